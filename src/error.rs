@@ -1,0 +1,228 @@
+//! The one error type of the crate: each message is a full sentence that says what was given,
+//! what is valid and what to do.
+//!
+//! Every message starts with [`PREFIX`], so that a script which reads a notebook's outputs can find it:
+//! evcxr answers "ok" for a cell that ended in `?`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The first words of every message of this crate.
+pub const PREFIX: &str = "candle-lens: ";
+
+/// What went wrong, with the values that were given and the values that are valid.
+#[non_exhaustive]
+pub enum Error {
+    /// A hook name that no point has.
+    ///
+    /// Cause: a typing error, or a name of another library. Fix: use the nearest name, or
+    /// `HookPoint::all(&dims)` for the whole list.
+    UnknownHook {
+        /// The name as given.
+        name: String,
+        /// The valid name that is closest to it.
+        nearest: String,
+    },
+    /// A hook point that exists in general but not in this model.
+    ///
+    /// Cause: for example `mlp.hook_post` in an attention-only model. Fix: choose another point.
+    AbsentHook {
+        /// The point, by its full name.
+        point: String,
+        /// Why this model does not have it.
+        why: String,
+    },
+    /// A layer number outside the model.
+    LayerOutOfRange {
+        /// The layer as given (negative counts from the end).
+        layer: isize,
+        /// How many layers there are.
+        n_layers: usize,
+    },
+    /// An index outside an axis.
+    IndexOutOfRange {
+        /// The axis, in words ("position", "head", "batch row").
+        axis: &'static str,
+        /// The index as given (negative counts from the end).
+        index: isize,
+        /// The axis' size.
+        size: usize,
+    },
+    /// A tensor or list whose shape is not the one needed.
+    Shape {
+        /// What has the shape ("the replacement for blocks.0.attn.hook_z").
+        what: String,
+        /// The shape that is needed, in words or numbers.
+        expected: String,
+        /// The shape that was given.
+        got: Vec<usize>,
+    },
+    /// An activation was asked of a cache that does not hold it.
+    NotCached {
+        /// The point asked for.
+        point: String,
+        /// What is in the cache, in brief, and what to do.
+        hint: String,
+    },
+    /// A run would keep more than its budget.
+    OverBudget {
+        /// What the run would keep, in bytes.
+        needed: u64,
+        /// What it may keep, in bytes.
+        budget: u64,
+        /// The largest points and their bytes.
+        largest: Vec<(String, u64)>,
+    },
+    /// Text that cannot be turned into tokens as asked.
+    Tokens {
+        /// The full sentence.
+        message: String,
+    },
+    /// A configuration that is not valid or not supported.
+    Config {
+        /// The full sentence.
+        message: String,
+    },
+    /// A file that is missing, truncated or not what its name says.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The full sentence.
+        message: String,
+    },
+    /// An argument that makes no sense for the call.
+    Argument {
+        /// The full sentence.
+        message: String,
+    },
+    /// An error of candle while something was computed.
+    Candle {
+        /// What was being computed.
+        context: String,
+        /// candle's own error.
+        source: candle_core::Error,
+    },
+}
+
+/// The crate's result; a second parameter overrides the error, as with [`std::result::Result`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An [`Error::Argument`] of this sentence.
+    pub fn argument(message: impl Into<String>) -> Self {
+        Self::Argument { message: message.into() }
+    }
+
+    /// An [`Error::Config`] of this sentence.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Config { message: message.into() }
+    }
+
+    /// An [`Error::Tokens`] of this sentence.
+    pub fn tokens(message: impl Into<String>) -> Self {
+        Self::Tokens { message: message.into() }
+    }
+
+    /// An [`Error::File`] about `path`.
+    pub fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::File { path: path.into(), message: message.into() }
+    }
+
+    /// An [`Error::Shape`] of these parts.
+    pub fn shape(what: impl Into<String>, expected: impl Into<String>, got: &[usize]) -> Self {
+        Self::Shape { what: what.into(), expected: expected.into(), got: got.to_vec() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PREFIX)?;
+        match self {
+            Self::UnknownHook { name, nearest } => write!(
+                f,
+                "there is no hook point named {name:?}; the nearest valid name is {nearest:?}. \
+                 Model names and TransformerLens shorthands such as \"blocks.0.attn.hook_q\" or (\"q\", 0) are understood."
+            ),
+            Self::AbsentHook { point, why } => {
+                write!(f, "this model has no {point}: {why}. Choose a point that it has.")
+            }
+            Self::LayerOutOfRange { layer, n_layers } => write!(
+                f,
+                "layer {layer} does not exist: the model has {n_layers} layers, \
+                 so 0 to {} or -{n_layers} to -1 are valid.",
+                n_layers.saturating_sub(1)
+            ),
+            Self::IndexOutOfRange { axis, index, size } => write!(
+                f,
+                "{axis} {index} does not exist: there are {size}, so 0 to {} or -{size} to -1 are valid.",
+                size.saturating_sub(1)
+            ),
+            Self::Shape { what, expected, got } => {
+                write!(f, "{what} has shape {got:?}, but {expected} is needed.")
+            }
+            Self::NotCached { point, hint } => write!(f, "{point} is not in this cache: {hint}"),
+            Self::OverBudget { needed, budget, largest } => {
+                write!(
+                    f,
+                    "this run would keep {}, more than its budget of {}; the largest points are ",
+                    human_bytes(*needed),
+                    human_bytes(*budget)
+                )?;
+                for (i, (name, bytes)) in largest.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { ", " };
+                    write!(f, "{comma}{name} ({})", human_bytes(*bytes))?;
+                }
+                f.write_str(". Capture fewer points, slice positions, or raise the budget.")
+            }
+            Self::File { path, message } => write!(f, "{}: {message}", path.display()),
+            Self::Tokens { message } | Self::Config { message } | Self::Argument { message } => f.write_str(message),
+            Self::Candle { context, source } => write!(f, "{context} failed in candle: {source}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    /// The same sentence as `Display`, so that an `unwrap` or a trailing expression reads well.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Candle { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(source: candle_core::Error) -> Self {
+        Self::Candle { context: "a tensor operation".into(), source }
+    }
+}
+
+/// Says what was being computed when a foreign error came up.
+pub trait Context<T> {
+    /// Turns the error into [`Error::Candle`] with this context.
+    fn context(self, context: &str) -> Result<T>;
+}
+
+impl<T> Context<T> for std::result::Result<T, candle_core::Error> {
+    fn context(self, context: &str) -> Result<T> {
+        self.map_err(|source| Error::Candle { context: context.into(), source })
+    }
+}
+
+/// A number of bytes in words: `1.5 MB` (powers of 1000).
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}

@@ -1,0 +1,10 @@
+//! candle-lens: mechanistic interpretability of transformers in Rust notebooks.
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod slice;
+
+pub use candle_core as candle;
+pub use candle_nn;
+pub use candle_transformers;
+pub use error::{Error, Result};

@@ -1,0 +1,146 @@
+//! Which part of an axis is meant: one index, a range, a list or all of it.
+//!
+//! The counterpart of TransformerLens' `Slice`: one index drops the axis, the others keep it.
+//! Negative numbers count from the end.
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+
+/// A selection along one axis. Built by `into()` from `3`, `-1`, `2..5`, `..`, or a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Slice {
+    /// The whole axis.
+    #[default]
+    All,
+    /// One index; the axis is dropped.
+    At(isize),
+    /// From the first up to, not including, the second; `None` is the axis' end.
+    Range(isize, Option<isize>),
+    /// These indices in this order.
+    List(Vec<isize>),
+}
+
+/// The absolute place of `index` in an axis of `size`; negative counts from the end.
+///
+/// # Errors
+/// [`Error::IndexOutOfRange`] naming `axis` when the index is outside.
+pub fn absolute(index: isize, size: usize, axis: &'static str) -> Result<usize> {
+    let place = if index < 0 { index + size as isize } else { index };
+    if place < 0 || place >= size as isize {
+        return Err(Error::IndexOutOfRange { axis, index, size });
+    }
+    Ok(place as usize)
+}
+
+impl Slice {
+    /// The absolute indices that this selects in an axis of `size`.
+    ///
+    /// # Errors
+    /// [`Error::IndexOutOfRange`] for an index outside the axis; [`Error::Argument`] for an empty selection.
+    pub fn indices(&self, size: usize, axis: &'static str) -> Result<Vec<usize>> {
+        let found = match self {
+            Self::All => (0..size).collect(),
+            Self::At(index) => vec![absolute(*index, size, axis)?],
+            Self::Range(from, to) => {
+                let bound = |i: isize| {
+                    let place = if i < 0 { i + size as isize } else { i };
+                    if place < 0 || place > size as isize {
+                        Err(Error::IndexOutOfRange { axis, index: i, size })
+                    } else {
+                        Ok(place as usize)
+                    }
+                };
+                let end = to.map_or(Ok(size), bound)?;
+                (bound(*from)?..end).collect()
+            }
+            Self::List(list) => list.iter().map(|&i| absolute(i, size, axis)).collect::<Result<Vec<_>>>()?,
+        };
+        if found.is_empty() {
+            return Err(Error::argument(format!(
+                "the selection {self} of an axis of {size} ({axis}) is empty: select at least one."
+            )));
+        }
+        Ok(found)
+    }
+
+    /// Whether a negative index occurs, which counts from the end.
+    pub fn counts_from_end(&self) -> bool {
+        match self {
+            Self::All => false,
+            Self::At(i) => *i < 0,
+            Self::Range(from, to) => *from < 0 || to.is_some_and(|to| to < 0),
+            Self::List(list) => list.iter().any(|&i| i < 0),
+        }
+    }
+
+    /// Takes this part of `tensor` along `dim`. The result owns its numbers (it is no view of the whole),
+    /// except for [`Slice::All`], which shares them.
+    ///
+    /// # Errors
+    /// As [`Slice::indices`].
+    pub fn apply(&self, tensor: &Tensor, dim: usize, axis: &'static str) -> Result<Tensor> {
+        if *self == Self::All {
+            return Ok(tensor.clone());
+        }
+        let indices: Vec<u32> = self.indices(tensor.dim(dim)?, axis)?.iter().map(|&i| i as u32).collect();
+        let count = indices.len();
+        let indices = Tensor::from_vec(indices, count, tensor.device())?;
+        let taken = tensor.contiguous()?.index_select(&indices, dim)?;
+        Ok(if matches!(self, Self::At(_)) { taken.squeeze(dim)? } else { taken })
+    }
+}
+
+impl std::fmt::Display for Slice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str(".."),
+            Self::At(i) => write!(f, "{i}"),
+            Self::Range(from, Some(to)) => write!(f, "{from}..{to}"),
+            Self::Range(from, None) => write!(f, "{from}.."),
+            Self::List(list) => write!(f, "{list:?}"),
+        }
+    }
+}
+
+impl From<std::ops::RangeFull> for Slice {
+    fn from(_: std::ops::RangeFull) -> Self {
+        Self::All
+    }
+}
+
+macro_rules! from_integers {
+    ($($int:ty),*) => {$(
+        impl From<$int> for Slice {
+            fn from(index: $int) -> Self {
+                Self::At(index as isize)
+            }
+        }
+        impl From<std::ops::Range<$int>> for Slice {
+            fn from(range: std::ops::Range<$int>) -> Self {
+                Self::Range(range.start as isize, Some(range.end as isize))
+            }
+        }
+        impl From<std::ops::RangeFrom<$int>> for Slice {
+            fn from(range: std::ops::RangeFrom<$int>) -> Self {
+                Self::Range(range.start as isize, None)
+            }
+        }
+        impl From<Vec<$int>> for Slice {
+            fn from(list: Vec<$int>) -> Self {
+                Self::List(list.into_iter().map(|i| i as isize).collect())
+            }
+        }
+        impl From<&[$int]> for Slice {
+            fn from(list: &[$int]) -> Self {
+                Self::List(list.iter().map(|&i| i as isize).collect())
+            }
+        }
+        impl<const N: usize> From<[$int; N]> for Slice {
+            fn from(list: [$int; N]) -> Self {
+                Self::List(list.iter().map(|&i| i as isize).collect())
+            }
+        }
+    )*};
+}
+from_integers!(i32, isize, usize);
