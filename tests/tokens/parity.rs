@@ -29,7 +29,7 @@ fn policy(prepended: bool) -> Bos {
 #[test]
 fn texts_split_and_join_as_in_transformer_lens() -> Result<()> {
     let tokenizer = tokenizer()?;
-    for entry in json("tokens.json")["texts"].as_array().unwrap() {
+    for entry in json("tiny_gpt2/tokens.json")["texts"].as_array().unwrap() {
         let text = entry["text"].as_str().unwrap();
         for (key, bos) in [("with_bos", Bos::Prepend), ("without_bos", Bos::Omit)] {
             let expected = &entry[key];
@@ -49,7 +49,7 @@ fn texts_split_and_join_as_in_transformer_lens() -> Result<()> {
 #[test]
 fn batches_pad_and_mask_as_in_transformer_lens() -> Result<()> {
     let tokenizer = tokenizer()?;
-    let references = json("tokens.json");
+    let references = json("tiny_gpt2/tokens.json");
     let texts: Vec<&str> =
         references["texts"].as_array().unwrap()[..4].iter().map(|entry| entry["text"].as_str().unwrap()).collect();
     for batch in references["batches"].as_array().unwrap() {
@@ -72,7 +72,7 @@ fn batches_pad_and_mask_as_in_transformer_lens() -> Result<()> {
 #[test]
 fn single_tokens_and_positions_as_in_transformer_lens() -> Result<()> {
     let tokenizer = tokenizer()?;
-    let references = json("tokens.json");
+    let references = json("tiny_gpt2/tokens.json");
     for (text, id) in references["single_tokens"].as_object().unwrap() {
         assert_eq!(u64::from(tokenizer.to_single_token(text)?), id.as_u64().unwrap());
     }
@@ -89,7 +89,7 @@ fn single_tokens_and_positions_as_in_transformer_lens() -> Result<()> {
 
 #[test]
 fn truncation_keeps_what_transformer_lens_keeps() -> Result<()> {
-    let reference = &json("tokens.json")["too_long"];
+    let reference = &json("tiny_gpt2/tokens.json")["too_long"];
     let tokenizer = tokenizer()?.with_n_ctx(reference["n_ctx"].as_u64().unwrap() as usize);
     let text = reference["text"].as_str().unwrap();
     assert!(tokenizer.to_tokens(text).is_err());
