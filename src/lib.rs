@@ -1,7 +1,10 @@
 //! candle-lens: mechanistic interpretability of transformers in Rust notebooks.
 #![warn(missing_docs)]
 
+pub mod dims;
 pub mod error;
+pub mod hooks;
+pub mod model;
 pub mod slice;
 pub mod tokens;
 

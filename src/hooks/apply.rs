@@ -189,7 +189,8 @@ fn broadcasts(value: &[usize], shape: &[usize]) -> bool {
 
 /// The mean over batch (and positions), padding left out, as wide as `x`.
 fn mean(x: &Tensor, axes: &[AxisName], over: MeanOver, real: Option<&Tensor>) -> Result<Tensor> {
-    let pos = axes.iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos)).expect("each point has positions");
+    let pos =
+        axes.iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos)).expect("each point has positions");
     let mut shape = vec![1; x.rank()];
     (shape[0], shape[pos]) = (x.dim(0)?, x.dim(pos)?);
     let weights = match real {

@@ -15,7 +15,7 @@ mod site;
 pub use edit::{Edit, MeanOver};
 pub use memory::{MemoryPlan, PointBytes};
 pub use plan::HookPlan;
-pub use point::HookPoint;
+pub use point::{HookPoint, hooks_markdown};
 pub use query::HookQuery;
 pub(crate) use run::{HookRun, Reach};
 pub use site::{AxisName, Site};

@@ -143,7 +143,13 @@ pub static SITES: &[SiteRow] = &[
         HEAD_RESID,
         "the residual stream as each head's input to q, k and v, before ln1",
     )),
-    on_demand(row(Site::QInput, "hook_q_input", &["q_input"], HEAD_RESID, "each head's input to its query, before ln1")),
+    on_demand(row(
+        Site::QInput,
+        "hook_q_input",
+        &["q_input"],
+        HEAD_RESID,
+        "each head's input to its query, before ln1",
+    )),
     on_demand(row(Site::KInput, "hook_k_input", &["k_input"], HEAD_RESID, "each head's input to its key, before ln1")),
     on_demand(row(
         Site::VInput,
@@ -181,7 +187,13 @@ pub static SITES: &[SiteRow] = &[
     )),
     row(Site::AttnOut, "hook_attn_out", &["attn_out"], RESID, "what attention adds to the residual stream"),
     row(Site::ResidMid, "hook_resid_mid", &["resid_mid"], RESID, "residual stream between attention and MLP"),
-    on_demand(row(Site::MlpIn, "hook_mlp_in", &["mlp_in"], RESID, "the residual stream as input of the MLP, before ln2")),
+    on_demand(row(
+        Site::MlpIn,
+        "hook_mlp_in",
+        &["mlp_in"],
+        RESID,
+        "the residual stream as input of the MLP, before ln2",
+    )),
     row(Site::Ln2Scale, "ln2.hook_scale", &["scale"], SCALE, "what ln2 divides by: sqrt(variance + eps)"),
     row(
         Site::Ln2Normalized,

@@ -172,8 +172,7 @@ impl HookedTransformer {
         let hidden = self.hidden_keys(tokens)?;
         let end = reach.stop.unwrap_or(self.cfg.n_layers);
         for layer in reach.start.unwrap_or(0)..end {
-            let ctx =
-                BlockContext { layer, cfg: &self.cfg, has_norm: self.dims().has_norm, hidden: hidden.as_ref() };
+            let ctx = BlockContext { layer, cfg: &self.cfg, has_norm: self.dims().has_norm, hidden: hidden.as_ref() };
             resid = block(resid, &self.weights.blocks[layer], &ctx, hooks)?;
         }
         Ok(resid)

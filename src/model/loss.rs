@@ -32,7 +32,10 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
 pub(super) fn mean(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let losses = per_token(logits, tokens)?;
     let (batch, pos, _) = logits.dims3()?;
-    let count = real_predictions(tokens, batch, pos, logits)?.sum_all()?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
+    let count = real_predictions(tokens, batch, pos, logits)?
+        .sum_all()?
+        .to_dtype(candle_core::DType::F32)?
+        .to_scalar::<f32>()?;
     if count == 0.0 {
         return Err(Error::tokens("no prompt has two tokens or more, so there is no prediction to take the loss of."));
     }

@@ -87,10 +87,7 @@ impl HookedTransformer {
     /// # Errors
     /// As [`HookedTransformer::to_tokens`].
     pub fn to_tokens_with(&self, input: impl Into<Input>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
-        match input.into() {
-            input @ Input::Tokens(_) => input.into_tokens(None, &options.into()),
-            input => input.into_tokens(self.tokenizer.as_ref(), &options.into()),
-        }
+        input.into().into_tokens(self.tokenizer.as_ref(), &options.into())
     }
 
     /// The text of each token (features TOK-4).
@@ -206,6 +203,10 @@ impl fmt::Display for HookedTransformer {
 impl fmt::Debug for HookedTransformer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = &self.cfg;
-        write!(f, "HookedTransformer({}: {} layers, {} heads, d_model {})", c.model_name, c.n_layers, c.n_heads, c.d_model)
+        write!(
+            f,
+            "HookedTransformer({}: {} layers, {} heads, d_model {})",
+            c.model_name, c.n_layers, c.n_heads, c.d_model
+        )
     }
 }
