@@ -1,5 +1,6 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
+mod hooks;
 mod support;
 
 mod tokens {
