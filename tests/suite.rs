@@ -2,6 +2,9 @@
 
 mod support;
 
+mod model {
+    mod parity;
+}
 mod tokens {
     mod parity;
     mod tokenizer;
