@@ -2,7 +2,12 @@
 
 mod support;
 
+mod cache {
+    mod parity;
+}
 mod model {
+    mod architectures;
+    mod gradients;
     mod parity;
 }
 mod tokens {
