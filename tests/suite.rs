@@ -3,6 +3,14 @@
 mod hooks;
 mod support;
 
+mod cache {
+    mod parity;
+}
+mod model {
+    mod architectures;
+    mod gradients;
+    mod parity;
+}
 mod tokens {
     mod parity;
     mod tokenizer;
