@@ -1,0 +1,7 @@
+//! Analyses: one method a file, each with its formula and source.
+
+mod answers;
+mod logit_lens;
+
+pub use answers::Answers;
+pub use logit_lens::residual_stack_to_logit_diff;

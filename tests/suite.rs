@@ -1,0 +1,8 @@
+//! Every integration test of the crate in one binary (one link); the folders mirror src/.
+
+mod support;
+
+mod tokens {
+    mod parity;
+    mod tokenizer;
+}
