@@ -4,16 +4,17 @@ use candle_core::{DType, Device, Tensor};
 use ndarray::{ArrayBase, ArrayD, Data, Dimension, IxDyn};
 
 use crate::error::{Context, Error, Result};
+use crate::labelled::{Axis, Labelled};
 
-/// Numbers with names for their axes and labels along them, where they have any.
+/// Numbers to draw: a [`Labelled`] where names and labels may be missing, as they are for a tensor or a list.
 #[derive(Clone, Debug)]
 pub struct Numbers {
-    /// The numbers.
-    pub values: ArrayD<f32>,
-    /// For each axis its name (may be empty) and its labels (none, or one for each place).
-    pub axes: Vec<(String, Vec<String>)>,
     /// What they are, in a few words; may be empty.
     pub title: String,
+    /// The axes, in the order of the array's; names may be empty, and labels absent.
+    pub axes: Vec<Axis>,
+    /// The numbers.
+    pub values: ArrayD<f32>,
 }
 
 /// Anything a figure can be drawn from.
@@ -43,7 +44,7 @@ macro_rules! numbers {
 numbers!(f32, f64, u8, u32, u64, i32, i64, usize);
 
 fn unlabelled(values: ArrayD<f32>) -> Numbers {
-    let axes = vec![(String::new(), Vec::new()); values.ndim()];
+    let axes = vec![Axis::numbered("", 0); values.ndim()];
     Numbers { values, axes, title: String::new() }
 }
 
@@ -53,9 +54,9 @@ impl<S: Source + ?Sized> Source for &S {
     }
 }
 
-impl Source for Numbers {
+impl Source for Labelled {
     fn numbers(&self) -> Result<Numbers> {
-        Ok(self.clone())
+        Ok(Numbers { title: self.title.clone(), axes: self.axes.clone(), values: self.values.clone() })
     }
 }
 

@@ -118,9 +118,11 @@ impl Table {
             .collect();
         let line = |cells: Vec<&str>| {
             let places = cells.into_iter().zip(&widths).zip(columns);
-            let padded = places.map(|((cell, &width), &(_, numbers))| {
-                if numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            });
+            let padded = places.map(
+                |((cell, &width), &(_, numbers))| {
+                    if numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            );
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         let rule: Vec<String> = widths.iter().map(|&width| "─".repeat(width)).collect();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ndarray::Dimension;
 use plotly::Trace;
 use plotly::layout::HoverMode;
 
@@ -34,6 +35,15 @@ pub(in crate::views) struct Looks {
     pub hovermode: Option<HoverMode>,
     pub width: Option<usize>,
     pub height: Option<usize>,
+}
+
+impl Looks {
+    /// What the numbers are, beside their axis or scale: as asked; else the result's own title, where the figure's
+    /// title does not say it already.
+    pub fn value_label(&self, asked: Option<&String>, own: &str) -> String {
+        let said_above = self.title.is_none();
+        asked.cloned().unwrap_or_else(|| if said_above { String::new() } else { own.to_owned() })
+    }
 }
 
 /// A figure with everything decided but its marks.

@@ -6,9 +6,12 @@ use plotly::layout::HoverMode;
 use plotly::{HeatMap, Trace};
 
 use crate::error::{Error, Result};
+use crate::labelled::Axis;
 use crate::views::figure::Figure;
 use crate::views::figure::color::{RED_BLUE, red_blue};
-use crate::views::figure::drawing::{Axis, Chart, ColorBar, Drawing, Looks, Scale, check_values, not_for, one_each};
+use crate::views::figure::drawing::{
+    Axis as PlotAxis, Chart, ColorBar, Drawing, Looks, Scale, check_values, not_for, one_each,
+};
 use crate::views::figure::plot::{categories, plain};
 use crate::views::number::column;
 use crate::views::page::View;
@@ -50,9 +53,10 @@ pub fn imshow(matrix: impl Source) -> Figure {
 struct Grid {
     /// `[row, column]`.
     values: Array2<f32>,
+    /// What the numbers are.
     title: String,
-    x: (String, Vec<String>),
-    y: (String, Vec<String>),
+    x: Axis,
+    y: Axis,
 }
 
 impl Grid {
@@ -67,8 +71,8 @@ impl Grid {
             ))
         })?;
         let mut axes = numbers.axes.into_iter();
-        let y = axes.next().unwrap_or_default();
-        let x = axes.next().unwrap_or_default();
+        let mut axis = || axes.next().unwrap_or_else(|| Axis::numbered("", 0));
+        let (y, x) = (axis(), axis());
         Ok(Self { values, title: numbers.title, x, y })
     }
 
@@ -106,16 +110,19 @@ impl Chart for Grid {
         Drawing {
             what: format!("heat map of {rows} rows and {columns} columns"),
             title: or_own(&looks.title, &self.title),
-            x: Axis {
-                title: or_own(&looks.x_label, &self.x.0),
-                scale: labels(looks.x_ticks.as_ref(), &self.x.1, columns, "x_ticks", "columns")?,
+            x: PlotAxis {
+                title: or_own(&looks.x_label, &self.x.name),
+                scale: labels(looks.x_ticks.as_ref(), &self.x.labels, columns, "x_ticks", "columns")?,
             },
-            y: Axis {
-                title: or_own(&looks.y_label, &self.y.0),
-                scale: labels(looks.y_ticks.as_ref(), &self.y.1, rows, "y_ticks", "rows")?,
+            y: PlotAxis {
+                title: or_own(&looks.y_label, &self.y.name),
+                scale: labels(looks.y_ticks.as_ref(), &self.y.labels, rows, "y_ticks", "rows")?,
             },
             names: Vec::new(),
-            color_bar: Some(ColorBar { title: looks.color_label.clone().unwrap_or_default(), limit: self.limit() }),
+            color_bar: Some(ColorBar {
+                title: looks.value_label(looks.color_label.as_ref(), &self.title),
+                limit: self.limit(),
+            }),
             hovermode: looks.hovermode.clone().unwrap_or(HoverMode::Closest),
             width,
             height: looks.height.unwrap_or_else(|| self.height(width)),

@@ -6,9 +6,10 @@ use plotly::layout::HoverMode;
 use plotly::{Scatter, Trace};
 
 use crate::error::{Error, Result};
+use crate::labelled::Axis;
 use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
-use crate::views::figure::drawing::{Axis, Chart, Drawing, Looks, Scale, check_values, not_for, one_each};
+use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Looks, Scale, check_values, not_for, one_each};
 use crate::views::figure::plot::{categories, plain};
 use crate::views::html::visible;
 use crate::views::number::number;
@@ -49,9 +50,9 @@ pub fn line(y: impl Source) -> Figure {
 struct Lines {
     /// `[series, point]`.
     values: Array2<f32>,
+    /// What the numbers are.
     title: String,
-    x_title: String,
-    x_ticks: Vec<String>,
+    x: Axis,
     names: Vec<String>,
 }
 
@@ -72,9 +73,9 @@ impl Lines {
             ))
         })?;
         let mut axes = numbers.axes.into_iter().rev();
-        let (x_title, x_ticks) = axes.next().unwrap_or_default();
-        let (_, names) = axes.next().unwrap_or_default();
-        Ok(Self { values, title: numbers.title, x_title, x_ticks, names })
+        let x = axes.next().unwrap_or_else(|| Axis::numbered("", 0));
+        let names = axes.next().map(|axis| axis.labels).unwrap_or_default();
+        Ok(Self { values, title: numbers.title, x, names })
     }
 
     /// The lowest and highest value with a little room around them.
@@ -92,7 +93,7 @@ impl Chart for Lines {
         not_for(looks.y_ticks.as_ref(), "y_ticks", "line", "its vertical axis has numbers; `y_label` names them")?;
         not_for(looks.color_label.as_ref(), "color_label", "line", "`names` names its series")?;
         let (series, points) = self.values.dim();
-        let ticks = looks.x_ticks.as_ref().unwrap_or(&self.x_ticks);
+        let ticks = looks.x_ticks.as_ref().unwrap_or(&self.x.labels);
         let names = looks.names.as_ref().unwrap_or(&self.names);
         if !ticks.is_empty() || looks.x_ticks.is_some() {
             one_each(ticks, points, "x_ticks", "points")?;
@@ -102,12 +103,18 @@ impl Chart for Lines {
         }
         let (low, high) = self.y_range();
         let x = if ticks.is_empty() { Scale::Numbers(0.0, (points - 1) as f64) } else { Scale::Labels(ticks.clone()) };
-        let several = if series > 1 { format!("{series} lines of {points} values") } else { String::new() };
         Drawing {
-            what: if series > 1 { several } else { format!("line of {points} values") },
+            what: if series == 1 {
+                format!("line of {points} values")
+            } else {
+                format!("{series} lines of {points} values")
+            },
             title: looks.title.clone().unwrap_or_else(|| self.title.clone()),
-            x: Axis { title: looks.x_label.clone().unwrap_or_else(|| self.x_title.clone()), scale: x },
-            y: Axis { title: looks.y_label.clone().unwrap_or_default(), scale: Scale::Numbers(low, high) },
+            x: PlotAxis { title: looks.x_label.clone().unwrap_or_else(|| self.x.name.clone()), scale: x },
+            y: PlotAxis {
+                title: looks.value_label(looks.y_label.as_ref(), &self.title),
+                scale: Scale::Numbers(low, high),
+            },
             names: names.clone(),
             color_bar: None,
             hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
@@ -126,7 +133,8 @@ impl Chart for Lines {
             let name = drawing.names.get(i).map_or_else(|| drawing.y.title.clone(), Clone::clone);
             match &drawing.x.scale {
                 Scale::Labels(labels) => {
-                    Scatter::new(categories(labels), y).mode(mode.clone()).line(stroke).name(plain(&name)) as Box<dyn Trace>
+                    Scatter::new(categories(labels), y).mode(mode.clone()).line(stroke).name(plain(&name))
+                        as Box<dyn Trace>
                 }
                 Scale::Numbers(..) => {
                     let x: Vec<usize> = (0..y.len()).collect();

@@ -129,7 +129,9 @@ impl Frame {
             let top = self.top + step * i as f32;
             canvas.rectangle((left, top), (right, top + step), red_blue(value));
         }
-        for (value, y) in [(bar.limit, self.top + 5.0), (0.0, (self.top + self.bottom) / 2.0), (-bar.limit, self.bottom - 5.0)] {
+        for (value, y) in
+            [(bar.limit, self.top + 5.0), (0.0, (self.top + self.bottom) / 2.0), (-bar.limit, self.bottom - 5.0)]
+        {
             canvas.text(&number(value), (right + 6.0, y), SIZE, Anchor::Start, Turn::Level);
         }
         canvas.text(&short(&bar.title), (left, self.top - 10.0), SIZE, Anchor::Start, Turn::Level);
