@@ -11,6 +11,7 @@ pub mod model;
 pub mod prelude;
 pub mod slice;
 pub mod tokens;
+pub mod views;
 
 pub use candle_core as candle;
 pub use candle_nn;

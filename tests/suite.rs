@@ -15,3 +15,10 @@ mod tokens {
     mod parity;
     mod tokenizer;
 }
+
+mod views {
+    mod figure;
+    mod picture;
+    mod safety;
+    mod table;
+}
