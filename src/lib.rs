@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod slice;
+pub mod tasks;
 
 pub use candle_core as candle;
 pub use candle_nn;
