@@ -1,9 +1,13 @@
 //! candle-lens: mechanistic interpretability of transformers in Rust notebooks.
 #![warn(missing_docs)]
 
+pub mod dims;
 pub mod error;
+pub mod hooks;
+pub mod model;
 pub mod slice;
 pub mod tasks;
+pub mod tokens;
 
 pub use candle_core as candle;
 pub use candle_nn;

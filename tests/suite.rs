@@ -1,0 +1,7 @@
+//! Every integration test of the crate in one binary (one link); the folders mirror src/.
+
+mod support;
+
+mod tokens {
+    mod tokenizer;
+}
