@@ -1,6 +1,7 @@
 //! candle-lens: mechanistic interpretability of transformers in Rust notebooks.
 #![warn(missing_docs)]
 
+pub mod analysis;
 pub mod dims;
 pub mod error;
 pub mod hooks;

@@ -21,6 +21,7 @@
 
 pub mod capital_country;
 pub mod corpus;
+mod exam;
 pub mod gender_bias;
 pub mod greater_than;
 pub mod hypernymy;
@@ -33,6 +34,7 @@ mod template;
 mod vocabulary;
 pub mod words;
 
+pub use exam::{ExamPaper, exam, repeated_exam};
 pub use random::Random;
 pub use split::Split;
 pub use template::pieces;

@@ -1,0 +1,5 @@
+//! Analyses: what a model's numbers mean.
+
+mod score;
+
+pub use score::{Score, score_questions, score_repeated};
