@@ -2,10 +2,13 @@
 #![warn(missing_docs)]
 
 pub mod analysis;
+pub mod cache;
 pub mod dims;
 pub mod error;
 pub mod hooks;
+pub mod labelled;
 pub mod model;
+pub mod prelude;
 pub mod slice;
 pub mod tasks;
 pub mod tokens;

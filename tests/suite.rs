@@ -3,5 +3,6 @@
 mod support;
 
 mod tokens {
+    mod parity;
     mod tokenizer;
 }

@@ -1,10 +1,11 @@
 //! The training loop: AdamW with warm-up and cosine decay; the embedding and the unembedding are one matrix.
 
 use candle_lens::candle::backprop::GradStore;
-use candle_lens::candle::{Device, Var};
+use candle_lens::candle::{Device, Tensor, Var};
 use candle_lens::candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use candle_lens::hooks::HookPlan;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, RunOptions};
+use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};
 
 use crate::batches::Batch;
@@ -26,9 +27,10 @@ pub struct Trainer {
 
 impl Trainer {
     /// A new model that will be trained for `steps`.
-    pub fn new(cfg: HookedTransformerConfig, seed: u64, steps: usize) -> Result<Self> {
+    pub fn new(cfg: HookedTransformerConfig, tokenizer: Tokenizer, seed: u64, steps: usize) -> Result<Self> {
         let (d_vocab, d_model) = (cfg.d_vocab, cfg.d_model);
         let (model, vars) = HookedTransformer::trainable(cfg, seed, &Device::Cpu)?;
+        let model = model.with_tokenizer(tokenizer);
         let find = |shape: [usize; 2]| {
             let var = vars.iter().find(|var| var.dims() == shape).cloned();
             var.ok_or_else(|| Error::config(format!("the model has no weight of shape {shape:?}.")))
@@ -71,7 +73,7 @@ impl Trainer {
     }
 
     /// The weighted mean of the batch's losses, a scalar.
-    fn loss(&self, batch: &Batch) -> Result<candle_lens::candle::Tensor> {
+    fn loss(&self, batch: &Batch) -> Result<Tensor> {
         let options = RunOptions { logits: false, loss: Loss::PerToken, ..Default::default() };
         let run = self.model.run(&batch.tokens, HookPlan::new(), &options)?;
         let losses = run.loss.ok_or_else(|| Error::argument("the run returned no loss."))?;

@@ -211,6 +211,11 @@ impl HookPlan {
         self.edits.is_empty()
     }
 
+    /// Whether captures keep their batch axis.
+    pub fn keeps_batch_dim(&self) -> bool {
+        !self.remove_batch_dim
+    }
+
     /// The positions that captures keep.
     pub fn pos_slice(&self) -> &Slice {
         &self.pos

@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor};
 use super::block::BlockContext;
 use super::norm::{NormPoints, layer_norm};
 use super::ops::{linear, softmax};
+use super::transformer::HookedTransformer;
 use super::weights::BlockWeights;
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
@@ -109,12 +110,25 @@ fn project(z: &Tensor, weights: &BlockWeights, ctx: &BlockContext, run: &mut Hoo
 /// Each head's contribution to the residual stream, `z[h] W_O[h]`, without `b_O`.
 ///
 /// # Shapes
-/// `z [batch, pos, n_heads, d_head]`, `w_o [n_heads * d_head, d_model]` give `[batch, pos, n_heads, d_model]`.
-pub(crate) fn head_results(z: &Tensor, w_o: &Tensor) -> Result<Tensor> {
-    let (batch, pos, n_heads, d_head) = z.dims4()?;
-    let rows = z.permute((2, 0, 1, 3))?.reshape((n_heads, batch * pos, d_head))?.contiguous()?;
-    let results = rows.matmul(&w_o.reshape((n_heads, d_head, ()))?)?;
-    Ok(results.reshape((n_heads, batch, pos, ()))?.permute((1, 2, 0, 3))?.contiguous()?)
+/// `z [.., n_heads, d_head]`, `w_o [n_heads * d_head, d_model]` give `[.., n_heads, d_model]`.
+fn head_results(z: &Tensor, w_o: &Tensor) -> Result<Tensor> {
+    let mut shape = z.dims().to_vec();
+    let (n_heads, d_head) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let by_head = z.reshape(((), n_heads, d_head))?.transpose(0, 1)?.contiguous()?;
+    let results = by_head.matmul(&w_o.reshape((n_heads, d_head, ()))?)?.transpose(0, 1)?.contiguous()?;
+    let last = shape.len() - 1;
+    shape[last] = results.dim(2)?;
+    Ok(results.reshape(shape)?)
+}
+
+impl HookedTransformer {
+    /// Each head's contribution to the residual stream, made from its z: `z[h] W_O[h]`, without `b_O`.
+    ///
+    /// # Shapes
+    /// `z [.., n_heads, d_head]` gives `[.., n_heads, d_model]`.
+    pub(crate) fn head_results(&self, layer: usize, z: &Tensor) -> Result<Tensor> {
+        head_results(z, &self.weights.blocks[layer].attn.w_o)
+    }
 }
 
 impl BlockContext<'_> {

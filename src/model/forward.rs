@@ -104,7 +104,7 @@ impl HookedTransformer {
         let logits = match options.logits || options.loss != Loss::None {
             true => Some(self.unembed(&resid, &mut hooks)?),
             false => {
-                self.final_norm(&resid, &mut hooks)?;
+                self.normalize_final(&resid, &mut hooks)?;
                 None
             }
         };
@@ -178,7 +178,7 @@ impl HookedTransformer {
         Ok(resid)
     }
 
-    fn final_norm(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
+    fn normalize_final(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
         if !self.dims().has_norm {
             return Ok(resid.clone());
         }
@@ -187,7 +187,7 @@ impl HookedTransformer {
     }
 
     fn unembed(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
-        let normed = self.final_norm(resid, hooks)?;
+        let normed = self.normalize_final(resid, hooks)?;
         linear(&normed, &self.weights.w_u, Some(&self.weights.b_u))
     }
 

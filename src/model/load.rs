@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value};
 
 use super::config::HookedTransformerConfig;
-use super::families::gpt2;
+use super::families::{gpt2, transformer_lens};
 use super::process::Processing;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
@@ -182,6 +182,20 @@ fn check_vocabulary(path: &Path, tokenizer: &Tokenizer, cfg: &HookedTransformerC
 }
 
 impl HookedTransformer {
+    /// A model of this config from tensors in TransformerLens' own format (`blocks.0.attn.W_Q`, ..), as small
+    /// research models are often stored. `path` is a safetensors file. The weights are not processed.
+    ///
+    /// # Errors
+    /// A config that cannot be a model's, a file that is cut off, tensors that are missing, unexpected or of another shape.
+    pub fn from_transformer_lens(cfg: HookedTransformerConfig, path: impl AsRef<Path>) -> Result<Self> {
+        cfg.check()?;
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|error| Error::file(path, format!("cannot be read ({error}).")))?;
+        let mut file = TensorFile::parse(path, &bytes, &Device::Cpu)?;
+        let weights = transformer_lens::weights(&mut file, &cfg)?;
+        Ok(Self { cfg, weights, tokenizer: None, processing: Processing::NONE })
+    }
+
     /// Writes `config.json` and `model.safetensors` (Hugging Face's GPT-2 layout) into `folder`, so that
     /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back.
     /// Each file is written whole or not at all.
@@ -192,7 +206,9 @@ impl HookedTransformer {
         let folder = folder.as_ref();
         let tensors: HashMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
         let end_of_text = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
-        let config = serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, end_of_text)).expect("a JSON value");
+        let config =
+            serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, gpt2::is_tied(&self.weights)?, end_of_text))
+                .expect("a JSON value");
         let failed = |path: &Path, error: String| Error::file(path, format!("could not be written ({error})."));
         fs::create_dir_all(folder).map_err(|error| failed(folder, error.to_string()))?;
         let part = folder.join("model.safetensors.part");

@@ -21,5 +21,6 @@ mod weights;
 
 pub use config::{Activation, AttentionDir, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 pub use forward::{Loss, Run, RunOptions};
+pub(crate) use norm::FinalNorm;
 pub use process::Processing;
 pub use transformer::HookedTransformer;

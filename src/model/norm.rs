@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::ops::centre_and_scale;
+use super::transformer::HookedTransformer;
 use super::weights::NormWeights;
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun};
@@ -37,5 +38,26 @@ fn shift(x: &Tensor, weights: Option<&NormWeights>) -> Result<Tensor> {
     match weights {
         Some(norm) => Ok(x.broadcast_mul(&norm.w)?.broadcast_add(&norm.b)?),
         None => Ok(x.clone()),
+    }
+}
+
+/// The final norm by itself, so that a cache can apply it without keeping the model.
+#[derive(Clone)]
+pub(crate) struct FinalNorm {
+    weights: Option<NormWeights>,
+    eps: f64,
+}
+
+impl FinalNorm {
+    /// The norm of `x [.., d_model]`.
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        layer_norm(x, self.weights.as_ref(), self.eps, None)
+    }
+}
+
+impl HookedTransformer {
+    /// The final norm.
+    pub(crate) fn final_norm(&self) -> FinalNorm {
+        FinalNorm { weights: self.weights.ln_final.clone(), eps: self.cfg.eps }
     }
 }

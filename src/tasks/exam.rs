@@ -1,6 +1,6 @@
 use super::{
-    Question, Random, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, repeated, repeated::RepeatedTokens,
-    sva,
+    Question, Random, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, repeated,
+    repeated::RepeatedTokens, sva,
 };
 use crate::error::Result;
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub mod fixture;
 pub mod tokenizer;
 
 /// An empty folder of this name for the files of one test.

@@ -2,3 +2,4 @@
 //! and is not understood is refused.
 
 pub(super) mod gpt2;
+pub(super) mod transformer_lens;
