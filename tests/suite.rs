@@ -19,3 +19,10 @@ mod tokens {
     mod parity;
     mod tokenizer;
 }
+
+mod views {
+    mod figure;
+    mod picture;
+    mod safety;
+    mod table;
+}
