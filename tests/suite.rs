@@ -3,6 +3,10 @@
 mod hooks;
 mod support;
 
+mod bad_input {
+    mod files;
+    mod runs;
+}
 mod cache {
     mod parity;
 }
