@@ -1,0 +1,260 @@
+//! The residual stream taken apart: what it was after each block, and what each component wrote.
+//!
+//! The stream that enters block `l` is the sum of the embeddings and of every output before it,
+//! `x_l = embed + pos_embed + sum_{i<l} (attn_out_i + mlp_out_i)` (Elhage et al. 2021), so the logit of a token splits
+//! into one part for each component once the final norm's scale is held fixed: direct logit attribution.
+//!
+//! Labels and semantics are TransformerLens' (features AC-1, 2, 3, 5, 6).
+
+use candle_core::Tensor;
+
+use super::options::{AccumulatedOptions, Components, DecomposeOptions, HeadOptions, LnOptions};
+use super::stack::ResidualStack;
+use super::store::ActivationCache;
+use crate::error::{Error, Result};
+use crate::hooks::{HookPoint, HookQuery, Site};
+use crate::labelled::Labelled;
+use crate::model::HookedTransformer;
+use crate::slice::Slice;
+use crate::tokens::TokenRef;
+
+impl ActivationCache {
+    /// One activation `[.., d_model]` as a stack of one component, for example the final residual stream.
+    ///
+    /// # Errors
+    /// As [`ActivationCache::get`]; [`Error::Argument`] for a point that is not part of the residual stream.
+    pub fn stack(&self, point: impl Into<HookQuery>, pos: impl Into<Slice>) -> Result<ResidualStack> {
+        let point = point.into().resolve(&self.dims)?;
+        if point.axes() != HookPoint::Embed.axes() {
+            return Err(Error::argument(format!(
+                "{point} has axes {:?}, but a stack is made of residual-stream vectors [batch, pos, d_model].",
+                point.axes()
+            )));
+        }
+        self.stack_of(vec![(point, point.to_string())], pos.into())
+    }
+
+    /// The stream that enters each block, up to `layer`, and the stream at the end.
+    ///
+    /// # Shapes
+    /// `[component, (batch), (pos), d_model]`; labels `0_pre`, `0_mid`, `1_pre`, .., `final_post`.
+    ///
+    /// # Errors
+    /// Activations that are not cached, a layer or position that does not exist, a middle of attention-only blocks.
+    pub fn accumulated_resid(&self, options: &AccumulatedOptions) -> Result<ResidualStack> {
+        let layer = self.dims.layer_or_final(options.layer)?;
+        self.refuse_mlp_of_the_end(layer, options.mlp_input)?;
+        let mut parts = Vec::new();
+        for l in 0..=layer {
+            if l == self.dims.n_layers {
+                let last = l
+                    .checked_sub(1)
+                    .ok_or_else(|| Error::argument("a model without blocks has no residual stream after one."))?;
+                parts.push((HookPoint::Block(last, Site::ResidPost), "final_post".to_string()));
+                continue;
+            }
+            parts.push((HookPoint::Block(l, Site::ResidPre), format!("{l}_pre")));
+            if (options.incl_mid && l < layer) || (options.mlp_input && l == layer) {
+                parts.push((HookPoint::Block(l, Site::ResidMid).check(&self.dims)?, format!("{l}_mid")));
+            }
+        }
+        let stack = self.stack_of(parts, options.pos.clone())?;
+        if !options.apply_ln {
+            return Ok(stack);
+        }
+        let recompute = layer == self.dims.n_layers;
+        self.apply_ln_to_stack(&stack, &LnOptions { layer: layer as isize, mlp_input: options.mlp_input, recompute })
+    }
+
+    /// What the embeddings and each attention and MLP wrote before `layer`; they sum to the stream that enters it.
+    ///
+    /// # Shapes
+    /// `[component, (batch), (pos), d_model]`; labels `embed`, `pos_embed`, `0_attn_out`, `0_mlp_out`, ..
+    ///
+    /// # Errors
+    /// As [`ActivationCache::accumulated_resid`]; options that leave no component.
+    pub fn decompose_resid(&self, options: &DecomposeOptions) -> Result<ResidualStack> {
+        let layer = self.dims.layer_or_final(options.layer)?;
+        self.refuse_mlp_of_the_end(layer, options.mlp_input)?;
+        let with_attn = options.mode != Components::Mlp;
+        let with_mlp = options.mode != Components::Attn && !self.dims.attn_only;
+        let mut parts = Vec::new();
+        if options.incl_embeds {
+            parts.push((HookPoint::Embed, "embed".to_string()));
+            parts.push((HookPoint::PosEmbed, "pos_embed".to_string()));
+        }
+        for l in 0..layer {
+            if with_attn {
+                parts.push((HookPoint::Block(l, Site::AttnOut), format!("{l}_attn_out")));
+            }
+            if with_mlp {
+                parts.push((HookPoint::Block(l, Site::MlpOut), format!("{l}_mlp_out")));
+            }
+        }
+        if options.mlp_input && with_attn {
+            parts.push((HookPoint::Block(layer, Site::AttnOut), format!("{layer}_attn_out")));
+        }
+        let stack = self.stack_of(parts, options.pos.clone())?;
+        let ln = LnOptions { layer: layer as isize, mlp_input: options.mlp_input, recompute: false };
+        if options.apply_ln { self.apply_ln_to_stack(&stack, &ln) } else { Ok(stack) }
+    }
+
+    /// What each head before `layer` wrote, `z W_O` without `b_O`; made from z where `hook_result` is not cached.
+    ///
+    /// # Shapes
+    /// `[component, (batch), (pos), d_model]`; labels `L0H0`, `L0H1`, .., and `remainder`.
+    ///
+    /// # Errors
+    /// As [`ActivationCache::accumulated_resid`]; a model of other sizes; layer 0 without remainder, which has no heads.
+    pub fn stack_head_results(&self, model: &HookedTransformer, options: &HeadOptions) -> Result<ResidualStack> {
+        self.check_model(model)?;
+        let layer = self.dims.layer_or_final(options.layer)?;
+        let (mut parts, mut labels) = (Vec::new(), Vec::new());
+        for l in 0..layer {
+            let results = self.head_results(model, l, &options.pos)?;
+            let head_axis = results.rank() - 2;
+            for head in 0..self.dims.n_heads {
+                parts.push(results.narrow(head_axis, head, 1)?.squeeze(head_axis)?);
+                labels.push(format!("L{l}H{head}"));
+            }
+        }
+        if options.incl_remainder {
+            let end = match layer.checked_sub(1) {
+                Some(last) => self.get((Site::ResidPost, last))?,
+                None => self.get((Site::ResidPre, 0))?,
+            };
+            let mut rest = self.at_positions(&end, &options.pos, 2)?;
+            for part in &parts {
+                rest = (rest - part)?;
+            }
+            parts.push(rest);
+            labels.push("remainder".into());
+        }
+        if parts.is_empty() {
+            return Err(Error::argument("no heads come before layer 0: give a later layer, or ask for the remainder."));
+        }
+        let stack = self.labelled_stack(Tensor::stack(&parts, 0)?, labels, options.pos.clone());
+        let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
+        if options.apply_ln { self.apply_ln_to_stack(&stack, &ln) } else { Ok(stack) }
+    }
+
+    /// Each head's result of one layer, `[(batch), (pos), head, d_model]`.
+    fn head_results(&self, model: &HookedTransformer, layer: usize, pos: &Slice) -> Result<Tensor> {
+        let result = HookPoint::Block(layer, Site::Result);
+        if let Some(results) = self.captured.get(&result) {
+            return self.at_positions(results, pos, Self::axis_from_end(result));
+        }
+        let z = HookPoint::Block(layer, Site::Z);
+        let z = self.at_positions(&self.get(z)?, pos, Self::axis_from_end(z))?;
+        model.head_results(layer, &z)
+    }
+
+    /// Centres each component and divides it by the norm's scale of the whole stream at the same positions. The
+    /// norm's own weights are not applied, so this is exact for models loaded with `fold_ln`. With `recompute` each
+    /// component goes through the whole final norm by itself, as in the logit lens. Without norms the stack comes
+    /// back unchanged.
+    ///
+    /// # Shapes
+    /// Those of the stack.
+    ///
+    /// # Errors
+    /// A scale that is not cached, a layer that does not exist, `recompute` before the end.
+    pub fn apply_ln_to_stack(&self, stack: &ResidualStack, options: &LnOptions) -> Result<ResidualStack> {
+        let layer = self.dims.layer_or_final(options.layer)?;
+        self.refuse_mlp_of_the_end(layer, options.mlp_input)?;
+        if !self.dims.has_norm {
+            return Ok(stack.clone());
+        }
+        let values = if options.recompute {
+            if layer != self.dims.n_layers {
+                return Err(Error::argument(format!(
+                    "the norm can be recomputed for each slice at the end only, not at layer {layer}: leave recompute off."
+                )));
+            }
+            self.final_norm.apply(&stack.values)?
+        } else {
+            let point = match (layer == self.dims.n_layers, options.mlp_input) {
+                (true, _) => HookPoint::LnFinalScale,
+                (false, false) => HookPoint::Block(layer, Site::Ln1Scale),
+                (false, true) => HookPoint::Block(layer, Site::Ln2Scale).check(&self.dims)?,
+            };
+            let scale = self.at_positions(&self.get(point)?, &stack.pos, 2)?;
+            let last = stack.values.rank() - 1;
+            let centred = stack.values.broadcast_sub(&stack.values.mean_keepdim(last)?)?;
+            centred.broadcast_div(&scale)?
+        };
+        Ok(ResidualStack { values, ..stack.clone() })
+    }
+
+    /// What each component adds to the logit of `tokens` (minus that of `incorrect`), through the final norm's cached
+    /// scale. `b_U` belongs to no component and is not included.
+    ///
+    /// # Shapes
+    /// One token for each prompt, or one for all; the result is `[component, (batch), (pos)]`.
+    ///
+    /// # Errors
+    /// Texts that are not one token, lists of unequal lengths, a model of other sizes.
+    pub fn logit_attrs<T: Into<TokenRef>, W: Into<TokenRef>>(
+        &self,
+        model: &HookedTransformer,
+        stack: &ResidualStack,
+        tokens: impl IntoIterator<Item = T>,
+        incorrect: impl IntoIterator<Item = W>,
+    ) -> Result<Labelled> {
+        self.check_model(model)?;
+        let tokens = model.tokens_to_residual_directions(tokens)?;
+        let incorrect: Vec<W> = incorrect.into_iter().collect();
+        let directions = if incorrect.is_empty() {
+            tokens
+        } else {
+            let count = incorrect.len();
+            if count != tokens.dim(0)? {
+                return Err(Error::argument(format!(
+                    "{} tokens were given with {count} incorrect ones: give one incorrect token for each, or none.",
+                    tokens.dim(0)?
+                )));
+            }
+            (tokens - model.tokens_to_residual_directions(incorrect)?)?
+        };
+        let directions = if directions.dim(0)? == 1 { directions.squeeze(0)? } else { directions };
+        let scaled = self.apply_ln_to_stack(stack, &LnOptions::default())?;
+        Ok(scaled.project(&directions)?.titled("logit attribution"))
+    }
+
+    fn stack_of(&self, parts: Vec<(HookPoint, String)>, pos: Slice) -> Result<ResidualStack> {
+        let (mut tensors, mut labels) = (Vec::new(), Vec::new());
+        for (point, label) in parts {
+            tensors.push(self.at_positions(&self.get(point)?, &pos, 2)?);
+            labels.push(label);
+        }
+        if tensors.is_empty() {
+            return Err(Error::argument(
+                "nothing was written before layer 0 but the embeddings: give a later layer, or incl_embeds: true.",
+            ));
+        }
+        Ok(self.labelled_stack(Tensor::stack(&tensors, 0)?, labels, pos))
+    }
+
+    fn labelled_stack(&self, values: Tensor, labels: Vec<String>, pos: Slice) -> ResidualStack {
+        ResidualStack { values, labels, pos, has_batch_dim: self.has_batch_dim }
+    }
+
+    fn refuse_mlp_of_the_end(&self, layer: usize, mlp_input: bool) -> Result<()> {
+        if mlp_input && layer == self.dims.n_layers {
+            return Err(Error::argument(
+                "mlp_input asks for the input of a block's MLP, but the layer is the end of the model: give a block.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_model(&self, model: &HookedTransformer) -> Result<()> {
+        if model.dims() != self.dims {
+            return Err(Error::argument(format!(
+                "this cache was made by a model of other sizes than {:?}: give the model that was run.",
+                model.cfg().model_name
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! The two usual ways to run a model: with everything kept, or under a plan.
+
+use candle_core::Tensor;
+
+use super::store::ActivationCache;
+use crate::error::Result;
+use crate::hooks::HookPlan;
+use crate::model::{HookedTransformer, Run, RunOptions};
+use crate::tokens::Input;
+
+impl HookedTransformer {
+    /// The logits, and every activation that the model computes anyway.
+    ///
+    /// # Shapes
+    /// `[batch, pos, d_vocab_out]`, and each activation with its point's axes.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::run`].
+    pub fn run_with_cache(&self, input: impl Into<Input>) -> Result<(Tensor, ActivationCache)> {
+        self.run_with_hooks(input, HookPlan::new().capture_all())
+    }
+
+    /// The logits under a plan of edits and captures, and what was captured. The plan is checked before anything is
+    /// computed and has no effect on any other run.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::run`].
+    pub fn run_with_hooks(
+        &self,
+        input: impl Into<Input>,
+        plan: impl AsRef<HookPlan>,
+    ) -> Result<(Tensor, ActivationCache)> {
+        let plan = plan.as_ref();
+        let mut run = self.run(input, plan, &RunOptions::default())?;
+        let logits = run.logits.take().expect("the options ask for logits");
+        Ok((logits, self.cache_of(run, plan)))
+    }
+
+    /// What a run under `plan` captured, as a cache.
+    pub fn cache_of(&self, run: Run, plan: &HookPlan) -> ActivationCache {
+        ActivationCache {
+            captured: run.captured,
+            dims: self.dims(),
+            tokens: run.tokens,
+            pos: plan.pos_slice().clone(),
+            has_batch_dim: plan.keeps_batch_dim(),
+            final_norm: self.final_norm(),
+        }
+    }
+}

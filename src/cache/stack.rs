@@ -1,0 +1,96 @@
+//! Several residual-stream vectors of the same place, one per component, and what they say along a direction.
+
+use std::fmt;
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+use crate::labelled::{Axis, Labelled};
+use crate::slice::Slice;
+
+/// Components of the residual stream, `[component, (batch), (pos), d_model]`, with a label for each, and the
+/// positions they were taken at, so that a norm can be applied at the same ones.
+#[derive(Clone)]
+pub struct ResidualStack {
+    pub(super) values: Tensor,
+    pub(super) labels: Vec<String>,
+    pub(super) pos: Slice,
+    pub(super) has_batch_dim: bool,
+}
+
+impl ResidualStack {
+    /// The numbers, `[component, (batch), (pos), d_model]`.
+    pub fn tensor(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// What each component is.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// How many components there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The sum of all components, `[(batch), (pos), d_model]`.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn sum(&self) -> Result<Tensor> {
+        Ok(self.values.sum(0)?)
+    }
+
+    /// Each component along a direction: the dot product over `d_model`.
+    ///
+    /// # Shapes
+    /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is
+    /// `[component, (batch), (pos)]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for directions of another width or count.
+    pub fn project(&self, directions: &Tensor) -> Result<Labelled> {
+        let dims = self.values.dims();
+        let d_model = dims[dims.len() - 1];
+        let batch = if self.has_batch_dim { dims.get(1).copied() } else { None };
+        let directions = match (directions.dims(), batch) {
+            ([d], _) if *d == d_model => directions.clone(),
+            ([b, d], Some(batch)) if *d == d_model && (*b == batch || *b == 1) => {
+                let mut shape = vec![1; dims.len()];
+                (shape[1], shape[dims.len() - 1]) = (*b, d_model);
+                directions.reshape(shape)?
+            }
+            (got, _) => {
+                let expected = match batch {
+                    Some(batch) => format!("[{d_model}] or [{batch}, {d_model}] (one direction for each prompt)"),
+                    None => format!("[{d_model}]"),
+                };
+                return Err(Error::shape("the directions to project on", expected, got));
+            }
+        };
+        let along = self.values.broadcast_mul(&directions)?.sum(dims.len() - 1)?;
+        let mut axes = vec![Axis { name: "component".into(), labels: self.labels.clone() }];
+        if self.has_batch_dim {
+            axes.push(Axis::numbered("prompt", dims[1]));
+        }
+        if along.rank() > axes.len() {
+            let kept = along.dim(axes.len())?;
+            axes.push(Axis::numbered("position", kept));
+        }
+        Labelled::from_tensor("projection of the residual stream", axes, &along)
+    }
+}
+
+impl fmt::Debug for ResidualStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let some = self.labels.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+        let more = if self.labels.len() > 4 { ", .." } else { "" };
+        write!(f, "ResidualStack({:?}: {some}{more})", self.values.dims())
+    }
+}

@@ -1,0 +1,189 @@
+//! The activations of one run. They are owned: reading them needs no model, and dropping the model frees it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use candle_core::{Device, Tensor};
+
+use crate::dims::Dims;
+use crate::error::{Error, Result};
+use crate::hooks::{AxisName, HookPoint, HookQuery};
+use crate::model::FinalNorm;
+use crate::slice::Slice;
+use crate::tokens::{PaddingSide, Tokens};
+
+/// Activations of one run by hook point, with the sizes of the model and the tokens that were run.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
+/// assert_eq!(cache.get(("q", 0))?.dims(), cache.get("blocks.0.attn.hook_q")?.dims());
+/// assert_eq!(cache.get(("resid_post", -1))?.dim(2)?, model.cfg().d_model);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ActivationCache {
+    pub(super) captured: BTreeMap<HookPoint, Tensor>,
+    pub(super) dims: Dims,
+    pub(super) tokens: Tokens,
+    /// The positions that were kept.
+    pub(super) pos: Slice,
+    pub(super) has_batch_dim: bool,
+    /// The final norm, to recompute it for slices of the stream.
+    pub(super) final_norm: FinalNorm,
+}
+
+impl ActivationCache {
+    /// The activation at a point, named as in [`HookQuery`]: `"resid_post3"`, `("q", 0)`, `("resid_post", -1)`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHook`], [`Error::AbsentHook`], [`Error::LayerOutOfRange`], or [`Error::NotCached`].
+    pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
+        let point = point.into().resolve(&self.dims)?;
+        self.captured.get(&point).cloned().ok_or_else(|| {
+            let hint = if point.on_demand() {
+                "it costs extra, so it is kept only when the plan names it: add .capture(..) with this name to the plan and run again."
+            } else {
+                "the plan did not ask for it: run with a plan that captures it, or run_with_cache for everything."
+            };
+            Error::NotCached { point: point.to_string(), hint: hint.into() }
+        })
+    }
+
+    /// Whether the activation is here.
+    pub fn contains(&self, point: impl Into<HookQuery>) -> bool {
+        point.into().resolve(&self.dims).is_ok_and(|point| self.captured.contains_key(&point))
+    }
+
+    /// How many activations there are.
+    pub fn len(&self) -> usize {
+        self.captured.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.captured.is_empty()
+    }
+
+    /// The points and activations, in the order of the forward pass.
+    pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Tensor)> {
+        self.captured.iter().map(|(point, tensor)| (*point, tensor))
+    }
+
+    /// The sizes of the model that was run.
+    pub fn dims(&self) -> &Dims {
+        &self.dims
+    }
+
+    /// The tokens that were run.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Whether activations have a batch axis.
+    pub fn has_batch_dim(&self) -> bool {
+        self.has_batch_dim
+    }
+
+    /// Bytes of all activations; those that share their numbers count each.
+    pub fn bytes(&self) -> u64 {
+        self.captured.values().map(|t| (t.elem_count() * t.dtype().size_in_bytes()) as u64).sum()
+    }
+
+    /// The cache without its batch axis.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there are several prompts.
+    pub fn remove_batch_dim(mut self) -> Result<Self> {
+        if !self.has_batch_dim {
+            return Ok(self);
+        }
+        if self.tokens.batch() != 1 {
+            return Err(Error::argument(format!(
+                "the batch axis can be removed from a cache of one prompt, but this one has {}.",
+                self.tokens.batch()
+            )));
+        }
+        for tensor in self.captured.values_mut() {
+            *tensor = tensor.squeeze(0)?;
+        }
+        self.has_batch_dim = false;
+        Ok(self)
+    }
+
+    /// The cache on another device.
+    ///
+    /// # Errors
+    /// candle's, when the device cannot hold it.
+    pub fn to_device(mut self, device: &Device) -> Result<Self> {
+        for tensor in self.captured.values_mut() {
+            *tensor = tensor.to_device(device)?;
+        }
+        Ok(self)
+    }
+
+    /// One site of the layers below `layer` in one tensor; -1 means all layers.
+    ///
+    /// # Shapes
+    /// `[layer, ..]` with the site's own axes behind.
+    ///
+    /// # Errors
+    /// As [`ActivationCache::get`]; `layer` 0 leaves nothing to stack.
+    pub fn stack_activation(&self, name: &str, layer: isize) -> Result<Tensor> {
+        let layer = self.dims.layer_or_final(layer)?;
+        if layer == 0 {
+            return Err(Error::argument(format!("there are no layers below layer 0 to stack {name:?} of.")));
+        }
+        let parts = (0..layer).map(|l| self.get((name, l))).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::stack(&parts, 0)?)
+    }
+
+    /// The positions `pos` of an activation of this cache, where `pos` counts in the run's own positions.
+    ///
+    /// # Errors
+    /// A slice of a cache that holds only some positions, or counting from the end of right padding.
+    pub(super) fn at_positions(&self, tensor: &Tensor, pos: &Slice, axis_from_end: usize) -> Result<Tensor> {
+        if *pos == Slice::All {
+            return Ok(tensor.clone());
+        }
+        if self.pos != Slice::All {
+            return Err(Error::argument(format!(
+                "this cache was captured at positions {} only, so position {pos} cannot be taken of it: leave pos out, or \
+                 capture all positions.",
+                self.pos
+            )));
+        }
+        if pos.counts_from_end() && self.tokens.is_padded() && self.tokens.padding_side() == PaddingSide::Right {
+            return Err(Error::argument(format!(
+                "position {pos} counts from the end of a right-padded batch, where the shorter prompts have padding: \
+                 pad on the left, or give positions from the start."
+            )));
+        }
+        pos.apply(tensor, tensor.rank() - axis_from_end, "position")
+    }
+
+    /// The position axis of an activation counts from its end: 2 for `[.., pos, d_model]`, 3 with a head axis behind.
+    pub(super) fn axis_from_end(point: HookPoint) -> usize {
+        let axes = point.axes();
+        let at = axes.iter().position(|axis| *axis == AxisName::Pos).unwrap_or(axes.len() - 2);
+        axes.len() - at
+    }
+}
+
+impl fmt::Display for ActivationCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "ActivationCache of {} points, {}", self.len(), crate::error::human_bytes(self.bytes()))?;
+        let width = self.captured.keys().map(|point| point.to_string().len()).max().unwrap_or(0);
+        for (point, tensor) in &self.captured {
+            writeln!(f, "  {:width$}  {:?}", point.to_string(), tensor.dims())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ActivationCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActivationCache({} points, {})", self.len(), crate::error::human_bytes(self.bytes()))
+    }
+}

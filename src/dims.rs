@@ -1,0 +1,57 @@
+//! The plain numbers of a model that any room may know, without knowing the model.
+
+use crate::error::{Error, Result};
+
+/// Sizes and parts of a transformer, in TransformerLens' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Blocks.
+    pub n_layers: usize,
+    /// Attention heads of each block.
+    pub n_heads: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Width of one head's query, key and value.
+    pub d_head: usize,
+    /// Neurons of each MLP; 0 where there are none.
+    pub d_mlp: usize,
+    /// Tokens the embedding knows.
+    pub d_vocab: usize,
+    /// Logits of each position.
+    pub d_vocab_out: usize,
+    /// The longest context.
+    pub n_ctx: usize,
+    /// Blocks have attention only: no MLP, no second norm, no `hook_resid_mid`.
+    pub attn_only: bool,
+    /// There are layer norms (folded or not).
+    pub has_norm: bool,
+}
+
+impl Dims {
+    /// The absolute number of `layer`; negative counts from the end.
+    ///
+    /// # Errors
+    /// [`Error::LayerOutOfRange`] outside `-n_layers..n_layers`.
+    pub fn layer(&self, layer: isize) -> Result<usize> {
+        let place = if layer < 0 { layer + self.n_layers as isize } else { layer };
+        if place < 0 || place >= self.n_layers as isize {
+            return Err(Error::LayerOutOfRange { layer, n_layers: self.n_layers });
+        }
+        Ok(place as usize)
+    }
+
+    /// A place between blocks, where `n_layers` (and -1, as in TransformerLens) is the end of the last block.
+    ///
+    /// # Errors
+    /// [`Error::LayerOutOfRange`] outside `-1..=n_layers`.
+    pub fn layer_or_final(&self, layer: isize) -> Result<usize> {
+        match layer {
+            -1 => Ok(self.n_layers),
+            l if l >= 0 && l <= self.n_layers as isize => Ok(l as usize),
+            _ => Err(Error::argument(format!(
+                "layer {layer} is no place in a model of {} layers: give 0 to {}, or -1 for the end of the last block.",
+                self.n_layers, self.n_layers
+            ))),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! How an edit is checked against an activation's axes, and carried out.
+//!
+//! Everything is done by `where` over a 0/1 mask of the selected part, so gradients flow through the part that
+//! stays and through the value that is put in.
+
+use candle_core::Tensor;
+
+use super::edit::{Action, Edit, MeanOver};
+use super::point::HookPoint;
+use super::site::AxisName;
+use crate::error::{Error, Result};
+use crate::slice::Slice;
+
+/// The selected indices along each axis; `None` where the whole axis is meant.
+struct Scope {
+    axes: Vec<Option<Vec<usize>>>,
+    /// Axes selected by one index, which the shape of the part leaves out.
+    dropped: Vec<usize>,
+}
+
+impl Edit {
+    fn slice_of(&self, axis: AxisName) -> Option<(&Slice, &'static str)> {
+        match axis {
+            AxisName::Batch => Some((&self.batch, "batch row")),
+            AxisName::Pos | AxisName::QPos => Some((&self.pos, "position")),
+            AxisName::KPos => Some((&self.key, "source position")),
+            AxisName::Head => Some((&self.head, "head")),
+            AxisName::DMlp => Some((&self.neuron, "neuron")),
+            AxisName::DModel | AxisName::DHead | AxisName::One => None,
+        }
+    }
+
+    fn scope(&self, point: HookPoint, shape: &[usize]) -> Result<Scope> {
+        let axes = point.axes();
+        let has = |wanted: &[AxisName]| axes.iter().any(|axis| wanted.contains(axis));
+        let unusable = [
+            (&self.head, has(&[AxisName::Head]), "head"),
+            (&self.key, has(&[AxisName::KPos]), "key_pos"),
+            (&self.neuron, has(&[AxisName::DMlp]), "neuron"),
+        ];
+        for (slice, usable, name) in unusable {
+            if *slice != Slice::All && !usable {
+                let names: Vec<_> = axes.iter().map(|axis| axis.as_str()).collect();
+                return Err(Error::argument(format!(
+                    "an edit of {point} selects a {name}, but its axes are [{}]: drop .{name}(..) or choose a point with that axis.",
+                    names.join(", ")
+                )));
+            }
+        }
+        let mut scope = Scope { axes: Vec::new(), dropped: Vec::new() };
+        for (dim, (&axis, &size)) in axes.iter().zip(shape).enumerate() {
+            let selected = match self.slice_of(axis) {
+                Some((slice, name)) if *slice != Slice::All => {
+                    if matches!(slice, Slice::At(_)) {
+                        scope.dropped.push(dim);
+                    }
+                    Some(slice.indices(size, name)?)
+                }
+                _ => None,
+            };
+            scope.axes.push(selected);
+        }
+        Ok(scope)
+    }
+
+    /// Checks the edit against an activation of `shape` at `point`, before anything is computed.
+    pub(super) fn check(&self, point: HookPoint, shape: &[usize]) -> Result<()> {
+        let scope = self.scope(point, shape)?;
+        if let Action::Replace(value) | Action::Add(value) = &self.action {
+            scope.layout(value.dims(), shape).ok_or_else(|| {
+                let part = scope.part_shape(shape);
+                let expected = if part == shape {
+                    format!("{shape:?} or what broadcasts to it")
+                } else {
+                    format!("{part:?} (the selected part) or {shape:?} (the whole activation)")
+                };
+                Error::shape(format!("the value of an edit of {point}"), expected, value.dims())
+            })?;
+        }
+        if point == HookPoint::Tokens && !matches!(self.action, Action::Replace(_) | Action::Custom { .. }) {
+            return Err(Error::argument(format!(
+                "hook_tokens holds token ids, so \"{self}\" makes no sense there: use Edit::replace or Edit::custom."
+            )));
+        }
+        Ok(())
+    }
+
+    /// The activation after the edit. `real` marks the tokens that are not padding, `[batch, pos]`, if any are.
+    pub(super) fn apply(&self, point: HookPoint, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
+        let scope = self.scope(point, x.dims())?;
+        let whole = |value: &Tensor| scope.spread(&value.to_device(x.device())?.to_dtype(x.dtype())?, x.dims());
+        let edited = match &self.action {
+            Action::Replace(value) => whole(value)?,
+            Action::Add(value) => (x + whole(value)?)?,
+            Action::Scale(factor) => (x * *factor)?,
+            Action::Zero => x.zeros_like()?,
+            Action::Mean(over) => mean(x, point.axes(), *over, real)?,
+            Action::Custom { name, hook } => {
+                let edited = hook(x, point)?;
+                if edited.dims() != x.dims() {
+                    let what = format!("what the hook {name:?} returned for {point}");
+                    return Err(Error::shape(what, format!("{:?}", x.dims()), edited.dims()));
+                }
+                edited.to_dtype(x.dtype())?
+            }
+        };
+        match scope.mask(x)? {
+            Some(mask) => Ok(mask.where_cond(&edited.contiguous()?, &x.contiguous()?)?),
+            None => Ok(edited.contiguous()?),
+        }
+    }
+}
+
+/// How a value lies in the activation: as the whole of it, or as the selected part.
+enum Layout {
+    Whole,
+    Part,
+}
+
+impl Scope {
+    /// The shape of the selected part; axes selected by one index are left out.
+    fn part_shape(&self, shape: &[usize]) -> Vec<usize> {
+        let kept = (0..shape.len()).filter(|dim| !self.dropped.contains(dim));
+        kept.map(|dim| self.axes[dim].as_ref().map_or(shape[dim], Vec::len)).collect()
+    }
+
+    fn layout(&self, value: &[usize], shape: &[usize]) -> Option<Layout> {
+        if value == shape {
+            return Some(Layout::Whole);
+        }
+        if broadcasts(value, &self.part_shape(shape)) {
+            return Some(Layout::Part);
+        }
+        broadcasts(value, shape).then_some(Layout::Whole)
+    }
+
+    /// `value` laid out over the whole activation, so that the mask can pick from it.
+    fn spread(&self, value: &Tensor, shape: &[usize]) -> Result<Tensor> {
+        match self.layout(value.dims(), shape) {
+            Some(Layout::Whole) => Ok(value.broadcast_as(shape)?),
+            Some(Layout::Part) => {
+                let mut part = value.broadcast_as(self.part_shape(shape))?;
+                for &dim in &self.dropped {
+                    part = part.unsqueeze(dim)?;
+                }
+                for (dim, selected) in self.axes.iter().enumerate() {
+                    let Some(selected) = selected else { continue };
+                    if self.dropped.contains(&dim) {
+                        continue;
+                    }
+                    let mut place = vec![0u32; shape[dim]];
+                    for (i, &index) in selected.iter().enumerate() {
+                        place[index] = i as u32;
+                    }
+                    let place = Tensor::from_vec(place, shape[dim], value.device())?;
+                    part = part.contiguous()?.index_select(&place, dim)?;
+                }
+                Ok(part.broadcast_as(shape)?)
+            }
+            None => Err(Error::shape("the value of an edit", format!("{shape:?}"), value.dims())),
+        }
+    }
+
+    /// 1 at the selected part and 0 elsewhere; `None` when everything is selected.
+    fn mask(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        let mut mask: Option<Tensor> = None;
+        for (dim, selected) in self.axes.iter().enumerate() {
+            let Some(selected) = selected else { continue };
+            let size = x.dim(dim)?;
+            let mut ones = vec![0u8; size];
+            for &index in selected {
+                ones[index] = 1;
+            }
+            let mut shape = vec![1; x.rank()];
+            shape[dim] = size;
+            let axis = Tensor::from_vec(ones, shape, x.device())?;
+            mask = Some(match mask {
+                Some(mask) => mask.broadcast_mul(&axis)?,
+                None => axis,
+            });
+        }
+        Ok(mask.map(|mask| mask.broadcast_as(x.shape())).transpose()?)
+    }
+}
+
+fn broadcasts(value: &[usize], shape: &[usize]) -> bool {
+    value.len() <= shape.len() && value.iter().rev().zip(shape.iter().rev()).all(|(v, s)| v == s || *v == 1)
+}
+
+/// The mean over batch (and positions), padding left out, as wide as `x`.
+fn mean(x: &Tensor, axes: &[AxisName], over: MeanOver, real: Option<&Tensor>) -> Result<Tensor> {
+    let pos =
+        axes.iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos)).expect("each point has positions");
+    let mut shape = vec![1; x.rank()];
+    (shape[0], shape[pos]) = (x.dim(0)?, x.dim(pos)?);
+    let weights = match real {
+        Some(real) => real.to_dtype(x.dtype())?.reshape(shape)?,
+        None => Tensor::ones(shape, x.dtype(), x.device())?,
+    };
+    let dims: &[usize] = if over == MeanOver::Batch { &[0] } else { &[0, pos] };
+    let is_real = weights.gt(0f64)?.broadcast_as(x.shape())?;
+    let counted = is_real.where_cond(&x.contiguous()?, &x.zeros_like()?)?;
+    let total = counted.sum_keepdim(dims)?;
+    let count = weights.sum_keepdim(dims)?.maximum(1f64)?;
+    Ok(total.broadcast_div(&count)?.broadcast_as(x.shape())?)
+}
+
+/// The part of an activation that a position slice keeps, at the axis that counts positions.
+pub(super) fn slice_positions(x: &Tensor, point: HookPoint, pos: &Slice) -> Result<Tensor> {
+    let dim = point.axes().iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos));
+    pos.apply(x, dim.expect("each point has positions"), "position")
+}

@@ -1,0 +1,166 @@
+//! What is done to an activation: replace, add, scale, zero, mean, or a named function of the user's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::point::HookPoint;
+use crate::error::Result;
+use crate::slice::Slice;
+
+/// The function of [`Edit::custom`].
+type Hook = Arc<dyn Fn(&Tensor, HookPoint) -> Result<Tensor> + Send + Sync>;
+
+/// Over which axes [`Edit::mean`] takes its mean. Padding never counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeanOver {
+    /// Over the prompts of this batch, position by position.
+    Batch,
+    /// Over prompts and positions.
+    BatchAndPos,
+}
+
+#[derive(Clone)]
+pub(super) enum Action {
+    Replace(Tensor),
+    Add(Tensor),
+    Scale(f64),
+    Zero,
+    Mean(MeanOver),
+    Custom { name: String, hook: Hook },
+}
+
+/// One change to one activation, optionally only at some prompts, positions, heads or neurons.
+///
+/// ```
+/// use candle_lens::hooks::{Edit, HookPlan};
+/// let plan = HookPlan::new().edit(("z", 2), Edit::zero().head(5)).edit(("mlp_out", 3), Edit::scale(0.5).pos(-1));
+/// assert!(plan.to_string().contains("zero"));
+/// ```
+#[derive(Clone)]
+pub struct Edit {
+    pub(super) action: Action,
+    pub(super) batch: Slice,
+    pub(super) pos: Slice,
+    pub(super) key: Slice,
+    pub(super) head: Slice,
+    pub(super) neuron: Slice,
+}
+
+impl Edit {
+    fn of(action: Action) -> Self {
+        let all = Slice::All;
+        Self { action, batch: all.clone(), pos: all.clone(), key: all.clone(), head: all.clone(), neuron: all }
+    }
+
+    /// Puts `value` in place of the activation.
+    ///
+    /// # Shapes
+    /// The activation's shape, or the shape of the part that `.pos`, `.head`, .. select (one index drops its axis),
+    /// or anything that broadcasts to either.
+    pub fn replace(value: Tensor) -> Self {
+        Self::of(Action::Replace(value))
+    }
+
+    /// Adds `value`, for example a steering direction. Shapes as for [`Edit::replace`].
+    pub fn add(value: Tensor) -> Self {
+        Self::of(Action::Add(value))
+    }
+
+    /// Multiplies by `factor`.
+    pub fn scale(factor: f64) -> Self {
+        Self::of(Action::Scale(factor))
+    }
+
+    /// Puts zeros.
+    pub fn zero() -> Self {
+        Self::of(Action::Zero)
+    }
+
+    /// Puts the mean of this run's own activation (mean ablation within the batch).
+    pub fn mean(over: MeanOver) -> Self {
+        Self::of(Action::Mean(over))
+    }
+
+    /// Puts what `hook` returns for the activation and its point; the shape must stay. `name` stands in plans and errors.
+    ///
+    /// ```
+    /// use candle_lens::hooks::Edit;
+    /// let halve = Edit::custom("halve", |x, _point| Ok((x * 0.5)?));
+    /// ```
+    pub fn custom(
+        name: impl Into<String>,
+        hook: impl Fn(&Tensor, HookPoint) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Action::Custom { name: name.into(), hook: Arc::new(hook) })
+    }
+
+    /// Only at these prompts of the batch.
+    pub fn batch(mut self, batch: impl Into<Slice>) -> Self {
+        self.batch = batch.into();
+        self
+    }
+
+    /// Only at these positions; of attention scores and patterns, these destinations (`q_pos`).
+    pub fn pos(mut self, pos: impl Into<Slice>) -> Self {
+        self.pos = pos.into();
+        self
+    }
+
+    /// Only at these sources (`k_pos`) of attention scores or patterns.
+    pub fn key_pos(mut self, pos: impl Into<Slice>) -> Self {
+        self.key = pos.into();
+        self
+    }
+
+    /// Only at these heads.
+    pub fn head(mut self, head: impl Into<Slice>) -> Self {
+        self.head = head.into();
+        self
+    }
+
+    /// Only at these MLP neurons.
+    pub fn neuron(mut self, neuron: impl Into<Slice>) -> Self {
+        self.neuron = neuron.into();
+        self
+    }
+
+    /// Whether some position counts from the end.
+    pub(super) fn counts_from_end(&self) -> bool {
+        self.pos.counts_from_end() || self.key.counts_from_end()
+    }
+}
+
+impl fmt::Display for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.action {
+            Action::Replace(value) => write!(f, "replace by a tensor {:?}", value.dims())?,
+            Action::Add(value) => write!(f, "add a tensor {:?}", value.dims())?,
+            Action::Scale(factor) => write!(f, "scale by {factor}")?,
+            Action::Zero => f.write_str("zero")?,
+            Action::Mean(MeanOver::Batch) => f.write_str("mean over batch")?,
+            Action::Mean(MeanOver::BatchAndPos) => f.write_str("mean over batch and positions")?,
+            Action::Custom { name, .. } => write!(f, "hook {name:?}")?,
+        }
+        let scopes = [
+            ("batch", &self.batch),
+            ("head", &self.head),
+            ("pos", &self.pos),
+            ("key_pos", &self.key),
+            ("neuron", &self.neuron),
+        ];
+        for (name, slice) in scopes {
+            if *slice != Slice::All {
+                write!(f, ", {name} {slice}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,21 @@
+//! Where one may look or act in a forward pass: hook points, edits, and the plan of one run.
+//!
+//! A plan is data. It is checked against the model before anything is computed, belongs to one run, and
+//! leaves nothing behind. This room knows tensors and sizes, not the model.
+
+mod apply;
+mod edit;
+mod memory;
+mod plan;
+mod point;
+mod query;
+mod run;
+mod site;
+
+pub use edit::{Edit, MeanOver};
+pub use memory::{MemoryPlan, PointBytes};
+pub use plan::HookPlan;
+pub use point::{HookPoint, hooks_markdown};
+pub use query::HookQuery;
+pub(crate) use run::{HookRun, Reach};
+pub use site::{AxisName, Site};

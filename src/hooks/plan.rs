@@ -1,0 +1,282 @@
+//! The plan of one run: what it keeps and what it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+
+use super::edit::Edit;
+use super::memory::MemoryPlan;
+use super::point::HookPoint;
+use super::query::HookQuery;
+use super::run::{Reach, Resolved};
+use super::site::{AxisName, Site};
+use crate::dims::Dims;
+use crate::error::{Error, Result};
+use crate::slice::Slice;
+
+/// Which points a plan keeps.
+#[derive(Clone)]
+enum Capture {
+    /// All points that cost nothing extra.
+    All,
+    Named(HookQuery),
+    Where(Arc<dyn Fn(HookPoint) -> bool + Send + Sync>),
+}
+
+/// What one run keeps (captures) and changes (edits). Made in one expression, checked before anything is
+/// computed, and without effect on any other run.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let plan = HookPlan::new().capture("pattern").capture(("resid_post", -1)).edit(("z", 0), Edit::zero().head(3));
+/// let (_logits, cache) = model.run_with_hooks("When John and Mary went to the shops, John gave the bag to", &plan)?;
+/// assert_eq!(cache.len(), model.cfg().n_layers + 1);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct HookPlan {
+    captures: Vec<Capture>,
+    edits: Vec<(HookQuery, Edit)>,
+    pos: Slice,
+    device: Option<Device>,
+    budget: Option<u64>,
+    remove_batch_dim: bool,
+}
+
+impl HookPlan {
+    /// A plan that keeps and changes nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps one point, or a block site in every layer where no layer is named (`"pattern"`).
+    pub fn capture(mut self, point: impl Into<HookQuery>) -> Self {
+        self.captures.push(Capture::Named(point.into()));
+        self
+    }
+
+    /// Keeps every point that the model computes anyway; those that cost extra must be named.
+    pub fn capture_all(mut self) -> Self {
+        self.captures.push(Capture::All);
+        self
+    }
+
+    /// Keeps the points that `filter` accepts, on-demand ones included.
+    pub fn capture_where(mut self, filter: impl Fn(HookPoint) -> bool + Send + Sync + 'static) -> Self {
+        self.captures.push(Capture::Where(Arc::new(filter)));
+        self
+    }
+
+    /// Changes one point (or a site in every layer). Several edits of one point act in the order given.
+    pub fn edit(mut self, point: impl Into<HookQuery>, edit: Edit) -> Self {
+        self.edits.push((point.into(), edit));
+        self
+    }
+
+    /// Keeps only these positions of everything captured; one index drops the axis. Of patterns and scores, destinations.
+    pub fn pos(mut self, pos: impl Into<Slice>) -> Self {
+        self.pos = pos.into();
+        self
+    }
+
+    /// Moves what is captured to this device.
+    pub fn device(mut self, device: &Device) -> Self {
+        self.device = Some(device.clone());
+        self
+    }
+
+    /// Refuses the run if it would keep more than `bytes`.
+    pub fn budget(mut self, bytes: u64) -> Self {
+        self.budget = Some(bytes);
+        self
+    }
+
+    /// Drops the batch axis of everything captured; the run must have one prompt.
+    pub fn remove_batch_dim(mut self) -> Self {
+        self.remove_batch_dim = true;
+        self
+    }
+
+    /// What the plan would keep in a run of `batch` prompts of `pos` tokens, computed without running.
+    ///
+    /// # Errors
+    /// Those of the names and slices in the plan.
+    pub fn memory(&self, dims: &Dims, batch: usize, pos: usize, dtype: DType) -> Result<MemoryPlan> {
+        self.memory_of(&self.captured(dims, &Reach::whole(dims))?, dims, batch, pos, dtype)
+    }
+
+    fn memory_of(
+        &self,
+        captured: &BTreeSet<HookPoint>,
+        dims: &Dims,
+        batch: usize,
+        pos: usize,
+        dtype: DType,
+    ) -> Result<MemoryPlan> {
+        let kept = self.pos.indices(pos, "position")?.len();
+        let drop_pos = matches!(self.pos, Slice::At(_));
+        let mut plan = MemoryPlan { points: Vec::new() };
+        for &point in captured {
+            let mut shape = Vec::new();
+            for axis in point.axes() {
+                match axis {
+                    AxisName::Batch if self.remove_batch_dim => {}
+                    AxisName::Pos | AxisName::QPos if drop_pos => {}
+                    AxisName::Pos | AxisName::QPos => shape.push(kept),
+                    axis => shape.push(axis.size(dims, batch, pos)),
+                }
+            }
+            plan.push(point, shape, dtype);
+        }
+        Ok(plan)
+    }
+
+    fn captured(&self, dims: &Dims, reach: &Reach) -> Result<BTreeSet<HookPoint>> {
+        let mut points = BTreeSet::new();
+        let reachable = || HookPoint::all(dims).into_iter().filter(|point| reach.contains(*point));
+        for capture in &self.captures {
+            match capture {
+                Capture::All => points.extend(reachable().filter(|point| !point.on_demand())),
+                Capture::Named(query) => {
+                    for point in query.resolve_all(dims)? {
+                        reach.check(point)?;
+                        points.insert(point);
+                    }
+                }
+                Capture::Where(filter) => {
+                    let before = points.len();
+                    points.extend(reachable().filter(|point| filter(*point)));
+                    if points.len() == before && !reachable().any(filter.as_ref()) {
+                        return Err(Error::argument(
+                            "the filter of capture_where accepts no hook point of this run: \
+                             HookPoint::all(&model.dims()) lists the names it is asked about.",
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(points)
+    }
+
+    /// Holds the plan against a model and an input; every mistake is found here, before anything is computed.
+    pub(crate) fn resolve(
+        &self,
+        dims: &Dims,
+        reach: &Reach,
+        (batch, pos): (usize, usize),
+        dtype: DType,
+        right_padded: bool,
+    ) -> Result<Resolved> {
+        if self.remove_batch_dim && batch != 1 {
+            return Err(Error::argument(format!(
+                "remove_batch_dim needs a run of one prompt, but this one has {batch}: drop it, or run one prompt."
+            )));
+        }
+        let counts_from_end = self.pos.counts_from_end() || self.edits.iter().any(|(_, edit)| edit.counts_from_end());
+        if right_padded && counts_from_end {
+            return Err(Error::argument(
+                "a position that counts from the end was asked of a right-padded batch, where the last column is \
+                 padding for the shorter prompts: pad on the left, or give positions from the start.",
+            ));
+        }
+        let captured = self.captured(dims, reach)?;
+        let mut edits: BTreeMap<HookPoint, Vec<Edit>> = BTreeMap::new();
+        for (query, edit) in &self.edits {
+            for point in query.resolve_all(dims)? {
+                reach.check(point)?;
+                edit.check(point, &point.shape(dims, batch, pos))?;
+                edits.entry(point).or_default().push(edit.clone());
+            }
+        }
+        check_split_inputs(&captured, &edits)?;
+        let memory = self.memory_of(&captured, dims, batch, pos, dtype)?;
+        if let Some(budget) = self.budget.filter(|&budget| memory.total() > budget) {
+            let largest = memory.largest(3).iter().map(|p| (p.point.to_string(), p.bytes)).collect();
+            return Err(Error::OverBudget { needed: memory.total(), budget, largest });
+        }
+        Ok(Resolved {
+            captured,
+            edits,
+            pos: self.pos.clone(),
+            device: self.device.clone(),
+            remove_batch_dim: self.remove_batch_dim,
+        })
+    }
+
+    /// Whether the plan changes nothing.
+    pub fn is_read_only(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// Whether captures keep their batch axis.
+    pub fn keeps_batch_dim(&self) -> bool {
+        !self.remove_batch_dim
+    }
+
+    /// The positions that captures keep.
+    pub fn pos_slice(&self) -> &Slice {
+        &self.pos
+    }
+}
+
+/// Where a head's own input is edited, the one norm that all heads share no longer feeds them: asking for it as
+/// well would give a number that the run did not use.
+fn check_split_inputs(captured: &BTreeSet<HookPoint>, edits: &BTreeMap<HookPoint, Vec<Edit>>) -> Result<()> {
+    for point in edits.keys() {
+        let HookPoint::Block(layer, site) = *point else { continue };
+        if !site.is_split_input() {
+            continue;
+        }
+        for norm in [Site::Ln1Scale, Site::Ln1Normalized] {
+            let norm = HookPoint::Block(layer, norm);
+            if captured.contains(&norm) || edits.contains_key(&norm) {
+                return Err(Error::argument(format!(
+                    "{point} is edited, so each head of this block normalises its own input and {norm} is not used: \
+                     leave one of the two out of the plan."
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl AsRef<HookPlan> for HookPlan {
+    fn as_ref(&self) -> &HookPlan {
+        self
+    }
+}
+
+impl fmt::Display for HookPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HookPlan")?;
+        for capture in &self.captures {
+            match capture {
+                Capture::All => write!(f, "\n  keep  everything computed anyway")?,
+                Capture::Named(query) => write!(f, "\n  keep  {query}")?,
+                Capture::Where(_) => write!(f, "\n  keep  what a filter accepts")?,
+            }
+        }
+        for (query, edit) in &self.edits {
+            write!(f, "\n  edit  {query}: {edit}")?;
+        }
+        if self.captures.is_empty() && self.edits.is_empty() {
+            f.write_str("\n  keeps and changes nothing")?;
+        }
+        if self.pos != Slice::All {
+            write!(f, "\n  positions {}", self.pos)?;
+        }
+        if let Some(budget) = self.budget {
+            write!(f, "\n  budget {}", crate::error::human_bytes(budget))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for HookPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

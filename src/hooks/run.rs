@@ -1,0 +1,113 @@
+//! One run's hooks at work: the forward pass shows each activation to [`HookRun::at`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::{Device, Tensor};
+
+use super::apply::slice_positions;
+use super::edit::Edit;
+use super::point::HookPoint;
+use super::site::Site;
+use crate::dims::Dims;
+use crate::error::{Error, Result};
+use crate::slice::Slice;
+
+/// A plan held against a model: points exist, edits fit.
+#[derive(Default)]
+pub(crate) struct Resolved {
+    pub(super) captured: BTreeSet<HookPoint>,
+    pub(super) edits: BTreeMap<HookPoint, Vec<Edit>>,
+    pub(super) pos: Slice,
+    pub(super) device: Option<Device>,
+    pub(super) remove_batch_dim: bool,
+}
+
+/// Which part of the model a run passes through.
+pub(crate) struct Reach {
+    /// The first block; `None` when the run starts at the embedding.
+    pub start: Option<usize>,
+    /// The first block that does not run; `None` when the run goes on to the logits.
+    pub stop: Option<usize>,
+    /// How many blocks there are.
+    pub n_layers: usize,
+}
+
+impl Reach {
+    pub(crate) fn whole(dims: &Dims) -> Self {
+        Self { start: None, stop: None, n_layers: dims.n_layers }
+    }
+
+    pub(super) fn contains(&self, point: HookPoint) -> bool {
+        match point {
+            HookPoint::Tokens | HookPoint::Embed | HookPoint::PosEmbed => self.start.is_none(),
+            HookPoint::Block(layer, _) => {
+                layer >= self.start.unwrap_or(0) && layer < self.stop.unwrap_or(self.n_layers)
+            }
+            HookPoint::LnFinalScale | HookPoint::LnFinalNormalized => self.stop.is_none(),
+        }
+    }
+
+    pub(super) fn check(&self, point: HookPoint) -> Result<()> {
+        if self.contains(point) {
+            return Ok(());
+        }
+        let from = self.start.map_or("the embedding".into(), |l| format!("block {l}"));
+        let to = self.stop.map_or("the logits".into(), |l| format!("before block {l}"));
+        Err(Error::argument(format!(
+            "{point} is never reached: this run goes from {from} to {to}. Change start_at_layer or stop_at_layer, or the plan."
+        )))
+    }
+}
+
+/// The hooks of one run and what they have kept so far.
+pub(crate) struct HookRun {
+    plan: Resolved,
+    /// 1 for real tokens, 0 for padding, `[batch, pos]`; `None` when nothing is padded.
+    real: Option<Tensor>,
+    captured: BTreeMap<HookPoint, Tensor>,
+}
+
+impl HookRun {
+    pub(crate) fn new(plan: Resolved, real: Option<Tensor>) -> Self {
+        Self { plan, real, captured: BTreeMap::new() }
+    }
+
+    /// Shows the activation `x` at `point` to the plan: edits act in their order, then the result is kept if asked for.
+    pub(crate) fn at(&mut self, point: HookPoint, mut x: Tensor) -> Result<Tensor> {
+        for edit in self.plan.edits.get(&point).into_iter().flatten() {
+            x = edit.apply(point, &x, self.real.as_ref())?;
+        }
+        if self.plan.captured.contains(&point) {
+            let mut kept = slice_positions(&x, point, &self.plan.pos)?;
+            if let Some(device) = &self.plan.device {
+                kept = kept.to_device(device)?;
+            }
+            if self.plan.remove_batch_dim {
+                kept = kept.squeeze(0)?;
+            }
+            self.captured.insert(point, kept);
+        }
+        Ok(x)
+    }
+
+    /// As [`HookRun::at`], for a site of a block.
+    pub(crate) fn at_site(&mut self, layer: usize, site: Site, x: Tensor) -> Result<Tensor> {
+        self.at(HookPoint::Block(layer, site), x)
+    }
+
+    /// Whether the plan keeps or changes this site of this block.
+    pub(crate) fn wants(&self, layer: usize, site: Site) -> bool {
+        let point = HookPoint::Block(layer, site);
+        self.plan.captured.contains(&point) || self.plan.edits.contains_key(&point)
+    }
+
+    /// Whether the plan changes one of these sites of this block.
+    pub(crate) fn edits_any(&self, layer: usize, sites: &[Site]) -> bool {
+        sites.iter().any(|&site| self.plan.edits.contains_key(&HookPoint::Block(layer, site)))
+    }
+
+    /// What was kept.
+    pub(crate) fn into_captured(self) -> BTreeMap<HookPoint, Tensor> {
+        self.captured
+    }
+}

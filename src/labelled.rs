@@ -1,0 +1,253 @@
+//! A result: numbers with the names of their axes and the labels along them.
+//!
+//! Every analysis returns one, so that tables, plots, `top(k)` and files need no second bookkeeping of labels.
+
+use std::fmt;
+
+use candle_core::{DType, Device, Tensor};
+use ndarray::{ArrayD, Axis as NdAxis, IxDyn};
+
+use crate::error::{Error, Result};
+use crate::slice::absolute;
+
+/// One axis of a [`Labelled`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// What the axis counts: "component", "layer", "head", "prompt", ..
+    pub name: String,
+    /// One label for each index.
+    pub labels: Vec<String>,
+}
+
+impl Axis {
+    /// An axis with these labels.
+    pub fn new<L: Into<String>>(name: impl Into<String>, labels: impl IntoIterator<Item = L>) -> Self {
+        Self { name: name.into(), labels: labels.into_iter().map(Into::into).collect() }
+    }
+
+    /// An axis labelled 0, 1, 2, ..
+    pub fn numbered(name: impl Into<String>, size: usize) -> Self {
+        Self::new(name, (0..size).map(|i| i.to_string()))
+    }
+}
+
+/// One entry of [`Labelled::top`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The label along each axis.
+    pub labels: Vec<String>,
+    /// The number.
+    pub value: f32,
+}
+
+/// Numbers with named, labelled axes.
+///
+/// ```
+/// use candle_lens::labelled::{Axis, Labelled};
+/// let scores = Labelled::new("scores", vec![Axis::numbered("layer", 2), Axis::numbered("head", 2)], vec![0.1, -0.9, 0.3, 0.2])?;
+/// assert_eq!(scores.top(1)[0].labels, ["1", "0"]);
+/// assert_eq!(scores.mean_over("layer")?.values.len(), 2);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Labelled {
+    /// What the numbers are, for titles and tables.
+    pub title: String,
+    /// The axes, in the order of the array's.
+    pub axes: Vec<Axis>,
+    /// The numbers.
+    pub values: ArrayD<f32>,
+}
+
+impl Labelled {
+    /// Puts numbers (row-major) and axes together.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the count is not the product of the axes' sizes.
+    pub fn new(title: impl Into<String>, axes: Vec<Axis>, values: Vec<f32>) -> Result<Self> {
+        let title = title.into();
+        let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
+        let count = values.len();
+        let values = ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|_| {
+            Error::shape(format!("the values of {title:?}"), format!("{shape:?}, one for each label"), &[count])
+        })?;
+        Ok(Self { title, axes, values })
+    }
+
+    /// As [`Labelled::new`], from a tensor of any type and device.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the tensor's shape is not the labels'.
+    pub fn from_tensor(title: impl Into<String>, axes: Vec<Axis>, tensor: &Tensor) -> Result<Self> {
+        let title = title.into();
+        let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
+        if shape != tensor.dims() {
+            return Err(Error::shape(
+                format!("the tensor of {title:?}"),
+                format!("{shape:?}, one for each label"),
+                tensor.dims(),
+            ));
+        }
+        let values = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        Self::new(title, axes, values)
+    }
+
+    /// The same under another title.
+    pub fn titled(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
+    /// The sizes of the axes.
+    pub fn shape(&self) -> &[usize] {
+        self.values.shape()
+    }
+
+    /// The labels of an axis.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the axes there are.
+    pub fn labels(&self, axis: &str) -> Result<&[String]> {
+        Ok(&self.axes[self.axis(axis)?].labels)
+    }
+
+    fn axis(&self, name: &str) -> Result<usize> {
+        self.axes.iter().position(|axis| axis.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.axes.iter().map(|axis| axis.name.as_str()).collect();
+            Error::argument(format!("{:?} has no axis {name:?}: its axes are {names:?}.", self.title))
+        })
+    }
+
+    /// The number at these indices, one for each axis; negatives count from the end.
+    ///
+    /// # Errors
+    /// Too many or too few indices, or one outside its axis.
+    pub fn at(&self, indices: &[isize]) -> Result<f32> {
+        if indices.len() != self.axes.len() {
+            return Err(Error::argument(format!(
+                "{} indices were given for {:?}, which has {} axes: give one for each.",
+                indices.len(),
+                self.title,
+                self.axes.len()
+            )));
+        }
+        let place = indices.iter().zip(self.shape()).map(|(&i, &size)| absolute(i, size, "index"));
+        Ok(self.values[IxDyn(&place.collect::<Result<Vec<_>>>()?)])
+    }
+
+    /// The number of these labels, one for each axis.
+    ///
+    /// # Errors
+    /// A label that the axis does not have, with those it has.
+    pub fn get(&self, labels: &[&str]) -> Result<f32> {
+        let place = labels.iter().zip(&self.axes).map(|(label, axis)| {
+            axis.labels.iter().position(|l| l == label).map(|i| i as isize).ok_or_else(|| {
+                let shown = axis.labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+                Error::argument(format!(
+                    "the axis {:?} of {:?} has no label {label:?}: it has {shown}, ..",
+                    axis.name, self.title
+                ))
+            })
+        });
+        self.at(&place.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The only number of a result without axes, or with axes of one index.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are several.
+    pub fn scalar(&self) -> Result<f32> {
+        match self.values.len() {
+            1 => Ok(self.values.iter().copied().next().unwrap_or(f32::NAN)),
+            _ => Err(Error::shape(format!("{:?}", self.title), "one number", self.shape())),
+        }
+    }
+
+    /// The mean of all numbers, summed in f64.
+    pub fn mean(&self) -> f64 {
+        self.values.iter().map(|&v| f64::from(v)).sum::<f64>() / self.values.len().max(1) as f64
+    }
+
+    /// The mean over one axis, which disappears.
+    ///
+    /// # Errors
+    /// An axis that does not exist or is empty.
+    pub fn mean_over(&self, axis: &str) -> Result<Self> {
+        let at = self.axis(axis)?;
+        let values = self.values.mean_axis(NdAxis(at)).ok_or_else(|| {
+            Error::argument(format!("the axis {axis:?} of {:?} is empty, so there is no mean over it.", self.title))
+        })?;
+        Ok(self.without(at, values))
+    }
+
+    /// The sum over one axis, which disappears.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    pub fn sum_over(&self, axis: &str) -> Result<Self> {
+        let at = self.axis(axis)?;
+        Ok(self.without(at, self.values.sum_axis(NdAxis(at))))
+    }
+
+    /// One index of one axis, which disappears; negatives count from the end.
+    ///
+    /// # Errors
+    /// An axis or index that does not exist.
+    pub fn select(&self, axis: &str, index: isize) -> Result<Self> {
+        let at = self.axis(axis)?;
+        let index = absolute(index, self.shape()[at], "index")?;
+        Ok(self.without(at, self.values.index_axis(NdAxis(at), index).to_owned()))
+    }
+
+    fn without(&self, at: usize, values: ArrayD<f32>) -> Self {
+        let axes = self.axes.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, axis)| axis.clone()).collect();
+        Self { title: self.title.clone(), axes, values }
+    }
+
+    /// Splits one axis into several, whose sizes multiply to its own, as einops' `"(layer head) -> layer head"`.
+    ///
+    /// # Errors
+    /// Sizes that do not multiply to the axis'.
+    pub fn split(&self, axis: &str, into: Vec<Axis>) -> Result<Self> {
+        let at = self.axis(axis)?;
+        let sizes: Vec<usize> = into.iter().map(|axis| axis.labels.len()).collect();
+        if sizes.iter().product::<usize>() != self.shape()[at] {
+            return Err(Error::shape(
+                format!("the axis {axis:?}"),
+                format!("a size of {sizes:?} multiplied"),
+                &[self.shape()[at]],
+            ));
+        }
+        let mut axes = self.axes.clone();
+        axes.splice(at..=at, into);
+        Self::new(self.title.clone(), axes, self.values.iter().copied().collect())
+    }
+
+    /// The `k` largest numbers with their labels, largest first; NaN never counts.
+    pub fn top(&self, k: usize) -> Vec<Entry> {
+        self.sorted(k, |a, b| b.total_cmp(&a))
+    }
+
+    /// The `k` smallest numbers with their labels, smallest first; NaN never counts.
+    pub fn bottom(&self, k: usize) -> Vec<Entry> {
+        self.sorted(k, |a, b| a.total_cmp(&b))
+    }
+
+    fn sorted(&self, k: usize, order: impl Fn(f32, f32) -> std::cmp::Ordering) -> Vec<Entry> {
+        let mut all: Vec<(IxDyn, f32)> =
+            self.values.indexed_iter().map(|(at, &value)| (at, value)).filter(|(_, value)| !value.is_nan()).collect();
+        all.sort_by(|a, b| order(a.1, b.1));
+        let entry = |(at, value): (IxDyn, f32)| {
+            let labels = (0..self.axes.len()).map(|axis| self.axes[axis].labels[at[axis]].clone()).collect();
+            Entry { labels, value }
+        };
+        all.into_iter().take(k).map(entry).collect()
+    }
+}
+
+impl fmt::Debug for Labelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let axes: Vec<String> = self.axes.iter().map(|axis| format!("{} {}", axis.name, axis.labels.len())).collect();
+        write!(f, "Labelled({:?}: {})", self.title, axes.join(" x "))
+    }
+}

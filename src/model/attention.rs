@@ -1,0 +1,161 @@
+//! Multi-head attention with every hook point of it.
+//!
+//! `pattern = softmax(mask(q k^T / scale))`, `z = pattern v`, `out = sum_h z_h W_O_h + b_O`
+//! (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits").
+
+use candle_core::{DType, Tensor};
+
+use super::block::BlockContext;
+use super::norm::{NormPoints, layer_norm};
+use super::ops::{linear, softmax};
+use super::transformer::HookedTransformer;
+use super::weights::BlockWeights;
+use crate::error::Result;
+use crate::hooks::{HookPoint, HookRun, Site};
+
+const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
+
+/// What attention adds to the residual stream, `[batch, pos, d_model]`, from the stream that enters the block.
+pub(super) fn attention(
+    resid_pre: &Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+) -> Result<Tensor> {
+    let layer = ctx.layer;
+    let (q, k, v) = queries_keys_values(resid_pre, weights, ctx, run)?;
+    let q = run.at_site(layer, Site::Q, q)?;
+    let k = run.at_site(layer, Site::K, k)?;
+    let v = run.at_site(layer, Site::V, v)?;
+
+    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(x.transpose(1, 2)?.contiguous()?) };
+    // Scaling q instead of the scores touches d_head numbers a query, not pos.
+    let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
+    let scores = q.matmul(&by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
+    let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&scores)?)?;
+    let pattern = run.at_site(layer, Site::Pattern, softmax(&scores)?)?;
+    let z = pattern.contiguous()?.matmul(&by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
+    let z = run.at_site(layer, Site::Z, z)?;
+    let out = project(&z, weights, ctx, run)?;
+    run.at_site(layer, Site::AttnOut, out)
+}
+
+/// `q`, `k` and `v`, each `[batch, pos, n_heads, d_head]`.
+fn queries_keys_values(
+    resid_pre: &Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let attn = &weights.attn;
+    if run.edits_any(ctx.layer, &SPLIT_INPUTS) {
+        return split_inputs(resid_pre, weights, ctx, run);
+    }
+    // Captured but not edited: every head's input is the residual stream itself.
+    for site in SPLIT_INPUTS {
+        if run.wants(ctx.layer, site) {
+            run.at_site(ctx.layer, site, ctx.for_each_head(resid_pre)?)?;
+        }
+    }
+    let normed = match ctx.has_norm {
+        true => layer_norm(resid_pre, weights.ln1.as_ref(), ctx.cfg.eps, Some((run, ctx.ln1_points())))?,
+        false => resid_pre.clone(),
+    };
+    let heads = |w: &Tensor, b: &Tensor| ctx.by_heads(&linear(&normed, w, Some(b))?);
+    Ok((heads(&attn.w_q, &attn.b_q)?, heads(&attn.w_k, &attn.b_k)?, heads(&attn.w_v, &attn.b_v)?))
+}
+
+/// As [`queries_keys_values`], when the plan changes a head's own input: each head then has a stream of its own.
+fn split_inputs(
+    resid_pre: &Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let attn = &weights.attn;
+    let shared = run.at_site(ctx.layer, Site::AttnIn, ctx.for_each_head(resid_pre)?)?;
+    let mut project = |site, w: &Tensor, b: &Tensor| -> Result<Tensor> {
+        let input = run.at_site(ctx.layer, site, shared.clone())?;
+        let normed = match ctx.has_norm {
+            true => layer_norm(&input, weights.ln1.as_ref(), ctx.cfg.eps, None)?,
+            false => input,
+        };
+        let (batch, pos, n_heads, d_model) = normed.dims4()?;
+        // [head, batch * pos, d_model] times [head, d_model, d_head]
+        let rows = normed.permute((2, 0, 1, 3))?.reshape((n_heads, batch * pos, d_model))?.contiguous()?;
+        let w = w.reshape((d_model, n_heads, ()))?.transpose(0, 1)?.contiguous()?;
+        let y = rows.matmul(&w)?.reshape((n_heads, batch, pos, ()))?.permute((1, 2, 0, 3))?.contiguous()?;
+        Ok(y.broadcast_add(&b.reshape((n_heads, ()))?)?)
+    };
+    Ok((
+        project(Site::QInput, &attn.w_q, &attn.b_q)?,
+        project(Site::KInput, &attn.w_k, &attn.b_k)?,
+        project(Site::VInput, &attn.w_v, &attn.b_v)?,
+    ))
+}
+
+/// `z` through `W_O`: summed over heads at once, or head by head where the plan changes `hook_result`.
+fn project(z: &Tensor, weights: &BlockWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
+    let attn = &weights.attn;
+    let (batch, pos, n_heads, d_head) = z.dims4()?;
+    if run.wants(ctx.layer, Site::Result) {
+        let result = run.at_site(ctx.layer, Site::Result, head_results(z, &attn.w_o)?)?;
+        if run.edits_any(ctx.layer, &[Site::Result]) {
+            return Ok(result.sum(2)?.broadcast_add(&attn.b_o)?);
+        }
+    }
+    linear(&z.reshape((batch, pos, n_heads * d_head))?, &attn.w_o, Some(&attn.b_o))
+}
+
+/// Each head's contribution to the residual stream, `z[h] W_O[h]`, without `b_O`.
+///
+/// # Shapes
+/// `z [.., n_heads, d_head]`, `w_o [n_heads * d_head, d_model]` give `[.., n_heads, d_model]`.
+fn head_results(z: &Tensor, w_o: &Tensor) -> Result<Tensor> {
+    let mut shape = z.dims().to_vec();
+    let (n_heads, d_head) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let by_head = z.reshape(((), n_heads, d_head))?.transpose(0, 1)?.contiguous()?;
+    let results = by_head.matmul(&w_o.reshape((n_heads, d_head, ()))?)?.transpose(0, 1)?.contiguous()?;
+    let last = shape.len() - 1;
+    shape[last] = results.dim(2)?;
+    Ok(results.reshape(shape)?)
+}
+
+impl HookedTransformer {
+    /// Each head's contribution to the residual stream, made from its z: `z[h] W_O[h]`, without `b_O`.
+    ///
+    /// # Shapes
+    /// `z [.., n_heads, d_head]` gives `[.., n_heads, d_model]`.
+    pub(crate) fn head_results(&self, layer: usize, z: &Tensor) -> Result<Tensor> {
+        head_results(z, &self.weights.blocks[layer].attn.w_o)
+    }
+}
+
+impl BlockContext<'_> {
+    /// `[batch, pos, n_heads * d_head]` as `[batch, pos, n_heads, d_head]`.
+    fn by_heads(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, pos, _) = x.dims3()?;
+        Ok(x.reshape((batch, pos, self.cfg.n_heads, self.cfg.d_head()))?)
+    }
+
+    /// The stream repeated for each head, `[batch, pos, n_heads, d_model]`.
+    fn for_each_head(&self, resid: &Tensor) -> Result<Tensor> {
+        let (batch, pos, d_model) = resid.dims3()?;
+        Ok(resid.unsqueeze(2)?.broadcast_as((batch, pos, self.cfg.n_heads, d_model))?.contiguous()?)
+    }
+
+    /// Scores with `-inf` where a query may not look.
+    fn mask(&self, scores: &Tensor) -> Result<Tensor> {
+        let Some(hidden) = self.hidden else { return Ok(scores.clone()) };
+        let never = Tensor::new(f32::NEG_INFINITY, scores.device())?.to_dtype(scores.dtype())?;
+        let hidden = hidden.to_dtype(DType::U8)?.broadcast_as(scores.shape())?;
+        Ok(hidden.where_cond(&never.broadcast_as(scores.shape())?, scores)?)
+    }
+
+    fn ln1_points(&self) -> NormPoints {
+        NormPoints {
+            scale: HookPoint::Block(self.layer, Site::Ln1Scale),
+            normalized: HookPoint::Block(self.layer, Site::Ln1Normalized),
+        }
+    }
+}

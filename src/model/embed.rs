@@ -1,0 +1,49 @@
+//! Token and position embeddings.
+
+use candle_core::{Device, Tensor};
+
+use super::weights::Weights;
+use crate::error::Result;
+use crate::hooks::{HookPoint, HookRun};
+use crate::tokens::Tokens;
+
+/// The residual stream that enters the first block: token plus position embedding.
+///
+/// Left padding shifts positions, so that a prompt's first real token is at position 0 (features TOK-7).
+///
+/// # Shapes
+/// `[batch, pos, d_model]`.
+pub(super) fn embed(weights: &Weights, tokens: &Tokens, run: &mut HookRun) -> Result<Tensor> {
+    let (batch, pos) = (tokens.batch(), tokens.pos());
+    let ids = run.at(HookPoint::Tokens, tokens.to_tensor(weights.device())?)?;
+    check_ids(&ids, weights.w_e.dim(0)?)?;
+    let embedded = weights.w_e.index_select(&ids.flatten_all()?, 0)?.reshape((batch, pos, ()))?;
+    let embedded = run.at(HookPoint::Embed, embedded)?;
+    let positions = position_ids(tokens, weights.device())?;
+    let placed = weights.w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?;
+    let placed = run.at(HookPoint::PosEmbed, placed)?;
+    Ok((embedded + placed)?)
+}
+
+/// The position of each token, counted from its prompt's first real token; padding in front counts as 0.
+fn position_ids(tokens: &Tokens, device: &Device) -> Result<Tensor> {
+    let mut ids = Vec::with_capacity(tokens.batch() * tokens.pos());
+    for b in 0..tokens.batch() {
+        let first = (0..tokens.pos()).find(|&p| tokens.is_real(b, p)).unwrap_or(0);
+        ids.extend((0..tokens.pos()).map(|p| p.saturating_sub(first) as u32));
+    }
+    let count = ids.len();
+    Ok(Tensor::from_vec(ids, count, device)?)
+}
+
+/// Refuses ids that the embedding does not have: on some devices they would read out of bounds.
+fn check_ids(ids: &Tensor, d_vocab: usize) -> Result<()> {
+    let largest = ids.flatten_all()?.max(0)?.to_scalar::<u32>()?;
+    if largest as usize >= d_vocab {
+        return Err(crate::Error::tokens(format!(
+            "token id {largest} does not exist: the model knows ids 0 to {}. Was the text tokenised for another model?",
+            d_vocab - 1
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! State dicts in TransformerLens' own format: `blocks.0.attn.W_Q [n_heads, d_model, d_head]`, .. (features LOAD-15).
+
+use candle_core::Tensor;
+
+use super::super::config::{HookedTransformerConfig, NormalizationType};
+use super::super::load::TensorFile;
+use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
+use crate::error::Result;
+
+/// The weights of a TransformerLens state dict.
+///
+/// # Errors
+/// Every tensor that is missing, unexpected or of another shape.
+pub(in super::super) fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig) -> Result<Weights> {
+    // Buffers that hold no weights.
+    file.ignore(|name| name.ends_with("attn.mask") || name.ends_with("attn.IGNORE"));
+    let (d, v) = (cfg.d_model, cfg.d_vocab_out());
+    let w_e = file.take("embed.W_E", &[cfg.d_vocab, d]);
+    let w_pos = file.take("pos_embed.W_pos", &[cfg.n_ctx, d]);
+    let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| block(file, &format!("blocks.{layer}"), cfg)).collect();
+    let ln_final = norm(file, "ln_final", cfg);
+    let w_u = file.take("unembed.W_U", &[d, v]);
+    let b_u = file.take("unembed.b_U", &[v]);
+    file.finish()?;
+    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+}
+
+fn norm(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Option<NormWeights> {
+    (cfg.normalization_type == NormalizationType::LN).then(|| NormWeights {
+        w: file.take(&format!("{name}.w"), &[cfg.d_model]),
+        b: file.take(&format!("{name}.b"), &[cfg.d_model]),
+    })
+}
+
+fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let (d, n, h, m) = (cfg.d_model, cfg.n_heads, cfg.d_head(), cfg.d_mlp());
+    let mut take = |part: &str, shape: &[usize]| file.take(&format!("{name}.{part}"), shape);
+    // [n_heads, d_model, d_head] to our [d_model, n_heads * d_head]
+    let side_by_side = |w: Tensor| -> Result<Tensor> { Ok(w.transpose(0, 1)?.reshape((d, n * h))?.contiguous()?) };
+    let attn = AttentionWeights {
+        w_q: side_by_side(take("attn.W_Q", &[n, d, h]))?,
+        w_k: side_by_side(take("attn.W_K", &[n, d, h]))?,
+        w_v: side_by_side(take("attn.W_V", &[n, d, h]))?,
+        b_q: take("attn.b_Q", &[n, h]).flatten_all()?,
+        b_k: take("attn.b_K", &[n, h]).flatten_all()?,
+        b_v: take("attn.b_V", &[n, h]).flatten_all()?,
+        w_o: take("attn.W_O", &[n, h, d]).reshape((n * h, d))?,
+        b_o: take("attn.b_O", &[d]),
+    };
+    let mlp = (!cfg.attn_only).then(|| MlpWeights {
+        w_in: take("mlp.W_in", &[d, m]),
+        b_in: take("mlp.b_in", &[m]),
+        w_out: take("mlp.W_out", &[m, d]),
+        b_out: take("mlp.b_out", &[d]),
+    });
+    let ln1 = norm(file, &format!("{name}.ln1"), cfg);
+    let ln2 = if cfg.attn_only { None } else { norm(file, &format!("{name}.ln2"), cfg) };
+    Ok(BlockWeights { ln1, attn, ln2, mlp })
+}

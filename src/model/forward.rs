@@ -1,0 +1,226 @@
+//! The forward pass: from tokens, or from the residual stream of any block, to logits, loss, or a residual stream.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use super::block::{BlockContext, block};
+use super::config::AttentionDir;
+use super::embed::embed;
+use super::loss;
+use super::norm::{NormPoints, layer_norm};
+use super::ops::{later_keys, linear};
+use super::transformer::HookedTransformer;
+use crate::error::{Error, Result};
+use crate::hooks::{HookPlan, HookPoint, HookRun, Reach};
+use crate::tokens::{Bos, Input, PaddingSide, Tokens};
+
+/// Which loss a run returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loss {
+    /// None.
+    #[default]
+    None,
+    /// The mean over all predictions of real tokens, a scalar.
+    Mean,
+    /// One number for each prediction, `[batch, pos - 1]`; 0 where padding is involved.
+    PerToken,
+}
+
+/// What a run computes besides its plan. `RunOptions::default()` gives logits from the whole model.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Starts before this block from this residual stream `[batch, pos, d_model]`, instead of from the embedding.
+    /// Negative layers count from the end.
+    pub start_at_layer: Option<(isize, Tensor)>,
+    /// Stops before this block and returns the residual stream; 0 gives the embeddings, negatives count from the end.
+    pub stop_at_layer: Option<isize>,
+    /// Whether the logits are returned.
+    pub logits: bool,
+    /// Which loss is returned.
+    pub loss: Loss,
+    /// Whether texts get a BOS token in front.
+    pub bos: Bos,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { start_at_layer: None, stop_at_layer: None, logits: true, loss: Loss::None, bos: Bos::Default }
+    }
+}
+
+/// What a run returns.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The tokens that were run.
+    pub tokens: Tokens,
+    /// `[batch, pos, d_vocab_out]`, if asked for.
+    pub logits: Option<Tensor>,
+    /// A scalar or `[batch, pos - 1]`, if asked for.
+    pub loss: Option<Tensor>,
+    /// `[batch, pos, d_model]` where the run stopped before the end.
+    pub resid: Option<Tensor>,
+    /// What the plan captured.
+    pub captured: BTreeMap<HookPoint, Tensor>,
+}
+
+impl HookedTransformer {
+    /// Runs the model under a plan. All other ways of running it are short forms of this one.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let options = RunOptions { loss: Loss::PerToken, ..Default::default() };
+    /// let run = model.run("The keys on the cabinet", &HookPlan::new(), &options)?;
+    /// assert_eq!(run.loss.unwrap().dims(), [1, run.tokens.pos() - 1]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Every mistake in the input, the plan or the options, found before anything is computed.
+    pub fn run(&self, input: impl Into<Input>, plan: impl AsRef<HookPlan>, options: &RunOptions) -> Result<Run> {
+        let tokens = self.to_tokens_with(input, options.bos)?;
+        tokens.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
+        let reach = self.reach(options)?;
+        let shape = (tokens.batch(), tokens.pos());
+        if options.loss != Loss::None {
+            if reach.stop.is_some() {
+                return Err(Error::argument(
+                    "a run that stops before the end has no logits, so it has no loss: drop stop_at_layer or the loss.",
+                ));
+            }
+            loss::check(&tokens, self.cfg.d_vocab_out())?;
+        }
+        let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
+        let resolved = plan.as_ref().resolve(&self.dims(), &reach, shape, self.dtype(), right_padded)?;
+        let mut hooks = HookRun::new(resolved, self.real_tokens(&tokens)?);
+
+        let resid = match &options.start_at_layer {
+            Some((_, resid)) => self.check_resid(resid, shape)?,
+            None => embed(&self.weights, &tokens, &mut hooks)?,
+        };
+        let resid = self.blocks(resid, &tokens, &reach, &mut hooks)?;
+        if reach.stop.is_some() {
+            let captured = hooks.into_captured();
+            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured });
+        }
+        let logits = match options.logits || options.loss != Loss::None {
+            true => Some(self.unembed(&resid, &mut hooks)?),
+            false => {
+                self.normalize_final(&resid, &mut hooks)?;
+                None
+            }
+        };
+        let loss = match (options.loss, &logits) {
+            (Loss::Mean, Some(logits)) => Some(loss::mean(logits, &tokens)?),
+            (Loss::PerToken, Some(logits)) => Some(loss::per_token(logits, &tokens)?),
+            _ => None,
+        };
+        let logits = logits.filter(|_| options.logits);
+        Ok(Run { tokens, logits, loss, resid: None, captured: hooks.into_captured() })
+    }
+
+    /// The logits of `input`.
+    ///
+    /// # Shapes
+    /// `[batch, pos, d_vocab_out]`.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::run`].
+    pub fn forward(&self, input: impl Into<Input>) -> Result<Tensor> {
+        let run = self.run(input, HookPlan::new(), &RunOptions::default())?;
+        Ok(run.logits.expect("the options ask for logits"))
+    }
+
+    /// The mean next-token cross-entropy of `input` in nats, a scalar tensor.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::run`], and for prompts of one token.
+    pub fn loss(&self, input: impl Into<Input>) -> Result<Tensor> {
+        let options = RunOptions { logits: false, loss: Loss::Mean, ..Default::default() };
+        let run = self.run(input, HookPlan::new(), &options)?;
+        Ok(run.loss.expect("the options ask for the loss"))
+    }
+
+    fn reach(&self, options: &RunOptions) -> Result<Reach> {
+        let dims = self.dims();
+        let start = options.start_at_layer.as_ref().map(|(layer, _)| dims.layer(*layer)).transpose()?;
+        let stop = match options.stop_at_layer {
+            Some(layer) if layer == dims.n_layers as isize => Some(dims.n_layers),
+            Some(layer) => Some(dims.layer(layer)?),
+            None => None,
+        };
+        if let (Some(start), Some(stop)) = (start, stop) {
+            if start > stop {
+                return Err(Error::argument(format!(
+                    "the run would start at layer {start} and stop before layer {stop}: stop_at_layer must not be smaller."
+                )));
+            }
+        }
+        Ok(Reach { start, stop, n_layers: dims.n_layers })
+    }
+
+    fn check_resid(&self, resid: &Tensor, (batch, pos): (usize, usize)) -> Result<Tensor> {
+        if resid.dims() != [batch, pos, self.cfg.d_model] {
+            return Err(Error::shape(
+                "the residual stream given to start_at_layer",
+                format!("[{batch}, {pos}, {}] (batch, pos, d_model of the tokens given with it)", self.cfg.d_model),
+                resid.dims(),
+            ));
+        }
+        Ok(resid.clone())
+    }
+
+    fn blocks(&self, mut resid: Tensor, tokens: &Tokens, reach: &Reach, hooks: &mut HookRun) -> Result<Tensor> {
+        let hidden = self.hidden_keys(tokens)?;
+        let end = reach.stop.unwrap_or(self.cfg.n_layers);
+        for layer in reach.start.unwrap_or(0)..end {
+            let ctx = BlockContext { layer, cfg: &self.cfg, has_norm: self.dims().has_norm, hidden: hidden.as_ref() };
+            resid = block(resid, &self.weights.blocks[layer], &ctx, hooks)?;
+        }
+        Ok(resid)
+    }
+
+    fn normalize_final(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
+        if !self.dims().has_norm {
+            return Ok(resid.clone());
+        }
+        let points = NormPoints { scale: HookPoint::LnFinalScale, normalized: HookPoint::LnFinalNormalized };
+        layer_norm(resid, self.weights.ln_final.as_ref(), self.cfg.eps, Some((hooks, points)))
+    }
+
+    fn unembed(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
+        let normed = self.normalize_final(resid, hooks)?;
+        linear(&normed, &self.weights.w_u, Some(&self.weights.b_u))
+    }
+
+    /// 1 for real tokens, `[batch, pos]`; `None` when nothing is padded.
+    fn real_tokens(&self, tokens: &Tokens) -> Result<Option<Tensor>> {
+        if !tokens.is_padded() {
+            return Ok(None);
+        }
+        let (batch, pos) = (tokens.batch(), tokens.pos());
+        let real: Vec<u8> = (0..batch * pos).map(|i| u8::from(tokens.is_real(i / pos, i % pos))).collect();
+        Ok(Some(Tensor::from_vec(real, (batch, pos), self.device())?))
+    }
+
+    /// 1 where a query may not look at a key: later keys of a causal model, and padding.
+    ///
+    /// # Shapes
+    /// Broadcastable to `[batch, head, q_pos, k_pos]`.
+    fn hidden_keys(&self, tokens: &Tokens) -> Result<Option<Tensor>> {
+        let pos = tokens.pos();
+        let later = match self.cfg.attention_dir {
+            AttentionDir::Causal => Some(later_keys(pos, self.device())?.reshape((1, 1, pos, pos))?),
+            AttentionDir::Bidirectional => None,
+        };
+        let padding = match self.real_tokens(tokens)? {
+            Some(real) => Some(real.eq(0u8)?.to_dtype(DType::U8)?.reshape((tokens.batch(), 1, 1, pos))?),
+            None => None,
+        };
+        Ok(match (later, padding) {
+            (Some(later), Some(padding)) => Some(later.broadcast_maximum(&padding)?),
+            (later, padding) => later.or(padding),
+        })
+    }
+}

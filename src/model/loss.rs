@@ -1,0 +1,64 @@
+//! Next-token cross-entropy.
+
+use candle_core::{D, Tensor};
+
+use super::ops::log_softmax;
+use crate::error::{Error, Result};
+use crate::tokens::Tokens;
+
+/// The loss of each prediction, `-log p(token at i + 1 | tokens up to i)`; 0 where either token is padding
+/// (features TOK-12).
+///
+/// # Shapes
+/// `logits [batch, pos, d_vocab_out]`, result `[batch, pos - 1]`.
+///
+/// # Errors
+/// [`Error::Tokens`] for prompts of one token, which predict nothing that is known.
+pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+    let (batch, pos, _) = logits.dims3()?;
+    if pos < 2 {
+        return Err(Error::tokens(
+            "the loss of a prompt of one token is undefined: there is no next token to predict. Give at least two tokens.",
+        ));
+    }
+    let log_probs = log_softmax(&logits.narrow(1, 0, pos - 1)?)?;
+    let next = tokens.to_tensor(logits.device())?.narrow(1, 1, pos - 1)?.contiguous()?;
+    let picked = log_probs.contiguous()?.gather(&next.unsqueeze(2)?, D::Minus1)?.squeeze(2)?;
+    let real = real_predictions(tokens, batch, pos, logits)?;
+    Ok((picked.neg()? * real)?)
+}
+
+/// Refuses tokens that have no logit, and so no loss: a model's output vocabulary may be another than its input's.
+pub(super) fn check(tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
+    let without = (0..tokens.batch()).flat_map(|b| tokens.row(b)).find(|&&id| id as usize >= d_vocab_out);
+    match without {
+        None => Ok(()),
+        Some(id) => Err(Error::tokens(format!(
+            "token {id} has no logit, so its loss is undefined: this model's d_vocab_out is {d_vocab_out}. \
+             Ask for the logits only, and compare them with labels of your own."
+        ))),
+    }
+}
+
+/// The mean of [`per_token`] over real predictions, a scalar.
+pub(super) fn mean(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+    let losses = per_token(logits, tokens)?;
+    let (batch, pos, _) = logits.dims3()?;
+    let count = real_predictions(tokens, batch, pos, logits)?
+        .sum_all()?
+        .to_dtype(candle_core::DType::F32)?
+        .to_scalar::<f32>()?;
+    if count == 0.0 {
+        return Err(Error::tokens("no prompt has two tokens or more, so there is no prediction to take the loss of."));
+    }
+    Ok((losses.sum_all()? / f64::from(count))?)
+}
+
+/// 1 where a prediction and its target are real tokens, `[batch, pos - 1]`.
+fn real_predictions(tokens: &Tokens, batch: usize, pos: usize, like: &Tensor) -> Result<Tensor> {
+    let mut real = Vec::with_capacity(batch * (pos - 1));
+    for b in 0..batch {
+        real.extend((0..pos - 1).map(|p| if tokens.is_real(b, p) && tokens.is_real(b, p + 1) { 1f32 } else { 0f32 }));
+    }
+    Ok(Tensor::from_vec(real, (batch, pos - 1), like.device())?.to_dtype(like.dtype())?)
+}

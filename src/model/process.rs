@@ -1,0 +1,185 @@
+//! Weight processing: changes of the weights that leave the model's predictions as they are and make its inside
+//! easier to read. The order is part of the contract (features WP-0 to WP-5).
+//!
+//! Reference: TransformerLens `ProcessWeights`. After `fold_ln` and `center_writing_weights` the logits are the same
+//! up to rounding; `center_unembed` shifts all logits of a position by one number, so log-probabilities stay;
+//! `fold_value_biases` changes v and z only; `refactor_factored_attn_matrices` changes q, k, v and z only.
+
+use candle_core::{D, Tensor};
+
+use super::config::{HookedTransformerConfig, NormalizationType};
+use super::refactor::refactor;
+use super::transformer::HookedTransformer;
+use super::weights::NormWeights;
+use crate::error::{Error, Result};
+
+/// Which processing a model gets, or has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processing {
+    /// Folds the norms' scale and shift into the weights that read them, and centres those weights.
+    pub fold_ln: bool,
+    /// Centres what is written to the residual stream, so that its mean over `d_model` is 0 throughout.
+    pub center_writing_weights: bool,
+    /// Centres the unembedding over the vocabulary, so that a position's logits have mean 0 over it.
+    pub center_unembed: bool,
+    /// Moves `b_V` through `W_O` into `b_O`; possible because a row of the pattern sums to 1.
+    pub fold_value_biases: bool,
+    /// Rewrites `W_Q W_K^T` and `W_V W_O` in the bases of their singular vectors.
+    pub refactor_factored_attn_matrices: bool,
+}
+
+impl Processing {
+    /// Nothing: the weights as they are stored.
+    pub const NONE: Self = Self {
+        fold_ln: false,
+        center_writing_weights: false,
+        center_unembed: false,
+        fold_value_biases: false,
+        refactor_factored_attn_matrices: false,
+    };
+
+    /// What TransformerLens does by default, as far as the architecture allows it.
+    pub fn default_for(cfg: &HookedTransformerConfig) -> Self {
+        let has_norm = cfg.normalization_type != NormalizationType::None;
+        Self {
+            fold_ln: cfg.normalization_type == NormalizationType::LN,
+            center_writing_weights: has_norm,
+            center_unembed: true,
+            fold_value_biases: true,
+            refactor_factored_attn_matrices: false,
+        }
+    }
+
+    /// The flags with their names, in the order in which they act.
+    pub fn flags(&self) -> [(&'static str, bool); 5] {
+        [
+            ("fold_ln", self.fold_ln),
+            ("center_writing_weights", self.center_writing_weights),
+            ("center_unembed", self.center_unembed),
+            ("fold_value_biases", self.fold_value_biases),
+            ("refactor_factored_attn_matrices", self.refactor_factored_attn_matrices),
+        ]
+    }
+}
+
+impl Default for Processing {
+    /// TransformerLens' defaults for a model with layer norms.
+    fn default() -> Self {
+        Self {
+            fold_ln: true,
+            center_writing_weights: true,
+            center_unembed: true,
+            fold_value_biases: true,
+            refactor_factored_attn_matrices: false,
+        }
+    }
+}
+
+impl HookedTransformer {
+    /// The model with its weights processed; predictions stay (see the module's head for what each step guarantees).
+    /// Steps that were done before are not done again.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a step that the architecture does not allow.
+    pub fn process(mut self, wanted: &Processing) -> Result<Self> {
+        let norm = self.cfg.normalization_type;
+        if wanted.fold_ln && !self.processing.fold_ln && norm != NormalizationType::LN {
+            return Err(Error::config(format!(
+                "fold_ln needs norms with weights, but this model's normalization_type is {norm:?}: set fold_ln: false."
+            )));
+        }
+        if wanted.center_writing_weights && norm == NormalizationType::None {
+            return Err(Error::config(
+                "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
+                 set center_writing_weights: false.",
+            ));
+        }
+        if wanted.fold_ln && !self.processing.fold_ln {
+            self.fold_ln()?;
+        }
+        if wanted.center_writing_weights {
+            self.center_writing_weights()?;
+        }
+        if wanted.center_unembed {
+            self.weights.w_u = centred(&self.weights.w_u)?;
+            self.weights.b_u = centred(&self.weights.b_u)?;
+        }
+        if wanted.fold_value_biases {
+            self.fold_value_biases()?;
+        }
+        if wanted.refactor_factored_attn_matrices {
+            refactor(&mut self.weights, &self.cfg)?;
+        }
+        let had = self.processing;
+        self.processing = Processing {
+            fold_ln: had.fold_ln || wanted.fold_ln,
+            center_writing_weights: had.center_writing_weights || wanted.center_writing_weights,
+            center_unembed: had.center_unembed || wanted.center_unembed,
+            fold_value_biases: had.fold_value_biases || wanted.fold_value_biases,
+            refactor_factored_attn_matrices: had.refactor_factored_attn_matrices
+                || wanted.refactor_factored_attn_matrices,
+        };
+        Ok(self)
+    }
+
+    /// `norm(x) w W + norm(x)-independent b W` becomes one weight and one bias. What reads a norm sees centred input,
+    /// so the mean of each of its columns never matters and is taken out.
+    fn fold_ln(&mut self) -> Result<()> {
+        for block in &mut self.weights.blocks {
+            if let Some(norm) = block.ln1.take() {
+                let attn = &mut block.attn;
+                for (w, b) in
+                    [(&mut attn.w_q, &mut attn.b_q), (&mut attn.w_k, &mut attn.b_k), (&mut attn.w_v, &mut attn.b_v)]
+                {
+                    fold(&norm, w, b)?;
+                }
+            }
+            if let (Some(norm), Some(mlp)) = (block.ln2.take(), &mut block.mlp) {
+                fold(&norm, &mut mlp.w_in, &mut mlp.b_in)?;
+            }
+        }
+        if let Some(norm) = self.weights.ln_final.take() {
+            fold(&norm, &mut self.weights.w_u, &mut self.weights.b_u)?;
+        }
+        self.cfg.normalization_type = NormalizationType::LNPre;
+        Ok(())
+    }
+
+    fn center_writing_weights(&mut self) -> Result<()> {
+        let weights = &mut self.weights;
+        weights.w_e = centred(&weights.w_e)?;
+        weights.w_pos = centred(&weights.w_pos)?;
+        for block in &mut weights.blocks {
+            block.attn.w_o = centred(&block.attn.w_o)?;
+            block.attn.b_o = centred(&block.attn.b_o)?;
+            if let Some(mlp) = &mut block.mlp {
+                mlp.w_out = centred(&mlp.w_out)?;
+                mlp.b_out = centred(&mlp.b_out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_value_biases(&mut self) -> Result<()> {
+        for block in &mut self.weights.blocks {
+            let attn = &mut block.attn;
+            let through = attn.b_v.unsqueeze(0)?.matmul(&attn.w_o)?.squeeze(0)?;
+            attn.b_o = (&attn.b_o + through)?;
+            attn.b_v = attn.b_v.zeros_like()?;
+        }
+        Ok(())
+    }
+}
+
+/// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it.
+fn fold(norm: &NormWeights, w: &mut Tensor, b: &mut Tensor) -> Result<()> {
+    *b = (&*b + norm.b.unsqueeze(0)?.matmul(w)?.squeeze(0)?)?;
+    let scaled = w.broadcast_mul(&norm.w.unsqueeze(1)?)?;
+    *w = scaled.broadcast_sub(&scaled.mean_keepdim(0)?)?;
+    Ok(())
+}
+
+/// `x` minus its mean over the last axis.
+fn centred(x: &Tensor) -> Result<Tensor> {
+    Ok(x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?)
+}

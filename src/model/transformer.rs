@@ -1,0 +1,212 @@
+//! The model: a config, weights, and usually a tokenizer.
+
+use std::fmt;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::config::{HookedTransformerConfig, NormalizationType};
+use super::process::Processing;
+use super::weights::Weights;
+use crate::dims::Dims;
+use crate::error::{Error, Result};
+use crate::tokens::{Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
+
+/// A transformer whose every activation can be read and changed. Cheap to clone: weights are shared.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let logits = model.forward("Tirana, the capital of")?;
+/// assert_eq!(logits.dim(2)?, model.cfg().d_vocab);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct HookedTransformer {
+    pub(crate) cfg: HookedTransformerConfig,
+    pub(crate) weights: Weights,
+    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) processing: Processing,
+}
+
+impl HookedTransformer {
+    /// The configuration.
+    pub fn cfg(&self) -> &HookedTransformerConfig {
+        &self.cfg
+    }
+
+    /// The plain sizes.
+    pub fn dims(&self) -> Dims {
+        self.cfg.dims()
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.weights.device()
+    }
+
+    /// The weights' number type.
+    pub fn dtype(&self) -> DType {
+        self.weights.w_e.dtype()
+    }
+
+    /// What was folded and centred when the weights were loaded.
+    pub fn processing(&self) -> &Processing {
+        &self.processing
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`] for a model without one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::tokens(format!(
+                "the model {:?} has no tokenizer: give token ids (Tokens::from_rows) instead of text.",
+                self.cfg.model_name
+            ))
+        })
+    }
+
+    /// Gives the model a tokenizer.
+    pub fn with_tokenizer(mut self, tokenizer: Tokenizer) -> Self {
+        let tokenizer = tokenizer.with_n_ctx(self.cfg.n_ctx).with_default_prepend_bos(self.cfg.default_prepend_bos);
+        self.tokenizer = Some(tokenizer);
+        self
+    }
+
+    /// Tokenises texts (features TOK-1), padding shorter ones on the tokenizer's side.
+    ///
+    /// # Errors
+    /// Empty input, a text longer than `n_ctx`, or text for a model without tokenizer.
+    pub fn to_tokens(&self, input: impl Into<Input>) -> Result<Tokens> {
+        self.to_tokens_with(input, TokenizeOptions::default())
+    }
+
+    /// As [`HookedTransformer::to_tokens`], with the BOS policy, padding side or truncation given.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::to_tokens`].
+    pub fn to_tokens_with(&self, input: impl Into<Input>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
+        input.into().into_tokens(self.tokenizer.as_ref(), &options.into())
+    }
+
+    /// The text of each token (features TOK-4).
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::to_tokens`].
+    pub fn to_str_tokens(&self, input: impl Into<Input>) -> Result<Vec<String>> {
+        self.tokenizer()?.to_str_tokens(input)
+    }
+
+    /// The text of these ids (features TOK-3).
+    ///
+    /// # Errors
+    /// An id outside the vocabulary.
+    pub fn to_string(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer()?.to_string(ids)
+    }
+
+    /// The id of a text that is one token (features TOK-5); for most words with their leading space, `" Mary"`.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`] listing the pieces of a text that is several.
+    pub fn to_single_token(&self, text: &str) -> Result<u32> {
+        self.tokenizer()?.to_single_token(text)
+    }
+
+    /// The directions of the residual stream that raise the logits of `tokens`: their columns of `W_U`
+    /// (features AC-9).
+    ///
+    /// # Shapes
+    /// `[n, d_model]` for `n` tokens, given as texts of one token each or as ids.
+    ///
+    /// # Errors
+    /// A text that is not one token, an id outside the vocabulary, an empty list.
+    pub fn tokens_to_residual_directions<T: Into<TokenRef>>(
+        &self,
+        tokens: impl IntoIterator<Item = T>,
+    ) -> Result<Tensor> {
+        let ids = self.token_ids(tokens)?;
+        let count = ids.len();
+        let ids = Tensor::from_vec(ids, count, self.device())?;
+        Ok(self.weights.w_u.index_select(&ids, 1)?.t()?.contiguous()?)
+    }
+
+    /// The ids of tokens given as text or id, each checked.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::tokens_to_residual_directions`].
+    pub fn token_ids<T: Into<TokenRef>>(&self, tokens: impl IntoIterator<Item = T>) -> Result<Vec<u32>> {
+        let id = |token: T| match token.into() {
+            TokenRef::Text(text) => self.to_single_token(&text),
+            TokenRef::Id(id) if (id as usize) < self.cfg.d_vocab_out() => Ok(id),
+            TokenRef::Id(id) => Err(Error::tokens(format!(
+                "token id {id} does not exist: the model has logits for ids 0 to {}.",
+                self.cfg.d_vocab_out() - 1
+            ))),
+        };
+        let ids = tokens.into_iter().map(id).collect::<Result<Vec<_>>>()?;
+        if ids.is_empty() {
+            return Err(Error::tokens("the list of tokens is empty: give at least one."));
+        }
+        Ok(ids)
+    }
+}
+
+/// The module tree with its hook points, in the style of PyTorch.
+impl fmt::Display for HookedTransformer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let norm = match self.cfg.normalization_type {
+            NormalizationType::LN => Some("LayerNorm"),
+            NormalizationType::LNPre => Some("LayerNormPre"),
+            NormalizationType::None => None,
+        };
+        let leaf = |indent: usize, name: &str| format!("{:indent$}({name}): HookPoint()\n", "");
+        let group = |indent: usize, name: &str, kind: &str, points: &[&str]| {
+            let inner: String = points.iter().map(|point| leaf(indent + 2, point)).collect();
+            format!("{:indent$}({name}): {kind}(\n{inner}{:indent$})\n", "", "")
+        };
+        let mut text = String::from("HookedTransformer(\n");
+        text += "  (embed): Embed()\n  (hook_embed): HookPoint()\n";
+        text += "  (pos_embed): PosEmbed()\n  (hook_pos_embed): HookPoint()\n";
+        if self.cfg.n_layers > 0 {
+            let last = self.cfg.n_layers - 1;
+            text += &format!("  (blocks): ModuleList(\n    (0-{last}): {} x TransformerBlock(\n", self.cfg.n_layers);
+            let points: Vec<&str> = crate::hooks::HookPoint::all(&self.dims())
+                .iter()
+                .filter_map(|point| match point {
+                    crate::hooks::HookPoint::Block(0, site) => Some(site.row().name),
+                    _ => None,
+                })
+                .collect();
+            for (part, kind) in
+                [("ln1", norm.unwrap_or("")), ("ln2", norm.unwrap_or("")), ("attn", "Attention"), ("mlp", "MLP")]
+            {
+                let prefix = format!("{part}.");
+                let inner: Vec<&str> = points.iter().filter_map(|name| name.strip_prefix(prefix.as_str())).collect();
+                if !inner.is_empty() {
+                    text += &group(6, part, kind, &inner);
+                }
+            }
+            for name in points.iter().filter(|name| !name.contains('.')) {
+                text += &leaf(6, name);
+            }
+            text += "    )\n  )\n";
+        }
+        if let Some(norm) = norm {
+            text += &group(2, "ln_final", norm, &["hook_scale", "hook_normalized"]);
+        }
+        write!(f, "{text}  (unembed): Unembed()\n)")
+    }
+}
+
+impl fmt::Debug for HookedTransformer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.cfg;
+        write!(
+            f,
+            "HookedTransformer({}: {} layers, {} heads, d_model {})",
+            c.model_name, c.n_layers, c.n_heads, c.d_model
+        )
+    }
+}

@@ -1,0 +1,20 @@
+//! The one `use` of a notebook: `use candle_lens::prelude::*;`.
+//!
+//! It must not export a name that evcxr's generated code uses (`Result`, `Option`, `Ok`, `Box`, `String`, ..): a glob
+//! import would shadow it and break later cells. `tests/prelude.rs` checks that.
+
+pub use crate::analysis::{Answers, residual_stack_to_logit_diff};
+pub use crate::cache::{
+    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, HeadOptions, LnOptions, ResidualStack,
+};
+pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
+pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, Site};
+pub use crate::labelled::{Axis, Labelled};
+pub use crate::model::{
+    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, Processing,
+    RunOptions,
+};
+pub use crate::slice::Slice;
+pub use crate::tasks;
+pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
+pub use crate::views::{Figure, HoverMode, Html, Page, Table, View, imshow, line};

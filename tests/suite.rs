@@ -1,0 +1,28 @@
+//! Every integration test of the crate in one binary (one link); the folders mirror src/.
+
+mod hooks;
+mod support;
+
+mod bad_input {
+    mod files;
+    mod runs;
+}
+mod cache {
+    mod parity;
+}
+mod model {
+    mod architectures;
+    mod gradients;
+    mod parity;
+}
+mod tokens {
+    mod parity;
+    mod tokenizer;
+}
+
+mod views {
+    mod figure;
+    mod picture;
+    mod safety;
+    mod table;
+}
