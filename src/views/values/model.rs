@@ -10,7 +10,7 @@ use crate::views::table::Table;
 impl View for HookedTransformer {
     /// The module tree with its hook points.
     fn render(&self) -> Result<Rendered> {
-        Html::escaped(&self.to_string()).render()
+        Html::escaped(&format!("{self}")).render()
     }
 }
 
