@@ -6,6 +6,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::config::Activation;
+use super::gelu::GeluNew;
 use crate::error::Result;
 
 /// Softmax over the last axis, `exp(x_i - max) / sum_j exp(x_j - max)`. A row that is `-inf` throughout (a query
@@ -36,6 +37,7 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 pub(crate) fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
     Ok(match act {
         Activation::Gelu => x.gelu_erf()?,
+        Activation::GeluNew if x.device().is_cpu() && x.dtype() == DType::F32 => x.contiguous()?.apply_op1(GeluNew)?,
         Activation::GeluNew => x.gelu()?,
         Activation::Relu => x.relu()?,
         Activation::Silu => x.silu()?,
