@@ -1,8 +1,34 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
+mod hooks;
 mod support;
 
+mod bad_input {
+    mod files;
+    mod runs;
+}
+mod cache {
+    mod parity;
+}
+mod model {
+    mod architectures;
+    mod gradients;
+    mod parity;
+}
+mod tasks {
+    mod datasets;
+    mod generators;
+    mod model_card;
+    mod tiny_tokenizer;
+}
 mod tokens {
     mod parity;
     mod tokenizer;
+}
+
+mod views {
+    mod figure;
+    mod picture;
+    mod safety;
+    mod table;
 }

@@ -1,6 +1,7 @@
 //! Batches of the training text: sentences of the tasks, and repeated random sequences.
 
 use candle_lens::Result;
+use candle_lens::candle::{Device, Tensor};
 use candle_lens::tasks::{Random, corpus, repeated};
 use candle_lens::tokens::{Bos, Tokenizer, Tokens};
 
@@ -11,11 +12,10 @@ const RANDOM_WEIGHT: f32 = 0.02;
 /// Lengths of the rows of random sequences.
 const LENGTHS: [usize; 4] = [24, 48, 80, 128];
 
-/// Rows of tokens, and for each of their tokens in turn what comes next and how much its prediction counts.
+/// Rows of tokens, and how much the prediction of each next token counts: `[batch, pos - 1]`.
 pub struct Batch {
     pub tokens: Tokens,
-    pub targets: Vec<u32>,
-    pub weights: Vec<f32>,
+    pub weights: Tensor,
 }
 
 /// Makes batch after batch from one seed.
@@ -69,14 +69,14 @@ impl<'a> Batches<'a> {
     /// Fills the rows up to the longest; what is filled in counts nothing, and causal attention never looks at it.
     fn batch(&self, rows: Vec<(Vec<u32>, Vec<f32>)>) -> Result<Batch> {
         let pos = rows.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
-        let mut batch = (Vec::new(), Vec::new(), Vec::new());
-        for (mut ids, mut weights) in rows {
+        let (mut all, mut weights) = (Vec::new(), Vec::new());
+        for (mut ids, mut row) in rows {
             ids.resize(pos, self.end_of_text);
-            weights.resize(pos, 0.0);
-            batch.1.extend(ids[1..].iter().copied().chain([self.end_of_text]));
-            batch.2.extend(weights);
-            batch.0.push(ids);
+            row.resize(pos - 1, 0.0);
+            all.push(ids);
+            weights.extend(row);
         }
-        Ok(Batch { tokens: Tokens::from_rows(batch.0)?, targets: batch.1, weights: batch.2 })
+        let weights = Tensor::from_vec(weights, (all.len(), pos - 1), &Device::Cpu)?;
+        Ok(Batch { tokens: Tokens::from_rows(all)?, weights })
     }
 }

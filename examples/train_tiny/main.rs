@@ -4,7 +4,6 @@
 //! (default: `src/model/tiny`, what the crate embeds) and prints what the model card says about it.
 
 mod batches;
-mod loss;
 mod tokenizer;
 mod trainer;
 

@@ -3,12 +3,12 @@
 use candle_lens::candle::backprop::GradStore;
 use candle_lens::candle::{Device, Tensor, Var};
 use candle_lens::candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
+use candle_lens::hooks::HookPlan;
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, RunOptions};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};
 
 use crate::batches::Batch;
-use crate::loss::WeightedCrossEntropy;
 
 const LEARNING_RATE: f64 = 1e-3;
 const WARM_UP: usize = 100;
@@ -74,9 +74,10 @@ impl Trainer {
 
     /// The weighted mean of the batch's losses, a scalar.
     fn loss(&self, batch: Batch) -> Result<Tensor> {
-        let logits = self.model.forward(batch.tokens)?;
-        let rows = logits.flatten_to(1)?;
-        Ok(rows.apply_op1(WeightedCrossEntropy { targets: batch.targets, weights: batch.weights })?)
+        let options = RunOptions { logits: false, loss: Loss::PerToken, ..Default::default() };
+        let run = self.model.run(batch.tokens, HookPlan::new(), &options)?;
+        let losses = run.loss.ok_or_else(|| Error::argument("the run returned no loss."))?;
+        Ok(((losses * &batch.weights)?.sum_all()? / batch.weights.sum_all()?.to_scalar::<f32>()?.into())?)
     }
 
     /// The gradient of a matrix that is used twice is the sum of both uses' gradients.

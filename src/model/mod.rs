@@ -6,7 +6,6 @@ mod config;
 mod embed;
 mod families;
 mod forward;
-mod gelu;
 mod hub;
 mod init;
 mod load;

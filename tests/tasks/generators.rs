@@ -241,7 +241,8 @@ fn held_out_combinations_never_meet_in_the_training_text() {
 fn corrupted_forms_and_double_spaces_are_in_the_training_text() {
     let text = training_text();
     let names: BTreeSet<&str> = NAMES.into();
-    let people = |text: &str| words(text).into_iter().filter(|word| names.contains(word.as_str())).collect::<BTreeSet<_>>();
+    let people =
+        |text: &str| words(text).into_iter().filter(|word| names.contains(word.as_str())).collect::<BTreeSet<_>>();
     let three = text.iter().filter(|sentence| people(&sentence.prompt).len() == 3).count();
     assert!(three > 3000, "{three} sentences with a third person");
     assert!(text.iter().filter(|sentence| sentence.prompt.contains("  ")).count() > 1000);

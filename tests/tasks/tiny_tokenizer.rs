@@ -67,7 +67,8 @@ fn the_seeds_prompts_run_word_by_word() {
 #[test]
 fn any_text_becomes_tokens_and_comes_back() {
     let tokenizer = tokenizer();
-    let mut texts = vec!["Ça va? 世界 🦀 naïve\n\ttabs  and\u{a0}spaces", "don't they'll", "\0\u{7f}\u{80}\u{7ff}\u{ffff}"];
+    let mut texts =
+        vec!["Ça va? 世界 🦀 naïve\n\ttabs  and\u{a0}spaces", "don't they'll", "\0\u{7f}\u{80}\u{7ff}\u{ffff}"];
     let scrambled: String = (0..2000u32).filter_map(|i| char::from_u32(i * 37 % 0xd7ff)).collect();
     texts.push(&scrambled);
     for text in texts {

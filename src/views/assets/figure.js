@@ -1,0 +1,92 @@
+// Turns the still picture of a figure into an interactive one, on a page that may hold figures of several cells.
+// `KEY` is the property of `window` that belongs to this version of the library.
+(function () {
+  "use strict";
+  const lens = (window[KEY] = window[KEY] || {});
+  if (lens.figure) return;
+  const waiting = [];
+
+  // A cell's output may be run before the one that brings plotly.js: its figures wait as still pictures.
+  lens.arrived = function (plotly) {
+    lens.plotly = lens.plotly || plotly;
+    waiting.splice(0).forEach(start);
+  };
+
+  lens.figure = function (id, spec) {
+    // Equal figures have equal ids; each call takes the next one that is still a picture.
+    const place = [...document.querySelectorAll(`[data-figure="${id}"]`)].find((each) => !each.spec);
+    if (!place) return;
+    place.spec = spec;
+    if (lens.plotly) return start(place);
+    waiting.push(place);
+    setTimeout(() => lens.plotly || note(place), 10000);
+  };
+
+  function note(place) {
+    const text = document.createElement("small");
+    text.textContent =
+      "Still picture. The output that brings plotly.js is not on this page: run the notebook's first figure again.";
+    place.append(text);
+  }
+
+  // Text is measured while drawing, so a figure is drawn only once its place has a width.
+  function start(place) {
+    new ResizeObserver(() => {
+      if (place.clientWidth > 0) place.live ? fit(place) : draw(place);
+    }).observe(place);
+  }
+
+  function width(place) {
+    return Math.min(place.spec.layout.width, place.clientWidth);
+  }
+
+  function fit(place) {
+    if (place.live.layout && place.live.layout.width !== width(place)) {
+      lens.plotly.relayout(place.live, { width: width(place) });
+    }
+  }
+
+  async function draw(place) {
+    place.live = document.createElement("div");
+    place.append(place.live);
+    const { data, layout, config } = place.spec;
+    try {
+      await lens.plotly.newPlot(place.live, data, { ...layout, width: width(place) }, config);
+      await paint(place);
+      [...place.children].forEach((child) => child === place.live || child.remove());
+    } catch (error) {
+      place.live.style.display = "none";
+      console.error("candle-lens: the figure stays a still picture:", error);
+    }
+  }
+
+  // The page's own text colour says how to draw on it: it is what every front-end sets for its themes.
+  function paint(place) {
+    const color = getComputedStyle(place).color;
+    const [r, g, b] = color.match(/[\d.]+/g).map(Number);
+    const faint = (alpha) => `rgba(${r},${g},${b},${alpha})`;
+    const dark = 0.299 * r + 0.587 * g + 0.114 * b > 128;
+    const update = {
+      "font.color": color,
+      "hoverlabel.bgcolor": dark ? "#202124" : "#ffffff",
+      "hoverlabel.bordercolor": faint(0.4),
+      "hoverlabel.font.color": dark ? "#f0f0f0" : "#202124",
+    };
+    for (const axis of ["xaxis", "yaxis"]) {
+      update[`${axis}.gridcolor`] = faint(0.12);
+      update[`${axis}.zerolinecolor`] = faint(0.45);
+      update[`${axis}.linecolor`] = faint(0.45);
+      update[`${axis}.tickcolor`] = faint(0.45);
+    }
+    place.painted = color;
+    return lens.plotly.relayout(place.live, update);
+  }
+
+  function repaint() {
+    document.querySelectorAll("[data-figure]").forEach((place) => {
+      if (place.painted && place.painted !== getComputedStyle(place).color) paint(place);
+    });
+  }
+  new MutationObserver(repaint).observe(document.body, { attributes: true });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+})();

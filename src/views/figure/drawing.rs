@@ -1,0 +1,152 @@
+//! What every kind of figure comes down to before it is drawn: words, axes and a size, all decided and checked.
+
+use std::fmt;
+
+use ndarray::Dimension;
+use plotly::Trace;
+use plotly::layout::HoverMode;
+
+use crate::error::{Error, Result};
+use crate::views::html::stable_id;
+use crate::views::picture::{Canvas, Frame};
+
+/// A kind of figure with its numbers. A new kind is a file beside this one that implements this.
+pub(in crate::views) trait Chart: fmt::Debug + Send + Sync {
+    /// Decides what the caller left open; refuses what does not fit these numbers or does not belong to this kind.
+    fn drawing(&self, looks: &Looks) -> Result<Drawing>;
+    /// What plotly.js draws inside the axes.
+    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>>;
+    /// Draws the same on a still picture.
+    fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame);
+    /// Says the same in characters; the title is printed above it.
+    fn text(&self, drawing: &Drawing) -> Result<String>;
+}
+
+/// What the caller asked for; `None` leaves the choice to the chart.
+#[derive(Clone, Debug, Default)]
+pub(in crate::views) struct Looks {
+    pub title: Option<String>,
+    pub x_label: Option<String>,
+    pub y_label: Option<String>,
+    pub color_label: Option<String>,
+    pub x_ticks: Option<Vec<String>>,
+    pub y_ticks: Option<Vec<String>>,
+    pub names: Option<Vec<String>>,
+    pub hovermode: Option<HoverMode>,
+    pub width: Option<usize>,
+    pub height: Option<usize>,
+}
+
+impl Looks {
+    /// What the numbers are, beside their axis or scale: as asked; else the result's own title, where the figure's
+    /// title does not say it already.
+    pub fn value_label(&self, asked: Option<&String>, own: &str) -> String {
+        let said_above = self.title.is_none();
+        asked.cloned().unwrap_or_else(|| if said_above { String::new() } else { own.to_owned() })
+    }
+}
+
+/// A figure with everything decided but its marks.
+#[derive(Clone, Debug)]
+pub(in crate::views) struct Drawing {
+    /// The kind in a few words, with its size: "line of 25 values".
+    pub what: String,
+    pub title: String,
+    pub x: Axis,
+    pub y: Axis,
+    /// Names of the series; empty where there is one without a name.
+    pub names: Vec<String>,
+    /// The scale at the side, where colour stands for a number.
+    pub color_bar: Option<ColorBar>,
+    pub hovermode: HoverMode,
+    pub width: usize,
+    pub height: usize,
+}
+
+/// One axis of a figure.
+#[derive(Clone, Debug)]
+pub(in crate::views) struct Axis {
+    pub title: String,
+    pub scale: Scale,
+}
+
+/// What stands along an axis.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::views) enum Scale {
+    /// A label for each of the places 0, 1, 2 and so on.
+    Labels(Vec<String>),
+    /// The numbers from the first to the second.
+    Numbers(f64, f64),
+}
+
+/// Colours from `-limit` to `limit`.
+#[derive(Clone, Debug)]
+pub(in crate::views) struct ColorBar {
+    pub title: String,
+    pub limit: f64,
+}
+
+/// The sizes that a figure may have, in pixels.
+const SIZES: std::ops::RangeInclusive<usize> = 100..=10_000;
+
+impl Drawing {
+    /// Refuses a size that cannot be drawn.
+    pub fn check_size(self) -> Result<Self> {
+        for (name, pixels) in [("width", self.width), ("height", self.height)] {
+            if !SIZES.contains(&pixels) {
+                return Err(Error::argument(format!(
+                    "a figure cannot have the {name} {pixels}: give {} to {} pixels.",
+                    SIZES.start(),
+                    SIZES.end()
+                )));
+            }
+        }
+        Ok(self)
+    }
+
+    /// What a reader who cannot see the picture is told.
+    pub fn description(&self) -> String {
+        if self.title.is_empty() { self.what.clone() } else { format!("{}: {}", self.title, self.what) }
+    }
+
+    /// What stays the same when the cell of this figure runs again, also with other numbers.
+    pub fn identity(&self) -> u64 {
+        stable_id(&[&self.what, &self.title, &self.x.title, &self.y.title].map(String::as_str).join("\n"))
+    }
+}
+
+/// Checks that `labels`, given by the method `method`, has one label for each of `count` places.
+pub(in crate::views) fn one_each(labels: &[String], count: usize, method: &str, places: &str) -> Result<()> {
+    if labels.len() == count {
+        return Ok(());
+    }
+    Err(Error::argument(format!("`{method}` has {} labels for {count} {places}: give one for each.", labels.len())))
+}
+
+/// Refuses an option that means nothing for this kind.
+pub(in crate::views) fn not_for<T>(asked: Option<&T>, method: &str, kind: &str, instead: &str) -> Result<()> {
+    if asked.is_none() {
+        return Ok(());
+    }
+    Err(Error::argument(format!("`{method}` does not belong to `{kind}`: {instead}.")))
+}
+
+/// Refuses numbers that are missing or cannot be placed on an axis.
+pub(in crate::views) fn check_values(kind: &str, values: &ndarray::ArrayD<f32>) -> Result<()> {
+    if values.is_empty() {
+        return Err(Error::argument(format!(
+            "`{kind}` was given no numbers (the shape is {:?}): give it at least one.",
+            values.shape()
+        )));
+    }
+    if let Some((place, value)) = values.indexed_iter().find(|(_, value)| !value.is_finite()) {
+        let bad = values.iter().filter(|value| !value.is_finite()).count();
+        return Err(Error::argument(format!(
+            "`{kind}` cannot draw {value}, which stands at {:?} ({bad} of {} values are not finite): \
+             replace such values first.",
+            place.slice(),
+            values.len()
+        )));
+    }
+    Ok(())
+}

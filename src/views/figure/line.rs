@@ -1,0 +1,197 @@
+//! `line`: one or several series of numbers, as ARENA's `plotly_utils.line`.
+
+use ndarray::{Array2, Ix2};
+use plotly::common::{Line as Stroke, Mode};
+use plotly::layout::HoverMode;
+use plotly::{Scatter, Trace};
+
+use crate::error::{Error, Result};
+use crate::labelled::Axis;
+use crate::views::figure::Figure;
+use crate::views::figure::color::series_color;
+use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Looks, Scale, check_values, not_for, one_each};
+use crate::views::figure::plot::{categories, plain};
+use crate::views::html::visible;
+use crate::views::number::number;
+use crate::views::picture::{Canvas, Frame};
+use crate::views::source::Source;
+
+/// Up to so many points are marked; more would hide the line.
+const MARKED: usize = 60;
+
+/// A line through a list of numbers, or one line for each row of a matrix.
+///
+/// A result of this crate brings its title, axis names and labels along; everything else is drawn over 0, 1, 2 and
+/// so on until [`Figure::x_ticks`] gives labels.
+///
+/// # Shapes
+/// `[point]` or `[series, point]`.
+///
+/// # Errors
+/// Reported when the figure is shown: another shape, no numbers, values that are not finite.
+///
+/// ```
+/// use candle_lens::views::line;
+/// let figure = line([0.1, 0.4, 2.8])
+///     .title("Logit Difference From Accumulated Residual Stream")
+///     .x_label("Layer")
+///     .y_label("Logit Diff")
+///     .x_ticks(["0_pre", "0_mid", "final_post"])
+///     .width(800);
+/// figure.show()?;
+/// # candle_lens::Result::Ok(())
+/// ```
+pub fn line(y: impl Source) -> Figure {
+    Figure::new(Lines::new(&y))
+}
+
+/// The numbers of a line figure.
+#[derive(Debug)]
+struct Lines {
+    /// `[series, point]`.
+    values: Array2<f32>,
+    /// What the numbers are.
+    title: String,
+    x: Axis,
+    names: Vec<String>,
+}
+
+impl Lines {
+    fn new(y: &impl Source) -> Result<Self> {
+        let numbers = y.numbers()?;
+        check_values("line", &numbers.values)?;
+        let shape = numbers.values.shape().to_vec();
+        let values = match shape[..] {
+            [points] => numbers.values.into_shape_with_order((1, points)).ok(),
+            [_, _] => numbers.values.into_dimensionality::<Ix2>().ok(),
+            _ => None,
+        };
+        let values = values.ok_or_else(|| {
+            Error::argument(format!(
+                "`line` draws a list, or a matrix with a series in each row, but it was given the shape {shape:?}: \
+                 take one index or a mean of the other axes first."
+            ))
+        })?;
+        let mut axes = numbers.axes.into_iter().rev();
+        let x = axes.next().unwrap_or_else(|| Axis::numbered("", 0));
+        let names = axes.next().map(|axis| axis.labels).unwrap_or_default();
+        Ok(Self { values, title: numbers.title, x, names })
+    }
+
+    /// The lowest and highest value with a little room around them.
+    fn y_range(&self) -> (f64, f64) {
+        let low = self.values.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let (low, high) = (f64::from(low), f64::from(high));
+        let room = if high > low { (high - low) * 0.06 } else { low.abs().max(1.0) * 0.5 };
+        (low - room, high + room)
+    }
+}
+
+impl Chart for Lines {
+    fn drawing(&self, looks: &Looks) -> Result<Drawing> {
+        not_for(looks.y_ticks.as_ref(), "y_ticks", "line", "its vertical axis has numbers; `y_label` names them")?;
+        not_for(looks.color_label.as_ref(), "color_label", "line", "`names` names its series")?;
+        let (series, points) = self.values.dim();
+        let ticks = looks.x_ticks.as_ref().unwrap_or(&self.x.labels);
+        let names = looks.names.as_ref().unwrap_or(&self.names);
+        if !ticks.is_empty() || looks.x_ticks.is_some() {
+            one_each(ticks, points, "x_ticks", "points")?;
+        }
+        if !names.is_empty() || looks.names.is_some() {
+            one_each(names, series, "names", "series")?;
+        }
+        let (low, high) = self.y_range();
+        let x = if ticks.is_empty() { Scale::Numbers(0.0, (points - 1) as f64) } else { Scale::Labels(ticks.clone()) };
+        Drawing {
+            what: if series == 1 {
+                format!("line of {points} values")
+            } else {
+                format!("{series} lines of {points} values")
+            },
+            title: looks.title.clone().unwrap_or_else(|| self.title.clone()),
+            x: PlotAxis { title: looks.x_label.clone().unwrap_or_else(|| self.x.name.clone()), scale: x },
+            y: PlotAxis {
+                title: looks.value_label(looks.y_label.as_ref(), &self.title),
+                scale: Scale::Numbers(low, high),
+            },
+            names: names.clone(),
+            color_bar: None,
+            hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
+            width: looks.width.unwrap_or(800),
+            height: looks.height.unwrap_or(450),
+        }
+        .check_size()
+    }
+
+    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
+        let mode = if self.values.ncols() <= MARKED { Mode::LinesMarkers } else { Mode::Lines };
+        let rows = self.values.rows().into_iter().enumerate();
+        rows.map(|(i, row)| {
+            let stroke = Stroke::new().color(series_color(i).to_hex());
+            let y = row.to_vec();
+            let name = drawing.names.get(i).map_or_else(|| drawing.y.title.clone(), Clone::clone);
+            match &drawing.x.scale {
+                Scale::Labels(labels) => {
+                    Scatter::new(categories(labels), y).mode(mode.clone()).line(stroke).name(plain(&name))
+                        as Box<dyn Trace>
+                }
+                Scale::Numbers(..) => {
+                    let x: Vec<usize> = (0..y.len()).collect();
+                    Scatter::new(x, y).mode(mode.clone()).line(stroke).name(plain(&name))
+                }
+            }
+        })
+        .collect()
+    }
+
+    fn paint(&self, _: &Drawing, canvas: &mut Canvas, frame: &Frame) {
+        for (i, row) in self.values.rows().into_iter().enumerate() {
+            let points: Vec<(f32, f32)> =
+                row.iter().enumerate().map(|(x, &y)| (frame.x(x as f64), frame.y(f64::from(y)))).collect();
+            canvas.line(&points, 2.0, series_color(i));
+            if points.len() <= MARKED {
+                points.iter().for_each(|&point| canvas.dot(point, 3.0, series_color(i)));
+            }
+        }
+    }
+
+    fn text(&self, drawing: &Drawing) -> Result<String> {
+        let label = |place: usize| match &drawing.x.scale {
+            Scale::Labels(labels) => visible(&labels[place]),
+            Scale::Numbers(..) => place.to_string(),
+        };
+        let width = drawing.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let lines = self.values.rows().into_iter().enumerate().map(|(i, row)| {
+            let values = row.to_vec();
+            let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]);
+            let low = (0..values.len()).min_by(by_value).unwrap_or(0);
+            let high = (0..values.len()).max_by(by_value).unwrap_or(0);
+            let at = |place: usize| format!("{} ({})", number(f64::from(values[place])), label(place));
+            let name = drawing.names.get(i).map(|name| format!("{name:<width$}  ")).unwrap_or_default();
+            format!("{name}{}  from {} to {}", sparkline(&values), at(low), at(high))
+        });
+        Ok(lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// The values as bars of eight heights, at most 80 of them: each stands for the mean of a stretch.
+fn sparkline(values: &[f32]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let stretch = values.len().div_ceil(80);
+    let means: Vec<f32> = values.chunks(stretch).map(|part| part.iter().sum::<f32>() / part.len() as f32).collect();
+    let low = means.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = means.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let height = |mean: f32| if high > low { ((mean - low) / (high - low) * 7.0).round() as usize } else { 3 };
+    means.into_iter().map(|mean| BARS[height(mean)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_sparkline_rises_with_its_values() {
+        assert_eq!(super::sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), "▁▂▃▄▅▆▇█");
+        assert_eq!(super::sparkline(&[2.0, 2.0]), "▄▄");
+        assert_eq!(super::sparkline(&[1.0; 200]).chars().count(), 67, "200 values in stretches of 3");
+    }
+}

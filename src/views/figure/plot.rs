@@ -1,0 +1,94 @@
+//! The plotly.rs plot of a figure: layout and axes, alike for all kinds.
+
+use plotly::color::Rgba;
+use plotly::common::{Font, Title};
+use plotly::layout::{Axis as PlotAxis, AxisRange, AxisType, Margin};
+use plotly::{Configuration, Layout, Plot};
+
+use crate::views::figure::drawing::{Axis, Chart, Drawing, Scale};
+use crate::views::html::visible;
+
+/// The whole figure for plotly.js. The page's script adds the colours of its theme.
+pub(super) fn plot(chart: &dyn Chart, drawing: &Drawing) -> Plot {
+    let mut plot = Plot::new();
+    plot.add_traces(chart.traces(drawing));
+    let clear = Rgba::new(0, 0, 0, 0.0);
+    plot.set_layout(
+        Layout::new()
+            .title(Title::with_text(plain(&drawing.title)).font(Font::new().size(16)))
+            .width(drawing.width)
+            .height(drawing.height)
+            .margin(Margin::new().left(60).right(30).top(if drawing.title.is_empty() { 20 } else { 50 }).bottom(50))
+            .font(Font::new().family("system-ui, sans-serif").size(12))
+            .paper_background_color(clear)
+            .plot_background_color(clear)
+            .show_legend(!drawing.names.is_empty())
+            .hover_mode(drawing.hovermode.clone())
+            .x_axis(axis(&drawing.x))
+            .y_axis(match &drawing.y.scale {
+                // The first row of a matrix stands at the top.
+                Scale::Labels(rows) => axis(&drawing.y).range(AxisRange::new(rows.len() as f64 - 0.5, -0.5)),
+                Scale::Numbers(..) => axis(&drawing.y).hover_format(".4~g").zero_line(true),
+            }),
+    );
+    plot.set_configuration(Configuration::new().display_logo(false).typeset_math(false));
+    plot
+}
+
+fn axis(axis: &Axis) -> PlotAxis {
+    let plot_axis = PlotAxis::new().title(Title::with_text(plain(&axis.title))).auto_margin(true);
+    match &axis.scale {
+        Scale::Labels(labels) => plot_axis
+            .type_(AxisType::Category)
+            .range(AxisRange::new(-0.5, labels.len() as f64 - 0.5))
+            .show_grid(false)
+            .zero_line(false),
+        Scale::Numbers(..) => plot_axis.show_grid(true),
+    }
+}
+
+/// Labels as categories of plotly.js, which takes equal ones for the same place: those that repeat get zero-width
+/// spaces, which do not show. An empty label becomes one too.
+pub(super) fn categories(labels: &[String]) -> Vec<String> {
+    let mut seen = std::collections::HashMap::new();
+    let mut distinct = |label: &String| {
+        let label = plain(label);
+        let count = seen.entry(label.clone()).or_insert(if label.is_empty() { 1 } else { 0 });
+        let repeated = "\u{200b}".repeat(*count);
+        *count += 1;
+        label + &repeated
+    };
+    labels.iter().map(&mut distinct).collect()
+}
+
+/// `text` so that plotly.js shows it as it is: it takes some tags for formatting and `%{..}` for a variable, and
+/// understands character references.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::new();
+    for c in visible(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '%' => out.push_str("&#37;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_labels_stay_apart() {
+        let labels = ["the", " cat", "the", "", ""].map(String::from);
+        assert_eq!(categories(&labels), ["the", " cat", "the\u{200b}", "\u{200b}", "\u{200b}\u{200b}"]);
+    }
+
+    #[test]
+    fn plotly_formats_nothing_of_a_label() {
+        assert_eq!(plain("<b>50%{x}</b> & \u{200f}\n"), "&lt;b&gt;50&#37;{x}&lt;/b&gt; &amp; \\u{200f}\\n");
+    }
+}

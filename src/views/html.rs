@@ -1,0 +1,125 @@
+//! HTML that is safe to show: escaping, and ids that are the same in every run.
+//!
+//! Labels, tokens and titles come from data sets, so nothing in them may act as markup, end a script early, or
+//! look like one of the lines by which evcxr marks a rich output.
+
+use crate::error::Result;
+use crate::views::page::{Rendered, View};
+
+/// A piece of HTML, with the plain text that stands for it where HTML is not shown.
+///
+/// ```
+/// use candle_lens::views::Html;
+/// let note = Html::escaped("a < b & c");
+/// assert_eq!(note.html(), "<div style=\"white-space:pre-wrap\">a &lt; b &amp; c</div>");
+/// assert_eq!(note.text(), "a < b & c");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Html {
+    html: String,
+    text: String,
+}
+
+impl Html {
+    /// Markup that you trust, shown as it is, and the text to print in a terminal.
+    pub fn new(html: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { html: html.into(), text: text.into() }
+    }
+
+    /// Text shown as text: nothing in it is taken for markup, and its line breaks and spaces are kept.
+    pub fn escaped(text: &str) -> Self {
+        Self::new(format!("<div style=\"white-space:pre-wrap\">{}</div>", escape(text)), text)
+    }
+
+    /// The markup.
+    pub fn html(&self) -> &str {
+        &self.html
+    }
+
+    /// The plain text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl View for Html {
+    fn render(&self) -> Result<Rendered> {
+        Ok(Rendered::new(self.html.clone(), self.text.clone()))
+    }
+}
+
+/// Escapes `text` for the inside of an element and for a quoted attribute alike.
+///
+/// Line breaks become character references, because evcxr reads an output line by line and would lose a carriage
+/// return. HTML has no way to write a null, so the symbol for null (U+2400) is shown.
+///
+/// ```
+/// use candle_lens::views::escape;
+/// assert_eq!(escape("</script><b x='1'>\n"), "&lt;/script&gt;&lt;b x=&#39;1&#39;&gt;&#10;");
+/// ```
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' => out.push_str("&#10;"),
+            '\r' => out.push_str("&#13;"),
+            '\0' => out.push('\u{2400}'),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Makes JSON safe inside a `<script>` element; the value it stands for does not change.
+///
+/// `<`, `>` and `&` occur in JSON only within strings, where their `\u` form means the same. U+2028 and U+2029 end
+/// a line in older JavaScript.
+///
+/// ```
+/// use candle_lens::views::json_in_script;
+/// assert_eq!(json_in_script(r#"["</script>"]"#), r#"["\u003c/script\u003e"]"#);
+/// ```
+pub fn json_in_script(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Makes what cannot be seen in a token visible: line breaks, tabs, nulls and marks that change the direction or
+/// join of text are written as in a Rust string. Everything else, spaces too, stays as it is.
+///
+/// ```
+/// use candle_lens::views::visible;
+/// assert_eq!(visible(" the\n"), " the\\n");
+/// assert_eq!(visible("\u{200f}"), "\\u{200f}");
+/// ```
+pub fn visible(token: &str) -> String {
+    let mut out = String::with_capacity(token.len());
+    for c in token.chars() {
+        if c.is_control() || is_invisible(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// Characters without a shape that are not controls: soft hyphen, zero-width and direction marks, line and
+/// paragraph separators, byte-order mark.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// An id for an element, made from its content: the same content has the same id in every run and on every machine.
+///
+/// The 64-bit FNV-1a hash (Fowler, Noll and Vo), which, unlike the standard library's hasher, never changes.
+pub fn stable_id(content: &str) -> u64 {
+    content.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

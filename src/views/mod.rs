@@ -1,0 +1,26 @@
+//! WINDOWS: what makes results visible in a notebook, offline and without scripts too.
+//!
+//! - [`line`] and [`imshow`] draw a [`Figure`] from a result, a tensor, an array or a list.
+//! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
+//! - Each has `show()`, and shows itself as the last expression of a cell.
+//!
+//! A view is always written twice, as HTML and as plain text; a terminal gets the text. No figure needs a network:
+//! plotly.js is part of the library.
+
+mod cell;
+mod figure;
+mod html;
+mod loader;
+mod number;
+mod page;
+mod picture;
+mod show;
+mod source;
+mod table;
+mod values;
+
+pub use figure::{Figure, HoverMode, imshow, line};
+pub use html::{Html, escape, json_in_script, stable_id, visible};
+pub use page::{Page, Rendered, View};
+pub use source::{Number, Numbers, Source};
+pub use table::{Cell, Table};

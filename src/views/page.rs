@@ -1,0 +1,92 @@
+//! What a view is, and several of them as one.
+
+use crate::error::Result;
+
+/// Something that can be shown: in a notebook as HTML, in a terminal as text.
+pub trait View {
+    /// This view in both forms.
+    ///
+    /// # Errors
+    /// What makes the view impossible to draw, such as labels that do not match its numbers.
+    fn render(&self) -> Result<Rendered>;
+}
+
+/// A view in both forms, ready to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The markup; it needs nothing but what stands before it on the same page.
+    pub(super) html: String,
+    /// The plain text.
+    pub(super) text: String,
+    /// Of each interactive figure in the markup, what makes it the same figure when its cell runs again.
+    pub(super) figures: Vec<u64>,
+}
+
+impl Rendered {
+    /// Markup without an interactive figure, and its plain text.
+    pub fn new(html: String, text: String) -> Self {
+        Self { html, text, figures: Vec::new() }
+    }
+
+    /// The markup. An interactive figure in it draws itself only on a page that
+    /// [`show`](crate::views::Figure::show) wrote, and is a still picture elsewhere.
+    pub fn html(&self) -> &str {
+        &self.html
+    }
+
+    /// The plain text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Puts `next` below this.
+    pub(super) fn append(&mut self, next: &Rendered) {
+        for (all, part, between) in [(&mut self.html, &next.html, "\n"), (&mut self.text, &next.text, "\n\n")] {
+            if !all.is_empty() {
+                all.push_str(between);
+            }
+            all.push_str(part);
+        }
+        self.figures.extend(&next.figures);
+    }
+}
+
+/// Several views shown as one, from top to bottom.
+///
+/// On Linux and macOS `show` may be called any number of times in a cell and everything appears; a page does the same
+/// everywhere, and can be a cell's last expression.
+///
+/// ```
+/// use candle_lens::views::{Page, Table, line};
+/// # fn main() -> candle_lens::Result<()> {
+/// let table = Table::new(["layer", "loss"]).row(["0", "2.5"]);
+/// let page = Page::new().add(&table)?.add(&line([2.5, 1.5]))?;
+/// page.show()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    content: Rendered,
+}
+
+impl Page {
+    /// A page with nothing on it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `view` at the bottom.
+    ///
+    /// # Errors
+    /// As the view's own `show`.
+    pub fn add(mut self, view: &impl View) -> Result<Self> {
+        self.content.append(&view.render()?);
+        Ok(self)
+    }
+}
+
+impl View for Page {
+    fn render(&self) -> Result<Rendered> {
+        Ok(self.content.clone())
+    }
+}

@@ -1,0 +1,190 @@
+//! Showing: the envelope by which evcxr takes a rich output from a cell, and the page that gathers a cell's views.
+//!
+//! evcxr keeps one output of each kind per cell, so a second figure would replace the first. Therefore everything
+//! that a cell shows is gathered here, and the whole page is written again with each addition: the last one wins
+//! and holds all. The library is loaded once per kernel, so this page is the same one for all cells.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::views::page::{Rendered, View};
+use crate::views::{cell, loader};
+
+/// Set by evcxr for the process that runs the cells.
+const EVCXR_RUNS_CELLS: &str = "EVCXR_IS_RUNTIME";
+
+/// The lines that evcxr takes for its own; a line of content that is equal to one gets a space before it.
+const EVCXR_LINES: [&str; 2] = ["EVCXR_END_CONTENT", "EVCXR_PANIC_NOTIFICATION"];
+
+/// What the running cell has shown.
+static CELL_PAGE: Mutex<CellPage> = Mutex::new(CellPage::new());
+
+/// Shows `view`: below what the running cell has shown, in a notebook; as text elsewhere.
+pub(super) fn show(view: &impl View) -> Result<()> {
+    let rendered = view.render()?;
+    let block = if std::env::var_os(EVCXR_RUNS_CELLS).is_some() {
+        // A panic while this lock is held cannot leave half a page: the page is whole between its statements.
+        let mut page = CELL_PAGE.lock().unwrap_or_else(PoisonError::into_inner);
+        page.add(cell::current(), &rendered);
+        page.envelope()
+    } else {
+        format!("{}\n", rendered.text)
+    };
+    write(&block)
+}
+
+/// Shows a cell's last expression; evcxr takes no error from here, so it goes to stderr as `?` would print it.
+pub(super) fn display(view: &impl View) {
+    if let Err(error) = show(view) {
+        eprintln!("{error}");
+    }
+}
+
+/// Writes a whole block at once, so that no other thread's line gets into it.
+fn write(block: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(block.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::file("standard output", format!("the view could not be written: {error}.")))
+}
+
+/// Everything that one cell has shown, and which figure of the notebook brings plotly.js along.
+#[derive(Debug, Default)]
+pub(super) struct CellPage {
+    cell: Option<u64>,
+    content: Rendered,
+    carrier: Option<u64>,
+}
+
+impl CellPage {
+    pub(super) const fn new() -> Self {
+        let content = Rendered { html: String::new(), text: String::new(), figures: Vec::new() };
+        Self { cell: None, content, carrier: None }
+    }
+
+    /// Adds a view of `cell`; a cell that is not the last one, or not known, starts with an empty page.
+    pub(super) fn add(&mut self, cell: Option<u64>, view: &Rendered) {
+        if cell.is_none() || cell != self.cell {
+            self.cell = cell;
+            self.content = Rendered::default();
+        }
+        self.content.append(view);
+        self.carrier = self.carrier.or(view.figures.first().copied());
+    }
+
+    /// The page as evcxr wants it: HTML, and plain text for whoever cannot show HTML.
+    ///
+    /// plotly.js (1.3 MB) goes with the first figure of the process, and again with every figure of the same
+    /// [identity](crate::views::figure): when that cell runs again, the saved notebook still has it.
+    pub(super) fn envelope(&self) -> String {
+        let scripts = match self.carrier {
+            _ if self.content.figures.is_empty() => String::new(),
+            Some(carrier) if self.content.figures.contains(&carrier) => loader::drawing_code() + &loader::plotly_js(),
+            _ => loader::drawing_code(),
+        };
+        let html = format!("<div class=\"candle-lens\">\n{scripts}{}\n</div>", self.content.html);
+        content("text/html", &html) + &content("text/plain", &self.content.text)
+    }
+}
+
+/// One kind of content between evcxr's marks.
+fn content(mime: &str, text: &str) -> String {
+    let mut block = format!("EVCXR_BEGIN_CONTENT {mime}\n");
+    for line in text.lines() {
+        if EVCXR_LINES.contains(&line) {
+            block.push(' ');
+        }
+        block.push_str(line);
+        block.push('\n');
+    }
+    block + "EVCXR_END_CONTENT\n"
+}
+
+/// Gives types that are a [`View`] the two methods by which a cell shows them. They are inherent methods because
+/// evcxr calls `evcxr_display` by name, without an import.
+macro_rules! shown {
+    ($($view:ty),+ $(,)?) => {$(
+        impl $view {
+            /// Shows this below what the cell has shown so far; in a terminal, prints its text form.
+            ///
+            /// # Errors
+            /// What makes it impossible to draw, or a standard output that cannot be written.
+            pub fn show(&self) -> $crate::error::Result<()> {
+                $crate::views::show::show(self)
+            }
+
+            /// Shows this as a cell's last expression; evcxr calls it.
+            pub fn evcxr_display(&self) {
+                $crate::views::show::display(self);
+            }
+        }
+    )+};
+}
+pub(crate) use shown;
+
+shown!(crate::views::Html, crate::views::Page);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(html: &str) -> Rendered {
+        Rendered::new(format!("<p>{html}</p>"), html.into())
+    }
+
+    fn figure(identity: u64) -> Rendered {
+        Rendered { figures: vec![identity], ..text("figure") }
+    }
+
+    fn carries(page: &CellPage) -> bool {
+        page.envelope().contains("plotly.js (cartesian - minified)")
+    }
+
+    #[test]
+    fn the_envelope_is_exact_and_gathers_a_cell() {
+        let mut page = CellPage::new();
+        page.add(Some(7), &text("one"));
+        page.add(Some(7), &text("two"));
+        assert_eq!(
+            page.envelope(),
+            "EVCXR_BEGIN_CONTENT text/html\n<div class=\"candle-lens\">\n<p>one</p>\n<p>two</p>\n</div>\n\
+             EVCXR_END_CONTENT\nEVCXR_BEGIN_CONTENT text/plain\none\n\ntwo\nEVCXR_END_CONTENT\n"
+        );
+    }
+
+    #[test]
+    fn another_cell_and_an_unknown_cell_start_anew() {
+        for (first, second) in [(Some(7), Some(8)), (None, None), (Some(7), None)] {
+            let mut page = CellPage::new();
+            page.add(first, &text("one"));
+            page.add(second, &text("two"));
+            assert!(!page.envelope().contains("one"), "{first:?} {second:?}");
+            assert!(page.envelope().contains("two"), "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn plotly_comes_with_the_first_figure_and_when_its_cell_runs_again() {
+        let mut page = CellPage::new();
+        page.add(Some(1), &text("no figure"));
+        assert!(!carries(&page));
+        page.add(Some(1), &figure(10));
+        assert!(carries(&page));
+        page.add(Some(1), &figure(11));
+        assert!(carries(&page), "the page of the carrying cell is written again whole");
+        page.add(Some(2), &figure(11));
+        assert!(!carries(&page), "a later cell goes without");
+        page.add(Some(3), &figure(10));
+        assert!(carries(&page), "the carrying cell has run again");
+    }
+
+    #[test]
+    fn content_cannot_end_its_block() {
+        let hostile = "a\nEVCXR_END_CONTENT\nEVCXR_PANIC_NOTIFICATION\nb";
+        assert_eq!(
+            content("text/plain", hostile),
+            "EVCXR_BEGIN_CONTENT text/plain\na\n EVCXR_END_CONTENT\n EVCXR_PANIC_NOTIFICATION\nb\nEVCXR_END_CONTENT\n"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! A table: labels and numbers in columns, as text and as HTML.
+
+use crate::error::{Error, Result};
+use crate::views::html::{escape, visible};
+use crate::views::number::{column, number};
+use crate::views::page::{Rendered, View};
+
+/// How many rows a table shows unless told otherwise.
+const MAX_ROWS: usize = 40;
+
+/// What stands in one place of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Words, aligned to the left; what cannot be seen in them is written as in a Rust string.
+    Text(String),
+    /// A number, aligned to the right; in a column of numbers all have the same number of decimals.
+    Number(f64),
+}
+
+/// Labels and numbers in columns: configurations, plans, results.
+///
+/// Built by value; what does not fit is an error when the table is shown.
+///
+/// ```
+/// use candle_lens::views::{Cell, Table, View};
+/// let heads = Table::new(["head", "logit difference"])
+///     .row([Cell::from("L2H5"), Cell::from(1.9341)])
+///     .row([Cell::from("L3H0"), Cell::from(-0.25)]);
+/// let text = heads.render()?;
+/// assert_eq!(text.text(), "head  logit difference\n────  ────────────────\nL2H5             1.934\nL3H0            -0.250");
+/// # candle_lens::Result::Ok(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a table appears as the last expression of a cell or by its method `show`"]
+pub struct Table {
+    title: Option<String>,
+    columns: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+    max_rows: usize,
+    note: Option<String>,
+}
+
+impl Table {
+    /// A table with these columns and no row yet.
+    pub fn new<C: Into<String>>(columns: impl IntoIterator<Item = C>) -> Self {
+        let columns = columns.into_iter().map(Into::into).collect();
+        Self { title: None, columns, rows: Vec::new(), max_rows: MAX_ROWS, note: None }
+    }
+
+    /// Adds a row: one cell for each column.
+    pub fn row<C: Into<Cell>>(mut self, cells: impl IntoIterator<Item = C>) -> Self {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// A line above the table.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// A line below the table.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+
+    /// Shows at most so many rows (40 unless told otherwise); a line below says how many are left out.
+    pub fn max_rows(mut self, max_rows: usize) -> Self {
+        self.max_rows = max_rows;
+        self
+    }
+
+    /// The shown cells as text, column by column, with whether the column holds numbers only.
+    fn columns_as_text(&self) -> Result<Vec<(Vec<String>, bool)>> {
+        if self.columns.is_empty() || self.max_rows == 0 {
+            return Err(Error::argument(format!(
+                "a table of {} columns and at most {} rows shows nothing: give it at least one of each.",
+                self.columns.len(),
+                self.max_rows
+            )));
+        }
+        if let Some((i, row)) = self.rows.iter().enumerate().find(|(_, row)| row.len() != self.columns.len()) {
+            return Err(Error::argument(format!(
+                "row {i} of the table has {} cells but there are {} columns ({}): give each row one cell per column.",
+                row.len(),
+                self.columns.len(),
+                self.columns.join(", ")
+            )));
+        }
+        Ok((0..self.columns.len()).map(|c| self.column_as_text(c)).collect())
+    }
+
+    fn column_as_text(&self, c: usize) -> (Vec<String>, bool) {
+        let cells = || self.rows.iter().take(self.max_rows).map(|row| &row[c]);
+        let numbers: Option<Vec<f64>> =
+            cells().map(|cell| if let Cell::Number(value) = cell { Some(*value) } else { None }).collect();
+        match numbers {
+            Some(numbers) => (column(&numbers), true),
+            None => (cells().map(Cell::as_text).collect(), false),
+        }
+    }
+
+    /// What is said below: the rows left out, then the note.
+    fn remarks(&self) -> Vec<String> {
+        let hidden = self.rows.len().saturating_sub(self.max_rows);
+        let clipped = (hidden > 0).then(|| format!("… {hidden} more rows ({} in all)", self.rows.len()));
+        clipped.into_iter().chain(self.note.clone()).collect()
+    }
+
+    fn to_text(&self, columns: &[(Vec<String>, bool)]) -> String {
+        let headers: Vec<String> = self.columns.iter().map(|name| visible(name)).collect();
+        let length = |text: &String| text.chars().count();
+        let widths: Vec<usize> = columns
+            .iter()
+            .zip(&headers)
+            .map(|((cells, _), header)| cells.iter().map(length).max().unwrap_or(0).max(length(header)))
+            .collect();
+        let line = |cells: Vec<&str>| {
+            let places = cells.into_iter().zip(&widths).zip(columns);
+            let padded = places.map(
+                |((cell, &width), &(_, numbers))| {
+                    if numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            );
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        let rule: Vec<String> = widths.iter().map(|&width| "─".repeat(width)).collect();
+        let mut lines: Vec<String> = self.title.iter().cloned().collect();
+        lines.push(line(headers.iter().map(String::as_str).collect()));
+        lines.push(rule.join("  "));
+        for r in 0..self.rows.len().min(self.max_rows) {
+            lines.push(line(columns.iter().map(|(cells, _)| cells[r].as_str()).collect()));
+        }
+        lines.extend(self.remarks());
+        lines.join("\n")
+    }
+
+    /// A table with its styles inline: GitHub and untrusted notebooks drop style sheets.
+    fn to_html(&self, columns: &[(Vec<String>, bool)]) -> String {
+        let place = |tag: &str, style: &str, numbers: bool, text: &str| {
+            let align = if numbers { "right" } else { "left" };
+            format!(
+                "<{tag} style=\"padding:2px 12px 2px 0;text-align:{align};white-space:pre;{style}\">{}</{tag}>",
+                escape(text)
+            )
+        };
+        let mut html = String::from("<div class=\"tex2jax_ignore mathjax_ignore\" style=\"overflow-x:auto\">");
+        if let Some(title) = &self.title {
+            html += &format!("<div style=\"font-weight:600;margin:4px 0\">{}</div>", escape(title));
+        }
+        html += "<table style=\"border-collapse:collapse;margin:0;font-variant-numeric:tabular-nums\"><thead><tr>";
+        for (name, &(_, numbers)) in self.columns.iter().zip(columns) {
+            html += &place("th", "border-bottom:1px solid rgba(128,128,128,.6)", numbers, &visible(name));
+        }
+        html += "</tr></thead><tbody>";
+        for r in 0..self.rows.len().min(self.max_rows) {
+            html += "<tr>";
+            for (cells, numbers) in columns {
+                html += &place("td", "", *numbers, &cells[r]);
+            }
+            html += "</tr>";
+        }
+        html += "</tbody></table>";
+        for remark in self.remarks() {
+            html += &format!("<div style=\"opacity:.75;margin:4px 0\">{}</div>", escape(&remark));
+        }
+        html + "</div>"
+    }
+}
+
+impl View for Table {
+    fn render(&self) -> Result<Rendered> {
+        let columns = self.columns_as_text()?;
+        Ok(Rendered::new(self.to_html(&columns), self.to_text(&columns)))
+    }
+}
+
+crate::views::show::shown!(Table);
+
+impl Cell {
+    /// This cell by itself, as it stands in a column that also holds words.
+    fn as_text(&self) -> String {
+        match self {
+            Self::Text(text) => visible(text),
+            Self::Number(value) => number(*value),
+        }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&String> for Cell {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(value: bool) -> Self {
+        Self::Text(value.to_string())
+    }
+}
+
+macro_rules! number_cells {
+    ($($number:ty),+) => {$(
+        impl From<$number> for Cell {
+            fn from(value: $number) -> Self {
+                Self::Number(value as f64)
+            }
+        }
+    )+};
+}
+number_cells!(f32, f64, i32, i64, isize, u32, u64, usize);

@@ -1,0 +1,203 @@
+//! Figures: the JSON for plotly.js, the defaults that a result brings, the sentences for what cannot be drawn.
+
+use candle_core::{Device, Tensor};
+use candle_lens::labelled::{Axis, Labelled};
+use candle_lens::views::{Figure, HoverMode, View, imshow, line};
+use serde_json::{Value, json};
+
+fn parsed(figure: &Figure) -> Value {
+    serde_json::from_str(&figure.to_json().expect("the figure can be drawn")).expect("valid JSON")
+}
+
+fn refused(figure: Figure) -> String {
+    let error = figure.show().expect_err("this cannot be drawn").to_string();
+    assert!(error.starts_with("candle-lens: ") && error.ends_with('.'), "{error}");
+    assert_eq!(error.matches("candle-lens: ").count(), 1, "{error}");
+    error
+}
+
+fn per_head() -> Labelled {
+    let axes = vec![Axis::numbered("layer", 2), Axis::numbered("head", 3)];
+    Labelled::new("logit difference", axes, vec![0.5, -2.0, 0.0, 1.0, 0.25, -0.5]).expect("2 x 3 values")
+}
+
+#[test]
+fn a_line_is_exactly_this_json() {
+    let figure = line([0.5, -1.0, 2.25])
+        .title("Logit Lens")
+        .x_label("Layer")
+        .y_label("Logit Diff")
+        .x_ticks(["0_pre", "0_mid", "final_post"])
+        .width(700);
+    let expected = json!({
+        "data": [{
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "Logit Diff",
+            "x": ["0_pre", "0_mid", "final_post"],
+            "y": [0.5, -1.0, 2.25],
+            "line": { "color": "#0072b2" },
+        }],
+        "layout": {
+            "title": { "text": "Logit Lens", "font": { "size": 16 } },
+            "width": 700,
+            "height": 450,
+            "margin": { "l": 60, "r": 30, "t": 50, "b": 50 },
+            "font": { "family": "system-ui, sans-serif", "size": 12 },
+            "paper_bgcolor": "rgba(0, 0, 0, 0)",
+            "plot_bgcolor": "rgba(0, 0, 0, 0)",
+            "showlegend": false,
+            "hovermode": "x unified",
+            "xaxis": {
+                "type": "category",
+                "title": { "text": "Layer" },
+                "range": [-0.5, 2.5],
+                "automargin": true,
+                "showgrid": false,
+                "zeroline": false,
+            },
+            "yaxis": {
+                "title": { "text": "Logit Diff" },
+                "automargin": true,
+                "showgrid": true,
+                "zeroline": true,
+                "hoverformat": ".4~g",
+            },
+        },
+        "config": { "displaylogo": false, "typesetMath": false },
+        "frames": null,
+    });
+    assert_eq!(parsed(&figure), expected);
+}
+
+#[test]
+fn a_heat_map_has_its_first_row_on_top_and_zero_in_the_middle() {
+    let json = parsed(&imshow(per_head()).title("Logit Difference From Each Head"));
+    let trace = &json["data"][0];
+    assert_eq!(trace["type"], "heatmap");
+    assert_eq!(trace["z"], json!([[0.5, -2.0, 0.0], [1.0, 0.25, -0.5]]));
+    assert_eq!((&trace["zmin"], &trace["zmax"]), (&json!(-2.0), &json!(2.0)));
+    assert_eq!(trace["x"], json!(["0", "1", "2"]));
+    assert_eq!(trace["colorscale"][0], json!([0.0, "#67001f"]), "red is below zero");
+    assert_eq!(trace["colorscale"][5], json!([0.5, "#f7f7f7"]));
+    assert_eq!(trace["hovertemplate"], "layer %{y}<br>head %{x}<br>logit difference %{z:.4~g}<extra></extra>");
+    assert_eq!(json["layout"]["yaxis"]["range"], json!([1.5, -0.5]));
+    assert_eq!(json["layout"]["xaxis"]["title"]["text"], "head");
+    assert_eq!(json["layout"]["width"], 600);
+}
+
+#[test]
+fn a_result_brings_its_words_along() {
+    let heads = parsed(&imshow(per_head()));
+    assert_eq!(heads["layout"]["title"]["text"], "logit difference");
+    let layers = per_head().mean_over("head").expect("it has heads");
+    let json = parsed(&line(&layers));
+    assert_eq!(json["layout"]["title"]["text"], "logit difference");
+    assert_eq!(json["layout"]["yaxis"]["title"]["text"], "", "the title says it already");
+    assert_eq!(json["layout"]["xaxis"]["title"]["text"], "layer");
+    let titled = parsed(&line(&layers).title("By layer"));
+    assert_eq!(titled["layout"]["yaxis"]["title"]["text"], "logit difference");
+    let series = parsed(&line(per_head()));
+    assert_eq!(series["data"][1]["name"], "1");
+    assert_eq!(series["layout"]["showlegend"], true);
+}
+
+#[test]
+fn every_source_gives_the_same_numbers() -> candle_lens::Result<()> {
+    let expected = json!([1.0, 2.5]);
+    let tensor = Tensor::new(&[1.0_f64, 2.5], &Device::Cpu)?;
+    let array = ndarray::arr1(&[1.0_f32, 2.5]);
+    let figures = [
+        line([1.0, 2.5]),
+        line(vec![1.0_f32, 2.5]),
+        line(&[1.0_f64, 2.5][..]),
+        line(&tensor),
+        line(tensor.to_dtype(candle_core::DType::BF16)?),
+        line(&array),
+        line(array.view()),
+    ];
+    for figure in figures {
+        assert_eq!(parsed(&figure)["data"][0]["y"], expected);
+    }
+    let matrix = json!([[1.0, 2.0], [3.0, 4.0]]);
+    let tensor = Tensor::new(&[[1.0_f32, 3.0], [2.0, 4.0]], &Device::Cpu)?.t()?;
+    let array = ndarray::arr2(&[[1.0_f32, 3.0], [2.0, 4.0]]);
+    for figure in [imshow(vec![vec![1, 2], vec![3, 4]]), imshow(&tensor), imshow(array.t())] {
+        assert_eq!(parsed(&figure)["data"][0]["z"], matrix, "a transposed view is read in its own order");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_asked_for_is_what_is_drawn() {
+    let json = parsed(&line(vec![vec![1.0, 2.0], vec![3.0, 4.0]]).hovermode(HoverMode::Closest));
+    assert_eq!(json["layout"]["hovermode"], "closest");
+    assert_eq!(json["data"][0]["x"], json!([0, 1]));
+    let json = parsed(&imshow(vec![vec![1.0]]).y_ticks([7]).x_ticks(["a"]).color_label("nats").height(333));
+    assert_eq!((&json["data"][0]["y"], &json["data"][0]["x"]), (&json!(["7"]), &json!(["a"])));
+    assert_eq!(json["data"][0]["colorbar"]["title"]["text"], "nats");
+    assert_eq!(json["layout"]["height"], 333);
+}
+
+#[test]
+fn the_same_figure_is_the_same_output() -> candle_lens::Result<()> {
+    let draw = || line([1.0, 2.0]).title("A").render();
+    assert_eq!(draw()?, draw()?);
+    assert_ne!(draw()?.html(), line([1.0, 2.5]).title("A").render()?.html());
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_said_in_a_sentence() {
+    let cases = [
+        (line([1.0, 2.0]).x_ticks(["a"]), "`x_ticks` has 1 labels for 2 points"),
+        (line([1.0, 2.0]).names(["a", "b"]), "`names` has 2 labels for 1 series"),
+        (line([1.0, f32::NAN]), "`line` cannot draw NaN, which stands at [1] (1 of 2 values"),
+        (imshow(vec![vec![1.0, f32::INFINITY]]), "`imshow` cannot draw inf, which stands at [0, 1]"),
+        (line(Vec::<f32>::new()), "`line` was given no numbers"),
+        (imshow(vec![Vec::<f32>::new()]), "`imshow` was given no numbers (the shape is [1, 0])"),
+        (imshow([1.0, 2.0]), "`imshow` draws a matrix of rows and columns, but it was given the shape [2]"),
+        (line(ndarray::Array3::<f32>::zeros((1, 2, 3))), "it was given the shape [1, 2, 3]"),
+        (line(ndarray::arr0(1.0_f32)), "it was given the shape []"),
+        (imshow(vec![vec![1.0], vec![]]), "row 0 has 1 numbers and row 1 has 0"),
+        (imshow(vec![vec![1.0]]).names(["a"]), "`names` does not belong to `imshow`"),
+        (line([1.0]).y_ticks(["a"]), "`y_ticks` does not belong to `line`"),
+        (line([1.0]).color_label("a"), "`color_label` does not belong to `line`"),
+        (line([1.0]).width(0), "a figure cannot have the width 0: give 100 to 10000 pixels"),
+        (imshow(vec![vec![1.0]]).width(0), "a figure cannot have the width 0"),
+        (line([1.0]).height(1_000_000), "a figure cannot have the height 1000000"),
+    ];
+    for (figure, part) in cases {
+        let sentence = refused(figure);
+        assert!(sentence.contains(part), "{sentence}");
+    }
+}
+
+#[test]
+fn numbers_at_the_edge_are_drawn() -> candle_lens::Result<()> {
+    for figure in [line([0.0]), line([3.0, 3.0]), line([1e-30, 1e30]), line([f32::MAX, f32::MIN]), line([1e-40, 0.0])] {
+        assert!(figure.to_png()?.len() > 100);
+        assert!(!figure.render()?.text().is_empty());
+    }
+    for figure in [imshow(vec![vec![0.0]]), imshow(vec![vec![1e-40]]), imshow(vec![vec![f32::MAX; 300]; 2])] {
+        assert!(figure.to_png()?.len() > 100);
+        assert!(!figure.render()?.text().is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_terminal_gets_the_numbers() -> candle_lens::Result<()> {
+    let lens = line([0.0, 1.0, -1.0]).title("Logit Lens").x_ticks(["pre", "mid", "post"]).render()?;
+    assert_eq!(lens.text(), "Logit Lens\n▅█▁  from -1 (post) to 1 (mid)");
+    let heads = imshow(per_head()).render()?;
+    assert_eq!(
+        heads.text(),
+        "logit difference\n\
+         layer \\ head  0      1       2\n\
+         ────────────  ─────  ──────  ──────\n\
+         0             0.500  -2.000  0.000\n\
+         1             1.000  0.250   -0.500"
+    );
+    Ok(())
+}

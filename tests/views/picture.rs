@@ -1,0 +1,56 @@
+//! Still pictures, read back by another library.
+
+use candle_lens::views::{Figure, imshow, line};
+
+/// Width, height, and the pixels as red, green, blue and alpha.
+fn decoded(figure: &Figure) -> (usize, usize, Vec<[u8; 4]>) {
+    let file = figure.to_png().expect("the figure can be drawn");
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(file));
+    decoder.set_transformations(png::Transformations::normalize_to_color8() | png::Transformations::ALPHA);
+    let mut reader = decoder.read_info().expect("a sound header");
+    let mut bytes = vec![0; reader.output_buffer_size().expect("a size")];
+    let info = reader.next_frame(&mut bytes).expect("sound data");
+    assert_eq!(info.color_type, png::ColorType::Rgba);
+    let pixels = bytes.chunks_exact(4).map(|p| [p[0], p[1], p[2], p[3]]).collect();
+    (info.width as usize, info.height as usize, pixels)
+}
+
+/// How many pixels have this colour.
+fn count(pixels: &[[u8; 4]], color: [u8; 3]) -> usize {
+    pixels.iter().filter(|p| p[..3] == color && p[3] == 255).count()
+}
+
+#[test]
+fn a_heat_map_shows_red_below_and_blue_above_zero() {
+    let (width, height, pixels) = decoded(&imshow(vec![vec![-2.0, 0.0], vec![0.0, 2.0]]).width(400).height(300));
+    assert_eq!((width, height), (800, 600), "two pixels for each pixel of the page");
+    let first = |color: [u8; 3]| pixels.iter().position(|p| p[..3] == color && p[3] == 255).expect("this colour");
+    let (red, blue) = (first([103, 0, 31]), first([5, 48, 97]));
+    assert!(red / width < blue / width, "the first row is at the top");
+    assert!(red % width < blue % width, "the first column is at the left");
+    let (red, blue, white) =
+        (count(&pixels, [103, 0, 31]), count(&pixels, [5, 48, 97]), count(&pixels, [247, 247, 247]));
+    assert!(red > 10_000 && red.abs_diff(blue) < 1000, "cells of one size: {red} red, {blue} blue");
+    assert!(white.abs_diff(red + blue) < 2000, "{white} white for two cells");
+}
+
+#[test]
+fn each_series_has_its_colour_and_the_ground_is_clear() {
+    let (width, height, pixels) = decoded(&line(vec![vec![0.0, 1.0], vec![1.0, 0.0]]).names(["a", "b"]));
+    assert_eq!((width, height), (1600, 900));
+    assert!(count(&pixels, [0x00, 0x72, 0xb2]) > 1000);
+    assert!(count(&pixels, [0xd5, 0x5e, 0x00]) > 1000);
+    let clear = pixels.iter().filter(|p| p[3] == 0).count();
+    assert!(clear > pixels.len() * 9 / 10, "{clear} of {}", pixels.len());
+}
+
+#[test]
+fn a_picture_is_small() {
+    let values: Vec<Vec<f32>> =
+        (0..12).map(|r| (0..16).map(|c| ((r * 7 + c * 3) % 11) as f32 - 5.0).collect()).collect();
+    let heat_map = imshow(&values).title("12 x 16").to_png().expect("drawn").len();
+    assert!(heat_map < 15_000, "{heat_map} bytes");
+    let lens = line((0..25).map(|i| (i * i % 17) as f32).collect::<Vec<_>>());
+    let lens = lens.title("25 points").x_ticks((0..25).map(|i| format!("{i}_mid"))).to_png().expect("drawn").len();
+    assert!(lens < 25_000, "{lens} bytes");
+}

@@ -1,0 +1,75 @@
+//! Tables: alignment, digits, clipping, and the sentences for what does not fit.
+
+use candle_lens::views::{Cell, Table, View};
+
+fn config() -> Table {
+    Table::new(["field", "value"])
+        .row(["n_layers".into(), Cell::from(4_usize)])
+        .row(["act_fn".into(), Cell::from("gelu_new")])
+        .row(["eps".into(), Cell::from(1e-5)])
+        .row(["attn_only".into(), Cell::from(false)])
+        .title("HookedTransformerConfig")
+}
+
+#[test]
+fn words_and_numbers_line_up() -> candle_lens::Result<()> {
+    assert_eq!(
+        config().render()?.text(),
+        "HookedTransformerConfig\n\
+         field      value\n\
+         ─────────  ────────\n\
+         n_layers   4\n\
+         act_fn     gelu_new\n\
+         eps        1.000e-5\n\
+         attn_only  false"
+    );
+    let numbers =
+        Table::new(["name", "value"]).row(["a".into(), Cell::from(0.5)]).row(["b".into(), Cell::from(-12.25)]);
+    assert_eq!(numbers.render()?.text(), "name   value\n────  ──────\na       0.50\nb     -12.25");
+    Ok(())
+}
+
+#[test]
+fn the_markup_is_a_plain_table_with_inline_styles() -> candle_lens::Result<()> {
+    let html = Table::new(["a", "b"]).row([Cell::from("<i>"), Cell::from(1.5)]).render()?.html().to_owned();
+    let cell = |tag: &str, align: &str, style: &str, text: &str| {
+        format!("<{tag} style=\"padding:2px 12px 2px 0;text-align:{align};white-space:pre;{style}\">{text}</{tag}>")
+    };
+    let rule = "border-bottom:1px solid rgba(128,128,128,.6)";
+    assert_eq!(
+        html,
+        format!(
+            "<div class=\"tex2jax_ignore mathjax_ignore\" style=\"overflow-x:auto\">\
+             <table style=\"border-collapse:collapse;margin:0;font-variant-numeric:tabular-nums\">\
+             <thead><tr>{}{}</tr></thead><tbody><tr>{}{}</tr></tbody></table></div>",
+            cell("th", "left", rule, "a"),
+            cell("th", "right", rule, "b"),
+            cell("td", "left", "", "&lt;i&gt;"),
+            cell("td", "right", "", "1.500"),
+        )
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_left_out_is_said() -> candle_lens::Result<()> {
+    let table = (0..100).fold(Table::new(["i"]), |table, i| table.row([i])).note("counted");
+    let rendered = table.clone().max_rows(2).render()?;
+    assert_eq!(rendered.text(), "i\n─\n0\n1\n… 98 more rows (100 in all)\ncounted");
+    assert!(rendered.html().contains("… 98 more rows (100 in all)"));
+    assert_eq!(table.render()?.text().lines().count(), 2 + 40 + 2);
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_said_in_a_sentence() {
+    let cases = [
+        (Table::new(["a", "b"]).row(["x"]), "row 0 of the table has 1 cells but there are 2 columns (a, b)"),
+        (Table::new([""; 0]), "a table of 0 columns"),
+        (config().max_rows(0), "at most 0 rows shows nothing"),
+    ];
+    for (table, part) in cases {
+        let sentence = table.show().expect_err("this cannot be shown").to_string();
+        assert!(sentence.contains(part), "{sentence}");
+    }
+}
