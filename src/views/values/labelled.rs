@@ -56,10 +56,6 @@ impl Labelled {
         let ends = ENDS.min(self.values.len() / 2);
         table = self.top(ends).into_iter().fold(table, row);
         table = self.bottom(ends).into_iter().rev().fold(table, row);
-        table.note(format!(
-            "the {ends} largest and the {ends} smallest of {} numbers, {:?}",
-            self.values.len(),
-            self.shape()
-        ))
+        table.note(format!("the {ends} largest and the {ends} smallest of {} numbers, {:?}", self.values.len(), self.shape()))
     }
 }

@@ -18,11 +18,7 @@ impl View for ActivationCache {
             table = table.row([point.to_string(), axes, format!("{:?}", tensor.dims()), human_bytes(bytes)]);
         }
         let (batch, pos) = (self.tokens().batch(), self.tokens().pos());
-        let title = format!(
-            "ActivationCache: {} points of a run of {batch} x {pos} tokens, {}",
-            self.len(),
-            human_bytes(self.bytes())
-        );
+        let title = format!("ActivationCache: {} points of a run of {batch} x {pos} tokens, {}", self.len(), human_bytes(self.bytes()));
         table.title(title).render()
     }
 }
@@ -40,17 +36,13 @@ impl View for MemoryPlan {
         for entry in self.largest(self.points.len()) {
             table = table.row([entry.point.to_string(), format!("{:?}", entry.shape), human_bytes(entry.bytes)]);
         }
-        table
-            .title(format!("{} points, at most {}", self.points.len(), human_bytes(self.total())))
-            .max_rows(12)
-            .render()
+        table.title(format!("{} points, at most {}", self.points.len(), human_bytes(self.total()))).max_rows(12).render()
     }
 }
 
 impl View for ResidualStack {
     fn render(&self) -> Result<Rendered> {
-        let norms =
-            self.tensor().sqr().and_then(|x| x.sum(x.rank() - 1)?.sqrt()?.reshape((self.len(), ()))?.mean(1))?;
+        let norms = self.tensor().sqr().and_then(|x| x.sum(x.rank() - 1)?.sqrt()?.reshape((self.len(), ()))?.mean(1))?;
         let mut table = Table::new(["component", "mean norm"]);
         for (label, norm) in self.labels().iter().zip(norms.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?) {
             table = table.row([crate::views::Cell::from(label.as_str()), crate::views::Cell::from(norm)]);

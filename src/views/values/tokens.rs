@@ -13,11 +13,7 @@ impl View for Tokens {
         for prompt in 0..self.batch() {
             let ids = self.real_row(prompt).iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
             let count = self.lengths()[prompt];
-            table = table.row([
-                Cell::from(prompt.to_string().as_str()),
-                Cell::from(count as f64),
-                Cell::from(ids.as_str()),
-            ]);
+            table = table.row([Cell::from(prompt.to_string().as_str()), Cell::from(count as f64), Cell::from(ids.as_str())]);
         }
         let padding = match self.is_padded() {
             true => format!(", padded on the {}", self.padding_side()),
