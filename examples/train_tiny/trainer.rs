@@ -10,7 +10,7 @@ use candle_lens::{Error, Result};
 
 use crate::batches::Batch;
 
-const LEARNING_RATE: f64 = 1e-3;
+const LEARNING_RATE: f64 = 2e-3;
 const WARM_UP: usize = 100;
 /// The learning rate of the last step, as a part of the highest.
 const FLOOR: f64 = 0.03;

@@ -26,6 +26,7 @@ mod exam;
 pub mod gender_bias;
 pub mod greater_than;
 pub mod hypernymy;
+mod introductions;
 pub mod ioi;
 mod random;
 pub mod repeated;
