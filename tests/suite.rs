@@ -12,4 +12,5 @@ mod views {
     mod picture;
     mod safety;
     mod table;
+    mod tmp_dump;
 }
