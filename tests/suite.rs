@@ -1,7 +1,16 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
+mod hooks;
 mod support;
 
+mod cache {
+    mod parity;
+}
+mod model {
+    mod architectures;
+    mod gradients;
+    mod parity;
+}
 mod tokens {
     mod parity;
     mod tokenizer;

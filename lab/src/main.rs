@@ -1,1 +1,57 @@
-fn main(){}
+//! `cargo lab`: sets up the notebooks of candle-lens, opens them, runs them, tests everything, and cleans up.
+//!
+//! What is made, where, and how long it takes is told in `docs/lab.md`.
+#![warn(missing_docs)]
+
+mod args;
+mod check;
+mod clean;
+mod copies;
+mod evcxr;
+mod kernel;
+mod kernelspec;
+mod lab;
+mod notebook;
+mod places;
+mod process;
+mod python;
+mod run;
+mod session;
+mod setup;
+mod steps;
+mod template;
+mod trouble;
+mod verdict;
+
+use args::Command;
+use places::Places;
+use std::process::ExitCode;
+use trouble::Trouble;
+
+fn main() -> ExitCode {
+    let outcome = args::parse(std::env::args().skip(1)).and_then(obey);
+    outcome.unwrap_or_else(|trouble| {
+        eprintln!("\nerror: {trouble}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Carries out one command line.
+fn obey(command: Command) -> Result<ExitCode, Trouble> {
+    match command {
+        Command::Open { browser, jupyter } => lab::open(&Places::find()?, browser, &jupyter),
+        Command::Run(options) => run::run_command(&Places::find()?, &options),
+        Command::Test => check::run_all(&Places::find()?),
+        Command::SetUp => setup::everything(&Places::find()?).map(|_| ExitCode::SUCCESS),
+        Command::Clean { checkout_only } => clean::clean(&Places::find()?, checkout_only),
+        Command::Help => {
+            print!("{}", args::HELP);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Kernel { checkout, connection_file } => kernel::start(&Places::of(checkout)?, &connection_file),
+        Command::Janitor { copy } => {
+            copies::wait_and_remove(&copy);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

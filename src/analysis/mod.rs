@@ -2,6 +2,8 @@
 
 mod answers;
 mod logit_lens;
+mod score;
 
 pub use answers::Answers;
 pub use logit_lens::residual_stack_to_logit_diff;
+pub use score::{Score, score_questions, score_repeated};

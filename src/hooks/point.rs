@@ -30,7 +30,8 @@ pub enum HookPoint {
     Block(usize, Site),
     /// `ln_final.hook_scale`: what the final norm divides by, `[batch, pos, 1]`.
     LnFinalScale,
-    /// `ln_final.hook_normalized`: what is unembedded, `[batch, pos, d_model]`.
+    /// `ln_final.hook_normalized`: what the final norm makes of the residual stream, before its scale and shift where
+    /// they are not folded, `[batch, pos, d_model]`.
     LnFinalNormalized,
 }
 
@@ -41,7 +42,12 @@ impl HookPoint {
         (Self::Embed, "hook_embed", "embed", "token embeddings"),
         (Self::PosEmbed, "hook_pos_embed", "pos_embed", "position embeddings"),
         (Self::LnFinalScale, "ln_final.hook_scale", "scale", "what the final norm divides by"),
-        (Self::LnFinalNormalized, "ln_final.hook_normalized", "normalized", "output of the final norm"),
+        (
+            Self::LnFinalNormalized,
+            "ln_final.hook_normalized",
+            "normalized",
+            "output of the final norm, before its scale and shift",
+        ),
     ];
 
     /// Every point that a model of these `dims` has, in the order of the forward pass.

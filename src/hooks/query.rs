@@ -138,8 +138,9 @@ fn site_of(word: &str, sublayer: Option<&str>) -> Option<Site> {
 fn nearest_name(given: &str, layer: Option<isize>) -> String {
     let layer_text = layer.map(|l| l.to_string()).or_else(|| split_digits(given).map(|(_, l, _)| l.to_string()));
     let full_style = given.contains('.') || given.contains("hook");
-    let mut names: Vec<String> =
-        HookPoint::OUTSIDE.iter().map(|row| if full_style { row.1 } else { row.2 }.to_string()).collect();
+    // Who gave a layer means a block.
+    let outside = HookPoint::OUTSIDE.iter().filter(|_| layer_text.is_none());
+    let mut names: Vec<String> = outside.map(|row| if full_style { row.1 } else { row.2 }.to_string()).collect();
     for row in SITES {
         if full_style {
             names.push(format!("blocks.{}.{}", layer_text.as_deref().unwrap_or("0"), row.name));

@@ -83,10 +83,13 @@ impl HookedTransformer {
         tokens.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
         let reach = self.reach(options)?;
         let shape = (tokens.batch(), tokens.pos());
-        if options.loss != Loss::None && reach.stop.is_some() {
-            return Err(Error::argument(
-                "a run that stops before the end has no logits, so it has no loss: drop stop_at_layer or the loss.",
-            ));
+        if options.loss != Loss::None {
+            if reach.stop.is_some() {
+                return Err(Error::argument(
+                    "a run that stops before the end has no logits, so it has no loss: drop stop_at_layer or the loss.",
+                ));
+            }
+            loss::check(&tokens, self.cfg.d_vocab_out())?;
         }
         let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
         let resolved = plan.as_ref().resolve(&self.dims(), &reach, shape, self.dtype(), right_padded)?;

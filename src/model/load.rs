@@ -206,7 +206,9 @@ impl HookedTransformer {
         let folder = folder.as_ref();
         let tensors: HashMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
         let end_of_text = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
-        let config = serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, end_of_text)).expect("a JSON value");
+        let config =
+            serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, gpt2::is_tied(&self.weights)?, end_of_text))
+                .expect("a JSON value");
         let failed = |path: &Path, error: String| Error::file(path, format!("could not be written ({error})."));
         fs::create_dir_all(folder).map_err(|error| failed(folder, error.to_string()))?;
         let part = folder.join("model.safetensors.part");

@@ -28,6 +28,18 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     Ok((picked.neg()? * real)?)
 }
 
+/// Refuses tokens that have no logit, and so no loss: a model's output vocabulary may be another than its input's.
+pub(super) fn check(tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
+    let without = (0..tokens.batch()).flat_map(|b| tokens.row(b)).find(|&&id| id as usize >= d_vocab_out);
+    match without {
+        None => Ok(()),
+        Some(id) => Err(Error::tokens(format!(
+            "token {id} has no logit, so its loss is undefined: this model's d_vocab_out is {d_vocab_out}. \
+             Ask for the logits only, and compare them with labels of your own."
+        ))),
+    }
+}
+
 /// The mean of [`per_token`] over real predictions, a scalar.
 pub(super) fn mean(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let losses = per_token(logits, tokens)?;

@@ -16,7 +16,7 @@ pub(super) struct NormPoints {
 
 /// Layer norm: `(x - mean) / sqrt(variance + eps)`, then scale and shift unless they are folded.
 ///
-/// `hook_normalized` sees the result after scale and shift, as in TransformerLens.
+/// `hook_normalized` sees the result before scale and shift, as in TransformerLens 3 (2 showed it after them).
 ///
 /// # Shapes
 /// `x [.., d_model]`, result the same.
@@ -31,7 +31,8 @@ pub(super) fn layer_norm(
         return shift(&centred.broadcast_div(&scale)?, weights);
     };
     let scale = run.at(points.scale, scale)?;
-    run.at(points.normalized, shift(&centred.broadcast_div(&scale)?, weights)?)
+    let normalized = run.at(points.normalized, centred.broadcast_div(&scale)?)?;
+    shift(&normalized, weights)
 }
 
 fn shift(x: &Tensor, weights: Option<&NormWeights>) -> Result<Tensor> {

@@ -17,7 +17,9 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     // A finite floor keeps -inf - max from becoming NaN in rows that are masked throughout.
     let max = x.detach().max_keepdim(D::Minus1)?.maximum(f32::MIN as f64)?;
     let exp = x.broadcast_sub(&max)?.exp()?;
-    let sum = exp.sum_keepdim(D::Minus1)?.maximum(f32::MIN_POSITIVE as f64)?;
+    // The largest entry adds 1 to the sum, so the floor acts on fully masked rows alone; its square must not
+    // underflow, because the gradient of a quotient divides by it.
+    let sum = exp.sum_keepdim(D::Minus1)?.maximum(0.5)?;
     Ok(exp.broadcast_div(&sum)?)
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use candle_lens::candle::{DType, Tensor};
+
 pub mod fixture;
 pub mod tokenizer;
 
@@ -11,4 +13,16 @@ pub fn scratch(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("the scratch folder can be made");
     folder
+}
+
+/// Fails where two tensors differ by more than `tolerance` anywhere, and says where the most.
+#[track_caller]
+pub fn assert_close(got: &Tensor, expected: &Tensor, tolerance: f32, what: &str) {
+    assert_eq!(got.dims(), expected.dims(), "{what}: shapes");
+    let flat = |x: &Tensor| x.to_dtype(DType::F32).and_then(|x| x.flatten_all()?.to_vec1::<f32>()).expect("numbers");
+    for (i, (a, b)) in flat(got).into_iter().zip(flat(expected)).enumerate() {
+        // Masked scores are -inf on both sides.
+        let close = a == b || (a - b).abs() <= tolerance;
+        assert!(close, "{what}: number {i} is {a}, expected {b} within {tolerance}");
+    }
 }

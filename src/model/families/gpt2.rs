@@ -165,7 +165,7 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
 }
 
 /// The `config.json` of a model that GPT-2's format can hold.
-pub(in super::super) fn config_json(cfg: &HookedTransformerConfig, end_of_text: Option<u32>) -> Value {
+pub(in super::super) fn config_json(cfg: &HookedTransformerConfig, tied: bool, end_of_text: Option<u32>) -> Value {
     let act = match cfg.act_fn {
         Activation::GeluNew => "gelu_new",
         Activation::Gelu => "gelu",
@@ -177,12 +177,21 @@ pub(in super::super) fn config_json(cfg: &HookedTransformerConfig, end_of_text: 
         "n_layer": cfg.n_layers, "n_embd": cfg.d_model, "n_head": cfg.n_heads, "n_positions": cfg.n_ctx,
         "n_inner": cfg.d_mlp(), "vocab_size": cfg.d_vocab, "activation_function": act,
         "layer_norm_epsilon": cfg.eps, "scale_attn_by_inverse_layer_idx": cfg.scale_attn_by_inverse_layer_idx,
-        "bos_token_id": end_of_text, "eos_token_id": end_of_text, "tie_word_embeddings": false,
+        "bos_token_id": end_of_text, "eos_token_id": end_of_text, "tie_word_embeddings": tied,
         "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "dtype": "float32",
     })
 }
 
-/// The tensors of a model under GPT-2's names.
+/// Whether the unembedding is the embedding transposed, number for number, so that one matrix serves for both.
+pub(in super::super) fn is_tied(weights: &Weights) -> Result<bool> {
+    let w_u = weights.w_u.t()?;
+    if w_u.dims() != weights.w_e.dims() {
+        return Ok(false);
+    }
+    Ok((w_u - &weights.w_e)?.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.0)
+}
+
+/// The tensors of a model under GPT-2's names; tied embeddings are stored once.
 ///
 /// # Errors
 /// [`Error::Argument`] where GPT-2's format has no place for the model: folded norms, no MLP, a bias of the logits.
@@ -200,8 +209,10 @@ pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig
     let mut named = vec![
         ("transformer.wte.weight".to_string(), weights.w_e.clone()),
         ("transformer.wpe.weight".to_string(), weights.w_pos.clone()),
-        ("lm_head.weight".to_string(), weights.w_u.t()?.contiguous()?),
     ];
+    if !is_tied(weights)? {
+        named.push(("lm_head.weight".to_string(), weights.w_u.t()?.contiguous()?));
+    }
     let norm = |name: String, norm: &Option<NormWeights>| match norm {
         Some(norm) => Ok([(format!("{name}.weight"), norm.w.clone()), (format!("{name}.bias"), norm.b.clone())]),
         None => Err(unfit("folded or missing norms")),

@@ -1,0 +1,82 @@
+//! Batches of the training text: sentences of the tasks, and repeated random sequences.
+
+use candle_lens::Result;
+use candle_lens::candle::{Device, Tensor};
+use candle_lens::tasks::{Random, corpus, repeated};
+use candle_lens::tokens::{Bos, Tokenizer, Tokens};
+
+/// The loss weight of tokens that the text before them does not determine, against 1 for an answer.
+const CONTEXT_WEIGHT: f32 = 0.25;
+/// The same for the first occurrence of a random sequence, where there is nothing to learn but frequencies.
+const RANDOM_WEIGHT: f32 = 0.02;
+/// Lengths of the rows of random sequences.
+const LENGTHS: [usize; 4] = [24, 48, 80, 128];
+
+/// Rows of tokens, and how much the prediction of each next token counts: `[batch, pos - 1]`.
+pub struct Batch {
+    pub tokens: Tokens,
+    pub weights: Tensor,
+}
+
+/// Makes batch after batch from one seed.
+pub struct Batches<'a> {
+    tokenizer: &'a Tokenizer,
+    end_of_text: u32,
+    random: Random,
+}
+
+impl<'a> Batches<'a> {
+    pub fn new(tokenizer: &'a Tokenizer, end_of_text: u32, seed: u64) -> Self {
+        Self { tokenizer, end_of_text, random: Random::new(seed) }
+    }
+
+    /// `count` sentences, one in each row, between two end-of-text tokens.
+    pub fn sentences(&mut self, count: usize) -> Result<Batch> {
+        let mut rows = Vec::with_capacity(count);
+        for _ in 0..count {
+            let sentence = corpus::sentence(&mut self.random);
+            let parts = [sentence.prompt, sentence.answer, sentence.rest];
+            let tokens = parts.iter().map(|part| self.ids(part)).collect::<Result<Vec<_>>>()?;
+            let answer = 1 + tokens[0].len();
+            let mut ids = vec![self.end_of_text];
+            ids.extend(tokens.concat());
+            ids.push(self.end_of_text);
+            let weights = (1..ids.len()).map(|i| if i == answer { 1.0 } else { CONTEXT_WEIGHT }).collect();
+            rows.push((ids, weights));
+        }
+        self.batch(rows)
+    }
+
+    /// About `tokens` tokens in rows of one length, each of which repeats a random sequence.
+    pub fn repeated(&mut self, tokens: usize, d_vocab: usize) -> Result<Batch> {
+        let length = LENGTHS[self.random.below(LENGTHS.len())];
+        let vocabulary: Vec<u32> = (0..d_vocab as u32).filter(|&id| id != self.end_of_text).collect();
+        let mut rows = Vec::new();
+        for _ in 0..tokens / length {
+            let period = 4 + self.random.below((length - 1) / 2 - 3);
+            let row = repeated::repeated_tokens(&vocabulary, self.end_of_text, period, length, &mut self.random)?;
+            let known = row.predictable();
+            let weights = (0..length - 1).map(|i| if known.contains(&i) { 1.0 } else { RANDOM_WEIGHT }).collect();
+            rows.push((row.ids, weights));
+        }
+        self.batch(rows)
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer.to_tokens_with(text, Bos::Omit)?.row(0).to_vec())
+    }
+
+    /// Fills the rows up to the longest; what is filled in counts nothing, and causal attention never looks at it.
+    fn batch(&self, rows: Vec<(Vec<u32>, Vec<f32>)>) -> Result<Batch> {
+        let pos = rows.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
+        let (mut all, mut weights) = (Vec::new(), Vec::new());
+        for (mut ids, mut row) in rows {
+            ids.resize(pos, self.end_of_text);
+            row.resize(pos - 1, 0.0);
+            all.push(ids);
+            weights.extend(row);
+        }
+        let weights = Tensor::from_vec(weights, (all.len(), pos - 1), &Device::Cpu)?;
+        Ok(Batch { tokens: Tokens::from_rows(all)?, weights })
+    }
+}

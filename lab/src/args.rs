@@ -1,0 +1,193 @@
+//! The command line.
+
+use crate::trouble::Trouble;
+use std::path::PathBuf;
+
+/// What `cargo lab help` prints.
+pub const HELP: &str = "\
+cargo lab: the notebooks of candle-lens
+
+  cargo lab [--no-browser] [-- JUPYTER OPTIONS]
+      Sets up what is missing and opens JupyterLab on notebooks/.
+  cargo lab run [--in-place] [--no-html] [--timeout SECONDS] [NOTEBOOK..]
+      Executes notebooks on the real kernel (all of notebooks/ if none is named) and fails when a cell fails.
+      Writes the executed notebook and its HTML under .lab/executed/; --in-place also refreshes the
+      notebook itself when every cell passed. --timeout is for each cell (default 1800).
+  cargo lab test
+      Runs every test: formatting, clippy, rustdoc, cargo test, notebooks.
+  cargo lab setup
+      Sets up what is missing and stops.
+  cargo lab clean [--checkout]
+      Removes everything the launcher made; with --checkout only what belongs to this clone,
+      not the Jupyter environment and the kernel that every clone shares.
+  cargo lab help
+      Prints this.
+";
+
+const VALID: &str =
+    "Valid are: run, test, setup, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
+
+/// One command line, understood.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Open JupyterLab.
+    Open {
+        /// Whether a browser is opened.
+        browser: bool,
+        /// Passed on to JupyterLab.
+        jupyter: Vec<String>,
+    },
+    /// Execute notebooks.
+    Run(RunOptions),
+    /// Run every test.
+    Test,
+    /// Set up and stop.
+    SetUp,
+    /// Remove what was made.
+    Clean {
+        /// Leave what every clone shares.
+        checkout_only: bool,
+    },
+    /// Print the help.
+    Help,
+    /// Be the notebook kernel (Jupyter starts this one, from our kernelspec).
+    Kernel {
+        /// The clone whose library the kernel serves.
+        checkout: PathBuf,
+        /// Jupyter's connection file.
+        connection_file: PathBuf,
+    },
+    /// Remove a kernel's folder when the kernel has ended (the kernel starts this one).
+    Janitor {
+        /// The folder.
+        copy: PathBuf,
+    },
+}
+
+/// How notebooks are executed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunOptions {
+    /// The notebooks; empty means all of `notebooks/`.
+    pub notebooks: Vec<PathBuf>,
+    /// Refresh the notebook itself when every cell passed.
+    pub in_place: bool,
+    /// Write HTML beside the executed notebook.
+    pub html: bool,
+    /// Seconds that one cell may take.
+    pub timeout: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { notebooks: Vec::new(), in_place: false, html: true, timeout: 1800 }
+    }
+}
+
+/// Understands the arguments after `cargo lab`.
+///
+/// # Errors
+/// An unknown or incomplete argument, with the valid ones named.
+pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble> {
+    let args: Vec<String> = args.into_iter().collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["run", rest @ ..] => parse_run(rest),
+        ["test"] => Ok(Command::Test),
+        ["setup"] => Ok(Command::SetUp),
+        ["clean"] => Ok(Command::Clean { checkout_only: false }),
+        ["clean", "--checkout"] => Ok(Command::Clean { checkout_only: true }),
+        ["help" | "--help" | "-h"] => Ok(Command::Help),
+        ["kernel", checkout, connection_file] => {
+            Ok(Command::Kernel { checkout: checkout.into(), connection_file: connection_file.into() })
+        }
+        ["janitor", copy] => Ok(Command::Janitor { copy: copy.into() }),
+        [command @ ("test" | "setup" | "clean" | "help"), extra, ..] => {
+            Err(Trouble::new(format!("`cargo lab {command}` does not know {extra:?}."), VALID))
+        }
+        rest => parse_open(rest),
+    }
+}
+
+fn parse_open(words: &[&str]) -> Result<Command, Trouble> {
+    let (ours, jupyter) = match words.iter().position(|word| *word == "--") {
+        Some(at) => (&words[..at], &words[at + 1..]),
+        None => (words, &[][..]),
+    };
+    let mut browser = true;
+    for word in ours {
+        match *word {
+            "--no-browser" => browser = false,
+            unknown => return Err(Trouble::new(format!("`cargo lab` does not know {unknown:?}."), VALID)),
+        }
+    }
+    Ok(Command::Open { browser, jupyter: jupyter.iter().map(|word| word.to_string()).collect() })
+}
+
+fn parse_run(words: &[&str]) -> Result<Command, Trouble> {
+    let mut options = RunOptions::default();
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        match *word {
+            "--in-place" => options.in_place = true,
+            "--no-html" => options.html = false,
+            "--timeout" => {
+                let seconds = rest.next().and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0);
+                options.timeout = seconds.ok_or_else(|| {
+                    Trouble::new("--timeout needs a whole number of seconds, at least 1.", "Write e.g. --timeout 600.")
+                })?;
+            }
+            option if option.starts_with('-') => {
+                return Err(Trouble::new(
+                    format!("`cargo lab run` does not know {option:?}."),
+                    "Valid are --in-place, --no-html, --timeout SECONDS and the paths of notebooks.",
+                ));
+            }
+            path => options.notebooks.push(path.into()),
+        }
+    }
+    Ok(Command::Run(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Command, Trouble> {
+        parse(line.split_whitespace().map(str::to_string))
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        assert_eq!(parse_line("").unwrap(), Command::Open { browser: true, jupyter: vec![] });
+        assert_eq!(
+            parse_line("--no-browser -- --port 9000").unwrap(),
+            Command::Open { browser: false, jupyter: vec!["--port".into(), "9000".into()] }
+        );
+        assert_eq!(
+            parse_line("run --in-place a.ipynb --timeout 60 --no-html b.ipynb").unwrap(),
+            Command::Run(RunOptions {
+                notebooks: vec!["a.ipynb".into(), "b.ipynb".into()],
+                in_place: true,
+                html: false,
+                timeout: 60
+            })
+        );
+        assert_eq!(parse_line("clean --checkout").unwrap(), Command::Clean { checkout_only: true });
+        assert_eq!(parse_line("--help").unwrap(), Command::Help);
+    }
+
+    #[test]
+    fn an_unknown_argument_is_named_with_the_valid_ones() {
+        for (line, wrong, valid) in [
+            ("tset", "tset", "run, test, setup, clean, help"),
+            ("test --fast", "--fast", "run, test, setup, clean, help"),
+            ("clean everything", "everything", "cargo lab help"),
+            ("run --inplace", "--inplace", "--in-place, --no-html, --timeout"),
+            ("run --timeout soon", "--timeout", "whole number of seconds"),
+            ("run --timeout 0", "--timeout", "at least 1"),
+        ] {
+            let message = parse_line(line).unwrap_err().to_string();
+            assert!(message.contains(wrong) && message.contains(valid), "{line}: {message}");
+        }
+    }
+}

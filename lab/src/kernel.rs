@@ -1,0 +1,70 @@
+//! The notebook kernel: evcxr_jupyter, in a warm folder of its own, with its calculations at full speed.
+//!
+//! Jupyter starts `candle-lens-lab kernel CHECKOUT CONNECTION_FILE`. On Unix we become evcxr_jupyter (`exec`), so that
+//! every signal of Jupyter reaches it; elsewhere we wait for it. Its standard input, which it never reads, is the write
+//! end of a pipe: when the kernel ends, in whatever way, the janitor at the other end sees it and removes the folder.
+
+use crate::places::Places;
+use crate::process::command;
+use crate::trouble::Trouble;
+use crate::{copies, evcxr, template};
+use std::fs::File;
+use std::io::PipeWriter;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+/// Cargo lets the environment override evcxr's own profile, which has checks that make matrix products four times slower.
+/// The template's workspace says the same; this is for a kernel that starts without it.
+const PROFILE: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "3"),
+    ("CARGO_PROFILE_DEV_DEBUG_ASSERTIONS", "false"),
+    ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
+];
+
+/// Starts the kernel and, on success, returns only when it has ended.
+pub fn start(places: &Places, connection_file: &Path) -> Result<ExitCode, Trouble> {
+    let mut kernel = command(evcxr::program(places));
+    kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
+    // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
+    kernel.env("EVCXR_CONFIG_DIR", places.lab.join("evcxr"));
+    if std::env::var_os("EVCXR_TMPDIR").is_none() && template::is_built(places) {
+        copies::sweep(places)?;
+        let (copy, held) = copies::make(places)?;
+        let end = janitor(&copy, held)?;
+        kernel.env("EVCXR_TMPDIR", template::evcxr_folder(&copy)).stdin(end);
+    }
+    become_kernel(kernel)
+}
+
+/// Starts the process that removes `copy` when the returned end of the pipe is closed everywhere.
+/// It also holds the lock, by having it open as its standard output.
+fn janitor(copy: &Path, held: File) -> Result<PipeWriter, Trouble> {
+    let failed = |source: std::io::Error| Trouble::file("Watching over", copy, &source);
+    let (watched, end) = std::io::pipe().map_err(failed)?;
+    let launcher = std::env::current_exe().map_err(failed)?;
+    let mut janitor = command(launcher);
+    janitor.arg("janitor").arg(copy).stdin(watched).stdout(held).stderr(Stdio::null());
+    // Jupyter kills a kernel's whole process group.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut janitor, 0);
+    janitor.spawn().map_err(failed)?;
+    Ok(end)
+}
+
+#[cfg(unix)]
+fn become_kernel(mut kernel: Command) -> Result<ExitCode, Trouble> {
+    Err(did_not_start(&std::os::unix::process::CommandExt::exec(&mut kernel)))
+}
+
+#[cfg(not(unix))]
+fn become_kernel(mut kernel: Command) -> Result<ExitCode, Trouble> {
+    let status = kernel.status().map_err(|source| did_not_start(&source))?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+fn did_not_start(source: &std::io::Error) -> Trouble {
+    Trouble::new(
+        format!("evcxr_jupyter did not start: {source}."),
+        "Run `cargo lab setup`, which builds it if it is missing.",
+    )
+}

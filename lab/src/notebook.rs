@@ -1,0 +1,210 @@
+//! A notebook file: its code cells, and its outputs written back as JupyterLab writes them.
+
+use crate::session::Reply;
+use crate::steps;
+use crate::trouble::Trouble;
+use crate::verdict;
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A notebook as read from its file.
+#[derive(Debug)]
+pub struct Notebook {
+    content: Value,
+}
+
+/// One code cell.
+#[derive(Debug, PartialEq)]
+pub struct Cell {
+    /// Its place among all cells of the file, text cells included.
+    pub index: usize,
+    /// Its code.
+    pub source: String,
+    /// Whether it carries the tag `raises-error`.
+    pub must_fail: bool,
+}
+
+impl Cell {
+    /// What to call the cell in a report: its first line, not too long.
+    pub fn title(&self) -> String {
+        let line = self.source.trim().lines().next().unwrap_or_default();
+        if line.chars().count() <= 90 { line.to_string() } else { line.chars().take(89).chain(['…']).collect() }
+    }
+}
+
+impl Notebook {
+    /// Reads a notebook.
+    ///
+    /// # Errors
+    /// The file is missing, or not a notebook of format 4.
+    pub fn read(path: &Path) -> Result<Self, Trouble> {
+        let text = std::fs::read_to_string(path).map_err(|source| {
+            Trouble::new(
+                format!("The notebook {} cannot be read: {source}.", path.display()),
+                "Check the path; without one, `cargo lab run` executes all of notebooks/.",
+            )
+        })?;
+        let content: Value = serde_json::from_str(&text).map_err(|source| not_a_notebook(path, &source.to_string()))?;
+        if content["nbformat"] != 4 || !content["cells"].is_array() {
+            return Err(not_a_notebook(path, "it lacks \"nbformat\": 4 or its cells"));
+        }
+        Ok(Self { content })
+    }
+
+    /// The code cells that hold code, in order.
+    pub fn code_cells(&self) -> Vec<Cell> {
+        let cells = self.content["cells"].as_array().into_iter().flatten().enumerate();
+        cells
+            .filter(|(_, cell)| cell["cell_type"] == "code")
+            .map(|(index, cell)| Cell {
+                index,
+                source: joined(&cell["source"]),
+                must_fail: cell["metadata"]["tags"]
+                    .as_array()
+                    .is_some_and(|tags| tags.contains(&json!("raises-error"))),
+            })
+            .filter(|cell| !cell.source.trim().is_empty())
+            .collect()
+    }
+
+    /// An entry of the notebook's own metadata under `candle_lens`.
+    pub fn note(&self, name: &str) -> &Value {
+        &self.content["metadata"]["candle_lens"][name]
+    }
+
+    /// Forgets every output.
+    pub fn clear(&mut self) {
+        for cell in self.content["cells"].as_array_mut().into_iter().flatten() {
+            if cell["cell_type"] == "code" {
+                cell["outputs"] = json!([]);
+                cell["execution_count"] = Value::Null;
+            }
+        }
+    }
+
+    /// Puts what came of a cell into the file. Cargo's lines are left out: they differ from run to run and name folders.
+    pub fn keep(&mut self, index: usize, reply: &Reply) {
+        let outputs = reply.outputs.iter().filter_map(without_cargo_lines).map(as_on_disk).collect();
+        self.content["cells"][index]["outputs"] = Value::Array(outputs);
+        self.content["cells"][index]["execution_count"] = reply.execution_count.clone();
+    }
+
+    /// Writes the notebook, sorted and indented as Jupyter does, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), Trouble> {
+        let mut bytes = Vec::new();
+        let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b" "));
+        self.content.serialize(&mut serializer).map_err(|source| not_a_notebook(path, &source.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|source| not_a_notebook(path, &source.to_string()))?;
+        steps::write(path, &(text + "\n"))
+    }
+}
+
+fn not_a_notebook(path: &Path, why: &str) -> Trouble {
+    Trouble::new(format!("{} is not a Jupyter notebook: {why}.", path.display()), "Open and save it in JupyterLab.")
+}
+
+/// A text that a notebook file holds as a string or as a list of lines.
+fn joined(value: &Value) -> String {
+    match value {
+        Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
+        other => other.as_str().unwrap_or_default().to_string(),
+    }
+}
+
+fn without_cargo_lines(output: &Value) -> Option<Value> {
+    let mut output = output.clone();
+    if output["name"] == "stderr" {
+        let text = joined(&output["text"]);
+        let kept: String = text.split_inclusive('\n').filter(|line| !verdict::is_cargo_line(line)).collect();
+        if kept.is_empty() {
+            return None;
+        }
+        output["text"] = kept.into();
+    }
+    Some(output)
+}
+
+/// Long texts as lists of lines, which is how notebook files keep them.
+fn as_on_disk(mut output: Value) -> Value {
+    if let Some(text) = output["text"].as_str() {
+        output["text"] = lines(text);
+    }
+    if let Some(data) = output.get_mut("data").and_then(Value::as_object_mut) {
+        for (mime, value) in data {
+            if mime != "application/json"
+                && let Some(text) = value.as_str()
+            {
+                *value = lines(text);
+            }
+        }
+    }
+    output
+}
+
+fn lines(text: &str) -> Value {
+    text.split_inclusive('\n').map(Value::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn notebook(cells: Value) -> Notebook {
+        Notebook { content: json!({ "cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5 }) }
+    }
+
+    #[test]
+    fn code_cells_are_found_with_their_tags() {
+        let read = notebook(json!([
+            { "cell_type": "markdown", "source": "text" },
+            { "cell_type": "code", "source": ["let x = 1;\n", "x"], "metadata": {} },
+            { "cell_type": "code", "source": "  \n", "metadata": {} },
+            { "cell_type": "code", "source": "panic!()", "metadata": { "tags": ["raises-error"] } },
+        ]));
+        let expected = [
+            Cell { index: 1, source: "let x = 1;\nx".into(), must_fail: false },
+            Cell { index: 3, source: "panic!()".into(), must_fail: true },
+        ];
+        assert_eq!(read.code_cells(), expected);
+        assert_eq!(expected[0].title(), "let x = 1;");
+    }
+
+    #[test]
+    fn outputs_are_kept_as_jupyter_keeps_them() {
+        let mut written = notebook(json!([{ "cell_type": "code", "source": "1", "metadata": {} }]));
+        let outputs = json!([
+            { "output_type": "stream", "name": "stderr", "text": "   Compiling candle-lens v0.1.0 (/home/me)\n" },
+            { "output_type": "stream", "name": "stdout", "text": "a\nb" },
+            { "output_type": "execute_result", "execution_count": 2, "metadata": {}, "data": { "text/html": "<p>\n</p>", "application/x+json": { "a": 1 } } },
+        ]);
+        let reply = Reply {
+            status: "ok".into(),
+            execution_count: json!(2),
+            outputs: outputs.as_array().cloned().unwrap(),
+            took: Duration::ZERO,
+        };
+        written.keep(0, &reply);
+        let expected = json!([
+            { "output_type": "stream", "name": "stdout", "text": ["a\n", "b"] },
+            { "output_type": "execute_result", "execution_count": 2, "metadata": {}, "data": { "text/html": ["<p>\n", "</p>"], "application/x+json": { "a": 1 } } },
+        ]);
+        assert_eq!(written.content["cells"][0]["outputs"], expected);
+        assert_eq!(written.content["cells"][0]["execution_count"], 2);
+        written.clear();
+        assert_eq!(written.content["cells"][0]["outputs"], json!([]));
+    }
+
+    #[test]
+    fn a_file_that_is_no_notebook_is_refused() {
+        let path = std::env::temp_dir().join(format!("candle-lens-lab-{}.ipynb", std::process::id()));
+        for (text, why) in [("{", "not a Jupyter notebook"), ("{\"nbformat\": 3}", "nbformat")] {
+            std::fs::write(&path, text).unwrap();
+            assert!(Notebook::read(&path).unwrap_err().to_string().contains(why));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(Notebook::read(&path).unwrap_err().to_string().contains("cannot be read"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Starting other programs with the environment they would have without us.
+
+use crate::trouble::Trouble;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the dynamic linker looks first.
+const LIBRARY_PATH: &str = if cfg!(windows) {
+    "PATH"
+} else if cfg!(target_os = "macos") {
+    "DYLD_FALLBACK_LIBRARY_PATH"
+} else {
+    "LD_LIBRARY_PATH"
+};
+
+/// A command that does not inherit what `cargo run` added to our own environment.
+///
+/// That matters: `cargo run` puts `target/debug` first where libraries are sought, and a notebook's cells would load the
+/// `libcandle_lens.so` of the tests instead of the one they were compiled against.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_BIN_NAME" {
+            command.env_remove(&name);
+        }
+    }
+    let target = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf()));
+    if let (Some(paths), Some(target)) = (std::env::var_os(LIBRARY_PATH), target) {
+        command.env(LIBRARY_PATH, without_folder(&paths, &target));
+    }
+    command
+}
+
+/// A search path without the entries that lie in `folder`.
+fn without_folder(paths: &OsStr, folder: &Path) -> OsString {
+    let kept: Vec<PathBuf> = std::env::split_paths(paths).filter(|path| !path.starts_with(folder)).collect();
+    std::env::join_paths(kept).unwrap_or_default()
+}
+
+/// The cargo that started us, so that every step uses one toolchain.
+pub fn cargo() -> Command {
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command to its end, its output going where ours goes.
+///
+/// # Errors
+/// It could not be started or did not succeed; `mend` says what to do then.
+pub fn run(command: &mut Command, mend: &str) -> Result<(), Trouble> {
+    let status =
+        command.status().map_err(|source| Trouble::new(format!("{} did not start: {source}.", line(command)), mend))?;
+    if status.success() { Ok(()) } else { Err(Trouble::new(format!("{} ended with {status}.", line(command)), mend)) }
+}
+
+/// A command as one would type it.
+pub fn line(command: &Command) -> String {
+    let words: Vec<_> =
+        std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_string_lossy).collect();
+    format!("`{}`", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_the_target_folder_are_dropped() {
+        let given = std::env::join_paths(["/repo/target/debug/deps", "/usr/lib", "/repo/target-other"]).unwrap();
+        let expected = std::env::join_paths(["/usr/lib", "/repo/target-other"]).unwrap();
+        assert_eq!(without_folder(&given, Path::new("/repo/target")), expected);
+    }
+}

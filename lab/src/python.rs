@@ -1,0 +1,147 @@
+//! The Python side: a virtual environment with JupyterLab, every package at a pinned version.
+
+use crate::places::Places;
+use crate::process::{command, run};
+use crate::steps::{digest, remove_folder, step, write};
+use crate::trouble::Trouble;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const REQUIREMENTS: &str = include_str!("../jupyter/requirements.txt");
+
+/// The oldest Python that the pinned packages run on.
+const OLDEST: (u32, u32) = (3, 9);
+
+/// Prints the version, then fails where a virtual environment cannot be made.
+const PROBE: &str = "import sys; print(*sys.version_info[:2], flush=True); import venv, ensurepip";
+
+/// A Python that will do.
+struct Python {
+    program: &'static [&'static str],
+    version: (u32, u32),
+}
+
+/// What one candidate turned out to be.
+#[derive(Debug, PartialEq)]
+enum Probe {
+    Good((u32, u32)),
+    Absent,
+    TooOld(u32, u32),
+    NoVenv(u32, u32),
+}
+
+/// The environment's Python; the environment is made if it is missing or was left half made.
+pub fn environment(places: &Places) -> Result<PathBuf, Trouble> {
+    let python = find()?;
+    let (major, minor) = python.version;
+    let key = digest(REQUIREMENTS.as_bytes());
+    let folder = places.cache.join(format!("jupyter-{key}-python{major}.{minor}"));
+    let inside = if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") };
+    let ready = folder.join("ready");
+    if ready.is_file() && inside.is_file() {
+        return Ok(inside);
+    }
+    step(&format!("Installing JupyterLab in {} (about 1 minute)", folder.display()), || {
+        remove_folder(&folder)?;
+        let mut make = python.command();
+        run(make.arg("-m").arg("venv").arg(&folder), "Read Python's message above; it must be able to make one.")?;
+        install(&inside, &folder)?;
+        write(&ready, "Written last: the environment is whole.\n")
+    })?;
+    Ok(inside)
+}
+
+fn install(python: &Path, folder: &Path) -> Result<(), Trouble> {
+    let list = folder.join("requirements.txt");
+    write(&list, REQUIREMENTS)?;
+    let mut pip = command(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "-r"]).arg(&list);
+    run(
+        &mut pip,
+        "Read pip's message above. It needs the network (or its own settings for a mirror); then start again.",
+    )
+}
+
+/// The first Python that will do.
+fn find() -> Result<Python, Trouble> {
+    const CANDIDATES: [&[&str]; 3] = [&["python3"], &["python"], &["py", "-3"]];
+    let mut seen = String::new();
+    for program in CANDIDATES {
+        let result = probe(program);
+        if let Probe::Good(version) = result {
+            return Ok(Python { program, version });
+        }
+        seen.push_str(&tell(program[0], &result));
+    }
+    Err(Trouble::new(
+        format!("No Python was found that can hold JupyterLab:{seen}"),
+        format!(
+            "Install Python {}.{} or newer with its venv module (Debian and Ubuntu: apt install python3 python3-venv; \
+             others: https://www.python.org/downloads/), and start again.",
+            OLDEST.0, OLDEST.1
+        ),
+    ))
+}
+
+fn probe(program: &[&str]) -> Probe {
+    let Ok(output) = command(program[0]).args(&program[1..]).args(["-c", PROBE]).output() else {
+        return Probe::Absent;
+    };
+    understand(&String::from_utf8_lossy(&output.stdout), output.status.success())
+}
+
+/// Reads what the probe printed and whether it succeeded.
+fn understand(printed: &str, succeeded: bool) -> Probe {
+    let mut numbers = printed.split_whitespace().map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return Probe::Absent;
+    };
+    if (major, minor) < OLDEST {
+        Probe::TooOld(major, minor)
+    } else if succeeded {
+        Probe::Good((major, minor))
+    } else {
+        Probe::NoVenv(major, minor)
+    }
+}
+
+fn tell(name: &str, probe: &Probe) -> String {
+    match probe {
+        Probe::Good(_) => String::new(),
+        Probe::Absent => format!("\n  {name}: not there, or it does not run"),
+        Probe::TooOld(major, minor) => format!("\n  {name}: {major}.{minor}, older than {}.{}", OLDEST.0, OLDEST.1),
+        Probe::NoVenv(major, minor) => format!("\n  {name}: {major}.{minor}, without the modules venv and ensurepip"),
+    }
+}
+
+impl Python {
+    fn command(&self) -> Command {
+        let mut command = command(self.program[0]);
+        command.args(&self.program[1..]);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_is_understood() {
+        assert_eq!(understand("3 11\n", true), Probe::Good((3, 11)));
+        assert_eq!(understand("3 9\n", true), Probe::Good((3, 9)));
+        assert_eq!(understand("3 8\n", true), Probe::TooOld(3, 8));
+        assert_eq!(understand("2 7\n", false), Probe::TooOld(2, 7));
+        assert_eq!(understand("3 12\n", false), Probe::NoVenv(3, 12));
+        assert_eq!(understand("Python was not found; run without arguments", false), Probe::Absent);
+    }
+
+    #[test]
+    fn every_requirement_is_pinned() {
+        let lines: Vec<_> = REQUIREMENTS.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(lines.iter().any(|line| line.starts_with("jupyterlab==")));
+        for line in lines {
+            assert!(line.contains("=="), "{line} has no exact version");
+        }
+    }
+}

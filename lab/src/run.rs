@@ -1,0 +1,163 @@
+//! `cargo lab run`: notebooks executed without a browser, on the kernel that a reader would use.
+
+use crate::args::RunOptions;
+use crate::notebook::{Cell, Notebook};
+use crate::places::Places;
+use crate::process;
+use crate::session::{Jupyter, Reply, Session};
+use crate::steps::words;
+use crate::trouble::Trouble;
+use crate::{setup, verdict};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Executes the notebooks of a command line; the exit code tells whether all passed.
+pub fn run_command(places: &Places, options: &RunOptions) -> Result<ExitCode, Trouble> {
+    let notebooks = match options.notebooks.as_slice() {
+        [] => in_folder(&places.checkout.join("notebooks"))?,
+        named => named.to_vec(),
+    };
+    // A typing error in a path is told before anything is set up.
+    for path in &notebooks {
+        Notebook::read(path)?;
+    }
+    let jupyter = setup::everything(places)?;
+    let failed = run_all(places, &jupyter, &notebooks, options)?;
+    println!("\n{} passed, {failed} failed", notebooks.len() - failed);
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The notebooks in a folder, by name.
+///
+/// # Errors
+/// The folder cannot be read or holds none.
+pub fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
+    let entries = std::fs::read_dir(folder).map_err(|source| Trouble::file("Reading", folder, &source))?;
+    let mut notebooks: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    notebooks.retain(|path| path.extension().is_some_and(|extension| extension == "ipynb"));
+    notebooks.sort();
+    if notebooks.is_empty() {
+        return Err(Trouble::new(
+            format!("{} holds no notebook.", folder.display()),
+            "Restore it with git, or name the notebooks: `cargo lab run PATH..`.",
+        ));
+    }
+    Ok(notebooks)
+}
+
+/// Executes notebooks one after the other and returns how many failed.
+pub fn run_all(
+    places: &Places,
+    jupyter: &Jupyter,
+    notebooks: &[PathBuf],
+    options: &RunOptions,
+) -> Result<usize, Trouble> {
+    let mut failed = 0;
+    for path in notebooks {
+        println!("\n{}", places.brief(&std::path::absolute(path).unwrap_or_else(|_| path.clone())));
+        let start = Instant::now();
+        let mut notebook = Notebook::read(path)?;
+        let failure = execute(jupyter, path, &mut notebook, options.timeout)?;
+        save(places, jupyter, path, &notebook, options, failure.is_none())?;
+        match failure {
+            None => println!("    passed in {}", words(start.elapsed())),
+            Some(message) => {
+                failed += 1;
+                println!("    FAILED in {}", message);
+            }
+        }
+    }
+    Ok(failed)
+}
+
+/// Executes the cells up to the first that fails, and says which one that was.
+fn execute(jupyter: &Jupyter, path: &Path, notebook: &mut Notebook, timeout: u64) -> Result<Option<String>, Trouble> {
+    notebook.clear();
+    let folder = std::path::absolute(path).map_err(|source| Trouble::file("Finding", path, &source))?;
+    let mut session = jupyter.start(folder.parent().unwrap_or(&folder), None)?;
+    println!("    kernel ready after {}", words(session.start));
+    let failure = execute_cells(&mut session, notebook, timeout);
+    session.end();
+    failure
+}
+
+fn execute_cells(session: &mut Session, notebook: &mut Notebook, timeout: u64) -> Result<Option<String>, Trouble> {
+    for (place, cell) in notebook.code_cells().iter().enumerate() {
+        let number = place + 1;
+        let reply = session.execute(&cell.source, timeout, |text| {
+            text.lines().filter(|line| line.starts_with(verdict::PROGRESS)).for_each(|line| println!("      {line}"));
+        })?;
+        println!("    [{number:>2}] {:>10}  {}", words(reply.took), cell.title());
+        notebook.keep(cell.index, &reply);
+        if let Some(message) = judge(cell, &reply) {
+            return Ok(Some(format!("code cell {number} (`{}`): {message}", cell.title())));
+        }
+    }
+    Ok(None)
+}
+
+/// What is wrong with a cell, given whether it was meant to fail.
+fn judge(cell: &Cell, reply: &Reply) -> Option<String> {
+    let complaint = verdict::complaint(reply);
+    match (cell.must_fail, complaint) {
+        (true, None) => Some("it is tagged raises-error but ran without one".into()),
+        // After these two there is no kernel to go on with.
+        (true, Some(_)) if reply.status != "dead" && reply.status != "timeout" => None,
+        (_, complaint) => complaint,
+    }
+}
+
+/// Writes the executed notebook and its HTML under `.lab/executed/`.
+fn save(
+    places: &Places,
+    jupyter: &Jupyter,
+    path: &Path,
+    notebook: &Notebook,
+    options: &RunOptions,
+    passed: bool,
+) -> Result<(), Trouble> {
+    let whole = path.canonicalize().map_err(|source| Trouble::file("Finding", path, &source))?;
+    let own = whole.strip_prefix(&places.checkout).ok();
+    let name = own.or(whole.file_name().map(Path::new)).unwrap_or(path);
+    let executed = places.lab.join("executed").join(name);
+    notebook.write(&executed)?;
+    let mut written = places.brief(&executed);
+    if options.html {
+        let mut convert = jupyter.python();
+        convert.args(["-m", "nbconvert", "--to", "html", "--log-level", "WARN"]).arg(&executed);
+        process::run(
+            &mut convert,
+            "Read nbconvert's message above; `cargo lab clean` and a new start mend a damaged environment.",
+        )?;
+        written += " and .html";
+    }
+    println!("    wrote {written}");
+    if options.in_place && passed {
+        notebook.write(path)?;
+        println!("    refreshed {}", places.brief(&whole));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn judged(must_fail: bool, status: &str, stderr: &str) -> Option<String> {
+        let outputs = vec![json!({ "output_type": "stream", "name": "stderr", "text": stderr })];
+        let reply = Reply { status: status.into(), execution_count: Value::Null, outputs, took: Duration::ZERO };
+        judge(&Cell { index: 0, source: "x".into(), must_fail }, &reply)
+    }
+
+    #[test]
+    fn a_cell_that_must_fail_has_to_fail_and_leave_the_kernel_alive() {
+        assert_eq!(judged(false, "ok", ""), None);
+        assert!(judged(false, "ok", "boom\n").unwrap().contains("boom"));
+        assert_eq!(judged(true, "ok", "boom\n"), None);
+        assert!(judged(true, "ok", "").unwrap().contains("raises-error"));
+        assert!(judged(true, "dead", "").unwrap().contains("died"));
+    }
+}

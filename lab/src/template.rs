@@ -1,0 +1,220 @@
+//! The warm template: a folder in which evcxr has already compiled candle-lens and everything below it.
+//!
+//! evcxr compiles each kernel's cells in a folder of its own, which starts empty: the first `:dep` cell would take
+//! minutes. Ours starts as a copy of this template (see `copies.rs`).
+//!
+//! ```text
+//! .lab/template/Cargo.toml   a workspace of the two packages below, with the profile of the cells
+//! .lab/template/Cargo.lock   the repository's, so that a notebook has the versions that the tests had
+//! .lab/template/anchor/      depends on candle-lens; without it cargo would forget the locked versions,
+//!                            because evcxr first compiles a manifest with no dependency
+//! .lab/template/ctx/         evcxr's folder (its package is called `ctx`), with `target/`
+//! .lab/template/built        written last: what the template was built from
+//! ```
+
+use crate::copies;
+use crate::places::Places;
+use crate::process::command;
+use crate::session::Jupyter;
+use crate::steps::{self, digest, lock, step};
+use crate::trouble::Trouble;
+use crate::{evcxr, verdict};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Optimised as in release, because the model runs in there; otherwise what evcxr would have chosen.
+const PROFILE: &str = "\
+[profile.dev]
+opt-level = 3
+debug = false
+strip = \"debuginfo\"
+rpath = true
+lto = false
+debug-assertions = false
+codegen-units = 16
+panic = \"unwind\"
+incremental = true
+overflow-checks = false
+";
+
+/// Seconds the first compilation may take on a very slow machine.
+const PATIENCE: u64 = 4 * 3600;
+
+/// Where the template is.
+pub fn folder(places: &Places) -> PathBuf {
+    places.lab.join("template")
+}
+
+/// The folder for `EVCXR_TMPDIR` in a template or in a copy of it.
+pub fn evcxr_folder(template: &Path) -> PathBuf {
+    template.join("ctx")
+}
+
+/// The file whose lock keeps copying and compiling apart.
+pub fn lock_file(places: &Places) -> PathBuf {
+    places.lab.join("template.lock")
+}
+
+/// Whether a kernel can start from the template.
+pub fn is_built(places: &Places) -> bool {
+    stamp(places).is_file()
+}
+
+fn stamp(places: &Places) -> PathBuf {
+    folder(places).join("built")
+}
+
+/// Compiles what is missing or out of date.
+pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
+    copies::sweep(places)?;
+    let template = folder(places);
+    let key = key(places)?;
+    if is_fresh(places, &key) {
+        return Ok(());
+    }
+    let _alone = lock(&lock_file(places), "copying or compiling the kernel's template")?;
+    let doing = if is_built(places) {
+        "Compiling the changes of candle-lens for the kernel (about 1 minute; everything if a dependency changed)"
+    } else {
+        "Compiling candle-lens for the kernel (4 to 8 minutes on 2 cores; later only what changed)"
+    };
+    step(doing, || {
+        let _ = fs::remove_file(stamp(places));
+        let started = SystemTime::now();
+        write_workspace(places, &template)?;
+        compile(places, jupyter, &template)?;
+        steps::write(&stamp(places), &key)?;
+        // A source that changes while we compile must count as newer.
+        File::options()
+            .write(true)
+            .open(stamp(places))
+            .and_then(|file| file.set_modified(started))
+            .map_err(|source| Trouble::file("Dating", &stamp(places), &source))
+    })
+}
+
+/// Everything but the library's sources that decides whether compiled code can be used again.
+fn key(places: &Places) -> Result<String, Trouble> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = command(&rustc).arg("-vV").output().map_err(|source| {
+        Trouble::new(format!("rustc did not start: {source}."), "Install Rust from https://rustup.rs and start again.")
+    })?;
+    let mut manifests = Vec::new();
+    for name in ["Cargo.toml", "Cargo.lock"] {
+        let path = places.checkout.join(name);
+        manifests.extend(fs::read(&path).map_err(|source| Trouble::file("Reading", &path, &source))?);
+    }
+    // evcxr links with these where it finds them, and cargo compiles everything anew for another linker.
+    let linkers = ["mold", "lld"].map(|name| is_on_path(name).then_some(name));
+    Ok(format!(
+        "{}evcxr: {}\nlinkers: {linkers:?}\nmanifests: {}\n{PROFILE}",
+        String::from_utf8_lossy(&version.stdout),
+        evcxr::VERSION,
+        digest(&manifests)
+    ))
+}
+
+fn is_on_path(program: &str) -> bool {
+    let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(&file).is_file()))
+}
+
+/// Whether the template was built from this key and from sources that have not changed since.
+fn is_fresh(places: &Places, key: &str) -> bool {
+    let built = stamp(places);
+    let Ok(since) = fs::metadata(&built).and_then(|data| data.modified()) else {
+        return false;
+    };
+    let Some(sources) = compiled_sources(&folder(places)) else {
+        return false;
+    };
+    fs::read_to_string(&built).is_ok_and(|old| old == key)
+        && sources.iter().all(|path| fs::metadata(path).and_then(|data| data.modified()).is_ok_and(|at| at <= since))
+}
+
+/// The library's source files, and those they include, as the compiler noted them.
+fn compiled_sources(template: &Path) -> Option<Vec<PathBuf>> {
+    let targets = fs::read_dir(evcxr_folder(template).join("target")).ok()?;
+    let note = targets.flatten().map(|entry| entry.path().join("debug/libctx.d")).find(|path| path.is_file())?;
+    let text = fs::read_to_string(note).ok()?;
+    Some(listed_sources(&text).into_iter().filter(|path| !path.starts_with(template)).collect())
+}
+
+/// The paths after the colon of a dep-info file (`made: from from`, a space in a path written `\ `).
+fn listed_sources(note: &str) -> Vec<PathBuf> {
+    let line = note.lines().next().unwrap_or_default();
+    let (_, sources) = line.split_once(": ").unwrap_or_default();
+    let spaced = sources.replace("\\ ", "\0");
+    spaced.split(' ').filter(|path| !path.is_empty()).map(|path| PathBuf::from(path.replace('\0', " "))).collect()
+}
+
+fn write_workspace(places: &Places, template: &Path) -> Result<(), Trouble> {
+    // evcxr takes the first member for its own package.
+    let workspace = format!("[workspace]\nmembers = [\"ctx\", \"anchor\"]\nresolver = \"3\"\n\n{PROFILE}");
+    steps::write(&template.join("Cargo.toml"), &workspace)?;
+    let anchor = format!(
+        "[package]\nname = \"anchor\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\ncandle-lens = {{ path = '{}' }}\n",
+        places.checkout.display()
+    );
+    steps::write(&template.join("anchor/Cargo.toml"), &anchor)?;
+    steps::write(&template.join("anchor/src/lib.rs"), "")?;
+    let lock = places.checkout.join("Cargo.lock");
+    let versions = fs::read_to_string(&lock).map_err(|source| Trouble::file("Reading", &lock, &source))?;
+    steps::write(&template.join("Cargo.lock"), &versions)
+}
+
+/// Lets a real kernel compile, so that every flag is evcxr's own.
+fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Trouble> {
+    let mut session = jupyter.start(&places.checkout, Some(&evcxr_folder(template)))?;
+    let (mut crates, mut told) = (0, Instant::now());
+    let reply = session.execute(":dep candle-lens = { path = \".\" }", PATIENCE, |text| {
+        crates += text.lines().filter(|line| verdict::is_cargo_line(line)).count();
+        if told.elapsed() > Duration::from_secs(15) {
+            println!("    {crates} crates begun");
+            told = Instant::now();
+        }
+    });
+    session.end();
+    match verdict::complaint(&reply?) {
+        None => Ok(()),
+        Some(complaint) => Err(Trouble::new(
+            format!("candle-lens does not compile in the kernel: {complaint}"),
+            "Run `cargo check` in the repository: it shows the errors of our own sources in full. \
+             A message about the network or the disk says itself what is missing.",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dep_info_file_is_read() {
+        let note = "/t/libctx.so: /t/ctx/src/lib.rs /a\\ b/src/lib.rs /a\\ b/src/data.bin\n\n/other: /x\n";
+        let expected = ["/t/ctx/src/lib.rs", "/a b/src/lib.rs", "/a b/src/data.bin"].map(PathBuf::from);
+        assert_eq!(listed_sources(note), expected);
+        assert!(listed_sources("").is_empty());
+    }
+
+    #[test]
+    fn a_changed_source_makes_the_template_stale() {
+        let checkout = std::env::temp_dir().join(format!("candle-lens-lab-template-{}", std::process::id()));
+        let places = Places { lab: checkout.join(".lab"), cache: checkout.join("cache"), checkout: checkout.clone() };
+        let source = checkout.join("src/lib.rs");
+        steps::write(&source, "").unwrap();
+        let note = folder(&places).join("ctx/target/triple/debug/libctx.d");
+        steps::write(&note, &format!("x: {}\n", source.display())).unwrap();
+        assert!(!is_fresh(&places, "key"), "no stamp");
+        steps::write(&stamp(&places), "key").unwrap();
+        assert!(is_fresh(&places, "key"));
+        assert!(!is_fresh(&places, "another key"));
+        let later = SystemTime::now() + Duration::from_secs(5);
+        File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
+        assert!(!is_fresh(&places, "key"), "a newer source");
+        fs::remove_file(&source).unwrap();
+        assert!(!is_fresh(&places, "key"), "a missing source");
+        steps::remove_folder(&checkout).unwrap();
+    }
+}

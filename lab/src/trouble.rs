@@ -1,0 +1,32 @@
+//! The launcher's error: what failed, and how to mend it.
+
+use std::fmt;
+use std::path::Path;
+
+/// A failed step, told so that the reader can mend it.
+#[derive(Debug)]
+pub struct Trouble {
+    what: String,
+    mend: String,
+}
+
+impl Trouble {
+    /// `what` failed; `mend` says what to do. Both are full sentences.
+    pub fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: mend.into() }
+    }
+
+    /// A file or folder could not be read or written.
+    pub fn file(doing: &str, path: &Path, source: &std::io::Error) -> Self {
+        Self::new(
+            format!("{doing} {} failed: {source}.", path.display()),
+            "Check that the disk is not full and that the folder is yours to write, then start again.",
+        )
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nTo mend it: {}", self.what, self.mend)
+    }
+}

@@ -1,0 +1,139 @@
+//! How well a model does a task: accuracy, logit difference and probability difference.
+//!
+//! For a prompt with right answers R and wrong ones W, each a token that may come next:
+//! - accuracy: the most likely token of the whole vocabulary is in R;
+//! - preference: the likeliest answer of R is likelier than the likeliest of W;
+//! - logit difference: mean logit of R minus mean logit of W (Wang et al. 2022, <https://arxiv.org/abs/2211.00593>);
+//! - probability difference: p(R) - p(W), sums (Hanna et al. 2023, <https://arxiv.org/abs/2305.00586>).
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, DType};
+
+use crate::error::{Error, Result};
+use crate::model::HookedTransformer;
+use crate::tasks::Question;
+use crate::tasks::repeated::RepeatedTokens;
+use crate::tokens::{Bos, Tokens};
+
+/// Prompts that are run at once.
+const BATCH: usize = 64;
+
+/// The means of the four numbers over some questions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// How many questions were asked.
+    pub count: usize,
+    /// How often the most likely token was a right answer.
+    pub accuracy: f64,
+    /// How often a right answer was likelier than every wrong one.
+    pub preference: f64,
+    /// Mean logit of the right answers minus that of the wrong ones.
+    pub logit_diff: f64,
+    /// Probability of all right answers minus that of all wrong ones.
+    pub prob_diff: f64,
+}
+
+/// Asks the model each question, with a BOS token in front, and scores its prediction after the last token.
+///
+/// # Errors
+/// If there is no question, a question has no right or no wrong answer, or an answer is not one token of this model.
+///
+/// ```no_run
+/// # fn main() -> candle_lens::Result<()> {
+/// use candle_lens::analysis::score_questions;
+/// use candle_lens::model::HookedTransformer;
+/// use candle_lens::tasks::{Split, ioi};
+///
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let questions: Vec<_> = ioi::prompts(Split::Templates, 20, 0)?.iter().map(|prompt| prompt.question()).collect();
+/// assert!(score_questions(&model, &questions)?.accuracy > 0.9);
+/// # Ok(())
+/// # }
+/// ```
+pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Result<Score> {
+    if questions.is_empty() {
+        return Err(Error::argument("there is no question to score; give at least one."));
+    }
+    let mut ids = AnswerIds { model, known: BTreeMap::new() };
+    let mut sums = [0f64; 4];
+    for batch in questions.chunks(BATCH) {
+        let prompts: Vec<&str> = batch.iter().map(|question| question.prompt.as_str()).collect();
+        let tokens = model.to_tokens_with(prompts, Bos::Prepend)?;
+        let last = tokens.last_positions();
+        let logits = model.forward(tokens)?;
+        for (row, question) in batch.iter().enumerate() {
+            let logits = logits.get(row)?.get(last[row])?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            let right = ids.of(&question.right, question)?;
+            let wrong = ids.of(&question.wrong, question)?;
+            for (sum, value) in sums.iter_mut().zip(scores(&logits, &right, &wrong)) {
+                *sum += value;
+            }
+        }
+    }
+    let count = questions.len();
+    let [accuracy, preference, logit_diff, prob_diff] = sums.map(|sum| sum / count as f64);
+    Ok(Score { count, accuracy, preference, logit_diff, prob_diff })
+}
+
+/// How often the most likely token is the one that came next before, at the positions where that is known.
+///
+/// # Errors
+/// If there is no row, or a row does not fit the model.
+pub fn score_repeated(model: &HookedTransformer, rows: &[RepeatedTokens]) -> Result<f64> {
+    let (mut hits, mut asked) = (0, 0);
+    for batch in rows.chunks(BATCH) {
+        let tokens = Tokens::from_rows(batch.iter().map(|row| row.ids.clone()).collect())?;
+        let predicted: Vec<Vec<u32>> = model.forward(tokens)?.argmax(D::Minus1)?.to_vec2()?;
+        for (row, predicted) in batch.iter().zip(predicted) {
+            hits += row.predictable().filter(|&position| predicted[position] == row.ids[position + 1]).count();
+            asked += row.predictable().len();
+        }
+    }
+    if asked == 0 {
+        return Err(Error::argument("no row has a token that repeats; give at least one repeated sequence."));
+    }
+    Ok(hits as f64 / asked as f64)
+}
+
+/// The tokens of answers, looked up once each.
+struct AnswerIds<'a> {
+    model: &'a HookedTransformer,
+    known: BTreeMap<String, u32>,
+}
+
+impl AnswerIds<'_> {
+    fn of(&mut self, answers: &[String], question: &Question) -> Result<Vec<usize>> {
+        if answers.is_empty() {
+            return Err(Error::argument(format!(
+                "the question {:?} has no right or no wrong answer; give at least one of each.",
+                question.prompt
+            )));
+        }
+        let mut ids = Vec::with_capacity(answers.len());
+        for answer in answers {
+            let id = match self.known.get(answer) {
+                Some(&id) => id,
+                None => self.model.to_single_token(answer)?,
+            };
+            self.known.insert(answer.clone(), id);
+            ids.push(id as usize);
+        }
+        Ok(ids)
+    }
+}
+
+/// Accuracy, preference, logit difference and probability difference of one prediction.
+fn scores(logits: &[f32], right: &[usize], wrong: &[usize]) -> [f64; 4] {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();
+    let mean = |ids: &[usize]| ids.iter().map(|&id| f64::from(logits[id])).sum::<f64>() / ids.len() as f64;
+    let probability = |ids: &[usize]| ids.iter().map(|&id| f64::from(logits[id] - max).exp() / total).sum::<f64>();
+    let best = |ids: &[usize]| ids.iter().map(|&id| logits[id]).fold(f32::NEG_INFINITY, f32::max);
+    [
+        f64::from(u8::from(best(right) == max)),
+        f64::from(u8::from(best(right) > best(wrong))),
+        mean(right) - mean(wrong),
+        probability(right) - probability(wrong),
+    ]
+}

@@ -1,0 +1,61 @@
+//! Repeated random tokens: what comes next is known from the first time on, and from nowhere else.
+//!
+//! A model that continues them has induction heads.
+//!
+//! Source: Olsson et al., "In-context Learning and Induction Heads", <https://arxiv.org/abs/2209.11895>.
+
+use super::Random;
+use crate::error::{Error, Result};
+
+/// A row of tokens that repeats a random part of it until its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepeatedTokens {
+    /// The tokens: `bos`, then `period` random tokens over and over.
+    pub ids: Vec<u32>,
+    /// How many tokens differ before they repeat.
+    pub period: usize,
+}
+
+impl RepeatedTokens {
+    /// The positions whose next token is known: from the second occurrence of the first token on.
+    pub fn predictable(&self) -> std::ops::Range<usize> {
+        1 + self.period..self.ids.len() - 1
+    }
+}
+
+/// A row of `length` ids: `bos`, then `period` different tokens of `vocabulary`, repeated to the end.
+///
+/// # Errors
+/// If the period is 0, does not come twice in the row, or is longer than the vocabulary.
+///
+/// ```
+/// # fn main() -> candle_lens::Result<()> {
+/// use candle_lens::tasks::{Random, repeated::repeated_tokens};
+///
+/// let row = repeated_tokens(&[5, 6, 7, 8], 0, 3, 7, &mut Random::new(1))?;
+/// assert_eq!(row.ids[1..4], row.ids[4..7]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn repeated_tokens(
+    vocabulary: &[u32],
+    bos: u32,
+    period: usize,
+    length: usize,
+    random: &mut Random,
+) -> Result<RepeatedTokens> {
+    if period == 0 || length < 1 + 2 * period || period > vocabulary.len() {
+        return Err(Error::argument(format!(
+            "a row of {length} tokens cannot repeat {period} of {} tokens: the period must be at least 1, fit twice \
+             beside the BOS token and not exceed the vocabulary.",
+            vocabulary.len()
+        )));
+    }
+    let mut bag = vocabulary.to_vec();
+    for i in 0..period {
+        let j = i + random.below(bag.len() - i);
+        bag.swap(i, j);
+    }
+    let ids = std::iter::once(bos).chain((0..length - 1).map(|i| bag[i % period])).collect();
+    Ok(RepeatedTokens { ids, period })
+}

@@ -1,0 +1,91 @@
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::Random;
+use crate::error::{Error, Result};
+
+/// What of a prompt the embedded model met in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Split {
+    /// Words, templates and combinations of the training text.
+    Train,
+    /// Words and templates of the training text, in combinations (two names, a noun and a template, ...) that it lacks.
+    Combinations,
+    /// Words of the training text in phrasings that it lacks.
+    Templates,
+    /// Phrasings of the training text with words that none of its sentences of this task has.
+    Words,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Combinations => "combinations",
+            Self::Templates => "templates",
+            Self::Words => "words",
+        })
+    }
+}
+
+impl Split {
+    /// The templates of this split.
+    pub(super) fn templates<'a, T>(self, train: &'a [T], held_out: &'a [T]) -> &'a [T] {
+        if self == Self::Templates { held_out } else { train }
+    }
+
+    /// Whether two numbered things (two names, a word and a template, ...) may meet in a prompt of this split:
+    /// one combination in eight is kept from training.
+    ///
+    /// The rule is symmetric, so that a pair of names is held out in both orders.
+    pub(super) fn allows(self, i: usize, j: usize) -> bool {
+        let held_out = (i + j) % 8 == 3;
+        match self {
+            Self::Train => !held_out,
+            Self::Combinations => held_out,
+            Self::Templates | Self::Words => true,
+        }
+    }
+
+    /// Refuses a split that a task does not have.
+    pub(super) fn check(self, task: &str, valid: &[Split]) -> Result<()> {
+        if valid.contains(&self) {
+            return Ok(());
+        }
+        let valid: Vec<String> = valid.iter().map(|split| format!("{split:?}")).collect();
+        Err(Error::argument(format!(
+            "the {task} task has no split {self:?}: what it asks for cannot be known without those words. \
+             Use one of {}.",
+            valid.join(", ")
+        )))
+    }
+}
+
+/// `count` prompts that differ in their clean text, in the order in which `draw` came to them.
+pub(super) fn distinct<P>(
+    task: &str,
+    count: usize,
+    seed: u64,
+    clean: fn(&P) -> &str,
+    draw: impl Fn(&mut Random) -> P,
+) -> Result<Vec<P>> {
+    let mut random = Random::new(seed);
+    let mut seen = BTreeSet::new();
+    let mut prompts = Vec::new();
+    for _ in 0..count.saturating_mul(200) {
+        if prompts.len() == count {
+            break;
+        }
+        let prompt = draw(&mut random);
+        if seen.insert(clean(&prompt).to_owned()) {
+            prompts.push(prompt);
+        }
+    }
+    if prompts.len() < count {
+        return Err(Error::argument(format!(
+            "{count} different {task} prompts were asked for, but this split gave only {}; ask for at most that many.",
+            prompts.len()
+        )));
+    }
+    Ok(prompts)
+}

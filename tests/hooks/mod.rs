@@ -1,0 +1,5 @@
+//! Hook points, plans and edits.
+
+mod edits;
+mod names;
+mod plans;

@@ -1,0 +1,172 @@
+//! Gradients against central differences: candle's fused operations cut the graph silently, ours must not.
+
+use candle_lens::Result;
+use candle_lens::candle::{Device, Tensor, Var};
+use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::model::{
+    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, RunOptions, ops,
+};
+use candle_lens::tokens::{PaddingSide, Tokens};
+
+use crate::support::fixture::numbers;
+
+/// How far a slope may be from the gradient, relative to the gradient's length, besides [`ROUNDING`].
+const TOLERANCE: f64 = 2e-3;
+
+/// The rounding of a few f32 losses; a slope has it divided by its step.
+const ROUNDING: f64 = 1e-6;
+
+/// The step for smooth losses, and the shorter one for relu, whose kinks a long step would cross.
+const STEP: f64 = 0.01;
+const SHORT_STEP: f64 = 0.001;
+
+fn small() -> HookedTransformerConfig {
+    HookedTransformerConfig {
+        n_layers: 2,
+        d_model: 8,
+        n_heads: 2,
+        d_mlp: Some(12),
+        d_vocab: 11,
+        n_ctx: 6,
+        ..Default::default()
+    }
+}
+
+fn prompts() -> Tokens {
+    Tokens::from_rows(vec![vec![1, 5, 2, 10, 3], vec![7, 7, 0, 4, 9]]).expect("equal lengths")
+}
+
+/// Numbers between -1 and 1 that no axis or seed of the model repeats.
+fn scrambled(count: usize, salt: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919 + salt * 104_729 + 13) as f32 * 0.618_034).sin()).collect()
+}
+
+/// The slope of `loss` along `direction` by four points, exact to the fourth order in the step.
+fn slope(variable: &Var, direction: &Tensor, step: f64, loss: &dyn Fn() -> Result<f64>) -> Result<f64> {
+    let origin = variable.as_tensor().copy()?;
+    let at = |steps: f64| -> Result<f64> {
+        variable.set(&(&origin + (direction * (steps * step))?)?)?;
+        loss()
+    };
+    let slope = (8.0 * (at(1.0)? - at(-1.0)?) - (at(2.0)? - at(-2.0)?)) / (12.0 * step);
+    variable.set(&origin)?;
+    Ok(slope)
+}
+
+/// Holds the gradient of `loss` for each variable against slopes along the gradient itself and along other directions.
+fn check(what: &str, step: f64, variables: &[Var], loss: &dyn Fn() -> Result<Tensor>) -> Result<()> {
+    let gradients = loss()?.backward()?;
+    let value = || Ok(numbers(&loss()?)[0]);
+    for (index, variable) in variables.iter().enumerate() {
+        let gradient = gradients.get(variable).unwrap_or_else(|| panic!("{what}: variable {index} has no gradient"));
+        let length = numbers(&gradient.sqr()?.sum_all()?)[0].sqrt();
+        assert!(length.is_finite(), "{what}: the gradient of variable {index} is not finite");
+        let count = variable.elem_count();
+        let mut directions: Vec<Tensor> = Vec::new();
+        for salt in 0..2 {
+            directions.push(Tensor::from_vec(scrambled(count, salt), variable.dims(), variable.device())?);
+        }
+        if length > 0.0 {
+            directions.push(gradient.clone());
+        }
+        for direction in directions {
+            let norm = numbers(&direction.sqr()?.sum_all()?)[0].sqrt();
+            let direction = (direction / norm)?;
+            let expected = slope(variable, &direction, step, &value)?;
+            let got = numbers(&(gradient * &direction)?.sum_all()?)[0];
+            let error = (got - expected).abs();
+            assert!(
+                error <= TOLERANCE * length + ROUNDING / step,
+                "{what}: variable {index} {:?} has slope {expected:.5} but gradient {got:.5}",
+                variable.dims()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A model whose biases and norms are not the zeros and ones of a new one.
+fn model(cfg: HookedTransformerConfig) -> Result<(HookedTransformer, Vec<Var>)> {
+    let (model, variables) = HookedTransformer::trainable(cfg, 7, &Device::Cpu)?;
+    for (salt, variable) in variables.iter().enumerate() {
+        let noise = Tensor::from_vec(scrambled(variable.elem_count(), salt), variable.dims(), variable.device())?;
+        variable.set(&(variable.as_tensor() + (noise * 0.3)?)?)?;
+    }
+    Ok((model, variables))
+}
+
+fn check_model(what: &str, cfg: HookedTransformerConfig, tokens: &Tokens) -> Result<()> {
+    let step = if cfg.act_fn == Activation::Relu { SHORT_STEP } else { STEP };
+    let (model, variables) = model(cfg)?;
+    check(what, step, &variables, &|| model.loss(tokens))
+}
+
+#[test]
+fn every_weight_of_every_architecture() -> Result<()> {
+    let tokens = prompts();
+    check_model("GPT-2", small(), &tokens)?;
+    check_model("attention only", HookedTransformerConfig { attn_only: true, ..small() }, &tokens)?;
+    let bidirectional = AttentionDir::Bidirectional;
+    check_model("bidirectional", HookedTransformerConfig { attention_dir: bidirectional, ..small() }, &tokens)?;
+    for normalization_type in [NormalizationType::LNPre, NormalizationType::None] {
+        let cfg = HookedTransformerConfig { normalization_type, ..small() };
+        check_model(&format!("{normalization_type:?}"), cfg, &tokens)?;
+    }
+    for act_fn in [Activation::Gelu, Activation::Relu, Activation::Silu] {
+        check_model(&format!("{act_fn:?}"), HookedTransformerConfig { act_fn, ..small() }, &tokens)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn padded_batches_on_either_side() -> Result<()> {
+    let rows = vec![vec![1, 5, 2, 10, 3], vec![7, 4], vec![6, 2, 9]];
+    for side in [PaddingSide::Left, PaddingSide::Right] {
+        check_model(&format!("padded {side}"), small(), &Tokens::padded(rows.clone(), 0, side)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn through_edits_that_put_variables_into_a_run() -> Result<()> {
+    let (model, _) = model(small())?;
+    let tokens = prompts();
+    let vector = |size: usize| Var::from_vec(scrambled(size, 3), size, &Device::Cpu);
+    let (steering, query, head) = (vector(8)?, vector(4)?, vector(8)?);
+    let plan = || {
+        HookPlan::new()
+            .edit(("resid_pre", 1), Edit::add(steering.as_tensor().clone()).pos(2))
+            .edit(("q", 0), Edit::replace(query.as_tensor().clone()).head(1).pos(-1))
+            .edit(("q_input", 1), Edit::add(head.as_tensor().clone()).head(0))
+            .edit(("z", 0), Edit::scale(0.5).head(0))
+    };
+    let options = RunOptions { loss: Loss::Mean, ..Default::default() };
+    let loss = || Ok(model.run(&tokens, plan(), &options)?.loss.expect("the options ask for it"));
+    check("edits", STEP, &[steering.clone(), query.clone(), head.clone()], &loss)
+}
+
+#[test]
+fn softmax_with_masked_entries_and_rows() -> Result<()> {
+    let hidden = f32::NEG_INFINITY;
+    let mask = Tensor::new(&[[0f32, 0.0, 0.0], [0.0, hidden, 0.0], [hidden, hidden, hidden]], &Device::Cpu)?;
+    let scores = Var::from_vec(scrambled(9, 1), (3, 3), &Device::Cpu)?;
+    let weights = Tensor::from_vec(scrambled(9, 2), (3, 3), &Device::Cpu)?;
+    let loss = || Ok((ops::softmax(&(scores.as_tensor() + &mask)?)? * &weights)?.sum_all()?);
+    check("softmax", STEP, std::slice::from_ref(&scores), &loss)?;
+    let pattern = numbers(&ops::softmax(&(scores.as_tensor() + &mask)?)?);
+    assert_eq!(pattern[6..], [0.0; 3], "a row without anything to attend to is zeros");
+    assert_eq!(pattern[4], 0.0);
+    assert!((pattern[..3].iter().sum::<f64>() - 1.0).abs() < 1e-6);
+    let gradients = loss()?.backward()?;
+    assert_eq!(numbers(gradients.get(&scores).unwrap())[6..], [0.0; 3]);
+    Ok(())
+}
+
+#[test]
+fn log_softmax_of_large_logits() -> Result<()> {
+    let logits = Var::from_vec(scrambled(8, 1).iter().map(|x| x * 3.0 + 90.0).collect(), (2, 4), &Device::Cpu)?;
+    let weights = Tensor::from_vec(scrambled(8, 2), (2, 4), &Device::Cpu)?;
+    check("log_softmax", STEP, std::slice::from_ref(&logits), &|| {
+        Ok((ops::log_softmax(logits.as_tensor())? * &weights)?.sum_all()?)
+    })
+}
