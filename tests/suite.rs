@@ -25,4 +25,5 @@ mod views {
     mod picture;
     mod safety;
     mod table;
+    mod tmp_dump;
 }

@@ -12,6 +12,7 @@ mod figure;
 mod html;
 mod loader;
 mod number;
+mod of_results;
 mod page;
 mod picture;
 mod show;
