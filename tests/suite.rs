@@ -25,5 +25,4 @@ mod views {
     mod picture;
     mod safety;
     mod table;
-    mod tmp_dump;
 }
