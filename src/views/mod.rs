@@ -17,6 +17,7 @@ mod picture;
 mod show;
 mod source;
 mod table;
+mod values;
 
 pub use figure::{Figure, HoverMode, imshow, line};
 pub use html::{Html, escape, json_in_script, stable_id, visible};
