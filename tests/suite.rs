@@ -16,6 +16,12 @@ mod model {
     mod gradients;
     mod parity;
 }
+mod tasks {
+    mod datasets;
+    mod generators;
+    mod model_card;
+    mod tiny_tokenizer;
+}
 mod tokens {
     mod parity;
     mod tokenizer;

@@ -21,6 +21,7 @@
 
 pub mod capital_country;
 pub mod corpus;
+pub mod datasets;
 mod exam;
 pub mod gender_bias;
 pub mod greater_than;
