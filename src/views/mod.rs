@@ -12,12 +12,12 @@ mod figure;
 mod html;
 mod loader;
 mod number;
+mod of_results;
 mod page;
 mod picture;
 mod show;
 mod source;
 mod table;
-mod values;
 
 pub use figure::{Figure, HoverMode, imshow, line};
 pub use html::{Html, escape, json_in_script, stable_id, visible};

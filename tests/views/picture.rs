@@ -46,7 +46,8 @@ fn each_series_has_its_colour_and_the_ground_is_clear() {
 
 #[test]
 fn a_picture_is_small() {
-    let values: Vec<Vec<f32>> = (0..12).map(|r| (0..16).map(|c| ((r * 7 + c * 3) % 11) as f32 - 5.0).collect()).collect();
+    let values: Vec<Vec<f32>> =
+        (0..12).map(|r| (0..16).map(|c| ((r * 7 + c * 3) % 11) as f32 - 5.0).collect()).collect();
     let heat_map = imshow(&values).title("12 x 16").to_png().expect("drawn").len();
     assert!(heat_map < 15_000, "{heat_map} bytes");
     let lens = line((0..25).map(|i| (i * i % 17) as f32).collect::<Vec<_>>());

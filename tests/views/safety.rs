@@ -16,8 +16,15 @@ const HOSTILE: [&str; 9] = [
 
 /// What a browser shows for escaped text, for the references that `escape` writes.
 fn unescape(html: &str) -> String {
-    let references =
-        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#10;", "\n"), ("&#13;", "\r"), ("&amp;", "&")];
+    let references = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&#10;", "\n"),
+        ("&#13;", "\r"),
+        ("&amp;", "&"),
+    ];
     references.iter().fold(html.to_owned(), |text, (reference, c)| text.replace(reference, c))
 }
 

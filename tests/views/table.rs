@@ -23,7 +23,8 @@ fn words_and_numbers_line_up() -> candle_lens::Result<()> {
          eps        1.000e-5\n\
          attn_only  false"
     );
-    let numbers = Table::new(["name", "value"]).row(["a".into(), Cell::from(0.5)]).row(["b".into(), Cell::from(-12.25)]);
+    let numbers =
+        Table::new(["name", "value"]).row(["a".into(), Cell::from(0.5)]).row(["b".into(), Cell::from(-12.25)]);
     assert_eq!(numbers.render()?.text(), "name   value\n────  ──────\na       0.50\nb     -12.25");
     Ok(())
 }

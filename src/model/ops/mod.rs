@@ -38,16 +38,29 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (rows, classes) = logits.dims2()?;
     if targets.len() != rows {
-        return Err(Error::shape("the targets of a cross-entropy", format!("[{rows}], one for each row"), &[targets.len()]));
+        return Err(Error::shape(
+            "the targets of a cross-entropy",
+            format!("[{rows}], one for each row"),
+            &[targets.len()],
+        ));
     }
     if let Some(target) = targets.iter().find(|&&target| target as usize >= classes) {
-        return Err(Error::argument(format!("target {target} has no logit: the logits are of classes 0 to {}.", classes - 1)));
+        return Err(Error::argument(format!(
+            "target {target} has no logit: the logits are of classes 0 to {}.",
+            classes - 1
+        )));
     }
     Ok(cross_entropy::cross_entropy(logits, targets)?)
 }
 
 /// The activation function, element by element.
-pub(crate) fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
+///
+/// # Shapes
+/// Any; the result's is the same.
+///
+/// # Errors
+/// candle's.
+pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
     Ok(match act {
         Activation::Gelu => x.gelu_erf()?,
         Activation::GeluNew => gelu::gelu_new(x)?,
