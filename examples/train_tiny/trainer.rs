@@ -77,7 +77,7 @@ impl Trainer {
         let options = RunOptions { logits: false, loss: Loss::PerToken, ..Default::default() };
         let run = self.model.run(batch.tokens, HookPlan::new(), &options)?;
         let losses = run.loss.ok_or_else(|| Error::argument("the run returned no loss."))?;
-        Ok(((losses * &batch.weights)?.sum_all()? / batch.weights.sum_all()?.to_scalar::<f32>()?.into())?)
+        Ok(((losses * &batch.weights)?.sum_all()? / f64::from(batch.weights.sum_all()?.to_scalar::<f32>()?))?)
     }
 
     /// The gradient of a matrix that is used twice is the sum of both uses' gradients.
