@@ -21,5 +21,5 @@ mod views {
     mod picture;
     mod safety;
     mod table;
-    mod tmp_dump;
+    mod of_results;
 }
