@@ -15,4 +15,6 @@ pub use crate::model::{
     RunOptions,
 };
 pub use crate::slice::Slice;
+pub use crate::tasks;
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
+pub use crate::views::{Figure, HoverMode, Html, Page, Table, View, imshow, line};

@@ -1,8 +1,13 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
 mod hooks;
+mod rooms;
 mod support;
 
+mod bad_input {
+    mod files;
+    mod runs;
+}
 mod cache {
     mod parity;
 }
@@ -10,6 +15,12 @@ mod model {
     mod architectures;
     mod gradients;
     mod parity;
+}
+mod tasks {
+    mod datasets;
+    mod generators;
+    mod model_card;
+    mod tiny_tokenizer;
 }
 mod tokens {
     mod parity;

@@ -21,9 +21,9 @@ use trainer::Trainer;
 const SEED: u64 = 0;
 const STEPS: usize = 3000;
 /// Sentences of each step.
-const SENTENCES: usize = 96;
+const SENTENCES: usize = 64;
 /// Tokens of repeated sequences of each step, about.
-const REPEATED_TOKENS: usize = 768;
+const REPEATED_TOKENS: usize = 512;
 /// The loss of repeated sequences counts this much against that of sentences.
 const REPEATED_FACTOR: f64 = 0.5;
 const LOG_EVERY: usize = 50;
@@ -71,7 +71,7 @@ fn train(tokenizer: Tokenizer, folder: &Path) -> Result<()> {
     for step in 0..STEPS {
         let sentences = batches.sentences(SENTENCES)?;
         let repeated = batches.repeated(REPEATED_TOKENS, d_vocab)?;
-        let losses = trainer.step(step, &[(1.0, sentences), (REPEATED_FACTOR, repeated)])?;
+        let losses = trainer.step(step, vec![(1.0, sentences), (REPEATED_FACTOR, repeated)])?;
         if step % LOG_EVERY == 0 || step + 1 == STEPS {
             println!(
                 "step {step}: loss {:.4} on sentences, {:.4} on repeated sequences, {} s",

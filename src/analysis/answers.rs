@@ -16,6 +16,8 @@ use crate::tokens::{TokenRef, Tokens};
 pub struct Answers {
     correct: Vec<u32>,
     incorrect: Vec<u32>,
+    /// How each pair is shown: its text, or its ids where the model has no tokenizer.
+    texts: Vec<(String, String)>,
 }
 
 impl HookedTransformer {
@@ -37,7 +39,13 @@ impl HookedTransformer {
         pairs: impl IntoIterator<Item = (T, W)>,
     ) -> Result<Answers> {
         let (correct, incorrect): (Vec<T>, Vec<W>) = pairs.into_iter().unzip();
-        let answers = Answers { correct: self.token_ids(correct)?, incorrect: self.token_ids(incorrect)? };
+        let (correct, incorrect) = (self.token_ids(correct)?, self.token_ids(incorrect)?);
+        let text = |&id: &u32| match self.tokenizer() {
+            Ok(tokenizer) => tokenizer.to_single_str_token(id),
+            Err(_) => Ok(id.to_string()),
+        };
+        let both = correct.iter().zip(&incorrect).map(|(c, i)| Ok((text(c)?, text(i)?)));
+        let answers = Answers { texts: both.collect::<Result<_>>()?, correct, incorrect };
         if let Some(same) = answers.correct.iter().zip(&answers.incorrect).position(|(c, i)| c == i) {
             return Err(Error::argument(format!(
                 "pair {same} has the same token as correct and incorrect answer, so its logit difference is 0 whatever \
@@ -67,6 +75,11 @@ impl Answers {
     /// The incorrect token of each prompt.
     pub fn incorrect(&self) -> &[u32] {
         &self.incorrect
+    }
+
+    /// Both answers of each prompt as text, or as ids where the model has no tokenizer.
+    pub fn texts(&self) -> impl Iterator<Item = (String, String)> {
+        self.texts.iter().cloned()
     }
 
     /// The direction of the residual stream along which each prompt's logit difference grows:

@@ -1,8 +1,8 @@
 //! Next-token cross-entropy.
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
-use super::ops::log_softmax;
+use super::ops::cross_entropy;
 use crate::error::{Error, Result};
 use crate::tokens::Tokens;
 
@@ -21,11 +21,11 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
             "the loss of a prompt of one token is undefined: there is no next token to predict. Give at least two tokens.",
         ));
     }
-    let log_probs = log_softmax(&logits.narrow(1, 0, pos - 1)?)?;
-    let next = tokens.to_tensor(logits.device())?.narrow(1, 1, pos - 1)?.contiguous()?;
-    let picked = log_probs.contiguous()?.gather(&next.unsqueeze(2)?, D::Minus1)?.squeeze(2)?;
+    let rows = logits.narrow(1, 0, pos - 1)?.reshape((batch * (pos - 1), ()))?;
+    let next: Vec<u32> = (0..batch).flat_map(|b| tokens.row(b)[1..].to_vec()).collect();
+    let losses = cross_entropy(&rows, &next)?.reshape((batch, pos - 1))?;
     let real = real_predictions(tokens, batch, pos, logits)?;
-    Ok((picked.neg()? * real)?)
+    Ok((losses * real)?)
 }
 
 /// Refuses tokens that have no logit, and so no loss: a model's output vocabulary may be another than its input's.

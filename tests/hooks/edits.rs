@@ -32,9 +32,7 @@ fn before_and_after(point: &str, edit: Edit) -> (Tensor, Tensor) {
 
 fn rank4(x: &Tensor) -> Vec<Vec<Vec<Vec<f32>>>> {
     let dims = x.dims4().unwrap();
-    (0..dims.0)
-        .map(|a| (0..dims.1).map(|b| x.i((a, b)).unwrap().to_vec2::<f32>().unwrap()).collect())
-        .collect()
+    (0..dims.0).map(|a| (0..dims.1).map(|b| x.i((a, b)).unwrap().to_vec2::<f32>().unwrap()).collect()).collect()
 }
 
 #[test]
@@ -127,7 +125,9 @@ fn zeroing_a_head_through_z_result_and_custom_agree() {
 #[test]
 fn split_inputs_reach_one_head_only() {
     let model = model();
-    let plan = |site: &str| HookPlan::new().edit((site, 1), Edit::scale(-2.0).head(3)).capture("q1").capture("k1").capture("v1");
+    let plan = |site: &str| {
+        HookPlan::new().edit((site, 1), Edit::scale(-2.0).head(3)).capture("q1").capture("k1").capture("v1")
+    };
     let (_, clean) = model.run_with_hooks(tokens(), HookPlan::new().capture("q1").capture("k1").capture("v1")).unwrap();
     for (site, changed) in [("q_input", vec!["q1"]), ("k_input", vec!["k1"]), ("attn_in", vec!["q1", "k1", "v1"])] {
         let (_, cache) = model.run_with_hooks(tokens(), plan(site)).unwrap();
@@ -149,7 +149,8 @@ fn nothing_of_a_plan_leaks_into_the_next_run() {
     let plan = HookPlan::new().edit("z0", Edit::zero());
     let first = model.run_with_hooks(tokens(), &plan).unwrap().0;
     assert_close(&model.forward(tokens()).unwrap(), &clean, 0.0, "the run after an edited one");
-    let failing = HookPlan::new().edit("z0", Edit::custom("fails", |_, _| Err(candle_lens::Error::argument("on purpose."))));
+    let failing =
+        HookPlan::new().edit("z0", Edit::custom("fails", |_, _| Err(candle_lens::Error::argument("on purpose."))));
     assert!(model.run_with_hooks(tokens(), failing).is_err());
     assert_close(&model.forward(tokens()).unwrap(), &clean, 0.0, "the run after a failed one");
     assert_close(&model.run_with_hooks(tokens(), &plan).unwrap().0, &first, 0.0, "the same plan again");

@@ -7,7 +7,8 @@ use candle_lens::prelude::*;
 use crate::support::assert_close;
 
 fn model() -> HookedTransformer {
-    let cfg = HookedTransformerConfig { n_layers: 3, d_model: 8, n_heads: 2, d_vocab: 20, n_ctx: 8, ..Default::default() };
+    let cfg =
+        HookedTransformerConfig { n_layers: 3, d_model: 8, n_heads: 2, d_vocab: 20, n_ctx: 8, ..Default::default() };
     HookedTransformer::trainable(cfg, 1, &Device::Cpu).unwrap().0
 }
 
@@ -40,7 +41,8 @@ fn on_demand_points_are_what_they_are_made_of() {
     let (_, cache) = model.run_with_hooks(tokens(), plan).unwrap();
     let b_o = model.b_O().unwrap();
     for layer in 0..3 {
-        let summed = cache.get(("result", layer)).unwrap().sum(2).unwrap().broadcast_add(&b_o.i(layer).unwrap()).unwrap();
+        let summed =
+            cache.get(("result", layer)).unwrap().sum(2).unwrap().broadcast_add(&b_o.i(layer).unwrap()).unwrap();
         assert_close(&summed, &cache.get(("attn_out", layer)).unwrap(), 1e-6, "sum of hook_result and b_O");
         let input = cache.get(("q_input", layer)).unwrap();
         assert_close(&input.i((.., .., 1)).unwrap(), &cache.get(("resid_pre", layer)).unwrap(), 0.0, "q_input");
@@ -56,7 +58,12 @@ fn position_slices_keep_the_same_numbers() {
     let (_, some) = model.run_with_hooks(tokens(), HookPlan::new().capture_all().pos(2..5)).unwrap();
     for (point, tensor) in whole.iter() {
         let axis = if point.axes()[1] == candle_lens::hooks::AxisName::Head { 2 } else { 1 };
-        assert_close(&last.get(point).unwrap(), &tensor.narrow(axis, 5, 1).unwrap().squeeze(axis).unwrap(), 0.0, "pos -1");
+        assert_close(
+            &last.get(point).unwrap(),
+            &tensor.narrow(axis, 5, 1).unwrap().squeeze(axis).unwrap(),
+            0.0,
+            "pos -1",
+        );
         assert_close(&some.get(point).unwrap(), &tensor.narrow(axis, 2, 3).unwrap(), 0.0, "pos 2..5");
     }
 }

@@ -1,7 +1,7 @@
 //! Gradients against central differences: candle's fused operations cut the graph silently, ours must not.
 
 use candle_lens::Result;
-use candle_lens::candle::{Device, Tensor, Var};
+use candle_lens::candle::{DType, Device, Tensor, Var};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::model::{
     Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, RunOptions, ops,
@@ -163,10 +163,54 @@ fn softmax_with_masked_entries_and_rows() -> Result<()> {
 }
 
 #[test]
-fn log_softmax_of_large_logits() -> Result<()> {
+fn cross_entropy_of_large_logits() -> Result<()> {
     let logits = Var::from_vec(scrambled(8, 1).iter().map(|x| x * 3.0 + 90.0).collect(), (2, 4), &Device::Cpu)?;
-    let weights = Tensor::from_vec(scrambled(8, 2), (2, 4), &Device::Cpu)?;
-    check("log_softmax", STEP, std::slice::from_ref(&logits), &|| {
-        Ok((ops::log_softmax(logits.as_tensor())? * &weights)?.sum_all()?)
+    let weights = Tensor::from_vec(scrambled(2, 2), 2, &Device::Cpu)?;
+    check("cross_entropy", STEP, std::slice::from_ref(&logits), &|| {
+        Ok((ops::cross_entropy(logits.as_tensor(), &[3, 0])? * &weights)?.sum_all()?)
     })
+}
+
+/// The operations of our own against the same in f64, which are made of candle's: values and gradients, in rows that
+/// fill no whole vector and tensors that fill several threads.
+#[test]
+fn fused_operations_agree_with_composed_ones() -> Result<()> {
+    let (rows, width) = (431, 77);
+    let x = Tensor::from_vec(
+        scrambled(rows * width, 1).iter().map(|x| x * 6.0).collect::<Vec<_>>(),
+        (rows, width),
+        &Device::Cpu,
+    )?;
+    let weights = Tensor::from_vec(scrambled(rows * width, 2), (rows, width), &Device::Cpu)?;
+    let targets: Vec<u32> = (0..rows as u32).map(|i| (i * 31) % width as u32).collect();
+    let operations: [(&str, &dyn Fn(&Tensor) -> Result<Tensor>); 3] = [
+        ("softmax", &|x| ops::softmax(x)),
+        ("cross_entropy", &|x| ops::cross_entropy(x, &targets)),
+        ("gelu_new", &|x| ops::activate(x, Activation::GeluNew)),
+    ];
+    for (name, operation) in operations {
+        let run = |dtype: DType| -> Result<(Vec<f64>, Vec<f64>)> {
+            let var = Var::from_tensor(&x.to_dtype(dtype)?)?;
+            let y = operation(var.as_tensor())?;
+            let weights = weights.to_dtype(dtype)?;
+            let weights = if y.rank() == 1 { weights.narrow(1, 0, 1)?.squeeze(1)? } else { weights };
+            let gradients = (&y * &weights)?.sum_all()?.backward()?;
+            Ok((numbers(&y), numbers(gradients.get(&var).expect("the operation is differentiable"))))
+        };
+        let (fused, fused_gradient) = run(DType::F32)?;
+        let (composed, composed_gradient) = run(DType::F64)?;
+        for (a, b) in fused.iter().zip(&composed).chain(fused_gradient.iter().zip(&composed_gradient)) {
+            assert!((a - b).abs() <= 2e-6 * (1.0 + b.abs()), "{name}: {a} and {b}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn numbers_that_are_none_stay_none() -> Result<()> {
+    let row = Tensor::new(&[[0f32, f32::NAN, 1.0]], &Device::Cpu)?;
+    assert!(numbers(&ops::softmax(&row)?).iter().all(|x| x.is_nan()));
+    assert!(numbers(&ops::cross_entropy(&row, &[0])?)[0].is_nan());
+    assert!(numbers(&ops::activate(&row, Activation::GeluNew)?)[1].is_nan());
+    Ok(())
 }

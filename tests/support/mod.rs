@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use candle_lens::candle::{DType, Tensor};
 
 pub mod fixture;
+pub mod sentence;
 pub mod tokenizer;
 
 /// An empty folder of this name for the files of one test.

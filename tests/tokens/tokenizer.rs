@@ -192,7 +192,19 @@ fn a_damaged_tokenizer_names_its_file() {
     let path = scratch("damaged_tokenizer").join("tokenizer.json");
     assert!(message(Tokenizer::from_file(&path)).contains("damaged_tokenizer"), "a missing file is named");
     let whole = small_json();
-    for damaged in [&whole[..whole.len() / 2], b"{}", b"", b"\xff\xfe", b"[1, 2]"] {
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let in_decoder = text.replace(r#""decoder":{"#, "\"decoder\":{\"\u{1}");
+    let not_what_it_says = text.replace(r#""normalizer":null"#, r#""normalizer":{"type":"Precompiled"}"#);
+    assert!(in_decoder != text && not_what_it_says != text);
+    for damaged in [
+        &whole[..whole.len() / 2],
+        in_decoder.as_bytes(),
+        not_what_it_says.as_bytes(),
+        b"{}",
+        b"",
+        b"\xff\xfe",
+        b"[1, 2]",
+    ] {
         std::fs::write(&path, damaged).unwrap();
         let message = message(Tokenizer::from_file(&path));
         assert!(message.contains("tokenizer.json") && message.contains("anew"), "{message}");

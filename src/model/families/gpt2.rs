@@ -47,12 +47,11 @@ const IGNORED: &[&str] = &[
 /// [`Error::Config`] for a missing size, an unsupported activation, or a key that is not understood.
 pub(in super::super) fn config(json: &Map<String, Value>) -> Result<HookedTransformerConfig> {
     let size = |key: &str| {
-        json.get(key).and_then(Value::as_u64).map(|n| n as usize).ok_or_else(|| {
-            Error::config(format!(
-                "config.json has no whole number {key:?}, which a GPT-2 model needs: is it complete?"
-            ))
+        optional(json, key, "a whole number", Value::as_u64)?.map(|n| n as usize).ok_or_else(|| {
+            Error::config(format!("config.json has no {key:?}, which a GPT-2 model needs: is it complete?"))
         })
     };
+    let flag = |key: &str| optional(json, key, "true or false", Value::as_bool);
     for (key, value) in json {
         let handled = matches!(
             key.as_str(),
@@ -75,7 +74,7 @@ pub(in super::super) fn config(json: &Map<String, Value>) -> Result<HookedTransf
             )));
         }
     }
-    let act_fn = match json.get("activation_function").and_then(Value::as_str).unwrap_or("gelu_new") {
+    let act_fn = match optional(json, "activation_function", "a text", Value::as_str)?.unwrap_or("gelu_new") {
         "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluNew,
         "gelu" => Activation::Gelu,
         "relu" => Activation::Relu,
@@ -86,7 +85,7 @@ pub(in super::super) fn config(json: &Map<String, Value>) -> Result<HookedTransf
             )));
         }
     };
-    let unscaled = json.get("scale_attn_weights").and_then(Value::as_bool) == Some(false);
+    let unscaled = flag("scale_attn_weights")? == Some(false);
     let cfg = HookedTransformerConfig {
         model_name: json
             .get("_name_or_path")
@@ -98,17 +97,34 @@ pub(in super::super) fn config(json: &Map<String, Value>) -> Result<HookedTransf
         d_model: size("n_embd")?,
         n_ctx: size("n_positions")?,
         n_heads: size("n_head")?,
-        d_mlp: json.get("n_inner").and_then(Value::as_u64).map(|n| n as usize),
+        d_mlp: optional(json, "n_inner", "a whole number", Value::as_u64)?.map(|n| n as usize),
         d_vocab: size("vocab_size")?,
         act_fn,
         normalization_type: NormalizationType::LN,
-        eps: json.get("layer_norm_epsilon").and_then(Value::as_f64).unwrap_or(1e-5),
+        eps: optional(json, "layer_norm_epsilon", "a number", Value::as_f64)?.unwrap_or(1e-5),
         attn_scale: unscaled.then_some(1.0),
-        scale_attn_by_inverse_layer_idx: json.get("scale_attn_by_inverse_layer_idx") == Some(&Value::Bool(true)),
+        scale_attn_by_inverse_layer_idx: flag("scale_attn_by_inverse_layer_idx")? == Some(true),
         ..Default::default()
     };
     cfg.check()?;
     Ok(cfg)
+}
+
+/// What `key` is set to; `None` where it is absent or null.
+///
+/// # Errors
+/// [`Error::Config`] for a value of another kind than `kind`.
+fn optional<'a, T>(
+    json: &'a Map<String, Value>,
+    key: &str,
+    kind: &str,
+    read: impl Fn(&'a Value) -> Option<T>,
+) -> Result<Option<T>> {
+    let Some(value) = json.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+    match read(value) {
+        Some(read) => Ok(Some(read)),
+        None => Err(Error::config(format!("config.json sets {key:?} to {value}, but {kind} is needed: correct it."))),
+    }
 }
 
 /// The weights of a state dict, with or without the prefix `transformer.`.

@@ -44,7 +44,7 @@ use crate::views::{loader, picture};
 /// let loss = line([3.9, 2.1, 1.4]).title("Loss").x_label("Step").y_label("Nats");
 /// loss.show()?;
 /// assert!(line([3.9, 2.1, 1.4]).x_ticks(["a", "b"]).show().is_err());
-/// # candle_lens::Result::Ok(())
+/// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]

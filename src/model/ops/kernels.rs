@@ -1,0 +1,105 @@
+//! Element-wise work on rows of numbers: split over threads by rayon, vectorised for the processor by pulp.
+
+use candle_core::{CpuStorage, Error, Layout, Result};
+use rayon::prelude::*;
+
+/// About how many numbers a thread takes at a time: enough to be worth a thread, few enough to share work evenly.
+const CHUNK: usize = 1 << 14;
+
+/// Calls `work(first, chunk)` for chunks of whole rows of `out`; `first` is the chunk's place in `out`. A row takes
+/// time for `cost` numbers.
+pub(super) fn for_rows(out: &mut [f32], width: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = (CHUNK / cost.max(1)).max(1);
+    let arch = pulp::Arch::new();
+    out.par_chunks_mut(rows * width.max(1)).enumerate().for_each(|(i, chunk)| {
+        arch.dispatch(|| work(i * rows * width, chunk));
+    });
+}
+
+/// The numbers of a contiguous f32 tensor.
+pub(super) fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout, op: &'static str) -> Result<&'a [f32]> {
+    let (start, end) = layout.contiguous_offsets().ok_or(Error::RequiresContiguous { op })?;
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// `exp(x)` with a relative error below 3e-7, written without branches so that loops of it vectorise: 0 below -87.3,
+/// `exp(88)` above 88, NaN for NaN. `x = n ln 2 + r` with `|r| <= ln 2 / 2`, and a Taylor polynomial for `exp(r)`.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = if x > 88.0 { 88.0 } else { x };
+    let clamped = if clamped < -87.3 { -87.3 } else { clamped };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
+    let p = 1.0 / 5040.0;
+    let p = p * r + 1.0 / 720.0;
+    let p = p * r + 1.0 / 120.0;
+    let p = p * r + 1.0 / 24.0;
+    let p = p * r + 1.0 / 6.0;
+    let p = p * r + 0.5;
+    let p = p * r + 1.0;
+    let p = p * r + 1.0;
+    // The low bits of the shifted number are n itself; moved up, they are the exponent of 2^n.
+    let power = f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
+    if x < -87.3 { 0.0 } else { p * power }
+}
+
+/// The largest number of a row; NaN does not count.
+#[inline(always)]
+pub(super) fn largest(row: &[f32]) -> f32 {
+    // Sixteen running maxima, so that the loop vectorises.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = row.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &x| if x > most { x } else { most })
+}
+
+/// `sum_i f(i)` over a row, in sixteen partial sums, so that the loop vectorises and loses less to rounding.
+#[inline(always)]
+pub(super) fn total(count: usize, f: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0f32; 16];
+    let whole = count / 16 * 16;
+    for start in (0..whole).step_by(16) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += f(start + lane);
+        }
+    }
+    lanes.iter().sum::<f32>() + (whole..count).map(f).sum::<f32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_agrees_with_the_standard_library() {
+        let mut worst = 0f64;
+        for i in -87_000..=88_000 {
+            let x = i as f32 / 1000.0;
+            let exact = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) - exact).abs() / exact);
+        }
+        assert!(worst < 3e-7, "relative error {worst:e}");
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sums_and_maxima_of_any_length() {
+        for count in [0, 1, 15, 16, 17, 100] {
+            let row: Vec<f32> = (0..count).map(|i| ((i * 37) % 11) as f32).collect();
+            assert_eq!(total(count, |i| row[i]), row.iter().sum::<f32>());
+            assert_eq!(largest(&row), row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Softmax over the last axis, in one pass over each row forward and one back.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
+
+use super::kernels::{exp, for_rows, largest, numbers, total};
+
+/// `exp(x_i - max) / sum_j exp(x_j - max)`; a row of `-inf` throughout becomes zeros, with gradient zero.
+pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
+    if x.dtype() != DType::F32 || !x.device().is_cpu() {
+        return composed(x);
+    }
+    x.contiguous()?.apply_op1(Softmax)
+}
+
+/// The same of candle's operations, for other devices and number types.
+fn composed(x: &Tensor) -> Result<Tensor> {
+    // A finite floor keeps -inf - max from becoming NaN in rows that are masked throughout.
+    let max = x.detach().max_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN))?;
+    let exp = x.broadcast_sub(&max)?.exp()?;
+    let sum = exp.sum_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN_POSITIVE))?;
+    exp.broadcast_div(&sum)
+}
+
+fn width(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(1).max(1)
+}
+
+struct Softmax;
+
+impl CustomOp1 for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = numbers(storage, layout, self.name())?;
+        let width = width(layout);
+        let mut y = vec![0f32; x.len()];
+        for_rows(&mut y, width, width, |first, chunk| {
+            for (y, x) in chunk.chunks_exact_mut(width).zip(x[first..].chunks_exact(width)) {
+                let max = largest(x);
+                // -inf throughout: nothing to attend to. NaN is no number to compare with, and goes on to the sum.
+                if max == f32::NEG_INFINITY && !x.iter().any(|x| x.is_nan()) {
+                    continue;
+                }
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = exp(x - max);
+                }
+                let scale = 1.0 / total(width, |i| y[i]);
+                for y in y.iter_mut() {
+                    *y *= scale;
+                }
+            }
+        });
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(y.contiguous()?.apply_op2_no_bwd(&grad.contiguous()?, &SoftmaxGrad)?))
+    }
+}
+
+/// `y_i (grad_i - sum_j grad_j y_j)` of the softmax `y` and `grad`.
+struct SoftmaxGrad;
+
+impl CustomOp2 for SoftmaxGrad {
+    fn name(&self) -> &'static str {
+        "softmax_grad"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (y, grad) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?);
+        let width = width(l1);
+        let mut out = vec![0f32; y.len()];
+        for_rows(&mut out, width, width, |first, chunk| {
+            let rows = y[first..].chunks_exact(width).zip(grad[first..].chunks_exact(width));
+            for (out, (y, grad)) in chunk.chunks_exact_mut(width).zip(rows) {
+                let mean = total(width, |i| y[i] * grad[i]);
+                for (out, (&y, &grad)) in out.iter_mut().zip(y.iter().zip(grad)) {
+                    *out = y * (grad - mean);
+                }
+            }
+        });
+        Ok((CpuStorage::F32(out), l1.shape().clone()))
+    }
+}
