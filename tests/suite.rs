@@ -32,4 +32,5 @@ mod views {
     mod picture;
     mod safety;
     mod table;
+    mod of_results;
 }
