@@ -1,31 +1,17 @@
 //! The numbers of the embedded model's card, measured anew from the shipped weights.
 
-use std::collections::BTreeMap;
-
-use candle_lens::analysis::{Score, score_questions, score_repeated};
+use candle_lens::analysis::{Score, scorecard};
 use candle_lens::model::HookedTransformer;
-use candle_lens::tasks::{Split, exam, repeated_exam};
 
-/// The card, which this test checks number by number.
 const CARD: &str = include_str!("../../src/model/tiny/README.md");
 
 fn model() -> HookedTransformer {
     HookedTransformer::from_pretrained_no_processing("tiny").unwrap()
 }
 
-fn repeated_accuracy(model: &HookedTransformer) -> f64 {
-    let bos = model.tokenizer().unwrap().bos_id().unwrap();
-    score_repeated(model, &repeated_exam(model.cfg().d_vocab as u32, bos).unwrap()).unwrap()
-}
-
 #[test]
 fn the_model_does_its_tasks_on_what_it_was_not_trained_on() {
-    let model = model();
-    let scores: BTreeMap<(&str, Split), Score> = exam()
-        .unwrap()
-        .iter()
-        .map(|paper| ((paper.task, paper.split), score_questions(&model, &paper.questions).unwrap()))
-        .collect();
+    let card = scorecard(&model()).unwrap();
     let targets: [(&str, fn(&Score) -> f64, f64); 5] = [
         ("ioi", |score| score.accuracy, 0.99),
         ("greater_than", |score| score.prob_diff, 0.85),
@@ -34,26 +20,30 @@ fn the_model_does_its_tasks_on_what_it_was_not_trained_on() {
         ("hypernymy", |score| score.prob_diff, 0.90),
     ];
     for (task, measure, target) in targets {
-        for ((_, split), score) in scores.iter().filter(|((name, _), _)| *name == task) {
+        let rows: Vec<_> = card.rows.iter().filter(|(name, _, _)| *name == task).collect();
+        assert!(rows.len() >= 3, "{task} has {} splits", rows.len());
+        for (_, split, score) in rows {
             assert!(measure(score) >= target, "{task}, {split}: {} is below {target}", measure(score));
         }
     }
-    for ((task, split), score) in &scores {
-        let numbers = [score.accuracy, score.preference, score.prob_diff].map(|number| format!("{number:.3}"));
-        let line =
-            format!("| {task} | {split} | {} | {} |", numbers.join(" | "), format_args!("{:.2}", score.logit_diff));
-        assert!(CARD.contains(&line), "the model card lacks the line {line}");
-    }
+    assert!(card.repeated >= 0.97, "{} of random sequences is continued", card.repeated);
+    the_card_says_so(&card.to_string());
 }
 
-#[test]
-fn the_model_continues_random_sequences() {
-    let accuracy = repeated_accuracy(&model());
-    assert!(accuracy >= 0.97, "{accuracy}");
-    assert!(
-        CARD.contains(&format!("| repeated | random | {accuracy:.3} |")),
-        "the card has another number than {accuracy:.3}"
-    );
+/// Each measured row is in the card, with numbers that differ no more than another processor's rounding makes them.
+fn the_card_says_so(measured: &str) {
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    for row in measured.lines().filter(|line| !line.is_empty()).map(cells) {
+        let same_row = |line: &Vec<String>| line.len() == row.len() && line[1..3] == row[1..3];
+        let printed = CARD.lines().map(cells).find(same_row).unwrap_or_else(|| panic!("the card lacks {row:?}"));
+        for (printed, measured) in printed.iter().zip(&row) {
+            let close = match (printed.parse::<f64>(), measured.parse::<f64>()) {
+                (Ok(printed), Ok(measured)) => (printed - measured).abs() < 0.011,
+                _ => printed == measured,
+            };
+            assert!(close, "the card says {printed} where {measured} is measured, in {row:?}");
+        }
+    }
 }
 
 #[test]
