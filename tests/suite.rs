@@ -9,12 +9,14 @@ mod bad_input {
     mod runs;
 }
 mod cache {
+    mod identities;
     mod parity;
 }
 mod model {
     mod architectures;
     mod gradients;
     mod parity;
+    mod processing;
 }
 mod tasks {
     mod datasets;
@@ -29,8 +31,8 @@ mod tokens {
 
 mod views {
     mod figure;
+    mod of_results;
     mod picture;
     mod safety;
     mod table;
-    mod of_results;
 }
