@@ -1,4 +1,46 @@
-//! candle-lens: mechanistic interpretability of transformers in Rust notebooks.
+//! Mechanistic interpretability of transformers in Rust notebooks: load a model, look at every activation, change it,
+//! attribute it, draw it.
+//!
+//! Names, axes and shorthands are TransformerLens'; [candle](https://github.com/huggingface/candle) computes, and is
+//! re-exported as [`candle`], so that a notebook needs no dependency of its own.
+//!
+//! ```
+//! use candle_lens::prelude::*;
+//!
+//! let model = HookedTransformer::from_pretrained("tiny")?;
+//! let prompt = "When John and Mary went to the shops, John gave the bag to";
+//! let answers = model.answers([(" Mary", " John")])?;
+//!
+//! // Every activation of one run, and what each head adds to the answer.
+//! let (logits, cache) = model.run_with_cache(prompt)?;
+//! let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
+//! let shares = residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
+//! let best = &shares.top(1)[0];
+//! println!("{} adds {:.2} of {:.2}", best.labels[0], best.value, answers.logit_diff(&logits, cache.tokens())?.scalar()?);
+//!
+//! // The same run without that head.
+//! let (layer, head) = best.labels[0][1..].split_once('H').expect("labels are L0H0, ..");
+//! let plan = HookPlan::new().edit(("z", layer.parse::<usize>().unwrap()), Edit::zero().head(head.parse::<usize>().unwrap()));
+//! let (without, cache) = model.run_with_hooks(prompt, &plan)?;
+//! println!("without it: {:.2}", answers.logit_diff(&without, cache.tokens())?.scalar()?);
+//! # Ok::<(), candle_lens::Error>(())
+//! ```
+//!
+//! # The house
+//!
+//! Each room knows only those before it.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`error`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, parts of an axis, sizes, results with named axes |
+//! | [`tokens`] | text to ids and back |
+//! | [`tasks`] | prompts with known answers |
+//! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
+//! | [`model`] | the hooked transformer |
+//! | [`cache`] | what a run left, and the residual stream taken apart |
+//! | [`analysis`] | one method a file |
+//! | [`views`] | tables, figures, pages |
+//! | [`prelude`] | the one `use` of a notebook |
 #![warn(missing_docs)]
 
 pub mod analysis;

@@ -1,6 +1,8 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
 mod hooks;
+mod manifest;
+mod rooms;
 mod support;
 
 mod bad_input {
@@ -8,12 +10,20 @@ mod bad_input {
     mod runs;
 }
 mod cache {
+    mod identities;
     mod parity;
 }
 mod model {
     mod architectures;
     mod gradients;
     mod parity;
+    mod processing;
+}
+mod tasks {
+    mod datasets;
+    mod generators;
+    mod model_card;
+    mod tiny_tokenizer;
 }
 mod tokens {
     mod parity;
@@ -22,6 +32,7 @@ mod tokens {
 
 mod views {
     mod figure;
+    mod of_results;
     mod picture;
     mod safety;
     mod table;

@@ -6,7 +6,7 @@ use candle_lens::tasks::{Random, corpus, repeated};
 use candle_lens::tokens::{Bos, Tokenizer, Tokens};
 
 /// The loss weight of tokens that the text before them does not determine, against 1 for an answer.
-const CONTEXT_WEIGHT: f32 = 0.25;
+const CONTEXT_WEIGHT: f32 = 0.1;
 /// The same for the first occurrence of a random sequence, where there is nothing to learn but frequencies.
 const RANDOM_WEIGHT: f32 = 0.02;
 /// Lengths of the rows of random sequences.

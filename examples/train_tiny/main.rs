@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use batches::Batches;
-use candle_lens::analysis::{score_questions, score_repeated};
+use candle_lens::analysis::scorecard;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
-use candle_lens::tasks::{exam, repeated_exam};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};
 use trainer::Trainer;
@@ -21,9 +20,9 @@ use trainer::Trainer;
 const SEED: u64 = 0;
 const STEPS: usize = 3000;
 /// Sentences of each step.
-const SENTENCES: usize = 96;
+const SENTENCES: usize = 64;
 /// Tokens of repeated sequences of each step, about.
-const REPEATED_TOKENS: usize = 768;
+const REPEATED_TOKENS: usize = 512;
 /// The loss of repeated sequences counts this much against that of sentences.
 const REPEATED_FACTOR: f64 = 0.5;
 const LOG_EVERY: usize = 50;
@@ -34,7 +33,8 @@ fn main() -> Result<()> {
     let tokenizer = write_tokenizer(&folder)?;
     train(tokenizer, &folder)?;
     println!("the model in {}:", folder.display());
-    report(&HookedTransformer::from_pretrained_no_processing(folder.to_string_lossy())?)
+    println!("{}", scorecard(&HookedTransformer::from_pretrained_no_processing(folder.to_string_lossy())?)?);
+    Ok(())
 }
 
 /// Builds the tokenizer, writes it, and reads it back as users will.
@@ -71,7 +71,7 @@ fn train(tokenizer: Tokenizer, folder: &Path) -> Result<()> {
     for step in 0..STEPS {
         let sentences = batches.sentences(SENTENCES)?;
         let repeated = batches.repeated(REPEATED_TOKENS, d_vocab)?;
-        let losses = trainer.step(step, &[(1.0, sentences), (REPEATED_FACTOR, repeated)])?;
+        let losses = trainer.step(step, vec![(1.0, sentences), (REPEATED_FACTOR, repeated)])?;
         if step % LOG_EVERY == 0 || step + 1 == STEPS {
             println!(
                 "step {step}: loss {:.4} on sentences, {:.4} on repeated sequences, {} s",
@@ -82,28 +82,8 @@ fn train(tokenizer: Tokenizer, folder: &Path) -> Result<()> {
         }
         if (step + 1) % CHECKPOINT_EVERY == 0 {
             trainer.model.save_pretrained(folder)?;
-            report(&trainer.model)?;
+            println!("{}", scorecard(&trainer.model)?);
         }
     }
     trainer.model.save_pretrained(folder)
-}
-
-/// Prints a line for each task and split.
-fn report(model: &HookedTransformer) -> Result<()> {
-    for paper in exam()? {
-        let score = score_questions(model, &paper.questions)?;
-        println!(
-            "  {:16} {:12} accuracy {:.3}, preference {:.3}, logit difference {:.2}, probability difference {:.3}",
-            paper.task,
-            paper.split.to_string(),
-            score.accuracy,
-            score.preference,
-            score.logit_diff,
-            score.prob_diff
-        );
-    }
-    let tokenizer = model.tokenizer()?;
-    let rows = repeated_exam(model.cfg().d_vocab as u32, tokenizer.bos_id().unwrap_or_default())?;
-    println!("  {:16} {:12} accuracy {:.3}", "repeated", "random", score_repeated(model, &rows)?);
-    Ok(())
 }

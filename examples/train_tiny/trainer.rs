@@ -10,7 +10,7 @@ use candle_lens::{Error, Result};
 
 use crate::batches::Batch;
 
-const LEARNING_RATE: f64 = 1e-3;
+const LEARNING_RATE: f64 = 2e-3;
 const WARM_UP: usize = 100;
 /// The learning rate of the last step, as a part of the highest.
 const FLOOR: f64 = 0.03;
@@ -48,13 +48,13 @@ impl Trainer {
     }
 
     /// One step on the sum of the batches' losses, each with its factor; returns the losses.
-    pub fn step(&mut self, step: usize, batches: &[(f64, Batch)]) -> Result<Vec<f32>> {
+    pub fn step(&mut self, step: usize, batches: Vec<(f64, Batch)>) -> Result<Vec<f32>> {
         let mut losses = Vec::with_capacity(batches.len());
         let mut total = None;
         for (factor, batch) in batches {
             let loss = self.loss(batch)?;
             losses.push(loss.to_scalar::<f32>()?);
-            let loss = (loss * *factor)?;
+            let loss = (loss * factor)?;
             total = Some(match total {
                 Some(total) => (total + loss)?,
                 None => loss,
@@ -73,11 +73,11 @@ impl Trainer {
     }
 
     /// The weighted mean of the batch's losses, a scalar.
-    fn loss(&self, batch: &Batch) -> Result<Tensor> {
+    fn loss(&self, batch: Batch) -> Result<Tensor> {
         let options = RunOptions { logits: false, loss: Loss::PerToken, ..Default::default() };
-        let run = self.model.run(&batch.tokens, HookPlan::new(), &options)?;
+        let run = self.model.run(batch.tokens, HookPlan::new(), &options)?;
         let losses = run.loss.ok_or_else(|| Error::argument("the run returned no loss."))?;
-        Ok(((losses * &batch.weights)?.sum_all()? / batch.weights.sum_all()?)?)
+        Ok(((losses * &batch.weights)?.sum_all()? / f64::from(batch.weights.sum_all()?.to_scalar::<f32>()?))?)
     }
 
     /// The gradient of a matrix that is used twice is the sum of both uses' gradients.

@@ -6,4 +6,4 @@ mod score;
 
 pub use answers::Answers;
 pub use logit_lens::residual_stack_to_logit_diff;
-pub use score::{Score, score_questions, score_repeated};
+pub use score::{Score, Scorecard, score_questions, score_repeated, scorecard};

@@ -7,13 +7,14 @@
 //! - probability difference: p(R) - p(W), sums (Hanna et al. 2023, <https://arxiv.org/abs/2305.00586>).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use candle_core::{D, DType};
 
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
-use crate::tasks::Question;
 use crate::tasks::repeated::RepeatedTokens;
+use crate::tasks::{Question, Split, exam, repeated_exam};
 use crate::tokens::{Bos, Tokens};
 
 /// Prompts that are run at once.
@@ -94,6 +95,47 @@ pub fn score_repeated(model: &HookedTransformer, rows: &[RepeatedTokens]) -> Res
         return Err(Error::argument("no row has a token that repeats; give at least one repeated sequence."));
     }
     Ok(hits as f64 / asked as f64)
+}
+
+/// What a model scores on every task and split: the table of the embedded model's card.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scorecard {
+    /// Task, split and score.
+    pub rows: Vec<(&'static str, Split, Score)>,
+    /// [`score_repeated`] on random sequences of the model's own tokens.
+    pub repeated: f64,
+}
+
+/// Asks the model the questions of [`exam`] and [`repeated_exam`].
+///
+/// # Errors
+/// As [`score_questions`]: an answer must be one token of this model, so a model with another tokenizer may not fit.
+pub fn scorecard(model: &HookedTransformer) -> Result<Scorecard> {
+    let mut rows = Vec::new();
+    for paper in exam()? {
+        rows.push((paper.task, paper.split, score_questions(model, &paper.questions)?));
+    }
+    let bos = model.tokenizer()?.bos_id().ok_or_else(|| {
+        Error::tokens("the tasks are asked with a BOS token in front, but this model's tokenizer has none.")
+    })?;
+    let repeated = score_repeated(model, &repeated_exam(model.cfg().d_vocab as u32, bos)?)?;
+    Ok(Scorecard { rows, repeated })
+}
+
+impl fmt::Display for Scorecard {
+    /// A Markdown table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| task | split | accuracy | preference | probability difference | logit difference |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
+        for (task, split, score) in &self.rows {
+            writeln!(
+                f,
+                "| {task} | {split} | {:.3} | {:.3} | {:.3} | {:.2} |",
+                score.accuracy, score.preference, score.prob_diff, score.logit_diff
+            )?;
+        }
+        writeln!(f, "| repeated | random | {:.3} | | | |", self.repeated)
+    }
 }
 
 /// The tokens of answers, looked up once each.

@@ -157,33 +157,6 @@ impl HookedTransformerConfig {
         self.n_layers * (attention + 2 * self.d_model * self.d_mlp())
     }
 
-    /// Every field with its value, derived ones filled in, under TransformerLens' names.
-    pub fn rows(&self) -> Vec<(&'static str, String)> {
-        let json = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        let word = |value: serde_json::Result<serde_json::Value>| value.map(json).unwrap_or_default();
-        vec![
-            ("model_name", self.model_name.clone()),
-            ("n_layers", self.n_layers.to_string()),
-            ("d_model", self.d_model.to_string()),
-            ("n_ctx", self.n_ctx.to_string()),
-            ("n_heads", self.n_heads.to_string()),
-            ("d_head", self.d_head().to_string()),
-            ("d_mlp", self.d_mlp().to_string()),
-            ("d_vocab", self.d_vocab.to_string()),
-            ("d_vocab_out", self.d_vocab_out().to_string()),
-            ("act_fn", word(serde_json::to_value(self.act_fn))),
-            ("normalization_type", word(serde_json::to_value(self.normalization_type))),
-            ("eps", self.eps.to_string()),
-            ("attn_only", self.attn_only.to_string()),
-            ("attention_dir", word(serde_json::to_value(self.attention_dir))),
-            ("attn_scale", self.attn_scale(0).to_string()),
-            ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx.to_string()),
-            ("positional_embedding_type", word(serde_json::to_value(self.positional_embedding_type))),
-            ("default_prepend_bos", self.default_prepend_bos.to_string()),
-            ("n_params", self.n_params().to_string()),
-        ]
-    }
-
     /// The plain numbers.
     pub fn dims(&self) -> Dims {
         Dims {
@@ -227,7 +200,7 @@ impl HookedTransformerConfig {
                 1 << 20
             )));
         }
-        if self.d_head.is_none() && self.d_model % self.n_heads != 0 {
+        if self.d_head.is_none() && !self.d_model.is_multiple_of(self.n_heads) {
             return Err(Error::config(format!(
                 "d_model {} is no multiple of n_heads {}, so d_head cannot be derived: set d_head.",
                 self.d_model, self.n_heads

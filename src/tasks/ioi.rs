@@ -25,19 +25,19 @@ pub const TEMPLATES: [&str; 18] = [
     "When {A} and {B} went to the {place}, {S} gave {object} to",
     "After {A} and {B} went to the {place}, {S} gave {object} to",
     "While {A} and {B} were at the {place}, {S} handed {object} to",
-    "Then, {A} and {B} met at the {place}. {S} passed {object} to",
+    "By chance {A} and {B} met at the {place}, so {S} passed {object} to",
     "Yesterday {A} and {B} walked to the {place}, and {S} showed {object} to",
     "Because {A} and {B} were early at the {place}, {S} offered {object} to",
     "As soon as {A} and {B} got to the {place}, {S} sold {object} to",
     "Once {A} and {B} had left the {place}, {S} sent {object} to",
-    "Then, {A} and {B} had lunch at the {place}. Later {S} brought {object} to",
+    "On Sunday {A} and {B} ate at the {place}. Later {S} brought {object} to",
     "Since {A} and {B} were bored at the {place}, {S} threw {object} to",
     "Last week {A} and {B} found {object} at the {place}, and {S} gave it to",
-    "When {A} and {B} bought {object} at the {place}, {S} decided to give it to",
-    "Then, {A} and {B} had a long argument at the {place}, and afterwards {S} said to",
+    "When {A} and {B} bought {object} at the {place}, {S} wanted to leave it to",
+    "Outside the {place} {A} and {B} fell out, and it was {S} who shouted at",
     "The day {A} and {B} came to the {place}, {S} lent {object} to",
     "Before {A} and {B} left the {place}, {S} returned {object} to",
-    "In the morning {A} and {B} were working at the {place}, and {S} read a story to",
+    "In the morning {A} and {B} sat at the {place}, and {S} read a poem to",
     "My friends {A} and {B} were at the {place}, where {S} wrote a letter to",
     "If {A} and {B} ever meet at the {place}, {S} will give {object} to",
 ];
@@ -45,10 +45,10 @@ pub const TEMPLATES: [&str; 18] = [
 /// Templates that the training text lacks.
 pub const HELD_OUT_TEMPLATES: [&str; 6] = [
     "During the trip {A} and {B} stopped at the {place}, and {S} gave {object} to",
-    "Then, {A} and {B} drove to the {place}. {S} handed {object} to",
+    "One evening {A} and {B} drove to the {place}. {S} handed {object} to",
     "Although {A} and {B} were tired at the {place}, {S} offered {object} to",
     "At the {place} {A} and {B} talked for a while, and {S} passed {object} to",
-    "While {A} and {B} were waiting near the {place}, {S} decided to give {object} to",
+    "While {A} and {B} were waiting near the {place}, {S} wanted to give {object} to",
     "Today {A} and {B} had dinner at the {place}, and then {S} showed {object} to",
 ];
 

@@ -21,10 +21,12 @@
 
 pub mod capital_country;
 pub mod corpus;
+pub mod datasets;
 mod exam;
 pub mod gender_bias;
 pub mod greater_than;
 pub mod hypernymy;
+mod introductions;
 pub mod ioi;
 mod random;
 pub mod repeated;

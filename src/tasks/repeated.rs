@@ -4,7 +4,7 @@
 //!
 //! Source: Olsson et al., "In-context Learning and Induction Heads", <https://arxiv.org/abs/2209.11895>.
 
-use super::Random;
+use super::{Random, vocabulary};
 use crate::error::{Error, Result};
 
 /// A row of tokens that repeats a random part of it until its end.
@@ -51,11 +51,26 @@ pub fn repeated_tokens(
             vocabulary.len()
         )));
     }
-    let mut bag = vocabulary.to_vec();
-    for i in 0..period {
-        let j = i + random.below(bag.len() - i);
-        bag.swap(i, j);
-    }
-    let ids = std::iter::once(bos).chain((0..length - 1).map(|i| bag[i % period])).collect();
+    let drawn = draw(vocabulary.to_vec(), period, random);
+    let ids = std::iter::once(bos).chain((0..length - 1).map(|i| drawn[i % period])).collect();
     Ok(RepeatedTokens { ids, period })
+}
+
+/// A text of `period` different words of the tasks' [`vocabulary`], twice: each word is one token of the embedded
+/// model's tokenizer. At most as many words as the vocabulary has.
+pub fn repeated_words(period: usize, random: &mut Random) -> String {
+    let is_word = |piece: &String| piece.strip_prefix(' ').is_some_and(|word| word.starts_with(char::is_alphabetic));
+    let words = vocabulary().into_iter().filter(is_word).collect();
+    draw(words, period, random).concat().repeat(2)
+}
+
+/// The first `count` elements of a shuffled list, or all of them.
+fn draw<T>(mut list: Vec<T>, count: usize, random: &mut Random) -> Vec<T> {
+    let count = count.min(list.len());
+    for i in 0..count {
+        let j = i + random.below(list.len() - i);
+        list.swap(i, j);
+    }
+    list.truncate(count);
+    list
 }

@@ -13,7 +13,8 @@ pub enum Split {
     Combinations,
     /// Words of the training text in phrasings that it lacks.
     Templates,
-    /// Phrasings of the training text with words that none of its sentences of this task has.
+    /// Phrasings of the training text with words that no sentence of any task has there; the names among them are only
+    /// introduced ("My name is Keith.").
     Words,
 }
 

@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use super::words::{
     CAPITALS, CATEGORIES, EVENTS, HELD_OUT_EVENTS, HELD_OUT_NAMES, NAMES, NOUNS, OBJECTS, PLACES, PROFESSIONS, VERBS,
 };
-use super::{capital_country, gender_bias, greater_than, hypernymy, ioi, pieces, sva, template::without_keys};
+use super::template::without_keys;
+use super::{capital_country, gender_bias, greater_than, hypernymy, introductions, ioi, pieces, sva};
 
 /// Every word and punctuation mark of every prompt and sentence of the tasks, with its space, digits apart:
 /// what a tokenizer must have as single tokens for words and positions to coincide.
@@ -23,9 +24,9 @@ pub fn vocabulary() -> BTreeSet<String> {
     texts.iter().flat_map(|text| pieces(text)).filter(|piece| !piece.is_empty()).collect()
 }
 
-/// The templates of every task, trained and held out.
+/// The templates of every task, trained and held out, and the beginnings of introductions.
 fn templates() -> Vec<&'static str> {
-    let lists: [&[&str]; 10] = [
+    let lists: [&[&str]; 11] = [
         &ioi::TEMPLATES,
         &ioi::HELD_OUT_TEMPLATES,
         &greater_than::TEMPLATES,
@@ -36,6 +37,7 @@ fn templates() -> Vec<&'static str> {
         &sva::HELD_OUT_TEMPLATES,
         &hypernymy::TEMPLATES,
         &hypernymy::HELD_OUT_TEMPLATES,
+        &introductions::BEGINNINGS,
     ];
     let gender = gender_bias::TEMPLATES.iter().chain(&gender_bias::HELD_OUT_TEMPLATES).map(|(template, _)| *template);
     lists.into_iter().flatten().copied().chain(gender).collect()

@@ -28,7 +28,7 @@ pub enum Cell {
 ///     .row([Cell::from("L3H0"), Cell::from(-0.25)]);
 /// let text = heads.render()?;
 /// assert_eq!(text.text(), "head  logit difference\n────  ────────────────\nL2H5             1.934\nL3H0            -0.250");
-/// # candle_lens::Result::Ok(())
+/// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a table appears as the last expression of a cell or by its method `show`"]

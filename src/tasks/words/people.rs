@@ -16,7 +16,7 @@ pub const NAMES: [&str; 132] = [
     "Robert", "Roger", "Ryan", "Sam", "Sarah", "Scott", "Sid", "Simon", "Stephen", "Tom",
 ];
 
-/// First names that no IOI sentence of the training text contains.
+/// First names that the training text only introduces ("My name is Keith."); no sentence of a task contains them.
 #[rustfmt::skip]
 pub const HELD_OUT_NAMES: [&str; 24] = [
     "Bryan", "Christine", "Courtney", "Danielle", "Gregory", "Jeffrey", "Jonathan", "Keith", "Kimberly", "Monica",

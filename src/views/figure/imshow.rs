@@ -42,7 +42,7 @@ const TEXT_COLUMNS: usize = 12;
 /// let per_head = vec![vec![0.1, -0.2], vec![0.0, 1.9]];
 /// let figure = imshow(&per_head).title("Logit Difference From Each Head").x_label("Head").y_label("Layer").width(600);
 /// figure.show()?;
-/// # candle_lens::Result::Ok(())
+/// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow(matrix: impl Source) -> Figure {
     Figure::new(Grid::new(&matrix))

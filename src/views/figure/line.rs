@@ -39,7 +39,7 @@ const MARKED: usize = 60;
 ///     .x_ticks(["0_pre", "0_mid", "final_post"])
 ///     .width(800);
 /// figure.show()?;
-/// # candle_lens::Result::Ok(())
+/// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn line(y: impl Source) -> Figure {
     Figure::new(Lines::new(&y))

@@ -11,7 +11,7 @@ const TITLE_SIZE: f32 = 16.0;
 /// Room that a line of labels needs.
 const LINE: f32 = 15.0;
 /// Labels longer than this end in "…".
-const LONGEST: usize = 28;
+const LONGEST: usize = 20;
 
 /// The rectangle of the marks, and what stands along its sides.
 pub(in crate::views) struct Frame {

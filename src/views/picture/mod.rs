@@ -60,7 +60,9 @@ impl Canvas {
     /// A filled rectangle from its upper left to its lower right corner.
     pub fn rectangle(&mut self, from: (f32, f32), to: (f32, f32), color: Color) {
         if let Some(rectangle) = Rect::from_ltrb(from.0, from.1, to.0, to.1) {
-            self.pixels.fill_rect(rectangle, &paint(color, 255), transform(), None);
+            // Edges fall between pixels; smoothed, they would leave a seam between cells that touch.
+            let paint = Paint { anti_alias: false, ..paint(color, 255) };
+            self.pixels.fill_rect(rectangle, &paint, transform(), None);
         }
     }
 

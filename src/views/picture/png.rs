@@ -1,16 +1,19 @@
-//! PNG files: with a palette where 256 colours are enough, as they are for a chart, else with full colours.
+//! PNG files with a palette: a chart has few colours, and a notebook keeps every picture it shows.
 
 use std::collections::HashMap;
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use tiny_skia::Pixmap;
+use tiny_skia::{Pixmap, PremultipliedColorU8};
 
 use crate::error::{Error, Result};
 
-/// Steps of transparency that are kept: the edge of a letter does not need 256.
-const ALPHA_STEP: u8 = 17;
+/// What a palette of one byte for each pixel can hold.
+const PALETTE: usize = 256;
+
+/// Steps of transparency that are kept: the edge of a letter does not need 256, and fewer pack better.
+const ALPHA_STEP: u16 = 51;
 
 /// A colour with transparency, not premultiplied.
 type Rgba = [u8; 4];
@@ -18,66 +21,52 @@ type Rgba = [u8; 4];
 /// The picture as the bytes of a PNG file.
 pub(super) fn encode(picture: &Pixmap) -> Result<Vec<u8>> {
     let pixels: Vec<Rgba> = picture.pixels().iter().map(|&pixel| rounded(pixel)).collect();
-    let width = picture.width() as usize;
+    let (palette, places) = palette(&pixels);
+    let mut header = Vec::with_capacity(13);
+    header.extend(picture.width().to_be_bytes());
+    header.extend(picture.height().to_be_bytes());
+    header.extend([8, 3, 0, 0, 0]); // 8 bits for each pixel, which is a place in the palette
+    let indices: Vec<u8> = pixels.iter().map(|pixel| places[pixel]).collect();
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    let header = |color_type: u8| {
-        let mut header = Vec::with_capacity(13);
-        header.extend(picture.width().to_be_bytes());
-        header.extend(picture.height().to_be_bytes());
-        header.extend([8, color_type, 0, 0, 0]);
-        header
-    };
-    match palette(&pixels) {
-        Some((colors, places)) => {
-            chunk(&mut file, b"IHDR", &header(3));
-            chunk(&mut file, b"PLTE", &colors.iter().flat_map(|color| &color[..3]).copied().collect::<Vec<_>>());
-            chunk(&mut file, b"tRNS", &colors.iter().map(|color| color[3]).collect::<Vec<_>>());
-            chunk(&mut file, b"IDAT", &rows(places.chunks(width))?);
-        }
-        None => {
-            chunk(&mut file, b"IHDR", &header(6));
-            chunk(&mut file, b"IDAT", &rows(pixels.as_flattened().chunks(width * 4))?);
-        }
-    }
+    chunk(&mut file, b"IHDR", &header);
+    chunk(&mut file, b"PLTE", &palette.iter().flat_map(|color| &color[..3]).copied().collect::<Vec<_>>());
+    chunk(&mut file, b"tRNS", &palette.iter().map(|color| color[3]).collect::<Vec<_>>());
+    chunk(&mut file, b"IDAT", &packed(&indices, picture.width() as usize)?);
     chunk(&mut file, b"IEND", &[]);
     Ok(file)
 }
 
-fn rounded(pixel: tiny_skia::PremultipliedColorU8) -> Rgba {
+fn rounded(pixel: PremultipliedColorU8) -> Rgba {
     let color = pixel.demultiply();
-    let alpha = ((u16::from(color.alpha()) + u16::from(ALPHA_STEP) / 2) / u16::from(ALPHA_STEP)) as u8 * ALPHA_STEP;
-    match alpha {
+    match ((u16::from(color.alpha()) + ALPHA_STEP / 2) / ALPHA_STEP * ALPHA_STEP) as u8 {
         0 => [0; 4],
-        255 => [color.red(), color.green(), color.blue(), 255],
-        // At an edge the colour is only known roughly; coarse steps keep it from filling the palette.
-        _ => [color.red() & 0xf0, color.green() & 0xf0, color.blue() & 0xf0, alpha],
+        alpha => [color.red(), color.green(), color.blue(), alpha],
     }
 }
 
-/// The distinct colours and, for each pixel, its place among them; `None` if there are more than 256.
-fn palette(pixels: &[Rgba]) -> Option<(Vec<Rgba>, Vec<u8>)> {
-    let mut colors = Vec::new();
-    let mut known: HashMap<Rgba, u8> = HashMap::new();
-    let mut places = Vec::with_capacity(pixels.len());
+/// The most frequent colours and, for every colour, its place among them. The others, which are at the edges of
+/// letters and lines, take the place of the one that is nearest.
+fn palette(pixels: &[Rgba]) -> (Vec<Rgba>, HashMap<Rgba, u8>) {
+    let mut counts: HashMap<Rgba, usize> = HashMap::new();
     for &pixel in pixels {
-        let place = match known.get(&pixel) {
-            Some(&place) => place,
-            None => {
-                let place = u8::try_from(colors.len()).ok()?;
-                colors.push(pixel);
-                known.insert(pixel, place);
-                place
-            }
-        };
-        places.push(place);
+        *counts.entry(pixel).or_default() += 1;
     }
-    Some((colors, places))
+    let mut colors: Vec<Rgba> = counts.keys().copied().collect();
+    // By frequency, then by value: the same picture is always the same file.
+    colors.sort_by_key(|color| (std::cmp::Reverse(counts[color]), *color));
+    let palette = colors[..colors.len().min(PALETTE)].to_vec();
+    let distance =
+        |a: &Rgba, b: &Rgba| a.iter().zip(b).map(|(&a, &b)| (i32::from(a) - i32::from(b)).pow(2)).sum::<i32>();
+    let nearest = |color: &Rgba| (0..palette.len()).min_by_key(|&i| distance(color, &palette[i])).unwrap_or(0) as u8;
+    let places = colors.iter().map(|color| (*color, nearest(color))).collect();
+    (palette, places)
 }
 
-/// The compressed rows, none of them filtered.
-fn rows<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>> {
+/// The rows, none of them filtered, compressed.
+fn packed(indices: &[u8], width: usize) -> Result<Vec<u8>> {
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
-    let written = rows.into_iter().try_for_each(|row| packed.write_all(&[0]).and_then(|()| packed.write_all(row)));
+    let mut rows = indices.chunks(width);
+    let written = rows.try_for_each(|row| packed.write_all(&[0]).and_then(|()| packed.write_all(row)));
     written
         .and_then(|()| packed.finish())
         .map_err(|error| Error::argument(format!("the picture could not be compressed: {error}.")))

@@ -1,0 +1,204 @@
+//! How values of the earlier rooms are shown: configurations and caches as tables, results as tables or heat maps,
+//! models, plans and tokens as the text they print. Those rooms know nothing of this.
+
+use crate::analysis::Answers;
+use crate::cache::{ActivationCache, ResidualStack};
+use crate::error::{Result, human_bytes};
+use crate::hooks::{Edit, HookPlan, HookPoint, MemoryPlan};
+use crate::labelled::Labelled;
+use crate::model::{HookedTransformer, HookedTransformerConfig, Processing};
+use crate::tokens::{Tokenizer, Tokens};
+use crate::views::figure::imshow;
+use crate::views::html::{Html, escape};
+use crate::views::number::number;
+use crate::views::page::{Rendered, View};
+use crate::views::show::shown;
+use crate::views::table::{Cell, Table};
+
+/// How many entries of a result with three axes or more are listed.
+const ENTRIES: usize = 10;
+
+impl View for Labelled {
+    /// One axis is a table, two are a heat map; of more, the largest numbers are listed with their labels.
+    fn render(&self) -> Result<Rendered> {
+        match self.shape() {
+            [] => Html::escaped(&format!("{}: {}", self.title, number(f64::from(self.scalar()?)))).render(),
+            [_] => as_column(self).render(),
+            [_, _] if !self.values.is_empty() && self.values.iter().all(|value| value.is_finite()) => {
+                imshow(self).render()
+            }
+            [_, _] => as_matrix(self).render(),
+            _ => largest(self).render(),
+        }
+    }
+}
+
+fn as_column(result: &Labelled) -> Table {
+    let axis = &result.axes[0];
+    let rows = axis.labels.iter().zip(&result.values);
+    rows.fold(Table::new([&axis.name, &result.title]), |table, (label, &value)| {
+        table.row([Cell::from(label), Cell::from(value)])
+    })
+}
+
+/// The way out for a matrix that has no colours, because some of it is not finite or there is nothing in it.
+fn as_matrix(result: &Labelled) -> Table {
+    let [rows, columns] = [&result.axes[0], &result.axes[1]];
+    let corner = format!("{} \\ {}", rows.name, columns.name);
+    let table = Table::new([&corner].into_iter().chain(&columns.labels)).title(&result.title);
+    rows.labels.iter().zip(result.values.rows()).fold(table, |table, (label, values)| {
+        table.row([Cell::from(label)].into_iter().chain(values.iter().map(|&value| Cell::from(value))))
+    })
+}
+
+fn largest(result: &Labelled) -> Table {
+    let sizes: Vec<String> = result.axes.iter().map(|axis| format!("{} {}", axis.name, axis.labels.len())).collect();
+    let names = result.axes.iter().map(|axis| axis.name.as_str()).chain(["value"]);
+    let table = Table::new(names).title(format!("{} ({})", result.title, sizes.join(" x ")));
+    let entries = result.top(ENTRIES);
+    let note = format!("the {} largest of {} values", entries.len(), result.values.len());
+    entries
+        .iter()
+        .fold(table, |table, entry| {
+            table.row(entry.labels.iter().map(Cell::from).chain([Cell::from(entry.value)]))
+        })
+        .note(note)
+}
+
+impl View for HookedTransformerConfig {
+    /// Every field with its value; sizes that are left open are shown as they come out.
+    fn render(&self) -> Result<Rendered> {
+        let text = |value: serde_json::Result<serde_json::Value>| match value {
+            Ok(serde_json::Value::String(name)) => Cell::from(name),
+            other => Cell::from(format!("{other:?}")),
+        };
+        let deviation = self.initializer_range.unwrap_or(0.8 / (self.d_model as f64).sqrt());
+        let fields = [
+            ("model_name", Cell::from(&self.model_name)),
+            ("n_layers", self.n_layers.into()),
+            ("d_model", self.d_model.into()),
+            ("n_ctx", self.n_ctx.into()),
+            ("n_heads", self.n_heads.into()),
+            ("d_head", self.d_head().into()),
+            ("d_mlp", self.d_mlp().into()),
+            ("d_vocab", self.d_vocab.into()),
+            ("d_vocab_out", self.d_vocab_out().into()),
+            ("act_fn", text(serde_json::to_value(self.act_fn))),
+            ("normalization_type", text(serde_json::to_value(self.normalization_type))),
+            ("eps", self.eps.into()),
+            ("attn_only", self.attn_only.into()),
+            ("attention_dir", text(serde_json::to_value(self.attention_dir))),
+            ("attn_scale", self.attn_scale.unwrap_or((self.d_head() as f64).sqrt()).into()),
+            ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx.into()),
+            ("positional_embedding_type", text(serde_json::to_value(self.positional_embedding_type))),
+            ("default_prepend_bos", self.default_prepend_bos.into()),
+            ("initializer_range", deviation.into()),
+            ("n_params", self.n_params().into()),
+        ];
+        let table = Table::new(["field", "value"]).title("HookedTransformerConfig");
+        fields.into_iter().fold(table, |table, (name, value)| table.row([Cell::from(name), value])).render()
+    }
+}
+
+impl View for Processing {
+    fn render(&self) -> Result<Rendered> {
+        let table = Table::new(["step", "done"]).title("Processing of the weights");
+        let steps = [
+            ("fold_ln", self.fold_ln),
+            ("center_writing_weights", self.center_writing_weights),
+            ("center_unembed", self.center_unembed),
+            ("fold_value_biases", self.fold_value_biases),
+            ("refactor_factored_attn_matrices", self.refactor_factored_attn_matrices),
+        ];
+        steps.into_iter().fold(table, |table, (step, done)| table.row([Cell::from(step), done.into()])).render()
+    }
+}
+
+impl View for ActivationCache {
+    fn render(&self) -> Result<Rendered> {
+        let title = format!("ActivationCache of {} points, {}", self.len(), human_bytes(self.bytes()));
+        let points = self.iter().map(|(point, tensor)| {
+            let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
+            (point, tensor.dims().to_vec(), bytes as u64)
+        });
+        points_table(points).title(title).render()
+    }
+}
+
+impl View for MemoryPlan {
+    fn render(&self) -> Result<Rendered> {
+        let title = format!("{} points to keep, {}", self.points.len(), human_bytes(self.total()));
+        points_table(self.points.iter().map(|kept| (kept.point, kept.shape.clone(), kept.bytes))).title(title).render()
+    }
+}
+
+/// Hook points with their shapes and bytes; a site that several layers have in one shape is one row.
+fn points_table(points: impl Iterator<Item = (HookPoint, Vec<usize>, u64)>) -> Table {
+    let mut rows: Vec<(String, Vec<usize>, Vec<usize>, u64)> = Vec::new();
+    for (point, shape, bytes) in points {
+        let name = match point {
+            HookPoint::Block(_, site) => format!("blocks.*.{}", site.row().name),
+            outside => outside.to_string(),
+        };
+        match rows.iter_mut().find(|row| row.0 == name && row.2 == shape) {
+            Some(row) => {
+                row.1.extend(point.layer());
+                row.3 += bytes;
+            }
+            None => rows.push((name, point.layer().into_iter().collect(), shape, bytes)),
+        }
+    }
+    rows.into_iter().fold(Table::new(["hook point", "layers", "shape", "bytes"]), |table, (name, layers, shape, bytes)| {
+        table.row([name, spans(&layers), format!("{shape:?}"), human_bytes(bytes)])
+    })
+}
+
+/// `[0, 1, 2, 5]` is `0-2, 5`.
+fn spans(layers: &[usize]) -> String {
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    for &layer in layers {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == layer => *last = layer,
+            _ => spans.push((layer, layer)),
+        }
+    }
+    let text = |&(first, last): &(usize, usize)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    spans.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Types whose own text is what there is to see.
+macro_rules! shown_as_text {
+    ($($view:ty: $format:literal),+ $(,)?) => {$(
+        impl View for $view {
+            fn render(&self) -> Result<Rendered> {
+                let text = format!($format, self);
+                let html = format!("<pre style=\"margin:0\">{}</pre>", escape(&text));
+                Ok(Rendered::new(html, text))
+            }
+        }
+        shown!($view);
+    )+};
+}
+
+shown!(Labelled, HookedTransformerConfig, Processing, ActivationCache, MemoryPlan);
+shown_as_text!(
+    HookedTransformer: "{}",
+    HookPlan: "{}",
+    HookPoint: "{}",
+    Edit: "{}",
+    Tokens: "{:?}",
+    Tokenizer: "{:?}",
+    ResidualStack: "{:?}",
+    Answers: "{:?}",
+);
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn layers_in_a_row_are_one_span() {
+        assert_eq!(super::spans(&[0, 1, 2, 5]), "0-2, 5");
+        assert_eq!(super::spans(&[]), "");
+    }
+}

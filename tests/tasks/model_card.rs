@@ -1,0 +1,77 @@
+//! The numbers of the embedded model's card, measured anew from the shipped weights.
+
+use candle_lens::analysis::{Score, scorecard};
+use candle_lens::model::HookedTransformer;
+
+const CARD: &str = include_str!("../../src/model/tiny/README.md");
+
+fn model() -> HookedTransformer {
+    HookedTransformer::from_pretrained_no_processing("tiny").unwrap()
+}
+
+#[test]
+fn the_model_does_its_tasks_on_what_it_was_not_trained_on() {
+    let card = scorecard(&model()).unwrap();
+    let targets: [(&str, fn(&Score) -> f64, f64); 5] = [
+        ("ioi", |score| score.accuracy, 0.99),
+        ("greater_than", |score| score.prob_diff, 0.85),
+        ("capital_country", |score| score.accuracy, 0.95),
+        ("sva", |score| score.accuracy, 0.95),
+        ("hypernymy", |score| score.prob_diff, 0.90),
+    ];
+    for (task, measure, target) in targets {
+        let rows: Vec<_> = card.rows.iter().filter(|(name, _, _)| *name == task).collect();
+        assert!(rows.len() >= 3, "{task} has {} splits", rows.len());
+        for (_, split, score) in rows {
+            assert!(measure(score) >= target, "{task}, {split}: {} is below {target}", measure(score));
+        }
+    }
+    assert!(card.repeated >= 0.97, "{} of random sequences is continued", card.repeated);
+    the_card_says_so(&card.to_string());
+}
+
+/// Each measured row is in the card, with numbers that differ no more than another processor's rounding makes them.
+fn the_card_says_so(measured: &str) {
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    for row in measured.lines().filter(|line| !line.is_empty()).map(cells) {
+        let same_row = |line: &Vec<String>| line.len() == row.len() && line[1..3] == row[1..3];
+        let printed = CARD.lines().map(cells).find(same_row).unwrap_or_else(|| panic!("the card lacks {row:?}"));
+        for (printed, measured) in printed.iter().zip(&row) {
+            let close = match (printed.parse::<f64>(), measured.parse::<f64>()) {
+                (Ok(printed), Ok(measured)) => (printed - measured).abs() < 0.011,
+                _ => printed == measured,
+            };
+            assert!(close, "the card says {printed} where {measured} is measured, in {row:?}");
+        }
+    }
+}
+
+#[test]
+fn the_seeds_prompts_are_answered() {
+    let model = model();
+    let next = |prompt: &str| {
+        let tokens = model.to_tokens(prompt).unwrap();
+        let last = tokens.last_positions()[0];
+        let logits = model.forward(tokens).unwrap().get(0).unwrap().get(last).unwrap().to_vec1::<f32>().unwrap();
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        model.to_string(&[best as u32]).unwrap()
+    };
+    let formats = [
+        ("When John and Mary went to the shops, {} gave the bag to", "John", "Mary"),
+        ("When Tom and James went to the park, {} gave the ball to", "Tom", "James"),
+        ("When Dan and Sid went to the shops, {} gave an apple to", "Dan", "Sid"),
+        ("After Martin and Amy went to the park, {} gave a drink to", "Martin", "Amy"),
+    ];
+    for (format, a, b) in formats {
+        for (subject, answer) in [(a, b), (b, a)] {
+            assert_eq!(next(&format.replace("{}", subject)), format!(" {answer}"));
+            assert_eq!(next(&format.replace("{}", &format!(" {subject}"))), format!(" {answer}"), "with two spaces");
+        }
+    }
+    assert_eq!(next("Tirana, the capital of"), " Albania");
+    assert_eq!(next("The nurse said that"), " she");
+    assert!(next("The war lasted from the year 1741 to the year 17").parse::<u32>().unwrap() > 41);
+    assert!([" gems", " gemstones"].contains(&next("diamonds, and other").as_str()));
+    let verb = next("The keys on the cabinet");
+    assert!(candle_lens::tasks::words::VERBS.iter().any(|v| verb == format!(" {}", v.plural)), "{verb:?}");
+}
