@@ -29,8 +29,8 @@ mod tokens {
 
 mod views {
     mod figure;
+    mod of_results;
     mod picture;
     mod safety;
     mod table;
-    mod of_results;
 }
