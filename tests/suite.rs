@@ -1,6 +1,7 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
 mod hooks;
+mod manifest;
 mod rooms;
 mod support;
 
@@ -9,12 +10,14 @@ mod bad_input {
     mod runs;
 }
 mod cache {
+    mod identities;
     mod parity;
 }
 mod model {
     mod architectures;
     mod gradients;
     mod parity;
+    mod processing;
 }
 mod tasks {
     mod datasets;

@@ -1,6 +1,7 @@
 //! The generators against what can be read off their texts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use candle_lens::tasks::words::{CAPITALS, HELD_OUT_EVENTS, HELD_OUT_NAMES, NAMES, NOUNS, OBJECTS, PLACES};
 use candle_lens::tasks::{
@@ -168,10 +169,13 @@ fn pieces_put_together_are_the_text() {
     assert_eq!(pieces("Then, Tom"), ["Then", ",", " Tom"]);
 }
 
-/// A long piece of the training text: whatever it breaks with many sentences, training breaks too.
-fn training_text() -> Vec<corpus::Sentence> {
-    let mut random = Random::new(0);
-    (0..60_000).map(|_| corpus::sentence(&mut random)).collect()
+/// A long piece of the training text, long enough for a held-out combination to come up if it could.
+fn training_text() -> &'static [corpus::Sentence] {
+    static TEXT: OnceLock<Vec<corpus::Sentence>> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut random = Random::new(0);
+        (0..40_000).map(|_| corpus::sentence(&mut random)).collect()
+    })
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn the_training_text_has_nothing_that_is_held_out() {
         &gender,
     ];
     let templates: Vec<&str> = lists.concat();
-    for sentence in &text {
+    for sentence in text {
         let prompt = words(&sentence.prompt);
         assert!(!prompt.iter().any(|word| held_out.contains(word.as_str())), "{sentence:?}");
         // An introduction is two or three words and a name.
@@ -246,8 +250,8 @@ fn corrupted_forms_and_double_spaces_are_in_the_training_text() {
     let people =
         |text: &str| words(text).into_iter().filter(|word| names.contains(word.as_str())).collect::<BTreeSet<_>>();
     let three = text.iter().filter(|sentence| people(&sentence.prompt).len() == 3).count();
-    assert!(three > 3000, "{three} sentences with a third person");
-    assert!(text.iter().filter(|sentence| sentence.prompt.contains("  ")).count() > 1000);
+    assert!(three > 2000, "{three} sentences with a third person");
+    assert!(text.iter().filter(|sentence| sentence.prompt.contains("  ")).count() > 700);
     assert!(text.iter().any(|sentence| sentence.prompt.contains("year 1701 ")));
     assert!(text.iter().any(|sentence| sentence.prompt.starts_with("The woman ")));
 }
