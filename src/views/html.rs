@@ -117,9 +117,7 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// An id for an element, made from its content: the same content has the same id in every run and on every machine.
-///
-/// The 64-bit FNV-1a hash (Fowler, Noll and Vo), which, unlike the standard library's hasher, never changes.
-pub fn stable_id(content: &str) -> u64 {
+/// A number made from `content` that is the same in every run and on every machine, for the ids of elements: the 64-bit FNV-1a hash (Fowler, Noll and Vo), which, unlike the standard library's hasher, never changes.
+pub(super) fn stable_id(content: &str) -> u64 {
     content.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

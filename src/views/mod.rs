@@ -20,7 +20,7 @@ mod source;
 mod table;
 
 pub use figure::{Figure, HoverMode, imshow, line};
-pub use html::{Html, escape, json_in_script, stable_id, visible};
+pub use html::{Html, escape, json_in_script, visible};
 pub use page::{Page, Rendered, View};
 pub use source::{Number, Numbers, Source};
-pub use table::{Cell, Table};
+pub use table::{Cell, Row, Table};

@@ -36,9 +36,7 @@ impl View for Labelled {
 fn as_column(result: &Labelled) -> Table {
     let axis = &result.axes[0];
     let rows = axis.labels.iter().zip(&result.values);
-    rows.fold(Table::new([&axis.name, &result.title]), |table, (label, &value)| {
-        table.row([Cell::from(label), Cell::from(value)])
-    })
+    rows.fold(Table::new([&axis.name, &result.title]), |table, (label, &value)| table.row((label, value)))
 }
 
 /// The way out for a matrix that has no colours, because some of it is not finite or there is nothing in it.
@@ -47,7 +45,8 @@ fn as_matrix(result: &Labelled) -> Table {
     let corner = format!("{} \\ {}", rows.name, columns.name);
     let table = Table::new([&corner].into_iter().chain(&columns.labels)).title(&result.title);
     rows.labels.iter().zip(result.values.rows()).fold(table, |table, (label, values)| {
-        table.row([Cell::from(label)].into_iter().chain(values.iter().map(|&value| Cell::from(value))))
+        let cells = values.iter().map(|&value| Cell::from(value));
+        table.row([Cell::from(label)].into_iter().chain(cells).collect::<Vec<_>>())
     })
 }
 
@@ -60,7 +59,8 @@ fn largest(result: &Labelled) -> Table {
     entries
         .iter()
         .fold(table, |table, entry| {
-            table.row(entry.labels.iter().map(Cell::from).chain([Cell::from(entry.value)]))
+            let labels = entry.labels.iter().map(Cell::from);
+            table.row(labels.chain([Cell::from(entry.value)]).collect::<Vec<_>>())
         })
         .note(note)
 }
@@ -96,7 +96,7 @@ impl View for HookedTransformerConfig {
             ("n_params", self.n_params().into()),
         ];
         let table = Table::new(["field", "value"]).title("HookedTransformerConfig");
-        fields.into_iter().fold(table, |table, (name, value)| table.row([Cell::from(name), value])).render()
+        fields.into_iter().fold(table, |table, (name, value)| table.row((name, value))).render()
     }
 }
 
@@ -110,7 +110,7 @@ impl View for Processing {
             ("fold_value_biases", self.fold_value_biases),
             ("refactor_factored_attn_matrices", self.refactor_factored_attn_matrices),
         ];
-        steps.into_iter().fold(table, |table, (step, done)| table.row([Cell::from(step), done.into()])).render()
+        steps.into_iter().fold(table, |table, (step, done)| table.row((step, done))).render()
     }
 }
 
@@ -148,9 +148,12 @@ fn points_table(points: impl Iterator<Item = (HookPoint, Vec<usize>, u64)>) -> T
             None => rows.push((name, point.layer().into_iter().collect(), shape, bytes)),
         }
     }
-    rows.into_iter().fold(Table::new(["hook point", "layers", "shape", "bytes"]), |table, (name, layers, shape, bytes)| {
-        table.row([name, spans(&layers), format!("{shape:?}"), human_bytes(bytes)])
-    })
+    rows.into_iter().fold(
+        Table::new(["hook point", "layers", "shape", "bytes"]),
+        |table, (name, layers, shape, bytes)| {
+            table.row((name, spans(&layers), format!("{shape:?}"), human_bytes(bytes)))
+        },
+    )
 }
 
 /// `[0, 1, 2, 5]` is `0-2, 5`.

@@ -59,7 +59,7 @@ impl Rendered {
 /// ```
 /// use candle_lens::views::{Page, Table, line};
 /// # fn main() -> candle_lens::Result<()> {
-/// let table = Table::new(["layer", "loss"]).row(["0", "2.5"]);
+/// let table = Table::new(["layer", "loss"]).row((0, 2.5));
 /// let page = Page::new().add(&table)?.add(&line([2.5, 1.5]))?;
 /// page.show()?;
 /// # Ok(()) }

@@ -3,6 +3,9 @@
 //! evcxr keeps one output of each kind per cell, so a second figure would replace the first. Therefore everything
 //! that a cell shows is gathered here, and the whole page is written again with each addition: the last one wins
 //! and holds all. The library is loaded once per kernel, so this page is the same one for all cells.
+//!
+//! A cell that shows something and then ends in a value that is no view (`3.0`) has both outputs, but a notebook
+//! displays the HTML and not that value: print it.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};

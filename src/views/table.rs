@@ -17,15 +17,21 @@ pub enum Cell {
     Number(f64),
 }
 
+/// The cells of a row: a tuple of words and numbers, or a list or an array of one kind.
+pub trait Row {
+    /// The cells from left to right.
+    fn into_cells(self) -> Vec<Cell>;
+}
+
 /// Labels and numbers in columns: configurations, plans, results.
 ///
 /// Built by value; what does not fit is an error when the table is shown.
 ///
 /// ```
-/// use candle_lens::views::{Cell, Table, View};
+/// use candle_lens::views::{Table, View};
 /// let heads = Table::new(["head", "logit difference"])
-///     .row([Cell::from("L2H5"), Cell::from(1.9341)])
-///     .row([Cell::from("L3H0"), Cell::from(-0.25)]);
+///     .row(("L2H5", 1.9341))
+///     .row(("L3H0", -0.25));
 /// let text = heads.render()?;
 /// assert_eq!(text.text(), "head  logit difference\n────  ────────────────\nL2H5             1.934\nL3H0            -0.250");
 /// # Ok::<(), candle_lens::Error>(())
@@ -47,9 +53,9 @@ impl Table {
         Self { title: None, columns, rows: Vec::new(), max_rows: MAX_ROWS, note: None }
     }
 
-    /// Adds a row: one cell for each column.
-    pub fn row<C: Into<Cell>>(mut self, cells: impl IntoIterator<Item = C>) -> Self {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+    /// Adds a row: one cell for each column, as a tuple, a list or an array.
+    pub fn row(mut self, cells: impl Row) -> Self {
+        self.rows.push(cells.into_cells());
         self
     }
 
@@ -222,3 +228,26 @@ macro_rules! number_cells {
     )+};
 }
 number_cells!(f32, f64, i32, i64, isize, u32, u64, usize);
+
+impl<C: Into<Cell>> Row for Vec<C> {
+    fn into_cells(self) -> Vec<Cell> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<C: Into<Cell>, const N: usize> Row for [C; N] {
+    fn into_cells(self) -> Vec<Cell> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+macro_rules! tuple_rows {
+    ($(($($kind:ident $place:tt),+)),+) => {$(
+        impl<$($kind: Into<Cell>),+> Row for ($($kind,)+) {
+            fn into_cells(self) -> Vec<Cell> {
+                vec![$(self.$place.into()),+]
+            }
+        }
+    )+};
+}
+tuple_rows!((A 0), (A 0, B 1), (A 0, B 1, C 2), (A 0, B 1, C 2, D 3), (A 0, B 1, C 2, D 3, E 4), (A 0, B 1, C 2, D 3, E 4, F 5));

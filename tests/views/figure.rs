@@ -39,7 +39,7 @@ fn a_line_is_exactly_this_json() {
             "line": { "color": "#0072b2" },
         }],
         "layout": {
-            "title": { "text": "Logit Lens", "font": { "size": 16 } },
+            "title": { "text": "Logit Lens", "font": { "size": 16 }, "xref": "paper", "x": 0.0, "xanchor": "left" },
             "width": 700,
             "height": 450,
             "margin": { "l": 60, "r": 30, "t": 50, "b": 50 },
@@ -150,8 +150,8 @@ fn the_same_figure_is_the_same_output() -> candle_lens::Result<()> {
 #[test]
 fn what_does_not_fit_is_said_in_a_sentence() {
     let cases = [
-        (line([1.0, 2.0]).x_ticks(["a"]), "`x_ticks` has 1 labels for 2 points"),
-        (line([1.0, 2.0]).names(["a", "b"]), "`names` has 2 labels for 1 series"),
+        (line([1.0, 2.0]).x_ticks(["a"]), "2 points need one label each, but `x_ticks` gives 1."),
+        (line([1.0, 2.0]).names(["a", "b"]), "1 series need one label each, but `names` gives 2."),
         (line([1.0, f32::NAN]), "`line` cannot draw NaN, which stands at [1] (1 of 2 values"),
         (imshow(vec![vec![1.0, f32::INFINITY]]), "`imshow` cannot draw inf, which stands at [0, 1]"),
         (line(Vec::<f32>::new()), "`line` was given no numbers"),

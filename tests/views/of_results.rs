@@ -58,7 +58,10 @@ fn a_cache_lists_sites_once_for_all_layers() -> candle_lens::Result<()> {
 #[test]
 fn a_result_takes_the_form_that_suits_its_axes() {
     let one = numbered("logit difference", &[("prompt", 2)], vec![1.5, -0.25]);
-    assert_eq!(text(&one), "prompt  logit difference\n──────  ────────────────\n0                  1.500\n1                 -0.250");
+    assert_eq!(
+        text(&one),
+        "prompt  logit difference\n──────  ────────────────\n0                  1.500\n1                 -0.250"
+    );
     let none = one.mean_over("prompt").expect("it has prompts");
     assert_eq!(text(&none), "logit difference: 0.625");
     let two = numbered("scores", &[("layer", 2), ("head", 2)], vec![1.0, 2.0, 3.0, 4.0]);
@@ -69,7 +72,10 @@ fn a_result_takes_the_form_that_suits_its_axes() {
     let three = numbered("scores", &[("layer", 2), ("head", 2), ("pos", 6)], (0..24).map(|i| i as f32).collect());
     let listed = text(&three);
     assert!(listed.starts_with("scores (layer 2 x head 2 x pos 6)\nlayer  head  pos  value\n"), "{listed}");
-    assert!(listed.ends_with("the 10 largest of 24 values") && listed.contains("\n1      1     5       23\n"), "{listed}");
+    assert!(
+        listed.ends_with("the 10 largest of 24 values") && listed.contains("\n1      1     5       23\n"),
+        "{listed}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tokens from a data set are shown as text: they cannot run code, end a script, or leave their output.
 
-use candle_lens::views::{Cell, Html, Page, Table, View, escape, imshow, json_in_script, line, visible};
+use candle_lens::views::{Html, Page, Table, View, escape, imshow, json_in_script, line, visible};
 
 const HOSTILE: [&str; 9] = [
     "</script><img src=x onerror=alert(1)>",
@@ -55,9 +55,9 @@ fn nothing_invisible_stays_in_a_label() {
 
 /// Every view that takes labels, filled with hostile ones.
 fn views() -> candle_lens::Result<Page> {
-    let table = HOSTILE.iter().fold(Table::new(["<th>", "n"]).title("<h1>").note("<hr>"), |table, token| {
-        table.row([Cell::from(*token), Cell::from(1.0)])
-    });
+    let table = HOSTILE
+        .iter()
+        .fold(Table::new(["<th>", "n"]).title("<h1>").note("<hr>"), |table, token| table.row((*token, 1.0)));
     let nine: Vec<f32> = (0..9).map(|i| i as f32 - 4.0).collect();
     Page::new()
         .add(&table)?

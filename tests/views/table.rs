@@ -1,13 +1,13 @@
 //! Tables: alignment, digits, clipping, and the sentences for what does not fit.
 
-use candle_lens::views::{Cell, Table, View};
+use candle_lens::views::{Table, View};
 
 fn config() -> Table {
     Table::new(["field", "value"])
-        .row(["n_layers".into(), Cell::from(4_usize)])
-        .row(["act_fn".into(), Cell::from("gelu_new")])
-        .row(["eps".into(), Cell::from(1e-5)])
-        .row(["attn_only".into(), Cell::from(false)])
+        .row(("n_layers", 4_usize))
+        .row(("act_fn", "gelu_new"))
+        .row(("eps", 1e-5))
+        .row(("attn_only", false))
         .title("HookedTransformerConfig")
 }
 
@@ -23,15 +23,14 @@ fn words_and_numbers_line_up() -> candle_lens::Result<()> {
          eps        1.000e-5\n\
          attn_only  false"
     );
-    let numbers =
-        Table::new(["name", "value"]).row(["a".into(), Cell::from(0.5)]).row(["b".into(), Cell::from(-12.25)]);
+    let numbers = Table::new(["name", "value"]).row(("a", 0.5)).row(("b", -12.25));
     assert_eq!(numbers.render()?.text(), "name   value\n────  ──────\na       0.50\nb     -12.25");
     Ok(())
 }
 
 #[test]
 fn the_markup_is_a_plain_table_with_inline_styles() -> candle_lens::Result<()> {
-    let html = Table::new(["a", "b"]).row([Cell::from("<i>"), Cell::from(1.5)]).render()?.html().to_owned();
+    let html = Table::new(["a", "b"]).row(("<i>", 1.5)).render()?.html().to_owned();
     let cell = |tag: &str, align: &str, style: &str, text: &str| {
         format!("<{tag} style=\"padding:2px 12px 2px 0;text-align:{align};white-space:pre;{style}\">{text}</{tag}>")
     };

@@ -49,10 +49,14 @@
   async function draw(place) {
     place.live = document.createElement("div");
     place.append(place.live);
-    const { data, layout, config } = place.spec;
+    const { data, layout, config } = structuredClone(place.spec);
+    layout.width = width(place);
+    for (const [key, value] of Object.entries(colors(place))) {
+      const [part, attribute] = key.split(".");
+      layout[part] = { ...layout[part], [attribute]: value };
+    }
     try {
-      await lens.plotly.newPlot(place.live, data, { ...layout, width: width(place) }, config);
-      await paint(place);
+      await lens.plotly.newPlot(place.live, data, layout, config);
       [...place.children].forEach((child) => child === place.live || child.remove());
     } catch (error) {
       place.live.style.display = "none";
@@ -61,30 +65,29 @@
   }
 
   // The page's own text colour says how to draw on it: it is what every front-end sets for its themes.
-  function paint(place) {
-    const color = getComputedStyle(place).color;
-    const [r, g, b] = color.match(/[\d.]+/g).map(Number);
+  function colors(place) {
+    const ink = getComputedStyle(place).color;
+    const [r, g, b] = ink.match(/[\d.]+/g).map(Number);
     const faint = (alpha) => `rgba(${r},${g},${b},${alpha})`;
     const dark = 0.299 * r + 0.587 * g + 0.114 * b > 128;
     const update = {
-      "font.color": color,
+      "font.color": ink,
       "hoverlabel.bgcolor": dark ? "#202124" : "#ffffff",
       "hoverlabel.bordercolor": faint(0.4),
-      "hoverlabel.font.color": dark ? "#f0f0f0" : "#202124",
+      "hoverlabel.font": { color: dark ? "#f0f0f0" : "#202124" },
     };
     for (const axis of ["xaxis", "yaxis"]) {
       update[`${axis}.gridcolor`] = faint(0.12);
-      update[`${axis}.zerolinecolor`] = faint(0.45);
-      update[`${axis}.linecolor`] = faint(0.45);
-      update[`${axis}.tickcolor`] = faint(0.45);
+      for (const line of ["zerolinecolor", "linecolor", "tickcolor"]) update[`${axis}.${line}`] = faint(0.45);
     }
-    place.painted = color;
-    return lens.plotly.relayout(place.live, update);
+    place.ink = ink;
+    return update;
   }
 
+  // The reader has changed the theme.
   function repaint() {
     document.querySelectorAll("[data-figure]").forEach((place) => {
-      if (place.painted && place.painted !== getComputedStyle(place).color) paint(place);
+      if (place.ink && place.ink !== getComputedStyle(place).color) lens.plotly.relayout(place.live, colors(place));
     });
   }
   new MutationObserver(repaint).observe(document.body, { attributes: true });

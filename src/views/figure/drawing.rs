@@ -120,7 +120,7 @@ pub(in crate::views) fn one_each(labels: &[String], count: usize, method: &str, 
     if labels.len() == count {
         return Ok(());
     }
-    Err(Error::argument(format!("`{method}` has {} labels for {count} {places}: give one for each.", labels.len())))
+    Err(Error::argument(format!("{count} {places} need one label each, but `{method}` gives {}.", labels.len())))
 }
 
 /// Refuses an option that means nothing for this kind.

@@ -17,7 +17,7 @@ use crate::views::number::column;
 use crate::views::page::View;
 use crate::views::picture::{Canvas, Frame};
 use crate::views::source::Source;
-use crate::views::table::{Cell, Table};
+use crate::views::table::Table;
 
 /// What stands beside the cells: row labels, scale, axis titles.
 const SIDES: usize = 160;
@@ -178,7 +178,7 @@ impl Chart for Grid {
         let written = column(&all);
         for (row, label) in y.iter().enumerate() {
             let cells = &written[row * x.len()..row * x.len() + shown];
-            table = table.row([label].into_iter().chain(cells).map(Cell::from));
+            table = table.row([label].into_iter().chain(cells).collect::<Vec<_>>());
         }
         if shown < x.len() {
             table = table.note(format!("… {} more columns ({} in all)", x.len() - shown, x.len()));

@@ -1,7 +1,7 @@
 //! The plotly.rs plot of a figure: layout and axes, alike for all kinds.
 
 use plotly::color::Rgba;
-use plotly::common::{Font, Title};
+use plotly::common::{Anchor, Font, Reference, Title};
 use plotly::layout::{Axis as PlotAxis, AxisRange, AxisType, Margin};
 use plotly::{Configuration, Layout, Plot};
 
@@ -15,7 +15,13 @@ pub(super) fn plot(chart: &dyn Chart, drawing: &Drawing) -> Plot {
     let clear = Rgba::new(0, 0, 0, 0.0);
     plot.set_layout(
         Layout::new()
-            .title(Title::with_text(plain(&drawing.title)).font(Font::new().size(16)))
+            .title(
+                Title::with_text(plain(&drawing.title))
+                    .font(Font::new().size(16))
+                    .x_ref(Reference::Paper)
+                    .x(0.0)
+                    .x_anchor(Anchor::Left),
+            )
             .width(drawing.width)
             .height(drawing.height)
             .margin(Margin::new().left(60).right(30).top(if drawing.title.is_empty() { 20 } else { 50 }).bottom(50))

@@ -134,7 +134,8 @@ impl Frame {
         {
             canvas.text(&number(value), (right + 6.0, y), SIZE, Anchor::Start, Turn::Level);
         }
-        canvas.text(&short(&bar.title), (left, self.top - 10.0), SIZE, Anchor::Start, Turn::Level);
+        let end = (drawing.width as f32 - 6.0, self.top - 10.0);
+        canvas.text(&short(&bar.title), end, SIZE, Anchor::End, Turn::Level);
     }
 }
 
