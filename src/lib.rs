@@ -32,7 +32,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`slice`], [`dims`], [`labelled`] | the error, parts of an axis, sizes, results with named axes |
+//! | [`error`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, parts of an axis, sizes, results with named axes |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
 //! | [`hooks`] | where a run may be looked at or changed, and the plan of it |

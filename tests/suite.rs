@@ -1,6 +1,7 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
 mod hooks;
+mod manifest;
 mod rooms;
 mod support;
 
@@ -9,12 +10,14 @@ mod bad_input {
     mod runs;
 }
 mod cache {
+    mod identities;
     mod parity;
 }
 mod model {
     mod architectures;
     mod gradients;
     mod parity;
+    mod processing;
 }
 mod tasks {
     mod datasets;
@@ -29,6 +32,7 @@ mod tokens {
 
 mod views {
     mod figure;
+    mod of_results;
     mod picture;
     mod safety;
     mod table;

@@ -63,13 +63,14 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 /// Not what a kernel would write anew anyway: incremental state and the cells of the kernel that built the template.
 fn is_needed(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    name != "incremental" && name != "built" && !name.contains("code_")
+    let cell = name.trim_start_matches("lib").strip_prefix("code_").and_then(|rest| rest.split('.').next());
+    name != "incremental" && !cell.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// Our own library and the cells are compiled again while kernels run; nothing of them is shared.
 fn is_linked(name: &OsStr, length: u64) -> bool {
     let name = name.to_string_lossy();
-    length >= LINK_FROM && !name.contains("candle_lens") && !name.contains("ctx")
+    length >= LINK_FROM && name != "Cargo.lock" && !name.contains("candle_lens") && !name.contains("ctx")
 }
 
 /// The janitor: waits until its input ends, which is when the kernel has, and removes the copy.
@@ -123,15 +124,21 @@ mod tests {
         let deps = "ctx/target/triple/debug/deps";
         steps::write(&template.join(deps).join("libcandle_core.rlib"), &large).unwrap();
         steps::write(&template.join(deps).join("libcandle_lens.so"), &large).unwrap();
+        steps::write(&template.join(deps).join("libunicode_ident.rlib"), &large).unwrap();
         steps::write(&template.join(deps).join("candle_core.d"), "small").unwrap();
+        steps::write(&template.join("Cargo.lock"), &large).unwrap();
         steps::write(&template.join("ctx/target/triple/debug/libcode_3.so"), "cell").unwrap();
         steps::write(&template.join("ctx/target/triple/debug/incremental/state.bin"), "state").unwrap();
         let (copy, held) = make(&places).unwrap();
 
+        // Left out by a rule that only looked for "code_", this one made every kernel compile everything anew.
+        assert!(copy.join(deps).join("libunicode_ident.rlib").exists());
         let overwrite = |name: &str| fs::write(copy.join(deps).join(name), "new").unwrap();
         overwrite("libcandle_lens.so");
         overwrite("candle_core.d");
         assert_eq!(fs::read_to_string(template.join(deps).join("libcandle_lens.so")).unwrap(), large);
+        fs::write(copy.join("Cargo.lock"), "new").unwrap();
+        assert_eq!(fs::read_to_string(template.join("Cargo.lock")).unwrap(), large);
         assert_eq!(fs::read_to_string(template.join(deps).join("candle_core.d")).unwrap(), "small");
         assert_eq!(fs::read_to_string(copy.join(deps).join("libcandle_core.rlib")).unwrap(), large);
         assert!(!copy.join("ctx/target/triple/debug/libcode_3.so").exists());

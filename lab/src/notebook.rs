@@ -3,7 +3,6 @@
 use crate::session::Reply;
 use crate::steps;
 use crate::trouble::Trouble;
-use crate::verdict;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
@@ -84,9 +83,9 @@ impl Notebook {
         }
     }
 
-    /// Puts what came of a cell into the file. Cargo's lines are left out: they differ from run to run and name folders.
+    /// Puts what came of a cell into the file.
     pub fn keep(&mut self, index: usize, reply: &Reply) {
-        let outputs = reply.outputs.iter().filter_map(without_cargo_lines).map(as_on_disk).collect();
+        let outputs = reply.outputs.iter().cloned().map(as_on_disk).collect();
         self.content["cells"][index]["outputs"] = Value::Array(outputs);
         self.content["cells"][index]["execution_count"] = reply.execution_count.clone();
     }
@@ -111,19 +110,6 @@ fn joined(value: &Value) -> String {
         Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
         other => other.as_str().unwrap_or_default().to_string(),
     }
-}
-
-fn without_cargo_lines(output: &Value) -> Option<Value> {
-    let mut output = output.clone();
-    if output["name"] == "stderr" {
-        let text = joined(&output["text"]);
-        let kept: String = text.split_inclusive('\n').filter(|line| !verdict::is_cargo_line(line)).collect();
-        if kept.is_empty() {
-            return None;
-        }
-        output["text"] = kept.into();
-    }
-    Some(output)
 }
 
 /// Long texts as lists of lines, which is how notebook files keep them.
@@ -176,7 +162,6 @@ mod tests {
     fn outputs_are_kept_as_jupyter_keeps_them() {
         let mut written = notebook(json!([{ "cell_type": "code", "source": "1", "metadata": {} }]));
         let outputs = json!([
-            { "output_type": "stream", "name": "stderr", "text": "   Compiling candle-lens v0.1.0 (/home/me)\n" },
             { "output_type": "stream", "name": "stdout", "text": "a\nb" },
             { "output_type": "execute_result", "execution_count": 2, "metadata": {}, "data": { "text/html": "<p>\n</p>", "application/x+json": { "a": 1 } } },
         ]);

@@ -19,9 +19,20 @@ pub struct Places {
 
 impl Places {
     /// The places of the clone this launcher was built in.
+    ///
+    /// # Errors
+    /// It was built elsewhere (for example from a registry) and has no library to serve.
     pub fn find() -> Result<Self, Trouble> {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self::of(package.parent().unwrap_or(package).to_path_buf())
+        let checkout = package.parent().unwrap_or(package);
+        let manifest = std::fs::read_to_string(checkout.join("Cargo.toml")).unwrap_or_default();
+        if !manifest.contains("name = \"candle-lens\"") {
+            return Err(Trouble::new(
+                format!("{} is not a clone of candle-lens.", checkout.display()),
+                "Clone the repository and start `cargo lab` in it; the launcher works on that clone.",
+            ));
+        }
+        Self::of(checkout.to_path_buf())
     }
 
     /// The places of the clone at `checkout`.

@@ -4,7 +4,7 @@ use crate::args::RunOptions;
 use crate::notebook::{Cell, Notebook};
 use crate::places::Places;
 use crate::process;
-use crate::session::{Jupyter, Reply, Session};
+use crate::session::{Jupyter, Reply, Said, Session};
 use crate::steps::words;
 use crate::trouble::Trouble;
 use crate::{setup, verdict};
@@ -85,7 +85,8 @@ fn execute(jupyter: &Jupyter, path: &Path, notebook: &mut Notebook, timeout: u64
 fn execute_cells(session: &mut Session, notebook: &mut Notebook, timeout: u64) -> Result<Option<String>, Trouble> {
     for (place, cell) in notebook.code_cells().iter().enumerate() {
         let number = place + 1;
-        let reply = session.execute(&cell.source, timeout, |text| {
+        let reply = session.execute(&cell.source, timeout, |said| {
+            let Said::Stderr(text) = said else { return };
             text.lines().filter(|line| line.starts_with(verdict::PROGRESS)).for_each(|line| println!("      {line}"));
         })?;
         println!("    [{number:>2}] {:>10}  {}", words(reply.took), cell.title());

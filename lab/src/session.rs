@@ -29,6 +29,14 @@ pub struct Session {
     pub start: Duration,
 }
 
+/// What arrives while a cell runs.
+pub enum Said<'a> {
+    /// The cell's own stderr.
+    Stderr(&'a str),
+    /// The kernel's: which crates cargo compiles.
+    Log(&'a str),
+}
+
 /// What one cell left.
 pub struct Reply {
     /// `ok`, `error`, `dead` (the kernel is gone) or `timeout`.
@@ -78,7 +86,7 @@ impl Jupyter {
         if let Some(message) = ready["failed"].as_str() {
             return Err(Trouble::new(
                 format!("The kernel did not start: {message}"),
-                "Run `cargo lab clean --checkout` and start again; the message above says what it met.",
+                "If nothing above says why: `cargo lab clean --checkout` removes what this clone prepared; then start again.",
             ));
         }
         session.start = seconds(&ready);
@@ -87,14 +95,18 @@ impl Jupyter {
 }
 
 impl Session {
-    /// Executes one cell. Each text that arrives on stderr while it runs goes to `on_stderr`.
-    pub fn execute(&mut self, code: &str, timeout: u64, mut on_stderr: impl FnMut(&str)) -> Result<Reply, Trouble> {
+    /// Executes one cell; what arrives while it runs goes to `listen`.
+    pub fn execute(&mut self, code: &str, timeout: u64, mut listen: impl FnMut(Said)) -> Result<Reply, Trouble> {
         let request = json!({ "code": code, "timeout": timeout });
         writeln!(self.requests, "{request}").map_err(|source| lost(&source.to_string()))?;
         loop {
             let event = self.event()?;
             if let Some(text) = event["stderr"].as_str() {
-                on_stderr(text);
+                listen(Said::Stderr(text));
+                continue;
+            }
+            if let Some(text) = event["log"].as_str() {
+                listen(Said::Log(text));
                 continue;
             }
             return Ok(Reply {

@@ -15,7 +15,7 @@
 use crate::copies;
 use crate::places::Places;
 use crate::process::command;
-use crate::session::Jupyter;
+use crate::session::{Jupyter, Said};
 use crate::steps::{self, digest, lock, step};
 use crate::trouble::Trouble;
 use crate::{evcxr, verdict};
@@ -168,8 +168,9 @@ fn write_workspace(places: &Places, template: &Path) -> Result<(), Trouble> {
 fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Trouble> {
     let mut session = jupyter.start(&places.checkout, Some(&evcxr_folder(template)))?;
     let (mut crates, mut told) = (0, Instant::now());
-    let reply = session.execute(":dep candle-lens = { path = \".\" }", PATIENCE, |text| {
-        crates += text.lines().filter(|line| verdict::is_cargo_line(line)).count();
+    let reply = session.execute(":dep candle-lens = { path = \".\" }", PATIENCE, |said| {
+        let Said::Log(text) = said else { return };
+        crates += text.matches("Compiling ").count();
         if told.elapsed() > Duration::from_secs(15) {
             println!("    {crates} crates begun");
             told = Instant::now();

@@ -88,10 +88,11 @@ impl HookQuery {
             (layer, _) => (self.name.as_str(), layer, None),
         };
         let sublayer = self.sublayer.clone().or(sublayer);
-        if layer.is_none() && sublayer.is_none() {
-            if let Some((point, ..)) = HookPoint::OUTSIDE.iter().find(|row| row.2 == word) {
-                return Ok(Parsed::Point(*point));
-            }
+        if layer.is_none()
+            && sublayer.is_none()
+            && let Some((point, ..)) = HookPoint::OUTSIDE.iter().find(|row| row.2 == word)
+        {
+            return Ok(Parsed::Point(*point));
         }
         site_of(word, sublayer.as_deref()).map(|site| Parsed::Site(site, layer)).ok_or_else(|| self.unknown())
     }

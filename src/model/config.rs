@@ -200,7 +200,7 @@ impl HookedTransformerConfig {
                 1 << 20
             )));
         }
-        if self.d_head.is_none() && self.d_model % self.n_heads != 0 {
+        if self.d_head.is_none() && !self.d_model.is_multiple_of(self.n_heads) {
             return Err(Error::config(format!(
                 "d_model {} is no multiple of n_heads {}, so d_head cannot be derived: set d_head.",
                 self.d_model, self.n_heads

@@ -150,12 +150,12 @@ impl HookedTransformer {
             Some(layer) => Some(dims.layer(layer)?),
             None => None,
         };
-        if let (Some(start), Some(stop)) = (start, stop) {
-            if start > stop {
-                return Err(Error::argument(format!(
-                    "the run would start at layer {start} and stop before layer {stop}: stop_at_layer must not be smaller."
-                )));
-            }
+        if let (Some(start), Some(stop)) = (start, stop)
+            && start > stop
+        {
+            return Err(Error::argument(format!(
+                "the run would start at layer {start} and stop before layer {stop}: stop_at_layer must not be smaller."
+            )));
         }
         Ok(Reach { start, stop, n_layers: dims.n_layers })
     }

@@ -100,5 +100,6 @@ fn download(id: &str) -> Result<Folder> {
         config,
         weights: needed("model.safetensors")?,
         tokenizer: Some(needed("tokenizer.json")?),
+        tokenizer_config: fetch("tokenizer_config.json").ok(),
     })
 }

@@ -114,6 +114,8 @@ pub(super) struct Folder {
     pub weights: Vec<u8>,
     /// tokenizer.json, if there is one
     pub tokenizer: Option<Vec<u8>>,
+    /// tokenizer_config.json, which names the special tokens, if there is one
+    pub tokenizer_config: Option<Vec<u8>>,
 }
 
 impl Folder {
@@ -127,8 +129,14 @@ impl Folder {
                 )
             })
         };
-        let tokenizer = if path.join("tokenizer.json").exists() { Some(read("tokenizer.json")?) } else { None };
-        Ok(Self { path: path.into(), config: read("config.json")?, weights: read("model.safetensors")?, tokenizer })
+        let if_there = |name: &str| path.join(name).exists().then(|| read(name)).transpose();
+        Ok(Self {
+            path: path.into(),
+            config: read("config.json")?,
+            weights: read("model.safetensors")?,
+            tokenizer: if_there("tokenizer.json")?,
+            tokenizer_config: if_there("tokenizer_config.json")?,
+        })
     }
 
     /// The model in these files, with `processing` applied.
@@ -155,9 +163,8 @@ impl Folder {
         let weights = gpt2::weights(&mut file, &cfg)?;
         let mut model = HookedTransformer { cfg, weights, tokenizer: None, processing: Processing::NONE };
         if let Some(bytes) = &self.tokenizer {
-            let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
-                Error::file(self.path.join("tokenizer.json"), error.to_string().replace(crate::error::PREFIX, ""))
-            })?;
+            let path = self.path.join("tokenizer.json");
+            let tokenizer = Tokenizer::from_parts(&path, bytes, self.tokenizer_config.as_deref())?;
             check_vocabulary(&self.path, &tokenizer, &model.cfg)?;
             model = model.with_tokenizer(tokenizer);
         }

@@ -21,9 +21,11 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
             "the loss of a prompt of one token is undefined: there is no next token to predict. Give at least two tokens.",
         ));
     }
-    let rows = logits.narrow(1, 0, pos - 1)?.reshape((batch * (pos - 1), ()))?;
-    let next: Vec<u32> = (0..batch).flat_map(|b| tokens.row(b)[1..].to_vec()).collect();
-    let losses = cross_entropy(&rows, &next)?.reshape((batch, pos - 1))?;
+    // The last position predicts nothing known and gets any target: leaving its loss out afterwards is cheap, taking its
+    // logits out before would copy all others, forward and back.
+    let next = (0..batch).flat_map(|b| tokens.row(b)[1..].iter().copied().chain([0]));
+    let rows = logits.reshape((batch * pos, ()))?;
+    let losses = cross_entropy(&rows, &next.collect::<Vec<_>>())?.reshape((batch, pos))?.narrow(1, 0, pos - 1)?;
     let real = real_predictions(tokens, batch, pos, logits)?;
     Ok((losses * real)?)
 }

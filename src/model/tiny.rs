@@ -12,5 +12,6 @@ pub(super) fn folder() -> Folder {
         config: include_bytes!("tiny/config.json").to_vec(),
         weights: include_bytes!("tiny/model.safetensors").to_vec(),
         tokenizer: Some(include_bytes!("tiny/tokenizer.json").to_vec()),
+        tokenizer_config: None,
     }
 }

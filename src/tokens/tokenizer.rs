@@ -10,6 +10,9 @@ use crate::tokens::{Input, PaddingSide, Tokens};
 /// What GPT-2 and its kin use as BOS, EOS and padding when a folder does not say.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
+/// The file beside a tokenizer.json that names its special tokens.
+const CONFIG: &str = "tokenizer_config.json";
+
 /// Whether a beginning-of-sequence token (BOS) is put before each text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Bos {
@@ -76,10 +79,23 @@ impl Tokenizer {
         let bytes = std::fs::read(path).map_err(|error| {
             Error::file(path, format!("the tokenizer cannot be read ({error}): give the path of a tokenizer.json."))
         })?;
-        let inner = parse(&bytes).map_err(|error| Error::file(path, unreadable(&error)))?;
-        let config = path.with_file_name("tokenizer_config.json");
-        let names = if config.exists() { SpecialNames::from_file(&config)? } else { SpecialNames::default() };
-        Self::with_names(inner, &names).map_err(|message| Error::file(&config, message))
+        let config = path.with_file_name(CONFIG);
+        let config = match config.exists() {
+            true => Some(std::fs::read(&config).map_err(|error| {
+                Error::file(&config, format!("it cannot be read ({error}): mend its permissions, or remove it."))
+            })?),
+            false => None,
+        };
+        Self::from_parts(path, &bytes, config.as_deref())
+    }
+
+    /// As [`Tokenizer::from_file`], of contents already read; errors name `path` and the config beside it.
+    pub(crate) fn from_parts(path: &Path, bytes: &[u8], config: Option<&[u8]>) -> Result<Self> {
+        let inner = parse(bytes).map_err(|error| Error::file(path, unreadable(&error)))?;
+        let names = config.map_or(Ok(SpecialNames::default()), SpecialNames::parse);
+        names
+            .and_then(|names| Self::with_names(inner, &names))
+            .map_err(|message| Error::file(path.with_file_name(CONFIG), message))
     }
 
     /// Reads the contents of a `tokenizer.json`, with `<|endoftext|>` as BOS, EOS and padding if it is there.
@@ -262,11 +278,9 @@ impl fmt::Debug for Tokenizer {
 
 impl SpecialNames {
     /// Reads `tokenizer_config.json`, where a token is a text or an object with its text as `content`.
-    fn from_file(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| Error::file(path, format!("it cannot be read: {error}.")))?;
-        let config: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::file(path, format!("it is no valid JSON ({error}): copy it anew from the model's folder."))
-        })?;
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let config: serde_json::Value = serde_json::from_slice(bytes)
+            .map_err(|error| format!("it is no valid JSON ({error}): copy it anew from the model's folder."))?;
         let name = |key: &str| {
             let value = &config[key];
             value.as_str().or_else(|| value["content"].as_str()).map(str::to_string)

@@ -1,6 +1,6 @@
 //! WINDOWS: what makes results visible in a notebook, offline and without scripts too.
 //!
-//! - [`line`] and [`imshow`] draw a [`Figure`] from a result, a tensor, an array or a list.
+//! - [`line()`] and [`imshow`] draw a [`Figure`] from a result, a tensor, an array or a list.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
 //! - Each has `show()`, and shows itself as the last expression of a cell.
 //!

@@ -160,3 +160,17 @@ fn a_tokenizer_of_another_model() {
     fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     sentence(load(&folder), &["tokenizer.json", "301", "300"]);
 }
+
+#[test]
+fn special_tokens_are_those_that_the_folder_names() {
+    let folder = copy("special_tokens_of_a_folder");
+    let config = folder.join("tokenizer_config.json");
+    let first = |folder: &Path| load(folder).and_then(|model| Ok(model.to_tokens("a")?.id(0, 0)));
+    assert_eq!(first(&folder).unwrap(), 0, "<|endoftext|> where nothing is said");
+    fs::write(&config, r#"{"bos_token": "!"}"#).unwrap();
+    assert_eq!(first(&folder).unwrap(), 1);
+    fs::write(&config, r#"{"bos_token": "<s>"}"#).unwrap();
+    sentence(load(&folder), &["tokenizer_config.json", "\"<s>\""]);
+    fs::write(&config, "{").unwrap();
+    sentence(load(&folder), &["tokenizer_config.json", "JSON"]);
+}

@@ -91,7 +91,8 @@ impl Agreement {
     /// Fails unless all agreed within the tolerance; tells how many there were and which was worst.
     pub fn finish(self, what: &str) {
         assert!(self.compared > 0, "{what}: nothing was compared");
-        println!("{what}: {} compared, the worst is {} by {:.1e}", self.compared, self.worst_name, self.worst);
+        let worst = if self.worst == 0.0 { "all equal".into() } else { format!("the worst is {}", self.worst_name) };
+        println!("{what}: {} compared, {worst} (by {:.1e})", self.compared, self.worst);
         assert!(self.worst <= TOLERANCE, "{what}: {} differs by {:.2e}", self.worst_name, self.worst);
     }
 }

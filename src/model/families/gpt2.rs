@@ -52,28 +52,7 @@ pub(in super::super) fn config(json: &Map<String, Value>) -> Result<HookedTransf
         })
     };
     let flag = |key: &str| optional(json, key, "true or false", Value::as_bool);
-    for (key, value) in json {
-        let handled = matches!(
-            key.as_str(),
-            "n_layer"
-                | "n_embd"
-                | "n_head"
-                | "n_positions"
-                | "n_inner"
-                | "vocab_size"
-                | "activation_function"
-                | "layer_norm_epsilon"
-                | "scale_attn_by_inverse_layer_idx"
-                | "scale_attn_weights"
-        );
-        let off = matches!(value, Value::Null | Value::Bool(false));
-        if !handled && !off && !IGNORED.contains(&key.as_str()) {
-            return Err(Error::config(format!(
-                "config.json sets {key:?} to {value}, which is not understood for GPT-2 and may change what the model \
-                 computes: remove the key if it does not."
-            )));
-        }
-    }
+    refuse_unknown_keys(json)?;
     let act_fn = match optional(json, "activation_function", "a text", Value::as_str)?.unwrap_or("gelu_new") {
         "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluNew,
         "gelu" => Activation::Gelu,
@@ -108,6 +87,33 @@ pub(in super::super) fn config(json: &Map<String, Value>) -> Result<HookedTransf
     };
     cfg.check()?;
     Ok(cfg)
+}
+
+/// Refuses a key that may change what the model computes and is not understood; one that is off changes nothing.
+fn refuse_unknown_keys(json: &Map<String, Value>) -> Result<()> {
+    for (key, value) in json {
+        let handled = matches!(
+            key.as_str(),
+            "n_layer"
+                | "n_embd"
+                | "n_head"
+                | "n_positions"
+                | "n_inner"
+                | "vocab_size"
+                | "activation_function"
+                | "layer_norm_epsilon"
+                | "scale_attn_by_inverse_layer_idx"
+                | "scale_attn_weights"
+        );
+        let off = matches!(value, Value::Null | Value::Bool(false));
+        if !handled && !off && !IGNORED.contains(&key.as_str()) {
+            return Err(Error::config(format!(
+                "config.json sets {key:?} to {value}, which is not understood for GPT-2 and may change what the model \
+                 computes: remove the key if it does not."
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What `key` is set to; `None` where it is absent or null.

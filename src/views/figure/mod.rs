@@ -1,7 +1,7 @@
 //! Figures: one set of numbers drawn three times, by plotly.js where scripts run, as a still picture where they do
 //! not (GitHub, a notebook that is not trusted), and in characters in a terminal.
 //!
-//! The names and defaults follow the `plotly_utils` of the ARENA course: [`line`] and [`imshow`]. plotly.rs writes
+//! The names and defaults follow the `plotly_utils` of the ARENA course: [`line()`] and [`imshow`]. plotly.rs writes
 //! the JSON for plotly.js; nothing is fetched from a network.
 //!
 //! # Which output brings plotly.js
@@ -34,7 +34,7 @@ use crate::views::html::{escape, json_in_script, stable_id};
 use crate::views::page::{Rendered, View};
 use crate::views::{loader, picture};
 
-/// A chart and how it is to look. Made by [`line`] or [`imshow`]; the methods, chained, change its looks.
+/// A chart and how it is to look. Made by [`line()`] or [`imshow`]; the methods, chained, change its looks.
 ///
 /// As the last expression of a cell it shows itself; in a loop or a program call [`show`](Self::show). What does not
 /// fit (a shape, a number of labels, a value that is not finite) is reported there and in [`to_json`](Self::to_json).
@@ -100,25 +100,25 @@ impl Figure {
         self
     }
 
-    /// A name for each series of [`line`], shown in a legend.
+    /// A name for each series of [`line()`], shown in a legend.
     pub fn names<T: ToString>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         self.looks.names = Some(texts(names));
         self
     }
 
-    /// What appears under the pointer; [`HoverMode::XUnified`], all series at one place, is the default of [`line`].
+    /// What appears under the pointer; [`HoverMode::XUnified`], all series at one place, is the default of [`line()`].
     pub fn hovermode(mut self, hovermode: HoverMode) -> Self {
         self.looks.hovermode = Some(hovermode);
         self
     }
 
-    /// The width in pixels, which a narrower page reduces. 800 is the default of [`line`], 600 of [`imshow`].
+    /// The width in pixels, which a narrower page reduces. 800 is the default of [`line()`], 600 of [`imshow`].
     pub fn width(mut self, pixels: usize) -> Self {
         self.looks.width = Some(pixels);
         self
     }
 
-    /// The height in pixels. 450 is the default of [`line`]; [`imshow`] chooses it so that cells are about square.
+    /// The height in pixels. 450 is the default of [`line()`]; [`imshow`] chooses it so that cells are about square.
     pub fn height(mut self, pixels: usize) -> Self {
         self.looks.height = Some(pixels);
         self
