@@ -9,6 +9,9 @@ mod bad_input {
     mod files;
     mod runs;
 }
+mod analysis {
+    mod score;
+}
 mod cache {
     mod identities;
     mod parity;

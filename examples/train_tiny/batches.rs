@@ -1,22 +1,27 @@
 //! Batches of the training text: sentences of the tasks, and repeated random sequences.
 
 use candle_lens::Result;
-use candle_lens::candle::{Device, Tensor};
 use candle_lens::tasks::{Random, corpus, repeated};
 use candle_lens::tokens::{Bos, Tokenizer, Tokens};
 
 /// The loss weight of tokens that the text before them does not determine, against 1 for an answer.
-const CONTEXT_WEIGHT: f32 = 0.1;
+const CONTEXT_WEIGHT: f32 = 0.2;
 /// The same for the first occurrence of a random sequence, where there is nothing to learn but frequencies.
 const RANDOM_WEIGHT: f32 = 0.02;
+/// Into how many batches the sentences of a step are sorted by length.
+const SENTENCE_BATCHES: usize = 3;
 /// Lengths of the rows of random sequences.
-const LENGTHS: [usize; 4] = [24, 48, 80, 128];
+const LENGTHS: [usize; 5] = [16, 24, 48, 80, 128];
 
-/// Rows of tokens, and how much the prediction of each next token counts: `[batch, pos - 1]`.
+/// Rows of tokens; for each token, row after row, what comes next and how much its prediction counts in the loss.
 pub struct Batch {
     pub tokens: Tokens,
-    pub weights: Tensor,
+    pub targets: Vec<u32>,
+    pub weights: Vec<f32>,
 }
+
+/// The ids of a row, and the weight of the prediction of each but the first.
+type Row = (Vec<u32>, Vec<f32>);
 
 /// Makes batch after batch from one seed.
 pub struct Batches<'a> {
@@ -30,8 +35,9 @@ impl<'a> Batches<'a> {
         Self { tokenizer, end_of_text, random: Random::new(seed) }
     }
 
-    /// `count` sentences, one in each row, between two end-of-text tokens.
-    pub fn sentences(&mut self, count: usize) -> Result<Batch> {
+    /// `count` sentences, one in each row, between two end-of-text tokens; in batches of similar lengths, so that
+    /// little is filled up. All weights together are 1.
+    pub fn sentences(&mut self, count: usize) -> Result<Vec<Batch>> {
         let mut rows = Vec::with_capacity(count);
         for _ in 0..count {
             let sentence = corpus::sentence(&mut self.random);
@@ -44,11 +50,14 @@ impl<'a> Batches<'a> {
             let weights = (1..ids.len()).map(|i| if i == answer { 1.0 } else { CONTEXT_WEIGHT }).collect();
             rows.push((ids, weights));
         }
-        self.batch(rows)
+        rows.sort_by_key(|(ids, _)| ids.len());
+        let total = total(&rows);
+        rows.chunks(count.div_ceil(SENTENCE_BATCHES)).map(|rows| self.batch(rows, 1.0 / total)).collect()
     }
 
-    /// About `tokens` tokens in rows of one length, each of which repeats a random sequence.
-    pub fn repeated(&mut self, tokens: usize, d_vocab: usize) -> Result<Batch> {
+    /// About `tokens` tokens in rows of one length, each of which repeats a random sequence. All weights together are
+    /// `weight`.
+    pub fn repeated(&mut self, tokens: usize, d_vocab: usize, weight: f32) -> Result<Batch> {
         let length = LENGTHS[self.random.below(LENGTHS.len())];
         let vocabulary: Vec<u32> = (0..d_vocab as u32).filter(|&id| id != self.end_of_text).collect();
         let mut rows = Vec::new();
@@ -59,7 +68,7 @@ impl<'a> Batches<'a> {
             let weights = (0..length - 1).map(|i| if known.contains(&i) { 1.0 } else { RANDOM_WEIGHT }).collect();
             rows.push((row.ids, weights));
         }
-        self.batch(rows)
+        self.batch(&rows, weight / total(&rows))
     }
 
     fn ids(&self, text: &str) -> Result<Vec<u32>> {
@@ -67,16 +76,22 @@ impl<'a> Batches<'a> {
     }
 
     /// Fills the rows up to the longest; what is filled in counts nothing, and causal attention never looks at it.
-    fn batch(&self, rows: Vec<(Vec<u32>, Vec<f32>)>) -> Result<Batch> {
+    fn batch(&self, rows: &[Row], scale: f32) -> Result<Batch> {
         let pos = rows.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
-        let (mut all, mut weights) = (Vec::new(), Vec::new());
-        for (mut ids, mut row) in rows {
-            ids.resize(pos, self.end_of_text);
-            row.resize(pos - 1, 0.0);
+        let (mut all, mut targets, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        for (ids, row) in rows {
+            let mut ids = ids.clone();
+            ids.resize(pos + 1, self.end_of_text);
+            targets.extend_from_slice(&ids[1..]);
+            ids.truncate(pos);
             all.push(ids);
-            weights.extend(row);
+            weights.extend(row.iter().map(|weight| weight * scale));
+            weights.resize(targets.len(), 0.0);
         }
-        let weights = Tensor::from_vec(weights, (all.len(), pos - 1), &Device::Cpu)?;
-        Ok(Batch { tokens: Tokens::from_rows(all)?, weights })
+        Ok(Batch { tokens: Tokens::from_rows(all)?, targets, weights })
     }
+}
+
+fn total(rows: &[Row]) -> f32 {
+    rows.iter().flat_map(|(_, weights)| weights).sum()
 }

@@ -18,13 +18,13 @@ use candle_lens::{Error, Result};
 use trainer::Trainer;
 
 const SEED: u64 = 0;
-const STEPS: usize = 3000;
+const STEPS: usize = 2500;
 /// Sentences of each step.
-const SENTENCES: usize = 64;
+const SENTENCES: usize = 80;
 /// Tokens of repeated sequences of each step, about.
-const REPEATED_TOKENS: usize = 512;
-/// The loss of repeated sequences counts this much against that of sentences.
-const REPEATED_FACTOR: f64 = 0.5;
+const REPEATED_TOKENS: usize = 1280;
+/// The loss of repeated sequences counts this much against that of sentences, which counts 1.
+const REPEATED_WEIGHT: f32 = 1.0;
 const LOG_EVERY: usize = 50;
 const CHECKPOINT_EVERY: usize = 500;
 
@@ -69,16 +69,11 @@ fn train(tokenizer: Tokenizer, folder: &Path) -> Result<()> {
     let mut trainer = Trainer::new(cfg, tokenizer.clone(), SEED, STEPS)?;
     let start = Instant::now();
     for step in 0..STEPS {
-        let sentences = batches.sentences(SENTENCES)?;
-        let repeated = batches.repeated(REPEATED_TOKENS, d_vocab)?;
-        let losses = trainer.step(step, vec![(1.0, sentences), (REPEATED_FACTOR, repeated)])?;
+        let mut step_batches = batches.sentences(SENTENCES)?;
+        step_batches.push(batches.repeated(REPEATED_TOKENS, d_vocab, REPEATED_WEIGHT)?);
+        let loss = trainer.step(step, step_batches)?;
         if step % LOG_EVERY == 0 || step + 1 == STEPS {
-            println!(
-                "step {step}: loss {:.4} on sentences, {:.4} on repeated sequences, {} s",
-                losses[0],
-                losses[1],
-                start.elapsed().as_secs()
-            );
+            println!("step {step}: loss {loss:.4}, {} s", start.elapsed().as_secs());
         }
         if (step + 1) % CHECKPOINT_EVERY == 0 {
             trainer.model.save_pretrained(folder)?;

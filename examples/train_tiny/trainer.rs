@@ -3,14 +3,14 @@
 use candle_lens::candle::backprop::GradStore;
 use candle_lens::candle::{Device, Tensor, Var};
 use candle_lens::candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use candle_lens::hooks::HookPlan;
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, RunOptions};
+use candle_lens::model::ops::cross_entropy;
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};
 
 use crate::batches::Batch;
 
-const LEARNING_RATE: f64 = 2e-3;
+const LEARNING_RATE: f64 = 1e-3;
 const WARM_UP: usize = 100;
 /// The learning rate of the last step, as a part of the highest.
 const FLOOR: f64 = 0.03;
@@ -47,20 +47,13 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// One step on the sum of the batches' losses, each with its factor; returns the losses.
-    pub fn step(&mut self, step: usize, batches: Vec<(f64, Batch)>) -> Result<Vec<f32>> {
+    /// One step on the sum of the batches' losses; returns that sum.
+    pub fn step(&mut self, step: usize, batches: Vec<Batch>) -> Result<f32> {
         let mut losses = Vec::with_capacity(batches.len());
-        let mut total = None;
-        for (factor, batch) in batches {
-            let loss = self.loss(batch)?;
-            losses.push(loss.to_scalar::<f32>()?);
-            let loss = (loss * factor)?;
-            total = Some(match total {
-                Some(total) => (total + loss)?,
-                None => loss,
-            });
+        for batch in batches {
+            losses.push(self.loss(batch)?);
         }
-        let total = total.ok_or_else(|| Error::argument("a step needs at least one batch."))?;
+        let total = Tensor::stack(&losses, 0)?.sum_all()?;
         let mut grads = total.backward()?;
         self.add_unembed_gradient(&mut grads)?;
         let rate = self.learning_rate(step);
@@ -69,15 +62,15 @@ impl Trainer {
             optimiser.step(&grads)?;
         }
         self.tie()?;
-        Ok(losses)
+        Ok(total.to_scalar::<f32>()?)
     }
 
-    /// The weighted mean of the batch's losses, a scalar.
+    /// The weighted sum of the batch's losses, a scalar.
     fn loss(&self, batch: Batch) -> Result<Tensor> {
-        let options = RunOptions { logits: false, loss: Loss::PerToken, ..Default::default() };
-        let run = self.model.run(batch.tokens, HookPlan::new(), &options)?;
-        let losses = run.loss.ok_or_else(|| Error::argument("the run returned no loss."))?;
-        Ok(((losses * &batch.weights)?.sum_all()? / f64::from(batch.weights.sum_all()?.to_scalar::<f32>()?))?)
+        let logits = self.model.forward(batch.tokens)?;
+        let losses = cross_entropy(&logits.flatten_to(1)?, &batch.targets)?;
+        let weights = Tensor::new(batch.weights, logits.device())?;
+        Ok((losses * weights)?.sum_all()?)
     }
 
     /// The gradient of a matrix that is used twice is the sum of both uses' gradients.

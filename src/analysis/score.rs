@@ -40,7 +40,7 @@ pub struct Score {
 /// # Errors
 /// If there is no question, a question has no right or no wrong answer, or an answer is not one token of this model.
 ///
-/// ```no_run
+/// ```
 /// # fn main() -> candle_lens::Result<()> {
 /// use candle_lens::analysis::score_questions;
 /// use candle_lens::model::HookedTransformer;

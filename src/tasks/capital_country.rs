@@ -16,13 +16,17 @@ use crate::error::Result;
 pub const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];
 
 /// Templates of the training text.
-pub const TEMPLATES: [&str; 6] = [
+pub const TEMPLATES: [&str; 10] = [
     "{capital}, the capital of",
     "{capital} is the capital of",
     "The city of {capital} is the capital of",
     "We went to {capital}, the capital of",
     "They live in {capital}, the old capital of",
     "{capital} is a large city in",
+    "I know that {capital} is the capital of",
+    "The old city of {capital} is in",
+    "My friends live in {capital}, a city in",
+    "They went to the city of {capital} in",
 ];
 
 /// Templates that the training text lacks.

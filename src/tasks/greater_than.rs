@@ -16,17 +16,22 @@ use crate::error::Result;
 pub const SPLITS: [Split; 4] = [Split::Train, Split::Combinations, Split::Templates, Split::Words];
 
 /// Templates of the training text.
-pub const TEMPLATES: [&str; 4] = [
+pub const TEMPLATES: [&str; 8] = [
     "The {noun} lasted from the year {start} to the year {century}",
     "The {noun} started in the year {start} and ended in the year {century}",
     "The {noun} went on from the year {start} until the year {century}",
     "The {noun} of the year {start} was over in the year {century}",
+    "In the year {start} the {noun} started, and it ended in the year {century}",
+    "The {noun} that started in {start} was over by the year {century}",
+    "From {start} the {noun} went on, and it lasted until {century}",
+    "It was the year {start} when the {noun} started, and it lasted to the year {century}",
 ];
 
 /// Templates that the training text lacks.
-pub const HELD_OUT_TEMPLATES: [&str; 2] = [
-    "The {noun} began in the year {start} and was over in the year {century}",
-    "From the year {start} the {noun} went on to the year {century}",
+pub const HELD_OUT_TEMPLATES: [&str; 3] = [
+    "The {noun} started in the year {start} and was over in the year {century}",
+    "From the year {start} the {noun} went on until the year {century}",
+    "The {noun} that started in the year {start} lasted until {century}",
 ];
 
 /// One prompt: the same century twice, and the two digits of the first year.

@@ -166,12 +166,12 @@ fn draw(split: Split, random: &mut Random) -> IoiPrompt {
     IoiPrompt { corrupted: with(third), corrupted_hard: with(io), clean, io, s, third, order, template, positions }
 }
 
-/// A training sentence: a prompt that names its IO, or (one time in four) a corrupted one that ends in either name.
+/// A training sentence: a prompt that names its IO, or (one time in eight) a corrupted one that ends in either name.
 ///
 /// One in ten has two spaces before the second subject, as prompts do that insert " John" into "shops, {} gave".
 pub(super) fn sentence(random: &mut Random) -> Sentence {
     let prompt = draw(Split::Train, random);
-    let third = random.chance(0.25);
+    let third = random.chance(0.125);
     let (mut text, second, answer) = if third {
         let answer = if random.chance(0.5) { prompt.io } else { prompt.s };
         (prompt.corrupted, prompt.third, answer)

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
+use super::template::without_keys;
 use super::words::{
     CAPITALS, CATEGORIES, EVENTS, HELD_OUT_EVENTS, HELD_OUT_NAMES, NAMES, NOUNS, OBJECTS, PLACES, PROFESSIONS, VERBS,
 };
-use super::template::without_keys;
 use super::{capital_country, gender_bias, greater_than, hypernymy, introductions, ioi, pieces, sva};
 
 /// Every word and punctuation mark of every prompt and sentence of the tasks, with its space, digits apart:
@@ -48,6 +48,7 @@ fn inner_words() -> Vec<&'static str> {
     let mut words = vec!["man", "woman", "she", "he"];
     words.extend(NAMES.iter().chain(&HELD_OUT_NAMES).chain(&PLACES).chain(&OBJECTS).chain(&EVENTS));
     words.extend(HELD_OUT_EVENTS);
+    words.extend(introductions::BEGINNINGS);
     words.extend(PROFESSIONS.iter().map(|profession| profession.noun));
     words.extend(gender_bias::TEMPLATES.iter().chain(&gender_bias::HELD_OUT_TEMPLATES).map(|(_, rest)| *rest));
     words.extend(CAPITALS.iter().map(|(_, country)| *country));

@@ -182,6 +182,8 @@ fn training_text() -> &'static [corpus::Sentence] {
 fn the_training_text_has_nothing_that_is_held_out() {
     let text = training_text();
     let held_out: BTreeSet<&str> = HELD_OUT_NAMES.into_iter().chain(HELD_OUT_EVENTS).collect();
+    let names: BTreeSet<&str> = NAMES.into_iter().chain(HELD_OUT_NAMES).collect();
+    let introductions = ["My name is ", "I know ", "We met ", "My friend is ", "They talked about ", "You know "];
     let gender = gender_bias::HELD_OUT_TEMPLATES.map(|(template, _)| template);
     let lists: [&[&str]; 6] = [
         &ioi::HELD_OUT_TEMPLATES,
@@ -193,10 +195,12 @@ fn the_training_text_has_nothing_that_is_held_out() {
     ];
     let templates: Vec<&str> = lists.concat();
     for sentence in text {
-        let prompt = words(&sentence.prompt);
-        assert!(!prompt.iter().any(|word| held_out.contains(word.as_str())), "{sentence:?}");
-        // An introduction is two or three words and a name.
-        assert!(prompt.len() < 4 || !held_out.contains(sentence.answer.trim()), "{sentence:?}");
+        // Held-out names are introduced, one in a sentence, and occur in no other way.
+        let named: BTreeSet<String> =
+            words(&sentence.text()).into_iter().filter(|word| names.contains(word.as_str())).collect();
+        let introduced = named.len() == 1 && introductions.iter().any(|start| sentence.text().starts_with(start));
+        let forbidden = words(&sentence.text()).iter().any(|word| held_out.contains(word.as_str()));
+        assert!(!forbidden || introduced, "{sentence:?}");
         for template in &templates {
             assert!(!follows(&sentence.prompt, template), "{sentence:?} follows {template:?}");
         }
@@ -250,7 +254,7 @@ fn corrupted_forms_and_double_spaces_are_in_the_training_text() {
     let people =
         |text: &str| words(text).into_iter().filter(|word| names.contains(word.as_str())).collect::<BTreeSet<_>>();
     let three = text.iter().filter(|sentence| people(&sentence.prompt).len() == 3).count();
-    assert!(three > 2000, "{three} sentences with a third person");
+    assert!(three > 1500, "{three} sentences with a third person");
     assert!(text.iter().filter(|sentence| sentence.prompt.contains("  ")).count() > 700);
     assert!(text.iter().any(|sentence| sentence.prompt.contains("year 1701 ")));
     assert!(text.iter().any(|sentence| sentence.prompt.starts_with("The woman ")));
