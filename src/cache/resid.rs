@@ -4,7 +4,7 @@
 //! `x_l = embed + pos_embed + sum_{i<l} (attn_out_i + mlp_out_i)` (Elhage et al. 2021), so the logit of a token splits
 //! into one part for each component once the final norm's scale is held fixed: direct logit attribution.
 //!
-//! Labels and semantics are TransformerLens' (features AC-1, 2, 3, 5, 6).
+//! Labels and semantics are TransformerLens'.
 
 use candle_core::Tensor;
 

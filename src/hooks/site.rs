@@ -1,6 +1,6 @@
 //! The one table of the places inside a block: name, axes, cost, and what is found there.
 //!
-//! Names and axes are TransformerLens' (features FWD-2). Everything else that needs them, parsing, printing,
+//! Names and axes are TransformerLens'. Everything else that needs them, parsing, printing,
 //! shapes and `HOOKS.md`, reads this table.
 
 use crate::dims::Dims;

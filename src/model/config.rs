@@ -1,6 +1,6 @@
 //! The configuration of a model, in TransformerLens' names.
 //!
-//! Reference: TransformerLens `HookedTransformerConfig` (features CFG-1, 2, 4, 5). Fields of architectures that are
+//! Reference: TransformerLens `HookedTransformerConfig`. Fields of architectures that are
 //! not supported yet do not exist here, so a config can never promise what the forward pass does not do.
 
 use serde::{Deserialize, Serialize};

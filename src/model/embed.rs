@@ -9,7 +9,7 @@ use crate::tokens::Tokens;
 
 /// The residual stream that enters the first block: token plus position embedding.
 ///
-/// Left padding shifts positions, so that a prompt's first real token is at position 0 (features TOK-7).
+/// Left padding shifts positions, so that a prompt's first real token is at position 0.
 ///
 /// # Shapes
 /// `[batch, pos, d_model]`.

@@ -6,8 +6,7 @@ use super::ops::cross_entropy;
 use crate::error::{Error, Result};
 use crate::tokens::Tokens;
 
-/// The loss of each prediction, `-log p(token at i + 1 | tokens up to i)`; 0 where either token is padding
-/// (features TOK-12).
+/// The loss of each prediction, `-log p(token at i + 1 | tokens up to i)`; 0 where either token is padding.
 ///
 /// # Shapes
 /// `logits [batch, pos, d_vocab_out]`, result `[batch, pos - 1]`.

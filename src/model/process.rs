@@ -1,5 +1,5 @@
 //! Weight processing: changes of the weights that leave the model's predictions as they are and make its inside
-//! easier to read. The order is part of the contract (features WP-0 to WP-5).
+//! easier to read. The order is part of the contract.
 //!
 //! Reference: TransformerLens `ProcessWeights`. After `fold_ln` and `center_writing_weights` the logits are the same
 //! up to rounding; `center_unembed` shifts all logits of a position by one number, so log-probabilities stay;

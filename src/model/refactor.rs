@@ -1,4 +1,4 @@
-//! `W_Q W_K^T` and `W_V W_O` rewritten in the bases of their singular vectors (features WP-5).
+//! `W_Q W_K^T` and `W_V W_O` rewritten in the bases of their singular vectors.
 //!
 //! With the biases as one more row, `Q K^T = U S V^T` of rank `d_head`; then `W_Q = U sqrt(S)`, `W_K = V sqrt(S)`, and
 //! for the values `W_V = U S`, `W_O = V^T`, where `b_V` has first been folded into `b_O`. Patterns, head outputs and

@@ -74,7 +74,7 @@ impl HookedTransformer {
         self
     }
 
-    /// Tokenises texts (features TOK-1), padding shorter ones on the tokenizer's side.
+    /// Tokenises texts, padding shorter ones on the tokenizer's side.
     ///
     /// # Errors
     /// Empty input, a text longer than `n_ctx`, or text for a model without tokenizer.
@@ -90,7 +90,7 @@ impl HookedTransformer {
         input.into().into_tokens(self.tokenizer.as_ref(), &options.into())
     }
 
-    /// The text of each token (features TOK-4).
+    /// The text of each token.
     ///
     /// # Errors
     /// As [`HookedTransformer::to_tokens`].
@@ -98,7 +98,7 @@ impl HookedTransformer {
         self.tokenizer()?.to_str_tokens(input)
     }
 
-    /// The text of these ids (features TOK-3).
+    /// The text of these ids.
     ///
     /// # Errors
     /// An id outside the vocabulary.
@@ -106,7 +106,7 @@ impl HookedTransformer {
         self.tokenizer()?.to_string(ids)
     }
 
-    /// The id of a text that is one token (features TOK-5); for most words with their leading space, `" Mary"`.
+    /// The id of a text that is one token; for most words with their leading space, `" Mary"`.
     ///
     /// # Errors
     /// [`Error::Tokens`] listing the pieces of a text that is several.
@@ -114,8 +114,7 @@ impl HookedTransformer {
         self.tokenizer()?.to_single_token(text)
     }
 
-    /// The directions of the residual stream that raise the logits of `tokens`: their columns of `W_U`
-    /// (features AC-9).
+    /// The directions of the residual stream that raise the logits of `tokens`: their columns of `W_U`.
     ///
     /// # Shapes
     /// `[n, d_model]` for `n` tokens, given as texts of one token each or as ids.

@@ -1,7 +1,7 @@
 //! The weights, laid out for wide products, and TransformerLens' stacked views of them.
 //!
 //! Inside, the heads of `W_Q`, `W_K`, `W_V` lie side by side, `[d_model, n_heads * d_head]`, so that one product
-//! serves all heads; the public views are `[n_layers, n_heads, d_model, d_head]` as in TransformerLens (features FM-1).
+//! serves all heads; the public views are `[n_layers, n_heads, d_model, d_head]` as in TransformerLens.
 
 use candle_core::{Device, Tensor};
 

@@ -1,4 +1,4 @@
-//! State dicts in TransformerLens' own format: `blocks.0.attn.W_Q [n_heads, d_model, d_head]`, .. (features LOAD-15).
+//! State dicts in TransformerLens' own format: `blocks.0.attn.W_Q [n_heads, d_model, d_head]`, ...
 
 use candle_core::Tensor;
 
