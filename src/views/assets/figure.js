@@ -74,7 +74,10 @@
       "font.color": ink,
       "hoverlabel.bgcolor": dark ? "#202124" : "#ffffff",
       "hoverlabel.bordercolor": faint(0.4),
-      "hoverlabel.font": { color: dark ? "#f0f0f0" : "#202124" },
+      "hoverlabel.font": { ...place.spec.layout.font, color: dark ? "#f0f0f0" : "#202124" },
+      "modebar.bgcolor": "rgba(0,0,0,0)",
+      "modebar.color": faint(0.4),
+      "modebar.activecolor": faint(0.8),
     };
     for (const axis of ["xaxis", "yaxis"]) {
       update[`${axis}.gridcolor`] = faint(0.12);

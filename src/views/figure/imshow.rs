@@ -1,7 +1,7 @@
 //! `imshow`: a matrix as a heat map, as ARENA's `plotly_utils.imshow`.
 
 use ndarray::{Array2, Ix2};
-use plotly::common::{ColorBar as Bar, ColorScale, ColorScaleElement, Title};
+use plotly::common::{ColorBar as Bar, ColorScale, ColorScaleElement, Side, Title};
 use plotly::layout::HoverMode;
 use plotly::{HeatMap, Trace};
 
@@ -149,7 +149,12 @@ impl Chart for Grid {
                 .zmin(-bar.limit)
                 .zmax(bar.limit)
                 .color_scale(ColorScale::Vector(stops.collect()))
-                .color_bar(Bar::new().title(Title::with_text(plain(&bar.title))).outline_width(0).thickness(14))
+                .color_bar(
+                    Bar::new()
+                        .title(Title::with_text(plain(&bar.title)).side(Side::Right))
+                        .outline_width(0)
+                        .thickness(14),
+                )
                 .hover_template(hover)
                 .x_gap(gap)
                 .y_gap(gap),

@@ -20,13 +20,13 @@ type Rgba = [u8; 4];
 
 /// The picture as the bytes of a PNG file.
 pub(super) fn encode(picture: &Pixmap) -> Result<Vec<u8>> {
-    let pixels: Vec<Rgba> = picture.pixels().iter().map(|&pixel| rounded(pixel)).collect();
-    let (palette, places) = palette(&pixels);
+    let (pixels, colors) = distinct(picture);
+    let (palette, places) = palette(&colors);
+    let indices: Vec<u8> = pixels.into_iter().map(|color| places[color]).collect();
     let mut header = Vec::with_capacity(13);
     header.extend(picture.width().to_be_bytes());
     header.extend(picture.height().to_be_bytes());
     header.extend([8, 3, 0, 0, 0]); // 8 bits for each pixel, which is a place in the palette
-    let indices: Vec<u8> = pixels.iter().map(|pixel| places[pixel]).collect();
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     chunk(&mut file, b"IHDR", &header);
     chunk(&mut file, b"PLTE", &palette.iter().flat_map(|color| &color[..3]).copied().collect::<Vec<_>>());
@@ -34,6 +34,31 @@ pub(super) fn encode(picture: &Pixmap) -> Result<Vec<u8>> {
     chunk(&mut file, b"IDAT", &packed(&indices, picture.width() as usize)?);
     chunk(&mut file, b"IEND", &[]);
     Ok(file)
+}
+
+/// For each pixel its place in the list of colours that occur; and that list, with how often each does.
+fn distinct(picture: &Pixmap) -> (Vec<usize>, Vec<(Rgba, usize)>) {
+    let mut colors: Vec<(Rgba, usize)> = Vec::new();
+    let mut known: HashMap<Rgba, usize> = HashMap::new();
+    let mut pixels: Vec<usize> = Vec::with_capacity(picture.pixels().len());
+    let mut before = None;
+    for &pixel in picture.pixels() {
+        // Most pixels are as the one before: no need to look them up.
+        let color = match (before == Some(pixel), pixels.last()) {
+            (true, Some(&same)) => same,
+            _ => {
+                let color = rounded(pixel);
+                *known.entry(color).or_insert_with(|| {
+                    colors.push((color, 0));
+                    colors.len() - 1
+                })
+            }
+        };
+        colors[color].1 += 1;
+        pixels.push(color);
+        before = Some(pixel);
+    }
+    (pixels, colors)
 }
 
 fn rounded(pixel: PremultipliedColorU8) -> Rgba {
@@ -44,21 +69,17 @@ fn rounded(pixel: PremultipliedColorU8) -> Rgba {
     }
 }
 
-/// The most frequent colours and, for every colour, its place among them. The others, which are at the edges of
-/// letters and lines, take the place of the one that is nearest.
-fn palette(pixels: &[Rgba]) -> (Vec<Rgba>, HashMap<Rgba, u8>) {
-    let mut counts: HashMap<Rgba, usize> = HashMap::new();
-    for &pixel in pixels {
-        *counts.entry(pixel).or_default() += 1;
-    }
-    let mut colors: Vec<Rgba> = counts.keys().copied().collect();
-    // By frequency, then by value: the same picture is always the same file.
-    colors.sort_by_key(|color| (std::cmp::Reverse(counts[color]), *color));
-    let palette = colors[..colors.len().min(PALETTE)].to_vec();
+/// The most frequent colours and, for each of `colors`, its place among them. The rare ones, which are at the edges
+/// of letters and lines, take the place of the one that is nearest.
+fn palette(colors: &[(Rgba, usize)]) -> (Vec<Rgba>, Vec<u8>) {
+    let mut frequent = colors.to_vec();
+    frequent.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    frequent.truncate(PALETTE);
+    let palette: Vec<Rgba> = frequent.into_iter().map(|(color, _)| color).collect();
     let distance =
         |a: &Rgba, b: &Rgba| a.iter().zip(b).map(|(&a, &b)| (i32::from(a) - i32::from(b)).pow(2)).sum::<i32>();
     let nearest = |color: &Rgba| (0..palette.len()).min_by_key(|&i| distance(color, &palette[i])).unwrap_or(0) as u8;
-    let places = colors.iter().map(|color| (*color, nearest(color))).collect();
+    let places = colors.iter().map(|(color, _)| nearest(color)).collect();
     (palette, places)
 }
 
