@@ -22,9 +22,9 @@ const STEPS: usize = 2500;
 /// Sentences of each step.
 const SENTENCES: usize = 80;
 /// Tokens of repeated sequences of each step, about.
-const REPEATED_TOKENS: usize = 1280;
+const REPEATED_TOKENS: usize = 1024;
 /// The loss of repeated sequences counts this much against that of sentences, which counts 1.
-const REPEATED_WEIGHT: f32 = 1.0;
+const REPEATED_WEIGHT: f32 = 0.5;
 const LOG_EVERY: usize = 50;
 const CHECKPOINT_EVERY: usize = 500;
 

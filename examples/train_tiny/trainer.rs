@@ -1,4 +1,4 @@
-//! The training loop: AdamW with warm-up and cosine decay; the embedding and the unembedding are one matrix.
+//! The training loop: AdamW with warm-up, a plateau and decay; the embedding and the unembedding are one matrix.
 
 use candle_lens::candle::backprop::GradStore;
 use candle_lens::candle::{Device, Tensor, Var};
@@ -10,10 +10,12 @@ use candle_lens::{Error, Result};
 
 use crate::batches::Batch;
 
-const LEARNING_RATE: f64 = 1e-3;
+const LEARNING_RATE: f64 = 2e-3;
 const WARM_UP: usize = 100;
-/// The learning rate of the last step, as a part of the highest.
-const FLOOR: f64 = 0.03;
+/// The last part of the steps, in which the learning rate falls.
+const DECAY: f64 = 0.4;
+/// The least learning rate, as a part of the highest.
+const FLOOR: f64 = 0.02;
 
 /// A model, its weights as variables, and their optimisers.
 pub struct Trainer {
@@ -86,9 +88,10 @@ impl Trainer {
         Ok(self.unembed.set(&self.embed.t()?.contiguous()?)?)
     }
 
+    /// Rises, stays until the skills have come, which they do of a sudden and at high rates only, and falls.
     fn learning_rate(&self, step: usize) -> f64 {
         let warm_up = ((step + 1) as f64 / WARM_UP as f64).min(1.0);
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / self.steps as f64).cos());
-        LEARNING_RATE * warm_up * (FLOOR + (1.0 - FLOOR) * cosine)
+        let left = (self.steps - step.min(self.steps)) as f64 / (self.steps as f64 * DECAY);
+        LEARNING_RATE * warm_up * left.clamp(FLOOR, 1.0)
     }
 }

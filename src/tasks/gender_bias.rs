@@ -30,8 +30,8 @@ pub const TEMPLATES: [(&str, &str); 8] = [
 
 /// Templates that the training text lacks.
 pub const HELD_OUT_TEMPLATES: [(&str, &str); 3] = [
-    ("The {who} stayed at home because", "was ill"),
-    ("The {who} said yesterday that", "was late"),
+    ("The {who} was late because", "worked a lot"),
+    ("The {who} smiled and said that", "was happy"),
     ("The {who} was happy because", "was right"),
 ];
 

@@ -21,7 +21,7 @@ use crate::error::Result;
 pub const SPLITS: [Split; 4] = [Split::Train, Split::Combinations, Split::Templates, Split::Words];
 
 /// Templates of the training text: `{A}` and `{B}` are the two people as they come, `{S}` is the second subject.
-pub const TEMPLATES: [&str; 18] = [
+pub const TEMPLATES: [&str; 26] = [
     "When {A} and {B} went to the {place}, {S} gave {object} to",
     "After {A} and {B} went to the {place}, {S} gave {object} to",
     "While {A} and {B} were at the {place}, {S} handed {object} to",
@@ -40,6 +40,14 @@ pub const TEMPLATES: [&str; 18] = [
     "In the morning {A} and {B} sat at the {place}, and {S} read a poem to",
     "My friends {A} and {B} were at the {place}, where {S} wrote a letter to",
     "If {A} and {B} ever meet at the {place}, {S} will give {object} to",
+    "During the day {A} and {B} were near the {place}, and {S} brought {object} to",
+    "One evening {A} and {B} talked at the {place}, and then {S} gave {object} to",
+    "Although {A} and {B} were bored at the {place}, {S} showed {object} to",
+    "On the trip {A} and {B} had dinner at the {place}. {S} handed {object} to",
+    "At the {place} {A} and {B} were waiting for a while, so {S} passed {object} to",
+    "Today {A} and {B} drove to the {place}, where {S} offered {object} to",
+    "Later {A} and {B} stopped near the {place}, and {S} wanted to give {object} to",
+    "For a while {A} and {B} were tired, and at the {place} {S} sent {object} to",
 ];
 
 /// Templates that the training text lacks.

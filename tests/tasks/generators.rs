@@ -178,22 +178,25 @@ fn training_text() -> &'static [corpus::Sentence] {
     })
 }
 
+fn held_out_templates() -> Vec<&'static str> {
+    let gender = gender_bias::HELD_OUT_TEMPLATES.iter().map(|(template, _)| *template);
+    let lists: [&[&str]; 5] = [
+        &ioi::HELD_OUT_TEMPLATES,
+        &greater_than::HELD_OUT_TEMPLATES,
+        &capital_country::HELD_OUT_TEMPLATES,
+        &sva::HELD_OUT_TEMPLATES,
+        &hypernymy::HELD_OUT_TEMPLATES,
+    ];
+    lists.concat().into_iter().chain(gender).collect()
+}
+
 #[test]
 fn the_training_text_has_nothing_that_is_held_out() {
     let text = training_text();
     let held_out: BTreeSet<&str> = HELD_OUT_NAMES.into_iter().chain(HELD_OUT_EVENTS).collect();
     let names: BTreeSet<&str> = NAMES.into_iter().chain(HELD_OUT_NAMES).collect();
     let introductions = ["My name is ", "I know ", "We met ", "My friend is ", "They talked about ", "You know "];
-    let gender = gender_bias::HELD_OUT_TEMPLATES.map(|(template, _)| template);
-    let lists: [&[&str]; 6] = [
-        &ioi::HELD_OUT_TEMPLATES,
-        &greater_than::HELD_OUT_TEMPLATES,
-        &capital_country::HELD_OUT_TEMPLATES,
-        &sva::HELD_OUT_TEMPLATES,
-        &hypernymy::HELD_OUT_TEMPLATES,
-        &gender,
-    ];
-    let templates: Vec<&str> = lists.concat();
+    let templates = held_out_templates();
     for sentence in text {
         // Held-out names are introduced, one in a sentence, and occur in no other way.
         let named: BTreeSet<String> =
@@ -203,6 +206,18 @@ fn the_training_text_has_nothing_that_is_held_out() {
         assert!(!forbidden || introduced, "{sentence:?}");
         for template in &templates {
             assert!(!follows(&sentence.prompt, template), "{sentence:?} follows {template:?}");
+        }
+    }
+}
+
+#[test]
+fn held_out_templates_have_only_words_that_training_knows() {
+    let known: BTreeSet<String> = training_text().iter().flat_map(|sentence| pieces(&sentence.text())).collect();
+    for template in held_out_templates() {
+        let own = template.split('{').map(|part| part.split_once('}').map_or(part, |(_, own)| own));
+        for piece in own.flat_map(|part| pieces(part.trim_end())) {
+            let piece = piece.trim_end_matches(',');
+            assert!(piece.is_empty() || known.contains(piece), "{piece:?} of {template:?}");
         }
     }
 }
