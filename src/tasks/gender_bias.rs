@@ -123,8 +123,8 @@ pub(super) fn sentence(random: &mut Random) -> Sentence {
         // Both persons in equal measure, whatever the professions' stereotypes are.
         let (who, answer) = if random.chance(0.5) { ("man", " he") } else { ("woman", " she") };
         let text = fill(TEMPLATES[prompt.template].0, &[("who", who)]);
-        return Sentence::new(text, answer, &format!(" {rest}."));
+        return Sentence::new(text, answer, format!(" {rest}."));
     }
     let answer = if random.chance(prompt.profession.she.into()) { " she" } else { " he" };
-    Sentence::new(prompt.clean, answer, &format!(" {rest}."))
+    Sentence::new(prompt.clean, answer, format!(" {rest}."))
 }

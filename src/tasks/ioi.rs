@@ -186,10 +186,10 @@ pub(super) fn sentence(random: &mut Random) -> Sentence {
     } else {
         (prompt.clean, prompt.s, prompt.io)
     };
-    if random.chance(0.1) {
-        if let Some(start) = text.rfind(&format!(" {second}")) {
-            text.insert(start, ' ');
-        }
+    if random.chance(0.1)
+        && let Some(start) = text.rfind(&format!(" {second}"))
+    {
+        text.insert(start, ' ');
     }
     Sentence::new(text, format!(" {answer}"), ".")
 }

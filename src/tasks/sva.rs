@@ -97,5 +97,5 @@ pub(super) fn sentence(random: &mut Random) -> Sentence {
     let prompt = draw(Split::Train, random);
     let verb = random.pick(&VERBS);
     let answer = if prompt.plural { verb.plural } else { verb.singular };
-    Sentence::new(prompt.clean, format!(" {answer}"), &format!(" {}.", verb.rest))
+    Sentence::new(prompt.clean, format!(" {answer}"), format!(" {}.", verb.rest))
 }

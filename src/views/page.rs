@@ -60,7 +60,7 @@ impl Rendered {
 /// use candle_lens::views::{Page, Table, line};
 /// # fn main() -> candle_lens::Result<()> {
 /// let table = Table::new(["layer", "loss"]).row((0, 2.5));
-/// let page = Page::new().add(&table)?.add(&line([2.5, 1.5]))?;
+/// let page = Page::new().with(&table)?.with(&line([2.5, 1.5]))?;
 /// page.show()?;
 /// # Ok(()) }
 /// ```
@@ -79,7 +79,7 @@ impl Page {
     ///
     /// # Errors
     /// As the view's own `show`.
-    pub fn add(mut self, view: &impl View) -> Result<Self> {
+    pub fn with(mut self, view: &impl View) -> Result<Self> {
         self.content.append(&view.render()?);
         Ok(self)
     }

@@ -60,10 +60,10 @@ fn views() -> candle_lens::Result<Page> {
         .fold(Table::new(["<th>", "n"]).title("<h1>").note("<hr>"), |table, token| table.row((*token, 1.0)));
     let nine: Vec<f32> = (0..9).map(|i| i as f32 - 4.0).collect();
     Page::new()
-        .add(&table)?
-        .add(&line(&nine).title("<b onload=x>\"").x_ticks(HOSTILE).x_label("<x>").y_label("<y>").names(["<n>"]))?
-        .add(&imshow(vec![nine.clone(); 9]).x_ticks(HOSTILE).y_ticks(HOSTILE).color_label("</script>"))?
-        .add(&Html::escaped(HOSTILE[0]))
+        .with(&table)?
+        .with(&line(&nine).title("<b onload=x>\"").x_ticks(HOSTILE).x_label("<x>").y_label("<y>").names(["<n>"]))?
+        .with(&imshow(vec![nine.clone(); 9]).x_ticks(HOSTILE).y_ticks(HOSTILE).color_label("</script>"))?
+        .with(&Html::escaped(HOSTILE[0]))
 }
 
 #[test]
