@@ -81,12 +81,13 @@ fn ioi_has_the_promised_variety() {
 fn greater_than_answers_are_the_years_that_may_follow() {
     for prompt in greater_than::prompts(Split::Train, 100, 1).unwrap() {
         let question = prompt.question();
-        let start: u32 = prompt.clean.split("year ").nth(1).unwrap()[..4].parse().unwrap();
+        let digits = prompt.clean.find(|c: char| c.is_ascii_digit()).unwrap();
+        let start: u32 = prompt.clean[digits..digits + 4].parse().unwrap();
         assert_eq!(start, prompt.century * 100 + prompt.year);
         assert!(question.right.iter().all(|year| year.parse::<u32>().unwrap() > start % 100));
         assert!(question.wrong.iter().all(|year| year.parse::<u32>().unwrap() <= start % 100));
         assert_eq!(question.right.len() + question.wrong.len(), 100);
-        assert!(prompt.corrupted.contains(&format!("year {}01", prompt.century)));
+        assert!(prompt.corrupted.contains(&format!(" {}01", prompt.century)));
         assert!(prompt.clean.ends_with(&prompt.century.to_string()));
     }
 }
