@@ -64,7 +64,7 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 fn is_needed(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let cell = name.trim_start_matches("lib").strip_prefix("code_").and_then(|rest| rest.split('.').next());
-    name != "incremental" && !cell.is_some_and(|number| number.parse::<u32>().is_ok())
+    name != "incremental" && cell.is_none_or(|number| number.parse::<u32>().is_err())
 }
 
 /// Our own library and the cells are compiled again while kernels run; nothing of them is shared.

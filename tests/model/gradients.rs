@@ -183,7 +183,8 @@ fn fused_operations_agree_with_composed_ones() -> Result<()> {
     )?;
     let weights = Tensor::from_vec(scrambled(rows * width, 2), (rows, width), &Device::Cpu)?;
     let targets: Vec<u32> = (0..rows as u32).map(|i| (i * 31) % width as u32).collect();
-    let operations: [(&str, &dyn Fn(&Tensor) -> Result<Tensor>); 3] = [
+    type Operation<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+    let operations: [(&str, Operation); 3] = [
         ("softmax", &|x| ops::softmax(x)),
         ("cross_entropy", &|x| ops::cross_entropy(x, &targets)),
         ("gelu_new", &|x| ops::activate(x, Activation::GeluNew)),

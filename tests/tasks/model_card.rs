@@ -10,8 +10,11 @@ fn model() -> HookedTransformer {
     HookedTransformer::from_pretrained_no_processing("tiny").unwrap()
 }
 
+/// Task, measure by name and by formula, and target.
+type Target = (&'static str, &'static str, fn(&Score) -> f64, f64);
+
 /// What the model should reach on the worst of a task's splits, and by which measure.
-const TARGETS: [(&str, &str, fn(&Score) -> f64, f64); 5] = [
+const TARGETS: [Target; 5] = [
     ("ioi", "accuracy", |score| score.accuracy, 0.99),
     ("greater_than", "probability difference", |score| score.prob_diff, 0.85),
     ("capital_country", "accuracy", |score| score.accuracy, 0.95),
