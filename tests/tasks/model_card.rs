@@ -13,12 +13,13 @@ fn model() -> HookedTransformer {
 /// Task, measure by name and by formula, and target.
 type Target = (&'static str, &'static str, fn(&Score) -> f64, f64);
 
-/// What the model should reach on the worst of a task's splits, and by which measure.
+/// What the model should reach on the worst of a task's splits, and by which measure. For agreement it is the
+/// preference: after a bare "The keys" a preposition is as good a word as a verb.
 const TARGETS: [Target; 5] = [
     ("ioi", "accuracy", |score| score.accuracy, 0.99),
     ("greater_than", "probability difference", |score| score.prob_diff, 0.85),
     ("capital_country", "accuracy", |score| score.accuracy, 0.95),
-    ("sva", "accuracy", |score| score.accuracy, 0.95),
+    ("sva", "preference", |score| score.preference, 0.95),
     ("hypernymy", "probability difference", |score| score.prob_diff, 0.90),
 ];
 
