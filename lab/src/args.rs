@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::check;
 use crate::trouble::Trouble;
 use std::path::PathBuf;
 
@@ -13,10 +14,15 @@ cargo lab: the notebooks of candle-lens
       Executes notebooks on the real kernel (all of notebooks/ if none is named) and fails when a cell fails.
       Writes the executed notebook and its HTML under .lab/executed/; --in-place also refreshes the
       notebook itself when every cell passed. --timeout is for each cell (default 1800).
-  cargo lab test
-      Runs every test: formatting, clippy, rustdoc, cargo test, notebooks.
+  cargo lab test [STEP..]
+      Runs every test, or only these steps: fmt, clippy, doc, unit, notebooks, kernel, failures.
   cargo lab setup
       Sets up what is missing and stops.
+  cargo lab install [--library DEPENDENCY]
+      Sets up, and makes the kernel known to your own Jupyter and to VS Code. DEPENDENCY is what a
+      manifest has behind `candle-lens =`, for example '\"0.1\"': then the kernel serves that crate.
+  cargo lab doctor
+      Checks every part and says what is wrong and how to mend it.
   cargo lab clean [--checkout]
       Removes everything the launcher made; with --checkout only what belongs to this clone,
       not the Jupyter environment and the kernel that every clone shares.
@@ -24,8 +30,7 @@ cargo lab: the notebooks of candle-lens
       Prints this.
 ";
 
-const VALID: &str =
-    "Valid are: run, test, setup, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
+const VALID: &str = "Valid are: run, test, setup, install, doctor, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
 
 /// One command line, understood.
 #[derive(Debug, PartialEq)]
@@ -40,9 +45,19 @@ pub enum Command {
     /// Execute notebooks.
     Run(RunOptions),
     /// Run every test.
-    Test,
+    Test {
+        /// Only these steps; empty means all.
+        steps: Vec<String>,
+    },
     /// Set up and stop.
     SetUp,
+    /// Say what is wrong and how to mend it.
+    Doctor,
+    /// Make the kernel known to the user's own Jupyter and VS Code.
+    Install {
+        /// What a manifest has behind `candle-lens =`, if not what this launcher was built with.
+        dependency: Option<String>,
+    },
     /// Remove what was made.
     Clean {
         /// Leave what every clone shares.
@@ -52,8 +67,8 @@ pub enum Command {
     Help,
     /// Be the notebook kernel (Jupyter starts this one, from our kernelspec).
     Kernel {
-        /// The clone whose library the kernel serves.
-        checkout: PathBuf,
+        /// The `.lab/` whose template the kernel starts from.
+        lab: PathBuf,
         /// Jupyter's connection file.
         connection_file: PathBuf,
     },
@@ -92,16 +107,19 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["run", rest @ ..] => parse_run(rest),
-        ["test"] => Ok(Command::Test),
+        ["test", steps @ ..] => parse_test(steps),
         ["setup"] => Ok(Command::SetUp),
+        ["doctor"] => Ok(Command::Doctor),
+        ["install"] => Ok(Command::Install { dependency: None }),
+        ["install", "--library", dependency] => Ok(Command::Install { dependency: Some(dependency.to_string()) }),
         ["clean"] => Ok(Command::Clean { checkout_only: false }),
         ["clean", "--checkout"] => Ok(Command::Clean { checkout_only: true }),
         ["help" | "--help" | "-h"] => Ok(Command::Help),
-        ["kernel", checkout, connection_file] => {
-            Ok(Command::Kernel { checkout: checkout.into(), connection_file: connection_file.into() })
+        ["kernel", lab, connection_file] => {
+            Ok(Command::Kernel { lab: lab.into(), connection_file: connection_file.into() })
         }
         ["janitor", copy] => Ok(Command::Janitor { copy: copy.into() }),
-        [command @ ("test" | "setup" | "clean" | "help"), extra, ..] => {
+        [command @ ("setup" | "doctor" | "install" | "clean" | "help"), extra, ..] => {
             Err(Trouble::new(format!("`cargo lab {command}` does not know {extra:?}."), VALID))
         }
         rest => parse_open(rest),
@@ -121,6 +139,17 @@ fn parse_open(words: &[&str]) -> Result<Command, Trouble> {
         }
     }
     Ok(Command::Open { browser, jupyter: jupyter.iter().map(|word| word.to_string()).collect() })
+}
+
+fn parse_test(words: &[&str]) -> Result<Command, Trouble> {
+    let names = check::step_names();
+    match words.iter().find(|word| !names.contains(word)) {
+        Some(unknown) => Err(Trouble::new(
+            format!("`cargo lab test` does not know {unknown:?}."),
+            format!("Valid are the steps {}, or nothing for all of them.", names.join(", ")),
+        )),
+        None => Ok(Command::Test { steps: words.iter().map(|word| word.to_string()).collect() }),
+    }
 }
 
 fn parse_run(words: &[&str]) -> Result<Command, Trouble> {
@@ -172,15 +201,22 @@ mod tests {
                 timeout: 60
             })
         );
+        assert_eq!(parse_line("test").unwrap(), Command::Test { steps: vec![] });
+        assert_eq!(parse_line("test doc fmt").unwrap(), Command::Test { steps: vec!["doc".into(), "fmt".into()] });
         assert_eq!(parse_line("clean --checkout").unwrap(), Command::Clean { checkout_only: true });
         assert_eq!(parse_line("--help").unwrap(), Command::Help);
     }
 
     #[test]
+    fn the_help_names_every_step() {
+        assert!(HELP.contains(&check::step_names().join(", ")));
+    }
+
+    #[test]
     fn an_unknown_argument_is_named_with_the_valid_ones() {
         for (line, wrong, valid) in [
-            ("tset", "tset", "run, test, setup, clean, help"),
-            ("test --fast", "--fast", "run, test, setup, clean, help"),
+            ("tset", "tset", "run, test, setup, install, doctor, clean, help"),
+            ("test fmt lint", "lint", "fmt, clippy, doc, unit, notebooks, kernel, failures"),
             ("clean everything", "everything", "cargo lab help"),
             ("run --inplace", "--inplace", "--in-place, --no-html, --timeout"),
             ("run --timeout soon", "--timeout", "whole number of seconds"),

@@ -28,31 +28,38 @@ struct Report {
     total: Count,
 }
 
-/// Runs every step, also after a failed one, and sums up.
-pub fn run_all(places: &Places) -> Result<ExitCode, Trouble> {
+/// One kind of test.
+struct Step {
+    name: &'static str,
+    work: fn(&Places) -> Result<Count, Trouble>,
+    mend: &'static str,
+}
+
+const CELL: &str = "Read the failing cell above; `cargo lab run NOTEBOOK` repeats one, `cargo lab` opens it.";
+
+/// Every kind of test, the quick ones first.
+const STEPS: [Step; 7] = [
+    Step { name: "fmt", work: formatting, mend: "`cargo fmt --all` mends it." },
+    Step { name: "clippy", work: clippy, mend: "Read the warnings above." },
+    Step { name: "doc", work: rustdoc, mend: "Read rustdoc's warnings above." },
+    Step { name: "unit", work: cargo_test, mend: "Read the failures above; `cargo test NAME` repeats one." },
+    Step { name: "notebooks", work: notebooks, mend: CELL },
+    Step { name: "kernel", work: kernel_tests, mend: CELL },
+    Step { name: "failures", work: failing_notebooks, mend: "`cargo lab run` did not report what it must; see above." },
+];
+
+/// The names by which `cargo lab test` knows its steps.
+pub fn step_names() -> [&'static str; STEPS.len()] {
+    STEPS.map(|step| step.name)
+}
+
+/// Runs the steps of these names (all if none is given), also after a failed one, and sums up.
+pub fn run_steps(places: &Places, names: &[String]) -> ExitCode {
     let mut report = Report::default();
-    report.step("formatting", "`cargo fmt --all` mends it.", || {
-        let check = ["fmt", "--all", "--check"];
-        succeeds(&mut in_checkout(places, &check))
-    });
-    report.step("clippy", "Read the warnings above.", || {
-        let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        succeeds(&mut in_checkout(places, &lint))
-    });
-    report.step("rustdoc", "Read the warnings above.", || {
-        let document = ["doc", "--workspace", "--no-deps"];
-        succeeds(in_checkout(places, &document).env("RUSTDOCFLAGS", "-D warnings"))
-    });
-    report.step("cargo test", "Read the failures above; `cargo test NAME` repeats one.", || {
-        cargo_test(in_checkout(places, &["test", "--workspace", "--no-fail-fast"]))
-    });
-    let fails = "Read the failing cell above; `cargo lab run NOTEBOOK` repeats one, `cargo lab` opens it.";
-    report.step("notebooks", fails, || notebooks(places, "notebooks", true));
-    report.step("kernel tests", fails, || notebooks(places, "tests/kernel", false));
-    report.step("notebooks that must fail", "`cargo lab run` did not report what it must; see above.", || {
-        failing_notebooks(places)
-    });
-    Ok(report.finish())
+    for step in STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name)) {
+        report.step(step.name, step.mend, || (step.work)(places));
+    }
+    report.finish()
 }
 
 impl Report {
@@ -66,7 +73,7 @@ impl Report {
         let took = words(start.elapsed());
         let Count { passed, failed } = count;
         println!("    {name}: {passed} passed, {failed} failed in {took}");
-        self.lines.push(format!("{name:<26} {passed:>5} passed {failed:>4} failed   {took}"));
+        self.lines.push(format!("{name:<10} {passed:>5} passed {failed:>4} failed   {took}"));
         if failed > 0 {
             self.mend.push(format!("{name} failed. {mend}"));
         }
@@ -86,7 +93,7 @@ impl Report {
 
 fn in_checkout(places: &Places, args: &[&str]) -> Command {
     let mut cargo = cargo();
-    cargo.args(args).current_dir(&places.checkout);
+    cargo.args(args).current_dir(&places.root);
     cargo
 }
 
@@ -100,8 +107,21 @@ fn did_not_start(command: &Command, source: &std::io::Error) -> Trouble {
     Trouble::new(format!("{} did not start: {source}.", line(command)), "Install Rust from https://rustup.rs.")
 }
 
+fn formatting(places: &Places) -> Result<Count, Trouble> {
+    succeeds(&mut in_checkout(places, &["fmt", "--all", "--check"]))
+}
+
+fn clippy(places: &Places) -> Result<Count, Trouble> {
+    succeeds(&mut in_checkout(places, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn rustdoc(places: &Places) -> Result<Count, Trouble> {
+    succeeds(in_checkout(places, &["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
 /// Runs `cargo test`, shows what it prints and counts the tests.
-fn cargo_test(mut test: Command) -> Result<Count, Trouble> {
+fn cargo_test(places: &Places) -> Result<Count, Trouble> {
+    let mut test = in_checkout(places, &["test", "--workspace", "--no-fail-fast"]);
     if std::io::stdout().is_terminal() {
         test.arg("--color=always");
     }
@@ -132,10 +152,20 @@ fn test_result(line: &str) -> Option<Count> {
     Some(Count { passed: number("passed")?, failed: number("failed")? })
 }
 
+/// The notebooks for readers, with the HTML that a reader of CI's results can look at.
+fn notebooks(places: &Places) -> Result<Count, Trouble> {
+    execute_folder(places, "notebooks", true)
+}
+
+/// Tests that need a real kernel.
+fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
+    execute_folder(places, "tests/kernel", false)
+}
+
 /// Executes a folder's notebooks; each is one test.
-fn notebooks(places: &Places, folder: &str, html: bool) -> Result<Count, Trouble> {
+fn execute_folder(places: &Places, folder: &str, html: bool) -> Result<Count, Trouble> {
     let jupyter = setup::everything(places)?;
-    let notebooks = run::in_folder(&places.checkout.join(folder))?;
+    let notebooks = run::in_folder(&places.root.join(folder))?;
     let options = RunOptions { html, ..RunOptions::default() };
     let failed = run::run_all(places, &jupyter, &notebooks, &options)?;
     Ok(Count { passed: notebooks.len() - failed, failed })
@@ -144,8 +174,9 @@ fn notebooks(places: &Places, folder: &str, html: bool) -> Result<Count, Trouble
 /// Starts `cargo lab run` on each notebook that must fail: it has to end with an error that names the cell and the cause
 /// which the notebook's metadata announce.
 fn failing_notebooks(places: &Places) -> Result<Count, Trouble> {
+    setup::everything(places)?;
     let mut count = Count::default();
-    for path in run::in_folder(&places.checkout.join("tests/kernel/failures"))? {
+    for path in run::in_folder(&places.root.join("tests/kernel/failures"))? {
         let notebook = Notebook::read(&path)?;
         let expected = (notebook.note("fails_in").as_u64(), notebook.note("because").as_str());
         let (Some(cell), Some(cause)) = expected else {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 /// Removes this clone's `.lab/` and, unless `checkout_only`, what every clone shares.
 pub fn clean(places: &Places, checkout_only: bool) -> Result<ExitCode, Trouble> {
-    let alive = if places.lab.is_dir() { copies::sweep(places)? } else { 0 };
+    let alive = if places.lab.is_dir() { copies::sweep(&places.lab)? } else { 0 };
     if alive > 0 {
         return Err(Trouble::new(
             format!("{alive} kernel(s) of this clone are still running."),
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn what_was_made_is_removed_and_what_is_shared_only_on_demand() {
         let checkout = std::env::temp_dir().join(format!("candle-lens-lab-clean-{}", std::process::id()));
-        let places = Places { lab: checkout.join(".lab"), cache: checkout.join("cache"), checkout: checkout.clone() };
+        let places = Places::for_test(&checkout);
         steps::write(&places.lab.join("a/b"), "12345").unwrap();
         steps::write(&places.cache.join("c"), "123").unwrap();
         steps::write(&checkout.join("README.md"), "kept").unwrap();

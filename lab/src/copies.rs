@@ -3,7 +3,6 @@
 //! A copy lives as long as its kernel. Its lock file is held by a janitor process that waits for the kernel's end and then
 //! removes the copy; a copy whose lock nobody holds is left over (a crash, a power cut) and is swept at the next start.
 
-use crate::places::Places;
 use crate::steps::{lock, make_folder, open_lock, remove_folder};
 use crate::template;
 use crate::trouble::Trouble;
@@ -13,12 +12,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Files at least this large are compiled code, which compilers replace as a whole: a hard link is safe and quick.
-/// Smaller ones (cargo's notes) are rewritten in place and must be true copies.
+/// Files at least this large are worth a hard link.
 const LINK_FROM: u64 = 64 * 1024;
 
-fn folder(places: &Places) -> PathBuf {
-    places.lab.join("kernels")
+/// The folder of compiled code, which the compiler replaces as a whole, so that a hard link is safe. All else (cargo's
+/// notes, what build scripts generate) is rewritten in place, which would change the template and all its copies.
+const COMPILED: &str = "deps";
+
+fn folder(lab: &Path) -> PathBuf {
+    lab.join("kernels")
 }
 
 fn lock_of(copy: &Path) -> PathBuf {
@@ -26,16 +28,16 @@ fn lock_of(copy: &Path) -> PathBuf {
 }
 
 /// Makes a copy for a kernel that starts now; it is in use until the returned lock is dropped.
-pub fn make(places: &Places) -> Result<(PathBuf, File), Trouble> {
+pub fn make(lab: &Path) -> Result<(PathBuf, File), Trouble> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let copy = folder(places).join(format!("{}-{}", since.as_millis(), std::process::id()));
+    let copy = folder(lab).join(format!("{}-{}", since.as_millis(), std::process::id()));
     let held = {
-        let _names = lock(&places.lab.join("kernels.lock"), "starting or sweeping kernels")?;
+        let _names = lock(&lab.join("kernels.lock"), "starting or sweeping kernels")?;
         lock(&lock_of(&copy), "using this kernel's folder")?
     };
-    let unchanging = open_lock(&template::lock_file(places))?;
+    let unchanging = open_lock(&template::lock_file(lab))?;
     unchanging.lock_shared().map_err(|source| Trouble::file("Locking the template of", &copy, &source))?;
-    copy_folder(&template::folder(places), &copy)
+    copy_folder(&template::folder(lab), &copy)
         .map_err(|source| Trouble::file("Copying the kernel's template to", &copy, &source))?;
     Ok((copy, held))
 }
@@ -51,7 +53,7 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         let target = to.join(&name);
         if data.is_dir() {
             copy_folder(&path, &target)?;
-        } else if !is_linked(&name, data.len()) || fs::hard_link(&path, &target).is_err() {
+        } else if !is_linked(&path, data.len()) || fs::hard_link(&path, &target).is_err() {
             fs::copy(&path, &target)?;
             // Cargo goes by modification times.
             File::options().write(true).open(&target)?.set_modified(data.modified()?)?;
@@ -68,9 +70,13 @@ fn is_needed(name: &OsStr) -> bool {
 }
 
 /// Our own library and the cells are compiled again while kernels run; nothing of them is shared.
-fn is_linked(name: &OsStr, length: u64) -> bool {
-    let name = name.to_string_lossy();
-    length >= LINK_FROM && name != "Cargo.lock" && !name.contains("candle_lens") && !name.contains("ctx")
+fn is_linked(path: &Path, length: u64) -> bool {
+    let folder = path.parent().and_then(Path::file_name);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    length >= LINK_FROM
+        && folder == Some(OsStr::new(COMPILED))
+        && !name.contains("candle_lens")
+        && !name.contains("ctx")
 }
 
 /// The janitor: waits until its input ends, which is when the kernel has, and removes the copy.
@@ -87,10 +93,10 @@ pub fn remove(copy: &Path) {
 }
 
 /// Removes the copies whose kernel is gone; says how many kernels are alive.
-pub fn sweep(places: &Places) -> Result<usize, Trouble> {
-    let folder = folder(places);
+pub fn sweep(lab: &Path) -> Result<usize, Trouble> {
+    let folder = folder(lab);
     make_folder(&folder)?;
-    let _names = lock(&places.lab.join("kernels.lock"), "starting or sweeping kernels")?;
+    let _names = lock(&lab.join("kernels.lock"), "starting or sweeping kernels")?;
     let entries = fs::read_dir(&folder).map_err(|source| Trouble::file("Reading", &folder, &source))?;
     let mut copies: Vec<PathBuf> = entries.flatten().map(|entry| entry.path().with_extension("")).collect();
     copies.sort();
@@ -111,15 +117,14 @@ mod tests {
     use super::*;
     use crate::steps;
 
-    fn places(name: &str) -> Places {
-        let checkout = std::env::temp_dir().join(format!("candle-lens-lab-{name}-{}", std::process::id()));
-        Places { lab: checkout.join(".lab"), cache: checkout.join("cache"), checkout }
+    fn lab(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("candle-lens-lab-{name}-{}", std::process::id()))
     }
 
     #[test]
     fn a_copy_shares_only_what_is_never_rewritten() {
-        let places = places("copies");
-        let template = template::folder(&places);
+        let lab = lab("copies");
+        let template = template::folder(&lab);
         let large = "x".repeat(LINK_FROM as usize);
         let deps = "ctx/target/triple/debug/deps";
         steps::write(&template.join(deps).join("libcandle_core.rlib"), &large).unwrap();
@@ -127,9 +132,11 @@ mod tests {
         steps::write(&template.join(deps).join("libunicode_ident.rlib"), &large).unwrap();
         steps::write(&template.join(deps).join("candle_core.d"), "small").unwrap();
         steps::write(&template.join("Cargo.lock"), &large).unwrap();
+        let generated = "ctx/target/triple/debug/build/pulp-1/out/asm.rs";
+        steps::write(&template.join(generated), &large).unwrap();
         steps::write(&template.join("ctx/target/triple/debug/libcode_3.so"), "cell").unwrap();
         steps::write(&template.join("ctx/target/triple/debug/incremental/state.bin"), "state").unwrap();
-        let (copy, held) = make(&places).unwrap();
+        let (copy, held) = make(&lab).unwrap();
 
         // Left out by a rule that only looked for "code_", this one made every kernel compile everything anew.
         assert!(copy.join(deps).join("libunicode_ident.rlib").exists());
@@ -139,42 +146,45 @@ mod tests {
         assert_eq!(fs::read_to_string(template.join(deps).join("libcandle_lens.so")).unwrap(), large);
         fs::write(copy.join("Cargo.lock"), "new").unwrap();
         assert_eq!(fs::read_to_string(template.join("Cargo.lock")).unwrap(), large);
+        // A build script that ran again in one kernel made every later kernel compile what depends on it.
+        fs::write(copy.join(generated), "new").unwrap();
+        assert_eq!(fs::read_to_string(template.join(generated)).unwrap(), large);
         assert_eq!(fs::read_to_string(template.join(deps).join("candle_core.d")).unwrap(), "small");
         assert_eq!(fs::read_to_string(copy.join(deps).join("libcandle_core.rlib")).unwrap(), large);
         assert!(!copy.join("ctx/target/triple/debug/libcode_3.so").exists());
         assert!(!copy.join("ctx/target/triple/debug/incremental").exists());
         drop(held);
-        steps::remove_folder(&places.checkout).unwrap();
+        steps::remove_folder(&lab).unwrap();
     }
 
     #[test]
     fn a_copy_keeps_modification_times() {
-        let places = places("times");
-        let file = template::folder(&places).join("ctx/Cargo.toml");
+        let lab = lab("times");
+        let file = template::folder(&lab).join("ctx/Cargo.toml");
         steps::write(&file, "old").unwrap();
         let old = SystemTime::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123_000_000);
         File::options().write(true).open(&file).unwrap().set_modified(old).unwrap();
-        let (copy, _held) = make(&places).unwrap();
+        let (copy, _held) = make(&lab).unwrap();
         assert_eq!(fs::metadata(copy.join("ctx/Cargo.toml")).unwrap().modified().unwrap(), old);
-        steps::remove_folder(&places.checkout).unwrap();
+        steps::remove_folder(&lab).unwrap();
     }
 
     #[test]
     fn only_the_copies_of_dead_kernels_are_swept() {
-        let places = places("sweep");
-        steps::write(&template::folder(&places).join("Cargo.toml"), "").unwrap();
-        let (alive, held) = make(&places).unwrap();
-        let dead = folder(&places).join("1-1");
+        let lab = lab("sweep");
+        steps::write(&template::folder(&lab).join("Cargo.toml"), "").unwrap();
+        let (alive, held) = make(&lab).unwrap();
+        let dead = folder(&lab).join("1-1");
         steps::write(&dead.join("Cargo.toml"), "").unwrap();
         steps::write(&lock_of(&dead), "").unwrap();
-        let half_removed = folder(&places).join("2-2");
+        let half_removed = folder(&lab).join("2-2");
         steps::write(&half_removed.join("Cargo.toml"), "").unwrap();
 
-        assert_eq!(sweep(&places).unwrap(), 1);
+        assert_eq!(sweep(&lab).unwrap(), 1);
         assert!(alive.is_dir() && !dead.exists() && !half_removed.exists() && !lock_of(&dead).exists());
         drop(held);
-        assert_eq!(sweep(&places).unwrap(), 0);
+        assert_eq!(sweep(&lab).unwrap(), 0);
         assert!(!alive.exists());
-        steps::remove_folder(&places.checkout).unwrap();
+        steps::remove_folder(&lab).unwrap();
     }
 }

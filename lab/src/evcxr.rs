@@ -1,6 +1,5 @@
 //! The Rust kernel itself: evcxr_jupyter, built once per version and shared by every clone.
 
-use crate::places::Places;
 use crate::process::{cargo, command, run};
 use crate::steps::{make_folder, remove_folder, step};
 use crate::trouble::Trouble;
@@ -11,23 +10,23 @@ use std::process::Stdio;
 pub const VERSION: &str = "0.22.0";
 
 /// The kernel's program.
-pub fn program(places: &Places) -> PathBuf {
+pub fn program(cache: &Path) -> PathBuf {
     let name = if cfg!(windows) { "evcxr_jupyter.exe" } else { "evcxr_jupyter" };
-    root(places).join("bin").join(name)
+    root(cache).join("bin").join(name)
 }
 
-fn root(places: &Places) -> PathBuf {
-    places.cache.join(format!("evcxr_jupyter-{VERSION}"))
+fn root(cache: &Path) -> PathBuf {
+    cache.join(format!("evcxr_jupyter-{VERSION}"))
 }
 
 /// Builds the kernel if it is not there.
-pub fn install(places: &Places) -> Result<(), Trouble> {
-    let program = program(places);
+pub fn install(cache: &Path) -> Result<(), Trouble> {
+    let program = program(cache);
     if runs(&program) {
         return Ok(());
     }
     step(&format!("Building the Rust kernel, evcxr_jupyter {VERSION} (about 10 minutes on 2 cores, once)"), || {
-        let root = root(places);
+        let root = root(cache);
         // Kept until the end, so that an interrupted build goes on where it stopped.
         let build = root.join("build");
         make_folder(&build)?;
@@ -41,6 +40,18 @@ pub fn install(places: &Places) -> Result<(), Trouble> {
         )?;
         remove_folder(&build)
     })
+}
+
+/// A word on the kernel's program, or what is wrong with it.
+pub fn describe(cache: &Path) -> Result<String, Trouble> {
+    let program = program(cache);
+    if runs(&program) {
+        return Ok(format!("evcxr_jupyter {VERSION} in {}", program.display()));
+    }
+    Err(Trouble::new(
+        format!("{} is not there or does not start.", program.display()),
+        "Run `cargo lab setup`, which builds it (about 10 minutes on 2 cores, once).",
+    ))
 }
 
 /// Whether the program is whole: a copy that was cut short does not start.

@@ -1,13 +1,13 @@
 //! The notebook kernel: evcxr_jupyter, in a warm folder of its own, with its calculations at full speed.
 //!
-//! Jupyter starts `candle-lens-lab kernel CHECKOUT CONNECTION_FILE`. On Unix we become evcxr_jupyter (`exec`), so that
+//! Jupyter starts `candle-lens-lab kernel LAB CONNECTION_FILE`. On Unix we become evcxr_jupyter (`exec`), so that
 //! every signal of Jupyter reaches it; elsewhere we wait for it. Its standard input, which it never reads, is the write
 //! end of a pipe: when the kernel ends, in whatever way, the janitor at the other end sees it and removes the folder.
 
-use crate::places::Places;
+use crate::places;
 use crate::process::command;
 use crate::trouble::Trouble;
-use crate::{copies, evcxr, template};
+use crate::{copies, evcxr, kernelspec, template};
 use std::fs::File;
 use std::io::PipeWriter;
 use std::path::Path;
@@ -22,15 +22,19 @@ const PROFILE: [(&str, &str); 3] = [
 ];
 
 /// Starts the kernel and, on success, returns only when it has ended.
-pub fn start(places: &Places, connection_file: &Path) -> Result<ExitCode, Trouble> {
-    let mut kernel = command(evcxr::program(places));
+///
+/// It loads the library and its prelude before it answers, from a copy of the template in `lab`. While the template itself
+/// is compiled (`EVCXR_TMPDIR` is set), or before it was, it starts empty: Jupyter would not wait for the compiler.
+pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
+    let mut kernel = command(evcxr::program(&places::cache()?));
     kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
     // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
-    kernel.env("EVCXR_CONFIG_DIR", places.lab.join("evcxr"));
-    if std::env::var_os("EVCXR_TMPDIR").is_none() && template::is_built(places) {
-        copies::sweep(places)?;
-        let (copy, held) = copies::make(places)?;
+    kernel.env("EVCXR_CONFIG_DIR", lab.join("evcxr-empty"));
+    if std::env::var_os("EVCXR_TMPDIR").is_none() && template::is_built(lab) {
+        copies::sweep(lab)?;
+        let (copy, held) = copies::make(lab)?;
         let end = janitor(&copy, held)?;
+        kernel.env("EVCXR_CONFIG_DIR", kernelspec::startup(lab));
         kernel.env("EVCXR_TMPDIR", template::evcxr_folder(&copy)).stdin(end);
     }
     become_kernel(kernel)

@@ -1,26 +1,51 @@
-//! The files that make Jupyter know our kernel. They lie in `.lab/jupyter`, not in the user's own Jupyter folders.
+//! The files that make Jupyter know our kernel, and what the kernel does before its first cell.
+//!
+//! They lie in `.lab/`, not in the user's own Jupyter folders; `cargo lab install` puts a kernelspec there too.
 
 use crate::places::Places;
 use crate::steps;
 use crate::trouble::Trouble;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// The kernel's name; its display name is "Rust (candle-lens)".
 pub const NAME: &str = "candle-lens";
 
-/// Writes the kernelspec and JupyterLab's settings.
+/// The folder whose `evcxr.toml` a kernel reads: the library is loaded and its prelude imported before the first cell.
+pub fn startup(lab: &Path) -> PathBuf {
+    lab.join("evcxr")
+}
+
+/// Writes the kernelspec, the kernel's start-up and JupyterLab's settings.
 pub fn write(places: &Places) -> Result<(), Trouble> {
-    let launcher = std::env::current_exe()
-        .map_err(|source| Trouble::new(format!("The launcher does not find itself: {source}."), "Start it again."))?;
+    let jupyter = places.lab.join("jupyter");
+    write_spec(places, &launcher()?, &jupyter.join("kernels"))?;
+    let startup_file = format!(
+        "[evcxr]\nprelude = \"use candle_lens::prelude::*;\"\n\n[dependencies]\ncandle-lens = {}\n",
+        places.dependency()
+    );
+    steps::write(&startup(&places.lab).join("evcxr.toml"), &startup_file)?;
+    // JupyterLab would ask at its first start whether it may fetch news.
+    let page = json!({ "disabledExtensions": { "@jupyterlab/apputils-extension:announcements": true } });
+    steps::write(&jupyter.join("config/labconfig/page_config.json"), &format!("{page:#}\n"))
+}
+
+/// The program that runs now.
+///
+/// # Errors
+/// The system does not say which one that is.
+pub fn launcher() -> Result<PathBuf, Trouble> {
+    std::env::current_exe()
+        .map_err(|source| Trouble::new(format!("The launcher does not find itself: {source}."), "Start it again."))
+}
+
+/// Writes the kernelspec into a folder of kernels: Jupyter starts `launcher`, which becomes the kernel.
+pub fn write_spec(places: &Places, launcher: &Path, kernels: &Path) -> Result<(), Trouble> {
     let spec = json!({
-        "argv": [launcher, "kernel", places.checkout, "{connection_file}"],
+        "argv": [launcher, "kernel", places.lab, "{connection_file}"],
         "display_name": "Rust (candle-lens)",
         "language": "rust",
         "interrupt_mode": "message",
     });
-    let jupyter = places.lab.join("jupyter");
-    steps::write(&jupyter.join("kernels").join(NAME).join("kernel.json"), &format!("{spec:#}\n"))?;
-    // JupyterLab would ask at its first start whether it may fetch news.
-    let page = json!({ "disabledExtensions": { "@jupyterlab/apputils-extension:announcements": true } });
-    steps::write(&jupyter.join("config/labconfig/page_config.json"), &format!("{page:#}\n"))
+    steps::write(&kernels.join(NAME).join("kernel.json"), &format!("{spec:#}\n"))
 }

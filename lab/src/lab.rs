@@ -11,7 +11,9 @@ pub fn open(places: &Places, browser: bool, options: &[String]) -> Result<ExitCo
     println!("==> Opening JupyterLab on notebooks/ (Ctrl-C twice ends it)");
     let mut lab = jupyter.python();
     lab.args(["-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks"]);
-    lab.arg(format!("--ServerApp.root_dir={}", places.checkout.display()));
+    lab.arg(format!("--ServerApp.root_dir={}", places.root.display()));
+    // Jupyter would list the language servers it did not find.
+    lab.arg("--LanguageServerManager.autodetect=False");
     // On a busy machine the kernel may need more than the minute that Jupyter grants.
     lab.arg("--MappingKernelManager.kernel_info_timeout=600");
     if !browser {

@@ -7,7 +7,9 @@ mod args;
 mod check;
 mod clean;
 mod copies;
+mod doctor;
 mod evcxr;
+mod install;
 mod kernel;
 mod kernelspec;
 mod lab;
@@ -41,14 +43,18 @@ fn obey(command: Command) -> Result<ExitCode, Trouble> {
     match command {
         Command::Open { browser, jupyter } => lab::open(&Places::find()?, browser, &jupyter),
         Command::Run(options) => run::run_command(&Places::find()?, &options),
-        Command::Test => check::run_all(&Places::find()?),
+        Command::Test { steps } => Ok(check::run_steps(&Places::find()?, &steps)),
         Command::SetUp => setup::everything(&Places::find()?).map(|_| ExitCode::SUCCESS),
+        Command::Doctor => Ok(doctor::examine(&Places::find()?)),
+        Command::Install { dependency } => {
+            install::install(&dependency.map_or_else(Places::find, Places::of_crate)?).map(|()| ExitCode::SUCCESS)
+        }
         Command::Clean { checkout_only } => clean::clean(&Places::find()?, checkout_only),
         Command::Help => {
             print!("{}", args::HELP);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Kernel { checkout, connection_file } => kernel::start(&Places::of(checkout)?, &connection_file),
+        Command::Kernel { lab, connection_file } => kernel::start(&lab, &connection_file),
         Command::Janitor { copy } => {
             copies::wait_and_remove(&copy);
             Ok(ExitCode::SUCCESS)

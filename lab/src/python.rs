@@ -30,15 +30,44 @@ enum Probe {
     NoVenv(u32, u32),
 }
 
+/// A word on the Python that was found, or what is wrong with all of them.
+pub fn describe() -> Result<String, Trouble> {
+    let Python { program, version: (major, minor) } = find()?;
+    Ok(format!("{} {major}.{minor}", program.join(" ")))
+}
+
+/// A word on the Jupyter environment, or that there is none.
+pub fn find_environment(places: &Places) -> Result<String, Trouble> {
+    let folder = folder(places, &find()?);
+    if is_whole(&folder) {
+        return Ok(folder.display().to_string());
+    }
+    Err(Trouble::new(
+        format!("{} is not there or was left half made.", folder.display()),
+        "Run `cargo lab setup` (about 1 minute, with the network).",
+    ))
+}
+
+/// The environment for this Python and these packages.
+fn folder(places: &Places, python: &Python) -> PathBuf {
+    let (major, minor) = python.version;
+    places.cache.join(format!("jupyter-{}-python{major}.{minor}", digest(REQUIREMENTS.as_bytes())))
+}
+
+fn inside(folder: &Path) -> PathBuf {
+    if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") }
+}
+
+fn is_whole(folder: &Path) -> bool {
+    folder.join("ready").is_file() && inside(folder).is_file()
+}
+
 /// The environment's Python; the environment is made if it is missing or was left half made.
 pub fn environment(places: &Places) -> Result<PathBuf, Trouble> {
     let python = find()?;
-    let (major, minor) = python.version;
-    let key = digest(REQUIREMENTS.as_bytes());
-    let folder = places.cache.join(format!("jupyter-{key}-python{major}.{minor}"));
-    let inside = if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") };
-    let ready = folder.join("ready");
-    if ready.is_file() && inside.is_file() {
+    let folder = folder(places, &python);
+    let inside = inside(&folder);
+    if is_whole(&folder) {
         return Ok(inside);
     }
     step(&format!("Installing JupyterLab in {} (about 1 minute)", folder.display()), || {
@@ -46,7 +75,7 @@ pub fn environment(places: &Places) -> Result<PathBuf, Trouble> {
         let mut make = python.command();
         run(make.arg("-m").arg("venv").arg(&folder), "Read Python's message above; it must be able to make one.")?;
         install(&inside, &folder)?;
-        write(&ready, "Written last: the environment is whole.\n")
+        write(&folder.join("ready"), "Written last: the environment is whole.\n")
     })?;
     Ok(inside)
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 /// Executes the notebooks of a command line; the exit code tells whether all passed.
 pub fn run_command(places: &Places, options: &RunOptions) -> Result<ExitCode, Trouble> {
     let notebooks = match options.notebooks.as_slice() {
-        [] => in_folder(&places.checkout.join("notebooks"))?,
+        [] => in_folder(&places.root.join("notebooks"))?,
         named => named.to_vec(),
     };
     // A typing error in a path is told before anything is set up.
@@ -119,7 +119,7 @@ fn save(
     passed: bool,
 ) -> Result<(), Trouble> {
     let whole = path.canonicalize().map_err(|source| Trouble::file("Finding", path, &source))?;
-    let own = whole.strip_prefix(&places.checkout).ok();
+    let own = whole.strip_prefix(&places.root).ok();
     let name = own.or(whole.file_name().map(Path::new)).unwrap_or(path);
     let executed = places.lab.join("executed").join(name);
     notebook.write(&executed)?;

@@ -11,7 +11,7 @@ pub fn everything(places: &Places) -> Result<Jupyter, Trouble> {
     let python = {
         let _shared = lock(&places.cache.join("set-up.lock"), "setting up the Jupyter environment or the kernel")?;
         let python = python::environment(places)?;
-        evcxr::install(places)?;
+        evcxr::install(&places.cache)?;
         python
     };
     let _own = lock(&places.lab.join("set-up.lock"), "preparing this clone's kernel")?;

@@ -6,6 +6,7 @@
 //! ```text
 //! .lab/template/Cargo.toml   a workspace of the two packages below, with the profile of the cells
 //! .lab/template/Cargo.lock   the repository's, so that a notebook has the versions that the tests had
+//!                            (for a published crate: what cargo chose when the template was made)
 //! .lab/template/anchor/      depends on candle-lens; without it cargo would forget the locked versions,
 //!                            because evcxr first compiles a manifest with no dependency
 //! .lab/template/ctx/         evcxr's folder (its package is called `ctx`), with `target/`
@@ -13,8 +14,8 @@
 //! ```
 
 use crate::copies;
-use crate::places::Places;
-use crate::process::command;
+use crate::places::{Library, Places};
+use crate::process::{command, on_path};
 use crate::session::{Jupyter, Said};
 use crate::steps::{self, digest, lock, step};
 use crate::trouble::Trouble;
@@ -42,8 +43,8 @@ overflow-checks = false
 const PATIENCE: u64 = 4 * 3600;
 
 /// Where the template is.
-pub fn folder(places: &Places) -> PathBuf {
-    places.lab.join("template")
+pub fn folder(lab: &Path) -> PathBuf {
+    lab.join("template")
 }
 
 /// The folder for `EVCXR_TMPDIR` in a template or in a copy of it.
@@ -52,45 +53,66 @@ pub fn evcxr_folder(template: &Path) -> PathBuf {
 }
 
 /// The file whose lock keeps copying and compiling apart.
-pub fn lock_file(places: &Places) -> PathBuf {
-    places.lab.join("template.lock")
+pub fn lock_file(lab: &Path) -> PathBuf {
+    lab.join("template.lock")
 }
 
 /// Whether a kernel can start from the template.
-pub fn is_built(places: &Places) -> bool {
-    stamp(places).is_file()
+pub fn is_built(lab: &Path) -> bool {
+    stamp(lab).is_file()
 }
 
-fn stamp(places: &Places) -> PathBuf {
-    folder(places).join("built")
+/// A word on the template, or what is wrong with it.
+pub fn describe(places: &Places) -> Result<String, Trouble> {
+    let template = folder(&places.lab);
+    if !is_built(&places.lab) {
+        return Err(Trouble::new(
+            format!(
+                "{} is not there: the first cell of each notebook would compile everything.",
+                places.brief(&template)
+            ),
+            "Run `cargo lab setup` (4 to 8 minutes on 2 cores).",
+        ));
+    }
+    if !is_fresh(&places.lab, &key(places)?) {
+        return Err(Trouble::new(
+            "the library or the compiler has changed since it was made: each kernel compiles the changes at its start.",
+            "Run `cargo lab setup`.",
+        ));
+    }
+    Ok(places.brief(&template))
+}
+
+fn stamp(lab: &Path) -> PathBuf {
+    folder(lab).join("built")
 }
 
 /// Compiles what is missing or out of date.
 pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
-    copies::sweep(places)?;
-    let template = folder(places);
+    copies::sweep(&places.lab)?;
+    let template = folder(&places.lab);
     let key = key(places)?;
-    if is_fresh(places, &key) {
+    if is_fresh(&places.lab, &key) {
         return Ok(());
     }
-    let _alone = lock(&lock_file(places), "copying or compiling the kernel's template")?;
-    let doing = if is_built(places) {
+    let _alone = lock(&lock_file(&places.lab), "copying or compiling the kernel's template")?;
+    let doing = if is_built(&places.lab) {
         "Compiling the changes of candle-lens for the kernel (about 1 minute; everything if a dependency changed)"
     } else {
         "Compiling candle-lens for the kernel (4 to 8 minutes on 2 cores; later only what changed)"
     };
     step(doing, || {
-        let _ = fs::remove_file(stamp(places));
+        let _ = fs::remove_file(stamp(&places.lab));
         let started = SystemTime::now();
         write_workspace(places, &template)?;
         compile(places, jupyter, &template)?;
-        steps::write(&stamp(places), &key)?;
+        steps::write(&stamp(&places.lab), &key)?;
         // A source that changes while we compile must count as newer.
         File::options()
             .write(true)
-            .open(stamp(places))
+            .open(stamp(&places.lab))
             .and_then(|file| file.set_modified(started))
-            .map_err(|source| Trouble::file("Dating", &stamp(places), &source))
+            .map_err(|source| Trouble::file("Dating", &stamp(&places.lab), &source))
     })
 }
 
@@ -100,13 +122,15 @@ fn key(places: &Places) -> Result<String, Trouble> {
     let version = command(&rustc).arg("-vV").output().map_err(|source| {
         Trouble::new(format!("rustc did not start: {source}."), "Install Rust from https://rustup.rs and start again.")
     })?;
-    let mut manifests = Vec::new();
-    for name in ["Cargo.toml", "Cargo.lock"] {
-        let path = places.checkout.join(name);
-        manifests.extend(fs::read(&path).map_err(|source| Trouble::file("Reading", &path, &source))?);
+    let mut manifests = places.dependency().into_bytes();
+    if places.library == Library::Checkout {
+        for name in ["Cargo.toml", "Cargo.lock"] {
+            let path = places.root.join(name);
+            manifests.extend(fs::read(&path).map_err(|source| Trouble::file("Reading", &path, &source))?);
+        }
     }
     // evcxr links with these where it finds them, and cargo compiles everything anew for another linker.
-    let linkers = ["mold", "lld"].map(|name| is_on_path(name).then_some(name));
+    let linkers = ["mold", "lld"].map(|name| on_path(name).is_some().then_some(name));
     Ok(format!(
         "{}evcxr: {}\nlinkers: {linkers:?}\nmanifests: {}\n{PROFILE}",
         String::from_utf8_lossy(&version.stdout),
@@ -115,18 +139,13 @@ fn key(places: &Places) -> Result<String, Trouble> {
     ))
 }
 
-fn is_on_path(program: &str) -> bool {
-    let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(&file).is_file()))
-}
-
 /// Whether the template was built from this key and from sources that have not changed since.
-fn is_fresh(places: &Places, key: &str) -> bool {
-    let built = stamp(places);
+fn is_fresh(lab: &Path, key: &str) -> bool {
+    let built = stamp(lab);
     let Ok(since) = fs::metadata(&built).and_then(|data| data.modified()) else {
         return false;
     };
-    let Some(sources) = compiled_sources(&folder(places)) else {
+    let Some(sources) = compiled_sources(&folder(lab)) else {
         return false;
     };
     fs::read_to_string(&built).is_ok_and(|old| old == key)
@@ -154,21 +173,25 @@ fn write_workspace(places: &Places, template: &Path) -> Result<(), Trouble> {
     let workspace = format!("[workspace]\nmembers = [\"ctx\", \"anchor\"]\nresolver = \"3\"\n\n{PROFILE}");
     steps::write(&template.join("Cargo.toml"), &workspace)?;
     let anchor = format!(
-        "[package]\nname = \"anchor\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\ncandle-lens = {{ path = '{}' }}\n",
-        places.checkout.display()
+        "[package]\nname = \"anchor\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\ncandle-lens = {}\n",
+        places.dependency()
     );
     steps::write(&template.join("anchor/Cargo.toml"), &anchor)?;
     steps::write(&template.join("anchor/src/lib.rs"), "")?;
-    let lock = places.checkout.join("Cargo.lock");
+    if places.library != Library::Checkout {
+        return Ok(());
+    }
+    let lock = places.root.join("Cargo.lock");
     let versions = fs::read_to_string(&lock).map_err(|source| Trouble::file("Reading", &lock, &source))?;
     steps::write(&template.join("Cargo.lock"), &versions)
 }
 
 /// Lets a real kernel compile, so that every flag is evcxr's own.
 fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Trouble> {
-    let mut session = jupyter.start(&places.checkout, Some(&evcxr_folder(template)))?;
+    let mut session = jupyter.start(&places.root, Some(&evcxr_folder(template)))?;
     let (mut crates, mut told) = (0, Instant::now());
-    let reply = session.execute(":dep candle-lens = { path = \".\" }", PATIENCE, |said| {
+    let dependency = format!(":dep candle-lens = {}", places.dependency());
+    let reply = session.execute(&dependency, PATIENCE, |said| {
         let Said::Log(text) = said else { return };
         crates += text.matches("Compiling ").count();
         if told.elapsed() > Duration::from_secs(15) {
@@ -202,20 +225,20 @@ mod tests {
     #[test]
     fn a_changed_source_makes_the_template_stale() {
         let checkout = std::env::temp_dir().join(format!("candle-lens-lab-template-{}", std::process::id()));
-        let places = Places { lab: checkout.join(".lab"), cache: checkout.join("cache"), checkout: checkout.clone() };
+        let lab = checkout.join(".lab");
         let source = checkout.join("src/lib.rs");
         steps::write(&source, "").unwrap();
-        let note = folder(&places).join("ctx/target/triple/debug/libctx.d");
+        let note = folder(&lab).join("ctx/target/triple/debug/libctx.d");
         steps::write(&note, &format!("x: {}\n", source.display())).unwrap();
-        assert!(!is_fresh(&places, "key"), "no stamp");
-        steps::write(&stamp(&places), "key").unwrap();
-        assert!(is_fresh(&places, "key"));
-        assert!(!is_fresh(&places, "another key"));
+        assert!(!is_fresh(&lab, "key"), "no stamp");
+        steps::write(&stamp(&lab), "key").unwrap();
+        assert!(is_fresh(&lab, "key"));
+        assert!(!is_fresh(&lab, "another key"));
         let later = SystemTime::now() + Duration::from_secs(5);
         File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
-        assert!(!is_fresh(&places, "key"), "a newer source");
+        assert!(!is_fresh(&lab, "key"), "a newer source");
         fs::remove_file(&source).unwrap();
-        assert!(!is_fresh(&places, "key"), "a missing source");
+        assert!(!is_fresh(&lab, "key"), "a missing source");
         steps::remove_folder(&checkout).unwrap();
     }
 }
