@@ -15,7 +15,7 @@ cargo lab: the notebooks of candle-lens
       Writes the executed notebook and its HTML under .lab/executed/; --in-place also refreshes the
       notebook itself when every cell passed. --timeout is for each cell (default 1800).
   cargo lab test [STEP..]
-      Runs every test, or only these steps: fmt, clippy, doc, unit, notebooks, kernel, failures.
+      Runs every test, or only these steps: fmt, clippy, doc, unit, notebooks, kernel, browser, failures.
   cargo lab setup
       Sets up what is missing and stops.
   cargo lab install [--library DEPENDENCY]
@@ -23,6 +23,8 @@ cargo lab: the notebooks of candle-lens
       manifest has behind `candle-lens =`, for example '\"0.1\"': then the kernel serves that crate.
   cargo lab doctor
       Checks every part and says what is wrong and how to mend it.
+  cargo lab measure
+      Times the kernel: its start, its cells, its completions (about 5 minutes).
   cargo lab clean [--checkout]
       Removes everything the launcher made; with --checkout only what belongs to this clone,
       not the Jupyter environment and the kernel that every clone shares.
@@ -30,7 +32,7 @@ cargo lab: the notebooks of candle-lens
       Prints this.
 ";
 
-const VALID: &str = "Valid are: run, test, setup, install, doctor, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
+const VALID: &str = "Valid are: run, test, setup, install, doctor, measure, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
 
 /// One command line, understood.
 #[derive(Debug, PartialEq)]
@@ -53,6 +55,8 @@ pub enum Command {
     SetUp,
     /// Say what is wrong and how to mend it.
     Doctor,
+    /// Time the kernel.
+    Measure,
     /// Make the kernel known to the user's own Jupyter and VS Code.
     Install {
         /// What a manifest has behind `candle-lens =`, if not what this launcher was built with.
@@ -110,6 +114,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
         ["test", steps @ ..] => parse_test(steps),
         ["setup"] => Ok(Command::SetUp),
         ["doctor"] => Ok(Command::Doctor),
+        ["measure"] => Ok(Command::Measure),
         ["install"] => Ok(Command::Install { dependency: None }),
         ["install", "--library", dependency] => Ok(Command::Install { dependency: Some(dependency.to_string()) }),
         ["clean"] => Ok(Command::Clean { checkout_only: false }),
@@ -119,7 +124,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
             Ok(Command::Kernel { lab: lab.into(), connection_file: connection_file.into() })
         }
         ["janitor", copy] => Ok(Command::Janitor { copy: copy.into() }),
-        [command @ ("setup" | "doctor" | "install" | "clean" | "help"), extra, ..] => {
+        [command @ ("setup" | "doctor" | "measure" | "install" | "clean" | "help"), extra, ..] => {
             Err(Trouble::new(format!("`cargo lab {command}` does not know {extra:?}."), VALID))
         }
         rest => parse_open(rest),
@@ -215,8 +220,8 @@ mod tests {
     #[test]
     fn an_unknown_argument_is_named_with_the_valid_ones() {
         for (line, wrong, valid) in [
-            ("tset", "tset", "run, test, setup, install, doctor, clean, help"),
-            ("test fmt lint", "lint", "fmt, clippy, doc, unit, notebooks, kernel, failures"),
+            ("tset", "tset", "run, test, setup, install, doctor, measure, clean, help"),
+            ("test fmt lint", "lint", "fmt, clippy, doc, unit, notebooks, kernel, browser, failures"),
             ("clean everything", "everything", "cargo lab help"),
             ("run --inplace", "--inplace", "--in-place, --no-html, --timeout"),
             ("run --timeout soon", "--timeout", "whole number of seconds"),

@@ -3,11 +3,10 @@
 use crate::args::RunOptions;
 use crate::notebook::Notebook;
 use crate::places::Places;
-use crate::process::{cargo, command, line};
-use crate::run;
-use crate::setup;
-use crate::steps::words;
+use crate::process::{self, cargo, command, line};
+use crate::steps::{self, words};
 use crate::trouble::Trouble;
+use crate::{browser, run, setup};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -38,13 +37,14 @@ struct Step {
 const CELL: &str = "Read the failing cell above; `cargo lab run NOTEBOOK` repeats one, `cargo lab` opens it.";
 
 /// Every kind of test, the quick ones first.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "fmt", work: formatting, mend: "`cargo fmt --all` mends it." },
     Step { name: "clippy", work: clippy, mend: "Read the warnings above." },
     Step { name: "doc", work: rustdoc, mend: "Read rustdoc's warnings above." },
     Step { name: "unit", work: cargo_test, mend: "Read the failures above; `cargo test NAME` repeats one." },
     Step { name: "notebooks", work: notebooks, mend: CELL },
     Step { name: "kernel", work: kernel_tests, mend: CELL },
+    Step { name: "browser", work: in_browser, mend: "See above, and the screenshots in .lab/browser/." },
     Step { name: "failures", work: failing_notebooks, mend: "`cargo lab run` did not report what it must; see above." },
 ];
 
@@ -169,6 +169,24 @@ fn execute_folder(places: &Places, folder: &str, html: bool) -> Result<Count, Tr
     let options = RunOptions { html, ..RunOptions::default() };
     let failed = run::run_all(places, &jupyter, &notebooks, &options)?;
     Ok(Count { passed: notebooks.len() - failed, failed })
+}
+
+/// Notebook 01 in JupyterLab and as an exported page, in a real browser.
+fn in_browser(places: &Places) -> Result<Count, Trouble> {
+    let Some(chromium) = browser::chromium() else {
+        println!("    SKIPPED: no Chromium was found (Debian and Ubuntu: apt install chromium).");
+        return Ok(Count::default());
+    };
+    let jupyter = setup::everything(places)?;
+    let notebook = run::executed(places, &places.root.join(browser::NOTEBOOK));
+    // What is exported is the notebook as this checkout's library draws it, where it has been executed, or as committed.
+    let source = if notebook.is_file() { notebook } else { places.root.join(browser::NOTEBOOK) };
+    let pictures = places.lab.join("browser");
+    steps::make_folder(&pictures)?;
+    let page = pictures.join("notebook.ipynb");
+    std::fs::copy(&source, &page).map_err(|error| Trouble::file("Copying", &source, &error))?;
+    process::run(&mut jupyter.export(&page), "Read nbconvert's message above.")?;
+    succeeds(&mut browser::check(places, &jupyter, &chromium, &page.with_extension("html"), &pictures)?)
 }
 
 /// Starts `cargo lab run` on each notebook that must fail: it has to end with an error that names the cell and the cause

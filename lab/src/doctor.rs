@@ -19,7 +19,7 @@ pub fn examine(places: &Places) -> ExitCode {
         ("Rust", rust()),
         ("linker", linker()),
         ("Python", python::describe()),
-        ("Jupyter environment", python::find_environment(places)),
+        ("Jupyter environment", python::find_environment(places, &python::JUPYTER)),
         ("kernel", evcxr::describe(&places.cache)),
         ("kernelspec", spec(places)),
         ("warm template", template::describe(places)),
@@ -90,8 +90,7 @@ fn fast_linker() -> Finding {
 }
 
 fn browser() -> Finding {
-    let found = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(on_path);
-    found.map(|path| path.display().to_string()).ok_or_else(|| {
+    crate::browser::chromium().map(|path| path.display().to_string()).ok_or_else(|| {
         Trouble::new(
             "No Chromium was found.",
             "Only the browser tests need one (Debian: apt install chromium); notebooks open in any browser.",

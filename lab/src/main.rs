@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 mod args;
+mod browser;
 mod check;
 mod clean;
 mod copies;
@@ -13,6 +14,7 @@ mod install;
 mod kernel;
 mod kernelspec;
 mod lab;
+mod measure;
 mod notebook;
 mod places;
 mod process;
@@ -45,6 +47,7 @@ fn obey(command: Command) -> Result<ExitCode, Trouble> {
         Command::Run(options) => run::run_command(&Places::find()?, &options),
         Command::Test { steps } => Ok(check::run_steps(&Places::find()?, &steps)),
         Command::SetUp => setup::everything(&Places::find()?).map(|_| ExitCode::SUCCESS),
+        Command::Measure => measure::measure(&Places::find()?),
         Command::Doctor => Ok(doctor::examine(&Places::find()?)),
         Command::Install { dependency } => {
             install::install(&dependency.map_or_else(Places::find, Places::of_crate)?).map(|()| ExitCode::SUCCESS)

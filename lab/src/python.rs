@@ -1,4 +1,4 @@
-//! The Python side: a virtual environment with JupyterLab, every package at a pinned version.
+//! The Python side: virtual environments, every package at a pinned version.
 
 use crate::places::Places;
 use crate::process::{command, run};
@@ -7,7 +7,17 @@ use crate::trouble::Trouble;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const REQUIREMENTS: &str = include_str!("../jupyter/requirements.txt");
+/// A virtual environment: its name and its packages.
+pub struct Packages {
+    name: &'static str,
+    requirements: &'static str,
+}
+
+/// What notebooks need.
+pub const JUPYTER: Packages = Packages { name: "jupyter", requirements: include_str!("../jupyter/requirements.txt") };
+
+/// What the browser tests need besides.
+pub const BROWSER: Packages = Packages { name: "browser", requirements: include_str!("../browser/requirements.txt") };
 
 /// The oldest Python that the pinned packages run on.
 const OLDEST: (u32, u32) = (3, 9);
@@ -36,9 +46,9 @@ pub fn describe() -> Result<String, Trouble> {
     Ok(format!("{} {major}.{minor}", program.join(" ")))
 }
 
-/// A word on the Jupyter environment, or that there is none.
-pub fn find_environment(places: &Places) -> Result<String, Trouble> {
-    let folder = folder(places, &find()?);
+/// A word on an environment, or that there is none.
+pub fn find_environment(places: &Places, packages: &Packages) -> Result<String, Trouble> {
+    let folder = folder(places, packages, &find()?);
     if is_whole(&folder) {
         return Ok(folder.display().to_string());
     }
@@ -49,9 +59,10 @@ pub fn find_environment(places: &Places) -> Result<String, Trouble> {
 }
 
 /// The environment for this Python and these packages.
-fn folder(places: &Places, python: &Python) -> PathBuf {
+fn folder(places: &Places, packages: &Packages, python: &Python) -> PathBuf {
     let (major, minor) = python.version;
-    places.cache.join(format!("jupyter-{}-python{major}.{minor}", digest(REQUIREMENTS.as_bytes())))
+    let key = digest(packages.requirements.as_bytes());
+    places.cache.join(format!("{}-{key}-python{major}.{minor}", packages.name))
 }
 
 fn inside(folder: &Path) -> PathBuf {
@@ -63,26 +74,26 @@ fn is_whole(folder: &Path) -> bool {
 }
 
 /// The environment's Python; the environment is made if it is missing or was left half made.
-pub fn environment(places: &Places) -> Result<PathBuf, Trouble> {
+pub fn environment(places: &Places, packages: &Packages) -> Result<PathBuf, Trouble> {
     let python = find()?;
-    let folder = folder(places, &python);
+    let folder = folder(places, packages, &python);
     let inside = inside(&folder);
     if is_whole(&folder) {
         return Ok(inside);
     }
-    step(&format!("Installing JupyterLab in {} (about 1 minute)", folder.display()), || {
+    step(&format!("Installing Python packages in {} (about 1 minute)", folder.display()), || {
         remove_folder(&folder)?;
         let mut make = python.command();
         run(make.arg("-m").arg("venv").arg(&folder), "Read Python's message above; it must be able to make one.")?;
-        install(&inside, &folder)?;
+        install(packages, &inside, &folder)?;
         write(&folder.join("ready"), "Written last: the environment is whole.\n")
     })?;
     Ok(inside)
 }
 
-fn install(python: &Path, folder: &Path) -> Result<(), Trouble> {
+fn install(packages: &Packages, python: &Path, folder: &Path) -> Result<(), Trouble> {
     let list = folder.join("requirements.txt");
-    write(&list, REQUIREMENTS)?;
+    write(&list, packages.requirements)?;
     let mut pip = command(python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "-r"]).arg(&list);
     run(
@@ -167,10 +178,12 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned() {
-        let lines: Vec<_> = REQUIREMENTS.lines().filter(|line| !line.starts_with('#')).collect();
-        assert!(lines.iter().any(|line| line.starts_with("jupyterlab==")));
-        for line in lines {
-            assert!(line.contains("=="), "{line} has no exact version");
+        for (packages, main) in [(JUPYTER, "jupyterlab=="), (BROWSER, "playwright==")] {
+            let lines: Vec<_> = packages.requirements.lines().filter(|line| !line.starts_with('#')).collect();
+            assert!(lines.iter().any(|line| line.starts_with(main)));
+            for line in lines {
+                assert!(line.contains("=="), "{line} has no exact version");
+            }
         }
     }
 }

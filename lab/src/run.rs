@@ -109,6 +109,12 @@ fn judge(cell: &Cell, reply: &Reply) -> Option<String> {
     }
 }
 
+/// Where the executed form of a notebook is kept.
+pub fn executed(places: &Places, notebook: &Path) -> PathBuf {
+    let own = notebook.strip_prefix(&places.root).ok();
+    places.lab.join("executed").join(own.or(notebook.file_name().map(Path::new)).unwrap_or(notebook))
+}
+
 /// Writes the executed notebook and its HTML under `.lab/executed/`.
 fn save(
     places: &Places,
@@ -119,16 +125,12 @@ fn save(
     passed: bool,
 ) -> Result<(), Trouble> {
     let whole = path.canonicalize().map_err(|source| Trouble::file("Finding", path, &source))?;
-    let own = whole.strip_prefix(&places.root).ok();
-    let name = own.or(whole.file_name().map(Path::new)).unwrap_or(path);
-    let executed = places.lab.join("executed").join(name);
+    let executed = executed(places, &whole);
     notebook.write(&executed)?;
     let mut written = places.brief(&executed);
     if options.html {
-        let mut convert = jupyter.python();
-        convert.args(["-m", "nbconvert", "--to", "html", "--log-level", "WARN"]).arg(&executed);
         process::run(
-            &mut convert,
+            &mut jupyter.export(&executed),
             "Read nbconvert's message above; `cargo lab clean` and a new start mend a damaged environment.",
         )?;
         written += " and .html";

@@ -6,12 +6,16 @@ use crate::process::command;
 use crate::steps;
 use crate::trouble::Trouble;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const DRIVER: &str = include_str!("driver.py");
+
+/// nbconvert's template for exported pages: JupyterLab's, without what it fetches from the network.
+const TEMPLATE: &str = "candle-lens";
 
 /// The Jupyter environment of this clone.
 pub struct Jupyter {
@@ -54,19 +58,42 @@ impl Jupyter {
     pub fn new(places: &Places, python: PathBuf) -> Result<Self, Trouble> {
         let driver = places.lab.join("driver.py");
         steps::write(&driver, DRIVER)?;
+        let template = places.lab.join("jupyter/templates").join(TEMPLATE);
+        steps::write(&template.join("conf.json"), include_str!("../jupyter/template/conf.json"))?;
+        steps::write(&template.join("index.html.j2"), include_str!("../jupyter/template/index.html.j2"))?;
         Ok(Self { python, folder: places.lab.join("jupyter"), driver })
     }
 
     /// The environment's Python, told to keep all of Jupyter's files in our folder.
     pub fn python(&self) -> Command {
-        let mut python = command(&self.python);
-        python
+        self.with_files(&self.python)
+    }
+
+    /// nbconvert, making a page of `notebook` beside it.
+    pub fn export(&self, notebook: &Path) -> Command {
+        let mut convert = self.python();
+        convert.args(["-m", "nbconvert", "--to", "html", "--log-level", "WARN", "--template", TEMPLATE]);
+        let templates = self.folder.join("templates");
+        convert.arg(format!("--TemplateExporter.extra_template_basedirs={}", templates.display()));
+        convert.arg(notebook);
+        convert
+    }
+
+    /// The environment's Python as a file.
+    pub fn interpreter(&self) -> &Path {
+        &self.python
+    }
+
+    /// Another program, told the same.
+    pub fn with_files(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut program = command(program);
+        program
             .env("JUPYTER_PATH", &self.folder)
             .env("JUPYTER_DATA_DIR", &self.folder)
             .env("JUPYTER_CONFIG_DIR", self.folder.join("config"))
             .env("JUPYTER_RUNTIME_DIR", self.folder.join("runtime"))
             .env("IPYTHONDIR", self.folder.join("ipython"));
-        python
+        program
     }
 
     /// Starts a kernel whose working directory is `folder`; `template`, if given, is where it compiles

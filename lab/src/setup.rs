@@ -10,7 +10,7 @@ use crate::{evcxr, kernelspec, python, template};
 pub fn everything(places: &Places) -> Result<Jupyter, Trouble> {
     let python = {
         let _shared = lock(&places.cache.join("set-up.lock"), "setting up the Jupyter environment or the kernel")?;
-        let python = python::environment(places)?;
+        let python = python::environment(places, &python::JUPYTER)?;
         evcxr::install(&places.cache)?;
         python
     };

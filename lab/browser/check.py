@@ -1,0 +1,189 @@
+"""Looks at a notebook as a reader does: in JupyterLab and as an exported page, in a real browser.
+
+usage: check.py JUPYTER_PYTHON CHROMIUM ROOT NOTEBOOK HTML PICTURES
+
+  JUPYTER_PYTHON  the interpreter that has JupyterLab; the environment says where Jupyter's files are
+  CHROMIUM        the browser's program
+  ROOT, NOTEBOOK  the folder that JupyterLab serves, and the notebook's path in it; it is opened, run and not saved
+  HTML            its exported page
+  PICTURES        a folder for screenshots
+
+Prints one line for each check and ends with 1 if one fails. What is checked: an untrusted notebook shows its static
+pictures; after Run All with our kernel every figure is drawn and answers to the mouse; the exported page shows them
+too; nothing is fetched from another machine and no script fails.
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import sync_playwright
+
+PATIENCE = 600  # seconds for the kernel's start and for all cells
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+# Every figure on the page: its number, whether it is drawn, and whether its static picture is visible.
+FIGURES = """() => [...document.querySelectorAll('[data-figure]')].map(figure => {
+    const plot = figure.querySelector('.js-plotly-plot .main-svg');
+    const picture = figure.querySelector('img');
+    return [figure.dataset.figure, {
+        live: !!plot && plot.getBoundingClientRect().height > 50
+            && !!figure.querySelector('path.js-line, g.heatmaplayer image'),
+        still: !!picture && picture.naturalWidth > 0 && picture.getBoundingClientRect().height > 50,
+    }];
+})"""
+failures = 0
+
+
+def check(good, claim, detail=""):
+    global failures
+    failures += not good
+    print(f"{'ok    ' if good else 'FAILED'} {claim}{'' if good or not detail else f': {detail}'}", flush=True)
+
+
+def listen(page):
+    """Collects what a page must not do."""
+    bad = []
+    page.on("pageerror", lambda error: bad.append(f"error: {error}"))
+    page.on("console", lambda message: message.type == "error" and bad.append(f"console: {message.text}"))
+    page.on("request", lambda request: is_elsewhere(request.url) and bad.append(f"request: {request.url}"))
+    return bad
+
+
+def is_elsewhere(url):
+    return urlsplit(url).hostname not in (None, "", "localhost", "127.0.0.1")
+
+
+def survey(page):
+    """Scrolls through the page, because JupyterLab draws only what is seen, and gathers its figures."""
+    figures = {}
+    page.mouse.move(700, 500)
+    for _ in range(60):
+        for number, state in page.evaluate(FIGURES):
+            old = figures.get(number, {})
+            figures[number] = {key: value or old.get(key, False) for key, value in state.items()}
+        page.mouse.wheel(0, 500)
+        page.wait_for_timeout(250)
+    for _ in range(60):
+        page.mouse.wheel(0, -1000)
+    return figures
+
+
+def hover(page):
+    """Whether a figure that is drawn says something where the mouse is."""
+    plot = page.locator(".js-plotly-plot .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    for part in (0.3, 0.5, 0.7):
+        page.mouse.move(box["x"] + box["width"] * part, box["y"] + box["height"] * 0.5, steps=4)
+        page.wait_for_timeout(500)
+        if page.evaluate("() => [...document.querySelectorAll('.hoverlayer')].some(layer => layer.children.length)"):
+            return True
+    return False
+
+
+def count(notebook):
+    """How many figures the notebook file holds."""
+    outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
+    html = "".join("".join(o.get("data", {}).get("text/html", "")) for o in outputs)
+    return len(set(re.findall(r'data-figure="(cl-[0-9a-f]+)"', html)))
+
+
+def in_lab(browser, url, notebook, pictures, number):
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.set_default_timeout(120_000)
+    bad = listen(page)
+    page.goto(f"{url}/lab/tree/{notebook}?reset", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_timeout(4000)
+    for button in page.query_selector_all(".jp-Dialog button.jp-mod-accept"):
+        button.click()
+    figures = survey(page)
+    still = [n for n, state in figures.items() if state["still"] or state["live"]]
+    check(len(still) == number, f"untrusted, all {number} figures show a picture", f"{figures}")
+    page.screenshot(path=str(pictures / "untrusted.png"))
+
+    kernel = page.locator(".jp-KernelName").first.text_content()
+    check("candle-lens" in kernel, "the kernel is ours", kernel)
+    page.click("text=Run >> nth=0")
+    page.click("text=Run All Cells")
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        page.wait_for_timeout(1500)
+        status = page.locator(".jp-Notebook-ExecutionIndicator").first.get_attribute("data-status")
+        if status == "idle" and not page.locator(".jp-InputPrompt:has-text('*')").count():
+            break
+    check(status == "idle", "all cells have run", f"the kernel is {status}")
+    failed = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']")
+    check(failed.count() == 0, "no cell failed", failed.first.text_content() if failed.count() else "")
+    page.wait_for_timeout(2000)
+    figures = survey(page)
+    live = [n for n, state in figures.items() if state["live"]]
+    check(len(live) == number, f"after Run All, all {number} figures are drawn", f"{figures}")
+    page.screenshot(path=str(pictures / "top.png"))
+    page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
+    check(hover(page), "a figure answers to the mouse")
+    page.screenshot(path=str(pictures / "lab.png"))
+    page.click("text=Settings >> nth=0")
+    page.hover("text=Theme >> nth=0")
+    page.click("text=JupyterLab Dark >> nth=0")
+    page.wait_for_timeout(2000)
+    page.screenshot(path=str(pictures / "lab-dark.png"))
+    check(not bad, "JupyterLab: no script failed and nothing was fetched from elsewhere", "; ".join(bad[:5]))
+    page.close()
+
+
+def exported(browser, html, pictures, number):
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    bad = listen(page)
+    page.goto(html.as_uri())
+    page.wait_for_timeout(2000)
+    figures = survey(page)
+    live = [n for n, state in figures.items() if state["live"]]
+    check(len(live) == number, f"the exported page draws all {number} figures", f"{figures}")
+    check(hover(page), "a figure of the exported page answers to the mouse")
+    page.screenshot(path=str(pictures / "exported.png"))
+    check(not bad, "exported page: no script failed and nothing was fetched from elsewhere", "; ".join(bad[:5]))
+    page.close()
+
+
+def start_lab(python, root, log):
+    """Starts JupyterLab on a free port and returns it with its address."""
+    options = ["--no-browser", "--port=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={root}"]
+    options += ["--LanguageServerManager.autodetect=False", "--MappingKernelManager.kernel_info_timeout=600"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--allow-root")
+    lab = subprocess.Popen([python, "-m", "jupyterlab", *options], stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and lab.poll() is None:
+        found = re.search(r"http://(?:localhost|127\.0\.0\.1):\d+", Path(log.name).read_text(errors="replace"))
+        if found:
+            return lab, found.group()
+        time.sleep(0.5)
+    lab.kill()
+    sys.exit(f"JupyterLab did not start: {Path(log.name).read_text(errors='replace')[-2000:]}")
+
+
+def main():
+    python, chromium, root, notebook, html, pictures = sys.argv[1:]
+    pictures = Path(pictures)
+    pictures.mkdir(parents=True, exist_ok=True)
+    number = count(json.loads((Path(root) / notebook).read_text(encoding="utf-8")))
+    check(number >= 3, "the notebook holds three figures or more", number)
+    with open(pictures / "jupyterlab.log", "wb") as log, sync_playwright() as playwright:
+        lab, url = start_lab(python, root, log)
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+            exported(browser, Path(html), pictures, number)
+            in_lab(browser, url, notebook, pictures, number)
+            browser.close()
+        finally:
+            lab.terminate()
+            lab.wait(30)
+    return 1 if failures else 0
+
+
+sys.exit(main())
