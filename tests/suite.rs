@@ -14,6 +14,7 @@ mod analysis {
 }
 mod cache {
     mod identities;
+    mod io;
     mod parity;
 }
 mod model {
