@@ -2,6 +2,7 @@
 
 mod hooks;
 mod manifest;
+mod prelude;
 mod rooms;
 mod support;
 
@@ -35,7 +36,9 @@ mod tokens {
 }
 
 mod views {
+    mod everything;
     mod figure;
+    mod of_numbers;
     mod of_results;
     mod picture;
     mod safety;
