@@ -1,7 +1,8 @@
 //! What long work says while it runs: what is done, how far it is, how fast, how long it still takes.
 //!
 //! A notebook gets whole lines on stderr, because evcxr passes nothing else on: the first after two seconds, then one
-//! each tenth of the way or each ten seconds, whichever comes later. A terminal gets a bar. Short work says nothing.
+//! each tenth of the way and after each ten seconds of silence; work of many minutes may be silent for longer, a tenth
+//! of the time that has passed. A terminal gets a bar. Short work says nothing.
 //! `CANDLE_LENS_PROGRESS=off` in the environment, or [`set_progress`], turns all of it off.
 
 use std::cell::Cell;
@@ -21,7 +22,7 @@ pub const MARK: &str = "candle-lens ⏳ ";
 /// Work that is done by then is not worth a word.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// The least time between two lines.
+/// The longest silence in the first minutes.
 const PAUSE: Duration = Duration::from_secs(10);
 
 thread_local! {
@@ -117,7 +118,7 @@ impl Progress {
         let tenth = self.work.done * 10 / self.work.total.max(1);
         let due = match self.last {
             None => elapsed >= SILENCE && self.work.done < self.work.total,
-            Some((last, at)) => elapsed >= last + PAUSE || tenth > at && elapsed >= last + SILENCE,
+            Some((last, at)) => elapsed >= last + PAUSE.max(elapsed / 10) || tenth > at && elapsed >= last + SILENCE,
         };
         if due {
             self.last = Some((elapsed, tenth));
@@ -220,9 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn very_long_work_says_so_every_ten_seconds() {
+    fn an_hour_is_not_hundreds_of_lines() {
         let lines = lines(3600, SECOND);
-        assert_eq!(lines.len(), 360);
+        assert!((30..60).contains(&lines.len()), "{}", lines.len());
         assert!(lines.iter().all(|line| line.starts_with(MARK) && !line.contains('\n')));
         assert!(lines[0].ends_with("2 of 3600 prompts (0 %), 1 prompts/s, 59 min 58 s left"), "{}", lines[0]);
     }

@@ -78,7 +78,8 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// Every mistake in the input, the plan or the options, found before anything is computed.
+    /// Every mistake in the input, the plan or the options, and a run that would need more memory than it may
+    /// ([`HookPlan::budget`]), found before anything is computed.
     pub fn run(&self, input: impl Into<Input>, plan: impl AsRef<HookPlan>, options: &RunOptions) -> Result<Run> {
         let tokens = self.to_tokens_with(input, options.bos)?;
         tokens.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
