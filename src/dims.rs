@@ -1,9 +1,11 @@
 //! The plain numbers of a model that any room may know, without knowing the model.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// Sizes and parts of a transformer, in TransformerLens' words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dims {
     /// Blocks.
     pub n_layers: usize,

@@ -64,14 +64,22 @@ pub enum Error {
         /// What is in the cache, in brief, and what to do.
         hint: String,
     },
-    /// A run would keep more than its budget.
+    /// A run would need more memory than its budget.
+    ///
+    /// Cause: many prompts, long ones, or much that is captured. Fix: what the message suggests, with its numbers.
     OverBudget {
-        /// What the run would keep, in bytes.
+        /// What the run would need, in bytes.
         needed: u64,
-        /// What it may keep, in bytes.
+        /// What of that it would keep.
+        kept: u64,
+        /// What it may need, in bytes.
         budget: u64,
-        /// The largest points and their bytes.
+        /// Whose limit that is, in words.
+        source: String,
+        /// The largest parts and their bytes.
         largest: Vec<(String, u64)>,
+        /// What would fit, in words.
+        fewer: String,
     },
     /// Text that cannot be turned into tokens as asked.
     Tokens {
@@ -128,6 +136,17 @@ impl Error {
         Self::File { path: path.into(), message: message.into() }
     }
 
+    /// The same sentence as an [`Error::File`] about `path`.
+    pub(crate) fn in_file(self, path: impl Into<PathBuf>) -> Self {
+        Self::file(path, self.sentence())
+    }
+
+    /// The message without [`PREFIX`], to stand in another one.
+    pub(crate) fn sentence(&self) -> String {
+        let message = self.to_string();
+        message.strip_prefix(PREFIX).unwrap_or(&message).to_string()
+    }
+
     /// An [`Error::Shape`] of these parts.
     pub fn shape(what: impl Into<String>, expected: impl Into<String>, got: &[usize]) -> Self {
         Self::Shape { what: what.into(), expected: expected.into(), got: got.to_vec() }
@@ -161,18 +180,18 @@ impl fmt::Display for Error {
                 write!(f, "{what} has shape {got:?}, but {expected} is needed.")
             }
             Self::NotCached { point, hint } => write!(f, "{point} is not in this cache: {hint}"),
-            Self::OverBudget { needed, budget, largest } => {
+            Self::OverBudget { needed, kept, budget, source, largest, fewer } => {
+                let parts: Vec<_> =
+                    largest.iter().map(|(name, bytes)| format!("{name} ({})", human_bytes(*bytes))).collect();
                 write!(
                     f,
-                    "this run would keep {}, more than its budget of {}; the largest points are ",
+                    "this run would need {}, {} of it for what is captured, but {source} is {}; the largest parts are {}. \
+                     Capture fewer points or positions, run {fewer}, or give another limit with HookPlan::budget.",
                     human_bytes(*needed),
-                    human_bytes(*budget)
-                )?;
-                for (i, (name, bytes)) in largest.iter().enumerate() {
-                    let comma = if i == 0 { "" } else { ", " };
-                    write!(f, "{comma}{name} ({})", human_bytes(*bytes))?;
-                }
-                f.write_str(". Capture fewer points, slice positions, or raise the budget.")
+                    human_bytes(*kept),
+                    human_bytes(*budget),
+                    parts.join(", ")
+                )
             }
             Self::File { path, message } => write!(f, "{}: {message}", path.display()),
             Self::Tokens { message } | Self::Config { message } | Self::Argument { message } => f.write_str(message),

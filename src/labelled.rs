@@ -2,16 +2,20 @@
 //!
 //! Every analysis returns one, so that tables, plots, `top(k)` and files need no second bookkeeping of labels.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use ndarray::{ArrayD, Axis as NdAxis, IxDyn};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::slice::absolute;
 
 /// One axis of a [`Labelled`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Axis {
     /// What the axis counts: "component", "layer", "head", "prompt", ..
     pub name: String,
@@ -91,6 +95,44 @@ impl Labelled {
         let values = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         Self::new(title, axes, values)
     }
+
+    /// Saves the result with its axes and labels in one file, written whole or not at all; its numbers are the same bit
+    /// for bit.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the disk does not take it.
+    ///
+    /// ```
+    /// use candle_lens::labelled::{Axis, Labelled};
+    /// let scores = Labelled::new("scores", vec![Axis::numbered("head", 2)], vec![0.1, -0.9])?;
+    /// let path = std::env::temp_dir().join("scores.safetensors");
+    /// scores.save(&path)?;
+    /// assert_eq!(Labelled::load(&path)?, scores);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let values: Vec<f32> = self.values.iter().copied().collect();
+        let values = Tensor::from_vec(values, self.shape(), &Device::Cpu)?;
+        files::store(
+            path.as_ref(),
+            Self::KIND,
+            &(&self.title, &self.axes),
+            &BTreeMap::from([("values".into(), values)]),
+        )
+    }
+
+    /// Loads a result that [`Labelled::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let ((title, axes), mut tensors): ((String, Vec<Axis>), _) = files::restore(path, Self::KIND)?;
+        let values = files::take(path, &mut tensors, "values")?;
+        Self::from_tensor(title, axes, &values).map_err(|error| error.in_file(path))
+    }
+
+    const KIND: &str = "labelled result";
 
     /// The same under another title.
     pub fn titled(mut self, title: impl Into<String>) -> Self {

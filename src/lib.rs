@@ -32,7 +32,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, parts of an axis, sizes, results with named axes |
+//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, what long work says, parts of an axis, sizes, results with named axes |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
 //! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
@@ -47,10 +47,12 @@ pub mod analysis;
 pub mod cache;
 pub mod dims;
 pub mod error;
+mod files;
 pub mod hooks;
 pub mod labelled;
 pub mod model;
 pub mod prelude;
+pub mod progress;
 pub mod slice;
 pub mod tasks;
 pub mod tokens;
@@ -61,3 +63,4 @@ pub use candle_nn;
 #[cfg(feature = "candle-transformers")]
 pub use candle_transformers;
 pub use error::{Error, Result};
+pub use plotly;

@@ -3,18 +3,22 @@
 //! It must not export a name that evcxr's generated code uses (`Result`, `Option`, `Ok`, `Box`, `String`, ..): a glob
 //! import would shadow it and break later cells. `tests/prelude.rs` checks that.
 
-pub use crate::analysis::{Answers, residual_stack_to_logit_diff};
+pub use crate::analysis::{
+    Answers, Score, Scorecard, residual_stack_to_logit_diff, score_questions, score_repeated, scorecard,
+};
 pub use crate::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, HeadOptions, LnOptions, ResidualStack,
+    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, HeadOptions, LnOptions, Provenance,
+    ResidualStack,
 };
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
-pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, Site};
+pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, MemoryPlan, Site};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
     Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, Processing,
     RunOptions,
 };
+pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::tasks;
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
-pub use crate::views::{Figure, HoverMode, Html, Page, Table, View, imshow, line};
+pub use crate::views::{Figure, HoverMode, Html, Page, Show, Table, View, imshow, line};

@@ -4,11 +4,12 @@
 //! Negative numbers count from the end.
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
 /// A selection along one axis. Built by `into()` from `3`, `-1`, `2..5`, `..`, or a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Slice {
     /// The whole axis.
     #[default]

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod manifest;
+mod prelude;
 mod rooms;
 mod support;
 
@@ -14,6 +15,7 @@ mod analysis {
 }
 mod cache {
     mod identities;
+    mod io;
     mod parity;
 }
 mod model {
@@ -34,7 +36,9 @@ mod tokens {
 }
 
 mod views {
+    mod everything;
     mod figure;
+    mod of_numbers;
     mod of_results;
     mod picture;
     mod safety;

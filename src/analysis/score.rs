@@ -13,6 +13,7 @@ use candle_core::{D, DType};
 
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::tasks::repeated::RepeatedTokens;
 use crate::tasks::{Question, Split, exam, repeated_exam};
 use crate::tokens::{Bos, Tokens};
@@ -58,6 +59,7 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
     }
     let mut ids = AnswerIds { model, known: BTreeMap::new() };
     let mut sums = [0f64; 4];
+    let mut progress = Progress::new("asking the model", questions.len() as u64, "questions");
     for batch in questions.chunks(BATCH) {
         let prompts: Vec<&str> = batch.iter().map(|question| question.prompt.as_str()).collect();
         let tokens = model.to_tokens_with(prompts, Bos::Prepend)?;
@@ -71,6 +73,7 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
                 *sum += value;
             }
         }
+        progress.step(batch.len() as u64);
     }
     let count = questions.len();
     let [accuracy, preference, logit_diff, prob_diff] = sums.map(|sum| sum / count as f64);
@@ -83,6 +86,7 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
 /// If there is no row, or a row does not fit the model.
 pub fn score_repeated(model: &HookedTransformer, rows: &[RepeatedTokens]) -> Result<f64> {
     let (mut hits, mut asked) = (0, 0);
+    let mut progress = Progress::new("repeating tokens", rows.len() as u64, "rows");
     for batch in rows.chunks(BATCH) {
         let tokens = Tokens::from_rows(batch.iter().map(|row| row.ids.clone()).collect())?;
         let predicted: Vec<Vec<u32>> = model.forward(tokens)?.argmax(D::Minus1)?.to_vec2()?;
@@ -90,6 +94,7 @@ pub fn score_repeated(model: &HookedTransformer, rows: &[RepeatedTokens]) -> Res
             hits += row.predictable().filter(|&position| predicted[position] == row.ids[position + 1]).count();
             asked += row.predictable().len();
         }
+        progress.step(batch.len() as u64);
     }
     if asked == 0 {
         return Err(Error::argument("no row has a token that repeats; give at least one repeated sequence."));
@@ -111,9 +116,13 @@ pub struct Scorecard {
 /// # Errors
 /// As [`score_questions`]: an answer must be one token of this model, so a model with another tokenizer may not fit.
 pub fn scorecard(model: &HookedTransformer) -> Result<Scorecard> {
+    let papers = exam()?;
+    let questions = papers.iter().map(|paper| paper.questions.len() as u64).sum();
+    let mut progress = Progress::new("asking the exam", questions, "questions");
     let mut rows = Vec::new();
-    for paper in exam()? {
+    for paper in papers {
         rows.push((paper.task, paper.split, score_questions(model, &paper.questions)?));
+        progress.step(paper.questions.len() as u64);
     }
     let bos = model.tokenizer()?.bos_id().ok_or_else(|| {
         Error::tokens("the tasks are asked with a BOS token in front, but this model's tokenizer has none.")

@@ -1,5 +1,6 @@
 //! What a run left: activations by name, and the residual stream taken apart.
 
+mod io;
 mod options;
 mod resid;
 mod run;
@@ -8,4 +9,4 @@ mod store;
 
 pub use options::{AccumulatedOptions, Components, DecomposeOptions, HeadOptions, LnOptions};
 pub use stack::ResidualStack;
-pub use store::ActivationCache;
+pub use store::{ActivationCache, Provenance};

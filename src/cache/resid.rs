@@ -133,7 +133,7 @@ impl ActivationCache {
         if parts.is_empty() {
             return Err(Error::argument("no heads come before layer 0: give a later layer, or ask for the remainder."));
         }
-        let stack = self.labelled_stack(Tensor::stack(&parts, 0)?, labels, options.pos.clone());
+        let stack = self.labelled_stack(Tensor::stack(&parts, 0)?, labels, options.pos.clone())?;
         let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
         if options.apply_ln { self.apply_ln_to_stack(&stack, &ln) } else { Ok(stack) }
     }
@@ -232,11 +232,14 @@ impl ActivationCache {
                 "nothing was written before layer 0 but the embeddings: give a later layer, or incl_embeds: true.",
             ));
         }
-        Ok(self.labelled_stack(Tensor::stack(&tensors, 0)?, labels, pos))
+        self.labelled_stack(Tensor::stack(&tensors, 0)?, labels, pos)
     }
 
-    fn labelled_stack(&self, values: Tensor, labels: Vec<String>, pos: Slice) -> ResidualStack {
-        ResidualStack { values, labels, pos, has_batch_dim: self.has_batch_dim }
+    fn labelled_stack(&self, values: Tensor, labels: Vec<String>, pos: Slice) -> Result<ResidualStack> {
+        // A cache of some positions only gives all of them.
+        let chosen = if pos == Slice::All { &self.pos } else { &pos };
+        let positions = chosen.indices(self.tokens.pos(), "position")?;
+        Ok(ResidualStack { values, labels, pos, positions, has_batch_dim: self.has_batch_dim })
     }
 
     fn refuse_mlp_of_the_end(&self, layer: usize, mlp_input: bool) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::store::ActivationCache;
+use super::store::{ActivationCache, Provenance};
 use crate::error::Result;
+use crate::files;
 use crate::hooks::HookPlan;
 use crate::model::{HookedTransformer, Run, RunOptions};
 use crate::tokens::Input;
@@ -38,6 +39,7 @@ impl HookedTransformer {
 
     /// What a run under `plan` captured, as a cache.
     pub fn cache_of(&self, run: Run, plan: &HookPlan) -> ActivationCache {
+        let done = self.processing().flags().into_iter().filter(|(_, done)| *done);
         ActivationCache {
             captured: run.captured,
             dims: self.dims(),
@@ -45,6 +47,13 @@ impl HookedTransformer {
             pos: plan.pos_slice().clone(),
             has_batch_dim: plan.keeps_batch_dim(),
             final_norm: self.final_norm(),
+            provenance: Provenance {
+                model: self.cfg().model_name.clone(),
+                processing: done.map(|(step, _)| step.to_string()).collect(),
+                plan: plan.to_string(),
+                version: files::VERSION.into(),
+                date: files::now(),
+            },
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct ResidualStack {
     pub(super) values: Tensor,
     pub(super) labels: Vec<String>,
     pub(super) pos: Slice,
+    /// The run's own positions that the values are of.
+    pub(super) positions: Vec<usize>,
     pub(super) has_batch_dim: bool,
 }
 
@@ -27,6 +29,11 @@ impl ResidualStack {
     /// What each component is.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// The run's own positions that the numbers are of.
+    pub fn positions(&self) -> &[usize] {
+        &self.positions
     }
 
     /// How many components there are.
@@ -80,8 +87,7 @@ impl ResidualStack {
             axes.push(Axis::numbered("prompt", dims[1]));
         }
         if along.rank() > axes.len() {
-            let kept = along.dim(axes.len())?;
-            axes.push(Axis::numbered("position", kept));
+            axes.push(Axis::new("position", self.positions.iter().map(usize::to_string)));
         }
         Labelled::from_tensor("projection of the residual stream", axes, &along)
     }

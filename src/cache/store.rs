@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::dims::Dims;
 use crate::error::{Error, Result};
@@ -11,6 +12,21 @@ use crate::hooks::{AxisName, HookPoint, HookQuery};
 use crate::model::FinalNorm;
 use crate::slice::Slice;
 use crate::tokens::{PaddingSide, Tokens};
+
+/// Where a cache comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The model's name.
+    pub model: String,
+    /// What was done to its weights, in the order in which it was.
+    pub processing: Vec<String>,
+    /// The plan of the run.
+    pub plan: String,
+    /// The version of this crate.
+    pub version: String,
+    /// When the run ended, in UTC.
+    pub date: String,
+}
 
 /// Activations of one run by hook point, with the sizes of the model and the tokens that were run.
 ///
@@ -32,6 +48,7 @@ pub struct ActivationCache {
     pub(super) has_batch_dim: bool,
     /// The final norm, to recompute it for slices of the stream.
     pub(super) final_norm: FinalNorm,
+    pub(super) provenance: Provenance,
 }
 
 impl ActivationCache {
@@ -79,6 +96,11 @@ impl ActivationCache {
     /// The tokens that were run.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Where the cache comes from: model, plan, version, date.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
     }
 
     /// Whether activations have a batch axis.

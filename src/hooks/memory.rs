@@ -1,8 +1,17 @@
-//! How many bytes a run will keep, known before it starts.
+//! How many bytes a run will need, known before it starts.
 
 use candle_core::DType;
 
+use super::free::free_memory;
 use super::point::HookPoint;
+use crate::dims::Dims;
+use crate::error::{Error, Result};
+
+/// A run without a budget of its own may need so many hundredths of the memory that is free.
+const DEFAULT_SHARE: u64 = 70;
+
+/// Less than this is not worth asking the system how much is free.
+const SMALL: u64 = 16_000_000;
 
 /// What one point will keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,23 +24,48 @@ pub struct PointBytes {
     pub bytes: u64,
 }
 
-/// What a plan will keep: an upper bound, since neighbouring points may share their numbers.
+/// What a run will need: what it keeps, its logits, and what it computes with. An upper bound for the first, since
+/// neighbouring points may share their numbers; the last is an estimate. The weights are there already and not
+/// counted, nor is what a backward pass keeps, nor the tensors that edits hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Each captured point, in the order of the forward pass.
     pub points: Vec<PointBytes>,
+    /// The logits, `[batch, pos, d_vocab_out]`.
+    pub logits: u64,
+    /// What stands in memory while the widest block is computed: two residual streams, and either q, k, v, z with
+    /// three attention patterns or two layers of neurons.
+    pub working: u64,
 }
 
 impl MemoryPlan {
+    /// What a run of this shape needs before it keeps anything.
+    pub(super) fn of_run(dims: &Dims, (batch, pos): (usize, usize), dtype: DType, logits: bool) -> Self {
+        let [rows, heads] = [batch * pos, dims.n_heads].map(|n| n as u64);
+        let size = dtype.size_in_bytes() as u64;
+        let attention = 4 * rows * heads * dims.d_head as u64 + 3 * rows * heads * pos as u64;
+        let neurons = 2 * rows * dims.d_mlp as u64;
+        Self {
+            points: Vec::new(),
+            logits: if logits { rows * dims.d_vocab_out as u64 * size } else { 0 },
+            working: (2 * rows * dims.d_model as u64 + attention.max(neurons)) * size,
+        }
+    }
+
     pub(super) fn push(&mut self, point: HookPoint, shape: Vec<usize>, dtype: DType) {
         let dtype = if point == HookPoint::Tokens { DType::U32 } else { dtype };
         let bytes = shape.iter().product::<usize>() as u64 * dtype.size_in_bytes() as u64;
         self.points.push(PointBytes { point, shape, bytes });
     }
 
+    /// The bytes of everything that is kept.
+    pub fn kept(&self) -> u64 {
+        self.points.iter().map(|point| point.bytes).sum()
+    }
+
     /// All bytes together.
     pub fn total(&self) -> u64 {
-        self.points.iter().map(|point| point.bytes).sum()
+        self.kept() + self.logits + self.working
     }
 
     /// The `k` largest points, largest first.
@@ -40,5 +74,74 @@ impl MemoryPlan {
         sorted.sort_by_key(|point| (std::cmp::Reverse(point.bytes), point.point));
         sorted.truncate(k);
         sorted
+    }
+
+    /// Refuses a run of `batch` prompts that needs more than `budget`, or without one, more than its share of what is
+    /// free in host memory, if that is where it runs.
+    pub(super) fn check(&self, budget: Option<u64>, batch: usize, in_host_memory: bool) -> Result<()> {
+        let asks = budget.is_none() && in_host_memory && self.total() > SMALL;
+        self.check_against(budget, batch, if asks { free_memory() } else { None })
+    }
+
+    /// As [`MemoryPlan::check`], with so many bytes free.
+    fn check_against(&self, budget: Option<u64>, batch: usize, free: Option<u64>) -> Result<()> {
+        let share =
+            free.map(|free| (free / 100 * DEFAULT_SHARE, format!("{DEFAULT_SHARE} % of the memory that is free")));
+        let limit = budget.map(|budget| (budget, "the plan's budget".to_string())).or(share);
+        let Some((budget, source)) = limit.filter(|(budget, _)| self.total() > *budget) else { return Ok(()) };
+        let mut largest: Vec<(String, u64)> =
+            self.points.iter().map(|kept| (kept.point.to_string(), kept.bytes)).collect();
+        largest.extend([("the logits".into(), self.logits), ("working memory".into(), self.working)]);
+        largest.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        largest.truncate(3);
+        let fit = (u128::from(budget) * batch as u128 / u128::from(self.total().max(1))) as usize;
+        let fewer = match fit {
+            0 => "shorter prompts".into(),
+            fit => format!("at most about {fit} of these {batch} prompts at a time"),
+        };
+        Err(Error::OverBudget { needed: self.total(), kept: self.kept(), budget, source, largest, fewer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> MemoryPlan {
+        let point = |point, bytes| PointBytes { point, shape: vec![], bytes };
+        let points = vec![point(HookPoint::Embed, 300), point(HookPoint::PosEmbed, 200)];
+        MemoryPlan { points, logits: 400, working: 100 }
+    }
+
+    #[test]
+    fn a_run_gets_its_share_of_what_is_free() {
+        assert!(plan().check_against(None, 4, Some(1500)).is_ok());
+        let refused = plan().check_against(None, 4, Some(1400)).expect_err("70 % of it are 980");
+        let message = refused.to_string();
+        for part in [
+            "1.0 kB",
+            "980 B",
+            "70 % of the memory that is free",
+            "the logits (400 B)",
+            "500 B",
+            "about 3 of these 4 prompts",
+            "HookPlan::budget",
+        ] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_budget_overrides_what_is_free() {
+        assert!(plan().check_against(Some(1000), 4, Some(1)).is_ok());
+        assert!(plan().check_against(Some(999), 4, Some(u64::MAX)).is_err());
+        assert!(plan().check_against(None, 4, None).is_ok(), "a system that does not say sets no limit");
+    }
+
+    #[test]
+    fn what_cannot_fit_at_all_is_said() {
+        let message = plan().check_against(Some(200), 4, None).expect_err("too much").to_string();
+        assert!(message.contains("shorter prompts") && message.contains("the plan's budget"), "{message}");
+        assert!(plan().check_against(Some(0), 0, None).is_err());
     }
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod edit;
+mod free;
 mod memory;
 mod plan;
 mod point;
@@ -17,5 +18,5 @@ pub use memory::{MemoryPlan, PointBytes};
 pub use plan::HookPlan;
 pub use point::{HookPoint, hooks_markdown};
 pub use query::HookQuery;
-pub(crate) use run::{HookRun, Reach};
-pub use site::{AxisName, Site};
+pub(crate) use run::{HookRun, Reach, Setting};
+pub use site::{AxisName, Site, SiteRow};

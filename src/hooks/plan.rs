@@ -10,7 +10,7 @@ use super::edit::Edit;
 use super::memory::MemoryPlan;
 use super::point::HookPoint;
 use super::query::HookQuery;
-use super::run::{Reach, Resolved};
+use super::run::{Reach, Resolved, Setting};
 use super::site::{AxisName, Site};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
@@ -88,7 +88,8 @@ impl HookPlan {
         self
     }
 
-    /// Refuses the run if it would keep more than `bytes`.
+    /// Refuses the run if it would need more than `bytes` (see [`MemoryPlan`] for what is counted). Without this, a run
+    /// on the CPU may need 70 % of the memory that is free, where the system tells it (Linux).
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
@@ -100,25 +101,25 @@ impl HookPlan {
         self
     }
 
-    /// What the plan would keep in a run of `batch` prompts of `pos` tokens, computed without running.
+    /// What a whole run of `batch` prompts of `pos` tokens would need under this plan, computed without running.
     ///
     /// # Errors
     /// Those of the names and slices in the plan.
     pub fn memory(&self, dims: &Dims, batch: usize, pos: usize, dtype: DType) -> Result<MemoryPlan> {
-        self.memory_of(&self.captured(dims, &Reach::whole(dims))?, dims, batch, pos, dtype)
+        let need = MemoryPlan::of_run(dims, (batch, pos), dtype, true);
+        self.memory_of(need, &self.captured(dims, &Reach::whole(dims))?, dims, (batch, pos), dtype)
     }
 
     fn memory_of(
         &self,
+        mut plan: MemoryPlan,
         captured: &BTreeSet<HookPoint>,
         dims: &Dims,
-        batch: usize,
-        pos: usize,
+        (batch, pos): (usize, usize),
         dtype: DType,
     ) -> Result<MemoryPlan> {
         let kept = self.pos.indices(pos, "position")?.len();
         let drop_pos = matches!(self.pos, Slice::At(_));
-        let mut plan = MemoryPlan { points: Vec::new() };
         for &point in captured {
             let mut shape = Vec::new();
             for axis in point.axes() {
@@ -162,21 +163,15 @@ impl HookPlan {
     }
 
     /// Holds the plan against a model and an input; every mistake is found here, before anything is computed.
-    pub(crate) fn resolve(
-        &self,
-        dims: &Dims,
-        reach: &Reach,
-        (batch, pos): (usize, usize),
-        dtype: DType,
-        right_padded: bool,
-    ) -> Result<Resolved> {
+    pub(crate) fn resolve(&self, dims: &Dims, setting: &Setting) -> Result<Resolved> {
+        let &Setting { reach, batch, pos, dtype, .. } = setting;
         if self.remove_batch_dim && batch != 1 {
             return Err(Error::argument(format!(
                 "remove_batch_dim needs a run of one prompt, but this one has {batch}: drop it, or run one prompt."
             )));
         }
         let counts_from_end = self.pos.counts_from_end() || self.edits.iter().any(|(_, edit)| edit.counts_from_end());
-        if right_padded && counts_from_end {
+        if setting.right_padded && counts_from_end {
             return Err(Error::argument(
                 "a position that counts from the end was asked of a right-padded batch, where the last column is \
                  padding for the shorter prompts: pad on the left, or give positions from the start.",
@@ -192,11 +187,9 @@ impl HookPlan {
             }
         }
         check_split_inputs(&captured, &edits)?;
-        let memory = self.memory_of(&captured, dims, batch, pos, dtype)?;
-        if let Some(budget) = self.budget.filter(|&budget| memory.total() > budget) {
-            let largest = memory.largest(3).iter().map(|p| (p.point.to_string(), p.bytes)).collect();
-            return Err(Error::OverBudget { needed: memory.total(), budget, largest });
-        }
+        let need = MemoryPlan::of_run(dims, (batch, pos), dtype, setting.logits);
+        let memory = self.memory_of(need, &captured, dims, (batch, pos), dtype)?;
+        memory.check(self.budget, batch, setting.device.is_cpu())?;
         Ok(Resolved {
             captured,
             edits,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::apply::slice_positions;
 use super::edit::Edit;
@@ -20,6 +20,18 @@ pub(crate) struct Resolved {
     pub(super) pos: Slice,
     pub(super) device: Option<Device>,
     pub(super) remove_batch_dim: bool,
+}
+
+/// What a plan is held against besides the model's sizes.
+pub(crate) struct Setting<'a> {
+    pub reach: &'a Reach,
+    pub batch: usize,
+    pub pos: usize,
+    pub right_padded: bool,
+    /// Whether logits are computed.
+    pub logits: bool,
+    pub dtype: DType,
+    pub device: &'a Device,
 }
 
 /// Which part of the model a run passes through.

@@ -12,7 +12,8 @@ use super::norm::{NormPoints, layer_norm};
 use super::ops::{later_keys, linear};
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, HookRun, Reach};
+use crate::hooks::{HookPlan, HookPoint, HookRun, Reach, Setting};
+use crate::progress::Progress;
 use crate::tokens::{Bos, Input, PaddingSide, Tokens};
 
 /// Which loss a run returns.
@@ -77,7 +78,8 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// Every mistake in the input, the plan or the options, found before anything is computed.
+    /// Every mistake in the input, the plan or the options, and a run that would need more memory than it may
+    /// ([`HookPlan::budget`]), found before anything is computed.
     pub fn run(&self, input: impl Into<Input>, plan: impl AsRef<HookPlan>, options: &RunOptions) -> Result<Run> {
         let tokens = self.to_tokens_with(input, options.bos)?;
         tokens.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
@@ -92,8 +94,10 @@ impl HookedTransformer {
             loss::check(&tokens, self.cfg.d_vocab_out())?;
         }
         let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
-        let resolved = plan.as_ref().resolve(&self.dims(), &reach, shape, self.dtype(), right_padded)?;
-        let mut hooks = HookRun::new(resolved, self.real_tokens(&tokens)?);
+        let logits = reach.stop.is_none() && (options.logits || options.loss != Loss::None);
+        let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
+        let setting = Setting { reach: &reach, batch, pos, right_padded, logits, dtype, device };
+        let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
         let resid = match &options.start_at_layer {
             Some((_, resid)) => self.check_resid(resid, shape)?,
@@ -104,7 +108,7 @@ impl HookedTransformer {
             let captured = hooks.into_captured();
             return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured });
         }
-        let logits = match options.logits || options.loss != Loss::None {
+        let logits = match logits {
             true => Some(self.unembed(&resid, &mut hooks)?),
             false => {
                 self.normalize_final(&resid, &mut hooks)?;
@@ -173,10 +177,12 @@ impl HookedTransformer {
 
     fn blocks(&self, mut resid: Tensor, tokens: &Tokens, reach: &Reach, hooks: &mut HookRun) -> Result<Tensor> {
         let hidden = self.hidden_keys(tokens)?;
-        let end = reach.stop.unwrap_or(self.cfg.n_layers);
-        for layer in reach.start.unwrap_or(0)..end {
+        let layers = reach.start.unwrap_or(0)..reach.stop.unwrap_or(self.cfg.n_layers);
+        let mut progress = Progress::new("running the model", layers.len() as u64, "layers");
+        for layer in layers {
             let ctx = BlockContext { layer, cfg: &self.cfg, has_norm: self.dims().has_norm, hidden: hidden.as_ref() };
             resid = block(resid, &self.weights.blocks[layer], &ctx, hooks)?;
+            progress.step(1);
         }
         Ok(resid)
     }

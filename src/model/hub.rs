@@ -10,6 +10,7 @@ use super::process::Processing;
 use super::tiny;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// TransformerLens' names for models of the hub.
 const ALIASES: &[(&str, &str)] = &[
@@ -77,11 +78,35 @@ fn load(name: &str, processing: Option<Processing>) -> Result<HookedTransformer>
     download(id)?.model(name, processing, &device)
 }
 
+/// How far the download of a file is, as hf-hub tells it.
+struct Download(Option<Progress>);
+
+impl hf_hub::api::Progress for Download {
+    fn init(&mut self, size: usize, file: &str) {
+        self.0 = Some(Progress::new(format!("fetching {file}"), size as u64, Progress::BYTES));
+    }
+
+    fn update(&mut self, size: usize) {
+        if let Some(progress) = &mut self.0 {
+            progress.step(size as u64);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// The files of a hub model, from hf-hub's cache or fetched into it.
 fn download(id: &str) -> Result<Folder> {
     let fetch = |file: &str| -> std::result::Result<Vec<u8>, String> {
-        let api = hf_hub::api::sync::ApiBuilder::from_env().with_progress(false).build().map_err(|e| e.to_string())?;
-        let path = api.model(id.to_string()).get(file).map_err(|e| e.to_string())?;
+        let path = match hf_hub::Cache::from_env().model(id.to_string()).get(file) {
+            Some(path) => path,
+            None => {
+                let api = hf_hub::api::sync::ApiBuilder::from_env().build().map_err(|e| e.to_string())?;
+                api.model(id.to_string()).download_with_progress(file, Download(None)).map_err(|e| e.to_string())?
+            }
+        };
         fs::read(path).map_err(|e| e.to_string())
     };
     let needed = |file: &str| {

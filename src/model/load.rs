@@ -1,6 +1,6 @@
 //! Models from files: a folder in Hugging Face's layout, with every mistake in it found and named.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use super::families::{gpt2, transformer_lens};
 use super::process::Processing;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::tokens::Tokenizer;
 
 /// The named tensors of a file, taken one by one; what is wrong is collected and told at the end, all of it.
@@ -156,11 +157,12 @@ impl Folder {
                 format!("is of a {family:?} model; only \"gpt2\" is supported so far."),
             ));
         }
-        let in_file = |error: Error| Error::file(&config_path, error.to_string().replace(crate::error::PREFIX, ""));
+        let in_file = |error: Error| error.in_file(&config_path);
         let mut cfg = gpt2::config(&json).map_err(in_file)?;
+        let may_be_tied = gpt2::may_be_tied(&json).map_err(in_file)?;
         cfg.model_name = name.into();
         let mut file = TensorFile::parse(&self.path.join("model.safetensors"), &self.weights, device)?;
-        let weights = gpt2::weights(&mut file, &cfg)?;
+        let weights = gpt2::weights(&mut file, &cfg, may_be_tied)?;
         let mut model = HookedTransformer { cfg, weights, tokenizer: None, processing: Processing::NONE };
         if let Some(bytes) = &self.tokenizer {
             let path = self.path.join("tokenizer.json");
@@ -211,20 +213,14 @@ impl HookedTransformer {
     /// A processed model, or one that GPT-2's layout cannot hold; a folder that cannot be written.
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
-        let tensors: HashMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
+        let tensors: BTreeMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
         let end_of_text = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
         let config =
             serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, gpt2::is_tied(&self.weights)?, end_of_text))
                 .expect("a JSON value");
-        let failed = |path: &Path, error: String| Error::file(path, format!("could not be written ({error})."));
-        fs::create_dir_all(folder).map_err(|error| failed(folder, error.to_string()))?;
-        let part = folder.join("model.safetensors.part");
-        candle_core::safetensors::save(&tensors, &part).map_err(|error| failed(&part, error.to_string()))?;
-        let whole = folder.join("model.safetensors");
-        fs::rename(&part, &whole).map_err(|error| failed(&whole, error.to_string()))?;
-        let (part, whole) = (folder.join("config.json.part"), folder.join("config.json"));
-        fs::write(&part, config)
-            .and_then(|()| fs::rename(&part, &whole))
-            .map_err(|error| failed(&whole, error.to_string()))
+        fs::create_dir_all(folder)
+            .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
+        files::write_tensors(&folder.join("model.safetensors"), &BTreeMap::new(), &tensors)?;
+        files::write_whole(&folder.join("config.json"), |out| out.write_all(&config))
     }
 }

@@ -1,11 +1,14 @@
 //! Layer norm with its two hook points.
 
-use candle_core::Tensor;
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
 
 use super::ops::centre_and_scale;
 use super::transformer::HookedTransformer;
 use super::weights::NormWeights;
-use crate::error::Result;
+use crate::dims::Dims;
+use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun};
 
 /// Which norm of the model this is, and so which hook points it shows.
@@ -54,6 +57,33 @@ impl FinalNorm {
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         layer_norm(x, self.weights.as_ref(), self.eps, None)
     }
+
+    /// The norm as tensors, for a file.
+    pub(crate) fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut tensors = BTreeMap::from([(Self::EPS.into(), Tensor::new(self.eps, &Device::Cpu)?)]);
+        if let Some(NormWeights { w, b }) = &self.weights {
+            tensors.extend([(Self::W.into(), w.clone()), (Self::B.into(), b.clone())]);
+        }
+        Ok(tensors)
+    }
+
+    /// The norm that [`FinalNorm::tensors`] took apart, taken out of `tensors`.
+    pub(crate) fn from_tensors(tensors: &mut BTreeMap<String, Tensor>, dims: &Dims) -> Result<Self> {
+        let incomplete = || Error::argument("the final norm is incomplete: save the cache anew.");
+        let eps = tensors.remove(Self::EPS).ok_or_else(incomplete)?.to_scalar().map_err(|_| incomplete())?;
+        let weights = match (tensors.remove(Self::W), tensors.remove(Self::B)) {
+            (Some(w), Some(b)) if w.dims() == [dims.d_model] && b.dims() == [dims.d_model] => {
+                Some(NormWeights { w, b })
+            }
+            (None, None) => None,
+            _ => return Err(incomplete()),
+        };
+        Ok(Self { weights, eps })
+    }
+
+    const EPS: &str = "final_norm.eps";
+    const W: &str = "final_norm.w";
+    const B: &str = "final_norm.b";
 }
 
 impl HookedTransformer {

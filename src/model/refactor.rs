@@ -12,11 +12,14 @@ use nalgebra::DMatrix;
 use super::config::HookedTransformerConfig;
 use super::weights::{AttentionWeights, Weights};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// Rewrites every head of every block.
 pub(super) fn refactor(weights: &mut Weights, cfg: &HookedTransformerConfig) -> Result<()> {
+    let mut progress = Progress::new("refactoring attention weights", weights.blocks.len() as u64, "layers");
     for block in &mut weights.blocks {
         refactor_block(&mut block.attn, cfg)?;
+        progress.step(1);
     }
     Ok(())
 }

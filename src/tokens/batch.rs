@@ -1,13 +1,17 @@
 //! A rectangular batch of token ids that knows its padding.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
+use crate::files;
 
 /// On which side of a row the padding stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PaddingSide {
     /// Before the text, so that every row ends at the last position.
     Left,
@@ -40,7 +44,7 @@ impl fmt::Display for PaddingSide {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
     ids: Vec<u32>,
     pos: usize,
@@ -230,6 +234,36 @@ impl Tokens {
     /// When the device cannot take it.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
         Tensor::from_vec(self.ids.clone(), (self.batch(), self.pos), device).context("the transfer of token ids")
+    }
+
+    /// Saves the batch in one file, written whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the disk does not take it.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        files::store(path.as_ref(), Self::KIND, self, &BTreeMap::new())
+    }
+
+    /// Loads a batch that [`Tokens::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (tokens, _): (Self, _) = files::restore(path, Self::KIND)?;
+        tokens.check_whole().map_err(|error| error.in_file(path))?;
+        Ok(tokens)
+    }
+
+    const KIND: &str = "tokens";
+
+    /// Checks a batch from a file: as many ids as places, and rows of a length that fits.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        let whole = self.pos.checked_mul(self.batch()) == Some(self.ids.len()) && !self.ids.is_empty();
+        if whole && self.lengths.iter().all(|length| (1..=self.pos).contains(length)) {
+            return Ok(());
+        }
+        Err(Error::tokens("its tokens are incomplete: save it anew."))
     }
 
     /// Checks that a model with this vocabulary and context can read the batch.

@@ -42,6 +42,11 @@ impl Html {
     }
 }
 
+/// Text whose line breaks and spaces carry its form, such as the tree of a model.
+pub(super) fn preformatted(text: &str) -> Rendered {
+    Rendered::new(format!("<pre style=\"margin:0\">{}</pre>", escape(text)), text.to_owned())
+}
+
 impl View for Html {
     fn render(&self) -> Result<Rendered> {
         Ok(Rendered::new(self.html.clone(), self.text.clone()))

@@ -2,7 +2,9 @@
 //!
 //! - [`line()`] and [`imshow`] draw a [`Figure`] from a result, a tensor, an array or a list.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
-//! - Each has `show()`, and shows itself as the last expression of a cell.
+//! - Each has `show()`, and shows itself as the last expression of a cell; so does every value of this crate, and by
+//!   the trait [`Show`] every tensor, array, number, text, list or tuple. `"text".show()?` puts words between figures;
+//!   what is printed stands above all that a cell shows.
 //!
 //! A view is always written twice, as HTML and as plain text; a terminal gets the text. No figure needs a network:
 //! plotly.js is part of the library.
@@ -12,15 +14,22 @@ mod figure;
 mod html;
 mod loader;
 mod number;
+mod of_lists;
+mod of_numbers;
+mod of_plotly;
 mod of_results;
+mod of_tasks;
+mod of_values;
 mod page;
 mod picture;
 mod show;
 mod source;
 mod table;
+mod terminal;
 
 pub use figure::{Figure, HoverMode, imshow, line};
 pub use html::{Html, escape, json_in_script, visible};
 pub use page::{Page, Rendered, View};
+pub use show::Show;
 pub use source::{Number, Numbers, Source};
 pub use table::{Cell, Row, Table};

@@ -1,15 +1,17 @@
-//! How values of the earlier rooms are shown: configurations and caches as tables, results as tables or heat maps,
-//! models, plans and tokens as the text they print. Those rooms know nothing of this.
+//! How values of the earlier rooms are shown: configurations and caches as tables, results as tables or heat maps.
+//! Those rooms know nothing of this.
+
+use candle_core::Tensor;
 
 use crate::analysis::Answers;
-use crate::cache::{ActivationCache, ResidualStack};
+use crate::cache::{ActivationCache, Provenance, ResidualStack};
+use crate::dims::Dims;
 use crate::error::{Result, human_bytes};
-use crate::hooks::{Edit, HookPlan, HookPoint, MemoryPlan};
+use crate::hooks::{HookPoint, MemoryPlan};
 use crate::labelled::Labelled;
-use crate::model::{HookedTransformer, HookedTransformerConfig, Processing};
-use crate::tokens::{Tokenizer, Tokens};
+use crate::model::{HookedTransformerConfig, Processing, Run};
 use crate::views::figure::imshow;
-use crate::views::html::{Html, escape};
+use crate::views::html::Html;
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
@@ -117,18 +119,19 @@ impl View for Processing {
 impl View for ActivationCache {
     fn render(&self) -> Result<Rendered> {
         let title = format!("ActivationCache of {} points, {}", self.len(), human_bytes(self.bytes()));
-        let points = self.iter().map(|(point, tensor)| {
-            let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
-            (point, tensor.dims().to_vec(), bytes as u64)
-        });
+        let points = self.iter().map(|(point, tensor)| (point, tensor.dims().to_vec(), bytes(tensor)));
         points_table(points).title(title).render()
     }
 }
 
 impl View for MemoryPlan {
     fn render(&self) -> Result<Rendered> {
-        let title = format!("{} points to keep, {}", self.points.len(), human_bytes(self.total()));
-        points_table(self.points.iter().map(|kept| (kept.point, kept.shape.clone(), kept.bytes))).title(title).render()
+        let title = format!("{} points to keep, {}", self.points.len(), human_bytes(self.kept()));
+        let rest = [self.logits, self.working, self.total()].map(human_bytes);
+        points_table(self.points.iter().map(|kept| (kept.point, kept.shape.clone(), kept.bytes)))
+            .title(title)
+            .note(format!("and {} of logits, about {} to compute with: {} in all", rest[0], rest[1], rest[2]))
+            .render()
     }
 }
 
@@ -171,30 +174,88 @@ fn spans(layers: &[usize]) -> String {
     spans.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// Types whose own text is what there is to see.
-macro_rules! shown_as_text {
-    ($($view:ty: $format:literal),+ $(,)?) => {$(
-        impl View for $view {
-            fn render(&self) -> Result<Rendered> {
-                let text = format!($format, self);
-                let html = format!("<pre style=\"margin:0\">{}</pre>", escape(&text));
-                Ok(Rendered::new(html, text))
-            }
-        }
-        shown!($view);
-    )+};
+impl View for ResidualStack {
+    fn render(&self) -> Result<Rendered> {
+        let positions = self.positions().iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let table = Table::new(["", "component"])
+            .title(format!("ResidualStack {:?}, at positions {positions}", self.tensor().dims()));
+        self.labels().iter().enumerate().fold(table, |table, (i, label)| table.row((i, label))).render()
+    }
 }
 
-shown!(Labelled, HookedTransformerConfig, Processing, ActivationCache, MemoryPlan);
-shown_as_text!(
-    HookedTransformer: "{}",
-    HookPlan: "{}",
-    HookPoint: "{}",
-    Edit: "{}",
-    Tokens: "{:?}",
-    Tokenizer: "{:?}",
-    ResidualStack: "{:?}",
-    Answers: "{:?}",
+impl View for Answers {
+    fn render(&self) -> Result<Rendered> {
+        let table = Table::new(["prompt", "correct", "incorrect"]).title("Answers");
+        let pairs = self.texts().enumerate();
+        let shown = |text: String| format!("{text:?}");
+        pairs.fold(table, |table, (i, (right, wrong))| table.row((i, shown(right), shown(wrong)))).render()
+    }
+}
+
+impl View for Run {
+    /// What the run gave: shapes, and what it kept.
+    fn render(&self) -> Result<Rendered> {
+        let parts = [("logits", &self.logits), ("loss", &self.loss), ("resid", &self.resid)];
+        let table = Table::new(["part", "shape"])
+            .title("Run")
+            .row(("tokens", format!("[{}, {}]", self.tokens.batch(), self.tokens.pos())));
+        let given = parts.into_iter().filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)));
+        let mut all =
+            given.fold(table, |table, (name, tensor)| table.row((name, format!("{:?}", tensor.dims())))).render()?;
+        if !self.captured.is_empty() {
+            let points = self.captured.iter().map(|(point, tensor)| (*point, tensor.dims().to_vec(), bytes(tensor)));
+            all.append(&points_table(points).title("captured").render()?);
+        }
+        Ok(all)
+    }
+}
+
+impl View for Dims {
+    fn render(&self) -> Result<Rendered> {
+        let sizes = [
+            ("n_layers", self.n_layers),
+            ("n_heads", self.n_heads),
+            ("d_model", self.d_model),
+            ("d_head", self.d_head),
+            ("d_mlp", self.d_mlp),
+            ("d_vocab", self.d_vocab),
+            ("d_vocab_out", self.d_vocab_out),
+            ("n_ctx", self.n_ctx),
+        ];
+        let parts = [("attn_only", self.attn_only), ("has_norm", self.has_norm)];
+        let table = Table::new(["size", "value"]).title("Dims");
+        let table = sizes.into_iter().fold(table, |table, (name, size)| table.row((name, size)));
+        parts.into_iter().fold(table, |table, (name, part)| table.row((name, part))).render()
+    }
+}
+
+impl View for Provenance {
+    fn render(&self) -> Result<Rendered> {
+        Table::new(["of the run", ""])
+            .row(("model", &self.model))
+            .row(("processing", self.processing.join(", ")))
+            .row(("plan", &self.plan))
+            .row(("candle-lens", &self.version))
+            .row(("date", &self.date))
+            .render()
+    }
+}
+
+fn bytes(tensor: &Tensor) -> u64 {
+    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
+}
+
+shown!(
+    Labelled,
+    HookedTransformerConfig,
+    Processing,
+    ActivationCache,
+    MemoryPlan,
+    ResidualStack,
+    Answers,
+    Run,
+    Dims,
+    Provenance
 );
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a view is, and several of them as one.
 
 use crate::error::Result;
+use crate::views::html::preformatted;
 
 /// Something that can be shown: in a notebook as HTML, in a terminal as text.
 pub trait View {
@@ -9,7 +10,28 @@ pub trait View {
     /// # Errors
     /// What makes the view impossible to draw, such as labels that do not match its numbers.
     fn render(&self) -> Result<Rendered>;
+
+    /// A list of these: one below the other, unless the kind has a better form, as prompts have in a table.
+    ///
+    /// # Errors
+    /// As [`View::render`].
+    fn render_list(list: &[Self]) -> Result<Rendered>
+    where
+        Self: Sized,
+    {
+        let mut all = Rendered::default();
+        for view in list.iter().take(LISTED) {
+            all.append(&view.render()?);
+        }
+        if list.len() > LISTED {
+            all.append(&preformatted(&format!("… {} more ({} in all)", list.len() - LISTED, list.len())));
+        }
+        Ok(all)
+    }
 }
+
+/// How many views of a list are shown.
+const LISTED: usize = 20;
 
 /// A view in both forms, ready to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +64,7 @@ impl Rendered {
     /// Puts `next` below this.
     pub(super) fn append(&mut self, next: &Rendered) {
         for (all, part, between) in [(&mut self.html, &next.html, "\n"), (&mut self.text, &next.text, "\n\n")] {
-            if !all.is_empty() {
+            if !all.is_empty() && !part.is_empty() {
                 all.push_str(between);
             }
             all.push_str(part);
@@ -79,9 +101,15 @@ impl Page {
     ///
     /// # Errors
     /// As the view's own `show`.
-    pub fn with(mut self, view: &impl View) -> Result<Self> {
+    pub fn with(mut self, view: &(impl View + ?Sized)) -> Result<Self> {
         self.content.append(&view.render()?);
         Ok(self)
+    }
+}
+
+impl View for Rendered {
+    fn render(&self) -> Result<Rendered> {
+        Ok(self.clone())
     }
 }
 

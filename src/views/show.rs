@@ -4,8 +4,11 @@
 //! that a cell shows is gathered here, and the whole page is written again with each addition: the last one wins
 //! and holds all. The library is loaded once per kernel, so this page is the same one for all cells.
 //!
-//! A cell that shows something and then ends in a value that is no view (`3.0`) has both outputs, but a notebook
-//! displays the HTML and not that value: print it.
+//! What a cell *prints* goes another way: evcxr passes each line on at once, and the page when the cell is done. So
+//! in a notebook, and in evcxr's terminal too, all printed lines stand above all that is shown, whatever their order
+//! in the cell. Text that belongs between two figures is shown instead of printed: `"Layer 3".show()?`.
+//!
+//! evcxr's terminal prints the page's plain text, so its users see tables and bars of characters, not HTML.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -24,8 +27,11 @@ const EVCXR_LINES: [&str; 2] = ["EVCXR_END_CONTENT", "EVCXR_PANIC_NOTIFICATION"]
 static CELL_PAGE: Mutex<CellPage> = Mutex::new(CellPage::new());
 
 /// Shows `view`: below what the running cell has shown, in a notebook; as text elsewhere.
-pub(super) fn show(view: &impl View) -> Result<()> {
+pub(super) fn show(view: &(impl View + ?Sized)) -> Result<()> {
     let rendered = view.render()?;
+    if rendered == Rendered::default() {
+        return Ok(());
+    }
     let block = if std::env::var_os(EVCXR_RUNS_CELLS).is_some() {
         // A panic while this lock is held cannot leave half a page: the page is whole between its statements.
         let mut page = CELL_PAGE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +44,7 @@ pub(super) fn show(view: &impl View) -> Result<()> {
 }
 
 /// Shows a cell's last expression; evcxr takes no error from here, so it goes to stderr as `?` would print it.
-pub(super) fn display(view: &impl View) {
+pub(super) fn display(view: &(impl View + ?Sized)) {
     if let Err(error) = show(view) {
         eprintln!("{error}");
     }
@@ -104,6 +110,35 @@ fn content(mime: &str, text: &str) -> String {
     block + "EVCXR_END_CONTENT\n"
 }
 
+/// Shows every [`View`]: tensors, arrays, lists, tuples and texts too, whose types are not this crate's.
+///
+/// This crate's own types have both methods without the trait. For the others it must be in scope, which the
+/// prelude sees to; then they show themselves as a cell's last expression too.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// "Logits of one prompt".show()?;
+/// model.forward("The keys on the cabinet")?.show()?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub trait Show: View {
+    /// Shows this below what the cell has shown so far; in a terminal, prints its text form.
+    ///
+    /// # Errors
+    /// What makes it impossible to draw, or a standard output that cannot be written.
+    fn show(&self) -> Result<()> {
+        show(self)
+    }
+
+    /// Shows this as a cell's last expression; evcxr calls it.
+    fn evcxr_display(&self) {
+        display(self);
+    }
+}
+
+impl<V: View + ?Sized> Show for V {}
+
 /// Gives types that are a [`View`] the two methods by which a cell shows them. They are inherent methods because
 /// evcxr calls `evcxr_display` by name, without an import.
 macro_rules! shown {
@@ -126,7 +161,7 @@ macro_rules! shown {
 }
 pub(crate) use shown;
 
-shown!(crate::views::Html, crate::views::Page);
+shown!(crate::views::Html, crate::views::Page, Rendered);
 
 #[cfg(test)]
 mod tests {

@@ -28,15 +28,15 @@ pub trait Source {
 
 /// A number that can be drawn.
 pub trait Number: Copy {
-    /// As a 32-bit float, the nearest where it has more digits.
-    fn to_f32(self) -> f32;
+    /// As a float, the nearest where it has more digits.
+    fn to_f64(self) -> f64;
 }
 
 macro_rules! numbers {
     ($($number:ty),+) => {$(
         impl Number for $number {
-            fn to_f32(self) -> f32 {
-                self as f32
+            fn to_f64(self) -> f64 {
+                self as f64
             }
         }
     )+};
@@ -62,7 +62,7 @@ impl Source for Labelled {
 
 impl<T: Number> Source for [T] {
     fn numbers(&self) -> Result<Numbers> {
-        Ok(unlabelled(self.iter().map(|&value| value.to_f32()).collect::<ndarray::Array1<f32>>().into_dyn()))
+        Ok(unlabelled(self.iter().map(|&value| value.to_f64() as f32).collect::<ndarray::Array1<f32>>().into_dyn()))
     }
 }
 
@@ -87,14 +87,14 @@ impl<T: Number> Source for Vec<Vec<T>> {
                 row.len()
             )));
         }
-        let flat: Vec<f32> = self.iter().flatten().map(|&value| value.to_f32()).collect();
+        let flat: Vec<f32> = self.iter().flatten().map(|&value| value.to_f64() as f32).collect();
         Ok(unlabelled(array(&[self.len(), columns], flat)?))
     }
 }
 
 impl<T: Number, S: Data<Elem = T>, D: Dimension> Source for ArrayBase<S, D> {
     fn numbers(&self) -> Result<Numbers> {
-        Ok(unlabelled(self.mapv(Number::to_f32).into_dyn()))
+        Ok(unlabelled(self.mapv(|value| value.to_f64() as f32).into_dyn()))
     }
 }
 

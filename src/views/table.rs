@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::views::html::{escape, visible};
 use crate::views::number::{column, number};
 use crate::views::page::{Rendered, View};
+use crate::views::terminal;
 
 /// How many rows a table shows unless told otherwise.
 const MAX_ROWS: usize = 40;
@@ -114,22 +115,22 @@ impl Table {
         clipped.into_iter().chain(self.note.clone()).collect()
     }
 
+    /// As wide as a line: long words are cut, and columns that find no room are left out.
     fn to_text(&self, columns: &[(Vec<String>, bool)]) -> String {
         let headers: Vec<String> = self.columns.iter().map(|name| visible(name)).collect();
-        let length = |text: &String| text.chars().count();
         let widths: Vec<usize> = columns
             .iter()
             .zip(&headers)
-            .map(|((cells, _), header)| cells.iter().map(length).max().unwrap_or(0).max(length(header)))
+            .map(|((cells, _), header)| {
+                cells.iter().chain([header]).map(|text| terminal::columns(text)).max().unwrap_or(0)
+            })
             .collect();
+        let words: Vec<bool> = columns.iter().map(|(_, numbers)| !numbers).collect();
+        let widths = terminal::share(&widths, &words, terminal::width());
         let line = |cells: Vec<&str>| {
             let places = cells.into_iter().zip(&widths).zip(columns);
-            let padded = places.map(
-                |((cell, &width), &(_, numbers))| {
-                    if numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-                },
-            );
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+            let filled = places.map(|((cell, &width), &(_, numbers))| terminal::fit(cell, width, numbers));
+            filled.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         let rule: Vec<String> = widths.iter().map(|&width| "─".repeat(width)).collect();
         let mut lines: Vec<String> = self.title.iter().cloned().collect();
@@ -137,6 +138,9 @@ impl Table {
         lines.push(rule.join("  "));
         for r in 0..self.rows.len().min(self.max_rows) {
             lines.push(line(columns.iter().map(|(cells, _)| cells[r].as_str()).collect()));
+        }
+        if widths.len() < columns.len() {
+            lines.push(format!("… {} more columns ({} in all)", columns.len() - widths.len(), columns.len()));
         }
         lines.extend(self.remarks());
         lines.join("\n")

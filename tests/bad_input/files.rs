@@ -174,3 +174,16 @@ fn special_tokens_are_those_that_the_folder_names() {
     fs::write(&config, "{").unwrap();
     sentence(load(&folder), &["tokenizer_config.json", "JSON"]);
 }
+
+#[test]
+fn an_unembedding_of_its_own_must_be_there() {
+    let folder = copy("untied");
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["tie_word_embeddings"] = false.into();
+    fs::write(&path, config.to_string()).unwrap();
+    sentence(load(&folder), &["model.safetensors", "lm_head.weight", "missing"]);
+    config["tie_word_embeddings"] = "no".into();
+    fs::write(&path, config.to_string()).unwrap();
+    sentence(load(&folder), &["config.json", "tie_word_embeddings"]);
+}

@@ -112,3 +112,20 @@ fn a_cache_outlives_its_model_and_its_batch_axis() -> Result<()> {
     agreement.finish("batch axis");
     Ok(())
 }
+
+#[test]
+fn positions_are_labelled_as_the_run_counts_them() -> Result<()> {
+    let (model, _, cache) = run(Processing::NONE)?;
+    let tokens = cache.tokens().clone();
+    let direction = model.W_U().t()?.get(1)?;
+    let labels = |cache: &ActivationCache, pos: candle_lens::slice::Slice| -> Result<Vec<String>> {
+        let stack = cache.decompose_resid(&DecomposeOptions { pos, ..Default::default() })?;
+        Ok(stack.project(&direction)?.labels("position")?.to_vec())
+    };
+    assert_eq!(labels(&cache, (2..5).into())?, ["2", "3", "4"]);
+    assert_eq!(labels(&cache, [3, 1].into())?, ["3", "1"]);
+    assert_eq!(labels(&cache, candle_lens::slice::Slice::All)?.len(), tokens.pos());
+    let (_, sliced) = model.run_with_hooks(tokens, HookPlan::new().capture_all().pos(1..3))?;
+    assert_eq!(labels(&sliced, candle_lens::slice::Slice::All)?, ["1", "2"], "the cache kept only these");
+    Ok(())
+}

@@ -74,12 +74,17 @@ fn memory_is_known_before_the_run_and_a_budget_refuses_with_the_largest_points()
     let plan = HookPlan::new().capture_all();
     let memory = plan.memory(&model.dims(), 2, 6, DType::F32).unwrap();
     let (_, cache) = model.run_with_hooks(tokens(), &plan).unwrap();
-    assert_eq!(memory.total(), cache.bytes());
+    assert_eq!(memory.kept(), cache.bytes());
+    assert_eq!(memory.logits, 2 * 6 * 20 * 4, "batch, positions, vocabulary, bytes of a number");
+    assert_eq!(memory.total(), memory.kept() + memory.logits + memory.working);
     let largest = memory.largest(1)[0].clone();
     assert_eq!(largest.point.to_string(), "blocks.0.mlp.hook_pre", "2 x 6 x 32 neurons are the most");
     let message = refused(plan.clone().budget(memory.total() - 1));
-    assert!(message.contains("blocks.0.mlp.hook_pre") && message.contains("budget"), "{message}");
-    model.run_with_hooks(tokens(), plan.budget(memory.total())).unwrap();
+    assert!(message.contains("blocks.0.mlp.hook_pre") && message.contains("the plan's budget"), "{message}");
+    model.run_with_hooks(tokens(), plan.clone().budget(memory.total())).unwrap();
+    let less = RunOptions { stop_at_layer: Some(3), ..Default::default() };
+    let plan = HookPlan::new().capture("resid_post").budget(memory.total() - memory.logits);
+    model.run(tokens(), &plan, &less).expect("a run that stops before the end has no logits");
 }
 
 #[test]

@@ -187,17 +187,33 @@ fn numbers_at_the_edge_are_drawn() -> candle_lens::Result<()> {
 }
 
 #[test]
-fn a_terminal_gets_the_numbers() -> candle_lens::Result<()> {
-    let lens = line([0.0, 1.0, -1.0]).title("Logit Lens").x_ticks(["pre", "mid", "post"]).render()?;
-    assert_eq!(lens.text(), "Logit Lens\n▅█▁  from -1 (post) to 1 (mid)");
-    let heads = imshow(per_head()).render()?;
+fn a_terminal_gets_lines_of_bars() -> candle_lens::Result<()> {
+    let lens = line([0.0, 1.0, -1.0]).title("Logit Lens").x_ticks(["pre", "mid", "post"]);
+    assert_eq!(lens.render()?.text(), "Logit Lens\n▅█▁  from -1 (post) to 1 (mid)");
     assert_eq!(
-        heads.text(),
-        "logit difference\n\
-         layer \\ head  0      1       2\n\
-         ────────────  ─────  ──────  ──────\n\
-         0             0.500  -2.000  0.000\n\
-         1             1.000  0.250   -0.500"
+        lens.x_label("Layer").y_label("Logit Diff").render()?.text(),
+        "Logit Lens\n▅█▁  from -1 (post) to 1 (mid)\nLogit Diff over Layer: pre to post"
     );
+    let long = line(vec![vec![1.0_f32; 5000]; 2]).names(["a", "猫"]).render()?;
+    assert!(long.text().lines().all(|line| line.chars().count() < 400), "{}", long.text());
+    Ok(())
+}
+
+#[test]
+fn a_terminal_gets_shades() -> candle_lens::Result<()> {
+    assert_eq!(
+        imshow(per_head()).render()?.text(),
+        "logit difference\n\
+         layer \\ head  0         1         2\n\
+         ────────────  ────────  ────────  ────────\n\
+         0              0.500 ░  -2.000 █   0.000\n\
+         1              1.000 ▒   0.250 ░  -0.500 ░"
+    );
+    let mut wide = vec![vec![0.0_f32; 300]; 50];
+    (wide[0][0], wide[1][1]) = (2.0, -1.0);
+    let shown = imshow(wide).render()?.text().to_owned();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[1..3], ["0   ██", "1     -▒"], "{shown}");
+    assert!(lines.contains(&"██ is 2, -█ is -2") && lines.last() == Some(&"… 10 more rows (50 in all)"), "{shown}");
     Ok(())
 }

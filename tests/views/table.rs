@@ -72,3 +72,16 @@ fn what_does_not_fit_is_said_in_a_sentence() {
         assert!(sentence.contains(part), "{sentence}");
     }
 }
+
+#[test]
+fn a_line_that_is_too_long_is_cut_and_the_markup_is_whole() -> candle_lens::Result<()> {
+    let long = "x".repeat(3000);
+    let rendered = Table::new(["text", "n"]).row((long.as_str(), 1.5)).render()?;
+    assert!(rendered.html().contains(&long));
+    let last = rendered.text().lines().last().unwrap_or_default();
+    assert!(last.ends_with("…  1.500") && last.chars().count() < 3000, "{last}");
+    let many = (0..400).map(|i| i.to_string());
+    let wide = Table::new(many.clone()).row(many.map(|_| 0.5).collect::<Vec<_>>()).render()?;
+    assert!(wide.text().contains("more columns (400 in all)"), "{}", wide.text());
+    Ok(())
+}

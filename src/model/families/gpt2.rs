@@ -33,7 +33,6 @@ const IGNORED: &[&str] = &[
     "summary_type",
     "summary_use_proj",
     "task_specific_params",
-    "tie_word_embeddings",
     "torch_dtype",
     "transformers_version",
     "use_cache",
@@ -104,6 +103,7 @@ fn refuse_unknown_keys(json: &Map<String, Value>) -> Result<()> {
                 | "layer_norm_epsilon"
                 | "scale_attn_by_inverse_layer_idx"
                 | "scale_attn_weights"
+                | "tie_word_embeddings"
         );
         let off = matches!(value, Value::Null | Value::Bool(false));
         if !handled && !off && !IGNORED.contains(&key.as_str()) {
@@ -133,22 +133,38 @@ fn optional<'a, T>(
     }
 }
 
-/// The weights of a state dict, with or without the prefix `transformer.`.
+/// Whether a `config.json` lets the embedding serve as unembedding too, as GPT-2's does unless it says otherwise.
+///
+/// # Errors
+/// [`Error::Config`] for something that is neither true nor false.
+pub(in super::super) fn may_be_tied(json: &Map<String, Value>) -> Result<bool> {
+    Ok(optional(json, "tie_word_embeddings", "true or false", Value::as_bool)? != Some(false))
+}
+
+/// The weights of a state dict, with or without the prefix `transformer.`. Where `lm_head.weight` is not there and
+/// `may_be_tied`, the embedding takes its place.
 ///
 /// # Errors
 /// [`Error::File`] listing every tensor that is missing, unexpected or of another shape.
-pub(in super::super) fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig) -> Result<Weights> {
+pub(in super::super) fn weights(
+    file: &mut TensorFile,
+    cfg: &HookedTransformerConfig,
+    may_be_tied: bool,
+) -> Result<Weights> {
     file.strip_prefix("transformer.");
     // Masks that old checkpoints carry; they hold no weights.
     file.ignore(|name| name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"));
     let (d, v) = (cfg.d_model, cfg.d_vocab);
     let w_e = file.take("wte.weight", &[v, d]);
-    let tied = file.take_optional("lm_head.weight", &[v, d]);
+    let own = match file.take_optional("lm_head.weight", &[v, d]) {
+        None if !may_be_tied => Some(file.take("lm_head.weight", &[v, d])),
+        own => own,
+    };
     let w_pos = file.take("wpe.weight", &[cfg.n_ctx, d]);
     let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
     let ln_final = norm(file, "ln_f", d);
     file.finish()?;
-    let w_u = tied.as_ref().unwrap_or(&w_e).t()?.contiguous()?;
+    let w_u = own.as_ref().unwrap_or(&w_e).t()?.contiguous()?;
     let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
     Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final: Some(ln_final), w_u, b_u })
 }

@@ -37,7 +37,7 @@
   }
 
   function width(place) {
-    return Math.min(place.spec.layout.width, place.clientWidth);
+    return Math.min(place.spec.layout.width || 700, place.clientWidth);
   }
 
   function fit(place) {
@@ -53,7 +53,7 @@
     layout.width = width(place);
     for (const [key, value] of Object.entries(colors(place))) {
       const [part, attribute] = key.split(".");
-      layout[part] = { ...layout[part], [attribute]: value };
+      layout[part] = { [attribute]: value, ...layout[part] };
     }
     try {
       await lens.plotly.newPlot(place.live, data, layout, config);

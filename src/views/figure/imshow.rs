@@ -13,18 +13,14 @@ use crate::views::figure::drawing::{
     Axis as PlotAxis, Chart, ColorBar, Drawing, Looks, Scale, check_values, not_for, one_each,
 };
 use crate::views::figure::plot::{categories, plain};
-use crate::views::number::column;
-use crate::views::page::View;
+use crate::views::figure::text::heat_map;
 use crate::views::picture::{Canvas, Frame};
 use crate::views::source::Source;
-use crate::views::table::Table;
 
 /// What stands beside the cells: row labels, scale, axis titles.
 const SIDES: usize = 160;
 /// What stands above and below the cells: title, column labels, axis title.
 const ENDS: usize = 130;
-/// How many columns the text form has.
-const TEXT_COLUMNS: usize = 12;
 
 /// A matrix as a heat map: the first row at the top, red below zero, blue above, white at zero.
 ///
@@ -176,18 +172,7 @@ impl Chart for Grid {
         let (Scale::Labels(x), Scale::Labels(y)) = (&drawing.x.scale, &drawing.y.scale) else {
             return Ok(String::new());
         };
-        let shown = x.len().min(TEXT_COLUMNS);
-        let corner = [&drawing.y.title, &drawing.x.title].map(String::as_str).join(" \\ ");
-        let mut table = Table::new([corner].iter().chain(&x[..shown]));
-        let all: Vec<f64> = self.values.iter().map(|&value| f64::from(value)).collect();
-        let written = column(&all);
-        for (row, label) in y.iter().enumerate() {
-            let cells = &written[row * x.len()..row * x.len() + shown];
-            table = table.row([label].into_iter().chain(cells).collect::<Vec<_>>());
-        }
-        if shown < x.len() {
-            table = table.note(format!("… {} more columns ({} in all)", x.len() - shown, x.len()));
-        }
-        Ok(table.render()?.text().to_owned())
+        let limit = drawing.color_bar.as_ref().map_or(1.0, |bar| bar.limit);
+        heat_map(self.values.view(), limit, (&drawing.y.title, y), (&drawing.x.title, x))
     }
 }

@@ -11,10 +11,12 @@ use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
 use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Looks, Scale, check_values, not_for, one_each};
 use crate::views::figure::plot::{categories, plain};
+use crate::views::figure::text::sparkline;
 use crate::views::html::visible;
 use crate::views::number::number;
 use crate::views::picture::{Canvas, Frame};
 use crate::views::source::Source;
+use crate::views::terminal::{columns, fit, width};
 
 /// Up to so many points are marked; more would hide the line.
 const MARKED: usize = 60;
@@ -161,37 +163,26 @@ impl Chart for Lines {
             Scale::Labels(labels) => visible(&labels[place]),
             Scale::Numbers(..) => place.to_string(),
         };
-        let width = drawing.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let side = drawing.names.iter().map(|name| columns(name)).max().unwrap_or(0).min(24);
         let lines = self.values.rows().into_iter().enumerate().map(|(i, row)| {
             let values = row.to_vec();
             let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]);
             let low = (0..values.len()).min_by(by_value).unwrap_or(0);
             let high = (0..values.len()).max_by(by_value).unwrap_or(0);
             let at = |place: usize| format!("{} ({})", number(f64::from(values[place])), label(place));
-            let name = drawing.names.get(i).map(|name| format!("{name:<width$}  ")).unwrap_or_default();
-            format!("{name}{}  from {} to {}", sparkline(&values), at(low), at(high))
+            let name = drawing.names.get(i).map(|name| fit(&visible(name), side, false) + "  ").unwrap_or_default();
+            let range = format!("  from {} to {}", at(low), at(high));
+            let room = width().saturating_sub(columns(&name) + columns(&range)).max(20);
+            format!("{name}{}{range}", sparkline(&values, room))
         });
-        Ok(lines.collect::<Vec<_>>().join("\n"))
-    }
-}
-
-/// The values as bars of eight heights, at most 80 of them: each stands for the mean of a stretch.
-fn sparkline(values: &[f32]) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let stretch = values.len().div_ceil(80);
-    let means: Vec<f32> = values.chunks(stretch).map(|part| part.iter().sum::<f32>() / part.len() as f32).collect();
-    let low = means.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = means.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let height = |mean: f32| if high > low { ((mean - low) / (high - low) * 7.0).round() as usize } else { 3 };
-    means.into_iter().map(|mean| BARS[height(mean)]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_sparkline_rises_with_its_values() {
-        assert_eq!(super::sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), "▁▂▃▄▅▆▇█");
-        assert_eq!(super::sparkline(&[2.0, 2.0]), "▄▄");
-        assert_eq!(super::sparkline(&[1.0; 200]).chars().count(), 67, "200 values in stretches of 3");
+        let mut lines: Vec<String> = lines.collect();
+        let along = format!("{}: {} to {}", visible(&drawing.x.title), label(0), label(self.values.ncols() - 1));
+        let axes = [(&drawing.y.title, visible(&drawing.y.title)), (&drawing.x.title, along)];
+        let named: Vec<String> =
+            axes.into_iter().filter(|(title, _)| !title.is_empty()).map(|(_, text)| text).collect();
+        if !named.is_empty() {
+            lines.push(named.join(" over "));
+        }
+        Ok(lines.join("\n"))
     }
 }

@@ -14,6 +14,7 @@ mod drawing;
 mod imshow;
 mod line;
 mod plot;
+mod text;
 
 pub use imshow::imshow;
 pub use line::line;
@@ -29,7 +30,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use drawing::Looks;
 
-use crate::error::{Error, PREFIX, Result};
+use crate::error::{Error, Result};
 use crate::views::html::{escape, json_in_script, stable_id};
 use crate::views::page::{Rendered, View};
 use crate::views::{loader, picture};
@@ -57,11 +58,8 @@ pub struct Figure {
 impl Figure {
     /// A figure of `chart`; an error is kept and returned when the figure is shown.
     fn new(chart: Result<impl Chart + 'static>) -> Self {
-        let chart = chart.map_err(|error| {
-            let sentence = error.to_string();
-            sentence.strip_prefix(PREFIX).unwrap_or(&sentence).to_owned()
-        });
-        Self { chart: chart.map(|chart| Arc::new(chart) as Arc<dyn Chart>), looks: Looks::default() }
+        let chart = chart.map(|chart| Arc::new(chart) as Arc<dyn Chart>).map_err(|error| error.sentence());
+        Self { chart, looks: Looks::default() }
     }
 
     /// The line above the figure; the default is the title of the result it is drawn from.
@@ -168,7 +166,7 @@ impl View for Figure {
             drawing.width,
             loader::draw_call(&id, &json),
         );
-        Ok(Rendered { html, text: text.trim_start().to_owned(), figures: vec![drawing.identity()] })
+        Ok(Rendered { html, text: text.trim_start_matches('\n').to_owned(), figures: vec![drawing.identity()] })
     }
 }
 

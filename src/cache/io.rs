@@ -1,0 +1,147 @@
+//! Caches and stacks in files: safetensors with everything that the tensors need to be understood.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::stack::ResidualStack;
+use super::store::{ActivationCache, Provenance};
+use crate::dims::Dims;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::hooks::{HookPlan, HookPoint};
+use crate::model::FinalNorm;
+use crate::slice::Slice;
+use crate::tokens::Tokens;
+
+const CACHE: &str = "activation cache";
+const STACK: &str = "residual stack";
+
+/// What a cache is besides its tensors.
+#[derive(Serialize, Deserialize)]
+struct CacheAbout {
+    provenance: Provenance,
+    dims: Dims,
+    tokens: Tokens,
+    pos: Slice,
+    has_batch_dim: bool,
+    points: Vec<String>,
+}
+
+impl ActivationCache {
+    /// Saves the whole cache in one file: activations, tokens, sizes, the final norm, where it comes from. The file is
+    /// written whole or not at all, and its numbers are the same bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the disk does not take it.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
+    /// let path = std::env::temp_dir().join("cabinet.safetensors");
+    /// cache.save(&path)?;
+    /// assert_eq!(ActivationCache::load(&path)?.len(), cache.len());
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let mut tensors: BTreeMap<String, Tensor> =
+            self.captured.iter().map(|(point, tensor)| (point.to_string(), tensor.clone())).collect();
+        let about = CacheAbout {
+            provenance: self.provenance.clone(),
+            dims: self.dims,
+            tokens: self.tokens.clone(),
+            pos: self.pos.clone(),
+            has_batch_dim: self.has_batch_dim,
+            points: tensors.keys().cloned().collect(),
+        };
+        tensors.extend(self.final_norm.tensors()?);
+        files::store(path.as_ref(), CACHE, &about, &tensors)
+    }
+
+    /// Loads a cache that [`ActivationCache::save`] wrote, on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (about, mut tensors): (CacheAbout, _) = files::restore(path, CACHE)?;
+        let unsound = |error: Error| error.in_file(path);
+        about.tokens.check_whole().map_err(unsound)?;
+        let mut captured = BTreeMap::new();
+        for (point, shape) in shapes(&about).map_err(unsound)? {
+            let tensor = files::take(path, &mut tensors, &point.to_string())?;
+            if tensor.dims() != shape {
+                return Err(Error::file(
+                    path,
+                    format!("{point} has the shape {:?}, but {shape:?} belongs to this cache.", tensor.dims()),
+                ));
+            }
+            captured.insert(point, tensor);
+        }
+        let final_norm = FinalNorm::from_tensors(&mut tensors, &about.dims).map_err(unsound)?;
+        if let Some(name) = tensors.keys().next() {
+            return Err(Error::file(path, format!("the tensor {name:?} does not belong to this cache.")));
+        }
+        let CacheAbout { provenance, dims, tokens, pos, has_batch_dim, .. } = about;
+        Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, provenance })
+    }
+}
+
+/// The points of a cache with the shapes that a run gives them.
+fn shapes(about: &CacheAbout) -> Result<Vec<(HookPoint, Vec<usize>)>> {
+    let plan = HookPlan::new().pos(about.pos.clone());
+    let plan = if about.has_batch_dim { plan } else { plan.remove_batch_dim() };
+    let plan = about.points.iter().fold(plan, |plan, point| plan.capture(point));
+    let memory = plan.memory(&about.dims, about.tokens.batch(), about.tokens.pos(), DType::F32)?;
+    Ok(memory.points.into_iter().map(|kept| (kept.point, kept.shape)).collect())
+}
+
+/// What a stack is besides its values.
+#[derive(Serialize, Deserialize)]
+struct StackAbout {
+    labels: Vec<String>,
+    pos: Slice,
+    positions: Vec<usize>,
+    has_batch_dim: bool,
+}
+
+impl ResidualStack {
+    /// Saves the stack with its labels in one file, written whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the disk does not take it.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let about = StackAbout {
+            labels: self.labels.clone(),
+            pos: self.pos.clone(),
+            positions: self.positions.clone(),
+            has_batch_dim: self.has_batch_dim,
+        };
+        files::store(path.as_ref(), STACK, &about, &BTreeMap::from([("values".to_string(), self.values.clone())]))
+    }
+
+    /// Loads a stack that [`ResidualStack::save`] wrote, on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (StackAbout { labels, pos, positions, has_batch_dim }, mut tensors) = files::restore(path, STACK)?;
+        let values = files::take(path, &mut tensors, "values")?;
+        let axes = values.dims();
+        let with_batch = 1 + usize::from(has_batch_dim);
+        let fits = axes.first() == Some(&labels.len())
+            && match axes.len().checked_sub(with_batch) {
+                Some(1) => positions.len() == 1,
+                Some(2) => positions.len() == axes[with_batch],
+                _ => false,
+            };
+        if !fits {
+            return Err(Error::file(path, format!("its labels do not fit its values of the shape {axes:?}.")));
+        }
+        Ok(Self { values, labels, pos, positions, has_batch_dim })
+    }
+}

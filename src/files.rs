@@ -1,0 +1,230 @@
+//! Files that are whole or not there, and values stored in them with all that belongs to them.
+//!
+//! A stored value is a safetensors file, which Python reads too. Its metadata says what it is (`kind`), who wrote it
+//! when (`version`, `written`), what the numbers mean (`about`, JSON), and a checksum of all of it (`crc32`).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::View;
+use safetensors::tensor::{Metadata, SafeTensors};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
+/// The version that writes.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How many parts this process has begun.
+static PARTS: AtomicU64 = AtomicU64::new(0);
+
+/// Writes a file under another name in the same folder, waits until the disk has it, and gives it its name: whatever
+/// interrupts this, `path` is the old file or the new one, never a part.
+///
+/// # Errors
+/// [`Error::File`] when the folder or the disk does not take it.
+pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let failed = |error: io::Error| Error::file(path, format!("could not be written ({error}); nothing was changed."));
+    let name = path.file_name().ok_or_else(|| Error::file(path, "is no name of a file: give one."))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Two threads, or two notebooks, may write the same file.
+    let count = PARTS.fetch_add(1, Ordering::Relaxed);
+    let part = folder.join(format!(".{}.{}-{count}.part", name.to_string_lossy(), std::process::id()));
+    let written = File::create(&part).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&part, path)
+    });
+    if written.is_err() {
+        // Nothing more can be done about a part that does not go away.
+        let _ = fs::remove_file(&part);
+    }
+    written.map_err(failed)?;
+    // The new name is safe once the folder is; systems that cannot open folders have no such step.
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+/// Writes tensors as a safetensors file, whole or not at all.
+///
+/// # Errors
+/// As [`write_whole`]; a tensor whose type the format does not have.
+pub(crate) fn write_tensors(
+    path: &Path,
+    metadata: &BTreeMap<&str, String>,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let mut named = in_memory(path, tensors)?;
+    // The widest numbers first, so that each tensor starts at a multiple of its number's size.
+    named.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
+    let mut header = serde_json::Map::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__".into(), json!(metadata));
+    }
+    let mut end = 0;
+    for (name, tensor) in &named {
+        let start = end;
+        end += tensor.data_len();
+        let info = json!({ "dtype": View::dtype(tensor), "shape": tensor.dims(), "data_offsets": [start, end] });
+        header.insert((*name).clone(), info);
+    }
+    let mut header = Value::Object(header).to_string();
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    write_whole(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(header.as_bytes())?;
+        named.iter().try_for_each(|(_, tensor)| out.write_all(&tensor.data()))
+    })
+}
+
+/// The tensors in host memory, each of a type that can be written.
+fn in_memory<'a>(path: &Path, tensors: &'a BTreeMap<String, Tensor>) -> Result<Vec<(&'a String, Tensor)>> {
+    let each = |(name, tensor): (&'a String, &Tensor)| match tensor.dtype() {
+        DType::F6E2M3 | DType::F6E3M2 | DType::F4 | DType::F8E8M0 => {
+            Err(Error::file(path, format!("cannot hold {name} of type {:?}: convert it first.", tensor.dtype())))
+        }
+        _ => Ok((name, tensor.to_device(&Device::Cpu)?)),
+    };
+    tensors.iter().map(each).collect()
+}
+
+/// Stores a value of this `kind`: its tensors, and `about`, everything else that belongs to it.
+///
+/// # Errors
+/// As [`write_tensors`].
+pub(crate) fn store(path: &Path, kind: &str, about: &impl Serialize, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let about = serde_json::to_string(about).expect("plain data is JSON");
+    let mut metadata =
+        BTreeMap::from([("kind", kind.into()), ("version", VERSION.into()), ("written", now()), ("about", about)]);
+    let sum = checksum(metadata.values(), &in_memory(path, tensors)?);
+    metadata.insert("crc32", sum);
+    write_tensors(path, &metadata, tensors)
+}
+
+/// Reads back what [`store`] wrote, on the CPU, and checks that it is that.
+///
+/// # Errors
+/// [`Error::File`]: a file that cannot be read, is cut off, foreign, damaged, or of another kind.
+pub(crate) fn restore<A: DeserializeOwned>(path: &Path, kind: &str) -> Result<(A, BTreeMap<String, Tensor>)> {
+    let wrong = |message: String| Error::file(path, message);
+    let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read ({error}): check the path.")))?;
+    let cut = |error: &dyn std::fmt::Display| {
+        wrong(format!(
+            "these {} bytes are no whole safetensors file ({error}): it may be cut off or something else.",
+            bytes.len()
+        ))
+    };
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| cut(&error))?;
+    let [kind_found, version, written, about, sum] = entries(&header).ok_or_else(|| {
+        wrong("is a safetensors file, but not one that candle-lens saved: it says nothing of its kind.".into())
+    })?;
+    if kind_found != kind {
+        return Err(wrong(format!(
+            "holds a value of the kind {kind_found:?}, but {kind:?} was asked for: load it as what it is."
+        )));
+    }
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|error| cut(&error))?;
+    let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+    if *sum != checksum([about, kind_found, version, written].into_iter(), &in_memory(path, &tensors)?) {
+        return Err(wrong(
+            "is not as it was written: its checksum differs, so numbers or labels are damaged, missing or changed. \
+             Copy or save it anew."
+                .into(),
+        ));
+    }
+    let about = serde_json::from_str(about).map_err(|error| {
+        wrong(format!(
+            "was written by candle-lens {version}, whose form this version {VERSION} does not read ({error})."
+        ))
+    })?;
+    Ok((about, tensors))
+}
+
+/// The tensor of this name, taken out.
+///
+/// # Errors
+/// [`Error::File`] naming what is missing.
+pub(crate) fn take(path: &Path, tensors: &mut BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
+    tensors.remove(name).ok_or_else(|| Error::file(path, format!("the tensor {name:?} is missing: save it anew.")))
+}
+
+fn entries(header: &Metadata) -> Option<[&String; 5]> {
+    let metadata = header.metadata().as_ref()?;
+    let [kind, version, written, about, sum] =
+        ["kind", "version", "written", "about", "crc32"].map(|key| metadata.get(key));
+    Some([kind?, version?, written?, about?, sum?])
+}
+
+/// The CRC-32 of texts (in the order of their keys) and of tensors in the order of their names.
+fn checksum<'a>(texts: impl Iterator<Item = &'a String>, tensors: &[(&String, Tensor)]) -> String {
+    let mut crc = flate2::Crc::new();
+    texts.for_each(|text| crc.update(text.as_bytes()));
+    for (name, tensor) in tensors {
+        crc.update(format!("{name} {:?} {:?}", tensor.dtype(), tensor.dims()).as_bytes());
+        crc.update(&tensor.data());
+    }
+    format!("{:08x}", crc.sum())
+}
+
+/// This moment, as in `2025-01-31 12:00:05 UTC`.
+pub(crate) fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    utc(since.as_secs())
+}
+
+/// The date and time of a second since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(seconds), date);
+        }
+    }
+    #[test]
+    fn an_interrupted_write_leaves_the_old_file_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("value");
+        write_whole(&path, |out| out.write_all(b"old")).expect("a file");
+        let interrupted = write_whole(&path, |out| {
+            out.write_all(b"half of the ne")?;
+            out.flush()?;
+            Err(io::Error::other("the disk is full"))
+        });
+        let message = interrupted.expect_err("it was interrupted").to_string();
+        assert!(message.contains("the disk is full") && message.contains("nothing was changed"), "{message}");
+        assert_eq!(fs::read(&path).expect("the old file"), b"old");
+        assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 1);
+        fs::remove_dir_all(&folder).expect("the folder is ours");
+    }
+}

@@ -1,0 +1,87 @@
+//! Figures in characters, for a terminal and for whoever cannot see the picture.
+
+use ndarray::ArrayView2;
+
+use crate::error::Result;
+use crate::views::html::visible;
+use crate::views::number::{column, number};
+use crate::views::page::View;
+use crate::views::table::Table;
+use crate::views::terminal::{columns, fit, width};
+
+/// How many rows of a heat map are written.
+const ROWS: usize = 40;
+
+/// From nothing to the end of the scale.
+const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+
+/// A heat map: each number with a shade for its size, or where the line is too short for numbers, shades alone.
+pub(super) fn heat_map(
+    values: ArrayView2<f32>,
+    limit: f64,
+    (y_title, y): (&str, &[String]),
+    (x_title, x): (&str, &[String]),
+) -> Result<String> {
+    let shade = |value: f32| SHADES[(f64::from(value).abs() / limit * 4.0).round().min(4.0) as usize];
+    let all: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
+    let written = column(&all);
+    let labels: Vec<String> = y.iter().take(ROWS).map(|label| visible(label)).collect();
+    let unnamed = y_title.is_empty() && x_title.is_empty();
+    let corner = if unnamed { String::new() } else { visible(&format!("{y_title} \\ {x_title}")) };
+    let side = labels.iter().chain([&corner]).map(|label| columns(label)).max().unwrap_or(0);
+    let widest = written.iter().map(String::len).max().unwrap_or(0) + 2;
+    let room = width().saturating_sub(side);
+    if x.iter().map(|label| columns(label).max(widest) + 2).sum::<usize>() <= room {
+        let table = Table::new([&corner].into_iter().chain(x)).max_rows(ROWS);
+        let cells =
+            written.iter().zip(&values).map(|(text, &value)| format!("{text:>0$} {1}", widest - 2, shade(value)));
+        let cells: Vec<String> = cells.collect();
+        let rows = y.iter().zip(cells.chunks(x.len()));
+        let table = rows.fold(table, |table, (label, cells)| {
+            table.row([label].into_iter().chain(cells).map(String::as_str).collect::<Vec<_>>())
+        });
+        return Ok(table.render()?.text().to_owned());
+    }
+    let side = labels.iter().map(|label| columns(label)).max().unwrap_or(0).min(24);
+    let shown = ((width() - side - 2) / 2).min(x.len());
+    let names = if unnamed { "columns".into() } else { corner };
+    let mut lines = vec![format!("{names}: {} to {}", visible(&x[0]), visible(&x[shown - 1]))];
+    for (label, row) in labels.iter().zip(values.rows()) {
+        let cells = row.iter().take(shown).map(|&value| {
+            let sign = if value < 0.0 && shade(value) != ' ' { '-' } else { shade(value) };
+            String::from_iter([sign, shade(value)])
+        });
+        lines.push(format!("{}  {}", fit(label, side, false), cells.collect::<String>()).trim_end().to_owned());
+    }
+    lines.push(format!("██ is {0}, -█ is -{0}", number(limit)));
+    for (hidden, all, what) in [(x.len() - shown, x.len(), "columns"), (y.len().saturating_sub(ROWS), y.len(), "rows")]
+    {
+        if hidden > 0 {
+            lines.push(format!("… {hidden} more {what} ({all} in all)"));
+        }
+    }
+    Ok(lines.join("\n"))
+}
+
+/// The values as bars of eight heights, at most `most` of them: each stands for the mean of a stretch.
+pub(super) fn sparkline(values: &[f32], most: usize) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let stretch = values.len().div_ceil(most.max(1));
+    let means: Vec<f32> = values.chunks(stretch).map(|part| part.iter().sum::<f32>() / part.len() as f32).collect();
+    let low = means.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = means.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let height = |mean: f32| if high > low { ((mean - low) / (high - low) * 7.0).round() as usize } else { 3 };
+    means.into_iter().map(|mean| BARS[height(mean)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparkline_rises_with_its_values() {
+        assert_eq!(sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 80), "▁▂▃▄▅▆▇█");
+        assert_eq!(sparkline(&[2.0, 2.0], 80), "▄▄");
+        assert_eq!(sparkline(&[1.0; 200], 80).chars().count(), 67, "200 values in stretches of 3");
+    }
+}

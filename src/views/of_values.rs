@@ -1,0 +1,43 @@
+//! How small values are shown: models, plans, tokens, options and names as the text they print.
+
+use crate::cache::{AccumulatedOptions, Components, DecomposeOptions, HeadOptions, LnOptions};
+use crate::error::{Error, Result};
+use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
+use crate::labelled::Axis;
+use crate::model::{
+    Activation, AttentionDir, HookedTransformer, Loss, NormalizationType, PositionalEmbeddingType, RunOptions,
+};
+use crate::progress::Progress;
+use crate::slice::Slice;
+use crate::tasks::ioi::{Order, Positions};
+use crate::tasks::{Random, Split};
+use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
+use crate::views::html::preformatted;
+use crate::views::page::{Rendered, View};
+use crate::views::show::shown;
+use crate::views::{Cell, Numbers};
+
+/// Types whose own text is what there is to see.
+macro_rules! shown_as_text {
+    ($($format:literal: $($view:ty),+ $(,)?;)+) => {$($(
+        impl View for $view {
+            fn render(&self) -> Result<Rendered> {
+                Ok(preformatted(&format!($format, self)))
+            }
+
+            fn render_list(list: &[Self]) -> Result<Rendered> {
+                let texts: Vec<String> = list.iter().map(|each| format!($format, each)).collect();
+                Ok(preformatted(&texts.join("\n")))
+            }
+        }
+        shown!($view);
+    )+)+};
+}
+
+shown_as_text! {
+    "{}": HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
+    "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
+        NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
+    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions, TokenizeOptions,
+        Input, Positions, Numbers, Progress;
+}

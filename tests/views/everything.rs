@@ -1,0 +1,88 @@
+//! Every public type shows itself as the last expression of a cell, without an import.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use candle_lens::analysis::{Answers, Score, Scorecard};
+use candle_lens::cache::{
+    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, HeadOptions, LnOptions, Provenance,
+    ResidualStack,
+};
+use candle_lens::dims::Dims;
+use candle_lens::error::Error;
+use candle_lens::hooks::{
+    AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, MemoryPlan, PointBytes, Site, SiteRow,
+};
+use candle_lens::labelled::{Axis, Entry, Labelled};
+use candle_lens::model::{
+    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType,
+    PositionalEmbeddingType, Processing, Run, RunOptions,
+};
+use candle_lens::progress::Progress;
+use candle_lens::slice::Slice;
+use candle_lens::tasks::capital_country::CapitalCountryPrompt;
+use candle_lens::tasks::corpus::Sentence;
+use candle_lens::tasks::datasets::CsvFile;
+use candle_lens::tasks::gender_bias::GenderBiasPrompt;
+use candle_lens::tasks::greater_than::GreaterThanPrompt;
+use candle_lens::tasks::hypernymy::HypernymyPrompt;
+use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
+use candle_lens::tasks::repeated::RepeatedTokens;
+use candle_lens::tasks::sva::SvaPrompt;
+use candle_lens::tasks::words::{Category, Profession, Verb};
+use candle_lens::tasks::{ExamPaper, Question, Random, Split};
+use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
+use candle_lens::views::{Cell, Figure, Html, Numbers, Page, Rendered, Table};
+
+/// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
+/// compile for a type without.
+macro_rules! shown {
+    ($($kind:ident),+ $(,)?) => {
+        [$({ let _: fn(&$kind) = $kind::evcxr_display; stringify!($kind) }),+]
+    };
+}
+
+fn types_that_show_themselves() -> BTreeSet<String> {
+    let shown = shown! {
+        AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, Axis, AxisName, Bos,
+        CapitalCountryPrompt, Category, Cell, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry, Error,
+        ExamPaper, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQuery,
+        HookedTransformer, HookedTransformerConfig, Html, HypernymyPrompt, Input, IoiPrompt, Labelled,
+        LnOptions, Loss, MeanOver, MemoryPlan, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
+        Random, Rendered, RepeatedTokens, ResidualStack, Run, RunOptions, Score, Scorecard, Sentence, Site,
+        SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb,
+    };
+    shown.into_iter().map(String::from).collect()
+}
+
+/// The names of the public types in the sources below a folder.
+fn public_types(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            names.extend(public_types(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a source file is UTF-8");
+            let declared = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub struct ").or_else(|| line.strip_prefix("pub enum ")));
+            names.extend(
+                declared.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()),
+            );
+        }
+    }
+    names
+}
+
+#[test]
+fn every_public_type_shows_itself() {
+    let public = public_types(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(public.len() > 50, "the search finds hardly any types: {public:?}");
+    let missing: Vec<_> = public.difference(&types_that_show_themselves()).cloned().collect();
+    assert!(missing.is_empty(), "give these a `View` and `shown!` in src/views, and a place in this list: {missing:?}");
+    let gone: Vec<_> = types_that_show_themselves().difference(&public).cloned().collect();
+    assert!(gone.is_empty(), "no longer there: {gone:?}");
+}
