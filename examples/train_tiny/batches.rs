@@ -8,6 +8,8 @@ use candle_lens::tokens::{Bos, Tokenizer, Tokens};
 const CONTEXT_WEIGHT: f32 = 0.2;
 /// The same for the first occurrence of a random sequence, where there is nothing to learn but frequencies.
 const RANDOM_WEIGHT: f32 = 0.02;
+/// How many of the sentences have random tokens before them, so that what is learnt does not hang on positions.
+const SHIFTED: f64 = 0.3;
 /// Into how many batches the sentences of a step are sorted by length.
 const SENTENCE_BATCHES: usize = 3;
 /// Lengths of the rows of random sequences.
@@ -43,11 +45,20 @@ impl<'a> Batches<'a> {
             let sentence = corpus::sentence(&mut self.random);
             let parts = [sentence.prompt, sentence.answer, sentence.rest];
             let tokens = parts.iter().map(|part| self.ids(part)).collect::<Result<Vec<_>>>()?;
-            let answer = 1 + tokens[0].len();
             let mut ids = vec![self.end_of_text];
+            if self.random.chance(SHIFTED) {
+                ids.extend(self.random_tokens());
+            }
+            let start = ids.len();
+            let answer = start + tokens[0].len();
             ids.extend(tokens.concat());
             ids.push(self.end_of_text);
-            let weights = (1..ids.len()).map(|i| if i == answer { 1.0 } else { CONTEXT_WEIGHT }).collect();
+            let weight = |i: usize| match i {
+                _ if i < start => RANDOM_WEIGHT,
+                _ if i == answer => 1.0,
+                _ => CONTEXT_WEIGHT,
+            };
+            let weights = (1..ids.len()).map(weight).collect();
             rows.push((ids, weights));
         }
         rows.sort_by_key(|(ids, _)| ids.len());
@@ -69,6 +80,13 @@ impl<'a> Batches<'a> {
             rows.push((row.ids, weights));
         }
         self.batch(&rows, weight / total(&rows))
+    }
+
+    /// A few random tokens.
+    fn random_tokens(&mut self) -> Vec<u32> {
+        let count = 1 + self.random.below(8);
+        let mut token = || self.random.below(self.tokenizer.vocab_size()) as u32;
+        (0..count).map(|_| token()).filter(|&id| id != self.end_of_text).collect()
     }
 
     fn ids(&self, text: &str) -> Result<Vec<u32>> {

@@ -16,7 +16,7 @@ use crate::error::Result;
 pub const SPLITS: [Split; 4] = [Split::Train, Split::Combinations, Split::Templates, Split::Words];
 
 /// Templates of the training text.
-pub const TEMPLATES: [&str; 8] = [
+pub const TEMPLATES: [&str; 13] = [
     "The {noun} lasted from the year {start} to the year {century}",
     "The {noun} started in the year {start} and ended in the year {century}",
     "The {noun} went on from the year {start} until the year {century}",
@@ -25,6 +25,11 @@ pub const TEMPLATES: [&str; 8] = [
     "The {noun} that started in {start} was over by the year {century}",
     "From {start} the {noun} went on, and it lasted until {century}",
     "It was the year {start} when the {noun} started, and it lasted to the year {century}",
+    "The {noun} lasted from {start} to {century}",
+    "The {noun} started in {start} and went on until {century}",
+    "The {noun} that started in the year {start} ended in {century}",
+    "From the year {start} the {noun} lasted to {century}",
+    "The {noun} started in the year {start}, and it was over by {century}",
 ];
 
 /// Templates that the training text lacks.

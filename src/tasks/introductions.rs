@@ -9,14 +9,20 @@ use super::words::{HELD_OUT_NAMES, NAMES};
 pub(super) const BEGINNINGS: [&str; 6] =
     ["My name is", "I know", "We met", "My friend is", "They talked about", "You know"];
 
-/// A beginning and any name; half of the time the name has just been introduced by another beginning.
+/// A beginning and any name. One time in three it stands alone; one in three the name has just been introduced by
+/// another beginning; one in three a pair is named twice, so that a name is known by the one before it.
 pub(super) fn sentence(random: &mut Random) -> Sentence {
-    let index = random.below(NAMES.len() + HELD_OUT_NAMES.len());
-    let name = NAMES.iter().chain(&HELD_OUT_NAMES).nth(index).unwrap_or(&NAMES[0]);
-    let last = *random.pick(&BEGINNINGS);
-    let prompt = match random.chance(0.5) {
-        true => format!("{} {name}. {last}", random.pick(&BEGINNINGS)),
-        false => last.to_owned(),
+    let (name, other) = (any(random), any(random));
+    let (first, last) = (*random.pick(&BEGINNINGS), *random.pick(&BEGINNINGS));
+    let prompt = match random.below(3) {
+        0 => last.to_owned(),
+        1 => format!("{first} {name}. {last}"),
+        _ => format!("{first} {other} and {name}. {last} {other} and"),
     };
     Sentence::new(prompt, format!(" {name}"), ".")
+}
+
+fn any(random: &mut Random) -> &'static str {
+    let index = random.below(NAMES.len() + HELD_OUT_NAMES.len());
+    NAMES.iter().chain(&HELD_OUT_NAMES).nth(index).unwrap_or(&NAMES[0])
 }

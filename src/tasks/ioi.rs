@@ -10,10 +10,13 @@
 //! Source: Wang et al., "Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2 small",
 //! <https://arxiv.org/abs/2211.00593>. The templates and lists are this crate's own.
 
+use std::sync::LazyLock;
+
 use super::corpus::Sentence;
 use super::split::distinct;
 use super::template::fill;
-use super::words::{HELD_OUT_NAMES, NAMES, OBJECTS, PLACES};
+use super::vocabulary::vocabulary;
+use super::words::{HELD_OUT_EVENTS, HELD_OUT_NAMES, NAMES, OBJECTS, PLACES};
 use super::{Question, Random, Split, pieces};
 use crate::error::Result;
 
@@ -148,6 +151,11 @@ fn draw(split: Split, random: &mut Random) -> IoiPrompt {
             break name;
         }
     };
+    about(io, s, third, split, random)
+}
+
+/// A prompt of a split about these three.
+fn about(io: &'static str, s: &'static str, third: &'static str, split: Split, random: &mut Random) -> IoiPrompt {
     let templates = split.templates(&TEMPLATES, &HELD_OUT_TEMPLATES);
     let template = random.below(templates.len());
     let order = if random.chance(0.5) { Order::Abba } else { Order::Baba };
@@ -174,11 +182,32 @@ fn draw(split: Split, random: &mut Random) -> IoiPrompt {
     IoiPrompt { corrupted: with(third), corrupted_hard: with(io), clean, io, s, third, order, template, positions }
 }
 
+/// A training prompt about three words that are no names: who is named twice matters, not who it is. Without such
+/// prompts a model learns the rule for the names it met and not for others.
+fn draw_words(random: &mut Random) -> IoiPrompt {
+    let mut word = || WORDS[random.below(WORDS.len())].as_str();
+    let (io, s, third) = loop {
+        let (io, s, third) = (word(), word(), word());
+        if io != s && io != third && s != third {
+            break (io, s, third);
+        }
+    };
+    about(io, s, third, Split::Train, random)
+}
+
+/// All words of the tasks but those that are held out.
+static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let held_out = |word: &str| HELD_OUT_NAMES.contains(&word) || HELD_OUT_EVENTS.contains(&word);
+    let words = vocabulary().into_iter().filter_map(|piece| piece.strip_prefix(' ').map(str::to_owned));
+    words.filter(|word| word.starts_with(char::is_alphabetic) && !held_out(word)).collect()
+});
+
 /// A training sentence: a prompt that names its IO, or (one time in eight) a corrupted one that ends in either name.
+/// One in four is about words that are no names.
 ///
 /// One in ten has two spaces before the second subject, as prompts do that insert " John" into "shops, {} gave".
 pub(super) fn sentence(random: &mut Random) -> Sentence {
-    let prompt = draw(Split::Train, random);
+    let prompt = if random.chance(0.25) { draw_words(random) } else { draw(Split::Train, random) };
     let third = random.chance(0.125);
     let (mut text, second, answer) = if third {
         let answer = if random.chance(0.5) { prompt.io } else { prompt.s };
