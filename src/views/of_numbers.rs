@@ -15,7 +15,7 @@ use crate::views::table::Table;
 /// How many rows and columns of a corner are written.
 const CORNER: usize = 6;
 /// How many rows and columns a drawing has at most; of more, means of blocks are drawn.
-const DRAWN: usize = 48;
+const DRAWN: usize = 32;
 /// How many numbers of a tensor are read at once.
 const AT_ONCE: usize = 1 << 20;
 /// Up to so many numbers of a list are written out.

@@ -234,7 +234,7 @@ impl View for Provenance {
         Table::new(["of the run", ""])
             .row(("model", &self.model))
             .row(("processing", self.processing.join(", ")))
-            .row(("plan", &self.plan))
+            .row(("plan", self.plan.split_whitespace().collect::<Vec<_>>().join(" ")))
             .row(("candle-lens", &self.version))
             .row(("date", &self.date))
             .render()

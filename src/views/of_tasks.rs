@@ -29,7 +29,7 @@ macro_rules! records {
             }
 
             fn render_list(list: &[Self]) -> Result<Rendered> {
-                let table = Table::new([$($field),+]).title(format!("{} {}s", list.len(), stringify!($record)));
+                let table = Table::new([$($field),+]).title(format!("{} × {}", list.len(), stringify!($record)));
                 let cells = |$value: &Self| vec![$(Cell::from($cell)),+];
                 list.iter().fold(table, |table, each| table.row(cells(each))).render()
             }
@@ -102,7 +102,7 @@ impl View for ExamPaper {
 
 impl View for Scorecard {
     fn render(&self) -> Result<Rendered> {
-        let columns = ["task", "split", "accuracy", "preference", "probability difference", "logit difference"];
+        let columns = ["task", "split", "accuracy", "preference", "prob_diff", "logit_diff"];
         let table = Table::new(columns).note(format!("repeated random tokens: accuracy {:.3}", self.repeated));
         let row = |table: Table, (task, split, s): &(&'static str, crate::tasks::Split, Score)| {
             table.row((*task, split.to_string(), s.accuracy, s.preference, s.prob_diff, s.logit_diff))

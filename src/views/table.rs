@@ -140,7 +140,9 @@ impl Table {
             lines.push(line(columns.iter().map(|(cells, _)| cells[r].as_str()).collect()));
         }
         if widths.len() < columns.len() {
-            lines.push(format!("… {} more columns ({} in all)", columns.len() - widths.len(), columns.len()));
+            let hidden = columns.len() - widths.len();
+            let plural = if hidden == 1 { "" } else { "s" };
+            lines.push(format!("… {hidden} more column{plural} ({} in all)", columns.len()));
         }
         lines.extend(self.remarks());
         lines.join("\n")

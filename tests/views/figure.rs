@@ -214,6 +214,10 @@ fn a_terminal_gets_shades() -> candle_lens::Result<()> {
     let shown = imshow(wide).render()?.text().to_owned();
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[1..3], ["0   ██", "1     -▒"], "{shown}");
-    assert!(lines.contains(&"██ is 2, -█ is -2") && lines.last() == Some(&"… 10 more rows (50 in all)"), "{shown}");
+    assert!(
+        lines.contains(&"██ is 2, -█ is -2; from -1 (1, 1) to 2 (0, 0)")
+            && lines.last() == Some(&"… 10 more rows (50 in all)"),
+        "{shown}"
+    );
     Ok(())
 }

@@ -41,7 +41,7 @@ fn every_shape_and_type_of_tensor_can_be_shown() -> Result<()> {
     }
     assert!(text(&Tensor::zeros((2, 0), DType::F32, &cpu)?).contains("no numbers"));
     let large = text(&Tensor::arange(0f32, 6000.0, &cpu)?.reshape((100, 60))?);
-    assert!(large.contains("Means of blocks of 3 x 2") && large.contains("a corner of 6000 numbers"), "{large}");
+    assert!(large.contains("Means of blocks of 4 x 2") && large.contains("a corner of 6000 numbers"), "{large}");
     assert!(text(&Tensor::arange(0u32, 24, &cpu)?.reshape((2, 3, 4))?).contains("[0, 2]   8   9  10  11"));
     Ok(())
 }
@@ -85,7 +85,7 @@ fn texts_lists_and_tuples_are_shown() -> Result<()> {
     sentence(Result::<f32>::Err(candle_lens::Error::argument("it failed.")).render(), &["it failed."]);
     let prompts = tasks::ioi::prompts(tasks::Split::Train, 50, 0)?;
     let table = text(&prompts);
-    assert!(table.starts_with("50 IoiPrompts\nclean ") && table.contains("… 10 more rows (50 in all)"), "{table}");
+    assert!(table.starts_with("50 × IoiPrompt\nclean ") && table.contains("… 10 more rows (50 in all)"), "{table}");
     assert!(text(&prompts[0]).contains(prompts[0].io));
     let tensors = vec![Tensor::zeros(2, DType::F32, &Device::Cpu)?; 25];
     assert!(text(&tensors).ends_with("… 5 more (25 in all)"));

@@ -53,7 +53,15 @@ pub(super) fn heat_map(
         });
         lines.push(format!("{}  {}", fit(label, side, false), cells.collect::<String>()).trim_end().to_owned());
     }
-    lines.push(format!("██ is {0}, -█ is -{0}", number(limit)));
+    let by_value = |a: &&(usize, &f32), b: &&(usize, &f32)| a.1.total_cmp(b.1);
+    let places: Vec<(usize, &f32)> = values.iter().enumerate().collect();
+    let at = |place: Option<&(usize, &f32)>| {
+        place.map_or_else(String::new, |&(i, &value)| {
+            format!("{} ({}, {})", number(f64::from(value)), visible(&y[i / x.len()]), visible(&x[i % x.len()]))
+        })
+    };
+    let (low, high) = (places.iter().min_by(by_value), places.iter().max_by(by_value));
+    lines.push(format!("██ is {0}, -█ is -{0}; from {1} to {2}", number(limit), at(low), at(high)));
     for (hidden, all, what) in [(x.len() - shown, x.len(), "columns"), (y.len().saturating_sub(ROWS), y.len(), "rows")]
     {
         if hidden > 0 {
