@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// The kernel's name; its display name is "Rust (candle-lens)".
 pub const NAME: &str = "candle-lens";
 
-/// The folder whose `evcxr.toml` a kernel reads: the library is loaded and its prelude imported before the first cell.
+/// The folder whose `init.evcxr` and `prelude.rs` a kernel runs before its first cell: the library is loaded, its prelude
+/// imported.
 pub fn startup(lab: &Path) -> PathBuf {
     lab.join("evcxr")
 }
@@ -20,11 +21,12 @@ pub fn startup(lab: &Path) -> PathBuf {
 pub fn write(places: &Places) -> Result<(), Trouble> {
     let jupyter = places.lab.join("jupyter");
     write_spec(places, &launcher()?, &jupyter.join("kernels"))?;
-    let startup_file = format!(
-        "[evcxr]\nprelude = \"use candle_lens::prelude::*;\"\n\n[dependencies]\ncandle-lens = {}\n",
-        places.dependency()
-    );
-    steps::write(&startup(&places.lab).join("evcxr.toml"), &startup_file)?;
+    // As a notebook for the stock kernel writes it, letter by letter: where it differs, evcxr loads everything anew.
+    let dependency = format!(":dep candle-lens = {}\n", places.dependency());
+    steps::write(&startup(&places.lab).join("init.evcxr"), &dependency)?;
+    // With the first `let`, evcxr's rust-analyzer reads the library, which takes seconds: better now than in a cell.
+    let prelude = "use candle_lens::prelude::*;\nlet _candle_lens = true;\n";
+    steps::write(&startup(&places.lab).join("prelude.rs"), prelude)?;
     // JupyterLab would ask at its first start whether it may fetch news.
     let page = json!({ "disabledExtensions": { "@jupyterlab/apputils-extension:announcements": true } });
     steps::write(&jupyter.join("config/labconfig/page_config.json"), &format!("{page:#}\n"))

@@ -66,7 +66,8 @@ impl Places {
     /// What a manifest has behind `candle-lens =` to get this library.
     pub fn dependency(&self) -> String {
         match &self.library {
-            Library::Checkout => format!("{{ path = '{}' }}", self.root.display()),
+            // As evcxr writes a path that a notebook gives relative to itself.
+            Library::Checkout => format!("{{ path = {:?} }}", self.root.display().to_string()),
             Library::Crate(dependency) => dependency.clone(),
         }
     }

@@ -7,8 +7,8 @@
 //! .lab/template/Cargo.toml   a workspace of the two packages below, with the profile of the cells
 //! .lab/template/Cargo.lock   the repository's, so that a notebook has the versions that the tests had
 //!                            (for a published crate: what cargo chose when the template was made)
-//! .lab/template/anchor/      depends on candle-lens; without it cargo would forget the locked versions,
-//!                            because evcxr first compiles a manifest with no dependency
+//! .lab/template/anchor/      depends on candle-lens on a platform that does not exist; without it cargo would forget
+//!                            the locked versions, because evcxr first compiles a manifest with no dependency
 //! .lab/template/ctx/         evcxr's folder (its package is called `ctx`), with `target/`
 //! .lab/template/built        written last: what the template was built from
 //! ```
@@ -122,7 +122,7 @@ fn key(places: &Places) -> Result<String, Trouble> {
     let version = command(&rustc).arg("-vV").output().map_err(|source| {
         Trouble::new(format!("rustc did not start: {source}."), "Install Rust from https://rustup.rs and start again.")
     })?;
-    let mut manifests = places.dependency().into_bytes();
+    let mut manifests = anchor(places).into_bytes();
     if places.library == Library::Checkout {
         for name in ["Cargo.toml", "Cargo.lock"] {
             let path = places.root.join(name);
@@ -172,11 +172,7 @@ fn write_workspace(places: &Places, template: &Path) -> Result<(), Trouble> {
     // evcxr takes the first member for its own package.
     let workspace = format!("[workspace]\nmembers = [\"ctx\", \"anchor\"]\nresolver = \"3\"\n\n{PROFILE}");
     steps::write(&template.join("Cargo.toml"), &workspace)?;
-    let anchor = format!(
-        "[package]\nname = \"anchor\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\ncandle-lens = {}\n",
-        places.dependency()
-    );
-    steps::write(&template.join("anchor/Cargo.toml"), &anchor)?;
+    steps::write(&template.join("anchor/Cargo.toml"), &anchor(places))?;
     steps::write(&template.join("anchor/src/lib.rs"), "")?;
     if places.library != Library::Checkout {
         return Ok(());
@@ -184,6 +180,16 @@ fn write_workspace(places: &Places, template: &Path) -> Result<(), Trouble> {
     let lock = places.root.join("Cargo.lock");
     let versions = fs::read_to_string(&lock).map_err(|source| Trouble::file("Reading", &lock, &source))?;
     steps::write(&template.join("Cargo.lock"), &versions)
+}
+
+/// The manifest of the anchor. The lock file keeps what any platform needs; rust-analyzer, which evcxr asks for types,
+/// leaves out what this one does not. Otherwise it would read the whole library once for the anchor and once for the cells.
+fn anchor(places: &Places) -> String {
+    format!(
+        "[package]\nname = \"anchor\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [target.'cfg(candle_lens_anchor)'.dependencies]\ncandle-lens = {}\n",
+        places.dependency()
+    )
 }
 
 /// Lets a real kernel compile, so that every flag is evcxr's own.
