@@ -24,9 +24,9 @@ pub fn write(places: &Places) -> Result<(), Trouble> {
     // As a notebook for the stock kernel writes it, letter by letter: where it differs, evcxr loads everything anew.
     let dependency = format!(":dep candle-lens = {}\n", places.dependency());
     steps::write(&startup(&places.lab).join("init.evcxr"), &dependency)?;
-    // With the first `let`, evcxr's rust-analyzer reads the library, which takes seconds: better now than in a cell.
-    let prelude = "use candle_lens::prelude::*;\nlet _candle_lens = true;\n";
-    steps::write(&startup(&places.lab).join("prelude.rs"), prelude)?;
+    // No variable is bound here, although the first one takes seconds: a kernel must answer within a minute of its start,
+    // on slow machines too, or Jupyter and VS Code give it up.
+    steps::write(&startup(&places.lab).join("prelude.rs"), "use candle_lens::prelude::*;\n")?;
     // JupyterLab would ask at its first start whether it may fetch news.
     let page = json!({ "disabledExtensions": { "@jupyterlab/apputils-extension:announcements": true } });
     steps::write(&jupyter.join("config/labconfig/page_config.json"), &format!("{page:#}\n"))
