@@ -25,16 +25,16 @@ from playwright.sync_api import sync_playwright
 
 PATIENCE = 600  # seconds for the kernel's start and for all cells
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-# Every figure on the page: its number, whether it is drawn, and whether its static picture is visible.
-FIGURES = """() => [...document.querySelectorAll('[data-figure]')].map(figure => {
+# The figures on the page that are drawn, by their numbers.
+LIVE = """() => [...document.querySelectorAll('[data-figure]')].filter(figure => {
     const plot = figure.querySelector('.js-plotly-plot .main-svg');
-    const picture = figure.querySelector('img');
-    return [figure.dataset.figure, {
-        live: !!plot && plot.getBoundingClientRect().height > 50
-            && !!figure.querySelector('path.js-line, g.heatmaplayer image'),
-        still: !!picture && picture.naturalWidth > 0 && picture.getBoundingClientRect().height > 50,
-    }];
-})"""
+    return plot && plot.getBoundingClientRect().height > 50
+        && figure.querySelector('path.js-line, g.heatmaplayer image');
+}).map(figure => figure.dataset.figure)"""
+# The static pictures that can be seen, by their descriptions: an untrusted page has lost the numbers.
+STILL = """() => [...document.querySelectorAll('.jp-OutputArea img')].filter(
+    picture => picture.naturalWidth > 0 && picture.getBoundingClientRect().height > 50
+).map(picture => picture.alt)"""
 failures = 0
 
 
@@ -57,19 +57,20 @@ def is_elsewhere(url):
     return urlsplit(url).hostname not in (None, "", "localhost", "127.0.0.1")
 
 
-def survey(page):
-    """Scrolls through the page, because JupyterLab draws only what is seen, and gathers its figures."""
-    figures = {}
+def survey(page, wanted):
+    """Scrolls through the page from its top, because figures are drawn when they are seen, and gathers what is wanted.
+
+    After Run All JupyterLab stands at the last cell.
+    """
+    found = set()
     page.mouse.move(700, 500)
     for _ in range(60):
-        for number, state in page.evaluate(FIGURES):
-            old = figures.get(number, {})
-            figures[number] = {key: value or old.get(key, False) for key, value in state.items()}
-        page.mouse.wheel(0, 500)
-        page.wait_for_timeout(250)
-    for _ in range(60):
         page.mouse.wheel(0, -1000)
-    return figures
+    for _ in range(40):
+        page.wait_for_timeout(600)
+        found.update(page.evaluate(wanted))
+        page.mouse.wheel(0, 400)
+    return found
 
 
 def hover(page):
@@ -101,9 +102,8 @@ def in_lab(browser, url, notebook, pictures, number):
     page.wait_for_timeout(4000)
     for button in page.query_selector_all(".jp-Dialog button.jp-mod-accept"):
         button.click()
-    figures = survey(page)
-    still = [n for n, state in figures.items() if state["still"] or state["live"]]
-    check(len(still) == number, f"untrusted, all {number} figures show a picture", f"{figures}")
+    still = survey(page, STILL)
+    check(len(still) == number, f"untrusted, all {number} figures show a picture", f"only {still}")
     page.screenshot(path=str(pictures / "untrusted.png"))
 
     kernel = page.locator(".jp-KernelName").first.text_content()
@@ -119,11 +119,8 @@ def in_lab(browser, url, notebook, pictures, number):
     check(status == "idle", "all cells have run", f"the kernel is {status}")
     failed = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']")
     check(failed.count() == 0, "no cell failed", failed.first.text_content() if failed.count() else "")
-    page.wait_for_timeout(2000)
-    figures = survey(page)
-    live = [n for n, state in figures.items() if state["live"]]
-    check(len(live) == number, f"after Run All, all {number} figures are drawn", f"{figures}")
-    page.screenshot(path=str(pictures / "top.png"))
+    live = survey(page, LIVE)
+    check(len(live) == number, f"after Run All, all {number} figures are drawn", f"only {live}")
     page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
     check(hover(page), "a figure answers to the mouse")
     page.screenshot(path=str(pictures / "lab.png"))
@@ -140,10 +137,8 @@ def exported(browser, html, pictures, number):
     page = browser.new_page(viewport={"width": 1100, "height": 900})
     bad = listen(page)
     page.goto(html.as_uri())
-    page.wait_for_timeout(2000)
-    figures = survey(page)
-    live = [n for n, state in figures.items() if state["live"]]
-    check(len(live) == number, f"the exported page draws all {number} figures", f"{figures}")
+    live = survey(page, LIVE)
+    check(len(live) == number, f"the exported page draws all {number} figures", f"only {live}")
     check(hover(page), "a figure of the exported page answers to the mouse")
     page.screenshot(path=str(pictures / "exported.png"))
     check(not bad, "exported page: no script failed and nothing was fetched from elsewhere", "; ".join(bad[:5]))
