@@ -76,10 +76,12 @@ pub enum Command {
         /// Jupyter's connection file.
         connection_file: PathBuf,
     },
-    /// Remove a kernel's folder when the kernel has ended (the kernel starts this one).
+    /// Remove a kernel's folder, and end what still compiles in it, when the kernel has ended (which starts this one).
     Janitor {
         /// The folder.
         copy: PathBuf,
+        /// The kernel's process.
+        kernel: u32,
     },
 }
 
@@ -123,7 +125,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
         ["kernel", lab, connection_file] => {
             Ok(Command::Kernel { lab: lab.into(), connection_file: connection_file.into() })
         }
-        ["janitor", copy] => Ok(Command::Janitor { copy: copy.into() }),
+        ["janitor", copy, kernel] => {
+            Ok(Command::Janitor { copy: copy.into(), kernel: kernel.parse().unwrap_or_default() })
+        }
         [command @ ("setup" | "doctor" | "measure" | "install" | "clean" | "help"), extra, ..] => {
             Err(Trouble::new(format!("`cargo lab {command}` does not know {extra:?}."), VALID))
         }

@@ -79,9 +79,12 @@ fn is_linked(path: &Path, length: u64) -> bool {
         && !name.contains("ctx")
 }
 
-/// The janitor: waits until its input ends, which is when the kernel has, and removes the copy.
-pub fn wait_and_remove(copy: &Path) {
+/// The janitor: waits until its input ends, which is when the process `kernel` has, ends what that left running, and
+/// removes the copy.
+pub fn wait_and_remove(copy: &Path, kernel: u32) {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    #[cfg(unix)]
+    crate::process::end_group(kernel);
     remove(copy);
 }
 

@@ -1,9 +1,9 @@
 //! `cargo lab doctor`: looks at every part and says what is wrong and how to mend it. It changes nothing.
 
 use crate::places::{Library, Places};
-use crate::process::{command, on_path};
+use crate::process::on_path;
 use crate::trouble::Trouble;
-use crate::{evcxr, kernelspec, python, template};
+use crate::{evcxr, kernelspec, python, rust, template};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ type Finding = Result<String, Trouble>;
 /// Examines every part; fails if one that notebooks need is missing.
 pub fn examine(places: &Places) -> ExitCode {
     let needed = [
-        ("Rust", rust()),
+        ("Rust", compiler()),
         ("linker", linker()),
         ("Python", python::describe()),
         ("Jupyter environment", python::find_environment(places, &python::JUPYTER)),
@@ -50,12 +50,9 @@ fn tell(name: &str, finding: &Finding, word: &str) -> bool {
     finding.is_ok()
 }
 
-fn rust() -> Finding {
+fn compiler() -> Finding {
     let mend = "Install Rust from https://rustup.rs, or `rustup update`.";
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = command(rustc).arg("--version").output();
-    let output = output.map_err(|source| Trouble::new(format!("rustc does not start: {source}."), mend))?;
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    let version = rust::version()?.lines().next().unwrap_or_default().to_string();
     match release(&version) {
         Some(release) if release >= OLDEST_RUST => Ok(version),
         _ => Err(Trouble::new(

@@ -2,16 +2,17 @@
 //!
 //! Jupyter starts `candle-lens-lab kernel LAB CONNECTION_FILE`. On Unix we become evcxr_jupyter (`exec`), so that
 //! every signal of Jupyter reaches it; elsewhere we wait for it. Its standard input, which it never reads, is the write
-//! end of a pipe: when the kernel ends, in whatever way, the janitor at the other end sees it and removes the folder.
+//! end of a pipe: when the kernel ends, in whatever way, the janitor at the other end sees it, ends what is left of the
+//! kernel (a compiler that still runs) and removes the folder.
 
 use crate::places;
-use crate::process::command;
+use crate::process::{become_program, command};
 use crate::trouble::Trouble;
-use crate::{copies, evcxr, kernelspec, template};
+use crate::{copies, evcxr, kernelspec, standard, template, tools};
 use std::fs::File;
 use std::io::PipeWriter;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 /// Cargo lets the environment override evcxr's own profile, which has checks that make matrix products four times slower.
 /// The template's workspace says the same; this is for a kernel that starts without it.
@@ -26,7 +27,8 @@ const PROFILE: [(&str, &str); 3] = [
 /// It loads the library and its prelude before it answers, from a copy of the template in `lab`. While the template itself
 /// is compiled (`EVCXR_TMPDIR` is set), or before it was, it starts empty: Jupyter would not wait for the compiler.
 pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
-    let mut kernel = command(evcxr::program(&places::cache()?));
+    let cache = places::cache()?;
+    let mut kernel = command(evcxr::program(&cache));
     kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
     // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
     kernel.env("EVCXR_CONFIG_DIR", lab.join("evcxr-empty"));
@@ -34,10 +36,14 @@ pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
         copies::sweep(lab)?;
         let (copy, held) = copies::make(lab)?;
         let end = janitor(&copy, held)?;
+        tools::stand_in(&mut kernel, &copy.join("cargo"))?;
+        if let Some(sources) = standard::folder(&cache) {
+            kernel.env("RUST_SRC_PATH", sources);
+        }
         kernel.env("EVCXR_CONFIG_DIR", kernelspec::startup(lab));
         kernel.env("EVCXR_TMPDIR", template::evcxr_folder(&copy)).stdin(end);
     }
-    become_kernel(kernel)
+    become_program(kernel).map_err(|source| did_not_start(&source))
 }
 
 /// Starts the process that removes `copy` when the returned end of the pipe is closed everywhere.
@@ -47,23 +53,18 @@ fn janitor(copy: &Path, held: File) -> Result<PipeWriter, Trouble> {
     let (watched, end) = std::io::pipe().map_err(failed)?;
     let launcher = std::env::current_exe().map_err(failed)?;
     let mut janitor = command(launcher);
-    janitor.arg("janitor").arg(copy).stdin(watched).stdout(held).stderr(Stdio::null());
+    janitor
+        .arg("janitor")
+        .arg(copy)
+        .arg(std::process::id().to_string())
+        .stdin(watched)
+        .stdout(held)
+        .stderr(Stdio::null());
     // Jupyter kills a kernel's whole process group.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut janitor, 0);
     janitor.spawn().map_err(failed)?;
     Ok(end)
-}
-
-#[cfg(unix)]
-fn become_kernel(mut kernel: Command) -> Result<ExitCode, Trouble> {
-    Err(did_not_start(&std::os::unix::process::CommandExt::exec(&mut kernel)))
-}
-
-#[cfg(not(unix))]
-fn become_kernel(mut kernel: Command) -> Result<ExitCode, Trouble> {
-    let status = kernel.status().map_err(|source| did_not_start(&source))?;
-    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 
 fn did_not_start(source: &std::io::Error) -> Trouble {

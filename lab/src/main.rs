@@ -15,15 +15,19 @@ mod kernel;
 mod kernelspec;
 mod lab;
 mod measure;
+mod metadata;
 mod notebook;
 mod places;
 mod process;
 mod python;
 mod run;
+mod rust;
 mod session;
 mod setup;
+mod standard;
 mod steps;
 mod template;
+mod tools;
 mod trouble;
 mod verdict;
 
@@ -33,7 +37,10 @@ use std::process::ExitCode;
 use trouble::Trouble;
 
 fn main() -> ExitCode {
-    let outcome = args::parse(std::env::args().skip(1)).and_then(obey);
+    let outcome = match tools::called_as() {
+        Some(tool) => tools::answer(tool),
+        None => args::parse(std::env::args().skip(1)).and_then(obey),
+    };
     outcome.unwrap_or_else(|trouble| {
         eprintln!("\nerror: {trouble}");
         ExitCode::FAILURE
@@ -58,8 +65,8 @@ fn obey(command: Command) -> Result<ExitCode, Trouble> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Kernel { lab, connection_file } => kernel::start(&lab, &connection_file),
-        Command::Janitor { copy } => {
-            copies::wait_and_remove(&copy);
+        Command::Janitor { copy, kernel } => {
+            copies::wait_and_remove(&copy, kernel);
             Ok(ExitCode::SUCCESS)
         }
     }

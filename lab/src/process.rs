@@ -3,7 +3,7 @@
 use crate::trouble::Trouble;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode, ExitStatus};
 
 /// Where the dynamic linker looks first.
 const LIBRARY_PATH: &str = if cfg!(windows) {
@@ -60,6 +60,40 @@ pub fn run(command: &mut Command, mend: &str) -> Result<(), Trouble> {
     if status.success() { Ok(()) } else { Err(Trouble::new(format!("{} ended with {status}.", line(command)), mend)) }
 }
 
+/// Goes on as another program, which gets our signals; where systems cannot do that, waits for it.
+#[cfg(unix)]
+pub fn become_program(mut command: Command) -> std::io::Result<ExitCode> {
+    Err(std::os::unix::process::CommandExt::exec(&mut command))
+}
+
+/// Goes on as another program, which gets our signals; where systems cannot do that, waits for it.
+#[cfg(not(unix))]
+pub fn become_program(mut command: Command) -> std::io::Result<ExitCode> {
+    command.status().map(exit_code)
+}
+
+/// What this program ends with when another one ended so.
+pub fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
+
+/// Kills the processes of the group that a process led, if it led one: a compiler or a cell that outlived its kernel.
+#[cfg(unix)]
+pub fn end_group(leader: u32) {
+    let Ok(listed) = Command::new("ps").args(["-A", "-o", "pgid=,pid="]).output() else { return };
+    let members = members(&String::from_utf8_lossy(&listed.stdout), leader);
+    if !members.is_empty() {
+        let _ = Command::new("kill").arg("-KILL").args(members).stderr(std::process::Stdio::null()).status();
+    }
+}
+
+/// The processes of a group in a list of groups and processes.
+#[cfg(unix)]
+fn members(listed: &str, group: u32) -> Vec<String> {
+    let pairs = listed.lines().filter_map(|line| line.split_whitespace().collect::<Vec<_>>().try_into().ok());
+    pairs.filter(|[owner, _]: &[&str; 2]| owner.parse() == Ok(group)).map(|[_, id]| id.to_string()).collect()
+}
+
 /// A command as one would type it.
 pub fn line(command: &Command) -> String {
     let words: Vec<_> =
@@ -70,6 +104,16 @@ pub fn line(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_group_left_running_is_ended() {
+        use std::os::unix::process::CommandExt;
+        assert_eq!(members("   1     1\n 700   702\n1700  1701\n 700 70001\n", 700), ["702", "70001"]);
+        let mut leader = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        end_group(leader.id());
+        assert!(!leader.wait().unwrap().success());
+    }
 
     #[test]
     fn entries_of_the_target_folder_are_dropped() {

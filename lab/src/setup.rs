@@ -4,7 +4,7 @@ use crate::places::Places;
 use crate::session::Jupyter;
 use crate::steps::lock;
 use crate::trouble::Trouble;
-use crate::{evcxr, kernelspec, python, template};
+use crate::{evcxr, kernelspec, python, standard, template};
 
 /// Sets up whatever is missing or out of date.
 pub fn everything(places: &Places) -> Result<Jupyter, Trouble> {
@@ -18,5 +18,8 @@ pub fn everything(places: &Places) -> Result<Jupyter, Trouble> {
     kernelspec::write(places)?;
     let jupyter = Jupyter::new(places, python)?;
     template::refresh(places, &jupyter)?;
+    // Now, because evcxr has fetched the sources if the toolchain came without them.
+    let _shared = lock(&places.cache.join("set-up.lock"), "setting up the Jupyter environment or the kernel")?;
+    standard::prepare(&places.cache)?;
     Ok(jupyter)
 }

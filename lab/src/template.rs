@@ -15,11 +15,11 @@
 
 use crate::copies;
 use crate::places::{Library, Places};
-use crate::process::{command, on_path};
+use crate::process::on_path;
 use crate::session::{Jupyter, Said};
 use crate::steps::{self, digest, lock, step};
 use crate::trouble::Trouble;
-use crate::{evcxr, verdict};
+use crate::{evcxr, rust, verdict};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -38,6 +38,10 @@ panic = \"unwind\"
 incremental = true
 overflow-checks = false
 ";
+
+/// A cell that cannot be compiled, with names bound in a pattern: evcxr explains it by way of `cargo check`, whose own
+/// results for all crates would otherwise be made when a user first mistypes a name (a minute on 2 cores).
+const MISTAKE: &str = "let (first, second) = nowhere();";
 
 /// Seconds the first compilation may take on a very slow machine.
 const PATIENCE: u64 = 4 * 3600;
@@ -118,10 +122,6 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
 
 /// Everything but the library's sources that decides whether compiled code can be used again.
 fn key(places: &Places) -> Result<String, Trouble> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = command(&rustc).arg("-vV").output().map_err(|source| {
-        Trouble::new(format!("rustc did not start: {source}."), "Install Rust from https://rustup.rs and start again.")
-    })?;
     let mut manifests = anchor(places).into_bytes();
     if places.library == Library::Checkout {
         for name in ["Cargo.toml", "Cargo.lock"] {
@@ -132,8 +132,8 @@ fn key(places: &Places) -> Result<String, Trouble> {
     // evcxr links with these where it finds them, and cargo compiles everything anew for another linker.
     let linkers = ["mold", "lld"].map(|name| on_path(name).is_some().then_some(name));
     Ok(format!(
-        "{}evcxr: {}\nlinkers: {linkers:?}\nmanifests: {}\n{PROFILE}",
-        String::from_utf8_lossy(&version.stdout),
+        "{}evcxr: {}\nlinkers: {linkers:?}\nmanifests: {}\nmistake: {MISTAKE}\n{PROFILE}",
+        rust::version()?,
         evcxr::VERSION,
         digest(&manifests)
     ))
@@ -197,15 +197,18 @@ fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Tr
     let mut session = jupyter.start(&places.root, Some(&evcxr_folder(template)))?;
     let (mut crates, mut told) = (0, Instant::now());
     let dependency = format!(":dep candle-lens = {}", places.dependency());
-    let reply = session.execute(&dependency, PATIENCE, |said| {
+    let mut tell = |said: Said| {
         let Said::Log(text) = said else { return };
         crates += text.matches("Compiling ").count();
         if told.elapsed() > Duration::from_secs(15) {
             println!("    {crates} crates begun");
             told = Instant::now();
         }
-    });
+    };
+    let reply = session.execute(&dependency, PATIENCE, &mut tell);
+    let checked = session.execute(MISTAKE, PATIENCE, tell);
     session.end();
+    checked?;
     match verdict::complaint(&reply?) {
         None => Ok(()),
         Some(complaint) => Err(Trouble::new(

@@ -1,0 +1,119 @@
+//! The cargo and the rustup that a kernel calls: this launcher, which hands the calls on to the real ones.
+//!
+//! It changes one answer, that of `cargo metadata` (see `metadata.rs`). evcxr calls the cargo that `rustup which cargo` names,
+//! or else the first on the path; its rust-analyzer calls that of `$CARGO_HOME/bin`. So a kernel gets a folder of its own that
+//! is first on its path and its `CARGO_HOME`. The real cargo is called with the real `CARGO_HOME`.
+
+use crate::process::{become_program, command, exit_code, on_path};
+use crate::steps::make_folder;
+use crate::trouble::Trouble;
+use crate::{kernelspec, metadata};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+/// Where the real tools are, told by environment variables.
+const CARGO: &str = "CANDLE_LENS_CARGO";
+const RUSTUP: &str = "CANDLE_LENS_RUSTUP";
+const HOME: &str = "CANDLE_LENS_CARGO_HOME";
+
+/// A tool that this program is called as.
+pub enum Tool {
+    /// `cargo`; the real one.
+    Cargo(PathBuf),
+    /// `rustup`; the real one.
+    Rustup(PathBuf),
+}
+
+/// Makes `kernel` call us for cargo and rustup, by way of the folder `home`. Where no cargo is found, nothing is changed.
+pub fn stand_in(kernel: &mut Command, home: &Path) -> Result<(), Trouble> {
+    let Some(real_home) = cargo_home() else { return Ok(()) };
+    let rustup = on_path("rustup");
+    let Some(cargo) = rustup.as_deref().and_then(chosen_cargo).or_else(|| on_path("cargo")) else { return Ok(()) };
+    let bin = home.join("bin");
+    make_folder(&bin)?;
+    link(&bin, "cargo")?;
+    if let Some(rustup) = rustup {
+        link(&bin, "rustup")?;
+        kernel.env(RUSTUP, rustup);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)));
+    kernel.env("PATH", path.unwrap_or_default()).env("CARGO_HOME", home).env(CARGO, cargo).env(HOME, real_home);
+    Ok(())
+}
+
+/// Cargo's folder, by cargo's rules.
+fn cargo_home() -> Option<PathBuf> {
+    let set = std::env::var_os("CARGO_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    set.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
+}
+
+/// The cargo of the toolchain that rustup chooses here; calling it directly is quicker.
+fn chosen_cargo(rustup: &Path) -> Option<PathBuf> {
+    let output = command(rustup).args(["which", "cargo"]).stderr(Stdio::null()).output().ok()?;
+    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    path.is_file().then_some(path)
+}
+
+/// This program under another name.
+fn link(bin: &Path, name: &str) -> Result<(), Trouble> {
+    let link = bin.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    std::env::current_exe()
+        .and_then(|launcher| {
+            std::fs::hard_link(&launcher, &link).or_else(|_| std::fs::copy(&launcher, &link).map(drop))
+        })
+        .map_err(|source| Trouble::file("Writing", &link, &source))
+}
+
+/// The tool that a kernel calls this program as, if it does.
+pub fn called_as() -> Option<Tool> {
+    let name = PathBuf::from(std::env::args_os().next()?);
+    let real = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    match name.file_stem()?.to_str()? {
+        "cargo" => real(CARGO).map(Tool::Cargo),
+        "rustup" => real(RUSTUP).map(Tool::Rustup),
+        _ => None,
+    }
+}
+
+/// Answers in a tool's place.
+pub fn answer(tool: Tool) -> Result<ExitCode, Trouble> {
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    match tool {
+        Tool::Cargo(real) if first == "metadata" => list(&real),
+        Tool::Cargo(real) => hand_on(&real),
+        Tool::Rustup(_) if std::env::args_os().skip(1).eq(["which", "cargo"].map(OsStr::new)) => {
+            let cargo = format!("cargo{}", std::env::consts::EXE_SUFFIX);
+            println!("{}", kernelspec::launcher()?.with_file_name(cargo).display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Tool::Rustup(real) => hand_on(&real),
+    }
+}
+
+/// The real tool with our arguments.
+fn real_tool(real: &Path) -> Command {
+    let mut tool = command(real);
+    tool.args(std::env::args_os().skip(1));
+    if let Some(home) = std::env::var_os(HOME) {
+        tool.env("CARGO_HOME", home);
+    }
+    tool
+}
+
+fn hand_on(real: &Path) -> Result<ExitCode, Trouble> {
+    become_program(real_tool(real)).map_err(|source| Trouble::file("Starting", real, &source))
+}
+
+/// The real cargo's list of dependencies, narrowed where it is a kernel's.
+fn list(real: &Path) -> Result<ExitCode, Trouble> {
+    let output = real_tool(real).stdout(Stdio::piped()).spawn().and_then(Child::wait_with_output);
+    let output = output.map_err(|source| Trouble::file("Starting", real, &source))?;
+    let narrowed = metadata::narrowed(&output.stdout).map(|narrowed| format!("{narrowed}\n").into_bytes());
+    std::io::stdout()
+        .write_all(&narrowed.unwrap_or(output.stdout))
+        .map_err(|source| Trouble::file("Handing on the answer of", real, &source))?;
+    Ok(exit_code(output.status))
+}
