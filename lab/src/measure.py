@@ -9,9 +9,11 @@ usage: measure.py KERNEL ROOT MATRIX_PRODUCT
 Prints a table in Markdown. "Beyond its own computation" is what a cell takes less the median of its own code's time,
 which the cell measures itself.
 """
+import atexit
 import json
 import re
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,7 +28,8 @@ class Kernel:
     def __init__(self, name, folder):
         self.begun = time.monotonic()
         self.manager = KernelManager(kernel_name=name)
-        self.manager.start_kernel(cwd=str(folder))
+        atexit.register(self.end)
+        self.manager.start_kernel(cwd=str(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=600)
@@ -58,8 +61,9 @@ class Kernel:
                 return time.monotonic() - start, message["content"]
 
     def end(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel()
+        if self.manager.has_kernel:
+            self.client.stop_channels()
+            self.manager.shutdown_kernel(now=True)
 
 
 def cells_of(notebook):
@@ -68,13 +72,20 @@ def cells_of(notebook):
 
 
 def timed(code):
-    """The cell between two readings of the clock, so that it says how long its own code took."""
+    """The cell between two readings of the clock, so that it says how long its own code took. The second one stands before
+    the cell's value, if it has one: after the last statement that ends where a new line of its own level begins."""
     lines = code.rstrip().splitlines()
     head = [line for line in lines if line.startswith((":", "use "))]
-    body = [line for line in lines if line not in head]
+    body = [line for line in lines if line not in head] + [""]
+    ends = [
+        number + 1
+        for number, (line, after) in enumerate(zip(body, body[1:]))
+        if line.rstrip().endswith((";", "}")) and not after.startswith((" ", "}", ")", "]", "."))
+    ]
+    split = ends[-1] if ends else 0
     before = "let __candle_lens_start = std::time::Instant::now();"
     after = 'eprintln!("own {}", __candle_lens_start.elapsed().as_secs_f64());'
-    return "\n".join([*head, before, *body[:-1], after, *body[-1:]]) if body else code
+    return "\n".join([*head, before, *body[:split], after, *body[split:]])
 
 
 def resident(kernel):

@@ -24,7 +24,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Optimised as in release, because the model runs in there; otherwise what evcxr would have chosen.
+/// Optimised as in release, because the model runs in there; otherwise what evcxr would have chosen, except that a cell is
+/// compiled in one piece and with no notes for the next one, which is a third quicker.
 const PROFILE: &str = "\
 [profile.dev]
 opt-level = 3
@@ -35,8 +36,11 @@ lto = false
 debug-assertions = false
 codegen-units = 16
 panic = \"unwind\"
-incremental = true
+incremental = false
 overflow-checks = false
+
+[profile.dev.package.ctx]
+codegen-units = 1
 ";
 
 /// A cell that cannot be compiled, with names bound in a pattern: evcxr explains it by way of `cargo check`, whose own
