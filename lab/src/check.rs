@@ -6,7 +6,7 @@ use crate::places::Places;
 use crate::process::{self, cargo, command, line};
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
-use crate::{browser, run, setup};
+use crate::{browser, crowd, run, setup};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -157,9 +157,13 @@ fn notebooks(places: &Places) -> Result<Count, Trouble> {
     execute_folder(places, "notebooks", true)
 }
 
-/// Tests that need a real kernel.
+/// Tests that need real kernels.
 fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
-    execute_folder(places, "tests/kernel", false)
+    let mut count = execute_folder(places, "tests/kernel", false)?;
+    let took = crowd::at_once(places, &setup::everything(places)?)?;
+    println!("    {} kernels at once: the last one had computed after {}", crowd::KERNELS, words(took));
+    count.passed += 1;
+    Ok(count)
 }
 
 /// Executes a folder's notebooks; each is one test.

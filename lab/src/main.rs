@@ -8,6 +8,7 @@ mod browser;
 mod check;
 mod clean;
 mod copies;
+mod crowd;
 mod doctor;
 mod evcxr;
 mod install;

@@ -23,6 +23,8 @@ pub struct Cell {
     pub source: String,
     /// Whether it carries the tag `raises-error`.
     pub must_fail: bool,
+    /// Texts that its outputs must hold, in this order: `"candle_lens": {"expects": [..]}` in its metadata.
+    pub expects: Vec<String>,
 }
 
 impl Cell {
@@ -63,6 +65,7 @@ impl Notebook {
                 must_fail: cell["metadata"]["tags"]
                     .as_array()
                     .is_some_and(|tags| tags.contains(&json!("raises-error"))),
+                expects: texts(&cell["metadata"]["candle_lens"]["expects"]),
             })
             .filter(|cell| !cell.source.trim().is_empty())
             .collect()
@@ -112,6 +115,10 @@ fn joined(value: &Value) -> String {
     }
 }
 
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect()
+}
+
 /// Long texts as lists of lines, which is how notebook files keep them.
 fn as_on_disk(mut output: Value) -> Value {
     if let Some(text) = output["text"].as_str() {
@@ -151,8 +158,8 @@ mod tests {
             { "cell_type": "code", "source": "panic!()", "metadata": { "tags": ["raises-error"] } },
         ]));
         let expected = [
-            Cell { index: 1, source: "let x = 1;\nx".into(), must_fail: false },
-            Cell { index: 3, source: "panic!()".into(), must_fail: true },
+            Cell { index: 1, source: "let x = 1;\nx".into(), must_fail: false, expects: Vec::new() },
+            Cell { index: 3, source: "panic!()".into(), must_fail: true, expects: Vec::new() },
         ];
         assert_eq!(read.code_cells(), expected);
         assert_eq!(expected[0].title(), "let x = 1;");

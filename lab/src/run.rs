@@ -104,8 +104,10 @@ fn judge(cell: &Cell, reply: &Reply) -> Option<String> {
     match (cell.must_fail, complaint) {
         (true, None) => Some("it is tagged raises-error but ran without one".into()),
         // After these two there is no kernel to go on with.
-        (true, Some(_)) if reply.status != "dead" && reply.status != "timeout" => None,
-        (_, complaint) => complaint,
+        (true, Some(_)) if reply.status != "dead" && reply.status != "timeout" => {
+            verdict::missing(reply, &cell.expects)
+        }
+        (_, complaint) => complaint.or_else(|| verdict::missing(reply, &cell.expects)),
     }
 }
 
@@ -152,7 +154,7 @@ mod tests {
     fn judged(must_fail: bool, status: &str, stderr: &str) -> Option<String> {
         let outputs = vec![json!({ "output_type": "stream", "name": "stderr", "text": stderr })];
         let reply = Reply { status: status.into(), execution_count: Value::Null, outputs, took: Duration::ZERO };
-        judge(&Cell { index: 0, source: "x".into(), must_fail }, &reply)
+        judge(&Cell { index: 0, source: "x".into(), must_fail, expects: Vec::new() }, &reply)
     }
 
     #[test]

@@ -37,6 +37,24 @@ fn texts<'a>(outputs: &'a [Value], stream: &'a str) -> impl Iterator<Item = &'a 
 }
 
 /// A compilation error, a crash of the cell's process, or anything else Jupyter itself calls an error.
+/// The first of the expected texts that the outputs do not hold, in the order given.
+pub fn missing(reply: &Reply, expected: &[String]) -> Option<String> {
+    let mut said = String::new();
+    for output in &reply.outputs {
+        said += output["text"].as_str().unwrap_or_default();
+        let data = output["data"].as_object().into_iter().flat_map(|data| data.values());
+        data.filter_map(Value::as_str).for_each(|text| said += text);
+    }
+    let mut rest = said.as_str();
+    for text in expected {
+        match rest.split_once(text) {
+            Some((_, after)) => rest = after,
+            None => return Some(format!("its outputs do not hold {text:?} where it is expected")),
+        }
+    }
+    None
+}
+
 fn jupyter_error(outputs: &[Value]) -> Option<String> {
     let error = outputs.iter().find(|output| output["output_type"] == "error")?;
     let told = ["evalue", "ename"].iter().filter_map(|key| error[key].as_str()).find(|text| !text.trim().is_empty());
@@ -119,6 +137,19 @@ mod tests {
         let outputs =
             json!([{ "output_type": "execute_result", "data": { "text/plain": "Err(candle-lens: no such head)" } }]);
         assert!(complaint(&reply("ok", outputs)).unwrap().contains("no such head"));
+    }
+
+    #[test]
+    fn expected_outputs_are_looked_for_in_order() {
+        let outputs = json!([
+            { "output_type": "stream", "name": "stdout", "text": "layer 0\n" },
+            { "output_type": "display_data", "data": { "text/html": "<b>first</b>" } },
+            { "output_type": "stream", "name": "stdout", "text": "layer 1\n" },
+        ]);
+        let reply = reply("ok", outputs);
+        let told = |texts: &[&str]| missing(&reply, &texts.iter().map(|text| text.to_string()).collect::<Vec<_>>());
+        assert_eq!(told(&["layer 0", "first", "layer 1"]), None);
+        assert!(told(&["first", "layer 0"]).unwrap().contains("layer 0"));
     }
 
     #[test]
