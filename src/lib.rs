@@ -63,4 +63,5 @@ pub use candle_nn;
 #[cfg(feature = "candle-transformers")]
 pub use candle_transformers;
 pub use error::{Error, Result};
+pub use ndarray;
 pub use plotly;

@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// What lib.rs shows at its root: the error and the crates that come with this one.
-const ROOT: &[&str] = &["Error", "Result", "candle", "candle_nn", "candle_transformers"];
+const ROOT: &[&str] = &["Error", "Result", "candle", "candle_nn", "candle_transformers", "ndarray", "plotly"];
 
 const LONGEST_FILE: usize = 400;
 const LONGEST_FUNCTION: usize = 60;
