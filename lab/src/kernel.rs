@@ -6,13 +6,13 @@
 //! kernel (a compiler that still runs) and removes the folder.
 
 use crate::places;
-use crate::process::{become_program, command};
+use crate::process::{LIBRARY_PATH, become_program, command};
 use crate::trouble::Trouble;
-use crate::{copies, evcxr, kernelspec, standard, template, tools};
+use crate::{copies, evcxr, kernelspec, rust, standard, template, tools};
 use std::fs::File;
 use std::io::PipeWriter;
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 /// Cargo lets the environment override evcxr's own profile, which has checks that make matrix products four times slower.
 /// The template's workspace says the same; this is for a kernel that starts without it.
@@ -32,7 +32,9 @@ pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
     kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
     // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
     kernel.env("EVCXR_CONFIG_DIR", lab.join("evcxr-empty"));
-    if std::env::var_os("EVCXR_TMPDIR").is_none() && template::is_built(lab) {
+    if let Some(compiling) = std::env::var_os("EVCXR_TMPDIR") {
+        find_libraries(&mut kernel, Path::new(&compiling));
+    } else if template::is_built(lab) {
         copies::sweep(lab)?;
         let (copy, held) = copies::make(lab)?;
         let end = janitor(&copy, held)?;
@@ -40,10 +42,21 @@ pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
         if let Some(sources) = standard::folder(&cache) {
             kernel.env("RUST_SRC_PATH", sources);
         }
+        find_libraries(&mut kernel, &template::evcxr_folder(&copy));
         kernel.env("EVCXR_CONFIG_DIR", kernelspec::startup(lab));
         kernel.env("EVCXR_TMPDIR", template::evcxr_folder(&copy)).stdin(end);
     }
     become_program(kernel).map_err(|source| did_not_start(&source))
+}
+
+/// Lets the cells that evcxr compiles in `folder` find the library and the compiler's own. The paths that rustc leaves in
+/// a cell's file are relative to the folder below the one evcxr loads it from: by luck they fit where cargo puts a path
+/// dependency beside the cells and where toolchain and cells share no folder but `/`.
+fn find_libraries(kernel: &mut Command, folder: &Path) {
+    let others = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
+    let own = [template::libraries(folder), rust::libraries()].into_iter().flatten();
+    let paths = std::env::join_paths(own.chain(std::env::split_paths(&others)));
+    kernel.env(LIBRARY_PATH, paths.unwrap_or(others));
 }
 
 /// Starts the process that removes `copy` when the returned end of the pipe is closed everywhere.

@@ -156,6 +156,11 @@ fn is_fresh(lab: &Path, key: &str) -> bool {
         && sources.iter().all(|path| fs::metadata(path).and_then(|data| data.modified()).is_ok_and(|at| at <= since))
 }
 
+/// Where evcxr, working in `folder`, has its compiled dependencies.
+pub fn libraries(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join("target").join(rust::platform()?).join("debug/deps"))
+}
+
 /// The library's source files, and those they include, as the compiler noted them.
 fn compiled_sources(template: &Path) -> Option<Vec<PathBuf>> {
     let targets = fs::read_dir(evcxr_folder(template).join("target")).ok()?;
