@@ -23,8 +23,16 @@ pub struct Dims {
     pub d_vocab_out: usize,
     /// The longest context.
     pub n_ctx: usize,
+    /// Keys and values of each layer; fewer than heads where heads share them.
+    pub n_key_value_heads: usize,
     /// Blocks have attention only: no MLP, no second norm, no `hook_resid_mid`.
     pub attn_only: bool,
+    /// Attention and MLP read the same stream: no `hook_resid_mid`.
+    pub parallel_attn_mlp: bool,
+    /// MLPs have a gate, and so `mlp.hook_pre_linear`.
+    pub gated_mlp: bool,
+    /// Positions turn queries and keys: no `hook_pos_embed`, but `attn.hook_rot_q` and `attn.hook_rot_k`.
+    pub rotary: bool,
     /// There are layer norms (folded or not).
     pub has_norm: bool,
 }

@@ -20,6 +20,7 @@ mod cache {
 }
 mod model {
     mod architectures;
+    mod families;
     mod gradients;
     mod parity;
     mod processing;

@@ -81,7 +81,9 @@ impl ActivationCache {
         let mut parts = Vec::new();
         if options.incl_embeds {
             parts.push((HookPoint::Embed, "embed".to_string()));
-            parts.push((HookPoint::PosEmbed, "pos_embed".to_string()));
+            if !self.dims.rotary {
+                parts.push((HookPoint::PosEmbed, "pos_embed".to_string()));
+            }
         }
         for l in 0..layer {
             if with_attn {
@@ -149,10 +151,10 @@ impl ActivationCache {
         model.head_results(layer, &z)
     }
 
-    /// Centres each component and divides it by the norm's scale of the whole stream at the same positions. The
-    /// norm's own weights are not applied, so this is exact for models loaded with `fold_ln`. With `recompute` each
-    /// component goes through the whole final norm by itself, as in the logit lens. Without norms the stack comes
-    /// back unchanged.
+    /// Centres each component, if the model's norms do, and divides it by the norm's scale of the whole stream at the
+    /// same positions. The norm's own weights are not applied, so this is exact for models loaded with `fold_ln`. With
+    /// `recompute` each component goes through the whole final norm by itself, as in the logit lens. Without norms the
+    /// stack comes back unchanged.
     ///
     /// # Shapes
     /// Those of the stack.
@@ -180,7 +182,10 @@ impl ActivationCache {
             };
             let scale = self.at_positions(&self.get(point)?, &stack.pos, 2)?;
             let last = stack.values.rank() - 1;
-            let centred = stack.values.broadcast_sub(&stack.values.mean_keepdim(last)?)?;
+            let centred = match self.final_norm.centres() {
+                true => stack.values.broadcast_sub(&stack.values.mean_keepdim(last)?)?,
+                false => stack.values.clone(),
+            };
             centred.broadcast_div(&scale)?
         };
         Ok(ResidualStack { values, ..stack.clone() })
@@ -243,6 +248,12 @@ impl ActivationCache {
     }
 
     fn refuse_mlp_of_the_end(&self, layer: usize, mlp_input: bool) -> Result<()> {
+        if mlp_input && self.dims.parallel_attn_mlp {
+            return Err(Error::argument(
+                "mlp_input asks for the stream between attention and MLP, but in this model both read the same stream: \
+                 leave mlp_input off.",
+            ));
+        }
         if mlp_input && layer == self.dims.n_layers {
             return Err(Error::argument(
                 "mlp_input asks for the input of a block's MLP, but the layer is the end of the model: give a block.",

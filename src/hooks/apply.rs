@@ -24,7 +24,7 @@ impl Edit {
             AxisName::Batch => Some((&self.batch, "batch row")),
             AxisName::Pos | AxisName::QPos => Some((&self.pos, "position")),
             AxisName::KPos => Some((&self.key, "source position")),
-            AxisName::Head => Some((&self.head, "head")),
+            AxisName::Head | AxisName::KeyValueHead => Some((&self.head, "head")),
             AxisName::DMlp => Some((&self.neuron, "neuron")),
             AxisName::DModel | AxisName::DHead | AxisName::One => None,
         }
@@ -34,7 +34,7 @@ impl Edit {
         let axes = point.axes();
         let has = |wanted: &[AxisName]| axes.iter().any(|axis| wanted.contains(axis));
         let unusable = [
-            (&self.head, has(&[AxisName::Head]), "head"),
+            (&self.head, has(&[AxisName::Head, AxisName::KeyValueHead]), "head"),
             (&self.key, has(&[AxisName::KPos]), "key_pos"),
             (&self.neuron, has(&[AxisName::DMlp]), "neuron"),
         ];

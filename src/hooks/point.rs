@@ -98,6 +98,7 @@ impl HookPoint {
     pub fn absent(self, dims: &Dims) -> Option<&'static str> {
         match self {
             Self::Block(_, site) => site.absent(dims),
+            Self::PosEmbed if dims.rotary => Some("positions turn its queries and keys instead"),
             Self::LnFinalScale | Self::LnFinalNormalized if !dims.has_norm => Some("it has no layer norms"),
             _ => None,
         }

@@ -18,6 +18,8 @@ pub enum AxisName {
     KPos,
     /// Attention heads.
     Head,
+    /// Heads of keys and values, which several attention heads may share.
+    KeyValueHead,
     /// The residual stream.
     DModel,
     /// One head's inner width.
@@ -35,6 +37,7 @@ impl AxisName {
             Self::Batch => batch,
             Self::Pos | Self::QPos | Self::KPos => pos,
             Self::Head => dims.n_heads,
+            Self::KeyValueHead => dims.n_key_value_heads,
             Self::DModel => dims.d_model,
             Self::DHead => dims.d_head,
             Self::DMlp => dims.d_mlp,
@@ -49,7 +52,7 @@ impl AxisName {
             Self::Pos => "pos",
             Self::QPos => "q_pos",
             Self::KPos => "k_pos",
-            Self::Head => "head",
+            Self::Head | Self::KeyValueHead => "head",
             Self::DModel => "d_model",
             Self::DHead => "d_head",
             Self::DMlp => "d_mlp",
@@ -78,6 +81,8 @@ pub enum Site {
     Q,
     K,
     V,
+    RotQ,
+    RotK,
     AttnScores,
     Pattern,
     Z,
@@ -88,6 +93,7 @@ pub enum Site {
     Ln2Scale,
     Ln2Normalized,
     MlpPre,
+    MlpPreLinear,
     MlpPost,
     MlpOut,
     ResidPost,
@@ -110,11 +116,12 @@ pub struct SiteRow {
     pub doc: &'static str,
 }
 
-use AxisName::{Batch, DHead, DMlp, DModel, Head, KPos, One, Pos, QPos};
+use AxisName::{Batch, DHead, DMlp, DModel, Head, KPos, KeyValueHead, One, Pos, QPos};
 
 const RESID: &[AxisName] = &[Batch, Pos, DModel];
 const HEAD_RESID: &[AxisName] = &[Batch, Pos, Head, DModel];
 const HEAD_VECTOR: &[AxisName] = &[Batch, Pos, Head, DHead];
+const KEY_VALUE: &[AxisName] = &[Batch, Pos, KeyValueHead, DHead];
 const ATTENTION: &[AxisName] = &[Batch, Head, QPos, KPos];
 const NEURONS: &[AxisName] = &[Batch, Pos, DMlp];
 const SCALE: &[AxisName] = &[Batch, Pos, One];
@@ -167,8 +174,10 @@ pub static SITES: &[SiteRow] = &[
         "what ln1 makes of its input, before its scale and shift where they are not folded",
     ),
     row(Site::Q, "attn.hook_q", &["q", "query"], HEAD_VECTOR, "queries"),
-    row(Site::K, "attn.hook_k", &["k", "key"], HEAD_VECTOR, "keys"),
-    row(Site::V, "attn.hook_v", &["v", "value"], HEAD_VECTOR, "values"),
+    row(Site::K, "attn.hook_k", &["k", "key"], KEY_VALUE, "keys"),
+    row(Site::V, "attn.hook_v", &["v", "value"], KEY_VALUE, "values"),
+    row(Site::RotQ, "attn.hook_rot_q", &["rot_q"], HEAD_VECTOR, "queries turned by their position"),
+    row(Site::RotK, "attn.hook_rot_k", &["rot_k"], KEY_VALUE, "keys turned by their position"),
     row(
         Site::AttnScores,
         "attn.hook_attn_scores",
@@ -203,6 +212,13 @@ pub static SITES: &[SiteRow] = &[
         "what ln2 makes of its input, before its scale and shift where they are not folded",
     ),
     row(Site::MlpPre, "mlp.hook_pre", &["pre", "mlp_pre"], NEURONS, "neurons before the activation function"),
+    row(
+        Site::MlpPreLinear,
+        "mlp.hook_pre_linear",
+        &["pre_linear"],
+        NEURONS,
+        "what a gated MLP multiplies the activation function's value with",
+    ),
     row(Site::MlpPost, "mlp.hook_post", &["post", "mlp_post"], NEURONS, "neurons after the activation function"),
     row(Site::MlpOut, "hook_mlp_out", &["mlp_out"], RESID, "what the MLP adds to the residual stream"),
     row(Site::ResidPost, "hook_resid_post", &["resid_post"], RESID, "residual stream that leaves the block"),
@@ -216,11 +232,19 @@ impl Site {
 
     /// Why a model of these `dims` lacks the site, or `None` where it has it.
     pub fn absent(self, dims: &Dims) -> Option<&'static str> {
-        use Site::{Ln1Normalized, Ln1Scale, Ln2Normalized, Ln2Scale, MlpIn, MlpOut, MlpPost, MlpPre, ResidMid};
+        use Site::{
+            Ln1Normalized, Ln1Scale, Ln2Normalized, Ln2Scale, MlpIn, MlpOut, MlpPost, MlpPre, MlpPreLinear, ResidMid,
+            RotK, RotQ,
+        };
         match self {
-            ResidMid | MlpIn | MlpPre | MlpPost | MlpOut | Ln2Scale | Ln2Normalized if dims.attn_only => {
+            ResidMid | MlpIn | MlpPre | MlpPreLinear | MlpPost | MlpOut | Ln2Scale | Ln2Normalized
+                if dims.attn_only =>
+            {
                 Some("its blocks have attention only")
             }
+            ResidMid if dims.parallel_attn_mlp => Some("its attention and MLP read the same stream"),
+            MlpPreLinear if !dims.gated_mlp => Some("its MLPs have no gate"),
+            RotQ | RotK if !dims.rotary => Some("positions do not turn its queries and keys"),
             Ln1Scale | Ln1Normalized | Ln2Scale | Ln2Normalized if !dims.has_norm => Some("it has no layer norms"),
             _ => None,
         }

@@ -6,10 +6,10 @@
 use candle_core::{DType, Tensor};
 
 use super::block::BlockContext;
-use super::norm::{NormPoints, layer_norm};
-use super::ops::{linear, softmax};
+use super::norm::{NormPoints, norm};
+use super::ops::{linear, rms, soft_cap, softmax};
 use super::transformer::HookedTransformer;
-use super::weights::BlockWeights;
+use super::weights::{AttentionWeights, BlockWeights, for_each_head};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
 
@@ -27,11 +27,19 @@ pub(super) fn attention(
     let q = run.at_site(layer, Site::Q, q)?;
     let k = run.at_site(layer, Site::K, k)?;
     let v = run.at_site(layer, Site::V, v)?;
+    let (q, k) = match ctx.rotary {
+        Some(rotary) => {
+            (run.at_site(layer, Site::RotQ, rotary.turn(&q)?)?, run.at_site(layer, Site::RotK, rotary.turn(&k)?)?)
+        }
+        None => (q, k),
+    };
 
-    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(x.transpose(1, 2)?.contiguous()?) };
+    let n_heads = ctx.cfg.n_heads;
+    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(for_each_head(x, 2, n_heads)?.transpose(1, 2)?.contiguous()?) };
     // Scaling q instead of the scores touches d_head numbers a query, not pos.
     let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
     let scores = q.matmul(&by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
+    let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap)?;
     let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&scores)?)?;
     let pattern = run.at_site(layer, Site::Pattern, softmax(&scores)?)?;
     let z = pattern.contiguous()?.matmul(&by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
@@ -57,12 +65,10 @@ fn queries_keys_values(
             run.at_site(ctx.layer, site, ctx.for_each_head(resid_pre)?)?;
         }
     }
-    let normed = match ctx.has_norm {
-        true => layer_norm(resid_pre, weights.ln1.as_ref(), ctx.cfg.eps, Some((run, ctx.ln1_points())))?,
-        false => resid_pre.clone(),
-    };
+    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), Some((run, ctx.ln1_points())))?;
     let heads = |w: &Tensor, b: &Tensor| ctx.by_heads(&linear(&normed, w, Some(b))?);
-    Ok((heads(&attn.w_q, &attn.b_q)?, heads(&attn.w_k, &attn.b_k)?, heads(&attn.w_v, &attn.b_v)?))
+    let (q, k) = ctx.norm_qk(heads(&attn.w_q, &attn.b_q)?, heads(&attn.w_k, &attn.b_k)?, attn)?;
+    Ok((q, k, heads(&attn.w_v, &attn.b_v)?))
 }
 
 /// As [`queries_keys_values`], when the plan changes a head's own input: each head then has a stream of its own.
@@ -76,10 +82,7 @@ fn split_inputs(
     let shared = run.at_site(ctx.layer, Site::AttnIn, ctx.for_each_head(resid_pre)?)?;
     let mut project = |site, w: &Tensor, b: &Tensor| -> Result<Tensor> {
         let input = run.at_site(ctx.layer, site, shared.clone())?;
-        let normed = match ctx.has_norm {
-            true => layer_norm(&input, weights.ln1.as_ref(), ctx.cfg.eps, None)?,
-            false => input,
-        };
+        let normed = norm(&input, weights.ln1.as_ref(), ctx.norm(), None)?;
         let (batch, pos, n_heads, d_model) = normed.dims4()?;
         // [head, batch * pos, d_model] times [head, d_model, d_head]
         let rows = normed.permute((2, 0, 1, 3))?.reshape((n_heads, batch * pos, d_model))?.contiguous()?;
@@ -87,11 +90,10 @@ fn split_inputs(
         let y = rows.matmul(&w)?.reshape((n_heads, batch, pos, ()))?.permute((1, 2, 0, 3))?.contiguous()?;
         Ok(y.broadcast_add(&b.reshape((n_heads, ()))?)?)
     };
-    Ok((
-        project(Site::QInput, &attn.w_q, &attn.b_q)?,
-        project(Site::KInput, &attn.w_k, &attn.b_k)?,
-        project(Site::VInput, &attn.w_v, &attn.b_v)?,
-    ))
+    let q = project(Site::QInput, &attn.w_q, &attn.b_q)?;
+    let k = project(Site::KInput, &attn.w_k, &attn.b_k)?;
+    let (q, k) = ctx.norm_qk(q, k, attn)?;
+    Ok((q, k, project(Site::VInput, &attn.w_v, &attn.b_v)?))
 }
 
 /// `z` through `W_O`: summed over heads at once, or head by head where the plan changes `hook_result`.
@@ -132,10 +134,19 @@ impl HookedTransformer {
 }
 
 impl BlockContext<'_> {
-    /// `[batch, pos, n_heads * d_head]` as `[batch, pos, n_heads, d_head]`.
+    /// `[batch, pos, n_heads * d_head]` as `[batch, pos, n_heads, d_head]`; so for keys and values.
     fn by_heads(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, pos, _) = x.dims3()?;
-        Ok(x.reshape((batch, pos, self.cfg.n_heads, self.cfg.d_head()))?)
+        Ok(x.reshape((batch, pos, (), self.cfg.d_head()))?)
+    }
+
+    /// Queries and keys after their norms, where the model has them.
+    fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights) -> Result<(Tensor, Tensor)> {
+        let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
+        let eps = self.cfg.eps;
+        let scaled =
+            |x: Tensor, w: &Tensor| -> Result<Tensor> { Ok(x.broadcast_div(&rms(&x, eps)?)?.broadcast_mul(w)?) };
+        Ok((scaled(q, of_q)?, scaled(k, of_k)?))
     }
 
     /// The stream repeated for each head, `[batch, pos, n_heads, d_model]`.

@@ -3,9 +3,10 @@
 use candle_core::Tensor;
 
 use super::attention::attention;
-use super::config::HookedTransformerConfig;
+use super::config::{HookedTransformerConfig, NormalizationType};
 use super::mlp::mlp;
-use super::norm::{NormPoints, layer_norm};
+use super::norm::{NormPoints, norm};
+use super::rotary::Rotary;
 use super::weights::BlockWeights;
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
@@ -14,9 +15,17 @@ use crate::hooks::{HookPoint, HookRun, Site};
 pub(super) struct BlockContext<'a> {
     pub layer: usize,
     pub cfg: &'a HookedTransformerConfig,
-    pub has_norm: bool,
+    /// How positions turn queries and keys, if they do.
+    pub rotary: Option<&'a Rotary>,
     /// 1 where a query may not look at a key, broadcastable to `[batch, head, q_pos, k_pos]`.
     pub hidden: Option<&'a Tensor>,
+}
+
+impl BlockContext<'_> {
+    /// Which norm the block has, and what it adds to the variance.
+    pub(super) fn norm(&self) -> (NormalizationType, f64) {
+        (self.cfg.normalization_type, self.cfg.eps)
+    }
 }
 
 /// The residual stream after the block.
@@ -26,20 +35,18 @@ pub(super) struct BlockContext<'a> {
 pub(super) fn block(resid: Tensor, weights: &BlockWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
     let resid_pre = run.at_site(ctx.layer, Site::ResidPre, resid)?;
     let attn_out = attention(&resid_pre, weights, ctx, run)?;
-    let mut resid = (resid_pre + attn_out)?;
+    let mut resid = (&resid_pre + attn_out)?;
     if let Some(mlp_weights) = &weights.mlp {
-        resid = run.at_site(ctx.layer, Site::ResidMid, resid)?;
-        let mlp_in = run.at_site(ctx.layer, Site::MlpIn, resid.clone())?;
-        let normed = match ctx.has_norm {
-            true => {
-                let points = NormPoints {
-                    scale: HookPoint::Block(ctx.layer, Site::Ln2Scale),
-                    normalized: HookPoint::Block(ctx.layer, Site::Ln2Normalized),
-                };
-                layer_norm(&mlp_in, weights.ln2.as_ref(), ctx.cfg.eps, Some((run, points)))?
-            }
-            false => mlp_in,
+        if !ctx.cfg.parallel_attn_mlp {
+            resid = run.at_site(ctx.layer, Site::ResidMid, resid)?;
+        }
+        let read = if ctx.cfg.parallel_attn_mlp { resid_pre } else { resid.clone() };
+        let mlp_in = run.at_site(ctx.layer, Site::MlpIn, read)?;
+        let points = NormPoints {
+            scale: HookPoint::Block(ctx.layer, Site::Ln2Scale),
+            normalized: HookPoint::Block(ctx.layer, Site::Ln2Normalized),
         };
+        let normed = norm(&mlp_in, weights.ln2.as_ref(), ctx.norm(), Some((run, points)))?;
         resid = (resid + mlp(&normed, mlp_weights, ctx, run)?)?;
     }
     run.at_site(ctx.layer, Site::ResidPost, resid)

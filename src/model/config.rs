@@ -15,8 +15,33 @@ pub enum NormalizationType {
     LN,
     /// Centre and divide; scale and shift are folded into the weights that read the result.
     LNPre,
+    /// Divide by the root of the mean square and scale (Zhang and Sennrich 2019).
+    RMS,
+    /// Divide; the scale is folded into the weights that read the result.
+    RMSPre,
     /// No norm.
     None,
+}
+
+impl NormalizationType {
+    /// Whether the norm takes the mean out of what it reads.
+    pub fn centres(self) -> bool {
+        matches!(self, Self::LN | Self::LNPre)
+    }
+
+    /// Whether the norm has weights of its own, not folded.
+    pub fn has_weights(self) -> bool {
+        matches!(self, Self::LN | Self::RMS)
+    }
+
+    /// The same norm with its weights folded away.
+    pub fn folded(self) -> Self {
+        match self {
+            Self::LN => Self::LNPre,
+            Self::RMS => Self::RMSPre,
+            other => other,
+        }
+    }
 }
 
 /// The MLP's activation function.
@@ -49,6 +74,31 @@ pub enum AttentionDir {
 pub enum PositionalEmbeddingType {
     /// A learned vector for each position, added to the token's.
     Standard,
+    /// Queries and keys are turned by an angle that grows with the position (Su et al. 2021, RoPE).
+    Rotary,
+}
+
+/// What a layer's attention may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttentionType {
+    /// All positions that the direction allows.
+    Global,
+    /// Of these only the last `window_size`, the own position included.
+    Local,
+}
+
+/// How Llama 3 slows the turning of slow frequencies, so that a model reaches further than it was first trained to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RotaryScaling {
+    /// Frequencies with long waves are divided by this.
+    pub factor: f64,
+    /// Waves longer than `original_n_ctx / low_freq_factor` count as long.
+    pub low_freq_factor: f64,
+    /// Waves shorter than `original_n_ctx / high_freq_factor` stay as they are.
+    pub high_freq_factor: f64,
+    /// The context of the first training.
+    pub original_n_ctx: usize,
 }
 
 /// Sizes and kinds of a model.
@@ -72,6 +122,8 @@ pub struct HookedTransformerConfig {
     pub n_ctx: usize,
     /// Heads of each block.
     pub n_heads: usize,
+    /// Keys and values of each block, each shared by `n_heads / n_key_value_heads` heads; `None` means one for each head.
+    pub n_key_value_heads: Option<usize>,
     /// Width of a head; `None` means `d_model / n_heads`.
     pub d_head: Option<usize>,
     /// Neurons of each MLP; `None` means `4 d_model`.
@@ -88,14 +140,34 @@ pub struct HookedTransformerConfig {
     pub eps: f64,
     /// Blocks have no MLP.
     pub attn_only: bool,
+    /// Attention and MLP both read the stream that enters the block.
+    pub parallel_attn_mlp: bool,
+    /// The MLP is `(act(x W_gate) * (x W_in) + b_in) W_out + b_out`.
+    pub gated_mlp: bool,
     /// Which positions may be attended to.
     pub attention_dir: AttentionDir,
     /// What scores are divided by; `None` means `sqrt(d_head)`.
     pub attn_scale: Option<f64>,
     /// Scores are also divided by the layer's number, counted from 1.
     pub scale_attn_by_inverse_layer_idx: bool,
+    /// Queries and keys are divided by their root mean square and scaled, head by head, before positions enter.
+    pub use_qk_norm: bool,
+    /// Scores are `cap * tanh(score / cap)`.
+    pub attn_scores_soft_cap: Option<f64>,
+    /// Logits are `cap * tanh(logit / cap)`.
+    pub output_logits_soft_cap: Option<f64>,
+    /// How far local attention reaches, in positions.
+    pub window_size: Option<usize>,
+    /// What each layer's attention may reach; `None` means local where `window_size` is set, else global.
+    pub attn_types: Option<Vec<AttentionType>>,
     /// How positions enter.
     pub positional_embedding_type: PositionalEmbeddingType,
+    /// How many of a head's dimensions turn, an even number; `None` means all.
+    pub rotary_dim: Option<usize>,
+    /// The base of the turning frequencies `base^(-2 i / rotary_dim)`.
+    pub rotary_base: f64,
+    /// Llama 3's change of these frequencies.
+    pub rotary_scaling: Option<RotaryScaling>,
     /// Texts are tokenised with a BOS token in front unless a call says otherwise.
     pub default_prepend_bos: bool,
     /// Standard deviation of new weights; `None` means `0.8 / sqrt(d_model)`.
@@ -111,6 +183,7 @@ impl Default for HookedTransformerConfig {
             d_model: 768,
             n_ctx: 1024,
             n_heads: 12,
+            n_key_value_heads: None,
             d_head: None,
             d_mlp: None,
             d_vocab: 50257,
@@ -119,10 +192,20 @@ impl Default for HookedTransformerConfig {
             normalization_type: NormalizationType::LN,
             eps: 1e-5,
             attn_only: false,
+            parallel_attn_mlp: false,
+            gated_mlp: false,
             attention_dir: AttentionDir::Causal,
             attn_scale: None,
             scale_attn_by_inverse_layer_idx: false,
+            use_qk_norm: false,
+            attn_scores_soft_cap: None,
+            output_logits_soft_cap: None,
+            window_size: None,
+            attn_types: None,
             positional_embedding_type: PositionalEmbeddingType::Standard,
+            rotary_dim: None,
+            rotary_base: 10000.0,
+            rotary_scaling: None,
             default_prepend_bos: true,
             initializer_range: None,
         }
@@ -133,6 +216,26 @@ impl HookedTransformerConfig {
     /// Width of a head.
     pub fn d_head(&self) -> usize {
         self.d_head.unwrap_or(self.d_model / self.n_heads.max(1))
+    }
+
+    /// Keys and values of each block.
+    pub fn n_key_value_heads(&self) -> usize {
+        self.n_key_value_heads.unwrap_or(self.n_heads)
+    }
+
+    /// How many of a head's dimensions turn with the position; 0 without rotary embeddings.
+    pub fn rotary_dim(&self) -> usize {
+        match self.positional_embedding_type {
+            PositionalEmbeddingType::Rotary => self.rotary_dim.unwrap_or(self.d_head()),
+            PositionalEmbeddingType::Standard => 0,
+        }
+    }
+
+    /// How far the attention of `layer` reaches; `None` means all positions.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        let types = self.attn_types.as_ref();
+        let local = types.is_none_or(|types| types.get(layer) == Some(&AttentionType::Local));
+        self.window_size.filter(|_| local)
     }
 
     /// Neurons of each MLP; 0 without MLPs.
@@ -153,8 +256,9 @@ impl HookedTransformerConfig {
 
     /// Weights in attention and MLP matrices; embeddings, biases and norms are not counted, as in TransformerLens.
     pub fn n_params(&self) -> usize {
-        let attention = 4 * self.d_model * self.d_head() * self.n_heads;
-        self.n_layers * (attention + 2 * self.d_model * self.d_mlp())
+        let heads = 2 * (self.n_heads + self.n_key_value_heads());
+        let mlp = if self.gated_mlp { 3 } else { 2 };
+        self.n_layers * self.d_model * (heads * self.d_head() + mlp * self.d_mlp())
     }
 
     /// The plain numbers.
@@ -168,7 +272,11 @@ impl HookedTransformerConfig {
             d_vocab: self.d_vocab,
             d_vocab_out: self.d_vocab_out(),
             n_ctx: self.n_ctx,
+            n_key_value_heads: self.n_key_value_heads(),
             attn_only: self.attn_only,
+            parallel_attn_mlp: self.parallel_attn_mlp,
+            gated_mlp: self.gated_mlp,
+            rotary: self.positional_embedding_type == PositionalEmbeddingType::Rotary,
             has_norm: self.normalization_type != NormalizationType::None,
         }
     }
@@ -206,11 +314,53 @@ impl HookedTransformerConfig {
                 self.d_model, self.n_heads
             )));
         }
+        self.check_attention()?;
         if !(self.eps > 0.0 && self.eps < 1.0) {
             return Err(Error::config(format!("eps is {}, but a number between 0 and 1 is needed.", self.eps)));
         }
         if self.attn_scale.is_some_and(|scale| !(scale > 0.0 && scale.is_finite())) {
             return Err(Error::config("attn_scale must be a positive number: scores are divided by it."));
+        }
+        Ok(())
+    }
+
+    fn check_attention(&self) -> Result<()> {
+        let groups = self.n_key_value_heads();
+        if groups == 0 || !self.n_heads.is_multiple_of(groups) {
+            return Err(Error::config(format!(
+                "n_key_value_heads is {groups}, but it must divide n_heads {}: each key and value serves as many heads.",
+                self.n_heads
+            )));
+        }
+        let turned = self.rotary_dim();
+        if turned > self.d_head() || !turned.is_multiple_of(2) {
+            return Err(Error::config(format!(
+                "rotary_dim is {turned}, but an even number up to d_head {} is needed.",
+                self.d_head()
+            )));
+        }
+        if !(self.rotary_base > 0.0 && self.rotary_base.is_finite()) {
+            return Err(Error::config(format!(
+                "rotary_base is {}, but a positive number is needed.",
+                self.rotary_base
+            )));
+        }
+        let scaling =
+            self.rotary_scaling.map(|s| [s.factor, s.low_freq_factor, s.high_freq_factor - s.low_freq_factor]);
+        if scaling.is_some_and(|numbers| numbers.iter().any(|n| !(*n > 0.0 && n.is_finite()))) {
+            return Err(Error::config(
+                "rotary_scaling needs positive factors, high_freq_factor above low_freq_factor: correct the config.",
+            ));
+        }
+        if self.window_size == Some(0) || self.attn_types.as_ref().is_some_and(|types| types.len() != self.n_layers) {
+            return Err(Error::config(format!(
+                "window_size must be at least 1 and attn_types must name each of the {} layers: correct the config.",
+                self.n_layers
+            )));
+        }
+        let caps = [self.attn_scores_soft_cap, self.output_logits_soft_cap];
+        if caps.into_iter().flatten().any(|cap| !(cap > 0.0 && cap.is_finite())) {
+            return Err(Error::config("a soft cap must be a positive number: scores and logits are divided by it."));
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! Token and position embeddings.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::weights::Weights;
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun};
 use crate::tokens::Tokens;
 
-/// The residual stream that enters the first block: token plus position embedding.
+/// The residual stream that enters the first block: token plus position embedding, if positions have one.
 ///
 /// Left padding shifts positions, so that a prompt's first real token is at position 0.
 ///
@@ -19,21 +19,21 @@ pub(super) fn embed(weights: &Weights, tokens: &Tokens, run: &mut HookRun) -> Re
     check_ids(&ids, weights.w_e.dim(0)?)?;
     let embedded = weights.w_e.index_select(&ids.flatten_all()?, 0)?.reshape((batch, pos, ()))?;
     let embedded = run.at(HookPoint::Embed, embedded)?;
-    let positions = position_ids(tokens, weights.device())?;
-    let placed = weights.w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?;
+    let Some(w_pos) = &weights.w_pos else { return Ok(embedded) };
+    let positions = Tensor::from_vec(position_ids(tokens), batch * pos, weights.device())?;
+    let placed = w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?;
     let placed = run.at(HookPoint::PosEmbed, placed)?;
     Ok((embedded + placed)?)
 }
 
 /// The position of each token, counted from its prompt's first real token; padding in front counts as 0.
-fn position_ids(tokens: &Tokens, device: &Device) -> Result<Tensor> {
+pub(super) fn position_ids(tokens: &Tokens) -> Vec<u32> {
     let mut ids = Vec::with_capacity(tokens.batch() * tokens.pos());
     for b in 0..tokens.batch() {
         let first = (0..tokens.pos()).find(|&p| tokens.is_real(b, p)).unwrap_or(0);
         ids.extend((0..tokens.pos()).map(|p| p.saturating_sub(first) as u32));
     }
-    let count = ids.len();
-    Ok(Tensor::from_vec(ids, count, device)?)
+    ids
 }
 
 /// Refuses ids that the embedding does not have: on some devices they would read out of bounds.

@@ -1,15 +1,17 @@
 //! The forward pass: from tokens, or from the residual stream of any block, to logits, loss, or a residual stream.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::{DType, Tensor};
 
 use super::block::{BlockContext, block};
 use super::config::AttentionDir;
-use super::embed::embed;
+use super::embed::{embed, position_ids};
 use super::loss;
-use super::norm::{NormPoints, layer_norm};
-use super::ops::{later_keys, linear};
+use super::norm::{NormPoints, norm};
+use super::ops::{later_keys, linear, soft_cap};
+use super::rotary::Rotary;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, HookRun, Reach, Setting};
@@ -176,11 +178,22 @@ impl HookedTransformer {
     }
 
     fn blocks(&self, mut resid: Tensor, tokens: &Tokens, reach: &Reach, hooks: &mut HookRun) -> Result<Tensor> {
-        let hidden = self.hidden_keys(tokens)?;
+        let mut hidden = BTreeMap::new();
+        let rotary = match self.dims().rotary {
+            true => {
+                let shape = (tokens.batch(), tokens.pos());
+                Some(Rotary::new(&self.cfg, &position_ids(tokens), shape, self.device())?)
+            }
+            false => None,
+        };
         let layers = reach.start.unwrap_or(0)..reach.stop.unwrap_or(self.cfg.n_layers);
         let mut progress = Progress::new("running the model", layers.len() as u64, "layers");
         for layer in layers {
-            let ctx = BlockContext { layer, cfg: &self.cfg, has_norm: self.dims().has_norm, hidden: hidden.as_ref() };
+            let window = self.cfg.window(layer);
+            if let Entry::Vacant(vacant) = hidden.entry(window) {
+                vacant.insert(self.hidden_keys(tokens, window)?);
+            }
+            let ctx = BlockContext { layer, cfg: &self.cfg, rotary: rotary.as_ref(), hidden: hidden[&window].as_ref() };
             resid = block(resid, &self.weights.blocks[layer], &ctx, hooks)?;
             progress.step(1);
         }
@@ -188,16 +201,14 @@ impl HookedTransformer {
     }
 
     fn normalize_final(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
-        if !self.dims().has_norm {
-            return Ok(resid.clone());
-        }
         let points = NormPoints { scale: HookPoint::LnFinalScale, normalized: HookPoint::LnFinalNormalized };
-        layer_norm(resid, self.weights.ln_final.as_ref(), self.cfg.eps, Some((hooks, points)))
+        let kind = (self.cfg.normalization_type, self.cfg.eps);
+        norm(resid, self.weights.ln_final.as_ref(), kind, Some((hooks, points)))
     }
 
     fn unembed(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
         let normed = self.normalize_final(resid, hooks)?;
-        linear(&normed, &self.weights.w_u, Some(&self.weights.b_u))
+        soft_cap(linear(&normed, &self.weights.w_u, Some(&self.weights.b_u))?, self.cfg.output_logits_soft_cap)
     }
 
     /// 1 for real tokens, `[batch, pos]`; `None` when nothing is padded.
@@ -210,14 +221,14 @@ impl HookedTransformer {
         Ok(Some(Tensor::from_vec(real, (batch, pos), self.device())?))
     }
 
-    /// 1 where a query may not look at a key: later keys of a causal model, and padding.
+    /// 1 where a query may not look at a key: later keys of a causal model, keys outside the window, and padding.
     ///
     /// # Shapes
     /// Broadcastable to `[batch, head, q_pos, k_pos]`.
-    fn hidden_keys(&self, tokens: &Tokens) -> Result<Option<Tensor>> {
+    fn hidden_keys(&self, tokens: &Tokens, window: Option<usize>) -> Result<Option<Tensor>> {
         let pos = tokens.pos();
         let later = match self.cfg.attention_dir {
-            AttentionDir::Causal => Some(later_keys(pos, self.device())?.reshape((1, 1, pos, pos))?),
+            AttentionDir::Causal => Some(later_keys(pos, window, self.device())?.reshape((1, 1, pos, pos))?),
             AttentionDir::Bidirectional => None,
         };
         let padding = match self.real_tokens(tokens)? {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::config::{HookedTransformerConfig, NormalizationType};
+use super::config::{HookedTransformerConfig, PositionalEmbeddingType};
 use super::process::Processing;
 use super::transformer::HookedTransformer;
 use super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
@@ -49,27 +49,34 @@ impl Init<'_> {
     }
 
     fn norm(&mut self, cfg: &HookedTransformerConfig) -> Result<Option<NormWeights>> {
-        if cfg.normalization_type != NormalizationType::LN {
+        if !cfg.normalization_type.has_weights() {
             return Ok(None);
         }
-        Ok(Some(NormWeights { w: self.constant(1.0, cfg.d_model)?, b: self.constant(0.0, cfg.d_model)? }))
+        let w = self.constant(1.0, cfg.d_model)?;
+        let b = cfg.normalization_type.centres().then(|| self.constant(0.0, cfg.d_model)).transpose()?;
+        Ok(Some(NormWeights { w, b }))
     }
 
     fn block(&mut self, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
         let (d, m, h) = (cfg.d_model, cfg.d_mlp(), cfg.n_heads * cfg.d_head());
+        let kv = cfg.n_key_value_heads() * cfg.d_head();
         // GPT-2 (Radford et al. 2019) shrinks what is added to the residual stream by 1 / sqrt(2 n_layers).
         let shrink = 1.0 / (2.0 * cfg.n_layers as f64).sqrt();
         Ok(BlockWeights {
             ln1: self.norm(cfg)?,
             attn: AttentionWeights {
                 w_q: self.random(&[d, h], 1.0)?,
-                w_k: self.random(&[d, h], 1.0)?,
-                w_v: self.random(&[d, h], 1.0)?,
+                w_k: self.random(&[d, kv], 1.0)?,
+                w_v: self.random(&[d, kv], 1.0)?,
                 b_q: self.constant(0.0, h)?,
-                b_k: self.constant(0.0, h)?,
-                b_v: self.constant(0.0, h)?,
+                b_k: self.constant(0.0, kv)?,
+                b_v: self.constant(0.0, kv)?,
                 w_o: self.random(&[h, d], shrink)?,
                 b_o: self.constant(0.0, d)?,
+                qk_norm: match cfg.use_qk_norm {
+                    true => Some((self.constant(1.0, cfg.d_head())?, self.constant(1.0, cfg.d_head())?)),
+                    false => None,
+                },
             },
             ln2: if cfg.attn_only { None } else { self.norm(cfg)? },
             mlp: if cfg.attn_only {
@@ -77,6 +84,7 @@ impl Init<'_> {
             } else {
                 Some(MlpWeights {
                     w_in: self.random(&[d, m], 1.0)?,
+                    w_gate: cfg.gated_mlp.then(|| self.random(&[d, m], 1.0)).transpose()?,
                     b_in: self.constant(0.0, m)?,
                     w_out: self.random(&[m, d], shrink)?,
                     b_out: self.constant(0.0, d)?,
@@ -111,7 +119,10 @@ impl HookedTransformer {
         let mut init = Init { device, std, state: seed, vars: Vec::new() };
         let weights = Weights {
             w_e: init.random(&[cfg.d_vocab, cfg.d_model], 1.0)?,
-            w_pos: init.random(&[cfg.n_ctx, cfg.d_model], 1.0)?,
+            w_pos: match cfg.positional_embedding_type {
+                PositionalEmbeddingType::Standard => Some(init.random(&[cfg.n_ctx, cfg.d_model], 1.0)?),
+                PositionalEmbeddingType::Rotary => None,
+            },
             blocks: (0..cfg.n_layers).map(|_| init.block(&cfg)).collect::<Result<_>>()?,
             ln_final: init.norm(&cfg)?,
             w_u: init.random(&[cfg.d_model, cfg.d_vocab_out()], 1.0)?,

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value};
 
 use super::config::HookedTransformerConfig;
-use super::families::{gpt2, transformer_lens};
+use super::families::{self, gpt2, transformer_lens};
 use super::process::Processing;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
@@ -39,6 +39,10 @@ impl TensorFile {
             )
         })?;
         Ok(Self { path: path.into(), tensors, faults: Vec::new(), device: device.clone() })
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        &self.device
     }
 
     pub(super) fn strip_prefix(&mut self, prefix: &str) {
@@ -150,19 +154,11 @@ impl Folder {
         let config_path = self.path.join("config.json");
         let json: Map<String, Value> = serde_json::from_slice(&self.config)
             .map_err(|error| Error::file(&config_path, format!("is no JSON object ({error}): fetch it again.")))?;
-        let family = json.get("model_type").and_then(Value::as_str).unwrap_or("gpt2");
-        if family != "gpt2" {
-            return Err(Error::file(
-                &config_path,
-                format!("is of a {family:?} model; only \"gpt2\" is supported so far."),
-            ));
-        }
-        let in_file = |error: Error| error.in_file(&config_path);
-        let mut cfg = gpt2::config(&json).map_err(in_file)?;
-        let may_be_tied = gpt2::may_be_tied(&json).map_err(in_file)?;
-        cfg.model_name = name.into();
+        let mut understood = families::understand(&json).map_err(|error| error.in_file(&config_path))?;
+        understood.cfg.model_name = name.into();
         let mut file = TensorFile::parse(&self.path.join("model.safetensors"), &self.weights, device)?;
-        let weights = gpt2::weights(&mut file, &cfg, may_be_tied)?;
+        let weights = understood.weights(&mut file)?;
+        let cfg = understood.cfg;
         let mut model = HookedTransformer { cfg, weights, tokenizer: None, processing: Processing::NONE };
         if let Some(bytes) = &self.tokenizer {
             let path = self.path.join("tokenizer.json");

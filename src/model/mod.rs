@@ -15,11 +15,15 @@ mod norm;
 pub mod ops;
 mod process;
 mod refactor;
+mod rotary;
 mod tiny;
 mod transformer;
 mod weights;
 
-pub use config::{Activation, AttentionDir, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+pub use config::{
+    Activation, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
+    RotaryScaling,
+};
 pub use forward::{Loss, Run, RunOptions};
 pub(crate) use norm::FinalNorm;
 pub use process::Processing;

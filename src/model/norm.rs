@@ -1,10 +1,11 @@
-//! Layer norm with its two hook points.
+//! The norms with their two hook points: layer norm, and the root-mean-square norm, which does not centre.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::ops::centre_and_scale;
+use super::config::NormalizationType;
+use super::ops::{centre_and_scale, rms};
 use super::transformer::HookedTransformer;
 use super::weights::NormWeights;
 use crate::dims::Dims;
@@ -17,19 +18,24 @@ pub(super) struct NormPoints {
     pub normalized: HookPoint,
 }
 
-/// Layer norm: `(x - mean) / sqrt(variance + eps)`, then scale and shift unless they are folded.
+/// The norm: `(x - mean) / sqrt(variance + eps)`, or `x / sqrt(mean(x^2) + eps)`, then scale and shift unless they are
+/// folded; `x` itself for a model without norms.
 ///
 /// `hook_normalized` sees the result before scale and shift, as in TransformerLens 3 (2 showed it after them).
 ///
 /// # Shapes
 /// `x [.., d_model]`, result the same.
-pub(super) fn layer_norm(
+pub(super) fn norm(
     x: &Tensor,
     weights: Option<&NormWeights>,
-    eps: f64,
+    (kind, eps): (NormalizationType, f64),
     hooks: Option<(&mut HookRun, NormPoints)>,
 ) -> Result<Tensor> {
-    let (centred, scale) = centre_and_scale(x, eps)?;
+    let (centred, scale) = match kind {
+        NormalizationType::None => return Ok(x.clone()),
+        kind if kind.centres() => centre_and_scale(x, eps)?,
+        _ => (x.clone(), rms(x, eps)?),
+    };
     let Some((run, points)) = hooks else {
         return shift(&centred.broadcast_div(&scale)?, weights);
     };
@@ -40,7 +46,8 @@ pub(super) fn layer_norm(
 
 fn shift(x: &Tensor, weights: Option<&NormWeights>) -> Result<Tensor> {
     match weights {
-        Some(norm) => Ok(x.broadcast_mul(&norm.w)?.broadcast_add(&norm.b)?),
+        Some(NormWeights { w, b: Some(b) }) => Ok(x.broadcast_mul(w)?.broadcast_add(b)?),
+        Some(NormWeights { w, b: None }) => Ok(x.broadcast_mul(w)?),
         None => Ok(x.clone()),
     }
 }
@@ -49,20 +56,30 @@ fn shift(x: &Tensor, weights: Option<&NormWeights>) -> Result<Tensor> {
 #[derive(Clone)]
 pub(crate) struct FinalNorm {
     weights: Option<NormWeights>,
+    kind: NormalizationType,
     eps: f64,
 }
 
 impl FinalNorm {
     /// The norm of `x [.., d_model]`.
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        layer_norm(x, self.weights.as_ref(), self.eps, None)
+        norm(x, self.weights.as_ref(), (self.kind, self.eps), None)
+    }
+
+    /// Whether it takes the mean out; a model's norms are all of one kind.
+    pub(crate) fn centres(&self) -> bool {
+        self.kind.centres()
     }
 
     /// The norm as tensors, for a file.
     pub(crate) fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut tensors = BTreeMap::from([(Self::EPS.into(), Tensor::new(self.eps, &Device::Cpu)?)]);
+        if !self.kind.centres() {
+            tensors.insert(Self::RMS.into(), Tensor::new(1u32, &Device::Cpu)?);
+        }
         if let Some(NormWeights { w, b }) = &self.weights {
-            tensors.extend([(Self::W.into(), w.clone()), (Self::B.into(), b.clone())]);
+            tensors.insert(Self::W.into(), w.clone());
+            tensors.extend(b.iter().map(|b| (Self::B.into(), b.clone())));
         }
         Ok(tensors)
     }
@@ -71,17 +88,25 @@ impl FinalNorm {
     pub(crate) fn from_tensors(tensors: &mut BTreeMap<String, Tensor>, dims: &Dims) -> Result<Self> {
         let incomplete = || Error::argument("the final norm is incomplete: save the cache anew.");
         let eps = tensors.remove(Self::EPS).ok_or_else(incomplete)?.to_scalar().map_err(|_| incomplete())?;
+        let centres = tensors.remove(Self::RMS).is_none();
+        let fits = |tensor: &Tensor| tensor.dims() == [dims.d_model];
         let weights = match (tensors.remove(Self::W), tensors.remove(Self::B)) {
-            (Some(w), Some(b)) if w.dims() == [dims.d_model] && b.dims() == [dims.d_model] => {
+            (Some(w), b) if fits(&w) && b.as_ref().is_none_or(fits) && b.is_some() == centres => {
                 Some(NormWeights { w, b })
             }
             (None, None) => None,
             _ => return Err(incomplete()),
         };
-        Ok(Self { weights, eps })
+        let kind = match (dims.has_norm, centres) {
+            (false, _) => NormalizationType::None,
+            (true, true) => NormalizationType::LN,
+            (true, false) => NormalizationType::RMS,
+        };
+        Ok(Self { weights, kind, eps })
     }
 
     const EPS: &str = "final_norm.eps";
+    const RMS: &str = "final_norm.rms";
     const W: &str = "final_norm.w";
     const B: &str = "final_norm.b";
 }
@@ -89,6 +114,6 @@ impl FinalNorm {
 impl HookedTransformer {
     /// The final norm.
     pub(crate) fn final_norm(&self) -> FinalNorm {
-        FinalNorm { weights: self.weights.ln_final.clone(), eps: self.cfg.eps }
+        FinalNorm { weights: self.weights.ln_final.clone(), kind: self.cfg.normalization_type, eps: self.cfg.eps }
     }
 }

@@ -7,10 +7,10 @@
 
 use candle_core::{D, Tensor};
 
-use super::config::{HookedTransformerConfig, NormalizationType};
+use super::config::HookedTransformerConfig;
 use super::refactor::refactor;
 use super::transformer::HookedTransformer;
-use super::weights::NormWeights;
+use super::weights::{NormWeights, for_each_head};
 use crate::error::{Error, Result};
 
 /// Which processing a model gets, or has got.
@@ -40,11 +40,10 @@ impl Processing {
 
     /// What TransformerLens does by default, as far as the architecture allows it.
     pub fn default_for(cfg: &HookedTransformerConfig) -> Self {
-        let has_norm = cfg.normalization_type != NormalizationType::None;
         Self {
-            fold_ln: cfg.normalization_type == NormalizationType::LN,
-            center_writing_weights: has_norm,
-            center_unembed: true,
+            fold_ln: cfg.normalization_type.has_weights(),
+            center_writing_weights: cfg.normalization_type.centres(),
+            center_unembed: cfg.output_logits_soft_cap.is_none(),
             fold_value_biases: true,
             refactor_factored_attn_matrices: false,
         }
@@ -83,15 +82,21 @@ impl HookedTransformer {
     /// [`Error::Config`] for a step that the architecture does not allow.
     pub fn process(mut self, wanted: &Processing) -> Result<Self> {
         let norm = self.cfg.normalization_type;
-        if wanted.fold_ln && !self.processing.fold_ln && norm != NormalizationType::LN {
+        if wanted.fold_ln && !self.processing.fold_ln && !norm.has_weights() {
             return Err(Error::config(format!(
                 "fold_ln needs norms with weights, but this model's normalization_type is {norm:?}: set fold_ln: false."
             )));
         }
-        if wanted.center_writing_weights && norm == NormalizationType::None {
+        if wanted.center_writing_weights && !norm.centres() {
             return Err(Error::config(
                 "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
                  set center_writing_weights: false.",
+            ));
+        }
+        if wanted.center_unembed && self.cfg.output_logits_soft_cap.is_some() {
+            return Err(Error::config(
+                "center_unembed shifts all logits of a position by one number, which the soft cap of this model's logits \
+                 does not take out again: set center_unembed: false.",
             ));
         }
         if wanted.fold_ln && !self.processing.fold_ln {
@@ -108,6 +113,12 @@ impl HookedTransformer {
             self.fold_value_biases()?;
         }
         if wanted.refactor_factored_attn_matrices {
+            if self.dims().rotary || self.cfg.n_key_value_heads() != self.cfg.n_heads {
+                return Err(Error::config(
+                    "refactor_factored_attn_matrices changes the basis of queries and keys, which this model turns by \
+                     position or shares between heads: set refactor_factored_attn_matrices: false.",
+                ));
+            }
             refactor(&mut self.weights, &self.cfg)?;
         }
         let had = self.processing;
@@ -135,20 +146,24 @@ impl HookedTransformer {
                 }
             }
             if let (Some(norm), Some(mlp)) = (block.ln2.take(), &mut block.mlp) {
+                // Only norms without shift go with gates, whose own bias there is none of.
+                if let Some(w_gate) = &mut mlp.w_gate {
+                    fold(&norm, w_gate, &mut mlp.b_in.clone())?;
+                }
                 fold(&norm, &mut mlp.w_in, &mut mlp.b_in)?;
             }
         }
         if let Some(norm) = self.weights.ln_final.take() {
             fold(&norm, &mut self.weights.w_u, &mut self.weights.b_u)?;
         }
-        self.cfg.normalization_type = NormalizationType::LNPre;
+        self.cfg.normalization_type = self.cfg.normalization_type.folded();
         Ok(())
     }
 
     fn center_writing_weights(&mut self) -> Result<()> {
         let weights = &mut self.weights;
         weights.w_e = centred(&weights.w_e)?;
-        weights.w_pos = centred(&weights.w_pos)?;
+        weights.w_pos = weights.w_pos.as_ref().map(centred).transpose()?;
         for block in &mut weights.blocks {
             block.attn.w_o = centred(&block.attn.w_o)?;
             block.attn.b_o = centred(&block.attn.b_o)?;
@@ -163,7 +178,8 @@ impl HookedTransformer {
     fn fold_value_biases(&mut self) -> Result<()> {
         for block in &mut self.weights.blocks {
             let attn = &mut block.attn;
-            let through = attn.b_v.unsqueeze(0)?.matmul(&attn.w_o)?.squeeze(0)?;
+            let b_v = for_each_head(&attn.b_v.reshape(((), self.cfg.d_head()))?, 0, self.cfg.n_heads)?;
+            let through = b_v.flatten_all()?.unsqueeze(0)?.matmul(&attn.w_o)?.squeeze(0)?;
             attn.b_o = (&attn.b_o + through)?;
             attn.b_v = attn.b_v.zeros_like()?;
         }
@@ -171,11 +187,15 @@ impl HookedTransformer {
     }
 }
 
-/// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it.
+/// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it; one without shift does not centre either.
 fn fold(norm: &NormWeights, w: &mut Tensor, b: &mut Tensor) -> Result<()> {
-    *b = (&*b + norm.b.unsqueeze(0)?.matmul(w)?.squeeze(0)?)?;
     let scaled = w.broadcast_mul(&norm.w.unsqueeze(1)?)?;
-    *w = scaled.broadcast_sub(&scaled.mean_keepdim(0)?)?;
+    if let Some(shift) = &norm.b {
+        *b = (&*b + shift.unsqueeze(0)?.matmul(w)?.squeeze(0)?)?;
+        *w = scaled.broadcast_sub(&scaled.mean_keepdim(0)?)?;
+    } else {
+        *w = scaled;
+    }
     Ok(())
 }
 

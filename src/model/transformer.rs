@@ -158,6 +158,8 @@ impl fmt::Display for HookedTransformer {
         let norm = match self.cfg.normalization_type {
             NormalizationType::LN => Some("LayerNorm"),
             NormalizationType::LNPre => Some("LayerNormPre"),
+            NormalizationType::RMS => Some("RMSNorm"),
+            NormalizationType::RMSPre => Some("RMSNormPre"),
             NormalizationType::None => None,
         };
         let leaf = |indent: usize, name: &str| format!("{:indent$}({name}): HookPoint()\n", "");
@@ -167,7 +169,9 @@ impl fmt::Display for HookedTransformer {
         };
         let mut text = String::from("HookedTransformer(\n");
         text += "  (embed): Embed()\n  (hook_embed): HookPoint()\n";
-        text += "  (pos_embed): PosEmbed()\n  (hook_pos_embed): HookPoint()\n";
+        if !self.dims().rotary {
+            text += "  (pos_embed): PosEmbed()\n  (hook_pos_embed): HookPoint()\n";
+        }
         if self.cfg.n_layers > 0 {
             let last = self.cfg.n_layers - 1;
             text += &format!("  (blocks): ModuleList(\n    (0-{last}): {} x TransformerBlock(\n", self.cfg.n_layers);

@@ -8,21 +8,21 @@ use candle_core::{Device, Tensor};
 use super::transformer::HookedTransformer;
 use crate::error::Result;
 
-/// Scale and shift of a norm; `None` after folding.
+/// Scale and shift of a norm; the shift is missing where the norm does not centre.
 #[derive(Clone)]
 pub(crate) struct NormWeights {
     pub w: Tensor,
-    pub b: Tensor,
+    pub b: Option<Tensor>,
 }
 
 /// One attention layer.
 #[derive(Clone)]
 pub(crate) struct AttentionWeights {
-    /// `[d_model, n_heads * d_head]` each.
+    /// `[d_model, n_heads * d_head]`; of `w_k` and `w_v` with `n_key_value_heads`.
     pub w_q: Tensor,
     pub w_k: Tensor,
     pub w_v: Tensor,
-    /// `[n_heads * d_head]` each.
+    /// `[n_heads * d_head]`, or with `n_key_value_heads`.
     pub b_q: Tensor,
     pub b_k: Tensor,
     pub b_v: Tensor,
@@ -30,6 +30,8 @@ pub(crate) struct AttentionWeights {
     pub w_o: Tensor,
     /// `[d_model]`.
     pub b_o: Tensor,
+    /// `[d_head]` each: the scales of the norms of queries and keys.
+    pub qk_norm: Option<(Tensor, Tensor)>,
 }
 
 /// One MLP.
@@ -37,6 +39,8 @@ pub(crate) struct AttentionWeights {
 pub(crate) struct MlpWeights {
     /// `[d_model, d_mlp]`.
     pub w_in: Tensor,
+    /// `[d_model, d_mlp]` of a gated MLP.
+    pub w_gate: Option<Tensor>,
     /// `[d_mlp]`.
     pub b_in: Tensor,
     /// `[d_mlp, d_model]`.
@@ -59,8 +63,8 @@ pub(crate) struct BlockWeights {
 pub(crate) struct Weights {
     /// `[d_vocab, d_model]`.
     pub w_e: Tensor,
-    /// `[n_ctx, d_model]`.
-    pub w_pos: Tensor,
+    /// `[n_ctx, d_model]`; none where positions turn queries and keys.
+    pub w_pos: Option<Tensor>,
     pub blocks: Vec<BlockWeights>,
     pub ln_final: Option<NormWeights>,
     /// `[d_model, d_vocab_out]`.
@@ -73,6 +77,17 @@ impl Weights {
     pub(crate) fn device(&self) -> &Device {
         self.w_e.device()
     }
+}
+
+/// `x` with each entry of axis `dim` repeated so often that the axis has `n_heads` of them.
+pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Tensor> {
+    let repeats = n_heads / x.dim(dim)?.max(1);
+    if repeats <= 1 {
+        return Ok(x.clone());
+    }
+    let mut shape = x.dims().to_vec();
+    shape.insert(dim + 1, repeats);
+    Ok(x.unsqueeze(dim + 1)?.broadcast_as(shape)?.flatten(dim, dim + 1)?.contiguous()?)
 }
 
 /// The stacked views, under TransformerLens' names.
@@ -93,14 +108,14 @@ impl HookedTransformer {
         })
     }
 
-    /// `[d_model, n_heads * d_head]` as `[n_heads, d_model, d_head]`.
+    /// `[d_model, n_heads * d_head]` as `[n_heads, d_model, d_head]`; shared keys and values once for each head.
     fn by_head(&self, w: &Tensor) -> Result<Tensor> {
-        let (d_model, n_heads) = (self.cfg.d_model, self.cfg.n_heads);
-        Ok(w.reshape((d_model, n_heads, self.cfg.d_head()))?.transpose(0, 1)?.contiguous()?)
+        let by_head = w.reshape((self.cfg.d_model, (), self.cfg.d_head()))?.transpose(0, 1)?;
+        for_each_head(&by_head.contiguous()?, 0, self.cfg.n_heads)
     }
 
     fn bias_by_head(&self, b: &Tensor) -> Result<Tensor> {
-        Ok(b.reshape((self.cfg.n_heads, self.cfg.d_head()))?)
+        for_each_head(&b.reshape(((), self.cfg.d_head()))?, 0, self.cfg.n_heads)
     }
 
     /// Token embeddings, `[d_vocab, d_model]`.
@@ -109,8 +124,13 @@ impl HookedTransformer {
     }
 
     /// Position embeddings, `[n_ctx, d_model]`.
-    pub fn W_pos(&self) -> Tensor {
-        self.weights.w_pos.clone()
+    ///
+    /// # Errors
+    /// When positions enter the model otherwise.
+    pub fn W_pos(&self) -> Result<Tensor> {
+        self.weights.w_pos.clone().ok_or_else(|| {
+            crate::Error::argument("the model has no position embeddings: positions turn its queries and keys instead.")
+        })
     }
 
     /// Unembedding, `[d_model, d_vocab_out]`.
@@ -131,12 +151,12 @@ impl HookedTransformer {
         self.stacked(|block| self.by_head(&block.attn.w_q))
     }
 
-    /// Key weights, `[n_layers, n_heads, d_model, d_head]`.
+    /// Key weights, `[n_layers, n_heads, d_model, d_head]`; those that heads share are repeated, as in TransformerLens.
     pub fn W_K(&self) -> Result<Tensor> {
         self.stacked(|block| self.by_head(&block.attn.w_k))
     }
 
-    /// Value weights, `[n_layers, n_heads, d_model, d_head]`.
+    /// Value weights, `[n_layers, n_heads, d_model, d_head]`; those that heads share are repeated.
     pub fn W_V(&self) -> Result<Tensor> {
         self.stacked(|block| self.by_head(&block.attn.w_v))
     }
@@ -173,6 +193,17 @@ impl HookedTransformer {
     /// When the model has attention only; so for all MLP weights.
     pub fn W_in(&self) -> Result<Tensor> {
         self.mlp_part(|mlp| &mlp.w_in)
+    }
+
+    /// Gate weights of the neurons, `[n_layers, d_model, d_mlp]`.
+    ///
+    /// # Errors
+    /// When the MLPs have no gate.
+    pub fn W_gate(&self) -> Result<Tensor> {
+        self.stacked(|block| {
+            let gate = block.mlp.as_ref().and_then(|mlp| mlp.w_gate.clone());
+            gate.ok_or_else(|| crate::Error::argument("the model's MLPs have no gate, so it has no W_gate."))
+        })
     }
 
     /// Biases of the neurons, `[n_layers, d_mlp]`.

@@ -72,6 +72,8 @@ impl View for HookedTransformerConfig {
     fn render(&self) -> Result<Rendered> {
         let text = |value: serde_json::Result<serde_json::Value>| match value {
             Ok(serde_json::Value::String(name)) => Cell::from(name),
+            Ok(serde_json::Value::Null) => Cell::from("none"),
+            Ok(value) => Cell::from(value.to_string()),
             other => Cell::from(format!("{other:?}")),
         };
         let deviation = self.initializer_range.unwrap_or(0.8 / (self.d_model as f64).sqrt());
@@ -81,6 +83,7 @@ impl View for HookedTransformerConfig {
             ("d_model", self.d_model.into()),
             ("n_ctx", self.n_ctx.into()),
             ("n_heads", self.n_heads.into()),
+            ("n_key_value_heads", self.n_key_value_heads().into()),
             ("d_head", self.d_head().into()),
             ("d_mlp", self.d_mlp().into()),
             ("d_vocab", self.d_vocab.into()),
@@ -89,10 +92,20 @@ impl View for HookedTransformerConfig {
             ("normalization_type", text(serde_json::to_value(self.normalization_type))),
             ("eps", self.eps.into()),
             ("attn_only", self.attn_only.into()),
+            ("parallel_attn_mlp", self.parallel_attn_mlp.into()),
+            ("gated_mlp", self.gated_mlp.into()),
             ("attention_dir", text(serde_json::to_value(self.attention_dir))),
             ("attn_scale", self.attn_scale.unwrap_or((self.d_head() as f64).sqrt()).into()),
             ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx.into()),
+            ("use_qk_norm", self.use_qk_norm.into()),
+            ("attn_scores_soft_cap", text(serde_json::to_value(self.attn_scores_soft_cap))),
+            ("output_logits_soft_cap", text(serde_json::to_value(self.output_logits_soft_cap))),
+            ("window_size", text(serde_json::to_value(self.window_size))),
+            ("attn_types", text(serde_json::to_value(&self.attn_types))),
             ("positional_embedding_type", text(serde_json::to_value(self.positional_embedding_type))),
+            ("rotary_dim", self.rotary_dim().into()),
+            ("rotary_base", self.rotary_base.into()),
+            ("rotary_scaling", text(serde_json::to_value(self.rotary_scaling))),
             ("default_prepend_bos", self.default_prepend_bos.into()),
             ("initializer_range", deviation.into()),
             ("n_params", self.n_params().into()),
@@ -215,6 +228,7 @@ impl View for Dims {
         let sizes = [
             ("n_layers", self.n_layers),
             ("n_heads", self.n_heads),
+            ("n_key_value_heads", self.n_key_value_heads),
             ("d_model", self.d_model),
             ("d_head", self.d_head),
             ("d_mlp", self.d_mlp),
@@ -222,7 +236,13 @@ impl View for Dims {
             ("d_vocab_out", self.d_vocab_out),
             ("n_ctx", self.n_ctx),
         ];
-        let parts = [("attn_only", self.attn_only), ("has_norm", self.has_norm)];
+        let parts = [
+            ("attn_only", self.attn_only),
+            ("parallel_attn_mlp", self.parallel_attn_mlp),
+            ("gated_mlp", self.gated_mlp),
+            ("rotary", self.rotary),
+            ("has_norm", self.has_norm),
+        ];
         let table = Table::new(["size", "value"]).title("Dims");
         let table = sizes.into_iter().fold(table, |table, (name, size)| table.row((name, size)));
         parts.into_iter().fold(table, |table, (name, part)| table.row((name, part))).render()

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
-    Activation, AttentionDir, HookedTransformer, Loss, NormalizationType, PositionalEmbeddingType, RunOptions,
+    Activation, AttentionDir, AttentionType, HookedTransformer, Loss, NormalizationType, PositionalEmbeddingType,
+    RotaryScaling, RunOptions,
 };
 use crate::progress::Progress;
 use crate::slice::Slice;
@@ -37,7 +38,7 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
-        NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
+        AttentionType, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions, TokenizeOptions,
         Input, Positions, Numbers, Progress;
 }

@@ -99,7 +99,7 @@ fn configs_that_do_not_fit() {
     with("n_layer", 1_000_000_000_000u64.into(), &["n_layers"]);
     with("vocab_size", 1_000_000_000_000u64.into(), &["d_vocab"]);
     with("activation_function", "tanhshrink".into(), &["tanhshrink", "gelu_new"]);
-    with("model_type", "llama".into(), &["llama", "gpt2"]);
+    with("model_type", "bert".into(), &["bert", "gpt2", "gpt_neox"]);
     with("layer_norm_epsilon", (-1.0).into(), &["eps"]);
     with("add_cross_attention", true.into(), &["add_cross_attention"]);
     with("rope_theta", 10000.into(), &["rope_theta"]);

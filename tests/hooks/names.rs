@@ -12,6 +12,10 @@ const DIMS: Dims = Dims {
     d_vocab: 50,
     d_vocab_out: 50,
     n_ctx: 12,
+    n_key_value_heads: 4,
+    parallel_attn_mlp: false,
+    gated_mlp: false,
+    rotary: false,
     attn_only: false,
     has_norm: true,
 };

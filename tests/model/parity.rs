@@ -87,7 +87,7 @@ fn processed_weights_agree() -> Result<()> {
     let mut agreement = Agreement::default();
     let outside = [
         ("embed.W_E", model.W_E()),
-        ("pos_embed.W_pos", model.W_pos()),
+        ("pos_embed.W_pos", model.W_pos()?),
         ("unembed.W_U", model.W_U()),
         ("unembed.b_U", model.b_U()),
     ];

@@ -3,142 +3,45 @@
 //! `c_attn` holds q, k and v side by side, and all matrices are `[in, out]`, which is our own layout.
 
 use candle_core::{DType, Device, IndexOp, Tensor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType};
 use super::super::load::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
+use super::config_file::ConfigFile;
+use super::{Family, Tied, parts};
 use crate::error::{Error, Result};
 
-/// Keys that do not change what the model computes when it is evaluated.
-const IGNORED: &[&str] = &[
-    "_name_or_path",
-    "_num_labels",
-    "architectures",
-    "attn_pdrop",
-    "bos_token_id",
-    "dtype",
-    "embd_pdrop",
-    "eos_token_id",
-    "gradient_checkpointing",
-    "initializer_range",
-    "model_type",
-    "n_ctx",
-    "output_past",
-    "pad_token_id",
-    "resid_pdrop",
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-    "task_specific_params",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-    // Changes rounding only.
-    "reorder_and_upcast_attn",
-];
+pub(super) const FAMILY: Family = Family { model_type: "gpt2", config, weights, usually_tied: true };
 
-/// The config of a `config.json`.
-///
-/// # Errors
-/// [`Error::Config`] for a missing size, an unsupported activation, or a key that is not understood.
-pub(in super::super) fn config(json: &Map<String, Value>) -> Result<HookedTransformerConfig> {
-    let size = |key: &str| {
-        optional(json, key, "a whole number", Value::as_u64)?.map(|n| n as usize).ok_or_else(|| {
-            Error::config(format!("config.json has no {key:?}, which a GPT-2 model needs: is it complete?"))
-        })
-    };
-    let flag = |key: &str| optional(json, key, "true or false", Value::as_bool);
-    refuse_unknown_keys(json)?;
-    let act_fn = match optional(json, "activation_function", "a text", Value::as_str)?.unwrap_or("gelu_new") {
-        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluNew,
-        "gelu" => Activation::Gelu,
-        "relu" => Activation::Relu,
-        "silu" | "swish" => Activation::Silu,
-        other => {
-            return Err(Error::config(format!(
-                "config.json asks for the activation function {other:?}; gelu_new, gelu, relu and silu are supported."
-            )));
-        }
-    };
-    let unscaled = flag("scale_attn_weights")? == Some(false);
-    let cfg = HookedTransformerConfig {
-        model_name: json
-            .get("_name_or_path")
-            .and_then(Value::as_str)
-            .filter(|s| !s.is_empty())
-            .unwrap_or("gpt2")
-            .into(),
-        n_layers: size("n_layer")?,
-        d_model: size("n_embd")?,
-        n_ctx: size("n_positions")?,
-        n_heads: size("n_head")?,
-        d_mlp: optional(json, "n_inner", "a whole number", Value::as_u64)?.map(|n| n as usize),
-        d_vocab: size("vocab_size")?,
-        act_fn,
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.harmless(&[
+        "attn_pdrop",
+        "n_ctx",
+        // Changes rounding only.
+        "reorder_and_upcast_attn",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+    ]);
+    let unscaled = file.flag("scale_attn_weights")? == Some(false);
+    Ok(HookedTransformerConfig {
+        model_name: file.name("gpt2"),
+        n_layers: file.size("n_layer")?,
+        d_model: file.size("n_embd")?,
+        n_ctx: file.size("n_positions")?,
+        n_heads: file.size("n_head")?,
+        d_mlp: file.optional_size("n_inner")?,
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("activation_function", Activation::GeluNew)?,
         normalization_type: NormalizationType::LN,
-        eps: optional(json, "layer_norm_epsilon", "a number", Value::as_f64)?.unwrap_or(1e-5),
+        eps: file.number("layer_norm_epsilon")?.unwrap_or(1e-5),
         attn_scale: unscaled.then_some(1.0),
-        scale_attn_by_inverse_layer_idx: flag("scale_attn_by_inverse_layer_idx")? == Some(true),
+        scale_attn_by_inverse_layer_idx: file.flag("scale_attn_by_inverse_layer_idx")? == Some(true),
         ..Default::default()
-    };
-    cfg.check()?;
-    Ok(cfg)
-}
-
-/// Refuses a key that may change what the model computes and is not understood; one that is off changes nothing.
-fn refuse_unknown_keys(json: &Map<String, Value>) -> Result<()> {
-    for (key, value) in json {
-        let handled = matches!(
-            key.as_str(),
-            "n_layer"
-                | "n_embd"
-                | "n_head"
-                | "n_positions"
-                | "n_inner"
-                | "vocab_size"
-                | "activation_function"
-                | "layer_norm_epsilon"
-                | "scale_attn_by_inverse_layer_idx"
-                | "scale_attn_weights"
-                | "tie_word_embeddings"
-        );
-        let off = matches!(value, Value::Null | Value::Bool(false));
-        if !handled && !off && !IGNORED.contains(&key.as_str()) {
-            return Err(Error::config(format!(
-                "config.json sets {key:?} to {value}, which is not understood for GPT-2 and may change what the model \
-                 computes: remove the key if it does not."
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// What `key` is set to; `None` where it is absent or null.
-///
-/// # Errors
-/// [`Error::Config`] for a value of another kind than `kind`.
-fn optional<'a, T>(
-    json: &'a Map<String, Value>,
-    key: &str,
-    kind: &str,
-    read: impl Fn(&'a Value) -> Option<T>,
-) -> Result<Option<T>> {
-    let Some(value) = json.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
-    match read(value) {
-        Some(read) => Ok(Some(read)),
-        None => Err(Error::config(format!("config.json sets {key:?} to {value}, but {kind} is needed: correct it."))),
-    }
-}
-
-/// Whether a `config.json` lets the embedding serve as unembedding too, as GPT-2's does unless it says otherwise.
-///
-/// # Errors
-/// [`Error::Config`] for something that is neither true nor false.
-pub(in super::super) fn may_be_tied(json: &Map<String, Value>) -> Result<bool> {
-    Ok(optional(json, "tie_word_embeddings", "true or false", Value::as_bool)? != Some(false))
+    })
 }
 
 /// The weights of a state dict, with or without the prefix `transformer.`. Where `lm_head.weight` is not there and
@@ -146,31 +49,19 @@ pub(in super::super) fn may_be_tied(json: &Map<String, Value>) -> Result<bool> {
 ///
 /// # Errors
 /// [`Error::File`] listing every tensor that is missing, unexpected or of another shape.
-pub(in super::super) fn weights(
-    file: &mut TensorFile,
-    cfg: &HookedTransformerConfig,
-    may_be_tied: bool,
-) -> Result<Weights> {
+fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
     file.strip_prefix("transformer.");
     // Masks that old checkpoints carry; they hold no weights.
     file.ignore(|name| name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"));
     let (d, v) = (cfg.d_model, cfg.d_vocab);
     let w_e = file.take("wte.weight", &[v, d]);
-    let own = match file.take_optional("lm_head.weight", &[v, d]) {
-        None if !may_be_tied => Some(file.take("lm_head.weight", &[v, d])),
-        own => own,
-    };
-    let w_pos = file.take("wpe.weight", &[cfg.n_ctx, d]);
+    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
+    let w_pos = Some(file.take("wpe.weight", &[cfg.n_ctx, d]));
     let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
-    let ln_final = norm(file, "ln_f", d);
+    let ln_final = Some(parts::layer_norm(file, "ln_f", d));
     file.finish()?;
-    let w_u = own.as_ref().unwrap_or(&w_e).t()?.contiguous()?;
     let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
-    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final: Some(ln_final), w_u, b_u })
-}
-
-fn norm(file: &mut TensorFile, name: &str, d: usize) -> NormWeights {
-    NormWeights { w: file.take(&format!("{name}.weight"), &[d]), b: file.take(&format!("{name}.bias"), &[d]) }
+    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
@@ -190,15 +81,17 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
             b_v: bias(2)?,
             w_o: take("attn.c_proj.weight", &[d, d]),
             b_o: take("attn.c_proj.bias", &[d]),
+            qk_norm: None,
         },
         mlp: Some(MlpWeights {
             w_in: take("mlp.c_fc.weight", &[d, m]),
+            w_gate: None,
             b_in: take("mlp.c_fc.bias", &[m]),
             w_out: take("mlp.c_proj.weight", &[m, d]),
             b_out: take("mlp.c_proj.bias", &[d]),
         }),
-        ln1: Some(norm(file, &format!("h.{layer}.ln_1"), d)),
-        ln2: Some(norm(file, &format!("h.{layer}.ln_2"), d)),
+        ln1: Some(parts::layer_norm(file, &format!("h.{layer}.ln_1"), d)),
+        ln2: Some(parts::layer_norm(file, &format!("h.{layer}.ln_2"), d)),
     })
 }
 
@@ -244,16 +137,32 @@ pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig
     if cfg.n_heads * cfg.d_head() != cfg.d_model || cfg.d_vocab_out() != cfg.d_vocab {
         return Err(unfit("heads that do not fill d_model, or another output vocabulary"));
     }
+    let plain = HookedTransformerConfig {
+        n_key_value_heads: None,
+        parallel_attn_mlp: false,
+        gated_mlp: false,
+        use_qk_norm: false,
+        attn_scores_soft_cap: None,
+        output_logits_soft_cap: None,
+        window_size: None,
+        ..cfg.clone()
+    };
+    let w_pos = weights.w_pos.clone().ok_or_else(|| unfit("rotary positions"))?;
+    if plain != *cfg {
+        return Err(unfit("shared keys, gates, parallel blocks, soft caps or windows"));
+    }
     let mut named = vec![
         ("transformer.wte.weight".to_string(), weights.w_e.clone()),
-        ("transformer.wpe.weight".to_string(), weights.w_pos.clone()),
+        ("transformer.wpe.weight".to_string(), w_pos),
     ];
     if !is_tied(weights)? {
         named.push(("lm_head.weight".to_string(), weights.w_u.t()?.contiguous()?));
     }
     let norm = |name: String, norm: &Option<NormWeights>| match norm {
-        Some(norm) => Ok([(format!("{name}.weight"), norm.w.clone()), (format!("{name}.bias"), norm.b.clone())]),
-        None => Err(unfit("folded or missing norms")),
+        Some(NormWeights { w, b: Some(b) }) => {
+            Ok([(format!("{name}.weight"), w.clone()), (format!("{name}.bias"), b.clone())])
+        }
+        _ => Err(unfit("folded or missing norms")),
     };
     let mut all = Vec::new();
     for (layer, block) in weights.blocks.iter().enumerate() {

@@ -1,5 +1,88 @@
 //! One file per family: config keys to our config, tensor names to our weights. A key that changes the computation
 //! and is not understood is refused.
 
+mod config_file;
+mod gemma;
 pub(super) mod gpt2;
+mod gpt_neo;
+mod gpt_neox;
+mod llama;
+mod mistral;
+mod opt;
+mod parts;
+mod phi;
+mod qwen;
 pub(super) mod transformer_lens;
+
+use serde_json::{Map, Value};
+
+use super::config::HookedTransformerConfig;
+use super::load::TensorFile;
+use super::weights::Weights;
+use crate::error::{Error, Result};
+use config_file::ConfigFile;
+
+/// What a family's file says of it.
+struct Family {
+    /// The `model_type` of its `config.json`.
+    model_type: &'static str,
+    config: fn(&ConfigFile) -> Result<HookedTransformerConfig>,
+    weights: fn(&mut TensorFile, &HookedTransformerConfig, Tied) -> Result<Weights>,
+    /// Whether the embedding serves as unembedding where `config.json` does not say.
+    usually_tied: bool,
+}
+
+/// Whether the embedding may serve as unembedding too, where a file has none of its own.
+type Tied = bool;
+
+const FAMILIES: [Family; 10] = [
+    gpt2::FAMILY,
+    gpt_neo::FAMILY,
+    gpt_neox::FAMILY,
+    opt::FAMILY,
+    llama::FAMILY,
+    mistral::FAMILY,
+    qwen::QWEN2,
+    qwen::QWEN3,
+    gemma::FAMILY,
+    phi::FAMILY,
+];
+
+/// A `config.json` that has been understood.
+pub(super) struct Understood {
+    /// The config.
+    pub cfg: HookedTransformerConfig,
+    family: &'static Family,
+    tied: Tied,
+}
+
+/// Understands a `config.json`.
+///
+/// # Errors
+/// [`Error::Config`] for a family that is not supported, a missing size, or a key that is not understood.
+pub(super) fn understand(json: &Map<String, Value>) -> Result<Understood> {
+    let named = json.get("model_type").and_then(Value::as_str).unwrap_or("gpt2");
+    let family = FAMILIES.iter().find(|family| family.model_type == named).ok_or_else(|| {
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+        Error::config(format!(
+            "config.json is of a {named:?} model; supported are the model types {}.",
+            known.join(", ")
+        ))
+    })?;
+    let file = ConfigFile::new(family.model_type, json);
+    let cfg = (family.config)(&file)?;
+    let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
+    file.finish()?;
+    cfg.check()?;
+    Ok(Understood { cfg, family, tied })
+}
+
+impl Understood {
+    /// The weights in a state dict.
+    ///
+    /// # Errors
+    /// [`Error::File`] listing every tensor that is missing, unexpected or of another shape.
+    pub(super) fn weights(&self, file: &mut TensorFile) -> Result<Weights> {
+        (self.family.weights)(file, &self.cfg, self.tied)
+    }
+}

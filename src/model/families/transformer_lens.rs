@@ -2,10 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::super::config::{HookedTransformerConfig, NormalizationType};
+use super::super::config::{HookedTransformerConfig, PositionalEmbeddingType};
 use super::super::load::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use crate::error::Result;
+
+/// Masks and angles that are stored beside the weights.
+const BUFFERS: [&str; 4] = ["attn.mask", "attn.IGNORE", "attn.rotary_sin", "attn.rotary_cos"];
 
 /// The weights of a TransformerLens state dict.
 ///
@@ -13,10 +16,11 @@ use crate::error::Result;
 /// Every tensor that is missing, unexpected or of another shape.
 pub(in super::super) fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig) -> Result<Weights> {
     // Buffers that hold no weights.
-    file.ignore(|name| name.ends_with("attn.mask") || name.ends_with("attn.IGNORE"));
+    file.ignore(|name| BUFFERS.iter().any(|buffer| name.ends_with(buffer)));
     let (d, v) = (cfg.d_model, cfg.d_vocab_out());
     let w_e = file.take("embed.W_E", &[cfg.d_vocab, d]);
-    let w_pos = file.take("pos_embed.W_pos", &[cfg.n_ctx, d]);
+    let placed = cfg.positional_embedding_type == PositionalEmbeddingType::Standard;
+    let w_pos = placed.then(|| file.take("pos_embed.W_pos", &[cfg.n_ctx, d]));
     let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| block(file, &format!("blocks.{layer}"), cfg)).collect();
     let ln_final = norm(file, "ln_final", cfg);
     let w_u = file.take("unembed.W_U", &[d, v]);
@@ -26,9 +30,9 @@ pub(in super::super) fn weights(file: &mut TensorFile, cfg: &HookedTransformerCo
 }
 
 fn norm(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Option<NormWeights> {
-    (cfg.normalization_type == NormalizationType::LN).then(|| NormWeights {
+    cfg.normalization_type.has_weights().then(|| NormWeights {
         w: file.take(&format!("{name}.w"), &[cfg.d_model]),
-        b: file.take(&format!("{name}.b"), &[cfg.d_model]),
+        b: cfg.normalization_type.centres().then(|| file.take(&format!("{name}.b"), &[cfg.d_model])),
     })
 }
 
@@ -36,19 +40,23 @@ fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Re
     let (d, n, h, m) = (cfg.d_model, cfg.n_heads, cfg.d_head(), cfg.d_mlp());
     let mut take = |part: &str, shape: &[usize]| file.take(&format!("{name}.{part}"), shape);
     // [n_heads, d_model, d_head] to our [d_model, n_heads * d_head]
-    let side_by_side = |w: Tensor| -> Result<Tensor> { Ok(w.transpose(0, 1)?.reshape((d, n * h))?.contiguous()?) };
+    let side_by_side = |w: Tensor| -> Result<Tensor> { Ok(w.transpose(0, 1)?.reshape((d, ()))?.contiguous()?) };
+    // Keys and values that heads share are stored under names with an underscore.
+    let (g, shared) = (cfg.n_key_value_heads(), if cfg.n_key_value_heads() < n { "_" } else { "" });
     let attn = AttentionWeights {
         w_q: side_by_side(take("attn.W_Q", &[n, d, h]))?,
-        w_k: side_by_side(take("attn.W_K", &[n, d, h]))?,
-        w_v: side_by_side(take("attn.W_V", &[n, d, h]))?,
+        w_k: side_by_side(take(&format!("attn.{shared}W_K"), &[g, d, h]))?,
+        w_v: side_by_side(take(&format!("attn.{shared}W_V"), &[g, d, h]))?,
         b_q: take("attn.b_Q", &[n, h]).flatten_all()?,
-        b_k: take("attn.b_K", &[n, h]).flatten_all()?,
-        b_v: take("attn.b_V", &[n, h]).flatten_all()?,
+        b_k: take(&format!("attn.{shared}b_K"), &[g, h]).flatten_all()?,
+        b_v: take(&format!("attn.{shared}b_V"), &[g, h]).flatten_all()?,
         w_o: take("attn.W_O", &[n, h, d]).reshape((n * h, d))?,
         b_o: take("attn.b_O", &[d]),
+        qk_norm: cfg.use_qk_norm.then(|| (take("attn.q_norm.w", &[h]), take("attn.k_norm.w", &[h]))),
     };
     let mlp = (!cfg.attn_only).then(|| MlpWeights {
         w_in: take("mlp.W_in", &[d, m]),
+        w_gate: cfg.gated_mlp.then(|| take("mlp.W_gate", &[d, m])),
         b_in: take("mlp.b_in", &[m]),
         w_out: take("mlp.W_out", &[m, d]),
         b_out: take("mlp.b_out", &[d]),

@@ -11,7 +11,7 @@ mod gelu;
 mod kernels;
 mod softmax;
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
 use super::config::Activation;
 use crate::error::{Error, Result};
@@ -79,6 +79,25 @@ pub(crate) fn centre_and_scale(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)>
     Ok((centred, scale))
 }
 
+/// `sqrt(mean(x^2) + eps)` over the last axis.
+///
+/// # Shapes
+/// `x [.., d]` gives `[.., 1]`.
+pub(crate) fn rms(x: &Tensor, eps: f64) -> Result<Tensor> {
+    Ok((x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
+}
+
+/// `cap * tanh(x / cap)`, which keeps `x` between `-cap` and `cap`; `x` itself without a cap.
+///
+/// # Shapes
+/// Any; the result's is the same.
+pub(crate) fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
+    match cap {
+        Some(cap) => Ok(((x / cap)?.tanh()? * cap)?),
+        None => Ok(x),
+    }
+}
+
 /// `x W + b` over the last axis.
 ///
 /// # Shapes
@@ -96,12 +115,12 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tenso
     Ok(y.reshape(shape)?)
 }
 
-/// A causal mask: 1 where the key is later than the query.
+/// 1 where the key is later than the query, and, with a window, where it is `window` positions or more before it.
 ///
 /// # Shapes
 /// `[pos, pos]` (query, key), u8.
-pub(crate) fn later_keys(pos: usize, device: &candle_core::Device) -> Result<Tensor> {
-    let rows = Tensor::arange(0u32, pos as u32, device)?.reshape((pos, 1))?;
-    let columns = Tensor::arange(0u32, pos as u32, device)?.reshape((1, pos))?;
-    Ok(columns.broadcast_gt(&rows)?.to_dtype(DType::U8)?)
+pub(crate) fn later_keys(pos: usize, window: Option<usize>, device: &candle_core::Device) -> Result<Tensor> {
+    let hidden = |query: usize, key: usize| key > query || window.is_some_and(|window| query - key >= window);
+    let hidden: Vec<u8> = (0..pos * pos).map(|i| u8::from(hidden(i / pos, i % pos))).collect();
+    Ok(Tensor::from_vec(hidden, (pos, pos), device)?)
 }

@@ -1,0 +1,96 @@
+//! GPT-Neo and the TinyStories models: GPT-2 with every other layer's attention reaching a window, and scores not scaled.
+//!
+//! Reference: `transformers` `GPTNeoForCausalLM`.
+
+use candle_core::Tensor;
+use serde_json::Value;
+
+use super::super::config::{Activation, AttentionType, HookedTransformerConfig, NormalizationType};
+use super::super::load::TensorFile;
+use super::super::weights::{BlockWeights, Weights};
+use super::config_file::ConfigFile;
+use super::{Family, Tied, parts};
+use crate::error::{Error, Result};
+
+pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", config, weights, usually_tied: true };
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.harmless(&[
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+        "tokenizer_class",
+    ]);
+    let n_layers = file.size("num_layers")?;
+    Ok(HookedTransformerConfig {
+        model_name: file.name("gpt_neo"),
+        n_layers,
+        d_model: file.size("hidden_size")?,
+        n_ctx: file.size("max_position_embeddings")?,
+        n_heads: file.size("num_heads")?,
+        d_mlp: file.optional_size("intermediate_size")?,
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("activation_function", Activation::GeluNew)?,
+        normalization_type: NormalizationType::LN,
+        eps: file.number("layer_norm_epsilon")?.unwrap_or(1e-5),
+        attn_scale: Some(1.0),
+        window_size: Some(file.optional_size("window_size")?.unwrap_or(256)),
+        attn_types: Some(attention_types(file, n_layers)?),
+        ..Default::default()
+    })
+}
+
+/// What each layer may reach: a list, or, shorter, patterns with how often each is repeated.
+fn attention_types(file: &ConfigFile, n_layers: usize) -> Result<Vec<AttentionType>> {
+    let patterns = file.list("attention_types")?;
+    let listed: Vec<&Value> = match file.list("attention_layers")? {
+        Some(layers) => layers.iter().collect(),
+        None => {
+            let mut listed = Vec::new();
+            for pattern in patterns.into_iter().flatten() {
+                let (kinds, times) = (pattern[0].as_array(), pattern[1].as_u64().unwrap_or(0) as usize);
+                let times = times.min(n_layers);
+                listed.extend((0..times).flat_map(|_| kinds.into_iter().flatten()));
+            }
+            listed
+        }
+    };
+    let kind = |value: &&Value| match value.as_str() {
+        Some("global") => Some(AttentionType::Global),
+        Some("local") => Some(AttentionType::Local),
+        _ => None,
+    };
+    let kinds: Option<Vec<AttentionType>> = listed.iter().map(kind).collect();
+    kinds.filter(|kinds| kinds.len() == n_layers).ok_or_else(|| {
+        Error::config(format!(
+            "config.json's attention_layers or attention_types must say \"global\" or \"local\" for each of the {n_layers} layers."
+        ))
+    })
+}
+
+fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
+    file.strip_prefix("transformer.");
+    file.ignore(|name| name.ends_with("attention.bias") || name.ends_with("attention.masked_bias"));
+    let (d, v) = (cfg.d_model, cfg.d_vocab);
+    let w_e = file.take("wte.weight", &[v, d]);
+    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
+    let w_pos = Some(file.take("wpe.weight", &[cfg.n_ctx, d]));
+    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
+    let ln_final = Some(parts::layer_norm(file, "ln_f", d));
+    file.finish()?;
+    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
+    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+}
+
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let at = |name: &str| format!("h.{layer}.{name}");
+    let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
+    Ok(BlockWeights {
+        ln1: Some(parts::layer_norm(file, &at("ln_1"), cfg.d_model)),
+        attn: parts::attention(file, cfg, &at("attn.attention"), names, (false, true))?,
+        ln2: Some(parts::layer_norm(file, &at("ln_2"), cfg.d_model)),
+        mlp: Some(parts::mlp(file, cfg, &at("mlp.c_fc"), &at("mlp.c_proj"))?),
+    })
+}

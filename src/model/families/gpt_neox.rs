@@ -1,0 +1,84 @@
+//! GPT-NeoX and Pythia: rotary positions in a part of each head, attention and MLP side by side.
+//!
+//! The file's `query_key_value` holds `[head, (q, k, v), d_head]`, which is taken apart here.
+//!
+//! Reference: `transformers` `GPTNeoXForCausalLM`.
+
+use candle_core::{IndexOp, Tensor};
+use serde_json::{Map, Value, json};
+
+use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use super::super::load::TensorFile;
+use super::super::weights::{AttentionWeights, BlockWeights, Weights};
+use super::config_file::ConfigFile;
+use super::{Family, Tied, parts};
+use crate::error::Result;
+
+pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, weights, usually_tied: false };
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.only("attention_bias", &[json!(true)])?;
+    let newer = file.object("rope_parameters")?;
+    let inner = |newer: &Map<String, Value>, key: &str| newer.get(key).and_then(Value::as_f64);
+    let share = file.number("rotary_pct")?.or(newer.and_then(|newer| inner(newer, "partial_rotary_factor")));
+    let base = file.number("rotary_emb_base")?.or(newer.and_then(|newer| inner(newer, "rope_theta")));
+    file.only("rope_scaling", &[])?;
+    let mut cfg = HookedTransformerConfig {
+        model_name: file.name("gpt_neox"),
+        n_layers: file.size("num_hidden_layers")?,
+        d_model: file.size("hidden_size")?,
+        n_ctx: file.size("max_position_embeddings")?,
+        n_heads: file.size("num_attention_heads")?,
+        d_mlp: Some(file.size("intermediate_size")?),
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("hidden_act", Activation::Gelu)?,
+        normalization_type: NormalizationType::LN,
+        eps: file.number("layer_norm_eps")?.unwrap_or(1e-5),
+        parallel_attn_mlp: file.flag("use_parallel_residual")? != Some(false),
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
+        rotary_base: base.unwrap_or(10000.0),
+        ..Default::default()
+    };
+    cfg.rotary_dim = Some((cfg.d_head() as f64 * share.unwrap_or(0.25)) as usize);
+    Ok(cfg)
+}
+
+fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
+    // Masks and angles that old checkpoints carry; they hold no weights.
+    let buffers = ["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"];
+    file.ignore(|name| buffers.iter().any(|buffer| name.ends_with(buffer)));
+    let (d, v) = (cfg.d_model, cfg.d_vocab);
+    let w_e = file.take("gpt_neox.embed_in.weight", &[v, d]);
+    let w_u = parts::unembedding(file, "embed_out.weight", cfg, tied.then_some(&w_e))?;
+    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
+    let ln_final = Some(parts::layer_norm(file, "gpt_neox.final_layer_norm", d));
+    file.finish()?;
+    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
+    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+}
+
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let (d, n, h) = (cfg.d_model, cfg.n_heads, cfg.d_head());
+    let at = |name: &str| format!("gpt_neox.layers.{layer}.{name}");
+    let fused = file.take(&at("attention.query_key_value.weight"), &[3 * d, d]).reshape((n, 3, h, d))?;
+    let fused_bias = file.take(&at("attention.query_key_value.bias"), &[3 * d]).reshape((n, 3, h))?;
+    let part = |i: usize| -> Result<Tensor> { Ok(fused.i((.., i))?.reshape((n * h, d))?.t()?.contiguous()?) };
+    let bias = |i: usize| -> Result<Tensor> { Ok(fused_bias.i((.., i))?.flatten_all()?.contiguous()?) };
+    let attn = AttentionWeights {
+        w_q: part(0)?,
+        w_k: part(1)?,
+        w_v: part(2)?,
+        b_q: bias(0)?,
+        b_k: bias(1)?,
+        b_v: bias(2)?,
+        w_o: parts::linear(file, &at("attention.dense"), (d, d))?,
+        b_o: parts::bias(file, &at("attention.dense"), d, true)?,
+        qk_norm: None,
+    };
+    Ok(BlockWeights {
+        ln1: Some(parts::layer_norm(file, &at("input_layernorm"), d)),
+        attn,
+        ln2: Some(parts::layer_norm(file, &at("post_attention_layernorm"), d)),
+        mlp: Some(parts::mlp(file, cfg, &at("mlp.dense_h_to_4h"), &at("mlp.dense_4h_to_h"))?),
+    })
+}

@@ -1,0 +1,129 @@
+//! Llama 1 to 3, and what Mistral, Qwen and Gemma share with it: root-mean-square norms, rotary positions, gated MLPs,
+//! keys and values shared by heads.
+//!
+//! Reference: `transformers` `LlamaForCausalLM`.
+
+use candle_core::Tensor;
+use serde_json::{Map, Value, json};
+
+use super::super::config::{
+    Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling,
+};
+use super::super::load::TensorFile;
+use super::super::weights::{BlockWeights, MlpWeights, Weights};
+use super::config_file::ConfigFile;
+use super::{Family, Tied, parts};
+use crate::error::{Error, Result};
+
+pub(super) const FAMILY: Family = Family {
+    model_type: "llama",
+    config,
+    weights: |file, cfg, tied| weights(file, cfg, tied, false),
+    usually_tied: false,
+};
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.only("attention_bias", &[json!(false)])?;
+    file.only("mlp_bias", &[json!(false)])?;
+    base(file)
+}
+
+/// What the families of this kind have in common.
+pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.harmless(&["pretraining_tp"]);
+    let (rotary_base, rotary_scaling) = rotary(file)?;
+    let n_heads = file.size("num_attention_heads")?;
+    Ok(HookedTransformerConfig {
+        model_name: file.name("llama"),
+        n_layers: file.size("num_hidden_layers")?,
+        d_model: file.size("hidden_size")?,
+        n_ctx: file.size("max_position_embeddings")?,
+        n_heads,
+        n_key_value_heads: file.optional_size("num_key_value_heads")?.filter(|groups| *groups != n_heads),
+        d_head: file.optional_size("head_dim")?,
+        d_mlp: Some(file.size("intermediate_size")?),
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("hidden_act", Activation::Silu)?,
+        normalization_type: NormalizationType::RMS,
+        eps: file.number("rms_norm_eps")?.unwrap_or(1e-6),
+        gated_mlp: true,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
+        rotary_base,
+        rotary_scaling,
+        ..Default::default()
+    })
+}
+
+/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones together.
+fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
+    let theta = file.number("rope_theta")?;
+    let object = file.object("rope_parameters")?.or(file.object("rope_scaling")?);
+    let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
+    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
+    let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
+    let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
+    let scaling = match kind {
+        "default" => None,
+        "llama3" => {
+            let need = |key: &str| {
+                number(object, key).ok_or_else(|| {
+                    Error::config(format!("config.json has no {key:?} for its llama3 positions: is it complete?"))
+                })
+            };
+            Some(RotaryScaling {
+                factor: need("factor")?,
+                low_freq_factor: need("low_freq_factor")?,
+                high_freq_factor: need("high_freq_factor")?,
+                original_n_ctx: need("original_max_position_embeddings")? as usize,
+            })
+        }
+        other => {
+            return Err(Error::config(format!(
+                "config.json asks for rotary positions of the type {other:?}; default and llama3 are supported."
+            )));
+        }
+    };
+    Ok((base, scaling))
+}
+
+/// The weights; `qkv_bias` where q, k and v have biases.
+pub(super) fn weights(
+    file: &mut TensorFile,
+    cfg: &HookedTransformerConfig,
+    tied: Tied,
+    qkv_bias: bool,
+) -> Result<Weights> {
+    file.ignore(|name| name.ends_with("rotary_emb.inv_freq"));
+    let (d, v) = (cfg.d_model, cfg.d_vocab);
+    let w_e = file.take("model.embed_tokens.weight", &[v, d]);
+    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
+    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg, qkv_bias)).collect::<Vec<_>>();
+    let ln_final = Some(parts::rms_norm(file, "model.norm", d));
+    file.finish()?;
+    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
+    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+}
+
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig, qkv_bias: bool) -> Result<BlockWeights> {
+    let (d, m) = (cfg.d_model, cfg.d_mlp());
+    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (qkv_bias, false))?;
+    if cfg.use_qk_norm {
+        let mut scale = |name: &str| file.take(&at(name), &[cfg.d_head()]);
+        attn.qk_norm = Some((scale("self_attn.q_norm.weight"), scale("self_attn.k_norm.weight")));
+    }
+    let mlp = MlpWeights {
+        w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
+        w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?,
+        b_in: parts::bias(file, "", m, false)?,
+        w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
+        b_out: parts::bias(file, "", d, false)?,
+    };
+    Ok(BlockWeights {
+        ln1: Some(parts::rms_norm(file, &at("input_layernorm"), d)),
+        attn,
+        ln2: Some(parts::rms_norm(file, &at("post_attention_layernorm"), d)),
+        mlp: Some(mlp),
+    })
+}

@@ -1,0 +1,19 @@
+//! Mistral: Llama with attention that reaches a window of positions.
+//!
+//! Reference: `transformers` `MistralForCausalLM`.
+
+use super::super::config::HookedTransformerConfig;
+use super::config_file::ConfigFile;
+use super::{Family, llama};
+use crate::error::Result;
+
+pub(super) const FAMILY: Family = Family {
+    model_type: "mistral",
+    config,
+    weights: |file, cfg, tied| llama::weights(file, cfg, tied, false),
+    usually_tied: false,
+};
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    Ok(HookedTransformerConfig { window_size: file.optional_size("sliding_window")?, ..llama::base(file)? })
+}

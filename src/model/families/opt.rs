@@ -1,0 +1,65 @@
+//! OPT: GPT-2 with relu. The file's position embeddings begin with two rows that are never used; they are dropped.
+//!
+//! Reference: `transformers` `OPTForCausalLM`; the sizes whose norms come after (350m) are refused.
+
+use candle_core::Tensor;
+use serde_json::json;
+
+use super::super::config::{Activation, HookedTransformerConfig, NormalizationType};
+use super::super::load::TensorFile;
+use super::super::weights::{BlockWeights, Weights};
+use super::config_file::ConfigFile;
+use super::{Family, Tied, parts};
+use crate::error::Result;
+
+pub(super) const FAMILY: Family = Family { model_type: "opt", config, weights, usually_tied: true };
+
+/// Rows of the position embeddings before that of position 0.
+const UNUSED_POSITIONS: usize = 2;
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.harmless(&["layerdrop", "init_std", "prefix", "activation_dropout"]);
+    let d_model = file.size("hidden_size")?;
+    file.only("word_embed_proj_dim", &[json!(d_model)])?;
+    file.only("do_layer_norm_before", &[json!(true)])?;
+    file.only("_remove_final_layer_norm", &[json!(false)])?;
+    file.only("enable_bias", &[json!(true)])?;
+    file.only("layer_norm_elementwise_affine", &[json!(true)])?;
+    Ok(HookedTransformerConfig {
+        model_name: file.name("opt"),
+        n_layers: file.size("num_hidden_layers")?,
+        d_model,
+        n_ctx: file.size("max_position_embeddings")?,
+        n_heads: file.size("num_attention_heads")?,
+        d_mlp: Some(file.size("ffn_dim")?),
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("activation_function", Activation::Relu)?,
+        normalization_type: NormalizationType::LN,
+        ..Default::default()
+    })
+}
+
+fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
+    file.strip_prefix("model.");
+    let (d, v) = (cfg.d_model, cfg.d_vocab);
+    let w_e = file.take("decoder.embed_tokens.weight", &[v, d]);
+    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
+    let positions = file.take("decoder.embed_positions.weight", &[cfg.n_ctx + UNUSED_POSITIONS, d]);
+    let w_pos = Some(positions.narrow(0, UNUSED_POSITIONS, cfg.n_ctx)?.contiguous()?);
+    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
+    let ln_final = Some(parts::layer_norm(file, "decoder.final_layer_norm", d));
+    file.finish()?;
+    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
+    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+}
+
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let at = |name: &str| format!("decoder.layers.{layer}.{name}");
+    let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
+    Ok(BlockWeights {
+        ln1: Some(parts::layer_norm(file, &at("self_attn_layer_norm"), cfg.d_model)),
+        attn: parts::attention(file, cfg, &at("self_attn"), names, (true, true))?,
+        ln2: Some(parts::layer_norm(file, &at("final_layer_norm"), cfg.d_model)),
+        mlp: Some(parts::mlp(file, cfg, &at("fc1"), &at("fc2"))?),
+    })
+}

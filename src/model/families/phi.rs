@@ -1,0 +1,70 @@
+//! Phi 1, 1.5 and 2: attention and MLP side by side after one norm, rotary positions in a part of each head, and biases
+//! everywhere, of the logits too.
+//!
+//! As in TransformerLens the one norm stands before both, as `ln1` and as `ln2`.
+//!
+//! Reference: `transformers` `PhiForCausalLM`.
+
+use serde_json::{Value, json};
+
+use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use super::super::load::TensorFile;
+use super::super::weights::{BlockWeights, Weights};
+use super::config_file::ConfigFile;
+use super::{Family, Tied, parts};
+use crate::error::Result;
+
+pub(super) const FAMILY: Family = Family { model_type: "phi", config, weights, usually_tied: false };
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.only("qk_layernorm", &[json!(false)])?;
+    file.only("rope_scaling", &[])?;
+    let newer = file.object("rope_parameters")?;
+    let inner = |key: &str| newer.and_then(|newer| newer.get(key)).and_then(Value::as_f64);
+    let share = file.number("partial_rotary_factor")?.or(inner("partial_rotary_factor")).unwrap_or(0.5);
+    let base = file.number("rope_theta")?.or(inner("rope_theta")).unwrap_or(10000.0);
+    let n_heads = file.size("num_attention_heads")?;
+    let mut cfg = HookedTransformerConfig {
+        model_name: file.name("phi"),
+        n_layers: file.size("num_hidden_layers")?,
+        d_model: file.size("hidden_size")?,
+        n_ctx: file.size("max_position_embeddings")?,
+        n_heads,
+        n_key_value_heads: file.optional_size("num_key_value_heads")?.filter(|groups| *groups != n_heads),
+        d_mlp: Some(file.size("intermediate_size")?),
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("hidden_act", Activation::GeluNew)?,
+        normalization_type: NormalizationType::LN,
+        eps: file.number("layer_norm_eps")?.unwrap_or(1e-5),
+        parallel_attn_mlp: true,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
+        rotary_base: base,
+        ..Default::default()
+    };
+    cfg.rotary_dim = Some((cfg.d_head() as f64 * share) as usize);
+    Ok(cfg)
+}
+
+fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
+    file.ignore(|name| name.ends_with("rotary_emb.inv_freq"));
+    let (d, v) = (cfg.d_model, cfg.d_vocab);
+    let w_e = file.take("model.embed_tokens.weight", &[v, d]);
+    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
+    let b_u = parts::bias(file, "lm_head", v, true)?;
+    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
+    let ln_final = Some(parts::layer_norm(file, "model.final_layernorm", d));
+    file.finish()?;
+    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+}
+
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let names = ["q_proj", "k_proj", "v_proj", "dense"];
+    let norm = parts::layer_norm(file, &at("input_layernorm"), cfg.d_model);
+    Ok(BlockWeights {
+        ln1: Some(norm.clone()),
+        attn: parts::attention(file, cfg, &at("self_attn"), names, (true, true))?,
+        ln2: Some(norm),
+        mlp: Some(parts::mlp(file, cfg, &at("mlp.fc1"), &at("mlp.fc2"))?),
+    })
+}

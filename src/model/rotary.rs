@@ -1,0 +1,69 @@
+//! Rotary position embeddings: pairs of a head's dimensions turn by an angle that grows with the position.
+//!
+//! Dimension `i` and `i + r / 2` of the first `r = rotary_dim` turn together by `position * base^(-2 i / r)`, as in
+//! GPT-NeoX and Llama (Su et al. 2021, "RoFormer"; the published pairing of neighbours is another order of the same).
+
+use candle_core::{Device, Tensor};
+
+use super::config::HookedTransformerConfig;
+use crate::error::Result;
+
+/// Sines and cosines of a run's positions.
+pub(super) struct Rotary {
+    /// `[batch, pos, 1, rotary_dim / 2]` each.
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rotary {
+    /// The turning at `positions`, `[batch * pos]` of them.
+    pub(super) fn new(
+        cfg: &HookedTransformerConfig,
+        positions: &[u32],
+        (batch, pos): (usize, usize),
+        device: &Device,
+    ) -> Result<Self> {
+        let frequencies = frequencies(cfg);
+        let angles: Vec<f64> =
+            positions.iter().flat_map(|&position| frequencies.iter().map(move |f| f64::from(position) * f)).collect();
+        let shape = (batch, pos, 1, frequencies.len());
+        let table = |turn: fn(f64) -> f64| -> Result<Tensor> {
+            let values: Vec<f32> = angles.iter().map(|angle| turn(*angle) as f32).collect();
+            Ok(Tensor::from_vec(values, shape, device)?)
+        };
+        Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)? })
+    }
+
+    /// `x` turned; dimensions from `rotary_dim` on stay.
+    ///
+    /// # Shapes
+    /// `x [batch, pos, head, d_head]`, result the same.
+    pub(super) fn turn(&self, x: &Tensor) -> Result<Tensor> {
+        let half = self.cos.dim(3)?;
+        let rest = x.dim(3)? - 2 * half;
+        let (cos, sin) = (self.cos.to_dtype(x.dtype())?, self.sin.to_dtype(x.dtype())?);
+        let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+        let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let turned_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let mut parts = vec![turned_a, turned_b];
+        if rest > 0 {
+            parts.push(x.narrow(3, 2 * half, rest)?);
+        }
+        Ok(Tensor::cat(&parts, 3)?)
+    }
+}
+
+/// Radians for each position, one number for each pair of dimensions.
+fn frequencies(cfg: &HookedTransformerConfig) -> Vec<f64> {
+    let turned = cfg.rotary_dim();
+    let plain = (0..turned / 2).map(|i| cfg.rotary_base.powf(-2.0 * i as f64 / turned as f64));
+    let Some(scaling) = cfg.rotary_scaling else { return plain.collect() };
+    let context = scaling.original_n_ctx as f64;
+    let scaled = |frequency: f64| {
+        let waves = context * frequency / std::f64::consts::TAU;
+        let share = (waves - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+        let share = share.clamp(0.0, 1.0);
+        share * frequency + (1.0 - share) * frequency / scaling.factor
+    };
+    plain.map(scaled).collect()
+}

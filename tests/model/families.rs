@@ -1,0 +1,101 @@
+//! Every family against `transformers` on tiny random models (tests/fixtures/families.py), and the promises of weight
+//! processing on each of them.
+
+use candle_lens::Result;
+use candle_lens::cache::{DecomposeOptions, HeadOptions};
+use candle_lens::candle::{D, Tensor};
+use candle_lens::hooks::{HookPlan, HookPoint};
+use candle_lens::model::{HookedTransformer, Loss, Processing, RunOptions};
+
+use crate::support::fixture::{Agreement, Reference, path};
+
+const FOLDERS: [&str; 12] = [
+    "gpt_neo",
+    "gpt_neox",
+    "gpt_neox_serial",
+    "gemma",
+    "llama",
+    "llama3",
+    "mistral",
+    "opt",
+    "phi",
+    "qwen2",
+    "qwen2_window",
+    "qwen3",
+];
+
+fn load(family: &str, processing: Option<Processing>) -> Result<HookedTransformer> {
+    let folder = path(&format!("families/{family}"));
+    let folder = folder.to_str().expect("the path is UTF-8");
+    match processing {
+        Some(processing) => HookedTransformer::from_pretrained_with(folder, processing),
+        None => HookedTransformer::from_pretrained(folder),
+    }
+}
+
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
+}
+
+#[test]
+fn logits_are_those_of_transformers() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for family in FOLDERS {
+        let reference = Reference::load(&format!("families/{family}/reference.safetensors"));
+        let logits = load(family, Some(Processing::NONE))?.forward(reference.tokens("tokens"))?;
+        agreement.check(family, &logits, reference.get("logits"));
+    }
+    agreement.finish("raw weights");
+    Ok(())
+}
+
+#[test]
+fn default_processing_keeps_the_predictions() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for family in FOLDERS {
+        let reference = Reference::load(&format!("families/{family}/reference.safetensors"));
+        let model = load(family, None)?;
+        assert!(model.processing().fold_ln, "{family}");
+        let logits = model.forward(reference.tokens("tokens"))?;
+        agreement.check(family, &log_softmax(&logits)?, &log_softmax(reference.get("logits"))?);
+    }
+    agreement.finish("default processing");
+    Ok(())
+}
+
+#[test]
+fn what_was_written_adds_up_to_the_logits() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for family in FOLDERS {
+        let reference = Reference::load(&format!("families/{family}/reference.safetensors"));
+        let model = load(family, None)?;
+        let (logits, cache) = model.run_with_cache(reference.tokens("tokens"))?;
+        let parts = cache.decompose_resid(&DecomposeOptions { apply_ln: true, ..Default::default() })?;
+        let (batch, pos, d_model) = cache.get("embed")?.dims3()?;
+        let rows = parts.sum()?.reshape((batch * pos, d_model))?;
+        let sum = rows.matmul(&model.W_U())?.broadcast_add(&model.b_U())?.reshape(logits.dims())?;
+        agreement.check(family, &sum, &logits);
+        let heads = cache.stack_head_results(&model, &HeadOptions { incl_remainder: true, ..Default::default() })?;
+        let last = cache.get(("resid_post", -1))?;
+        agreement.check(&format!("{family}'s heads"), &heads.sum()?, &last);
+    }
+    agreement.finish("sums of parts");
+    Ok(())
+}
+
+#[test]
+fn every_hook_point_is_captured_in_its_shape() -> Result<()> {
+    for family in FOLDERS {
+        let reference = Reference::load(&format!("families/{family}/reference.safetensors"));
+        let tokens = reference.tokens("tokens");
+        let model = load(family, Some(Processing::NONE))?;
+        let plan = HookPoint::all(&model.dims()).into_iter().fold(HookPlan::new(), |plan, point| plan.capture(point));
+        let run = model.run(&tokens, &plan, &RunOptions { loss: Loss::Mean, ..Default::default() })?;
+        for (point, value) in &run.captured {
+            assert_eq!(value.dims(), point.shape(&model.dims(), tokens.batch(), tokens.pos()), "{family} {point}");
+        }
+        assert_eq!(run.captured.len(), HookPoint::all(&model.dims()).len(), "{family}");
+    }
+    Ok(())
+}
