@@ -27,6 +27,7 @@ pub(super) fn attention(
     let q = run.at_site(layer, Site::Q, q)?;
     let k = run.at_site(layer, Site::K, k)?;
     let v = run.at_site(layer, Site::V, v)?;
+    let (q, k) = ctx.norm_qk(q, k, &weights.attn)?;
     let (q, k) = match ctx.rotary {
         Some(rotary) => {
             (run.at_site(layer, Site::RotQ, rotary.turn(&q)?)?, run.at_site(layer, Site::RotK, rotary.turn(&k)?)?)
@@ -67,8 +68,7 @@ fn queries_keys_values(
     }
     let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), Some((run, ctx.ln1_points())))?;
     let heads = |w: &Tensor, b: &Tensor| ctx.by_heads(&linear(&normed, w, Some(b))?);
-    let (q, k) = ctx.norm_qk(heads(&attn.w_q, &attn.b_q)?, heads(&attn.w_k, &attn.b_k)?, attn)?;
-    Ok((q, k, heads(&attn.w_v, &attn.b_v)?))
+    Ok((heads(&attn.w_q, &attn.b_q)?, heads(&attn.w_k, &attn.b_k)?, heads(&attn.w_v, &attn.b_v)?))
 }
 
 /// As [`queries_keys_values`], when the plan changes a head's own input: each head then has a stream of its own.
@@ -92,7 +92,6 @@ fn split_inputs(
     };
     let q = project(Site::QInput, &attn.w_q, &attn.b_q)?;
     let k = project(Site::KInput, &attn.w_k, &attn.b_k)?;
-    let (q, k) = ctx.norm_qk(q, k, attn)?;
     Ok((q, k, project(Site::VInput, &attn.w_v, &attn.b_v)?))
 }
 

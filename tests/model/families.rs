@@ -1,6 +1,8 @@
 //! Every family against `transformers` on tiny random models (tests/fixtures/families.py), and the promises of weight
 //! processing on each of them.
 
+use std::collections::BTreeSet;
+
 use candle_lens::Result;
 use candle_lens::cache::{DecomposeOptions, HeadOptions};
 use candle_lens::candle::{D, Tensor};
@@ -47,6 +49,28 @@ fn logits_are_those_of_transformers() -> Result<()> {
         agreement.check(family, &logits, reference.get("logits"));
     }
     agreement.finish("raw weights");
+    Ok(())
+}
+
+/// Those that TransformerLens was run on too.
+const HOOKED: [&str; 7] = ["gpt_neox", "gpt_neox_serial", "gemma", "llama", "mistral", "qwen2", "qwen3"];
+
+#[test]
+fn activations_are_those_of_transformer_lens_under_its_names() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for family in HOOKED {
+        let reference = Reference::load(&format!("families/{family}/hooked.safetensors"));
+        let (logits, cache) = load(family, Some(Processing::NONE))?.run_with_cache(reference.tokens("tokens"))?;
+        agreement.check(&format!("{family}'s logits"), &logits, reference.get("logits"));
+        let ours: Vec<String> = cache.iter().map(|(point, _)| point.to_string()).collect();
+        let mut theirs = reference.names("");
+        theirs.retain(|name| name != "logits" && name != "tokens");
+        assert_eq!(ours.iter().collect::<BTreeSet<_>>(), theirs.iter().collect::<BTreeSet<_>>(), "{family}");
+        for name in theirs {
+            agreement.check(&format!("{family}'s {name}"), &cache.get(name.as_str())?, reference.get(&name));
+        }
+    }
+    agreement.finish("activations");
     Ok(())
 }
 
