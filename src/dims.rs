@@ -31,6 +31,8 @@ pub struct Dims {
     pub parallel_attn_mlp: bool,
     /// MLPs have a gate, and so `mlp.hook_pre_linear`.
     pub gated_mlp: bool,
+    /// What attention and MLP write goes through norms: there are `ln1_post` and `ln2_post`.
+    pub norms_after: bool,
     /// Positions turn queries and keys: no `hook_pos_embed`, but `attn.hook_rot_q` and `attn.hook_rot_k`.
     pub rotary: bool,
     /// There are layer norms (folded or not).

@@ -110,6 +110,12 @@ impl ActivationCache {
     /// As [`ActivationCache::accumulated_resid`]; a model of other sizes; layer 0 without remainder, which has no heads.
     pub fn stack_head_results(&self, model: &HookedTransformer, options: &HeadOptions) -> Result<ResidualStack> {
         self.check_model(model)?;
+        if self.dims.norms_after {
+            return Err(Error::argument(
+                "in this model a norm follows attention before anything is added to the residual stream, so heads have \
+                 no shares of their own in it: decompose_resid gives what each layer's attention wrote.",
+            ));
+        }
         let layer = self.dims.layer_or_final(options.layer)?;
         let (mut parts, mut labels) = (Vec::new(), Vec::new());
         for l in 0..layer {

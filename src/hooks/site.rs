@@ -87,6 +87,8 @@ pub enum Site {
     Pattern,
     Z,
     Result,
+    Ln1PostScale,
+    Ln1PostNormalized,
     AttnOut,
     ResidMid,
     MlpIn,
@@ -95,6 +97,8 @@ pub enum Site {
     MlpPre,
     MlpPreLinear,
     MlpPost,
+    Ln2PostScale,
+    Ln2PostNormalized,
     MlpOut,
     ResidPost,
 }
@@ -194,6 +198,14 @@ pub static SITES: &[SiteRow] = &[
         HEAD_RESID,
         "each head's contribution to the residual stream: z W_O, without b_O",
     )),
+    row(Site::Ln1PostScale, "ln1_post.hook_scale", &[], SCALE, "what the norm after attention divides by"),
+    row(
+        Site::Ln1PostNormalized,
+        "ln1_post.hook_normalized",
+        &[],
+        RESID,
+        "what the norm after attention makes of its input, before its scale",
+    ),
     row(Site::AttnOut, "hook_attn_out", &["attn_out"], RESID, "what attention adds to the residual stream"),
     row(Site::ResidMid, "hook_resid_mid", &["resid_mid"], RESID, "residual stream between attention and MLP"),
     on_demand(row(
@@ -220,6 +232,14 @@ pub static SITES: &[SiteRow] = &[
         "what a gated MLP multiplies the activation function's value with",
     ),
     row(Site::MlpPost, "mlp.hook_post", &["post", "mlp_post"], NEURONS, "neurons after the activation function"),
+    row(Site::Ln2PostScale, "ln2_post.hook_scale", &[], SCALE, "what the norm after the MLP divides by"),
+    row(
+        Site::Ln2PostNormalized,
+        "ln2_post.hook_normalized",
+        &[],
+        RESID,
+        "what the norm after the MLP makes of its input, before its scale",
+    ),
     row(Site::MlpOut, "hook_mlp_out", &["mlp_out"], RESID, "what the MLP adds to the residual stream"),
     row(Site::ResidPost, "hook_resid_post", &["resid_post"], RESID, "residual stream that leaves the block"),
 ];
@@ -233,8 +253,8 @@ impl Site {
     /// Why a model of these `dims` lacks the site, or `None` where it has it.
     pub fn absent(self, dims: &Dims) -> Option<&'static str> {
         use Site::{
-            Ln1Normalized, Ln1Scale, Ln2Normalized, Ln2Scale, MlpIn, MlpOut, MlpPost, MlpPre, MlpPreLinear, ResidMid,
-            RotK, RotQ,
+            Ln1Normalized, Ln1PostNormalized, Ln1PostScale, Ln1Scale, Ln2Normalized, Ln2PostNormalized, Ln2PostScale,
+            Ln2Scale, MlpIn, MlpOut, MlpPost, MlpPre, MlpPreLinear, ResidMid, RotK, RotQ,
         };
         match self {
             ResidMid | MlpIn | MlpPre | MlpPreLinear | MlpPost | MlpOut | Ln2Scale | Ln2Normalized
@@ -243,6 +263,9 @@ impl Site {
                 Some("its blocks have attention only")
             }
             ResidMid if dims.parallel_attn_mlp => Some("its attention and MLP read the same stream"),
+            Ln1PostScale | Ln1PostNormalized | Ln2PostScale | Ln2PostNormalized if !dims.norms_after => {
+                Some("no norm follows its attention and MLPs")
+            }
             MlpPreLinear if !dims.gated_mlp => Some("its MLPs have no gate"),
             RotQ | RotK if !dims.rotary => Some("positions do not turn its queries and keys"),
             Ln1Scale | Ln1Normalized | Ln2Scale | Ln2Normalized if !dims.has_norm => Some("it has no layer norms"),

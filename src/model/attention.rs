@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::block::BlockContext;
+use super::block::{BlockContext, norm_after};
 use super::norm::{NormPoints, norm};
 use super::ops::{linear, rms, soft_cap, softmax};
 use super::transformer::HookedTransformer;
@@ -46,6 +46,7 @@ pub(super) fn attention(
     let z = pattern.contiguous()?.matmul(&by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
     let z = run.at_site(layer, Site::Z, z)?;
     let out = project(&z, weights, ctx, run)?;
+    let out = norm_after(out, weights.ln1_post.as_ref(), ctx, run, (Site::Ln1PostScale, Site::Ln1PostNormalized))?;
     run.at_site(layer, Site::AttnOut, out)
 }
 

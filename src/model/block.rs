@@ -7,7 +7,7 @@ use super::config::{HookedTransformerConfig, NormalizationType};
 use super::mlp::mlp;
 use super::norm::{NormPoints, norm};
 use super::rotary::Rotary;
-use super::weights::BlockWeights;
+use super::weights::{BlockWeights, NormWeights};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
 
@@ -26,6 +26,20 @@ impl BlockContext<'_> {
     pub(super) fn norm(&self) -> (NormalizationType, f64) {
         (self.cfg.normalization_type, self.cfg.eps)
     }
+}
+
+/// What a norm makes of what attention or MLP wrote, where the model has norms there.
+pub(super) fn norm_after(
+    written: Tensor,
+    weights: Option<&NormWeights>,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+    (scale, normalized): (Site, Site),
+) -> Result<Tensor> {
+    let Some(weights) = weights else { return Ok(written) };
+    let at = |site| HookPoint::Block(ctx.layer, site);
+    let points = NormPoints { scale: at(scale), normalized: at(normalized) };
+    norm(&written, Some(weights), ctx.norm(), Some((run, points)))
 }
 
 /// The residual stream after the block.
@@ -47,7 +61,10 @@ pub(super) fn block(resid: Tensor, weights: &BlockWeights, ctx: &BlockContext, r
             normalized: HookPoint::Block(ctx.layer, Site::Ln2Normalized),
         };
         let normed = norm(&mlp_in, weights.ln2.as_ref(), ctx.norm(), Some((run, points)))?;
-        resid = (resid + mlp(&normed, mlp_weights, ctx, run)?)?;
+        let written = mlp(&normed, mlp_weights, ctx, run)?;
+        let written =
+            norm_after(written, weights.ln2_post.as_ref(), ctx, run, (Site::Ln2PostScale, Site::Ln2PostNormalized))?;
+        resid = (resid + run.at_site(ctx.layer, Site::MlpOut, written)?)?;
     }
     run.at_site(ctx.layer, Site::ResidPost, resid)
 }

@@ -150,6 +150,8 @@ pub struct HookedTransformerConfig {
     pub attn_scale: Option<f64>,
     /// Scores are also divided by the layer's number, counted from 1.
     pub scale_attn_by_inverse_layer_idx: bool,
+    /// What attention and MLP write goes through a norm of its own before it is added to the residual stream.
+    pub use_normalization_before_and_after: bool,
     /// Queries and keys are divided by their root mean square and scaled, head by head, before positions enter.
     pub use_qk_norm: bool,
     /// Scores are `cap * tanh(score / cap)`.
@@ -197,6 +199,7 @@ impl Default for HookedTransformerConfig {
             attention_dir: AttentionDir::Causal,
             attn_scale: None,
             scale_attn_by_inverse_layer_idx: false,
+            use_normalization_before_and_after: false,
             use_qk_norm: false,
             attn_scores_soft_cap: None,
             output_logits_soft_cap: None,
@@ -276,6 +279,7 @@ impl HookedTransformerConfig {
             attn_only: self.attn_only,
             parallel_attn_mlp: self.parallel_attn_mlp,
             gated_mlp: self.gated_mlp,
+            norms_after: self.use_normalization_before_and_after,
             rotary: self.positional_embedding_type == PositionalEmbeddingType::Rotary,
             has_norm: self.normalization_type != NormalizationType::None,
         }

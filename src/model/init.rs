@@ -57,6 +57,10 @@ impl Init<'_> {
         Ok(Some(NormWeights { w, b }))
     }
 
+    fn norm_after(&mut self, cfg: &HookedTransformerConfig) -> Result<Option<NormWeights>> {
+        if cfg.use_normalization_before_and_after { self.norm(cfg) } else { Ok(None) }
+    }
+
     fn block(&mut self, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
         let (d, m, h) = (cfg.d_model, cfg.d_mlp(), cfg.n_heads * cfg.d_head());
         let kv = cfg.n_key_value_heads() * cfg.d_head();
@@ -78,7 +82,9 @@ impl Init<'_> {
                     false => None,
                 },
             },
+            ln1_post: self.norm_after(cfg)?,
             ln2: if cfg.attn_only { None } else { self.norm(cfg)? },
+            ln2_post: if cfg.attn_only { None } else { self.norm_after(cfg)? },
             mlp: if cfg.attn_only {
                 None
             } else {

@@ -9,7 +9,7 @@ use super::weights::MlpWeights;
 use crate::error::Result;
 use crate::hooks::{HookRun, Site};
 
-/// What the MLP adds to the residual stream.
+/// What the MLP writes.
 ///
 /// # Shapes
 /// `normed [batch, pos, d_model]`, result the same.
@@ -26,5 +26,5 @@ pub(super) fn mlp(normed: &Tensor, weights: &MlpWeights, ctx: &BlockContext, run
         }
     };
     let post = run.at_site(ctx.layer, Site::MlpPost, post)?;
-    run.at_site(ctx.layer, Site::MlpOut, linear(&post, &weights.w_out, Some(&weights.b_out))?)
+    linear(&post, &weights.w_out, Some(&weights.b_out))
 }

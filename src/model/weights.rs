@@ -54,7 +54,9 @@ pub(crate) struct MlpWeights {
 pub(crate) struct BlockWeights {
     pub ln1: Option<NormWeights>,
     pub attn: AttentionWeights,
+    pub ln1_post: Option<NormWeights>,
     pub ln2: Option<NormWeights>,
+    pub ln2_post: Option<NormWeights>,
     pub mlp: Option<MlpWeights>,
 }
 

@@ -97,6 +97,7 @@ impl View for HookedTransformerConfig {
             ("attention_dir", text(serde_json::to_value(self.attention_dir))),
             ("attn_scale", self.attn_scale.unwrap_or((self.d_head() as f64).sqrt()).into()),
             ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx.into()),
+            ("use_normalization_before_and_after", self.use_normalization_before_and_after.into()),
             ("use_qk_norm", self.use_qk_norm.into()),
             ("attn_scores_soft_cap", text(serde_json::to_value(self.attn_scores_soft_cap))),
             ("output_logits_soft_cap", text(serde_json::to_value(self.output_logits_soft_cap))),
@@ -240,6 +241,7 @@ impl View for Dims {
             ("attn_only", self.attn_only),
             ("parallel_attn_mlp", self.parallel_attn_mlp),
             ("gated_mlp", self.gated_mlp),
+            ("norms_after", self.norms_after),
             ("rotary", self.rotary),
             ("has_norm", self.has_norm),
         ];

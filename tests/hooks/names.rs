@@ -15,6 +15,7 @@ const DIMS: Dims = Dims {
     n_key_value_heads: 4,
     parallel_attn_mlp: false,
     gated_mlp: false,
+    norms_after: false,
     rotary: false,
     attn_only: false,
     has_norm: true,

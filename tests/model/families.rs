@@ -11,11 +11,12 @@ use candle_lens::model::{HookedTransformer, Loss, Processing, RunOptions};
 
 use crate::support::fixture::{Agreement, Reference, path};
 
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 13] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
     "gemma",
+    "gemma2",
     "llama",
     "llama3",
     "mistral",
@@ -99,7 +100,15 @@ fn what_was_written_adds_up_to_the_logits() -> Result<()> {
         let (batch, pos, d_model) = cache.get("embed")?.dims3()?;
         let rows = parts.sum()?.reshape((batch * pos, d_model))?;
         let sum = rows.matmul(&model.W_U())?.broadcast_add(&model.b_U())?.reshape(logits.dims())?;
+        let sum = match model.cfg().output_logits_soft_cap {
+            Some(cap) => ((sum / cap)?.tanh()? * cap)?,
+            None => sum,
+        };
         agreement.check(family, &sum, &logits);
+        if model.dims().norms_after {
+            assert!(cache.stack_head_results(&model, &HeadOptions::default()).is_err(), "{family}");
+            continue;
+        }
         let heads = cache.stack_head_results(&model, &HeadOptions { incl_remainder: true, ..Default::default() })?;
         let last = cache.get(("resid_post", -1))?;
         agreement.check(&format!("{family}'s heads"), &heads.sum()?, &last);

@@ -1,12 +1,14 @@
-//! Gemma 1: Llama with embeddings multiplied by `sqrt(d_model)`, norms that scale by `1 + w`, and gelu in the gate.
+//! Gemma 1 and 2: Llama with embeddings multiplied by `sqrt(d_model)`, norms that scale by `1 + w`, and gelu in the gate.
+//! Gemma 2 also has norms after attention and MLP, soft caps, a scale of the scores of its own, and windows in every
+//! other layer.
 //!
 //! As in TransformerLens the factor is in `W_E` (not in `W_U`, which is the same matrix in the file) and the 1 in the norms.
 //!
-//! Reference: `transformers` `GemmaForCausalLM`.
+//! Reference: `transformers` `GemmaForCausalLM`, `Gemma2ForCausalLM`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::super::config::{Activation, HookedTransformerConfig};
+use super::super::config::{Activation, AttentionType, HookedTransformerConfig};
 use super::super::load::TensorFile;
 use super::super::weights::{NormWeights, Weights};
 use super::config_file::ConfigFile;
@@ -14,6 +16,28 @@ use super::{Family, Tied, llama};
 use crate::error::Result;
 
 pub(super) const FAMILY: Family = Family { model_type: "gemma", config, weights, usually_tied: true };
+
+pub(super) const GEMMA2: Family = Family { model_type: "gemma2", config: second_config, weights, usually_tied: true };
+
+fn second_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    let base = config(file)?;
+    let kinds = file.list("layer_types")?;
+    // Without a list every second layer, from the first on, has a window.
+    let kind = |layer: usize| match kinds.and_then(|kinds| kinds.get(layer)).and_then(Value::as_str) {
+        Some("full_attention") => AttentionType::Global,
+        None if layer % 2 == 1 => AttentionType::Global,
+        _ => AttentionType::Local,
+    };
+    Ok(HookedTransformerConfig {
+        use_normalization_before_and_after: true,
+        attn_scale: Some(file.number("query_pre_attn_scalar")?.unwrap_or(256.0).sqrt()),
+        attn_scores_soft_cap: file.number("attn_logit_softcapping")?,
+        output_logits_soft_cap: file.number("final_logit_softcapping")?,
+        window_size: Some(file.optional_size("sliding_window")?.unwrap_or(4096)),
+        attn_types: Some((0..base.n_layers).map(kind).collect()),
+        ..base
+    })
+}
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(false)])?;
@@ -27,7 +51,10 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
     let mut weights = llama::weights(file, cfg, tied, false)?;
     weights.w_e = (weights.w_e * (cfg.d_model as f64).sqrt())?;
-    let norms = weights.blocks.iter_mut().flat_map(|block| [&mut block.ln1, &mut block.ln2]);
+    let norms = weights
+        .blocks
+        .iter_mut()
+        .flat_map(|block| [&mut block.ln1, &mut block.ln1_post, &mut block.ln2, &mut block.ln2_post]);
     for norm in norms.chain([&mut weights.ln_final]) {
         *norm = norm.take().map(one_more).transpose()?;
     }

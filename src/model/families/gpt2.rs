@@ -72,6 +72,8 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     let part = |i: usize| -> Result<Tensor> { Ok(qkv.i((.., i * d..(i + 1) * d))?.contiguous()?) };
     let bias = |i: usize| -> Result<Tensor> { Ok(qkv_bias.i(i * d..(i + 1) * d)?.contiguous()?) };
     Ok(BlockWeights {
+        ln1_post: None,
+        ln2_post: None,
         attn: AttentionWeights {
             w_q: part(0)?,
             w_k: part(1)?,
@@ -141,6 +143,7 @@ pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig
         n_key_value_heads: None,
         parallel_attn_mlp: false,
         gated_mlp: false,
+        use_normalization_before_and_after: false,
         use_qk_norm: false,
         attn_scores_soft_cap: None,
         output_logits_soft_cap: None,

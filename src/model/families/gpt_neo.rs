@@ -88,6 +88,8 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     let at = |name: &str| format!("h.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
     Ok(BlockWeights {
+        ln1_post: None,
+        ln2_post: None,
         ln1: Some(parts::layer_norm(file, &at("ln_1"), cfg.d_model)),
         attn: parts::attention(file, cfg, &at("attn.attention"), names, (false, true))?,
         ln2: Some(parts::layer_norm(file, &at("ln_2"), cfg.d_model)),

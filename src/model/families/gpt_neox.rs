@@ -76,6 +76,8 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         qk_norm: None,
     };
     Ok(BlockWeights {
+        ln1_post: None,
+        ln2_post: None,
         ln1: Some(parts::layer_norm(file, &at("input_layernorm"), d)),
         attn,
         ln2: Some(parts::layer_norm(file, &at("post_attention_layernorm"), d)),

@@ -120,10 +120,12 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig, qkv
         w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
         b_out: parts::bias(file, "", d, false)?,
     };
-    Ok(BlockWeights {
-        ln1: Some(parts::rms_norm(file, &at("input_layernorm"), d)),
-        attn,
-        ln2: Some(parts::rms_norm(file, &at("post_attention_layernorm"), d)),
-        mlp: Some(mlp),
-    })
+    let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));
+    let (ln1_post, ln2, ln2_post) = match cfg.use_normalization_before_and_after {
+        true => {
+            (norm("post_attention_layernorm"), norm("pre_feedforward_layernorm"), norm("post_feedforward_layernorm"))
+        }
+        false => (None, norm("post_attention_layernorm"), None),
+    };
+    Ok(BlockWeights { ln1: norm("input_layernorm"), attn, ln1_post, ln2, ln2_post, mlp: Some(mlp) })
 }

@@ -35,7 +35,7 @@ struct Family {
 /// Whether the embedding may serve as unembedding too, where a file has none of its own.
 type Tied = bool;
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
@@ -45,6 +45,7 @@ const FAMILIES: [Family; 10] = [
     qwen::QWEN2,
     qwen::QWEN3,
     gemma::FAMILY,
+    gemma::GEMMA2,
     phi::FAMILY,
 ];
 

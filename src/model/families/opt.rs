@@ -57,6 +57,8 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     let at = |name: &str| format!("decoder.layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
     Ok(BlockWeights {
+        ln1_post: None,
+        ln2_post: None,
         ln1: Some(parts::layer_norm(file, &at("self_attn_layer_norm"), cfg.d_model)),
         attn: parts::attention(file, cfg, &at("self_attn"), names, (true, true))?,
         ln2: Some(parts::layer_norm(file, &at("final_layer_norm"), cfg.d_model)),

@@ -62,6 +62,8 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     let names = ["q_proj", "k_proj", "v_proj", "dense"];
     let norm = parts::layer_norm(file, &at("input_layernorm"), cfg.d_model);
     Ok(BlockWeights {
+        ln1_post: None,
+        ln2_post: None,
         ln1: Some(norm.clone()),
         attn: parts::attention(file, cfg, &at("self_attn"), names, (true, true))?,
         ln2: Some(norm),

@@ -62,6 +62,10 @@ fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Re
         b_out: take("mlp.b_out", &[d]),
     });
     let ln1 = norm(file, &format!("{name}.ln1"), cfg);
+    let (ln1_post, ln2_post) = match cfg.use_normalization_before_and_after {
+        true => (norm(file, &format!("{name}.ln1_post"), cfg), norm(file, &format!("{name}.ln2_post"), cfg)),
+        false => (None, None),
+    };
     let ln2 = if cfg.attn_only { None } else { norm(file, &format!("{name}.ln2"), cfg) };
-    Ok(BlockWeights { ln1, attn, ln2, mlp })
+    Ok(BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp })
 }
