@@ -20,7 +20,11 @@ mod cache {
 }
 mod model {
     mod architectures;
+    mod checkpoints;
+    mod folders;
     mod gradients;
+    mod hub;
+    mod hub_server;
     mod parity;
     mod processing;
 }

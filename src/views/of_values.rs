@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
-    Activation, AttentionDir, HookedTransformer, Loss, NormalizationType, PositionalEmbeddingType, RunOptions,
+    Activation, AttentionDir, CheckpointOptions, HookedTransformer, Hub, LoadOptions, Loss, NormalizationType,
+    PositionalEmbeddingType, RunOptions,
 };
 use crate::progress::Progress;
 use crate::slice::Slice;
@@ -39,5 +40,5 @@ shown_as_text! {
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions, TokenizeOptions,
-        Input, Positions, Numbers, Progress;
+        Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

@@ -3,9 +3,14 @@
 use candle_core::Tensor;
 
 use super::super::config::{HookedTransformerConfig, NormalizationType};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use crate::error::Result;
+
+/// The layer that a tensor belongs to, by its name.
+pub(in super::super) fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+}
 
 /// The weights of a TransformerLens state dict.
 ///
@@ -34,24 +39,32 @@ fn norm(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Opt
 
 fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
     let (d, n, h, m) = (cfg.d_model, cfg.n_heads, cfg.d_head(), cfg.d_mlp());
-    let mut take = |part: &str, shape: &[usize]| file.take(&format!("{name}.{part}"), shape);
+    let take = |file: &mut TensorFile, part: &str, shape: &[usize]| file.take(&format!("{name}.{part}"), shape);
     // [n_heads, d_model, d_head] to our [d_model, n_heads * d_head]
-    let side_by_side = |w: Tensor| -> Result<Tensor> { Ok(w.transpose(0, 1)?.reshape((d, n * h))?.contiguous()?) };
+    let side_by_side = |file: &mut TensorFile, part: &str| -> Result<Tensor> {
+        let w = take(file, part, &[n, d, h]);
+        if file.is_faulty() { Ok(w) } else { Ok(w.transpose(0, 1)?.reshape((d, n * h))?.contiguous()?) }
+    };
+    // The heads' axis comes first already.
+    let flat = |file: &mut TensorFile, part: &str, shape: &[usize]| -> Result<Tensor> {
+        let w = take(file, part, shape);
+        if file.is_faulty() { Ok(w) } else { Ok(w.flatten(0, 1)?) }
+    };
     let attn = AttentionWeights {
-        w_q: side_by_side(take("attn.W_Q", &[n, d, h]))?,
-        w_k: side_by_side(take("attn.W_K", &[n, d, h]))?,
-        w_v: side_by_side(take("attn.W_V", &[n, d, h]))?,
-        b_q: take("attn.b_Q", &[n, h]).flatten_all()?,
-        b_k: take("attn.b_K", &[n, h]).flatten_all()?,
-        b_v: take("attn.b_V", &[n, h]).flatten_all()?,
-        w_o: take("attn.W_O", &[n, h, d]).reshape((n * h, d))?,
-        b_o: take("attn.b_O", &[d]),
+        w_q: side_by_side(file, "attn.W_Q")?,
+        w_k: side_by_side(file, "attn.W_K")?,
+        w_v: side_by_side(file, "attn.W_V")?,
+        b_q: flat(file, "attn.b_Q", &[n, h])?,
+        b_k: flat(file, "attn.b_K", &[n, h])?,
+        b_v: flat(file, "attn.b_V", &[n, h])?,
+        w_o: flat(file, "attn.W_O", &[n, h, d])?,
+        b_o: take(file, "attn.b_O", &[d]),
     };
     let mlp = (!cfg.attn_only).then(|| MlpWeights {
-        w_in: take("mlp.W_in", &[d, m]),
-        b_in: take("mlp.b_in", &[m]),
-        w_out: take("mlp.W_out", &[m, d]),
-        b_out: take("mlp.b_out", &[d]),
+        w_in: take(file, "mlp.W_in", &[d, m]),
+        b_in: take(file, "mlp.b_in", &[m]),
+        w_out: take(file, "mlp.W_out", &[m, d]),
+        b_out: take(file, "mlp.b_out", &[d]),
     });
     let ln1 = norm(file, &format!("{name}.ln1"), cfg);
     let ln2 = if cfg.attn_only { None } else { norm(file, &format!("{name}.ln2"), cfg) };
