@@ -15,7 +15,7 @@ pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, MemoryPlan, Site};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, HookedTransformer, HookedTransformerConfig, Hub, LoadOptions, Loss,
-    ModelProvenance, NormalizationType, Processing, RunOptions,
+    ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;

@@ -106,7 +106,7 @@ pub(super) fn finished(
         model = model.with_tokenizer(tokenizer);
     }
     let mut model = model.process(&processing)?;
-    model.weights.to_dtype(options.dtype)?;
+    model.weights.cast(options.dtype)?;
     Ok(model)
 }
 

@@ -3,6 +3,8 @@
 mod attention;
 mod block;
 mod config;
+mod config_file;
+mod device;
 mod embed;
 mod families;
 mod files;
@@ -29,6 +31,7 @@ mod transformer;
 mod weights;
 
 pub use config::{Activation, AttentionDir, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
 pub use hub::Hub;
 pub(crate) use norm::FinalNorm;

@@ -112,7 +112,7 @@ impl<'a> Machine<'a> {
             b'.' => return self.pop().map(Some),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.until_mark()?),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(top);
@@ -132,7 +132,7 @@ impl<'a> Machine<'a> {
             b')' | b']' | 0x8f => self.push(Value::Sequence(Vec::new())),
             b'}' => self.push(Value::Dict(Vec::new())),
             b't' | b'l' | 0x91 => {
-                let items = self.to_mark()?;
+                let items = self.until_mark()?;
                 self.push(Value::Sequence(items));
             }
             0x85..=0x87 => {
@@ -187,7 +187,7 @@ impl<'a> Machine<'a> {
         self.stack.pop().ok_or_else(|| "the stack is empty".into())
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn until_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("a mark is missing")?;
         if mark > self.stack.len() {
             return Err("more was taken than there was behind a mark".into());
@@ -270,7 +270,7 @@ impl<'a> Machine<'a> {
             let first = self.stack.len().checked_sub(2).ok_or("the stack is empty")?;
             self.stack.split_off(first)
         } else {
-            self.to_mark()?
+            self.until_mark()?
         };
         let (pairs, odd) = items.as_chunks::<2>();
         if !odd.is_empty() {
@@ -292,7 +292,7 @@ impl<'a> Machine<'a> {
     }
 
     fn items(&mut self, code: u8) -> Result<(), String> {
-        let items = if code == b'a' { vec![self.pop()?] } else { self.to_mark()? };
+        let items = if code == b'a' { vec![self.pop()?] } else { self.until_mark()? };
         let at = self.top()?;
         match &mut self.values[at] {
             Value::Sequence(list) => list.extend(items),

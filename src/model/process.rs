@@ -174,8 +174,9 @@ impl HookedTransformer {
 /// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it.
 fn fold(norm: &NormWeights, w: &mut Tensor, b: &mut Tensor) -> Result<()> {
     *b = (&*b + norm.b.unsqueeze(0)?.matmul(w)?.squeeze(0)?)?;
-    let scaled = w.broadcast_mul(&norm.w.unsqueeze(1)?)?;
-    *w = scaled.broadcast_sub(&scaled.mean_keepdim(0)?)?;
+    // Each step frees what it read: never three of a large matrix are in memory.
+    *w = w.broadcast_mul(&norm.w.unsqueeze(1)?)?;
+    *w = w.broadcast_sub(&w.mean_keepdim(0)?)?;
     Ok(())
 }
 

@@ -78,7 +78,7 @@ impl Weights {
     ///
     /// # Errors
     /// candle's, when the device cannot hold it.
-    pub(super) fn to_dtype(&mut self, dtype: DType) -> Result<()> {
+    pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
         let Self { w_e, w_pos, blocks, ln_final, w_u, b_u } = self;
         let mut all = vec![w_e, w_pos, w_u, b_u];
         let mut norms: Vec<&mut NormWeights> = ln_final.iter_mut().collect();

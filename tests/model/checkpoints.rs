@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use candle_lens::model::{CheckpointOptions, HookedTransformer, HookedTransformerConfig, LoadOptions, Processing};
 
-use crate::support::fixture::{Reference, json, path, tiny_gpt2, tiny_model};
+use crate::support::fixture::{Reference, path, tiny_gpt2, tiny_model};
 use crate::support::sentence::sentence;
 use crate::support::{assert_close, scratch};
 
@@ -57,11 +57,7 @@ fn keys_and_prefixes_that_are_wrong() {
 }
 
 fn attn_only(file: PathBuf) -> candle_lens::Result<HookedTransformer> {
-    let mut fields = json("architectures/attn_only.json");
-    if fields["normalization_type"].is_null() {
-        fields["normalization_type"] = "None".into();
-    }
-    let cfg: HookedTransformerConfig = serde_json::from_value(fields).expect("a config");
+    let cfg = HookedTransformerConfig::from_file(path("architectures/attn_only.json"))?;
     HookedTransformer::from_transformer_lens(cfg, file)
 }
 
@@ -170,4 +166,45 @@ fn a_checkpoint_is_loaded_as_any_model() {
     let model = model.expect("it is whole");
     assert_eq!((model.cfg().n_layers, model.cfg().n_ctx), (1, 10));
     assert!(model.processing().fold_ln);
+}
+
+/// What TransformerLens 3.9's `cfg.to_dict()` says of a small classifier of brackets, and mistakes in it.
+#[test]
+fn configs_of_transformer_lens() {
+    let file = scratch("config_of_transformer_lens").join("cfg.json");
+    let fields = serde_json::json!({
+        "n_layers": 3, "d_model": 56, "n_ctx": 42, "d_head": 28, "n_heads": 2, "d_mlp": 56, "d_vocab": 5,
+        "d_vocab_out": 2, "act_fn": "relu", "attention_dir": "bidirectional", "normalization_type": null, "eps": 1e-5,
+        "attn_scale": 5.291502622129181, "use_attn_scale": true, "device": "cpu", "dtype": "torch.float32",
+        "seed": 42, "n_params": 56448, "rotary_dim": null, "gated_mlp": false, "attn_scores_soft_cap": -1.0,
+        "initializer_range": -1.0, "use_hook_tokens": true, "rotary_base": 10000, "window_size": null,
+        "attn_only": false, "positional_embedding_type": "standard", "n_devices": 1, "init_weights": true,
+    });
+    let read = |change: &[(&str, serde_json::Value)]| {
+        let mut fields = fields.clone();
+        for (key, value) in change {
+            fields[*key] = value.clone();
+        }
+        fs::write(&file, fields.to_string()).unwrap();
+        HookedTransformerConfig::from_file(&file)
+    };
+    let cfg = read(&[]).expect("all of it is understood");
+    assert_eq!((cfg.d_head(), cfg.d_vocab_out(), cfg.n_ctx), (28, 2, 42));
+    assert_eq!(cfg.normalization_type, candle_lens::model::NormalizationType::None);
+    assert_eq!(read(&[("use_attn_scale", false.into()), ("attn_scale", (-1.0).into())]).unwrap().attn_scale(0), 1.0);
+    for (key, value) in [
+        ("gated_mlp", true.into()),
+        ("rotary_dim", 8.into()),
+        ("positional_embedding_type", "rotary".into()),
+        ("attn_scores_soft_cap", 50.0.into()),
+        ("act_fn", "solu_ln".into()),
+        ("n_heads", 0.into()),
+        ("d_model", "wide".into()),
+        ("unheard_of", 1.into()),
+    ] {
+        sentence(read(&[(key, value)]), &["cfg.json"]);
+    }
+    fs::write(&file, "[]").unwrap();
+    sentence(HookedTransformerConfig::from_file(&file), &["JSON"]);
+    sentence(HookedTransformerConfig::from_file("no-such.json"), &["no-such.json", "path"]);
 }

@@ -240,3 +240,31 @@ fn names_that_lead_out_of_the_folder_are_refused() {
     }
     assert!(Path::new(env!("CARGO_TARGET_TMPDIR")).read_dir().unwrap().flatten().all(|f| f.file_name() != "evil"));
 }
+
+#[test]
+fn two_that_fetch_at_once_do_not_spoil_each_other() {
+    let server = server();
+    server.fault("model.safetensors", Faults { cut: Some(30_000), ..Default::default() });
+    let hub = hub(&server, "hub_two", &[]);
+    let sums: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| load(ID, &hub).map(|model| model.provenance().crc32))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().expect("each has a whole model")).collect()
+    });
+    assert!(sums.iter().all(|sum| *sum == load_folder().provenance().crc32));
+}
+
+#[test]
+fn pytorchs_weights_are_the_last_resort() {
+    let bin = crate::support::fixture::path("checkpoints/trained.pth");
+    let server =
+        Server::new([(at("config.json"), file("config.json")), (at("pytorch_model.bin"), fs::read(bin).unwrap())]);
+    // This one has its tensors under a key, which a model's own file never has.
+    sentence(load(ID, &hub(&server, "hub_bin", &[])), &["model_state_dict", "key"]);
+    let names: Vec<_> =
+        server.asked().into_iter().map(|asked| asked.path.rsplit('/').next().unwrap().to_string()).collect();
+    let place = |name: &str| names.iter().position(|asked| asked == name);
+    assert!(place("model.safetensors") < place("pytorch_model.bin"), "{names:?}");
+    let none = Server::new([(at("config.json"), file("config.json"))]);
+    sentence(load(ID, &hub(&none, "hub_no_weights", &[])), &["model.safetensors", "does not exist"]);
+}
