@@ -7,7 +7,7 @@ use candle_lens::candle::{DType, Device, Tensor, safetensors};
 use candle_lens::model::{HookedTransformer, LoadOptions, Processing};
 use serde_json::json;
 
-use crate::support::fixture::{tiny_gpt2, tiny_model};
+use crate::support::fixture::{path, tiny_gpt2, tiny_model};
 use crate::support::sentence::sentence;
 use crate::support::{assert_close, scratch};
 
@@ -124,5 +124,23 @@ fn fewer_layers_and_positions() -> candle_lens::Result<()> {
     sentence(with(name, LoadOptions { first_n_layers: Some(9), ..none() }), &["first_n_layers", "9"]);
     sentence(with(name, LoadOptions { n_ctx: Some(0), ..none() }), &["n_ctx"]);
     sentence(with(name, LoadOptions { n_ctx: Some(1 << 20), ..none() }), &["n_ctx", "1048576"]);
+    Ok(())
+}
+
+#[test]
+fn a_folder_of_pytorchs_weights() -> candle_lens::Result<()> {
+    let folder = scratch("pytorch_folder");
+    fs::copy(tiny_gpt2().join("config.json"), folder.join("config.json")).unwrap();
+    fs::copy(path("checkpoints/pytorch_model.bin"), folder.join("pytorch_model.bin")).unwrap();
+    let name = folder.to_str().unwrap();
+    let (model, exact) = (with(name, Processing::NONE)?, tiny_model(Processing::NONE));
+    assert_close(&model.W_in()?, &exact.W_in()?.to_dtype(DType::BF16)?, 0.0, "W_in");
+    // In several files, and with one of them missing.
+    let index = r#"{"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-1.bin"}}"#;
+    fs::rename(folder.join("pytorch_model.bin"), folder.join("pytorch_model-1.bin")).unwrap();
+    fs::write(folder.join("pytorch_model.bin.index.json"), index).unwrap();
+    assert_eq!(with(name, Processing::NONE)?.provenance().crc32, model.provenance().crc32);
+    fs::remove_file(folder.join("pytorch_model-1.bin")).unwrap();
+    sentence(with(name, Processing::NONE), &["pytorch_model-1.bin", "cannot be read"]);
     Ok(())
 }

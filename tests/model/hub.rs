@@ -268,3 +268,14 @@ fn pytorchs_weights_are_the_last_resort() {
     let none = Server::new([(at("config.json"), file("config.json"))]);
     sentence(load(ID, &hub(&none, "hub_no_weights", &[])), &["model.safetensors", "does not exist"]);
 }
+
+#[test]
+fn a_renamed_model_is_found_and_a_host_that_refuses_is_named() {
+    let server = server();
+    let renamed = load("old/tiny", &hub(&server, "hub_renamed", &[])).expect("the hub says where it is");
+    assert_eq!(renamed.provenance().crc32, load_folder().provenance().crc32);
+    let elsewhere = Server::new([]);
+    let away = Faults { elsewhere: Some(elsewhere.address.clone()), ..Default::default() };
+    server.fault("model.safetensors", away);
+    sentence(load(ID, &hub(&server, "hub_elsewhere", &[])), &["model.safetensors", "large files", "404"]);
+}

@@ -123,6 +123,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         (state.files.get(&path).cloned(), faults)
     };
     let ends = "Connection: close\r\n";
+    if let Some(rest) = asked.path.strip_prefix("/old/") {
+        return write!(stream, "HTTP/1.1 307 Moved\r\n{ends}Location: /someone/{rest}\r\nContent-Length: 0\r\n\r\n");
+    }
     if let Some((status, wait)) = faults.status {
         let code = faults.code.map_or(String::new(), |code| format!("X-Error-Code: {code}\r\n"));
         let wait = wait.map_or(String::new(), |wait| format!("Retry-After: {wait}\r\n"));

@@ -71,8 +71,9 @@ impl Client {
             let response = self.ask(&url, None, true)?;
             let headers = response.headers();
             let next = redirect(&response, &url)?;
-            // A renamed model is elsewhere on the hub; a large file is elsewhere altogether, but the hub describes it.
-            if let Some(next) = next.filter(|next| self.is_home(next) && text(headers, "x-repo-commit").is_none()) {
+            // A renamed model is elsewhere on the hub; of a file that is elsewhere the first answer may say it all.
+            let described = ["x-repo-commit", "x-linked-etag"].iter().all(|name| headers.contains_key(*name));
+            if let Some(next) = next.filter(|next| self.is_home(next) && !described) {
                 url = next;
                 continue;
             }
@@ -183,6 +184,11 @@ impl Client {
             let wait = text(response.headers(), "retry-after").and_then(|seconds| seconds.trim().parse::<u64>().ok());
             let passing = status == 429 || status >= 500;
             if !passing || tried >= TRIES || wait.is_some_and(|seconds| seconds > LONGEST_WAIT) {
+                if status >= 400 && status != 416 && !self.is_home(url) {
+                    return Err(Failure::Unreachable(format!(
+                        "the host of its large files answered with status {status}"
+                    )));
+                }
                 return match refusal(status, response.headers(), wait) {
                     Some(failure) => Err(failure),
                     None => Ok(response),
