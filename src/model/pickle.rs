@@ -80,8 +80,14 @@ impl Pickle {
     /// # Errors
     /// What is wrong with it: half a sentence.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let mut machine =
-            Machine { bytes, at: 0, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+        let mut machine = Machine {
+            bytes,
+            at: 0,
+            values: CONSTANTS.to_vec(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+        };
         let root = loop {
             let at = machine.at;
             match machine.step() {
@@ -93,6 +99,9 @@ impl Pickle {
         Ok(Self { values: machine.values, root, len: machine.at })
     }
 }
+
+/// What is the same wherever it stands is there once: lists of a million numbers are common in checkpoints.
+const CONSTANTS: [Value; 4] = [Value::None, Value::Bool(false), Value::Bool(true), Value::Other];
 
 struct Machine<'a> {
     bytes: &'a [u8],
@@ -175,8 +184,16 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, value: Value) {
-        self.stack.push(self.values.len());
-        self.values.push(value);
+        let constant = match value {
+            Value::None => Some(0),
+            Value::Bool(yes) => Some(1 + usize::from(yes)),
+            Value::Other => Some(3),
+            _ => None,
+        };
+        self.stack.push(constant.unwrap_or(self.values.len()));
+        if constant.is_none() {
+            self.values.push(value);
+        }
     }
 
     fn top(&self) -> Result<Id, String> {

@@ -14,8 +14,9 @@ use super::pickle::{Id, Pickle, Value};
 use super::stored::{Source, Stored, span};
 use crate::error::{Error, Result};
 
-/// The longest pickle that is read; that of a model of a thousand tensors has some hundred kilobytes.
-const LONGEST: u64 = 1 << 26;
+/// The longest pickle that is read, in bytes, each of which can become a value; that of a model of a thousand tensors
+/// has some hundred kilobytes.
+const LONGEST: u64 = 1 << 24;
 
 /// Where a storage lies in the file, in bytes.
 #[derive(Clone, Copy)]

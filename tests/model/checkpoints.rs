@@ -139,12 +139,14 @@ fn pickles_that_would_fill_the_memory() {
         doubling.extend([b'h', step, b'h', step, 0x86, b'q', step + 1]);
     }
     let deep = [b"\x80\x02N".to_vec(), vec![0x85; 2_000_000], b".".to_vec()].concat();
+    let many = [b"\x80\x02(".to_vec(), vec![b'N'; 8_000_000], b"t.".to_vec()].concat();
     let long = b"\x80\x02X\xff\xff\xff\xffabc".to_vec();
     let longer = b"\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc".to_vec();
     let itself = b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.".to_vec();
     for (name, pickle) in [
         ("doubling", [doubling, b".".to_vec()].concat()),
         ("deep", deep),
+        ("many", many),
         ("long", long),
         ("longer", longer),
         ("itself", itself),
