@@ -14,8 +14,8 @@ pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, MemoryPlan, Site};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
-    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, Processing,
-    RunOptions,
+    Activation, AttentionDir, CheckpointOptions, HookedTransformer, HookedTransformerConfig, Hub, LoadOptions, Loss,
+    ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;

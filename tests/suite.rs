@@ -20,8 +20,12 @@ mod cache {
 }
 mod model {
     mod architectures;
+    mod checkpoints;
     mod families;
+    mod folders;
     mod gradients;
+    mod hub;
+    mod hub_server;
     mod parity;
     mod processing;
 }

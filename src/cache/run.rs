@@ -39,7 +39,6 @@ impl HookedTransformer {
 
     /// What a run under `plan` captured, as a cache.
     pub fn cache_of(&self, run: Run, plan: &HookPlan) -> ActivationCache {
-        let done = self.processing().flags().into_iter().filter(|(_, done)| *done);
         ActivationCache {
             captured: run.captured,
             dims: self.dims(),
@@ -48,8 +47,7 @@ impl HookedTransformer {
             has_batch_dim: plan.keeps_batch_dim(),
             final_norm: self.final_norm(),
             provenance: Provenance {
-                model: self.cfg().model_name.clone(),
-                processing: done.map(|(step, _)| step.to_string()).collect(),
+                model: self.provenance(),
                 plan: plan.to_string(),
                 version: files::VERSION.into(),
                 date: files::now(),

@@ -9,17 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPoint, HookQuery};
-use crate::model::FinalNorm;
+use crate::model::{FinalNorm, ModelProvenance};
 use crate::slice::Slice;
 use crate::tokens::{PaddingSide, Tokens};
 
 /// Where a cache comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The model's name.
-    pub model: String,
-    /// What was done to its weights, in the order in which it was.
-    pub processing: Vec<String>,
+    /// Which weights the model had, and what was done to them.
+    pub model: ModelProvenance,
     /// The plan of the run.
     pub plan: String,
     /// The version of this crate.

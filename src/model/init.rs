@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::{HookedTransformerConfig, PositionalEmbeddingType};
 use super::process::Processing;
+use super::provenance::Origin;
 use super::transformer::HookedTransformer;
 use super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use crate::error::{Error, Result};
@@ -134,7 +135,8 @@ impl HookedTransformer {
             w_u: init.random(&[cfg.d_model, cfg.d_vocab_out()], 1.0)?,
             b_u: Tensor::zeros(cfg.d_vocab_out(), DType::F32, device)?,
         };
-        let model = Self { cfg, weights, tokenizer: None, processing: Processing::NONE };
+        let model =
+            Self { cfg, weights, tokenizer: None, processing: Processing::NONE, origin: Origin::new_weights(seed) };
         Ok((model, init.vars))
     }
 }

@@ -3,8 +3,11 @@
 mod attention;
 mod block;
 mod config;
+mod config_file;
+mod device;
 mod embed;
 mod families;
+mod files;
 mod forward;
 mod hub;
 mod init;
@@ -13,10 +16,18 @@ mod loss;
 mod mlp;
 mod norm;
 pub mod ops;
+mod options;
+mod pickle;
+mod pretrained;
 mod process;
+mod provenance;
 mod refactor;
 mod rotary;
+mod save;
+mod stored;
+mod tensor_file;
 mod tiny;
+mod torch;
 mod transformer;
 mod weights;
 
@@ -24,7 +35,11 @@ pub use config::{
     Activation, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     RotaryScaling,
 };
+pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
+pub use hub::Hub;
 pub(crate) use norm::FinalNorm;
+pub use options::{CheckpointOptions, LoadOptions};
 pub use process::Processing;
+pub use provenance::ModelProvenance;
 pub use transformer::HookedTransformer;

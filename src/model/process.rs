@@ -189,12 +189,13 @@ impl HookedTransformer {
 
 /// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it; one without shift does not centre either.
 fn fold(norm: &NormWeights, w: &mut Tensor, b: &mut Tensor) -> Result<()> {
-    let scaled = w.broadcast_mul(&norm.w.unsqueeze(1)?)?;
     if let Some(shift) = &norm.b {
         *b = (&*b + shift.unsqueeze(0)?.matmul(w)?.squeeze(0)?)?;
-        *w = scaled.broadcast_sub(&scaled.mean_keepdim(0)?)?;
-    } else {
-        *w = scaled;
+    }
+    // Each step frees what it read: never three of a large matrix are in memory.
+    *w = w.broadcast_mul(&norm.w.unsqueeze(1)?)?;
+    if norm.b.is_some() {
+        *w = w.broadcast_sub(&w.mean_keepdim(0)?)?;
     }
     Ok(())
 }

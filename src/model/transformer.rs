@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::{HookedTransformerConfig, NormalizationType};
 use super::process::Processing;
+use super::provenance::Origin;
 use super::weights::Weights;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
@@ -26,6 +27,7 @@ pub struct HookedTransformer {
     pub(crate) weights: Weights,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) processing: Processing,
+    pub(crate) origin: Origin,
 }
 
 impl HookedTransformer {

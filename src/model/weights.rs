@@ -3,7 +3,7 @@
 //! Inside, the heads of `W_Q`, `W_K`, `W_V` lie side by side, `[d_model, n_heads * d_head]`, so that one product
 //! serves all heads; the public views are `[n_layers, n_heads, d_model, d_head]` as in TransformerLens.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::transformer::HookedTransformer;
 use crate::error::Result;
@@ -78,6 +78,35 @@ pub(crate) struct Weights {
 impl Weights {
     pub(crate) fn device(&self) -> &Device {
         self.w_e.device()
+    }
+
+    /// Turns every tensor into this type, one after the other, so that never two models are in memory.
+    ///
+    /// # Errors
+    /// candle's, when the device cannot hold it.
+    pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
+        let Self { w_e, w_pos, blocks, ln_final, w_u, b_u } = self;
+        let mut all = vec![w_e, w_u, b_u];
+        all.extend(w_pos);
+        let mut norms: Vec<&mut NormWeights> = ln_final.iter_mut().collect();
+        for BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp } in blocks {
+            let AttentionWeights { w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o, qk_norm } = attn;
+            all.extend([w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o]);
+            all.extend(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]));
+            norms.extend([ln1, ln1_post, ln2, ln2_post].into_iter().flatten());
+            if let Some(MlpWeights { w_in, w_gate, b_in, w_out, b_out }) = mlp {
+                all.extend([w_in, b_in, w_out, b_out]);
+                all.extend(w_gate);
+            }
+        }
+        for NormWeights { w, b } in norms {
+            all.push(w);
+            all.extend(b);
+        }
+        all.into_iter().filter(|tensor| tensor.dtype() != dtype).try_for_each(|tensor| {
+            *tensor = tensor.to_dtype(dtype)?;
+            Ok(())
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::dims::Dims;
 use crate::error::{Result, human_bytes};
 use crate::hooks::{HookPoint, MemoryPlan};
 use crate::labelled::Labelled;
-use crate::model::{HookedTransformerConfig, Processing, Run};
+use crate::model::{HookedTransformerConfig, ModelProvenance, Processing, Run};
 use crate::views::figure::imshow;
 use crate::views::html::Html;
 use crate::views::number::number;
@@ -251,11 +251,19 @@ impl View for Dims {
     }
 }
 
+impl View for ModelProvenance {
+    fn render(&self) -> Result<Rendered> {
+        model_facts(Table::new(["of the model", ""]), self).render()
+    }
+}
+
+fn model_facts(table: Table, model: &ModelProvenance) -> Table {
+    model.facts().into_iter().fold(table, |table, (name, fact)| table.row((name, fact)))
+}
+
 impl View for Provenance {
     fn render(&self) -> Result<Rendered> {
-        Table::new(["of the run", ""])
-            .row(("model", &self.model))
-            .row(("processing", self.processing.join(", ")))
+        model_facts(Table::new(["of the run", ""]), &self.model)
             .row(("plan", self.plan.split_whitespace().collect::<Vec<_>>().join(" ")))
             .row(("candle-lens", &self.version))
             .row(("date", &self.date))
@@ -277,6 +285,7 @@ shown!(
     Answers,
     Run,
     Dims,
+    ModelProvenance,
     Provenance
 );
 

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
-    Activation, AttentionDir, AttentionType, HookedTransformer, Loss, NormalizationType, PositionalEmbeddingType,
-    RotaryScaling, RunOptions,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, HookedTransformer, Hub, LoadOptions, Loss,
+    NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::progress::Progress;
 use crate::slice::Slice;
@@ -40,5 +40,5 @@ shown_as_text! {
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions, TokenizeOptions,
-        Input, Positions, Numbers, Progress;
+        Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

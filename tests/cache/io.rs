@@ -54,6 +54,7 @@ fn a_cache_comes_back_bit_for_bit() -> Result<()> {
         let loaded = ActivationCache::load(&path)?;
         assert_same(&cache, &loaded);
         assert_eq!(loaded.provenance().plan, plan.to_string());
+        assert_eq!(loaded.provenance().model, model.provenance());
     }
     Ok(())
 }

@@ -16,8 +16,9 @@ use candle_lens::hooks::{
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::model::{
-    Activation, AttentionDir, AttentionType, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType,
-    PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, HookedTransformer, HookedTransformerConfig, Hub,
+    LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RotaryScaling, Run,
+    RunOptions,
 };
 use candle_lens::progress::Progress;
 use candle_lens::slice::Slice;
@@ -46,10 +47,11 @@ macro_rules! shown {
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
-        CapitalCountryPrompt, Category, Cell, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry, Error,
+        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
+        Error,
         ExamPaper, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQuery,
-        HookedTransformer, HookedTransformerConfig, Html, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, Loss, MeanOver, MemoryPlan, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
+        LnOptions, LoadOptions, Loss, MeanOver, MemoryPlan, ModelProvenance, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
         SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb,

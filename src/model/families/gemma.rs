@@ -9,7 +9,7 @@
 use serde_json::{Value, json};
 
 use super::super::config::{Activation, AttentionType, HookedTransformerConfig};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{NormWeights, Weights};
 use super::config_file::ConfigFile;
 use super::{Family, Tied, llama};

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, IndexOp, Tensor};
 use serde_json::{Value, json};
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use super::config_file::ConfigFile;
 use super::{Family, Tied, parts};
@@ -69,18 +69,22 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     let mut take = |name: &str, shape: &[usize]| file.take(&format!("h.{layer}.{name}"), shape);
     let qkv = take("attn.c_attn.weight", &[d, 3 * d]);
     let qkv_bias = take("attn.c_attn.bias", &[3 * d]);
-    let part = |i: usize| -> Result<Tensor> { Ok(qkv.i((.., i * d..(i + 1) * d))?.contiguous()?) };
-    let bias = |i: usize| -> Result<Tensor> { Ok(qkv_bias.i(i * d..(i + 1) * d)?.contiguous()?) };
+    let part = |i: usize| file.in_a_row(qkv.i((.., i * d..(i + 1) * d))?);
+    let bias = |i: usize| file.in_a_row(qkv_bias.i(i * d..(i + 1) * d)?);
+    let (w_q, w_k, w_v) = (part(0)?, part(1)?, part(2)?);
+    let (b_q, b_k, b_v) = (bias(0)?, bias(1)?, bias(2)?);
+    drop(qkv);
+    let mut take = |name: &str, shape: &[usize]| file.take(&format!("h.{layer}.{name}"), shape);
     Ok(BlockWeights {
         ln1_post: None,
         ln2_post: None,
         attn: AttentionWeights {
-            w_q: part(0)?,
-            w_k: part(1)?,
-            w_v: part(2)?,
-            b_q: bias(0)?,
-            b_k: bias(1)?,
-            b_v: bias(2)?,
+            w_q,
+            w_k,
+            w_v,
+            b_q,
+            b_k,
+            b_v,
             w_o: take("attn.c_proj.weight", &[d, d]),
             b_o: take("attn.c_proj.bias", &[d]),
             qk_norm: None,

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde_json::Value;
 
 use super::super::config::{Activation, AttentionType, HookedTransformerConfig, NormalizationType};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{BlockWeights, Weights};
 use super::config_file::ConfigFile;
 use super::{Family, Tied, parts};

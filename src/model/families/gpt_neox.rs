@@ -8,7 +8,7 @@ use candle_core::{IndexOp, Tensor};
 use serde_json::{Map, Value, json};
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, Weights};
 use super::config_file::ConfigFile;
 use super::{Family, Tied, parts};
@@ -60,10 +60,22 @@ fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
     let (d, n, h) = (cfg.d_model, cfg.n_heads, cfg.d_head());
     let at = |name: &str| format!("gpt_neox.layers.{layer}.{name}");
-    let fused = file.take(&at("attention.query_key_value.weight"), &[3 * d, d]).reshape((n, 3, h, d))?;
-    let fused_bias = file.take(&at("attention.query_key_value.bias"), &[3 * d]).reshape((n, 3, h))?;
-    let part = |i: usize| -> Result<Tensor> { Ok(fused.i((.., i))?.reshape((n * h, d))?.t()?.contiguous()?) };
-    let bias = |i: usize| -> Result<Tensor> { Ok(fused_bias.i((.., i))?.flatten_all()?.contiguous()?) };
+    let fused = file.take(&at("attention.query_key_value.weight"), &[3 * d, d]);
+    let fused_bias = file.take(&at("attention.query_key_value.bias"), &[3 * d]);
+    // A stand-in for what is missing is never laid out: it may claim any size.
+    let faulty = file.is_faulty();
+    let part = |i: usize| -> Result<Tensor> {
+        if faulty {
+            return Ok(fused.clone());
+        }
+        Ok(fused.reshape((n, 3, h, d))?.i((.., i))?.reshape((n * h, d))?.t()?.contiguous()?)
+    };
+    let bias = |i: usize| -> Result<Tensor> {
+        if faulty {
+            return Ok(fused_bias.clone());
+        }
+        Ok(fused_bias.reshape((n, 3, h))?.i((.., i))?.flatten_all()?.contiguous()?)
+    };
     let attn = AttentionWeights {
         w_q: part(0)?,
         w_k: part(1)?,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::config::{
     Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling,
 };
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{BlockWeights, MlpWeights, Weights};
 use super::config_file::ConfigFile;
 use super::{Family, Tied, parts};

@@ -17,7 +17,7 @@ pub(super) mod transformer_lens;
 use serde_json::{Map, Value};
 
 use super::config::HookedTransformerConfig;
-use super::load::TensorFile;
+use super::tensor_file::TensorFile;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use config_file::ConfigFile;
@@ -76,6 +76,12 @@ pub(super) fn understand(json: &Map<String, Value>) -> Result<Understood> {
     file.finish()?;
     cfg.check()?;
     Ok(Understood { cfg, family, tied })
+}
+
+/// The layer that a tensor belongs to, by its name in any family's files.
+pub(super) fn layer_of(name: &str) -> Option<usize> {
+    let mut parts = name.split('.').skip_while(|part| !matches!(*part, "h" | "layers" | "blocks"));
+    parts.nth(1)?.parse().ok()
 }
 
 impl Understood {

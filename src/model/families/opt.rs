@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde_json::json;
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{BlockWeights, Weights};
 use super::config_file::ConfigFile;
 use super::{Family, Tied, parts};
@@ -45,7 +45,7 @@ fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> 
     let w_e = file.take("decoder.embed_tokens.weight", &[v, d]);
     let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
     let positions = file.take("decoder.embed_positions.weight", &[cfg.n_ctx + UNUSED_POSITIONS, d]);
-    let w_pos = Some(positions.narrow(0, UNUSED_POSITIONS, cfg.n_ctx)?.contiguous()?);
+    let w_pos = Some(file.in_a_row(positions.narrow(0, UNUSED_POSITIONS, cfg.n_ctx)?)?);
     let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
     let ln_final = Some(parts::layer_norm(file, "decoder.final_layer_norm", d));
     file.finish()?;

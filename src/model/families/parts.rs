@@ -1,15 +1,16 @@
 //! Parts that several families store alike: PyTorch's linear layers are `[out, in]`, ours `[in, out]`.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::super::config::HookedTransformerConfig;
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, MlpWeights, NormWeights};
 use crate::error::Result;
 
 /// `{name}.weight [out, in]` as `[in, out]`.
 pub(super) fn linear(file: &mut TensorFile, name: &str, (input, output): (usize, usize)) -> Result<Tensor> {
-    Ok(file.take(&format!("{name}.weight"), &[output, input]).t()?.contiguous()?)
+    let weight = file.take(&format!("{name}.weight"), &[output, input]);
+    file.in_a_row(weight.t()?)
 }
 
 /// `{name}.bias`, or zeros for a layer without.
@@ -17,7 +18,7 @@ pub(super) fn bias(file: &mut TensorFile, name: &str, size: usize, there: bool) 
     if there {
         return Ok(file.take(&format!("{name}.bias"), &[size]));
     }
-    Ok(Tensor::zeros(size, DType::F32, file.device())?)
+    file.zeros(size)
 }
 
 /// A layer norm.
@@ -78,5 +79,5 @@ pub(super) fn unembedding(
         (None, Some(embedding)) => embedding.clone(),
         (None, None) => file.take(name, &shape),
     };
-    Ok(own.t()?.contiguous()?)
+    file.in_a_row(own.t()?)
 }

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{BlockWeights, Weights};
 use super::config_file::ConfigFile;
 use super::{Family, Tied, parts};

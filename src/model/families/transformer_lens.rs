@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::super::config::{HookedTransformerConfig, PositionalEmbeddingType};
-use super::super::load::TensorFile;
+use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use crate::error::Result;
 
@@ -38,28 +38,36 @@ fn norm(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Opt
 
 fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
     let (d, n, h, m) = (cfg.d_model, cfg.n_heads, cfg.d_head(), cfg.d_mlp());
-    let mut take = |part: &str, shape: &[usize]| file.take(&format!("{name}.{part}"), shape);
+    let take = |file: &mut TensorFile, part: &str, shape: &[usize]| file.take(&format!("{name}.{part}"), shape);
     // [n_heads, d_model, d_head] to our [d_model, n_heads * d_head]
-    let side_by_side = |w: Tensor| -> Result<Tensor> { Ok(w.transpose(0, 1)?.reshape((d, ()))?.contiguous()?) };
+    let side_by_side = |file: &mut TensorFile, part: &str, heads: usize| -> Result<Tensor> {
+        let w = take(file, part, &[heads, d, h]);
+        if file.is_faulty() { Ok(w) } else { Ok(w.transpose(0, 1)?.reshape((d, heads * h))?.contiguous()?) }
+    };
+    // The heads' axis comes first already.
+    let flat = |file: &mut TensorFile, part: &str, shape: &[usize]| -> Result<Tensor> {
+        let w = take(file, part, shape);
+        if file.is_faulty() { Ok(w) } else { Ok(w.flatten(0, 1)?) }
+    };
     // Keys and values that heads share are stored under names with an underscore.
     let (g, shared) = (cfg.n_key_value_heads(), if cfg.n_key_value_heads() < n { "_" } else { "" });
     let attn = AttentionWeights {
-        w_q: side_by_side(take("attn.W_Q", &[n, d, h]))?,
-        w_k: side_by_side(take(&format!("attn.{shared}W_K"), &[g, d, h]))?,
-        w_v: side_by_side(take(&format!("attn.{shared}W_V"), &[g, d, h]))?,
-        b_q: take("attn.b_Q", &[n, h]).flatten_all()?,
-        b_k: take(&format!("attn.{shared}b_K"), &[g, h]).flatten_all()?,
-        b_v: take(&format!("attn.{shared}b_V"), &[g, h]).flatten_all()?,
-        w_o: take("attn.W_O", &[n, h, d]).reshape((n * h, d))?,
-        b_o: take("attn.b_O", &[d]),
-        qk_norm: cfg.use_qk_norm.then(|| (take("attn.q_norm.w", &[h]), take("attn.k_norm.w", &[h]))),
+        w_q: side_by_side(file, "attn.W_Q", n)?,
+        w_k: side_by_side(file, &format!("attn.{shared}W_K"), g)?,
+        w_v: side_by_side(file, &format!("attn.{shared}W_V"), g)?,
+        b_q: flat(file, "attn.b_Q", &[n, h])?,
+        b_k: flat(file, &format!("attn.{shared}b_K"), &[g, h])?,
+        b_v: flat(file, &format!("attn.{shared}b_V"), &[g, h])?,
+        w_o: flat(file, "attn.W_O", &[n, h, d])?,
+        b_o: take(file, "attn.b_O", &[d]),
+        qk_norm: cfg.use_qk_norm.then(|| (take(file, "attn.q_norm.w", &[h]), take(file, "attn.k_norm.w", &[h]))),
     };
     let mlp = (!cfg.attn_only).then(|| MlpWeights {
-        w_in: take("mlp.W_in", &[d, m]),
-        w_gate: cfg.gated_mlp.then(|| take("mlp.W_gate", &[d, m])),
-        b_in: take("mlp.b_in", &[m]),
-        w_out: take("mlp.W_out", &[m, d]),
-        b_out: take("mlp.b_out", &[d]),
+        w_in: take(file, "mlp.W_in", &[d, m]),
+        w_gate: cfg.gated_mlp.then(|| take(file, "mlp.W_gate", &[d, m])),
+        b_in: take(file, "mlp.b_in", &[m]),
+        w_out: take(file, "mlp.W_out", &[m, d]),
+        b_out: take(file, "mlp.b_out", &[d]),
     });
     let ln1 = norm(file, &format!("{name}.ln1"), cfg);
     let (ln1_post, ln2_post) = match cfg.use_normalization_before_and_after {

@@ -1,0 +1,49 @@
+//! How much memory loading takes (Linux): the peak of the process beside the weights that come out.
+//!
+//! `cargo run --release --example load_memory -- make FOLDER` writes a model of GPT-2 small's size with random weights;
+//! `.. -- load NAME [f32|bf16|f16] [raw]` loads a model, in a process of its own.
+
+use candle_lens::candle::{DType, Device};
+use candle_lens::error::human_bytes;
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing};
+
+fn main() -> candle_lens::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["make", folder] => {
+            let (model, _) = HookedTransformer::trainable(HookedTransformerConfig::default(), 0, &Device::Cpu)?;
+            model.save_pretrained(folder)
+        }
+        ["load", name, ref rest @ ..] => {
+            let dtype = match rest.first() {
+                Some(&"bf16") => DType::BF16,
+                Some(&"f16") => DType::F16,
+                _ => DType::F32,
+            };
+            let processing = rest.contains(&"raw").then_some(Processing::NONE);
+            let before = peak();
+            let model =
+                HookedTransformer::from_pretrained_with(name, LoadOptions { dtype, processing, ..Default::default() })?;
+            let peak = peak() - before;
+            let cfg = model.cfg();
+            let outside = cfg.d_vocab * cfg.d_model + cfg.n_ctx * cfg.d_model + cfg.d_model * cfg.d_vocab_out();
+            let weights = ((cfg.n_params() + outside) * dtype.size_in_bytes()) as u64;
+            println!(
+                "{model:?} as {dtype:?}: peak {}, weights {}, {:.2} times",
+                human_bytes(peak),
+                human_bytes(weights),
+                peak as f64 / weights as f64
+            );
+            Ok(())
+        }
+        _ => Err(candle_lens::Error::argument("give `make FOLDER` or `load NAME [f32|bf16|f16] [raw]`.")),
+    }
+}
+
+/// The most memory that this process has had, in bytes; 0 where the system does not say.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+}

@@ -1,0 +1,297 @@
+//! Requests to the hub. The access token goes to the hub's own address and nowhere else, whatever redirects say.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Response, Uri};
+use ureq::{Agent, Body};
+
+use super::cache::{is_commit, is_safe, unwritable};
+use super::settings::{Hub, Token};
+use crate::error::{Error, Result, human_bytes};
+use crate::progress::Progress;
+
+/// How often a request is made again that fails for a passing reason, or a transfer that is cut and brings nothing new.
+const TRIES: u32 = 5;
+
+/// The longest wait that a busy hub may ask for; beyond it the user decides.
+const LONGEST_WAIT: u64 = 60;
+
+/// How many times one request may be sent elsewhere.
+const HOPS: usize = 10;
+
+/// Why something did not come.
+pub(super) enum Failure {
+    /// The hub has the model, but not this file.
+    Absent,
+    /// There was no answer: the rest of a sentence.
+    Unreachable(String),
+    /// The answer was no: the rest of a sentence.
+    Refused(String),
+    /// The disk did not take it.
+    Disk(Error),
+}
+
+/// What the hub says of a file.
+pub(super) struct Description {
+    pub commit: String,
+    pub etag: String,
+    pub size: Option<u64>,
+}
+
+pub(super) struct Client {
+    agent: Agent,
+    home: Uri,
+    token: Option<Token>,
+}
+
+impl Client {
+    pub(super) fn new(hub: &Hub) -> Result<Self> {
+        let home = hub.endpoint.parse::<Uri>().ok().filter(|uri| uri.authority().is_some()).ok_or_else(|| {
+            Error::argument(format!("the hub's endpoint {:?} is no address: correct HF_ENDPOINT.", hub.endpoint))
+        })?;
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .accept_encoding("identity")
+            .user_agent(concat!("candle-lens/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_per_read(Some(Duration::from_secs(60)));
+        Ok(Self { agent: config.build().into(), home, token: hub.token.clone() })
+    }
+
+    /// What the hub says of the file at `url`.
+    pub(super) fn describe(&self, url: &str) -> Result<Description, Failure> {
+        let mut url = url.to_string();
+        for _ in 0..HOPS {
+            let response = self.ask(&url, None, true)?;
+            let headers = response.headers();
+            let next = redirect(&response, &url)?;
+            // A renamed model is elsewhere on the hub; of a file that is elsewhere the first answer may say it all.
+            let described = ["x-repo-commit", "x-linked-etag"].iter().all(|name| headers.contains_key(*name));
+            if let Some(next) = next.filter(|next| self.is_home(next) && !described) {
+                url = next;
+                continue;
+            }
+            let say = |what: &str| Failure::Refused(format!("the hub's answer has no usable {what}"));
+            let commit = text(headers, "x-repo-commit").filter(|commit| is_commit(commit));
+            let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
+            let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_string());
+            let size = text(headers, "x-linked-size")
+                .or_else(|| text(headers, "content-length").filter(|_| !response.status().is_redirection()));
+            return Ok(Description {
+                commit: commit.ok_or_else(|| say("X-Repo-Commit"))?,
+                etag: etag.filter(|etag| is_safe(etag) && !etag.contains('/')).ok_or_else(|| say("ETag"))?,
+                size: size.map(|size| size.parse().map_err(|_| say("size"))).transpose()?,
+            });
+        }
+        Err(Failure::Refused("the hub redirects in a circle".into()))
+    }
+
+    /// Fetches `url` into `part`, which may hold its beginning already, until it has `size` bytes.
+    pub(super) fn fetch(&self, url: &str, size: Option<u64>, part: &Path, what: &str) -> Result<(), Failure> {
+        let disk = |error: std::io::Error| Failure::Disk(unwritable(part, &error));
+        let mut progress: Option<Progress> = None;
+        let mut barren = 0;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(part).map_err(disk)?;
+        loop {
+            let mut have = fs::metadata(part).map_or(0, |data| data.len());
+            if size == Some(have) {
+                return Ok(());
+            }
+            if size.is_none_or(|size| have > size) {
+                have = 0;
+            }
+            let response = self.get(url, have)?;
+            let resumed = response.status().as_u16() == 206 && starts_at(response.headers(), have);
+            if !resumed {
+                have = 0;
+            }
+            file.set_len(have).and_then(|()| file.seek(SeekFrom::Start(have))).map_err(disk)?;
+            if response.status().as_u16() == 416 {
+                barren += 1;
+            } else {
+                let progress = progress.get_or_insert_with(|| {
+                    let mut progress = Progress::new(format!("fetching {what}"), size.unwrap_or(0), Progress::BYTES);
+                    progress.step(have);
+                    progress
+                });
+                let came = pour(response.into_body(), &mut file, size.map(|size| size - have), progress);
+                file.sync_all().map_err(disk)?;
+                match came.map_err(disk)? {
+                    Came::All(bytes) if size.is_none_or(|size| size == have + bytes) => return Ok(()),
+                    Came::All(bytes) => return Err(self.wrong_size(part, have + bytes, size.unwrap_or(0))),
+                    Came::TooMuch => return Err(self.wrong_size(part, u64::MAX, size.unwrap_or(0))),
+                    Came::Cut(0) => barren += 1,
+                    Came::Cut(_) => barren = 1,
+                }
+            }
+            if barren >= TRIES {
+                return Err(Failure::Unreachable(format!(
+                    "the transfer was cut {TRIES} times; {} of it are kept and the next try goes on from there",
+                    human_bytes(fs::metadata(part).map_or(0, |data| data.len()))
+                )));
+            }
+            sleep(Duration::from_millis(250 << barren));
+        }
+    }
+
+    /// A file that is not as long as it should be is not kept, so that nothing is added to it.
+    fn wrong_size(&self, part: &Path, got: u64, size: u64) -> Failure {
+        let _ = fs::remove_file(part);
+        let got = if got == u64::MAX { "more".into() } else { format!("{got} bytes") };
+        Failure::Refused(format!("{got} came, but the hub says that it has {size} bytes; nothing was kept"))
+    }
+
+    /// The answer to a request for a file from byte `from`, wherever the hub sends us.
+    fn get(&self, url: &str, from: u64) -> Result<Response<Body>, Failure> {
+        let mut url = url.to_string();
+        for _ in 0..HOPS {
+            let response = self.ask(&url, Some(from), false)?;
+            match redirect(&response, &url)? {
+                Some(next) => url = next,
+                None => return Ok(response),
+            }
+        }
+        Err(Failure::Refused("the hub redirects in a circle".into()))
+    }
+
+    /// One request; made again when the reason for a failure may pass.
+    fn ask(&self, url: &str, from: Option<u64>, head: bool) -> Result<Response<Body>, Failure> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let mut request = if head { self.agent.head(url) } else { self.agent.get(url) };
+            if let Some(token) = self.token.as_ref().filter(|_| self.is_home(url)) {
+                request = request.header("Authorization", token.header());
+            }
+            if let Some(from) = from.filter(|from| *from > 0) {
+                request = request.header("Range", format!("bytes={from}-"));
+            }
+            let response = match request.call() {
+                Ok(response) => response,
+                Err(ureq::Error::Io(_) | ureq::Error::Protocol(_)) if tried < 3 => {
+                    sleep(Duration::from_millis(200 * u64::from(tried)));
+                    continue;
+                }
+                Err(error) => return Err(Failure::Unreachable(format!("there was no answer ({error})"))),
+            };
+            let status = response.status().as_u16();
+            let wait = text(response.headers(), "retry-after").and_then(|seconds| seconds.trim().parse::<u64>().ok());
+            let passing = status == 429 || status >= 500;
+            if !passing || tried >= TRIES || wait.is_some_and(|seconds| seconds > LONGEST_WAIT) {
+                if status >= 400 && status != 416 && !self.is_home(url) {
+                    return Err(Failure::Unreachable(format!(
+                        "the host of its large files answered with status {status}"
+                    )));
+                }
+                return match refusal(status, response.headers(), wait) {
+                    Some(failure) => Err(failure),
+                    None => Ok(response),
+                };
+            }
+            sleep(wait.map_or(Duration::from_millis(250 << tried), Duration::from_secs));
+        }
+    }
+
+    /// Whether an address is the hub's own, to which the token may go.
+    fn is_home(&self, url: &str) -> bool {
+        let Ok(uri) = url.parse::<Uri>() else { return false };
+        let port = |uri: &Uri| uri.port_u16().or(if uri.scheme_str() == Some("https") { Some(443) } else { Some(80) });
+        uri.scheme_str() == self.home.scheme_str() && uri.host() == self.home.host() && port(&uri) == port(&self.home)
+    }
+}
+
+/// The sentence for a status that is no success.
+fn refusal(status: u16, headers: &HeaderMap, wait: Option<u64>) -> Option<Failure> {
+    let code = text(headers, "x-error-code").unwrap_or_default();
+    let words = match (status, code.as_str()) {
+        (200..=399 | 416, _) => return None,
+        (404, "RepoNotFound") | (401, "RepoNotFound" | "") => {
+            "the hub has no such model, or it is private: check the name, or set HF_TOKEN to a token that may read it"
+        }
+        (401 | 403, "GatedRepo") => {
+            "the model is gated: accept its terms on its page of the hub and set HF_TOKEN to a token of that account"
+        }
+        (401, _) => "the hub does not accept the access token: set HF_TOKEN to a valid one, or to none",
+        (403, _) => "the hub forbids it: ask for access on the model's page and set HF_TOKEN to a token that has it",
+        (404, "RevisionNotFound") => "the model has no such revision: its page of the hub lists branches and tags",
+        (404, _) => return Some(Failure::Absent),
+        (429, _) => {
+            let wait = wait.map_or("a while".into(), |seconds| format!("{seconds} seconds"));
+            let words = format!("too many requests were made (status 429): wait {wait}, or set HF_TOKEN");
+            return Some(Failure::Refused(words));
+        }
+        (500.., _) => return Some(Failure::Unreachable(format!("the hub is in trouble (status {status})"))),
+        _ => return Some(Failure::Refused(format!("the hub answered with status {status}"))),
+    };
+    Some(Failure::Refused(format!("{words} (status {status})")))
+}
+
+/// Where an answer sends us, as a whole address.
+fn redirect(response: &Response<Body>, from: &str) -> Result<Option<String>, Failure> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let lost = || Failure::Refused("the hub redirects to no address".into());
+    let location = text(response.headers(), "location").ok_or_else(lost)?;
+    if location.starts_with("https://") || location.starts_with("http://") {
+        return Ok(Some(location));
+    }
+    let from: Uri = from.parse().map_err(|_| lost())?;
+    match (from.scheme_str(), from.authority()) {
+        (Some(scheme), Some(host)) if location.starts_with('/') && !location.starts_with("//") => {
+            Ok(Some(format!("{scheme}://{host}{location}")))
+        }
+        _ => Err(lost()),
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_string)
+}
+
+/// Whether `Content-Range: bytes 5-9/10` begins at `from`.
+fn starts_at(headers: &HeaderMap, from: u64) -> bool {
+    let range = text(headers, "content-range").unwrap_or_default();
+    let start = range.trim_start_matches("bytes").trim().split('-').next().and_then(|start| start.parse().ok());
+    start == Some(from)
+}
+
+/// How a transfer ended, and how many bytes it brought.
+enum Came {
+    All(u64),
+    Cut(u64),
+    TooMuch,
+}
+
+/// Writes a body to a file, at most `most` bytes.
+///
+/// # Errors
+/// Those of the disk.
+fn pour(body: Body, file: &mut File, most: Option<u64>, progress: &mut Progress) -> std::io::Result<Came> {
+    let whole = body.content_length().is_some();
+    let mut reader = body.into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    let mut came = 0;
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) if most.is_some_and(|most| came < most) && !whole => return Ok(Came::Cut(came)),
+            Ok(0) => return Ok(Came::All(came)),
+            Ok(count) => {
+                came += count as u64;
+                if most.is_some_and(|most| came > most) {
+                    return Ok(Came::TooMuch);
+                }
+                file.write_all(&buffer[..count])?;
+                progress.step(count as u64);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return Ok(Came::Cut(came)),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Which weights a model has and what was done to them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::transformer::HookedTransformer;
+
+/// Where a model's weights come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub source: String,
+    pub revision: Option<String>,
+    pub crc32: Option<String>,
+}
+
+impl Origin {
+    /// Weights that were drawn here.
+    pub(super) fn new_weights(seed: u64) -> Self {
+        Self { source: format!("new weights of seed {seed}"), revision: None, crc32: None }
+    }
+}
+
+/// Which weights a model has and what was done to them; results of two models can be compared when these are equal.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let provenance = model.provenance();
+/// assert_eq!(provenance.source, "embedded in candle-lens");
+/// assert!(provenance.processing.contains(&"fold_ln".to_string()));
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelProvenance {
+    /// The name by which the model was loaded.
+    pub model: String,
+    /// What the weights were read from: this crate, a folder or file, an id of the hub.
+    pub source: String,
+    /// The revision of a hub model, with its commit.
+    pub revision: Option<String>,
+    /// CRC-32 of the weights as they were stored: of the shape and the numbers (as f32) of each tensor that was read,
+    /// in the order of the model's parts. Files of the same weights have the same, whatever their format. `None` for
+    /// weights that were drawn here and may be trained.
+    pub crc32: Option<String>,
+    /// What was done to the weights, in the order in which it was.
+    pub processing: Vec<String>,
+    /// The type of the weights.
+    pub dtype: String,
+    /// Texts are tokenised with a BOS token in front unless a call says otherwise.
+    pub prepend_bos: bool,
+}
+
+impl ModelProvenance {
+    /// The facts with their names.
+    pub fn facts(&self) -> [(&'static str, String); 7] {
+        let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        let processing = if self.processing.is_empty() { "none".into() } else { self.processing.join(", ") };
+        [
+            ("model", self.model.clone()),
+            ("source", self.source.clone()),
+            ("revision", known(&self.revision)),
+            ("crc32", known(&self.crc32)),
+            ("processing", processing),
+            ("dtype", self.dtype.clone()),
+            ("BOS", if self.prepend_bos { "prepended by default" } else { "omitted by default" }.into()),
+        ]
+    }
+}
+
+impl fmt::Display for ModelProvenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = self.facts().map(|(name, fact)| format!("{name}: {fact}"));
+        f.write_str(&facts.join("\n"))
+    }
+}
+
+impl HookedTransformer {
+    /// Which weights the model has and what was done to them.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained_no_processing("tiny")?;
+    /// println!("{}", model.provenance());
+    /// assert!(model.provenance().processing.is_empty());
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn provenance(&self) -> ModelProvenance {
+        let done = self.processing.flags().into_iter().filter(|(_, done)| *done);
+        ModelProvenance {
+            model: self.cfg.model_name.clone(),
+            source: self.origin.source.clone(),
+            revision: self.origin.revision.clone(),
+            crc32: self.origin.crc32.clone(),
+            processing: done.map(|(step, _)| step.to_string()).collect(),
+            dtype: format!("{:?}", self.dtype()),
+            prepend_bos: self.tokenizer.as_ref().map_or(self.cfg.default_prepend_bos, |t| t.default_prepend_bos()),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The named tensors of a model's files, taken one by one; every mistake in them is found and named.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::stored::Stored;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// How many faults a message lists.
+const SHOWN: usize = 12;
+
+/// The named tensors of one or several files; what is wrong is collected and told at the end, all of it.
+pub(super) struct TensorFile {
+    path: PathBuf,
+    tensors: BTreeMap<String, Stored>,
+    faults: Vec<String>,
+    device: Device,
+    dtype: DType,
+    crc: flate2::Crc,
+    progress: Progress,
+}
+
+impl TensorFile {
+    /// `path` is what errors name; the tensors are given out as `dtype` on `device`.
+    pub(super) fn new(path: &Path, tensors: Vec<(String, Stored)>, dtype: DType, device: &Device) -> Self {
+        let mut faults = Vec::new();
+        let mut named = BTreeMap::new();
+        for (name, stored) in tensors {
+            if named.insert(name.clone(), stored).is_some() {
+                faults.push(format!("{name} is there twice"));
+            }
+        }
+        let count = named.len() as u64;
+        let what = format!("reading {}", path.display());
+        Self {
+            path: path.into(),
+            tensors: named,
+            faults,
+            device: device.clone(),
+            dtype,
+            crc: flate2::Crc::new(),
+            progress: Progress::new(what, count, "tensors"),
+        }
+    }
+
+    /// Takes `prefix` off the names that begin with it.
+    pub(super) fn strip_prefix(&mut self, prefix: &str) {
+        let mut renamed = BTreeMap::new();
+        for (name, stored) in std::mem::take(&mut self.tensors) {
+            let short = name.strip_prefix(prefix).unwrap_or(&name).to_string();
+            if renamed.insert(short, stored).is_some() {
+                self.faults.push(format!("{name} is there with and without {prefix:?}"));
+            }
+        }
+        self.tensors = renamed;
+    }
+
+    pub(super) fn ignore(&mut self, unneeded: impl Fn(&str) -> bool) {
+        self.tensors.retain(|name, _| !unneeded(name));
+    }
+
+    /// The tensor of this name; a fault (and zeros, which [`TensorFile::finish`] never lets out) without it.
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.take_optional(name, shape).unwrap_or_else(|| {
+            self.faults.push(format!("{name} {shape:?} is missing"));
+            self.placeholder(shape)
+        })
+    }
+
+    pub(super) fn take_optional(&mut self, name: &str, shape: &[usize]) -> Option<Tensor> {
+        let stored = self.tensors.remove(name)?;
+        self.progress.step(1);
+        if stored.shape != shape {
+            self.faults.push(format!("{name} has shape {:?} but the config makes it {shape:?}", stored.shape));
+            return Some(self.placeholder(shape));
+        }
+        if self.is_faulty() {
+            // Nothing will come of it: the numbers need not be read.
+            return Some(self.placeholder(shape));
+        }
+        let numbers = match stored.numbers() {
+            Ok(numbers) => numbers,
+            Err(why) => {
+                self.faults.push(format!("{name} {why}"));
+                return Some(self.placeholder(shape));
+            }
+        };
+        self.count_in(shape, &numbers);
+        let tensor = Tensor::from_vec(numbers, shape, &self.device).and_then(|tensor| tensor.to_dtype(self.dtype));
+        Some(tensor.unwrap_or_else(|error| {
+            self.faults.push(format!("{name} does not fit on the device as {:?} ({error})", self.dtype));
+            self.placeholder(shape)
+        }))
+    }
+
+    /// Zeros in place of a bias that a layer does not have.
+    pub(super) fn zeros(&self, size: usize) -> Result<Tensor> {
+        Ok(Tensor::zeros(size, self.dtype, &self.device)?)
+    }
+
+    /// Whether something is wrong already, so that only what else is wrong matters.
+    pub(super) fn is_faulty(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
+    /// `tensor` in a row of its own, or as it is when nothing will come of it: a stand-in for something that is
+    /// missing may be larger than any memory.
+    pub(super) fn in_a_row(&self, tensor: Tensor) -> Result<Tensor> {
+        if self.is_faulty() { Ok(tensor) } else { Ok(tensor.contiguous()?) }
+    }
+
+    /// The sum over all that was taken.
+    pub(super) fn crc32(&self) -> String {
+        format!("{:08x}", self.crc.sum())
+    }
+
+    fn count_in(&mut self, shape: &[usize], numbers: &[f32]) {
+        self.crc.update(format!("{shape:?}").as_bytes());
+        for piece in numbers.chunks(1 << 14) {
+            let bytes: Vec<u8> = piece.iter().flat_map(|number| number.to_le_bytes()).collect();
+            self.crc.update(&bytes);
+        }
+    }
+
+    /// A stand-in of the right shape that takes no memory, so that all faults are found before one is told.
+    fn placeholder(&self, shape: &[usize]) -> Tensor {
+        let zero = Tensor::zeros((), DType::F32, &Device::Cpu).expect("one number fits");
+        zero.broadcast_as(shape).expect("one number broadcasts to any shape")
+    }
+
+    /// Tells every fault, and what nobody took.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is any.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.faults.extend(self.tensors.iter().map(|(name, stored)| match &stored.dtype {
+            Err(what) if stored.shape.is_empty() => format!("{name} is unexpected ({what})"),
+            _ => format!("{name} is unexpected"),
+        }));
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        let more = self.faults.len().saturating_sub(SHOWN);
+        let mut list = self.faults.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            list += &format!("; and {more} more");
+        }
+        Err(Error::file(
+            &self.path,
+            format!("the tensors do not fit the config: {list}. Is this file of the same model?"),
+        ))
+    }
+}

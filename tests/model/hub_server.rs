@@ -1,0 +1,156 @@
+//! A hub of our own: a thread that answers as huggingface.co does, with the faults that a test asks for.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// The commit of everything it has.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// What is done to the answers about one file, each fault as often as it is said.
+#[derive(Clone, Default)]
+pub struct Faults {
+    /// Answer with this status instead, and this `Retry-After`.
+    pub status: Option<(u16, Option<u64>)>,
+    /// Of how many requests the status is the answer; 0 means all.
+    pub times: usize,
+    /// What `X-Error-Code` says beside it.
+    pub code: Option<&'static str>,
+    /// Cut the transfer after so many bytes, each time.
+    pub cut: Option<usize>,
+    /// Say that the file has so many bytes.
+    pub size: Option<usize>,
+    /// Send large files from here instead of from a path of our own.
+    pub elsewhere: Option<String>,
+    /// Ignore `Range`.
+    pub no_range: bool,
+}
+
+/// One request: method, path, `Range` and `Authorization`.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: String,
+    pub path: String,
+    pub range: Option<String>,
+    pub authorization: Option<String>,
+}
+
+#[derive(Default)]
+struct State {
+    files: HashMap<String, Vec<u8>>,
+    faults: HashMap<String, Faults>,
+    asked: Vec<Asked>,
+}
+
+pub struct Server {
+    pub address: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Server {
+    /// A hub with these files by their whole path, `org/name/resolve/main/config.json`.
+    pub fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let state = Arc::new(Mutex::new(State { files: files.into_iter().collect(), ..Default::default() }));
+        let shared = state.clone();
+        // It ends with the process of the tests.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = shared.clone();
+                std::thread::spawn(move || drop(answer(stream, &shared)));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// From now on, this goes wrong with the file of this name.
+    pub fn fault(&self, name: &str, faults: Faults) {
+        self.state.lock().unwrap().faults.insert(name.into(), faults);
+    }
+
+    pub fn add(&self, path: &str, bytes: Vec<u8>) {
+        self.state.lock().unwrap().files.insert(path.into(), bytes);
+    }
+
+    /// What was asked so far; the list begins anew.
+    pub fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+}
+
+fn read(stream: &TcpStream) -> Option<Asked> {
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    let mut words = first.split(' ');
+    let (method, path) = (words.next()?.to_string(), words.next()?.to_string());
+    let mut asked = Asked { method, path, range: None, authorization: None };
+    for line in lines {
+        let line = line.ok()?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => asked.range = Some(value.trim().into()),
+            "authorization" => asked.authorization = Some(value.trim().into()),
+            _ => {}
+        }
+    }
+    Some(asked)
+}
+
+/// An ETag of what the file holds.
+pub fn etag(bytes: &[u8]) -> String {
+    let sum =
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    format!("{sum:016x}")
+}
+
+fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let Some(asked) = read(&stream) else { return Ok(()) };
+    let (bytes, faults) = {
+        let mut state = state.lock().unwrap();
+        state.asked.push(asked.clone());
+        let name = asked.path.rsplit('/').next().unwrap_or_default();
+        let faults = state.faults.get(name).cloned().unwrap_or_default();
+        if let Some(left) = state.faults.get_mut(name).filter(|faults| faults.times > 0) {
+            left.times -= 1;
+            if left.times == 0 {
+                left.status = None;
+            }
+        }
+        // A commit is another name of main, and large files lie on a path of their own.
+        let path = asked.path.trim_start_matches("/cdn").trim_start_matches('/').replace(COMMIT, "main");
+        (state.files.get(&path).cloned(), faults)
+    };
+    let ends = "Connection: close\r\n";
+    if let Some(rest) = asked.path.strip_prefix("/old/") {
+        return write!(stream, "HTTP/1.1 307 Moved\r\n{ends}Location: /someone/{rest}\r\nContent-Length: 0\r\n\r\n");
+    }
+    if let Some((status, wait)) = faults.status {
+        let code = faults.code.map_or(String::new(), |code| format!("X-Error-Code: {code}\r\n"));
+        let wait = wait.map_or(String::new(), |wait| format!("Retry-After: {wait}\r\n"));
+        return write!(stream, "HTTP/1.1 {status} No\r\n{ends}{code}{wait}Content-Length: 0\r\n\r\n");
+    }
+    let Some(bytes) = bytes else {
+        return write!(stream, "HTTP/1.1 404 No\r\n{ends}X-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n\r\n");
+    };
+    let size = faults.size.unwrap_or(bytes.len());
+    let about = format!("X-Repo-Commit: {COMMIT}\r\nETag: W/\"{}\"\r\n", etag(&bytes));
+    if !asked.path.starts_with("/cdn") && asked.path.ends_with("s") {
+        let place = faults.elsewhere.unwrap_or_default();
+        let linked = format!("X-Linked-Etag: \"{}\"\r\nX-Linked-Size: {size}\r\n", etag(&bytes));
+        let location = format!("Location: {place}/cdn{}\r\n", asked.path);
+        return write!(stream, "HTTP/1.1 302 Found\r\n{ends}{about}{linked}{location}Content-Length: 0\r\n\r\n");
+    }
+    let from = asked.range.filter(|_| !faults.no_range);
+    let from = from.and_then(|range| range.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok()).unwrap_or(0);
+    let part = bytes.get(from..).unwrap_or_default();
+    let range = format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len().saturating_sub(1), bytes.len());
+    let (status, range) = if from > 0 { ("206 Partial", range.as_str()) } else { ("200 OK", "") };
+    let length = if asked.method == "HEAD" { size } else { part.len() };
+    write!(stream, "HTTP/1.1 {status}\r\n{ends}{about}{range}Content-Length: {length}\r\n\r\n")?;
+    if asked.method == "GET" {
+        stream.write_all(&part[..faults.cut.unwrap_or(part.len()).min(part.len())])?;
+    }
+    Ok(())
+}
