@@ -174,7 +174,7 @@ def exported(browser, html, pictures, number):
 
 def start_lab(python, root, log):
     """Starts JupyterLab on a free port and returns it with its address."""
-    options = ["--no-browser", "--port=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={root}"]
+    options = ["--no-browser", "--port=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={root}"]
     options += ["--LanguageServerManager.autodetect=False", "--MappingKernelManager.kernel_info_timeout=600"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
