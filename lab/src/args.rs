@@ -126,7 +126,8 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
             Ok(Command::Kernel { lab: lab.into(), connection_file: connection_file.into() })
         }
         ["janitor", copy, kernel] => {
-            Ok(Command::Janitor { copy: copy.into(), kernel: kernel.parse().unwrap_or_default() })
+            let kernel = kernel.parse().map_err(|_| Trouble::new(format!("{kernel:?} is no process."), VALID))?;
+            Ok(Command::Janitor { copy: copy.into(), kernel })
         }
         [command @ ("setup" | "doctor" | "measure" | "install" | "clean" | "help"), extra, ..] => {
             Err(Trouble::new(format!("`cargo lab {command}` does not know {extra:?}."), VALID))

@@ -161,7 +161,7 @@ fn notebooks(places: &Places) -> Result<Count, Trouble> {
 fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
     let mut count = execute_folder(places, "tests/kernel", false)?;
     let took = crowd::at_once(places, &setup::everything(places)?)?;
-    println!("    {} kernels at once: the last one had computed after {}", crowd::KERNELS, words(took));
+    println!("    {} kernels at once: the last one had computed and ended after {}", crowd::KERNELS, words(took));
     count.passed += 1;
     Ok(count)
 }

@@ -17,11 +17,12 @@ const PATIENCE: u64 = 600;
 /// Seconds the janitors may take to remove the folders of kernels that have ended.
 const SWEEPING: Duration = Duration::from_secs(60);
 
-/// Starts all kernels at once; says how long the slowest took to compute its own number.
+/// Starts all kernels at once; says how long it took until the last had computed its own number and ended.
 ///
 /// # Errors
 /// A kernel that did not start or did not compute what it was asked, or a folder that nobody removed.
 pub fn at_once(places: &Places, jupyter: &Jupyter) -> Result<Duration, Trouble> {
+    let others = copies::sweep(&places.lab)?;
     let start = Instant::now();
     let outcomes: Vec<Result<(), Trouble>> = thread::scope(|scope| {
         let started: Vec<_> =
@@ -31,7 +32,7 @@ pub fn at_once(places: &Places, jupyter: &Jupyter) -> Result<Duration, Trouble> 
     let took = start.elapsed();
     outcomes.into_iter().collect::<Result<(), Trouble>>()?;
     let ended = Instant::now();
-    while copies::sweep(&places.lab)? > 0 {
+    while copies::sweep(&places.lab)? > others {
         if ended.elapsed() > SWEEPING {
             return Err(Trouble::new(
                 format!("{} s after all kernels ended, a folder of theirs is still there.", SWEEPING.as_secs()),

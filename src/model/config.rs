@@ -337,9 +337,10 @@ impl HookedTransformerConfig {
             )));
         }
         let turned = self.rotary_dim();
-        if turned > self.d_head() || !turned.is_multiple_of(2) {
+        let turns = self.positional_embedding_type == PositionalEmbeddingType::Rotary;
+        if turned > self.d_head() || !turned.is_multiple_of(2) || (turns && turned == 0) {
             return Err(Error::config(format!(
-                "rotary_dim is {turned}, but an even number up to d_head {} is needed.",
+                "rotary_dim is {turned}, but an even number from 2 to d_head {} is needed.",
                 self.d_head()
             )));
         }

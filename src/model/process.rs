@@ -7,7 +7,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::config::HookedTransformerConfig;
+use super::config::{HookedTransformerConfig, NormalizationType};
 use super::refactor::refactor;
 use super::transformer::HookedTransformer;
 use super::weights::{NormWeights, for_each_head};
@@ -41,7 +41,7 @@ impl Processing {
     /// What TransformerLens does by default, as far as the architecture allows it.
     pub fn default_for(cfg: &HookedTransformerConfig) -> Self {
         Self {
-            fold_ln: cfg.normalization_type.has_weights(),
+            fold_ln: cfg.normalization_type.has_weights() && !shift_meets_gate(cfg),
             center_writing_weights: cfg.normalization_type.centres(),
             center_unembed: cfg.output_logits_soft_cap.is_none(),
             fold_value_biases: true,
@@ -87,6 +87,12 @@ impl HookedTransformer {
                 "fold_ln needs norms with weights, but this model's normalization_type is {norm:?}: set fold_ln: false."
             )));
         }
+        if wanted.fold_ln && !self.processing.fold_ln && shift_meets_gate(&self.cfg) {
+            return Err(Error::config(
+                "fold_ln cannot fold the shift of a layer norm into an MLP with a gate, which has no bias for it: set \
+                 fold_ln: false.",
+            ));
+        }
         if wanted.center_writing_weights && !norm.centres() {
             return Err(Error::config(
                 "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
@@ -113,10 +119,10 @@ impl HookedTransformer {
             self.fold_value_biases()?;
         }
         if wanted.refactor_factored_attn_matrices {
-            if self.dims().rotary || self.cfg.n_key_value_heads() != self.cfg.n_heads {
+            if self.dims().rotary || self.cfg.use_qk_norm || self.cfg.n_key_value_heads() != self.cfg.n_heads {
                 return Err(Error::config(
                     "refactor_factored_attn_matrices changes the basis of queries and keys, which this model turns by \
-                     position or shares between heads: set refactor_factored_attn_matrices: false.",
+                     position, normalises or shares between heads: set refactor_factored_attn_matrices: false.",
                 ));
             }
             refactor(&mut self.weights, &self.cfg)?;
@@ -146,7 +152,7 @@ impl HookedTransformer {
                 }
             }
             if let (Some(norm), Some(mlp)) = (block.ln2.take(), &mut block.mlp) {
-                // Only norms without shift go with gates, whose own bias there is none of.
+                // Its norm has no shift: the other kind was refused.
                 if let Some(w_gate) = &mut mlp.w_gate {
                     fold(&norm, w_gate, &mut mlp.b_in.clone())?;
                 }
@@ -185,6 +191,11 @@ impl HookedTransformer {
         }
         Ok(())
     }
+}
+
+/// Whether a norm with a shift is read by an MLP with a gate.
+fn shift_meets_gate(cfg: &HookedTransformerConfig) -> bool {
+    cfg.gated_mlp && cfg.normalization_type == NormalizationType::LN
 }
 
 /// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it; one without shift does not centre either.

@@ -107,6 +107,43 @@ impl<'a> ConfigFile<'a> {
         self.optional(key, "an object", Value::as_object)
     }
 
+    /// How positions turn, in newer files an object of its own; a key in it that is not understood is refused.
+    pub(super) fn rotary(&self) -> Result<Option<&'a Map<String, Value>>> {
+        const KNOWN: [&str; 8] = [
+            "rope_theta",
+            "rope_type",
+            "type",
+            "partial_rotary_factor",
+            "factor",
+            "low_freq_factor",
+            "high_freq_factor",
+            "original_max_position_embeddings",
+        ];
+        let object = self.object("rope_parameters")?.or(self.object("rope_scaling")?);
+        let unknown =
+            object.into_iter().flatten().find(|(key, value)| !value.is_null() && !KNOWN.contains(&key.as_str()));
+        match unknown {
+            None => Ok(object),
+            Some((key, value)) => Err(Error::config(format!(
+                "config.json sets {key:?} of its rotary positions to {value}, which is not understood: remove the key if \
+                 it changes nothing."
+            ))),
+        }
+    }
+
+    /// As [`ConfigFile::rotary`], for a family whose positions turn in the plain way only.
+    pub(super) fn plain_rotary(&self) -> Result<Option<&'a Map<String, Value>>> {
+        let object = self.rotary()?;
+        let kind = object.and_then(|object| object.get("rope_type").or(object.get("type"))).and_then(Value::as_str);
+        match kind {
+            None | Some("default") => Ok(object),
+            Some(kind) => Err(Error::config(format!(
+                "config.json asks for rotary positions of the type {kind:?}, which is not supported for the model type {:?}.",
+                self.family
+            ))),
+        }
+    }
+
     /// What the model is called, or else `default`.
     pub(super) fn name(&self, default: &str) -> String {
         let own = self.json.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());

@@ -18,11 +18,10 @@ pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, weigh
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(true)])?;
-    let newer = file.object("rope_parameters")?;
+    let newer = file.plain_rotary()?;
     let inner = |newer: &Map<String, Value>, key: &str| newer.get(key).and_then(Value::as_f64);
     let share = file.number("rotary_pct")?.or(newer.and_then(|newer| inner(newer, "partial_rotary_factor")));
     let base = file.number("rotary_emb_base")?.or(newer.and_then(|newer| inner(newer, "rope_theta")));
-    file.only("rope_scaling", &[])?;
     let mut cfg = HookedTransformerConfig {
         model_name: file.name("gpt_neox"),
         n_layers: file.size("num_hidden_layers")?,

@@ -57,9 +57,14 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 /// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones together.
 fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let theta = file.number("rope_theta")?;
-    let object = file.object("rope_parameters")?.or(file.object("rope_scaling")?);
+    let object = file.rotary()?;
     let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
     let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
+    if number(object, "partial_rotary_factor").is_some_and(|share| share != 1.0) {
+        return Err(Error::config(
+            "config.json sets partial_rotary_factor, but in this family positions turn all of a head: correct it.",
+        ));
+    }
     let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
     let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
     let scaling = match kind {

@@ -18,8 +18,7 @@ pub(super) const FAMILY: Family = Family { model_type: "phi", config, weights, u
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("qk_layernorm", &[json!(false)])?;
-    file.only("rope_scaling", &[])?;
-    let newer = file.object("rope_parameters")?;
+    let newer = file.plain_rotary()?;
     let inner = |key: &str| newer.and_then(|newer| newer.get(key)).and_then(Value::as_f64);
     let share = file.number("partial_rotary_factor")?.or(inner("partial_rotary_factor")).unwrap_or(0.5);
     let base = file.number("rope_theta")?.or(inner("rope_theta")).unwrap_or(10000.0);
