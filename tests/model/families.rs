@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use candle_lens::Result;
 use candle_lens::cache::{DecomposeOptions, HeadOptions};
-use candle_lens::candle::{D, Tensor};
+use candle_lens::candle::{D, Device, Tensor};
 use candle_lens::hooks::{HookPlan, HookPoint};
-use candle_lens::model::{HookedTransformer, Loss, Processing, RunOptions};
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Processing, RunOptions};
 
-use crate::support::fixture::{Agreement, Reference, path};
+use crate::support::fixture::{Agreement, Reference, json, path};
 
 const FOLDERS: [&str; 13] = [
     "gpt_neo",
@@ -131,4 +131,43 @@ fn every_hook_point_is_captured_in_its_shape() -> Result<()> {
         assert_eq!(run.captured.len(), HookPoint::all(&model.dims()).len(), "{family}");
     }
     Ok(())
+}
+
+#[test]
+fn positions_that_turn_in_an_unknown_way_are_refused() {
+    let changes = [
+        ("gpt_neox", "rope_type", serde_json::json!("yarn"), "yarn"),
+        ("phi", "rope_type", serde_json::json!("linear"), "linear"),
+        ("llama", "partial_rotary_factor", serde_json::json!(0.5), "partial_rotary_factor"),
+        ("llama3", "mscale", serde_json::json!(2.0), "mscale"),
+        ("gpt_neox", "partial_rotary_factor", serde_json::json!(0.0), "rotary_dim"),
+    ];
+    for (family, key, value, told) in changes {
+        let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("turned_{family}_{key}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut config = json(&format!("families/{family}/config.json"));
+        config["rope_parameters"][key] = value;
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        std::fs::copy(path(&format!("families/{family}/model.safetensors")), folder.join("model.safetensors")).unwrap();
+        let error = HookedTransformer::from_pretrained(folder.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains(told), "{family} {key}: {error}");
+    }
+}
+
+#[test]
+fn processing_that_would_change_the_predictions_is_refused() -> Result<()> {
+    let small =
+        HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 10, n_ctx: 6, ..Default::default() };
+    let refused = |cfg: HookedTransformerConfig, processing: Processing| -> Result<()> {
+        let (model, _) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
+        assert!(model.process(&processing).is_err());
+        Ok(())
+    };
+    let fold_ln = Processing { fold_ln: true, ..Processing::NONE };
+    let refactor = Processing { refactor_factored_attn_matrices: true, ..Processing::NONE };
+    let center_unembed = Processing { center_unembed: true, ..Processing::NONE };
+    refused(HookedTransformerConfig { gated_mlp: true, ..small.clone() }, fold_ln)?;
+    refused(HookedTransformerConfig { use_qk_norm: true, ..small.clone() }, refactor)?;
+    refused(HookedTransformerConfig { n_key_value_heads: Some(1), ..small.clone() }, refactor)?;
+    refused(HookedTransformerConfig { output_logits_soft_cap: Some(30.0), ..small }, center_unembed)
 }
