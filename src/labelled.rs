@@ -241,6 +241,29 @@ impl Labelled {
         Ok(self.without(at, self.values.index_axis(NdAxis(at), index).to_owned()))
     }
 
+    /// Several results one after another along one axis; the other axes are the first's. The title is the first's too.
+    ///
+    /// # Errors
+    /// No results, an axis that does not exist, or other axes of other labels.
+    pub fn concat(axis: &str, parts: &[Self]) -> Result<Self> {
+        let first = parts.first().ok_or_else(|| Error::argument("no results were given to put together."))?;
+        let at = first.axis(axis)?;
+        let others = |part: &Self| -> Vec<Axis> {
+            part.axes.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, axis)| axis.clone()).collect()
+        };
+        if let Some(odd) = parts.iter().find(|part| part.axis(axis).ok() != Some(at) || others(part) != others(first)) {
+            return Err(Error::argument(format!(
+                "{odd:?} cannot follow {first:?} along {axis:?}: their other axes must have the same names and labels."
+            )));
+        }
+        let mut axes = first.axes.clone();
+        axes[at].labels = parts.iter().flat_map(|part| part.axes[at].labels.clone()).collect();
+        let views: Vec<_> = parts.iter().map(|part| part.values.view()).collect();
+        let values = ndarray::concatenate(NdAxis(at), &views)
+            .map_err(|error| Error::argument(format!("the results do not fit together: {error}.")))?;
+        Ok(Self { title: first.title.clone(), axes, values })
+    }
+
     fn without(&self, at: usize, values: ArrayD<f32>) -> Self {
         let axes = self.axes.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, axis)| axis.clone()).collect();
         Self { title: self.title.clone(), axes, values }

@@ -33,6 +33,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, what long work says, parts of an axis, sizes, results with named axes |
+//! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
 //! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
@@ -47,6 +48,7 @@ pub mod analysis;
 pub mod cache;
 pub mod dims;
 pub mod error;
+pub mod factored_matrix;
 mod files;
 pub mod hooks;
 pub mod labelled;

@@ -4,18 +4,21 @@
 //! import would shadow it and break later cells. `tests/prelude.rs` checks that.
 
 pub use crate::analysis::{
-    Answers, Score, Scorecard, residual_stack_to_logit_diff, score_questions, score_repeated, scorecard,
+    Answers, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit, direct_logit_attribution, logit_lens,
+    logit_lens_to_logit_diff, residual_stack_to_logit_diff, score_questions, score_repeated, scorecard,
+    singular_vectors,
 };
 pub use crate::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, HeadOptions, LnOptions, Provenance,
-    ResidualStack,
+    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
+    NeuronOptions, Provenance, ResidualStack,
 };
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
+pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, MemoryPlan, Site};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, HookedTransformer, HookedTransformerConfig, Hub, LoadOptions, Loss,
-    ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
+    Activation, AttentionDir, CheckpointOptions, Composition, HookedTransformer, HookedTransformerConfig, Hub,
+    LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;

@@ -14,14 +14,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("slice", &[]),
     ("dims", &[]),
     ("labelled", &[]),
+    ("factored_matrix", &[]),
     ("tokens", &[]),
     ("tasks", &["tokens"]),
     ("hooks", &[]),
-    ("model", &["tokens", "hooks"]),
+    ("model", &["factored_matrix", "tokens", "hooks"]),
     ("cache", &["tokens", "hooks", "model"]),
-    ("analysis", &["tokens", "tasks", "hooks", "model", "cache"]),
-    ("views", &["tokens", "tasks", "hooks", "model", "cache", "analysis"]),
-    ("prelude", &["tokens", "tasks", "hooks", "model", "cache", "analysis", "views"]),
+    ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache"]),
+    ("views", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache", "analysis"]),
+    ("prelude", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache", "analysis", "views"]),
 ];
 
 /// What lib.rs shows at its root: the error and the crates that come with this one.

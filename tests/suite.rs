@@ -1,5 +1,6 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
+mod factored_matrix;
 mod hooks;
 mod manifest;
 mod prelude;
@@ -12,6 +13,7 @@ mod bad_input {
 }
 mod analysis {
     mod score;
+    mod toolbox;
 }
 mod cache {
     mod identities;

@@ -1,12 +1,16 @@
 //! What a run left: activations by name, and the residual stream taken apart.
 
+mod full;
 mod io;
+mod neurons;
 mod options;
 mod resid;
 mod run;
 mod stack;
 mod store;
 
-pub use options::{AccumulatedOptions, Components, DecomposeOptions, HeadOptions, LnOptions};
+pub use options::{
+    AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
+};
 pub use stack::ResidualStack;
 pub use store::{ActivationCache, Provenance};

@@ -78,6 +78,48 @@ impl Default for HeadOptions {
     }
 }
 
+/// Options of [`super::ActivationCache::stack_neuron_results`].
+#[derive(Clone, Debug)]
+pub struct NeuronOptions {
+    /// The neurons of the blocks before this one.
+    pub layer: isize,
+    /// Which neurons of each layer.
+    pub neurons: Slice,
+    /// One more component: the stream there minus these neurons.
+    pub incl_remainder: bool,
+    /// Applies the cached scale of the norm that reads this place.
+    pub apply_ln: bool,
+    /// Which positions.
+    pub pos: Slice,
+}
+
+impl Default for NeuronOptions {
+    fn default() -> Self {
+        Self { layer: -1, neurons: Slice::All, incl_remainder: false, apply_ln: false, pos: Slice::All }
+    }
+}
+
+/// Options of [`super::ActivationCache::get_full_resid_decomposition`].
+#[derive(Clone, Debug)]
+pub struct FullOptions {
+    /// What is written before this block.
+    pub layer: isize,
+    /// Also the heads of block `layer` itself: what its MLP reads.
+    pub mlp_input: bool,
+    /// Each neuron a component of its own; otherwise each MLP is one.
+    pub expand_neurons: bool,
+    /// Applies the cached scale of the norm that reads this place.
+    pub apply_ln: bool,
+    /// Which positions.
+    pub pos: Slice,
+}
+
+impl Default for FullOptions {
+    fn default() -> Self {
+        Self { layer: -1, mlp_input: false, expand_neurons: true, apply_ln: false, pos: Slice::All }
+    }
+}
+
 /// Options of [`super::ActivationCache::apply_ln_to_stack`].
 #[derive(Clone, Debug)]
 pub struct LnOptions {

@@ -127,11 +127,7 @@ impl ActivationCache {
             }
         }
         if options.incl_remainder {
-            let end = match layer.checked_sub(1) {
-                Some(last) => self.get((Site::ResidPost, last))?,
-                None => self.get((Site::ResidPre, 0))?,
-            };
-            let mut rest = self.at_positions(&end, &options.pos, 2)?;
+            let mut rest = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
             for part in &parts {
                 rest = (rest - part)?;
             }
@@ -181,12 +177,7 @@ impl ActivationCache {
             }
             self.final_norm.apply(&stack.values)?
         } else {
-            let point = match (layer == self.dims.n_layers, options.mlp_input) {
-                (true, _) => HookPoint::LnFinalScale,
-                (false, false) => HookPoint::Block(layer, Site::Ln1Scale),
-                (false, true) => HookPoint::Block(layer, Site::Ln2Scale).check(&self.dims)?,
-            };
-            let scale = self.at_positions(&self.get(point)?, &stack.pos, 2)?;
+            let Some(scale) = self.cached_scale(options, &stack.pos)? else { return Ok(stack.clone()) };
             let last = stack.values.rank() - 1;
             let centred = match self.final_norm.centres() {
                 true => stack.values.broadcast_sub(&stack.values.mean_keepdim(last)?)?,
@@ -232,6 +223,28 @@ impl ActivationCache {
         Ok(scaled.project(&directions)?.titled("logit attribution"))
     }
 
+    /// The scale that the norm of this place had in the run, `[(batch), (pos), 1]`; none in a model without norms.
+    pub(super) fn cached_scale(&self, options: &LnOptions, pos: &Slice) -> Result<Option<Tensor>> {
+        if !self.dims.has_norm {
+            return Ok(None);
+        }
+        let layer = self.dims.layer_or_final(options.layer)?;
+        let point = match (layer == self.dims.n_layers, options.mlp_input) {
+            (true, _) => HookPoint::LnFinalScale,
+            (false, false) => HookPoint::Block(layer, Site::Ln1Scale),
+            (false, true) => HookPoint::Block(layer, Site::Ln2Scale).check(&self.dims)?,
+        };
+        Ok(Some(self.at_positions(&self.get(point)?, pos, 2)?))
+    }
+
+    /// The stream that enters block `layer`, or leaves the last.
+    pub(super) fn stream_before(&self, layer: usize) -> Result<Tensor> {
+        match layer.checked_sub(1) {
+            Some(last) => self.get((Site::ResidPost, last)),
+            None => self.get((Site::ResidPre, 0)),
+        }
+    }
+
     fn stack_of(&self, parts: Vec<(HookPoint, String)>, pos: Slice) -> Result<ResidualStack> {
         let (mut tensors, mut labels) = (Vec::new(), Vec::new());
         for (point, label) in parts {
@@ -246,14 +259,18 @@ impl ActivationCache {
         self.labelled_stack(Tensor::stack(&tensors, 0)?, labels, pos)
     }
 
-    fn labelled_stack(&self, values: Tensor, labels: Vec<String>, pos: Slice) -> Result<ResidualStack> {
-        // A cache of some positions only gives all of them.
-        let chosen = if pos == Slice::All { &self.pos } else { &pos };
-        let positions = chosen.indices(self.tokens.pos(), "position")?;
+    pub(super) fn labelled_stack(&self, values: Tensor, labels: Vec<String>, pos: Slice) -> Result<ResidualStack> {
+        let positions = self.positions_of(&pos)?;
         Ok(ResidualStack { values, labels, pos, positions, has_batch_dim: self.has_batch_dim })
     }
 
-    fn refuse_mlp_of_the_end(&self, layer: usize, mlp_input: bool) -> Result<()> {
+    /// The run's own positions that `pos` selects; a cache of some positions only gives all of them.
+    pub(super) fn positions_of(&self, pos: &Slice) -> Result<Vec<usize>> {
+        let chosen = if *pos == Slice::All { &self.pos } else { pos };
+        chosen.indices(self.tokens.pos(), "position")
+    }
+
+    pub(super) fn refuse_mlp_of_the_end(&self, layer: usize, mlp_input: bool) -> Result<()> {
         if mlp_input && self.dims.parallel_attn_mlp {
             return Err(Error::argument(
                 "mlp_input asks for the stream between attention and MLP, but in this model both read the same stream: \
@@ -268,7 +285,7 @@ impl ActivationCache {
         Ok(())
     }
 
-    fn check_model(&self, model: &HookedTransformer) -> Result<()> {
+    pub(crate) fn check_model(&self, model: &HookedTransformer) -> Result<()> {
         if model.dims() != self.dims {
             return Err(Error::argument(format!(
                 "this cache was made by a model of other sizes than {:?}: give the model that was run.",

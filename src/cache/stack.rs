@@ -64,32 +64,45 @@ impl ResidualStack {
     /// [`Error::Shape`] for directions of another width or count.
     pub fn project(&self, directions: &Tensor) -> Result<Labelled> {
         let dims = self.values.dims();
-        let d_model = dims[dims.len() - 1];
         let batch = if self.has_batch_dim { dims.get(1).copied() } else { None };
-        let directions = match (directions.dims(), batch) {
-            ([d], _) if *d == d_model => directions.clone(),
-            ([b, d], Some(batch)) if *d == d_model && (*b == batch || *b == 1) => {
-                let mut shape = vec![1; dims.len()];
-                (shape[1], shape[dims.len() - 1]) = (*b, d_model);
-                directions.reshape(shape)?
-            }
-            (got, _) => {
-                let expected = match batch {
-                    Some(batch) => format!("[{d_model}] or [{batch}, {d_model}] (one direction for each prompt)"),
-                    None => format!("[{d_model}]"),
-                };
-                return Err(Error::shape("the directions to project on", expected, got));
-            }
-        };
+        let mut directions = directions_for(directions, dims[dims.len() - 1], batch)?;
+        if directions.rank() == 2 && dims.len() == 4 {
+            directions = directions.unsqueeze(1)?;
+        }
         let along = self.values.broadcast_mul(&directions)?.sum(dims.len() - 1)?;
-        let mut axes = vec![Axis { name: "component".into(), labels: self.labels.clone() }];
-        if self.has_batch_dim {
-            axes.push(Axis::numbered("prompt", dims[1]));
-        }
-        if along.rank() > axes.len() {
-            axes.push(Axis::new("position", self.positions.iter().map(usize::to_string)));
-        }
+        let positions = (along.rank() > 1 + usize::from(batch.is_some())).then_some(&self.positions[..]);
+        let axes = axes(&self.labels, batch, positions);
         Labelled::from_tensor("projection of the residual stream", axes, &along)
+    }
+
+    /// The same components under other names, as many.
+    pub(super) fn labelled<const N: usize>(mut self, labels: [&str; N]) -> Self {
+        self.labels = labels.map(String::from).to_vec();
+        self
+    }
+}
+
+/// The axes of components along directions.
+pub(super) fn axes(labels: &[String], batch: Option<usize>, positions: Option<&[usize]>) -> Vec<Axis> {
+    let mut axes = vec![Axis { name: "component".into(), labels: labels.to_vec() }];
+    axes.extend(batch.map(|prompts| Axis::numbered("prompt", prompts)));
+    axes.extend(positions.map(|positions| Axis::new("position", positions.iter().map(usize::to_string))));
+    axes
+}
+
+/// Directions `[d_model]`, or `[batch, d_model]` of which one is for each prompt, checked; one for all loses its axis.
+pub(super) fn directions_for(directions: &Tensor, d_model: usize, batch: Option<usize>) -> Result<Tensor> {
+    match (directions.dims(), batch) {
+        ([d], _) if *d == d_model => Ok(directions.clone()),
+        ([1, d], _) if *d == d_model => Ok(directions.squeeze(0)?),
+        ([b, d], Some(batch)) if *d == d_model && *b == batch => Ok(directions.clone()),
+        (got, _) => {
+            let expected = match batch {
+                Some(batch) => format!("[{d_model}] or [{batch}, {d_model}] (one direction for each prompt)"),
+                None => format!("[{d_model}]"),
+            };
+            Err(Error::shape("the directions to project on", expected, got))
+        }
     }
 }
 

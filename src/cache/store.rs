@@ -101,6 +101,11 @@ impl ActivationCache {
         &self.provenance
     }
 
+    /// The final norm of the model that was run.
+    pub(crate) fn final_norm(&self) -> &FinalNorm {
+        &self.final_norm
+    }
+
     /// Whether activations have a batch axis.
     pub fn has_batch_dim(&self) -> bool {
         self.has_batch_dim

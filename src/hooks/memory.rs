@@ -5,7 +5,7 @@ use candle_core::DType;
 use super::free::free_memory;
 use super::point::HookPoint;
 use crate::dims::Dims;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, human_bytes};
 
 /// A run without a budget of its own may need so many hundredths of the memory that is free.
 const DEFAULT_SHARE: u64 = 70;
@@ -100,6 +100,22 @@ impl MemoryPlan {
             fit => format!("at most about {fit} of these {batch} prompts at a time"),
         };
         Err(Error::OverBudget { needed: self.total(), kept: self.kept(), budget, source, largest, fewer })
+    }
+}
+
+/// Refuses to put together `bytes` of numbers when that is more than its share of the memory that is free.
+///
+/// # Errors
+/// [`Error::Argument`] saying what was to be made, and `instead`, what to do instead.
+pub(crate) fn check_free(bytes: u64, what: &str, instead: &str) -> Result<()> {
+    let free = if bytes > SMALL { free_memory() } else { None };
+    match free.map(|free| free / 100 * DEFAULT_SHARE).filter(|share| bytes > *share) {
+        None => Ok(()),
+        Some(share) => Err(Error::argument(format!(
+            "{what} would take {}, more than {DEFAULT_SHARE} % of the memory that is free ({}): {instead}.",
+            human_bytes(bytes),
+            human_bytes(share)
+        ))),
     }
 }
 

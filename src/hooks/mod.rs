@@ -14,6 +14,7 @@ mod run;
 mod site;
 
 pub use edit::{Edit, MeanOver};
+pub(crate) use memory::check_free;
 pub use memory::{MemoryPlan, PointBytes};
 pub use plan::HookPlan;
 pub use point::{HookPoint, hooks_markdown};

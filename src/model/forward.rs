@@ -208,7 +208,15 @@ impl HookedTransformer {
 
     fn unembed(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
         let normed = self.normalize_final(resid, hooks)?;
-        soft_cap(linear(&normed, &self.weights.w_u, Some(&self.weights.b_u))?, self.cfg.output_logits_soft_cap)
+        self.logits_of(&normed)
+    }
+
+    /// The logits of a residual stream that has been through the final norm.
+    ///
+    /// # Shapes
+    /// `[.., d_model]` gives `[.., d_vocab_out]`.
+    pub(crate) fn logits_of(&self, normed: &Tensor) -> Result<Tensor> {
+        soft_cap(linear(normed, &self.weights.w_u, Some(&self.weights.b_u))?, self.cfg.output_logits_soft_cap)
     }
 
     /// 1 for real tokens, `[batch, pos]`; `None` when nothing is padded.

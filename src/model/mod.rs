@@ -2,6 +2,7 @@
 
 mod attention;
 mod block;
+mod circuits;
 mod config;
 mod config_file;
 mod device;
@@ -31,6 +32,7 @@ mod torch;
 mod transformer;
 mod weights;
 
+pub use circuits::Composition;
 pub use config::{
     Activation, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     RotaryScaling,

@@ -71,6 +71,17 @@ impl FinalNorm {
         self.kind.centres()
     }
 
+    /// Directions of the stream before the norm's weights, from directions after them.
+    ///
+    /// # Shapes
+    /// `[.., d_model]`, result the same.
+    pub(crate) fn through_weights(&self, directions: &Tensor) -> Result<Tensor> {
+        match &self.weights {
+            Some(NormWeights { w, .. }) => Ok(directions.broadcast_mul(w)?),
+            None => Ok(directions.clone()),
+        }
+    }
+
     /// The norm as tensors, for a file.
     pub(crate) fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut tensors = BTreeMap::from([(Self::EPS.into(), Tensor::new(self.eps, &Device::Cpu)?)]);

@@ -6,12 +6,13 @@
 //!
 //! Reference: TransformerLens `refactor_factored_attn_matrices`. Computed in f64 by nalgebra.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use nalgebra::DMatrix;
 
 use super::config::HookedTransformerConfig;
 use super::weights::{AttentionWeights, Weights};
 use crate::error::{Error, Result};
+use crate::factored_matrix::{from_matrix, product_svd, to_matrix};
 use crate::progress::Progress;
 
 /// Rewrites every head of every block.
@@ -26,6 +27,11 @@ pub(super) fn refactor(weights: &mut Weights, cfg: &HookedTransformerConfig) -> 
 
 fn refactor_block(attn: &mut AttentionWeights, cfg: &HookedTransformerConfig) -> Result<()> {
     let (n_heads, d_head) = (cfg.n_heads, cfg.d_head());
+    if cfg.d_model < d_head {
+        return Err(Error::config(format!(
+            "refactor_factored_attn_matrices needs d_model of at least d_head ({d_head}): leave it off for this model."
+        )));
+    }
     let through = attn.b_v.unsqueeze(0)?.matmul(&attn.w_o)?.squeeze(0)?;
     attn.b_o = (&attn.b_o + through)?;
     attn.b_v = attn.b_v.zeros_like()?;
@@ -37,12 +43,12 @@ fn refactor_block(attn: &mut AttentionWeights, cfg: &HookedTransformerConfig) ->
     for head in 0..n_heads {
         let columns = (head * d_head, d_head);
         let (left, singular, right) =
-            factored_svd(q.columns(columns.0, columns.1).into_owned(), k.columns(columns.0, columns.1).into_owned())?;
+            product_svd(q.columns(columns.0, columns.1).into_owned(), k.columns(columns.0, columns.1).into_owned())?;
         let root = DMatrix::from_diagonal(&singular.map(f64::sqrt));
         new_q.columns_mut(columns.0, columns.1).copy_from(&(&left * &root));
         new_k.columns_mut(columns.0, columns.1).copy_from(&(&right * &root));
         let (left, singular, right) =
-            factored_svd(v.columns(columns.0, columns.1).into_owned(), o.rows(columns.0, columns.1).transpose())?;
+            product_svd(v.columns(columns.0, columns.1).into_owned(), o.rows(columns.0, columns.1).transpose())?;
         new_v.columns_mut(columns.0, columns.1).copy_from(&(&left * DMatrix::from_diagonal(&singular)));
         new_o.rows_mut(columns.0, columns.1).copy_from(&right.transpose());
     }
@@ -56,39 +62,4 @@ fn refactor_block(attn: &mut AttentionWeights, cfg: &HookedTransformerConfig) ->
     attn.w_v = to_tensor(new_v)?;
     attn.w_o = to_tensor(new_o)?;
     Ok(())
-}
-
-/// `A B^T = U S V^T` with `A [m, r]`, `B [n, r]`: by QR of both and an SVD of the small `[r, r]` between, so the
-/// product is never formed. `U [m, r]`, `S [r]`, `V [n, r]`; singular values fall.
-fn factored_svd(a: DMatrix<f64>, b: DMatrix<f64>) -> Result<(DMatrix<f64>, nalgebra::DVector<f64>, DMatrix<f64>)> {
-    let rank = a.ncols();
-    if a.nrows() < rank || b.nrows() < rank {
-        return Err(Error::config(format!(
-            "refactor_factored_attn_matrices needs d_model of at least d_head ({rank}): leave it off for this model."
-        )));
-    }
-    let (qa, qb) = (a.qr(), b.qr());
-    let middle = (qa.r() * qb.r().transpose()).svd(true, true);
-    match (middle.u, middle.v_t) {
-        (Some(u), Some(v_t)) => Ok((qa.q() * u, middle.singular_values, qb.q() * v_t.transpose())),
-        _ => Err(Error::config("the singular values of an attention head did not converge: are its weights finite?")),
-    }
-}
-
-fn to_matrix(x: &Tensor) -> Result<DMatrix<f64>> {
-    let (rows, columns) = x.dims2()?;
-    let values = x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-    if values.iter().any(|value| !value.is_finite()) {
-        return Err(Error::config(
-            "an attention weight is NaN or infinite, so it has no singular values: check the file.",
-        ));
-    }
-    Ok(DMatrix::from_row_slice(rows, columns, &values))
-}
-
-fn from_matrix(m: &DMatrix<f64>, like: &Tensor) -> Result<Tensor> {
-    let values: Vec<f64> = m.transpose().as_slice().to_vec();
-    Ok(Tensor::from_vec(values, (m.nrows(), m.ncols()), &Device::Cpu)?
-        .to_dtype(like.dtype())?
-        .to_device(like.device())?)
 }

@@ -121,6 +121,18 @@ pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Te
     Ok(x.unsqueeze(dim + 1)?.broadcast_as(shape)?.flatten(dim, dim + 1)?.contiguous()?)
 }
 
+impl HookedTransformer {
+    /// Output weights of one layer's neurons, `[d_mlp, d_model]`.
+    pub(crate) fn w_out_of(&self, layer: usize) -> Result<Tensor> {
+        let mlp = self.weights.blocks[layer].mlp.as_ref();
+        mlp.map(|mlp| mlp.w_out.clone()).ok_or_else(attention_only)
+    }
+}
+
+fn attention_only() -> crate::Error {
+    crate::Error::argument("the model has attention only: it has no MLP weights.")
+}
+
 /// The stacked views, under TransformerLens' names.
 #[allow(non_snake_case)]
 impl HookedTransformer {
@@ -135,7 +147,7 @@ impl HookedTransformer {
     fn mlp_part(&self, part: impl Fn(&MlpWeights) -> &Tensor) -> Result<Tensor> {
         self.stacked(|block| match &block.mlp {
             Some(mlp) => Ok(part(mlp).clone()),
-            None => Err(crate::Error::argument("the model has attention only: it has no MLP weights.")),
+            None => Err(attention_only()),
         })
     }
 

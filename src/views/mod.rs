@@ -15,6 +15,7 @@ mod html;
 mod loader;
 mod number;
 mod of_lists;
+mod of_matrices;
 mod of_numbers;
 mod of_plotly;
 mod of_results;

@@ -1,11 +1,14 @@
 //! How small values are shown: models, plans, tokens, options and names as the text they print.
 
-use crate::cache::{AccumulatedOptions, Components, DecomposeOptions, HeadOptions, LnOptions};
+use crate::analysis::{LensOptions, SingularOf, Unit};
+use crate::cache::{
+    AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
+};
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, HookedTransformer, Hub, LoadOptions, Loss,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer, Hub, LoadOptions, Loss,
     NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::progress::Progress;
@@ -38,7 +41,8 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
-        AttentionType, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
-    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions, TokenizeOptions,
+        AttentionType, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random,
+        Composition, SingularOf, Unit;
+    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions, LensOptions, LnOptions, TokenizeOptions,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

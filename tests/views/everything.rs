@@ -4,21 +4,22 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use candle_lens::analysis::{Answers, Score, Scorecard};
+use candle_lens::analysis::{Answers, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit};
 use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, HeadOptions, LnOptions, Provenance,
-    ResidualStack,
+    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
+    NeuronOptions, Provenance, ResidualStack,
 };
 use candle_lens::dims::Dims;
 use candle_lens::error::Error;
+use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::hooks::{
     AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, MemoryPlan, PointBytes, Site, SiteRow,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, HookedTransformer, HookedTransformerConfig, Hub,
-    LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RotaryScaling, Run,
-    RunOptions,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer,
+    HookedTransformerConfig, Hub, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType,
+    Processing, RotaryScaling, Run, RunOptions,
 };
 use candle_lens::progress::Progress;
 use candle_lens::slice::Slice;
@@ -46,6 +47,7 @@ macro_rules! shown {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
+        Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
         Error,

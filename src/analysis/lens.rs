@@ -1,0 +1,151 @@
+//! The logit lens: what the model would say after each sublayer (nostalgebraist 2020, "interpreting GPT: the logit lens").
+//!
+//! Each slice of the residual stream goes through the final norm by itself and through the unembedding,
+//! `softmax(LN_final(x) W_U + b_U)`; the last slice gives the model's own prediction.
+//!
+//! Limits: early layers need not write in the basis of the last, so what they "say" may mean little.
+
+use candle_core::{D, DType, Tensor};
+
+use super::direct::has_middle;
+use crate::cache::{AccumulatedOptions, ActivationCache};
+use crate::error::{Error, Result};
+use crate::labelled::{Axis, Labelled};
+use crate::model::HookedTransformer;
+use crate::model::ops::softmax;
+use crate::slice::Slice;
+
+/// Options of [`logit_lens`].
+#[derive(Clone, Debug)]
+pub struct LensOptions {
+    /// Which positions.
+    pub pos: Slice,
+    /// Also the stream between attention and MLP, where blocks have one.
+    pub incl_mid: bool,
+    /// How many of the likeliest tokens are kept.
+    pub k: usize,
+}
+
+impl Default for LensOptions {
+    fn default() -> Self {
+        Self { pos: Slice::All, incl_mid: false, k: 5 }
+    }
+}
+
+/// The likeliest next tokens after each sublayer.
+#[derive(Clone, Debug)]
+pub struct LogitLens {
+    /// `[component, prompt, position, rank]`, the likeliest first.
+    pub probabilities: Labelled,
+    /// The tokens of these probabilities, in the same order.
+    pub tokens: Vec<u32>,
+    /// Their texts, or their ids where the model has no tokenizer.
+    pub texts: Vec<String>,
+    /// The text of each position of each prompt that was read.
+    pub inputs: Vec<Vec<String>>,
+}
+
+impl LogitLens {
+    /// The likeliest tokens of a slice with their probabilities, the likeliest first.
+    ///
+    /// # Errors
+    /// A component, prompt or position that was not read.
+    pub fn at(&self, component: &str, prompt: usize, position: usize) -> Result<Vec<(String, f32)>> {
+        let ranks = self.probabilities.labels("rank")?.to_vec();
+        let (prompt, position) = (prompt.to_string(), position.to_string());
+        let value = |rank: &String| self.probabilities.get(&[component, &prompt, &position, rank]);
+        let first = self.offset(component, &prompt, &position)?;
+        ranks.iter().enumerate().map(|(i, rank)| Ok((self.texts[first + i].clone(), value(rank)?))).collect()
+    }
+
+    /// Where the tokens of a slice begin.
+    fn offset(&self, component: &str, prompt: &str, position: &str) -> Result<usize> {
+        let mut offset = 0;
+        for (axis, label) in self.probabilities.axes.iter().zip([component, prompt, position]) {
+            let place = axis.labels.iter().position(|l| l == label).ok_or_else(|| {
+                Error::argument(format!("the lens has no {} {label:?}: it has {:?}.", axis.name, axis.labels))
+            })?;
+            offset = offset * axis.labels.len() + place;
+        }
+        Ok(offset * self.probabilities.shape()[3])
+    }
+}
+
+/// The likeliest next tokens after each sublayer, at each position.
+///
+/// # Errors
+/// A cache of another model, without the residual stream or without its batch axis; `k` of 0 or more than the vocabulary.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
+/// let lens = logit_lens(&model, &cache, &LensOptions { pos: (-1).into(), ..Default::default() })?;
+/// let last = lens.probabilities.labels("position")?[0].parse::<usize>().unwrap();
+/// assert_eq!(lens.at("final_post", 0, last)?[0].0, " Mary");
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &LensOptions) -> Result<LogitLens> {
+    let vocabulary = model.cfg().d_vocab_out();
+    if options.k == 0 || options.k > vocabulary {
+        return Err(Error::argument(format!(
+            "k is {}: give 1 to {vocabulary}, the size of the vocabulary.",
+            options.k
+        )));
+    }
+    if !cache.has_batch_dim() {
+        return Err(Error::argument("the logit lens reads caches with a batch axis: leave remove_batch_dim out."));
+    }
+    cache.check_model(model)?;
+    let stack = cache.accumulated_resid(&AccumulatedOptions {
+        incl_mid: options.incl_mid && has_middle(cache),
+        pos: options.pos.clone(),
+        ..Default::default()
+    })?;
+    let (mut tokens, mut values) = (Vec::new(), Vec::new());
+    for slice in 0..stack.len() {
+        let normed = cache.final_norm().apply(&stack.tensor().get(slice)?)?;
+        let (ids, best) = likeliest(&model.logits_of(&normed)?, options.k)?;
+        tokens.extend(ids);
+        values.extend(best);
+    }
+    let positions = stack.positions();
+    let axes = vec![
+        Axis::new("component", stack.labels().iter().cloned()),
+        Axis::numbered("prompt", cache.tokens().batch()),
+        Axis::new("position", positions.iter().map(usize::to_string)),
+        Axis::new("rank", (1..=options.k).map(|rank| rank.to_string())),
+    ];
+    let text = |id: u32| match model.tokenizer() {
+        Ok(tokenizer) => tokenizer.to_single_str_token(id),
+        Err(_) => Ok(id.to_string()),
+    };
+    let inputs = (0..cache.tokens().batch()).map(|prompt| {
+        positions.iter().map(|&position| text(cache.tokens().row(prompt)[position])).collect::<Result<Vec<_>>>()
+    });
+    Ok(LogitLens {
+        probabilities: Labelled::new("probability", axes, values)?,
+        texts: tokens.iter().map(|&id| text(id)).collect::<Result<_>>()?,
+        inputs: inputs.collect::<Result<_>>()?,
+        tokens,
+    })
+}
+
+/// The `k` likeliest ids of each row, and their probabilities.
+fn likeliest(logits: &Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>)> {
+    let probabilities = softmax(&logits.to_dtype(DType::F32)?.contiguous()?)?;
+    let rows = probabilities.reshape(((), probabilities.dim(D::Minus1)?))?.to_vec2::<f32>()?;
+    let (mut ids, mut best) = (Vec::new(), Vec::new());
+    for row in rows {
+        let mut order: Vec<u32> = (0..row.len() as u32).collect();
+        let falling = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
+        if k < order.len() {
+            order.select_nth_unstable_by(k - 1, falling);
+            order.truncate(k);
+        }
+        order.sort_by(falling);
+        best.extend(order.iter().map(|&id| row[id as usize]));
+        ids.extend(order);
+    }
+    Ok((ids, best))
+}

@@ -1,0 +1,79 @@
+//! What the singular vectors of a head or an MLP say in words.
+//!
+//! The right singular vectors of a matrix that writes into (or reads from) the residual stream, through the unembedding:
+//! `V^T W_U` (Millidge and Black 2022, "The Singular Value Decompositions of Transformer Weight Matrices are Highly
+//! Interpretable"). TransformerLens: `SVDInterpreter.get_singular_vectors`.
+//!
+//! Limits: a vector's sign is arbitrary, so its smallest numbers mean as much as its largest.
+
+use candle_core::{DType, Tensor};
+
+use crate::error::{Error, Result};
+use crate::factored_matrix::FactoredMatrix;
+use crate::labelled::{Axis, Labelled};
+use crate::model::HookedTransformer;
+use crate::slice::absolute;
+
+/// Which matrix of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SingularOf {
+    /// `W_V W_O` of this head; negatives count from the end.
+    Ov(isize),
+    /// `W_in` of the MLP, as neurons read the stream.
+    WIn,
+    /// `W_out` of the MLP, as neurons write into it.
+    WOut,
+}
+
+/// The first `count` singular vectors of a matrix of layer `layer`, each as one number for every token.
+///
+/// # Shapes
+/// `[token, vector]`, the vector of the largest singular value first; tokens are labelled by text where the model has a
+/// tokenizer.
+///
+/// # Errors
+/// A layer or head that does not exist, a model without MLPs, more vectors than the matrix has.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let vectors = singular_vectors(&model, SingularOf::WOut, -1, 3)?;
+/// println!("{:?}", vectors.select("vector", 0)?.top(5));
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize, count: usize) -> Result<Labelled> {
+    let layer = model.dims().layer(layer)? as isize;
+    let thin = |w: Tensor, transpose: bool| -> Result<FactoredMatrix> {
+        let w = if transpose { w.get(layer as usize)?.t()?.contiguous()? } else { w.get(layer as usize)? };
+        // Itself times the identity: a factored matrix whose decomposition is its own.
+        let identity = Tensor::eye(w.dim(1)?, w.dtype(), w.device())?;
+        FactoredMatrix::new(&w, &identity)
+    };
+    let matrix = match of {
+        SingularOf::Ov(head) => {
+            let head = absolute(head, model.cfg().n_heads, "head")?;
+            model.OV()?.get(&[layer, head as isize])?
+        }
+        SingularOf::WIn => thin(model.W_in()?, true)?,
+        SingularOf::WOut => thin(model.W_out()?, false)?,
+    };
+    let vectors = matrix.svd()?.v;
+    let available = vectors.dim(1)?;
+    if count == 0 || count > available {
+        return Err(Error::argument(format!(
+            "{count} singular vectors were asked for, but this matrix has {available}: give 1 to {available}."
+        )));
+    }
+    let vectors = vectors.narrow(1, 0, count)?.t()?.contiguous()?;
+    let in_words = vectors.matmul(&model.W_U())?.t()?.contiguous()?.to_dtype(DType::F32)?;
+    let text = |id: usize| match model.tokenizer() {
+        Ok(tokenizer) => tokenizer.to_single_str_token(id as u32).unwrap_or_else(|_| id.to_string()),
+        Err(_) => id.to_string(),
+    };
+    let tokens = Axis::new("token", (0..model.cfg().d_vocab_out()).map(text));
+    Labelled::from_tensor(
+        format!("singular vectors of {of:?}"),
+        vec![tokens, Axis::numbered("vector", count)],
+        &in_words,
+    )
+}

@@ -1,0 +1,224 @@
+//! What each neuron wrote into the residual stream, as vectors or along directions.
+//!
+//! A neuron adds `post[n] W_out[n]`. As vectors these are many numbers: all neurons of GPT-2 at one position of 8 prompts
+//! take 900 MB. Along directions they are one number each, `post[n] (W_out[n] . d)`, and the norm's centring goes into the
+//! direction, `(x - mean(x)) . d = x . (d - mean(d))`, so the vectors are never made.
+
+use candle_core::Tensor;
+
+use super::options::{LnOptions, NeuronOptions};
+use super::stack::{ResidualStack, axes, directions_for};
+use super::store::ActivationCache;
+use crate::error::{Error, Result};
+use crate::hooks::{HookPoint, Site, check_free};
+use crate::labelled::Labelled;
+use crate::model::HookedTransformer;
+use crate::slice::Slice;
+
+impl ActivationCache {
+    /// What neurons of one layer wrote, `post[n] W_out[n]`.
+    ///
+    /// # Shapes
+    /// `[(batch), (pos), neuron, d_model]`.
+    ///
+    /// # Errors
+    /// A layer, neuron or position that does not exist; `mlp.hook_post` not cached; a model of other sizes, without
+    /// MLPs, or with norms after them; more numbers than memory has room for.
+    pub fn get_neuron_results(
+        &self,
+        model: &HookedTransformer,
+        layer: isize,
+        neurons: impl Into<Slice>,
+        pos: impl Into<Slice>,
+    ) -> Result<Tensor> {
+        self.check_neurons(model)?;
+        let layer = self.dims.layer(layer)?;
+        let (neurons, pos) = (neurons.into(), pos.into());
+        let post = self.neuron_activations(layer, &neurons, &pos)?;
+        self.check_room(post.elem_count())?;
+        let (w_out, _) = self.w_out(model, layer, &neurons)?;
+        Ok(post.unsqueeze(post.rank())?.broadcast_mul(&w_out)?)
+    }
+
+    /// What each neuron before `layer` wrote, one component each, without `b_out`.
+    ///
+    /// # Shapes
+    /// `[component, (batch), (pos), d_model]`; labels `L0N0`, `L0N1`, .., and `remainder`.
+    ///
+    /// # Errors
+    /// As [`ActivationCache::get_neuron_results`]; layer 0 without remainder, which has no neurons.
+    pub fn stack_neuron_results(&self, model: &HookedTransformer, options: &NeuronOptions) -> Result<ResidualStack> {
+        self.check_neurons(model)?;
+        let layer = self.dims.layer_or_final(options.layer)?;
+        let chosen = options.neurons.indices(self.dims.d_mlp, "neuron")?;
+        let batch_and_pos = self.at_positions(&self.get(HookPoint::Embed)?, &options.pos, 2)?.elem_count();
+        self.check_room(layer * chosen.len() * (batch_and_pos / self.dims.d_model))?;
+        let mut parts = Vec::new();
+        for l in 0..layer {
+            let results = self.get_neuron_results(model, l as isize, options.neurons.clone(), options.pos.clone())?;
+            parts.push(neurons_first(&results, 2)?);
+        }
+        let mut labels = neuron_labels(layer, &chosen);
+        if options.incl_remainder {
+            let mut rest = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+            for part in &parts {
+                rest = (rest - part.sum(0)?)?;
+            }
+            parts.push(rest.unsqueeze(0)?);
+            labels.push("remainder".into());
+        }
+        if parts.is_empty() {
+            return Err(no_neurons());
+        }
+        let stack = self.labelled_stack(Tensor::cat(&parts, 0)?, labels, options.pos.clone())?;
+        let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
+        if options.apply_ln { self.apply_ln_to_stack(&stack, &ln) } else { Ok(stack) }
+    }
+
+    /// What each neuron before `layer` wrote along directions of the stream: the numbers that
+    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory.
+    ///
+    /// # Shapes
+    /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is
+    /// `[component, (batch), (pos)]`.
+    ///
+    /// # Errors
+    /// As [`ActivationCache::stack_neuron_results`]; [`Error::Shape`] for directions that do not fit.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let answers = model.answers([(" Mary", " John")])?;
+    /// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
+    /// let options = NeuronOptions { apply_ln: true, pos: (-1).into(), ..Default::default() };
+    /// let shares = cache.project_neuron_results(&model, &answers.directions(&model)?, &options)?;
+    /// println!("{:?}", shares.top(3));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn project_neuron_results(
+        &self,
+        model: &HookedTransformer,
+        directions: &Tensor,
+        options: &NeuronOptions,
+    ) -> Result<Labelled> {
+        let layer = self.dims.layer_or_final(options.layer)?;
+        let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
+        let ln = options.apply_ln.then_some(&ln);
+        let neurons = self.neurons_onto(model, directions, layer, (&options.neurons, &options.pos), ln)?;
+        if !options.incl_remainder {
+            return neurons.ok_or_else(no_neurons);
+        }
+        let stream = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?.unsqueeze(0)?;
+        let mut rest = self.labelled_stack(stream, vec!["remainder".into()], options.pos.clone())?;
+        if let Some(ln) = ln {
+            rest = self.apply_ln_to_stack(&rest, ln)?;
+        }
+        let mut rest = rest.project(directions)?;
+        let Some(neurons) = neurons else { return Ok(rest) };
+        rest.values -= &neurons.sum_over("component")?.values.insert_axis(ndarray::Axis(0));
+        Labelled::concat("component", &[neurons, rest])
+    }
+
+    /// The neurons before `layer` along directions, through the norm that `ln` says; `None` where there is none.
+    pub(super) fn neurons_onto(
+        &self,
+        model: &HookedTransformer,
+        directions: &Tensor,
+        layer: usize,
+        (neurons, pos): (&Slice, &Slice),
+        ln: Option<&LnOptions>,
+    ) -> Result<Option<Labelled>> {
+        self.check_neurons(model)?;
+        let batch = self.has_batch_dim.then_some(self.tokens.batch());
+        let mut directions = directions_for(directions, self.dims.d_model, batch)?;
+        let scale = ln.map(|ln| self.cached_scale(ln, pos)).transpose()?.flatten();
+        if scale.is_some() && self.final_norm.centres() {
+            directions = directions.broadcast_sub(&directions.mean_keepdim(directions.rank() - 1)?)?;
+        }
+        let chosen = neurons.indices(self.dims.d_mlp, "neuron")?;
+        let (mut parts, mut positions) = (Vec::new(), None);
+        for l in 0..layer {
+            let post = self.neuron_activations(l, neurons, pos)?;
+            let (_, w_out_t) = self.w_out(model, l, neurons)?;
+            let mut along = match directions.rank() {
+                1 => directions.unsqueeze(0)?.matmul(&w_out_t)?.squeeze(0)?,
+                _ => directions.matmul(&w_out_t)?,
+            };
+            if along.rank() == 2 && post.rank() == 3 {
+                along = along.unsqueeze(1)?;
+            }
+            let mut part = post.broadcast_mul(&along)?;
+            if let Some(scale) = &scale {
+                part = part.broadcast_div(scale)?;
+            }
+            positions = (post.rank() > 1 + usize::from(batch.is_some())).then_some(());
+            parts.push(neurons_first(&part, 1)?);
+        }
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let positions = positions.map(|()| self.positions_of(pos)).transpose()?;
+        let axes = axes(&neuron_labels(layer, &chosen), batch, positions.as_deref());
+        let title = "projection of the residual stream";
+        Ok(Some(Labelled::from_tensor(title, axes, &Tensor::cat(&parts, 0)?)?))
+    }
+
+    /// `[(batch), (pos), neuron]` after the activation function.
+    fn neuron_activations(&self, layer: usize, neurons: &Slice, pos: &Slice) -> Result<Tensor> {
+        let post = self.at_positions(&self.get(HookPoint::Block(layer, Site::MlpPost))?, pos, 2)?;
+        let last = post.rank() - 1;
+        selected(&post, last, neurons)
+    }
+
+    /// `W_out` of these neurons, `[neuron, d_model]`, and its transpose.
+    fn w_out(&self, model: &HookedTransformer, layer: usize, neurons: &Slice) -> Result<(Tensor, Tensor)> {
+        let w_out = selected(&model.w_out_of(layer)?, 0, neurons)?;
+        let transposed = w_out.t()?.contiguous()?;
+        Ok((w_out, transposed))
+    }
+
+    fn check_neurons(&self, model: &HookedTransformer) -> Result<()> {
+        self.check_model(model)?;
+        if self.dims.attn_only {
+            return Err(Error::argument("the model has attention only: it has no neurons."));
+        }
+        if self.dims.norms_after {
+            return Err(Error::argument(
+                "in this model a norm follows the MLP before anything is added to the residual stream, so neurons have no \
+                 shares of their own in it: decompose_resid gives what each layer's MLP wrote.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, vectors: usize) -> Result<()> {
+        let bytes = (vectors * self.dims.d_model * 4) as u64;
+        let what = format!("the vectors that {vectors} neurons wrote");
+        check_free(bytes, &what, "give fewer positions or neurons, or ask for them along a direction (project_..)")
+    }
+}
+
+/// Neurons as the first axis, from where they are counted from the end.
+fn neurons_first(x: &Tensor, from_end: usize) -> Result<Tensor> {
+    let at = x.rank() - from_end;
+    let order: Vec<usize> = [at].into_iter().chain((0..x.rank()).filter(|&axis| axis != at)).collect();
+    Ok(x.permute(order)?.contiguous()?)
+}
+
+/// The chosen entries of an axis, which stays.
+fn selected(x: &Tensor, axis: usize, chosen: &Slice) -> Result<Tensor> {
+    if *chosen == Slice::All {
+        return Ok(x.clone());
+    }
+    let indices: Vec<u32> = chosen.indices(x.dim(axis)?, "neuron")?.into_iter().map(|i| i as u32).collect();
+    let count = indices.len();
+    Ok(x.contiguous()?.index_select(&Tensor::from_vec(indices, count, x.device())?, axis)?)
+}
+
+fn neuron_labels(layers: usize, neurons: &[usize]) -> Vec<String> {
+    (0..layers).flat_map(|layer| neurons.iter().map(move |neuron| format!("L{layer}N{neuron}"))).collect()
+}
+
+fn no_neurons() -> Error {
+    Error::argument("no neurons come before layer 0: give a later layer, or ask for the remainder.")
+}

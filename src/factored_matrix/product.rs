@@ -1,0 +1,44 @@
+//! Products of stacks of matrices, where a matrix that all share is not copied for each.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+
+/// `x y` for each matrix of the axes in front; axes of size 1 serve all.
+///
+/// # Shapes
+/// `x [.., l, m]` and `y [.., m, r]` with as many axes in front give `[.., l, r]`.
+pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let (x, y) = (x.contiguous()?, y.contiguous()?);
+    let front = x.rank() - 2;
+    let (l, m, r) = (x.dim(front)?, x.dim(front + 1)?, y.dim(front + 1)?);
+    let lead: Vec<usize> = x.dims()[..front].iter().zip(y.dims()).map(|(&x, &y)| x.max(y)).collect();
+    let shape = [&lead[..], &[l, r]].concat();
+    let count = |t: &Tensor| t.dims()[..front].iter().product::<usize>();
+    let all = if count(&y) == 1 {
+        x.reshape(((), m))?.matmul(&y.reshape((m, r))?)?
+    } else if count(&x) == 1 {
+        let side_by_side = y.reshape(((), m, r))?.transpose(0, 1)?.contiguous()?.reshape((m, ()))?;
+        let all = x.reshape((l, m))?.matmul(&side_by_side)?.reshape((l, (), r))?;
+        all.transpose(0, 1)?.contiguous()?
+    } else {
+        let each = |t: &Tensor, rows, columns| -> Result<Tensor> {
+            let spread = t.broadcast_as([&lead[..], &[rows, columns]].concat())?.contiguous()?;
+            Ok(spread.reshape(((), rows, columns))?)
+        };
+        each(&x, l, m)?.matmul(&each(&y, m, r)?)?
+    };
+    Ok(all.reshape(shape)?)
+}
+
+/// `x` with axes of size 1 in front until it has `rank`.
+pub(super) fn with_rank(x: &Tensor, rank: usize) -> Result<Tensor> {
+    let mut shape = vec![1; rank.saturating_sub(x.rank())];
+    shape.extend(x.dims());
+    Ok(x.reshape(shape)?)
+}
+
+/// `x` with its last two axes exchanged.
+pub(super) fn transposed(x: &Tensor) -> Result<Tensor> {
+    Ok(x.transpose(x.rank() - 2, x.rank() - 1)?)
+}

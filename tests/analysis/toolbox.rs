@@ -1,0 +1,192 @@
+//! Neurons, full decompositions, direct attribution and the logit lens: against TransformerLens 3.9
+//! (tests/fixtures/toolbox.py), and against what they promise.
+
+use candle_lens::Result;
+use candle_lens::analysis::{
+    LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
+};
+use candle_lens::cache::{AccumulatedOptions, ActivationCache, FullOptions, NeuronOptions};
+use candle_lens::candle::Tensor;
+use candle_lens::labelled::Labelled;
+use candle_lens::model::{HookedTransformer, Processing};
+use candle_lens::slice::Slice;
+use candle_lens::tokens::{PaddingSide, Tokens};
+use serde_json::Value;
+
+use crate::support::fixture::{Agreement, Reference, json, tiny_model};
+use crate::support::sentence::sentence;
+
+fn both() -> [(&'static str, Processing); 2] {
+    [("raw", Processing::NONE), ("processed", Processing::default())]
+}
+
+fn slice(value: &Value) -> Slice {
+    match value {
+        Value::Number(at) => (at.as_i64().unwrap() as isize).into(),
+        Value::Array(list) if list.len() == 2 && list[0].as_i64() < list[1].as_i64() => {
+            (list[0].as_i64().unwrap() as isize..list[1].as_i64().unwrap() as isize).into()
+        }
+        Value::Array(list) => list.iter().map(|i| i.as_i64().unwrap() as isize).collect::<Vec<_>>().into(),
+        _ => Slice::All,
+    }
+}
+
+/// The numbers and labels that a recorded call gives here.
+fn answer(
+    call: &Value,
+    model: &HookedTransformer,
+    cache: &ActivationCache,
+    one: &Tensor,
+) -> Result<(Tensor, Vec<String>)> {
+    let arguments = &call["arguments"];
+    let layer = arguments["layer"].as_i64().unwrap_or(-1) as isize;
+    let flag = |name: &str| arguments[name].as_bool().unwrap_or(false);
+    let (pos, neurons) = (slice(&arguments["pos_slice"]), slice(&arguments["neuron_slice"]));
+    let (apply_ln, projected) = (flag("apply_ln"), arguments["project"].is_string());
+    if call["method"] == "get_neuron_results" {
+        return Ok((cache.get_neuron_results(model, layer, neurons, pos)?, Vec::new()));
+    }
+    let (stack, along) = if call["method"] == "stack_neuron_results" {
+        let options = NeuronOptions { layer, neurons, incl_remainder: flag("incl_remainder"), apply_ln, pos };
+        (cache.stack_neuron_results(model, &options)?, cache.project_neuron_results(model, one, &options)?)
+    } else {
+        let expand_neurons = arguments["expand_neurons"].as_bool().unwrap_or(true);
+        let options = FullOptions { layer, mlp_input: flag("mlp_input"), expand_neurons, apply_ln, pos };
+        (
+            cache.get_full_resid_decomposition(model, &options)?,
+            cache.project_full_resid_decomposition(model, one, &options)?,
+        )
+    };
+    // Whichever the reference is, both ways give the same.
+    let mut agreement = Agreement::default();
+    agreement.check("projected before and after", &tensor(&along)?, &tensor(&stack.project(one)?)?);
+    agreement.finish("projections");
+    assert_eq!(along.labels("component")?, stack.labels());
+    let labels = stack.labels().to_vec();
+    Ok((if projected { tensor(&along)? } else { stack.tensor().clone() }, labels))
+}
+
+fn tensor(result: &Labelled) -> Result<Tensor> {
+    Ok(Tensor::from_vec(result.values.iter().copied().collect(), result.shape(), &candle_core::Device::Cpu)?)
+}
+
+#[test]
+fn decompositions_agree() -> Result<()> {
+    let calls = json("toolbox/calls.json");
+    for (name, processing) in both() {
+        let (model, reference) = (tiny_model(processing), Reference::load(&format!("toolbox/{name}.safetensors")));
+        let (_, cache) = model.run_with_cache(reference.tokens("tokens"))?;
+        let mut agreement = Agreement::default();
+        for call in calls.as_array().unwrap() {
+            let title = format!("{} {}", call["method"], call["arguments"]);
+            let (got, labels) = answer(call, &model, &cache, reference.get("one"))?;
+            agreement.check(&title, &got, reference.get(call["name"].as_str().unwrap()));
+            if let Some(expected) = call["labels"].as_array() {
+                let expected: Vec<&str> = expected.iter().map(|label| label.as_str().unwrap()).collect();
+                let kept = match labels.len() {
+                    0..30 => labels,
+                    count => [&labels[..4], &labels[count - 4..]].concat(),
+                };
+                assert_eq!(kept, expected, "{title}");
+            }
+        }
+        agreement.finish(&format!("decompositions of the {name} model"));
+    }
+    Ok(())
+}
+
+#[test]
+fn direct_attribution_agrees_and_sums_to_the_logit_difference() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for (name, processing) in both() {
+        let (model, reference) = (tiny_model(processing), Reference::load(&format!("toolbox/{name}.safetensors")));
+        let (logits, cache) = model.run_with_cache(reference.tokens("tokens"))?;
+        let ids = |name: &str| reference.get(name).to_vec1::<i64>().unwrap().into_iter().map(|id| id as u32);
+        let answers = model.answers(ids("right").zip(ids("wrong")))?;
+        let whole = answers.logit_diff(&logits, cache.tokens())?;
+        let b_u = model.b_U().to_vec1::<f32>()?;
+        for (unit, kind) in
+            [(Unit::Component, "component"), (Unit::Layer, "layer"), (Unit::Head, "head"), (Unit::Neuron, "")]
+        {
+            let shares = direct_logit_attribution(&model, &cache, &answers, unit)?;
+            // TransformerLens reads the raw model without the final norm's weights; ours are part of the direction.
+            if name == "processed" && unit != Unit::Neuron {
+                agreement.check(kind, &tensor(&shares)?, reference.get(&format!("direct_{kind}")));
+            }
+            let total = match unit {
+                Unit::Layer => shares.select("component", -1)?,
+                _ => shares.sum_over("component")?,
+            };
+            if name == "processed" {
+                let missing = ids("right").zip(ids("wrong")).map(|(r, w)| b_u[r as usize] - b_u[w as usize]);
+                let sums = total.values.iter().zip(missing).map(|(share, bias)| f64::from(share + bias));
+                agreement.check_numbers("sum", sums.zip(whole.values.iter().map(|&v| f64::from(v))));
+            }
+        }
+    }
+    agreement.finish("direct logit attribution");
+    Ok(())
+}
+
+#[test]
+fn both_lenses_end_at_the_models_answer() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for (name, processing) in both() {
+        let model = tiny_model(processing);
+        let rows = vec![vec![5, 9, 200, 31], vec![77, 3], vec![12, 8, 140]];
+        for side in [PaddingSide::Left, PaddingSide::Right] {
+            let tokens = Tokens::padded(rows.clone(), 0, side)?;
+            let answers = model.answers([(5u32, 6u32), (7, 250), (0, 9)])?;
+            let (logits, cache) = model.run_with_cache(&tokens)?;
+            let whole = answers.logit_diff(&logits, &tokens)?;
+            let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?;
+            agreement.check(name, &tensor(&lens.select("component", -1)?)?, &tensor(&whole)?);
+            // The most likely token after the last slice is the model's own.
+            let read = logit_lens(&model, &cache, &LensOptions { k: 3, incl_mid: true, ..Default::default() })?;
+            let predicted = logits.argmax(2)?.to_vec2::<u32>()?;
+            let last = read.tokens.len() - 3 * 4 * 3;
+            for (i, &id) in predicted.iter().flatten().enumerate() {
+                assert_eq!(read.tokens[last + 3 * i], id, "{name}, {side}, place {i}");
+            }
+            assert_eq!(read.probabilities.shape(), [5, 3, 4, 3]);
+            let (text, probability) = read.at("final_post", 1, 2)?.swap_remove(0);
+            assert_eq!(text, model.tokenizer()?.to_single_str_token(predicted[1][2])?);
+            let exact = candle_nn::ops::softmax(&logits.get(1)?.get(2)?, 0)?.max(0)?.to_scalar::<f32>()?;
+            agreement.check_numbers("probability", [(f64::from(probability), f64::from(exact))].into_iter());
+        }
+    }
+    agreement.finish("lenses");
+    Ok(())
+}
+
+#[test]
+fn the_two_lenses_differ_before_the_end() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let (_, cache) = model.run_with_cache(vec![vec![5u32, 9, 200, 31]])?;
+    let answers = model.answers([(5u32, 6u32)])?;
+    let own = logit_lens_to_logit_diff(&model, &cache, &answers)?.mean_over("prompt")?;
+    let options = AccumulatedOptions { incl_mid: true, pos: (-1).into(), ..Default::default() };
+    let stack = cache.accumulated_resid(&options)?;
+    let frozen = residual_stack_to_logit_diff(&stack, &cache, &answers.directions(&model)?)?;
+    assert_eq!(own.labels("component")?, frozen.labels("component")?);
+    assert!((own.values[0] - frozen.values[0]).abs() > 1e-2, "the embedding is much smaller than the last stream");
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_said() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let (_, cache) = model.run_with_cache(vec![vec![5u32, 9, 200, 31]])?;
+    let two = model.answers([(5u32, 6u32), (7, 8)])?;
+    sentence(direct_logit_attribution(&model, &cache, &two, Unit::Head), &["answers for 2 prompts", "has 1"]);
+    sentence(logit_lens(&model, &cache, &LensOptions { k: 0, ..Default::default() }), &["k is 0"]);
+    sentence(cache.get_neuron_results(&model, 2, .., ..), &["layer 2"]);
+    sentence(cache.get_neuron_results(&model, 0, 96, ..), &["neuron"]);
+    let none = NeuronOptions { layer: 0, ..Default::default() };
+    sentence(cache.stack_neuron_results(&model, &none), &["no neurons come before layer 0"]);
+    let width = Tensor::zeros(7, candle_core::DType::F32, model.device())?;
+    sentence(cache.project_neuron_results(&model, &width, &NeuronOptions::default()), &["directions", "[7]"]);
+    let end = FullOptions { mlp_input: true, ..Default::default() };
+    sentence(cache.get_full_resid_decomposition(&model, &end), &["mlp_input"]);
+    Ok(())
+}
