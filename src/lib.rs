@@ -38,6 +38,7 @@
 //! | [`tasks`] | prompts with known answers |
 //! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
 //! | [`model`] | the hooked transformer |
+//! | [`generate`] | text from the model, token by token |
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
 //! | [`views`] | tables, figures, pages |
@@ -50,6 +51,7 @@ pub mod dims;
 pub mod error;
 pub mod factored_matrix;
 mod files;
+pub mod generate;
 pub mod hooks;
 pub mod labelled;
 pub mod model;

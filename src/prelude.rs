@@ -14,10 +14,11 @@ pub use crate::cache::{
 };
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
+pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, MemoryPlan, Site};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, Composition, HookedTransformer, HookedTransformerConfig, Hub,
+    Activation, AttentionDir, CheckpointOptions, Composition, HookedTransformer, HookedTransformerConfig, Hub, KvCache,
     LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::progress::{Progress, set_progress};

@@ -65,6 +65,28 @@ impl Slice {
         Ok(found)
     }
 
+    /// The same positions counted from `past` on; those from the end stay.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for one before `past`.
+    pub(crate) fn after(&self, past: usize) -> Result<Self> {
+        let past = past as isize;
+        let shifted = |i: isize| match i {
+            i if i < 0 => Ok(i),
+            i if i >= past => Ok(i - past),
+            i => Err(Error::argument(format!(
+                "position {i} was run before: this run begins at position {past}, so give {past} or more, or run the \
+                 whole text."
+            ))),
+        };
+        Ok(match self {
+            Self::All => Self::All,
+            Self::At(index) => Self::At(shifted(*index)?),
+            Self::Range(from, to) => Self::Range(shifted(*from)?, to.map(shifted).transpose()?),
+            Self::List(list) => Self::List(list.iter().map(|&i| shifted(i)).collect::<Result<_>>()?),
+        })
+    }
+
     /// Whether a negative index occurs, which counts from the end.
     pub fn counts_from_end(&self) -> bool {
         match self {

@@ -19,10 +19,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tasks", &["tokens"]),
     ("hooks", &[]),
     ("model", &["factored_matrix", "tokens", "hooks"]),
+    ("generate", &["tokens", "tasks", "hooks", "model"]),
     ("cache", &["tokens", "hooks", "model"]),
     ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache"]),
-    ("views", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache", "analysis"]),
-    ("prelude", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache", "analysis", "views"]),
+    ("views", &["factored_matrix", "tokens", "tasks", "hooks", "model", "generate", "cache", "analysis"]),
+    ("prelude", &["factored_matrix", "tokens", "tasks", "hooks", "model", "generate", "cache", "analysis", "views"]),
 ];
 
 /// What lib.rs shows at its root: the error and the crates that come with this one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::point::HookPoint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::slice::Slice;
 
 /// The function of [`Edit::custom`].
@@ -124,6 +124,48 @@ impl Edit {
     pub fn neuron(mut self, neuron: impl Into<Slice>) -> Self {
         self.neuron = neuron.into();
         self
+    }
+
+    /// Whether the edit is the same at every position, whichever positions are run together. A value with a position
+    /// axis, or a function of the user's, may not be.
+    pub(super) fn is_same_everywhere(&self) -> bool {
+        let action = match &self.action {
+            Action::Replace(value) | Action::Add(value) => value.rank() <= 1,
+            Action::Scale(_) | Action::Zero | Action::Mean(MeanOver::Batch) => true,
+            Action::Mean(MeanOver::BatchAndPos) | Action::Custom { .. } => false,
+        };
+        action && self.pos == Slice::All && self.key == Slice::All
+    }
+
+    /// The edit in a run of the positions after the first `past`; sources are counted from the first in both.
+    pub(super) fn after(&self, past: usize) -> Result<Self> {
+        Ok(Self { pos: self.pos.after(past)?, ..self.clone() })
+    }
+
+    /// The edit for the first `pos` positions of a text that grows to `longest`; none where it is all about later ones.
+    pub(super) fn so_far(&self, pos: usize, longest: usize) -> Result<Option<Self>> {
+        let mut edit = self.clone();
+        for (slice, name) in [(&mut edit.pos, "position"), (&mut edit.key, "source position")] {
+            if *slice == Slice::All {
+                continue;
+            }
+            let wanted = slice.indices(longest, name)?;
+            let there: Vec<isize> = wanted.iter().filter(|&&p| p < pos).map(|&p| p as isize).collect();
+            if there.len() == wanted.len() {
+                continue;
+            }
+            if there.is_empty() {
+                return Ok(None);
+            }
+            if matches!(&self.action, Action::Replace(value) | Action::Add(value) if value.rank() > 1) {
+                return Err(Error::argument(format!(
+                    "the edit \"{self}\" puts one tensor at positions of which only some are there yet: give an edit for \
+                     each position."
+                )));
+            }
+            *slice = there.into();
+        }
+        Ok(Some(edit))
     }
 
     /// Whether some position counts from the end.

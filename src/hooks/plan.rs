@@ -107,7 +107,7 @@ impl HookPlan {
     /// Those of the names and slices in the plan.
     pub fn memory(&self, dims: &Dims, batch: usize, pos: usize, dtype: DType) -> Result<MemoryPlan> {
         let need = MemoryPlan::of_run(dims, (batch, pos), dtype, true);
-        self.memory_of(need, &self.captured(dims, &Reach::whole(dims))?, dims, (batch, pos), dtype)
+        self.memory_of(need, &self.captured(dims, &Reach::whole(dims))?, dims, (batch, pos, 0), dtype)
     }
 
     fn memory_of(
@@ -115,19 +115,19 @@ impl HookPlan {
         mut plan: MemoryPlan,
         captured: &BTreeSet<HookPoint>,
         dims: &Dims,
-        (batch, pos): (usize, usize),
+        (batch, pos, past): (usize, usize, usize),
         dtype: DType,
     ) -> Result<MemoryPlan> {
-        let kept = self.pos.indices(pos, "position")?.len();
+        let kept = self.pos.after(past)?.indices(pos, "position")?.len();
         let drop_pos = matches!(self.pos, Slice::At(_));
         for &point in captured {
             let mut shape = Vec::new();
-            for axis in point.axes() {
+            for (axis, size) in point.axes().iter().zip(point.shape_after(dims, (batch, pos), past)) {
                 match axis {
                     AxisName::Batch if self.remove_batch_dim => {}
                     AxisName::Pos | AxisName::QPos if drop_pos => {}
                     AxisName::Pos | AxisName::QPos => shape.push(kept),
-                    axis => shape.push(axis.size(dims, batch, pos)),
+                    _ => shape.push(size),
                 }
             }
             plan.push(point, shape, dtype);
@@ -164,7 +164,7 @@ impl HookPlan {
 
     /// Holds the plan against a model and an input; every mistake is found here, before anything is computed.
     pub(crate) fn resolve(&self, dims: &Dims, setting: &Setting) -> Result<Resolved> {
-        let &Setting { reach, batch, pos, dtype, .. } = setting;
+        let &Setting { reach, batch, pos, past, dtype, .. } = setting;
         if self.remove_batch_dim && batch != 1 {
             return Err(Error::argument(format!(
                 "remove_batch_dim needs a run of one prompt, but this one has {batch}: drop it, or run one prompt."
@@ -182,18 +182,19 @@ impl HookPlan {
         for (query, edit) in &self.edits {
             for point in query.resolve_all(dims)? {
                 reach.check(point)?;
-                edit.check(point, &point.shape(dims, batch, pos))?;
-                edits.entry(point).or_default().push(edit.clone());
+                let edit = edit.after(past)?;
+                edit.check(point, &point.shape_after(dims, (batch, pos), past))?;
+                edits.entry(point).or_default().push(edit);
             }
         }
         check_split_inputs(&captured, &edits)?;
         let need = MemoryPlan::of_run(dims, (batch, pos), dtype, setting.logits);
-        let memory = self.memory_of(need, &captured, dims, (batch, pos), dtype)?;
+        let memory = self.memory_of(need, &captured, dims, (batch, pos, past), dtype)?;
         memory.check(self.budget, batch, setting.device.is_cpu())?;
         Ok(Resolved {
             captured,
             edits,
-            pos: self.pos.clone(),
+            pos: self.pos.after(past)?,
             device: self.device.clone(),
             remove_batch_dim: self.remove_batch_dim,
         })
@@ -202,6 +203,31 @@ impl HookPlan {
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {
         self.edits.is_empty()
+    }
+
+    /// Whether the plan does the same at every position, whichever are run together: then its runs can be continued.
+    pub(crate) fn is_same_everywhere(&self) -> bool {
+        self.edits.iter().all(|(_, edit)| edit.is_same_everywhere())
+    }
+
+    /// The plan for the first `pos` positions of a text that grows to `longest`: edits of what is not there yet wait.
+    ///
+    /// # Errors
+    /// A position that the text never reaches; a value with a position axis for positions of which some are not there.
+    pub(crate) fn so_far(&self, pos: usize, longest: usize) -> Result<Self> {
+        let edits =
+            self.edits.iter().map(|(point, edit)| Ok(edit.so_far(pos, longest)?.map(|edit| (point.clone(), edit))));
+        Ok(Self { edits: edits.filter_map(Result::transpose).collect::<Result<_>>()?, ..self.clone() })
+    }
+
+    /// Whether the plan keeps nothing.
+    pub(crate) fn captures_nothing(&self) -> bool {
+        self.captures.is_empty()
+    }
+
+    /// Whether some edit's position counts from the end.
+    pub(crate) fn edits_from_the_end(&self) -> bool {
+        self.edits.iter().any(|(_, edit)| edit.counts_from_end())
     }
 
     /// Whether captures keep their batch axis.

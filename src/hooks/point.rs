@@ -77,6 +77,15 @@ impl HookPoint {
         self.axes().iter().map(|axis| axis.size(dims, batch, pos)).collect()
     }
 
+    /// As [`HookPoint::shape`], where `past` positions before these are looked at too.
+    pub(crate) fn shape_after(self, dims: &Dims, (batch, pos): (usize, usize), past: usize) -> Vec<usize> {
+        let size = |axis: &AxisName| match axis {
+            AxisName::KPos => past + pos,
+            axis => axis.size(dims, batch, pos),
+        };
+        self.axes().iter().map(size).collect()
+    }
+
     /// The block the point is in, if it is in one.
     pub fn layer(self) -> Option<usize> {
         match self {

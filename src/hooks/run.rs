@@ -27,6 +27,8 @@ pub(crate) struct Setting<'a> {
     pub reach: &'a Reach,
     pub batch: usize,
     pub pos: usize,
+    /// How many positions were run before these.
+    pub past: usize,
     pub right_padded: bool,
     /// Whether logits are computed.
     pub logits: bool,

@@ -6,6 +6,7 @@
 use candle_core::{DType, Tensor};
 
 use super::block::{BlockContext, norm_after};
+use super::kv_cache::LayerKv;
 use super::norm::{NormPoints, norm};
 use super::ops::{linear, rms, soft_cap, softmax};
 use super::transformer::HookedTransformer;
@@ -15,12 +16,14 @@ use crate::hooks::{HookPoint, HookRun, Site};
 
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
 
-/// What attention adds to the residual stream, `[batch, pos, d_model]`, from the stream that enters the block.
+/// What attention adds to the residual stream, `[batch, pos, d_model]`, from the stream that enters the block. With a
+/// `past`, queries look at its keys too, and the new ones join it.
 pub(super) fn attention(
     resid_pre: &Tensor,
     weights: &BlockWeights,
     ctx: &BlockContext,
     run: &mut HookRun,
+    past: Option<&mut LayerKv>,
 ) -> Result<Tensor> {
     let layer = ctx.layer;
     let (q, k, v) = queries_keys_values(resid_pre, weights, ctx, run)?;
@@ -33,6 +36,10 @@ pub(super) fn attention(
             (run.at_site(layer, Site::RotQ, rotary.turn(&q)?)?, run.at_site(layer, Site::RotK, rotary.turn(&k)?)?)
         }
         None => (q, k),
+    };
+    let (k, v) = match past {
+        Some(past) => past.extend(k, v)?,
+        None => (k, v),
     };
 
     let n_heads = ctx.cfg.n_heads;

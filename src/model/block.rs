@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::attention::attention;
 use super::config::{HookedTransformerConfig, NormalizationType};
+use super::kv_cache::LayerKv;
 use super::mlp::mlp;
 use super::norm::{NormPoints, norm};
 use super::rotary::Rotary;
@@ -46,9 +47,15 @@ pub(super) fn norm_after(
 ///
 /// # Shapes
 /// `resid [batch, pos, d_model]`, result the same.
-pub(super) fn block(resid: Tensor, weights: &BlockWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
+pub(super) fn block(
+    resid: Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+    past: Option<&mut LayerKv>,
+) -> Result<Tensor> {
     let resid_pre = run.at_site(ctx.layer, Site::ResidPre, resid)?;
-    let attn_out = attention(&resid_pre, weights, ctx, run)?;
+    let attn_out = attention(&resid_pre, weights, ctx, run, past)?;
     let mut resid = (&resid_pre + attn_out)?;
     if let Some(mlp_weights) = &weights.mlp {
         if !ctx.cfg.parallel_attn_mlp {

@@ -9,29 +9,28 @@ use crate::tokens::Tokens;
 
 /// The residual stream that enters the first block: token plus position embedding, if positions have one.
 ///
-/// Left padding shifts positions, so that a prompt's first real token is at position 0.
-///
 /// # Shapes
 /// `[batch, pos, d_model]`.
-pub(super) fn embed(weights: &Weights, tokens: &Tokens, run: &mut HookRun) -> Result<Tensor> {
+pub(super) fn embed(weights: &Weights, tokens: &Tokens, positions: &[u32], run: &mut HookRun) -> Result<Tensor> {
     let (batch, pos) = (tokens.batch(), tokens.pos());
     let ids = run.at(HookPoint::Tokens, tokens.to_tensor(weights.device())?)?;
     check_ids(&ids, weights.w_e.dim(0)?)?;
     let embedded = weights.w_e.index_select(&ids.flatten_all()?, 0)?.reshape((batch, pos, ()))?;
     let embedded = run.at(HookPoint::Embed, embedded)?;
     let Some(w_pos) = &weights.w_pos else { return Ok(embedded) };
-    let positions = Tensor::from_vec(position_ids(tokens), batch * pos, weights.device())?;
+    let positions = Tensor::from_slice(positions, batch * pos, weights.device())?;
     let placed = w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?;
     let placed = run.at(HookPoint::PosEmbed, placed)?;
     Ok((embedded + placed)?)
 }
 
-/// The position of each token, counted from its prompt's first real token; padding in front counts as 0.
-pub(super) fn position_ids(tokens: &Tokens) -> Vec<u32> {
-    let mut ids = Vec::with_capacity(tokens.batch() * tokens.pos());
+/// The position of each token from column `from` on, counted from its prompt's first real token, so that left padding
+/// shifts it; padding in front counts as 0.
+pub(super) fn position_ids(tokens: &Tokens, from: usize) -> Vec<u32> {
+    let mut ids = Vec::with_capacity(tokens.batch() * (tokens.pos() - from));
     for b in 0..tokens.batch() {
         let first = (0..tokens.pos()).find(|&p| tokens.is_real(b, p)).unwrap_or(0);
-        ids.extend((0..tokens.pos()).map(|p| p.saturating_sub(first) as u32));
+        ids.extend((from..tokens.pos()).map(|p| p.saturating_sub(first) as u32));
     }
     ids
 }

@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor};
 use super::block::{BlockContext, block};
 use super::config::AttentionDir;
 use super::embed::{embed, position_ids};
+use super::kv_cache::{KvCache, LayerKv};
 use super::loss;
 use super::norm::{NormPoints, norm};
 use super::ops::{later_keys, linear, soft_cap};
@@ -42,13 +43,26 @@ pub struct RunOptions {
     pub logits: bool,
     /// Which loss is returned.
     pub loss: Loss,
-    /// Whether texts get a BOS token in front.
+    /// Whether texts get a BOS token in front; by default not where they continue a `past_kv_cache`.
     pub bos: Bos,
+    /// What attention remembers of the tokens before the input. Positions of the plan are then those of the whole text,
+    /// and only those of the input can be captured or edited.
+    pub past_kv_cache: Option<KvCache>,
+    /// Whether the run returns what attention remembers, for runs that continue it.
+    pub keep_kv_cache: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { start_at_layer: None, stop_at_layer: None, logits: true, loss: Loss::None, bos: Bos::Default }
+        Self {
+            start_at_layer: None,
+            stop_at_layer: None,
+            logits: true,
+            loss: Loss::None,
+            bos: Bos::Default,
+            past_kv_cache: None,
+            keep_kv_cache: false,
+        }
     }
 }
 
@@ -65,6 +79,8 @@ pub struct Run {
     pub resid: Option<Tensor>,
     /// What the plan captured.
     pub captured: BTreeMap<HookPoint, Tensor>,
+    /// What attention remembers of these tokens and those before them, if asked for.
+    pub kv_cache: Option<KvCache>,
 }
 
 impl HookedTransformer {
@@ -83,8 +99,9 @@ impl HookedTransformer {
     /// Every mistake in the input, the plan or the options, and a run that would need more memory than it may
     /// ([`HookPlan::budget`]), found before anything is computed.
     pub fn run(&self, input: impl Into<Input>, plan: impl AsRef<HookPlan>, options: &RunOptions) -> Result<Run> {
-        let tokens = self.to_tokens_with(input, options.bos)?;
-        tokens.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
+        let (tokens, text) = self.tokens_to_run(input.into(), options)?;
+        text.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
+        let past = text.pos() - tokens.pos();
         let reach = self.reach(options)?;
         let shape = (tokens.batch(), tokens.pos());
         if options.loss != Loss::None {
@@ -98,17 +115,21 @@ impl HookedTransformer {
         let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
         let logits = reach.stop.is_none() && (options.logits || options.loss != Loss::None);
         let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
-        let setting = Setting { reach: &reach, batch, pos, right_padded, logits, dtype, device };
+        let setting = Setting { reach: &reach, batch, pos, past, right_padded, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
         let resid = match &options.start_at_layer {
             Some((_, resid)) => self.check_resid(resid, shape)?,
-            None => embed(&self.weights, &tokens, &mut hooks)?,
+            None => embed(&self.weights, &tokens, &position_ids(&text, past), &mut hooks)?,
         };
-        let resid = self.blocks(resid, &tokens, &reach, &mut hooks)?;
+        let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
+        if options.keep_kv_cache && kv.is_none() {
+            kv = Some(vec![LayerKv::default(); self.cfg.n_layers]);
+        }
+        let resid = self.blocks(resid, (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let captured = hooks.into_captured();
-            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured });
+            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, kv_cache: None });
         }
         let logits = match logits {
             true => Some(self.unembed(&resid, &mut hooks)?),
@@ -123,7 +144,38 @@ impl HookedTransformer {
             _ => None,
         };
         let logits = logits.filter(|_| options.logits);
-        Ok(Run { tokens, logits, loss, resid: None, captured: hooks.into_captured() })
+        let kv_cache = kv.filter(|_| options.keep_kv_cache);
+        let kv_cache = kv_cache.map(|layers| KvCache { tokens: text, layers, dims: self.dims() });
+        Ok(Run { tokens, logits, loss, resid: None, captured: hooks.into_captured(), kv_cache })
+    }
+
+    /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.
+    fn tokens_to_run(&self, input: Input, options: &RunOptions) -> Result<(Tokens, Tokens)> {
+        let part = options.start_at_layer.is_some() || options.stop_at_layer.is_some();
+        if part && (options.past_kv_cache.is_some() || options.keep_kv_cache) {
+            return Err(Error::argument(
+                "keys and values are kept of whole runs only: drop past_kv_cache and keep_kv_cache, or start_at_layer and \
+                 stop_at_layer.",
+            ));
+        }
+        let Some(past) = &options.past_kv_cache else {
+            let tokens = self.to_tokens_with(input, options.bos)?;
+            return Ok((tokens.clone(), tokens));
+        };
+        past.check(&self.dims())?;
+        if self.cfg.attention_dir == AttentionDir::Bidirectional {
+            return Err(Error::argument(
+                "this model's tokens look at later ones, so what was computed before them cannot be kept: run the whole \
+                 text without past_kv_cache.",
+            ));
+        }
+        let bos = match (&input, options.bos) {
+            (Input::Texts(_), Bos::Default) => Bos::Omit,
+            (_, bos) => bos,
+        };
+        let tokens = self.to_tokens_with(input, bos)?;
+        let text = past.tokens.continued(&tokens)?;
+        Ok((tokens, text))
     }
 
     /// The logits of `input`.
@@ -177,12 +229,20 @@ impl HookedTransformer {
         Ok(resid.clone())
     }
 
-    fn blocks(&self, mut resid: Tensor, tokens: &Tokens, reach: &Reach, hooks: &mut HookRun) -> Result<Tensor> {
+    /// The stream after the blocks; `text` are the tokens with those before them, which are the first `past`.
+    fn blocks(
+        &self,
+        mut resid: Tensor,
+        (text, past): (&Tokens, usize),
+        reach: &Reach,
+        hooks: &mut HookRun,
+        mut kv: Option<&mut [LayerKv]>,
+    ) -> Result<Tensor> {
         let mut hidden = BTreeMap::new();
         let rotary = match self.dims().rotary {
             true => {
-                let shape = (tokens.batch(), tokens.pos());
-                Some(Rotary::new(&self.cfg, &position_ids(tokens), shape, self.device())?)
+                let shape = (text.batch(), text.pos() - past);
+                Some(Rotary::new(&self.cfg, &position_ids(text, past), shape, self.device())?)
             }
             false => None,
         };
@@ -191,10 +251,11 @@ impl HookedTransformer {
         for layer in layers {
             let window = self.cfg.window(layer);
             if let Entry::Vacant(vacant) = hidden.entry(window) {
-                vacant.insert(self.hidden_keys(tokens, window)?);
+                vacant.insert(self.hidden_keys(text, past, window)?);
             }
             let ctx = BlockContext { layer, cfg: &self.cfg, rotary: rotary.as_ref(), hidden: hidden[&window].as_ref() };
-            resid = block(resid, &self.weights.blocks[layer], &ctx, hooks)?;
+            let layer_kv = kv.as_deref_mut().map(|layers| &mut layers[layer]);
+            resid = block(resid, &self.weights.blocks[layer], &ctx, hooks, layer_kv)?;
             progress.step(1);
         }
         Ok(resid)
@@ -229,14 +290,17 @@ impl HookedTransformer {
         Ok(Some(Tensor::from_vec(real, (batch, pos), self.device())?))
     }
 
-    /// 1 where a query may not look at a key: later keys of a causal model, keys outside the window, and padding.
+    /// 1 where a query may not look at a key: later keys of a causal model, keys outside the window, and padding. Queries are
+    /// the positions from `past` on.
     ///
     /// # Shapes
     /// Broadcastable to `[batch, head, q_pos, k_pos]`.
-    fn hidden_keys(&self, tokens: &Tokens, window: Option<usize>) -> Result<Option<Tensor>> {
+    fn hidden_keys(&self, tokens: &Tokens, past: usize, window: Option<usize>) -> Result<Option<Tensor>> {
         let pos = tokens.pos();
         let later = match self.cfg.attention_dir {
-            AttentionDir::Causal => Some(later_keys(pos, window, self.device())?.reshape((1, 1, pos, pos))?),
+            AttentionDir::Causal => {
+                Some(later_keys(past, pos, window, self.device())?.reshape((1, 1, pos - past, pos))?)
+            }
             AttentionDir::Bidirectional => None,
         };
         let padding = match self.real_tokens(tokens)? {

@@ -12,6 +12,7 @@ mod files;
 mod forward;
 mod hub;
 mod init;
+mod kv_cache;
 mod load;
 mod loss;
 mod mlp;
@@ -40,6 +41,7 @@ pub use config::{
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
 pub use hub::Hub;
+pub use kv_cache::KvCache;
 pub(crate) use norm::FinalNorm;
 pub use options::{CheckpointOptions, LoadOptions};
 pub use process::Processing;

@@ -19,7 +19,12 @@ impl Random {
 
     /// True with probability `p`.
     pub fn chance(&mut self, p: f64) -> bool {
-        ((self.0.next_u64() >> 11) as f64) < p * (1u64 << 53) as f64
+        self.uniform() < p
+    }
+
+    /// A number from 0 up to, not including, 1.
+    pub fn uniform(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// One element of a list that is not empty.

@@ -1,14 +1,11 @@
 //! A rectangular batch of token ids that knows its padding.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
-use crate::files;
 
 /// On which side of a row the padding stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,9 +43,9 @@ impl fmt::Display for PaddingSide {
 /// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    ids: Vec<u32>,
-    pos: usize,
-    lengths: Vec<usize>,
+    pub(super) ids: Vec<u32>,
+    pub(super) pos: usize,
+    pub(super) lengths: Vec<usize>,
     side: PaddingSide,
 }
 
@@ -236,34 +233,30 @@ impl Tokens {
         Tensor::from_vec(self.ids.clone(), (self.batch(), self.pos), device).context("the transfer of token ids")
     }
 
-    /// Saves the batch in one file, written whole or not at all.
+    /// The batch with more tokens behind each row.
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        files::store(path.as_ref(), Self::KIND, self, &BTreeMap::new())
-    }
-
-    /// Loads a batch that [`Tokens::save`] wrote.
-    ///
-    /// # Errors
-    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let (tokens, _): (Self, _) = files::restore(path, Self::KIND)?;
-        tokens.check_whole().map_err(|error| error.in_file(path))?;
-        Ok(tokens)
-    }
-
-    const KIND: &str = "tokens";
-
-    /// Checks a batch from a file: as many ids as places, and rows of a length that fits.
-    pub(crate) fn check_whole(&self) -> Result<()> {
-        let whole = self.pos.checked_mul(self.batch()) == Some(self.ids.len()) && !self.ids.is_empty();
-        if whole && self.lengths.iter().all(|length| (1..=self.pos).contains(length)) {
-            return Ok(());
+    /// Another number of rows, or padding between the two.
+    pub fn continued(&self, more: &Self) -> Result<Self> {
+        if more.batch() != self.batch() {
+            return Err(Error::tokens(format!(
+                "a batch of {} rows cannot be continued by one of {}: give as many rows.",
+                self.batch(),
+                more.batch()
+            )));
         }
-        Err(Error::tokens("its tokens are incomplete: save it anew."))
+        if more.is_padded() || (self.is_padded() && self.side == PaddingSide::Right) {
+            return Err(Error::tokens(
+                "padding would stand inside the text: pad the beginning on the left (PaddingSide::Left), and continue all \
+                 rows by as many tokens.",
+            ));
+        }
+        Ok(Self {
+            ids: (0..self.batch()).flat_map(|b| self.row(b).iter().chain(more.row(b)).copied()).collect(),
+            pos: self.pos + more.pos,
+            lengths: self.lengths.iter().map(|length| length + more.pos).collect(),
+            side: self.side,
+        })
     }
 
     /// Checks that a model with this vocabulary and context can read the batch.

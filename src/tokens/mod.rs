@@ -7,6 +7,7 @@
 
 mod batch;
 mod input;
+mod io;
 mod lookup;
 mod tokenizer;
 

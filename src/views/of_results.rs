@@ -7,6 +7,7 @@ use crate::analysis::Answers;
 use crate::cache::{ActivationCache, Provenance, ResidualStack};
 use crate::dims::Dims;
 use crate::error::{Result, human_bytes};
+use crate::generate::Generated;
 use crate::hooks::{HookPoint, MemoryPlan};
 use crate::labelled::Labelled;
 use crate::model::{HookedTransformerConfig, ModelProvenance, Processing, Run};
@@ -206,6 +207,15 @@ impl View for Answers {
     }
 }
 
+impl View for Generated {
+    /// Each prompt and what the model added to it.
+    fn render(&self) -> Result<Rendered> {
+        let rows = self.prompts().iter().zip(self.completions());
+        let table = Table::new(["prompt", "continued"]).title("Generated");
+        rows.fold(table, |table, (prompt, more)| table.row((format!("{prompt:?}"), format!("{more:?}")))).render()
+    }
+}
+
 impl View for Run {
     /// What the run gave: shapes, and what it kept.
     fn render(&self) -> Result<Rendered> {
@@ -283,6 +293,7 @@ shown!(
     MemoryPlan,
     ResidualStack,
     Answers,
+    Generated,
     Run,
     Dims,
     ModelProvenance,

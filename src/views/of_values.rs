@@ -5,11 +5,12 @@ use crate::cache::{
     AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
 };
 use crate::error::{Error, Result};
+use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer, Hub, LoadOptions, Loss,
-    NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer, Hub, KvCache,
+    LoadOptions, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::progress::Progress;
 use crate::slice::Slice;
@@ -42,7 +43,7 @@ shown_as_text! {
     "{}": HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random,
-        Composition, SingularOf, Unit;
-    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions, LensOptions, LnOptions, TokenizeOptions,
+        Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step;
+    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions, LensOptions, GenerateOptions, LnOptions, TokenizeOptions,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

@@ -12,14 +12,15 @@ use candle_lens::cache::{
 use candle_lens::dims::Dims;
 use candle_lens::error::Error;
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
+use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
 use candle_lens::hooks::{
     AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, MemoryPlan, PointBytes, Site, SiteRow,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer,
-    HookedTransformerConfig, Hub, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType,
-    Processing, RotaryScaling, Run, RunOptions,
+    HookedTransformerConfig, Hub, KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType,
+    PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
 use candle_lens::progress::Progress;
 use candle_lens::slice::Slice;
@@ -47,7 +48,7 @@ macro_rules! shown {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
-        Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
+        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
         Error,

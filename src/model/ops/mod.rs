@@ -115,12 +115,18 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tenso
     Ok(y.reshape(shape)?)
 }
 
-/// 1 where the key is later than the query, and, with a window, where it is `window` positions or more before it.
+/// 1 where the key is later than the query, and, with a window, where it is `window` positions or more before it. Queries
+/// are the positions from `from` on, keys all `pos`.
 ///
 /// # Shapes
-/// `[pos, pos]` (query, key), u8.
-pub(crate) fn later_keys(pos: usize, window: Option<usize>, device: &candle_core::Device) -> Result<Tensor> {
+/// `[pos - from, pos]` (query, key), u8.
+pub(crate) fn later_keys(
+    from: usize,
+    pos: usize,
+    window: Option<usize>,
+    device: &candle_core::Device,
+) -> Result<Tensor> {
     let hidden = |query: usize, key: usize| key > query || window.is_some_and(|window| query - key >= window);
-    let hidden: Vec<u8> = (0..pos * pos).map(|i| u8::from(hidden(i / pos, i % pos))).collect();
-    Ok(Tensor::from_vec(hidden, (pos, pos), device)?)
+    let hidden: Vec<u8> = (from * pos..pos * pos).map(|i| u8::from(hidden(i / pos, i % pos))).collect();
+    Ok(Tensor::from_vec(hidden, (pos - from, pos), device)?)
 }

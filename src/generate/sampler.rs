@@ -1,0 +1,155 @@
+//! The choice of the next token from its logits.
+
+use super::options::{GenerateOptions, Sampling};
+use crate::error::{Error, Result};
+use crate::tasks::Random;
+
+/// Chooses tokens one after another.
+pub(super) struct Sampler {
+    sampling: Sampling,
+    repetition_penalty: f64,
+    freq_penalty: f64,
+    random: Random,
+}
+
+impl Sampler {
+    pub(super) fn new(options: &GenerateOptions) -> Self {
+        let seed = match options.sampling {
+            Sampling::Greedy => 0,
+            Sampling::Random { seed, .. } => seed,
+        };
+        Self {
+            sampling: options.sampling,
+            repetition_penalty: options.repetition_penalty,
+            freq_penalty: options.freq_penalty,
+            random: Random::new(seed),
+        }
+    }
+
+    /// The next token of a text of which `seen` are the tokens so far.
+    ///
+    /// # Errors
+    /// Logits that are NaN.
+    pub(super) fn choose(&mut self, mut logits: Vec<f32>, seen: &[u32]) -> Result<u32> {
+        if logits.iter().any(|logit| logit.is_nan()) {
+            return Err(Error::argument(
+                "the model's logits are NaN, so no token can be chosen: look for the first activation that is NaN.",
+            ));
+        }
+        self.penalise(&mut logits, seen);
+        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else {
+            return Ok(ranked(&logits)[0]);
+        };
+        let kept = kept(&logits, temperature, top_k, top_p);
+        let mut left = self.random.uniform() * kept.iter().map(|(_, p)| p).sum::<f64>();
+        for &(id, probability) in &kept {
+            left -= probability;
+            if left < 0. {
+                return Ok(id);
+            }
+        }
+        Ok(kept[kept.len() - 1].0)
+    }
+
+    fn penalise(&self, logits: &mut [f32], seen: &[u32]) {
+        if self.repetition_penalty == 1. && self.freq_penalty == 0. {
+            return;
+        }
+        let mut counts = std::collections::BTreeMap::new();
+        seen.iter().for_each(|&id| *counts.entry(id as usize).or_insert(0u32) += 1);
+        for (id, count) in counts {
+            let Some(logit) = logits.get_mut(id) else { continue };
+            let penalty = self.repetition_penalty as f32;
+            *logit = if *logit > 0. { *logit / penalty } else { *logit * penalty };
+            *logit -= count as f32 * self.freq_penalty as f32;
+        }
+    }
+}
+
+/// All ids, the most likely first; of equals the smallest first.
+fn ranked(logits: &[f32]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+    order
+}
+
+/// The tokens that may be drawn with their probabilities before the cut, the most likely first. Equals of the `top_k`-th
+/// stay, as in Hugging Face's.
+fn kept(logits: &[f32], temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Vec<(u32, f64)> {
+    let mut order = ranked(logits);
+    if let Some(k) = top_k.filter(|&k| k < order.len()) {
+        let least = logits[order[k - 1] as usize];
+        order.retain(|&id| logits[id as usize] >= least);
+    }
+    let best = f64::from(logits[order[0] as usize]);
+    let weight = |id: u32| ((f64::from(logits[id as usize]) - best) / temperature).exp();
+    let whole: f64 = order.iter().map(|&id| weight(id)).sum();
+    let mut kept: Vec<(u32, f64)> = order.into_iter().map(|id| (id, weight(id) / whole)).collect();
+    if let Some(p) = top_p {
+        let mut sum = 0.;
+        let enough = kept.iter().position(|(_, probability)| {
+            sum += probability;
+            sum >= p
+        });
+        kept.truncate(enough.map_or(kept.len(), |last| last + 1));
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Five logits whose probabilities are 0.4, 0.3, 0.15, 0.1, 0.05 at the ids 3, 0, 4, 1, 2.
+    fn logits() -> Vec<f32> {
+        [0.3f32, 0.1, 0.05, 0.4, 0.15].map(f32::ln).to_vec()
+    }
+
+    fn ids(kept: &[(u32, f64)]) -> Vec<u32> {
+        kept.iter().map(|(id, _)| *id).collect()
+    }
+
+    #[test]
+    fn cuts_keep_the_most_likely() {
+        assert_eq!(ids(&kept(&logits(), 1., None, None)), [3, 0, 4, 1, 2]);
+        assert_eq!(ids(&kept(&logits(), 1., Some(2), None)), [3, 0]);
+        assert_eq!(ids(&kept(&logits(), 1., None, Some(0.69))), [3, 0]);
+        assert_eq!(ids(&kept(&logits(), 1., None, Some(0.71))), [3, 0, 4]);
+        assert_eq!(ids(&kept(&logits(), 1., None, Some(1e-9))), [3], "one always stays");
+        // Of the first three, 0.47, 0.35, 0.18: the cut by probability comes second.
+        assert_eq!(ids(&kept(&logits(), 1., Some(3), Some(0.81))), [3, 0]);
+        // A low temperature makes the best likelier: 0.4^2 of 0.285 is 0.56.
+        assert_eq!(ids(&kept(&logits(), 0.5, None, Some(0.55))), [3]);
+        assert_eq!(ids(&kept(&[1., 2., 1., 1.], 1., Some(2), None)), [1, 0, 2, 3], "equals of the second stay");
+        assert_eq!(ids(&kept(&[f32::NEG_INFINITY, 0.], 1., None, None)).first(), Some(&1));
+    }
+
+    #[test]
+    fn drawn_tokens_have_the_models_distribution() -> Result<()> {
+        let options = GenerateOptions { sampling: Sampling::temperature(1.).seed(3), ..Default::default() };
+        let mut sampler = Sampler::new(&options);
+        let mut counts = [0u32; 5];
+        for _ in 0..20_000 {
+            counts[sampler.choose(logits(), &[])? as usize] += 1;
+        }
+        for (count, expected) in counts.into_iter().zip([0.3, 0.1, 0.05, 0.4, 0.15]) {
+            // Four standard deviations of a share of 20,000 draws are 0.014 at most.
+            assert!((f64::from(count) / 20_000. - expected).abs() < 0.014, "{counts:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn penalties_make_what_was_said_less_likely() -> Result<()> {
+        let choose = |repetition_penalty, freq_penalty, seen: &[u32]| {
+            let options = GenerateOptions { repetition_penalty, freq_penalty, ..Default::default() };
+            Sampler::new(&options).choose(vec![2., 1.5, -1.], seen)
+        };
+        assert_eq!(choose(1., 0., &[0, 0])?, 0);
+        assert_eq!(choose(2., 0., &[0, 0])?, 1, "2 becomes 1");
+        assert_eq!(choose(1., 0.3, &[0])?, 0, "2 becomes 1.7");
+        assert_eq!(choose(1., 0.3, &[0, 0])?, 1, "2 becomes 1.4");
+        assert!(Sampler::new(&GenerateOptions::default()).choose(vec![f32::NAN, 1.], &[]).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! Generation step by step.
+
+use candle_core::{DType, IndexOp, Tensor};
+
+use super::options::GenerateOptions;
+use super::sampler::Sampler;
+use super::text::{Generated, Printer, Texts};
+use crate::error::{Error, Result};
+use crate::model::{HookedTransformer, KvCache, RunOptions};
+use crate::progress::Progress;
+use crate::tokens::{Input, PaddingSide, TokenizeOptions, Tokens};
+
+/// One token more for each text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The new token of each prompt; `None` where the text has ended.
+    pub tokens: Vec<Option<u32>>,
+    /// What each prompt's text gained: nothing while a character is incomplete.
+    pub texts: Vec<String>,
+}
+
+/// A text that grows by a token with each step; an iterator of [`Step`].
+pub struct GenerateStream {
+    model: HookedTransformer,
+    options: GenerateOptions,
+    sampler: Sampler,
+    /// The prompts with what has been added; ended texts go on with a token that is not shown.
+    text: Tokens,
+    past: Option<KvCache>,
+    rows: Vec<Vec<u32>>,
+    ended: Vec<bool>,
+    ends: Vec<u32>,
+    steps: usize,
+    /// How many tokens the text has when all steps are done.
+    longest: usize,
+    texts: Texts,
+}
+
+impl HookedTransformer {
+    /// Continues one or several prompts.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompts = ["When John and Mary went to the shops, John gave the bag to", "Tirana, the capital of"];
+    /// let text = model.generate(prompts, &GenerateOptions { max_new_tokens: 1, ..Default::default() })?;
+    /// assert_eq!(text.completions(), [" Mary", " Albania"]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Options that mean nothing, prompts that with the new tokens are longer than `n_ctx`, and as
+    /// [`HookedTransformer::run`].
+    pub fn generate(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<Generated> {
+        let mut stream = self.generate_stream(input, options)?;
+        let mut progress = Progress::new("generating", options.max_new_tokens as u64, "tokens");
+        let single = stream.rows.len() == 1 && options.print;
+        let mut printer = single.then(|| Printer::new(&stream.texts.prompts()[0]));
+        for step in stream.by_ref() {
+            let step = step?;
+            printer.iter_mut().for_each(|printer| printer.add(&step.texts[0]));
+            progress.step(1);
+        }
+        drop(printer);
+        let generated = stream.finish();
+        if options.print && !single {
+            generated.texts().iter().for_each(|text| println!("{text:?}"));
+        }
+        Ok(generated)
+    }
+
+    /// As [`HookedTransformer::generate`], a token at a time.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// for step in model.generate_stream("When John and Mary went to the shops,", &GenerateOptions::default())? {
+    ///     print!("{}", step?.texts[0]);
+    /// }
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::generate`]; a run that fails ends the stream with its error.
+    pub fn generate_stream(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<GenerateStream> {
+        options.check(self.cfg().d_vocab_out())?;
+        if self.cfg().d_vocab != self.cfg().d_vocab_out() {
+            return Err(Error::argument(format!(
+                "the model reads {} tokens but answers with {} classes, so its answers cannot be read again: it generates \
+                 no text.",
+                self.cfg().d_vocab,
+                self.cfg().d_vocab_out()
+            )));
+        }
+        let input = input.into();
+        let text = match &input {
+            Input::Texts(_) => {
+                let left = TokenizeOptions { bos: options.bos, padding_side: Some(PaddingSide::Left), truncate: false };
+                self.to_tokens_with(input, left)?
+            }
+            _ => left_padded(self.to_tokens_with(input, options.bos)?)?,
+        };
+        let longest = text.pos() + options.max_new_tokens;
+        if longest > self.cfg().n_ctx {
+            return Err(Error::tokens(format!(
+                "the prompt has {} tokens and {} are to be added, but the model reads at most n_ctx = {}: ask for fewer, or \
+                 shorten the prompt.",
+                text.pos(),
+                options.max_new_tokens,
+                self.cfg().n_ctx
+            )));
+        }
+        options.plan.so_far(longest, longest)?;
+        let mut ends = options.stop_tokens.clone();
+        if options.stop_at_eos {
+            ends.extend(self.tokenizer().ok().and_then(|tokenizer| tokenizer.eos_id()));
+        }
+        let rows: Vec<Vec<u32>> = (0..text.batch()).map(|b| text.real_row(b).to_vec()).collect();
+        Ok(GenerateStream {
+            model: self.clone(),
+            options: options.clone(),
+            sampler: Sampler::new(options),
+            texts: Texts::new(self, &rows)?,
+            ended: vec![false; rows.len()],
+            text,
+            past: None,
+            rows,
+            ends,
+            steps: 0,
+            longest,
+        })
+    }
+}
+
+/// The batch with its padding in front, so that every row ends at the last column.
+fn left_padded(tokens: Tokens) -> Result<Tokens> {
+    if !tokens.is_padded() {
+        return Ok(tokens);
+    }
+    let rows = (0..tokens.batch()).map(|b| tokens.real_row(b).to_vec()).collect();
+    Tokens::padded(rows, 0, PaddingSide::Left)
+}
+
+impl GenerateStream {
+    /// What has been generated so far.
+    pub fn finish(self) -> Generated {
+        Generated::new(self.texts, self.rows)
+    }
+
+    /// The logits of the next token of each text, `[batch, d_vocab]`.
+    fn logits(&mut self) -> Result<Tensor> {
+        let whole = !self.options.plan.is_same_everywhere();
+        let mut options = RunOptions { keep_kv_cache: !whole, ..Default::default() };
+        let input = match self.past.take() {
+            Some(past) => {
+                let new = (0..self.text.batch()).map(|b| self.text.row(b)[past.tokens().pos()..].to_vec()).collect();
+                options.past_kv_cache = Some(past);
+                Tokens::from_rows(new)?
+            }
+            None => self.text.clone(),
+        };
+        let plan = self.options.plan.so_far(self.text.pos(), self.longest)?;
+        let run = self.model.run(input, &plan, &options)?;
+        self.past = run.kv_cache;
+        let logits = run.logits.expect("the options ask for logits");
+        Ok(logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?)
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let logits = self.logits()?.to_vec2::<f32>()?;
+        let mut step = Step { tokens: Vec::new(), texts: Vec::new() };
+        let mut column = Vec::new();
+        for (b, logits) in logits.into_iter().enumerate() {
+            if self.ended[b] {
+                // The text is over; its row goes on with a token that nothing else sees.
+                column.push(vec![self.rows[b][self.rows[b].len() - 1]]);
+                step.tokens.push(None);
+                step.texts.push(String::new());
+                continue;
+            }
+            let id = self.sampler.choose(logits, &self.rows[b])?;
+            self.rows[b].push(id);
+            self.ended[b] = self.ends.contains(&id);
+            column.push(vec![id]);
+            step.tokens.push(Some(id));
+            step.texts.push(self.texts.grow(b, &self.rows[b])?);
+        }
+        self.text = self.text.continued(&Tokens::from_rows(column)?)?;
+        self.steps += 1;
+        Ok(step)
+    }
+}
+
+impl Iterator for GenerateStream {
+    type Item = Result<Step>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.steps >= self.options.max_new_tokens || self.ended.iter().all(|&ended| ended) {
+            return None;
+        }
+        let step = self.step();
+        if step.is_err() {
+            self.steps = self.options.max_new_tokens;
+        }
+        Some(step)
+    }
+}
+
+impl std::fmt::Debug for GenerateStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (texts, steps) = (self.rows.len(), self.steps);
+        write!(f, "GenerateStream({texts} texts, {steps} of {} steps)", self.options.max_new_tokens)
+    }
+}

@@ -1,0 +1,147 @@
+//! Generated tokens as text.
+
+use crate::error::Result;
+use crate::model::HookedTransformer;
+use crate::tokens::{PaddingSide, Tokenizer, Tokens};
+
+/// A printed line is broken at the first space after so many characters.
+const LINE: usize = 80;
+
+/// The texts of prompts and of what has been added to them. Without a tokenizer, the ids.
+#[derive(Clone)]
+pub(super) struct Texts {
+    tokenizer: Option<Tokenizer>,
+    /// Where each row begins to be text: behind its BOS.
+    first: Vec<usize>,
+    /// How many tokens each prompt has, BOS included.
+    lengths: Vec<usize>,
+    prompts: Vec<String>,
+    completions: Vec<String>,
+}
+
+impl Texts {
+    pub(super) fn new(model: &HookedTransformer, rows: &[Vec<u32>]) -> Result<Self> {
+        let tokenizer = model.tokenizer().ok().cloned();
+        let bos = tokenizer.as_ref().and_then(Tokenizer::bos_id);
+        let first: Vec<usize> =
+            rows.iter().map(|row| usize::from(bos.is_some() && row.first() == bos.as_ref())).collect();
+        let mut texts = Self {
+            tokenizer,
+            lengths: rows.iter().map(Vec::len).collect(),
+            prompts: Vec::new(),
+            completions: vec![String::new(); rows.len()],
+            first,
+        };
+        texts.prompts = (0..rows.len()).map(|b| texts.text(b, &rows[b])).collect::<Result<_>>()?;
+        Ok(texts)
+    }
+
+    pub(super) fn prompts(&self) -> &[String] {
+        &self.prompts
+    }
+
+    /// The text of row `b` without its BOS.
+    fn text(&self, b: usize, row: &[u32]) -> Result<String> {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.to_string(&row[self.first[b]..]),
+            None => Ok(row.iter().map(|id| format!(" {id}")).collect()),
+        }
+    }
+
+    /// What the text of row `b` gained; nothing while its last character is incomplete.
+    pub(super) fn grow(&mut self, b: usize, row: &[u32]) -> Result<String> {
+        let whole = self.text(b, row)?;
+        // A decoder may treat the prompt's end differently once something follows: then the new tokens speak alone.
+        let completion = match whole.strip_prefix(self.prompts[b].as_str()) {
+            Some(completion) => completion.to_string(),
+            None => match &self.tokenizer {
+                Some(tokenizer) => tokenizer.to_string(&row[self.lengths[b]..])?,
+                None => whole,
+            },
+        };
+        if completion.ends_with(char::REPLACEMENT_CHARACTER) {
+            return Ok(String::new());
+        }
+        let gained = completion.strip_prefix(self.completions[b].as_str()).unwrap_or("").to_string();
+        self.completions[b] = completion;
+        Ok(gained)
+    }
+}
+
+/// Prompts and what the model added to them.
+#[derive(Clone)]
+pub struct Generated {
+    texts: Texts,
+    rows: Vec<Vec<u32>>,
+}
+
+impl Generated {
+    pub(super) fn new(texts: Texts, rows: Vec<Vec<u32>>) -> Self {
+        Self { texts, rows }
+    }
+
+    /// The text of each prompt, without BOS; ids where the model has no tokenizer.
+    pub fn prompts(&self) -> &[String] {
+        &self.texts.prompts
+    }
+
+    /// What was added to each.
+    pub fn completions(&self) -> &[String] {
+        &self.texts.completions
+    }
+
+    /// Each prompt with what was added to it.
+    pub fn texts(&self) -> Vec<String> {
+        self.prompts().iter().zip(self.completions()).map(|(prompt, more)| format!("{prompt}{more}")).collect()
+    }
+
+    /// The ids that were added to each prompt.
+    pub fn new_tokens(&self) -> Vec<&[u32]> {
+        self.rows.iter().zip(&self.texts.lengths).map(|(row, &length)| &row[length..]).collect()
+    }
+
+    /// Prompts with what was added, ready to be run: shorter texts are padded on the left.
+    ///
+    /// # Errors
+    /// Never for what a model generated.
+    pub fn tokens(&self) -> Result<Tokens> {
+        let pad = self.texts.tokenizer.as_ref().and_then(Tokenizer::pad_id).unwrap_or(0);
+        Tokens::padded(self.rows.clone(), pad, PaddingSide::Left)
+    }
+}
+
+impl std::fmt::Debug for Generated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.texts()).finish()
+    }
+}
+
+/// Writes a text to standard output as it grows. A notebook gets whole lines only, so long ones are broken at a space.
+pub(super) struct Printer {
+    line: String,
+}
+
+impl Printer {
+    pub(super) fn new(prompt: &str) -> Self {
+        let mut printer = Self { line: String::new() };
+        printer.add(prompt);
+        printer
+    }
+
+    pub(super) fn add(&mut self, text: &str) {
+        for c in text.chars() {
+            let full = c == ' ' && self.line.chars().count() >= LINE;
+            if c == '\n' || full {
+                println!("{}", std::mem::take(&mut self.line));
+            } else {
+                self.line.push(c);
+            }
+        }
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        println!("{}", self.line);
+    }
+}
