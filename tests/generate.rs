@@ -100,9 +100,6 @@ fn pieces_give_the_logits_of_the_whole() -> Result<()> {
 fn one_beginning_has_many_ends() -> Result<()> {
     let model = tiny_model(Processing::default());
     let begin = vec![3u32, 50, 17, 101, 9];
-    let never = HookPlan::new().edit(("resid_post", 0), Edit::zero().pos(12));
-    sentence(try_with(GenerateOptions { plan: never, ..Default::default() }), &["position 12", "0 to 11"]);
-
     let keep = RunOptions { keep_kv_cache: true, ..Default::default() };
     let past = model.run(vec![begin.clone()], HookPlan::new(), &keep)?.kv_cache.expect("it is kept");
     let mut agreement = Agreement::default();
@@ -215,6 +212,9 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(try_with(capture), &["cannot keep activations", "Generated::tokens"]);
     let last = HookPlan::new().edit(("resid_post", 0), Edit::zero().pos(-1));
     sentence(try_with(GenerateOptions { plan: last, ..Default::default() }), &["counts from the end"]);
+
+    let never = HookPlan::new().edit(("resid_post", 0), Edit::zero().pos(12));
+    sentence(try_with(GenerateOptions { plan: never, ..Default::default() }), &["position 12", "0 to 11"]);
 
     let keep = RunOptions { keep_kv_cache: true, ..Default::default() };
     let past = model.run(vec![vec![1u32, 2, 3]], HookPlan::new(), &keep)?.kv_cache;

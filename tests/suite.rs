@@ -2,6 +2,7 @@
 
 mod factored_matrix;
 mod generate;
+mod gpt2;
 mod hooks;
 mod manifest;
 mod prelude;

@@ -13,9 +13,8 @@ use crate::files;
 use crate::tokens::Tokenizer;
 
 impl HookedTransformer {
-    /// Writes `config.json` and `model.safetensors` (Hugging Face's GPT-2 layout) into `folder`, so that
-    /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back.
-    /// Each file is written whole or not at all.
+    /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer into `folder`, so that
+    /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back. Each file is written whole or not at all.
     ///
     /// # Errors
     /// A processed model, or one that GPT-2's layout cannot hold; a folder that cannot be written.
@@ -29,6 +28,9 @@ impl HookedTransformer {
         fs::create_dir_all(folder)
             .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
         files::write_tensors(&folder.join("model.safetensors"), &BTreeMap::new(), &tensors)?;
+        for (name, contents) in self.tokenizer.iter().map(Tokenizer::to_files).collect::<Result<Vec<_>>>()?.concat() {
+            files::write_whole(&folder.join(name), |out| out.write_all(&contents))?;
+        }
         files::write_whole(&folder.join("config.json"), |out| out.write_all(&config))
     }
 }

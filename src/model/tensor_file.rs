@@ -12,6 +12,9 @@ use crate::progress::Progress;
 /// How many faults a message lists.
 const SHOWN: usize = 12;
 
+/// How the fault of a tensor that is not there ends, after its name and shape.
+const MISSING: &str = " is missing";
+
 /// The named tensors of one or several files; what is wrong is collected and told at the end, all of it.
 pub(super) struct TensorFile {
     path: PathBuf,
@@ -65,7 +68,7 @@ impl TensorFile {
     /// The tensor of this name; a fault (and zeros, which [`TensorFile::finish`] never lets out) without it.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Tensor {
         self.take_optional(name, shape).unwrap_or_else(|| {
-            self.faults.push(format!("{name} {shape:?} is missing"));
+            self.faults.push(format!("{name} {shape:?}{MISSING}"));
             self.placeholder(shape)
         })
     }
@@ -131,6 +134,15 @@ impl TensorFile {
         zero.broadcast_as(shape).expect("one number broadcasts to any shape")
     }
 
+    /// What stands before the name of each missing tensor in the names that nobody took, if it is the same before all.
+    fn prefix(&self) -> Option<&str> {
+        let mut missing = self.faults.iter().filter_map(|fault| fault.strip_suffix(MISSING)?.split(' ').next());
+        let first = missing.next()?;
+        let prefix =
+            self.tensors.keys().find_map(|name| name.strip_suffix(first).filter(|prefix| !prefix.is_empty()))?;
+        missing.all(|name| self.tensors.contains_key(&format!("{prefix}{name}"))).then_some(prefix)
+    }
+
     /// Tells every fault, and what nobody took.
     ///
     /// # Errors
@@ -143,14 +155,19 @@ impl TensorFile {
         if self.faults.is_empty() {
             return Ok(());
         }
+        let advice = match self.prefix() {
+            Some(prefix) => {
+                format!(
+                    "The names in the file begin with {prefix:?}: load it as a checkpoint with that as strip_prefix."
+                )
+            }
+            None => "Is this file of the same model?".into(),
+        };
         let more = self.faults.len().saturating_sub(SHOWN);
         let mut list = self.faults.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
         if more > 0 {
             list += &format!("; and {more} more");
         }
-        Err(Error::file(
-            &self.path,
-            format!("the tensors do not fit the config: {list}. Is this file of the same model?"),
-        ))
+        Err(Error::file(&self.path, format!("the tensors do not fit the config: {list}. {advice}")))
     }
 }

@@ -107,6 +107,21 @@ impl Tokenizer {
         Self::with_names(inner, &SpecialNames::default()).map_err(Error::tokens)
     }
 
+    /// The contents of the files that [`Tokenizer::from_file`] reads, by name: the tokenizer, and its special tokens.
+    pub(crate) fn to_files(&self) -> Result<[(&'static str, Vec<u8>); 2]> {
+        let unwritable = |error: &dyn fmt::Display| Error::tokens(format!("the tokenizer cannot be written: {error}."));
+        let tokenizer = self.inner.to_string(true).map_err(|error| unwritable(&error))?;
+        let name = |id: Option<u32>| id.and_then(|id| self.inner.id_to_token(id));
+        let config = serde_json::json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": name(self.bos),
+            "eos_token": name(self.eos),
+            "pad_token": name(self.pad),
+        });
+        let config = serde_json::to_vec_pretty(&config).map_err(|error| unwritable(&error))?;
+        Ok([("tokenizer.json", tokenizer.into_bytes()), (CONFIG, config)])
+    }
+
     fn with_names(inner: tokenizers::Tokenizer, names: &SpecialNames) -> Result<Self, String> {
         let id = |name: &Option<String>| match name {
             None => Ok(None),

@@ -42,7 +42,9 @@ fn keys_and_prefixes_that_are_wrong() {
     sentence(trained(Some("epoch"), None), &["\"epoch\"", "no dictionary"]);
     sentence(trained(Some("optimizer"), None), &["no tensor in \"optimizer\"", "\"param_groups\""]);
     sentence(trained(Some("optimizer.state"), None), &["no tensor in \"optimizer.state\"", "none"]);
-    sentence(trained(Some("model_state_dict"), None), &["do not fit", "wte.weight [300, 24] is missing", "more"]);
+    let parts = ["do not fit", "wte.weight [300, 24] is missing", "more", "begin with \"_orig_mod.", "strip_prefix"];
+    sentence(trained(Some("model_state_dict"), None), &parts);
+    trained(Some("model_state_dict"), Some("_orig_mod.transformer.")).expect("what the message says works");
     let base = tiny_gpt2();
     let with = |file: PathBuf, key: Option<&str>| {
         let options = CheckpointOptions { key: key.map(String::from), ..Default::default() };

@@ -144,3 +144,16 @@ fn a_folder_of_pytorchs_weights() -> candle_lens::Result<()> {
     sentence(with(name, Processing::NONE), &["pytorch_model-1.bin", "cannot be read"]);
     Ok(())
 }
+
+#[test]
+fn a_saved_folder_has_the_tokenizer_too() -> candle_lens::Result<()> {
+    let folder = scratch("saved_with_tokenizer");
+    let model = HookedTransformer::from_pretrained_no_processing("tiny")?;
+    model.save_pretrained(&folder)?;
+    let again = HookedTransformer::from_pretrained_no_processing(folder.to_str().expect("the path is UTF-8"))?;
+    let text = "When John and Mary went to the shops, café 🙂";
+    assert_eq!(again.to_tokens(text)?, model.to_tokens(text)?);
+    assert_eq!(again.tokenizer()?.eos_id(), model.tokenizer()?.eos_id());
+    assert_eq!(again.provenance().crc32, model.provenance().crc32);
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! The published numbers of GPT-2 small, where its weights are: a folder or the name of a hub repository in
+//! `CANDLE_LENS_GPT2`, as in `CANDLE_LENS_GPT2=gpt2 cargo test --test suite gpt2 -- --nocapture`. They were computed in
+//! f32 on another kind of device, so 1e-3 is allowed.
+
+use candle_lens::Result;
+use candle_lens::cache::{AccumulatedOptions, LnOptions};
+use candle_lens::candle::D;
+use candle_lens::hooks::HookPlan;
+use candle_lens::model::{HookedTransformer, Loss, Processing, RunOptions};
+use candle_lens::tokens::Bos;
+
+const VARIABLE: &str = "CANDLE_LENS_GPT2";
+const TOLERANCE: f64 = 1e-3;
+
+/// GPT-2 with this processing; `None` and a line saying why where its weights are not at hand.
+fn gpt2(processing: Processing) -> Result<Option<HookedTransformer>> {
+    let Ok(source) = std::env::var(VARIABLE) else {
+        println!(
+            "skipped: GPT-2's weights are not here. Set {VARIABLE} to their folder, or to \"gpt2\" to fetch them."
+        );
+        return Ok(None);
+    };
+    HookedTransformer::from_pretrained_with(source.as_str(), processing).map(Some)
+}
+
+/// Eight prompts of which the published number is known; two spaces stand where a name with its space was put in.
+#[test]
+fn gpt2_prefers_the_right_name_by_the_published_logits() -> Result<()> {
+    let processing = Processing { refactor_factored_attn_matrices: true, ..Default::default() };
+    let Some(model) = gpt2(processing)? else { return Ok(()) };
+    let sentences = [
+        ("When John and Mary went to the shops, {} gave the bag to", [" Mary", " John"]),
+        ("When Tom and James went to the park, {} gave the ball to", [" Tom", " James"]),
+        ("When Dan and Sid went to the shops, {} gave an apple to", [" Dan", " Sid"]),
+        ("After Martin and Amy went to the park, {} gave a drink to", [" Martin", " Amy"]),
+    ];
+    let both = |(sentence, [a, b]): (&str, [&'static str; 2])| {
+        [(sentence.replace("{}", b), (a, b)), (sentence.replace("{}", a), (b, a))]
+    };
+    let (prompts, pairs): (Vec<String>, Vec<_>) = sentences.into_iter().flat_map(both).unzip();
+    let answers = model.answers(pairs)?;
+    assert_eq!(answers.correct()[..2], [2940, 23165], "the ids of GPT-2's own tokenizer");
+    let tokens = model.to_tokens_with(prompts, Bos::Prepend)?;
+    assert_eq!((tokens.batch(), tokens.pos()), (8, 16));
+    let (logits, cache) = model.run_with_cache(&tokens)?;
+    let whole = answers.logit_diff(&logits, &tokens)?.mean();
+    assert!((whole - 2.8493238921).abs() < TOLERANCE, "{whole}");
+    // The same from the final residual stream.
+    let last = cache.accumulated_resid(&AccumulatedOptions { pos: (-1).into(), ..Default::default() })?;
+    let scaled = cache.apply_ln_to_stack(&last, &LnOptions::default())?.project(&answers.directions(&model)?)?;
+    let projected = scaled.select("component", -1)?.mean();
+    assert!((projected - 2.8493238921).abs() < TOLERANCE, "{projected}");
+    Ok(())
+}
+
+#[test]
+fn gpt2_reads_a_paragraph_with_the_published_loss() -> Result<()> {
+    let Some(model) = gpt2(Processing::default())? else { return Ok(()) };
+    let text = "## Loading Models\n\nHookedTransformer comes loaded with >40 open source GPT-style models. You can load \
+                any of them in with `HookedTransformer.from_pretrained(MODEL_NAME)`. Each model is loaded into the \
+                consistent HookedTransformer architecture, designed to be clean, consistent and \
+                interpretability-friendly.\n\nFor this demo notebook we'll look at GPT-2 Small, an 80M parameter model. To \
+                try the model the model out, let's find the loss on this paragraph!";
+    let options = RunOptions { loss: Loss::Mean, bos: Bos::Prepend, ..Default::default() };
+    let run = model.run(text, HookPlan::new(), &options)?;
+    let loss = f64::from(run.loss.expect("it is asked for").to_scalar::<f32>()?);
+    assert!((loss - 4.3443).abs() < TOLERANCE, "{loss}");
+    let predicted = run.logits.expect("they are asked for").argmax(D::Minus1)?.to_vec2::<u32>()?;
+    let right = predicted[0].iter().zip(&run.tokens.row(0)[1..]).filter(|(a, b)| a == b).count();
+    assert_eq!((right, run.tokens.pos() - 1), (33, 111));
+    Ok(())
+}
