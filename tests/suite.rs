@@ -23,11 +23,13 @@ mod model {
     mod checkpoints;
     mod families;
     mod folders;
+    mod fuzz;
     mod gradients;
     mod hub;
     mod hub_server;
     mod parity;
     mod processing;
+    mod saved;
 }
 mod tasks {
     mod datasets;

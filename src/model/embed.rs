@@ -7,23 +7,37 @@ use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun};
 use crate::tokens::Tokens;
 
-/// The residual stream that enters the first block: token plus position embedding, if positions have one.
-///
-/// Left padding shifts positions, so that a prompt's first real token is at position 0.
+/// What the embeddings give: the residual stream that enters the first block, token plus position embedding, if
+/// positions have one; and, where these enter queries and keys only, the position embedding by itself.
 ///
 /// # Shapes
-/// `[batch, pos, d_model]`.
-pub(super) fn embed(weights: &Weights, tokens: &Tokens, run: &mut HookRun) -> Result<Tensor> {
+/// `[batch, pos, d_model]` each.
+pub(super) fn embed(
+    weights: &Weights,
+    tokens: &Tokens,
+    shortformer: bool,
+    run: &mut HookRun,
+) -> Result<(Tensor, Option<Tensor>)> {
     let (batch, pos) = (tokens.batch(), tokens.pos());
     let ids = run.at(HookPoint::Tokens, tokens.to_tensor(weights.device())?)?;
     check_ids(&ids, weights.w_e.dim(0)?)?;
     let embedded = weights.w_e.index_select(&ids.flatten_all()?, 0)?.reshape((batch, pos, ()))?;
     let embedded = run.at(HookPoint::Embed, embedded)?;
-    let Some(w_pos) = &weights.w_pos else { return Ok(embedded) };
-    let positions = Tensor::from_vec(position_ids(tokens), batch * pos, weights.device())?;
-    let placed = w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?;
+    let Some(placed) = position_embeddings(weights, tokens)? else { return Ok((embedded, None)) };
     let placed = run.at(HookPoint::PosEmbed, placed)?;
-    Ok((embedded + placed)?)
+    if shortformer { Ok((embedded, Some(placed))) } else { Ok(((embedded + placed)?, None)) }
+}
+
+/// The vector of each token's position; none where positions turn queries and keys. Left padding shifts positions, so
+/// that a prompt's first real token is at position 0.
+///
+/// # Shapes
+/// `[batch, pos, d_model]`.
+pub(super) fn position_embeddings(weights: &Weights, tokens: &Tokens) -> Result<Option<Tensor>> {
+    let Some(w_pos) = &weights.w_pos else { return Ok(None) };
+    let (batch, pos) = (tokens.batch(), tokens.pos());
+    let positions = Tensor::from_vec(position_ids(tokens), batch * pos, weights.device())?;
+    Ok(Some(w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?))
 }
 
 /// The position of each token, counted from its prompt's first real token; padding in front counts as 0.

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::block::{BlockContext, block};
 use super::config::AttentionDir;
-use super::embed::{embed, position_ids};
+use super::embed::{embed, position_embeddings, position_ids};
 use super::loss;
 use super::norm::{NormPoints, norm};
 use super::ops::{later_keys, linear, soft_cap};
@@ -101,11 +101,15 @@ impl HookedTransformer {
         let setting = Setting { reach: &reach, batch, pos, right_padded, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
-        let resid = match &options.start_at_layer {
-            Some((_, resid)) => self.check_resid(resid, shape)?,
-            None => embed(&self.weights, &tokens, &mut hooks)?,
+        let shortformer = self.dims().shortformer;
+        let (resid, placed) = match &options.start_at_layer {
+            Some((_, resid)) if shortformer => {
+                (self.check_resid(resid, shape)?, position_embeddings(&self.weights, &tokens)?)
+            }
+            Some((_, resid)) => (self.check_resid(resid, shape)?, None),
+            None => embed(&self.weights, &tokens, shortformer, &mut hooks)?,
         };
-        let resid = self.blocks(resid, &tokens, &reach, &mut hooks)?;
+        let resid = self.blocks((resid, placed), &tokens, &reach, &mut hooks)?;
         if reach.stop.is_some() {
             let captured = hooks.into_captured();
             return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured });
@@ -177,7 +181,13 @@ impl HookedTransformer {
         Ok(resid.clone())
     }
 
-    fn blocks(&self, mut resid: Tensor, tokens: &Tokens, reach: &Reach, hooks: &mut HookRun) -> Result<Tensor> {
+    fn blocks(
+        &self,
+        (mut resid, placed): (Tensor, Option<Tensor>),
+        tokens: &Tokens,
+        reach: &Reach,
+        hooks: &mut HookRun,
+    ) -> Result<Tensor> {
         let mut hidden = BTreeMap::new();
         let rotary = match self.dims().rotary {
             true => {
@@ -193,7 +203,13 @@ impl HookedTransformer {
             if let Entry::Vacant(vacant) = hidden.entry(window) {
                 vacant.insert(self.hidden_keys(tokens, window)?);
             }
-            let ctx = BlockContext { layer, cfg: &self.cfg, rotary: rotary.as_ref(), hidden: hidden[&window].as_ref() };
+            let ctx = BlockContext {
+                layer,
+                cfg: &self.cfg,
+                rotary: rotary.as_ref(),
+                shortformer: placed.as_ref(),
+                hidden: hidden[&window].as_ref(),
+            };
             resid = block(resid, &self.weights.blocks[layer], &ctx, hooks)?;
             progress.step(1);
         }

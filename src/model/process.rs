@@ -7,7 +7,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::config::{HookedTransformerConfig, NormalizationType};
+use super::config::{HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::refactor::refactor;
 use super::transformer::HookedTransformer;
 use super::weights::{NormWeights, for_each_head};
@@ -41,7 +41,7 @@ impl Processing {
     /// What TransformerLens does by default, as far as the architecture allows it.
     pub fn default_for(cfg: &HookedTransformerConfig) -> Self {
         Self {
-            fold_ln: cfg.normalization_type.has_weights() && !shift_meets_gate(cfg),
+            fold_ln: cfg.normalization_type.has_weights() && !shift_meets_gate(cfg) && !placed_behind_norm(cfg),
             center_writing_weights: cfg.normalization_type.centres(),
             center_unembed: cfg.output_logits_soft_cap.is_none(),
             fold_value_biases: true,
@@ -91,6 +91,12 @@ impl HookedTransformer {
             return Err(Error::config(
                 "fold_ln cannot fold the shift of a layer norm into an MLP with a gate, which has no bias for it: set \
                  fold_ln: false.",
+            ));
+        }
+        if wanted.fold_ln && !self.processing.fold_ln && placed_behind_norm(&self.cfg) {
+            return Err(Error::config(
+                "fold_ln cannot fold a norm into queries and keys of a shortformer, whose positions are added behind the \
+                 norm: set fold_ln: false.",
             ));
         }
         if wanted.center_writing_weights && !norm.centres() {
@@ -157,6 +163,9 @@ impl HookedTransformer {
                     fold(&norm, w_gate, &mut mlp.b_in.clone())?;
                 }
                 fold(&norm, &mut mlp.w_in, &mut mlp.b_in)?;
+                if let Some(norm) = mlp.ln.take() {
+                    fold(&norm, &mut mlp.w_out, &mut mlp.b_out)?;
+                }
             }
         }
         if let Some(norm) = self.weights.ln_final.take() {
@@ -169,7 +178,10 @@ impl HookedTransformer {
     fn center_writing_weights(&mut self) -> Result<()> {
         let weights = &mut self.weights;
         weights.w_e = centred(&weights.w_e)?;
-        weights.w_pos = weights.w_pos.as_ref().map(centred).transpose()?;
+        // Where positions enter behind the norm, nothing takes their mean out again.
+        if !placed_behind_norm(&self.cfg) {
+            weights.w_pos = weights.w_pos.as_ref().map(centred).transpose()?;
+        }
         for block in &mut weights.blocks {
             block.attn.w_o = centred(&block.attn.w_o)?;
             block.attn.b_o = centred(&block.attn.b_o)?;
@@ -196,6 +208,11 @@ impl HookedTransformer {
 /// Whether a norm with a shift is read by an MLP with a gate.
 fn shift_meets_gate(cfg: &HookedTransformerConfig) -> bool {
     cfg.gated_mlp && cfg.normalization_type == NormalizationType::LN
+}
+
+/// Whether position embeddings are added to what queries and keys read of the norm.
+fn placed_behind_norm(cfg: &HookedTransformerConfig) -> bool {
+    cfg.positional_embedding_type == PositionalEmbeddingType::Shortformer
 }
 
 /// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it; one without shift does not centre either.

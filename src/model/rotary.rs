@@ -1,7 +1,7 @@
 //! Rotary position embeddings: pairs of a head's dimensions turn by an angle that grows with the position.
 //!
 //! Dimension `i` and `i + r / 2` of the first `r = rotary_dim` turn together by `position * base^(-2 i / r)`, as in
-//! GPT-NeoX and Llama (Su et al. 2021, "RoFormer"; the published pairing of neighbours is another order of the same).
+//! GPT-NeoX and Llama, or dimension `2 i` and `2 i + 1`, as published and as in GPT-J (Su et al. 2021, "RoFormer").
 
 use candle_core::{Device, Tensor};
 
@@ -13,6 +13,8 @@ pub(super) struct Rotary {
     /// `[batch, pos, 1, rotary_dim / 2]` each.
     cos: Tensor,
     sin: Tensor,
+    /// Neighbours turn together, not halves.
+    adjacent: bool,
 }
 
 impl Rotary {
@@ -31,7 +33,7 @@ impl Rotary {
             let values: Vec<f32> = angles.iter().map(|angle| turn(*angle) as f32).collect();
             Ok(Tensor::from_vec(values, shape, device)?)
         };
-        Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)? })
+        Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)?, adjacent: cfg.rotary_adjacent_pairs })
     }
 
     /// `x` turned; dimensions from `rotary_dim` on stay.
@@ -42,10 +44,20 @@ impl Rotary {
         let half = self.cos.dim(3)?;
         let rest = x.dim(3)? - 2 * half;
         let (cos, sin) = (self.cos.to_dtype(x.dtype())?, self.sin.to_dtype(x.dtype())?);
-        let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+        let (a, b) = match self.adjacent {
+            true => {
+                let (batch, pos, heads, _) = x.dims4()?;
+                let pairs = x.narrow(3, 0, 2 * half)?.reshape((batch, pos, heads, half, 2))?;
+                (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?)
+            }
+            false => (x.narrow(3, 0, half)?, x.narrow(3, half, half)?),
+        };
         let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let turned_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        let mut parts = vec![turned_a, turned_b];
+        let mut parts = match self.adjacent {
+            true => vec![Tensor::stack(&[turned_a, turned_b], 4)?.flatten_from(3)?],
+            false => vec![turned_a, turned_b],
+        };
         if rest > 0 {
             parts.push(x.narrow(3, 2 * half, rest)?);
         }

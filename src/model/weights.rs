@@ -43,6 +43,8 @@ pub(crate) struct MlpWeights {
     pub w_gate: Option<Tensor>,
     /// `[d_mlp]`.
     pub b_in: Tensor,
+    /// `[d_mlp]` each: the norm behind the activation function of a model with `solu_ln`, where it is not folded.
+    pub ln: Option<NormWeights>,
     /// `[d_mlp, d_model]`.
     pub w_out: Tensor,
     /// `[d_model]`.
@@ -94,9 +96,10 @@ impl Weights {
             all.extend([w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o]);
             all.extend(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]));
             norms.extend([ln1, ln1_post, ln2, ln2_post].into_iter().flatten());
-            if let Some(MlpWeights { w_in, w_gate, b_in, w_out, b_out }) = mlp {
+            if let Some(MlpWeights { w_in, w_gate, b_in, ln, w_out, b_out }) = mlp {
                 all.extend([w_in, b_in, w_out, b_out]);
                 all.extend(w_gate);
+                norms.extend(ln);
             }
         }
         for NormWeights { w, b } in norms {

@@ -243,6 +243,9 @@ impl View for Dims {
             ("gated_mlp", self.gated_mlp),
             ("norms_after", self.norms_after),
             ("rotary", self.rotary),
+            ("shortformer", self.shortformer),
+            ("qk_norm", self.qk_norm),
+            ("neuron_norm", self.neuron_norm),
             ("has_norm", self.has_norm),
         ];
         let table = Table::new(["size", "value"]).title("Dims");
