@@ -22,6 +22,7 @@ mod model {
     mod architectures;
     mod checkpoints;
     mod families;
+    mod families_candle;
     mod folders;
     mod fuzz;
     mod gradients;

@@ -5,13 +5,14 @@
 //! up to rounding; `center_unembed` shifts all logits of a position by one number, so log-probabilities stay;
 //! `fold_value_biases` changes v and z only; `refactor_factored_attn_matrices` changes q, k, v and z only.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use super::config::{HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::refactor::refactor;
 use super::transformer::HookedTransformer;
-use super::weights::{NormWeights, for_each_head};
+use super::weights::{BlockWeights, NormWeights, Weights, for_each_head};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// Which processing a model gets, or has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,64 +77,29 @@ impl Default for Processing {
 
 impl HookedTransformer {
     /// The model with its weights processed; predictions stay (see the module's head for what each step guarantees).
-    /// Steps that were done before are not done again.
+    /// Steps that were done before are not done again. Weights of half precision are processed in f32, one block after the
+    /// other, and rounded once.
     ///
     /// # Errors
     /// [`Error::Config`] for a step that the architecture does not allow.
     pub fn process(mut self, wanted: &Processing) -> Result<Self> {
-        let norm = self.cfg.normalization_type;
-        if wanted.fold_ln && !self.processing.fold_ln && !norm.has_weights() {
-            return Err(Error::config(format!(
-                "fold_ln needs norms with weights, but this model's normalization_type is {norm:?}: set fold_ln: false."
-            )));
-        }
-        if wanted.fold_ln && !self.processing.fold_ln && shift_meets_gate(&self.cfg) {
-            return Err(Error::config(
-                "fold_ln cannot fold the shift of a layer norm into an MLP with a gate, which has no bias for it: set \
-                 fold_ln: false.",
-            ));
-        }
-        if wanted.fold_ln && !self.processing.fold_ln && placed_behind_norm(&self.cfg) {
-            return Err(Error::config(
-                "fold_ln cannot fold a norm into queries and keys of a shortformer, whose positions are added behind the \
-                 norm: set fold_ln: false.",
-            ));
-        }
-        if wanted.center_writing_weights && !norm.centres() {
-            return Err(Error::config(
-                "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
-                 set center_writing_weights: false.",
-            ));
-        }
-        if wanted.center_unembed && self.cfg.output_logits_soft_cap.is_some() {
-            return Err(Error::config(
-                "center_unembed shifts all logits of a position by one number, which the soft cap of this model's logits \
-                 does not take out again: set center_unembed: false.",
-            ));
-        }
-        if wanted.fold_ln && !self.processing.fold_ln {
-            self.fold_ln()?;
-        }
-        if wanted.center_writing_weights {
-            self.center_writing_weights()?;
-        }
-        if wanted.center_unembed {
-            self.weights.w_u = centred(&self.weights.w_u)?;
-            self.weights.b_u = centred(&self.weights.b_u)?;
-        }
-        if wanted.fold_value_biases {
-            self.fold_value_biases()?;
-        }
-        if wanted.refactor_factored_attn_matrices {
-            if self.dims().rotary || self.cfg.use_qk_norm || self.cfg.n_key_value_heads() != self.cfg.n_heads {
-                return Err(Error::config(
-                    "refactor_factored_attn_matrices changes the basis of queries and keys, which this model turns by \
-                     position, normalises or shares between heads: set refactor_factored_attn_matrices: false.",
-                ));
-            }
-            refactor(&mut self.weights, &self.cfg)?;
-        }
         let had = self.processing;
+        let steps = Processing { fold_ln: wanted.fold_ln && !had.fold_ln, ..*wanted };
+        check(&steps, &self.cfg)?;
+        if steps != Processing::NONE {
+            let mut progress = Progress::new("processing weights", self.weights.blocks.len() as u64, "layers");
+            let dtype = self.dtype();
+            for block in &mut self.weights.blocks {
+                block.cast(wide(dtype))?;
+                process_block(block, &steps, &self.cfg)?;
+                block.cast(dtype)?;
+                progress.step(1);
+            }
+            self.process_outside(&steps)?;
+        }
+        if steps.fold_ln {
+            self.cfg.normalization_type = self.cfg.normalization_type.folded();
+        }
         self.processing = Processing {
             fold_ln: had.fold_ln || wanted.fold_ln,
             center_writing_weights: had.center_writing_weights || wanted.center_writing_weights,
@@ -145,63 +111,126 @@ impl HookedTransformer {
         Ok(self)
     }
 
-    /// `norm(x) w W + norm(x)-independent b W` becomes one weight and one bias. What reads a norm sees centred input,
-    /// so the mean of each of its columns never matters and is taken out.
-    fn fold_ln(&mut self) -> Result<()> {
-        for block in &mut self.weights.blocks {
-            if let Some(norm) = block.ln1.take() {
-                let attn = &mut block.attn;
-                for (w, b) in
-                    [(&mut attn.w_q, &mut attn.b_q), (&mut attn.w_k, &mut attn.b_k), (&mut attn.w_v, &mut attn.b_v)]
-                {
-                    fold(&norm, w, b)?;
-                }
-            }
-            if let (Some(norm), Some(mlp)) = (block.ln2.take(), &mut block.mlp) {
-                // Its norm has no shift: the other kind was refused.
-                if let Some(w_gate) = &mut mlp.w_gate {
-                    fold(&norm, w_gate, &mut mlp.b_in.clone())?;
-                }
-                fold(&norm, &mut mlp.w_in, &mut mlp.b_in)?;
-                if let Some(norm) = mlp.ln.take() {
-                    fold(&norm, &mut mlp.w_out, &mut mlp.b_out)?;
-                }
+    /// The embeddings, the final norm and the unembedding.
+    fn process_outside(&mut self, steps: &Processing) -> Result<()> {
+        let dtype = self.dtype();
+        let wide = wide(dtype);
+        let Weights { w_e, w_pos, ln_final, w_u, b_u, .. } = &mut self.weights;
+        if steps.center_writing_weights {
+            *w_e = centred(&w_e.to_dtype(wide)?)?.to_dtype(dtype)?;
+            // Where positions enter behind the norm, nothing takes their mean out again.
+            if let Some(w_pos) = w_pos.as_mut().filter(|_| !placed_behind_norm(&self.cfg)) {
+                *w_pos = centred(&w_pos.to_dtype(wide)?)?.to_dtype(dtype)?;
             }
         }
-        if let Some(norm) = self.weights.ln_final.take() {
-            fold(&norm, &mut self.weights.w_u, &mut self.weights.b_u)?;
+        if !steps.fold_ln && !steps.center_unembed {
+            return Ok(());
         }
-        self.cfg.normalization_type = self.cfg.normalization_type.folded();
+        (*w_u, *b_u) = (w_u.to_dtype(wide)?, b_u.to_dtype(wide)?);
+        if steps.fold_ln
+            && let Some(mut norm) = ln_final.take()
+        {
+            norm.cast(wide)?;
+            fold(&norm, w_u, b_u)?;
+        }
+        if steps.center_unembed {
+            (*w_u, *b_u) = (centred(w_u)?, centred(b_u)?);
+        }
+        (*w_u, *b_u) = (w_u.to_dtype(dtype)?, b_u.to_dtype(dtype)?);
         Ok(())
     }
+}
 
-    fn center_writing_weights(&mut self) -> Result<()> {
-        let weights = &mut self.weights;
-        weights.w_e = centred(&weights.w_e)?;
-        // Where positions enter behind the norm, nothing takes their mean out again.
-        if !placed_behind_norm(&self.cfg) {
-            weights.w_pos = weights.w_pos.as_ref().map(centred).transpose()?;
-        }
-        for block in &mut weights.blocks {
-            block.attn.w_o = centred(&block.attn.w_o)?;
-            block.attn.b_o = centred(&block.attn.b_o)?;
-            if let Some(mlp) = &mut block.mlp {
-                mlp.w_out = centred(&mlp.w_out)?;
-                mlp.b_out = centred(&mlp.b_out)?;
-            }
-        }
-        Ok(())
+/// The type in which weights of this type are processed.
+fn wide(dtype: DType) -> DType {
+    if matches!(dtype, DType::BF16 | DType::F16) { DType::F32 } else { dtype }
+}
+
+/// Refuses steps that the architecture does not allow.
+fn check(steps: &Processing, cfg: &HookedTransformerConfig) -> Result<()> {
+    let norm = cfg.normalization_type;
+    if steps.fold_ln && !norm.has_weights() {
+        return Err(Error::config(format!(
+            "fold_ln needs norms with weights, but this model's normalization_type is {norm:?}: set fold_ln: false."
+        )));
     }
+    if steps.fold_ln && shift_meets_gate(cfg) {
+        return Err(Error::config(
+            "fold_ln cannot fold the shift of a layer norm into an MLP with a gate, which has no bias for it: set \
+             fold_ln: false.",
+        ));
+    }
+    if steps.fold_ln && placed_behind_norm(cfg) {
+        return Err(Error::config(
+            "fold_ln cannot fold a norm into queries and keys of a shortformer, whose positions are added behind the \
+             norm: set fold_ln: false.",
+        ));
+    }
+    if steps.center_writing_weights && !norm.centres() {
+        return Err(Error::config(
+            "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
+             set center_writing_weights: false.",
+        ));
+    }
+    if steps.center_unembed && cfg.output_logits_soft_cap.is_some() {
+        return Err(Error::config(
+            "center_unembed shifts all logits of a position by one number, which the soft cap of this model's logits \
+             does not take out again: set center_unembed: false.",
+        ));
+    }
+    let shared = cfg.n_key_value_heads() != cfg.n_heads;
+    if steps.refactor_factored_attn_matrices && (cfg.rotary_dim() > 0 || cfg.use_qk_norm || shared) {
+        return Err(Error::config(
+            "refactor_factored_attn_matrices changes the basis of queries and keys, which this model turns by \
+             position, normalises or shares between heads: set refactor_factored_attn_matrices: false.",
+        ));
+    }
+    Ok(())
+}
 
-    fn fold_value_biases(&mut self) -> Result<()> {
-        for block in &mut self.weights.blocks {
-            let attn = &mut block.attn;
-            let b_v = for_each_head(&attn.b_v.reshape(((), self.cfg.d_head()))?, 0, self.cfg.n_heads)?;
-            let through = b_v.flatten_all()?.unsqueeze(0)?.matmul(&attn.w_o)?.squeeze(0)?;
-            attn.b_o = (&attn.b_o + through)?;
-            attn.b_v = attn.b_v.zeros_like()?;
+fn process_block(block: &mut BlockWeights, steps: &Processing, cfg: &HookedTransformerConfig) -> Result<()> {
+    if steps.fold_ln {
+        fold_norms(block)?;
+    }
+    let attn = &mut block.attn;
+    if steps.center_writing_weights {
+        (attn.w_o, attn.b_o) = (centred(&attn.w_o)?, centred(&attn.b_o)?);
+        if let Some(mlp) = &mut block.mlp {
+            (mlp.w_out, mlp.b_out) = (centred(&mlp.w_out)?, centred(&mlp.b_out)?);
         }
-        Ok(())
+    }
+    if steps.fold_value_biases {
+        let b_v = for_each_head(&attn.b_v.reshape(((), cfg.d_head()))?, 0, cfg.n_heads)?;
+        let through = b_v.flatten_all()?.unsqueeze(0)?.matmul(&attn.w_o)?.squeeze(0)?;
+        attn.b_o = (&attn.b_o + through)?;
+        attn.b_v = attn.b_v.zeros_like()?;
+    }
+    if steps.refactor_factored_attn_matrices {
+        refactor(attn, cfg)?;
+    }
+    Ok(())
+}
+
+/// `norm(x) w W + norm(x)-independent b W` becomes one weight and one bias. What reads a norm sees centred input, so the
+/// mean of each of its columns never matters and is taken out.
+fn fold_norms(block: &mut BlockWeights) -> Result<()> {
+    if let Some(norm) = block.ln1.take() {
+        let attn = &mut block.attn;
+        for (w, b) in [(&mut attn.w_q, &mut attn.b_q), (&mut attn.w_k, &mut attn.b_k), (&mut attn.w_v, &mut attn.b_v)] {
+            fold(&norm, w, b)?;
+        }
+    }
+    let Some(mlp) = &mut block.mlp else { return Ok(()) };
+    if let Some(norm) = block.ln2.take() {
+        // Its norm has no shift: the other kind was refused.
+        if let Some(w_gate) = &mut mlp.w_gate {
+            fold(&norm, w_gate, &mut mlp.b_in.clone())?;
+        }
+        fold(&norm, &mut mlp.w_in, &mut mlp.b_in)?;
+    }
+    match mlp.ln.take() {
+        Some(norm) => fold(&norm, &mut mlp.w_out, &mut mlp.b_out),
+        None => Ok(()),
     }
 }
 

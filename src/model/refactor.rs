@@ -10,21 +10,11 @@ use candle_core::{DType, Device, Tensor};
 use nalgebra::DMatrix;
 
 use super::config::HookedTransformerConfig;
-use super::weights::{AttentionWeights, Weights};
+use super::weights::AttentionWeights;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 
-/// Rewrites every head of every block.
-pub(super) fn refactor(weights: &mut Weights, cfg: &HookedTransformerConfig) -> Result<()> {
-    let mut progress = Progress::new("refactoring attention weights", weights.blocks.len() as u64, "layers");
-    for block in &mut weights.blocks {
-        refactor_block(&mut block.attn, cfg)?;
-        progress.step(1);
-    }
-    Ok(())
-}
-
-fn refactor_block(attn: &mut AttentionWeights, cfg: &HookedTransformerConfig) -> Result<()> {
+/// Rewrites every head of a block.
+pub(super) fn refactor(attn: &mut AttentionWeights, cfg: &HookedTransformerConfig) -> Result<()> {
     let (n_heads, d_head) = (cfg.n_heads, cfg.d_head());
     let through = attn.b_v.unsqueeze(0)?.matmul(&attn.w_o)?.squeeze(0)?;
     attn.b_o = (&attn.b_o + through)?;

@@ -105,6 +105,7 @@ impl View for HookedTransformerConfig {
             ("attn_types", text(serde_json::to_value(&self.attn_types))),
             ("positional_embedding_type", text(serde_json::to_value(self.positional_embedding_type))),
             ("rotary_dim", self.rotary_dim().into()),
+            ("rotary_adjacent_pairs", self.rotary_adjacent_pairs.into()),
             ("rotary_base", self.rotary_base.into()),
             ("rotary_scaling", text(serde_json::to_value(self.rotary_scaling))),
             ("default_prepend_bos", self.default_prepend_bos.into()),

@@ -3,6 +3,7 @@
 //!
 //! PyTorch's checkpoints have damages of their own in `checkpoints.rs`; here they are spliced and measured too.
 
+use std::backtrace::Backtrace;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -119,6 +120,9 @@ impl Damage {
 fn torture(seed: u64, count: usize, file: &Path, whole: &[u8], read: impl Fn() -> Result<()>) -> usize {
     let mut damage = Damage::new(seed);
     let mut valid = 0;
+    // A reader may catch a panic of a library, which is told with a backtrace where the environment asks for one: the
+    // symbols for it, more than any file, are loaded before anything is measured.
+    drop(Backtrace::capture().to_string());
     for case in 0..count {
         let bytes = damage.of(whole);
         fs::write(file, &bytes).expect("the scratch folder can be written");

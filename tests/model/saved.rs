@@ -34,6 +34,31 @@ fn the_config_names_the_type_of_the_weights() -> Result<()> {
     Ok(())
 }
 
+/// What is rounded once, at the end, is what f32 gives rounded.
+#[test]
+fn half_precision_is_processed_in_f32() -> Result<()> {
+    for (dtype, name) in [(DType::BF16, "bf16"), (DType::F16, "f16")] {
+        let load = |folder: &std::path::Path, dtype: DType, processing: Option<Processing>| {
+            let options = LoadOptions { dtype, processing, ..Default::default() };
+            HookedTransformer::from_pretrained_with(folder.to_str().expect("UTF-8"), options)
+        };
+        let folder = scratch(&format!("processed_{name}"));
+        load(&tiny_gpt2(), dtype, Some(Processing::NONE))?.save_pretrained(&folder)?;
+        let (half, full) = (load(&folder, dtype, None)?, load(&folder, DType::F32, None)?);
+        assert_eq!((half.dtype(), half.processing()), (dtype, full.processing()));
+        for (what, half, full) in [
+            ("W_Q", half.W_Q()?, full.W_Q()?),
+            ("b_O", half.b_O()?, full.b_O()?),
+            ("W_out", half.W_out()?, full.W_out()?),
+            ("W_E", half.W_E(), full.W_E()),
+            ("W_U", half.W_U(), full.W_U()),
+        ] {
+            assert_close(&half, &full.to_dtype(dtype)?, 0.0, &format!("{what} in {name}"));
+        }
+    }
+    Ok(())
+}
+
 fn small(change: impl Fn(&mut HookedTransformerConfig)) -> HookedTransformer {
     let mut cfg =
         HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 10, n_ctx: 6, ..Default::default() };

@@ -141,18 +141,12 @@ pub(in super::super) fn is_tied(weights: &Weights) -> Result<bool> {
     Ok((w_u - &weights.w_e)?.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.0)
 }
 
-/// The tensors of a model under GPT-2's names; tied embeddings are stored once.
-///
-/// # Errors
-/// [`Error::Argument`] where GPT-2's format has no place for the model: folded norms, no MLP, a bias of the logits.
-pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig) -> Result<Vec<(String, Tensor)>> {
-    let unfit = |what: &str| {
-        Error::argument(format!("GPT-2's format cannot hold a model with {what}: save an unprocessed GPT-2."))
-    };
-    let b_u = weights.b_u.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.abs()?.max(0)?.to_scalar::<f32>()?;
-    if b_u != 0.0 {
-        return Err(unfit("a bias of the logits"));
-    }
+fn unfit(what: &str) -> Error {
+    Error::argument(format!("GPT-2's format cannot hold a model with {what}: save an unprocessed GPT-2."))
+}
+
+/// Refuses what a `config.json` of GPT-2 cannot say.
+fn check_fits(cfg: &HookedTransformerConfig) -> Result<()> {
     if cfg.n_heads * cfg.d_head() != cfg.d_model || cfg.d_vocab_out() != cfg.d_vocab {
         return Err(unfit("heads that do not fill d_model, or another output vocabulary"));
     }
@@ -174,10 +168,25 @@ pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig
         window_size: None,
         ..cfg.clone()
     };
-    let w_pos = weights.w_pos.clone().ok_or_else(|| unfit("rotary positions"))?;
     if plain != *cfg {
-        return Err(unfit("shortformer positions, shared keys, gates, parallel blocks, soft caps or windows"));
+        return Err(unfit(
+            "rotary or shortformer positions, shared keys, gates, parallel blocks, soft caps or windows",
+        ));
     }
+    Ok(())
+}
+
+/// The tensors of a model under GPT-2's names; tied embeddings are stored once.
+///
+/// # Errors
+/// [`Error::Argument`] where GPT-2's format has no place for the model: folded norms, no MLP, a bias of the logits.
+pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig) -> Result<Vec<(String, Tensor)>> {
+    let b_u = weights.b_u.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.abs()?.max(0)?.to_scalar::<f32>()?;
+    if b_u != 0.0 {
+        return Err(unfit("a bias of the logits"));
+    }
+    check_fits(cfg)?;
+    let w_pos = weights.w_pos.clone().ok_or_else(|| unfit("rotary positions"))?;
     let mut named = vec![
         ("transformer.wte.weight".to_string(), weights.w_e.clone()),
         ("transformer.wpe.weight".to_string(), w_pos),

@@ -89,6 +89,11 @@ pub(super) fn layer_of(name: &str) -> Option<usize> {
 }
 
 impl Understood {
+    /// Whether reading the weights computes with them, as Gemma's factors and norms do, which wants full precision.
+    pub(super) fn computes(&self) -> bool {
+        [gemma::FAMILY, gemma::GEMMA2].iter().any(|family| family.model_type == self.family.model_type)
+    }
+
     /// The weights in a state dict.
     ///
     /// # Errors
