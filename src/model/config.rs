@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rotary::LongRope;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 
@@ -180,6 +181,8 @@ pub struct HookedTransformerConfig {
     pub rotary_base: f64,
     /// Llama 3's change of these frequencies.
     pub rotary_scaling: Option<RotaryScaling>,
+    /// Phi-3's change of these frequencies.
+    pub long_rope: Option<LongRope>,
     /// Texts are tokenised with a BOS token in front unless a call says otherwise.
     pub default_prepend_bos: bool,
     /// Standard deviation of new weights; `None` means `0.8 / sqrt(d_model)`.
@@ -220,6 +223,7 @@ impl Default for HookedTransformerConfig {
             rotary_adjacent_pairs: false,
             rotary_base: 10000.0,
             rotary_scaling: None,
+            long_rope: None,
             default_prepend_bos: true,
             initializer_range: None,
         }
@@ -375,6 +379,9 @@ impl HookedTransformerConfig {
             return Err(Error::config(
                 "rotary_scaling needs positive factors, high_freq_factor above low_freq_factor: correct the config.",
             ));
+        }
+        if let Some(long_rope) = &self.long_rope {
+            long_rope.check(turned)?;
         }
         if self.window_size == Some(0) || self.attn_types.as_ref().is_some_and(|types| types.len() != self.n_layers) {
             return Err(Error::config(format!(

@@ -4,9 +4,46 @@
 //! GPT-NeoX and Llama, or dimension `2 i` and `2 i + 1`, as published and as in GPT-J (Su et al. 2021, "RoFormer").
 
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::config::HookedTransformerConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// How Phi-3 reaches further than it was first trained to (Ding et al. 2024, "LongRoPE"): each frequency is divided by a
+/// factor of its own, by others in a run longer than the first training's context, and what is turned is also stretched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LongRope {
+    /// What each of the `rotary_dim / 2` frequencies is divided by in a run of at most `original_n_ctx` positions.
+    pub short_factor: Vec<f64>,
+    /// What each is divided by in a longer run.
+    pub long_factor: Vec<f64>,
+    /// What turned queries and keys are multiplied by.
+    pub attention_factor: f64,
+    /// The context of the first training.
+    pub original_n_ctx: usize,
+}
+
+impl LongRope {
+    /// # Errors
+    /// [`Error::Config`] for a list of another length, or a factor that is no positive number.
+    pub(super) fn check(&self, rotary_dim: usize) -> Result<()> {
+        let positive = |n: &f64| *n > 0.0 && n.is_finite();
+        let lists = [&self.short_factor, &self.long_factor];
+        if lists.iter().any(|list| list.len() != rotary_dim / 2 || !list.iter().all(positive)) {
+            return Err(Error::config(format!(
+                "long_rope needs a short_factor and a long_factor of {} positive numbers each, one for each pair of \
+                 dimensions that turn: correct the config.",
+                rotary_dim / 2
+            )));
+        }
+        if !positive(&self.attention_factor) || self.original_n_ctx == 0 {
+            return Err(Error::config(
+                "long_rope needs an attention_factor and an original_n_ctx above 0: correct the config.",
+            ));
+        }
+        Ok(())
+    }
+}
 
 /// Sines and cosines of a run's positions.
 pub(super) struct Rotary {
@@ -25,12 +62,19 @@ impl Rotary {
         (batch, pos): (usize, usize),
         device: &Device,
     ) -> Result<Self> {
-        let frequencies = frequencies(cfg);
+        let mut frequencies = frequencies(cfg);
+        let mut stretched = 1.0;
+        if let Some(long_rope) = &cfg.long_rope {
+            let longer = positions.iter().any(|&position| position as usize >= long_rope.original_n_ctx);
+            let factors = if longer { &long_rope.long_factor } else { &long_rope.short_factor };
+            frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor);
+            stretched = long_rope.attention_factor;
+        }
         let angles: Vec<f64> =
             positions.iter().flat_map(|&position| frequencies.iter().map(move |f| f64::from(position) * f)).collect();
         let shape = (batch, pos, 1, frequencies.len());
         let table = |turn: fn(f64) -> f64| -> Result<Tensor> {
-            let values: Vec<f32> = angles.iter().map(|angle| turn(*angle) as f32).collect();
+            let values: Vec<f32> = angles.iter().map(|angle| (stretched * turn(*angle)) as f32).collect();
             Ok(Tensor::from_vec(values, shape, device)?)
         };
         Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)?, adjacent: cfg.rotary_adjacent_pairs })

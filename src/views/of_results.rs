@@ -108,6 +108,7 @@ impl View for HookedTransformerConfig {
             ("rotary_adjacent_pairs", self.rotary_adjacent_pairs.into()),
             ("rotary_base", self.rotary_base.into()),
             ("rotary_scaling", text(serde_json::to_value(self.rotary_scaling))),
+            ("long_rope", text(serde_json::to_value(&self.long_rope))),
             ("default_prepend_bos", self.default_prepend_bos.into()),
             ("initializer_range", deviation.into()),
             ("n_params", self.n_params().into()),

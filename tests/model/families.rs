@@ -11,7 +11,7 @@ use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Proce
 
 use crate::support::fixture::{Agreement, Reference, json, path};
 
-pub const FOLDERS: [&str; 16] = [
+pub const FOLDERS: [&str; 18] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
@@ -24,7 +24,9 @@ pub const FOLDERS: [&str; 16] = [
     "opt",
     "phi",
     "phi3",
+    "phi3_long",
     "phi3_partial",
+    "phi3_short",
     "qwen2",
     "qwen2_window",
     "qwen3",
@@ -158,7 +160,10 @@ fn positions_that_turn_in_an_unknown_way_are_refused() {
         ("llama", "partial_rotary_factor", serde_json::json!(0.5), "partial_rotary_factor"),
         ("llama3", "mscale", serde_json::json!(2.0), "mscale"),
         ("gpt_neox", "partial_rotary_factor", serde_json::json!(0.0), "rotary_dim"),
-        ("phi3", "rope_type", serde_json::json!("longrope"), "4k"),
+        ("phi3", "rope_type", serde_json::json!("longrope"), "short_factor"),
+        ("phi3_long", "long_factor", serde_json::json!([1.0, 2.0]), "4 positive numbers"),
+        ("phi3_long", "short_factor", serde_json::json!([1.0, 2.0, -3.0, 4.0]), "4 positive numbers"),
+        ("phi3_long", "attention_factor", serde_json::json!(-1.0), "attention_factor"),
         ("phi3", "rope_type", serde_json::json!("linear"), "linear"),
         ("phi3_partial", "partial_rotary_factor", serde_json::json!(0.3), "rotary_dim"),
     ];

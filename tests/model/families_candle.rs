@@ -3,7 +3,11 @@
 //!
 //! Its models give the logits of the last position only, so each prefix of the prompts is run. Its windows reach one
 //! position further than those of `transformers`, its Gemma 2 has them in each layer and its Phi-3 in none: of these two
-//! only prefixes that fit into the window are compared.
+//! only prefixes that fit into the window are compared. Stretched positions of Phi-3 are not: it multiplies frequencies
+//! by the factors that `transformers` divides them by.
+
+use std::fs;
+use std::path::PathBuf;
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor, safetensors};
@@ -14,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::support::fixture::{Agreement, Reference, json, path};
+use crate::support::scratch;
 
 type Logits<'a> = Box<dyn FnMut(&Tensor) -> candle_lens::candle::Result<Tensor> + 'a>;
 
@@ -114,6 +119,21 @@ fn once<M>(
     run(model)
 }
 
+/// The folder of our model; of Gemma 2 with scores scaled by the width of a head, which candle-transformers always does.
+fn folder(family: &str) -> PathBuf {
+    let original = path(&format!("families/{family}"));
+    if family != "gemma2" {
+        return original;
+    }
+    let folder = scratch("gemma2_scaled_by_width");
+    let mut config = json("families/gemma2/config.json");
+    assert_ne!(config["query_pre_attn_scalar"], config["head_dim"], "then nothing need be changed");
+    config["query_pre_attn_scalar"] = config["head_dim"].clone();
+    fs::write(folder.join("config.json"), config.to_string()).expect("the scratch folder can be written");
+    fs::copy(original.join("model.safetensors"), folder.join("model.safetensors")).expect("the fixture is there");
+    folder
+}
+
 const BOTH: [&str; 10] =
     ["llama", "llama3", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi", "phi3", "phi3_partial"];
 
@@ -122,7 +142,7 @@ fn logits_are_those_of_candle_transformers() -> Result<()> {
     let mut agreement = Agreement::default();
     for family in BOTH {
         let reference = Reference::load(&format!("families/{family}/reference.safetensors"));
-        let folder = path(&format!("families/{family}"));
+        let folder = folder(family);
         let model = HookedTransformer::from_pretrained_with(folder.to_str().expect("UTF-8"), Processing::NONE)?;
         let ours = model.forward(reference.tokens("tokens"))?;
         let tokens = reference.get("tokens").to_dtype(DType::U32)?;

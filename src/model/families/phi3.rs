@@ -1,7 +1,5 @@
 //! Phi-3 and Phi-4 of that kind: Llama with queries, keys and values in one matrix, gate and input of the MLP in another,
-//! a window, and in some sizes positions in a part of each head.
-//!
-//! The sizes for long contexts (128k) stretch their positions by `longrope`, which is refused.
+//! a window, in some sizes positions in a part of each head, and in those for long contexts frequencies of their own.
 //!
 //! Reference: `transformers` `Phi3ForCausalLM`.
 
@@ -9,6 +7,7 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::super::config::HookedTransformerConfig;
+use super::super::rotary::LongRope;
 use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, Weights};
 use super::config_file::ConfigFile;
@@ -18,12 +17,12 @@ use crate::error::{Error, Result};
 pub(super) const FAMILY: Family = Family { model_type: "phi3", config, weights, usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    // What the context was in the first training matters to stretched positions only.
-    file.harmless(&["auto_map", "original_max_position_embeddings"]);
+    file.harmless(&["auto_map"]);
     file.only("attention_bias", &[json!(false)])?;
-    refuse_stretched(file)?;
-    let newer = file.plain_rotary()?;
-    let inner = |key: &str| newer.and_then(|newer: &Map<String, Value>| newer.get(key)).and_then(Value::as_f64);
+    // `transformers` takes this one, or what it is by default, whatever stands beside the factors.
+    let original = file.optional_size("original_max_position_embeddings")?;
+    let object = file.rotary()?;
+    let inner = |key: &str| object.and_then(|object: &Map<String, Value>| object.get(key)).and_then(Value::as_f64);
     let share = inner("partial_rotary_factor").or(file.number("partial_rotary_factor")?).unwrap_or(1.0);
     let base = inner("rope_theta").or(file.number("rope_theta")?).unwrap_or(10000.0);
     let mut cfg = HookedTransformerConfig {
@@ -33,20 +32,42 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         ..llama::sizes(file)?
     };
     cfg.rotary_dim = Some((cfg.d_head() as f64 * share) as usize);
+    cfg.long_rope = match object {
+        Some(object) => long_rope(object, original.unwrap_or(4096), cfg.n_ctx)?,
+        None => None,
+    };
     Ok(cfg)
 }
 
-/// Names the way of stretching before any of its keys is found to be unknown.
-fn refuse_stretched(file: &ConfigFile) -> Result<()> {
-    let object = file.object("rope_parameters")?.or(file.object("rope_scaling")?);
-    let kind = object.and_then(|object| object.get("rope_type").or(object.get("type"))).and_then(Value::as_str);
-    match kind {
-        Some(kind @ ("longrope" | "su" | "yarn")) => Err(Error::config(format!(
-            "config.json stretches its rotary positions by {kind:?}, which is not supported for the model type \"phi3\": \
-             load the model's variant for short contexts, such as that of 4k tokens."
-        ))),
-        _ => Ok(()),
+/// The way of stretching positions, `longrope`, in older files `su`; the context was `original_n_ctx` in the first training.
+fn long_rope(object: &Map<String, Value>, original_n_ctx: usize, n_ctx: usize) -> Result<Option<LongRope>> {
+    let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
+    if kind == "default" {
+        return Ok(None);
     }
+    if !["longrope", "su"].contains(&kind) {
+        return Err(Error::config(format!(
+            "config.json asks for rotary positions of the type {kind:?}; default and longrope are supported for the model \
+             type \"phi3\"."
+        )));
+    }
+    let list = |key: &str| -> Result<Vec<f64>> {
+        let numbers = object.get(key).and_then(Value::as_array);
+        numbers.and_then(|numbers| numbers.iter().map(Value::as_f64).collect()).ok_or_else(|| {
+            Error::config(format!(
+                "config.json has no list of numbers {key:?} for its longrope positions: is it complete?"
+            ))
+        })
+    };
+    let number = |key: &str| object.get(key).and_then(Value::as_f64);
+    let factor = number("factor").unwrap_or(n_ctx as f64 / original_n_ctx as f64);
+    let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original_n_ctx as f64).ln()).sqrt() };
+    Ok(Some(LongRope {
+        short_factor: list("short_factor")?,
+        long_factor: list("long_factor")?,
+        attention_factor: number("attention_factor").unwrap_or(usual),
+        original_n_ctx,
+    }))
 }
 
 fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
