@@ -113,32 +113,80 @@ impl HookedTransformer {
 
     /// The embeddings, the final norm and the unembedding.
     fn process_outside(&mut self, steps: &Processing) -> Result<()> {
-        let dtype = self.dtype();
-        let wide = wide(dtype);
         let Weights { w_e, w_pos, ln_final, w_u, b_u, .. } = &mut self.weights;
         if steps.center_writing_weights {
-            *w_e = centred(&w_e.to_dtype(wide)?)?.to_dtype(dtype)?;
+            *w_e = in_slices(w_e, 0, |rows| centred(&rows))?;
             // Where positions enter behind the norm, nothing takes their mean out again.
             if let Some(w_pos) = w_pos.as_mut().filter(|_| !placed_behind_norm(&self.cfg)) {
-                *w_pos = centred(&w_pos.to_dtype(wide)?)?.to_dtype(dtype)?;
+                *w_pos = in_slices(w_pos, 0, |rows| centred(&rows))?;
             }
         }
-        if !steps.fold_ln && !steps.center_unembed {
-            return Ok(());
+        let mut norm = if steps.fold_ln { ln_final.take() } else { None };
+        if let Some(norm) = &mut norm {
+            norm.cast(wide(w_u.dtype()))?;
         }
-        (*w_u, *b_u) = (w_u.to_dtype(wide)?, b_u.to_dtype(wide)?);
-        if steps.fold_ln
-            && let Some(mut norm) = ln_final.take()
-        {
-            norm.cast(wide)?;
-            fold(&norm, w_u, b_u)?;
+        if w_u.dtype() != wide(w_u.dtype()) {
+            return unembed_in_slices(w_u, b_u, norm.as_ref(), steps.center_unembed);
+        }
+        if let Some(norm) = &norm {
+            fold(norm, w_u, b_u)?;
         }
         if steps.center_unembed {
-            (*w_u, *b_u) = (centred(w_u)?, centred(b_u)?);
+            *w_u = centred(w_u)?;
+            *b_u = centred(b_u)?;
         }
-        (*w_u, *b_u) = (w_u.to_dtype(dtype)?, b_u.to_dtype(dtype)?);
         Ok(())
     }
+}
+
+/// Folds the norm into an unembedding of half precision and centres it over the vocabulary. Its means are known only when
+/// all of it has been folded, so it is folded twice rather than rounded twice.
+fn unembed_in_slices(w_u: &mut Tensor, b_u: &mut Tensor, norm: Option<&NormWeights>, centre: bool) -> Result<()> {
+    let dtype = w_u.dtype();
+    let folded = |mut part: Tensor| -> Result<(Tensor, Tensor)> {
+        let mut shift = Tensor::zeros(part.dim(1)?, part.dtype(), part.device())?;
+        if let Some(norm) = norm {
+            fold(norm, &mut part, &mut shift)?;
+        }
+        Ok((part, shift))
+    };
+    let mut sum = Tensor::zeros((w_u.dim(0)?, 1), wide(dtype), w_u.device())?;
+    let mut shifts = Vec::new();
+    for (start, length) in slices(w_u, 1)? {
+        let (part, shift) = folded(w_u.narrow(1, start, length)?.to_dtype(wide(dtype))?)?;
+        sum = (sum + part.sum_keepdim(1)?)?;
+        shifts.push(shift);
+    }
+    let mean = (sum / w_u.dim(1)? as f64)?;
+    *w_u = in_slices(w_u, 1, |part| {
+        let (part, _) = folded(part)?;
+        if centre { Ok(part.broadcast_sub(&mean)?) } else { Ok(part) }
+    })?;
+    let shifted = (b_u.to_dtype(wide(dtype))? + Tensor::cat(&shifts, 0)?)?;
+    *b_u = if centre { centred(&shifted)? } else { shifted }.to_dtype(dtype)?;
+    Ok(())
+}
+
+/// Where the slices of `x` begin along this axis, and how long they are: about a million numbers each.
+fn slices(x: &Tensor, axis: usize) -> Result<Vec<(usize, usize)>> {
+    let size = x.dim(axis)?;
+    let step = ((1 << 20) * size / x.elem_count().max(1)).max(1);
+    Ok((0..size).step_by(step).map(|start| (start, step.min(size - start))).collect())
+}
+
+/// `work` done on `x`; of half precision in f32, slice by slice along an axis along which `work` needs nothing but the
+/// slice, so that never all of it is wide.
+fn in_slices(x: &Tensor, axis: usize, work: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let dtype = x.dtype();
+    if dtype == wide(dtype) {
+        return work(x.clone());
+    }
+    let done = Tensor::zeros(x.shape(), dtype, x.device())?;
+    for (start, length) in slices(x, axis)? {
+        let part = work(x.narrow(axis, start, length)?.to_dtype(wide(dtype))?)?;
+        done.slice_set(&part.to_dtype(dtype)?.contiguous()?, axis, start)?;
+    }
+    Ok(done)
 }
 
 /// The type in which weights of this type are processed.
