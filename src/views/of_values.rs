@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, HookedTransformer, Hub, LoadOptions, Loss,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, HookedTransformer, Hub, LoadOptions, LongRope, Loss,
     NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::progress::Progress;
@@ -38,7 +38,7 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
-        AttentionType, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
+        AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions, TokenizeOptions,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

@@ -53,12 +53,10 @@ fn half_precision_is_processed_in_f32() -> Result<()> {
             ("W_E", half.W_E(), full.W_E()),
             ("W_U", half.W_U(), full.W_U()),
         ] {
-            let differs = (half.to_dtype(DType::F32)? - &full)?.abs()?;
-            // Half a unit in the last place: 8 binary digits of bf16, 11 of f16, and what f16 cannot tell from 0.
-            let unit = if dtype == DType::BF16 { 2f64.powi(-9) } else { 2f64.powi(-12) };
-            let allowed = ((full.abs()? * (unit * 1.01))? + 3e-7)?;
-            let beyond = differs.gt(&allowed)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
-            assert_eq!(beyond, 0.0, "numbers of {what} in {name} that were rounded more than once");
+            let share = half.ne(&full.to_dtype(dtype)?)?.to_dtype(DType::F32)?.mean_all()?.to_scalar::<f32>()?;
+            // Means over the vocabulary are summed in another order, which may tip a number that lies between two.
+            let allowed = if what == "W_U" { 0.01 } else { 0.0 };
+            assert!(share <= allowed, "{share} of the numbers of {what} in {name} are not those of f32 rounded");
         }
     }
     Ok(())
@@ -85,10 +83,13 @@ fn scores_that_are_not_scaled_come_back_so() -> Result<()> {
     Ok(())
 }
 
+/// What makes a GPT-2 into something else.
+type Change = fn(&mut HookedTransformerConfig);
+
 #[test]
 fn what_gpt2_cannot_hold_is_refused() {
     let folder = scratch("saved_unfit");
-    let cases: [(&str, fn(&mut HookedTransformerConfig)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("looks ahead", |cfg| cfg.attention_dir = AttentionDir::Bidirectional),
         ("scale", |cfg| cfg.attn_scale = Some(3.0)),
         ("solu", |cfg| cfg.act_fn = Activation::SoluLn),
