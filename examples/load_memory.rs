@@ -1,6 +1,7 @@
 //! How much memory loading takes (Linux): the peak of the process beside the weights that come out.
 //!
-//! `cargo run --release --example load_memory -- make FOLDER` writes a model of GPT-2 small's size with random weights;
+//! `cargo run --release --example load_memory -- make FOLDER [f32|bf16|f16]` writes a model of GPT-2 small's size with
+//! random weights;
 //! `.. -- load NAME [f32|bf16|f16] [raw]` loads a model, in a process of its own.
 
 use candle_lens::candle::{DType, Device};
@@ -11,16 +12,14 @@ fn main() -> candle_lens::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["make", folder] => {
+        ["make", folder, ref rest @ ..] => {
             let (model, _) = HookedTransformer::trainable(HookedTransformerConfig::default(), 0, &Device::Cpu)?;
-            model.save_pretrained(folder)
+            model.save_pretrained(folder)?;
+            let half = LoadOptions { dtype: dtype(rest), processing: Some(Processing::NONE), ..Default::default() };
+            HookedTransformer::from_pretrained_with(folder, half)?.save_pretrained(folder)
         }
         ["load", name, ref rest @ ..] => {
-            let dtype = match rest.first() {
-                Some(&"bf16") => DType::BF16,
-                Some(&"f16") => DType::F16,
-                _ => DType::F32,
-            };
+            let dtype = dtype(rest);
             let processing = rest.contains(&"raw").then_some(Processing::NONE);
             let before = peak();
             let model =
@@ -37,7 +36,18 @@ fn main() -> candle_lens::Result<()> {
             );
             Ok(())
         }
-        _ => Err(candle_lens::Error::argument("give `make FOLDER` or `load NAME [f32|bf16|f16] [raw]`.")),
+        _ => {
+            Err(candle_lens::Error::argument("give `make FOLDER [f32|bf16|f16]` or `load NAME [f32|bf16|f16] [raw]`."))
+        }
+    }
+}
+
+/// The type of weights that the first word names, f32 without one.
+fn dtype(words: &[&str]) -> DType {
+    match words.first() {
+        Some(&"bf16") => DType::BF16,
+        Some(&"f16") => DType::F16,
+        _ => DType::F32,
     }
 }
 

@@ -35,6 +35,15 @@ pub struct Dims {
     pub norms_after: bool,
     /// Positions turn queries and keys: no `hook_pos_embed`, but `attn.hook_rot_q` and `attn.hook_rot_k`.
     pub rotary: bool,
+    /// Position embeddings enter queries and keys only, never the residual stream.
+    #[serde(default)]
+    pub shortformer: bool,
+    /// Queries and keys go through norms of their own: there are `attn.q_norm` and `attn.k_norm`.
+    #[serde(default)]
+    pub qk_norm: bool,
+    /// Neurons go through a norm behind the activation function: there are `mlp.hook_mid` and `mlp.ln`.
+    #[serde(default)]
+    pub neuron_norm: bool,
     /// There are layer norms (folded or not).
     pub has_norm: bool,
 }

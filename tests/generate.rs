@@ -223,6 +223,12 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     let earlier = HookPlan::new().capture("z").pos(1);
     sentence(model.run(vec![vec![1u32]], earlier, &on), &["position 1 was run before", "begins at position 3"]);
     sentence(raw("families/llama")?.run(vec![vec![1u32]], HookPlan::new(), &on), &["model of other sizes"]);
+    // Its positions change when a text is longer than 8 tokens or so.
+    let long = raw("families/phi3_long")?;
+    let original = long.cfg().long_rope.as_ref().expect("it has one").original_n_ctx as u32;
+    let before = long.run(vec![(0..original).collect::<Vec<_>>()], HookPlan::new(), &keep)?.kv_cache;
+    let past = RunOptions { past_kv_cache: before, ..Default::default() };
+    sentence(long.run(vec![vec![1u32]], HookPlan::new(), &past), &["long_rope", "run the whole text"]);
     let part = RunOptions { stop_at_layer: Some(1), ..on.clone() };
     sentence(model.run(vec![vec![1u32]], HookPlan::new(), &part), &["whole runs only"]);
     let right = Tokens::padded(vec![vec![1, 2], vec![3]], 0, PaddingSide::Right)?;

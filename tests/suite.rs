@@ -26,12 +26,15 @@ mod model {
     mod architectures;
     mod checkpoints;
     mod families;
+    mod families_candle;
     mod folders;
+    mod fuzz;
     mod gradients;
     mod hub;
     mod hub_server;
     mod parity;
     mod processing;
+    mod saved;
 }
 mod tasks {
     mod datasets;

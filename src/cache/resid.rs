@@ -81,7 +81,7 @@ impl ActivationCache {
         let mut parts = Vec::new();
         if options.incl_embeds {
             parts.push((HookPoint::Embed, "embed".to_string()));
-            if !self.dims.rotary {
+            if !self.dims.rotary && !self.dims.shortformer {
                 parts.push((HookPoint::PosEmbed, "pos_embed".to_string()));
             }
         }

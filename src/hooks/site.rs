@@ -81,6 +81,10 @@ pub enum Site {
     Q,
     K,
     V,
+    QNormScale,
+    QNormNormalized,
+    KNormScale,
+    KNormNormalized,
     RotQ,
     RotK,
     AttnScores,
@@ -96,6 +100,9 @@ pub enum Site {
     Ln2Normalized,
     MlpPre,
     MlpPreLinear,
+    MlpMid,
+    MlpLnScale,
+    MlpLnNormalized,
     MlpPost,
     Ln2PostScale,
     Ln2PostNormalized,
@@ -126,6 +133,8 @@ const RESID: &[AxisName] = &[Batch, Pos, DModel];
 const HEAD_RESID: &[AxisName] = &[Batch, Pos, Head, DModel];
 const HEAD_VECTOR: &[AxisName] = &[Batch, Pos, Head, DHead];
 const KEY_VALUE: &[AxisName] = &[Batch, Pos, KeyValueHead, DHead];
+const QUERY_SCALE: &[AxisName] = &[Batch, Pos, Head, One];
+const KEY_SCALE: &[AxisName] = &[Batch, Pos, KeyValueHead, One];
 const ATTENTION: &[AxisName] = &[Batch, Head, QPos, KPos];
 const NEURONS: &[AxisName] = &[Batch, Pos, DMlp];
 const SCALE: &[AxisName] = &[Batch, Pos, One];
@@ -180,6 +189,22 @@ pub static SITES: &[SiteRow] = &[
     row(Site::Q, "attn.hook_q", &["q", "query"], HEAD_VECTOR, "queries"),
     row(Site::K, "attn.hook_k", &["k", "key"], KEY_VALUE, "keys"),
     row(Site::V, "attn.hook_v", &["v", "value"], KEY_VALUE, "values"),
+    row(Site::QNormScale, "attn.q_norm.hook_scale", &[], QUERY_SCALE, "what the norm of queries divides by"),
+    row(
+        Site::QNormNormalized,
+        "attn.q_norm.hook_normalized",
+        &[],
+        HEAD_VECTOR,
+        "what the norm of queries makes of them, before its scale",
+    ),
+    row(Site::KNormScale, "attn.k_norm.hook_scale", &[], KEY_SCALE, "what the norm of keys divides by"),
+    row(
+        Site::KNormNormalized,
+        "attn.k_norm.hook_normalized",
+        &[],
+        KEY_VALUE,
+        "what the norm of keys makes of them, before its scale",
+    ),
     row(Site::RotQ, "attn.hook_rot_q", &["rot_q"], HEAD_VECTOR, "queries turned by their position"),
     row(Site::RotK, "attn.hook_rot_k", &["rot_k"], KEY_VALUE, "keys turned by their position"),
     row(
@@ -231,6 +256,21 @@ pub static SITES: &[SiteRow] = &[
         NEURONS,
         "what a gated MLP multiplies the activation function's value with",
     ),
+    row(
+        Site::MlpMid,
+        "mlp.hook_mid",
+        &["mid", "mlp_mid"],
+        NEURONS,
+        "neurons after the activation function and before the norm of solu_ln",
+    ),
+    row(Site::MlpLnScale, "mlp.ln.hook_scale", &[], SCALE, "what the norm of solu_ln divides by"),
+    row(
+        Site::MlpLnNormalized,
+        "mlp.ln.hook_normalized",
+        &[],
+        NEURONS,
+        "what the norm of solu_ln makes of the neurons, before its scale and shift where they are not folded",
+    ),
     row(Site::MlpPost, "mlp.hook_post", &["post", "mlp_post"], NEURONS, "neurons after the activation function"),
     row(Site::Ln2PostScale, "ln2_post.hook_scale", &[], SCALE, "what the norm after the MLP divides by"),
     row(
@@ -253,11 +293,13 @@ impl Site {
     /// Why a model of these `dims` lacks the site, or `None` where it has it.
     pub fn absent(self, dims: &Dims) -> Option<&'static str> {
         use Site::{
-            Ln1Normalized, Ln1PostNormalized, Ln1PostScale, Ln1Scale, Ln2Normalized, Ln2PostNormalized, Ln2PostScale,
-            Ln2Scale, MlpIn, MlpOut, MlpPost, MlpPre, MlpPreLinear, ResidMid, RotK, RotQ,
+            KNormNormalized, KNormScale, Ln1Normalized, Ln1PostNormalized, Ln1PostScale, Ln1Scale, Ln2Normalized,
+            Ln2PostNormalized, Ln2PostScale, Ln2Scale, MlpIn, MlpLnNormalized, MlpLnScale, MlpMid, MlpOut, MlpPost,
+            MlpPre, MlpPreLinear, QNormNormalized, QNormScale, ResidMid, RotK, RotQ,
         };
         match self {
-            ResidMid | MlpIn | MlpPre | MlpPreLinear | MlpPost | MlpOut | Ln2Scale | Ln2Normalized
+            ResidMid | MlpIn | MlpPre | MlpPreLinear | MlpMid | MlpLnScale | MlpLnNormalized | MlpPost | MlpOut
+            | Ln2Scale | Ln2Normalized
                 if dims.attn_only =>
             {
                 Some("its blocks have attention only")
@@ -265,6 +307,12 @@ impl Site {
             ResidMid if dims.parallel_attn_mlp => Some("its attention and MLP read the same stream"),
             Ln1PostScale | Ln1PostNormalized | Ln2PostScale | Ln2PostNormalized if !dims.norms_after => {
                 Some("no norm follows its attention and MLPs")
+            }
+            MlpMid | MlpLnScale | MlpLnNormalized if !dims.neuron_norm => {
+                Some("no norm follows its activation function")
+            }
+            QNormScale | QNormNormalized | KNormScale | KNormNormalized if !dims.qk_norm => {
+                Some("its queries and keys have no norms")
             }
             MlpPreLinear if !dims.gated_mlp => Some("its MLPs have no gate"),
             RotQ | RotK if !dims.rotary => Some("positions do not turn its queries and keys"),

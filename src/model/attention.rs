@@ -30,7 +30,7 @@ pub(super) fn attention(
     let q = run.at_site(layer, Site::Q, q)?;
     let k = run.at_site(layer, Site::K, k)?;
     let v = run.at_site(layer, Site::V, v)?;
-    let (q, k) = ctx.norm_qk(q, k, &weights.attn)?;
+    let (q, k) = ctx.norm_qk(q, k, &weights.attn, run)?;
     let (q, k) = match ctx.rotary {
         Some(rotary) => {
             (run.at_site(layer, Site::RotQ, rotary.turn(&q)?)?, run.at_site(layer, Site::RotK, rotary.turn(&k)?)?)
@@ -75,8 +75,13 @@ fn queries_keys_values(
         }
     }
     let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), Some((run, ctx.ln1_points())))?;
-    let heads = |w: &Tensor, b: &Tensor| ctx.by_heads(&linear(&normed, w, Some(b))?);
-    Ok((heads(&attn.w_q, &attn.b_q)?, heads(&attn.w_k, &attn.b_k)?, heads(&attn.w_v, &attn.b_v)?))
+    let placed = ctx.placed(&normed)?;
+    let heads = |x: &Tensor, w: &Tensor, b: &Tensor| ctx.by_heads(&linear(x, w, Some(b))?);
+    Ok((
+        heads(&placed, &attn.w_q, &attn.b_q)?,
+        heads(&placed, &attn.w_k, &attn.b_k)?,
+        heads(&normed, &attn.w_v, &attn.b_v)?,
+    ))
 }
 
 /// As [`queries_keys_values`], when the plan changes a head's own input: each head then has a stream of its own.
@@ -91,6 +96,7 @@ fn split_inputs(
     let mut project = |site, w: &Tensor, b: &Tensor| -> Result<Tensor> {
         let input = run.at_site(ctx.layer, site, shared.clone())?;
         let normed = norm(&input, weights.ln1.as_ref(), ctx.norm(), None)?;
+        let normed = if site == Site::VInput { normed } else { ctx.placed(&normed)? };
         let (batch, pos, n_heads, d_model) = normed.dims4()?;
         // [head, batch * pos, d_model] times [head, d_model, d_head]
         let rows = normed.permute((2, 0, 1, 3))?.reshape((n_heads, batch * pos, d_model))?.contiguous()?;
@@ -148,12 +154,24 @@ impl BlockContext<'_> {
     }
 
     /// Queries and keys after their norms, where the model has them.
-    fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights) -> Result<(Tensor, Tensor)> {
+    fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
-        let eps = self.cfg.eps;
-        let scaled =
-            |x: Tensor, w: &Tensor| -> Result<Tensor> { Ok(x.broadcast_div(&rms(&x, eps)?)?.broadcast_mul(w)?) };
-        Ok((scaled(q, of_q)?, scaled(k, of_k)?))
+        let mut scaled = |x: Tensor, w: &Tensor, (scale, normalized): (Site, Site)| -> Result<Tensor> {
+            let scale = run.at_site(self.layer, scale, rms(&x, self.cfg.eps)?)?;
+            Ok(run.at_site(self.layer, normalized, x.broadcast_div(&scale)?)?.broadcast_mul(w)?)
+        };
+        let q = scaled(q, of_q, (Site::QNormScale, Site::QNormNormalized))?;
+        Ok((q, scaled(k, of_k, (Site::KNormScale, Site::KNormNormalized))?))
+    }
+
+    /// What queries and keys are made of: with positions that enter only here, their vectors are added, to each head's
+    /// own input too.
+    fn placed(&self, normed: &Tensor) -> Result<Tensor> {
+        match self.shortformer {
+            Some(placed) if normed.rank() == 4 => Ok(normed.broadcast_add(&placed.unsqueeze(2)?)?),
+            Some(placed) => Ok((normed + placed)?),
+            None => Ok(normed.clone()),
+        }
     }
 
     /// The stream repeated for each head, `[batch, pos, n_heads, d_model]`.

@@ -18,6 +18,8 @@ pub(super) struct BlockContext<'a> {
     pub cfg: &'a HookedTransformerConfig,
     /// How positions turn queries and keys, if they do.
     pub rotary: Option<&'a Rotary>,
+    /// Position embeddings that enter queries and keys only, `[batch, pos, d_model]`.
+    pub shortformer: Option<&'a Tensor>,
     /// 1 where a query may not look at a key, broadcastable to `[batch, head, q_pos, k_pos]`.
     pub hidden: Option<&'a Tensor>,
 }

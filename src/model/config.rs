@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rotary::LongRope;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 
@@ -51,11 +52,16 @@ pub enum Activation {
     /// `x Phi(x)` by the error function.
     Gelu,
     /// GPT-2's approximation of gelu by tanh.
+    #[serde(alias = "gelu_fast", alias = "gelu_pytorch_tanh")]
     GeluNew,
     /// `max(x, 0)`.
     Relu,
     /// `x sigmoid(x)`.
     Silu,
+    /// `x softmax(x)` over the neurons (Elhage et al. 2022, "Softmax Linear Units").
+    Solu,
+    /// The same with a layer norm of the neurons behind it, which shows `mlp.hook_mid` before and `mlp.ln` inside.
+    SoluLn,
 }
 
 /// Which positions a position may attend to.
@@ -76,6 +82,9 @@ pub enum PositionalEmbeddingType {
     Standard,
     /// Queries and keys are turned by an angle that grows with the position (Su et al. 2021, RoPE).
     Rotary,
+    /// A learned vector for each position, added to what queries and keys are made of, behind the norm, and so never to
+    /// the residual stream (Press et al. 2021, "Shortformer").
+    Shortformer,
 }
 
 /// What a layer's attention may reach.
@@ -166,10 +175,14 @@ pub struct HookedTransformerConfig {
     pub positional_embedding_type: PositionalEmbeddingType,
     /// How many of a head's dimensions turn, an even number; `None` means all.
     pub rotary_dim: Option<usize>,
+    /// Neighbouring dimensions turn together, as in GPT-J, instead of dimension `i` with `i + rotary_dim / 2`.
+    pub rotary_adjacent_pairs: bool,
     /// The base of the turning frequencies `base^(-2 i / rotary_dim)`.
     pub rotary_base: f64,
     /// Llama 3's change of these frequencies.
     pub rotary_scaling: Option<RotaryScaling>,
+    /// Phi-3's change of these frequencies.
+    pub long_rope: Option<LongRope>,
     /// Texts are tokenised with a BOS token in front unless a call says otherwise.
     pub default_prepend_bos: bool,
     /// Standard deviation of new weights; `None` means `0.8 / sqrt(d_model)`.
@@ -207,8 +220,10 @@ impl Default for HookedTransformerConfig {
             attn_types: None,
             positional_embedding_type: PositionalEmbeddingType::Standard,
             rotary_dim: None,
+            rotary_adjacent_pairs: false,
             rotary_base: 10000.0,
             rotary_scaling: None,
+            long_rope: None,
             default_prepend_bos: true,
             initializer_range: None,
         }
@@ -230,7 +245,7 @@ impl HookedTransformerConfig {
     pub fn rotary_dim(&self) -> usize {
         match self.positional_embedding_type {
             PositionalEmbeddingType::Rotary => self.rotary_dim.unwrap_or(self.d_head()),
-            PositionalEmbeddingType::Standard => 0,
+            _ => 0,
         }
     }
 
@@ -281,6 +296,9 @@ impl HookedTransformerConfig {
             gated_mlp: self.gated_mlp,
             norms_after: self.use_normalization_before_and_after,
             rotary: self.positional_embedding_type == PositionalEmbeddingType::Rotary,
+            shortformer: self.positional_embedding_type == PositionalEmbeddingType::Shortformer,
+            qk_norm: self.use_qk_norm,
+            neuron_norm: self.act_fn == Activation::SoluLn && !self.attn_only,
             has_norm: self.normalization_type != NormalizationType::None,
         }
     }
@@ -322,6 +340,11 @@ impl HookedTransformerConfig {
         if !(self.eps > 0.0 && self.eps < 1.0) {
             return Err(Error::config(format!("eps is {}, but a number between 0 and 1 is needed.", self.eps)));
         }
+        if self.gated_mlp && self.act_fn == Activation::SoluLn {
+            return Err(Error::config(
+                "an MLP with a gate has no place for the norm of solu_ln: drop gated_mlp or use solu.",
+            ));
+        }
         if self.attn_scale.is_some_and(|scale| !(scale > 0.0 && scale.is_finite())) {
             return Err(Error::config("attn_scale must be a positive number: scores are divided by it."));
         }
@@ -356,6 +379,9 @@ impl HookedTransformerConfig {
             return Err(Error::config(
                 "rotary_scaling needs positive factors, high_freq_factor above low_freq_factor: correct the config.",
             ));
+        }
+        if let Some(long_rope) = &self.long_rope {
+            long_rope.check(turned)?;
         }
         if self.window_size == Some(0) || self.attn_types.as_ref().is_some_and(|types| types.len() != self.n_layers) {
             return Err(Error::config(format!(

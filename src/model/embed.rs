@@ -7,21 +7,37 @@ use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun};
 use crate::tokens::Tokens;
 
-/// The residual stream that enters the first block: token plus position embedding, if positions have one.
+/// What the embeddings give: the residual stream that enters the first block, token plus position embedding, if
+/// positions have one; and, where these enter queries and keys only, the position embedding by itself.
 ///
 /// # Shapes
-/// `[batch, pos, d_model]`.
-pub(super) fn embed(weights: &Weights, tokens: &Tokens, positions: &[u32], run: &mut HookRun) -> Result<Tensor> {
+/// `[batch, pos, d_model]` each, of the tokens at `positions`.
+pub(super) fn embed(
+    weights: &Weights,
+    tokens: &Tokens,
+    positions: &[u32],
+    shortformer: bool,
+    run: &mut HookRun,
+) -> Result<(Tensor, Option<Tensor>)> {
     let (batch, pos) = (tokens.batch(), tokens.pos());
     let ids = run.at(HookPoint::Tokens, tokens.to_tensor(weights.device())?)?;
     check_ids(&ids, weights.w_e.dim(0)?)?;
     let embedded = weights.w_e.index_select(&ids.flatten_all()?, 0)?.reshape((batch, pos, ()))?;
     let embedded = run.at(HookPoint::Embed, embedded)?;
-    let Some(w_pos) = &weights.w_pos else { return Ok(embedded) };
-    let positions = Tensor::from_slice(positions, batch * pos, weights.device())?;
-    let placed = w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?;
+    let Some(placed) = position_embeddings(weights, tokens, positions)? else { return Ok((embedded, None)) };
     let placed = run.at(HookPoint::PosEmbed, placed)?;
-    Ok((embedded + placed)?)
+    if shortformer { Ok((embedded, Some(placed))) } else { Ok(((embedded + placed)?, None)) }
+}
+
+/// The vector of each of these positions; none where positions turn queries and keys.
+///
+/// # Shapes
+/// `[batch, pos, d_model]`.
+pub(super) fn position_embeddings(weights: &Weights, tokens: &Tokens, positions: &[u32]) -> Result<Option<Tensor>> {
+    let Some(w_pos) = &weights.w_pos else { return Ok(None) };
+    let (batch, pos) = (tokens.batch(), tokens.pos());
+    let positions = Tensor::from_slice(positions, batch * pos, weights.device())?;
+    Ok(Some(w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?))
 }
 
 /// The position of each token from column `from` on, counted from its prompt's first real token, so that left padding

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::block::{BlockContext, block};
 use super::config::AttentionDir;
-use super::embed::{embed, position_ids};
+use super::embed::{embed, position_embeddings, position_ids};
 use super::kv_cache::{KvCache, LayerKv};
 use super::loss;
 use super::norm::{NormPoints, norm};
@@ -118,15 +118,19 @@ impl HookedTransformer {
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
-        let resid = match &options.start_at_layer {
-            Some((_, resid)) => self.check_resid(resid, shape)?,
-            None => embed(&self.weights, &tokens, &position_ids(&text, past), &mut hooks)?,
+        let (shortformer, positions) = (self.dims().shortformer, position_ids(&text, past));
+        let (resid, placed) = match &options.start_at_layer {
+            Some((_, resid)) if shortformer => {
+                (self.check_resid(resid, shape)?, position_embeddings(&self.weights, &tokens, &positions)?)
+            }
+            Some((_, resid)) => (self.check_resid(resid, shape)?, None),
+            None => embed(&self.weights, &tokens, &positions, shortformer, &mut hooks)?,
         };
         let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
         if options.keep_kv_cache && kv.is_none() {
             kv = Some(vec![LayerKv::default(); self.cfg.n_layers]);
         }
-        let resid = self.blocks(resid, (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
+        let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let captured = hooks.into_captured();
             return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, kv_cache: None });
@@ -175,6 +179,14 @@ impl HookedTransformer {
         };
         let tokens = self.to_tokens_with(input, bos)?;
         let text = past.tokens.continued(&tokens)?;
+        if !self.can_continue(&past.tokens, &text) {
+            return Err(Error::argument(format!(
+                "a text that grows from {} to {} tokens changes all its positions in this model (long_rope), so what was \
+                 computed before no longer holds: run the whole text without past_kv_cache.",
+                past.tokens.pos(),
+                text.pos()
+            )));
+        }
         Ok((tokens, text))
     }
 
@@ -232,7 +244,7 @@ impl HookedTransformer {
     /// The stream after the blocks; `text` are the tokens with those before them, which are the first `past`.
     fn blocks(
         &self,
-        mut resid: Tensor,
+        (mut resid, placed): (Tensor, Option<Tensor>),
         (text, past): (&Tokens, usize),
         reach: &Reach,
         hooks: &mut HookRun,
@@ -253,7 +265,13 @@ impl HookedTransformer {
             if let Entry::Vacant(vacant) = hidden.entry(window) {
                 vacant.insert(self.hidden_keys(text, past, window)?);
             }
-            let ctx = BlockContext { layer, cfg: &self.cfg, rotary: rotary.as_ref(), hidden: hidden[&window].as_ref() };
+            let ctx = BlockContext {
+                layer,
+                cfg: &self.cfg,
+                rotary: rotary.as_ref(),
+                shortformer: placed.as_ref(),
+                hidden: hidden[&window].as_ref(),
+            };
             let layer_kv = kv.as_deref_mut().map(|layers| &mut layers[layer]);
             resid = block(resid, &self.weights.blocks[layer], &ctx, hooks, layer_kv)?;
             progress.step(1);

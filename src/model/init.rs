@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::config::{HookedTransformerConfig, PositionalEmbeddingType};
+use super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::process::Processing;
 use super::provenance::Origin;
 use super::transformer::HookedTransformer;
@@ -93,6 +93,10 @@ impl Init<'_> {
                     w_in: self.random(&[d, m], 1.0)?,
                     w_gate: cfg.gated_mlp.then(|| self.random(&[d, m], 1.0)).transpose()?,
                     b_in: self.constant(0.0, m)?,
+                    ln: match cfg.act_fn == Activation::SoluLn && cfg.normalization_type == NormalizationType::LN {
+                        true => Some(NormWeights { w: self.constant(1.0, m)?, b: Some(self.constant(0.0, m)?) }),
+                        false => None,
+                    },
                     w_out: self.random(&[m, d], shrink)?,
                     b_out: self.constant(0.0, d)?,
                 })
@@ -127,8 +131,8 @@ impl HookedTransformer {
         let weights = Weights {
             w_e: init.random(&[cfg.d_vocab, cfg.d_model], 1.0)?,
             w_pos: match cfg.positional_embedding_type {
-                PositionalEmbeddingType::Standard => Some(init.random(&[cfg.n_ctx, cfg.d_model], 1.0)?),
                 PositionalEmbeddingType::Rotary => None,
+                _ => Some(init.random(&[cfg.n_ctx, cfg.d_model], 1.0)?),
             },
             blocks: (0..cfg.n_layers).map(|_| init.block(&cfg)).collect::<Result<_>>()?,
             ln_final: init.norm(&cfg)?,

@@ -60,10 +60,12 @@ impl Plan {
         options: &LoadOptions,
     ) -> Result<HookedTransformer> {
         let Self { mut understood, tokenizer, path: folder } = self;
+        let family_computes = understood.computes();
         let whole = &mut understood.cfg;
         let cfg = cut(whole, options).map_err(|error| error.in_file(folder.join("config.json")))?;
         (whole.n_layers, whole.attn_types) = (cfg.n_layers, cfg.attn_types.clone());
-        let mut file = TensorFile::new(&path, tensors, type_while_loading(whole, options)?, &options.device);
+        let dtype = type_while_loading(whole, options, &tensors, family_computes)?;
+        let mut file = TensorFile::new(&path, tensors, dtype, &options.device);
         if let Some(prefix) = strip_prefix {
             file.strip_prefix(prefix);
         }
@@ -134,11 +136,18 @@ pub(super) fn cut(cfg: &HookedTransformerConfig, options: &LoadOptions) -> Resul
     Ok(cfg)
 }
 
-/// The type of the weights until they are processed: f32 where something is to be computed with them.
+/// The type of the weights until they are processed: their own where that is the one wanted, so that only what is being
+/// processed is wide; else f32, so that nothing is rounded before it is processed. `family_computes` where already
+/// reading computes with them.
 ///
 /// # Errors
 /// [`Error::Argument`] for a type that weights cannot have.
-pub(super) fn type_while_loading(cfg: &HookedTransformerConfig, options: &LoadOptions) -> Result<DType> {
+pub(super) fn type_while_loading(
+    cfg: &HookedTransformerConfig,
+    options: &LoadOptions,
+    tensors: &[(String, Stored)],
+    family_computes: bool,
+) -> Result<DType> {
     if !matches!(options.dtype, DType::F32 | DType::BF16 | DType::F16) {
         return Err(Error::argument(format!(
             "weights cannot be of the type {:?}: F32, BF16 and F16 are valid.",
@@ -146,7 +155,10 @@ pub(super) fn type_while_loading(cfg: &HookedTransformerConfig, options: &LoadOp
         )));
     }
     let processing = options.processing.unwrap_or_else(|| Processing::default_for(cfg));
-    Ok(if processing == Processing::NONE { options.dtype } else { DType::F32 })
+    let number = |dtype: &DType| matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16);
+    let mut types = tensors.iter().filter_map(|(_, stored)| stored.dtype.as_ref().ok().filter(|dtype| number(dtype)));
+    let as_they_are = !family_computes && types.all(|dtype| *dtype == options.dtype);
+    Ok(if processing == Processing::NONE || as_they_are { options.dtype } else { DType::F32 })
 }
 
 /// A tokenizer with more tokens than the embedding is another model's.

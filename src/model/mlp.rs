@@ -4,10 +4,12 @@
 use candle_core::Tensor;
 
 use super::block::BlockContext;
+use super::config::{Activation, NormalizationType};
+use super::norm::{NormPoints, norm};
 use super::ops::{activate, linear};
 use super::weights::MlpWeights;
 use crate::error::Result;
-use crate::hooks::{HookRun, Site};
+use crate::hooks::{HookPoint, HookRun, Site};
 
 /// What the MLP writes.
 ///
@@ -17,7 +19,11 @@ pub(super) fn mlp(normed: &Tensor, weights: &MlpWeights, ctx: &BlockContext, run
     let post = match &weights.w_gate {
         None => {
             let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, &weights.w_in, Some(&weights.b_in))?)?;
-            activate(&pre, ctx.cfg.act_fn)?
+            let active = activate(&pre, ctx.cfg.act_fn)?;
+            match ctx.cfg.act_fn {
+                Activation::SoluLn => norm_of_neurons(active, weights, ctx, run)?,
+                _ => active,
+            }
         }
         Some(w_gate) => {
             let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, w_gate, None)?)?;
@@ -27,4 +33,12 @@ pub(super) fn mlp(normed: &Tensor, weights: &MlpWeights, ctx: &BlockContext, run
     };
     let post = run.at_site(ctx.layer, Site::MlpPost, post)?;
     linear(&post, &weights.w_out, Some(&weights.b_out))
+}
+
+/// The layer norm behind `solu_ln`; TransformerLens takes the mean out whatever the model's other norms do.
+fn norm_of_neurons(active: Tensor, weights: &MlpWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
+    let mid = run.at_site(ctx.layer, Site::MlpMid, active)?;
+    let at = |site| HookPoint::Block(ctx.layer, site);
+    let points = NormPoints { scale: at(Site::MlpLnScale), normalized: at(Site::MlpLnNormalized) };
+    norm(&mid, weights.ln.as_ref(), (NormalizationType::LN, ctx.cfg.eps), Some((run, points)))
 }

@@ -46,4 +46,5 @@ pub(crate) use norm::FinalNorm;
 pub use options::{CheckpointOptions, LoadOptions};
 pub use process::Processing;
 pub use provenance::ModelProvenance;
+pub use rotary::LongRope;
 pub use transformer::HookedTransformer;

@@ -127,7 +127,8 @@ impl HookedTransformer {
         let cfg = cut(&whole, load)?;
         whole.n_layers = cfg.n_layers;
         let tensors = open(path, options.key.as_deref())?;
-        let mut file = TensorFile::new(path, tensors, type_while_loading(&whole, load)?, &load.device);
+        let dtype = type_while_loading(&whole, load, &tensors, false)?;
+        let mut file = TensorFile::new(path, tensors, dtype, &load.device);
         if let Some(prefix) = &options.strip_prefix {
             file.strip_prefix(prefix);
         }

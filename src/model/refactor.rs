@@ -10,22 +10,12 @@ use candle_core::Tensor;
 use nalgebra::DMatrix;
 
 use super::config::HookedTransformerConfig;
-use super::weights::{AttentionWeights, Weights};
+use super::weights::AttentionWeights;
 use crate::error::{Error, Result};
 use crate::factored_matrix::{from_matrix, product_svd, to_matrix};
-use crate::progress::Progress;
 
-/// Rewrites every head of every block.
-pub(super) fn refactor(weights: &mut Weights, cfg: &HookedTransformerConfig) -> Result<()> {
-    let mut progress = Progress::new("refactoring attention weights", weights.blocks.len() as u64, "layers");
-    for block in &mut weights.blocks {
-        refactor_block(&mut block.attn, cfg)?;
-        progress.step(1);
-    }
-    Ok(())
-}
-
-fn refactor_block(attn: &mut AttentionWeights, cfg: &HookedTransformerConfig) -> Result<()> {
+/// Rewrites every head of a block.
+pub(super) fn refactor(attn: &mut AttentionWeights, cfg: &HookedTransformerConfig) -> Result<()> {
     let (n_heads, d_head) = (cfg.n_heads, cfg.d_head());
     if cfg.d_model < d_head {
         return Err(Error::config(format!(

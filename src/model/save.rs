@@ -22,9 +22,9 @@ impl HookedTransformer {
         let folder = folder.as_ref();
         let tensors: BTreeMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
         let end_of_text = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
-        let config =
-            serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, gpt2::is_tied(&self.weights)?, end_of_text))
-                .expect("a JSON value");
+        let tied = gpt2::is_tied(&self.weights)?;
+        let config = serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, end_of_text))
+            .expect("a JSON value");
         fs::create_dir_all(folder)
             .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
         files::write_tensors(&folder.join("model.safetensors"), &BTreeMap::new(), &tensors)?;

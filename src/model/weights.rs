@@ -43,6 +43,8 @@ pub(crate) struct MlpWeights {
     pub w_gate: Option<Tensor>,
     /// `[d_mlp]`.
     pub b_in: Tensor,
+    /// `[d_mlp]` each: the norm behind the activation function of a model with `solu_ln`, where it is not folded.
+    pub ln: Option<NormWeights>,
     /// `[d_mlp, d_model]`.
     pub w_out: Tensor,
     /// `[d_model]`.
@@ -86,28 +88,40 @@ impl Weights {
     /// candle's, when the device cannot hold it.
     pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
         let Self { w_e, w_pos, blocks, ln_final, w_u, b_u } = self;
-        let mut all = vec![w_e, w_u, b_u];
-        all.extend(w_pos);
-        let mut norms: Vec<&mut NormWeights> = ln_final.iter_mut().collect();
-        for BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp } in blocks {
-            let AttentionWeights { w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o, qk_norm } = attn;
-            all.extend([w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o]);
-            all.extend(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]));
-            norms.extend([ln1, ln1_post, ln2, ln2_post].into_iter().flatten());
-            if let Some(MlpWeights { w_in, w_gate, b_in, w_out, b_out }) = mlp {
-                all.extend([w_in, b_in, w_out, b_out]);
-                all.extend(w_gate);
-            }
-        }
-        for NormWeights { w, b } in norms {
-            all.push(w);
-            all.extend(b);
-        }
-        all.into_iter().filter(|tensor| tensor.dtype() != dtype).try_for_each(|tensor| {
-            *tensor = tensor.to_dtype(dtype)?;
-            Ok(())
-        })
+        cast([w_e, w_u, b_u].into_iter().chain(w_pos), dtype)?;
+        ln_final.iter_mut().try_for_each(|norm| norm.cast(dtype))?;
+        blocks.iter_mut().try_for_each(|block| block.cast(dtype))
     }
+}
+
+impl BlockWeights {
+    /// As [`Weights::cast`].
+    pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
+        let Self { ln1, attn, ln1_post, ln2, ln2_post, mlp } = self;
+        let AttentionWeights { w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o, qk_norm } = attn;
+        cast([w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o], dtype)?;
+        cast(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]), dtype)?;
+        let mut norms: Vec<&mut NormWeights> = [ln1, ln1_post, ln2, ln2_post].into_iter().flatten().collect();
+        if let Some(MlpWeights { w_in, w_gate, b_in, ln, w_out, b_out }) = mlp {
+            cast([w_in, b_in, w_out, b_out].into_iter().chain(w_gate), dtype)?;
+            norms.extend(ln);
+        }
+        norms.into_iter().try_for_each(|norm| norm.cast(dtype))
+    }
+}
+
+impl NormWeights {
+    /// As [`Weights::cast`].
+    pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
+        cast([&mut self.w].into_iter().chain(&mut self.b), dtype)
+    }
+}
+
+fn cast<'a>(tensors: impl IntoIterator<Item = &'a mut Tensor>, dtype: DType) -> Result<()> {
+    tensors.into_iter().filter(|tensor| tensor.dtype() != dtype).try_for_each(|tensor| {
+        *tensor = tensor.to_dtype(dtype)?;
+        Ok(())
+    })
 }
 
 /// `x` with each entry of axis `dim` repeated so often that the axis has `n_heads` of them.

@@ -106,8 +106,10 @@ impl View for HookedTransformerConfig {
             ("attn_types", text(serde_json::to_value(&self.attn_types))),
             ("positional_embedding_type", text(serde_json::to_value(self.positional_embedding_type))),
             ("rotary_dim", self.rotary_dim().into()),
+            ("rotary_adjacent_pairs", self.rotary_adjacent_pairs.into()),
             ("rotary_base", self.rotary_base.into()),
             ("rotary_scaling", text(serde_json::to_value(self.rotary_scaling))),
+            ("long_rope", text(serde_json::to_value(&self.long_rope))),
             ("default_prepend_bos", self.default_prepend_bos.into()),
             ("initializer_range", deviation.into()),
             ("n_params", self.n_params().into()),
@@ -253,6 +255,9 @@ impl View for Dims {
             ("gated_mlp", self.gated_mlp),
             ("norms_after", self.norms_after),
             ("rotary", self.rotary),
+            ("shortformer", self.shortformer),
+            ("qk_norm", self.qk_norm),
+            ("neuron_norm", self.neuron_norm),
             ("has_norm", self.has_norm),
         ];
         let table = Table::new(["size", "value"]).title("Dims");

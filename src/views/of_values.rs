@@ -10,7 +10,7 @@ use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, Poi
 use crate::labelled::Axis;
 use crate::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer, Hub, KvCache,
-    LoadOptions, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
+    LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::progress::Progress;
 use crate::slice::Slice;
@@ -42,8 +42,9 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
-        AttentionType, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef, Order, Cell, Random,
-        Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step;
-    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions, LensOptions, GenerateOptions, LnOptions, TokenizeOptions,
+        AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step;
+    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
+        LensOptions, GenerateOptions, LnOptions, TokenizeOptions,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

@@ -17,6 +17,9 @@ const DIMS: Dims = Dims {
     gated_mlp: false,
     norms_after: false,
     rotary: false,
+    shortformer: false,
+    qk_norm: false,
+    neuron_norm: false,
     attn_only: false,
     has_norm: true,
 };

@@ -208,11 +208,10 @@ fn configs_of_transformer_lens() {
     .expect("what a Llama has is understood");
     assert_eq!((cfg.rotary_dim(), cfg.gated_mlp, cfg.window(0)), (8, true, None));
     for (key, value) in [
-        ("rotary_adjacent_pairs", true.into()),
         ("positional_embedding_type", "alibi".into()),
         ("attn_scores_soft_cap", 0.0.into()),
         ("final_rms", true.into()),
-        ("act_fn", "solu_ln".into()),
+        ("act_fn", "xielu".into()),
         ("n_heads", 0.into()),
         ("d_model", "wide".into()),
         ("unheard_of", 1.into()),

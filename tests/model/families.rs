@@ -11,10 +11,11 @@ use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Proce
 
 use crate::support::fixture::{Agreement, Reference, json, path};
 
-const FOLDERS: [&str; 13] = [
+pub const FOLDERS: [&str; 18] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
+    "gptj",
     "gemma",
     "gemma2",
     "llama",
@@ -22,6 +23,10 @@ const FOLDERS: [&str; 13] = [
     "mistral",
     "opt",
     "phi",
+    "phi3",
+    "phi3_long",
+    "phi3_partial",
+    "phi3_short",
     "qwen2",
     "qwen2_window",
     "qwen3",
@@ -54,7 +59,21 @@ fn logits_are_those_of_transformers() -> Result<()> {
 }
 
 /// Those that TransformerLens was run on too.
-const HOOKED: [&str; 7] = ["gpt_neox", "gpt_neox_serial", "gemma", "llama", "mistral", "qwen2", "qwen3"];
+const HOOKED: [&str; 13] = [
+    "gpt_neo",
+    "gpt_neox",
+    "gpt_neox_serial",
+    "gptj",
+    "gemma",
+    "gemma2",
+    "llama",
+    "mistral",
+    "opt",
+    "phi",
+    "phi3",
+    "qwen2",
+    "qwen3",
+];
 
 #[test]
 fn activations_are_those_of_transformer_lens_under_its_names() -> Result<()> {
@@ -141,6 +160,12 @@ fn positions_that_turn_in_an_unknown_way_are_refused() {
         ("llama", "partial_rotary_factor", serde_json::json!(0.5), "partial_rotary_factor"),
         ("llama3", "mscale", serde_json::json!(2.0), "mscale"),
         ("gpt_neox", "partial_rotary_factor", serde_json::json!(0.0), "rotary_dim"),
+        ("phi3", "rope_type", serde_json::json!("longrope"), "short_factor"),
+        ("phi3_long", "long_factor", serde_json::json!([1.0, 2.0]), "4 positive numbers"),
+        ("phi3_long", "short_factor", serde_json::json!([1.0, 2.0, -3.0, 4.0]), "4 positive numbers"),
+        ("phi3_long", "attention_factor", serde_json::json!(-1.0), "attention_factor"),
+        ("phi3", "rope_type", serde_json::json!("linear"), "linear"),
+        ("phi3_partial", "partial_rotary_factor", serde_json::json!(0.3), "rotary_dim"),
     ];
     for (family, key, value, told) in changes {
         let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("turned_{family}_{key}"));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use candle_lens::candle::{DType, Tensor};
 
+pub mod allocations;
 pub mod fixture;
 pub mod sentence;
 pub mod tokenizer;

@@ -19,7 +19,7 @@ use candle_lens::hooks::{
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer,
-    HookedTransformerConfig, Hub, KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType,
+    HookedTransformerConfig, Hub, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
 use candle_lens::progress::Progress;
@@ -54,7 +54,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Error,
         ExamPaper, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, LoadOptions, Loss, MeanOver, MemoryPlan, ModelProvenance, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
         SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb,

@@ -109,7 +109,7 @@ impl<'a> ConfigFile<'a> {
 
     /// How positions turn, in newer files an object of its own; a key in it that is not understood is refused.
     pub(super) fn rotary(&self) -> Result<Option<&'a Map<String, Value>>> {
-        const KNOWN: [&str; 8] = [
+        const KNOWN: [&str; 11] = [
             "rope_theta",
             "rope_type",
             "type",
@@ -118,6 +118,9 @@ impl<'a> ConfigFile<'a> {
             "low_freq_factor",
             "high_freq_factor",
             "original_max_position_embeddings",
+            "short_factor",
+            "long_factor",
+            "attention_factor",
         ];
         let object = self.object("rope_parameters")?.or(self.object("rope_scaling")?);
         let unknown =

@@ -5,7 +5,9 @@
 use candle_core::{DType, Device, IndexOp, Tensor};
 use serde_json::{Value, json};
 
-use super::super::config::{Activation, HookedTransformerConfig, NormalizationType};
+use super::super::config::{
+    Activation, AttentionDir, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
+};
 use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use super::config_file::ConfigFile;
@@ -93,6 +95,7 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
             w_in: take("mlp.c_fc.weight", &[d, m]),
             w_gate: None,
             b_in: take("mlp.c_fc.bias", &[m]),
+            ln: None,
             w_out: take("mlp.c_proj.weight", &[m, d]),
             b_out: take("mlp.c_proj.bias", &[d]),
         }),
@@ -102,21 +105,31 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
 }
 
 /// The `config.json` of a model that GPT-2's format can hold.
-pub(in super::super) fn config_json(cfg: &HookedTransformerConfig, tied: bool, end_of_text: Option<u32>) -> Value {
-    let act = match cfg.act_fn {
-        Activation::GeluNew => "gelu_new",
-        Activation::Gelu => "gelu",
-        Activation::Relu => "relu",
-        Activation::Silu => "silu",
+pub(in super::super) fn config_json(
+    cfg: &HookedTransformerConfig,
+    dtype: DType,
+    tied: bool,
+    end_of_text: Option<u32>,
+) -> Value {
+    let dtype = match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => "float32",
     };
     json!({
         "_name_or_path": cfg.model_name, "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
         "n_layer": cfg.n_layers, "n_embd": cfg.d_model, "n_head": cfg.n_heads, "n_positions": cfg.n_ctx,
-        "n_inner": cfg.d_mlp(), "vocab_size": cfg.d_vocab, "activation_function": act,
-        "layer_norm_epsilon": cfg.eps, "scale_attn_by_inverse_layer_idx": cfg.scale_attn_by_inverse_layer_idx,
+        "n_inner": cfg.d_mlp(), "vocab_size": cfg.d_vocab, "activation_function": cfg.act_fn,
+        "layer_norm_epsilon": cfg.eps, "scale_attn_weights": is_scaled(cfg),
+        "scale_attn_by_inverse_layer_idx": cfg.scale_attn_by_inverse_layer_idx,
         "bos_token_id": end_of_text, "eos_token_id": end_of_text, "tie_word_embeddings": tied,
-        "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "dtype": "float32",
+        "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "dtype": dtype,
     })
+}
+
+/// Whether scores are divided by `sqrt(d_head)`.
+fn is_scaled(cfg: &HookedTransformerConfig) -> bool {
+    cfg.attn_scale.is_none_or(|scale| scale == (cfg.d_head() as f64).sqrt())
 }
 
 /// Whether the unembedding is the embedding transposed, number for number, so that one matrix serves for both.
@@ -128,22 +141,23 @@ pub(in super::super) fn is_tied(weights: &Weights) -> Result<bool> {
     Ok((w_u - &weights.w_e)?.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.0)
 }
 
-/// The tensors of a model under GPT-2's names; tied embeddings are stored once.
-///
-/// # Errors
-/// [`Error::Argument`] where GPT-2's format has no place for the model: folded norms, no MLP, a bias of the logits.
-pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig) -> Result<Vec<(String, Tensor)>> {
-    let unfit = |what: &str| {
-        Error::argument(format!("GPT-2's format cannot hold a model with {what}: save an unprocessed GPT-2."))
-    };
-    let b_u = weights.b_u.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.abs()?.max(0)?.to_scalar::<f32>()?;
-    if b_u != 0.0 {
-        return Err(unfit("a bias of the logits"));
-    }
+fn unfit(what: &str) -> Error {
+    Error::argument(format!("GPT-2's format cannot hold a model with {what}: save an unprocessed GPT-2."))
+}
+
+/// Refuses what a `config.json` of GPT-2 cannot say.
+fn check_fits(cfg: &HookedTransformerConfig) -> Result<()> {
     if cfg.n_heads * cfg.d_head() != cfg.d_model || cfg.d_vocab_out() != cfg.d_vocab {
         return Err(unfit("heads that do not fill d_model, or another output vocabulary"));
     }
+    if cfg.attention_dir != AttentionDir::Causal || !(is_scaled(cfg) || cfg.attn_scale == Some(1.0)) {
+        return Err(unfit("attention that looks ahead, or a scale of its scores of its own"));
+    }
+    if matches!(cfg.act_fn, Activation::Solu | Activation::SoluLn) {
+        return Err(unfit("solu as activation function"));
+    }
     let plain = HookedTransformerConfig {
+        positional_embedding_type: PositionalEmbeddingType::Standard,
         n_key_value_heads: None,
         parallel_attn_mlp: false,
         gated_mlp: false,
@@ -154,10 +168,25 @@ pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig
         window_size: None,
         ..cfg.clone()
     };
-    let w_pos = weights.w_pos.clone().ok_or_else(|| unfit("rotary positions"))?;
     if plain != *cfg {
-        return Err(unfit("shared keys, gates, parallel blocks, soft caps or windows"));
+        return Err(unfit(
+            "rotary or shortformer positions, shared keys, gates, parallel blocks, soft caps or windows",
+        ));
     }
+    Ok(())
+}
+
+/// The tensors of a model under GPT-2's names; tied embeddings are stored once.
+///
+/// # Errors
+/// [`Error::Argument`] where GPT-2's format has no place for the model: folded norms, no MLP, a bias of the logits.
+pub(in super::super) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig) -> Result<Vec<(String, Tensor)>> {
+    let b_u = weights.b_u.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.abs()?.max(0)?.to_scalar::<f32>()?;
+    if b_u != 0.0 {
+        return Err(unfit("a bias of the logits"));
+    }
+    check_fits(cfg)?;
+    let w_pos = weights.w_pos.clone().ok_or_else(|| unfit("rotary positions"))?;
     let mut named = vec![
         ("transformer.wte.weight".to_string(), weights.w_e.clone()),
         ("transformer.wpe.weight".to_string(), w_pos),

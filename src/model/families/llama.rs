@@ -30,8 +30,13 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 
 /// What the families of this kind have in common.
 pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&["pretraining_tp"]);
     let (rotary_base, rotary_scaling) = rotary(file)?;
+    Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
+}
+
+/// [`base`] without the keys that say how positions turn.
+pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.harmless(&["pretraining_tp"]);
     let n_heads = file.size("num_attention_heads")?;
     Ok(HookedTransformerConfig {
         model_name: file.name("llama"),
@@ -48,8 +53,6 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         eps: file.number("rms_norm_eps")?.unwrap_or(1e-6),
         gated_mlp: true,
         positional_embedding_type: PositionalEmbeddingType::Rotary,
-        rotary_base,
-        rotary_scaling,
         ..Default::default()
     })
 }
@@ -122,6 +125,7 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig, qkv
         w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
         w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?,
         b_in: parts::bias(file, "", m, false)?,
+        ln: None,
         w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
         b_out: parts::bias(file, "", d, false)?,
     };

@@ -6,11 +6,13 @@ mod gemma;
 pub(super) mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
+mod gptj;
 mod llama;
 mod mistral;
 mod opt;
 mod parts;
 mod phi;
+mod phi3;
 mod qwen;
 pub(super) mod transformer_lens;
 
@@ -35,10 +37,11 @@ struct Family {
 /// Whether the embedding may serve as unembedding too, where a file has none of its own.
 type Tied = bool;
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 13] = [
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
+    gptj::FAMILY,
     opt::FAMILY,
     llama::FAMILY,
     mistral::FAMILY,
@@ -47,6 +50,7 @@ const FAMILIES: [Family; 11] = [
     gemma::FAMILY,
     gemma::GEMMA2,
     phi::FAMILY,
+    phi3::FAMILY,
 ];
 
 /// A `config.json` that has been understood.
@@ -85,6 +89,11 @@ pub(super) fn layer_of(name: &str) -> Option<usize> {
 }
 
 impl Understood {
+    /// Whether reading the weights computes with them, as Gemma's factors and norms do, which wants full precision.
+    pub(super) fn computes(&self) -> bool {
+        [gemma::FAMILY, gemma::GEMMA2].iter().any(|family| family.model_type == self.family.model_type)
+    }
+
     /// The weights in a state dict.
     ///
     /// # Errors

@@ -61,6 +61,7 @@ pub(super) fn mlp(file: &mut TensorFile, cfg: &HookedTransformerConfig, into: &s
         w_in: linear(file, into, (d, m))?,
         w_gate: None,
         b_in: bias(file, into, m, true)?,
+        ln: None,
         w_out: linear(file, out, (m, d))?,
         b_out: bias(file, out, d, true)?,
     })

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::super::config::{HookedTransformerConfig, PositionalEmbeddingType};
+use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use crate::error::Result;
@@ -19,7 +19,7 @@ pub(in super::super) fn weights(file: &mut TensorFile, cfg: &HookedTransformerCo
     file.ignore(|name| BUFFERS.iter().any(|buffer| name.ends_with(buffer)));
     let (d, v) = (cfg.d_model, cfg.d_vocab_out());
     let w_e = file.take("embed.W_E", &[cfg.d_vocab, d]);
-    let placed = cfg.positional_embedding_type == PositionalEmbeddingType::Standard;
+    let placed = cfg.positional_embedding_type != PositionalEmbeddingType::Rotary;
     let w_pos = placed.then(|| file.take("pos_embed.W_pos", &[cfg.n_ctx, d]));
     let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| block(file, &format!("blocks.{layer}"), cfg)).collect();
     let ln_final = norm(file, "ln_final", cfg);
@@ -66,6 +66,8 @@ fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Re
         w_in: take(file, "mlp.W_in", &[d, m]),
         w_gate: cfg.gated_mlp.then(|| take(file, "mlp.W_gate", &[d, m])),
         b_in: take(file, "mlp.b_in", &[m]),
+        ln: (cfg.act_fn == Activation::SoluLn && cfg.normalization_type == NormalizationType::LN)
+            .then(|| NormWeights { w: take(file, "mlp.ln.w", &[m]), b: Some(take(file, "mlp.ln.b", &[m])) }),
         w_out: take(file, "mlp.W_out", &[m, d]),
         b_out: take(file, "mlp.b_out", &[d]),
     });

@@ -66,6 +66,7 @@ pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
         Activation::GeluNew => gelu::gelu_new(x)?,
         Activation::Relu => x.relu()?,
         Activation::Silu => x.silu()?,
+        Activation::Solu | Activation::SoluLn => (x * softmax(x)?)?,
     })
 }
 

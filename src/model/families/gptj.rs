@@ -1,0 +1,76 @@
+//! GPT-J: attention and MLP side by side after one norm, rotary positions that turn neighbouring dimensions of a part of
+//! each head, no biases in attention but one of the logits.
+//!
+//! As in TransformerLens the one norm stands before both, as `ln1` and as `ln2`.
+//!
+//! Reference: `transformers` `GPTJForCausalLM`.
+
+use serde_json::json;
+
+use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use super::super::tensor_file::TensorFile;
+use super::super::weights::{BlockWeights, Weights};
+use super::config_file::ConfigFile;
+use super::{Family, Tied, parts};
+use crate::error::Result;
+
+pub(super) const FAMILY: Family = Family { model_type: "gptj", config, weights, usually_tied: false };
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.harmless(&[
+        "attn_pdrop",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+        "tokenizer_class",
+    ]);
+    file.only("rotary", &[json!(true)])?;
+    file.only("scale_attn_weights", &[json!(true)])?;
+    Ok(HookedTransformerConfig {
+        model_name: file.name("gptj"),
+        n_layers: file.size("n_layer")?,
+        d_model: file.size("n_embd")?,
+        n_ctx: file.size("n_positions")?,
+        n_heads: file.size("n_head")?,
+        d_mlp: file.optional_size("n_inner")?,
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("activation_function", Activation::GeluNew)?,
+        normalization_type: NormalizationType::LN,
+        eps: file.number("layer_norm_epsilon")?.unwrap_or(1e-5),
+        parallel_attn_mlp: true,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
+        rotary_dim: Some(file.optional_size("rotary_dim")?.unwrap_or(64)),
+        rotary_adjacent_pairs: true,
+        ..Default::default()
+    })
+}
+
+fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
+    file.strip_prefix("transformer.");
+    // Masks that old checkpoints carry; they hold no weights.
+    file.ignore(|name| name.ends_with("attn.bias") || name.ends_with("attn.masked_bias"));
+    let (d, v) = (cfg.d_model, cfg.d_vocab);
+    let w_e = file.take("wte.weight", &[v, d]);
+    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
+    let b_u = parts::bias(file, "lm_head", v, true)?;
+    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
+    let ln_final = Some(parts::layer_norm(file, "ln_f", d));
+    file.finish()?;
+    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+}
+
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let at = |name: &str| format!("h.{layer}.{name}");
+    let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
+    let norm = parts::layer_norm(file, &at("ln_1"), cfg.d_model);
+    Ok(BlockWeights {
+        ln1_post: None,
+        ln2_post: None,
+        ln1: Some(norm.clone()),
+        attn: parts::attention(file, cfg, &at("attn"), names, (false, false))?,
+        ln2: Some(norm),
+        mlp: Some(parts::mlp(file, cfg, &at("mlp.fc_in"), &at("mlp.fc_out"))?),
+    })
+}

@@ -1,0 +1,102 @@
+//! Models that were saved are the models that are loaded.
+
+use std::fs;
+
+use candle_lens::Result;
+use candle_lens::candle::{DType, Device};
+use candle_lens::model::{
+    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, LoadOptions, PositionalEmbeddingType,
+    Processing,
+};
+use serde_json::Value;
+
+use crate::support::fixture::tiny_gpt2;
+use crate::support::sentence::sentence;
+use crate::support::{assert_close, scratch};
+
+fn config(folder: &std::path::Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("config.json")).expect("it was saved")).expect("JSON")
+}
+
+#[test]
+fn the_config_names_the_type_of_the_weights() -> Result<()> {
+    for (dtype, name) in [(DType::F32, "float32"), (DType::BF16, "bfloat16"), (DType::F16, "float16")] {
+        let options = LoadOptions { dtype, processing: Some(Processing::NONE), ..Default::default() };
+        let model = HookedTransformer::from_pretrained_with(tiny_gpt2().to_str().unwrap(), options.clone())?;
+        let folder = scratch(&format!("saved_{name}"));
+        model.save_pretrained(&folder)?;
+        assert_eq!(config(&folder)["dtype"], name);
+        let tensors = candle_lens::candle::safetensors::load(folder.join("model.safetensors"), &Device::Cpu)?;
+        assert!(tensors.values().all(|tensor| tensor.dtype() == dtype), "{name}");
+        let again = HookedTransformer::from_pretrained_with(folder.to_str().unwrap(), options)?;
+        assert_close(&again.forward(vec![1, 2, 3])?, &model.forward(vec![1, 2, 3])?, 0.0, name);
+    }
+    Ok(())
+}
+
+/// What is rounded once, at the end, is what f32 gives rounded.
+#[test]
+fn half_precision_is_processed_in_f32() -> Result<()> {
+    for (dtype, name) in [(DType::BF16, "bf16"), (DType::F16, "f16")] {
+        let load = |folder: &std::path::Path, dtype: DType, processing: Option<Processing>| {
+            let options = LoadOptions { dtype, processing, ..Default::default() };
+            HookedTransformer::from_pretrained_with(folder.to_str().expect("UTF-8"), options)
+        };
+        let folder = scratch(&format!("processed_{name}"));
+        load(&tiny_gpt2(), dtype, Some(Processing::NONE))?.save_pretrained(&folder)?;
+        let (half, full) = (load(&folder, dtype, None)?, load(&folder, DType::F32, None)?);
+        assert_eq!((half.dtype(), half.processing()), (dtype, full.processing()));
+        for (what, half, full) in [
+            ("W_Q", half.W_Q()?, full.W_Q()?),
+            ("b_O", half.b_O()?, full.b_O()?),
+            ("W_out", half.W_out()?, full.W_out()?),
+            ("W_E", half.W_E(), full.W_E()),
+            ("W_U", half.W_U(), full.W_U()),
+        ] {
+            let share = half.ne(&full.to_dtype(dtype)?)?.to_dtype(DType::F32)?.mean_all()?.to_scalar::<f32>()?;
+            // Means over the vocabulary are summed in another order, which may tip a number that lies between two.
+            let allowed = if what == "W_U" { 0.01 } else { 0.0 };
+            assert!(share <= allowed, "{share} of the numbers of {what} in {name} are not those of f32 rounded");
+        }
+    }
+    Ok(())
+}
+
+fn small(change: impl Fn(&mut HookedTransformerConfig)) -> HookedTransformer {
+    let mut cfg =
+        HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 10, n_ctx: 6, ..Default::default() };
+    change(&mut cfg);
+    HookedTransformer::trainable(cfg, 3, &Device::Cpu).expect("a config of a model").0
+}
+
+#[test]
+fn scores_that_are_not_scaled_come_back_so() -> Result<()> {
+    let model = small(|cfg| cfg.attn_scale = Some(1.0));
+    let folder = scratch("saved_unscaled");
+    model.save_pretrained(&folder)?;
+    let again = HookedTransformer::from_pretrained_no_processing(folder.to_str().unwrap())?;
+    assert_close(&again.forward(vec![1, 2, 3])?, &model.forward(vec![1, 2, 3])?, 0.0, "logits");
+    let scaled = small(|_| {});
+    let differs =
+        (again.forward(vec![1, 2, 3])? - scaled.forward(vec![1, 2, 3])?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+    assert!(differs > 1e-6, "the scale makes no difference here, so nothing was tested: {differs}");
+    Ok(())
+}
+
+/// What makes a GPT-2 into something else.
+type Change = fn(&mut HookedTransformerConfig);
+
+#[test]
+fn what_gpt2_cannot_hold_is_refused() {
+    let folder = scratch("saved_unfit");
+    let cases: [(&str, Change); 5] = [
+        ("looks ahead", |cfg| cfg.attention_dir = AttentionDir::Bidirectional),
+        ("scale", |cfg| cfg.attn_scale = Some(3.0)),
+        ("solu", |cfg| cfg.act_fn = Activation::SoluLn),
+        ("solu", |cfg| cfg.act_fn = Activation::Solu),
+        ("shortformer", |cfg| cfg.positional_embedding_type = PositionalEmbeddingType::Shortformer),
+    ];
+    for (told, change) in cases {
+        sentence(small(change).save_pretrained(&folder), &["GPT-2", told]);
+    }
+}
