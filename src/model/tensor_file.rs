@@ -91,6 +91,10 @@ impl TensorFile {
                 return Some(self.placeholder(shape));
             }
         };
+        if let Some(odd) = numbers.iter().position(|number| !number.is_finite()) {
+            self.faults.push(format!("{name} holds {} (number {odd} of {})", numbers[odd], numbers.len()));
+            return Some(self.placeholder(shape));
+        }
         self.count_in(shape, &numbers);
         let tensor = Tensor::from_vec(numbers, shape, &self.device).and_then(|tensor| tensor.to_dtype(self.dtype));
         Some(tensor.unwrap_or_else(|error| {

@@ -146,6 +146,25 @@ fn a_folder_of_pytorchs_weights() -> candle_lens::Result<()> {
 }
 
 #[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let folder = scratch("not_finite");
+    for file in ["config.json", "tokenizer.json"] {
+        fs::copy(tiny_gpt2().join(file), folder.join(file)).unwrap();
+    }
+    let whole = safetensors::load(tiny_gpt2().join("model.safetensors"), &Device::Cpu).unwrap();
+    for odd in [f32::NAN, f32::INFINITY] {
+        let mut tensors = whole.clone();
+        let wrong = Tensor::new(&[[odd]], &Device::Cpu).unwrap();
+        let name = tensors.keys().find(|name| name.ends_with("h.1.attn.c_proj.weight")).unwrap().clone();
+        let spoilt = tensors[&name].slice_assign(&[3..4, 2..3], &wrong).unwrap();
+        tensors.insert(name, spoilt);
+        safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
+        let parts = ["h.1.attn.c_proj.weight holds", &odd.to_string(), "number 74 of 576"];
+        sentence(with(folder.to_str().unwrap(), Processing::default()), &parts);
+    }
+}
+
+#[test]
 fn a_saved_folder_has_the_tokenizer_too() -> candle_lens::Result<()> {
     let folder = scratch("saved_with_tokenizer");
     let model = HookedTransformer::from_pretrained_no_processing("tiny")?;
