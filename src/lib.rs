@@ -41,6 +41,7 @@
 //! | [`generate`] | text from the model, token by token |
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
+//! | [`patching`] | what happens when a run gets an activation of another run |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
 #![warn(missing_docs)]
@@ -55,6 +56,7 @@ pub mod generate;
 pub mod hooks;
 pub mod labelled;
 pub mod model;
+pub mod patching;
 pub mod prelude;
 pub mod progress;
 pub mod slice;

@@ -22,8 +22,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("generate", &["tokens", "tasks", "hooks", "model"]),
     ("cache", &["tokens", "hooks", "model"]),
     ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache"]),
-    ("views", &["factored_matrix", "tokens", "tasks", "hooks", "model", "generate", "cache", "analysis"]),
-    ("prelude", &["factored_matrix", "tokens", "tasks", "hooks", "model", "generate", "cache", "analysis", "views"]),
+    ("patching", &["tokens", "tasks", "hooks", "model", "cache", "analysis"]),
+    ("views", &["factored_matrix", "tokens", "tasks", "hooks", "model", "generate", "cache", "analysis", "patching"]),
+    (
+        "prelude",
+        &["factored_matrix", "tokens", "tasks", "hooks", "model", "generate", "cache", "analysis", "patching", "views"],
+    ),
 ];
 
 /// What lib.rs shows at its root: the error and the crates that come with this one.

@@ -22,6 +22,9 @@ mod cache {
     mod io;
     mod parity;
 }
+mod patching {
+    mod sweeps;
+}
 mod model {
     mod architectures;
     mod checkpoints;

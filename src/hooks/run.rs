@@ -74,6 +74,7 @@ impl Reach {
 }
 
 /// The hooks of one run and what they have kept so far.
+#[derive(Default)]
 pub(crate) struct HookRun {
     plan: Resolved,
     /// 1 for real tokens, 0 for padding, `[batch, pos]`; `None` when nothing is padded.
@@ -84,6 +85,12 @@ pub(crate) struct HookRun {
 impl HookRun {
     pub(crate) fn new(plan: Resolved, real: Option<Tensor>) -> Self {
         Self { plan, real, captured: BTreeMap::new() }
+    }
+
+    /// Hooks that change one activation and keep nothing.
+    pub(crate) fn editing(point: HookPoint, edit: Edit) -> Self {
+        let plan = Resolved { edits: BTreeMap::from([(point, vec![edit])]), ..Default::default() };
+        Self { plan, ..Default::default() }
     }
 
     /// Shows the activation `x` at `point` to the plan: edits act in their order, then the result is kept if asked for.

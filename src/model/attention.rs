@@ -109,8 +109,25 @@ fn split_inputs(
     Ok((q, k, project(Site::VInput, &attn.w_v, &attn.b_v)?))
 }
 
+/// Keys, turned to their positions, and values of a stream, `[batch, pos, n_key_value_heads, d_head]` each.
+pub(super) fn keys_and_values(
+    resid_pre: &Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+) -> Result<(Tensor, Tensor)> {
+    let attn = &weights.attn;
+    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), None)?;
+    let k = ctx.by_heads(&linear(&ctx.placed(&normed)?, &attn.w_k, Some(&attn.b_k))?)?;
+    let (_, k) = ctx.norm_qk(k.clone(), k, attn, &mut HookRun::default())?;
+    let k = match ctx.rotary {
+        Some(rotary) => rotary.turn(&k)?,
+        None => k,
+    };
+    Ok((k, ctx.by_heads(&linear(&normed, &attn.w_v, Some(&attn.b_v))?)?))
+}
+
 /// `z` through `W_O`: summed over heads at once, or head by head where the plan changes `hook_result`.
-fn project(z: &Tensor, weights: &BlockWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
+pub(super) fn project(z: &Tensor, weights: &BlockWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
     let attn = &weights.attn;
     let (batch, pos, n_heads, d_head) = z.dims4()?;
     if run.wants(ctx.layer, Site::Result) {
@@ -169,7 +186,7 @@ impl BlockContext<'_> {
     fn placed(&self, normed: &Tensor) -> Result<Tensor> {
         match self.shortformer {
             Some(placed) if normed.rank() == 4 => Ok(normed.broadcast_add(&placed.unsqueeze(2)?)?),
-            Some(placed) => Ok((normed + placed)?),
+            Some(placed) => Ok(normed.broadcast_add(placed)?),
             None => Ok(normed.clone()),
         }
     }

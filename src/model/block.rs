@@ -58,6 +58,17 @@ pub(super) fn block(
 ) -> Result<Tensor> {
     let resid_pre = run.at_site(ctx.layer, Site::ResidPre, resid)?;
     let attn_out = attention(&resid_pre, weights, ctx, run, past)?;
+    rest_of_block(resid_pre, attn_out, weights, ctx, run)
+}
+
+/// The residual stream after the block, from what entered it and what attention wrote.
+pub(super) fn rest_of_block(
+    resid_pre: Tensor,
+    attn_out: Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+) -> Result<Tensor> {
     let mut resid = (&resid_pre + attn_out)?;
     if let Some(mlp_weights) = &weights.mlp {
         if !ctx.cfg.parallel_attn_mlp {

@@ -24,7 +24,7 @@ pub(super) fn embed(
     check_ids(&ids, weights.w_e.dim(0)?)?;
     let embedded = weights.w_e.index_select(&ids.flatten_all()?, 0)?.reshape((batch, pos, ()))?;
     let embedded = run.at(HookPoint::Embed, embedded)?;
-    let Some(placed) = position_embeddings(weights, tokens, positions)? else { return Ok((embedded, None)) };
+    let Some(placed) = position_embeddings(weights, batch, positions)? else { return Ok((embedded, None)) };
     let placed = run.at(HookPoint::PosEmbed, placed)?;
     if shortformer { Ok((embedded, Some(placed))) } else { Ok(((embedded + placed)?, None)) }
 }
@@ -33,11 +33,10 @@ pub(super) fn embed(
 ///
 /// # Shapes
 /// `[batch, pos, d_model]`.
-pub(super) fn position_embeddings(weights: &Weights, tokens: &Tokens, positions: &[u32]) -> Result<Option<Tensor>> {
+pub(super) fn position_embeddings(weights: &Weights, batch: usize, positions: &[u32]) -> Result<Option<Tensor>> {
     let Some(w_pos) = &weights.w_pos else { return Ok(None) };
-    let (batch, pos) = (tokens.batch(), tokens.pos());
-    let positions = Tensor::from_slice(positions, batch * pos, weights.device())?;
-    Ok(Some(w_pos.index_select(&positions, 0)?.reshape((batch, pos, ()))?))
+    let positions = Tensor::from_slice(positions, positions.len(), weights.device())?;
+    Ok(Some(w_pos.index_select(&positions, 0)?.reshape((batch, (), w_pos.dim(1)?))?))
 }
 
 /// The position of each token from column `from` on, counted from its prompt's first real token, so that left padding

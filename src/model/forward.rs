@@ -1,18 +1,16 @@
 //! The forward pass: from tokens, or from the residual stream of any block, to logits, loss, or a residual stream.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use super::block::{BlockContext, block};
+use super::block::block;
 use super::config::AttentionDir;
 use super::embed::{embed, position_embeddings, position_ids};
 use super::kv_cache::{KvCache, LayerKv};
 use super::loss;
 use super::norm::{NormPoints, norm};
-use super::ops::{later_keys, linear, soft_cap};
-use super::rotary::Rotary;
+use super::ops::{linear, soft_cap};
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, HookRun, Reach, Setting};
@@ -121,7 +119,7 @@ impl HookedTransformer {
         let (shortformer, positions) = (self.dims().shortformer, position_ids(&text, past));
         let (resid, placed) = match &options.start_at_layer {
             Some((_, resid)) if shortformer => {
-                (self.check_resid(resid, shape)?, position_embeddings(&self.weights, &tokens, &positions)?)
+                (self.check_resid(resid, shape)?, position_embeddings(&self.weights, tokens.batch(), &positions)?)
             }
             Some((_, resid)) => (self.check_resid(resid, shape)?, None),
             None => embed(&self.weights, &tokens, &positions, shortformer, &mut hooks)?,
@@ -250,30 +248,12 @@ impl HookedTransformer {
         hooks: &mut HookRun,
         mut kv: Option<&mut [LayerKv]>,
     ) -> Result<Tensor> {
-        let mut hidden = BTreeMap::new();
-        let rotary = match self.dims().rotary {
-            true => {
-                let shape = (text.batch(), text.pos() - past);
-                Some(Rotary::new(&self.cfg, &position_ids(text, past), shape, self.device())?)
-            }
-            false => None,
-        };
+        let suffix = self.suffix(text, past, placed)?;
         let layers = reach.start.unwrap_or(0)..reach.stop.unwrap_or(self.cfg.n_layers);
         let mut progress = Progress::new("running the model", layers.len() as u64, "layers");
         for layer in layers {
-            let window = self.cfg.window(layer);
-            if let Entry::Vacant(vacant) = hidden.entry(window) {
-                vacant.insert(self.hidden_keys(text, past, window)?);
-            }
-            let ctx = BlockContext {
-                layer,
-                cfg: &self.cfg,
-                rotary: rotary.as_ref(),
-                shortformer: placed.as_ref(),
-                hidden: hidden[&window].as_ref(),
-            };
             let layer_kv = kv.as_deref_mut().map(|layers| &mut layers[layer]);
-            resid = block(resid, &self.weights.blocks[layer], &ctx, hooks, layer_kv)?;
+            resid = block(resid, &self.weights.blocks[layer], &suffix.context(self, layer), hooks, layer_kv)?;
             progress.step(1);
         }
         Ok(resid)
@@ -299,35 +279,12 @@ impl HookedTransformer {
     }
 
     /// 1 for real tokens, `[batch, pos]`; `None` when nothing is padded.
-    fn real_tokens(&self, tokens: &Tokens) -> Result<Option<Tensor>> {
+    pub(super) fn real_tokens(&self, tokens: &Tokens) -> Result<Option<Tensor>> {
         if !tokens.is_padded() {
             return Ok(None);
         }
         let (batch, pos) = (tokens.batch(), tokens.pos());
         let real: Vec<u8> = (0..batch * pos).map(|i| u8::from(tokens.is_real(i / pos, i % pos))).collect();
         Ok(Some(Tensor::from_vec(real, (batch, pos), self.device())?))
-    }
-
-    /// 1 where a query may not look at a key: later keys of a causal model, keys outside the window, and padding. Queries are
-    /// the positions from `past` on.
-    ///
-    /// # Shapes
-    /// Broadcastable to `[batch, head, q_pos, k_pos]`.
-    fn hidden_keys(&self, tokens: &Tokens, past: usize, window: Option<usize>) -> Result<Option<Tensor>> {
-        let pos = tokens.pos();
-        let later = match self.cfg.attention_dir {
-            AttentionDir::Causal => {
-                Some(later_keys(past, pos, window, self.device())?.reshape((1, 1, pos - past, pos))?)
-            }
-            AttentionDir::Bidirectional => None,
-        };
-        let padding = match self.real_tokens(tokens)? {
-            Some(real) => Some(real.eq(0u8)?.to_dtype(DType::U8)?.reshape((tokens.batch(), 1, 1, pos))?),
-            None => None,
-        };
-        Ok(match (later, padding) {
-            (Some(later), Some(padding)) => Some(later.broadcast_maximum(&padding)?),
-            (later, padding) => later.or(padding),
-        })
     }
 }

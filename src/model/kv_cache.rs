@@ -17,6 +17,11 @@ use crate::tokens::Tokens;
 pub(super) struct LayerKv(Option<(Tensor, Tensor)>);
 
 impl LayerKv {
+    /// Those of earlier positions, if there are any.
+    pub(super) fn of(past: Option<(Tensor, Tensor)>) -> Self {
+        Self(past)
+    }
+
     /// Adds those of the tokens that run now, and returns all.
     pub(super) fn extend(&mut self, k: Tensor, v: Tensor) -> Result<(Tensor, Tensor)> {
         let whole = match self.0.take() {
@@ -59,6 +64,14 @@ impl KvCache {
     pub fn bytes(&self) -> u64 {
         let pairs = self.layers.iter().filter_map(|layer| layer.0.as_ref());
         pairs.map(|(k, v)| ((k.elem_count() + v.elem_count()) * k.dtype().size_in_bytes()) as u64).sum()
+    }
+
+    /// Keys and values of one layer's first `pos` positions, `[batch, pos, n_key_value_heads, d_head]` each.
+    pub(crate) fn before(&self, layer: usize, pos: usize) -> Result<Option<(Tensor, Tensor)>> {
+        match &self.layers[layer].0 {
+            Some((k, v)) if pos > 0 => Ok(Some((k.narrow(1, 0, pos)?, v.narrow(1, 0, pos)?))),
+            _ => Ok(None),
+        }
     }
 
     /// That a model of these sizes made it.

@@ -32,7 +32,12 @@ pub(super) fn mlp(normed: &Tensor, weights: &MlpWeights, ctx: &BlockContext, run
         }
     };
     let post = run.at_site(ctx.layer, Site::MlpPost, post)?;
-    linear(&post, &weights.w_out, Some(&weights.b_out))
+    write(&post, weights)
+}
+
+/// What neurons write, from their values after the activation function.
+pub(super) fn write(post: &Tensor, weights: &MlpWeights) -> Result<Tensor> {
+    linear(post, &weights.w_out, Some(&weights.b_out))
 }
 
 /// The layer norm behind `solu_ln`; TransformerLens takes the mean out whatever the model's other norms do.

@@ -46,7 +46,7 @@ pub struct Tokens {
     pub(super) ids: Vec<u32>,
     pub(super) pos: usize,
     pub(super) lengths: Vec<usize>,
-    side: PaddingSide,
+    pub(super) side: PaddingSide,
 }
 
 impl Tokens {
@@ -231,32 +231,6 @@ impl Tokens {
     /// When the device cannot take it.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
         Tensor::from_vec(self.ids.clone(), (self.batch(), self.pos), device).context("the transfer of token ids")
-    }
-
-    /// The batch with more tokens behind each row.
-    ///
-    /// # Errors
-    /// Another number of rows, or padding between the two.
-    pub fn continued(&self, more: &Self) -> Result<Self> {
-        if more.batch() != self.batch() {
-            return Err(Error::tokens(format!(
-                "a batch of {} rows cannot be continued by one of {}: give as many rows.",
-                self.batch(),
-                more.batch()
-            )));
-        }
-        if more.is_padded() || (self.is_padded() && self.side == PaddingSide::Right) {
-            return Err(Error::tokens(
-                "padding would stand inside the text: pad the beginning on the left (PaddingSide::Left), and continue all \
-                 rows by as many tokens.",
-            ));
-        }
-        Ok(Self {
-            ids: (0..self.batch()).flat_map(|b| self.row(b).iter().chain(more.row(b)).copied()).collect(),
-            pos: self.pos + more.pos,
-            lengths: self.lengths.iter().map(|length| length + more.pos).collect(),
-            side: self.side,
-        })
     }
 
     /// Checks that a model with this vocabulary and context can read the batch.

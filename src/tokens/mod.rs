@@ -9,6 +9,7 @@ mod batch;
 mod input;
 mod io;
 mod lookup;
+mod parts;
 mod tokenizer;
 
 pub use batch::{PaddingSide, Tokens};

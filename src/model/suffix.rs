@@ -1,0 +1,176 @@
+//! Blocks on the last positions of a text, whose earlier positions have been computed before.
+//!
+//! The whole text is the suffix after nothing. What a suffix needs of the earlier positions are their keys and values;
+//! its own positions go on counting, and the mask is of all keys.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use candle_core::{DType, Tensor};
+
+use super::attention::{keys_and_values, project};
+use super::block::{BlockContext, block, norm_after, rest_of_block};
+use super::config::AttentionDir;
+use super::embed::{position_embeddings, position_ids};
+use super::kv_cache::LayerKv;
+use super::mlp::write;
+use super::ops::{later_keys, linear, soft_cap};
+use super::rotary::Rotary;
+use super::transformer::HookedTransformer;
+use crate::error::{Error, Result};
+use crate::hooks::{HookPoint, HookRun, Site};
+use crate::tokens::Tokens;
+
+/// What all blocks need to know of the positions they run on.
+pub(crate) struct Suffix {
+    rotary: Option<Rotary>,
+    /// Position embeddings that enter queries and keys only.
+    placed: Option<Tensor>,
+    /// The keys that a query may not look at, for each window that some layer has.
+    hidden: BTreeMap<Option<usize>, Option<Tensor>>,
+}
+
+impl Suffix {
+    pub(super) fn context<'a>(&'a self, model: &'a HookedTransformer, layer: usize) -> BlockContext<'a> {
+        BlockContext {
+            layer,
+            cfg: &model.cfg,
+            rotary: self.rotary.as_ref(),
+            shortformer: self.placed.as_ref(),
+            hidden: self.hidden[&model.cfg.window(layer)].as_ref(),
+        }
+    }
+}
+
+impl HookedTransformer {
+    /// The positions of `text` from `past` on; `placed` are the position embeddings of a model that has them in queries
+    /// and keys only.
+    pub(super) fn suffix(&self, text: &Tokens, past: usize, placed: Option<Tensor>) -> Result<Suffix> {
+        let rotary = match self.dims().rotary {
+            true => {
+                let shape = (text.batch(), text.pos() - past);
+                Some(Rotary::new(&self.cfg, &position_ids(text, past), shape, self.device())?)
+            }
+            false => None,
+        };
+        let mut hidden = BTreeMap::new();
+        for layer in 0..self.cfg.n_layers {
+            if let Entry::Vacant(vacant) = hidden.entry(self.cfg.window(layer)) {
+                vacant.insert(self.hidden_keys(text, past, self.cfg.window(layer))?);
+            }
+        }
+        Ok(Suffix { rotary, placed, hidden })
+    }
+
+    /// The positions from `past` on of `copies` copies of `text`, one after the other.
+    pub(crate) fn suffix_of_copies(&self, text: &Tokens, past: usize, copies: usize) -> Result<Suffix> {
+        // Without padding all rows are alike, and one serves all.
+        let rows = match text.is_padded() {
+            true => text.repeated(copies),
+            false => text.first_row(),
+        };
+        let placed = match self.dims().shortformer {
+            true => position_embeddings(&self.weights, rows.batch(), &position_ids(&rows, past))?,
+            false => None,
+        };
+        self.suffix(&rows, past, placed)
+    }
+
+    /// The stream that leaves block `layer`, `[row, pos, d_model]`, from the one that enters it and the keys and values
+    /// of the positions before.
+    pub(crate) fn block_on_suffix(
+        &self,
+        layer: usize,
+        resid: Tensor,
+        suffix: &Suffix,
+        past: Option<(Tensor, Tensor)>,
+        run: &mut HookRun,
+    ) -> Result<Tensor> {
+        let mut kv = LayerKv::of(past);
+        block(resid, &self.weights.blocks[layer], &suffix.context(self, layer), run, Some(&mut kv))
+    }
+
+    /// Keys and values of block `layer` for the stream that enters it, behind those of the positions before.
+    pub(crate) fn keys_and_values(
+        &self,
+        layer: usize,
+        resid: &Tensor,
+        suffix: &Suffix,
+        past: Option<(Tensor, Tensor)>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (k, v) = keys_and_values(resid, &self.weights.blocks[layer], &suffix.context(self, layer))?;
+        LayerKv::of(past).extend(k, v)
+    }
+
+    /// The logits of these tokens (all, if none are given) after the final stream.
+    ///
+    /// # Shapes
+    /// `resid [row, d_model]` gives `[row, token]`.
+    pub(crate) fn logits_after(&self, resid: &Tensor, columns: Option<Vec<u32>>) -> Result<Tensor> {
+        let normed = self.final_norm().apply(resid)?;
+        let Some(columns) = columns else { return self.logits_of(&normed) };
+        let count = columns.len();
+        let columns = Tensor::from_vec(columns, count, self.device())?;
+        let (w, b) = (self.weights.w_u.index_select(&columns, 1)?, self.weights.b_u.index_select(&columns, 0)?);
+        soft_cap(linear(&normed, &w, Some(&b))?, self.cfg.output_logits_soft_cap)
+    }
+
+    /// The stream that leaves block `layer` when `x` stands at a site of it that is behind attention; `resid_pre` entered
+    /// the block and `resid_mid` stood between attention and MLP.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a site before `hook_z`.
+    pub(crate) fn block_from(
+        &self,
+        layer: usize,
+        site: Site,
+        x: Tensor,
+        (resid_pre, resid_mid): (&Tensor, &Tensor),
+        suffix: &Suffix,
+    ) -> Result<Tensor> {
+        let (weights, ctx) = (&self.weights.blocks[layer], suffix.context(self, layer));
+        let run = &mut HookRun::default();
+        let ln1_post = (Site::Ln1PostScale, Site::Ln1PostNormalized);
+        let ln2_post = (Site::Ln2PostScale, Site::Ln2PostNormalized);
+        let attn_out = match site {
+            Site::Z => norm_after(project(&x, weights, &ctx, run)?, weights.ln1_post.as_ref(), &ctx, run, ln1_post)?,
+            Site::AttnOut => x,
+            Site::ResidMid => (x - resid_pre)?,
+            Site::MlpPost => {
+                let mlp = weights.mlp.as_ref().ok_or_else(|| Error::argument("the block has no MLP."))?;
+                let written = norm_after(write(&x, mlp)?, weights.ln2_post.as_ref(), &ctx, run, ln2_post)?;
+                return Ok((resid_mid + written)?);
+            }
+            Site::MlpOut => return Ok((resid_mid + x)?),
+            Site::ResidPost => return Ok(x),
+            site => {
+                let point = HookPoint::Block(layer, site);
+                return Err(Error::argument(format!("{point} stands before what attention gives.")));
+            }
+        };
+        rest_of_block(resid_pre.clone(), attn_out, weights, &ctx, run)
+    }
+
+    /// 1 where a query may not look at a key: later keys of a causal model, keys outside the window, and padding. Queries are
+    /// the positions from `past` on.
+    ///
+    /// # Shapes
+    /// Broadcastable to `[batch, head, q_pos, k_pos]`.
+    fn hidden_keys(&self, tokens: &Tokens, past: usize, window: Option<usize>) -> Result<Option<Tensor>> {
+        let pos = tokens.pos();
+        let later = match self.cfg.attention_dir {
+            AttentionDir::Causal => {
+                Some(later_keys(past, pos, window, self.device())?.reshape((1, 1, pos - past, pos))?)
+            }
+            AttentionDir::Bidirectional => None,
+        };
+        let padding = match self.real_tokens(tokens)? {
+            Some(real) => Some(real.eq(0u8)?.to_dtype(DType::U8)?.reshape((tokens.batch(), 1, 1, pos))?),
+            None => None,
+        };
+        Ok(match (later, padding) {
+            (Some(later), Some(padding)) => Some(later.broadcast_maximum(&padding)?),
+            (later, padding) => later.or(padding),
+        })
+    }
+}

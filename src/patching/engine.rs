@@ -1,0 +1,287 @@
+//! Many patched runs at once.
+//!
+//! A patched run differs from the base run in the positions from its site's on, and in the blocks from its site's on. So
+//! runs enter layer by layer, each with the stream of its changed positions only, and those that begin at the same
+//! position go on as one batch; keys and values of earlier positions are the base run's. Of the last block only the
+//! position that is read is computed, and of the logits those that the metric reads.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::experiment::Patching;
+use super::result::Untouched;
+use super::site::PatchSite;
+use super::start::{Group, copied, is_behind_attention};
+use crate::error::{Error, Result, human_bytes};
+use crate::hooks::{AxisName, HookPoint, HookRun, Site};
+use crate::model::AttentionDir;
+use crate::progress::Progress;
+
+/// The metric of each prompt, and why it is the base run's, if it is.
+pub(super) type Value = (Vec<f32>, Option<Untouched>);
+
+/// Both runs' activations: what is put in, and what was there.
+pub(super) type Activations = BTreeMap<HookPoint, (Tensor, Tensor)>;
+
+/// A patched run: which site of the list, and the first position that it changes.
+struct Job {
+    index: usize,
+    from: usize,
+}
+
+/// Runs that begin at one position.
+#[derive(Default)]
+struct Running {
+    jobs: Vec<usize>,
+    /// `[job * batch, pos, d_model]`; none before the first.
+    resid: Option<Tensor>,
+}
+
+impl Running {
+    fn join(&mut self, jobs: impl IntoIterator<Item = usize>, resid: Tensor) -> Result<()> {
+        self.jobs.extend(jobs);
+        self.resid = Some(match self.resid.take() {
+            Some(before) => Tensor::cat(&[before, resid], 0)?,
+            None => resid,
+        });
+        Ok(())
+    }
+}
+
+/// The metric with each site patched.
+pub(super) fn sweep(
+    patching: &Patching,
+    sites: &[PatchSite],
+    activations: &Activations,
+    budget: u64,
+) -> Result<Vec<Value>> {
+    let mut values: Vec<Option<Value>> = vec![None; sites.len()];
+    let mut jobs = Vec::new();
+    let differing: BTreeMap<HookPoint, Vec<bool>> = activations
+        .iter()
+        .map(|(point, (source, base))| Ok((*point, differing(source, base)?)))
+        .collect::<Result<_>>()?;
+    for (index, site) in sites.iter().enumerate() {
+        let reason = match patching.has_path(site) {
+            false => Some(Untouched::NoPath),
+            true if !site.any(&differing[&site.point], activations[&site.point].0.dims()) => Some(Untouched::Identical),
+            true => None,
+        };
+        match reason {
+            Some(_) => values[index] = Some((patching.base.values.clone(), reason)),
+            None => jobs.push(Job { index, from: patching.first_changed(site) }),
+        }
+    }
+    // Sites of one layer stand together, so that few batches are formed.
+    jobs.sort_by_key(|job| (sites[job.index].place(), job.from));
+    let most = patching.rows_within(budget)?;
+    let mut progress = Progress::new("patching", jobs.len() as u64, "sites");
+    let mut rest = &jobs[..];
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(patching.how_many(rest, most));
+        for (index, of_prompts) in patching.run_jobs(now, sites, activations)? {
+            values[index] = Some((of_prompts, None));
+        }
+        progress.step(now.len() as u64);
+        rest = later;
+    }
+    Ok(values.into_iter().map(|value| value.expect("each site was computed or has a reason not to be")).collect())
+}
+
+/// Where two activations differ.
+fn differing(source: &Tensor, base: &Tensor) -> Result<Vec<bool>> {
+    let of = |x: &Tensor| x.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    Ok(of(source)?.into_iter().zip(of(base)?).map(|(source, base)| source != base).collect())
+}
+
+impl PatchSite {
+    /// Whether any element that the site puts in differs.
+    fn any(&self, differing: &[bool], shape: &[usize]) -> bool {
+        let along = |axis| match axis {
+            AxisName::Pos | AxisName::QPos => self.pos,
+            AxisName::Head | AxisName::KeyValueHead => self.head,
+            AxisName::KPos => self.source,
+            AxisName::DMlp => self.neuron,
+            _ => None,
+        };
+        let ranges: Vec<(usize, usize)> = self
+            .point
+            .axes()
+            .iter()
+            .zip(shape)
+            .map(|(&axis, &size)| along(axis).map_or((0, size), |index| (index, index + 1)))
+            .collect();
+        any_in(differing, shape, &ranges)
+    }
+}
+
+fn any_in(flags: &[bool], shape: &[usize], ranges: &[(usize, usize)]) -> bool {
+    let (Some((&size, shape)), Some((&(from, to), ranges))) = (shape.split_first(), ranges.split_first()) else {
+        return flags.iter().any(|&flag| flag);
+    };
+    let inner = flags.len() / size.max(1);
+    (from..to).any(|i| any_in(&flags[i * inner..(i + 1) * inner], shape, ranges))
+}
+
+impl Patching {
+    fn is_causal(&self) -> bool {
+        self.model.cfg().attention_dir == AttentionDir::Causal
+    }
+
+    /// Whether the metric can depend on the site: not behind the last position that is read, and in the last block not
+    /// beside it, unless attention still carries it there.
+    fn has_path(&self, site: &PatchSite) -> bool {
+        let Some(pos) = site.pos else { return true };
+        let read = self.base.tokens.last_positions();
+        let (layer, place) = site.place();
+        let stays = is_behind_attention(place)
+            || !matches!(place, Site::ResidPre | Site::K | Site::V | Site::RotK | Site::Ln1Scale | Site::Ln1Normalized)
+                && !matches!(place, Site::KNormScale | Site::KNormNormalized);
+        if layer + 1 == self.model.cfg().n_layers && stays {
+            return read.contains(&pos);
+        }
+        !self.is_causal() || read.iter().any(|&last| pos <= last)
+    }
+
+    /// The first position that patching the site changes.
+    fn first_changed(&self, site: &PatchSite) -> usize {
+        match (site.pos, site.source) {
+            _ if !self.is_causal() => 0,
+            (Some(pos), _) => pos,
+            (None, source) => self.first_difference().max(source.unwrap_or(0)),
+        }
+    }
+
+    /// How many rows of the stream may be worked on at once within `budget` bytes.
+    fn rows_within(&self, budget: u64) -> Result<usize> {
+        let (cfg, tokens) = (self.model.cfg(), &self.base.tokens);
+        let dims = self.model.dims();
+        let attention = 4 * cfg.n_heads * dims.d_head + 3 * cfg.n_heads * tokens.pos();
+        let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention);
+        let row = (numbers * self.model.dtype().size_in_bytes()) as u64;
+        let one = (tokens.batch() * tokens.pos()) as u64 * row;
+        if budget < one {
+            return Err(Error::argument(format!(
+                "the budget of {} is too small for a single site, which takes up to {}: give more, or fewer prompts.",
+                human_bytes(budget),
+                human_bytes(one)
+            )));
+        }
+        Ok((budget / row) as usize)
+    }
+
+    /// How many of the jobs fit into `most` rows; at least one.
+    fn how_many(&self, jobs: &[Job], most: usize) -> usize {
+        let (batch, positions) = (self.base.tokens.batch(), self.base.tokens.pos());
+        let mut rows = 0;
+        let fit = jobs.iter().take_while(|job| {
+            rows += batch * (positions - job.from);
+            rows <= most
+        });
+        fit.count().max(1)
+    }
+
+    /// Runs these jobs together; the number of each prompt by the job's index in the list of sites.
+    fn run_jobs(&self, jobs: &[Job], sites: &[PatchSite], activations: &Activations) -> Result<Vec<(usize, Vec<f32>)>> {
+        let layers = self.model.cfg().n_layers;
+        let mut running: BTreeMap<usize, Running> = BTreeMap::new();
+        for layer in 0..layers {
+            let mut groups: BTreeMap<(Site, usize, bool), Vec<&Job>> = BTreeMap::new();
+            for job in jobs.iter().filter(|job| sites[job.index].place().0 == layer) {
+                let site = &sites[job.index];
+                groups.entry((site.place().1, job.from, site.pos.is_some())).or_default().push(job);
+            }
+            let mut left = Vec::new();
+            for ((site, from, _), jobs) in groups {
+                let (source, base) = &activations[&HookPoint::Block(layer, site)];
+                let chosen = jobs.iter().map(|job| sites[job.index]).collect();
+                let group = Group { sites: chosen, from, source, base };
+                let indices = jobs.iter().map(|job| job.index);
+                if site == Site::ResidPre {
+                    let resid = group.entering(self.base.tokens.pos())?;
+                    running.entry(from).or_default().join(indices, resid)?;
+                } else {
+                    let suffix = self.model.suffix_of_copies(&self.base.tokens, from, jobs.len())?;
+                    left.push((from, indices.collect::<Vec<_>>(), group.leaving(self, &suffix)?));
+                }
+            }
+            for (&from, running) in &mut running {
+                let resid = running.resid.take().expect("what runs has a stream");
+                running.resid = Some(self.next_layer(layer, from, resid)?);
+            }
+            for (from, indices, resid) in left {
+                // In the last block the runs that came before are at their last position already.
+                let resid = if layer + 1 == layers { self.read_only(resid)? } else { resid };
+                running.entry(from).or_default().join(indices, resid)?;
+            }
+        }
+        let mut found = Vec::new();
+        for (from, running) in running {
+            let resid = running.resid.expect("what runs has a stream");
+            let values = self.values(resid, from)?;
+            let prompts = self.base.tokens.batch();
+            found.extend(running.jobs.into_iter().zip(values.chunks(prompts).map(<[f32]>::to_vec)));
+        }
+        Ok(found)
+    }
+
+    /// Whether each prompt is read at the last column, so that the last block needs no other.
+    fn reads_last_column(&self) -> bool {
+        let tokens = &self.base.tokens;
+        self.is_causal() && tokens.last_positions().iter().all(|&last| last + 1 == tokens.pos())
+    }
+
+    fn read_only(&self, resid: Tensor) -> Result<Tensor> {
+        match self.reads_last_column() {
+            true => Ok(resid.narrow(1, resid.dim(1)? - 1, 1)?.contiguous()?),
+            false => Ok(resid),
+        }
+    }
+
+    /// The stream behind block `layer` of runs that begin at position `from`; behind the last, where it is read.
+    fn next_layer(&self, layer: usize, from: usize, resid: Tensor) -> Result<Tensor> {
+        let tokens = &self.base.tokens;
+        let copies = resid.dim(0)? / tokens.batch();
+        let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
+        let past = self.base.kv.before(layer, from)?;
+        let past = past.map(|(k, v)| Ok::<_, Error>((copied(&k, copies)?, copied(&v, copies)?))).transpose()?;
+        let run = &mut HookRun::default();
+        if layer + 1 < self.model.cfg().n_layers || !self.reads_last_column() || from + 1 == tokens.pos() {
+            return self.model.block_on_suffix(layer, resid, &suffix, past, run);
+        }
+        let before = resid.narrow(1, 0, resid.dim(1)? - 1)?.contiguous()?;
+        let before_suffix = self.model.suffix_of_copies(&tokens.without_last_column(), from, copies)?;
+        let past = self.model.keys_and_values(layer, &before, &before_suffix, past)?;
+        let suffix = self.model.suffix_of_copies(tokens, tokens.pos() - 1, copies)?;
+        self.model.block_on_suffix(layer, self.read_only(resid)?, &suffix, Some(past), run)
+    }
+
+    /// The metric of each row of the final stream of runs that begin at position `from`.
+    fn values(&self, resid: Tensor, from: usize) -> Result<Vec<f32>> {
+        let tokens = &self.base.tokens;
+        let copies = resid.dim(0)? / tokens.batch();
+        let read = match self.reads_last_column() {
+            true => resid.squeeze(1)?,
+            false => self.at_last_positions(&resid, from, copies)?,
+        };
+        let logits = self.model.logits_after(&read, self.metric.columns())?;
+        self.metric.evaluate(&logits, tokens.batch(), Some(&self.clean_logits))
+    }
+
+    /// The stream at each prompt's last token, `[job * batch, d_model]`; the base run's where that is before `from`.
+    fn at_last_positions(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
+        let tokens = &self.base.tokens;
+        let (_, positions, d_model) = resid.dims3()?;
+        let resid = resid.reshape((copies, tokens.batch(), positions, d_model))?;
+        let last = &self.base.resid[self.model.cfg().n_layers];
+        let of_prompt = |(prompt, place): (usize, usize)| -> Result<Tensor> {
+            match place.checked_sub(from) {
+                Some(row) => Ok(resid.narrow(1, prompt, 1)?.narrow(2, row, 1)?.reshape((copies, d_model))?),
+                None => copied(&last.get(prompt)?.narrow(0, place, 1)?, copies),
+            }
+        };
+        let all = tokens.last_positions().into_iter().enumerate().map(of_prompt).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::stack(&all, 1)?.flatten_to(1)?)
+    }
+}

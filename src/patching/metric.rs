@@ -1,0 +1,206 @@
+//! What a run is judged by: one number for each prompt, from its logits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{D, DType, Tensor};
+
+use crate::analysis::Answers;
+use crate::error::{Error, Result};
+use crate::model::HookedTransformer;
+use crate::tokens::{TokenRef, Tokens};
+
+type Custom = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
+
+#[derive(Clone)]
+enum Kind {
+    LogitDiff(Answers),
+    ProbDiff { right: Vec<Vec<u32>>, wrong: Vec<Vec<u32>> },
+    LogProb(Vec<u32>),
+    Rank(Vec<u32>),
+    Kl,
+    Custom { name: String, metric: Custom },
+}
+
+/// A number for each prompt, read from the logits after its last token.
+///
+/// A metric knows which logits it reads, so that no others are computed.
+#[derive(Clone)]
+pub struct Metric {
+    kind: Kind,
+}
+
+impl Metric {
+    /// The logit of the correct answer minus that of the incorrect one (Wang et al. 2022). More is better.
+    pub fn logit_diff(answers: &Answers) -> Self {
+        Self { kind: Kind::LogitDiff(answers.clone()) }
+    }
+
+    /// The probability of all right tokens minus that of all wrong ones, a list of each for every prompt (Hanna et al.
+    /// 2023). More is better.
+    ///
+    /// # Errors
+    /// Empty lists, lists of different prompts, a text that is not one token.
+    pub fn prob_diff<T: Into<TokenRef>, W: Into<TokenRef>>(
+        model: &HookedTransformer,
+        right: impl IntoIterator<Item = impl IntoIterator<Item = T>>,
+        wrong: impl IntoIterator<Item = impl IntoIterator<Item = W>>,
+    ) -> Result<Self> {
+        let right = right.into_iter().map(|tokens| model.token_ids(tokens)).collect::<Result<Vec<_>>>()?;
+        let wrong = wrong.into_iter().map(|tokens| model.token_ids(tokens)).collect::<Result<Vec<_>>>()?;
+        if right.len() != wrong.len() {
+            return Err(Error::argument(format!(
+                "right tokens were given for {} prompts and wrong ones for {}: give a list of each for every prompt.",
+                right.len(),
+                wrong.len()
+            )));
+        }
+        Ok(Self { kind: Kind::ProbDiff { right, wrong } })
+    }
+
+    /// The natural logarithm of the token's probability, one token for each prompt. More is better.
+    ///
+    /// # Errors
+    /// A text that is not one token.
+    pub fn log_prob<T: Into<TokenRef>>(model: &HookedTransformer, tokens: impl IntoIterator<Item = T>) -> Result<Self> {
+        Ok(Self { kind: Kind::LogProb(model.token_ids(tokens)?) })
+    }
+
+    /// How many tokens are likelier than the given one, one for each prompt: 0 is the best.
+    ///
+    /// # Errors
+    /// A text that is not one token.
+    pub fn rank<T: Into<TokenRef>>(model: &HookedTransformer, tokens: impl IntoIterator<Item = T>) -> Result<Self> {
+        Ok(Self { kind: Kind::Rank(model.token_ids(tokens)?) })
+    }
+
+    /// The Kullback-Leibler divergence, in nats, of the run's next-token distribution from the clean run's,
+    /// `sum p_clean ln(p_clean / p)`. Less is better, 0 is the clean run.
+    pub fn kl() -> Self {
+        Self { kind: Kind::Kl }
+    }
+
+    /// A number of your own from the logits `[prompt, d_vocab_out]` after the last tokens, as a tensor `[prompt]`.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let largest = Metric::custom("largest logit", |logits| Ok(logits.max(1)?));
+    /// ```
+    pub fn custom(name: impl Into<String>, metric: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static) -> Self {
+        Self { kind: Kind::Custom { name: name.into(), metric: Arc::new(metric) } }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        match &self.kind {
+            Kind::LogitDiff(_) => "logit difference",
+            Kind::ProbDiff { .. } => "probability difference",
+            Kind::LogProb(_) => "log-probability",
+            Kind::Rank(_) => "rank",
+            Kind::Kl => "KL divergence",
+            Kind::Custom { name, .. } => name,
+        }
+    }
+
+    /// The tokens whose logits it reads; `None` is all of them.
+    pub(super) fn columns(&self) -> Option<Vec<u32>> {
+        let Kind::LogitDiff(answers) = &self.kind else { return None };
+        let mut columns: Vec<u32> = answers.correct().iter().chain(answers.incorrect()).copied().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        Some(columns)
+    }
+
+    /// That it has an answer for each prompt, and only tokens that the model has.
+    pub(super) fn check(&self, tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
+        let count = match &self.kind {
+            Kind::LogitDiff(answers) => answers.len(),
+            Kind::ProbDiff { right, .. } => right.len(),
+            Kind::LogProb(tokens) | Kind::Rank(tokens) => tokens.len(),
+            Kind::Kl | Kind::Custom { .. } => tokens.batch(),
+        };
+        if count != tokens.batch() {
+            return Err(Error::argument(format!(
+                "the metric {:?} has answers for {count} prompts, but there are {}: give one for each.",
+                self.name(),
+                tokens.batch()
+            )));
+        }
+        let largest = self.columns().and_then(|columns| columns.last().copied()).unwrap_or(0);
+        if largest as usize >= d_vocab_out {
+            return Err(Error::tokens(format!(
+                "token id {largest} of the metric has no logit: the model has ids 0 to {}.",
+                d_vocab_out - 1
+            )));
+        }
+        Ok(())
+    }
+
+    /// The number of each row. Rows are prompts, once or several times over; columns are those of
+    /// [`Metric::columns`], or all. `clean` are the clean run's logits, one row for each prompt.
+    pub(super) fn evaluate(&self, logits: &Tensor, prompts: usize, clean: Option<&Tensor>) -> Result<Vec<f32>> {
+        let logits = logits.to_dtype(DType::F32)?;
+        let (rows, width) = logits.dims2()?;
+        match &self.kind {
+            Kind::LogitDiff(answers) => {
+                let columns = self.columns().unwrap_or_default();
+                let place = |id: u32| columns.binary_search(&id).unwrap_or(0);
+                let values = logits.flatten_all()?.to_vec1::<f32>()?;
+                let of = |row: usize, id: u32| values[row * width + place(id)];
+                let pair = |row: usize| (answers.correct()[row % prompts], answers.incorrect()[row % prompts]);
+                Ok((0..rows).map(|row| of(row, pair(row).0) - of(row, pair(row).1)).collect())
+            }
+            Kind::ProbDiff { right, wrong } => {
+                let probabilities = crate::model::ops::softmax(&logits)?.flatten_all()?.to_vec1::<f32>()?;
+                let sum = |row: usize, ids: &[u32]| -> f32 {
+                    ids.iter().map(|&id| probabilities[row * width + id as usize]).sum()
+                };
+                Ok((0..rows).map(|row| sum(row, &right[row % prompts]) - sum(row, &wrong[row % prompts])).collect())
+            }
+            Kind::LogProb(tokens) => {
+                let logs = log_softmax(&logits)?.flatten_all()?.to_vec1::<f32>()?;
+                Ok((0..rows).map(|row| logs[row * width + tokens[row % prompts] as usize]).collect())
+            }
+            Kind::Rank(tokens) => {
+                let values = logits.flatten_all()?.to_vec1::<f32>()?;
+                let rank = |row: usize| {
+                    let logits = &values[row * width..(row + 1) * width];
+                    let own = logits[tokens[row % prompts] as usize];
+                    logits.iter().filter(|logit| **logit > own).count() as f32
+                };
+                Ok((0..rows).map(rank).collect())
+            }
+            Kind::Kl => {
+                let clean = clean.ok_or_else(|| Error::argument("KL divergence needs the clean run's logits."))?;
+                let p = log_softmax(&clean.to_dtype(DType::F32)?)?.repeat((rows / prompts, 1))?;
+                let difference = (&p - log_softmax(&logits)?)?;
+                // A probability of 0 adds nothing, whatever stands beside it.
+                let parts = (p.exp()? * difference)?;
+                Ok(parts.sum(D::Minus1)?.to_vec1::<f32>()?)
+            }
+            Kind::Custom { name, metric } => {
+                let mut values = Vec::with_capacity(rows);
+                for copy in 0..rows / prompts {
+                    let own = metric(&logits.narrow(0, copy * prompts, prompts)?)?;
+                    if own.dims() != [prompts] {
+                        let what = format!("what the metric {name:?} returned");
+                        return Err(Error::shape(what, format!("[{prompts}], one number for each prompt"), own.dims()));
+                    }
+                    values.extend(own.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+                }
+                Ok(values)
+            }
+        }
+    }
+}
+
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
+}
+
+impl fmt::Debug for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Metric({})", self.name())
+    }
+}

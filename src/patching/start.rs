@@ -1,0 +1,76 @@
+//! Where patched runs begin: the stream of the changed positions behind the block in which a site is patched.
+
+use candle_core::Tensor;
+
+use super::experiment::Patching;
+use super::site::PatchSite;
+use crate::error::Result;
+use crate::hooks::{AxisName, Edit, HookRun, Site};
+use crate::model::Suffix;
+
+/// Whether block `Site`s behind this one need no attention of their own.
+pub(super) fn is_behind_attention(site: Site) -> bool {
+    matches!(site, Site::Z | Site::AttnOut | Site::ResidMid | Site::MlpPost | Site::MlpOut | Site::ResidPost)
+}
+
+/// Sites at one point that change positions from the same one on, and both runs' activations there.
+pub(super) struct Group<'a> {
+    pub sites: Vec<PatchSite>,
+    pub from: usize,
+    pub source: &'a Tensor,
+    pub base: &'a Tensor,
+}
+
+impl Group<'_> {
+    /// The activation with each site patched, one copy of the batch after the other, at `count` positions.
+    fn patched(&self, count: usize) -> Result<Tensor> {
+        let axes = self.sites[0].point.axes();
+        let dim = axes.iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos)).unwrap_or(1);
+        let part = |x: &Tensor| x.narrow(dim, self.from, count)?.contiguous();
+        let (source, base) = (part(self.source)?, part(self.base)?);
+        let copies = self.sites.iter().map(|site| match site.mask(base.dims(), self.from, base.device())? {
+            Some(mask) => Ok(mask.broadcast_as(base.shape())?.where_cond(&source, &base)?),
+            None => Ok(source.clone()),
+        });
+        Ok(Tensor::cat(&copies.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// The stream that enters the block, patched; for sites of `resid_pre`.
+    pub(super) fn entering(&self, positions: usize) -> Result<Tensor> {
+        self.patched(positions - self.from)
+    }
+
+    /// The stream behind the block, `[copy * batch, pos, d_model]`, positions from `from` on.
+    pub(super) fn leaving(&self, patching: &Patching, suffix: &Suffix) -> Result<Tensor> {
+        let (layer, site) = self.sites[0].place();
+        let (model, base) = (&patching.model, &patching.base);
+        let (copies, count) = (self.sites.len(), base.tokens.pos() - self.from);
+        let rows = |x: &Tensor, from, count| copied(&x.narrow(1, from, count)?, copies);
+        if !is_behind_attention(site) {
+            let mut run = HookRun::editing(self.sites[0].point, Edit::replace(self.patched(count)?));
+            let past = base.kv.before(layer, self.from)?;
+            let past =
+                past.map(|(k, v)| Ok::<_, crate::Error>((copied(&k, copies)?, copied(&v, copies)?))).transpose()?;
+            return model.block_on_suffix(layer, rows(&base.resid[layer], self.from, count)?, suffix, past, &mut run);
+        }
+        // Behind attention a position is by itself: those after a single patched one stay as they are in this block.
+        let single = self.sites.iter().all(|site| site.pos == Some(self.from));
+        let changed = if single { 1 } else { count };
+        let entered = rows(&base.resid[layer], self.from, changed)?;
+        let between = rows(&base.mid[layer], self.from, changed)?;
+        let left = model.block_from(layer, site, self.patched(changed)?, (&entered, &between), suffix)?;
+        match count - changed {
+            0 => Ok(left),
+            rest => Ok(Tensor::cat(&[left, rows(&base.resid[layer + 1], self.from + changed, rest)?], 1)?),
+        }
+    }
+}
+
+/// So many copies of a batch, one after the other.
+pub(super) fn copied(x: &Tensor, copies: usize) -> Result<Tensor> {
+    if copies == 1 {
+        return Ok(x.contiguous()?);
+    }
+    let shape = [&[copies], x.dims()].concat();
+    Ok(x.unsqueeze(0)?.broadcast_as(shape)?.contiguous()?.flatten(0, 1)?)
+}

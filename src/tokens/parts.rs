@@ -1,0 +1,59 @@
+//! Batches made of batches: continued, repeated, cut.
+
+use crate::error::{Error, Result};
+use crate::tokens::{PaddingSide, Tokens};
+
+impl Tokens {
+    /// The batch with more tokens behind each row.
+    ///
+    /// # Errors
+    /// Another number of rows, or padding between the two.
+    pub fn continued(&self, more: &Self) -> Result<Self> {
+        if more.batch() != self.batch() {
+            return Err(Error::tokens(format!(
+                "a batch of {} rows cannot be continued by one of {}: give as many rows.",
+                self.batch(),
+                more.batch()
+            )));
+        }
+        if more.is_padded() || (self.is_padded() && self.side == PaddingSide::Right) {
+            return Err(Error::tokens(
+                "padding would stand inside the text: pad the beginning on the left (PaddingSide::Left), and continue all \
+                 rows by as many tokens.",
+            ));
+        }
+        Ok(Self {
+            ids: (0..self.batch()).flat_map(|b| self.row(b).iter().chain(more.row(b)).copied()).collect(),
+            pos: self.pos + more.pos,
+            lengths: self.lengths.iter().map(|length| length + more.pos).collect(),
+            side: self.side,
+        })
+    }
+
+    /// So many copies of the batch, one below the other.
+    pub(crate) fn repeated(&self, copies: usize) -> Self {
+        Self { ids: self.ids.repeat(copies), pos: self.pos, lengths: self.lengths.repeat(copies), side: self.side }
+    }
+
+    /// The batch without its last column.
+    pub(crate) fn without_last_column(&self) -> Self {
+        Self {
+            ids: (0..self.batch()).flat_map(|b| self.row(b)[..self.pos - 1].iter().copied()).collect(),
+            pos: self.pos - 1,
+            lengths: self
+                .lengths
+                .iter()
+                .map(|&length| match self.side {
+                    PaddingSide::Left => length - 1,
+                    PaddingSide::Right => length.min(self.pos - 1),
+                })
+                .collect(),
+            side: self.side,
+        }
+    }
+
+    /// The first row by itself.
+    pub(crate) fn first_row(&self) -> Self {
+        Self { ids: self.row(0).to_vec(), pos: self.pos, lengths: self.lengths[..1].to_vec(), side: self.side }
+    }
+}

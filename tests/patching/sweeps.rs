@@ -1,0 +1,267 @@
+//! Sweeps against the loop that they replace: one run of the whole model, under a plan, for each site.
+
+use candle_lens::Result;
+use candle_lens::candle::{DType, Tensor};
+use candle_lens::hooks::{Edit, HookPlan, HookPoint};
+use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
+use candle_lens::patching::{Metric, PatchResult, Patching, SweepAxis, Untouched};
+use candle_lens::tokens::{PaddingSide, Tokens};
+
+use crate::support::fixture::{Agreement, path, tiny_model};
+use SweepAxis::{Head, Layer, Neuron, Position, Source};
+
+/// Three prompts that differ from their counterparts from the third token on.
+fn prompts(side: Option<PaddingSide>) -> Result<(Tokens, Tokens)> {
+    let row = |seed: u32, length: usize, other: u32| -> Vec<u32> {
+        (0..length as u32).map(|i| (seed * 7 + i * 5 + if i == 2 || i == 4 { other } else { 0 }) % 29 + 1).collect()
+    };
+    let lengths = if side.is_some() { [7, 5, 6] } else { [7, 7, 7] };
+    let batch = |other| -> Result<Tokens> {
+        let rows = lengths.iter().zip(1..).map(|(&length, seed)| row(seed, length, other)).collect();
+        Tokens::padded(rows, 0, side.unwrap_or_default())
+    };
+    Ok((batch(0)?, batch(9)?))
+}
+
+/// The logits after each last token.
+fn last(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+    let rows = tokens.last_positions().into_iter().enumerate().map(|(b, last)| logits.get(b)?.get(last));
+    Ok(Tensor::stack(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+}
+
+/// The metric of each prompt with one site patched, by a run of the whole model.
+fn patched_by_a_plan(
+    model: &HookedTransformer,
+    (source, base): (&Tokens, &Tokens),
+    point: &str,
+    axes: &[SweepAxis],
+    index: &[usize],
+) -> Result<Vec<f32>> {
+    let along = |axis: SweepAxis| axes.iter().position(|a| *a == axis).map(|at| index[at]);
+    let layer = along(Layer).expect("each sweep goes over layers") as isize;
+    let (_, cache) = model.run_with_hooks(source, HookPlan::new().capture((point, layer)))?;
+    let value = cache.get((point, layer))?;
+    // The whole activation is given; the edit takes its part of it.
+    let mut edit = Edit::replace(value);
+    if let Some(pos) = along(Position) {
+        edit = edit.pos(pos as isize..pos as isize + 1);
+    }
+    if let Some(head) = along(Head) {
+        edit = edit.head(head as isize..head as isize + 1);
+    }
+    if let Some(source) = along(Source) {
+        edit = edit.key_pos(source as isize..source as isize + 1);
+    }
+    if let Some(neuron) = along(Neuron) {
+        edit = edit.neuron(neuron as isize..neuron as isize + 1);
+    }
+    let (logits, _) = model.run_with_hooks(base, HookPlan::new().edit((point, layer), edit))?;
+    let logits = last(&logits, base)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    Ok(logits.iter().zip(0..).map(|(logits, b)| logits[right(b)] - logits[wrong(b)]).collect())
+}
+
+fn right(prompt: usize) -> usize {
+    3 + prompt
+}
+
+fn wrong(prompt: usize) -> usize {
+    20 - prompt
+}
+
+fn patching(model: &HookedTransformer, clean: &Tokens, corrupted: &Tokens) -> Result<Patching> {
+    let answers = model.answers((0..clean.batch()).map(|b| (right(b) as u32, wrong(b) as u32)))?;
+    Patching::new(model, clean, corrupted, Metric::logit_diff(&answers))
+}
+
+/// Holds every site of a sweep against the loop, and returns the sweep.
+fn check(
+    model: &HookedTransformer,
+    side: Option<PaddingSide>,
+    point: &str,
+    axes: &[SweepAxis],
+    agreement: &mut Agreement,
+) -> Result<PatchResult> {
+    let (clean, corrupted) = prompts(side)?;
+    let result = patching(model, &clean, &corrupted)?.sweep(point, axes)?;
+    let shape = result.raw.shape().to_vec();
+    assert_eq!(shape.len(), axes.len());
+    for (index, _) in result.raw.values.indexed_iter() {
+        let index: Vec<usize> = (0..shape.len()).map(|axis| index[axis]).collect();
+        let expected = patched_by_a_plan(model, (&clean, &corrupted), point, axes, &index)?;
+        let mean = expected.iter().sum::<f32>() / expected.len() as f32;
+        for (b, expected) in expected.iter().enumerate() {
+            let place: Vec<usize> = index.iter().copied().chain([b]).collect();
+            let got = result.per_prompt.values[&place[..]];
+            agreement.check_numbers(
+                &format!("{point} of {} at {index:?}", model.cfg().model_name),
+                [(f64::from(got), f64::from(*expected))].into_iter(),
+            );
+        }
+        let got = result.raw.values[&index[..]];
+        agreement.check_numbers(
+            &format!("{point} of {} at {index:?}", model.cfg().model_name),
+            [(f64::from(got), f64::from(mean))].into_iter(),
+        );
+        let normalised = (mean - result.corrupted) / (result.clean - result.corrupted);
+        agreement.check_numbers(
+            &format!("{point} of {} at {index:?}", model.cfg().model_name),
+            [(result.normalised.values[&index[..]] as f64, normalised as f64)].into_iter(),
+        );
+    }
+    Ok(result)
+}
+
+fn family(name: &str) -> Result<HookedTransformer> {
+    let folder = path(&format!("families/{name}"));
+    HookedTransformer::from_pretrained_with(folder.to_str().expect("the path is UTF-8"), Processing::NONE)
+}
+
+fn trained_nothing(attention_dir: AttentionDir, attn_only: bool) -> Result<HookedTransformer> {
+    let cfg = HookedTransformerConfig {
+        n_layers: 3,
+        d_model: 16,
+        n_heads: 4,
+        d_vocab: 40,
+        n_ctx: 12,
+        attn_only,
+        attention_dir,
+        initializer_range: Some(0.4),
+        ..Default::default()
+    };
+    Ok(HookedTransformer::trainable(cfg, 5, &candle_core::Device::Cpu)?.0)
+}
+
+const EVERY: [(&str, &[SweepAxis]); 14] = [
+    ("resid_pre", &[Layer, Position]),
+    ("resid_mid", &[Layer, Position]),
+    ("resid_post", &[Layer, Position]),
+    ("attn_out", &[Layer, Position]),
+    ("mlp_out", &[Layer, Position]),
+    ("z", &[Layer, Position, Head]),
+    ("q", &[Layer, Position, Head]),
+    ("k", &[Layer, Head]),
+    ("v", &[Layer, Position, Head]),
+    ("pattern", &[Layer, Head, Position]),
+    ("pattern", &[Layer, Head, Source]),
+    ("attn_scores", &[Layer, Head]),
+    ("z", &[Layer, Head]),
+    ("resid_pre", &[Layer]),
+];
+
+#[test]
+fn every_sweep_equals_the_loop() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let mut agreement = Agreement::default();
+    for (point, axes) in EVERY {
+        check(&model, None, point, axes, &mut agreement)?;
+    }
+    check(&model, None, "mlp.hook_post", &[Layer, Neuron], &mut agreement)?;
+    check(&model, None, "mlp.hook_pre", &[Layer, Position], &mut agreement)?;
+    agreement.finish("sweeps of the tiny GPT-2");
+    Ok(())
+}
+
+#[test]
+fn padded_batches_equal_the_loop() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for model in [tiny_model(Processing::NONE), family("llama")?] {
+        for side in [PaddingSide::Left, PaddingSide::Right] {
+            for (point, axes) in [EVERY[0], EVERY[3], EVERY[5], EVERY[7], EVERY[9], EVERY[12]] {
+                check(&model, Some(side), point, axes, &mut agreement)?;
+            }
+        }
+    }
+    agreement.finish("sweeps of padded batches");
+    Ok(())
+}
+
+#[test]
+fn other_architectures_equal_the_loop() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for name in ["llama", "gemma2", "gpt_neox", "phi", "qwen2_window", "qwen3", "gpt_neo", "phi3_long"] {
+        let model = family(name)?;
+        for (point, axes) in EVERY {
+            let absent = model.dims().parallel_attn_mlp && point == "resid_mid";
+            if !absent {
+                check(&model, None, point, axes, &mut agreement)?;
+            }
+        }
+    }
+    for (direction, attn_only) in [(AttentionDir::Causal, true), (AttentionDir::Bidirectional, false)] {
+        let model = trained_nothing(direction, attn_only)?;
+        for (point, axes) in
+            EVERY.into_iter().filter(|(point, _)| !attn_only || !["resid_mid", "mlp_out"].contains(point))
+        {
+            check(&model, None, point, axes, &mut agreement)?;
+        }
+    }
+    agreement.finish("sweeps of other architectures");
+    Ok(())
+}
+
+#[test]
+fn sites_that_change_nothing_are_marked() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let (clean, corrupted) = prompts(None)?;
+    let patching = patching(&model, &clean, &corrupted)?;
+    let stream = patching.get_act_patch_resid_pre()?;
+    // The prompts differ at positions 2 and 4; layer 0 sees the tokens themselves, later layers what was read of them.
+    let of = |layer: usize, position: usize| stream.untouched[[layer, position]];
+    assert_eq!(of(0, 1), Some(Untouched::Identical));
+    assert_eq!(of(0, 3), Some(Untouched::Identical));
+    assert_eq!((of(0, 2), of(0, 4), of(1, 3)), (None, None, None));
+    assert_eq!(stream.computed(), 2 + 5);
+    assert_eq!(stream.raw.values[[0, 1]], stream.corrupted, "exactly the number of the run without patching");
+    let mlps = patching.get_act_patch_mlp_out()?;
+    assert_eq!(mlps.untouched[[1, 5]], Some(Untouched::NoPath), "the last MLP beside the last position");
+    assert_eq!(mlps.untouched[[1, 6]], None);
+    Ok(())
+}
+
+#[test]
+fn patching_everything_gives_the_other_run() -> Result<()> {
+    let (clean, corrupted) = prompts(None)?;
+    for model in [tiny_model(Processing::default()), family("llama")?] {
+        let patching = patching(&model, &clean, &corrupted)?;
+        let mut agreement = Agreement::default();
+        for patching in [patching.clone(), patching.noising()?] {
+            let result = patching.sweep("resid_pre", &[Layer])?;
+            let target = if format!("{patching:?}").contains("noising") { 0. } else { 1. };
+            for &value in &result.normalised.values {
+                agreement.check_numbers("all of the stream", [(f64::from(value), target)].into_iter());
+            }
+        }
+        agreement.finish("everything patched");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_small_budget_gives_the_same_numbers() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let (clean, corrupted) = prompts(None)?;
+    let patching = patching(&model, &clean, &corrupted)?;
+    let whole = patching.get_act_patch_attn_head_v_by_pos()?;
+    let small = patching.budget(60_000).get_act_patch_attn_head_v_by_pos()?;
+    for (a, b) in whole.raw.values.iter().zip(&small.raw.values) {
+        assert!((a - b).abs() < 1e-5);
+    }
+    Ok(())
+}
+
+#[test]
+fn points_have_the_sizes_that_sweeps_say() -> Result<()> {
+    let model = family("llama")?;
+    let (clean, corrupted) = prompts(None)?;
+    let patching = patching(&model, &clean, &corrupted)?;
+    let shape = |result: PatchResult| result.raw.shape().to_vec();
+    let (layers, heads, keys) = (model.cfg().n_layers, model.cfg().n_heads, model.cfg().n_key_value_heads());
+    assert_ne!(heads, keys, "heads share keys in this model");
+    assert_eq!(shape(patching.get_act_patch_attn_head_k_all_pos()?), [layers, keys]);
+    assert_eq!(shape(patching.get_act_patch_attn_head_q_by_pos()?), [layers, 7, heads]);
+    assert_eq!(shape(patching.get_act_patch_attn_head_pattern_dest_src_pos()?), [layers, heads, 7, 7]);
+    assert_eq!(patching.get_act_patch_attn_head_all_pos_every()?.len(), 5);
+    assert_eq!(patching.get_act_patch_block_every()?.len(), 3);
+    assert!(HookPoint::all(&model.dims()).len() > 20);
+    Ok(())
+}
