@@ -21,7 +21,9 @@ pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, HookedTransformer, HookedTransformerConfig, Hub, KvCache,
     LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
-pub use crate::patching::{Metric, PatchResult, PatchSite, Patching, SweepAxis, Untouched};
+pub use crate::patching::{
+    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
+};
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::tasks;

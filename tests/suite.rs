@@ -23,6 +23,7 @@ mod cache {
     mod parity;
 }
 mod patching {
+    mod parity;
     mod sweeps;
 }
 mod model {

@@ -1,17 +1,11 @@
 //! Two runs to be compared, and sweeps of sites between them.
 
-use std::collections::BTreeMap;
-
 use candle_core::{DType, Tensor};
-use ndarray::{ArrayD, IxDyn};
 
-use super::engine;
+use super::donor::{Ablation, Donor};
 use super::metric::Metric;
-use super::result::{PatchResult, Untouched};
-use super::site::{PatchSite, SweepAxis};
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, HookQuery, Site};
-use crate::labelled::{Axis, Labelled};
+use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::tokens::{Input, Tokens};
 
@@ -40,13 +34,13 @@ pub struct Patching {
     pub(super) metric: Metric,
     /// The run that is patched.
     pub(super) base: BaseRun,
-    /// The tokens whose activations are put in.
-    source: Tokens,
+    /// What gives the activations that are put in.
+    pub(super) donor: Donor,
     pub(super) clean_logits: Tensor,
     clean: Vec<f32>,
     corrupted: Vec<f32>,
-    noising: bool,
-    budget: u64,
+    pub(super) noising: bool,
+    pub(super) budget: u64,
 }
 
 /// A run with all that later runs of its suffixes need.
@@ -88,7 +82,7 @@ impl Patching {
             clean: clean_values,
             corrupted: base.values.clone(),
             base,
-            source: clean,
+            donor: Donor::Run(clean),
             clean_logits,
             metric,
             noising: false,
@@ -103,13 +97,58 @@ impl Patching {
     /// # Errors
     /// As [`HookedTransformer::run`].
     pub fn noising(mut self) -> Result<Self> {
-        if !self.noising {
-            let clean = std::mem::replace(&mut self.source, self.base.tokens.clone());
+        if let Donor::Run(clean) = self.donor.clone()
+            && !self.noising
+        {
+            self.donor = Donor::Run(self.base.tokens.clone());
             self.base = BaseRun::new(&self.model, clean)?;
             self.base.values = self.clean.clone();
             self.noising = true;
         }
         Ok(self)
+    }
+
+    /// Sites of one batch of prompts are ablated instead of patched: sweeps then tell what is left of the metric.
+    /// `normalised` is the share that remains (the corrupted metric counts as 0).
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompts = ["When John and Mary went to the shops, John gave the bag to"];
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let heads = Patching::ablation(&model, prompts, metric, &Ablation::Zero)?.get_act_patch_attn_head_out_all_pos()?;
+    /// println!("without {:?} {:.2} of it is left", heads.normalised.bottom(1)[0].labels, heads.normalised.bottom(1)[0].value);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the ablation needs and the prompts do not have, a metric that is 0, and as [`Patching::new`].
+    pub fn ablation(
+        model: &HookedTransformer,
+        prompts: impl Into<Input>,
+        metric: Metric,
+        ablation: &Ablation,
+    ) -> Result<Self> {
+        let tokens = model.to_tokens(prompts)?;
+        metric.check(&tokens, model.cfg().d_vocab_out())?;
+        let donor = Donor::of(ablation, &tokens)?;
+        let clean_logits = last_logits(model, &tokens)?;
+        let clean = metric.evaluate(&columns_of(&metric, &clean_logits)?, tokens.batch(), Some(&clean_logits))?;
+        let mut base = BaseRun::new(model, tokens)?;
+        base.values = clean.clone();
+        let patching = Self {
+            model: model.clone(),
+            corrupted: vec![0.; clean.len()],
+            clean,
+            base,
+            donor,
+            clean_logits,
+            metric,
+            noising: true,
+            budget: BUDGET,
+        };
+        patching.check_difference()?;
+        Ok(patching)
     }
 
     /// The working memory that a sweep may take, in bytes; a gigabyte unless told otherwise.
@@ -128,151 +167,16 @@ impl Patching {
         mean(&self.corrupted)
     }
 
-    /// Patches one site after the other along these axes: `sweep("z", &[SweepAxis::Layer, SweepAxis::Head])`. What no axis
-    /// names is patched whole.
-    ///
-    /// # Shapes
-    /// One axis for each given.
-    ///
-    /// # Errors
-    /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
-    /// the point names one.
-    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
-        let points = point.into().resolve_all(&self.model.dims())?;
-        let by_layer = axes.contains(&SweepAxis::Layer);
-        if axes.iter().enumerate().any(|(i, axis)| axes[..i].contains(axis)) {
-            return Err(Error::argument(format!("the axes {axes:?} name one twice: give each once.")));
-        }
-        if points.len() > 1 && !by_layer {
-            return Err(Error::argument(format!(
-                "the point is in {} layers: name one layer, or sweep over SweepAxis::Layer.",
-                points.len()
-            )));
-        }
-        let sizes: Vec<usize> = axes.iter().map(|&axis| self.size(axis, &points)).collect::<Result<_>>()?;
-        let count = sizes.iter().product();
-        let sites: Vec<PatchSite> = (0..count)
-            .map(|mut number| {
-                let mut site = PatchSite::of(points[0]);
-                for (&axis, &size) in axes.iter().zip(&sizes).rev() {
-                    let index = number % size;
-                    number /= size;
-                    match axis {
-                        SweepAxis::Layer => site.point = points[index],
-                        SweepAxis::Position => site.pos = Some(index),
-                        SweepAxis::Head => site.head = Some(index),
-                        SweepAxis::Source => site.source = Some(index),
-                        SweepAxis::Neuron => site.neuron = Some(index),
-                    }
-                }
-                site
-            })
-            .collect();
-        let axes =
-            axes.iter().zip(&sizes).map(|(&axis, &size)| self.axis(axis, size, &points)).collect::<Result<_>>()?;
-        self.run(&sites, axes, &points[0].to_string())
+    /// The metric of each prompt from the logits of a whole run.
+    pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
+        let last = at_last(logits, &self.base.tokens)?;
+        self.metric.evaluate(&columns_of(&self.metric, &last)?, self.base.tokens.batch(), Some(&self.clean_logits))
     }
 
-    /// Patches each of these sites by itself.
-    ///
-    /// # Shapes
-    /// `[site]`.
-    ///
-    /// # Errors
-    /// An empty list; a site that the model or the prompts do not have.
-    pub fn sites(&self, sites: &[PatchSite]) -> Result<PatchResult> {
-        let axis = Axis::new("site", sites.iter().map(PatchSite::to_string));
-        self.run(sites, vec![axis], "sites")
-    }
-
-    fn size(&self, axis: SweepAxis, points: &[HookPoint]) -> Result<usize> {
-        let dims = self.model.dims();
-        let has = |names: &[crate::hooks::AxisName]| points[0].axes().iter().find(|axis| names.contains(axis)).copied();
-        use crate::hooks::AxisName as Name;
-        let of = |names: &[Name]| {
-            has(names).map(|name| name.size(&dims, 1, self.base.tokens.pos())).ok_or_else(|| {
-                Error::argument(format!("{} has no axis for SweepAxis::{axis:?}: leave it out.", points[0]))
-            })
-        };
-        match axis {
-            SweepAxis::Layer => Ok(points.len()),
-            SweepAxis::Position => of(&[Name::Pos, Name::QPos]),
-            SweepAxis::Head => of(&[Name::Head, Name::KeyValueHead]),
-            SweepAxis::Source => of(&[Name::KPos]),
-            SweepAxis::Neuron => of(&[Name::DMlp]),
-        }
-    }
-
-    fn axis(&self, axis: SweepAxis, size: usize, points: &[HookPoint]) -> Result<Axis> {
-        Ok(match axis {
-            SweepAxis::Layer => Axis::new("layer", points.iter().map(|point| point.layer().unwrap_or(0).to_string())),
-            SweepAxis::Position => Axis::new("position", self.position_labels()?),
-            SweepAxis::Source => Axis::new("source", self.position_labels()?),
-            SweepAxis::Head => Axis::numbered("head", size),
-            SweepAxis::Neuron => Axis::numbered("neuron", size),
-        })
-    }
-
-    /// Each position with the token of the first prompt there, which makes it unique: `"3: Mary"`.
-    fn position_labels(&self) -> Result<Vec<String>> {
-        let row = self.base.tokens.row(0);
-        let text = |&id: &u32| match self.model.tokenizer() {
-            Ok(tokenizer) => tokenizer.to_single_str_token(id),
-            Err(_) => Ok(id.to_string()),
-        };
-        row.iter().enumerate().map(|(i, id)| Ok(format!("{i}:{}", text(id)?))).collect()
-    }
-
-    fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
-        if sites.is_empty() {
-            return Err(Error::argument("there is no site to patch: give at least one."));
-        }
-        let dims = self.model.dims();
-        sites.iter().try_for_each(|site| site.check(&dims, self.base.tokens.pos()))?;
-        let source = self.source_activations(sites)?;
-        let values = engine::sweep(self, sites, &source, self.budget)?;
-        let prompts = self.base.tokens.batch();
-        let raw: Vec<f32> = values.iter().map(|(values, _)| mean(values)).collect();
-        let scale = self.clean() - self.corrupted();
-        let normalised = raw.iter().map(|value| (value - self.corrupted()) / scale).collect();
-        let each: Vec<f32> = values.iter().flat_map(|(values, _)| values.clone()).collect();
-        let untouched: Vec<Option<Untouched>> = values.iter().map(|(_, untouched)| *untouched).collect();
-        let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
-        let name = self.metric.name();
-        let way = if self.noising { "noising" } else { "denoising" };
-        let with_prompts = [&axes[..], &[Axis::numbered("prompt", prompts)]].concat();
-        Ok(PatchResult {
-            raw: Labelled::new(format!("{name}, {way} {what}"), axes.clone(), raw)?,
-            normalised: Labelled::new(format!("normalised {name}, {way} {what}"), axes, normalised)?,
-            per_prompt: Labelled::new(format!("{name}, {way} {what}"), with_prompts, each)?,
-            clean: self.clean(),
-            corrupted: self.corrupted(),
-            untouched: ArrayD::from_shape_vec(IxDyn(&shape), untouched)
-                .map_err(|error| Error::argument(format!("the sites do not fit their axes: {error}.")))?,
-        })
-    }
-
-    /// Both runs' activations at the points of these sites.
-    fn source_activations(&self, sites: &[PatchSite]) -> Result<BTreeMap<HookPoint, (Tensor, Tensor)>> {
-        let mut plan = HookPlan::new();
-        let mut points: Vec<HookPoint> = sites.iter().map(|site| site.point).collect();
-        points.sort_unstable();
-        points.dedup();
-        for point in &points {
-            plan = plan.capture(*point);
-        }
-        let capture = |tokens: &Tokens| -> Result<BTreeMap<HookPoint, Tensor>> {
-            let options = RunOptions { logits: false, ..Default::default() };
-            Ok(self.model.run(tokens, &plan, &options)?.captured)
-        };
-        let (mut source, mut base) = (capture(&self.source)?, capture(&self.base.tokens)?);
-        let pair = |point| Some((point, (source.remove(&point)?, base.remove(&point)?)));
-        Ok(points.into_iter().filter_map(pair).collect())
-    }
-
-    /// The first position at which the two batches differ: before it, a causal model's activations are the same.
+    /// The first position at which what is put in may differ: before it, a causal model's activations are the same.
     pub(super) fn first_difference(&self) -> usize {
-        let (base, source) = (&self.base.tokens, &self.source);
+        let Donor::Run(source) = &self.donor else { return 0 };
+        let base = &self.base.tokens;
         let differ = |pos: &usize| (0..base.batch()).any(|b| base.id(b, *pos) != source.id(b, *pos));
         (0..base.pos()).find(differ).unwrap_or(base.pos())
     }
@@ -317,7 +221,10 @@ impl BaseRun {
 
 /// The logits after the last token of each prompt, `[prompt, d_vocab_out]`.
 fn last_logits(model: &HookedTransformer, tokens: &Tokens) -> Result<Tensor> {
-    let logits = model.forward(tokens)?;
+    at_last(&model.forward(tokens)?, tokens)
+}
+
+fn at_last(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let rows = tokens.last_positions().into_iter().enumerate().map(|(b, last)| logits.get(b)?.get(last));
     Ok(Tensor::stack(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?.to_dtype(DType::F32)?)
 }
@@ -354,7 +261,7 @@ fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {
     Ok(())
 }
 
-fn mean(values: &[f32]) -> f32 {
+pub(super) fn mean(values: &[f32]) -> f32 {
     (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
 }
 

@@ -11,15 +11,20 @@
 //! block the position that is read, and of the logits those that the metric reads. Sites that change nothing cost nothing
 //! and are marked.
 
+mod donor;
 mod engine;
 mod experiment;
 mod metric;
 mod named;
+mod path;
 mod result;
 mod site;
 mod start;
+mod sweep;
 
+pub use donor::Ablation;
 pub use experiment::Patching;
 pub use metric::Metric;
+pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::{PatchSite, SweepAxis};

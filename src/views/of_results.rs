@@ -11,6 +11,7 @@ use crate::generate::Generated;
 use crate::hooks::{HookPoint, MemoryPlan};
 use crate::labelled::Labelled;
 use crate::model::{HookedTransformerConfig, ModelProvenance, Processing, Run};
+use crate::patching::{PatchResult, Untouched};
 use crate::views::figure::imshow;
 use crate::views::html::Html;
 use crate::views::number::number;
@@ -218,6 +219,26 @@ impl View for Generated {
     }
 }
 
+impl View for PatchResult {
+    /// The normalised metric, and what stands behind it.
+    fn render(&self) -> Result<Rendered> {
+        let mut all = self.normalised.render()?;
+        let same = self.untouched.iter().filter(|reason| **reason == Some(Untouched::Identical)).count();
+        let apart = self.untouched.len() - self.computed() - same;
+        let facts = Table::new(["of the metric", ""])
+            .row(("clean", self.clean))
+            .row(("corrupted", self.corrupted))
+            .row(("largest", self.raw.top(1).first().map_or(f32::NAN, |entry| entry.value)))
+            .row(("smallest", self.raw.bottom(1).first().map_or(f32::NAN, |entry| entry.value)))
+            .note(format!(
+                "{} sites computed; {same} have the same activation in both runs, {apart} cannot reach what is read",
+                self.computed()
+            ));
+        all.append(&facts.render()?);
+        Ok(all)
+    }
+}
+
 impl View for Run {
     /// What the run gave: shapes, and what it kept.
     fn render(&self) -> Result<Rendered> {
@@ -299,6 +320,7 @@ shown!(
     ResidualStack,
     Answers,
     Generated,
+    PatchResult,
     Run,
     Dims,
     ModelProvenance,

@@ -12,6 +12,7 @@ use crate::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, HookedTransformer, Hub, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
+use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
 use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::tasks::ioi::{Order, Positions};
@@ -40,10 +41,11 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
+    "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step;
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric,
+        Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;

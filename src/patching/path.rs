@@ -1,0 +1,272 @@
+//! Path patching: what one component does *through* another.
+//!
+//! A sender's output is taken from the other run, and only the chosen receivers see it: the heads between keep what they
+//! wrote, MLPs are recomputed or kept by choice, and what the receivers then read is put into a run that is otherwise
+//! untouched (Wang et al. 2022, section 3.1; Goldowsky-Dill et al. 2023, <https://arxiv.org/abs/2304.05969>).
+//!
+//! Three runs as in ARENA's exercises: both runs' activations; the base run with the sender patched and all other senders
+//! frozen, in which the receivers' inputs are read; the base run with these inputs put in.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::donor::Donor;
+use super::experiment::Patching;
+use super::result::{PatchResult, Untouched};
+use crate::error::{Error, Result};
+use crate::hooks::{Edit, HookPlan, HookPoint, Site};
+use crate::labelled::Axis;
+use crate::model::{AttentionDir, RunOptions};
+use crate::progress::Progress;
+use crate::tokens::Tokens;
+
+/// What receives on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    /// The queries of this head: layer and head.
+    Q(usize, usize),
+    /// The keys of this head (of this group of heads, where heads share keys).
+    K(usize, usize),
+    /// The values of this head (of this group of heads, where heads share values).
+    V(usize, usize),
+    /// What the MLP of this layer reads.
+    Mlp(usize),
+    /// The stream behind the last block: the logits.
+    Final,
+}
+
+/// What sends on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// What this head writes: layer and head.
+    Head(usize, usize),
+    /// What the MLP of this layer writes.
+    Mlp(usize),
+}
+
+/// What happens to MLPs between sender and receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mlps {
+    /// They react to what the sender changed, as in ARENA's exercises: the path is through them too.
+    #[default]
+    Recomputed,
+    /// They write what they wrote: only the direct path is left.
+    Frozen,
+}
+
+impl Receiver {
+    fn layer(self, layers: usize) -> usize {
+        match self {
+            Self::Q(layer, _) | Self::K(layer, _) | Self::V(layer, _) | Self::Mlp(layer) => layer,
+            Self::Final => layers,
+        }
+    }
+
+    /// The point at which it reads, and the head of it.
+    fn place(self, layers: usize) -> (HookPoint, Option<usize>) {
+        match self {
+            Self::Q(layer, head) => (HookPoint::Block(layer, Site::Q), Some(head)),
+            Self::K(layer, head) => (HookPoint::Block(layer, Site::K), Some(head)),
+            Self::V(layer, head) => (HookPoint::Block(layer, Site::V), Some(head)),
+            Self::Mlp(layer) => (HookPoint::Block(layer, Site::MlpIn), None),
+            Self::Final => (HookPoint::Block(layers - 1, Site::ResidPost), None),
+        }
+    }
+}
+
+impl Sender {
+    fn layer(self) -> usize {
+        match self {
+            Self::Head(layer, _) | Self::Mlp(layer) => layer,
+        }
+    }
+}
+
+impl Patching {
+    /// The metric with each sender patched along the paths to all these receivers together.
+    ///
+    /// # Shapes
+    /// `[sender]`. Senders that no receiver can hear are marked [`Untouched::NoPath`].
+    ///
+    /// # Errors
+    /// Empty lists; heads, layers or MLPs that the model does not have; ablations, which have no other run.
+    pub fn path_patch(&self, senders: &[Sender], receivers: &[Receiver], mlps: Mlps) -> Result<PatchResult> {
+        let labels = senders.iter().map(|sender| match sender {
+            Sender::Head(layer, head) => format!("L{layer}H{head}"),
+            Sender::Mlp(layer) => format!("{layer}_mlp_out"),
+        });
+        self.paths(senders, receivers, mlps, vec![Axis::new("sender", labels)])
+    }
+
+    /// Each head's direct effect on the logits: to the final stream, other heads frozen, MLPs recomputed (ARENA's
+    /// `get_path_patch_head_to_final_resid_post`).
+    ///
+    /// # Shapes
+    /// `[layer, head]`.
+    ///
+    /// # Errors
+    /// As [`Patching::path_patch`].
+    pub fn path_patch_head_to_final_resid_post(&self) -> Result<PatchResult> {
+        self.heads_to(self.model.cfg().n_layers, &[Receiver::Final])
+    }
+
+    /// Each earlier head's effect through what these heads read (ARENA's `get_path_patch_head_to_heads`).
+    ///
+    /// # Shapes
+    /// `[layer, head]`, layers below the last receiver's.
+    ///
+    /// # Errors
+    /// As [`Patching::path_patch`].
+    pub fn path_patch_head_to_heads(&self, receivers: &[Receiver]) -> Result<PatchResult> {
+        let layers = self.model.cfg().n_layers;
+        let last = receivers.iter().map(|receiver| receiver.layer(layers)).max().unwrap_or(0);
+        if last == 0 {
+            return Err(Error::argument("no head comes before the receivers: give receivers in layer 1 or later."));
+        }
+        self.heads_to(last, receivers)
+    }
+
+    fn heads_to(&self, layers: usize, receivers: &[Receiver]) -> Result<PatchResult> {
+        let heads = self.model.cfg().n_heads;
+        let senders: Vec<Sender> =
+            (0..layers).flat_map(|layer| (0..heads).map(move |head| Sender::Head(layer, head))).collect();
+        let axes = vec![Axis::numbered("layer", layers), Axis::numbered("head", heads)];
+        self.paths(&senders, receivers, Mlps::Recomputed, axes)
+    }
+
+    fn paths(&self, senders: &[Sender], receivers: &[Receiver], mlps: Mlps, axes: Vec<Axis>) -> Result<PatchResult> {
+        self.check_paths(senders, receivers)?;
+        let Donor::Run(donor) = &self.donor else {
+            return Err(Error::argument("paths are patched between two runs: make the experiment with Patching::new."));
+        };
+        let (other, base) = (self.outputs(donor)?, self.outputs(&self.base.tokens)?);
+        let mut values = Vec::new();
+        let mut progress = Progress::new("patching paths", senders.len() as u64, "senders");
+        for &sender in senders {
+            values.push(self.one_sender(sender, receivers, mlps, (&other, &base))?);
+            progress.step(1);
+        }
+        self.result(values, axes, "paths")
+    }
+
+    /// What heads and MLPs of a run wrote.
+    fn outputs(&self, tokens: &Tokens) -> Result<BTreeMap<HookPoint, Tensor>> {
+        let mut plan = HookPlan::new().capture("z");
+        if !self.model.cfg().attn_only {
+            plan = plan.capture("mlp_out");
+        }
+        Ok(self.model.run(tokens, plan, &RunOptions { logits: false, ..Default::default() })?.captured)
+    }
+
+    fn one_sender(
+        &self,
+        sender: Sender,
+        receivers: &[Receiver],
+        mlps: Mlps,
+        (other, base): (&BTreeMap<HookPoint, Tensor>, &BTreeMap<HookPoint, Tensor>),
+    ) -> Result<(Vec<f32>, Option<Untouched>)> {
+        let layers = self.model.cfg().n_layers;
+        let hears = |receiver: &&Receiver| match (sender, **receiver) {
+            (Sender::Head(layer, _), Receiver::Mlp(mlp)) if !self.model.cfg().parallel_attn_mlp => layer <= mlp,
+            (sender, receiver) => sender.layer() < receiver.layer(layers),
+        };
+        let receivers: Vec<Receiver> = receivers.iter().filter(hears).copied().collect();
+        if receivers.is_empty() {
+            return Ok((self.base.values.clone(), Some(Untouched::NoPath)));
+        }
+        let plan = self.frozen_but(sender, mlps, (other, base))?;
+        let plan = receivers.iter().fold(plan, |plan, receiver| plan.capture(receiver.place(layers).0));
+        // What comes before the sender is the base run's already.
+        let from = RunOptions {
+            start_at_layer: Some((sender.layer() as isize, self.base.resid[sender.layer()].clone())),
+            logits: false,
+            ..Default::default()
+        };
+        let heard = self.model.run(&self.base.tokens, plan, &from)?.captured;
+        let mut put_in = HookPlan::new();
+        let mut first = layers - 1;
+        for receiver in receivers {
+            let (point, head) = receiver.place(layers);
+            let mut edit = Edit::replace(heard[&point].clone());
+            if let Some(head) = head {
+                edit = edit.head(head as isize..head as isize + 1);
+            }
+            first = first.min(receiver.layer(layers));
+            put_in = put_in.edit(point, edit);
+        }
+        let from =
+            RunOptions { start_at_layer: Some((first as isize, self.base.resid[first].clone())), ..Default::default() };
+        let logits = self.model.run(&self.base.tokens, put_in, &from)?.logits.expect("the options ask for logits");
+        Ok((self.judge(&logits)?, None))
+    }
+
+    /// The plan of the base run in which only the sender writes what it wrote in the other run.
+    fn frozen_but(
+        &self,
+        sender: Sender,
+        mlps: Mlps,
+        (other, base): (&BTreeMap<HookPoint, Tensor>, &BTreeMap<HookPoint, Tensor>),
+    ) -> Result<HookPlan> {
+        let mut plan = HookPlan::new();
+        for layer in sender.layer()..self.model.cfg().n_layers {
+            let z = HookPoint::Block(layer, Site::Z);
+            let frozen = match sender {
+                Sender::Head(of, head) if of == layer => with_head(&base[&z], &other[&z], head)?,
+                _ => base[&z].clone(),
+            };
+            plan = plan.edit(z, Edit::replace(frozen));
+            let mlp = HookPoint::Block(layer, Site::MlpOut);
+            match (sender, mlps) {
+                (Sender::Mlp(of), _) if of == layer => plan = plan.edit(mlp, Edit::replace(other[&mlp].clone())),
+                (_, Mlps::Frozen) if base.contains_key(&mlp) => {
+                    plan = plan.edit(mlp, Edit::replace(base[&mlp].clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(plan)
+    }
+
+    fn check_paths(&self, senders: &[Sender], receivers: &[Receiver]) -> Result<()> {
+        let cfg = self.model.cfg();
+        if senders.is_empty() || receivers.is_empty() {
+            return Err(Error::argument("a path needs a sender and a receiver: give at least one of each."));
+        }
+        if cfg.attention_dir == AttentionDir::Bidirectional && self.base.tokens.is_padded() {
+            return Err(Error::argument("paths in models that look both ways need prompts of one length."));
+        }
+        let layer = |layer: usize| self.model.dims().layer(layer as isize).map(drop);
+        let head = |l: usize, head: usize, count: usize, what: &str| {
+            layer(l)?;
+            match head < count {
+                true => Ok(()),
+                false => Err(Error::argument(format!("there is no {what} {head}: each layer has {count}."))),
+            }
+        };
+        let mlp = |l: usize| match cfg.attn_only {
+            true => Err(Error::argument("the model has attention only, so no MLP sends or receives.")),
+            false => layer(l),
+        };
+        for sender in senders {
+            match *sender {
+                Sender::Head(l, h) => head(l, h, cfg.n_heads, "head")?,
+                Sender::Mlp(l) => mlp(l)?,
+            }
+        }
+        receivers.iter().try_for_each(|receiver| match *receiver {
+            Receiver::Q(l, h) => head(l, h, cfg.n_heads, "head"),
+            Receiver::K(l, h) | Receiver::V(l, h) => head(l, h, cfg.n_key_value_heads(), "key and value"),
+            Receiver::Mlp(l) => mlp(l),
+            Receiver::Final => Ok(()),
+        })
+    }
+}
+
+/// `base` with one head of `other`, `[batch, pos, head, d_head]`.
+fn with_head(base: &Tensor, other: &Tensor, head: usize) -> Result<Tensor> {
+    let heads = base.dim(2)?;
+    let chosen: Vec<u8> = (0..heads).map(|h| u8::from(h == head)).collect();
+    let mask = Tensor::from_vec(chosen, (1, 1, heads, 1), &Device::Cpu)?.to_device(base.device())?;
+    Ok(mask.broadcast_as(base.shape())?.where_cond(&other.contiguous()?, &base.contiguous()?)?)
+}
