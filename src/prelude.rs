@@ -4,7 +4,8 @@
 //! import would shadow it and break later cells. `tests/prelude.rs` checks that.
 
 pub use crate::analysis::{
-    Answers, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit, direct_logit_attribution, logit_lens,
+    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit,
+    copying_scores, detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
     logit_lens_to_logit_diff, residual_stack_to_logit_diff, score_questions, score_repeated, scorecard,
     singular_vectors,
 };

@@ -14,6 +14,7 @@ mod bad_input {
     mod runs;
 }
 mod analysis {
+    mod heads;
     mod score;
     mod toolbox;
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod direct;
+mod heads;
 mod lens;
 mod logit_lens;
 mod score;
@@ -9,6 +10,10 @@ mod singular;
 
 pub use answers::Answers;
 pub use direct::{Unit, direct_logit_attribution, logit_lens_to_logit_diff};
+pub use heads::{
+    DetectOptions, DetectionPattern, ErrorMeasure, copying_scores, detect_head, eigenvalue_copying_scores,
+    induction_scores,
+};
 pub use lens::{LensOptions, LogitLens, logit_lens};
 pub use logit_lens::residual_stack_to_logit_diff;
 pub use score::{Score, Scorecard, score_questions, score_repeated, scorecard};

@@ -1,6 +1,6 @@
 //! How small values are shown: models, plans, tokens, options and names as the text they print.
 
-use crate::analysis::{LensOptions, SingularOf, Unit};
+use crate::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, SingularOf, Unit};
 use crate::cache::{
     AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
 };
@@ -44,7 +44,7 @@ shown_as_text! {
     "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric,
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions,
