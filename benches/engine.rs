@@ -11,7 +11,9 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_grou
 const VOCABULARY: usize = 50257;
 
 fn gpt2_shapes() -> HookedTransformer {
-    HookedTransformer::trainable(HookedTransformerConfig::default(), 0, &Device::Cpu).expect("a model").0
+    let (model, _) =
+        HookedTransformer::trainable(HookedTransformerConfig::default(), 0, &Device::Cpu).expect("a model");
+    model.without_weight_gradients()
 }
 
 fn rows(random: &mut Random, count: usize, length: usize) -> Vec<Vec<u32>> {

@@ -82,38 +82,53 @@ impl Weights {
         self.w_e.device()
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let Self { w_e, w_pos, blocks, ln_final, w_u, b_u } = self;
+        let mut all = vec![w_e, w_u, b_u];
+        all.extend(w_pos);
+        all.extend(ln_final.iter_mut().flat_map(NormWeights::tensors_mut));
+        all.extend(blocks.iter_mut().flat_map(BlockWeights::tensors_mut));
+        all
+    }
+
     /// Turns every tensor into this type, one after the other, so that never two models are in memory.
     ///
     /// # Errors
     /// candle's, when the device cannot hold it.
     pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
-        let Self { w_e, w_pos, blocks, ln_final, w_u, b_u } = self;
-        cast([w_e, w_u, b_u].into_iter().chain(w_pos), dtype)?;
-        ln_final.iter_mut().try_for_each(|norm| norm.cast(dtype))?;
-        blocks.iter_mut().try_for_each(|block| block.cast(dtype))
+        cast(self.tensors_mut(), dtype)
     }
 }
 
 impl BlockWeights {
-    /// As [`Weights::cast`].
-    pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let Self { ln1, attn, ln1_post, ln2, ln2_post, mlp } = self;
         let AttentionWeights { w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o, qk_norm } = attn;
-        cast([w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o], dtype)?;
-        cast(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]), dtype)?;
+        let mut all = vec![w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o];
+        all.extend(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]));
         let mut norms: Vec<&mut NormWeights> = [ln1, ln1_post, ln2, ln2_post].into_iter().flatten().collect();
         if let Some(MlpWeights { w_in, w_gate, b_in, ln, w_out, b_out }) = mlp {
-            cast([w_in, b_in, w_out, b_out].into_iter().chain(w_gate), dtype)?;
+            all.extend([w_in, b_in, w_out, b_out].into_iter().chain(w_gate));
             norms.extend(ln);
         }
-        norms.into_iter().try_for_each(|norm| norm.cast(dtype))
+        all.extend(norms.into_iter().flat_map(NormWeights::tensors_mut));
+        all
+    }
+
+    /// As [`Weights::cast`].
+    pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
+        cast(self.tensors_mut(), dtype)
     }
 }
 
 impl NormWeights {
+    fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        [&mut self.w].into_iter().chain(&mut self.b)
+    }
+
     /// As [`Weights::cast`].
     pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
-        cast([&mut self.w].into_iter().chain(&mut self.b), dtype)
+        cast(self.tensors_mut(), dtype)
     }
 }
 
@@ -136,6 +151,16 @@ pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Te
 }
 
 impl HookedTransformer {
+    /// The same model, whose runs keep nothing for a backward pass to its weights. A model that can be trained keeps every
+    /// number that it computes, which costs memory and time where only the forward pass is wanted.
+    pub fn without_weight_gradients(&self) -> Self {
+        let mut model = self.clone();
+        for tensor in model.weights.tensors_mut() {
+            *tensor = tensor.detach();
+        }
+        model
+    }
+
     /// Output weights of one layer's neurons, `[d_mlp, d_model]`.
     pub(crate) fn w_out_of(&self, layer: usize) -> Result<Tensor> {
         let mlp = self.weights.blocks[layer].mlp.as_ref();

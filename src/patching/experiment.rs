@@ -69,6 +69,7 @@ impl Patching {
         corrupted: impl Into<Input>,
         metric: Metric,
     ) -> Result<Self> {
+        let model = &model.without_weight_gradients();
         let (clean, corrupted) = (model.to_tokens(clean)?, model.to_tokens(corrupted)?);
         check_alike(&clean, &corrupted)?;
         metric.check(&clean, model.cfg().d_vocab_out())?;
@@ -129,6 +130,7 @@ impl Patching {
         metric: Metric,
         ablation: &Ablation,
     ) -> Result<Self> {
+        let model = &model.without_weight_gradients();
         let tokens = model.to_tokens(prompts)?;
         metric.check(&tokens, model.cfg().d_vocab_out())?;
         let donor = Donor::of(ablation, &tokens)?;

@@ -8,7 +8,7 @@ use candle_lens::model::Processing;
 use candle_lens::patching::{Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
 use candle_lens::tokens::Tokens;
 
-use crate::support::fixture::{Agreement, Reference, path, tiny_model};
+use crate::support::fixture::{Agreement, Reference, tiny_model};
 use crate::support::sentence::sentence;
 
 fn prompts(other: u32) -> Tokens {
@@ -194,6 +194,8 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(ablation(Ablation::MeanByGroup(vec![1])), &["1 group numbers", "3 prompts"]);
     let single = Patching::ablation(&model, vec![vec![1u32, 2]], Metric::logit_diff(&one), &Ablation::Resample(0));
     sentence(single, &["at least two"]);
-    assert!(path("patching.safetensors").is_file());
+    let steps = |right, wrong| Patching::for_each_answer_token(&model, "the shops", "the town", right, wrong);
+    sentence(steps(" Mary John", " John"), &["2 tokens", "1"]);
+    sentence(steps(" Mary John", " John John"), &["token 1 is the same"]);
     Ok(())
 }
