@@ -25,4 +25,7 @@ pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::tasks;
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
-pub use crate::views::{Figure, HoverMode, Html, Page, Show, Table, View, imshow, line};
+pub use crate::views::{
+    Figure, HoverMode, Html, Page, Show, Table, View, Widget, attention_comparison, attention_explorer,
+    attention_heads, attention_pattern, attention_patterns, imshow, line,
+};

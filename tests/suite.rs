@@ -48,6 +48,7 @@ mod tokens {
 }
 
 mod views {
+    mod attention;
     mod everything;
     mod figure;
     mod of_numbers;

@@ -27,6 +27,7 @@ mod show;
 mod source;
 mod table;
 mod terminal;
+mod widget;
 
 pub use figure::{Figure, HoverMode, imshow, line};
 pub use html::{Html, escape, json_in_script, visible};
@@ -34,3 +35,7 @@ pub use page::{Page, Rendered, View};
 pub use show::Show;
 pub use source::{Number, Numbers, Source};
 pub use table::{Cell, Row, Table};
+pub use widget::{
+    Patterns, Widget, Words, attention_comparison, attention_explorer, attention_heads, attention_pattern,
+    attention_patterns,
+};

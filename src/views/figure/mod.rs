@@ -140,6 +140,17 @@ impl Figure {
         picture::png_of(chart, &drawing)
     }
 
+    /// The figure as an image without a script, for the still form of other views.
+    pub(in crate::views) fn still(&self) -> Result<String> {
+        let (chart, drawing) = self.drawing()?;
+        let picture = BASE64.encode(picture::png_of(chart, &drawing)?);
+        Ok(format!(
+            "<img alt=\"{}\" width=\"{}\" style=\"max-width:100%\" src=\"data:image/png;base64,{picture}\">",
+            escape(&drawing.description()),
+            drawing.width
+        ))
+    }
+
     /// The chart, and everything that was asked for, checked against it.
     fn drawing(&self) -> Result<(&dyn Chart, Drawing)> {
         let chart = self.chart.as_deref().map_err(Error::argument)?;
@@ -157,16 +168,11 @@ impl View for Figure {
         let (chart, drawing) = self.drawing()?;
         let json = json_in_script(&plot::plot(chart, &drawing).to_json());
         let id = format!("cl-{:016x}", stable_id(&json));
-        let picture = BASE64.encode(picture::png_of(chart, &drawing)?);
         let text = format!("{}\n{}", drawing.title, chart.text(&drawing)?);
-        let html = format!(
-            "<div data-figure=\"{id}\"><img alt=\"{}\" width=\"{}\" style=\"max-width:100%\" \
-             src=\"data:image/png;base64,{picture}\"></div>\n{}",
-            escape(&drawing.description()),
-            drawing.width,
-            loader::draw_call(&id, &json),
-        );
-        Ok(Rendered { html, text: text.trim_start_matches('\n').to_owned(), figures: vec![drawing.identity()] })
+        let call = loader::draw_call(&id, &json);
+        let html = format!("<div data-figure=\"{id}\">{}</div>\n{call}", self.still()?);
+        let text = text.trim_start_matches('\n').to_owned();
+        Ok(Rendered { html, text, figures: vec![drawing.identity()], scripts: Vec::new() })
     }
 }
 

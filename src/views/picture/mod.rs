@@ -6,6 +6,7 @@ mod frame;
 mod png;
 
 pub(in crate::views) use frame::Frame;
+pub(in crate::views) use png::indexed as indexed_png;
 
 use tiny_skia::{FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Rect, Stroke, Transform};
 
