@@ -10,7 +10,32 @@ fn main() -> candle_lens::Result<()> {
     let (_, cache) = model.run_with_cache(prompt)?;
     let (_, corrupted) = model.run_with_cache(other)?;
     let tokens = model.to_str_tokens(prompt)?;
-    attention(&model, &tokens, &cache, &corrupted)?.save_html(path)
+    let attention = attention(&model, &tokens, &cache, &corrupted)?;
+    Page::new().with(&attention)?.with(&text(&model, prompt)?)?.save_html(path)
+}
+
+/// The widgets of text.
+fn text(model: &HookedTransformer, prompt: &str) -> candle_lens::Result<Page> {
+    let (logits, _) = model.run_with_cache(prompt)?;
+    let tokens = model.to_str_tokens(prompt)?;
+    let wave =
+        |k: usize| tokens.iter().enumerate().map(move |(i, _)| ((i * k) as f64 * 0.7).sin()).collect::<Vec<f64>>();
+    let several: Vec<Vec<f64>> = (0..tokens.len()).map(|i| (1..4).map(|k| wave(k)[i] * k as f64).collect()).collect();
+    let mut samples = Vec::new();
+    for text in ["The keys on the cabinet are", prompt, "The man said that he", "In France the capital is Paris"] {
+        let (_, cache) = model.run_with_cache(text)?;
+        let neurons = cache.stack_activation("post", -1)?.squeeze(1)?.transpose(0, 1)?.narrow(2, 0, 24)?;
+        samples.push((model.to_str_tokens(text)?, neurons));
+    }
+    Page::new()
+        .with(&colored_tokens(&tokens, wave(1)).title("colored_tokens"))?
+        .with(&colored_tokens_multi(&tokens, several).names(["slow", "middle", "fast"]).title("colored_tokens_multi"))?
+        .with(&visualize_model_performance(model, prompt, &logits))?
+        .with(&token_log_probs(model, prompt, &logits).top_k(5))?
+        .with(&text_neuron_activations(samples.clone()).title("text_neuron_activations"))?
+        .with(&topk_tokens(samples.clone()).top_k(5).title("topk_tokens"))?
+        .with(&topk_samples(samples).top_k(3).title("topk_samples"))?
+        .with(&test_prompt(model, prompt, " Mary")?)
 }
 
 /// The widgets of attention.

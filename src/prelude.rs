@@ -27,5 +27,6 @@ pub use crate::tasks;
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     Figure, HoverMode, Html, Page, Show, Table, View, Widget, attention_comparison, attention_explorer,
-    attention_heads, attention_pattern, attention_patterns, imshow, line,
+    attention_heads, attention_pattern, attention_patterns, colored_tokens, colored_tokens_multi, imshow, line,
+    test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens, visualize_model_performance,
 };

@@ -13,17 +13,20 @@ const FIGURE_JS: &str = include_str!("assets/figure.js");
 /// What every widget needs, and what each kind of them needs besides.
 const WIDGET_JS: &str = include_str!("assets/widget.js");
 const ATTENTION_JS: &str = include_str!("assets/attention.js");
+const TEXT_JS: &str = include_str!("assets/text.js");
 
 /// A script of ours for one kind of widget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     Attention,
+    Text,
 }
 
 impl Script {
     fn code(self) -> &'static str {
         match self {
             Self::Attention => ATTENTION_JS,
+            Self::Text => TEXT_JS,
         }
     }
 }
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn no_script_ends_early_or_opens_a_comment() {
-        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS] {
+        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS] {
             assert!(!script.contains("</script") && !script.contains("<!--"));
             assert!(!script.contains('\r'), "evcxr reads lines and would lose a carriage return");
         }

@@ -340,6 +340,7 @@ impl Heads {
 
 impl Kind for Heads {
     fn drawn(&self, asked: &Asked) -> Result<Drawn> {
+        not_for(self.mode.function(), &[("top_k", asked.top_k.is_some())])?;
         if self.mode == Mode::Pattern {
             not_for("attention_pattern", &[("names", asked.names.is_some()), ("scores", !asked.scores.is_empty())])?;
         }

@@ -10,12 +10,17 @@
 mod attention;
 mod pack;
 mod patterns;
+mod performance;
 mod pool;
 mod still;
+mod tables;
+mod text;
 mod words;
 
 pub use attention::{attention_comparison, attention_explorer, attention_heads, attention_pattern, attention_patterns};
 pub use patterns::Patterns;
+pub use performance::{test_prompt, token_log_probs, visualize_model_performance};
+pub use text::{colored_tokens, colored_tokens_multi, text_neuron_activations, topk_samples, topk_tokens};
 pub use words::Words;
 
 use std::fmt;
@@ -67,10 +72,18 @@ struct Asked {
     range: Option<(f64, f64)>,
     mask_upper_tri: Option<bool>,
     scores: Vec<(String, std::result::Result<Vec<f32>, String>)>,
+    top_k: Option<usize>,
     max_bytes: Option<usize>,
 }
 
 impl Asked {
+    fn top_k(&self) -> Result<Option<usize>> {
+        match self.top_k {
+            Some(0) => Err(Error::argument("`top_k` was given 0, which shows nothing: give 1 or more.")),
+            k => Ok(k),
+        }
+    }
+
     fn max_bytes(&self) -> usize {
         self.max_bytes.unwrap_or(MAX_BYTES)
     }
@@ -134,6 +147,12 @@ impl Widget {
     pub fn scores(mut self, name: impl Into<String>, scores: impl Source) -> Self {
         let scores = scores.numbers().map(|numbers| numbers.values.into_iter().collect());
         self.asked.scores.push((name.into(), scores.map_err(|error| error.sentence())));
+        self
+    }
+
+    /// How many of the likeliest or most active are listed; 10 unless told otherwise.
+    pub fn top_k(mut self, k: usize) -> Self {
+        self.asked.top_k = Some(k);
         self
     }
 

@@ -3,6 +3,7 @@
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
 use crate::labelled::Axis;
+use crate::slice::absolute;
 use crate::views::source::{Numbers, Source};
 
 /// Attention of one or several heads: `[.., dest, src]` with any axes of heads in front.
@@ -27,7 +28,7 @@ impl<S: Source> Patterns for S {
 impl Patterns for &ActivationCache {
     fn patterns(&self) -> Result<(Numbers, Option<Vec<u32>>)> {
         let layers = self.dims().n_layers;
-        let parts = (0..layers).map(|layer| of_layer(self, layer as isize, None)).collect::<Result<Vec<_>>>()?;
+        let parts = (0..layers).map(|layer| Ok(of_layer(self, layer as isize, None)?.0)).collect::<Result<Vec<_>>>()?;
         let heads = Axis::new("head", parts.iter().flat_map(|part| part.axes[0].labels.clone()));
         let views: Vec<_> = parts.iter().map(|part| part.values.view()).collect();
         let values = ndarray::concatenate(ndarray::Axis(0), &views)
@@ -39,25 +40,24 @@ impl Patterns for &ActivationCache {
 }
 
 macro_rules! of_one_layer {
-    ($($layer:ty),+) => {$(
-        impl Patterns for (&ActivationCache, $layer) {
+    ($($number:ty),+) => {$(
+        impl Patterns for (&ActivationCache, $number) {
             fn patterns(&self) -> Result<(Numbers, Option<Vec<u32>>)> {
-                Ok((of_layer(self.0, self.1 as isize, None)?, Some(self.0.tokens().row(0).to_vec())))
+                of_layer(self.0, self.1 as isize, None)
             }
         }
 
-        impl Patterns for (&ActivationCache, $layer, usize) {
+        impl Patterns for (&ActivationCache, $number, $number) {
             fn patterns(&self) -> Result<(Numbers, Option<Vec<u32>>)> {
-                let numbers = of_layer(self.0, self.1 as isize, Some(self.2))?;
-                Ok((numbers, Some(self.0.tokens().row(self.2).to_vec())))
+                of_layer(self.0, self.1 as isize, Some(self.2 as isize))
             }
         }
     )+};
 }
 of_one_layer!(i32, isize, usize);
 
-/// The heads of one layer for one prompt, with their names.
-fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<usize>) -> Result<Numbers> {
+/// The heads of one layer for one prompt, with their names, and the tokens of the prompt.
+fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<isize>) -> Result<(Numbers, Option<Vec<u32>>)> {
     let mut pattern = cache.get(("pattern", layer))?;
     let prompts = cache.tokens().batch();
     if prompt.is_none() && prompts != 1 {
@@ -65,18 +65,14 @@ fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<usize>) -> Res
             "this cache holds {prompts} prompts and a widget shows one: give `(&cache, layer, prompt)`, or run one prompt."
         )));
     }
-    let prompt = prompt.unwrap_or(0);
-    if prompt >= prompts {
-        return Err(Error::argument(format!("this cache has no prompt {prompt}: it holds {prompts}, counted from 0.")));
-    }
+    let prompt = absolute(prompt.unwrap_or(0), prompts, "prompt")?;
     if cache.has_batch_dim() {
         pattern = pattern.get(prompt)?;
     }
-    let layers = cache.dims().n_layers as isize;
-    let layer = if layer < 0 { layer + layers } else { layer };
+    let layer = absolute(layer, cache.dims().n_layers, "layer")?;
     let mut numbers = pattern.numbers()?;
     let heads = numbers.values.shape()[0];
     numbers.axes[0] = Axis::new("head", (0..heads).map(|head| format!("L{layer}H{head}")));
     numbers.title = format!("Attention of layer {layer}");
-    Ok(numbers)
+    Ok((numbers, Some(cache.tokens().row(prompt).to_vec())))
 }

@@ -1,14 +1,15 @@
-//! Small still pictures of attention: a pixel for each pair of positions, its strength as opacity, so that they suit a
-//! light and a dark page.
+//! Still forms of widgets: pictures of attention with a pixel for each pair of positions, and coloured text. Strength is
+//! opacity, so that they suit a light and a dark page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2};
 
 use crate::error::Result;
 use crate::views::figure::Color;
 use crate::views::html::{escape, visible};
 use crate::views::picture::indexed_png;
+use crate::views::widget::text::{Sample, said};
 
 /// Steps of opacity on each side of zero: 4 bits for attention.
 const LEVELS: usize = 15;
@@ -57,4 +58,36 @@ pub(super) fn gallery<'a>(
         );
     }
     Ok(html + "</tr></tbody></table>")
+}
+
+/// The largest of one number of a sample over its positions.
+pub(super) fn largest_of(sample: &Sample, which: usize) -> f32 {
+    sample.values.slice(ndarray::s![.., 0, which]).iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// A line of text, each token on a ground as strong as its value; the value stands in a note under the pointer.
+pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, range: Option<(f64, f64)>) -> String {
+    let most = f64::from(values.iter().fold(0.0_f32, |most, value| most.max(value.abs())));
+    let (low, high) = range.unwrap_or((-most, most));
+    let mut html = String::from("<div style=\"line-height:2;margin:4px 0\">");
+    if !name.is_empty() {
+        html += &format!("<b>{}</b>: ", escape(&visible(name)));
+    }
+    for (word, &value) in words.iter().zip(values) {
+        html +=
+            &on_ground(word, f64::from(value) / if value < 0.0 { -low } else { high }, value < 0.0, &said(word, value));
+    }
+    html + "</div>"
+}
+
+/// A token on a ground of this part of full strength, with a note.
+pub(super) fn on_ground(word: &str, part: f64, negative: bool, note: &str) -> String {
+    let Color(red, green, blue) = if negative { NEGATIVE } else { POSITIVE };
+    let part = if part.is_finite() { part.clamp(0.0, 1.0) * 0.7 } else { 0.0 };
+    format!(
+        "<span title=\"{}\" style=\"white-space:pre-wrap;unicode-bidi:isolate;\
+         background-color:rgba({red},{green},{blue},{part:.2})\">{}</span>",
+        escape(&visible(note)),
+        escape(&visible(word))
+    )
 }
