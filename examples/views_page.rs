@@ -11,7 +11,7 @@ fn main() -> candle_lens::Result<()> {
     let (_, corrupted) = model.run_with_cache(other)?;
     let tokens = model.to_str_tokens(prompt)?;
     let attention = attention(&model, &tokens, &cache, &corrupted)?;
-    Page::new().with(&attention)?.with(&text(&model, prompt)?)?.save_html(path)
+    Page::new().with(&attention)?.with(&text(&model, prompt)?)?.with(&figures(&tokens)?)?.save_html(path)
 }
 
 /// The widgets of text.
@@ -58,4 +58,48 @@ fn attention(
         .with(&attention_pattern(tokens, heads.get(5)?).title("One head"))?
         .with(&attention_pattern(hostile, uniform).title("</script><b>Hostile</b> tokens"))?
         .with(&attention_comparison(model, cache, corrupted).title("All heads, clean and corrupted"))
+}
+
+/// Every kind of figure.
+fn figures(tokens: &[String]) -> candle_lens::Result<Page> {
+    let wave = |count: usize, k: f64| (0..count).map(|i| (i as f64 * k).sin()).collect::<Vec<_>>();
+    let frames =
+        ndarray::Array3::from_shape_fn((4, 6, tokens.len()), |(f, r, c)| ((f + 1) as f32 * 0.3 * (r * c) as f32).sin());
+    let layers = frames.index_axis(ndarray::Axis(0), 1).to_owned();
+    let heads = ndarray::Array2::from_shape_fn((12, 12), |(r, c)| ((r * 7 + c * 5) % 11) as f32 / 30.0);
+    let texts: Vec<String> = layers.iter().map(|value| format!("{value:.1}")).collect();
+    let losses: Vec<f64> =
+        (0..30).map(|i| if i < 15 { -7.0 + (i as f64).sin() } else { -0.4 + 0.2 * (i as f64).sin() }).collect();
+    let twice: Vec<&String> = tokens.iter().chain(tokens).collect();
+    let losses = &losses[..twice.len()];
+    Page::new()
+        .with(&bar(vec![wave(8, 0.7), wave(8, 1.3)]).names(["clean", "corrupted"]).title("bar").y_label("score"))?
+        .with(&bar(vec![wave(8, 0.7), wave(8, 1.3)]).names(["clean", "corrupted"]).stacked().title("bar, stacked"))?
+        .with(
+            &hist(vec![wave(200, 0.7), wave(200, 0.011)]).names(["a", "b"]).mean_lines().title("hist").x_label("value"),
+        )?
+        .with(
+            &scatter(wave(12, 0.7), wave(12, 0.75))
+                .diagonal()
+                .point_labels((0..12).map(|i| format!("L0H{i}")))
+                .title("scatter"),
+        )?
+        .with(&imshow(&layers).cell_text(texts).title("imshow with words").width(800))?
+        .with(&imshow_facets(&frames).names(["resid", "attn", "mlp", "z"]).title("imshow_facets").x_label("Position"))?
+        .with(
+            &imshow_animation(&frames).title("imshow_animation").names(["0", "1", "2", "3"]).x_ticks(tokens).width(700),
+        )?
+        .with(
+            &line(vec![wave(tokens.len(), 0.3), losses[..tokens.len()].to_vec()])
+                .names(["logit", "loss"])
+                .x_ticks(tokens)
+                .y_label("Logit")
+                .secondary_axis("Loss")
+                .title("line, two axes"),
+        )?
+        .with(&imshow_patching_result(&layers, tokens).title("imshow_patching_result"))?
+        .with(&plot_comp_scores(&heads, Some(0.15)).title("plot_comp_scores"))?
+        .with(&plot_comp_scores(&heads, None).title("plot_comp_scores without a baseline"))?
+        .with(&plot_logit_attribution(&layers.t().to_owned(), tokens).title("plot_logit_attribution"))?
+        .with(&plot_loss_difference(&losses, &twice, 15).title("plot_loss_difference"))
 }

@@ -29,7 +29,10 @@ mod table;
 mod terminal;
 mod widget;
 
-pub use figure::{Figure, HoverMode, imshow, line};
+pub use figure::{
+    Facets, Figure, HoverMode, bar, hist, imshow, imshow_animation, imshow_facets, imshow_patching_result,
+    imshow_patching_results, line, plot_comp_scores, plot_logit_attribution, plot_loss_difference, scatter,
+};
 pub use html::{Html, escape, json_in_script, visible};
 pub use page::{Page, Rendered, View};
 pub use show::Show;

@@ -128,7 +128,7 @@
     const side = count > 48 ? 52 : count > 16 ? 64 : 84;
     const box = el("div", { class: "heads", role: "group", "aria-label": "heads" });
     box.style.cssText = `flex:1 1 280px;grid-template-columns:repeat(auto-fill,minmax(${side}px,1fr));` +
-      `max-width:${count > 48 ? 700 : 560}px;max-height:620px;overflow-y:auto;padding:3px`;
+      `max-width:${count > 48 ? 700 : 560}px;padding:3px` + (count > 64 ? ";max-height:760px;overflow-y:auto" : "");
     const buttons = data.names.map((name, head) => {
       const canvas = el("canvas", { width: n, height: n, "aria-hidden": "true" });
       if (n < 3 * side) canvas.style.imageRendering = "pixelated";

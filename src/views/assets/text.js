@@ -126,7 +126,8 @@
     syncs.push(() => {
       state.page = Math.min(state.page, last());
       const from = state.page * state.size;
-      says.textContent = ` samples ${from} to ${Math.min(count, from + state.size) - 1} of ${count} `;
+      const to = Math.min(count, from + state.size) - 1;
+      says.textContent = from === to ? ` sample ${from} of ${count} ` : ` samples ${from} to ${to} of ${count} `;
       back.disabled = state.page === 0;
       on.disabled = state.page === last();
     });

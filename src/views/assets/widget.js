@@ -61,12 +61,13 @@
     return (block, place) => ((bytes[starts(block) + place] - zero) / steps) * packed.size[block];
   };
 
-  const POSITIVE = [31, 131, 198], NEGATIVE = [213, 94, 0];
+  const SIDES = { light: [[31, 131, 198], [213, 94, 0]], dark: [[86, 180, 240], [255, 138, 50]] };
 
   // A value's colour: its part of the range as opacity, so that zero is the page's own ground.
-  lens.color = function (value, [low, high], positive = POSITIVE) {
+  lens.color = function (value, [low, high], hue) {
     const part = value < 0 ? value / low : value / high;
-    return [...(value < 0 ? NEGATIVE : positive), Math.min(1, Math.max(0, part || 0))];
+    const [positive, negative] = SIDES[lens.dark ? "dark" : "light"];
+    return [...(value < 0 ? negative : hue || positive), Math.min(1, Math.max(0, part || 0))];
   };
 
   lens.css = ([r, g, b, a]) => `rgba(${r},${g},${b},${a.toFixed(3)})`;
@@ -76,7 +77,7 @@
     const angle = ((i * 360) / Math.max(count, 1) + 205) % 360;
     const part = (n) => {
       const k = (n + angle / 30) % 12;
-      return Math.round(255 * (0.46 - 0.34 * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
+      return Math.round(255 * ((lens.dark ? 0.62 : 0.46) - 0.34 * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
     };
     return [part(0), part(8), part(4)];
   };
@@ -156,7 +157,7 @@
   function theme(widget) {
     widget.ink = getComputedStyle(widget.place).color;
     const [r, g, b] = widget.ink.match(/[\d.]+/g).map(Number);
-    widget.dark = 0.299 * r + 0.587 * g + 0.114 * b > 128;
+    lens.dark = widget.dark = 0.299 * r + 0.587 * g + 0.114 * b > 128;
     widget.root.classList.toggle("dark", widget.dark);
     widget.repaint.forEach((paint) => paint());
   }
