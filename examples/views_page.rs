@@ -11,7 +11,12 @@ fn main() -> candle_lens::Result<()> {
     let (_, corrupted) = model.run_with_cache(other)?;
     let tokens = model.to_str_tokens(prompt)?;
     let attention = attention(&model, &tokens, &cache, &corrupted)?;
-    Page::new().with(&attention)?.with(&text(&model, prompt)?)?.with(&figures(&tokens)?)?.save_html(path)
+    Page::new()
+        .with(&attention)?
+        .with(&text(&model, prompt)?)?
+        .with(&figures(&tokens)?)?
+        .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))?
+        .save_html(path)
 }
 
 /// The widgets of text.
@@ -102,4 +107,26 @@ fn figures(tokens: &[String]) -> candle_lens::Result<Page> {
         .with(&plot_comp_scores(&heads, None).title("plot_comp_scores without a baseline"))?
         .with(&plot_logit_attribution(&layers.t().to_owned(), tokens).title("plot_logit_attribution"))?
         .with(&plot_loss_difference(&losses, &twice, 15).title("plot_loss_difference"))
+}
+
+/// The circuit of indirect object identification, as far as a page needs it.
+fn circuit(tokens: &[String]) -> CircuitGraph {
+    let mut graph = CircuitGraph::new(tokens);
+    let names = [2, 4, 10].map(|pos| graph.node("embed", 0, pos, 0.3));
+    let previous = graph.node("L0H5", 1, 3, 0.4);
+    let duplicate = graph.node("L0H1", 1, 10, 0.6);
+    let inhibition = [graph.node("L2H0", 3, 14, -0.5), graph.node("L2H3", 3, 14, -0.8)];
+    let mover = graph.node("L3H6", 4, 14, 1.0);
+    let logits = graph.node("logits", 5, 14, 0.9);
+    graph.edge(names[0], previous, EdgeKind::V, 0.3);
+    graph.edge(names[0], duplicate, EdgeKind::K, 0.5);
+    graph.edge(names[2], duplicate, EdgeKind::Q, 0.4);
+    for head in inhibition {
+        graph.edge(duplicate, head, EdgeKind::V, 0.6);
+        graph.edge(head, mover, EdgeKind::Q, -0.7);
+    }
+    graph.edge(names[1], mover, EdgeKind::V, 0.9);
+    graph.edge(previous, mover, EdgeKind::K, 0.1);
+    graph.edge(mover, logits, EdgeKind::Other, 1.0);
+    graph
 }

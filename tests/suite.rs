@@ -51,9 +51,11 @@ mod views {
     mod attention;
     mod everything;
     mod figure;
+    mod kinds;
     mod of_numbers;
     mod of_results;
     mod picture;
     mod safety;
     mod table;
+    mod text;
 }

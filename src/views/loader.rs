@@ -14,12 +14,14 @@ const FIGURE_JS: &str = include_str!("assets/figure.js");
 const WIDGET_JS: &str = include_str!("assets/widget.js");
 const ATTENTION_JS: &str = include_str!("assets/attention.js");
 const TEXT_JS: &str = include_str!("assets/text.js");
+const CIRCUIT_JS: &str = include_str!("assets/circuit.js");
 
 /// A script of ours for one kind of widget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     Attention,
     Text,
+    Circuit,
 }
 
 impl Script {
@@ -27,6 +29,7 @@ impl Script {
         match self {
             Self::Attention => ATTENTION_JS,
             Self::Text => TEXT_JS,
+            Self::Circuit => CIRCUIT_JS,
         }
     }
 }
@@ -81,7 +84,7 @@ mod tests {
 
     #[test]
     fn no_script_ends_early_or_opens_a_comment() {
-        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS] {
+        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS] {
             assert!(!script.contains("</script") && !script.contains("<!--"));
             assert!(!script.contains('\r'), "evcxr reads lines and would lose a carriage return");
         }

@@ -39,7 +39,8 @@ pub use show::Show;
 pub use source::{Number, Numbers, Source};
 pub use table::{Cell, Row, Table};
 pub use widget::{
-    Patterns, Widget, Words, attention_comparison, attention_explorer, attention_heads, attention_pattern,
-    attention_patterns, colored_tokens, colored_tokens_multi, test_prompt, text_neuron_activations, token_log_probs,
-    topk_samples, topk_tokens, visualize_model_performance,
+    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Patterns, Widget, Words, attention_comparison,
+    attention_explorer, attention_heads, attention_pattern, attention_patterns, circuit_graph, colored_tokens,
+    colored_tokens_multi, test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens,
+    visualize_model_performance,
 };

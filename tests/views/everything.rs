@@ -36,7 +36,10 @@ use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{ExamPaper, Question, Random, Split};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
-use candle_lens::views::{Cell, Facets, Figure, Html, Numbers, Page, Rendered, Table, Widget};
+use candle_lens::views::{
+    Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, Html, Numbers, Page, Rendered, Table,
+    Widget,
+};
 
 /// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
 /// compile for a type without.
@@ -52,7 +55,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
         Error,
-        ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQuery,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
         LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,

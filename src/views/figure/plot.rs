@@ -17,6 +17,10 @@ pub(super) fn json(chart: &dyn Chart, drawing: &Drawing) -> Result<String> {
     let written = plot(chart, drawing).to_json();
     let mut spec: Value = serde_json::from_str(&written)
         .map_err(|error| Error::argument(format!("plotly wrote JSON that cannot be read ({error}).")))?;
+    // Long labels push their axis' title away instead of running into it.
+    for axis in ["xaxis", "yaxis"] {
+        spec["layout"][axis]["title"]["standoff"] = json!(10);
+    }
     if let Some(right) = &drawing.extras.y2 {
         spec["layout"]["yaxis2"] = json!({
             "title": { "text": plain(&right.title) }, "overlaying": "y", "side": "right", "showgrid": false,

@@ -8,6 +8,7 @@
 //! numbers come from a cache, which knows the ids that were run.
 
 mod attention;
+mod circuit;
 mod pack;
 mod patterns;
 mod performance;
@@ -18,6 +19,7 @@ mod text;
 mod words;
 
 pub use attention::{attention_comparison, attention_explorer, attention_heads, attention_pattern, attention_patterns};
+pub use circuit::{CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, circuit_graph};
 pub use patterns::Patterns;
 pub use performance::{test_prompt, token_log_probs, visualize_model_performance};
 pub use text::{colored_tokens, colored_tokens_multi, text_neuron_activations, topk_samples, topk_tokens};

@@ -1,0 +1,288 @@
+//! Circuits: which parts of a model, at which positions, act on which others.
+
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::views::html::{escape, visible};
+use crate::views::loader::Script;
+use crate::views::page::{Rendered, View};
+use crate::views::table::Table;
+use crate::views::widget::pack::rounded;
+use crate::views::widget::{Asked, Drawn, Kind, Widget, not_for};
+
+/// What of a later part an edge writes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EdgeKind {
+    /// The queries of a head.
+    Q,
+    /// The keys of a head.
+    K,
+    /// The values of a head.
+    V,
+    /// A head's way from values to output as a whole.
+    Ov,
+    /// The input of something that is no head.
+    #[default]
+    Other,
+}
+
+impl EdgeKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Q => "q",
+            Self::K => "k",
+            Self::V => "v",
+            Self::Ov => "ov",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A part of a model at a position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CircuitNode {
+    /// What it is called: `L5H1`, `MLP 0`, `embed`, `logits`.
+    pub name: String,
+    /// On which floor it stands, 0 the lowest; the embedding may have a floor of its own.
+    pub layer: usize,
+    /// At which position, counted from 0.
+    pub pos: usize,
+    /// How much it matters, of either sign; its ground is as strong.
+    pub score: f32,
+}
+
+/// What one node does to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CircuitEdge {
+    /// The earlier node, by its place in the list of nodes.
+    pub from: usize,
+    /// The later node, by its place in the list of nodes.
+    pub to: usize,
+    /// What of the later node is written to.
+    pub kind: EdgeKind,
+    /// How much it matters, of either sign; the line is as wide, and dashed below zero.
+    pub score: f32,
+}
+
+/// A circuit as data: what circuit analyses return, and what [`circuit_graph`] draws.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let mut circuit = CircuitGraph::new(["When", " John", " and"]);
+/// let embed = circuit.node("embed", 0, 1, 0.2);
+/// let head = circuit.node("L0H1", 1, 2, 0.9);
+/// circuit.edge(embed, head, EdgeKind::K, 0.7);
+/// circuit_graph(&circuit).show()?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CircuitGraph {
+    /// A name for each position, usually its token.
+    pub positions: Vec<String>,
+    /// The nodes; edges call them by their place here.
+    pub nodes: Vec<CircuitNode>,
+    /// The edges.
+    pub edges: Vec<CircuitEdge>,
+}
+
+impl CircuitGraph {
+    /// A circuit over these positions without nodes.
+    pub fn new<T: ToString>(positions: impl IntoIterator<Item = T>) -> Self {
+        let positions = positions.into_iter().map(|position| position.to_string()).collect();
+        Self { positions, ..Self::default() }
+    }
+
+    /// Adds a node and says its place.
+    pub fn node(&mut self, name: impl Into<String>, layer: usize, pos: usize, score: f32) -> usize {
+        self.nodes.push(CircuitNode { name: name.into(), layer, pos, score });
+        self.nodes.len() - 1
+    }
+
+    /// Adds an edge between the nodes at these places.
+    pub fn edge(&mut self, from: usize, to: usize, kind: EdgeKind, score: f32) {
+        self.edges.push(CircuitEdge { from, to, kind, score });
+    }
+
+    /// Refuses what cannot be drawn.
+    fn check(&self) -> Result<()> {
+        if self.nodes.is_empty() {
+            return Err(Error::argument("the circuit has no nodes, so there is nothing to draw: add one."));
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.pos >= self.positions.len() || !node.score.is_finite() || node.layer > MOST_LAYERS {
+                return Err(Error::argument(format!(
+                    "node {i} ({:?}) stands at position {}, layer {} with the score {}: the circuit has {} positions, \
+                     at most {MOST_LAYERS} layers, and finite scores.",
+                    node.name,
+                    node.pos,
+                    node.layer,
+                    node.score,
+                    self.positions.len()
+                )));
+            }
+        }
+        let wrong = |edge: &&CircuitEdge| {
+            edge.from.max(edge.to) >= self.nodes.len() || edge.from == edge.to || !edge.score.is_finite()
+        };
+        match self.edges.iter().find(wrong) {
+            None => Ok(()),
+            Some(edge) => Err(Error::argument(format!(
+                "an edge goes from node {} to node {} with the score {}: give two of the {} nodes and a finite score.",
+                edge.from,
+                edge.to,
+                edge.score,
+                self.nodes.len()
+            ))),
+        }
+    }
+}
+
+/// More floors than these are a mistake.
+const MOST_LAYERS: usize = 1000;
+
+/// A circuit as a picture: layers upwards, positions to the right; edges green into queries, red into keys, blue into
+/// values, wide where their scores are large and dashed where they are negative. Pointing at a node or edge says its
+/// score, a click pins a node and its edges, and a slider hides the weak edges.
+///
+/// # Errors
+/// Reported when the widget is shown: no nodes, nodes at positions that are not there, edges of nodes that are not
+/// there, scores that are not finite.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let mut circuit = CircuitGraph::new(["When", " John"]);
+/// let (from, to) = (circuit.node("embed", 0, 0, 0.1), circuit.node("L0H1", 1, 1, 0.9));
+/// circuit.edge(from, to, EdgeKind::V, -0.4);
+/// circuit_graph(&circuit).title("A circuit").show()?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub fn circuit_graph(circuit: &CircuitGraph) -> Widget {
+    Widget::new(circuit.check().map(|()| Circuit(circuit.clone())))
+}
+
+/// The room of a node, and what stands around them.
+const LANE: usize = 110;
+const FLOOR: usize = 74;
+const SIDE: usize = 80;
+
+#[derive(Debug)]
+struct Circuit(CircuitGraph);
+
+impl Circuit {
+    /// Where each node stands. Nodes of one floor and position stand beside each other, and make their lane wider.
+    fn places(&self) -> (Vec<(usize, usize)>, Vec<usize>, (usize, usize)) {
+        let CircuitGraph { positions, nodes, .. } = &self.0;
+        let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0) + 1;
+        let mates = |node: &CircuitNode| nodes.iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
+        let mut crowd = vec![1; positions.len()];
+        nodes.iter().for_each(|node| crowd[node.pos] = crowd[node.pos].max(mates(node)));
+        let mut starts = vec![SIDE];
+        crowd.iter().for_each(|&most| starts.push(starts[starts.len() - 1] + most * LANE));
+        let height = floors * FLOOR + 60;
+        let place = |(i, node): (usize, &CircuitNode)| {
+            let before = nodes[..i].iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
+            let room = starts[node.pos + 1] - starts[node.pos];
+            let x = starts[node.pos] + room * (2 * before + 1) / (2 * mates(node));
+            (x, height - 60 - FLOOR / 2 - node.layer * FLOOR)
+        };
+        let middles = (0..positions.len()).map(|pos| usize::midpoint(starts[pos], starts[pos + 1])).collect();
+        (nodes.iter().enumerate().map(place).collect(), middles, (starts[positions.len()] + 20, height))
+    }
+
+    fn edges_table(&self) -> Table {
+        let CircuitGraph { positions, nodes, edges } = &self.0;
+        let mut order: Vec<&CircuitEdge> = edges.iter().collect();
+        order.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
+        let name = |i: usize| format!("{} at {}{}", nodes[i].name, positions[nodes[i].pos].trim(), nodes[i].pos);
+        let table = Table::new(["from", "to", "into", "score"]);
+        order
+            .into_iter()
+            .fold(table, |table, edge| table.row((name(edge.from), name(edge.to), edge.kind.name(), edge.score)))
+    }
+}
+
+impl Kind for Circuit {
+    fn drawn(&self, asked: &Asked) -> Result<Drawn> {
+        not_for(
+            "circuit_graph",
+            &[
+                ("names", asked.names.is_some()),
+                ("range", asked.range.is_some()),
+                ("mask_upper_tri", asked.mask_upper_tri.is_some()),
+                ("scores", !asked.scores.is_empty()),
+                ("top_k", asked.top_k.is_some()),
+            ],
+        )?;
+        let CircuitGraph { positions, nodes, edges } = &self.0;
+        // An edge takes about 60 bytes; the strongest stay.
+        let room = (asked.max_bytes() / 60).max(1);
+        let mut kept: Vec<&CircuitEdge> = edges.iter().collect();
+        kept.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
+        kept.truncate(room);
+        let (places, lanes, (width, height)) = self.places();
+        let limit = nodes.iter().fold(0.0_f32, |most, node| most.max(node.score.abs()));
+        let node = |(node, &(x, y)): (&CircuitNode, &(usize, usize))| {
+            let token = visible(&positions[node.pos]);
+            let about = format!("{} at {token} ({}), score {}", visible(&node.name), node.pos, rounded(node.score));
+            json!({ "name": visible(&node.name), "x": x, "y": y, "score": rounded(node.score), "about": about })
+        };
+        let edge = |edge: &&CircuitEdge| json!({ "from": edge.from, "to": edge.to, "kind": edge.kind.name(), "score": rounded(edge.score) });
+        let lane = |(pos, &x): (usize, &usize)| {
+            let name: String = visible(&positions[pos]).chars().take(14).collect();
+            json!({ "x": x, "name": format!("{name} ({pos})") })
+        };
+        let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0);
+        let floor =
+            |layer: usize| json!({ "y": height - 60 - FLOOR / 2 - layer * FLOOR, "name": format!("layer {layer}") });
+        let table = self.edges_table();
+        Ok(Drawn {
+            title: asked.title.clone().unwrap_or_else(|| "Circuit".into()),
+            description: format!("a circuit of {} nodes and {} edges", nodes.len(), edges.len()),
+            script: Script::Circuit,
+            kind: "circuit",
+            data: json!({
+                "nodes": nodes.iter().zip(&places).map(node).collect::<Vec<_>>(),
+                "edges": kept.iter().map(edge).collect::<Vec<_>>(),
+                "lanes": lanes.iter().enumerate().map(lane).collect::<Vec<_>>(),
+                "floors": (0..=floors).map(floor).collect::<Vec<_>>(),
+                "width": width, "height": height, "limit": rounded(limit),
+            }),
+            still: table.html_of()?,
+            text: table.text_of()?,
+            note: (kept.len() < edges.len()).then(|| {
+                format!("Shown are the {} strongest of {} edges. `max_bytes` allows more.", kept.len(), edges.len())
+            }),
+        })
+    }
+}
+
+impl View for CircuitGraph {
+    fn render(&self) -> Result<Rendered> {
+        circuit_graph(self).render()
+    }
+}
+
+/// Parts of a circuit, as they stand in a cell of their own.
+fn part(text: &str) -> Rendered {
+    Rendered::new(format!("<div>{}</div>", escape(&visible(text))), visible(text))
+}
+
+impl View for CircuitNode {
+    fn render(&self) -> Result<Rendered> {
+        Ok(part(&format!("{} (layer {}, position {}, score {})", self.name, self.layer, self.pos, self.score)))
+    }
+}
+
+impl View for CircuitEdge {
+    fn render(&self) -> Result<Rendered> {
+        Ok(part(&format!("node {} to node {} ({}, score {})", self.from, self.to, self.kind.name(), self.score)))
+    }
+}
+
+impl View for EdgeKind {
+    fn render(&self) -> Result<Rendered> {
+        Ok(part(self.name()))
+    }
+}
+
+crate::views::show::shown!(CircuitGraph, CircuitNode, CircuitEdge, EdgeKind);
