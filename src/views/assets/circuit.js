@@ -30,7 +30,7 @@
       el("label", { class: "control" }, "Edges of at least ", slider), says, ...legend));
 
     const picture = svg("svg", { viewBox: `0 0 ${data.width} ${data.height}`, role: "group", "aria-label": data.description });
-    picture.style.cssText = `width:100%;max-width:${data.width}px;height:auto;min-width:${Math.min(data.width, 420)}px`;
+    picture.style.cssText = `width:100%;max-width:${data.width}px;height:auto;min-width:${Math.round(data.width * 0.85)}px`;
     data.lanes.forEach(({ x, name }) => {
       picture.append(svg("line", { x1: x, x2: x, y1: 14, y2: data.height - 34, stroke: "currentColor", "stroke-opacity": 0.12 }));
       picture.append(svg("text", { x, y: data.height - 16, "text-anchor": "middle" }, name));

@@ -105,7 +105,7 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> Figure {
     match named {
         Err(error) => imshow([0.0].map(|zero| vec![zero]).to_vec()).failed(error),
         Ok(numbers) => {
-            let figure = imshow(&Fixed(numbers)).y_label("Layer 0").x_label("Layer 1").color_label("score");
+            let figure = imshow(&Fixed(numbers)).color_label("score");
             match baseline {
                 Some(baseline) => figure.center(baseline),
                 None => figure.one_sided(),

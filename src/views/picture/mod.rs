@@ -19,8 +19,13 @@ const FINENESS: f32 = 2.0;
 
 /// The whole figure as a PNG file.
 pub(in crate::views) fn png_of(chart: &dyn Chart, drawing: &Drawing) -> Result<Vec<u8>> {
-    let mut canvas = Canvas::new(drawing.width, drawing.height)?;
-    paint_all(chart, drawing, &mut canvas);
+    png_by(drawing.width, drawing.height, |canvas| paint_all(chart, drawing, canvas))
+}
+
+/// What `paint` paints on a picture of this size, as a PNG file.
+pub(in crate::views) fn png_by(width: usize, height: usize, paint: impl FnOnce(&mut Canvas)) -> Result<Vec<u8>> {
+    let mut canvas = Canvas::new(width, height)?;
+    paint(&mut canvas);
     match canvas.surface {
         Surface::Pixels(pixels) => png::encode(&pixels),
         Surface::Svg(_) => Ok(Vec::new()),

@@ -1,13 +1,18 @@
 //! Circuits: which parts of a model, at which positions, act on which others.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::views::figure::Color;
 use crate::views::html::{escape, visible};
 use crate::views::loader::Script;
 use crate::views::page::{Rendered, View};
+use crate::views::picture::{Anchor, Turn, png_by};
 use crate::views::table::Table;
 use crate::views::widget::pack::rounded;
+use crate::views::widget::still::{NEGATIVE, POSITIVE};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, not_for};
 
 /// What of a later part an edge writes to.
@@ -34,6 +39,16 @@ impl EdgeKind {
             Self::V => "v",
             Self::Ov => "ov",
             Self::Other => "other",
+        }
+    }
+
+    /// As the script draws it.
+    fn color(self) -> Color {
+        match self {
+            Self::Q => Color(0x00, 0x9e, 0x73),
+            Self::K => NEGATIVE,
+            Self::V | Self::Ov => POSITIVE,
+            Self::Other => Color(0x8a, 0x8a, 0x8a),
         }
     }
 }
@@ -160,8 +175,9 @@ pub fn circuit_graph(circuit: &CircuitGraph) -> Widget {
     Widget::new(circuit.check().map(|()| Circuit(circuit.clone())))
 }
 
-/// The room of a node, and what stands around them.
-const LANE: usize = 110;
+/// The room of a node, of a position without nodes, and what stands around them.
+const LANE: usize = 96;
+const EMPTY: usize = 78;
 const FLOOR: usize = 74;
 const SIDE: usize = 80;
 
@@ -174,10 +190,10 @@ impl Circuit {
         let CircuitGraph { positions, nodes, .. } = &self.0;
         let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0) + 1;
         let mates = |node: &CircuitNode| nodes.iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
-        let mut crowd = vec![1; positions.len()];
+        let mut crowd = vec![0; positions.len()];
         nodes.iter().for_each(|node| crowd[node.pos] = crowd[node.pos].max(mates(node)));
         let mut starts = vec![SIDE];
-        crowd.iter().for_each(|&most| starts.push(starts[starts.len() - 1] + most * LANE));
+        crowd.iter().for_each(|&most| starts.push(starts[starts.len() - 1] + (most * LANE).max(EMPTY)));
         let height = floors * FLOOR + 60;
         let place = |(i, node): (usize, &CircuitNode)| {
             let before = nodes[..i].iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
@@ -187,6 +203,48 @@ impl Circuit {
         };
         let middles = (0..positions.len()).map(|pos| usize::midpoint(starts[pos], starts[pos + 1])).collect();
         (nodes.iter().enumerate().map(place).collect(), middles, (starts[positions.len()] + 20, height))
+    }
+
+    /// A position with its place, short enough for its lane.
+    fn lane_name(&self, pos: usize) -> String {
+        let name = visible(&self.0.positions[pos]);
+        let short: String = if name.chars().count() > 8 { name.chars().take(7).chain(['…']).collect() } else { name };
+        format!("{short} ({pos})")
+    }
+
+    /// The same as a still picture.
+    fn still(&self, edges: &[&CircuitEdge]) -> Result<String> {
+        let (places, lanes, (width, height)) = self.places();
+        let most = edges.iter().fold(f32::MIN_POSITIVE, |most, edge| most.max(edge.score.abs()));
+        let place = |i: usize| (places[i].0 as f32, places[i].1 as f32);
+        let picture = png_by(width, height, |canvas| {
+            for (pos, &x) in lanes.iter().enumerate() {
+                canvas.faint_line((x as f32, 14.0), (x as f32, height as f32 - 34.0));
+                let at = (x as f32, height as f32 - 20.0);
+                canvas.text(&self.lane_name(pos), at, 11.0, Anchor::Middle, Turn::Level);
+            }
+            for edge in edges.iter().rev() {
+                let points = curve(place(edge.from), place(edge.to));
+                let width = 1.0 + 5.0 * edge.score.abs() / most;
+                // Every second piece, where the score is negative.
+                let step = if edge.score < 0.0 { 2 } else { 1 };
+                points.windows(2).step_by(step).for_each(|piece| canvas.line(piece, width, edge.kind.color()));
+            }
+            for (i, node) in self.0.nodes.iter().enumerate() {
+                let ((x, y), name) = (place(i), visible(&node.name));
+                let half = 7.0 + 3.6 * name.chars().count() as f32;
+                canvas.rectangle((x - half, y - 12.0), (x + half, y + 12.0), Color(0xe8, 0xee, 0xf4));
+                let black = Color(0x11, 0x11, 0x11);
+                canvas.colored_text(&name, (x, y), 12.0, Anchor::Middle, Turn::Level, black);
+            }
+        })?;
+        Ok(format!(
+            "<img alt=\"a circuit of {} nodes and {} edges\" width=\"{width}\" style=\"max-width:100%\" \
+             src=\"data:image/png;base64,{}\">",
+            places.len(),
+            edges.len(),
+            BASE64.encode(picture)
+        ))
     }
 
     fn edges_table(&self) -> Table {
@@ -199,6 +257,19 @@ impl Circuit {
             .into_iter()
             .fold(table, |table, edge| table.row((name(edge.from), name(edge.to), edge.kind.name(), edge.score)))
     }
+}
+
+/// From one node to another, upright at both ends.
+fn curve(from: (f32, f32), to: (f32, f32)) -> Vec<(f32, f32)> {
+    const PIECES: usize = 40;
+    let middle = if from.1 == to.1 { from.1 - 40.0 } else { (from.1 + to.1) / 2.0 };
+    let at = |t: f32| {
+        let s = 1.0 - t;
+        let weights = [s * s * s, 3.0 * s * s * t, 3.0 * s * t * t, t * t * t];
+        let sum = |points: [f32; 4]| points.iter().zip(weights).map(|(point, weight)| point * weight).sum::<f32>();
+        (sum([from.0, from.0, to.0, to.0]), sum([from.1, middle, middle, to.1]))
+    };
+    (0..=PIECES).map(|i| at(i as f32 / PIECES as f32)).collect()
 }
 
 impl Kind for Circuit {
@@ -227,10 +298,7 @@ impl Kind for Circuit {
             json!({ "name": visible(&node.name), "x": x, "y": y, "score": rounded(node.score), "about": about })
         };
         let edge = |edge: &&CircuitEdge| json!({ "from": edge.from, "to": edge.to, "kind": edge.kind.name(), "score": rounded(edge.score) });
-        let lane = |(pos, &x): (usize, &usize)| {
-            let name: String = visible(&positions[pos]).chars().take(14).collect();
-            json!({ "x": x, "name": format!("{name} ({pos})") })
-        };
+        let lane = |(pos, &x): (usize, &usize)| json!({ "x": x, "name": self.lane_name(pos) });
         let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0);
         let floor =
             |layer: usize| json!({ "y": height - 60 - FLOOR / 2 - layer * FLOOR, "name": format!("layer {layer}") });
@@ -247,7 +315,7 @@ impl Kind for Circuit {
                 "floors": (0..=floors).map(floor).collect::<Vec<_>>(),
                 "width": width, "height": height, "limit": rounded(limit),
             }),
-            still: table.html_of()?,
+            still: self.still(&kept)?,
             text: table.text_of()?,
             note: (kept.len() < edges.len()).then(|| {
                 format!("Shown are the {} strongest of {} edges. `max_bytes` allows more.", kept.len(), edges.len())

@@ -189,6 +189,27 @@ fn place(row: &[f32], next: u32, position: usize) -> Result<Place> {
     })
 }
 
+/// The text, each token on a ground as strong as its probability.
+fn still(words: &[String], places: &[Place]) -> String {
+    let first = on_ground(&words[0], 0.0, false, "not predicted");
+    let each = words[1..].iter().zip(places).map(|(word, place)| {
+        let probability = place.log_prob.exp();
+        let note = format!("{word}: rank {}, probability {probability:.4}", place.rank);
+        on_ground(word, f64::from(probability), false, &note)
+    });
+    format!("<div style=\"line-height:2;margin:4px 0\">{first}{}</div>", each.collect::<String>())
+}
+
+impl Predictions {
+    fn table(&self, words: &[String], places: &[Place]) -> Table {
+        let table = Table::new(["token", "rank", "probability", "log probability", "likeliest"]);
+        words[1..].iter().zip(places).fold(table, |table, (word, place)| {
+            let likeliest = &self.vocabulary[place.best[0].0];
+            table.row((word, place.rank, place.log_prob.exp(), place.log_prob, likeliest))
+        })
+    }
+}
+
 impl Kind for Predictions {
     fn drawn(&self, asked: &Asked) -> Result<Drawn> {
         not_for(
@@ -220,30 +241,14 @@ impl Kind for Predictions {
                 json!({ "rank": place.rank, "log_prob": rounded(place.log_prob), "best": best.collect::<Vec<_>>() })
             })
             .collect();
-        let mut still = String::from("<div style=\"line-height:2;margin:4px 0\">")
-            + &on_ground(&words[0], 0.0, false, "not predicted");
-        for (word, place) in words[1..].iter().zip(places) {
-            let probability = place.log_prob.exp();
-            still += &on_ground(
-                word,
-                f64::from(probability),
-                false,
-                &format!("{word}: rank {}, probability {probability:.4}", place.rank),
-            );
-        }
-        let table = Table::new(["token", "rank", "probability", "log probability", "likeliest"]);
-        let table = words[1..].iter().zip(places).fold(table, |table, (word, place)| {
-            let likeliest = &self.vocabulary[place.best[0].0];
-            table.row((word, place.rank, place.log_prob.exp(), place.log_prob, likeliest))
-        });
         Ok(Drawn {
             title: asked.title.clone().unwrap_or_else(|| "Probability of each token".into()),
             description: format!("{} tokens coloured by the probability that the model gave them", words.len()),
             script: Script::Text,
             kind: "log_probs",
             data: json!({ "tokens": words, "places": each, "vocabulary": vocabulary }),
-            still: still + "</div>",
-            text: table.text_of()?,
+            still: still(&words, places),
+            text: self.table(&words, places).text_of()?,
             note: (places.len() < self.places.len()).then(|| {
                 format!(
                     "Shown are the first {} of {} tokens: the whole would take more than {}. `max_bytes` allows more.",

@@ -75,7 +75,7 @@ pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, ran
     }
     for (word, &value) in words.iter().zip(values) {
         html +=
-            &on_ground(word, f64::from(value) / if value < 0.0 { -low } else { high }, value < 0.0, &said(word, value));
+            &on_ground(word, f64::from(value) / if value < 0.0 { low } else { high }, value < 0.0, &said(word, value));
     }
     html + "</div>"
 }

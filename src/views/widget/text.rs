@@ -314,9 +314,13 @@ impl Text {
         let numbers = if self.mode == Mode::Multi { axes[1].labels.len().min(LINES) } else { 1 };
         let mut html = String::new();
         for which in 0..numbers {
-            let name = if axes[1].labels.len() > 1 { axes[1].labels[which].as_str() } else { "" };
+            let name = if axes[1].labels.len() > 1 {
+                format!("{} {}", axes[1].name, axes[1].labels[which])
+            } else {
+                String::new()
+            };
             for sample in chosen.iter().take(LINES) {
-                html += &colored(name, &sample.words, sample.values.slice(ndarray::s![.., 0, which]), range);
+                html += &colored(name.trim(), &sample.words, sample.values.slice(ndarray::s![.., 0, which]), range);
             }
         }
         Ok(html)

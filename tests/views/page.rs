@@ -1,22 +1,20 @@
-//! Writes one page with every view, for the browser tests: `cargo run --example views_page -- views.html`.
+//! One page with every view, for the browser.
 
 use candle_lens::prelude::*;
 
-fn main() -> candle_lens::Result<()> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "views.html".into());
+/// Every view, on the embedded model.
+pub fn page() -> candle_lens::Result<Page> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let prompt = "When John and Mary went to the shops, John gave the bag to";
     let other = "When John and Mary went to the shops, Mary gave the bag to";
     let (_, cache) = model.run_with_cache(prompt)?;
     let (_, corrupted) = model.run_with_cache(other)?;
     let tokens = model.to_str_tokens(prompt)?;
-    let attention = attention(&model, &tokens, &cache, &corrupted)?;
     Page::new()
-        .with(&attention)?
+        .with(&attention(&model, &tokens, &cache, &corrupted)?)?
         .with(&text(&model, prompt)?)?
         .with(&figures(&tokens)?)?
-        .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))?
-        .save_html(path)
+        .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))
 }
 
 /// The widgets of text.
