@@ -1,6 +1,8 @@
 //! WINDOWS: what makes results visible in a notebook, offline and without scripts too.
 //!
-//! - [`line()`] and [`imshow`] draw a [`Figure`] from a result, a tensor, an array or a list.
+//! - [`line()`], [`imshow()`], [`bar`], [`hist`], [`scatter`] draw a [`Figure`] from a result, a tensor, an array or a list.
+//! - [`attention_heads`], [`attention_explorer`], [`colored_tokens`], [`token_log_probs`], [`circuit_graph`] and others
+//!   make a [`Widget`] that answers to mouse and keyboard.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
 //! - Each has `show()`, and shows itself as the last expression of a cell; so does every value of this crate, and by
 //!   the trait [`Show`] every tensor, array, number, text, list or tuple. `"text".show()?` puts words between figures;

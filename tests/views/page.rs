@@ -103,8 +103,8 @@ fn figures(tokens: &[String]) -> candle_lens::Result<Page> {
         .with(&imshow_patching_result(&layers, tokens).title("imshow_patching_result"))?
         .with(&plot_comp_scores(&heads, Some(0.15)).title("plot_comp_scores"))?
         .with(&plot_comp_scores(&heads, None).title("plot_comp_scores without a baseline"))?
-        .with(&plot_logit_attribution(&layers.t().to_owned(), tokens).title("plot_logit_attribution"))?
-        .with(&plot_loss_difference(&losses, &twice, 15).title("plot_loss_difference"))
+        .with(&plot_logit_attribution(layers.t().to_owned(), tokens).title("plot_logit_attribution"))?
+        .with(&plot_loss_difference(losses, &twice, 15).title("plot_loss_difference"))
 }
 
 /// The circuit of indirect object identification, as far as a page needs it.

@@ -166,3 +166,64 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
         assert!(sentence.contains(words), "{sentence}");
     }
 }
+
+/// Texts of letters that mean something to HTML, JavaScript, evcxr or a reader's eye, put together at random.
+fn nasty(state: &mut u64) -> String {
+    const PARTS: [&str; 20] = [
+        "<",
+        ">",
+        "&",
+        "\"",
+        "'",
+        "`",
+        "\\",
+        "/",
+        "</script",
+        "<!--",
+        "-->",
+        "\n",
+        "\r",
+        "\0",
+        "\u{2028}",
+        "\u{202e}",
+        "%{x}",
+        "${1}",
+        "猫",
+        "EVCXR_END_CONTENT",
+    ];
+    let mut next = |below: usize| {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as usize % below
+    };
+    (0..next(6)).map(|_| PARTS[next(PARTS.len())]).collect()
+}
+
+#[test]
+fn random_texts_never_leave_their_place() {
+    let mut state = 7;
+    for round in 0..200 {
+        let words: Vec<String> = (0..4).map(|_| nasty(&mut state)).collect();
+        let title = nasty(&mut state);
+        let square: Vec<Vec<f32>> = (0..4).map(|i| (0..4).map(|j| (i * j) as f32 - 3.0).collect()).collect();
+        let mut circuit = CircuitGraph::new(&words);
+        let (from, to) = (circuit.node(nasty(&mut state), 0, 0, 1.0), circuit.node(nasty(&mut state), 1, 3, 1.0));
+        circuit.edge(from, to, EdgeKind::Q, 1.0);
+        let widgets = [
+            attention_heads(&words, vec![square.clone(); 1].concat()).title(&title).names([nasty(&mut state)]),
+            colored_tokens(&words, [1.0, -1.0, 0.0, 2.0]).title(&title),
+            topk_tokens([(&words, square.clone())]).title(&title),
+            circuit_graph(&circuit).title(&title),
+        ];
+        for widget in widgets {
+            let shown = rendered(&widget);
+            let html = shown.html();
+            // What is left without the places where text may stand is our own markup.
+            assert_eq!(html.matches("<script>").count(), 1, "round {round}");
+            assert_eq!((html.matches("</script").count(), html.matches("<!--").count()), (1, 0), "round {round}");
+            let json = html.split("\",{").nth(1).and_then(|rest| rest.rsplit_once(")</script>")).expect("a call").0;
+            serde_json::from_str::<serde_json::Value>(&format!("{{{json}")).expect("the script is given JSON");
+            assert!(!html.contains(['\0', '\r', '\u{2028}', '\u{202e}']), "round {round}");
+            assert!(!html.lines().any(|line| line == "EVCXR_END_CONTENT"), "round {round}");
+        }
+    }
+}

@@ -27,7 +27,9 @@
     view.run = () => runs[state.run];
     view.hidden = (dest, src) => data.masked && src > dest;
     const signed = () => data.runs.some((run) => run.values.signed) || state.run === 2;
-    view.hue = (head) => (signed() || count === 1 ? undefined : lens.hue(head, Math.min(count, 12)));
+    // Orange is for what is negative: where that can be seen, heads have no hues of their own.
+    const plain = () => signed() || count === 1 || data.mode === "attention_explorer";
+    view.hue = (head) => (plain() ? undefined : lens.hue(head, Math.min(count, 12)));
     view.color = (head, value) => lens.color(value, data.range, view.hue(head));
     view.update = () => {
       Object.assign(widget.state, state);

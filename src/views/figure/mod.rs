@@ -89,7 +89,7 @@ impl Figure {
     }
 
     /// Shades of one colour from zero, for numbers that are never negative.
-    fn one_sided(mut self) -> Self {
+    pub(in crate::views) fn one_sided(mut self) -> Self {
         self.looks.one_sided = true;
         self
     }

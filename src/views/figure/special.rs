@@ -65,7 +65,7 @@ pub fn imshow_patching_results(results: impl Source, tokens: impl Words, answers
         0 => crate::labelled::Axis::new(axis.name, names.clone()),
         _ => axis,
     });
-    let facets = imshow_facets(&Fixed(Numbers { title, axes: axes.collect(), values })).names(&names);
+    let facets = imshow_facets(Fixed(Numbers { title, axes: axes.collect(), values })).names(&names);
     Ok(facets.x_label("Position").y_label("Layer").x_ticks(indexed(&tokens)?))
 }
 
@@ -105,7 +105,7 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> Figure {
     match named {
         Err(error) => imshow([0.0].map(|zero| vec![zero]).to_vec()).failed(error),
         Ok(numbers) => {
-            let figure = imshow(&Fixed(numbers)).color_label("score");
+            let figure = imshow(Fixed(numbers)).color_label("score");
             match baseline {
                 Some(baseline) => figure.center(baseline),
                 None => figure.one_sided(),

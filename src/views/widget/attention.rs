@@ -6,12 +6,11 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::views::figure::imshow;
 use crate::views::loader::Script;
-use crate::views::page::View;
 use crate::views::source::Numbers;
-use crate::views::table::Table;
 use crate::views::widget::pack::{pack, rounded};
 use crate::views::widget::patterns::Patterns;
 use crate::views::widget::pool::{pooled, pooled_words};
+use crate::views::widget::scores::{table, usual_scores};
 use crate::views::widget::still::gallery;
 use crate::views::widget::words::{Words, one_word_each};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
@@ -243,25 +242,6 @@ fn head_names(numbers: &Numbers) -> Vec<String> {
     }
 }
 
-/// What the numbers of every head come to, in the order in which the reader finds them.
-fn usual_scores(values: &Array3<f32>) -> Vec<(String, Vec<f32>)> {
-    let positions = values.dim().1;
-    let mean = |head: ArrayView2<f32>, from: usize, src: &dyn Fn(usize) -> usize| {
-        let places = from..positions;
-        let count = places.len().max(1) as f32;
-        places.map(|dest| head[[dest, src(dest)]]).sum::<f32>() / count
-    };
-    let score = |name: &str, of: &dyn Fn(ArrayView2<f32>) -> f32| {
-        (name.to_owned(), values.axis_iter(NdAxis(0)).map(of).collect::<Vec<f32>>())
-    };
-    vec![
-        score("previous token", &|head| mean(head, 1, &|dest| dest - 1)),
-        score("first token", &|head| mean(head, 1, &|_| 0)),
-        score("same token", &|head| mean(head, 0, &|dest| dest)),
-        score("largest value", &|head| head.iter().fold(0.0_f32, |most, value| most.max(value.abs()))),
-    ]
-}
-
 impl Heads {
     fn names(&self, asked: Option<&Vec<String>>) -> Result<Vec<String>> {
         match asked {
@@ -328,7 +308,9 @@ impl Heads {
         let values = &runs[0].values;
         if self.mode == Mode::Pattern {
             let figure = imshow(values.index_axis(NdAxis(0), 0).to_owned()).x_ticks(words).y_ticks(words);
-            return figure.x_label("Source").y_label("Destination").still();
+            let figure = figure.x_label("Source").y_label("Destination");
+            let signed = values.iter().any(|&value| value < 0.0);
+            return if signed { figure.still() } else { figure.one_sided().still() };
         }
         // A cell needs no more than a pixel, and many heads no more than a sketch each.
         let room = (150_000.0 / names.len() as f64).sqrt() as usize;
@@ -386,14 +368,4 @@ impl Kind for Heads {
             }),
         })
     }
-}
-
-/// The heads and their scores, for a terminal.
-fn table(names: &[String], scores: &[(String, Vec<f32>)]) -> Result<String> {
-    let columns = ["head"].into_iter().chain(scores.iter().map(|(name, _)| name.as_str()));
-    let table = names.iter().enumerate().fold(Table::new(columns), |table, (i, name)| {
-        let cells = scores.iter().map(|(_, values)| values[i].into());
-        table.row([name.into()].into_iter().chain(cells).collect::<Vec<crate::views::Cell>>())
-    });
-    Ok(table.render()?.text().to_owned())
 }

@@ -184,9 +184,18 @@ const SIDE: usize = 80;
 #[derive(Debug)]
 struct Circuit(CircuitGraph);
 
+/// Where everything stands, in pixels from the upper left corner.
+struct Plan {
+    nodes: Vec<(usize, usize)>,
+    /// The middle of each position.
+    lanes: Vec<usize>,
+    width: usize,
+    height: usize,
+}
+
 impl Circuit {
     /// Where each node stands. Nodes of one floor and position stand beside each other, and make their lane wider.
-    fn places(&self) -> (Vec<(usize, usize)>, Vec<usize>, (usize, usize)) {
+    fn plan(&self) -> Plan {
         let CircuitGraph { positions, nodes, .. } = &self.0;
         let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0) + 1;
         let mates = |node: &CircuitNode| nodes.iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
@@ -202,7 +211,8 @@ impl Circuit {
             (x, height - 60 - FLOOR / 2 - node.layer * FLOOR)
         };
         let middles = (0..positions.len()).map(|pos| usize::midpoint(starts[pos], starts[pos + 1])).collect();
-        (nodes.iter().enumerate().map(place).collect(), middles, (starts[positions.len()] + 20, height))
+        let nodes = nodes.iter().enumerate().map(place).collect();
+        Plan { nodes, lanes: middles, width: starts[positions.len()] + 20, height }
     }
 
     /// A position with its place, short enough for its lane.
@@ -214,7 +224,7 @@ impl Circuit {
 
     /// The same as a still picture.
     fn still(&self, edges: &[&CircuitEdge]) -> Result<String> {
-        let (places, lanes, (width, height)) = self.places();
+        let Plan { nodes: places, lanes, width, height } = self.plan();
         let most = edges.iter().fold(f32::MIN_POSITIVE, |most, edge| most.max(edge.score.abs()));
         let place = |i: usize| (places[i].0 as f32, places[i].1 as f32);
         let picture = png_by(width, height, |canvas| {
@@ -251,7 +261,7 @@ impl Circuit {
         let CircuitGraph { positions, nodes, edges } = &self.0;
         let mut order: Vec<&CircuitEdge> = edges.iter().collect();
         order.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
-        let name = |i: usize| format!("{} at {}{}", nodes[i].name, positions[nodes[i].pos].trim(), nodes[i].pos);
+        let name = |i: usize| format!("{} at {} ({})", nodes[i].name, positions[nodes[i].pos].trim(), nodes[i].pos);
         let table = Table::new(["from", "to", "into", "score"]);
         order
             .into_iter()
@@ -290,7 +300,7 @@ impl Kind for Circuit {
         let mut kept: Vec<&CircuitEdge> = edges.iter().collect();
         kept.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
         kept.truncate(room);
-        let (places, lanes, (width, height)) = self.places();
+        let Plan { nodes: places, lanes, width, height } = self.plan();
         let limit = nodes.iter().fold(0.0_f32, |most, node| most.max(node.score.abs()));
         let node = |(node, &(x, y)): (&CircuitNode, &(usize, usize))| {
             let token = visible(&positions[node.pos]);

@@ -13,6 +13,7 @@ mod pack;
 mod patterns;
 mod performance;
 mod pool;
+mod scores;
 mod still;
 mod tables;
 mod text;
