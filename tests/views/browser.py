@@ -37,6 +37,17 @@ def opened(browser, html, width, theme, scripts=True, zoom=1):
     return page, bad
 
 
+def fonts(page):
+    """How wide some words are: another number on another machine means other fonts, and so another picture."""
+    return page.evaluate("""() => {
+        const context = document.createElement("canvas").getContext("2d");
+        return ["13px system-ui", "12px sans-serif"].map((font) => {
+            context.font = font;
+            return context.measureText("The keys on the cabinet are 0123456789").width.toFixed(2);
+        }).join(" ");
+    }""")
+
+
 def appearance(browser, html, pictures):
     for width, theme, zoom in ((700, "light", 1), (700, "dark", 1), (1200, "light", 1), (1200, "dark", 1), (1200, "light", 2)):
         name = f"{width} px, {theme}, {100 * zoom} %"
@@ -56,7 +67,10 @@ def appearance(browser, html, pictures):
             [...w.shadowRoot.querySelectorAll('button, select, input, canvas[tabindex], [role=button]')]).filter(e =>
             !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label'))).length""")
         check(unnamed == 0, f"{name}: everything that can be reached has a name", unnamed)
+        page.mouse.move(0, 0)
         page.screenshot(path=str(pictures / f"{width}-{theme}-{zoom}.png"), full_page=True)
+        if zoom == 1 and width == 700 and theme == "light":
+            print("fonts", fonts(page), flush=True)
         check(not bad, f"{name}: no script failed and nothing was fetched", "; ".join(bad[:5]))
         page.context.close()
 

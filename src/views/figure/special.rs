@@ -152,7 +152,7 @@ pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> F
 /// `log_probs [2 * seq_len]`, or one more or less; `tokens` one text for each of them.
 ///
 /// # Errors
-/// Reported when the figure is shown, as [`line`]; a `seq_len` that is longer than the text.
+/// Reported when the figure is shown, as [`line()`](crate::views::line()); a `seq_len` that is longer than the text.
 ///
 /// ```
 /// use candle_lens::prelude::*;
