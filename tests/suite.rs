@@ -53,11 +53,16 @@ mod tokens {
 }
 
 mod views {
+    mod attention;
+    mod browser;
     mod everything;
     mod figure;
+    mod kinds;
     mod of_numbers;
     mod of_results;
+    mod page;
     mod picture;
     mod safety;
     mod table;
+    mod text;
 }

@@ -1,6 +1,8 @@
 //! WINDOWS: what makes results visible in a notebook, offline and without scripts too.
 //!
-//! - [`line()`] and [`imshow`] draw a [`Figure`] from a result, a tensor, an array or a list.
+//! - [`line()`], [`imshow()`], [`bar`], [`hist`], [`scatter`] draw a [`Figure`] from a result, a tensor, an array or a list.
+//! - [`attention_heads`], [`attention_explorer`], [`colored_tokens`], [`token_log_probs`], [`circuit_graph`] and others
+//!   make a [`Widget`] that answers to mouse and keyboard.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
 //! - Each has `show()`, and shows itself as the last expression of a cell; so does every value of this crate, and by
 //!   the trait [`Show`] every tensor, array, number, text, list or tuple. `"text".show()?` puts words between figures;
@@ -27,10 +29,20 @@ mod show;
 mod source;
 mod table;
 mod terminal;
+mod widget;
 
-pub use figure::{Figure, HoverMode, imshow, line};
+pub use figure::{
+    Facets, Figure, HoverMode, bar, hist, imshow, imshow_animation, imshow_facets, imshow_patching_result,
+    imshow_patching_results, line, plot_comp_scores, plot_logit_attribution, plot_loss_difference, scatter,
+};
 pub use html::{Html, escape, json_in_script, visible};
 pub use page::{Page, Rendered, View};
 pub use show::Show;
 pub use source::{Number, Numbers, Source};
 pub use table::{Cell, Row, Table};
+pub use widget::{
+    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Patterns, Widget, Words, attention_comparison,
+    attention_explorer, attention_heads, attention_pattern, attention_patterns, circuit_graph, colored_tokens,
+    colored_tokens_multi, test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens,
+    visualize_model_performance,
+};

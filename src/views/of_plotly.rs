@@ -60,7 +60,7 @@ impl View for Plot {
         let id = format!("cl-{:016x}", stable_id(&json));
         let html =
             format!("<div data-figure=\"{id}\"><em>{}</em></div>\n{}", escape(&text), loader::draw_call(&id, &json));
-        Ok(Rendered { html, figures: vec![stable_id(&text)], text })
+        Ok(Rendered { html, figures: vec![stable_id(&text)], scripts: Vec::new(), text })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::views::html::preformatted;
+use crate::views::loader::Script;
 
 /// Something that can be shown: in a notebook as HTML, in a terminal as text.
 pub trait View {
@@ -42,15 +43,17 @@ pub struct Rendered {
     pub(super) text: String,
     /// Of each interactive figure in the markup, what makes it the same figure when its cell runs again.
     pub(super) figures: Vec<u64>,
+    /// The scripts that its widgets need.
+    pub(super) scripts: Vec<Script>,
 }
 
 impl Rendered {
-    /// Markup without an interactive figure, and its plain text.
+    /// Markup without an interactive figure or widget, and its plain text.
     pub fn new(html: String, text: String) -> Self {
-        Self { html, text, figures: Vec::new() }
+        Self { html, text, figures: Vec::new(), scripts: Vec::new() }
     }
 
-    /// The markup. An interactive figure in it draws itself only on a page that
+    /// The markup. An interactive figure or widget in it draws itself only on a page that
     /// [`show`](crate::views::Figure::show) wrote, and is a still picture elsewhere.
     pub fn html(&self) -> &str {
         &self.html
@@ -70,6 +73,7 @@ impl Rendered {
             all.push_str(part);
         }
         self.figures.extend(&next.figures);
+        self.scripts.extend(&next.scripts);
     }
 }
 

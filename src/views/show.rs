@@ -11,6 +11,7 @@
 //! evcxr's terminal prints the page's plain text, so its users see tables and bars of characters, not HTML.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -68,7 +69,8 @@ pub(super) struct CellPage {
 
 impl CellPage {
     pub(super) const fn new() -> Self {
-        let content = Rendered { html: String::new(), text: String::new(), figures: Vec::new() };
+        let html = String::new();
+        let content = Rendered { html, text: String::new(), figures: Vec::new(), scripts: Vec::new() };
         Self { cell: None, content, carrier: None }
     }
 
@@ -87,13 +89,21 @@ impl CellPage {
     /// plotly.js (1.3 MB) goes with the first figure of the process, and again with every figure of the same
     /// [identity](crate::views::figure): when that cell runs again, the saved notebook still has it.
     pub(super) fn envelope(&self) -> String {
+        content("text/html", &self.html()) + &content("text/plain", &self.content.text)
+    }
+
+    /// What was shown, behind the scripts that it needs.
+    fn html(&self) -> String {
         let scripts = match self.carrier {
             _ if self.content.figures.is_empty() => String::new(),
             Some(carrier) if self.content.figures.contains(&carrier) => loader::drawing_code() + &loader::plotly_js(),
             _ => loader::drawing_code(),
         };
-        let html = format!("<div class=\"candle-lens\">\n{scripts}{}\n</div>", self.content.html);
-        content("text/html", &html) + &content("text/plain", &self.content.text)
+        let widgets = match &self.content.scripts[..] {
+            [] => String::new(),
+            scripts => loader::widget_code(scripts),
+        };
+        format!("<div class=\"candle-lens\">\n{scripts}{widgets}{}\n</div>", self.content.html)
     }
 }
 
@@ -135,6 +145,38 @@ pub trait Show: View {
     fn evcxr_display(&self) {
         display(self);
     }
+
+    /// Saves this as a page that any browser opens, without a network and without a notebook.
+    ///
+    /// # Errors
+    /// What makes it impossible to draw, or a disk that does not take it.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let path = std::env::temp_dir().join("loss.html");
+    /// line([3.9, 2.1, 1.4]).title("Loss").save_html(&path)?;
+    /// assert!(std::fs::read_to_string(&path).unwrap().starts_with("<!doctype html>"));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    fn save_html(&self, path: impl AsRef<Path>) -> Result<()> {
+        let page = standalone(&self.render()?);
+        crate::files::write_whole(path.as_ref(), |file| file.write_all(page.as_bytes()))
+    }
+}
+
+/// A page of its own: it follows the reader's choice of light or dark.
+fn standalone(view: &Rendered) -> String {
+    let mut page = CellPage::new();
+    page.add(None, view);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>candle-lens</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<style>\n\
+         :root {{ color-scheme: light dark }}\n\
+         body {{ margin: 16px; font: 14px/1.5 system-ui, sans-serif; background: #fff; color: #202124 }}\n\
+         @media (prefers-color-scheme: dark) {{ body {{ background: #111; color: #e8e8e8 }} }}\n\
+         </style>\n</head>\n<body>\n{}\n</body>\n</html>\n",
+        page.html()
+    )
 }
 
 impl<V: View + ?Sized> Show for V {}

@@ -41,7 +41,10 @@ use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{ExamPaper, Question, Random, Split};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
-use candle_lens::views::{Cell, Figure, Html, Numbers, Page, Rendered, Table};
+use candle_lens::views::{
+    Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, Html, Numbers, Page, Rendered, Table,
+    Widget,
+};
 
 /// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
 /// compile for a type without.
@@ -58,12 +61,12 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
         Error,
-        ExamPaper, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQuery,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
         LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
-        SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb,
+        SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };
     shown.into_iter().map(String::from).collect()
 }

@@ -50,14 +50,14 @@ fn a_line_is_exactly_this_json() {
             "hovermode": "x unified",
             "xaxis": {
                 "type": "category",
-                "title": { "text": "Layer" },
+                "title": { "text": "Layer", "standoff": 10 },
                 "range": [-0.5, 2.5],
                 "automargin": true,
                 "showgrid": false,
                 "zeroline": false,
             },
             "yaxis": {
-                "title": { "text": "Logit Diff" },
+                "title": { "text": "Logit Diff", "standoff": 10 },
                 "automargin": true,
                 "showgrid": true,
                 "zeroline": true,

@@ -49,14 +49,14 @@
   async function draw(place) {
     place.live = document.createElement("div");
     place.append(place.live);
-    const { data, layout, config } = structuredClone(place.spec);
+    const { data, layout, config, frames } = structuredClone(place.spec);
     layout.width = width(place);
     for (const [key, value] of Object.entries(colors(place))) {
       const [part, attribute] = key.split(".");
       layout[part] = { [attribute]: value, ...layout[part] };
     }
     try {
-      await lens.plotly.newPlot(place.live, data, layout, config);
+      await lens.plotly.newPlot(place.live, { data, layout, config, frames });
       [...place.children].forEach((child) => child === place.live || child.remove());
     } catch (error) {
       place.live.style.display = "none";
@@ -79,7 +79,7 @@
       "modebar.color": faint(0.4),
       "modebar.activecolor": faint(0.8),
     };
-    for (const axis of ["xaxis", "yaxis"]) {
+    for (const axis of Object.keys(place.spec.layout).filter((key) => /^[xy]axis/.test(key))) {
       update[`${axis}.gridcolor`] = faint(0.12);
       for (const line of ["zerolinecolor", "linecolor", "tickcolor"]) update[`${axis}.${line}`] = faint(0.45);
     }

@@ -9,6 +9,12 @@ impl Color {
     pub fn to_hex(self) -> String {
         format!("#{:02x}{:02x}{:02x}", self.0, self.1, self.2)
     }
+
+    /// Black or white, whichever can be read on this colour.
+    pub fn ink(self) -> Self {
+        let light = 0.299 * f64::from(self.0) + 0.587 * f64::from(self.1) + 0.114 * f64::from(self.2);
+        if light > 125.0 { Self(0x11, 0x11, 0x11) } else { Self(0xff, 0xff, 0xff) }
+    }
 }
 
 /// The colour of words and lines of a still picture, which cannot know whether the page is light or dark.
@@ -29,6 +35,11 @@ pub(in crate::views) fn series_color(i: usize) -> Color {
     SERIES[i % SERIES.len()]
 }
 
+/// The ground of the i-th band: not blue, which is the first series'.
+pub(in crate::views) fn band_color(i: usize) -> Color {
+    [Color(0xd5, 0x5e, 0x00), Color(0x00, 0x9e, 0x73), Color(0xcc, 0x79, 0xa7)][i % 3]
+}
+
 /// ColorBrewer's RdBu in eleven steps, the default of `imshow` in plotly express: red below zero, blue above.
 /// Red and blue also differ for people who do not tell red from green.
 pub(in crate::views) const RED_BLUE: [Color; 11] = [
@@ -44,6 +55,11 @@ pub(in crate::views) const RED_BLUE: [Color; 11] = [
     Color(33, 102, 172),
     Color(5, 48, 97),
 ];
+
+/// The colour of `value` from 0 to 1 on the upper half of [`RED_BLUE`]: from white to dark blue.
+pub(in crate::views) fn blues(value: f64) -> Color {
+    red_blue(value.max(0.0))
+}
 
 /// The colour of `value` on [`RED_BLUE`] from -1 to 1; what lies outside has the end's colour.
 pub(in crate::views) fn red_blue(value: f64) -> Color {

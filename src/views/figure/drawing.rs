@@ -5,8 +5,10 @@ use std::fmt;
 use ndarray::Dimension;
 use plotly::Trace;
 use plotly::layout::HoverMode;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::views::figure::color::{Color, blues, red_blue};
 use crate::views::html::stable_id;
 use crate::views::picture::{Canvas, Frame};
 
@@ -20,6 +22,8 @@ pub(in crate::views) trait Chart: fmt::Debug + Send + Sync {
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame);
     /// Says the same in characters; the title is printed above it.
     fn text(&self, drawing: &Drawing) -> Result<String>;
+    /// What plotly.rs has no words for, added to its JSON.
+    fn finish(&self, _: &Drawing, _: &mut Value) {}
 }
 
 /// What the caller asked for; `None` leaves the choice to the chart.
@@ -35,9 +39,46 @@ pub(in crate::views) struct Looks {
     pub hovermode: Option<HoverMode>,
     pub width: Option<usize>,
     pub height: Option<usize>,
+    pub stacked: bool,
+    pub mean_lines: bool,
+    pub bins: Option<usize>,
+    pub diagonal: bool,
+    pub point_labels: Option<Vec<String>>,
+    pub cell_text: Option<Vec<String>>,
+    pub center: Option<f64>,
+    pub limit: Option<f64>,
+    pub one_sided: bool,
+    pub secondary: Option<String>,
+    pub bands: Vec<Band>,
+}
+
+/// A stretch of the horizontal axis with a name and a ground of its own.
+#[derive(Clone, Debug)]
+pub(in crate::views) struct Band {
+    pub from: f64,
+    pub to: f64,
+    pub name: String,
 }
 
 impl Looks {
+    /// Refuses what only other kinds of figure have.
+    pub fn only(&self, kind: &str, allowed: &[&str]) -> Result<()> {
+        let given = [
+            ("stacked", self.stacked),
+            ("mean_lines", self.mean_lines),
+            ("bins", self.bins.is_some()),
+            ("diagonal", self.diagonal),
+            ("point_labels", self.point_labels.is_some()),
+            ("cell_text", self.cell_text.is_some()),
+            ("center", self.center.is_some()),
+            ("limit", self.limit.is_some()),
+            ("secondary_axis", self.secondary.is_some()),
+            ("band", !self.bands.is_empty()),
+        ];
+        let odd = given.iter().find(|(name, is_given)| *is_given && !allowed.contains(name));
+        odd.map_or(Ok(()), |(name, _)| not_for(Some(name), name, kind, "it has a meaning for other figures only"))
+    }
+
     /// What the numbers are, beside their axis or scale: as asked; else the result's own title, where the figure's
     /// title does not say it already.
     pub fn value_label(&self, asked: Option<&String>, own: &str) -> String {
@@ -61,6 +102,23 @@ pub(in crate::views) struct Drawing {
     pub hovermode: HoverMode,
     pub width: usize,
     pub height: usize,
+    pub extras: Extras,
+}
+
+/// What only some kinds of figure have.
+#[derive(Clone, Debug, Default)]
+pub(in crate::views) struct Extras {
+    /// The axis at the right, for the last series.
+    pub y2: Option<Axis>,
+    pub bands: Vec<Band>,
+    /// Words in the cells of a heat map, row by row, or at points.
+    pub words: Vec<String>,
+    /// The names of an animation's frames.
+    pub frames: Vec<String>,
+    pub stacked: bool,
+    pub bins: usize,
+    pub mean_lines: bool,
+    pub diagonal: bool,
 }
 
 /// One axis of a figure.
@@ -79,11 +137,25 @@ pub(in crate::views) enum Scale {
     Numbers(f64, f64),
 }
 
-/// Colours from `-limit` to `limit`.
+/// Colours from `limit` below to `limit` above the centre; shades of one colour from zero where all is above it.
 #[derive(Clone, Debug)]
 pub(in crate::views) struct ColorBar {
     pub title: String,
+    pub center: f64,
     pub limit: f64,
+    pub one_sided: bool,
+}
+
+impl ColorBar {
+    /// The colour of a value.
+    pub fn color(&self, value: f64) -> Color {
+        if self.one_sided { blues(value / self.limit) } else { red_blue((value - self.center) / self.limit) }
+    }
+
+    /// The values with the strongest colours.
+    pub fn range(&self) -> (f64, f64) {
+        if self.one_sided { (0.0, self.limit) } else { (self.center - self.limit, self.center + self.limit) }
+    }
 }
 
 /// The sizes that a figure may have, in pixels.

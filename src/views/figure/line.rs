@@ -1,15 +1,18 @@
 //! `line`: one or several series of numbers, as ARENA's `plotly_utils.line`.
 
-use ndarray::{Array2, Ix2};
+use ndarray::{Array2, ArrayView2, Ix2, s};
 use plotly::common::{Line as Stroke, Mode};
 use plotly::layout::HoverMode;
 use plotly::{Scatter, Trace};
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::labelled::Axis;
 use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
-use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Looks, Scale, check_values, not_for, one_each};
+use crate::views::figure::drawing::{
+    Axis as PlotAxis, Band, Chart, Drawing, Extras, Looks, Scale, check_values, not_for, one_each,
+};
 use crate::views::figure::plot::{categories, plain};
 use crate::views::figure::text::sparkline;
 use crate::views::html::visible;
@@ -79,14 +82,28 @@ impl Lines {
         let names = axes.next().map(|axis| axis.labels).unwrap_or_default();
         Ok(Self { values, title: numbers.title, x, names })
     }
+}
 
-    /// The lowest and highest value with a little room around them.
-    fn y_range(&self) -> (f64, f64) {
-        let low = self.values.iter().copied().fold(f32::INFINITY, f32::min);
-        let high = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let (low, high) = (f64::from(low), f64::from(high));
-        let room = if high > low { (high - low) * 0.06 } else { low.abs().max(1.0) * 0.5 };
-        (low - room, high + room)
+/// The lowest and highest value with a little room around them.
+fn y_range(values: ArrayView2<f32>) -> (f64, f64) {
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let (low, high) = (f64::from(low), f64::from(high));
+    let room = if high > low { (high - low) * 0.06 } else { low.abs().max(1.0) * 0.5 };
+    (low - room, high + room)
+}
+
+fn checked_bands(bands: &[Band], points: usize) -> Result<Vec<Band>> {
+    let last = points as f64;
+    match bands.iter().find(|band| !(band.from < band.to && band.from >= -1.0 && band.to <= last)) {
+        None => Ok(bands.to_vec()),
+        Some(band) => Err(Error::argument(format!(
+            "the band {:?} goes from {} to {}, but the line has the points 0 to {}: give a stretch of it.",
+            band.name,
+            band.from,
+            band.to,
+            points - 1
+        ))),
     }
 }
 
@@ -94,7 +111,13 @@ impl Chart for Lines {
     fn drawing(&self, looks: &Looks) -> Result<Drawing> {
         not_for(looks.y_ticks.as_ref(), "y_ticks", "line", "its vertical axis has numbers; `y_label` names them")?;
         not_for(looks.color_label.as_ref(), "color_label", "line", "`names` names its series")?;
+        looks.only("line", &["secondary_axis", "band"])?;
         let (series, points) = self.values.dim();
+        if looks.secondary.is_some() && series < 2 {
+            return Err(Error::argument(
+                "`secondary_axis` is for the last of several series, but there is one: leave it out.",
+            ));
+        }
         let ticks = looks.x_ticks.as_ref().unwrap_or(&self.x.labels);
         let names = looks.names.as_ref().unwrap_or(&self.names);
         if !ticks.is_empty() || looks.x_ticks.is_some() {
@@ -103,7 +126,8 @@ impl Chart for Lines {
         if !names.is_empty() || looks.names.is_some() {
             one_each(names, series, "names", "series")?;
         }
-        let (low, high) = self.y_range();
+        let own = if looks.secondary.is_some() { series - 1 } else { series };
+        let (low, high) = y_range(self.values.slice(s![..own, ..]));
         let x = if ticks.is_empty() { Scale::Numbers(0.0, (points - 1) as f64) } else { Scale::Labels(ticks.clone()) };
         Drawing {
             what: if series == 1 {
@@ -122,6 +146,14 @@ impl Chart for Lines {
             hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
             width: looks.width.unwrap_or(800),
             height: looks.height.unwrap_or(450),
+            extras: Extras {
+                y2: looks.secondary.clone().map(|title| {
+                    let (low, high) = y_range(self.values.slice(s![own.., ..]));
+                    PlotAxis { title, scale: Scale::Numbers(low, high) }
+                }),
+                bands: checked_bands(&looks.bands, points)?,
+                ..Extras::default()
+            },
         }
         .check_size()
     }
@@ -147,10 +179,19 @@ impl Chart for Lines {
         .collect()
     }
 
-    fn paint(&self, _: &Drawing, canvas: &mut Canvas, frame: &Frame) {
+    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
+        if drawing.extras.y2.is_some() {
+            spec["data"][self.values.nrows() - 1]["yaxis"] = json!("y2");
+        }
+    }
+
+    fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
+        let series = self.values.nrows();
         for (i, row) in self.values.rows().into_iter().enumerate() {
+            let right = drawing.extras.y2.is_some() && i + 1 == series;
+            let height = |y: f32| if right { frame.y2(f64::from(y)) } else { frame.y(f64::from(y)) };
             let points: Vec<(f32, f32)> =
-                row.iter().enumerate().map(|(x, &y)| (frame.x(x as f64), frame.y(f64::from(y)))).collect();
+                row.iter().enumerate().map(|(x, &y)| (frame.x(x as f64), height(y))).collect();
             canvas.line(&points, 2.0, series_color(i));
             if points.len() <= MARKED {
                 points.iter().for_each(|&point| canvas.dot(point, 3.0, series_color(i)));

@@ -9,18 +9,32 @@
 //! if its cell runs again, so does the library. Change one of those and run only that cell, and a notebook that is
 //! saved then, closed and opened shows still pictures until its first figure is drawn in a new kernel.
 
+mod bar;
 mod color;
 mod drawing;
+mod facets;
+mod hist;
 mod imshow;
 mod line;
+mod options;
 mod plot;
+mod scatter;
+mod series;
+mod special;
 mod text;
 
-pub use imshow::imshow;
+pub use bar::bar;
+pub use facets::{Facets, imshow_facets};
+pub use hist::hist;
+pub use imshow::{imshow, imshow_animation};
 pub use line::line;
 pub use plotly::layout::HoverMode;
+pub use scatter::scatter;
+pub use special::{
+    imshow_patching_result, imshow_patching_results, plot_comp_scores, plot_logit_attribution, plot_loss_difference,
+};
 
-pub(in crate::views) use color::{Color, INK, red_blue, series_color};
+pub(in crate::views) use color::{Color, INK, band_color, series_color};
 pub(in crate::views) use drawing::{Axis, Chart, Drawing, Scale};
 
 use std::sync::Arc;
@@ -60,6 +74,24 @@ impl Figure {
     fn new(chart: Result<impl Chart + 'static>) -> Self {
         let chart = chart.map(|chart| Arc::new(chart) as Arc<dyn Chart>).map_err(|error| error.sentence());
         Self { chart, looks: Looks::default() }
+    }
+
+    /// A figure that says this error when it is shown.
+    fn failed(mut self, error: Error) -> Self {
+        self.chart = Err(error.sentence());
+        self
+    }
+
+    /// What was asked of `other`.
+    fn looking_like(mut self, other: &Self) -> Self {
+        self.looks = other.looks.clone();
+        self
+    }
+
+    /// Shades of one colour from zero, for numbers that are never negative.
+    pub(in crate::views) fn one_sided(mut self) -> Self {
+        self.looks.one_sided = true;
+        self
     }
 
     /// The line above the figure; the default is the title of the result it is drawn from.
@@ -128,7 +160,7 @@ impl Figure {
     /// What makes the figure impossible to draw.
     pub fn to_json(&self) -> Result<String> {
         let (chart, drawing) = self.drawing()?;
-        Ok(plot::plot(chart, &drawing).to_json())
+        plot::json(chart, &drawing)
     }
 
     /// The figure as a still picture: the bytes of a PNG file.
@@ -138,6 +170,17 @@ impl Figure {
     pub fn to_png(&self) -> Result<Vec<u8>> {
         let (chart, drawing) = self.drawing()?;
         picture::png_of(chart, &drawing)
+    }
+
+    /// The figure as an image without a script, for the still form of other views.
+    pub(in crate::views) fn still(&self) -> Result<String> {
+        let (chart, drawing) = self.drawing()?;
+        let picture = BASE64.encode(picture::png_of(chart, &drawing)?);
+        Ok(format!(
+            "<img alt=\"{}\" width=\"{}\" style=\"max-width:100%\" src=\"data:image/png;base64,{picture}\">",
+            escape(&drawing.description()),
+            drawing.width
+        ))
     }
 
     /// The chart, and everything that was asked for, checked against it.
@@ -155,18 +198,13 @@ impl View for Figure {
     /// A still picture, and the script that replaces it.
     fn render(&self) -> Result<Rendered> {
         let (chart, drawing) = self.drawing()?;
-        let json = json_in_script(&plot::plot(chart, &drawing).to_json());
+        let json = json_in_script(&plot::json(chart, &drawing)?);
         let id = format!("cl-{:016x}", stable_id(&json));
-        let picture = BASE64.encode(picture::png_of(chart, &drawing)?);
         let text = format!("{}\n{}", drawing.title, chart.text(&drawing)?);
-        let html = format!(
-            "<div data-figure=\"{id}\"><img alt=\"{}\" width=\"{}\" style=\"max-width:100%\" \
-             src=\"data:image/png;base64,{picture}\"></div>\n{}",
-            escape(&drawing.description()),
-            drawing.width,
-            loader::draw_call(&id, &json),
-        );
-        Ok(Rendered { html, text: text.trim_start_matches('\n').to_owned(), figures: vec![drawing.identity()] })
+        let call = loader::draw_call(&id, &json);
+        let html = format!("<div data-figure=\"{id}\">{}</div>\n{call}", self.still()?);
+        let text = text.trim_start_matches('\n').to_owned();
+        Ok(Rendered { html, text, figures: vec![drawing.identity()], scripts: Vec::new() })
     }
 }
 

@@ -5,11 +5,44 @@ use plotly::common::{Anchor, Font, Reference, Title};
 use plotly::layout::{Axis as PlotAxis, AxisRange, AxisType, Margin};
 use plotly::{Configuration, Layout, Plot};
 
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::views::figure::color::band_color;
 use crate::views::figure::drawing::{Axis, Chart, Drawing, Scale};
 use crate::views::html::visible;
 
-/// The whole figure for plotly.js. The page's script adds the colours of its theme.
-pub(super) fn plot(chart: &dyn Chart, drawing: &Drawing) -> Plot {
+/// The whole figure as the JSON of plotly.js. The page's script adds the colours of its theme.
+pub(super) fn json(chart: &dyn Chart, drawing: &Drawing) -> Result<String> {
+    let written = plot(chart, drawing).to_json();
+    let mut spec: Value = serde_json::from_str(&written)
+        .map_err(|error| Error::argument(format!("plotly wrote JSON that cannot be read ({error}).")))?;
+    // Long labels push their axis' title away instead of running into it.
+    for axis in ["xaxis", "yaxis"] {
+        spec["layout"][axis]["title"]["standoff"] = json!(10);
+    }
+    if let Some(right) = &drawing.extras.y2 {
+        spec["layout"]["yaxis2"] = json!({
+            "title": { "text": plain(&right.title) }, "overlaying": "y", "side": "right", "showgrid": false,
+            "automargin": true, "hoverformat": ".4~g",
+        });
+        spec["layout"]["legend"] = json!({ "x": 1.1 });
+    }
+    let shapes = drawing.extras.bands.iter().enumerate().map(|(i, band)| {
+        json!({
+            "type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": band.from, "x1": band.to, "layer": "below",
+            "line": { "width": 0 }, "fillcolor": band_color(i).to_hex(), "opacity": 0.16,
+            "label": { "text": plain(&band.name), "textposition": "top center" },
+        })
+    });
+    if !drawing.extras.bands.is_empty() {
+        spec["layout"]["shapes"] = shapes.collect();
+    }
+    chart.finish(drawing, &mut spec);
+    Ok(spec.to_string())
+}
+
+fn plot(chart: &dyn Chart, drawing: &Drawing) -> Plot {
     let mut plot = Plot::new();
     plot.add_traces(chart.traces(drawing));
     let clear = Rgba::new(0, 0, 0, 0.0);

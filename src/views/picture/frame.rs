@@ -1,6 +1,6 @@
 //! The axes of a still picture: where the marks go, and the words around them.
 
-use crate::views::figure::{Axis, Drawing, Scale, red_blue, series_color};
+use crate::views::figure::{Axis, Drawing, Scale, band_color, series_color};
 use crate::views::html::visible;
 use crate::views::number::{number, round_steps};
 use crate::views::picture::{Anchor, Canvas, Turn, font};
@@ -23,6 +23,9 @@ pub(in crate::views) struct Frame {
     y_range: (f64, f64),
     x_ticks: Vec<(f64, String)>,
     y_ticks: Vec<(f64, String)>,
+    /// The axis at the right.
+    y2_range: (f64, f64),
+    y2_ticks: Vec<(f64, String)>,
     /// Whether the labels below are turned, because they are wider than their places.
     turned: bool,
     /// Lines at the ticks, for axes with numbers.
@@ -38,7 +41,13 @@ impl Frame {
         let title_room = |axis: &Axis| if axis.title.is_empty() { 4.0 } else { 24.0 };
         let y_ticks = ticks(&drawing.y.scale, height - top - 60.0, LINE, 50.0);
         let left = title_room(&drawing.y) + widest(&y_ticks) + 10.0;
-        let right = (width - side_room(drawing)).max(left + 20.0);
+        let y2_ticks = drawing
+            .extras
+            .y2
+            .as_ref()
+            .map_or_else(Vec::new, |axis| ticks(&axis.scale, height - top - 60.0, LINE, 50.0));
+        let y2_room = if y2_ticks.is_empty() { 0.0 } else { widest(&y2_ticks) + 28.0 };
+        let right = (width - side_room(drawing) - y2_room).max(left + 20.0);
         let flat = ticks(&drawing.x.scale, right - left, 0.0, 80.0);
         let turned = matches!(&drawing.x.scale, Scale::Labels(labels)
             if widest(&flat) + 6.0 > (right - left) / labels.len() as f32);
@@ -56,6 +65,8 @@ impl Frame {
             y_range: if is_labels(&drawing.y) { (y_high, y_low) } else { (y_low, y_high) },
             x_ticks,
             y_ticks,
+            y2_range: drawing.extras.y2.as_ref().map_or((0.0, 1.0), |axis| range(&axis.scale)),
+            y2_ticks,
             turned,
             x_lines: !is_labels(&drawing.x),
             y_lines: !is_labels(&drawing.y),
@@ -72,8 +83,19 @@ impl Frame {
         place(value, self.y_range, self.bottom, self.top)
     }
 
-    /// The lines behind the marks.
-    pub(super) fn paint_grid(&self, canvas: &mut Canvas) {
+    /// Where `value` is on the vertical axis at the right.
+    pub fn y2(&self, value: f64) -> f32 {
+        place(value, self.y2_range, self.bottom, self.top)
+    }
+
+    /// The bands and lines behind the marks.
+    pub(super) fn paint_grid(&self, drawing: &Drawing, canvas: &mut Canvas) {
+        for (i, band) in drawing.extras.bands.iter().enumerate() {
+            let (left, right) = (self.x(band.from).max(self.left), self.x(band.to).min(self.right));
+            canvas.faint_rectangle((left, self.top), (right, self.bottom), band_color(i), 51);
+            let middle = ((left + right) / 2.0, self.top + 10.0);
+            canvas.text(&short(&band.name), middle, SIZE, Anchor::Middle, Turn::Level);
+        }
         if self.y_lines {
             for &(value, _) in &self.y_ticks {
                 canvas.faint_line((self.left, self.y(value)), (self.right, self.y(value)));
@@ -106,31 +128,40 @@ impl Frame {
                 canvas.text(label, (self.x(*value), self.bottom + 13.0), SIZE, Anchor::Middle, Turn::Level);
             }
         }
+        for (value, label) in &self.y2_ticks {
+            canvas.text(label, (self.right + 6.0, self.y2(*value)), SIZE, Anchor::Start, Turn::Level);
+        }
+        if let Some(axis) = &drawing.extras.y2 {
+            let at = (self.right + widest(&self.y2_ticks) + 18.0, middle_y);
+            canvas.text(&visible(&axis.title), at, SIZE, Anchor::Middle, Turn::Up);
+        }
         self.paint_legend(drawing, canvas);
         self.paint_color_bar(drawing, canvas);
     }
 
     fn paint_legend(&self, drawing: &Drawing, canvas: &mut Canvas) {
         let lines = ((self.bottom - self.top) / 18.0) as usize;
+        let side = if self.y2_ticks.is_empty() { self.right } else { self.right + widest(&self.y2_ticks) + 28.0 };
         for (i, name) in drawing.names.iter().take(lines).enumerate() {
             let y = self.top + 10.0 + 18.0 * i as f32;
-            canvas.line(&[(self.right + 14.0, y), (self.right + 32.0, y)], 2.0, series_color(i));
-            canvas.text(&short(name), (self.right + 38.0, y), SIZE, Anchor::Start, Turn::Level);
+            canvas.line(&[(side + 14.0, y), (side + 32.0, y)], 2.0, series_color(i));
+            canvas.text(&short(name), (side + 38.0, y), SIZE, Anchor::Start, Turn::Level);
         }
     }
 
     fn paint_color_bar(&self, drawing: &Drawing, canvas: &mut Canvas) {
         let Some(bar) = &drawing.color_bar else { return };
         const STEPS: usize = 64;
+        let (low, high) = bar.range();
         let step = (self.bottom - self.top) / STEPS as f32;
         let (left, right) = (self.right + 16.0, self.right + 30.0);
         for i in 0..STEPS {
-            let value = 1.0 - 2.0 * (i as f64 + 0.5) / STEPS as f64;
+            let value = high - (high - low) * (i as f64 + 0.5) / STEPS as f64;
             let top = self.top + step * i as f32;
-            canvas.rectangle((left, top), (right, top + step), red_blue(value));
+            canvas.rectangle((left, top), (right, top + step), bar.color(value));
         }
         for (value, y) in
-            [(bar.limit, self.top + 5.0), (0.0, (self.top + self.bottom) / 2.0), (-bar.limit, self.bottom - 5.0)]
+            [(high, self.top + 5.0), ((low + high) / 2.0, (self.top + self.bottom) / 2.0), (low, self.bottom - 5.0)]
         {
             canvas.text(&number(value), (right + 6.0, y), SIZE, Anchor::Start, Turn::Level);
         }
@@ -180,7 +211,7 @@ fn widest(ticks: &[(f64, String)]) -> f32 {
 /// What stands at the right: the legend, the colour scale or a margin.
 fn side_room(drawing: &Drawing) -> f32 {
     let names = drawing.names.iter().map(|name| font::width(&short(name), SIZE)).fold(0.0, f32::max);
-    let bar = drawing.color_bar.as_ref().map(|bar| 42.0 + font::width(&number(-bar.limit), SIZE).max(24.0));
+    let bar = drawing.color_bar.as_ref().map(|bar| 42.0 + font::width(&number(bar.range().0), SIZE).max(24.0));
     if drawing.names.is_empty() { bar.unwrap_or(20.0) } else { 50.0 + names }
 }
 

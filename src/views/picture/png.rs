@@ -23,15 +23,21 @@ pub(super) fn encode(picture: &Pixmap) -> Result<Vec<u8>> {
     let (pixels, colors) = distinct(picture);
     let (palette, places) = palette(&colors);
     let indices: Vec<u8> = pixels.into_iter().map(|color| places[color]).collect();
+    indexed((picture.width() as usize, picture.height() as usize), &palette, &indices)
+}
+
+/// A picture of so many columns and rows as the bytes of a PNG file: for each pixel its place in the palette, which
+/// has at most 256 colours.
+pub(in crate::views) fn indexed(size: (usize, usize), palette: &[Rgba], indices: &[u8]) -> Result<Vec<u8>> {
     let mut header = Vec::with_capacity(13);
-    header.extend(picture.width().to_be_bytes());
-    header.extend(picture.height().to_be_bytes());
+    header.extend((size.0 as u32).to_be_bytes());
+    header.extend((size.1 as u32).to_be_bytes());
     header.extend([8, 3, 0, 0, 0]); // 8 bits for each pixel, which is a place in the palette
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     chunk(&mut file, b"IHDR", &header);
     chunk(&mut file, b"PLTE", &palette.iter().flat_map(|color| &color[..3]).copied().collect::<Vec<_>>());
     chunk(&mut file, b"tRNS", &palette.iter().map(|color| color[3]).collect::<Vec<_>>());
-    chunk(&mut file, b"IDAT", &packed(&indices, picture.width() as usize)?);
+    chunk(&mut file, b"IDAT", &packed(indices, size.0)?);
     chunk(&mut file, b"IEND", &[]);
     Ok(file)
 }

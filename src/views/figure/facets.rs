@@ -1,0 +1,149 @@
+//! Heat maps beside each other on one scale: plotly express' `imshow(facet_col=0)`, each facet with its own name.
+
+use ndarray::Axis as NdAxis;
+
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::views::figure::drawing::{check_values, one_each};
+use crate::views::figure::{Figure, imshow, texts};
+use crate::views::html::{escape, visible};
+use crate::views::page::{Rendered, View};
+use crate::views::source::{Numbers, Source};
+
+/// Heat maps beside each other on one scale. Made by [`imshow_facets`]; the methods, chained, change its looks.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let two = ndarray::Array3::from_shape_fn((2, 3, 4), |(f, r, c)| (f + r) as f32 - c as f32);
+/// imshow_facets(&two).names(["resid_pre", "attn_out"]).x_label("Position").y_label("Layer").show()?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "facets appear as the last expression of a cell or by their method `show`"]
+pub struct Facets {
+    /// The numbers, or the sentence that says why there are none.
+    numbers: std::result::Result<Numbers, String>,
+    title: Option<String>,
+    names: Option<Vec<String>>,
+    looks: Figure,
+    width: usize,
+}
+
+/// A heat map for each index of the first axis, in its order, on one scale.
+///
+/// # Shapes
+/// `[facet, row, column]`.
+///
+/// # Errors
+/// Reported when the facets are shown: another shape, no numbers, values that are not finite.
+pub fn imshow_facets(matrices: impl Source) -> Facets {
+    let numbers = matrices.numbers().map_err(|error| error.sentence());
+    Facets { numbers, title: None, names: None, looks: imshow([[0.0; 1]; 1].map(Vec::from).to_vec()), width: 380 }
+}
+
+impl Facets {
+    /// The line above all of them; the default is the title of the result they are drawn from.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// A name for each facet; the default is the labels of the result's first axis.
+    pub fn names<T: ToString>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.names = Some(texts(names));
+        self
+    }
+
+    /// What the horizontal axes are.
+    pub fn x_label(mut self, label: impl Into<String>) -> Self {
+        self.looks = self.looks.x_label(label);
+        self
+    }
+
+    /// What the vertical axes are.
+    pub fn y_label(mut self, label: impl Into<String>) -> Self {
+        self.looks = self.looks.y_label(label);
+        self
+    }
+
+    /// A label for each column.
+    pub fn x_ticks<T: ToString>(mut self, labels: impl IntoIterator<Item = T>) -> Self {
+        self.looks = self.looks.x_ticks(labels);
+        self
+    }
+
+    /// A label for each row, from the top.
+    pub fn y_ticks<T: ToString>(mut self, labels: impl IntoIterator<Item = T>) -> Self {
+        self.looks = self.looks.y_ticks(labels);
+        self
+    }
+
+    /// The width of each facet in pixels, 380 unless told otherwise; as many stand beside each other as fit.
+    pub fn width(mut self, pixels: usize) -> Self {
+        self.width = pixels;
+        self
+    }
+
+    /// One figure for each facet, to save or to change.
+    ///
+    /// # Errors
+    /// What makes them impossible to draw.
+    pub fn figures(&self) -> Result<Vec<Figure>> {
+        let numbers = self.numbers.as_ref().map_err(Error::argument)?;
+        check_values("imshow_facets", &numbers.values)?;
+        let [facets, ..] = numbers.values.shape()[..] else { return Err(wrong_shape(numbers)) };
+        if numbers.values.ndim() != 3 {
+            return Err(wrong_shape(numbers));
+        }
+        let own = &numbers.axes[0];
+        let names = match &self.names {
+            Some(names) => names.clone(),
+            None if own.labels.is_empty() => (0..facets).map(|facet| facet.to_string()).collect(),
+            None => own.labels.iter().map(|label| format!("{} {label}", own.name).trim().to_owned()).collect(),
+        };
+        one_each(&names, facets, "names", "facets")?;
+        let most = numbers.values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let facet = |(i, name): (usize, &String)| {
+            let values = numbers.values.index_axis(NdAxis(0), i).to_owned();
+            let axes = numbers.axes[1..].to_vec();
+            let labelled = axes.iter().zip(values.shape()).all(|(axis, &size)| axis.labels.len() == size);
+            let flat: Vec<f32> = values.iter().copied().collect();
+            let figure = if labelled { imshow(Labelled::new("", axes, flat)?) } else { imshow(values) };
+            let limit = if most > 0.0 { f64::from(most) } else { 1.0 };
+            Ok(figure.looking_like(&self.looks).title(name).limit(limit).width(self.width))
+        };
+        names.iter().enumerate().map(facet).collect()
+    }
+}
+
+fn wrong_shape(numbers: &Numbers) -> Error {
+    Error::argument(format!(
+        "`imshow_facets` draws heat maps beside each other, but it was given the shape {:?}: give [facet, row, column].",
+        numbers.values.shape()
+    ))
+}
+
+impl View for Facets {
+    fn render(&self) -> Result<Rendered> {
+        let figures = self.figures()?;
+        let own = self.numbers.as_ref().map(|numbers| numbers.title.as_str()).unwrap_or_default();
+        let title = self.title.as_deref().unwrap_or(own);
+        let mut all = Rendered::default();
+        for figure in &figures {
+            let mut part = figure.render()?;
+            part.html = format!("<div style=\"flex:0 1 {}px;min-width:0\">{}</div>", self.width, part.html);
+            all.append(&part);
+        }
+        let heading = match title {
+            "" => String::new(),
+            title => {
+                format!("<div style=\"font-weight:600;font-size:16px;margin:4px 0\">{}</div>", escape(&visible(title)))
+            }
+        };
+        all.html = format!("{heading}<div style=\"display:flex;flex-wrap:wrap\">{}</div>", all.html);
+        all.text = format!("{}\n{}", visible(title), all.text).trim_start_matches('\n').to_owned();
+        Ok(all)
+    }
+}
+
+crate::views::show::shown!(Facets);

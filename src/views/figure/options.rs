@@ -1,0 +1,105 @@
+//! What some kinds of figure can do and others cannot: each refuses what has no meaning for it.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::files;
+use crate::views::figure::drawing::Band;
+use crate::views::figure::{Figure, texts};
+use crate::views::picture;
+
+impl Figure {
+    /// The series of [`bar`](crate::views::bar) on top of each other instead of side by side.
+    pub fn stacked(mut self) -> Self {
+        self.looks.stacked = true;
+        self
+    }
+
+    /// A line at the mean of each series of [`hist`](crate::views::hist).
+    pub fn mean_lines(mut self) -> Self {
+        self.looks.mean_lines = true;
+        self
+    }
+
+    /// How many bins [`hist`](crate::views::hist) counts in; the default grows with the root of the number of values.
+    pub fn bins(mut self, bins: usize) -> Self {
+        self.looks.bins = Some(bins);
+        self
+    }
+
+    /// The line y = x behind the points of [`scatter`](crate::views::scatter).
+    pub fn diagonal(mut self) -> Self {
+        self.looks.diagonal = true;
+        self
+    }
+
+    /// A label for each point of [`scatter`](crate::views::scatter), beside it where there are few points.
+    pub fn point_labels<T: ToString>(mut self, labels: impl IntoIterator<Item = T>) -> Self {
+        self.looks.point_labels = Some(texts(labels));
+        self
+    }
+
+    /// Words in the cells of [`imshow`](crate::views::imshow()), row by row.
+    pub fn cell_text<T: ToString>(mut self, words: impl IntoIterator<Item = T>) -> Self {
+        self.looks.cell_text = Some(texts(words));
+        self
+    }
+
+    /// The value of [`imshow`](crate::views::imshow()) that is white; 0 unless told otherwise.
+    pub fn center(mut self, value: f64) -> Self {
+        self.looks.center = Some(value);
+        self
+    }
+
+    /// How far the colours of [`imshow`](crate::views::imshow()) go on both sides of the centre, so that several figures
+    /// can be compared; the default is as far as the numbers do.
+    pub fn limit(mut self, limit: f64) -> Self {
+        self.looks.limit = Some(limit);
+        self
+    }
+
+    /// Draws the last series of [`line`](crate::views::line()) on an axis of its own at the right, with this title.
+    pub fn secondary_axis(mut self, title: impl Into<String>) -> Self {
+        self.looks.secondary = Some(title.into());
+        self
+    }
+
+    /// A coloured ground with a name behind a stretch of [`line`](crate::views::line()), in points.
+    pub fn band(mut self, from: f64, to: f64, name: impl Into<String>) -> Self {
+        self.looks.bands.push(Band { from, to, name: name.into() });
+        self
+    }
+
+    /// The figure as an SVG image.
+    ///
+    /// # Errors
+    /// What makes the figure impossible to draw.
+    ///
+    /// ```
+    /// use candle_lens::views::line;
+    /// assert!(line([3.9, 2.1, 1.4]).to_svg()?.starts_with("<svg "));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn to_svg(&self) -> Result<String> {
+        let (chart, drawing) = self.drawing()?;
+        Ok(picture::svg_of(chart, &drawing))
+    }
+
+    /// Saves the figure as a still picture in a PNG file, with a clear ground.
+    ///
+    /// # Errors
+    /// What makes the figure impossible to draw, or a disk that does not take it.
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
+        let picture = self.to_png()?;
+        files::write_whole(path.as_ref(), |file| file.write_all(&picture))
+    }
+
+    /// Saves the figure as an SVG file, with a clear ground.
+    ///
+    /// # Errors
+    /// As [`Figure::save_png`].
+    pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<()> {
+        let picture = self.to_svg()?;
+        files::write_whole(path.as_ref(), |file| file.write_all(picture.as_bytes()))
+    }
+}

@@ -1,0 +1,178 @@
+//! `scatter`: points, as ARENA's `plotly_utils.scatter`.
+
+use ndarray::Array1;
+use plotly::common::{Marker, Mode};
+use plotly::layout::HoverMode;
+use plotly::{Scatter, Trace};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::views::figure::Figure;
+use crate::views::figure::color::{INK, series_color};
+use crate::views::figure::drawing::{
+    Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, check_values, not_for, one_each,
+};
+use crate::views::figure::plot::plain;
+use crate::views::html::visible;
+use crate::views::page::View;
+use crate::views::picture::{Anchor, Canvas, Frame, Turn};
+use crate::views::source::Source;
+use crate::views::table::Table;
+
+/// A point for each pair of numbers. Results of this crate label the points with their labels;
+/// [`Figure::diagonal`] draws y = x, [`Figure::point_labels`] gives other labels.
+///
+/// # Shapes
+/// Two of the same shape, whatever it is.
+///
+/// # Errors
+/// Reported when the figure is shown: unequal shapes, no numbers, values that are not finite.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.1]).diagonal().point_labels(["L0H0", "L0H1", "L0H2"]).show()?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub fn scatter(x: impl Source, y: impl Source) -> Figure {
+    Figure::new(Points::new(&x, &y))
+}
+
+/// With more points than these, labels would cover each other: they show under the pointer.
+const LABELLED: usize = 40;
+
+/// The points of a scatter figure.
+#[derive(Debug)]
+struct Points {
+    x: Array1<f32>,
+    y: Array1<f32>,
+    titles: [String; 2],
+    labels: Vec<String>,
+}
+
+impl Points {
+    fn new(x: &impl Source, y: &impl Source) -> Result<Self> {
+        let (x, y) = (x.numbers()?, y.numbers()?);
+        check_values("scatter", &x.values)?;
+        check_values("scatter", &y.values)?;
+        if x.values.shape() != y.values.shape() {
+            return Err(Error::argument(format!(
+                "`scatter` needs as many x as y, but their shapes are {:?} and {:?}.",
+                x.values.shape(),
+                y.values.shape()
+            )));
+        }
+        let labels = match x.axes.iter().all(|axis| axis.labels.is_empty()) {
+            true => Vec::new(),
+            false => x
+                .values
+                .indexed_iter()
+                .map(|(at, _)| {
+                    let names = x.axes.iter().enumerate().map(|(axis, names)| names.labels[at[axis]].clone());
+                    names.collect::<Vec<_>>().join(", ")
+                })
+                .collect(),
+        };
+        let flat = |values: ndarray::ArrayD<f32>| values.into_iter().collect::<Array1<f32>>();
+        Ok(Self { x: flat(x.values), y: flat(y.values), titles: [x.title, y.title], labels })
+    }
+}
+
+/// The range of the numbers with a little room around them.
+fn range(values: &Array1<f32>) -> (f64, f64) {
+    let low = f64::from(values.iter().copied().fold(f32::INFINITY, f32::min));
+    let high = f64::from(values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let room = if high > low { (high - low) * 0.08 } else { low.abs().max(1.0) * 0.5 };
+    (low - room, high + room)
+}
+
+impl Chart for Points {
+    fn drawing(&self, looks: &Looks) -> Result<Drawing> {
+        for (asked, method) in [(&looks.x_ticks, "x_ticks"), (&looks.y_ticks, "y_ticks")] {
+            not_for(asked.as_ref(), method, "scatter", "its axes have numbers; `point_labels` labels its points")?;
+        }
+        not_for(looks.color_label.as_ref(), "color_label", "scatter", "its points have one colour")?;
+        not_for(looks.names.as_ref(), "names", "scatter", "`point_labels` labels its points")?;
+        looks.only("scatter", &["diagonal", "point_labels"])?;
+        let labels = looks.point_labels.clone().unwrap_or_else(|| self.labels.clone());
+        if !labels.is_empty() || looks.point_labels.is_some() {
+            one_each(&labels, self.x.len(), "point_labels", "points")?;
+        }
+        let (x, y) = (range(&self.x), range(&self.y));
+        Drawing {
+            what: format!("{} points", self.x.len()),
+            title: looks.title.clone().unwrap_or_default(),
+            x: PlotAxis {
+                title: looks.x_label.clone().unwrap_or_else(|| self.titles[0].clone()),
+                scale: Scale::Numbers(x.0, x.1),
+            },
+            y: PlotAxis {
+                title: looks.y_label.clone().unwrap_or_else(|| self.titles[1].clone()),
+                scale: Scale::Numbers(y.0, y.1),
+            },
+            names: Vec::new(),
+            color_bar: None,
+            hovermode: looks.hovermode.clone().unwrap_or(HoverMode::Closest),
+            width: looks.width.unwrap_or(600),
+            height: looks.height.unwrap_or(500),
+            extras: Extras { words: labels, diagonal: looks.diagonal, ..Extras::default() },
+        }
+        .check_size()
+    }
+
+    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
+        let labels: Vec<String> = drawing.extras.words.iter().map(|label| plain(label)).collect();
+        let few = !labels.is_empty() && labels.len() <= LABELLED;
+        let mode = if few { Mode::MarkersText } else { Mode::Markers };
+        let name = if labels.is_empty() { "" } else { "%{text}<br>" };
+        vec![
+            Scatter::new(self.x.to_vec(), self.y.to_vec())
+                .mode(mode)
+                .text_array(labels)
+                .marker(Marker::new().color(series_color(0).to_hex()).size(8))
+                .hover_template(format!("{name}x %{{x:.4~g}}<br>y %{{y:.4~g}}<extra></extra>")),
+        ]
+    }
+
+    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
+        spec["data"][0]["textposition"] = json!("top center");
+        if let (true, Some((low, high))) = (drawing.extras.diagonal, shared(drawing)) {
+            spec["layout"]["shapes"] = json!([{
+                "type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "layer": "below",
+                "line": { "color": INK.to_hex(), "width": 1.5, "dash": "dash" },
+            }]);
+        }
+    }
+
+    fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
+        if let (true, Some((low, high))) = (drawing.extras.diagonal, shared(drawing)) {
+            canvas.line(&[(frame.x(low), frame.y(low)), (frame.x(high), frame.y(high))], 1.5, INK);
+        }
+        for (i, (&x, &y)) in self.x.iter().zip(&self.y).enumerate() {
+            let at = (frame.x(f64::from(x)), frame.y(f64::from(y)));
+            canvas.dot(at, 4.0, series_color(0));
+            if let Some(label) = drawing.extras.words.get(i).filter(|_| drawing.extras.words.len() <= LABELLED) {
+                canvas.text(&visible(label), (at.0, at.1 - 11.0), 11.0, Anchor::Middle, Turn::Level);
+            }
+        }
+    }
+
+    fn text(&self, drawing: &Drawing) -> Result<String> {
+        let name =
+            |title: &str, otherwise: &str| if title.is_empty() { otherwise.to_owned() } else { title.to_owned() };
+        let table = Table::new(["point".into(), name(&drawing.x.title, "x"), name(&drawing.y.title, "y")]);
+        let points = self.x.iter().zip(&self.y).enumerate();
+        let table = points.fold(table, |table, (i, (&x, &y))| {
+            table.row((drawing.extras.words.get(i).cloned().unwrap_or_else(|| i.to_string()), x, y))
+        });
+        Ok(table.render()?.text().to_owned())
+    }
+}
+
+/// The stretch that both axes have, where y = x can be drawn.
+fn shared(drawing: &Drawing) -> Option<(f64, f64)> {
+    let (Scale::Numbers(x_low, x_high), Scale::Numbers(y_low, y_high)) = (&drawing.x.scale, &drawing.y.scale) else {
+        return None;
+    };
+    let (low, high) = (x_low.max(*y_low), x_high.min(*y_high));
+    (low < high).then_some((low, high))
+}

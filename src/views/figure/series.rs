@@ -1,0 +1,53 @@
+//! One or several series of numbers with their names: what [`bar`](super::bar) and [`hist`](super::hist) draw.
+
+use ndarray::{Array2, Ix2};
+
+use crate::error::{Error, Result};
+use crate::labelled::Axis;
+use crate::views::figure::drawing::{Looks, check_values, one_each};
+use crate::views::source::Source;
+
+/// `[series, place]`, with the names of both.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub values: Array2<f32>,
+    pub title: String,
+    pub x: Axis,
+    names: Vec<String>,
+}
+
+impl Series {
+    /// Reads a list or a matrix for the figure `kind`.
+    pub fn new(kind: &str, values: &impl Source) -> Result<Self> {
+        let numbers = values.numbers()?;
+        check_values(kind, &numbers.values)?;
+        let shape = numbers.values.shape().to_vec();
+        let values = match shape[..] {
+            [places] => numbers.values.into_shape_with_order((1, places)).ok(),
+            [_, _] => numbers.values.into_dimensionality::<Ix2>().ok(),
+            _ => None,
+        };
+        let values = values.ok_or_else(|| {
+            Error::argument(format!(
+                "`{kind}` draws a list, or a matrix with a series in each row, but it was given the shape {shape:?}: \
+                 take one index or a mean of the other axes first."
+            ))
+        })?;
+        let mut axes = numbers.axes.into_iter().rev();
+        let x = axes.next().unwrap_or_else(|| Axis::numbered("", 0));
+        let names = axes.next().map(|axis| axis.labels).unwrap_or_default();
+        Ok(Self { values, title: numbers.title, x, names })
+    }
+
+    /// The names of the series: as asked for, or their own; none where there is one series without a name.
+    pub fn names(&self, looks: &Looks) -> Result<Vec<String>> {
+        let names = looks.names.as_ref().unwrap_or(&self.names);
+        if !names.is_empty() || looks.names.is_some() {
+            one_each(names, self.values.nrows(), "names", "series")?;
+        }
+        if names.is_empty() && self.values.nrows() > 1 {
+            return Ok((0..self.values.nrows()).map(|i| i.to_string()).collect());
+        }
+        Ok(names.clone())
+    }
+}

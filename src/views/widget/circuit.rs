@@ -1,0 +1,366 @@
+//! Circuits: which parts of a model, at which positions, act on which others.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::views::figure::Color;
+use crate::views::html::{escape, visible};
+use crate::views::loader::Script;
+use crate::views::page::{Rendered, View};
+use crate::views::picture::{Anchor, Turn, png_by};
+use crate::views::table::Table;
+use crate::views::widget::pack::rounded;
+use crate::views::widget::still::{NEGATIVE, POSITIVE};
+use crate::views::widget::{Asked, Drawn, Kind, Widget, not_for};
+
+/// What of a later part an edge writes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EdgeKind {
+    /// The queries of a head.
+    Q,
+    /// The keys of a head.
+    K,
+    /// The values of a head.
+    V,
+    /// A head's way from values to output as a whole.
+    Ov,
+    /// The input of something that is no head.
+    #[default]
+    Other,
+}
+
+impl EdgeKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Q => "q",
+            Self::K => "k",
+            Self::V => "v",
+            Self::Ov => "ov",
+            Self::Other => "other",
+        }
+    }
+
+    /// As the script draws it.
+    fn color(self) -> Color {
+        match self {
+            Self::Q => Color(0x00, 0x9e, 0x73),
+            Self::K => NEGATIVE,
+            Self::V | Self::Ov => POSITIVE,
+            Self::Other => Color(0x8a, 0x8a, 0x8a),
+        }
+    }
+}
+
+/// A part of a model at a position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CircuitNode {
+    /// What it is called: `L5H1`, `MLP 0`, `embed`, `logits`.
+    pub name: String,
+    /// On which floor it stands, 0 the lowest; the embedding may have a floor of its own.
+    pub layer: usize,
+    /// At which position, counted from 0.
+    pub pos: usize,
+    /// How much it matters, of either sign; its ground is as strong.
+    pub score: f32,
+}
+
+/// What one node does to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CircuitEdge {
+    /// The earlier node, by its place in the list of nodes.
+    pub from: usize,
+    /// The later node, by its place in the list of nodes.
+    pub to: usize,
+    /// What of the later node is written to.
+    pub kind: EdgeKind,
+    /// How much it matters, of either sign; the line is as wide, and dashed below zero.
+    pub score: f32,
+}
+
+/// A circuit as data: what circuit analyses return, and what [`circuit_graph`] draws.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let mut circuit = CircuitGraph::new(["When", " John", " and"]);
+/// let embed = circuit.node("embed", 0, 1, 0.2);
+/// let head = circuit.node("L0H1", 1, 2, 0.9);
+/// circuit.edge(embed, head, EdgeKind::K, 0.7);
+/// circuit_graph(&circuit).show()?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CircuitGraph {
+    /// A name for each position, usually its token.
+    pub positions: Vec<String>,
+    /// The nodes; edges call them by their place here.
+    pub nodes: Vec<CircuitNode>,
+    /// The edges.
+    pub edges: Vec<CircuitEdge>,
+}
+
+impl CircuitGraph {
+    /// A circuit over these positions without nodes.
+    pub fn new<T: ToString>(positions: impl IntoIterator<Item = T>) -> Self {
+        let positions = positions.into_iter().map(|position| position.to_string()).collect();
+        Self { positions, ..Self::default() }
+    }
+
+    /// Adds a node and says its place.
+    pub fn node(&mut self, name: impl Into<String>, layer: usize, pos: usize, score: f32) -> usize {
+        self.nodes.push(CircuitNode { name: name.into(), layer, pos, score });
+        self.nodes.len() - 1
+    }
+
+    /// Adds an edge between the nodes at these places.
+    pub fn edge(&mut self, from: usize, to: usize, kind: EdgeKind, score: f32) {
+        self.edges.push(CircuitEdge { from, to, kind, score });
+    }
+
+    /// Refuses what cannot be drawn.
+    fn check(&self) -> Result<()> {
+        if self.nodes.is_empty() {
+            return Err(Error::argument("the circuit has no nodes, so there is nothing to draw: add one."));
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.pos >= self.positions.len() || !node.score.is_finite() || node.layer > MOST_LAYERS {
+                return Err(Error::argument(format!(
+                    "node {i} ({:?}) stands at position {}, layer {} with the score {}: the circuit has {} positions, \
+                     at most {MOST_LAYERS} layers, and finite scores.",
+                    node.name,
+                    node.pos,
+                    node.layer,
+                    node.score,
+                    self.positions.len()
+                )));
+            }
+        }
+        let wrong = |edge: &&CircuitEdge| {
+            edge.from.max(edge.to) >= self.nodes.len() || edge.from == edge.to || !edge.score.is_finite()
+        };
+        match self.edges.iter().find(wrong) {
+            None => Ok(()),
+            Some(edge) => Err(Error::argument(format!(
+                "an edge goes from node {} to node {} with the score {}: give two of the {} nodes and a finite score.",
+                edge.from,
+                edge.to,
+                edge.score,
+                self.nodes.len()
+            ))),
+        }
+    }
+}
+
+/// More floors than these are a mistake.
+const MOST_LAYERS: usize = 1000;
+
+/// A circuit as a picture: layers upwards, positions to the right; edges green into queries, red into keys, blue into
+/// values, wide where their scores are large and dashed where they are negative. Pointing at a node or edge says its
+/// score, a click pins a node and its edges, and a slider hides the weak edges.
+///
+/// # Errors
+/// Reported when the widget is shown: no nodes, nodes at positions that are not there, edges of nodes that are not
+/// there, scores that are not finite.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let mut circuit = CircuitGraph::new(["When", " John"]);
+/// let (from, to) = (circuit.node("embed", 0, 0, 0.1), circuit.node("L0H1", 1, 1, 0.9));
+/// circuit.edge(from, to, EdgeKind::V, -0.4);
+/// circuit_graph(&circuit).title("A circuit").show()?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub fn circuit_graph(circuit: &CircuitGraph) -> Widget {
+    Widget::new(circuit.check().map(|()| Circuit(circuit.clone())))
+}
+
+/// The room of a node, of a position without nodes, and what stands around them.
+const LANE: usize = 96;
+const EMPTY: usize = 78;
+const FLOOR: usize = 74;
+const SIDE: usize = 80;
+
+#[derive(Debug)]
+struct Circuit(CircuitGraph);
+
+/// Where everything stands, in pixels from the upper left corner.
+struct Plan {
+    nodes: Vec<(usize, usize)>,
+    /// The middle of each position.
+    lanes: Vec<usize>,
+    width: usize,
+    height: usize,
+}
+
+impl Circuit {
+    /// Where each node stands. Nodes of one floor and position stand beside each other, and make their lane wider.
+    fn plan(&self) -> Plan {
+        let CircuitGraph { positions, nodes, .. } = &self.0;
+        let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0) + 1;
+        let mates = |node: &CircuitNode| nodes.iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
+        let mut crowd = vec![0; positions.len()];
+        nodes.iter().for_each(|node| crowd[node.pos] = crowd[node.pos].max(mates(node)));
+        let mut starts = vec![SIDE];
+        crowd.iter().for_each(|&most| starts.push(starts[starts.len() - 1] + (most * LANE).max(EMPTY)));
+        let height = floors * FLOOR + 60;
+        let place = |(i, node): (usize, &CircuitNode)| {
+            let before = nodes[..i].iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
+            let room = starts[node.pos + 1] - starts[node.pos];
+            let x = starts[node.pos] + room * (2 * before + 1) / (2 * mates(node));
+            (x, height - 60 - FLOOR / 2 - node.layer * FLOOR)
+        };
+        let middles = (0..positions.len()).map(|pos| usize::midpoint(starts[pos], starts[pos + 1])).collect();
+        let nodes = nodes.iter().enumerate().map(place).collect();
+        Plan { nodes, lanes: middles, width: starts[positions.len()] + 20, height }
+    }
+
+    /// A position with its place, short enough for its lane.
+    fn lane_name(&self, pos: usize) -> String {
+        let name = visible(&self.0.positions[pos]);
+        let short: String = if name.chars().count() > 8 { name.chars().take(7).chain(['…']).collect() } else { name };
+        format!("{short} ({pos})")
+    }
+
+    /// The same as a still picture.
+    fn still(&self, edges: &[&CircuitEdge]) -> Result<String> {
+        let Plan { nodes: places, lanes, width, height } = self.plan();
+        let most = edges.iter().fold(f32::MIN_POSITIVE, |most, edge| most.max(edge.score.abs()));
+        let place = |i: usize| (places[i].0 as f32, places[i].1 as f32);
+        let picture = png_by(width, height, |canvas| {
+            for (pos, &x) in lanes.iter().enumerate() {
+                canvas.faint_line((x as f32, 14.0), (x as f32, height as f32 - 34.0));
+                let at = (x as f32, height as f32 - 20.0);
+                canvas.text(&self.lane_name(pos), at, 11.0, Anchor::Middle, Turn::Level);
+            }
+            for edge in edges.iter().rev() {
+                let points = curve(place(edge.from), place(edge.to));
+                let width = 1.0 + 5.0 * edge.score.abs() / most;
+                // Every second piece, where the score is negative.
+                let step = if edge.score < 0.0 { 2 } else { 1 };
+                points.windows(2).step_by(step).for_each(|piece| canvas.line(piece, width, edge.kind.color()));
+            }
+            for (i, node) in self.0.nodes.iter().enumerate() {
+                let ((x, y), name) = (place(i), visible(&node.name));
+                let half = 7.0 + 3.6 * name.chars().count() as f32;
+                canvas.rectangle((x - half, y - 12.0), (x + half, y + 12.0), Color(0xe8, 0xee, 0xf4));
+                let black = Color(0x11, 0x11, 0x11);
+                canvas.colored_text(&name, (x, y), 12.0, Anchor::Middle, Turn::Level, black);
+            }
+        })?;
+        Ok(format!(
+            "<img alt=\"a circuit of {} nodes and {} edges\" width=\"{width}\" style=\"max-width:100%\" \
+             src=\"data:image/png;base64,{}\">",
+            places.len(),
+            edges.len(),
+            BASE64.encode(picture)
+        ))
+    }
+
+    fn edges_table(&self) -> Table {
+        let CircuitGraph { positions, nodes, edges } = &self.0;
+        let mut order: Vec<&CircuitEdge> = edges.iter().collect();
+        order.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
+        let name = |i: usize| format!("{} at {} ({})", nodes[i].name, positions[nodes[i].pos].trim(), nodes[i].pos);
+        let table = Table::new(["from", "to", "into", "score"]);
+        order
+            .into_iter()
+            .fold(table, |table, edge| table.row((name(edge.from), name(edge.to), edge.kind.name(), edge.score)))
+    }
+}
+
+/// From one node to another, upright at both ends.
+fn curve(from: (f32, f32), to: (f32, f32)) -> Vec<(f32, f32)> {
+    const PIECES: usize = 40;
+    let middle = if from.1 == to.1 { from.1 - 40.0 } else { (from.1 + to.1) / 2.0 };
+    let at = |t: f32| {
+        let s = 1.0 - t;
+        let weights = [s * s * s, 3.0 * s * s * t, 3.0 * s * t * t, t * t * t];
+        let sum = |points: [f32; 4]| points.iter().zip(weights).map(|(point, weight)| point * weight).sum::<f32>();
+        (sum([from.0, from.0, to.0, to.0]), sum([from.1, middle, middle, to.1]))
+    };
+    (0..=PIECES).map(|i| at(i as f32 / PIECES as f32)).collect()
+}
+
+impl Kind for Circuit {
+    fn drawn(&self, asked: &Asked) -> Result<Drawn> {
+        not_for(
+            "circuit_graph",
+            &[
+                ("names", asked.names.is_some()),
+                ("range", asked.range.is_some()),
+                ("mask_upper_tri", asked.mask_upper_tri.is_some()),
+                ("scores", !asked.scores.is_empty()),
+                ("top_k", asked.top_k.is_some()),
+            ],
+        )?;
+        let CircuitGraph { positions, nodes, edges } = &self.0;
+        // An edge takes about 60 bytes; the strongest stay.
+        let room = (asked.max_bytes() / 60).max(1);
+        let mut kept: Vec<&CircuitEdge> = edges.iter().collect();
+        kept.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
+        kept.truncate(room);
+        let Plan { nodes: places, lanes, width, height } = self.plan();
+        let limit = nodes.iter().fold(0.0_f32, |most, node| most.max(node.score.abs()));
+        let node = |(node, &(x, y)): (&CircuitNode, &(usize, usize))| {
+            let token = visible(&positions[node.pos]);
+            let about = format!("{} at {token} ({}), score {}", visible(&node.name), node.pos, rounded(node.score));
+            json!({ "name": visible(&node.name), "x": x, "y": y, "score": rounded(node.score), "about": about })
+        };
+        let edge = |edge: &&CircuitEdge| json!({ "from": edge.from, "to": edge.to, "kind": edge.kind.name(), "score": rounded(edge.score) });
+        let lane = |(pos, &x): (usize, &usize)| json!({ "x": x, "name": self.lane_name(pos) });
+        let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0);
+        let floor =
+            |layer: usize| json!({ "y": height - 60 - FLOOR / 2 - layer * FLOOR, "name": format!("layer {layer}") });
+        let table = self.edges_table();
+        Ok(Drawn {
+            title: asked.title.clone().unwrap_or_else(|| "Circuit".into()),
+            description: format!("a circuit of {} nodes and {} edges", nodes.len(), edges.len()),
+            script: Script::Circuit,
+            kind: "circuit",
+            data: json!({
+                "nodes": nodes.iter().zip(&places).map(node).collect::<Vec<_>>(),
+                "edges": kept.iter().map(edge).collect::<Vec<_>>(),
+                "lanes": lanes.iter().enumerate().map(lane).collect::<Vec<_>>(),
+                "floors": (0..=floors).map(floor).collect::<Vec<_>>(),
+                "width": width, "height": height, "limit": rounded(limit),
+            }),
+            still: self.still(&kept)?,
+            text: table.text_of()?,
+            note: (kept.len() < edges.len()).then(|| {
+                format!("Shown are the {} strongest of {} edges. `max_bytes` allows more.", kept.len(), edges.len())
+            }),
+        })
+    }
+}
+
+impl View for CircuitGraph {
+    fn render(&self) -> Result<Rendered> {
+        circuit_graph(self).render()
+    }
+}
+
+/// Parts of a circuit, as they stand in a cell of their own.
+fn part(text: &str) -> Rendered {
+    Rendered::new(format!("<div>{}</div>", escape(&visible(text))), visible(text))
+}
+
+impl View for CircuitNode {
+    fn render(&self) -> Result<Rendered> {
+        Ok(part(&format!("{} (layer {}, position {}, score {})", self.name, self.layer, self.pos, self.score)))
+    }
+}
+
+impl View for CircuitEdge {
+    fn render(&self) -> Result<Rendered> {
+        Ok(part(&format!("node {} to node {} ({}, score {})", self.from, self.to, self.kind.name(), self.score)))
+    }
+}
+
+impl View for EdgeKind {
+    fn render(&self) -> Result<Rendered> {
+        Ok(part(self.name()))
+    }
+}
+
+crate::views::show::shown!(CircuitGraph, CircuitNode, CircuitEdge, EdgeKind);

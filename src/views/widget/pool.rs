@@ -1,0 +1,39 @@
+//! Attention made smaller: blocks of positions become one cell, whose value is the largest in size of the block.
+//!
+//! The largest, not the mean: a head that attends sharply to one token must still show it.
+
+use ndarray::{Array3, s};
+
+/// The smaller array and the tokens that stand for its positions.
+pub(super) fn pooled(values: &Array3<f32>, factor: usize) -> Array3<f32> {
+    let (heads, rows, columns) = values.dim();
+    Array3::from_shape_fn((heads, rows.div_ceil(factor), columns.div_ceil(factor)), |(head, row, column)| {
+        let span = |at: usize, size: usize| at * factor..((at + 1) * factor).min(size);
+        let (rows, columns) = (span(row, rows), span(column, columns));
+        let block = values.slice(s![head, rows, columns]);
+        block.iter().copied().fold(0.0_f32, |most, value| if value.abs() > most.abs() { value } else { most })
+    })
+}
+
+/// The first and the last token of each block.
+pub(super) fn pooled_words(words: &[String], factor: usize) -> Vec<String> {
+    let name = |block: &[String]| match block {
+        [only] => only.clone(),
+        [first, .., last] => format!("{first} …{last}"),
+        [] => String::new(),
+    };
+    words.chunks(factor).map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_of_a_block_stays() {
+        let values = Array3::from_shape_vec((1, 3, 3), vec![0.1, -0.9, 0.0, 0.2, 0.3, 0.0, 0.0, 0.5, 0.7]);
+        let small = pooled(&values.expect("nine numbers"), 2);
+        assert_eq!(small.into_raw_vec_and_offset().0, [-0.9, 0.0, 0.5, 0.7]);
+        assert_eq!(pooled_words(&["a", " b", " c"].map(String::from), 2), ["a … b", " c"]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Still forms of widgets: pictures of attention with a pixel for each pair of positions, and coloured text. Strength is
+//! opacity, so that they suit a light and a dark page.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ndarray::{ArrayView1, ArrayView2};
+
+use crate::error::Result;
+use crate::views::figure::Color;
+use crate::views::html::{escape, visible};
+use crate::views::picture::indexed_png;
+use crate::views::widget::text::{Sample, said};
+
+/// Steps of opacity on each side of zero: 4 bits for attention.
+const LEVELS: usize = 15;
+
+/// What negative values are drawn in, on both kinds of page.
+pub(super) const NEGATIVE: Color = Color(0xd5, 0x5e, 0x00);
+/// What positive values are drawn in.
+pub(super) const POSITIVE: Color = Color(0x1f, 0x83, 0xc6);
+
+/// A matrix as the address of a PNG image.
+fn picture(values: ArrayView2<f32>, limit: f32) -> Result<String> {
+    let side = |color: Color, level: usize| [color.0, color.1, color.2, (level * 255 / LEVELS) as u8];
+    let negative = (1..=LEVELS).map(|level| side(NEGATIVE, level));
+    let palette: Vec<[u8; 4]> =
+        [[0; 4]].into_iter().chain((1..=LEVELS).map(|level| side(POSITIVE, level))).chain(negative).collect();
+    let index = |&value: &f32| {
+        let level = if limit > 0.0 { (value.abs() / limit * LEVELS as f32).round().min(LEVELS as f32) } else { 0.0 };
+        match level as usize {
+            0 => 0,
+            level if value < 0.0 => (LEVELS + level) as u8,
+            level => level as u8,
+        }
+    };
+    let pixels: Vec<u8> = values.iter().map(index).collect();
+    let file = indexed_png((values.ncols(), values.nrows()), &palette, &pixels)?;
+    Ok(format!("data:image/png;base64,{}", BASE64.encode(file)))
+}
+
+/// Pictures in a table, `columns` beside each other, each with its name below.
+pub(super) fn gallery<'a>(
+    pictures: impl Iterator<Item = (&'a str, ArrayView2<'a, f32>)>,
+    columns: usize,
+    limit: f32,
+    pixels: usize,
+) -> Result<String> {
+    let mut html = String::from("<table style=\"border-collapse:collapse;margin:0\"><tbody><tr>");
+    for (i, (name, values)) in pictures.enumerate() {
+        if i > 0 && i % columns == 0 {
+            html += "</tr><tr>";
+        }
+        let name = escape(&visible(name));
+        html += &format!(
+            "<td style=\"padding:4px;text-align:center\"><img alt=\"{name}\" width=\"{pixels}\" height=\"{pixels}\" \
+             style=\"image-rendering:pixelated;border:1px solid rgba(128,128,128,.5)\" src=\"{}\"><br>{name}</td>",
+            picture(values, limit)?
+        );
+    }
+    Ok(html + "</tr></tbody></table>")
+}
+
+/// The largest of one number of a sample over its positions.
+pub(super) fn largest_of(sample: &Sample, which: usize) -> f32 {
+    sample.values.slice(ndarray::s![.., 0, which]).iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// A line of text, each token on a ground as strong as its value; the value stands in a note under the pointer.
+pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, range: Option<(f64, f64)>) -> String {
+    let most = f64::from(values.iter().fold(0.0_f32, |most, value| most.max(value.abs())));
+    let (low, high) = range.unwrap_or((-most, most));
+    let mut html = String::from("<div style=\"line-height:2;margin:4px 0\">");
+    if !name.is_empty() {
+        html += &format!("<b>{}</b>: ", escape(&visible(name)));
+    }
+    for (word, &value) in words.iter().zip(values) {
+        html +=
+            &on_ground(word, f64::from(value) / if value < 0.0 { low } else { high }, value < 0.0, &said(word, value));
+    }
+    html + "</div>"
+}
+
+/// A token on a ground of this part of full strength, with a note.
+pub(super) fn on_ground(word: &str, part: f64, negative: bool, note: &str) -> String {
+    let Color(red, green, blue) = if negative { NEGATIVE } else { POSITIVE };
+    let part = if part.is_finite() { part.clamp(0.0, 1.0) * 0.7 } else { 0.0 };
+    format!(
+        "<span title=\"{}\" style=\"white-space:pre-wrap;unicode-bidi:isolate;\
+         background-color:rgba({red},{green},{blue},{part:.2})\">{}</span>",
+        escape(&visible(note)),
+        escape(&visible(word))
+    )
+}

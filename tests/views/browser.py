@@ -1,0 +1,222 @@
+"""Looks at a page with every view in a real browser and drives it.
+
+usage: browser.py CHROMIUM HTML PICTURES
+
+Prints one line for each check and ends with 1 if one fails. At 700 and 1200 pixels, light and dark, and at 200 % zoom:
+every view is drawn, nothing is wider than the page, no script fails, nothing is fetched. Mouse, keys and sliders do what
+they should, what was chosen is kept when an output is taken away and comes back, and without scripts pictures stand there.
+"""
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+failures = 0
+
+
+def check(good, claim, detail=""):
+    global failures
+    failures += not good
+    print(f"{'ok    ' if good else 'FAILED'} {claim}{'' if good or detail == '' else f': {detail}'}", flush=True)
+
+
+def opened(browser, html, width, theme, scripts=True, zoom=1):
+    """A page, and what it must not do."""
+    context = browser.new_context(
+        viewport={"width": width // zoom, "height": 900}, color_scheme=theme, device_scale_factor=zoom,
+        java_script_enabled=scripts)
+    page = context.new_page()
+    bad = []
+    page.on("pageerror", lambda error: bad.append(f"error: {error}"))
+    page.on("console", lambda message: message.type == "error" and bad.append(f"console: {message.text}"))
+    page.on("dialog", lambda dialog: (bad.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: request.url.split(":")[0] not in ("file", "data", "blob") and bad.append(request.url))
+    page.goto(html.as_uri())
+    page.wait_for_timeout(2500 if scripts else 300)
+    return page, bad
+
+
+def fonts(page):
+    """How wide some words are: another number on another machine means other fonts, and so another picture."""
+    return page.evaluate("""() => {
+        const context = document.createElement("canvas").getContext("2d");
+        return ["13px system-ui", "12px sans-serif"].map((font) => {
+            context.font = font;
+            return context.measureText("The keys on the cabinet are 0123456789").width.toFixed(2);
+        }).join(" ");
+    }""")
+
+
+def appearance(browser, html, pictures):
+    for width, theme, zoom in ((700, "light", 1), (700, "dark", 1), (1200, "light", 1), (1200, "dark", 1), (1200, "light", 2)):
+        name = f"{width} px, {theme}, {100 * zoom} %"
+        page, bad = opened(browser, html, width, theme, zoom=zoom)
+        still = page.evaluate("() => [...document.querySelectorAll('[data-widget]')].filter(w => !w.shadowRoot).length")
+        check(still == 0, f"{name}: every widget is alive", still)
+        figures = page.evaluate("() => [...document.querySelectorAll('[data-figure]')].filter(f => !f.querySelector('.main-svg')).length")
+        check(figures == 0, f"{name}: every figure is drawn", figures)
+        # A wide map or graph scrolls within its own box; the page does not.
+        wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        check(wide <= 0, f"{name}: nothing is wider than the page", wide)
+        clipped = page.evaluate("""() => [...document.querySelectorAll('[data-widget]')].flatMap(w =>
+            [...w.shadowRoot.querySelectorAll('.title, .control, button, .says')]).filter(e =>
+            e.offsetParent && e.scrollWidth > e.clientWidth + 2 && getComputedStyle(e).display !== 'inline').map(e => e.textContent.slice(0, 40))""")
+        check(not clipped, f"{name}: no words are cut", clipped[:5])
+        unnamed = page.evaluate("""() => [...document.querySelectorAll('[data-widget]')].flatMap(w =>
+            [...w.shadowRoot.querySelectorAll('button, select, input, canvas[tabindex], [role=button]')]).filter(e =>
+            !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label'))).length""")
+        check(unnamed == 0, f"{name}: everything that can be reached has a name", unnamed)
+        page.mouse.move(0, 0)
+        page.screenshot(path=str(pictures / f"{width}-{theme}-{zoom}.png"), full_page=True)
+        if zoom == 1 and width == 700 and theme == "light":
+            print("fonts", fonts(page), flush=True)
+        check(not bad, f"{name}: no script failed and nothing was fetched", "; ".join(bad[:5]))
+        page.context.close()
+
+
+def widget(page, title):
+    return page.locator("[data-widget]").filter(has=page.locator(f".title:text-is('{title}')")).first
+
+
+def attention(page):
+    heads = page.locator("[data-widget]").first
+    button = heads.locator(".head").nth(3)
+    button.hover()
+    check(heads.locator(".map .title").text_content() == "L2H3", "pointing at a head previews it")
+    page.mouse.move(0, 0)
+    check(heads.locator(".map .title").text_content() == "L2H0", "and leaving it ends that")
+    button.click()
+    page.mouse.move(0, 0)
+    check(heads.locator(".map .title").text_content() == "L2H3" and button.get_attribute("aria-pressed") == "true", "a click keeps a head")
+    button.press("ArrowRight")
+    page.keyboard.press("Enter")
+    check(heads.locator(".map .title").text_content() == "L2H4", "arrow keys walk through heads, and Enter keeps one")
+    canvas = heads.locator(".map canvas")
+    canvas.focus()
+    canvas.press("ArrowDown")
+    canvas.press("ArrowRight")
+    says = heads.locator(".map .says").text_content()
+    check(says.startswith("(14, 1)") and "Src:" in says and "Val:" in says, "arrow keys walk through cells", says)
+    canvas.press("Escape")
+    box = canvas.bounding_box()
+    canvas.hover(position={"x": box["width"] - 30, "y": 10})
+    check("N/A" in heads.locator(".map .says").text_content(), "what is masked says N/A")
+
+
+def explorer(page):
+    all_heads = widget(page, "All heads, clean and corrupted")
+    seen = lambda: all_heads.locator(".head:visible").count()
+    check(seen() == 32, "the explorer has all heads", seen())
+    all_heads.locator("input[type=search]").fill("l3")
+    check(seen() == 8, "searching leaves the heads of a layer", seen())
+    all_heads.locator("input[type=search]").fill("")
+    all_heads.locator("select").nth(2).select_option(label="previous token")
+    first = all_heads.locator(".head").first.text_content()
+    scores = [float(text.split()[-1]) for text in all_heads.locator(".head").all_text_contents()]
+    check(scores == sorted(scores, reverse=True), f"sorting by a score puts {first} first", scores[:4])
+    all_heads.locator("select").first.select_option(label="difference")
+    words = all_heads.locator(".word")
+    check(" John→ Mary" in words.nth(10).text_content(), "the difference names both tokens", words.nth(10).text_content())
+    words.nth(10).hover()
+    check("focus" in words.nth(10).get_attribute("class"), "a token under the mouse is in focus")
+    words.nth(10).click()
+    page.mouse.move(0, 0)
+    check(words.nth(10).get_attribute("aria-pressed") == "true", "a click keeps a token")
+    # A notebook takes outputs away that are scrolled out of sight, and runs their scripts again.
+    page.evaluate("""(place) => {
+        const code = [...document.scripts].find((script) => script.textContent.includes(`"${place.dataset.widget}"`));
+        const again = document.createElement("div");
+        again.dataset.widget = place.dataset.widget;
+        place.replaceWith(again);
+        const script = document.createElement("script");
+        script.textContent = code.textContent;
+        document.body.append(script);
+    }""", all_heads.element_handle())
+    page.wait_for_timeout(800)
+    again = widget(page, "All heads, clean and corrupted")
+    check(again.locator("select").first.input_value() == "2" and again.locator(".word").nth(10).get_attribute("aria-pressed") == "true",
+          "what was chosen is kept when the output comes back")
+
+
+def text(page):
+    several = widget(page, "colored_tokens_multi")
+    several.locator("button", has_text="fast").click()
+    several.locator(".word").nth(2).hover()
+    tip = several.locator(".tip").text_content()
+    check(all(name in tip for name in ("slow", "middle", "fast")), "a note says all numbers of a token", tip)
+    ground = lambda: several.locator(".word").nth(2).evaluate("e => e.style.backgroundColor")
+    before = ground()
+    several.locator("input").nth(0).fill("100")
+    several.locator("input").nth(0).press("Enter")
+    check(ground() != before, "a bound changes the colours")
+    several.locator("button", has_text="Reset").click()
+    check(ground() == before, "and Reset brings them back")
+    odds = widget(page, "Probability of each token")
+    odds.locator(".word").nth(5).click()
+    page.mouse.move(0, 0)
+    check("rank" in odds.locator(".says").text_content() and odds.locator(".says tr").count() == 5, "a click keeps the likeliest tokens")
+    neurons = widget(page, "text_neuron_activations")
+    neurons.locator("select").nth(1).select_option(index=7)
+    check(neurons.locator(".sample").count() == 4, "samples stand below each other")
+    tops = widget(page, "topk_tokens")
+    tops.locator("button[aria-label='next samples']").click()
+    check("sample 1 of 4" in tops.locator(".controls").text_content(), "pages turn")
+    check(tops.locator(".wide tbody tr").count() == 5, "so many tops as were asked for")
+    samples = widget(page, "topk_samples")
+    check(samples.locator(".sample").count() == 3, "so many samples as were asked for")
+
+
+def circuit(page):
+    graph = widget(page, "circuit_graph")
+    lines = lambda: graph.locator("path[visibility=visible]").count()
+    everything = lines()
+    slider = graph.locator("input[type=range]")
+    slider.focus()
+    for _ in range(50):
+        slider.press("ArrowRight")
+    check(0 < lines() < everything, f"the slider hides weak edges: {lines()} of {everything}")
+    node = graph.locator("g[role=button]").nth(7)
+    node.click()
+    page.mouse.move(0, 0)
+    check(node.get_attribute("aria-pressed") == "true" and "L3H6" in graph.locator(".says").text_content(), "a click pins a node")
+    node.press("Escape")
+    check(node.get_attribute("aria-pressed") == "false", "Escape lets it go")
+
+
+def animation(page):
+    place = page.locator("[data-figure]").filter(has=page.locator("text=imshow_animation")).first
+    shown = lambda: place.locator("g.heatmaplayer image").get_attribute("href") or place.locator("g.heatmaplayer image").get_attribute("xlink:href")
+    before = shown()
+    place.locator("rect.slider-rail-touch-rect").click(position={"x": 300, "y": 5})
+    page.wait_for_timeout(600)
+    check(shown() != before, "the slider of an animation shows another frame")
+
+
+def without_scripts(browser, html, pictures):
+    page, bad = opened(browser, html, 1200, "light", scripts=False)
+    images = page.locator("img")
+    widgets = page.locator("[data-widget]")
+    bare = [i for i in range(widgets.count()) if widgets.nth(i).locator("img, span, table").count() == 0]
+    check(not bare, "without scripts every widget shows a picture, a text or a table", bare)
+    broken = [i for i in range(images.count()) if images.nth(i).bounding_box()["height"] < 20]
+    check(images.count() > 40 and not broken, "and every picture can be seen", broken)
+    page.screenshot(path=str(pictures / "without-scripts.png"), full_page=True)
+    page.context.close()
+
+
+def main():
+    chromium, html, pictures = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+        appearance(browser, html, pictures)
+        without_scripts(browser, html, pictures)
+        page, bad = opened(browser, html, 1200, "light")
+        for drive in (attention, explorer, text, circuit, animation):
+            drive(page)
+        check(not bad, "nothing failed on the way", "; ".join(bad[:5]))
+        browser.close()
+    return 1 if failures else 0
+
+
+sys.exit(main())
