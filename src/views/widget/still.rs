@@ -66,9 +66,7 @@ pub(super) fn largest_of(sample: &Sample, which: usize) -> f32 {
 }
 
 /// A line of text, each token on a ground as strong as its value; the value stands in a note under the pointer.
-pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, range: Option<(f64, f64)>) -> String {
-    let most = f64::from(values.iter().fold(0.0_f32, |most, value| most.max(value.abs())));
-    let (low, high) = range.unwrap_or((-most, most));
+pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, (low, high): (f64, f64)) -> String {
     let mut html = String::from("<div style=\"line-height:2;margin:4px 0\">");
     if !name.is_empty() {
         html += &format!("<b>{}</b>: ", escape(&visible(name)));

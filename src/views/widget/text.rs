@@ -314,6 +314,9 @@ impl Text {
         let numbers = if self.mode == Mode::Multi { axes[1].labels.len().min(LINES) } else { 1 };
         let mut html = String::new();
         for which in 0..numbers {
+            let column = |sample: &Sample| sample.values.slice(ndarray::s![.., 0, which]).to_vec();
+            let most = samples.iter().flat_map(column).fold(0.0_f32, |most, value| most.max(value.abs()));
+            let range = range.unwrap_or((-f64::from(most), f64::from(most)));
             let name = if axes[1].labels.len() > 1 {
                 format!("{} {}", axes[1].name, axes[1].labels[which])
             } else {
