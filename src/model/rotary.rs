@@ -95,6 +95,11 @@ impl Rotary {
         Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)?, adjacent: cfg.rotary_adjacent_pairs })
     }
 
+    /// The turning at the first `count` of its positions.
+    pub(super) fn first(&self, count: usize) -> Result<Self> {
+        Ok(Self { cos: self.cos.narrow(1, 0, count)?, sin: self.sin.narrow(1, 0, count)?, ..*self })
+    }
+
     /// `x` turned; dimensions from `rotary_dim` on stay.
     ///
     /// # Shapes

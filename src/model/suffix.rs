@@ -31,6 +31,14 @@ pub(crate) struct Suffix {
 }
 
 impl Suffix {
+    /// The first `count` of its positions, for their keys and values. They keep the turning of the whole: where it changes
+    /// with the length of a text, a shorter one would be turned otherwise.
+    pub(crate) fn first(&self, count: usize) -> Result<Self> {
+        let rotary = self.rotary.as_ref().map(|rotary| rotary.first(count)).transpose()?;
+        let placed = self.placed.as_ref().map(|placed| placed.narrow(1, 0, count)).transpose()?;
+        Ok(Self { rotary, placed, hidden: self.hidden.clone() })
+    }
+
     pub(super) fn context<'a>(&'a self, model: &'a HookedTransformer, layer: usize) -> BlockContext<'a> {
         BlockContext {
             layer,

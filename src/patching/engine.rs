@@ -14,7 +14,7 @@ use super::result::Untouched;
 use super::site::PatchSite;
 use super::start::{Group, copied, is_behind_attention};
 use crate::error::{Error, Result, human_bytes};
-use crate::hooks::{AxisName, HookPoint, HookRun, Site};
+use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::AttentionDir;
 use crate::progress::Progress;
 
@@ -98,19 +98,12 @@ fn differing(source: &Tensor, base: &Tensor) -> Result<Vec<bool>> {
 impl PatchSite {
     /// Whether any element that the site puts in differs.
     fn any(&self, differing: &[bool], shape: &[usize]) -> bool {
-        let along = |axis| match axis {
-            AxisName::Pos | AxisName::QPos => self.pos,
-            AxisName::Head | AxisName::KeyValueHead => self.head,
-            AxisName::KPos => self.source,
-            AxisName::DMlp => self.neuron,
-            _ => None,
-        };
         let ranges: Vec<(usize, usize)> = self
             .point
             .axes()
             .iter()
             .zip(shape)
-            .map(|(&axis, &size)| along(axis).map_or((0, size), |index| (index, index + 1)))
+            .map(|(&axis, &size)| self.along(axis).map_or((0, size), |index| (index, index + 1)))
             .collect();
         any_in(differing, shape, &ranges)
     }
@@ -244,15 +237,13 @@ impl Patching {
         let tokens = &self.base.tokens;
         let copies = resid.dim(0)? / tokens.batch();
         let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
-        let past = self.base.kv.before(layer, from)?;
-        let past = past.map(|(k, v)| Ok::<_, Error>((copied(&k, copies)?, copied(&v, copies)?))).transpose()?;
+        let past = self.base.past(layer, from, copies)?;
         let run = &mut HookRun::default();
         if layer + 1 < self.model.cfg().n_layers || !self.reads_last_column() || from + 1 == tokens.pos() {
             return self.model.block_on_suffix(layer, resid, &suffix, past, run);
         }
         let before = resid.narrow(1, 0, resid.dim(1)? - 1)?.contiguous()?;
-        let before_suffix = self.model.suffix_of_copies(&tokens.without_last_column(), from, copies)?;
-        let past = self.model.keys_and_values(layer, &before, &before_suffix, past)?;
+        let past = self.model.keys_and_values(layer, &before, &suffix.first(before.dim(1)?)?, past)?;
         let suffix = self.model.suffix_of_copies(tokens, tokens.pos() - 1, copies)?;
         self.model.block_on_suffix(layer, self.read_only(resid)?, &suffix, Some(past), run)
     }

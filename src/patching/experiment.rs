@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::donor::{Ablation, Donor};
 use super::metric::Metric;
+use super::start::copied;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, KvCache, RunOptions};
@@ -72,10 +73,9 @@ impl Patching {
         let (clean, corrupted) = (model.to_tokens(clean)?, model.to_tokens(corrupted)?);
         check_alike(&clean, &corrupted)?;
         metric.check(&clean, model.cfg().d_vocab_out())?;
-        let clean_logits = last_logits(model, &clean)?;
+        let clean_logits = at_last(&model.forward(&clean)?, &clean)?;
         let clean_values = metric.evaluate(&columns_of(&metric, &clean_logits)?, clean.batch(), Some(&clean_logits))?;
-        let mut base = BaseRun::new(model, corrupted)?;
-        let logits = last_logits(model, &base.tokens)?;
+        let (mut base, logits) = BaseRun::new(model, corrupted)?;
         base.values = metric.evaluate(&columns_of(&metric, &logits)?, clean.batch(), Some(&clean_logits))?;
         let patching = Self {
             model: model.clone(),
@@ -101,7 +101,7 @@ impl Patching {
             && !self.noising
         {
             self.donor = Donor::Run(self.base.tokens.clone());
-            self.base = BaseRun::new(&self.model, clean)?;
+            self.base = BaseRun::new(&self.model, clean)?.0;
             self.base.values = self.clean.clone();
             self.noising = true;
         }
@@ -133,9 +133,9 @@ impl Patching {
         let tokens = model.to_tokens(prompts)?;
         metric.check(&tokens, model.cfg().d_vocab_out())?;
         let donor = Donor::of(ablation, &tokens)?;
-        let clean_logits = last_logits(model, &tokens)?;
-        let clean = metric.evaluate(&columns_of(&metric, &clean_logits)?, tokens.batch(), Some(&clean_logits))?;
-        let mut base = BaseRun::new(model, tokens)?;
+        let (mut base, clean_logits) = BaseRun::new(model, tokens)?;
+        let prompts = base.tokens.batch();
+        let clean = metric.evaluate(&columns_of(&metric, &clean_logits)?, prompts, Some(&clean_logits))?;
         base.values = clean.clone();
         let patching = Self {
             model: model.clone(),
@@ -204,10 +204,18 @@ impl Patching {
 }
 
 impl BaseRun {
-    fn new(model: &HookedTransformer, tokens: Tokens) -> Result<Self> {
+    /// Keys and values of one layer's positions before `from`, for so many copies of the batch.
+    pub(super) fn past(&self, layer: usize, from: usize, copies: usize) -> Result<Option<(Tensor, Tensor)>> {
+        let past = self.kv.before(layer, from)?;
+        past.map(|(k, v)| Ok((copied(&k, copies)?, copied(&v, copies)?))).transpose()
+    }
+
+    /// The run, and its logits after the last tokens, `[prompt, d_vocab_out]`.
+    fn new(model: &HookedTransformer, tokens: Tokens) -> Result<(Self, Tensor)> {
         let plan = HookPlan::new().capture("resid_pre").capture("attn_out").capture(("resid_post", -1));
-        let options = RunOptions { keep_kv_cache: true, logits: false, ..Default::default() };
+        let options = RunOptions { keep_kv_cache: true, ..Default::default() };
         let run = model.run(&tokens, plan, &options)?;
+        let logits = at_last(run.logits.as_ref().expect("the options ask for logits"), &tokens)?;
         let of = |point: HookPoint| run.captured[&point].clone();
         let layers = 0..model.cfg().n_layers;
         let mut resid: Vec<Tensor> = layers.clone().map(|l| of(HookPoint::Block(l, Site::ResidPre))).collect();
@@ -216,15 +224,11 @@ impl BaseRun {
             .collect::<Result<_>>()?;
         resid.push(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)));
         let kv = run.kv_cache.expect("the options ask for it");
-        Ok(Self { tokens, kv, resid, mid, values: Vec::new() })
+        Ok((Self { tokens, kv, resid, mid, values: Vec::new() }, logits))
     }
 }
 
 /// The logits after the last token of each prompt, `[prompt, d_vocab_out]`.
-fn last_logits(model: &HookedTransformer, tokens: &Tokens) -> Result<Tensor> {
-    at_last(&model.forward(tokens)?, tokens)
-}
-
 fn at_last(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let rows = tokens.last_positions().into_iter().enumerate().map(|(b, last)| logits.get(b)?.get(last));
     Ok(Tensor::stack(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?.to_dtype(DType::F32)?)

@@ -77,7 +77,7 @@ impl PatchSite {
     }
 
     /// The chosen index along an axis of the activation.
-    fn along(&self, axis: AxisName) -> Option<usize> {
+    pub(super) fn along(&self, axis: AxisName) -> Option<usize> {
         match axis {
             AxisName::Pos | AxisName::QPos => self.pos,
             AxisName::Head | AxisName::KeyValueHead => self.head,

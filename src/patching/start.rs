@@ -48,9 +48,7 @@ impl Group<'_> {
         let rows = |x: &Tensor, from, count| copied(&x.narrow(1, from, count)?, copies);
         if !is_behind_attention(site) {
             let mut run = HookRun::editing(self.sites[0].point, Edit::replace(self.patched(count)?));
-            let past = base.kv.before(layer, self.from)?;
-            let past =
-                past.map(|(k, v)| Ok::<_, crate::Error>((copied(&k, copies)?, copied(&v, copies)?))).transpose()?;
+            let past = base.past(layer, self.from, copies)?;
             return model.block_on_suffix(layer, rows(&base.resid[layer], self.from, count)?, suffix, past, &mut run);
         }
         // Behind attention a position is by itself: those after a single patched one stay as they are in this block.

@@ -35,23 +35,6 @@ impl Tokens {
         Self { ids: self.ids.repeat(copies), pos: self.pos, lengths: self.lengths.repeat(copies), side: self.side }
     }
 
-    /// The batch without its last column.
-    pub(crate) fn without_last_column(&self) -> Self {
-        Self {
-            ids: (0..self.batch()).flat_map(|b| self.row(b)[..self.pos - 1].iter().copied()).collect(),
-            pos: self.pos - 1,
-            lengths: self
-                .lengths
-                .iter()
-                .map(|&length| match self.side {
-                    PaddingSide::Left => length - 1,
-                    PaddingSide::Right => length.min(self.pos - 1),
-                })
-                .collect(),
-            side: self.side,
-        }
-    }
-
     /// The first row by itself.
     pub(crate) fn first_row(&self) -> Self {
         Self { ids: self.row(0).to_vec(), pos: self.pos, lengths: self.lengths[..1].to_vec(), side: self.side }

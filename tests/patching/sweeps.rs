@@ -199,6 +199,24 @@ fn other_architectures_equal_the_loop() -> Result<()> {
     Ok(())
 }
 
+/// The text is one token longer than the length up to which positions are turned otherwise.
+#[test]
+fn positions_that_change_with_the_length_equal_the_loop() -> Result<()> {
+    let model = family("phi3_long")?;
+    let length = model.cfg().long_rope.as_ref().expect("it has one").original_n_ctx + 1;
+    let row = |other: u32| (0..length as u32).map(|i| (i * 5 + if i == 1 { other } else { 0 }) % 29 + 1).collect();
+    let (clean, corrupted) = (Tokens::from_rows(vec![row(0)])?, Tokens::from_rows(vec![row(9)])?);
+    let result = patching(&model, &clean, &corrupted)?.get_act_patch_resid_pre()?;
+    let mut agreement = Agreement::default();
+    for (index, &got) in result.raw.values.indexed_iter() {
+        let axes = [Layer, Position];
+        let expected = patched_by_a_plan(&model, (&clean, &corrupted), "resid_pre", &axes, &[index[0], index[1]])?;
+        agreement.check_numbers("resid_pre", [(f64::from(got), f64::from(expected[0]))].into_iter());
+    }
+    agreement.finish("a text of that length");
+    Ok(())
+}
+
 #[test]
 fn sites_that_change_nothing_are_marked() -> Result<()> {
     let model = tiny_model(Processing::default());
