@@ -22,6 +22,13 @@ const PROFILE: [(&str, &str); 3] = [
     ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
 ];
 
+/// What makes calculations quicker in the process of the cells (docs/speed.md has the measurements), unless the user has
+/// set it otherwise: glibc keeps freed memory up to 1 GiB instead of giving it back after every large tensor, and candle's own
+/// threads, which wait by spinning, do not take the cores from those of the matrix products. `.cargo/config.toml` says the
+/// same for benches and tests.
+const SPEED: [(&str, &str); 3] =
+    [("MALLOC_MMAP_THRESHOLD_", "1073741824"), ("MALLOC_TRIM_THRESHOLD_", "1073741824"), ("CANDLE_NUM_THREADS", "1")];
+
 /// Starts the kernel and, on success, returns only when it has ended.
 ///
 /// It loads the library and its prelude before it answers, from a copy of the template in `lab`. While the template itself
@@ -30,6 +37,7 @@ pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
     let cache = places::cache()?;
     let mut kernel = command(evcxr::program(&cache));
     kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
+    kernel.envs(SPEED.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
     // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
     kernel.env("EVCXR_CONFIG_DIR", lab.join("evcxr-empty"));
     if let Some(compiling) = std::env::var_os("EVCXR_TMPDIR") {

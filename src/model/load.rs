@@ -9,19 +9,18 @@ use super::config::HookedTransformerConfig;
 use super::families::{self, Understood};
 use super::files::Files;
 use super::options::LoadOptions;
-use super::process::Processing;
+use super::process::{Process, Processing};
 use super::provenance::Origin;
 use super::stored::Stored;
 use super::tensor_file::TensorFile;
 use super::transformer::HookedTransformer;
-use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::tokens::Tokenizer;
 
 /// What a model is before it has weights: a config and a tokenizer.
 pub(super) struct Plan {
-    /// Where they came from, for messages.
-    path: PathBuf,
+    /// Where the config came from, for messages; none for one that the user built.
+    config: Option<PathBuf>,
     understood: Understood,
     tokenizer: Option<Tokenizer>,
 }
@@ -45,10 +44,15 @@ impl Plan {
                 Some(tokenizer)
             }
         };
-        Ok(Self { path, understood, tokenizer })
+        Ok(Self { config: Some(config_path), understood, tokenizer })
     }
 
-    /// The model with these weights.
+    /// A model of this config whose tensors have TransformerLens' names.
+    pub(super) fn transformer_lens(cfg: HookedTransformerConfig) -> Self {
+        Self { config: None, understood: Understood::transformer_lens(cfg), tokenizer: None }
+    }
+
+    /// The model with these weights, cut, processed and of the type that is wanted.
     ///
     /// # Errors
     /// Options that do not fit, and every tensor that is missing, unexpected or of another shape.
@@ -59,12 +63,16 @@ impl Plan {
         origin: Origin,
         options: &LoadOptions,
     ) -> Result<HookedTransformer> {
-        let Self { mut understood, tokenizer, path: folder } = self;
-        let family_computes = understood.computes();
+        let Self { mut understood, tokenizer, config } = self;
         let whole = &mut understood.cfg;
-        let cfg = cut(whole, options).map_err(|error| error.in_file(folder.join("config.json")))?;
+        let cfg = cut(whole, options).map_err(|error| match config {
+            Some(config) => error.in_file(config),
+            None => error,
+        })?;
         (whole.n_layers, whole.attn_types) = (cfg.n_layers, cfg.attn_types.clone());
-        let dtype = type_while_loading(whole, options, &tensors, family_computes)?;
+        let processing = options.processing.unwrap_or_else(|| Processing::default_for(whole));
+        let process = Process::new(processing, whole.clone(), options.dtype)?;
+        let dtype = type_while_loading(processing, options.dtype, &tensors, understood.computes)?;
         let mut file = TensorFile::new(&path, tensors, dtype, &options.device);
         if let Some(prefix) = strip_prefix {
             file.strip_prefix(prefix);
@@ -72,44 +80,25 @@ impl Plan {
         if options.first_n_layers.is_some() {
             file.ignore(|name| families::layer_of(name).is_some_and(|layer| layer >= cfg.n_layers));
         }
-        let weights = understood.weights(&mut file)?;
+        let mut weights = understood.layout.weights(&mut file, &process, understood.tied)?;
+        if let Some(w_pos) = weights.w_pos.as_mut().filter(|_| options.n_ctx.is_some()) {
+            *w_pos = w_pos.narrow(0, 0, cfg.n_ctx)?.copy()?;
+        }
         let origin = Origin { crc32: Some(file.crc32()), ..origin };
-        drop(file);
-        finished(cfg, weights, tokenizer, origin, options)
+        let model = HookedTransformer { cfg, weights, tokenizer: None, processing: Processing::NONE, origin };
+        let model = model.processed_by(&process);
+        Ok(match tokenizer {
+            Some(tokenizer) => model.with_tokenizer(tokenizer),
+            None => model,
+        })
     }
-}
-
-/// The model of these parts, its positions cut, its weights processed and of the type that is wanted.
-///
-/// # Errors
-/// Processing that the architecture does not allow.
-pub(super) fn finished(
-    cfg: HookedTransformerConfig,
-    mut weights: Weights,
-    tokenizer: Option<Tokenizer>,
-    origin: Origin,
-    options: &LoadOptions,
-) -> Result<HookedTransformer> {
-    if let Some(w_pos) = &mut weights.w_pos
-        && w_pos.dim(0)? > cfg.n_ctx
-    {
-        *w_pos = w_pos.narrow(0, 0, cfg.n_ctx)?.copy()?;
-    }
-    let processing = options.processing.unwrap_or_else(|| Processing::default_for(&cfg));
-    let mut model = HookedTransformer { cfg, weights, tokenizer: None, processing: Processing::NONE, origin };
-    if let Some(tokenizer) = tokenizer {
-        model = model.with_tokenizer(tokenizer);
-    }
-    let mut model = model.process(&processing)?;
-    model.weights.cast(options.dtype)?;
-    Ok(model)
 }
 
 /// The config with the layers and positions that were asked for.
 ///
 /// # Errors
 /// [`Error::Config`] for more than there are, or none.
-pub(super) fn cut(cfg: &HookedTransformerConfig, options: &LoadOptions) -> Result<HookedTransformerConfig> {
+fn cut(cfg: &HookedTransformerConfig, options: &LoadOptions) -> Result<HookedTransformerConfig> {
     let mut cfg = cfg.clone();
     if let Some(n) = options.first_n_layers {
         if n > cfg.n_layers {
@@ -136,29 +125,25 @@ pub(super) fn cut(cfg: &HookedTransformerConfig, options: &LoadOptions) -> Resul
     Ok(cfg)
 }
 
-/// The type of the weights until they are processed: their own where that is the one wanted, so that only what is being
-/// processed is wide; else f32, so that nothing is rounded before it is processed. `family_computes` where already
-/// reading computes with them.
+/// The type in which weights are read: their own where that is the one wanted, so that only what is being processed is
+/// wide; else f32, so that nothing is rounded before it is processed. `family_computes` where already reading computes
+/// with them.
 ///
 /// # Errors
 /// [`Error::Argument`] for a type that weights cannot have.
-pub(super) fn type_while_loading(
-    cfg: &HookedTransformerConfig,
-    options: &LoadOptions,
+fn type_while_loading(
+    processing: Processing,
+    wanted: DType,
     tensors: &[(String, Stored)],
     family_computes: bool,
 ) -> Result<DType> {
-    if !matches!(options.dtype, DType::F32 | DType::BF16 | DType::F16) {
-        return Err(Error::argument(format!(
-            "weights cannot be of the type {:?}: F32, BF16 and F16 are valid.",
-            options.dtype
-        )));
+    if !matches!(wanted, DType::F32 | DType::BF16 | DType::F16) {
+        return Err(Error::argument(format!("weights cannot be of the type {wanted:?}: F32, BF16 and F16 are valid.")));
     }
-    let processing = options.processing.unwrap_or_else(|| Processing::default_for(cfg));
     let number = |dtype: &DType| matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16);
     let mut types = tensors.iter().filter_map(|(_, stored)| stored.dtype.as_ref().ok().filter(|dtype| number(dtype)));
-    let as_they_are = !family_computes && types.all(|dtype| *dtype == options.dtype);
-    Ok(if processing == Processing::NONE || as_they_are { options.dtype } else { DType::F32 })
+    let as_they_are = types.all(|dtype| *dtype == wanted);
+    Ok(if !family_computes && (processing == Processing::NONE || as_they_are) { wanted } else { DType::F32 })
 }
 
 /// A tokenizer with more tokens than the embedding is another model's.

@@ -3,13 +3,11 @@
 use std::path::Path;
 
 use super::config::HookedTransformerConfig;
-use super::families::{self, transformer_lens};
 use super::files::{Files, open};
-use super::load::{Plan, cut, finished, type_while_loading};
+use super::load::Plan;
 use super::options::{CheckpointOptions, LoadOptions};
 use super::process::Processing;
 use super::provenance::Origin;
-use super::tensor_file::TensorFile;
 use super::transformer::HookedTransformer;
 use crate::error::Result;
 
@@ -122,22 +120,10 @@ impl HookedTransformer {
     ) -> Result<Self> {
         cfg.check()?;
         let (path, options) = (path.as_ref(), options.into());
-        let load = &options.load;
-        let mut whole = cfg;
-        let cfg = cut(&whole, load)?;
-        whole.n_layers = cfg.n_layers;
         let tensors = open(path, options.key.as_deref())?;
-        let dtype = type_while_loading(&whole, load, &tensors, false)?;
-        let mut file = TensorFile::new(path, tensors, dtype, &load.device);
-        if let Some(prefix) = &options.strip_prefix {
-            file.strip_prefix(prefix);
-        }
-        if load.first_n_layers.is_some() {
-            file.ignore(|name| families::layer_of(name).is_some_and(|layer| layer >= cfg.n_layers));
-        }
-        let weights = transformer_lens::weights(&mut file, &whole)?;
-        let origin = Origin { source: source(path, &options), revision: None, crc32: Some(file.crc32()) };
-        finished(cfg, weights, None, origin, load)
+        let origin = Origin { source: source(path, &options), revision: None, crc32: None };
+        let prefix = options.strip_prefix.as_deref();
+        Plan::transformer_lens(cfg).model((path.into(), tensors), prefix, origin, &options.load)
     }
 }
 

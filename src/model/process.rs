@@ -75,6 +75,140 @@ impl Default for Processing {
     }
 }
 
+/// Steps on the weights of a model, part by part. A part of half precision, or one that is to become so, is processed in
+/// f32 and rounded once.
+pub(super) struct Process {
+    steps: Processing,
+    /// The model's config before the steps.
+    cfg: HookedTransformerConfig,
+    /// The type of what comes out.
+    dtype: DType,
+}
+
+impl Process {
+    /// # Errors
+    /// [`Error::Config`] for a step that the architecture does not allow.
+    pub(super) fn new(steps: Processing, cfg: HookedTransformerConfig, dtype: DType) -> Result<Self> {
+        check(&steps, &cfg)?;
+        Ok(Self { steps, cfg, dtype })
+    }
+
+    pub(super) fn cfg(&self) -> &HookedTransformerConfig {
+        &self.cfg
+    }
+
+    /// The embedding, `[d_vocab, d_model]`, after it has been multiplied by `scale`.
+    pub(super) fn embedding(&self, w_e: Tensor, scale: f64) -> Result<Tensor> {
+        let scaled = |rows: Tensor| if scale == 1.0 { Ok(rows) } else { Ok((rows * scale)?) };
+        if self.steps.center_writing_weights {
+            return self.in_slices(w_e, 0, |rows| centred(&scaled(rows)?));
+        }
+        if scale == 1.0 { Ok(w_e.to_dtype(self.dtype)?) } else { self.in_slices(w_e, 0, scaled) }
+    }
+
+    /// The position embeddings, `[n_ctx, d_model]`.
+    pub(super) fn positions(&self, w_pos: Tensor) -> Result<Tensor> {
+        // Where positions enter behind the norm, nothing takes their mean out again.
+        if self.steps.center_writing_weights && !placed_behind_norm(&self.cfg) {
+            return self.in_slices(w_pos, 0, |rows| centred(&rows));
+        }
+        Ok(w_pos.to_dtype(self.dtype)?)
+    }
+
+    pub(super) fn block(&self, mut block: BlockWeights) -> Result<BlockWeights> {
+        if self.steps != Processing::NONE {
+            block.cast(wide(self.dtype))?;
+            process_block(&mut block, &self.steps, &self.cfg)?;
+        }
+        block.cast(self.dtype)?;
+        Ok(block)
+    }
+
+    /// The unembedding, `[d_model, d_vocab_out]`, with its bias and the norm before it, which is gone once it is folded.
+    pub(super) fn unembedding(
+        &self,
+        w_u: Tensor,
+        b_u: &mut Tensor,
+        ln_final: &mut Option<NormWeights>,
+    ) -> Result<Tensor> {
+        let mut norm = if self.steps.fold_ln { ln_final.take() } else { None };
+        if let Some(norm) = &mut norm {
+            norm.cast(wide(self.dtype))?;
+        }
+        let w_u = match (&norm, self.steps.center_unembed) {
+            (None, false) => w_u.to_dtype(self.dtype)?.contiguous()?,
+            (_, centre) if self.keeps(&w_u) => {
+                let mut w_u = w_u.contiguous()?;
+                if let Some(norm) = &norm {
+                    fold(norm, &mut w_u, b_u)?;
+                }
+                if centre {
+                    (w_u, *b_u) = (centred(&w_u)?, centred(b_u)?);
+                }
+                w_u
+            }
+            (_, centre) => self.unembedding_in_slices(&w_u, b_u, norm.as_ref(), centre)?,
+        };
+        *b_u = b_u.to_dtype(self.dtype)?;
+        if let Some(norm) = ln_final {
+            norm.cast(self.dtype)?;
+        }
+        Ok(w_u)
+    }
+
+    /// Its means over the vocabulary are known only when all of it has been folded, so it is folded twice rather than
+    /// rounded twice.
+    fn unembedding_in_slices(
+        &self,
+        w_u: &Tensor,
+        b_u: &mut Tensor,
+        norm: Option<&NormWeights>,
+        centre: bool,
+    ) -> Result<Tensor> {
+        let wide = wide(self.dtype);
+        let folded = |mut part: Tensor| -> Result<(Tensor, Tensor)> {
+            let mut shift = Tensor::zeros(part.dim(1)?, wide, part.device())?;
+            if let Some(norm) = norm {
+                fold(norm, &mut part, &mut shift)?;
+            }
+            Ok((part, shift))
+        };
+        let mut sum = Tensor::zeros((w_u.dim(0)?, 1), wide, w_u.device())?;
+        let mut shifts = Vec::new();
+        for (start, length) in slices(w_u, 1)? {
+            let (part, shift) = folded(w_u.narrow(1, start, length)?.to_dtype(wide)?.contiguous()?)?;
+            sum = (sum + part.sum_keepdim(1)?)?;
+            shifts.push(shift);
+        }
+        let mean = (sum / w_u.dim(1)? as f64)?;
+        let shifted = (b_u.to_dtype(wide)? + Tensor::cat(&shifts, 0)?)?;
+        *b_u = if centre { centred(&shifted)? } else { shifted };
+        self.in_slices(w_u.clone(), 1, |part| {
+            let (part, _) = folded(part)?;
+            if centre { Ok(part.broadcast_sub(&mean)?) } else { Ok(part) }
+        })
+    }
+
+    /// Whether nothing is rounded on the way from `x` to what comes of it.
+    fn keeps(&self, x: &Tensor) -> bool {
+        x.dtype() == self.dtype && self.dtype == wide(self.dtype)
+    }
+
+    /// `work` done on `x`: where numbers are rounded, in f32, slice by slice along an axis along which `work` needs nothing
+    /// but the slice, so that never all of it is wide once more.
+    fn in_slices(&self, x: Tensor, axis: usize, work: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        if self.keeps(&x) {
+            return work(x);
+        }
+        let done = Tensor::zeros(x.shape(), self.dtype, x.device())?;
+        for (start, length) in slices(&x, axis)? {
+            let part = work(x.narrow(axis, start, length)?.to_dtype(wide(self.dtype))?.contiguous()?)?;
+            done.slice_set(&part.to_dtype(self.dtype)?.contiguous()?, axis, start)?;
+        }
+        Ok(done)
+    }
+}
+
 impl HookedTransformer {
     /// The model with its weights processed; predictions stay (see the module's head for what each step guarantees).
     /// Steps that were done before are not done again. Weights of half precision are processed in f32, one block after the
@@ -85,86 +219,40 @@ impl HookedTransformer {
     pub fn process(mut self, wanted: &Processing) -> Result<Self> {
         let had = self.processing;
         let steps = Processing { fold_ln: wanted.fold_ln && !had.fold_ln, ..*wanted };
-        check(&steps, &self.cfg)?;
+        let process = Process::new(steps, self.cfg.clone(), self.dtype())?;
         if steps != Processing::NONE {
             let mut progress = Progress::new("processing weights", self.weights.blocks.len() as u64, "layers");
-            let dtype = self.dtype();
-            for block in &mut self.weights.blocks {
-                block.cast(wide(dtype))?;
-                process_block(block, &steps, &self.cfg)?;
-                block.cast(dtype)?;
-                progress.step(1);
-            }
-            self.process_outside(&steps)?;
+            let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u } = &mut self.weights;
+            *w_u = process.unembedding(w_u.clone(), b_u, ln_final)?;
+            *w_e = process.embedding(w_e.clone(), 1.0)?;
+            *w_pos = w_pos.take().map(|w_pos| process.positions(w_pos)).transpose()?;
+            *blocks = std::mem::take(blocks)
+                .into_iter()
+                .map(|block| {
+                    progress.step(1);
+                    process.block(block)
+                })
+                .collect::<Result<_>>()?;
         }
+        Ok(self.processed_by(&process))
+    }
+
+    /// The model, said to have its weights from these steps.
+    pub(super) fn processed_by(mut self, process: &Process) -> Self {
+        let (had, steps) = (self.processing, &process.steps);
         if steps.fold_ln {
             self.cfg.normalization_type = self.cfg.normalization_type.folded();
         }
         self.processing = Processing {
-            fold_ln: had.fold_ln || wanted.fold_ln,
-            center_writing_weights: had.center_writing_weights || wanted.center_writing_weights,
-            center_unembed: had.center_unembed || wanted.center_unembed,
-            fold_value_biases: had.fold_value_biases || wanted.fold_value_biases,
+            fold_ln: had.fold_ln || steps.fold_ln,
+            center_writing_weights: had.center_writing_weights || steps.center_writing_weights,
+            center_unembed: had.center_unembed || steps.center_unembed,
+            fold_value_biases: had.fold_value_biases || steps.fold_value_biases,
             refactor_factored_attn_matrices: had.refactor_factored_attn_matrices
-                || wanted.refactor_factored_attn_matrices,
+                || steps.refactor_factored_attn_matrices,
         };
-        Ok(self)
+        self
     }
-
-    /// The embeddings, the final norm and the unembedding.
-    fn process_outside(&mut self, steps: &Processing) -> Result<()> {
-        let Weights { w_e, w_pos, ln_final, w_u, b_u, .. } = &mut self.weights;
-        if steps.center_writing_weights {
-            *w_e = in_slices(w_e, 0, |rows| centred(&rows))?;
-            // Where positions enter behind the norm, nothing takes their mean out again.
-            if let Some(w_pos) = w_pos.as_mut().filter(|_| !placed_behind_norm(&self.cfg)) {
-                *w_pos = in_slices(w_pos, 0, |rows| centred(&rows))?;
-            }
-        }
-        let mut norm = if steps.fold_ln { ln_final.take() } else { None };
-        if let Some(norm) = &mut norm {
-            norm.cast(wide(w_u.dtype()))?;
-        }
-        if w_u.dtype() != wide(w_u.dtype()) {
-            return unembed_in_slices(w_u, b_u, norm.as_ref(), steps.center_unembed);
-        }
-        if let Some(norm) = &norm {
-            fold(norm, w_u, b_u)?;
-        }
-        if steps.center_unembed {
-            *w_u = centred(w_u)?;
-            *b_u = centred(b_u)?;
-        }
-        Ok(())
-    }
-}
-
-/// Folds the norm into an unembedding of half precision and centres it over the vocabulary. Its means are known only when
-/// all of it has been folded, so it is folded twice rather than rounded twice.
-fn unembed_in_slices(w_u: &mut Tensor, b_u: &mut Tensor, norm: Option<&NormWeights>, centre: bool) -> Result<()> {
-    let dtype = w_u.dtype();
-    let folded = |mut part: Tensor| -> Result<(Tensor, Tensor)> {
-        let mut shift = Tensor::zeros(part.dim(1)?, part.dtype(), part.device())?;
-        if let Some(norm) = norm {
-            fold(norm, &mut part, &mut shift)?;
-        }
-        Ok((part, shift))
-    };
-    let mut sum = Tensor::zeros((w_u.dim(0)?, 1), wide(dtype), w_u.device())?;
-    let mut shifts = Vec::new();
-    for (start, length) in slices(w_u, 1)? {
-        let (part, shift) = folded(w_u.narrow(1, start, length)?.to_dtype(wide(dtype))?)?;
-        sum = (sum + part.sum_keepdim(1)?)?;
-        shifts.push(shift);
-    }
-    let mean = (sum / w_u.dim(1)? as f64)?;
-    *w_u = in_slices(w_u, 1, |part| {
-        let (part, _) = folded(part)?;
-        if centre { Ok(part.broadcast_sub(&mean)?) } else { Ok(part) }
-    })?;
-    let shifted = (b_u.to_dtype(wide(dtype))? + Tensor::cat(&shifts, 0)?)?;
-    *b_u = if centre { centred(&shifted)? } else { shifted }.to_dtype(dtype)?;
-    Ok(())
 }
 
 /// Where the slices of `x` begin along this axis, and how long they are: about a million numbers each.
@@ -172,21 +260,6 @@ fn slices(x: &Tensor, axis: usize) -> Result<Vec<(usize, usize)>> {
     let size = x.dim(axis)?;
     let step = ((1 << 20) * size / x.elem_count().max(1)).max(1);
     Ok((0..size).step_by(step).map(|start| (start, step.min(size - start))).collect())
-}
-
-/// `work` done on `x`; of half precision in f32, slice by slice along an axis along which `work` needs nothing but the
-/// slice, so that never all of it is wide.
-fn in_slices(x: &Tensor, axis: usize, work: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    let dtype = x.dtype();
-    if dtype == wide(dtype) {
-        return work(x.clone());
-    }
-    let done = Tensor::zeros(x.shape(), dtype, x.device())?;
-    for (start, length) in slices(x, axis)? {
-        let part = work(x.narrow(axis, start, length)?.to_dtype(wide(dtype))?)?;
-        done.slice_set(&part.to_dtype(dtype)?.contiguous()?, axis, start)?;
-    }
-    Ok(done)
 }
 
 /// The type in which weights of this type are processed.

@@ -86,41 +86,49 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// The numbers as f32, in order.
+    /// Gives out the numbers as f32, in order and piece by piece.
     ///
     /// # Errors
-    /// A type that is not a number's, or a file that has become shorter: half a sentence.
-    pub(super) fn numbers(&self) -> std::result::Result<Vec<f32>, String> {
+    /// A type that is not a number's, a file that has become shorter, or what `take` says: half a sentence.
+    pub(super) fn pieces(&self, mut take: impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
         let dtype = match &self.dtype {
             Ok(dtype @ (DType::F32 | DType::F16 | DType::BF16 | DType::F64)) => *dtype,
             Ok(other) => return Err(format!("is of type {other:?}, not of floating point numbers")),
             Err(name) => return Err(format!("is of type {name}, which cannot be read")),
         };
-        let count = match &self.strides {
-            None => self.shape.iter().product(),
-            Some(strides) => span(&self.shape, strides).unwrap_or(0),
+        let Some(strides) = &self.strides else {
+            return self.in_a_row(dtype, self.shape.iter().product(), &mut take);
         };
+        let mut numbers = Vec::new();
+        self.in_a_row(dtype, span(&self.shape, strides).unwrap_or(0), &mut |piece| {
+            numbers.extend(piece);
+            Ok(())
+        })?;
+        take(in_order(&numbers, &self.shape, strides))
+    }
+
+    /// The first `count` numbers as they lie.
+    fn in_a_row(&self, dtype: DType, count: usize, take: &mut impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
         let size = dtype.size_in_bytes();
-        let mut numbers = Vec::with_capacity(count);
         let mut bytes = vec![0; PIECE.min(count) * size];
-        while numbers.len() < count {
-            let piece = &mut bytes[..PIECE.min(count - numbers.len()) * size];
-            let start = self.start + (numbers.len() * size) as u64;
+        for first in (0..count).step_by(PIECE) {
+            let piece = &mut bytes[..PIECE.min(count - first) * size];
+            let start = self.start + (first * size) as u64;
             self.source.read(start, piece).map_err(|error| format!("could not be read ({error})"))?;
             if dtype == DType::F32 {
-                numbers.extend(piece.as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)));
+                take(piece.as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)).collect())?;
             } else {
                 let read = Tensor::from_raw_buffer(piece, dtype, &[piece.len() / size], &Device::Cpu);
                 let read = read.and_then(|piece| piece.to_dtype(DType::F32)?.to_vec1::<f32>());
-                numbers.extend(read.map_err(|error| format!("could not be read as {dtype:?} ({error})"))?);
+                take(read.map_err(|error| format!("could not be read as {dtype:?} ({error})"))?)?;
             }
         }
-        Ok(match &self.strides {
-            None => numbers,
-            Some(strides) => in_order(&numbers, &self.shape, strides),
-        })
+        Ok(())
     }
 }
+
+/// What went wrong is half a sentence, behind the name of a tensor.
+pub(super) type Outcome<T> = std::result::Result<T, String>;
 
 /// How many numbers a tensor of these strides reaches over; `None` for more than there can be.
 pub(super) fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {

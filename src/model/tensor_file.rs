@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::stored::Stored;
+use super::stored::{Outcome, Stored};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -84,23 +84,40 @@ impl TensorFile {
             // Nothing will come of it: the numbers need not be read.
             return Some(self.placeholder(shape));
         }
-        let numbers = match stored.numbers() {
-            Ok(numbers) => numbers,
-            Err(why) => {
-                self.faults.push(format!("{name} {why}"));
-                return Some(self.placeholder(shape));
-            }
-        };
-        if let Some(odd) = numbers.iter().position(|number| !number.is_finite()) {
-            self.faults.push(format!("{name} holds {} (number {odd} of {})", numbers[odd], numbers.len()));
-            return Some(self.placeholder(shape));
-        }
-        self.count_in(shape, &numbers);
-        let tensor = Tensor::from_vec(numbers, shape, &self.device).and_then(|tensor| tensor.to_dtype(self.dtype));
-        Some(tensor.unwrap_or_else(|error| {
-            self.faults.push(format!("{name} does not fit on the device as {:?} ({error})", self.dtype));
+        Some(self.read(&stored).unwrap_or_else(|why| {
+            self.faults.push(format!("{name} {why}"));
             self.placeholder(shape)
         }))
+    }
+
+    /// The numbers, checked and counted in. Those that become half precision do so piece by piece.
+    fn read(&mut self, stored: &Stored) -> Outcome<Tensor> {
+        let (dtype, shape, count) = (self.dtype, &stored.shape, stored.shape.iter().product());
+        let unfit = |error| format!("does not fit on the device as {dtype:?} ({error})");
+        self.crc.update(format!("{shape:?}").as_bytes());
+        let mut numbers: Vec<f32> = Vec::with_capacity(if dtype == DType::F32 { count } else { 0 });
+        let half =
+            (dtype != DType::F32).then(|| Tensor::zeros(count, dtype, &self.device)).transpose().map_err(unfit)?;
+        let mut done = 0;
+        stored.pieces(|piece| {
+            if let Some(odd) = piece.iter().position(|number| !number.is_finite()) {
+                return Err(format!("holds {} (number {} of {count})", piece[odd], done + odd));
+            }
+            self.count_in(&piece);
+            let (start, length) = (done, piece.len());
+            done += length;
+            let Some(half) = &half else {
+                numbers.extend(piece);
+                return Ok(());
+            };
+            let piece = Tensor::from_vec(piece, length, &self.device).and_then(|piece| piece.to_dtype(dtype));
+            piece.and_then(|piece| half.slice_set(&piece, 0, start)).map_err(unfit)
+        })?;
+        let tensor = match half {
+            Some(half) => half.reshape(shape.as_slice()),
+            None => Tensor::from_vec(numbers, shape.as_slice(), &self.device),
+        };
+        tensor.map_err(unfit)
     }
 
     /// Zeros in place of a bias that a layer does not have.
@@ -124,8 +141,7 @@ impl TensorFile {
         format!("{:08x}", self.crc.sum())
     }
 
-    fn count_in(&mut self, shape: &[usize], numbers: &[f32]) {
-        self.crc.update(format!("{shape:?}").as_bytes());
+    fn count_in(&mut self, numbers: &[f32]) {
         for piece in numbers.chunks(1 << 14) {
             let bytes: Vec<u8> = piece.iter().flat_map(|number| number.to_le_bytes()).collect();
             self.crc.update(&bytes);

@@ -90,14 +90,6 @@ impl Weights {
         all.extend(blocks.iter_mut().flat_map(BlockWeights::tensors_mut));
         all
     }
-
-    /// Turns every tensor into this type, one after the other, so that never two models are in memory.
-    ///
-    /// # Errors
-    /// candle's, when the device cannot hold it.
-    pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
-        cast(self.tensors_mut(), dtype)
-    }
 }
 
 impl BlockWeights {
@@ -115,7 +107,10 @@ impl BlockWeights {
         all
     }
 
-    /// As [`Weights::cast`].
+    /// Turns every tensor into this type, one after the other.
+    ///
+    /// # Errors
+    /// candle's, when the device cannot hold it.
     pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
         cast(self.tensors_mut(), dtype)
     }
@@ -126,7 +121,7 @@ impl NormWeights {
         [&mut self.w].into_iter().chain(&mut self.b)
     }
 
-    /// As [`Weights::cast`].
+    /// As [`BlockWeights::cast`].
     pub(super) fn cast(&mut self, dtype: DType) -> Result<()> {
         cast(self.tensors_mut(), dtype)
     }

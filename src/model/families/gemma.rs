@@ -10,14 +10,23 @@ use serde_json::{Value, json};
 
 use super::super::config::{Activation, AttentionType, HookedTransformerConfig};
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{NormWeights, Weights};
+use super::super::weights::{BlockWeights, NormWeights};
 use super::config_file::ConfigFile;
-use super::{Family, Tied, llama};
+use super::layout::Layout;
+use super::{Family, llama, parts};
 use crate::error::Result;
 
-pub(super) const FAMILY: Family = Family { model_type: "gemma", config, weights, usually_tied: true };
+pub(super) const FAMILY: Family = Family { model_type: "gemma", config, layout: LAYOUT, usually_tied: true };
 
-pub(super) const GEMMA2: Family = Family { model_type: "gemma2", config: second_config, weights, usually_tied: true };
+pub(super) const GEMMA2: Family =
+    Family { model_type: "gemma2", config: second_config, layout: LAYOUT, usually_tied: true };
+
+const LAYOUT: Layout = Layout {
+    embed_scale: |cfg| (cfg.d_model as f64).sqrt(),
+    norm: |file, name, cfg| one_more(parts::rms_norm(file, name, cfg.d_model)),
+    block,
+    ..llama::LAYOUT
+};
 
 fn second_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let base = config(file)?;
@@ -48,19 +57,14 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     Ok(HookedTransformerConfig { act_fn, d_head: Some(file.optional_size("head_dim")?.unwrap_or(256)), ..base })
 }
 
-fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
-    let mut weights = llama::weights(file, cfg, tied, false)?;
-    weights.w_e = (weights.w_e * (cfg.d_model as f64).sqrt())?;
-    let norms = weights
-        .blocks
-        .iter_mut()
-        .flat_map(|block| [&mut block.ln1, &mut block.ln1_post, &mut block.ln2, &mut block.ln2_post]);
-    for norm in norms.chain([&mut weights.ln_final]) {
-        *norm = norm.take().map(one_more).transpose()?;
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let mut block = llama::block(file, layer, cfg, false)?;
+    for norm in [&mut block.ln1, &mut block.ln1_post, &mut block.ln2, &mut block.ln2_post] {
+        *norm = norm.take().map(one_more);
     }
-    Ok(weights)
+    Ok(block)
 }
 
-fn one_more(norm: NormWeights) -> Result<NormWeights> {
-    Ok(NormWeights { w: (norm.w + 1.0)?, b: norm.b })
+fn one_more(norm: NormWeights) -> NormWeights {
+    NormWeights { w: (norm.w + 1.0).expect("numbers of a floating type"), b: norm.b }
 }

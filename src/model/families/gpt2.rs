@@ -11,10 +11,26 @@ use super::super::config::{
 use super::super::tensor_file::TensorFile;
 use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use super::config_file::ConfigFile;
-use super::{Family, Tied, parts};
+use super::layout::Layout;
+use super::{Family, parts};
 use crate::error::{Error, Result};
 
-pub(super) const FAMILY: Family = Family { model_type: "gpt2", config, weights, usually_tied: true };
+pub(super) const FAMILY: Family = Family { model_type: "gpt2", config, layout: LAYOUT, usually_tied: true };
+
+const LAYOUT: Layout = Layout {
+    prefix: "transformer.",
+    buffers: &[".attn.bias", ".attn.masked_bias"],
+    embed: "wte.weight",
+    embed_scale: |_| 1.0,
+    pos_embed: "wpe.weight",
+    unused_positions: 0,
+    ln_final: "ln_f",
+    unembed: "lm_head.weight",
+    unembed_in_out: false,
+    unembed_bias: None,
+    norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
+    block: block,
+};
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.harmless(&[
@@ -44,26 +60,6 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         scale_attn_by_inverse_layer_idx: file.flag("scale_attn_by_inverse_layer_idx")? == Some(true),
         ..Default::default()
     })
-}
-
-/// The weights of a state dict, with or without the prefix `transformer.`. Where `lm_head.weight` is not there and
-/// `may_be_tied`, the embedding takes its place.
-///
-/// # Errors
-/// [`Error::File`] listing every tensor that is missing, unexpected or of another shape.
-fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
-    file.strip_prefix("transformer.");
-    // Masks that old checkpoints carry; they hold no weights.
-    file.ignore(|name| name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"));
-    let (d, v) = (cfg.d_model, cfg.d_vocab);
-    let w_e = file.take("wte.weight", &[v, d]);
-    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
-    let w_pos = Some(file.take("wpe.weight", &[cfg.n_ctx, d]));
-    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
-    let ln_final = Some(parts::layer_norm(file, "ln_f", d));
-    file.finish()?;
-    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
-    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {

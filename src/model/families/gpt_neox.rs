@@ -9,12 +9,28 @@ use serde_json::{Map, Value, json};
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{AttentionWeights, BlockWeights, Weights};
+use super::super::weights::{AttentionWeights, BlockWeights};
 use super::config_file::ConfigFile;
-use super::{Family, Tied, parts};
+use super::layout::Layout;
+use super::{Family, parts};
 use crate::error::Result;
 
-pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, weights, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, layout: LAYOUT, usually_tied: false };
+
+const LAYOUT: Layout = Layout {
+    prefix: "",
+    buffers: &["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"],
+    embed: "gpt_neox.embed_in.weight",
+    embed_scale: |_| 1.0,
+    pos_embed: "",
+    unused_positions: 0,
+    ln_final: "gpt_neox.final_layer_norm",
+    unembed: "embed_out.weight",
+    unembed_in_out: false,
+    unembed_bias: None,
+    norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
+    block: block,
+};
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(true)])?;
@@ -40,20 +56,6 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     };
     cfg.rotary_dim = Some((cfg.d_head() as f64 * share.unwrap_or(0.25)) as usize);
     Ok(cfg)
-}
-
-fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
-    // Masks and angles that old checkpoints carry; they hold no weights.
-    let buffers = ["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"];
-    file.ignore(|name| buffers.iter().any(|buffer| name.ends_with(buffer)));
-    let (d, v) = (cfg.d_model, cfg.d_vocab);
-    let w_e = file.take("gpt_neox.embed_in.weight", &[v, d]);
-    let w_u = parts::unembedding(file, "embed_out.weight", cfg, tied.then_some(&w_e))?;
-    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
-    let ln_final = Some(parts::layer_norm(file, "gpt_neox.final_layer_norm", d));
-    file.finish()?;
-    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
-    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {

@@ -9,12 +9,28 @@ use serde_json::json;
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{BlockWeights, Weights};
+use super::super::weights::BlockWeights;
 use super::config_file::ConfigFile;
-use super::{Family, Tied, parts};
+use super::layout::Layout;
+use super::{Family, parts};
 use crate::error::Result;
 
-pub(super) const FAMILY: Family = Family { model_type: "gptj", config, weights, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "gptj", config, layout: LAYOUT, usually_tied: false };
+
+const LAYOUT: Layout = Layout {
+    prefix: "transformer.",
+    buffers: &["attn.bias", "attn.masked_bias"],
+    embed: "wte.weight",
+    embed_scale: |_| 1.0,
+    pos_embed: "",
+    unused_positions: 0,
+    ln_final: "ln_f",
+    unembed: "lm_head.weight",
+    unembed_in_out: false,
+    unembed_bias: Some("lm_head.bias"),
+    norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
+    block: block,
+};
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.harmless(&[
@@ -45,20 +61,6 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         rotary_adjacent_pairs: true,
         ..Default::default()
     })
-}
-
-fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
-    file.strip_prefix("transformer.");
-    // Masks that old checkpoints carry; they hold no weights.
-    file.ignore(|name| name.ends_with("attn.bias") || name.ends_with("attn.masked_bias"));
-    let (d, v) = (cfg.d_model, cfg.d_vocab);
-    let w_e = file.take("wte.weight", &[v, d]);
-    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
-    let b_u = parts::bias(file, "lm_head", v, true)?;
-    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
-    let ln_final = Some(parts::layer_norm(file, "ln_f", d));
-    file.finish()?;
-    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {

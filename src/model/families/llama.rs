@@ -3,23 +3,33 @@
 //!
 //! Reference: `transformers` `LlamaForCausalLM`.
 
-use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::super::config::{
     Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling,
 };
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{BlockWeights, MlpWeights, Weights};
+use super::super::weights::{BlockWeights, MlpWeights};
 use super::config_file::ConfigFile;
-use super::{Family, Tied, parts};
+use super::layout::Layout;
+use super::{Family, parts};
 use crate::error::{Error, Result};
 
-pub(super) const FAMILY: Family = Family {
-    model_type: "llama",
-    config,
-    weights: |file, cfg, tied| weights(file, cfg, tied, false),
-    usually_tied: false,
+pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout: LAYOUT, usually_tied: false };
+
+pub(super) const LAYOUT: Layout = Layout {
+    prefix: "",
+    buffers: &["rotary_emb.inv_freq"],
+    embed: "model.embed_tokens.weight",
+    embed_scale: |_| 1.0,
+    pos_embed: "",
+    unused_positions: 0,
+    ln_final: "model.norm",
+    unembed: "lm_head.weight",
+    unembed_in_out: false,
+    unembed_bias: None,
+    norm: |file, name, cfg| parts::rms_norm(file, name, cfg.d_model),
+    block: |file, layer, cfg| block(file, layer, cfg, false),
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
@@ -94,25 +104,13 @@ fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     Ok((base, scaling))
 }
 
-/// The weights; `qkv_bias` where q, k and v have biases.
-pub(super) fn weights(
+/// A block; `qkv_bias` where q, k and v have biases.
+pub(super) fn block(
     file: &mut TensorFile,
+    layer: usize,
     cfg: &HookedTransformerConfig,
-    tied: Tied,
     qkv_bias: bool,
-) -> Result<Weights> {
-    file.ignore(|name| name.ends_with("rotary_emb.inv_freq"));
-    let (d, v) = (cfg.d_model, cfg.d_vocab);
-    let w_e = file.take("model.embed_tokens.weight", &[v, d]);
-    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
-    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg, qkv_bias)).collect::<Vec<_>>();
-    let ln_final = Some(parts::rms_norm(file, "model.norm", d));
-    file.finish()?;
-    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
-    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
-}
-
-fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig, qkv_bias: bool) -> Result<BlockWeights> {
+) -> Result<BlockWeights> {
     let (d, m) = (cfg.d_model, cfg.d_mlp());
     let at = |name: &str| format!("model.layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"];

@@ -7,12 +7,7 @@ use super::config_file::ConfigFile;
 use super::{Family, llama};
 use crate::error::Result;
 
-pub(super) const FAMILY: Family = Family {
-    model_type: "mistral",
-    config,
-    weights: |file, cfg, tied| llama::weights(file, cfg, tied, false),
-    usually_tied: false,
-};
+pub(super) const FAMILY: Family = Family { model_type: "mistral", config, layout: llama::LAYOUT, usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     Ok(HookedTransformerConfig { window_size: file.optional_size("sliding_window")?, ..llama::base(file)? })

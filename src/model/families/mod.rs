@@ -7,6 +7,7 @@ pub(super) mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
 mod gptj;
+mod layout;
 mod llama;
 mod mistral;
 mod opt;
@@ -14,30 +15,26 @@ mod parts;
 mod phi;
 mod phi3;
 mod qwen;
-pub(super) mod transformer_lens;
+mod transformer_lens;
 
 use serde_json::{Map, Value};
 
 use super::config::HookedTransformerConfig;
-use super::tensor_file::TensorFile;
-use super::weights::Weights;
 use crate::error::{Error, Result};
 use config_file::ConfigFile;
+use layout::Layout;
 
 /// What a family's file says of it.
 struct Family {
     /// The `model_type` of its `config.json`.
     model_type: &'static str,
     config: fn(&ConfigFile) -> Result<HookedTransformerConfig>,
-    weights: fn(&mut TensorFile, &HookedTransformerConfig, Tied) -> Result<Weights>,
+    layout: Layout,
     /// Whether the embedding serves as unembedding where `config.json` does not say.
     usually_tied: bool,
 }
 
-/// Whether the embedding may serve as unembedding too, where a file has none of its own.
-type Tied = bool;
-
-const FAMILIES: [Family; 13] = [
+static FAMILIES: [Family; 13] = [
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
@@ -57,8 +54,12 @@ const FAMILIES: [Family; 13] = [
 pub(super) struct Understood {
     /// The config.
     pub cfg: HookedTransformerConfig,
-    family: &'static Family,
-    tied: Tied,
+    /// How its files are laid out.
+    pub layout: &'static Layout,
+    /// Whether the embedding may serve as unembedding too, where a file has none of its own.
+    pub tied: bool,
+    /// Whether reading the weights computes with them, as Gemma's factors and norms do, which wants full precision.
+    pub computes: bool,
 }
 
 /// Understands a `config.json`.
@@ -79,7 +80,8 @@ pub(super) fn understand(json: &Map<String, Value>) -> Result<Understood> {
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;
     cfg.check()?;
-    Ok(Understood { cfg, family, tied })
+    let computes = ["gemma", "gemma2"].contains(&family.model_type);
+    Ok(Understood { cfg, layout: &family.layout, tied, computes })
 }
 
 /// The layer that a tensor belongs to, by its name in any family's files.
@@ -89,16 +91,8 @@ pub(super) fn layer_of(name: &str) -> Option<usize> {
 }
 
 impl Understood {
-    /// Whether reading the weights computes with them, as Gemma's factors and norms do, which wants full precision.
-    pub(super) fn computes(&self) -> bool {
-        [gemma::FAMILY, gemma::GEMMA2].iter().any(|family| family.model_type == self.family.model_type)
-    }
-
-    /// The weights in a state dict.
-    ///
-    /// # Errors
-    /// [`Error::File`] listing every tensor that is missing, unexpected or of another shape.
-    pub(super) fn weights(&self, file: &mut TensorFile) -> Result<Weights> {
-        (self.family.weights)(file, &self.cfg, self.tied)
+    /// A config whose weights are stored as TransformerLens stores them.
+    pub(super) fn transformer_lens(cfg: HookedTransformerConfig) -> Self {
+        Self { cfg, layout: &transformer_lens::LAYOUT, tied: false, computes: false }
     }
 }

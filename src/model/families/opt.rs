@@ -2,20 +2,32 @@
 //!
 //! Reference: `transformers` `OPTForCausalLM`; the sizes whose norms come after (350m) are refused.
 
-use candle_core::Tensor;
 use serde_json::json;
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType};
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{BlockWeights, Weights};
+use super::super::weights::BlockWeights;
 use super::config_file::ConfigFile;
-use super::{Family, Tied, parts};
+use super::layout::Layout;
+use super::{Family, parts};
 use crate::error::Result;
 
-pub(super) const FAMILY: Family = Family { model_type: "opt", config, weights, usually_tied: true };
+pub(super) const FAMILY: Family = Family { model_type: "opt", config, layout: LAYOUT, usually_tied: true };
 
-/// Rows of the position embeddings before that of position 0.
-const UNUSED_POSITIONS: usize = 2;
+const LAYOUT: Layout = Layout {
+    prefix: "model.",
+    buffers: &[],
+    embed: "decoder.embed_tokens.weight",
+    embed_scale: |_| 1.0,
+    pos_embed: "decoder.embed_positions.weight",
+    unused_positions: 2,
+    ln_final: "decoder.final_layer_norm",
+    unembed: "lm_head.weight",
+    unembed_in_out: false,
+    unembed_bias: None,
+    norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
+    block: block,
+};
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.harmless(&["layerdrop", "init_std", "prefix", "activation_dropout"]);
@@ -37,20 +49,6 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         normalization_type: NormalizationType::LN,
         ..Default::default()
     })
-}
-
-fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
-    file.strip_prefix("model.");
-    let (d, v) = (cfg.d_model, cfg.d_vocab);
-    let w_e = file.take("decoder.embed_tokens.weight", &[v, d]);
-    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
-    let positions = file.take("decoder.embed_positions.weight", &[cfg.n_ctx + UNUSED_POSITIONS, d]);
-    let w_pos = Some(file.in_a_row(positions.narrow(0, UNUSED_POSITIONS, cfg.n_ctx)?)?);
-    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
-    let ln_final = Some(parts::layer_norm(file, "decoder.final_layer_norm", d));
-    file.finish()?;
-    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
-    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {

@@ -66,19 +66,3 @@ pub(super) fn mlp(file: &mut TensorFile, cfg: &HookedTransformerConfig, into: &s
         b_out: bias(file, out, d, true)?,
     })
 }
-
-/// `[d_model, d_vocab]`: the unembedding `name [d_vocab, d_model]`, or the embedding where the file has none of its own.
-pub(super) fn unembedding(
-    file: &mut TensorFile,
-    name: &str,
-    cfg: &HookedTransformerConfig,
-    embedding: Option<&Tensor>,
-) -> Result<Tensor> {
-    let shape = [cfg.d_vocab, cfg.d_model];
-    let own = match (file.take_optional(name, &shape), embedding) {
-        (Some(own), _) => own,
-        (None, Some(embedding)) => embedding.clone(),
-        (None, None) => file.take(name, &shape),
-    };
-    file.in_a_row(own.t()?)
-}

@@ -9,12 +9,28 @@ use serde_json::{Value, json};
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{BlockWeights, Weights};
+use super::super::weights::BlockWeights;
 use super::config_file::ConfigFile;
-use super::{Family, Tied, parts};
+use super::layout::Layout;
+use super::{Family, parts};
 use crate::error::Result;
 
-pub(super) const FAMILY: Family = Family { model_type: "phi", config, weights, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "phi", config, layout: LAYOUT, usually_tied: false };
+
+const LAYOUT: Layout = Layout {
+    prefix: "",
+    buffers: &["rotary_emb.inv_freq"],
+    embed: "model.embed_tokens.weight",
+    embed_scale: |_| 1.0,
+    pos_embed: "",
+    unused_positions: 0,
+    ln_final: "model.final_layernorm",
+    unembed: "lm_head.weight",
+    unembed_in_out: false,
+    unembed_bias: Some("lm_head.bias"),
+    norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
+    block: block,
+};
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("qk_layernorm", &[json!(false)])?;
@@ -42,18 +58,6 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     };
     cfg.rotary_dim = Some((cfg.d_head() as f64 * share) as usize);
     Ok(cfg)
-}
-
-fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
-    file.ignore(|name| name.ends_with("rotary_emb.inv_freq"));
-    let (d, v) = (cfg.d_model, cfg.d_vocab);
-    let w_e = file.take("model.embed_tokens.weight", &[v, d]);
-    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
-    let b_u = parts::bias(file, "lm_head", v, true)?;
-    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
-    let ln_final = Some(parts::layer_norm(file, "model.final_layernorm", d));
-    file.finish()?;
-    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {

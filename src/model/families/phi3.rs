@@ -3,18 +3,19 @@
 //!
 //! Reference: `transformers` `Phi3ForCausalLM`.
 
-use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::super::config::HookedTransformerConfig;
 use super::super::rotary::LongRope;
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, Weights};
+use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights};
 use super::config_file::ConfigFile;
-use super::{Family, Tied, llama, parts};
+use super::layout::Layout;
+use super::{Family, llama, parts};
 use crate::error::{Error, Result};
 
-pub(super) const FAMILY: Family = Family { model_type: "phi3", config, weights, usually_tied: false };
+pub(super) const FAMILY: Family =
+    Family { model_type: "phi3", config, layout: Layout { block, ..llama::LAYOUT }, usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.harmless(&["auto_map"]);
@@ -68,18 +69,6 @@ fn long_rope(object: &Map<String, Value>, original_n_ctx: usize, n_ctx: usize) -
         attention_factor: number("attention_factor").unwrap_or(usual),
         original_n_ctx,
     }))
-}
-
-fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig, tied: Tied) -> Result<Weights> {
-    file.ignore(|name| name.ends_with("rotary_emb.inv_freq"));
-    let (d, v) = (cfg.d_model, cfg.d_vocab);
-    let w_e = file.take("model.embed_tokens.weight", &[v, d]);
-    let w_u = parts::unembedding(file, "lm_head.weight", cfg, tied.then_some(&w_e))?;
-    let blocks = (0..cfg.n_layers).map(|layer| block(file, layer, cfg)).collect::<Vec<_>>();
-    let ln_final = Some(parts::rms_norm(file, "model.norm", d));
-    file.finish()?;
-    let b_u = Tensor::zeros(v, w_e.dtype(), w_e.device())?;
-    Ok(Weights { w_e, w_pos: None, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {

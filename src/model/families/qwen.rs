@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use super::super::config::{AttentionType, HookedTransformerConfig};
 use super::config_file::ConfigFile;
+use super::layout::Layout;
 use super::{Family, llama};
 use crate::error::Result;
 
 pub(super) const QWEN2: Family = Family {
     model_type: "qwen2",
     config,
-    weights: |file, cfg, tied| llama::weights(file, cfg, tied, true),
+    layout: Layout { block: |file, layer, cfg| llama::block(file, layer, cfg, true), ..llama::LAYOUT },
     usually_tied: false,
 };
 
@@ -23,7 +24,7 @@ pub(super) const QWEN3: Family = Family {
         let d_head = Some(file.optional_size("head_dim")?.unwrap_or(128));
         Ok(HookedTransformerConfig { use_qk_norm: true, d_head, ..config(file)? })
     },
-    weights: |file, cfg, tied| llama::weights(file, cfg, tied, false),
+    layout: llama::LAYOUT,
     usually_tied: false,
 };
 

@@ -2,41 +2,39 @@
 
 use candle_core::Tensor;
 
-use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use super::super::config::{Activation, HookedTransformerConfig, NormalizationType};
 use super::super::tensor_file::TensorFile;
-use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
+use super::super::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights};
+use super::layout::Layout;
 use crate::error::Result;
 
 /// Masks and angles that are stored beside the weights.
 const BUFFERS: [&str; 4] = ["attn.mask", "attn.IGNORE", "attn.rotary_sin", "attn.rotary_cos"];
 
-/// The weights of a TransformerLens state dict.
-///
-/// # Errors
-/// Every tensor that is missing, unexpected or of another shape.
-pub(in super::super) fn weights(file: &mut TensorFile, cfg: &HookedTransformerConfig) -> Result<Weights> {
-    // Buffers that hold no weights.
-    file.ignore(|name| BUFFERS.iter().any(|buffer| name.ends_with(buffer)));
-    let (d, v) = (cfg.d_model, cfg.d_vocab_out());
-    let w_e = file.take("embed.W_E", &[cfg.d_vocab, d]);
-    let placed = cfg.positional_embedding_type != PositionalEmbeddingType::Rotary;
-    let w_pos = placed.then(|| file.take("pos_embed.W_pos", &[cfg.n_ctx, d]));
-    let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| block(file, &format!("blocks.{layer}"), cfg)).collect();
-    let ln_final = norm(file, "ln_final", cfg);
-    let w_u = file.take("unembed.W_U", &[d, v]);
-    let b_u = file.take("unembed.b_U", &[v]);
-    file.finish()?;
-    Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
-}
+pub(super) const LAYOUT: Layout = Layout {
+    prefix: "",
+    buffers: &BUFFERS,
+    embed: "embed.W_E",
+    embed_scale: |_| 1.0,
+    pos_embed: "pos_embed.W_pos",
+    unused_positions: 0,
+    ln_final: "ln_final",
+    unembed: "unembed.W_U",
+    unembed_in_out: true,
+    unembed_bias: Some("unembed.b_U"),
+    norm,
+    block,
+};
 
-fn norm(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Option<NormWeights> {
-    cfg.normalization_type.has_weights().then(|| NormWeights {
+fn norm(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> NormWeights {
+    NormWeights {
         w: file.take(&format!("{name}.w"), &[cfg.d_model]),
         b: cfg.normalization_type.centres().then(|| file.take(&format!("{name}.b"), &[cfg.d_model])),
-    })
+    }
 }
 
-fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+    let name = format!("blocks.{layer}");
     let (d, n, h, m) = (cfg.d_model, cfg.n_heads, cfg.d_head(), cfg.d_mlp());
     let take = |file: &mut TensorFile, part: &str, shape: &[usize]| file.take(&format!("{name}.{part}"), shape);
     // [n_heads, d_model, d_head] to our [d_model, n_heads * d_head]
@@ -71,11 +69,12 @@ fn block(file: &mut TensorFile, name: &str, cfg: &HookedTransformerConfig) -> Re
         w_out: take(file, "mlp.W_out", &[m, d]),
         b_out: take(file, "mlp.b_out", &[d]),
     });
-    let ln1 = norm(file, &format!("{name}.ln1"), cfg);
-    let (ln1_post, ln2_post) = match cfg.use_normalization_before_and_after {
-        true => (norm(file, &format!("{name}.ln1_post"), cfg), norm(file, &format!("{name}.ln2_post"), cfg)),
-        false => (None, None),
+    let mut norm_if = |there: bool, part: &str| {
+        (there && cfg.normalization_type.has_weights()).then(|| norm(file, &format!("{name}.{part}"), cfg))
     };
-    let ln2 = if cfg.attn_only { None } else { norm(file, &format!("{name}.ln2"), cfg) };
+    let ln1 = norm_if(true, "ln1");
+    let ln1_post = norm_if(cfg.use_normalization_before_and_after, "ln1_post");
+    let ln2_post = norm_if(cfg.use_normalization_before_and_after, "ln2_post");
+    let ln2 = norm_if(!cfg.attn_only, "ln2");
     Ok(BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp })
 }

@@ -1,0 +1,99 @@
+//! How a family's files are laid out, and how a model comes out of them: part by part, each processed and rounded before
+//! the next is read, so that loading in half precision needs little more memory than the model.
+
+use candle_core::Tensor;
+
+use super::super::config::{HookedTransformerConfig, PositionalEmbeddingType};
+use super::super::process::Process;
+use super::super::tensor_file::TensorFile;
+use super::super::weights::{BlockWeights, NormWeights, Weights};
+use crate::error::Result;
+
+/// Names of a family's tensors outside the blocks, and how the rest is read.
+pub(in super::super) struct Layout {
+    /// What the names begin with in some of its files.
+    pub prefix: &'static str,
+    /// How the names of tensors end that hold no weights: masks and angles that old checkpoints carry.
+    pub buffers: &'static [&'static str],
+    pub embed: &'static str,
+    /// By how much the embedding is multiplied.
+    pub embed_scale: fn(&HookedTransformerConfig) -> f64,
+    pub pos_embed: &'static str,
+    /// Rows of the position embeddings before that of position 0.
+    pub unused_positions: usize,
+    pub ln_final: &'static str,
+    pub unembed: &'static str,
+    /// Whether the unembedding is `[d_model, d_vocab]`; else it is `[d_vocab, d_model]`, as PyTorch's linear layers are.
+    pub unembed_in_out: bool,
+    pub unembed_bias: Option<&'static str>,
+    /// Reads the norm of this name and size.
+    pub norm: fn(&mut TensorFile, &str, &HookedTransformerConfig) -> NormWeights,
+    /// Reads a block.
+    pub block: fn(&mut TensorFile, usize, &HookedTransformerConfig) -> Result<BlockWeights>,
+}
+
+impl Layout {
+    /// The weights of a state dict, processed. Where it has no unembedding and `may_be_tied`, the embedding takes its place.
+    ///
+    /// # Errors
+    /// [`crate::Error::File`] listing every tensor that is missing, unexpected or of another shape.
+    pub(in super::super) fn weights(
+        &self,
+        file: &mut TensorFile,
+        process: &Process,
+        may_be_tied: bool,
+    ) -> Result<Weights> {
+        let cfg = process.cfg();
+        file.strip_prefix(self.prefix);
+        file.ignore(|name| self.buffers.iter().any(|buffer| name.ends_with(buffer)));
+        let mut ln_final = cfg.normalization_type.has_weights().then(|| (self.norm)(file, self.ln_final, cfg));
+        let mut b_u = match self.unembed_bias {
+            Some(name) => file.take(name, &[cfg.d_vocab_out()]),
+            None => file.zeros(cfg.d_vocab_out())?,
+        };
+        let own = self.unembedding(file, cfg, may_be_tied);
+        let mut unembed = |file: &TensorFile, w_u: Tensor| match file.is_faulty() {
+            true => Ok(w_u),
+            false => process.unembedding(w_u, &mut b_u, &mut ln_final),
+        };
+        // An unembedding of its own is finished before the embedding is read.
+        let w_u = own.map(|own| unembed(file, own)).transpose()?;
+        let embed = file.take(self.embed, &[cfg.d_vocab, cfg.d_model]);
+        let w_u = match w_u {
+            Some(w_u) => w_u,
+            None => unembed(file, embed.t()?)?,
+        };
+        let w_e = match file.is_faulty() {
+            true => embed,
+            false => process.embedding(embed, (self.embed_scale)(cfg))?,
+        };
+        let w_pos = self.positions(file, process)?;
+        let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| self.block(file, layer, process)).collect();
+        file.finish()?;
+        Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+    }
+
+    /// `[d_model, d_vocab_out]`: the unembedding; none for the embedding to take its place.
+    fn unembedding(&self, file: &mut TensorFile, cfg: &HookedTransformerConfig, may_be_tied: bool) -> Option<Tensor> {
+        let (d, v) = (cfg.d_model, cfg.d_vocab_out());
+        let shape = if self.unembed_in_out { [d, v] } else { [v, d] };
+        let own = file.take_optional(self.unembed, &shape);
+        let own = if may_be_tied { own? } else { own.unwrap_or_else(|| file.take(self.unembed, &shape)) };
+        Some(if self.unembed_in_out { own } else { own.t().expect("two axes") })
+    }
+
+    fn positions(&self, file: &mut TensorFile, process: &Process) -> Result<Option<Tensor>> {
+        let cfg = process.cfg();
+        if cfg.positional_embedding_type == PositionalEmbeddingType::Rotary {
+            return Ok(None);
+        }
+        let rows = file.take(self.pos_embed, &[self.unused_positions + cfg.n_ctx, cfg.d_model]);
+        let used = rows.narrow(0, self.unused_positions, cfg.n_ctx)?;
+        Ok(Some(if file.is_faulty() { used } else { process.positions(used.contiguous()?)? }))
+    }
+
+    fn block(&self, file: &mut TensorFile, layer: usize, process: &Process) -> Result<BlockWeights> {
+        let block = (self.block)(file, layer, process.cfg())?;
+        if file.is_faulty() { Ok(block) } else { process.block(block) }
+    }
+}
