@@ -10,6 +10,7 @@ use candle_lens::model::{
 };
 use serde_json::Value;
 
+use crate::support::allocations::held_at_most;
 use crate::support::fixture::tiny_gpt2;
 use crate::support::sentence::sentence;
 use crate::support::{assert_close, scratch};
@@ -57,6 +58,40 @@ fn half_precision_is_processed_in_f32() -> Result<()> {
             // Means over the vocabulary are summed in another order, which may tip a number that lies between two.
             let allowed = if what == "W_U" { 0.01 } else { 0.0 };
             assert!(share <= allowed, "{share} of the numbers of {what} in {name} are not those of f32 rounded");
+        }
+    }
+    Ok(())
+}
+
+/// Of any type, from a file of any type, processed: the model is never there twice, nor wide before it is rounded.
+#[test]
+fn loading_takes_little_more_memory_than_the_model() -> Result<()> {
+    let cfg = HookedTransformerConfig {
+        n_layers: 16,
+        d_model: 192,
+        n_heads: 4,
+        d_vocab: 6000,
+        n_ctx: 64,
+        ..Default::default()
+    };
+    let (model, vars) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
+    let parameters: usize = vars.iter().map(|var| var.elem_count()).sum();
+    let load = |folder: &std::path::Path, dtype: DType, processing: Option<Processing>| {
+        let options = LoadOptions { dtype, processing, ..Default::default() };
+        held_at_most(|| HookedTransformer::from_pretrained_with(folder.to_str().expect("UTF-8"), options))
+    };
+    let whole = scratch("memory_f32");
+    model.save_pretrained(&whole)?;
+    drop((model, vars));
+    let half = scratch("memory_bf16");
+    load(&whole, DType::BF16, Some(Processing::NONE)).0?.save_pretrained(&half)?;
+    for (file, folder) in [("f32", &whole), ("bf16", &half)] {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let (loaded, most) = load(folder, dtype, None);
+            let ratio = most as f64 / (parameters * dtype.size_in_bytes()) as f64;
+            // Not below 1: the model itself is counted.
+            assert!((1.0..1.3).contains(&ratio), "{file} as {dtype:?} took {ratio:.2} times the model");
+            drop(loaded?);
         }
     }
     Ok(())
