@@ -27,6 +27,7 @@ mod gradients {
     mod run;
 }
 mod patching {
+    mod experiments;
     mod parity;
     mod sweeps;
 }

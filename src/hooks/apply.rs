@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use super::edit::{Action, Edit, MeanOver};
 use super::point::HookPoint;
-use super::site::AxisName;
+use super::site::{AxisName, Site};
 use crate::error::{Error, Result};
 use crate::slice::Slice;
 
@@ -82,6 +82,11 @@ impl Edit {
                 "hook_tokens holds token ids, so \"{self}\" makes no sense there: use Edit::replace or Edit::custom."
             )));
         }
+        if matches!(self.action, Action::KnockOut) && !matches!(point, HookPoint::Block(_, Site::AttnScores)) {
+            return Err(Error::argument(format!(
+                "{point} is no attention score, so there is nothing to knock out: edit (\"attn_scores\", layer), or zero it."
+            )));
+        }
         Ok(())
     }
 
@@ -94,6 +99,7 @@ impl Edit {
             Action::Add(value) => (x + whole(value)?)?,
             Action::Scale(factor) => (x * *factor)?,
             Action::Zero => x.zeros_like()?,
+            Action::KnockOut => Tensor::full(f32::NEG_INFINITY, x.shape(), x.device())?.to_dtype(x.dtype())?,
             Action::Mean(over) => mean(x, point.axes(), *over, real)?,
             Action::Custom { name, hook } => {
                 let edited = hook(x, point)?;

@@ -27,6 +27,7 @@ pub(super) enum Action {
     Add(Tensor),
     Scale(f64),
     Zero,
+    KnockOut,
     Mean(MeanOver),
     Custom { name: String, hook: Hook },
 }
@@ -76,6 +77,25 @@ impl Edit {
     /// Puts zeros.
     pub fn zero() -> Self {
         Self::of(Action::Zero)
+    }
+
+    /// Cuts attention: of `attn_scores`, what the selected queries see of the selected sources becomes minus infinity, so that
+    /// the pattern is 0 there and the rest of its row sums to 1 (attention knockout, Geva et al. 2023).
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// // No head of layer 2 sees the second token from the last one.
+    /// let plan = HookPlan::new().edit(("attn_scores", 2), Edit::knock_out().pos(-1).key_pos(1)).capture(("pattern", 2));
+    /// let (_, cache) = model.run_with_hooks(prompt, &plan)?;
+    /// let pattern = cache.get(("pattern", 2))?;
+    /// let last = pattern.dim(2)? - 1;
+    /// assert_eq!(pattern.get(0)?.get(3)?.get(last)?.get(1)?.to_scalar::<f32>()?, 0.0);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn knock_out() -> Self {
+        Self::of(Action::KnockOut)
     }
 
     /// Puts the mean of this run's own activation (mean ablation within the batch).
@@ -131,7 +151,7 @@ impl Edit {
     pub(super) fn is_same_everywhere(&self) -> bool {
         let action = match &self.action {
             Action::Replace(value) | Action::Add(value) => value.rank() <= 1,
-            Action::Scale(_) | Action::Zero | Action::Mean(MeanOver::Batch) => true,
+            Action::Scale(_) | Action::Zero | Action::KnockOut | Action::Mean(MeanOver::Batch) => true,
             Action::Mean(MeanOver::BatchAndPos) | Action::Custom { .. } => false,
         };
         action && self.pos == Slice::All && self.key == Slice::All
@@ -181,6 +201,7 @@ impl fmt::Display for Edit {
             Action::Add(value) => write!(f, "add a tensor {:?}", value.dims())?,
             Action::Scale(factor) => write!(f, "scale by {factor}")?,
             Action::Zero => f.write_str("zero")?,
+            Action::KnockOut => f.write_str("knock out")?,
             Action::Mean(MeanOver::Batch) => f.write_str("mean over batch")?,
             Action::Mean(MeanOver::BatchAndPos) => f.write_str("mean over batch and positions")?,
             Action::Custom { name, .. } => write!(f, "hook {name:?}")?,

@@ -36,6 +36,23 @@ enum Capture {
 /// assert_eq!(cache.len(), model.cfg().n_layers + 1);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
+///
+/// What is often done is one line each: a mask of heads, a direction that steers, and attention that is cut.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let prompt = "When John and Mary went to the shops, John gave the bag to";
+/// let direction = model.tokens_to_residual_directions([" Mary"])?.squeeze(0)?;
+/// let masked = HookPlan::new().edit(("z", 2), Edit::zero().head([1, 5]));
+/// let steered = HookPlan::new().edit(("resid_pre", -1), Edit::add((direction * 10.)?));
+/// let cut = HookPlan::new().edit("attn_scores", Edit::knock_out().pos(-1).key_pos(4));
+/// for plan in [masked, steered, cut] {
+///     let (logits, _) = model.run_with_hooks(prompt, &plan)?;
+///     println!("{plan}: {:?}", logits.dims());
+/// }
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct HookPlan {
     captures: Vec<Capture>,

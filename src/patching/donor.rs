@@ -1,5 +1,7 @@
 //! Where the activations that are put in come from.
 
+use std::fmt;
+
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
@@ -31,6 +33,17 @@ pub(super) enum Donor {
     Mean(Vec<Vec<u32>>),
     /// For each prompt the one whose activation it gets.
     Of(Vec<u32>),
+}
+
+impl fmt::Display for Donor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(tokens) => (0..tokens.batch()).try_for_each(|row| write!(f, " run {:?}", tokens.row(row))),
+            Self::Zero => f.write_str(" zero"),
+            Self::Mean(of) => write!(f, " mean {of:?}"),
+            Self::Of(others) => write!(f, " of {others:?}"),
+        }
+    }
 }
 
 impl Donor {

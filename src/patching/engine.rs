@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::experiment::Patching;
+use super::keep::Kept;
 use super::result::Untouched;
 use super::site::PatchSite;
 use super::start::{Group, copied, is_behind_attention};
@@ -17,6 +18,9 @@ use crate::error::{Error, Result, human_bytes};
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::AttentionDir;
 use crate::progress::Progress;
+
+/// How often a sweep that is to be saved is saved.
+const SAVES: usize = 20;
 
 /// The metric of each prompt, and why it is the base run's, if it is.
 pub(super) type Value = (Vec<f32>, Option<Untouched>);
@@ -50,17 +54,16 @@ impl Running {
 }
 
 /// The metric with each site patched.
-pub(super) fn sweep(
-    patching: &Patching,
-    sites: &[PatchSite],
-    activations: &Activations,
-    budget: u64,
-) -> Result<Vec<Value>> {
+pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Activations) -> Result<Vec<Value>> {
     let mut values: Vec<Option<Value>> = vec![None; sites.len()];
+    let kept = patching.keep.as_ref().map(|path| Kept::new(path, patching, sites));
+    if let Some(kept) = &kept {
+        kept.fill(&mut values)?;
+    }
     let mut jobs = Vec::new();
     let differing: BTreeMap<HookPoint, Vec<bool>> = activations
         .iter()
-        .map(|(point, (source, base))| Ok((*point, differing(source, base)?)))
+        .map(|(point, (source, base))| Ok((*point, differing(*point, source, base)?)))
         .collect::<Result<_>>()?;
     for (index, site) in sites.iter().enumerate() {
         let reason = match patching.has_path(site) {
@@ -69,19 +72,25 @@ pub(super) fn sweep(
             true => None,
         };
         match reason {
+            _ if values[index].is_some() => {}
             Some(_) => values[index] = Some((patching.base.values.clone(), reason)),
             None => jobs.push(Job { index, from: patching.first_changed(site) }),
         }
     }
     // Sites of one layer stand together, so that few batches are formed.
     jobs.sort_by_key(|job| (sites[job.index].place(), job.from));
-    let most = patching.rows_within(budget)?;
+    let most = patching.rows_within(patching.budget)?;
+    // What is to be saved comes in pieces, also where all would fit at once.
+    let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
     let mut progress = Progress::new("patching", jobs.len() as u64, "sites");
     let mut rest = &jobs[..];
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(patching.how_many(rest, most));
+        let (now, later) = rest.split_at(patching.how_many(rest, most).min(pieces));
         for (index, of_prompts) in patching.run_jobs(now, sites, activations)? {
             values[index] = Some((of_prompts, None));
+        }
+        if let Some(kept) = &kept {
+            kept.save(&values)?;
         }
         progress.step(now.len() as u64);
         rest = later;
@@ -90,8 +99,17 @@ pub(super) fn sweep(
 }
 
 /// Where two activations differ.
-fn differing(source: &Tensor, base: &Tensor) -> Result<Vec<bool>> {
-    let of = |x: &Tensor| x.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>();
+///
+/// # Errors
+/// [`Error::Argument`] for one that holds NaN.
+fn differing(point: HookPoint, source: &Tensor, base: &Tensor) -> Result<Vec<bool>> {
+    let of = |x: &Tensor| -> Result<Vec<f32>> {
+        let numbers = x.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        match numbers.iter().any(|number| number.is_nan()) {
+            true => Err(Error::argument(format!("{point} holds NaN, so nothing can be patched there."))),
+            false => Ok(numbers),
+        }
+    };
     Ok(of(source)?.into_iter().zip(of(base)?).map(|(source, base)| source != base).collect())
 }
 

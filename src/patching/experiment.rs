@@ -1,10 +1,13 @@
 //! Two runs to be compared, and sweeps of sites between them.
 
-use candle_core::Tensor;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
 
 use super::donor::{Ablation, Donor};
 use super::metric::{Metric, at_last};
 use super::start::copied;
+use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, KvCache, RunOptions};
@@ -41,6 +44,8 @@ pub struct Patching {
     corrupted: Vec<f32>,
     pub(super) noising: bool,
     pub(super) budget: u64,
+    /// Where sweeps save what they have done.
+    pub(super) keep: Option<PathBuf>,
 }
 
 /// A run with all that later runs of its suffixes need.
@@ -87,9 +92,35 @@ impl Patching {
             metric,
             noising: false,
             budget: BUDGET,
+            keep: None,
         };
         patching.check_difference()?;
         Ok(patching)
+    }
+
+    /// As [`Patching::new`], for the clean prompts of a cache.
+    ///
+    /// # Errors
+    /// A cache that another model made, or the same one processed otherwise; as [`Patching::new`].
+    pub fn from_cache(
+        model: &HookedTransformer,
+        clean: &ActivationCache,
+        corrupted: impl Into<Input>,
+        metric: Metric,
+    ) -> Result<Self> {
+        let (made_by, own) = (&clean.provenance().model, model.provenance());
+        if *made_by != own {
+            let facts = made_by.facts().into_iter().zip(own.facts());
+            let other = facts.filter(|(cache, model)| cache != model);
+            let list: Vec<String> = other
+                .map(|((what, cache), (_, model))| format!("its {what} is {cache}, the model's {model}"))
+                .collect();
+            return Err(Error::argument(format!(
+                "the cache was not made by this model: {}. Run the clean prompts with the model that is patched.",
+                list.join("; ")
+            )));
+        }
+        Self::new(model, clean.tokens().clone(), corrupted, metric)
     }
 
     /// Corrupted activations are put into the clean run, instead of clean ones into the corrupted run.
@@ -147,6 +178,7 @@ impl Patching {
             metric,
             noising: true,
             budget: BUDGET,
+            keep: None,
         };
         patching.check_difference()?;
         Ok(patching)
@@ -155,6 +187,13 @@ impl Patching {
     /// The working memory that a sweep may take, in bytes; a gigabyte unless told otherwise.
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = bytes;
+        self
+    }
+
+    /// Sweeps save what they have done in this file as they go. One that was interrupted, begun again with the same file,
+    /// goes on where it was; one that was finished is read from it. Each sweep needs a file of its own.
+    pub fn save_to(mut self, path: impl AsRef<Path>) -> Self {
+        self.keep = Some(path.as_ref().into());
         self
     }
 
@@ -182,14 +221,37 @@ impl Patching {
         (0..base.pos()).find(differ).unwrap_or(base.pos())
     }
 
+    /// The metrics of all prompts, clean and corrupted.
+    pub(super) fn both_values(&self) -> impl Iterator<Item = f32> {
+        self.clean.iter().chain(&self.corrupted).copied()
+    }
+
+    /// Why a metric is NaN: the first activation that is, in either run.
+    fn why_nan(&self) -> Error {
+        let mut runs = vec![("run that is patched", &self.base.tokens)];
+        if let Donor::Run(tokens) = &self.donor {
+            runs.push(("other run", tokens));
+        }
+        for (which, tokens) in runs {
+            match first_nan(&self.model, tokens) {
+                Ok(Some(point)) => {
+                    let name = self.metric.name();
+                    return Error::argument(format!(
+                        "the {name} of a prompt is NaN, because activations are: the first of the {which} is {point}."
+                    ));
+                }
+                Ok(None) => {}
+                Err(error) => return error,
+            }
+        }
+        Error::argument(format!("the {} of a prompt is NaN, though no activation is.", self.metric.name()))
+    }
+
     fn check_difference(&self) -> Result<()> {
         let (clean, corrupted) = (self.clean(), self.corrupted());
         let values = self.clean.iter().chain(&self.corrupted);
         if values.clone().any(|value| value.is_nan()) {
-            return Err(Error::argument(format!(
-                "the {} of a prompt is NaN: run_with_cache shows the first activation that is.",
-                self.metric.name()
-            )));
+            return Err(self.why_nan());
         }
         let size = values.fold(f32::MIN_POSITIVE, |size, value| size.max(value.abs()));
         if (clean - corrupted).abs() < 1e-5 * size {
@@ -226,6 +288,20 @@ impl BaseRun {
         let kv = run.kv_cache.expect("the options ask for it");
         Ok((Self { tokens, kv, resid, mid, values: Vec::new() }, logits))
     }
+}
+
+/// The first point of a run at which an activation holds NaN.
+fn first_nan(model: &HookedTransformer, tokens: &Tokens) -> Result<Option<HookPoint>> {
+    let options = RunOptions { logits: false, ..Default::default() };
+    let captured = model.run(tokens, HookPlan::new().capture_all(), &options)?.captured;
+    for point in HookPoint::all(&model.dims()) {
+        let Some(x) = captured.get(&point) else { continue };
+        let numbers = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        if numbers.iter().any(|number| number.is_nan()) {
+            return Ok(Some(point));
+        }
+    }
+    Ok(None)
 }
 
 fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {

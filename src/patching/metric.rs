@@ -17,6 +17,7 @@ enum Kind {
     LogitDiff(Answers),
     ProbDiff { right: Vec<Vec<u32>>, wrong: Vec<Vec<u32>> },
     LogProb(Vec<u32>),
+    Loss(Vec<u32>),
     Rank(Vec<u32>),
     Kl,
     Custom { name: String, metric: Custom },
@@ -66,6 +67,15 @@ impl Metric {
         Ok(Self { kind: Kind::LogProb(model.token_ids(tokens)?) })
     }
 
+    /// The loss of the token that follows each prompt, in nats: minus the natural logarithm of its probability. Less is
+    /// better.
+    ///
+    /// # Errors
+    /// A text that is not one token.
+    pub fn loss<T: Into<TokenRef>>(model: &HookedTransformer, tokens: impl IntoIterator<Item = T>) -> Result<Self> {
+        Ok(Self { kind: Kind::Loss(model.token_ids(tokens)?) })
+    }
+
     /// How many tokens are likelier than the given one, one for each prompt: 0 is the best.
     ///
     /// # Errors
@@ -96,9 +106,19 @@ impl Metric {
             Kind::LogitDiff(_) => "logit difference",
             Kind::ProbDiff { .. } => "probability difference",
             Kind::LogProb(_) => "log-probability",
+            Kind::Loss(_) => "loss",
             Kind::Rank(_) => "rank",
             Kind::Kl => "KL divergence",
             Kind::Custom { name, .. } => name,
+        }
+    }
+
+    /// Whether more of it is better; `None` for a metric of your own, which does not say.
+    pub fn more_is_better(&self) -> Option<bool> {
+        match &self.kind {
+            Kind::LogitDiff(_) | Kind::ProbDiff { .. } | Kind::LogProb(_) => Some(true),
+            Kind::Loss(_) | Kind::Rank(_) | Kind::Kl => Some(false),
+            Kind::Custom { .. } => None,
         }
     }
 
@@ -132,7 +152,7 @@ impl Metric {
         let count = match &self.kind {
             Kind::LogitDiff(answers) => answers.len(),
             Kind::ProbDiff { right, .. } => right.len(),
-            Kind::LogProb(tokens) | Kind::Rank(tokens) => tokens.len(),
+            Kind::LogProb(tokens) | Kind::Loss(tokens) | Kind::Rank(tokens) => tokens.len(),
             Kind::Kl | Kind::Custom { .. } => tokens.batch(),
         };
         if count != tokens.batch() {
@@ -189,6 +209,7 @@ impl Metric {
                 Ok((crate::model::ops::softmax(&logits)? * signs)?.sum(D::Minus1)?)
             }
             Kind::LogProb(tokens) => picked(&log_softmax(&logits)?, tokens),
+            Kind::Loss(tokens) => Ok(picked(&log_softmax(&logits)?, tokens)?.neg()?),
             Kind::Rank(tokens) => {
                 let own = picked(&logits, tokens)?.unsqueeze(1)?;
                 Ok(logits.detach().broadcast_gt(&own.detach())?.to_dtype(DType::F32)?.sum(D::Minus1)?)

@@ -12,9 +12,11 @@
 //! and are marked.
 
 mod answers;
+mod cumulative;
 mod donor;
 mod engine;
 mod experiment;
+mod keep;
 mod metric;
 mod named;
 mod path;

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use crate::dims::Dims;
 use crate::error::{Error, Result};
-use crate::hooks::{AxisName, HookPoint, HookQuery, Site};
+use crate::hooks::{AxisName, Edit, HookPoint, HookQuery, Site};
 
 /// An axis of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,24 @@ impl PatchSite {
     pub fn neuron(mut self, neuron: usize) -> Self {
         self.neuron = Some(neuron);
         self
+    }
+
+    /// The edit of a plan that puts in what `source` has there.
+    pub(super) fn edit(&self, source: &Tensor) -> Edit {
+        let mut edit = Edit::replace(source.clone());
+        if let Some(pos) = self.pos {
+            edit = edit.pos(pos);
+        }
+        if let Some(head) = self.head {
+            edit = edit.head(head);
+        }
+        if let Some(source) = self.source {
+            edit = edit.key_pos(source);
+        }
+        match self.neuron {
+            Some(neuron) => edit.neuron(neuron),
+            None => edit,
+        }
     }
 
     /// The chosen index along an axis of the activation.

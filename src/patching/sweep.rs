@@ -112,13 +112,8 @@ impl Patching {
     }
 
     fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
-        if sites.is_empty() {
-            return Err(Error::argument("there is no site to patch: give at least one."));
-        }
-        let dims = self.model.dims();
-        sites.iter().try_for_each(|site| site.check(&dims, self.base.tokens.pos()))?;
-        let source = self.source_activations(sites)?;
-        let values = engine::sweep(self, sites, &source, self.budget)?;
+        let activations = self.activations_of(sites)?;
+        let values = engine::sweep(self, sites, &activations)?;
         self.result(values, axes, what)
     }
 
@@ -149,8 +144,13 @@ impl Patching {
         })
     }
 
-    /// Both runs' activations at the points of these sites.
-    fn source_activations(&self, sites: &[PatchSite]) -> Result<BTreeMap<HookPoint, (Tensor, Tensor)>> {
+    /// Both runs' activations at the points of these sites, which are checked.
+    pub(super) fn activations_of(&self, sites: &[PatchSite]) -> Result<engine::Activations> {
+        if sites.is_empty() {
+            return Err(Error::argument("there is no site to patch: give at least one."));
+        }
+        let dims = self.model.dims();
+        sites.iter().try_for_each(|site| site.check(&dims, self.base.tokens.pos()))?;
         let mut plan = HookPlan::new();
         let mut points: Vec<HookPoint> = sites.iter().map(|site| site.point).collect();
         points.sort_unstable();

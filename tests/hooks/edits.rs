@@ -143,6 +143,33 @@ fn split_inputs_reach_one_head_only() {
 }
 
 #[test]
+fn knocked_out_attention_is_zero_and_the_rest_of_its_row_sums_to_one() {
+    let model = model();
+    let pattern = |edit: Edit| -> Vec<Vec<Vec<Vec<f32>>>> {
+        let plan = HookPlan::new().edit(("attn_scores", 1), edit).capture(("pattern", 1));
+        rank4(&model.run_with_hooks(tokens(), plan).unwrap().1.get(("pattern", 1)).unwrap())
+    };
+    let whole = pattern(Edit::scale(1.0));
+    let cut = pattern(Edit::knock_out().head(1).pos(-1).key_pos(0));
+    for (b, (whole, cut)) in whole.iter().zip(&cut).enumerate() {
+        for (head, (whole, cut)) in whole.iter().zip(cut).enumerate() {
+            let last = whole.len() - 1;
+            for (q, (whole, cut)) in whole.iter().zip(cut).enumerate() {
+                let left = if (head, q) == (1, last) { 1.0 - whole[0] } else { 1.0 };
+                for (k, (whole, cut)) in whole.iter().zip(cut).enumerate() {
+                    let expected = if (head, q, k) == (1, last, 0) { 0.0 } else { whole / left };
+                    assert!((cut - expected).abs() < 1e-6, "prompt {b}, head {head}, query {q}, source {k}");
+                }
+            }
+        }
+    }
+    // A query that may look nowhere gets nothing, and no NaN.
+    assert!(pattern(Edit::knock_out().pos(2))[0].iter().all(|head| head[2].iter().all(|&share| share == 0.0)));
+    let error = model.run_with_hooks(tokens(), HookPlan::new().edit(("z", 0), Edit::knock_out())).unwrap_err();
+    assert!(error.to_string().contains("no attention score"), "{error}");
+}
+
+#[test]
 fn nothing_of_a_plan_leaks_into_the_next_run() {
     let model = model();
     let clean = model.forward(tokens()).unwrap();

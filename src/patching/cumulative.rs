@@ -1,0 +1,54 @@
+//! Several sites at once, one more in each run.
+
+use super::experiment::Patching;
+use super::result::PatchResult;
+use super::site::PatchSite;
+use crate::error::{Error, Result};
+use crate::hooks::HookPlan;
+use crate::labelled::Axis;
+use crate::model::RunOptions;
+use crate::progress::Progress;
+
+impl Patching {
+    /// Patches (or ablates) the first site, then the first two, and so on to all of them: how the metric falls as more and
+    /// more is taken away. What one site writes reaches the next, so each number comes from a whole run.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompts = ["When John and Mary went to the shops, John gave the bag to"];
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let ablation = Patching::ablation(&model, prompts, metric, &Ablation::Zero)?;
+    /// let sites = [PatchSite::new(&model, ("z", 2))?.head(5), PatchSite::new(&model, ("mlp_out", 3))?];
+    /// let left = ablation.cumulative(&sites)?;
+    /// assert_eq!(left.raw.shape(), [2]);
+    /// // The first number is that of the first site alone.
+    /// let alone = ablation.sites(&sites[..1])?;
+    /// assert!((left.raw.at(&[0])? - alone.raw.at(&[0])?).abs() < 1e-3);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    /// `[site]`.
+    ///
+    /// # Errors
+    /// As [`Patching::sites`]; a site that is given twice.
+    pub fn cumulative(&self, sites: &[PatchSite]) -> Result<PatchResult> {
+        let activations = self.activations_of(sites)?;
+        if let Some(twice) = sites.iter().enumerate().find(|(i, site)| sites[..*i].contains(site)) {
+            return Err(Error::argument(format!("the site {} is in the list twice: give it once.", twice.1)));
+        }
+        let mut progress = Progress::new("patching", sites.len() as u64, "sites");
+        let mut plan = HookPlan::new();
+        let mut values = Vec::with_capacity(sites.len());
+        for site in sites {
+            plan = plan.edit(site.point, site.edit(&activations[&site.point].0));
+            let logits = self.model.run(&self.base.tokens, &plan, &RunOptions::default())?.logits;
+            values.push((self.judge(&logits.expect("the options ask for logits"))?, None));
+            progress.step(1);
+        }
+        let labels =
+            sites.iter().enumerate().map(|(i, site)| if i == 0 { site.to_string() } else { format!("+ {site}") });
+        self.result(values, vec![Axis::new("site", labels)], "more and more sites")
+    }
+}

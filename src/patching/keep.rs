@@ -1,0 +1,81 @@
+//! Sweeps that save what they have done, so that an interrupted one goes on where it was.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use super::engine::Value;
+use super::experiment::Patching;
+use super::site::PatchSite;
+use crate::error::{Error, Result};
+use crate::files;
+
+const KIND: &str = "sweep";
+
+/// The file of one sweep.
+pub(super) struct Kept<'a> {
+    path: &'a Path,
+    /// What tells this sweep from others.
+    question: String,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) fn new(path: &'a Path, patching: &Patching, sites: &[PatchSite]) -> Self {
+        let mut asked = format!("{:?} {patching:?}", patching.model.provenance());
+        for value in patching.both_values() {
+            asked += &format!(" {:x}", value.to_bits());
+        }
+        for row in 0..patching.base.tokens.batch() {
+            asked += &format!(" {:?}", patching.base.tokens.row(row));
+        }
+        asked += &patching.donor.to_string();
+        sites.iter().for_each(|site| asked += &format!(" {site};"));
+        let mut crc = flate2::Crc::new();
+        crc.update(asked.as_bytes());
+        Self { path, question: format!("{} sites, {:08x}", sites.len(), crc.sum()) }
+    }
+
+    /// Fills in what the file has.
+    ///
+    /// # Errors
+    /// A file of another sweep, or one that is damaged.
+    pub(super) fn fill(&self, values: &mut [Option<Value>]) -> Result<()> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        let (question, mut tensors): (String, _) = files::restore(self.path, KIND)?;
+        if question != self.question {
+            return Err(Error::file(
+                self.path,
+                "holds another sweep (of another model, other prompts, another metric or other sites): give each sweep a \
+                 file of its own, or remove this one.",
+            ));
+        }
+        let sites = files::take(self.path, &mut tensors, "sites")?.to_vec1::<u32>()?;
+        let rows = files::take(self.path, &mut tensors, "values")?.to_vec2::<f32>()?;
+        for (site, row) in sites.into_iter().zip(rows) {
+            if let Some(value) = values.get_mut(site as usize) {
+                *value = Some((row, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what has been computed so far; the file is the one before or this one, never a part.
+    pub(super) fn save(&self, values: &[Option<Value>]) -> Result<()> {
+        let done = values.iter().enumerate().filter_map(|(site, value)| match value {
+            Some((values, None)) => Some((site as u32, values.clone())),
+            _ => None,
+        });
+        let (sites, rows): (Vec<u32>, Vec<Vec<f32>>) = done.unzip();
+        if sites.is_empty() {
+            return Ok(());
+        }
+        let tensors = BTreeMap::from([
+            ("sites".to_string(), Tensor::new(sites, &Device::Cpu)?),
+            ("values".to_string(), Tensor::new(rows, &Device::Cpu)?),
+        ]);
+        files::store(self.path, KIND, &self.question, &tensors)
+    }
+}

@@ -1,0 +1,169 @@
+//! What an experiment does beside its sweeps: sites one after the other, files of sweeps, caches, metrics, NaN.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_lens::candle::{Device, Tensor};
+use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing};
+use candle_lens::patching::{Ablation, Metric, PatchSite, Patching};
+use candle_lens::tokens::Tokens;
+use candle_lens::{Error, Result};
+
+use crate::support::fixture::tiny_model;
+use crate::support::scratch;
+use crate::support::sentence::sentence;
+
+const CLEAN: [u32; 6] = [3, 8, 13, 18, 23, 28];
+const CORRUPTED: [u32; 6] = [3, 8, 22, 18, 23, 28];
+
+fn rows(row: [u32; 6]) -> Result<Tokens> {
+    Tokens::from_rows(vec![row.to_vec()])
+}
+
+fn logit_diff(model: &HookedTransformer) -> Result<Metric> {
+    Ok(Metric::logit_diff(&model.answers([(4u32, 19u32)])?))
+}
+
+fn experiment(model: &HookedTransformer) -> Result<Patching> {
+    Patching::new(model, rows(CLEAN)?, rows(CORRUPTED)?, logit_diff(model)?)
+}
+
+fn last_logits(logits: &Tensor) -> Result<Vec<f32>> {
+    Ok(logits.get(0)?.get(logits.dim(1)? - 1)?.to_vec1()?)
+}
+
+/// Each number is that of one run under a plan with all sites so far.
+#[test]
+fn sites_one_after_the_other_are_runs_with_more_and_more_edits() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let sites = [
+        PatchSite::new(&model, ("resid_pre", 0))?.pos(2),
+        PatchSite::new(&model, ("z", 0))?.head(1),
+        PatchSite::new(&model, ("z", 0))?.head(0).pos(5),
+        PatchSite::new(&model, ("mlp_out", 1))?,
+    ];
+    let (_, clean) = model.run_with_cache(rows(CLEAN)?)?;
+    let edits = |zero: bool| -> Result<Vec<(&'static str, i32, Edit)>> {
+        let value = |name, layer| -> Result<Edit> {
+            Ok(if zero { Edit::zero() } else { Edit::replace(clean.get((name, layer))?) })
+        };
+        Ok(vec![
+            ("resid_pre", 0, value("resid_pre", 0)?.pos(2)),
+            ("z", 0, value("z", 0)?.head(1)),
+            ("z", 0, value("z", 0)?.head(0).pos(5)),
+            ("mlp_out", 1, value("mlp_out", 1)?),
+        ])
+    };
+    for zero in [false, true] {
+        let patching = match zero {
+            false => experiment(&model)?,
+            true => Patching::ablation(&model, rows(CORRUPTED)?, logit_diff(&model)?, &Ablation::Zero)?,
+        };
+        let result = patching.cumulative(&sites)?;
+        let mut plan = HookPlan::new();
+        for (i, (name, layer, edit)) in edits(zero)?.into_iter().enumerate() {
+            plan = plan.edit((name, layer), edit);
+            let logits = last_logits(&model.run_with_hooks(rows(CORRUPTED)?, &plan)?.0)?;
+            let got = result.raw.at(&[i as isize])?;
+            assert!((got - (logits[4] - logits[19])).abs() < 1e-4, "{i} sites, zero {zero}: {got}");
+        }
+    }
+    sentence(experiment(&model)?.cumulative(&[sites[0], sites[0]]), &["position 2", "twice"]);
+    Ok(())
+}
+
+/// A metric that fails from its `limit`-th reading on, and how often it was read.
+fn failing(limit: usize) -> (Metric, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let metric = Metric::custom("difference", move |logits| {
+        if counted.fetch_add(1, Ordering::SeqCst) >= limit {
+            return Err(Error::argument("interrupted."));
+        }
+        Ok((logits.narrow(1, 4, 1)? - logits.narrow(1, 19, 1)?)?.squeeze(1)?)
+    });
+    (metric, count)
+}
+
+#[test]
+fn an_interrupted_sweep_goes_on_where_it_was() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let file = scratch("interrupted_sweep").join("sweep.safetensors");
+    let with = |metric: Metric| Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
+    let whole = with(failing(usize::MAX).0)?.get_act_patch_attn_head_out_by_pos()?;
+    let sites = whole.computed();
+
+    let error = with(failing(2 + sites / 2).0)?.save_to(&file).get_act_patch_attn_head_out_by_pos().unwrap_err();
+    assert!(error.to_string().contains("interrupted"), "{error}");
+    let (metric, count) = failing(usize::MAX);
+    let resumed = with(metric)?.save_to(&file).get_act_patch_attn_head_out_by_pos()?;
+    let read = count.load(Ordering::SeqCst) - 2;
+    assert!(0 < read && read < sites, "{read} of {sites} sites were computed again");
+    assert_eq!(resumed.untouched, whole.untouched);
+    for (resumed, whole) in resumed.per_prompt.values.iter().zip(&whole.per_prompt.values) {
+        assert!((resumed - whole).abs() < 1e-5, "{resumed} {whole}");
+    }
+
+    // What is finished is read from the file, and no other sweep is.
+    let (metric, count) = failing(usize::MAX);
+    let again = with(metric)?.save_to(&file).get_act_patch_attn_head_out_by_pos()?;
+    assert_eq!((again.raw.values, count.load(Ordering::SeqCst)), (resumed.raw.values, 2));
+    for other in [
+        with(failing(usize::MAX).0)?.save_to(&file).get_act_patch_resid_pre(),
+        experiment(&model)?.noising()?.save_to(&file).get_act_patch_attn_head_out_by_pos(),
+        with(Metric::log_prob(&model, [4u32])?)?.save_to(&file).get_act_patch_attn_head_out_by_pos(),
+    ] {
+        sentence(other, &["holds another sweep"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cache_stands_for_its_prompts_and_only_with_the_model_that_made_it() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let (_, cache) = model.run_with_cache(rows(CLEAN)?)?;
+    let from_cache = Patching::from_cache(&model, &cache, rows(CORRUPTED)?, logit_diff(&model)?)?;
+    let expected = experiment(&model)?.get_act_patch_mlp_out()?;
+    assert_eq!(from_cache.get_act_patch_mlp_out()?.raw.values, expected.raw.values);
+    let raw = tiny_model(Processing::NONE);
+    sentence(Patching::from_cache(&raw, &cache, rows(CORRUPTED)?, logit_diff(&raw)?), &["fold_ln"]);
+    Ok(())
+}
+
+#[test]
+fn the_loss_is_minus_the_log_probability() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let with = |metric: Metric| Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
+    let loss = Metric::loss(&model, [4u32])?;
+    let log_prob = Metric::log_prob(&model, [4u32])?;
+    assert_eq!((loss.more_is_better(), log_prob.more_is_better()), (Some(false), Some(true)));
+    let (loss, log_prob) = (with(loss)?, with(log_prob)?);
+    assert_eq!((loss.clean(), loss.corrupted()), (-log_prob.clean(), -log_prob.corrupted()));
+    let logits = last_logits(&model.forward(rows(CLEAN)?)?)?;
+    let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+    assert!((f64::from(loss.clean()) - (total.ln() - f64::from(logits[4]))).abs() < 1e-4);
+    let (loss, log_prob) = (loss.get_act_patch_resid_pre()?, log_prob.get_act_patch_resid_pre()?);
+    for (loss, log_prob) in loss.normalised.values.iter().zip(&log_prob.normalised.values) {
+        assert!((loss - log_prob).abs() < 1e-4);
+    }
+    Ok(())
+}
+
+#[test]
+fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
+    let cfg =
+        HookedTransformerConfig { n_layers: 2, d_model: 8, n_heads: 2, d_vocab: 30, n_ctx: 6, ..Default::default() };
+    let (model, vars) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
+    // The second block's MLP weights are the last of this shape.
+    let broken = vars.iter().filter(|var| var.dims() == [8, 32]).next_back().expect("an MLP has W_in");
+    broken.set(&Tensor::full(f32::NAN, (8, 32), &Device::Cpu)?)?;
+    let answers = model.answers([(4u32, 19u32)])?;
+    let patching = Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, Metric::logit_diff(&answers));
+    sentence(patching, &["NaN", "blocks.1.mlp.hook_pre"]);
+    // A metric that does not read it: the sweep still names the point.
+    let constant = Metric::custom("a sum of tokens", |logits| Ok((logits.zeros_like()?.sum(1)? + 1.0)?));
+    let ablation = Patching::ablation(&model, rows(CLEAN)?, constant, &Ablation::Zero)?;
+    sentence(ablation.get_act_patch_mlp_out(), &["blocks.1.hook_mlp_out holds NaN"]);
+    Ok(())
+}
