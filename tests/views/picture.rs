@@ -1,10 +1,16 @@
 //! Still pictures, read back by another library.
 
-use candle_lens::views::{Figure, imshow, line};
+use candle_lens::views::{Figure, imshow, imshow_facets, line};
+use ndarray::Array3;
+
+use crate::support::scratch;
 
 /// Width, height, and the pixels as red, green, blue and alpha.
 fn decoded(figure: &Figure) -> (usize, usize, Vec<[u8; 4]>) {
-    let file = figure.to_png().expect("the figure can be drawn");
+    pixels(figure.to_png().expect("the figure can be drawn"))
+}
+
+fn pixels(file: Vec<u8>) -> (usize, usize, Vec<[u8; 4]>) {
     let mut decoder = png::Decoder::new(std::io::Cursor::new(file));
     decoder.set_transformations(png::Transformations::normalize_to_color8() | png::Transformations::ALPHA);
     let mut reader = decoder.read_info().expect("a sound header");
@@ -53,4 +59,35 @@ fn a_picture_is_small() {
     let lens = line((0..25).map(|i| (i * i % 17) as f32).collect::<Vec<_>>());
     let lens = lens.title("25 points").x_ticks((0..25).map(|i| format!("{i}_mid"))).to_png().expect("drawn").len();
     assert!(lens < 25_000, "{lens} bytes");
+}
+
+/// Four facets: three beside each other, the fourth below the first, each with a cell of its own in the darkest blue.
+#[test]
+fn facets_are_one_picture() {
+    let facets = Array3::from_shape_fn((4, 2, 2), |(f, r, c)| if r * 2 + c == f { 1.0 } else { 0.0 });
+    let facets = imshow_facets(&facets).title("All four").names(["one", "two", "three", "four"]);
+    let folder = scratch("facets");
+    facets.save_png(folder.join("facets.png")).expect("it can be written");
+    let (width, height, pixels) = pixels(std::fs::read(folder.join("facets.png")).expect("it was written"));
+    assert_eq!(width, 2 * 3 * 380);
+    let one = (height - 64) / 2;
+    let blue = |facet: usize| -> Vec<(usize, usize)> {
+        let (left, top) = (facet % 3 * 760, 64 + facet / 3 * one);
+        let inside = (0..one).flat_map(|y| (0..760).map(move |x| (x, y)));
+        inside.filter(|(x, y)| pixels[(top + y) * width + left + x] == [5, 48, 97, 255]).collect()
+    };
+    // Beside each facet stands its colour bar, whose end is as dark.
+    let cell = |facet: usize| {
+        let inside: Vec<(usize, usize)> = blue(facet).into_iter().filter(|(x, _)| *x < 560).collect();
+        assert!(inside.len() > 5000, "facet {facet}: {} pixels", inside.len());
+        let mean = |of: fn(&(usize, usize)) -> usize| inside.iter().map(of).sum::<usize>() / inside.len();
+        (mean(|(x, _)| *x), mean(|(_, y)| *y))
+    };
+    let cells: Vec<(usize, usize)> = (0..4).map(cell).collect();
+    assert!(cells[0].0 < cells[1].0 && cells[0].1.abs_diff(cells[1].1) < 3, "{cells:?}");
+    assert!(cells[0].1 < cells[2].1 && cells[0].0.abs_diff(cells[2].0) < 3, "{cells:?}");
+    assert!(cells[3].0.abs_diff(cells[1].0) < 3 && cells[3].1.abs_diff(cells[2].1) < 3, "{cells:?}");
+    let svg = facets.to_svg().expect("it can be drawn");
+    assert!(["All four", "one", "two", "three", "four"].iter().all(|name| svg.contains(name)));
+    assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
 }

@@ -1,14 +1,21 @@
 //! Heat maps beside each other on one scale: plotly express' `imshow(facet_col=0)`, each facet with its own name.
 
+use std::path::Path;
+
 use ndarray::Axis as NdAxis;
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::labelled::Labelled;
 use crate::views::figure::drawing::{check_values, one_each};
 use crate::views::figure::{Figure, imshow, texts};
 use crate::views::html::{escape, visible};
 use crate::views::page::{Rendered, View};
+use crate::views::picture::{self, Anchor, Canvas, Turn};
 use crate::views::source::{Numbers, Source};
+
+/// How wide a picture of all facets is at most, in pixels, unless one is wider.
+const SHEET: usize = 1200;
 
 /// Heat maps beside each other on one scale. Made by [`imshow_facets`]; the methods, chained, change its looks.
 ///
@@ -84,6 +91,58 @@ impl Facets {
         self
     }
 
+    /// All of them as one still picture: the bytes of a PNG file.
+    ///
+    /// # Errors
+    /// What makes them impossible to draw.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let sheet = self.sheet()?;
+        picture::png_by(sheet.size.0, sheet.size.1, |canvas| sheet.paint(canvas))
+    }
+
+    /// All of them as one picture in SVG, whose words are text.
+    ///
+    /// # Errors
+    /// As [`Facets::to_png`].
+    pub fn to_svg(&self) -> Result<String> {
+        let sheet = self.sheet()?;
+        Ok(picture::svg_by(sheet.size, &sheet.title, |canvas| sheet.paint(canvas)))
+    }
+
+    /// Saves them as one still picture in a PNG file, with a clear ground.
+    ///
+    /// # Errors
+    /// As [`Facets::to_png`], or a disk that does not take it.
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
+        let picture = self.to_png()?;
+        files::write_whole(path.as_ref(), |file| file.write_all(&picture))
+    }
+
+    /// Saves them as one SVG file, with a clear ground.
+    ///
+    /// # Errors
+    /// As [`Facets::save_png`].
+    pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<()> {
+        let picture = self.to_svg()?;
+        files::write_whole(path.as_ref(), |file| file.write_all(picture.as_bytes()))
+    }
+
+    fn heading(&self) -> String {
+        let own = self.numbers.as_ref().map(|numbers| numbers.title.as_str()).unwrap_or_default();
+        visible(self.title.as_deref().unwrap_or(own))
+    }
+
+    fn sheet(&self) -> Result<Sheet> {
+        let figures = self.figures()?;
+        let (_, first) = figures[0].drawing()?;
+        let columns = (SHEET / self.width.max(1)).clamp(1, figures.len());
+        let title = self.heading();
+        let top = if title.is_empty() { 0 } else { 32 };
+        let size = (columns * first.width, top + figures.len().div_ceil(columns) * first.height);
+        let place = |i: usize| ((i % columns * first.width) as f32, (top + i / columns * first.height) as f32);
+        Ok(Sheet { size, title, figures: figures.into_iter().enumerate().map(|(i, f)| (place(i), f)).collect() })
+    }
+
     /// One figure for each facet, to save or to change.
     ///
     /// # Errors
@@ -116,6 +175,24 @@ impl Facets {
     }
 }
 
+/// All facets on one picture.
+struct Sheet {
+    size: (usize, usize),
+    title: String,
+    figures: Vec<((f32, f32), Figure)>,
+}
+
+impl Sheet {
+    fn paint(&self, canvas: &mut Canvas) {
+        canvas.text(&self.title, (12.0, 16.0), 16.0, Anchor::Start, Turn::Level);
+        for (place, figure) in &self.figures {
+            // All are drawings of one shape: what the first can be, the others can.
+            let Ok((chart, drawing)) = figure.drawing() else { continue };
+            canvas.at(*place, |canvas| picture::paint_all(chart, &drawing, canvas));
+        }
+    }
+}
+
 fn wrong_shape(numbers: &Numbers) -> Error {
     Error::argument(format!(
         "`imshow_facets` draws heat maps beside each other, but it was given the shape {:?}: give [facet, row, column].",
@@ -126,22 +203,19 @@ fn wrong_shape(numbers: &Numbers) -> Error {
 impl View for Facets {
     fn render(&self) -> Result<Rendered> {
         let figures = self.figures()?;
-        let own = self.numbers.as_ref().map(|numbers| numbers.title.as_str()).unwrap_or_default();
-        let title = self.title.as_deref().unwrap_or(own);
+        let title = self.heading();
         let mut all = Rendered::default();
         for figure in &figures {
             let mut part = figure.render()?;
             part.html = format!("<div style=\"flex:0 1 {}px;min-width:0\">{}</div>", self.width, part.html);
             all.append(&part);
         }
-        let heading = match title {
+        let heading = match &*title {
             "" => String::new(),
-            title => {
-                format!("<div style=\"font-weight:600;font-size:16px;margin:4px 0\">{}</div>", escape(&visible(title)))
-            }
+            title => format!("<div style=\"font-weight:600;font-size:16px;margin:4px 0\">{}</div>", escape(title)),
         };
         all.html = format!("{heading}<div style=\"display:flex;flex-wrap:wrap\">{}</div>", all.html);
-        all.text = format!("{}\n{}", visible(title), all.text).trim_start_matches('\n').to_owned();
+        all.text = format!("{title}\n{}", all.text).trim_start_matches('\n').to_owned();
         Ok(all)
     }
 }

@@ -1,19 +1,17 @@
 //! `line`: one or several series of numbers, as ARENA's `plotly_utils.line`.
 
-use ndarray::{Array2, ArrayView2, Ix2, s};
+use ndarray::{ArrayView2, s};
 use plotly::common::{Line as Stroke, Mode};
 use plotly::layout::HoverMode;
 use plotly::{Scatter, Trace};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::labelled::Axis;
 use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
-use crate::views::figure::drawing::{
-    Axis as PlotAxis, Band, Chart, Drawing, Extras, Looks, Scale, check_values, not_for, one_each,
-};
+use crate::views::figure::drawing::{Axis, Band, Chart, Drawing, Extras, Looks, Scale, not_for, one_each};
 use crate::views::figure::plot::{categories, plain};
+use crate::views::figure::series::Series;
 use crate::views::figure::text::sparkline;
 use crate::views::html::visible;
 use crate::views::number::number;
@@ -47,42 +45,12 @@ const MARKED: usize = 60;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn line(y: impl Source) -> Figure {
-    Figure::new(Lines::new(&y))
+    Figure::new(Series::new("line", &y).map(Lines))
 }
 
 /// The numbers of a line figure.
 #[derive(Debug)]
-struct Lines {
-    /// `[series, point]`.
-    values: Array2<f32>,
-    /// What the numbers are.
-    title: String,
-    x: Axis,
-    names: Vec<String>,
-}
-
-impl Lines {
-    fn new(y: &impl Source) -> Result<Self> {
-        let numbers = y.numbers()?;
-        check_values("line", &numbers.values)?;
-        let shape = numbers.values.shape().to_vec();
-        let values = match shape[..] {
-            [points] => numbers.values.into_shape_with_order((1, points)).ok(),
-            [_, _] => numbers.values.into_dimensionality::<Ix2>().ok(),
-            _ => None,
-        };
-        let values = values.ok_or_else(|| {
-            Error::argument(format!(
-                "`line` draws a list, or a matrix with a series in each row, but it was given the shape {shape:?}: \
-                 take one index or a mean of the other axes first."
-            ))
-        })?;
-        let mut axes = numbers.axes.into_iter().rev();
-        let x = axes.next().unwrap_or_else(|| Axis::numbered("", 0));
-        let names = axes.next().map(|axis| axis.labels).unwrap_or_default();
-        Ok(Self { values, title: numbers.title, x, names })
-    }
-}
+struct Lines(Series);
 
 /// The lowest and highest value with a little room around them.
 fn y_range(values: ArrayView2<f32>) -> (f64, f64) {
@@ -112,22 +80,19 @@ impl Chart for Lines {
         not_for(looks.y_ticks.as_ref(), "y_ticks", "line", "its vertical axis has numbers; `y_label` names them")?;
         not_for(looks.color_label.as_ref(), "color_label", "line", "`names` names its series")?;
         looks.only("line", &["secondary_axis", "band"])?;
-        let (series, points) = self.values.dim();
+        let (series, points) = self.0.values.dim();
         if looks.secondary.is_some() && series < 2 {
             return Err(Error::argument(
                 "`secondary_axis` is for the last of several series, but there is one: leave it out.",
             ));
         }
-        let ticks = looks.x_ticks.as_ref().unwrap_or(&self.x.labels);
-        let names = looks.names.as_ref().unwrap_or(&self.names);
+        let ticks = looks.x_ticks.as_ref().unwrap_or(&self.0.x.labels);
+        let names = self.0.names(looks)?;
         if !ticks.is_empty() || looks.x_ticks.is_some() {
             one_each(ticks, points, "x_ticks", "points")?;
         }
-        if !names.is_empty() || looks.names.is_some() {
-            one_each(names, series, "names", "series")?;
-        }
         let own = if looks.secondary.is_some() { series - 1 } else { series };
-        let (low, high) = y_range(self.values.slice(s![..own, ..]));
+        let (low, high) = y_range(self.0.values.slice(s![..own, ..]));
         let x = if ticks.is_empty() { Scale::Numbers(0.0, (points - 1) as f64) } else { Scale::Labels(ticks.clone()) };
         Drawing {
             what: if series == 1 {
@@ -135,21 +100,21 @@ impl Chart for Lines {
             } else {
                 format!("{series} lines of {points} values")
             },
-            title: looks.title.clone().unwrap_or_else(|| self.title.clone()),
-            x: PlotAxis { title: looks.x_label.clone().unwrap_or_else(|| self.x.name.clone()), scale: x },
-            y: PlotAxis {
-                title: looks.value_label(looks.y_label.as_ref(), &self.title),
+            title: looks.title.clone().unwrap_or_else(|| self.0.title.clone()),
+            x: Axis { title: looks.x_label.clone().unwrap_or_else(|| self.0.x.name.clone()), scale: x },
+            y: Axis {
+                title: looks.value_label(looks.y_label.as_ref(), &self.0.title),
                 scale: Scale::Numbers(low, high),
             },
-            names: names.clone(),
+            names,
             color_bar: None,
             hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
             width: looks.width.unwrap_or(800),
             height: looks.height.unwrap_or(450),
             extras: Extras {
                 y2: looks.secondary.clone().map(|title| {
-                    let (low, high) = y_range(self.values.slice(s![own.., ..]));
-                    PlotAxis { title, scale: Scale::Numbers(low, high) }
+                    let (low, high) = y_range(self.0.values.slice(s![own.., ..]));
+                    Axis { title, scale: Scale::Numbers(low, high) }
                 }),
                 bands: checked_bands(&looks.bands, points)?,
                 ..Extras::default()
@@ -159,8 +124,8 @@ impl Chart for Lines {
     }
 
     fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
-        let mode = if self.values.ncols() <= MARKED { Mode::LinesMarkers } else { Mode::Lines };
-        let rows = self.values.rows().into_iter().enumerate();
+        let mode = if self.0.values.ncols() <= MARKED { Mode::LinesMarkers } else { Mode::Lines };
+        let rows = self.0.values.rows().into_iter().enumerate();
         rows.map(|(i, row)| {
             let stroke = Stroke::new().color(series_color(i).to_hex());
             let y = row.to_vec();
@@ -181,13 +146,13 @@ impl Chart for Lines {
 
     fn finish(&self, drawing: &Drawing, spec: &mut Value) {
         if drawing.extras.y2.is_some() {
-            spec["data"][self.values.nrows() - 1]["yaxis"] = json!("y2");
+            spec["data"][self.0.values.nrows() - 1]["yaxis"] = json!("y2");
         }
     }
 
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
-        let series = self.values.nrows();
-        for (i, row) in self.values.rows().into_iter().enumerate() {
+        let series = self.0.values.nrows();
+        for (i, row) in self.0.values.rows().into_iter().enumerate() {
             let right = drawing.extras.y2.is_some() && i + 1 == series;
             let height = |y: f32| if right { frame.y2(f64::from(y)) } else { frame.y(f64::from(y)) };
             let points: Vec<(f32, f32)> =
@@ -205,7 +170,7 @@ impl Chart for Lines {
             Scale::Numbers(..) => place.to_string(),
         };
         let side = drawing.names.iter().map(|name| columns(name)).max().unwrap_or(0).min(24);
-        let lines = self.values.rows().into_iter().enumerate().map(|(i, row)| {
+        let lines = self.0.values.rows().into_iter().enumerate().map(|(i, row)| {
             let values = row.to_vec();
             let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]);
             let low = (0..values.len()).min_by(by_value).unwrap_or(0);
@@ -217,7 +182,7 @@ impl Chart for Lines {
             format!("{name}{}{range}", sparkline(&values, room))
         });
         let mut lines: Vec<String> = lines.collect();
-        let along = format!("{}: {} to {}", visible(&drawing.x.title), label(0), label(self.values.ncols() - 1));
+        let along = format!("{}: {} to {}", visible(&drawing.x.title), label(0), label(self.0.values.ncols() - 1));
         let axes = [(&drawing.y.title, visible(&drawing.y.title)), (&drawing.x.title, along)];
         let named: Vec<String> =
             axes.into_iter().filter(|(title, _)| !title.is_empty()).map(|(_, text)| text).collect();

@@ -1,4 +1,4 @@
-//! One or several series of numbers with their names: what [`bar`](super::bar) and [`hist`](super::hist) draw.
+//! One or several series of numbers with their names: what [`line()`](super::line()), [`bar`](super::bar) and [`hist`](super::hist) draw.
 
 use ndarray::{Array2, Ix2};
 

@@ -32,11 +32,19 @@ pub(in crate::views) fn png_by(width: usize, height: usize, paint: impl FnOnce(&
     }
 }
 
-/// The whole figure as an SVG file. Its words are text, in whatever font the reader has.
+/// The whole figure as an SVG file.
 pub(in crate::views) fn svg_of(chart: &dyn Chart, drawing: &Drawing) -> String {
-    let mut canvas = Canvas { surface: Surface::Svg(String::new()) };
-    paint_all(chart, drawing, &mut canvas);
-    let (width, height) = (drawing.width, drawing.height);
+    svg_by((drawing.width, drawing.height), &drawing.description(), |canvas| paint_all(chart, drawing, canvas))
+}
+
+/// What `paint` paints, as an SVG file. Its words are text, in whatever font the reader has.
+pub(in crate::views) fn svg_by(
+    (width, height): (usize, usize),
+    description: &str,
+    paint: impl FnOnce(&mut Canvas),
+) -> String {
+    let mut canvas = Canvas { surface: Surface::Svg(String::new()), origin: (0.0, 0.0) };
+    paint(&mut canvas);
     let marks = match canvas.surface {
         Surface::Svg(marks) => marks,
         Surface::Pixels(_) => String::new(),
@@ -45,11 +53,12 @@ pub(in crate::views) fn svg_of(chart: &dyn Chart, drawing: &Drawing) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\" \
          font-family=\"DejaVu Sans, Verdana, sans-serif\">\n{marks}</svg>\n",
-        escape(&visible(&drawing.description()))
+        escape(&visible(description))
     )
 }
 
-fn paint_all(chart: &dyn Chart, drawing: &Drawing, canvas: &mut Canvas) {
+/// A figure, from the canvas' origin.
+pub(in crate::views) fn paint_all(chart: &dyn Chart, drawing: &Drawing, canvas: &mut Canvas) {
     let frame = Frame::new(drawing);
     frame.paint_grid(drawing, canvas);
     chart.paint(drawing, canvas, &frame);
@@ -77,6 +86,8 @@ pub(in crate::views) enum Turn {
 /// A picture under work. All measures are pixels of the page, from its upper left corner.
 pub(in crate::views) struct Canvas {
     surface: Surface,
+    /// Where on the page its upper left corner is.
+    origin: (f32, f32),
 }
 
 /// What is painted on.
@@ -92,7 +103,26 @@ impl Canvas {
         let pixels = Pixmap::new(fine(width), fine(height)).ok_or_else(|| {
             Error::argument(format!("there is no memory for a picture of {width} x {height} pixels: make it smaller."))
         })?;
-        Ok(Self { surface: Surface::Pixels(pixels) })
+        Ok(Self { surface: Surface::Pixels(pixels), origin: (0.0, 0.0) })
+    }
+
+    /// What `paint` paints, with `origin` as its upper left corner.
+    pub fn at(&mut self, origin: (f32, f32), paint: impl FnOnce(&mut Self)) {
+        if let Surface::Svg(marks) = &mut self.surface {
+            *marks += &format!("<g transform=\"translate({:.2} {:.2})\">\n", origin.0, origin.1);
+            paint(self);
+        } else {
+            let before = std::mem::replace(&mut self.origin, origin);
+            paint(self);
+            self.origin = before;
+        }
+        if let Surface::Svg(marks) = &mut self.surface {
+            *marks += "</g>\n";
+        }
+    }
+
+    fn transform(&self) -> Transform {
+        Transform::from_scale(FINENESS, FINENESS).pre_translate(self.origin.0, self.origin.1)
     }
 
     /// A filled rectangle from its upper left to its lower right corner.
@@ -102,6 +132,7 @@ impl Canvas {
 
     /// A filled rectangle that lets through what is behind it.
     pub fn faint_rectangle(&mut self, from: (f32, f32), to: (f32, f32), color: Color, alpha: u8) {
+        let transform = self.transform();
         match &mut self.surface {
             Surface::Svg(marks) => {
                 let (width, height) = (to.0 - from.0, to.1 - from.1);
@@ -116,7 +147,7 @@ impl Canvas {
                 if let Some(rectangle) = Rect::from_ltrb(from.0, from.1, to.0, to.1) {
                     // Edges fall between pixels; smoothed, they would leave a seam between cells that touch.
                     let paint = Paint { anti_alias: false, ..paint(color, alpha) };
-                    pixels.fill_rect(rectangle, &paint, transform(), None);
+                    pixels.fill_rect(rectangle, &paint, transform, None);
                 }
             }
         }
@@ -133,6 +164,7 @@ impl Canvas {
     }
 
     fn stroke(&mut self, points: &[(f32, f32)], width: f32, color: Color, alpha: u8) {
+        let transform = self.transform();
         match &mut self.surface {
             Surface::Svg(marks) => {
                 let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.2},{y:.2}")).collect();
@@ -152,7 +184,7 @@ impl Canvas {
                 let stroke =
                     Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
                 if let Some(path) = path.finish() {
-                    pixels.stroke_path(&path, &paint(color, alpha), &stroke, transform(), None);
+                    pixels.stroke_path(&path, &paint(color, alpha), &stroke, transform, None);
                 }
             }
         }
@@ -160,6 +192,7 @@ impl Canvas {
 
     /// A filled circle.
     pub fn dot(&mut self, center: (f32, f32), radius: f32, color: Color) {
+        let transform = self.transform();
         match &mut self.surface {
             Surface::Svg(marks) => {
                 let (x, y) = center;
@@ -167,7 +200,7 @@ impl Canvas {
             }
             Surface::Pixels(pixels) => {
                 if let Some(path) = PathBuilder::from_circle(center.0, center.1, radius) {
-                    pixels.fill_path(&path, &paint(color, 255), FillRule::Winding, transform(), None);
+                    pixels.fill_path(&path, &paint(color, 255), FillRule::Winding, transform, None);
                 }
             }
         }
@@ -185,6 +218,7 @@ impl Canvas {
             Turn::Down => 90.0,
             Turn::Up => -90.0,
         };
+        let transform = self.transform();
         match &mut self.surface {
             Surface::Svg(marks) => {
                 let anchor = match anchor {
@@ -210,7 +244,7 @@ impl Canvas {
                     Anchor::End => -width,
                 };
                 // Capital letters are about 0.72 of the size high.
-                let place = transform().pre_translate(at.0, at.1).pre_concat(Transform::from_rotate(degrees));
+                let place = transform.pre_translate(at.0, at.1).pre_concat(Transform::from_rotate(degrees));
                 if let Some(path) = font::outline(text, size) {
                     let place = place.pre_translate(shift, 0.36 * size);
                     pixels.fill_path(&path, &paint(color, 255), FillRule::Winding, place, None);
@@ -223,10 +257,6 @@ impl Canvas {
 /// A colour as an attribute of an SVG element.
 fn fill(color: Color, alpha: u8) -> String {
     format!("fill=\"{}\" fill-opacity=\"{:.2}\"", color.to_hex(), f32::from(alpha) / 255.0)
-}
-
-fn transform() -> Transform {
-    Transform::from_scale(FINENESS, FINENESS)
 }
 
 fn paint(color: Color, alpha: u8) -> Paint<'static> {
