@@ -23,7 +23,10 @@ pub fn write(places: &Places) -> Result<(), Trouble> {
     write_spec(places, &launcher()?, &jupyter.join("kernels"))?;
     // As a notebook for the stock kernel writes it, letter by letter: where it differs, evcxr loads everything anew.
     let dependency = format!(":dep candle-lens = {}\n", places.dependency());
-    steps::write(&startup(&places.lab).join("init.evcxr"), &dependency)?;
+    // The format of a last expression that evcxr does not draw (src/views/show.rs): the flag tells our views to draw
+    // themselves.
+    let startup_commands = format!("{dependency}:fmt {{:-?}}\n");
+    steps::write(&startup(&places.lab).join("init.evcxr"), &startup_commands)?;
     // No variable is bound here, although the first one takes seconds: a kernel must answer within a minute of its start,
     // on slow machines too, or Jupyter and VS Code give it up.
     steps::write(&startup(&places.lab).join("prelude.rs"), "use candle_lens::prelude::*;\n")?;

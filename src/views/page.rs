@@ -90,7 +90,7 @@ impl Rendered {
 /// page.show()?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Page {
     content: Rendered,
 }
@@ -122,3 +122,5 @@ impl View for Page {
         Ok(self.content.clone())
     }
 }
+
+crate::views::show::drawn_by_debug!(Page);

@@ -10,6 +10,7 @@
 //!
 //! evcxr's terminal prints the page's plain text, so its users see tables and bars of characters, not HTML.
 
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -29,14 +30,21 @@ static CELL_PAGE: Mutex<CellPage> = Mutex::new(CellPage::new());
 
 /// Shows `view`: below what the running cell has shown, in a notebook; as text elsewhere.
 pub(super) fn show(view: &(impl View + ?Sized)) -> Result<()> {
-    let rendered = view.render()?;
-    if rendered == Rendered::default() {
+    show_rendered(&view.render()?)
+}
+
+fn in_cell() -> bool {
+    std::env::var_os(EVCXR_RUNS_CELLS).is_some()
+}
+
+fn show_rendered(rendered: &Rendered) -> Result<()> {
+    if *rendered == Rendered::default() {
         return Ok(());
     }
-    let block = if std::env::var_os(EVCXR_RUNS_CELLS).is_some() {
+    let block = if in_cell() {
         // A panic while this lock is held cannot leave half a page: the page is whole between its statements.
         let mut page = CELL_PAGE.lock().unwrap_or_else(PoisonError::into_inner);
-        page.add(cell::current(), &rendered);
+        page.add(cell::current(), rendered);
         page.envelope()
     } else {
         format!("{}\n", rendered.text)
@@ -48,6 +56,34 @@ pub(super) fn show(view: &(impl View + ?Sized)) -> Result<()> {
 pub(super) fn display(view: &(impl View + ?Sized)) {
     if let Err(error) = show(view) {
         eprintln!("{error}");
+    }
+}
+
+/// What `{:?}` gives of a view: its name and the first line of its text. In a cell it also draws the view if the minus flag
+/// is set.
+///
+/// evcxr calls `evcxr_display` for a cell's last expression, but formats it instead where the expression uses up a
+/// variable of the same cell (`let words = ..; figure.cell_text(words)`): its first attempt fails to compile. Our kernel
+/// sets the format to `{:-?}` (lab/src/kernelspec.rs), a flag that changes nothing for other types.
+pub(super) fn debug(view: &impl View, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let rendered = match view.render() {
+        Ok(rendered) => rendered,
+        Err(error) => return write!(f, "{name} ({error})"),
+    };
+    if f.sign_minus() && in_cell() {
+        if let Err(error) = show_rendered(&rendered) {
+            eprintln!("{error}");
+        }
+        // evcxr sends this as the cell's plain text.
+        return f.write_str(&rendered.text);
+    }
+    let line = rendered.text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    write!(f, "{name} ({})", line.trim())?;
+    match in_cell() {
+        true => f.write_str(
+            ": its method `show` draws it; evcxr does so itself unless the line uses up a variable of the cell",
+        ),
+        false => Ok(()),
     }
 }
 
@@ -202,6 +238,18 @@ macro_rules! shown {
     )+};
 }
 pub(crate) use shown;
+
+/// Gives views whose numbers nobody wants to read the `Debug` of [`debug`].
+macro_rules! drawn_by_debug {
+    ($($view:ident),+ $(,)?) => {$(
+        impl std::fmt::Debug for $view {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                $crate::views::show::debug(self, stringify!($view), f)
+            }
+        }
+    )+};
+}
+pub(in crate::views) use drawn_by_debug;
 
 shown!(crate::views::Html, crate::views::Page, Rendered);
 

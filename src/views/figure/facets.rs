@@ -25,7 +25,7 @@ const SHEET: usize = 1200;
 /// imshow_facets(&two).names(["resid_pre", "attn_out"]).x_label("Position").y_label("Layer").show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "facets appear as the last expression of a cell or by their method `show`"]
 pub struct Facets {
     /// The numbers, or the sentence that says why there are none.
@@ -221,3 +221,4 @@ impl View for Facets {
 }
 
 crate::views::show::shown!(Facets);
+crate::views::show::drawn_by_debug!(Facets);

@@ -61,7 +61,7 @@ use crate::views::{loader, picture};
 /// assert!(line([3.9, 2.1, 1.4]).x_ticks(["a", "b"]).show().is_err());
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Figure {
     /// The chart, or the sentence that says why there is none.
@@ -209,3 +209,4 @@ impl View for Figure {
 }
 
 crate::views::show::shown!(Figure);
+crate::views::show::drawn_by_debug!(Figure);

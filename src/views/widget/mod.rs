@@ -53,7 +53,7 @@ const MAX_BYTES: usize = 5_000_000;
 /// assert!(attention_pattern(["The"], pattern.map(Vec::from).to_vec()).show().is_err());
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a widget appears as the last expression of a cell or by its method `show`"]
 pub struct Widget {
     /// What it is about, or the sentence that says why there is nothing to see.
@@ -195,6 +195,7 @@ impl View for Widget {
 }
 
 crate::views::show::shown!(Widget);
+crate::views::show::drawn_by_debug!(Widget);
 
 /// Refuses what was asked for and means nothing for this kind.
 fn not_for(kind: &str, asked: &[(&str, bool)]) -> Result<()> {
