@@ -15,6 +15,7 @@ mod drawing;
 mod facets;
 mod hist;
 mod imshow;
+mod labels;
 mod line;
 mod options;
 mod plot;

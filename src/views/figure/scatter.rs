@@ -12,10 +12,11 @@ use crate::views::figure::color::{INK, series_color};
 use crate::views::figure::drawing::{
     Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, check_values, not_for, one_each,
 };
+use crate::views::figure::labels::{self, Side};
 use crate::views::figure::plot::plain;
 use crate::views::html::visible;
 use crate::views::page::View;
-use crate::views::picture::{Anchor, Canvas, Frame, Turn};
+use crate::views::picture::{Anchor, Canvas, Frame, Turn, text_width};
 use crate::views::source::Source;
 use crate::views::table::Table;
 
@@ -77,6 +78,23 @@ impl Points {
     }
 }
 
+impl Points {
+    /// Where the points are in the picture.
+    fn points(&self, frame: &Frame) -> Vec<(f32, f32)> {
+        self.x.iter().zip(&self.y).map(|(&x, &y)| (frame.x(f64::from(x)), frame.y(f64::from(y)))).collect()
+    }
+
+    /// On which side of each point its label stands; nothing without labels, or with too many.
+    fn sides(&self, drawing: &Drawing, frame: &Frame) -> Option<Vec<Option<Side>>> {
+        let words = &drawing.extras.words;
+        if words.is_empty() || words.len() > LABELLED {
+            return None;
+        }
+        let widths: Vec<f32> = words.iter().map(|label| text_width(&visible(label), labels::SIZE)).collect();
+        Some(labels::sides(&self.points(frame), &widths, frame.area()))
+    }
+}
+
 /// The range of the numbers with a little room around them.
 fn range(values: &Array1<f32>) -> (f64, f64) {
     let low = f64::from(values.iter().copied().fold(f32::INFINITY, f32::min));
@@ -123,18 +141,24 @@ impl Chart for Points {
         let labels: Vec<String> = drawing.extras.words.iter().map(|label| plain(label)).collect();
         let few = !labels.is_empty() && labels.len() <= LABELLED;
         let mode = if few { Mode::MarkersText } else { Mode::Markers };
-        let name = if labels.is_empty() { "" } else { "%{text}<br>" };
+        let name = if labels.is_empty() { "" } else { "%{hovertext}<br>" };
         vec![
             Scatter::new(self.x.to_vec(), self.y.to_vec())
                 .mode(mode)
-                .text_array(labels)
+                .hover_text_array(labels)
                 .marker(Marker::new().color(series_color(0).to_hex()).size(8))
                 .hover_template(format!("{name}x %{{x:.4~g}}<br>y %{{y:.4~g}}<extra></extra>")),
         ]
     }
 
     fn finish(&self, drawing: &Drawing, spec: &mut Value) {
-        spec["data"][0]["textposition"] = json!("top center");
+        if let Some(sides) = self.sides(drawing, &Frame::new(drawing)) {
+            let shown = sides.iter().zip(&drawing.extras.words);
+            spec["data"][0]["text"] =
+                shown.map(|(side, label)| side.map_or_else(String::new, |_| plain(label))).collect();
+            spec["data"][0]["textposition"] =
+                sides.iter().map(|side| side.unwrap_or(Side::Above).text_position()).collect();
+        }
         if let (true, Some((low, high))) = (drawing.extras.diagonal, shared(drawing)) {
             spec["layout"]["shapes"] = json!([{
                 "type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "layer": "below",
@@ -147,12 +171,14 @@ impl Chart for Points {
         if let (true, Some((low, high))) = (drawing.extras.diagonal, shared(drawing)) {
             canvas.line(&[(frame.x(low), frame.y(low)), (frame.x(high), frame.y(high))], 1.5, INK);
         }
-        for (i, (&x, &y)) in self.x.iter().zip(&self.y).enumerate() {
-            let at = (frame.x(f64::from(x)), frame.y(f64::from(y)));
-            canvas.dot(at, 4.0, series_color(0));
-            if let Some(label) = drawing.extras.words.get(i).filter(|_| drawing.extras.words.len() <= LABELLED) {
-                canvas.text(&visible(label), (at.0, at.1 - 11.0), 11.0, Anchor::Middle, Turn::Level);
-            }
+        let points = self.points(frame);
+        points.iter().for_each(|&at| canvas.dot(at, 4.0, series_color(0)));
+        let sides = self.sides(drawing, frame).unwrap_or_default();
+        for ((at, side), label) in points.into_iter().zip(sides).zip(&drawing.extras.words) {
+            let Some(side) = side else { continue };
+            let label = visible(label);
+            let middle = side.middle(at, text_width(&label, labels::SIZE));
+            canvas.text(&label, middle, labels::SIZE, Anchor::Middle, Turn::Level);
         }
     }
 

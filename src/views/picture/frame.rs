@@ -35,7 +35,7 @@ pub(in crate::views) struct Frame {
 
 impl Frame {
     /// Makes room for everything around the marks.
-    pub(super) fn new(drawing: &Drawing) -> Self {
+    pub fn new(drawing: &Drawing) -> Self {
         let (width, height) = (drawing.width as f32, drawing.height as f32);
         let top = if drawing.title.is_empty() { 14.0 } else { 46.0 };
         let title_room = |axis: &Axis| if axis.title.is_empty() { 4.0 } else { 24.0 };
@@ -71,6 +71,11 @@ impl Frame {
             x_lines: !is_labels(&drawing.x),
             y_lines: !is_labels(&drawing.y),
         }
+    }
+
+    /// Left, top, right and bottom of the marks' rectangle.
+    pub fn area(&self) -> [f32; 4] {
+        [self.left, self.top, self.right, self.bottom]
     }
 
     /// Where `value` is on the horizontal axis.

@@ -57,6 +57,11 @@ pub(in crate::views) fn svg_by(
     )
 }
 
+/// How wide a text is, in pixels of the page.
+pub(in crate::views) fn text_width(text: &str, size: f32) -> f32 {
+    font::width(text, size)
+}
+
 /// A figure, from the canvas' origin.
 pub(in crate::views) fn paint_all(chart: &dyn Chart, drawing: &Drawing, canvas: &mut Canvas) {
     let frame = Frame::new(drawing);
