@@ -48,6 +48,7 @@ mod tasks {
     mod datasets;
     mod generators;
     mod model_card;
+    mod reading;
     mod tiny_tokenizer;
 }
 mod tokens {

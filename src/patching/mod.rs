@@ -22,6 +22,7 @@ mod result;
 mod site;
 mod start;
 mod sweep;
+mod task;
 
 pub use donor::Ablation;
 pub use experiment::Patching;
@@ -30,3 +31,4 @@ pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::{PatchSite, SweepAxis};
+pub use task::TaskBatch;

@@ -16,7 +16,7 @@ use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sen
 use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::tasks::ioi::{Order, Positions};
-use crate::tasks::{Random, Split};
+use crate::tasks::{Random, Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
@@ -41,7 +41,7 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error;
+    "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, Task, AxisName, PaddingSide, Error;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
