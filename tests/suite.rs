@@ -24,6 +24,8 @@ mod cache {
     mod parity;
 }
 mod gradients {
+    mod attribution;
+    mod integrated;
     mod run;
 }
 mod patching {

@@ -15,6 +15,7 @@ mod answers;
 mod donor;
 mod engine;
 mod experiment;
+mod grid;
 mod metric;
 mod named;
 mod path;
@@ -26,6 +27,7 @@ mod task;
 
 pub use donor::Ablation;
 pub use experiment::Patching;
+pub(crate) use grid::{Grid, position_labels};
 pub use metric::Metric;
 pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};

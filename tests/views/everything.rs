@@ -15,6 +15,9 @@ use candle_lens::dims::Dims;
 use candle_lens::error::Error;
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
+use candle_lens::gradients::{
+    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss,
+};
 use candle_lens::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQuery, MeanOver, MemoryPlan, PointBytes, Site, SiteRow, Taps,
 };
@@ -56,7 +59,7 @@ macro_rules! shown {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
-        Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt,
+        AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt,
         DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
