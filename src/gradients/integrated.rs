@@ -9,6 +9,7 @@
 //! `F(x) - F(x0)` the effect of patching the whole point with their activations.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use candle_core::{DType, Tensor};
@@ -273,10 +274,11 @@ impl IntegratedGradients {
         let mut values = Vec::with_capacity(grid.sites.len());
         for site in &grid.sites {
             let tensor = self.attributions.get(&site.point()).ok_or_else(|| self.missing(site.point()))?;
-            if !numbers.contains_key(&site.point()) {
-                numbers.insert(site.point(), tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?);
-            }
-            let (of_point, mut sum) = (&numbers[&site.point()], 0.);
+            let of_point = match numbers.entry(site.point()) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?),
+            };
+            let mut sum = 0.;
             visit(tensor.dims(), &site.ranges(tensor.dims()), 0, &mut |at| sum += f64::from(of_point[at]));
             values.push((sum / self.tokens.batch() as f64) as f32);
         }
