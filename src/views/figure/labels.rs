@@ -80,10 +80,10 @@ mod tests {
     #[test]
     fn no_label_covers_another_or_a_point_or_leaves_the_area() {
         let area = [0.0, 0.0, 300.0, 300.0];
-        // A dense cluster, a lonely point, and points in the corners.
+        // A dense cluster, a lonely point, and points near the corners.
         let mut points: Vec<(f32, f32)> =
             (0..30).map(|i| (100.0 + (i * 7 % 30) as f32, 100.0 + (i * 11 % 30) as f32)).collect();
-        points.extend([(200.0, 200.0), (1.0, 1.0), (299.0, 1.0), (1.0, 299.0)]);
+        points.extend([(200.0, 200.0), (8.0, 8.0), (292.0, 8.0), (8.0, 292.0)]);
         let widths = vec![28.0; points.len()];
         let sides = sides(&points, &widths, area);
         assert_eq!(sides[30], Some(Side::Above));
