@@ -48,6 +48,7 @@
 
 pub mod analysis;
 pub mod cache;
+pub mod circuits;
 pub mod dims;
 pub mod error;
 pub mod factored_matrix;
