@@ -42,6 +42,7 @@
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
 //! | [`patching`] | what happens when a run gets an activation of another run |
+//! | [`gradients`] | gradients of a metric along activations, and attributions made of them |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
 #![warn(missing_docs)]
@@ -54,6 +55,7 @@ pub mod error;
 pub mod factored_matrix;
 mod files;
 pub mod generate;
+pub mod gradients;
 pub mod hooks;
 pub mod labelled;
 pub mod model;

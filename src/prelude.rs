@@ -16,7 +16,7 @@ pub use crate::cache::{
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
-pub use crate::hooks::{Edit, HookPlan, HookPoint, MeanOver, MemoryPlan, Site};
+pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, HookedTransformer, HookedTransformerConfig, Hub, KvCache,

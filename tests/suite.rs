@@ -23,6 +23,9 @@ mod cache {
     mod io;
     mod parity;
 }
+mod gradients {
+    mod run;
+}
 mod patching {
     mod parity;
     mod sweeps;

@@ -25,8 +25,9 @@ pub struct PointBytes {
 }
 
 /// What a run will need: what it keeps, its logits, and what it computes with. An upper bound for the first, since
-/// neighbouring points may share their numbers; the last is an estimate. The weights are there already and not
-/// counted, nor is what a backward pass keeps, nor the tensors that edits hold.
+/// neighbouring points may share their numbers; the last is an estimate. A run with
+/// watched points keeps for the backward pass what each block computed, so that working memory counts for every layer; the
+/// weights are there already and not counted, nor are the tensors that edits hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Each captured point, in the order of the forward pass.
@@ -56,6 +57,19 @@ impl MemoryPlan {
         let dtype = if point == HookPoint::Tokens { DType::U32 } else { dtype };
         let bytes = shape.iter().product::<usize>() as u64 * dtype.size_in_bytes() as u64;
         self.points.push(PointBytes { point, shape, bytes });
+    }
+
+    /// A watched point: its activation, the zeros added to it, the sum, and later its gradient.
+    pub(super) fn push_watched(&mut self, point: HookPoint, shape: Vec<usize>, dtype: DType) {
+        self.push(point, shape, dtype);
+        if let Some(pushed) = self.points.last_mut() {
+            pushed.bytes *= 4;
+        }
+    }
+
+    /// A backward pass needs what every block computed, not only the last one.
+    pub(super) fn for_backward(&mut self, dims: &Dims) {
+        self.working *= dims.n_layers.max(1) as u64;
     }
 
     /// The bytes of everything that is kept.

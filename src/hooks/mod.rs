@@ -12,6 +12,7 @@ mod point;
 mod query;
 mod run;
 mod site;
+mod taps;
 
 pub use edit::{Edit, MeanOver};
 pub(crate) use memory::check_free;
@@ -21,3 +22,4 @@ pub use point::{HookPoint, hooks_markdown};
 pub use query::HookQuery;
 pub(crate) use run::{HookRun, Reach, Setting};
 pub use site::{AxisName, Site, SiteRow};
+pub use taps::{Gradients, Taps};

@@ -25,7 +25,7 @@ enum Capture {
     Where(Arc<dyn Fn(HookPoint) -> bool + Send + Sync>),
 }
 
-/// What one run keeps (captures) and changes (edits). Made in one expression, checked before anything is
+/// What one run keeps (captures), changes (edits) and watches for gradients. Made in one expression, checked before anything is
 /// computed, and without effect on any other run.
 ///
 /// ```
@@ -40,6 +40,7 @@ enum Capture {
 pub struct HookPlan {
     captures: Vec<Capture>,
     edits: Vec<(HookQuery, Edit)>,
+    watched: Vec<HookQuery>,
     pos: Slice,
     device: Option<Device>,
     budget: Option<u64>,
@@ -76,6 +77,24 @@ impl HookPlan {
         self
     }
 
+    /// Watches one point, or a block site in every layer where no layer is named, for gradients: after the run,
+    /// `run.taps.gradients(&scalar)` tells how a number made of the run's results changes with the activation there.
+    /// What is watched is what the run goes on with, after edits, at all positions.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?.without_weight_gradients();
+    /// let plan = HookPlan::new().edit(("z", 0), Edit::zero().head(3)).watch("resid_pre");
+    /// let run = model.run("The keys on the cabinet", plan, &RunOptions { loss: Loss::Mean, ..Default::default() })?;
+    /// let gradients = run.taps.gradients(&run.loss.clone().expect("asked for"))?;
+    /// assert_eq!(gradients.get(("resid_pre", 1))?.dims(), [1, run.tokens.pos(), model.cfg().d_model]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn watch(mut self, point: impl Into<HookQuery>) -> Self {
+        self.watched.push(point.into());
+        self
+    }
+
     /// Keeps only these positions of everything captured; one index drops the axis. Of patterns and scores, destinations.
     pub fn pos(mut self, pos: impl Into<Slice>) -> Self {
         self.pos = pos.into();
@@ -106,18 +125,26 @@ impl HookPlan {
     /// # Errors
     /// Those of the names and slices in the plan.
     pub fn memory(&self, dims: &Dims, batch: usize, pos: usize, dtype: DType) -> Result<MemoryPlan> {
+        let reach = Reach::whole(dims);
         let need = MemoryPlan::of_run(dims, (batch, pos), dtype, true);
-        self.memory_of(need, &self.captured(dims, &Reach::whole(dims))?, dims, (batch, pos, 0), dtype)
+        let points = (self.captured(dims, &reach)?, self.watched(dims, &reach)?);
+        self.memory_of(need, (&points.0, &points.1), dims, (batch, pos, 0), dtype)
     }
 
     fn memory_of(
         &self,
         mut plan: MemoryPlan,
-        captured: &BTreeSet<HookPoint>,
+        (captured, watched): (&BTreeSet<HookPoint>, &BTreeSet<HookPoint>),
         dims: &Dims,
         (batch, pos, past): (usize, usize, usize),
         dtype: DType,
     ) -> Result<MemoryPlan> {
+        for &point in watched {
+            plan.push_watched(point, point.shape_after(dims, (batch, pos), past), dtype);
+        }
+        if !watched.is_empty() {
+            plan.for_backward(dims);
+        }
         let kept = self.pos.after(past)?.indices(pos, "position")?.len();
         let drop_pos = matches!(self.pos, Slice::At(_));
         for &point in captured {
@@ -162,6 +189,22 @@ impl HookPlan {
         Ok(points)
     }
 
+    fn watched(&self, dims: &Dims, reach: &Reach) -> Result<BTreeSet<HookPoint>> {
+        let mut points = BTreeSet::new();
+        for query in &self.watched {
+            for point in query.resolve_all(dims)? {
+                reach.check(point)?;
+                if point == HookPoint::Tokens {
+                    return Err(Error::argument(
+                        "hook_tokens holds token ids, along which nothing has a gradient: watch \"embed\" instead.",
+                    ));
+                }
+                points.insert(point);
+            }
+        }
+        Ok(points)
+    }
+
     /// Holds the plan against a model and an input; every mistake is found here, before anything is computed.
     pub(crate) fn resolve(&self, dims: &Dims, setting: &Setting) -> Result<Resolved> {
         let &Setting { reach, batch, pos, past, dtype, .. } = setting;
@@ -187,13 +230,15 @@ impl HookPlan {
                 edits.entry(point).or_default().push(edit);
             }
         }
-        check_split_inputs(&captured, &edits)?;
+        let watched = self.watched(dims, reach)?;
+        check_split_inputs(&captured, &edits, &watched)?;
         let need = MemoryPlan::of_run(dims, (batch, pos), dtype, setting.logits);
-        let memory = self.memory_of(need, &captured, dims, (batch, pos, past), dtype)?;
+        let memory = self.memory_of(need, (&captured, &watched), dims, (batch, pos, past), dtype)?;
         memory.check(self.budget, batch, setting.device.is_cpu())?;
         Ok(Resolved {
             captured,
             edits,
+            watched,
             pos: self.pos.after(past)?,
             device: self.device.clone(),
             remove_batch_dim: self.remove_batch_dim,
@@ -203,6 +248,11 @@ impl HookPlan {
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {
         self.edits.is_empty()
+    }
+
+    /// Whether the plan watches a point.
+    pub(crate) fn watches(&self) -> bool {
+        !self.watched.is_empty()
     }
 
     /// Whether the plan does the same at every position, whichever are run together: then its runs can be continued.
@@ -220,9 +270,9 @@ impl HookPlan {
         Ok(Self { edits: edits.filter_map(Result::transpose).collect::<Result<_>>()?, ..self.clone() })
     }
 
-    /// Whether the plan keeps nothing.
+    /// Whether the plan keeps and watches nothing.
     pub(crate) fn captures_nothing(&self) -> bool {
-        self.captures.is_empty()
+        self.captures.is_empty() && self.watched.is_empty()
     }
 
     /// Whether some edit's position counts from the end.
@@ -241,19 +291,24 @@ impl HookPlan {
     }
 }
 
-/// Where a head's own input is edited, the one norm that all heads share no longer feeds them: asking for it as
-/// well would give a number that the run did not use.
-fn check_split_inputs(captured: &BTreeSet<HookPoint>, edits: &BTreeMap<HookPoint, Vec<Edit>>) -> Result<()> {
-    for point in edits.keys() {
+/// Where a head's own input is edited or watched, the one norm that all heads share no longer feeds them: asking for it
+/// as well would give a number that the run did not use.
+fn check_split_inputs(
+    captured: &BTreeSet<HookPoint>,
+    edits: &BTreeMap<HookPoint, Vec<Edit>>,
+    watched: &BTreeSet<HookPoint>,
+) -> Result<()> {
+    for point in edits.keys().chain(watched) {
         let HookPoint::Block(layer, site) = *point else { continue };
         if !site.is_split_input() {
             continue;
         }
         for norm in [Site::Ln1Scale, Site::Ln1Normalized] {
             let norm = HookPoint::Block(layer, norm);
-            if captured.contains(&norm) || edits.contains_key(&norm) {
+            if captured.contains(&norm) || edits.contains_key(&norm) || watched.contains(&norm) {
+                let done = if edits.contains_key(point) { "edited" } else { "watched" };
                 return Err(Error::argument(format!(
-                    "{point} is edited, so each head of this block normalises its own input and {norm} is not used: \
+                    "{point} is {done}, so each head of this block normalises its own input and {norm} is not used: \
                      leave one of the two out of the plan."
                 )));
             }
@@ -281,7 +336,10 @@ impl fmt::Display for HookPlan {
         for (query, edit) in &self.edits {
             write!(f, "\n  edit  {query}: {edit}")?;
         }
-        if self.captures.is_empty() && self.edits.is_empty() {
+        for query in &self.watched {
+            write!(f, "\n  watch {query}")?;
+        }
+        if self.captures.is_empty() && self.edits.is_empty() && self.watched.is_empty() {
             f.write_str("\n  keeps and changes nothing")?;
         }
         if self.pos != Slice::All {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::apply::slice_positions;
 use super::edit::Edit;
 use super::point::HookPoint;
 use super::site::Site;
+use super::taps::Taps;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::slice::Slice;
@@ -17,6 +18,7 @@ use crate::slice::Slice;
 pub(crate) struct Resolved {
     pub(super) captured: BTreeSet<HookPoint>,
     pub(super) edits: BTreeMap<HookPoint, Vec<Edit>>,
+    pub(super) watched: BTreeSet<HookPoint>,
     pub(super) pos: Slice,
     pub(super) device: Option<Device>,
     pub(super) remove_batch_dim: bool,
@@ -80,11 +82,12 @@ pub(crate) struct HookRun {
     /// 1 for real tokens, 0 for padding, `[batch, pos]`; `None` when nothing is padded.
     real: Option<Tensor>,
     captured: BTreeMap<HookPoint, Tensor>,
+    taps: BTreeMap<HookPoint, (Tensor, Var)>,
 }
 
 impl HookRun {
     pub(crate) fn new(plan: Resolved, real: Option<Tensor>) -> Self {
-        Self { plan, real, captured: BTreeMap::new() }
+        Self { plan, real, ..Default::default() }
     }
 
     /// Hooks that change one activation and keep nothing.
@@ -93,10 +96,18 @@ impl HookRun {
         Self { plan, ..Default::default() }
     }
 
-    /// Shows the activation `x` at `point` to the plan: edits act in their order, then the result is kept if asked for.
+    /// Shows the activation `x` at `point` to the plan: edits act in their order, then the result is tapped and kept if
+    /// asked for.
     pub(crate) fn at(&mut self, point: HookPoint, mut x: Tensor) -> Result<Tensor> {
         for edit in self.plan.edits.get(&point).into_iter().flatten() {
             x = edit.apply(point, &x, self.real.as_ref())?;
+        }
+        if self.plan.watched.contains(&point) {
+            // candle keeps gradients of variables only, so a variable of zeros is added: its gradient is the activation's.
+            let tap = Var::zeros(x.shape(), x.dtype(), x.device())?;
+            let tapped = (&x + tap.as_tensor())?;
+            self.taps.insert(point, (x.detach(), tap));
+            x = tapped;
         }
         if self.plan.captured.contains(&point) {
             let mut kept = slice_positions(&x, point, &self.plan.pos)?;
@@ -116,19 +127,21 @@ impl HookRun {
         self.at(HookPoint::Block(layer, site), x)
     }
 
-    /// Whether the plan keeps or changes this site of this block.
+    /// Whether the plan keeps, changes or watches this site of this block.
     pub(crate) fn wants(&self, layer: usize, site: Site) -> bool {
-        let point = HookPoint::Block(layer, site);
-        self.plan.captured.contains(&point) || self.plan.edits.contains_key(&point)
+        self.plan.captured.contains(&HookPoint::Block(layer, site)) || self.goes_through_any(layer, &[site])
     }
 
-    /// Whether the plan changes one of these sites of this block.
-    pub(crate) fn edits_any(&self, layer: usize, sites: &[Site]) -> bool {
-        sites.iter().any(|&site| self.plan.edits.contains_key(&HookPoint::Block(layer, site)))
+    /// Whether the run must go through one of these sites of this block, because the plan changes or watches it.
+    pub(crate) fn goes_through_any(&self, layer: usize, sites: &[Site]) -> bool {
+        sites.iter().any(|&site| {
+            let point = HookPoint::Block(layer, site);
+            self.plan.edits.contains_key(&point) || self.plan.watched.contains(&point)
+        })
     }
 
-    /// What was kept.
-    pub(crate) fn into_captured(self) -> BTreeMap<HookPoint, Tensor> {
-        self.captured
+    /// What was kept, and what was watched.
+    pub(crate) fn into_parts(self, dims: Dims) -> (BTreeMap<HookPoint, Tensor>, Taps) {
+        (self.captured, Taps { taps: self.taps, dims })
     }
 }

@@ -131,6 +131,7 @@ use AxisName::{Batch, DHead, DMlp, DModel, Head, KPos, KeyValueHead, One, Pos, Q
 
 const RESID: &[AxisName] = &[Batch, Pos, DModel];
 const HEAD_RESID: &[AxisName] = &[Batch, Pos, Head, DModel];
+const KEY_VALUE_RESID: &[AxisName] = &[Batch, Pos, KeyValueHead, DModel];
 const HEAD_VECTOR: &[AxisName] = &[Batch, Pos, Head, DHead];
 const KEY_VALUE: &[AxisName] = &[Batch, Pos, KeyValueHead, DHead];
 const QUERY_SCALE: &[AxisName] = &[Batch, Pos, Head, One];
@@ -170,12 +171,18 @@ pub static SITES: &[SiteRow] = &[
         HEAD_RESID,
         "each head's input to its query, before ln1",
     )),
-    on_demand(row(Site::KInput, "hook_k_input", &["k_input"], HEAD_RESID, "each head's input to its key, before ln1")),
+    on_demand(row(
+        Site::KInput,
+        "hook_k_input",
+        &["k_input"],
+        KEY_VALUE_RESID,
+        "each head's input to its key, before ln1",
+    )),
     on_demand(row(
         Site::VInput,
         "hook_v_input",
         &["v_input"],
-        HEAD_RESID,
+        KEY_VALUE_RESID,
         "each head's input to its value, before ln1",
     )),
     row(Site::Ln1Scale, "ln1.hook_scale", &["scale"], SCALE, "what ln1 divides by: sqrt(variance + eps)"),
@@ -293,9 +300,9 @@ impl Site {
     /// Why a model of these `dims` lacks the site, or `None` where it has it.
     pub fn absent(self, dims: &Dims) -> Option<&'static str> {
         use Site::{
-            KNormNormalized, KNormScale, Ln1Normalized, Ln1PostNormalized, Ln1PostScale, Ln1Scale, Ln2Normalized,
-            Ln2PostNormalized, Ln2PostScale, Ln2Scale, MlpIn, MlpLnNormalized, MlpLnScale, MlpMid, MlpOut, MlpPost,
-            MlpPre, MlpPreLinear, QNormNormalized, QNormScale, ResidMid, RotK, RotQ,
+            AttnIn, KNormNormalized, KNormScale, Ln1Normalized, Ln1PostNormalized, Ln1PostScale, Ln1Scale,
+            Ln2Normalized, Ln2PostNormalized, Ln2PostScale, Ln2Scale, MlpIn, MlpLnNormalized, MlpLnScale, MlpMid,
+            MlpOut, MlpPost, MlpPre, MlpPreLinear, QNormNormalized, QNormScale, ResidMid, RotK, RotQ,
         };
         match self {
             ResidMid | MlpIn | MlpPre | MlpPreLinear | MlpMid | MlpLnScale | MlpLnNormalized | MlpPost | MlpOut
@@ -313,6 +320,9 @@ impl Site {
             }
             QNormScale | QNormNormalized | KNormScale | KNormNormalized if !dims.qk_norm => {
                 Some("its queries and keys have no norms")
+            }
+            AttnIn if dims.n_key_value_heads != dims.n_heads => {
+                Some("its heads share keys and values: q_input, k_input and v_input are the inputs apart")
             }
             MlpPreLinear if !dims.gated_mlp => Some("its MLPs have no gate"),
             RotQ | RotK if !dims.rotary => Some("positions do not turn its queries and keys"),

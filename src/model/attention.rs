@@ -65,13 +65,13 @@ fn queries_keys_values(
     run: &mut HookRun,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let attn = &weights.attn;
-    if run.edits_any(ctx.layer, &SPLIT_INPUTS) {
+    if run.goes_through_any(ctx.layer, &SPLIT_INPUTS) {
         return split_inputs(resid_pre, weights, ctx, run);
     }
-    // Captured but not edited: every head's input is the residual stream itself.
+    // Captured only: every head's input is the residual stream itself.
     for site in SPLIT_INPUTS {
         if run.wants(ctx.layer, site) {
-            run.at_site(ctx.layer, site, ctx.for_each_head(resid_pre)?)?;
+            run.at_site(ctx.layer, site, ctx.for_heads_of(site, resid_pre)?)?;
         }
     }
     let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), Some((run, ctx.ln1_points())))?;
@@ -84,7 +84,7 @@ fn queries_keys_values(
     ))
 }
 
-/// As [`queries_keys_values`], when the plan changes a head's own input: each head then has a stream of its own.
+/// As [`queries_keys_values`], when the plan changes or watches a head's own input: each head then has a stream of its own.
 fn split_inputs(
     resid_pre: &Tensor,
     weights: &BlockWeights,
@@ -92,9 +92,17 @@ fn split_inputs(
     run: &mut HookRun,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let attn = &weights.attn;
-    let shared = run.at_site(ctx.layer, Site::AttnIn, ctx.for_each_head(resid_pre)?)?;
+    // Where heads share keys and values, there is no one input for each head.
+    let shared = match ctx.cfg.n_key_value_heads() == ctx.cfg.n_heads {
+        true => Some(run.at_site(ctx.layer, Site::AttnIn, ctx.for_heads_of(Site::AttnIn, resid_pre)?)?),
+        false => None,
+    };
     let mut project = |site, w: &Tensor, b: &Tensor| -> Result<Tensor> {
-        let input = run.at_site(ctx.layer, site, shared.clone())?;
+        let input = match &shared {
+            Some(shared) => shared.clone(),
+            None => ctx.for_heads_of(site, resid_pre)?,
+        };
+        let input = run.at_site(ctx.layer, site, input)?;
         let normed = norm(&input, weights.ln1.as_ref(), ctx.norm(), None)?;
         let normed = if site == Site::VInput { normed } else { ctx.placed(&normed)? };
         let (batch, pos, n_heads, d_model) = normed.dims4()?;
@@ -126,13 +134,13 @@ pub(super) fn keys_and_values(
     Ok((k, ctx.by_heads(&linear(&normed, &attn.w_v, Some(&attn.b_v))?)?))
 }
 
-/// `z` through `W_O`: summed over heads at once, or head by head where the plan changes `hook_result`.
+/// `z` through `W_O`: summed over heads at once, or head by head where the plan changes or watches `hook_result`.
 pub(super) fn project(z: &Tensor, weights: &BlockWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
     let attn = &weights.attn;
     let (batch, pos, n_heads, d_head) = z.dims4()?;
     if run.wants(ctx.layer, Site::Result) {
         let result = run.at_site(ctx.layer, Site::Result, head_results(z, &attn.w_o)?)?;
-        if run.edits_any(ctx.layer, &[Site::Result]) {
+        if run.goes_through_any(ctx.layer, &[Site::Result]) {
             return Ok(result.sum(2)?.broadcast_add(&attn.b_o)?);
         }
     }
@@ -191,10 +199,14 @@ impl BlockContext<'_> {
         }
     }
 
-    /// The stream repeated for each head, `[batch, pos, n_heads, d_model]`.
-    fn for_each_head(&self, resid: &Tensor) -> Result<Tensor> {
+    /// The stream repeated for each head that has an input of its own at this site, `[batch, pos, head, d_model]`.
+    fn for_heads_of(&self, site: Site, resid: &Tensor) -> Result<Tensor> {
         let (batch, pos, d_model) = resid.dims3()?;
-        Ok(resid.unsqueeze(2)?.broadcast_as((batch, pos, self.cfg.n_heads, d_model))?.contiguous()?)
+        let heads = match site {
+            Site::KInput | Site::VInput => self.cfg.n_key_value_heads(),
+            _ => self.cfg.n_heads,
+        };
+        Ok(resid.unsqueeze(2)?.broadcast_as((batch, pos, heads, d_model))?.contiguous()?)
     }
 
     /// Scores with `-inf` where a query may not look.

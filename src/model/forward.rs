@@ -13,7 +13,7 @@ use super::norm::{NormPoints, norm};
 use super::ops::{linear, soft_cap};
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, HookRun, Reach, Setting};
+use crate::hooks::{HookPlan, HookPoint, HookRun, Reach, Setting, Taps};
 use crate::progress::Progress;
 use crate::tokens::{Bos, Input, PaddingSide, Tokens};
 
@@ -77,6 +77,8 @@ pub struct Run {
     pub resid: Option<Tensor>,
     /// What the plan captured.
     pub captured: BTreeMap<HookPoint, Tensor>,
+    /// What the plan watched: the activations, and the way to their gradients.
+    pub taps: Taps,
     /// What attention remembers of these tokens and those before them, if asked for.
     pub kv_cache: Option<KvCache>,
 }
@@ -130,8 +132,8 @@ impl HookedTransformer {
         }
         let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
         if reach.stop.is_some() {
-            let captured = hooks.into_captured();
-            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, kv_cache: None });
+            let (captured, taps) = hooks.into_parts(self.dims());
+            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None });
         }
         let logits = match logits {
             true => Some(self.unembed(&resid, &mut hooks)?),
@@ -148,7 +150,8 @@ impl HookedTransformer {
         let logits = logits.filter(|_| options.logits);
         let kv_cache = kv.filter(|_| options.keep_kv_cache);
         let kv_cache = kv_cache.map(|layers| KvCache { tokens: text, layers, dims: self.dims() });
-        Ok(Run { tokens, logits, loss, resid: None, captured: hooks.into_captured(), kv_cache })
+        let (captured, taps) = hooks.into_parts(self.dims());
+        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache })
     }
 
     /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.

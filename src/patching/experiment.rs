@@ -1,9 +1,9 @@
 //! Two runs to be compared, and sweeps of sites between them.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::donor::{Ablation, Donor};
-use super::metric::Metric;
+use super::metric::{Metric, at_last};
 use super::start::copied;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
@@ -74,9 +74,9 @@ impl Patching {
         check_alike(&clean, &corrupted)?;
         metric.check(&clean, model.cfg().d_vocab_out())?;
         let clean_logits = at_last(&model.forward(&clean)?, &clean)?;
-        let clean_values = metric.evaluate(&columns_of(&metric, &clean_logits)?, clean.batch(), Some(&clean_logits))?;
+        let clean_values = metric.evaluate(&metric.read(&clean_logits)?, clean.batch(), Some(&clean_logits))?;
         let (mut base, logits) = BaseRun::new(model, corrupted)?;
-        base.values = metric.evaluate(&columns_of(&metric, &logits)?, clean.batch(), Some(&clean_logits))?;
+        base.values = metric.evaluate(&metric.read(&logits)?, clean.batch(), Some(&clean_logits))?;
         let patching = Self {
             model: model.clone(),
             clean: clean_values,
@@ -135,7 +135,7 @@ impl Patching {
         let donor = Donor::of(ablation, &tokens)?;
         let (mut base, clean_logits) = BaseRun::new(model, tokens)?;
         let prompts = base.tokens.batch();
-        let clean = metric.evaluate(&columns_of(&metric, &clean_logits)?, prompts, Some(&clean_logits))?;
+        let clean = metric.evaluate(&metric.read(&clean_logits)?, prompts, Some(&clean_logits))?;
         base.values = clean.clone();
         let patching = Self {
             model: model.clone(),
@@ -171,7 +171,7 @@ impl Patching {
     /// The metric of each prompt from the logits of a whole run.
     pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
         let last = at_last(logits, &self.base.tokens)?;
-        self.metric.evaluate(&columns_of(&self.metric, &last)?, self.base.tokens.batch(), Some(&self.clean_logits))
+        self.metric.evaluate(&self.metric.read(&last)?, self.base.tokens.batch(), Some(&self.clean_logits))
     }
 
     /// The first position at which what is put in may differ: before it, a causal model's activations are the same.
@@ -225,23 +225,6 @@ impl BaseRun {
         resid.push(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)));
         let kv = run.kv_cache.expect("the options ask for it");
         Ok((Self { tokens, kv, resid, mid, values: Vec::new() }, logits))
-    }
-}
-
-/// The logits after the last token of each prompt, `[prompt, d_vocab_out]`.
-fn at_last(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
-    let rows = tokens.last_positions().into_iter().enumerate().map(|(b, last)| logits.get(b)?.get(last));
-    Ok(Tensor::stack(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?.to_dtype(DType::F32)?)
-}
-
-/// Of all logits those that the metric reads.
-fn columns_of(metric: &Metric, logits: &Tensor) -> Result<Tensor> {
-    match metric.columns() {
-        None => Ok(logits.clone()),
-        Some(columns) => {
-            let count = columns.len();
-            Ok(logits.index_select(&Tensor::from_vec(columns, count, logits.device())?, 1)?)
-        }
     }
 }
 

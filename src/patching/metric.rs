@@ -103,7 +103,7 @@ impl Metric {
     }
 
     /// The tokens whose logits it reads; `None` is all of them.
-    pub(super) fn columns(&self) -> Option<Vec<u32>> {
+    pub(crate) fn columns(&self) -> Option<Vec<u32>> {
         let Kind::LogitDiff(answers) = &self.kind else { return None };
         let mut columns: Vec<u32> = answers.correct().iter().chain(answers.incorrect()).copied().collect();
         columns.sort_unstable();
@@ -111,8 +111,24 @@ impl Metric {
         Some(columns)
     }
 
+    /// Of all logits those that it reads, those of [`Metric::columns`].
+    pub(crate) fn read(&self, logits: &Tensor) -> Result<Tensor> {
+        match self.columns() {
+            None => Ok(logits.clone()),
+            Some(columns) => {
+                let count = columns.len();
+                Ok(logits.index_select(&Tensor::from_vec(columns, count, logits.device())?, 1)?)
+            }
+        }
+    }
+
+    /// Whether it is measured from another run.
+    pub(crate) fn is_kl(&self) -> bool {
+        matches!(self.kind, Kind::Kl)
+    }
+
     /// That it has an answer for each prompt, and only tokens that the model has.
-    pub(super) fn check(&self, tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
+    pub(crate) fn check(&self, tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
         let count = match &self.kind {
             Kind::LogitDiff(answers) => answers.len(),
             Kind::ProbDiff { right, .. } => right.len(),
@@ -138,64 +154,94 @@ impl Metric {
 
     /// The number of each row. Rows are prompts, once or several times over; columns are those of
     /// [`Metric::columns`], or all. `clean` are the clean run's logits, one row for each prompt.
-    pub(super) fn evaluate(&self, logits: &Tensor, prompts: usize, clean: Option<&Tensor>) -> Result<Vec<f32>> {
+    pub(crate) fn evaluate(&self, logits: &Tensor, prompts: usize, clean: Option<&Tensor>) -> Result<Vec<f32>> {
+        Ok(self.values(logits, prompts, clean)?.to_vec1::<f32>()?)
+    }
+
+    /// As [`Metric::evaluate`], as a tensor through which gradients flow to the logits.
+    ///
+    /// # Shapes
+    /// `logits [row, column]`, `clean [prompt, column]`; the result is `[row]`, f32.
+    pub(crate) fn values(&self, logits: &Tensor, prompts: usize, clean: Option<&Tensor>) -> Result<Tensor> {
         let logits = logits.to_dtype(DType::F32)?;
         let (rows, width) = logits.dims2()?;
+        let device = logits.device();
+        let picked = |x: &Tensor, of_prompt: &[u32]| -> Result<Tensor> {
+            let ids: Vec<u32> = (0..rows).map(|row| of_prompt[row % prompts]).collect();
+            Ok(x.contiguous()?.gather(&Tensor::from_vec(ids, (rows, 1), device)?, 1)?.squeeze(1)?)
+        };
         match &self.kind {
             Kind::LogitDiff(answers) => {
                 let columns = self.columns().unwrap_or_default();
-                let place = |id: u32| columns.binary_search(&id).unwrap_or(0);
-                let values = logits.flatten_all()?.to_vec1::<f32>()?;
-                let of = |row: usize, id: u32| values[row * width + place(id)];
-                let pair = |row: usize| (answers.correct()[row % prompts], answers.incorrect()[row % prompts]);
-                Ok((0..rows).map(|row| of(row, pair(row).0) - of(row, pair(row).1)).collect())
+                let place = |id: &u32| columns.binary_search(id).unwrap_or(0) as u32;
+                let right: Vec<u32> = answers.correct().iter().map(place).collect();
+                let wrong: Vec<u32> = answers.incorrect().iter().map(place).collect();
+                Ok((picked(&logits, &right)? - picked(&logits, &wrong)?)?)
             }
             Kind::ProbDiff { right, wrong } => {
-                let probabilities = crate::model::ops::softmax(&logits)?.flatten_all()?.to_vec1::<f32>()?;
-                let sum = |row: usize, ids: &[u32]| -> f32 {
-                    ids.iter().map(|&id| probabilities[row * width + id as usize]).sum()
-                };
-                Ok((0..rows).map(|row| sum(row, &right[row % prompts]) - sum(row, &wrong[row % prompts])).collect())
+                let mut signs = vec![0f32; prompts * width];
+                for (lists, sign) in [(right, 1.), (wrong, -1.)] {
+                    for (prompt, ids) in lists.iter().enumerate() {
+                        ids.iter().for_each(|&id| signs[prompt * width + id as usize] += sign);
+                    }
+                }
+                let signs = Tensor::from_vec(signs, (prompts, width), device)?.repeat((rows / prompts, 1))?;
+                Ok((crate::model::ops::softmax(&logits)? * signs)?.sum(D::Minus1)?)
             }
-            Kind::LogProb(tokens) => {
-                let logs = log_softmax(&logits)?.flatten_all()?.to_vec1::<f32>()?;
-                Ok((0..rows).map(|row| logs[row * width + tokens[row % prompts] as usize]).collect())
-            }
+            Kind::LogProb(tokens) => picked(&log_softmax(&logits)?, tokens),
             Kind::Rank(tokens) => {
-                let values = logits.flatten_all()?.to_vec1::<f32>()?;
-                let rank = |row: usize| {
-                    let logits = &values[row * width..(row + 1) * width];
-                    let own = logits[tokens[row % prompts] as usize];
-                    logits.iter().filter(|logit| **logit > own).count() as f32
-                };
-                Ok((0..rows).map(rank).collect())
+                let own = picked(&logits, tokens)?.unsqueeze(1)?;
+                Ok(logits.detach().broadcast_gt(&own.detach())?.to_dtype(DType::F32)?.sum(D::Minus1)?)
             }
             Kind::Kl => {
                 let clean = clean.ok_or_else(|| Error::argument("KL divergence needs the clean run's logits."))?;
-                let p = log_softmax(&clean.to_dtype(DType::F32)?)?.repeat((rows / prompts, 1))?;
+                let p = log_softmax(&clean.detach().to_dtype(DType::F32)?)?.repeat((rows / prompts, 1))?;
                 let difference = (&p - log_softmax(&logits)?)?;
                 // A probability of 0 adds nothing, whatever stands beside it.
-                let parts = (p.exp()? * difference)?;
-                Ok(parts.sum(D::Minus1)?.to_vec1::<f32>()?)
+                Ok((p.exp()? * difference)?.sum(D::Minus1)?)
             }
             Kind::Custom { name, metric } => {
-                let mut values = Vec::with_capacity(rows);
-                for copy in 0..rows / prompts {
+                let copies = (0..rows / prompts).map(|copy| {
                     let own = metric(&logits.narrow(0, copy * prompts, prompts)?)?;
                     if own.dims() != [prompts] {
                         let what = format!("what the metric {name:?} returned");
                         return Err(Error::shape(what, format!("[{prompts}], one number for each prompt"), own.dims()));
                     }
-                    values.extend(own.to_dtype(DType::F32)?.to_vec1::<f32>()?);
-                }
-                Ok(values)
+                    Ok(own.to_dtype(DType::F32)?)
+                });
+                Ok(Tensor::cat(&copies.collect::<Result<Vec<_>>>()?, 0)?)
             }
+        }
+    }
+
+    /// Refuses a metric that has no gradient: `values` are its numbers for logits that have one.
+    ///
+    /// # Errors
+    /// The rank, which changes in steps; a metric of the user's that is not made of tensor operations.
+    pub(crate) fn check_gradient(&self, values: &Tensor) -> Result<()> {
+        match &self.kind {
+            Kind::Rank(_) => Err(Error::argument(
+                "the rank of a token changes in steps, so it has no gradient: use Metric::log_prob or Metric::logit_diff.",
+            )),
+            Kind::Custom { name, .. } if !values.track_op() => Err(Error::argument(format!(
+                "the metric {name:?} has no gradient: make it of tensor operations on the logits that it is given, not of \
+                 numbers taken out of them."
+            ))),
+            _ => Ok(()),
         }
     }
 }
 
+/// The logits after the last token of each prompt, `[prompt, d_vocab_out]`.
+pub(crate) fn at_last(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+    let rows = tokens.last_positions().into_iter().enumerate();
+    let rows: Vec<u32> = rows.map(|(b, last)| (b * tokens.pos() + last) as u32).collect();
+    let rows = Tensor::from_vec(rows, tokens.batch(), logits.device())?;
+    Ok(logits.flatten(0, 1)?.index_select(&rows, 0)?.to_dtype(DType::F32)?)
+}
+
 fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
     Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
 }
 

@@ -26,6 +26,7 @@ mod sweep;
 pub use donor::Ablation;
 pub use experiment::Patching;
 pub use metric::Metric;
+pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::{PatchSite, SweepAxis};

@@ -253,6 +253,9 @@ impl View for Run {
             let points = self.captured.iter().map(|(point, tensor)| (*point, tensor.dims().to_vec(), bytes(tensor)));
             all.append(&points_table(points).title("captured").render()?);
         }
+        if !self.taps.is_empty() {
+            all.append(&self.taps.render()?);
+        }
         Ok(all)
     }
 }

@@ -16,7 +16,7 @@ use candle_lens::error::Error;
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
 use candle_lens::hooks::{
-    AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, MemoryPlan, PointBytes, Site, SiteRow,
+    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQuery, MeanOver, MemoryPlan, PointBytes, Site, SiteRow, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::model::{
@@ -56,6 +56,7 @@ macro_rules! shown {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
+        Gradients, Taps,
         DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,

@@ -1,0 +1,76 @@
+//! A run with the gradients of a metric: TransformerLens' `run_with_cache(incl_bwd=True)`.
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+use crate::hooks::{Gradients, HookPlan, HookQuery};
+use crate::labelled::{Axis, Labelled};
+use crate::model::{HookedTransformer, RunOptions};
+use crate::patching::{Metric, at_last};
+use crate::tokens::{Input, Tokens};
+
+impl HookedTransformer {
+    /// The metric of each prompt, and at every one of these points the activations and the metric's gradients, from one
+    /// forward and one backward pass. A site without a layer (`"z"`) is watched in every layer.
+    ///
+    /// Gradients are of each prompt's own metric (of their sum): they do not shrink with the number of prompts, as those
+    /// of a mean would. To run under a plan of edits, or for the gradient of another number, see
+    /// [`HookPlan::watch`].
+    ///
+    /// # Shapes
+    /// The metric is `[prompt]`; each gradient has its activation's shape, batch axis included.
+    ///
+    /// # Errors
+    /// A metric without gradient (the rank, a custom one that leaves tensors), KL divergence, which needs a second run;
+    /// points that the model does not have or none at all; and as [`HookedTransformer::run`].
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// let (values, gradients) = model.run_with_grads(prompt, &metric, ["z", "pattern"])?;
+    /// assert!(values.scalar()? > 0.0);
+    /// assert_eq!(gradients.get(("z", 0))?.dims(), gradients.activation(("z", 0))?.dims());
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn run_with_grads<Q: Into<HookQuery>>(
+        &self,
+        input: impl Into<Input>,
+        metric: &Metric,
+        points: impl IntoIterator<Item = Q>,
+    ) -> Result<(Labelled, Gradients)> {
+        let tokens = self.to_tokens(input)?;
+        let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.watch(point));
+        let (values, gradients) = metric_and_gradients(self, &tokens, &plan, (metric, None))?;
+        let axis = Axis::numbered("prompt", tokens.batch());
+        Ok((Labelled::new(metric.name(), vec![axis], values)?, gradients))
+    }
+}
+
+/// The metric of each prompt and its gradients in a run under `plan`; KL divergence is measured from the `clean` logits.
+pub(super) fn metric_and_gradients(
+    model: &HookedTransformer,
+    tokens: &Tokens,
+    plan: &HookPlan,
+    (metric, clean): (&Metric, Option<&Tensor>),
+) -> Result<(Vec<f32>, Gradients)> {
+    metric.check(tokens, model.cfg().d_vocab_out())?;
+    if metric.is_kl() && clean.is_none() {
+        return Err(Error::argument(
+            "KL divergence is measured from a clean run, which a single run does not have: take the gradients of a Patching \
+             experiment (attribution_patching), or another metric.",
+        ));
+    }
+    if !plan.watches() {
+        return Err(Error::argument(
+            "no point was given to take gradients at: name at least one, such as \"resid_pre\".",
+        ));
+    }
+    let run = model.without_weight_gradients().run(tokens, plan, &RunOptions::default())?;
+    let logits = at_last(run.logits.as_ref().expect("the options ask for logits"), tokens)?;
+    let values = metric.values(&metric.read(&logits)?, tokens.batch(), clean)?;
+    metric.check_gradient(&values)?;
+    let gradients = run.taps.gradients(&values.sum_all()?)?;
+    Ok((values.to_vec1()?, gradients))
+}

@@ -1,0 +1,145 @@
+//! The watched points of a run, and how a number made of its results changes with the activations there.
+//!
+//! Each watched activation got a variable of zeros added, so that one backward pass gives the gradient of all of them:
+//! `d scalar / d activation`, where the run goes on from the activation and all that comes before it stays as it is.
+//! Activations of one run feed each other, so gradients at an earlier point contain those at later ones.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use candle_core::{Tensor, Var};
+
+use super::point::HookPoint;
+use super::query::HookQuery;
+use crate::dims::Dims;
+use crate::error::{Error, Result};
+
+/// What a run under [`HookPlan::watch`](super::HookPlan::watch) leaves: the watched activations, and the way to their
+/// gradients.
+#[derive(Clone)]
+pub struct Taps {
+    pub(super) taps: BTreeMap<HookPoint, (Tensor, Var)>,
+    pub(super) dims: Dims,
+}
+
+impl Taps {
+    /// The watched points, in the order of the forward pass.
+    pub fn points(&self) -> Vec<HookPoint> {
+        self.taps.keys().copied().collect()
+    }
+
+    /// Whether nothing was watched.
+    pub fn is_empty(&self) -> bool {
+        self.taps.is_empty()
+    }
+
+    /// The gradients of one number at all watched points, by one backward pass.
+    ///
+    /// The gradients of weights that can be trained are computed on the way; run
+    /// [`HookedTransformer::without_weight_gradients`](crate::model::HookedTransformer::without_weight_gradients), where
+    /// they are not wanted.
+    ///
+    /// # Shapes
+    /// `scalar []`, or any shape of one element; each gradient has the shape of its activation.
+    ///
+    /// # Errors
+    /// A run that watched nothing, more numbers than one, a number that no watched activation has a part in.
+    pub fn gradients(&self, scalar: &Tensor) -> Result<Gradients> {
+        if self.taps.is_empty() {
+            return Err(Error::argument(
+                "nothing was watched in this run: name the points in its plan, HookPlan::new().watch(\"resid_pre\").",
+            ));
+        }
+        if scalar.elem_count() != 1 {
+            return Err(Error::shape("what gradients are taken of", "[], one number (sum or mean it)", scalar.dims()));
+        }
+        let store = match scalar.track_op() && scalar.dtype().is_float() {
+            true => Some(scalar.flatten_all()?.squeeze(0)?.backward()?),
+            false => None,
+        };
+        let of = |tap: &Var| store.as_ref().and_then(|store| store.get(tap)).cloned();
+        let gradients: BTreeMap<_, _> =
+            self.taps.iter().filter_map(|(point, (_, tap))| Some((*point, of(tap)?.detach()))).collect();
+        if gradients.is_empty() {
+            return Err(Error::argument(
+                "the number has no gradient at any watched point: make it of this run's logits, loss or stream by tensor \
+                 operations, not of numbers that were taken out of them, and watch points before it.",
+            ));
+        }
+        let activations = self.taps.iter().map(|(point, (x, _))| (*point, x.clone())).collect();
+        Ok(Gradients { activations, gradients, dims: self.dims })
+    }
+}
+
+/// Activations of a run and the gradients of a number along them.
+#[derive(Clone)]
+pub struct Gradients {
+    activations: BTreeMap<HookPoint, Tensor>,
+    gradients: BTreeMap<HookPoint, Tensor>,
+    dims: Dims,
+}
+
+impl Gradients {
+    /// The gradient at a watched point.
+    ///
+    /// # Shapes
+    /// The activation's.
+    ///
+    /// # Errors
+    /// A point that was not watched; a point on which the number does not depend at all, whose gradient is zero by
+    /// structure.
+    pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
+        let point = self.watched(point.into())?;
+        self.gradients.get(&point).cloned().ok_or_else(|| {
+            Error::argument(format!(
+                "the gradient at {point} is zero by structure: nothing leads from it to the number, because an edit puts \
+                 something else in its place or the number is made before it. `zero_by_structure` lists such points."
+            ))
+        })
+    }
+
+    /// The activation at a watched point, as the run went on with it.
+    ///
+    /// # Errors
+    /// A point that was not watched.
+    pub fn activation(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
+        Ok(self.activations[&self.watched(point.into())?].clone())
+    }
+
+    /// The watched points, in the order of the forward pass.
+    pub fn points(&self) -> Vec<HookPoint> {
+        self.activations.keys().copied().collect()
+    }
+
+    /// The watched points on which the number does not depend, whatever the activations are.
+    pub fn zero_by_structure(&self) -> Vec<HookPoint> {
+        self.activations.keys().filter(|point| !self.gradients.contains_key(point)).copied().collect()
+    }
+
+    /// Points with activations and gradients, those without a gradient left out.
+    pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Tensor, &Tensor)> {
+        self.gradients.iter().map(|(point, gradient)| (*point, &self.activations[point], gradient))
+    }
+
+    fn watched(&self, query: HookQuery) -> Result<HookPoint> {
+        let point = query.resolve(&self.dims)?;
+        match self.activations.contains_key(&point) {
+            true => Ok(point),
+            false => Err(Error::argument(format!(
+                "{point} was not watched, so it has no gradient here: name it among the points of the run."
+            ))),
+        }
+    }
+}
+
+impl fmt::Debug for Taps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Taps({} points)", self.taps.len())
+    }
+}
+
+impl fmt::Debug for Gradients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gradients({} points, {} zero by structure)", self.activations.len(), self.zero_by_structure().len())
+    }
+}
