@@ -13,12 +13,23 @@
 //! Nodes are heads and MLPs as a whole, over all positions. Models in which a head's output goes through a norm together
 //! with the other heads' (Gemma 2) have no such edges, and are refused.
 
+mod attribute;
 mod circuit;
+mod evaluate;
+mod exact;
+mod experiment;
+mod faithfulness;
+mod gradients;
 mod json;
 mod layout;
 mod node;
+mod outputs;
+mod routes;
 mod select;
 
+pub use attribute::EdgeMethod;
 pub use circuit::Circuit;
+pub use experiment::{EdgeAblation, EdgePatching};
+pub use faithfulness::{CircuitScore, FaithfulnessCurve};
 pub use node::{Edge, Node, Qkv};
 pub use select::RankBy;

@@ -25,8 +25,10 @@ mod sweep;
 
 pub use donor::Ablation;
 pub use experiment::Patching;
+pub(crate) use experiment::{check_alike, check_difference, mean};
 pub use metric::Metric;
 pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
+pub(crate) use start::copied;
 pub use site::{PatchSite, SweepAxis};
