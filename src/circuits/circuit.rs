@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::layout::Layout;
 use super::node::{Edge, Node};
-use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
@@ -201,11 +200,6 @@ impl Circuit {
             "the circuit is of a model with {}, but this one has {layout}: make it with Circuit::of for this model.",
             self.layout
         )))
-    }
-
-    /// That the circuit is one of a model of these sizes.
-    pub(super) fn check_model(&self, dims: &Dims) -> Result<()> {
-        self.check(&Layout::of(dims))
     }
 }
 
