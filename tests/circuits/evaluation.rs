@@ -209,9 +209,9 @@ fn padding_changes_nothing() -> Result<()> {
 fn curves_completeness_and_minimality_are_made_of_evaluations() -> Result<()> {
     let (model, edges) = of_family("tiny_gpt2")?;
     let scores = edges.attribute(EdgeMethod::Exact)?;
-    let circuits = scores.topn_each(&[120, 10, 40], RankBy::Magnitude)?;
+    let circuits = scores.topn_each(&[100, 10, 40], RankBy::Magnitude)?;
     let curve = edges.curve(&circuits)?;
-    assert_eq!(curve.edges, [10, 40, 120]);
+    assert_eq!(curve.edges, [10, 40, 100]);
     assert_eq!(curve.faithfulness[2], edges.evaluate(&circuits[0])?.faithfulness);
     assert_eq!(curve.metric[0], edges.evaluate(&circuits[1])?.metric);
 
