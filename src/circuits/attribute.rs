@@ -72,9 +72,7 @@ impl EdgePatching {
                 let name = format!("EAP-IG-activations, {steps} steps (right Riemann)");
                 (self.ig_activations(steps)?, parts * steps, of_metric(name))
             }
-            EdgeMethod::CleanCorrupted => {
-                (self.clean_corrupted()?, 2, of_metric("clean-corrupted".into()))
-            }
+            EdgeMethod::CleanCorrupted => (self.clean_corrupted()?, 2, of_metric("clean-corrupted".into())),
             EdgeMethod::InformationFlowRoutes => (self.routes()?, 1, "information flow routes".into()),
             EdgeMethod::Exact => (self.exact()?, 1, of_metric("exact".into())),
         };

@@ -25,7 +25,8 @@ impl EdgePatching {
     pub(super) fn values_of(&self, circuit: &Circuit) -> Result<Vec<f32>> {
         circuit.check(&self.layout)?;
         let missing = Arc::new(Missing::of(circuit, self.model.device())?);
-        let per_prompt = 2 * self.numbers_of_nodes() + 12 * self.layout.n_heads * self.tokens.pos() * self.layout.d_model;
+        let per_prompt =
+            2 * self.numbers_of_nodes() + 12 * self.layout.n_heads * self.tokens.pos() * self.layout.d_model;
         let most = self.prompts_at_once(per_prompt)?;
         let mut parts = Vec::new();
         for from in (0..self.tokens.batch()).step_by(most) {
@@ -43,8 +44,7 @@ impl EdgePatching {
             missing: missing.clone(),
             differences: Mutex::default(),
         });
-        let options =
-            RunOptions { stop_at_layer: Some(self.layout.n_layers as isize), ..Default::default() };
+        let options = RunOptions { stop_at_layer: Some(self.layout.n_layers as isize), ..Default::default() };
         let run = self.model.run(self.tokens.rows(from, count), live.plan(&self.layout), &options)?;
         let resid = run.resid.expect("a run that stops returns the stream");
         match live.update(Node::Logits, None)? {
@@ -137,7 +137,9 @@ impl Live {
     fn difference(&self, x: &Tensor, point: HookPoint) -> Result<Tensor> {
         let flat = |ablated: &Tensor| -> Result<Tensor> { Ok((ablated - x)?.reshape((1, x.elem_count()))?) };
         match point {
-            HookPoint::Block(layer, Site::Z) => by_head(&self.model.head_results(layer, &(&self.ablated.z[layer] - x)?)?),
+            HookPoint::Block(layer, Site::Z) => {
+                by_head(&self.model.head_results(layer, &(&self.ablated.z[layer] - x)?)?)
+            }
             HookPoint::Block(layer, _) => flat(&self.ablated.mlp[layer]),
             _ => flat(&self.ablated.embed),
         }

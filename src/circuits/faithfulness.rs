@@ -186,7 +186,8 @@ impl FaithfulnessCurve {
 
     fn area(&self, height: impl Fn(f64) -> f64) -> f32 {
         let points = self.edges.iter().zip(&self.faithfulness);
-        let points = points.map(|(&edges, &faithfulness)| (edges as f64 / self.n_edges as f64, f64::from(faithfulness)));
+        let points =
+            points.map(|(&edges, &faithfulness)| (edges as f64 / self.n_edges as f64, f64::from(faithfulness)));
         let points: Vec<(f64, f64)> = [(0., 0.)].into_iter().chain(points).chain([(1., 1.)]).collect();
         let pieces = points.windows(2).map(|pair| {
             let [(left, a), (right, b)] = [pair[0], pair[1]];

@@ -88,7 +88,10 @@ impl Circuit {
         };
         let edges: Vec<String> = self.layout.edges().into_iter().map(edge).collect();
         let (nodes, edges) = (nodes.join(", "), edges.join(", "));
-        format!("{{\"cfg\": {cfg}, \"nodes\": {{{nodes}}}, \"edges\": {{{edges}}}, \"method\": {}}}", json!(self.method))
+        format!(
+            "{{\"cfg\": {cfg}, \"nodes\": {{{nodes}}}, \"edges\": {{{edges}}}, \"method\": {}}}",
+            json!(self.method)
+        )
     }
 }
 

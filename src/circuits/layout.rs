@@ -251,7 +251,8 @@ mod tests {
         let message = |layout: &Layout, edge: &str| {
             layout.index(edge.parse().expect("an edge")).expect_err("no edge of it").to_string()
         };
-        let (serial, parallel, heads) = (layout(2, 2, false, false), layout(2, 2, true, false), layout(2, 2, false, true));
+        let (serial, parallel, heads) =
+            (layout(2, 2, false, false), layout(2, 2, true, false), layout(2, 2, false, true));
         assert!(message(&serial, "m1->m1").contains("later"));
         assert!(message(&serial, "a1.h0->a1.h1<v>").contains("a1.h1 does not read what a1.h0 writes"));
         assert!(message(&serial, "logits->m1").contains("logits"));

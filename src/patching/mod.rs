@@ -30,5 +30,5 @@ pub use metric::Metric;
 pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
-pub(crate) use start::copied;
 pub use site::{PatchSite, SweepAxis};
+pub(crate) use start::copied;

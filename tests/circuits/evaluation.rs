@@ -32,10 +32,8 @@ fn circuits_carry_live_values_inside_and_corrupted_ones_outside() -> Result<()> 
         let (model, by_hand) = model(&cfg)?;
         let (clean, corrupted) = prompts();
         let (of_corrupted, _) = by_hand.run(&corrupted, &Written::new(), &live)?;
-        let zeros: Written = of_corrupted
-            .iter()
-            .map(|(name, x)| Ok((name.clone(), x.zeros_like()?)))
-            .collect::<Result<_>>()?;
+        let zeros: Written =
+            of_corrupted.iter().map(|(name, x)| Ok((name.clone(), x.zeros_like()?))).collect::<Result<_>>()?;
         let zero =
             EdgePatching::ablation(&model, &clean, Metric::logit_diff(&model.answers(PAIRS)?), &EdgeAblation::Zero)?;
         for (edges, outside) in [(experiment(&model)?, of_corrupted), (zero, zeros)] {
@@ -92,7 +90,12 @@ fn the_full_circuit_is_the_clean_run_and_the_empty_one_the_corrupted() -> Result
         let circuit = Circuit::of(&model);
         let (full, empty) = (edges.evaluate(&circuit)?, edges.evaluate(&circuit.empty())?);
         assert!((full.metric - edges.clean()).abs() < 1e-6, "{family}: {} and {}", full.metric, edges.clean());
-        assert!((empty.metric - edges.corrupted()).abs() < 2e-5, "{family}: {} and {}", empty.metric, edges.corrupted());
+        assert!(
+            (empty.metric - edges.corrupted()).abs() < 2e-5,
+            "{family}: {} and {}",
+            empty.metric,
+            edges.corrupted()
+        );
         assert!((full.faithfulness - 1.).abs() < 1e-5 && empty.faithfulness.abs() < 2e-3, "{family}: {empty:?}");
         // The clean metric is that of a plain run.
         let tokens = match family {
@@ -163,8 +166,12 @@ fn eap_agrees_with_gradients_at_each_heads_own_input() -> Result<()> {
                     // Heads that share keys or values share the sum of their scores.
                     let share = model.cfg().n_heads / heads;
                     let sharing = head * share..(head + 1) * share;
-                    let got: f32 = sharing.map(|h| scores.score(format!("input->a{layer}.h{h}<{name}>"))).sum::<Result<_>>()?;
-                    assert!((got - expected).abs() < 2e-5 + 1e-4 * expected.abs(), "{family} {layer} {name} {head}: {got} {expected}");
+                    let got: f32 =
+                        sharing.map(|h| scores.score(format!("input->a{layer}.h{h}<{name}>"))).sum::<Result<_>>()?;
+                    assert!(
+                        (got - expected).abs() < 2e-5 + 1e-4 * expected.abs(),
+                        "{family} {layer} {name} {head}: {got} {expected}"
+                    );
                     compared += usize::from(expected.abs() > 1e-4);
                 }
             }
@@ -184,7 +191,11 @@ fn padding_changes_nothing() -> Result<()> {
         let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
         let half = edges.attribute(EdgeMethod::Eap)?.topn(60, RankBy::Magnitude)?;
         let routes = edges.attribute(EdgeMethod::InformationFlowRoutes)?;
-        Ok((edges.attribute(EdgeMethod::EapIgInputs { steps: 2 })?, routes, edges.evaluate(&half.full().without("input->m0")?)?.metric))
+        Ok((
+            edges.attribute(EdgeMethod::EapIgInputs { steps: 2 })?,
+            routes,
+            edges.evaluate(&half.full().without("input->m0")?)?.metric,
+        ))
     };
     let alone = |clean: &Vec<u32>, corrupted: &Vec<u32>, pair| {
         scores(Tokens::from_rows(vec![clean.clone()])?, Tokens::from_rows(vec![corrupted.clone()])?, &[pair])
@@ -228,8 +239,8 @@ fn curves_completeness_and_minimality_are_made_of_evaluations() -> Result<()> {
     let minimality = edges.minimality(&circuit)?;
     let nodes = circuit.nodes().len() - 2;
     assert_eq!(minimality.shape(), [nodes]);
-    let lost = edges.evaluate(&circuit)?.faithfulness
-        - edges.evaluate(&circuit.without_nodes(&[Node::Mlp(1)])?)?.faithfulness;
+    let lost =
+        edges.evaluate(&circuit)?.faithfulness - edges.evaluate(&circuit.without_nodes(&[Node::Mlp(1)])?)?.faithfulness;
     assert_eq!(minimality.get(&["m1"])?, lost);
     Ok(())
 }

@@ -31,7 +31,8 @@ fn files_have_the_form_of_pythons() -> Result<()> {
     let ours = scratch("circuit_form").join("circuit.json");
     circuit.to_json(&ours)?;
     let ours = std::fs::read_to_string(ours).expect("it was written");
-    let parsed = |text: &str| -> Value { serde_json::from_str(&text.replace("NaN", "null")).expect("JSON but for NaN") };
+    let parsed =
+        |text: &str| -> Value { serde_json::from_str(&text.replace("NaN", "null")).expect("JSON but for NaN") };
     let (mut ours, theirs) = (parsed(&ours), parsed(&text));
     assert_eq!(ours.as_object_mut().expect("an object").remove("method"), Some(json!("read from a file")));
     assert_eq!((&ours["cfg"], &ours["nodes"]), (&theirs["cfg"], &theirs["nodes"]));
@@ -71,7 +72,10 @@ fn files_that_are_no_circuits_are_refused() -> Result<()> {
     refused(&|json| json["edges"]["m0=>m1"] = json!({"score": 1, "in_graph": true}), &["m0=>m1", "names no edge"]);
     refused(&|json| json["edges"]["m0->m1"] = json!({"score": "much", "in_graph": true}), &["m0->m1", "no number"]);
     refused(&|json| json["edges"]["m0->m1"] = json!({"score": 1}), &["m0->m1", "in_graph"]);
-    refused(&|json| drop(json["edges"].as_object_mut().expect("edges").remove("m0->m1")), &["109 of the 110", "m0->m1"]);
+    refused(
+        &|json| drop(json["edges"].as_object_mut().expect("edges").remove("m0->m1")),
+        &["109 of the 110", "m0->m1"],
+    );
     sentence(Circuit::from_json(folder.join("none.json")), &["none.json", "cannot be read"]);
     std::fs::write(folder.join("cut.json"), "{\"cfg\": {\"n_la").expect("the scratch folder can be written");
     sentence(Circuit::from_json(folder.join("cut.json")), &["cut.json", "no circuit"]);

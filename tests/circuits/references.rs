@@ -56,9 +56,7 @@ fn a_file_of_pythons_json_is_read() -> Result<()> {
     assert_eq!((circuit.n_edges(), circuit.count_included_edges()), (110, 30));
     assert!(circuit.score("m0->m1")?.is_nan(), "the bare word NaN is no score");
     let expected = Reference::load("circuits.safetensors");
-    for ((got, expected), included) in
-        circuit.scores().values.iter().zip(numbers(expected.get("exact"))).zip(0..)
-    {
+    for ((got, expected), included) in circuit.scores().values.iter().zip(numbers(expected.get("exact"))).zip(0..) {
         let same = got.is_nan() || f64::from(*got) == expected;
         assert!(same, "score {included}: {got} and {expected}");
     }

@@ -65,9 +65,8 @@ fn exact_scores_are_runs_with_one_edge_corrupted() -> Result<()> {
         let (clean, _, _, corrupted) = both(&by_hand)?;
         let whole = by_hand.metric(&clean, &Written::new(), &live)?;
         let one = |from: &str, to: &str| {
-            let carry = |f: &str, t: &str, x: &Tensor| {
-                Ok(if (f, t) == (from, to) { corrupted[f].clone() } else { x.clone() })
-            };
+            let carry =
+                |f: &str, t: &str, x: &Tensor| Ok(if (f, t) == (from, to) { corrupted[f].clone() } else { x.clone() });
             Ok(by_hand.metric(&clean, &Written::new(), &carry)? - whole)
         };
         compare(what, &edges.attribute(EdgeMethod::Exact)?, &one)?;
@@ -83,8 +82,7 @@ fn eap_is_the_slope_along_each_edge() -> Result<()> {
         let (edges, by_hand) = experiment(&cfg)?;
         let (clean, _, of_clean, of_corrupted) = both(&by_hand)?;
         let difference = minus(&of_corrupted, &of_clean)?;
-        let slope =
-            |from: &str, to: &str| by_hand.slope(&clean, &Written::new(), (from, to), &difference[from]);
+        let slope = |from: &str, to: &str| by_hand.slope(&clean, &Written::new(), (from, to), &difference[from]);
         compare(what, &edges.attribute(EdgeMethod::Eap)?, &slope)?;
         // One prompt at a time.
         compare(what, &edges.budget(40_000).attribute(EdgeMethod::Eap)?, &slope)?;
@@ -106,7 +104,10 @@ fn zero_and_mean_ablation() -> Result<()> {
         let shape = of_clean["input"].shape().clone();
         let ablations = [
             (EdgeAblation::Zero, minus(&of_clean, &of_clean)?),
-            (EdgeAblation::Mean(others.clone()), all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?),
+            (
+                EdgeAblation::Mean(others.clone()),
+                all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?,
+            ),
             (
                 EdgeAblation::MeanPositional(others.clone()),
                 all(&|x| Ok(x.mean_keepdim(0)?.broadcast_as(&shape)?.contiguous()?))?,
@@ -139,7 +140,8 @@ fn integrated_gradients_are_mean_slopes_on_the_way() -> Result<()> {
         let (clean, corrupted, of_clean, of_corrupted) = both(&by_hand)?;
         let difference = minus(&of_corrupted, &of_clean)?;
         let mean = |runs: &[(Tokens, Written)], from: &str, to: &str| -> Result<f64> {
-            let slopes = runs.iter().map(|(tokens, instead)| by_hand.slope(tokens, instead, (from, to), &difference[from]));
+            let slopes =
+                runs.iter().map(|(tokens, instead)| by_hand.slope(tokens, instead, (from, to), &difference[from]));
             Ok(slopes.sum::<Result<f64>>()? / runs.len() as f64)
         };
         let share = |step: usize| step as f64 / STEPS as f64;
@@ -181,15 +183,14 @@ fn information_flow_routes_are_shares_of_what_is_read() -> Result<()> {
         let length = |x: &[f64]| x.iter().map(|x| x.abs()).sum::<f64>();
         let share = |from: &str, to: &str| -> Result<f64> {
             // The stream that is read, with positions and biases, which no node writes.
-            let layer = to.trim_start_matches(['a', 'm']).split(['.', '<']).next().and_then(|l| l.parse::<usize>().ok());
+            let layer =
+                to.trim_start_matches(['a', 'm']).split(['.', '<']).next().and_then(|l| l.parse::<usize>().ok());
             let stream = match layer {
                 None => cache.get(("resid_post", -1))?,
                 Some(layer) if to.starts_with('a') || cfg.parallel_attn_mlp => cache.get(("resid_pre", layer))?,
                 Some(layer) => cache.get(("resid_mid", layer))?,
             };
-            let rows = |x: &Tensor| -> Result<Vec<Vec<f64>>> {
-                Ok(x.to_dtype(DType::F64)?.flatten_to(1)?.to_vec2()?)
-            };
+            let rows = |x: &Tensor| -> Result<Vec<Vec<f64>>> { Ok(x.to_dtype(DType::F64)?.flatten_to(1)?.to_vec2()?) };
             let stream = rows(&stream.detach())?;
             let mut sum = 0.;
             let writers: Vec<(String, Vec<Vec<f64>>)> =

@@ -48,7 +48,8 @@ fn thresholds_and_top_edges_are_those_of_a_sorted_list() -> Result<()> {
         let (circuit, scores) = scored(seed)?;
         for (by, key) in RANKS {
             for threshold in [-2., 0., 1., 3., 9.] {
-                let expected = scores.iter().filter(|(_, score)| key(*score) >= threshold).map(|(name, _)| name.clone());
+                let expected =
+                    scores.iter().filter(|(_, score)| key(*score) >= threshold).map(|(name, _)| name.clone());
                 assert_eq!(names(&circuit.threshold(threshold, by)?), expected.collect(), "{by:?} {threshold}");
             }
             // A stable sort keeps the order of the edges among equals.
