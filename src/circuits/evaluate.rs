@@ -59,9 +59,10 @@ struct Missing {
     layout: Layout,
     /// 1 where an edge is missing, `[n_backward, n_forward]`.
     mask: Tensor,
-    /// Whether some edge into a column is missing, and whether some edge out of a row is.
+    /// Whether some edge into a column is missing.
     columns: Vec<bool>,
-    rows: Vec<bool>,
+    /// Whether some edge of the circuit leaves a row.
+    read: Vec<bool>,
 }
 
 impl Missing {
@@ -69,27 +70,31 @@ impl Missing {
         let layout = circuit.layout;
         let (forward, backward) = (layout.n_forward(), layout.n_backward());
         let mut mask = vec![0f32; forward * backward];
-        let (mut columns, mut rows) = (vec![false; backward], vec![false; forward]);
+        let (mut columns, mut read) = (vec![false; backward], vec![false; forward]);
         for (place, _) in layout.edges() {
-            if !circuit.included[place] {
-                let (row, column) = (place / backward, place % backward);
+            let (row, column) = (place / backward, place % backward);
+            if circuit.included[place] {
+                read[row] = true;
+            } else {
                 mask[column * forward + row] = 1.;
-                (columns[column], rows[row]) = (true, true);
+                columns[column] = true;
             }
         }
-        Ok(Self { layout, mask: Tensor::from_vec(mask, (backward, forward), device)?, columns, rows })
+        Ok(Self { layout, mask: Tensor::from_vec(mask, (backward, forward), device)?, columns, read })
     }
 
-    /// The columns of a node's input, those of all heads of its layer together, if edges into one of them are missing.
+    /// Whether every edge is in the circuit.
+    fn none(&self) -> bool {
+        !self.columns.contains(&true)
+    }
+
+    /// The columns of a node's input, those of all heads of its layer together, if it makes a difference what is read there:
+    /// edges into one of them are missing, and someone reads along an edge of the circuit what is written.
     fn inputs(&self, node: Node, qkv: Option<Qkv>) -> Option<(usize, usize)> {
         let first = self.layout.backward_index(node, qkv)?;
         let count = if qkv.is_some() { self.layout.n_heads } else { 1 };
-        self.columns[first..first + count].contains(&true).then_some((first, count))
-    }
-
-    /// Whether edges out of these rows are missing.
-    fn out_of(&self, first: usize, count: usize) -> bool {
-        self.rows[first..first + count].contains(&true)
+        let read = self.layout.forward_index(node).is_none_or(|row| self.read[row..row + count].contains(&true));
+        (read && self.columns[first..first + count].contains(&true)).then_some((first, count))
     }
 }
 
@@ -98,37 +103,40 @@ struct Live {
     model: HookedTransformer,
     ablated: Outputs,
     missing: Arc<Missing>,
-    /// The first row of each part, and `ablated - live` of its nodes, `[node, batch * pos * d_model]`.
-    differences: Mutex<Vec<(usize, Tensor)>>,
+    /// `ablated - live` of the nodes so far, `[node, batch * pos * d_model]`.
+    differences: Mutex<Option<Tensor>>,
 }
 
 impl Live {
     fn plan(self: &Arc<Self>, layout: &Layout) -> HookPlan {
-        let mut plan = self.noting(HookPlan::new(), HookPoint::Embed, Node::Input, 1);
+        if self.missing.none() {
+            return HookPlan::new();
+        }
+        let mut plan = self.noting(HookPlan::new(), HookPoint::Embed);
         for layer in 0..layout.n_layers {
             let head = Node::Head(layer, 0);
             for (qkv, site) in [(Qkv::Q, Site::QInput), (Qkv::K, Site::KInput), (Qkv::V, Site::VInput)] {
                 plan = self.corrupting(plan, HookPoint::Block(layer, site), head, Some(qkv));
             }
-            plan = self.noting(plan, HookPoint::Block(layer, Site::Z), head, layout.n_heads);
+            plan = self.noting(plan, HookPoint::Block(layer, Site::Z));
             if !layout.attn_only {
                 plan = self.corrupting(plan, HookPoint::Block(layer, Site::MlpIn), Node::Mlp(layer), None);
-                plan = self.noting(plan, HookPoint::Block(layer, Site::MlpOut), Node::Mlp(layer), 1);
+                plan = self.noting(plan, HookPoint::Block(layer, Site::MlpOut));
             }
         }
         plan
     }
 
-    /// A plan that notes what these nodes write, if someone must not read it.
-    fn noting(self: &Arc<Self>, plan: HookPlan, point: HookPoint, node: Node, count: usize) -> HookPlan {
-        let first = self.missing.layout.forward_index(node).expect("a node that writes");
-        if !self.missing.out_of(first, count) {
-            return plan;
-        }
+    /// A plan that notes what the nodes at this point write. Points come in the order of the layout's rows.
+    fn noting(self: &Arc<Self>, plan: HookPlan, point: HookPoint) -> HookPlan {
         let live = self.clone();
         let note = move |x: &Tensor, point: HookPoint| {
             let difference = live.difference(x, point)?;
-            live.differences.lock().unwrap_or_else(PoisonError::into_inner).push((first, difference));
+            let mut differences = live.differences.lock().unwrap_or_else(PoisonError::into_inner);
+            *differences = Some(match differences.take() {
+                Some(before) => Tensor::cat(&[before, difference], 0)?,
+                None => difference,
+            });
             Ok(x.clone())
         };
         plan.edit(point, Edit::custom("note", note))
@@ -145,7 +153,7 @@ impl Live {
         }
     }
 
-    /// A plan that corrupts what a node reads, or all heads of its layer, if edges into it are missing.
+    /// A plan that corrupts what a node reads, or all heads of its layer, where that makes a difference.
     fn corrupting(self: &Arc<Self>, plan: HookPlan, point: HookPoint, node: Node, qkv: Option<Qkv>) -> HookPlan {
         if self.missing.inputs(node, qkv).is_none() {
             return plan;
@@ -165,20 +173,10 @@ impl Live {
     /// What the missing edges change of an input, `[column, batch * pos * d_model]`.
     fn update(&self, node: Node, qkv: Option<Qkv>) -> Result<Option<Tensor>> {
         let Some((first, count)) = self.missing.inputs(node, qkv) else { return Ok(None) };
+        let differences = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(differences) = differences.as_ref() else { return Ok(None) };
         let before = self.missing.layout.prev_index(node);
-        let mut sum: Option<Tensor> = None;
-        for (row, difference) in self.differences.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let rows = difference.dim(0)?;
-            if *row >= before || !self.missing.out_of(*row, rows) {
-                continue;
-            }
-            let mask = self.missing.mask.narrow(0, first, count)?.narrow(1, *row, rows)?.contiguous()?;
-            let part = mask.to_dtype(difference.dtype())?.matmul(difference)?;
-            sum = Some(match sum {
-                Some(sum) => (sum + part)?,
-                None => part,
-            });
-        }
-        Ok(sum)
+        let mask = self.missing.mask.narrow(0, first, count)?.narrow(1, 0, before)?.contiguous()?;
+        Ok(Some(mask.to_dtype(differences.dtype())?.matmul(&differences.narrow(0, 0, before)?)?))
     }
 }

@@ -39,8 +39,9 @@ fn names(circuit: &Circuit) -> BTreeSet<String> {
     circuit.edges().iter().map(ToString::to_string).collect()
 }
 
-const RANKS: [(RankBy, fn(f32) -> f32); 3] =
-    [(RankBy::Magnitude, f32::abs), (RankBy::Largest, |x| x), (RankBy::Smallest, |x| -x)];
+type Key = fn(f32) -> f32;
+
+const RANKS: [(RankBy, Key); 3] = [(RankBy::Magnitude, f32::abs), (RankBy::Largest, |x| x), (RankBy::Smallest, |x| -x)];
 
 #[test]
 fn thresholds_and_top_edges_are_those_of_a_sorted_list() -> Result<()> {
