@@ -1,5 +1,6 @@
 //! A circuit: the edges of a model, what each of them scores, and which are in it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::layout::Layout;
@@ -76,9 +77,8 @@ impl Circuit {
 
     /// The nodes of the circuit, those with an edge in it, in the order in which they are computed.
     pub fn nodes(&self) -> Vec<Node> {
-        let edges = self.edges();
-        let touched = |node: &Node| edges.iter().any(|edge| edge.from == *node || edge.to == *node);
-        self.layout.nodes().into_iter().filter(touched).collect()
+        let touched: BTreeSet<Node> = self.edges().into_iter().flat_map(|edge| [edge.from, edge.to]).collect();
+        self.layout.nodes().into_iter().filter(|node| touched.contains(node)).collect()
     }
 
     /// The edges of the circuit, by what writes and then by what reads.
@@ -129,8 +129,7 @@ impl Circuit {
     /// # Errors
     /// A node that the model does not have.
     pub fn without_nodes(&self, nodes: &[Node]) -> Result<Self> {
-        let all = self.layout.nodes();
-        if let Some(&unknown) = nodes.iter().find(|node| !all.contains(node)) {
+        if let Some(&unknown) = nodes.iter().find(|node| !self.layout.has(**node)) {
             return Err(self.layout.unknown(unknown));
         }
         Ok(self.keeping(|_, edge| !nodes.contains(&edge.from) && !nodes.contains(&edge.to)))

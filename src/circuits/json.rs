@@ -107,9 +107,16 @@ fn parse(text: &str) -> Result<Circuit> {
         return Err(Error::argument(format!("the cfg is of no model: it says {layout}.")));
     }
     check_nodes(&layout, &file.nodes)?;
+    // All edges are there before a matrix of the size that the file claims is made.
+    let places = file.edges.keys().map(|name| layout.index(name.parse()?)).collect::<Result<Vec<_>>>()?;
+    if let Some(edge) = first_missing(&layout, &file.edges) {
+        return Err(Error::argument(format!(
+            "the file has {} edges, but not all of its model; {edge} is missing, for one: write it anew.",
+            file.edges.len()
+        )));
+    }
     let mut circuit = Circuit::of_layout(layout).empty();
-    for (name, about) in &file.edges {
-        let place = layout.index(name.parse()?)?;
+    for ((name, about), place) in file.edges.iter().zip(places) {
         circuit.included[place] = about["in_graph"]
             .as_bool()
             .ok_or_else(|| Error::argument(format!("the edge {name:?} does not say whether it is in_graph.")))?;
@@ -120,16 +127,17 @@ fn parse(text: &str) -> Result<Circuit> {
             })?,
         };
     }
-    let missing = layout.edges().into_iter().find(|(_, edge)| !file.edges.contains_key(&edge.to_string()));
-    if let Some((_, edge)) = missing {
-        return Err(Error::argument(format!(
-            "the file has {} of the {} edges of its model; {edge} is missing, for one: write it anew.",
-            file.edges.len(),
-            circuit.n_edges()
-        )));
-    }
     circuit.method = file.method.unwrap_or_else(|| "read from a file".into());
     Ok(circuit)
+}
+
+/// The first edge of the model that the file does not have.
+fn first_missing(layout: &Layout, edges: &Map<String, Value>) -> Option<Edge> {
+    let targets = layout.targets();
+    layout.sources().into_iter().enumerate().find_map(|(row, from)| {
+        let real = targets.iter().filter(|(to, _)| row < layout.prev_index(*to));
+        real.map(|&(to, qkv)| Edge { from, to, qkv }).find(|edge| !edges.contains_key(&edge.to_string()))
+    })
 }
 
 fn number(score: &Value) -> Option<f32> {
@@ -142,10 +150,9 @@ fn number(score: &Value) -> Option<f32> {
 }
 
 fn check_nodes(layout: &Layout, nodes: &Map<String, Value>) -> Result<()> {
-    let known = layout.nodes();
     for (name, about) in nodes {
         let node: Node = name.parse()?;
-        if !known.contains(&node) {
+        if !layout.has(node) {
             return Err(layout.unknown(node));
         }
         if about.get("neurons").is_some() {
@@ -154,7 +161,7 @@ fn check_nodes(layout: &Layout, nodes: &Map<String, Value>) -> Result<()> {
             )));
         }
     }
-    match known.iter().find(|node| !nodes.contains_key(&node.to_string())) {
+    match layout.nodes().into_iter().find(|node| !nodes.contains_key(&node.to_string())) {
         None => Ok(()),
         Some(node) => Err(Error::argument(format!("the file says nothing of the node {node}: write it anew."))),
     }

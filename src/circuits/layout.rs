@@ -80,6 +80,11 @@ impl Layout {
         }
     }
 
+    /// Whether the model has this node.
+    pub(super) fn has(&self, node: Node) -> bool {
+        node == Node::Logits || self.forward_index(node).is_some()
+    }
+
     /// How many of the first rows a node reads.
     pub(super) fn prev_index(&self, node: Node) -> usize {
         let before = |layer: usize| 1 + layer * self.of_layer().0;
@@ -135,8 +140,7 @@ impl Layout {
     /// # Errors
     /// An edge that the model does not have, with the reason.
     pub(super) fn index(&self, edge: Edge) -> Result<usize> {
-        let known = |node: Node| node == Node::Logits || self.forward_index(node).is_some();
-        if let Some(unknown) = [edge.from, edge.to].into_iter().find(|node| !known(*node)) {
+        if let Some(unknown) = [edge.from, edge.to].into_iter().find(|node| !self.has(*node)) {
             return Err(self.unknown(unknown));
         }
         let real = self.forward_index(edge.from).zip(self.backward_index(edge.to, edge.qkv));

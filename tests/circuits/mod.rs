@@ -5,3 +5,4 @@ mod mistakes;
 mod references;
 mod scores;
 mod selection;
+mod shown;
