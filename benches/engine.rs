@@ -74,6 +74,20 @@ fn edges(c: &mut Criterion) {
     });
 }
 
+/// Gradients of a metric at 132 points: eleven in each of twelve layers.
+fn gradients(c: &mut Criterion) {
+    const POINTS: [&str; 11] =
+        ["q", "k", "v", "z", "pattern", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post"];
+    let model = gpt2_shapes();
+    let mut random = Random::new(0);
+    let tokens = Tokens::from_rows(rows(&mut random, 8, 15)).expect("rows");
+    let mut token = || random.below(VOCABULARY) as u32;
+    let metric = Metric::logit_diff(&model.answers((0..8).map(|_| (token(), token()))).expect("two tokens each"));
+    c.bench_function("forward_backward_132_points_8x15", |b| {
+        b.iter(|| model.run_with_grads(&tokens, &metric, POINTS).expect("gradients"));
+    });
+}
+
 /// How the cost of a sweep grows with prompts and with tokens.
 fn growth(c: &mut Criterion) {
     let model = gpt2_shapes();
@@ -93,5 +107,5 @@ fn few() -> Criterion {
     Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5))
 }
 
-criterion_group! { name = engine; config = few(); targets = forward, sweeps, edges, growth }
+criterion_group! { name = engine; config = few(); targets = forward, sweeps, gradients, edges, growth }
 criterion_main!(engine);

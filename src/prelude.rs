@@ -19,6 +19,9 @@ pub use crate::circuits::{
 };
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
+pub use crate::gradients::{
+    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
+};
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
@@ -26,11 +29,11 @@ pub use crate::model::{
     LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
+    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
-pub use crate::tasks;
+pub use crate::tasks::{self, Task, TaskDataset};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HoverMode, Html, Page, Show, Table, View, Widget,

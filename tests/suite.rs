@@ -25,6 +25,8 @@ mod cache {
     mod parity;
 }
 mod gradients {
+    mod attribution;
+    mod integrated;
     mod run;
 }
 mod patching {
@@ -49,6 +51,7 @@ mod tasks {
     mod datasets;
     mod generators;
     mod model_card;
+    mod reading;
     mod tiny_tokenizer;
 }
 mod tokens {

@@ -42,35 +42,59 @@ impl HookedTransformer {
     ) -> Result<(Labelled, Gradients)> {
         let tokens = self.to_tokens(input)?;
         let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.watch(point));
-        let (values, gradients) = metric_and_gradients(self, &tokens, &plan, (metric, None))?;
+        let judge = Judge { metric, clean: None, prompts: tokens.batch() };
+        let (values, gradients) = judge.gradients(self, &tokens, &plan, RunOptions::default())?;
         let axis = Axis::numbered("prompt", tokens.batch());
         Ok((Labelled::new(metric.name(), vec![axis], values)?, gradients))
     }
 }
 
-/// The metric of each prompt and its gradients in a run under `plan`; KL divergence is measured from the `clean` logits.
-pub(super) fn metric_and_gradients(
-    model: &HookedTransformer,
-    tokens: &Tokens,
-    plan: &HookPlan,
-    (metric, clean): (&Metric, Option<&Tensor>),
-) -> Result<(Vec<f32>, Gradients)> {
-    metric.check(tokens, model.cfg().d_vocab_out())?;
-    if metric.is_kl() && clean.is_none() {
-        return Err(Error::argument(
-            "KL divergence is measured from a clean run, which a single run does not have: take the gradients of a Patching \
-             experiment (attribution_patching), or another metric.",
-        ));
+/// What runs are judged by: a metric, the clean run's logits where there is one, and how many prompts there are, of which
+/// a run may have several copies one after the other.
+pub(super) struct Judge<'a> {
+    pub metric: &'a Metric,
+    pub clean: Option<&'a Tensor>,
+    pub prompts: usize,
+}
+
+impl Judge<'_> {
+    /// That runs of these prompts can be judged, and have gradients.
+    pub fn check(&self, model: &HookedTransformer, tokens: &Tokens) -> Result<()> {
+        self.metric.check(tokens, model.cfg().d_vocab_out())?;
+        if self.metric.is_kl() && self.clean.is_none() {
+            return Err(Error::argument(
+                "KL divergence is measured from a clean run, which a single run does not have: take the gradients of an \
+                 experiment (Patching::attribution), or another metric.",
+            ));
+        }
+        Ok(())
     }
-    if !plan.watches() {
-        return Err(Error::argument(
-            "no point was given to take gradients at: name at least one, such as \"resid_pre\".",
-        ));
+
+    /// The metric of each row, and its gradients at the points that the plan watches.
+    pub fn gradients(
+        &self,
+        model: &HookedTransformer,
+        tokens: &Tokens,
+        plan: &HookPlan,
+        options: RunOptions,
+    ) -> Result<(Vec<f32>, Gradients)> {
+        if self.prompts == tokens.batch() {
+            self.check(model, tokens)?;
+        }
+        if !plan.watches() {
+            return Err(Error::argument(
+                "no point was given to take gradients at: name at least one, such as \"resid_pre\".",
+            ));
+        }
+        let run = model.without_weight_gradients().run(tokens, plan, &options)?;
+        let values = self.values(run.logits.as_ref().expect("the options ask for logits"), tokens)?;
+        self.metric.check_gradient(&values)?;
+        let gradients = run.taps.gradients(&values.sum_all()?)?;
+        Ok((values.to_vec1()?, gradients))
     }
-    let run = model.without_weight_gradients().run(tokens, plan, &RunOptions::default())?;
-    let logits = at_last(run.logits.as_ref().expect("the options ask for logits"), tokens)?;
-    let values = metric.values(&metric.read(&logits)?, tokens.batch(), clean)?;
-    metric.check_gradient(&values)?;
-    let gradients = run.taps.gradients(&values.sum_all()?)?;
-    Ok((values.to_vec1()?, gradients))
+
+    /// The metric of each row.
+    pub fn values(&self, logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+        self.metric.values(&self.metric.read(&at_last(logits, tokens)?)?, self.prompts, self.clean)
+    }
 }

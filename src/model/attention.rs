@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 use super::block::{BlockContext, norm_after};
 use super::kv_cache::LayerKv;
 use super::norm::{NormPoints, norm};
-use super::ops::{linear, rms, soft_cap, softmax};
+use super::ops::{linear, product, rms, soft_cap, softmax};
 use super::transformer::HookedTransformer;
 use super::weights::{AttentionWeights, BlockWeights, for_each_head};
 use crate::error::Result;
@@ -109,7 +109,7 @@ fn split_inputs(
         // [head, batch * pos, d_model] times [head, d_model, d_head]
         let rows = normed.permute((2, 0, 1, 3))?.reshape((n_heads, batch * pos, d_model))?.contiguous()?;
         let w = w.reshape((d_model, n_heads, ()))?.transpose(0, 1)?.contiguous()?;
-        let y = rows.matmul(&w)?.reshape((n_heads, batch, pos, ()))?.permute((1, 2, 0, 3))?.contiguous()?;
+        let y = product(&rows, &w)?.reshape((n_heads, batch, pos, ()))?.permute((1, 2, 0, 3))?.contiguous()?;
         Ok(y.broadcast_add(&b.reshape((n_heads, ()))?)?)
     };
     let q = project(Site::QInput, &attn.w_q, &attn.b_q)?;
@@ -155,7 +155,7 @@ fn head_results(z: &Tensor, w_o: &Tensor) -> Result<Tensor> {
     let mut shape = z.dims().to_vec();
     let (n_heads, d_head) = (shape[shape.len() - 2], shape[shape.len() - 1]);
     let by_head = z.reshape(((), n_heads, d_head))?.transpose(0, 1)?.contiguous()?;
-    let results = by_head.matmul(&w_o.reshape((n_heads, d_head, ()))?)?.transpose(0, 1)?.contiguous()?;
+    let results = product(&by_head, &w_o.reshape((n_heads, d_head, ()))?)?.transpose(0, 1)?.contiguous()?;
     let last = shape.len() - 1;
     shape[last] = results.dim(2)?;
     Ok(results.reshape(shape)?)

@@ -19,7 +19,7 @@ use crate::model::AttentionDir;
 use crate::progress::Progress;
 
 /// The metric of each prompt, and why it is the base run's, if it is.
-pub(super) type Value = (Vec<f32>, Option<Untouched>);
+pub(crate) type Value = (Vec<f32>, Option<Untouched>);
 
 /// Both runs' activations: what is put in, and what was there.
 pub(super) type Activations = BTreeMap<HookPoint, (Tensor, Tensor)>;
@@ -98,14 +98,7 @@ fn differing(source: &Tensor, base: &Tensor) -> Result<Vec<bool>> {
 impl PatchSite {
     /// Whether any element that the site puts in differs.
     fn any(&self, differing: &[bool], shape: &[usize]) -> bool {
-        let ranges: Vec<(usize, usize)> = self
-            .point
-            .axes()
-            .iter()
-            .zip(shape)
-            .map(|(&axis, &size)| self.along(axis).map_or((0, size), |index| (index, index + 1)))
-            .collect();
-        any_in(differing, shape, &ranges)
+        any_in(differing, shape, &self.ranges(shape))
     }
 }
 
@@ -124,7 +117,7 @@ impl Patching {
 
     /// Whether the metric can depend on the site: not behind the last position that is read, and in the last block not
     /// beside it, unless attention still carries it there.
-    fn has_path(&self, site: &PatchSite) -> bool {
+    pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
         let Some(pos) = site.pos else { return true };
         let read = self.base.tokens.last_positions();
         let (layer, place) = site.place();

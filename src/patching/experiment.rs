@@ -168,6 +168,11 @@ impl Patching {
         mean(&self.corrupted)
     }
 
+    /// The run that is patched, its metric and the logits of the clean run.
+    pub(crate) fn base_run(&self) -> (&HookedTransformer, &Tokens, &Metric, &Tensor) {
+        (&self.model, &self.base.tokens, &self.metric, &self.clean_logits)
+    }
+
     /// The metric of each prompt from the logits of a whole run.
     pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
         let last = at_last(logits, &self.base.tokens)?;

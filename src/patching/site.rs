@@ -87,6 +87,17 @@ impl PatchSite {
         }
     }
 
+    /// The indices along each axis of an activation of this shape that are chosen.
+    pub(crate) fn ranges(&self, shape: &[usize]) -> Vec<(usize, usize)> {
+        let axes = self.point.axes().iter().zip(shape);
+        axes.map(|(&axis, &size)| self.along(axis).map_or((0, size), |index| (index, index + 1))).collect()
+    }
+
+    /// Where it is.
+    pub(crate) fn point(&self) -> HookPoint {
+        self.point
+    }
+
     /// That the point can be patched and has the chosen indices.
     pub(super) fn check(&self, dims: &Dims, positions: usize) -> Result<()> {
         let HookPoint::Block(_, site) = self.point.check(dims)? else {

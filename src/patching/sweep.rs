@@ -1,17 +1,18 @@
 //! Sweeps along axes and over lists of sites.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 use ndarray::{ArrayD, IxDyn};
 
 use super::donor::Donor;
-use super::engine;
+use super::engine::{self, Value};
 use super::experiment::{Patching, mean};
+use super::grid::Grid;
 use super::result::{PatchResult, Untouched};
 use super::site::{PatchSite, SweepAxis};
 use crate::error::{Error, Result};
-use crate::hooks::{AxisName as Name, HookPlan, HookPoint, HookQuery};
+use crate::hooks::{HookPlan, HookPoint, HookQuery};
 use crate::labelled::{Axis, Labelled};
 use crate::model::RunOptions;
 use crate::tokens::Tokens;
@@ -27,39 +28,8 @@ impl Patching {
     /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
     /// the point names one.
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
-        let points = point.into().resolve_all(&self.model.dims())?;
-        let by_layer = axes.contains(&SweepAxis::Layer);
-        if axes.iter().enumerate().any(|(i, axis)| axes[..i].contains(axis)) {
-            return Err(Error::argument(format!("the axes {axes:?} name one twice: give each once.")));
-        }
-        if points.len() > 1 && !by_layer {
-            return Err(Error::argument(format!(
-                "the point is in {} layers: name one layer, or sweep over SweepAxis::Layer.",
-                points.len()
-            )));
-        }
-        let sizes: Vec<usize> = axes.iter().map(|&axis| self.size(axis, &points)).collect::<Result<_>>()?;
-        let count = sizes.iter().product();
-        let sites: Vec<PatchSite> = (0..count)
-            .map(|mut number| {
-                let mut site = PatchSite::of(points[0]);
-                for (&axis, &size) in axes.iter().zip(&sizes).rev() {
-                    let index = number % size;
-                    number /= size;
-                    match axis {
-                        SweepAxis::Layer => site.point = points[index],
-                        SweepAxis::Position => site.pos = Some(index),
-                        SweepAxis::Head => site.head = Some(index),
-                        SweepAxis::Source => site.source = Some(index),
-                        SweepAxis::Neuron => site.neuron = Some(index),
-                    }
-                }
-                site
-            })
-            .collect();
-        let axes =
-            axes.iter().zip(&sizes).map(|(&axis, &size)| self.axis(axis, size, &points)).collect::<Result<_>>()?;
-        self.run(&sites, axes, &points[0].to_string())
+        let grid = Grid::new(&self.model, &self.base.tokens, point.into(), axes)?;
+        self.run(&grid.sites, grid.axes, &grid.what)
     }
 
     /// Patches each of these sites by itself.
@@ -74,43 +44,6 @@ impl Patching {
         self.run(sites, vec![axis], "sites")
     }
 
-    fn size(&self, axis: SweepAxis, points: &[HookPoint]) -> Result<usize> {
-        let dims = self.model.dims();
-        let has = |names: &[Name]| points[0].axes().iter().find(|axis| names.contains(axis)).copied();
-        let of = |names: &[Name]| {
-            has(names).map(|name| name.size(&dims, 1, self.base.tokens.pos())).ok_or_else(|| {
-                Error::argument(format!("{} has no axis for SweepAxis::{axis:?}: leave it out.", points[0]))
-            })
-        };
-        match axis {
-            SweepAxis::Layer => Ok(points.len()),
-            SweepAxis::Position => of(&[Name::Pos, Name::QPos]),
-            SweepAxis::Head => of(&[Name::Head, Name::KeyValueHead]),
-            SweepAxis::Source => of(&[Name::KPos]),
-            SweepAxis::Neuron => of(&[Name::DMlp]),
-        }
-    }
-
-    fn axis(&self, axis: SweepAxis, size: usize, points: &[HookPoint]) -> Result<Axis> {
-        Ok(match axis {
-            SweepAxis::Layer => Axis::new("layer", points.iter().map(|point| point.layer().unwrap_or(0).to_string())),
-            SweepAxis::Position => Axis::new("position", self.position_labels()?),
-            SweepAxis::Source => Axis::new("source", self.position_labels()?),
-            SweepAxis::Head => Axis::numbered("head", size),
-            SweepAxis::Neuron => Axis::numbered("neuron", size),
-        })
-    }
-
-    /// Each position with the token of the first prompt there, which makes it unique: `"3: Mary"`.
-    fn position_labels(&self) -> Result<Vec<String>> {
-        let row = self.base.tokens.row(0);
-        let text = |&id: &u32| match self.model.tokenizer() {
-            Ok(tokenizer) => tokenizer.to_single_str_token(id),
-            Err(_) => Ok(id.to_string()),
-        };
-        row.iter().enumerate().map(|(i, id)| Ok(format!("{i}:{}", text(id)?))).collect()
-    }
-
     fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
         if sites.is_empty() {
             return Err(Error::argument("there is no site to patch: give at least one."));
@@ -123,7 +56,7 @@ impl Patching {
     }
 
     /// Results of the metrics of all patched runs, in the order of the axes.
-    pub(super) fn result(&self, values: Vec<engine::Value>, axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
+    pub(crate) fn result(&self, values: Vec<Value>, axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
         let prompts = self.base.tokens.batch();
         let raw: Vec<f32> = values.iter().map(|(values, _)| mean(values)).collect();
         let scale = self.clean() - self.corrupted();
@@ -151,22 +84,23 @@ impl Patching {
 
     /// Both runs' activations at the points of these sites.
     fn source_activations(&self, sites: &[PatchSite]) -> Result<BTreeMap<HookPoint, (Tensor, Tensor)>> {
-        let mut plan = HookPlan::new();
-        let mut points: Vec<HookPoint> = sites.iter().map(|site| site.point).collect();
-        points.sort_unstable();
-        points.dedup();
-        for point in &points {
-            plan = plan.capture(*point);
-        }
-        let capture = |tokens: &Tokens| -> Result<BTreeMap<HookPoint, Tensor>> {
-            let options = RunOptions { logits: false, ..Default::default() };
-            Ok(self.model.run(tokens, &plan, &options)?.captured)
-        };
-        let base = capture(&self.base.tokens)?;
-        let mut source = match &self.donor {
-            Donor::Run(tokens) => capture(tokens)?,
-            donor => base.iter().map(|(point, x)| Ok((*point, donor.activation(x)?))).collect::<Result<_>>()?,
-        };
+        let points: BTreeSet<HookPoint> = sites.iter().map(|site| site.point).collect();
+        let base = self.capture(&self.base.tokens, points)?;
+        let mut source = self.donated(&base)?;
         Ok(base.into_iter().filter_map(|(point, base)| Some((point, (source.remove(&point)?, base)))).collect())
+    }
+
+    /// What is put in where the base run has these activations.
+    pub(crate) fn donated(&self, base: &BTreeMap<HookPoint, Tensor>) -> Result<BTreeMap<HookPoint, Tensor>> {
+        match &self.donor {
+            Donor::Run(tokens) => self.capture(tokens, base.keys().copied().collect()),
+            donor => base.iter().map(|(point, x)| Ok((*point, donor.activation(x)?))).collect(),
+        }
+    }
+
+    fn capture(&self, tokens: &Tokens, points: BTreeSet<HookPoint>) -> Result<BTreeMap<HookPoint, Tensor>> {
+        let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.capture(point));
+        let options = RunOptions { logits: false, ..Default::default() };
+        Ok(self.model.run(tokens, &plan, &options)?.captured)
     }
 }

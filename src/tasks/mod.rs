@@ -14,6 +14,9 @@
 //! | [`hypernymy`] | diamonds, and other | gems, gemstones |
 //! | [`repeated`] | random tokens, then the same tokens again | the token that came next before |
 //!
+//! [`Task`] and [`TaskDataset`] hold all of them in one form, with which a model is measured and patched; files that others
+//! wrote are read into the same form.
+//!
 //! # Held out
 //! The embedded model is trained on [`Split::Train`] only ([`corpus`] is its training text), so that what it does on
 //! the other splits is generalisation. Prompts of every split are written in the tokens of any GPT-2-like tokenizer:
@@ -29,9 +32,11 @@ pub mod hypernymy;
 mod introductions;
 pub mod ioi;
 mod random;
+mod read;
 pub mod repeated;
 mod split;
 pub mod sva;
+mod task;
 mod template;
 mod vocabulary;
 pub mod words;
@@ -39,6 +44,7 @@ pub mod words;
 pub use exam::{ExamPaper, exam, repeated_exam};
 pub use random::Random;
 pub use split::Split;
+pub use task::{Task, TaskDataset, TaskPrompt};
 pub use template::pieces;
 pub use vocabulary::vocabulary;
 

@@ -3,6 +3,7 @@
 use crate::analysis::{Score, Scorecard};
 use crate::error::Result;
 use crate::labelled::Entry;
+use crate::patching::TaskBatch;
 use crate::tasks::capital_country::CapitalCountryPrompt;
 use crate::tasks::corpus::Sentence;
 use crate::tasks::datasets::CsvFile;
@@ -13,7 +14,7 @@ use crate::tasks::ioi::IoiPrompt;
 use crate::tasks::repeated::RepeatedTokens;
 use crate::tasks::sva::SvaPrompt;
 use crate::tasks::words::{Category, Profession, Verb};
-use crate::tasks::{ExamPaper, Question};
+use crate::tasks::{ExamPaper, Question, TaskDataset, TaskPrompt};
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
 use crate::views::table::{Cell, Table};
@@ -62,6 +63,10 @@ records! {
         "corrupted_member": p.corrupted_member, "corrupted_category": p.corrupted_category.name,
         "template": p.template,
     }
+    TaskPrompt |p| {
+        "clean": &p.clean, "corrupted": &p.corrupted, "right": listed(&p.right), "wrong": listed(&p.wrong),
+        "positions": p.positions.iter().map(|(name, at)| format!("{name} {at}")).collect::<Vec<_>>().join(", "),
+    }
     RepeatedTokens |row| { "period": row.period, "ids": format!("{:?}", row.ids) }
     Question |q| { "prompt": &q.prompt, "right": listed(&q.right), "wrong": listed(&q.wrong) }
     Sentence |s| { "prompt": &s.prompt, "answer": &s.answer, "rest": &s.rest }
@@ -82,6 +87,36 @@ fn listed(answers: &[String]) -> String {
     let shown: Vec<String> = answers.iter().take(SHOWN).map(|answer| format!("{answer:?}")).collect();
     let more = answers.len().saturating_sub(SHOWN);
     if more > 0 { format!("{}, … {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
+impl View for TaskDataset {
+    /// The first prompts, and where they come from.
+    fn render(&self) -> Result<Rendered> {
+        let table = Table::new(["clean", "corrupted", "right", "wrong"])
+            .title(format!("{}: {} prompts", self.task, self.len()))
+            .max_rows(10)
+            .note(self.source.join("; "));
+        let rows =
+            self.prompts.iter().map(|p| (p.clean.as_str(), p.corrupted.as_str(), listed(&p.right), listed(&p.wrong)));
+        rows.fold(table, Table::row).render()
+    }
+}
+
+impl View for TaskBatch {
+    fn render(&self) -> Result<Rendered> {
+        let table = Table::new(["", ""])
+            .title(format!("{} prompts of {}", self.prompts.len(), self.task))
+            .row(("metric", self.metric.name()))
+            .row(("tokens of clean and corrupted", format!("{} and {}", self.clean.pos(), self.corrupted.pos())));
+        let places = self.positions.iter();
+        places.fold(table, |table, (name, at)| table.row((format!("position {name:?}"), spread(at)))).render()
+    }
+}
+
+/// `3` where all are the same, else the smallest and the largest.
+fn spread(positions: &[usize]) -> String {
+    let (least, most) = (positions.iter().min().copied().unwrap_or(0), positions.iter().max().copied().unwrap_or(0));
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
 
 impl View for ExamPaper {
@@ -111,4 +146,4 @@ impl View for Scorecard {
     }
 }
 
-shown!(ExamPaper, Scorecard);
+shown!(ExamPaper, Scorecard, TaskDataset, TaskBatch);

@@ -7,6 +7,7 @@ use crate::cache::{
 use crate::circuits::{CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, Node, Qkv, RankBy};
 use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
+use crate::gradients::{IgBaseline, IgOptions, IgRule};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
@@ -17,7 +18,7 @@ use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sen
 use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::tasks::ioi::{Order, Positions};
-use crate::tasks::{Random, Split};
+use crate::tasks::{Random, Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
@@ -42,13 +43,13 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, AxisName, PaddingSide, Error,
+    "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
-        LensOptions, GenerateOptions, LnOptions, TokenizeOptions,
+        LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

@@ -181,11 +181,17 @@ fn padded_prompts_are_read_at_their_last_tokens() -> Result<()> {
     Ok(())
 }
 
+/// The prompts of tests/fixtures/patching.py; `other` is 0 for the clean ones and 9 for the corrupted.
+pub fn prompts_of_fixtures(other: u32) -> Tokens {
+    let row =
+        |seed: u32| (0..7).map(|i| (seed * 7 + i * 5 + if i == 2 || i == 4 { other } else { 0 }) % 29 + 1).collect();
+    Tokens::from_rows([1, 2, 3].map(row).to_vec()).expect("rows of one length")
+}
+
 #[test]
 fn gradients_are_those_of_transformer_lens() -> Result<()> {
     let (model, reference) = (tiny_model(Processing::default()), Reference::load("gradients.safetensors"));
-    let row = |seed: u32| (0..7).map(|i| (seed * 7 + i * 5 + if i == 2 || i == 4 { 9 } else { 0 }) % 29 + 1).collect();
-    let tokens = Tokens::from_rows([1, 2, 3].map(row).to_vec())?;
+    let tokens = prompts_of_fixtures(9);
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
     let names = reference.names("gradient.");
     assert!(names.len() > 30, "{names:?}");

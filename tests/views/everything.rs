@@ -18,6 +18,9 @@ use candle_lens::dims::Dims;
 use candle_lens::error::Error;
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
+use candle_lens::gradients::{
+    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss,
+};
 use candle_lens::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQuery, MeanOver, MemoryPlan, PointBytes, Site, SiteRow, Taps,
 };
@@ -28,7 +31,7 @@ use candle_lens::model::{
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
 use candle_lens::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
+    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
 };
 use candle_lens::progress::Progress;
 use candle_lens::slice::Slice;
@@ -42,7 +45,7 @@ use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{ExamPaper, Question, Random, Split};
+use candle_lens::tasks::{ExamPaper, Question, Random, Split, Task, TaskDataset, TaskPrompt};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::views::{
     Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, Html, Numbers, Page, Rendered, Table,
@@ -60,7 +63,7 @@ macro_rules! shown {
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, Qkv, RankBy,
-        Gradients, Taps,
+        AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt,
         DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,

@@ -10,6 +10,7 @@ mod cross_entropy;
 mod gelu;
 mod kernels;
 mod softmax;
+mod weights;
 
 use candle_core::{D, Tensor};
 
@@ -99,6 +100,14 @@ pub(crate) fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
     }
 }
 
+/// `x w`, two matrices or as many of them, without work for a gradient of weights that are not trained.
+///
+/// # Shapes
+/// `x [.., row, n]`, `w [.., n, m]` give `[.., row, m]`.
+pub(crate) fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    Ok(weights::product(x, w)?)
+}
+
 /// `x W + b` over the last axis.
 ///
 /// # Shapes
@@ -108,7 +117,7 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tenso
     let n = shape.pop().unwrap_or(1);
     let rows = x.elem_count() / n.max(1);
     // One wide product instead of candle's loop over the batch.
-    let mut y = x.reshape((rows, n))?.matmul(w)?;
+    let mut y = product(&x.reshape((rows, n))?, w)?;
     if let Some(b) = b {
         y = y.broadcast_add(b)?;
     }

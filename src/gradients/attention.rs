@@ -1,0 +1,89 @@
+//! Attention attribution: `pattern * d metric / d pattern`, entry by entry (Hao et al. 2021,
+//! <https://arxiv.org/abs/2004.11207>, without its integral): what each look of each head adds to the metric, to first
+//! order. It says nothing of what the head makes by not looking elsewhere.
+
+use candle_core::DType;
+
+use crate::error::{Error, Result};
+use crate::labelled::{Axis, Labelled};
+use crate::model::HookedTransformer;
+use crate::patching::{Metric, position_labels};
+use crate::tokens::Input;
+
+/// What each entry of each attention pattern adds to a metric. Made by [`HookedTransformer::attention_attribution`].
+#[derive(Clone, Debug)]
+pub struct AttentionAttribution {
+    /// `pattern * gradient`, the mean over prompts, `[layer, head, position, source]`.
+    pub entries: Labelled,
+    /// The sum of the entries without their signs, by which heads are ranked, `[layer, head]`.
+    pub heads: Labelled,
+}
+
+impl HookedTransformer {
+    /// What each entry of each attention pattern adds to the metric, to first order: one forward and one backward pass.
+    ///
+    /// # Shapes
+    /// `[layer, head, position, source]`.
+    ///
+    /// # Errors
+    /// Padded prompts, whose positions mean different things; and as [`HookedTransformer::run_with_grads`].
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// let attention = model.attention_attribution(prompt, &metric)?;
+    /// println!("head {:?} looks most", attention.heads.top(1)[0].labels);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn attention_attribution(&self, input: impl Into<Input>, metric: &Metric) -> Result<AttentionAttribution> {
+        let tokens = self.to_tokens(input)?;
+        if tokens.is_padded() {
+            return Err(Error::argument(
+                "attention is added up position by position, so the prompts must have one length: group them by length.",
+            ));
+        }
+        let (_, gradients) = self.run_with_grads(&tokens, metric, ["pattern"])?;
+        let (mut entries, mut heads) = (Vec::new(), Vec::new());
+        for layer in 0..self.cfg().n_layers {
+            let pattern = gradients.activation(("pattern", layer))?;
+            let product = (pattern * gradients.get(("pattern", layer))?)?.to_dtype(DType::F32)?.mean(0)?;
+            heads.extend(product.abs()?.sum((1, 2))?.to_vec1::<f32>()?);
+            entries.extend(product.flatten_all()?.to_vec1::<f32>()?);
+        }
+        let (layers, count) = (self.cfg().n_layers, self.cfg().n_heads);
+        let by_head = vec![Axis::numbered("layer", layers), Axis::numbered("head", count)];
+        let labels = position_labels(self, &tokens)?;
+        let places = [Axis::new("position", labels.clone()), Axis::new("source", labels)];
+        let all = by_head.iter().cloned().chain(places).collect();
+        Ok(AttentionAttribution {
+            entries: Labelled::new(format!("attention attribution of {}", metric.name()), all, entries)?,
+            heads: Labelled::new("attention attribution without signs", by_head, heads)?,
+        })
+    }
+}
+
+impl AttentionAttribution {
+    /// The entries of the `count` heads with the most of them, `[head, position, source]`, heads as "L0H1".
+    ///
+    /// # Errors
+    /// None in practice: the heads are there.
+    pub fn top(&self, count: usize) -> Result<Labelled> {
+        let best = self.heads.top(count);
+        let maps = best.iter().map(|entry| {
+            let index = |at: usize| entry.labels[at].parse::<isize>().unwrap_or(0);
+            Ok(self
+                .entries
+                .select("layer", index(0))?
+                .select("head", index(1))?
+                .values
+                .into_iter()
+                .collect::<Vec<f32>>())
+        });
+        let values = maps.collect::<Result<Vec<_>>>()?.concat();
+        let heads = Axis::new("head", best.iter().map(|entry| format!("L{}H{}", entry.labels[0], entry.labels[1])));
+        let axes = [&[heads], &self.entries.axes[2..]].concat();
+        Labelled::new(self.entries.title.clone(), axes, values)
+    }
+}

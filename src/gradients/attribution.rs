@@ -1,0 +1,161 @@
+//! Attribution patching: what activation patching would find, to first order (Nanda 2023,
+//! <https://www.neelnanda.io/mechanistic-interpretability/attribution-patching>; Syed, Rager and Conmy 2023,
+//! <https://arxiv.org/abs/2310.10348>).
+//!
+//! `metric with the site patched = metric of the base run + sum over the site of gradient * (put in - there)`, with the
+//! gradient of the base run. Two forward runs and one backward run serve every site. The estimate is exact where the model
+//! is linear between the two activations, and worst where patching moves a softmax or a norm far: compare with
+//! [`Comparison`](super::Comparison).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use candle_core::{DType, Tensor};
+
+use super::run::Judge;
+use crate::error::{Error, Result};
+use crate::hooks::{Gradients, HookPlan, HookPoint, HookQuery};
+use crate::model::RunOptions;
+use crate::patching::{Grid, PatchResult, PatchSite, Patching, SweepAxis, Untouched};
+
+/// First-order estimates of patching at the points that were named. Made by [`Patching::attribution`].
+#[derive(Clone)]
+pub struct Attribution {
+    patching: Patching,
+    /// The base run's metric of each prompt.
+    base: Vec<f32>,
+    /// `gradient * (put in - there)` at each point, and where both are the same.
+    products: BTreeMap<HookPoint, Product>,
+    gradients: Gradients,
+}
+
+/// Row-major numbers in the activation's shape.
+#[derive(Clone)]
+struct Product {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+    differs: Vec<bool>,
+}
+
+impl Patching {
+    /// Estimates of patching every site at these points, from two forward runs and one backward run. A site without a
+    /// layer (`"z"`) is meant in every layer.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let clean = ["When John and Mary went to the shops, John gave the bag to"];
+    /// let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"];
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let patching = Patching::new(&model, clean, corrupted, metric)?;
+    /// let estimated = patching.attribution(["z"])?.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?;
+    /// let patched = patching.get_act_patch_attn_head_out_all_pos()?;
+    /// println!("correlation {:.2}", Comparison::new(&patched.normalised, &estimated.normalised)?.pearson);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A metric without gradient, points that the model does not have, none, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
+    pub fn attribution<Q: Into<HookQuery>>(&self, points: impl IntoIterator<Item = Q>) -> Result<Attribution> {
+        let (model, tokens, metric, clean) = self.base_run();
+        let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.watch(point));
+        let judge = Judge { metric, clean: Some(clean), prompts: tokens.batch() };
+        let (base, gradients) = judge.gradients(model, tokens, &plan, RunOptions::default())?;
+        let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));
+        let there = there.collect::<Result<BTreeMap<_, _>>>()?;
+        let put_in = self.donated(&there)?;
+        let products = there.iter().map(|(point, there)| {
+            let gradient = gradients.get(*point).ok();
+            Ok((*point, Product::new(&put_in[point], there, gradient.as_ref())?))
+        });
+        let products = products.collect::<Result<_>>()?;
+        Ok(Attribution { patching: self.clone(), base, products, gradients })
+    }
+}
+
+impl Attribution {
+    /// The estimates along these axes, in the form of [`Patching::sweep`] and from no further run.
+    ///
+    /// # Shapes
+    /// One axis for each given.
+    ///
+    /// # Errors
+    /// A point that was not named when the attribution was made; and as [`Patching::sweep`].
+    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
+        let (model, tokens, ..) = self.patching.base_run();
+        let grid = Grid::new(model, tokens, point.into(), axes)?;
+        let values = grid.sites.iter().map(|site| self.estimate(site)).collect::<Result<_>>()?;
+        let mut result = self.patching.result(values, grid.axes, &grid.what)?;
+        for part in [&mut result.raw, &mut result.normalised, &mut result.per_prompt] {
+            part.title = format!("{}, estimated by gradients", part.title);
+        }
+        Ok(result)
+    }
+
+    /// The gradients of the base run's metric at the points.
+    pub fn gradients(&self) -> &Gradients {
+        &self.gradients
+    }
+
+    /// The metric of each prompt with one site patched, as far as the gradient tells.
+    fn estimate(&self, site: &PatchSite) -> Result<(Vec<f32>, Option<Untouched>)> {
+        let product = self.products.get(&site.point()).ok_or_else(|| {
+            Error::argument(format!(
+                "{} was not among the points of this attribution: name it in Patching::attribution.",
+                site.point()
+            ))
+        })?;
+        let ranges = site.ranges(&product.shape);
+        let inner = product.values.len() / product.shape[0].max(1);
+        let mut differs = false;
+        let each = self.base.iter().enumerate().map(|(prompt, base)| {
+            let mut sum = 0.;
+            visit(&product.shape[1..], &ranges[1..], prompt * inner, &mut |at| {
+                sum += f64::from(product.values[at]);
+                differs |= product.differs[at];
+            });
+            (f64::from(*base) + sum) as f32
+        });
+        let each: Vec<f32> = each.collect();
+        let untouched = match (self.patching.has_path(site), differs) {
+            (false, _) => Some(Untouched::NoPath),
+            (true, false) => Some(Untouched::Identical),
+            _ => None,
+        };
+        Ok((if untouched.is_some() { self.base.clone() } else { each }, untouched))
+    }
+}
+
+impl Product {
+    fn new(put_in: &Tensor, there: &Tensor, gradient: Option<&Tensor>) -> Result<Self> {
+        let numbers = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+        let (put_in, old) = (numbers(put_in)?, numbers(there)?);
+        let differs: Vec<bool> = put_in.iter().zip(&old).map(|(new, old)| new != old).collect();
+        let values = match gradient {
+            // Equal numbers may be infinite, in masked scores, and have no difference.
+            Some(gradient) => {
+                let parts = numbers(gradient)?.into_iter().zip(put_in.iter().zip(&old)).zip(&differs);
+                parts.map(|((g, (new, old)), &differs)| if differs { g * (new - old) } else { 0. }).collect()
+            }
+            None => vec![0.; old.len()],
+        };
+        Ok(Self { shape: there.dims().to_vec(), values, differs })
+    }
+}
+
+/// Calls `work` with the place of every element within the ranges, in an array of this shape that begins at `from`.
+pub(super) fn visit(shape: &[usize], ranges: &[(usize, usize)], from: usize, work: &mut impl FnMut(usize)) {
+    let (Some((_, shape)), Some((&(start, end), ranges))) = (shape.split_first(), ranges.split_first()) else {
+        return work(from);
+    };
+    let inner: usize = shape.iter().product();
+    for index in start..end {
+        visit(shape, ranges, from + index * inner, work);
+    }
+}
+
+impl fmt::Debug for Attribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attribution({} points of {:?})", self.products.len(), self.patching)
+    }
+}

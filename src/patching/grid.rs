@@ -1,0 +1,111 @@
+//! The sites of a sweep, laid out along its axes.
+
+use super::site::{PatchSite, SweepAxis};
+use crate::error::{Error, Result};
+use crate::hooks::{AxisName as Name, HookPoint, HookQuery};
+use crate::labelled::Axis;
+use crate::model::HookedTransformer;
+use crate::tokens::Tokens;
+
+/// One site for each place of the axes, in their order.
+pub(crate) struct Grid {
+    pub sites: Vec<PatchSite>,
+    pub axes: Vec<Axis>,
+    /// The point's name, of the first where there are several.
+    pub what: String,
+}
+
+impl Grid {
+    /// Every site of a point along these axes; what no axis names is taken whole.
+    ///
+    /// # Errors
+    /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
+    /// the point names one.
+    pub(crate) fn new(
+        model: &HookedTransformer,
+        tokens: &Tokens,
+        point: HookQuery,
+        axes: &[SweepAxis],
+    ) -> Result<Self> {
+        let points = point.resolve_all(&model.dims())?;
+        let by_layer = axes.contains(&SweepAxis::Layer);
+        if axes.iter().enumerate().any(|(i, axis)| axes[..i].contains(axis)) {
+            return Err(Error::argument(format!("the axes {axes:?} name one twice: give each once.")));
+        }
+        if points.len() > 1 && !by_layer {
+            return Err(Error::argument(format!(
+                "the point is in {} layers: name one layer, or sweep over SweepAxis::Layer.",
+                points.len()
+            )));
+        }
+        let on = On { model, tokens, points: &points };
+        let sizes: Vec<usize> = axes.iter().map(|&axis| on.size(axis)).collect::<Result<_>>()?;
+        let sites: Vec<PatchSite> = (0..sizes.iter().product()).map(|number| on.site(number, axes, &sizes)).collect();
+        sites.iter().try_for_each(|site| site.check(&model.dims(), tokens.pos()))?;
+        let axes = axes.iter().zip(&sizes).map(|(&axis, &size)| on.axis(axis, size)).collect::<Result<_>>()?;
+        Ok(Self { sites, axes, what: points[0].to_string() })
+    }
+}
+
+/// What a grid is laid out on.
+struct On<'a> {
+    model: &'a HookedTransformer,
+    tokens: &'a Tokens,
+    points: &'a [HookPoint],
+}
+
+impl On<'_> {
+    fn size(&self, axis: SweepAxis) -> Result<usize> {
+        let dims = self.model.dims();
+        let has = |names: &[Name]| self.points[0].axes().iter().find(|axis| names.contains(axis)).copied();
+        let of = |names: &[Name]| {
+            has(names).map(|name| name.size(&dims, 1, self.tokens.pos())).ok_or_else(|| {
+                Error::argument(format!("{} has no axis for SweepAxis::{axis:?}: leave it out.", self.points[0]))
+            })
+        };
+        match axis {
+            SweepAxis::Layer => Ok(self.points.len()),
+            SweepAxis::Position => of(&[Name::Pos, Name::QPos]),
+            SweepAxis::Head => of(&[Name::Head, Name::KeyValueHead]),
+            SweepAxis::Source => of(&[Name::KPos]),
+            SweepAxis::Neuron => of(&[Name::DMlp]),
+        }
+    }
+
+    fn site(&self, mut number: usize, axes: &[SweepAxis], sizes: &[usize]) -> PatchSite {
+        let mut site = PatchSite::of(self.points[0]);
+        for (&axis, &size) in axes.iter().zip(sizes).rev() {
+            let index = number % size;
+            number /= size;
+            match axis {
+                SweepAxis::Layer => site.point = self.points[index],
+                SweepAxis::Position => site.pos = Some(index),
+                SweepAxis::Head => site.head = Some(index),
+                SweepAxis::Source => site.source = Some(index),
+                SweepAxis::Neuron => site.neuron = Some(index),
+            }
+        }
+        site
+    }
+
+    fn axis(&self, axis: SweepAxis, size: usize) -> Result<Axis> {
+        Ok(match axis {
+            SweepAxis::Layer => {
+                Axis::new("layer", self.points.iter().map(|point| point.layer().unwrap_or(0).to_string()))
+            }
+            SweepAxis::Position => Axis::new("position", position_labels(self.model, self.tokens)?),
+            SweepAxis::Source => Axis::new("source", position_labels(self.model, self.tokens)?),
+            SweepAxis::Head => Axis::numbered("head", size),
+            SweepAxis::Neuron => Axis::numbered("neuron", size),
+        })
+    }
+}
+
+/// Each position with the token of the first prompt there, which makes it unique: `"3:Mary"`.
+pub(crate) fn position_labels(model: &HookedTransformer, tokens: &Tokens) -> Result<Vec<String>> {
+    let text = |&id: &u32| match model.tokenizer() {
+        Ok(tokenizer) => tokenizer.to_single_str_token(id),
+        Err(_) => Ok(id.to_string()),
+    };
+    tokens.row(0).iter().enumerate().map(|(i, id)| Ok(format!("{i}:{}", text(id)?))).collect()
+}

@@ -1,0 +1,226 @@
+//! Data sets of tasks as batches that can be run: tokens of one length, the task's metric, positions of interest.
+
+use std::collections::BTreeMap;
+
+use super::experiment::{Patching, mean};
+use super::metric::{Metric, at_last};
+use crate::error::{Error, Result};
+use crate::model::HookedTransformer;
+use crate::progress::Progress;
+use crate::tasks::{Task, TaskDataset, TaskPrompt, pieces};
+use crate::tokens::{Bos, Tokens};
+
+/// Prompts of a data set that have as many tokens each, with the metric by which their task is judged.
+#[derive(Clone, Debug)]
+pub struct TaskBatch {
+    /// The task.
+    pub task: Task,
+    /// Which prompts of the data set these are.
+    pub prompts: Vec<usize>,
+    /// The clean prompts; none is padded, so that position -1 is the last token of each.
+    pub clean: Tokens,
+    /// The corrupted prompts; none is padded.
+    pub corrupted: Tokens,
+    /// The task's metric: logit difference or probability difference, by the answers of these prompts.
+    pub metric: Metric,
+    /// The positions of interest by name ("end", "changed", "io", ..), one for each prompt, BOS counted where there is one.
+    /// Of a word of several tokens it is the last.
+    pub positions: BTreeMap<String, Vec<usize>>,
+}
+
+impl TaskBatch {
+    /// The experiment in which clean activations are put into the corrupted run.
+    ///
+    /// # Errors
+    /// As [`Patching::new`]; prompts whose clean and corrupted forms have different token counts
+    /// ([`TaskDataset::aligned`] leaves them out).
+    pub fn patching(&self, model: &HookedTransformer) -> Result<Patching> {
+        Patching::new(model, &self.clean, &self.corrupted, self.metric.clone())
+    }
+}
+
+impl TaskDataset {
+    /// The prompts in batches of at most `size`, those of the same token counts together, so that nothing is padded.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let batches = Task::GreaterThan.prompts(tasks::Split::Templates, 20, 0)?.batches(&model, 8)?;
+    /// assert!(batches.iter().all(|batch| batch.clean.batch() <= 8 && !batch.clean.is_padded()));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No prompts, a size of 0, an answer that is not one token of this model (of countries, the first token counts), ids
+    /// in the file that are not GPT-2's of the answers.
+    pub fn batches(&self, model: &HookedTransformer, size: usize) -> Result<Vec<TaskBatch>> {
+        if size == 0 || self.is_empty() {
+            return Err(Error::argument(format!(
+                "batches of {size} prompts were asked of a data set of {}: at least one of each is needed.",
+                self.len()
+            )));
+        }
+        let mut buckets: Vec<((usize, usize), Vec<usize>)> = Vec::new();
+        let rows = self.rows(model)?;
+        for (number, (clean, corrupted)) in rows.iter().enumerate() {
+            let counts = (clean.len(), corrupted.len());
+            match buckets.iter_mut().find(|(of, _)| *of == counts) {
+                Some((_, numbers)) => numbers.push(number),
+                None => buckets.push((counts, vec![number])),
+            }
+        }
+        let chunks = buckets.iter().flat_map(|(_, numbers)| numbers.chunks(size));
+        chunks.map(|numbers| self.batch_of(model, numbers, &rows)).collect()
+    }
+
+    /// The prompts whose clean and corrupted forms have as many tokens as each other, as patching needs; how many were
+    /// left out is added to `source`.
+    ///
+    /// # Errors
+    /// A text that the model's tokenizer refuses; where no prompt is left.
+    pub fn aligned(&self, model: &HookedTransformer) -> Result<Self> {
+        let rows = self.rows(model)?;
+        self.kept("clean and corrupted of one token count", |number| rows[number].0.len() == rows[number].1.len())
+    }
+
+    /// The metric of each clean prompt, in the order of the data set.
+    ///
+    /// # Errors
+    /// As [`TaskDataset::batches`].
+    pub fn measure(&self, model: &HookedTransformer) -> Result<Vec<f32>> {
+        let mut values = vec![0.; self.len()];
+        let batches = self.batches(model, 64)?;
+        let mut progress = Progress::new("measuring the task", self.len() as u64, "prompts");
+        for batch in batches {
+            let logits = at_last(&model.forward(&batch.clean)?, &batch.clean)?.detach();
+            let of_batch = batch.metric.evaluate(&batch.metric.read(&logits)?, batch.prompts.len(), None)?;
+            batch.prompts.iter().zip(of_batch).for_each(|(&number, value)| values[number] = value);
+            progress.step(batch.prompts.len() as u64);
+        }
+        Ok(values)
+    }
+
+    /// The prompts on which the model's metric is at least `least`: hypernymy is usually asked where the probability
+    /// difference is 0.1 or more (Hanna et al. 2024). How many were left out is added to `source`.
+    ///
+    /// # Errors
+    /// As [`TaskDataset::batches`]; where no prompt is left.
+    pub fn filter_by_metric(&self, model: &HookedTransformer, least: f32) -> Result<Self> {
+        let values = self.measure(model)?;
+        let kept = self.kept(&format!("a metric of at least {least}"), |number| values[number] >= least);
+        kept.map_err(|_| {
+            Error::argument(format!(
+                "no prompt of {} has a metric of {least} or more: the mean is {:.4}. Ask for less, or another model.",
+                self.task,
+                mean(&values)
+            ))
+        })
+    }
+
+    fn kept(&self, what: &str, keep: impl Fn(usize) -> bool) -> Result<Self> {
+        let prompts: Vec<TaskPrompt> =
+            self.prompts.iter().enumerate().filter(|(number, _)| keep(*number)).map(|(_, p)| p.clone()).collect();
+        if prompts.is_empty() {
+            return Err(Error::argument(format!("no prompt of {} has {what}: nothing is left.", self.task)));
+        }
+        let done = format!("{} of {} with {what}", prompts.len(), self.len());
+        Ok(self.with(prompts, done))
+    }
+
+    /// The ids of each clean and corrupted prompt.
+    fn rows(&self, model: &HookedTransformer) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
+        let ids = |text: &str| -> Result<Vec<u32>> { Ok(model.to_tokens(text)?.row(0).to_vec()) };
+        self.prompts.iter().map(|prompt| Ok((ids(&prompt.clean)?, ids(&prompt.corrupted)?))).collect()
+    }
+
+    fn batch_of(
+        &self,
+        model: &HookedTransformer,
+        numbers: &[usize],
+        rows: &[(Vec<u32>, Vec<u32>)],
+    ) -> Result<TaskBatch> {
+        let prompts: Vec<&TaskPrompt> = numbers.iter().map(|&number| &self.prompts[number]).collect();
+        let mut positions: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (place, prompt) in prompts.iter().enumerate() {
+            for (name, word) in &prompt.positions {
+                let found = positions.entry(name.clone()).or_default();
+                if found.len() == place {
+                    found.push(last_token_of(model, &prompt.clean, *word)?);
+                }
+            }
+        }
+        // A name that not every prompt has says nothing about the batch.
+        positions.retain(|_, found| found.len() == prompts.len());
+        Ok(TaskBatch {
+            task: self.task,
+            prompts: numbers.to_vec(),
+            clean: Tokens::from_rows(numbers.iter().map(|&number| rows[number].0.clone()).collect())?,
+            corrupted: Tokens::from_rows(numbers.iter().map(|&number| rows[number].1.clone()).collect())?,
+            metric: self.metric_of(model, &prompts)?,
+            positions,
+        })
+    }
+
+    fn metric_of(&self, model: &HookedTransformer, prompts: &[&TaskPrompt]) -> Result<Metric> {
+        let ids =
+            |answers: &[String]| answers.iter().map(|answer| self.answer(model, answer)).collect::<Result<Vec<_>>>();
+        let mut answers = Vec::new();
+        for prompt in prompts {
+            let found = (ids(&prompt.right)?, ids(&prompt.wrong)?);
+            check_ids(model, prompt, &found)?;
+            answers.push(found);
+        }
+        if self.task.is_logit_diff() {
+            return Ok(Metric::logit_diff(&model.answers(answers.iter().map(|(right, wrong)| (right[0], wrong[0])))?));
+        }
+        let (right, wrong): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+        Metric::prob_diff(model, right, wrong)
+    }
+
+    /// The token of an answer; of a country's name, the first.
+    fn answer(&self, model: &HookedTransformer, text: &str) -> Result<u32> {
+        match self.task {
+            Task::CapitalCountry => Ok(model.to_tokens_with(text, Bos::Omit)?.row(0)[0]),
+            _ => model.to_single_token(text),
+        }
+    }
+}
+
+/// The position of a word's last token, in the model's own tokens with its usual BOS.
+fn last_token_of(model: &HookedTransformer, text: &str, word: usize) -> Result<usize> {
+    let up_to: String = pieces(text).into_iter().take(word + 1).collect();
+    Ok(model.to_tokens(up_to)?.pos() - 1)
+}
+
+/// Holds the ids of a file against the answers' own, where the model has GPT-2's vocabulary.
+fn check_ids(model: &HookedTransformer, prompt: &TaskPrompt, found: &(Vec<u32>, Vec<u32>)) -> Result<()> {
+    let Some(given) = &prompt.gpt2_ids else { return Ok(()) };
+    // Its size and the place of one word tell GPT-2's vocabulary from others.
+    let is_gpt2 = model.tokenizer()?.vocab_size() == 50257 && model.to_single_token(" she").ok() == Some(673);
+    if is_gpt2 { agree(prompt, given, found) } else { Ok(()) }
+}
+
+fn agree(prompt: &TaskPrompt, given: &(Vec<u32>, Vec<u32>), found: &(Vec<u32>, Vec<u32>)) -> Result<()> {
+    if given == found {
+        return Ok(());
+    }
+    Err(Error::tokens(format!(
+        "the prompt {:?} has the ids {:?} and {:?} in its file, but in GPT-2's tokens its answers {:?} and {:?} are {:?} and \
+         {:?}: correct the file, or leave its columns of ids out.",
+        prompt.clean, given.0, given.1, prompt.right, prompt.wrong, found.0, found.1
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tasks::{Split, Task};
+
+    #[test]
+    fn ids_of_a_file_are_held_against_the_answers() {
+        let prompt = &Task::GenderBias.prompts(Split::Train, 1, 0).unwrap().prompts[0];
+        let (she, he) = ((vec![673], vec![339]), (vec![339], vec![673]));
+        assert!(super::agree(prompt, &she, &she).is_ok());
+        let message = super::agree(prompt, &he, &she).unwrap_err().to_string();
+        assert!(message.contains("[339] and [673] in its file"), "{message}");
+    }
+}

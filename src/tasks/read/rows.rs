@@ -1,0 +1,153 @@
+//! What the columns of each task's tables mean.
+
+use super::csv::{Csv, Row};
+use super::list;
+use crate::tasks::words::VERBS;
+use crate::tasks::{Question, Task, TaskPrompt, pieces};
+
+/// GPT-2's ids of the two pronouns of the gender bias task.
+const SHE: u32 = 673;
+const HE: u32 = 339;
+
+type Ids = Option<(Vec<u32>, Vec<u32>)>;
+
+pub(super) fn prompts(task: Task, table: &Csv) -> Result<Vec<TaskPrompt>, String> {
+    let read = |row: Row| {
+        let (right, wrong, gpt2_ids) = match task {
+            Task::Ioi => names(&row)?,
+            Task::GreaterThan => years(&row)?,
+            Task::GenderBias => pronouns(&row)?,
+            Task::CapitalCountry => countries(&row)?,
+            Task::Sva => verbs(&row)?,
+            Task::Hypernymy => categories(&row)?,
+        };
+        let question = Question { prompt: row.get("clean")?.into(), right, wrong };
+        let mut prompt = TaskPrompt::asking(question, row.get("corrupted")?.into());
+        prompt.gpt2_ids = gpt2_ids;
+        prompt.prob_diff = row.number("prob_diff")?;
+        prompt.corrupted_hard = row.find("corrupted_hard")?.map(str::to_string);
+        if task == Task::Ioi {
+            add_names(&row, &mut prompt)?;
+        }
+        Ok(prompt)
+    };
+    table.rows().map(read).collect()
+}
+
+fn pair(row: &Row, right: &str, wrong: &str) -> Result<Ids, String> {
+    let ids = (row.number(right)?, row.number(wrong)?);
+    Ok(ids.0.zip(ids.1).map(|(right, wrong)| (vec![right], vec![wrong])))
+}
+
+/// The two names: of columns, or of the word in which the clean prompt and the hard one differ.
+fn names(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
+    let ids = pair(row, "correct_idx", "incorrect_idx")?;
+    if row.find("correct")?.is_some() {
+        let name = |column| Ok::<_, String>(vec![format!(" {}", row.get(column)?.trim_start())]);
+        return Ok((name("correct")?, name("incorrect")?, ids));
+    }
+    let (clean, hard) = (pieces(row.get("clean")?), pieces(row.get("corrupted_hard")?));
+    let mut differing = clean.iter().zip(&hard).filter(|(a, b)| a != b);
+    match (differing.next(), differing.next()) {
+        (Some((subject, object)), None) if clean.len() == hard.len() => {
+            Ok((vec![object.clone()], vec![subject.clone()], ids))
+        }
+        _ => Err(row.wrong("corrupted_hard", "must differ from the clean prompt in one word, the second subject")),
+    }
+}
+
+/// Where the names are: columns of `datasets/`, or found by their words.
+fn add_names(row: &Row, prompt: &mut TaskPrompt) -> Result<(), String> {
+    let words = pieces(&prompt.clean);
+    let found = |name: &str| -> Vec<usize> { (0..words.len()).filter(|&i| words[i].trim() == name.trim()).collect() };
+    let (io, s) = (found(&prompt.right[0]), found(&prompt.wrong[0]));
+    let ([io, ..], [s1, .., s2]) = (&io[..], &s[..]) else {
+        return Err(row.wrong(
+            "clean",
+            &format!("must name{} once and{} twice, as the answers say", prompt.right[0], prompt.wrong[0]),
+        ));
+    };
+    for (name, found) in [("io", *io), ("s1", *s1), ("s2", *s2)] {
+        if let Some(place) = row.number::<usize>(name)?
+            && place != found
+        {
+            return Err(
+                row.wrong(name, &format!("is {place}, but the word there is another: the name is word {found}"))
+            );
+        }
+        prompt.positions.push((name.into(), found));
+    }
+    Ok(())
+}
+
+fn years(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
+    let year: u32 = row.number("correct_idx")?.ok_or_else(|| row.get("correct_idx").err().unwrap_or_default())?;
+    if year > 98 {
+        return Err(row.wrong(
+            "correct_idx",
+            &format!("is {year}, but a two-digit year from 0 to 98 is needed (it is no token id)"),
+        ));
+    }
+    let texts = |range: std::ops::RangeInclusive<u32>| range.map(|year| format!("{year:02}")).collect();
+    Ok((texts(year + 1..=99), texts(0..=year), None))
+}
+
+fn pronouns(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
+    let pronoun = |column: &str| -> Result<String, String> {
+        if row.find(column)?.is_some() {
+            return Ok(format!(" {}", row.get(column)?.trim_start()));
+        }
+        let ids = format!("{column}_idx");
+        row.get(&ids)?;
+        match row.number(&ids)? {
+            Some(SHE) => Ok(" she".into()),
+            Some(HE) => Ok(" he".into()),
+            other => Err(row.wrong(
+                &ids,
+                &format!("is {}, but GPT-2's {SHE} (\" she\") or {HE} (\" he\") is needed", other.unwrap_or(0)),
+            )),
+        }
+    };
+    let (right, wrong) = (pronoun("clean_answer")?, pronoun("corrupted_answer")?);
+    if right == wrong {
+        return Err(row.wrong("clean", "has the same right and wrong answer, which tells nothing apart"));
+    }
+    Ok((vec![right], vec![wrong], pair(row, "clean_answer_idx", "corrupted_answer_idx")?))
+}
+
+fn countries(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
+    let country = |column| Ok::<_, String>(vec![format!(" {}", row.get(column)?.trim_start())]);
+    let ids = pair(row, "country_idx", "corrupted_country_idx")?;
+    Ok((country("country")?, country("corrupted_country")?, ids))
+}
+
+fn verbs(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
+    let plural = match row.get("plural")?.trim() {
+        "1" | "True" | "true" => true,
+        "0" | "False" | "false" => false,
+        other => return Err(row.wrong("plural", &format!("is {other:?}, but 1 (plural) or 0 (singular) is needed"))),
+    };
+    let of = |plural: bool| VERBS.iter().map(|v| format!(" {}", if plural { v.plural } else { v.singular })).collect();
+    Ok((of(plural), of(!plural), None))
+}
+
+fn categories(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
+    let answers = |column: &str| -> Result<Vec<String>, String> {
+        let words = list::texts(row.get(column)?).map_err(|what| row.wrong(column, &what))?;
+        if words.is_empty() {
+            return Err(row.wrong(column, "is an empty list, but at least one answer is needed"));
+        }
+        Ok(words.iter().map(|word| format!(" {}", word.trim_start())).collect())
+    };
+    let ids = |column: &str, count: usize| -> Result<Option<Vec<u32>>, String> {
+        let Some(field) = row.find(column)? else { return Ok(None) };
+        let ids = list::numbers(field).map_err(|what| row.wrong(column, &what))?;
+        match ids.len() == count {
+            true => Ok(Some(ids)),
+            false => Err(row.wrong(column, &format!("has {} ids for {count} answers", ids.len()))),
+        }
+    };
+    let (right, wrong) = (answers("answers")?, answers("corrupted_answers")?);
+    let ids = (ids("answers_idx", right.len())?, ids("corrupted_answers_idx", wrong.len())?);
+    Ok((right, wrong, ids.0.zip(ids.1)))
+}

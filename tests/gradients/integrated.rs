@@ -1,0 +1,130 @@
+//! Integrated gradients against captum (tests/fixtures/gradients.py), and against what they must sum to.
+
+use candle_lens::Result;
+use candle_lens::candle::{Device, Tensor};
+use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
+use candle_lens::model::Processing;
+use candle_lens::patching::{Metric, Patching, SweepAxis};
+use candle_lens::views::View;
+
+use super::run::prompts_of_fixtures as prompts;
+use crate::support::fixture::{Agreement, Reference, tiny_model};
+use crate::support::sentence::sentence;
+
+fn corrupted() -> IgOptions {
+    IgOptions { baseline: IgBaseline::run(prompts(9)), ..Default::default() }
+}
+
+#[test]
+fn attributions_and_errors_are_those_of_captum() -> Result<()> {
+    let (model, reference) = (tiny_model(Processing::default()), Reference::load("gradients.safetensors"));
+    let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
+    let names = reference.names("ig.");
+    assert_eq!(names.len(), 10, "{names:?}");
+    let got = model.integrated_gradients(prompts(0), &metric, names.iter().map(String::as_str), &corrupted())?;
+    let mut agreement = Agreement::default();
+    for (place, point) in got.points().into_iter().enumerate() {
+        agreement.check(&point.to_string(), &got.get(point)?, reference.get(&format!("ig.{point}")));
+        let errors = got.completeness_error.select("point", place as isize)?.values.into_iter().collect();
+        let errors = Tensor::from_vec(errors, 3, &Device::Cpu)?;
+        agreement.check("delta", &errors, reference.get(&format!("delta.{point}")));
+    }
+    for name in reference.names("layer_ig.") {
+        agreement.check(&name, &got.get(name.as_str())?, reference.get(&format!("layer_ig.{name}")));
+    }
+    // z's attributions summed are those of the heads' results summed.
+    let heads = got.heads()?;
+    for layer in 0..2 {
+        let expected = reference.get(&format!("ig.blocks.{layer}.attn.hook_result")).sum((1, 3))?.mean(0)?;
+        let expected = expected.to_vec1::<f32>()?;
+        let pairs = expected.iter().enumerate().map(|(h, &x)| (f64::from(heads.values[[layer, h]]), f64::from(x)));
+        agreement.check_numbers("heads", pairs);
+    }
+    assert_eq!(got.neurons()?.shape(), [2, 96]);
+    agreement.finish("integrated gradients");
+    let text = got.render()?.text().to_string();
+    assert!(text.contains("completeness error") && text.contains("gausslegendre with 50 steps"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn every_rule_from_both_baselines_is_captums() -> Result<()> {
+    let (model, reference) = (tiny_model(Processing::default()), Reference::load("gradients.safetensors"));
+    let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
+    let mut agreement = Agreement::default();
+    let rules = [
+        (IgRule::GaussLegendre, 50),
+        (IgRule::RiemannLeft, 8),
+        (IgRule::RiemannRight, 8),
+        (IgRule::RiemannMiddle, 8),
+        (IgRule::RiemannTrapezoid, 8),
+    ];
+    for (rule, steps) in rules {
+        for (name, baseline) in [("corrupted", IgBaseline::run(prompts(9))), ("zero", IgBaseline::Zero)] {
+            let options = IgOptions { baseline, rule, steps, ..Default::default() };
+            let got = model.integrated_gradients(prompts(0), &metric, [("post", 1)], &options)?.get(("post", 1))?;
+            // captum's trapezoid has weights that sum to 7/8 for 8 steps.
+            let share = if rule == IgRule::RiemannTrapezoid { 7. / 8. } else { 1. };
+            agreement.check(
+                &format!("{rule} from {name}"),
+                &(got * share)?,
+                reference.get(&format!("rule.{rule}.{name}")),
+            );
+        }
+    }
+    agreement.finish("rules of quadrature");
+    Ok(())
+}
+
+#[test]
+fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
+    let points = ["z", "post", "resid_pre", "attn_scores", "result"];
+    let got = model.integrated_gradients(prompts(0), &metric, points, &corrupted())?;
+    let patching = Patching::new(&model, prompts(0), prompts(9), metric.clone())?.noising()?;
+    for point in ["z", "post", "resid_pre"] {
+        let patched = patching.sweep(point, &[SweepAxis::Layer])?;
+        let summed = got.sweep(point, &[SweepAxis::Layer])?;
+        for layer in 0..2usize {
+            let effect = patching.clean() - patched.raw.values[[layer]];
+            let sum = summed.values[[layer]];
+            assert!((effect - sum).abs() < 1e-3, "{point} {layer}: effect {effect}, sum {sum}");
+            assert!(effect.abs() > 1e-3, "{point} {layer}: nothing to compare");
+        }
+    }
+    let worst = got.completeness_error.values.iter().fold(0f32, |worst, error| worst.max(error.abs()));
+    println!("the largest completeness error of {} points is {worst:.1e}", got.points().len());
+    assert!(worst < 1e-3, "{worst}");
+    // One copy at a time is the same as all at once.
+    let single = IgOptions { tokens_at_once: 1, steps: 5, ..corrupted() };
+    let all = IgOptions { tokens_at_once: 100_000, steps: 5, ..corrupted() };
+    let of = |options| model.integrated_gradients(prompts(0), &metric, ["z"], options)?.get(("z", 0));
+    crate::support::assert_close(&of(&single)?, &of(&all)?, 1e-6, "batches of steps");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_integrated_is_refused() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
+    let with = |options: &IgOptions| model.integrated_gradients(prompts(0), &metric, ["z"], options);
+    sentence(with(&IgOptions { steps: 0, ..Default::default() }), &["0 steps of gausslegendre", "give 1 to"]);
+    let trapezoid = IgOptions { steps: 1, rule: IgRule::RiemannTrapezoid, ..Default::default() };
+    sentence(with(&trapezoid), &["1 steps of riemann_trapezoid", "give 2"]);
+    let shorter = IgBaseline::run(vec![vec![1u32, 2, 3]; 3]);
+    sentence(with(&IgOptions { baseline: shorter, ..Default::default() }), &["3 prompts of [3, 3, 3]", "counterpart"]);
+    let fewer = IgBaseline::run(vec![vec![1u32; 7]]);
+    sentence(with(&IgOptions { baseline: fewer, ..Default::default() }), &["1 prompts of [7]"]);
+    let none: [&str; 0] = [];
+    let plain = IgOptions { steps: 2, ..Default::default() };
+    sentence(model.integrated_gradients(prompts(0), &metric, none, &plain), &["no point was given"]);
+    sentence(model.integrated_gradients(prompts(0), &metric, ["embed"], &plain), &["outside the blocks"]);
+    sentence(model.integrated_gradients(prompts(0), &Metric::kl(), ["z"], &plain), &["clean run"]);
+    let rank = Metric::rank(&model, [1u32, 2, 3])?;
+    sentence(model.integrated_gradients(prompts(0), &rank, ["z"], &plain), &["changes in steps"]);
+    let got = with(&plain)?;
+    sentence(got.get("q0"), &["not attributed to"]);
+    sentence(got.neurons(), &["not attributed to"]);
+    Ok(())
+}
