@@ -57,6 +57,23 @@ fn sweeps(c: &mut Criterion) {
     });
 }
 
+/// All 32,491 edges by attribution patching, both runs included, beside one forward and backward pass.
+fn edges(c: &mut Criterion) {
+    let model = gpt2_shapes();
+    let mut random = Random::new(2);
+    let (clean, corrupted) = (rows(&mut random, 8, 15), rows(&mut random, 8, 15));
+    let metric = Metric::logit_diff(&model.answers((0..8u32).map(|b| (b, b + 9))).expect("two tokens each"));
+    c.bench_function("forward_backward_8x15", |b| {
+        b.iter(|| model.run_with_grads(clean.clone(), &metric, [("resid_pre", 0)]).expect("gradients"));
+    });
+    c.bench_function("eap_all_edges_8x15", |b| {
+        b.iter(|| {
+            let edges = EdgePatching::new(&model, clean.clone(), corrupted.clone(), metric.clone()).expect("two runs");
+            edges.attribute(EdgeMethod::Eap).expect("scores")
+        });
+    });
+}
+
 /// Gradients of a metric at 132 points: eleven in each of twelve layers.
 fn gradients(c: &mut Criterion) {
     const POINTS: [&str; 11] =
@@ -90,5 +107,5 @@ fn few() -> Criterion {
     Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5))
 }
 
-criterion_group! { name = engine; config = few(); targets = forward, sweeps, gradients, growth }
+criterion_group! { name = engine; config = few(); targets = forward, sweeps, gradients, edges, growth }
 criterion_main!(engine);

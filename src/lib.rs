@@ -43,12 +43,14 @@
 //! | [`analysis`] | one method a file |
 //! | [`patching`] | what happens when a run gets an activation of another run |
 //! | [`gradients`] | gradients of a metric along activations, and attributions made of them |
+//! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
 #![warn(missing_docs)]
 
 pub mod analysis;
 pub mod cache;
+pub mod circuits;
 pub mod dims;
 pub mod error;
 pub mod factored_matrix;

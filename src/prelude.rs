@@ -14,6 +14,9 @@ pub use crate::cache::{
     NeuronOptions, Provenance, ResidualStack,
 };
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
+pub use crate::circuits::{
+    Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, Qkv, RankBy,
+};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache"]),
     ("patching", &["tokens", "tasks", "hooks", "model", "cache", "analysis"]),
     ("gradients", &["tokens", "tasks", "hooks", "model", "cache", "analysis", "patching"]),
+    ("circuits", &["tokens", "tasks", "hooks", "model", "cache", "analysis", "patching", "gradients"]),
     (
         "views",
         &[
@@ -37,6 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "analysis",
             "patching",
             "gradients",
+            "circuits",
         ],
     ),
     (
@@ -52,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "analysis",
             "patching",
             "gradients",
+            "circuits",
             "views",
         ],
     ),

@@ -1,5 +1,6 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
+mod circuits;
 mod factored_matrix;
 mod generate;
 mod gpt2;

@@ -10,6 +10,7 @@ mod embed;
 mod families;
 mod files;
 mod forward;
+mod head_inputs;
 mod hub;
 mod init;
 mod kv_cache;

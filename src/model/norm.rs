@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::{D, Device, Tensor};
 
 use super::config::NormalizationType;
 use super::ops::{centre_and_scale, rms};
@@ -42,6 +42,37 @@ pub(super) fn norm(
     let scale = run.at(points.scale, scale)?;
     let normalized = run.at(points.normalized, centred.broadcast_div(&scale)?)?;
     shift(&normalized, weights)
+}
+
+/// How a number changes with what a norm reads, from how it changes with what the norm gives: of `y = (x - mean) / s`,
+/// `(g - mean(g) - y mean(g y)) / s`, where `g` is the gradient behind the norm times its weights; without the mean of `g`
+/// where the norm does not centre.
+///
+/// # Shapes
+/// `x [row, d_model]`, `gradient [.., row, d_model]`; the result is as `gradient`.
+pub(super) fn norm_gradient(
+    x: &Tensor,
+    weights: Option<&NormWeights>,
+    (kind, eps): (NormalizationType, f64),
+    gradient: &Tensor,
+) -> Result<Tensor> {
+    let (centred, scale) = match kind {
+        NormalizationType::None => return Ok(gradient.clone()),
+        kind if kind.centres() => centre_and_scale(x, eps)?,
+        _ => (x.clone(), rms(x, eps)?),
+    };
+    let y = centred.broadcast_div(&scale)?;
+    let gradient = match weights {
+        Some(weights) => gradient.broadcast_mul(&weights.w)?,
+        None => gradient.clone(),
+    };
+    let along = gradient.broadcast_mul(&y)?.mean_keepdim(D::Minus1)?;
+    let across = (&gradient - along.broadcast_mul(&y)?)?;
+    let across = match kind.centres() {
+        true => across.broadcast_sub(&gradient.mean_keepdim(D::Minus1)?)?,
+        false => across,
+    };
+    Ok(across.broadcast_div(&scale)?)
 }
 
 fn shift(x: &Tensor, weights: Option<&NormWeights>) -> Result<Tensor> {

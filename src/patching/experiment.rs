@@ -253,21 +253,30 @@ impl Patching {
     }
 
     fn check_difference(&self) -> Result<()> {
-        let (clean, corrupted) = (self.clean(), self.corrupted());
-        let values = self.clean.iter().chain(&self.corrupted);
-        if values.clone().any(|value| value.is_nan()) {
+        if self.both_values().any(f32::is_nan) {
             return Err(self.why_nan());
         }
-        let size = values.fold(f32::MIN_POSITIVE, |size, value| size.max(value.abs()));
-        if (clean - corrupted).abs() < 1e-5 * size {
-            return Err(Error::argument(format!(
-                "the {} is {clean} for the clean prompts and {corrupted} for the corrupted ones: there is no difference \
-                 that patching could restore. Do the prompts call for different answers?",
-                self.metric.name()
-            )));
-        }
-        Ok(())
+        check_difference(self.metric.name(), &self.clean, &self.corrupted)
     }
+}
+
+/// Refuses numbers of prompts that are none, and clean and corrupted ones with the same mean.
+pub(crate) fn check_difference(metric: &str, of_clean: &[f32], of_corrupted: &[f32]) -> Result<()> {
+    let (clean, corrupted) = (mean(of_clean), mean(of_corrupted));
+    let values = of_clean.iter().chain(of_corrupted);
+    if values.clone().any(|value| value.is_nan()) {
+        return Err(Error::argument(format!(
+            "the {metric} of a prompt is NaN: run_with_cache shows the first activation that is."
+        )));
+    }
+    let size = values.fold(f32::MIN_POSITIVE, |size, value| size.max(value.abs()));
+    if (clean - corrupted).abs() < 1e-5 * size {
+        return Err(Error::argument(format!(
+            "the {metric} is {clean} for the clean prompts and {corrupted} for the corrupted ones: there is no difference \
+             that patching could restore. Do the prompts call for different answers?"
+        )));
+    }
+    Ok(())
 }
 
 impl BaseRun {
@@ -309,7 +318,8 @@ fn first_nan(model: &HookedTransformer, tokens: &Tokens) -> Result<Option<HookPo
     Ok(None)
 }
 
-fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {
+/// Refuses two batches that cannot be compared prompt by prompt and position by position.
+pub(crate) fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {
     if clean.batch() != corrupted.batch() {
         return Err(Error::tokens(format!(
             "there are {} clean prompts and {} corrupted ones: each needs its counterpart.",
@@ -330,7 +340,7 @@ fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn mean(values: &[f32]) -> f32 {
+pub(crate) fn mean(values: &[f32]) -> f32 {
     (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
 }
 

@@ -29,10 +29,12 @@ mod task;
 
 pub use donor::Ablation;
 pub use experiment::Patching;
+pub(crate) use experiment::{check_alike, check_difference, mean};
 pub(crate) use grid::{Grid, position_labels};
 pub use metric::Metric;
 pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::{PatchSite, SweepAxis};
+pub(crate) use start::copied;
 pub use task::TaskBatch;

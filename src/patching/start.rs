@@ -65,7 +65,7 @@ impl Group<'_> {
 }
 
 /// So many copies of a batch, one after the other.
-pub(super) fn copied(x: &Tensor, copies: usize) -> Result<Tensor> {
+pub(crate) fn copied(x: &Tensor, copies: usize) -> Result<Tensor> {
     if copies == 1 {
         return Ok(x.contiguous()?);
     }

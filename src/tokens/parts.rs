@@ -35,6 +35,12 @@ impl Tokens {
         Self { ids: self.ids.repeat(copies), pos: self.pos, lengths: self.lengths.repeat(copies), side: self.side }
     }
 
+    /// `count` rows from row `from` on.
+    pub(crate) fn rows(&self, from: usize, count: usize) -> Self {
+        let ids = self.ids[from * self.pos..(from + count) * self.pos].to_vec();
+        Self { ids, pos: self.pos, lengths: self.lengths[from..from + count].to_vec(), side: self.side }
+    }
+
     /// The first row by itself.
     pub(crate) fn first_row(&self) -> Self {
         Self { ids: self.row(0).to_vec(), pos: self.pos, lengths: self.lengths[..1].to_vec(), side: self.side }

@@ -16,6 +16,7 @@ mod figure;
 mod html;
 mod loader;
 mod number;
+mod of_circuits;
 mod of_gradients;
 mod of_lists;
 mod of_matrices;

@@ -4,6 +4,7 @@ use crate::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions
 use crate::cache::{
     AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
 };
+use crate::circuits::{CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, Node, Qkv, RankBy};
 use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::{IgBaseline, IgOptions, IgRule};
@@ -42,11 +43,12 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error;
+    "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
+        Edge, Node, Qkv;
     "{:?}": Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;
+        CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;

@@ -11,6 +11,9 @@ use candle_lens::cache::{
     AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
     NeuronOptions, Provenance, ResidualStack,
 };
+use candle_lens::circuits::{
+    Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, Qkv, RankBy,
+};
 use candle_lens::dims::Dims;
 use candle_lens::error::Error;
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
@@ -59,6 +62,7 @@ macro_rules! shown {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
+        Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt,
         DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,

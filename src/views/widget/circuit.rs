@@ -92,8 +92,10 @@ pub struct CircuitEdge {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CircuitGraph {
-    /// A name for each position, usually its token.
+    /// A name for each position, usually its token; an empty one where nodes are of no position.
     pub positions: Vec<String>,
+    /// A name for each floor from the lowest on; those without one are `layer 0`, `layer 1`, ..
+    pub floors: Vec<String>,
     /// The nodes; edges call them by their place here.
     pub nodes: Vec<CircuitNode>,
     /// The edges.
@@ -218,6 +220,9 @@ impl Circuit {
     /// A position with its place, short enough for its lane.
     fn lane_name(&self, pos: usize) -> String {
         let name = visible(&self.0.positions[pos]);
+        if name.is_empty() {
+            return name;
+        }
         let short: String = if name.chars().count() > 8 { name.chars().take(7).chain(['…']).collect() } else { name };
         format!("{short} ({pos})")
     }
@@ -257,11 +262,19 @@ impl Circuit {
         ))
     }
 
+    /// A node with its position, if that has a name.
+    fn placed(&self, node: &CircuitNode) -> String {
+        match visible(self.0.positions[node.pos].trim()) {
+            token if token.is_empty() => visible(&node.name),
+            token => format!("{} at {token} ({})", visible(&node.name), node.pos),
+        }
+    }
+
     fn edges_table(&self) -> Table {
-        let CircuitGraph { positions, nodes, edges } = &self.0;
+        let CircuitGraph { nodes, edges, .. } = &self.0;
         let mut order: Vec<&CircuitEdge> = edges.iter().collect();
         order.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
-        let name = |i: usize| format!("{} at {} ({})", nodes[i].name, positions[nodes[i].pos].trim(), nodes[i].pos);
+        let name = |i: usize| self.placed(&nodes[i]);
         let table = Table::new(["from", "to", "into", "score"]);
         order
             .into_iter()
@@ -294,7 +307,7 @@ impl Kind for Circuit {
                 ("top_k", asked.top_k.is_some()),
             ],
         )?;
-        let CircuitGraph { positions, nodes, edges } = &self.0;
+        let CircuitGraph { floors: names, nodes, edges, .. } = &self.0;
         // An edge takes about 60 bytes; the strongest stay.
         let room = (asked.max_bytes() / 60).max(1);
         let mut kept: Vec<&CircuitEdge> = edges.iter().collect();
@@ -303,15 +316,16 @@ impl Kind for Circuit {
         let Plan { nodes: places, lanes, width, height } = self.plan();
         let limit = nodes.iter().fold(0.0_f32, |most, node| most.max(node.score.abs()));
         let node = |(node, &(x, y)): (&CircuitNode, &(usize, usize))| {
-            let token = visible(&positions[node.pos]);
-            let about = format!("{} at {token} ({}), score {}", visible(&node.name), node.pos, rounded(node.score));
+            let about = format!("{}, score {}", self.placed(node), rounded(node.score));
             json!({ "name": visible(&node.name), "x": x, "y": y, "score": rounded(node.score), "about": about })
         };
         let edge = |edge: &&CircuitEdge| json!({ "from": edge.from, "to": edge.to, "kind": edge.kind.name(), "score": rounded(edge.score) });
         let lane = |(pos, &x): (usize, &usize)| json!({ "x": x, "name": self.lane_name(pos) });
         let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0);
-        let floor =
-            |layer: usize| json!({ "y": height - 60 - FLOOR / 2 - layer * FLOOR, "name": format!("layer {layer}") });
+        let floor = |layer: usize| {
+            let name = names.get(layer).map_or_else(|| format!("layer {layer}"), |name| visible(name));
+            json!({ "y": height - 60 - FLOOR / 2 - layer * FLOOR, "name": name })
+        };
         let table = self.edges_table();
         Ok(Drawn {
             title: asked.title.clone().unwrap_or_else(|| "Circuit".into()),

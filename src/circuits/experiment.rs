@@ -1,0 +1,295 @@
+//! Two runs between which edges are corrupted.
+
+use candle_core::Tensor;
+
+use super::circuit::Circuit;
+use super::layout::Layout;
+use super::outputs::Outputs;
+use crate::error::{Error, Result, human_bytes};
+use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::model::{HookedTransformer, RunOptions};
+use crate::patching::{Metric, at_last, check_alike, check_difference, mean};
+use crate::tokens::{Input, Tokens};
+
+/// Working memory unless told otherwise, in bytes.
+const BUDGET: u64 = 1 << 30;
+
+/// What an edge that is out of the circuit carries, where there is no corrupted prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EdgeAblation {
+    /// Nothing.
+    Zero,
+    /// What the node writes on the mean over these prompts and all their positions; padding does not count.
+    Mean(Tokens),
+    /// What the node writes on the mean over these prompts at the same position; they must have the length of those to be
+    /// ablated.
+    MeanPositional(Tokens),
+}
+
+impl EdgeAblation {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Zero => "zero ablation",
+            Self::Mean(_) => "mean ablation",
+            Self::MeanPositional(_) => "positional mean ablation",
+        }
+    }
+}
+
+/// Clean prompts, what corrupts their edges, and the metric by which edges and circuits are judged.
+///
+/// An edge that is corrupted carries what its node writes in the corrupted prompt instead of what it writes.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let clean = "When John and Mary went to the shops, John gave the bag to";
+/// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
+/// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+/// let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
+/// let scores = edges.attribute(EdgeMethod::EapIgInputs { steps: 5 })?;
+/// let circuit = scores.topn(200, RankBy::Magnitude)?.prune();
+/// let left = edges.evaluate(&circuit)?;
+/// println!("{} of {} edges keep {:.2} of the effect", left.edges, scores.n_edges(), left.faithfulness);
+/// # assert!(left.faithfulness > 0.3, "{}", left.faithfulness);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct EdgePatching {
+    /// With keys and values for each head.
+    pub(super) model: HookedTransformer,
+    pub(super) layout: Layout,
+    pub(super) metric: Metric,
+    pub(super) tokens: Tokens,
+    /// The prompts that corrupt, unless edges are ablated.
+    pub(super) corrupted_tokens: Option<Tokens>,
+    intervention: &'static str,
+    pub(super) run: CleanRun,
+    /// What each node writes where it is corrupted.
+    pub(super) ablated: Outputs,
+    clean: Vec<f32>,
+    /// The metric of the empty circuit.
+    corrupted: Vec<f32>,
+    budget: u64,
+}
+
+/// What later runs need of the clean one.
+#[derive(Clone)]
+pub(super) struct CleanRun {
+    pub outputs: Outputs,
+    /// The stream that enters each block, and at the end the last one's, `[batch, pos, d_model]`.
+    pub resid: Vec<Tensor>,
+    /// What each MLP reads, `[batch, pos, d_model]`.
+    pub mlp_in: Vec<Tensor>,
+    /// After each prompt's last token, `[prompt, d_vocab_out]`.
+    pub logits: Tensor,
+}
+
+impl EdgePatching {
+    /// Runs both batches. Corrupted edges carry what the same node writes at the same position of the corrupted prompt.
+    ///
+    /// # Errors
+    /// Prompts of different token counts, metrics that are the same for both, models whose heads write through a norm, and
+    /// as [`HookedTransformer::run`].
+    pub fn new(
+        model: &HookedTransformer,
+        clean: impl Into<Input>,
+        corrupted: impl Into<Input>,
+        metric: Metric,
+    ) -> Result<Self> {
+        let (clean, corrupted) = (model.to_tokens(clean)?, model.to_tokens(corrupted)?);
+        check_alike(&clean, &corrupted)?;
+        let mut edges = Self::unjudged(model, clean, metric)?;
+        let options = RunOptions { stop_at_layer: Some(edges.layout.n_layers as isize), ..Default::default() };
+        let run = edges.model.run(&corrupted, Outputs::plan(&edges.layout), &options)?;
+        edges.ablated = Outputs::of(&run.captured, &edges.layout);
+        let logits = edges.logits(run.resid.as_ref().expect("a run that stops returns the stream"))?;
+        edges.corrupted = edges.judge(&logits)?;
+        edges.corrupted_tokens = Some(corrupted);
+        edges.intervention = "patching";
+        edges.check_difference()?;
+        Ok(edges)
+    }
+
+    /// Edges are ablated instead: they carry nothing, or a mean.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let others = model.to_tokens(["The keys on the cabinet", "Tirana, the capital of"])?;
+    /// let edges = EdgePatching::ablation(&model, prompt, metric, &EdgeAblation::Mean(others))?;
+    /// assert!(edges.clean() > edges.corrupted());
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A mean over prompts that do not fit, a metric that ablation does not change, and as [`EdgePatching::new`].
+    pub fn ablation(
+        model: &HookedTransformer,
+        prompts: impl Into<Input>,
+        metric: Metric,
+        ablation: &EdgeAblation,
+    ) -> Result<Self> {
+        let mut edges = Self::unjudged(model, model.to_tokens(prompts)?, metric)?;
+        let clean = &edges.run.outputs;
+        edges.ablated = match ablation {
+            EdgeAblation::Zero => clean.zeros_like()?,
+            EdgeAblation::Mean(tokens) | EdgeAblation::MeanPositional(tokens) => {
+                let options = RunOptions { stop_at_layer: Some(edges.layout.n_layers as isize), ..Default::default() };
+                let run = edges.model.run(tokens, Outputs::plan(&edges.layout), &options)?;
+                let by_position = matches!(ablation, EdgeAblation::MeanPositional(_));
+                Outputs::of(&run.captured, &edges.layout).mean(tokens, by_position, clean)?
+            }
+        };
+        edges.intervention = ablation.name();
+        edges.corrupted = edges.values_of(&Circuit::of_layout(edges.layout).empty())?;
+        edges.check_difference()?;
+        Ok(edges)
+    }
+
+    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise.
+    pub fn budget(mut self, bytes: u64) -> Self {
+        self.budget = bytes;
+        self
+    }
+
+    /// The metric of the clean run, the mean over prompts: that of the full circuit.
+    pub fn clean(&self) -> f32 {
+        mean(&self.clean)
+    }
+
+    /// The metric of the run in which every edge is corrupted, the mean over prompts: that of the empty circuit.
+    pub fn corrupted(&self) -> f32 {
+        mean(&self.corrupted)
+    }
+
+    /// The clean run, with nothing yet to corrupt it.
+    fn unjudged(model: &HookedTransformer, tokens: Tokens, metric: Metric) -> Result<Self> {
+        let model = model.without_weight_gradients().ungrouped()?;
+        let layout = Layout::of(&model.dims());
+        if model.dims().norms_after {
+            return Err(Error::argument(format!(
+                "what the heads of {:?} write goes through a norm together, so no head adds a part of its own to the \
+                 stream and there are no edges between heads: patch its activations (Patching).",
+                model.cfg().model_name
+            )));
+        }
+        if layout.n_layers == 0 {
+            return Err(Error::argument("the model has no blocks, so it has no circuit: give one that has."));
+        }
+        metric.check(&tokens, model.cfg().d_vocab_out())?;
+        let run = CleanRun::new(&model, &layout, &tokens)?;
+        let ablated = run.outputs.clone();
+        let mut edges = Self {
+            model,
+            layout,
+            metric,
+            tokens,
+            corrupted_tokens: None,
+            intervention: "",
+            run,
+            ablated,
+            clean: Vec::new(),
+            corrupted: Vec::new(),
+            budget: BUDGET,
+        };
+        edges.clean = edges.judge(&edges.run.logits)?;
+        Ok(edges)
+    }
+
+    /// What scores are of: the metric, and what corrupts.
+    pub(super) fn about(&self) -> String {
+        format!("{}, {}", self.metric.name(), self.intervention)
+    }
+
+    /// All logits after each prompt's last token, from the final stream.
+    ///
+    /// # Shapes
+    /// `resid [prompt, pos, d_model]` gives `[prompt, d_vocab_out]`, f32.
+    pub(super) fn logits(&self, resid: &Tensor) -> Result<Tensor> {
+        logits_at_last(&self.model, resid, &self.tokens)
+    }
+
+    /// The metric of each prompt from the logits after its last token.
+    pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
+        self.metric.evaluate(&self.metric.read(logits)?, self.tokens.batch(), Some(&self.run.logits))
+    }
+
+    /// The metric of each prompt in the clean run.
+    pub(super) fn clean_values(&self) -> &[f32] {
+        &self.clean
+    }
+
+    /// How many prompts of the batch may be worked on at once, where each takes so many numbers.
+    ///
+    /// # Errors
+    /// A budget that a single prompt exceeds.
+    pub(super) fn prompts_at_once(&self, numbers: usize) -> Result<usize> {
+        Ok(self.prompts_in_budget(numbers)?.min(self.tokens.batch()))
+    }
+
+    /// How many prompts the budget has room for, where each takes so many numbers.
+    ///
+    /// # Errors
+    /// A budget that a single prompt exceeds.
+    pub(super) fn prompts_in_budget(&self, numbers: usize) -> Result<usize> {
+        let one = (numbers * self.model.dtype().size_in_bytes().max(4)) as u64;
+        if one > self.budget {
+            return Err(Error::argument(format!(
+                "the budget of {} is too small for a single prompt, which takes {}: give more with EdgePatching::budget.",
+                human_bytes(self.budget),
+                human_bytes(one)
+            )));
+        }
+        Ok((self.budget / one) as usize)
+    }
+
+    /// The numbers of what all nodes add to the stream, of one prompt.
+    pub(super) fn numbers_of_nodes(&self) -> usize {
+        self.layout.n_forward() * self.tokens.pos() * self.layout.d_model
+    }
+
+    fn check_difference(&self) -> Result<()> {
+        check_difference(self.metric.name(), &self.clean, &self.corrupted)
+    }
+}
+
+impl CleanRun {
+    fn new(model: &HookedTransformer, layout: &Layout, tokens: &Tokens) -> Result<Self> {
+        let mut plan: HookPlan = Outputs::plan(layout).capture("resid_pre");
+        if !layout.attn_only {
+            plan = plan.capture("mlp_in");
+        }
+        let options = RunOptions { stop_at_layer: Some(layout.n_layers as isize), ..Default::default() };
+        let run = model.run(tokens, plan, &options)?;
+        let at = |site| (0..layout.n_layers).map(|l| run.captured[&HookPoint::Block(l, site)].clone()).collect();
+        let last = run.resid.expect("a run that stops returns the stream");
+        let logits = logits_at_last(model, &last, tokens)?;
+        let mut resid: Vec<Tensor> = at(Site::ResidPre);
+        resid.push(last);
+        let mlp_in = if layout.attn_only { Vec::new() } else { at(Site::MlpIn) };
+        Ok(Self { outputs: Outputs::of(&run.captured, layout), resid, mlp_in, logits })
+    }
+}
+
+fn logits_at_last(model: &HookedTransformer, resid: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+    let last = at_last(resid, tokens)?.to_dtype(model.dtype())?;
+    Ok(model.logits_after(&last, None)?.to_dtype(candle_core::DType::F32)?)
+}
+
+impl std::fmt::Debug for EdgePatching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "EdgePatching({} prompts of {} positions, {} edges; {}: clean {:.4}, corrupted {:.4})",
+            self.tokens.batch(),
+            self.tokens.pos(),
+            self.layout.edges().len(),
+            self.about(),
+            self.clean(),
+            self.corrupted()
+        )
+    }
+}

@@ -1,0 +1,168 @@
+//! The parts of a circuit and what runs between them, in EAP-IG's spelling: `input`, `a5.h1`, `m7`, `logits`;
+//! `a0.h3->a5.h1<q>`, `m2->m7`, `input->logits`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// A part of a model that writes to the residual stream or reads it.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// assert_eq!(Node::Head(5, 1).to_string(), "a5.h1");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Node {
+    /// The token embedding (`hook_embed`; positions are no part of it).
+    Input,
+    /// A head: layer and head.
+    Head(usize, usize),
+    /// The MLP of this layer.
+    Mlp(usize),
+    /// The stream behind the last block, from which the logits are read.
+    Logits,
+}
+
+/// Which of a head's three inputs an edge enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Qkv {
+    /// What the queries are made of.
+    Q,
+    /// What the keys are made of.
+    K,
+    /// What the values are made of.
+    V,
+}
+
+impl Qkv {
+    pub(super) const ALL: [Self; 3] = [Self::Q, Self::K, Self::V];
+}
+
+/// From what one part writes to what another reads.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let edge: Edge = "a0.h3->a5.h1<q>".parse()?;
+/// assert_eq!((edge.from, edge.to, edge.qkv), (Node::Head(0, 3), Node::Head(5, 1), Some(Qkv::Q)));
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Edge {
+    /// What writes.
+    pub from: Node,
+    /// What reads.
+    pub to: Node,
+    /// Which input of it, where it is a head; none of others.
+    pub qkv: Option<Qkv>,
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input => f.write_str("input"),
+            Self::Head(layer, head) => write!(f, "a{layer}.h{head}"),
+            Self::Mlp(layer) => write!(f, "m{layer}"),
+            Self::Logits => f.write_str("logits"),
+        }
+    }
+}
+
+impl fmt::Display for Qkv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Q => "q",
+            Self::K => "k",
+            Self::V => "v",
+        })
+    }
+}
+
+impl fmt::Display for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}", self.from, self.to)?;
+        self.qkv.map_or(Ok(()), |qkv| write!(f, "<{qkv}>"))
+    }
+}
+
+/// A plain number as it is written, so that each node has one spelling only.
+fn number(text: &str) -> Option<usize> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
+}
+
+fn node(text: &str) -> Option<Node> {
+    match text {
+        "input" => return Some(Node::Input),
+        "logits" => return Some(Node::Logits),
+        _ => {}
+    }
+    if let Some(layer) = text.strip_prefix('m') {
+        return number(layer).map(Node::Mlp);
+    }
+    let (layer, head) = text.strip_prefix('a')?.split_once(".h")?;
+    Some(Node::Head(number(layer)?, number(head)?))
+}
+
+impl FromStr for Node {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        node(text).ok_or_else(|| {
+            Error::argument(format!(
+                "{text:?} names no part of a model: write \"input\", \"a5.h1\" (layer and head), \"m7\" or \"logits\"."
+            ))
+        })
+    }
+}
+
+fn edge(text: &str) -> Option<Edge> {
+    let (from, to) = text.split_once("->")?;
+    let inputs = [("<q>", Qkv::Q), ("<k>", Qkv::K), ("<v>", Qkv::V)];
+    let (to, qkv) = match inputs.iter().find_map(|(end, qkv)| Some((to.strip_suffix(end)?, *qkv))) {
+        Some((to, qkv)) => (to, Some(qkv)),
+        None => (to, None),
+    };
+    let edge = Edge { from: node(from)?, to: node(to)?, qkv };
+    (matches!(edge.to, Node::Head(..)) == qkv.is_some()).then_some(edge)
+}
+
+impl FromStr for Edge {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        edge(text).ok_or_else(|| {
+            Error::argument(format!(
+                "{text:?} names no edge: write it as \"m2->m7\" or \"input->logits\", and into a head with the input that \
+                 it enters, as \"a0.h3->a5.h1<q>\"."
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() -> Result<()> {
+        for name in ["input->a0.h0<q>", "a0.h3->a5.h1<k>", "m2->m7", "a11.h10->logits", "input->logits"] {
+            assert_eq!(name.parse::<Edge>()?.to_string(), name);
+        }
+        for name in ["input", "a0.h0", "a11.h10", "m0", "logits"] {
+            assert_eq!(name.parse::<Node>()?.to_string(), name);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for name in ["", "a0", "a0.h", "a.h1", "m", "m-1", "m01", "m 1", "a1.h+1", "x3", "Logits", "m1<q>"] {
+            assert!(name.parse::<Node>().is_err(), "{name}");
+        }
+        for name in ["m0", "m0->", "m0->a1.h1", "m0->m1<q>", "m0->a1.h1<x>", "m0->a1.h1<q><k>", "m0>m1", "m0->m1->m2"] {
+            let message = name.parse::<Edge>().unwrap_err().to_string();
+            assert!(message.contains(&format!("{name:?}")) && message.ends_with('.'), "{message}");
+        }
+    }
+}

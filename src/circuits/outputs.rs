@@ -1,0 +1,123 @@
+//! What the nodes of a circuit write in a run.
+//!
+//! Heads are kept as their z, which is `d_model / d_head` times smaller than what they add to the stream.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use super::layout::Layout;
+use crate::error::{Error, Result};
+use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::model::HookedTransformer;
+use crate::tokens::Tokens;
+
+/// What every node wrote, or what stands for it.
+#[derive(Clone)]
+pub(super) struct Outputs {
+    /// `[batch, pos, d_model]`.
+    pub embed: Tensor,
+    /// Of each layer `[batch, pos, head, d_head]`.
+    pub z: Vec<Tensor>,
+    /// Of each layer `[batch, pos, d_model]`; empty without MLPs.
+    pub mlp: Vec<Tensor>,
+}
+
+impl Outputs {
+    /// What must be captured to know them.
+    pub(super) fn plan(layout: &Layout) -> HookPlan {
+        let plan = HookPlan::new().capture(HookPoint::Embed).capture("z");
+        if layout.attn_only { plan } else { plan.capture("mlp_out") }
+    }
+
+    pub(super) fn of(captured: &BTreeMap<HookPoint, Tensor>, layout: &Layout) -> Self {
+        let at = |site| (0..layout.n_layers).map(|layer| captured[&HookPoint::Block(layer, site)].clone()).collect();
+        let mlp = if layout.attn_only { Vec::new() } else { at(Site::MlpOut) };
+        Self { embed: captured[&HookPoint::Embed].clone(), z: at(Site::Z), mlp }
+    }
+
+    fn each(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let all = |parts: &[Tensor]| parts.iter().map(&change).collect::<Result<_>>();
+        Ok(Self { embed: change(&self.embed)?, z: all(&self.z)?, mlp: all(&self.mlp)? })
+    }
+
+    fn with(&self, other: &Self, join: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Self> {
+        let all = |a: &[Tensor], b: &[Tensor]| a.iter().zip(b).map(|(a, b)| join(a, b)).collect::<Result<_>>();
+        Ok(Self {
+            embed: join(&self.embed, &other.embed)?,
+            z: all(&self.z, &other.z)?,
+            mlp: all(&self.mlp, &other.mlp)?,
+        })
+    }
+
+    pub(super) fn minus(&self, other: &Self) -> Result<Self> {
+        self.with(other, |a, b| Ok((a - b)?))
+    }
+
+    pub(super) fn zeros_like(&self) -> Result<Self> {
+        self.each(|x| Ok(x.zeros_like()?))
+    }
+
+    /// `count` prompts from prompt `from` on.
+    pub(super) fn rows(&self, from: usize, count: usize) -> Result<Self> {
+        self.each(|x| Ok(x.narrow(0, from, count)?.contiguous()?))
+    }
+
+    /// The mean over the prompts and, unless `by_position`, over all positions that hold a token, spread over prompts and
+    /// positions of `like`.
+    ///
+    /// # Errors
+    /// By position: prompts of other lengths than those of `like`, or of several lengths.
+    pub(super) fn mean(&self, tokens: &Tokens, by_position: bool, like: &Self) -> Result<Self> {
+        if by_position {
+            let same = tokens.pos() == like.embed.dim(1)? && !tokens.is_padded();
+            if !same {
+                return Err(Error::tokens(format!(
+                    "the mean of each position was asked for, but the prompts to take it over have {} positions{}, and \
+                     those to be ablated have {}: give prompts of that length, or take EdgeAblation::Mean.",
+                    tokens.pos(),
+                    if tokens.is_padded() { " with padding" } else { "" },
+                    like.embed.dim(1)?
+                )));
+            }
+            return self.with(like, |x, like| Ok(x.mean_keepdim(0)?.broadcast_as(like.shape())?.contiguous()?));
+        }
+        let (batch, pos) = (tokens.batch(), tokens.pos());
+        let real: Vec<f32> = (0..batch * pos).map(|i| f32::from(u8::from(tokens.is_real(i / pos, i % pos)))).collect();
+        let count = real.iter().sum::<f32>();
+        let real = Tensor::from_vec(real, (1, batch * pos), self.embed.device())?.to_dtype(self.embed.dtype())?;
+        self.with(like, |x, like| {
+            let width = x.elem_count() / (batch * pos);
+            let sum = real.matmul(&x.reshape((batch * pos, width))?)?;
+            let mut shape = like.dims().to_vec();
+            (shape[0], shape[1]) = (1, 1);
+            let mean = (sum / f64::from(count))?.reshape(shape)?;
+            Ok(mean.broadcast_as(like.shape())?.contiguous()?)
+        })
+    }
+
+    /// What each node adds to the stream, f32, in the order of the layout's rows.
+    ///
+    /// # Shapes
+    /// `[n_forward, batch * pos * d_model]`.
+    pub(super) fn stacked(&self, model: &HookedTransformer) -> Result<Tensor> {
+        let flat = |x: &Tensor| -> Result<Tensor> { Ok(x.reshape((1, x.elem_count()))?) };
+        let mut parts = vec![flat(&self.embed)?];
+        for layer in 0..self.z.len() {
+            parts.push(self.heads(model, layer)?);
+            parts.extend(self.mlp.get(layer).map(&flat).transpose()?);
+        }
+        Ok(Tensor::cat(&parts, 0)?.to_dtype(DType::F32)?)
+    }
+
+    /// What the heads of a layer add to the stream, `[head, batch * pos * d_model]`.
+    pub(super) fn heads(&self, model: &HookedTransformer, layer: usize) -> Result<Tensor> {
+        by_head(&model.head_results(layer, &self.z[layer])?)
+    }
+}
+
+/// `[batch, pos, head, d_model]` as `[head, batch * pos * d_model]`.
+pub(super) fn by_head(result: &Tensor) -> Result<Tensor> {
+    let heads = result.dim(2)?;
+    Ok(result.permute((2, 0, 1, 3))?.contiguous()?.reshape((heads, ()))?)
+}

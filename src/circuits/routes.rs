@@ -1,0 +1,70 @@
+//! Information flow routes: how much of what a node reads is due to each that writes (Ferrando and Voita 2024,
+//! <https://arxiv.org/abs/2403.00824>).
+//!
+//! Of an input `x` at a position, `u`'s proximity is `max(0, |x| - |x - u|)` with the sum of absolute values as length, and
+//! its importance is the share of it in that of all that write. All heads of a layer read the same stream in a clean run, so
+//! their queries, keys and values have the same scores.
+
+use candle_core::{D, Tensor};
+
+use super::experiment::EdgePatching;
+use super::node::{Node, Qkv};
+use crate::error::Result;
+
+impl EdgePatching {
+    /// The importance of each edge, the mean over positions that hold a token, summed over prompts; a matrix of all rows and
+    /// columns.
+    pub(super) fn routes(&self) -> Result<Vec<f64>> {
+        let mut scores = self.no_scores();
+        let most = self.prompts_at_once(4 * self.numbers_of_nodes())?;
+        for from in (0..self.tokens.batch()).step_by(most) {
+            let count = most.min(self.tokens.batch() - from);
+            let written = self.run.outputs.rows(from, count)?.stacked(&self.model)?;
+            let weights = self.weights(from, count)?;
+            let written = written.reshape((self.layout.n_forward(), weights.elem_count(), ()))?;
+            for (node, qkv, read) in self.inputs() {
+                let read = read.narrow(0, from, count)?.flatten_to(1)?.to_dtype(candle_core::DType::F32)?;
+                let before = self.layout.prev_index(node);
+                let shares = importance(&written.narrow(0, 0, before)?, &read)?.matmul(&weights)?.flatten_all()?;
+                let first = self.layout.backward_index(node, qkv).expect("a node that reads");
+                let columns = if qkv.is_some() { 3 * self.layout.n_heads } else { 1 };
+                for (row, share) in shares.to_vec1::<f32>()?.into_iter().enumerate() {
+                    let start = row * self.layout.n_backward() + first;
+                    scores[start..start + columns].iter_mut().for_each(|score| *score += f64::from(share));
+                }
+            }
+        }
+        Ok(scores)
+    }
+
+    /// What is read in the clean run, once for all that read the same.
+    fn inputs(&self) -> Vec<(Node, Option<Qkv>, &Tensor)> {
+        let run = &self.run;
+        let of_heads = (0..self.layout.n_layers).map(|l| (Node::Head(l, 0), Some(Qkv::Q), &run.resid[l]));
+        let of_mlps = run.mlp_in.iter().enumerate().map(|(l, read)| (Node::Mlp(l), None, read));
+        of_heads.chain(of_mlps).chain([(Node::Logits, None, &run.resid[self.layout.n_layers])]).collect()
+    }
+
+    /// One over the length of its prompt for each position that holds a token, 0 for padding, `[batch * pos, 1]`.
+    fn weights(&self, from: usize, count: usize) -> Result<Tensor> {
+        let (tokens, pos) = (&self.tokens, self.tokens.pos());
+        let weight = |i: usize| match (from + i / pos, i % pos) {
+            (prompt, place) if tokens.is_real(prompt, place) => 1. / tokens.lengths()[prompt] as f32,
+            _ => 0.,
+        };
+        let weights: Vec<f32> = (0..count * pos).map(weight).collect();
+        Ok(Tensor::from_vec(weights, (count * pos, 1), self.model.device())?)
+    }
+}
+
+/// Each writer's share in what is read; 0 for all where no one comes near it.
+///
+/// # Shapes
+/// `written [node, position, d_model]`, `read [position, d_model]`; the result is `[node, position]`.
+fn importance(written: &Tensor, read: &Tensor) -> Result<Tensor> {
+    let length = read.abs()?.sum(D::Minus1)?;
+    let apart = written.broadcast_sub(read)?.abs()?.sum(D::Minus1)?;
+    let proximity = length.broadcast_sub(&apart)?.relu()?;
+    let all = proximity.sum_keepdim(0)?.maximum(f64::from(f32::MIN_POSITIVE))?;
+    Ok(proximity.broadcast_div(&all)?)
+}

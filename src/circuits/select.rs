@@ -1,0 +1,175 @@
+//! Circuits chosen by the scores of edges. Each selection returns another circuit and leaves the given one as it is.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use super::circuit::Circuit;
+use super::node::{Edge, Node};
+use crate::error::{Error, Result};
+
+/// Which scores count as large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RankBy {
+    /// Those far from 0 on either side (EAP-IG's `absolute=True`).
+    #[default]
+    Magnitude,
+    /// Those that are large (EAP-IG's `absolute=False`): edges whose corruption raises the metric.
+    Largest,
+    /// Those that are small: edges whose corruption lowers the metric.
+    Smallest,
+}
+
+impl RankBy {
+    fn key(self, score: f32) -> f32 {
+        match self {
+            Self::Magnitude => score.abs(),
+            Self::Largest => score,
+            Self::Smallest => -score,
+        }
+    }
+}
+
+/// An edge in the order of its key; of equal keys, the one that stands first in the matrix is the greatest.
+#[derive(Clone, Copy, PartialEq)]
+struct Ranked {
+    key: f32,
+    place: usize,
+    edge: Edge,
+}
+
+impl Eq for Ranked {}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // 0 and -0 are one score.
+        (self.key + 0.0).total_cmp(&(other.key + 0.0)).then(other.place.cmp(&self.place))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Circuit {
+    /// The circuit of all edges.
+    pub fn full(&self) -> Self {
+        self.of_places(self.layout.edges().into_iter().map(|(place, _)| place))
+    }
+
+    /// The circuit of no edge.
+    pub fn empty(&self) -> Self {
+        self.of_places([])
+    }
+
+    /// The circuit of those edges that are not in this one.
+    pub fn complement(&self) -> Self {
+        let edges = self.layout.edges().into_iter();
+        self.of_places(edges.map(|(place, _)| place).filter(|place| !self.included[*place]))
+    }
+
+    /// The edges whose score, ranked so, is at least `threshold`. Edges without a score are left out.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// # let model = HookedTransformer::from_pretrained("tiny")?;
+    /// # let clean = "When John and Mary went to the shops, John gave the bag to";
+    /// # let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
+    /// # let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let scores = EdgePatching::new(&model, clean, corrupted, metric)?.attribute(EdgeMethod::Eap)?;
+    /// let strong = scores.threshold(0.1, RankBy::Magnitude)?;
+    /// assert!(strong.edges().into_iter().all(|edge| scores.score(edge).unwrap().abs() >= 0.1));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A threshold of NaN; a circuit without scores.
+    pub fn threshold(&self, threshold: f32, by: RankBy) -> Result<Self> {
+        if threshold.is_nan() {
+            return Err(Error::argument("the threshold is NaN, which no score reaches: give a number."));
+        }
+        let ranked = self.ranked(by)?;
+        Ok(self.of_places(ranked.into_iter().filter(|edge| edge.key >= threshold).map(|edge| edge.place)))
+    }
+
+    /// The `n` edges of the largest scores, ranked so; of equal ones those that come first by what writes, then by what
+    /// reads. Edges may hang in the air: [`Circuit::prune`] drops those.
+    ///
+    /// # Errors
+    /// More edges than have a score.
+    pub fn topn(&self, n: usize, by: RankBy) -> Result<Self> {
+        let mut ranked = self.ranked(by)?;
+        self.check_count(n, ranked.len())?;
+        ranked.sort_by(|a, b| b.cmp(a));
+        Ok(self.of_places(ranked[..n].iter().map(|edge| edge.place)))
+    }
+
+    /// `n` edges, grown from the logits: each time the one with the largest score of those that lead into a node of the
+    /// circuit. Of equal ones those that come first by what writes, then by what reads.
+    ///
+    /// # Errors
+    /// More edges than have a score and lead to the logits.
+    pub fn greedy(&self, n: usize, by: RankBy) -> Result<Self> {
+        let ranked = self.ranked(by)?;
+        self.check_count(n, ranked.len())?;
+        let into = |node: Node| ranked.iter().filter(move |ranked| ranked.edge.to == node).copied();
+        let mut candidates: BinaryHeap<Ranked> = into(Node::Logits).collect();
+        let mut reached = BTreeSet::from([Node::Logits]);
+        let mut chosen = Vec::new();
+        while chosen.len() < n {
+            let Some(best) = candidates.pop() else {
+                return Err(Error::argument(format!(
+                    "only {} edges with scores lead to the logits, so {n} cannot be chosen greedily: give at most that \
+                     many.",
+                    chosen.len()
+                )));
+            };
+            chosen.push(best.place);
+            if reached.insert(best.edge.from) {
+                candidates.extend(into(best.edge.from));
+            }
+        }
+        Ok(self.of_places(chosen))
+    }
+
+    /// The circuit without edges that carry nothing from the input to the logits: a node that no edge enters, or that no
+    /// edge leaves, goes with its edges, until none is left over. The input needs no edge into it, the logits none out.
+    pub fn prune(&self) -> Self {
+        let mut circuit = self.clone();
+        loop {
+            let edges = circuit.edges();
+            let written: BTreeSet<Node> = edges.iter().map(|edge| edge.to).chain([Node::Input]).collect();
+            let read: BTreeSet<Node> = edges.iter().map(|edge| edge.from).chain([Node::Logits]).collect();
+            let left = circuit.keeping(|_, edge| written.contains(&edge.from) && read.contains(&edge.to));
+            if left.count_included_edges() == edges.len() {
+                return left;
+            }
+            circuit = left;
+        }
+    }
+
+    /// Edges with a score, in the order of the matrix.
+    fn ranked(&self, by: RankBy) -> Result<Vec<Ranked>> {
+        let scored = self.layout.edges().into_iter().filter(|(place, _)| !self.scores[*place].is_nan());
+        let ranked: Vec<Ranked> =
+            scored.map(|(place, edge)| Ranked { key: by.key(self.scores[place]), place, edge }).collect();
+        if ranked.is_empty() {
+            return Err(Error::argument(
+                "the circuit has no scores to choose by: EdgePatching::attribute gives them, and edges can be chosen by \
+                 name with `with` and `without`.",
+            ));
+        }
+        Ok(ranked)
+    }
+
+    fn check_count(&self, n: usize, scored: usize) -> Result<()> {
+        if n <= scored {
+            return Ok(());
+        }
+        Err(Error::argument(format!(
+            "{n} edges were asked for, but {scored} of the model's {} have a score: give at most {scored}.",
+            self.n_edges()
+        )))
+    }
+}

@@ -1,0 +1,144 @@
+//! How circuits of edges and their faithfulness are shown.
+
+use std::collections::BTreeMap;
+
+use crate::circuits::{Circuit, Edge, FaithfulnessCurve, Node, Qkv};
+use crate::error::Result;
+use crate::views::figure::line;
+use crate::views::number::number;
+use crate::views::page::{Rendered, View};
+use crate::views::show::shown;
+use crate::views::table::Table;
+use crate::views::widget::{CircuitGraph, EdgeKind, circuit_graph};
+
+/// How many edges are drawn: more would be a black sheet.
+const DRAWN: usize = 300;
+/// How many edges and nodes are listed.
+const LISTED: usize = 20;
+
+impl Circuit {
+    /// The circuit as a drawing: the input below, then of each layer the heads and the MLP, the logits above. A node's score
+    /// is the sum of those of its edges out; edges without a score count as 0, and where no edge has one, all as 1.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let circuit = Circuit::of(&model).empty().with("input->a0.h3<v>")?.with("a0.h3->logits")?;
+    /// circuit_graph(&circuit.graph()).title("Two edges").show()?;
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn graph(&self) -> CircuitGraph {
+        graph(self, &self.edges())
+    }
+
+    /// The edges of the circuit with their scores, the strongest first, those without a score last.
+    fn by_strength(&self) -> Vec<(Edge, f32)> {
+        let score = |edge: Edge| self.score(edge).expect("an edge of the circuit");
+        let mut edges: Vec<(Edge, f32)> = self.edges().into_iter().map(|edge| (edge, score(edge))).collect();
+        let strength = |score: f32| if score.is_nan() { -1. } else { score.abs() };
+        edges.sort_by(|a, b| strength(b.1).total_cmp(&strength(a.1)));
+        edges
+    }
+}
+
+/// The drawing of some edges of a circuit.
+fn graph(circuit: &Circuit, edges: &[Edge]) -> CircuitGraph {
+    let scored: Vec<f32> = edges.iter().map(|&edge| circuit.score(edge).expect("an edge of the circuit")).collect();
+    let instead = if scored.iter().all(|score| score.is_nan()) { 1. } else { 0. };
+    let score = |score: f32| if score.is_finite() { score } else { instead };
+    let mut written: BTreeMap<Node, f32> = BTreeMap::new();
+    for (edge, &of_edge) in edges.iter().zip(&scored) {
+        *written.entry(edge.from).or_default() += score(of_edge);
+        written.entry(edge.to).or_default();
+    }
+    let layers = written.keys().filter_map(|node| match node {
+        Node::Head(layer, _) | Node::Mlp(layer) => Some(layer + 1),
+        _ => None,
+    });
+    let layers = layers.max().unwrap_or(0);
+    let floor = |node: Node| match node {
+        Node::Input => 0,
+        Node::Head(layer, _) => 2 * layer + 1,
+        Node::Mlp(layer) => 2 * layer + 2,
+        Node::Logits => 2 * layers + 1,
+    };
+    let mut graph = CircuitGraph::new([""]);
+    let of_layer = |layer: usize| [format!("heads {layer}"), format!("MLP {layer}")];
+    graph.floors = ["input".to_string()].into_iter().chain((0..layers).flat_map(of_layer)).collect();
+    graph.floors.push("logits".into());
+    let places: BTreeMap<Node, usize> =
+        written.into_iter().map(|(node, score)| (node, graph.node(node.to_string(), floor(node), 0, score))).collect();
+    for (edge, &of_edge) in edges.iter().zip(&scored) {
+        let kind = match edge.qkv {
+            Some(Qkv::Q) => EdgeKind::Q,
+            Some(Qkv::K) => EdgeKind::K,
+            Some(Qkv::V) => EdgeKind::V,
+            None => EdgeKind::Other,
+        };
+        graph.edge(places[&edge.from], places[&edge.to], kind, score(of_edge));
+    }
+    graph
+}
+
+impl View for Circuit {
+    /// The strongest edges drawn, and tables of edges and nodes.
+    fn render(&self) -> Result<Rendered> {
+        let edges = self.by_strength();
+        let title = format!("{} of {} edges, {}", edges.len(), self.n_edges(), self.method());
+        if edges.is_empty() {
+            return Table::new(["circuit"]).title(title).row(("no edge is in it",)).render();
+        }
+        let drawn: Vec<Edge> = edges.iter().take(DRAWN).map(|(edge, _)| *edge).collect();
+        let mut all = circuit_graph(&graph(self, &drawn)).title(&title).render()?;
+        let listed = edges.iter().take(LISTED);
+        let table =
+            listed.fold(Table::new(["edge", "score"]), |table, (edge, score)| table.row((edge.to_string(), *score)));
+        let drawn =
+            if drawn.len() < edges.len() { format!("; drawn are the strongest {DRAWN}") } else { String::new() };
+        let note = format!("the strongest {} of {} edges in the circuit{drawn}", LISTED.min(edges.len()), edges.len());
+        all.append(&table.note(note).render()?);
+        all.append(&nodes_table(&edges).render()?);
+        Ok(all)
+    }
+}
+
+/// Each node with its edges in the circuit and the sum of the scores of those out of it, the strongest first.
+fn nodes_table(edges: &[(Edge, f32)]) -> Table {
+    let mut nodes: BTreeMap<Node, (usize, usize, f32)> = BTreeMap::new();
+    for (edge, score) in edges {
+        let from = nodes.entry(edge.from).or_default();
+        (from.1, from.2) = (from.1 + 1, from.2 + if score.is_nan() { 0. } else { *score });
+        nodes.entry(edge.to).or_default().0 += 1;
+    }
+    let mut nodes: Vec<_> = nodes.into_iter().collect();
+    nodes.sort_by(|a, b| b.1.2.abs().total_cmp(&a.1.2.abs()));
+    let table = Table::new(["node", "edges in", "edges out", "score of edges out"]);
+    let note = format!("the strongest {} of {} nodes in the circuit", LISTED.min(nodes.len()), nodes.len());
+    let row = |table: Table, (node, (into, out, score)): &(Node, (usize, usize, f32))| {
+        table.row((node.to_string(), *into, *out, *score))
+    };
+    nodes.iter().take(LISTED).fold(table, row).note(note)
+}
+
+impl View for FaithfulnessCurve {
+    /// The curve, and its numbers.
+    fn render(&self) -> Result<Rendered> {
+        let figure = line(self.faithfulness.clone())
+            .title("Faithfulness of circuits")
+            .x_label(format!("edges in the circuit, of {}", self.n_edges))
+            .y_label("faithfulness")
+            .x_ticks(&self.edges);
+        let mut all = figure.render()?;
+        let rows = self.edges.iter().zip(&self.metric).zip(&self.faithfulness);
+        let table = rows
+            .fold(Table::new(["edges", "metric", "faithfulness"]), |table, ((edges, metric), faithfulness)| {
+                table.row((*edges, *metric, *faithfulness))
+            });
+        let (cpr, cmd) = (number(f64::from(self.cpr())), number(f64::from(self.cmd())));
+        let note = format!("area under the curve (CPR) {cpr}, between it and 1 (CMD) {cmd}, over the share of edges");
+        all.append(&table.note(note).render()?);
+        Ok(all)
+    }
+}
+
+shown!(Circuit, FaithfulnessCurve);
