@@ -8,7 +8,7 @@ use super::outputs::Outputs;
 use crate::error::{Error, Result, human_bytes};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
-use crate::patching::{Metric, at_last, check_alike, check_difference, mean};
+use crate::patching::{Metric, TaskBatch, at_last, check_alike, check_difference, mean};
 use crate::tokens::{Input, Tokens};
 
 /// Working memory unless told otherwise, in bytes.
@@ -71,6 +71,26 @@ pub struct EdgePatching {
     /// The metric of the empty circuit.
     corrupted: Vec<f32>,
     budget: u64,
+}
+
+impl TaskBatch {
+    /// The experiment in which edges of the clean run are corrupted.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompts = Task::Sva.prompts(tasks::Split::Combinations, 20, 0)?.aligned(&model)?;
+    /// let edges = prompts.batches(&model, 8)?[0].edge_patching(&model)?;
+    /// assert!(edges.clean() > edges.corrupted());
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`EdgePatching::new`]; prompts whose clean and corrupted forms have different token counts
+    /// ([`TaskDataset::aligned`](crate::tasks::TaskDataset::aligned) leaves them out).
+    pub fn edge_patching(&self, model: &HookedTransformer) -> Result<EdgePatching> {
+        EdgePatching::new(model, &self.clean, &self.corrupted, self.metric.clone())
+    }
 }
 
 /// What later runs need of the clean one.
