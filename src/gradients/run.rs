@@ -86,8 +86,19 @@ impl Judge<'_> {
                 "no point was given to take gradients at: name at least one, such as \"resid_pre\".",
             ));
         }
-        let run = model.without_weight_gradients().run(tokens, plan, &options)?;
-        let values = self.values(run.logits.as_ref().expect("the options ask for logits"), tokens)?;
+        let model = model.without_weight_gradients();
+        // Where nobody asks for the final norm at all positions, only the stream that is read goes through it, and only to
+        // the logits that the metric reads.
+        let stop_at_layer = (!plan.has_final_norm(&model.dims())?).then_some(model.cfg().n_layers as isize);
+        let run = model.run(tokens, plan, &RunOptions { stop_at_layer, ..options })?;
+        let logits = match run.resid {
+            Some(resid) => {
+                let read = at_last(&resid, tokens)?.to_dtype(model.dtype())?;
+                model.logits_after(&read, self.metric.columns())?
+            }
+            None => self.metric.read(&at_last(run.logits.as_ref().expect("the options ask for logits"), tokens)?)?,
+        };
+        let values = self.metric.values(&logits, self.prompts, self.clean)?;
         self.metric.check_gradient(&values)?;
         let gradients = run.taps.gradients(&values.sum_all()?)?;
         Ok((values.to_vec1()?, gradients))

@@ -267,6 +267,20 @@ impl HookPlan {
         self.edits.is_empty()
     }
 
+    /// Whether the final norm is in the plan; else a run can stop before it.
+    ///
+    /// # Errors
+    /// Those of the names in the plan.
+    pub(crate) fn has_final_norm(&self, dims: &Dims) -> Result<bool> {
+        let whole = Reach::whole(dims);
+        let mut points = self.captured(dims, &whole)?;
+        points.extend(self.watched(dims, &whole)?);
+        for (query, _) in &self.edits {
+            points.extend(query.resolve_all(dims)?);
+        }
+        Ok(points.iter().any(|point| matches!(point, HookPoint::LnFinalScale | HookPoint::LnFinalNormalized)))
+    }
+
     /// Whether the plan watches a point.
     pub(crate) fn watches(&self) -> bool {
         !self.watched.is_empty()
