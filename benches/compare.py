@@ -25,6 +25,7 @@ CASES = {
     "patch_resid_pre_12x15_b8": "patch_resid_pre_12x15_b8",
     "patch_resid_pre_12x15_b8_from_10": "patch_resid_pre_12x15_b8",
     "patch_head_out_all_pos_144_b8": "patch_head_out_all_pos_144_b8",
+    "forward_backward_132_points_8x15": "forward_backward_132_points_8x15",
 }
 SWEEP = "patch_resid_pre_12x15_b8"
 

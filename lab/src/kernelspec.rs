@@ -29,7 +29,10 @@ pub fn write(places: &Places) -> Result<(), Trouble> {
     steps::write(&startup(&places.lab).join("init.evcxr"), &startup_commands)?;
     // No variable is bound here, although the first one takes seconds: a kernel must answer within a minute of its start,
     // on slow machines too, or Jupyter and VS Code give it up.
-    steps::write(&startup(&places.lab).join("prelude.rs"), "use candle_lens::prelude::*;\n")?;
+    // The first `?` of a kernel makes evcxr compile again, and a last expression that has one would then be formatted instead
+    // of drawn: here it does no harm.
+    let prelude = "use candle_lens::prelude::*;\nOk::<(), candle_lens::Error>(())?;\n";
+    steps::write(&startup(&places.lab).join("prelude.rs"), prelude)?;
     // JupyterLab would ask at its first start whether it may fetch news.
     let page = json!({ "disabledExtensions": { "@jupyterlab/apputils-extension:announcements": true } });
     steps::write(&jupyter.join("config/labconfig/page_config.json"), &format!("{page:#}\n"))
