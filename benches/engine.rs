@@ -88,16 +88,16 @@ fn gradients(c: &mut Criterion) {
     });
 }
 
-/// How the cost of a sweep grows with prompts and with tokens.
+/// How the cost of a sweep grows with prompts and with tokens: the outputs of the twelve MLPs, each at all positions.
 fn growth(c: &mut Criterion) {
     let model = gpt2_shapes();
     let mut group = c.benchmark_group("growth");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for (prompts, length) in [(1, 15), (4, 15), (16, 15), (64, 15), (1, 30), (1, 60), (1, 120)] {
-        let heads = patching(&model, (prompts, length), 0);
+        let layers = patching(&model, (prompts, length), 0);
         group.throughput(Throughput::Elements((prompts * length) as u64));
-        group.bench_function(BenchmarkId::new("head_out_all_pos", format!("{prompts}x{length}")), |b| {
-            b.iter(|| heads.get_act_patch_attn_head_out_all_pos().expect("a sweep"));
+        group.bench_function(BenchmarkId::new("mlp_out", format!("{prompts}x{length}")), |b| {
+            b.iter(|| layers.sweep("mlp_out", &[SweepAxis::Layer]).expect("a sweep"));
         });
     }
 }

@@ -86,6 +86,7 @@ impl EdgePatching {
     }
 
     fn eap(&self) -> Result<Vec<f64>> {
+        self.metric.check_slope_at_clean("take EdgeMethod::EapIgInputs or Exact")?;
         let mut scores = self.no_scores();
         self.add_scores(&mut scores, &self.gradients(&self.tokens, HookPlan::new())?)?;
         Ok(scores)
@@ -93,6 +94,7 @@ impl EdgePatching {
 
     fn clean_corrupted(&self) -> Result<Vec<f64>> {
         let Some(corrupted) = &self.corrupted_tokens else { return Err(needs_corrupted("clean-corrupted")) };
+        self.metric.check_slope_at_clean("take EdgeMethod::EapIgInputs or Exact")?;
         let mut scores = self.no_scores();
         for tokens in [&self.tokens, corrupted] {
             self.add_scores(&mut scores, &self.gradients(tokens, HookPlan::new())?)?;

@@ -70,7 +70,8 @@ pub struct EdgePatching {
     clean: Vec<f32>,
     /// The metric of the empty circuit.
     corrupted: Vec<f32>,
-    budget: u64,
+    /// What the caller allows; otherwise [`BUDGET`], or one prompt at a time where that takes more.
+    budget: Option<u64>,
 }
 
 impl TaskBatch {
@@ -169,9 +170,9 @@ impl EdgePatching {
         Ok(edges)
     }
 
-    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise.
+    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise, or what a single prompt takes.
     pub fn budget(mut self, bytes: u64) -> Self {
-        self.budget = bytes;
+        self.budget = Some(bytes);
         self
     }
 
@@ -213,7 +214,7 @@ impl EdgePatching {
             ablated,
             clean: Vec::new(),
             corrupted: Vec::new(),
-            budget: BUDGET,
+            budget: None,
         };
         edges.clean = edges.judge(&edges.run.logits)?;
         Ok(edges)
@@ -256,14 +257,14 @@ impl EdgePatching {
     /// A budget that a single prompt exceeds.
     pub(super) fn prompts_in_budget(&self, numbers: usize) -> Result<usize> {
         let one = (numbers * self.model.dtype().size_in_bytes().max(4)) as u64;
-        if one > self.budget {
+        if let Some(budget) = self.budget.filter(|budget| one > *budget) {
             return Err(Error::argument(format!(
                 "the budget of {} is too small for a single prompt, which takes {}: give more with EdgePatching::budget.",
-                human_bytes(self.budget),
+                human_bytes(budget),
                 human_bytes(one)
             )));
         }
-        Ok((self.budget / one) as usize)
+        Ok((self.budget.unwrap_or(BUDGET) / one).max(1) as usize)
     }
 
     /// The numbers of what all nodes add to the stream, of one prompt.

@@ -80,18 +80,22 @@ impl Outputs {
                     like.embed.dim(1)?
                 )));
             }
-            return self.with(like, |x, like| Ok(x.mean_keepdim(0)?.broadcast_as(like.shape())?.contiguous()?));
+            return self.with(like, |x, like| {
+                let mean = x.to_dtype(DType::F32)?.mean_keepdim(0)?.to_dtype(x.dtype())?;
+                Ok(mean.broadcast_as(like.shape())?.contiguous()?)
+            });
         }
         let (batch, pos) = (tokens.batch(), tokens.pos());
         let real: Vec<f32> = (0..batch * pos).map(|i| f32::from(u8::from(tokens.is_real(i / pos, i % pos)))).collect();
         let count = real.iter().sum::<f32>();
-        let real = Tensor::from_vec(real, (1, batch * pos), self.embed.device())?.to_dtype(self.embed.dtype())?;
+        let real = Tensor::from_vec(real, (1, batch * pos), self.embed.device())?;
         self.with(like, |x, like| {
             let width = x.elem_count() / (batch * pos);
-            let sum = real.matmul(&x.reshape((batch * pos, width))?)?;
+            // In f32: a sum over many positions may leave the range of half precision.
+            let sum = real.matmul(&x.reshape((batch * pos, width))?.to_dtype(DType::F32)?)?;
             let mut shape = like.dims().to_vec();
             (shape[0], shape[1]) = (1, 1);
-            let mean = (sum / f64::from(count))?.reshape(shape)?;
+            let mean = (sum / f64::from(count))?.reshape(shape)?.to_dtype(x.dtype())?;
             Ok(mean.broadcast_as(like.shape())?.contiguous()?)
         })
     }

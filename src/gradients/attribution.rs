@@ -55,9 +55,12 @@ impl Patching {
     /// ```
     ///
     /// # Errors
-    /// A metric without gradient, points that the model does not have, none, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
+    /// A metric without gradient (KL divergence has none at the clean run), points that the model does not have, none, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
     pub fn attribution<Q: Into<HookQuery>>(&self, points: impl IntoIterator<Item = Q>) -> Result<Attribution> {
         let (model, tokens, metric, clean) = self.base_run();
+        if self.is_noising() {
+            metric.check_slope_at_clean("put clean activations into the corrupted run (without noising)")?;
+        }
         let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.watch(point));
         let judge = Judge { metric, clean: Some(clean), prompts: tokens.batch() };
         let (base, gradients) = judge.gradients(model, tokens, &plan, RunOptions::default())?;

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{Edit, HookPlan, HookPoint, HookQuery, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::model::{HookedTransformer, RunOptions};
-use crate::patching::{Grid, Metric, SweepAxis};
+use crate::patching::{Grid, Metric, SweepAxis, check_alike};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 
@@ -118,9 +118,8 @@ impl HookedTransformer {
         let judge = Judge { metric, clean: None, prompts: tokens.batch() };
         judge.check(self, &tokens)?;
         let ends = ends(&model, &tokens, &options.baseline, &chosen)?;
-        let plain = RunOptions::default();
-        let logits = model.run(&tokens, HookPlan::new(), &plain)?.logits.expect("the options ask for logits");
-        let reached = judge.values(&logits, &tokens)?.to_vec1::<f32>()?;
+        let (reached, _) = judge.judged(&model, &tokens, &HookPlan::new(), RunOptions::default())?;
+        let reached = reached.to_vec1::<f32>()?;
         let copies = (options.tokens_at_once / (tokens.batch() * tokens.pos()).max(1)).max(1);
         let way = Way { model: &model, tokens: &tokens, judge: &judge, nodes: &nodes, copies };
         let mut progress = Progress::new("integrating gradients", chosen.len() as u64, "points");
@@ -165,6 +164,16 @@ fn ends(
             "{outside} is outside the blocks: attribute to a point of a block, such as (\"resid_pre\", 0)."
         )));
     }
+    let meaningless = |point: &&HookPoint| {
+        let HookPoint::Block(_, site) = **point else { return false };
+        site == Site::AttnScores || site.is_scale()
+    };
+    if let (IgBaseline::Zero, Some(point)) = (baseline, points.iter().find(meaningless)) {
+        return Err(Error::argument(format!(
+            "zero is no baseline for {point}: a score of zero is one that is not masked, and a norm divides by its scale. Give \
+             other prompts (IgBaseline::run)."
+        )));
+    }
     let capture = |tokens: &Tokens| {
         let plan = points.iter().fold(HookPlan::new(), |plan, point| plan.capture(*point));
         let options = RunOptions { logits: false, ..Default::default() };
@@ -174,10 +183,10 @@ fn ends(
         IgBaseline::Zero => None,
         IgBaseline::Run(input) => {
             let other = model.to_tokens(input.clone())?;
-            if other.batch() != tokens.batch() || other.lengths() != tokens.lengths() || other.pos() != tokens.pos() {
+            if check_alike(tokens, &other).is_err() {
                 return Err(Error::tokens(format!(
                     "the baseline has {} prompts of {:?} tokens, but {} prompts of {:?} are attributed: each needs a \
-                     counterpart of its length.",
+                     counterpart of its length, padded on the same side.",
                     other.batch(),
                     other.lengths(),
                     tokens.batch(),
@@ -220,7 +229,7 @@ impl Way<'_> {
             let resid = Tensor::cat(&vec![&resid; copies], 0)?;
             Ok(RunOptions { start_at_layer: Some((layer as isize, resid)), ..Default::default() })
         };
-        let mut total = x.zeros_like()?;
+        let mut total = x.zeros_like()?.to_dtype(DType::F32)?;
         for nodes in self.nodes.chunks(self.copies) {
             let places = nodes.iter().map(|(place, _)| Ok((x0 + (&difference * *place)?)?));
             let value = Tensor::cat(&places.collect::<Result<Vec<_>>>()?, 0)?;
@@ -229,13 +238,13 @@ impl Way<'_> {
             let (_, gradients) = self.judge.gradients(self.model, &tokens, &plan, start(nodes.len())?)?;
             let gradient = gradients.get(point)?;
             for (copy, (_, weight)) in nodes.iter().enumerate() {
-                let own = gradient.narrow(0, copy * x.dim(0)?, x.dim(0)?)?;
+                let own = gradient.narrow(0, copy * x.dim(0)?, x.dim(0)?)?.to_dtype(DType::F32)?;
                 total = (total + (own * *weight)?)?;
             }
         }
         let plan = HookPlan::new().edit(point, Edit::replace(x0.clone()));
-        let logits = self.model.run(self.tokens, plan, &start(1)?)?.logits.expect("the options ask for logits");
-        Ok(((total * difference)?, self.judge.values(&logits, self.tokens)?.to_vec1()?))
+        let (at_baseline, _) = self.judge.judged(self.model, self.tokens, &plan, start(1)?)?;
+        Ok(((total * difference.to_dtype(DType::F32)?)?, at_baseline.to_vec1()?))
     }
 
     /// `x - x0`; masked scores, which are infinite in both, do not differ.

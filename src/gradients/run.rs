@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::hooks::{Gradients, HookPlan, HookQuery};
+use crate::hooks::{Gradients, HookPlan, HookQuery, Taps};
 use crate::labelled::{Axis, Labelled};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Metric, at_last};
@@ -86,7 +86,20 @@ impl Judge<'_> {
                 "no point was given to take gradients at: name at least one, such as \"resid_pre\".",
             ));
         }
-        let model = model.without_weight_gradients();
+        let (values, taps) = self.judged(&model.without_weight_gradients(), tokens, plan, options)?;
+        self.metric.check_gradient(&values)?;
+        let gradients = taps.gradients(&values.sum_all()?)?;
+        Ok((values.to_vec1()?, gradients))
+    }
+
+    /// The metric of each row of a run, and what the plan watches in it.
+    pub fn judged(
+        &self,
+        model: &HookedTransformer,
+        tokens: &Tokens,
+        plan: &HookPlan,
+        options: RunOptions,
+    ) -> Result<(Tensor, Taps)> {
         // Where nobody asks for the final norm at all positions, only the stream that is read goes through it, and only to
         // the logits that the metric reads.
         let stop_at_layer = (!plan.has_final_norm(&model.dims())?).then_some(model.cfg().n_layers as isize);
@@ -98,14 +111,6 @@ impl Judge<'_> {
             }
             None => self.metric.read(&at_last(run.logits.as_ref().expect("the options ask for logits"), tokens)?)?,
         };
-        let values = self.metric.values(&logits, self.prompts, self.clean)?;
-        self.metric.check_gradient(&values)?;
-        let gradients = run.taps.gradients(&values.sum_all()?)?;
-        Ok((values.to_vec1()?, gradients))
-    }
-
-    /// The metric of each row.
-    pub fn values(&self, logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
-        self.metric.values(&self.metric.read(&at_last(logits, tokens)?)?, self.prompts, self.clean)
+        Ok((self.metric.values(&logits, self.prompts, self.clean)?, run.taps))
     }
 }

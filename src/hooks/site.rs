@@ -331,6 +331,11 @@ impl Site {
         }
     }
 
+    /// Whether it is what a norm divides by.
+    pub fn is_scale(self) -> bool {
+        self.row().name.ends_with("hook_scale")
+    }
+
     /// Whether the site is one of `hook_attn_in` and `hook_{q,k,v}_input`, which give each head its own input.
     pub fn is_split_input(self) -> bool {
         matches!(self, Self::AttnIn | Self::QInput | Self::KInput | Self::VInput)

@@ -218,7 +218,13 @@ impl HookedTransformer {
     /// [`Error::Config`] for a step that the architecture does not allow.
     pub fn process(mut self, wanted: &Processing) -> Result<Self> {
         let had = self.processing;
-        let steps = Processing { fold_ln: wanted.fold_ln && !had.fold_ln, ..*wanted };
+        // The others do nothing the second time; a new basis would have other signs.
+        let steps = Processing {
+            fold_ln: wanted.fold_ln && !had.fold_ln,
+            refactor_factored_attn_matrices: wanted.refactor_factored_attn_matrices
+                && !had.refactor_factored_attn_matrices,
+            ..*wanted
+        };
         let process = Process::new(steps, self.cfg.clone(), self.dtype())?;
         if steps != Processing::NONE {
             let mut progress = Progress::new("processing weights", self.weights.blocks.len() as u64, "layers");

@@ -32,8 +32,9 @@ impl Patching {
     /// `[site]`.
     ///
     /// # Errors
-    /// As [`Patching::sites`]; a site that is given twice.
+    /// As [`Patching::sites`]; a site that is given twice, a file to save to.
     pub fn cumulative(&self, sites: &[PatchSite]) -> Result<PatchResult> {
+        self.refuse_saving("cumulative")?;
         let activations = self.activations_of(sites)?;
         if let Some(twice) = sites.iter().enumerate().find(|(i, site)| sites[..*i].contains(site)) {
             return Err(Error::argument(format!("the site {} is in the list twice: give it once.", twice.1)));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::error::{Error, Result};
 use crate::tasks::Random;
@@ -85,7 +85,10 @@ impl Donor {
             Self::Run(_) | Self::Zero => Ok(base.zeros_like()?),
             Self::Of(others) => rows(others),
             Self::Mean(of) => {
-                let means = of.iter().map(|like| Ok(rows(like)?.mean_keepdim(0)?)).collect::<Result<Vec<_>>>()?;
+                let means = of
+                    .iter()
+                    .map(|like| Ok(rows(like)?.to_dtype(DType::F32)?.mean_keepdim(0)?.to_dtype(base.dtype())?))
+                    .collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::cat(&means, 0)?)
             }
         }

@@ -207,6 +207,11 @@ impl Patching {
         mean(&self.corrupted)
     }
 
+    /// Whether the run that is patched is the clean one.
+    pub(crate) fn is_noising(&self) -> bool {
+        self.noising
+    }
+
     /// The run that is patched, its metric and the logits of the clean run.
     pub(crate) fn base_run(&self) -> (&HookedTransformer, &Tokens, &Metric, &Tensor) {
         (&self.model, &self.base.tokens, &self.metric, &self.clean_logits)

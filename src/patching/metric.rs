@@ -162,8 +162,13 @@ impl Metric {
                 tokens.batch()
             )));
         }
-        let largest = self.columns().and_then(|columns| columns.last().copied()).unwrap_or(0);
-        if largest as usize >= d_vocab_out {
+        let largest = match &self.kind {
+            Kind::LogitDiff(answers) => answers.correct().iter().chain(answers.incorrect()).max(),
+            Kind::ProbDiff { right, wrong } => right.iter().chain(wrong).flatten().max(),
+            Kind::LogProb(tokens) | Kind::Loss(tokens) | Kind::Rank(tokens) => tokens.iter().max(),
+            Kind::Kl | Kind::Custom { .. } => None,
+        };
+        if let Some(largest) = largest.filter(|largest| **largest as usize >= d_vocab_out) {
             return Err(Error::tokens(format!(
                 "token id {largest} of the metric has no logit: the model has ids 0 to {}.",
                 d_vocab_out - 1
@@ -233,6 +238,20 @@ impl Metric {
                 Ok(Tensor::cat(&copies.collect::<Result<Vec<_>>>()?, 0)?)
             }
         }
+    }
+
+    /// Refuses a metric that has no slope at the clean run itself.
+    ///
+    /// # Errors
+    /// KL divergence from the clean run, which is at its least there.
+    pub(crate) fn check_slope_at_clean(&self, instead: &str) -> Result<()> {
+        if self.is_kl() {
+            return Err(Error::argument(format!(
+                "KL divergence is measured from the clean run and at its least there, so all its gradients at that run are 0 and \
+                 would rank rounding errors: {instead}, or take another metric."
+            )));
+        }
+        Ok(())
     }
 
     /// Refuses a metric that has no gradient: `values` are its numbers for logits that have one.

@@ -60,6 +60,7 @@ impl Patching {
     /// # Errors
     /// As [`Patching::sweep`].
     pub fn get_act_patch_attn_head_all_pos_every(&self) -> Result<Vec<PatchResult>> {
+        self.refuse_saving("get_act_patch_attn_head_all_pos_every")?;
         ["z", "q", "k", "v", "pattern"].into_iter().map(|point| self.sweep(point, &[Layer, Head])).collect()
     }
 
@@ -69,6 +70,7 @@ impl Patching {
     /// # Errors
     /// As [`Patching::sweep`].
     pub fn get_act_patch_attn_head_by_pos_every(&self) -> Result<Vec<PatchResult>> {
+        self.refuse_saving("get_act_patch_attn_head_by_pos_every")?;
         let by_pos = ["z", "q", "k", "v"].into_iter().map(|point| self.sweep(point, &[Layer, Position, Head]));
         by_pos.chain([self.get_act_patch_attn_head_pattern_by_pos()]).collect()
     }
@@ -78,6 +80,7 @@ impl Patching {
     /// # Errors
     /// As [`Patching::sweep`].
     pub fn get_act_patch_block_every(&self) -> Result<Vec<PatchResult>> {
+        self.refuse_saving("get_act_patch_block_every")?;
         ["resid_pre", "attn_out", "mlp_out"].into_iter().map(|point| self.sweep(point, &[Layer, Position])).collect()
     }
 }

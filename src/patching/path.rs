@@ -92,6 +92,7 @@ impl Patching {
     /// # Errors
     /// Empty lists; heads, layers or MLPs that the model does not have; ablations, which have no other run.
     pub fn path_patch(&self, senders: &[Sender], receivers: &[Receiver], mlps: Mlps) -> Result<PatchResult> {
+        self.refuse_saving("path_patch")?;
         let labels = senders.iter().map(|sender| match sender {
             Sender::Head(layer, head) => format!("L{layer}H{head}"),
             Sender::Mlp(layer) => format!("{layer}_mlp_out"),

@@ -80,5 +80,10 @@ fn models_without_edges_and_ablations_without_data() -> Result<()> {
     for method in [EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {
         sentence(ablated(EdgeAblation::Zero)?.attribute(method), &["needs corrupted prompts", "EdgePatching::new"]);
     }
+    let divergence = EdgePatching::new(&model, &clean, &corrupted, Metric::kl())?;
+    for method in [EdgeMethod::Eap, EdgeMethod::CleanCorrupted] {
+        sentence(divergence.attribute(method), &["at its least", "EapIgInputs"]);
+    }
+    divergence.attribute(EdgeMethod::EapIgInputs { steps: 2 })?;
     Ok(())
 }

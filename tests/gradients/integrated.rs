@@ -120,6 +120,9 @@ fn what_cannot_be_integrated_is_refused() -> Result<()> {
     let plain = IgOptions { steps: 2, ..Default::default() };
     sentence(model.integrated_gradients(prompts(0), &metric, none, &plain), &["no point was given"]);
     sentence(model.integrated_gradients(prompts(0), &metric, ["embed"], &plain), &["outside the blocks"]);
+    for point in ["attn_scores", "ln1.hook_scale"] {
+        sentence(model.integrated_gradients(prompts(0), &metric, [(point, 0)], &plain), &["zero is no baseline"]);
+    }
     sentence(model.integrated_gradients(prompts(0), &Metric::kl(), ["z"], &plain), &["clean run"]);
     let rank = Metric::rank(&model, [1u32, 2, 3])?;
     sentence(model.integrated_gradients(prompts(0), &rank, ["z"], &plain), &["changes in steps"]);

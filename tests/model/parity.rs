@@ -1,7 +1,7 @@
 //! The model against TransformerLens 3.9: logits, losses and every activation (tests/fixtures/generate.py).
 
 use candle_lens::Result;
-use candle_lens::candle::Tensor;
+use candle_lens::candle::{DType, Tensor};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint, MeanOver};
 use candle_lens::model::{HookedTransformer, Loss, Processing, Run, RunOptions};
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -182,6 +182,20 @@ fn padding_changes_nothing_for_the_real_tokens() -> Result<()> {
         }
     }
     agreement.finish("padded and alone");
+    Ok(())
+}
+
+/// Queries of padding may look nowhere; half precision has no room for the numbers that f32 uses there.
+#[test]
+fn padding_on_the_left_is_no_nan_in_half_precision() -> Result<()> {
+    let folder = crate::support::fixture::tiny_gpt2();
+    for dtype in [DType::F16, DType::BF16] {
+        let options = candle_lens::model::LoadOptions { dtype, ..Default::default() };
+        let model = HookedTransformer::from_pretrained_with(folder.to_str().expect("UTF-8"), options)?;
+        let batch = Tokens::padded(vec![vec![1, 2, 3, 4, 5], vec![6, 7]], 0, PaddingSide::Left)?;
+        let logits = model.forward(&batch)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        assert!(logits.iter().all(|logit| logit.is_finite()), "{dtype:?}");
+    }
     Ok(())
 }
 

@@ -167,3 +167,30 @@ fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
     sentence(ablation.get_act_patch_mlp_out(), &["blocks.1.hook_mlp_out holds NaN"]);
     Ok(())
 }
+
+#[test]
+fn what_would_give_a_wrong_number_is_refused() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let with = |metric: Metric| Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
+    let beyond = model.cfg().d_vocab as u32 + 3;
+    let larger = HookedTransformer::trainable(
+        HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 1000, n_ctx: 6, ..Default::default() },
+        0,
+        &Device::Cpu,
+    )?;
+    // Metrics that were made with another model.
+    for metric in [
+        Metric::prob_diff(&larger.0, [[beyond]], [[4u32]])?,
+        Metric::log_prob(&larger.0, [beyond])?,
+        Metric::loss(&larger.0, [beyond])?,
+        Metric::rank(&larger.0, [beyond])?,
+    ] {
+        sentence(with(metric), &[&beyond.to_string(), "has no logit"]);
+    }
+    sentence(with(Metric::kl())?.noising()?.attribution(["z"]), &["at its least", "without noising"]);
+    with(Metric::kl())?.attribution(["z"])?;
+    let saved = experiment(&model)?.save_to("sweep.safetensors");
+    sentence(saved.cumulative(&[PatchSite::new(&model, ("z", 0))?]), &["cumulative", "save_to"]);
+    sentence(saved.get_act_patch_block_every(), &["get_act_patch_block_every", "save_to"]);
+    Ok(())
+}

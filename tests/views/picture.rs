@@ -1,6 +1,7 @@
 //! Still pictures, read back by another library.
 
-use candle_lens::views::{Figure, imshow, imshow_facets, line};
+use candle_lens::labelled::{Axis, Labelled};
+use candle_lens::views::{Figure, imshow, imshow_facets, line, scatter};
 use ndarray::Array3;
 
 use crate::support::scratch;
@@ -90,4 +91,17 @@ fn facets_are_one_picture() {
     let svg = facets.to_svg().expect("it can be drawn");
     assert!(["All four", "one", "two", "three", "four"].iter().all(|name| svg.contains(name)));
     assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
+}
+
+#[test]
+fn points_of_different_things_and_endless_sheets_are_refused() {
+    let labelled = |axis: &str| {
+        let axes = vec![Axis::numbered(axis, 3)];
+        Labelled::new("numbers", axes, vec![1.0, 2.0, 3.0]).expect("three labels")
+    };
+    assert!(scatter(&labelled("head"), &labelled("head")).to_png().is_ok());
+    let error = scatter(&labelled("head"), &labelled("layer")).to_png().expect_err("they are not alike").to_string();
+    assert!(error.contains("\"head\"") && error.contains("\"layer\""), "{error}");
+    let error = imshow_facets(&Array3::<f32>::zeros((144, 2, 2))).to_png().expect_err("too large").to_string();
+    assert!(error.contains("144 facets"), "{error}");
 }

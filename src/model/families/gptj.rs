@@ -29,7 +29,7 @@ const LAYOUT: Layout = Layout {
     unembed_in_out: false,
     unembed_bias: Some("lm_head.bias"),
     norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
-    block: block,
+    block,
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {

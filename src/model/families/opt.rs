@@ -26,7 +26,7 @@ const LAYOUT: Layout = Layout {
     unembed_in_out: false,
     unembed_bias: None,
     norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
-    block: block,
+    block,
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {

@@ -12,8 +12,11 @@ pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Softmax)
 }
 
-/// The same of candle's operations, for other devices and number types.
+/// The same of candle's operations, for other devices and number types. Half precision has no room for the two bounds.
 fn composed(x: &Tensor) -> Result<Tensor> {
+    if matches!(x.dtype(), DType::F16 | DType::BF16) {
+        return composed(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype());
+    }
     // A finite floor keeps -inf - max from becoming NaN in rows that are masked throughout.
     let max = x.detach().max_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN))?;
     let exp = x.broadcast_sub(&max)?.exp()?;

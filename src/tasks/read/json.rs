@@ -42,7 +42,13 @@ pub(super) fn prompts(task: Task, text: &str) -> Result<Vec<TaskPrompt>, String>
                  positions of word_idxs count from 0, without BOS."
             ));
         }
-        let question = Question { prompt: prompt.clean, right: prompt.answers, wrong: prompt.wrong_answers };
+        // As in the other files: a word that follows a text has its space, and without it would be another token.
+        let spaced = |words: Vec<String>| match task {
+            Task::GreaterThan => words,
+            _ => words.iter().map(|word| format!(" {}", word.trim_start())).collect(),
+        };
+        let question =
+            Question { prompt: prompt.clean, right: spaced(prompt.answers), wrong: spaced(prompt.wrong_answers) };
         let mut prompt = TaskPrompt::asking(question, prompt.corrupt);
         let places = file.word_idxs.iter().filter(|(name, _)| *name != "end");
         prompt.positions.splice(0..0, places.map(|(name, place)| (name.to_lowercase(), *place)));

@@ -14,6 +14,9 @@ use crate::views::page::{Rendered, View};
 use crate::views::picture::{self, Anchor, Canvas, Turn};
 use crate::views::source::{Numbers, Source};
 
+/// How wide or high a picture of all facets may be, in pixels.
+const LARGEST: usize = 10_000;
+
 /// How wide a picture of all facets is at most, in pixels, unless one is wider.
 const SHEET: usize = 1200;
 
@@ -139,6 +142,15 @@ impl Facets {
         let title = self.heading();
         let top = if title.is_empty() { 0 } else { 32 };
         let size = (columns * first.width, top + figures.len().div_ceil(columns) * first.height);
+        if size.0.max(size.1) > LARGEST {
+            return Err(Error::argument(format!(
+                "{} facets make a picture of {} x {} pixels, and {LARGEST} is the most: save some of them, or each by itself \
+                 (Facets::figures), or make them smaller (width).",
+                figures.len(),
+                size.0,
+                size.1
+            )));
+        }
         let place = |i: usize| ((i % columns * first.width) as f32, (top + i / columns * first.height) as f32);
         Ok(Sheet { size, title, figures: figures.into_iter().enumerate().map(|(i, f)| (place(i), f)).collect() })
     }

@@ -62,6 +62,17 @@ impl Points {
                 y.values.shape()
             )));
         }
+        let other =
+            x.axes.iter().zip(&y.axes).find(|(x, y)| {
+                !x.labels.is_empty() && !y.labels.is_empty() && (x.name != y.name || x.labels != y.labels)
+            });
+        if let Some((x, y)) = other {
+            return Err(Error::argument(format!(
+                "`scatter` pairs numbers by their places, but one result has the axis {:?} where the other has {:?}, or other \
+                 labels on it: give results with the same axes.",
+                x.name, y.name
+            )));
+        }
         let labels = match x.axes.iter().all(|axis| axis.labels.is_empty()) {
             true => Vec::new(),
             false => x
