@@ -156,7 +156,7 @@ fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
         HookedTransformerConfig { n_layers: 2, d_model: 8, n_heads: 2, d_vocab: 30, n_ctx: 6, ..Default::default() };
     let (model, vars) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
     // The second block's MLP weights are the last of this shape.
-    let broken = vars.iter().filter(|var| var.dims() == [8, 32]).next_back().expect("an MLP has W_in");
+    let broken = vars.iter().rfind(|var| var.dims() == [8, 32]).expect("an MLP has W_in");
     broken.set(&Tensor::full(f32::NAN, (8, 32), &Device::Cpu)?)?;
     let answers = model.answers([(4u32, 19u32)])?;
     let patching = Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, Metric::logit_diff(&answers));
