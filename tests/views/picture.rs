@@ -102,6 +102,6 @@ fn points_of_different_things_and_endless_sheets_are_refused() {
     assert!(scatter(labelled("head"), labelled("head")).to_png().is_ok());
     let error = scatter(labelled("head"), labelled("layer")).to_png().expect_err("they are not alike").to_string();
     assert!(error.contains("\"head\"") && error.contains("\"layer\""), "{error}");
-    let error = imshow_facets(&Array3::<f32>::zeros((144, 2, 2))).to_png().expect_err("too large").to_string();
+    let error = imshow_facets(Array3::<f32>::zeros((144, 2, 2))).to_png().expect_err("too large").to_string();
     assert!(error.contains("144 facets"), "{error}");
 }
