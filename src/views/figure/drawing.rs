@@ -80,10 +80,11 @@ impl Looks {
     }
 
     /// What the numbers are, beside their axis or scale: as asked; else the result's own title, where the figure's
-    /// title does not say it already.
+    /// title does not say it already. There is room for its first part only, which names the numbers.
     pub fn value_label(&self, asked: Option<&String>, own: &str) -> String {
         let said_above = self.title.is_none();
-        asked.cloned().unwrap_or_else(|| if said_above { String::new() } else { own.to_owned() })
+        let first = own.split(", ").next().unwrap_or_default();
+        asked.cloned().unwrap_or_else(|| if said_above { String::new() } else { first.to_owned() })
     }
 }
 
