@@ -6,7 +6,6 @@ use super::site::PatchSite;
 use crate::error::{Error, Result};
 use crate::hooks::HookPlan;
 use crate::labelled::Axis;
-use crate::model::RunOptions;
 use crate::progress::Progress;
 
 impl Patching {
@@ -44,8 +43,7 @@ impl Patching {
         let mut values = Vec::with_capacity(sites.len());
         for site in sites {
             plan = plan.edit(site.point, site.edit(&activations[&site.point].0));
-            let logits = self.model.run(&self.base.tokens, &plan, &RunOptions::default())?.logits;
-            values.push((self.judge(&logits.expect("the options ask for logits"))?, None));
+            values.push((self.under(&plan)?, None));
             progress.step(1);
         }
         let labels =

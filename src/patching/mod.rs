@@ -21,6 +21,7 @@ mod keep;
 mod metric;
 mod named;
 mod path;
+mod plans;
 mod result;
 mod site;
 mod start;

@@ -194,3 +194,24 @@ fn what_would_give_a_wrong_number_is_refused() -> Result<()> {
     sentence(saved.get_act_patch_block_every(), &["get_act_patch_block_every", "save_to"]);
     Ok(())
 }
+
+/// A plan that puts in what a site of a sweep does gives the sweep's number, and so does a function that does it.
+#[test]
+fn plans_of_the_user_are_whole_runs() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let patching = experiment(&model)?;
+    let (_, clean) = model.run_with_cache(rows(CLEAN)?)?;
+    let value = clean.get(("mlp_out", 1))?;
+    let own = value.clone();
+    let result = patching.plans([
+        ("replaced", HookPlan::new().edit(("mlp_out", 1), Edit::replace(value))),
+        ("by a function", HookPlan::new().edit(("mlp_out", 1), Edit::custom("own", move |_, _| Ok(own.clone())))),
+        ("nothing", HookPlan::new()),
+    ])?;
+    let swept = patching.sites(&[PatchSite::new(&model, ("mlp_out", 1))?])?.raw.at(&[0])?;
+    assert!((result.raw.at(&[0])? - swept).abs() < 1e-4 && (result.raw.at(&[1])? - swept).abs() < 1e-4);
+    assert!((result.raw.at(&[2])? - patching.corrupted()).abs() < 1e-5);
+    let none: [(&str, HookPlan); 0] = [];
+    sentence(patching.plans(none), &["no plan"]);
+    Ok(())
+}
