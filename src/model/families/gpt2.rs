@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt2", config, layout: LAYOUT, usually_tied: true };
 
-const LAYOUT: Layout = Layout {
+pub(super) const LAYOUT: Layout = Layout {
     prefix: "transformer.",
     buffers: &[".attn.bias", ".attn.masked_bias"],
     embed: "wte.weight",

@@ -9,25 +9,12 @@ use super::super::tensor_file::TensorFile;
 use super::super::weights::BlockWeights;
 use super::config_file::ConfigFile;
 use super::layout::Layout;
-use super::{Family, parts};
+use super::{Family, gpt2, parts};
 use crate::error::{Error, Result};
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", config, layout: LAYOUT, usually_tied: true };
 
-const LAYOUT: Layout = Layout {
-    prefix: "transformer.",
-    buffers: &["attention.bias", "attention.masked_bias"],
-    embed: "wte.weight",
-    embed_scale: |_| 1.0,
-    pos_embed: "wpe.weight",
-    unused_positions: 0,
-    ln_final: "ln_f",
-    unembed: "lm_head.weight",
-    unembed_in_out: false,
-    unembed_bias: None,
-    norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
-    block,
-};
+const LAYOUT: Layout = Layout { buffers: &["attention.bias", "attention.masked_bias"], block, ..gpt2::LAYOUT };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.harmless(&[

@@ -12,24 +12,17 @@ use super::super::tensor_file::TensorFile;
 use super::super::weights::BlockWeights;
 use super::config_file::ConfigFile;
 use super::layout::Layout;
-use super::{Family, parts};
+use super::{Family, llama, parts};
 use crate::error::Result;
 
 pub(super) const FAMILY: Family = Family { model_type: "phi", config, layout: LAYOUT, usually_tied: false };
 
 const LAYOUT: Layout = Layout {
-    prefix: "",
-    buffers: &["rotary_emb.inv_freq"],
-    embed: "model.embed_tokens.weight",
-    embed_scale: |_| 1.0,
-    pos_embed: "",
-    unused_positions: 0,
     ln_final: "model.final_layernorm",
-    unembed: "lm_head.weight",
-    unembed_in_out: false,
     unembed_bias: Some("lm_head.bias"),
     norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
     block,
+    ..llama::LAYOUT
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
