@@ -27,11 +27,11 @@ pub fn write(places: &Places) -> Result<(), Trouble> {
     // themselves.
     let startup_commands = format!("{dependency}:fmt {{:-?}}\n");
     steps::write(&startup(&places.lab).join("init.evcxr"), &startup_commands)?;
-    // No variable is bound here, although the first one takes seconds: a kernel must answer within a minute of its start,
-    // on slow machines too, or Jupyter and VS Code give it up.
-    // The first `?` of a kernel makes evcxr compile again, and a last expression that has one would then be formatted instead
-    // of drawn: here it does no harm.
-    let prelude = "use candle_lens::prelude::*;\nOk::<(), candle_lens::Error>(())?;\n";
+    // The first variable of a kernel makes evcxr's rust-analyzer read the library, which takes seconds: here rather than in the
+    // user's first cell. It is used up, so that none stays. The first `?` makes evcxr compile again, and a last expression
+    // that has one would then be formatted instead of drawn: here it does no harm.
+    let prelude =
+        "use candle_lens::prelude::*;\nlet first = Tensor::zeros(1, DType::F32, &Device::Cpu)?;\ndrop(first);\n";
     steps::write(&startup(&places.lab).join("prelude.rs"), prelude)?;
     // JupyterLab would ask at its first start whether it may fetch news.
     let page = json!({ "disabledExtensions": { "@jupyterlab/apputils-extension:announcements": true } });

@@ -5,6 +5,7 @@
 
 mod args;
 mod browser;
+mod cells;
 mod check;
 mod clean;
 mod copies;
@@ -15,6 +16,7 @@ mod install;
 mod kernel;
 mod kernelspec;
 mod lab;
+mod level;
 mod measure;
 mod metadata;
 mod notebook;

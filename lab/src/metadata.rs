@@ -35,9 +35,15 @@ const CELLS: &str = "ctx";
 
 /// The metadata of a workspace of cells, or of the standard library, without the packages that cells cannot name; none if it
 /// is something else.
-pub fn narrowed(text: &[u8]) -> Option<Value> {
+///
+/// evcxr's first cell of all, which is its own, is compiled and read before the library is loaded: `manifest`, that of the
+/// cells, has no dependency then. All that is read for it is read again afterwards, so it gets no standard library.
+pub fn narrowed(text: &[u8], manifest: &str) -> Option<Value> {
     let mut metadata: Value = serde_json::from_slice(text).ok()?;
-    let kept = named_by_cells(&metadata)?;
+    let mut kept = named_by_cells(&metadata)?;
+    if is_standard(&metadata) && dependencies(manifest).is_empty() {
+        kept.clear();
+    }
     let keep = |id: &Value| id.as_str().is_some_and(|id| kept.contains(id));
     metadata["packages"].as_array_mut()?.retain(|package| keep(&package["id"]));
     let nodes = metadata["resolve"]["nodes"].as_array_mut()?;
@@ -65,7 +71,7 @@ fn named_by_cells(metadata: &Value) -> Option<HashSet<String>> {
     let edges = |id: &str| nodes.get(id).cloned().unwrap_or_default();
     let members = ids(&metadata["workspace_members"]);
     let named = |package: &str| members.iter().find(|id| names.get(*id) == Some(&package));
-    if named("std").is_some() && named("core").is_some() {
+    if is_standard(metadata) {
         let standard = names.iter().filter(|(_, name)| STANDARD.contains(name));
         return Some(standard.map(|(id, _)| id.to_string()).collect());
     }
@@ -86,6 +92,29 @@ fn named_by_cells(metadata: &Value) -> Option<HashSet<String>> {
         }
     }
     Some(kept.union(&walked).map(|id| id.to_string()).collect())
+}
+
+/// Whether this is the workspace of the standard library.
+fn is_standard(metadata: &Value) -> bool {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let members = ids(&metadata["workspace_members"]);
+    let names: HashSet<&str> = packages
+        .filter(|package| package["id"].as_str().is_some_and(|id| members.contains(&id)))
+        .filter_map(|package| package["name"].as_str())
+        .collect();
+    ["std", "core"].iter().all(|name| names.contains(name))
+}
+
+/// Whether a manifest is the one by which evcxr tries a `:dep`, and this is on the library as the template has it (`anchor` is
+/// the manifest that says how).
+pub fn is_known(manifest: &str, anchor: &str) -> bool {
+    manifest.contains("\"evcxr_dummy_validate_dep\"") && dependencies(manifest) == dependencies(anchor)
+}
+
+/// The lines of a manifest below its heading of dependencies.
+fn dependencies(manifest: &str) -> Vec<&str> {
+    let lines = manifest.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.skip_while(|line| !line.ends_with("dependencies]")).skip(1).collect()
 }
 
 fn ids(list: &Value) -> Vec<&str> {
@@ -112,6 +141,8 @@ mod tests {
         json!({ "packages": packages, "workspace_members": members, "resolve": { "nodes": nodes } }).to_string().into()
     }
 
+    const LOADED: &str = "[package]\nname = \"ctx\"\n\n[dependencies]\ncandle-lens = { path = \"/a\" }\n";
+
     fn kept(metadata: &Value) -> Vec<String> {
         let mut names: Vec<String> =
             metadata["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap().to_string()).collect();
@@ -131,7 +162,7 @@ mod tests {
             ("tokio", &[]),
             ("zip", &[]),
         ];
-        let narrow = narrowed(&metadata(&["ctx", "anchor"], needs)).unwrap();
+        let narrow = narrowed(&metadata(&["ctx", "anchor"], needs), LOADED).unwrap();
         assert_eq!(kept(&narrow), ["anchor", "candle-core", "candle-lens", "ctx", "half"]);
         let nodes = narrow["resolve"]["nodes"].as_array().unwrap();
         assert_eq!(nodes.len(), 5);
@@ -150,7 +181,7 @@ mod tests {
             ("zip", &["crc"]),
             ("crc", &[]),
         ];
-        let narrow = narrowed(&metadata(&["ctx"], needs)).unwrap();
+        let narrow = narrowed(&metadata(&["ctx"], needs), LOADED).unwrap();
         assert_eq!(kept(&narrow), ["candle-lens", "crc", "ctx", "image", "png", "zip"]);
     }
 
@@ -158,14 +189,31 @@ mod tests {
     fn the_standard_library_is_listed_without_what_it_is_built_on() {
         let needs: &[(&str, &[&str])] =
             &[("std", &["core", "libc", "hashbrown"]), ("core", &[]), ("libc", &[]), ("hashbrown", &["core"])];
-        let narrow = narrowed(&metadata(&["std", "core"], needs)).unwrap();
+        let narrow = narrowed(&metadata(&["std", "core"], needs), LOADED).unwrap();
         assert_eq!(kept(&narrow), ["core", "hashbrown", "std"]);
+        let narrow = narrowed(&metadata(&["std", "core"], needs), "[package]\n\n[dependencies]\n\n").unwrap();
+        assert!(kept(&narrow).is_empty(), "before the library is loaded");
+    }
+
+    #[test]
+    fn the_library_is_not_tried_again() {
+        let anchor =
+            "[package]\nname = \"anchor\"\n\n[target.'cfg(x)'.dependencies]\ncandle-lens = { path = \"/a\" }\n";
+        let tried = |line: &str| {
+            format!("\n  [package]\n  name = \"evcxr_dummy_validate_dep\"\n\n  [dependencies]\n  {line}\n  ")
+        };
+        assert!(is_known(&tried("candle-lens = { path = \"/a\" }"), anchor));
+        assert!(!is_known(&tried("candle-lens = { path = \"/b\" }"), anchor));
+        assert!(!is_known(&tried("image = \"1\""), anchor));
+        assert!(!is_known(LOADED, anchor), "the cells' own manifest");
     }
 
     #[test]
     fn another_workspace_is_not_touched() {
-        assert!(narrowed(&metadata(&["mine"], &[("mine", &["candle-lens"]), ("candle-lens", &["zip"])])).is_none());
-        assert!(narrowed(b"error: no such file").is_none());
-        assert!(narrowed(b"{}").is_none());
+        assert!(
+            narrowed(&metadata(&["mine"], &[("mine", &["candle-lens"]), ("candle-lens", &["zip"])]), LOADED).is_none()
+        );
+        assert!(narrowed(b"error: no such file", LOADED).is_none());
+        assert!(narrowed(b"{}", LOADED).is_none());
     }
 }

@@ -149,7 +149,7 @@ fn is_fresh(lab: &Path, key: &str) -> bool {
     let Ok(since) = fs::metadata(&built).and_then(|data| data.modified()) else {
         return false;
     };
-    let Some(sources) = compiled_sources(&folder(lab)) else {
+    let Some(sources) = compiled_sources(&evcxr_folder(&folder(lab)).join("target"), &folder(lab)) else {
         return false;
     };
     fs::read_to_string(&built).is_ok_and(|old| old == key)
@@ -161,12 +161,12 @@ pub fn libraries(folder: &Path) -> Option<PathBuf> {
     Some(folder.join("target").join(rust::platform()?).join("debug/deps"))
 }
 
-/// The library's source files, and those they include, as the compiler noted them.
-fn compiled_sources(template: &Path) -> Option<Vec<PathBuf>> {
-    let targets = fs::read_dir(evcxr_folder(template).join("target")).ok()?;
+/// The source files of the crates by path in a `target` of evcxr's outside `own`, and those they include, as cargo noted them.
+pub fn compiled_sources(target: &Path, own: &Path) -> Option<Vec<PathBuf>> {
+    let targets = fs::read_dir(target).ok()?;
     let note = targets.flatten().map(|entry| entry.path().join("debug/libctx.d")).find(|path| path.is_file())?;
     let text = fs::read_to_string(note).ok()?;
-    Some(listed_sources(&text).into_iter().filter(|path| !path.starts_with(template)).collect())
+    Some(listed_sources(&text).into_iter().filter(|path| !path.starts_with(own)).collect())
 }
 
 /// The paths after the colon of a dep-info file (`made: from from`, a space in a path written `\ `).
