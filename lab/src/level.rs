@@ -7,7 +7,7 @@
 //! as a loop, since it mostly runs for each element of something, and so does a function of the user's that has loops.
 //! `:opt 3` (or any other level than evcxr's own default, 2) is obeyed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// Where evcxr puts the user's functions and types, and where the cell's statements.
 const ITEMS_END: &str = "struct EvcxrUserCodeError";
@@ -17,12 +17,15 @@ const CELL_END: &str = "EVCXR_PANIC_NOTIFICATION";
 /// The level that evcxr writes into a manifest where the user has not set it.
 const DEFAULT: &str = "opt-level = 2";
 
+/// The depth of loops from which they are worth to be optimised.
+const NESTED: usize = 2;
+
 /// The level for a cell that evcxr has written as `source`, with this manifest.
 pub fn level(source: &str, manifest: &str) -> String {
     let wanted = manifest.lines().find_map(|line| line.strip_prefix("opt-level = "));
     match wanted {
         Some(set) if !manifest.contains(DEFAULT) => set.trim_matches('"').to_string(),
-        _ if nesting(source) < 2 => "0".to_string(),
+        _ if nesting(source) < NESTED => "0".to_string(),
         _ => "3".to_string(),
     }
 }
@@ -31,9 +34,24 @@ pub fn level(source: &str, manifest: &str) -> String {
 fn nesting(source: &str) -> usize {
     let items = words(source.split(ITEMS_END).next().unwrap_or_default());
     let cell = source.split_once(CELL_BEGIN).map_or(source, |(_, rest)| rest);
-    let cell = words(cell.split(CELL_END).next().unwrap_or_default());
-    let defined = items.windows(2).filter(|pair| pair[0] == "fn").map(|pair| pair[1].as_str()).collect();
-    depth(&cell, &defined, depth(&items, &HashSet::new(), 0))
+    depth(&words(cell.split(CELL_END).next().unwrap_or_default()), &functions(&items))
+}
+
+/// The user's functions, and how deep the loops of each are, those of the functions it calls included, up to [`NESTED`].
+fn functions(items: &[String]) -> HashMap<&str, usize> {
+    let begins: Vec<usize> = (0..items.len().saturating_sub(1)).filter(|place| items[*place] == "fn").collect();
+    let ends = begins.iter().skip(1).copied().chain([items.len()]);
+    let bodies: Vec<(&str, &[String])> =
+        begins.iter().zip(ends).map(|(begin, end)| (items[begin + 1].as_str(), &items[begin + 2..end])).collect();
+    let mut known: HashMap<&str, usize> = bodies.iter().map(|(name, _)| (*name, 0)).collect();
+    loop {
+        let deeper: HashMap<&str, usize> =
+            bodies.iter().map(|(name, body)| (*name, depth(body, &known).min(NESTED))).collect();
+        if deeper == known {
+            return known;
+        }
+        known = deeper;
+    }
 }
 
 /// What is between two brackets.
@@ -47,8 +65,8 @@ struct Block {
     inner: usize,
 }
 
-/// The greatest number of loop bodies around one another, the innermost one computing; `defined` functions have `inner`.
-fn depth(words: &[String], defined: &HashSet<&str>, inner: usize) -> usize {
+/// The greatest number of loop bodies around one another, the innermost one computing.
+fn depth(words: &[String], functions: &HashMap<&str, usize>) -> usize {
     let (mut blocks, mut deepest) = (vec![Block::default()], 0);
     // Whether the head of a loop, whether that of an `impl .. for ..` was seen and its body is still to come.
     let (mut head, mut implementation) = (false, false);
@@ -65,11 +83,13 @@ fn depth(words: &[String], defined: &HashSet<&str>, inner: usize) -> usize {
             "|" if is_closure(words, place) => blocks.last_mut().expect("never empty").body = true,
             "?" => innermost(&mut blocks).calls_out = true,
             "!" if is_macro(words, place) => innermost(&mut blocks).calls_out = true,
-            word if defined.contains(word) => {
-                deepest = deepest.max(inner);
-                innermost(&mut blocks).inner = inner;
+            word => {
+                if let Some(&inner) = functions.get(word).filter(|_| is_function(words, place)) {
+                    deepest = deepest.max(inner);
+                    let block = innermost(&mut blocks);
+                    block.inner = block.inner.max(inner);
+                }
             }
-            _ => {}
         }
     }
     while blocks.len() > 1 {
@@ -97,6 +117,13 @@ fn is_macro(words: &[String], place: usize) -> bool {
     let name = place.checked_sub(1).and_then(|before| words[before].chars().next());
     let opened = words.get(place + 1).is_some_and(|next| ["(", "[", "{"].contains(&next.as_str()));
     opened && name.is_some_and(char::is_alphabetic)
+}
+
+/// Whether the name at `place` is called, or handed on to be called.
+fn is_function(words: &[String], place: usize) -> bool {
+    let at = |place: Option<usize>| place.and_then(|place| words.get(place)).map_or("", String::as_str);
+    let (before, after) = (at(place.checked_sub(1)), at(place.checked_add(1)));
+    after == "(" || (["(", ","].contains(&before) && [")", ","].contains(&after))
 }
 
 /// Whether the bar at `place` begins the parameters of a closure.
@@ -173,6 +200,10 @@ mod tests {
         assert_eq!(depth_of(items, "for x in xs { println!(\"{}\", total(x)) }"), 1);
         assert_eq!(depth_of(items, "for x in xs { println!(\"total\") }"), 0);
         assert_eq!(depth_of(items, "total(&x)"), 1);
+        assert_eq!(depth_of(items, "xs.iter().map(|x| one(x)).sum()"), 1);
+        assert_eq!(depth_of(items, "for x in xs { y += x.map(total) }"), 2);
+        assert_eq!(depth_of("fn at(x: X) { x.filter(|&at| x[at] > 1) }", "at(x)"), 1);
+        assert_eq!(depth_of("fn f() { f(); g() } fn g() { for x in y { f() } }", "f()"), 2);
         assert_eq!(depth_of("fn f() { for x in y { for z in x { s += z } } }", "f()?"), 2);
     }
 
