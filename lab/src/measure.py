@@ -89,9 +89,9 @@ def timed(code):
 
 
 def resident(kernel):
-    """Resident KiB and threads of the process that runs the cells; Linux only."""
+    """Of the process that runs the cells: resident KiB, those of them that are no file's, and threads; Linux only."""
     _, text = kernel.run('println!("{}", std::fs::read_to_string("/proc/self/status")?);')
-    return [int(re.search(rf"{key}:\s+(\d+)", text).group(1)) for key in ("VmRSS", "Threads")]
+    return [int(re.search(rf"{key}:\s+(\d+)", text).group(1)) for key in ("VmRSS", "RssAnon", "Threads")]
 
 
 def percentile(values, part):
@@ -133,11 +133,12 @@ def main():
     if Path("/proc/self/status").exists():
         for _ in range(5):
             kernel.run("1 + 1")
-        memory, threads = resident(kernel)
+        memory, own, threads = resident(kernel)
         for number in range(TRIVIAL):
             kernel.run(f"{number} + 1")
-        memory_after, threads_after = resident(kernel)
+        memory_after, own_after, threads_after = resident(kernel)
         rows.append((f"resident memory over {TRIVIAL} trivial cells", f"{memory / 1024:.0f} to {memory_after / 1024:.0f} MiB", "no growth"))
+        rows.append(("of it without the code of the cells", f"{own / 1024:.0f} to {own_after / 1024:.0f} MiB", "no growth"))
         rows.append((f"threads over {TRIVIAL} trivial cells", f"{threads} to {threads_after}", "no growth"))
     kernel.end()
 
