@@ -1,3 +1,4 @@
+mod budget;
 mod by_hand;
 mod evaluation;
 mod files;
