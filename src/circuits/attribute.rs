@@ -2,7 +2,14 @@
 //! exactly or as a method estimates it: negative where the edge helps.
 //!
 //! EAP-IG's repository divides the mean over a batch once more by the number of prompts, and is mostly given a loss instead
-//! of the metric; its scores are then ours divided by minus the batch size.
+//! of the metric; its scores are then ours divided by minus the batch size. But for that, scores are those of its code, run
+//! on a small model (tests/circuits/eap_ig.rs), except where it is at odds with its own definition:
+//!
+//! - exact scores of models with parallel attention and MLP: it prunes its graph at each edge and does not grow it back, so
+//!   that later scores are of a smaller graph. Ours are of single edges, as brute force gives them.
+//! - information flow routes where no writer comes near what is read at some position: it divides 0 by 0 and has no number
+//!   for the whole reader. Here no one has a share at that position.
+//! - EAP-IG-activations under mean ablation: it integrates from zero to the clean run, here it is from the mean.
 
 use candle_core::Tensor;
 
@@ -20,7 +27,8 @@ pub enum EdgeMethod {
     Eap,
     /// The same with the mean gradient over runs whose embeddings lie between the corrupted and the clean ones, at
     /// `k / steps` for `k` from 0 to `steps - 1`: a left Riemann sum, which never reaches the clean run (Hanna et al.
-    /// 2024). The gradient is of the metric along the way, so its scores estimate finite changes.
+    /// 2024). The gradient is of the metric along the way, so its scores estimate finite changes. Scores of nodes are those at
+    /// `k / steps` for `k` from 1 to `steps`, a right sum, as in EAP-IG's repository.
     EapIgInputs {
         /// How many runs; the paper takes 5.
         steps: usize,
