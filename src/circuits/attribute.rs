@@ -164,13 +164,13 @@ impl EdgePatching {
             }
             EdgeMethod::EapIgInputs { steps } => {
                 corrupted("EAP-IG-inputs")?;
-                check_steps(steps)?;
+                self.check_steps(steps, rule)?;
                 let first = usize::from(rule == Riemann::Right);
                 let embed = (HookPoint::Embed, &self.run.outputs.embed, &self.ablated.embed);
                 (first..first + steps).map(|step| self.between(embed, step as f64 / steps as f64)).collect()
             }
             EdgeMethod::EapIgActivations { steps } => {
-                check_steps(steps)?;
+                self.check_steps(steps, Riemann::Right)?;
                 let of_part = |part| (1..=steps).map(move |step| self.between(part, step as f64 / steps as f64));
                 self.written().into_iter().flat_map(of_part).collect()
             }
@@ -180,6 +180,16 @@ impl EdgePatching {
 
     fn between<'a>(&'a self, (point, clean, ablated): Written<'a>, share: f64) -> GradientRun<'a> {
         GradientRun { tokens: &self.tokens, between: Some(Between { point, clean, ablated, share }) }
+    }
+
+    /// # Errors
+    /// No steps; one that ends at the clean run, for a metric that has no slope there.
+    fn check_steps(&self, steps: usize, rule: Riemann) -> Result<()> {
+        match (steps, rule) {
+            (0, _) => Err(Error::argument("0 steps integrate nothing: give at least 1; 5 is usual for EAP-IG.")),
+            (1, Riemann::Right) => self.metric.check_slope_at_clean("take more than 1 step"),
+            _ => Ok(()),
+        }
     }
 
     /// What the input, each layer's attention and each MLP write.
@@ -212,13 +222,6 @@ impl Riemann {
             Self::Left => "left",
             Self::Right => "right",
         }
-    }
-}
-
-fn check_steps(steps: usize) -> Result<()> {
-    match steps {
-        0 => Err(Error::argument("0 steps integrate nothing: give at least 1; 5 is usual for EAP-IG.")),
-        _ => Ok(()),
     }
 }
 

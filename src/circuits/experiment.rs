@@ -188,7 +188,9 @@ impl EdgePatching {
         Ok(edges)
     }
 
-    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise, or what a single prompt takes.
+    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise, or what a single prompt takes. It
+    /// decides how many prompts run at once. A metric of your own is given logits of all prompts all the same, which are the
+    /// clean run's for those that do not run.
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self

@@ -19,9 +19,11 @@ impl Circuit {
     /// Reads a circuit that EAP-IG's `Graph.to_pt` wrote. As in [`Circuit::from_json`], which edges are in decides, scores of
     /// nodes are passed over, and scores are of the metric that EAP-IG was given.
     ///
-    /// ```no_run
+    /// ```
     /// use candle_lens::prelude::*;
-    /// let circuit = Circuit::from_pt("graph.pt")?;
+    /// let circuit = Circuit::from_pt("tests/fixtures/eap_ig.pt")?;
+    /// println!("{} of {} edges", circuit.count_included_edges(), circuit.n_edges());
+    /// # assert_eq!(circuit.count_included_edges(), 44);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
