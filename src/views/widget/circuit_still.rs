@@ -12,10 +12,15 @@ use crate::views::html::visible;
 use crate::views::picture::{Anchor, Turn, png_by};
 use crate::views::widget::circuit::{Circuit, CircuitEdge, Part, Plan, lane, size};
 
-/// No picture is wider or higher than this: a notebook keeps it, and a page must show it. Its file has twice as many pixels
-/// in either direction.
+/// No picture is wider or higher than this, nor larger in all: a notebook keeps it, and a page must show it. Its file has twice
+/// as many pixels in either direction.
 const WIDEST: usize = 2_400;
 const HIGHEST: usize = 4_000;
+const LARGEST: usize = 5_000_000;
+
+fn fits(width: usize, height: usize) -> bool {
+    width <= WIDEST && height <= HIGHEST && width * height <= LARGEST
+}
 
 impl Circuit {
     /// What of the circuit fits into a picture: all of it, or the nodes that matter most by themselves or by an edge, with
@@ -23,7 +28,7 @@ impl Circuit {
     fn fitting(&self, edges: &[&CircuitEdge]) -> Part {
         let whole = self.whole();
         let Plan { width, height, .. } = self.plan(&whole);
-        if width <= WIDEST && height <= HIGHEST {
+        if fits(width, height) {
             return whole;
         }
         let nodes = &self.0.nodes;
@@ -45,7 +50,7 @@ impl Circuit {
             let before = lanes.get(&pos).copied().unwrap_or(0);
             let after = before.max(lane(crowd));
             let (width, height) = size(wide - before + after, floors.len() + usize::from(!floors.contains(&floor)));
-            if width <= WIDEST && height <= HIGHEST {
+            if fits(width, height) {
                 wide += after - before;
                 crowds.insert((floor, pos), crowd);
                 lanes.insert(pos, after);
@@ -90,7 +95,7 @@ impl Circuit {
         let cut = (places.len() < self.0.nodes.len()).then(|| {
             format!(
                 "The still picture holds the {} strongest of {} nodes and {} of {all} edges between them: the rest has no \
-                 room in {WIDEST} by {HIGHEST} pixels.",
+                 room in a picture.",
                 places.len(),
                 self.0.nodes.len(),
                 edges.len()
