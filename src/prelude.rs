@@ -15,7 +15,8 @@ pub use crate::cache::{
 };
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::circuits::{
-    Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
+    NodeScores, Qkv, RankBy,
 };
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};

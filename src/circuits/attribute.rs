@@ -2,14 +2,22 @@
 //! exactly or as a method estimates it: negative where the edge helps.
 //!
 //! EAP-IG's repository divides the mean over a batch once more by the number of prompts, and is mostly given a loss instead
-//! of the metric; its scores are then ours divided by minus the batch size.
+//! of the metric; its scores are then ours divided by minus the batch size. But for that, scores are those of its code, run
+//! on a small model (tests/circuits/eap_ig.rs), except where it is at odds with its own definition:
+//!
+//! - exact scores of models with parallel attention and MLP: it prunes its graph at each edge and does not grow it back, so
+//!   that later scores are of a smaller graph. Ours are of single edges, as brute force gives them.
+//! - information flow routes where no writer comes near what is read at some position: it divides 0 by 0 and has no number
+//!   for the whole reader. Here no one has a share at that position.
+//! - EAP-IG-activations under mean ablation: it integrates from zero to the clean run, here it is from the mean.
+
+use candle_core::Tensor;
 
 use super::circuit::Circuit;
 use super::experiment::EdgePatching;
+use super::gradients::{Between, GradientRun};
 use crate::error::{Error, Result};
-use crate::hooks::{Edit, HookPlan, HookPoint, Site};
-use crate::progress::Progress;
-use candle_core::Tensor;
+use crate::hooks::{HookPoint, Site};
 
 /// How edges are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +27,8 @@ pub enum EdgeMethod {
     Eap,
     /// The same with the mean gradient over runs whose embeddings lie between the corrupted and the clean ones, at
     /// `k / steps` for `k` from 0 to `steps - 1`: a left Riemann sum, which never reaches the clean run (Hanna et al.
-    /// 2024). The gradient is of the metric along the way, so its scores estimate finite changes.
+    /// 2024). The gradient is of the metric along the way, so its scores estimate finite changes. Scores of nodes are those at
+    /// `k / steps` for `k` from 1 to `steps`, a right sum, as in EAP-IG's repository.
     EapIgInputs {
         /// How many runs; the paper takes 5.
         steps: usize,
@@ -41,6 +50,17 @@ pub enum EdgeMethod {
     Exact,
 }
 
+/// What becomes of the products of difference and gradient along the stream's coordinates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aggregation {
+    /// Their sum: an estimate of the metric's change.
+    #[default]
+    Sum,
+    /// Their mean, the sum divided by `d_model` (EAP-IG's `aggregation="mean"`): scores of models of several widths on one
+    /// scale. The order of the edges is the same.
+    Mean,
+}
+
 impl EdgePatching {
     /// The score of every edge: how much the metric, its mean over prompts, changes when the edge is corrupted.
     ///
@@ -56,28 +76,70 @@ impl EdgePatching {
     /// ```
     ///
     /// # Errors
-    /// No steps; a metric without gradient, for methods that need one; ablation, for methods that need a corrupted run.
+    /// No steps; a metric without gradient, for methods that need one; ablation, for methods that need a corrupted run; a
+    /// budget that one prompt exceeds; a mean over coordinates, for methods that do not sum over them.
     pub fn attribute(&self, method: EdgeMethod) -> Result<Circuit> {
-        let prompts = self.tokens.batch() as f64;
-        let circuit = Circuit::of_layout(self.layout);
-        let of_metric = |name: String| format!("{name}, {}", self.about());
-        let (scores, runs, name) = match method {
-            EdgeMethod::Eap => (self.eap()?, 1, of_metric("EAP".into())),
-            EdgeMethod::EapIgInputs { steps } => {
-                let name = format!("EAP-IG-inputs, {steps} steps (left Riemann)");
-                (self.ig_inputs(steps)?, steps, of_metric(name))
+        self.check_aggregation(method)?;
+        let (scores, runs) = match method {
+            EdgeMethod::InformationFlowRoutes => (self.routes()?, 1),
+            EdgeMethod::Exact => (self.exact()?, 1),
+            _ => {
+                let runs = self.gradient_runs(method, Riemann::Left)?;
+                (self.edge_scores(&runs)?, runs.len())
             }
-            EdgeMethod::EapIgActivations { steps } => {
-                let parts = 1 + self.layout.n_layers * if self.layout.attn_only { 1 } else { 2 };
-                let name = format!("EAP-IG-activations, {steps} steps (right Riemann)");
-                (self.ig_activations(steps)?, parts * steps, of_metric(name))
-            }
-            EdgeMethod::CleanCorrupted => (self.clean_corrupted()?, 2, of_metric("clean-corrupted".into())),
-            EdgeMethod::InformationFlowRoutes => (self.routes()?, 1, "information flow routes".into()),
-            EdgeMethod::Exact => (self.exact()?, 1, of_metric("exact".into())),
         };
-        let scores: Vec<f32> = scores.into_iter().map(|score| (score / (prompts * runs as f64)) as f32).collect();
-        Ok(circuit.scored(&scores, name))
+        let scale = self.scale(runs);
+        let scores: Vec<f32> = scores.into_iter().map(|score| (score * scale) as f32).collect();
+        Ok(Circuit::of_layout(self.layout).scored(&scores, self.name_of(method, Riemann::Left)))
+    }
+
+    /// What scores by this method are called: with its rule and steps, the metric and the intervention.
+    pub(super) fn name_of(&self, method: EdgeMethod, rule: Riemann) -> String {
+        let name = match method {
+            EdgeMethod::Eap => "EAP".to_string(),
+            EdgeMethod::EapIgInputs { steps } => format!("EAP-IG-inputs, {steps} steps ({} Riemann)", rule.name()),
+            EdgeMethod::EapIgActivations { steps } => format!("EAP-IG-activations, {steps} steps (right Riemann)"),
+            EdgeMethod::CleanCorrupted => "clean-corrupted".into(),
+            EdgeMethod::InformationFlowRoutes => return "information flow routes".into(),
+            EdgeMethod::Exact => "exact".into(),
+        };
+        let mean = if self.aggregation == Aggregation::Mean { ", mean over d_model" } else { "" };
+        format!("{name}{mean}, {}", self.about())
+    }
+
+    /// What sums over prompts, runs and the stream's coordinates are multiplied with.
+    pub(super) fn scale(&self, runs: usize) -> f64 {
+        let coordinates = match self.aggregation {
+            Aggregation::Sum => 1,
+            Aggregation::Mean => self.layout.d_model,
+        };
+        1. / (self.tokens.batch() * runs * coordinates) as f64
+    }
+
+    /// # Errors
+    /// A mean over the stream's coordinates by a method that does not sum over them.
+    pub(super) fn check_aggregation(&self, method: EdgeMethod) -> Result<()> {
+        match method {
+            EdgeMethod::Exact | EdgeMethod::InformationFlowRoutes if self.aggregation == Aggregation::Mean => {
+                Err(Error::argument(format!(
+                    "{method:?} measures an edge or node as a whole, so there is no mean over d_model to take: leave \
+                     Aggregation::Sum, or take a method with gradients."
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// A mean over the stream's coordinates, where each has a score of its own.
+    pub(super) fn check_aggregation_of_parts(&self) -> Result<()> {
+        match self.aggregation {
+            Aggregation::Sum => Ok(()),
+            Aggregation::Mean => Err(Error::argument(
+                "each coordinate of d_model has a score of its own here, so there is no mean over them to take: leave \
+                 Aggregation::Sum.",
+            )),
+        }
     }
 
     /// A matrix of no scores yet.
@@ -85,42 +147,53 @@ impl EdgePatching {
         vec![0.; self.layout.n_forward() * self.layout.n_backward()]
     }
 
-    fn eap(&self) -> Result<Vec<f64>> {
-        self.metric.check_slope_at_clean("take EdgeMethod::EapIgInputs or Exact")?;
-        let mut scores = self.no_scores();
-        self.add_scores(&mut scores, &self.gradients(&self.tokens, HookPlan::new())?)?;
-        Ok(scores)
+    /// The runs whose mean gradient makes the scores by this method; none for methods without gradients. The rule is that
+    /// of integrating over inputs.
+    pub(super) fn gradient_runs(&self, method: EdgeMethod, rule: Riemann) -> Result<Vec<GradientRun<'_>>> {
+        let plain = |tokens| GradientRun { tokens, between: None };
+        let corrupted = |name| self.corrupted_tokens.as_ref().ok_or_else(|| needs_corrupted(name));
+        Ok(match method {
+            EdgeMethod::Eap => {
+                self.metric.check_slope_at_clean("take EdgeMethod::EapIgInputs or Exact")?;
+                vec![plain(&self.tokens)]
+            }
+            EdgeMethod::CleanCorrupted => {
+                let corrupted = corrupted("clean-corrupted")?;
+                self.metric.check_slope_at_clean("take EdgeMethod::EapIgInputs or Exact")?;
+                vec![plain(&self.tokens), plain(corrupted)]
+            }
+            EdgeMethod::EapIgInputs { steps } => {
+                corrupted("EAP-IG-inputs")?;
+                self.check_steps(steps, rule)?;
+                let first = usize::from(rule == Riemann::Right);
+                let embed = (HookPoint::Embed, &self.run.outputs.embed, &self.ablated.embed);
+                (first..first + steps).map(|step| self.between(embed, step as f64 / steps as f64)).collect()
+            }
+            EdgeMethod::EapIgActivations { steps } => {
+                self.check_steps(steps, Riemann::Right)?;
+                let of_part = |part| (1..=steps).map(move |step| self.between(part, step as f64 / steps as f64));
+                self.written().into_iter().flat_map(of_part).collect()
+            }
+            EdgeMethod::InformationFlowRoutes | EdgeMethod::Exact => Vec::new(),
+        })
     }
 
-    fn clean_corrupted(&self) -> Result<Vec<f64>> {
-        let Some(corrupted) = &self.corrupted_tokens else { return Err(needs_corrupted("clean-corrupted")) };
-        self.metric.check_slope_at_clean("take EdgeMethod::EapIgInputs or Exact")?;
-        let mut scores = self.no_scores();
-        for tokens in [&self.tokens, corrupted] {
-            self.add_scores(&mut scores, &self.gradients(tokens, HookPlan::new())?)?;
-        }
-        Ok(scores)
+    fn between<'a>(&'a self, (point, clean, ablated): Written<'a>, share: f64) -> GradientRun<'a> {
+        GradientRun { tokens: &self.tokens, between: Some(Between { point, clean, ablated, share }) }
     }
 
-    fn ig_inputs(&self, steps: usize) -> Result<Vec<f64>> {
-        if self.corrupted_tokens.is_none() {
-            return Err(needs_corrupted("EAP-IG-inputs"));
+    /// # Errors
+    /// No steps; one that ends at the clean run, for a metric that has no slope there.
+    fn check_steps(&self, steps: usize, rule: Riemann) -> Result<()> {
+        match (steps, rule) {
+            (0, _) => Err(Error::argument("0 steps integrate nothing: give at least 1; 5 is usual for EAP-IG.")),
+            (1, Riemann::Right) => self.metric.check_slope_at_clean("take more than 1 step"),
+            _ => Ok(()),
         }
-        check_steps(steps)?;
-        let mut scores = self.no_scores();
-        let mut progress = Progress::new("integrating gradients", steps as u64, "steps");
-        for step in 0..steps {
-            let share = step as f64 / steps as f64;
-            let embed = between(&self.run.outputs.embed, &self.ablated.embed, share)?;
-            let plan = HookPlan::new().edit(HookPoint::Embed, Edit::replace(embed));
-            self.add_scores(&mut scores, &self.gradients(&self.tokens, plan)?)?;
-            progress.step(1);
-        }
-        Ok(scores)
     }
 
-    fn ig_activations(&self, steps: usize) -> Result<Vec<f64>> {
-        check_steps(steps)?;
+    /// What the input, each layer's attention and each MLP write.
+    fn written(&self) -> Vec<Written<'_>> {
         let (clean, ablated) = (&self.run.outputs, &self.ablated);
         let mut parts = vec![(HookPoint::Embed, &clean.embed, &ablated.embed)];
         for layer in 0..self.layout.n_layers {
@@ -129,29 +202,26 @@ impl EdgePatching {
                 parts.push((HookPoint::Block(layer, Site::MlpOut), clean, ablated));
             }
         }
-        let mut scores = self.no_scores();
-        let mut progress = Progress::new("integrating gradients", (parts.len() * steps) as u64, "runs");
-        for (point, clean, ablated) in parts {
-            for step in 1..=steps {
-                let written = between(clean, ablated, step as f64 / steps as f64)?;
-                let plan = HookPlan::new().edit(point, Edit::replace(written));
-                self.add_scores(&mut scores, &self.gradients(&self.tokens, plan)?)?;
-                progress.step(1);
-            }
-        }
-        Ok(scores)
+        parts
     }
 }
 
-/// `share` of the way from `ablated` to `clean`.
-fn between(clean: &Tensor, ablated: &Tensor, share: f64) -> Result<Tensor> {
-    Ok(((clean * share)? + (ablated * (1. - share))?)?)
+/// A point, and what is written there clean and ablated.
+type Written<'a> = (HookPoint, &'a Tensor, &'a Tensor);
+
+/// At which end of each step a gradient is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Riemann {
+    Left,
+    Right,
 }
 
-fn check_steps(steps: usize) -> Result<()> {
-    match steps {
-        0 => Err(Error::argument("0 steps integrate nothing: give at least 1; 5 is usual for EAP-IG.")),
-        _ => Ok(()),
+impl Riemann {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Right => "right",
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 
 use super::experiment::EdgePatching;
 use super::node::{Node, Qkv};
+use super::outputs::rows;
 use crate::error::Result;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::RunOptions;
@@ -17,62 +18,97 @@ impl EdgePatching {
     /// How much the metric changes by each edge, summed over prompts; a matrix of all rows and columns.
     pub(super) fn exact(&self) -> Result<Vec<f64>> {
         let mut scores = self.no_scores();
-        let prompts = self.tokens.batch();
-        // The width of a stream for each head's three inputs, and of what a block makes of one.
-        let per_prompt = (8 * self.layout.n_heads + 32) * self.tokens.pos() * self.layout.d_model;
-        let most = (self.prompts_in_budget(per_prompt)? / prompts).max(1);
-        let differences = self.ablated.minus(&self.run.outputs)?.stacked(&self.model)?;
-        let differences = differences.to_dtype(self.model.dtype())?;
-        let clean: f64 = self.clean_values().iter().map(|&value| f64::from(value)).sum();
-        let mut progress = Progress::new("corrupting edges", self.layout.edges().len() as u64, "edges");
-        for (column, (node, qkv)) in self.layout.targets().into_iter().enumerate() {
-            let before = self.layout.prev_index(node);
-            for first in (0..before).step_by(most) {
-                let count = most.min(before - first);
-                let values = self.corrupted_inputs(node, qkv, &differences.narrow(0, first, count)?)?;
-                for (row, values) in values.chunks(prompts).enumerate() {
-                    let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
-                    scores[(first + row) * self.layout.n_backward() + column] = sum - clean;
+        let per_copy = self.numbers_of_copy();
+        // What all nodes write differently, and the tensor that it is stacked from.
+        let written = 2 * self.numbers_of_nodes();
+        let parts = self.parts(self.prompts_at_once(written + per_copy)?);
+        let differences = self.ablated.minus(&self.run.outputs)?;
+        let edges = parts.len() * self.layout.edges().len();
+        let mut progress = Progress::new("corrupting edges", edges as u64, "edges");
+        for (from, prompts) in parts {
+            let differences = differences.rows(from, prompts)?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
+            let room = self.numbers_in_budget().saturating_sub(written * prompts);
+            let most = (room / (per_copy * prompts)).max(1);
+            for (column, (node, qkv)) in self.layout.targets().into_iter().enumerate() {
+                let before = self.layout.prev_index(node);
+                for first in (0..before).step_by(most) {
+                    let count = most.min(before - first);
+                    let corrupted = self.corrupted_inputs(node, qkv, &differences.narrow(0, first, count)?, from)?;
+                    for (row, changed) in corrupted.into_iter().enumerate() {
+                        scores[(first + row) * self.layout.n_backward() + column] += changed;
+                    }
+                    progress.step(count as u64);
                 }
-                progress.step(count as u64);
             }
         }
         Ok(scores)
     }
 
-    /// The metric of each prompt when each of these differences, `[edge, batch * pos * d_model]`, is added to one input; one
-    /// edge after the other.
-    fn corrupted_inputs(&self, node: Node, qkv: Option<Qkv>, differences: &Tensor) -> Result<Vec<f32>> {
-        let copies = differences.dim(0)?;
-        let (batch, pos) = (self.tokens.batch(), self.tokens.pos());
-        let added = differences.reshape((copies * batch, pos, self.layout.d_model))?;
-        let (layer, point) = match (node, qkv) {
-            (Node::Head(layer, _), Some(Qkv::Q)) => (layer, HookPoint::Block(layer, Site::QInput)),
-            (Node::Head(layer, _), Some(Qkv::K)) => (layer, HookPoint::Block(layer, Site::KInput)),
-            (Node::Head(layer, _), _) => (layer, HookPoint::Block(layer, Site::VInput)),
-            (Node::Mlp(layer), _) => (layer, HookPoint::Block(layer, Site::MlpIn)),
+    /// How many numbers one copy of a prompt takes: the width of a stream for each head's three inputs, and of what a block
+    /// makes of one.
+    pub(super) fn numbers_of_copy(&self) -> usize {
+        (8 * self.layout.n_heads + 32) * self.tokens.pos() * self.layout.d_model
+    }
+
+    /// How much the metric changes, summed over the prompts from prompt `from` on, when each of these differences,
+    /// `[edge, prompts * pos * d_model]`, is added to one input.
+    fn corrupted_inputs(&self, node: Node, qkv: Option<Qkv>, differences: &Tensor, from: usize) -> Result<Vec<f64>> {
+        let (copies, width) = differences.dims2()?;
+        let (pos, d_model) = (self.tokens.pos(), self.layout.d_model);
+        let prompts = width / (pos * d_model);
+        let added = differences.reshape((copies * prompts, pos, d_model))?;
+        let (layer, site) = match (node, qkv) {
+            (Node::Head(layer, _), Some(Qkv::Q)) => (layer, Site::QInput),
+            (Node::Head(layer, _), Some(Qkv::K)) => (layer, Site::KInput),
+            (Node::Head(layer, _), _) => (layer, Site::VInput),
+            (Node::Mlp(layer), _) => (layer, Site::MlpIn),
             _ => {
-                let last = copied(&self.run.resid[self.layout.n_layers], copies)?;
-                return self.judge_copies(&(last + added)?, copies);
+                let last = copied(&rows(&self.run.resid[self.layout.n_layers], from, prompts)?, copies)?;
+                return self.changes(&(last + added)?, (from, prompts));
             }
         };
         let edit = match node {
             Node::Head(_, head) => Edit::add(added).head(head),
             _ => Edit::add(added),
         };
+        let resid = copied(&rows(&self.run.resid[layer], from, prompts)?, copies)?;
+        self.changes_from(layer, resid, HookPlan::new().edit(HookPoint::Block(layer, site), edit), (from, prompts))
+    }
+
+    /// As [`EdgePatching::changes`], of runs that begin at a block with this stream.
+    ///
+    /// # Shapes
+    /// `resid [copies * prompts, pos, d_model]`.
+    pub(super) fn changes_from(
+        &self,
+        layer: usize,
+        resid: Tensor,
+        plan: HookPlan,
+        (from, prompts): (usize, usize),
+    ) -> Result<Vec<f64>> {
+        if layer == self.layout.n_layers {
+            return self.changes(&resid, (from, prompts));
+        }
+        let tokens = self.tokens.rows(from, prompts).repeated(resid.dim(0)? / prompts);
         let options = RunOptions {
-            start_at_layer: Some((layer as isize, copied(&self.run.resid[layer], copies)?)),
+            start_at_layer: Some((layer as isize, resid)),
             stop_at_layer: Some(self.layout.n_layers as isize),
             ..Default::default()
         };
-        let run = self.model.run(self.tokens.repeated(copies), HookPlan::new().edit(point, edit), &options)?;
-        self.judge_copies(&run.resid.expect("a run that stops returns the stream"), copies)
+        let run = self.model.run(tokens, plan, &options)?;
+        self.changes(&run.resid.expect("a run that stops returns the stream"), (from, prompts))
     }
 
-    /// The metric of each row of the final stream, `copies` of the batch one after the other.
-    fn judge_copies(&self, resid: &Tensor, copies: usize) -> Result<Vec<f32>> {
-        let last = at_last(resid, &self.tokens.repeated(copies))?.to_dtype(self.model.dtype())?;
+    /// How much the metric changes, summed over the prompts from prompt `from` on, where this is the final stream of copies
+    /// of them, one after the other; one number for each copy.
+    fn changes(&self, resid: &Tensor, (from, prompts): (usize, usize)) -> Result<Vec<f64>> {
+        let copies = resid.dim(0)? / prompts;
+        let last = at_last(resid, &self.tokens.rows(from, prompts).repeated(copies))?.to_dtype(self.model.dtype())?;
         let logits = self.model.logits_after(&last, self.metric.columns())?;
-        self.metric.evaluate(&logits, self.tokens.batch(), Some(&self.run.logits))
+        let logits = self.among_clean(&logits, from, prompts)?;
+        let values = self.metric.evaluate(&logits, self.tokens.batch(), Some(&self.run.logits))?;
+        let sum = |values: &[f32]| values[from..from + prompts].iter().map(|&value| f64::from(value)).sum::<f64>();
+        let clean = sum(self.clean_values());
+        Ok(values.chunks(self.tokens.batch()).map(|values| sum(values) - clean).collect())
     }
 }

@@ -1,7 +1,8 @@
 //! Two runs between which edges are corrupted.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use super::attribute::Aggregation;
 use super::circuit::Circuit;
 use super::layout::Layout;
 use super::outputs::Outputs;
@@ -15,18 +16,33 @@ use crate::tokens::{Input, Tokens};
 const BUDGET: u64 = 1 << 30;
 
 /// What an edge that is out of the circuit carries, where there is no corrupted prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let over = EdgeAblation::mean(["The keys on the cabinet", "Tirana, the capital of"]);
+/// ```
+#[derive(Clone, Debug)]
 pub enum EdgeAblation {
     /// Nothing.
     Zero,
     /// What the node writes on the mean over these prompts and all their positions; padding does not count.
-    Mean(Tokens),
+    Mean(Input),
     /// What the node writes on the mean over these prompts at the same position; they must have the length of those to be
     /// ablated.
-    MeanPositional(Tokens),
+    MeanPositional(Input),
 }
 
 impl EdgeAblation {
+    /// The mean over these prompts, texts or tokens, and all their positions.
+    pub fn mean(prompts: impl Into<Input>) -> Self {
+        Self::Mean(prompts.into())
+    }
+
+    /// The mean over these prompts, texts or tokens, position by position.
+    pub fn mean_positional(prompts: impl Into<Input>) -> Self {
+        Self::MeanPositional(prompts.into())
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Zero => "zero ablation",
@@ -72,6 +88,7 @@ pub struct EdgePatching {
     corrupted: Vec<f32>,
     /// What the caller allows; otherwise [`BUDGET`], or one prompt at a time where that takes more.
     budget: Option<u64>,
+    pub(super) aggregation: Aggregation,
 }
 
 impl TaskBatch {
@@ -139,8 +156,8 @@ impl EdgePatching {
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let prompt = "When John and Mary went to the shops, John gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let others = model.to_tokens(["The keys on the cabinet", "Tirana, the capital of"])?;
-    /// let edges = EdgePatching::ablation(&model, prompt, metric, &EdgeAblation::Mean(others))?;
+    /// let mean = EdgeAblation::mean(["The keys on the cabinet", "Tirana, the capital of"]);
+    /// let edges = EdgePatching::ablation(&model, prompt, metric, &mean)?;
     /// assert!(edges.clean() > edges.corrupted());
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
@@ -157,11 +174,12 @@ impl EdgePatching {
         let clean = &edges.run.outputs;
         edges.ablated = match ablation {
             EdgeAblation::Zero => clean.zeros_like()?,
-            EdgeAblation::Mean(tokens) | EdgeAblation::MeanPositional(tokens) => {
+            EdgeAblation::Mean(prompts) | EdgeAblation::MeanPositional(prompts) => {
+                let tokens = edges.model.to_tokens(prompts.clone())?;
                 let options = RunOptions { stop_at_layer: Some(edges.layout.n_layers as isize), ..Default::default() };
-                let run = edges.model.run(tokens, Outputs::plan(&edges.layout), &options)?;
+                let run = edges.model.run(&tokens, Outputs::plan(&edges.layout), &options)?;
                 let by_position = matches!(ablation, EdgeAblation::MeanPositional(_));
-                Outputs::of(&run.captured, &edges.layout).mean(tokens, by_position, clean)?
+                Outputs::of(&run.captured, &edges.layout).mean(&tokens, by_position, clean)?
             }
         };
         edges.intervention = ablation.name();
@@ -170,9 +188,17 @@ impl EdgePatching {
         Ok(edges)
     }
 
-    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise, or what a single prompt takes.
+    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise, or what a single prompt takes. It
+    /// decides how many prompts run at once. A metric of your own is given logits of all prompts all the same, which are the
+    /// clean run's for those that do not run.
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
+        self
+    }
+
+    /// Whether scores are sums along the stream's coordinates, as by default, or means.
+    pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.aggregation = aggregation;
         self
     }
 
@@ -215,6 +241,7 @@ impl EdgePatching {
             clean: Vec::new(),
             corrupted: Vec::new(),
             budget: None,
+            aggregation: Aggregation::Sum,
         };
         edges.clean = edges.judge(&edges.run.logits)?;
         Ok(edges)
@@ -243,6 +270,36 @@ impl EdgePatching {
         &self.clean
     }
 
+    /// The logits of the clean run, of the columns that the metric reads, with those of the prompts from prompt `from` on
+    /// replaced: what a metric of all prompts needs where only some were run.
+    ///
+    /// # Shapes
+    /// `logits [copies * count, column]`, one copy of the prompts after the other; the result is
+    /// `[copies * batch, column]`, f32.
+    pub(super) fn among_clean(&self, logits: &Tensor, from: usize, count: usize) -> Result<Tensor> {
+        let logits = logits.to_dtype(DType::F32)?;
+        let (batch, copies, columns) = (self.tokens.batch(), logits.dim(0)? / count, logits.dim(1)?);
+        if count == batch {
+            return Ok(logits);
+        }
+        let clean = self.metric.read(&self.run.logits)?;
+        let mut parts = vec![logits.reshape((copies, count, columns))?];
+        let rest = |from: usize, count: usize| clean.narrow(0, from, count)?.unsqueeze(0)?.repeat((copies, 1, 1));
+        if from > 0 {
+            parts.insert(0, rest(0, from)?);
+        }
+        if from + count < batch {
+            parts.push(rest(from + count, batch - from - count)?);
+        }
+        Ok(Tensor::cat(&parts, 1)?.reshape((copies * batch, columns))?)
+    }
+
+    /// The batch in parts of at most so many prompts: the first prompt of each, and how many they are.
+    pub(super) fn parts(&self, most: usize) -> Vec<(usize, usize)> {
+        let batch = self.tokens.batch();
+        (0..batch).step_by(most).map(|from| (from, most.min(batch - from))).collect()
+    }
+
     /// How many prompts of the batch may be worked on at once, where each takes so many numbers.
     ///
     /// # Errors
@@ -256,7 +313,7 @@ impl EdgePatching {
     /// # Errors
     /// A budget that a single prompt exceeds.
     pub(super) fn prompts_in_budget(&self, numbers: usize) -> Result<usize> {
-        let one = (numbers * self.model.dtype().size_in_bytes().max(4)) as u64;
+        let one = (numbers * self.bytes_of_number()) as u64;
         if let Some(budget) = self.budget.filter(|budget| one > *budget) {
             return Err(Error::argument(format!(
                 "the budget of {} is too small for a single prompt, which takes {}: give more with EdgePatching::budget.",
@@ -265,6 +322,15 @@ impl EdgePatching {
             )));
         }
         Ok((self.budget.unwrap_or(BUDGET) / one).max(1) as usize)
+    }
+
+    /// How many numbers the budget has room for.
+    pub(super) fn numbers_in_budget(&self) -> usize {
+        (self.budget.unwrap_or(BUDGET) / self.bytes_of_number() as u64) as usize
+    }
+
+    fn bytes_of_number(&self) -> usize {
+        self.model.dtype().size_in_bytes().max(4)
     }
 
     /// The numbers of what all nodes add to the stream, of one prompt.
@@ -297,7 +363,7 @@ impl CleanRun {
 
 fn logits_at_last(model: &HookedTransformer, resid: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let last = at_last(resid, tokens)?.to_dtype(model.dtype())?;
-    Ok(model.logits_after(&last, None)?.to_dtype(candle_core::DType::F32)?)
+    Ok(model.logits_after(&last, None)?.to_dtype(DType::F32)?)
 }
 
 impl std::fmt::Debug for EdgePatching {

@@ -1,100 +1,153 @@
 //! Gradients of the metric at every input of the circuit, and scores of edges from them.
 //!
 //! The score of `u -> v` is `(ablated_u - clean_u) . d metric / d input of v`, summed over positions: to first order, how the
-//! metric changes when the edge is corrupted (Syed et al. 2023).
+//! metric changes when the edge is corrupted (Syed et al. 2023). It is linear in the gradient, so those of several runs are
+//! summed first and multiplied once.
+//!
+//! As many prompts are run at once as the budget allows. The others' logits then are those of the clean run, because a
+//! metric is of all prompts.
 
 use candle_core::{DType, Tensor};
 
 use super::experiment::EdgePatching;
 use super::node::{Node, Qkv};
+use super::outputs::rows;
 use crate::error::Result;
-use crate::hooks::{HookPlan, HookPoint, Site};
-use crate::model::RunOptions;
+use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, Site};
+use crate::model::{Run, RunOptions};
 use crate::patching::at_last;
+use crate::progress::Progress;
 use crate::tokens::Tokens;
 
-/// A run's gradients at what is read, of the sum of the metrics of all prompts.
-pub(super) struct Inputs {
-    /// The stream that enters each block, and what the queries, keys and values of it change.
-    attention: Vec<(Tensor, [Tensor; 3])>,
-    /// At what each MLP reads; empty without MLPs.
-    mlp: Vec<Tensor>,
-    /// At the stream behind the last block.
-    logits: Tensor,
+/// A run whose gradients count.
+pub(super) struct GradientRun<'a> {
+    pub tokens: &'a Tokens,
+    /// What is written at one point instead of what the run would write.
+    pub between: Option<Between<'a>>,
+}
+
+/// `share` of the way from what is written ablated to what is written clean.
+pub(super) struct Between<'a> {
+    pub point: HookPoint,
+    pub clean: &'a Tensor,
+    pub ablated: &'a Tensor,
+    pub share: f64,
+}
+
+impl Between<'_> {
+    /// For `count` prompts from prompt `from` on.
+    fn written(&self, from: usize, count: usize) -> Result<Tensor> {
+        let (clean, ablated) = (rows(self.clean, from, count)?, rows(self.ablated, from, count)?);
+        Ok(((clean * self.share)? + (ablated * (1. - self.share))?)?)
+    }
 }
 
 impl EdgePatching {
-    /// One run under `plan` and its backward pass.
-    pub(super) fn gradients(&self, tokens: &Tokens, mut plan: HookPlan) -> Result<Inputs> {
+    /// One run of `count` prompts from prompt `from` on, and its backward pass, with the gradients of the sum of the metrics
+    /// at these points.
+    pub(super) fn gradients(
+        &self,
+        run: &GradientRun,
+        points: &[HookPoint],
+        (from, count): (usize, usize),
+    ) -> Result<(Run, Gradients)> {
+        let tokens = run.tokens.rows(from, count);
+        let mut plan = points.iter().fold(HookPlan::new(), |plan, &point| plan.watch(point)).capture("resid_pre");
+        if let Some(between) = &run.between {
+            plan = plan.edit(between.point, Edit::replace(between.written(from, count)?));
+        }
+        let options = RunOptions { stop_at_layer: Some(self.layout.n_layers as isize), ..Default::default() };
+        let run = self.model.run(&tokens, plan, &options)?;
+        let resid = run.resid.as_ref().expect("a run that stops returns the stream");
+        let last = at_last(resid, &tokens)?.to_dtype(self.model.dtype())?;
+        let logits = self.model.logits_after(&last, self.metric.columns())?;
+        let logits = self.among_clean(&logits, from, count)?;
+        let values = self.metric.values(&logits, self.tokens.batch(), Some(&self.run.logits))?;
+        self.metric.check_gradient(&values)?;
+        let gradients = run.taps.gradients(&values.sum_all()?)?;
+        Ok((run, gradients))
+    }
+
+    /// How many numbers a prompt takes in a run that watches these points, with its backward pass.
+    pub(super) fn numbers_of_gradients(&self, points: &[HookPoint]) -> Result<usize> {
+        let plan = points.iter().fold(HookPlan::new(), |plan, &point| plan.watch(point)).capture("resid_pre");
+        let need = plan.memory(&self.model.dims(), 1, self.tokens.pos(), self.model.dtype())?;
+        // Of logits only those after the last token are made, once more with their gradient.
+        let logits = 2 * self.metric.columns().map_or(self.model.cfg().d_vocab_out(), |columns| columns.len());
+        Ok((need.kept() + need.working) as usize / self.model.dtype().size_in_bytes() + logits)
+    }
+
+    /// Each edge's score, summed over prompts and runs; a matrix of all rows and columns.
+    pub(super) fn edge_scores(&self, runs: &[GradientRun]) -> Result<Vec<f64>> {
         let layers = self.layout.n_layers;
         let mut sites = vec![Site::Q, Site::K, Site::V];
         sites.extend((!self.layout.attn_only).then_some(Site::MlpIn));
-        let points = (0..layers).flat_map(|layer| sites.iter().map(move |&site| HookPoint::Block(layer, site)));
-        for point in points.chain([HookPoint::Block(layers - 1, Site::ResidPost)]) {
-            plan = plan.watch(point);
+        let in_blocks = (0..layers).flat_map(|layer| sites.iter().map(move |&site| HookPoint::Block(layer, site)));
+        let points: Vec<HookPoint> = in_blocks.chain([HookPoint::Block(layers - 1, Site::ResidPost)]).collect();
+        // What is read, what is written with the tensor that it is stacked from, and the heads' inputs on their way.
+        let width = self.tokens.pos() * self.layout.d_model;
+        let kept = (self.layout.n_backward() + 2 * self.layout.n_forward() + 12 * self.layout.n_heads) * width;
+        let most = self.prompts_at_once(self.numbers_of_gradients(&points)? + kept)?;
+        let parts = self.parts(most);
+        let differences = self.ablated.minus(&self.run.outputs)?;
+        let mut scores = self.no_scores();
+        let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
+        for (from, count) in parts {
+            let mut read: Vec<Option<Tensor>> = vec![None; 2 * layers + 1];
+            for run in runs {
+                self.add_inputs(&mut read, &self.gradients(run, &points, (from, count))?)?;
+                progress.step(1);
+            }
+            let written = differences.rows(from, count)?.stacked(&self.model)?;
+            let readers = (0..layers).flat_map(|layer| [Node::Head(layer, 0), Node::Mlp(layer)]).chain([Node::Logits]);
+            for (node, read) in readers.zip(read) {
+                let qkv = matches!(node, Node::Head(..)).then_some(Qkv::Q);
+                let Some((read, first)) = read.zip(self.layout.backward_index(node, qkv)) else { continue };
+                self.add_product(&mut scores, first, &written.narrow(0, 0, self.layout.prev_index(node))?, &read)?;
+            }
         }
-        plan = plan.capture("resid_pre");
-        let options = RunOptions { stop_at_layer: Some(layers as isize), ..Default::default() };
-        let run = self.model.run(tokens, plan, &options)?;
-        let resid = run.resid.as_ref().expect("a run that stops returns the stream");
-        let last = at_last(resid, tokens)?.to_dtype(self.model.dtype())?;
-        let logits = self.model.logits_after(&last, self.metric.columns())?;
-        let values = self.metric.values(&logits, tokens.batch(), Some(&self.run.logits))?;
-        self.metric.check_gradient(&values)?;
-        let gradients = run.taps.gradients(&values.sum_all()?)?;
-        let none = gradients.zero_by_structure();
-        let at = |layer: usize, site: Site| {
-            let point = HookPoint::Block(layer, site);
-            // What an edit has cut off changes nothing.
-            if none.contains(&point) { Ok(gradients.activation(point)?.zeros_like()?) } else { gradients.get(point) }
-        };
-        let attention = |layer: usize| -> Result<(Tensor, [Tensor; 3])> {
-            let resid_pre = run.captured[&HookPoint::Block(layer, Site::ResidPre)].detach();
-            Ok((resid_pre, [at(layer, Site::Q)?, at(layer, Site::K)?, at(layer, Site::V)?]))
-        };
-        let mlps = if self.layout.attn_only { 0 } else { layers };
-        Ok(Inputs {
-            attention: (0..layers).map(attention).collect::<Result<_>>()?,
-            mlp: (0..mlps).map(|layer| at(layer, Site::MlpIn)).collect::<Result<_>>()?,
-            logits: at(layers - 1, Site::ResidPost)?,
-        })
+        Ok(scores)
     }
 
-    /// Adds each edge's score, summed over prompts, to a matrix of all rows and columns.
-    pub(super) fn add_scores(&self, scores: &mut [f64], inputs: &Inputs) -> Result<()> {
-        let differences = self.ablated.minus(&self.run.outputs)?;
-        let of_heads = 12 * self.layout.n_heads * self.tokens.pos() * self.layout.d_model;
-        let most = self.prompts_at_once(2 * self.numbers_of_nodes() + of_heads)?;
-        for from in (0..self.tokens.batch()).step_by(most) {
-            let count = most.min(self.tokens.batch() - from);
-            let rows = |x: &Tensor| -> Result<Tensor> { Ok(x.narrow(0, from, count)?.contiguous()?) };
-            let stacked = differences.rows(from, count)?.stacked(&self.model)?;
-            let mut add = |node: Node, qkv: Option<Qkv>, gradients: Tensor| {
-                let written = stacked.narrow(0, 0, self.layout.prev_index(node))?;
-                let first = self.layout.backward_index(node, qkv).expect("a node that reads");
-                self.add_product(scores, first, &written, &gradients)
-            };
-            for (layer, (resid_pre, [q, k, v])) in inputs.attention.iter().enumerate() {
-                let qkv = [rows(q)?, rows(k)?, rows(v)?];
-                let read = self.model.head_input_gradients(layer, &rows(resid_pre)?, &qkv)?;
-                let read = read.flatten_from(1)?;
-                add(Node::Head(layer, 0), Some(Qkv::Q), read)?;
+    /// Adds a run's gradients at what is read, f32: of each layer the inputs of all queries, keys and values, and the MLP's,
+    /// and at the end the stream behind the last block; `[column, batch * pos * d_model]` each.
+    fn add_inputs(&self, read: &mut [Option<Tensor>], (run, gradients): &(Run, Gradients)) -> Result<()> {
+        let mut add = |place: usize, gradient: Tensor| -> Result<()> {
+            let gradient = gradient.to_dtype(DType::F32)?;
+            read[place] = Some(match read[place].take() {
+                Some(sum) => (sum + gradient)?,
+                None => gradient,
+            });
+            Ok(())
+        };
+        let layers = self.layout.n_layers;
+        for layer in 0..layers {
+            let at = |site| at(gradients, HookPoint::Block(layer, site));
+            let resid_pre = run.captured[&HookPoint::Block(layer, Site::ResidPre)].detach();
+            let qkv = [at(Site::Q)?, at(Site::K)?, at(Site::V)?];
+            add(2 * layer, self.model.head_input_gradients(layer, &resid_pre, &qkv)?.flatten_from(1)?)?;
+            if !self.layout.attn_only {
+                add(2 * layer + 1, at(Site::MlpIn)?.flatten_all()?.unsqueeze(0)?)?;
             }
-            for (layer, gradient) in inputs.mlp.iter().enumerate() {
-                add(Node::Mlp(layer), None, rows(gradient)?.flatten_all()?.unsqueeze(0)?)?;
-            }
-            add(Node::Logits, None, rows(&inputs.logits)?.flatten_all()?.unsqueeze(0)?)?;
         }
-        Ok(())
+        add(2 * layers, at(gradients, HookPoint::Block(layers - 1, Site::ResidPost))?.flatten_all()?.unsqueeze(0)?)
     }
 
     /// Adds `written [row, n]` times `gradients [column, n]` transposed, whose first column stands at `first`.
     fn add_product(&self, scores: &mut [f64], first: usize, written: &Tensor, gradients: &Tensor) -> Result<()> {
-        let product = written.matmul(&gradients.to_dtype(DType::F32)?.t()?)?.to_vec2::<f32>()?;
+        let product = written.matmul(&gradients.t()?)?.to_vec2::<f32>()?;
         for (row, of_row) in product.into_iter().enumerate() {
             let start = row * self.layout.n_backward() + first;
             scores[start..].iter_mut().zip(of_row).for_each(|(score, part)| *score += f64::from(part));
         }
         Ok(())
+    }
+}
+
+/// The gradient at a watched point; zeros where an edit has cut it off, which then changes nothing.
+pub(super) fn at(gradients: &Gradients, point: HookPoint) -> Result<Tensor> {
+    match gradients.zero_by_structure().contains(&point) {
+        true => Ok(gradients.activation(point)?.zeros_like()?),
+        false => gradients.get(point),
     }
 }

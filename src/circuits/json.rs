@@ -102,10 +102,7 @@ fn parse(text: &str) -> Result<Circuit> {
         ))
     })?;
     let layout = file.cfg;
-    let nodes = layout.n_layers.checked_mul(layout.n_heads.saturating_add(1));
-    if layout.n_layers == 0 || layout.n_heads == 0 || nodes.is_none_or(|nodes| nodes > MOST_NODES) {
-        return Err(Error::argument(format!("the cfg is of no model: it says {layout}.")));
-    }
+    check_cfg(&layout)?;
     check_nodes(&layout, &file.nodes)?;
     // All edges are there before a matrix of the size that the file claims is made.
     let places = file.edges.keys().map(|name| layout.index(name.parse()?)).collect::<Result<Vec<_>>>()?;
@@ -129,6 +126,15 @@ fn parse(text: &str) -> Result<Circuit> {
     }
     circuit.method = file.method.unwrap_or_else(|| "read from a file".into());
     Ok(circuit)
+}
+
+/// That a file's sizes are a model's.
+pub(super) fn check_cfg(layout: &Layout) -> Result<()> {
+    let nodes = layout.n_layers.checked_mul(layout.n_heads.saturating_add(1));
+    match layout.n_layers == 0 || layout.n_heads == 0 || nodes.is_none_or(|nodes| nodes > MOST_NODES) {
+        true => Err(Error::argument(format!("the cfg is of no model: it says {layout}."))),
+        false => Ok(()),
+    }
 }
 
 /// The first edge of the model that the file does not have.

@@ -7,7 +7,8 @@
 //! fails (Hanna et al. 2024, <https://arxiv.org/abs/2403.17806>). What is chosen by these scores is judged by running the
 //! model with all other edges corrupted.
 //!
-//! Names, files and definitions are those of the EAP-IG repository, where a definition there is sound.
+//! Names, files and definitions are those of the EAP-IG repository, where a definition there is sound. Nodes are scored as
+//! wholes in the same ways.
 //!
 //! # Limits
 //! Nodes are heads and MLPs as a whole, over all positions. Models in which a head's output goes through a norm together
@@ -23,13 +24,16 @@ mod gradients;
 mod json;
 mod layout;
 mod node;
+mod nodes;
 mod outputs;
+mod pt;
 mod routes;
 mod select;
 
-pub use attribute::EdgeMethod;
+pub use attribute::{Aggregation, EdgeMethod};
 pub use circuit::Circuit;
 pub use experiment::{EdgeAblation, EdgePatching};
 pub use faithfulness::{CircuitScore, FaithfulnessCurve};
 pub use node::{Edge, Node, Qkv};
+pub use nodes::NodeScores;
 pub use select::RankBy;

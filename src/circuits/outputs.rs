@@ -60,7 +60,7 @@ impl Outputs {
 
     /// `count` prompts from prompt `from` on.
     pub(super) fn rows(&self, from: usize, count: usize) -> Result<Self> {
-        self.each(|x| Ok(x.narrow(0, from, count)?.contiguous()?))
+        self.each(|x| rows(x, from, count))
     }
 
     /// The mean over the prompts and, unless `by_position`, over all positions that hold a token, spread over prompts and
@@ -118,6 +118,11 @@ impl Outputs {
     pub(super) fn heads(&self, model: &HookedTransformer, layer: usize) -> Result<Tensor> {
         by_head(&model.head_results(layer, &self.z[layer])?)
     }
+}
+
+/// `count` prompts from prompt `from` on.
+pub(super) fn rows(x: &Tensor, from: usize, count: usize) -> Result<Tensor> {
+    Ok(x.narrow(0, from, count)?.contiguous()?)
 }
 
 /// `[batch, pos, head, d_model]` as `[head, batch * pos * d_model]`.

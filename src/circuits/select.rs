@@ -1,10 +1,11 @@
 //! Circuits chosen by the scores of edges. Each selection returns another circuit and leaves the given one as it is.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::circuit::Circuit;
 use super::node::{Edge, Node};
+use super::nodes::NodeScores;
 use crate::error::{Error, Result};
 
 /// Which scores count as large.
@@ -20,7 +21,7 @@ pub enum RankBy {
 }
 
 impl RankBy {
-    fn key(self, score: f32) -> f32 {
+    pub(super) fn key(self, score: f32) -> f32 {
         match self {
             Self::Magnitude => score.abs(),
             Self::Largest => score,
@@ -113,8 +114,9 @@ impl Circuit {
     pub fn greedy(&self, n: usize, by: RankBy) -> Result<Self> {
         let ranked = self.ranked(by)?;
         self.check_count(n, ranked.len())?;
-        let into = |node: Node| ranked.iter().filter(move |ranked| ranked.edge.to == node).copied();
-        let mut candidates: BinaryHeap<Ranked> = into(Node::Logits).collect();
+        let mut into: BTreeMap<Node, Vec<Ranked>> = BTreeMap::new();
+        ranked.into_iter().for_each(|ranked| into.entry(ranked.edge.to).or_default().push(ranked));
+        let mut candidates = BinaryHeap::from(into.remove(&Node::Logits).unwrap_or_default());
         let mut reached = BTreeSet::from([Node::Logits]);
         let mut chosen = Vec::new();
         while chosen.len() < n {
@@ -127,7 +129,7 @@ impl Circuit {
             };
             chosen.push(best.place);
             if reached.insert(best.edge.from) {
-                candidates.extend(into(best.edge.from));
+                candidates.extend(into.remove(&best.edge.from).unwrap_or_default());
             }
         }
         Ok(self.of_places(chosen))
@@ -171,5 +173,45 @@ impl Circuit {
             "{n} edges were asked for, but {scored} of the model's {} have a score: give at most {scored}.",
             self.n_edges()
         )))
+    }
+}
+
+impl NodeScores {
+    /// The circuit of all edges between those heads and MLPs whose score, ranked so, is at least `threshold`, the input and
+    /// the logits, which are always there.
+    ///
+    /// # Errors
+    /// A threshold of NaN.
+    pub fn threshold(&self, threshold: f32, by: RankBy) -> Result<Circuit> {
+        if threshold.is_nan() {
+            return Err(Error::argument("the threshold is NaN, which no score reaches: give a number."));
+        }
+        let nodes = self.ranked(by).into_iter().filter(|(key, _)| *key >= threshold);
+        Ok(self.between(&nodes.map(|(_, node)| node).collect()))
+    }
+
+    /// The circuit of all edges between the `n` heads and MLPs of the largest scores, ranked so, the input and the logits;
+    /// of equal scores those that are computed first. EAP-IG counts the input among the `n`, and leaves it out where it
+    /// scores too little.
+    ///
+    /// # Errors
+    /// More nodes than there are heads and MLPs.
+    pub fn topn(&self, n: usize, by: RankBy) -> Result<Circuit> {
+        let mut ranked = self.ranked(by);
+        if n > ranked.len() {
+            return Err(Error::argument(format!(
+                "{n} nodes were asked for, but the model has {} heads and MLPs: give at most that many.",
+                ranked.len()
+            )));
+        }
+        // 0 and -0 are one score; a stable sort keeps the order of equals.
+        ranked.sort_by(|a, b| (b.0 + 0.0).total_cmp(&(a.0 + 0.0)));
+        Ok(self.between(&ranked[..n].iter().map(|(_, node)| *node).collect()))
+    }
+
+    /// Heads and MLPs with what they are ranked by.
+    fn ranked(&self, by: RankBy) -> Vec<(f32, Node)> {
+        let scored = self.layout.sources().into_iter().zip(&self.scores).skip(1);
+        scored.map(|(node, &score)| (by.key(score), node)).collect()
     }
 }

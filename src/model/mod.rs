@@ -32,6 +32,7 @@ mod suffix;
 mod tensor_file;
 mod tiny;
 mod torch;
+mod torch_dict;
 mod transformer;
 mod weights;
 
@@ -50,4 +51,5 @@ pub use process::Processing;
 pub use provenance::ModelProvenance;
 pub use rotary::LongRope;
 pub(crate) use suffix::Suffix;
+pub(crate) use torch_dict::{TorchValue, torch_dict};
 pub use transformer::HookedTransformer;

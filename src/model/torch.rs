@@ -26,10 +26,10 @@ struct Place {
 }
 
 /// A checkpoint, opened: its pickle and where its storages are.
-struct Checkpoint<'a> {
+pub(super) struct Checkpoint<'a> {
     path: &'a Path,
     source: Rc<Source>,
-    pickle: Pickle,
+    pub pickle: Pickle,
     places: HashMap<String, Place>,
 }
 
@@ -38,22 +38,29 @@ struct Checkpoint<'a> {
 /// # Errors
 /// [`Error::File`] when it is none, is cut off, or holds something else.
 pub(super) fn tensors(path: &Path, source: Source, key: Option<&str>) -> Result<Vec<(String, Stored)>> {
-    let wrong = |why: String| {
-        Error::file(path, format!("is no whole PyTorch checkpoint ({why}): it may be cut off or something else."))
-    };
-    let mut magic = [0; 4];
-    let _ = source.read(0, &mut magic);
-    let checkpoint = match &magic {
-        b"PK\x03\x04" => Checkpoint::zipped(path, source),
-        [0x80, ..] => Checkpoint::legacy(path, source),
-        _ => Err("it does not begin as one".into()),
-    };
-    let checkpoint = checkpoint.map_err(wrong)?;
+    let checkpoint = Checkpoint::open(path, source)?;
     let state = checkpoint.state(key)?;
-    state.iter().map(|(name, value)| checkpoint.tensor(*name, *value).map_err(wrong)).collect()
+    state.iter().map(|(name, value)| checkpoint.tensor(*name, *value).map_err(|why| wrong(path, why))).collect()
+}
+
+fn wrong(path: &Path, why: String) -> Error {
+    Error::file(path, format!("is no whole PyTorch checkpoint ({why}): it may be cut off or something else."))
 }
 
 impl<'a> Checkpoint<'a> {
+    /// # Errors
+    /// [`Error::File`] when the bytes are none, or are cut off.
+    pub(super) fn open(path: &'a Path, source: Source) -> Result<Self> {
+        let mut magic = [0; 4];
+        let _ = source.read(0, &mut magic);
+        let checkpoint = match &magic {
+            b"PK\x03\x04" => Self::zipped(path, source),
+            [0x80, ..] => Self::legacy(path, source),
+            _ => Err("it does not begin as one".into()),
+        };
+        checkpoint.map_err(|why| wrong(path, why))
+    }
+
     fn zipped(path: &'a Path, source: Source) -> std::result::Result<Self, String> {
         let file = File::open(path).map_err(|error| error.to_string())?;
         let mut zip = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| error.to_string())?;
@@ -196,7 +203,7 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// What the function was given that builds this tensor; parameters have a tensor inside.
-    fn arguments(&self, value: Id, depth: usize) -> Option<&[Id]> {
+    pub(super) fn arguments(&self, value: Id, depth: usize) -> Option<&[Id]> {
         let Value::Call(callable, arguments) = self.pickle.get(value) else { return None };
         let Value::Global(_, name) = self.pickle.get(*callable) else { return None };
         let arguments = self.pickle.sequence(*arguments)?;
@@ -214,7 +221,7 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// A tensor of `(storage, offset, sizes, strides, ..)`, all within its storage.
-    fn stored(&self, arguments: &[Id]) -> std::result::Result<Stored, String> {
+    pub(super) fn stored(&self, arguments: &[Id]) -> std::result::Result<Stored, String> {
         let pickle = &self.pickle;
         let [storage, offset, sizes, strides, ..] = arguments else { return Err("is not described in full".into()) };
         let Value::Persistent(storage) = pickle.get(*storage) else { return Err("has no storage".into()) };

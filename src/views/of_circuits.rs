@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::circuits::{Circuit, Edge, FaithfulnessCurve, Node, Qkv};
+use crate::circuits::{Circuit, Edge, FaithfulnessCurve, Node, NodeScores, Qkv};
 use crate::error::Result;
 use crate::views::figure::line;
 use crate::views::number::number;
@@ -90,6 +90,8 @@ impl View for Circuit {
         }
         let drawn: Vec<Edge> = edges.iter().take(DRAWN).map(|(edge, _)| *edge).collect();
         let mut all = circuit_graph(&graph(self, &drawn)).title(&title).render()?;
+        // The table below lists the edges: the drawing's own list would be the same once more.
+        all.text = title;
         let listed = edges.iter().take(LISTED);
         let table =
             listed.fold(Table::new(["edge", "score"]), |table, (edge, score)| table.row((edge.to_string(), *score)));
@@ -120,6 +122,21 @@ fn nodes_table(edges: &[(Edge, f32)]) -> Table {
     nodes.iter().take(LISTED).fold(table, row).note(note)
 }
 
+impl View for NodeScores {
+    /// Heads and MLPs by layer, and a table of the strongest nodes.
+    fn render(&self) -> Result<Rendered> {
+        let mut all = self.by_layer().render()?;
+        let scores = self.scores();
+        let mut nodes: Vec<_> = scores.axes[0].labels.iter().zip(&scores.values).collect();
+        nodes.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let listed = nodes.iter().take(LISTED);
+        let table = listed.fold(Table::new(["node", "score"]), |table, (node, score)| table.row((*node, **score)));
+        let note = format!("the strongest {} of {} nodes", LISTED.min(nodes.len()), nodes.len());
+        all.append(&table.note(note).render()?);
+        Ok(all)
+    }
+}
+
 impl View for FaithfulnessCurve {
     /// The curve, and its numbers.
     fn render(&self) -> Result<Rendered> {
@@ -141,4 +158,4 @@ impl View for FaithfulnessCurve {
     }
 }
 
-shown!(Circuit, FaithfulnessCurve);
+shown!(Circuit, FaithfulnessCurve, NodeScores);

@@ -244,3 +244,20 @@ fn curves_completeness_and_minimality_are_made_of_evaluations() -> Result<()> {
     assert_eq!(minimality.get(&["m1"])?, lost);
     Ok(())
 }
+
+#[test]
+fn means_are_taken_over_texts_as_over_tokens() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let texts = ["The keys on the cabinet", "The capital of the land"];
+    let tokens = model.to_tokens(texts)?;
+    let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    let corrupted = |ablation: EdgeAblation| -> Result<f32> {
+        Ok(EdgePatching::ablation(&model, "When John and Mary went", metric.clone(), &ablation)?.corrupted())
+    };
+    assert_eq!(corrupted(EdgeAblation::mean(texts))?, corrupted(EdgeAblation::mean(&tokens))?);
+    let of_one_length = "When Mary and John went";
+    let positional = corrupted(EdgeAblation::mean_positional(of_one_length))?;
+    assert_eq!(positional, corrupted(EdgeAblation::mean_positional(model.to_tokens(of_one_length)?))?);
+    assert!((positional - corrupted(EdgeAblation::mean(of_one_length))?).abs() > 1e-4);
+    Ok(())
+}

@@ -73,10 +73,10 @@ fn models_without_edges_and_ablations_without_data() -> Result<()> {
     let (model, _) = model(&cfg)?;
     let metric = || Ok::<_, candle_lens::Error>(Metric::logit_diff(&model.answers(PAIRS)?));
     let ablated = |ablation: EdgeAblation| EdgePatching::ablation(&model, &clean, metric()?, &ablation);
-    let positional = |rows: &[&[u32]]| ablated(EdgeAblation::MeanPositional(tokens(rows)));
+    let positional = |rows: &[&[u32]]| ablated(EdgeAblation::mean_positional(tokens(rows)));
     sentence(positional(&[&[1, 2, 3]]), &["have 3 positions", "EdgeAblation::Mean"]);
     sentence(positional(&[&[1, 2, 3, 4, 5], &[1, 2]]), &["with padding"]);
-    sentence(ablated(EdgeAblation::Mean(tokens(&[&[1, 99]]))), &["99"]);
+    sentence(ablated(EdgeAblation::mean(tokens(&[&[1, 99]]))), &["99"]);
     for method in [EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {
         sentence(ablated(EdgeAblation::Zero)?.attribute(method), &["needs corrupted prompts", "EdgePatching::new"]);
     }
@@ -84,6 +84,16 @@ fn models_without_edges_and_ablations_without_data() -> Result<()> {
     for method in [EdgeMethod::Eap, EdgeMethod::CleanCorrupted] {
         sentence(divergence.attribute(method), &["at its least", "EapIgInputs"]);
     }
-    divergence.attribute(EdgeMethod::EapIgInputs { steps: 2 })?;
+    // One step whose right end is the clean run is no better.
+    let (inputs, activations) =
+        (|steps| EdgeMethod::EapIgInputs { steps }, |steps| EdgeMethod::EapIgActivations { steps });
+    sentence(divergence.attribute(activations(1)), &["at its least", "more than 1 step"]);
+    sentence(divergence.attribute_nodes(activations(1)), &["at its least", "more than 1 step"]);
+    sentence(divergence.attribute_nodes(inputs(1)), &["at its least", "more than 1 step"]);
+    sentence(divergence.attribute_nodes(inputs(0)), &["0 steps"]);
+    for circuit in [divergence.attribute(inputs(1))?, divergence.attribute(activations(2))?] {
+        assert!(circuit.scores().top(1)[0].value.abs() > 1e-4, "{circuit:?}");
+    }
+    assert!(divergence.attribute_nodes(inputs(2))?.score("input")?.abs() > 1e-4);
     Ok(())
 }

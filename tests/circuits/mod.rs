@@ -1,7 +1,10 @@
+mod budget;
 mod by_hand;
+mod eap_ig;
 mod evaluation;
 mod files;
 mod mistakes;
+mod nodes;
 mod references;
 mod scores;
 mod selection;

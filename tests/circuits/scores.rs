@@ -104,12 +104,9 @@ fn zero_and_mean_ablation() -> Result<()> {
         let shape = of_clean["input"].shape().clone();
         let ablations = [
             (EdgeAblation::Zero, minus(&of_clean, &of_clean)?),
+            (EdgeAblation::mean(&others), all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?),
             (
-                EdgeAblation::Mean(others.clone()),
-                all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?,
-            ),
-            (
-                EdgeAblation::MeanPositional(others.clone()),
+                EdgeAblation::mean_positional(&others),
                 all(&|x| Ok(x.mean_keepdim(0)?.broadcast_as(&shape)?.contiguous()?))?,
             ),
         ];

@@ -92,6 +92,63 @@ fn greedy_growth_takes_the_best_edge_into_what_is_there() -> Result<()> {
     Ok(())
 }
 
+/// All edges of a model of GPT-2 small's shape, with made-up scores.
+fn gpt2_small() -> Result<Circuit> {
+    let nodes = |layer: usize| (0..12).map(move |head| format!("a{layer}.h{head}")).chain([format!("m{layer}")]);
+    let mut random = Random::new(7);
+    let mut score = || serde_json::json!({ "score": random.below(1_000_000) as f32 - 5e5, "in_graph": true });
+    let mut edges = serde_json::Map::new();
+    let mut stream = vec!["input".to_string()];
+    for layer in 0..12 {
+        for (from, head) in stream.iter().flat_map(|from| (0..12).map(move |head| (from, head))) {
+            edges.extend(["q", "k", "v"].map(|input| (format!("{from}->a{layer}.h{head}<{input}>"), score())));
+        }
+        stream.extend((0..12).map(|head| format!("a{layer}.h{head}")));
+        edges.extend(stream.iter().map(|from| (format!("{from}->m{layer}"), score())));
+        stream.push(format!("m{layer}"));
+    }
+    edges.extend(stream.iter().map(|from| (format!("{from}->logits"), score())));
+    let names = (0..12).flat_map(nodes).chain(["input".into(), "logits".into()]);
+    let nodes: serde_json::Map<_, _> = names.map(|name| (name, serde_json::json!({ "in_graph": true }))).collect();
+    let cfg = serde_json::json!({ "n_layers": 12, "n_heads": 12, "d_model": 768, "parallel_attn_mlp": false });
+    let path = scratch("circuit_gpt2").join("circuit.json");
+    let json = serde_json::json!({ "cfg": cfg, "nodes": nodes, "edges": edges });
+    std::fs::write(&path, json.to_string()).expect("the scratch folder can be written");
+    Circuit::from_json(&path)
+}
+
+#[test]
+fn greedy_growth_of_a_model_of_gpt2s_size_is_that_of_a_plain_search_and_quick() -> Result<()> {
+    let circuit = gpt2_small()?;
+    assert_eq!(circuit.n_edges(), 32_491);
+    let edges = circuit.all_edges();
+    let scores: Vec<f32> = edges.iter().map(|&edge| circuit.score(edge)).collect::<Result<_>>()?;
+    for (by, key) in RANKS {
+        let mut reached = BTreeSet::from([Node::Logits]);
+        let mut open: Vec<bool> = vec![true; edges.len()];
+        let mut chosen = BTreeSet::new();
+        for _ in 0..300 {
+            let mut best: Option<usize> = None;
+            for i in 0..edges.len() {
+                let better = best.is_none_or(|best| key(scores[i]) > key(scores[best]));
+                if open[i] && better && reached.contains(&edges[i].to) {
+                    best = Some(i);
+                }
+            }
+            let best = best.expect("there are edges");
+            open[best] = false;
+            reached.insert(edges[best].from);
+            chosen.insert(edges[best]);
+        }
+        let got: BTreeSet<_> = circuit.greedy(300, by)?.edges().into_iter().collect();
+        assert_eq!(got, chosen, "{by:?}");
+    }
+    let start = std::time::Instant::now();
+    assert_eq!(circuit.greedy(32_491, RankBy::Magnitude)?.count_included_edges(), 32_491);
+    println!("all 32,491 edges of GPT-2 small chosen greedily in {:?}", start.elapsed());
+    Ok(())
+}
+
 #[test]
 fn pruning_leaves_edges_on_ways_from_the_input_to_the_logits() -> Result<()> {
     for seed in 0..6 {

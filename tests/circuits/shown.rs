@@ -1,10 +1,11 @@
 //! Circuits and curves as they stand in a notebook.
 
+use base64::Engine;
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching, RankBy};
 use candle_lens::model::HookedTransformer;
 use candle_lens::patching::Metric;
-use candle_lens::views::View;
+use candle_lens::views::{CircuitGraph, EdgeKind, View, circuit_graph};
 
 fn experiment() -> Result<EdgePatching> {
     let model = HookedTransformer::from_pretrained("tiny")?;
@@ -32,7 +33,44 @@ fn a_circuit_is_a_drawing_with_tables() -> Result<()> {
     let (strongest, score) = (scores.topn(1, RankBy::Magnitude)?.edges()[0], "40 of 1519 edges, EAP, logit difference");
     let text = shown.text();
     assert!(text.contains(&strongest.to_string()) && text.contains(score), "{text}");
+    let lines = text.lines().filter(|line| line.split_whitespace().any(|word| word == strongest.to_string()));
+    assert_eq!(lines.count(), 1, "each edge is listed once: {text}");
+    assert!(!text.contains(" into "), "the drawing does not list its edges besides: {text}");
     assert!(shown.html().contains("heads 0"), "floors have names");
+    Ok(())
+}
+
+/// How wide and high the PNG in a page is, by its own header.
+fn picture_size(html: &str) -> (u32, u32) {
+    let base64 = html.split("data:image/png;base64,").nth(1).expect("a picture").split('"').next().expect("its end");
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).expect("base64");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+#[test]
+fn the_still_picture_of_a_large_circuit_holds_the_strongest_nodes() -> Result<()> {
+    // 300 positions with 3 nodes each on 200 floors would be 86,000 by 15,000 pixels.
+    let mut large = CircuitGraph::new((0..300).map(|i| format!("t{i}")));
+    for i in 0..900 {
+        large.node(format!("n{i}"), i % 200, i / 3, i as f32 / 900.);
+    }
+    // The weakest node has the strongest edge, so it is drawn.
+    large.edge(0, 899, EdgeKind::V, 9.);
+    large.edge(1, 2, EdgeKind::V, 0.0001);
+    let shown = circuit_graph(&large).render()?;
+    let (width, height) = picture_size(shown.html());
+    // Two pixels of the file are one of the page.
+    assert!(width <= 4800 && height <= 8000, "{width} by {height}");
+    assert!((15_000_000..=20_000_000).contains(&(width * height)), "{width} by {height}");
+    assert!(shown.text().contains("strongest of 900 nodes and 1 of 2 edges between them"), "{}", shown.text());
+    // The page draws all of it: only the picture is cut.
+    assert!(shown.html().contains("\"n5\""));
+
+    let small = circuit_graph(&experiment()?.attribute(EdgeMethod::Eap)?.topn(40, RankBy::Magnitude)?.graph());
+    let shown = small.render()?;
+    assert!(!shown.text().contains("still picture"), "{}", shown.text());
+    assert!(picture_size(shown.html()).0 < 4800);
     Ok(())
 }
 

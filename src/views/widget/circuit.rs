@@ -1,7 +1,7 @@
 //! Circuits: which parts of a model, at which positions, act on which others.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -9,7 +9,6 @@ use crate::views::figure::Color;
 use crate::views::html::{escape, visible};
 use crate::views::loader::Script;
 use crate::views::page::{Rendered, View};
-use crate::views::picture::{Anchor, Turn, png_by};
 use crate::views::table::Table;
 use crate::views::widget::pack::rounded;
 use crate::views::widget::still::{NEGATIVE, POSITIVE};
@@ -43,7 +42,7 @@ impl EdgeKind {
     }
 
     /// As the script draws it.
-    fn color(self) -> Color {
+    pub(super) fn color(self) -> Color {
         match self {
             Self::Q => Color(0x00, 0x9e, 0x73),
             Self::K => NEGATIVE,
@@ -184,82 +183,81 @@ const FLOOR: usize = 74;
 const SIDE: usize = 80;
 
 #[derive(Debug)]
-struct Circuit(CircuitGraph);
+pub(super) struct Circuit(pub(super) CircuitGraph);
 
-/// Where everything stands, in pixels from the upper left corner.
-struct Plan {
-    nodes: Vec<(usize, usize)>,
+/// What of a circuit is drawn: nodes by their place in the list, positions and floors in order.
+pub(super) struct Part {
+    pub nodes: Vec<usize>,
+    pub positions: Vec<usize>,
+    pub floors: Vec<usize>,
+}
+
+/// Where everything of a part stands, in pixels from the upper left corner.
+pub(super) struct Plan {
+    pub nodes: Vec<(usize, usize)>,
     /// The middle of each position.
-    lanes: Vec<usize>,
-    width: usize,
-    height: usize,
+    pub lanes: Vec<usize>,
+    pub width: usize,
+    pub height: usize,
+}
+
+/// How wide a lane is in which at most so many nodes stand beside each other.
+pub(super) fn lane(crowd: usize) -> usize {
+    (crowd * LANE).max(EMPTY)
+}
+
+/// How wide or high a picture with these lanes is, and with so many floors.
+pub(super) fn size(lanes: usize, floors: usize) -> (usize, usize) {
+    (SIDE + lanes + 20, floors * FLOOR + 60)
 }
 
 impl Circuit {
-    /// Where each node stands. Nodes of one floor and position stand beside each other, and make their lane wider.
-    fn plan(&self) -> Plan {
+    /// All of it.
+    pub(super) fn whole(&self) -> Part {
         let CircuitGraph { positions, nodes, .. } = &self.0;
         let floors = nodes.iter().map(|node| node.layer).max().unwrap_or(0) + 1;
-        let mates = |node: &CircuitNode| nodes.iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
-        let mut crowd = vec![0; positions.len()];
-        nodes.iter().for_each(|node| crowd[node.pos] = crowd[node.pos].max(mates(node)));
-        let mut starts = vec![SIDE];
-        crowd.iter().for_each(|&most| starts.push(starts[starts.len() - 1] + (most * LANE).max(EMPTY)));
-        let height = floors * FLOOR + 60;
-        let place = |(i, node): (usize, &CircuitNode)| {
-            let before = nodes[..i].iter().filter(|n| (n.layer, n.pos) == (node.layer, node.pos)).count();
-            let room = starts[node.pos + 1] - starts[node.pos];
-            let x = starts[node.pos] + room * (2 * before + 1) / (2 * mates(node));
-            (x, height - 60 - FLOOR / 2 - node.layer * FLOOR)
+        Part {
+            nodes: (0..nodes.len()).collect(),
+            positions: (0..positions.len()).collect(),
+            floors: (0..floors).collect(),
+        }
+    }
+
+    /// Where each node stands. Nodes of one floor and position stand beside each other, and make their lane wider.
+    pub(super) fn plan(&self, part: &Part) -> Plan {
+        let place = |i: &usize| {
+            let node = &self.0.nodes[*i];
+            let floor = part.floors.binary_search(&node.layer).unwrap_or(0);
+            (floor, part.positions.binary_search(&node.pos).unwrap_or(0))
         };
-        let middles = (0..positions.len()).map(|pos| usize::midpoint(starts[pos], starts[pos + 1])).collect();
-        let nodes = nodes.iter().enumerate().map(place).collect();
-        Plan { nodes, lanes: middles, width: starts[positions.len()] + 20, height }
+        let mut mates: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        part.nodes.iter().for_each(|i| *mates.entry(place(i)).or_default() += 1);
+        let mut crowd = vec![0; part.positions.len()];
+        mates.iter().for_each(|(&(_, pos), &count)| crowd[pos] = crowd[pos].max(count));
+        let mut starts = vec![SIDE];
+        crowd.iter().for_each(|&most| starts.push(starts[starts.len() - 1] + lane(most)));
+        let (width, height) = size(starts[crowd.len()] - SIDE, part.floors.len());
+        let mut before: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        let stand = |i: &usize| {
+            let (floor, pos) = place(i);
+            let (room, left) = (starts[pos + 1] - starts[pos], before.entry((floor, pos)).or_default());
+            let x = starts[pos] + room * (2 * *left + 1) / (2 * mates[&(floor, pos)]);
+            *left += 1;
+            (x, height - 60 - FLOOR / 2 - floor * FLOOR)
+        };
+        let nodes = part.nodes.iter().map(stand).collect();
+        let lanes = (0..crowd.len()).map(|pos| usize::midpoint(starts[pos], starts[pos + 1])).collect();
+        Plan { nodes, lanes, width, height }
     }
 
     /// A position with its place, short enough for its lane.
-    fn lane_name(&self, pos: usize) -> String {
+    pub(super) fn lane_name(&self, pos: usize) -> String {
         let name = visible(&self.0.positions[pos]);
         if name.is_empty() {
             return name;
         }
         let short: String = if name.chars().count() > 8 { name.chars().take(7).chain(['…']).collect() } else { name };
         format!("{short} ({pos})")
-    }
-
-    /// The same as a still picture.
-    fn still(&self, edges: &[&CircuitEdge]) -> Result<String> {
-        let Plan { nodes: places, lanes, width, height } = self.plan();
-        let most = edges.iter().fold(f32::MIN_POSITIVE, |most, edge| most.max(edge.score.abs()));
-        let place = |i: usize| (places[i].0 as f32, places[i].1 as f32);
-        let picture = png_by(width, height, |canvas| {
-            for (pos, &x) in lanes.iter().enumerate() {
-                canvas.faint_line((x as f32, 14.0), (x as f32, height as f32 - 34.0));
-                let at = (x as f32, height as f32 - 20.0);
-                canvas.text(&self.lane_name(pos), at, 11.0, Anchor::Middle, Turn::Level);
-            }
-            for edge in edges.iter().rev() {
-                let points = curve(place(edge.from), place(edge.to));
-                let width = 1.0 + 5.0 * edge.score.abs() / most;
-                // Every second piece, where the score is negative.
-                let step = if edge.score < 0.0 { 2 } else { 1 };
-                points.windows(2).step_by(step).for_each(|piece| canvas.line(piece, width, edge.kind.color()));
-            }
-            for (i, node) in self.0.nodes.iter().enumerate() {
-                let ((x, y), name) = (place(i), visible(&node.name));
-                let half = 7.0 + 3.6 * name.chars().count() as f32;
-                canvas.rectangle((x - half, y - 12.0), (x + half, y + 12.0), Color(0xe8, 0xee, 0xf4));
-                let black = Color(0x11, 0x11, 0x11);
-                canvas.colored_text(&name, (x, y), 12.0, Anchor::Middle, Turn::Level, black);
-            }
-        })?;
-        Ok(format!(
-            "<img alt=\"a circuit of {} nodes and {} edges\" width=\"{width}\" style=\"max-width:100%\" \
-             src=\"data:image/png;base64,{}\">",
-            places.len(),
-            edges.len(),
-            BASE64.encode(picture)
-        ))
     }
 
     /// A node with its position, if that has a name.
@@ -282,19 +280,6 @@ impl Circuit {
     }
 }
 
-/// From one node to another, upright at both ends.
-fn curve(from: (f32, f32), to: (f32, f32)) -> Vec<(f32, f32)> {
-    const PIECES: usize = 40;
-    let middle = if from.1 == to.1 { from.1 - 40.0 } else { (from.1 + to.1) / 2.0 };
-    let at = |t: f32| {
-        let s = 1.0 - t;
-        let weights = [s * s * s, 3.0 * s * s * t, 3.0 * s * t * t, t * t * t];
-        let sum = |points: [f32; 4]| points.iter().zip(weights).map(|(point, weight)| point * weight).sum::<f32>();
-        (sum([from.0, from.0, to.0, to.0]), sum([from.1, middle, middle, to.1]))
-    };
-    (0..=PIECES).map(|i| at(i as f32 / PIECES as f32)).collect()
-}
-
 impl Kind for Circuit {
     fn drawn(&self, asked: &Asked) -> Result<Drawn> {
         not_for(
@@ -313,7 +298,7 @@ impl Kind for Circuit {
         let mut kept: Vec<&CircuitEdge> = edges.iter().collect();
         kept.sort_by(|a, b| b.score.abs().total_cmp(&a.score.abs()));
         kept.truncate(room);
-        let Plan { nodes: places, lanes, width, height } = self.plan();
+        let Plan { nodes: places, lanes, width, height } = self.plan(&self.whole());
         let limit = nodes.iter().fold(0.0_f32, |most, node| most.max(node.score.abs()));
         let node = |(node, &(x, y)): (&CircuitNode, &(usize, usize))| {
             let about = format!("{}, score {}", self.placed(node), rounded(node.score));
@@ -327,6 +312,11 @@ impl Kind for Circuit {
             json!({ "y": height - 60 - FLOOR / 2 - layer * FLOOR, "name": name })
         };
         let table = self.edges_table();
+        let (still, cut) = self.still(&kept)?;
+        let fewer = (kept.len() < edges.len()).then(|| {
+            format!("Shown are the {} strongest of {} edges. `max_bytes` allows more.", kept.len(), edges.len())
+        });
+        let notes: Vec<String> = fewer.into_iter().chain(cut).collect();
         Ok(Drawn {
             title: asked.title.clone().unwrap_or_else(|| "Circuit".into()),
             description: format!("a circuit of {} nodes and {} edges", nodes.len(), edges.len()),
@@ -339,11 +329,9 @@ impl Kind for Circuit {
                 "floors": (0..=floors).map(floor).collect::<Vec<_>>(),
                 "width": width, "height": height, "limit": rounded(limit),
             }),
-            still: self.still(&kept)?,
+            still,
             text: table.text_of()?,
-            note: (kept.len() < edges.len()).then(|| {
-                format!("Shown are the {} strongest of {} edges. `max_bytes` allows more.", kept.len(), edges.len())
-            }),
+            note: (!notes.is_empty()).then(|| notes.join(" ")),
         })
     }
 }

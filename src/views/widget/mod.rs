@@ -9,6 +9,7 @@
 
 mod attention;
 mod circuit;
+mod circuit_still;
 mod pack;
 mod patterns;
 mod performance;

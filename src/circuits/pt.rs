@@ -1,0 +1,113 @@
+//! Circuits from `.pt` files of EAP-IG's `Graph.to_pt`. Nothing in the file is run.
+//!
+//! Such a file is a dictionary of `cfg`, of the names of the rows (`src_nodes`) and columns (`dst_nodes`), and of matrices of
+//! scores and membership. Writing JSON is enough, which EAP-IG's `Graph.from_json` reads ([`Circuit::to_json`]).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::circuit::Circuit;
+use super::json::check_cfg;
+use super::layout::Layout;
+use super::node::Node;
+use crate::error::{Error, Result};
+use crate::model::{TorchValue, torch_dict};
+
+type Dict = BTreeMap<String, TorchValue>;
+
+impl Circuit {
+    /// Reads a circuit that EAP-IG's `Graph.to_pt` wrote. As in [`Circuit::from_json`], which edges are in decides, scores of
+    /// nodes are passed over, and scores are of the metric that EAP-IG was given.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let circuit = Circuit::from_pt("tests/fixtures/eap_ig.pt")?;
+    /// println!("{} of {} edges", circuit.count_included_edges(), circuit.n_edges());
+    /// # assert_eq!(circuit.count_included_edges(), 44);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::File`]: a file that cannot be read or holds something else; rows and columns that are not those of the model
+    /// of its `cfg`; a circuit of single neurons.
+    pub fn from_pt(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        read(&torch_dict(path)?).map_err(|error| error.in_file(path))
+    }
+}
+
+fn read(file: &Dict) -> Result<Circuit> {
+    let layout = layout(file)?;
+    if file.contains_key("neurons_in_graph") {
+        return Err(Error::argument(
+            "the circuit chooses single neurons, but circuits here are of whole nodes: write it without them.",
+        ));
+    }
+    let targets = layout.targets().into_iter().map(|(node, qkv)| match qkv {
+        Some(qkv) => format!("{node}<{qkv}>"),
+        None => node.to_string(),
+    });
+    check_names(file, "src_nodes", layout.sources().iter().map(Node::to_string).collect())?;
+    check_names(file, "dst_nodes", targets.collect())?;
+    let (scores, included) = (matrix(file, "edges_scores", &layout)?, matrix(file, "edges_in_graph", &layout)?);
+    let mut circuit = Circuit::of_layout(layout).scored(scores, "read from a file").empty();
+    // Choosing nodes, EAP-IG marks places too at which there is no edge.
+    for (place, edge) in layout.edges() {
+        circuit.included[place] = match included[place] {
+            0. => false,
+            1. => true,
+            other => return Err(Error::argument(format!("{edge} is in the graph by {other}, not by true or false."))),
+        };
+    }
+    Ok(circuit)
+}
+
+fn layout(file: &Dict) -> Result<Layout> {
+    let Some(TorchValue::Dict(cfg)) = file.get("cfg") else { return Err(missing(file, "cfg")) };
+    let size = |name: &str| match cfg.get(name) {
+        Some(TorchValue::Size(size)) => Ok(*size),
+        _ => Err(Error::argument(format!("the cfg of the file has no {name}: write it anew."))),
+    };
+    let flag = |name: &str| matches!(cfg.get(name), Some(TorchValue::Bool(true)));
+    let layout = Layout {
+        n_layers: size("n_layers")?,
+        n_heads: size("n_heads")?,
+        d_model: size("d_model")?,
+        parallel_attn_mlp: flag("parallel_attn_mlp"),
+        attn_only: flag("attn_only"),
+    };
+    check_cfg(&layout)?;
+    Ok(layout)
+}
+
+fn check_names(file: &Dict, key: &str, expected: Vec<String>) -> Result<()> {
+    let Some(TorchValue::Texts(names)) = file.get(key) else { return Err(missing(file, key)) };
+    match names.iter().zip(&expected).find(|(name, expected)| name != expected) {
+        Some((name, expected)) => Err(Error::argument(format!(
+            "{key} of the file has {name:?} where the model of its cfg has {expected:?}: write it anew."
+        ))),
+        None if names.len() == expected.len() => Ok(()),
+        None => Err(Error::argument(format!(
+            "{key} of the file has {} names, but the model of its cfg has {}: write it anew.",
+            names.len(),
+            expected.len()
+        ))),
+    }
+}
+
+fn matrix<'a>(file: &'a Dict, key: &str, layout: &Layout) -> Result<&'a [f32]> {
+    let Some(TorchValue::Numbers(shape, numbers)) = file.get(key) else { return Err(missing(file, key)) };
+    let expected = [layout.n_forward(), layout.n_backward()];
+    match shape == &expected {
+        true => Ok(numbers),
+        false => Err(Error::shape(format!("{key} of the file"), format!("{expected:?}, as its cfg says"), shape)),
+    }
+}
+
+fn missing(file: &Dict, key: &str) -> Error {
+    let keys: Vec<&str> = file.keys().map(String::as_str).collect();
+    Error::argument(format!(
+        "this is no circuit in the form of EAP-IG's to_pt: it needs {key}, and has {}.",
+        if keys.is_empty() { "nothing".into() } else { keys.join(", ") }
+    ))
+}
