@@ -33,7 +33,7 @@ pub use crate::patching::{
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
-pub use crate::tasks::{self, Task, TaskDataset};
+pub use crate::tasks::{self, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HoverMode, Html, Page, Show, Table, View, Widget,

@@ -49,6 +49,7 @@ mod model {
     mod saved;
 }
 mod tasks {
+    mod answerable;
     mod datasets;
     mod generators;
     mod model_card;

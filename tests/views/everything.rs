@@ -45,7 +45,7 @@ use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{ExamPaper, Question, Random, Split, Task, TaskDataset, TaskPrompt};
+use candle_lens::tasks::{ExamPaper, LeftOut, Question, Random, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::views::{
     Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, Html, Numbers, Page, Rendered, Table,
@@ -63,7 +63,7 @@ macro_rules! shown {
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, Qkv, RankBy,
-        AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt,
+        AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, LeftOut, VerbList,
         DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
