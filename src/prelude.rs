@@ -25,8 +25,8 @@ pub use crate::gradients::{
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, Composition, HookedTransformer, HookedTransformerConfig, Hub, KvCache,
-    LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
+    Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig, Hub,
+    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::patching::{
     Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,

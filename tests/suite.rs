@@ -26,6 +26,7 @@ mod cache {
 }
 mod gradients {
     mod attribution;
+    mod frozen;
     mod integrated;
     mod run;
 }

@@ -230,19 +230,18 @@ impl TaskDataset {
     /// # Errors
     /// A prompt without such a form: only IOI has one.
     pub fn hard(&self) -> Result<Self> {
-        let hardened = |(number, prompt): (usize, &TaskPrompt)| {
+        let hardened = |prompt: &TaskPrompt| {
             let Some(hard) = &prompt.corrupted_hard else {
                 return Err(Error::argument(format!(
-                    "prompt {number} of {} has no corrupted_hard: only IOI has one, and not every file. Use the data set as \
-                     it is.",
-                    self.task
+                    "{}: the prompt {:?} has no corrupted_hard: only IOI has one, and not every file. Use the data set as it is.",
+                    prompt.row, prompt.clean
                 )));
             };
             let mut prompt = TaskPrompt { corrupted: hard.clone(), ..prompt.clone() };
             prompt.place();
             Ok(prompt)
         };
-        let prompts = self.prompts.iter().enumerate().map(hardened).collect::<Result<_>>()?;
+        let prompts = self.prompts.iter().map(hardened).collect::<Result<_>>()?;
         Ok(self.with(prompts, "corrupted_hard".into()))
     }
 
