@@ -4,10 +4,10 @@
 use candle_lens::Result;
 use candle_lens::cache::HeadOptions;
 use candle_lens::candle::{DType, Device};
-use candle_lens::hooks::HookPlan;
+use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::model::{
     Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    Processing,
+    Processing, RunOptions,
 };
 use candle_lens::patching::{Ablation, Metric, Patching, SweepAxis};
 use candle_lens::tokens::Tokens;
@@ -107,6 +107,64 @@ fn products_sum_to_the_whole_where_all_is_linear() -> Result<()> {
             assert!(value.abs() > 1e-2, "{what}: nothing to compare, {value}");
         }
     }
+    Ok(())
+}
+
+/// Every norm there is: of neurons, after attention and MLP, of queries and keys.
+fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
+    let plain = kinds().remove(0).1;
+    let mut kinds = kinds();
+    kinds.extend([
+        ("norms of neurons", HookedTransformerConfig { act_fn: Activation::SoluLn, ..plain.clone() }),
+        ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain }),
+    ]);
+    kinds
+}
+
+/// What is frozen is as if the run's own numbers were put in its place.
+#[test]
+fn frozen_parts_are_as_if_put_in() -> Result<()> {
+    let tokens = Tokens::from_rows(vec![vec![1, 5, 2, 10, 3], vec![7, 7, 0, 4, 9]])?;
+    let mut agreement = Agreement::default();
+    for (what, config) in more_kinds() {
+        let has_mlps = !config.attn_only;
+        let (model, _) = HookedTransformer::trainable(config, 5, &Device::Cpu)?;
+        let metric = metric(&model, 2)?;
+        let (_, cache) = model.run_with_cache(&tokens)?;
+        let points = HookPoint::all(&model.dims());
+        for part in LINEAR {
+            let name = match part {
+                Frozen::AttentionPatterns => "hook_pattern",
+                Frozen::NormScales => "hook_scale",
+                Frozen::Mlps if has_mlps => "hook_mlp_out",
+                Frozen::Mlps => continue,
+            };
+            let own = points.iter().filter(|point| point.to_string().ends_with(name));
+            let mut plan = HookPlan::new().watch(["q", "k", "z", "resid_pre", "attn_out"]);
+            for point in own {
+                plan = plan.edit(*point, Edit::replace(cache.get(*point)?.detach()));
+            }
+            let run = model.without_weight_gradients().run(&tokens, plan, &RunOptions::default())?;
+            let last = run.logits.clone().expect("asked for").narrow(1, 4, 1)?.squeeze(1)?;
+            let column = |row: usize, id: usize| last.get(row)?.narrow(0, id, 1);
+            let sum = ((column(0, 3)? - column(0, 10)?)? + (column(1, 4)? - column(1, 9)?)?)?;
+            let expected = run.taps.gradients(&sum)?;
+            let frozen = model.with_frozen([part]);
+            let (_, got) = frozen.run_with_grads(&tokens, &metric, ["q", "k", "z", "resid_pre", "attn_out"])?;
+            assert_eq!(got.zero_by_structure(), expected.zero_by_structure(), "{what}, {part:?}");
+            for (point, _, gradient) in got.iter() {
+                agreement.check(&format!("{what}, {part:?}: {point}"), gradient, &expected.get(point)?);
+            }
+            // Heads that have inputs of their own have the same norms, frozen as well.
+            let points = ("resid_pre", if model.dims().n_key_value_heads == 4 { "q_input" } else { "v_input" });
+            let (_, split) = frozen.run_with_grads(&tokens, &metric, points)?;
+            for layer in 0..3usize {
+                let point = ("resid_pre", layer);
+                agreement.check(&format!("{what}, {part:?}: split"), &split.get(point)?, &got.get(point)?);
+            }
+        }
+    }
+    agreement.finish("frozen parts and their own numbers");
     Ok(())
 }
 
