@@ -61,9 +61,15 @@ impl<'a> Answering<'a> {
     /// A prompt that cannot be answered, by its row; ids of the file that are not GPT-2's.
     pub fn ids(&mut self, prompt: &TaskPrompt) -> Result<Ids> {
         self.find(prompt)?.map_err(|why| {
+            let instead = match self.task {
+                Task::Sva => "VerbList::single_tokens keeps the verbs that are one token",
+                _ => {
+                    "TaskDataset::answerable leaves such prompts out and lists them; Patching::for_each_answer_token takes \
+                     answers of several tokens"
+                }
+            };
             Error::tokens(format!(
-                "{}: the prompt {:?} cannot be judged with this model's tokens, because {why}. TaskDataset::answerable \
-                 leaves such prompts out and lists them; Patching::for_each_answer_token takes answers of several tokens.",
+                "{}: the prompt {:?} cannot be judged with this model's tokens, because {why}. {instead}.",
                 prompt.row, prompt.clean
             ))
         })

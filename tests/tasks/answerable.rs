@@ -79,7 +79,10 @@ fn verbs_of_a_list_judge_agreement() -> Result<()> {
     let verbs = VerbList::read(file("verbs", "verbs.csv", VERBS))?;
     assert_eq!(verbs.singular, [" is", " undulates", " seems", " was"]);
     let prompts = Task::Sva.prompts(Split::Train, 6, 0)?;
-    sentence(prompts.with_verbs(&verbs)?.batches(&model, 6), &["prompt 0", "undulate", "not one token"]);
+    sentence(
+        prompts.with_verbs(&verbs)?.batches(&model, 6),
+        &["prompt 0", "undulate", "not one token", "VerbList::single_tokens"],
+    );
     let single = verbs.single_tokens(model.tokenizer()?)?;
     assert_eq!(
         (&single.singular[..], &single.plural[..]),

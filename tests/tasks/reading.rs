@@ -210,7 +210,7 @@ fn malformed_files_say_where() {
     };
     sentence(json("{"), &["a.json", "line 1"]);
     sentence(json(r#"{"prompts": [{"clean": "a"}]}"#), &["missing field"]);
-    sentence(json(&format!(r#"{{"prompts": [{}]}}"#, prompt("[]"))), &["prompt 0", "0 answers"]);
+    sentence(json(&format!(r#"{{"prompts": [{}]}}"#, prompt("[]"))), &["line 1, prompt 0", "0 answers"]);
     let far = format!(r#"{{"word_idxs": {{"IO": 9}}, "prompts": [{}]}}"#, prompt(r#"[" x"]"#));
     sentence(json(&far), &["prompt 0", "\"IO\" cannot be 9"]);
 }
