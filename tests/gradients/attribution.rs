@@ -141,7 +141,8 @@ fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> 
 fn points_on_demand_are_attributed_as_others() -> Result<()> {
     let model = tiny_model(Processing::default());
     let patching = experiment(&model)?;
-    let attribution = patching.attribution(("result", "z", ("mlp_in", 1), "resid_mid", "mlp_out", ("q_input", 1)))?;
+    let attribution =
+        patching.attribution(("result", "z", ("mlp_in", 1), "resid_mid", "mlp_out", ("q_input", 1), ("v_input", 1)))?;
     // What heads write is a linear function of z, so both have the same products.
     let (results, z) = (attribution.sweep("result", &[Layer, Head])?, attribution.sweep("z", &[Layer, Head])?);
     assert_eq!(results.raw.axes, z.raw.axes);
@@ -175,6 +176,10 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     let estimate = f64::from(got.raw.values[[6, 1]]) - f64::from(patching.corrupted());
     assert!((slope - estimate).abs() < 2e-4 && slope.abs() > 1e-4, "slope {slope}, estimate {estimate}");
     assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
+    // What a head reads for its values comes to the end from every position.
+    let values = attribution.sweep(("v_input", 1), &[Position, Head])?;
+    assert_eq!(values.untouched[[5, 1]], None);
+    assert_ne!(values.raw.values[[5, 1]], patching.corrupted());
     agreement.finish("points on demand");
     // Points of no block are refused before anything is run; patching itself says what to use.
     sentence(patching.attribution(("z", "embed")), &["hook_embed is outside the blocks", "resid_pre"]);
