@@ -26,15 +26,15 @@ pub use crate::gradients::{
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, Composition, HookedTransformer, HookedTransformerConfig, Hub, KvCache,
-    LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
+    Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig, Hub,
+    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::patching::{
     Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
-pub use crate::tasks::{self, Task, TaskDataset};
+pub use crate::tasks::{self, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HoverMode, Html, Page, Show, Table, View, Widget,

@@ -26,6 +26,7 @@ mod cache {
 }
 mod gradients {
     mod attribution;
+    mod frozen;
     mod integrated;
     mod run;
 }
@@ -49,6 +50,7 @@ mod model {
     mod saved;
 }
 mod tasks {
+    mod answerable;
     mod datasets;
     mod generators;
     mod model_card;

@@ -14,7 +14,7 @@ use candle_core::{DType, Tensor};
 
 use super::run::Judge;
 use crate::error::{Error, Result};
-use crate::hooks::{Gradients, HookPlan, HookPoint, HookQuery};
+use crate::hooks::{Gradients, HookPlan, HookPoint, HookQueries, HookQuery};
 use crate::model::RunOptions;
 use crate::patching::{Grid, PatchResult, PatchSite, Patching, SweepAxis, Untouched};
 
@@ -39,7 +39,8 @@ struct Product {
 
 impl Patching {
     /// Estimates of patching every site at these points, from two forward runs and one backward run. A site without a
-    /// layer (`"z"`) is meant in every layer.
+    /// layer (`"z"`) is meant in every layer; points of different kinds are a tuple, `("z", ("post", 3))`. Points that exist
+    /// on demand (`"result"`, `"q_input"`, `"mlp_in"`) are as good as others.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -55,13 +56,16 @@ impl Patching {
     /// ```
     ///
     /// # Errors
-    /// A metric without gradient (KL divergence has none at the clean run), points that the model does not have, none, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
-    pub fn attribution<Q: Into<HookQuery>>(&self, points: impl IntoIterator<Item = Q>) -> Result<Attribution> {
+    /// A metric without gradient (KL divergence has none at the clean run), points that the model does not have or that are
+    /// outside the blocks, none, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
+    pub fn attribution(&self, points: impl Into<HookQueries>) -> Result<Attribution> {
         let (model, tokens, metric, clean) = self.base_run();
         if self.is_noising() {
             metric.check_slope_at_clean("put clean activations into the corrupted run (without noising)")?;
         }
-        let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.watch(point));
+        let points = points.into();
+        check_inside(&points.resolve_all(&model.dims())?)?;
+        let plan = HookPlan::new().watch(points);
         let judge = Judge { metric, clean: Some(clean), prompts: tokens.batch() };
         let (base, gradients) = judge.gradients(model, tokens, &plan, RunOptions::default())?;
         let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));
@@ -87,8 +91,9 @@ impl Attribution {
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
         let (model, tokens, ..) = self.patching.base_run();
         let grid = Grid::new(model, tokens, point.into(), axes)?;
+        grid.sites.iter().try_for_each(|site| self.patching.check_there(site))?;
         let values = grid.sites.iter().map(|site| self.estimate(site)).collect::<Result<_>>()?;
-        let mut result = self.patching.result(values, grid.axes, &grid.what)?;
+        let mut result = self.patching.result(&grid.sites, values, grid.axes, &grid.what)?;
         for part in [&mut result.raw, &mut result.normalised, &mut result.per_prompt] {
             part.title = format!("{}, estimated by gradients", part.title);
         }
@@ -143,6 +148,18 @@ impl Product {
             None => vec![0.; old.len()],
         };
         Ok(Self { shape: there.dims().to_vec(), values, differs })
+    }
+}
+
+/// Refuses points where no activation of a block is: of those nothing is swept.
+pub(super) fn check_inside(points: &[HookPoint]) -> Result<()> {
+    match points.iter().find(|point| point.layer().is_none()) {
+        Some(outside) => Err(Error::argument(format!(
+            "{outside} is outside the blocks, where nothing is attributed: take a point of a block, (\"resid_pre\", 0) in place \
+             of embeddings and (\"resid_post\", -1) in place of the final norm. Gradients are there at every point \
+             (run_with_grads)."
+        ))),
+        None => Ok(()),
     }
 }
 

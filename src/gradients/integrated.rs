@@ -14,11 +14,11 @@ use std::fmt;
 
 use candle_core::{DType, Tensor};
 
-use super::attribution::visit;
+use super::attribution::{check_inside, visit};
 use super::rule::IgRule;
 use super::run::Judge;
 use crate::error::{Error, Result};
-use crate::hooks::{Edit, HookPlan, HookPoint, HookQuery, Site};
+use crate::hooks::{Edit, HookPlan, HookPoint, HookQueries, HookQuery, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Grid, Metric, SweepAxis, check_alike};
@@ -81,7 +81,7 @@ pub struct IntegratedGradients {
 
 impl HookedTransformer {
     /// Integrated gradients of a metric along the activations at each of these points. A site without a layer (`"z"`) is
-    /// meant in every layer.
+    /// meant in every layer; points of different kinds are a tuple, `("result", ("post", 3))`.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -98,23 +98,25 @@ impl HookedTransformer {
     ///
     /// # Errors
     /// A metric without gradient, KL divergence, no points, points outside the blocks, baseline prompts that are not as many
-    /// and as long, a number of steps that the rule does not have; and as [`HookedTransformer::run`].
-    pub fn integrated_gradients<Q: Into<HookQuery>>(
+    /// and as long, a number of steps that the rule does not have, a model with frozen parts; and as [`HookedTransformer::run`].
+    pub fn integrated_gradients(
         &self,
         input: impl Into<Input>,
         metric: &Metric,
-        points: impl IntoIterator<Item = Q>,
+        points: impl Into<HookQueries>,
         options: &IgOptions,
     ) -> Result<IntegratedGradients> {
         let model = self.without_weight_gradients();
         let tokens = self.to_tokens(input)?;
-        let nodes = options.rule.nodes(options.steps)?;
-        let mut chosen = Vec::new();
-        for query in points {
-            chosen.extend(query.into().resolve_all(&self.dims())?);
+        if !self.frozen().is_empty() {
+            return Err(Error::argument(format!(
+                "the model has frozen parts, {:?}, so its gradients are not those of the function that would be integrated and \
+                 do not sum to its change: give the ordinary model (with_frozen([])), or take run_with_grads.",
+                self.frozen()
+            )));
         }
-        chosen.sort_unstable();
-        chosen.dedup();
+        let nodes = options.rule.nodes(options.steps)?;
+        let chosen = points.into().resolve_all(&self.dims())?;
         let judge = Judge { metric, clean: None, prompts: tokens.batch() };
         judge.check(self, &tokens)?;
         let ends = ends(&model, &tokens, &options.baseline, &chosen)?;
@@ -159,11 +161,7 @@ fn ends(
     if points.is_empty() {
         return Err(Error::argument("no point was given to attribute to: name at least one, such as \"z\"."));
     }
-    if let Some(outside) = points.iter().find(|point| point.layer().is_none()) {
-        return Err(Error::argument(format!(
-            "{outside} is outside the blocks: attribute to a point of a block, such as (\"resid_pre\", 0)."
-        )));
-    }
+    check_inside(points)?;
     let meaningless = |point: &&HookPoint| {
         let HookPoint::Block(_, site) = **point else { return false };
         site == Site::AttnScores || site.is_scale()
@@ -270,7 +268,8 @@ impl IntegratedGradients {
         Error::argument(format!("{point} was not attributed to: name it among the points of integrated_gradients."))
     }
 
-    /// The attributions summed to these axes, the mean over prompts: `sweep("z", &[SweepAxis::Layer, SweepAxis::Head])`.
+    /// The attributions summed to these axes, the mean over prompts (at a position, those that have a token there):
+    /// `sweep("z", &[SweepAxis::Layer, SweepAxis::Head])`.
     ///
     /// # Shapes
     /// One axis for each given.
@@ -287,19 +286,26 @@ impl IntegratedGradients {
                 Entry::Occupied(there) => there.into_mut(),
                 Entry::Vacant(vacant) => vacant.insert(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?),
             };
-            let mut sum = 0.;
-            visit(tensor.dims(), &site.ranges(tensor.dims()), 0, &mut |at| sum += f64::from(of_point[at]));
-            values.push((sum / self.tokens.batch() as f64) as f32);
+            let (mut sum, mut ranges) = (0., site.ranges(tensor.dims()));
+            let prompts = site.prompts(&self.tokens);
+            for &prompt in &prompts {
+                ranges[0] = (prompt, prompt + 1);
+                visit(tensor.dims(), &ranges, 0, &mut |at| sum += f64::from(of_point[at]));
+            }
+            values.push((sum / prompts.len() as f64) as f32);
         }
         Labelled::new(format!("integrated gradients of {}, {}", self.metric, grid.what), grid.axes, values)
     }
 
-    /// What each head adds, `[layer, head]`: the sum over positions and dimensions of `z`, which is that of `hook_result`.
+    /// What each head adds, `[layer, head]`: the sum over positions and dimensions of `z`, or of `hook_result` where that is
+    /// what was attributed to. Both are the same numbers, for the one is a linear function of the other.
     ///
     /// # Errors
-    /// Where `"z"` is not among the points in every layer.
+    /// Where neither `"z"` nor `"result"` is among the points in every layer.
     pub fn heads(&self) -> Result<Labelled> {
-        self.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])
+        let of_results = self.attributions.keys().any(|point| matches!(point, HookPoint::Block(_, Site::Result)));
+        let point = if of_results { "result" } else { "z" };
+        self.sweep(point, &[SweepAxis::Layer, SweepAxis::Head])
     }
 
     /// What each neuron adds, `[layer, neuron]`: the sum over positions of `mlp.hook_post`.

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::hooks::{Gradients, HookPlan, HookQuery, Taps};
+use crate::hooks::{Gradients, HookPlan, HookQueries, Taps};
 use crate::labelled::{Axis, Labelled};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Metric, at_last};
@@ -11,7 +11,8 @@ use crate::tokens::{Input, Tokens};
 
 impl HookedTransformer {
     /// The metric of each prompt, and at every one of these points the activations and the metric's gradients, from one
-    /// forward and one backward pass. A site without a layer (`"z"`) is watched in every layer.
+    /// forward and one backward pass. A site without a layer (`"z"`) is watched in every layer; points of different kinds
+    /// are a tuple, `("z", ("post", 3))`.
     ///
     /// Gradients are of each prompt's own metric (of their sum): they do not shrink with the number of prompts, as those
     /// of a mean would. To run under a plan of edits, or for the gradient of another number, see
@@ -34,14 +35,14 @@ impl HookedTransformer {
     /// assert_eq!(gradients.get(("z", 0))?.dims(), gradients.activation(("z", 0))?.dims());
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
-    pub fn run_with_grads<Q: Into<HookQuery>>(
+    pub fn run_with_grads(
         &self,
         input: impl Into<Input>,
         metric: &Metric,
-        points: impl IntoIterator<Item = Q>,
+        points: impl Into<HookQueries>,
     ) -> Result<(Labelled, Gradients)> {
         let tokens = self.to_tokens(input)?;
-        let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.watch(point));
+        let plan = HookPlan::new().watch(points);
         let judge = Judge { metric, clean: None, prompts: tokens.batch() };
         let (values, gradients) = judge.gradients(self, &tokens, &plan, RunOptions::default())?;
         let axis = Axis::numbered("prompt", tokens.batch());
@@ -67,7 +68,7 @@ impl Judge<'_> {
                  experiment (Patching::attribution), or another metric.",
             ));
         }
-        Ok(())
+        self.metric.check_slope()
     }
 
     /// The metric of each row, and its gradients at the points that the plan watches.

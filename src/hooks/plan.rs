@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 use super::edit::Edit;
 use super::memory::MemoryPlan;
 use super::point::HookPoint;
+use super::queries::HookQueries;
 use super::query::HookQuery;
 use super::run::{Reach, Resolved, Setting};
 use super::site::{AxisName, Site};
@@ -70,9 +71,10 @@ impl HookPlan {
         Self::default()
     }
 
-    /// Keeps one point, or a block site in every layer where no layer is named (`"pattern"`).
-    pub fn capture(mut self, point: impl Into<HookQuery>) -> Self {
-        self.captures.push(Capture::Named(point.into()));
+    /// Keeps points, a block site in every layer where no layer is named: `"pattern"`, or several as
+    /// `("pattern", ("z", 3))`.
+    pub fn capture(mut self, points: impl Into<HookQueries>) -> Self {
+        self.captures.extend(points.into().queries.into_iter().map(Capture::Named));
         self
     }
 
@@ -94,7 +96,7 @@ impl HookPlan {
         self
     }
 
-    /// Watches one point, or a block site in every layer where no layer is named, for gradients: after the run,
+    /// Watches points, a block site in every layer where no layer is named, for gradients: after the run,
     /// `run.taps.gradients(&scalar)` tells how a number made of the run's results changes with the activation there.
     /// What is watched is what the run goes on with, after edits, at all positions.
     ///
@@ -107,8 +109,8 @@ impl HookPlan {
     /// assert_eq!(gradients.get(("resid_pre", 1))?.dims(), [1, run.tokens.pos(), model.cfg().d_model]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
-    pub fn watch(mut self, point: impl Into<HookQuery>) -> Self {
-        self.watched.push(point.into());
+    pub fn watch(mut self, points: impl Into<HookQueries>) -> Self {
+        self.watched.extend(points.into().queries);
         self
     }
 

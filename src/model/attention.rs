@@ -49,7 +49,9 @@ pub(super) fn attention(
     let scores = q.matmul(&by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
     let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap)?;
     let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&scores)?)?;
-    let pattern = run.at_site(layer, Site::Pattern, softmax(&scores)?)?;
+    let pattern = softmax(&scores)?;
+    let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
+    let pattern = run.at_site(layer, Site::Pattern, pattern)?;
     let z = pattern.contiguous()?.matmul(&by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
     let z = run.at_site(layer, Site::Z, z)?;
     let out = project(&z, weights, ctx, run)?;
@@ -182,7 +184,9 @@ impl BlockContext<'_> {
     fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
         let mut scaled = |x: Tensor, w: &Tensor, (scale, normalized): (Site, Site)| -> Result<Tensor> {
-            let scale = run.at_site(self.layer, scale, rms(&x, self.cfg.eps)?)?;
+            let by = rms(&x, self.cfg.eps)?;
+            let by = if self.frozen.scales { by.detach() } else { by };
+            let scale = run.at_site(self.layer, scale, by)?;
             Ok(run.at_site(self.layer, normalized, x.broadcast_div(&scale)?)?.broadcast_mul(w)?)
         };
         let q = scaled(q, of_q, (Site::QNormScale, Site::QNormNormalized))?;

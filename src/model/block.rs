@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 
 use super::attention::attention;
-use super::config::{HookedTransformerConfig, NormalizationType};
+use super::config::HookedTransformerConfig;
+use super::frozen::FrozenParts;
 use super::kv_cache::LayerKv;
 use super::mlp::mlp;
-use super::norm::{NormPoints, norm};
+use super::norm::{NormPoints, NormRule, norm};
 use super::rotary::Rotary;
 use super::weights::{BlockWeights, NormWeights};
 use crate::error::Result;
@@ -22,12 +23,14 @@ pub(super) struct BlockContext<'a> {
     pub shortformer: Option<&'a Tensor>,
     /// 1 where a query may not look at a key, broadcastable to `[batch, head, q_pos, k_pos]`.
     pub hidden: Option<&'a Tensor>,
+    /// What gradients do not pass.
+    pub frozen: FrozenParts,
 }
 
 impl BlockContext<'_> {
     /// Which norm the block has, and what it adds to the variance.
-    pub(super) fn norm(&self) -> (NormalizationType, f64) {
-        (self.cfg.normalization_type, self.cfg.eps)
+    pub(super) fn norm(&self) -> NormRule {
+        NormRule { kind: self.cfg.normalization_type, eps: self.cfg.eps, is_frozen: self.frozen.scales }
     }
 }
 
@@ -84,6 +87,7 @@ pub(super) fn rest_of_block(
         let written = mlp(&normed, mlp_weights, ctx, run)?;
         let written =
             norm_after(written, weights.ln2_post.as_ref(), ctx, run, (Site::Ln2PostScale, Site::Ln2PostNormalized))?;
+        let written = if ctx.frozen.mlps { written.detach() } else { written };
         resid = (resid + run.at_site(ctx.layer, Site::MlpOut, written)?)?;
     }
     run.at_site(ctx.layer, Site::ResidPost, resid)

@@ -264,8 +264,7 @@ impl HookedTransformer {
 
     fn normalize_final(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
         let points = NormPoints { scale: HookPoint::LnFinalScale, normalized: HookPoint::LnFinalNormalized };
-        let kind = (self.cfg.normalization_type, self.cfg.eps);
-        norm(resid, self.weights.ln_final.as_ref(), kind, Some((hooks, points)))
+        norm(resid, self.weights.ln_final.as_ref(), self.norm_rule(), Some((hooks, points)))
     }
 
     fn unembed(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use super::frozen::FrozenParts;
 use super::process::Processing;
 use super::provenance::Origin;
 use super::transformer::HookedTransformer;
@@ -139,8 +140,14 @@ impl HookedTransformer {
             w_u: init.random(&[cfg.d_model, cfg.d_vocab_out()], 1.0)?,
             b_u: Tensor::zeros(cfg.d_vocab_out(), DType::F32, device)?,
         };
-        let model =
-            Self { cfg, weights, tokenizer: None, processing: Processing::NONE, origin: Origin::new_weights(seed) };
+        let model = Self {
+            cfg,
+            weights,
+            tokenizer: None,
+            processing: Processing::NONE,
+            origin: Origin::new_weights(seed),
+            frozen: FrozenParts::default(),
+        };
         Ok((model, init.vars))
     }
 }

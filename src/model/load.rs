@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::config::HookedTransformerConfig;
 use super::families::{self, Understood};
 use super::files::Files;
+use super::frozen::FrozenParts;
 use super::options::LoadOptions;
 use super::process::{Process, Processing};
 use super::provenance::Origin;
@@ -85,7 +86,14 @@ impl Plan {
             *w_pos = w_pos.narrow(0, 0, cfg.n_ctx)?.copy()?;
         }
         let origin = Origin { crc32: Some(file.crc32()), ..origin };
-        let model = HookedTransformer { cfg, weights, tokenizer: None, processing: Processing::NONE, origin };
+        let model = HookedTransformer {
+            cfg,
+            weights,
+            tokenizer: None,
+            processing: Processing::NONE,
+            origin,
+            frozen: FrozenParts::default(),
+        };
         let model = model.processed_by(&process);
         Ok(match tokenizer {
             Some(tokenizer) => model.with_tokenizer(tokenizer),

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::block::BlockContext;
 use super::config::{Activation, NormalizationType};
-use super::norm::{NormPoints, norm};
+use super::norm::{NormPoints, NormRule, norm};
 use super::ops::{activate, linear};
 use super::weights::MlpWeights;
 use crate::error::Result;
@@ -45,5 +45,6 @@ fn norm_of_neurons(active: Tensor, weights: &MlpWeights, ctx: &BlockContext, run
     let mid = run.at_site(ctx.layer, Site::MlpMid, active)?;
     let at = |site| HookPoint::Block(ctx.layer, site);
     let points = NormPoints { scale: at(Site::MlpLnScale), normalized: at(Site::MlpLnNormalized) };
-    norm(&mid, weights.ln.as_ref(), (NormalizationType::LN, ctx.cfg.eps), Some((run, points)))
+    let rule = NormRule { kind: NormalizationType::LN, ..ctx.norm() };
+    norm(&mid, weights.ln.as_ref(), rule, Some((run, points)))
 }

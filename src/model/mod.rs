@@ -10,6 +10,7 @@ mod embed;
 mod families;
 mod files;
 mod forward;
+mod frozen;
 mod head_inputs;
 mod hub;
 mod init;
@@ -43,6 +44,7 @@ pub use config::{
 };
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
+pub use frozen::Frozen;
 pub use hub::Hub;
 pub use kv_cache::KvCache;
 pub(crate) use norm::FinalNorm;

@@ -18,6 +18,15 @@ pub(super) struct NormPoints {
     pub normalized: HookPoint,
 }
 
+/// How a model's norms divide.
+#[derive(Clone, Copy)]
+pub(super) struct NormRule {
+    pub kind: NormalizationType,
+    pub eps: f64,
+    /// Whether gradients take what is divided by as a constant.
+    pub is_frozen: bool,
+}
+
 /// The norm: `(x - mean) / sqrt(variance + eps)`, or `x / sqrt(mean(x^2) + eps)`, then scale and shift unless they are
 /// folded; `x` itself for a model without norms.
 ///
@@ -28,7 +37,7 @@ pub(super) struct NormPoints {
 pub(super) fn norm(
     x: &Tensor,
     weights: Option<&NormWeights>,
-    (kind, eps): (NormalizationType, f64),
+    NormRule { kind, eps, is_frozen }: NormRule,
     hooks: Option<(&mut HookRun, NormPoints)>,
 ) -> Result<Tensor> {
     let (centred, scale) = match kind {
@@ -36,6 +45,7 @@ pub(super) fn norm(
         kind if kind.centres() => centre_and_scale(x, eps)?,
         _ => (x.clone(), rms(x, eps)?),
     };
+    let scale = if is_frozen { scale.detach() } else { scale };
     let Some((run, points)) = hooks else {
         return shift(&centred.broadcast_div(&scale)?, weights);
     };
@@ -89,12 +99,14 @@ pub(crate) struct FinalNorm {
     weights: Option<NormWeights>,
     kind: NormalizationType,
     eps: f64,
+    is_frozen: bool,
 }
 
 impl FinalNorm {
     /// The norm of `x [.., d_model]`.
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        norm(x, self.weights.as_ref(), (self.kind, self.eps), None)
+        let rule = NormRule { kind: self.kind, eps: self.eps, is_frozen: self.is_frozen };
+        norm(x, self.weights.as_ref(), rule, None)
     }
 
     /// Whether it takes the mean out; a model's norms are all of one kind.
@@ -144,7 +156,7 @@ impl FinalNorm {
             (true, true) => NormalizationType::LN,
             (true, false) => NormalizationType::RMS,
         };
-        Ok(Self { weights, kind, eps })
+        Ok(Self { weights, kind, eps, is_frozen: false })
     }
 
     const EPS: &str = "final_norm.eps";
@@ -156,6 +168,12 @@ impl FinalNorm {
 impl HookedTransformer {
     /// The final norm.
     pub(crate) fn final_norm(&self) -> FinalNorm {
-        FinalNorm { weights: self.weights.ln_final.clone(), kind: self.cfg.normalization_type, eps: self.cfg.eps }
+        let NormRule { kind, eps, is_frozen } = self.norm_rule();
+        FinalNorm { weights: self.weights.ln_final.clone(), kind, eps, is_frozen }
+    }
+
+    /// How its norms divide.
+    pub(super) fn norm_rule(&self) -> NormRule {
+        NormRule { kind: self.cfg.normalization_type, eps: self.cfg.eps, is_frozen: self.frozen.scales }
     }
 }

@@ -46,6 +46,7 @@ impl Suffix {
             rotary: self.rotary.as_ref(),
             shortformer: self.placed.as_ref(),
             hidden: self.hidden[&model.cfg.window(layer)].as_ref(),
+            frozen: model.frozen,
         }
     }
 }

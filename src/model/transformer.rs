@@ -5,6 +5,7 @@ use std::fmt;
 use candle_core::{DType, Device, Tensor};
 
 use super::config::{HookedTransformerConfig, NormalizationType};
+use super::frozen::FrozenParts;
 use super::process::Processing;
 use super::provenance::Origin;
 use super::weights::Weights;
@@ -28,6 +29,7 @@ pub struct HookedTransformer {
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) processing: Processing,
     pub(crate) origin: Origin,
+    pub(super) frozen: FrozenParts,
 }
 
 impl HookedTransformer {

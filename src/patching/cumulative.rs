@@ -48,6 +48,6 @@ impl Patching {
         }
         let labels =
             sites.iter().enumerate().map(|(i, site)| if i == 0 { site.to_string() } else { format!("+ {site}") });
-        self.result(values, vec![Axis::new("site", labels)], "more and more sites")
+        self.result(&[], values, vec![Axis::new("site", labels)], "more and more sites")
     }
 }

@@ -141,7 +141,8 @@ impl Patching {
         let (layer, place) = site.place();
         let stays = is_behind_attention(place)
             || !matches!(place, Site::ResidPre | Site::K | Site::V | Site::RotK | Site::Ln1Scale | Site::Ln1Normalized)
-                && !matches!(place, Site::KNormScale | Site::KNormNormalized);
+                && !matches!(place, Site::KNormScale | Site::KNormNormalized)
+                && !matches!(place, Site::AttnIn | Site::KInput | Site::VInput);
         if layer + 1 == self.model.cfg().n_layers && stays {
             return read.contains(&pos);
         }

@@ -231,6 +231,11 @@ impl Patching {
         (0..base.pos()).find(differ).unwrap_or(base.pos())
     }
 
+    /// The metric of each prompt, of the clean and of the corrupted run.
+    pub(super) fn of_prompts(&self) -> (&[f32], &[f32]) {
+        (&self.clean, &self.corrupted)
+    }
+
     /// The metrics of all prompts, clean and corrupted.
     pub(super) fn both_values(&self) -> impl Iterator<Item = f32> {
         self.clean.iter().chain(&self.corrupted).copied()

@@ -254,20 +254,28 @@ impl Metric {
         Ok(())
     }
 
-    /// Refuses a metric that has no gradient: `values` are its numbers for logits that have one.
+    /// Refuses a metric that has no gradient, as far as its kind says.
     ///
     /// # Errors
-    /// The rank, which changes in steps; a metric of the user's that is not made of tensor operations.
-    pub(crate) fn check_gradient(&self, values: &Tensor) -> Result<()> {
+    /// The rank, which changes in steps.
+    pub(crate) fn check_slope(&self) -> Result<()> {
         match &self.kind {
             Kind::Rank(_) => Err(Error::argument(
                 "the rank of a token changes in steps, so it has no gradient: use Metric::log_prob or Metric::logit_diff.",
             )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a metric of the user's that is not made of tensor operations: `values` are its numbers for logits that have
+    /// a gradient.
+    pub(crate) fn check_gradient(&self, values: &Tensor) -> Result<()> {
+        match &self.kind {
             Kind::Custom { name, .. } if !values.track_op() => Err(Error::argument(format!(
                 "the metric {name:?} has no gradient: make it of tensor operations on the logits that it is given, not of \
                  numbers taken out of them."
             ))),
-            _ => Ok(()),
+            _ => self.check_slope(),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! block the position that is read, and of the logits those that the metric reads. Sites that change nothing cost nothing
 //! and are marked.
 
+mod answerable;
 mod answers;
 mod cumulative;
 mod donor;

@@ -148,7 +148,7 @@ impl Patching {
             values.push(self.one_sender(sender, receivers, mlps, (&other, &base))?);
             progress.step(1);
         }
-        self.result(values, axes, "paths")
+        self.result(&[], values, axes, "paths")
     }
 
     /// What heads and MLPs of a run wrote.

@@ -44,7 +44,7 @@ impl Patching {
             Ok((self.under(plan)?, None))
         });
         let values = values.collect::<Result<_>>()?;
-        self.result(values, vec![Axis::new("plan", names)], "by plans, in whole runs")
+        self.result(&[], values, vec![Axis::new("plan", names)], "by plans, in whole runs")
     }
 
     /// The metric of each prompt of the run that is patched, under a plan.

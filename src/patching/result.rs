@@ -16,9 +16,10 @@ pub enum Untouched {
 /// The metric with each site patched.
 #[derive(Clone)]
 pub struct PatchResult {
-    /// The metric itself, the mean over prompts.
+    /// The metric itself, the mean over prompts; of a position where some are padded, over those that have a token there.
     pub raw: Labelled,
-    /// `(patched - corrupted) / (clean - corrupted)`: 0 is the corrupted run, 1 the clean one, and it may leave that range.
+    /// `(patched - corrupted) / (clean - corrupted)`: 0 is the corrupted run, 1 the clean one, and it may leave that range. All
+    /// three are means over the same prompts.
     pub normalised: Labelled,
     /// The metric of each prompt; one more axis, `prompt`.
     pub per_prompt: Labelled,

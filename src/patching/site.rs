@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, Edit, HookPoint, HookQuery, Site};
+use crate::tokens::Tokens;
 
 /// An axis of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,20 +117,14 @@ impl PatchSite {
         self.point
     }
 
-    /// That the point can be patched and has the chosen indices.
+    /// That the point is in a block and has the chosen indices.
     pub(super) fn check(&self, dims: &Dims, positions: usize) -> Result<()> {
-        let HookPoint::Block(_, site) = self.point.check(dims)? else {
+        let HookPoint::Block(..) = self.point.check(dims)? else {
             return Err(Error::argument(format!(
                 "{} is outside the blocks, where nothing is swept: give a point of a block, such as (\"resid_pre\", 0).",
                 self.point
             )));
         };
-        if self.point.on_demand() || site.is_split_input() {
-            return Err(Error::argument(format!(
-                "{} is not computed in an ordinary run, so it is not swept: patch it with a plan (HookPlan::edit).",
-                self.point
-            )));
-        }
         let mut chosen = [self.pos, self.head, self.source, self.neuron].iter().flatten().count();
         for &axis in self.point.axes() {
             let Some(index) = self.along(axis) else { continue };
@@ -150,6 +145,25 @@ impl PatchSite {
             )));
         }
         Ok(())
+    }
+
+    /// As [`PatchSite::check`], and that an ordinary run computes the point, as patching needs.
+    pub(super) fn check_ordinary(&self, dims: &Dims, positions: usize) -> Result<()> {
+        self.check(dims, positions)?;
+        if self.point.on_demand() {
+            return Err(Error::argument(format!(
+                "{} is not computed in an ordinary run, so it is not swept: patch it with a plan (HookPlan::edit), or estimate \
+                 the sweep by gradients (Patching::attribution).",
+                self.point
+            )));
+        }
+        Ok(())
+    }
+
+    /// The prompts that have a token where the site is; all of them where it is not of one position.
+    pub(crate) fn prompts(&self, tokens: &Tokens) -> Vec<usize> {
+        let is_there = |prompt: usize, pos: Option<usize>| pos.is_none_or(|pos| tokens.is_real(prompt, pos));
+        (0..tokens.batch()).filter(|&b| is_there(b, self.pos) && is_there(b, self.source)).collect()
     }
 
     /// The layer and the site in it.

@@ -19,7 +19,8 @@ use crate::tokens::Tokens;
 
 impl Patching {
     /// Patches one site after the other along these axes: `sweep("z", &[SweepAxis::Layer, SweepAxis::Head])`. What no axis
-    /// names is patched whole.
+    /// names is patched whole. Where prompts are padded, the means of a position are those of the prompts that have a token
+    /// there, and its label says how many they are.
     ///
     /// # Shapes
     /// One axis for each given.
@@ -47,15 +48,28 @@ impl Patching {
     fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
         let activations = self.activations_of(sites)?;
         let values = engine::sweep(self, sites, &activations)?;
-        self.result(values, axes, what)
+        self.result(sites, values, axes, what)
     }
 
-    /// Results of the metrics of all patched runs, in the order of the axes.
-    pub(crate) fn result(&self, values: Vec<Value>, axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
+    /// Results of the metrics of all patched runs, in the order of the axes: of one site each, or where there are none of
+    /// whatever the axes say.
+    pub(crate) fn result(
+        &self,
+        sites: &[PatchSite],
+        values: Vec<Value>,
+        axes: Vec<Axis>,
+        what: &str,
+    ) -> Result<PatchResult> {
         let prompts = self.base.tokens.batch();
-        let raw: Vec<f32> = values.iter().map(|(values, _)| mean(values)).collect();
-        let scale = self.clean() - self.corrupted();
-        let normalised = raw.iter().map(|value| (value - self.corrupted()) / scale).collect();
+        let all: Vec<usize> = (0..prompts).collect();
+        let (mut raw, mut normalised) = (Vec::new(), Vec::new());
+        for (i, (values, _)) in values.iter().enumerate() {
+            let of = sites.get(i).map_or(all.clone(), |site| site.prompts(&self.base.tokens));
+            let (clean, corrupted) = self.means(&of);
+            let value = mean_of(values, &of);
+            raw.push(value);
+            normalised.push((value - corrupted) / (clean - corrupted));
+        }
         let each: Vec<f32> = values.iter().flat_map(|(values, _)| values.clone()).collect();
         let untouched: Vec<Option<Untouched>> = values.iter().map(|(_, untouched)| *untouched).collect();
         let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
@@ -77,13 +91,38 @@ impl Patching {
         })
     }
 
+    /// Refuses a site at which only some prompts have a token, where the metric of those does not differ, so that nothing could
+    /// be normalised.
+    pub(crate) fn check_there(&self, site: &PatchSite) -> Result<()> {
+        let of = site.prompts(&self.base.tokens);
+        let (clean, corrupted) = self.means(&of);
+        if of.len() == self.base.tokens.batch() || (clean - corrupted).abs() >= 1e-5 * clean.abs().max(corrupted.abs())
+        {
+            return Ok(());
+        }
+        Err(Error::argument(format!(
+            "at {site} only the prompts {of:?} have a token, and their {} is {clean} clean and {corrupted} corrupted: there is \
+             no difference that patching could restore. Group the prompts by length.",
+            self.metric.name()
+        )))
+    }
+
+    /// The metrics of the clean and of the corrupted run, the mean over these prompts.
+    fn means(&self, of: &[usize]) -> (f32, f32) {
+        let (clean, corrupted) = self.of_prompts();
+        (mean_of(clean, of), mean_of(corrupted, of))
+    }
+
     /// Both runs' activations at the points of these sites, which are checked.
     pub(super) fn activations_of(&self, sites: &[PatchSite]) -> Result<engine::Activations> {
         if sites.is_empty() {
             return Err(Error::argument("there is no site to patch: give at least one."));
         }
         let dims = self.model.dims();
-        sites.iter().try_for_each(|site| site.check(&dims, self.base.tokens.pos()))?;
+        let positions = self.base.tokens.pos();
+        sites
+            .iter()
+            .try_for_each(|site| site.check_ordinary(&dims, positions).and_then(|()| self.check_there(site)))?;
         let points: BTreeSet<HookPoint> = sites.iter().map(|site| site.point).collect();
         let base = self.capture(&self.base.tokens, points)?;
         let mut source = self.donated(&base)?;
@@ -103,4 +142,10 @@ impl Patching {
         let options = RunOptions { logits: false, ..Default::default() };
         Ok(self.model.run(tokens, &plan, &options)?.captured)
     }
+}
+
+/// The mean of the numbers of these prompts.
+fn mean_of(values: &[f32], of: &[usize]) -> f32 {
+    let own: Vec<f32> = of.iter().map(|&prompt| values[prompt]).collect();
+    mean(&own)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::answerable::Answering;
 use super::experiment::{Patching, mean};
 use super::metric::{Metric, at_last};
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
-use crate::tasks::{Task, TaskDataset, TaskPrompt, pieces};
-use crate::tokens::{Bos, Tokens};
+use crate::tasks::{LeftOut, Task, TaskDataset, TaskPrompt, pieces};
+use crate::tokens::Tokens;
 
 /// Prompts of a data set that have as many tokens each, with the metric by which their task is judged.
 #[derive(Clone, Debug)]
@@ -51,8 +52,8 @@ impl TaskDataset {
     /// ```
     ///
     /// # Errors
-    /// No prompts, a size of 0, an answer that is not one token of this model (of countries, the first token counts), ids
-    /// in the file that are not GPT-2's of the answers.
+    /// No prompts, a size of 0; a prompt that this model's tokens cannot answer ([`TaskDataset::answerable`] leaves such
+    /// out); ids in the file that are not GPT-2's of the answers. Both name the row.
     pub fn batches(&self, model: &HookedTransformer, size: usize) -> Result<Vec<TaskBatch>> {
         if size == 0 || self.is_empty() {
             return Err(Error::argument(format!(
@@ -69,18 +70,22 @@ impl TaskDataset {
                 None => buckets.push((counts, vec![number])),
             }
         }
+        let answers = self.answers(model)?;
         let chunks = buckets.iter().flat_map(|(_, numbers)| numbers.chunks(size));
-        chunks.map(|numbers| self.batch_of(model, numbers, &rows)).collect()
+        chunks.map(|numbers| self.batch_of(model, numbers, &rows, &answers)).collect()
     }
 
-    /// The prompts whose clean and corrupted forms have as many tokens as each other, as patching needs; how many were
-    /// left out is added to `source`.
+    /// The prompts whose clean and corrupted forms have as many tokens as each other, as patching needs; the others
+    /// are listed in `left_out`.
     ///
     /// # Errors
     /// A text that the model's tokenizer refuses; where no prompt is left.
     pub fn aligned(&self, model: &HookedTransformer) -> Result<Self> {
         let rows = self.rows(model)?;
-        self.kept("clean and corrupted of one token count", |number| rows[number].0.len() == rows[number].1.len())
+        self.kept("clean and corrupted of one token count", |number| {
+            let (clean, corrupted) = (rows[number].0.len(), rows[number].1.len());
+            (clean != corrupted).then(|| format!("{clean} tokens clean and {corrupted} corrupted"))
+        })
     }
 
     /// The metric of each clean prompt, in the order of the data set.
@@ -101,13 +106,15 @@ impl TaskDataset {
     }
 
     /// The prompts on which the model's metric is at least `least`: hypernymy is usually asked where the probability
-    /// difference is 0.1 or more (Hanna et al. 2024). How many were left out is added to `source`.
+    /// difference is 0.1 or more (Hanna et al. 2024). The others are listed in `left_out`.
     ///
     /// # Errors
     /// As [`TaskDataset::batches`]; where no prompt is left.
     pub fn filter_by_metric(&self, model: &HookedTransformer, least: f32) -> Result<Self> {
         let values = self.measure(model)?;
-        let kept = self.kept(&format!("a metric of at least {least}"), |number| values[number] >= least);
+        let kept = self.kept(&format!("a metric of at least {least}"), |number| {
+            (values[number] < least).then(|| format!("a metric of {:.4}", values[number]))
+        });
         kept.map_err(|_| {
             Error::argument(format!(
                 "no prompt of {} has a metric of {least} or more: the mean is {:.4}. Ask for less, or another model.",
@@ -117,14 +124,25 @@ impl TaskDataset {
         })
     }
 
-    fn kept(&self, what: &str, keep: impl Fn(usize) -> bool) -> Result<Self> {
-        let prompts: Vec<TaskPrompt> =
-            self.prompts.iter().enumerate().filter(|(number, _)| keep(*number)).map(|(_, p)| p.clone()).collect();
+    /// The prompts for which there is no reason against them.
+    pub(super) fn kept(&self, what: &str, against: impl Fn(usize) -> Option<String>) -> Result<Self> {
+        let (mut prompts, mut left_out) = (Vec::new(), self.left_out.clone());
+        for (number, prompt) in self.prompts.iter().enumerate() {
+            match against(number) {
+                None => prompts.push(prompt.clone()),
+                Some(why) => left_out.push(LeftOut { row: prompt.row.clone(), prompt: prompt.clean.clone(), why }),
+            }
+        }
         if prompts.is_empty() {
-            return Err(Error::argument(format!("no prompt of {} has {what}: nothing is left.", self.task)));
+            let first = left_out.get(self.left_out.len()).map(|left| format!(" ({}: {})", left.row, left.why));
+            return Err(Error::argument(format!(
+                "no prompt of {} has {what}: nothing is left{}.",
+                self.task,
+                first.unwrap_or_default()
+            )));
         }
         let done = format!("{} of {} with {what}", prompts.len(), self.len());
-        Ok(self.with(prompts, done))
+        Ok(Self { left_out, ..self.with(prompts, done) })
     }
 
     /// The ids of each clean and corrupted prompt.
@@ -138,6 +156,7 @@ impl TaskDataset {
         model: &HookedTransformer,
         numbers: &[usize],
         rows: &[(Vec<u32>, Vec<u32>)],
+        answers: &[(Vec<u32>, Vec<u32>)],
     ) -> Result<TaskBatch> {
         let prompts: Vec<&TaskPrompt> = numbers.iter().map(|&number| &self.prompts[number]).collect();
         let mut positions: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -156,33 +175,27 @@ impl TaskDataset {
             prompts: numbers.to_vec(),
             clean: Tokens::from_rows(numbers.iter().map(|&number| rows[number].0.clone()).collect())?,
             corrupted: Tokens::from_rows(numbers.iter().map(|&number| rows[number].1.clone()).collect())?,
-            metric: self.metric_of(model, &prompts)?,
+            metric: self.metric_of(model, numbers.iter().map(|&number| &answers[number]))?,
             positions,
         })
     }
 
-    fn metric_of(&self, model: &HookedTransformer, prompts: &[&TaskPrompt]) -> Result<Metric> {
-        let ids =
-            |answers: &[String]| answers.iter().map(|answer| self.answer(model, answer)).collect::<Result<Vec<_>>>();
-        let mut answers = Vec::new();
-        for prompt in prompts {
-            let found = (ids(&prompt.right)?, ids(&prompt.wrong)?);
-            check_ids(model, prompt, &found)?;
-            answers.push(found);
-        }
-        if self.task.is_logit_diff() {
-            return Ok(Metric::logit_diff(&model.answers(answers.iter().map(|(right, wrong)| (right[0], wrong[0])))?));
-        }
-        let (right, wrong): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
-        Metric::prob_diff(model, right, wrong)
+    /// The ids of the right and of the wrong answers of each prompt.
+    fn answers(&self, model: &HookedTransformer) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
+        let mut answering = Answering::new(model, self.task)?;
+        self.prompts.iter().map(|prompt| answering.ids(prompt)).collect()
     }
 
-    /// The token of an answer; of a country's name, the first.
-    fn answer(&self, model: &HookedTransformer, text: &str) -> Result<u32> {
-        match self.task {
-            Task::CapitalCountry => Ok(model.to_tokens_with(text, Bos::Omit)?.row(0)[0]),
-            _ => model.to_single_token(text),
+    fn metric_of<'a>(
+        &self,
+        model: &HookedTransformer,
+        answers: impl Iterator<Item = &'a (Vec<u32>, Vec<u32>)>,
+    ) -> Result<Metric> {
+        if self.task.is_logit_diff() {
+            return Ok(Metric::logit_diff(&model.answers(answers.map(|(right, wrong)| (right[0], wrong[0])))?));
         }
+        let (right, wrong): (Vec<_>, Vec<_>) = answers.cloned().unzip();
+        Metric::prob_diff(model, right, wrong)
     }
 }
 
@@ -190,37 +203,4 @@ impl TaskDataset {
 fn last_token_of(model: &HookedTransformer, text: &str, word: usize) -> Result<usize> {
     let up_to: String = pieces(text).into_iter().take(word + 1).collect();
     Ok(model.to_tokens(up_to)?.pos() - 1)
-}
-
-/// Holds the ids of a file against the answers' own, where the model has GPT-2's vocabulary.
-fn check_ids(model: &HookedTransformer, prompt: &TaskPrompt, found: &(Vec<u32>, Vec<u32>)) -> Result<()> {
-    let Some(given) = &prompt.gpt2_ids else { return Ok(()) };
-    // Its size and the place of one word tell GPT-2's vocabulary from others.
-    let is_gpt2 = model.tokenizer()?.vocab_size() == 50257 && model.to_single_token(" she").ok() == Some(673);
-    if is_gpt2 { agree(prompt, given, found) } else { Ok(()) }
-}
-
-fn agree(prompt: &TaskPrompt, given: &(Vec<u32>, Vec<u32>), found: &(Vec<u32>, Vec<u32>)) -> Result<()> {
-    if given == found {
-        return Ok(());
-    }
-    Err(Error::tokens(format!(
-        "the prompt {:?} has the ids {:?} and {:?} in its file, but in GPT-2's tokens its answers {:?} and {:?} are {:?} and \
-         {:?}: correct the file, or leave its columns of ids out.",
-        prompt.clean, given.0, given.1, prompt.right, prompt.wrong, found.0, found.1
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::tasks::{Split, Task};
-
-    #[test]
-    fn ids_of_a_file_are_held_against_the_answers() {
-        let prompt = &Task::GenderBias.prompts(Split::Train, 1, 0).unwrap().prompts[0];
-        let (she, he) = ((vec![673], vec![339]), (vec![339], vec![673]));
-        assert!(super::agree(prompt, &she, &she).is_ok());
-        let message = super::agree(prompt, &he, &she).unwrap_err().to_string();
-        assert!(message.contains("[339] and [673] in its file"), "{message}");
-    }
 }

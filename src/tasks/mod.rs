@@ -43,8 +43,9 @@ pub mod words;
 
 pub use exam::{ExamPaper, exam, repeated_exam};
 pub use random::Random;
+pub use read::VerbList;
 pub use split::Split;
-pub use task::{Task, TaskDataset, TaskPrompt};
+pub use task::{LeftOut, Task, TaskDataset, TaskPrompt};
 pub use template::pieces;
 pub use vocabulary::vocabulary;
 

@@ -4,6 +4,7 @@
 //! model's tokenizer is GPT-2's.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Question, Random, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, pieces, sva};
 use crate::error::{Error, Result};
@@ -61,7 +62,11 @@ impl Task {
             Self::GreaterThan => made!(greater_than),
             Self::GenderBias => made!(gender_bias),
             Self::CapitalCountry => made!(capital_country),
-            Self::Sva => made!(sva),
+            Self::Sva => {
+                let made = sva::prompts(split, count, seed)?.into_iter();
+                made.map(|p| TaskPrompt { plural: Some(p.plural), ..TaskPrompt::asking(p.question(), p.corrupted) })
+                    .collect()
+            }
             Self::Hypernymy => made!(hypernymy),
         };
         Ok(TaskDataset::of(self, format!("{self}, split {split}, seed {seed}"), prompts))
@@ -91,10 +96,12 @@ pub struct TaskPrompt {
     pub corrupted: String,
     /// Of IOI, the corrupted prompt whose right answer is the wrong one here.
     pub corrupted_hard: Option<String>,
-    /// The answers that are right, as they follow the prompt, with their space.
-    pub right: Vec<String>,
+    /// The answers that are right, as they follow the prompt, with their space. Long lists are shared between prompts.
+    pub right: Arc<[String]>,
     /// The answers to hold against them.
-    pub wrong: Vec<String>,
+    pub wrong: Arc<[String]>,
+    /// Of agreement, whether the clean prompt's subject is in the plural.
+    pub plural: Option<bool>,
     /// Names of places with the index of the word or punctuation mark there ([`pieces`]), without BOS. Always there are
     /// "changed", the first in which the prompts differ, and "end".
     pub positions: Vec<(String, usize)>,
@@ -102,6 +109,19 @@ pub struct TaskPrompt {
     pub gpt2_ids: Option<(Vec<u32>, Vec<u32>)>,
     /// The probability difference that the file has for it.
     pub prob_diff: Option<f32>,
+    /// Where it comes from: "ioi.csv, line 12", or its number among the prompts that were made.
+    pub row: String,
+}
+
+/// A prompt that a filter took out of a data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where the prompt comes from: file and line, or its number among the prompts that were made.
+    pub row: String,
+    /// The clean prompt.
+    pub prompt: String,
+    /// Why it was left out.
+    pub why: String,
 }
 
 impl TaskPrompt {
@@ -111,11 +131,13 @@ impl TaskPrompt {
             clean: question.prompt,
             corrupted,
             corrupted_hard: None,
-            right: question.right,
-            wrong: question.wrong,
+            right: question.right.into(),
+            wrong: question.wrong.into(),
+            plural: None,
             positions: Vec::new(),
             gpt2_ids: None,
             prob_diff: None,
+            row: String::new(),
         };
         prompt.place();
         prompt
@@ -140,7 +162,7 @@ impl TaskPrompt {
 
     /// The prompt and its answers.
     pub fn question(&self) -> Question {
-        Question { prompt: self.clean.clone(), right: self.right.clone(), wrong: self.wrong.clone() }
+        Question { prompt: self.clean.clone(), right: self.right.to_vec(), wrong: self.wrong.to_vec() }
     }
 }
 
@@ -160,11 +182,20 @@ pub struct TaskDataset {
     pub source: Vec<String>,
     /// The prompts.
     pub prompts: Vec<TaskPrompt>,
+    /// The prompts that [`TaskDataset::answerable`] and the other filters took out, with the reason of each.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl TaskDataset {
-    pub(super) fn of(task: Task, source: String, prompts: Vec<TaskPrompt>) -> Self {
-        Self { task, source: vec![source], prompts }
+    /// Prompts of one source; each is told apart by the row that it has, or by its number.
+    pub(super) fn of(task: Task, source: String, mut prompts: Vec<TaskPrompt>) -> Self {
+        for (number, prompt) in prompts.iter_mut().enumerate() {
+            prompt.row = match &prompt.row[..] {
+                "" => format!("{source}, prompt {number}"),
+                row => format!("{source}, {row}"),
+            };
+        }
+        Self { task, source: vec![source], prompts, left_out: Vec::new() }
     }
 
     /// How many prompts there are.
@@ -199,19 +230,18 @@ impl TaskDataset {
     /// # Errors
     /// A prompt without such a form: only IOI has one.
     pub fn hard(&self) -> Result<Self> {
-        let hardened = |(number, prompt): (usize, &TaskPrompt)| {
+        let hardened = |prompt: &TaskPrompt| {
             let Some(hard) = &prompt.corrupted_hard else {
                 return Err(Error::argument(format!(
-                    "prompt {number} of {} has no corrupted_hard: only IOI has one, and not every file. Use the data set as \
-                     it is.",
-                    self.task
+                    "{}: the prompt {:?} has no corrupted_hard: only IOI has one, and not every file. Use the data set as it is.",
+                    prompt.row, prompt.clean
                 )));
             };
             let mut prompt = TaskPrompt { corrupted: hard.clone(), ..prompt.clone() };
             prompt.place();
             Ok(prompt)
         };
-        let prompts = self.prompts.iter().enumerate().map(hardened).collect::<Result<_>>()?;
+        let prompts = self.prompts.iter().map(hardened).collect::<Result<_>>()?;
         Ok(self.with(prompts, "corrupted_hard".into()))
     }
 
@@ -219,6 +249,6 @@ impl TaskDataset {
     pub(crate) fn with(&self, prompts: Vec<TaskPrompt>, done: String) -> Self {
         let mut source = self.source.clone();
         source.push(done);
-        Self { task: self.task, source, prompts }
+        Self { task: self.task, source, prompts, left_out: self.left_out.clone() }
     }
 }

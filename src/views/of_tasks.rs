@@ -14,7 +14,7 @@ use crate::tasks::ioi::IoiPrompt;
 use crate::tasks::repeated::RepeatedTokens;
 use crate::tasks::sva::SvaPrompt;
 use crate::tasks::words::{Category, Profession, Verb};
-use crate::tasks::{ExamPaper, Question, TaskDataset, TaskPrompt};
+use crate::tasks::{ExamPaper, LeftOut, Question, TaskDataset, TaskPrompt, VerbList};
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
 use crate::views::table::{Cell, Table};
@@ -66,7 +66,9 @@ records! {
     TaskPrompt |p| {
         "clean": &p.clean, "corrupted": &p.corrupted, "right": listed(&p.right), "wrong": listed(&p.wrong),
         "positions": p.positions.iter().map(|(name, at)| format!("{name} {at}")).collect::<Vec<_>>().join(", "),
+        "row": &p.row,
     }
+    LeftOut |left| { "row": &left.row, "prompt": &left.prompt, "why": &left.why }
     RepeatedTokens |row| { "period": row.period, "ids": format!("{:?}", row.ids) }
     Question |q| { "prompt": &q.prompt, "right": listed(&q.right), "wrong": listed(&q.wrong) }
     Sentence |s| { "prompt": &s.prompt, "answer": &s.answer, "rest": &s.rest }
@@ -90,7 +92,7 @@ fn listed(answers: &[String]) -> String {
 }
 
 impl View for TaskDataset {
-    /// The first prompts, and where they come from.
+    /// The first prompts, and where they come from; what was left out, and why.
     fn render(&self) -> Result<Rendered> {
         let table = Table::new(["clean", "corrupted", "right", "wrong"])
             .title(format!("{}: {} prompts", self.task, self.len()))
@@ -98,7 +100,26 @@ impl View for TaskDataset {
             .note(self.source.join("; "));
         let rows =
             self.prompts.iter().map(|p| (p.clean.as_str(), p.corrupted.as_str(), listed(&p.right), listed(&p.wrong)));
-        rows.fold(table, Table::row).render()
+        let mut all = rows.fold(table, Table::row).render()?;
+        if !self.left_out.is_empty() {
+            let title = format!("{} prompts were left out", self.left_out.len());
+            let table = Table::new(["row", "prompt", "why"]).title(title).max_rows(10);
+            let rows = self.left_out.iter().map(|left| (left.row.as_str(), left.prompt.as_str(), left.why.as_str()));
+            all.append(&rows.fold(table, Table::row).render()?);
+        }
+        Ok(all)
+    }
+}
+
+impl View for VerbList {
+    fn render(&self) -> Result<Rendered> {
+        let left_out: Vec<String> = self.left_out.iter().map(|(verb, _)| verb.clone()).collect();
+        Table::new(["verbs", "count", ""])
+            .row(("singular", self.singular.len(), listed(&self.singular)))
+            .row(("plural", self.plural.len(), listed(&self.plural)))
+            .row(("left out", left_out.len(), listed(&left_out)))
+            .note(&self.source)
+            .render()
     }
 }
 
@@ -146,4 +167,4 @@ impl View for Scorecard {
     }
 }
 
-shown!(ExamPaper, Scorecard, TaskDataset, TaskBatch);
+shown!(ExamPaper, Scorecard, TaskDataset, TaskBatch, VerbList);

@@ -138,6 +138,58 @@ fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> 
 }
 
 #[test]
+fn points_on_demand_are_attributed_as_others() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let patching = experiment(&model)?;
+    let attribution =
+        patching.attribution(("result", "z", ("mlp_in", 1), "resid_mid", "mlp_out", ("q_input", 1), ("v_input", 1)))?;
+    // What heads write is a linear function of z, so both have the same products.
+    let (results, z) = (attribution.sweep("result", &[Layer, Head])?, attribution.sweep("z", &[Layer, Head])?);
+    assert_eq!(results.raw.axes, z.raw.axes);
+    let mut agreement = Agreement::default();
+    agreement.check("result", &added(&results, patching.corrupted())?, &added(&z, patching.corrupted())?);
+    // What the last MLP reads reaches the end through it only: the stream less what it reads.
+    let of = |point| Ok::<_, candle_lens::Error>(attribution.sweep((point, 1), &[Position])?.raw);
+    let (gradients, numbers) =
+        (attribution.gradients(), |x: Tensor| Ok::<_, candle_lens::Error>(x.flatten_all()?.to_vec1::<f32>()?));
+    let through = (gradients.get(("resid_mid", 1))? - gradients.get(("mlp_out", 1))?)?;
+    for (a, b) in numbers(through)?.into_iter().zip(numbers(gradients.get(("mlp_in", 1))?)?) {
+        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+    }
+    assert_ne!(of("mlp_in")?.values, of("resid_mid")?.values);
+    // Queries' own inputs, against the slope of runs into which a part of the way is put.
+    let (clean, corrupted) = (prompts(0), prompts(9));
+    let got = attribution.sweep(("q_input", 1), &[Position, Head])?;
+    let input = |tokens: &Tokens| -> Result<Tensor> {
+        model.run_with_hooks(tokens, HookPlan::new().capture(("q_input", 1)))?.1.get(("q_input", 1))
+    };
+    let (there, put_in) = (input(&corrupted)?, input(&clean)?);
+    let at = |share: f64| -> Result<f64> {
+        let mixed = (&there + ((&put_in - &there)? * share)?)?;
+        let plan = HookPlan::new().edit(("q_input", 1), Edit::replace(mixed).pos(6..7).head(1..2));
+        let (logits, _) = model.run_with_hooks(&corrupted, plan)?;
+        let last: Vec<Vec<f32>> = logits.narrow(1, 6, 1)?.squeeze(1)?.to_vec2()?;
+        Ok(last.iter().enumerate().map(|(b, row)| f64::from(row[3 + b] - row[20 - b])).sum::<f64>() / 3.)
+    };
+    let step = 0.05;
+    let slope = (8. * (at(step)? - at(-step)?) - (at(2. * step)? - at(-2. * step)?)) / (12. * step);
+    let estimate = f64::from(got.raw.values[[6, 1]]) - f64::from(patching.corrupted());
+    assert!((slope - estimate).abs() < 2e-4 && slope.abs() > 1e-4, "slope {slope}, estimate {estimate}");
+    assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
+    // What a head reads for its values comes to the end from every position.
+    let values = attribution.sweep(("v_input", 1), &[Position, Head])?;
+    assert_eq!(values.untouched[[5, 1]], None);
+    assert_ne!(values.raw.values[[5, 1]], patching.corrupted());
+    agreement.finish("points on demand");
+    // Points of no block are refused before anything is run; patching itself says what to use.
+    sentence(patching.attribution(("z", "embed")), &["hook_embed is outside the blocks", "resid_pre"]);
+    sentence(patching.attribution("ln_final.hook_scale"), &["outside the blocks", "resid_post"]);
+    sentence(patching.sweep("q_input", &[Layer, Head]), &["not computed in an ordinary run", "Patching::attribution"]);
+    sentence(patching.attribution(("q_input", ("ln1.hook_scale", 0))), &["is watched", "not used"]);
+    Ok(())
+}
+
+#[test]
 fn attention_attribution_is_pattern_times_gradient() -> Result<()> {
     let model = tiny_model(Processing::default());
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);

@@ -3,7 +3,7 @@
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
-use candle_lens::model::Processing;
+use candle_lens::model::{Frozen, Processing};
 use candle_lens::patching::{Metric, Patching, SweepAxis};
 use candle_lens::views::View;
 
@@ -21,7 +21,7 @@ fn attributions_and_errors_are_those_of_captum() -> Result<()> {
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
     let names = reference.names("ig.");
     assert_eq!(names.len(), 10, "{names:?}");
-    let got = model.integrated_gradients(prompts(0), &metric, names.iter().map(String::as_str), &corrupted())?;
+    let got = model.integrated_gradients(prompts(0), &metric, names.clone(), &corrupted())?;
     let mut agreement = Agreement::default();
     for (place, point) in got.points().into_iter().enumerate() {
         agreement.check(&point.to_string(), &got.get(point)?, reference.get(&format!("ig.{point}")));
@@ -93,6 +93,12 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
             assert!(effect.abs() > 1e-3, "{point} {layer}: nothing to compare");
         }
     }
+    // Heads by their results are heads by z.
+    let of_z = got.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?;
+    assert_eq!(got.heads()?.shape(), [2, 4]);
+    for (a, b) in got.heads()?.values.iter().zip(&of_z.values) {
+        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+    }
     let worst = got.completeness_error.values.iter().fold(0f32, |worst, error| worst.max(error.abs()));
     println!("the largest completeness error of {} points is {worst:.1e}", got.points().len());
     assert!(worst < 1e-3, "{worst}");
@@ -111,6 +117,11 @@ fn what_cannot_be_integrated_is_refused() -> Result<()> {
     let with = |options: &IgOptions| model.integrated_gradients(prompts(0), &metric, ["z"], options);
     sentence(with(&IgOptions { steps: 0, ..Default::default() }), &["0 steps of gausslegendre", "give 1 to"]);
     let trapezoid = IgOptions { steps: 1, rule: IgRule::RiemannTrapezoid, ..Default::default() };
+    let frozen = model.with_frozen([Frozen::NormScales]);
+    sentence(
+        frozen.integrated_gradients(prompts(0), &metric, "z", &IgOptions::default()),
+        &["NormScales", "do not sum"],
+    );
     sentence(with(&trapezoid), &["1 steps of riemann_trapezoid", "give 2"]);
     let shorter = IgBaseline::run(vec![vec![1u32, 2, 3]; 3]);
     sentence(with(&IgOptions { baseline: shorter, ..Default::default() }), &["3 prompts of [3, 3, 3]", "counterpart"]);

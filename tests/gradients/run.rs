@@ -56,7 +56,7 @@ fn metrics(model: &HookedTransformer) -> Result<Vec<Metric>> {
 
 /// Holds the gradient at each of these points against slopes of the metric along the gradient and along another direction.
 fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric, points: &[HookPoint]) -> Result<()> {
-    let (_, gradients) = model.run_with_grads(tokens, metric, points.iter().copied())?;
+    let (_, gradients) = model.run_with_grads(tokens, metric, points)?;
     assert_eq!(gradients.points().len(), points.len());
     for &point in points {
         let gradient = gradients.get(point)?;
@@ -195,7 +195,7 @@ fn gradients_are_those_of_transformer_lens() -> Result<()> {
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
     let names = reference.names("gradient.");
     assert!(names.len() > 30, "{names:?}");
-    let (values, gradients) = model.run_with_grads(&tokens, &metric, names.iter().map(String::as_str))?;
+    let (values, gradients) = model.run_with_grads(&tokens, &metric, names.clone())?;
     let mut agreement = Agreement::default();
     let values: Vec<f32> = values.values.iter().copied().collect();
     agreement.check("metric", &Tensor::from_vec(values, 3, &Device::Cpu)?, reference.get("corrupted"));

@@ -108,3 +108,28 @@ fn hooks_md_is_current() {
     let found = std::fs::read_to_string(path).unwrap_or_default();
     assert!(found == made, "HOOKS.md is stale: run UPDATE_HOOKS_MD=1 cargo test --test suite hooks_md");
 }
+
+#[test]
+fn points_of_several_kinds_are_one_list() -> candle_lens::Result<()> {
+    use candle_lens::hooks::{HookQueries, HookQuery, Site};
+    let model = crate::support::fixture::tiny_model(candle_lens::model::Processing::NONE);
+    let names = |queries: HookQueries| -> Vec<String> { queries.queries().iter().map(HookQuery::to_string).collect() };
+    assert_eq!(names("z".into()), ["z"]);
+    assert_eq!(names(("z", 1).into()), ["z1"]);
+    assert_eq!(names(("normalized", 1, "ln2").into()), ["normalized1ln2"]);
+    assert_eq!(names(["z", "q"].into()), ["z", "q"]);
+    assert_eq!(names(vec![("z", 0), ("q", 1)].into()), ["z0", "q1"]);
+    assert_eq!(names([String::from("z")].as_slice().into()), ["z"]);
+    let mixed: HookQueries = ("z", ("post", -1), "embed", ("scale", 0, "ln1"), HookPoint::Block(0, Site::Q)).into();
+    let points = mixed.resolve_all(&model.dims())?;
+    assert_eq!(points.len(), 6);
+    assert!(points.is_sorted(), "{points:?}");
+    assert!(mixed.to_string().starts_with("z, post-1, embed"), "{mixed}");
+    let twice: HookQueries = ("z", ("z", 1)).into();
+    assert_eq!(twice.resolve_all(&model.dims())?.len(), 2);
+    // The same in a plan.
+    let (_, cache) = model
+        .run_with_hooks(vec![vec![1u32, 2, 3]], candle_lens::hooks::HookPlan::new().capture(("z", ("post", 1))))?;
+    assert_eq!(cache.len(), 3);
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
+use candle_lens::gradients::{IgBaseline, IgOptions};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
 use candle_lens::patching::{Metric, PatchResult, Patching, SweepAxis, Untouched};
@@ -88,7 +89,13 @@ fn check(
     for (index, _) in result.raw.values.indexed_iter() {
         let index: Vec<usize> = (0..shape.len()).map(|axis| index[axis]).collect();
         let expected = patched_by_a_plan(model, (&clean, &corrupted), point, axes, &index)?;
-        let mean = expected.iter().sum::<f32>() / expected.len() as f32;
+        // Prompts that are padded there do not count.
+        let is_real = |b: usize, axis| {
+            let place = axes.iter().position(|a| *a == axis);
+            place.is_none_or(|at| clean.is_real(b, index[at]))
+        };
+        let there: Vec<usize> = (0..3).filter(|&b| is_real(b, Position) && is_real(b, Source)).collect();
+        let mean = there.iter().map(|&b| expected[b]).sum::<f32>() / there.len() as f32;
         for (b, expected) in expected.iter().enumerate() {
             let place: Vec<usize> = index.iter().copied().chain([b]).collect();
             let got = result.per_prompt.values[&place[..]];
@@ -102,11 +109,13 @@ fn check(
             &format!("{point} of {} at {index:?}", model.cfg().model_name),
             [(f64::from(got), f64::from(mean))].into_iter(),
         );
-        let normalised = (mean - result.corrupted) / (result.clean - result.corrupted);
-        agreement.check_numbers(
-            &format!("{point} of {} at {index:?}", model.cfg().model_name),
-            [(result.normalised.values[&index[..]] as f64, normalised as f64)].into_iter(),
-        );
+        if there.len() == 3 {
+            let normalised = (mean - result.corrupted) / (result.clean - result.corrupted);
+            agreement.check_numbers(
+                &format!("{point} of {} at {index:?}", model.cfg().model_name),
+                [(result.normalised.values[&index[..]] as f64, normalised as f64)].into_iter(),
+            );
+        }
     }
     Ok(result)
 }
@@ -281,5 +290,67 @@ fn points_have_the_sizes_that_sweeps_say() -> Result<()> {
     assert_eq!(patching.get_act_patch_attn_head_all_pos_every()?.len(), 5);
     assert_eq!(patching.get_act_patch_block_every()?.len(), 3);
     assert!(HookPoint::all(&model.dims()).len() > 20);
+    Ok(())
+}
+
+/// Where some prompts are padded, a position's numbers are those of an experiment with only the prompts that have a token
+/// there, and its label says how many.
+#[test]
+fn padded_positions_do_not_count() -> Result<()> {
+    let model = tiny_model(Processing::NONE);
+    let mut agreement = Agreement::default();
+    for side in [PaddingSide::Left, PaddingSide::Right] {
+        let (clean, corrupted) = prompts(Some(side))?;
+        let of = |rows: &[usize]| -> Result<Patching> {
+            let part =
+                |tokens: &Tokens| Tokens::padded(rows.iter().map(|&b| tokens.real_row(b).to_vec()).collect(), 0, side);
+            let answers = model.answers(rows.iter().map(|&b| (3 + b as u32, 20 - b as u32)))?;
+            Patching::new(&model, part(&clean)?, part(&corrupted)?, Metric::logit_diff(&answers))
+        };
+        let all = of(&[0, 1, 2])?;
+        let attribution = all.attribution("resid_pre")?;
+        let estimated = attribution.sweep("resid_pre", &[Layer, Position])?;
+        let got = all.sweep("resid_pre", &[Layer, Position])?;
+        let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
+        let options = IgOptions { baseline: IgBaseline::run(corrupted.clone()), steps: 3, ..Default::default() };
+        let integrated = model.integrated_gradients(&clean, &metric, "resid_pre", &options)?;
+        let by_position = integrated.sweep("resid_pre", &[Layer, Position])?;
+        for pos in 0..7 {
+            let rows: Vec<usize> = (0..3).filter(|&b| clean.is_real(b, pos)).collect();
+            let only = of(&rows)?;
+            let expected = only.sweep("resid_pre", &[Layer, Position])?;
+            let slopes = only.attribution("resid_pre")?.sweep("resid_pre", &[Layer, Position])?;
+            let label = &got.raw.axes[1].labels[pos];
+            match rows.len() {
+                3 => assert_eq!(*label, pos.to_string(), "three prompts with other tokens"),
+                count => assert_eq!(*label, format!("{pos} ({count} of 3 prompts)")),
+            }
+            let products = integrated.get(("resid_pre", 1))?.sum(2)?.to_vec2::<f32>()?;
+            let mean = rows.iter().map(|&b| f64::from(products[b][pos])).sum::<f64>() / rows.len() as f64;
+            agreement.check_numbers("integrated", [(f64::from(by_position.values[[1, pos]]), mean)].into_iter());
+            for layer in 0..2 {
+                let at =
+                    |result: &PatchResult| [&result.raw, &result.normalised].map(|x| f64::from(x.values[[layer, pos]]));
+                agreement.check_numbers("patched", at(&got).into_iter().zip(at(&expected)));
+                agreement.check_numbers("estimated", at(&estimated).into_iter().zip(at(&slopes)));
+            }
+        }
+    }
+    agreement.finish("padded positions");
+    Ok(())
+}
+
+/// An axis has tokens where all prompts agree, and numbers elsewhere.
+#[test]
+fn positions_are_labelled_with_what_all_prompts_have() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let clean = ["When John and Mary went to the shops, John gave the bag to"; 2];
+    let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"; 2];
+    let clean = [clean[0].to_string(), clean[1].replace("shops", "park")];
+    let corrupted = [corrupted[0].to_string(), corrupted[1].replace("shops", "park")];
+    let answers = model.answers([(" Mary", " John"), (" Mary", " John")])?;
+    let patching = Patching::new(&model, clean.to_vec(), corrupted.to_vec(), Metric::logit_diff(&answers))?;
+    let labels = &patching.sweep(("resid_pre", 0), &[Position])?.raw.axes[0].labels;
+    assert_eq!((&labels[2][..], &labels[8][..]), ("2: John", "8"), "{labels:?}");
     Ok(())
 }

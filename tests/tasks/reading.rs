@@ -148,8 +148,9 @@ fn files_in_others_forms() -> Result<()> {
          \", rubies and other\",\"['gem', 'gems']\",\"[1, 2]\",\", cars and other\",\"[\"\"it's\"\"]\",[3],0.25\n",
     );
     let prompt = &TaskDataset::read(Task::Hypernymy, lists)?.prompts[0];
-    assert_eq!(prompt.right, [" gem", " gems"]);
-    assert_eq!(prompt.wrong, [" it's"]);
+    assert_eq!(prompt.right[..], [" gem", " gems"]);
+    assert_eq!(prompt.wrong[..], [" it's"]);
+    assert!(prompt.row.ends_with("lists.csv, line 2"), "{}", prompt.row);
     assert_eq!((prompt.gpt2_ids.clone(), prompt.prob_diff), (Some((vec![1, 2], vec![3])), Some(0.25)));
 
     let sva = file("sva.csv", "clean,corrupted,group,plural\nThe keys,The key,simple,1\nThe key,The keys,simple,0\n");
@@ -209,7 +210,7 @@ fn malformed_files_say_where() {
     };
     sentence(json("{"), &["a.json", "line 1"]);
     sentence(json(r#"{"prompts": [{"clean": "a"}]}"#), &["missing field"]);
-    sentence(json(&format!(r#"{{"prompts": [{}]}}"#, prompt("[]"))), &["prompt 0", "0 answers"]);
+    sentence(json(&format!(r#"{{"prompts": [{}]}}"#, prompt("[]"))), &["line 1, prompt 0", "0 answers"]);
     let far = format!(r#"{{"word_idxs": {{"IO": 9}}, "prompts": [{}]}}"#, prompt(r#"[" x"]"#));
     sentence(json(&far), &["prompt 0", "\"IO\" cannot be 9"]);
 }

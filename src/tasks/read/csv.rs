@@ -9,7 +9,8 @@ pub(super) struct Csv {
 /// One row of a table.
 pub(super) struct Row<'a> {
     csv: &'a Csv,
-    line: usize,
+    /// On which it begins; the header is line 1.
+    pub line: usize,
     fields: &'a [String],
 }
 
@@ -26,7 +27,7 @@ impl Row<'_> {
             Some("") => Err(self.wrong(column, "is empty, but a value is needed")),
             Some(field) => Ok(field),
             None => Err(format!(
-                "it has no column {column:?}, which this task needs: its columns are {:?}.",
+                "it has no column {column:?}, which is needed: its columns are {:?}.",
                 self.csv.header.iter().filter(|name| !name.is_empty()).collect::<Vec<_>>()
             )),
         }

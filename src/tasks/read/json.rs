@@ -25,20 +25,25 @@ struct Prompt {
 
 pub(super) fn prompts(task: Task, text: &str) -> Result<Vec<TaskPrompt>, String> {
     let file: File = serde_json::from_str(text).map_err(|error| format!("it is not a file of prompts: {error}."))?;
+    let (lines, count) = (lines_of_prompts(text), file.prompts.len());
     let read = |(number, prompt): (usize, Prompt)| {
-        let count = (prompt.answers.len(), prompt.wrong_answers.len());
-        if count.0 == 0 || count.1 == 0 || (task.is_logit_diff() && count != (1, 1)) {
+        let row = match lines.get(number) {
+            Some(line) if lines.len() == count => format!("line {line}, prompt {number}"),
+            _ => format!("prompt {number}"),
+        };
+        let answers = (prompt.answers.len(), prompt.wrong_answers.len());
+        if answers.0 == 0 || answers.1 == 0 || (task.is_logit_diff() && answers != (1, 1)) {
             return Err(format!(
-                "prompt {number} has {} answers and {} wrong answers, but {task} needs {}.",
-                count.0,
-                count.1,
+                "{row} has {} answers and {} wrong answers, but {task} needs {}.",
+                answers.0,
+                answers.1,
                 if task.is_logit_diff() { "one of each" } else { "at least one of each" }
             ));
         }
         let words = pieces(&prompt.clean).len();
         if let Some((name, place)) = file.word_idxs.iter().find(|(_, place)| **place >= words) {
             return Err(format!(
-                "prompt {number} has {words} words and punctuation marks, so its position {name:?} cannot be {place}: \
+                "{row} has {words} words and punctuation marks, so its position {name:?} cannot be {place}: \
                  positions of word_idxs count from 0, without BOS."
             ));
         }
@@ -52,7 +57,53 @@ pub(super) fn prompts(task: Task, text: &str) -> Result<Vec<TaskPrompt>, String>
         let mut prompt = TaskPrompt::asking(question, prompt.corrupt);
         let places = file.word_idxs.iter().filter(|(name, _)| *name != "end");
         prompt.positions.splice(0..0, places.map(|(name, place)| (name.to_lowercase(), *place)));
+        prompt.row = row;
         Ok(prompt)
     };
     file.prompts.into_iter().enumerate().map(read).collect()
+}
+
+/// The lines on which the objects of the list "prompts" begin, in a text that is JSON.
+fn lines_of_prompts(text: &str) -> Vec<usize> {
+    let (mut lines, mut line, mut depth, mut key) = (Vec::new(), 1, 0, "");
+    let mut characters = text.char_indices();
+    while let Some((place, character)) = characters.next() {
+        match character {
+            '\n' => line += 1,
+            '"' => {
+                let mut end = place + 1;
+                while let Some((at, character)) = characters.next() {
+                    end = at;
+                    match character {
+                        '"' => break,
+                        '\\' => drop(characters.next()),
+                        _ => {}
+                    }
+                }
+                if depth == 1 {
+                    key = &text[place + 1..end];
+                }
+            }
+            '{' | '[' => {
+                if character == '{' && depth == 2 && key == "prompts" {
+                    lines.push(line);
+                }
+                depth += 1;
+            }
+            '}' | ']' => depth -= 1,
+            _ => {}
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines_of_prompts;
+
+    #[test]
+    fn lines_are_those_of_the_prompts() {
+        let text = "{\n\"word_idxs\": {\"a{\": 1},\n\"other\": [{\"x\": [{}]}],\n\"prompts\": [\n{\"clean\": \"a \\\" {\",\n\"more\": {}},\n\n{}, {}]}";
+        assert_eq!(lines_of_prompts(text), [5, 8, 8]);
+    }
 }

@@ -7,11 +7,14 @@ mod csv;
 mod json;
 mod list;
 mod rows;
+mod verb_list;
 
 use std::path::Path;
 
 use super::{Task, TaskDataset};
 use crate::error::{Error, Result};
+
+pub use verb_list::VerbList;
 
 /// Larger files than this are no data sets of prompts.
 const MOST_BYTES: u64 = 256 << 20;
@@ -21,6 +24,7 @@ impl TaskDataset {
     ///
     /// Columns that a task needs, by name; others are left alone. Ids are GPT-2's and need not be there: the answers are
     /// the texts, and where a column of ids says otherwise for GPT-2's tokenizer, [`TaskDataset::batches`] refuses it.
+    /// Verbs are this crate's own, unless [`TaskDataset::with_verbs`] gives others.
     ///
     /// | task | columns |
     /// |---|---|
@@ -45,21 +49,10 @@ impl TaskDataset {
     /// ```
     pub fn read(task: Task, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let meta =
-            std::fs::metadata(path).map_err(|error| Error::file(path, format!("it cannot be read: {error}.")))?;
-        if meta.len() > MOST_BYTES {
-            return Err(Error::file(
-                path,
-                "it is larger than 256 MB, which no file of prompts is: is it the right one?",
-            ));
-        }
-        let bytes = std::fs::read(path).map_err(|error| Error::file(path, format!("it cannot be read: {error}.")))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::file(path, "it is not text in UTF-8: save it as UTF-8, or give another file."))?;
-        let text = text.trim_start_matches('\u{feff}');
+        let text = text_of(path)?;
         let parsed = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("csv") => csv::parse(text).and_then(|table| rows::prompts(task, &table)),
-            Some("json") => json::prompts(task, text),
+            Some("csv") => csv::parse(&text).and_then(|table| rows::prompts(task, &table)),
+            Some("json") => json::prompts(task, &text),
             _ => Err("its name ends in neither .csv nor .json: which of the two is it?".into()),
         };
         let prompts = parsed.map_err(|sentence| Error::file(path, sentence))?;
@@ -68,4 +61,15 @@ impl TaskDataset {
         }
         Ok(Self::of(task, path.display().to_string(), prompts))
     }
+}
+
+/// The text of a file, without a byte order mark.
+fn text_of(path: &Path) -> Result<String> {
+    let unreadable = |error| Error::file(path, format!("it cannot be read: {error}."));
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MOST_BYTES {
+        return Err(Error::file(path, "it is larger than 256 MB, which no file of prompts is: is it the right one?"));
+    }
+    let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?)
+        .map_err(|_| Error::file(path, "it is not text in UTF-8: save it as UTF-8, or give another file."))?;
+    Ok(text.trim_start_matches('\u{feff}').into())
 }

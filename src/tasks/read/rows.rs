@@ -11,6 +11,20 @@ const HE: u32 = 339;
 
 type Ids = Option<(Vec<u32>, Vec<u32>)>;
 
+impl Task {
+    /// The columns of a table that hold GPT-2's ids of the right and of the wrong answers.
+    pub(crate) fn id_columns(self) -> Option<[&'static str; 2]> {
+        match self {
+            Self::Ioi => Some(["correct_idx", "incorrect_idx"]),
+            Self::GenderBias => Some(["clean_answer_idx", "corrupted_answer_idx"]),
+            Self::CapitalCountry => Some(["country_idx", "corrupted_country_idx"]),
+            Self::Hypernymy => Some(["answers_idx", "corrupted_answers_idx"]),
+            // The year of greater-than is no id, and verbs are the same for all prompts.
+            Self::GreaterThan | Self::Sva => None,
+        }
+    }
+}
+
 pub(super) fn prompts(task: Task, table: &Csv) -> Result<Vec<TaskPrompt>, String> {
     let read = |row: Row| {
         let (right, wrong, gpt2_ids) = match task {
@@ -24,6 +38,10 @@ pub(super) fn prompts(task: Task, table: &Csv) -> Result<Vec<TaskPrompt>, String
         let question = Question { prompt: row.get("clean")?.into(), right, wrong };
         let mut prompt = TaskPrompt::asking(question, row.get("corrupted")?.into());
         prompt.gpt2_ids = gpt2_ids;
+        prompt.row = format!("line {}", row.line);
+        if task == Task::Sva {
+            prompt.plural = Some(plural(&row)?);
+        }
         prompt.prob_diff = row.number("prob_diff")?;
         prompt.corrupted_hard = row.find("corrupted_hard")?.map(str::to_string);
         if task == Task::Ioi {
@@ -121,12 +139,16 @@ fn countries(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
     Ok((country("country")?, country("corrupted_country")?, ids))
 }
 
+fn plural(row: &Row) -> Result<bool, String> {
+    match row.get("plural")?.trim() {
+        "1" | "True" | "true" => Ok(true),
+        "0" | "False" | "false" => Ok(false),
+        other => Err(row.wrong("plural", &format!("is {other:?}, but 1 (plural) or 0 (singular) is needed"))),
+    }
+}
+
 fn verbs(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
-    let plural = match row.get("plural")?.trim() {
-        "1" | "True" | "true" => true,
-        "0" | "False" | "false" => false,
-        other => return Err(row.wrong("plural", &format!("is {other:?}, but 1 (plural) or 0 (singular) is needed"))),
-    };
+    let plural = plural(row)?;
     let of = |plural: bool| VERBS.iter().map(|v| format!(" {}", if plural { v.plural } else { v.singular })).collect();
     Ok((of(plural), of(!plural), None))
 }

@@ -1,11 +1,8 @@
 //! Heat maps beside each other on one scale: plotly express' `imshow(facet_col=0)`, each facet with its own name.
 
-use std::path::Path;
-
 use ndarray::Axis as NdAxis;
 
 use crate::error::{Error, Result};
-use crate::files;
 use crate::labelled::Labelled;
 use crate::views::figure::drawing::{check_values, one_each};
 use crate::views::figure::{Figure, imshow, texts};
@@ -110,24 +107,6 @@ impl Facets {
     pub fn to_svg(&self) -> Result<String> {
         let sheet = self.sheet()?;
         Ok(picture::svg_by(sheet.size, &sheet.title, |canvas| sheet.paint(canvas)))
-    }
-
-    /// Saves them as one still picture in a PNG file, with a clear ground.
-    ///
-    /// # Errors
-    /// As [`Facets::to_png`], or a disk that does not take it.
-    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        let picture = self.to_png()?;
-        files::write_whole(path.as_ref(), |file| file.write_all(&picture))
-    }
-
-    /// Saves them as one SVG file, with a clear ground.
-    ///
-    /// # Errors
-    /// As [`Facets::save_png`].
-    pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<()> {
-        let picture = self.to_svg()?;
-        files::write_whole(path.as_ref(), |file| file.write_all(picture.as_bytes()))
     }
 
     fn heading(&self) -> String {

@@ -19,6 +19,7 @@ mod labels;
 mod line;
 mod options;
 mod plot;
+mod saved;
 mod scatter;
 mod series;
 mod special;

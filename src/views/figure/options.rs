@@ -1,9 +1,6 @@
 //! What some kinds of figure can do and others cannot: each refuses what has no meaning for it.
 
-use std::path::Path;
-
 use crate::error::Result;
-use crate::files;
 use crate::views::figure::drawing::Band;
 use crate::views::figure::{Figure, texts};
 use crate::views::picture;
@@ -83,23 +80,5 @@ impl Figure {
     pub fn to_svg(&self) -> Result<String> {
         let (chart, drawing) = self.drawing()?;
         Ok(picture::svg_of(chart, &drawing))
-    }
-
-    /// Saves the figure as a still picture in a PNG file, with a clear ground.
-    ///
-    /// # Errors
-    /// What makes the figure impossible to draw, or a disk that does not take it.
-    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        let picture = self.to_png()?;
-        files::write_whole(path.as_ref(), |file| file.write_all(&picture))
-    }
-
-    /// Saves the figure as an SVG file, with a clear ground.
-    ///
-    /// # Errors
-    /// As [`Figure::save_png`].
-    pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<()> {
-        let picture = self.to_svg()?;
-        files::write_whole(path.as_ref(), |file| file.write_all(picture.as_bytes()))
     }
 }

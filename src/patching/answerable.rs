@@ -1,0 +1,175 @@
+//! Which prompts of a data set a model's tokens can answer, and what speaks against the others.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::model::HookedTransformer;
+use crate::tasks::{Task, TaskDataset, TaskPrompt};
+use crate::tokens::{Bos, Tokenizer};
+
+/// GPT-2's id of " she", by which its vocabulary is told from others of its size.
+const SHE: u32 = 673;
+
+type Ids = (Vec<u32>, Vec<u32>);
+
+impl TaskDataset {
+    /// The prompts that can be judged with this model's tokens: each answer is one token (of a country the first one
+    /// counts), and the right answers are not the wrong ones. `source` says how many of how many they are, and `left_out`
+    /// which went and why.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let path = std::env::temp_dir().join("gems.csv");
+    /// let rows = "clean,corrupted,answers,corrupted_answers\n\
+    ///     \"rubies, and other\",\"cars, and other\",['gems'],['vehicles']\n\
+    ///     \"rubies, and other\",\"cars, and other\",['gemstones unknown here'],['vehicles']\n";
+    /// std::fs::write(&path, rows)?;
+    /// let prompts = TaskDataset::read(Task::Hypernymy, &path)?.answerable(&model)?;
+    /// assert_eq!((prompts.len(), prompts.left_out.len()), (1, 1));
+    /// assert!(prompts.left_out[0].row.ends_with("gems.csv, line 3"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where no prompt is left; ids in the file that are not GPT-2's of the answers, for they are a mistake.
+    pub fn answerable(&self, model: &HookedTransformer) -> Result<Self> {
+        let mut answering = Answering::new(model, self.task)?;
+        let found: Vec<_> = self.prompts.iter().map(|p| answering.find(p)).collect::<Result<_>>()?;
+        self.kept("answers that are tokens of this model", |number| found[number].as_ref().err().cloned())
+    }
+}
+
+/// Looks answers up in a model's vocabulary, each text once.
+pub(super) struct Answering<'a> {
+    tokenizer: &'a Tokenizer,
+    task: Task,
+    is_gpt2: bool,
+    known: HashMap<String, std::result::Result<u32, String>>,
+}
+
+impl<'a> Answering<'a> {
+    pub fn new(model: &'a HookedTransformer, task: Task) -> Result<Self> {
+        let tokenizer = model.tokenizer()?;
+        let is_gpt2 = tokenizer.vocab_size() == 50257 && tokenizer.to_single_token(" she").ok() == Some(SHE);
+        Ok(Self { tokenizer, task, is_gpt2, known: HashMap::new() })
+    }
+
+    /// The ids of the right and of the wrong answers.
+    ///
+    /// # Errors
+    /// A prompt that cannot be answered, by its row; ids of the file that are not GPT-2's.
+    pub fn ids(&mut self, prompt: &TaskPrompt) -> Result<Ids> {
+        self.find(prompt)?.map_err(|why| {
+            let instead = match self.task {
+                Task::Sva => "VerbList::single_tokens keeps the verbs that are one token",
+                _ => {
+                    "TaskDataset::answerable leaves such prompts out and lists them; Patching::for_each_answer_token takes \
+                     answers of several tokens"
+                }
+            };
+            Error::tokens(format!(
+                "{}: the prompt {:?} cannot be judged with this model's tokens, because {why}. {instead}.",
+                prompt.row, prompt.clean
+            ))
+        })
+    }
+
+    /// The ids, or what speaks against the prompt.
+    fn find(&mut self, prompt: &TaskPrompt) -> Result<std::result::Result<Ids, String>> {
+        let mut sides = [Vec::new(), Vec::new()];
+        for (ids, answers) in sides.iter_mut().zip([&prompt.right, &prompt.wrong]) {
+            for answer in answers.iter() {
+                match self.token(answer)? {
+                    Ok(id) => ids.push(id),
+                    Err(why) => return Ok(Err(why)),
+                }
+            }
+        }
+        let [right, wrong] = sides;
+        if self.is_gpt2 {
+            check_ids(self.task, prompt, [&right, &wrong])?;
+        }
+        Ok(match self.clash(prompt, &right, &wrong)? {
+            Some(why) => Err(why),
+            None => Ok((right, wrong)),
+        })
+    }
+
+    /// The token of an answer; of a country's name, the first.
+    fn token(&mut self, answer: &str) -> Result<std::result::Result<u32, String>> {
+        if let Some(known) = self.known.get(answer) {
+            return Ok(known.clone());
+        }
+        let tokens = self.tokenizer.to_tokens_with(answer, Bos::Omit)?;
+        let found = match tokens.row(0) {
+            [first, ..] if self.task == Task::CapitalCountry => Ok(*first),
+            [id] => Ok(*id),
+            ids => {
+                let parts = ids.iter().map(|&id| self.tokenizer.to_single_str_token(id)).collect::<Result<Vec<_>>>()?;
+                Err(format!("the answer {answer:?} is not one token but {}: {parts:?}", ids.len()))
+            }
+        };
+        self.known.insert(answer.into(), found.clone());
+        Ok(found)
+    }
+
+    /// Why right and wrong answers are not told apart by their tokens, if so.
+    fn clash(&self, prompt: &TaskPrompt, right: &[u32], wrong: &[u32]) -> Result<Option<String>> {
+        let sorted = |ids: &[u32]| {
+            let mut ids = ids.to_vec();
+            ids.sort_unstable();
+            ids
+        };
+        let clash = match self.task.is_logit_diff() {
+            true => right[0] == wrong[0],
+            false => sorted(right) == sorted(wrong),
+        };
+        if !clash {
+            return Ok(None);
+        }
+        let token = self.tokenizer.to_single_str_token(right[0])?;
+        Ok(Some(match right.len() {
+            1 => format!(
+                "the right answer {:?} and the wrong answer {:?} both begin with the token {token:?}, which tells them not \
+                 apart",
+                prompt.right[0], prompt.wrong[0]
+            ),
+            _ => format!("its right answers {:?} are its wrong ones, too", prompt.right),
+        }))
+    }
+}
+
+/// Holds the ids of a file against the answers' own in GPT-2's tokens.
+fn check_ids(task: Task, prompt: &TaskPrompt, found: [&[u32]; 2]) -> Result<()> {
+    let (Some(given), Some(columns)) = (&prompt.gpt2_ids, task.id_columns()) else { return Ok(()) };
+    let sides = [(&given.0, &prompt.right), (&given.1, &prompt.wrong)];
+    for (((given, answers), found), column) in sides.into_iter().zip(found).zip(columns) {
+        if given[..] != *found {
+            return Err(Error::tokens(format!(
+                "{}, column {column:?}: it is {given:?}, but in GPT-2's tokens {answers:?} is {found:?} (the prompt is {:?}). \
+                 Correct the file, or leave its columns of ids out.",
+                prompt.row, prompt.clean
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tasks::{Split, Task};
+
+    #[test]
+    fn ids_of_a_file_are_held_against_the_answers() {
+        let mut prompt = Task::GenderBias.prompts(Split::Train, 1, 0).unwrap().prompts[0].clone();
+        prompt.row = "bias.csv, line 7".into();
+        let (she, he): (&[u32], &[u32]) = (&[673], &[339]);
+        assert!(super::check_ids(Task::GenderBias, &prompt, [she, he]).is_ok(), "no ids, nothing to hold");
+        prompt.gpt2_ids = Some((vec![673], vec![339]));
+        assert!(super::check_ids(Task::GenderBias, &prompt, [she, he]).is_ok());
+        prompt.gpt2_ids = Some((vec![673], vec![340]));
+        let message = super::check_ids(Task::GenderBias, &prompt, [she, he]).unwrap_err().to_string();
+        assert!(message.contains("bias.csv, line 7, column \"corrupted_answer_idx\": it is [340]"), "{message}");
+    }
+}
