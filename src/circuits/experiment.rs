@@ -214,6 +214,13 @@ impl EdgePatching {
 
     /// The clean run, with nothing yet to corrupt it.
     fn unjudged(model: &HookedTransformer, tokens: Tokens, metric: Metric) -> Result<Self> {
+        if !model.frozen().is_empty() {
+            return Err(Error::argument(format!(
+                "the model has frozen parts, {:?}, so its gradients do not estimate what patching an edge does: give the \
+                 ordinary model (with_frozen([])).",
+                model.frozen()
+            )));
+        }
         let model = model.without_weight_gradients().ungrouped()?;
         let layout = Layout::of(&model.dims());
         if model.dims().norms_after {
