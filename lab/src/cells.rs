@@ -2,15 +2,19 @@
 //!
 //! For every cell evcxr calls `cargo build`, which looks at all 300 crates (0.3 s) before it calls the compiler. So a
 //! kernel's cargo (see `tools.rs`) notes how the real cargo calls the compiler for a cell, and calls it so itself the next
-//! time, if cargo would be asked the same, the manifests and settings are the same, and no source of a crate by path has
-//! changed since. Otherwise the real cargo is asked, as for a new `:dep`.
+//! time, if cargo would be asked the same, manifests, settings and compiler are the same, and neither sources nor manifests of
+//! crates by path have changed since. Otherwise the real cargo is asked, as for a new `:dep`; always, where such a crate has a
+//! build script. A note is in force only as long as every build since has succeeded.
 
 use crate::process::{become_program, exit_code};
 use crate::steps::{digest, write};
+use crate::tools::real_cargo_home;
 use crate::trouble::Trouble;
 use crate::{level, template};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -29,11 +33,15 @@ const COMPILED: &str = "EVCXR_EXECUTION_SO_PATH";
 const CELL: &str = "ctx";
 
 /// What decides, beside the cell, how it is compiled; in evcxr's folder.
-const SETTINGS: [&str; 4] = ["Cargo.toml", ".cargo/config.toml", "../Cargo.toml", "../Cargo.lock"];
+const SETTINGS: [&str; 3] = ["Cargo.toml", "../Cargo.toml", "../Cargo.lock"];
 
-/// Whether cargo is asked to build.
+/// What cargo tells the compiler of other compilers that run: it holds only as long as that cargo runs.
+const JOBS: [&str; 3] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+
+/// Whether evcxr asks cargo to build a cell.
 pub fn is_build(mut arguments: impl Iterator<Item = String>) -> bool {
-    arguments.find(|argument| !argument.starts_with('-')).is_some_and(|first| first == "build")
+    let of_evcxr = std::env::var_os(COMPILED).is_some();
+    of_evcxr && arguments.find(|argument| !argument.starts_with('-')).is_some_and(|first| first == "build")
 }
 
 /// Compiles a cell: as the last time, or by `cargo`, which is the real one with evcxr's arguments.
@@ -47,16 +55,19 @@ pub fn build(mut cargo: Command, note_taker: &Path) -> Result<ExitCode, Trouble>
     if let Some(call) = known(&kept, &asked) {
         return become_program(call).map_err(failed);
     }
-    // evcxr's own wrapper, which some of its settings ask for, stays what it is.
+    // Whatever goes wrong from here on, the next cell asks cargo too.
+    let _ = fs::remove_file(&kept);
+    let _ = fs::remove_file(&taken);
+    // A wrapper that evcxr asks for, as some of its settings do, stays what it is; then there are no notes.
     if std::env::var_os(WRAPPER).is_none() {
         cargo.env(WRAPPER, note_taker).env(NOTE, &taken);
     }
     let started = SystemTime::now();
-    let _ = fs::remove_file(&taken);
     let status = cargo.status().map_err(failed)?;
     if status.success() && keep(&taken, &kept, &asked, started).is_none() {
         let _ = fs::remove_file(kept);
     }
+    let _ = fs::remove_file(taken);
     Ok(exit_code(status))
 }
 
@@ -79,7 +90,7 @@ fn note() -> Option<Value> {
         return None;
     }
     let environment: Map<String, Value> = std::env::vars_os()
-        .filter(|(name, _)| name != NOTE && name != WRAPPER)
+        .filter(|(name, _)| name != NOTE && name != WRAPPER && !JOBS.iter().any(|jobs| name == jobs))
         .map(|(name, value)| Some((name.into_string().ok()?, Value::from(value.into_string().ok()?))))
         .collect::<Option<_>>()?;
     let folder = std::env::current_dir().ok()?;
@@ -91,12 +102,15 @@ fn after<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
     words.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str())
 }
 
-/// Puts the note of a build that began at `started` in force; a source that changed since counts as newer.
+/// Puts the note of a build that began at `started` in force; a source that changed since counts as newer. Of the environment
+/// only what cargo added is kept: the rest is ours the next time too, and is nobody's business on a disk.
 fn keep(taken: &Path, kept: &Path, asked: &str, started: SystemTime) -> Option<()> {
     let mut note: Value = serde_json::from_slice(&fs::read(taken).ok()?).ok()?;
     note["asked"] = asked.into();
-    note["settings"] = settings().into();
-    fs::remove_file(kept).or_else(|error| if kept.exists() { Err(error) } else { Ok(()) }).ok()?;
+    note["settings"] = settings(Path::new(note["call"][0].as_str()?))?.into();
+    note["environment"]
+        .as_object_mut()?
+        .retain(|name, value| std::env::var_os(name).as_deref() != value.as_str().map(OsStr::new));
     write(kept, &note.to_string()).ok()?;
     File::options().write(true).open(kept).and_then(|file| file.set_modified(started)).ok()
 }
@@ -105,14 +119,16 @@ fn keep(taken: &Path, kept: &Path, asked: &str, started: SystemTime) -> Option<(
 fn known(kept: &Path, asked: &str) -> Option<Command> {
     let since = fs::metadata(kept).and_then(|data| data.modified()).ok()?;
     let note: Value = serde_json::from_slice(&fs::read(kept).ok()?).ok()?;
-    let sources = template::compiled_sources(kept.parent()?, kept.parent()?.parent()?)?;
-    let older = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).is_ok_and(|at| at < since);
-    if note["asked"] != asked || note["settings"] != settings() || !sources.iter().all(older) {
-        return None;
-    }
     let words: Vec<String> = serde_json::from_value(note["call"].clone()).ok()?;
     let (compiler, arguments) = words.split_first()?;
+    let older = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).is_ok_and(|at| at < since);
+    let same = note["asked"] == asked && note["settings"] == settings(Path::new(compiler))?;
+    if !same || !decisive(&template::compiled_sources(kept.parent()?, kept.parent()?.parent()?)?)?.iter().all(older) {
+        return None;
+    }
     let made = Path::new(after(arguments, "--out-dir")?).join(format!("{DLL_PREFIX}{CELL}{DLL_SUFFIX}"));
+    // It may be one file with a cell that is loaded, which must not change.
+    let _ = fs::remove_file(&made);
     fs::write(std::env::var_os(COMPILED)?, made.to_str()?).ok()?;
     let source = fs::read_to_string("src/lib.rs").ok()?;
     let level = level::level(&source, &fs::read_to_string(SETTINGS[0]).ok()?);
@@ -120,11 +136,25 @@ fn known(kept: &Path, asked: &str) -> Option<Command> {
         .iter()
         .map(|word| if word.starts_with("opt-level=") { format!("opt-level={level}") } else { word.clone() });
     let mut call = Command::new(compiler);
-    call.args(arguments).env_clear().current_dir(note["folder"].as_str()?);
+    call.args(arguments).current_dir(note["folder"].as_str()?);
     for (name, value) in note["environment"].as_object()? {
         call.env(name, value.as_str()?);
     }
     Some(call)
+}
+
+/// The files by whose age a crate by path is judged: its sources and all manifests above them; none if one of these crates has a
+/// build script, whose reasons to run only cargo knows.
+fn decisive(sources: &[PathBuf]) -> Option<BTreeSet<PathBuf>> {
+    let folders: BTreeSet<&Path> = sources.iter().filter_map(|source| source.parent()).collect();
+    let above: BTreeSet<&Path> = folders.into_iter().flat_map(Path::ancestors).collect();
+    let manifests = above.iter().map(|folder| folder.join("Cargo.toml")).filter(|path| path.is_file());
+    let mut files: BTreeSet<PathBuf> = manifests.collect();
+    if files.iter().any(|manifest| manifest.with_file_name("build.rs").is_file()) {
+        return None;
+    }
+    files.extend(sources.iter().cloned());
+    Some(files)
 }
 
 /// What cargo is asked: the arguments and the environment.
@@ -135,6 +165,40 @@ fn asked() -> String {
     digest(format!("{arguments:?} {variables:?}").as_bytes())
 }
 
-fn settings() -> String {
-    digest(&SETTINGS.iter().flat_map(|path| fs::read(path).unwrap_or_default()).collect::<Vec<_>>())
+/// All that decides how a cell is compiled beside what cargo is asked: manifests, settings of cargo in all folders above and in
+/// its own, and the compiler's age.
+fn settings(compiler: &Path) -> Option<String> {
+    let folder = std::env::current_dir().ok()?;
+    let above = folder.ancestors().map(|folder| folder.join(".cargo/config.toml"));
+    let own = real_cargo_home()?.join("config.toml");
+    let files = SETTINGS.iter().map(PathBuf::from).chain(above).chain([own]);
+    let mut content: Vec<u8> = files.flat_map(|path| fs::read(path).unwrap_or_default()).collect();
+    let age = fs::metadata(compiler).and_then(|data| data.modified()).ok()?;
+    content.extend(format!("{age:?}").into_bytes());
+    Some(digest(&content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_count_and_build_scripts_are_left_to_cargo() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-lab-cells-{}", std::process::id()));
+        let (manifest, source) = (folder.join("mine/Cargo.toml"), folder.join("mine/src/deep/lib.rs"));
+        write(&manifest, "").unwrap();
+        write(&source, "").unwrap();
+        let files = decisive(std::slice::from_ref(&source)).unwrap();
+        assert!(files.contains(&manifest) && files.contains(&source));
+        write(&folder.join("mine/build.rs"), "").unwrap();
+        assert!(decisive(std::slice::from_ref(&source)).is_none());
+        crate::steps::remove_folder(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_word_after_another() {
+        let words = ["rustc", "--crate-name", "ctx"].map(String::from);
+        assert_eq!(after(&words, "--crate-name"), Some("ctx"));
+        assert_eq!(after(&words, "ctx"), None);
+    }
 }

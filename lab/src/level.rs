@@ -1,11 +1,12 @@
 //! How much a cell is optimised: at level 3 if it computes in loops within loops, otherwise not at all.
 //!
-//! The library that a cell calls is compiled at level 3, whatever the cell's own level. The cell's own code is mostly such
-//! calls, and to optimise it takes longer than to run it: of the second that the compiler needs for a typical cell, three
-//! quarters. One loop of ten million steps runs for less than that unoptimised; loops within loops can run for any time,
-//! unless each step calls something of the library: a step with a `?` or a macro is taken for such a one. A closure counts
-//! as a loop, since it mostly runs for each element of something, and so does a function of the user's that has loops.
-//! `:opt 3` (or any other level than evcxr's own default, 2) is obeyed.
+//! The library, and all that is not generic of the crates below it, is compiled at level 3, whatever the cell's own level. The
+//! cell's own code is mostly calls of it, and to optimise it takes longer than to run it: of the second that the compiler needs
+//! for a typical cell, three quarters. One loop of ten million additions runs for less than that unoptimised; loops within
+//! loops can run for any time, unless each step calls something that may fail or prints: a step with a `?` or `println!` is taken
+//! for a call of the library. A closure counts as a loop, since it mostly runs for each element of something, and so does a
+//! function of the user's that has loops. Not seen: recursion, closures that are called by name, single loops over generic
+//! containers of very many elements. For these there is `:opt 3`; any level but evcxr's own default, 2, is obeyed.
 
 use std::collections::HashMap;
 
@@ -13,6 +14,9 @@ use std::collections::HashMap;
 const ITEMS_END: &str = "struct EvcxrUserCodeError";
 const CELL_BEGIN: &str = "catch_unwind(";
 const CELL_END: &str = "EVCXR_PANIC_NOTIFICATION";
+
+/// The macros that take so long that a step with them is no computation.
+const PRINTING: [&str; 7] = ["print", "println", "eprint", "eprintln", "format", "write", "writeln"];
 
 /// The level that evcxr writes into a manifest where the user has not set it.
 const DEFAULT: &str = "opt-level = 2";
@@ -45,8 +49,12 @@ fn functions(items: &[String]) -> HashMap<&str, usize> {
         begins.iter().zip(ends).map(|(begin, end)| (items[begin + 1].as_str(), &items[begin + 2..end])).collect();
     let mut known: HashMap<&str, usize> = bodies.iter().map(|(name, _)| (*name, 0)).collect();
     loop {
-        let deeper: HashMap<&str, usize> =
-            bodies.iter().map(|(name, body)| (*name, depth(body, &known).min(NESTED))).collect();
+        let mut deeper: HashMap<&str, usize> = HashMap::new();
+        for (name, body) in &bodies {
+            // Of methods that share a name, the deepest counts.
+            let deepest = deeper.entry(name).or_default();
+            *deepest = depth(body, &known).min(NESTED).max(*deepest);
+        }
         if deeper == known {
             return known;
         }
@@ -68,21 +76,25 @@ struct Block {
 /// The greatest number of loop bodies around one another, the innermost one computing.
 fn depth(words: &[String], functions: &HashMap<&str, usize>) -> usize {
     let (mut blocks, mut deepest) = (vec![Block::default()], 0);
-    // Whether the head of a loop, whether that of an `impl .. for ..` was seen and its body is still to come.
-    let (mut head, mut implementation) = (false, false);
+    // How many blocks are around the head of a loop whose body is still to come; whether the head of an `impl .. for ..` was.
+    let (mut head, mut implementation) = (None, false);
     for (place, word) in words.iter().enumerate() {
         match word.as_str() {
             "impl" => implementation = true,
-            "for" | "while" | "loop" => head = !implementation,
+            "for" | "while" | "loop" if !implementation => head = Some(blocks.len()),
             "{" => {
-                blocks.push(Block { body: head, ..Block::default() });
-                (head, implementation) = (false, false);
+                let body = head == Some(blocks.len()) && !is_pattern(&words[place..]);
+                blocks.push(Block { body, ..Block::default() });
+                head = head.filter(|_| !body);
+                implementation = false;
             }
             "(" | "[" => blocks.push(Block::default()),
             "}" | ")" | "]" => deepest = deepest.max(close(&mut blocks)),
             "|" if is_closure(words, place) => blocks.last_mut().expect("never empty").body = true,
             "?" => innermost(&mut blocks).calls_out = true,
-            "!" if is_macro(words, place) => innermost(&mut blocks).calls_out = true,
+            "!" if place > 0 && PRINTING.contains(&words[place - 1].as_str()) => {
+                innermost(&mut blocks).calls_out = true
+            }
             word => {
                 if let Some(&inner) = functions.get(word).filter(|_| is_function(words, place)) {
                     deepest = deepest.max(inner);
@@ -104,7 +116,7 @@ fn close(blocks: &mut Vec<Block>) -> usize {
     let left = if blocks.len() > 1 { blocks.pop() } else { None };
     let Some(left) = left.filter(|block| block.body) else { return 0 };
     innermost(blocks).around = true;
-    if left.around || left.calls_out { 0 } else { depth + left.inner }
+    if left.around || (left.calls_out && left.inner == 0) { 0 } else { depth + left.inner }
 }
 
 /// The body of the innermost loop, or else the outermost block.
@@ -113,17 +125,23 @@ fn innermost(blocks: &mut [Block]) -> &mut Block {
     &mut blocks[place]
 }
 
-fn is_macro(words: &[String], place: usize) -> bool {
-    let name = place.checked_sub(1).and_then(|before| words[before].chars().next());
-    let opened = words.get(place + 1).is_some_and(|next| ["(", "[", "{"].contains(&next.as_str()));
-    opened && name.is_some_and(char::is_alphabetic)
+/// Whether the brace that these words begin with is of a pattern in a loop's head: `in` or `=` comes after its end.
+fn is_pattern(words: &[String]) -> bool {
+    let mut open = 0;
+    let end = words.iter().position(|word| {
+        open += i32::from(word == "{") - i32::from(word == "}");
+        open == 0
+    });
+    let after = end.and_then(|end| words.get(end + 1)).map_or("", String::as_str);
+    after == "in" || after == "="
 }
 
 /// Whether the name at `place` is called, or handed on to be called.
 fn is_function(words: &[String], place: usize) -> bool {
     let at = |place: Option<usize>| place.and_then(|place| words.get(place)).map_or("", String::as_str);
     let (before, after) = (at(place.checked_sub(1)), at(place.checked_add(1)));
-    after == "(" || (["(", ","].contains(&before) && [")", ","].contains(&after))
+    let of_types = after == ":" && at(place.checked_add(3)) == "<";
+    after == "(" || of_types || (["(", ",", ":"].contains(&before) && [")", ","].contains(&after))
 }
 
 /// Whether the bar at `place` begins the parameters of a closure.
@@ -193,11 +211,16 @@ mod tests {
         assert_eq!(depth_of("", "for i in 0..9 { for j in 0..9 { s += a[i][j] } }"), 2);
         assert_eq!(depth_of("", "xs.iter().map(|x| x + 1).filter(|x| x > 2).sum::<i32>() | mask"), 1);
         assert_eq!(depth_of("", "xs.iter().map(|x| ys.iter().map(move |y| x * y).sum::<f32>())"), 2);
+        assert_eq!(depth_of("", "for i in 0..9 { for j in 0..9 { if !(x[i] > y[j]) { s += 1 } assert!(s > 0) } }"), 2);
+        assert_eq!(depth_of("", "for Point { x, y } in &ps { for q in &ps { s += x * q.y } }"), 2);
+        assert_eq!(depth_of("", "while let Some(Edge { to, w }) = heap.pop() { for q in to { s += w } }"), 2);
+        assert_eq!(depth_of("fn s() { for x in y { for z in x { } } } fn s() {}", "a.s()"), 2);
         assert_eq!(depth_of("", "let a = || 1; /* for { for { */ // for { while {\n loop { while true { } }"), 2);
         let items =
             "fn total(x: &[f32]) -> f32 { let mut s = 0.; for y in x { s += y } s }\nimpl Sum for X { fn one() {} }";
         assert_eq!(depth_of(items, "for x in xs { sum += total(x) }"), 2);
-        assert_eq!(depth_of(items, "for x in xs { println!(\"{}\", total(x)) }"), 1);
+        assert_eq!(depth_of(items, "for x in xs { println!(\"{}\", total(x)?) }"), 2);
+        assert_eq!(depth_of(items, "for x in xs { y += total::<3>(x) }"), 2);
         assert_eq!(depth_of(items, "for x in xs { println!(\"total\") }"), 0);
         assert_eq!(depth_of(items, "total(&x)"), 1);
         assert_eq!(depth_of(items, "xs.iter().map(|x| one(x)).sum()"), 1);

@@ -20,6 +20,7 @@ use crate::session::{Jupyter, Said};
 use crate::steps::{self, digest, lock, step};
 use crate::trouble::Trouble;
 use crate::{evcxr, rust, verdict};
+use std::env::consts::DLL_PREFIX;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -164,7 +165,10 @@ pub fn libraries(folder: &Path) -> Option<PathBuf> {
 /// The source files of the crates by path in a `target` of evcxr's outside `own`, and those they include, as cargo noted them.
 pub fn compiled_sources(target: &Path, own: &Path) -> Option<Vec<PathBuf>> {
     let targets = fs::read_dir(target).ok()?;
-    let note = targets.flatten().map(|entry| entry.path().join("debug/libctx.d")).find(|path| path.is_file())?;
+    let note = targets
+        .flatten()
+        .map(|entry| entry.path().join(format!("debug/{DLL_PREFIX}ctx.d")))
+        .find(|path| path.is_file())?;
     let text = fs::read_to_string(note).ok()?;
     Some(listed_sources(&text).into_iter().filter(|path| !path.starts_with(own)).collect())
 }
@@ -246,7 +250,7 @@ mod tests {
         let lab = checkout.join(".lab");
         let source = checkout.join("src/lib.rs");
         steps::write(&source, "").unwrap();
-        let note = folder(&lab).join("ctx/target/triple/debug/libctx.d");
+        let note = folder(&lab).join(format!("ctx/target/triple/debug/{DLL_PREFIX}ctx.d"));
         steps::write(&note, &format!("x: {}\n", source.display())).unwrap();
         assert!(!is_fresh(&lab, "key"), "no stamp");
         steps::write(&stamp(&lab), "key").unwrap();

@@ -56,6 +56,11 @@ fn cargo_home() -> Option<PathBuf> {
     set.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
 }
 
+/// Cargo's own folder, told to a kernel's cargo, whose `CARGO_HOME` is another one.
+pub fn real_cargo_home() -> Option<PathBuf> {
+    std::env::var_os(HOME).map(PathBuf::from)
+}
+
 /// The cargo of the toolchain that rustup chooses here; calling it directly is quicker.
 fn chosen_cargo(rustup: &Path) -> Option<PathBuf> {
     let output = command(rustup).args(["which", "cargo"]).stderr(Stdio::null()).output().ok()?;
@@ -111,7 +116,7 @@ pub fn answer(tool: Tool) -> Result<ExitCode, Trouble> {
 fn real_tool(real: &Path) -> Command {
     let mut tool = command(real);
     tool.args(std::env::args_os().skip(1));
-    if let Some(home) = std::env::var_os(HOME) {
+    if let Some(home) = real_cargo_home() {
         tool.env("CARGO_HOME", home);
     }
     tool
