@@ -23,7 +23,7 @@ pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{
     AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
 };
-pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, MeanOver, MemoryPlan, Site, Taps};
+pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Labelled};
 pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig, Hub,
@@ -34,7 +34,7 @@ pub use crate::patching::{
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
-pub use crate::tasks::{self, Task, TaskDataset, VerbList};
+pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HoverMode, Html, Page, Show, Table, View, Widget,

@@ -57,7 +57,7 @@ impl Patching {
     ///
     /// # Errors
     /// A metric without gradient (KL divergence has none at the clean run), points that the model does not have or that are
-    /// outside the blocks, none, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
+    /// outside the blocks, none, points that frozen parts cut off, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
     pub fn attribution(&self, points: impl Into<HookQueries>) -> Result<Attribution> {
         let (model, tokens, metric, clean) = self.base_run();
         if self.is_noising() {
@@ -73,6 +73,13 @@ impl Patching {
         let put_in = self.donated(&there)?;
         let products = there.iter().map(|(point, there)| {
             let gradient = gradients.get(*point).ok();
+            if gradient.is_none() && !model.frozen().is_empty() {
+                return Err(Error::argument(format!(
+                    "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model are in its \
+                     way: leave this point out, or take the model without them (with_frozen([])).",
+                    model.frozen()
+                )));
+            }
             Ok((*point, Product::new(&put_in[point], there, gradient.as_ref())?))
         });
         let products = products.collect::<Result<_>>()?;
@@ -94,8 +101,12 @@ impl Attribution {
         grid.sites.iter().try_for_each(|site| self.patching.check_there(site))?;
         let values = grid.sites.iter().map(|site| self.estimate(site)).collect::<Result<_>>()?;
         let mut result = self.patching.result(&grid.sites, values, grid.axes, &grid.what)?;
+        let frozen = match model.frozen() {
+            parts if parts.is_empty() => String::new(),
+            parts => format!(" with frozen {parts:?}"),
+        };
         for part in [&mut result.raw, &mut result.normalised, &mut result.per_prompt] {
-            part.title = format!("{}, estimated by gradients", part.title);
+            part.title = format!("{}, estimated by gradients{frozen}", part.title);
         }
         Ok(result)
     }

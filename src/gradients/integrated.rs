@@ -303,8 +303,10 @@ impl IntegratedGradients {
     /// # Errors
     /// Where neither `"z"` nor `"result"` is among the points in every layer.
     pub fn heads(&self) -> Result<Labelled> {
-        let of_results = self.attributions.keys().any(|point| matches!(point, HookPoint::Block(_, Site::Result)));
-        let point = if of_results { "result" } else { "z" };
+        let layers = |site| {
+            self.attributions.keys().filter(|point| matches!(point, HookPoint::Block(_, s) if *s == site)).count()
+        };
+        let point = if layers(Site::Result) > layers(Site::Z) { "result" } else { "z" };
         self.sweep(point, &[SweepAxis::Layer, SweepAxis::Head])
     }
 

@@ -88,6 +88,30 @@ impl<Q: Into<HookQuery> + Clone> From<&[Q]> for HookQueries {
     }
 }
 
+impl<Q: Into<HookQuery> + Clone, const N: usize> From<&[Q; N]> for HookQueries {
+    fn from(queries: &[Q; N]) -> Self {
+        queries.as_slice().into()
+    }
+}
+
+impl<Q: Into<HookQuery> + Clone> From<&Vec<Q>> for HookQueries {
+    fn from(queries: &Vec<Q>) -> Self {
+        queries.as_slice().into()
+    }
+}
+
+impl From<&HookQueries> for HookQueries {
+    fn from(queries: &HookQueries) -> Self {
+        queries.clone()
+    }
+}
+
+impl<Q: Into<HookQuery>> FromIterator<Q> for HookQueries {
+    fn from_iter<I: IntoIterator<Item = Q>>(queries: I) -> Self {
+        Self { queries: queries.into_iter().map(Into::into).collect() }
+    }
+}
+
 macro_rules! from_tuples {
     ($(($($name:ident $place:tt),+))+) => {$(
         impl<$($name: Into<HookQuery>),+> From<($($name,)+)> for HookQueries {

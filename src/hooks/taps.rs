@@ -63,7 +63,8 @@ impl Taps {
         if gradients.is_empty() {
             return Err(Error::argument(
                 "the number has no gradient at any watched point: make it of this run's logits, loss or stream by tensor \
-                 operations, not of numbers that were taken out of them, and watch points before it.",
+                 operations, not of numbers that were taken out of them, and watch points before it and not behind frozen parts \
+                 of the model (with_frozen).",
             ));
         }
         let activations = self.taps.iter().map(|(point, (x, _))| (*point, x.clone())).collect();
@@ -93,7 +94,8 @@ impl Gradients {
         self.gradients.get(&point).cloned().ok_or_else(|| {
             Error::argument(format!(
                 "the gradient at {point} is zero by structure: nothing leads from it to the number, because an edit puts \
-                 something else in its place or the number is made before it. `zero_by_structure` lists such points."
+                 something else in its place, the number is made before it or frozen parts of the model (with_frozen) are \
+                 between. `zero_by_structure` lists such points."
             ))
         })
     }

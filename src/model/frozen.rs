@@ -1,10 +1,12 @@
 //! Parts of a model that gradients do not pass: they keep the values of the run, as if they were constants.
 //!
-//! With attention patterns and the scales of norms held fixed, what a head or the embedding adds to the logits is linear in
-//! it: a gradient is then a direct effect, not the slope of a softmax (Dunefsky et al. 2024, "Transcoders Find Interpretable
-//! LLM Feature Circuits", <https://arxiv.org/abs/2406.11944>; Ameisen et al. 2025, "Circuit Tracing",
-//! <https://transformer-circuits.pub/2025/attribution-graphs/methods.html>). With the MLPs fixed too, all of the logits is linear in what embeddings and MLPs
-//! write. (A cap on the logits, as Gemma 2 has, stays a curve.)
+//! With attention patterns and the scales of norms held fixed, a model without MLPs is affine in what its parts write, and with
+//! the MLPs held fixed too every model is (Dunefsky et al. 2024, "Transcoders Find Interpretable LLM Feature Circuits",
+//! <https://arxiv.org/abs/2406.11944>; Ameisen et al. 2025, "Circuit Tracing",
+//! <https://transformer-circuits.pub/2025/attribution-graphs/methods.html>). With all three, gradient times activation of the
+//! first `resid_pre` and of every `mlp_out` sums to the logit difference less what biases add. A gradient of an early part
+//! includes what later heads carry on by their values; `direct_logit_attribution` has the direct path alone. (A cap on the
+//! logits, as Gemma 2 has, stays a curve.)
 
 use super::transformer::HookedTransformer;
 
@@ -30,7 +32,8 @@ pub(crate) struct FrozenParts {
 impl HookedTransformer {
     /// The same model, whose runs give the same numbers, but whose gradients take these parts as constants. At a frozen part
     /// itself there still is a gradient; what stands before it and leads nowhere else has none and is called zero by
-    /// structure. None at all gives the ordinary model back.
+    /// structure. The parts given replace those that were frozen before; none at all gives the ordinary model back. A part that
+    /// the model does not have changes nothing. Frozen patterns cut the gradients of the weights of queries and keys, too.
     ///
     /// ```
     /// use candle_lens::prelude::*;

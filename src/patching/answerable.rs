@@ -87,6 +87,9 @@ impl<'a> Answering<'a> {
             }
         }
         let [right, wrong] = sides;
+        if right.is_empty() || wrong.is_empty() {
+            return Ok(Err(format!("it has no {} answers", if right.is_empty() { "right" } else { "wrong" })));
+        }
         if self.is_gpt2 {
             check_ids(self.task, prompt, [&right, &wrong])?;
         }

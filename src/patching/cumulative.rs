@@ -28,7 +28,7 @@ impl Patching {
     /// ```
     ///
     /// # Shapes
-    /// `[site]`.
+    /// `[site]`; means over all prompts, also at positions where some are padded.
     ///
     /// # Errors
     /// As [`Patching::sites`]; a site that is given twice, a file to save to.

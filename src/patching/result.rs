@@ -21,11 +21,11 @@ pub struct PatchResult {
     /// `(patched - corrupted) / (clean - corrupted)`: 0 is the corrupted run, 1 the clean one, and it may leave that range. All
     /// three are means over the same prompts.
     pub normalised: Labelled,
-    /// The metric of each prompt; one more axis, `prompt`.
+    /// The metric of each prompt, also of those that are padded at the position; one more axis, `prompt`.
     pub per_prompt: Labelled,
-    /// The metric of the clean run.
+    /// The metric of the clean run, the mean over all prompts.
     pub clean: f32,
-    /// The metric of the corrupted run.
+    /// The metric of the corrupted run, the mean over all prompts.
     pub corrupted: f32,
     /// Which sites changed nothing by themselves, and why; in the shape of the results.
     pub untouched: ArrayD<Option<Untouched>>,

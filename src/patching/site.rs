@@ -160,10 +160,12 @@ impl PatchSite {
         Ok(())
     }
 
-    /// The prompts that have a token where the site is; all of them where it is not of one position.
+    /// The prompts that have a token where the site is; all of them where it is not of one position, and where none has one.
     pub(crate) fn prompts(&self, tokens: &Tokens) -> Vec<usize> {
         let is_there = |prompt: usize, pos: Option<usize>| pos.is_none_or(|pos| tokens.is_real(prompt, pos));
-        (0..tokens.batch()).filter(|&b| is_there(b, self.pos) && is_there(b, self.source)).collect()
+        let there: Vec<usize> =
+            (0..tokens.batch()).filter(|&b| is_there(b, self.pos) && is_there(b, self.source)).collect();
+        if there.is_empty() { (0..tokens.batch()).collect() } else { there }
     }
 
     /// The layer and the site in it.

@@ -27,7 +27,7 @@ impl Patching {
     ///
     /// # Errors
     /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
-    /// the point names one.
+    /// the point names one; a position where only prompts have a token whose metric is the same clean and corrupted.
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
         let grid = Grid::new(&self.model, &self.base.tokens, point.into(), axes)?;
         self.run(&grid.sites, grid.axes, &grid.what)
@@ -39,13 +39,20 @@ impl Patching {
     /// `[site]`.
     ///
     /// # Errors
-    /// An empty list; a site that the model or the prompts do not have.
+    /// An empty list; a site that the model or the prompts do not have; a site of a position where only prompts have a token
+    /// whose metric is the same clean and corrupted.
     pub fn sites(&self, sites: &[PatchSite]) -> Result<PatchResult> {
-        let axis = Axis::new("site", sites.iter().map(PatchSite::to_string));
+        let prompts = self.base.tokens.batch();
+        let label = |site: &PatchSite| match site.prompts(&self.base.tokens).len() {
+            all if all == prompts => site.to_string(),
+            some => format!("{site} ({some} of {prompts} prompts)"),
+        };
+        let axis = Axis::new("site", sites.iter().map(label));
         self.run(sites, vec![axis], "sites")
     }
 
     fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
+        sites.iter().try_for_each(|site| self.check_there(site))?;
         let activations = self.activations_of(sites)?;
         let values = engine::sweep(self, sites, &activations)?;
         self.result(sites, values, axes, what)
@@ -96,8 +103,7 @@ impl Patching {
     pub(crate) fn check_there(&self, site: &PatchSite) -> Result<()> {
         let of = site.prompts(&self.base.tokens);
         let (clean, corrupted) = self.means(&of);
-        if of.len() == self.base.tokens.batch() || (clean - corrupted).abs() >= 1e-5 * clean.abs().max(corrupted.abs())
-        {
+        if of.len() == self.base.tokens.batch() || (clean - corrupted).abs() > 1e-5 * clean.abs().max(corrupted.abs()) {
             return Ok(());
         }
         Err(Error::argument(format!(
@@ -120,9 +126,7 @@ impl Patching {
         }
         let dims = self.model.dims();
         let positions = self.base.tokens.pos();
-        sites
-            .iter()
-            .try_for_each(|site| site.check_ordinary(&dims, positions).and_then(|()| self.check_there(site)))?;
+        sites.iter().try_for_each(|site| site.check_ordinary(&dims, positions))?;
         let points: BTreeSet<HookPoint> = sites.iter().map(|site| site.point).collect();
         let base = self.capture(&self.base.tokens, points)?;
         let mut source = self.donated(&base)?;

@@ -1,5 +1,6 @@
 //! Data sets of tasks as batches that can be run: tokens of one length, the task's metric, positions of interest.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::answerable::Answering;
@@ -113,7 +114,9 @@ impl TaskDataset {
     pub fn filter_by_metric(&self, model: &HookedTransformer, least: f32) -> Result<Self> {
         let values = self.measure(model)?;
         let kept = self.kept(&format!("a metric of at least {least}"), |number| {
-            (values[number] < least).then(|| format!("a metric of {:.4}", values[number]))
+            // A metric that is no number is no reason to keep a prompt.
+            (!values[number].partial_cmp(&least).is_some_and(Ordering::is_ge))
+                .then(|| format!("a metric of {:.4}", values[number]))
         });
         kept.map_err(|_| {
             Error::argument(format!(

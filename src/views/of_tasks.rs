@@ -102,7 +102,10 @@ impl View for TaskDataset {
             self.prompts.iter().map(|p| (p.clean.as_str(), p.corrupted.as_str(), listed(&p.right), listed(&p.wrong)));
         let mut all = rows.fold(table, Table::row).render()?;
         if !self.left_out.is_empty() {
-            let title = format!("{} prompts were left out", self.left_out.len());
+            let title = match self.left_out.len() {
+                1 => "1 prompt was left out".to_string(),
+                several => format!("{several} prompts were left out"),
+            };
             let table = Table::new(["row", "prompt", "why"]).title(title).max_rows(10);
             let rows = self.left_out.iter().map(|left| (left.row.as_str(), left.prompt.as_str(), left.why.as_str()));
             all.append(&rows.fold(table, Table::row).render()?);

@@ -27,7 +27,10 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     sentence(new(&clean, &corrupted, Metric::logit_diff(&model.answers([(1u32, 2u32)])?)), &["answers for 1 prompts"]);
 
     let frozen = model.with_frozen([Frozen::NormScales]);
-    sentence(EdgePatching::new(&frozen, &clean, &corrupted, metric()?), &["frozen parts, [NormScales]", "with_frozen([])"]);
+    sentence(
+        EdgePatching::new(&frozen, &clean, &corrupted, metric()?),
+        &["frozen parts, [NormScales]", "with_frozen([])"],
+    );
 
     let rank = new(&clean, &corrupted, Metric::rank(&model, [1u32, 3, 10])?)?;
     for method in [EdgeMethod::Eap, EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {

@@ -14,6 +14,7 @@ use candle_lens::tokens::Tokens;
 
 use super::run::prompts_of_fixtures;
 use crate::support::fixture::{Agreement, Reference, numbers, tiny_model};
+use crate::support::sentence::sentence;
 
 const LINEAR: [Frozen; 3] = [Frozen::AttentionPatterns, Frozen::NormScales, Frozen::Mlps];
 
@@ -49,6 +50,17 @@ fn gradients_are_those_of_pytorch_with_parts_detached() -> Result<()> {
     let (_, gradients) =
         model.with_frozen(LINEAR).run_with_grads(prompts_of_fixtures(9), &metric, ("q", "post", "z"))?;
     assert_eq!(gradients.zero_by_structure().len(), 4);
+    sentence(gradients.get(("q", 0)), &["zero by structure", "with_frozen"]);
+    let patterns = model.with_frozen([Frozen::AttentionPatterns]);
+    sentence(patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"), &["no gradient", "with_frozen"]);
+    // Estimates say that they are of a frozen model, and there are none behind a frozen part.
+    let patching = Patching::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
+    let title = patching.attribution("z")?.sweep("z", &[SweepAxis::Layer])?.raw.title;
+    assert!(title.ends_with("estimated by gradients with frozen [AttentionPatterns]"), "{title}");
+    sentence(
+        patching.attribution(("z", "q")),
+        &["no gradient of the metric reaches blocks.0.attn.hook_q", "with_frozen([])"],
+    );
     assert!(model.with_frozen(LINEAR).with_frozen([]).frozen().is_empty());
     agreement.finish("frozen parts");
     Ok(())

@@ -127,6 +127,11 @@ fn points_of_several_kinds_are_one_list() -> candle_lens::Result<()> {
     assert!(mixed.to_string().starts_with("z, post-1, embed"), "{mixed}");
     let twice: HookQueries = ("z", ("z", 1)).into();
     assert_eq!(twice.resolve_all(&model.dims())?.len(), 2);
+    // A list that is used again, and one that is computed.
+    let list = vec![("z", 0), ("q", 1)];
+    assert_eq!([names((&list).into()), names((&["z", "q"]).into())], [["z0", "q1"], ["z", "q"]]);
+    assert_eq!(names(HookQueries::from(&twice)), ["z", "z1"]);
+    assert_eq!(names((0..2).map(|layer| ("z", layer)).collect()), ["z0", "z1"]);
     // The same in a plan.
     let (_, cache) = model
         .run_with_hooks(vec![vec![1u32, 2, 3]], candle_lens::hooks::HookPlan::new().capture(("z", ("post", 1))))?;

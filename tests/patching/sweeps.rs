@@ -5,10 +5,11 @@ use candle_lens::candle::{DType, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
-use candle_lens::patching::{Metric, PatchResult, Patching, SweepAxis, Untouched};
+use candle_lens::patching::{Metric, PatchResult, PatchSite, Patching, SweepAxis, Untouched};
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Agreement, path, tiny_model};
+use crate::support::sentence::sentence;
 use SweepAxis::{Head, Layer, Neuron, Position, Source};
 
 /// Three prompts that differ from their counterparts from the third token on.
@@ -337,6 +338,39 @@ fn padded_positions_do_not_count() -> Result<()> {
         }
     }
     agreement.finish("padded positions");
+    Ok(())
+}
+
+/// Columns that are padding for all prompts count all of them; a position whose prompts are right in both runs is refused, in a
+/// sweep, and sites say how many prompts they are of.
+#[test]
+fn positions_that_few_or_no_prompts_have() -> Result<()> {
+    let model = tiny_model(Processing::NONE);
+    let padded = |tokens: &Tokens| {
+        let rows = (0..tokens.batch()).map(|b| [tokens.row(b), &[0, 0]].concat()).collect();
+        Tokens::from_padded_rows(rows, 0, PaddingSide::Right, false)
+    };
+    let (clean, corrupted) = prompts(Some(PaddingSide::Right))?;
+    let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
+    let patching = Patching::new(&model, padded(&clean)?, padded(&corrupted)?, metric)?;
+    let by_position = patching.sweep("resid_pre", &[Layer, Position])?;
+    assert!(by_position.normalised.values.iter().all(|value| value.is_finite()), "{by_position:?}");
+    let sites = [4, 6].map(|pos| PatchSite::new(&model, ("resid_pre", 1)).map(|site| site.pos(pos)));
+    let sites = sites.into_iter().collect::<Result<Vec<_>>>()?;
+    let labels = patching.sites(&sites)?.raw.axes[0].labels.clone();
+    assert!(!labels[0].contains("prompts") && labels[1].ends_with("(1 of 3 prompts)"), "{labels:?}");
+
+    // A metric on which the longest prompt alone is equal in both runs, and the others are not.
+    let equal = Metric::custom("all but the first", |logits| {
+        let first = logits.narrow(1, 0, 1)?.squeeze(1)?;
+        Ok(first.mul(&Tensor::from_vec(vec![0f32, 1., 1.], 3, first.device())?)?)
+    });
+    let patching = Patching::new(&model, &clean, &corrupted, equal)?;
+    sentence(
+        patching.sweep("resid_pre", &[Layer, Position]),
+        &["only the prompts [0] have a token", "Group the prompts"],
+    );
+    assert_eq!(patching.cumulative(&sites)?.raw.values.len(), 2, "all prompts count there");
     Ok(())
 }
 

@@ -17,6 +17,22 @@ pub fn scratch(name: &str) -> PathBuf {
     folder
 }
 
+/// The folder of foreign data files, which are not ours to commit: `CANDLE_LENS_DATA`, or `shared/data` beside the checkout.
+pub fn foreign_files() -> Option<PathBuf> {
+    const VARIABLE: &str = "CANDLE_LENS_DATA";
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os(VARIABLE).map_or(beside, PathBuf::from);
+    if !folder.is_dir() {
+        println!(
+            "skipped: the foreign data files are not here. Set {VARIABLE} to a folder with ioi.csv, greater_than.csv, \
+             hypernymy.csv (github.com/hannamw/eap-ig-faithfulness) and ioi_ABBA_template_0_prompts.json \
+             (github.com/dtch1997/circuit-finder)."
+        );
+        return None;
+    }
+    Some(folder)
+}
+
 /// Fails where two tensors differ by more than `tolerance` anywhere, and says where the most.
 #[track_caller]
 pub fn assert_close(got: &Tensor, expected: &Tensor, tolerance: f32, what: &str) {

@@ -1,6 +1,6 @@
 //! Data sets that a model's tokens cannot answer in part; verbs in both numbers; GPT-2's own vocabulary.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use candle_lens::Result;
 use candle_lens::candle::Device;
@@ -9,8 +9,8 @@ use candle_lens::tasks::{Split, Task, TaskDataset, VerbList};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::views::View;
 
-use crate::support::scratch;
 use crate::support::sentence::sentence;
+use crate::support::{foreign_files, scratch};
 
 fn file(folder: &str, name: &str, text: &str) -> PathBuf {
     let path = scratch(&format!("answerable_{folder}")).join(name);
@@ -18,11 +18,12 @@ fn file(folder: &str, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// Of four countries the second's tokens are unknown to the model word by word, and the third clashes with its counterpart.
+/// In the second row both answers are the same country, in the fourth their names begin with the same token.
 const COUNTRIES: &str = "clean,country,corrupted,corrupted_country\n\
     \"Rome, the capital of\",Italy,\"Paris, the capital of\",France\n\
     \"Rome, the capital of\",Italy,\"Paris, the capital of\",Italy\n\
-    \"Paris, the capital of\",France,\"Rome, the capital of\",Italy\n";
+    \"Paris, the capital of\",France,\"Rome, the capital of\",Italy\n\
+    \"Rome, the capital of\",Italy,\"Paris, the capital of\",Italy France\n";
 
 #[test]
 fn what_cannot_be_answered_is_named_and_left_out() -> Result<()> {
@@ -32,10 +33,19 @@ fn what_cannot_be_answered_is_named_and_left_out() -> Result<()> {
     sentence(countries.batches(&model, 4), &parts);
     sentence(countries.measure(&model), &parts);
     let kept = countries.answerable(&model)?;
-    assert_eq!((kept.len(), kept.left_out.len()), (2, 1));
-    assert!(kept.source.iter().any(|line| line.starts_with("2 of 3 with answers")), "{:?}", kept.source);
+    assert_eq!((kept.len(), kept.left_out.len()), (2, 2));
+    assert!(kept.source.iter().any(|line| line.starts_with("2 of 4 with answers")), "{:?}", kept.source);
     assert!(kept.left_out[0].row.ends_with("countries.csv, line 3") && kept.left_out[0].why.contains("Italy"));
-    assert!(kept.render()?.text().contains("1 prompts were left out"));
+    assert!(
+        kept.left_out[1].why.contains("\" Italy France\" both begin with the token \" Italy\""),
+        "{:?}",
+        kept.left_out
+    );
+    assert!(kept.render()?.text().contains("2 prompts were left out"));
+    // Answers that were taken away by hand.
+    let mut emptied = countries.clone();
+    emptied.prompts[0].right = Vec::new().into();
+    sentence(emptied.measure(&model), &["line 2", "it has no right answers"]);
     assert_eq!(kept.prompts[..], [countries.prompts[0].clone(), countries.prompts[2].clone()]);
     assert_eq!(kept.measure(&model)?.len(), 2);
     // What was left out stays known through later steps.
@@ -122,6 +132,11 @@ fn mistakes_in_lists_of_verbs_say_where() -> Result<()> {
     sentence(VerbList::read("/nowhere/verbs.csv"), &["cannot be read"]);
     let unknown = read("sing,plur\nundulates,undulate\n")?;
     sentence(unknown.single_tokens(model.tokenizer()?), &["0 in the singular and 0 in the plural"]);
+    let mut unsaid = Task::Sva.prompts(Split::Train, 2, 0)?;
+    unsaid.prompts[1].plural = None;
+    sentence(unsaid.with_verbs(&unknown), &["prompt 1 does not say the number of its subject"]);
+    let emptied = VerbList { plural: Vec::new(), ..unknown.clone() };
+    sentence(unsaid.with_verbs(&emptied), &["0 plural verbs", "at least one of each"]);
     sentence(Task::Ioi.prompts(Split::Train, 2, 0)?.with_verbs(&unknown), &["ioi is not judged by verbs", "prompt 0"]);
     Ok(())
 }
@@ -133,11 +148,7 @@ fn gpt2_and_files() -> Result<Option<(HookedTransformer, PathBuf)>> {
         println!("skipped: GPT-2's vocabulary is not here. Set {VARIABLE} to the path of its tokenizer.json.");
         return Ok(None);
     };
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    if !files.is_dir() {
-        println!("skipped: the foreign files are not beside this checkout, at {}", files.display());
-        return Ok(None);
-    }
+    let Some(files) = foreign_files() else { return Ok(None) };
     let config = HookedTransformerConfig {
         n_layers: 1,
         d_model: 8,

@@ -8,8 +8,8 @@ use candle_lens::analysis::score_questions;
 use candle_lens::model::HookedTransformer;
 use candle_lens::tasks::{Split, Task, TaskDataset, pieces};
 
-use crate::support::scratch;
 use crate::support::sentence::sentence;
+use crate::support::{foreign_files, scratch};
 
 fn ours(task: Task) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets").join(format!("{task}.csv"))
@@ -116,6 +116,7 @@ fn data_sets_are_cut_mixed_hardened_and_filtered() -> Result<()> {
         kept.source
     );
     sentence(hypernymy.filter_by_metric(&model, 2.0), &["no prompt of hypernymy", "the mean is"]);
+    sentence(hypernymy.filter_by_metric(&model, f32::NAN), &["no prompt of hypernymy"]);
     sentence(Task::Sva.prompts(Split::Train, 3, 0)?.hard(), &["corrupted_hard", "only IOI"]);
     sentence(prompts.batches(&model, 0), &["batches of 0"]);
     sentence(prompts.head(0).batches(&model, 2), &["a data set of 0"]);
@@ -215,14 +216,10 @@ fn malformed_files_say_where() {
     sentence(json(&far), &["prompt 0", "\"IO\" cannot be 9"]);
 }
 
-/// The files themselves, where they lie beside the checkout: they are not ours to commit.
+/// The files themselves, where they are at hand: they are not ours to commit.
 #[test]
 fn foreign_files_as_they_are() -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    if !folder.is_dir() {
-        println!("skipped: the foreign files are not beside this checkout, at {}", folder.display());
-        return Ok(());
-    }
+    let Some(folder) = foreign_files() else { return Ok(()) };
     let count = |task, name: &str| -> Result<usize> { Ok(TaskDataset::read(task, folder.join(name))?.len()) };
     assert_eq!(count(Task::Ioi, "ioi.csv")?, 1000);
     assert_eq!(count(Task::GreaterThan, "greater_than.csv")?, 1000);

@@ -122,8 +122,16 @@ impl TaskDataset {
     /// Prompts of agreement, judged by these verbs: `sum p(verbs that agree) - sum p(the others)`.
     ///
     /// # Errors
-    /// Another task; a prompt that does not say the number of its subject.
+    /// A list without verbs of one number; another task; a prompt that does not say the number of its subject.
     pub fn with_verbs(&self, verbs: &VerbList) -> Result<Self> {
+        if verbs.singular.is_empty() || verbs.plural.is_empty() {
+            return Err(Error::argument(format!(
+                "{} has {} singular and {} plural verbs: to be judged by them, prompts need at least one of each.",
+                verbs.source,
+                verbs.singular.len(),
+                verbs.plural.len()
+            )));
+        }
         let [singular, plural]: [Arc<[String]>; 2] = [verbs.singular.clone().into(), verbs.plural.clone().into()];
         let judged = |prompt: &TaskPrompt| match (self.task, prompt.plural) {
             (Task::Sva, Some(true)) => {
@@ -132,6 +140,11 @@ impl TaskDataset {
             (Task::Sva, Some(false)) => {
                 Ok(TaskPrompt { right: singular.clone(), wrong: plural.clone(), ..prompt.clone() })
             }
+            (Task::Sva, None) => Err(Error::argument(format!(
+                "{} does not say the number of its subject, so its right verbs are not known: read it from a CSV with the \
+                 column plural, or set `plural` of the prompt.",
+                prompt.row
+            ))),
             _ => Err(Error::argument(format!(
                 "{} is not judged by verbs ({}): give a data set of Task::Sva, whose prompts say the number of their subject.",
                 self.task, prompt.row
