@@ -10,9 +10,9 @@ use crate::error::{Error, Result, human_bytes};
 const BUDGET: u64 = 1 << 30;
 
 impl EdgePatching {
-    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise, or what a single prompt takes. It
-    /// decides how many prompts run at once. A metric is given logits of all prompts all the same, which are the clean run's
-    /// for those that do not run; they count as a part of what a single prompt takes.
+    /// The working memory that it may take, in bytes; it decides how many prompts run at once. A metric is given logits of all
+    /// prompts all the same, which are the clean run's for those that do not run; they count as a part of what a single
+    /// prompt takes. Unless told otherwise it is a gigabyte beside those logits, or what a single prompt takes.
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
@@ -44,7 +44,7 @@ impl EdgePatching {
                 human_bytes(one + logits)
             )));
         }
-        let room = self.budget.unwrap_or(BUDGET).saturating_sub(logits);
+        let room = self.budget.map_or(BUDGET, |budget| budget - logits);
         Ok(((room / one) as usize).clamp(1, self.tokens.batch()))
     }
 
@@ -73,10 +73,17 @@ impl EdgePatching {
         (8 * self.layout.n_heads + 32) * self.tokens.pos() * self.layout.d_model
     }
 
-    /// The numbers of the logits that the metric reads, of all prompts, however many run: as they come and joined to the
-    /// others', and twice as much for what the metric makes of them.
+    /// The numbers that the logits of all prompts take, however many run, with all that the metric makes of them: 4 to 5 times
+    /// the logits that it reads, as measured for those of all columns.
     pub(super) fn numbers_of_logits(&self) -> usize {
-        4 * self.tokens.batch() * self.columns()
+        5 * self.tokens.batch() * self.columns()
+    }
+
+    /// The same where what the metric makes of them is kept for a backward pass: measured are 12 times the logits, and up to 22 for
+    /// KL divergence.
+    pub(super) fn numbers_of_logits_with_gradients(&self) -> usize {
+        let times = if self.metric.is_kl() { 22 } else { 12 };
+        times * self.tokens.batch() * self.columns()
     }
 
     /// How many logits of a prompt the metric reads.

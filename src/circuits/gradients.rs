@@ -87,7 +87,7 @@ impl EdgePatching {
         let width = self.tokens.pos() * self.layout.d_model;
         let kept = (self.layout.n_backward() + 2 * self.layout.n_forward() + 12 * self.layout.n_heads) * width;
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
-        let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits())?);
+        let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = self.no_scores();
         let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
         for (from, count) in parts {

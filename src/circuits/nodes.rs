@@ -173,7 +173,7 @@ impl EdgePatching {
         // The gradients at what is written, and what the heads of one layer write on its way.
         let kept = (points.len() + 4 * self.layout.n_heads) * self.tokens.pos() * self.layout.d_model;
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
-        let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits())?);
+        let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = vec![0.; self.layout.n_forward() * self.layout.d_model];
         let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
         for (from, count) in parts {
