@@ -19,6 +19,9 @@ use super::gradients::{Between, GradientRun};
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, Site};
 
+/// More steps than any integral needs: a slip of the keyboard would run for days.
+const MOST_STEPS: usize = 10_000;
+
 /// How edges are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdgeMethod {
@@ -30,14 +33,14 @@ pub enum EdgeMethod {
     /// 2024). The gradient is of the metric along the way, so its scores estimate finite changes. Scores of nodes are those at
     /// `k / steps` for `k` from 1 to `steps`, a right sum, as in EAP-IG's repository.
     EapIgInputs {
-        /// How many runs; the paper takes 5.
+        /// How many runs, at most 10,000; the paper takes 5.
         steps: usize,
     },
     /// The mean gradient over runs in which one part at a time (the input, one layer's attention, one MLP) lies between
     /// what it writes corrupted and clean, at `k / steps` for `k` from 1 to `steps`: a right Riemann sum (Hanna et al.
     /// 2024). `steps` runs for each part.
     EapIgActivations {
-        /// How many runs for each part.
+        /// How many runs for each part, at most 10,000.
         steps: usize,
     },
     /// The mean of the gradients of the clean and of the corrupted run.
@@ -76,7 +79,7 @@ impl EdgePatching {
     /// ```
     ///
     /// # Errors
-    /// No steps; a metric without gradient, for methods that need one; ablation, for methods that need a corrupted run; a
+    /// No steps, or more than 10,000; a metric without gradient, for methods that need one; ablation, for methods that need a corrupted run; a
     /// budget that one prompt exceeds; a mean over coordinates, for methods that do not sum over them.
     pub fn attribute(&self, method: EdgeMethod) -> Result<Circuit> {
         self.check_aggregation(method)?;
@@ -152,6 +155,9 @@ impl EdgePatching {
     pub(super) fn gradient_runs(&self, method: EdgeMethod, rule: Riemann) -> Result<Vec<GradientRun<'_>>> {
         let plain = |tokens| GradientRun { tokens, between: None };
         let corrupted = |name| self.corrupted_tokens.as_ref().ok_or_else(|| needs_corrupted(name));
+        if !matches!(method, EdgeMethod::InformationFlowRoutes | EdgeMethod::Exact) {
+            self.metric.check_slope()?;
+        }
         Ok(match method {
             EdgeMethod::Eap => {
                 self.metric.check_slope_at_clean("take EdgeMethod::EapIgInputs or Exact")?;
@@ -183,10 +189,14 @@ impl EdgePatching {
     }
 
     /// # Errors
-    /// No steps; one that ends at the clean run, for a metric that has no slope there.
+    /// No steps, or more than [`MOST_STEPS`]; one that ends at the clean run, for a metric that has no slope there.
     fn check_steps(&self, steps: usize, rule: Riemann) -> Result<()> {
         match (steps, rule) {
             (0, _) => Err(Error::argument("0 steps integrate nothing: give at least 1; 5 is usual for EAP-IG.")),
+            (steps, _) if steps > MOST_STEPS => Err(Error::argument(format!(
+                "{steps} steps were asked for, each of which is a run of the model: give at most {MOST_STEPS}; 5 is usual \
+                 for EAP-IG."
+            ))),
             (1, Riemann::Right) => self.metric.check_slope_at_clean("take more than 1 step"),
             _ => Ok(()),
         }

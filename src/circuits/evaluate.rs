@@ -27,7 +27,7 @@ impl EdgePatching {
         let missing = Arc::new(Missing::of(circuit, self.model.device())?);
         let per_prompt =
             2 * self.numbers_of_nodes() + 12 * self.layout.n_heads * self.tokens.pos() * self.layout.d_model;
-        let most = self.prompts_at_once(per_prompt)?;
+        let most = self.prompts_at_once(per_prompt, 0)?;
         let mut parts = Vec::new();
         for from in (0..self.tokens.batch()).step_by(most) {
             let count = most.min(self.tokens.batch() - from);

@@ -19,16 +19,16 @@ impl EdgePatching {
     pub(super) fn exact(&self) -> Result<Vec<f64>> {
         let mut scores = self.no_scores();
         let per_copy = self.numbers_of_copy();
-        // What all nodes write differently, and the tensor that it is stacked from.
-        let written = 2 * self.numbers_of_nodes();
-        let parts = self.parts(self.prompts_at_once(written + per_copy)?);
-        let differences = self.ablated.minus(&self.run.outputs)?;
+        // What all nodes write differently, and the tensors that it is stacked from.
+        let written = 2 * self.numbers_of_nodes() + self.numbers_of_difference();
+        let of_logits = self.numbers_of_logits();
+        let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
         let edges = parts.len() * self.layout.edges().len();
         let mut progress = Progress::new("corrupting edges", edges as u64, "edges");
         for (from, prompts) in parts {
-            let differences = differences.rows(from, prompts)?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
+            let differences = self.difference(from, prompts)?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
             let room = self.numbers_in_budget().saturating_sub(written * prompts);
-            let most = (room / (per_copy * prompts)).max(1);
+            let most = (room / (per_copy * prompts + of_logits)).max(1);
             for (column, (node, qkv)) in self.layout.targets().into_iter().enumerate() {
                 let before = self.layout.prev_index(node);
                 for first in (0..before).step_by(most) {
@@ -42,12 +42,6 @@ impl EdgePatching {
             }
         }
         Ok(scores)
-    }
-
-    /// How many numbers one copy of a prompt takes: the width of a stream for each head's three inputs, and of what a block
-    /// makes of one.
-    pub(super) fn numbers_of_copy(&self) -> usize {
-        (8 * self.layout.n_heads + 32) * self.tokens.pos() * self.layout.d_model
     }
 
     /// How much the metric changes, summed over the prompts from prompt `from` on, when each of these differences,

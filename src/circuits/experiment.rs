@@ -6,14 +6,11 @@ use super::attribute::Aggregation;
 use super::circuit::Circuit;
 use super::layout::Layout;
 use super::outputs::Outputs;
-use crate::error::{Error, Result, human_bytes};
+use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Metric, TaskBatch, at_last, check_alike, check_difference, mean};
 use crate::tokens::{Input, Tokens};
-
-/// Working memory unless told otherwise, in bytes.
-const BUDGET: u64 = 1 << 30;
 
 /// What an edge that is out of the circuit carries, where there is no corrupted prompt.
 ///
@@ -86,8 +83,8 @@ pub struct EdgePatching {
     clean: Vec<f32>,
     /// The metric of the empty circuit.
     corrupted: Vec<f32>,
-    /// What the caller allows; otherwise [`BUDGET`], or one prompt at a time where that takes more.
-    budget: Option<u64>,
+    /// What the caller allows, in bytes.
+    pub(super) budget: Option<u64>,
     pub(super) aggregation: Aggregation,
 }
 
@@ -186,14 +183,6 @@ impl EdgePatching {
         edges.corrupted = edges.values_of(&Circuit::of_layout(edges.layout).empty())?;
         edges.check_difference()?;
         Ok(edges)
-    }
-
-    /// The working memory that it may take, in bytes; a gigabyte unless told otherwise, or what a single prompt takes. It
-    /// decides how many prompts run at once. A metric of your own is given logits of all prompts all the same, which are the
-    /// clean run's for those that do not run.
-    pub fn budget(mut self, bytes: u64) -> Self {
-        self.budget = Some(bytes);
-        self
     }
 
     /// Whether scores are sums along the stream's coordinates, as by default, or means.
@@ -299,50 +288,6 @@ impl EdgePatching {
             parts.push(rest(from + count, batch - from - count)?);
         }
         Ok(Tensor::cat(&parts, 1)?.reshape((copies * batch, columns))?)
-    }
-
-    /// The batch in parts of at most so many prompts: the first prompt of each, and how many they are.
-    pub(super) fn parts(&self, most: usize) -> Vec<(usize, usize)> {
-        let batch = self.tokens.batch();
-        (0..batch).step_by(most).map(|from| (from, most.min(batch - from))).collect()
-    }
-
-    /// How many prompts of the batch may be worked on at once, where each takes so many numbers.
-    ///
-    /// # Errors
-    /// A budget that a single prompt exceeds.
-    pub(super) fn prompts_at_once(&self, numbers: usize) -> Result<usize> {
-        Ok(self.prompts_in_budget(numbers)?.min(self.tokens.batch()))
-    }
-
-    /// How many prompts the budget has room for, where each takes so many numbers.
-    ///
-    /// # Errors
-    /// A budget that a single prompt exceeds.
-    pub(super) fn prompts_in_budget(&self, numbers: usize) -> Result<usize> {
-        let one = (numbers * self.bytes_of_number()) as u64;
-        if let Some(budget) = self.budget.filter(|budget| one > *budget) {
-            return Err(Error::argument(format!(
-                "the budget of {} is too small for a single prompt, which takes {}: give more with EdgePatching::budget.",
-                human_bytes(budget),
-                human_bytes(one)
-            )));
-        }
-        Ok((self.budget.unwrap_or(BUDGET) / one).max(1) as usize)
-    }
-
-    /// How many numbers the budget has room for.
-    pub(super) fn numbers_in_budget(&self) -> usize {
-        (self.budget.unwrap_or(BUDGET) / self.bytes_of_number() as u64) as usize
-    }
-
-    fn bytes_of_number(&self) -> usize {
-        self.model.dtype().size_in_bytes().max(4)
-    }
-
-    /// The numbers of what all nodes add to the stream, of one prompt.
-    pub(super) fn numbers_of_nodes(&self) -> usize {
-        self.layout.n_forward() * self.tokens.pos() * self.layout.d_model
     }
 
     fn check_difference(&self) -> Result<()> {

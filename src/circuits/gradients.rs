@@ -73,8 +73,7 @@ impl EdgePatching {
         let plan = points.iter().fold(HookPlan::new(), |plan, &point| plan.watch(point)).capture("resid_pre");
         let need = plan.memory(&self.model.dims(), 1, self.tokens.pos(), self.model.dtype())?;
         // Of logits only those after the last token are made, once more with their gradient.
-        let logits = 2 * self.metric.columns().map_or(self.model.cfg().d_vocab_out(), |columns| columns.len());
-        Ok((need.kept() + need.working) as usize / self.model.dtype().size_in_bytes() + logits)
+        Ok((need.kept() + need.working) as usize / self.model.dtype().size_in_bytes() + 2 * self.columns())
     }
 
     /// Each edge's score, summed over prompts and runs; a matrix of all rows and columns.
@@ -84,12 +83,11 @@ impl EdgePatching {
         sites.extend((!self.layout.attn_only).then_some(Site::MlpIn));
         let in_blocks = (0..layers).flat_map(|layer| sites.iter().map(move |&site| HookPoint::Block(layer, site)));
         let points: Vec<HookPoint> = in_blocks.chain([HookPoint::Block(layers - 1, Site::ResidPost)]).collect();
-        // What is read, what is written with the tensor that it is stacked from, and the heads' inputs on their way.
+        // What is read, what is written with the tensors that it is stacked from, and the heads' inputs on their way.
         let width = self.tokens.pos() * self.layout.d_model;
         let kept = (self.layout.n_backward() + 2 * self.layout.n_forward() + 12 * self.layout.n_heads) * width;
-        let most = self.prompts_at_once(self.numbers_of_gradients(&points)? + kept)?;
-        let parts = self.parts(most);
-        let differences = self.ablated.minus(&self.run.outputs)?;
+        let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
+        let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = self.no_scores();
         let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
         for (from, count) in parts {
@@ -98,7 +96,7 @@ impl EdgePatching {
                 self.add_inputs(&mut read, &self.gradients(run, &points, (from, count))?)?;
                 progress.step(1);
             }
-            let written = differences.rows(from, count)?.stacked(&self.model)?;
+            let written = self.difference(from, count)?.stacked(&self.model)?;
             let readers = (0..layers).flat_map(|layer| [Node::Head(layer, 0), Node::Mlp(layer)]).chain([Node::Logits]);
             for (node, read) in readers.zip(read) {
                 let qkv = matches!(node, Node::Head(..)).then_some(Qkv::Q);

@@ -15,6 +15,7 @@
 //! with the other heads' (Gemma 2) have no such edges, and are refused.
 
 mod attribute;
+mod budget;
 mod circuit;
 mod evaluate;
 mod exact;

@@ -172,8 +172,8 @@ impl EdgePatching {
         let points: Vec<HookPoint> = [HookPoint::Embed].into_iter().chain((0..layers).flat_map(of_layer)).collect();
         // The gradients at what is written, and what the heads of one layer write on its way.
         let kept = (points.len() + 4 * self.layout.n_heads) * self.tokens.pos() * self.layout.d_model;
-        let parts = self.parts(self.prompts_at_once(self.numbers_of_gradients(&points)? + kept)?);
-        let differences = self.ablated.minus(&self.run.outputs)?;
+        let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
+        let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = vec![0.; self.layout.n_forward() * self.layout.d_model];
         let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
         for (from, count) in parts {
@@ -189,7 +189,7 @@ impl EdgePatching {
                 }
                 progress.step(1);
             }
-            let differences = differences.rows(from, count)?;
+            let differences = self.difference(from, count)?;
             let mut row = 0;
             for (&point, gradient) in points.iter().zip(sums.into_iter().flatten()) {
                 for part in self.products(&differences, point, &gradient)? {
@@ -220,14 +220,15 @@ impl EdgePatching {
     /// begin at its block, or behind it.
     fn exact_nodes(&self) -> Result<Vec<f64>> {
         let per_copy = self.numbers_of_copy();
-        let parts = self.parts(self.prompts_at_once(per_copy)?);
-        let differences = self.ablated.minus(&self.run.outputs)?;
+        let (written, of_logits) = (self.numbers_of_difference(), self.numbers_of_logits());
+        let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
         let mut scores = vec![0.; self.layout.n_forward()];
         let nodes = parts.len() * self.layout.n_forward();
         let mut progress = Progress::new("corrupting nodes", nodes as u64, "nodes");
         for (from, prompts) in parts {
-            let most = (self.numbers_in_budget() / (per_copy * prompts)).max(1);
-            let differences = differences.rows(from, prompts)?;
+            let room = self.numbers_in_budget().saturating_sub(written * prompts);
+            let most = (room / (per_copy * prompts + of_logits)).max(1);
+            let differences = self.difference(from, prompts)?;
             let mut row = 0;
             let mut add = |changes: Vec<f64>| {
                 progress.step(changes.len() as u64);

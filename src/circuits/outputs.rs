@@ -58,6 +58,11 @@ impl Outputs {
         self.each(|x| Ok(x.zeros_like()?))
     }
 
+    /// How many numbers they are.
+    pub(super) fn elem_count(&self) -> usize {
+        [&self.embed].into_iter().chain(&self.z).chain(&self.mlp).map(Tensor::elem_count).sum()
+    }
+
     /// `count` prompts from prompt `from` on.
     pub(super) fn rows(&self, from: usize, count: usize) -> Result<Self> {
         self.each(|x| rows(x, from, count))

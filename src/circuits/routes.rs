@@ -16,7 +16,7 @@ impl EdgePatching {
     /// columns.
     pub(super) fn routes(&self) -> Result<Vec<f64>> {
         let mut scores = self.no_scores();
-        let most = self.prompts_at_once(4 * self.numbers_of_nodes())?;
+        let most = self.prompts_at_once(4 * self.numbers_of_nodes(), 0)?;
         for from in (0..self.tokens.batch()).step_by(most) {
             let count = most.min(self.tokens.batch() - from);
             let written = self.run.outputs.rows(from, count)?.stacked(&self.model)?;

@@ -1,4 +1,4 @@
-//! Circuits chosen by the scores of edges. Each selection returns another circuit and leaves the given one as it is.
+//! Circuits chosen by the scores of edges or nodes. Each selection returns another circuit and leaves the given one as it is.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -14,9 +14,9 @@ pub enum RankBy {
     /// Those far from 0 on either side (EAP-IG's `absolute=True`).
     #[default]
     Magnitude,
-    /// Those that are large (EAP-IG's `absolute=False`): edges whose corruption raises the metric.
+    /// Those that are large (EAP-IG's `absolute=False`): edges or nodes whose corruption raises the metric.
     Largest,
-    /// Those that are small: edges whose corruption lowers the metric.
+    /// Those that are small: edges or nodes whose corruption lowers the metric.
     Smallest,
 }
 
@@ -178,29 +178,31 @@ impl Circuit {
 
 impl NodeScores {
     /// The circuit of all edges between those heads and MLPs whose score, ranked so, is at least `threshold`, the input and
-    /// the logits, which are always there.
+    /// the logits, which are always there. A score of NaN is none, and its node is left out.
     ///
     /// # Errors
-    /// A threshold of NaN.
+    /// A threshold of NaN; no head or MLP with a score.
     pub fn threshold(&self, threshold: f32, by: RankBy) -> Result<Circuit> {
         if threshold.is_nan() {
             return Err(Error::argument("the threshold is NaN, which no score reaches: give a number."));
         }
-        let nodes = self.ranked(by).into_iter().filter(|(key, _)| *key >= threshold);
+        let nodes = self.ranked(by)?.into_iter().filter(|(key, _)| *key >= threshold);
         Ok(self.between(&nodes.map(|(_, node)| node).collect()))
     }
 
     /// The circuit of all edges between the `n` heads and MLPs of the largest scores, ranked so, the input and the logits;
     /// of equal scores those that are computed first. EAP-IG counts the input among the `n`, and leaves it out where it
-    /// scores too little.
+    /// scores too little. A score of NaN is none, and its node is left out.
     ///
     /// # Errors
-    /// More nodes than there are heads and MLPs.
+    /// More nodes than there are heads and MLPs with a score; no head or MLP with one.
     pub fn topn(&self, n: usize, by: RankBy) -> Result<Circuit> {
-        let mut ranked = self.ranked(by);
+        let mut ranked = self.ranked(by)?;
         if n > ranked.len() {
             return Err(Error::argument(format!(
-                "{n} nodes were asked for, but the model has {} heads and MLPs: give at most that many.",
+                "{n} nodes were asked for, but {} of the model's {} heads and MLPs have a score: give at most {}.",
+                ranked.len(),
+                self.scores.len() - 1,
                 ranked.len()
             )));
         }
@@ -209,9 +211,17 @@ impl NodeScores {
         Ok(self.between(&ranked[..n].iter().map(|(_, node)| *node).collect()))
     }
 
-    /// Heads and MLPs with what they are ranked by.
-    fn ranked(&self, by: RankBy) -> Vec<(f32, Node)> {
-        let scored = self.layout.sources().into_iter().zip(&self.scores).skip(1);
-        scored.map(|(node, &score)| (by.key(score), node)).collect()
+    /// Heads and MLPs that have a score, with what they are ranked by.
+    fn ranked(&self, by: RankBy) -> Result<Vec<(f32, Node)>> {
+        let parts = self.layout.sources().into_iter().zip(&self.scores).skip(1);
+        let scored = parts.filter(|(_, score)| !score.is_nan());
+        let ranked: Vec<(f32, Node)> = scored.map(|(node, &score)| (by.key(score), node)).collect();
+        if ranked.is_empty() {
+            return Err(Error::argument(
+                "the scores of all heads and MLPs are NaN, so there is nothing to choose by: look at what the metric makes \
+                 of corrupted runs.",
+            ));
+        }
+        Ok(ranked)
     }
 }

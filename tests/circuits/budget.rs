@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching};
-use candle_lens::model::HookedTransformer;
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::patching::Metric;
+use candle_lens::tokens::Tokens;
 
 use super::by_hand::{PAIRS, architectures, model, prompts};
+use crate::support::allocations::held_at_most;
 use crate::support::sentence::sentence;
 
 const METHODS: [EdgeMethod; 6] = [
@@ -24,14 +26,20 @@ const METHODS: [EdgeMethod; 6] = [
 fn needed(edges: &EdgePatching, method: EdgeMethod) -> u64 {
     let message = edges.clone().budget(10).attribute(method).expect_err("10 bytes are too few").to_string();
     let told = message.split("which takes ").nth(1).expect("the bytes of a prompt").split(':').next().expect("them");
-    let (number, unit) = told.split_once(' ').expect("a number and a unit");
-    let unit = match unit {
+    // The number is rounded.
+    (bytes(told) * 1.01) as u64
+}
+
+/// The bytes that the text begins with.
+fn bytes(text: &str) -> f64 {
+    let words: Vec<&str> = text.split_whitespace().take(2).collect();
+    let unit = match words[1] {
         "B" => 1.,
         "kB" => 1e3,
-        unit => panic!("{unit} in {message}"),
+        "MB" => 1e6,
+        unit => panic!("{unit} in {text}"),
     };
-    // The number is rounded.
-    (number.parse::<f64>().expect("a number") * unit * 1.01) as u64
+    words[0].parse::<f64>().expect("a number") * unit
 }
 
 fn assert_close(what: &str, a: &Circuit, b: &Circuit) -> Result<()> {
@@ -97,5 +105,86 @@ fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
     let all = Circuit::of(&model).n_edges();
     assert_eq!(times(&edges.clone().budget(smallest), EdgeMethod::Exact)?, 3 * all);
     assert_eq!(times(&edges, EdgeMethod::Exact)?, all);
+    Ok(())
+}
+
+/// `count` prompts, and each with another second token.
+fn many(count: u32) -> (Tokens, Tokens) {
+    let rows = |other: u32| {
+        (0..count).map(move |i| (0..5).map(|k| (i * 7 + k * 3 + u32::from(k == 1) * other) % 13).collect())
+    };
+    let tokens = |other| Tokens::from_rows(rows(other).collect::<Vec<Vec<u32>>>()).expect("one length");
+    (tokens(0), tokens(5))
+}
+
+/// The most bytes held at once, with one prompt at a time.
+fn held(edges: &EdgePatching, method: EdgeMethod, nodes: bool) -> Result<usize> {
+    let edges = edges.clone().budget(needed(edges, method));
+    let (result, most) = held_at_most(|| match nodes {
+        true => edges.attribute_nodes(method).map(|_| ()),
+        false => edges.attribute(method).map(|_| ()),
+    });
+    result.map(|()| most)
+}
+
+#[test]
+fn what_is_held_does_not_grow_with_the_batch() -> Result<()> {
+    let cfg = HookedTransformerConfig { d_model: 32, ..architectures()[0].1.clone() };
+    let (model, _) = model(&cfg)?;
+    let of = |count: u32| {
+        let (clean, corrupted) = many(count);
+        // A metric of two columns: logits of all prompts are small.
+        let metric = Metric::logit_diff(&model.answers(vec![(1u32, 2u32); count as usize])?);
+        EdgePatching::new(&model, clean, corrupted, metric)
+    };
+    let (few, more) = (of(4)?, of(64)?);
+    // What 60 prompts' nodes write differently: 5 streams of 5 positions.
+    let differences = 60 * 5 * 5 * 32 * 4;
+    for (method, nodes) in
+        [(EdgeMethod::Eap, false), (EdgeMethod::Exact, false), (EdgeMethod::Eap, true), (EdgeMethod::Exact, true)]
+    {
+        let (few, more) = (held(&few, method, nodes)?, held(&more, method, nodes)?);
+        let grown = more.saturating_sub(few);
+        assert!(grown < differences / 3, "{method:?}, nodes {nodes}: {few} bytes, {more} for 60 prompts more");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_logits_of_all_prompts_count() -> Result<()> {
+    let cfg = HookedTransformerConfig { d_model: 16, n_heads: 8, d_vocab: 4999, ..architectures()[0].1.clone() };
+    let (model, _) = model(&cfg)?;
+    let of = |count: u32, divergence: bool| {
+        let (clean, corrupted) = many(count);
+        let answers = |id: u32| vec![[id]; count as usize];
+        let metric = if divergence { Metric::kl() } else { Metric::prob_diff(&model, answers(1), answers(2))? };
+        EdgePatching::new(&model, clean, corrupted, metric)
+    };
+    for (divergence, method) in [
+        (false, EdgeMethod::Eap),
+        (false, EdgeMethod::Exact),
+        (true, EdgeMethod::EapIgInputs { steps: 2 }),
+        (true, EdgeMethod::Exact),
+    ] {
+        let (few, more) = (of(2, divergence)?, of(6, divergence)?);
+        let told = |edges: &EdgePatching| {
+            let message = sentence(edges.clone().budget(10).attribute(method), &["of it for the logits of all"]);
+            bytes(message.split('(').nth(1).expect("that of the logits"))
+        };
+        // Told with one decimal.
+        assert!((told(&more) / told(&few) - 3.).abs() < 0.15, "{} and {}", told(&more), told(&few));
+        assert!(told(&few) >= f64::from(2 * 4999 * 4), "{}", told(&few));
+        // One prompt or some, and edges one by one or some: the logits of all prompts are made again and again.
+        let smallest = needed(&more, method);
+        for (budget, nodes) in [(smallest, false), (2 * smallest, false), (2 * smallest, true)] {
+            let edges = more.clone().budget(budget);
+            let (result, most) = held_at_most(|| match nodes {
+                true => edges.attribute_nodes(method).map(|_| ()),
+                false => edges.attribute(method).map(|_| ()),
+            });
+            result?;
+            assert!(most as u64 <= budget, "KL {divergence}, {method:?}, nodes {nodes}: {most} of {budget}");
+        }
+    }
     Ok(())
 }

@@ -35,6 +35,9 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     let rank = new(&clean, &corrupted, Metric::rank(&model, [1u32, 3, 10])?)?;
     for method in [EdgeMethod::Eap, EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {
         sentence(rank.attribute(method), &["rank", "no gradient"]);
+        // Said at the head: before the budget is looked at, and so before any run.
+        sentence(rank.clone().budget(10).attribute(method), &["rank", "no gradient"]);
+        sentence(rank.clone().budget(10).attribute_nodes(method), &["rank", "no gradient"]);
     }
     // Without gradients the rank is as good as any metric.
     assert!(rank.attribute(EdgeMethod::Exact)?.scores().top(1)[0].value.is_finite());
@@ -47,6 +50,14 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     let edges = new(&clean, &corrupted, metric()?)?;
     sentence(edges.attribute(EdgeMethod::EapIgInputs { steps: 0 }), &["0 steps"]);
     sentence(edges.attribute(EdgeMethod::EapIgActivations { steps: 0 }), &["0 steps"]);
+    for steps in [10_001, usize::MAX] {
+        for method in [EdgeMethod::EapIgInputs { steps }, EdgeMethod::EapIgActivations { steps }] {
+            sentence(edges.attribute(method), &[&steps.to_string(), "at most 10000"]);
+            sentence(edges.attribute_nodes(method), &["at most 10000"]);
+        }
+    }
+    // As many as that are allowed: the next check finds something.
+    sentence(edges.clone().budget(10).attribute(EdgeMethod::EapIgInputs { steps: 10_000 }), &["budget of 10 B"]);
     sentence(edges.clone().budget(10).attribute(EdgeMethod::Eap), &["budget of 10 B", "EdgePatching::budget"]);
     sentence(edges.clone().budget(10).evaluate(&Circuit::of(&model).empty()), &["budget of 10 B"]);
     sentence(edges.curve(&[]), &["no circuits", "topn_each"]);

@@ -176,12 +176,17 @@ fn the_inputs_score_is_the_change_of_the_metric() -> Result<()> {
     Ok(())
 }
 
+/// A prompt, and the same with another third token.
+fn pair() -> Result<(Tokens, Tokens)> {
+    let row = |other: u32| (0..6).map(|i| (i * 5 + if i == 2 { other } else { 0 }) % 29 + 1).collect();
+    Ok((Tokens::from_rows(vec![row(0)])?, Tokens::from_rows(vec![row(9)])?))
+}
+
 fn experiment() -> Result<(HookedTransformer, EdgePatching)> {
     let model = tiny_model(Processing::default());
-    let row = |other: u32| (0..6).map(|i| (i * 5 + if i == 2 { other } else { 0 }) % 29 + 1).collect();
-    let tokens = |other| Tokens::from_rows(vec![row(other)]);
     let metric = Metric::logit_diff(&model.answers([(3u32, 20u32)])?);
-    let edges = EdgePatching::new(&model, tokens(0)?, tokens(9)?, metric)?;
+    let (clean, corrupted) = pair()?;
+    let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
     Ok((model, edges))
 }
 
@@ -241,6 +246,53 @@ fn circuits_of_nodes_hold_all_edges_between_them() -> Result<()> {
     assert!(all.method().contains("nodes by EAP"), "{}", all.method());
     sentence(scores.topn(parts.len() + 1, RankBy::Magnitude), &["11 nodes", "10 heads and MLPs"]);
     sentence(scores.threshold(f32::NAN, RankBy::Magnitude), &["NaN"]);
+    Ok(())
+}
+
+#[test]
+fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
+    fn logit(logits: &Tensor) -> Result<Tensor> {
+        Ok((logits.narrow(1, 3, 1)? - logits.narrow(1, 20, 1)?)?.squeeze(1)?)
+    }
+    let (model, edges) = experiment()?;
+    let exact = |metric: Metric| -> Result<NodeScores> {
+        let (clean, corrupted) = pair()?;
+        EdgePatching::new(&model, clean, corrupted, metric)?.attribute_nodes(EdgeMethod::Exact)
+    };
+    let plain = exact(Metric::custom("difference", logit))?;
+    // A metric that has no number just where the corrupted MLP takes the difference.
+    let hole = f64::from(edges.clean() + plain.score("m0")?);
+    let holed = move |logits: &Tensor| Ok(((logit(logits)? - hole)?.sqr()? - 1e-8)?.sqrt()?);
+    let scores = exact(Metric::custom("holed", holed))?;
+    assert!(scores.score("m0")?.is_nan(), "the metric has no number there");
+    let numbers = scores.scores().values.iter().skip(1).filter(|score| !score.is_nan()).count();
+    assert!((1..10).contains(&numbers), "{numbers}");
+    for by in [RankBy::Magnitude, RankBy::Largest, RankBy::Smallest] {
+        for n in 0..=numbers {
+            let circuit = scores.topn(n, by)?;
+            assert!(!circuit.nodes().contains(&Node::Mlp(0)), "{by:?}, {n}: {:?}", circuit.nodes());
+        }
+        let (asked, most) = (format!("{} nodes", numbers + 1), format!("at most {numbers}"));
+        sentence(scores.topn(numbers + 1, by), &[&asked, "10 heads and MLPs", &most]);
+        assert_eq!(scores.threshold(f32::NEG_INFINITY, by)?.edges(), scores.topn(numbers, by)?.edges());
+    }
+    let shown = scores.render()?;
+    let names = scores.scores().axes[0].labels.clone();
+    let first = |line: &str| line.split_whitespace().next().map(str::to_string);
+    let listed: Vec<String> = shown.text().lines().filter_map(first).filter(|name| names.contains(name)).collect();
+    assert_eq!(listed.len(), 11, "{}", shown.text());
+    let with_numbers = listed.iter().map(|name| Ok(!scores.score(name)?.is_nan())).collect::<Result<Vec<_>>>()?;
+    assert!(with_numbers.is_sorted_by(|a, b| a >= b), "those without a number stand last: {}", shown.text());
+
+    // A number only for the clean and the corrupted run.
+    let (clean, corrupted) = (f64::from(edges.clean()), f64::from(edges.corrupted()));
+    let nowhere = move |logits: &Tensor| {
+        let x = logit(logits)?;
+        Ok((((&x - clean)? * (&x - corrupted)?)?.sqr()?.neg()?.sqrt()? + x)?)
+    };
+    let scores = exact(Metric::custom("nowhere", nowhere))?;
+    sentence(scores.topn(0, RankBy::Magnitude), &["all heads and MLPs are NaN"]);
+    sentence(scores.threshold(0., RankBy::Magnitude), &["all heads and MLPs are NaN"]);
     Ok(())
 }
 

@@ -118,7 +118,7 @@ fn gpt2_small() -> Result<Circuit> {
 }
 
 #[test]
-fn greedy_growth_of_a_model_of_gpt2s_size_is_that_of_a_plain_search_and_quick() -> Result<()> {
+fn greedy_growth_of_a_model_of_gpt2s_size_is_that_of_a_plain_search() -> Result<()> {
     let circuit = gpt2_small()?;
     assert_eq!(circuit.n_edges(), 32_491);
     let edges = circuit.all_edges();
@@ -143,9 +143,7 @@ fn greedy_growth_of_a_model_of_gpt2s_size_is_that_of_a_plain_search_and_quick() 
         let got: BTreeSet<_> = circuit.greedy(300, by)?.edges().into_iter().collect();
         assert_eq!(got, chosen, "{by:?}");
     }
-    let start = std::time::Instant::now();
     assert_eq!(circuit.greedy(32_491, RankBy::Magnitude)?.count_included_edges(), 32_491);
-    println!("all 32,491 edges of GPT-2 small chosen greedily in {:?}", start.elapsed());
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Circuits and curves as they stand in a notebook.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching, RankBy};
@@ -64,6 +66,9 @@ fn the_still_picture_of_a_large_circuit_holds_the_strongest_nodes() -> Result<()
     assert!(width <= 4800 && height <= 8000, "{width} by {height}");
     assert!((15_000_000..=20_000_000).contains(&(width * height)), "{width} by {height}");
     assert!(shown.text().contains("strongest of 900 nodes and 1 of 2 edges between them"), "{}", shown.text());
+    // The weaker edge is too much for the page, too, but there is one all the same.
+    let less = circuit_graph(&large).max_bytes(60).render()?;
+    assert!(less.text().contains("1 of 2 edges between them"), "{}", less.text());
     // The page draws all of it: only the picture is cut.
     assert!(shown.html().contains("\"n5\""));
 
@@ -79,9 +84,39 @@ fn circuits_without_scores_or_edges_and_large_ones_are_shown_too() -> Result<()>
     let all = Circuit::of(&HookedTransformer::from_pretrained("tiny")?);
     let shown = all.render()?;
     let text = shown.text();
-    assert!(text.contains("1519 of 1519") && text.contains("drawn are the strongest 300"), "{text}");
+    assert!(text.contains("1519 of 1519") && text.contains("300, spread over its nodes, are drawn"), "{text}");
+    // Every node but the logits has edges out, and none of them most of those drawn.
+    let mut drawn = BTreeMap::<usize, usize>::new();
+    for rest in shown.html().split("{\"from\":").skip(1) {
+        let from = rest.split(',').next().expect("a number").parse().expect("a number");
+        *drawn.entry(from).or_default() += 1;
+    }
+    assert_eq!((drawn.values().sum::<usize>(), drawn.len()), (300, all.count_included_nodes() - 1), "{drawn:?}");
+    assert!(drawn.values().all(|&count| count <= 30), "{drawn:?}");
     assert!(all.graph().edges.iter().all(|edge| edge.score == 1.), "all alike without scores");
     assert!(all.empty().render()?.text().contains("no edge is in it"));
+    let scored = experiment()?.attribute(EdgeMethod::Eap)?.render()?;
+    assert!(scored.text().contains("the strongest 20 of 1519 edges") && scored.text().contains("the strongest 300"));
+    Ok(())
+}
+
+#[test]
+fn a_circuit_chosen_by_nodes_does_not_look_as_if_its_edges_had_scores() -> Result<()> {
+    let nodes = experiment()?.attribute_nodes(EdgeMethod::Eap)?;
+    for circuit in [nodes.topn(3, RankBy::Magnitude)?, nodes.threshold(0., RankBy::Magnitude)?] {
+        let shown = circuit.render()?;
+        let text = shown.text();
+        assert!(text.contains("no scores of edges") && text.contains("nodes by EAP"), "{text}");
+        assert!(text.contains("which have no scores") && text.contains("edges out"), "{text}");
+        for word in ["strongest", "NaN", "score of edges out"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+        // In the order in which they are computed.
+        let place = |node: &str| text.lines().position(|line| line.split_whitespace().next() == Some(node));
+        let listed: Vec<_> = circuit.nodes().iter().take(20).map(|node| place(&node.to_string())).collect();
+        assert!(listed.iter().all(Option::is_some) && listed.is_sorted(), "{listed:?}: {text}");
+    }
+    assert!(nodes.topn(3, RankBy::Magnitude)?.render()?.text().contains("all are drawn"));
     Ok(())
 }
 

@@ -67,7 +67,7 @@ impl Circuit {
         let part = self.fitting(edges);
         let Plan { nodes: places, lanes, width, height } = self.plan(&part);
         let places: BTreeMap<usize, (usize, usize)> = part.nodes.iter().copied().zip(places).collect();
-        let all = edges.len();
+        let all = self.0.edges.len();
         let edges: Vec<&&CircuitEdge> = edges.iter().filter(|edge| drawn(&places, edge)).collect();
         let most = edges.iter().fold(f32::MIN_POSITIVE, |most, edge| most.max(edge.score.abs()));
         let place = |i: usize| (places[&i].0 as f32, places[&i].1 as f32);
