@@ -3,10 +3,11 @@
 //! The library, and all that is not generic of the crates below it, is compiled at level 3, whatever the cell's own level. The
 //! cell's own code is mostly calls of it, and to optimise it takes longer than to run it: of the second that the compiler needs
 //! for a typical cell, three quarters. One loop of ten million additions runs for less than that unoptimised; loops within
-//! loops can run for any time, unless each step calls something that may fail or prints: a step with a `?` or `println!` is taken
-//! for a call of the library. A closure counts as a loop, since it mostly runs for each element of something, and so does a
-//! function of the user's that has loops. Not seen: recursion, closures that are called by name, single loops over generic
-//! containers of very many elements. For these there is `:opt 3`; any level but evcxr's own default, 2, is obeyed.
+//! loops can run for any time, unless each step calls something that may fail or prints: a step with a `?`, other than behind
+//! a function of the user's, or with `println!` is taken for a call of the library. A closure counts as a loop, since it mostly
+//! runs for each element of something, and so does a function of the user's that has loops. Not seen: recursion, closures that
+//! are called by name, single loops over generic containers of very many elements. For these there is `:opt 3`; any level but
+//! evcxr's own default, 2, is obeyed.
 
 use std::collections::HashMap;
 
@@ -91,7 +92,7 @@ fn depth(words: &[String], functions: &HashMap<&str, usize>) -> usize {
             "(" | "[" => blocks.push(Block::default()),
             "}" | ")" | "]" => deepest = deepest.max(close(&mut blocks)),
             "|" if is_closure(words, place) => blocks.last_mut().expect("never empty").body = true,
-            "?" => innermost(&mut blocks).calls_out = true,
+            "?" if !is_of_own(words, place, functions) => innermost(&mut blocks).calls_out = true,
             "!" if place > 0 && PRINTING.contains(&words[place - 1].as_str()) => {
                 innermost(&mut blocks).calls_out = true
             }
@@ -116,13 +117,24 @@ fn close(blocks: &mut Vec<Block>) -> usize {
     let left = if blocks.len() > 1 { blocks.pop() } else { None };
     let Some(left) = left.filter(|block| block.body) else { return 0 };
     innermost(blocks).around = true;
-    if left.around || (left.calls_out && left.inner == 0) { 0 } else { depth + left.inner }
+    if left.around || left.calls_out { 0 } else { depth + left.inner }
 }
 
 /// The body of the innermost loop, or else the outermost block.
 fn innermost(blocks: &mut [Block]) -> &mut Block {
     let place = blocks.iter().rposition(|block| block.body).unwrap_or(0);
     &mut blocks[place]
+}
+
+/// Whether the question mark at `place` is of a call of one of the user's functions.
+fn is_of_own(words: &[String], place: usize, functions: &HashMap<&str, usize>) -> bool {
+    let mut open = 0;
+    let begin = words[..place].iter().rposition(|word| {
+        open += i32::from(word == ")") - i32::from(word == "(");
+        open == 0
+    });
+    let name = begin.filter(|begin| words[*begin] == "(").and_then(|begin| begin.checked_sub(1));
+    name.is_some_and(|name| functions.contains_key(words[name].as_str()))
 }
 
 /// Whether the brace that these words begin with is of a pattern in a loop's head: `in` or `=` comes after its end.
@@ -219,7 +231,9 @@ mod tests {
         let items =
             "fn total(x: &[f32]) -> f32 { let mut s = 0.; for y in x { s += y } s }\nimpl Sum for X { fn one() {} }";
         assert_eq!(depth_of(items, "for x in xs { sum += total(x) }"), 2);
-        assert_eq!(depth_of(items, "for x in xs { println!(\"{}\", total(x)?) }"), 2);
+        assert_eq!(depth_of(items, "for x in xs { sum += total(&x[(0 + 1)..])? }"), 2);
+        assert_eq!(depth_of(items, "for x in xs { println!(\"{}\", total(x)?) }"), 1);
+        assert_eq!(depth_of(items, "for x in xs { sum += total(x)? + cache.get(x)? }"), 1);
         assert_eq!(depth_of(items, "for x in xs { y += total::<3>(x) }"), 2);
         assert_eq!(depth_of(items, "for x in xs { println!(\"total\") }"), 0);
         assert_eq!(depth_of(items, "total(&x)"), 1);
