@@ -43,7 +43,10 @@ impl Grid {
         let sites: Vec<PatchSite> = (0..sizes.iter().product()).map(|number| on.site(number, axes, &sizes)).collect();
         sites.iter().try_for_each(|site| site.check(&model.dims(), tokens.pos()))?;
         let axes = axes.iter().zip(&sizes).map(|(&axis, &size)| on.axis(axis, size)).collect::<Result<_>>()?;
-        Ok(Self { sites, axes, what: points[0].to_string() })
+        let name = points[0].to_string();
+        // Over layers the point is of no one of them: `attn.hook_z`, without `blocks.0.`.
+        let what = if by_layer { name.splitn(3, '.').last().unwrap_or_default().to_string() } else { name };
+        Ok(Self { sites, axes, what })
     }
 }
 

@@ -355,6 +355,9 @@ fn positions_that_few_or_no_prompts_have() -> Result<()> {
     let patching = Patching::new(&model, padded(&clean)?, padded(&corrupted)?, metric)?;
     let by_position = patching.sweep("resid_pre", &[Layer, Position])?;
     assert!(by_position.normalised.values.iter().all(|value| value.is_finite()), "{by_position:?}");
+    assert!(by_position.raw.title.ends_with(", denoising hook_resid_pre"), "{}", by_position.raw.title);
+    let of_one = patching.sweep(("z", 1), &[Head])?.raw.title;
+    assert!(of_one.ends_with(", denoising blocks.1.attn.hook_z"), "{of_one}");
     let sites = [4, 6].map(|pos| PatchSite::new(&model, ("resid_pre", 1)).map(|site| site.pos(pos)));
     let sites = sites.into_iter().collect::<Result<Vec<_>>>()?;
     let labels = patching.sites(&sites)?.raw.axes[0].labels.clone();
