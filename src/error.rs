@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::visible::{visible, visible_lines};
+
 /// The first words of every message of this crate.
 pub const PREFIX: &str = "candle-lens: ";
 
@@ -154,33 +156,43 @@ impl Error {
 }
 
 impl fmt::Display for Error {
+    /// The words of others in a message, such as a file's name or a server's answer, are made visible: nothing in them
+    /// gives orders to a terminal, or to evcxr.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(PREFIX)?;
-        match self {
-            Self::UnknownHook { name, nearest } => write!(
+        f.write_str(&visible_lines(&format!("{PREFIX}{}", Sentence(self))))
+    }
+}
+
+/// The message of an error as it was put together, without [`PREFIX`].
+struct Sentence<'a>(&'a Error);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Error::UnknownHook { name, nearest } => write!(
                 f,
                 "there is no hook point named {name:?}; the nearest valid name is {nearest:?}. \
                  Model names and TransformerLens shorthands such as \"blocks.0.attn.hook_q\" or (\"q\", 0) are understood."
             ),
-            Self::AbsentHook { point, why } => {
+            Error::AbsentHook { point, why } => {
                 write!(f, "this model has no {point}: {why}. Choose a point that it has.")
             }
-            Self::LayerOutOfRange { layer, n_layers } => write!(
+            Error::LayerOutOfRange { layer, n_layers } => write!(
                 f,
                 "layer {layer} does not exist: the model has {n_layers} layers, \
                  so 0 to {} or -{n_layers} to -1 are valid.",
                 n_layers.saturating_sub(1)
             ),
-            Self::IndexOutOfRange { axis, index, size } => write!(
+            Error::IndexOutOfRange { axis, index, size } => write!(
                 f,
                 "{axis} {index} does not exist: there are {size}, so 0 to {} or -{size} to -1 are valid.",
                 size.saturating_sub(1)
             ),
-            Self::Shape { what, expected, got } => {
+            Error::Shape { what, expected, got } => {
                 write!(f, "{what} has shape {got:?}, but {expected} is needed.")
             }
-            Self::NotCached { point, hint } => write!(f, "{point} is not in this cache: {hint}"),
-            Self::OverBudget { needed, kept, budget, source, largest, fewer } => {
+            Error::NotCached { point, hint } => write!(f, "{point} is not in this cache: {hint}"),
+            Error::OverBudget { needed, kept, budget, source, largest, fewer } => {
                 let parts: Vec<_> =
                     largest.iter().map(|(name, bytes)| format!("{name} ({})", human_bytes(*bytes))).collect();
                 write!(
@@ -193,9 +205,9 @@ impl fmt::Display for Error {
                     parts.join(", ")
                 )
             }
-            Self::File { path, message } => write!(f, "{}: {message}", path.display()),
-            Self::Tokens { message } | Self::Config { message } | Self::Argument { message } => f.write_str(message),
-            Self::Candle { context, source } => write!(f, "{context} failed in candle: {source}"),
+            Error::File { path, message } => write!(f, "{}: {message}", visible(&path.display().to_string())),
+            Error::Tokens { message } | Error::Config { message } | Error::Argument { message } => f.write_str(message),
+            Error::Candle { context, source } => write!(f, "{context} failed in candle: {source}"),
         }
     }
 }

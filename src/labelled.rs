@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::slice::absolute;
+use crate::visible::visible;
 
 /// One axis of a [`Labelled`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,7 +313,7 @@ impl Labelled {
 
 impl fmt::Debug for Labelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let axes: Vec<String> = self.axes.iter().map(|axis| format!("{} {}", axis.name, axis.labels.len())).collect();
+        let axes: Vec<String> = self.axes.iter().map(|axis| format!("{} {}", visible(&axis.name), axis.labels.len())).collect();
         write!(f, "Labelled({:?}: {})", self.title, axes.join(" x "))
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::human_bytes;
+use crate::visible::visible;
 
 /// How each line begins; whoever checks what a notebook wrote on stderr knows it by that.
 pub const MARK: &str = "candle-lens ⏳ ";
@@ -91,7 +92,7 @@ impl Progress {
     /// Work of `total` parts that are counted in `unit`: "prompts", "layers", [`Progress::BYTES`].
     pub fn new(what: impl Into<String>, total: u64, unit: &'static str) -> Self {
         let reports = switch().load(Ordering::Relaxed) && !REPORTING.replace(true);
-        let work = Work { what: what.into(), unit, total, done: 0 };
+        let work = Work { what: visible(&what.into()), unit, total, done: 0 };
         Self { work, started: Instant::now(), last: None, bar: None, reports, thread: PhantomData }
     }
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any room may use.
-const BASE: &[&str] = &["error", "progress", "files", "slice", "dims", "labelled"];
+const BASE: &[&str] = &["visible", "error", "progress", "files", "slice", "dims", "labelled"];
 
 /// Each room with the rooms it may use besides the base and itself. A room uses only rooms above its own row.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("visible", &[]),
     ("error", &[]),
     ("progress", &[]),
     ("files", &[]),

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::slice::Slice;
+use crate::visible::visible;
 
 /// Components of the residual stream, `[component, (batch), (pos), d_model]`, with a label for each, and the
 /// positions they were taken at, so that a norm can be applied at the same ones.
@@ -108,7 +109,7 @@ pub(super) fn directions_for(directions: &Tensor, d_model: usize, batch: Option<
 
 impl fmt::Debug for ResidualStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let some = self.labels.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+        let some = self.labels.iter().take(4).map(|label| visible(label)).collect::<Vec<_>>().join(", ");
         let more = if self.labels.len() > 4 { ", .." } else { "" };
         write!(f, "ResidualStack({:?}: {some}{more})", self.values.dims())
     }

@@ -8,6 +8,7 @@ use super::node::{Edge, Node};
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
+use crate::visible::visible;
 
 /// The edges between a model's heads, MLPs, input and logits: how each scores, and which belong to the circuit.
 ///
@@ -221,7 +222,7 @@ impl fmt::Debug for Circuit {
             self.count_included_edges(),
             self.n_edges(),
             self.count_included_nodes(),
-            self.method
+            visible(&self.method)
         )
     }
 }

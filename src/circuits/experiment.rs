@@ -11,6 +11,7 @@ use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Metric, TaskBatch, at_last, check_alike, check_difference, mean};
 use crate::tokens::{Input, Tokens};
+use crate::visible::visible;
 
 /// What an edge that is out of the circuit carries, where there is no corrupted prompt.
 ///
@@ -326,7 +327,7 @@ impl std::fmt::Debug for EdgePatching {
             self.tokens.batch(),
             self.tokens.pos(),
             self.layout.edges().len(),
-            self.about(),
+            visible(&self.about()),
             self.clean(),
             self.corrupted()
         )

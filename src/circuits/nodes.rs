@@ -23,6 +23,7 @@ use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::patching::copied;
 use crate::progress::Progress;
+use crate::visible::visible;
 
 /// What the input, the heads and the MLPs score as wholes.
 ///
@@ -267,6 +268,6 @@ fn of_head(z: &Tensor, head: usize) -> Result<Tensor> {
 
 impl std::fmt::Debug for NodeScores {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "NodeScores({} nodes; {})", self.scores.len(), self.method)
+        write!(f, "NodeScores({} nodes; {})", self.scores.len(), visible(&self.method))
     }
 }

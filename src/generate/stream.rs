@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::progress::Progress;
 use crate::tokens::{Input, PaddingSide, TokenizeOptions, Tokens};
+use crate::visible::print_line;
 
 /// One token more for each text.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +65,7 @@ impl HookedTransformer {
         drop(printer);
         let generated = stream.finish();
         if options.print && !single {
-            generated.texts().iter().for_each(|text| println!("{text:?}"));
+            generated.texts().iter().for_each(|text| print_line(&format!("{text:?}")));
         }
         Ok(generated)
     }

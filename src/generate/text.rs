@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::model::HookedTransformer;
 use crate::tokens::{PaddingSide, Tokenizer, Tokens};
+use crate::visible::print_line;
 
 /// A printed line is broken at the first space after so many characters.
 const LINE: usize = 80;
@@ -132,7 +133,7 @@ impl Printer {
         for c in text.chars() {
             let full = c == ' ' && self.line.chars().count() >= LINE;
             if c == '\n' || full {
-                println!("{}", std::mem::take(&mut self.line));
+                print_line(&std::mem::take(&mut self.line));
             } else {
                 self.line.push(c);
             }
@@ -142,6 +143,6 @@ impl Printer {
 
 impl Drop for Printer {
     fn drop(&mut self) {
-        println!("{}", self.line);
+        print_line(&self.line);
     }
 }

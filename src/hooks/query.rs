@@ -4,6 +4,7 @@ use super::point::HookPoint;
 use super::site::{SITES, Site};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
+use crate::visible::visible;
 
 /// A name for one or more hook points, not yet held against a model.
 ///
@@ -156,11 +157,11 @@ fn nearest_name(given: &str, layer: Option<isize>) -> String {
 
 impl std::fmt::Display for HookQuery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.name)?;
+        f.write_str(&visible(&self.name))?;
         if let Some(layer) = self.layer {
             write!(f, "{layer}")?;
         }
-        f.write_str(self.sublayer.as_deref().unwrap_or(""))
+        f.write_str(&visible(self.sublayer.as_deref().unwrap_or("")))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::transformer::HookedTransformer;
+use crate::visible::visible;
 
 /// Where a model's weights come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl ModelProvenance {
 
 impl fmt::Display for ModelProvenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let facts = self.facts().map(|(name, fact)| format!("{name}: {fact}"));
+        let facts = self.facts().map(|(name, fact)| format!("{name}: {}", visible(&fact)));
         f.write_str(&facts.join("\n"))
     }
 }

@@ -12,6 +12,7 @@ use super::weights::Weights;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::tokens::{Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
+use crate::visible::visible;
 
 /// A transformer whose every activation can be read and changed. Cheap to clone: weights are shared.
 ///
@@ -213,7 +214,10 @@ impl fmt::Debug for HookedTransformer {
         write!(
             f,
             "HookedTransformer({}: {} layers, {} heads, d_model {})",
-            c.model_name, c.n_layers, c.n_heads, c.d_model
+            visible(&c.model_name),
+            c.n_layers,
+            c.n_heads,
+            c.d_model
         )
     }
 }

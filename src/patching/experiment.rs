@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::tokens::{Input, Tokens};
+use crate::visible::visible;
 
 /// Working memory of a sweep unless told otherwise, in bytes.
 const BUDGET: u64 = 1 << 30;
@@ -360,7 +361,7 @@ impl std::fmt::Debug for Patching {
         write!(
             f,
             "Patching({prompts} prompts of {positions} positions; {}: clean {:.4}, corrupted {:.4}{})",
-            self.metric.name(),
+            visible(self.metric.name()),
             self.clean(),
             self.corrupted(),
             if self.noising { "; noising" } else { "" }

@@ -9,6 +9,7 @@ use crate::analysis::Answers;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
 use crate::tokens::{TokenRef, Tokens};
+use crate::visible::visible;
 
 type Custom = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
 
@@ -295,6 +296,6 @@ fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 
 impl fmt::Debug for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Metric({})", self.name())
+        write!(f, "Metric({})", visible(self.name()))
     }
 }

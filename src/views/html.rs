@@ -5,6 +5,9 @@
 
 use crate::error::Result;
 use crate::views::page::{Rendered, View};
+use crate::visible::visible_lines;
+
+pub use crate::visible::visible;
 
 /// A piece of HTML, with the plain text that stands for it where HTML is not shown.
 ///
@@ -21,14 +24,16 @@ pub struct Html {
 }
 
 impl Html {
-    /// Markup that you trust, shown as it is, and the text to print in a terminal.
+    /// Markup that you trust, shown as it is, and the text to print in a terminal, where what cannot be seen is written out.
     pub fn new(html: impl Into<String>, text: impl Into<String>) -> Self {
         Self { html: html.into(), text: text.into() }
     }
 
-    /// Text shown as text: nothing in it is taken for markup, and its line breaks and spaces are kept.
+    /// Text shown as text: nothing in it is taken for markup, its line breaks, tabs and spaces are kept, and what cannot be
+    /// seen is written out as [`visible`] does.
     pub fn escaped(text: &str) -> Self {
-        Self::new(format!("<div style=\"white-space:pre-wrap\">{}</div>", escape(text)), text)
+        let text = visible_lines(text);
+        Self::new(format!("<div style=\"white-space:pre-wrap\">{}</div>", escape(&text)), text)
     }
 
     /// The markup.
@@ -44,7 +49,8 @@ impl Html {
 
 /// Text whose line breaks and spaces carry its form, such as the tree of a model.
 pub(super) fn preformatted(text: &str) -> Rendered {
-    Rendered::new(format!("<pre style=\"margin:0\">{}</pre>", escape(text)), text.to_owned())
+    let text = visible_lines(text);
+    Rendered::new(format!("<pre style=\"margin:0\">{}</pre>", escape(&text)), text)
 }
 
 impl View for Html {
@@ -98,28 +104,6 @@ pub fn json_in_script(json: &str) -> String {
         }
     }
     out
-}
-
-/// Makes what cannot be seen in a token visible: line breaks, tabs, nulls and marks that change the direction or
-/// join of text are written as in a Rust string. Everything else, spaces too, stays as it is.
-///
-/// ```
-/// use candle_lens::views::visible;
-/// assert_eq!(visible(" the\n"), " the\\n");
-/// assert_eq!(visible("\u{200f}"), "\\u{200f}");
-/// ```
-pub fn visible(token: &str) -> String {
-    let mut out = String::with_capacity(token.len());
-    for c in token.chars() {
-        if c.is_control() || is_invisible(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
-/// Characters without a shape that are not controls: soft hyphen, zero-width and direction marks, line and
-/// paragraph separators, byte-order mark.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A number made from `content` that is the same in every run and on every machine, for the ids of elements: the 64-bit FNV-1a hash (Fowler, Noll and Vo), which, unlike the standard library's hasher, never changes.

@@ -12,6 +12,7 @@
 //! plotly.js is part of the library.
 
 mod cell;
+mod envelope;
 mod figure;
 mod html;
 mod loader;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::views::html::{escape, json_in_script, stable_id};
 use crate::views::loader;
 use crate::views::page::{Rendered, View};
+use crate::visible::visible;
 
 /// The kinds of trace that the plotly.js of this crate draws, its cartesian bundle.
 const DRAWN: [&str; 12] = [
@@ -55,7 +56,7 @@ impl View for Plot {
             }
         }
         let title = spec["layout"]["title"]["text"].as_str().unwrap_or_default();
-        let text = format!("{title} (a plotly figure: {kinds})").trim_start().to_owned();
+        let text = visible(format!("{title} (a plotly figure: {kinds})").trim_start());
         let json = json_in_script(&spec.to_string());
         let id = format!("cl-{:016x}", stable_id(&json));
         let html =

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::views::html::preformatted;
 use crate::views::loader::Script;
+use crate::visible::visible_lines;
 
 /// Something that can be shown: in a notebook as HTML, in a terminal as text.
 pub trait View {
@@ -48,9 +49,10 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// Markup without an interactive figure or widget, and its plain text.
+    /// Markup without an interactive figure or widget, and its plain text, in which everything but line breaks and tabs is
+    /// made [visible](crate::views::visible).
     pub fn new(html: String, text: String) -> Self {
-        Self { html, text, figures: Vec::new(), scripts: Vec::new() }
+        Self { html, text: visible_lines(&text), figures: Vec::new(), scripts: Vec::new() }
     }
 
     /// The markup. An interactive figure or widget in it draws itself only on a page that

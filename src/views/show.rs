@@ -1,4 +1,4 @@
-//! Showing: the envelope by which evcxr takes a rich output from a cell, and the page that gathers a cell's views.
+//! Showing: the page that gathers a cell's views.
 //!
 //! evcxr keeps one output of each kind per cell, so a second figure would replace the first. Therefore everything
 //! that a cell shows is gathered here, and the whole page is written again with each addition: the last one wins
@@ -11,19 +11,16 @@
 //! evcxr's terminal prints the page's plain text, so its users see tables and bars of characters, not HTML.
 
 use std::fmt;
-use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::views::envelope::{block, write};
 use crate::views::page::{Rendered, View};
 use crate::views::{cell, loader};
 
 /// Set by evcxr for the process that runs the cells.
 const EVCXR_RUNS_CELLS: &str = "EVCXR_IS_RUNTIME";
-
-/// The lines that evcxr takes for its own; a line of content that is equal to one gets a space before it.
-const EVCXR_LINES: [&str; 2] = ["EVCXR_END_CONTENT", "EVCXR_PANIC_NOTIFICATION"];
 
 /// What the running cell has shown.
 static CELL_PAGE: Mutex<CellPage> = Mutex::new(CellPage::new());
@@ -41,7 +38,7 @@ fn show_rendered(rendered: &Rendered) -> Result<()> {
     if *rendered == Rendered::default() {
         return Ok(());
     }
-    let block = if in_cell() {
+    let written = if in_cell() {
         // A panic while this lock is held cannot leave half a page: the page is whole between its statements.
         let mut page = CELL_PAGE.lock().unwrap_or_else(PoisonError::into_inner);
         page.add(cell::current(), rendered);
@@ -49,7 +46,7 @@ fn show_rendered(rendered: &Rendered) -> Result<()> {
     } else {
         format!("{}\n", rendered.text)
     };
-    write(&block)
+    write(&written)
 }
 
 /// Shows a cell's last expression; evcxr takes no error from here, so it goes to stderr as `?` would print it.
@@ -87,14 +84,6 @@ pub(super) fn debug(view: &impl View, name: &str, f: &mut fmt::Formatter<'_>) ->
     }
 }
 
-/// Writes a whole block at once, so that no other thread's line gets into it.
-fn write(block: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(block.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Error::file("standard output", format!("the view could not be written: {error}.")))
-}
-
 /// Everything that one cell has shown, and which figure of the notebook brings plotly.js along.
 #[derive(Debug, Default)]
 pub(super) struct CellPage {
@@ -125,7 +114,7 @@ impl CellPage {
     /// plotly.js (1.3 MB) goes with the first figure of the process, and again with every figure of the same
     /// [identity](crate::views::figure): when that cell runs again, the saved notebook still has it.
     pub(super) fn envelope(&self) -> String {
-        content("text/html", &self.html()) + &content("text/plain", &self.content.text)
+        block("text/html", &self.html()) + &block("text/plain", &self.content.text)
     }
 
     /// What was shown, behind the scripts that it needs.
@@ -141,19 +130,6 @@ impl CellPage {
         };
         format!("<div class=\"candle-lens\">\n{scripts}{widgets}{}\n</div>", self.content.html)
     }
-}
-
-/// One kind of content between evcxr's marks.
-fn content(mime: &str, text: &str) -> String {
-    let mut block = format!("EVCXR_BEGIN_CONTENT {mime}\n");
-    for line in text.lines() {
-        if EVCXR_LINES.contains(&line) {
-            block.push(' ');
-        }
-        block.push_str(line);
-        block.push('\n');
-    }
-    block + "EVCXR_END_CONTENT\n"
 }
 
 /// Shows every [`View`]: tensors, arrays, lists, tuples and texts too, whose types are not this crate's.
@@ -305,14 +281,5 @@ mod tests {
         assert!(!carries(&page), "a later cell goes without");
         page.add(Some(3), &figure(10));
         assert!(carries(&page), "the carrying cell has run again");
-    }
-
-    #[test]
-    fn content_cannot_end_its_block() {
-        let hostile = "a\nEVCXR_END_CONTENT\nEVCXR_PANIC_NOTIFICATION\nb";
-        assert_eq!(
-            content("text/plain", hostile),
-            "EVCXR_BEGIN_CONTENT text/plain\na\n EVCXR_END_CONTENT\n EVCXR_PANIC_NOTIFICATION\nb\nEVCXR_END_CONTENT\n"
-        );
     }
 }

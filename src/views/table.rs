@@ -112,7 +112,7 @@ impl Table {
     fn remarks(&self) -> Vec<String> {
         let hidden = self.rows.len().saturating_sub(self.max_rows);
         let clipped = (hidden > 0).then(|| format!("… {hidden} more rows ({} in all)", self.rows.len()));
-        clipped.into_iter().chain(self.note.clone()).collect()
+        clipped.into_iter().chain(self.note.as_deref().map(visible)).collect()
     }
 
     /// As wide as a line: long words are cut, and columns that find no room are left out.
@@ -133,7 +133,7 @@ impl Table {
             filled.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         let rule: Vec<String> = widths.iter().map(|&width| "─".repeat(width)).collect();
-        let mut lines: Vec<String> = self.title.iter().cloned().collect();
+        let mut lines: Vec<String> = self.title.iter().map(|title| visible(title)).collect();
         lines.push(line(headers.iter().map(String::as_str).collect()));
         lines.push(rule.join("  "));
         for r in 0..self.rows.len().min(self.max_rows) {
@@ -159,7 +159,7 @@ impl Table {
         };
         let mut html = String::from("<div class=\"tex2jax_ignore mathjax_ignore\" style=\"overflow-x:auto\">");
         if let Some(title) = &self.title {
-            html += &format!("<div style=\"font-weight:600;margin:4px 0\">{}</div>", escape(title));
+            html += &format!("<div style=\"font-weight:600;margin:4px 0\">{}</div>", escape(&visible(title)));
         }
         html += "<table style=\"border-collapse:collapse;margin:0;font-variant-numeric:tabular-nums\"><thead><tr>";
         for (name, &(_, numbers)) in self.columns.iter().zip(columns) {

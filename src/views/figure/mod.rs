@@ -47,9 +47,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use drawing::Looks;
 
 use crate::error::{Error, Result};
-use crate::views::html::{escape, json_in_script, stable_id};
+use crate::views::html::{escape, json_in_script, stable_id, visible};
 use crate::views::page::{Rendered, View};
 use crate::views::{loader, picture};
+use crate::visible::visible_lines;
 
 /// A chart and how it is to look. Made by [`line()`] or [`imshow`]; the methods, chained, change its looks.
 ///
@@ -202,7 +203,7 @@ impl View for Figure {
         let (chart, drawing) = self.drawing()?;
         let json = json_in_script(&plot::json(chart, &drawing)?);
         let id = format!("cl-{:016x}", stable_id(&json));
-        let text = format!("{}\n{}", drawing.title, chart.text(&drawing)?);
+        let text = format!("{}\n{}", visible(&drawing.title), visible_lines(&chart.text(&drawing)?));
         let call = loader::draw_call(&id, &json);
         let html = format!("<div data-figure=\"{id}\">{}</div>\n{call}", self.still()?);
         let text = text.trim_start_matches('\n').to_owned();

@@ -37,6 +37,7 @@ use crate::views::html::{escape, json_in_script, stable_id, visible};
 use crate::views::loader::{self, Script};
 use crate::views::page::{Rendered, View};
 use crate::views::source::Source;
+use crate::visible::visible_lines;
 
 /// The size of a widget above which it is reduced, in bytes.
 const MAX_BYTES: usize = 5_000_000;
@@ -175,7 +176,7 @@ impl View for Widget {
         let mut data = drawn.data;
         data["title"] = json!(visible(&drawn.title));
         data["description"] = json!(visible(&drawn.description));
-        data["note"] = json!(drawn.note);
+        data["note"] = json!(drawn.note.as_deref().map(visible));
         let json = json_in_script(&data.to_string());
         let id = format!("cl-{:016x}", stable_id(&format!("{}{json}", drawn.kind)));
         let paragraph = |text: &str, style: &str| match text {
@@ -189,7 +190,8 @@ impl View for Widget {
             drawn.still,
             loader::widget_call(&id, drawn.kind, &json),
         );
-        let parts = [visible(&drawn.title), drawn.note.unwrap_or_default(), drawn.text];
+        let note = visible(&drawn.note.unwrap_or_default());
+        let parts = [visible(&drawn.title), note, visible_lines(&drawn.text)];
         let text: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         Ok(Rendered { html, text: text.join("\n"), figures: Vec::new(), scripts: vec![drawn.script] })
     }

@@ -1,0 +1,41 @@
+//! The envelope by which evcxr takes a rich output from a cell, and the one place that writes it.
+//!
+//! evcxr 0.22 reads the standard output of the process that runs the cells line by line (`BufRead::lines`, which takes
+//! `\n` or `\r\n` off). A line that holds `EVCXR_BEGIN_CONTENT <kind>`, wherever in it, begins a block; all lines up to one
+//! that *is* `EVCXR_END_CONTENT` are its content, unless one is `EVCXR_PANIC_NOTIFICATION`, which ends it as well. What follows is
+//! read as what the cell printed, where a further `EVCXR_BEGIN_CONTENT text/html` makes HTML of whatever comes.
+//! So a block holds no `\r`, and no line that is one of these words.
+
+use std::io::Write;
+
+use crate::error::{Error, Result};
+use crate::visible::visible_lines;
+
+/// Lines that would end the block before its end.
+const ENDS: [&str; 2] = ["EVCXR_END_CONTENT", "EVCXR_PANIC_NOTIFICATION"];
+
+/// One kind of content between evcxr's marks.
+pub(super) fn block(mime: &str, content: &str) -> String {
+    let content = match mime {
+        // To HTML, a carriage return is a line break, and a blank before a line that is one word is nothing.
+        "text/html" => content.replace("\r\n", "\n").replace('\r', "\n"),
+        _ => visible_lines(content),
+    };
+    let mut block = format!("EVCXR_BEGIN_CONTENT {mime}\n");
+    for line in content.lines() {
+        if ENDS.contains(&line) {
+            block.push(' ');
+        }
+        block.push_str(line);
+        block.push('\n');
+    }
+    block + "EVCXR_END_CONTENT\n"
+}
+
+/// Writes a whole block at once, so that no other thread's line gets into it.
+pub(super) fn write(block: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(block.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::file("standard output", format!("the view could not be written: {error}.")))
+}
