@@ -3,11 +3,15 @@
 //! A stored value is a safetensors file, which Python reads too. Its metadata says what it is (`kind`), who wrote it
 //! when (`version`, `written`), what the numbers mean (`about`, JSON), and a checksum of all of it (`crc32`).
 
+mod json;
+mod whole;
+
+pub(crate) use json::read_json;
+pub(crate) use whole::{Part, write_whole};
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use candle_core::{DType, Device, Tensor};
@@ -22,48 +26,15 @@ use crate::error::{Error, Result};
 /// The version that writes.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How many parts this process has begun.
-static PARTS: AtomicU64 = AtomicU64::new(0);
-
-/// Writes a file under another name in the same folder, waits until the disk has it, and gives it its name: whatever
-/// interrupts this, `path` is the old file or the new one, never a part.
-///
-/// # Errors
-/// [`Error::File`] when the folder or the disk does not take it.
-pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let failed = |error: io::Error| Error::file(path, format!("could not be written ({error}); nothing was changed."));
-    let name = path.file_name().ok_or_else(|| Error::file(path, "is no name of a file: give one."))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Two threads, or two notebooks, may write the same file.
-    let count = PARTS.fetch_add(1, Ordering::Relaxed);
-    let part = folder.join(format!(".{}.{}-{count}.part", name.to_string_lossy(), std::process::id()));
-    let written = File::create(&part).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        write(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&part, path)
-    });
-    if written.is_err() {
-        // Nothing more can be done about a part that does not go away.
-        let _ = fs::remove_file(&part);
-    }
-    written.map_err(failed)?;
-    // The new name is safe once the folder is; systems that cannot open folders have no such step.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
-/// Writes tensors as a safetensors file, whole or not at all.
+/// Writes tensors as what will be a safetensors file.
 ///
 /// # Errors
 /// As [`write_whole`]; a tensor whose type the format does not have.
-pub(crate) fn write_tensors(
+pub(crate) fn tensors_part(
     path: &Path,
     metadata: &BTreeMap<&str, String>,
     tensors: &BTreeMap<String, Tensor>,
-) -> Result<()> {
+) -> Result<Part> {
     let mut named = in_memory(path, tensors)?;
     // The widest numbers first, so that each tensor starts at a multiple of its number's size.
     named.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
@@ -80,7 +51,7 @@ pub(crate) fn write_tensors(
     }
     let mut header = Value::Object(header).to_string();
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    write_whole(path, |out| {
+    Part::write(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
         named.iter().try_for_each(|(_, tensor)| out.write_all(&tensor.data()))
@@ -101,14 +72,14 @@ fn in_memory<'a>(path: &Path, tensors: &'a BTreeMap<String, Tensor>) -> Result<V
 /// Stores a value of this `kind`: its tensors, and `about`, everything else that belongs to it.
 ///
 /// # Errors
-/// As [`write_tensors`].
+/// As [`tensors_part`].
 pub(crate) fn store(path: &Path, kind: &str, about: &impl Serialize, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let about = serde_json::to_string(about).expect("plain data is JSON");
     let mut metadata =
         BTreeMap::from([("kind", kind.into()), ("version", VERSION.into()), ("written", now()), ("about", about)]);
     let sum = checksum(metadata.values(), &in_memory(path, tensors)?);
     metadata.insert("crc32", sum);
-    write_tensors(path, &metadata, tensors)
+    tensors_part(path, &metadata, tensors)?.give_name()
 }
 
 /// Reads back what [`store`] wrote, on the CPU, and checks that it is that.
@@ -124,7 +95,8 @@ pub(crate) fn restore<A: DeserializeOwned>(path: &Path, kind: &str) -> Result<(A
             bytes.len()
         ))
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| cut(&error))?;
+    let (length, header) = SafeTensors::read_metadata(&bytes).map_err(|error| cut(&error))?;
+    json::check_keys(&bytes[8..8 + length]).map_err(|error| cut(&error))?;
     let [kind_found, version, written, about, sum] = entries(&header).ok_or_else(|| {
         wrong("is a safetensors file, but not one that candle-lens saved: it says nothing of its kind.".into())
     })?;
@@ -209,22 +181,5 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), date);
         }
-    }
-    #[test]
-    fn an_interrupted_write_leaves_the_old_file_and_nothing_else() {
-        let folder = std::env::temp_dir().join(format!("candle-lens-files-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let path = folder.join("value");
-        write_whole(&path, |out| out.write_all(b"old")).expect("a file");
-        let interrupted = write_whole(&path, |out| {
-            out.write_all(b"half of the ne")?;
-            out.flush()?;
-            Err(io::Error::other("the disk is full"))
-        });
-        let message = interrupted.expect_err("it was interrupted").to_string();
-        assert!(message.contains("the disk is full") && message.contains("nothing was changed"), "{message}");
-        assert_eq!(fs::read(&path).expect("the old file"), b"old");
-        assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 1);
-        fs::remove_dir_all(&folder).expect("the folder is ours");
     }
 }

@@ -82,9 +82,7 @@ fn is_needed(before: Option<char>, c: char, rest: &mut Peekable<Chars>) -> bool 
         }
         '\u{fe0e}' | '\u{fe0f}' => before.is_some_and(is_pictograph),
         '\u{fe00}'..='\u{fe02}' | '\u{e0100}'..='\u{e01ef}' => before.is_some_and(is_ideograph),
-        '\u{200d}' => {
-            before.is_some_and(|c| is_pictograph(c) || c == '\u{fe0f}') && after.is_some_and(is_pictograph)
-        }
+        '\u{200d}' => before.is_some_and(|c| is_pictograph(c) || c == '\u{fe0f}') && after.is_some_and(is_pictograph),
         // One that stayed is a reason for the next to stay.
         '\u{3000}' => before.is_some_and(|c| is_east_asian(c) || c == '\u{3000}') || after.is_some_and(is_east_asian),
         _ => false,

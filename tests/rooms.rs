@@ -174,6 +174,22 @@ fn arrows_are_found_in_groups_and_paths() {
     assert_eq!(found, ["error", "hooks", "model", "slice"]);
 }
 
+/// In a cell, evcxr reads standard output: what is written there must be a whole block, or harmless.
+#[test]
+fn two_functions_write_to_standard_output() {
+    let mut writers = Vec::new();
+    for file in files(&root().join("src")) {
+        let code = code(&file).replace("eprint", "");
+        // How wide the terminal is.
+        let code = code.replace("Term::stdout()", "");
+        for _ in 0..["print!(", "println!(", "stdout()"].iter().map(|word| code.matches(word).count()).sum::<usize>() {
+            writers.push(file.strip_prefix(root()).expect("a file below the root").display().to_string());
+        }
+    }
+    writers.sort();
+    assert_eq!(writers, ["src/views/envelope.rs", "src/visible.rs"]);
+}
+
 /// Functions longer than the budget, by the line they begin at: rustfmt puts their closing brace under their beginning.
 fn long_functions(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();

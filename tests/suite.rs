@@ -65,6 +65,7 @@ mod tokens {
 mod views {
     mod attention;
     mod browser;
+    mod envelope;
     mod everything;
     mod figure;
     mod kinds;

@@ -96,7 +96,7 @@ impl Circuit {
 }
 
 fn parse(text: &str) -> Result<Circuit> {
-    let file: File = serde_json::from_str(&without_bare_words(text)).map_err(|error| {
+    let file: File = files::read_json(without_bare_words(text).as_bytes()).map_err(|error| {
         Error::argument(format!(
             "this is no circuit in EAP-IG's form ({error}): it needs cfg (with n_layers, n_heads, d_model), nodes and edges."
         ))

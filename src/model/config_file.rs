@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::config::HookedTransformerConfig;
 use crate::error::{Error, Result};
+use crate::files::read_json;
 
 /// Keys of TransformerLens that do not change what the model computes: bookkeeping, which hooks are used, and details
 /// of what is off.
@@ -67,7 +68,7 @@ impl HookedTransformerConfig {
         let path = path.as_ref();
         let wrong = |message: String| Error::file(path, message);
         let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read ({error}): check the path.")))?;
-        let mut fields: Map<String, Value> = serde_json::from_slice(&bytes)
+        let mut fields: Map<String, Value> = read_json(&bytes)
             .map_err(|error| wrong(format!("is no JSON object ({error}): give the file of a config.")))?;
         settle(&mut fields);
         let ours = serde_json::to_value(Self::default()).expect("plain data is JSON");

@@ -12,6 +12,7 @@ use super::provenance::Origin;
 use super::stored::{Source, Stored, safetensors};
 use super::{tiny, torch};
 use crate::error::{Error, Result};
+use crate::files::read_json;
 
 /// Weights in one file; if there are several files, the index beside them; in each format, the better one first.
 const WEIGHTS: [&str; 4] =
@@ -187,7 +188,7 @@ pub(super) fn open(path: &Path, key: Option<&str>) -> Result<Vec<(String, Stored
 /// The files that an index names, each once.
 fn parts(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
     let wrong = |why: String| Error::file(path, format!("is no index of weights ({why}): fetch it again."));
-    let index: Value = serde_json::from_slice(index).map_err(|error| wrong(error.to_string()))?;
+    let index: Value = read_json(index).map_err(|error| wrong(error.to_string()))?;
     let map = index.get("weight_map").and_then(Value::as_object).filter(|map| !map.is_empty());
     let map = map.ok_or_else(|| wrong("it has no weight_map".into()))?;
     map.values()

@@ -16,6 +16,7 @@ use super::stored::Stored;
 use super::tensor_file::TensorFile;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
+use crate::files::read_json;
 use crate::tokens::Tokenizer;
 
 /// What a model is before it has weights: a config and a tokenizer.
@@ -32,7 +33,7 @@ impl Plan {
     pub(super) fn read(files: &mut Files, name: &str) -> Result<Self> {
         let path = files.path();
         let config_path = path.join("config.json");
-        let json: Map<String, Value> = serde_json::from_slice(&files.need("config.json")?)
+        let json: Map<String, Value> = read_json(&files.need("config.json")?)
             .map_err(|error| Error::file(&config_path, format!("is no JSON object ({error}): fetch it again.")))?;
         let mut understood = families::understand(&json).map_err(|error| error.in_file(&config_path))?;
         understood.cfg.model_name = name.into();

@@ -9,15 +9,20 @@ use candle_core::Tensor;
 use super::families::gpt2;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Part};
 use crate::tokens::Tokenizer;
 
 impl HookedTransformer {
     /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer into `folder`, so that
-    /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back. Each file is written whole or not at all.
+    /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back.
+    ///
+    /// All files are written before the first gets its name, and a `config.json` that is there goes first and comes last. So
+    /// whatever interrupts this leaves the model that was there, or the new one, or, within the moment in which names
+    /// change, a folder without `config.json`, which does not load: never parts of two models.
     ///
     /// # Errors
-    /// A processed model, or one that GPT-2's layout cannot hold; a folder that cannot be written.
+    /// A processed model, or one that GPT-2's layout cannot hold; a folder that cannot be written, or that holds the
+    /// tokenizer of another model when this one has none.
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let tensors: BTreeMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
@@ -27,10 +32,23 @@ impl HookedTransformer {
             .expect("a JSON value");
         fs::create_dir_all(folder)
             .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
-        files::write_tensors(&folder.join("model.safetensors"), &BTreeMap::new(), &tensors)?;
-        for (name, contents) in self.tokenizer.iter().map(Tokenizer::to_files).collect::<Result<Vec<_>>>()?.concat() {
-            files::write_whole(&folder.join(name), |out| out.write_all(&contents))?;
+        let foreign = folder.join("tokenizer.json");
+        if self.tokenizer.is_none() && foreign.exists() {
+            return Err(Error::file(
+                foreign,
+                "would be taken for the tokenizer of this model, which has none: choose another folder, or remove the file.",
+            ));
         }
-        files::write_whole(&folder.join("config.json"), |out| out.write_all(&config))
+        let mut parts = vec![files::tensors_part(&folder.join("model.safetensors"), &BTreeMap::new(), &tensors)?];
+        for (name, contents) in self.tokenizer.iter().map(Tokenizer::to_files).collect::<Result<Vec<_>>>()?.concat() {
+            parts.push(Part::write(&folder.join(name), |out| out.write_all(&contents))?);
+        }
+        let config = Part::write(&folder.join("config.json"), |out| out.write_all(&config))?;
+        config.clear_place()?;
+        parts.into_iter().chain([config]).try_for_each(Part::give_name).map_err(|error| {
+            let message =
+                format!("the model was not saved, and the folder has no config.json now: {}", error.sentence());
+            Error::file(folder, message)
+        })
     }
 }

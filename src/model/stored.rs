@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::Metadata;
 
 use crate::error::{Error, Result};
+use crate::files::read_json;
 
 /// How many numbers are read at once.
 const PIECE: usize = 1 << 18;
@@ -193,7 +194,7 @@ fn header(source: &Source) -> std::result::Result<(u64, Metadata), String> {
     let data = data.ok_or_else(|| format!("it says that its header has {length} bytes, more than there are"))?;
     let mut header = vec![0; usize::try_from(length).map_err(|_| "its header is too large")?];
     source.read(8, &mut header).map_err(|error| error.to_string())?;
-    let header: Metadata = serde_json::from_slice(&header).map_err(|error| format!("its header is wrong: {error}"))?;
+    let header: Metadata = read_json(&header).map_err(|error| format!("its header is wrong: {error}"))?;
     let end = data.checked_add(header.data_len() as u64);
     if end != Some(source.len()) {
         return Err(format!(

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::files::read_json;
 use crate::tokens::{Input, PaddingSide, Tokens};
 
 /// What GPT-2 and its kin use as BOS, EOS and padding when a folder does not say.
@@ -294,7 +295,7 @@ impl fmt::Debug for Tokenizer {
 impl SpecialNames {
     /// Reads `tokenizer_config.json`, where a token is a text or an object with its text as `content`.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let config: serde_json::Value = serde_json::from_slice(bytes)
+        let config: serde_json::Value = read_json(bytes)
             .map_err(|error| format!("it is no valid JSON ({error}): copy it anew from the model's folder."))?;
         let name = |key: &str| {
             let value = &config[key];

@@ -39,3 +39,22 @@ pub(super) fn write(block: &str) -> Result<()> {
         .and_then(|()| out.flush())
         .map_err(|error| Error::file("standard output", format!("the view could not be written: {error}.")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_no_end_but_its_own() {
+        let hostile = "a\nEVCXR_END_CONTENT\r\r\nEVCXR_PANIC_NOTIFICATION\r\rb\rEVCXR_END_CONTENT\r\n<pre>\n\n</pre>";
+        assert_eq!(
+            block("text/html", hostile),
+            "EVCXR_BEGIN_CONTENT text/html\na\n EVCXR_END_CONTENT\n\n EVCXR_PANIC_NOTIFICATION\n\nb\n EVCXR_END_CONTENT\n\
+             <pre>\n\n</pre>\nEVCXR_END_CONTENT\n"
+        );
+        assert_eq!(
+            block("text/plain", "EVCXR_END_CONTENT\r\nb"),
+            "EVCXR_BEGIN_CONTENT text/plain\nEVCXR\\u{5f}END_CONTENT\\r\nb\nEVCXR_END_CONTENT\n"
+        );
+    }
+}

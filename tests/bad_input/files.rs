@@ -187,3 +187,49 @@ fn an_unembedding_of_its_own_must_be_there() {
     fs::write(&path, config.to_string()).unwrap();
     sentence(load(&folder), &["config.json", "tie_word_embeddings"]);
 }
+
+/// The last of two values would win without a word, in whatever file it is.
+#[test]
+fn keys_that_come_twice() {
+    let twice = |text: &str, key: &str, again: &str| {
+        let at = text.find(key).expect("the key is there");
+        format!("{}{again}, {}", &text[..at], &text[at..])
+    };
+    let folder = copy("bad_twice");
+    let config = fs::read_to_string(folder.join("config.json")).expect("the fixture");
+    fs::write(folder.join("config.json"), twice(&config, "\"n_layer\"", "\"n_layer\": 1")).expect("writable");
+    sentence(load(&folder), &["config.json", "\"n_layer\"", "twice"]);
+    fs::write(folder.join("config.json"), &config).expect("writable");
+
+    fs::write(folder.join("tokenizer_config.json"), "{\"bos_token\": \"a\", \"bos_token\": null}").expect("writable");
+    sentence(load(&folder), &["\"bos_token\"", "twice"]);
+    fs::remove_file(folder.join("tokenizer_config.json")).expect("ours");
+
+    let path = folder.join("model.safetensors");
+    let bytes = fs::read(&path).expect("the fixture");
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+    let header = std::str::from_utf8(&bytes[8..8 + length]).expect("UTF-8");
+    let json: Value = serde_json::from_str(header).expect("JSON");
+    let (name, entry) =
+        json.as_object().expect("an object").iter().find(|(name, _)| *name != "__metadata__").expect("one");
+    let header = twice(header, &format!("\"{name}\""), &format!("\"{name}\":{entry}"));
+    let changed = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat();
+    fs::write(&path, changed).expect("writable");
+    sentence(load(&folder), &["model.safetensors", name, "twice"]);
+
+    let index = "{\"weight_map\": {\"a\": \"x.safetensors\", \"a\": \"y.safetensors\"}}";
+    fs::write(folder.join("model.safetensors.index.json"), index).expect("writable");
+    fs::remove_file(path).expect("ours");
+    sentence(load(&folder), &["model.safetensors.index.json", "\"a\"", "twice"]);
+
+    let axes = vec![candle_lens::labelled::Axis::numbered("x", 2)];
+    let saved = candle_lens::labelled::Labelled::new("scores", axes, vec![1.0, 2.0]).expect("two");
+    let path = folder.join("scores");
+    saved.save(&path).expect("writable");
+    let bytes = fs::read(&path).expect("it was saved");
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+    let header = twice(std::str::from_utf8(&bytes[8..8 + length]).expect("UTF-8"), "\"kind\"", "\"kind\":\"other\"");
+    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat())
+        .expect("writable");
+    sentence(candle_lens::labelled::Labelled::load(&path), &["scores", "\"kind\"", "twice"]);
+}

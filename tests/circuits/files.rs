@@ -79,3 +79,16 @@ fn files_that_are_no_circuits_are_refused() -> Result<()> {
     sentence(Circuit::from_json(folder.join("cut.json")), &["cut.json", "no circuit"]);
     Ok(())
 }
+
+#[test]
+fn an_edge_that_comes_twice_is_refused() {
+    let text = std::fs::read_to_string(path("circuit.json")).expect("the fixture is there");
+    let file = scratch("circuit_twice").join("circuit.json");
+    for (key, again) in
+        [("\"input->a0.h0<q>\"", "{\"score\": 9.0, \"in_graph\": true}"), ("\"n_layers\"", "1"), ("\"score\"", "NaN")]
+    {
+        let at = text.find(key).expect("the key is there");
+        std::fs::write(&file, format!("{}{key}: {again}, {}", &text[..at], &text[at..])).expect("it can be written");
+        sentence(Circuit::from_json(&file), &["circuit.json", key, "twice"]);
+    }
+}

@@ -135,3 +135,91 @@ fn what_gpt2_cannot_hold_is_refused() {
         sentence(small(change).save_pretrained(&folder), &["GPT-2", told]);
     }
 }
+
+/// The folder into which a started process saves two models in turn until it is killed.
+const KILLED: &str = "CANDLE_LENS_TEST_KILLED";
+
+/// Two models of equal shapes, so that nothing but their numbers and their rotation of names tells them apart.
+fn two_models() -> Result<[HookedTransformer; 2]> {
+    let cfg = |eps| HookedTransformerConfig {
+        n_layers: 2,
+        d_model: 32,
+        n_heads: 2,
+        d_vocab: 50,
+        n_ctx: 16,
+        eps,
+        ..Default::default()
+    };
+    Ok([
+        HookedTransformer::trainable(cfg(1e-5), 1, &Device::Cpu)?.0,
+        HookedTransformer::trainable(cfg(2e-5), 2, &Device::Cpu)?.0,
+    ])
+}
+
+#[test]
+#[ignore = "started by the test below"]
+fn saves_until_it_is_killed() {
+    let Some(folder) = std::env::var_os(KILLED) else { return };
+    let models = two_models().expect("two models");
+    for model in models.iter().cycle() {
+        model.save_pretrained(&folder).expect("the folder can be written");
+    }
+}
+
+/// Weights of one model under the config of another would be loaded without a word.
+#[test]
+fn a_kill_never_leaves_parts_of_two_models() -> Result<()> {
+    const KILLS: u64 = 30;
+    let folder = scratch("saved_killed");
+    let models = two_models()?;
+    let prompt = vec![1, 2, 3, 4];
+    let logits = models
+        .each_ref()
+        .map(|model| model.forward(prompt.clone()).and_then(|x| Ok(x.flatten_all()?.to_vec1::<f32>()?)));
+    let [first, second] = [logits[0].as_ref(), logits[1].as_ref()].map(|logits| logits.expect("it runs"));
+    let (mut whole, mut parts) = (0, 0);
+    for kill in 0..KILLS {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "model::saved::saves_until_it_is_killed", "--ignored"])
+            .env(KILLED, &folder)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts");
+        // Once it writes, some moment later, another each time.
+        while !folder.join("model.safetensors").exists() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_micros(20_000 + 1_777 * (kill * 13 % KILLS)));
+        child.kill().expect("it runs until it is killed");
+        child.wait().expect("it was killed");
+        parts = parts.max(fs::read_dir(&folder).expect("the folder").count());
+        match HookedTransformer::from_pretrained_no_processing(folder.to_str().expect("UTF-8")) {
+            Ok(model) => {
+                let loaded = model.forward(prompt.clone())?.flatten_all()?.to_vec1::<f32>()?;
+                assert!(&loaded == first || &loaded == second, "neither the one nor the other, kill {kill}");
+                whole += 1;
+            }
+            Err(_) => assert!(!folder.join("config.json").exists(), "what is there does not load, kill {kill}"),
+        }
+    }
+    assert!(whole > KILLS / 2, "{whole} of {KILLS} kills left a model");
+    models[0].save_pretrained(&folder)?;
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .expect("the folder")
+        .map(|entry| entry.expect("a file").file_name().to_string_lossy().into())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["config.json", "model.safetensors"], "of at most {parts} files nothing is left but these");
+    Ok(())
+}
+
+/// What would be read as part of the model is not left there.
+#[test]
+fn a_tokenizer_of_another_model_is_not_left_beside_a_model_without() -> Result<()> {
+    let folder = scratch("saved_foreign");
+    HookedTransformer::from_pretrained_no_processing(tiny_gpt2().to_str().unwrap())?.save_pretrained(&folder)?;
+    let before = fs::read(folder.join("model.safetensors")).expect("it was saved");
+    sentence(two_models()?[0].save_pretrained(&folder), &["tokenizer.json", "which has none"]);
+    assert_eq!(fs::read(folder.join("model.safetensors")).expect("it is there"), before);
+    Ok(())
+}

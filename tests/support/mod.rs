@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use candle_lens::candle::{DType, Tensor};
 
 pub mod allocations;
+pub mod evcxr;
 pub mod fixture;
 pub mod sentence;
 pub mod tokenizer;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::files::read_json;
 use crate::tasks::{Question, Task, TaskPrompt, pieces};
 
 #[derive(Deserialize)]
@@ -24,7 +25,7 @@ struct Prompt {
 }
 
 pub(super) fn prompts(task: Task, text: &str) -> Result<Vec<TaskPrompt>, String> {
-    let file: File = serde_json::from_str(text).map_err(|error| format!("it is not a file of prompts: {error}."))?;
+    let file: File = read_json(text.as_bytes()).map_err(|error| format!("it is not a file of prompts: {error}."))?;
     let (lines, count) = (lines_of_prompts(text), file.prompts.len());
     let read = |(number, prompt): (usize, Prompt)| {
         let row = match lines.get(number) {
