@@ -195,7 +195,8 @@ fn a_transfer_that_always_begins_anew_ends() {
     let hub = hub(&server, "hub_anew", &[]);
     server.fault("model.safetensors", Faults { no_range: true, cut: Some(20_000), ..Default::default() });
     sentence(load(ID, &hub), &[ID, "model.safetensors", "cut or stalled 5 times"]);
-    let transfers = server.asked().iter().filter(|asked| asked.method == "GET" && asked.path.starts_with("/cdn")).count();
+    let transfers =
+        server.asked().iter().filter(|asked| asked.method == "GET" && asked.path.starts_with("/cdn")).count();
     assert_eq!(transfers, 6, "the first brings 20 kB, five more no more than that");
 }
 

@@ -115,7 +115,9 @@ fn read(stream: &TcpStream) -> Option<Asked> {
 pub fn etag(bytes: &[u8]) -> String {
     use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
     let sum = match bytes.first() {
-        Some(b'{') => digest(&SHA1_FOR_LEGACY_USE_ONLY, &[format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat()),
+        Some(b'{') => {
+            digest(&SHA1_FOR_LEGACY_USE_ONLY, &[format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat())
+        }
         _ => digest(&SHA256, bytes),
     };
     sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -151,7 +153,10 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         return write!(stream, "HTTP/1.1 {status} No\r\n{ends}{code}{wait}Content-Length: 0\r\n\r\n");
     }
     let Some(bytes) = bytes else {
-        return write!(stream, "HTTP/1.1 404 No\r\n{ends}X-Repo-Commit: {COMMIT}\r\nX-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n\r\n");
+        return write!(
+            stream,
+            "HTTP/1.1 404 No\r\n{ends}X-Repo-Commit: {COMMIT}\r\nX-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n\r\n"
+        );
     };
     let size = faults.size.unwrap_or(bytes.len());
     let name = faults.etag.map_or_else(|| etag(&bytes), String::from);

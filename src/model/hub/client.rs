@@ -163,7 +163,9 @@ fn refusal(status: u16, headers: &HeaderMap, wait: Option<u64>) -> Option<Failur
         (401, _) => "the hub does not accept the access token: set HF_TOKEN to a valid one, or to none",
         (403, _) => "the hub forbids it: ask for access on the model's page and set HF_TOKEN to a token that has it",
         (404, "RevisionNotFound") => "the model has no such revision: its page of the hub lists branches and tags",
-        (404, "EntryNotFound") => return Some(Failure::Absent(text(headers, "x-repo-commit").filter(|c| is_commit(c)))),
+        (404, "EntryNotFound") => {
+            return Some(Failure::Absent(text(headers, "x-repo-commit").filter(|c| is_commit(c))));
+        }
         // A proxy or a mirror in trouble says so too: it must not be remembered as a model that has no such file.
         (404, _) => {
             let words = "something answered that it knows no such address (status 404), but not in the hub's own words";

@@ -205,7 +205,9 @@ mod tests {
 
     #[test]
     fn the_password_of_an_endpoint_is_never_shown() {
-        for endpoint in ["https://me:pass@mirror.example/hf", "me:pass@mirror.example/hf", "https://me:pa@ss@mirror.example"] {
+        for endpoint in
+            ["https://me:pass@mirror.example/hf", "me:pass@mirror.example/hf", "https://me:pa@ss@mirror.example"]
+        {
             let shown = format!("{:?}", hub(&[("HOME", "/u"), ("HF_ENDPOINT", endpoint)]));
             assert!(!shown.contains("pass") && !shown.contains("me:") && shown.contains("…@mirror.example"), "{shown}");
         }
