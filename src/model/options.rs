@@ -35,6 +35,10 @@ pub struct LoadOptions {
     pub first_n_layers: Option<usize>,
     /// A shorter context than the model's: positions behind it are cut off.
     pub n_ctx: Option<usize>,
+    /// Keys of `config.json` that this library does not know and that you know to change nothing, so that a model with
+    /// them loads; one of an inner object is written `"rope_scaling.mscale"`. They are kept in the provenance. A key
+    /// that the file does not have, or that is understood, is refused.
+    pub ignore_config_keys: Vec<String>,
     /// Where hub models come from and are kept; `None` is what the environment says.
     pub hub: Option<Hub>,
 }
@@ -49,6 +53,7 @@ impl Default for LoadOptions {
             dtype: DType::F32,
             first_n_layers: None,
             n_ctx: None,
+            ignore_config_keys: Vec::new(),
             hub: None,
         }
     }

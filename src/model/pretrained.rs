@@ -9,7 +9,7 @@ use super::options::{CheckpointOptions, LoadOptions};
 use super::process::Processing;
 use super::provenance::Origin;
 use super::transformer::HookedTransformer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl HookedTransformer {
     /// Loads a model on the CPU and processes its weights as TransformerLens does by default: norms folded, writing
@@ -59,7 +59,7 @@ impl HookedTransformer {
     pub fn from_pretrained_with(name: impl AsRef<str>, options: impl Into<LoadOptions>) -> Result<Self> {
         let (name, options) = (name.as_ref(), options.into());
         let mut files = Files::of(name, &options)?;
-        let plan = Plan::read(&mut files, name)?;
+        let plan = Plan::read(&mut files, name, &options.ignore_config_keys)?;
         let weights = files.weights()?;
         files.complete()?;
         plan.model(weights, None, files.origin(), &options)
@@ -92,9 +92,9 @@ impl HookedTransformer {
     ) -> Result<Self> {
         let (base, path, options) = (base.as_ref(), path.as_ref(), options.into());
         let mut files = Files::of(base, &options.load)?;
-        let plan = Plan::read(&mut files, base)?;
+        let plan = Plan::read(&mut files, base, &options.load.ignore_config_keys)?;
         let tensors = open(path, options.key.as_deref())?;
-        let origin = Origin { source: source(path, &options), revision: None, crc32: None };
+        let origin = Origin::of(source(path, &options));
         plan.model((path.into(), tensors), options.strip_prefix.as_deref(), origin, &options.load)
     }
 
@@ -120,8 +120,13 @@ impl HookedTransformer {
     ) -> Result<Self> {
         cfg.check()?;
         let (path, options) = (path.as_ref(), options.into());
+        if !options.load.ignore_config_keys.is_empty() {
+            return Err(Error::argument(
+                "ignore_config_keys is for a config.json that is read, but this config was given: leave it out.",
+            ));
+        }
         let tensors = open(path, options.key.as_deref())?;
-        let origin = Origin { source: source(path, &options), revision: None, crc32: None };
+        let origin = Origin::of(source(path, &options));
         let prefix = options.strip_prefix.as_deref();
         Plan::transformer_lens(cfg).model((path.into(), tensors), prefix, origin, &options.load)
     }

@@ -6,56 +6,49 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::super::config::Activation;
+use super::harmless::{is_harmless, is_off};
 use crate::error::{Error, Result};
-
-/// Keys of any family that do not change what the model computes when it is evaluated.
-const HARMLESS: &[&str] = &[
-    "_name_or_path",
-    "_num_labels",
-    "architectures",
-    "attention_dropout",
-    "attn_implementation",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "dropout",
-    "dtype",
-    "embd_pdrop",
-    "embed_dropout",
-    "eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "id2label",
-    "initializer_range",
-    "is_encoder_decoder",
-    "label2id",
-    "model_type",
-    "output_attentions",
-    "output_hidden_states",
-    "output_past",
-    "pad_token_id",
-    "problem_type",
-    "resid_dropout",
-    "resid_pdrop",
-    "return_dict",
-    "sep_token_id",
-    "task_specific_params",
-    "torch_dtype",
-    "transformers_version",
-    "unk_token_id",
-    "use_cache",
-];
 
 /// A `config.json` and which of its keys have been asked for.
 pub(super) struct ConfigFile<'a> {
     family: &'static str,
     json: &'a Map<String, Value>,
     asked: RefCell<BTreeSet<String>>,
+    /// Keys that the user takes as harmless; one of an inner object is `outer.inner`.
+    ignored: &'a [String],
+    /// Which of these were met.
+    met: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> ConfigFile<'a> {
-    pub(super) fn new(family: &'static str, json: &'a Map<String, Value>) -> Self {
-        Self { family, json, asked: RefCell::default() }
+    pub(super) fn new(family: &'static str, json: &'a Map<String, Value>, ignored: &'a [String]) -> Self {
+        Self { family, json, asked: RefCell::default(), ignored, met: RefCell::default() }
+    }
+
+    /// Whether the user takes this key as harmless.
+    fn is_ignored(&self, key: &str) -> bool {
+        let ignored = self.ignored.iter().any(|ignored| ignored == key);
+        if ignored {
+            self.met.borrow_mut().insert(key.to_string());
+        }
+        ignored
+    }
+
+    /// The refusal of a key that nobody understands.
+    fn unknown(&self, key: &str, value: &Value) -> Error {
+        if key == "quantization_config" {
+            return Error::config(
+                "config.json has a quantization_config: the weights are quantized, which is not supported. Load the \
+                 model from which they were made, and give dtype for less memory.",
+            );
+        }
+        let shown: String = value.to_string().chars().take(200).collect();
+        Error::config(format!(
+            "config.json sets {key:?} to {shown}, which is not understood for the model type {:?} and may change what \
+             the model computes. If you know that it does not, name it in LoadOptions: ignore_config_keys: \
+             vec![{key:?}.into()].",
+            self.family
+        ))
     }
 
     /// What `key` is set to; `None` where it is absent or null.
@@ -122,16 +115,17 @@ impl<'a> ConfigFile<'a> {
             "long_factor",
             "attention_factor",
         ];
-        let object = self.object("rope_parameters")?.or(self.object("rope_scaling")?);
-        let unknown =
-            object.into_iter().flatten().find(|(key, value)| !value.is_null() && !KNOWN.contains(&key.as_str()));
-        match unknown {
-            None => Ok(object),
-            Some((key, value)) => Err(Error::config(format!(
-                "config.json sets {key:?} of its rotary positions to {value}, which is not understood: remove the key if \
-                 it changes nothing."
-            ))),
+        let names = ["rope_parameters", "rope_scaling"];
+        let objects = [self.object(names[0])?, self.object(names[1])?];
+        let found = names.into_iter().zip(objects).find_map(|(name, object)| Some((name, object?)));
+        let Some((name, object)) = found else { return Ok(None) };
+        for (key, value) in object {
+            let path = format!("{name}.{key}");
+            if !KNOWN.contains(&key.as_str()) && !is_off(key, value) && !self.is_ignored(&path) {
+                return Err(self.unknown(&path, value));
+            }
         }
+        Ok(Some(object))
     }
 
     /// As [`ConfigFile::rotary`], for a family whose positions turn in the plain way only.
@@ -185,15 +179,21 @@ impl<'a> ConfigFile<'a> {
 
     /// Refuses a key that may change what the model computes and was not asked for; one that is off changes nothing.
     pub(super) fn finish(&self) -> Result<()> {
+        let asked = self.asked.borrow();
+        let known = |key: &str| is_harmless(key) || asked.contains(key);
         for (key, value) in self.json {
-            let off = matches!(value, Value::Null | Value::Bool(false));
-            if !off && !HARMLESS.contains(&key.as_str()) && !self.asked.borrow().contains(key) {
-                return Err(Error::config(format!(
-                    "config.json sets {key:?} to {value}, which is not understood for the model type {:?} and may \
-                     change what the model computes: remove the key if it does not.",
-                    self.family
-                )));
+            if !known(key) && !is_off(key, value) && !self.is_ignored(key) {
+                return Err(self.unknown(key, value));
             }
+        }
+        for key in self.ignored {
+            let why = match self.json.get(key) {
+                _ if self.met.borrow().contains(key) => continue,
+                None => "config.json has no such key",
+                Some(_) if known(key) => "it is understood",
+                Some(_) => continue,
+            };
+            return Err(Error::config(format!("ignore_config_keys names {key:?}, but {why}: leave it out.")));
         }
         Ok(())
     }

@@ -17,14 +17,6 @@ pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", config, layout
 const LAYOUT: Layout = Layout { buffers: &["attention.bias", "attention.masked_bias"], block, ..gpt2::LAYOUT };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&[
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
-        "tokenizer_class",
-    ]);
     let n_layers = file.size("num_layers")?;
     Ok(HookedTransformerConfig {
         model_name: file.name("gpt_neo"),

@@ -18,13 +18,13 @@ use crate::error::Result;
 pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, layout: LAYOUT, usually_tied: false };
 
 const LAYOUT: Layout = Layout {
-    prefix: "",
+    prefix: "gpt_neox.",
     buffers: &["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"],
-    embed: "gpt_neox.embed_in.weight",
+    embed: "embed_in.weight",
     embed_scale: |_| 1.0,
     pos_embed: "",
     unused_positions: 0,
-    ln_final: "gpt_neox.final_layer_norm",
+    ln_final: "final_layer_norm",
     unembed: "embed_out.weight",
     unembed_in_out: false,
     unembed_bias: None,
@@ -60,7 +60,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
     let (d, n, h) = (cfg.d_model, cfg.n_heads, cfg.d_head());
-    let at = |name: &str| format!("gpt_neox.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let fused = file.take(&at("attention.query_key_value.weight"), &[3 * d, d]);
     let fused_bias = file.take(&at("attention.query_key_value.bias"), &[3 * d]);
     // A stand-in for what is missing is never laid out: it may claim any size.

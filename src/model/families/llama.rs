@@ -18,13 +18,13 @@ use crate::error::{Error, Result};
 pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout: LAYOUT, usually_tied: false };
 
 pub(super) const LAYOUT: Layout = Layout {
-    prefix: "",
+    prefix: "model.",
     buffers: &["rotary_emb.inv_freq"],
-    embed: "model.embed_tokens.weight",
+    embed: "embed_tokens.weight",
     embed_scale: |_| 1.0,
     pos_embed: "",
     unused_positions: 0,
-    ln_final: "model.norm",
+    ln_final: "norm",
     unembed: "lm_head.weight",
     unembed_in_out: false,
     unembed_bias: None,
@@ -46,7 +46,6 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 
 /// [`base`] without the keys that say how positions turn.
 pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&["pretraining_tp"]);
     let n_heads = file.size("num_attention_heads")?;
     Ok(HookedTransformerConfig {
         model_name: file.name("llama"),
@@ -112,7 +111,7 @@ pub(super) fn block(
     qkv_bias: bool,
 ) -> Result<BlockWeights> {
     let (d, m) = (cfg.d_model, cfg.d_mlp());
-    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
     let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (qkv_bias, false))?;
     if cfg.use_qk_norm {

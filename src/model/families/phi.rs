@@ -18,7 +18,7 @@ use crate::error::Result;
 pub(super) const FAMILY: Family = Family { model_type: "phi", config, layout: LAYOUT, usually_tied: false };
 
 const LAYOUT: Layout = Layout {
-    ln_final: "model.final_layernorm",
+    ln_final: "final_layernorm",
     unembed_bias: Some("lm_head.bias"),
     norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
     block,
@@ -54,7 +54,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
-    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "dense"];
     let norm = parts::layer_norm(file, &at("input_layernorm"), cfg.d_model);
     Ok(BlockWeights {

@@ -18,7 +18,6 @@ pub(super) const FAMILY: Family =
     Family { model_type: "phi3", config, layout: Layout { block, ..llama::LAYOUT }, usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&["auto_map"]);
     file.only("attention_bias", &[json!(false)])?;
     // `transformers` takes this one, or what it is by default, whatever stands beside the factors.
     let original = file.optional_size("original_max_position_embeddings")?;
@@ -74,7 +73,7 @@ fn long_rope(object: &Map<String, Value>, original_n_ctx: usize, n_ctx: usize) -
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
     let (d, m, h) = (cfg.d_model, cfg.d_mlp(), cfg.d_head());
     let (heads, groups) = (cfg.n_heads * h, cfg.n_key_value_heads() * h);
-    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let qkv = file.take(&at("self_attn.qkv_proj.weight"), &[heads + 2 * groups, d]);
     let part = |start: usize, size: usize| file.in_a_row(qkv.narrow(0, start, size)?.t()?);
     let (w_q, w_k, w_v) = (part(0, heads)?, part(heads, groups)?, part(heads + groups, groups)?);
