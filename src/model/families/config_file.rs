@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::super::config::Activation;
+use super::super::config::{Activation, AttentionType};
 use super::harmless::{is_harmless, is_off};
 use crate::error::{Error, Result};
 
@@ -84,6 +84,38 @@ impl<'a> ConfigFile<'a> {
         self.optional(key, "a number", Value::as_f64)
     }
 
+    /// A number that is `default` where the key is absent, and none where it is null.
+    pub(super) fn number_or(&self, key: &str, default: f64) -> Result<Option<f64>> {
+        let number = self.number(key)?;
+        Ok(if self.json.contains_key(key) { number } else { Some(default) })
+    }
+
+    /// A size that is `default` where the key is absent, and none where it is null.
+    pub(super) fn size_or(&self, key: &str, default: usize) -> Result<Option<usize>> {
+        let size = self.optional_size(key)?;
+        Ok(if self.json.contains_key(key) { size } else { Some(default) })
+    }
+
+    /// What the attention of each layer reaches, if `layer_types` says it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for another number of layers, or a type of layer that is not supported.
+    pub(super) fn layer_types(&self, n_layers: usize) -> Result<Option<Vec<AttentionType>>> {
+        let Some(list) = self.list("layer_types")? else { return Ok(None) };
+        let kind = |value: &Value| match value.as_str() {
+            Some("full_attention") => Some(AttentionType::Global),
+            Some("sliding_attention") => Some(AttentionType::Local),
+            _ => None,
+        };
+        let kinds: Option<Vec<_>> = list.iter().map(kind).collect();
+        kinds.filter(|kinds| kinds.len() == n_layers).map(Some).ok_or_else(|| {
+            Error::config(format!(
+                "config.json's layer_types must say \"full_attention\" or \"sliding_attention\" for each of the \
+                 {n_layers} layers."
+            ))
+        })
+    }
+
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.optional(key, "true or false", Value::as_bool)
     }
@@ -115,8 +147,9 @@ impl<'a> ConfigFile<'a> {
             "long_factor",
             "attention_factor",
         ];
-        let names = ["rope_parameters", "rope_scaling"];
-        let objects = [self.object(names[0])?, self.object(names[1])?];
+        // In this order, as `transformers` takes them.
+        let names = ["rope_scaling", "rope_parameters"];
+        let objects = [self.object(names[0])?.filter(|object| !object.is_empty()), self.object(names[1])?];
         let found = names.into_iter().zip(objects).find_map(|(name, object)| Some((name, object?)));
         let Some((name, object)) = found else { return Ok(None) };
         for (key, value) in object {
@@ -147,12 +180,20 @@ impl<'a> ConfigFile<'a> {
         own.unwrap_or(default).into()
     }
 
+    /// A number inside the object of rotary positions, or else at the top; an object says what a newer version wrote.
+    pub(super) fn rotary_number(&self, key: &str, top: &str, default: f64) -> Result<f64> {
+        let inner = self.rotary()?.and_then(|object| object.get(key)).and_then(Value::as_f64);
+        Ok(inner.or(self.number(top)?).unwrap_or(default))
+    }
+
     /// The activation function under `key`, or else `default`.
     pub(super) fn activation(&self, key: &str, default: Activation) -> Result<Activation> {
         match self.text(key)? {
             None => Ok(default),
-            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Ok(Activation::GeluNew),
-            Some("gelu") => Ok(Activation::Gelu),
+            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate") => {
+                Ok(Activation::GeluNew)
+            }
+            Some("gelu" | "gelu_python") => Ok(Activation::Gelu),
             Some("relu") => Ok(Activation::Relu),
             Some("silu" | "swish") => Ok(Activation::Silu),
             Some(other) => Err(Error::config(format!(

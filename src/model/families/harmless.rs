@@ -13,7 +13,9 @@ const BOOKKEEPING: &[&str] = &[
     "_attn_implementation_internal",
     "_commit_hash",
     "_experts_implementation",
+    "_experts_implementation_internal",
     "_from_auto",
+    "_from_model_config",
     "_name_or_path",
     "_num_labels",
     "architectures",
@@ -57,9 +59,7 @@ const BOOKKEEPING: &[&str] = &[
 const TRAINING: &[&str] = &[
     "activation_dropout",
     "attention_dropout",
-    "attention_dropout_prob",
     "attention_probs_dropout_prob",
-    "attn_dropout",
     "attn_pdrop",
     "dropout",
     "embd_pdrop",
@@ -72,6 +72,7 @@ const TRAINING: &[&str] = &[
     "resid_pdrop",
     "summary_activation",
     "summary_first_dropout",
+    "summary_last_dropout",
     "summary_proj_to_labels",
     "summary_type",
     "summary_use_proj",
@@ -81,13 +82,16 @@ const TRAINING: &[&str] = &[
 const GENERATION: &[&str] = &[
     "assistant_confidence_threshold",
     "assistant_early_exit",
+    "assistant_ensemble_weight",
     "assistant_lookbehind",
     "bad_words_ids",
     "begin_suppress_tokens",
     "bos_token_id",
     "cache_config",
     "cache_implementation",
+    "compile_config",
     "constraints",
+    "continuous_batching_config",
     "decoder_start_token_id",
     "disable_compile",
     "diversity_penalty",
@@ -109,6 +113,7 @@ const GENERATION: &[&str] = &[
     "is_assistant",
     "length_penalty",
     "low_memory",
+    "max_cache_len",
     "max_length",
     "max_matching_ngram_size",
     "max_new_tokens",
@@ -136,6 +141,7 @@ const GENERATION: &[&str] = &[
     "return_legacy_cache",
     "sep_token_id",
     "sequence_bias",
+    "speculation_type",
     "stop_strings",
     "suppress_tokens",
     "target_lookbehind",
@@ -161,9 +167,11 @@ pub(super) fn is_harmless(key: &str) -> bool {
     [BOOKKEEPING, TRAINING, GENERATION, OF_THE_HUB].iter().any(|keys| keys.contains(&key))
 }
 
-/// Whether a key that nobody knows is off: nothing that is absent, false or empty can ask for something.
+/// Whether a key that nobody asked for is off: what is null, false or empty asks for nothing, nor does a list by which
+/// every layer attends to everything.
 pub(super) fn is_off(key: &str, value: &Value) -> bool {
     match value {
+        Value::Array(list) if key == "layer_types" => list.iter().all(|layer| layer == "full_attention"),
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),

@@ -70,13 +70,15 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let theta = file.number("rope_theta")?;
     let object = file.rotary()?;
+    let share = file.number("partial_rotary_factor")?;
     let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
-    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
-    if number(object, "partial_rotary_factor").is_some_and(|share| share != 1.0) {
+    let inner_share = object.and_then(|object| number(object, "partial_rotary_factor"));
+    if [share, inner_share].into_iter().flatten().any(|share| share != 1.0) {
         return Err(Error::config(
             "config.json sets partial_rotary_factor, but in this family positions turn all of a head: correct it.",
         ));
     }
+    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
     let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
     let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
     let scaling = match kind {

@@ -78,6 +78,8 @@ pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Resul
         ))
     })?;
     let file = ConfigFile::new(family.model_type, json, ignored);
+    // Any model of transformers attends to both sides where this is false.
+    file.only("is_causal", &[Value::Bool(true)])?;
     let cfg = (family.config)(&file)?;
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;

@@ -5,7 +5,7 @@
 //!
 //! Reference: `transformers` `PhiForCausalLM`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::super::tensor_file::TensorFile;
@@ -27,10 +27,9 @@ const LAYOUT: Layout = Layout {
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("qk_layernorm", &[json!(false)])?;
-    let newer = file.plain_rotary()?;
-    let inner = |key: &str| newer.and_then(|newer| newer.get(key)).and_then(Value::as_f64);
-    let share = file.number("partial_rotary_factor")?.or(inner("partial_rotary_factor")).unwrap_or(0.5);
-    let base = file.number("rope_theta")?.or(inner("rope_theta")).unwrap_or(10000.0);
+    file.plain_rotary()?;
+    let share = file.rotary_number("partial_rotary_factor", "partial_rotary_factor", 0.5)?;
+    let base = file.rotary_number("rope_theta", "rope_theta", 10000.0)?;
     let n_heads = file.size("num_attention_heads")?;
     let mut cfg = HookedTransformerConfig {
         model_name: file.name("phi"),

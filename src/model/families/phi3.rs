@@ -22,9 +22,8 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     // `transformers` takes this one, or what it is by default, whatever stands beside the factors.
     let original = file.optional_size("original_max_position_embeddings")?;
     let object = file.rotary()?;
-    let inner = |key: &str| object.and_then(|object: &Map<String, Value>| object.get(key)).and_then(Value::as_f64);
-    let share = inner("partial_rotary_factor").or(file.number("partial_rotary_factor")?).unwrap_or(1.0);
-    let base = inner("rope_theta").or(file.number("rope_theta")?).unwrap_or(10000.0);
+    let share = file.rotary_number("partial_rotary_factor", "partial_rotary_factor", 1.0)?;
+    let base = file.rotary_number("rope_theta", "rope_theta", 10000.0)?;
     let mut cfg = HookedTransformerConfig {
         eps: file.number("rms_norm_eps")?.unwrap_or(1e-5),
         window_size: file.optional_size("sliding_window")?,
