@@ -36,11 +36,11 @@ impl<'a> ConfigFile<'a> {
 
     /// The refusal of a key that nobody understands.
     fn unknown(&self, key: &str, value: &Value) -> Error {
-        if key == "quantization_config" {
-            return Error::config(
-                "config.json has a quantization_config: the weights are quantized, which is not supported. Load the \
-                 model from which they were made, and give dtype for less memory.",
-            );
+        if ["quantization_config", "quantization"].contains(&key) {
+            return Error::config(format!(
+                "config.json has {key:?}: the weights are quantized, which is not supported. Load the model from which \
+                 they were made, with a dtype of BF16 or F16 for less memory."
+            ));
         }
         let shown: String = value.to_string().chars().take(200).collect();
         Error::config(format!(

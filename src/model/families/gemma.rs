@@ -16,7 +16,8 @@ use super::layout::Layout;
 use super::{Family, llama, parts};
 use crate::error::{Error, Result};
 
-pub(super) const FAMILY: Family = Family { model_type: "gemma", config: first_config, layout: LAYOUT, usually_tied: true };
+pub(super) const FAMILY: Family =
+    Family { model_type: "gemma", config: first_config, layout: LAYOUT, usually_tied: true };
 
 pub(super) const GEMMA2: Family =
     Family { model_type: "gemma2", config: second_config, layout: LAYOUT, usually_tied: true };
@@ -49,6 +50,7 @@ fn second_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let kind = |layer: usize| if layer.is_multiple_of(2) { AttentionType::Local } else { AttentionType::Global };
     let kinds = file.layer_types(base.n_layers)?.unwrap_or_else(|| (0..base.n_layers).map(kind).collect());
     let window_size = file.size_or("sliding_window", 4096)?;
+    file.only("sliding_window_size", &[json!(window_size)])?;
     if window_size.is_none() && kinds.contains(&AttentionType::Local) {
         return Err(Error::config(
             "config.json has no sliding_window for its layers of \"sliding_attention\": correct it.",

@@ -33,8 +33,9 @@ pub(super) const LAYOUT: Layout = Layout {
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    // The second changes rounding only.
-    file.harmless(&["n_ctx", "reorder_and_upcast_attn"]);
+    // The last changes rounding only.
+    file.harmless(&["n_ctx", "predict_special_tokens", "reorder_and_upcast_attn"]);
+    file.only("n_special", &[json!(0)])?;
     let unscaled = file.flag("scale_attn_weights")? == Some(false);
     Ok(HookedTransformerConfig {
         model_name: file.name("gpt2"),

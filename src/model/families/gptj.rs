@@ -22,7 +22,7 @@ const LAYOUT: Layout =
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("rotary", &[json!(true)])?;
-    file.only("scale_attn_weights", &[json!(true)])?;
+    file.harmless(&["scale_attn_weights"]);
     Ok(HookedTransformerConfig {
         model_name: file.name("gptj"),
         n_layers: file.size("n_layer")?,

@@ -157,7 +157,7 @@ const GENERATION: &[&str] = &[
 ];
 
 /// What models of the hub carry for other programs, or because a version of their own code once asked for it.
-const OF_THE_HUB: &[&str] = &["is_llama_config", "max_sequence_length", "transformers.js_config", "unsloth_fixed", "unsloth_version"];
+const OF_THE_HUB: &[&str] = &["is_llama_config", "transformers.js_config", "unsloth_fixed", "unsloth_version"];
 
 /// Keys that change nothing at this value; at another they may.
 const HARMLESS_AT: &[(&str, i64)] = &[("full_attn_mod", 1), ("interpolate_factor", 1)];

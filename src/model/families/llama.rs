@@ -47,11 +47,16 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 /// [`base`] without the keys that say how positions turn.
 pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let n_heads = file.size("num_attention_heads")?;
+    // The first conversions of Llama call the context so.
+    let n_ctx = match file.optional_size("max_sequence_length")? {
+        Some(first) => file.optional_size("max_position_embeddings")?.unwrap_or(first),
+        None => file.size("max_position_embeddings")?,
+    };
     Ok(HookedTransformerConfig {
         model_name: file.name("llama"),
         n_layers: file.size("num_hidden_layers")?,
         d_model: file.size("hidden_size")?,
-        n_ctx: file.size("max_position_embeddings")?,
+        n_ctx,
         n_heads,
         n_key_value_heads: file.optional_size("num_key_value_heads")?.filter(|groups| *groups != n_heads),
         d_head: file.optional_size("head_dim")?,
