@@ -232,8 +232,7 @@ fn check_complete(index: &Path, folder: &Path, parts: &BTreeSet<String>) -> Resu
     Err(Error::file(
         index,
         format!(
-            "names {} files of weights, of which {} {} not beside it: download what is missing into this folder.",
-            parts.len(),
+            "names files of weights, of which {} {} not beside it: download what is missing into this folder.",
             missing.join(", "),
             if missing.len() == 1 { "is" } else { "are" }
         ),

@@ -13,9 +13,6 @@ use crate::progress::Progress;
 /// How many faults a message lists.
 const SHOWN: usize = 12;
 
-/// How the fault of a tensor that is not there ends, after its name and shape.
-const MISSING: &str = " is missing";
-
 /// The named tensors of one or several files; what is wrong is collected and told at the end, all of it.
 pub(super) struct TensorFile {
     path: PathBuf,
@@ -123,7 +120,7 @@ impl TensorFile {
     /// The tensor of this name; a fault (and zeros, which [`TensorFile::finish`] never lets out) without it.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Tensor {
         self.take_optional(name, shape).unwrap_or_else(|| {
-            self.faults.push(format!("{name} {shape:?}{MISSING}"));
+            self.faults.push(format!("{name} {shape:?} is missing"));
             self.placeholder(shape)
         })
     }
@@ -210,15 +207,6 @@ impl TensorFile {
         zero.broadcast_as(shape).expect("one number broadcasts to any shape")
     }
 
-    /// What stands before the name of each missing tensor in the names that nobody took, if it is the same before all.
-    fn prefix(&self) -> Option<&str> {
-        let mut missing = self.faults.iter().filter_map(|fault| fault.strip_suffix(MISSING)?.split(' ').next());
-        let first = missing.next()?;
-        let prefix =
-            self.tensors.keys().find_map(|name| name.strip_suffix(first).filter(|prefix| !prefix.is_empty()))?;
-        missing.all(|name| self.tensors.contains_key(&format!("{prefix}{name}"))).then_some(prefix)
-    }
-
     /// What to do about a file that does not fit.
     fn advice(&self) -> String {
         if self.names().any(is_adapter) {
@@ -233,10 +221,7 @@ impl TensorFile {
                 self.transposed
             );
         }
-        let of_names = self.prefix().map(|prefix| {
-            format!("The names in the file begin with {prefix:?}: load it as a checkpoint with that as strip_prefix.")
-        });
-        of_names.or_else(|| self.advice.clone()).unwrap_or_else(|| "Is this file of the same model?".into())
+        self.advice.clone().unwrap_or_else(|| "Is this file of the same model?".into())
     }
 
     /// Tells every fault, and what nobody took.

@@ -26,7 +26,7 @@ pub(super) enum Before {
 pub(super) fn before<'a>(names: impl Iterator<Item = &'a str> + Clone, anchors: &[String], prefix: &str) -> Before {
     let found = anchors.iter().map(|anchor| -> BTreeSet<&str> {
         let before = names.clone().filter_map(|name| name.strip_suffix(anchor.as_str()));
-        before.filter(|before| before.is_empty() || before.ends_with('.')).collect()
+        before.filter(|before| before.is_empty() || before.ends_with(['.', '/'])).collect()
     });
     let Some(found) = found.into_iter().find(|found| !found.is_empty()) else { return Before::Unknown };
     let usual = [prefix, ""].into_iter().find(|usual| found.contains(usual));

@@ -76,7 +76,7 @@ fn whatever_stands_before_the_names() {
         };
         check("as they are", &|name| name.into(), false);
         check("saved alone", &|name| name.strip_prefix(prefix).unwrap_or(name).into(), false);
-        for wrapper in ["module.", "_orig_mod.module.", "base_model.model."] {
+        for wrapper in ["module.", "_orig_mod.module.", "base_model.model.", "net/"] {
             check(wrapper, &|name| format!("{wrapper}{name}"), true);
             check(wrapper, &|name| format!("{wrapper}{}", name.strip_prefix(prefix).unwrap_or(name)), true);
         }
@@ -200,7 +200,7 @@ fn pointers_of_git_lfs_are_named() {
     fs::remove_file(folder.join("pytorch_model.bin")).unwrap();
     let index = json!({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}});
     fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
-    sentence(load(&folder), &["2 files", "model-1.safetensors, model-2.safetensors are not beside it"]);
+    sentence(load(&folder), &["model-1.safetensors, model-2.safetensors are not beside it"]);
     fs::copy(tiny_gpt2().join("model.safetensors"), folder.join("model-1.safetensors")).unwrap();
     sentence(load(&folder), &["index.json", "model-2.safetensors is not beside it", "download"]);
     fs::write(folder.join("model-2.safetensors"), POINTER).unwrap();
