@@ -80,7 +80,8 @@ impl From<Processing> for LoadOptions {
 pub struct CheckpointOptions {
     /// The key of the weights in a file that holds more, such as `"model_state_dict"`.
     pub key: Option<String>,
-    /// What each name begins with and is not part of it, such as the `"_orig_mod."` of `torch.compile`.
+    /// What each name begins with and is not part of it, such as the `"_orig_mod."` of `torch.compile`; where the file
+    /// holds one model it is found without being said.
     pub strip_prefix: Option<String>,
     /// How the model is loaded: processing, device, dtype and so on.
     pub load: LoadOptions,

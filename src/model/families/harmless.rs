@@ -16,6 +16,7 @@ const BOOKKEEPING: &[&str] = &[
     "_experts_implementation_internal",
     "_from_auto",
     "_from_model_config",
+    "_model_name_or_path",
     "_name_or_path",
     "_num_labels",
     "architectures",
