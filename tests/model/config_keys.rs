@@ -156,7 +156,7 @@ fn the_configs_of_models_of_the_hub_are_understood() {
     for row in rows {
         let model = row["model"].as_str().unwrap();
         fs::write(folder.join("config.json"), row["config"].to_string()).unwrap();
-        let error = load(&folder).err().expect("there are no weights");
+        let error = load(&folder).expect_err("there are no weights");
         match row["refused"].as_str() {
             Some(reason) => assert!(error.to_string().contains(reason), "{model}: {error}"),
             // The config is understood where the weights are missed.

@@ -109,6 +109,17 @@ fn one_matrix_for_two_under_either_name() {
     }
 }
 
+/// The state dict of a GPT-NeoX in transformers 5 has another name for the unembedding than its files.
+#[test]
+fn the_two_names_of_an_unembedding() {
+    let source = path("families/gpt_neox");
+    let mut tensors = tensors(&source);
+    let unembed = tensors.remove("embed_out.weight").unwrap();
+    tensors.insert("lm_head.weight".into(), unembed);
+    let model = load(&write("lm_head", &config(&source), &tensors)).unwrap();
+    assert_eq!(logits(&model), logits(&load(&source).unwrap()));
+}
+
 #[test]
 fn heads_for_other_tasks_are_left_out_and_said() {
     let head = Tensor::ones((3, 16), candle_lens::candle::DType::F32, &Device::Cpu).unwrap();

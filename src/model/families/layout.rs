@@ -96,6 +96,10 @@ impl Layout {
         }
         file.ignore(|name| self.buffers.iter().any(|buffer| name.ends_with(buffer)));
         file.leave_other_heads();
+        // The unembedding of GPT-NeoX has two names: one in its files, one in the models of transformers 5.
+        if self.unembed == "embed_out.weight" && !file.has(self.unembed) {
+            file.rename("lm_head.weight", self.unembed);
+        }
         // One matrix for both may be stored under the name of either.
         if may_be_tied && !file.has(self.embed) {
             file.rename(self.unembed, self.embed);
