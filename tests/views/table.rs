@@ -38,7 +38,7 @@ fn the_markup_is_a_plain_table_with_inline_styles() -> candle_lens::Result<()> {
     assert_eq!(
         html,
         format!(
-            "<div class=\"tex2jax_ignore mathjax_ignore\" style=\"overflow-x:auto\">\
+            "<div style=\"overflow-x:auto\">\
              <table style=\"border-collapse:collapse;margin:0;font-variant-numeric:tabular-nums\">\
              <thead><tr>{}{}</tr></thead><tbody><tr>{}{}</tr></tbody></table></div>",
             cell("th", "left", rule, "a"),

@@ -183,7 +183,7 @@ impl View for Widget {
             text => format!("<div style=\"{style}\">{}</div>", escape(&visible(text))),
         };
         let html = format!(
-            "<div data-widget=\"{id}\" class=\"tex2jax_ignore mathjax_ignore\">{}{}{}</div>\n{}",
+            "<div data-widget=\"{id}\">{}{}{}</div>\n{}",
             paragraph(&drawn.title, "font-weight:600;margin:4px 0"),
             paragraph(drawn.note.as_deref().unwrap_or_default(), "font-style:italic;margin:4px 0"),
             drawn.still,
