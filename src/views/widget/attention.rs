@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::views::figure::imshow;
 use crate::views::loader::Script;
-use crate::views::source::Numbers;
+use crate::views::widget::heads::{head_names, layers};
 use crate::views::widget::pack::{pack, rounded};
 use crate::views::widget::patterns::Patterns;
 use crate::views::widget::pool::{pooled, pooled_words};
 use crate::views::widget::scores::{table, usual_scores};
-use crate::views::widget::still::gallery;
+use crate::views::widget::still::{gallery, layer_gallery};
 use crate::views::widget::words::{Words, one_word_each};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 
@@ -77,8 +77,9 @@ pub fn attention_pattern(tokens: impl Words, attention: impl Patterns) -> Widget
     Widget::new(Heads::new(Mode::Pattern, &tokens, &[("", &attention)]))
 }
 
-/// All heads in one widget: thumbnails to search and to sort by a score, the text and the map of the chosen head, in
-/// which pointing at one lights up the other. Arrow keys walk through heads and cells.
+/// All heads in one widget: thumbnails to search and to sort by a score, a row for each layer until they are sorted, the
+/// text and the map of the chosen head, in which pointing at one lights up the other. Arrow keys walk through heads and
+/// cells.
 ///
 /// Scores that are always there: the mean attention to the previous, the first and the same token, and the largest
 /// value; [`Widget::scores`] adds others.
@@ -224,24 +225,6 @@ fn wrong_shape(mode: Mode, shape: &[usize]) -> Error {
     ))
 }
 
-/// The names of the heads: labels of their axis, or layer and head, or their numbers.
-fn head_names(numbers: &Numbers) -> Vec<String> {
-    let shape = numbers.values.shape();
-    let axes = &numbers.axes[..shape.len().saturating_sub(2)];
-    let label = |axis: usize, i: usize| axes[axis].labels.get(i).cloned().unwrap_or_else(|| i.to_string());
-    match shape {
-        [] | [_] | [_, _] => vec!["attention".into()],
-        &[heads, _, _] => {
-            let bare = axes[0].labels.first().is_none_or(|label| label.parse::<usize>().is_ok());
-            (0..heads).map(|h| if bare { format!("Head {h}") } else { label(0, h) }).collect()
-        }
-        &[layers, heads, _, _] => {
-            (0..layers).flat_map(|l| (0..heads).map(move |h| (l, h))).map(|(l, h)| format!("L{l}H{h}")).collect()
-        }
-        [heads @ .., _, _] => (0..heads.iter().product()).map(|i| format!("Head {i}")).collect(),
-    }
-}
-
 impl Heads {
     fn names(&self, asked: Option<&Vec<String>>) -> Result<Vec<String>> {
         match asked {
@@ -315,6 +298,10 @@ impl Heads {
         // A cell needs no more than a pixel, and many heads no more than a sketch each.
         let room = (150_000.0 / names.len() as f64).sqrt() as usize;
         let small = pooled(values, values.dim().1.div_ceil(room.clamp(8, 100)));
+        let rows = layers(&self.names);
+        if !rows.is_empty() {
+            return layer_gallery(&rows, names, &small, limit);
+        }
         let (columns, pixels) = if names.len() > 24 { (12, 48) } else { (6, 96) };
         gallery(names.iter().map(String::as_str).zip(small.axis_iter(NdAxis(0))), columns, limit, pixels)
     }
@@ -344,6 +331,8 @@ impl Kind for Heads {
         let shown: Vec<String> = names.iter().map(|name| crate::views::html::visible(name)).collect();
         data["mode"] = json!(self.mode.function());
         data["names"] = json!(shown);
+        data["layers"] =
+            layers(&self.names).iter().map(|(name, heads)| json!({ "name": name, "heads": heads })).collect();
         data["range"] = json!([rounded(low.min(0.0) as f32), rounded(high.max(0.0) as f32)]);
         let brief = |values: &[f32]| values.iter().map(|&value| rounded(value)).collect::<Vec<f64>>();
         if self.mode == Mode::Explorer {

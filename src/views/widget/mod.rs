@@ -10,6 +10,7 @@
 mod attention;
 mod circuit;
 mod circuit_still;
+mod heads;
 mod pack;
 mod patterns;
 mod performance;

@@ -3,7 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{Array3, ArrayView1, ArrayView2, Axis as NdAxis};
 
 use crate::error::Result;
 use crate::views::figure::Color;
@@ -59,6 +59,46 @@ pub(super) fn gallery<'a>(
     }
     Ok(html + "</tr></tbody></table>")
 }
+
+/// Pictures in a table with a row for each of these layers, which have so many heads. Heads are named below their pictures
+/// where there is room, and by the first row where there is not.
+pub(super) fn layer_gallery(
+    layers: &[(String, usize)],
+    names: &[String],
+    pictures: &Array3<f32>,
+    limit: f32,
+) -> Result<String> {
+    let most = layers.iter().map(|(_, heads)| *heads).max().unwrap_or(1);
+    let pixels = (ROW / most).clamp(16, if names.len() > 24 { 48 } else { 96 });
+    let is_named = pixels >= 40;
+    let cell =
+        |style: &str, content: &str| format!("<td style=\"padding:2px;text-align:center;{style}\">{content}</td>");
+    let mut html =
+        String::from("<div style=\"overflow-x:auto\"><table style=\"border-collapse:collapse;margin:0\"><tbody>");
+    if !is_named {
+        let numbers: String = (0..most).map(|head| cell("font-size:10px", &format!("H{head}"))).collect();
+        html += &format!("<tr>{}{numbers}</tr>", cell("", ""));
+    }
+    let mut heads = names.iter().zip(pictures.axis_iter(NdAxis(0)));
+    for (layer, count) in layers {
+        html += &format!("<tr>{}", cell("font-weight:600;text-align:right", layer));
+        for (name, values) in heads.by_ref().take(*count) {
+            let name = escape(&visible(name));
+            let below = if is_named { format!("<br>{name}") } else { String::new() };
+            let image = format!(
+                "<img alt=\"{name}\" width=\"{pixels}\" height=\"{pixels}\" style=\"image-rendering:pixelated;\
+                 max-width:none;border:1px solid rgba(128,128,128,.5)\" src=\"{}\">{below}",
+                picture(values, limit)?
+            );
+            html += &cell("", &image);
+        }
+        html += "</tr>";
+    }
+    Ok(html + "</tbody></table></div>")
+}
+
+/// How wide the pictures of a layer are together.
+const ROW: usize = 680;
 
 /// The largest of one number of a sample over its positions.
 pub(super) fn largest_of(sample: &Sample, which: usize) -> f32 {
