@@ -108,7 +108,7 @@
             const [dest, src] = state.turned ? [i, j] : [j, i];
             if (view.hidden(dest, src)) continue;
             const each = value(head, dest, src);
-            if (Math.abs(each) > Math.abs(most)) most = each;
+            if (Number.isFinite(each) && Math.abs(each) > Math.abs(most)) most = each;
           }
         } else {
           const [dest, src] = state.turned ? [i, focus] : [focus, i];

@@ -42,7 +42,7 @@ pub use special::{
 
 pub(in crate::views) use color::{Color, INK, band_color, series_color};
 pub(in crate::views) use drawing::{Axis, Chart, Drawing, Scale, half_room};
-pub(in crate::views) use notes::{height as notes_height, paint as paint_notes};
+pub(in crate::views) use notes::{GAP, Note, height as notes_height, paint as paint_notes};
 
 use std::sync::Arc;
 

@@ -15,6 +15,7 @@ mod pack;
 mod patterns;
 mod performance;
 mod pool;
+mod samples;
 mod scores;
 mod still;
 mod tables;
@@ -46,7 +47,7 @@ const MAX_BYTES: usize = 5_000_000;
 /// beside it; the methods, chained, change its looks.
 ///
 /// As the last expression of a cell it shows itself; in a loop or a program call [`show`](Self::show). What does not
-/// fit (a shape, a number of tokens, a value that is not finite) is reported there.
+/// fit (a shape, a number of tokens) is reported there. Numbers that are not finite are on grey, and a line says so.
 ///
 /// ```
 /// use candle_lens::prelude::*;

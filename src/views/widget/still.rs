@@ -6,10 +6,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ndarray::{Array3, ArrayView1, ArrayView2, Axis as NdAxis};
 
 use crate::error::Result;
-use crate::views::figure::Color;
+use crate::views::figure::{Color, GAP};
 use crate::views::html::{escape, visible};
 use crate::views::picture::indexed_png;
-use crate::views::widget::text::{Sample, said};
+use crate::views::widget::samples::Sample;
+use crate::views::widget::text::said;
 
 /// Steps of opacity on each side of zero: 4 bits for attention.
 const LEVELS: usize = 15;
@@ -23,9 +24,17 @@ pub(super) const POSITIVE: Color = Color(0x1f, 0x83, 0xc6);
 fn picture(values: ArrayView2<f32>, limit: f32) -> Result<String> {
     let side = |color: Color, level: usize| [color.0, color.1, color.2, (level * 255 / LEVELS) as u8];
     let negative = (1..=LEVELS).map(|level| side(NEGATIVE, level));
-    let palette: Vec<[u8; 4]> =
-        [[0; 4]].into_iter().chain((1..=LEVELS).map(|level| side(POSITIVE, level))).chain(negative).collect();
+    let gap = [GAP.0, GAP.1, GAP.2, 255];
+    let palette: Vec<[u8; 4]> = [[0; 4]]
+        .into_iter()
+        .chain((1..=LEVELS).map(|level| side(POSITIVE, level)))
+        .chain(negative)
+        .chain([gap])
+        .collect();
     let index = |&value: &f32| {
+        if !value.is_finite() {
+            return 2 * LEVELS as u8 + 1;
+        }
         let level = if limit > 0.0 { (value.abs() / limit * LEVELS as f32).round().min(LEVELS as f32) } else { 0.0 };
         match level as usize {
             0 => 0,
@@ -112,16 +121,23 @@ pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, (lo
         html += &format!("<b>{}</b>: ", escape(&visible(name)));
     }
     for (word, &value) in words.iter().zip(values) {
-        html +=
-            &on_ground(word, f64::from(value) / if value < 0.0 { low } else { high }, value < 0.0, &said(word, value));
+        let part = f64::from(value) / if value < 0.0 { low } else { high };
+        html += &match value.is_finite() {
+            true => on_ground(word, part, value < 0.0, &said(word, value)),
+            false => ground(word, GAP, 0.5, &said(word, value)),
+        };
     }
     html + "</div>"
 }
 
 /// A token on a ground of this part of full strength, with a note.
 pub(super) fn on_ground(word: &str, part: f64, negative: bool, note: &str) -> String {
-    let Color(red, green, blue) = if negative { NEGATIVE } else { POSITIVE };
     let part = if part.is_finite() { part.clamp(0.0, 1.0) * 0.7 } else { 0.0 };
+    ground(word, if negative { NEGATIVE } else { POSITIVE }, part, note)
+}
+
+/// A token on a ground of this colour and opacity, with a note.
+fn ground(word: &str, Color(red, green, blue): Color, part: f64, note: &str) -> String {
     format!(
         "<span title=\"{}\" style=\"white-space:pre-wrap;unicode-bidi:isolate;\
          background-color:rgba({red},{green},{blue},{part:.2})\">{}</span>",
