@@ -67,12 +67,15 @@ mod views {
     mod browser;
     mod everything;
     mod figure;
+    mod gaps;
     mod kinds;
+    mod names;
     mod of_numbers;
     mod of_results;
     mod page;
     mod picture;
     mod safety;
+    mod size;
     mod table;
     mod text;
 }

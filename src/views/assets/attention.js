@@ -293,7 +293,7 @@
     const head = view.head();
     const context = canvas.getContext("2d");
     context.font = LETTERS;
-    const names = tokens.map((token, i) => `${token.length > 14 ? token.slice(0, 13) + "…" : token} (${i})`);
+    const names = tokens.map((token, i) => `${!token ? "∅" : token.length > 14 ? token.slice(0, 13) + "…" : token} (${i})`);
     const margin = Math.ceil(Math.max(...names.map((each) => context.measureText(each).width))) + 26;
     const cell = Math.max(1, Math.min(36, (width - margin - 2) / n));
     const left = margin, size = cell * n;

@@ -141,13 +141,13 @@
     return box;
   }
 
-  // What numbers are ordered by: NaN, which is no size, comes last.
-  const order = (number) => (Number.isNaN(number) ? -Infinity : number);
+  // What numbers are sorted by: NaN, which is no size, comes last.
+  const sortable = (number) => (Number.isNaN(number) ? -Infinity : number);
 
   function texts(view) {
     const { data, state, widget, second } = view;
     const all = data.samples.map((_, i) => i);
-    const most = (sample) => Math.max(...data.samples[sample].map((_, position) => order(view.at(sample, position))));
+    const most = (sample) => Math.max(...data.samples[sample].map((_, position) => sortable(view.at(sample, position))));
     let shown = all.slice(state.page * state.size, (state.page + 1) * state.size);
     if (data.mode === "topk_samples") shown = all.sort((a, b) => most(b) - most(a) || a - b).slice(0, state.k);
     return shown.map((sample) => {
@@ -178,7 +178,7 @@
     const { data, state, widget } = view;
     const sample = Math.min(state.page, data.samples.length - 1);
     const tokens = data.samples[sample];
-    const order = tokens.map((_, i) => i).sort((a, b) => order(view.at(sample, b)) - order(view.at(sample, a)) || a - b);
+    const order = tokens.map((_, i) => i).sort((a, b) => sortable(view.at(sample, b)) - sortable(view.at(sample, a)) || a - b);
     const head = ["", "top token", "value", "bottom token", "value"];
     const cell = (position, paint) => {
       const td = el("td", {}, `${tokens[position] || "∅"}`, " ", el("small", {}, `(${position})`));
