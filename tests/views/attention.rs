@@ -37,7 +37,8 @@ fn rendered(widget: &Widget) -> Rendered {
 
 /// What a cell's output takes, scripts included.
 fn whole(widget: &Widget) -> usize {
-    let path = std::env::temp_dir().join(format!("candle-lens-widget-{}.html", std::process::id()));
+    let thread = std::thread::current().id();
+    let path = std::env::temp_dir().join(format!("candle-lens-widget-{}-{thread:?}.html", std::process::id()));
     widget.save_html(&path).expect("a folder that can be written");
     let bytes = std::fs::read(&path).expect("the page").len();
     std::fs::remove_file(&path).expect("the page");

@@ -62,7 +62,8 @@ def figures(page, names):
     by_title = {figure["title"]: figure for figure in seen[:9] + seen[-2:]}
     for title in ("bar", "line", "rows", "columns", "animation", "loss"):
         check(by_title[title]["x"] == names, f"{title}: every label stands below", by_title[title]["x"])
-    check(by_title["patching"]["x"] == [f"{name}_{i}" for i, name in enumerate(names)], "patching: every token stands below",
+    tokens = [f"{name.replace('␣', ' ')}_{i}" for i, name in enumerate(names)]
+    check(by_title["patching"]["x"] == tokens, "patching: every token stands below",
           by_title["patching"]["x"])
     check(len(set(by_title["bar"]["bars"])) == count, "bar: each label has a bar of its own", len(set(by_title["bar"]["bars"])))
     for title in ("line", "loss"):
@@ -75,12 +76,13 @@ def figures(page, names):
     check(len(set(scatter["points"])) == count, "scatter: each label has a point", len(scatter["points"]))
     shown = [name for name in names if name]
     check(sorted(text for text in scatter["labels"] if text) == sorted(shown), "scatter: and stands beside it", scatter["labels"])
-    check(by_title["rows"]["y"] == names, "rows: every label stands at the side", by_title["rows"]["y"])
+    # From the bottom to the top, where the first row is.
+    check(by_title["rows"]["y"][::-1] == names, "rows: every label stands at the side", by_title["rows"]["y"])
     check(by_title["rows"]["cells"]["down"] == count, "rows: each has cells of its own colour", by_title["rows"]["cells"])
     check(by_title["columns"]["cells"]["across"] == count, "columns: each has cells of its own colour", by_title["columns"]["cells"])
     check(by_title["animation"]["steps"] and by_title["animation"]["columns"] == count, "animation: frames and columns are there")
     facets = seen[9:9 + count]
-    check([facet["title"] for facet in facets] == names, "facets: each has its name", [facet["title"] for facet in facets])
+    check([facet["title"] for facet in facets] == [name.strip() for name in names], "facets: each has its name", [facet["title"] for facet in facets])
     check(all(facet["columns"] == count for facet in facets), "facets: each has all columns")
 
 

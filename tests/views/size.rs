@@ -49,8 +49,8 @@ fn a_heat_map_over_the_cap_keeps_what_stands_out() {
     assert_eq!(of["data"][0]["y"][1], "\u{200b}3 … 5");
     assert_eq!(of["data"][0]["zmin"].as_f64(), Some(-9.0));
     assert!(figure.to_svg().expect("drawn").contains("for each block"), "a file says it too");
-    let small = imshow(grid(100, 100)).max_bytes(60_000);
-    reduced(&small, "all 100 x 100 would take more than 60.0 kB", 60_000);
+    let small = imshow(grid(100, 100)).max_bytes(90_000);
+    reduced(&small, "all 100 x 100 would take more than 90.0 kB", 90_000);
     let whole = imshow(grid(300, 300)).render().expect("drawn");
     assert!(!whole.text().contains("max_bytes") && whole.html().len() < MAX_BYTES);
     let lifted = imshow(grid(100, 100)).max_bytes(60_000_000);

@@ -125,7 +125,7 @@ fn a_text_of_one_token_and_one_of_spaces() -> candle_lens::Result<()> {
     assert!(error.contains("the prompt is a single token") && error.contains("two tokens or more"), "{error}");
     let logits = model.forward("The keys on")?;
     let error = refusal(&token_log_probs(&model, "The keys on the cabinet", &logits));
-    assert!(error.contains("the tensor of logits has shape [1, "), "{error}");
+    assert!(error.contains("the tensor of logits has shape [4, "), "{error}");
     let shown = test_prompt(&model, "The keys on", "  \n")?.render()?;
     let answers: Vec<&str> = shown.text().lines().skip(3).take_while(|line| !line.is_empty()).collect();
     assert!(!answers.is_empty() && answers.iter().all(|line| !line.starts_with(' ')), "{answers:?}");
