@@ -115,6 +115,8 @@ def explorer(page):
     check(all([left for left, _ in row] == [left for left, _ in rows[0]] for row in rows), "in which a head has its column")
     check(all_heads.locator(".layer:visible").all_text_contents() == ["L0", "L1", "L2", "L3"], "with its name in front",
           all_heads.locator(".layer").all_text_contents())
+    box = all_heads.locator(".heads")
+    check(box.evaluate("e => e.scrollWidth <= e.clientWidth"), "and none of them is out of sight")
     all_heads.locator(".head").nth(9).focus()
     page.keyboard.press("ArrowDown")
     check(page.evaluate("() => document.activeElement.shadowRoot.activeElement.title") == "L2H1", "arrow down is the next layer")

@@ -130,12 +130,13 @@
     const side = count > 48 ? 52 : count > 16 ? 64 : 84;
     const widest = count > 48 ? 700 : 560;
     const box = el("div", { class: "heads", role: "group", "aria-label": "heads" });
-    box.style.cssText = `flex:1 1 280px;max-width:${widest}px;padding:3px` +
-      (count > 64 ? ";max-height:760px;overflow:auto" : ";overflow-x:auto");
+    box.style.cssText = "padding:3px" + (count > 64 ? ";max-height:760px;overflow:auto" : ";overflow-x:auto");
     // A row for each layer, with a name for each head or, where they are too small, for each column.
     const most = Math.max(1, ...data.layers.map((layer) => layer.heads));
-    const small = Math.max(18, Math.min(side, Math.floor((widest - 46) / most) - 4));
+    const small = Math.max(16, Math.min(side, Math.floor((widest - 46) / most) - 4));
     const named = small >= 44;
+    // As wide as its columns, so that none is out of sight: where there is no room beside it, the map stands below.
+    const inside = most * (small + (named ? 4 : 2)) + (count > 64 ? 64 : 50);
     const buttons = data.names.map((name, head) => {
       const canvas = el("canvas", { width: n, height: n, "aria-hidden": "true" });
       if (n < 3 * side) canvas.style.imageRendering = "pixelated";
@@ -159,10 +160,12 @@
     const place = () => {
       if (!inLayers()) {
         box.style.gridTemplateColumns = `repeat(auto-fill,minmax(${side}px,1fr))`;
+        [box.style.flex, box.style.maxWidth] = ["1 1 280px", `${widest}px`];
         box.classList.remove("small");
         return arrange(box, buttons, scores && scores[state.sort - 1], data.names, state.query);
       }
-      box.style.gridTemplateColumns = `auto repeat(${most},minmax(${small}px,${side}px))`;
+      box.style.gridTemplateColumns = `auto repeat(${most},minmax(${named ? 40 : 14}px,${small}px))`;
+      [box.style.flex, box.style.maxWidth] = [`0 1 ${inside}px`, "100%"];
       box.classList.toggle("small", !named);
       layers(box, buttons, data, most, named);
     };
@@ -194,8 +197,8 @@
       rows.push(first, ...buttons.slice(next, next + heads));
       next += heads;
     });
-    const numbers = Array.from({ length: most }, (_, head) => label(`H${head}`));
-    box.replaceChildren(...(named ? [] : [label(""), ...numbers]), ...rows);
+    const numbers = Array.from({ length: most }, (_, head) => label(`${head}`));
+    box.replaceChildren(...(named ? [] : [label("head"), ...numbers]), ...rows);
     buttons.forEach((button, head) => {
       button.lastChild.textContent = data.names[head];
       button.hidden = false;

@@ -201,7 +201,9 @@
     .head[aria-pressed=true] { border-color: var(--focus); box-shadow: 0 0 0 2px var(--focus); font-weight: 600; }
     .head.seen { border-color: currentColor; }
     .layer { align-self: center; justify-self: center; font-size: 11px; font-weight: 600; padding: 0 4px; }
+    .small { gap: 2px; box-sizing: border-box; }
     .small .head span { display: none; }
+    .small .head { padding: 0; border-radius: 2px; min-width: 0; }
     .small .layer { font-size: 10px; padding: 0; }
     .words { margin: 6px 0; line-height: 2; overflow-wrap: anywhere; }
     .word { white-space: pre-wrap; padding: 2px 0; border-radius: 3px; unicode-bidi: isolate; cursor: pointer;
