@@ -38,6 +38,7 @@ mod patching {
 mod model {
     mod architectures;
     mod checkpoints;
+    mod config_keys;
     mod families;
     mod families_candle;
     mod folders;
@@ -45,6 +46,7 @@ mod model {
     mod gradients;
     mod hub;
     mod hub_server;
+    mod odd_folders;
     mod parity;
     mod processing;
     mod saved;
@@ -67,12 +69,15 @@ mod views {
     mod browser;
     mod everything;
     mod figure;
+    mod gaps;
     mod kinds;
+    mod names;
     mod of_numbers;
     mod of_results;
     mod page;
     mod picture;
     mod safety;
+    mod size;
     mod table;
     mod text;
 }

@@ -31,6 +31,7 @@ mod save;
 mod stored;
 mod suffix;
 mod tensor_file;
+mod tensor_names;
 mod tiny;
 mod torch;
 mod torch_dict;

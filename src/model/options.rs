@@ -35,6 +35,10 @@ pub struct LoadOptions {
     pub first_n_layers: Option<usize>,
     /// A shorter context than the model's: positions behind it are cut off.
     pub n_ctx: Option<usize>,
+    /// Keys of `config.json` that this library does not know and that you know to change nothing, so that a model with
+    /// them loads; one of an inner object is written `"rope_scaling.mscale"`. They are kept in the provenance. A key
+    /// that the file does not have, or that is understood, is refused.
+    pub ignore_config_keys: Vec<String>,
     /// Where hub models come from and are kept; `None` is what the environment says.
     pub hub: Option<Hub>,
 }
@@ -49,6 +53,7 @@ impl Default for LoadOptions {
             dtype: DType::F32,
             first_n_layers: None,
             n_ctx: None,
+            ignore_config_keys: Vec::new(),
             hub: None,
         }
     }
@@ -75,7 +80,8 @@ impl From<Processing> for LoadOptions {
 pub struct CheckpointOptions {
     /// The key of the weights in a file that holds more, such as `"model_state_dict"`.
     pub key: Option<String>,
-    /// What each name begins with and is not part of it, such as the `"_orig_mod."` of `torch.compile`.
+    /// What each name begins with and is not part of it, such as the `"_orig_mod."` of `torch.compile`; where the file
+    /// holds one model it is found without being said.
     pub strip_prefix: Option<String>,
     /// How the model is loaded: processing, device, dtype and so on.
     pub load: LoadOptions,

@@ -18,17 +18,21 @@ use crate::views::page::{Rendered, View};
 pub struct Html {
     html: String,
     text: String,
+    /// Whether the markup is the caller's own.
+    trusted: bool,
 }
 
 impl Html {
-    /// Markup that you trust, shown as it is, and the text to print in a terminal.
+    /// Markup that you trust, shown as it is, and the text to print in a terminal. Formulas between dollar signs are
+    /// typeset in it where the page can do so, and nowhere else.
     pub fn new(html: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { html: html.into(), text: text.into() }
+        Self { html: html.into(), text: text.into(), trusted: true }
     }
 
     /// Text shown as text: nothing in it is taken for markup, and its line breaks and spaces are kept.
     pub fn escaped(text: &str) -> Self {
-        Self::new(format!("<div style=\"white-space:pre-wrap\">{}</div>", escape(text)), text)
+        let html = format!("<div style=\"white-space:pre-wrap\">{}</div>", escape(text));
+        Self { html, text: text.into(), trusted: false }
     }
 
     /// The markup.
@@ -49,7 +53,11 @@ pub(super) fn preformatted(text: &str) -> Rendered {
 
 impl View for Html {
     fn render(&self) -> Result<Rendered> {
-        Ok(Rendered::new(self.html.clone(), self.text.clone()))
+        let html = match self.trusted {
+            true => format!("<div class=\"tex2jax_process mathjax_process\">{}</div>", self.html),
+            false => self.html.clone(),
+        };
+        Ok(Rendered::new(html, self.text.clone()))
     }
 }
 
@@ -101,17 +109,26 @@ pub fn json_in_script(json: &str) -> String {
 }
 
 /// Makes what cannot be seen in a token visible: line breaks, tabs, nulls and marks that change the direction or
-/// join of text are written as in a Rust string. Everything else, spaces too, stays as it is.
+/// join of text are written as in a Rust string, and a token of nothing but spaces as `␣` for each. Everything else,
+/// spaces beside letters too, stays as it is.
 ///
 /// ```
 /// use candle_lens::views::visible;
 /// assert_eq!(visible(" the\n"), " the\\n");
 /// assert_eq!(visible("\u{200f}"), "\\u{200f}");
+/// assert_eq!(visible("  "), "␣␣");
 /// ```
 pub fn visible(token: &str) -> String {
+    let blank = token.chars().all(char::is_whitespace);
     let mut out = String::with_capacity(token.len());
     for c in token.chars() {
-        if c.is_control() || is_invisible(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if blank && c == ' ' {
+            out.push('␣');
+        } else if c.is_control() || is_invisible(c) || blank {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
     }
     out
 }
