@@ -246,6 +246,7 @@ impl HookPlan {
                 reach.check(point)?;
                 let edit = edit.after(past)?;
                 edit.check(point, &point.shape_after(dims, (batch, pos), past))?;
+                edit.check_mean(point, setting.prompts_at)?;
                 edits.entry(point).or_default().push(edit);
             }
         }
@@ -263,6 +264,9 @@ impl HookPlan {
             remove_batch_dim: self.remove_batch_dim,
         })
     }
+
+    /// How the line of an edit begins in the plan's text.
+    pub(crate) const EDIT: &str = "  edit  ";
 
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {
@@ -367,7 +371,7 @@ impl fmt::Display for HookPlan {
             }
         }
         for (query, edit) in &self.edits {
-            write!(f, "\n  edit  {query}: {edit}")?;
+            write!(f, "\n{}{query}: {edit}", Self::EDIT)?;
         }
         for query in &self.watched {
             write!(f, "\n  watch {query}")?;

@@ -81,6 +81,8 @@ pub struct Run {
     pub taps: Taps,
     /// What attention remembers of these tokens and those before them, if asked for.
     pub kv_cache: Option<KvCache>,
+    /// Where it began, unless it began with the embeddings of these tokens.
+    pub(crate) began: Option<String>,
 }
 
 impl HookedTransformer {
@@ -103,6 +105,11 @@ impl HookedTransformer {
         text.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
         let past = text.pos() - tokens.pos();
         let reach = self.reach(options)?;
+        let began = match (reach.start, past) {
+            (Some(layer), _) => Some(format!("at block {layer}, with a residual stream that was given")),
+            (None, 1..) => Some(format!("behind {past} positions that were run before")),
+            (None, 0) => None,
+        };
         let shape = (tokens.batch(), tokens.pos());
         if options.loss != Loss::None {
             if reach.stop.is_some() {
@@ -115,7 +122,9 @@ impl HookedTransformer {
         let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
         let logits = reach.stop.is_none() && (options.logits || options.loss != Loss::None);
         let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
-        let setting = Setting { reach: &reach, batch, pos, past, right_padded, logits, dtype, device };
+        let there = |position: usize| (0..batch).filter(|&prompt| tokens.is_real(prompt, position)).count();
+        let prompts_at = &(0..pos).map(there).collect::<Vec<_>>();
+        let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
         let (shortformer, positions) = (self.dims().shortformer, position_ids(&text, past));
@@ -133,7 +142,7 @@ impl HookedTransformer {
         let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
-            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None });
+            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None, began });
         }
         let logits = match logits {
             true => Some(self.unembed(&resid, &mut hooks)?),
@@ -149,9 +158,14 @@ impl HookedTransformer {
         };
         let logits = logits.filter(|_| options.logits);
         let kv_cache = kv.filter(|_| options.keep_kv_cache);
-        let kv_cache = kv_cache.map(|layers| KvCache { tokens: text, layers, dims: self.dims() });
+        let kv_cache = kv_cache.map(|layers| KvCache {
+            tokens: text,
+            layers,
+            dims: self.dims(),
+            weights: self.provenance(),
+        });
         let (captured, taps) = hooks.into_parts(self.dims());
-        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache })
+        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began })
     }
 
     /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.
@@ -167,7 +181,7 @@ impl HookedTransformer {
             let tokens = self.to_tokens_with(input, options.bos)?;
             return Ok((tokens.clone(), tokens));
         };
-        past.check(&self.dims())?;
+        past.check(self)?;
         if self.cfg.attention_dir == AttentionDir::Bidirectional {
             return Err(Error::argument(
                 "this model's tokens look at later ones, so what was computed before them cannot be kept: run the whole \
