@@ -105,25 +105,13 @@ impl HookedTransformer {
         text.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
         let past = text.pos() - tokens.pos();
         let reach = self.reach(options)?;
-        let began = match (reach.start, past) {
-            (Some(layer), _) => Some(format!("at block {layer}, with a residual stream that was given")),
-            (None, 1..) => Some(format!("behind {past} positions that were run before")),
-            (None, 0) => None,
-        };
+        let began = began(&reach, past);
         let shape = (tokens.batch(), tokens.pos());
-        if options.loss != Loss::None {
-            if reach.stop.is_some() {
-                return Err(Error::argument(
-                    "a run that stops before the end has no logits, so it has no loss: drop stop_at_layer or the loss.",
-                ));
-            }
-            loss::check(&tokens, self.cfg.d_vocab_out())?;
-        }
+        self.check_loss(&tokens, &reach, options.loss)?;
         let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
         let logits = reach.stop.is_none() && (options.logits || options.loss != Loss::None);
         let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
-        let there = |position: usize| (0..batch).filter(|&prompt| tokens.is_real(prompt, position)).count();
-        let prompts_at = &(0..pos).map(there).collect::<Vec<_>>();
+        let prompts_at = &tokens.prompts_at();
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
@@ -158,14 +146,20 @@ impl HookedTransformer {
         };
         let logits = logits.filter(|_| options.logits);
         let kv_cache = kv.filter(|_| options.keep_kv_cache);
-        let kv_cache = kv_cache.map(|layers| KvCache {
-            tokens: text,
-            layers,
-            dims: self.dims(),
-            weights: self.provenance(),
-        });
+        let kv_cache = kv_cache.map(|layers| KvCache::new(self, text, layers));
         let (captured, taps) = hooks.into_parts(self.dims());
         Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began })
+    }
+
+    /// That a run gives the loss that is asked of it.
+    fn check_loss(&self, tokens: &Tokens, reach: &Reach, loss: Loss) -> Result<()> {
+        match loss {
+            Loss::None => Ok(()),
+            _ if reach.stop.is_some() => Err(Error::argument(
+                "a run that stops before the end has no logits, so it has no loss: drop stop_at_layer or the loss.",
+            )),
+            _ => loss::check(tokens, self.cfg.d_vocab_out()),
+        }
     }
 
     /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.
@@ -302,5 +296,14 @@ impl HookedTransformer {
         let (batch, pos) = (tokens.batch(), tokens.pos());
         let real: Vec<u8> = (0..batch * pos).map(|i| u8::from(tokens.is_real(i / pos, i % pos))).collect();
         Ok(Some(Tensor::from_vec(real, (batch, pos), self.device())?))
+    }
+}
+
+/// Where a run begins, if it is not with the embeddings of its tokens.
+fn began(reach: &Reach, past: usize) -> Option<String> {
+    match (reach.start, past) {
+        (Some(layer), _) => Some(format!("at block {layer}, with a residual stream that was given")),
+        (None, 1..) => Some(format!("behind {past} positions that were run before")),
+        (None, 0) => None,
     }
 }

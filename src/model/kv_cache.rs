@@ -59,6 +59,11 @@ pub struct KvCache {
 }
 
 impl KvCache {
+    /// What `model` has for each layer of these tokens.
+    pub(super) fn new(model: &HookedTransformer, tokens: Tokens, layers: Vec<LayerKv>) -> Self {
+        Self { tokens, layers, dims: model.dims(), weights: model.provenance() }
+    }
+
     /// The tokens whose keys and values are here.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens

@@ -37,12 +37,14 @@ impl Module {
     }
 }
 
-/// What a module is; the norms of queries and keys are always of one kind.
+/// What a module is; the norms of queries and keys, and those of neurons, are of one kind whatever the others are.
 fn kind<'a>(name: &str, norm: &'a str) -> &'a str {
-    match name {
-        "attn" => "Attention",
-        "mlp" => "MLP",
-        "q_norm" | "k_norm" => "RMSNorm",
+    match (name, norm) {
+        ("attn", _) => "Attention",
+        ("mlp", _) => "MLP",
+        ("q_norm" | "k_norm", _) => "RMSNorm",
+        ("ln", "LayerNorm") => "LayerNorm",
+        ("ln", _) => "LayerNormPre",
         _ => norm,
     }
 }
