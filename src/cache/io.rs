@@ -29,6 +29,8 @@ struct CacheAbout {
     has_batch_dim: bool,
     #[serde(default)]
     soft_cap: bool,
+    #[serde(default)]
+    edited: Vec<String>,
     points: Vec<String>,
 }
 
@@ -58,6 +60,7 @@ impl ActivationCache {
             pos: self.pos.clone(),
             has_batch_dim: self.has_batch_dim,
             soft_cap: self.soft_cap,
+            edited: self.edited.iter().map(HookPoint::to_string).collect(),
             points: tensors.keys().cloned().collect(),
         };
         tensors.extend(self.final_norm.tensors()?);
@@ -88,8 +91,11 @@ impl ActivationCache {
         if let Some(name) = tensors.keys().next() {
             return Err(Error::file(path, format!("the tensor {name:?} does not belong to this cache.")));
         }
+        let read = |name: &String| name.parse::<HookPoint>().and_then(|point| point.check(&about.dims));
+        let edited = about.edited.iter().map(read).collect::<Result<_>>().map_err(unsound)?;
         let CacheAbout { provenance, dims, tokens, pos, has_batch_dim, soft_cap, .. } = about;
-        Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, soft_cap, any_model: false, provenance })
+        let any_model = false;
+        Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, soft_cap, edited, any_model, provenance })
     }
 }
 

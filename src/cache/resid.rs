@@ -102,15 +102,14 @@ impl ActivationCache {
         if options.apply_ln { self.apply_ln_to_stack(&stack, &ln) } else { Ok(stack) }
     }
 
-    /// What each head before `layer` wrote, `z W_O` without `b_O`; made from z where `hook_result` is not cached (a plan
-    /// that edits `hook_result` must capture it too, for its edits are not in z).
+    /// What each head before `layer` wrote, `z W_O` without `b_O`; made from z where `hook_result` is not cached.
     ///
     /// # Shapes
     /// `[component, (batch), (pos), d_model]`; labels `L0H0`, `L0H1`, .., and `remainder`.
     ///
     /// # Errors
     /// As [`ActivationCache::accumulated_resid`]; a model that did not make the cache; layer 0 without remainder, which has no
-    /// heads.
+    /// heads; an edited `hook_result` that is not cached, for its edits are not in z.
     pub fn stack_head_results(&self, model: &HookedTransformer, options: &HeadOptions) -> Result<ResidualStack> {
         self.check_model(model)?;
         if self.dims.norms_after {
@@ -150,6 +149,12 @@ impl ActivationCache {
         let result = HookPoint::Block(layer, Site::Result);
         if let Some(results) = self.captured.get(&result) {
             return self.at_positions(results, pos, Self::axis_from_end(result));
+        }
+        if self.edited.contains(&result) {
+            return Err(Error::argument(format!(
+                "the run changed {result}, which this cache does not hold, so what its heads wrote cannot be made from z: \
+                 capture \"result\" too and run again."
+            )));
         }
         let z = HookPoint::Block(layer, Site::Z);
         let z = self.at_positions(&self.get(z)?, pos, Self::axis_from_end(z))?;

@@ -40,7 +40,7 @@ impl HookedTransformer {
     /// What a run under `plan` captured, as a cache.
     ///
     /// # Errors
-    /// candle's, when the device of what was captured cannot hold the final norm.
+    /// Names in the plan that the model does not have; candle's, when the device of what was captured cannot hold the final norm.
     pub fn cache_of(&self, run: Run, plan: &HookPlan) -> Result<ActivationCache> {
         let device = run.captured.values().next().map_or(self.device(), Tensor::device);
         let mut of = plan.to_string();
@@ -56,6 +56,7 @@ impl HookedTransformer {
             pos: plan.pos_slice().clone(),
             has_batch_dim: plan.keeps_batch_dim(),
             soft_cap: self.cfg().output_logits_soft_cap.is_some(),
+            edited: plan.edited(&self.dims())?,
             any_model: false,
             provenance: Provenance {
                 model: self.provenance(),

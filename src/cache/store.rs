@@ -1,6 +1,6 @@
 //! The activations of one run. They are owned: reading them needs no model, and dropping the model frees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use candle_core::{Device, Tensor};
@@ -38,7 +38,7 @@ impl Provenance {
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let plan = HookPlan::new().capture_all().edit(("z", 0), Edit::zero().head(3));
     /// let (_, cache) = model.run_with_hooks("The keys on the cabinet", &plan)?;
-    /// assert_eq!(cache.provenance().interventions(), ["edit  z of layer 0: zero, head 3"]);
+    /// assert_eq!(cache.provenance().interventions(), ["edit  z0: zero, head 3"]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn interventions(&self) -> Vec<&str> {
@@ -69,6 +69,8 @@ pub struct ActivationCache {
     pub(super) final_norm: FinalNorm,
     /// Whether the model squeezes its logits, so that they are no projections of the stream.
     pub(super) soft_cap: bool,
+    /// The points that the plan of the run changed.
+    pub(super) edited: BTreeSet<HookPoint>,
     /// Whether any model of these sizes may read it.
     pub(super) any_model: bool,
     pub(super) provenance: Provenance,

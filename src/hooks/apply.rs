@@ -96,10 +96,12 @@ impl Edit {
         let Action::Mean(over) = self.action else { return Ok(()) };
         let places = self.pos.indices(prompts_at.len(), "position")?;
         match over {
-            MeanOver::Batch if places.iter().all(|&position| prompts_at[position] < 2) => Err(Error::argument(format!(
-                "\"{self}\" of {point} is the mean of one prompt, which is that prompt's own activation, so it would change \
+            MeanOver::Batch if places.iter().all(|&position| prompts_at[position] < 2) => {
+                Err(Error::argument(format!(
+                    "\"{self}\" of {point} is the mean of one prompt, which is that prompt's own activation, so it would change \
                  nothing: run several prompts together, or take the mean over positions too (MeanOver::BatchAndPos)."
-            ))),
+                )))
+            }
             MeanOver::BatchAndPos if prompts_at.iter().sum::<usize>() < 2 => Err(Error::argument(format!(
                 "\"{self}\" of {point} is the mean of one token, which is its own activation, so it would change nothing: run \
                  more prompts or longer ones."

@@ -268,6 +268,12 @@ impl HookPlan {
     /// How the line of an edit begins in the plan's text.
     pub(crate) const EDIT: &str = "  edit  ";
 
+    /// The points that are changed.
+    pub(crate) fn edited(&self, dims: &Dims) -> Result<BTreeSet<HookPoint>> {
+        let points = self.edits.iter().map(|(query, _)| query.resolve_all(dims)).collect::<Result<Vec<_>>>()?;
+        Ok(points.into_iter().flatten().collect())
+    }
+
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {
         self.edits.is_empty()
@@ -281,9 +287,7 @@ impl HookPlan {
         let whole = Reach::whole(dims);
         let mut points = self.captured(dims, &whole)?;
         points.extend(self.watched(dims, &whole)?);
-        for (query, _) in &self.edits {
-            points.extend(query.resolve_all(dims)?);
-        }
+        points.extend(self.edited(dims)?);
         Ok(points.iter().any(|point| matches!(point, HookPoint::LnFinalScale | HookPoint::LnFinalNormalized)))
     }
 

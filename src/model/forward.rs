@@ -130,7 +130,8 @@ impl HookedTransformer {
         let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
-            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None, began });
+            let (logits, loss, kv_cache) = (None, None, None);
+            return Ok(Run { tokens, logits, loss, resid: Some(resid), captured, taps, kv_cache, began });
         }
         let logits = match logits {
             true => Some(self.unembed(&resid, &mut hooks)?),

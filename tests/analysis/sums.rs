@@ -42,7 +42,11 @@ fn real(x: &Tensor, tokens: &Tokens) -> Result<Tensor> {
 
 /// The stream that enters block `layer`, or leaves the last.
 fn stream(cache: &ActivationCache, layer: isize) -> Result<Tensor> {
-    if layer == cache.dims().n_layers as isize { cache.get(("resid_post", -1)) } else { cache.get(("resid_pre", layer)) }
+    if layer == cache.dims().n_layers as isize {
+        cache.get(("resid_post", -1))
+    } else {
+        cache.get(("resid_pre", layer))
+    }
 }
 
 /// Everything that sums to the residual stream, at every place.
@@ -121,7 +125,8 @@ fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
             bias = (bias + b_o)?;
             if !dims.attn_only {
                 let b_out = model.b_out()?.get(layer)?;
-                let neurons = cache.get_neuron_results(&model, layer as isize, .., ..)?.sum(2)?.broadcast_add(&b_out)?;
+                let neurons =
+                    cache.get_neuron_results(&model, layer as isize, .., ..)?.sum(2)?.broadcast_add(&b_out)?;
                 agreement.check(&format!("{name}: neurons of {layer}"), &neurons, &cache.get(("mlp_out", layer))?);
                 bias = (bias + b_out)?;
             }
@@ -301,7 +306,8 @@ fn lenses_end_at_the_run() -> Result<()> {
             let name = format!("{name} ({})", tokens.padding_side());
             let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?.select("component", -1)?;
             let whole = answers.logit_diff(&logits, &tokens)?;
-            let pairs = lens.values.iter().zip(&whole.values).map(|(&lens, &whole)| (f64::from(lens), f64::from(whole)));
+            let pairs =
+                lens.values.iter().zip(&whole.values).map(|(&lens, &whole)| (f64::from(lens), f64::from(whole)));
             agreement.check_numbers(&format!("logit difference of {name}"), pairs);
             let lens = logit_lens(&model, &cache, &LensOptions { k: 2, ..Default::default() })?;
             let last = cache.accumulated_resid(&AccumulatedOptions::default())?.len() as isize - 1;
@@ -335,9 +341,10 @@ fn biases_are_those_of_the_folded_model() -> Result<()> {
         let b_u = model.b_U().to_vec1::<f32>()?;
         let answers = answers(model)?;
         let bias = answers.bias(raw)?;
-        let pairs = answers.correct().iter().zip(answers.incorrect()).zip(&bias.values).map(|((&right, &wrong), &bias)| {
-            (f64::from(bias), f64::from(b_u[right as usize]) - f64::from(b_u[wrong as usize]))
-        });
+        let pairs =
+            answers.correct().iter().zip(answers.incorrect()).zip(&bias.values).map(|((&right, &wrong), &bias)| {
+                (f64::from(bias), f64::from(b_u[right as usize]) - f64::from(b_u[wrong as usize]))
+            });
         agreement.check_numbers(name, pairs);
     }
     agreement.finish("biases");

@@ -1,7 +1,7 @@
 //! A cache is read by the model that made it, and by another only where that is asked for.
 
-use candle_lens::{Error, Result};
 use candle_lens::prelude::*;
+use candle_lens::{Error, Result};
 
 use crate::support::fixture::{TOLERANCE, tiny_model};
 use crate::support::models::pretrained;
@@ -126,7 +126,9 @@ fn a_cache_keeps_the_norm_of_its_run() -> Result<()> {
 fn the_final_norm_moves_with_the_cache() -> Result<()> {
     let there = best_device()?;
     if there.is_cpu() {
-        println!("skipped: there is no device besides the CPU (build with --features cuda or metal where there is one).");
+        println!(
+            "skipped: there is no device besides the CPU (build with --features cuda or metal where there is one)."
+        );
         return Ok(());
     }
     let model = tiny_model(Processing::NONE);
