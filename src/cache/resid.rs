@@ -207,23 +207,26 @@ impl ActivationCache {
                  more: take the stack without apply_ln.",
             ));
         }
-        let dims = stack.values.dims();
-        let own = self.positions_of(&stack.pos)?;
-        let prompts = if self.has_batch_dim { self.tokens.batch() } else { 1 };
-        let stacked = if stack.has_batch_dim { dims.get(1).copied().unwrap_or(0) } else { 1 };
-        let alike = stack.has_batch_dim == self.has_batch_dim
-            && (stacked, &stack.positions) == (prompts, &own)
-            && dims.last() == Some(&self.dims.d_model);
-        match alike {
-            true => Ok(()),
-            false => Err(Error::argument(format!(
-                "the stack is of {stacked} prompts at positions {:?} and {} wide, but the cache has {prompts} prompts, there \
-                 at positions {own:?}, and is {} wide: give the cache that the stack was taken from.",
-                stack.positions,
-                dims.last().unwrap_or(&0),
-                self.dims.d_model
-            ))),
+        if stack.has_batch_dim != self.has_batch_dim {
+            let has = |batch: bool| if batch { "a batch axis" } else { "no batch axis" };
+            return Err(Error::argument(format!(
+                "the stack has {}, but the cache has {}: take the stack from this cache.",
+                has(stack.has_batch_dim),
+                has(self.has_batch_dim)
+            )));
         }
+        let dims = stack.values.dims();
+        let (own, prompts) = (self.positions_of(&stack.pos)?, self.tokens.batch());
+        let stacked = if stack.has_batch_dim { dims.get(1).copied().unwrap_or(0) } else { 1 };
+        let width = dims.last().copied().unwrap_or(0);
+        if (stacked, &stack.positions, width) == (prompts, &own, self.dims.d_model) {
+            return Ok(());
+        }
+        Err(Error::argument(format!(
+            "the stack is of {stacked} prompts at positions {:?} with d_model = {width}, but the cache has {prompts} prompts at \
+             positions {own:?} with d_model = {}: give the cache that the stack was taken from.",
+            stack.positions, self.dims.d_model
+        )))
     }
 
     /// What each component adds to the logit of `tokens` (minus that of `incorrect`), through the final norm with its cached

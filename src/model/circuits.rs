@@ -41,7 +41,8 @@ impl HookedTransformer {
         FactoredMatrix::new(&self.W_V()?, &self.W_O()?)
     }
 
-    /// Token embeddings with position embeddings below, `[d_vocab + n_ctx, d_model]`: all that enters the stream.
+    /// Token embeddings with position embeddings below, `[d_vocab + n_ctx, d_model]`: all that enters the stream, and in a
+    /// shortformer, whose positions do not, all that queries and keys read at first.
     ///
     /// # Errors
     /// When the model has no position embeddings.

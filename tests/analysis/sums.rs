@@ -385,6 +385,9 @@ fn what_would_not_sum_is_refused() -> Result<()> {
     let (_, other) = model.run_with_cache(vec![vec![5u32, 9, 2]])?;
     let stack = other.stack(("resid_post", -1), ..)?;
     sentence(residual_stack_to_logit_diff(&stack, &cache, &directions), &["of 1 prompts", "has 3 prompts"]);
+    let (_, single) = model.run_with_cache(vec![vec![5u32, 9, 2]])?;
+    let without = single.clone().remove_batch_dim()?.stack(("resid_post", -1), ..)?;
+    sentence(single.logit_attrs(&model, &without, [1u32], Vec::<u32>::new()), &["no batch axis"]);
     let wide = Tensor::zeros((3, 7), DType::F32, &Device::Cpu)?;
     let stack = cache.stack(("resid_post", -1), ..)?;
     sentence(residual_stack_to_logit_diff(&stack, &cache, &wide), &["directions", "[3, 7]"]);
