@@ -17,11 +17,13 @@ mod bad_input {
 mod analysis {
     mod heads;
     mod score;
+    mod sums;
     mod toolbox;
 }
 mod cache {
     mod identities;
     mod io;
+    mod made_by;
     mod parity;
 }
 mod gradients {
@@ -50,6 +52,7 @@ mod model {
     mod parity;
     mod processing;
     mod saved;
+    mod tree;
 }
 mod tasks {
     mod answerable;

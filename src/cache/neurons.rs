@@ -76,7 +76,9 @@ impl ActivationCache {
     }
 
     /// What each neuron before `layer` wrote along directions of the stream: the numbers that
-    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory.
+    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory. With
+    /// `apply_ln` at the end the directions are those of the unembedding, which meet the final norm's weights where these are
+    /// not folded (TransformerLens leaves them out).
     ///
     /// # Shapes
     /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is
@@ -104,6 +106,10 @@ impl ActivationCache {
         let layer = self.dims.layer_or_final(options.layer)?;
         let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
         let ln = options.apply_ln.then_some(&ln);
+        let directions = &match ln {
+            Some(ln) => self.behind_norm(directions, ln)?,
+            None => directions.clone(),
+        };
         let neurons = self.neurons_onto(model, directions, layer, (&options.neurons, &options.pos), ln)?;
         if !options.incl_remainder {
             return neurons.ok_or_else(no_neurons);

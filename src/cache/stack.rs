@@ -18,6 +18,8 @@ pub struct ResidualStack {
     /// The run's own positions that the values are of.
     pub(super) positions: Vec<usize>,
     pub(super) has_batch_dim: bool,
+    /// Whether the components have been through a norm.
+    pub(super) normed: bool,
 }
 
 impl ResidualStack {

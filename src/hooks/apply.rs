@@ -90,6 +90,26 @@ impl Edit {
         Ok(())
     }
 
+    /// Refuses a mean that is of one activation alone wherever it is put, and so would change nothing; `prompts_at` counts the
+    /// prompts that have a token at each position.
+    pub(super) fn check_mean(&self, point: HookPoint, prompts_at: &[usize]) -> Result<()> {
+        let Action::Mean(over) = self.action else { return Ok(()) };
+        let places = self.pos.indices(prompts_at.len(), "position")?;
+        match over {
+            MeanOver::Batch if places.iter().all(|&position| prompts_at[position] < 2) => {
+                Err(Error::argument(format!(
+                    "\"{self}\" of {point} is the mean of one prompt, which is that prompt's own activation, so it would change \
+                 nothing: run several prompts together, or take the mean over positions too (MeanOver::BatchAndPos)."
+                )))
+            }
+            MeanOver::BatchAndPos if prompts_at.iter().sum::<usize>() < 2 => Err(Error::argument(format!(
+                "\"{self}\" of {point} is the mean of one token, which is its own activation, so it would change nothing: run \
+                 more prompts or longer ones."
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The activation after the edit. `real` marks the tokens that are not padding, `[batch, pos]`, if any are.
     pub(super) fn apply(&self, point: HookPoint, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
         let scope = self.scope(point, x.dims())?;

@@ -36,6 +36,7 @@ mod tiny;
 mod torch;
 mod torch_dict;
 mod transformer;
+mod tree;
 mod weights;
 
 pub use circuits::Composition;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use super::config::NormalizationType;
 use super::ops::{centre_and_scale, rms};
@@ -109,12 +109,22 @@ impl FinalNorm {
         norm(x, self.weights.as_ref(), rule, None)
     }
 
+    /// The same norm with numbers of its own, on this device.
+    pub(crate) fn copied(&self, device: &Device) -> Result<Self> {
+        let copied = |x: &Tensor| -> Result<Tensor> { Ok(x.to_device(device)?.copy()?.detach()) };
+        let both = |NormWeights { w, b }: &NormWeights| -> Result<NormWeights> {
+            Ok(NormWeights { w: copied(w)?, b: b.as_ref().map(copied).transpose()? })
+        };
+        Ok(Self { weights: self.weights.as_ref().map(both).transpose()?, ..*self })
+    }
+
     /// Whether it takes the mean out; a model's norms are all of one kind.
     pub(crate) fn centres(&self) -> bool {
         self.kind.centres()
     }
 
-    /// Directions of the stream before the norm's weights, from directions after them.
+    /// Directions of the stream before the norm's weights, from directions after them: the one place where directions of
+    /// the unembedding meet a norm that is not folded into it.
     ///
     /// # Shapes
     /// `[.., d_model]`, result the same.
@@ -170,6 +180,22 @@ impl HookedTransformer {
     pub(crate) fn final_norm(&self) -> FinalNorm {
         let NormRule { kind, eps, is_frozen } = self.norm_rule();
         FinalNorm { weights: self.weights.ln_final.clone(), kind, eps, is_frozen }
+    }
+
+    /// What the logits of these tokens are where the stream adds nothing to them: `b_U`, and the final norm's bias through
+    /// the unembedding.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::token_ids`].
+    pub(crate) fn logit_biases(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        let directions = self.tokens_to_residual_directions(ids.iter().copied())?.to_dtype(DType::F32)?;
+        let chosen = Tensor::new(ids, self.device())?;
+        let b_u = self.weights.b_u.index_select(&chosen, 0)?.to_dtype(DType::F32)?;
+        let all = match self.weights.ln_final.as_ref().and_then(|norm| norm.b.as_ref()) {
+            Some(b) => (b_u + directions.broadcast_mul(&b.to_dtype(DType::F32)?)?.sum(1)?)?,
+            None => b_u,
+        };
+        Ok(all.to_vec1()?)
     }
 
     /// How its norms divide.

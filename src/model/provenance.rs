@@ -82,6 +82,25 @@ impl ModelProvenance {
     }
 }
 
+impl ModelProvenance {
+    /// In what the weights of `model` differ from these, as far as is known, one clause for each difference; none where they
+    /// are the same. Weights of one checksum are the same wherever they were read from, and how texts are tokenised is no
+    /// part of them.
+    pub(crate) fn other_weights(&self, model: &Self) -> Vec<String> {
+        let same_numbers = self.crc32.is_some() && self.crc32 == model.crc32;
+        let facts = self.facts().into_iter().zip(model.facts());
+        let other = facts.filter(|((fact, own), (_, theirs))| {
+            let counts = match *fact {
+                "processing" | "dtype" => true,
+                "model" | "source" | "revision" | "crc32" => !same_numbers,
+                _ => false,
+            };
+            counts && own != theirs
+        });
+        other.map(|((fact, own), (_, theirs))| format!("its {fact} is {own}, the model's {theirs}")).collect()
+    }
+}
+
 impl fmt::Display for ModelProvenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let facts = self.facts().map(|(name, fact)| format!("{name}: {fact}"));
