@@ -4,12 +4,13 @@
 //! are read as the stream meets them, so they are exact where norms are folded; rotary positions, norms of queries and
 //! keys, and biases are not in them.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::factored_matrix::{FactoredMatrix, composition_scores};
 use crate::labelled::{Axis, Labelled};
+use crate::wide::{wide_type, widened};
 
 /// What of a later head an earlier head's output feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,15 +113,15 @@ impl HookedTransformer {
                 "mlp_input asks for the bias before a block's MLP, but the layer is the end of the model: give a block.",
             ));
         }
-        let mut sum = Tensor::zeros(self.cfg.d_model, DType::F32, self.device())?.to_dtype(self.dtype())?;
+        let mut sum = Tensor::zeros(self.cfg.d_model, wide_type(self.dtype()), self.device())?;
         for block in &self.weights.blocks[..layer + usize::from(mlp_input)] {
-            sum = (sum + &block.attn.b_o)?;
+            sum = (sum + widened(&block.attn.b_o)?)?;
         }
         for block in &self.weights.blocks[..layer] {
             if let Some(mlp) = block.mlp.as_ref().filter(|_| include_mlp_biases) {
-                sum = (sum + &mlp.b_out)?;
+                sum = (sum + widened(&mlp.b_out)?)?;
             }
         }
-        Ok(sum)
+        Ok(sum.to_dtype(self.dtype())?)
     }
 }

@@ -76,6 +76,25 @@ pub(super) fn total(count: usize, f: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + (whole..count).map(f).sum::<f32>()
 }
 
+/// The mean of a row, added up in f64: of equal numbers exactly their number.
+#[inline(always)]
+pub(super) fn mean(row: &[f32]) -> f32 {
+    let mut lanes = [0f64; 16];
+    let whole = row.len() / 16 * 16;
+    for piece in row[..whole].chunks_exact(16) {
+        for (sum, &x) in lanes.iter_mut().zip(piece) {
+            *sum += f64::from(x);
+        }
+    }
+    let rest: f64 = row[whole..].iter().map(|&x| f64::from(x)).sum();
+    ((lanes.iter().sum::<f64>() + rest) / row.len() as f64) as f32
+}
+
+/// How many numbers a row has: the size of the last axis.
+pub(super) fn width(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(1).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +111,18 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn means_of_equal_numbers_are_that_number() {
+        for count in [1, 7, 16, 17, 64, 768, 1000, 4097] {
+            for x in [0.1f32, -3.7, 1e-30, 65504.3, 1e30] {
+                assert_eq!(mean(&vec![x; count]), x, "{count} times {x}");
+            }
+            let row: Vec<f32> = (0..count).map(|i| ((i * 37) % 11) as f32 + 1e4).collect();
+            let exact = row.iter().map(|&x| f64::from(x)).sum::<f64>() / count as f64;
+            assert_eq!(mean(&row), exact as f32);
+        }
     }
 
     #[test]
