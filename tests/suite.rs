@@ -24,6 +24,10 @@ mod cache {
     mod io;
     mod parity;
 }
+mod half {
+    mod analyses;
+    mod runs;
+}
 mod gradients {
     mod attribution;
     mod frozen;
