@@ -40,6 +40,12 @@ fn last() -> Slice {
     (-1).into()
 }
 
+/// -3 to 3, again and again: exact in every type. (A processed model writes next to nothing along a direction with a mean.)
+fn saw(dtype: DType) -> Result<Tensor> {
+    let numbers: Vec<f32> = (0..D_MODEL).map(|i| (i % 7) as f32 - 3.).collect();
+    Ok(Tensor::from_vec(numbers, D_MODEL, &Device::Cpu)?.to_dtype(dtype)?)
+}
+
 /// What is made of a cache.
 const OF_A_CACHE: &[Number] = &[
     ("sum of a stack", |_, cache| Ok(numbers(&cache.decompose_resid(&DecomposeOptions::default())?.sum()?))),
@@ -59,9 +65,9 @@ const OF_A_CACHE: &[Number] = &[
         let stack = cache.decompose_resid(&DecomposeOptions::default())?;
         Ok(of(&stack.project(&answers_of(model)?.directions(model)?)?))
     }),
-    ("projection on ones", |_, cache| {
+    ("projection on a saw", |_, cache| {
         let stack = cache.decompose_resid(&DecomposeOptions::default())?;
-        Ok(of(&stack.project(&Tensor::ones(D_MODEL, stack.tensor().dtype(), stack.tensor().device())?)?))
+        Ok(of(&stack.project(&saw(stack.tensor().dtype())?)?))
     }),
     ("logit_attrs", |model, cache| {
         let stack = cache.stack_head_results(model, &HeadOptions::default())?;
@@ -99,8 +105,8 @@ const OF_A_CACHE: &[Number] = &[
         Ok(by_token)
     }),
     ("OV and QK applied", |model, _| {
-        let ones = Tensor::ones(D_MODEL, model.dtype(), &Device::Cpu)?;
-        let (ov, qk) = (model.OV()?.apply(&ones)?, model.QK()?.apply(&ones)?);
+        let vector = saw(model.dtype())?;
+        let (ov, qk) = (model.OV()?.apply(&vector)?, model.QK()?.apply(&vector)?);
         Ok([numbers(&ov), numbers(&qk)].concat())
     }),
     ("accumulated bias", |model, _| Ok(numbers(&model.accumulated_bias(-1, false, true)?))),
@@ -225,15 +231,6 @@ const OF_A_MODEL: &[OfAModel] = &[
         let places = estimate.sweep("resid_pre", &[SweepAxis::Layer, SweepAxis::Position])?.raw;
         Ok([of(&heads), of(&places)].concat())
     }),
-    ("activation patching", |model, clean, other| {
-        let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
-        let scales = patching.sweep("ln1.hook_scale", &[SweepAxis::Layer])?.raw;
-        Ok([of(&patching.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?.raw), of(&scales)].concat())
-    }),
-    ("mean ablation", |model, clean, _| {
-        let patching = Patching::ablation(model, clean.to_vec(), metric(model)?, &Ablation::Mean)?;
-        Ok(of(&patching.sweep("mlp_out", &[SweepAxis::Layer])?.raw))
-    }),
     ("edges by EAP", |model, clean, other| edges(model, clean, other, EdgeMethod::Eap)),
     ("edges by EAP-IG", |model, clean, other| edges(model, clean, other, EdgeMethod::EapIgInputs { steps: 2 })),
     ("information flow routes", |model, clean, other| edges(model, clean, other, EdgeMethod::InformationFlowRoutes)),
@@ -241,6 +238,19 @@ const OF_A_MODEL: &[OfAModel] = &[
         let ablation = EdgeAblation::mean(other.to_vec());
         let patching = EdgePatching::ablation(model, clean.to_vec(), metric(model)?, &ablation)?;
         Ok(of(&patching.attribute_nodes(EdgeMethod::Eap)?.scores()))
+    }),
+];
+
+/// Metrics of changed runs: differences of two logits.
+const OF_CHANGED_RUNS: &[OfAModel] = &[
+    ("activation patching", |model, clean, other| {
+        let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let scales = patching.sweep("blocks.0.ln1.hook_scale", &[SweepAxis::Position])?.raw;
+        Ok([of(&patching.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?.raw), of(&scales)].concat())
+    }),
+    ("mean ablation", |model, clean, _| {
+        let patching = Patching::ablation(model, clean.to_vec(), metric(model)?, &Ablation::Mean)?;
+        Ok(of(&patching.sweep("mlp_out", &[SweepAxis::Layer])?.raw))
     }),
     ("a circuit without its small edges", |model, clean, other| {
         let patching = EdgePatching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
@@ -251,10 +261,11 @@ const OF_A_MODEL: &[OfAModel] = &[
 
 fn edges(model: &HookedTransformer, clean: &[Vec<u32>], other: &[Vec<u32>], method: EdgeMethod) -> Result<Vec<f64>> {
     let patching = EdgePatching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
-    Ok(of(&patching.attribute(method)?.scores()))
+    let circuit = patching.attribute(method)?.full();
+    circuit.edges().into_iter().map(|edge| Ok(f64::from(circuit.score(edge)?))).collect()
 }
 
-/// The effects of a change are differences of logits, so they are off by what the logits are off by.
+/// A metric may be small by chance, and is off by what its logits are off by; so it is held against their size.
 #[test]
 fn attributions_and_patching() -> Result<()> {
     let mut misses = Misses::default();
@@ -268,6 +279,13 @@ fn attributions_and_patching() -> Result<()> {
             for (what, number) in OF_A_MODEL {
                 let (half, full) = (number(&pair.half, &clean, &other)?, number(&pair.full, &clean, &other)?);
                 misses.add(format!("{name} {dtype:?}: {what}"), miss(&half, &full), 6. * tolerance);
+            }
+            let size = |numbers: &[f64]| (numbers.iter().map(|x| x * x).sum::<f64>() / numbers.len() as f64).sqrt();
+            let logits = size(&numbers(&pair.full.forward(clean.clone())?));
+            for (what, number) in OF_CHANGED_RUNS {
+                let (half, full) = (number(&pair.half, &clean, &other)?, number(&pair.full, &clean, &other)?);
+                let apart: Vec<f64> = half.iter().zip(&full).map(|(a, b)| a - b).collect();
+                misses.add(format!("{name} {dtype:?}: {what}"), size(&apart) / logits, 3. * tolerance);
             }
         }
     }

@@ -242,7 +242,7 @@ fn a_norm_of_a_constant_row_is_zero() -> Result<()> {
         let rows = [row(0.0), row(0.01), vec![0.1; d_model], vec![-3e4; d_model]].concat();
         let resid = Tensor::from_vec(rows.clone(), (1, 4, d_model), &Device::Cpu)?;
         let options = RunOptions { start_at_layer: Some((0, resid)), ..Default::default() };
-        let plan = HookPlan::new().capture("ln1.hook_normalized");
+        let plan = HookPlan::new().capture("blocks.0.ln1.hook_normalized");
         let run = model.run(vec![vec![1u32, 2, 3, 4]], plan, &options)?;
         let normalized = numbers(run.captured.values().next().expect("captured"));
         for (index, (got, row)) in normalized.chunks(d_model).zip(rows.chunks(d_model)).enumerate() {

@@ -6,7 +6,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{for_rows, mean, numbers, total, width};
+use super::kernels::{for_rows, map_rows, mean, numbers, products, width};
 
 fn is_ours(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && x.device().is_cpu()
@@ -49,16 +49,7 @@ impl CustomOp1 for Centred {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = numbers(storage, layout, self.name())?;
-        let width = width(layout);
-        let mut y = vec![0f32; x.len()];
-        for_rows(&mut y, width, width, |first, chunk| {
-            for (y, x) in chunk.chunks_exact_mut(width).zip(x[first..].chunks_exact(width)) {
-                let mean = mean(x);
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = x - mean;
-                }
-            }
-        });
+        let y = map_rows(x, width(layout), |_, row| mean(row), |mean, x| x - mean);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
@@ -83,7 +74,7 @@ impl CustomOp1 for RootMeanSquare {
         let mut y = vec![0f32; x.len() / width];
         for_rows(&mut y, 1, width, |first, chunk| {
             for (y, x) in chunk.iter_mut().zip(x[first * width..].chunks_exact(width)) {
-                *y = (total(width, |i| x[i] * x[i]) / width as f32 + self.eps).sqrt();
+                *y = (products(x, x) / width as f32 + self.eps).sqrt();
             }
         });
         let mut shape = layout.dims().to_vec();
@@ -99,24 +90,15 @@ impl CustomOp1 for RootMeanSquare {
     }
 }
 
-/// Calls `work(out, x, factor)` for each row of the first tensor with its one number of the second.
+/// `each(factor, x)` for each number of the first tensor with its row's one number of the second.
 fn by_row(
     (s1, l1): (&CpuStorage, &Layout),
     (s2, l2): (&CpuStorage, &Layout),
     op: &'static str,
-    work: impl Fn(&mut f32, f32, f32) + Sync,
+    each: impl Fn(f32, f32) -> f32 + Sync,
 ) -> Result<(CpuStorage, Shape)> {
     let (x, factors) = (numbers(s1, l1, op)?, numbers(s2, l2, op)?);
-    let width = width(l1);
-    let mut out = vec![0f32; x.len()];
-    for_rows(&mut out, width, width, |first, chunk| {
-        let rows = x[first..].chunks_exact(width).zip(&factors[first / width..]);
-        for (out, (x, &factor)) in chunk.chunks_exact_mut(width).zip(rows) {
-            for (out, &x) in out.iter_mut().zip(x) {
-                work(out, x, factor);
-            }
-        }
-    });
+    let out = map_rows(x, width(l1), |row, _| factors[row], each);
     Ok((CpuStorage::F32(out), l1.shape().clone()))
 }
 
@@ -128,7 +110,7 @@ impl CustomOp2 for RowsTimes {
     }
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_row((s1, l1), (s2, l2), self.name(), |out, x, factor| *out = x * factor)
+        by_row((s1, l1), (s2, l2), self.name(), |factor, x| x * factor)
     }
 }
 
@@ -140,7 +122,7 @@ impl CustomOp2 for RowsOver {
     }
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_row((s1, l1), (s2, l2), self.name(), |out, x, scale| *out = x / scale)
+        by_row((s1, l1), (s2, l2), self.name(), |scale, x| x / scale)
     }
 
     fn bwd(&self, x: &Tensor, scale: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -170,7 +152,7 @@ impl CustomOp2 for RowProducts {
         for_rows(&mut out, 1, width, |first, chunk| {
             let rows = a[first * width..].chunks_exact(width).zip(b[first * width..].chunks_exact(width));
             for (out, (a, b)) in chunk.iter_mut().zip(rows) {
-                *out = total(width, |i| a[i] * b[i]);
+                *out = products(a, b);
             }
         });
         let mut shape = l1.dims().to_vec();
@@ -178,5 +160,62 @@ impl CustomOp2 for RowProducts {
             *last = 1;
         }
         Ok((CpuStorage::F32(out), shape.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    /// Values and gradients of a norm in both orders of its steps, fused in f32 and of candle's operations in f64, in rows that
+    /// fill no whole vector and tensors that fill several threads.
+    #[test]
+    fn fused_steps_agree_with_composed_ones() -> Result<()> {
+        for (rows, width) in [(431, 77), (3, 1), (1, 2049)] {
+            let wave = |salt: usize| -> Vec<f64> {
+                (0..rows * width).map(|i| ((i * 7919 + salt * 104_729 + 13) as f64 * 0.618_034).sin()).collect()
+            };
+            let (x, weights) = (wave(1), wave(2));
+            for centres in [false, true] {
+                for is_frozen in [false, true] {
+                    let run = |dtype: DType| -> Result<(Vec<f64>, Vec<f64>)> {
+                        let tensor = |numbers: &[f64]| {
+                            Tensor::from_vec(numbers.to_vec(), (rows, width), &Device::Cpu)?.to_dtype(dtype)
+                        };
+                        let x = Var::from_tensor(&tensor(&x)?)?;
+                        let divided = if centres { centred(x.as_tensor())? } else { x.as_tensor().clone() };
+                        let scale = root_mean_square(&divided, 1e-5)?;
+                        let scale = if is_frozen { scale.detach() } else { scale };
+                        let y = rows_over(&divided, &scale)?;
+                        let gradients = (&y * tensor(&weights)?)?.sum_all()?.backward()?;
+                        let all = |x: &Tensor| x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+                        Ok((all(&y)?, all(gradients.get(&x).expect("a gradient"))?))
+                    };
+                    let ((y, grad), (expected, expected_grad)) = (run(DType::F32)?, run(DType::F64)?);
+                    for (got, expected) in y.iter().zip(&expected).chain(grad.iter().zip(&expected_grad)) {
+                        assert!(
+                            (got - expected).abs() <= 4e-6 * (1.0 + expected.abs()),
+                            "{rows} {width} {centres} {is_frozen}: {got} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_constant_row_has_nothing_but_its_mean() -> Result<()> {
+        for dtype in [DType::F32, DType::F64] {
+            for x in [0.1, -37.3, 1e5] {
+                let row = (Tensor::ones((2, 1000), dtype, &Device::Cpu)? * x)?;
+                let left = centred(&row)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+                let allowed = if dtype == DType::F32 { 0.0 } else { 1e-15 };
+                assert!(left <= allowed, "{left} of {x}");
+            }
+        }
+        Ok(())
     }
 }

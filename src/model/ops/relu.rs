@@ -1,11 +1,11 @@
-//! `max(0, x)`, whose slope at exactly 0 is 0, as PyTorch's; candle's is 1. A run begins at exactly 0 where an edit or a
-//! baseline is zero, so that of all kinks this one is met.
+//! `max(0, x)`, whose slope at exactly 0 is 0, as PyTorch's; candle's is 1. A run stands at exactly 0 where an edit or a
+//! baseline is zero, so that of all kinks this one is met. NaN stays NaN, which candle's makes 0.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{for_rows, numbers};
+use super::kernels::{for_rows, map_rows, numbers, width};
 
-/// `relu(x)`, element by element; NaN for NaN.
+/// `relu(x)`, element by element.
 pub(super) fn relu(x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F32 || !x.device().is_cpu() {
         let zeros = x.zeros_like()?;
@@ -23,12 +23,7 @@ impl CustomOp1 for Relu {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = numbers(storage, layout, self.name())?;
-        let mut y = vec![0f32; x.len()];
-        for_rows(&mut y, 1, 1, |first, chunk| {
-            for (y, &x) in chunk.iter_mut().zip(&x[first..]) {
-                *y = if x <= 0.0 { 0.0 } else { x };
-            }
-        });
+        let y = map_rows(x, width(layout), |_, _| (), |(), x| if x <= 0.0 { 0.0 } else { x });
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
