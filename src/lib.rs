@@ -67,6 +67,7 @@ pub mod slice;
 pub mod tasks;
 pub mod tokens;
 pub mod views;
+mod wide;
 
 pub use candle_core as candle;
 pub use candle_nn;

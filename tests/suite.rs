@@ -26,6 +26,10 @@ mod cache {
     mod made_by;
     mod parity;
 }
+mod half {
+    mod analyses;
+    mod runs;
+}
 mod gradients {
     mod attribution;
     mod frozen;

@@ -15,6 +15,7 @@ use crate::factored_matrix::FactoredMatrix;
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::slice::absolute;
+use crate::wide::{matmul, mean_keepdim};
 
 /// Which matrix of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +78,11 @@ pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize,
     let vectors = vectors.narrow(1, 0, count)?.t()?.contiguous()?;
     let norm = model.final_norm();
     let vectors = match norm.centres() {
-        true => vectors.broadcast_sub(&vectors.mean_keepdim(1)?)?,
+        true => vectors.broadcast_sub(&mean_keepdim(&vectors, 1)?)?,
         false => vectors,
     };
     let vectors = norm.through_weights(&vectors)?;
-    let in_words = vectors.matmul(&model.W_U())?.t()?.contiguous()?.to_dtype(DType::F32)?;
+    let in_words = matmul(&vectors, &model.W_U())?.t()?.contiguous()?.to_dtype(DType::F32)?;
     let text = |id: usize| match model.tokenizer() {
         Ok(tokenizer) => tokenizer.to_single_str_token(id as u32).unwrap_or_else(|_| id.to_string()),
         Err(_) => id.to_string(),

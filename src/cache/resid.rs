@@ -17,6 +17,7 @@ use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
 use crate::slice::Slice;
 use crate::tokens::TokenRef;
+use crate::wide::widened;
 
 impl ActivationCache {
     /// One activation `[.., d_model]` as a stack of one component, for example the final residual stream.
@@ -129,11 +130,12 @@ impl ActivationCache {
             }
         }
         if options.incl_remainder {
-            let mut rest = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+            let stream = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+            let mut rest = widened(&stream)?;
             for part in &parts {
-                rest = (rest - part)?;
+                rest = (rest - widened(part)?)?;
             }
-            parts.push(rest);
+            parts.push(rest.to_dtype(stream.dtype())?);
             labels.push("remainder".into());
         }
         if parts.is_empty() {
@@ -190,11 +192,12 @@ impl ActivationCache {
         } else {
             let Some(scale) = self.cached_scale(options, &stack.pos)? else { return Ok(stack.clone()) };
             let last = stack.values.rank() - 1;
+            let values = widened(&stack.values)?;
             let centred = match self.final_norm.centres() {
-                true => stack.values.broadcast_sub(&stack.values.mean_keepdim(last)?)?,
-                false => stack.values.clone(),
+                true => values.broadcast_sub(&values.mean_keepdim(last)?)?,
+                false => values,
             };
-            centred.broadcast_div(&scale)?
+            centred.broadcast_div(&widened(&scale)?)?.to_dtype(stack.values.dtype())?
         };
         Ok(ResidualStack { values, normed: true, ..stack.clone() })
     }

@@ -10,6 +10,7 @@ use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::factored_matrix::{FactoredMatrix, composition_scores};
 use crate::labelled::{Axis, Labelled};
+use crate::wide::{wide_type, widened};
 
 /// What of a later head an earlier head's output feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +134,8 @@ impl HookedTransformer {
                 }
             }
         }
-        let none = Tensor::zeros(self.cfg.d_model, DType::F32, self.device())?.to_dtype(self.dtype())?;
-        biases.into_iter().try_fold(none, |sum, bias| Ok((sum + bias)?))
+        let none = Tensor::zeros(self.cfg.d_model, wide_type(self.dtype()), self.device())?;
+        let sum = biases.into_iter().try_fold(none, |sum, bias| Ok::<_, Error>((sum + widened(bias)?)?))?;
+        Ok(sum.to_dtype(self.dtype())?)
     }
 }

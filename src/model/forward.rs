@@ -71,7 +71,7 @@ pub struct Run {
     pub tokens: Tokens,
     /// `[batch, pos, d_vocab_out]`, if asked for.
     pub logits: Option<Tensor>,
-    /// A scalar or `[batch, pos - 1]`, if asked for.
+    /// A scalar or `[batch, pos - 1]`, if asked for; f32 of a half-precision model too.
     pub loss: Option<Tensor>,
     /// `[batch, pos, d_model]` where the run stopped before the end.
     pub resid: Option<Tensor>,
@@ -212,7 +212,7 @@ impl HookedTransformer {
         Ok(run.logits.expect("the options ask for logits"))
     }
 
-    /// The mean next-token cross-entropy of `input` in nats, a scalar tensor.
+    /// The mean next-token cross-entropy of `input` in nats, a scalar tensor; f32 of a half-precision model too.
     ///
     /// # Errors
     /// As [`HookedTransformer::run`], and for prompts of one token.

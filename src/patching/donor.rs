@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::tasks::Random;
 use crate::tokens::Tokens;
+use crate::wide::mean_keepdim;
 
 /// What takes an activation's place when a site is ablated.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,10 +100,7 @@ impl Donor {
             Self::Run(_) | Self::Zero => Ok(base.zeros_like()?),
             Self::Of(others) => rows(others),
             Self::Mean(of) => {
-                let means = of
-                    .iter()
-                    .map(|like| Ok(rows(like)?.to_dtype(DType::F32)?.mean_keepdim(0)?.to_dtype(base.dtype())?))
-                    .collect::<Result<Vec<_>>>()?;
+                let means = of.iter().map(|like| Ok(mean_keepdim(&rows(like)?, 0)?)).collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::cat(&means, 0)?)
             }
         }
