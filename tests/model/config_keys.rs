@@ -10,8 +10,8 @@ use candle_lens::tokens::Tokens;
 use candle_lens::{Error, Result};
 use serde_json::{Value, json};
 
-use super::families::FOLDERS;
 use crate::support::fixture::{Agreement, json, path};
+use crate::support::models::FOLDERS;
 use crate::support::scratch;
 use crate::support::sentence::sentence;
 

@@ -10,8 +10,8 @@ use candle_lens::candle::{Device, Tensor, safetensors};
 use candle_lens::model::{HookedTransformer, Processing};
 use serde_json::{Value, json};
 
-use super::families::FOLDERS;
 use crate::support::fixture::{json, path, tiny_gpt2};
+use crate::support::models::FOLDERS;
 use crate::support::scratch;
 use crate::support::sentence::sentence;
 
