@@ -49,6 +49,12 @@ pub struct Dims {
 }
 
 impl Dims {
+    /// Whether position embeddings are added to the residual stream: not where positions turn queries and keys, nor in a
+    /// shortformer, whose queries and keys alone see them.
+    pub fn adds_positions(&self) -> bool {
+        !self.rotary && !self.shortformer
+    }
+
     /// The absolute number of `layer`; negative counts from the end.
     ///
     /// # Errors

@@ -68,6 +68,7 @@ pub mod tasks;
 pub mod tokens;
 pub mod views;
 mod visible;
+mod wide;
 
 pub use candle_core as candle;
 pub use candle_nn;

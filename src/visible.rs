@@ -14,8 +14,8 @@ use std::str::Chars;
 const EVCXR_WORD: &str = "EVCXR_";
 
 /// Makes what cannot be seen in a token visible: line breaks, tabs, other controls, spaces other than the ordinary one,
-/// marks that change the direction or join of text, fillers and tags are written as in a Rust string. Everything
-/// else, ordinary spaces too, stays as it is.
+/// marks that change the direction or join of text, fillers and tags are written as in a Rust string, and a token of
+/// nothing but spaces as `␣` for each. Everything else, spaces beside letters too, stays as it is.
 ///
 /// Three kinds stay where writing needs them, and are written out elsewhere: one variation selector behind a character
 /// that has variants (an emoji, an ideograph), a joiner between two emoji, and the ideographic space beside East Asian
@@ -25,12 +25,14 @@ const EVCXR_WORD: &str = "EVCXR_";
 /// use candle_lens::views::visible;
 /// assert_eq!(visible(" the\n"), " the\\n");
 /// assert_eq!(visible("\u{200f}"), "\\u{200f}");
+/// assert_eq!(visible("  "), "␣␣");
 /// assert_eq!(visible("a\u{a0}b"), "a\\u{a0}b");
 /// assert_eq!(visible("❤\u{fe0f} 猫\u{3000}犬"), "❤\u{fe0f} 猫\u{3000}犬");
 /// assert_eq!(visible("EVCXR_END_CONTENT"), "EVCXR\\u{5f}END_CONTENT");
 /// ```
 pub fn visible(token: &str) -> String {
-    written_out(token, |_| false)
+    let seen = written_out(token, |_| false);
+    if token.chars().all(char::is_whitespace) { seen.replace(' ', "␣") } else { seen }
 }
 
 /// As [`visible`], for text of several lines: line breaks and tabs stay.

@@ -4,9 +4,11 @@ use candle_lens::Result;
 use candle_lens::analysis::{SingularOf, singular_vectors};
 use candle_lens::candle::{DType, Device, Tensor};
 use candle_lens::factored_matrix::{FactoredMatrix, composition_scores};
-use candle_lens::model::{Composition, Processing};
+use candle_lens::labelled::Labelled;
+use candle_lens::model::{Composition, HookedTransformer, Processing};
 
 use crate::support::fixture::{Agreement, Reference, tiny_model};
+use crate::support::models::every_model;
 use crate::support::sentence::sentence;
 
 fn transposed(x: &Tensor) -> Tensor {
@@ -140,5 +142,29 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     sentence(nan.svd(), &["NaN or infinite"]);
     sentence(nan.eigenvalues(), &["NaN or infinite"]);
     sentence(nan.norm(), &["NaN or infinite"]);
+    Ok(())
+}
+
+/// What a matrix says in words does not depend on whether the norm before the unembedding, or the one before the MLP, is folded.
+/// (Folding takes the mean out of what reads a centred stream, which is another matrix of `W_in`, so that is compared where
+/// norms do not centre.)
+#[test]
+fn singular_vectors_say_the_same_of_a_folded_model() -> Result<()> {
+    let mut agreement = Agreement::default();
+    let models = every_model();
+    // A norm of neurons is folded into `W_out` itself.
+    let has_both = |model: &HookedTransformer| !model.dims().attn_only && !model.dims().neuron_norm;
+    for (name, folded) in models.iter().filter(|(name, model)| name.ends_with(", folded") && has_both(model)) {
+        let raw = name.replace(", folded", ", raw");
+        let (_, raw) = models.iter().find(|(other, _)| *other == raw).expect("it was loaded raw too");
+        let centres = raw.cfg().normalization_type.centres();
+        for of in [SingularOf::WOut, SingularOf::WIn].into_iter().take(if centres { 1 } else { 2 }) {
+            let [a, b] = [raw, folded].map(|model| singular_vectors(model, of, -1, 2));
+            // The sign of each vector is arbitrary.
+            let sizes = |values: Labelled| values.values.into_iter().map(|value| f64::from(value.abs()));
+            agreement.check_numbers(&format!("{name}: {of:?}"), sizes(a?).zip(sizes(b?)));
+        }
+    }
+    agreement.finish("singular vectors");
     Ok(())
 }

@@ -17,12 +17,18 @@ mod bad_input {
 mod analysis {
     mod heads;
     mod score;
+    mod sums;
     mod toolbox;
 }
 mod cache {
     mod identities;
     mod io;
+    mod made_by;
     mod parity;
+}
+mod half {
+    mod analyses;
+    mod runs;
 }
 mod gradients {
     mod attribution;
@@ -38,6 +44,7 @@ mod patching {
 mod model {
     mod architectures;
     mod checkpoints;
+    mod config_keys;
     mod families;
     mod families_candle;
     mod folders;
@@ -45,9 +52,11 @@ mod model {
     mod gradients;
     mod hub;
     mod hub_server;
+    mod odd_folders;
     mod parity;
     mod processing;
     mod saved;
+    mod tree;
 }
 mod tasks {
     mod answerable;
@@ -68,12 +77,15 @@ mod views {
     mod envelope;
     mod everything;
     mod figure;
+    mod gaps;
     mod kinds;
+    mod names;
     mod of_numbers;
     mod of_results;
     mod page;
     mod picture;
     mod safety;
+    mod size;
     mod table;
     mod text;
 }

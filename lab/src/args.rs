@@ -82,6 +82,8 @@ pub enum Command {
         copy: PathBuf,
         /// The kernel's process.
         kernel: u32,
+        /// The process that started the kernel; 0 if nobody is to be missed.
+        client: u32,
     },
 }
 
@@ -125,9 +127,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
         ["kernel", lab, connection_file] => {
             Ok(Command::Kernel { lab: lab.into(), connection_file: connection_file.into() })
         }
-        ["janitor", copy, kernel] => {
-            let kernel = kernel.parse().map_err(|_| Trouble::new(format!("{kernel:?} is no process."), VALID))?;
-            Ok(Command::Janitor { copy: copy.into(), kernel })
+        ["janitor", copy, kernel, client] => {
+            let process = |id: &str| id.parse().map_err(|_| Trouble::new(format!("{id:?} is not a process."), VALID));
+            Ok(Command::Janitor { copy: copy.into(), kernel: process(kernel)?, client: process(client)? })
         }
         [command @ ("setup" | "doctor" | "measure" | "install" | "clean" | "help"), extra, ..] => {
             Err(Trouble::new(format!("`cargo lab {command}` does not know {extra:?}."), VALID))

@@ -80,8 +80,12 @@ fn is_linked(path: &Path, length: u64) -> bool {
 }
 
 /// The janitor: waits until its input ends, which is when the process `kernel` has, ends what that left running, and
-/// removes the copy.
-pub fn wait_and_remove(copy: &Path, kernel: u32) {
+/// removes the copy. A kernel whose client is gone, killed or crashed, is ended: nobody could reach it any more.
+pub fn wait_and_remove(copy: &Path, kernel: u32, client: u32) {
+    #[cfg(unix)]
+    std::thread::spawn(move || crate::process::end_orphan(kernel, client));
+    #[cfg(not(unix))]
+    let _ = client;
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     #[cfg(unix)]
     crate::process::end_group(kernel);

@@ -1,14 +1,21 @@
-//! `cargo lab doctor`: looks at every part and says what is wrong and how to mend it. It changes nothing.
+//! `cargo lab doctor`: looks at every part, tries a kernel, and says what is wrong and how to mend it. It changes nothing.
 
 use crate::places::{Library, Places};
 use crate::process::on_path;
+use crate::session::Jupyter;
 use crate::trouble::Trouble;
-use crate::{evcxr, kernelspec, python, rust, template};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use crate::{copies, evcxr, kernelspec, python, rust, template, verdict};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 /// The oldest Rust that compiles the library.
 const OLDEST_RUST: (u32, u32) = (1, 95);
+
+/// Free bytes below which a kernel's folder or a compiler's output may not fit.
+const ROOM: u64 = 3_000_000_000;
+
+/// Seconds the cell that is tried may take.
+const PATIENCE: u64 = 300;
 
 /// What one part turned out to be: a word on it, or what is wrong with it.
 type Finding = Result<String, Trouble>;
@@ -23,9 +30,16 @@ pub fn examine(places: &Places) -> ExitCode {
         ("kernel", evcxr::describe(&places.cache)),
         ("kernelspec", spec(places)),
         ("warm template", template::describe(places)),
+        ("folder of this clone", writable(&places.lab)),
+        ("folder of all clones", writable(&places.cache)),
     ];
     let optional = [("fast linker", fast_linker()), ("browser for the tests", browser())];
     let missing = needed.iter().filter(|(name, finding)| !tell(name, finding, "WRONG")).count();
+    // What is missing above would only be reported again, less clearly.
+    let missing = match missing {
+        0 => usize::from(!tell("a cell", &cell(places), "WRONG")),
+        missing => missing,
+    };
     for (name, finding) in &optional {
         tell(name, finding, "none");
     }
@@ -76,6 +90,55 @@ fn linker() -> Finding {
     on_path("cc").map(|path| path.display().to_string()).ok_or_else(|| Trouble::new("There is no `cc`.", mend))
 }
 
+/// Whether a file can be written here, and how much room there is.
+fn writable(folder: &Path) -> Finding {
+    let probe = folder.join(format!("doctor-{}.part", std::process::id()));
+    let written = std::fs::write(&probe, [0; 4096]);
+    let _ = std::fs::remove_file(&probe);
+    written.map_err(|source| {
+        Trouble::new(
+            format!("{} cannot be written: {source}.", folder.display()),
+            "Free the disk or change its permissions; `cargo lab setup` makes a folder that is missing.",
+        )
+    })?;
+    match free(folder) {
+        Some(bytes) if bytes < ROOM => Err(Trouble::new(
+            format!("{} has {} MB of room left.", folder.display(), bytes / 1_000_000),
+            "Free some: a first set-up takes 3 GB, and each kernel that runs some MB.",
+        )),
+        Some(bytes) => Ok(format!("{} ({} GB of room)", folder.display(), bytes / 1_000_000_000)),
+        None => Ok(folder.display().to_string()),
+    }
+}
+
+/// The room on the disk of a folder in bytes, where the system has a `df` that says.
+fn free(folder: &Path) -> Option<u64> {
+    let output = Command::new("df").arg("-Pk").arg(folder).output().ok()?;
+    free_of(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The fourth column of the second line of `df -Pk`.
+fn free_of(listed: &str) -> Option<u64> {
+    Some(listed.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok()? * 1024)
+}
+
+/// Starts a kernel as a notebook does and lets the embedded model compute in it.
+fn cell(places: &Places) -> Finding {
+    let jupyter = Jupyter::new(places, python::existing(places, &python::JUPYTER)?)?;
+    let _ = copies::sweep(&places.lab);
+    let mut session = jupyter.start(&places.root, None)?;
+    let start = session.start;
+    let reply = session.execute("HookedTransformer::from_pretrained(\"tiny\")?.forward(\"The\")?", PATIENCE, |_| ());
+    session.end();
+    match verdict::complaint(&reply?) {
+        None => Ok(format!("a kernel was ready after {:.1} s and ran the embedded model", start.as_secs_f64())),
+        Some(complaint) => Err(Trouble::new(
+            format!("A kernel starts, but a cell fails in it: {complaint}."),
+            "Run `cargo lab setup`; if that does not mend it, `cargo lab clean --checkout` and set up anew.",
+        )),
+    }
+}
+
 fn fast_linker() -> Finding {
     let found = ["mold", "lld"].into_iter().find_map(on_path);
     found.map(|path| path.display().to_string()).ok_or_else(|| {
@@ -112,6 +175,16 @@ fn spec(places: &Places) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_are_tried_and_their_room_is_read() {
+        let df = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 263174212 12 82837504 13% /\n";
+        assert_eq!(free_of(df), Some(82_837_504 * 1024));
+        assert_eq!(free_of(""), None);
+        assert!(writable(&std::env::temp_dir()).is_ok());
+        let nowhere = writable(Path::new("/nowhere/at/all")).unwrap_err().to_string();
+        assert!(nowhere.contains("/nowhere/at/all") && nowhere.contains("cannot be written"), "{nowhere}");
+    }
 
     #[test]
     fn a_release_is_read() {

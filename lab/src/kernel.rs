@@ -78,6 +78,7 @@ fn janitor(copy: &Path, held: File) -> Result<PipeWriter, Trouble> {
         .arg("janitor")
         .arg(copy)
         .arg(std::process::id().to_string())
+        .arg(client().to_string())
         .stdin(watched)
         .stdout(held)
         .stderr(Stdio::null());
@@ -86,6 +87,19 @@ fn janitor(copy: &Path, held: File) -> Result<PipeWriter, Trouble> {
     std::os::unix::process::CommandExt::process_group(&mut janitor, 0);
     janitor.spawn().map_err(failed)?;
     Ok(end)
+}
+
+/// The process that starts this kernel, which will still be its parent as evcxr_jupyter. The first process of a container
+/// has every orphan for a child, so it tells nothing.
+#[cfg(unix)]
+fn client() -> u32 {
+    let parent = std::os::unix::process::parent_id();
+    if parent == 1 { 0 } else { parent }
+}
+
+#[cfg(not(unix))]
+fn client() -> u32 {
+    0
 }
 
 fn did_not_start(source: &std::io::Error) -> Trouble {

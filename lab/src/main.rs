@@ -13,6 +13,7 @@ mod crowd;
 mod doctor;
 mod evcxr;
 mod install;
+mod inventory;
 mod kernel;
 mod kernelspec;
 mod lab;
@@ -68,8 +69,8 @@ fn obey(command: Command) -> Result<ExitCode, Trouble> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Kernel { lab, connection_file } => kernel::start(&lab, &connection_file),
-        Command::Janitor { copy, kernel } => {
-            copies::wait_and_remove(&copy, kernel);
+        Command::Janitor { copy, kernel, client } => {
+            copies::wait_and_remove(&copy, kernel, client);
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -87,6 +87,34 @@ pub fn end_group(leader: u32) {
     }
 }
 
+/// How often a kernel is asked whether its client is still there.
+#[cfg(unix)]
+const LOOKING: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Waits until `client` is no longer the parent of `process`, the leader of a group, and ends that group. Returns when the
+/// process is gone.
+#[cfg(unix)]
+pub fn end_orphan(process: u32, client: u32) {
+    while client != 0 {
+        match parent(process) {
+            Some(parent) if parent == client => std::thread::sleep(LOOKING),
+            Some(_) => return end_group(process),
+            None => return,
+        }
+    }
+}
+
+/// The parent of a process that is there.
+#[cfg(unix)]
+fn parent(process: u32) -> Option<u32> {
+    if let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) {
+        // The second field, the program's name in parentheses, may hold anything.
+        return stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok();
+    }
+    let listed = Command::new("ps").args(["-o", "ppid=", "-p", &process.to_string()]).output().ok()?;
+    String::from_utf8_lossy(&listed.stdout).trim().parse().ok()
+}
+
 /// The processes of a group in a list of groups and processes.
 #[cfg(unix)]
 fn members(listed: &str, group: u32) -> Vec<String> {
@@ -113,6 +141,21 @@ mod tests {
         let mut leader = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         end_group(leader.id());
         assert!(!leader.wait().unwrap().success());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_whose_parent_is_gone_is_ended() {
+        use std::os::unix::process::CommandExt;
+        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        assert_eq!(parent(child.id()), Some(std::process::id()));
+        end_orphan(child.id(), 0);
+        assert!(child.try_wait().unwrap().is_none(), "a kernel without a client to miss goes on");
+        // As if another process had started it, which is no longer its parent.
+        end_orphan(child.id(), std::process::id() + 1);
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(parent(child.id()), None);
+        end_orphan(child.id(), 1);
     }
 
     #[test]

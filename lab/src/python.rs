@@ -48,9 +48,15 @@ pub fn describe() -> Result<String, Trouble> {
 
 /// A word on an environment, or that there is none.
 pub fn find_environment(places: &Places, packages: &Packages) -> Result<String, Trouble> {
+    existing(places, packages)?;
+    Ok(folder(places, packages, &find()?).display().to_string())
+}
+
+/// The Python of an environment that is there.
+pub fn existing(places: &Places, packages: &Packages) -> Result<PathBuf, Trouble> {
     let folder = folder(places, packages, &find()?);
     if is_whole(&folder) {
-        return Ok(folder.display().to_string());
+        return Ok(inside(&folder));
     }
     Err(Trouble::new(
         format!("{} is not there or was left half made.", folder.display()),

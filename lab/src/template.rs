@@ -10,7 +10,7 @@
 //! .lab/template/anchor/      depends on candle-lens on a platform that does not exist; without it cargo would forget
 //!                            the locked versions, because evcxr first compiles a manifest with no dependency
 //! .lab/template/ctx/         evcxr's folder (its package is called `ctx`), with `target/`
-//! .lab/template/built        written last: what the template was built from
+//! .lab/template/built        written last: what the template was built from, and what it then held
 //! ```
 
 use crate::copies;
@@ -19,7 +19,7 @@ use crate::process::on_path;
 use crate::session::{Jupyter, Said};
 use crate::steps::{self, digest, lock, step};
 use crate::trouble::Trouble;
-use crate::{evcxr, rust, verdict};
+use crate::{evcxr, inventory, rust, verdict};
 use std::env::consts::DLL_PREFIX;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ codegen-units = 1
 /// A cell that cannot be compiled, with names bound in a pattern: evcxr explains it by way of `cargo check`, whose own
 /// results for all crates would otherwise be made when a user first mistypes a name (a minute on 2 cores).
 const MISTAKE: &str = "let (first, second) = nowhere();";
+
+/// What stands between the key and the list of files in the stamp.
+const HOLDS: &str = "\nholds:\n";
 
 /// Seconds the first compilation may take on a very slow machine.
 const PATIENCE: u64 = 4 * 3600;
@@ -83,6 +86,17 @@ pub fn describe(places: &Places) -> Result<String, Trouble> {
             "Run `cargo lab setup` (4 to 8 minutes on 2 cores).",
         ));
     }
+    let damaged = damaged(&places.lab);
+    if let Some(first) = damaged.first() {
+        return Err(Trouble::new(
+            format!(
+                "{} of its files are missing or cut off, among them {}: no kernel can start.",
+                damaged.len(),
+                places.brief(first)
+            ),
+            "Run `cargo lab setup`.",
+        ));
+    }
     if !is_fresh(&places.lab, &key(places)?) {
         return Err(Trouble::new(
             "the library or the compiler has changed since it was made: each kernel compiles the changes at its start.",
@@ -105,6 +119,10 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
         return Ok(());
     }
     let _alone = lock(&lock_file(&places.lab), "copying or compiling the kernel's template")?;
+    for path in damaged(&places.lab) {
+        // Cargo goes by modification times and would take what is cut off for whole.
+        let _ = fs::remove_file(path);
+    }
     let doing = if is_built(&places.lab) {
         "Compiling the changes of candle-lens for the kernel (about 1 minute; everything if a dependency changed)"
     } else {
@@ -115,7 +133,8 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
         let started = SystemTime::now();
         write_workspace(places, &template)?;
         compile(places, jupyter, &template)?;
-        steps::write(&stamp(&places.lab), &key)?;
+        inventory::settle(&template);
+        steps::write(&stamp(&places.lab), &stamped(&template, &key))?;
         // A source that changes while we compile must count as newer.
         File::options()
             .write(true)
@@ -123,6 +142,17 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
             .and_then(|file| file.set_modified(started))
             .map_err(|source| Trouble::file("Dating", &stamp(&places.lab), &source))
     })
+}
+
+/// What the stamp says: the key, and behind it what the template holds.
+fn stamped(template: &Path, key: &str) -> String {
+    format!("{key}{HOLDS}{}", inventory::take(template))
+}
+
+/// The files of the template that are missing or are not what they were when it was made.
+fn damaged(lab: &Path) -> Vec<PathBuf> {
+    let stamp = fs::read_to_string(stamp(lab)).unwrap_or_default();
+    stamp.split_once(HOLDS).map_or(Vec::new(), |(_, recorded)| inventory::damaged(&folder(lab), recorded))
 }
 
 /// Everything but the library's sources that decides whether compiled code can be used again.
@@ -153,7 +183,9 @@ fn is_fresh(lab: &Path, key: &str) -> bool {
     let Some(sources) = compiled_sources(&evcxr_folder(&folder(lab)).join("target"), &folder(lab)) else {
         return false;
     };
-    fs::read_to_string(&built).is_ok_and(|old| old == key)
+    let is_key = |stamp: String| stamp.split_once(HOLDS).is_some_and(|(old, _)| old == key);
+    fs::read_to_string(&built).is_ok_and(is_key)
+        && damaged(lab).is_empty()
         && sources.iter().all(|path| fs::metadata(path).and_then(|data| data.modified()).is_ok_and(|at| at <= since))
 }
 
@@ -253,7 +285,15 @@ mod tests {
         let note = folder(&lab).join(format!("ctx/target/triple/debug/{DLL_PREFIX}ctx.d"));
         steps::write(&note, &format!("x: {}\n", source.display())).unwrap();
         assert!(!is_fresh(&lab, "key"), "no stamp");
+        let library = folder(&lab).join("ctx/target/triple/debug/deps/libcandle_lens.so");
+        steps::write(&library, "a library").unwrap();
         steps::write(&stamp(&lab), "key").unwrap();
+        assert!(!is_fresh(&lab, "key"), "a stamp of an older launcher");
+        steps::write(&stamp(&lab), &stamped(&folder(&lab), "key")).unwrap();
+        assert!(is_fresh(&lab, "key"));
+        fs::write(&library, "a lib").unwrap();
+        assert!(!is_fresh(&lab, "key"), "a library that is cut off");
+        fs::write(&library, "a library").unwrap();
         assert!(is_fresh(&lab, "key"));
         assert!(!is_fresh(&lab, "another key"));
         let later = SystemTime::now() + Duration::from_secs(5);

@@ -36,7 +36,6 @@ fn texts<'a>(outputs: &'a [Value], stream: &'a str) -> impl Iterator<Item = &'a 
     outputs.iter().filter(move |output| output["name"] == stream).filter_map(|output| output["text"].as_str())
 }
 
-/// A compilation error, a crash of the cell's process, or anything else Jupyter itself calls an error.
 /// The first of the expected texts that the outputs do not hold, in the order given.
 pub fn missing(reply: &Reply, expected: &[String]) -> Option<String> {
     let mut said = String::new();
@@ -55,6 +54,7 @@ pub fn missing(reply: &Reply, expected: &[String]) -> Option<String> {
     None
 }
 
+/// A compilation error, a crash of the cell's process, or anything else Jupyter itself calls an error.
 fn jupyter_error(outputs: &[Value]) -> Option<String> {
     let error = outputs.iter().find(|output| output["output_type"] == "error")?;
     let told = ["evalue", "ename"].iter().filter_map(|key| error[key].as_str()).find(|text| !text.trim().is_empty());

@@ -95,6 +95,20 @@ impl Answers {
         Ok((correct - model.tokens_to_residual_directions(self.incorrect.iter().copied())?)?)
     }
 
+    /// What the biases alone give each prompt's logit difference: `b_U`, and the final norm's bias through the unembedding where
+    /// it is not folded. No component of the residual stream writes them, so shares and these sum to the logit difference.
+    ///
+    /// # Shapes
+    /// `[prompt]`.
+    ///
+    /// # Errors
+    /// Tokens that the model does not have.
+    pub fn bias(&self, model: &HookedTransformer) -> Result<Labelled> {
+        let (correct, incorrect) = (model.logit_biases(&self.correct)?, model.logit_biases(&self.incorrect)?);
+        let differences = correct.into_iter().zip(incorrect).map(|(correct, incorrect)| correct - incorrect).collect();
+        Labelled::new("bias of the logit difference", vec![Axis::numbered("prompt", self.len())], differences)
+    }
+
     /// The logit difference of each prompt at its last real token.
     ///
     /// # Shapes

@@ -4,12 +4,15 @@
 //! so the sum of one share for each component that wrote into it (Elhage et al. 2021). The norm's own weights go into the
 //! direction, so this is exact for models with and without `fold_ln`.
 //!
-//! Limits: direct effects only; `b_U`, and the final norm's bias where it is not folded, belong to no component.
+//! Limits: direct effects only; `b_U`, and the final norm's bias where it is not folded, belong to no component
+//! ([`super::Answers::bias`] is their logit difference). Where the model squeezes its logits (Gemma 2), shares are of the logit
+//! difference before that, which alone is linear in the stream, and the title says so.
+
+use candle_core::DType;
+use ndarray::Axis;
 
 use super::answers::Answers;
-use crate::cache::{
-    AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, LnOptions, ResidualStack,
-};
+use crate::cache::{AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, ResidualStack};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
@@ -33,10 +36,11 @@ pub enum Unit {
 /// The share of each component in the logit difference of each prompt's answers, at its last token.
 ///
 /// # Shapes
-/// `[component, prompt]`; except for [`Unit::Layer`] the components sum to the logit difference without its biases.
+/// `[component, prompt]`; except for [`Unit::Layer`] the components and [`Answers::bias`] sum to the logit difference.
 ///
 /// # Errors
-/// A cache of another model or without the activations; answers for another number of prompts.
+/// A cache of another model (see [`ActivationCache::without_model_check`]) or without the activations; answers for another
+/// number of prompts.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -54,9 +58,10 @@ pub fn direct_logit_attribution(
     unit: Unit,
 ) -> Result<Labelled> {
     check_count(cache, answers)?;
-    let directions = cache.final_norm().through_weights(&answers.directions(model)?)?;
+    cache.check_model(model)?;
+    let directions = answers.directions(model)?;
     let pos = last_positions(cache);
-    let along = |stack: ResidualStack| cache.apply_ln_to_stack(&stack, &LnOptions::default())?.project(&directions);
+    let along = |stack: ResidualStack| cache.onto_unembedding(&stack, &directions);
     let shares = match unit {
         Unit::Component => along(cache.decompose_resid(&DecomposeOptions { pos, ..Default::default() })?)?,
         Unit::Layer => along(cache.accumulated_resid(&AccumulatedOptions {
@@ -73,12 +78,12 @@ pub fn direct_logit_attribution(
             cache.project_full_resid_decomposition(model, &directions, &options)?
         }
     };
-    Ok(at_last(shares, cache)?.titled("direct logit attribution"))
+    Ok(at_last(shares, cache)?.titled(cache.logit_title("direct logit attribution")))
 }
 
 /// The logit difference that the model would give if it stopped after each sublayer: each slice of the stream goes
-/// through the final norm by itself and is read by the unembedding, `b_U` included (nostalgebraist 2020). The last one is
-/// the model's own.
+/// through the final norm by itself and is read by the unembedding, `b_U` and a soft cap included (nostalgebraist 2020). The
+/// last one is the model's own.
 ///
 /// [`super::residual_stack_to_logit_diff`] of the accumulated stream holds the norm's scale at its final value instead, so
 /// that its steps are the shares of [`direct_logit_attribution`].
@@ -94,26 +99,33 @@ pub fn logit_lens_to_logit_diff(
     answers: &Answers,
 ) -> Result<Labelled> {
     check_count(cache, answers)?;
-    if model.cfg().output_logits_soft_cap.is_some() {
-        return Err(Error::argument(
-            "this model squeezes its logits (output_logits_soft_cap), so a logit difference is no projection of the \
-             stream: read the tokens with logit_lens instead.",
-        ));
-    }
+    cache.check_model(model)?;
     let options = AccumulatedOptions {
         pos: last_positions(cache),
         incl_mid: has_middle(cache),
         apply_ln: true,
         ..Default::default()
     };
-    let lens = cache.accumulated_resid(&options)?.project(&answers.directions(model)?)?;
-    let mut lens = at_last(lens, cache)?.titled("logit difference by the logit lens");
-    let b_u = model.b_U().to_dtype(candle_core::DType::F32)?.to_vec1::<f32>()?;
-    let biases = answers.correct().iter().zip(answers.incorrect()).map(|(&c, &i)| b_u[c as usize] - b_u[i as usize]);
-    for (prompt, bias) in biases.enumerate() {
-        lens.values.index_axis_mut(ndarray::Axis(1), prompt).map_inplace(|value| *value += bias);
-    }
+    let lens = cache.accumulated_resid(&options)?;
+    let biases = model.b_U().to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    let logits = |ids: &[u32]| -> Result<Labelled> {
+        let along = lens.project(&model.tokens_to_residual_directions(ids.iter().copied())?)?;
+        let mut logits = at_last(along, cache)?;
+        for (prompt, &id) in ids.iter().enumerate() {
+            let squeezed = |logit: f32| model.cfg().output_logits_soft_cap.map_or(logit, |cap| squeeze(logit, cap));
+            let of_prompt = logits.values.index_axis_mut(Axis(1), prompt);
+            of_prompt.into_iter().for_each(|logit| *logit = squeezed(*logit + biases[id as usize]));
+        }
+        Ok(logits)
+    };
+    let mut lens = logits(answers.correct())?.titled("logit difference by the logit lens");
+    lens.values -= &logits(answers.incorrect())?.values;
     Ok(lens)
+}
+
+/// A logit under a soft cap.
+fn squeeze(logit: f32, cap: f64) -> f32 {
+    (cap * (f64::from(logit) / cap).tanh()) as f32
 }
 
 fn check_count(cache: &ActivationCache, answers: &Answers) -> Result<()> {

@@ -2,7 +2,9 @@
 //!
 //! The right singular vectors of a matrix that writes into (or reads from) the residual stream, through the unembedding:
 //! `V^T W_U` (Millidge and Black 2022, "The Singular Value Decompositions of Transformer Weight Matrices are Highly
-//! Interpretable"). TransformerLens: `SVDInterpreter.get_singular_vectors`.
+//! Interpretable"). TransformerLens: `SVDInterpreter.get_singular_vectors`. The vectors are read as the end of the model reads the
+//! stream: centred where its norms centre, and with the final norm's weights where these are not folded into `W_U`, so that they
+//! say the same whether or not they are (TransformerLens reads them by `W_U` alone).
 //!
 //! Limits: a vector's sign is arbitrary, so its smallest numbers mean as much as its largest.
 
@@ -13,13 +15,14 @@ use crate::factored_matrix::FactoredMatrix;
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::slice::absolute;
+use crate::wide::{matmul, mean_keepdim};
 
 /// Which matrix of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SingularOf {
     /// `W_V W_O` of this head; negatives count from the end.
     Ov(isize),
-    /// `W_in` of the MLP, as neurons read the stream.
+    /// `W_in` of the MLP as neurons read the stream, with the weights of the norm before it where they are not folded.
     WIn,
     /// `W_out` of the MLP, as neurons write into it.
     WOut,
@@ -54,7 +57,15 @@ pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize,
             let head = absolute(head, model.cfg().n_heads, "head")?;
             model.OV()?.get(&[layer, head as isize])?
         }
-        SingularOf::WIn => thin(model.W_in()?, true)?,
+        SingularOf::WIn => {
+            let w_in = model.W_in()?;
+            let norm = &model.weights.blocks[layer as usize].ln2;
+            let read = match norm {
+                Some(norm) => w_in.broadcast_mul(&norm.w.unsqueeze(1)?)?,
+                None => w_in,
+            };
+            thin(read, true)?
+        }
         SingularOf::WOut => thin(model.W_out()?, false)?,
     };
     let vectors = matrix.svd()?.v;
@@ -65,7 +76,13 @@ pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize,
         )));
     }
     let vectors = vectors.narrow(1, 0, count)?.t()?.contiguous()?;
-    let in_words = vectors.matmul(&model.W_U())?.t()?.contiguous()?.to_dtype(DType::F32)?;
+    let norm = model.final_norm();
+    let vectors = match norm.centres() {
+        true => vectors.broadcast_sub(&mean_keepdim(&vectors, 1)?)?,
+        false => vectors,
+    };
+    let vectors = norm.through_weights(&vectors)?;
+    let in_words = matmul(&vectors, &model.W_U())?.t()?.contiguous()?.to_dtype(DType::F32)?;
     let text = |id: usize| match model.tokenizer() {
         Ok(tokenizer) => tokenizer.to_single_str_token(id as u32).unwrap_or_else(|_| id.to_string()),
         Err(_) => id.to_string(),

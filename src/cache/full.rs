@@ -39,7 +39,9 @@ impl ActivationCache {
         if options.apply_ln { self.apply_ln_to_stack(&whole, &full_ln(layer, options)) } else { Ok(whole) }
     }
 
-    /// [`ActivationCache::get_full_resid_decomposition`] along directions, without making the neurons' vectors.
+    /// [`ActivationCache::get_full_resid_decomposition`] along directions, without making the neurons' vectors. With
+    /// `apply_ln` at the end the directions are those of the unembedding, which meet the final norm's weights where these are
+    /// not folded (TransformerLens leaves them out).
     ///
     /// # Shapes
     /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is
@@ -55,6 +57,10 @@ impl ActivationCache {
     ) -> Result<Labelled> {
         let layer = self.dims.layer_or_final(options.layer)?;
         let ln = options.apply_ln.then(|| full_ln(layer, options));
+        let directions = &match &ln {
+            Some(ln) => self.behind_norm(directions, ln)?,
+            None => directions.clone(),
+        };
         let along = |stack: ResidualStack| match &ln {
             Some(ln) => self.apply_ln_to_stack(&stack, ln)?.project(directions),
             None => stack.project(directions),
@@ -94,7 +100,7 @@ impl ActivationCache {
             })?);
         }
         stacks.push(self.stack(HookPoint::Embed, options.pos.clone())?.labelled(["embed"]));
-        if !self.dims.rotary {
+        if self.dims.adds_positions() {
             stacks.push(self.stack(HookPoint::PosEmbed, options.pos.clone())?.labelled(["pos_embed"]));
         }
         let bias = model.accumulated_bias(layer as isize, options.mlp_input, options.expand_neurons)?;

@@ -27,6 +27,10 @@ struct CacheAbout {
     tokens: Tokens,
     pos: Slice,
     has_batch_dim: bool,
+    #[serde(default)]
+    soft_cap: bool,
+    #[serde(default)]
+    edited: Vec<String>,
     points: Vec<String>,
 }
 
@@ -55,6 +59,8 @@ impl ActivationCache {
             tokens: self.tokens.clone(),
             pos: self.pos.clone(),
             has_batch_dim: self.has_batch_dim,
+            soft_cap: self.soft_cap,
+            edited: self.edited.iter().map(HookPoint::to_string).collect(),
             points: tensors.keys().cloned().collect(),
         };
         tensors.extend(self.final_norm.tensors()?);
@@ -85,8 +91,11 @@ impl ActivationCache {
         if let Some(name) = tensors.keys().next() {
             return Err(Error::file(path, format!("the tensor {name:?} does not belong to this cache.")));
         }
-        let CacheAbout { provenance, dims, tokens, pos, has_batch_dim, .. } = about;
-        Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, provenance })
+        let read = |name: &String| name.parse::<HookPoint>().and_then(|point| point.check(&about.dims));
+        let edited = about.edited.iter().map(read).collect::<Result<_>>().map_err(unsound)?;
+        let CacheAbout { provenance, dims, tokens, pos, has_batch_dim, soft_cap, .. } = about;
+        let any_model = false;
+        Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, soft_cap, edited, any_model, provenance })
     }
 }
 
@@ -106,6 +115,8 @@ struct StackAbout {
     pos: Slice,
     positions: Vec<usize>,
     has_batch_dim: bool,
+    #[serde(default)]
+    normed: bool,
 }
 
 impl ResidualStack {
@@ -119,6 +130,7 @@ impl ResidualStack {
             pos: self.pos.clone(),
             positions: self.positions.clone(),
             has_batch_dim: self.has_batch_dim,
+            normed: self.normed,
         };
         files::store(path.as_ref(), STACK, &about, &BTreeMap::from([("values".to_string(), self.values.clone())]))
     }
@@ -129,7 +141,8 @@ impl ResidualStack {
     /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (StackAbout { labels, pos, positions, has_batch_dim }, mut tensors) = files::restore(path, STACK)?;
+        let (about, mut tensors): (StackAbout, _) = files::restore(path, STACK)?;
+        let StackAbout { labels, pos, positions, has_batch_dim, normed } = about;
         let values = files::take(path, &mut tensors, "values")?;
         let axes = values.dims();
         let with_batch = 1 + usize::from(has_batch_dim);
@@ -142,6 +155,6 @@ impl ResidualStack {
         if !fits {
             return Err(Error::file(path, format!("its labels do not fit its values of the shape {axes:?}.")));
         }
-        Ok(Self { values, labels, pos, positions, has_batch_dim })
+        Ok(Self { values, labels, pos, positions, has_batch_dim, normed })
     }
 }

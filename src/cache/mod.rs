@@ -2,8 +2,10 @@
 
 mod full;
 mod io;
+mod made_by;
 mod neurons;
 mod options;
+mod readout;
 mod resid;
 mod run;
 mod stack;

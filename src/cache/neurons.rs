@@ -14,6 +14,7 @@ use crate::hooks::{HookPoint, Site, check_free};
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
 use crate::slice::Slice;
+use crate::wide::widened;
 
 impl ActivationCache {
     /// What neurons of one layer wrote, `post[n] W_out[n]`.
@@ -60,11 +61,12 @@ impl ActivationCache {
         }
         let mut labels = neuron_labels(layer, &chosen);
         if options.incl_remainder {
-            let mut rest = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+            let stream = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+            let mut rest = widened(&stream)?;
             for part in &parts {
-                rest = (rest - part.sum(0)?)?;
+                rest = (rest - widened(part)?.sum(0)?)?;
             }
-            parts.push(rest.unsqueeze(0)?);
+            parts.push(rest.unsqueeze(0)?.to_dtype(stream.dtype())?);
             labels.push("remainder".into());
         }
         if parts.is_empty() {
@@ -76,7 +78,9 @@ impl ActivationCache {
     }
 
     /// What each neuron before `layer` wrote along directions of the stream: the numbers that
-    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory.
+    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory. With
+    /// `apply_ln` at the end the directions are those of the unembedding, which meet the final norm's weights where these are
+    /// not folded (TransformerLens leaves them out).
     ///
     /// # Shapes
     /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is
@@ -104,6 +108,10 @@ impl ActivationCache {
         let layer = self.dims.layer_or_final(options.layer)?;
         let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
         let ln = options.apply_ln.then_some(&ln);
+        let directions = &match ln {
+            Some(ln) => self.behind_norm(directions, ln)?,
+            None => directions.clone(),
+        };
         let neurons = self.neurons_onto(model, directions, layer, (&options.neurons, &options.pos), ln)?;
         if !options.incl_remainder {
             return neurons.ok_or_else(no_neurons);
@@ -130,7 +138,7 @@ impl ActivationCache {
     ) -> Result<Option<Labelled>> {
         self.check_neurons(model)?;
         let batch = self.has_batch_dim.then_some(self.tokens.batch());
-        let mut directions = directions_for(directions, self.dims.d_model, batch)?;
+        let mut directions = widened(&directions_for(directions, self.dims.d_model, batch)?)?;
         let scale = ln.map(|ln| self.cached_scale(ln, pos)).transpose()?.flatten();
         if scale.is_some() && self.final_norm.centres() {
             directions = directions.broadcast_sub(&directions.mean_keepdim(directions.rank() - 1)?)?;
@@ -140,6 +148,7 @@ impl ActivationCache {
         for l in 0..layer {
             let post = self.neuron_activations(l, neurons, pos)?;
             let (_, w_out_t) = self.w_out(model, l, neurons)?;
+            let w_out_t = widened(&w_out_t)?;
             let mut along = match directions.rank() {
                 1 => directions.unsqueeze(0)?.matmul(&w_out_t)?.squeeze(0)?,
                 _ => directions.matmul(&w_out_t)?,
@@ -147,9 +156,9 @@ impl ActivationCache {
             if along.rank() == 2 && post.rank() == 3 {
                 along = along.unsqueeze(1)?;
             }
-            let mut part = post.broadcast_mul(&along)?;
+            let mut part = widened(&post)?.broadcast_mul(&along)?;
             if let Some(scale) = &scale {
-                part = part.broadcast_div(scale)?;
+                part = part.broadcast_div(&widened(scale)?)?;
             }
             positions = (post.rank() > 1 + usize::from(batch.is_some())).then_some(());
             parts.push(neurons_first(&part, 1)?);

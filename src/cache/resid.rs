@@ -17,6 +17,7 @@ use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
 use crate::slice::Slice;
 use crate::tokens::TokenRef;
+use crate::wide::widened;
 
 impl ActivationCache {
     /// One activation `[.., d_model]` as a stack of one component, for example the final residual stream.
@@ -66,7 +67,8 @@ impl ActivationCache {
         self.apply_ln_to_stack(&stack, &LnOptions { layer: layer as isize, mlp_input: options.mlp_input, recompute })
     }
 
-    /// What the embeddings and each attention and MLP wrote before `layer`; they sum to the stream that enters it.
+    /// What the embeddings and each attention and MLP wrote before `layer`; they sum to the stream that enters it. What a plan
+    /// put into the stream itself (an edit of `resid_pre`, say) was written by none of them.
     ///
     /// # Shapes
     /// `[component, (batch), (pos), d_model]`; labels `embed`, `pos_embed`, `0_attn_out`, `0_mlp_out`, ..
@@ -81,7 +83,7 @@ impl ActivationCache {
         let mut parts = Vec::new();
         if options.incl_embeds {
             parts.push((HookPoint::Embed, "embed".to_string()));
-            if !self.dims.rotary && !self.dims.shortformer {
+            if self.dims.adds_positions() {
                 parts.push((HookPoint::PosEmbed, "pos_embed".to_string()));
             }
         }
@@ -107,7 +109,8 @@ impl ActivationCache {
     /// `[component, (batch), (pos), d_model]`; labels `L0H0`, `L0H1`, .., and `remainder`.
     ///
     /// # Errors
-    /// As [`ActivationCache::accumulated_resid`]; a model of other sizes; layer 0 without remainder, which has no heads.
+    /// As [`ActivationCache::accumulated_resid`]; a model that did not make the cache; layer 0 without remainder, which has no
+    /// heads; an edited `hook_result` that is not cached, for its edits are not in z.
     pub fn stack_head_results(&self, model: &HookedTransformer, options: &HeadOptions) -> Result<ResidualStack> {
         self.check_model(model)?;
         if self.dims.norms_after {
@@ -127,11 +130,12 @@ impl ActivationCache {
             }
         }
         if options.incl_remainder {
-            let mut rest = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+            let stream = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+            let mut rest = widened(&stream)?;
             for part in &parts {
-                rest = (rest - part)?;
+                rest = (rest - widened(part)?)?;
             }
-            parts.push(rest);
+            parts.push(rest.to_dtype(stream.dtype())?);
             labels.push("remainder".into());
         }
         if parts.is_empty() {
@@ -148,13 +152,20 @@ impl ActivationCache {
         if let Some(results) = self.captured.get(&result) {
             return self.at_positions(results, pos, Self::axis_from_end(result));
         }
+        if self.edited.contains(&result) {
+            return Err(Error::argument(format!(
+                "the run changed {result}, which this cache does not hold, so what its heads wrote cannot be made from z: \
+                 capture \"result\" too and run again."
+            )));
+        }
         let z = HookPoint::Block(layer, Site::Z);
         let z = self.at_positions(&self.get(z)?, pos, Self::axis_from_end(z))?;
         model.head_results(layer, &z)
     }
 
     /// Centres each component, if the model's norms do, and divides it by the norm's scale of the whole stream at the
-    /// same positions. The norm's own weights are not applied, so this is exact for models loaded with `fold_ln`. With
+    /// same positions. The norm's own weights are not applied, as in TransformerLens: where they are not folded, they belong
+    /// into the directions that the result is projected on, which `logit_attrs` and all other attributions see to. With
     /// `recompute` each component goes through the whole final norm by itself, as in the logit lens. Without norms the
     /// stack comes back unchanged.
     ///
@@ -162,13 +173,15 @@ impl ActivationCache {
     /// Those of the stack.
     ///
     /// # Errors
-    /// A scale that is not cached, a layer that does not exist, `recompute` before the end.
+    /// A stack that has been through a norm, or is of other prompts or positions than the cache; a scale that is not cached,
+    /// a layer that does not exist, `recompute` before the end.
     pub fn apply_ln_to_stack(&self, stack: &ResidualStack, options: &LnOptions) -> Result<ResidualStack> {
         let layer = self.dims.layer_or_final(options.layer)?;
         self.refuse_mlp_of_the_end(layer, options.mlp_input)?;
         if !self.dims.has_norm {
             return Ok(stack.clone());
         }
+        self.check_stack(stack)?;
         let values = if options.recompute {
             if layer != self.dims.n_layers {
                 return Err(Error::argument(format!(
@@ -179,23 +192,56 @@ impl ActivationCache {
         } else {
             let Some(scale) = self.cached_scale(options, &stack.pos)? else { return Ok(stack.clone()) };
             let last = stack.values.rank() - 1;
+            let values = widened(&stack.values)?;
             let centred = match self.final_norm.centres() {
-                true => stack.values.broadcast_sub(&stack.values.mean_keepdim(last)?)?,
-                false => stack.values.clone(),
+                true => values.broadcast_sub(&values.mean_keepdim(last)?)?,
+                false => values,
             };
-            centred.broadcast_div(&scale)?
+            centred.broadcast_div(&widened(&scale)?)?.to_dtype(stack.values.dtype())?
         };
-        Ok(ResidualStack { values, ..stack.clone() })
+        Ok(ResidualStack { values, normed: true, ..stack.clone() })
     }
 
-    /// What each component adds to the logit of `tokens` (minus that of `incorrect`), through the final norm's cached
-    /// scale. `b_U` belongs to no component and is not included.
+    /// That the norm of this cache's run can be applied to a stack.
+    fn check_stack(&self, stack: &ResidualStack) -> Result<()> {
+        if stack.normed {
+            return Err(Error::argument(
+                "this stack has been through a norm already (apply_ln), and what a norm gives is not put through it once \
+                 more: take the stack without apply_ln.",
+            ));
+        }
+        if stack.has_batch_dim != self.has_batch_dim {
+            let has = |batch: bool| if batch { "a batch axis" } else { "no batch axis" };
+            return Err(Error::argument(format!(
+                "the stack has {}, but the cache has {}: take the stack from this cache.",
+                has(stack.has_batch_dim),
+                has(self.has_batch_dim)
+            )));
+        }
+        let dims = stack.values.dims();
+        let (own, prompts) = (self.positions_of(&stack.pos)?, self.tokens.batch());
+        let stacked = if stack.has_batch_dim { dims.get(1).copied().unwrap_or(0) } else { 1 };
+        let width = dims.last().copied().unwrap_or(0);
+        if (stacked, &stack.positions, width) == (prompts, &own, self.dims.d_model) {
+            return Ok(());
+        }
+        Err(Error::argument(format!(
+            "the stack is of {stacked} prompts at positions {:?} with d_model = {width}, but the cache has {prompts} prompts at \
+             positions {own:?} with d_model = {}: give the cache that the stack was taken from.",
+            stack.positions, self.dims.d_model
+        )))
+    }
+
+    /// What each component adds to the logit of `tokens` (minus that of `incorrect`), through the final norm with its cached
+    /// scale and its weights. `b_U`, and the norm's bias where it is not folded, belong to no component and are not included.
+    /// Of a model that squeezes its logits (Gemma 2) it is the logit before that, and the title says so.
     ///
     /// # Shapes
     /// One token for each prompt, or one for all; the result is `[component, (batch), (pos)]`.
     ///
     /// # Errors
-    /// Texts that are not one token, lists of unequal lengths, a model of other sizes.
+    /// Texts that are not one token, lists of unequal lengths, a model that did not make the cache, and as
+    /// [`ActivationCache::apply_ln_to_stack`].
     pub fn logit_attrs<T: Into<TokenRef>, W: Into<TokenRef>>(
         &self,
         model: &HookedTransformer,
@@ -219,8 +265,7 @@ impl ActivationCache {
             (tokens - model.tokens_to_residual_directions(incorrect)?)?
         };
         let directions = if directions.dim(0)? == 1 { directions.squeeze(0)? } else { directions };
-        let scaled = self.apply_ln_to_stack(stack, &LnOptions::default())?;
-        Ok(scaled.project(&directions)?.titled("logit attribution"))
+        Ok(self.onto_unembedding(stack, &directions)?.titled(self.logit_title("logit attribution")))
     }
 
     /// The scale that the norm of this place had in the run, `[(batch), (pos), 1]`; none in a model without norms.
@@ -261,7 +306,7 @@ impl ActivationCache {
 
     pub(super) fn labelled_stack(&self, values: Tensor, labels: Vec<String>, pos: Slice) -> Result<ResidualStack> {
         let positions = self.positions_of(&pos)?;
-        Ok(ResidualStack { values, labels, pos, positions, has_batch_dim: self.has_batch_dim })
+        Ok(ResidualStack { values, labels, pos, positions, has_batch_dim: self.has_batch_dim, normed: false })
     }
 
     /// The run's own positions that `pos` selects; a cache of some positions only gives all of them.
@@ -281,16 +326,6 @@ impl ActivationCache {
             return Err(Error::argument(
                 "mlp_input asks for the input of a block's MLP, but the layer is the end of the model: give a block.",
             ));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn check_model(&self, model: &HookedTransformer) -> Result<()> {
-        if model.dims() != self.dims {
-            return Err(Error::argument(format!(
-                "this cache was made by a model of other sizes than {:?}: give the model that was run.",
-                model.cfg().model_name
-            )));
         }
         Ok(())
     }

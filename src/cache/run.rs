@@ -34,24 +34,36 @@ impl HookedTransformer {
         let plan = plan.as_ref();
         let mut run = self.run(input, plan, &RunOptions::default())?;
         let logits = run.logits.take().expect("the options ask for logits");
-        Ok((logits, self.cache_of(run, plan)))
+        Ok((logits, self.cache_of(run, plan)?))
     }
 
     /// What a run under `plan` captured, as a cache.
-    pub fn cache_of(&self, run: Run, plan: &HookPlan) -> ActivationCache {
-        ActivationCache {
+    ///
+    /// # Errors
+    /// Names in the plan that the model does not have; candle's, when the device of what was captured cannot hold the final norm.
+    pub fn cache_of(&self, run: Run, plan: &HookPlan) -> Result<ActivationCache> {
+        let device = run.captured.values().next().map_or(self.device(), Tensor::device);
+        let mut of = plan.to_string();
+        if let Some(began) = &run.began {
+            of += &format!("\n{}{began}", Provenance::BEGAN);
+        }
+        Ok(ActivationCache {
+            // Training changes a model's weights where they are: the cache keeps those of its run.
+            final_norm: self.final_norm().copied(device)?,
             captured: run.captured,
             dims: self.dims(),
             tokens: run.tokens,
             pos: plan.pos_slice().clone(),
             has_batch_dim: plan.keeps_batch_dim(),
-            final_norm: self.final_norm(),
+            soft_cap: self.cfg().output_logits_soft_cap.is_some(),
+            edited: plan.edited(&self.dims())?,
+            any_model: false,
             provenance: Provenance {
                 model: self.provenance(),
-                plan: plan.to_string(),
+                plan: of,
                 version: files::VERSION.into(),
                 date: files::now(),
             },
-        }
+        })
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::slice::Slice;
 use crate::visible::visible;
+use crate::wide::{sum, widened};
 
 /// Components of the residual stream, `[component, (batch), (pos), d_model]`, with a label for each, and the
 /// positions they were taken at, so that a norm can be applied at the same ones.
@@ -19,6 +20,8 @@ pub struct ResidualStack {
     /// The run's own positions that the values are of.
     pub(super) positions: Vec<usize>,
     pub(super) has_batch_dim: bool,
+    /// Whether the components have been through a norm.
+    pub(super) normed: bool,
 }
 
 impl ResidualStack {
@@ -52,7 +55,7 @@ impl ResidualStack {
     /// # Errors
     /// candle's.
     pub fn sum(&self) -> Result<Tensor> {
-        Ok(self.values.sum(0)?)
+        Ok(sum(&self.values, 0)?)
     }
 
     /// Each component along a direction: the dot product over `d_model`.
@@ -70,7 +73,7 @@ impl ResidualStack {
         if directions.rank() == 2 && dims.len() == 4 {
             directions = directions.unsqueeze(1)?;
         }
-        let along = self.values.broadcast_mul(&directions)?.sum(dims.len() - 1)?;
+        let along = widened(&self.values)?.broadcast_mul(&widened(&directions)?)?.sum(dims.len() - 1)?;
         let positions = (along.rank() > 1 + usize::from(batch.is_some())).then_some(&self.positions[..]);
         let axes = axes(&self.labels, batch, positions);
         Labelled::from_tensor("projection of the residual stream", axes, &along)

@@ -1,6 +1,6 @@
 //! The activations of one run. They are owned: reading them needs no model, and dropping the model frees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use candle_core::{Device, Tensor};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dims::Dims;
 use crate::error::{Error, Result};
-use crate::hooks::{AxisName, HookPoint, HookQuery};
+use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
 use crate::model::{FinalNorm, ModelProvenance};
 use crate::slice::Slice;
 use crate::tokens::{PaddingSide, Tokens};
@@ -24,6 +24,27 @@ pub struct Provenance {
     pub version: String,
     /// When the run ended, in UTC.
     pub date: String,
+}
+
+impl Provenance {
+    /// How the line begins that says where a run began.
+    pub(super) const BEGAN: &str = "  began ";
+
+    /// What made the run another than the plain run of its tokens, one line each: the edits of its plan, a residual stream
+    /// that it was given, positions that were run before. None where nothing did.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let plan = HookPlan::new().capture_all().edit(("z", 0), Edit::zero().head(3));
+    /// let (_, cache) = model.run_with_hooks("The keys on the cabinet", &plan)?;
+    /// assert_eq!(cache.provenance().interventions(), ["edit  z0: zero, head 3"]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn interventions(&self) -> Vec<&str> {
+        let intervenes = |line: &&str| line.starts_with(HookPlan::EDIT) || line.starts_with(Self::BEGAN);
+        self.plan.lines().filter(intervenes).map(str::trim).collect()
+    }
 }
 
 /// Activations of one run by hook point, with the sizes of the model and the tokens that were run.
@@ -46,6 +67,12 @@ pub struct ActivationCache {
     pub(super) has_batch_dim: bool,
     /// The final norm, to recompute it for slices of the stream.
     pub(super) final_norm: FinalNorm,
+    /// Whether the model squeezes its logits, so that they are no projections of the stream.
+    pub(super) soft_cap: bool,
+    /// The points that the plan of the run changed.
+    pub(super) edited: BTreeSet<HookPoint>,
+    /// Whether any model of these sizes may read it.
+    pub(super) any_model: bool,
     pub(super) provenance: Provenance,
 }
 
@@ -137,7 +164,7 @@ impl ActivationCache {
         Ok(self)
     }
 
-    /// The cache on another device.
+    /// The cache on another device, the final norm too, by which slices of the stream are read.
     ///
     /// # Errors
     /// candle's, when the device cannot hold it.
@@ -145,6 +172,7 @@ impl ActivationCache {
         for tensor in self.captured.values_mut() {
             *tensor = tensor.to_device(device)?;
         }
+        self.final_norm = self.final_norm.copied(device)?;
         Ok(self)
     }
 

@@ -19,6 +19,7 @@ use super::outputs::{Outputs, by_head};
 use crate::error::Result;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
+use crate::wide::matmul;
 
 impl EdgePatching {
     /// The metric of each prompt when only this circuit is left.
@@ -177,6 +178,6 @@ impl Live {
         let Some(differences) = differences.as_ref() else { return Ok(None) };
         let before = self.missing.layout.prev_index(node);
         let mask = self.missing.mask.narrow(0, first, count)?.narrow(1, 0, before)?.contiguous()?;
-        Ok(Some(mask.to_dtype(differences.dtype())?.matmul(&differences.narrow(0, 0, before)?)?))
+        Ok(Some(matmul(&mask.to_dtype(differences.dtype())?, &differences.narrow(0, 0, before)?)?))
     }
 }

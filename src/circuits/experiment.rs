@@ -161,7 +161,8 @@ impl EdgePatching {
     /// ```
     ///
     /// # Errors
-    /// A mean over prompts that do not fit, a metric that ablation does not change, and as [`EdgePatching::new`].
+    /// A mean over prompts that do not fit, or over the very prompt that it would be put into; a metric that ablation does not
+    /// change, and as [`EdgePatching::new`].
     pub fn ablation(
         model: &HookedTransformer,
         prompts: impl Into<Input>,
@@ -177,6 +178,7 @@ impl EdgePatching {
                 let options = RunOptions { stop_at_layer: Some(edges.layout.n_layers as isize), ..Default::default() };
                 let run = edges.model.run(&tokens, Outputs::plan(&edges.layout), &options)?;
                 let by_position = matches!(ablation, EdgeAblation::MeanPositional(_));
+                check_mean(&tokens, by_position, &edges.tokens)?;
                 Outputs::of(&run.captured, &edges.layout).mean(&tokens, by_position, clean)?
             }
         };
@@ -293,6 +295,20 @@ impl EdgePatching {
 
     fn check_difference(&self) -> Result<()> {
         check_difference(self.metric.name(), &self.clean, &self.corrupted)
+    }
+}
+
+/// Refuses a mean that is what some prompt's nodes write anyway, so that its edges would not be ablated: of that prompt alone, by
+/// position, or of a prompt of one token.
+fn check_mean(over: &Tokens, by_position: bool, clean: &Tokens) -> Result<()> {
+    let first = over.real_row(0);
+    let of_one = (0..over.batch()).all(|row| over.real_row(row) == first) && (by_position || first.len() == 1);
+    match (0..clean.batch()).find(|&row| of_one && clean.real_row(row) == first) {
+        Some(row) => Err(Error::argument(format!(
+            "the mean is taken over prompt {row} alone, so it is what that prompt's nodes write anyway and none of its edges \
+             would be ablated: take it over other prompts too, or over positions (EdgeAblation::Mean)."
+        ))),
+        None => Ok(()),
     }
 }
 

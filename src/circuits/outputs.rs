@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
+use crate::wide::mean_keepdim;
 
 /// What every node wrote, or what stands for it.
 #[derive(Clone)]
@@ -86,7 +87,7 @@ impl Outputs {
                 )));
             }
             return self.with(like, |x, like| {
-                let mean = x.to_dtype(DType::F32)?.mean_keepdim(0)?.to_dtype(x.dtype())?;
+                let mean = mean_keepdim(x, 0)?;
                 Ok(mean.broadcast_as(like.shape())?.contiguous()?)
             });
         }

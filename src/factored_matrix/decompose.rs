@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::matrix::FactoredMatrix;
 use crate::error::{Error, Result};
+use crate::wide::widened;
 
 /// Rounds of an iteration that has not converged after so many are not going to.
 const ROUNDS: usize = 10_000;
@@ -42,8 +43,9 @@ impl Eigenvalues {
     /// candle's.
     pub fn positivity(&self) -> Result<Tensor> {
         let last = self.re.rank() - 1;
-        let sizes = (self.re.sqr()? + self.im.sqr()?)?.sqrt()?.sum(last)?;
-        Ok((self.re.sum(last)? / sizes)?)
+        let (re, im) = (widened(&self.re)?, widened(&self.im)?);
+        let sizes = (re.sqr()? + im.sqr()?)?.sqrt()?.sum(last)?;
+        Ok((re.sum(last)? / sizes)?.to_dtype(self.re.dtype())?)
     }
 }
 

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
+use crate::wide::matmul;
 
 /// `x y` for each matrix of the axes in front; axes of size 1 serve all.
 ///
@@ -16,17 +17,17 @@ pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let shape = [&lead[..], &[l, r]].concat();
     let count = |t: &Tensor| t.dims()[..front].iter().product::<usize>();
     let all = if count(&y) == 1 {
-        x.reshape(((), m))?.matmul(&y.reshape((m, r))?)?
+        matmul(&x.reshape(((), m))?, &y.reshape((m, r))?)?
     } else if count(&x) == 1 {
         let side_by_side = y.reshape(((), m, r))?.transpose(0, 1)?.contiguous()?.reshape((m, ()))?;
-        let all = x.reshape((l, m))?.matmul(&side_by_side)?.reshape((l, (), r))?;
+        let all = matmul(&x.reshape((l, m))?, &side_by_side)?.reshape((l, (), r))?;
         all.transpose(0, 1)?.contiguous()?
     } else {
         let each = |t: &Tensor, rows, columns| -> Result<Tensor> {
             let spread = t.broadcast_as([&lead[..], &[rows, columns]].concat())?.contiguous()?;
             Ok(spread.reshape(((), rows, columns))?)
         };
-        each(&x, l, m)?.matmul(&each(&y, m, r)?)?
+        matmul(&each(&x, l, m)?, &each(&y, m, r)?)?
     };
     Ok(all.reshape(shape)?)
 }

@@ -48,7 +48,9 @@ impl HookedTransformer {
         let (mut entries, mut heads) = (Vec::new(), Vec::new());
         for layer in 0..self.cfg().n_layers {
             let pattern = gradients.activation(("pattern", layer))?;
-            let product = (pattern * gradients.get(("pattern", layer))?)?.to_dtype(DType::F32)?.mean(0)?;
+            let gradient = gradients.get(("pattern", layer))?;
+            // The product of two small numbers may be 0 in f16.
+            let product = (pattern.to_dtype(DType::F32)? * gradient.to_dtype(DType::F32)?)?.mean(0)?;
             heads.extend(product.abs()?.sum((1, 2))?.to_vec1::<f32>()?);
             entries.extend(product.flatten_all()?.to_vec1::<f32>()?);
         }

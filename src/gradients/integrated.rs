@@ -24,6 +24,7 @@ use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Grid, Metric, SweepAxis, check_alike};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
+use crate::wide::widened;
 
 /// Where the interpolation begins.
 #[derive(Clone, Debug, Default)]
@@ -217,6 +218,8 @@ struct Way<'a> {
 impl Way<'_> {
     /// The attributions of a point, and the metric of each prompt with the point at its baseline.
     fn attribute(&self, point: HookPoint, x: &Tensor, x0: &Tensor) -> Result<(Tensor, Vec<f32>)> {
+        // In half precision the places on the way would be rounded twice, and the difference that all is multiplied with.
+        let (x, x0) = (&widened(x)?, &widened(x0)?);
         let layer = point.layer().expect("points are inside the blocks");
         let entering = HookPoint::Block(layer, Site::ResidPre);
         let keep = HookPlan::new().capture(entering);

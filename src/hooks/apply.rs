@@ -10,6 +10,7 @@ use super::point::HookPoint;
 use super::site::{AxisName, Site};
 use crate::error::{Error, Result};
 use crate::slice::Slice;
+use crate::wide::widened;
 
 /// The selected indices along each axis; `None` where the whole axis is meant.
 struct Scope {
@@ -90,10 +91,34 @@ impl Edit {
         Ok(())
     }
 
+    /// Refuses a mean that is of one activation alone wherever it is put, and so would change nothing; `prompts_at` counts the
+    /// prompts that have a token at each position.
+    pub(super) fn check_mean(&self, point: HookPoint, prompts_at: &[usize]) -> Result<()> {
+        let Action::Mean(over) = self.action else { return Ok(()) };
+        let places = self.pos.indices(prompts_at.len(), "position")?;
+        match over {
+            MeanOver::Batch if places.iter().all(|&position| prompts_at[position] < 2) => {
+                Err(Error::argument(format!(
+                    "\"{self}\" of {point} is the mean of one prompt, which is that prompt's own activation, so it would change \
+                 nothing: run several prompts together, or take the mean over positions too (MeanOver::BatchAndPos)."
+                )))
+            }
+            MeanOver::BatchAndPos if prompts_at.iter().sum::<usize>() < 2 => Err(Error::argument(format!(
+                "\"{self}\" of {point} is the mean of one token, which is its own activation, so it would change nothing: run \
+                 more prompts or longer ones."
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The activation after the edit. `real` marks the tokens that are not padding, `[batch, pos]`, if any are.
     pub(super) fn apply(&self, point: HookPoint, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
         let scope = self.scope(point, x.dims())?;
-        let whole = |value: &Tensor| scope.spread(&value.to_device(x.device())?.to_dtype(x.dtype())?, x.dims());
+        // Laid out first, in f32 where either is half: the gradient of a value that stands at many places is a sum over them.
+        let whole = |value: &Tensor| -> Result<Tensor> {
+            let value = widened(&value.to_device(x.device())?)?;
+            Ok(scope.spread(&value, x.dims())?.to_dtype(x.dtype())?)
+        };
         let edited = match &self.action {
             Action::Replace(value) => whole(value)?,
             Action::Add(value) => (x + whole(value)?)?,
@@ -199,6 +224,8 @@ fn mean(x: &Tensor, axes: &[AxisName], over: MeanOver, real: Option<&Tensor>) ->
         axes.iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos)).expect("each point has positions");
     let mut shape = vec![1; x.rank()];
     (shape[0], shape[pos]) = (x.dim(0)?, x.dim(pos)?);
+    let dtype = x.dtype();
+    let x = widened(x)?;
     let weights = match real {
         Some(real) => real.to_dtype(x.dtype())?.reshape(shape)?,
         None => Tensor::ones(shape, x.dtype(), x.device())?,
@@ -208,7 +235,7 @@ fn mean(x: &Tensor, axes: &[AxisName], over: MeanOver, real: Option<&Tensor>) ->
     let counted = is_real.where_cond(&x.contiguous()?, &x.zeros_like()?)?;
     let total = counted.sum_keepdim(dims)?;
     let count = weights.sum_keepdim(dims)?.maximum(1f64)?;
-    Ok(total.broadcast_div(&count)?.broadcast_as(x.shape())?)
+    Ok(total.broadcast_div(&count)?.broadcast_as(x.shape())?.to_dtype(dtype)?)
 }
 
 /// The part of an activation that a position slice keeps, at the axis that counts positions.

@@ -98,7 +98,9 @@ impl Edit {
         Self::of(Action::KnockOut)
     }
 
-    /// Puts the mean of this run's own activation (mean ablation within the batch).
+    /// Puts the mean of this run's own activation (mean ablation within the batch). A mean of one would put back what is
+    /// there: it is refused where no prompt has another one with a token at the same position, or with
+    /// [`MeanOver::BatchAndPos`] where there is one token in all.
     pub fn mean(over: MeanOver) -> Self {
         Self::of(Action::Mean(over))
     }

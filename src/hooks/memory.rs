@@ -6,6 +6,7 @@ use super::free::free_memory;
 use super::point::HookPoint;
 use crate::dims::Dims;
 use crate::error::{Error, Result, human_bytes};
+use crate::wide::wide_type;
 
 /// A run without a budget of its own may need so many hundredths of the memory that is free.
 const DEFAULT_SHARE: u64 = 70;
@@ -54,7 +55,12 @@ impl MemoryPlan {
     }
 
     pub(super) fn push(&mut self, point: HookPoint, shape: Vec<usize>, dtype: DType) {
-        let dtype = if point == HookPoint::Tokens { DType::U32 } else { dtype };
+        let dtype = match point {
+            HookPoint::Tokens => DType::U32,
+            HookPoint::LnFinalScale => wide_type(dtype),
+            HookPoint::Block(_, site) if site.is_scale() => wide_type(dtype),
+            _ => dtype,
+        };
         let bytes = shape.iter().product::<usize>() as u64 * dtype.size_in_bytes() as u64;
         self.points.push(PointBytes { point, shape, bytes });
     }

@@ -246,6 +246,7 @@ impl HookPlan {
                 reach.check(point)?;
                 let edit = edit.after(past)?;
                 edit.check(point, &point.shape_after(dims, (batch, pos), past))?;
+                edit.check_mean(point, setting.prompts_at)?;
                 edits.entry(point).or_default().push(edit);
             }
         }
@@ -264,6 +265,15 @@ impl HookPlan {
         })
     }
 
+    /// How the line of an edit begins in the plan's text.
+    pub(crate) const EDIT: &str = "  edit  ";
+
+    /// The points that are changed.
+    pub(crate) fn edited(&self, dims: &Dims) -> Result<BTreeSet<HookPoint>> {
+        let points = self.edits.iter().map(|(query, _)| query.resolve_all(dims)).collect::<Result<Vec<_>>>()?;
+        Ok(points.into_iter().flatten().collect())
+    }
+
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {
         self.edits.is_empty()
@@ -277,9 +287,7 @@ impl HookPlan {
         let whole = Reach::whole(dims);
         let mut points = self.captured(dims, &whole)?;
         points.extend(self.watched(dims, &whole)?);
-        for (query, _) in &self.edits {
-            points.extend(query.resolve_all(dims)?);
-        }
+        points.extend(self.edited(dims)?);
         Ok(points.iter().any(|point| matches!(point, HookPoint::LnFinalScale | HookPoint::LnFinalNormalized)))
     }
 
@@ -367,7 +375,7 @@ impl fmt::Display for HookPlan {
             }
         }
         for (query, edit) in &self.edits {
-            write!(f, "\n  edit  {query}: {edit}")?;
+            write!(f, "\n{}{query}: {edit}", Self::EDIT)?;
         }
         for query in &self.watched {
             write!(f, "\n  watch {query}")?;

@@ -159,7 +159,8 @@ pub fn hooks_markdown() -> String {
     let axes = |axes: &[AxisName]| axes.iter().map(|axis| axis.as_str()).collect::<Vec<_>>().join(", ");
     let mut text = String::from(
         "# Hook points\n\nMade from the tables in `src/hooks/`; a test keeps it current. Names and axes are TransformerLens'.\n\
-         Points marked *on demand* cost extra and are computed only when a plan names them.\n\n\
+         Points marked *on demand* cost extra and are computed only when a plan names them.\n\
+         In a model of half precision every activation is of its number type but `hook_scale`, which is f32.\n\n\
          | name | shorthand | axes | what it is |\n|---|---|---|---|\n",
     );
     for (point, name, shorthand, doc) in HookPoint::OUTSIDE {

@@ -32,6 +32,8 @@ pub(crate) struct Setting<'a> {
     /// How many positions were run before these.
     pub past: usize,
     pub right_padded: bool,
+    /// How many prompts have a token at each position that is run.
+    pub prompts_at: &'a [usize],
     /// Whether logits are computed.
     pub logits: bool,
     pub dtype: DType,

@@ -8,11 +8,12 @@ use candle_core::{DType, Tensor};
 use super::block::{BlockContext, norm_after};
 use super::kv_cache::LayerKv;
 use super::norm::{NormPoints, norm};
-use super::ops::{linear, product, rms, soft_cap, softmax};
+use super::ops::{linear, product, root_mean_square, rows_over, soft_cap, softmax};
 use super::transformer::HookedTransformer;
 use super::weights::{AttentionWeights, BlockWeights, for_each_head};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
+use crate::wide::{matmul, spread, sum};
 
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
 
@@ -46,13 +47,13 @@ pub(super) fn attention(
     let by_head = |x: &Tensor| -> Result<Tensor> { Ok(for_each_head(x, 2, n_heads)?.transpose(1, 2)?.contiguous()?) };
     // Scaling q instead of the scores touches d_head numbers a query, not pos.
     let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
-    let scores = q.matmul(&by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
+    let scores = matmul(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
     let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap)?;
     let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&scores)?)?;
     let pattern = softmax(&scores)?;
     let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
     let pattern = run.at_site(layer, Site::Pattern, pattern)?;
-    let z = pattern.contiguous()?.matmul(&by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
+    let z = matmul(&pattern.contiguous()?, &by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
     let z = run.at_site(layer, Site::Z, z)?;
     let out = project(&z, weights, ctx, run)?;
     let out = norm_after(out, weights.ln1_post.as_ref(), ctx, run, (Site::Ln1PostScale, Site::Ln1PostNormalized))?;
@@ -143,7 +144,7 @@ pub(super) fn project(z: &Tensor, weights: &BlockWeights, ctx: &BlockContext, ru
     if run.wants(ctx.layer, Site::Result) {
         let result = run.at_site(ctx.layer, Site::Result, head_results(z, &attn.w_o)?)?;
         if run.goes_through_any(ctx.layer, &[Site::Result]) {
-            return Ok(result.sum(2)?.broadcast_add(&attn.b_o)?);
+            return Ok(sum(&result, 2)?.broadcast_add(&attn.b_o)?);
         }
     }
     linear(&z.reshape((batch, pos, n_heads * d_head))?, &attn.w_o, Some(&attn.b_o))
@@ -184,10 +185,11 @@ impl BlockContext<'_> {
     fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
         let mut scaled = |x: Tensor, w: &Tensor, (scale, normalized): (Site, Site)| -> Result<Tensor> {
-            let by = rms(&x, self.cfg.eps)?;
+            let by = root_mean_square(&x, self.cfg.eps)?;
             let by = if self.frozen.scales { by.detach() } else { by };
             let scale = run.at_site(self.layer, scale, by)?;
-            Ok(run.at_site(self.layer, normalized, x.broadcast_div(&scale)?)?.broadcast_mul(w)?)
+            let divided = rows_over(&x, &scale)?.to_dtype(x.dtype())?;
+            Ok(run.at_site(self.layer, normalized, divided)?.broadcast_mul(w)?)
         };
         let q = scaled(q, of_q, (Site::QNormScale, Site::QNormNormalized))?;
         Ok((q, scaled(k, of_k, (Site::KNormScale, Site::KNormNormalized))?))
@@ -210,7 +212,7 @@ impl BlockContext<'_> {
             Site::KInput | Site::VInput => self.cfg.n_key_value_heads(),
             _ => self.cfg.n_heads,
         };
-        Ok(resid.unsqueeze(2)?.broadcast_as((batch, pos, heads, d_model))?.contiguous()?)
+        Ok(spread(&resid.unsqueeze(2)?, &[batch, pos, heads, d_model])?.contiguous()?)
     }
 
     /// Scores with `-inf` where a query may not look.

@@ -10,6 +10,7 @@ use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::factored_matrix::{FactoredMatrix, composition_scores};
 use crate::labelled::{Axis, Labelled};
+use crate::wide::{wide_type, widened};
 
 /// What of a later head an earlier head's output feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,8 @@ impl HookedTransformer {
         FactoredMatrix::new(&self.W_V()?, &self.W_O()?)
     }
 
-    /// Token embeddings with position embeddings below, `[d_vocab + n_ctx, d_model]`: all that enters the stream.
+    /// Token embeddings with position embeddings below, `[d_vocab + n_ctx, d_model]`: all that enters the stream, and in a
+    /// shortformer, whose positions do not, all that queries and keys read at first.
     ///
     /// # Errors
     /// When the model has no position embeddings.
@@ -104,7 +106,8 @@ impl HookedTransformer {
     /// `[d_model]`.
     ///
     /// # Errors
-    /// A layer that does not exist; `mlp_input` at the end.
+    /// A layer that does not exist; `mlp_input` at the end, or where attention and MLP read the same stream; biases that go
+    /// through a norm before they are added.
     pub fn accumulated_bias(&self, layer: isize, mlp_input: bool, include_mlp_biases: bool) -> Result<Tensor> {
         let layer = self.dims().layer_or_final(layer)?;
         if mlp_input && layer == self.cfg.n_layers {
@@ -112,15 +115,27 @@ impl HookedTransformer {
                 "mlp_input asks for the bias before a block's MLP, but the layer is the end of the model: give a block.",
             ));
         }
-        let mut sum = Tensor::zeros(self.cfg.d_model, DType::F32, self.device())?.to_dtype(self.dtype())?;
-        for block in &self.weights.blocks[..layer + usize::from(mlp_input)] {
-            sum = (sum + &block.attn.b_o)?;
+        if mlp_input && self.cfg.parallel_attn_mlp {
+            return Err(Error::argument(
+                "mlp_input asks for the bias between attention and MLP, but in this model both read the same stream: leave \
+                 mlp_input off.",
+            ));
         }
-        for block in &self.weights.blocks[..layer] {
-            if let Some(mlp) = block.mlp.as_ref().filter(|_| include_mlp_biases) {
-                sum = (sum + &mlp.b_out)?;
+        let attention = self.weights.blocks[..layer + usize::from(mlp_input)].iter().map(|block| &block.attn.b_o);
+        let mlps = self.weights.blocks[..layer].iter().filter_map(|block| block.mlp.as_ref()).map(|mlp| &mlp.b_out);
+        let biases: Vec<&Tensor> = attention.chain(mlps.filter(|_| include_mlp_biases)).collect();
+        if self.dims().norms_after {
+            for bias in &biases {
+                if bias.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()? != 0.0 {
+                    return Err(Error::argument(
+                        "in this model a norm follows attention and MLP before anything is added to the residual stream, so \
+                         their biases have no share of their own in it: decompose_resid gives what each layer wrote.",
+                    ));
+                }
             }
         }
-        Ok(sum)
+        let none = Tensor::zeros(self.cfg.d_model, wide_type(self.dtype()), self.device())?;
+        let sum = biases.into_iter().try_fold(none, |sum, bias| Ok::<_, Error>((sum + widened(bias)?)?))?;
+        Ok(sum.to_dtype(self.dtype())?)
     }
 }

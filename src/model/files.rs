@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::hub::{Hub, MAIN, Repo, id_of, is_safe};
 use super::options::LoadOptions;
 use super::provenance::Origin;
-use super::stored::{Source, Stored, safetensors};
+use super::stored::{Source, Stored, check_pointer, safetensors};
 use super::{tiny, torch};
 use crate::error::{Error, Result};
 use crate::files::read_json;
@@ -125,7 +125,11 @@ impl Files {
             let Some(path) = path else { continue };
             let mut tensors = Vec::new();
             if name.ends_with(".json") {
-                for part in parts(&named.join(name), &read(&path)?)? {
+                let parts = parts(&named.join(name), &read(&path)?)?;
+                if let Self::Folder(folder) = self {
+                    check_complete(&folder.join(name), folder, &parts)?;
+                }
+                for part in parts {
                     let path = match self {
                         Self::Hub(repo) => repo.need(&part)?,
                         _ => named.join(part),
@@ -137,11 +141,32 @@ impl Files {
             }
             return Ok((named.join(name), tensors));
         }
+        self.check_adapter()?;
         match self {
             // The sentence about the file that there should be.
             Self::Hub(repo) => Err(repo.need(WEIGHTS[0]).err().unwrap_or_else(|| Error::argument("the hub changed."))),
             _ => Err(Source::open(&named.join(WEIGHTS[0])).err().unwrap_or_else(|| Error::argument("it came now."))),
         }
+    }
+
+    /// Refuses a folder of which no model can be made because it holds an adapter only.
+    ///
+    /// # Errors
+    /// [`Error::File`] that names the base model and says how the two are merged.
+    pub(super) fn check_adapter(&mut self) -> Result<()> {
+        let Some(bytes) = self.find("adapter_config.json")? else { return Ok(()) };
+        let config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let text = |key: &str| config.get(key).and_then(Value::as_str);
+        let base = text("base_model_name_or_path").map_or("its base model".into(), |base| format!("{base:?}"));
+        let kind = text("peft_type").unwrap_or("peft");
+        Err(Error::file(
+            self.path(),
+            format!(
+                "holds no model but an adapter ({kind}, see adapter_config.json) for {base}: in Python, load it with \
+                 peft's AutoPeftModelForCausalLM.from_pretrained, call merge_and_unload() and save_pretrained on what \
+                 that gives, and load the folder that this writes."
+            ),
+        ))
     }
 
     /// All that was wanted has been read.
@@ -161,7 +186,7 @@ impl Files {
             Self::Folder(path) => (format!("the folder {}", path.display()), None),
             Self::Hub(repo) => (format!("{} of the hub", repo.id()), Some(repo.revision())),
         };
-        Origin { source, revision, crc32: None }
+        Origin { revision, ..Origin::of(source) }
     }
 }
 
@@ -199,11 +224,29 @@ fn parts(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
         .collect()
 }
 
+/// Refuses a folder in which files are missing that the index names.
+fn check_complete(index: &Path, folder: &Path, parts: &BTreeSet<String>) -> Result<()> {
+    let missing: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !folder.join(part).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::file(
+        index,
+        format!(
+            "names files of weights, of which {} {} not beside it: download what is missing into this folder.",
+            missing.join(", "),
+            if missing.len() == 1 { "is" } else { "are" }
+        ),
+    ))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| {
+    let bytes = fs::read(path).map_err(|error| {
         Error::file(
             path,
             format!("cannot be read ({error}): a model's folder needs config.json and model.safetensors, and tokenizer.json for text."),
         )
-    })
+    })?;
+    check_pointer(path, &bytes)?;
+    Ok(bytes)
 }

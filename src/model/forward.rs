@@ -71,7 +71,7 @@ pub struct Run {
     pub tokens: Tokens,
     /// `[batch, pos, d_vocab_out]`, if asked for.
     pub logits: Option<Tensor>,
-    /// A scalar or `[batch, pos - 1]`, if asked for.
+    /// A scalar or `[batch, pos - 1]`, if asked for; f32 of a half-precision model too.
     pub loss: Option<Tensor>,
     /// `[batch, pos, d_model]` where the run stopped before the end.
     pub resid: Option<Tensor>,
@@ -81,6 +81,8 @@ pub struct Run {
     pub taps: Taps,
     /// What attention remembers of these tokens and those before them, if asked for.
     pub kv_cache: Option<KvCache>,
+    /// Where it began, unless it began with the embeddings of these tokens.
+    pub(crate) began: Option<String>,
 }
 
 impl HookedTransformer {
@@ -103,19 +105,14 @@ impl HookedTransformer {
         text.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
         let past = text.pos() - tokens.pos();
         let reach = self.reach(options)?;
+        let began = began(&reach, past);
         let shape = (tokens.batch(), tokens.pos());
-        if options.loss != Loss::None {
-            if reach.stop.is_some() {
-                return Err(Error::argument(
-                    "a run that stops before the end has no logits, so it has no loss: drop stop_at_layer or the loss.",
-                ));
-            }
-            loss::check(&tokens, self.cfg.d_vocab_out())?;
-        }
+        self.check_loss(&tokens, &reach, options.loss)?;
         let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
         let logits = reach.stop.is_none() && (options.logits || options.loss != Loss::None);
         let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
-        let setting = Setting { reach: &reach, batch, pos, past, right_padded, logits, dtype, device };
+        let prompts_at = &tokens.prompts_at();
+        let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
         let (shortformer, positions) = (self.dims().shortformer, position_ids(&text, past));
@@ -133,7 +130,8 @@ impl HookedTransformer {
         let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
-            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None });
+            let (logits, loss, kv_cache) = (None, None, None);
+            return Ok(Run { tokens, logits, loss, resid: Some(resid), captured, taps, kv_cache, began });
         }
         let logits = match logits {
             true => Some(self.unembed(&resid, &mut hooks)?),
@@ -149,9 +147,20 @@ impl HookedTransformer {
         };
         let logits = logits.filter(|_| options.logits);
         let kv_cache = kv.filter(|_| options.keep_kv_cache);
-        let kv_cache = kv_cache.map(|layers| KvCache { tokens: text, layers, dims: self.dims() });
+        let kv_cache = kv_cache.map(|layers| KvCache::new(self, text, layers));
         let (captured, taps) = hooks.into_parts(self.dims());
-        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache })
+        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began })
+    }
+
+    /// That a run gives the loss that is asked of it.
+    fn check_loss(&self, tokens: &Tokens, reach: &Reach, loss: Loss) -> Result<()> {
+        match loss {
+            Loss::None => Ok(()),
+            _ if reach.stop.is_some() => Err(Error::argument(
+                "a run that stops before the end has no logits, so it has no loss: drop stop_at_layer or the loss.",
+            )),
+            _ => loss::check(tokens, self.cfg.d_vocab_out()),
+        }
     }
 
     /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.
@@ -167,7 +176,7 @@ impl HookedTransformer {
             let tokens = self.to_tokens_with(input, options.bos)?;
             return Ok((tokens.clone(), tokens));
         };
-        past.check(&self.dims())?;
+        past.check(self)?;
         if self.cfg.attention_dir == AttentionDir::Bidirectional {
             return Err(Error::argument(
                 "this model's tokens look at later ones, so what was computed before them cannot be kept: run the whole \
@@ -203,7 +212,7 @@ impl HookedTransformer {
         Ok(run.logits.expect("the options ask for logits"))
     }
 
-    /// The mean next-token cross-entropy of `input` in nats, a scalar tensor.
+    /// The mean next-token cross-entropy of `input` in nats, a scalar tensor; f32 of a half-precision model too.
     ///
     /// # Errors
     /// As [`HookedTransformer::run`], and for prompts of one token.
@@ -288,5 +297,14 @@ impl HookedTransformer {
         let (batch, pos) = (tokens.batch(), tokens.pos());
         let real: Vec<u8> = (0..batch * pos).map(|i| u8::from(tokens.is_real(i / pos, i % pos))).collect();
         Ok(Some(Tensor::from_vec(real, (batch, pos), self.device())?))
+    }
+}
+
+/// Where a run begins, if it is not with the embeddings of its tokens.
+fn began(reach: &Reach, past: usize) -> Option<String> {
+    match (reach.start, past) {
+        (Some(layer), _) => Some(format!("at block {layer}, with a residual stream that was given")),
+        (None, 1..) => Some(format!("behind {past} positions that were run before")),
+        (None, 0) => None,
     }
 }

@@ -6,6 +6,7 @@ use super::norm::norm_gradient;
 use super::transformer::HookedTransformer;
 use super::weights::for_each_head;
 use crate::error::Result;
+use crate::wide::matmul;
 
 impl HookedTransformer {
     /// The same model with keys and values for each head, where heads share them (TransformerLens'
@@ -38,7 +39,7 @@ impl HookedTransformer {
     ///
     /// # Shapes
     /// `resid_pre [batch, pos, d_model]`, each gradient `[batch, pos, head, d_head]`; the result is
-    /// `[input, batch * pos, d_model]`, the inputs of all queries, then keys, then values.
+    /// `[input, batch * pos, d_model]`, the inputs of all queries, then keys, then values; f32 of a half-precision model.
     pub(crate) fn head_input_gradients(&self, layer: usize, resid_pre: &Tensor, qkv: &[Tensor; 3]) -> Result<Tensor> {
         let block = &self.weights.blocks[layer];
         let d_model = self.cfg.d_model;
@@ -46,7 +47,7 @@ impl HookedTransformer {
             let (batch, pos, heads, d_head) = gradient.dims4()?;
             let rows = gradient.permute((2, 0, 1, 3))?.reshape((heads, batch * pos, d_head))?.contiguous()?;
             let w = w.reshape((d_model, heads, d_head))?.permute((1, 2, 0))?.contiguous()?;
-            Ok(rows.matmul(&w)?)
+            Ok(matmul(&rows, &w)?)
         };
         let [q, k, v] = qkv;
         let (attn, kind) = (&block.attn, (self.cfg.normalization_type, self.cfg.eps));

@@ -8,6 +8,8 @@ use std::fmt;
 
 use candle_core::Tensor;
 
+use super::provenance::ModelProvenance;
+use super::transformer::HookedTransformer;
 use crate::dims::Dims;
 use crate::error::{Error, Result, human_bytes};
 use crate::tokens::Tokens;
@@ -52,9 +54,16 @@ pub struct KvCache {
     pub(super) tokens: Tokens,
     pub(super) layers: Vec<LayerKv>,
     pub(super) dims: Dims,
+    /// Which weights computed them.
+    pub(super) weights: ModelProvenance,
 }
 
 impl KvCache {
+    /// What `model` has for each layer of these tokens.
+    pub(super) fn new(model: &HookedTransformer, tokens: Tokens, layers: Vec<LayerKv>) -> Self {
+        Self { tokens, layers, dims: model.dims(), weights: model.provenance() }
+    }
+
     /// The tokens whose keys and values are here.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
@@ -74,14 +83,20 @@ impl KvCache {
         }
     }
 
-    /// That a model of these sizes made it.
-    pub(super) fn check(&self, dims: &Dims) -> Result<()> {
-        if self.dims == *dims {
-            return Ok(());
+    /// That this model made it.
+    pub(super) fn check(&self, model: &HookedTransformer) -> Result<()> {
+        if self.dims != model.dims() {
+            return Err(Error::argument(
+                "past_kv_cache was made by a model of other sizes: make it with a run of this model (keep_kv_cache).",
+            ));
         }
-        Err(Error::argument(
-            "past_kv_cache was made by a model of other sizes: make it with a run of this model (keep_kv_cache).",
-        ))
+        match self.weights.other_weights(&model.provenance()) {
+            other if other.is_empty() => Ok(()),
+            other => Err(Error::argument(format!(
+                "past_kv_cache was not made by this model: {}. Make it with a run of this model (keep_kv_cache).",
+                other.join("; ")
+            ))),
+        }
     }
 }
 

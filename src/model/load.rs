@@ -25,17 +25,24 @@ pub(super) struct Plan {
     config: Option<PathBuf>,
     understood: Understood,
     tokenizer: Option<Tokenizer>,
+    /// What was passed over in the config.
+    notes: Vec<String>,
 }
 
 impl Plan {
+    /// `ignored` are keys of the config that the user takes as harmless.
+    ///
     /// # Errors
     /// A config that is none or of an architecture that is not supported, a tokenizer of another model.
-    pub(super) fn read(files: &mut Files, name: &str) -> Result<Self> {
+    pub(super) fn read(files: &mut Files, name: &str, ignored: &[String]) -> Result<Self> {
         let path = files.path();
         let config_path = path.join("config.json");
+        if files.find("config.json")?.is_none() {
+            files.check_adapter()?;
+        }
         let json: Map<String, Value> = read_json(&files.need("config.json")?)
             .map_err(|error| Error::file(&config_path, format!("is no JSON object ({error}): fetch it again.")))?;
-        let mut understood = families::understand(&json).map_err(|error| error.in_file(&config_path))?;
+        let mut understood = families::understand(&json, ignored).map_err(|error| error.in_file(&config_path))?;
         understood.cfg.model_name = name.into();
         let tokenizer = match files.find("tokenizer.json")? {
             None => None,
@@ -46,12 +53,13 @@ impl Plan {
                 Some(tokenizer)
             }
         };
-        Ok(Self { config: Some(config_path), understood, tokenizer })
+        let notes = ignored.iter().map(|key| format!("config key {key:?} taken as harmless")).collect();
+        Ok(Self { config: Some(config_path), understood, tokenizer, notes })
     }
 
     /// A model of this config whose tensors have TransformerLens' names.
     pub(super) fn transformer_lens(cfg: HookedTransformerConfig) -> Self {
-        Self { config: None, understood: Understood::transformer_lens(cfg), tokenizer: None }
+        Self { config: None, understood: Understood::transformer_lens(cfg), tokenizer: None, notes: Vec::new() }
     }
 
     /// The model with these weights, cut, processed and of the type that is wanted.
@@ -65,7 +73,7 @@ impl Plan {
         origin: Origin,
         options: &LoadOptions,
     ) -> Result<HookedTransformer> {
-        let Self { mut understood, tokenizer, config } = self;
+        let Self { mut understood, tokenizer, config, mut notes } = self;
         let whole = &mut understood.cfg;
         let cfg = cut(whole, options).map_err(|error| match config {
             Some(config) => error.in_file(config),
@@ -86,7 +94,8 @@ impl Plan {
         if let Some(w_pos) = weights.w_pos.as_mut().filter(|_| options.n_ctx.is_some()) {
             *w_pos = w_pos.narrow(0, 0, cfg.n_ctx)?.copy()?;
         }
-        let origin = Origin { crc32: Some(file.crc32()), ..origin };
+        notes.extend_from_slice(file.notes());
+        let origin = Origin { crc32: Some(file.crc32()), notes, ..origin };
         let model = HookedTransformer {
             cfg,
             weights,

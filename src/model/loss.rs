@@ -6,7 +6,8 @@ use super::ops::cross_entropy;
 use crate::error::{Error, Result};
 use crate::tokens::Tokens;
 
-/// The loss of each prediction, `-log p(token at i + 1 | tokens up to i)`; 0 where either token is padding.
+/// The loss of each prediction, `-log p(token at i + 1 | tokens up to i)`; 0 where either token is padding. f32 for logits of
+/// half precision.
 ///
 /// # Shapes
 /// `logits [batch, pos, d_vocab_out]`, result `[batch, pos - 1]`.
@@ -25,7 +26,8 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let next = (0..batch).flat_map(|b| tokens.row(b)[1..].iter().copied().chain([0]));
     let rows = logits.reshape((batch * pos, ()))?;
     let losses = cross_entropy(&rows, &next.collect::<Vec<_>>())?.reshape((batch, pos))?.narrow(1, 0, pos - 1)?;
-    let real = real_predictions(tokens, batch, pos, logits)?;
+    let real: Vec<f32> = real_predictions(tokens).into_iter().map(|real| f32::from(u8::from(real))).collect();
+    let real = Tensor::from_vec(real, (batch, pos - 1), logits.device())?.to_dtype(losses.dtype())?;
     Ok((losses * real)?)
 }
 
@@ -44,22 +46,15 @@ pub(super) fn check(tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
 /// The mean of [`per_token`] over real predictions, a scalar.
 pub(super) fn mean(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let losses = per_token(logits, tokens)?;
-    let (batch, pos, _) = logits.dims3()?;
-    let count = real_predictions(tokens, batch, pos, logits)?
-        .sum_all()?
-        .to_dtype(candle_core::DType::F32)?
-        .to_scalar::<f32>()?;
-    if count == 0.0 {
+    let count = real_predictions(tokens).into_iter().filter(|real| *real).count();
+    if count == 0 {
         return Err(Error::tokens("no prompt has two tokens or more, so there is no prediction to take the loss of."));
     }
-    Ok((losses.sum_all()? / f64::from(count))?)
+    Ok((losses.sum_all()? / count as f64)?)
 }
 
-/// 1 where a prediction and its target are real tokens, `[batch, pos - 1]`.
-fn real_predictions(tokens: &Tokens, batch: usize, pos: usize, like: &Tensor) -> Result<Tensor> {
-    let mut real = Vec::with_capacity(batch * (pos - 1));
-    for b in 0..batch {
-        real.extend((0..pos - 1).map(|p| if tokens.is_real(b, p) && tokens.is_real(b, p + 1) { 1f32 } else { 0f32 }));
-    }
-    Ok(Tensor::from_vec(real, (batch, pos - 1), like.device())?.to_dtype(like.dtype())?)
+/// Whether a prediction and its target are real tokens, `[batch, pos - 1]` in a row.
+fn real_predictions(tokens: &Tokens) -> Vec<bool> {
+    let places = (0..tokens.batch()).flat_map(|b| (1..tokens.pos()).map(move |p| (b, p)));
+    places.map(|(b, p)| tokens.is_real(b, p - 1) && tokens.is_real(b, p)).collect()
 }

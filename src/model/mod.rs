@@ -31,10 +31,12 @@ mod save;
 mod stored;
 mod suffix;
 mod tensor_file;
+mod tensor_names;
 mod tiny;
 mod torch;
 mod torch_dict;
 mod transformer;
+mod tree;
 mod weights;
 
 pub use circuits::Composition;

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use super::config::NormalizationType;
-use super::ops::{centre_and_scale, rms};
+use super::ops::{centred, root_mean_square, rows_over};
 use super::transformer::HookedTransformer;
 use super::weights::NormWeights;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun};
+use crate::wide::widened;
 
 /// Which norm of the model this is, and so which hook points it shows.
 pub(super) struct NormPoints {
@@ -32,6 +33,9 @@ pub(super) struct NormRule {
 ///
 /// `hook_normalized` sees the result before scale and shift, as in TransformerLens 3 (2 showed it after them).
 ///
+/// A norm of half precision is computed in f32 and rounded at its end, as by `transformers`. `hook_scale` sees f32, as in
+/// TransformerLens: rounded to bf16, one number would put its error on all of a row.
+///
 /// # Shapes
 /// `x [.., d_model]`, result the same.
 pub(super) fn norm(
@@ -40,18 +44,26 @@ pub(super) fn norm(
     NormRule { kind, eps, is_frozen }: NormRule,
     hooks: Option<(&mut HookRun, NormPoints)>,
 ) -> Result<Tensor> {
-    let (centred, scale) = match kind {
-        NormalizationType::None => return Ok(x.clone()),
-        kind if kind.centres() => centre_and_scale(x, eps)?,
-        _ => (x.clone(), rms(x, eps)?),
-    };
+    let Some((centred, scale)) = parts(x, kind, eps)? else { return Ok(x.clone()) };
     let scale = if is_frozen { scale.detach() } else { scale };
+    let normalized = |scale: &Tensor| Ok::<_, Error>(rows_over(&centred, scale)?.to_dtype(x.dtype())?);
     let Some((run, points)) = hooks else {
-        return shift(&centred.broadcast_div(&scale)?, weights);
+        return shift(&normalized(&scale)?, weights);
     };
     let scale = run.at(points.scale, scale)?;
-    let normalized = run.at(points.normalized, centred.broadcast_div(&scale)?)?;
+    let normalized = run.at(points.normalized, normalized(&scale)?)?;
     shift(&normalized, weights)
+}
+
+/// What is divided, and by what, f32 where `x` is half; `None` for a model without norms.
+fn parts(x: &Tensor, kind: NormalizationType, eps: f64) -> Result<Option<(Tensor, Tensor)>> {
+    let divided = match kind {
+        NormalizationType::None => return Ok(None),
+        kind if kind.centres() => centred(x)?,
+        _ => widened(x)?,
+    };
+    let scale = root_mean_square(&divided, eps)?;
+    Ok(Some((divided, scale)))
 }
 
 /// How a number changes with what a norm reads, from how it changes with what the norm gives: of `y = (x - mean) / s`,
@@ -59,22 +71,19 @@ pub(super) fn norm(
 /// where the norm does not centre.
 ///
 /// # Shapes
-/// `x [row, d_model]`, `gradient [.., row, d_model]`; the result is as `gradient`.
+/// `x [row, d_model]`, `gradient [.., row, d_model]`; the result is as `gradient`, f32 where that is half.
 pub(super) fn norm_gradient(
     x: &Tensor,
     weights: Option<&NormWeights>,
     (kind, eps): (NormalizationType, f64),
     gradient: &Tensor,
 ) -> Result<Tensor> {
-    let (centred, scale) = match kind {
-        NormalizationType::None => return Ok(gradient.clone()),
-        kind if kind.centres() => centre_and_scale(x, eps)?,
-        _ => (x.clone(), rms(x, eps)?),
-    };
-    let y = centred.broadcast_div(&scale)?;
+    let gradient = widened(gradient)?;
+    let Some((divided, scale)) = parts(x, kind, eps)? else { return Ok(gradient) };
+    let y = rows_over(&divided, &scale)?;
     let gradient = match weights {
-        Some(weights) => gradient.broadcast_mul(&weights.w)?,
-        None => gradient.clone(),
+        Some(weights) => gradient.broadcast_mul(&widened(&weights.w)?)?,
+        None => gradient,
     };
     let along = gradient.broadcast_mul(&y)?.mean_keepdim(D::Minus1)?;
     let across = (&gradient - along.broadcast_mul(&y)?)?;
@@ -86,11 +95,13 @@ pub(super) fn norm_gradient(
 }
 
 fn shift(x: &Tensor, weights: Option<&NormWeights>) -> Result<Tensor> {
-    match weights {
-        Some(NormWeights { w, b: Some(b) }) => Ok(x.broadcast_mul(w)?.broadcast_add(b)?),
-        Some(NormWeights { w, b: None }) => Ok(x.broadcast_mul(w)?),
-        None => Ok(x.clone()),
-    }
+    let Some(NormWeights { w, b }) = weights else { return Ok(x.clone()) };
+    let scaled = widened(x)?.broadcast_mul(&widened(w)?)?;
+    let shifted = match b {
+        Some(b) => scaled.broadcast_add(&widened(b)?)?,
+        None => scaled,
+    };
+    Ok(shifted.to_dtype(x.dtype())?)
 }
 
 /// The final norm by itself, so that a cache can apply it without keeping the model.
@@ -109,12 +120,22 @@ impl FinalNorm {
         norm(x, self.weights.as_ref(), rule, None)
     }
 
+    /// The same norm with numbers of its own, on this device.
+    pub(crate) fn copied(&self, device: &Device) -> Result<Self> {
+        let copied = |x: &Tensor| -> Result<Tensor> { Ok(x.to_device(device)?.copy()?.detach()) };
+        let both = |NormWeights { w, b }: &NormWeights| -> Result<NormWeights> {
+            Ok(NormWeights { w: copied(w)?, b: b.as_ref().map(copied).transpose()? })
+        };
+        Ok(Self { weights: self.weights.as_ref().map(both).transpose()?, ..*self })
+    }
+
     /// Whether it takes the mean out; a model's norms are all of one kind.
     pub(crate) fn centres(&self) -> bool {
         self.kind.centres()
     }
 
-    /// Directions of the stream before the norm's weights, from directions after them.
+    /// Directions of the stream before the norm's weights, from directions after them: the one place where directions of
+    /// the unembedding meet a norm that is not folded into it.
     ///
     /// # Shapes
     /// `[.., d_model]`, result the same.
@@ -170,6 +191,22 @@ impl HookedTransformer {
     pub(crate) fn final_norm(&self) -> FinalNorm {
         let NormRule { kind, eps, is_frozen } = self.norm_rule();
         FinalNorm { weights: self.weights.ln_final.clone(), kind, eps, is_frozen }
+    }
+
+    /// What the logits of these tokens are where the stream adds nothing to them: `b_U`, and the final norm's bias through
+    /// the unembedding.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::token_ids`].
+    pub(crate) fn logit_biases(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        let directions = self.tokens_to_residual_directions(ids.iter().copied())?.to_dtype(DType::F32)?;
+        let chosen = Tensor::new(ids, self.device())?;
+        let b_u = self.weights.b_u.index_select(&chosen, 0)?.to_dtype(DType::F32)?;
+        let all = match self.weights.ln_final.as_ref().and_then(|norm| norm.b.as_ref()) {
+            Some(b) => (b_u + directions.broadcast_mul(&b.to_dtype(DType::F32)?)?.sum(1)?)?,
+            None => b_u,
+        };
+        Ok(all.to_vec1()?)
     }
 
     /// How its norms divide.

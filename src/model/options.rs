@@ -30,11 +30,19 @@ pub struct LoadOptions {
     pub device: Device,
     /// The type of the weights: `F32`, `BF16` or `F16`. They are processed in f32, part by part as they are read, and rounded
     /// once: at the peak loading takes 1.05 to 1.2 times the memory of the weights (`examples/load_memory.rs`).
+    ///
+    /// Runs in half precision add up in f32, as those of `transformers` do, and round what comes out: logits are within
+    /// 0.5 to 0.8 % of those of f32 in bf16 and within 0.1 % in f16, whatever the width. Losses and what norms divide by
+    /// (`hook_scale`) stay f32.
     pub dtype: DType,
     /// Only the first blocks are loaded; the final norm and the unembedding read what these give.
     pub first_n_layers: Option<usize>,
     /// A shorter context than the model's: positions behind it are cut off.
     pub n_ctx: Option<usize>,
+    /// Keys of `config.json` that this library does not know and that you know to change nothing, so that a model with
+    /// them loads; one of an inner object is written `"rope_scaling.mscale"`. They are kept in the provenance. A key
+    /// that the file does not have, or that is understood, is refused.
+    pub ignore_config_keys: Vec<String>,
     /// Where hub models come from and are kept; `None` is what the environment says.
     pub hub: Option<Hub>,
 }
@@ -49,6 +57,7 @@ impl Default for LoadOptions {
             dtype: DType::F32,
             first_n_layers: None,
             n_ctx: None,
+            ignore_config_keys: Vec::new(),
             hub: None,
         }
     }
@@ -75,7 +84,8 @@ impl From<Processing> for LoadOptions {
 pub struct CheckpointOptions {
     /// The key of the weights in a file that holds more, such as `"model_state_dict"`.
     pub key: Option<String>,
-    /// What each name begins with and is not part of it, such as the `"_orig_mod."` of `torch.compile`.
+    /// What each name begins with and is not part of it, such as the `"_orig_mod."` of `torch.compile`; where the file
+    /// holds one model it is found without being said.
     pub strip_prefix: Option<String>,
     /// How the model is loaded: processing, device, dtype and so on.
     pub load: LoadOptions,

@@ -9,7 +9,7 @@ use super::options::{CheckpointOptions, LoadOptions};
 use super::process::Processing;
 use super::provenance::Origin;
 use super::transformer::HookedTransformer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl HookedTransformer {
     /// Loads a model on the CPU and processes its weights as TransformerLens does by default: norms folded, writing
@@ -18,7 +18,10 @@ impl HookedTransformer {
     /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), a folder with `config.json`,
     /// `model.safetensors` and `tokenizer.json`, a TransformerLens name such as `"gpt2-small"`, or an id of the hub,
     /// with a revision behind an `@` if need be: `"openai-community/gpt2@main"`. Weights may be in several files, and
-    /// are read from `pytorch_model.bin` where there is nothing better.
+    /// are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something before
+    /// them, such as the `"module."` of a training, or lack that of the base model; a matrix that is embedding and
+    /// unembedding may be stored under either name; heads for other tasks are left out. What was put right or left out is
+    /// in the [notes of the provenance](crate::model::ModelProvenance::notes).
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -28,7 +31,9 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// A name that is none of these, files that are missing, cut off or of another architecture.
+    /// A name that is none of these; files that are missing, cut off, pointers of Git LFS or of another architecture; an
+    /// adapter without its model; a config with keys that may change what the model computes and are not understood (see
+    /// [`LoadOptions::ignore_config_keys`]).
     pub fn from_pretrained(name: impl AsRef<str>) -> Result<Self> {
         Self::from_pretrained_with(name, LoadOptions::default())
     }
@@ -59,7 +64,7 @@ impl HookedTransformer {
     pub fn from_pretrained_with(name: impl AsRef<str>, options: impl Into<LoadOptions>) -> Result<Self> {
         let (name, options) = (name.as_ref(), options.into());
         let mut files = Files::of(name, &options)?;
-        let plan = Plan::read(&mut files, name)?;
+        let plan = Plan::read(&mut files, name, &options.ignore_config_keys)?;
         let weights = files.weights()?;
         files.complete()?;
         plan.model(weights, None, files.origin(), &options)
@@ -92,9 +97,9 @@ impl HookedTransformer {
     ) -> Result<Self> {
         let (base, path, options) = (base.as_ref(), path.as_ref(), options.into());
         let mut files = Files::of(base, &options.load)?;
-        let plan = Plan::read(&mut files, base)?;
+        let plan = Plan::read(&mut files, base, &options.load.ignore_config_keys)?;
         let tensors = open(path, options.key.as_deref())?;
-        let origin = Origin { source: source(path, &options), revision: None, crc32: None };
+        let origin = Origin::of(source(path, &options));
         plan.model((path.into(), tensors), options.strip_prefix.as_deref(), origin, &options.load)
     }
 
@@ -120,8 +125,13 @@ impl HookedTransformer {
     ) -> Result<Self> {
         cfg.check()?;
         let (path, options) = (path.as_ref(), options.into());
+        if !options.load.ignore_config_keys.is_empty() {
+            return Err(Error::argument(
+                "ignore_config_keys is for a config.json that is read, but this config was given: leave it out.",
+            ));
+        }
         let tensors = open(path, options.key.as_deref())?;
-        let origin = Origin { source: source(path, &options), revision: None, crc32: None };
+        let origin = Origin::of(source(path, &options));
         let prefix = options.strip_prefix.as_deref();
         Plan::transformer_lens(cfg).model((path.into(), tensors), prefix, origin, &options.load)
     }

@@ -13,6 +13,7 @@ use super::transformer::HookedTransformer;
 use super::weights::{BlockWeights, NormWeights, Weights, for_each_head};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::wide::wide_type;
 
 /// Which processing a model gets, or has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Process {
 
     pub(super) fn block(&self, mut block: BlockWeights) -> Result<BlockWeights> {
         if self.steps != Processing::NONE {
-            block.cast(wide(self.dtype))?;
+            block.cast(wide_type(self.dtype))?;
             process_block(&mut block, &self.steps, &self.cfg)?;
         }
         block.cast(self.dtype)?;
@@ -133,7 +134,7 @@ impl Process {
     ) -> Result<Tensor> {
         let mut norm = if self.steps.fold_ln { ln_final.take() } else { None };
         if let Some(norm) = &mut norm {
-            norm.cast(wide(self.dtype))?;
+            norm.cast(wide_type(self.dtype))?;
         }
         let w_u = match (&norm, self.steps.center_unembed) {
             (None, false) => w_u.to_dtype(self.dtype)?.contiguous()?,
@@ -165,7 +166,7 @@ impl Process {
         norm: Option<&NormWeights>,
         centre: bool,
     ) -> Result<Tensor> {
-        let wide = wide(self.dtype);
+        let wide = wide_type(self.dtype);
         let folded = |mut part: Tensor| -> Result<(Tensor, Tensor)> {
             let mut shift = Tensor::zeros(part.dim(1)?, wide, part.device())?;
             if let Some(norm) = norm {
@@ -191,7 +192,7 @@ impl Process {
 
     /// Whether nothing is rounded on the way from `x` to what comes of it.
     fn keeps(&self, x: &Tensor) -> bool {
-        x.dtype() == self.dtype && self.dtype == wide(self.dtype)
+        x.dtype() == self.dtype && self.dtype == wide_type(self.dtype)
     }
 
     /// `work` done on `x`: where numbers are rounded, in f32, slice by slice along an axis along which `work` needs nothing
@@ -202,7 +203,7 @@ impl Process {
         }
         let done = Tensor::zeros(x.shape(), self.dtype, x.device())?;
         for (start, length) in slices(&x, axis)? {
-            let part = work(x.narrow(axis, start, length)?.to_dtype(wide(self.dtype))?.contiguous()?)?;
+            let part = work(x.narrow(axis, start, length)?.to_dtype(wide_type(self.dtype))?.contiguous()?)?;
             done.slice_set(&part.to_dtype(self.dtype)?.contiguous()?, axis, start)?;
         }
         Ok(done)
@@ -266,11 +267,6 @@ fn slices(x: &Tensor, axis: usize) -> Result<Vec<(usize, usize)>> {
     let size = x.dim(axis)?;
     let step = ((1 << 20) * size / x.elem_count().max(1)).max(1);
     Ok((0..size).step_by(step).map(|start| (start, step.min(size - start))).collect())
-}
-
-/// The type in which weights of this type are processed.
-fn wide(dtype: DType) -> DType {
-    if matches!(dtype, DType::BF16 | DType::F16) { DType::F32 } else { dtype }
 }
 
 /// Refuses steps that the architecture does not allow.

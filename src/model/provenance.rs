@@ -13,12 +13,19 @@ pub(crate) struct Origin {
     pub source: String,
     pub revision: Option<String>,
     pub crc32: Option<String>,
+    /// What was done to read them that the files do not say.
+    pub notes: Vec<String>,
 }
 
 impl Origin {
+    /// Weights of this source, of which no more is known.
+    pub(super) fn of(source: String) -> Self {
+        Self { source, revision: None, crc32: None, notes: Vec::new() }
+    }
+
     /// Weights that were drawn here.
     pub(super) fn new_weights(seed: u64) -> Self {
-        Self { source: format!("new weights of seed {seed}"), revision: None, crc32: None }
+        Self::of(format!("new weights of seed {seed}"))
     }
 }
 
@@ -50,22 +57,48 @@ pub struct ModelProvenance {
     pub dtype: String,
     /// Texts are tokenised with a BOS token in front unless a call says otherwise.
     pub prepend_bos: bool,
+    /// What loading passed over or put right: config keys that [`LoadOptions::ignore_config_keys`] names, heads for
+    /// another task than the next token, something unusual before the names of the tensors.
+    ///
+    /// [`LoadOptions::ignore_config_keys`]: crate::model::LoadOptions::ignore_config_keys
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl ModelProvenance {
     /// The facts with their names.
-    pub fn facts(&self) -> [(&'static str, String); 7] {
+    pub fn facts(&self) -> [(&'static str, String); 8] {
         let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
-        let processing = if self.processing.is_empty() { "none".into() } else { self.processing.join(", ") };
+        let list = |items: &[String], between| if items.is_empty() { "none".into() } else { items.join(between) };
         [
             ("model", self.model.clone()),
             ("source", self.source.clone()),
             ("revision", known(&self.revision)),
             ("crc32", known(&self.crc32)),
-            ("processing", processing),
+            ("processing", list(&self.processing, ", ")),
             ("dtype", self.dtype.clone()),
             ("BOS", if self.prepend_bos { "prepended by default" } else { "omitted by default" }.into()),
+            ("notes", list(&self.notes, "; ")),
         ]
+    }
+}
+
+impl ModelProvenance {
+    /// In what the weights of `model` differ from these, as far as is known, one clause for each difference; none where they
+    /// are the same. Weights of one checksum are the same wherever they were read from, and how texts are tokenised is no
+    /// part of them.
+    pub(crate) fn other_weights(&self, model: &Self) -> Vec<String> {
+        let same_numbers = self.crc32.is_some() && self.crc32 == model.crc32;
+        let facts = self.facts().into_iter().zip(model.facts());
+        let other = facts.filter(|((fact, own), (_, theirs))| {
+            let counts = match *fact {
+                "processing" | "dtype" => true,
+                "model" | "source" | "revision" | "crc32" => !same_numbers,
+                _ => false,
+            };
+            counts && own != theirs
+        });
+        other.map(|((fact, own), (_, theirs))| format!("its {fact} is {own}, the model's {theirs}")).collect()
     }
 }
 
@@ -95,6 +128,7 @@ impl HookedTransformer {
             crc32: self.origin.crc32.clone(),
             processing: done.map(|(step, _)| step.to_string()).collect(),
             dtype: format!("{:?}", self.dtype()),
+            notes: self.origin.notes.clone(),
             prepend_bos: self.tokenizer.as_ref().map_or(self.cfg.default_prepend_bos, |t| t.default_prepend_bos()),
         }
     }

@@ -12,6 +12,22 @@ use safetensors::tensor::Metadata;
 use crate::error::{Error, Result};
 use crate::files::read_json;
 
+/// How the text begins that Git LFS keeps in place of a large file.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Refuses the text that Git LFS keeps in place of a file, of which `start` is the beginning.
+///
+/// # Errors
+/// [`Error::File`] that says what it is and how to get the file.
+pub(super) fn check_pointer(path: &Path, start: &[u8]) -> Result<()> {
+    if start.starts_with(POINTER) {
+        let message = "is not the file itself but a pointer of Git LFS to it: run `git lfs pull` in its folder, or \
+                       download the file anew.";
+        return Err(Error::file(path, message));
+    }
+    Ok(())
+}
+
 /// How many numbers are read at once.
 const PIECE: usize = 1 << 18;
 
@@ -35,7 +51,7 @@ impl Source {
             }
             Ok(Self::File(file, data.len()))
         };
-        open().map_err(|error| {
+        let source = open().map_err(|error| {
             Error::file(
                 path,
                 format!(
@@ -43,7 +59,12 @@ impl Source {
                      tokenizer.json for text."
                 ),
             )
-        })
+        })?;
+        let mut start = [0; POINTER.len()];
+        if source.read(0, &mut start).is_ok() {
+            check_pointer(path, &start)?;
+        }
+        Ok(source)
     }
 
     pub(super) fn len(&self) -> u64 {

@@ -6,20 +6,24 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 
 use super::stored::{Outcome, Stored};
+use super::tensor_names::{is_adapter, is_other_head};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// How many faults a message lists.
 const SHOWN: usize = 12;
 
-/// How the fault of a tensor that is not there ends, after its name and shape.
-const MISSING: &str = " is missing";
-
 /// The named tensors of one or several files; what is wrong is collected and told at the end, all of it.
 pub(super) struct TensorFile {
     path: PathBuf,
     tensors: BTreeMap<String, Stored>,
     faults: Vec<String>,
+    /// What the user should know of a file that fits.
+    notes: Vec<String>,
+    /// What to do about a file that does not.
+    advice: Option<String>,
+    /// How many matrices have the shape of the config the other way round.
+    transposed: usize,
     device: Device,
     dtype: DType,
     crc: flate2::Crc,
@@ -42,6 +46,9 @@ impl TensorFile {
             path: path.into(),
             tensors: named,
             faults,
+            notes: Vec::new(),
+            advice: None,
+            transposed: 0,
             device: device.clone(),
             dtype,
             crc: flate2::Crc::new(),
@@ -61,6 +68,51 @@ impl TensorFile {
         self.tensors = renamed;
     }
 
+    /// The names of all tensors that nobody took yet.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Gives a tensor another name.
+    pub(super) fn rename(&mut self, name: &str, new: &str) {
+        if let Some(stored) = self.tensors.remove(name) {
+            self.tensors.insert(new.into(), stored);
+        }
+    }
+
+    /// Leaves out what belongs to a head for another task than the next token.
+    pub(super) fn leave_other_heads(&mut self) {
+        let heads: Vec<String> = self.names().filter(|name| is_other_head(name)).map(String::from).collect();
+        if !heads.is_empty() {
+            self.notes.push(format!("{} left out, a head for another task", heads.join(", ")));
+            self.tensors.retain(|name, _| !is_other_head(name));
+            self.advice = Some(format!(
+                "The file has {}, a head for another task: where it has no unembedding it is a classifier, which says \
+                 nothing of the next token. Load the model that it was made from.",
+                heads.join(", ")
+            ));
+        }
+    }
+
+    /// Keeps something that the user should know of the file.
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Keeps what to do if the file does not fit.
+    pub(super) fn advise(&mut self, advice: String) {
+        self.advice = Some(advice);
+    }
+
+    /// What the user should know of the file.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     pub(super) fn ignore(&mut self, unneeded: impl Fn(&str) -> bool) {
         self.tensors.retain(|name, _| !unneeded(name));
     }
@@ -68,7 +120,7 @@ impl TensorFile {
     /// The tensor of this name; a fault (and zeros, which [`TensorFile::finish`] never lets out) without it.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Tensor {
         self.take_optional(name, shape).unwrap_or_else(|| {
-            self.faults.push(format!("{name} {shape:?}{MISSING}"));
+            self.faults.push(format!("{name} {shape:?} is missing"));
             self.placeholder(shape)
         })
     }
@@ -77,6 +129,7 @@ impl TensorFile {
         let stored = self.tensors.remove(name)?;
         self.progress.step(1);
         if stored.shape != shape {
+            self.transposed += usize::from(shape.len() == 2 && stored.shape.iter().rev().eq(shape));
             self.faults.push(format!("{name} has shape {:?} but the config makes it {shape:?}", stored.shape));
             return Some(self.placeholder(shape));
         }
@@ -154,13 +207,21 @@ impl TensorFile {
         zero.broadcast_as(shape).expect("one number broadcasts to any shape")
     }
 
-    /// What stands before the name of each missing tensor in the names that nobody took, if it is the same before all.
-    fn prefix(&self) -> Option<&str> {
-        let mut missing = self.faults.iter().filter_map(|fault| fault.strip_suffix(MISSING)?.split(' ').next());
-        let first = missing.next()?;
-        let prefix =
-            self.tensors.keys().find_map(|name| name.strip_suffix(first).filter(|prefix| !prefix.is_empty()))?;
-        missing.all(|name| self.tensors.contains_key(&format!("{prefix}{name}"))).then_some(prefix)
+    /// What to do about a file that does not fit.
+    fn advice(&self) -> String {
+        if self.names().any(is_adapter) {
+            return "The file holds adapters of peft beside the weights or in place of them: in Python, call \
+                    merge_and_unload() on the model, then save_pretrained, and load what that saves."
+                .into();
+        }
+        if self.transposed > 0 {
+            return format!(
+                "{} of the matrices have their axes the other way round: GPT-2's Conv1D is stored [in, out], PyTorch's \
+                 Linear [out, in]. Transpose them and save them again, the square ones too, which no shape gives away.",
+                self.transposed
+            );
+        }
+        self.advice.clone().unwrap_or_else(|| "Is this file of the same model?".into())
     }
 
     /// Tells every fault, and what nobody took.
@@ -175,14 +236,7 @@ impl TensorFile {
         if self.faults.is_empty() {
             return Ok(());
         }
-        let advice = match self.prefix() {
-            Some(prefix) => {
-                format!(
-                    "The names in the file begin with {prefix:?}: load it as a checkpoint with that as strip_prefix."
-                )
-            }
-            None => "Is this file of the same model?".into(),
-        };
+        let advice = self.advice();
         let more = self.faults.len().saturating_sub(SHOWN);
         let mut list = self.faults.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
         if more > 0 {

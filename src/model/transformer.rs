@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::config::{HookedTransformerConfig, NormalizationType};
+use super::config::HookedTransformerConfig;
 use super::frozen::FrozenParts;
 use super::process::Processing;
 use super::provenance::Origin;
@@ -154,57 +154,6 @@ impl HookedTransformer {
             return Err(Error::tokens("the list of tokens is empty: give at least one."));
         }
         Ok(ids)
-    }
-}
-
-/// The module tree with its hook points, in the style of PyTorch.
-impl fmt::Display for HookedTransformer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let norm = match self.cfg.normalization_type {
-            NormalizationType::LN => Some("LayerNorm"),
-            NormalizationType::LNPre => Some("LayerNormPre"),
-            NormalizationType::RMS => Some("RMSNorm"),
-            NormalizationType::RMSPre => Some("RMSNormPre"),
-            NormalizationType::None => None,
-        };
-        let leaf = |indent: usize, name: &str| format!("{:indent$}({name}): HookPoint()\n", "");
-        let group = |indent: usize, name: &str, kind: &str, points: &[&str]| {
-            let inner: String = points.iter().map(|point| leaf(indent + 2, point)).collect();
-            format!("{:indent$}({name}): {kind}(\n{inner}{:indent$})\n", "", "")
-        };
-        let mut text = String::from("HookedTransformer(\n");
-        text += "  (embed): Embed()\n  (hook_embed): HookPoint()\n";
-        if !self.dims().rotary {
-            text += "  (pos_embed): PosEmbed()\n  (hook_pos_embed): HookPoint()\n";
-        }
-        if self.cfg.n_layers > 0 {
-            let last = self.cfg.n_layers - 1;
-            text += &format!("  (blocks): ModuleList(\n    (0-{last}): {} x TransformerBlock(\n", self.cfg.n_layers);
-            let points: Vec<&str> = crate::hooks::HookPoint::all(&self.dims())
-                .iter()
-                .filter_map(|point| match point {
-                    crate::hooks::HookPoint::Block(0, site) => Some(site.row().name),
-                    _ => None,
-                })
-                .collect();
-            for (part, kind) in
-                [("ln1", norm.unwrap_or("")), ("ln2", norm.unwrap_or("")), ("attn", "Attention"), ("mlp", "MLP")]
-            {
-                let prefix = format!("{part}.");
-                let inner: Vec<&str> = points.iter().filter_map(|name| name.strip_prefix(prefix.as_str())).collect();
-                if !inner.is_empty() {
-                    text += &group(6, part, kind, &inner);
-                }
-            }
-            for name in points.iter().filter(|name| !name.contains('.')) {
-                text += &leaf(6, name);
-            }
-            text += "    )\n  )\n";
-        }
-        if let Some(norm) = norm {
-            text += &group(2, "ln_final", norm, &["hook_scale", "hook_normalized"]);
-        }
-        write!(f, "{text}  (unembed): Unembed()\n)")
     }
 }
 

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::transformer::HookedTransformer;
 use crate::error::Result;
+use crate::wide::spread;
 
 /// Scale and shift of a norm; the shift is missing where the norm does not centre.
 #[derive(Clone)]
@@ -142,7 +143,7 @@ pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Te
     }
     let mut shape = x.dims().to_vec();
     shape.insert(dim + 1, repeats);
-    Ok(x.unsqueeze(dim + 1)?.broadcast_as(shape)?.flatten(dim, dim + 1)?.contiguous()?)
+    Ok(spread(&x.unsqueeze(dim + 1)?, &shape)?.flatten(dim, dim + 1)?.contiguous()?)
 }
 
 impl HookedTransformer {

@@ -2,21 +2,22 @@
 
 use std::fmt;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::tasks::Random;
 use crate::tokens::Tokens;
+use crate::wide::mean_keepdim;
 
 /// What takes an activation's place when a site is ablated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ablation {
     /// Zeros.
     Zero,
-    /// The mean over all prompts, position by position.
+    /// The mean over all prompts, position by position; at least two, for one prompt's mean is what it has.
     Mean,
     /// The mean over the prompts of the same group (the same template, as a rule), position by position: one group number
-    /// for each prompt (Wang et al. 2022).
+    /// for each prompt, at least two prompts for each group (Wang et al. 2022).
     MeanByGroup(Vec<usize>),
     /// The activation of another prompt, drawn with this seed; no prompt keeps its own (Chan et al. 2022, "Causal
     /// Scrubbing").
@@ -48,8 +49,8 @@ impl fmt::Display for Donor {
 
 impl Donor {
     /// # Errors
-    /// Groups that are not one number for each prompt; a single prompt, which has no other; padded prompts, whose
-    /// positions mean different things.
+    /// Groups that are not one number for each prompt; a single prompt, or one that is alone in its group, which has no other;
+    /// padded prompts, whose positions mean different things.
     pub(super) fn of(ablation: &Ablation, tokens: &Tokens) -> Result<Self> {
         let prompts = tokens.batch();
         if *ablation != Ablation::Zero && tokens.is_padded() {
@@ -60,6 +61,12 @@ impl Donor {
         }
         Ok(match ablation {
             Ablation::Zero => Self::Zero,
+            Ablation::Mean if prompts < 2 => {
+                return Err(Error::argument(
+                    "the mean over one prompt is its own activation, so nothing would be ablated: give at least two prompts, \
+                     or ablate with zeros.",
+                ));
+            }
             Ablation::Mean => Self::Mean(vec![(0..prompts as u32).collect(); prompts]),
             Ablation::MeanByGroup(groups) if groups.len() != prompts => {
                 return Err(Error::argument(format!(
@@ -68,6 +75,14 @@ impl Donor {
                 )));
             }
             Ablation::MeanByGroup(groups) => {
+                let alone = |group: &usize| groups.iter().filter(|other| *other == group).count() < 2;
+                if let Some(prompt) = groups.iter().position(alone) {
+                    return Err(Error::argument(format!(
+                        "prompt {prompt} is alone in group {}, whose mean is its own activation, so it would not be ablated: \
+                         give each group at least two prompts, or take the mean over all (Ablation::Mean).",
+                        groups[prompt]
+                    )));
+                }
                 let like = |group: &usize| (0..prompts as u32).filter(|&b| groups[b as usize] == *group).collect();
                 Self::Mean(groups.iter().map(like).collect())
             }
@@ -85,10 +100,7 @@ impl Donor {
             Self::Run(_) | Self::Zero => Ok(base.zeros_like()?),
             Self::Of(others) => rows(others),
             Self::Mean(of) => {
-                let means = of
-                    .iter()
-                    .map(|like| Ok(rows(like)?.to_dtype(DType::F32)?.mean_keepdim(0)?.to_dtype(base.dtype())?))
-                    .collect::<Result<Vec<_>>>()?;
+                let means = of.iter().map(|like| Ok(mean_keepdim(&rows(like)?, 0)?)).collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::cat(&means, 0)?)
             }
         }

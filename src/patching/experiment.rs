@@ -99,26 +99,27 @@ impl Patching {
         Ok(patching)
     }
 
-    /// As [`Patching::new`], for the clean prompts of a cache.
+    /// As [`Patching::new`], for the clean prompts of a cache, which are run again: the sweeps need more of them than a cache
+    /// need hold.
     ///
     /// # Errors
-    /// A cache that another model made, or the same one processed otherwise; as [`Patching::new`].
+    /// A cache that another model made, or the same one processed otherwise; one of a run that was not the plain run of its
+    /// prompts (under edits, from a given residual stream, behind a past), whose activations would not be those that are put
+    /// in; as [`Patching::new`].
     pub fn from_cache(
         model: &HookedTransformer,
         clean: &ActivationCache,
         corrupted: impl Into<Input>,
         metric: Metric,
     ) -> Result<Self> {
-        let (made_by, own) = (&clean.provenance().model, model.provenance());
-        if *made_by != own {
-            let facts = made_by.facts().into_iter().zip(own.facts());
-            let other = facts.filter(|(cache, model)| cache != model);
-            let list: Vec<String> = other
-                .map(|((what, cache), (_, model))| format!("its {what} is {cache}, the model's {model}"))
-                .collect();
+        clean.check_model(model)?;
+        let interventions = clean.provenance().interventions();
+        if !interventions.is_empty() {
             return Err(Error::argument(format!(
-                "the cache was not made by this model: {}. Run the clean prompts with the model that is patched.",
-                list.join("; ")
+                "from_cache runs the prompts of the cache again, but its own run was not a plain one ({}), so other activations \
+                 than the cache's would be put in: make the cache without that, or run what you mean by plans \
+                 (Patching::plans).",
+                interventions.join("; ")
             )));
         }
         Self::new(model, clean.tokens().clone(), corrupted, metric)
@@ -127,11 +128,15 @@ impl Patching {
     /// Corrupted activations are put into the clean run, instead of clean ones into the corrupted run.
     ///
     /// # Errors
-    /// As [`HookedTransformer::run`].
+    /// An ablation, which has no corrupted run; and as [`HookedTransformer::run`].
     pub fn noising(mut self) -> Result<Self> {
-        if let Donor::Run(clean) = self.donor.clone()
-            && !self.noising
-        {
+        let Donor::Run(clean) = self.donor.clone() else {
+            return Err(Error::argument(
+                "an ablation has no corrupted run whose activations could be put in, and takes from the clean run already: \
+                 leave noising() out, or make the experiment with Patching::new.",
+            ));
+        };
+        if !self.noising {
             self.donor = Donor::Run(self.base.tokens.clone());
             self.base = BaseRun::new(&self.model, clean)?.0;
             self.base.values = self.clean.clone();

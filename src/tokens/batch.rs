@@ -208,6 +208,11 @@ impl Tokens {
         (first..first + self.lengths[b]).contains(&p)
     }
 
+    /// How many rows have a real token at each position.
+    pub(crate) fn prompts_at(&self) -> Vec<usize> {
+        (0..self.pos()).map(|p| (0..self.batch()).filter(|&b| self.is_real(b, p)).count()).collect()
+    }
+
     /// The position of each row's first real token: 0, or what stands behind the padding on the left.
     pub fn first_positions(&self) -> Vec<usize> {
         (0..self.batch()).map(|b| self.first_position(b)).collect()

@@ -309,7 +309,7 @@ impl SpecialNames {
 fn parse(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, tokenizers::Error> {
     // The tokenizers crate panics at damaged JSON inside a decoder and at some parts that are not what they say:
     // the first is found here, the rest is caught.
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes)?;
+    read_json::<serde::de::IgnoredAny>(bytes)?;
     let mut inner = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
         .unwrap_or_else(|_| Err("the tokenizers crate cannot read one of its parts".into()))?;
     inner.with_padding(None);

@@ -21,19 +21,23 @@ pub use crate::visible::visible;
 pub struct Html {
     html: String,
     text: String,
+    /// Whether the markup is the caller's own.
+    trusted: bool,
 }
 
 impl Html {
     /// Markup that you trust, shown as it is, and the text to print in a terminal, where what cannot be seen is written out.
+    /// Formulas between dollar signs are typeset in the markup where the page can do so, and nowhere else.
     pub fn new(html: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { html: html.into(), text: text.into() }
+        Self { html: html.into(), text: text.into(), trusted: true }
     }
 
     /// Text shown as text: nothing in it is taken for markup, its line breaks, tabs and spaces are kept, and what cannot be
     /// seen is written out as [`visible`] does.
     pub fn escaped(text: &str) -> Self {
         let text = visible_lines(text);
-        Self::new(format!("<div style=\"white-space:pre-wrap\">{}</div>", escape(&text)), text)
+        let html = format!("<div style=\"white-space:pre-wrap\">{}</div>", escape(&text));
+        Self { html, text, trusted: false }
     }
 
     /// The markup.
@@ -55,7 +59,11 @@ pub(super) fn preformatted(text: &str) -> Rendered {
 
 impl View for Html {
     fn render(&self) -> Result<Rendered> {
-        Ok(Rendered::new(self.html.clone(), self.text.clone()))
+        let html = match self.trusted {
+            true => format!("<div class=\"tex2jax_process mathjax_process\">{}</div>", self.html),
+            false => self.html.clone(),
+        };
+        Ok(Rendered::new(html, self.text.clone()))
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// Numbers that stand below each other, with the same number of decimals: as many as give the largest four
-/// significant digits.
+/// significant digits. Where another one would be left with less than two, because it is so much smaller, each is
+/// written by itself.
 pub(super) fn column(values: &[f64]) -> Vec<String> {
     let finite = || values.iter().copied().filter(|v| v.is_finite());
     let largest = finite().fold(0.0_f64, |most, v| most.max(v.abs()));
@@ -25,7 +26,32 @@ pub(super) fn column(values: &[f64]) -> Vec<String> {
         return values.iter().map(|&v| number(v)).collect();
     }
     let decimals = decimals(largest, 4);
+    if finite().any(|v| is_lost(v, decimals)) {
+        return values.iter().map(|&v| number(v)).collect();
+    }
     values.iter().map(|&v| if v.is_finite() { format!("{v:.decimals$}") } else { number(v) }).collect()
+}
+
+/// Whether so many decimals leave less than two significant digits of a number that has more.
+fn is_lost(value: f64, decimals: usize) -> bool {
+    let step = 10_f64.powi(-(decimals as i32));
+    let rounded = (value / step).round() * step;
+    // A 32-bit float such as 0.1 is not exactly what it was written as.
+    value.abs() < 9.5 * step && (rounded - value).abs() > 1e-6 * value.abs()
+}
+
+/// A count with its thousands set apart: `1,500,000`.
+pub(super) fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let first = digits.len() % 3;
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && i % 3 == first {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// How many decimals give a number of this size so many significant digits.
@@ -41,11 +67,11 @@ fn trim_zeros(text: &str) -> String {
 /// Round steps (1, 2 or 5 times a power of ten) that divide `low..=high` into about `wanted` parts: the multiples
 /// of the step within the range, and the decimals they need.
 pub(super) fn round_steps(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
-    let rough = (high - low) / wanted.max(1) as f64;
+    let rough = ((high - low) / wanted.max(1) as f64).max(f64::MIN_POSITIVE);
     let power = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|&s| s >= rough * 0.999).unwrap_or(rough);
     let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let decimals = (-step.log10().floor()).clamp(0.0, 300.0) as usize;
     ((first..=last).map(|i| i as f64 * step).collect(), decimals)
 }
 
@@ -75,11 +101,37 @@ mod tests {
     }
 
     #[test]
+    fn thousands_stand_apart() {
+        assert_eq!([7, 999, 1000, 1_500_000].map(grouped), ["7", "999", "1,000", "1,500,000"]);
+    }
+
+    #[test]
     fn a_column_lines_up() {
         assert_eq!(column(&[2.849_323, -0.1, 0.0]), ["2.849", "-0.100", "0.000"]);
         assert_eq!(column(&[1.0, 20.0]), ["1", "20"]);
         assert_eq!(column(&[150.25, f64::NAN]), ["150.2", "NaN"]);
         assert_eq!(column(&[1e-7, 2e-9]), ["1.000e-7", "2.000e-9"]);
+        assert_eq!(column(&[128.4, 0.5]), ["128.4", "0.5"], "one decimal is all that a half has");
+        assert_eq!(column(&[128.4, f64::from(0.1_f32)]), ["128.4", "0.1"]);
+        assert_eq!(column(&[9.123, 0.0123]), ["9.123", "0.012"], "two digits are left");
+    }
+
+    #[test]
+    fn no_number_of_a_column_is_rounded_away() {
+        assert_eq!(column(&[0.99, 0.98, 0.004, 2048.0]), ["0.99", "0.98", "0.004", "2048"]);
+        assert_eq!(column(&[0.0, 91.23, 0.0123, -0.5]), ["0", "91.23", "0.0123", "-0.5"]);
+        assert_eq!(column(&[0.912_34, 4e-5, f64::NAN]), ["0.9123", "4.000e-5", "NaN"]);
+        assert_eq!(column(&[2e7, 0.25]), ["20000000", "0.25"]);
+        // Whatever the sizes, what is read back is the number to 5 % at worst.
+        let sizes = (-12..9).map(|power| 1.2345 * 10_f64.powi(power));
+        for value in sizes.clone() {
+            for other in sizes.clone() {
+                for text in column(&[value, -other]).iter().zip([value, -other]) {
+                    let read: f64 = text.0.parse().expect("a number");
+                    assert!((read - text.1).abs() <= 0.05 * text.1.abs(), "{value} beside {other}: {}", text.0);
+                }
+            }
+        }
     }
 
     #[test]

@@ -92,8 +92,35 @@ struct Digest {
     sum: f64,
     /// The first rows and columns; of three axes and more, those at the first index of the others.
     corner: Vec<Vec<f64>>,
-    /// Of a matrix, the sums of blocks of rows and columns, and how many of each a block has.
-    blocks: Option<(Array2<f64>, [usize; 2])>,
+    /// Of a matrix, its blocks, and how many rows and columns each has.
+    blocks: Option<(Array2<Block>, [usize; 2])>,
+}
+
+/// What is known of some rows and columns.
+#[derive(Clone, Copy)]
+struct Block {
+    /// Of the finite numbers.
+    sum: f64,
+    count: usize,
+    /// The last that is not finite.
+    odd: f64,
+}
+
+impl Block {
+    const EMPTY: Self = Self { sum: 0.0, count: 0, odd: f64::NAN };
+
+    fn add(&mut self, value: f64) {
+        if value.is_finite() {
+            (self.sum, self.count) = (self.sum + value, self.count + 1);
+        } else {
+            self.odd = value;
+        }
+    }
+
+    /// The mean of the finite numbers; where there are none, the block is a gap.
+    fn mean(self) -> f64 {
+        if self.count > 0 { self.sum / self.count as f64 } else { self.odd }
+    }
 }
 
 impl Digest {
@@ -101,7 +128,7 @@ impl Digest {
         let blocks = match *shape {
             [rows, columns] if rows > 1 && columns > 1 => {
                 let sides = [rows, columns].map(|side| side.div_ceil(DRAWN));
-                Some((Array2::zeros((rows.div_ceil(sides[0]), columns.div_ceil(sides[1]))), sides))
+                Some((Array2::from_elem((rows.div_ceil(sides[0]), columns.div_ceil(sides[1])), Block::EMPTY), sides))
             }
             _ => None,
         };
@@ -129,8 +156,8 @@ impl Digest {
             self.corner.extend(rows.map(|row| row.iter().copied().take(CORNER).collect()));
         }
         if let Some((sums, [tall, wide])) = &mut self.blocks {
-            for (column, value) in values.iter().enumerate() {
-                sums[(row / *tall, column / *wide)] += value;
+            for (column, &value) in values.iter().enumerate() {
+                sums[(row / *tall, column / *wide)].add(value);
             }
         }
     }
@@ -140,16 +167,11 @@ impl Digest {
         if self.count > 0 {
             all.append(&self.corner_table().render()?);
         }
-        let is_drawn = self.nan + self.infinite == 0 && self.count > 0;
-        if let Some((sums, [tall, wide])) = self.blocks.as_ref().filter(|_| is_drawn) {
-            let (rows, columns) = (self.shape[0], self.shape[1]);
-            let size = |block: usize, &side: &usize, all: usize| (all - block * side).min(side) as f64;
-            let means = ndarray::Array2::from_shape_fn(sums.dim(), |(r, c)| {
-                (sums[(r, c)] / (size(r, tall, rows) * size(c, wide, columns))) as f32
-            });
+        if let Some((sums, [tall, wide])) = self.blocks.as_ref().filter(|_| self.count > 0) {
+            let means = sums.mapv(Block::mean);
             let title = if tall * wide > 1 { format!("Means of blocks of {tall} x {wide}") } else { String::new() };
             // Numbers beyond 32 bits are written above, but have no colour.
-            if means.iter().all(|mean| mean.is_finite()) {
+            if !means.iter().any(|&mean| mean.is_finite() && (mean as f32).is_infinite()) {
                 let mut drawn = imshow(means).title(title).width(420).render()?;
                 if self.is_in_corner() {
                     drawn.text.clear(); // The same numbers stand above.

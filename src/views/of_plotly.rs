@@ -30,7 +30,8 @@ const DRAWN: [&str; 12] = [
 ];
 
 impl View for Plot {
-    /// An interactive figure without a still picture: where scripts do not run, a line says what it is.
+    /// An interactive figure without a still picture: where scripts do not run, a line says what it is. Dollar signs in
+    /// its words stay as they are, unless its `Configuration` asks for `typeset_math`.
     ///
     /// ```
     /// use candle_lens::plotly::{Bar, Plot};
@@ -54,6 +55,10 @@ impl View for Plot {
             if spec["layout"][ground].is_null() {
                 spec["layout"][ground] = json!("rgba(0,0,0,0)");
             }
+        }
+        // On a page with MathJax plotly.js would typeset what stands between dollar signs, unless it is asked not to.
+        if spec["config"]["typesetMath"].is_null() {
+            spec["config"]["typesetMath"] = json!(false);
         }
         let title = spec["layout"]["title"]["text"].as_str().unwrap_or_default();
         let text = visible(format!("{title} (a plotly figure: {kinds})").trim_start());

@@ -28,9 +28,7 @@ impl View for Labelled {
         match self.shape() {
             [] => Html::escaped(&format!("{}: {}", self.title, number(f64::from(self.scalar()?)))).render(),
             [_] => as_column(self).render(),
-            [_, _] if !self.values.is_empty() && self.values.iter().all(|value| value.is_finite()) => {
-                imshow(self).render()
-            }
+            [_, _] if !self.values.is_empty() => imshow(self).render(),
             [_, _] => as_matrix(self).render(),
             _ => largest(self).render(),
         }
@@ -43,7 +41,7 @@ fn as_column(result: &Labelled) -> Table {
     rows.fold(Table::new([&axis.name, &result.title]), |table, (label, &value)| table.row((label, value)))
 }
 
-/// The way out for a matrix that has no colours, because some of it is not finite or there is nothing in it.
+/// The way out for a matrix that has no colours, because there is nothing in it.
 fn as_matrix(result: &Labelled) -> Table {
     let [rows, columns] = [&result.axes[0], &result.axes[1]];
     let corner = format!("{} \\ {}", rows.name, columns.name);

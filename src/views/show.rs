@@ -22,6 +22,10 @@ use crate::views::{cell, loader};
 /// Set by evcxr for the process that runs the cells.
 const EVCXR_RUNS_CELLS: &str = "EVCXR_IS_RUNTIME";
 
+/// The classes of the element that holds all that a page shows. JupyterLab and exported pages typeset what stands
+/// between dollar signs, and texts are full of these: MathJax 2 and 3 each pass over elements of one of the classes.
+const FRAME: &str = "candle-lens tex2jax_ignore mathjax_ignore";
+
 /// What the running cell has shown.
 static CELL_PAGE: Mutex<CellPage> = Mutex::new(CellPage::new());
 
@@ -128,7 +132,7 @@ impl CellPage {
             [] => String::new(),
             scripts => loader::widget_code(scripts),
         };
-        format!("<div class=\"candle-lens\">\n{scripts}{widgets}{}\n</div>", self.content.html)
+        format!("<div class=\"{FRAME}\">\n{scripts}{widgets}{}\n</div>", self.content.html)
     }
 }
 
@@ -252,7 +256,8 @@ mod tests {
         page.add(Some(7), &text("two"));
         assert_eq!(
             page.envelope(),
-            "EVCXR_BEGIN_CONTENT text/html\n<div class=\"candle-lens\">\n<p>one</p>\n<p>two</p>\n</div>\n\
+            "EVCXR_BEGIN_CONTENT text/html\n<div class=\"candle-lens tex2jax_ignore mathjax_ignore\">\n\
+             <p>one</p>\n<p>two</p>\n</div>\n\
              EVCXR_END_CONTENT\nEVCXR_BEGIN_CONTENT text/plain\none\n\ntwo\nEVCXR_END_CONTENT\n"
         );
     }

@@ -14,7 +14,8 @@ const MAX_ROWS: usize = 40;
 pub enum Cell {
     /// Words, aligned to the left; what cannot be seen in them is written as in a Rust string.
     Text(String),
-    /// A number, aligned to the right; in a column of numbers all have the same number of decimals.
+    /// A number, aligned to the right; in a column of numbers all have the same number of decimals, unless that would
+    /// round one of them away.
     Number(f64),
 }
 
@@ -157,7 +158,7 @@ impl Table {
                 escape(text)
             )
         };
-        let mut html = String::from("<div class=\"tex2jax_ignore mathjax_ignore\" style=\"overflow-x:auto\">");
+        let mut html = String::from("<div style=\"overflow-x:auto\">");
         if let Some(title) = &self.title {
             html += &format!("<div style=\"font-weight:600;margin:4px 0\">{}</div>", escape(&visible(title)));
         }

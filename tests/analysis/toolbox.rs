@@ -43,21 +43,27 @@ fn answer(
     let flag = |name: &str| arguments[name].as_bool().unwrap_or(false);
     let (pos, neurons) = (slice(&arguments["pos_slice"]), slice(&arguments["neuron_slice"]));
     let (apply_ln, projected) = (flag("apply_ln"), arguments["project"].is_string());
+    let at_the_end = layer == -1 || layer == model.cfg().n_layers as isize;
+    let along = &match apply_ln && at_the_end && !model.processing().fold_ln {
+        true => (one / Reference::load("tiny_gpt2/model.safetensors").get("transformer.ln_f.weight"))?,
+        false => one.clone(),
+    };
     if call["method"] == "get_neuron_results" {
         return Ok((cache.get_neuron_results(model, layer, neurons, pos)?, Vec::new()));
     }
     let (stack, along) = if call["method"] == "stack_neuron_results" {
         let options = NeuronOptions { layer, neurons, incl_remainder: flag("incl_remainder"), apply_ln, pos };
-        (cache.stack_neuron_results(model, &options)?, cache.project_neuron_results(model, one, &options)?)
+        (cache.stack_neuron_results(model, &options)?, cache.project_neuron_results(model, along, &options)?)
     } else {
         let expand_neurons = arguments["expand_neurons"].as_bool().unwrap_or(true);
         let options = FullOptions { layer, mlp_input: flag("mlp_input"), expand_neurons, apply_ln, pos };
         (
             cache.get_full_resid_decomposition(model, &options)?,
-            cache.project_full_resid_decomposition(model, one, &options)?,
+            cache.project_full_resid_decomposition(model, along, &options)?,
         )
     };
-    // Whichever the reference is, both ways give the same.
+    // Whichever the reference is, both ways give the same, but for the weights of a final norm that is not folded: projections
+    // through that norm have them, TransformerLens' have not.
     let mut agreement = Agreement::default();
     agreement.check("projected before and after", &tensor(&along)?, &tensor(&stack.project(one)?)?);
     agreement.finish("projections");

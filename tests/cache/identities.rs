@@ -3,10 +3,12 @@
 use candle_lens::Result;
 use candle_lens::cache::{AccumulatedOptions, ActivationCache, DecomposeOptions, HeadOptions};
 use candle_lens::candle::Tensor;
-use candle_lens::hooks::HookPlan;
+use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::model::{HookedTransformer, Processing};
 
 use crate::support::fixture::{Agreement, Reference, numbers, tiny_model};
+use crate::support::scratch;
+use crate::support::sentence::sentence;
 
 fn run(processing: Processing) -> Result<(HookedTransformer, Tensor, ActivationCache)> {
     let model = tiny_model(processing);
@@ -110,6 +112,30 @@ fn a_cache_outlives_its_model_and_its_batch_axis() -> Result<()> {
     let mut agreement = Agreement::default();
     agreement.check("parts without batch", parts.tensor(), &with_batch.tensor().squeeze(1)?);
     agreement.finish("batch axis");
+    Ok(())
+}
+
+/// What a plan makes of heads' results is not in z, from which they are made where they are not cached.
+#[test]
+fn results_that_were_edited_must_be_cached() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let tokens = Reference::load("tiny_gpt2/raw.safetensors").tokens("tokens");
+    let plan = HookPlan::new().capture_all().edit(("result", 1), Edit::zero().head(2));
+    let (_, cache) = model.run_with_hooks(&tokens, &plan)?;
+    let file = scratch("identities").join("edited.safetensors");
+    cache.save(&file)?;
+    for cache in [cache, ActivationCache::load(&file)?] {
+        sentence(cache.stack_head_results(&model, &HeadOptions::default()), &["blocks.1.attn.hook_result", "capture"]);
+        // The layers before it are as z says.
+        cache.stack_head_results(&model, &HeadOptions { layer: 1, ..Default::default() })?;
+    }
+    let (_, cache) = model.run_with_hooks(&tokens, plan.capture(("result", 1)))?;
+    let heads = cache.stack_head_results(&model, &HeadOptions::default())?;
+    let mut agreement = Agreement::default();
+    let own = heads.tensor().narrow(0, 4, 4)?.sum(0)?.broadcast_add(&model.b_O()?.get(1)?)?;
+    agreement.check("heads and b_O", &own, &cache.get(("attn_out", 1))?);
+    assert!(numbers(&heads.tensor().get(6)?).into_iter().all(|number| number == 0.0));
+    agreement.finish("edited results");
     Ok(())
 }
 

@@ -71,7 +71,19 @@ impl Call<'_> {
             return model.tokens_to_residual_directions(ids("tokens"));
         }
         let parts = cache.decompose_resid(&DecomposeOptions { pos: self.pos(), ..Default::default() })?;
-        let attributed = cache.logit_attrs(model, &parts, ids("tokens"), ids("incorrect_tokens"))?;
+        let (tokens, incorrect) = (ids("tokens"), ids("incorrect_tokens"));
+        let attributed = match model.processing().fold_ln {
+            true => cache.logit_attrs(model, &parts, tokens, incorrect)?,
+            // Where the final norm is not folded TransformerLens leaves its weights out; logit_attrs does not, so that its
+            // shares sum to the logit (tests/analysis/sums.rs).
+            false => {
+                let mut directions = model.tokens_to_residual_directions(tokens)?;
+                if !incorrect.is_empty() {
+                    directions = (directions - model.tokens_to_residual_directions(incorrect)?)?;
+                }
+                cache.apply_ln_to_stack(&parts, &LnOptions::default())?.project(&directions)?
+            }
+        };
         let (numbers, shape) = (attributed.values.iter().copied().collect::<Vec<_>>(), attributed.shape());
         Ok(Tensor::from_vec(numbers, shape, model.device())?)
     }

@@ -94,6 +94,12 @@ fn models_without_edges_and_ablations_without_data() -> Result<()> {
     sentence(positional(&[&[1, 2, 3]]), &["have 3 positions", "EdgeAblation::Mean"]);
     sentence(positional(&[&[1, 2, 3, 4, 5], &[1, 2]]), &["with padding"]);
     sentence(ablated(EdgeAblation::mean(tokens(&[&[1, 99]]))), &["99"]);
+    // A mean that is a prompt's own would leave its edges as they are.
+    let own = clean.row(1).to_vec();
+    sentence(positional(&[&own]), &["over prompt 1 alone", "EdgeAblation::Mean"]);
+    sentence(positional(&[&own, &own]), &["over prompt 1 alone"]);
+    positional(&[&own, clean.row(0)])?;
+    ablated(EdgeAblation::mean(tokens(&[&own])))?;
     for method in [EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {
         sentence(ablated(EdgeAblation::Zero)?.attribute(method), &["needs corrupted prompts", "EdgePatching::new"]);
     }

@@ -3,12 +3,13 @@
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
-use candle_lens::model::{Frozen, Processing};
+use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::model::{Frozen, HookedTransformer, Processing};
 use candle_lens::patching::{Metric, Patching, SweepAxis};
 use candle_lens::views::View;
 
 use super::run::prompts_of_fixtures as prompts;
-use crate::support::fixture::{Agreement, Reference, tiny_model};
+use crate::support::fixture::{Agreement, Reference, numbers, path, tiny_model};
 use crate::support::sentence::sentence;
 
 fn corrupted() -> IgOptions {
@@ -140,5 +141,39 @@ fn what_cannot_be_integrated_is_refused() -> Result<()> {
     let got = with(&plain)?;
     sentence(got.get("q0"), &["not attributed to"]);
     sentence(got.neurons(), &["not attributed to"]);
+    Ok(())
+}
+
+/// From a baseline of zero the first place of a left sum stands on the kinks of all neurons, where PyTorch's slope of relu is
+/// 0. The numbers are captum's (0.9.0, torch 2.15) of `transformers`' OPT with what `fc1` gives put in.
+#[test]
+fn at_the_kink_of_relu_the_slope_is_that_of_pytorch() -> Result<()> {
+    let opt = path("families/opt");
+    let model = HookedTransformer::from_pretrained_no_processing(opt.to_str().expect("UTF-8"))?;
+    let metric = Metric::logit_diff(&model.answers([(3u32, 10u32)])?);
+    let prompt = vec![vec![1u32, 5, 2, 10, 3, 7, 4]];
+    let options = IgOptions { rule: IgRule::RiemannLeft, steps: 4, ..Default::default() };
+    let got = model.integrated_gradients(prompt.clone(), &metric, "pre", &options)?;
+    let expected = [
+        [0.0, 0.104706, -0.536883, 0.320371, 0.0, 0.469485, 0.176271, -0.002789],
+        [0.0, 0.0, 0.264929, 0.031402, 0.0, 0.121852, 0.0, -0.017198],
+    ];
+    let mut agreement = Agreement::default();
+    for (layer, (expected, sum)) in expected.iter().zip([-0.428_615_5, 0.502_593_3]).enumerate() {
+        let by_neuron = numbers(&got.get(("pre", layer))?.sum((0, 1))?);
+        agreement.check_numbers("neurons", by_neuron.iter().copied().zip(*expected));
+        agreement.check_numbers("sum", [(by_neuron.iter().sum(), sum)].into_iter());
+    }
+    // One step is the kink alone.
+    let kink = IgOptions { steps: 1, ..options };
+    let at_zero = model.integrated_gradients(prompt.clone(), &metric, "pre", &kink)?;
+    assert!(numbers(&at_zero.get(("pre", 0))?).iter().all(|x| *x == 0.));
+    agreement.finish("integrated gradients at a kink");
+    let plan = HookPlan::new().edit("pre", Edit::zero()).watch("pre");
+    let run = model.run(prompt, plan, &Default::default())?;
+    let gradients = run.taps.gradients(&run.logits.expect("asked for").sum_all()?)?;
+    for layer in 0..2 {
+        assert!(numbers(&gradients.get(("pre", layer))?).iter().all(|x| *x == 0.), "layer {layer}");
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@ use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::prelude::*;
 
 use crate::support::assert_close;
+use crate::support::sentence::sentence;
 
 fn model() -> HookedTransformer {
     let cfg = HookedTransformerConfig {
@@ -86,6 +87,43 @@ fn the_mean_leaves_padding_out() {
     for d in 0..16 {
         let mean = real.iter().map(|&(b, p)| before[b][p][d]).sum::<f32>() / 6.0;
         assert!((after[1][1][d] - mean).abs() < 1e-5, "{d}: {} and {mean}", after[1][1][d]);
+    }
+}
+
+/// A mean of one activation is that activation: such an edit would change nothing, and is refused wherever it would.
+#[test]
+fn a_mean_of_one_is_refused() {
+    let model = model();
+    let run = |rows: Tokens, edit: Edit| {
+        ["attn_out0", "z1", "pattern0"].map(|point| {
+            let plan = HookPlan::new().capture(point).edit(point, edit.clone());
+            model.run_with_hooks(&rows, plan).map(|(_, cache)| cache.get(point).unwrap())
+        })
+    };
+    let plain = |rows: &Tokens| {
+        let (_, cache) = model.run_with_cache(rows).unwrap();
+        ["attn_out0", "z1", "pattern0"].map(|point| cache.get(point).unwrap())
+    };
+    let (batch, both) = (Edit::mean(MeanOver::Batch), Edit::mean(MeanOver::BatchAndPos));
+    let one = Tokens::from_rows(vec![vec![3, 7, 1]]).unwrap();
+    for refused in run(one.clone(), batch.clone()).into_iter().chain(run(one.clone(), batch.clone().pos(-1))) {
+        sentence(refused, &["the mean of one prompt", "MeanOver::BatchAndPos"]);
+    }
+    // Over positions too there is a mean, unless there is one token.
+    for (edited, plain) in run(one.clone(), both.clone()).into_iter().zip(plain(&one)) {
+        let largest = (edited.unwrap() - plain).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(largest.to_scalar::<f32>().unwrap() > 1e-4);
+    }
+    for refused in run(Tokens::from_rows(vec![vec![3]]).unwrap(), both) {
+        sentence(refused, &["the mean of one token"]);
+    }
+    // Where prompts are padded, a position may be one prompt's alone.
+    for (side, alone) in [(PaddingSide::Left, 0), (PaddingSide::Right, 3)] {
+        let padded = Tokens::padded(vec![vec![3, 7, 1, 22], vec![5, 28]], 0, side).unwrap();
+        for refused in run(padded.clone(), batch.clone().pos(alone)) {
+            sentence(refused, &["the mean of one prompt"]);
+        }
+        run(padded, batch.clone()).into_iter().for_each(|run| drop(run.unwrap()));
     }
 }
 

@@ -1,28 +1,17 @@
 //! Architectures besides GPT-2's own against TransformerLens 3.9: attention only, no norms or folded ones,
 //! bidirectional attention, the other activation functions (tests/fixtures/generate.py).
 
-use std::collections::HashMap;
-
 use candle_lens::Result;
 use candle_lens::cache::DecomposeOptions;
-use candle_lens::candle::{D, Device, Tensor, Var, safetensors};
+use candle_lens::candle::{D, Device, Tensor, Var};
 use candle_lens::candle_nn::ops::log_softmax;
 use candle_lens::hooks::HookPlan;
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing, RunOptions};
-use serde_json::Value;
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
 
 use super::parity::{all_points, compare_run};
 use crate::support::fixture::{Agreement, Reference, json};
-use crate::support::scratch;
+use crate::support::models::{architecture, config};
 use crate::support::sentence::sentence;
-
-/// Our config of TransformerLens' fields: the same names, except that no norm is `"None"` rather than null.
-fn config(mut fields: Value) -> HookedTransformerConfig {
-    if fields["normalization_type"].is_null() {
-        fields["normalization_type"] = "None".into();
-    }
-    serde_json::from_value(fields).expect("each field of the reference is one of ours")
-}
 
 /// Names of TransformerLens' parameters in the order in which a trainable model has its variables.
 fn variable_names(cfg: &HookedTransformerConfig, reference: &Reference) -> Vec<String> {
@@ -109,20 +98,6 @@ fn a_classifier_that_looks_both_ways() -> Result<()> {
     compare("classifier")
 }
 
-/// The model of a reference, through the file format of TransformerLens.
-fn from_file(name: &str, processing: Option<Processing>) -> Result<HookedTransformer> {
-    let cfg = config(json(&format!("architectures/{name}.json")));
-    let reference = Reference::load(&format!("architectures/{name}.safetensors"));
-    let weights: HashMap<String, Tensor> = reference
-        .names("weights.")
-        .into_iter()
-        .map(|weight| (weight.clone(), reference.get(&format!("weights.{weight}")).clone()))
-        .collect();
-    let file = scratch(&format!("architecture_{name}_{}", processing.is_some())).join("weights.safetensors");
-    safetensors::save(&weights, &file)?;
-    HookedTransformer::from_transformer_lens_with(cfg, file, LoadOptions { processing, ..Default::default() })
-}
-
 const FROM_FILES: [&str; 6] = ["attn_only", "solu_ln", "solu_ln_pre", "shortformer", "shortformer_mlp", "classifier"];
 
 #[test]
@@ -132,8 +107,8 @@ fn processing_keeps_what_they_predict_and_their_parts_add_up() -> Result<()> {
         let reference = Reference::load(&format!("architectures/{name}.safetensors"));
         let tokens = reference.tokens("tokens");
         let expected = reference.get("run.logits");
-        agreement.check(name, &from_file(name, Some(Processing::NONE))?.forward(&tokens)?, expected);
-        let model = from_file(name, None)?;
+        agreement.check(name, &architecture(name, Some(Processing::NONE))?.forward(&tokens)?, expected);
+        let model = architecture(name, None)?;
         let (logits, cache) = model.run_with_cache(&tokens)?;
         agreement.check(name, &log_softmax(&logits, D::Minus1)?, &log_softmax(expected, D::Minus1)?);
         let parts = cache.decompose_resid(&DecomposeOptions::default())?;
@@ -148,12 +123,12 @@ fn processing_keeps_what_they_predict_and_their_parts_add_up() -> Result<()> {
 #[test]
 fn norms_of_a_shortformer_are_not_folded() {
     let folded = Processing { fold_ln: true, ..Processing::NONE };
-    sentence(from_file("shortformer", Some(folded)), &["shortformer", "fold_ln: false"]);
+    sentence(architecture("shortformer", Some(folded)), &["shortformer", "fold_ln: false"]);
 }
 
 #[test]
 fn a_shortformer_goes_on_from_any_layer() -> Result<()> {
-    let model = from_file("shortformer_mlp", Some(Processing::NONE))?;
+    let model = architecture("shortformer_mlp", Some(Processing::NONE))?;
     let reference = Reference::load("architectures/shortformer_mlp.safetensors");
     let tokens = reference.tokens("tokens");
     let mut agreement = Agreement::default();

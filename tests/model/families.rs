@@ -10,35 +10,11 @@ use candle_lens::hooks::{HookPlan, HookPoint};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Processing, RunOptions};
 
 use crate::support::fixture::{Agreement, Reference, json, path};
-
-pub const FOLDERS: [&str; 18] = [
-    "gpt_neo",
-    "gpt_neox",
-    "gpt_neox_serial",
-    "gptj",
-    "gemma",
-    "gemma2",
-    "llama",
-    "llama3",
-    "mistral",
-    "opt",
-    "phi",
-    "phi3",
-    "phi3_long",
-    "phi3_partial",
-    "phi3_short",
-    "qwen2",
-    "qwen2_window",
-    "qwen3",
-];
+use crate::support::models::{FOLDERS, pretrained};
 
 fn load(family: &str, processing: Option<Processing>) -> Result<HookedTransformer> {
     let folder = path(&format!("families/{family}"));
-    let folder = folder.to_str().expect("the path is UTF-8");
-    match processing {
-        Some(processing) => HookedTransformer::from_pretrained_with(folder, processing),
-        None => HookedTransformer::from_pretrained(folder),
-    }
+    pretrained(folder.to_str().expect("the path is UTF-8"), processing)
 }
 
 fn log_softmax(logits: &Tensor) -> Result<Tensor> {

@@ -20,6 +20,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::support::allocations::held_at_most;
 use crate::support::fixture::{path, tiny_gpt2, tiny_model};
+use crate::support::models::FOLDERS;
 use crate::support::scratch;
 use crate::support::sentence::sentence;
 
@@ -170,7 +171,7 @@ fn damaged_models() {
 
 #[test]
 fn damaged_configs_and_weights_of_every_family() {
-    for (seed, family) in super::families::FOLDERS.into_iter().enumerate() {
+    for (seed, family) in FOLDERS.into_iter().enumerate() {
         let folder = copy(&path("families").join(family), &format!("fuzz_{family}"));
         for (name, count) in [("config.json", 100), ("model.safetensors", 60)] {
             let file = folder.join(name);

@@ -192,10 +192,11 @@ fn fused_operations_agree_with_composed_ones() -> Result<()> {
     let weights = Tensor::from_vec(scrambled(rows * width, 2), (rows, width), &Device::Cpu)?;
     let targets: Vec<u32> = (0..rows as u32).map(|i| (i * 31) % width as u32).collect();
     type Operation<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
-    let operations: [(&str, Operation); 3] = [
+    let operations: [(&str, Operation); 4] = [
         ("softmax", &|x| ops::softmax(x)),
         ("cross_entropy", &|x| ops::cross_entropy(x, &targets)),
         ("gelu_new", &|x| ops::activate(x, Activation::GeluNew)),
+        ("relu", &|x| ops::activate(x, Activation::Relu)),
     ];
     for (name, operation) in operations {
         let run = |dtype: DType| -> Result<(Vec<f64>, Vec<f64>)> {
@@ -215,11 +216,57 @@ fn fused_operations_agree_with_composed_ones() -> Result<()> {
     Ok(())
 }
 
+/// PyTorch's slope of relu at exactly 0 is 0, in every type; beside it, it is 0 and 1.
+#[test]
+fn the_kink_of_relu_belongs_to_the_flat_side() -> Result<()> {
+    for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+        let x = Tensor::new(&[-2f32, -1e-3, -0.0, 0.0, 1e-3, 2.0], &Device::Cpu)?.to_dtype(dtype)?;
+        let x = Var::from_tensor(&x)?;
+        let y = ops::activate(x.as_tensor(), Activation::Relu)?;
+        assert_eq!(numbers(&y)[..4], [0.0; 4], "{dtype:?}");
+        assert_eq!(numbers(&y)[4..], numbers(x.as_tensor())[4..], "{dtype:?}");
+        let gradients = y.sum_all()?.backward()?;
+        assert_eq!(numbers(gradients.get(&x).expect("a gradient")), [0.0, 0.0, 0.0, 0.0, 1.0, 1.0], "{dtype:?}");
+    }
+    Ok(())
+}
+
+/// A row of one number has nothing but its mean, whatever the eps and the width; and a row of a large mean keeps the digits
+/// of what is around it.
+#[test]
+fn a_norm_of_a_constant_row_is_zero() -> Result<()> {
+    for (d_model, eps) in [(8, 1e-12), (24, 1e-5), (768, 1e-12), (1000, 1e-12)] {
+        let cfg = HookedTransformerConfig { n_layers: 1, d_model, eps, n_heads: 1, d_mlp: Some(4), ..small() };
+        let (model, _) = HookedTransformer::trainable(cfg, 3, &Device::Cpu)?;
+        let row = |wave: f64| -> Vec<f32> { (0..d_model).map(|i| (37.1 + wave * (i as f64).sin()) as f32).collect() };
+        let rows = [row(0.0), row(0.01), vec![0.1; d_model], vec![-3e4; d_model]].concat();
+        let resid = Tensor::from_vec(rows.clone(), (1, 4, d_model), &Device::Cpu)?;
+        let options = RunOptions { start_at_layer: Some((0, resid)), ..Default::default() };
+        let plan = HookPlan::new().capture("blocks.0.ln1.hook_normalized");
+        let run = model.run(vec![vec![1u32, 2, 3, 4]], plan, &options)?;
+        let normalized = numbers(run.captured.values().next().expect("captured"));
+        for (index, (got, row)) in normalized.chunks(d_model).zip(rows.chunks(d_model)).enumerate() {
+            let wide: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+            let mean = wide.iter().sum::<f64>() / d_model as f64;
+            let variance = wide.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d_model as f64;
+            for (got, x) in got.iter().zip(&wide) {
+                let expected = (x - mean) / (variance + eps).sqrt();
+                // Half a unit in the last place of a mean near 37, over a deviation of 0.007.
+                let tolerance = if index == 1 { 6e-4 } else { 0.0 };
+                assert!((got - expected).abs() <= tolerance, "{d_model} {eps}: {got} for {expected}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn numbers_that_are_none_stay_none() -> Result<()> {
     let row = Tensor::new(&[[0f32, f32::NAN, 1.0]], &Device::Cpu)?;
     assert!(numbers(&ops::softmax(&row)?).iter().all(|x| x.is_nan()));
     assert!(numbers(&ops::cross_entropy(&row, &[0])?)[0].is_nan());
-    assert!(numbers(&ops::activate(&row, Activation::GeluNew)?)[1].is_nan());
+    for act in [Activation::GeluNew, Activation::Relu] {
+        assert!(numbers(&ops::activate(&row, act)?)[1].is_nan());
+    }
     Ok(())
 }

@@ -143,6 +143,94 @@ fn a_file_of_the_wrong_size_is_not_kept() {
     }
 }
 
+/// The files that are kept for good.
+fn blobs(hub: &Hub) -> usize {
+    fs::read_dir(folder(hub).join("blobs")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn what_came_is_compared_with_its_hash() {
+    let sound = load_folder().provenance().crc32;
+    for name in ["model.safetensors", "config.json"] {
+        let server = server();
+        let hub = hub(&server, "hub_hash", &[]);
+        server.fault(name, Faults { flips: usize::MAX, ..Default::default() });
+        let before = if name == "config.json" { 0 } else { 2 };
+        sentence(load(ID, &hub), &[ID, name, "hash differs", "nothing was kept"]);
+        assert_eq!(blobs(&hub), before, "{name}: neither the file nor a part of it is kept");
+        // Once is the network's fault.
+        server.fault(name, Faults { flips: 1, ..Default::default() });
+        assert_eq!(load(ID, &hub).expect("the second try is right").provenance().crc32, sound, "{name}");
+    }
+}
+
+#[test]
+fn a_part_that_is_as_long_as_the_whole_is_not_taken_for_it() {
+    let server = server();
+    let whole = file("model.safetensors");
+    // A program that writes pieces out of order and was ended leaves the length of the file, and holes in it.
+    let mut holes = whole.clone();
+    holes[1000..50_000].fill(0);
+    for part in [holes, whole[..30_000].iter().map(|byte| byte ^ 1).collect()] {
+        let hub = hub(&server, "hub_part", &[]);
+        let blobs = folder(&hub).join("blobs");
+        fs::create_dir_all(&blobs).unwrap();
+        fs::write(blobs.join(format!("{}.incomplete", etag(&whole))), &part).unwrap();
+        let model = load(ID, &hub).expect("it is fetched anew");
+        assert_eq!(model.provenance().crc32, load_folder().provenance().crc32);
+        // Without a hash nobody could tell, so such a part is not used at all.
+        server.fault("model.safetensors", Faults { etag: Some("a-mirrors-name"), ..Default::default() });
+        fs::remove_dir_all(folder(&hub)).unwrap();
+        fs::create_dir_all(&blobs).unwrap();
+        fs::write(blobs.join("a-mirrors-name.incomplete"), &part).unwrap();
+        let model = load(ID, &hub).expect("it is fetched anew");
+        assert_eq!(model.provenance().crc32, load_folder().provenance().crc32);
+        server.fault("model.safetensors", Faults::default());
+    }
+}
+
+#[test]
+fn a_transfer_that_always_begins_anew_ends() {
+    let server = server();
+    let hub = hub(&server, "hub_anew", &[]);
+    server.fault("model.safetensors", Faults { no_range: true, cut: Some(20_000), ..Default::default() });
+    sentence(load(ID, &hub), &[ID, "model.safetensors", "cut or stalled 5 times"]);
+    let transfers =
+        server.asked().iter().filter(|asked| asked.method == "GET" && asked.path.starts_with("/cdn")).count();
+    assert_eq!(transfers, 6, "the first brings 20 kB, five more no more than that");
+}
+
+#[test]
+fn a_file_of_unknown_length_is_known_by_its_hash() {
+    let server = server();
+    let hub = hub(&server, "hub_no_size", &[]);
+    for name in ["config.json", "model.safetensors"] {
+        server.fault(name, Faults { no_size: true, ..Default::default() });
+    }
+    load(ID, &hub).expect("what comes has the right hash");
+    fs::remove_dir_all(folder(&hub)).unwrap();
+    server.fault("model.safetensors", Faults { no_size: true, cut: Some(80_000), ..Default::default() });
+    sentence(load(ID, &hub), &["model.safetensors", "hash differs", "nothing was kept"]);
+    server.fault("model.safetensors", Faults { no_size: true, etag: Some("x"), ..Default::default() });
+    sentence(load(ID, &hub), &["model.safetensors", "neither", "length", "hash"]);
+    server.fault("model.safetensors", Faults::default());
+    load(ID, &hub).expect("nothing of the faults is left");
+}
+
+#[test]
+fn only_the_hub_itself_says_that_a_model_has_no_such_file() {
+    let server = server();
+    let hub = hub(&server, "hub_404", &[]);
+    for name in ["tokenizer.json", "model.safetensors"] {
+        server.fault(name, Faults { status: Some((404, None)), ..Default::default() });
+        sentence(load(ID, &hub), &[ID, name, "404", "hub's own words"]);
+        let absent = folder(&hub).join(".no_exist").join(COMMIT);
+        assert!(!absent.join(name).exists(), "a passing fault is not remembered, as Python would trust it");
+        server.fault(name, Faults::default());
+    }
+    assert!(load(ID, &hub).expect("it is there").to_tokens("the").is_ok());
+}
+
 #[test]
 fn each_refusal_says_what_to_do() {
     let server = server();
@@ -154,6 +242,7 @@ fn each_refusal_says_what_to_do() {
         (404, Some("RepoNotFound"), ["no such model", "check the name"]),
         (404, Some("RevisionNotFound"), ["no such revision", "branches"]),
         (404, Some("EntryNotFound"), ["does not exist", "config.json"]),
+        (404, None, ["404", "hub's own words"]),
         (418, None, ["status 418", "config.json"]),
     ] {
         server.fault("config.json", Faults { status: Some((status, None)), code, ..Default::default() });

@@ -25,6 +25,19 @@ pub struct Faults {
     pub elsewhere: Option<String>,
     /// Ignore `Range`.
     pub no_range: bool,
+    /// Change a bit of this many answers.
+    pub flips: usize,
+    /// Say how long nothing is.
+    pub no_size: bool,
+    /// Name the file so instead of by its hash.
+    pub etag: Option<&'static str>,
+}
+
+impl Faults {
+    /// Whether the answer to a request for this path only says where the file is.
+    fn is_redirected(&self, path: &str) -> bool {
+        !path.starts_with("/cdn") && path.ends_with('s')
+    }
 }
 
 /// One request: method, path, `Range` and `Authorization`.
@@ -98,11 +111,16 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     Some(asked)
 }
 
-/// An ETag of what the file holds.
+/// The hub's name for what a file holds: git's for a text, a SHA-256 for anything larger.
 pub fn etag(bytes: &[u8]) -> String {
-    let sum =
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
-    format!("{sum:016x}")
+    use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+    let sum = match bytes.first() {
+        Some(b'{') => {
+            digest(&SHA1_FOR_LEGACY_USE_ONLY, &[format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat())
+        }
+        _ => digest(&SHA256, bytes),
+    };
+    sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
@@ -118,6 +136,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
                 left.status = None;
             }
         }
+        if let Some(left) = state.faults.get_mut(name).filter(|_| asked.method == "GET") {
+            left.flips = left.flips.saturating_sub(usize::from(!faults.is_redirected(&asked.path)));
+        }
         // A commit is another name of main, and large files lie on a path of their own.
         let path = asked.path.trim_start_matches("/cdn").trim_start_matches('/').replace(COMMIT, "main");
         (state.files.get(&path).cloned(), faults)
@@ -132,23 +153,32 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         return write!(stream, "HTTP/1.1 {status} No\r\n{ends}{code}{wait}Content-Length: 0\r\n\r\n");
     }
     let Some(bytes) = bytes else {
-        return write!(stream, "HTTP/1.1 404 No\r\n{ends}X-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n\r\n");
+        return write!(
+            stream,
+            "HTTP/1.1 404 No\r\n{ends}X-Repo-Commit: {COMMIT}\r\nX-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n\r\n"
+        );
     };
     let size = faults.size.unwrap_or(bytes.len());
-    let about = format!("X-Repo-Commit: {COMMIT}\r\nETag: W/\"{}\"\r\n", etag(&bytes));
-    if !asked.path.starts_with("/cdn") && asked.path.ends_with("s") {
+    let name = faults.etag.map_or_else(|| etag(&bytes), String::from);
+    let about = format!("X-Repo-Commit: {COMMIT}\r\nETag: W/\"{name}\"\r\n");
+    if faults.is_redirected(&asked.path) {
         let place = faults.elsewhere.unwrap_or_default();
-        let linked = format!("X-Linked-Etag: \"{}\"\r\nX-Linked-Size: {size}\r\n", etag(&bytes));
+        let linked_size = if faults.no_size { String::new() } else { format!("X-Linked-Size: {size}\r\n") };
+        let linked = format!("X-Linked-Etag: \"{name}\"\r\n{linked_size}");
         let location = format!("Location: {place}/cdn{}\r\n", asked.path);
         return write!(stream, "HTTP/1.1 302 Found\r\n{ends}{about}{linked}{location}Content-Length: 0\r\n\r\n");
     }
     let from = asked.range.filter(|_| !faults.no_range);
     let from = from.and_then(|range| range.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok()).unwrap_or(0);
-    let part = bytes.get(from..).unwrap_or_default();
+    let mut part = bytes.get(from..).unwrap_or_default().to_vec();
+    if let Some(byte) = part.last_mut().filter(|_| faults.flips > 0) {
+        *byte ^= 1;
+    }
     let range = format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len().saturating_sub(1), bytes.len());
     let (status, range) = if from > 0 { ("206 Partial", range.as_str()) } else { ("200 OK", "") };
     let length = if asked.method == "HEAD" { size } else { part.len() };
-    write!(stream, "HTTP/1.1 {status}\r\n{ends}{about}{range}Content-Length: {length}\r\n\r\n")?;
+    let length = if faults.no_size { String::new() } else { format!("Content-Length: {length}\r\n") };
+    write!(stream, "HTTP/1.1 {status}\r\n{ends}{about}{range}{length}\r\n")?;
     if asked.method == "GET" {
         stream.write_all(&part[..faults.cut.unwrap_or(part.len()).min(part.len())])?;
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use candle_lens::cache::ActivationCache;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::hooks::{Edit, HookPlan};
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing};
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
 use candle_lens::patching::{Ablation, Metric, PatchSite, Patching};
 use candle_lens::tokens::Tokens;
 use candle_lens::{Error, Result};
@@ -128,6 +129,38 @@ fn a_cache_stands_for_its_prompts_and_only_with_the_model_that_made_it() -> Resu
     assert_eq!(from_cache.get_act_patch_mlp_out()?.raw.values, expected.raw.values);
     let raw = tiny_model(Processing::NONE);
     sentence(Patching::from_cache(&raw, &cache, rows(CORRUPTED)?, logit_diff(&raw)?), &["fold_ln"]);
+    Ok(())
+}
+
+/// What is put in are activations of a plain run: a cache of any other run holds others.
+#[test]
+fn a_cache_of_another_than_a_plain_run_does_not_stand_for_its_prompts() -> Result<()> {
+    let model = tiny_model(Processing::default());
+    let refused = |cache: &ActivationCache, part: &str| {
+        let patching = Patching::from_cache(&model, cache, rows(CORRUPTED)?, logit_diff(&model)?);
+        sentence(patching, &["not a plain one", part, "Patching::plans"]);
+        Ok::<_, Error>(())
+    };
+    let edited = HookPlan::new().capture_all().edit(("z", 0), Edit::zero());
+    let (_, cache) = model.run_with_hooks(rows(CLEAN)?, &edited)?;
+    refused(&cache, "zero")?;
+    let file = scratch("from_cache").join("edited.safetensors");
+    cache.save(&file)?;
+    refused(&ActivationCache::load(&file)?, "zero")?;
+    // From a stream that was given, and behind a past, whose tokens the cache does not have.
+    let (_, other) = model.run_with_cache(rows(CORRUPTED)?)?;
+    let plan = HookPlan::new().capture(("resid_post", -1));
+    let from = RunOptions { start_at_layer: Some((1, other.get(("resid_pre", 1))?)), ..Default::default() };
+    refused(&model.cache_of(model.run(rows(CLEAN)?, &plan, &from)?, &plan)?, "began at block 1")?;
+    let keep = RunOptions { keep_kv_cache: true, ..Default::default() };
+    let past = model.run(rows(CORRUPTED)?, HookPlan::new(), &keep)?.kv_cache;
+    let behind = RunOptions { past_kv_cache: past, ..Default::default() };
+    refused(&model.cache_of(model.run(vec![vec![3u32]], &plan, &behind)?, &plan)?, "began behind 6 positions")?;
+    // A run that stops early, or keeps little, is a plain one.
+    let stopped = RunOptions { stop_at_layer: Some(1), ..Default::default() };
+    let plan = HookPlan::new().capture(("resid_post", 0)).pos(-1);
+    let cache = model.cache_of(model.run(rows(CLEAN)?, &plan, &stopped)?, &plan)?;
+    Patching::from_cache(&model, &cache, rows(CORRUPTED)?, logit_diff(&model)?)?;
     Ok(())
 }
 

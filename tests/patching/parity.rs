@@ -86,14 +86,16 @@ fn paths_are_those_of_three_runs_with_hooks() -> Result<()> {
 #[test]
 fn ablations_are_what_plans_do() -> Result<()> {
     let model = tiny_model(Processing::default());
-    let tokens = prompts(0);
-    let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
+    let mut rows: Vec<Vec<u32>> = (0..3).map(|row| prompts(0).row(row).to_vec()).collect();
+    rows.push(prompts(9).row(0).to_vec());
+    let tokens = Tokens::from_rows(rows)?;
+    let answers = model.answers((0..4u32).map(|b| (3 + b, 20 - b)))?;
     let mut agreement = Agreement::default();
     let (_, cache) = model.run_with_cache(&tokens)?;
     for (name, ablation) in [
         ("zero", Ablation::Zero),
         ("mean", Ablation::Mean),
-        ("groups", Ablation::MeanByGroup(vec![0, 1, 0])),
+        ("groups", Ablation::MeanByGroup(vec![0, 1, 0, 1])),
         ("resample", Ablation::Resample(3)),
     ] {
         let result = Patching::ablation(&model, &tokens, Metric::logit_diff(&answers), &ablation)?
@@ -104,10 +106,11 @@ fn ablations_are_what_plans_do() -> Result<()> {
                 Ablation::Zero => z.zeros_like()?,
                 Ablation::Mean => z.mean_keepdim(0)?.broadcast_as(z.shape())?.contiguous()?,
                 Ablation::MeanByGroup(_) => {
-                    let both = ((z.get(0)? + z.get(2)?)? / 2.)?;
-                    Tensor::stack(&[&both, &z.get(1)?, &both], 0)?
+                    let mean = |a: usize, b: usize| (z.get(a)? + z.get(b)?)? / 2.;
+                    let (even, odd) = (mean(0, 2)?, mean(1, 3)?);
+                    Tensor::stack(&[&even, &odd, &even, &odd], 0)?
                 }
-                // Of three prompts in a ring there are two orders; the one that was taken is found by the numbers.
+                // Of prompts in a ring there are several orders; which was taken is the seed's to say.
                 Ablation::Resample(_) => continue,
             };
             for head in 0..4isize {
@@ -192,8 +195,12 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(Patching::new(&model, prompts(0), prompts(9), wrong), &["\"two\"", "[3]"]);
     let ablation = |ablation| Patching::ablation(&model, prompts(0), metric(), &ablation);
     sentence(ablation(Ablation::MeanByGroup(vec![1])), &["1 group numbers", "3 prompts"]);
-    let single = Patching::ablation(&model, vec![vec![1u32, 2]], Metric::logit_diff(&one), &Ablation::Resample(0));
-    sentence(single, &["at least two"]);
+    sentence(ablation(Ablation::MeanByGroup(vec![7, 1, 7])), &["prompt 1 is alone in group 1", "at least two"]);
+    for of_one in [Ablation::Resample(0), Ablation::Mean, Ablation::MeanByGroup(vec![0])] {
+        let single = Patching::ablation(&model, vec![vec![1u32, 2]], Metric::logit_diff(&one), &of_one);
+        sentence(single, &["at least two"]);
+    }
+    sentence(ablation(Ablation::Zero)?.noising(), &["an ablation has no corrupted run", "Patching::new"]);
     let steps = |right, wrong| Patching::for_each_answer_token(&model, "the shops", "the town", right, wrong);
     sentence(steps(" Mary John", " John"), &["2 tokens", "1"]);
     sentence(steps(" Mary John", " John John"), &["token 1 is the same"]);

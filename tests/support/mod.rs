@@ -7,6 +7,8 @@ use candle_lens::candle::{DType, Tensor};
 pub mod allocations;
 pub mod evcxr;
 pub mod fixture;
+pub mod half;
+pub mod models;
 pub mod sentence;
 pub mod tokenizer;
 

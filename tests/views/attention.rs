@@ -37,7 +37,8 @@ fn rendered(widget: &Widget) -> Rendered {
 
 /// What a cell's output takes, scripts included.
 fn whole(widget: &Widget) -> usize {
-    let path = std::env::temp_dir().join(format!("candle-lens-widget-{}.html", std::process::id()));
+    let thread = std::thread::current().id();
+    let path = std::env::temp_dir().join(format!("candle-lens-widget-{}-{thread:?}.html", std::process::id()));
     widget.save_html(&path).expect("a folder that can be written");
     let bytes = std::fs::read(&path).expect("the page").len();
     std::fs::remove_file(&path).expect("the page");
@@ -133,6 +134,24 @@ fn a_cache_brings_its_names_and_the_model_its_words() -> candle_lens::Result<()>
 }
 
 #[test]
+fn heads_of_several_layers_stand_in_a_row_for_each() {
+    let many = Array4::from_shape_fn((30, 9, 4, 4), |(_, _, d, s)| if s > d { 0.0 } else { 0.25 });
+    let html = rendered(&attention_explorer(tokens(4), many)).html().to_owned();
+    let rows: Vec<&str> = html.split("<tr>").skip(1).collect();
+    assert_eq!(rows.len(), 30, "a row for each layer");
+    for (layer, row) in rows.iter().enumerate() {
+        assert!(row.contains(&format!(">L{layer}</td>")) && row.matches("<img").count() == 9, "{layer}");
+        assert!(row.contains(&format!("alt=\"L{layer}H0\"")) && row.contains(&format!("alt=\"L{layer}H8\"")));
+    }
+    assert!(html.contains("\"layers\":[{\"heads\":9,\"name\":\"L0\"},{\"heads\":9,\"name\":\"L1\"}"));
+    let wide = Array4::<f32>::zeros((3, 32, 4, 4));
+    let html = rendered(&attention_heads(tokens(4), wide)).html().to_owned();
+    assert!(html.contains(">H31</td>") && html.split("<tr>").count() == 1 + 4, "heads are named above the columns");
+    let one = rendered(&attention_heads(tokens(4), attention(8, 4))).html().to_owned();
+    assert!(one.contains("\"layers\":[]"));
+}
+
+#[test]
 fn any_axes_of_heads_and_signed_numbers_are_shown() {
     let four = Array4::from_shape_fn((2, 3, 4, 4), |(l, h, d, s)| (l + h) as f32 - (d * s) as f32);
     let shown = rendered(&attention_explorer(tokens(4), four));
@@ -148,7 +167,12 @@ fn what_is_above_the_diagonal_is_left_out_where_it_is_nothing() {
     let whole = attention_heads(tokens(5), attention(1, 5)).mask_upper_tri(false);
     assert!(rendered(&whole).html().contains("\"masked\":false"));
     scores[[0, 3, 1]] = f32::NAN;
-    assert!(refusal(&attention_heads(tokens(5), &scores)).contains("destination 3, source 1"));
+    let shown = rendered(&attention_heads(tokens(5), &scores));
+    assert!(
+        shown.html().contains("\"masked\":true") && shown.text().contains("gap: NaN (1 of 25 values)"),
+        "{}",
+        shown.text()
+    );
 }
 
 #[test]

@@ -108,6 +108,18 @@ def explorer(page):
     all_heads = widget(page, "All heads, clean and corrupted")
     seen = lambda: all_heads.locator(".head:visible").count()
     check(seen() == 32, "the explorer has all heads", seen())
+    places = all_heads.locator(".head").evaluate_all("heads => heads.map(h => h.getBoundingClientRect()).map(b => [b.left, b.top])")
+    rows = [places[i:i + 8] for i in range(0, 32, 8)]
+    check(all(len({top for _, top in row}) == 1 for row in rows) and len({row[0][1] for row in rows}) == 4,
+          "and a row for each layer", rows)
+    check(all([left for left, _ in row] == [left for left, _ in rows[0]] for row in rows), "in which a head has its column")
+    check(all_heads.locator(".layer:visible").all_text_contents() == ["L0", "L1", "L2", "L3"], "with its name in front",
+          all_heads.locator(".layer").all_text_contents())
+    box = all_heads.locator(".heads")
+    check(box.evaluate("e => e.scrollWidth <= e.clientWidth"), "and none of them is out of sight")
+    all_heads.locator(".head").nth(9).focus()
+    page.keyboard.press("ArrowDown")
+    check(page.evaluate("() => document.activeElement.shadowRoot.activeElement.title") == "L2H1", "arrow down is the next layer")
     all_heads.locator("input[type=search]").fill("l3")
     check(seen() == 8, "searching leaves the heads of a layer", seen())
     all_heads.locator("input[type=search]").fill("")
@@ -184,6 +196,21 @@ def circuit(page):
     check(node.get_attribute("aria-pressed") == "false", "Escape lets it go")
 
 
+def graph_at(browser, html):
+    """The last position, where the answer is, can be seen at any width without scrolling."""
+    for width in (700, 900, 1100, 1200):
+        page, bad = opened(browser, html, width, "light")
+        right, room, words = widget(page, "circuit_graph").locator(".wide").evaluate("""(frame) => {
+            const box = frame.getBoundingClientRect();
+            const last = [...frame.querySelectorAll('rect, text')].map((each) => each.getBoundingClientRect().right);
+            const size = frame.querySelector('svg').getBoundingClientRect().width / frame.querySelector('svg').viewBox.baseVal.width;
+            return [Math.max(...last), box.right, 12 * size];
+        }""")
+        check(right <= room + 1, f"{width} px: the last position of a circuit can be seen", (right, room))
+        check(words >= 8, f"{width} px: and its words can be read", words)
+        page.context.close()
+
+
 def animation(page):
     place = page.locator("[data-figure]").filter(has=page.locator("text=imshow_animation")).first
     shown = lambda: place.locator("g.heatmaplayer image").get_attribute("href") or place.locator("g.heatmaplayer image").get_attribute("xlink:href")
@@ -211,6 +238,7 @@ def main():
         browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
         appearance(browser, html, pictures)
         without_scripts(browser, html, pictures)
+        graph_at(browser, html)
         page, bad = opened(browser, html, 1200, "light")
         for drive in (attention, explorer, text, circuit, animation):
             drive(page)

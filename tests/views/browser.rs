@@ -14,7 +14,7 @@ use candle_lens::views::Show;
 use super::page::page;
 
 /// The first of these programs that there is.
-fn chromium() -> Option<PathBuf> {
+pub fn chromium() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let names = ["chromium", "chromium-browser", "google-chrome"];
@@ -22,7 +22,7 @@ fn chromium() -> Option<PathBuf> {
 }
 
 /// A Python with playwright.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     if let Some(python) = std::env::var_os("CANDLE_LENS_BROWSER_PYTHON") {
         return Some(python.into());
     }

@@ -26,7 +26,16 @@ fn a_histogram_counts_every_number_once() {
     assert_eq!(counts, by_hand.collect::<Vec<_>>());
     let mean = values.iter().sum::<f64>() / 97.0;
     assert!((spec["layout"]["shapes"][0]["x0"].as_f64().expect("a mean") - mean).abs() < 1e-9);
-    hist([2.0, 2.0]).show().expect("equal numbers have a bin");
+    for value in [2.0, 1e16, 1e20, -3e30, f32::MAX, 1e-40] {
+        let figure = hist(vec![value; 5]);
+        figure.render().expect("equal numbers have a bin, however large they are");
+        let spec = json(&figure);
+        let counts =
+            spec["data"][0]["y"].as_array().expect("counts").iter().filter_map(Value::as_u64).collect::<Vec<_>>();
+        assert_eq!((counts.iter().sum::<u64>(), counts.iter().max()), (5, Some(&5)), "{value}: {counts:?}");
+        line(vec![value; 5]).render().expect("so have lines");
+        scatter(vec![value; 5], vec![value; 5]).render().expect("and points");
+    }
 }
 
 #[test]
@@ -65,7 +74,7 @@ fn cells_have_words_and_a_scale_of_ones_choice() {
     let blues = json(&plot_comp_scores(&values, None));
     assert_eq!(blues["data"][0]["zmin"].as_f64(), Some(0.0));
     assert_eq!(blues["data"][0]["colorscale"][0][1], "#f7f7f7");
-    assert_eq!(blues["data"][0]["x"][1], "L1H1");
+    assert_eq!(blues["data"][0]["x"][1], "\u{200b}L1H1");
     let around = json(&plot_comp_scores(&values, Some(1.5)));
     assert_eq!((around["data"][0]["zmin"].as_f64(), around["data"][0]["zmax"].as_f64()), (Some(-1.0), Some(4.0)));
     assert!(refusal(&imshow(&values).limit(0.0)).contains("a number above 0"));
@@ -95,7 +104,7 @@ fn facets_have_their_own_names_and_one_scale() {
     let zero_first = imshow_patching_results(&values, ["a", "b"], [" x", " y", " z"]).expect("two that are not zero");
     assert_eq!(zero_first.figures().expect("two").len(), 2);
     assert_eq!(json(&zero_first.figures().expect("two")[0])["layout"]["title"]["text"], " y");
-    assert_eq!(json(&zero_first.figures().expect("two")[0])["data"][0]["x"][1], "b_1");
+    assert_eq!(json(&zero_first.figures().expect("two")[0])["data"][0]["x"][1], "\u{200b}b_1");
 }
 
 #[test]

@@ -47,11 +47,12 @@ fn every_shape_and_type_of_tensor_can_be_shown() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_finite_is_counted_and_not_drawn() -> Result<()> {
+fn what_is_not_finite_is_counted_and_drawn_as_a_gap() -> Result<()> {
     let odd = [[f32::NAN, 1.0, f32::INFINITY], [2.0, f32::NEG_INFINITY, 3.0]];
     let rendered = shown(&Tensor::new(&odd, &Device::Cpu)?);
     assert!(rendered.text().contains("min 1, max 3, mean 2, 1 NaN, 2 infinite"), "{}", rendered.text());
-    assert!(!rendered.html().contains("data-figure"));
+    assert!(rendered.html().contains("data-figure"));
+    assert!(rendered.html().contains("gap: NaN or -inf or inf (3 of 6 values)"), "{}", rendered.text());
     let none = text(&Tensor::new(&[f32::NAN; 3], &Device::Cpu)?);
     assert!(none.contains("3 numbers, none of them finite, 3 NaN"), "{none}");
     let huge = shown(&ndarray::arr2(&[[1e300, -1e300], [0.0, 1e200]]));

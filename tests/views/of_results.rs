@@ -71,8 +71,9 @@ fn a_result_takes_the_form_that_suits_its_axes() {
     let two = numbered("scores", &[("layer", 2), ("head", 2)], vec![1.0, 2.0, 3.0, 4.0]);
     assert!(two.render().expect("a figure").html().contains("data-figure"));
     let infinite = numbered("scores", &[("q_pos", 1), ("k_pos", 2)], vec![1.0, f32::NEG_INFINITY]);
-    let shown = infinite.render().expect("a table");
-    assert!(!shown.html().contains("data-figure") && shown.text().contains("-inf"));
+    let shown = infinite.render().expect("a figure with a gap");
+    assert!(shown.html().contains("data-figure") && shown.text().contains("-inf"));
+    assert!(shown.text().contains("gap: -inf (1 of 2 values)"), "{}", shown.text());
     let three = numbered("scores", &[("layer", 2), ("head", 2), ("pos", 6)], (0..24).map(|i| i as f32).collect());
     let listed = text(&three);
     assert!(listed.starts_with("scores (layer 2 x head 2 x pos 6)\nlayer  head  pos  value\n"), "{listed}");

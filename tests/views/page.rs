@@ -14,7 +14,21 @@ pub fn page() -> candle_lens::Result<Page> {
         .with(&attention(&model, &tokens, &cache, &corrupted)?)?
         .with(&text(&model, prompt)?)?
         .with(&figures(&tokens)?)?
+        .with(&gaps(&tokens, &cache)?)?
         .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))
+}
+
+/// Numbers that are not finite, and more numbers than there is room for.
+fn gaps(tokens: &[String], cache: &ActivationCache) -> candle_lens::Result<Page> {
+    let scores = cache.get(("attn_scores", 1))?.get(0)?.get(2)?;
+    let wave: Vec<f32> = (0..tokens.len()).map(|i| if i % 5 == 3 { f32::NAN } else { (i as f32).sin() }).collect();
+    let long: Vec<f32> = (0..30_000).map(|i| (i as f32 * 0.01).sin() * (i as f32 * 0.37).cos()).collect();
+    Page::new()
+        .with(&imshow(&scores).x_ticks(tokens).y_ticks(tokens).title("imshow, masked scores"))?
+        .with(&line(&wave).x_ticks(tokens).title("line, with gaps"))?
+        .with(&bar(&wave).x_ticks(tokens).title("bar, with gaps"))?
+        .with(&line(&long).title("line, reduced").max_bytes(200_000))?
+        .with(&colored_tokens(tokens, &wave).title("colored_tokens, with gaps"))
 }
 
 /// The widgets of text.

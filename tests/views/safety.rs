@@ -80,6 +80,73 @@ fn views_contain_no_markup_but_their_own() -> candle_lens::Result<()> {
     Ok(())
 }
 
+/// Texts with what MathJax would typeset, shown in every way in which a cell can show one.
+fn priced() -> candle_lens::Result<Vec<(&'static str, candle_lens::views::Rendered)>> {
+    use candle_lens::prelude::*;
+    let price = "It costs $5 and he paid $10";
+    let words = [price, "$x$"];
+    let axis = || Axis::new(price, words);
+    let labelled = |axes: Vec<Axis>, count: usize| Labelled::new(price, axes, vec![1.0; count]);
+    let square = vec![vec![1.0_f32, 0.0], vec![0.5, 0.5]];
+    let mut plot = candle_lens::plotly::Plot::new();
+    plot.add_trace(candle_lens::plotly::Bar::new(words.to_vec(), vec![1.0, 2.0]));
+    let mut circuit = CircuitGraph::new(words);
+    circuit.node(price, 0, 1, 1.0);
+    let failed: candle_lens::Result<f32> = Err(candle_lens::Error::argument(price));
+    Ok(vec![
+        ("str", price.render()?),
+        ("String", price.to_owned().render()?),
+        ("Vec<String>", vec![price.to_owned()].render()?),
+        ("Option<String>", Some(price.to_owned()).render()?),
+        ("tuple", (price, 2.5_f32).render()?),
+        ("Error", failed.render().expect_err("an error").render()?),
+        ("Html::escaped", Html::escaped(price).render()?),
+        ("Table", Table::new([price]).title(price).note(price).row((price,)).render()?),
+        ("scalar", labelled(Vec::new(), 1)?.render()?),
+        ("vector", labelled(vec![axis()], 2)?.render()?),
+        ("matrix", labelled(vec![axis(), axis()], 4)?.render()?),
+        ("cube", labelled(vec![axis(), axis(), axis()], 8)?.render()?),
+        ("Axis", axis().render()?),
+        ("list of circuits", vec![circuit.clone()].render()?),
+        ("Figure", line([1.0, 2.0]).x_ticks(words).title(price).render()?),
+        ("Facets", imshow_facets(ndarray::Array3::<f32>::ones((2, 2, 2))).title(price).x_ticks(words).render()?),
+        ("Plot", plot.render()?),
+        ("attention", attention_heads(words, square).title(price).render()?),
+        ("tokens", colored_tokens(words, [1.0, 2.0]).title(price).render()?),
+        ("circuit", circuit_graph(&circuit).title(price).render()?),
+        ("Page", Page::new().with(price)?.render()?),
+    ])
+}
+
+#[test]
+fn nothing_that_is_shown_is_typeset_as_mathematics() -> candle_lens::Result<()> {
+    use candle_lens::views::Show;
+    let path = std::env::temp_dir().join(format!("candle-lens-dollar-{}.html", std::process::id()));
+    let opening = "<body>\n<div class=\"candle-lens tex2jax_ignore mathjax_ignore\">\n";
+    for (kind, shown) in priced()? {
+        assert!(shown.html().contains('$'), "{kind} holds no text: {}", shown.html());
+        shown.save_html(&path)?;
+        let page = std::fs::read_to_string(&path).expect("the page");
+        let start = page.find(opening).expect("one element holds all") + opening.len();
+        let inside = page[start..].strip_suffix("\n</div>\n</body>\n</html>\n").expect("to the end of the page");
+        assert!(inside.contains('$') && !page[..start].contains('$'), "{kind}");
+        assert!(!inside.contains("mathjax_process"), "{kind}");
+        // The element is closed by its own end and by no other.
+        assert_eq!(inside.matches("<div").count(), inside.matches("</div>").count(), "{kind}");
+    }
+    std::fs::remove_file(&path).expect("the page");
+    // plotly.js typesets by itself where it finds MathJax on a page.
+    for html in [
+        line([1.0]).title("$x$").render()?.html(),
+        priced()?.iter().find(|(kind, _)| *kind == "Plot").expect("it").1.html(),
+    ] {
+        assert!(html.contains("\"typesetMath\":false"), "{html}");
+    }
+    // What a user writes as markup is the user's.
+    assert!(Html::new("<p>$x$</p>", "x").render()?.html().contains("mathjax_process"));
+    Ok(())
+}
+
 #[test]
 fn labels_cannot_break_a_line_of_the_output() -> candle_lens::Result<()> {
     let rendered = views()?.render()?;

@@ -29,6 +29,32 @@ fn words_and_numbers_line_up() -> candle_lens::Result<()> {
 }
 
 #[test]
+fn no_number_is_rounded_away_beside_a_large_one() -> candle_lens::Result<()> {
+    let facts = Table::new(["of the estimate", ""])
+        .row(("Pearson's correlation", 0.987))
+        .row(("mean miss", 0.004_321))
+        .row(("sites", 2048_usize));
+    let rendered = facts.render()?;
+    let lines: Vec<&str> = rendered.text().lines().skip(2).collect();
+    assert_eq!(
+        lines,
+        ["Pearson's correlation     0.987", "mean miss              0.004321", "sites                      2048"]
+    );
+    assert_eq!(rendered.html().matches("text-align:right").count(), 4, "a column of numbers stays at the right");
+    Ok(())
+}
+
+#[test]
+fn a_token_of_spaces_can_be_seen() -> candle_lens::Result<()> {
+    let rendered =
+        Table::new(["token", "rank"]).row((" ", 1)).row(("  ", 2)).row((" a", 3)).row(("\u{a0}", 4)).render()?;
+    let lines: Vec<&str> = rendered.text().lines().skip(2).collect();
+    assert_eq!(lines, ["␣          1", "␣␣         2", " a         3", "\\u{a0}     4"]);
+    assert!(rendered.html().contains(">␣</td>") && rendered.html().contains(">␣␣</td>"));
+    Ok(())
+}
+
+#[test]
 fn the_markup_is_a_plain_table_with_inline_styles() -> candle_lens::Result<()> {
     let html = Table::new(["a", "b"]).row(("<i>", 1.5)).render()?.html().to_owned();
     let cell = |tag: &str, align: &str, style: &str, text: &str| {
@@ -38,7 +64,7 @@ fn the_markup_is_a_plain_table_with_inline_styles() -> candle_lens::Result<()> {
     assert_eq!(
         html,
         format!(
-            "<div class=\"tex2jax_ignore mathjax_ignore\" style=\"overflow-x:auto\">\
+            "<div style=\"overflow-x:auto\">\
              <table style=\"border-collapse:collapse;margin:0;font-variant-numeric:tabular-nums\">\
              <thead><tr>{}{}</tr></thead><tbody><tr>{}{}</tr></tbody></table></div>",
             cell("th", "left", rule, "a"),

@@ -118,6 +118,37 @@ fn predictions_are_the_models_own() -> candle_lens::Result<()> {
 }
 
 #[test]
+fn a_text_of_one_token_and_one_of_spaces() -> candle_lens::Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let one = Tokens::from_rows(vec![vec![1]])?;
+    let error = refusal(&token_log_probs(&model, one.clone(), &model.forward(one)?));
+    assert!(error.contains("the prompt is a single token") && error.contains("two tokens or more"), "{error}");
+    let logits = model.forward("The keys on")?;
+    let error = refusal(&token_log_probs(&model, "The keys on the cabinet", &logits));
+    assert!(error.contains("the tensor of logits has shape [4, "), "{error}");
+    let shown = test_prompt(&model, "The keys on", "  \n")?.render()?;
+    let answers: Vec<&str> = shown.text().lines().skip(3).take_while(|line| !line.is_empty()).collect();
+    assert!(!answers.is_empty() && answers.iter().all(|line| !line.starts_with(' ')), "{answers:?}");
+    Ok(())
+}
+
+#[test]
+fn an_impossible_token_has_the_probability_zero() -> candle_lens::Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let prompt = "The keys on the cabinet";
+    let ids = model.to_tokens(prompt)?.row(0).to_vec();
+    let logits = model.forward(prompt)?.get(0)?;
+    let mut rows = logits.to_vec2::<f32>()?;
+    rows[1][ids[2] as usize] = f32::NEG_INFINITY;
+    let masked = Tensor::new(rows, &Device::Cpu)?;
+    let shown = rendered(&token_log_probs(&model, prompt, &masked));
+    assert!(shown.html().contains("\"log_prob\":null") && shown.text().contains("-inf"), "{}", shown.text());
+    let performance = rendered(&visualize_model_performance(&model, prompt, &masked));
+    assert!(performance.html().contains("\"gaps\":[["), "{}", performance.text());
+    Ok(())
+}
+
+#[test]
 fn a_text_over_its_cap_is_reduced_and_says_so() {
     let many = || (0..50).map(|_| (vec!["token"; 40], Array3::<f32>::ones((40, 2, 64))));
     assert!(!rendered(&text_neuron_activations(many())).html().contains("Shown are"));
@@ -148,7 +179,6 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
     let cases = [
         (colored_tokens(["a"], [1.0, 2.0]), "1 tokens were given for numbers of 2 positions"),
         (colored_tokens(["a"], vec![vec![1.0]]), "takes numbers of the shape [position]"),
-        (colored_tokens(["a"], [f64::NAN]), "cannot colour by NaN"),
         (colored_tokens(["a"], [1.0]).top_k(3), "`top_k` does not belong to `colored_tokens`"),
         (colored_tokens_multi(["a"], vec![vec![1.0, 2.0]]).names(["a"]), "2 numbers at each token need one name each"),
         (topk_tokens([(["a"], [1.0])]).top_k(0), "give 1 or more"),

@@ -5,57 +5,50 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::super::config::Activation;
+use super::super::config::{Activation, AttentionType};
+use super::harmless::{is_harmless, is_off};
 use crate::error::{Error, Result};
-
-/// Keys of any family that do not change what the model computes when it is evaluated.
-const HARMLESS: &[&str] = &[
-    "_name_or_path",
-    "_num_labels",
-    "architectures",
-    "attention_dropout",
-    "attn_implementation",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "dropout",
-    "dtype",
-    "embd_pdrop",
-    "embed_dropout",
-    "eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "id2label",
-    "initializer_range",
-    "is_encoder_decoder",
-    "label2id",
-    "model_type",
-    "output_attentions",
-    "output_hidden_states",
-    "output_past",
-    "pad_token_id",
-    "problem_type",
-    "resid_dropout",
-    "resid_pdrop",
-    "return_dict",
-    "sep_token_id",
-    "task_specific_params",
-    "torch_dtype",
-    "transformers_version",
-    "unk_token_id",
-    "use_cache",
-];
 
 /// A `config.json` and which of its keys have been asked for.
 pub(super) struct ConfigFile<'a> {
     family: &'static str,
     json: &'a Map<String, Value>,
     asked: RefCell<BTreeSet<String>>,
+    /// Keys that the user takes as harmless; one of an inner object is `outer.inner`.
+    ignored: &'a [String],
+    /// Which of these were met.
+    met: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> ConfigFile<'a> {
-    pub(super) fn new(family: &'static str, json: &'a Map<String, Value>) -> Self {
-        Self { family, json, asked: RefCell::default() }
+    pub(super) fn new(family: &'static str, json: &'a Map<String, Value>, ignored: &'a [String]) -> Self {
+        Self { family, json, asked: RefCell::default(), ignored, met: RefCell::default() }
+    }
+
+    /// Whether the user takes this key as harmless.
+    fn is_ignored(&self, key: &str) -> bool {
+        let ignored = self.ignored.iter().any(|ignored| ignored == key);
+        if ignored {
+            self.met.borrow_mut().insert(key.to_string());
+        }
+        ignored
+    }
+
+    /// The refusal of a key that nobody understands.
+    fn unknown(&self, key: &str, value: &Value) -> Error {
+        if ["quantization_config", "quantization"].contains(&key) {
+            return Error::config(format!(
+                "config.json has {key:?}: the weights are quantized, which is not supported. Load the model from which \
+                 they were made, with a dtype of BF16 or F16 for less memory."
+            ));
+        }
+        let shown: String = value.to_string().chars().take(200).collect();
+        Error::config(format!(
+            "config.json sets {key:?} to {shown}, which is not understood for the model type {:?} and may change what \
+             the model computes. If you know that it does not, name it in LoadOptions: ignore_config_keys: \
+             vec![{key:?}.into()].",
+            self.family
+        ))
     }
 
     /// What `key` is set to; `None` where it is absent or null.
@@ -91,6 +84,38 @@ impl<'a> ConfigFile<'a> {
         self.optional(key, "a number", Value::as_f64)
     }
 
+    /// A number that is `default` where the key is absent, and none where it is null.
+    pub(super) fn number_or(&self, key: &str, default: f64) -> Result<Option<f64>> {
+        let number = self.number(key)?;
+        Ok(if self.json.contains_key(key) { number } else { Some(default) })
+    }
+
+    /// A size that is `default` where the key is absent, and none where it is null.
+    pub(super) fn size_or(&self, key: &str, default: usize) -> Result<Option<usize>> {
+        let size = self.optional_size(key)?;
+        Ok(if self.json.contains_key(key) { size } else { Some(default) })
+    }
+
+    /// What the attention of each layer reaches, if `layer_types` says it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for another number of layers, or a type of layer that is not supported.
+    pub(super) fn layer_types(&self, n_layers: usize) -> Result<Option<Vec<AttentionType>>> {
+        let Some(list) = self.list("layer_types")? else { return Ok(None) };
+        let kind = |value: &Value| match value.as_str() {
+            Some("full_attention") => Some(AttentionType::Global),
+            Some("sliding_attention") => Some(AttentionType::Local),
+            _ => None,
+        };
+        let kinds: Option<Vec<_>> = list.iter().map(kind).collect();
+        kinds.filter(|kinds| kinds.len() == n_layers).map(Some).ok_or_else(|| {
+            Error::config(format!(
+                "config.json's layer_types must say \"full_attention\" or \"sliding_attention\" for each of the \
+                 {n_layers} layers."
+            ))
+        })
+    }
+
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.optional(key, "true or false", Value::as_bool)
     }
@@ -122,16 +147,18 @@ impl<'a> ConfigFile<'a> {
             "long_factor",
             "attention_factor",
         ];
-        let object = self.object("rope_parameters")?.or(self.object("rope_scaling")?);
-        let unknown =
-            object.into_iter().flatten().find(|(key, value)| !value.is_null() && !KNOWN.contains(&key.as_str()));
-        match unknown {
-            None => Ok(object),
-            Some((key, value)) => Err(Error::config(format!(
-                "config.json sets {key:?} of its rotary positions to {value}, which is not understood: remove the key if \
-                 it changes nothing."
-            ))),
+        // In this order, as `transformers` takes them.
+        let names = ["rope_scaling", "rope_parameters"];
+        let objects = [self.object(names[0])?.filter(|object| !object.is_empty()), self.object(names[1])?];
+        let found = names.into_iter().zip(objects).find_map(|(name, object)| Some((name, object?)));
+        let Some((name, object)) = found else { return Ok(None) };
+        for (key, value) in object {
+            let path = format!("{name}.{key}");
+            if !KNOWN.contains(&key.as_str()) && !is_off(key, value) && !self.is_ignored(&path) {
+                return Err(self.unknown(&path, value));
+            }
         }
+        Ok(Some(object))
     }
 
     /// As [`ConfigFile::rotary`], for a family whose positions turn in the plain way only.
@@ -153,12 +180,20 @@ impl<'a> ConfigFile<'a> {
         own.unwrap_or(default).into()
     }
 
+    /// A number inside the object of rotary positions, or else at the top; an object says what a newer version wrote.
+    pub(super) fn rotary_number(&self, key: &str, top: &str, default: f64) -> Result<f64> {
+        let inner = self.rotary()?.and_then(|object| object.get(key)).and_then(Value::as_f64);
+        Ok(inner.or(self.number(top)?).unwrap_or(default))
+    }
+
     /// The activation function under `key`, or else `default`.
     pub(super) fn activation(&self, key: &str, default: Activation) -> Result<Activation> {
         match self.text(key)? {
             None => Ok(default),
-            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Ok(Activation::GeluNew),
-            Some("gelu") => Ok(Activation::Gelu),
+            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate") => {
+                Ok(Activation::GeluNew)
+            }
+            Some("gelu" | "gelu_python") => Ok(Activation::Gelu),
             Some("relu") => Ok(Activation::Relu),
             Some("silu" | "swish") => Ok(Activation::Silu),
             Some(other) => Err(Error::config(format!(
@@ -185,15 +220,21 @@ impl<'a> ConfigFile<'a> {
 
     /// Refuses a key that may change what the model computes and was not asked for; one that is off changes nothing.
     pub(super) fn finish(&self) -> Result<()> {
+        let asked = self.asked.borrow();
+        let known = |key: &str| is_harmless(key) || asked.contains(key);
         for (key, value) in self.json {
-            let off = matches!(value, Value::Null | Value::Bool(false));
-            if !off && !HARMLESS.contains(&key.as_str()) && !self.asked.borrow().contains(key) {
-                return Err(Error::config(format!(
-                    "config.json sets {key:?} to {value}, which is not understood for the model type {:?} and may \
-                     change what the model computes: remove the key if it does not.",
-                    self.family
-                )));
+            if !known(key) && !is_off(key, value) && !self.is_ignored(key) {
+                return Err(self.unknown(key, value));
             }
+        }
+        for key in self.ignored {
+            let why = match self.json.get(key) {
+                _ if self.met.borrow().contains(key) => continue,
+                None => "config.json has no such key",
+                Some(_) if known(key) => "it is understood",
+                Some(_) => continue,
+            };
+            return Err(Error::config(format!("ignore_config_keys names {key:?}, but {why}: leave it out.")));
         }
         Ok(())
     }

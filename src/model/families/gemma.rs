@@ -6,7 +6,7 @@
 //!
 //! Reference: `transformers` `GemmaForCausalLM`, `Gemma2ForCausalLM`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::config::{Activation, AttentionType, HookedTransformerConfig};
 use super::super::tensor_file::TensorFile;
@@ -14,9 +14,10 @@ use super::super::weights::{BlockWeights, NormWeights};
 use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, llama, parts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-pub(super) const FAMILY: Family = Family { model_type: "gemma", config, layout: LAYOUT, usually_tied: true };
+pub(super) const FAMILY: Family =
+    Family { model_type: "gemma", config: first_config, layout: LAYOUT, usually_tied: true };
 
 pub(super) const GEMMA2: Family =
     Family { model_type: "gemma2", config: second_config, layout: LAYOUT, usually_tied: true };
@@ -28,22 +29,41 @@ const LAYOUT: Layout = Layout {
     ..llama::LAYOUT
 };
 
+fn first_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    // The first files name the exact gelu where the weights were trained with the approximation.
+    let act_fn = match file.activation("hidden_act", Activation::GeluNew)? {
+        Activation::Gelu => Activation::GeluNew,
+        other => other,
+    };
+    if file.activation("hidden_activation", act_fn)? != act_fn {
+        return Err(Error::config(
+            "config.json names different activation functions as hidden_act, which transformers 5 heeds, and as \
+             hidden_activation, which earlier versions do: keep the one that the model was trained with.",
+        ));
+    }
+    Ok(HookedTransformerConfig { act_fn, ..config(file)? })
+}
+
 fn second_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let base = config(file)?;
-    let kinds = file.list("layer_types")?;
     // Without a list every second layer, from the first on, has a window.
-    let kind = |layer: usize| match kinds.and_then(|kinds| kinds.get(layer)).and_then(Value::as_str) {
-        Some("full_attention") => AttentionType::Global,
-        None if layer % 2 == 1 => AttentionType::Global,
-        _ => AttentionType::Local,
-    };
+    let kind = |layer: usize| if layer.is_multiple_of(2) { AttentionType::Local } else { AttentionType::Global };
+    let kinds = file.layer_types(base.n_layers)?.unwrap_or_else(|| (0..base.n_layers).map(kind).collect());
+    let window_size = file.size_or("sliding_window", 4096)?;
+    file.only("sliding_window_size", &[json!(window_size)])?;
+    if window_size.is_none() && kinds.contains(&AttentionType::Local) {
+        return Err(Error::config(
+            "config.json has no sliding_window for its layers of \"sliding_attention\": correct it.",
+        ));
+    }
     Ok(HookedTransformerConfig {
         use_normalization_before_and_after: true,
         attn_scale: Some(file.number("query_pre_attn_scalar")?.unwrap_or(256.0).sqrt()),
-        attn_scores_soft_cap: file.number("attn_logit_softcapping")?,
-        output_logits_soft_cap: file.number("final_logit_softcapping")?,
-        window_size: Some(file.optional_size("sliding_window")?.unwrap_or(4096)),
-        attn_types: Some((0..base.n_layers).map(kind).collect()),
+        attn_scores_soft_cap: file.number_or("attn_logit_softcapping", 50.0)?,
+        output_logits_soft_cap: file.number_or("final_logit_softcapping", 30.0)?,
+        window_size,
+        attn_types: Some(kinds),
+        act_fn: file.activation("hidden_activation", Activation::GeluNew)?,
         ..base
     })
 }
@@ -51,10 +71,8 @@ fn second_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(false)])?;
     file.only("use_bidirectional_attention", &[json!(false)])?;
-    let base = llama::base(file)?;
-    // The older key named the exact gelu where the weights were trained with the approximation; transformers ignores it.
-    let act_fn = file.activation("hidden_activation", Activation::GeluNew)?;
-    Ok(HookedTransformerConfig { act_fn, d_head: Some(file.optional_size("head_dim")?.unwrap_or(256)), ..base })
+    let d_head = Some(file.optional_size("head_dim")?.unwrap_or(256));
+    Ok(HookedTransformerConfig { d_head, ..llama::base(file)? })
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {

@@ -33,17 +33,9 @@ pub(super) const LAYOUT: Layout = Layout {
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&[
-        "attn_pdrop",
-        "n_ctx",
-        // Changes rounding only.
-        "reorder_and_upcast_attn",
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
-    ]);
+    // The last changes rounding only.
+    file.harmless(&["n_ctx", "predict_special_tokens", "reorder_and_upcast_attn"]);
+    file.only("n_special", &[json!(0)])?;
     let unscaled = file.flag("scale_attn_weights")? == Some(false);
     Ok(HookedTransformerConfig {
         model_name: file.name("gpt2"),

@@ -17,14 +17,6 @@ pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", config, layout
 const LAYOUT: Layout = Layout { buffers: &["attention.bias", "attention.masked_bias"], block, ..gpt2::LAYOUT };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&[
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
-        "tokenizer_class",
-    ]);
     let n_layers = file.size("num_layers")?;
     Ok(HookedTransformerConfig {
         model_name: file.name("gpt_neo"),
@@ -46,19 +38,25 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 
 /// What each layer may reach: a list, or, shorter, patterns with how often each is repeated.
 fn attention_types(file: &ConfigFile, n_layers: usize) -> Result<Vec<AttentionType>> {
-    let patterns = file.list("attention_types")?;
-    let listed: Vec<&Value> = match file.list("attention_layers")? {
-        Some(layers) => layers.iter().collect(),
-        None => {
-            let mut listed = Vec::new();
-            for pattern in patterns.into_iter().flatten() {
-                let (kinds, times) = (pattern[0].as_array(), pattern[1].as_u64().unwrap_or(0) as usize);
-                let times = times.min(n_layers);
-                listed.extend((0..times).flat_map(|_| kinds.into_iter().flatten()));
-            }
-            listed
+    let layers = file.list("attention_layers")?.map(|layers| layers.iter().collect::<Vec<_>>());
+    let patterns = file.list("attention_types")?.map(|patterns| {
+        let mut listed = Vec::new();
+        for pattern in patterns {
+            let (kinds, times) = (pattern[0].as_array(), pattern[1].as_u64().unwrap_or(0) as usize);
+            let times = times.min(n_layers);
+            listed.extend((0..times).flat_map(|_| kinds.into_iter().flatten()));
         }
-    };
+        listed
+    });
+    if let (Some(layers), Some(patterns)) = (&layers, &patterns)
+        && layers != patterns
+    {
+        return Err(Error::config(
+            "config.json's attention_layers and attention_types say different things of what layers reach: keep the one \
+             that the model was trained with.",
+        ));
+    }
+    let listed: Vec<&Value> = layers.or(patterns).unwrap_or_default();
     let kind = |value: &&Value| match value.as_str() {
         Some("global") => Some(AttentionType::Global),
         Some("local") => Some(AttentionType::Local),

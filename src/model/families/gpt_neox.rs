@@ -5,7 +5,7 @@
 //! Reference: `transformers` `GPTNeoXForCausalLM`.
 
 use candle_core::{IndexOp, Tensor};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::super::tensor_file::TensorFile;
@@ -13,18 +13,18 @@ use super::super::weights::{AttentionWeights, BlockWeights};
 use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, parts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, layout: LAYOUT, usually_tied: false };
 
 const LAYOUT: Layout = Layout {
-    prefix: "",
+    prefix: "gpt_neox.",
     buffers: &["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"],
-    embed: "gpt_neox.embed_in.weight",
+    embed: "embed_in.weight",
     embed_scale: |_| 1.0,
     pos_embed: "",
     unused_positions: 0,
-    ln_final: "gpt_neox.final_layer_norm",
+    ln_final: "final_layer_norm",
     unembed: "embed_out.weight",
     unembed_in_out: false,
     unembed_bias: None,
@@ -34,10 +34,9 @@ const LAYOUT: Layout = Layout {
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(true)])?;
-    let newer = file.plain_rotary()?;
-    let inner = |newer: &Map<String, Value>, key: &str| newer.get(key).and_then(Value::as_f64);
-    let share = file.number("rotary_pct")?.or(newer.and_then(|newer| inner(newer, "partial_rotary_factor")));
-    let base = file.number("rotary_emb_base")?.or(newer.and_then(|newer| inner(newer, "rope_theta")));
+    file.plain_rotary()?;
+    let share = agreed(file, "partial_rotary_factor", "rotary_pct", 0.25)?;
+    let base = agreed(file, "rope_theta", "rotary_emb_base", 10000.0)?;
     let mut cfg = HookedTransformerConfig {
         model_name: file.name("gpt_neox"),
         n_layers: file.size("num_hidden_layers")?,
@@ -51,16 +50,29 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         eps: file.number("layer_norm_eps")?.unwrap_or(1e-5),
         parallel_attn_mlp: file.flag("use_parallel_residual")? != Some(false),
         positional_embedding_type: PositionalEmbeddingType::Rotary,
-        rotary_base: base.unwrap_or(10000.0),
+        rotary_base: base,
         ..Default::default()
     };
-    cfg.rotary_dim = Some((cfg.d_head() as f64 * share.unwrap_or(0.25)) as usize);
+    cfg.rotary_dim = Some((cfg.d_head() as f64 * share) as usize);
     Ok(cfg)
+}
+
+/// A number of the rotary positions. Versions 4.45 to 4.57 of `transformers` wrote it at the top under the name of the
+/// other families too, and do not agree with the others on which of the two counts.
+fn agreed(file: &ConfigFile, key: &str, own: &str, default: f64) -> Result<f64> {
+    let number = file.rotary_number(key, own, default)?;
+    match file.number(key)? {
+        Some(other) if other != number => Err(Error::config(format!(
+            "config.json sets {key:?} to {other}, but by {own:?} or by the rotary positions it is {number}: versions of \
+             transformers take one or the other. Keep the one that the model was trained with."
+        ))),
+        _ => Ok(number),
+    }
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
     let (d, n, h) = (cfg.d_model, cfg.n_heads, cfg.d_head());
-    let at = |name: &str| format!("gpt_neox.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let fused = file.take(&at("attention.query_key_value.weight"), &[3 * d, d]);
     let fused_bias = file.take(&at("attention.query_key_value.bias"), &[3 * d]);
     // A stand-in for what is missing is never laid out: it may claim any size.

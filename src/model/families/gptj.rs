@@ -21,17 +21,8 @@ const LAYOUT: Layout =
     Layout { buffers: &["attn.bias", "attn.masked_bias"], unembed_bias: Some("lm_head.bias"), block, ..gpt2::LAYOUT };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&[
-        "attn_pdrop",
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
-        "tokenizer_class",
-    ]);
     file.only("rotary", &[json!(true)])?;
-    file.only("scale_attn_weights", &[json!(true)])?;
+    file.harmless(&["scale_attn_weights"]);
     Ok(HookedTransformerConfig {
         model_name: file.name("gptj"),
         n_layers: file.size("n_layer")?,

@@ -6,12 +6,13 @@ use candle_core::Tensor;
 use super::super::config::{HookedTransformerConfig, PositionalEmbeddingType};
 use super::super::process::Process;
 use super::super::tensor_file::TensorFile;
+use super::super::tensor_names::{Before, before};
 use super::super::weights::{BlockWeights, NormWeights, Weights};
 use crate::error::Result;
 
 /// Names of a family's tensors outside the blocks, and how the rest is read.
 pub(in super::super) struct Layout {
-    /// What the names begin with in some of its files.
+    /// What the names begin with, but that of the unembedding, unless the model was saved without one.
     pub prefix: &'static str,
     /// How the names of tensors end that hold no weights: masks and angles that old checkpoints carry.
     pub buffers: &'static [&'static str],
@@ -44,8 +45,7 @@ impl Layout {
         may_be_tied: bool,
     ) -> Result<Weights> {
         let cfg = process.cfg();
-        file.strip_prefix(self.prefix);
-        file.ignore(|name| self.buffers.iter().any(|buffer| name.ends_with(buffer)));
+        self.settle_names(file, may_be_tied);
         let mut ln_final = cfg.normalization_type.has_weights().then(|| (self.norm)(file, self.ln_final, cfg));
         let mut b_u = match self.unembed_bias {
             Some(name) => file.take(name, &[cfg.d_vocab_out()]),
@@ -71,6 +71,39 @@ impl Layout {
         let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| self.block(file, layer, process)).collect();
         file.finish()?;
         Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+    }
+
+    /// Gives the tensors of a file the names of this layout, whatever the file has before them, and leaves out what is no
+    /// part of the model.
+    fn settle_names(&self, file: &mut TensorFile, may_be_tied: bool) {
+        let anchors = [format!("{}.weight", self.ln_final), format!("{}.w", self.ln_final), self.embed.into()];
+        match before(file.names(), &anchors, self.prefix) {
+            Before::Unknown => file.strip_prefix(self.prefix),
+            Before::One { inner, whole } => {
+                if !["", self.prefix].contains(&inner.as_str()) {
+                    file.note(format!("{inner:?} taken off the names of the tensors"));
+                }
+                file.strip_prefix(&inner);
+                file.strip_prefix(&whole);
+            }
+            Before::Several(models) => {
+                let models: Vec<_> = models.iter().map(|before| format!("{before:?}")).collect();
+                file.advise(format!(
+                    "The file holds several models, whose names begin with {}: save one of them alone.",
+                    models.join(" and ")
+                ));
+            }
+        }
+        file.ignore(|name| self.buffers.iter().any(|buffer| name.ends_with(buffer)));
+        file.leave_other_heads();
+        // The unembedding of GPT-NeoX has two names: one in its files, one in the models of transformers 5.
+        if self.unembed == "embed_out.weight" && !file.has(self.unembed) {
+            file.rename("lm_head.weight", self.unembed);
+        }
+        // One matrix for both may be stored under the name of either.
+        if may_be_tied && !file.has(self.embed) {
+            file.rename(self.unembed, self.embed);
+        }
     }
 
     /// `[d_model, d_vocab_out]`: the unembedding; none for the embedding to take its place.

@@ -18,13 +18,13 @@ use crate::error::{Error, Result};
 pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout: LAYOUT, usually_tied: false };
 
 pub(super) const LAYOUT: Layout = Layout {
-    prefix: "",
+    prefix: "model.",
     buffers: &["rotary_emb.inv_freq"],
-    embed: "model.embed_tokens.weight",
+    embed: "embed_tokens.weight",
     embed_scale: |_| 1.0,
     pos_embed: "",
     unused_positions: 0,
-    ln_final: "model.norm",
+    ln_final: "norm",
     unembed: "lm_head.weight",
     unembed_in_out: false,
     unembed_bias: None,
@@ -46,13 +46,17 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 
 /// [`base`] without the keys that say how positions turn.
 pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&["pretraining_tp"]);
     let n_heads = file.size("num_attention_heads")?;
+    // The first conversions of Llama call the context so.
+    let n_ctx = match file.optional_size("max_sequence_length")? {
+        Some(first) => file.optional_size("max_position_embeddings")?.unwrap_or(first),
+        None => file.size("max_position_embeddings")?,
+    };
     Ok(HookedTransformerConfig {
         model_name: file.name("llama"),
         n_layers: file.size("num_hidden_layers")?,
         d_model: file.size("hidden_size")?,
-        n_ctx: file.size("max_position_embeddings")?,
+        n_ctx,
         n_heads,
         n_key_value_heads: file.optional_size("num_key_value_heads")?.filter(|groups| *groups != n_heads),
         d_head: file.optional_size("head_dim")?,
@@ -71,13 +75,15 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let theta = file.number("rope_theta")?;
     let object = file.rotary()?;
+    let share = file.number("partial_rotary_factor")?;
     let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
-    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
-    if number(object, "partial_rotary_factor").is_some_and(|share| share != 1.0) {
+    let inner_share = object.and_then(|object| number(object, "partial_rotary_factor"));
+    if [share, inner_share].into_iter().flatten().any(|share| share != 1.0) {
         return Err(Error::config(
             "config.json sets partial_rotary_factor, but in this family positions turn all of a head: correct it.",
         ));
     }
+    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
     let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
     let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
     let scaling = match kind {
@@ -112,7 +118,7 @@ pub(super) fn block(
     qkv_bias: bool,
 ) -> Result<BlockWeights> {
     let (d, m) = (cfg.d_model, cfg.d_mlp());
-    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
     let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (qkv_bias, false))?;
     if cfg.use_qk_norm {

@@ -10,5 +10,5 @@ use crate::error::Result;
 pub(super) const FAMILY: Family = Family { model_type: "mistral", config, layout: llama::LAYOUT, usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    Ok(HookedTransformerConfig { window_size: file.optional_size("sliding_window")?, ..llama::base(file)? })
+    Ok(HookedTransformerConfig { window_size: file.size_or("sliding_window", 4096)?, ..llama::base(file)? })
 }

@@ -7,6 +7,7 @@ pub(super) mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
 mod gptj;
+mod harmless;
 mod layout;
 mod llama;
 mod mistral;
@@ -62,11 +63,12 @@ pub(super) struct Understood {
     pub computes: bool,
 }
 
-/// Understands a `config.json`.
+/// Understands a `config.json`; `ignored` are keys that the user takes as harmless.
 ///
 /// # Errors
-/// [`Error::Config`] for a family that is not supported, a missing size, or a key that is not understood.
-pub(super) fn understand(json: &Map<String, Value>) -> Result<Understood> {
+/// [`Error::Config`] for a family that is not supported, a missing size, a key that is not understood, or an ignored one
+/// that is not there or is understood.
+pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Result<Understood> {
     let named = json.get("model_type").and_then(Value::as_str).unwrap_or("gpt2");
     let family = FAMILIES.iter().find(|family| family.model_type == named).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
@@ -75,7 +77,9 @@ pub(super) fn understand(json: &Map<String, Value>) -> Result<Understood> {
             known.join(", ")
         ))
     })?;
-    let file = ConfigFile::new(family.model_type, json);
+    let file = ConfigFile::new(family.model_type, json, ignored);
+    // Any model of transformers attends to both sides where this is false.
+    file.only("is_causal", &[Value::Bool(true)])?;
     let cfg = (family.config)(&file)?;
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;

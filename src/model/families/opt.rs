@@ -30,7 +30,7 @@ const LAYOUT: Layout = Layout {
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&["layerdrop", "init_std", "prefix", "activation_dropout"]);
+    file.harmless(&["output_projection"]);
     let d_model = file.size("hidden_size")?;
     file.only("word_embed_proj_dim", &[json!(d_model)])?;
     file.only("do_layer_norm_before", &[json!(true)])?;

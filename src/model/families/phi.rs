@@ -5,7 +5,7 @@
 //!
 //! Reference: `transformers` `PhiForCausalLM`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use super::super::tensor_file::TensorFile;
@@ -18,7 +18,7 @@ use crate::error::Result;
 pub(super) const FAMILY: Family = Family { model_type: "phi", config, layout: LAYOUT, usually_tied: false };
 
 const LAYOUT: Layout = Layout {
-    ln_final: "model.final_layernorm",
+    ln_final: "final_layernorm",
     unembed_bias: Some("lm_head.bias"),
     norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
     block,
@@ -27,10 +27,9 @@ const LAYOUT: Layout = Layout {
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("qk_layernorm", &[json!(false)])?;
-    let newer = file.plain_rotary()?;
-    let inner = |key: &str| newer.and_then(|newer| newer.get(key)).and_then(Value::as_f64);
-    let share = file.number("partial_rotary_factor")?.or(inner("partial_rotary_factor")).unwrap_or(0.5);
-    let base = file.number("rope_theta")?.or(inner("rope_theta")).unwrap_or(10000.0);
+    file.plain_rotary()?;
+    let share = file.rotary_number("partial_rotary_factor", "partial_rotary_factor", 0.5)?;
+    let base = file.rotary_number("rope_theta", "rope_theta", 10000.0)?;
     let n_heads = file.size("num_attention_heads")?;
     let mut cfg = HookedTransformerConfig {
         model_name: file.name("phi"),
@@ -54,7 +53,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
-    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "dense"];
     let norm = parts::layer_norm(file, &at("input_layernorm"), cfg.d_model);
     Ok(BlockWeights {

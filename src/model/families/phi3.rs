@@ -18,14 +18,12 @@ pub(super) const FAMILY: Family =
     Family { model_type: "phi3", config, layout: Layout { block, ..llama::LAYOUT }, usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.harmless(&["auto_map"]);
     file.only("attention_bias", &[json!(false)])?;
     // `transformers` takes this one, or what it is by default, whatever stands beside the factors.
     let original = file.optional_size("original_max_position_embeddings")?;
     let object = file.rotary()?;
-    let inner = |key: &str| object.and_then(|object: &Map<String, Value>| object.get(key)).and_then(Value::as_f64);
-    let share = inner("partial_rotary_factor").or(file.number("partial_rotary_factor")?).unwrap_or(1.0);
-    let base = inner("rope_theta").or(file.number("rope_theta")?).unwrap_or(10000.0);
+    let share = file.rotary_number("partial_rotary_factor", "partial_rotary_factor", 1.0)?;
+    let base = file.rotary_number("rope_theta", "rope_theta", 10000.0)?;
     let mut cfg = HookedTransformerConfig {
         eps: file.number("rms_norm_eps")?.unwrap_or(1e-5),
         window_size: file.optional_size("sliding_window")?,
@@ -74,7 +72,7 @@ fn long_rope(object: &Map<String, Value>, original_n_ctx: usize, n_ctx: usize) -
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
     let (d, m, h) = (cfg.d_model, cfg.d_mlp(), cfg.d_head());
     let (heads, groups) = (cfg.n_heads * h, cfg.n_key_value_heads() * h);
-    let at = |name: &str| format!("model.layers.{layer}.{name}");
+    let at = |name: &str| format!("layers.{layer}.{name}");
     let qkv = file.take(&at("self_attn.qkv_proj.weight"), &[heads + 2 * groups, d]);
     let part = |start: usize, size: usize| file.in_a_row(qkv.narrow(0, start, size)?.t()?);
     let (w_q, w_k, w_v) = (part(0, heads)?, part(heads, groups)?, part(heads + groups, groups)?);

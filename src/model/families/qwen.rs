@@ -2,13 +2,13 @@
 //!
 //! Reference: `transformers` `Qwen2ForCausalLM`, `Qwen3ForCausalLM`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::config::{AttentionType, HookedTransformerConfig};
 use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, llama};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub(super) const QWEN2: Family = Family {
     model_type: "qwen2",
@@ -30,16 +30,17 @@ pub(super) const QWEN3: Family = Family {
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let sliding = file.flag("use_sliding_window")? == Some(true);
-    let window_size = file.optional_size("sliding_window")?.filter(|_| sliding);
-    let from = file.optional_size("max_window_layers")?.unwrap_or(0);
-    let kinds = file.list("layer_types")?;
+    let window_size = file.size_or("sliding_window", 4096)?.filter(|_| sliding);
+    let from = file.optional_size("max_window_layers")?.unwrap_or(28);
     let base = llama::base(file)?;
-    let kind = |layer: usize| match kinds.and_then(|kinds| kinds.get(layer)).and_then(Value::as_str) {
-        Some("sliding_attention") => AttentionType::Local,
-        Some(_) => AttentionType::Global,
-        None if layer >= from => AttentionType::Local,
-        None => AttentionType::Global,
-    };
-    let attn_types = window_size.map(|_| (0..base.n_layers).map(kind).collect());
+    let kinds = file.layer_types(base.n_layers)?;
+    if window_size.is_none() && kinds.as_ref().is_some_and(|kinds| kinds.contains(&AttentionType::Local)) {
+        return Err(Error::config(
+            "config.json's layer_types have \"sliding_attention\", but use_sliding_window and sliding_window name no \
+             window: correct it.",
+        ));
+    }
+    let kind = |layer: usize| if layer >= from { AttentionType::Local } else { AttentionType::Global };
+    let attn_types = window_size.map(|_| kinds.unwrap_or_else(|| (0..base.n_layers).map(kind).collect()));
     Ok(HookedTransformerConfig { window_size, attn_types, ..base })
 }

@@ -1,21 +1,17 @@
 //! Requests to the hub. The access token goes to the hub's own address and nowhere else, whatever redirects say.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
-use super::cache::{is_commit, is_safe, unwritable};
-use super::settings::{Hub, Token};
-use crate::error::{Error, Result, human_bytes};
-use crate::progress::Progress;
+use super::cache::{is_commit, is_safe};
+use super::settings::{Hub, Token, without_password};
+use crate::error::{Error, Result};
 
-/// How often a request is made again that fails for a passing reason, or a transfer that is cut and brings nothing new.
-const TRIES: u32 = 5;
+/// How often a request is made that fails for a passing reason, and how often a transfer that brings nothing new.
+pub(super) const TRIES: u32 = 5;
 
 /// The longest wait that a busy hub may ask for; beyond it the user decides.
 const LONGEST_WAIT: u64 = 60;
@@ -25,8 +21,8 @@ const HOPS: usize = 10;
 
 /// Why something did not come.
 pub(super) enum Failure {
-    /// The hub has the model, but not this file.
-    Absent,
+    /// The hub has the model, but not this file, in the commit that it names.
+    Absent(Option<String>),
     /// There was no answer: the rest of a sentence.
     Unreachable(String),
     /// The answer was no: the rest of a sentence.
@@ -51,7 +47,8 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(hub: &Hub) -> Result<Self> {
         let home = hub.endpoint.parse::<Uri>().ok().filter(|uri| uri.authority().is_some()).ok_or_else(|| {
-            Error::argument(format!("the hub's endpoint {:?} is no address: correct HF_ENDPOINT.", hub.endpoint))
+            let shown = without_password(&hub.endpoint);
+            Error::argument(format!("the hub's endpoint {shown:?} is no address: correct HF_ENDPOINT."))
         })?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -60,6 +57,7 @@ impl Client {
             .accept_encoding("identity")
             .user_agent(concat!("candle-lens/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
             .timeout_per_read(Some(Duration::from_secs(60)));
         Ok(Self { agent: config.build().into(), home, token: hub.token.clone() })
     }
@@ -92,63 +90,8 @@ impl Client {
         Err(Failure::Refused("the hub redirects in a circle".into()))
     }
 
-    /// Fetches `url` into `part`, which may hold its beginning already, until it has `size` bytes.
-    pub(super) fn fetch(&self, url: &str, size: Option<u64>, part: &Path, what: &str) -> Result<(), Failure> {
-        let disk = |error: std::io::Error| Failure::Disk(unwritable(part, &error));
-        let mut progress: Option<Progress> = None;
-        let mut barren = 0;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(part).map_err(disk)?;
-        loop {
-            let mut have = fs::metadata(part).map_or(0, |data| data.len());
-            if size == Some(have) {
-                return Ok(());
-            }
-            if size.is_none_or(|size| have > size) {
-                have = 0;
-            }
-            let response = self.get(url, have)?;
-            let resumed = response.status().as_u16() == 206 && starts_at(response.headers(), have);
-            if !resumed {
-                have = 0;
-            }
-            file.set_len(have).and_then(|()| file.seek(SeekFrom::Start(have))).map_err(disk)?;
-            if response.status().as_u16() == 416 {
-                barren += 1;
-            } else {
-                let progress = progress.get_or_insert_with(|| {
-                    let mut progress = Progress::new(format!("fetching {what}"), size.unwrap_or(0), Progress::BYTES);
-                    progress.step(have);
-                    progress
-                });
-                let came = pour(response.into_body(), &mut file, size.map(|size| size - have), progress);
-                file.sync_all().map_err(disk)?;
-                match came.map_err(disk)? {
-                    Came::All(bytes) if size.is_none_or(|size| size == have + bytes) => return Ok(()),
-                    Came::All(bytes) => return Err(self.wrong_size(part, have + bytes, size.unwrap_or(0))),
-                    Came::TooMuch => return Err(self.wrong_size(part, u64::MAX, size.unwrap_or(0))),
-                    Came::Cut(0) => barren += 1,
-                    Came::Cut(_) => barren = 1,
-                }
-            }
-            if barren >= TRIES {
-                return Err(Failure::Unreachable(format!(
-                    "the transfer was cut {TRIES} times; {} of it are kept and the next try goes on from there",
-                    human_bytes(fs::metadata(part).map_or(0, |data| data.len()))
-                )));
-            }
-            sleep(Duration::from_millis(250 << barren));
-        }
-    }
-
-    /// A file that is not as long as it should be is not kept, so that nothing is added to it.
-    fn wrong_size(&self, part: &Path, got: u64, size: u64) -> Failure {
-        let _ = fs::remove_file(part);
-        let got = if got == u64::MAX { "more".into() } else { format!("{got} bytes") };
-        Failure::Refused(format!("{got} came, but the hub says that it has {size} bytes; nothing was kept"))
-    }
-
     /// The answer to a request for a file from byte `from`, wherever the hub sends us.
-    fn get(&self, url: &str, from: u64) -> Result<Response<Body>, Failure> {
+    pub(super) fn get(&self, url: &str, from: u64) -> Result<Response<Body>, Failure> {
         let mut url = url.to_string();
         for _ in 0..HOPS {
             let response = self.ask(&url, Some(from), false)?;
@@ -220,7 +163,14 @@ fn refusal(status: u16, headers: &HeaderMap, wait: Option<u64>) -> Option<Failur
         (401, _) => "the hub does not accept the access token: set HF_TOKEN to a valid one, or to none",
         (403, _) => "the hub forbids it: ask for access on the model's page and set HF_TOKEN to a token that has it",
         (404, "RevisionNotFound") => "the model has no such revision: its page of the hub lists branches and tags",
-        (404, _) => return Some(Failure::Absent),
+        (404, "EntryNotFound") => {
+            return Some(Failure::Absent(text(headers, "x-repo-commit").filter(|c| is_commit(c))));
+        }
+        // A proxy or a mirror in trouble says so too: it must not be remembered as a model that has no such file.
+        (404, _) => {
+            let words = "something answered that it knows no such address (status 404), but not in the hub's own words";
+            return Some(Failure::Unreachable(words.into()));
+        }
         (429, _) => {
             let wait = wait.map_or("a while".into(), |seconds| format!("{seconds} seconds"));
             let words = format!("too many requests were made (status 429): wait {wait}, or set HF_TOKEN");
@@ -251,47 +201,6 @@ fn redirect(response: &Response<Body>, from: &str) -> Result<Option<String>, Fai
     }
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_string)
-}
-
-/// Whether `Content-Range: bytes 5-9/10` begins at `from`.
-fn starts_at(headers: &HeaderMap, from: u64) -> bool {
-    let range = text(headers, "content-range").unwrap_or_default();
-    let start = range.trim_start_matches("bytes").trim().split('-').next().and_then(|start| start.parse().ok());
-    start == Some(from)
-}
-
-/// How a transfer ended, and how many bytes it brought.
-enum Came {
-    All(u64),
-    Cut(u64),
-    TooMuch,
-}
-
-/// Writes a body to a file, at most `most` bytes.
-///
-/// # Errors
-/// Those of the disk.
-fn pour(body: Body, file: &mut File, most: Option<u64>, progress: &mut Progress) -> std::io::Result<Came> {
-    let whole = body.content_length().is_some();
-    let mut reader = body.into_reader();
-    let mut buffer = vec![0; 1 << 16];
-    let mut came = 0;
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) if most.is_some_and(|most| came < most) && !whole => return Ok(Came::Cut(came)),
-            Ok(0) => return Ok(Came::All(came)),
-            Ok(count) => {
-                came += count as u64;
-                if most.is_some_and(|most| came > most) {
-                    return Ok(Came::TooMuch);
-                }
-                file.write_all(&buffer[..count])?;
-                progress.step(count as u64);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return Ok(Came::Cut(came)),
-        }
-    }
 }

@@ -2,8 +2,10 @@
 
 mod cache;
 mod client;
+mod hash;
 mod names;
 mod settings;
+mod transfer;
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ pub(super) use cache::is_safe;
 use client::{Client, Failure};
 pub(super) use names::id_of;
 pub use settings::Hub;
+use transfer::Transfer;
 
 use crate::error::{Error, Result};
 
@@ -65,7 +68,7 @@ impl Repo {
     pub(super) fn find(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self.get(name) {
             Ok(path) => Ok(Some(path)),
-            Err(Failure::Absent) => Ok(None),
+            Err(Failure::Absent(_)) => Ok(None),
             // A model that was fetched before works without the network too.
             Err(Failure::Unreachable(_)) if self.kept => Ok(None),
             Err(failure) => Err(self.sentence(name, failure)),
@@ -100,7 +103,7 @@ impl Repo {
                 return Ok(path);
             }
             if self.cache.is_absent(commit, name) {
-                return Err(Failure::Absent);
+                return Err(Failure::Absent(Some(commit.clone())));
             }
         }
         if self.hub.offline {
@@ -119,11 +122,12 @@ impl Repo {
         let client = self.client.as_ref().expect("it was made above");
         let revision = self.commit.as_deref().unwrap_or(&self.revision);
         let described = match client.describe(&self.url(revision, name)) {
-            Err(Failure::Absent) => {
-                if let Some(commit) = &self.commit {
+            Err(Failure::Absent(of)) => {
+                // Python reads this too, and asks nobody again.
+                if let Some(commit) = self.commit.as_ref().filter(|commit| of.as_ref() == Some(commit)) {
                     self.cache.set_absent(commit, name);
                 }
-                return Err(Failure::Absent);
+                return Err(Failure::Absent(of));
             }
             other => other?,
         };
@@ -135,7 +139,8 @@ impl Repo {
         if !blob.is_file() {
             let part = self.cache.part(&described.etag);
             let what = format!("{}/{name}", self.id);
-            client.fetch(&self.url(&described.commit, name), described.size, &part, &what)?;
+            let url = self.url(&described.commit, name);
+            Transfer { client, url: &url, described: &described, part: &part, what: &what }.run()?;
             fs::rename(&part, &blob).map_err(|error| Failure::Disk(cache::unwritable(&blob, &error)))?;
         }
         drop(held);
@@ -153,7 +158,7 @@ impl Repo {
         let path = format!("{}{at}/{name}", self.id);
         match failure {
             Failure::Disk(error) => error,
-            Failure::Absent => Error::file(path, "does not exist: the model has no such file. Is the name right?"),
+            Failure::Absent(_) => Error::file(path, "does not exist: the model has no such file. Is the name right?"),
             Failure::Refused(why) => Error::file(path, format!("could not be fetched from the hub: {why}.")),
             Failure::Unreachable(why) => Error::file(
                 path,

@@ -53,7 +53,7 @@ impl fmt::Debug for Token {
 /// assert!(hub.offline);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hub {
     /// The folder of all models: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
@@ -62,6 +62,17 @@ pub struct Hub {
     /// Nothing is fetched, only what is in the folder is used: `HF_HUB_OFFLINE` is 1, true, yes or on.
     pub offline: bool,
     pub(super) token: Option<Token>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("cache", &self.cache)
+            .field("endpoint", &without_password(&self.endpoint))
+            .field("offline", &self.offline)
+            .field("token", &self.token)
+            .finish()
+    }
 }
 
 impl Hub {
@@ -95,7 +106,8 @@ impl Hub {
         let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()).trim().trim_end_matches('/').to_string();
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
             return Err(Error::argument(format!(
-                "HF_ENDPOINT is {endpoint:?}, which is no address: it begins with https://, as {ENDPOINT} does."
+                "HF_ENDPOINT is {:?}, which is no address: it begins with https://, as {ENDPOINT} does.",
+                without_password(&endpoint)
             )));
         }
         let own = user.as_ref().map(|user| user.join(".huggingface"));
@@ -109,6 +121,17 @@ impl Hub {
         };
         let offline = var("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value));
         Ok(Self { cache, endpoint, offline, token })
+    }
+}
+
+/// An address as it may be shown: a name and a password that stand before its host are left out.
+pub(super) fn without_password(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) if scheme.is_empty() => format!("…@{host}{path}"),
+        Some((_, host)) => format!("{scheme}://…@{host}{path}"),
+        None => address.into(),
     }
 }
 
@@ -178,6 +201,17 @@ mod tests {
         assert!(!shown.contains("secret"), "{shown}");
         let wrong = hub(&[("HOME", "/u"), ("HF_TOKEN", "hf_se\ncret")]).unwrap_err().to_string();
         assert!(!wrong.contains("cret\"") && wrong.contains("HF_TOKEN"), "{wrong}");
+    }
+
+    #[test]
+    fn the_password_of_an_endpoint_is_never_shown() {
+        for endpoint in
+            ["https://me:pass@mirror.example/hf", "me:pass@mirror.example/hf", "https://me:pa@ss@mirror.example"]
+        {
+            let shown = format!("{:?}", hub(&[("HOME", "/u"), ("HF_ENDPOINT", endpoint)]));
+            assert!(!shown.contains("pass") && !shown.contains("me:") && shown.contains("…@mirror.example"), "{shown}");
+        }
+        assert_eq!(without_password("https://mirror.example/a@b"), "https://mirror.example/a@b");
     }
 
     #[test]

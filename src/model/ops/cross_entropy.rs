@@ -6,19 +6,21 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
 use super::kernels::{exp, for_rows, largest, numbers, total};
+use crate::wide::wide_type;
 
-/// `-log softmax(logits)[target]` of each row.
+/// `-log softmax(logits)[target]` of each row; f32 for logits of half precision.
 ///
 /// # Shapes
 /// `logits [row, class]` and one target below `class` for each row give `[row]`.
 pub(super) fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    let logits = logits.to_dtype(wide_type(logits.dtype()))?;
     if logits.dtype() != DType::F32 || !logits.device().is_cpu() {
-        return composed(logits, targets);
+        return composed(&logits, targets);
     }
     logits.contiguous()?.apply_op1(CrossEntropy { targets: targets.into() })
 }
 
-/// The same of candle's operations, for other devices and number types.
+/// The same of candle's operations, for other devices and for f64.
 fn composed(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let targets = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
     let max = logits.detach().max_keepdim(D::Minus1)?;

@@ -1,5 +1,7 @@
 //! Element-wise work on rows of numbers: split over threads by rayon, vectorised for the processor by pulp.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, Error, Layout, Result};
 use rayon::prelude::*;
 
@@ -11,9 +13,45 @@ const CHUNK: usize = 1 << 14;
 pub(super) fn for_rows(out: &mut [f32], width: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (CHUNK / cost.max(1)).max(1);
     let arch = pulp::Arch::new();
+    if out.len() <= rows * width {
+        // Waking another thread takes longer than so little work.
+        return arch.dispatch(|| work(0, out));
+    }
     out.par_chunks_mut(rows * width.max(1)).enumerate().for_each(|(i, chunk)| {
         arch.dispatch(|| work(i * rows * width, chunk));
     });
+}
+
+/// `each(of_row, x)` of every number `x`, where `of_row` is what `row` makes of its row, given with the row's number.
+pub(super) fn map_rows<P: Copy>(
+    x: &[f32],
+    width: usize,
+    row: impl Fn(usize, &[f32]) -> P + Sync,
+    each: impl Fn(P, f32) -> f32 + Sync,
+) -> Vec<f32> {
+    let mut out = Vec::with_capacity(x.len());
+    let rows = (CHUNK / width).max(1);
+    let arch = pulp::Arch::new();
+    let work = |first: usize, out: &mut [MaybeUninit<f32>], x: &[f32]| {
+        arch.dispatch(|| {
+            for (index, (out, x)) in out.chunks_mut(width).zip(x.chunks(width)).enumerate() {
+                let of_row = row(first + index, x);
+                for (out, &x) in out.iter_mut().zip(x) {
+                    out.write(each(of_row, x));
+                }
+            }
+        });
+    };
+    let places = &mut out.spare_capacity_mut()[..x.len()];
+    if x.len() <= rows * width {
+        work(0, places, x);
+    } else {
+        let chunks = places.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width));
+        chunks.enumerate().for_each(|(i, (out, x))| work(i * rows, out, x));
+    }
+    // SAFETY: places and `x` are as many, and were cut in the same way, so each place has been written.
+    unsafe { out.set_len(x.len()) };
+    out
 }
 
 /// The numbers of a contiguous f32 tensor.
@@ -76,6 +114,39 @@ pub(super) fn total(count: usize, f: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + (whole..count).map(f).sum::<f32>()
 }
 
+/// `sum_i a_i b_i` of two rows, as [`total`].
+#[inline(always)]
+pub(super) fn products(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (whole_a, whole_b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest = whole_a.remainder().iter().zip(whole_b.remainder()).map(|(a, b)| a * b).sum::<f32>();
+    for (a, b) in whole_a.zip(whole_b) {
+        for (sum, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// The mean of a row, added up in f64: of equal numbers exactly their number.
+#[inline(always)]
+pub(super) fn mean(row: &[f32]) -> f32 {
+    let mut lanes = [0f64; 16];
+    let whole = row.len() / 16 * 16;
+    for piece in row[..whole].chunks_exact(16) {
+        for (sum, &x) in lanes.iter_mut().zip(piece) {
+            *sum += f64::from(x);
+        }
+    }
+    let rest: f64 = row[whole..].iter().map(|&x| f64::from(x)).sum();
+    ((lanes.iter().sum::<f64>() + rest) / row.len() as f64) as f32
+}
+
+/// How many numbers a row has: the size of the last axis.
+pub(super) fn width(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(1).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,10 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn means_of_equal_numbers_are_that_number() {
+        for count in [1, 7, 16, 17, 64, 768, 1000, 4097] {
+            for x in [0.1f32, -3.7, 1e-30, 65504.3, 1e30] {
+                assert_eq!(mean(&vec![x; count]), x, "{count} times {x}");
+            }
+            let row: Vec<f32> = (0..count).map(|i| ((i * 37) % 11) as f32 + 1e4).collect();
+            let exact = row.iter().map(|&x| f64::from(x)).sum::<f64>() / count as f64;
+            assert_eq!(mean(&row), exact as f32);
+        }
+    }
+
+    #[test]
     fn sums_and_maxima_of_any_length() {
         for count in [0, 1, 15, 16, 17, 100] {
             let row: Vec<f32> = (0..count).map(|i| ((i * 37) % 11) as f32).collect();
             assert_eq!(total(count, |i| row[i]), row.iter().sum::<f32>());
+            assert_eq!(products(&row, &row), row.iter().map(|x| x * x).sum::<f32>());
             assert_eq!(largest(&row), row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }

@@ -1,21 +1,25 @@
 //! Operations whose gradients are right. candle-nn's fused `softmax_last_dim`, `layer_norm` and `rms_norm` have no
 //! backward and silently cut the graph, so none of them is used in this crate.
 //!
-//! On the CPU, softmax, gelu and cross-entropy are operations of our own: one threaded, vectorised pass forward and one
-//! back, where candle makes a dozen. Other devices and number types use candle's.
+//! On the CPU, softmax, norms, gelu, relu and cross-entropy are operations of our own: one threaded, vectorised pass forward
+//! and one back, where candle makes a dozen. Other devices and f64 use candle's. Half precision goes through f32 and comes back
+//! as half, but for losses, and what a norm divides by, which stay f32.
 //!
 //! Each is checked against finite differences in `tests/model/gradients.rs`.
 
 mod cross_entropy;
 mod gelu;
 mod kernels;
+mod norm;
+mod relu;
 mod softmax;
 mod weights;
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 use super::config::Activation;
 use crate::error::{Error, Result};
+use crate::wide::{wide_type, widened};
 
 /// Softmax over the last axis, `exp(x_i - max) / sum_j exp(x_j - max)`. A row that is `-inf` throughout (a query
 /// with nothing to attend to) becomes zeros, as in TransformerLens, and has gradient zero.
@@ -29,7 +33,7 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     Ok(softmax::softmax(x)?)
 }
 
-/// `-log softmax(logits)[target]` of each row.
+/// `-log softmax(logits)[target]` of each row. Losses of half-precision logits are f32.
 ///
 /// # Shapes
 /// `logits [row, class]` and one target for each row give `[row]`.
@@ -54,7 +58,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     Ok(cross_entropy::cross_entropy(logits, targets)?)
 }
 
-/// The activation function, element by element.
+/// The activation function, element by element. The slope of relu at exactly 0 is 0, as in PyTorch.
 ///
 /// # Shapes
 /// Any; the result's is the same.
@@ -62,31 +66,43 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
 /// # Errors
 /// candle's.
 pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
+    let dtype = x.dtype();
+    if wide_type(dtype) != dtype {
+        // candle would round each step of a curve, and of its slope, to half precision.
+        return Ok(activate(&widened(x)?, act)?.to_dtype(dtype)?);
+    }
     Ok(match act {
         Activation::Gelu => x.gelu_erf()?,
         Activation::GeluNew => gelu::gelu_new(x)?,
-        Activation::Relu => x.relu()?,
+        Activation::Relu => relu::relu(x)?,
         Activation::Silu => x.silu()?,
         Activation::Solu | Activation::SoluLn => (x * softmax(x)?)?,
     })
 }
 
-/// `x` minus its mean over the last axis, and `sqrt(variance + eps)` of it.
+/// `x` minus its mean over the last axis, exactly 0 where all numbers are equal. Half precision comes back as f32.
 ///
 /// # Shapes
-/// `x [.., d]` gives `[.., d]` and `[.., 1]`.
-pub(crate) fn centre_and_scale(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-    Ok((centred, scale))
+/// Any; the result's is the same.
+pub(crate) fn centred(x: &Tensor) -> Result<Tensor> {
+    Ok(norm::centred(&widened(x)?)?)
 }
 
-/// `sqrt(mean(x^2) + eps)` over the last axis.
+/// `sqrt(mean(x^2) + eps)` over the last axis. Half precision comes back as f32: the square of 256 has no room in f16, nor has
+/// an eps of 1e-12.
 ///
 /// # Shapes
 /// `x [.., d]` gives `[.., 1]`.
-pub(crate) fn rms(x: &Tensor, eps: f64) -> Result<Tensor> {
-    Ok((x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
+pub(crate) fn root_mean_square(x: &Tensor, eps: f64) -> Result<Tensor> {
+    Ok(norm::root_mean_square(&widened(x)?, eps)?)
+}
+
+/// Each row of `x` over its number of `scale`. Half precision comes back as f32.
+///
+/// # Shapes
+/// `x [.., d]`, `scale [.., 1]` give `[.., d]`.
+pub(crate) fn rows_over(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    Ok(norm::rows_over(&widened(x)?, &widened(scale)?)?)
 }
 
 /// `cap * tanh(x / cap)`, which keeps `x` between `-cap` and `cap`; `x` itself without a cap.
@@ -95,7 +111,7 @@ pub(crate) fn rms(x: &Tensor, eps: f64) -> Result<Tensor> {
 /// Any; the result's is the same.
 pub(crate) fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
     match cap {
-        Some(cap) => Ok(((x / cap)?.tanh()? * cap)?),
+        Some(cap) => Ok(((widened(&x)? / cap)?.tanh()? * cap)?.to_dtype(x.dtype())?),
         None => Ok(x),
     }
 }

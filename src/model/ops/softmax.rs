@@ -2,30 +2,29 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{exp, for_rows, largest, numbers, total};
+use super::kernels::{exp, for_rows, largest, numbers, total, width};
+use crate::wide::wide_type;
 
 /// `exp(x_i - max) / sum_j exp(x_j - max)`; a row of `-inf` throughout becomes zeros, with gradient zero.
 pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
+    // Half precision has room neither for the sum nor for the two bounds below.
+    let wide = wide_type(x.dtype());
+    if wide != x.dtype() {
+        return softmax(&x.to_dtype(wide)?)?.to_dtype(x.dtype());
+    }
     if x.dtype() != DType::F32 || !x.device().is_cpu() {
         return composed(x);
     }
     x.contiguous()?.apply_op1(Softmax)
 }
 
-/// The same of candle's operations, for other devices and number types. Half precision has no room for the two bounds.
+/// The same of candle's operations, for other devices and number types.
 fn composed(x: &Tensor) -> Result<Tensor> {
-    if matches!(x.dtype(), DType::F16 | DType::BF16) {
-        return composed(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype());
-    }
     // A finite floor keeps -inf - max from becoming NaN in rows that are masked throughout.
     let max = x.detach().max_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN))?;
     let exp = x.broadcast_sub(&max)?.exp()?;
     let sum = exp.sum_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN_POSITIVE))?;
     exp.broadcast_div(&sum)
-}
-
-fn width(layout: &Layout) -> usize {
-    layout.dims().last().copied().unwrap_or(1).max(1)
 }
 
 struct Softmax;

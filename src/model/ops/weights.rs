@@ -4,15 +4,17 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Storage, Tensor};
 
+use crate::wide::{as_matrices, matmul};
+
 /// `x w`, without a gradient for `w` where `w` has none to pass on.
 ///
 /// # Shapes
 /// `x [row, n]`, `w [n, m]` give `[row, m]`; both may have one more axis of one size in front.
 pub(super) fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     if w.track_op() || !x.track_op() {
-        return x.matmul(w);
+        return matmul(x, w);
     }
-    x.apply_op1(Product { w: w.clone() })
+    as_matrices(x, w, |x, w| x.apply_op1(Product { w: w.clone() }))
 }
 
 struct Product {
@@ -57,6 +59,6 @@ impl CustomOp1 for Product {
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let rank = self.w.rank();
-        Ok(Some(grad.matmul(&self.w.transpose(rank - 2, rank - 1)?)?))
+        Ok(Some(matmul(grad, &self.w.transpose(rank - 2, rank - 1)?)?))
     }
 }

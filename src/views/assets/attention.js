@@ -108,7 +108,7 @@
             const [dest, src] = state.turned ? [i, j] : [j, i];
             if (view.hidden(dest, src)) continue;
             const each = value(head, dest, src);
-            if (Math.abs(each) > Math.abs(most)) most = each;
+            if (Number.isFinite(each) && Math.abs(each) > Math.abs(most)) most = each;
           }
         } else {
           const [dest, src] = state.turned ? [i, focus] : [focus, i];
@@ -128,9 +128,15 @@
   function thumbnails(view, scores) {
     const { data, state, count, n } = view;
     const side = count > 48 ? 52 : count > 16 ? 64 : 84;
+    const widest = count > 48 ? 700 : 560;
     const box = el("div", { class: "heads", role: "group", "aria-label": "heads" });
-    box.style.cssText = `flex:1 1 280px;grid-template-columns:repeat(auto-fill,minmax(${side}px,1fr));` +
-      `max-width:${count > 48 ? 700 : 560}px;padding:3px` + (count > 64 ? ";max-height:760px;overflow-y:auto" : "");
+    box.style.cssText = "padding:3px" + (count > 64 ? ";max-height:760px;overflow:auto" : ";overflow-x:auto");
+    // A row for each layer, with a name for each head or, where they are too small, for each column.
+    const most = Math.max(1, ...data.layers.map((layer) => layer.heads));
+    const small = Math.max(16, Math.min(side, Math.floor((widest - 46) / most) - 4));
+    const named = small >= 44;
+    // As wide as its columns, so that none is out of sight: where there is no room beside it, the map stands below.
+    const inside = most * (small + (named ? 4 : 2)) + (count > 64 ? 64 : 50);
     const buttons = data.names.map((name, head) => {
       const canvas = el("canvas", { width: n, height: n, "aria-hidden": "true" });
       if (n < 3 * side) canvas.style.imageRendering = "pixelated";
@@ -148,16 +154,28 @@
       };
       return button;
     });
-    box.append(...buttons);
-    const across = () => getComputedStyle(box).gridTemplateColumns.split(" ").length;
-    lens.roving(box, () => [...box.children], across);
+    const inLayers = () => data.layers.length > 0 && !(scores && state.sort) && !state.query.trim();
+    const across = () => (inLayers() ? most : getComputedStyle(box).gridTemplateColumns.split(" ").length);
+    lens.roving(box, () => [...box.querySelectorAll("button")], across);
+    const place = () => {
+      if (!inLayers()) {
+        box.style.gridTemplateColumns = `repeat(auto-fill,minmax(${side}px,1fr))`;
+        [box.style.flex, box.style.maxWidth] = ["1 1 280px", `${widest}px`];
+        box.classList.remove("small");
+        return arrange(box, buttons, scores && scores[state.sort - 1], data.names, state.query);
+      }
+      box.style.gridTemplateColumns = `auto repeat(${most},minmax(${named ? 40 : 14}px,${small}px))`;
+      [box.style.flex, box.style.maxWidth] = [`0 1 ${inside}px`, "100%"];
+      box.classList.toggle("small", !named);
+      layers(box, buttons, data, most, named);
+    };
     let drawn = null, order = "";
     view.parts.push((again) => {
       if (drawn !== state.run || again) buttons.forEach((button, head) => thumbnail(view, button.firstChild, head));
       drawn = state.run;
       const wanted = `${state.sort}/${state.query}`;
-      if (scores && order !== wanted) {
-        arrange(box, buttons, scores[state.sort - 1], data.names, state.query);
+      if (order !== wanted) {
+        place();
         order = wanted;
       }
       buttons.forEach((button, head) => {
@@ -168,8 +186,29 @@
     return box;
   }
 
+  // The heads as they follow each other, with the name of their layer in front of each row.
+  function layers(box, buttons, data, most, named) {
+    const label = (text) => el("div", { class: "layer" }, text);
+    const rows = [];
+    let next = 0;
+    data.layers.forEach(({ name, heads }) => {
+      const first = label(name);
+      first.style.gridColumnStart = 1;
+      rows.push(first, ...buttons.slice(next, next + heads));
+      next += heads;
+    });
+    const numbers = Array.from({ length: most }, (_, head) => label(`${head}`));
+    box.replaceChildren(...(named ? [] : [label("head"), ...numbers]), ...rows);
+    buttons.forEach((button, head) => {
+      button.lastChild.textContent = data.names[head];
+      button.hidden = false;
+      button.tabIndex = head ? -1 : 0;
+    });
+  }
+
   function arrange(box, buttons, score, names, query) {
     const places = names.map((_, i) => i);
+    box.replaceChildren();
     if (score) places.sort((a, b) => score.values[b] - score.values[a] || a - b);
     places.forEach((head) => {
       const button = buttons[head];
@@ -257,7 +296,7 @@
     const head = view.head();
     const context = canvas.getContext("2d");
     context.font = LETTERS;
-    const names = tokens.map((token, i) => `${token.length > 14 ? token.slice(0, 13) + "…" : token} (${i})`);
+    const names = tokens.map((token, i) => `${!token ? "∅" : token.length > 14 ? token.slice(0, 13) + "…" : token} (${i})`);
     const margin = Math.ceil(Math.max(...names.map((each) => context.measureText(each).width))) + 26;
     const cell = Math.max(1, Math.min(36, (width - margin - 2) / n));
     const left = margin, size = cell * n;

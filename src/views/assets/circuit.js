@@ -30,7 +30,8 @@
       el("label", { class: "control" }, "Edges of at least ", slider), says, ...legend));
 
     const picture = svg("svg", { viewBox: `0 0 ${data.width} ${data.height}`, role: "group", "aria-label": data.description });
-    picture.style.cssText = `width:100%;max-width:${data.width}px;height:auto;min-width:${Math.round(data.width * 0.85)}px`;
+    // As small as the words allow; what is wider still scrolls.
+    picture.style.cssText = `width:100%;max-width:${data.width}px;height:auto;min-width:${Math.round(data.width * 0.7)}px`;
     data.lanes.forEach(({ x, name }) => {
       picture.append(svg("line", { x1: x, x2: x, y1: 14, y2: data.height - 34, stroke: "currentColor", "stroke-opacity": 0.12 }));
       picture.append(svg("text", { x, y: data.height - 16, "text-anchor": "middle" }, name));
@@ -78,7 +79,15 @@
     }
     lens.roving(picture, () => nodes.map((node) => node.group), () => Math.max(1, data.lanes.length));
     const about = el("div", { class: "says", "aria-live": "polite" });
-    widget.root.append(el("div", { class: "wide" }, picture), about);
+    const frame = el("div", { class: "wide" }, picture);
+    widget.root.append(frame, about);
+    // The answer is at the last position: that is what a reader wants to see first.
+    const toEnd = new ResizeObserver(() => {
+      if (!frame.clientWidth) return;
+      frame.scrollLeft = frame.scrollWidth;
+      toEnd.disconnect();
+    });
+    toEnd.observe(frame);
 
     function update() {
       Object.assign(widget.state, state);

@@ -141,12 +141,15 @@
     return box;
   }
 
+  // What numbers are sorted by: NaN, which is no size, comes last.
+  const sortable = (number) => (Number.isNaN(number) ? -Infinity : number);
+
   function texts(view) {
     const { data, state, widget, second } = view;
     const all = data.samples.map((_, i) => i);
-    const most = (sample) => Math.max(...data.samples[sample].map((_, position) => view.at(sample, position)));
+    const most = (sample) => Math.max(...data.samples[sample].map((_, position) => sortable(view.at(sample, position))));
     let shown = all.slice(state.page * state.size, (state.page + 1) * state.size);
-    if (data.mode === "topk_samples") shown = all.sort((a, b) => most(b) - most(a)).slice(0, state.k);
+    if (data.mode === "topk_samples") shown = all.sort((a, b) => most(b) - most(a) || a - b).slice(0, state.k);
     return shown.map((sample) => {
       const about = (position) => {
         const token = data.samples[sample][position];
@@ -175,7 +178,7 @@
     const { data, state, widget } = view;
     const sample = Math.min(state.page, data.samples.length - 1);
     const tokens = data.samples[sample];
-    const order = tokens.map((_, i) => i).sort((a, b) => view.at(sample, b) - view.at(sample, a));
+    const order = tokens.map((_, i) => i).sort((a, b) => sortable(view.at(sample, b)) - sortable(view.at(sample, a)) || a - b);
     const head = ["", "top token", "value", "bottom token", "value"];
     const cell = (position, paint) => {
       const td = el("td", {}, `${tokens[position] || "∅"}`, " ", el("small", {}, `(${position})`));
@@ -191,6 +194,10 @@
     return [el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ...columns)), el("tbody", {}, ...rows)))];
   }
 
+  // JSON has no infinity: where a model gives a token no chance at all, its log probability is null.
+  const log = (number) => (number === null ? -Infinity : number);
+  const fixed = (number, digits) => (number === null ? "-inf" : number.toFixed(digits));
+
   lens.kinds.log_probs = async function (widget, data) {
     const state = Object.assign({ token: null }, widget.state);
     const kept = el("div", { class: "says", "aria-live": "polite" });
@@ -198,8 +205,8 @@
       if (i === 0) return [el("div", {}, `${data.tokens[0]} (0): the first token is not predicted`)];
       const { rank, log_prob, best } = data.places[i - 1];
       const rows = best.map(([token, each], place) =>
-        [`${place}  ${data.vocabulary[token]}`, `${lens.number(Math.exp(each))}  (${each.toFixed(2)})`, place === rank]);
-      const says = `${data.tokens[i]} (${i}): rank ${rank}, probability ${lens.number(Math.exp(log_prob))}, log probability ${log_prob.toFixed(3)}`;
+        [`${place}  ${data.vocabulary[token]}`, `${lens.number(Math.exp(log(each)))}  (${fixed(each, 2)})`, place === rank]);
+      const says = `${data.tokens[i]} (${i}): rank ${rank}, probability ${lens.number(Math.exp(log(log_prob)))}, log probability ${fixed(log_prob, 3)}`;
       return [el("div", {}, says), lens.rows(rows)];
     };
     const { box, spans } = line(widget, data.tokens, about, (i) => {
@@ -209,7 +216,7 @@
     });
     const update = () => {
       spans.forEach((span, i) => {
-        const part = i ? Math.exp(data.places[i - 1].log_prob) : 0;
+        const part = i ? Math.exp(log(data.places[i - 1].log_prob)) : 0;
         lens.shade(widget, span, lens.color(part, [-1, 1]));
         span.classList.toggle("focus", i === state.token);
         span.setAttribute("aria-pressed", i === state.token);

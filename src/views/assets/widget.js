@@ -58,13 +58,21 @@
     const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("deflate"));
     const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
     const [zero, steps] = packed.signed ? [127, 127] : [0, 255];
-    return (block, place) => ((bytes[starts(block) + place] - zero) / steps) * packed.size[block];
+    const odd = new Map();
+    for (const [first, count, kind] of packed.gaps || []) {
+      for (let i = 0; i < count; i++) odd.set(first + i, kind === 0 ? NaN : kind * Infinity);
+    }
+    return (block, place) => {
+      const at = starts(block) + place;
+      return odd.has(at) ? odd.get(at) : ((bytes[at] - zero) / steps) * packed.size[block];
+    };
   };
 
   const SIDES = { light: [[31, 131, 198], [213, 94, 0]], dark: [[86, 180, 240], [255, 138, 50]] };
 
-  // A value's colour: its part of the range as opacity, so that zero is the page's own ground.
+  // A value's colour: its part of the range as opacity, so that zero is the page's own ground; grey where there is none.
   lens.color = function (value, [low, high], hue) {
+    if (!Number.isFinite(value)) return [154, 154, 154, 0.7];
     const part = value < 0 ? value / low : value / high;
     const [positive, negative] = SIDES[lens.dark ? "dark" : "light"];
     return [...(value < 0 ? negative : hue || positive), Math.min(1, Math.max(0, part || 0))];
@@ -84,6 +92,7 @@
 
   lens.number = function (value) {
     if (value === 0) return "0";
+    if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "inf" : "-inf";
     const size = Math.abs(value);
     return size >= 1e-3 && size < 1e5 ? String(+value.toPrecision(4)) : value.toExponential(2);
   };
@@ -191,6 +200,11 @@
     .head canvas { display: block; width: 100%; aspect-ratio: 1; }
     .head[aria-pressed=true] { border-color: var(--focus); box-shadow: 0 0 0 2px var(--focus); font-weight: 600; }
     .head.seen { border-color: currentColor; }
+    .layer { align-self: center; justify-self: center; font-size: 11px; font-weight: 600; padding: 0 4px; }
+    .small { gap: 2px; box-sizing: border-box; }
+    .small .head span { display: none; }
+    .small .head { padding: 0; border-radius: 2px; min-width: 0; }
+    .small .layer { font-size: 10px; padding: 0; }
     .words { margin: 6px 0; line-height: 2; overflow-wrap: anywhere; }
     .word { white-space: pre-wrap; padding: 2px 0; border-radius: 3px; unicode-bidi: isolate; cursor: pointer;
       border-bottom: 2px solid transparent; }

@@ -1,6 +1,8 @@
 //! `bar`: a bar for each number, grouped or stacked, as ARENA's `plotly_utils.bar`.
 
-use ndarray::Array2;
+use std::borrow::Cow;
+
+use ndarray::{Array2, Axis as NdAxis};
 use plotly::common::Marker;
 use plotly::layout::HoverMode;
 use plotly::{Bar, Trace};
@@ -11,21 +13,25 @@ use crate::labelled::Axis;
 use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
 use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, not_for, one_each};
+use crate::views::figure::fewer::{NUMBER, largest_columns};
+use crate::views::figure::notes::Note;
 use crate::views::figure::plot::{categories, plain};
 use crate::views::figure::series::Series;
+use crate::views::html::visible;
+use crate::views::number::grouped;
 use crate::views::page::View;
 use crate::views::picture::{Canvas, Frame};
 use crate::views::source::Source;
 use crate::views::table::{Cell, Table};
 
 /// A bar for each number of a list, or for each row of a matrix a series of bars side by side; [`Figure::stacked`]
-/// puts them on top of each other.
+/// puts them on top of each other. A number that is not finite has no bar, and a line above says where.
 ///
 /// # Shapes
 /// `[place]` or `[series, place]`.
 ///
 /// # Errors
-/// Reported when the figure is shown: another shape, no numbers, values that are not finite.
+/// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -51,12 +57,39 @@ struct Place {
 }
 
 impl Bars {
-    fn places(&self, stacked: bool) -> Vec<Place> {
-        let values: &Array2<f32> = &self.0.values;
+    /// The numbers that are drawn.
+    fn shown(&self, drawing: &Drawing) -> Cow<'_, Array2<f32>> {
+        match &drawing.extras.kept {
+            None => Cow::Borrowed(&self.0.values),
+            Some(kept) => Cow::Owned(self.0.values.select(NdAxis(1), kept)),
+        }
+    }
+
+    /// The places that are drawn, where there is no room for all, and how many each stands for.
+    fn kept(&self, labels: &[String], looks: &Looks) -> Option<(Vec<usize>, usize)> {
+        let (series, places) = self.0.values.dim();
+        let label = labels.iter().map(|label| label.len() + 8).sum::<usize>() / places;
+        let place = series * (NUMBER + label);
+        let stretch = (places * place).div_ceil(looks.room().max(1)).min(places);
+        (stretch > 1).then(|| (largest_columns(self.0.values.view(), stretch, looks.stacked), stretch))
+    }
+
+    fn notes(&self, labels: &[String], stretch: Option<usize>, looks: &Looks) -> Vec<Note> {
+        let places = self.0.values.ncols();
+        let fewer = stretch.map(|stretch| {
+            let largest = if looks.stacked { "the highest stack" } else { "the one with the largest bar" };
+            let drawn = format!("is of each {} places {largest}", grouped(stretch));
+            Note::of_size(&drawn, &format!("all {}", grouped(places)), looks.max_bytes())
+        });
+        let place = |i: usize| Some(visible(&labels[i % places]));
+        Note::of_gaps(self.0.values.iter(), false, place).into_iter().chain(fewer).collect()
+    }
+
+    fn places(values: &Array2<f32>, stacked: bool) -> Vec<Place> {
         let mut places = Vec::with_capacity(values.len());
         for (place, column) in values.columns().into_iter().enumerate() {
             let (mut above, mut below) = (0.0, 0.0);
-            for (series, &value) in column.iter().enumerate() {
+            for (series, &value) in column.iter().enumerate().filter(|(_, value)| value.is_finite()) {
                 let value = f64::from(value);
                 let (left, width) = if stacked { (0.0, WIDTH) } else { (series as f64, WIDTH / column.len() as f64) };
                 let from = place as f64 - WIDTH / 2.0 + left * width;
@@ -84,7 +117,12 @@ impl Chart for Bars {
         let numbered = Axis::numbered("", values.ncols()).labels;
         let ticks = looks.x_ticks.as_ref().unwrap_or(if x.labels.is_empty() { &numbered } else { &x.labels });
         one_each(ticks, values.ncols(), "x_ticks", "bars")?;
-        let ends = self.places(looks.stacked);
+        let kept = self.kept(ticks, looks);
+        let notes = self.notes(ticks, kept.as_ref().map(|(_, stretch)| *stretch), looks);
+        let kept = kept.map(|(places, _)| places);
+        let labels =
+            kept.as_ref().map_or_else(|| ticks.clone(), |kept| kept.iter().map(|&i| ticks[i].clone()).collect());
+        let ends = Self::places(values, looks.stacked);
         let low = ends.iter().fold(0.0_f64, |low, place| low.min(place.y.1));
         let high = ends.iter().fold(0.0_f64, |high, place| high.max(place.y.1));
         let room = if high > low { (high - low) * 0.06 } else { 1.0 };
@@ -93,7 +131,7 @@ impl Chart for Bars {
             title: looks.title.clone().unwrap_or_else(|| title.clone()),
             x: PlotAxis {
                 title: looks.x_label.clone().unwrap_or_else(|| x.name.clone()),
-                scale: Scale::Labels(ticks.clone()),
+                scale: Scale::Labels(labels),
             },
             y: PlotAxis {
                 title: looks.value_label(looks.y_label.as_ref(), title),
@@ -107,14 +145,16 @@ impl Chart for Bars {
             hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
             width: looks.width.unwrap_or(800),
             height: looks.height.unwrap_or(450),
-            extras: Extras { stacked: looks.stacked, ..Extras::default() },
+            notes,
+            extras: Extras { stacked: looks.stacked, kept, ..Extras::default() },
         }
         .check_size()
     }
 
     fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
         let Scale::Labels(labels) = &drawing.x.scale else { return Vec::new() };
-        let rows = self.0.values.rows().into_iter().enumerate();
+        let values = self.shown(drawing);
+        let rows = values.rows().into_iter().enumerate();
         rows.map(|(i, row)| {
             let name = drawing.names.get(i).unwrap_or(&drawing.y.title);
             Bar::new(categories(labels), row.to_vec())
@@ -130,11 +170,14 @@ impl Chart for Bars {
     }
 
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
-        for Place { series, x, y } in self.places(drawing.extras.stacked) {
+        let values = self.shown(drawing);
+        for Place { series, x, y } in Self::places(&values, drawing.extras.stacked) {
             let (top, bottom) = (frame.y(y.0.max(y.1)), frame.y(y.0.min(y.1)));
-            canvas.rectangle((frame.x(x.0), top), (frame.x(x.1), bottom), series_color(series));
+            // A bar that is thinner than a pixel of the picture would not be seen.
+            let (left, right) = (frame.x(x.0), frame.x(x.1).max(frame.x(x.0) + 0.6));
+            canvas.rectangle((left, top), (right, bottom), series_color(series));
         }
-        let ends = (frame.x(-0.5), frame.x(self.0.values.ncols() as f64 - 0.5));
+        let ends = (frame.x(-0.5), frame.x(values.ncols() as f64 - 0.5));
         canvas.faint_line((ends.0, frame.y(0.0)), (ends.1, frame.y(0.0)));
     }
 
@@ -146,7 +189,8 @@ impl Chart for Bars {
             names => names.to_vec(),
         };
         let table = Table::new([&drawing.x.title].into_iter().chain(&names[..series.min(names.len())]));
-        let columns = self.0.values.columns();
+        let values = self.shown(drawing);
+        let columns = values.columns();
         let table = labels.iter().zip(columns).fold(table, |table, (label, column)| {
             let cells = column.iter().map(|&value| Cell::from(value)).take(names.len());
             table.row([Cell::from(label)].into_iter().chain(cells).collect::<Vec<_>>())

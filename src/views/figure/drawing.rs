@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use ndarray::Dimension;
 use plotly::Trace;
 use plotly::layout::HoverMode;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::views::figure::color::{Color, blues, red_blue};
+use crate::views::figure::fewer::{MAX_BYTES, room};
+use crate::views::figure::notes::{self, Note};
 use crate::views::html::stable_id;
 use crate::views::picture::{Canvas, Frame};
 
@@ -50,6 +51,7 @@ pub(in crate::views) struct Looks {
     pub one_sided: bool,
     pub secondary: Option<String>,
     pub bands: Vec<Band>,
+    pub max_bytes: Option<usize>,
 }
 
 /// A stretch of the horizontal axis with a name and a ground of its own.
@@ -79,6 +81,16 @@ impl Looks {
         odd.map_or(Ok(()), |(name, _)| not_for(Some(name), name, kind, "it has a meaning for other figures only"))
     }
 
+    /// The most that the figure may add to a notebook, in bytes.
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes.unwrap_or(MAX_BYTES)
+    }
+
+    /// What of that is for numbers and labels.
+    pub fn room(&self) -> usize {
+        room(self.max_bytes())
+    }
+
     /// What the numbers are, beside their axis or scale: as asked; else the result's own title, where the figure's
     /// title does not say it already. There is room for its first part only, which names the numbers.
     pub fn value_label(&self, asked: Option<&String>, own: &str) -> String {
@@ -103,6 +115,8 @@ pub(in crate::views) struct Drawing {
     pub hovermode: HoverMode,
     pub width: usize,
     pub height: usize,
+    /// What the reader must know, above the figure.
+    pub notes: Vec<Note>,
     pub extras: Extras,
 }
 
@@ -120,6 +134,11 @@ pub(in crate::views) struct Extras {
     pub bins: usize,
     pub mean_lines: bool,
     pub diagonal: bool,
+    /// Where there is no room for all numbers: how many places of a line, or how many rows and columns, one stands for.
+    pub stretch: Option<usize>,
+    pub blocks: Option<(usize, usize)>,
+    /// Which places or points are drawn.
+    pub kept: Option<Vec<usize>>,
 }
 
 /// One axis of a figure.
@@ -177,6 +196,18 @@ impl Drawing {
         Ok(self)
     }
 
+    /// The same with room for its notes above the marks, for a picture that stands by itself.
+    pub fn by_itself(mut self) -> Self {
+        self.height += notes::height(&self.notes, self.width);
+        self
+    }
+
+    /// The same without its notes, for a picture on a page that says them.
+    pub fn without_notes(mut self) -> Self {
+        self.notes.clear();
+        self
+    }
+
     /// What a reader who cannot see the picture is told.
     pub fn description(&self) -> String {
         if self.title.is_empty() { self.what.clone() } else { format!("{}: {}", self.title, self.what) }
@@ -204,7 +235,7 @@ pub(in crate::views) fn not_for<T>(asked: Option<&T>, method: &str, kind: &str, 
     Err(Error::argument(format!("`{method}` does not belong to `{kind}`: {instead}.")))
 }
 
-/// Refuses numbers that are missing or cannot be placed on an axis.
+/// Refuses numbers that are missing.
 pub(in crate::views) fn check_values(kind: &str, values: &ndarray::ArrayD<f32>) -> Result<()> {
     if values.is_empty() {
         return Err(Error::argument(format!(
@@ -212,14 +243,18 @@ pub(in crate::views) fn check_values(kind: &str, values: &ndarray::ArrayD<f32>) 
             values.shape()
         )));
     }
-    if let Some((place, value)) = values.indexed_iter().find(|(_, value)| !value.is_finite()) {
-        let bad = values.iter().filter(|value| !value.is_finite()).count();
-        return Err(Error::argument(format!(
-            "`{kind}` cannot draw {value}, which stands at {:?} ({bad} of {} values are not finite): \
-             replace such values first.",
-            place.slice(),
-            values.len()
-        )));
-    }
     Ok(())
+}
+
+/// The least and the greatest of the numbers that are finite; 0 and 0 where none is.
+pub(in crate::views) fn finite_range<'a>(values: impl IntoIterator<Item = &'a f32>) -> (f64, f64) {
+    let finite = values.into_iter().copied().filter(|value| value.is_finite());
+    let (low, high) =
+        finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    if low <= high { (f64::from(low), f64::from(high)) } else { (0.0, 0.0) }
+}
+
+/// Half of what an axis shows of numbers that are all the same: enough that its ends differ, however large they are.
+pub(in crate::views) fn half_room(value: f64) -> f64 {
+    (value.abs() * 1e-6).max(0.5)
 }

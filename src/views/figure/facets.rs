@@ -4,7 +4,8 @@ use ndarray::Axis as NdAxis;
 
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::views::figure::drawing::{check_values, one_each};
+use crate::views::figure::drawing::{Drawing, check_values, one_each};
+use crate::views::figure::fewer::MAX_BYTES;
 use crate::views::figure::{Figure, imshow, texts};
 use crate::views::html::{escape, visible};
 use crate::views::page::{Rendered, View};
@@ -34,6 +35,7 @@ pub struct Facets {
     names: Option<Vec<String>>,
     looks: Figure,
     width: usize,
+    max_bytes: usize,
 }
 
 /// A heat map for each index of the first axis, in its order, on one scale.
@@ -42,10 +44,17 @@ pub struct Facets {
 /// `[facet, row, column]`.
 ///
 /// # Errors
-/// Reported when the facets are shown: another shape, no numbers, values that are not finite.
+/// Reported when the facets are shown: another shape, no numbers.
 pub fn imshow_facets(matrices: impl Source) -> Facets {
     let numbers = matrices.numbers().map_err(|error| error.sentence());
-    Facets { numbers, title: None, names: None, looks: imshow([[0.0; 1]; 1].map(Vec::from).to_vec()), width: 380 }
+    Facets {
+        numbers,
+        title: None,
+        names: None,
+        looks: imshow([[0.0; 1]; 1].map(Vec::from).to_vec()),
+        width: 380,
+        max_bytes: MAX_BYTES,
+    }
 }
 
 impl Facets {
@@ -91,6 +100,12 @@ impl Facets {
         self
     }
 
+    /// The most that all of them may add to a notebook, in bytes; 5 MB unless told otherwise. See [`Figure::max_bytes`].
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
     /// All of them as one still picture: the bytes of a PNG file.
     ///
     /// # Errors
@@ -116,11 +131,13 @@ impl Facets {
 
     fn sheet(&self) -> Result<Sheet> {
         let figures = self.figures()?;
-        let (_, first) = figures[0].drawing()?;
+        let drawings =
+            figures.iter().map(|figure| Ok(figure.drawing()?.1.by_itself())).collect::<Result<Vec<Drawing>>>()?;
+        let height = drawings.iter().map(|drawing| drawing.height).max().unwrap_or(0);
         let columns = (SHEET / self.width.max(1)).clamp(1, figures.len());
         let title = self.heading();
         let top = if title.is_empty() { 0 } else { 32 };
-        let size = (columns * first.width, top + figures.len().div_ceil(columns) * first.height);
+        let size = (columns * drawings[0].width, top + figures.len().div_ceil(columns) * height);
         if size.0.max(size.1) > LARGEST {
             return Err(Error::argument(format!(
                 "{} facets make a picture of {} x {} pixels, and {LARGEST} is the most: save some of them, or each by itself \
@@ -130,7 +147,7 @@ impl Facets {
                 size.1
             )));
         }
-        let place = |i: usize| ((i % columns * first.width) as f32, (top + i / columns * first.height) as f32);
+        let place = |i: usize| ((i % columns * drawings[0].width) as f32, (top + i / columns * height) as f32);
         Ok(Sheet { size, title, figures: figures.into_iter().enumerate().map(|(i, f)| (place(i), f)).collect() })
     }
 
@@ -152,7 +169,8 @@ impl Facets {
             None => own.labels.iter().map(|label| format!("{} {label}", own.name).trim().to_owned()).collect(),
         };
         one_each(&names, facets, "names", "facets")?;
-        let most = numbers.values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let most =
+            numbers.values.iter().filter(|value| value.is_finite()).fold(0.0_f32, |most, value| most.max(value.abs()));
         let facet = |(i, name): (usize, &String)| {
             let values = numbers.values.index_axis(NdAxis(0), i).to_owned();
             let axes = numbers.axes[1..].to_vec();
@@ -160,7 +178,12 @@ impl Facets {
             let flat: Vec<f32> = values.iter().copied().collect();
             let figure = if labelled { imshow(Labelled::new("", axes, flat)?) } else { imshow(values) };
             let limit = if most > 0.0 { f64::from(most) } else { 1.0 };
-            Ok(figure.looking_like(&self.looks).title(name).limit(limit).width(self.width))
+            Ok(figure
+                .looking_like(&self.looks)
+                .title(name)
+                .limit(limit)
+                .width(self.width)
+                .max_bytes(self.max_bytes / facets))
         };
         names.iter().enumerate().map(facet).collect()
     }
@@ -179,7 +202,7 @@ impl Sheet {
         for (place, figure) in &self.figures {
             // All are drawings of one shape: what the first can be, the others can.
             let Ok((chart, drawing)) = figure.drawing() else { continue };
-            canvas.at(*place, |canvas| picture::paint_all(chart, &drawing, canvas));
+            canvas.at(*place, |canvas| picture::paint_all(chart, &drawing.by_itself(), canvas));
         }
     }
 }

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
-use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, not_for};
+use crate::views::figure::drawing::{
+    Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, finite_range, half_room, not_for,
+};
+use crate::views::figure::notes::Note;
 use crate::views::figure::plot::plain;
 use crate::views::figure::series::Series;
 use crate::views::figure::text::sparkline;
@@ -18,13 +21,14 @@ use crate::views::picture::{Anchor, Canvas, Frame, Turn};
 use crate::views::source::Source;
 
 /// How often numbers fall into each of equal stretches, for a list or for each row of a matrix, one behind the other.
-/// [`Figure::bins`] says how many stretches, [`Figure::mean_lines`] marks the means.
+/// [`Figure::bins`] says how many stretches, [`Figure::mean_lines`] marks the means. Numbers that are not finite are not
+/// counted, and a line above says how many they are.
 ///
 /// # Shapes
 /// `[value]` or `[series, value]`.
 ///
 /// # Errors
-/// Reported when the figure is shown: another shape, no numbers, values that are not finite.
+/// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -55,22 +59,24 @@ struct Bins {
 impl Histogram {
     fn bins(&self, asked: usize) -> Bins {
         let values = &self.0.values;
-        let low = f64::from(values.iter().copied().fold(f32::INFINITY, f32::min));
-        let high = f64::from(values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let (low, high) = finite_range(values);
         // Numbers that are all the same stand in the middle of one stretch.
-        let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
+        let (low, high) = if high > low { (low, high) } else { (low - half_room(low), low + half_room(low)) };
         let width = (high - low) / asked as f64;
         let bin = |value: f32| (((f64::from(value) - low) / width) as usize).min(asked - 1);
         let count = |row: ndarray::ArrayView1<f32>| {
             let mut counts = vec![0; asked];
-            row.iter().for_each(|&value| counts[bin(value)] += 1);
+            row.iter().filter(|value| value.is_finite()).for_each(|&value| counts[bin(value)] += 1);
             counts
         };
         Bins { low, width, counts: values.rows().into_iter().map(count).collect() }
     }
 
     fn means(&self) -> Vec<f64> {
-        let mean = |row: ndarray::ArrayView1<f32>| row.iter().map(|&v| f64::from(v)).sum::<f64>() / row.len() as f64;
+        let mean = |row: ndarray::ArrayView1<f32>| {
+            let finite = || row.iter().filter(|value| value.is_finite()).map(|&value| f64::from(value));
+            finite().sum::<f64>() / finite().count() as f64
+        };
         self.0.values.rows().into_iter().map(mean).collect()
     }
 
@@ -108,6 +114,7 @@ impl Chart for Histogram {
             hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
             width: looks.width.unwrap_or(800),
             height: looks.height.unwrap_or(450),
+            notes: Note::of_gaps(self.0.values.iter(), false, |_| None).into_iter().collect(),
             extras: Extras { bins: asked, mean_lines: looks.mean_lines, ..Extras::default() },
         }
         .check_size()
@@ -131,7 +138,8 @@ impl Chart for Histogram {
         spec["layout"]["barmode"] = json!("overlay");
         spec["layout"]["xaxis"]["hoverformat"] = json!(".4~g");
         if drawing.extras.mean_lines {
-            let lines = self.means().into_iter().enumerate().map(|(i, mean)| {
+            let means = self.means().into_iter().enumerate().filter(|(_, mean)| mean.is_finite());
+            let lines = means.map(|(i, mean)| {
                 json!({
                     "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": mean, "x1": mean,
                     "line": { "color": series_color(i).to_hex(), "width": 2, "dash": "dash" },
@@ -156,7 +164,7 @@ impl Chart for Histogram {
             return;
         }
         let Scale::Numbers(_, top) = drawing.y.scale else { return };
-        for (series, mean) in self.means().into_iter().enumerate() {
+        for (series, mean) in self.means().into_iter().enumerate().filter(|(_, mean)| mean.is_finite()) {
             canvas.line(&[(frame.x(mean), frame.y(0.0)), (frame.x(mean), frame.y(top))], 2.0, series_color(series));
             let at = (frame.x(mean) + 4.0, frame.y(top) + 8.0 + 14.0 * series as f32);
             canvas.text(&format!("mean {}", number(mean)), at, 12.0, Anchor::Start, Turn::Level);

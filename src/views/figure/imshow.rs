@@ -1,5 +1,7 @@
 //! `imshow`: a matrix as a heat map, as ARENA's `plotly_utils.imshow`.
 
+use std::borrow::Cow;
+
 use ndarray::{Array2, Ix2, Ix3};
 use plotly::common::{ColorBar as Bar, ColorScale, ColorScaleElement, Side, Title};
 use plotly::layout::HoverMode;
@@ -9,13 +11,18 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::labelled::Axis;
 use crate::views::figure::Figure;
+use crate::views::figure::animation::animate;
 use crate::views::figure::color::RED_BLUE;
 use crate::views::figure::drawing::{
     Axis as PlotAxis, Chart, ColorBar, Drawing, Extras, Looks, Scale, check_values, not_for, one_each,
 };
+use crate::views::figure::fewer::{NUMBER, block_labels, blocks, furthest};
+use crate::views::figure::gaps::{gap_map, gap_names, gap_rows, rows, short_rows};
+use crate::views::figure::notes::{GAP, Note};
 use crate::views::figure::plot::{categories, plain};
 use crate::views::figure::text::heat_map;
 use crate::views::html::visible;
+use crate::views::number::grouped;
 use crate::views::picture::{Anchor, Canvas, Frame, Turn};
 use crate::views::source::Source;
 
@@ -26,7 +33,8 @@ const SLIDER: usize = 90;
 /// What stands above and below the cells: title, column labels, axis title.
 const ENDS: usize = 130;
 
-/// A matrix as a heat map: the first row at the top, red below zero, blue above, white at zero.
+/// A matrix as a heat map: the first row at the top, red below zero, blue above, white at zero, grey where a number is
+/// not finite, as in masked attention scores.
 ///
 /// A result of this crate brings its title, axis names and labels along; for everything else rows and columns are
 /// numbered until [`Figure::x_ticks`] and [`Figure::y_ticks`] give labels.
@@ -35,7 +43,7 @@ const ENDS: usize = 130;
 /// `[row, column]`.
 ///
 /// # Errors
-/// Reported when the figure is shown: another shape, no numbers, values that are not finite.
+/// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
 /// use candle_lens::views::imshow;
@@ -119,8 +127,10 @@ impl Grid {
     /// The scale goes as far on both sides of its centre as the numbers do, unless told otherwise.
     fn color_bar(&self, looks: &Looks) -> Result<ColorBar> {
         let center = looks.center.unwrap_or(0.0);
-        let all = self.values.iter().chain(self.frames.iter().flatten());
-        let most = all.fold(0.0_f64, |most, &value| most.max((f64::from(value) - center).abs()));
+        let most = self
+            .all()
+            .filter(|value| value.is_finite())
+            .fold(0.0_f64, |most, &value| most.max((f64::from(value) - center).abs()));
         let limit = looks.limit.unwrap_or(if most > 0.0 { most } else { 1.0 });
         if !(center.is_finite() && limit.is_finite() && limit > 0.0) {
             return Err(Error::argument(format!(
@@ -140,50 +150,96 @@ impl Grid {
 }
 
 impl Grid {
+    /// The numbers of all frames.
+    fn all(&self) -> impl Iterator<Item = &f32> + Clone {
+        // The first frame of an animation is `values` once more.
+        let single = if self.frames.is_empty() { Some(&self.values) } else { None };
+        single.into_iter().chain(&self.frames).flat_map(|frame| frame.iter())
+    }
+
+    /// How many rows and columns become one cell, so that the numbers fit.
+    fn blocks(&self, looks: &Looks) -> Option<(usize, usize)> {
+        let (rows, columns) = self.values.dim();
+        // A category has marks around its label; a block has the labels of its ends.
+        let label = |asked: &Option<Vec<String>>, own: &Vec<String>, count: usize| {
+            2 * asked.as_ref().unwrap_or(own).iter().map(String::len).sum::<usize>() / count + 20
+        };
+        let (tall, wide) =
+            (label(&looks.y_ticks, &self.y.labels, rows), label(&looks.x_ticks, &self.x.labels, columns));
+        let words = looks.cell_text.iter().flatten().map(|word| word.len() + 3).sum::<usize>();
+        let cell = NUMBER * self.frames.len().max(1) + words / self.values.len();
+        // Gaps are a second map with labels of its own.
+        let maps = if self.all().all(|value| value.is_finite()) { 1 } else { 2 };
+        let fits =
+            |rows: usize, columns: usize| maps * (rows * columns * cell + rows * tall + columns * wide) <= looks.room();
+        let blocks = blocks((rows, columns), fits);
+        (blocks != (1, 1)).then_some(blocks)
+    }
+
+    /// The places of the numbers that are drawn of a frame, where each cell stands for several.
+    fn places(frame: &Array2<f32>, drawing: &Drawing) -> Option<Array2<usize>> {
+        let center = drawing.color_bar.as_ref().map_or(0.0, |bar| bar.center);
+        Some(furthest(frame.view(), center, drawing.extras.blocks?))
+    }
+
+    /// The numbers of a frame as they are drawn.
+    fn shown<'a>(frame: &'a Array2<f32>, drawing: &Drawing) -> Cow<'a, Array2<f32>> {
+        let columns = frame.ncols();
+        match Self::places(frame, drawing) {
+            None => Cow::Borrowed(frame),
+            Some(places) => Cow::Owned(places.mapv(|place| frame[(place / columns, place % columns)])),
+        }
+    }
+
+    fn notes(&self, blocks: Option<(usize, usize)>, looks: &Looks) -> Vec<Note> {
+        let (rows, columns) = self.values.dim();
+        let fewer = blocks.map(|(tall, wide)| {
+            let cell =
+                format!("for each block of {tall} x {wide} cells the number furthest from the middle of the colours");
+            let frames = if self.frames.is_empty() { String::new() } else { format!("{} x ", self.frames.len()) };
+            let all = format!("all {frames}{} x {}", grouped(rows), grouped(columns));
+            Note::of_size(&format!("is {cell}"), &all, looks.max_bytes())
+        });
+        Note::of_gaps(self.all(), true, |_| None).into_iter().chain(fewer).collect()
+    }
+
+    /// The words in the cells that are drawn.
+    fn words(&self, drawing: &Drawing) -> Vec<String> {
+        let words = &drawing.extras.words;
+        match Self::places(&self.values, drawing) {
+            Some(places) if !words.is_empty() => places.iter().map(|&place| words[place].clone()).collect(),
+            _ => words.clone(),
+        }
+    }
+
     /// A name for each frame: as asked for, or the labels of their axis.
     fn frame_names(&self, looks: &Looks) -> Result<Vec<String>> {
         if self.frames.is_empty() {
             return Ok(Vec::new());
         }
-        match labels(looks.names.as_ref(), &self.along.labels, self.frames.len(), "names", "frames")? {
+        match labels(looks.names.as_ref(), &self.along.labels, self.frames.len(), "names", "frames", 1)? {
             Scale::Labels(names) => Ok(names),
             Scale::Numbers(..) => Ok(Vec::new()),
         }
     }
 }
 
-/// The frames for plotly.js, and the slider and button that go through them.
-fn animate(frames: &[Array2<f32>], names: &[String], along: &str, spec: &mut Value) {
-    let at_once = |milliseconds: usize| {
-        json!({ "mode": "immediate", "transition": { "duration": 0 },
-            "frame": { "duration": milliseconds, "redraw": true } })
-    };
-    let rows = |frame: &Array2<f32>| frame.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>();
-    // Names of frames are places: two labels may be equal.
-    let each = frames.iter().enumerate();
-    spec["frames"] = each.map(|(i, frame)| json!({ "name": i.to_string(), "data": [{ "z": rows(frame) }] })).collect();
-    let step = |(i, name): (usize, &String)| json!({ "label": plain(name), "method": "animate", "args": [[i.to_string()], at_once(0)] });
-    let prefix = if along.is_empty() { String::new() } else { format!("{}: ", plain(along)) };
-    spec["layout"]["sliders"] = json!([{
-        "steps": names.iter().enumerate().map(step).collect::<Vec<_>>(),
-        "currentvalue": { "prefix": prefix }, "pad": { "t": 60 }, "x": 0.12, "len": 0.88,
-    }]);
-    spec["layout"]["updatemenus"] = json!([{
-        "type": "buttons", "showactive": false, "x": 0.08, "y": 0, "xanchor": "right", "yanchor": "top",
-        "pad": { "t": 70 }, "bgcolor": "rgba(128,128,128,0.2)",
-        "buttons": [{ "label": "▶", "method": "animate", "args": [null, at_once(500)] }],
-    }]);
-}
-
-/// Labels as asked for or as the numbers bring them, else 0, 1, 2 and so on.
-fn labels(asked: Option<&Vec<String>>, own: &[String], count: usize, method: &str, places: &str) -> Result<Scale> {
+/// Labels as asked for or as the numbers bring them, else 0, 1, 2 and so on; one for so many places each.
+fn labels(
+    asked: Option<&Vec<String>>,
+    own: &[String],
+    count: usize,
+    method: &str,
+    places: &str,
+    side: usize,
+) -> Result<Scale> {
     let labels = match asked {
         Some(asked) => asked.clone(),
         None if own.is_empty() => (0..count).map(|place| place.to_string()).collect(),
         None => own.to_vec(),
     };
     one_each(&labels, count, method, places)?;
-    Ok(Scale::Labels(labels))
+    Ok(Scale::Labels(if side > 1 { block_labels(&labels, side) } else { labels }))
 }
 
 impl Chart for Grid {
@@ -199,6 +255,8 @@ impl Chart for Grid {
         }
         let (rows, columns) = self.values.dim();
         let width = looks.width.unwrap_or(600);
+        let blocks = self.blocks(looks);
+        let (tall, wide) = blocks.unwrap_or((1, 1));
         let or_own = |asked: &Option<String>, own: &String| asked.clone().unwrap_or_else(|| own.clone());
         Drawing {
             what: match self.frames.len() {
@@ -208,11 +266,11 @@ impl Chart for Grid {
             title: or_own(&looks.title, &self.title),
             x: PlotAxis {
                 title: or_own(&looks.x_label, &self.x.name),
-                scale: labels(looks.x_ticks.as_ref(), &self.x.labels, columns, "x_ticks", "columns")?,
+                scale: labels(looks.x_ticks.as_ref(), &self.x.labels, columns, "x_ticks", "columns", wide)?,
             },
             y: PlotAxis {
                 title: or_own(&looks.y_label, &self.y.name),
-                scale: labels(looks.y_ticks.as_ref(), &self.y.labels, rows, "y_ticks", "rows")?,
+                scale: labels(looks.y_ticks.as_ref(), &self.y.labels, rows, "y_ticks", "rows", tall)?,
             },
             names: Vec::new(),
             color_bar: Some(self.color_bar(looks)?),
@@ -221,9 +279,11 @@ impl Chart for Grid {
             height: looks
                 .height
                 .unwrap_or_else(|| self.height(width) + if self.frames.is_empty() { 0 } else { SLIDER }),
+            notes: self.notes(blocks, looks),
             extras: Extras {
                 words: looks.cell_text.clone().unwrap_or_default(),
                 frames: self.frame_names(looks)?,
+                blocks,
                 ..Extras::default()
             },
         }
@@ -232,7 +292,8 @@ impl Chart for Grid {
 
     fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
         let (Scale::Labels(x), Scale::Labels(y)) = (&drawing.x.scale, &drawing.y.scale) else { return Vec::new() };
-        let z: Vec<Vec<f32>> = self.values.rows().into_iter().map(|row| row.to_vec()).collect();
+        let values = Self::shown(&self.values, drawing);
+        let z = rows(&values);
         let Some(bar) = drawing.color_bar.clone() else { return Vec::new() };
         let (low, high) = bar.range();
         let colors = if bar.one_sided { &RED_BLUE[RED_BLUE.len() / 2..] } else { &RED_BLUE[..] };
@@ -245,7 +306,7 @@ impl Chart for Grid {
             named(&drawing.x.title, "column"),
             named(&bar.title, "value"),
         );
-        let gap = if self.values.len() <= 24 * 24 { 1.0 } else { 0.0 };
+        let gap = if values.len() <= 24 * 24 { 1.0 } else { 0.0 };
         vec![
             HeatMap::new(categories(x), categories(y), z)
                 .zmin(low)
@@ -264,11 +325,27 @@ impl Chart for Grid {
     }
 
     fn finish(&self, drawing: &Drawing, spec: &mut Value) {
-        if !self.frames.is_empty() {
-            animate(&self.frames, &drawing.extras.frames, &self.along.name, spec);
+        let has_gaps = drawing.notes.iter().any(|note| note.is_legend);
+        if has_gaps {
+            let gaps = gap_map(&Self::shown(&self.values, drawing), &spec["data"][0]);
+            spec["data"].as_array_mut().into_iter().for_each(|traces| traces.push(gaps.clone()));
         }
-        if !drawing.extras.words.is_empty() {
-            let rows = drawing.extras.words.chunks(self.values.ncols());
+        if !self.frames.is_empty() {
+            let data = |frame| {
+                let shown = Self::shown(frame, drawing);
+                let mut traces = vec![json!({ "z": short_rows(&shown) })];
+                if has_gaps {
+                    traces.push(json!({ "z": gap_rows(&shown), "text": gap_names(&shown) }));
+                }
+                traces
+            };
+            let frames: Vec<Vec<Value>> = self.frames.iter().map(data).collect();
+            animate(frames, &drawing.extras.frames, &self.along.name, spec);
+        }
+        let words = self.words(drawing);
+        if !words.is_empty() {
+            let Scale::Labels(x) = &drawing.x.scale else { return };
+            let rows = words.chunks(x.len());
             spec["data"][0]["text"] = rows.map(|row| row.iter().map(|text| plain(text)).collect::<Vec<_>>()).collect();
             spec["data"][0]["texttemplate"] = json!("%{text}");
         }
@@ -276,13 +353,14 @@ impl Chart for Grid {
 
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
         let Some(bar) = &drawing.color_bar else { return };
-        for ((row, column), &value) in self.values.indexed_iter() {
+        let (values, words) = (Self::shown(&self.values, drawing), self.words(drawing));
+        for ((row, column), &value) in values.indexed_iter() {
             let (left, right) = (frame.x(column as f64 - 0.5), frame.x(column as f64 + 0.5));
             let (top, bottom) = (frame.y(row as f64 - 0.5), frame.y(row as f64 + 0.5));
             let gap = if right - left > 12.0 && bottom - top > 12.0 { 0.5 } else { 0.0 };
-            let color = bar.color(f64::from(value));
+            let color = if value.is_finite() { bar.color(f64::from(value)) } else { GAP };
             canvas.rectangle((left + gap, top + gap), (right - gap, bottom - gap), color);
-            if let Some(text) = drawing.extras.words.get(row * self.values.ncols() + column) {
+            if let Some(text) = words.get(row * values.ncols() + column) {
                 let size = 11.0_f32.min((right - left) / text.chars().count().max(1) as f32 * 1.5);
                 let middle = ((left + right) / 2.0, (top + bottom) / 2.0);
                 canvas.colored_text(&visible(text), middle, size, Anchor::Middle, Turn::Level, color.ink());
@@ -295,6 +373,7 @@ impl Chart for Grid {
             return Ok(String::new());
         };
         let limit = drawing.color_bar.as_ref().map_or(1.0, |bar| bar.limit + bar.center.abs());
-        heat_map(self.values.view(), limit, (&drawing.y.title, y), (&drawing.x.title, x))
+        let values = Self::shown(&self.values, drawing);
+        heat_map(values.view(), limit, (&drawing.y.title, y), (&drawing.x.title, x))
     }
 }

@@ -9,14 +9,18 @@
 //! if its cell runs again, so does the library. Change one of those and run only that cell, and a notebook that is
 //! saved then, closed and opened shows still pictures until its first figure is drawn in a new kernel.
 
+mod animation;
 mod bar;
 mod color;
 mod drawing;
 mod facets;
+mod fewer;
+mod gaps;
 mod hist;
 mod imshow;
 mod labels;
 mod line;
+mod notes;
 mod options;
 mod plot;
 mod saved;
@@ -37,7 +41,8 @@ pub use special::{
 };
 
 pub(in crate::views) use color::{Color, INK, band_color, series_color};
-pub(in crate::views) use drawing::{Axis, Chart, Drawing, Scale};
+pub(in crate::views) use drawing::{Axis, Chart, Drawing, Scale, half_room};
+pub(in crate::views) use notes::{GAP, Note, height as notes_height, paint as paint_notes};
 
 use std::sync::Arc;
 
@@ -55,7 +60,8 @@ use crate::visible::visible_lines;
 /// A chart and how it is to look. Made by [`line()`] or [`imshow`]; the methods, chained, change its looks.
 ///
 /// As the last expression of a cell it shows itself; in a loop or a program call [`show`](Self::show). What does not
-/// fit (a shape, a number of labels, a value that is not finite) is reported there and in [`to_json`](Self::to_json).
+/// fit (a shape, a number of labels) is reported there and in [`to_json`](Self::to_json). Numbers that are not finite,
+/// as those of masked scores, are gaps, and a line above the figure says what they are.
 ///
 /// ```
 /// use candle_lens::views::line;
@@ -172,12 +178,13 @@ impl Figure {
     /// What makes the figure impossible to draw.
     pub fn to_png(&self) -> Result<Vec<u8>> {
         let (chart, drawing) = self.drawing()?;
-        picture::png_of(chart, &drawing)
+        picture::png_of(chart, &drawing.by_itself())
     }
 
     /// The figure as an image without a script, for the still form of other views.
     pub(in crate::views) fn still(&self) -> Result<String> {
         let (chart, drawing) = self.drawing()?;
+        let drawing = drawing.without_notes();
         let picture = BASE64.encode(picture::png_of(chart, &drawing)?);
         Ok(format!(
             "<img alt=\"{}\" width=\"{}\" style=\"max-width:100%\" src=\"data:image/png;base64,{picture}\">",
@@ -198,14 +205,16 @@ fn texts<T: ToString>(labels: impl IntoIterator<Item = T>) -> Vec<String> {
 }
 
 impl View for Figure {
-    /// A still picture, and the script that replaces it.
+    /// What must be said of it, a still picture, and the script that replaces it.
     fn render(&self) -> Result<Rendered> {
         let (chart, drawing) = self.drawing()?;
         let json = json_in_script(&plot::json(chart, &drawing)?);
         let id = format!("cl-{:016x}", stable_id(&json));
-        let text = format!("{}\n{}", visible(&drawing.title), visible_lines(&chart.text(&drawing)?));
+        let notes = notes::markup(&drawing.notes);
+        let words = format!("{}{}", notes::lines(&drawing.notes), chart.text(&drawing)?);
+        let text = format!("{}\n{}", visible(&drawing.title), visible_lines(&words));
         let call = loader::draw_call(&id, &json);
-        let html = format!("<div data-figure=\"{id}\">{}</div>\n{call}", self.still()?);
+        let html = format!("{notes}<div data-figure=\"{id}\">{}</div>\n{call}", self.still()?);
         let text = text.trim_start_matches('\n').to_owned();
         Ok(Rendered { html, text, figures: vec![drawing.identity()], scripts: Vec::new() })
     }

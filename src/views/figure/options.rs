@@ -67,6 +67,22 @@ impl Figure {
         self
     }
 
+    /// The most that the figure may add to a notebook, in bytes; 5 MB unless told otherwise. A larger one draws fewer
+    /// numbers and says so above: of a line the least and the greatest of each stretch, of bars and of the cells of a heat
+    /// map the largest of each block, of points one wherever there are any.
+    ///
+    /// ```
+    /// use candle_lens::views::{View, line};
+    /// let steps: Vec<f32> = (0..20_000).map(|step| (step as f32).sin()).collect();
+    /// let text = line(&steps).max_bytes(100_000).render()?.text().to_owned();
+    /// assert!(text.contains("the least and the greatest of each"), "{text}");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.looks.max_bytes = Some(bytes);
+        self
+    }
+
     /// The figure as an SVG image.
     ///
     /// # Errors
@@ -79,6 +95,6 @@ impl Figure {
     /// ```
     pub fn to_svg(&self) -> Result<String> {
         let (chart, drawing) = self.drawing()?;
-        Ok(picture::svg_of(chart, &drawing))
+        Ok(picture::svg_of(chart, &drawing.by_itself()))
     }
 }

@@ -86,19 +86,31 @@ fn axis(axis: &Axis) -> PlotAxis {
     }
 }
 
-/// Labels as categories of plotly.js, which takes equal ones for the same place: those that repeat get zero-width
-/// spaces, which do not show. An empty label becomes one too.
+/// Labels as categories of plotly.js, each with marks in front of it that take no room and do not show.
+///
+/// plotly.js looks categories up in a plain object of JavaScript. There `constructor` and `toString` are found before
+/// anybody has put them in, and equal labels are one place. So no category is a label itself: each begins with a
+/// zero-width space, and behind it stands how often the label came before, in binary. Labels hold none of these marks,
+/// because [`visible`] writes them out.
+///
+/// Positions with `tickvals` would do too, but plotly.js draws every one of those, where it leaves out the categories
+/// that have no room and brings them back when the reader zooms in.
 pub(super) fn categories(labels: &[String]) -> Vec<String> {
-    let mut seen = std::collections::HashMap::new();
-    let mut distinct = |label: &String| {
-        let label = plain(label);
-        let count = seen.entry(label.clone()).or_insert(if label.is_empty() { 1 } else { 0 });
-        let repeated = "\u{200b}".repeat(*count);
-        *count += 1;
-        label + &repeated
+    let mut seen: std::collections::HashMap<&String, usize> = std::collections::HashMap::new();
+    let distinct = |label| {
+        let before = seen.entry(label).or_default();
+        let mut category = String::from(FIRST);
+        let digits = format!("{before:b}");
+        category.extend(digits.chars().filter(|_| *before > 0).map(|digit| if digit == '1' { ONE } else { FIRST }));
+        *before += 1;
+        category + &plain(label)
     };
-    labels.iter().map(&mut distinct).collect()
+    labels.iter().map(distinct).collect()
 }
+
+/// The zero-width space and the word joiner.
+const FIRST: char = '\u{200b}';
+const ONE: char = '\u{2060}';
 
 /// `text` so that plotly.js shows it as it is: it takes some tags for formatting and `%{..}` for a variable, and
 /// understands character references.
@@ -122,8 +134,24 @@ mod tests {
 
     #[test]
     fn repeated_labels_stay_apart() {
-        let labels = ["the", " cat", "the", "", ""].map(String::from);
-        assert_eq!(categories(&labels), ["the", " cat", "the\u{200b}", "\u{200b}", "\u{200b}\u{200b}"]);
+        let labels = ["the", " cat", "the", "", "", "the"].map(String::from);
+        let (first, second) = ("\u{200b}", "\u{200b}\u{2060}");
+        let expected = ["the", " cat"].map(|label| format!("{first}{label}"));
+        assert_eq!(categories(&labels)[..2], expected);
+        assert_eq!(categories(&labels)[2..5], [format!("{second}the"), first.into(), second.into()]);
+        assert_eq!(categories(&labels)[5], "\u{200b}\u{2060}\u{200b}the");
+        let many = vec!["the".to_owned(); 3000];
+        let all: std::collections::HashSet<String> = categories(&many).into_iter().collect();
+        assert_eq!(all.len(), 3000);
+        assert!(all.iter().all(|category| category.len() < 50), "marks grow with the digits of a count");
+    }
+
+    #[test]
+    fn no_label_is_a_property_of_every_object() {
+        let names = ["constructor", "toString", "valueOf", "__proto__", "hasOwnProperty", "__defineGetter__", ""];
+        for category in categories(&names.map(String::from)) {
+            assert!(category.starts_with(FIRST), "{category:?}");
+        }
     }
 
     #[test]

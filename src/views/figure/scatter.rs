@@ -10,24 +10,28 @@ use crate::error::{Error, Result};
 use crate::views::figure::Figure;
 use crate::views::figure::color::{INK, series_color};
 use crate::views::figure::drawing::{
-    Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, check_values, not_for, one_each,
+    Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, check_values, finite_range, not_for, one_each,
 };
+use crate::views::figure::fewer::{NUMBER, spread};
 use crate::views::figure::labels::{self, Side};
+use crate::views::figure::notes::Note;
 use crate::views::figure::plot::plain;
 use crate::views::html::visible;
+use crate::views::number::grouped;
 use crate::views::page::View;
 use crate::views::picture::{Anchor, Canvas, Frame, Turn, text_width};
 use crate::views::source::Source;
 use crate::views::table::Table;
 
 /// A point for each pair of numbers. Results of this crate label the points with their labels;
-/// [`Figure::diagonal`] draws y = x, [`Figure::point_labels`] gives other labels.
+/// [`Figure::diagonal`] draws y = x, [`Figure::point_labels`] gives other labels. A pair with a number that is not finite
+/// has no point, and a line above says which.
 ///
 /// # Shapes
 /// Two of the same shape, whatever it is.
 ///
 /// # Errors
-/// Reported when the figure is shown: unequal shapes, no numbers, values that are not finite.
+/// Reported when the figure is shown: unequal shapes, no numbers.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -90,26 +94,57 @@ impl Points {
 }
 
 impl Points {
-    /// Where the points are in the picture.
-    fn points(&self, frame: &Frame) -> Vec<(f32, f32)> {
-        self.x.iter().zip(&self.y).map(|(&x, &y)| (frame.x(f64::from(x)), frame.y(f64::from(y)))).collect()
+    /// The places of the points that are drawn.
+    fn shown(&self, drawing: &Drawing) -> Vec<usize> {
+        let is_finite = |&i: &usize| self.x[i].is_finite() && self.y[i].is_finite();
+        drawing.extras.kept.clone().unwrap_or_else(|| (0..self.x.len()).filter(is_finite).collect())
+    }
+
+    /// Where the points that are drawn are in the picture.
+    fn points(&self, drawing: &Drawing, frame: &Frame) -> Vec<(f32, f32)> {
+        let at = |i: usize| (frame.x(f64::from(self.x[i])), frame.y(f64::from(self.y[i])));
+        self.shown(drawing).into_iter().map(at).collect()
+    }
+
+    /// The labels of the points that are drawn; none where there are none at all.
+    fn words(&self, drawing: &Drawing) -> Vec<String> {
+        let words = &drawing.extras.words;
+        if words.is_empty() { Vec::new() } else { self.shown(drawing).into_iter().map(|i| words[i].clone()).collect() }
+    }
+
+    /// What is said of points that have no place, and of those that have no room, which are taken out of the drawing.
+    fn reduce(&self, drawing: &mut Drawing, looks: &Looks) {
+        let words = &drawing.extras.words;
+        // One number for each pair, which is finite where both are.
+        let pairs: Vec<f32> = self.x.iter().zip(&self.y).map(|(&x, &y)| if x.is_finite() { y } else { x }).collect();
+        let place = |i: usize| words.get(i).map(|word| visible(word));
+        drawing.notes.extend(Note::of_gaps(pairs.iter(), false, place));
+        let label = words.iter().map(|word| word.len() + 8).sum::<usize>() / self.x.len();
+        let most = looks.room() / (2 * NUMBER + label);
+        let all = self.shown(drawing);
+        if all.len() > most {
+            let places = self.points(drawing, &Frame::new(drawing));
+            let kept: Vec<usize> = spread(&places, most).into_iter().map(|i| all[i]).collect();
+            let drawn = format!("are {}, one wherever there are any", grouped(kept.len()));
+            drawing.notes.push(Note::of_size(&drawn, &format!("all {} points", grouped(all.len())), looks.max_bytes()));
+            drawing.extras.kept = Some(kept);
+        }
     }
 
     /// On which side of each point its label stands; nothing without labels, or with too many.
     fn sides(&self, drawing: &Drawing, frame: &Frame) -> Option<Vec<Option<Side>>> {
-        let words = &drawing.extras.words;
+        let words = self.words(drawing);
         if words.is_empty() || words.len() > LABELLED {
             return None;
         }
         let widths: Vec<f32> = words.iter().map(|label| text_width(&visible(label), labels::SIZE)).collect();
-        Some(labels::sides(&self.points(frame), &widths, frame.area()))
+        Some(labels::sides(&self.points(drawing, frame), &widths, frame.area()))
     }
 }
 
 /// The range of the numbers with a little room around them.
 fn range(values: &Array1<f32>) -> (f64, f64) {
-    let low = f64::from(values.iter().copied().fold(f32::INFINITY, f32::min));
-    let high = f64::from(values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let (low, high) = finite_range(values);
     let room = if high > low { (high - low) * 0.08 } else { low.abs().max(1.0) * 0.5 };
     (low - room, high + room)
 }
@@ -127,7 +162,7 @@ impl Chart for Points {
             one_each(&labels, self.x.len(), "point_labels", "points")?;
         }
         let (x, y) = (range(&self.x), range(&self.y));
-        Drawing {
+        let mut drawing = Drawing {
             what: format!("{} points", self.x.len()),
             title: looks.title.clone().unwrap_or_default(),
             x: PlotAxis {
@@ -143,18 +178,22 @@ impl Chart for Points {
             hovermode: looks.hovermode.clone().unwrap_or(HoverMode::Closest),
             width: looks.width.unwrap_or(600),
             height: looks.height.unwrap_or(500),
+            notes: Vec::new(),
             extras: Extras { words: labels, diagonal: looks.diagonal, ..Extras::default() },
         }
-        .check_size()
+        .check_size()?;
+        self.reduce(&mut drawing, looks);
+        Ok(drawing)
     }
 
     fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
-        let labels: Vec<String> = drawing.extras.words.iter().map(|label| plain(label)).collect();
+        let labels: Vec<String> = self.words(drawing).iter().map(|label| plain(label)).collect();
+        let at = |values: &Array1<f32>| self.shown(drawing).into_iter().map(|i| values[i]).collect::<Vec<f32>>();
         let few = !labels.is_empty() && labels.len() <= LABELLED;
         let mode = if few { Mode::MarkersText } else { Mode::Markers };
         let name = if labels.is_empty() { "" } else { "%{hovertext}<br>" };
         vec![
-            Scatter::new(self.x.to_vec(), self.y.to_vec())
+            Scatter::new(at(&self.x), at(&self.y))
                 .mode(mode)
                 .hover_text_array(labels)
                 .marker(Marker::new().color(series_color(0).to_hex()).size(8))
@@ -182,12 +221,12 @@ impl Chart for Points {
         if let (true, Some((low, high))) = (drawing.extras.diagonal, shared(drawing)) {
             canvas.line(&[(frame.x(low), frame.y(low)), (frame.x(high), frame.y(high))], 1.5, INK);
         }
-        let points = self.points(frame);
+        let points = self.points(drawing, frame);
         points.iter().for_each(|&at| canvas.dot(at, 4.0, series_color(0)));
         let sides = self.sides(drawing, frame).unwrap_or_default();
-        for ((at, side), label) in points.into_iter().zip(sides).zip(&drawing.extras.words) {
+        for ((at, side), label) in points.into_iter().zip(sides).zip(self.words(drawing)) {
             let Some(side) = side else { continue };
-            let label = visible(label);
+            let label = visible(&label);
             let middle = side.middle(at, text_width(&label, labels::SIZE));
             canvas.text(&label, middle, labels::SIZE, Anchor::Middle, Turn::Level);
         }

@@ -12,6 +12,9 @@ use crate::views::terminal::{columns, fit, width};
 /// How many rows of a heat map are written.
 const ROWS: usize = 40;
 
+/// What stands where there is no number.
+const GAP: char = '·';
+
 /// From nothing to the end of the scale.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
@@ -22,7 +25,9 @@ pub(super) fn heat_map(
     (y_title, y): (&str, &[String]),
     (x_title, x): (&str, &[String]),
 ) -> Result<String> {
-    let shade = |value: f32| SHADES[(f64::from(value).abs() / limit * 4.0).round().min(4.0) as usize];
+    let shade = |value: f32| {
+        if !value.is_finite() { GAP } else { SHADES[(f64::from(value).abs() / limit * 4.0).round().min(4.0) as usize] }
+    };
     let all: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
     let written = column(&all);
     let labels: Vec<String> = y.iter().take(ROWS).map(|label| visible(label)).collect();
@@ -48,20 +53,22 @@ pub(super) fn heat_map(
     let mut lines = vec![format!("{names}: {} to {}", visible(&x[0]), visible(&x[shown - 1]))];
     for (label, row) in labels.iter().zip(values.rows()) {
         let cells = row.iter().take(shown).map(|&value| {
-            let sign = if value < 0.0 && shade(value) != ' ' { '-' } else { shade(value) };
+            let sign = if value < 0.0 && value.is_finite() && shade(value) != ' ' { '-' } else { shade(value) };
             String::from_iter([sign, shade(value)])
         });
         lines.push(format!("{}  {}", fit(label, side, false), cells.collect::<String>()).trim_end().to_owned());
     }
     let by_value = |a: &&(usize, &f32), b: &&(usize, &f32)| a.1.total_cmp(b.1);
-    let places: Vec<(usize, &f32)> = values.iter().enumerate().collect();
+    let places: Vec<(usize, &f32)> = values.iter().enumerate().filter(|(_, value)| value.is_finite()).collect();
     let at = |place: Option<&(usize, &f32)>| {
         place.map_or_else(String::new, |&(i, &value)| {
             format!("{} ({}, {})", number(f64::from(value)), visible(&y[i / x.len()]), visible(&x[i % x.len()]))
         })
     };
     let (low, high) = (places.iter().min_by(by_value), places.iter().max_by(by_value));
-    lines.push(format!("██ is {0}, -█ is -{0}; from {1} to {2}", number(limit), at(low), at(high)));
+    let gaps = if places.len() < values.len() { format!(", {GAP}{GAP} is a gap") } else { String::new() };
+    let range = if places.is_empty() { String::new() } else { format!("; from {} to {}", at(low), at(high)) };
+    lines.push(format!("██ is {0}, -█ is -{0}{gaps}{range}", number(limit)));
     for (hidden, all, what) in [(x.len() - shown, x.len(), "columns"), (y.len().saturating_sub(ROWS), y.len(), "rows")]
     {
         if hidden > 0 {
@@ -71,15 +78,20 @@ pub(super) fn heat_map(
     Ok(lines.join("\n"))
 }
 
-/// The values as bars of eight heights, at most `most` of them: each stands for the mean of a stretch.
+/// The values as bars of eight heights, at most `most` of them: each stands for the mean of the finite numbers of a
+/// stretch, and [`GAP`] for a stretch without any.
 pub(super) fn sparkline(values: &[f32], most: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let stretch = values.len().div_ceil(most.max(1));
-    let means: Vec<f32> = values.chunks(stretch).map(|part| part.iter().sum::<f32>() / part.len() as f32).collect();
-    let low = means.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = means.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let height = |mean: f32| if high > low { ((mean - low) / (high - low) * 7.0).round() as usize } else { 3 };
-    means.into_iter().map(|mean| BARS[height(mean)]).collect()
+    let mean = |part: &[f32]| {
+        let finite = || part.iter().filter(|value| value.is_finite()).map(|&value| f64::from(value));
+        finite().sum::<f64>() / finite().count() as f64
+    };
+    let means: Vec<f64> = values.chunks(stretch).map(mean).collect();
+    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let height = |mean: f64| if high > low { ((mean - low) / (high - low) * 7.0).round() as usize } else { 3 };
+    means.into_iter().map(|mean| if mean.is_nan() { GAP } else { BARS[height(mean)] }).collect()
 }
 
 #[cfg(test)]
@@ -90,6 +102,7 @@ mod tests {
     fn a_sparkline_rises_with_its_values() {
         assert_eq!(sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 80), "▁▂▃▄▅▆▇█");
         assert_eq!(sparkline(&[2.0, 2.0], 80), "▄▄");
+        assert_eq!(sparkline(&[f32::NAN, 0.0, f32::NEG_INFINITY, 1.0], 80), "·▁·█");
         assert_eq!(sparkline(&[1.0; 200], 80).chars().count(), 67, "200 values in stretches of 3");
     }
 }

@@ -1,6 +1,6 @@
 //! The axes of a still picture: where the marks go, and the words around them.
 
-use crate::views::figure::{Axis, Drawing, Scale, band_color, series_color};
+use crate::views::figure::{Axis, Drawing, Scale, band_color, half_room, notes_height, paint_notes, series_color};
 use crate::views::html::visible;
 use crate::views::number::{number, round_steps};
 use crate::views::picture::{Anchor, Canvas, Turn, font};
@@ -37,7 +37,8 @@ impl Frame {
     /// Makes room for everything around the marks.
     pub fn new(drawing: &Drawing) -> Self {
         let (width, height) = (drawing.width as f32, drawing.height as f32);
-        let top = if drawing.title.is_empty() { 14.0 } else { 46.0 };
+        let title = if drawing.title.is_empty() { 14.0 } else { 46.0 };
+        let top = title + notes_height(&drawing.notes, drawing.width) as f32;
         let title_room = |axis: &Axis| if axis.title.is_empty() { 4.0 } else { 24.0 };
         let y_ticks = ticks(&drawing.y.scale, height - top - 60.0, LINE, 50.0);
         let left = title_room(&drawing.y) + widest(&y_ticks) + 10.0;
@@ -121,6 +122,8 @@ impl Frame {
         let size = TITLE_SIZE.min(TITLE_SIZE * (width - 20.0) / font::width(&title, TITLE_SIZE).max(1.0));
         let start = self.left.min(width - 10.0 - font::width(&title, size));
         canvas.text(&title, (start, 24.0), size, Anchor::Start, Turn::Level);
+        let below = if drawing.title.is_empty() { 4.0 } else { 36.0 };
+        paint_notes(&drawing.notes, drawing.width, below, canvas);
         canvas.text(&visible(&drawing.x.title), (middle_x, height - 12.0), SIZE, Anchor::Middle, Turn::Level);
         canvas.text(&visible(&drawing.y.title), (12.0, middle_y), SIZE, Anchor::Middle, Turn::Up);
         for (value, label) in &self.y_ticks {
@@ -184,7 +187,7 @@ fn range(scale: &Scale) -> (f64, f64) {
     match scale {
         Scale::Labels(labels) => (-0.5, labels.len() as f64 - 0.5),
         Scale::Numbers(low, high) if high > low => (*low, *high),
-        Scale::Numbers(low, _) => (low - 0.5, low + 0.5),
+        Scale::Numbers(low, _) => (low - half_room(*low), low + half_room(*low)),
     }
 }
 
@@ -204,7 +207,9 @@ fn ticks(scale: &Scale, length: f32, apart: f32, spread: f32) -> Vec<(f64, Strin
         Scale::Numbers(..) => {
             let (low, high) = range(scale);
             let (values, decimals) = round_steps(low, high, (length / spread) as usize);
-            values.into_iter().map(|value| (value, format!("{value:.decimals$}"))).collect()
+            let is_long = decimals > 6 || low.abs().max(high.abs()) >= 1e7;
+            let written = |value: f64| if is_long { number(value) } else { format!("{value:.decimals$}") };
+            values.into_iter().map(|value| (value, written(value))).collect()
         }
     }
 }

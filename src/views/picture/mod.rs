@@ -17,6 +17,9 @@ use crate::views::html::{escape, visible};
 /// Picture pixels for each pixel of the page: sharp on fine screens too.
 const FINENESS: f32 = 2.0;
 
+/// How many points of a line are drawn at once.
+const PIECE: usize = 128;
+
 /// The whole figure as a PNG file.
 pub(in crate::views) fn png_of(chart: &dyn Chart, drawing: &Drawing) -> Result<Vec<u8>> {
     png_by(drawing.width, drawing.height, |canvas| paint_all(chart, drawing, canvas))
@@ -182,14 +185,19 @@ impl Canvas {
                 );
             }
             Surface::Pixels(pixels) => {
-                let mut path = PathBuilder::new();
-                for (i, &(x, y)) in points.iter().enumerate() {
-                    if i == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
-                }
                 let stroke =
                     Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
-                if let Some(path) = path.finish() {
-                    pixels.stroke_path(&path, &paint(color, alpha), &stroke, transform, None);
+                // The time of a path grows with the square of its points where these go up and down.
+                let mut start = 0;
+                while start + 1 < points.len() {
+                    let end = (start + PIECE).min(points.len() - 1);
+                    let mut path = PathBuilder::new();
+                    path.move_to(points[start].0, points[start].1);
+                    points[start + 1..=end].iter().for_each(|&(x, y)| path.line_to(x, y));
+                    if let Some(path) = path.finish() {
+                        pixels.stroke_path(&path, &paint(color, alpha), &stroke, transform, None);
+                    }
+                    start = end;
                 }
             }
         }

@@ -6,26 +6,27 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::views::figure::imshow;
 use crate::views::loader::Script;
-use crate::views::source::Numbers;
-use crate::views::widget::pack::{pack, rounded};
+use crate::views::widget::heads::{head_names, layers};
+use crate::views::widget::pack::{both, gap_note, pack, rounded};
 use crate::views::widget::patterns::Patterns;
 use crate::views::widget::pool::{pooled, pooled_words};
+use crate::views::widget::samples::most;
 use crate::views::widget::scores::{table, usual_scores};
-use crate::views::widget::still::gallery;
+use crate::views::widget::still::{gallery, layer_gallery};
 use crate::views::widget::words::{Words, one_word_each};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 
 /// A thumbnail of each head, and beside them a large map of one, as CircuitsVis' `attention_heads`: pointing at a head
 /// previews it, a click keeps it, and pointing at a cell says source, destination and value.
 ///
-/// Numbers may be negative, as those of an attribution are: they are drawn in orange, positive ones in blue.
+/// Numbers may be negative, as those of an attribution are: they are drawn in orange, positive ones in blue, and those
+/// that are not finite in grey where they are not masked.
 ///
 /// # Shapes
 /// `[head, dest, src]`, or any axes of heads in front, such as `[layer, head, dest, src]`; see [`Patterns`].
 ///
 /// # Errors
-/// Reported when the widget is shown: another shape, other than one token for each position, values that are not
-/// finite where they are not masked.
+/// Reported when the widget is shown: another shape, other than one token for each position.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -77,8 +78,9 @@ pub fn attention_pattern(tokens: impl Words, attention: impl Patterns) -> Widget
     Widget::new(Heads::new(Mode::Pattern, &tokens, &[("", &attention)]))
 }
 
-/// All heads in one widget: thumbnails to search and to sort by a score, the text and the map of the chosen head, in
-/// which pointing at one lights up the other. Arrow keys walk through heads and cells.
+/// All heads in one widget: thumbnails to search and to sort by a score, a row for each layer until they are sorted, the
+/// text and the map of the chosen head, in which pointing at one lights up the other. Arrow keys walk through heads and
+/// cells.
 ///
 /// Scores that are always there: the mean attention to the previous, the first and the same token, and the largest
 /// value; [`Widget::scores`] adds others.
@@ -186,8 +188,8 @@ impl Heads {
         Ok(heads)
     }
 
-    /// The runs as they are drawn: what is above the diagonal emptied where it is masked, and everything finite.
-    fn masked(&self, asked: Option<bool>) -> Result<(Vec<Run>, bool)> {
+    /// The runs as they are drawn: what is above the diagonal emptied where it is masked.
+    fn masked(&self, asked: Option<bool>) -> (Vec<Run>, bool) {
         let above = |&((_, dest, src), _): &((usize, usize, usize), &f32)| src > dest;
         let is_empty =
             |run: &Run| run.values.indexed_iter().filter(above).all(|(_, &value)| value == 0.0 || !value.is_finite());
@@ -201,15 +203,8 @@ impl Heads {
                     }
                 });
             }
-            if let Some(((head, dest, src), value)) = run.values.indexed_iter().find(|(_, value)| !value.is_finite()) {
-                return Err(Error::argument(format!(
-                    "`{}` cannot draw {value}, which stands at head {head}, destination {dest}, source {src}: \
-                     replace such values first.",
-                    self.mode.function()
-                )));
-            }
         }
-        Ok((runs, mask))
+        (runs, mask)
     }
 }
 
@@ -222,24 +217,6 @@ fn wrong_shape(mode: Mode, shape: &[usize]) -> Error {
         "`{}` shows {wanted} with as many destinations as sources, but it was given the shape {shape:?}: {otherwise}.",
         mode.function()
     ))
-}
-
-/// The names of the heads: labels of their axis, or layer and head, or their numbers.
-fn head_names(numbers: &Numbers) -> Vec<String> {
-    let shape = numbers.values.shape();
-    let axes = &numbers.axes[..shape.len().saturating_sub(2)];
-    let label = |axis: usize, i: usize| axes[axis].labels.get(i).cloned().unwrap_or_else(|| i.to_string());
-    match shape {
-        [] | [_] | [_, _] => vec!["attention".into()],
-        &[heads, _, _] => {
-            let bare = axes[0].labels.first().is_none_or(|label| label.parse::<usize>().is_ok());
-            (0..heads).map(|h| if bare { format!("Head {h}") } else { label(0, h) }).collect()
-        }
-        &[layers, heads, _, _] => {
-            (0..layers).flat_map(|l| (0..heads).map(move |h| (l, h))).map(|(l, h)| format!("L{l}H{h}")).collect()
-        }
-        [heads @ .., _, _] => (0..heads.iter().product()).map(|i| format!("Head {i}")).collect(),
-    }
 }
 
 impl Heads {
@@ -260,7 +237,7 @@ impl Heads {
         let mut scores = usual_scores(&runs[0].values);
         if let [clean, corrupted] = runs {
             let apart = &corrupted.values - &clean.values;
-            let largest = |head: ArrayView2<f32>| head.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let largest = |head: ArrayView2<f32>| most(head.iter());
             scores.insert(0, ("largest difference".into(), apart.axis_iter(NdAxis(0)).map(largest).collect()));
         }
         for (name, values) in asked.scores.iter().rev() {
@@ -315,6 +292,10 @@ impl Heads {
         // A cell needs no more than a pixel, and many heads no more than a sketch each.
         let room = (150_000.0 / names.len() as f64).sqrt() as usize;
         let small = pooled(values, values.dim().1.div_ceil(room.clamp(8, 100)));
+        let rows = layers(&self.names);
+        if !rows.is_empty() {
+            return layer_gallery(&rows, names, &small, limit);
+        }
         let (columns, pixels) = if names.len() > 24 { (12, 48) } else { (6, 96) };
         gallery(names.iter().map(String::as_str).zip(small.axis_iter(NdAxis(0))), columns, limit, pixels)
     }
@@ -326,7 +307,7 @@ impl Kind for Heads {
         if self.mode == Mode::Pattern {
             not_for("attention_pattern", &[("names", asked.names.is_some()), ("scores", !asked.scores.is_empty())])?;
         }
-        let (mut runs, masked) = self.masked(asked.mask_upper_tri)?;
+        let (mut runs, masked) = self.masked(asked.mask_upper_tri);
         let names = self.names(asked.names.as_ref())?;
         let scores = self.scores(asked, &runs)?;
         let positions = self.runs[0].values.dim().1;
@@ -338,12 +319,15 @@ impl Kind for Heads {
             .iter()
             .map(|run| pooled_words(&run.words, factor).iter().map(|word| crate::views::html::visible(word)).collect())
             .collect();
-        let most = runs.iter().flat_map(|run| run.values.iter()).fold(0.0_f32, |most, value| most.max(value.abs()));
+        let most = most(runs.iter().flat_map(|run| run.values.iter()));
+        let gaps = gap_note(runs.iter().flat_map(|run| run.values.iter()));
         let (low, high) = checked_range(asked.range)?.unwrap_or((-f64::from(most), f64::from(most)));
         let mut data = self.data(&runs, &words, masked)?;
         let shown: Vec<String> = names.iter().map(|name| crate::views::html::visible(name)).collect();
         data["mode"] = json!(self.mode.function());
         data["names"] = json!(shown);
+        data["layers"] =
+            layers(&self.names).iter().map(|(name, heads)| json!({ "name": name, "heads": heads })).collect();
         data["range"] = json!([rounded(low.min(0.0) as f32), rounded(high.max(0.0) as f32)]);
         let brief = |values: &[f32]| values.iter().map(|&value| rounded(value)).collect::<Vec<f64>>();
         if self.mode == Mode::Explorer {
@@ -359,13 +343,16 @@ impl Kind for Heads {
             data,
             still,
             text: table(&names, &scores)?,
-            note: (factor > 1).then(|| {
-                format!(
-                    "Each cell stands for {factor} x {factor} positions and shows their largest value: the whole would \
-                     take more than {}. `max_bytes` allows more.",
-                    crate::error::human_bytes(asked.max_bytes() as u64)
-                )
-            }),
+            note: both(gaps, (factor > 1).then(|| reduced(factor, asked.max_bytes()))),
         })
     }
+}
+
+/// What is said of attention that was made smaller.
+fn reduced(factor: usize, max_bytes: usize) -> String {
+    format!(
+        "Each cell stands for {factor} x {factor} positions and shows their largest value: the whole would take more than \
+         {}. `max_bytes` allows more.",
+        crate::error::human_bytes(max_bytes as u64)
+    )
 }

@@ -80,9 +80,8 @@ impl Circuit {
             for edge in edges.iter().rev() {
                 let points = curve(place(edge.from), place(edge.to));
                 let width = 1.0 + 5.0 * edge.score.abs() / most;
-                // Every second piece, where the score is negative.
-                let step = if edge.score < 0.0 { 2 } else { 1 };
-                points.windows(2).step_by(step).for_each(|piece| canvas.line(piece, width, edge.kind.color()));
+                let dashes = if edge.score < 0.0 { dashed(&points, 5.0 + width) } else { vec![points] };
+                dashes.iter().for_each(|dash| canvas.line(dash, width, edge.kind.color()));
             }
             for &i in &part.nodes {
                 let ((x, y), name) = (place(i), visible(&self.0.nodes[i].name));
@@ -112,6 +111,23 @@ impl Circuit {
     }
 }
 
+/// The dashes of a line, each about so long, as far from each other as the round ends of a dash of this length need.
+fn dashed(points: &[(f32, f32)], length: f32) -> Vec<Vec<(f32, f32)>> {
+    let (mut dashes, mut along, mut is_open) = (Vec::new(), 0.0, false);
+    for two in points.windows(2) {
+        let is_on = along % (2.5 * length) < length;
+        if is_on && !is_open {
+            dashes.push(vec![two[0]]);
+        }
+        if let (true, Some(dash)) = (is_on, dashes.last_mut()) {
+            dash.push(two[1]);
+        }
+        is_open = is_on;
+        along += (two[1].0 - two[0].0).hypot(two[1].1 - two[0].1);
+    }
+    dashes
+}
+
 /// Whether both ends of an edge are drawn.
 fn drawn(places: &BTreeMap<usize, (usize, usize)>, edge: &CircuitEdge) -> bool {
     places.contains_key(&edge.from) && places.contains_key(&edge.to)
@@ -119,7 +135,7 @@ fn drawn(places: &BTreeMap<usize, (usize, usize)>, edge: &CircuitEdge) -> bool {
 
 /// From one node to another, upright at both ends.
 fn curve(from: (f32, f32), to: (f32, f32)) -> Vec<(f32, f32)> {
-    const PIECES: usize = 40;
+    const PIECES: usize = 200;
     let middle = if from.1 == to.1 { from.1 - 40.0 } else { (from.1 + to.1) / 2.0 };
     let at = |t: f32| {
         let s = 1.0 - t;
@@ -128,4 +144,21 @@ fn curve(from: (f32, f32), to: (f32, f32)) -> Vec<(f32, f32)> {
         (sum([from.0, from.0, to.0, to.0]), sum([from.1, middle, middle, to.1]))
     };
     (0..=PIECES).map(|i| at(i as f32 / PIECES as f32)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dashes_leave_gaps_that_round_ends_do_not_close() {
+        for (to, width) in [((0.0, 74.0), 6.0), ((900.0, 74.0), 6.0), ((300.0, 400.0), 1.0)] {
+            let dashes = dashed(&curve((0.0, 0.0), to), 5.0 + width);
+            assert!(dashes.len() >= 2, "{to:?}");
+            for two in dashes.windows(2) {
+                let (end, start) = (two[0][two[0].len() - 1], two[1][0]);
+                assert!((start.0 - end.0).hypot(start.1 - end.1) > width + 1.0, "{end:?} {start:?}");
+            }
+        }
+    }
 }

@@ -10,10 +10,12 @@
 mod attention;
 mod circuit;
 mod circuit_still;
+mod heads;
 mod pack;
 mod patterns;
 mod performance;
 mod pool;
+mod samples;
 mod scores;
 mod still;
 mod tables;
@@ -46,7 +48,7 @@ const MAX_BYTES: usize = 5_000_000;
 /// beside it; the methods, chained, change its looks.
 ///
 /// As the last expression of a cell it shows itself; in a loop or a program call [`show`](Self::show). What does not
-/// fit (a shape, a number of tokens, a value that is not finite) is reported there.
+/// fit (a shape, a number of tokens) is reported there. Numbers that are not finite are on grey, and a line says so.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -184,7 +186,7 @@ impl View for Widget {
             text => format!("<div style=\"{style}\">{}</div>", escape(&visible(text))),
         };
         let html = format!(
-            "<div data-widget=\"{id}\" class=\"tex2jax_ignore mathjax_ignore\">{}{}{}</div>\n{}",
+            "<div data-widget=\"{id}\">{}{}{}</div>\n{}",
             paragraph(&drawn.title, "font-weight:600;margin:4px 0"),
             paragraph(drawn.note.as_deref().unwrap_or_default(), "font-style:italic;margin:4px 0"),
             drawn.still,

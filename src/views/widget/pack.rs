@@ -9,6 +9,8 @@ use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::views::figure::Note;
+use crate::views::widget::samples::most;
 
 /// The largest step of a byte: from 0 for numbers that are not negative, around 127 for those of both signs.
 const UNSIGNED: f64 = 255.0;
@@ -16,14 +18,23 @@ const SIGNED: f64 = 127.0;
 
 /// The blocks as `{size, signed, bytes}`: each block has the size of its largest number, to which its bytes are parts.
 /// Zero stays zero; every other number is at most half a step off, which is 1/510 of the block's size, or 1/254 where
-/// some number is negative.
+/// some number is negative. Numbers that are not finite stand beside the bytes: from which place on, how many, and whether
+/// they are NaN (0), inf (1) or -inf (-1).
 pub(super) fn pack(blocks: &[Vec<f32>]) -> Result<Value> {
-    let signed = blocks.iter().flatten().any(|&value| value < 0.0);
+    let signed = blocks.iter().flatten().any(|&value| value < 0.0 && value.is_finite());
     let steps = if signed { SIGNED } else { UNSIGNED };
+    let mut gaps: Vec<(usize, usize, i8)> = Vec::new();
+    for (place, &value) in blocks.iter().flatten().enumerate().filter(|(_, value)| !value.is_finite()) {
+        let kind = if value.is_nan() { 0 } else { value.signum() as i8 };
+        match gaps.last_mut() {
+            Some((first, count, last)) if *first + *count == place && *last == kind => *count += 1,
+            _ => gaps.push((place, 1, kind)),
+        }
+    }
     let mut bytes = Vec::with_capacity(blocks.iter().map(Vec::len).sum());
     let mut sizes = Vec::with_capacity(blocks.len());
     for block in blocks {
-        let size = rounded(block.iter().fold(0.0_f32, |most, value| most.max(value.abs())));
+        let size = rounded(most(block));
         let byte = |value: f32| {
             let part = if size > 0.0 { (f64::from(value) / size * steps).round() } else { 0.0 };
             (part.clamp(-steps, steps) + if signed { SIGNED } else { 0.0 }) as u8
@@ -36,7 +47,22 @@ pub(super) fn pack(blocks: &[Vec<f32>]) -> Result<Value> {
         .write_all(&bytes)
         .and_then(|()| packed.finish())
         .map_err(|error| Error::argument(format!("the numbers of the view could not be compressed: {error}.")))?;
-    Ok(json!({ "size": sizes, "signed": signed, "bytes": BASE64.encode(packed) }))
+    let mut all = json!({ "size": sizes, "signed": signed, "bytes": BASE64.encode(packed) });
+    if !gaps.is_empty() {
+        all["gaps"] = json!(gaps);
+    }
+    Ok(all)
+}
+
+/// What a widget says of numbers that are not finite.
+pub(super) fn gap_note<'a>(values: impl Iterator<Item = &'a f32> + Clone) -> Option<String> {
+    Note::of_gaps(values, false, |_| None).map(|note| format!("Grey is a {}.", note.text))
+}
+
+/// Two notes as one.
+pub(super) fn both(first: Option<String>, second: Option<String>) -> Option<String> {
+    let notes: Vec<String> = first.into_iter().chain(second).collect();
+    (!notes.is_empty()).then(|| notes.join(" "))
 }
 
 /// Five significant digits: more would only make the notebook larger.
@@ -86,6 +112,16 @@ mod tests {
             }
             assert_eq!(back[1], [0.0; 5]);
         }
+    }
+
+    #[test]
+    fn gaps_stand_beside_the_bytes_and_change_no_other_number() {
+        let blocks = vec![vec![0.5, f32::NAN, f32::NAN, f32::NEG_INFINITY], vec![f32::INFINITY, 1.0]];
+        let packed = pack(&blocks).expect("packed");
+        assert_eq!(packed["gaps"], json!([[1, 2, 0], [3, 1, -1], [4, 1, 1]]));
+        let back = unpack(&packed, &[4, 2]);
+        assert!((back[0][0] - 0.5).abs() < 2e-3 && (back[1][1] - 1.0).abs() < 4e-3, "{back:?}");
+        assert!(pack(&[vec![1.0]]).expect("packed").get("gaps").is_none());
     }
 
     #[test]

@@ -26,7 +26,7 @@ const TOP_K: usize = 10;
 /// `logits [pos, d_vocab]` or `[1, pos, d_vocab]`; log probabilities do as well.
 ///
 /// # Errors
-/// Reported when the widget is shown: several prompts, another shape, values that are not finite.
+/// Reported when the widget is shown: several prompts, a prompt of one token, another shape, logits that are NaN.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -132,12 +132,15 @@ impl Predictions {
         }
         let ids = tokens.row(0);
         let logits = if logits.rank() == 3 && logits.dim(0)? == 1 { logits.get(0)? } else { logits.clone() };
-        if logits.rank() != 2 || logits.dim(0)? != ids.len() || ids.len() < 2 {
-            return Err(Error::shape(
-                "the logits",
-                format!("[{}, d_vocab], for two tokens or more", ids.len()),
-                logits.dims(),
+        if ids.len() < 2 {
+            return Err(Error::argument(
+                "this view shows what a model gave each token after the first, but the prompt is a single token: give a \
+                 prompt of two tokens or more, and its logits.",
             ));
+        }
+        if logits.rank() != 2 || logits.dim(0)? != ids.len() {
+            let expected = format!("[{}, d_vocab], a row for each token of the prompt,", ids.len());
+            return Err(Error::shape("the tensor of logits", expected, logits.dims()));
         }
         let tokenizer = model.tokenizer()?;
         let words = ids.iter().map(|&id| tokenizer.to_single_str_token(id)).collect::<Result<Vec<_>>>()?;

@@ -5,14 +5,14 @@ use ndarray::{Array3, ArrayView2, Axis as NdAxis};
 use crate::error::Result;
 use crate::views::page::View;
 use crate::views::table::{Cell, Table};
+use crate::views::widget::samples::most;
 
-/// What the numbers of every head come to, in the order in which the reader finds them.
+/// What the finite numbers of every head come to, in the order in which the reader finds them.
 pub(super) fn usual_scores(values: &Array3<f32>) -> Vec<(String, Vec<f32>)> {
     let positions = values.dim().1;
     let mean = |head: ArrayView2<f32>, from: usize, src: &dyn Fn(usize) -> usize| {
-        let places = from..positions;
-        let count = places.len().max(1) as f32;
-        places.map(|dest| head[[dest, src(dest)]]).sum::<f32>() / count
+        let values = || (from..positions).map(|dest| head[[dest, src(dest)]]).filter(|value| value.is_finite());
+        values().sum::<f32>() / values().count().max(1) as f32
     };
     let score = |name: &str, of: &dyn Fn(ArrayView2<f32>) -> f32| {
         (name.to_owned(), values.axis_iter(NdAxis(0)).map(of).collect::<Vec<f32>>())
@@ -21,7 +21,7 @@ pub(super) fn usual_scores(values: &Array3<f32>) -> Vec<(String, Vec<f32>)> {
         score("previous token", &|head| mean(head, 1, &|dest| dest - 1)),
         score("first token", &|head| mean(head, 1, &|_| 0)),
         score("same token", &|head| mean(head, 0, &|dest| dest)),
-        score("largest value", &|head| head.iter().fold(0.0_f32, |most, value| most.max(value.abs()))),
+        score("largest value", &|head| most(head.iter())),
     ]
 }
 

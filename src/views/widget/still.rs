@@ -3,13 +3,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{Array3, ArrayView1, ArrayView2, Axis as NdAxis};
 
 use crate::error::Result;
-use crate::views::figure::Color;
+use crate::views::figure::{Color, GAP};
 use crate::views::html::{escape, visible};
 use crate::views::picture::indexed_png;
-use crate::views::widget::text::{Sample, said};
+use crate::views::widget::samples::Sample;
+use crate::views::widget::text::said;
 
 /// Steps of opacity on each side of zero: 4 bits for attention.
 const LEVELS: usize = 15;
@@ -23,9 +24,17 @@ pub(super) const POSITIVE: Color = Color(0x1f, 0x83, 0xc6);
 fn picture(values: ArrayView2<f32>, limit: f32) -> Result<String> {
     let side = |color: Color, level: usize| [color.0, color.1, color.2, (level * 255 / LEVELS) as u8];
     let negative = (1..=LEVELS).map(|level| side(NEGATIVE, level));
-    let palette: Vec<[u8; 4]> =
-        [[0; 4]].into_iter().chain((1..=LEVELS).map(|level| side(POSITIVE, level))).chain(negative).collect();
+    let gap = [GAP.0, GAP.1, GAP.2, 255];
+    let palette: Vec<[u8; 4]> = [[0; 4]]
+        .into_iter()
+        .chain((1..=LEVELS).map(|level| side(POSITIVE, level)))
+        .chain(negative)
+        .chain([gap])
+        .collect();
     let index = |&value: &f32| {
+        if !value.is_finite() {
+            return 2 * LEVELS as u8 + 1;
+        }
         let level = if limit > 0.0 { (value.abs() / limit * LEVELS as f32).round().min(LEVELS as f32) } else { 0.0 };
         match level as usize {
             0 => 0,
@@ -60,6 +69,46 @@ pub(super) fn gallery<'a>(
     Ok(html + "</tr></tbody></table>")
 }
 
+/// Pictures in a table with a row for each of these layers, which have so many heads. Heads are named below their pictures
+/// where there is room, and by the first row where there is not.
+pub(super) fn layer_gallery(
+    layers: &[(String, usize)],
+    names: &[String],
+    pictures: &Array3<f32>,
+    limit: f32,
+) -> Result<String> {
+    let most = layers.iter().map(|(_, heads)| *heads).max().unwrap_or(1);
+    let pixels = (ROW / most).clamp(16, if names.len() > 24 { 48 } else { 96 });
+    let is_named = pixels >= 40;
+    let cell =
+        |style: &str, content: &str| format!("<td style=\"padding:2px;text-align:center;{style}\">{content}</td>");
+    let mut html =
+        String::from("<div style=\"overflow-x:auto\"><table style=\"border-collapse:collapse;margin:0\"><tbody>");
+    if !is_named {
+        let numbers: String = (0..most).map(|head| cell("font-size:10px", &format!("H{head}"))).collect();
+        html += &format!("<tr>{}{numbers}</tr>", cell("", ""));
+    }
+    let mut heads = names.iter().zip(pictures.axis_iter(NdAxis(0)));
+    for (layer, count) in layers {
+        html += &format!("<tr>{}", cell("font-weight:600;text-align:right", layer));
+        for (name, values) in heads.by_ref().take(*count) {
+            let name = escape(&visible(name));
+            let below = if is_named { format!("<br>{name}") } else { String::new() };
+            let image = format!(
+                "<img alt=\"{name}\" width=\"{pixels}\" height=\"{pixels}\" style=\"image-rendering:pixelated;\
+                 max-width:none;border:1px solid rgba(128,128,128,.5)\" src=\"{}\">{below}",
+                picture(values, limit)?
+            );
+            html += &cell("", &image);
+        }
+        html += "</tr>";
+    }
+    Ok(html + "</tbody></table></div>")
+}
+
+/// How wide the pictures of a layer are together.
+const ROW: usize = 680;
+
 /// The largest of one number of a sample over its positions.
 pub(super) fn largest_of(sample: &Sample, which: usize) -> f32 {
     sample.values.slice(ndarray::s![.., 0, which]).iter().copied().fold(f32::NEG_INFINITY, f32::max)
@@ -72,16 +121,23 @@ pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, (lo
         html += &format!("<b>{}</b>: ", escape(&visible(name)));
     }
     for (word, &value) in words.iter().zip(values) {
-        html +=
-            &on_ground(word, f64::from(value) / if value < 0.0 { low } else { high }, value < 0.0, &said(word, value));
+        let part = f64::from(value) / if value < 0.0 { low } else { high };
+        html += &match value.is_finite() {
+            true => on_ground(word, part, value < 0.0, &said(word, value)),
+            false => ground(word, GAP, 0.5, &said(word, value)),
+        };
     }
     html + "</div>"
 }
 
 /// A token on a ground of this part of full strength, with a note.
 pub(super) fn on_ground(word: &str, part: f64, negative: bool, note: &str) -> String {
-    let Color(red, green, blue) = if negative { NEGATIVE } else { POSITIVE };
     let part = if part.is_finite() { part.clamp(0.0, 1.0) * 0.7 } else { 0.0 };
+    ground(word, if negative { NEGATIVE } else { POSITIVE }, part, note)
+}
+
+/// A token on a ground of this colour and opacity, with a note.
+fn ground(word: &str, Color(red, green, blue): Color, part: f64, note: &str) -> String {
     format!(
         "<span title=\"{}\" style=\"white-space:pre-wrap;unicode-bidi:isolate;\
          background-color:rgba({red},{green},{blue},{part:.2})\">{}</span>",

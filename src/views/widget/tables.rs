@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::labelled::Axis;
 use crate::views::page::View;
 use crate::views::table::{Cell, Table};
+use crate::views::widget::samples::{Sample, order};
 use crate::views::widget::still::largest_of;
-use crate::views::widget::text::Sample;
 
 /// More numbers than these beside a token do not fit a line.
 const COLUMNS: usize = 8;
@@ -37,7 +37,7 @@ pub(super) fn token_table(sample: &Sample, axes: &[Axis]) -> Result<Table> {
 pub(super) fn tops_table(sample: &Sample, axes: &[Axis], k: usize) -> Result<Table> {
     let value = |position: usize| sample.values[[position, 0, 0]];
     let mut places: Vec<usize> = (0..sample.words.len()).collect();
-    places.sort_by(|&a, &b| value(b).total_cmp(&value(a)));
+    places.sort_by(|&a, &b| order(value(b)).total_cmp(&order(value(a))));
     let table = Table::new(["", "top token", "value", "bottom token", "value"]).max_rows(k);
     let table = table.title(format!("{} {}, sample 0", axes[1].name, axes[1].labels[0]).trim().to_owned());
     Ok(places.iter().zip(places.iter().rev()).take(k).enumerate().fold(table, |table, (i, (&top, &bottom))| {
@@ -48,7 +48,7 @@ pub(super) fn tops_table(sample: &Sample, axes: &[Axis], k: usize) -> Result<Tab
 /// Samples by the largest of their first numbers.
 pub(super) fn samples_table(samples: &[Sample], axes: &[Axis], k: usize) -> Result<Table> {
     let mut places: Vec<usize> = (0..samples.len()).collect();
-    places.sort_by(|&a, &b| largest_of(&samples[b], 0).total_cmp(&largest_of(&samples[a], 0)));
+    places.sort_by(|&a, &b| order(largest_of(&samples[b], 0)).total_cmp(&order(largest_of(&samples[a], 0))));
     let largest = format!("largest of {} {}", axes[1].name, axes[1].labels[0]);
     let table = Table::new(["sample", "text", &largest]);
     Ok(places

@@ -1,6 +1,6 @@
 //! Text coloured by numbers: one number a token, several, or the activations of many neurons over many samples.
 
-use ndarray::{Array3, ArrayD};
+use ndarray::Array3;
 use serde_json::json;
 
 use crate::error::{Error, Result, human_bytes};
@@ -9,20 +9,21 @@ use crate::views::html::visible;
 use crate::views::loader::Script;
 use crate::views::number::number;
 use crate::views::source::{Numbers, Source};
-use crate::views::widget::pack::{pack, rounded};
+use crate::views::widget::pack::{both, gap_note, pack, rounded};
+use crate::views::widget::samples::{Sample, most, names, order, some_numbers, unnamed};
 use crate::views::widget::still::{colored, largest_of};
 use crate::views::widget::tables::{samples_table, token_table, tops_table};
 use crate::views::widget::words::{Words, one_word_each};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 
 /// The text with each token on a ground as strong as its number: blue above zero, orange below, as CircuitsVis'
-/// `colored_tokens`. Pointing at a token says its number.
+/// `colored_tokens`. Pointing at a token says its number; one that is not finite is on grey.
 ///
 /// # Shapes
 /// `[position]`.
 ///
 /// # Errors
-/// Reported when the widget is shown: another shape, other than one token for each number, values that are not finite.
+/// Reported when the widget is shown: another shape, other than one token for each number.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -131,13 +132,6 @@ impl Mode {
 /// How many tokens or samples are the top unless told otherwise.
 const TOP_K: usize = 10;
 
-/// One text and its numbers, `[position, first axis, second axis]`.
-#[derive(Clone, Debug)]
-pub(super) struct Sample {
-    pub words: Vec<String>,
-    pub values: Array3<f32>,
-}
-
 /// Samples, and the two axes of the numbers at each position.
 #[derive(Debug)]
 pub(super) struct Text {
@@ -190,7 +184,7 @@ impl Text {
         };
         let words = tokens.words(None)?;
         one_word_each(&words, positions)?;
-        finite(self.mode.function(), &numbers.values)?;
+        some_numbers(self.mode.function(), &numbers.values)?;
         let axes = names(&numbers, first, second);
         match self.samples.first() {
             None => self.axes = axes,
@@ -208,39 +202,6 @@ impl Text {
             .map_err(|error| Error::argument(format!("the numbers do not have their own shape: {error}.")))?;
         self.samples.push(Sample { words, values });
         Ok(())
-    }
-}
-
-fn unnamed() -> [Axis; 2] {
-    [Axis::numbered("", 1), Axis::numbered("", 1)]
-}
-
-fn finite(function: &str, values: &ArrayD<f32>) -> Result<()> {
-    if values.is_empty() {
-        return Err(Error::argument(format!("`{function}` was given no numbers: give at least one.")));
-    }
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(place) => Err(Error::argument(format!(
-            "`{function}` cannot colour by {}, the number at place {place}: replace such values first.",
-            values.iter().nth(place).copied().unwrap_or_default()
-        ))),
-    }
-}
-
-/// The axes behind the position: as the numbers name them, else layer and neuron.
-fn names(numbers: &Numbers, first: usize, second: usize) -> [Axis; 2] {
-    let own = |axis: Option<&Axis>, name: &str, size: usize| match axis {
-        Some(axis) => Axis {
-            name: if axis.name.is_empty() { name.into() } else { axis.name.clone() },
-            labels: if axis.labels.len() == size { axis.labels.clone() } else { Axis::numbered("", size).labels },
-        },
-        None => Axis::numbered(name, size),
-    };
-    match &numbers.axes[..] {
-        [_, layer, neuron] => [own(Some(layer), "layer", first), own(Some(neuron), "neuron", second)],
-        [_, neuron] => [Axis::numbered("", 1), own(Some(neuron), "neuron", second)],
-        _ => unnamed(),
     }
 }
 
@@ -308,14 +269,14 @@ impl Text {
         }
         let mut chosen: Vec<&Sample> = samples.iter().collect();
         if self.mode == Mode::TopSamples {
-            chosen.sort_by(|a, b| largest_of(b, 0).total_cmp(&largest_of(a, 0)));
+            chosen.sort_by(|a, b| order(largest_of(b, 0)).total_cmp(&order(largest_of(a, 0))));
             chosen.truncate(k);
         }
         let numbers = if self.mode == Mode::Multi { axes[1].labels.len().min(LINES) } else { 1 };
         let mut html = String::new();
         for which in 0..numbers {
             let column = |sample: &Sample| sample.values.slice(ndarray::s![.., 0, which]).to_vec();
-            let most = samples.iter().flat_map(column).fold(0.0_f32, |most, value| most.max(value.abs()));
+            let most = most(&samples.iter().flat_map(column).collect::<Vec<f32>>());
             let range = range.unwrap_or((-f64::from(most), f64::from(most)));
             let name = if axes[1].labels.len() > 1 {
                 format!("{} {}", axes[1].name, axes[1].labels[which])
@@ -383,7 +344,7 @@ impl Kind for Text {
             }),
             still: self.still(&samples, &axes, k, range)?,
             text: self.text(&samples, &axes, k)?,
-            note,
+            note: both(gap_note(samples.iter().flat_map(|sample| sample.values.iter())), note),
         })
     }
 }

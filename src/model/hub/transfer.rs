@@ -1,0 +1,196 @@
+//! The transfer of one file: taken up where it was cut, given up when nothing more comes, and kept only if it is the file
+//! that the hub described.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ureq::Body;
+use ureq::http::HeaderMap;
+
+use super::cache::unwritable;
+use super::client::{Client, Description, Failure, TRIES, text};
+use super::hash::FileHash;
+use crate::error::human_bytes;
+use crate::progress::Progress;
+
+/// Less than this many bytes within [`PATIENCE`] is a transfer that has stalled.
+const LEAST: u64 = 64 * 1024;
+
+/// How long a transfer may bring less than [`LEAST`].
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most that is taken of a file whose length nobody says; all large files have one.
+const LENGTH_UNKNOWN: u64 = 256 * 1024 * 1024;
+
+/// A file on its way.
+pub(super) struct Transfer<'a> {
+    pub client: &'a Client,
+    pub url: &'a str,
+    pub described: &'a Description,
+    /// Where it is written; it may hold a beginning already.
+    pub part: &'a Path,
+    /// What it is called in a line of progress.
+    pub what: &'a str,
+}
+
+impl Transfer<'_> {
+    /// Fetches the file, once more if what came is not what the hub described.
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        if self.described.size.is_none() && !self.hash().is_known() {
+            return Err(Failure::Refused(
+                "the hub says neither the length of the file nor its hash, so nobody could tell whether all of it came"
+                    .into(),
+            ));
+        }
+        for _ in 0..2 {
+            if self.fill()? {
+                return Ok(());
+            }
+            // A file with a fault is not kept, so that nothing is added to it.
+            let _ = fs::remove_file(self.part);
+        }
+        Err(Failure::Refused(
+            "what came is not the file that the hub describes: its hash differs, twice; nothing was kept".into(),
+        ))
+    }
+
+    fn hash(&self) -> FileHash {
+        FileHash::new(&self.described.etag, self.described.size.unwrap_or(0))
+    }
+
+    /// Fetches what is missing. Whether the file has the hash that it should have.
+    fn fill(&self) -> Result<bool, Failure> {
+        let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
+        let size = self.described.size;
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(self.part).map_err(disk)?;
+        let (mut hash, mut progress) = (self.hash(), None);
+        // Without a hash a beginning that another program left cannot be trusted: some write the end of a file first.
+        let mut have = if hash.is_known() { file.metadata().map_err(disk)?.len() } else { 0 };
+        let (mut longest, mut barren) = (have, 0);
+        while size != Some(have) {
+            if size.is_none_or(|size| have > size) {
+                have = 0;
+            }
+            let ended = self.one_try(&mut file, &mut have, &mut hash, &mut progress)?;
+            if ended == Ended::Whole {
+                break;
+            }
+            barren = if have > longest && ended == Ended::Cut { 0 } else { barren + 1 };
+            longest = longest.max(have);
+            if barren >= TRIES {
+                return Err(Failure::Unreachable(format!(
+                    "the transfer was cut or stalled {TRIES} times; {} of it are kept, and the next try goes on from \
+                     there if the hub allows it",
+                    human_bytes(have)
+                )));
+            }
+            sleep(Duration::from_millis(250 << barren));
+        }
+        hash.begin(&mut file, have, size.unwrap_or(have)).map_err(disk)?;
+        Ok(hash.is_right())
+    }
+
+    /// One request for what follows the first `have` bytes, which then says how many are there.
+    fn one_try(
+        &self,
+        file: &mut File,
+        have: &mut u64,
+        hash: &mut FileHash,
+        progress: &mut Option<Progress>,
+    ) -> Result<Ended, Failure> {
+        let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
+        let size = self.described.size;
+        let response = self.client.get(self.url, *have)?;
+        if response.status().as_u16() == 416 {
+            *have = 0;
+            return Ok(Ended::Stalled);
+        }
+        if response.status().as_u16() != 206 || !starts_at(response.headers(), *have) {
+            *have = 0;
+        }
+        hash.begin(file, *have, size.unwrap_or(0)).map_err(disk)?;
+        file.set_len(*have).and_then(|()| file.seek(SeekFrom::Start(*have))).map_err(disk)?;
+        let progress = progress.get_or_insert_with(|| {
+            let mut progress = Progress::new(format!("fetching {}", self.what), size.unwrap_or(0), Progress::BYTES);
+            progress.step(*have);
+            progress
+        });
+        let ended = pour(response.into_body(), file, size, |bytes| {
+            *have += bytes.len() as u64;
+            hash.update(bytes);
+            progress.step(bytes.len() as u64);
+        });
+        file.sync_all().map_err(disk)?;
+        match (ended.map_err(disk)?, size) {
+            (Ended::TooMuch, _) => Err(self.wrong_size("more")),
+            (Ended::Whole, Some(size)) if *have != size => Err(self.wrong_size(&format!("{have} bytes"))),
+            (ended, _) => Ok(ended),
+        }
+    }
+
+    /// A file that is not as long as it should be is not kept, so that nothing is added to it.
+    fn wrong_size(&self, got: &str) -> Failure {
+        let _ = fs::remove_file(self.part);
+        let said = match self.described.size {
+            Some(size) => format!("the hub says that it has {size} bytes"),
+            None => format!("without a length at most {} are taken", human_bytes(LENGTH_UNKNOWN)),
+        };
+        Failure::Refused(format!("{got} came, but {said}; nothing was kept"))
+    }
+}
+
+/// Whether `Content-Range: bytes 5-9/10` begins at `from`.
+fn starts_at(headers: &HeaderMap, from: u64) -> bool {
+    let range = text(headers, "content-range").unwrap_or_default();
+    let start = range.trim_start_matches("bytes").trim().split('-').next().and_then(|start| start.parse().ok());
+    start == Some(from)
+}
+
+/// How one try ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Whole,
+    Cut,
+    Stalled,
+    TooMuch,
+}
+
+/// Writes a body to the end of a file that is to have `size` bytes, and says of each part that it was written.
+///
+/// # Errors
+/// Those of the disk.
+fn pour(body: Body, file: &mut File, size: Option<u64>, mut written: impl FnMut(&[u8])) -> io::Result<Ended> {
+    let may_end_anywhere = size.is_none() || body.content_length().is_some();
+    let most = size.unwrap_or(LENGTH_UNKNOWN);
+    let mut reader = body.into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    let mut length = file.stream_position()?;
+    let (mut since, mut lately) = (Instant::now(), 0);
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) if may_end_anywhere || length >= most => return Ok(Ended::Whole),
+            Ok(0) => return Ok(Ended::Cut),
+            Ok(count) => {
+                length += count as u64;
+                lately += count as u64;
+                if length > most {
+                    return Ok(Ended::TooMuch);
+                }
+                file.write_all(&buffer[..count])?;
+                written(&buffer[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Ok(Ended::Cut),
+        }
+        if since.elapsed() >= PATIENCE {
+            if lately < LEAST && length < most {
+                return Ok(Ended::Stalled);
+            }
+            (since, lately) = (Instant::now(), 0);
+        }
+    }
+}

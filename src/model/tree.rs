@@ -1,0 +1,89 @@
+//! The model as PyTorch prints one: modules in each other, with every hook point where it stands.
+
+use std::fmt;
+
+use super::config::NormalizationType;
+use super::transformer::HookedTransformer;
+use crate::hooks::HookPoint;
+
+/// A module: the modules in it, and then its hook points.
+#[derive(Default)]
+struct Module {
+    parts: Vec<(String, Module)>,
+    points: Vec<String>,
+}
+
+impl Module {
+    /// Adds the point of this name, `attn.q_norm.hook_scale`, and the modules that it is in.
+    fn add(&mut self, name: &str) {
+        let Some((part, rest)) = name.split_once('.') else {
+            self.points.push(name.into());
+            return;
+        };
+        let at = self.parts.iter().position(|(name, _)| name == part).unwrap_or_else(|| {
+            self.parts.push((part.into(), Self::default()));
+            self.parts.len() - 1
+        });
+        self.parts[at].1.add(rest);
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize, norm: &str) -> fmt::Result {
+        for (name, module) in &self.parts {
+            writeln!(f, "{:indent$}({name}): {}(", "", kind(name, norm))?;
+            module.write(f, indent + 2, norm)?;
+            writeln!(f, "{:indent$})", "")?;
+        }
+        self.points.iter().try_for_each(|name| writeln!(f, "{:indent$}({name}): HookPoint()", ""))
+    }
+}
+
+/// What a module is; the norms of queries and keys, and those of neurons, are of one kind whatever the others are.
+fn kind<'a>(name: &str, norm: &'a str) -> &'a str {
+    match (name, norm) {
+        ("attn", _) => "Attention",
+        ("mlp", _) => "MLP",
+        ("q_norm" | "k_norm", _) => "RMSNorm",
+        ("ln", "LayerNorm") => "LayerNorm",
+        ("ln", _) => "LayerNormPre",
+        _ => norm,
+    }
+}
+
+impl fmt::Display for HookedTransformer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let norm = match self.cfg.normalization_type {
+            NormalizationType::LN => "LayerNorm",
+            NormalizationType::LNPre => "LayerNormPre",
+            NormalizationType::RMS => "RMSNorm",
+            NormalizationType::RMSPre => "RMSNormPre",
+            NormalizationType::None => "",
+        };
+        let (mut before, mut block, mut after) = (Vec::new(), Module::default(), Module::default());
+        for point in HookPoint::all(&self.dims()) {
+            match point {
+                HookPoint::Block(0, site) => block.add(site.row().name),
+                HookPoint::Block(..) => {}
+                HookPoint::Tokens | HookPoint::Embed | HookPoint::PosEmbed => before.push(point),
+                HookPoint::LnFinalScale | HookPoint::LnFinalNormalized => after.add(&point.to_string()),
+            }
+        }
+        writeln!(f, "HookedTransformer(")?;
+        for point in before {
+            match point {
+                HookPoint::Embed => writeln!(f, "  (embed): Embed()")?,
+                HookPoint::PosEmbed => writeln!(f, "  (pos_embed): PosEmbed()")?,
+                _ => {}
+            }
+            writeln!(f, "  ({point}): HookPoint()")?;
+        }
+        if let Some(last) = self.cfg.n_layers.checked_sub(1) {
+            // Norms come first, as in TransformerLens.
+            block.parts.sort_by_key(|(name, _)| !name.starts_with("ln"));
+            writeln!(f, "  (blocks): ModuleList(\n    (0-{last}): {} x TransformerBlock(", self.cfg.n_layers)?;
+            block.write(f, 6, norm)?;
+            writeln!(f, "    )\n  )")?;
+        }
+        after.write(f, 2, norm)?;
+        write!(f, "  (unembed): Unembed()\n)")
+    }
+}

@@ -1,0 +1,399 @@
+//! What claims to sum, summed: on every model of the fixtures, unprocessed, folded and processed, on batches without padding
+//! and with padding on either side. The tolerance is that of all references, 1e-4.
+
+use candle_lens::Result;
+use candle_lens::analysis::{
+    Answers, LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff,
+    residual_stack_to_logit_diff,
+};
+use candle_lens::cache::{
+    AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, NeuronOptions, ResidualStack,
+};
+use candle_lens::candle::{DType, Device, Tensor};
+use candle_lens::labelled::Labelled;
+use candle_lens::model::{HookedTransformer, Processing};
+use candle_lens::tokens::{PaddingSide, Tokens};
+
+use crate::support::fixture::Agreement;
+use crate::support::models::{every_model, pretrained};
+use crate::support::sentence::sentence;
+
+/// Three prompts of one length, and of three lengths with padding on either side.
+fn batches() -> Vec<Tokens> {
+    let whole = vec![vec![5, 9, 2, 7, 1], vec![3, 3, 8, 6, 4], vec![1, 10, 2, 2, 9]];
+    let ragged = vec![vec![5, 9, 2, 7, 1], vec![3, 8], vec![1, 10, 2, 2]];
+    let padded = |side| Tokens::padded(ragged.clone(), 0, side).expect("rows");
+    vec![Tokens::from_rows(whole).expect("rows"), padded(PaddingSide::Left), padded(PaddingSide::Right)]
+}
+
+/// Answers that every output vocabulary has, classes too.
+fn answers(model: &HookedTransformer) -> Result<Answers> {
+    let v = model.cfg().d_vocab_out() as u32;
+    model.answers([(v - 1, 0), (0, v - 1), (v / 2, v / 2 - 1)])
+}
+
+/// The rows of `[.., batch, pos, d]` that are of tokens; padding may hold anything.
+fn real(x: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+    let rows = x.flatten_to(1)?;
+    let (batch, pos) = (tokens.batch(), tokens.pos());
+    let real: Vec<u32> = (0..batch * pos).filter(|&i| tokens.is_real(i / pos, i % pos)).map(|i| i as u32).collect();
+    Ok(rows.index_select(&Tensor::new(real, &Device::Cpu)?, 0)?)
+}
+
+/// The stream that enters block `layer`, or leaves the last.
+fn stream(cache: &ActivationCache, layer: isize) -> Result<Tensor> {
+    if layer == cache.dims().n_layers as isize {
+        cache.get(("resid_post", -1))
+    } else {
+        cache.get(("resid_pre", layer))
+    }
+}
+
+/// Everything that sums to the residual stream, at every place.
+#[test]
+fn parts_sum_to_the_stream() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for (name, model) in every_model() {
+        let dims = model.dims();
+        for tokens in batches() {
+            let (_, cache) = model.run_with_cache(&tokens)?;
+            let mut check = |what: &str, stack: Result<ResidualStack>, whole: &Tensor| -> Result<()> {
+                let name = format!("{name}: {what} ({})", tokens.padding_side());
+                agreement.check(&name, &real(&stack?.sum()?, &tokens)?, &real(whole, &tokens)?);
+                Ok(())
+            };
+            let middle = !dims.attn_only && !dims.parallel_attn_mlp;
+            for layer in 0..=dims.n_layers as isize {
+                let places = if middle && layer < dims.n_layers as isize { 2 } else { 1 };
+                for mlp_input in [false, true].into_iter().take(places) {
+                    let whole = if mlp_input { cache.get(("resid_mid", layer))? } else { stream(&cache, layer)? };
+                    let parts = DecomposeOptions { layer, mlp_input, ..Default::default() };
+                    check(&format!("decompose_resid {layer} {mlp_input}"), cache.decompose_resid(&parts), &whole)?;
+                    for expand_neurons in [false, true] {
+                        if dims.norms_after && (layer > 0 || mlp_input) {
+                            continue;
+                        }
+                        let options = FullOptions { layer, mlp_input, expand_neurons, ..Default::default() };
+                        let full = cache.get_full_resid_decomposition(&model, &options);
+                        check(&format!("full decomposition {layer} {mlp_input} {expand_neurons}"), full, &whole)?;
+                    }
+                }
+                let heads = HeadOptions { layer, incl_remainder: true, ..Default::default() };
+                let neurons = NeuronOptions { layer, incl_remainder: true, ..Default::default() };
+                if dims.norms_after {
+                    sentence(cache.stack_head_results(&model, &heads), &["a norm follows attention"]);
+                    sentence(cache.stack_neuron_results(&model, &neurons), &["a norm follows the MLP"]);
+                    continue;
+                }
+                check(&format!("heads {layer}"), cache.stack_head_results(&model, &heads), &stream(&cache, layer)?)?;
+                match dims.attn_only {
+                    true => drop(sentence(cache.stack_neuron_results(&model, &neurons), &["no neurons"])),
+                    false => {
+                        let stack = cache.stack_neuron_results(&model, &neurons);
+                        check(&format!("neurons {layer}"), stack, &stream(&cache, layer)?)?;
+                    }
+                }
+            }
+        }
+    }
+    agreement.finish("sums to the stream");
+    Ok(())
+}
+
+/// Heads and `b_O` are attention's output, neurons and `b_out` the MLP's, and all biases what `accumulated_bias` says.
+#[test]
+fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for (name, model) in every_model() {
+        let dims = model.dims();
+        let tokens = &batches()[0];
+        let (_, cache) = model.run_with_cache(tokens)?;
+        let mut bias = Tensor::zeros(dims.d_model, DType::F32, model.device())?;
+        for layer in 0..dims.n_layers {
+            if dims.norms_after {
+                break;
+            }
+            let b_o = model.b_O()?.get(layer)?;
+            let options = HeadOptions { layer: layer as isize + 1, ..Default::default() };
+            let heads = cache.stack_head_results(&model, &options)?;
+            let own = heads.tensor().narrow(0, layer * dims.n_heads, dims.n_heads)?.sum(0)?.broadcast_add(&b_o)?;
+            agreement.check(&format!("{name}: heads of {layer}"), &own, &cache.get(("attn_out", layer))?);
+            if !dims.parallel_attn_mlp {
+                let to_middle = model.accumulated_bias(layer as isize, true, true)?;
+                agreement.check(&format!("{name}: bias in {layer}"), &to_middle, &(&bias + &b_o)?);
+            }
+            bias = (bias + b_o)?;
+            if !dims.attn_only {
+                let b_out = model.b_out()?.get(layer)?;
+                let neurons =
+                    cache.get_neuron_results(&model, layer as isize, .., ..)?.sum(2)?.broadcast_add(&b_out)?;
+                agreement.check(&format!("{name}: neurons of {layer}"), &neurons, &cache.get(("mlp_out", layer))?);
+                bias = (bias + b_out)?;
+            }
+            let to_end = model.accumulated_bias(layer as isize + 1, false, true)?;
+            agreement.check(&format!("{name}: bias behind {layer}"), &to_end, &bias);
+        }
+    }
+    agreement.finish("sums of heads, neurons and biases");
+    Ok(())
+}
+
+/// The logit difference of each prompt at each position, before a soft cap.
+fn differences(model: &HookedTransformer, logits: &Tensor, answers: &Answers) -> Result<Vec<Vec<f64>>> {
+    let cap = model.cfg().output_logits_soft_cap;
+    let logits = logits.to_vec3::<f32>()?;
+    let plain = |logit: f32| cap.map_or(f64::from(logit), |cap| cap * (f64::from(logit) / cap).atanh());
+    let of_prompt = |prompt: usize| {
+        let (right, wrong) = (answers.correct()[prompt] as usize, answers.incorrect()[prompt] as usize);
+        logits[prompt].iter().map(|row| plain(row[right]) - plain(row[wrong])).collect()
+    };
+    Ok((0..answers.len()).map(of_prompt).collect())
+}
+
+/// A model, a run of it, and what sums of shares are held against.
+struct Case<'a> {
+    name: String,
+    model: &'a HookedTransformer,
+    cache: ActivationCache,
+    answers: Answers,
+    directions: Tensor,
+    /// Of each prompt.
+    bias: Vec<f64>,
+    /// Of each prompt at each position.
+    whole: Vec<Vec<f64>>,
+}
+
+impl<'a> Case<'a> {
+    fn all(name: &str, model: &'a HookedTransformer) -> Result<Vec<Self>> {
+        let answers = answers(model)?;
+        let cases = batches().into_iter().map(|tokens| {
+            let (logits, cache) = model.run_with_cache(&tokens)?;
+            Ok(Case {
+                name: format!("{name} ({})", tokens.padding_side()),
+                model,
+                cache,
+                directions: answers.directions(model)?,
+                bias: answers.bias(model)?.values.iter().map(|&bias| f64::from(bias)).collect(),
+                whole: differences(model, &logits, &answers)?,
+                answers: answers.clone(),
+            })
+        });
+        cases.collect()
+    }
+
+    fn tokens(&self) -> &Tokens {
+        self.cache.tokens()
+    }
+
+    /// Whether heads and neurons write into the stream by themselves, and whether there are neurons.
+    fn has(&self) -> (bool, bool) {
+        let dims = self.model.dims();
+        (!dims.norms_after, !dims.norms_after && !dims.attn_only)
+    }
+
+    /// Stacks that are the whole stream, in one part or many.
+    fn stacks(&self) -> Result<Vec<(&'static str, ResidualStack)>> {
+        let (cache, model, (heads, neurons)) = (&self.cache, self.model, self.has());
+        let mut stacks = vec![
+            ("the final stream", cache.stack(("resid_post", -1), ..)?),
+            ("decompose_resid", cache.decompose_resid(&DecomposeOptions::default())?),
+        ];
+        if heads {
+            let options = HeadOptions { incl_remainder: true, ..Default::default() };
+            stacks.push(("heads", cache.stack_head_results(model, &options)?));
+            let full = cache.get_full_resid_decomposition(model, &FullOptions::default())?;
+            stacks.push(("the full decomposition", full));
+        }
+        if neurons {
+            let options = NeuronOptions { incl_remainder: true, ..Default::default() };
+            stacks.push(("neurons", cache.stack_neuron_results(model, &options)?));
+        }
+        Ok(stacks)
+    }
+
+    /// The shares `[component, prompt, position]` sum to each prompt's logit difference at each of its positions.
+    fn check_each(&self, agreement: &mut Agreement, what: &str, shares: &Labelled) -> Result<()> {
+        let sums = shares.sum_over("component")?.values;
+        let places = (0..self.bias.len()).flat_map(|prompt| (0..self.tokens().pos()).map(move |at| (prompt, at)));
+        let there = places.filter(|&(prompt, position)| self.tokens().is_real(prompt, position));
+        let pairs = there.map(|(prompt, position)| {
+            (f64::from(sums[[prompt, position]]) + self.bias[prompt], self.whole[prompt][position])
+        });
+        agreement.check_numbers(&format!("{}: {what}", self.name), pairs);
+        Ok(())
+    }
+}
+
+/// What every door gives when its components and the biases are summed is what the run gave.
+#[test]
+fn shares_of_stacks_sum_to_the_logit_difference() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for (name, model) in every_model() {
+        for case in Case::all(&name, &model)? {
+            let (right, wrong) = (case.answers.correct().to_vec(), case.answers.incorrect().to_vec());
+            let tokens = case.tokens();
+            for (what, stack) in case.stacks()? {
+                let attrs = |tokens: &[u32], others: &[u32]| {
+                    case.cache.logit_attrs(case.model, &stack, tokens.iter().copied(), others.iter().copied())
+                };
+                case.check_each(&mut agreement, &format!("logit_attrs of {what}"), &attrs(&right, &wrong)?)?;
+                // One token at a time, too.
+                let mut apart = attrs(&right, &[])?;
+                apart.values -= &attrs(&wrong, &[])?.values;
+                case.check_each(&mut agreement, &format!("logit_attrs of {what}, one token at a time"), &apart)?;
+
+                // The mean over the prompts that have a token at a position.
+                let shares = residual_stack_to_logit_diff(&stack, &case.cache, &case.directions)?;
+                let sums = shares.sum_over("component")?.values;
+                let pairs = (0..tokens.pos()).map(|at| {
+                    let there: Vec<usize> = (0..tokens.batch()).filter(|&prompt| tokens.is_real(prompt, at)).collect();
+                    let of = |p: &usize| case.whole[*p][at] - case.bias[*p];
+                    (f64::from(sums[[at]]), there.iter().map(of).sum::<f64>() / there.len() as f64)
+                });
+                agreement.check_numbers(&format!("{}: residual_stack_to_logit_diff of {what}", case.name), pairs);
+            }
+        }
+    }
+    agreement.finish("shares of stacks");
+    Ok(())
+}
+
+#[test]
+fn projections_and_direct_attributions_sum_to_the_logit_difference() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for (name, model) in every_model() {
+        for case in Case::all(&name, &model)? {
+            let (cache, (heads, neurons)) = (&case.cache, case.has());
+            if heads {
+                let options = FullOptions { apply_ln: true, ..Default::default() };
+                let shares = cache.project_full_resid_decomposition(&model, &case.directions, &options)?;
+                case.check_each(&mut agreement, "project_full_resid_decomposition", &shares)?;
+            }
+            if neurons {
+                let options = NeuronOptions { apply_ln: true, incl_remainder: true, ..Default::default() };
+                let shares = cache.project_neuron_results(&model, &case.directions, &options)?;
+                case.check_each(&mut agreement, "project_neuron_results", &shares)?;
+            }
+            let last = case.tokens().last_positions();
+            for unit in [Unit::Component, Unit::Layer, Unit::Head, Unit::Neuron] {
+                let shares = direct_logit_attribution(&model, cache, &case.answers, unit);
+                if !heads && matches!(unit, Unit::Head | Unit::Neuron) {
+                    sentence(shares, &["a norm follows"]);
+                    continue;
+                }
+                let total = match unit {
+                    Unit::Layer => shares?.select("component", -1)?,
+                    _ => shares?.sum_over("component")?,
+                };
+                let pairs = last.iter().enumerate();
+                let pairs = pairs.map(|(p, &at)| (f64::from(total.values[[p]]) + case.bias[p], case.whole[p][at]));
+                agreement.check_numbers(&format!("{}: direct_logit_attribution by {unit:?}", case.name), pairs);
+            }
+        }
+    }
+    agreement.finish("projections and direct attributions");
+    Ok(())
+}
+
+/// Both lenses end at what the run said, a soft cap included.
+#[test]
+fn lenses_end_at_the_run() -> Result<()> {
+    let mut agreement = Agreement::default();
+    for (name, model) in every_model() {
+        let answers = answers(&model)?;
+        for tokens in batches() {
+            let (logits, cache) = model.run_with_cache(&tokens)?;
+            let name = format!("{name} ({})", tokens.padding_side());
+            let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?.select("component", -1)?;
+            let whole = answers.logit_diff(&logits, &tokens)?;
+            let pairs =
+                lens.values.iter().zip(&whole.values).map(|(&lens, &whole)| (f64::from(lens), f64::from(whole)));
+            agreement.check_numbers(&format!("logit difference of {name}"), pairs);
+            let lens = logit_lens(&model, &cache, &LensOptions { k: 2, ..Default::default() })?;
+            let last = cache.accumulated_resid(&AccumulatedOptions::default())?.len() as isize - 1;
+            let probabilities = lens.probabilities.select("component", last)?;
+            let read = candle_nn::ops::softmax(&logits, 2)?.to_vec3::<f32>()?;
+            let tokens_of_last = &lens.tokens[lens.tokens.len() - tokens.batch() * tokens.pos() * 2..];
+            for (prompt, rows) in read.iter().enumerate() {
+                for (position, row) in rows.iter().enumerate().filter(|&(at, _)| tokens.is_real(prompt, at)) {
+                    let first = (prompt * tokens.pos() + position) * 2;
+                    let pairs = (0..2).map(|rank| {
+                        let id = tokens_of_last[first + rank] as usize;
+                        (f64::from(probabilities.values[[prompt, position, rank]]), f64::from(row[id]))
+                    });
+                    agreement.check_numbers(&format!("probabilities of {name}"), pairs);
+                }
+            }
+        }
+    }
+    agreement.finish("lenses");
+    Ok(())
+}
+
+/// The biases that no component has are those that folding the final norm moves into `b_U`.
+#[test]
+fn biases_are_those_of_the_folded_model() -> Result<()> {
+    let mut agreement = Agreement::default();
+    let models = every_model();
+    for (name, model) in models.iter().filter(|(name, _)| name.ends_with(", folded")) {
+        let raw = name.replace(", folded", ", raw");
+        let (_, raw) = models.iter().find(|(other, _)| *other == raw).expect("it was loaded raw too");
+        let b_u = model.b_U().to_vec1::<f32>()?;
+        let answers = answers(model)?;
+        let bias = answers.bias(raw)?;
+        let pairs =
+            answers.correct().iter().zip(answers.incorrect()).zip(&bias.values).map(|((&right, &wrong), &bias)| {
+                (f64::from(bias), f64::from(b_u[right as usize]) - f64::from(b_u[wrong as usize]))
+            });
+        agreement.check_numbers(name, pairs);
+    }
+    agreement.finish("biases");
+    Ok(())
+}
+
+/// Titles say where shares are of logits that the model has not yet squeezed, and only there.
+#[test]
+fn titles_tell_of_a_soft_cap() -> Result<()> {
+    for (name, model) in every_model() {
+        let answers = answers(&model)?;
+        let (_, cache) = model.run_with_cache(&batches()[0])?;
+        let stack = cache.stack(("resid_post", -1), -1)?;
+        let (right, wrong) = (answers.correct().to_vec(), answers.incorrect().to_vec());
+        let titles = [
+            cache.logit_attrs(&model, &stack, right, wrong)?.title,
+            residual_stack_to_logit_diff(&stack, &cache, &answers.directions(&model)?)?.title,
+            direct_logit_attribution(&model, &cache, &answers, Unit::Component)?.title,
+            direct_logit_attribution(&model, &cache, &answers, Unit::Layer)?.title,
+        ];
+        for title in titles {
+            let tells = title.ends_with(" before the soft cap");
+            assert_eq!(tells, model.cfg().output_logits_soft_cap.is_some(), "{name}: {title}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_would_not_sum_is_refused() -> Result<()> {
+    let model = pretrained("tiny", Some(Processing::NONE))?;
+    let (_, cache) = model.run_with_cache(&batches()[0])?;
+    let directions = answers(&model)?.directions(&model)?;
+    let normed = cache.decompose_resid(&DecomposeOptions { apply_ln: true, ..Default::default() })?;
+    sentence(residual_stack_to_logit_diff(&normed, &cache, &directions), &["through a norm already"]);
+    let none = Vec::<u32>::new();
+    sentence(cache.logit_attrs(&model, &normed, [1u32], none), &["through a norm already"]);
+    let (_, other) = model.run_with_cache(vec![vec![5u32, 9, 2]])?;
+    let stack = other.stack(("resid_post", -1), ..)?;
+    sentence(residual_stack_to_logit_diff(&stack, &cache, &directions), &["of 1 prompts", "has 3 prompts"]);
+    let (_, single) = model.run_with_cache(vec![vec![5u32, 9, 2]])?;
+    let without = single.clone().remove_batch_dim()?.stack(("resid_post", -1), ..)?;
+    sentence(single.logit_attrs(&model, &without, [1u32], Vec::<u32>::new()), &["no batch axis"]);
+    let wide = Tensor::zeros((3, 7), DType::F32, &Device::Cpu)?;
+    let stack = cache.stack(("resid_post", -1), ..)?;
+    sentence(residual_stack_to_logit_diff(&stack, &cache, &wide), &["directions", "[3, 7]"]);
+    let neurons = NeuronOptions { apply_ln: true, ..Default::default() };
+    sentence(cache.project_neuron_results(&model, &wide, &neurons), &["directions", "[3, 7]"]);
+    let full = FullOptions { apply_ln: true, ..Default::default() };
+    sentence(cache.project_full_resid_decomposition(&model, &wide, &full), &["directions", "[3, 7]"]);
+    Ok(())
+}
