@@ -13,7 +13,8 @@ use crate::files;
 use crate::tokens::Tokenizer;
 
 impl HookedTransformer {
-    /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer into `folder`, so that
+    /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer with its special tokens
+    /// (`tokenizer_config.json`, `generation_config.json`) into `folder`, so that
     /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back. Each file is written whole or not at all.
     ///
     /// # Errors
@@ -21,9 +22,10 @@ impl HookedTransformer {
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let tensors: BTreeMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
-        let end_of_text = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
+        let bos = self.tokenizer.as_ref().and_then(Tokenizer::bos_id);
+        let ends = (bos, self.end_ids());
         let tied = gpt2::is_tied(&self.weights)?;
-        let config = serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, end_of_text))
+        let config = serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, ends))
             .expect("a JSON value");
         fs::create_dir_all(folder)
             .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
