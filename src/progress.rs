@@ -50,6 +50,11 @@ fn switch() -> &'static AtomicBool {
     })
 }
 
+/// Says something that is worth knowing and stops nothing: one line on stderr, as a notebook shows it.
+pub(crate) fn say(line: &str) {
+    eprintln!("{}{}", crate::error::PREFIX, visible(line));
+}
+
 /// Work of a known length that reports how far it is. The first one of a thread reports, those inside it are silent.
 ///
 /// ```

@@ -40,12 +40,8 @@ impl HookedTransformer {
     ) -> Result<Answers> {
         let (correct, incorrect): (Vec<T>, Vec<W>) = pairs.into_iter().unzip();
         let (correct, incorrect) = (self.token_ids(correct)?, self.token_ids(incorrect)?);
-        let text = |&id: &u32| match self.tokenizer() {
-            Ok(tokenizer) => tokenizer.to_single_str_token(id),
-            Err(_) => Ok(id.to_string()),
-        };
-        let both = correct.iter().zip(&incorrect).map(|(c, i)| Ok((text(c)?, text(i)?)));
-        let answers = Answers { texts: both.collect::<Result<_>>()?, correct, incorrect };
+        let texts = correct.iter().zip(&incorrect).map(|(&c, &i)| (self.piece(c), self.piece(i))).collect();
+        let answers = Answers { texts, correct, incorrect };
         if let Some(same) = answers.correct.iter().zip(&answers.incorrect).position(|(c, i)| c == i) {
             return Err(Error::argument(format!(
                 "pair {same} has the same token as correct and incorrect answer, so its logit difference is 0 whatever \

@@ -159,7 +159,8 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
 /// near 1 for induction heads (Olsson et al. 2022).
 ///
 /// # Shapes
-/// `[layer, head]`, the mean over `batch` rows of a BOS token and `seq_len` random tokens twice.
+/// `[layer, head]`, the mean over `batch` rows of a BOS token (the end of text, or token 0, where there is none) and
+/// `seq_len` random tokens twice.
 ///
 /// # Errors
 /// Rows that are longer than `n_ctx`, or tokens that the model does not have enough of.
@@ -172,7 +173,7 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Labelled> {
-    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()).unwrap_or(0);
+    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id().or(tokenizer.eos_id())).unwrap_or(0);
     let vocabulary: Vec<u32> = (0..model.cfg().d_vocab as u32).filter(|&id| id != bos).collect();
     let mut random = Random::new(seed);
     let row = |_| Ok(repeated_tokens(&vocabulary, bos, seq_len, 1 + 2 * seq_len, &mut random)?.ids);

@@ -116,17 +116,12 @@ pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &
         Axis::new("position", positions.iter().map(usize::to_string)),
         Axis::new("rank", (1..=options.k).map(|rank| rank.to_string())),
     ];
-    let text = |id: u32| match model.tokenizer() {
-        Ok(tokenizer) => tokenizer.to_single_str_token(id),
-        Err(_) => Ok(id.to_string()),
-    };
-    let inputs = (0..cache.tokens().batch()).map(|prompt| {
-        positions.iter().map(|&position| text(cache.tokens().row(prompt)[position])).collect::<Result<Vec<_>>>()
-    });
+    let inputs = (0..cache.tokens().batch())
+        .map(|prompt| positions.iter().map(|&position| model.piece(cache.tokens().row(prompt)[position])).collect());
     Ok(LogitLens {
         probabilities: Labelled::new("probability", axes, values)?,
-        texts: tokens.iter().map(|&id| text(id)).collect::<Result<_>>()?,
-        inputs: inputs.collect::<Result<_>>()?,
+        texts: tokens.iter().map(|&id| model.piece(id)).collect(),
+        inputs: inputs.collect(),
         tokens,
     })
 }

@@ -16,7 +16,7 @@ use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tasks::repeated::RepeatedTokens;
 use crate::tasks::{Question, Split, exam, repeated_exam};
-use crate::tokens::{Bos, Tokens};
+use crate::tokens::Tokens;
 
 /// Prompts that are run at once.
 const BATCH: usize = 64;
@@ -36,7 +36,8 @@ pub struct Score {
     pub prob_diff: f64,
 }
 
-/// Asks the model each question, with a BOS token in front, and scores its prediction after the last token.
+/// Asks the model each question, tokenized as by [`HookedTransformer::to_tokens`], and scores its prediction after the
+/// last token.
 ///
 /// # Errors
 /// If there is no question, a question has no right or no wrong answer, or an answer is not one token of this model.
@@ -62,7 +63,7 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
     let mut progress = Progress::new("asking the model", questions.len() as u64, "questions");
     for batch in questions.chunks(BATCH) {
         let prompts: Vec<&str> = batch.iter().map(|question| question.prompt.as_str()).collect();
-        let tokens = model.to_tokens_with(prompts, Bos::Prepend)?;
+        let tokens = model.to_tokens(prompts)?;
         let last = tokens.last_positions();
         let logits = model.forward(tokens)?;
         for (row, question) in batch.iter().enumerate() {
@@ -124,8 +125,12 @@ pub fn scorecard(model: &HookedTransformer) -> Result<Scorecard> {
         rows.push((paper.task, paper.split, score_questions(model, &paper.questions)?));
         progress.step(paper.questions.len() as u64);
     }
-    let bos = model.tokenizer()?.bos_id().ok_or_else(|| {
-        Error::tokens("the tasks are asked with a BOS token in front, but this model's tokenizer has none.")
+    let tokenizer = model.tokenizer()?;
+    let bos = tokenizer.bos_id().or(tokenizer.eos_id()).ok_or_else(|| {
+        Error::tokens(
+            "the rows of repeated tokens begin with a BOS or an end of text, but this model's tokenizer has neither: ask \
+             score_questions and score_repeated by themselves.",
+        )
     })?;
     let repeated = score_repeated(model, &repeated_exam(model.cfg().d_vocab as u32, bos)?)?;
     Ok(Scorecard { rows, repeated })

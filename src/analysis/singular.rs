@@ -83,11 +83,7 @@ pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize,
     };
     let vectors = norm.through_weights(&vectors)?;
     let in_words = matmul(&vectors, &model.W_U())?.t()?.contiguous()?.to_dtype(DType::F32)?;
-    let text = |id: usize| match model.tokenizer() {
-        Ok(tokenizer) => tokenizer.to_single_str_token(id as u32).unwrap_or_else(|_| id.to_string()),
-        Err(_) => id.to_string(),
-    };
-    let tokens = Axis::new("token", (0..model.cfg().d_vocab_out()).map(text));
+    let tokens = Axis::new("token", (0..model.cfg().d_vocab_out()).map(|id| model.piece(id as u32)));
     Labelled::from_tensor(
         format!("singular vectors of {of:?}"),
         vec![tokens, Axis::numbered("vector", count)],

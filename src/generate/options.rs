@@ -67,7 +67,8 @@ pub struct GenerateOptions {
     pub repetition_penalty: f64,
     /// Taken off the logit of each token for each time that it is in the text so far.
     pub freq_penalty: f64,
-    /// Whether a text ends with the tokenizer's end of text.
+    /// Whether a text ends with the tokenizer's end of text, or with any other that the model's `config.json` or
+    /// `generation_config.json` names ([`HookedTransformer::end_ids`](crate::model::HookedTransformer::end_ids)).
     pub stop_at_eos: bool,
     /// More tokens that end a text. The one that ended it is kept.
     pub stop_tokens: Vec<u32>,

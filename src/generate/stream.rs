@@ -16,7 +16,8 @@ use crate::visible::print_line;
 pub struct Step {
     /// The new token of each prompt; `None` where the text has ended.
     pub tokens: Vec<Option<u32>>,
-    /// What each prompt's text gained: nothing while a character is incomplete.
+    /// What each prompt's text gained: nothing while a character is incomplete. One that is never completed is given by
+    /// the last step as its bytes, `⟨e6⟩⟨97⟩`.
     pub texts: Vec<String>,
 }
 
@@ -114,7 +115,7 @@ impl HookedTransformer {
         options.plan.so_far(longest, longest)?;
         let mut ends = options.stop_tokens.clone();
         if options.stop_at_eos {
-            ends.extend(self.tokenizer().ok().and_then(|tokenizer| tokenizer.eos_id()));
+            ends.extend(self.end_ids());
         }
         let rows: Vec<Vec<u32>> = (0..text.batch()).map(|b| text.real_row(b).to_vec()).collect();
         Ok(GenerateStream {
@@ -144,7 +145,8 @@ fn left_padded(tokens: Tokens) -> Result<Tokens> {
 
 impl GenerateStream {
     /// What has been generated so far.
-    pub fn finish(self) -> Generated {
+    pub fn finish(mut self) -> Generated {
+        self.rows.iter().enumerate().for_each(|(b, row)| drop(self.texts.flush(b, row)));
         Generated::new(self.texts, self.rows)
     }
 
@@ -185,7 +187,8 @@ impl GenerateStream {
             self.ended[b] = self.ends.contains(&id);
             column.push(vec![id]);
             step.tokens.push(Some(id));
-            step.texts.push(self.texts.grow(b, &self.rows[b])?);
+            let last = self.ended[b] || self.steps + 1 == self.options.max_new_tokens;
+            step.texts.push(self.texts.grow(b, &self.rows[b], last)?);
         }
         self.text = self.text.continued(&Tokens::from_rows(column)?)?;
         self.steps += 1;

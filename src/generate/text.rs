@@ -18,6 +18,8 @@ pub(super) struct Texts {
     lengths: Vec<usize>,
     prompts: Vec<String>,
     completions: Vec<String>,
+    /// How many tokens of each row its texts say: fewer than it has while a character is incomplete.
+    said: Vec<usize>,
 }
 
 impl Texts {
@@ -31,6 +33,7 @@ impl Texts {
             lengths: rows.iter().map(Vec::len).collect(),
             prompts: Vec::new(),
             completions: vec![String::new(); rows.len()],
+            said: rows.iter().map(Vec::len).collect(),
             first,
         };
         texts.prompts = (0..rows.len()).map(|b| texts.text(b, &rows[b])).collect::<Result<_>>()?;
@@ -49,23 +52,33 @@ impl Texts {
         }
     }
 
-    /// What the text of row `b` gained; nothing while its last character is incomplete.
-    pub(super) fn grow(&mut self, b: usize, row: &[u32]) -> Result<String> {
+    /// What the text of row `b` gained; nothing while its last character is incomplete, unless this token is the `last`.
+    pub(super) fn grow(&mut self, b: usize, row: &[u32], last: bool) -> Result<String> {
         let whole = self.text(b, row)?;
         // A decoder may treat the prompt's end differently once something follows: then the new tokens speak alone.
         let completion = match whole.strip_prefix(self.prompts[b].as_str()) {
             Some(completion) => completion.to_string(),
             None => match &self.tokenizer {
-                Some(tokenizer) => tokenizer.to_string(&row[self.lengths[b]..])?,
+                Some(tokenizer) => tokenizer.text_behind(&row[self.lengths[b]..]),
                 None => whole,
             },
         };
         if completion.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(String::new());
+            return Ok(if last { self.flush(b, row) } else { String::new() });
         }
         let gained = completion.strip_prefix(self.completions[b].as_str()).unwrap_or("").to_string();
         self.completions[b] = completion;
+        self.said[b] = row.len();
         Ok(gained)
+    }
+
+    /// The tokens of row `b` that no text says yet, as pieces: nothing will complete them.
+    pub(super) fn flush(&mut self, b: usize, row: &[u32]) -> String {
+        let Some(tokenizer) = &self.tokenizer else { return String::new() };
+        let gained: String = row[self.said[b]..].iter().map(|&id| tokenizer.piece(id)).collect();
+        self.completions[b] += &gained;
+        self.said[b] = row.len();
+        gained
     }
 }
 
@@ -106,7 +119,7 @@ impl Generated {
     /// # Errors
     /// Never for what a model generated.
     pub fn tokens(&self) -> Result<Tokens> {
-        let pad = self.texts.tokenizer.as_ref().and_then(Tokenizer::pad_id).unwrap_or(0);
+        let pad = self.texts.tokenizer.as_ref().and_then(Tokenizer::filler).unwrap_or(0);
         Tokens::padded(self.rows.clone(), pad, PaddingSide::Left)
     }
 }

@@ -183,11 +183,10 @@ impl HookedTransformer {
                  text without past_kv_cache.",
             ));
         }
-        let bos = match (&input, options.bos) {
-            (Input::Texts(_), Bos::Default) => Bos::Omit,
-            (_, bos) => bos,
+        let tokens = match (&input, options.bos) {
+            (Input::Texts(texts), Bos::Default | Bos::Omit) => self.tokenizer()?.continuations(texts)?,
+            _ => self.to_tokens_with(input, options.bos)?,
         };
-        let tokens = self.to_tokens_with(input, bos)?;
         let text = past.tokens.continued(&tokens)?;
         if !self.can_continue(&past.tokens, &text) {
             return Err(Error::argument(format!(

@@ -144,6 +144,7 @@ impl HookedTransformer {
             cfg,
             weights,
             tokenizer: None,
+            end_ids: Vec::new(),
             processing: Processing::NONE,
             origin: Origin::new_weights(seed),
             frozen: FrozenParts::default(),

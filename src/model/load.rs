@@ -17,6 +17,7 @@ use super::tensor_file::TensorFile;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::files::read_json;
+use crate::progress;
 use crate::tokens::Tokenizer;
 
 /// What a model is before it has weights: a config and a tokenizer.
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     tokenizer: Option<Tokenizer>,
     /// What was passed over in the config.
     notes: Vec<String>,
+    /// The ids that the files name as ends of a text.
+    end_ids: Vec<u32>,
 }
 
 impl Plan {
@@ -44,22 +47,22 @@ impl Plan {
             .map_err(|error| Error::file(&config_path, format!("is no JSON object ({error}): fetch it again.")))?;
         let mut understood = families::understand(&json, ignored).map_err(|error| error.in_file(&config_path))?;
         understood.cfg.model_name = name.into();
-        let tokenizer = match files.find("tokenizer.json")? {
-            None => None,
-            Some(bytes) => {
-                let config = files.find("tokenizer_config.json")?;
-                let tokenizer = Tokenizer::from_parts(&path.join("tokenizer.json"), &bytes, config.as_deref())?;
-                check_vocabulary(&path, &tokenizer, &understood.cfg)?;
-                Some(tokenizer)
+        let tokenizer = Tokenizer::from_files(&path, &mut |name| files.find(name))?;
+        if let Some(tokenizer) = &tokenizer {
+            tell_of_missing_rows(&path, tokenizer, understood.cfg.d_vocab);
+            if let Some(prepend) = tokenizer.saved_prepend_bos() {
+                understood.cfg.default_prepend_bos = prepend;
             }
-        };
+        }
+        let end_ids = Tokenizer::end_ids_of(&path, &mut |name| files.find(name))?;
         let notes = ignored.iter().map(|key| format!("config key {key:?} taken as harmless")).collect();
-        Ok(Self { config: Some(config_path), understood, tokenizer, notes })
+        Ok(Self { config: Some(config_path), understood, tokenizer, notes, end_ids })
     }
 
     /// A model of this config whose tensors have TransformerLens' names.
     pub(super) fn transformer_lens(cfg: HookedTransformerConfig) -> Self {
-        Self { config: None, understood: Understood::transformer_lens(cfg), tokenizer: None, notes: Vec::new() }
+        let understood = Understood::transformer_lens(cfg);
+        Self { config: None, understood, tokenizer: None, notes: Vec::new(), end_ids: Vec::new() }
     }
 
     /// The model with these weights, cut, processed and of the type that is wanted.
@@ -73,7 +76,7 @@ impl Plan {
         origin: Origin,
         options: &LoadOptions,
     ) -> Result<HookedTransformer> {
-        let Self { mut understood, tokenizer, config, mut notes } = self;
+        let Self { mut understood, tokenizer, config, mut notes, end_ids } = self;
         let whole = &mut understood.cfg;
         let cfg = cut(whole, options).map_err(|error| match config {
             Some(config) => error.in_file(config),
@@ -100,6 +103,7 @@ impl Plan {
             cfg,
             weights,
             tokenizer: None,
+            end_ids,
             processing: Processing::NONE,
             origin,
             frozen: FrozenParts::default(),
@@ -164,17 +168,17 @@ fn type_while_loading(
     Ok(if !family_computes && (processing == Processing::NONE || as_they_are) { wanted } else { DType::F32 })
 }
 
-/// A tokenizer with more tokens than the embedding is another model's.
-fn check_vocabulary(path: &Path, tokenizer: &Tokenizer, cfg: &HookedTransformerConfig) -> Result<()> {
-    if tokenizer.vocab_size() > cfg.d_vocab {
-        return Err(Error::file(
-            path.join("tokenizer.json"),
-            format!(
-                "knows {} tokens, but the model's vocab_size is {}: it is another model's tokenizer.",
-                tokenizer.vocab_size(),
-                cfg.d_vocab
-            ),
+/// Says that a tokenizer has tokens which the embedding has no row for, such as a `[PAD]` that was added for training:
+/// texts without them are read as ever, and a text with one of them is refused where it is run.
+fn tell_of_missing_rows(path: &Path, tokenizer: &Tokenizer, d_vocab: usize) {
+    let size = tokenizer.vocab_size();
+    if size > d_vocab {
+        progress::say(&format!(
+            "{}: the tokenizer has ids up to {}, but the model has rows for 0 to {} only; a text with a token beyond them \
+             cannot be run. If there are many, it may be another model's tokenizer.",
+            path.display(),
+            size - 1,
+            d_vocab.saturating_sub(1),
         ));
     }
-    Ok(())
 }

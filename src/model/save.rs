@@ -13,7 +13,8 @@ use crate::files::{self, Part};
 use crate::tokens::Tokenizer;
 
 impl HookedTransformer {
-    /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer into `folder`, so that
+    /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer with its special tokens
+    /// (`tokenizer_config.json`, `generation_config.json`) into `folder`, so that
     /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back.
     ///
     /// All files are written before the first gets its name, and a `config.json` that is there goes first and comes last. So
@@ -26,14 +27,15 @@ impl HookedTransformer {
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let tensors: BTreeMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
-        let end_of_text = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
+        let bos = self.tokenizer.as_ref().and_then(Tokenizer::bos_id);
+        let ends = (bos, self.end_ids());
         let tied = gpt2::is_tied(&self.weights)?;
-        let config = serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, end_of_text))
-            .expect("a JSON value");
+        let config =
+            serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, ends)).expect("a JSON value");
         fs::create_dir_all(folder)
             .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
-        let foreign = folder.join("tokenizer.json");
-        if self.tokenizer.is_none() && foreign.exists() {
+        let foreign = ["tokenizer.json", "vocab.json"].map(|name| folder.join(name));
+        if let Some(foreign) = foreign.into_iter().find(|file| self.tokenizer.is_none() && file.exists()) {
             return Err(Error::file(
                 foreign,
                 "would be taken for the tokenizer of this model, which has none: choose another folder, or remove the file.",

@@ -28,6 +28,8 @@ pub struct HookedTransformer {
     pub(crate) cfg: HookedTransformerConfig,
     pub(crate) weights: Weights,
     pub(crate) tokenizer: Option<Tokenizer>,
+    /// The ids that the model's own files name as ends of a text.
+    pub(super) end_ids: Vec<u32>,
     pub(crate) processing: Processing,
     pub(crate) origin: Origin,
     pub(super) frozen: FrozenParts,
@@ -66,7 +68,8 @@ impl HookedTransformer {
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| {
             Error::tokens(format!(
-                "the model {:?} has no tokenizer: give token ids (Tokens::from_rows) instead of text.",
+                "the model {:?} has no tokenizer: give token ids (Tokens::from_rows) instead of text, or a tokenizer.json \
+                 (with_tokenizer), which Python's AutoTokenizer.from_pretrained(..).save_pretrained(..) writes.",
                 self.cfg.model_name
             ))
         })
@@ -74,9 +77,38 @@ impl HookedTransformer {
 
     /// Gives the model a tokenizer.
     pub fn with_tokenizer(mut self, tokenizer: Tokenizer) -> Self {
-        let tokenizer = tokenizer.with_n_ctx(self.cfg.n_ctx).with_default_prepend_bos(self.cfg.default_prepend_bos);
-        self.tokenizer = Some(tokenizer);
+        let tokenizer = tokenizer.with_n_ctx(self.cfg.n_ctx).with_d_vocab(self.cfg.d_vocab.max(self.cfg.d_vocab_out()));
+        self.tokenizer = Some(tokenizer.with_default_prepend_bos(self.cfg.default_prepend_bos));
         self
+    }
+
+    /// Every id that ends a generated text: the tokenizer's end of text, and what the model's `config.json` and
+    /// `generation_config.json` name, for many a chat model several.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// assert_eq!(model.end_ids(), [model.to_single_token("<|endoftext|>")?]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn end_ids(&self) -> Vec<u32> {
+        let mut ends = self.tokenizer.as_ref().map_or(Vec::new(), |tokenizer| tokenizer.end_ids().to_vec());
+        ends.extend(&self.end_ids);
+        let mut seen = std::collections::BTreeSet::new();
+        ends.retain(|id| seen.insert(*id));
+        ends
+    }
+
+    /// How a token is shown, as [`Tokenizer::piece`]; the bare id where the model has no tokenizer.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// assert_eq!(model.piece(model.to_single_token(" Mary")?), " Mary");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn piece(&self, id: u32) -> String {
+        self.tokenizer.as_ref().map_or_else(|| id.to_string(), |tokenizer| tokenizer.piece(id))
     }
 
     /// Tokenises texts, padding shorter ones on the tokenizer's side.
@@ -95,7 +127,7 @@ impl HookedTransformer {
         input.into().into_tokens(self.tokenizer.as_ref(), &options.into())
     }
 
-    /// The text of each token.
+    /// The text of each token, as [`Tokenizer::to_str_tokens`].
     ///
     /// # Errors
     /// As [`HookedTransformer::to_tokens`].
@@ -103,10 +135,10 @@ impl HookedTransformer {
         self.tokenizer()?.to_str_tokens(input)
     }
 
-    /// The text of these ids.
+    /// The text of these ids. One that the model has and its tokenizer has not stands in it as `⟨50277⟩`.
     ///
     /// # Errors
-    /// An id outside the vocabulary.
+    /// An id that not even the model has.
     pub fn to_string(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer()?.to_string(ids)
     }
@@ -141,13 +173,18 @@ impl HookedTransformer {
     /// # Errors
     /// As [`HookedTransformer::tokens_to_residual_directions`].
     pub fn token_ids<T: Into<TokenRef>>(&self, tokens: impl IntoIterator<Item = T>) -> Result<Vec<u32>> {
-        let id = |token: T| match token.into() {
-            TokenRef::Text(text) => self.to_single_token(&text),
-            TokenRef::Id(id) if (id as usize) < self.cfg.d_vocab_out() => Ok(id),
-            TokenRef::Id(id) => Err(Error::tokens(format!(
+        let id = |token: T| {
+            let id = match token.into() {
+                TokenRef::Text(text) => self.to_single_token(&text)?,
+                TokenRef::Id(id) => id,
+            };
+            if (id as usize) < self.cfg.d_vocab_out() {
+                return Ok(id);
+            }
+            Err(Error::tokens(format!(
                 "token id {id} does not exist: the model has logits for ids 0 to {}.",
                 self.cfg.d_vocab_out() - 1
-            ))),
+            )))
         };
         let ids = tokens.into_iter().map(id).collect::<Result<Vec<_>>>()?;
         if ids.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
 use crate::tasks::{Task, TaskDataset, TaskPrompt};
-use crate::tokens::{Bos, Tokenizer};
+use crate::tokens::Tokenizer;
 
 /// GPT-2's id of " she", by which its vocabulary is told from others of its size.
 const SHE: u32 = 673;
@@ -104,12 +104,11 @@ impl<'a> Answering<'a> {
         if let Some(known) = self.known.get(answer) {
             return Ok(known.clone());
         }
-        let tokens = self.tokenizer.to_tokens_with(answer, Bos::Omit)?;
-        let found = match tokens.row(0) {
+        let found = match &self.tokenizer.continuation(answer)?[..] {
             [first, ..] if self.task == Task::CapitalCountry => Ok(*first),
             [id] => Ok(*id),
             ids => {
-                let parts = ids.iter().map(|&id| self.tokenizer.to_single_str_token(id)).collect::<Result<Vec<_>>>()?;
+                let parts: Vec<String> = ids.iter().map(|&id| self.tokenizer.piece(id)).collect();
                 Err(format!("the answer {answer:?} is not one token but {}: {parts:?}", ids.len()))
             }
         };
@@ -131,7 +130,7 @@ impl<'a> Answering<'a> {
         if !clash {
             return Ok(None);
         }
-        let token = self.tokenizer.to_single_str_token(right[0])?;
+        let token = self.tokenizer.piece(right[0]);
         Ok(Some(match right.len() {
             1 => format!(
                 "the right answer {:?} and the wrong answer {:?} both begin with the token {token:?}, which tells them not \

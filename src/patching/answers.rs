@@ -4,7 +4,7 @@ use super::experiment::Patching;
 use super::metric::Metric;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
-use crate::tokens::{Bos, Tokens};
+use crate::tokens::Tokens;
 
 impl Patching {
     /// An experiment for each token of two answers of the same length: the prompts go on with the tokens before it, each
@@ -30,8 +30,8 @@ impl Patching {
         clean_answer: &str,
         corrupted_answer: &str,
     ) -> Result<Vec<Self>> {
-        let ids = |text: &str, bos| -> Result<Vec<u32>> { Ok(model.to_tokens_with(text, bos)?.row(0).to_vec()) };
-        let (right, wrong) = (ids(clean_answer, Bos::Omit)?, ids(corrupted_answer, Bos::Omit)?);
+        let tokenizer = model.tokenizer()?;
+        let (right, wrong) = (tokenizer.continuation(clean_answer)?, tokenizer.continuation(corrupted_answer)?);
         if right.len() != wrong.len() {
             return Err(Error::tokens(format!(
                 "the answer {clean_answer:?} has {} tokens and {corrupted_answer:?} has {}: give answers of one length.",
@@ -45,7 +45,8 @@ impl Patching {
                  give answers that differ in each token."
             )));
         }
-        let (clean, corrupted) = (ids(clean, Bos::Default)?, ids(corrupted, Bos::Default)?);
+        let ids = |text: &str| -> Result<Vec<u32>> { Ok(model.to_tokens(text)?.row(0).to_vec()) };
+        let (clean, corrupted) = (ids(clean)?, ids(corrupted)?);
         let grown = |prompt: &[u32], answer: &[u32]| Tokens::from_rows(vec![[prompt, answer].concat()]);
         let step = |i: usize| {
             let metric = Metric::logit_diff(&model.answers([(right[i], wrong[i])])?);

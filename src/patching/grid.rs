@@ -107,16 +107,12 @@ impl On<'_> {
 /// What each position is called: with its token where all prompts have the same one, `"3:Mary"`; else by its number, and
 /// where some prompts are padded there with how many have a token, `"3 (2 of 5 prompts)"`.
 pub(crate) fn position_labels(model: &HookedTransformer, tokens: &Tokens) -> Result<Vec<String>> {
-    let text = |id: u32| match model.tokenizer() {
-        Ok(tokenizer) => tokenizer.to_single_str_token(id),
-        Err(_) => Ok(id.to_string()),
-    };
     let label = |pos: usize| {
         let there: Vec<usize> = (0..tokens.batch()).filter(|&b| tokens.is_real(b, pos)).collect();
         let id = tokens.id(there.first().copied().unwrap_or(0), pos);
         match there.iter().all(|&b| tokens.id(b, pos) == id) {
             _ if there.len() < tokens.batch() => Ok(format!("{pos} ({} of {} prompts)", there.len(), tokens.batch())),
-            true => Ok(format!("{pos}:{}", text(id)?)),
+            true => Ok(format!("{pos}:{}", model.piece(id))),
             false => Ok(pos.to_string()),
         }
     };

@@ -1,5 +1,6 @@
 //! From token ids back to text, and single tokens: their ids, their texts, their places.
 
+use super::pieces;
 use crate::error::{Error, Result};
 use crate::tokens::{Bos, Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 
@@ -14,33 +15,81 @@ pub enum Occurrence {
 }
 
 impl Tokenizer {
-    /// The text of these ids, special tokens included.
+    /// The text of these ids, special tokens included. An id that the tokenizer does not have, as models have where their
+    /// vocabulary is larger than the tokenizer's, stands in it as `⟨50277⟩`; a character of which only a part is there
+    /// as U+FFFD, as in TransformerLens.
     ///
     /// # Errors
-    /// An id that is not in the vocabulary.
+    /// An id that neither the tokenizer nor its model has. A tokenizer that belongs to no model refuses none.
     pub fn to_string(&self, ids: &[u32]) -> Result<String> {
-        if let Some(&unknown) = ids.iter().find(|&&id| self.inner().id_to_token(id).is_none()) {
-            let size = self.vocab_size();
-            return Err(Error::tokens(format!(
-                "token id {unknown} is not in the vocabulary, which has {size} entries: ids go from 0 to {}.",
-                size.saturating_sub(1)
-            )));
+        self.check(ids)?;
+        let mut text = String::new();
+        for run in ids.chunk_by(|&a, &b| self.knows(a) == self.knows(b)) {
+            if !self.knows(run[0]) {
+                text.extend(run.iter().map(|&id| pieces::unknown(id)));
+            } else if text.is_empty() {
+                let decoded = self.inner().decode(run, false);
+                text +=
+                    &decoded.map_err(|error| Error::tokens(format!("the ids {run:?} cannot be decoded: {error}.")))?;
+            } else {
+                text += &self.text_behind(run);
+            }
         }
-        self.inner()
-            .decode(ids, false)
-            .map_err(|error| Error::tokens(format!("the ids {ids:?} cannot be decoded: {error}.")))
+        Ok(text)
+    }
+
+    /// The text of ids that stand behind others: with the space that a decoder takes off the beginning of a text.
+    pub(crate) fn text_behind(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// How a token is shown, whatever its id: the one way for all views. A part of a character shows as its bytes,
+    /// `⟨e6⟩⟨97⟩`, an id without a token as `⟨50277⟩`.
+    pub fn piece(&self, id: u32) -> String {
+        pieces::legible(&self.bytes(id))
+    }
+
+    /// The bytes that a token stands for.
+    fn bytes(&self, id: u32) -> Vec<u8> {
+        let Some(token) = self.inner().id_to_token(id) else { return pieces::unknown(id).into_bytes() };
+        if self.inner().get_added_vocabulary().get_added_tokens_decoder().contains_key(&id) {
+            return token.into_bytes();
+        }
+        // A decoder that fails on a token of its own vocabulary has nothing better to say of it.
+        self.spelling().bytes(&token).unwrap_or_else(|| self.inner().decode(&[id], false).unwrap_or(token).into_bytes())
+    }
+
+    fn knows(&self, id: u32) -> bool {
+        self.inner().id_to_token(id).is_some()
+    }
+
+    /// Refuses ids that neither the tokenizer nor its model has.
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        let Some(d_vocab) = self.d_vocab() else { return Ok(()) };
+        match ids.iter().find(|&&id| id as usize >= d_vocab && !self.knows(id)) {
+            None => Ok(()),
+            Some(id) => Err(Error::tokens(format!(
+                "token id {id} does not exist: the model's ids go from 0 to {}.",
+                d_vocab.saturating_sub(1)
+            ))),
+        }
     }
 
     /// The text of each row, special tokens and padding included.
     ///
     /// # Errors
-    /// An id that is not in the vocabulary.
+    /// As [`Tokenizer::to_string`].
     pub fn to_strings(&self, tokens: &Tokens) -> Result<Vec<String>> {
         (0..tokens.batch()).map(|b| self.to_string(tokens.row(b))).collect()
     }
 
-    /// The tokens of one text or one row of ids, each as its own text. A token that is only a part of a character
-    /// shows as U+FFFD, as in TransformerLens; [`Tokenizer::to_string`] joins them rightly.
+    /// The tokens of one text or one row of ids, each as its own text, with the space that belongs to it, also where
+    /// the vocabulary writes it as `▁`.
+    ///
+    /// Unlike TransformerLens, which shows every token that is only a part of a character as U+FFFD, this gives its
+    /// bytes, `⟨e6⟩⟨97⟩`, so that neighbours can be told apart; [`Tokenizer::to_string`] joins them to the character.
+    /// An id that the tokenizer does not have is `⟨50277⟩`.
     ///
     /// # Errors
     /// More than one row (use [`Tokenizer::to_str_tokens_rows`]), and as [`Tokenizer::to_tokens`].
@@ -79,31 +128,68 @@ impl Tokenizer {
         ids.iter().map(|&id| self.to_single_str_token(id)).collect()
     }
 
-    /// The id of a text that is exactly one token (no BOS is added).
+    /// The ids of a text that stands behind another one, such as an answer behind its prompt: without BOS, and without
+    /// the space that some tokenizers (Llama 1 and 2, Mistral, Phi 3) put before every text. `" Mary"` is so the
+    /// one token `▁Mary` there, as it is in a prompt.
+    ///
+    /// # Errors
+    /// A text without tokens.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// assert_eq!(model.tokenizer()?.continuation(" Mary John")?.len(), 2);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn continuation(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.behind().encode_fast(text, false);
+        let ids = encoding.map_err(|error| Error::tokens(format!("the text cannot be tokenized: {error}.")))?;
+        match ids.get_ids() {
+            [] => Err(Error::tokens(format!("the text {text:?} has no tokens: give a text."))),
+            ids => Ok(ids.to_vec()),
+        }
+    }
+
+    /// [`Tokenizer::continuation`] of each text, padded as prompts are.
+    pub(crate) fn continuations(&self, texts: &[String]) -> Result<Tokens> {
+        let rows = texts.iter().map(|text| self.continuation(text)).collect::<Result<Vec<_>>>()?;
+        match self.filler() {
+            Some(pad) => Tokens::padded(rows, pad, self.padding_side()),
+            None => Tokens::from_rows(rows),
+        }
+    }
+
+    /// The id of a text that is exactly one token (no BOS is added), as it stands inside a text: `" Mary"` with its
+    /// space. Where a tokenizer puts a space before every text, `"Mary"` is the token without one if the vocabulary
+    /// has it, else the one with it.
     ///
     /// # Errors
     /// A text of no or several tokens, with the list of its pieces.
     pub fn to_single_token(&self, text: &str) -> Result<u32> {
-        let tokens = self.to_tokens_with(text, Bos::Omit)?;
-        match *tokens.real_row(0) {
-            [id] => Ok(id),
-            ref ids => Err(Error::tokens(format!(
-                "{text:?} is not one token but {}: {:?}. Inside a text most words begin with a space, which is part \
-                 of their token: {:?} or {:?} may be meant.",
-                ids.len(),
-                self.pieces(ids)?,
-                format!(" {}", text.trim()),
-                text.trim()
-            ))),
+        let ids = self.continuation(text)?;
+        if let [id] = ids[..] {
+            return Ok(id);
         }
+        if let [id] = *self.to_tokens_with(text, Bos::Omit)?.real_row(0) {
+            return Ok(id);
+        }
+        Err(Error::tokens(format!(
+            "{text:?} is not one token but {}: {:?}. Inside a text most words begin with a space, which is part of \
+             their token: {:?} or {:?} may be meant.",
+            ids.len(),
+            self.pieces(&ids)?,
+            format!(" {}", text.trim()),
+            text.trim()
+        )))
     }
 
-    /// The text of one id.
+    /// The text of one id, as in [`Tokenizer::to_str_tokens`].
     ///
     /// # Errors
-    /// An id that is not in the vocabulary.
+    /// As [`Tokenizer::to_string`].
     pub fn to_single_str_token(&self, id: u32) -> Result<String> {
-        self.to_string(&[id])
+        self.check(&[id])?;
+        Ok(self.piece(id))
     }
 
     /// Where a token stands in one text or one row of ids; positions count the BOS and padding on the left, and
@@ -117,23 +203,32 @@ impl Tokenizer {
         input: impl Into<Input>,
         which: Occurrence,
     ) -> Result<usize> {
-        let id = match token.into() {
-            TokenRef::Id(id) => id,
-            TokenRef::Text(text) => self.to_single_token(&text)?,
+        let token = token.into();
+        let id = match &token {
+            TokenRef::Id(id) => *id,
+            TokenRef::Text(text) => self.to_single_token(text)?,
         };
         let tokens = self.to_tokens(input)?;
         one_row(&tokens, "ask for one row at a time")?;
-        let is_it = |&found: &u32| found == id;
-        let found = match which {
-            Occurrence::First => tokens.real_row(0).iter().position(is_it),
-            Occurrence::Last => tokens.real_row(0).iter().rposition(is_it),
+        let row = tokens.real_row(0);
+        let place = |id: u32| match which {
+            Occurrence::First => row.iter().position(|&found| found == id),
+            Occurrence::Last => row.iter().rposition(|&found| found == id),
         };
-        match found {
+        // "Mary" at the very beginning of a text may be the token that is " Mary" elsewhere.
+        let at_beginning = || match &token {
+            TokenRef::Id(_) => None,
+            TokenRef::Text(text) => match *self.to_tokens_with(text, Bos::Omit).ok()?.real_row(0) {
+                [other] => place(other),
+                _ => None,
+            },
+        };
+        match place(id).or_else(at_beginning) {
             Some(place) => Ok(tokens.first_positions()[0] + place),
             None => Err(Error::tokens(format!(
                 "the token {:?} (id {id}) does not occur in {:?}.",
-                self.to_single_str_token(id)?,
-                self.pieces(tokens.real_row(0))?
+                self.piece(id),
+                self.pieces(row)?
             ))),
         }
     }

@@ -6,10 +6,13 @@
 //! `get_token_position`); where TransformerLens truncates or guesses silently, this room answers with an error.
 
 mod batch;
+mod bpe_files;
 mod input;
 mod io;
 mod lookup;
 mod parts;
+mod pieces;
+mod special;
 mod tokenizer;
 
 pub use batch::{PaddingSide, Tokens};

@@ -2,22 +2,26 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::bpe_files;
+use super::pieces::{self, Spelling};
+use super::special::{CONFIG, Declared, GENERATION, PREPEND_BOS, Special};
 use crate::error::{Error, Result};
 use crate::files::read_json;
+use crate::progress;
 use crate::tokens::{Input, PaddingSide, Tokens};
 
-/// What GPT-2 and its kin use as BOS, EOS and padding when a folder does not say.
-const END_OF_TEXT: &str = "<|endoftext|>";
-
-/// The file beside a tokenizer.json that names its special tokens.
-const CONFIG: &str = "tokenizer_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
 
 /// Whether a beginning-of-sequence token (BOS) is put before each text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Bos {
-    /// What the tokenizer's [`Tokenizer::default_prepend_bos`] says: yes, unless it was told otherwise or has no BOS.
+    /// What [`Tokenizer::default_prepend_bos`] says. A model's tokenizer does as TransformerLens by its family: none for
+    /// Pythia and other GPT-NeoX models, Phi 1 and 2, Qwen 2 and 3, and for a tokenizer whose files say that it has no
+    /// BOS (there TransformerLens takes the end of text); one for all others.
     #[default]
     Default,
     /// One BOS before each text. A BOS that is spelt out in the text comes in addition, as in TransformerLens.
@@ -53,50 +57,97 @@ impl From<PaddingSide> for TokenizeOptions {
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
-    bos: Option<u32>,
-    eos: Option<u32>,
-    pad: Option<u32>,
-    prepend_bos: bool,
+    /// The same for a text behind another one, once it was needed; `None` in it where it is no other.
+    behind: Arc<OnceLock<Option<tokenizers::Tokenizer>>>,
+    spelling: Arc<Spelling>,
+    special: Special,
+    /// What `Bos::Default` means, where it was said.
+    prepend_bos: Option<bool>,
     padding_side: PaddingSide,
     n_ctx: Option<usize>,
-}
-
-/// The names of the special tokens, as `tokenizer_config.json` spells them.
-#[derive(Default)]
-struct SpecialNames {
-    bos: Option<String>,
-    eos: Option<String>,
-    pad: Option<String>,
+    d_vocab: Option<usize>,
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. A `tokenizer_config.json` beside it names BOS, EOS and padding; what it leaves out
-    /// is filled in as TransformerLens does: EOS is `<|endoftext|>`, BOS and padding are EOS.
+    /// Reads a `tokenizer.json`, or a `vocab.json` with the `merges.txt` beside it. The other files of its folder say
+    /// which tokens are special: `tokenizer_config.json`, `special_tokens_map.json` (before it, where only it names a
+    /// token, or the first lists no added tokens), then the tokenizer's own post-processor, `config.json` and
+    /// `generation_config.json`. What none of them says is filled in: `<|endoftext|>` is BOS and EOS where the
+    /// vocabulary has it, and padding is EOS, as in TransformerLens. Special tokens that the tokenizer does not have
+    /// are added to it, as `transformers` does.
     ///
     /// # Errors
-    /// A file that cannot be read or is no tokenizer, or special tokens that are not in its vocabulary.
+    /// A file that cannot be read or is no tokenizer.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|error| {
-            Error::file(path, format!("the tokenizer cannot be read ({error}): give the path of a tokenizer.json."))
-        })?;
-        let config = path.with_file_name(CONFIG);
-        let config = match config.exists() {
-            true => Some(std::fs::read(&config).map_err(|error| {
-                Error::file(&config, format!("it cannot be read ({error}): mend its permissions, or remove it."))
-            })?),
-            false => None,
+        let given = path.file_name().unwrap_or_default();
+        let mut find = |name: &str| {
+            let named = match name {
+                TOKENIZER if given != VOCAB => path.to_path_buf(),
+                TOKENIZER => return Ok(None),
+                _ => path.with_file_name(name),
+            };
+            if name != TOKENIZER && !named.exists() {
+                return Ok(None);
+            }
+            std::fs::read(&named).map(Some).map_err(|error| {
+                let message = match name {
+                    TOKENIZER => format!("the tokenizer cannot be read ({error}): give the path of a tokenizer.json."),
+                    _ => format!("it cannot be read ({error}): mend its permissions, or remove it."),
+                };
+                Error::file(&named, message)
+            })
         };
-        Self::from_parts(path, &bytes, config.as_deref())
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::from_files(folder, &mut find)?.ok_or_else(|| {
+            Error::file(
+                path,
+                "it makes no tokenizer: a vocab.json needs GPT-2's merges.txt beside it. Give a tokenizer.json.",
+            )
+        })
     }
 
-    /// As [`Tokenizer::from_file`], of contents already read; errors name `path` and the config beside it.
-    pub(crate) fn from_parts(path: &Path, bytes: &[u8], config: Option<&[u8]>) -> Result<Self> {
-        let inner = parse(bytes).map_err(|error| Error::file(path, unreadable(&error)))?;
-        let names = config.map_or(Ok(SpecialNames::default()), SpecialNames::parse);
-        names
-            .and_then(|names| Self::with_names(inner, &names))
-            .map_err(|message| Error::file(path.with_file_name(CONFIG), message))
+    /// The tokenizer that the files of a folder make; `find` gives the contents of one, errors name `folder`. None where
+    /// there are no such files, or they are of a kind that cannot be read, which a line on stderr says.
+    pub(crate) fn from_files(
+        folder: &Path,
+        find: &mut dyn FnMut(&str) -> Result<Option<Vec<u8>>>,
+    ) -> Result<Option<Self>> {
+        let json = find(TOKENIZER)?;
+        let pair = match json {
+            Some(_) => None,
+            None => find(VOCAB)?.zip(find(MERGES)?),
+        };
+        if json.is_none() && pair.is_none() {
+            return Ok(None);
+        }
+        let declared = Declared::read(folder, find)?;
+        let class = declared.class.as_deref();
+        let inner = match (&json, &pair) {
+            (Some(bytes), _) => {
+                parse(bytes).map_err(|error| Error::file(folder.join(TOKENIZER), unreadable(&error)))?
+            }
+            (None, Some((vocab, merges))) if bpe_files::is_known(class) => {
+                bpe_files::tokenizer((vocab, merges), class, declared.add_prefix_space)
+                    .map_err(|(name, message)| Error::file(folder.join(name), message))?
+            }
+            _ => {
+                progress::say(&format!(
+                    "{}: the tokenizer has no tokenizer.json, and vocab.json and merges.txt are of the class {}, which is \
+                     not read from them: the model reads token ids only. Python's \
+                     AutoTokenizer.from_pretrained(..).save_pretrained(..) writes a tokenizer.json.",
+                    folder.display(),
+                    class.unwrap_or_default(),
+                ));
+                return Ok(None);
+            }
+        };
+        Self::declared(inner, &declared).map(Some).map_err(|message| Error::file(folder.join(CONFIG), message))
+    }
+
+    /// The ids that a model's files name as ends of a text, for a model without a tokenizer too.
+    pub(crate) fn end_ids_of(folder: &Path, find: &mut dyn FnMut(&str) -> Result<Option<Vec<u8>>>) -> Result<Vec<u32>> {
+        Ok(Declared::read(folder, find)?.end_ids().to_vec())
     }
 
     /// Reads the contents of a `tokenizer.json`, with `<|endoftext|>` as BOS, EOS and padding if it is there.
@@ -105,44 +156,43 @@ impl Tokenizer {
     /// Bytes that are no tokenizer.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let inner = parse(bytes).map_err(|error| Error::tokens(unreadable(&error)))?;
-        Self::with_names(inner, &SpecialNames::default()).map_err(Error::tokens)
+        Self::declared(inner, &Declared::default()).map_err(Error::tokens)
     }
 
-    /// The contents of the files that [`Tokenizer::from_file`] reads, by name: the tokenizer, and its special tokens.
-    pub(crate) fn to_files(&self) -> Result<[(&'static str, Vec<u8>); 2]> {
+    /// The contents of the files that [`Tokenizer::from_file`] reads, by name: the tokenizer, its special tokens, and
+    /// the ends of a text.
+    pub(crate) fn to_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let unwritable = |error: &dyn fmt::Display| Error::tokens(format!("the tokenizer cannot be written: {error}."));
         let tokenizer = self.inner.to_string(true).map_err(|error| unwritable(&error))?;
         let name = |id: Option<u32>| id.and_then(|id| self.inner.id_to_token(id));
         let config = serde_json::json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": name(self.bos),
-            "eos_token": name(self.eos),
-            "pad_token": name(self.pad),
+            "bos_token": name(self.special.bos),
+            "eos_token": name(self.special.eos),
+            "pad_token": name(self.special.pad),
+            "padding_side": self.padding_side.to_string(),
+            PREPEND_BOS: self.prepend_bos.unwrap_or(true),
         });
-        let config = serde_json::to_vec_pretty(&config).map_err(|error| unwritable(&error))?;
-        Ok([("tokenizer.json", tokenizer.into_bytes()), (CONFIG, config)])
+        let generation = serde_json::json!({
+            "bos_token_id": self.special.bos,
+            "eos_token_id": (!self.special.ends.is_empty()).then_some(&self.special.ends),
+            "pad_token_id": self.special.pad,
+        });
+        let text = |value: &serde_json::Value| serde_json::to_vec_pretty(value).map_err(|error| unwritable(&error));
+        Ok(vec![(TOKENIZER, tokenizer.into_bytes()), (CONFIG, text(&config)?), (GENERATION, text(&generation)?)])
     }
 
-    fn with_names(inner: tokenizers::Tokenizer, names: &SpecialNames) -> Result<Self, String> {
-        let id = |name: &Option<String>| match name {
-            None => Ok(None),
-            Some(name) => inner.token_to_id(name).map(Some).ok_or_else(|| {
-                format!(
-                    "the special token {name:?} is not in the tokenizer's vocabulary: correct one of the two files."
-                )
-            }),
-        };
-        let eos = id(&names.eos)?.or_else(|| inner.token_to_id(END_OF_TEXT));
-        let bos = id(&names.bos)?.or(eos);
-        let pad = id(&names.pad)?.or(eos);
+    fn declared(mut inner: tokenizers::Tokenizer, declared: &Declared) -> Result<Self, String> {
+        let special = declared.settle(&mut inner)?;
         Ok(Self {
+            spelling: Arc::new(Spelling::of(&inner)),
             inner: Arc::new(inner),
-            bos,
-            eos,
-            pad,
-            prepend_bos: true,
-            padding_side: PaddingSide::Right,
+            behind: Arc::default(),
+            special,
+            prepend_bos: declared.prepend_bos,
+            padding_side: declared.padding_side.unwrap_or_default(),
             n_ctx: None,
+            d_vocab: None,
         })
     }
 
@@ -152,9 +202,15 @@ impl Tokenizer {
         self
     }
 
+    /// The same for a model with so many ids, of which the tokenizer may know fewer or more.
+    pub(crate) fn with_d_vocab(mut self, d_vocab: usize) -> Self {
+        self.d_vocab = Some(d_vocab);
+        self
+    }
+
     /// The same with another meaning of [`Bos::Default`].
     pub fn with_default_prepend_bos(mut self, prepend: bool) -> Self {
-        self.prepend_bos = prepend;
+        self.prepend_bos = Some(prepend);
         self
     }
 
@@ -166,22 +222,33 @@ impl Tokenizer {
 
     /// The id of the beginning of sequence.
     pub fn bos_id(&self) -> Option<u32> {
-        self.bos
+        self.special.bos
     }
 
     /// The id of the end of sequence.
     pub fn eos_id(&self) -> Option<u32> {
-        self.eos
+        self.special.eos
     }
 
-    /// The id of padding.
+    /// Every id that ends a generated text: EOS, and what `config.json` and `generation_config.json` name, which for many
+    /// a chat model are several.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.special.ends
+    }
+
+    /// The id of padding. Where the model has no row for it, batches are padded with another: padding is never read.
     pub fn pad_id(&self) -> Option<u32> {
-        self.pad
+        self.special.pad
     }
 
     /// Whether [`Bos::Default`] prepends a BOS.
     pub fn default_prepend_bos(&self) -> bool {
-        self.prepend_bos && self.bos.is_some()
+        self.prepend_bos.unwrap_or(true) && self.special.bos.is_some()
+    }
+
+    /// Whether texts get a BOS, where the files of a model that this crate saved say so.
+    pub(crate) fn saved_prepend_bos(&self) -> Option<bool> {
+        self.prepend_bos
     }
 
     /// The side of padding where none is asked for.
@@ -231,12 +298,33 @@ impl Tokenizer {
         &self.inner
     }
 
+    /// The tokenizer for a text that stands behind another one.
+    pub(super) fn behind(&self) -> &tokenizers::Tokenizer {
+        self.behind.get_or_init(|| pieces::behind_text(&self.inner)).as_ref().unwrap_or(&self.inner)
+    }
+
+    pub(super) fn spelling(&self) -> &Spelling {
+        &self.spelling
+    }
+
+    /// How many ids the model has, if it is a model's tokenizer.
+    pub(super) fn d_vocab(&self) -> Option<usize> {
+        self.d_vocab
+    }
+
+    /// What shorter rows are filled with: padding, or another special token where the model cannot read that.
+    pub(crate) fn filler(&self) -> Option<u32> {
+        let readable = |id: &u32| self.d_vocab.is_none_or(|d_vocab| (*id as usize) < d_vocab);
+        let Special { pad, eos, bos, .. } = self.special;
+        pad.map(|pad| [Some(pad), eos, bos].into_iter().flatten().find(readable).unwrap_or(0))
+    }
+
     /// One padded row for each text.
     pub(super) fn encode(&self, texts: &[String], options: &TokenizeOptions) -> Result<Tokens> {
         let bos = match options.bos {
-            Bos::Default => self.bos.filter(|_| self.prepend_bos),
+            Bos::Default => self.special.bos.filter(|_| self.default_prepend_bos()),
             Bos::Omit => None,
-            Bos::Prepend => Some(self.bos.ok_or_else(|| {
+            Bos::Prepend => Some(self.special.bos.ok_or_else(|| {
                 Error::tokens("a BOS was asked for, but this tokenizer has none: use Bos::Omit or Bos::Default.")
             })?),
         };
@@ -262,7 +350,7 @@ impl Tokenizer {
             rows.push(row);
         }
         let side = options.padding_side.unwrap_or(self.padding_side);
-        match self.pad {
+        match self.filler() {
             Some(pad) => Tokens::padded(rows, pad, side),
             None => Tokens::from_rows(rows),
         }
@@ -280,7 +368,7 @@ impl Tokenizer {
 
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = [("bos", self.bos), ("eos", self.eos), ("pad", self.pad)];
+        let ids = [("bos", self.special.bos), ("eos", self.special.eos), ("pad", self.special.pad)];
         write!(f, "Tokenizer [{} ids", self.vocab_size())?;
         for (name, id) in ids {
             if let Some(id) = id {
@@ -289,19 +377,6 @@ impl fmt::Debug for Tokenizer {
         }
         write!(f, ", BOS {} by default", if self.default_prepend_bos() { "prepended" } else { "omitted" })?;
         write!(f, ", padding {}]", self.padding_side)
-    }
-}
-
-impl SpecialNames {
-    /// Reads `tokenizer_config.json`, where a token is a text or an object with its text as `content`.
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let config: serde_json::Value = read_json(bytes)
-            .map_err(|error| format!("it is no valid JSON ({error}): copy it anew from the model's folder."))?;
-        let name = |key: &str| {
-            let value = &config[key];
-            value.as_str().or_else(|| value["content"].as_str()).map(str::to_string)
-        };
-        Ok(Self { bos: name("bos_token"), eos: name("eos_token"), pad: name("pad_token") })
     }
 }
 

@@ -40,9 +40,37 @@ pub(super) fn write(block: &str) -> Result<()> {
         .map_err(|error| Error::file("standard output", format!("the view could not be written: {error}.")))
 }
 
+/// evcxr's rules, for the tests of what it is given.
+#[cfg(test)]
+#[path = "../../tests/support/evcxr.rs"]
+mod evcxr;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::html::{Html, preformatted};
+    use crate::views::page::View;
+
+    #[test]
+    fn every_hostile_text_stays_in_its_block() {
+        for text in evcxr::hostile() {
+            let rendered = [Html::escaped(&text).render().expect("a text"), preformatted(&text)];
+            for rendered in rendered {
+                let both = block("text/html", rendered.html()) + &block("text/plain", rendered.text());
+                let cell = evcxr::read(both.as_bytes());
+                assert_eq!((&cell.printed, &cell.events, cell.content.len()), (&vec![], &vec![], 2), "{text:?}");
+                assert!(cell.of("text/html").all(|html| !html.contains(evcxr::SCRIPT)), "{text:?}");
+                let plain: String = cell.of("text/plain").collect();
+                assert!(evcxr::WORDS.iter().all(|word| !plain.contains(word)), "{text:?}");
+            }
+            // Markup that the caller trusts, and text that no view has cleaned.
+            for kind in ["text/html", "text/plain"] {
+                let cell = evcxr::read(block(kind, &text).as_bytes());
+                assert_eq!((&cell.printed, &cell.events, cell.content.len()), (&vec![], &vec![], 1), "{text:?}");
+                assert_eq!(cell.content[0].0, kind);
+            }
+        }
+    }
 
     #[test]
     fn a_block_has_no_end_but_its_own() {

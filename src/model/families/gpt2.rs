@@ -97,8 +97,13 @@ pub(in super::super) fn config_json(
     cfg: &HookedTransformerConfig,
     dtype: DType,
     tied: bool,
-    end_of_text: Option<u32>,
+    (bos, ends): (Option<u32>, Vec<u32>),
 ) -> Value {
+    let eos = match ends[..] {
+        [] => Value::Null,
+        [one] => one.into(),
+        _ => ends.into(),
+    };
     let dtype = match dtype {
         DType::BF16 => "bfloat16",
         DType::F16 => "float16",
@@ -110,7 +115,7 @@ pub(in super::super) fn config_json(
         "n_inner": cfg.d_mlp(), "vocab_size": cfg.d_vocab, "activation_function": cfg.act_fn,
         "layer_norm_epsilon": cfg.eps, "scale_attn_weights": is_scaled(cfg),
         "scale_attn_by_inverse_layer_idx": cfg.scale_attn_by_inverse_layer_idx,
-        "bos_token_id": end_of_text, "eos_token_id": end_of_text, "tie_word_embeddings": tied,
+        "bos_token_id": bos, "eos_token_id": eos, "tie_word_embeddings": tied,
         "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "dtype": dtype,
     })
 }

@@ -51,6 +51,9 @@ static FAMILIES: [Family; 13] = [
     phi3::FAMILY,
 ];
 
+/// The model types whose texts get no BOS unless a call asks for one, as in TransformerLens: they were trained without.
+const WITHOUT_BOS: [&str; 4] = ["gpt_neox", "phi", "qwen2", "qwen3"];
+
 /// A `config.json` that has been understood.
 pub(super) struct Understood {
     /// The config.
@@ -80,7 +83,8 @@ pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Resul
     let file = ConfigFile::new(family.model_type, json, ignored);
     // Any model of transformers attends to both sides where this is false.
     file.only("is_causal", &[Value::Bool(true)])?;
-    let cfg = (family.config)(&file)?;
+    let mut cfg = (family.config)(&file)?;
+    cfg.default_prepend_bos = !WITHOUT_BOS.contains(&family.model_type);
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;
     cfg.check()?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{csv, text_of};
 use crate::error::{Error, Result};
 use crate::tasks::{Task, TaskDataset, TaskPrompt};
-use crate::tokens::{Bos, Tokenizer};
+use crate::tokens::Tokenizer;
 
 /// Verbs of the present tense in the singular and in the plural, each with its space.
 ///
@@ -60,7 +60,7 @@ impl VerbList {
         let mut kept = |verbs: &[String]| -> Result<Vec<String>> {
             let mut kept = Vec::new();
             for verb in verbs {
-                match tokenizer.to_tokens_with(verb.as_str(), Bos::Omit)?.row(0).len() {
+                match tokenizer.continuation(verb)?.len() {
                     1 => kept.push(verb.clone()),
                     count => left_out.push((verb.clone(), count)),
                 }

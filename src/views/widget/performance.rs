@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::error::{Context, Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
-use crate::tokens::{Bos, Input};
+use crate::tokens::Input;
 use crate::views::html::visible;
 use crate::views::loader::Script;
 use crate::views::page::Page;
@@ -81,8 +81,7 @@ pub fn visualize_model_performance(model: &HookedTransformer, input: impl Into<I
 pub fn test_prompt(model: &HookedTransformer, prompt: &str, answer: &str) -> Result<Page> {
     let tokenizer = model.tokenizer()?;
     let asked = model.to_tokens(prompt)?;
-    let answers = tokenizer.to_tokens_with(answer, Bos::Omit)?;
-    let row = [asked.real_row(0), answers.real_row(0)].concat();
+    let row = [asked.real_row(0), &tokenizer.continuation(answer)?].concat();
     let logits = model.forward(vec![row.clone()])?;
     let predictions = Predictions::new(model, Input::Rows(vec![row]), &logits)?;
     let first = asked.real_row(0).len();
@@ -143,7 +142,7 @@ impl Predictions {
             return Err(Error::shape("the tensor of logits", expected, logits.dims()));
         }
         let tokenizer = model.tokenizer()?;
-        let words = ids.iter().map(|&id| tokenizer.to_single_str_token(id)).collect::<Result<Vec<_>>>()?;
+        let words = ids.iter().map(|&id| tokenizer.piece(id)).collect();
         let rows = logits
             .to_device(&Device::Cpu)
             .and_then(|logits| logits.to_dtype(DType::F32)?.narrow(D::Minus2, 0, ids.len() - 1)?.to_vec2::<f32>())
@@ -156,7 +155,7 @@ impl Predictions {
                 let next = all.vocabulary.len();
                 let at = *known.entry(*id).or_insert(next);
                 if at == next {
-                    all.vocabulary.push(tokenizer.to_single_str_token(*id as u32)?);
+                    all.vocabulary.push(tokenizer.piece(*id as u32));
                 }
                 *id = at;
             }

@@ -9,7 +9,7 @@ pub trait Words {
     /// The text of each position; `ids` are the tokens that were run, where the numbers know them.
     ///
     /// # Errors
-    /// A model or tokenizer without ids to read, or with ids that are not in its vocabulary.
+    /// A model or tokenizer without ids to read; a model without a tokenizer.
     fn words(&self, ids: Option<&[u32]>) -> Result<Vec<String>>;
 }
 
@@ -45,7 +45,7 @@ impl Words for Tokenizer {
                  give the tokens as texts, for instance `model.to_str_tokens(prompt)?`.",
             )
         })?;
-        ids.iter().map(|&id| self.to_single_str_token(id)).collect()
+        Ok(ids.iter().map(|&id| self.piece(id)).collect())
     }
 }
 
