@@ -1,5 +1,6 @@
 //! From token ids back to text, and single tokens: their ids, their texts, their places.
 
+use super::caught::caught;
 use crate::error::{Error, Result};
 use crate::tokens::{Bos, Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 
@@ -26,8 +27,7 @@ impl Tokenizer {
                 size.saturating_sub(1)
             )));
         }
-        self.inner()
-            .decode(ids, false)
+        caught(|| self.inner().decode(ids, false))
             .map_err(|error| Error::tokens(format!("the ids {ids:?} cannot be decoded: {error}.")))
     }
 

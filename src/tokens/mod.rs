@@ -6,6 +6,7 @@
 //! `get_token_position`); where TransformerLens truncates or guesses silently, this room answers with an error.
 
 mod batch;
+mod caught;
 mod input;
 mod io;
 mod lookup;

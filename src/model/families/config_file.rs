@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::super::config::Activation;
+use crate::dims::MOST_LAYERS;
 use crate::error::{Error, Result};
 
 /// Keys of any family that do not change what the model computes when it is evaluated.
@@ -81,6 +82,17 @@ impl<'a> ConfigFile<'a> {
                 self.family
             ))
         })
+    }
+
+    /// How many layers the model has, checked before anything is listed layer by layer.
+    pub(super) fn layers(&self, key: &str) -> Result<usize> {
+        let layers = self.size(key)?;
+        match layers > MOST_LAYERS {
+            true => Err(Error::config(format!(
+                "config.json sets {key:?}, the n_layers of the model, to {layers}, but at most {MOST_LAYERS} are valid: correct it."
+            ))),
+            false => Ok(layers),
+        }
     }
 
     pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>> {

@@ -25,7 +25,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         "summary_use_proj",
         "tokenizer_class",
     ]);
-    let n_layers = file.size("num_layers")?;
+    let n_layers = file.layers("num_layers")?;
     Ok(HookedTransformerConfig {
         model_name: file.name("gpt_neo"),
         n_layers,

@@ -40,7 +40,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let base = file.number("rotary_emb_base")?.or(newer.and_then(|newer| inner(newer, "rope_theta")));
     let mut cfg = HookedTransformerConfig {
         model_name: file.name("gpt_neox"),
-        n_layers: file.size("num_hidden_layers")?,
+        n_layers: file.layers("num_hidden_layers")?,
         d_model: file.size("hidden_size")?,
         n_ctx: file.size("max_position_embeddings")?,
         n_heads: file.size("num_attention_heads")?,

@@ -50,7 +50,7 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let n_heads = file.size("num_attention_heads")?;
     Ok(HookedTransformerConfig {
         model_name: file.name("llama"),
-        n_layers: file.size("num_hidden_layers")?,
+        n_layers: file.layers("num_hidden_layers")?,
         d_model: file.size("hidden_size")?,
         n_ctx: file.size("max_position_embeddings")?,
         n_heads,
