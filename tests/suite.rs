@@ -12,7 +12,9 @@ mod support;
 
 mod bad_input {
     mod files;
+    mod growth;
     mod runs;
+    mod sizes;
 }
 mod analysis {
     mod heads;
@@ -47,17 +49,20 @@ mod model {
     mod hub_server;
     mod parity;
     mod processing;
+    mod random_architectures;
     mod saved;
 }
 mod tasks {
     mod answerable;
     mod datasets;
+    mod fuzz;
     mod generators;
     mod model_card;
     mod reading;
     mod tiny_tokenizer;
 }
 mod tokens {
+    mod fuzz;
     mod parity;
     mod tokenizer;
 }

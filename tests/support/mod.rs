@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use candle_lens::candle::{DType, Tensor};
 
 pub mod allocations;
+pub mod damage;
 pub mod fixture;
+pub mod sealed;
 pub mod sentence;
 pub mod tokenizer;
+pub mod torch;
 
 /// An empty folder of this name for the files of one test.
 pub fn scratch(name: &str) -> PathBuf {
