@@ -35,7 +35,10 @@ impl Axis {
     /// When so many labels do not fit in memory.
     pub fn numbered(name: impl Into<String>, size: usize) -> Self {
         let mut labels: Vec<String> = Vec::new();
-        assert!(labels.try_reserve_exact(size).is_ok(), "candle-lens: an axis of {size} labels does not fit in memory.");
+        assert!(
+            labels.try_reserve_exact(size).is_ok(),
+            "candle-lens: an axis of {size} labels does not fit in memory."
+        );
         labels.extend((0..size).map(|i| i.to_string()));
         Self { name: name.into(), labels }
     }

@@ -106,7 +106,9 @@ fn shapes(about: &CacheAbout) -> Result<Vec<(HookPoint, Vec<usize>)>> {
 fn check_floats(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     match tensor.dtype() {
         DType::F32 | DType::F16 | DType::BF16 | DType::F64 => Ok(()),
-        other => Err(Error::file(path, format!("{name} is of type {other:?}, not of floating point numbers: save it anew."))),
+        other => {
+            Err(Error::file(path, format!("{name} is of type {other:?}, not of floating point numbers: save it anew.")))
+        }
     }
 }
 

@@ -63,8 +63,7 @@ fn read(file: TorchDict) -> Result<Circuit> {
 fn layout(file: TorchDict) -> Result<Layout> {
     let cfg = file.dict("cfg").ok_or_else(|| missing(file, "cfg"))?;
     let size = |name: &str| {
-        cfg.size(name)
-            .ok_or_else(|| Error::argument(format!("the cfg of the file has no {name}: write it anew.")))
+        cfg.size(name).ok_or_else(|| Error::argument(format!("the cfg of the file has no {name}: write it anew.")))
     };
     let flag = |name: &str| cfg.flag(name) == Some(true);
     let layout = Layout {

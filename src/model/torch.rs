@@ -259,11 +259,9 @@ impl<'a> Checkpoint<'a> {
         if shape.len() != strides.len() || count.is_none_or(|n| n > room) || end.is_none_or(|end| end > room) {
             return Err(format!("has the shape {shape:?}, but its storage holds {room} numbers"));
         }
-        let in_a_row = shape
-            .iter()
-            .zip(&strides)
-            .rev()
-            .try_fold(1usize, |step, (size, stride)| if *size == 1 || *stride == step { step.checked_mul(*size) } else { None });
+        let in_a_row = shape.iter().zip(&strides).rev().try_fold(1usize, |step, (size, stride)| {
+            if *size == 1 || *stride == step { step.checked_mul(*size) } else { None }
+        });
         Ok(Stored {
             source: self.source.clone(),
             start: place.start + offset as u64 * width,

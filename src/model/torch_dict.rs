@@ -82,8 +82,7 @@ impl<'a> TorchDict<'a> {
     pub(crate) fn numbers(self, key: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let Some(arguments) = self.find(key).and_then(|value| self.file.arguments(value, 3)) else { return Ok(None) };
         let numbers = self.file.stored(arguments).and_then(|stored| Ok((numbers(&stored)?, stored.shape)));
-        let (numbers, shape) =
-            numbers.map_err(|why| Error::argument(format!("{key} in it {why}: write it anew.")))?;
+        let (numbers, shape) = numbers.map_err(|why| Error::argument(format!("{key} in it {why}: write it anew.")))?;
         Ok(Some((shape, numbers)))
     }
 }

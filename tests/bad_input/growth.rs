@@ -30,19 +30,15 @@ fn grows<T>(what: &str, size: usize, work: impl Fn(usize) -> Result<T>) {
 
 /// A model so small that what is counted is the lists.
 fn model() -> HookedTransformer {
-    let cfg = HookedTransformerConfig {
-        n_layers: 2,
-        d_model: 8,
-        n_heads: 2,
-        d_vocab: 30,
-        n_ctx: 12,
-        ..Default::default()
-    };
+    let cfg =
+        HookedTransformerConfig { n_layers: 2, d_model: 8, n_heads: 2, d_vocab: 30, n_ctx: 12, ..Default::default() };
     HookedTransformer::trainable(cfg, 3, &Device::Cpu).expect("a config of a model").0
 }
 
 fn rows(count: usize, shift: u32) -> Vec<Vec<u32>> {
-    (0..count as u32).map(|b| (0..6).map(|i| (b * 7 + i * 5 + if i == 2 { shift } else { 0 }) % 29 + 1).collect()).collect()
+    (0..count as u32)
+        .map(|b| (0..6).map(|i| (b * 7 + i * 5 + if i == 2 { shift } else { 0 }) % 29 + 1).collect())
+        .collect()
 }
 
 fn metric(model: &HookedTransformer, count: usize) -> Result<Metric> {
@@ -102,7 +98,8 @@ fn lists_of_prompts() {
 fn lists_of_sites_senders_and_edits() {
     let model = model();
     let metric = || metric(&model, 1);
-    let patching = Patching::new(&model, rows(1, 0), rows(1, 9), metric().expect("answers")).expect("prompts that differ");
+    let patching =
+        Patching::new(&model, rows(1, 0), rows(1, 9), metric().expect("answers")).expect("prompts that differ");
     grows("sites", 100, |n| {
         let site = |i: usize| Ok(PatchSite::new(&model, ("z", i % 2))?.pos(2 + i % 4));
         patching.sites(&(0..n).map(site).collect::<Result<Vec<_>>>()?)
@@ -127,7 +124,9 @@ fn lists_of_sites_senders_and_edits() {
         let plan = (0..n).fold(HookPlan::new(), |plan, i| plan.edit(("z", i % 2), Edit::scale(0.5).pos(i % 6)));
         model.run_with_hooks(rows(1, 0), &plan)
     });
-    grows("positions", 2000, |n| Slice::from((0..n).map(|i| (i % 7) as i32).collect::<Vec<_>>()).indices(7, "position"));
+    grows("positions", 2000, |n| {
+        Slice::from((0..n).map(|i| (i % 7) as i32).collect::<Vec<_>>()).indices(7, "position")
+    });
 }
 
 #[test]
@@ -139,7 +138,9 @@ fn lists_of_edges_and_circuits() {
     grows("sizes of circuits", 20, |n| scores.topn_each(&vec![5; n], RankBy::Magnitude));
     grows("circuits grown", 20, |n| scores.greedy_each(&vec![5; n], RankBy::Magnitude));
     grows("a curve", 5, |n| edges.curve(&scores.topn_each(&vec![5; n], RankBy::Magnitude)?));
-    grows("sets left out", 3, |n| edges.completeness(&scores.topn(20, RankBy::Magnitude)?, &vec![vec![Node::Mlp(0)]; n]));
+    grows("sets left out", 3, |n| {
+        edges.completeness(&scores.topn(20, RankBy::Magnitude)?, &vec![vec![Node::Mlp(0)]; n])
+    });
     grows("nodes left out", 40, |n| scores.without_nodes(&vec![Node::Mlp(0); n]));
 }
 
@@ -199,6 +200,8 @@ fn lists_of_results() {
         Labelled::load(&path)
     });
     grows("a histogram", 2000, |n| hist(vec![0.5f32; n]).bins(10).to_json());
-    grows("a picture", 40, |n| imshow(scores(n)?.split("head", vec![Axis::numbered("a", n), Axis::numbered("b", 1)])?).to_json());
+    grows("a picture", 40, |n| {
+        imshow(scores(n)?.split("head", vec![Axis::numbered("a", n), Axis::numbered("b", 1)])?).to_json()
+    });
     grows("bars", 100, |n| bar(scores(n)?).to_json());
 }

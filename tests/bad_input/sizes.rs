@@ -26,7 +26,9 @@ const SPACE: &str = "6000000";
 #[test]
 fn nothing_ends_the_process() {
     if !cfg!(target_os = "linux") {
-        println!("skipped: only Linux limits the address space of a process, so that a wrong size would end it at once.");
+        println!(
+            "skipped: only Linux limits the address space of a process, so that a wrong size would end it at once."
+        );
         return;
     }
     let own = std::env::current_exe().expect("a test is a file");
@@ -128,7 +130,8 @@ fn plain_sizes(cases: &mut Cases) {
     }
     // An index too large for an axis is outside it, never its last one counted from the end.
     cases.refuse("the last of 5", || Slice::from(usize::MAX).indices(5, "head"), &["head"]);
-    let scores = Labelled::new("scores", vec![Axis::new("token", [" a", " b", " a"])], vec![1., 2., 3.]).expect("three");
+    let scores =
+        Labelled::new("scores", vec![Axis::new("token", [" a", " b", " a"])], vec![1., 2., 3.]).expect("three");
     for index in INDICES {
         cases.run(&format!("at {index}"), || scores.at(&[index]));
         cases.run(&format!("select {index}"), || scores.select("token", index));
@@ -197,7 +200,8 @@ fn analyses(cases: &mut Cases, model: &HookedTransformer) {
         cases.run(&format!("induction batch {size}"), || induction_scores(model, 3, size, 0));
         cases.run(&format!("copying {size}"), || copying_scores(model, [" Mary"], size));
         cases.run(&format!("singular {size}"), || singular_vectors(model, SingularOf::WOut, 0, size));
-        cases.run(&format!("lens {size}"), || logit_lens(model, &cache, &LensOptions { k: size, ..Default::default() }));
+        cases
+            .run(&format!("lens {size}"), || logit_lens(model, &cache, &LensOptions { k: size, ..Default::default() }));
         let neurons = NeuronOptions { neurons: size.into(), ..Default::default() };
         cases.run(&format!("neurons {size}"), || cache.stack_neuron_results(model, &neurons));
         cases.run(&format!("context {size}"), || {
@@ -237,10 +241,13 @@ fn experiments(cases: &mut Cases, model: &HookedTransformer) {
             let senders = [Sender::Head(size, size), Sender::Mlp(size)];
             cases.run(&format!("from {senders:?}"), || patching.path_patch(&senders, &[receiver], Mlps::Frozen));
         }
-        cases.run(&format!("budget {size}"), || patching.clone().budget(size as u64).sites(&[PatchSite::new(model, "z0")?]));
+        cases.run(&format!("budget {size}"), || {
+            patching.clone().budget(size as u64).sites(&[PatchSite::new(model, "z0")?])
+        });
         cases.run(&format!("site {size}"), || {
             let site = PatchSite::new(model, ("pattern", 0))?;
-            patching.sites(&[site.pos(size).head(size).source(size), PatchSite::new(model, ("post", size))?.neuron(size)])
+            patching
+                .sites(&[site.pos(size).head(size).source(size), PatchSite::new(model, ("post", size))?.neuron(size)])
         });
         cases.run(&format!("groups {size}"), || {
             let groups = Ablation::MeanByGroup(vec![size, size]);
@@ -284,7 +291,8 @@ fn texts(cases: &mut Cases, model: &HookedTransformer) {
             let options = GenerateOptions { max_new_tokens: size, sampling, ..Default::default() };
             cases.run(&format!("generate {size}"), || model.generate(PROMPT, &options));
         }
-        let options = GenerateOptions { max_new_tokens: 2, sampling: Sampling::Greedy.top_k(size), ..Default::default() };
+        let options =
+            GenerateOptions { max_new_tokens: 2, sampling: Sampling::Greedy.top_k(size), ..Default::default() };
         cases.run(&format!("top_k {size}"), || model.generate(PROMPT, &options));
         cases.run(&format!("batches of {size}"), || Task::Sva.prompts(Split::Train, 4, 0)?.batches(model, size));
         cases.run(&format!("head of {size}"), || Ok(Task::Sva.prompts(Split::Train, 4, 0)?.head(size)));
@@ -323,7 +331,9 @@ fn figures(cases: &mut Cases, model: &HookedTransformer) {
         cases.run(&format!("hist of {size}"), || hist([1., 2.]).bins(size).to_json());
         let plan = HookPlan::new().capture_all().memory(&model.dims(), 1, size, DType::F32);
         cases.run("a plan shown", || plan?.show());
-        cases.run(&format!("heads in {size}"), || Page::new().with(&attention_heads(model, (&cache, 0)).max_bytes(size)));
+        cases.run(&format!("heads in {size}"), || {
+            Page::new().with(&attention_heads(model, (&cache, 0)).max_bytes(size))
+        });
     }
 }
 
@@ -343,12 +353,21 @@ fn configs(cases: &mut Cases) {
                 changed.as_object_mut().expect("an object").remove("layer_types");
                 fs::write(folder.join("config.json"), changed.to_string()).expect("the scratch folder can be written");
                 let name = folder.to_str().expect("the path is UTF-8");
-                cases.run(&format!("{family}: {key} {size}"), || HookedTransformer::from_pretrained(name)?.forward(vec![0]));
+                cases.run(&format!("{family}: {key} {size}"), || {
+                    HookedTransformer::from_pretrained(name)?.forward(vec![0])
+                });
             }
         }
     }
     for size in SIZES {
-        let cfg = HookedTransformerConfig { d_vocab: 10, n_ctx: 4, n_layers: 1, d_model: 8, n_heads: 2, ..Default::default() };
+        let cfg = HookedTransformerConfig {
+            d_vocab: 10,
+            n_ctx: 4,
+            n_layers: 1,
+            d_model: 8,
+            n_heads: 2,
+            ..Default::default()
+        };
         for cfg in [
             HookedTransformerConfig { n_layers: size, ..cfg.clone() },
             HookedTransformerConfig { d_model: size, ..cfg.clone() },
@@ -433,11 +452,18 @@ fn saved(cases: &mut Cases, model: &HookedTransformer) {
     for cut in ["rows", "columns"] {
         let _ = fs::remove_file(&sweep);
         patching.sites(&sites).expect("it runs");
-        crate::support::sealed::change(&sweep, |_| {}, |tensors| {
-            let rows = tensors.get_mut("values").expect("it has values");
-            let axis = usize::from(cut == "columns");
-            *rows = rows.narrow(axis, 0, rows.dim(axis).expect("two axes") - 1).and_then(|rows| rows.copy()).expect("a part");
-        });
+        crate::support::sealed::change(
+            &sweep,
+            |_| {},
+            |tensors| {
+                let rows = tensors.get_mut("values").expect("it has values");
+                let axis = usize::from(cut == "columns");
+                *rows = rows
+                    .narrow(axis, 0, rows.dim(axis).expect("two axes") - 1)
+                    .and_then(|rows| rows.copy())
+                    .expect("a part");
+            },
+        );
         cases.refuse(&format!("a sweep with {cut} cut"), || patching.sites(&sites), &["sweep.safetensors", "shape"]);
     }
 }

@@ -37,8 +37,30 @@ fn damaged_circuits() {
 #[test]
 fn names_of_points_and_edges() {
     const PIECES: [&str; 24] = [
-        "blocks.", "hook_", "attn.", "mlp.", "q", "z", "resid_pre", "scale", "ln1", "a0.h", "m", "->", "<k>", "0", "3", "-1",
-        "18446744073709551615", "9223372036854775808", ".", " ", "🙂", "\u{0}", "logits", "input",
+        "blocks.",
+        "hook_",
+        "attn.",
+        "mlp.",
+        "q",
+        "z",
+        "resid_pre",
+        "scale",
+        "ln1",
+        "a0.h",
+        "m",
+        "->",
+        "<k>",
+        "0",
+        "3",
+        "-1",
+        "18446744073709551615",
+        "9223372036854775808",
+        ".",
+        " ",
+        "🙂",
+        "\u{0}",
+        "logits",
+        "input",
     ];
     let model = HookedTransformer::from_pretrained("tiny").expect("it is embedded");
     let (dims, circuit): (Dims, _) = (model.dims(), Circuit::of(&model));

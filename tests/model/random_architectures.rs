@@ -41,7 +41,14 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
     };
     let types = [AttentionType::Global, AttentionType::Local];
     let attn_types = windows.then(|| (0..n_layers).map(|_| types[dice.below(2)]).collect());
-    let act_fns = [Activation::Gelu, Activation::GeluNew, Activation::Relu, Activation::Silu, Activation::Solu, Activation::SoluLn];
+    let act_fns = [
+        Activation::Gelu,
+        Activation::GeluNew,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Solu,
+        Activation::SoluLn,
+    ];
     let positions =
         [PositionalEmbeddingType::Standard, PositionalEmbeddingType::Rotary, PositionalEmbeddingType::Shortformer];
     HookedTransformerConfig {
@@ -109,7 +116,8 @@ fn parts_that_sum(model: &HookedTransformer, tokens: &Tokens, found: &mut Found)
             continue;
         }
         for expand_neurons in [false, true] {
-            let options = FullOptions { layer, expand_neurons: expand_neurons && !model.cfg().attn_only, ..Default::default() };
+            let options =
+                FullOptions { layer, expand_neurons: expand_neurons && !model.cfg().attn_only, ..Default::default() };
             let parts = cache.get_full_resid_decomposition(model, &options)?;
             let what = format!("the full decomposition before {layer}, neurons {expand_neurons}");
             found.push((what, apart(&real(&parts.sum()?, tokens)?, &stream)));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_lens::candle::{Device, Tensor, safetensors};
 use ::safetensors::View;
+use candle_lens::candle::{Device, Tensor, safetensors};
 use serde_json::Value;
 
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -18,8 +18,7 @@ pub fn change(path: &Path, about: impl FnOnce(&mut Value), tensors: impl FnOnce(
     let mut said: Value = serde_json::from_str(&metadata["about"]).expect("JSON");
     about(&mut said);
     metadata.insert("about".into(), said.to_string());
-    let mut named: Tensors =
-        safetensors::load_buffer(&bytes, &Device::Cpu).expect("it is whole").into_iter().collect();
+    let mut named: Tensors = safetensors::load_buffer(&bytes, &Device::Cpu).expect("it is whole").into_iter().collect();
     tensors(&mut named);
     let mut crc = flate2::Crc::new();
     ["about", "kind", "version", "written"].iter().for_each(|key| crc.update(metadata[*key].as_bytes()));

@@ -50,7 +50,8 @@ pub fn shared_dictionaries(levels: u8, times: u8) -> Vec<u8> {
 
 /// The call that builds a tensor of these sizes from storage 0 of so many numbers, its memo at 1.
 fn tensor(sizes: &[u64], room: u64) -> Vec<u8> {
-    let list = |numbers: &[u64]| [b"(".to_vec(), numbers.iter().flat_map(|n| int(*n)).collect(), b"t".to_vec()].concat();
+    let list =
+        |numbers: &[u64]| [b"(".to_vec(), numbers.iter().flat_map(|n| int(*n)).collect(), b"t".to_vec()].concat();
     let mut strides = vec![1u64; sizes.len()];
     for axis in (1..sizes.len()).rev() {
         strides[axis - 1] = strides[axis].wrapping_mul(sizes[axis]) & (i64::MAX as u64);

@@ -6,8 +6,8 @@ use candle_lens::tokens::{Bos, Tokenizer};
 
 use crate::support::damage::{torture, torture_keys};
 use crate::support::fixture::tiny_gpt2;
-use crate::support::tokenizer::small_json;
 use crate::support::scratch;
+use crate::support::tokenizer::small_json;
 
 const TEXTS: [&str; 4] = ["the then", "", "🙂 naïve\u{0}\u{202e}", "aaaa  \n\n the"];
 
@@ -36,14 +36,24 @@ fn kinds() -> Vec<(&'static str, Vec<u8>)> {
         parts.iter().for_each(|(part, value)| json[*part] = value.clone());
         json.to_string().into_bytes()
     };
-    let replace = |from: &str, to: &str| serde_json::json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let replace =
+        |from: &str, to: &str| serde_json::json!({"type": "Replace", "pattern": {"String": from}, "content": to});
     let strip = serde_json::json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
     let llama = [
-        ("normalizer", serde_json::json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace(" ", "▁")]})),
-        ("decoder", serde_json::json!({"type": "Sequence", "decoders": [replace("▁", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, strip]})),
+        (
+            "normalizer",
+            serde_json::json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace(" ", "▁")]}),
+        ),
+        (
+            "decoder",
+            serde_json::json!({"type": "Sequence", "decoders": [replace("▁", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, strip]}),
+        ),
     ];
     let split = serde_json::json!({"type": "Split", "pattern": {"Regex": "\\d{1,3}| ?[^\\s\\d]+|\\s+"}, "behavior": "Isolated", "invert": false});
-    let pieces = [("pre_tokenizer", serde_json::json!({"type": "Sequence", "pretokenizers": [split, {"type": "FixedLength", "length": 5}]}))];
+    let pieces = [(
+        "pre_tokenizer",
+        serde_json::json!({"type": "Sequence", "pretokenizers": [split, {"type": "FixedLength", "length": 5}]}),
+    )];
     vec![
         ("gpt2", fs::read(tiny_gpt2().join("tokenizer.json")).expect("the fixture is there")),
         ("small", small_json()),
