@@ -15,6 +15,7 @@ mod bad_input {
     mod growth;
     mod runs;
     mod sizes;
+    mod sizes_in_files;
 }
 mod analysis {
     mod heads;

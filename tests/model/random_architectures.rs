@@ -212,12 +212,13 @@ fn identities_hold_on_random_architectures() -> Result<()> {
             edges_and_circuits(&model, (&clean, &corrupted), &mut dice, &mut found)?;
         }
         checks += found.len();
-        let wrong = found.into_iter().filter(|(_, off)| *off > 2e-4);
-        failures.extend(wrong.map(|(name, off)| format!("{name} is off by {off:.1e}: {what}")));
+        let mut wrong = found.into_iter().filter(|(_, off)| *off > 2e-4);
+        if let Some((name, off)) = wrong.next() {
+            failures.push(format!("{name} is off by {off:.1e}, as are {} others: {what}", wrong.count()));
+        }
     }
     println!("{checks} identities on {tried} architectures");
     assert!(tried * 2 > cases(120), "{tried}: most configs were of no model");
-    let shown: Vec<&String> = failures.iter().take(5).collect();
-    assert!(failures.is_empty(), "{} of {checks}: {shown:#?}", failures.len());
+    assert!(failures.is_empty(), "{} of {tried} architectures: {failures:#?}", failures.len());
     Ok(())
 }
