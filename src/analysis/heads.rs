@@ -11,7 +11,7 @@ use ndarray::Array2;
 
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::hooks::{HookPlan, HookPoint, Site, check_free};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::tasks::Random;
@@ -175,8 +175,10 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
 pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Labelled> {
     let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id().or(tokenizer.eos_id())).unwrap_or(0);
     let vocabulary: Vec<u32> = (0..model.cfg().d_vocab as u32).filter(|&id| id != bos).collect();
+    let length = seq_len.saturating_mul(2).saturating_add(1);
+    check_rows(model, seq_len, batch)?;
     let mut random = Random::new(seed);
-    let row = |_| Ok(repeated_tokens(&vocabulary, bos, seq_len, 1 + 2 * seq_len, &mut random)?.ids);
+    let row = |_| Ok(repeated_tokens(&vocabulary, bos, seq_len, length, &mut random)?.ids);
     let tokens = Tokens::from_rows((0..batch).map(row).collect::<Result<_>>()?)?;
     let (_, cache) = model.run_with_hooks(tokens, HookPlan::new().capture("pattern"))?;
     let dims = cache.dims();
@@ -192,6 +194,21 @@ pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize,
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];
     Labelled::new("induction score", axes, scores)
+}
+
+/// Refuses rows that the model does not read, or more than fit in memory, before any is made.
+fn check_rows(model: &HookedTransformer, seq_len: usize, batch: usize) -> Result<()> {
+    let n_ctx = model.cfg().n_ctx;
+    let length = seq_len.saturating_mul(2).saturating_add(1);
+    if length > n_ctx || batch == 0 {
+        return Err(Error::argument(format!(
+            "{batch} rows of a BOS token and {seq_len} tokens twice were asked for: give 1 row or more, each of at most n_ctx = \
+             {n_ctx} tokens."
+        )));
+    }
+    let plan = HookPlan::new().capture("pattern");
+    let bytes = plan.memory(&model.dims(), batch, length, model.dtype())?.total();
+    check_free(bytes, "so many rows", "give a smaller batch")
 }
 
 /// Whether a head writes what it reads: of each token, the head's full output circuit `x OV W_U`, with `x` the token's

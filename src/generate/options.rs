@@ -59,7 +59,7 @@ impl Sampling {
 /// text.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
-    /// How many tokens are added at most.
+    /// How many tokens are added at most: as many as fit into `n_ctx`, or `usize::MAX` for all that fit.
     pub max_new_tokens: usize,
     /// How each is chosen.
     pub sampling: Sampling,

@@ -55,5 +55,5 @@ pub use process::Processing;
 pub use provenance::ModelProvenance;
 pub use rotary::LongRope;
 pub(crate) use suffix::Suffix;
-pub(crate) use torch_dict::{TorchValue, torch_dict};
+pub(crate) use torch_dict::{TorchDict, TorchFile};
 pub use transformer::HookedTransformer;

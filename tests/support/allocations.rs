@@ -8,12 +8,14 @@ struct Counting;
 thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
     static MOST: Cell<usize> = const { Cell::new(0) };
+    static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
 fn took(bytes: usize) {
     let held = HELD.get().saturating_add(bytes);
     HELD.set(held);
     MOST.set(MOST.get().max(held));
+    ASKED.set(ASKED.get().saturating_add(bytes as u64));
 }
 
 fn gave(bytes: usize) {
@@ -54,6 +56,14 @@ pub fn held_at_most<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MOST.set(before);
     let result = work();
     (result, MOST.get().saturating_sub(before))
+}
+
+/// What `work` gives, and how many bytes it asked for in all, given back or not: a count of its work that is the same in each
+/// run, where time is not.
+pub fn asked_for<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = ASKED.get();
+    let result = work();
+    (result, ASKED.get() - before)
 }
 
 #[test]
