@@ -24,7 +24,7 @@ impl EdgePatching {
         let of_logits = self.numbers_of_logits();
         let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
         let edges = parts.len() * self.layout.edges().len();
-        let mut progress = Progress::new("corrupting edges", edges as u64, "edges");
+        let mut progress = Progress::of("corrupting edges", edges as u64, "edges");
         for (from, prompts) in parts {
             let differences = self.difference(from, prompts)?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
             let room = self.numbers_in_budget().saturating_sub(written * prompts);

@@ -82,7 +82,7 @@ impl EdgePatching {
             return Err(Error::argument("no circuits were given: make some with topn_each or greedy_each."));
         }
         circuits.iter().try_for_each(|circuit| circuit.check(&self.layout))?;
-        let mut progress = Progress::new("running circuits", circuits.len() as u64, "circuits");
+        let mut progress = Progress::of("running circuits", circuits.len() as u64, "circuits");
         let mut points = Vec::new();
         for circuit in circuits {
             let score = self.evaluate(circuit)?;
@@ -113,7 +113,7 @@ impl EdgePatching {
         circuit.check(&self.layout)?;
         let full = circuit.full();
         let mut values = Vec::new();
-        let mut progress = Progress::new("leaving out nodes", sets.len() as u64, "sets");
+        let mut progress = Progress::of("leaving out nodes", sets.len() as u64, "sets");
         for set in sets {
             let [part, all] = [circuit, &full].map(|whole| self.evaluate(&whole.without_nodes(set)?));
             let (part, all) = (part?.faithfulness, all?.faithfulness);
@@ -138,7 +138,7 @@ impl EdgePatching {
         let nodes = circuit.nodes().into_iter().filter(|node| !matches!(node, Node::Input | Node::Logits));
         let nodes: Vec<Node> = nodes.collect();
         let mut values = Vec::new();
-        let mut progress = Progress::new("leaving out nodes", nodes.len() as u64, "nodes");
+        let mut progress = Progress::of("leaving out nodes", nodes.len() as u64, "nodes");
         for node in &nodes {
             values.push(whole - self.evaluate(&circuit.without_nodes(&[*node])?)?.faithfulness);
             progress.step(1);

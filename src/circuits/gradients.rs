@@ -89,7 +89,7 @@ impl EdgePatching {
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
         let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = self.no_scores();
-        let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
+        let mut progress = Progress::of("taking gradients", (parts.len() * runs.len()) as u64, "runs");
         for (from, count) in parts {
             let mut read: Vec<Option<Tensor>> = vec![None; 2 * layers + 1];
             for run in runs {

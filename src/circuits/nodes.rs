@@ -175,7 +175,7 @@ impl EdgePatching {
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
         let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = vec![0.; self.layout.n_forward() * self.layout.d_model];
-        let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
+        let mut progress = Progress::of("taking gradients", (parts.len() * runs.len()) as u64, "runs");
         for (from, count) in parts {
             let mut sums: Vec<Option<Tensor>> = vec![None; points.len()];
             for run in runs {
@@ -224,7 +224,7 @@ impl EdgePatching {
         let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
         let mut scores = vec![0.; self.layout.n_forward()];
         let nodes = parts.len() * self.layout.n_forward();
-        let mut progress = Progress::new("corrupting nodes", nodes as u64, "nodes");
+        let mut progress = Progress::of("corrupting nodes", nodes as u64, "nodes");
         for (from, prompts) in parts {
             let room = self.numbers_in_budget().saturating_sub(written * prompts);
             let most = (room / (per_copy * prompts + of_logits)).max(1);

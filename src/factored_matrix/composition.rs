@@ -38,7 +38,7 @@ pub fn composition_scores(left: &FactoredMatrix, right: &FactoredMatrix) -> Resu
     let (readers, thin) = (core.elem_count() / core.dim(core.rank() - 2)? / width, core.dim(core.rank() - 2)?);
     let readers_by_column = core.reshape((readers * thin, width))?.t()?.contiguous()?;
     let count = writers.dim(0)?;
-    let mut progress = Progress::new("composition scores", count as u64, "matrices");
+    let mut progress = Progress::of("composition scores", count as u64, "matrices");
     let mut rows = Vec::with_capacity(count);
     for writer in 0..count {
         let together = writers.get(writer)?.matmul(&readers_by_column)?;

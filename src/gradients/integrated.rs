@@ -124,7 +124,7 @@ impl HookedTransformer {
         let reached = reached.to_vec1::<f32>()?;
         let copies = (options.tokens_at_once / (tokens.batch() * tokens.pos()).max(1)).max(1);
         let way = Way { model: &model, tokens: &tokens, judge: &judge, nodes: &nodes, copies };
-        let mut progress = Progress::new("integrating gradients", chosen.len() as u64, "points");
+        let mut progress = Progress::of("integrating gradients", chosen.len() as u64, "points");
         let (mut attributions, mut effects, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (point, (x, x0)) in ends {
             let (attribution, at_baseline) = way.attribute(point, &x, &x0)?;

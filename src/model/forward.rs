@@ -81,6 +81,8 @@ pub struct Run {
     pub taps: Taps,
     /// What attention remembers of these tokens and those before them, if asked for.
     pub kv_cache: Option<KvCache>,
+    /// By how much centring the unembedding lowered the logits at the last column, `[batch]`; none where it is not centred.
+    pub(crate) level: Option<Tensor>,
 }
 
 impl HookedTransformer {
@@ -133,15 +135,11 @@ impl HookedTransformer {
         let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
-            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None });
+            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None, level: None });
         }
-        let logits = match logits {
-            true => Some(self.unembed(&resid, &mut hooks)?),
-            false => {
-                self.normalize_final(&resid, &mut hooks)?;
-                None
-            }
-        };
+        let normed = self.normalize_final(&resid, &mut hooks)?;
+        let logits = logits.then(|| self.logits_of(&normed)).transpose()?;
+        let level = logits.as_ref().and(self.weights.level.as_ref()).map(|level| level.of_last(&normed)).transpose()?;
         let loss = match (options.loss, &logits) {
             (Loss::Mean, Some(logits)) => Some(loss::mean(logits, &tokens)?),
             (Loss::PerToken, Some(logits)) => Some(loss::per_token(logits, &tokens)?),
@@ -151,7 +149,7 @@ impl HookedTransformer {
         let kv_cache = kv.filter(|_| options.keep_kv_cache);
         let kv_cache = kv_cache.map(|layers| KvCache { tokens: text, layers, dims: self.dims() });
         let (captured, taps) = hooks.into_parts(self.dims());
-        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache })
+        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, level })
     }
 
     /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.
@@ -253,7 +251,7 @@ impl HookedTransformer {
     ) -> Result<Tensor> {
         let suffix = self.suffix(text, past, placed)?;
         let layers = reach.start.unwrap_or(0)..reach.stop.unwrap_or(self.cfg.n_layers);
-        let mut progress = Progress::new("running the model", layers.len() as u64, "layers");
+        let mut progress = Progress::of("running the model", layers.len() as u64, "layers");
         for layer in layers {
             let layer_kv = kv.as_deref_mut().map(|layers| &mut layers[layer]);
             resid = block(resid, &self.weights.blocks[layer], &suffix.context(self, layer), hooks, layer_kv)?;
@@ -265,11 +263,6 @@ impl HookedTransformer {
     fn normalize_final(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
         let points = NormPoints { scale: HookPoint::LnFinalScale, normalized: HookPoint::LnFinalNormalized };
         norm(resid, self.weights.ln_final.as_ref(), self.norm_rule(), Some((hooks, points)))
-    }
-
-    fn unembed(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
-        let normed = self.normalize_final(resid, hooks)?;
-        self.logits_of(&normed)
     }
 
     /// The logits of a residual stream that has been through the final norm.

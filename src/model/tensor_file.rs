@@ -45,7 +45,7 @@ impl TensorFile {
             device: device.clone(),
             dtype,
             crc: flate2::Crc::new(),
-            progress: Progress::new(what, count, "tensors"),
+            progress: Progress::of(what, count, "tensors"),
         }
     }
 

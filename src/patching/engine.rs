@@ -82,7 +82,7 @@ pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Acti
     let most = patching.rows_within(patching.budget)?;
     // What is to be saved comes in pieces, also where all would fit at once.
     let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
-    let mut progress = Progress::new("patching", jobs.len() as u64, "sites");
+    let mut progress = Progress::of("patching", jobs.len() as u64, "sites");
     let mut rest = &jobs[..];
     while !rest.is_empty() {
         let (now, later) = rest.split_at(patching.how_many(rest, most).min(pieces));

@@ -38,7 +38,7 @@ impl Patching {
         if plans.is_empty() {
             return Err(Error::argument("there is no plan to run: give at least one."));
         }
-        let mut progress = Progress::new("whole runs", plans.len() as u64, "plans");
+        let mut progress = Progress::of("whole runs", plans.len() as u64, "plans");
         let values = plans.iter().map(|plan| {
             progress.step(1);
             Ok((self.under(plan)?, None))

@@ -96,7 +96,7 @@ impl TaskDataset {
     pub fn measure(&self, model: &HookedTransformer) -> Result<Vec<f32>> {
         let mut values = vec![0.; self.len()];
         let batches = self.batches(model, 64)?;
-        let mut progress = Progress::new("measuring the task", self.len() as u64, "prompts");
+        let mut progress = Progress::of("measuring the task", self.len() as u64, "prompts");
         for batch in batches {
             let logits = at_last(&model.forward(&batch.clean)?, &batch.clean)?.detach();
             let of_batch = batch.metric.evaluate(&batch.metric.read(&logits)?, batch.prompts.len(), None)?;

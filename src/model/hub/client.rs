@@ -116,7 +116,7 @@ impl Client {
                 barren += 1;
             } else {
                 let progress = progress.get_or_insert_with(|| {
-                    let mut progress = Progress::new(format!("fetching {what}"), size.unwrap_or(0), Progress::BYTES);
+                    let mut progress = Progress::of(format!("fetching {what}"), size.unwrap_or(0), Progress::BYTES);
                     progress.step(have);
                     progress
                 });
