@@ -116,6 +116,7 @@ pub struct Scorecard {
 /// # Errors
 /// As [`score_questions`]: an answer must be one token of this model, so a model with another tokenizer may not fit.
 pub fn scorecard(model: &HookedTransformer) -> Result<Scorecard> {
+    let _exam = Progress::opaque("asking the exam");
     let papers = exam()?;
     let questions = papers.iter().map(|paper| paper.questions.len() as u64).sum();
     let mut progress = Progress::of("asking the exam", questions, "questions");

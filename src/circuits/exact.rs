@@ -33,6 +33,7 @@ impl EdgePatching {
                 let before = self.layout.prev_index(node);
                 for first in (0..before).step_by(most) {
                     let count = most.min(before - first);
+                    progress.together(count);
                     let corrupted = self.corrupted_inputs(node, qkv, &differences.narrow(0, first, count)?, from)?;
                     for (row, changed) in corrupted.into_iter().enumerate() {
                         scores[(first + row) * self.layout.n_backward() + column] += changed;

@@ -134,6 +134,7 @@ impl EdgePatching {
     /// # Errors
     /// As [`EdgePatching::evaluate`].
     pub fn minimality(&self, circuit: &Circuit) -> Result<Labelled> {
+        let _work = Progress::opaque("leaving out nodes");
         let whole = self.evaluate(circuit)?.faithfulness;
         let nodes = circuit.nodes().into_iter().filter(|node| !matches!(node, Node::Input | Node::Logits));
         let nodes: Vec<Node> = nodes.collect();
@@ -158,7 +159,8 @@ impl Circuit {
     /// # Errors
     /// As [`Circuit::topn`].
     pub fn topn_each(&self, sizes: &[usize], by: RankBy) -> Result<Vec<Self>> {
-        sizes.iter().map(|&n| self.topn(n, by)).collect()
+        let mut progress = Progress::of("choosing edges", sizes.len() as u64, "circuits");
+        sizes.iter().map(|&n| self.topn(n, by).inspect(|_| progress.step(1))).collect()
     }
 
     /// [`Circuit::greedy`] for each of these sizes.
@@ -166,7 +168,8 @@ impl Circuit {
     /// # Errors
     /// As [`Circuit::greedy`].
     pub fn greedy_each(&self, sizes: &[usize], by: RankBy) -> Result<Vec<Self>> {
-        sizes.iter().map(|&n| self.greedy(n, by)).collect()
+        let mut progress = Progress::of("choosing edges", sizes.len() as u64, "circuits");
+        sizes.iter().map(|&n| self.greedy(n, by).inspect(|_| progress.step(1))).collect()
     }
 }
 

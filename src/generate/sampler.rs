@@ -155,6 +155,34 @@ mod tests {
         Ok(())
     }
 
+    /// tests/fixtures/sampling.py: the distributions from which TransformerLens draws.
+    #[test]
+    fn distributions_are_those_of_transformer_lens() -> Result<()> {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/sampling.json")).expect("JSON");
+        for case in cases.as_array().expect("a list") {
+            let number = |name: &str| case[name].as_f64().expect("a number");
+            let numbers = |name: &str| serde_json::from_value::<Vec<f32>>(case[name].clone()).expect("numbers");
+            let options = GenerateOptions {
+                repetition_penalty: number("repetition_penalty"),
+                freq_penalty: number("freq_penalty"),
+                sampling: Sampling::temperature(number("temperature")),
+                ..Default::default()
+            };
+            let mut logits = numbers("logits");
+            let seen: Vec<u32> = serde_json::from_value(case["tokens"].clone()).expect("ids");
+            Sampler::new(&options).weigh(&mut logits, &seen);
+            let kept = kept(&logits, case["top_k"].as_u64().map(|k| k as usize), case["top_p"].as_f64());
+            let whole: f64 = kept.iter().map(|(_, probability)| probability).sum();
+            let mut found = vec![0.; logits.len()];
+            kept.iter().for_each(|(id, probability)| found[*id as usize] = probability / whole);
+            for (found, expected) in found.iter().zip(numbers("probabilities")) {
+                assert!((found - f64::from(expected)).abs() < 1e-6, "{found} is not {expected} in {case}");
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn penalties_make_what_was_said_less_likely() -> Result<()> {
         let choose = |repetition_penalty, freq_penalty, seen: &[u32]| {

@@ -132,10 +132,22 @@ impl HookedTransformer {
         if options.keep_kv_cache && kv.is_none() {
             kv = Some(vec![LayerKv::default(); self.cfg.n_layers]);
         }
-        let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
+        // The logits of many tokens take as long as some blocks.
+        let mut progress = Progress::of("running the model", reach.layers().len() as u64 + 1, "steps");
+        let resid =
+            self.blocks((resid, placed), (&text, past), &reach, (&mut hooks, &mut progress), kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
-            return Ok(Run { tokens, logits: None, loss: None, resid: Some(resid), captured, taps, kv_cache: None, level: None });
+            return Ok(Run {
+                tokens,
+                logits: None,
+                loss: None,
+                resid: Some(resid),
+                captured,
+                taps,
+                kv_cache: None,
+                level: None,
+            });
         }
         let normed = self.normalize_final(&resid, &mut hooks)?;
         let logits = logits.then(|| self.logits_of(&normed)).transpose()?;
@@ -246,13 +258,11 @@ impl HookedTransformer {
         (mut resid, placed): (Tensor, Option<Tensor>),
         (text, past): (&Tokens, usize),
         reach: &Reach,
-        hooks: &mut HookRun,
+        (hooks, progress): (&mut HookRun, &mut Progress),
         mut kv: Option<&mut [LayerKv]>,
     ) -> Result<Tensor> {
         let suffix = self.suffix(text, past, placed)?;
-        let layers = reach.start.unwrap_or(0)..reach.stop.unwrap_or(self.cfg.n_layers);
-        let mut progress = Progress::of("running the model", layers.len() as u64, "layers");
-        for layer in layers {
+        for layer in reach.layers() {
             let layer_kv = kv.as_deref_mut().map(|layers| &mut layers[layer]);
             resid = block(resid, &self.weights.blocks[layer], &suffix.context(self, layer), hooks, layer_kv)?;
             progress.step(1);

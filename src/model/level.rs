@@ -38,3 +38,43 @@ impl Level {
         Ok(linear(&last.to_dtype(self.w.dtype())?.contiguous()?, &self.w, Some(&self.b))?.squeeze(1)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::super::{HookedTransformer, LoadOptions, Processing};
+    use super::*;
+
+    fn tiny(processing: Processing, dtype: DType) -> Result<HookedTransformer> {
+        HookedTransformer::from_pretrained_with(
+            "tiny",
+            LoadOptions { processing: Some(processing), dtype, ..Default::default() },
+        )
+    }
+
+    /// The largest difference between the levels of two models, and the largest number of the first.
+    fn apart(a: &HookedTransformer, b: &HookedTransformer) -> Result<(f32, f32)> {
+        let [a, b] = [a, b].map(|model| model.weights.level.as_ref().expect("the unembedding is centred"));
+        let all = |level: &Level| Tensor::cat(&[level.w.flatten_all()?, level.b.clone()], 0);
+        let (a, b) = (all(a)?, all(b)?);
+        Ok(((&a - b)?.abs()?.max(0)?.to_scalar()?, a.abs()?.max(0)?.to_scalar()?))
+    }
+
+    #[test]
+    fn the_order_of_steps_and_half_precision_leave_it() -> Result<()> {
+        let whole = tiny(Processing::default(), DType::F32)?;
+        let centre = Processing { center_unembed: true, ..Processing::NONE };
+        let fold = Processing { fold_ln: true, ..Processing::NONE };
+        let raw = tiny(Processing::NONE, DType::F32)?;
+        assert!(raw.weights.level.is_none());
+        let later = raw.clone().process(&centre)?.process(&fold)?.process(&centre)?;
+        let earlier = raw.process(&fold)?.process(&centre)?;
+        for other in [later, earlier, tiny(Processing::default(), DType::BF16)?] {
+            let (apart, size) = apart(&whole, &other)?;
+            // Sums over the vocabulary in another order.
+            assert!(size > 1e-3 && apart < 1e-5 * size.max(1.), "{apart} of {size}");
+        }
+        Ok(())
+    }
+}

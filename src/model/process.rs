@@ -236,17 +236,15 @@ impl HookedTransformer {
         };
         let process = Process::new(steps, self.cfg.clone(), self.dtype())?;
         if steps != Processing::NONE {
-            let mut progress = Progress::of("processing weights", self.weights.blocks.len() as u64, "layers");
+            let mut progress = Progress::of("processing weights", 1 + self.weights.blocks.len() as u64, "parts");
             let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = &mut self.weights;
             *w_u = process.unembedding(w_u.clone(), b_u, ln_final, level)?;
             *w_e = process.embedding(w_e.clone(), 1.0)?;
             *w_pos = w_pos.take().map(|w_pos| process.positions(w_pos)).transpose()?;
+            progress.step(1);
             *blocks = std::mem::take(blocks)
                 .into_iter()
-                .map(|block| {
-                    progress.step(1);
-                    process.block(block)
-                })
+                .map(|block| process.block(block).inspect(|_| progress.step(1)))
                 .collect::<Result<_>>()?;
         }
         Ok(self.processed_by(&process))

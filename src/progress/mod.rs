@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rehearsal::{Event, Moment, Rehearsal};
-use report::{Report, Work};
+use report::{Report, Shown, Work};
 
 /// How each line begins; whoever checks what a notebook wrote on stderr knows it by that.
 pub const MARK: &str = "candle-lens ⏳ ";
@@ -43,7 +43,8 @@ struct Thread {
 /// Work that has not ended.
 struct Open {
     id: u64,
-    total: f64,
+    work: Arc<Work>,
+    began: Duration,
     done: f64,
     /// How many parts are done together by what goes on inside, and how much of them is.
     together: f64,
@@ -93,7 +94,7 @@ fn is_on() -> bool {
 pub struct Progress {
     /// None where nothing is reported: progress is off, or the work is over.
     id: Option<u64>,
-    work: Work,
+    work: Arc<Work>,
     done: u64,
     /// It belongs to the thread whose other work it silences.
     thread: PhantomData<*const ()>,
@@ -114,18 +115,20 @@ impl Progress {
         Self::begin(Work { what: what.into(), unit, total }, true)
     }
 
-    /// Work of the library that cannot be counted from outside.
+    /// Work of the library that cannot be counted, or whose parts speak for themselves.
     pub(crate) fn opaque(what: impl Into<String>) -> Self {
         Self::of(what, 0, "")
     }
 
     fn begin(work: Work, is_own: bool) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
+        let work = Arc::new(work);
         let id = is_on().then(|| IDS.fetch_add(1, Ordering::Relaxed));
         if let Some(id) = id {
-            let total = work.total as f64;
-            let open = Open { id, total, done: 0., together: 1., inside: 0., is_own };
-            THREAD.with_borrow_mut(|thread| thread.begin(open, &work));
+            THREAD.with_borrow_mut(|thread| {
+                let (work, began) = (work.clone(), thread.now());
+                thread.begin(Open { id, work, began, done: 0., together: 1., inside: 0., is_own });
+            });
         }
         Self { id, work, done: 0, thread: PhantomData }
     }
@@ -138,7 +141,7 @@ impl Progress {
             self.done = self.done.min(total);
         }
         let Some(id) = self.id else { return };
-        THREAD.with_borrow_mut(|thread| thread.step(id, self.done as f64, &self.work));
+        THREAD.with_borrow_mut(|thread| thread.step(id, self.done as f64));
         if total > 0 && self.done == total {
             self.end();
         }
@@ -157,7 +160,7 @@ impl Progress {
     fn end(&mut self) {
         let Some(id) = self.id.take() else { return };
         // A thread that is going away has nothing more to say.
-        let _ = THREAD.try_with(|thread| thread.borrow_mut().end(id, &self.work));
+        let _ = THREAD.try_with(|thread| thread.borrow_mut().end(id));
     }
 }
 
@@ -178,38 +181,39 @@ impl Thread {
         self.rehearsal.as_ref().map_or_else(clock::now, |rehearsal| (rehearsal.clock)())
     }
 
-    fn begin(&mut self, open: Open, work: &Work) {
+    fn begin(&mut self, open: Open) {
         if self.report.is_none() {
-            let report = Arc::new(Report::new(work.clone(), self.now()));
+            let report = Arc::new(Report::new(open.work.clone(), open.began));
             if self.rehearsal.is_none() {
                 watch::attend(&report);
             }
             self.report = Some((open.id, report));
         }
+        let work = open.work.clone();
         self.open.push(open);
         self.count();
-        self.note(work, Event::Began { is_opaque: work.total == 0 }, None);
+        self.speak(&work, Event::Began { is_opaque: work.total == 0 });
     }
 
-    fn step(&mut self, id: u64, done: f64, work: &Work) {
+    fn step(&mut self, id: u64, done: f64) {
         let Some(open) = self.open.iter_mut().find(|open| open.id == id) else { return };
         (open.done, open.together, open.inside) = (done, 1., 0.);
-        let Some((_, report)) = self.report.clone() else { return };
-        let (done, now) = (self.position(), self.now());
-        if self.rehearsal.is_none() {
-            return report.show(done, now);
-        }
-        let line = report.advance(done, now);
-        self.note(work, Event::Stepped, line);
+        let work = open.work.clone();
+        self.speak(&work, Event::Stepped);
     }
 
-    fn end(&mut self, id: u64, work: &Work) {
+    fn end(&mut self, id: u64) {
         let Some(place) = self.open.iter().position(|open| open.id == id) else { return };
-        self.note(work, Event::Ended, None);
+        let work = self.open[place].work.clone();
+        self.speak(&work, Event::Ended);
         self.open.remove(place);
         self.count();
         if let Some((_, report)) = self.report.take_if(|(reporting, _)| *reporting == id) {
             watch::leave(&report);
+        } else if let Some(shown) = self.shown()
+            && let Some((_, report)) = &self.report
+        {
+            report.set(shown);
         }
     }
 
@@ -220,32 +224,42 @@ impl Thread {
         }
     }
 
-    /// How many parts of the work that reports are done, those that work inside it has begun as far as they are.
-    fn position(&mut self) -> f64 {
-        let Some((reporting, _)) = self.report else { return 0. };
-        let (mut share, mut done) = (0f64, 0.);
-        for open in self.open.iter_mut().skip_while(|open| open.id != reporting).collect::<Vec<_>>().into_iter().rev() {
-            // Runs one after the other within one part each begin anew, but the part does not go back.
-            open.inside = open.inside.max(share * open.together);
-            done = open.done + open.inside;
-            share = if open.total > 0. { (done / open.total).min(1.) } else { 0. };
-            done = if open.total > 0. { done.min(open.total) } else { done };
+    /// What happened to a piece of work is told, with the line that is due.
+    fn speak(&mut self, work: &Work, event: Event) {
+        let Some(shown) = self.shown() else { return };
+        let (now, report) = (self.now(), self.report.as_ref().map(|(_, report)| report.clone()));
+        let Some(report) = report else { return };
+        // What comes to its end has no more to say than before.
+        let is_end = event == Event::Ended;
+        if self.rehearsal.is_none() && !is_end {
+            return report.show(shown, now);
         }
-        done
+        let Some(rehearsal) = &mut self.rehearsal else { return };
+        let share = (shown.work.total > 0).then(|| shown.done / shown.work.total as f64);
+        let (of, depth) = (shown.work.what.clone(), self.open.len().saturating_sub(1));
+        let line = if is_end { None } else { report.advance(shown, now) };
+        rehearsal.moments.push(Moment { at: now, what: work.what.clone(), event, depth, of, share, line });
     }
 
-    fn note(&mut self, work: &Work, event: Event, line: Option<String>) {
-        if self.rehearsal.is_none() {
-            return;
+    /// The outermost work that can be counted, and how far it is; the outermost, if none can.
+    fn shown(&mut self) -> Option<Shown> {
+        let (reporting, _) = self.report.as_ref()?;
+        let first = self.open.iter().position(|open| open.id == *reporting)?;
+        let (mut share, mut shown): (f64, Option<Shown>) = (0., None);
+        for open in self.open[first..].iter_mut().rev() {
+            // Runs one after the other within one part each begin anew, but the part does not go back.
+            open.inside = open.inside.max(share * open.together);
+            let total = open.work.total as f64;
+            let mut done = open.done;
+            if total > 0. {
+                done = (done + open.inside).min(total);
+                share = done / total;
+            }
+            if total > 0. || shown.as_ref().is_none_or(|inner| inner.work.total == 0) {
+                shown = Some(Shown { work: open.work.clone(), began: open.began, done });
+            }
         }
-        let (at, depth) = (self.now(), self.open.len().saturating_sub(1));
-        let done = self.position();
-        let reporting = self.report.as_ref().and_then(|(id, _)| self.open.iter().find(|open| open.id == *id));
-        let outermost = reporting.filter(|open| open.total > 0.);
-        let share = outermost.map(|open| done / open.total);
-        if let Some(rehearsal) = &mut self.rehearsal {
-            rehearsal.moments.push(Moment { at, what: work.what.clone(), event, depth, share, line });
-        }
+        shown
     }
 }
 
@@ -278,6 +292,23 @@ mod tests {
             }
         });
         assert_eq!(found, [0.2, 0.4, 0.4, 0.7, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn parts_of_what_cannot_be_counted_speak_for_themselves() {
+        let (_, moments) = rehearse(
+            || Duration::ZERO,
+            || {
+                let _loading = Progress::opaque("loading");
+                let mut read = Progress::of("reading", 4, Progress::BYTES);
+                read.step(1);
+                let _inner = Progress::opaque("checking");
+            },
+        );
+        let shown: Vec<_> = moments.iter().map(|moment| (moment.of.as_str(), moment.share)).collect();
+        let reading = ("reading", Some(0.25));
+        assert_eq!(shown[..4], [("loading", None), ("reading", Some(0.)), reading, reading]);
+        assert_eq!(shown.last(), Some(&("loading", None)));
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub struct Moment {
     pub event: Event,
     /// Within how much other work.
     pub depth: usize,
-    /// How far the outermost work is, 0 to 1; nothing where nobody knows its length.
+    /// The work that is spoken of, and how far it is, 0 to 1; nothing where nobody knows its length.
+    pub of: String,
     pub share: Option<f64>,
     /// The line that this made due.
     pub line: Option<String>,
@@ -24,7 +25,9 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It began; it may be one that cannot be counted.
-    Began { is_opaque: bool },
+    Began {
+        is_opaque: bool,
+    },
     Stepped,
     Ended,
 }

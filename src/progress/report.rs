@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,7 +20,6 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// that is due; once it is over, nobody does.
 #[derive(Debug)]
 pub(super) struct Report {
-    work: Work,
     began: Duration,
     /// How many pieces of the library's own work are going on inside: only then does somebody else speak for it.
     pub(super) inside: AtomicUsize,
@@ -35,10 +34,18 @@ pub(super) struct Work {
     pub total: u64,
 }
 
-#[derive(Debug, Default)]
-struct Said {
+/// The work that is spoken of: the outermost one that can be counted, or the outermost.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub work: Arc<Work>,
+    pub began: Duration,
     /// Parts that are done; one that is being worked on counts as far as it is.
-    done: f64,
+    pub done: f64,
+}
+
+#[derive(Debug)]
+struct Said {
+    shown: Shown,
     /// When, and at which tenth of the way, the last line was written.
     last: Option<(Duration, u64)>,
     bar: Option<ProgressBar>,
@@ -46,25 +53,31 @@ struct Said {
 }
 
 impl Report {
-    pub(super) fn new(work: Work, began: Duration) -> Self {
-        Self { work, began, inside: AtomicUsize::new(0), said: Mutex::default() }
+    pub(super) fn new(work: Arc<Work>, began: Duration) -> Self {
+        let said = Said { shown: Shown { work, began, done: 0. }, last: None, bar: None, is_over: false };
+        Self { began, inside: AtomicUsize::new(0), said: Mutex::new(said) }
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So much is done; the line that is due now.
-    pub(super) fn advance(&self, done: f64, now: Duration) -> Option<String> {
+    /// So far it is; the line that is due now.
+    pub(super) fn advance(&self, shown: Shown, now: Duration) -> Option<String> {
         let mut said = self.said();
-        said.done = done;
+        said.now(shown);
         self.due(&mut said, now)
     }
 
-    /// As [`Report::advance`], and it is shown.
-    pub(super) fn show(&self, done: f64, now: Duration) {
+    /// So far it is; nothing is said of it yet.
+    pub(super) fn set(&self, shown: Shown) {
+        self.said().now(shown);
+    }
+
+    /// As [`Report::advance`], and the line is written.
+    pub(super) fn show(&self, shown: Shown, now: Duration) {
         let mut said = self.said();
-        said.done = done;
+        said.now(shown);
         self.speak(&mut said, now);
     }
 
@@ -78,11 +91,11 @@ impl Report {
 
     fn speak(&self, said: &mut Said, now: Duration) {
         if let Some(bar) = &said.bar {
-            bar.set_position(said.done as u64);
+            bar.set_position(said.shown.done as u64);
             bar.tick();
         } else if let Some(line) = self.due(said, now) {
             if in_terminal() {
-                said.bar = Some(self.bar(said.done, now));
+                said.bar = Some(bar(&said.shown, now));
             } else {
                 // In one piece, so that nothing else comes between a line and its end. Nobody can be told if it fails.
                 let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
@@ -102,33 +115,46 @@ impl Report {
     /// The line that is due now; then it counts as written.
     fn due(&self, said: &mut Said, now: Duration) -> Option<String> {
         let elapsed = now.saturating_sub(self.began);
-        let total = self.work.total;
-        let tenth = if total == 0 { 0 } else { (said.done * 10. / total as f64) as u64 };
+        let Shown { work, began, done } = &said.shown;
+        let total = work.total;
+        let tenth = if total == 0 { 0 } else { (done * 10. / total as f64) as u64 };
         let due = match said.last {
-            None => elapsed >= SILENCE && (total == 0 || said.done < total as f64),
+            None => elapsed >= SILENCE && (total == 0 || *done < total as f64),
             Some((last, at)) => elapsed >= last + PAUSE.max(elapsed / 10) || tenth > at && elapsed >= last + SILENCE,
         };
         due.then(|| {
+            let line = work.line(*done, now.saturating_sub(*began));
             said.last = Some((elapsed, tenth));
-            self.work.line(said.done, elapsed)
+            line
         })
     }
+}
 
-    fn bar(&self, done: f64, now: Duration) -> ProgressBar {
-        let Work { what, unit, total } = &self.work;
-        let shown = match (*unit == Progress::BYTES, *total) {
-            (true, 0) => "{spinner} {bytes}",
-            (false, 0) => "{spinner} {elapsed}",
-            (true, _) => "{bar:30} {bytes}/{total_bytes}, {eta} left",
-            (false, _) => "{bar:30} {pos}/{len}, {eta} left",
-        };
-        let style = ProgressStyle::with_template(&format!("{MARK}{{msg}} {shown}"));
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        let elapsed = now.saturating_sub(self.began);
-        let bar = ProgressBar::new(*total).with_message(what.clone()).with_elapsed(elapsed).with_style(style);
-        bar.set_position(done as u64);
-        bar
+impl Said {
+    fn now(&mut self, shown: Shown) {
+        if !Arc::ptr_eq(&self.shown.work, &shown.work) {
+            // Another part of the whole, with a bar of its own; its tenths count from its first line on.
+            self.last = self.last.map(|(last, _)| (last, u64::MAX));
+            self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
+        }
+        self.shown = shown;
     }
+}
+
+fn bar(Shown { work, began, done }: &Shown, now: Duration) -> ProgressBar {
+    let Work { what, unit, total } = &**work;
+    let shown = match (*unit == Progress::BYTES, *total) {
+        (true, 0) => "{spinner} {bytes}",
+        (false, 0) => "{spinner} {elapsed}",
+        (true, _) => "{bar:30} {bytes}/{total_bytes}, {eta} left",
+        (false, _) => "{bar:30} {pos}/{len}, {eta} left",
+    };
+    let style = ProgressStyle::with_template(&format!("{MARK}{{msg}} {shown}"));
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let elapsed = now.saturating_sub(*began);
+    let bar = ProgressBar::new(*total).with_message(what.clone()).with_elapsed(elapsed).with_style(style);
+    bar.set_position(*done as u64);
+    bar
 }
 
 /// A terminal of our own, not the pipe through which evcxr reads the process of the cells.
@@ -160,7 +186,11 @@ impl Work {
             false => "time left unknown".into(),
         };
         let percent = (done * 100. / self.total as f64) as u64;
-        format!("{MARK}{what}: {} of {}{unit} ({percent} %), {per_second}{unit}/s, {left}", count(whole), count(self.total))
+        format!(
+            "{MARK}{what}: {} of {}{unit} ({percent} %), {per_second}{unit}/s, {left}",
+            count(whole),
+            count(self.total)
+        )
     }
 }
 
@@ -180,14 +210,16 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn prompts(total: u64) -> Report {
-        Report::new(Work { what: "asking".into(), unit: "prompts", total }, Duration::ZERO)
+    fn prompts(total: u64) -> (Report, Arc<Work>) {
+        let work = Arc::new(Work { what: "asking".into(), unit: "prompts", total });
+        (Report::new(work.clone(), Duration::ZERO), work)
     }
 
     /// The lines of work of `total` parts that takes `pace` for each.
     fn lines(total: u64, pace: Duration) -> Vec<String> {
-        let report = prompts(total);
-        (1..=total).filter_map(|done| report.advance(done as f64, pace * done as u32)).collect()
+        let (report, work) = prompts(total);
+        let shown = |done: u64| Shown { work: work.clone(), began: Duration::ZERO, done: done as f64 };
+        (1..=total).filter_map(|done| report.advance(shown(done), pace * done as u32)).collect()
     }
 
     #[test]
@@ -247,8 +279,9 @@ mod tests {
 
     #[test]
     fn work_that_does_not_step_is_spoken_for() {
-        assert_eq!(looks(&prompts(3), 0..40), [2, 12, 22, 32]);
-        let opaque = Report::new(Work { what: "going backward".into(), unit: "", total: 0 }, SECOND * 5);
+        assert_eq!(looks(&prompts(3).0, 0..40), [2, 12, 22, 32]);
+        let backward = Work { what: "going backward".into(), unit: "", total: 0 };
+        let opaque = Report::new(Arc::new(backward), SECOND * 5);
         assert_eq!(looks(&opaque, 0..30), [7, 17, 27], "two seconds after it began");
     }
 }
