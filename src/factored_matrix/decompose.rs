@@ -135,6 +135,7 @@ impl FactoredMatrix {
 
     /// Computes something of each matrix of the stack, several at a time.
     fn each<T: Send>(&self, one: impl Fn(DMatrix<f64>, DMatrix<f64>) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let _work = Progress::opaque("taking matrices apart");
         let lead = self.lead();
         let stack = |x: &Tensor| -> Result<Vec<DMatrix<f64>>> {
             let (rows, columns) = (x.dim(x.rank() - 2)?, x.dim(x.rank() - 1)?);

@@ -104,6 +104,7 @@ impl Attribution {
     /// A point that was not named when the attribution was made; and as [`Patching::sweep`].
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
         let (model, tokens, ..) = self.patching.base_run();
+        let _work = Progress::opaque("adding up estimates");
         let grid = Grid::new(model, tokens, point.into(), axes)?;
         grid.sites.iter().try_for_each(|site| self.patching.check_there(site))?;
         let mut progress = Progress::of("adding up estimates", grid.sites.len() as u64, "sites");

@@ -280,6 +280,7 @@ impl IntegratedGradients {
     /// # Errors
     /// A point that was not attributed to; and as [`Patching::sweep`](crate::patching::Patching::sweep).
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<Labelled> {
+        let _work = Progress::opaque("adding up gradients");
         let grid = Grid::new(&self.model, &self.tokens, point.into(), axes)?;
         let mut numbers: BTreeMap<HookPoint, Vec<f32>> = BTreeMap::new();
         let mut values = Vec::with_capacity(grid.sites.len());

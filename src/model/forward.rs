@@ -120,22 +120,14 @@ impl HookedTransformer {
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
-        let (shortformer, positions) = (self.dims().shortformer, position_ids(&text, past));
-        let (resid, placed) = match &options.start_at_layer {
-            Some((_, resid)) if shortformer => {
-                (self.check_resid(resid, shape)?, position_embeddings(&self.weights, tokens.batch(), &positions)?)
-            }
-            Some((_, resid)) => (self.check_resid(resid, shape)?, None),
-            None => embed(&self.weights, &tokens, &positions, shortformer, &mut hooks)?,
-        };
+        let entering = self.entering(options, &tokens, &position_ids(&text, past), &mut hooks)?;
         let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
         if options.keep_kv_cache && kv.is_none() {
             kv = Some(vec![LayerKv::default(); self.cfg.n_layers]);
         }
         // The logits of many tokens take as long as some blocks.
         let mut progress = Progress::of("running the model", reach.layers().len() as u64 + 1, "steps");
-        let resid =
-            self.blocks((resid, placed), (&text, past), &reach, (&mut hooks, &mut progress), kv.as_deref_mut())?;
+        let resid = self.blocks(entering, (&text, past), &reach, (&mut hooks, &mut progress), kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
             return Ok(Run {
@@ -162,6 +154,25 @@ impl HookedTransformer {
         let kv_cache = kv_cache.map(|layers| KvCache { tokens: text, layers, dims: self.dims() });
         let (captured, taps) = hooks.into_parts(self.dims());
         Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, level })
+    }
+
+    /// The stream before the first block that runs, and the position embeddings of a model that has them in queries and keys.
+    fn entering(
+        &self,
+        options: &RunOptions,
+        tokens: &Tokens,
+        positions: &[u32],
+        hooks: &mut HookRun,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (shortformer, shape) = (self.dims().shortformer, (tokens.batch(), tokens.pos()));
+        let Some((_, resid)) = &options.start_at_layer else {
+            return embed(&self.weights, tokens, positions, shortformer, hooks);
+        };
+        let placed = match shortformer {
+            true => position_embeddings(&self.weights, tokens.batch(), positions)?,
+            false => None,
+        };
+        Ok((self.check_resid(resid, shape)?, placed))
     }
 
     /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.

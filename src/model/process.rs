@@ -236,9 +236,10 @@ impl HookedTransformer {
         };
         let process = Process::new(steps, self.cfg.clone(), self.dtype())?;
         if steps != Processing::NONE {
-            let mut progress = Progress::of("processing weights", 1 + self.weights.blocks.len() as u64, "parts");
+            let mut progress = Progress::of("processing weights", 2 + self.weights.blocks.len() as u64, "parts");
             let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = &mut self.weights;
             *w_u = process.unembedding(w_u.clone(), b_u, ln_final, level)?;
+            progress.step(1);
             *w_e = process.embedding(w_e.clone(), 1.0)?;
             *w_pos = w_pos.take().map(|w_pos| process.positions(w_pos)).transpose()?;
             progress.step(1);
