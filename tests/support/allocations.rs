@@ -1,4 +1,4 @@
-//! How much memory a piece of work holds at once, counted in its own thread.
+//! How much memory a piece of work asks for and holds at once, counted in its own thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -58,12 +58,17 @@ pub fn held_at_most<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, MOST.get().saturating_sub(before))
 }
 
+/// All bytes that this thread has asked for so far: a clock of its work that goes the same in each run.
+pub fn asked() -> u64 {
+    ASKED.get()
+}
+
 /// What `work` gives, and how many bytes it asked for in all, given back or not: a count of its work that is the same in each
 /// run, where time is not.
 pub fn asked_for<T>(work: impl FnOnce() -> T) -> (T, u64) {
-    let before = ASKED.get();
+    let before = asked();
     let result = work();
-    (result, ASKED.get() - before)
+    (result, asked() - before)
 }
 
 #[test]

@@ -64,6 +64,7 @@ impl Client {
 
     /// What the hub says of the file at `url`.
     pub(super) fn describe(&self, url: &str) -> Result<Description, Failure> {
+        let _asking = Progress::opaque("asking the hub");
         let mut url = url.to_string();
         for _ in 0..HOPS {
             let response = self.ask(&url, None, true)?;
