@@ -180,9 +180,9 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() -> Result<()> {
     let folder = scratch("io_unwritable");
     sentence(tokens().save(folder.join("no/such/folder")), &["could not be written", "nothing was changed"]);
     sentence(tokens().save(""), &["no name of a file"]);
-    // A folder stands where the file should go: the part is written, but cannot get its name.
+    // A folder stands where the file should go.
     fs::create_dir(folder.join("taken")).expect("a folder");
-    sentence(tokens().save(folder.join("taken")), &["could not be written"]);
-    assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 1, "the part is gone");
+    sentence(tokens().save(folder.join("taken")), &["taken", "is a folder", "give the name of a file"]);
+    assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 1, "no part was begun");
     Ok(())
 }
