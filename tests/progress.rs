@@ -162,7 +162,7 @@ fn runs_gradients_and_text() -> Result<()> {
     });
     walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, &last));
     walk.watched("test_prompt", || candle_lens::prelude::test_prompt(&model, PROMPT, " Mary"));
-    finish(walk, 28);
+    finish(walk, 27);
     Ok(())
 }
 
