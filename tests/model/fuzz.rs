@@ -17,7 +17,6 @@ use candle_lens::prelude::{AccumulatedOptions, DecomposeOptions, ResidualStack};
 use crate::support::damage::{Damage, torture, torture_by, torture_keys};
 use crate::support::fixture::{path, tiny_gpt2, tiny_model};
 use crate::support::models::FOLDERS;
-use crate::support::sentence::sentence;
 use crate::support::{scratch, sealed};
 
 fn copy(from: &Path, name: &str) -> PathBuf {
