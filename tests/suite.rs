@@ -7,6 +7,7 @@ mod gpt2;
 mod hooks;
 mod manifest;
 mod prelude;
+mod progress;
 mod rooms;
 mod support;
 

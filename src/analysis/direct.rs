@@ -13,6 +13,7 @@ use crate::cache::{
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::tokens::PaddingSide;
 
@@ -54,6 +55,7 @@ pub fn direct_logit_attribution(
     unit: Unit,
 ) -> Result<Labelled> {
     check_count(cache, answers)?;
+    let _work = Progress::opaque("attributing the logits");
     let directions = cache.final_norm().through_weights(&answers.directions(model)?)?;
     let pos = last_positions(cache);
     let along = |stack: ResidualStack| cache.apply_ln_to_stack(&stack, &LnOptions::default())?.project(&directions);
@@ -94,6 +96,7 @@ pub fn logit_lens_to_logit_diff(
     answers: &Answers,
 ) -> Result<Labelled> {
     check_count(cache, answers)?;
+    let _work = Progress::opaque("attributing the logits");
     if model.cfg().output_logits_soft_cap.is_some() {
         return Err(Error::argument(
             "this model squeezes its logits (output_logits_soft_cap), so a logit difference is no projection of the \

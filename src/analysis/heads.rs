@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::tasks::Random;
 use crate::tasks::repeated::repeated_tokens;
 use crate::tokens::{TokenRef, Tokens};
@@ -117,6 +118,7 @@ pub fn detect_head(cache: &ActivationCache, pattern: &DetectionPattern, options:
     let wanted: Vec<Array2<f32>> =
         (0..tokens.batch()).map(|b| pattern.of(tokens.real_row(b))).collect::<Result<_>>()?;
     let mut scores = Vec::with_capacity(dims.n_layers * dims.n_heads);
+    let mut progress = Progress::of("looking for heads", dims.n_layers as u64, "layers");
     for layer in 0..dims.n_layers {
         let attention = cache.get(HookPoint::Block(layer, Site::Pattern))?.to_dtype(DType::F32)?;
         if attention.dim(2)? != tokens.pos() {
@@ -131,6 +133,7 @@ pub fn detect_head(cache: &ActivationCache, pattern: &DetectionPattern, options:
             }
             scores.push((sum / wanted.len() as f64) as f32);
         }
+        progress.step(1);
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];
     Labelled::new(format!("{pattern:?} score"), axes, scores)
@@ -172,6 +175,7 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Labelled> {
+    let _work = Progress::opaque("scoring induction heads");
     let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()).unwrap_or(0);
     let vocabulary: Vec<u32> = (0..model.cfg().d_vocab as u32).filter(|&id| id != bos).collect();
     let mut random = Random::new(seed);
@@ -211,6 +215,8 @@ pub fn copying_scores<T: Into<TokenRef>>(
     if k == 0 || k > vocabulary {
         return Err(Error::argument(format!("k is {k}: give 1 to {vocabulary}, the size of the vocabulary.")));
     }
+    let dims = model.dims();
+    let mut progress = Progress::of("scoring copying heads", (dims.n_layers * dims.n_heads) as u64, "heads");
     let ids = model.token_ids(tokens)?;
     // The first block alone, each token by itself at position 0: what later heads read of it is mostly this.
     let rows = Tokens::from_rows(ids.iter().map(|&id| vec![id]).collect())?;
@@ -231,9 +237,9 @@ pub fn copying_scores<T: Into<TokenRef>>(
             };
             copying.push(ranks(&|logit, own| logit > own));
             negative.push(ranks(&|logit, own| logit < own));
+            progress.step(1);
         }
     }
-    let dims = model.dims();
     let axes = vec![
         Axis::new("kind", ["copying", "negative"]),
         Axis::numbered("layer", dims.n_layers),
@@ -254,10 +260,12 @@ pub fn eigenvalue_copying_scores(model: &HookedTransformer) -> Result<Labelled> 
     let (w_e, w_u, ov): (Tensor, Tensor, _) = (model.W_E(), model.W_U(), model.OV()?);
     let dims = model.dims();
     let mut scores = Vec::new();
+    let mut progress = Progress::of("scoring copying heads", (dims.n_layers * dims.n_heads) as u64, "heads");
     for layer in 0..dims.n_layers as isize {
         for head in 0..dims.n_heads as isize {
             let circuit = ov.get(&[layer, head])?.left_matmul(&w_e)?.right_matmul(&w_u)?;
             scores.push(circuit.eigenvalues()?.positivity()?.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+            progress.step(1);
         }
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];

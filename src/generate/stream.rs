@@ -53,7 +53,7 @@ impl HookedTransformer {
     /// [`HookedTransformer::run`].
     pub fn generate(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<Generated> {
         let mut stream = self.generate_stream(input, options)?;
-        let mut progress = Progress::new("generating", options.max_new_tokens as u64, "tokens");
+        let mut progress = Progress::of("generating", options.max_new_tokens as u64, "tokens");
         let single = stream.rows.len() == 1 && options.print;
         let mut printer = single.then(|| Printer::new(&stream.texts.prompts()[0]));
         for step in stream.by_ref() {
@@ -164,7 +164,11 @@ impl GenerateStream {
         let run = self.model.run(input, &plan, &options)?;
         self.past = run.kv_cache;
         let logits = run.logits.expect("the options ask for logits");
-        Ok(logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?)
+        let logits = logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?;
+        match run.level.filter(|_| self.sampler.needs_level()) {
+            Some(level) => Ok(logits.broadcast_add(&level.to_dtype(DType::F32)?.unsqueeze(1)?)?),
+            None => Ok(logits),
+        }
     }
 
     fn step(&mut self) -> Result<Step> {

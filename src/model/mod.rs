@@ -15,6 +15,7 @@ mod head_inputs;
 mod hub;
 mod init;
 mod kv_cache;
+mod level;
 mod load;
 mod loss;
 mod mlp;

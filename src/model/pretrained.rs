@@ -10,6 +10,7 @@ use super::process::Processing;
 use super::provenance::Origin;
 use super::transformer::HookedTransformer;
 use crate::error::Result;
+use crate::progress::Progress;
 
 impl HookedTransformer {
     /// Loads a model on the CPU and processes its weights as TransformerLens does by default: norms folded, writing
@@ -58,6 +59,7 @@ impl HookedTransformer {
     /// or positions than there are, or two different revisions.
     pub fn from_pretrained_with(name: impl AsRef<str>, options: impl Into<LoadOptions>) -> Result<Self> {
         let (name, options) = (name.as_ref(), options.into());
+        let _loading = Progress::opaque(format!("loading {name}"));
         let mut files = Files::of(name, &options)?;
         let plan = Plan::read(&mut files, name)?;
         let weights = files.weights()?;
@@ -91,6 +93,7 @@ impl HookedTransformer {
         options: impl Into<CheckpointOptions>,
     ) -> Result<Self> {
         let (base, path, options) = (base.as_ref(), path.as_ref(), options.into());
+        let _loading = Progress::opaque(format!("loading {}", path.display()));
         let mut files = Files::of(base, &options.load)?;
         let plan = Plan::read(&mut files, base)?;
         let tensors = open(path, options.key.as_deref())?;
@@ -120,6 +123,7 @@ impl HookedTransformer {
     ) -> Result<Self> {
         cfg.check()?;
         let (path, options) = (path.as_ref(), options.into());
+        let _loading = Progress::opaque(format!("loading {}", path.display()));
         let tensors = open(path, options.key.as_deref())?;
         let origin = Origin { source: source(path, &options), revision: None, crc32: None };
         let prefix = options.strip_prefix.as_deref();

@@ -10,6 +10,7 @@ use super::families::gpt2;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::progress::Progress;
 use crate::tokens::Tokenizer;
 
 impl HookedTransformer {
@@ -20,6 +21,7 @@ impl HookedTransformer {
     /// A processed model, or one that GPT-2's layout cannot hold; a folder that cannot be written.
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
+        let _saving = Progress::opaque(format!("saving {}", folder.display()));
         let tensors: BTreeMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
         let end_of_text = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
         let tied = gpt2::is_tied(&self.weights)?;

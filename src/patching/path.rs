@@ -141,9 +141,9 @@ impl Patching {
         let Donor::Run(donor) = &self.donor else {
             return Err(Error::argument("paths are patched between two runs: make the experiment with Patching::new."));
         };
+        let mut progress = Progress::of("patching paths", senders.len() as u64, "senders");
         let (other, base) = (self.outputs(donor)?, self.outputs(&self.base.tokens)?);
         let mut values = Vec::new();
-        let mut progress = Progress::new("patching paths", senders.len() as u64, "senders");
         for &sender in senders {
             values.push(self.one_sender(sender, receivers, mlps, (&other, &base))?);
             progress.step(1);

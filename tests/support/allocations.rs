@@ -8,9 +8,11 @@ struct Counting;
 thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
     static MOST: Cell<usize> = const { Cell::new(0) };
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
 }
 
 fn took(bytes: usize) {
+    TAKEN.set(TAKEN.get().wrapping_add(bytes));
     let held = HELD.get().saturating_add(bytes);
     HELD.set(held);
     MOST.set(MOST.get().max(held));
@@ -54,6 +56,11 @@ pub fn held_at_most<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MOST.set(before);
     let result = work();
     (result, MOST.get().saturating_sub(before))
+}
+
+/// All bytes that this thread has asked for so far: a measure of work that is the same in each run.
+pub fn taken() -> usize {
+    TAKEN.get()
 }
 
 #[test]

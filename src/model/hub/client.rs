@@ -66,6 +66,7 @@ impl Client {
 
     /// What the hub says of the file at `url`.
     pub(super) fn describe(&self, url: &str) -> Result<Description, Failure> {
+        let _asking = Progress::opaque("asking the hub");
         let mut url = url.to_string();
         for _ in 0..HOPS {
             let response = self.ask(&url, None, true)?;
@@ -95,6 +96,7 @@ impl Client {
     /// Fetches `url` into `part`, which may hold its beginning already, until it has `size` bytes.
     pub(super) fn fetch(&self, url: &str, size: Option<u64>, part: &Path, what: &str) -> Result<(), Failure> {
         let disk = |error: std::io::Error| Failure::Disk(unwritable(part, &error));
+        let _fetching = Progress::opaque(format!("fetching {what}"));
         let mut progress: Option<Progress> = None;
         let mut barren = 0;
         let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(part).map_err(disk)?;
@@ -116,7 +118,7 @@ impl Client {
                 barren += 1;
             } else {
                 let progress = progress.get_or_insert_with(|| {
-                    let mut progress = Progress::new(format!("fetching {what}"), size.unwrap_or(0), Progress::BYTES);
+                    let mut progress = Progress::of(format!("fetching {what}"), size.unwrap_or(0), Progress::BYTES);
                     progress.step(have);
                     progress
                 });
