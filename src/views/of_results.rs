@@ -162,7 +162,7 @@ fn points_table(points: impl Iterator<Item = (HookPoint, Vec<usize>, u64)>) -> T
         match rows.iter_mut().find(|row| row.0 == name && row.2 == shape) {
             Some(row) => {
                 row.1.extend(point.layer());
-                row.3 += bytes;
+                row.3 = row.3.saturating_add(bytes);
             }
             None => rows.push((name, point.layer().into_iter().collect(), shape, bytes)),
         }

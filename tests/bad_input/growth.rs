@@ -166,7 +166,7 @@ fn lists_of_texts_and_names() {
     for size in [10_000, 100_000] {
         let name = "q".repeat(size);
         let (_, bytes) = asked_for(|| HookQuery::from(name.as_str()).resolve(&tiny.dims()));
-        let (_, more) = asked_for(|| HookedTransformer::from_pretrained(&format!("{name} ")));
+        let (_, more) = asked_for(|| HookedTransformer::from_pretrained(format!("{name} ")));
         assert!(bytes + more < 2_000_000 + 20 * size as u64, "{bytes} and {more} bytes for {size} letters");
     }
 }

@@ -120,7 +120,7 @@ fn plain_sizes(cases: &mut Cases) {
         }
         cases.run(&format!("rule of {size}"), || IgRule::GaussLegendre.nodes(size));
         for task in Task::ALL {
-            cases.run(&format!("{task} of {size}"), || task.prompts(Split::Train, size.min(usize::MAX), 0));
+            cases.run(&format!("{task} of {size}"), || task.prompts(Split::Train, size, 0));
         }
         let mut random = Random::new(0);
         cases.run(&format!("repeated {size}"), || repeated::repeated_tokens(&[1, 2, 3], 0, size, size, &mut random));
@@ -188,7 +188,7 @@ fn plans(cases: &mut Cases, model: &HookedTransformer) {
     cases.refuse("not the last head", || model.run_with_hooks(PROMPT, &last), &["head"]);
     let long = "q".repeat(300_000);
     cases.refuse("a long name", || HookQuery::from(long.as_str()).resolve(&dims), &["nearest"]);
-    cases.refuse("a long model", || HookedTransformer::from_pretrained(&format!("{long} ")), &["nearest"]);
+    cases.refuse("a long model", || HookedTransformer::from_pretrained(format!("{long} ")), &["nearest"]);
 }
 
 fn analyses(cases: &mut Cases, model: &HookedTransformer) {
