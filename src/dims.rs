@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::slice::bound;
+
+/// More blocks than these no model has: configs with more are refused.
+pub(crate) const MOST_LAYERS: usize = 1 << 12;
 
 /// Sizes and parts of a transformer, in TransformerLens' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,11 +64,22 @@ impl Dims {
     /// # Errors
     /// [`Error::LayerOutOfRange`] outside `-n_layers..n_layers`.
     pub fn layer(&self, layer: isize) -> Result<usize> {
-        let place = if layer < 0 { layer + self.n_layers as isize } else { layer };
-        if place < 0 || place >= self.n_layers as isize {
-            return Err(Error::LayerOutOfRange { layer, n_layers: self.n_layers });
+        let n_layers = self.n_layers;
+        bound(layer, n_layers).filter(|place| *place < n_layers).ok_or(Error::LayerOutOfRange { layer, n_layers })
+    }
+
+    /// Refuses sizes of no model, before a list of its layers is made.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with the most layers that a model may have.
+    pub(crate) fn check_layers(&self) -> Result<()> {
+        if self.n_layers <= MOST_LAYERS {
+            return Ok(());
         }
-        Ok(place as usize)
+        Err(Error::argument(format!(
+            "the sizes are of no model: they say {} layers, but at most {MOST_LAYERS} are valid.",
+            self.n_layers
+        )))
     }
 
     /// A place between blocks, where `n_layers` (and -1, as in TransformerLens) is the end of the last block.
@@ -74,7 +89,7 @@ impl Dims {
     pub fn layer_or_final(&self, layer: isize) -> Result<usize> {
         match layer {
             -1 => Ok(self.n_layers),
-            l if l >= 0 && l <= self.n_layers as isize => Ok(l as usize),
+            l if l >= 0 && l as usize <= self.n_layers => Ok(l as usize),
             _ => Err(Error::argument(format!(
                 "layer {layer} is no place in a model of {} layers: give 0 to {}, or -1 for the end of the last block.",
                 self.n_layers, self.n_layers

@@ -246,6 +246,15 @@ impl<T> Context<T> for std::result::Result<T, candle_core::Error> {
     }
 }
 
+/// The name that is closest to what was given. A long text is compared by its beginning, as long as the longest name, because
+/// the work grows with the product of both lengths.
+pub(crate) fn nearest<N: AsRef<str>>(given: &str, names: impl IntoIterator<Item = N>) -> Option<N> {
+    let names: Vec<N> = names.into_iter().collect();
+    let longest = names.iter().map(|name| name.as_ref().chars().count()).max().unwrap_or(0);
+    let given: String = given.chars().take(longest + 1).collect();
+    names.into_iter().min_by_key(|name| strsim::damerau_levenshtein(name.as_ref(), &given))
+}
+
 /// A number of bytes in words: `1.5 MB` (powers of 1000).
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];

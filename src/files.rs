@@ -22,9 +22,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// The version that writes.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How many bytes are written or summed at once.
+const PIECE: usize = 1 << 20;
 
 /// Writes tensors as what will be a safetensors file.
 ///
@@ -54,7 +58,15 @@ pub(crate) fn tensors_part(
     Part::write(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
-        named.iter().try_for_each(|(_, tensor)| out.write_all(&tensor.data()))
+        let mut progress = Progress::of(format!("writing {}", path.display()), end as u64, Progress::BYTES);
+        named.iter().try_for_each(|(_, tensor)| {
+            let data = tensor.data();
+            data.chunks(PIECE).try_for_each(|piece| {
+                out.write_all(piece)?;
+                progress.step(piece.len() as u64);
+                Ok(())
+            })
+        })
     })
 }
 
@@ -74,6 +86,7 @@ fn in_memory<'a>(path: &Path, tensors: &'a BTreeMap<String, Tensor>) -> Result<V
 /// # Errors
 /// As [`tensors_part`].
 pub(crate) fn store(path: &Path, kind: &str, about: &impl Serialize, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let _saving = Progress::opaque(format!("saving {}", path.display()));
     let about = serde_json::to_string(about).expect("plain data is JSON");
     let mut metadata =
         BTreeMap::from([("kind", kind.into()), ("version", VERSION.into()), ("written", now()), ("about", about)]);
@@ -88,6 +101,7 @@ pub(crate) fn store(path: &Path, kind: &str, about: &impl Serialize, tensors: &B
 /// [`Error::File`]: a file that cannot be read, is cut off, foreign, damaged, or of another kind.
 pub(crate) fn restore<A: DeserializeOwned>(path: &Path, kind: &str) -> Result<(A, BTreeMap<String, Tensor>)> {
     let wrong = |message: String| Error::file(path, message);
+    let _loading = Progress::opaque(format!("loading {}", path.display()));
     let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read ({error}): check the path.")))?;
     let cut = |error: &dyn std::fmt::Display| {
         wrong(format!(
@@ -141,9 +155,14 @@ fn entries(header: &Metadata) -> Option<[&String; 5]> {
 fn checksum<'a>(texts: impl Iterator<Item = &'a String>, tensors: &[(&String, Tensor)]) -> String {
     let mut crc = flate2::Crc::new();
     texts.for_each(|text| crc.update(text.as_bytes()));
+    let bytes = tensors.iter().map(|(_, tensor)| tensor.data_len() as u64).sum();
+    let mut progress = Progress::of("checking the sum", bytes, Progress::BYTES);
     for (name, tensor) in tensors {
         crc.update(format!("{name} {:?} {:?}", tensor.dtype(), tensor.dims()).as_bytes());
-        crc.update(&tensor.data());
+        for piece in tensor.data().chunks(PIECE) {
+            crc.update(piece);
+            progress.step(piece.len() as u64);
+        }
     }
     format!("{:08x}", crc.sum())
 }

@@ -31,8 +31,17 @@ impl Axis {
     }
 
     /// An axis labelled 0, 1, 2, ..
+    ///
+    /// # Panics
+    /// When so many labels do not fit in memory.
     pub fn numbered(name: impl Into<String>, size: usize) -> Self {
-        Self::new(name, (0..size).map(|i| i.to_string()))
+        let mut labels: Vec<String> = Vec::new();
+        assert!(
+            labels.try_reserve_exact(size).is_ok(),
+            "candle-lens: an axis of {size} labels does not fit in memory."
+        );
+        labels.extend((0..size).map(|i| i.to_string()));
+        Self { name: name.into(), labels }
     }
 }
 
@@ -181,16 +190,34 @@ impl Labelled {
     /// The number of these labels, one for each axis.
     ///
     /// # Errors
-    /// A label that the axis does not have, with those it has.
+    /// Too many or too few labels; a label that the axis does not have, with those it has, or has several times, as a text has
+    /// a token: then [`Labelled::at`] tells them apart.
     pub fn get(&self, labels: &[&str]) -> Result<f32> {
+        if labels.len() != self.axes.len() {
+            let names: Vec<_> = self.axes.iter().map(|axis| axis.name.as_str()).collect();
+            return Err(Error::argument(format!(
+                "{} labels were given for {:?}, whose axes are {names:?}: give one for each.",
+                labels.len(),
+                self.title
+            )));
+        }
         let place = labels.iter().zip(&self.axes).map(|(label, axis)| {
-            axis.labels.iter().position(|l| l == label).map(|i| i as isize).ok_or_else(|| {
+            let mut found = axis.labels.iter().enumerate().filter(|(_, l)| l == label).map(|(i, _)| i as isize);
+            let Some(first) = found.next() else {
                 let shown = axis.labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
-                Error::argument(format!(
+                return Err(Error::argument(format!(
                     "the axis {:?} of {:?} has no label {label:?}: it has {shown}, ..",
                     axis.name, self.title
-                ))
-            })
+                )));
+            };
+            match found.next() {
+                None => Ok(first),
+                Some(second) => Err(Error::argument(format!(
+                    "the axis {:?} of {:?} has the label {label:?} at {first} and at {second}: say which by its index, with \
+                     `at` or `select`.",
+                    axis.name, self.title
+                ))),
+            }
         });
         self.at(&place.collect::<Result<Vec<_>>>()?)
     }

@@ -27,42 +27,77 @@ pub enum Slice {
 /// # Errors
 /// [`Error::IndexOutOfRange`] naming `axis` when the index is outside.
 pub fn absolute(index: isize, size: usize, axis: &'static str) -> Result<usize> {
-    let place = if index < 0 { index + size as isize } else { index };
-    if place < 0 || place >= size as isize {
-        return Err(Error::IndexOutOfRange { axis, index, size });
-    }
-    Ok(place as usize)
+    bound(index, size).filter(|place| *place < size).ok_or(Error::IndexOutOfRange { axis, index, size })
 }
+
+/// The place of `index` in an axis of `size`, its end included; none outside. No size and no index is too large for this.
+pub(crate) fn bound(index: isize, size: usize) -> Option<usize> {
+    let place = if index < 0 { size.checked_sub(index.unsigned_abs())? } else { index as usize };
+    (place <= size).then_some(place)
+}
+
+/// A position, layer or head as an index: one too large for that is outside every axis, not counted from its end.
+pub(crate) fn forward(index: usize) -> isize {
+    isize::try_from(index).unwrap_or(isize::MAX)
+}
+
+/// Indices of a tensor are 32 bits wide.
+const LONGEST: usize = u32::MAX as usize;
 
 impl Slice {
     /// The absolute indices that this selects in an axis of `size`.
     ///
     /// # Errors
-    /// [`Error::IndexOutOfRange`] for an index outside the axis; [`Error::Argument`] for an empty selection.
+    /// [`Error::IndexOutOfRange`] for an index outside the axis; [`Error::Argument`] for an empty selection, and for more
+    /// indices than a tensor has or than fit in memory.
     pub fn indices(&self, size: usize, axis: &'static str) -> Result<Vec<usize>> {
-        let found = match self {
-            Self::All => (0..size).collect(),
-            Self::At(index) => vec![absolute(*index, size, axis)?],
-            Self::Range(from, to) => {
-                let bound = |i: isize| {
-                    let place = if i < 0 { i + size as isize } else { i };
-                    if place < 0 || place > size as isize {
-                        Err(Error::IndexOutOfRange { axis, index: i, size })
-                    } else {
-                        Ok(place as usize)
-                    }
-                };
-                let end = to.map_or(Ok(size), bound)?;
-                (bound(*from)?..end).collect()
+        let range = match self {
+            Self::At(index) => return Ok(vec![absolute(*index, size, axis)?]),
+            Self::List(list) => {
+                self.count(size, axis)?;
+                return list.iter().map(|&i| absolute(i, size, axis)).collect();
             }
-            Self::List(list) => list.iter().map(|&i| absolute(i, size, axis)).collect::<Result<Vec<_>>>()?,
+            Self::All => 0..size,
+            Self::Range(from, to) => Self::range(*from, *to, size, axis)?,
         };
-        if found.is_empty() {
+        let count = self.count(size, axis)?;
+        let mut found = Vec::new();
+        if count > LONGEST || found.try_reserve_exact(count).is_err() {
             return Err(Error::argument(format!(
-                "the selection {self} of an axis of {size} ({axis}) is empty: select at least one."
+                "the selection {self} of an axis of {size} ({axis}) has {count} indices, more than a tensor has or than fit in \
+                 memory: select fewer."
             )));
         }
+        found.extend(range);
         Ok(found)
+    }
+
+    /// How many indices this selects in an axis of `size`, without a list of them.
+    ///
+    /// # Errors
+    /// As [`Slice::indices`], but no count is too large.
+    pub(crate) fn count(&self, size: usize, axis: &'static str) -> Result<usize> {
+        let count = match self {
+            Self::All => size,
+            Self::At(index) => absolute(*index, size, axis).map(|_| 1)?,
+            Self::Range(from, to) => Self::range(*from, *to, size, axis)?.len(),
+            Self::List(list) => {
+                list.iter().try_for_each(|&i| absolute(i, size, axis).map(drop))?;
+                list.len()
+            }
+        };
+        match count {
+            0 => Err(Error::argument(format!(
+                "the selection {self} of an axis of {size} ({axis}) is empty: select at least one."
+            ))),
+            count => Ok(count),
+        }
+    }
+
+    fn range(from: isize, to: Option<isize>, size: usize, axis: &'static str) -> Result<std::ops::Range<usize>> {
+        let place = |index: isize| bound(index, size).ok_or(Error::IndexOutOfRange { axis, index, size });
+        let end = to.map_or(Ok(size), place)?;
+        Ok(place(from)?..end)
     }
 
     /// The same positions counted from `past` on; those from the end stay.
@@ -70,7 +105,7 @@ impl Slice {
     /// # Errors
     /// [`Error::Argument`] for one before `past`.
     pub(crate) fn after(&self, past: usize) -> Result<Self> {
-        let past = past as isize;
+        let past = forward(past);
         let shifted = |i: isize| match i {
             i if i < 0 => Ok(i),
             i if i >= past => Ok(i - past),
@@ -132,36 +167,60 @@ impl From<std::ops::RangeFull> for Slice {
     }
 }
 
+/// The types of index that `into()` takes.
+pub(crate) trait Index {
+    /// As an index, negative where it counts from the end.
+    fn index(self) -> isize;
+}
+
+impl Index for i32 {
+    fn index(self) -> isize {
+        self as isize
+    }
+}
+
+impl Index for isize {
+    fn index(self) -> isize {
+        self
+    }
+}
+
+impl Index for usize {
+    fn index(self) -> isize {
+        forward(self)
+    }
+}
+
 macro_rules! from_integers {
     ($($int:ty),*) => {$(
         impl From<$int> for Slice {
             fn from(index: $int) -> Self {
-                Self::At(index as isize)
+                Self::At(Index::index(index))
             }
         }
         impl From<std::ops::Range<$int>> for Slice {
             fn from(range: std::ops::Range<$int>) -> Self {
-                Self::Range(range.start as isize, Some(range.end as isize))
+                Self::Range(Index::index(range.start), Some(Index::index(range.end)))
             }
         }
         impl From<std::ops::RangeFrom<$int>> for Slice {
             fn from(range: std::ops::RangeFrom<$int>) -> Self {
-                Self::Range(range.start as isize, None)
+                Self::Range(Index::index(range.start), None)
             }
         }
         impl From<Vec<$int>> for Slice {
             fn from(list: Vec<$int>) -> Self {
-                Self::List(list.into_iter().map(|i| i as isize).collect())
+                Self::List(list.into_iter().map(Index::index).collect())
             }
         }
         impl From<&[$int]> for Slice {
             fn from(list: &[$int]) -> Self {
-                Self::List(list.iter().map(|&i| i as isize).collect())
+                Self::List(list.iter().map(|&i| Index::index(i)).collect())
             }
         }
         impl<const N: usize> From<[$int; N]> for Slice {
             fn from(list: [$int; N]) -> Self {
-                Self::List(list.iter().map(|&i| i as isize).collect())
+                Self::List(list.iter().map(|&i| Index::index(i)).collect())
             }
         }
     )*};

@@ -52,6 +52,34 @@ fn greedy_tokens_are_those_of_transformers() -> Result<()> {
     Ok(())
 }
 
+/// A repetition penalty depends on where 0 is, which centring the unembedding moves.
+#[test]
+fn penalties_do_not_depend_on_the_processing() -> Result<()> {
+    let references = json("generation.json");
+    let greedy = GenerateOptions { repetition_penalty: 1.3, ..twelve() };
+    let drawn =
+        |seed| GenerateOptions { sampling: Sampling::temperature(0.8).seed(seed), freq_penalty: 0.3, ..greedy.clone() };
+    let mut shifted = 0;
+    for (folder, reference) in references.as_object().expect("an object") {
+        let raw = raw(folder)?;
+        let prompts = Tokens::padded(rows(&reference["prompts"]), 0, PaddingSide::Left)?;
+        let whole = HookedTransformer::from_pretrained(path(folder).to_str().expect("the path is UTF-8"))?;
+        shifted += usize::from(whole.processing().center_unembed);
+        // Centred first and folded later, what was taken out has to be folded, too.
+        let centre = Processing { center_unembed: whole.processing().center_unembed, ..Processing::NONE };
+        let twice = raw.clone().process(&centre)?.process(whole.processing())?;
+        for model in [&whole, &twice] {
+            assert_eq!(new_tokens(&model.generate(&prompts, &greedy)?), rows(&reference["penalised"]), "{folder}");
+        }
+        for seed in 0..3 {
+            let expected = new_tokens(&raw.generate(&prompts, &drawn(seed))?);
+            assert_eq!(new_tokens(&whole.generate(&prompts, &drawn(seed))?), expected, "{folder}, seed {seed}");
+        }
+    }
+    assert!(shifted >= 12, "{shifted} models were centred");
+    Ok(())
+}
+
 /// Runs `tokens` in pieces that end before these columns, each going on from the last.
 fn in_pieces(model: &HookedTransformer, tokens: &Tokens, ends: &[usize]) -> Result<(Vec<Tensor>, KvCache)> {
     let mut past: Option<KvCache> = None;

@@ -7,12 +7,16 @@ mod gpt2;
 mod hooks;
 mod manifest;
 mod prelude;
+mod progress;
 mod rooms;
 mod support;
 
 mod bad_input {
     mod files;
+    mod growth;
     mod runs;
+    mod sizes;
+    mod sizes_in_files;
 }
 mod analysis {
     mod heads;
@@ -55,18 +59,21 @@ mod model {
     mod odd_folders;
     mod parity;
     mod processing;
+    mod random_architectures;
     mod saved;
     mod tree;
 }
 mod tasks {
     mod answerable;
     mod datasets;
+    mod fuzz;
     mod generators;
     mod model_card;
     mod reading;
     mod tiny_tokenizer;
 }
 mod tokens {
+    mod fuzz;
     mod parity;
     mod tokenizer;
 }

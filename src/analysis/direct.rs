@@ -16,6 +16,7 @@ use crate::cache::{AccumulatedOptions, ActivationCache, DecomposeOptions, FullOp
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::tokens::PaddingSide;
 
@@ -59,6 +60,7 @@ pub fn direct_logit_attribution(
 ) -> Result<Labelled> {
     check_count(cache, answers)?;
     cache.check_model(model)?;
+    let _work = Progress::opaque("attributing the logits");
     let directions = answers.directions(model)?;
     let pos = last_positions(cache);
     let along = |stack: ResidualStack| cache.onto_unembedding(&stack, &directions);
@@ -100,6 +102,7 @@ pub fn logit_lens_to_logit_diff(
 ) -> Result<Labelled> {
     check_count(cache, answers)?;
     cache.check_model(model)?;
+    let _work = Progress::opaque("attributing the logits");
     let options = AccumulatedOptions {
         pos: last_positions(cache),
         incl_mid: has_middle(cache),

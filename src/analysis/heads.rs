@@ -11,9 +11,10 @@ use ndarray::Array2;
 
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::hooks::{HookPlan, HookPoint, Site, check_free};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::tasks::Random;
 use crate::tasks::repeated::repeated_tokens;
 use crate::tokens::{TokenRef, Tokens};
@@ -117,6 +118,7 @@ pub fn detect_head(cache: &ActivationCache, pattern: &DetectionPattern, options:
     let wanted: Vec<Array2<f32>> =
         (0..tokens.batch()).map(|b| pattern.of(tokens.real_row(b))).collect::<Result<_>>()?;
     let mut scores = Vec::with_capacity(dims.n_layers * dims.n_heads);
+    let mut progress = Progress::of("looking for heads", dims.n_layers as u64, "layers");
     for layer in 0..dims.n_layers {
         let attention = cache.get(HookPoint::Block(layer, Site::Pattern))?.to_dtype(DType::F32)?;
         if attention.dim(2)? != tokens.pos() {
@@ -131,6 +133,7 @@ pub fn detect_head(cache: &ActivationCache, pattern: &DetectionPattern, options:
             }
             scores.push((sum / wanted.len() as f64) as f32);
         }
+        progress.step(1);
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];
     Labelled::new(format!("{pattern:?} score"), axes, scores)
@@ -173,10 +176,13 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Labelled> {
+    let _work = Progress::opaque("scoring induction heads");
     let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id().or(tokenizer.eos_id())).unwrap_or(0);
     let vocabulary: Vec<u32> = (0..model.cfg().d_vocab as u32).filter(|&id| id != bos).collect();
+    let length = seq_len.saturating_mul(2).saturating_add(1);
+    check_rows(model, seq_len, batch)?;
     let mut random = Random::new(seed);
-    let row = |_| Ok(repeated_tokens(&vocabulary, bos, seq_len, 1 + 2 * seq_len, &mut random)?.ids);
+    let row = |_| Ok(repeated_tokens(&vocabulary, bos, seq_len, length, &mut random)?.ids);
     let tokens = Tokens::from_rows((0..batch).map(row).collect::<Result<_>>()?)?;
     let (_, cache) = model.run_with_hooks(tokens, HookPlan::new().capture("pattern"))?;
     let dims = cache.dims();
@@ -192,6 +198,21 @@ pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize,
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];
     Labelled::new("induction score", axes, scores)
+}
+
+/// Refuses rows that the model does not read, or more than fit in memory, before any is made.
+fn check_rows(model: &HookedTransformer, seq_len: usize, batch: usize) -> Result<()> {
+    let n_ctx = model.cfg().n_ctx;
+    let length = seq_len.saturating_mul(2).saturating_add(1);
+    if length > n_ctx || batch == 0 {
+        return Err(Error::argument(format!(
+            "{batch} rows of a BOS token and {seq_len} tokens twice were asked for: give 1 row or more, each of at most n_ctx = \
+             {n_ctx} tokens."
+        )));
+    }
+    let plan = HookPlan::new().capture("pattern");
+    let bytes = plan.memory(&model.dims(), batch, length, model.dtype())?.total();
+    check_free(bytes, "so many rows", "give a smaller batch")
 }
 
 /// Whether a head writes what it reads: of each token, the head's full output circuit `x OV W_U`, with `x` the token's
@@ -212,6 +233,8 @@ pub fn copying_scores<T: Into<TokenRef>>(
     if k == 0 || k > vocabulary {
         return Err(Error::argument(format!("k is {k}: give 1 to {vocabulary}, the size of the vocabulary.")));
     }
+    let dims = model.dims();
+    let mut progress = Progress::of("scoring copying heads", (dims.n_layers * dims.n_heads) as u64, "heads");
     let ids = model.token_ids(tokens)?;
     // The first block alone, each token by itself at position 0: what later heads read of it is mostly this.
     let rows = Tokens::from_rows(ids.iter().map(|&id| vec![id]).collect())?;
@@ -232,9 +255,9 @@ pub fn copying_scores<T: Into<TokenRef>>(
             };
             copying.push(ranks(&|logit, own| logit > own));
             negative.push(ranks(&|logit, own| logit < own));
+            progress.step(1);
         }
     }
-    let dims = model.dims();
     let axes = vec![
         Axis::new("kind", ["copying", "negative"]),
         Axis::numbered("layer", dims.n_layers),
@@ -255,10 +278,12 @@ pub fn eigenvalue_copying_scores(model: &HookedTransformer) -> Result<Labelled> 
     let (w_e, w_u, ov): (Tensor, Tensor, _) = (model.W_E(), model.W_U(), model.OV()?);
     let dims = model.dims();
     let mut scores = Vec::new();
+    let mut progress = Progress::of("scoring copying heads", (dims.n_layers * dims.n_heads) as u64, "heads");
     for layer in 0..dims.n_layers as isize {
         for head in 0..dims.n_heads as isize {
             let circuit = ov.get(&[layer, head])?.left_matmul(&w_e)?.right_matmul(&w_u)?;
             scores.push(circuit.eigenvalues()?.positivity()?.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+            progress.step(1);
         }
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];

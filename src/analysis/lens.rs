@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::model::ops::softmax;
+use crate::progress::Progress;
 use crate::slice::Slice;
 
 /// Options of [`logit_lens`].
@@ -97,17 +98,20 @@ pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &
         return Err(Error::argument("the logit lens reads caches with a batch axis: leave remove_batch_dim out."));
     }
     cache.check_model(model)?;
+    let _work = Progress::opaque("reading the stream through the lens");
     let stack = cache.accumulated_resid(&AccumulatedOptions {
         incl_mid: options.incl_mid && has_middle(cache),
         pos: options.pos.clone(),
         ..Default::default()
     })?;
     let (mut tokens, mut values) = (Vec::new(), Vec::new());
+    let mut progress = Progress::of("reading the stream through the lens", stack.len() as u64, "components");
     for slice in 0..stack.len() {
         let normed = cache.final_norm().apply(&stack.tensor().get(slice)?)?;
         let (ids, best) = likeliest(&model.logits_of(&normed)?, options.k)?;
         tokens.extend(ids);
         values.extend(best);
+        progress.step(1);
     }
     let positions = stack.positions();
     let axes = vec![

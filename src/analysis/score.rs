@@ -60,7 +60,7 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
     }
     let mut ids = AnswerIds { model, known: BTreeMap::new() };
     let mut sums = [0f64; 4];
-    let mut progress = Progress::new("asking the model", questions.len() as u64, "questions");
+    let mut progress = Progress::of("asking the model", questions.len() as u64, "questions");
     for batch in questions.chunks(BATCH) {
         let prompts: Vec<&str> = batch.iter().map(|question| question.prompt.as_str()).collect();
         let tokens = model.to_tokens(prompts)?;
@@ -87,7 +87,7 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
 /// If there is no row, or a row does not fit the model.
 pub fn score_repeated(model: &HookedTransformer, rows: &[RepeatedTokens]) -> Result<f64> {
     let (mut hits, mut asked) = (0, 0);
-    let mut progress = Progress::new("repeating tokens", rows.len() as u64, "rows");
+    let mut progress = Progress::of("repeating tokens", rows.len() as u64, "rows");
     for batch in rows.chunks(BATCH) {
         let tokens = Tokens::from_rows(batch.iter().map(|row| row.ids.clone()).collect())?;
         let predicted: Vec<Vec<u32>> = model.forward(tokens)?.argmax(D::Minus1)?.to_vec2()?;
@@ -117,9 +117,10 @@ pub struct Scorecard {
 /// # Errors
 /// As [`score_questions`]: an answer must be one token of this model, so a model with another tokenizer may not fit.
 pub fn scorecard(model: &HookedTransformer) -> Result<Scorecard> {
+    let _exam = Progress::opaque("asking the exam");
     let papers = exam()?;
     let questions = papers.iter().map(|paper| paper.questions.len() as u64).sum();
-    let mut progress = Progress::new("asking the exam", questions, "questions");
+    let mut progress = Progress::of("asking the exam", questions, "questions");
     let mut rows = Vec::new();
     for paper in papers {
         rows.push((paper.task, paper.split, score_questions(model, &paper.questions)?));

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::factored_matrix::FactoredMatrix;
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::slice::absolute;
 use crate::wide::{matmul, mean_keepdim};
 
@@ -46,6 +47,7 @@ pub enum SingularOf {
 /// ```
 pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize, count: usize) -> Result<Labelled> {
     let layer = model.dims().layer(layer)? as isize;
+    let _work = Progress::opaque("taking singular vectors");
     let thin = |w: Tensor, transpose: bool| -> Result<FactoredMatrix> {
         let w = if transpose { w.get(layer as usize)?.t()?.contiguous()? } else { w.get(layer as usize)? };
         // Itself times the identity: a factored matrix whose decomposition is its own.

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::hooks::HookPoint;
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::slice::Slice;
 
 impl ActivationCache {
@@ -26,6 +27,7 @@ impl ActivationCache {
         model: &HookedTransformer,
         options: &FullOptions,
     ) -> Result<ResidualStack> {
+        let _work = Progress::opaque("taking the stream apart");
         let layer = self.dims.layer_or_final(options.layer)?;
         let mut stacks = self.small_parts(model, layer, options)?;
         if layer > 0 && options.expand_neurons && !self.dims.attn_only {
@@ -55,6 +57,7 @@ impl ActivationCache {
         directions: &Tensor,
         options: &FullOptions,
     ) -> Result<Labelled> {
+        let _work = Progress::opaque("taking the stream apart");
         let layer = self.dims.layer_or_final(options.layer)?;
         let ln = options.apply_ln.then(|| full_ln(layer, options));
         let directions = &match &ln {

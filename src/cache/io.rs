@@ -79,6 +79,9 @@ impl ActivationCache {
         let mut captured = BTreeMap::new();
         for (point, shape) in shapes(&about).map_err(unsound)? {
             let tensor = files::take(path, &mut tensors, &point.to_string())?;
+            if point != HookPoint::Tokens {
+                check_floats(path, &point.to_string(), &tensor)?;
+            }
             if tensor.dims() != shape {
                 return Err(Error::file(
                     path,
@@ -106,6 +109,16 @@ fn shapes(about: &CacheAbout) -> Result<Vec<(HookPoint, Vec<usize>)>> {
     let plan = about.points.iter().fold(plan, |plan, point| plan.capture(point));
     let memory = plan.memory(&about.dims, about.tokens.batch(), about.tokens.pos(), DType::F32)?;
     Ok(memory.points.into_iter().map(|kept| (kept.point, kept.shape)).collect())
+}
+
+/// Refuses numbers of a type that nothing can be computed with.
+fn check_floats(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
+    match tensor.dtype() {
+        DType::F32 | DType::F16 | DType::BF16 | DType::F64 => Ok(()),
+        other => {
+            Err(Error::file(path, format!("{name} is of type {other:?}, not of floating point numbers: save it anew.")))
+        }
+    }
 }
 
 /// What a stack is besides its values.
@@ -144,6 +157,7 @@ impl ResidualStack {
         let (about, mut tensors): (StackAbout, _) = files::restore(path, STACK)?;
         let StackAbout { labels, pos, positions, has_batch_dim, normed } = about;
         let values = files::take(path, &mut tensors, "values")?;
+        check_floats(path, "values", &values)?;
         let axes = values.dims();
         let with_batch = 1 + usize::from(has_batch_dim);
         let fits = axes.first() == Some(&labels.len())

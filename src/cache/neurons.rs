@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, Site, check_free};
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::wide::widened;
 
@@ -55,9 +56,12 @@ impl ActivationCache {
         let batch_and_pos = self.at_positions(&self.get(HookPoint::Embed)?, &options.pos, 2)?.elem_count();
         self.check_room(layer * chosen.len() * (batch_and_pos / self.dims.d_model))?;
         let mut parts = Vec::new();
+        let _work = Progress::opaque("stacking neurons");
+        let mut progress = Progress::of("stacking neurons", layer as u64, "layers");
         for l in 0..layer {
             let results = self.get_neuron_results(model, l as isize, options.neurons.clone(), options.pos.clone())?;
             parts.push(neurons_first(&results, 2)?);
+            progress.step(1);
         }
         let mut labels = neuron_labels(layer, &chosen);
         if options.incl_remainder {
@@ -145,6 +149,8 @@ impl ActivationCache {
         }
         let chosen = neurons.indices(self.dims.d_mlp, "neuron")?;
         let (mut parts, mut positions) = (Vec::new(), None);
+        let _work = Progress::opaque("projecting neurons");
+        let mut progress = Progress::of("projecting neurons", layer as u64, "layers");
         for l in 0..layer {
             let post = self.neuron_activations(l, neurons, pos)?;
             let (_, w_out_t) = self.w_out(model, l, neurons)?;
@@ -162,6 +168,7 @@ impl ActivationCache {
             }
             positions = (post.rank() > 1 + usize::from(batch.is_some())).then_some(());
             parts.push(neurons_first(&part, 1)?);
+            progress.step(1);
         }
         if parts.is_empty() {
             return Ok(None);

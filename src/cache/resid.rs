@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookQuery, Site};
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::tokens::TokenRef;
 use crate::wide::widened;
@@ -45,6 +46,7 @@ impl ActivationCache {
     pub fn accumulated_resid(&self, options: &AccumulatedOptions) -> Result<ResidualStack> {
         let layer = self.dims.layer_or_final(options.layer)?;
         self.refuse_mlp_of_the_end(layer, options.mlp_input)?;
+        let _work = Progress::opaque("stacking the stream");
         let mut parts = Vec::new();
         for l in 0..=layer {
             if l == self.dims.n_layers {
@@ -78,6 +80,7 @@ impl ActivationCache {
     pub fn decompose_resid(&self, options: &DecomposeOptions) -> Result<ResidualStack> {
         let layer = self.dims.layer_or_final(options.layer)?;
         self.refuse_mlp_of_the_end(layer, options.mlp_input)?;
+        let _work = Progress::opaque("taking the stream apart");
         let with_attn = options.mode != Components::Mlp;
         let with_mlp = options.mode != Components::Attn && !self.dims.attn_only;
         let mut parts = Vec::new();
@@ -121,6 +124,8 @@ impl ActivationCache {
         }
         let layer = self.dims.layer_or_final(options.layer)?;
         let (mut parts, mut labels) = (Vec::new(), Vec::new());
+        let _work = Progress::opaque("stacking heads");
+        let mut progress = Progress::of("stacking heads", layer as u64, "layers");
         for l in 0..layer {
             let results = self.head_results(model, l, &options.pos)?;
             let head_axis = results.rank() - 2;
@@ -128,6 +133,7 @@ impl ActivationCache {
                 parts.push(results.narrow(head_axis, head, 1)?.squeeze(head_axis)?);
                 labels.push(format!("L{l}H{head}"));
             }
+            progress.step(1);
         }
         if options.incl_remainder {
             let stream = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;

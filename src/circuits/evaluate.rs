@@ -19,6 +19,7 @@ use super::outputs::{Outputs, by_head};
 use crate::error::Result;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
+use crate::progress::Progress;
 use crate::wide::matmul;
 
 impl EdgePatching {
@@ -30,9 +31,12 @@ impl EdgePatching {
             2 * self.numbers_of_nodes() + 12 * self.layout.n_heads * self.tokens.pos() * self.layout.d_model;
         let most = self.prompts_at_once(per_prompt, 0)?;
         let mut parts = Vec::new();
+        let mut progress = Progress::of("running the circuit", self.tokens.batch() as u64, "prompts");
         for from in (0..self.tokens.batch()).step_by(most) {
             let count = most.min(self.tokens.batch() - from);
+            progress.together(count);
             parts.push(self.final_stream(&missing, from, count)?);
+            progress.step(count as u64);
         }
         self.judge(&self.logits(&Tensor::cat(&parts, 0)?)?)
     }

@@ -24,7 +24,7 @@ impl EdgePatching {
         let of_logits = self.numbers_of_logits();
         let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
         let edges = parts.len() * self.layout.edges().len();
-        let mut progress = Progress::new("corrupting edges", edges as u64, "edges");
+        let mut progress = Progress::of("corrupting edges", edges as u64, "edges");
         for (from, prompts) in parts {
             let differences = self.difference(from, prompts)?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
             let room = self.numbers_in_budget().saturating_sub(written * prompts);
@@ -33,6 +33,7 @@ impl EdgePatching {
                 let before = self.layout.prev_index(node);
                 for first in (0..before).step_by(most) {
                     let count = most.min(before - first);
+                    progress.together(count);
                     let corrupted = self.corrupted_inputs(node, qkv, &differences.narrow(0, first, count)?, from)?;
                     for (row, changed) in corrupted.into_iter().enumerate() {
                         scores[(first + row) * self.layout.n_backward() + column] += changed;

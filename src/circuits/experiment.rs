@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Metric, TaskBatch, at_last, check_alike, check_difference, mean};
+use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
 
@@ -135,7 +136,9 @@ impl EdgePatching {
     ) -> Result<Self> {
         let (clean, corrupted) = (model.to_tokens(clean)?, model.to_tokens(corrupted)?);
         check_alike(&clean, &corrupted)?;
+        let mut progress = Progress::of("running both prompts", 2, "runs");
         let mut edges = Self::unjudged(model, clean, metric)?;
+        progress.step(1);
         let options = RunOptions { stop_at_layer: Some(edges.layout.n_layers as isize), ..Default::default() };
         let run = edges.model.run(&corrupted, Outputs::plan(&edges.layout), &options)?;
         edges.ablated = Outputs::of(&run.captured, &edges.layout);
@@ -169,7 +172,9 @@ impl EdgePatching {
         metric: Metric,
         ablation: &EdgeAblation,
     ) -> Result<Self> {
+        let mut progress = Progress::of("running the prompts", 3, "runs");
         let mut edges = Self::unjudged(model, model.to_tokens(prompts)?, metric)?;
+        progress.step(1);
         let clean = &edges.run.outputs;
         edges.ablated = match ablation {
             EdgeAblation::Zero => clean.zeros_like()?,
@@ -182,6 +187,7 @@ impl EdgePatching {
                 Outputs::of(&run.captured, &edges.layout).mean(&tokens, by_position, clean)?
             }
         };
+        progress.step(1);
         edges.intervention = ablation.name();
         edges.corrupted = edges.values_of(&Circuit::of_layout(edges.layout).empty())?;
         edges.check_difference()?;

@@ -82,7 +82,7 @@ impl EdgePatching {
             return Err(Error::argument("no circuits were given: make some with topn_each or greedy_each."));
         }
         circuits.iter().try_for_each(|circuit| circuit.check(&self.layout))?;
-        let mut progress = Progress::new("running circuits", circuits.len() as u64, "circuits");
+        let mut progress = Progress::of("running circuits", circuits.len() as u64, "circuits");
         let mut points = Vec::new();
         for circuit in circuits {
             let score = self.evaluate(circuit)?;
@@ -113,7 +113,7 @@ impl EdgePatching {
         circuit.check(&self.layout)?;
         let full = circuit.full();
         let mut values = Vec::new();
-        let mut progress = Progress::new("leaving out nodes", sets.len() as u64, "sets");
+        let mut progress = Progress::of("leaving out nodes", sets.len() as u64, "sets");
         for set in sets {
             let [part, all] = [circuit, &full].map(|whole| self.evaluate(&whole.without_nodes(set)?));
             let (part, all) = (part?.faithfulness, all?.faithfulness);
@@ -134,11 +134,12 @@ impl EdgePatching {
     /// # Errors
     /// As [`EdgePatching::evaluate`].
     pub fn minimality(&self, circuit: &Circuit) -> Result<Labelled> {
+        let _work = Progress::opaque("leaving out nodes");
         let whole = self.evaluate(circuit)?.faithfulness;
         let nodes = circuit.nodes().into_iter().filter(|node| !matches!(node, Node::Input | Node::Logits));
         let nodes: Vec<Node> = nodes.collect();
         let mut values = Vec::new();
-        let mut progress = Progress::new("leaving out nodes", nodes.len() as u64, "nodes");
+        let mut progress = Progress::of("leaving out nodes", nodes.len() as u64, "nodes");
         for node in &nodes {
             values.push(whole - self.evaluate(&circuit.without_nodes(&[*node])?)?.faithfulness);
             progress.step(1);
@@ -158,7 +159,8 @@ impl Circuit {
     /// # Errors
     /// As [`Circuit::topn`].
     pub fn topn_each(&self, sizes: &[usize], by: RankBy) -> Result<Vec<Self>> {
-        sizes.iter().map(|&n| self.topn(n, by)).collect()
+        let mut progress = Progress::of("choosing edges", sizes.len() as u64, "circuits");
+        sizes.iter().map(|&n| self.topn(n, by).inspect(|_| progress.step(1))).collect()
     }
 
     /// [`Circuit::greedy`] for each of these sizes.
@@ -166,7 +168,8 @@ impl Circuit {
     /// # Errors
     /// As [`Circuit::greedy`].
     pub fn greedy_each(&self, sizes: &[usize], by: RankBy) -> Result<Vec<Self>> {
-        sizes.iter().map(|&n| self.greedy(n, by)).collect()
+        let mut progress = Progress::of("choosing edges", sizes.len() as u64, "circuits");
+        sizes.iter().map(|&n| self.greedy(n, by).inspect(|_| progress.step(1))).collect()
     }
 }
 

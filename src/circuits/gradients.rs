@@ -57,7 +57,9 @@ impl EdgePatching {
             plan = plan.edit(between.point, Edit::replace(between.written(from, count)?));
         }
         let options = RunOptions { stop_at_layer: Some(self.layout.n_layers as isize), ..Default::default() };
+        let mut progress = Progress::of("taking gradients", 2, "passes");
         let run = self.model.run(&tokens, plan, &options)?;
+        progress.step(1);
         let resid = run.resid.as_ref().expect("a run that stops returns the stream");
         let last = at_last(resid, &tokens)?.to_dtype(self.model.dtype())?;
         let logits = self.model.logits_after(&last, self.metric.columns())?;
@@ -89,7 +91,8 @@ impl EdgePatching {
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
         let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = self.no_scores();
-        let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
+        // Of each part, the runs and the product with what is written.
+        let mut progress = Progress::of("taking gradients", (parts.len() * (runs.len() + 1)) as u64, "steps");
         for (from, count) in parts {
             let mut read: Vec<Option<Tensor>> = vec![None; 2 * layers + 1];
             for run in runs {
@@ -103,6 +106,7 @@ impl EdgePatching {
                 let Some((read, first)) = read.zip(self.layout.backward_index(node, qkv)) else { continue };
                 self.add_product(&mut scores, first, &written.narrow(0, 0, self.layout.prev_index(node))?, &read)?;
             }
+            progress.step(1);
         }
         Ok(scores)
     }

@@ -176,7 +176,8 @@ impl EdgePatching {
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
         let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
         let mut scores = vec![0.; self.layout.n_forward() * self.layout.d_model];
-        let mut progress = Progress::new("taking gradients", (parts.len() * runs.len()) as u64, "runs");
+        // Of each part, the runs and the product with what is written.
+        let mut progress = Progress::of("taking gradients", (parts.len() * (runs.len() + 1)) as u64, "steps");
         for (from, count) in parts {
             let mut sums: Vec<Option<Tensor>> = vec![None; points.len()];
             for run in runs {
@@ -199,6 +200,7 @@ impl EdgePatching {
                     row += 1;
                 }
             }
+            progress.step(1);
         }
         Ok(scores)
     }
@@ -225,13 +227,13 @@ impl EdgePatching {
         let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
         let mut scores = vec![0.; self.layout.n_forward()];
         let nodes = parts.len() * self.layout.n_forward();
-        let mut progress = Progress::new("corrupting nodes", nodes as u64, "nodes");
+        let mut progress = Progress::of("corrupting nodes", nodes as u64, "nodes");
         for (from, prompts) in parts {
             let room = self.numbers_in_budget().saturating_sub(written * prompts);
             let most = (room / (per_copy * prompts + of_logits)).max(1);
             let differences = self.difference(from, prompts)?;
             let mut row = 0;
-            let mut add = |changes: Vec<f64>| {
+            let mut add = |progress: &mut Progress, changes: Vec<f64>| {
                 progress.step(changes.len() as u64);
                 scores[row..].iter_mut().zip(&changes).for_each(|(score, change)| *score += change);
                 row += changes.len();
@@ -240,17 +242,21 @@ impl EdgePatching {
             let behind = |layer: usize, written: &Tensor| {
                 self.changes_from(layer, (stream(layer)? + written)?, HookPlan::new(), (from, prompts))
             };
-            add(behind(0, &differences.embed)?);
+            add(&mut progress, behind(0, &differences.embed)?);
             for layer in 0..self.layout.n_layers {
                 for first in (0..self.layout.n_heads).step_by(most) {
                     let count = most.min(self.layout.n_heads - first);
+                    progress.together(count);
                     let added = (first..first + count).map(|head| of_head(&differences.z[layer], head));
                     let edit = Edit::add(Tensor::cat(&added.collect::<Result<Vec<_>>>()?, 0)?);
                     let plan = HookPlan::new().edit(HookPoint::Block(layer, Site::Z), edit);
-                    add(self.changes_from(layer, copied(&stream(layer)?, count)?, plan, (from, prompts))?);
+                    add(
+                        &mut progress,
+                        self.changes_from(layer, copied(&stream(layer)?, count)?, plan, (from, prompts))?,
+                    );
                 }
                 if let Some(written) = differences.mlp.get(layer) {
-                    add(behind(layer + 1, written)?);
+                    add(&mut progress, behind(layer + 1, written)?);
                 }
             }
         }

@@ -3,7 +3,6 @@
 //! Such a file is a dictionary of `cfg`, of the names of the rows (`src_nodes`) and columns (`dst_nodes`), and of matrices of
 //! scores and membership. Writing JSON is enough, which EAP-IG's `Graph.from_json` reads ([`Circuit::to_json`]).
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::circuit::Circuit;
@@ -11,9 +10,7 @@ use super::json::check_cfg;
 use super::layout::Layout;
 use super::node::Node;
 use crate::error::{Error, Result};
-use crate::model::{TorchValue, torch_dict};
-
-type Dict = BTreeMap<String, TorchValue>;
+use crate::model::{TorchDict, TorchFile};
 
 impl Circuit {
     /// Reads a circuit that EAP-IG's `Graph.to_pt` wrote. As in [`Circuit::from_json`], which edges are in decides, scores of
@@ -32,13 +29,14 @@ impl Circuit {
     /// of its `cfg`; a circuit of single neurons.
     pub fn from_pt(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        read(&torch_dict(path)?).map_err(|error| error.in_file(path))
+        let file = TorchFile::open(path)?;
+        file.dict().and_then(read).map_err(|error| error.in_file(path))
     }
 }
 
-fn read(file: &Dict) -> Result<Circuit> {
+fn read(file: TorchDict) -> Result<Circuit> {
     let layout = layout(file)?;
-    if file.contains_key("neurons_in_graph") {
+    if file.has("neurons_in_graph") {
         return Err(Error::argument(
             "the circuit chooses single neurons, but circuits here are of whole nodes: write it without them.",
         ));
@@ -50,7 +48,7 @@ fn read(file: &Dict) -> Result<Circuit> {
     check_names(file, "src_nodes", layout.sources().iter().map(Node::to_string).collect())?;
     check_names(file, "dst_nodes", targets.collect())?;
     let (scores, included) = (matrix(file, "edges_scores", &layout)?, matrix(file, "edges_in_graph", &layout)?);
-    let mut circuit = Circuit::of_layout(layout).scored(scores, "read from a file").empty();
+    let mut circuit = Circuit::of_layout(layout).scored(&scores, "read from a file").empty();
     // Choosing nodes, EAP-IG marks places too at which there is no edge.
     for (place, edge) in layout.edges() {
         circuit.included[place] = match included[place] {
@@ -62,13 +60,12 @@ fn read(file: &Dict) -> Result<Circuit> {
     Ok(circuit)
 }
 
-fn layout(file: &Dict) -> Result<Layout> {
-    let Some(TorchValue::Dict(cfg)) = file.get("cfg") else { return Err(missing(file, "cfg")) };
-    let size = |name: &str| match cfg.get(name) {
-        Some(TorchValue::Size(size)) => Ok(*size),
-        _ => Err(Error::argument(format!("the cfg of the file has no {name}: write it anew."))),
+fn layout(file: TorchDict) -> Result<Layout> {
+    let cfg = file.dict("cfg").ok_or_else(|| missing(file, "cfg"))?;
+    let size = |name: &str| {
+        cfg.size(name).ok_or_else(|| Error::argument(format!("the cfg of the file has no {name}: write it anew.")))
     };
-    let flag = |name: &str| matches!(cfg.get(name), Some(TorchValue::Bool(true)));
+    let flag = |name: &str| cfg.flag(name) == Some(true);
     let layout = Layout {
         n_layers: size("n_layers")?,
         n_heads: size("n_heads")?,
@@ -80,9 +77,9 @@ fn layout(file: &Dict) -> Result<Layout> {
     Ok(layout)
 }
 
-fn check_names(file: &Dict, key: &str, expected: Vec<String>) -> Result<()> {
-    let Some(TorchValue::Texts(names)) = file.get(key) else { return Err(missing(file, key)) };
-    match names.iter().zip(&expected).find(|(name, expected)| name != expected) {
+fn check_names(file: TorchDict, key: &str, expected: Vec<String>) -> Result<()> {
+    let names = file.texts(key).ok_or_else(|| missing(file, key))?;
+    match names.iter().zip(&expected).find(|(name, expected)| **name != expected.as_str()) {
         Some((name, expected)) => Err(Error::argument(format!(
             "{key} of the file has {name:?} where the model of its cfg has {expected:?}: write it anew."
         ))),
@@ -95,17 +92,17 @@ fn check_names(file: &Dict, key: &str, expected: Vec<String>) -> Result<()> {
     }
 }
 
-fn matrix<'a>(file: &'a Dict, key: &str, layout: &Layout) -> Result<&'a [f32]> {
-    let Some(TorchValue::Numbers(shape, numbers)) = file.get(key) else { return Err(missing(file, key)) };
+fn matrix(file: TorchDict, key: &str, layout: &Layout) -> Result<Vec<f32>> {
+    let (shape, numbers) = file.numbers(key)?.ok_or_else(|| missing(file, key))?;
     let expected = [layout.n_forward(), layout.n_backward()];
-    match shape == &expected {
+    match shape == expected {
         true => Ok(numbers),
-        false => Err(Error::shape(format!("{key} of the file"), format!("{expected:?}, as its cfg says"), shape)),
+        false => Err(Error::shape(format!("{key} of the file"), format!("{expected:?}, as its cfg says"), &shape)),
     }
 }
 
-fn missing(file: &Dict, key: &str) -> Error {
-    let keys: Vec<&str> = file.keys().map(String::as_str).collect();
+fn missing(file: TorchDict, key: &str) -> Error {
+    let keys: Vec<&str> = file.keys(12).collect();
     Error::argument(format!(
         "this is no circuit in the form of EAP-IG's to_pt: it needs {key}, and has {}.",
         if keys.is_empty() { "nothing".into() } else { keys.join(", ") }

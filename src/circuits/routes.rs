@@ -10,6 +10,7 @@ use candle_core::{D, Tensor};
 use super::experiment::EdgePatching;
 use super::node::{Node, Qkv};
 use crate::error::Result;
+use crate::progress::Progress;
 
 impl EdgePatching {
     /// The importance of each edge, the mean over positions that hold a token, summed over prompts; a matrix of all rows and
@@ -17,6 +18,8 @@ impl EdgePatching {
     pub(super) fn routes(&self) -> Result<Vec<f64>> {
         let mut scores = self.no_scores();
         let most = self.prompts_at_once(4 * self.numbers_of_nodes(), 0)?;
+        let readers = self.tokens.batch().div_ceil(most) * self.inputs().len();
+        let mut progress = Progress::of("following the flow", readers as u64, "readers");
         for from in (0..self.tokens.batch()).step_by(most) {
             let count = most.min(self.tokens.batch() - from);
             let written = self.run.outputs.rows(from, count)?.stacked(&self.model)?;
@@ -32,6 +35,7 @@ impl EdgePatching {
                     let start = row * self.layout.n_backward() + first;
                     scores[start..start + columns].iter_mut().for_each(|score| *score += f64::from(share));
                 }
+                progress.step(1);
             }
         }
         Ok(scores)

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::matrix::FactoredMatrix;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::wide::widened;
 
 /// Rounds of an iteration that has not converged after so many are not going to.
@@ -136,13 +137,25 @@ impl FactoredMatrix {
 
     /// Computes something of each matrix of the stack, several at a time.
     fn each<T: Send>(&self, one: impl Fn(DMatrix<f64>, DMatrix<f64>) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let _work = Progress::opaque("taking matrices apart");
         let lead = self.lead();
         let stack = |x: &Tensor| -> Result<Vec<DMatrix<f64>>> {
             let (rows, columns) = (x.dim(x.rank() - 2)?, x.dim(x.rank() - 1)?);
             let all = x.broadcast_as([&lead[..], &[rows, columns]].concat())?.reshape(((), rows, columns))?;
             (0..all.dim(0)?).map(|i| to_matrix(&all.get(i)?)).collect()
         };
-        stack(&self.A())?.into_par_iter().zip(stack(&self.B())?).map(|(a, b)| one(a, b)).collect()
+        let pairs = stack(&self.A())?.into_iter().zip(stack(&self.B())?);
+        let (mut pairs, mut done) = (pairs.collect::<Vec<_>>().into_iter(), Vec::new());
+        let mut progress = Progress::of("taking matrices apart", pairs.len() as u64, "matrices");
+        // All threads have work for a while before the next step is counted.
+        let together = 4 * rayon::current_num_threads();
+        while pairs.len() > 0 {
+            let now: Vec<_> = pairs.by_ref().take(together).collect();
+            let count = now.len() as u64;
+            done.extend(now.into_par_iter().map(|(a, b)| one(a, b)).collect::<Result<Vec<_>>>()?);
+            progress.step(count);
+        }
+        Ok(done)
     }
 
     fn tensor(&self, values: Vec<f64>, shape: Vec<usize>) -> Result<Tensor> {

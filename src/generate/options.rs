@@ -59,13 +59,17 @@ impl Sampling {
 /// text.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
-    /// How many tokens are added at most.
+    /// How many tokens are added at most: as many as fit into `n_ctx`, or `usize::MAX` for all that fit.
     pub max_new_tokens: usize,
     /// How each is chosen.
     pub sampling: Sampling,
-    /// Above 1, tokens of the text so far become less likely: their logits are divided by it (multiplied if negative).
+    /// Above 1, tokens of the text so far become less likely: their logits are divided by it (multiplied if negative), as in
+    /// `transformers`. It acts first, before the temperature, on the logits as the model was trained to give them: where
+    /// `center_unembed` has shifted them, they are shifted back for it. A state dict that was centred before it was stored
+    /// does not say by how much, so there it acts on the logits as they are.
     pub repetition_penalty: f64,
-    /// Taken off the logit of each token for each time that it is in the text so far.
+    /// Taken off the logit of each token for each time that it is in the text so far. It acts after the temperature, as in
+    /// TransformerLens, whose greedy choice leaves it out; here it counts there, too.
     pub freq_penalty: f64,
     /// Whether a text ends with the tokenizer's end of text, or with any other that the model's `config.json` or
     /// `generation_config.json` names ([`HookedTransformer::end_ids`](crate::model::HookedTransformer::end_ids)).

@@ -1,4 +1,7 @@
-//! The choice of the next token from its logits.
+//! The choice of the next token from its logits: the repetition penalty, then the temperature, then the frequency penalty,
+//! then the cuts, in TransformerLens' order (`sample_logits`).
+
+use std::collections::BTreeMap;
 
 use super::options::{GenerateOptions, Sampling};
 use crate::error::{Error, Result};
@@ -26,6 +29,11 @@ impl Sampler {
         }
     }
 
+    /// Whether the choice depends on the level of the logits, not only on their differences.
+    pub(super) fn needs_level(&self) -> bool {
+        self.repetition_penalty != 1.
+    }
+
     /// The next token of a text of which `seen` are the tokens so far.
     ///
     /// # Errors
@@ -36,11 +44,11 @@ impl Sampler {
                 "the model's logits are NaN, so no token can be chosen: look for the first activation that is NaN.",
             ));
         }
-        self.penalise(&mut logits, seen);
-        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else {
+        self.weigh(&mut logits, seen);
+        let Sampling::Random { top_k, top_p, .. } = self.sampling else {
             return Ok(ranked(&logits)[0]);
         };
-        let kept = kept(&logits, temperature, top_k, top_p);
+        let kept = kept(&logits, top_k, top_p);
         let mut left = self.random.uniform() * kept.iter().map(|(_, p)| p).sum::<f64>();
         for &(id, probability) in &kept {
             left -= probability;
@@ -51,17 +59,25 @@ impl Sampler {
         Ok(kept[kept.len() - 1].0)
     }
 
-    fn penalise(&self, logits: &mut [f32], seen: &[u32]) {
-        if self.repetition_penalty == 1. && self.freq_penalty == 0. {
-            return;
+    /// The logits with their penalties and temperature.
+    fn weigh(&self, logits: &mut [f32], seen: &[u32]) {
+        let mut counts = BTreeMap::new();
+        if self.repetition_penalty != 1. || self.freq_penalty != 0. {
+            seen.iter().for_each(|&id| *counts.entry(id as usize).or_insert(0u32) += 1);
         }
-        let mut counts = std::collections::BTreeMap::new();
-        seen.iter().for_each(|&id| *counts.entry(id as usize).or_insert(0u32) += 1);
+        let repetition = self.repetition_penalty as f32;
+        for id in counts.keys() {
+            if let Some(logit) = logits.get_mut(*id) {
+                *logit = if *logit > 0. { *logit / repetition } else { *logit * repetition };
+            }
+        }
+        if let Sampling::Random { temperature, .. } = self.sampling {
+            logits.iter_mut().for_each(|logit| *logit = (f64::from(*logit) / temperature) as f32);
+        }
         for (id, count) in counts {
-            let Some(logit) = logits.get_mut(id) else { continue };
-            let penalty = self.repetition_penalty as f32;
-            *logit = if *logit > 0. { *logit / penalty } else { *logit * penalty };
-            *logit -= count as f32 * self.freq_penalty as f32;
+            if let Some(logit) = logits.get_mut(id) {
+                *logit -= count as f32 * self.freq_penalty as f32;
+            }
         }
     }
 }
@@ -75,14 +91,14 @@ fn ranked(logits: &[f32]) -> Vec<u32> {
 
 /// The tokens that may be drawn with their probabilities before the cut, the most likely first. Equals of the `top_k`-th
 /// stay, as in Hugging Face's.
-fn kept(logits: &[f32], temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Vec<(u32, f64)> {
+fn kept(logits: &[f32], top_k: Option<usize>, top_p: Option<f64>) -> Vec<(u32, f64)> {
     let mut order = ranked(logits);
     if let Some(k) = top_k.filter(|&k| k < order.len()) {
         let least = logits[order[k - 1] as usize];
         order.retain(|&id| logits[id as usize] >= least);
     }
     let best = f64::from(logits[order[0] as usize]);
-    let weight = |id: u32| ((f64::from(logits[id as usize]) - best) / temperature).exp();
+    let weight = |id: u32| (f64::from(logits[id as usize]) - best).exp();
     let whole: f64 = order.iter().map(|&id| weight(id)).sum();
     let mut kept: Vec<(u32, f64)> = order.into_iter().map(|id| (id, weight(id) / whole)).collect();
     if let Some(p) = top_p {
@@ -101,8 +117,8 @@ mod tests {
     use super::*;
 
     /// Five logits whose probabilities are 0.4, 0.3, 0.15, 0.1, 0.05 at the ids 3, 0, 4, 1, 2.
-    fn logits() -> Vec<f32> {
-        [0.3f32, 0.1, 0.05, 0.4, 0.15].map(f32::ln).to_vec()
+    fn logits() -> [f32; 5] {
+        [0.3f32, 0.1, 0.05, 0.4, 0.15].map(f32::ln)
     }
 
     fn ids(kept: &[(u32, f64)]) -> Vec<u32> {
@@ -111,17 +127,17 @@ mod tests {
 
     #[test]
     fn cuts_keep_the_most_likely() {
-        assert_eq!(ids(&kept(&logits(), 1., None, None)), [3, 0, 4, 1, 2]);
-        assert_eq!(ids(&kept(&logits(), 1., Some(2), None)), [3, 0]);
-        assert_eq!(ids(&kept(&logits(), 1., None, Some(0.69))), [3, 0]);
-        assert_eq!(ids(&kept(&logits(), 1., None, Some(0.71))), [3, 0, 4]);
-        assert_eq!(ids(&kept(&logits(), 1., None, Some(1e-9))), [3], "one always stays");
+        assert_eq!(ids(&kept(&logits(), None, None)), [3, 0, 4, 1, 2]);
+        assert_eq!(ids(&kept(&logits(), Some(2), None)), [3, 0]);
+        assert_eq!(ids(&kept(&logits(), None, Some(0.69))), [3, 0]);
+        assert_eq!(ids(&kept(&logits(), None, Some(0.71))), [3, 0, 4]);
+        assert_eq!(ids(&kept(&logits(), None, Some(1e-9))), [3], "one always stays");
         // Of the first three, 0.47, 0.35, 0.18: the cut by probability comes second.
-        assert_eq!(ids(&kept(&logits(), 1., Some(3), Some(0.81))), [3, 0]);
-        // A low temperature makes the best likelier: 0.4^2 of 0.285 is 0.56.
-        assert_eq!(ids(&kept(&logits(), 0.5, None, Some(0.55))), [3]);
-        assert_eq!(ids(&kept(&[1., 2., 1., 1.], 1., Some(2), None)), [1, 0, 2, 3], "equals of the second stay");
-        assert_eq!(ids(&kept(&[f32::NEG_INFINITY, 0.], 1., None, None)).first(), Some(&1));
+        assert_eq!(ids(&kept(&logits(), Some(3), Some(0.81))), [3, 0]);
+        // A low temperature, which doubles the logits, makes the best likelier: 0.4^2 of 0.285 is 0.56.
+        assert_eq!(ids(&kept(&logits().map(|logit| logit * 2.), None, Some(0.55))), [3]);
+        assert_eq!(ids(&kept(&[1., 2., 1., 1.], Some(2), None)), [1, 0, 2, 3], "equals of the second stay");
+        assert_eq!(ids(&kept(&[f32::NEG_INFINITY, 0.], None, None)).first(), Some(&1));
     }
 
     #[test]
@@ -130,11 +146,39 @@ mod tests {
         let mut sampler = Sampler::new(&options);
         let mut counts = [0u32; 5];
         for _ in 0..20_000 {
-            counts[sampler.choose(logits(), &[])? as usize] += 1;
+            counts[sampler.choose(logits().to_vec(), &[])? as usize] += 1;
         }
         for (count, expected) in counts.into_iter().zip([0.3, 0.1, 0.05, 0.4, 0.15]) {
             // Four standard deviations of a share of 20,000 draws are 0.014 at most.
             assert!((f64::from(count) / 20_000. - expected).abs() < 0.014, "{counts:?}");
+        }
+        Ok(())
+    }
+
+    /// tests/fixtures/sampling.py: the distributions from which TransformerLens draws.
+    #[test]
+    fn distributions_are_those_of_transformer_lens() -> Result<()> {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/sampling.json")).expect("JSON");
+        for case in cases.as_array().expect("a list") {
+            let number = |name: &str| case[name].as_f64().expect("a number");
+            let numbers = |name: &str| serde_json::from_value::<Vec<f32>>(case[name].clone()).expect("numbers");
+            let options = GenerateOptions {
+                repetition_penalty: number("repetition_penalty"),
+                freq_penalty: number("freq_penalty"),
+                sampling: Sampling::temperature(number("temperature")),
+                ..Default::default()
+            };
+            let mut logits = numbers("logits");
+            let seen: Vec<u32> = serde_json::from_value(case["tokens"].clone()).expect("ids");
+            Sampler::new(&options).weigh(&mut logits, &seen);
+            let kept = kept(&logits, case["top_k"].as_u64().map(|k| k as usize), case["top_p"].as_f64());
+            let whole: f64 = kept.iter().map(|(_, probability)| probability).sum();
+            let mut found = vec![0.; logits.len()];
+            kept.iter().for_each(|(id, probability)| found[*id as usize] = probability / whole);
+            for (found, expected) in found.iter().zip(numbers("probabilities")) {
+                assert!((found - f64::from(expected)).abs() < 1e-6, "{found} is not {expected} in {case}");
+            }
         }
         Ok(())
     }

@@ -33,6 +33,8 @@ pub struct GenerateStream {
     ended: Vec<bool>,
     ends: Vec<u32>,
     steps: usize,
+    /// How many steps there are at most.
+    most: usize,
     /// How many tokens the text has when all steps are done.
     longest: usize,
     texts: Texts,
@@ -55,7 +57,7 @@ impl HookedTransformer {
     /// [`HookedTransformer::run`].
     pub fn generate(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<Generated> {
         let mut stream = self.generate_stream(input, options)?;
-        let mut progress = Progress::new("generating", options.max_new_tokens as u64, "tokens");
+        let mut progress = Progress::of("generating", stream.most as u64, "tokens");
         let single = stream.rows.len() == 1 && options.print;
         let mut printer = single.then(|| Printer::new(&stream.texts.prompts()[0]));
         for step in stream.by_ref() {
@@ -102,14 +104,19 @@ impl HookedTransformer {
             }
             _ => left_padded(self.to_tokens_with(input, options.bos)?)?,
         };
-        let longest = text.pos() + options.max_new_tokens;
-        if longest > self.cfg().n_ctx {
+        let n_ctx = self.cfg().n_ctx;
+        let most = match options.max_new_tokens {
+            usize::MAX => n_ctx.saturating_sub(text.pos()),
+            most => most,
+        };
+        let longest = text.pos().saturating_add(most);
+        if longest > n_ctx || most == 0 {
             return Err(Error::tokens(format!(
                 "the prompt has {} tokens and {} are to be added, but the model reads at most n_ctx = {}: ask for fewer, or \
                  shorten the prompt.",
                 text.pos(),
-                options.max_new_tokens,
-                self.cfg().n_ctx
+                most.max(1),
+                n_ctx
             )));
         }
         options.plan.so_far(longest, longest)?;
@@ -129,6 +136,7 @@ impl HookedTransformer {
             rows,
             ends,
             steps: 0,
+            most,
             longest,
         })
     }
@@ -167,7 +175,11 @@ impl GenerateStream {
         let run = self.model.run(input, &plan, &options)?;
         self.past = run.kv_cache;
         let logits = run.logits.expect("the options ask for logits");
-        Ok(logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?)
+        let logits = logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?;
+        match run.level.filter(|_| self.sampler.needs_level()) {
+            Some(level) => Ok(logits.broadcast_add(&level.to_dtype(DType::F32)?.unsqueeze(1)?)?),
+            None => Ok(logits),
+        }
     }
 
     fn step(&mut self) -> Result<Step> {
@@ -200,12 +212,12 @@ impl Iterator for GenerateStream {
     type Item = Result<Step>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.steps >= self.options.max_new_tokens || self.ended.iter().all(|&ended| ended) {
+        if self.steps >= self.most || self.ended.iter().all(|&ended| ended) {
             return None;
         }
         let step = self.step();
         if step.is_err() {
-            self.steps = self.options.max_new_tokens;
+            self.steps = self.most;
         }
         Some(step)
     }
@@ -214,6 +226,6 @@ impl Iterator for GenerateStream {
 impl std::fmt::Debug for GenerateStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (texts, steps) = (self.rows.len(), self.steps);
-        write!(f, "GenerateStream({texts} texts, {steps} of {} steps)", self.options.max_new_tokens)
+        write!(f, "GenerateStream({texts} texts, {steps} of {} steps)", self.most)
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::patching::{Metric, position_labels};
+use crate::progress::Progress;
 use crate::tokens::Input;
 
 /// What each entry of each attention pattern adds to a metric. Made by [`HookedTransformer::attention_attribution`].
@@ -44,7 +45,9 @@ impl HookedTransformer {
                 "attention is added up position by position, so the prompts must have one length: group them by length.",
             ));
         }
+        let mut progress = Progress::of("attributing attention", 1 + self.cfg().n_layers as u64, "steps");
         let (_, gradients) = self.run_with_grads(&tokens, metric, ["pattern"])?;
+        progress.step(1);
         let (mut entries, mut heads) = (Vec::new(), Vec::new());
         for layer in 0..self.cfg().n_layers {
             let pattern = gradients.activation(("pattern", layer))?;
@@ -53,6 +56,7 @@ impl HookedTransformer {
             let product = (pattern.to_dtype(DType::F32)? * gradient.to_dtype(DType::F32)?)?.mean(0)?;
             heads.extend(product.abs()?.sum((1, 2))?.to_vec1::<f32>()?);
             entries.extend(product.flatten_all()?.to_vec1::<f32>()?);
+            progress.step(1);
         }
         let (layers, count) = (self.cfg().n_layers, self.cfg().n_heads);
         let by_head = vec![Axis::numbered("layer", layers), Axis::numbered("head", count)];

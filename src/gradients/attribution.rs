@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{Gradients, HookPlan, HookPoint, HookQueries, HookQuery};
 use crate::model::RunOptions;
 use crate::patching::{Grid, PatchResult, PatchSite, Patching, SweepAxis, Untouched};
+use crate::progress::Progress;
 
 /// First-order estimates of patching at the points that were named. Made by [`Patching::attribution`].
 #[derive(Clone)]
@@ -67,10 +68,14 @@ impl Patching {
         check_inside(&points.resolve_all(&model.dims())?)?;
         let plan = HookPlan::new().watch(points);
         let judge = Judge { metric, clean: Some(clean), prompts: tokens.batch() };
+        let mut progress = Progress::of("attribution patching", 3, "steps");
         let (base, gradients) = judge.gradients(model, tokens, &plan, RunOptions::default())?;
         let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));
         let there = there.collect::<Result<BTreeMap<_, _>>>()?;
+        progress.step(1);
         let put_in = self.donated(&there)?;
+        progress.step(1);
+        let mut multiplied = Progress::of("attribution patching", there.len() as u64, "points");
         let products = there.iter().map(|(point, there)| {
             let gradient = gradients.get(*point).ok();
             if gradient.is_none() && !model.frozen().is_empty() {
@@ -80,7 +85,9 @@ impl Patching {
                     model.frozen()
                 )));
             }
-            Ok((*point, Product::new(&put_in[point], there, gradient.as_ref())?))
+            let product = Product::new(&put_in[point], there, gradient.as_ref())?;
+            multiplied.step(1);
+            Ok((*point, product))
         });
         let products = products.collect::<Result<_>>()?;
         Ok(Attribution { patching: self.clone(), base, products, gradients })
@@ -97,9 +104,12 @@ impl Attribution {
     /// A point that was not named when the attribution was made; and as [`Patching::sweep`].
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
         let (model, tokens, ..) = self.patching.base_run();
+        let _work = Progress::opaque("adding up estimates");
         let grid = Grid::new(model, tokens, point.into(), axes)?;
         grid.sites.iter().try_for_each(|site| self.patching.check_there(site))?;
-        let values = grid.sites.iter().map(|site| self.estimate(site)).collect::<Result<_>>()?;
+        let mut progress = Progress::of("adding up estimates", grid.sites.len() as u64, "sites");
+        let estimates = grid.sites.iter().map(|site| self.estimate(site).inspect(|_| progress.step(1)));
+        let values = estimates.collect::<Result<_>>()?;
         let mut result = self.patching.result(&grid.sites, values, grid.axes, &grid.what)?;
         let frozen = match model.frozen() {
             parts if parts.is_empty() => String::new(),

@@ -120,12 +120,12 @@ impl HookedTransformer {
         let chosen = points.into().resolve_all(&self.dims())?;
         let judge = Judge { metric, clean: None, prompts: tokens.batch() };
         judge.check(self, &tokens)?;
+        let mut progress = Progress::of("integrating gradients", chosen.len() as u64, "points");
         let ends = ends(&model, &tokens, &options.baseline, &chosen)?;
         let (reached, _) = judge.judged(&model, &tokens, &HookPlan::new(), RunOptions::default())?;
         let reached = reached.to_vec1::<f32>()?;
         let copies = (options.tokens_at_once / (tokens.batch() * tokens.pos()).max(1)).max(1);
         let way = Way { model: &model, tokens: &tokens, judge: &judge, nodes: &nodes, copies };
-        let mut progress = Progress::new("integrating gradients", chosen.len() as u64, "points");
         let (mut attributions, mut effects, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (point, (x, x0)) in ends {
             let (attribution, at_baseline) = way.attribute(point, &x, &x0)?;
@@ -231,7 +231,9 @@ impl Way<'_> {
             Ok(RunOptions { start_at_layer: Some((layer as isize, resid)), ..Default::default() })
         };
         let mut total = x.zeros_like()?.to_dtype(DType::F32)?;
+        let mut progress = Progress::of("integrating gradients", self.nodes.len() as u64 + 1, "places");
         for nodes in self.nodes.chunks(self.copies) {
+            progress.together(nodes.len());
             let places = nodes.iter().map(|(place, _)| Ok((x0 + (&difference * *place)?)?));
             let value = Tensor::cat(&places.collect::<Result<Vec<_>>>()?, 0)?;
             let plan = HookPlan::new().edit(point, Edit::replace(value)).watch(point);
@@ -242,6 +244,7 @@ impl Way<'_> {
                 let own = gradient.narrow(0, copy * x.dim(0)?, x.dim(0)?)?.to_dtype(DType::F32)?;
                 total = (total + (own * *weight)?)?;
             }
+            progress.step(nodes.len() as u64);
         }
         let plan = HookPlan::new().edit(point, Edit::replace(x0.clone()));
         let (at_baseline, _) = self.judge.judged(self.model, self.tokens, &plan, start(1)?)?;
@@ -280,9 +283,11 @@ impl IntegratedGradients {
     /// # Errors
     /// A point that was not attributed to; and as [`Patching::sweep`](crate::patching::Patching::sweep).
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<Labelled> {
+        let _work = Progress::opaque("adding up gradients");
         let grid = Grid::new(&self.model, &self.tokens, point.into(), axes)?;
         let mut numbers: BTreeMap<HookPoint, Vec<f32>> = BTreeMap::new();
         let mut values = Vec::with_capacity(grid.sites.len());
+        let mut progress = Progress::of("adding up gradients", grid.sites.len() as u64, "sites");
         for site in &grid.sites {
             let tensor = self.attributions.get(&site.point()).ok_or_else(|| self.missing(site.point()))?;
             let of_point = match numbers.entry(site.point()) {
@@ -296,6 +301,7 @@ impl IntegratedGradients {
                 visit(tensor.dims(), &ranges, 0, &mut |at| sum += f64::from(of_point[at]));
             }
             values.push((sum / prompts.len() as f64) as f32);
+            progress.step(1);
         }
         Labelled::new(format!("integrated gradients of {}, {}", self.metric, grid.what), grid.axes, values)
     }

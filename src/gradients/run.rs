@@ -7,6 +7,7 @@ use crate::hooks::{Gradients, HookPlan, HookQueries, Taps};
 use crate::labelled::{Axis, Labelled};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::patching::{Metric, at_last};
+use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 
 impl HookedTransformer {
@@ -87,7 +88,9 @@ impl Judge<'_> {
                 "no point was given to take gradients at: name at least one, such as \"resid_pre\".",
             ));
         }
+        let mut progress = Progress::of("taking gradients", 2, "passes");
         let (values, taps) = self.judged(&model.without_weight_gradients(), tokens, plan, options)?;
+        progress.step(1);
         self.metric.check_gradient(&values)?;
         let gradients = taps.gradients(&values.sum_all()?)?;
         Ok((values.to_vec1()?, gradients))

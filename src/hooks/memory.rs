@@ -40,17 +40,25 @@ pub struct MemoryPlan {
     pub working: u64,
 }
 
+/// Sizes multiplied; a plan that no machine can hold has the largest number, not a wrapped one.
+fn product(sizes: &[usize]) -> u64 {
+    match sizes.contains(&0) {
+        true => 0,
+        false => sizes.iter().fold(1, |product: u64, size| product.saturating_mul(*size as u64)),
+    }
+}
+
 impl MemoryPlan {
     /// What a run of this shape needs before it keeps anything.
     pub(super) fn of_run(dims: &Dims, (batch, pos): (usize, usize), dtype: DType, logits: bool) -> Self {
-        let [rows, heads] = [batch * pos, dims.n_heads].map(|n| n as u64);
-        let size = dtype.size_in_bytes() as u64;
-        let attention = 4 * rows * heads * dims.d_head as u64 + 3 * rows * heads * pos as u64;
-        let neurons = 2 * rows * dims.d_mlp as u64;
+        let size = dtype.size_in_bytes();
+        let of_heads = product(&[4, batch, pos, dims.n_heads, dims.d_head, size]);
+        let attention = of_heads.saturating_add(product(&[3, batch, pos, dims.n_heads, pos, size]));
+        let neurons = product(&[2, batch, pos, dims.d_mlp, size]);
         Self {
             points: Vec::new(),
-            logits: if logits { rows * dims.d_vocab_out as u64 * size } else { 0 },
-            working: (2 * rows * dims.d_model as u64 + attention.max(neurons)) * size,
+            logits: if logits { product(&[batch, pos, dims.d_vocab_out, size]) } else { 0 },
+            working: product(&[2, batch, pos, dims.d_model, size]).saturating_add(attention.max(neurons)),
         }
     }
 
@@ -61,7 +69,7 @@ impl MemoryPlan {
             HookPoint::Block(_, site) if site.is_scale() => wide_type(dtype),
             _ => dtype,
         };
-        let bytes = shape.iter().product::<usize>() as u64 * dtype.size_in_bytes() as u64;
+        let bytes = product(&shape).saturating_mul(dtype.size_in_bytes() as u64);
         self.points.push(PointBytes { point, shape, bytes });
     }
 
@@ -69,23 +77,23 @@ impl MemoryPlan {
     pub(super) fn push_watched(&mut self, point: HookPoint, shape: Vec<usize>, dtype: DType) {
         self.push(point, shape, dtype);
         if let Some(pushed) = self.points.last_mut() {
-            pushed.bytes *= 4;
+            pushed.bytes = pushed.bytes.saturating_mul(4);
         }
     }
 
     /// A backward pass needs what every block computed, not only the last one.
     pub(super) fn for_backward(&mut self, dims: &Dims) {
-        self.working *= dims.n_layers.max(1) as u64;
+        self.working = self.working.saturating_mul(dims.n_layers.max(1) as u64);
     }
 
     /// The bytes of everything that is kept.
     pub fn kept(&self) -> u64 {
-        self.points.iter().map(|point| point.bytes).sum()
+        self.points.iter().fold(0, |sum, point| sum.saturating_add(point.bytes))
     }
 
     /// All bytes together.
     pub fn total(&self) -> u64 {
-        self.kept() + self.logits + self.working
+        self.kept().saturating_add(self.logits).saturating_add(self.working)
     }
 
     /// The `k` largest points, largest first.

@@ -142,8 +142,9 @@ impl HookPlan {
     /// What a whole run of `batch` prompts of `pos` tokens would need under this plan, computed without running.
     ///
     /// # Errors
-    /// Those of the names and slices in the plan.
+    /// Those of the names and slices in the plan; sizes of no model.
     pub fn memory(&self, dims: &Dims, batch: usize, pos: usize, dtype: DType) -> Result<MemoryPlan> {
+        dims.check_layers()?;
         let reach = Reach::whole(dims);
         let need = MemoryPlan::of_run(dims, (batch, pos), dtype, true);
         let points = (self.captured(dims, &reach)?, self.watched(dims, &reach)?);
@@ -164,7 +165,7 @@ impl HookPlan {
         if !watched.is_empty() {
             plan.for_backward(dims);
         }
-        let kept = self.pos.after(past)?.indices(pos, "position")?.len();
+        let kept = self.pos.after(past)?.count(pos, "position")?;
         let drop_pos = matches!(self.pos, Slice::At(_));
         for &point in captured {
             let mut shape = Vec::new();

@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use super::query::HookQuery;
 use super::site::{AxisName, SITES, Site};
-use crate::dims::Dims;
+use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
+use crate::slice::forward;
 
 /// One place of the model where a run may look or act.
 ///
@@ -50,10 +51,11 @@ impl HookPoint {
         ),
     ];
 
-    /// Every point that a model of these `dims` has, in the order of the forward pass.
+    /// Every point that a model of these `dims` has, in the order of the forward pass. A model has at most 4096 layers; of
+    /// sizes that say more these are listed.
     pub fn all(dims: &Dims) -> Vec<Self> {
         let mut points = vec![Self::Tokens, Self::Embed, Self::PosEmbed];
-        for layer in 0..dims.n_layers {
+        for layer in 0..dims.n_layers.min(MOST_LAYERS) {
             points.extend(SITES.iter().map(|row| Self::Block(layer, row.site)));
         }
         points.extend([Self::LnFinalScale, Self::LnFinalNormalized]);
@@ -119,7 +121,7 @@ impl HookPoint {
     /// [`Error::LayerOutOfRange`] or [`Error::AbsentHook`].
     pub fn check(self, dims: &Dims) -> Result<Self> {
         if let Self::Block(layer, _) = self {
-            dims.layer(layer as isize)?;
+            dims.layer(forward(layer))?;
         }
         match self.absent(dims) {
             Some(why) => Err(Error::AbsentHook { point: self.to_string(), why: why.into() }),

@@ -3,7 +3,8 @@
 use super::point::HookPoint;
 use super::site::{SITES, Site};
 use crate::dims::Dims;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
+use crate::slice::Index;
 use crate::visible::visible;
 
 /// A name for one or more hook points, not yet held against a model.
@@ -43,7 +44,10 @@ impl HookQuery {
     /// As [`HookQuery::resolve`].
     pub fn resolve_all(&self, dims: &Dims) -> Result<Vec<HookPoint>> {
         match self.parse()? {
-            Parsed::Site(site, None) => (0..dims.n_layers).map(|l| HookPoint::Block(l, site).check(dims)).collect(),
+            Parsed::Site(site, None) => {
+                dims.check_layers()?;
+                (0..dims.n_layers).map(|l| HookPoint::Block(l, site).check(dims)).collect()
+            }
             _ => Ok(vec![self.resolve(dims)?]),
         }
     }
@@ -152,7 +156,7 @@ fn nearest_name(given: &str, layer: Option<isize>) -> String {
             names.extend(row.shorthands.iter().map(|s| format!("{s}{}", layer_text.as_deref().unwrap_or(""))));
         }
     }
-    names.into_iter().min_by_key(|name| strsim::damerau_levenshtein(name, given)).expect("the table is not empty")
+    nearest(given, names).expect("the table is not empty")
 }
 
 impl std::fmt::Display for HookQuery {
@@ -193,17 +197,17 @@ macro_rules! from_layers {
     ($($int:ty),*) => {$(
         impl From<(&str, $int)> for HookQuery {
             fn from((name, layer): (&str, $int)) -> Self {
-                Self { layer: Some(layer as isize), ..Self::from(name) }
+                Self { layer: Some(Index::index(layer)), ..Self::from(name) }
             }
         }
         impl From<(&str, $int, &str)> for HookQuery {
             fn from((name, layer, sublayer): (&str, $int, &str)) -> Self {
-                Self { layer: Some(layer as isize), sublayer: Some(sublayer.to_string()), ..Self::from(name) }
+                Self { layer: Some(Index::index(layer)), sublayer: Some(sublayer.to_string()), ..Self::from(name) }
             }
         }
         impl From<(Site, $int)> for HookQuery {
             fn from((site, layer): (Site, $int)) -> Self {
-                Self { name: site.row().name.to_string(), layer: Some(layer as isize), sublayer: None }
+                Self { name: site.row().name.to_string(), layer: Some(Index::index(layer)), sublayer: None }
             }
         }
     )*};

@@ -1,6 +1,7 @@
 //! One run's hooks at work: the forward pass shows each activation to [`HookRun::at`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -55,12 +56,15 @@ impl Reach {
         Self { start: None, stop: None, n_layers: dims.n_layers }
     }
 
+    /// The blocks that run.
+    pub(crate) fn layers(&self) -> Range<usize> {
+        self.start.unwrap_or(0)..self.stop.unwrap_or(self.n_layers)
+    }
+
     pub(super) fn contains(&self, point: HookPoint) -> bool {
         match point {
             HookPoint::Tokens | HookPoint::Embed | HookPoint::PosEmbed => self.start.is_none(),
-            HookPoint::Block(layer, _) => {
-                layer >= self.start.unwrap_or(0) && layer < self.stop.unwrap_or(self.n_layers)
-            }
+            HookPoint::Block(layer, _) => self.layers().contains(&layer),
             HookPoint::LnFinalScale | HookPoint::LnFinalNormalized => self.stop.is_none(),
         }
     }

@@ -13,6 +13,7 @@ use super::point::HookPoint;
 use super::query::HookQuery;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// What a run under [`HookPlan::watch`](super::HookPlan::watch) leaves: the watched activations, and the way to their
 /// gradients.
@@ -53,6 +54,7 @@ impl Taps {
         if scalar.elem_count() != 1 {
             return Err(Error::shape("what gradients are taken of", "[], one number (sum or mean it)", scalar.dims()));
         }
+        let _backward = Progress::opaque("going backward through the model");
         let store = match scalar.track_op() && scalar.dtype().is_float() {
             true => Some(scalar.flatten_all()?.squeeze(0)?.backward()?),
             false => None,

@@ -10,6 +10,7 @@ use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::factored_matrix::{FactoredMatrix, composition_scores};
 use crate::labelled::{Axis, Labelled};
+use crate::progress::Progress;
 use crate::wide::{wide_type, widened};
 
 /// What of a later head an earlier head's output feeds.
@@ -71,6 +72,7 @@ impl HookedTransformer {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn all_composition_scores(&self, composition: Composition) -> Result<Labelled> {
+        let _work = Progress::opaque("composition scores");
         let reader = match composition {
             Composition::Q => self.QK()?,
             Composition::K => self.QK()?.T()?,

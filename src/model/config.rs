@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rotary::LongRope;
-use crate::dims::Dims;
+use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
 
 /// The layer norm of each block and before the unembedding.
@@ -258,7 +258,7 @@ impl HookedTransformerConfig {
 
     /// Neurons of each MLP; 0 without MLPs.
     pub fn d_mlp(&self) -> usize {
-        if self.attn_only { 0 } else { self.d_mlp.unwrap_or(4 * self.d_model) }
+        if self.attn_only { 0 } else { self.d_mlp.unwrap_or(self.d_model.saturating_mul(4)) }
     }
 
     /// Logits of each position.
@@ -274,9 +274,10 @@ impl HookedTransformerConfig {
 
     /// Weights in attention and MLP matrices; embeddings, biases and norms are not counted, as in TransformerLens.
     pub fn n_params(&self) -> usize {
-        let heads = 2 * (self.n_heads + self.n_key_value_heads());
-        let mlp = if self.gated_mlp { 3 } else { 2 };
-        self.n_layers * self.d_model * (heads * self.d_head() + mlp * self.d_mlp())
+        let heads = self.n_heads.saturating_add(self.n_key_value_heads()).saturating_mul(2);
+        let mlp = self.d_mlp().saturating_mul(if self.gated_mlp { 3 } else { 2 });
+        let row = heads.saturating_mul(self.d_head()).saturating_add(mlp);
+        self.n_layers.saturating_mul(self.d_model).saturating_mul(row)
     }
 
     /// The plain numbers.
@@ -321,14 +322,14 @@ impl HookedTransformerConfig {
                 return Err(Error::config(format!("{name} is {value}, but 1 to {most} is valid: correct the config.")));
             }
         }
-        if self.n_layers > 1 << 12 || self.d_mlp() > 1 << 20 {
+        if self.n_layers > MOST_LAYERS || self.d_mlp() > 1 << 20 {
+            let (layers, neurons) = (self.n_layers, self.d_mlp());
             return Err(Error::config(format!(
-                "n_layers is {} and d_mlp is {}: at most {} and {} are valid, correct the config.",
-                self.n_layers,
-                self.d_mlp(),
-                1 << 12,
-                1 << 20
+                "n_layers is {layers} and d_mlp is {neurons}: at most {MOST_LAYERS} and 1048576 are valid, correct the config."
             )));
+        }
+        if self.d_mlp() == 0 && !self.attn_only {
+            return Err(Error::config("d_mlp is 0: give 1 or more, or set attn_only for a model without MLPs."));
         }
         if self.d_head.is_none() && !self.d_model.is_multiple_of(self.n_heads) {
             return Err(Error::config(format!(

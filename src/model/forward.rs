@@ -83,6 +83,8 @@ pub struct Run {
     pub kv_cache: Option<KvCache>,
     /// Where it began, unless it began with the embeddings of these tokens.
     pub(crate) began: Option<String>,
+    /// By how much centring the unembedding lowered the logits at the last column, `[batch]`; none where it is not centred.
+    pub(crate) level: Option<Tensor>,
 }
 
 impl HookedTransformer {
@@ -115,31 +117,22 @@ impl HookedTransformer {
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
         let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
-        let (shortformer, positions) = (self.dims().shortformer, position_ids(&text, past));
-        let (resid, placed) = match &options.start_at_layer {
-            Some((_, resid)) if shortformer => {
-                (self.check_resid(resid, shape)?, position_embeddings(&self.weights, tokens.batch(), &positions)?)
-            }
-            Some((_, resid)) => (self.check_resid(resid, shape)?, None),
-            None => embed(&self.weights, &tokens, &positions, shortformer, &mut hooks)?,
-        };
+        let entering = self.entering(options, &tokens, &position_ids(&text, past), &mut hooks)?;
         let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
         if options.keep_kv_cache && kv.is_none() {
             kv = Some(vec![LayerKv::default(); self.cfg.n_layers]);
         }
-        let resid = self.blocks((resid, placed), (&text, past), &reach, &mut hooks, kv.as_deref_mut())?;
+        // The logits of many tokens take as long as some blocks.
+        let mut progress = Progress::of("running the model", reach.layers().len() as u64 + 1, "steps");
+        let resid = self.blocks(entering, (&text, past), &reach, (&mut hooks, &mut progress), kv.as_deref_mut())?;
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
-            let (logits, loss, kv_cache) = (None, None, None);
-            return Ok(Run { tokens, logits, loss, resid: Some(resid), captured, taps, kv_cache, began });
+            let (logits, loss, kv_cache, level) = (None, None, None, None);
+            return Ok(Run { tokens, logits, loss, resid: Some(resid), captured, taps, kv_cache, began, level });
         }
-        let logits = match logits {
-            true => Some(self.unembed(&resid, &mut hooks)?),
-            false => {
-                self.normalize_final(&resid, &mut hooks)?;
-                None
-            }
-        };
+        let normed = self.normalize_final(&resid, &mut hooks)?;
+        let logits = logits.then(|| self.logits_of(&normed)).transpose()?;
+        let level = logits.as_ref().and(self.weights.level.as_ref()).map(|level| level.of_last(&normed)).transpose()?;
         let loss = match (options.loss, &logits) {
             (Loss::Mean, Some(logits)) => Some(loss::mean(logits, &tokens)?),
             (Loss::PerToken, Some(logits)) => Some(loss::per_token(logits, &tokens)?),
@@ -149,7 +142,7 @@ impl HookedTransformer {
         let kv_cache = kv.filter(|_| options.keep_kv_cache);
         let kv_cache = kv_cache.map(|layers| KvCache::new(self, text, layers));
         let (captured, taps) = hooks.into_parts(self.dims());
-        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began })
+        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began, level })
     }
 
     /// That a run gives the loss that is asked of it.
@@ -161,6 +154,25 @@ impl HookedTransformer {
             )),
             _ => loss::check(tokens, self.cfg.d_vocab_out()),
         }
+    }
+
+    /// The stream before the first block that runs, and the position embeddings of a model that has them in queries and keys.
+    fn entering(
+        &self,
+        options: &RunOptions,
+        tokens: &Tokens,
+        positions: &[u32],
+        hooks: &mut HookRun,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (shortformer, shape) = (self.dims().shortformer, (tokens.batch(), tokens.pos()));
+        let Some((_, resid)) = &options.start_at_layer else {
+            return embed(&self.weights, tokens, positions, shortformer, hooks);
+        };
+        let placed = match shortformer {
+            true => position_embeddings(&self.weights, tokens.batch(), positions)?,
+            false => None,
+        };
+        Ok((self.check_resid(resid, shape)?, placed))
     }
 
     /// The tokens of the input, and the text that they end: the same, or what a past holds with them behind it.
@@ -256,13 +268,11 @@ impl HookedTransformer {
         (mut resid, placed): (Tensor, Option<Tensor>),
         (text, past): (&Tokens, usize),
         reach: &Reach,
-        hooks: &mut HookRun,
+        (hooks, progress): (&mut HookRun, &mut Progress),
         mut kv: Option<&mut [LayerKv]>,
     ) -> Result<Tensor> {
         let suffix = self.suffix(text, past, placed)?;
-        let layers = reach.start.unwrap_or(0)..reach.stop.unwrap_or(self.cfg.n_layers);
-        let mut progress = Progress::new("running the model", layers.len() as u64, "layers");
-        for layer in layers {
+        for layer in reach.layers() {
             let layer_kv = kv.as_deref_mut().map(|layers| &mut layers[layer]);
             resid = block(resid, &self.weights.blocks[layer], &suffix.context(self, layer), hooks, layer_kv)?;
             progress.step(1);
@@ -273,11 +283,6 @@ impl HookedTransformer {
     fn normalize_final(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
         let points = NormPoints { scale: HookPoint::LnFinalScale, normalized: HookPoint::LnFinalNormalized };
         norm(resid, self.weights.ln_final.as_ref(), self.norm_rule(), Some((hooks, points)))
-    }
-
-    fn unembed(&self, resid: &Tensor, hooks: &mut HookRun) -> Result<Tensor> {
-        let normed = self.normalize_final(resid, hooks)?;
-        self.logits_of(&normed)
     }
 
     /// The logits of a residual stream that has been through the final norm.

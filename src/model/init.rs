@@ -139,6 +139,7 @@ impl HookedTransformer {
             ln_final: init.norm(&cfg)?,
             w_u: init.random(&[cfg.d_model, cfg.d_vocab_out()], 1.0)?,
             b_u: Tensor::zeros(cfg.d_vocab_out(), DType::F32, device)?,
+            level: None,
         };
         let model = Self {
             cfg,

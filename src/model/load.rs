@@ -88,6 +88,16 @@ impl Plan {
         let dtype = type_while_loading(processing, options.dtype, &tensors, understood.computes)?;
         let mut file = TensorFile::new(&path, tensors, dtype, &options.device);
         if let Some(prefix) = strip_prefix {
+            if !file.names().any(|name| name.starts_with(prefix)) {
+                let some = file.names().next().unwrap_or("none");
+                return Err(Error::file(
+                    path,
+                    format!(
+                        "has no name of a tensor that begins with the strip_prefix {prefix:?}, the first is {some:?}: \
+                         leave strip_prefix out or correct it."
+                    ),
+                ));
+            }
             file.strip_prefix(prefix);
         }
         if options.first_n_layers.is_some() {

@@ -10,6 +10,7 @@ use super::process::Processing;
 use super::provenance::Origin;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 impl HookedTransformer {
     /// Loads a model on the CPU and processes its weights as TransformerLens does by default: norms folded, writing
@@ -63,6 +64,7 @@ impl HookedTransformer {
     /// or positions than there are, or two different revisions.
     pub fn from_pretrained_with(name: impl AsRef<str>, options: impl Into<LoadOptions>) -> Result<Self> {
         let (name, options) = (name.as_ref(), options.into());
+        let _loading = Progress::opaque(format!("loading {name}"));
         let mut files = Files::of(name, &options)?;
         let plan = Plan::read(&mut files, name, &options.ignore_config_keys)?;
         let weights = files.weights()?;
@@ -96,6 +98,7 @@ impl HookedTransformer {
         options: impl Into<CheckpointOptions>,
     ) -> Result<Self> {
         let (base, path, options) = (base.as_ref(), path.as_ref(), options.into());
+        let _loading = Progress::opaque(format!("loading {}", path.display()));
         let mut files = Files::of(base, &options.load)?;
         let plan = Plan::read(&mut files, base, &options.load.ignore_config_keys)?;
         let tensors = open(path, options.key.as_deref())?;
@@ -130,6 +133,7 @@ impl HookedTransformer {
                 "ignore_config_keys is for a config.json that is read, but this config was given: leave it out.",
             ));
         }
+        let _loading = Progress::opaque(format!("loading {}", path.display()));
         let tensors = open(path, options.key.as_deref())?;
         let origin = Origin::of(source(path, &options));
         let prefix = options.strip_prefix.as_deref();

@@ -8,6 +8,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::config::{HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use super::level::Level;
 use super::refactor::refactor;
 use super::transformer::HookedTransformer;
 use super::weights::{BlockWeights, NormWeights, Weights, for_each_head};
@@ -125,16 +126,20 @@ impl Process {
         Ok(block)
     }
 
-    /// The unembedding, `[d_model, d_vocab_out]`, with its bias and the norm before it, which is gone once it is folded.
+    /// The unembedding, `[d_model, d_vocab_out]`; its bias, the norm before it (gone once folded) and the level change with it.
     pub(super) fn unembedding(
         &self,
         w_u: Tensor,
         b_u: &mut Tensor,
         ln_final: &mut Option<NormWeights>,
+        level: &mut Option<Level>,
     ) -> Result<Tensor> {
         let mut norm = if self.steps.fold_ln { ln_final.take() } else { None };
         if let Some(norm) = &mut norm {
             norm.cast(wide_type(self.dtype))?;
+            if let Some(Level { w, b }) = level {
+                fold(norm, w, b)?;
+            }
         }
         let w_u = match (&norm, self.steps.center_unembed) {
             (None, false) => w_u.to_dtype(self.dtype)?.contiguous()?,
@@ -144,11 +149,12 @@ impl Process {
                     fold(norm, &mut w_u, b_u)?;
                 }
                 if centre {
+                    Level::add(level, w_u.mean_keepdim(1)?, b_u.mean_keepdim(0)?)?;
                     (w_u, *b_u) = (centred(&w_u)?, centred(b_u)?);
                 }
                 w_u
             }
-            (_, centre) => self.unembedding_in_slices(&w_u, b_u, norm.as_ref(), centre)?,
+            (_, centre) => self.unembedding_in_slices(&w_u, (b_u, level), norm.as_ref(), centre)?,
         };
         *b_u = b_u.to_dtype(self.dtype)?;
         if let Some(norm) = ln_final {
@@ -162,7 +168,7 @@ impl Process {
     fn unembedding_in_slices(
         &self,
         w_u: &Tensor,
-        b_u: &mut Tensor,
+        (b_u, level): (&mut Tensor, &mut Option<Level>),
         norm: Option<&NormWeights>,
         centre: bool,
     ) -> Result<Tensor> {
@@ -183,6 +189,9 @@ impl Process {
         }
         let mean = (sum / w_u.dim(1)? as f64)?;
         let shifted = (b_u.to_dtype(wide)? + Tensor::cat(&shifts, 0)?)?;
+        if centre {
+            Level::add(level, mean.clone(), shifted.mean_keepdim(0)?)?;
+        }
         *b_u = if centre { centred(&shifted)? } else { shifted };
         self.in_slices(w_u.clone(), 1, |part| {
             let (part, _) = folded(part)?;
@@ -228,17 +237,16 @@ impl HookedTransformer {
         };
         let process = Process::new(steps, self.cfg.clone(), self.dtype())?;
         if steps != Processing::NONE {
-            let mut progress = Progress::new("processing weights", self.weights.blocks.len() as u64, "layers");
-            let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u } = &mut self.weights;
-            *w_u = process.unembedding(w_u.clone(), b_u, ln_final)?;
+            let mut progress = Progress::of("processing weights", 2 + self.weights.blocks.len() as u64, "parts");
+            let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = &mut self.weights;
+            *w_u = process.unembedding(w_u.clone(), b_u, ln_final, level)?;
+            progress.step(1);
             *w_e = process.embedding(w_e.clone(), 1.0)?;
             *w_pos = w_pos.take().map(|w_pos| process.positions(w_pos)).transpose()?;
+            progress.step(1);
             *blocks = std::mem::take(blocks)
                 .into_iter()
-                .map(|block| {
-                    progress.step(1);
-                    process.block(block)
-                })
+                .map(|block| process.block(block).inspect(|_| progress.step(1)))
                 .collect::<Result<_>>()?;
         }
         Ok(self.processed_by(&process))

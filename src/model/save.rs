@@ -10,6 +10,7 @@ use super::families::gpt2;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::files::{self, Part};
+use crate::progress::Progress;
 use crate::tokens::Tokenizer;
 
 impl HookedTransformer {
@@ -26,6 +27,7 @@ impl HookedTransformer {
     /// tokenizer of another model when this one has none.
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
+        let _saving = Progress::opaque(format!("saving {}", folder.display()));
         let tensors: BTreeMap<String, Tensor> = gpt2::tensors(&self.weights, &self.cfg)?.into_iter().collect();
         let bos = self.tokenizer.as_ref().and_then(Tokenizer::bos_id);
         let ends = (bos, self.end_ids());

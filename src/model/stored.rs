@@ -206,13 +206,31 @@ pub(super) fn safetensors(path: &Path, source: Source) -> Result<Vec<(String, St
     Ok(tensors.collect())
 }
 
+/// The longest header that is read, in bytes, as in safetensors itself.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// What a file of another kind is, by its first bytes.
+fn other_kind(start: [u8; 8]) -> Option<&'static str> {
+    match &start[..4] {
+        b"GGUF" => Some("it is a GGUF file under another name, which cannot be loaded: fetch the model's safetensors"),
+        b"PK\x03\x04" => Some("it is a zip archive, as PyTorch writes: name it .pt and load it with from_checkpoint"),
+        _ => None,
+    }
+}
+
 /// Where the numbers begin, and what the header says of them: without gaps or overlaps, to the last byte.
 fn header(source: &Source) -> std::result::Result<(u64, Metadata), String> {
     let mut length = [0; 8];
     source.read(0, &mut length).map_err(|_| "it ends within the length of its header")?;
+    if let Some(kind) = other_kind(length) {
+        return Err(kind.into());
+    }
     let length = u64::from_le_bytes(length);
     let data = length.checked_add(8).filter(|data| *data <= source.len());
     let data = data.ok_or_else(|| format!("it says that its header has {length} bytes, more than there are"))?;
+    if length > LONGEST_HEADER {
+        return Err(format!("it says that its header has {length} bytes, but at most {LONGEST_HEADER} are valid"));
+    }
     let mut header = vec![0; usize::try_from(length).map_err(|_| "its header is too large")?];
     source.read(8, &mut header).map_err(|error| error.to_string())?;
     let header: Metadata = read_json(&header).map_err(|error| format!("its header is wrong: {error}"))?;

@@ -33,6 +33,10 @@ pub(super) struct TensorFile {
 impl TensorFile {
     /// `path` is what errors name; the tensors are given out as `dtype` on `device`.
     pub(super) fn new(path: &Path, tensors: Vec<(String, Stored)>, dtype: DType, device: &Device) -> Self {
+        let size = |stored: &Stored| {
+            stored.dtype.as_ref().map_or(0, DType::size_in_bytes) * stored.shape.iter().product::<usize>()
+        };
+        let bytes: usize = tensors.iter().map(|(_, stored)| size(stored)).sum();
         let mut faults = Vec::new();
         let mut named = BTreeMap::new();
         for (name, stored) in tensors {
@@ -40,7 +44,6 @@ impl TensorFile {
                 faults.push(format!("{name} is there twice"));
             }
         }
-        let count = named.len() as u64;
         let what = format!("reading {}", path.display());
         Self {
             path: path.into(),
@@ -52,7 +55,7 @@ impl TensorFile {
             device: device.clone(),
             dtype,
             crc: flate2::Crc::new(),
-            progress: Progress::new(what, count, "tensors"),
+            progress: Progress::of(what, bytes as u64, Progress::BYTES),
         }
     }
 
@@ -127,7 +130,6 @@ impl TensorFile {
 
     pub(super) fn take_optional(&mut self, name: &str, shape: &[usize]) -> Option<Tensor> {
         let stored = self.tensors.remove(name)?;
-        self.progress.step(1);
         if stored.shape != shape {
             self.transposed += usize::from(shape.len() == 2 && stored.shape.iter().rev().eq(shape));
             self.faults.push(format!("{name} has shape {:?} but the config makes it {shape:?}", stored.shape));
@@ -151,12 +153,14 @@ impl TensorFile {
         let mut numbers: Vec<f32> = Vec::with_capacity(if dtype == DType::F32 { count } else { 0 });
         let half =
             (dtype != DType::F32).then(|| Tensor::zeros(count, dtype, &self.device)).transpose().map_err(unfit)?;
+        let width = stored.dtype.as_ref().map_or(0, DType::size_in_bytes);
         let mut done = 0;
         stored.pieces(|piece| {
             if let Some(odd) = piece.iter().position(|number| !number.is_finite()) {
                 return Err(format!("holds {} (number {} of {count})", piece[odd], done + odd));
             }
             self.count_in(&piece);
+            self.progress.step((piece.len() * width) as u64);
             let (start, length) = (done, piece.len());
             done += length;
             let Some(half) = &half else {

@@ -2,7 +2,7 @@
 //!
 //! Only what the pickle says of tensors is understood; nothing in it is run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -17,6 +17,12 @@ use crate::error::{Error, Result};
 /// The longest pickle that is read, in bytes, each of which can become a value; that of a model of a thousand tensors
 /// has some hundred kilobytes.
 const LONGEST: u64 = 1 << 24;
+
+/// The longest name of a storage, in bytes; PyTorch gives them numbers.
+const LONGEST_NAME: usize = 1000;
+
+/// More axes than these no weight has.
+const MOST_AXES: usize = 8;
 
 /// Where a storage lies in the file, in bytes.
 #[derive(Clone, Copy)]
@@ -40,6 +46,13 @@ pub(super) struct Checkpoint<'a> {
 pub(super) fn tensors(path: &Path, source: Source, key: Option<&str>) -> Result<Vec<(String, Stored)>> {
     let checkpoint = Checkpoint::open(path, source)?;
     let state = checkpoint.state(key)?;
+    // A pickle can name one long text again and again; as each name comes once, all together are no longer than it.
+    let mut names = HashSet::new();
+    let named = state.iter().filter_map(|(name, _)| checkpoint.pickle.text(*name));
+    if let Some(twice) = named.into_iter().find(|name| !names.insert(*name)) {
+        let twice: String = twice.chars().take(100).collect();
+        return Err(wrong(path, format!("{twice} is there twice")));
+    }
     state.iter().map(|(name, value)| checkpoint.tensor(*name, *value).map_err(|why| wrong(path, why))).collect()
 }
 
@@ -65,12 +78,15 @@ impl<'a> Checkpoint<'a> {
         let file = File::open(path).map_err(|error| error.to_string())?;
         let mut zip = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| error.to_string())?;
         let mut places = HashMap::new();
-        let mut pickle = None;
+        let (mut pickle, mut read) = (None, HashSet::new());
         for index in 0..zip.len() {
             let mut entry = zip.by_index(index).map_err(|error| error.to_string())?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
             // Everything lies in one folder, which has the name of the file.
             let name = name.split_once('/').map_or(name.as_str(), |(_, name)| name);
+            if ["data.pkl", "byteorder"].contains(&name) && !read.insert(name.to_string()) {
+                return Err(format!("{name} is in it twice"));
+            }
             let (len, start) = (entry.size(), entry.data_start().ok_or("a part of it has no place")?);
             if entry.compression() != zip::CompressionMethod::Stored || entry.encrypted() {
                 return Err(format!("{name} in it is compressed, which PyTorch never does"));
@@ -227,8 +243,13 @@ impl<'a> Checkpoint<'a> {
         let Value::Persistent(storage) = pickle.get(*storage) else { return Err("has no storage".into()) };
         let (kind, key) = storage_of(pickle, *storage).ok_or("has no storage")?;
         let place = self.places.get(key).ok_or("has a storage that is missing")?;
-        let list =
-            |id: Id| -> Option<Vec<usize>> { pickle.sequence(id)?.iter().map(|size| pickle.size(*size)).collect() };
+        // A list may be shared by many tensors: it is copied for each, so it must be short.
+        if let Some(axes) = pickle.sequence(*sizes).map(<[Id]>::len).filter(|axes| *axes > MOST_AXES) {
+            return Err(format!("has {axes} axes, more than any weight"));
+        }
+        let list = |id: Id| -> Option<Vec<usize>> {
+            pickle.sequence(id)?.iter().take(MOST_AXES + 1).map(|size| pickle.size(*size)).collect()
+        };
         let (shape, strides) = (list(*sizes).ok_or("has no shape")?, list(*strides).ok_or("has no strides")?);
         let offset = pickle.size(*offset).ok_or("has no offset")?;
         let (dtype, width) = dtype(kind);
@@ -238,11 +259,9 @@ impl<'a> Checkpoint<'a> {
         if shape.len() != strides.len() || count.is_none_or(|n| n > room) || end.is_none_or(|end| end > room) {
             return Err(format!("has the shape {shape:?}, but its storage holds {room} numbers"));
         }
-        let in_a_row = shape
-            .iter()
-            .zip(&strides)
-            .rev()
-            .try_fold(1, |step, (size, stride)| (*size == 1 || *stride == step).then(|| step * size));
+        let in_a_row = shape.iter().zip(&strides).rev().try_fold(1usize, |step, (size, stride)| {
+            if *size == 1 || *stride == step { step.checked_mul(*size) } else { None }
+        });
         Ok(Stored {
             source: self.source.clone(),
             start: place.start + offset as u64 * width,
@@ -258,7 +277,7 @@ fn storage_of(pickle: &Pickle, id: Id) -> Option<(&str, &str)> {
     let [word, kind, key, ..] = pickle.sequence(id)? else { return None };
     let Value::Global(_, kind) = pickle.get(*kind) else { return None };
     (pickle.text(*word)? == "storage").then_some(())?;
-    Some((kind, pickle.text(*key)?))
+    Some((kind, pickle.text(*key).filter(|key| key.len() <= LONGEST_NAME)?))
 }
 
 /// How many bytes each number of each storage has.

@@ -5,6 +5,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::level::Level;
 use super::transformer::HookedTransformer;
 use crate::error::Result;
 use crate::wide::spread;
@@ -76,6 +77,8 @@ pub(crate) struct Weights {
     pub w_u: Tensor,
     /// `[d_vocab_out]`.
     pub b_u: Tensor,
+    /// None where the unembedding has not been centred.
+    pub level: Option<Level>,
 }
 
 impl Weights {
@@ -84,9 +87,10 @@ impl Weights {
     }
 
     fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        let Self { w_e, w_pos, blocks, ln_final, w_u, b_u } = self;
+        let Self { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = self;
         let mut all = vec![w_e, w_u, b_u];
         all.extend(w_pos);
+        all.extend(level.iter_mut().flat_map(|Level { w, b }| [w, b]));
         all.extend(ln_final.iter_mut().flat_map(NormWeights::tensors_mut));
         all.extend(blocks.iter_mut().flat_map(BlockWeights::tensors_mut));
         all

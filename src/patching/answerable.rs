@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::tasks::{Task, TaskDataset, TaskPrompt};
 use crate::tokens::Tokenizer;
 
@@ -34,8 +35,10 @@ impl TaskDataset {
     /// # Errors
     /// Where no prompt is left; ids in the file that are not GPT-2's of the answers, for they are a mistake.
     pub fn answerable(&self, model: &HookedTransformer) -> Result<Self> {
+        let mut progress = Progress::of("looking answers up", self.len() as u64, "prompts");
         let mut answering = Answering::new(model, self.task)?;
-        let found: Vec<_> = self.prompts.iter().map(|p| answering.find(p)).collect::<Result<_>>()?;
+        let find = |prompt| answering.find(prompt).inspect(|_| progress.step(1));
+        let found: Vec<_> = self.prompts.iter().map(find).collect::<Result<_>>()?;
         self.kept("answers that are tokens of this model", |number| found[number].as_ref().err().cloned())
     }
 }

@@ -4,6 +4,7 @@ use super::experiment::Patching;
 use super::metric::Metric;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::tokens::Tokens;
 
 impl Patching {
@@ -52,6 +53,7 @@ impl Patching {
             let metric = Metric::logit_diff(&model.answers([(right[i], wrong[i])])?);
             Self::new(model, grown(&clean, &right[..i])?, grown(&corrupted, &wrong[..i])?, metric)
         };
+        let _runs = Progress::opaque("running the prompts");
         (0..right.len()).map(step).collect()
     }
 }

@@ -34,11 +34,11 @@ impl Patching {
     /// As [`Patching::sites`]; a site that is given twice, a file to save to.
     pub fn cumulative(&self, sites: &[PatchSite]) -> Result<PatchResult> {
         self.refuse_saving("cumulative")?;
+        let mut progress = Progress::of("patching", sites.len() as u64, "sites");
         let activations = self.activations_of(sites)?;
         if let Some(twice) = sites.iter().enumerate().find(|(i, site)| sites[..*i].contains(site)) {
             return Err(Error::argument(format!("the site {} is in the list twice: give it once.", twice.1)));
         }
-        let mut progress = Progress::new("patching", sites.len() as u64, "sites");
         let mut plan = HookPlan::new();
         let mut values = Vec::with_capacity(sites.len());
         for site in sites {

@@ -1,5 +1,6 @@
 //! Where the activations that are put in come from.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::Tensor;
@@ -30,8 +31,8 @@ pub(super) enum Donor {
     /// A run of these tokens.
     Run(Tokens),
     Zero,
-    /// For each prompt those whose mean it gets.
-    Mean(Vec<Vec<u32>>),
+    /// For each prompt the number of its group, and for each group the prompts whose mean they get.
+    Mean(Vec<u32>, Vec<Vec<u32>>),
     /// For each prompt the one whose activation it gets.
     Of(Vec<u32>),
 }
@@ -41,7 +42,7 @@ impl fmt::Display for Donor {
         match self {
             Self::Run(tokens) => (0..tokens.batch()).try_for_each(|row| write!(f, " run {:?}", tokens.row(row))),
             Self::Zero => f.write_str(" zero"),
-            Self::Mean(of) => write!(f, " mean {of:?}"),
+            Self::Mean(group, _) => write!(f, " mean {group:?}"),
             Self::Of(others) => write!(f, " of {others:?}"),
         }
     }
@@ -67,7 +68,7 @@ impl Donor {
                      or ablate with zeros.",
                 ));
             }
-            Ablation::Mean => Self::Mean(vec![(0..prompts as u32).collect(); prompts]),
+            Ablation::Mean => Self::Mean(vec![0; prompts], vec![(0..prompts as u32).collect()]),
             Ablation::MeanByGroup(groups) if groups.len() != prompts => {
                 return Err(Error::argument(format!(
                     "{} group numbers were given for {prompts} prompts: give one for each.",
@@ -75,16 +76,25 @@ impl Donor {
                 )));
             }
             Ablation::MeanByGroup(groups) => {
-                let alone = |group: &usize| groups.iter().filter(|other| *other == group).count() < 2;
-                if let Some(prompt) = groups.iter().position(alone) {
+                let mut numbers = BTreeMap::new();
+                let mut members: Vec<Vec<u32>> = Vec::new();
+                let mut of = Vec::new();
+                for (prompt, group) in groups.iter().enumerate() {
+                    let number = *numbers.entry(group).or_insert(members.len());
+                    if number == members.len() {
+                        members.push(Vec::new());
+                    }
+                    members[number].push(prompt as u32);
+                    of.push(number as u32);
+                }
+                if let Some(alone) = members.iter().find(|members| members.len() < 2) {
                     return Err(Error::argument(format!(
-                        "prompt {prompt} is alone in group {}, whose mean is its own activation, so it would not be ablated: \
+                        "prompt {} is alone in group {}, whose mean is its own activation, so it would not be ablated: \
                          give each group at least two prompts, or take the mean over all (Ablation::Mean).",
-                        groups[prompt]
+                        alone[0], groups[alone[0] as usize]
                     )));
                 }
-                let like = |group: &usize| (0..prompts as u32).filter(|&b| groups[b as usize] == *group).collect();
-                Self::Mean(groups.iter().map(like).collect())
+                Self::Mean(of, members)
             }
             Ablation::Resample(_) if prompts < 2 => {
                 return Err(Error::argument("one prompt has no other to be resampled from: give at least two."));
@@ -99,9 +109,11 @@ impl Donor {
         match self {
             Self::Run(_) | Self::Zero => Ok(base.zeros_like()?),
             Self::Of(others) => rows(others),
-            Self::Mean(of) => {
-                let means = of.iter().map(|like| Ok(mean_keepdim(&rows(like)?, 0)?)).collect::<Result<Vec<_>>>()?;
-                Ok(Tensor::cat(&means, 0)?)
+            Self::Mean(group, members) => {
+                // Once for each group, however many prompts it has.
+                let means =
+                    members.iter().map(|like| Ok(mean_keepdim(&rows(like)?, 0)?)).collect::<Result<Vec<_>>>()?;
+                Ok(Tensor::cat(&means, 0)?.index_select(&Tensor::new(&group[..], base.device())?, 0)?)
             }
         }
     }

@@ -82,10 +82,11 @@ pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Acti
     let most = patching.rows_within(patching.budget)?;
     // What is to be saved comes in pieces, also where all would fit at once.
     let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
-    let mut progress = Progress::new("patching", jobs.len() as u64, "sites");
+    let mut progress = Progress::of("patching", jobs.len() as u64, "sites");
     let mut rest = &jobs[..];
     while !rest.is_empty() {
         let (now, later) = rest.split_at(patching.how_many(rest, most).min(pieces));
+        progress.together(now.len());
         for (index, of_prompts) in patching.run_jobs(now, sites, activations)? {
             values[index] = Some((of_prompts, None));
         }
@@ -191,6 +192,9 @@ impl Patching {
     fn run_jobs(&self, jobs: &[Job], sites: &[PatchSite], activations: &Activations) -> Result<Vec<(usize, Vec<f32>)>> {
         let layers = self.model.cfg().n_layers;
         let mut running: BTreeMap<usize, Running> = BTreeMap::new();
+        // One step is one run's way through one block; its logits are the last.
+        let steps: usize = jobs.iter().map(|job| layers - sites[job.index].place().0 + 1).sum();
+        let mut progress = Progress::of("patched runs", steps as u64, "blocks");
         for layer in 0..layers {
             let mut groups: BTreeMap<(Site, usize, bool), Vec<&Job>> = BTreeMap::new();
             for job in jobs.iter().filter(|job| sites[job.index].place().0 == layer) {
@@ -209,11 +213,13 @@ impl Patching {
                 } else {
                     let suffix = self.model.suffix_of_copies(&self.base.tokens, from, jobs.len())?;
                     left.push((from, indices.collect::<Vec<_>>(), group.leaving(self, &suffix)?));
+                    progress.step(jobs.len() as u64);
                 }
             }
             for (&from, running) in &mut running {
                 let resid = running.resid.take().expect("what runs has a stream");
                 running.resid = Some(self.next_layer(layer, from, resid)?);
+                progress.step(running.jobs.len() as u64);
             }
             for (from, indices, resid) in left {
                 // In the last block the runs that came before are at their last position already.
@@ -226,6 +232,7 @@ impl Patching {
             let resid = running.resid.expect("what runs has a stream");
             let values = self.values(resid, from)?;
             let prompts = self.base.tokens.batch();
+            progress.step(running.jobs.len() as u64);
             found.extend(running.jobs.into_iter().zip(values.chunks(prompts).map(<[f32]>::to_vec)));
         }
         Ok(found)

@@ -11,6 +11,7 @@ use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, KvCache, RunOptions};
+use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
 
@@ -79,7 +80,9 @@ impl Patching {
         let (clean, corrupted) = (model.to_tokens(clean)?, model.to_tokens(corrupted)?);
         check_alike(&clean, &corrupted)?;
         metric.check(&clean, model.cfg().d_vocab_out())?;
+        let mut progress = Progress::of("running both prompts", 2, "runs");
         let clean_logits = at_last(&model.forward(&clean)?, &clean)?;
+        progress.step(1);
         let clean_values = metric.evaluate(&metric.read(&clean_logits)?, clean.batch(), Some(&clean_logits))?;
         let (mut base, logits) = BaseRun::new(model, corrupted)?;
         base.values = metric.evaluate(&metric.read(&logits)?, clean.batch(), Some(&clean_logits))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::engine::Value;
 use super::experiment::Patching;
@@ -31,6 +31,8 @@ pub(super) struct Kept<'a> {
     path: &'a Path,
     /// What tells this sweep from others.
     question: String,
+    /// How many numbers each site has.
+    prompts: usize,
 }
 
 impl<'a> Kept<'a> {
@@ -46,7 +48,8 @@ impl<'a> Kept<'a> {
         sites.iter().for_each(|site| asked += &format!(" {site};"));
         let mut crc = flate2::Crc::new();
         crc.update(asked.as_bytes());
-        Self { path, question: format!("{} sites, {:08x}", sites.len(), crc.sum()) }
+        let question = format!("{} sites, {:08x}", sites.len(), crc.sum());
+        Self { path, question, prompts: patching.base.tokens.batch() }
     }
 
     /// Fills in what the file has.
@@ -65,8 +68,22 @@ impl<'a> Kept<'a> {
                  file of its own, or remove this one.",
             ));
         }
-        let sites = files::take(self.path, &mut tensors, "sites")?.to_vec1::<u32>()?;
-        let rows = files::take(self.path, &mut tensors, "values")?.to_vec2::<f32>()?;
+        let sites = files::take(self.path, &mut tensors, "sites")?;
+        let rows = files::take(self.path, &mut tensors, "values")?;
+        let fits = sites.rank() == 1 && rows.dims() == [sites.elem_count(), self.prompts];
+        if !fits || (sites.dtype(), rows.dtype()) != (DType::U32, DType::F32) {
+            return Err(Error::file(
+                self.path,
+                format!(
+                    "its values have the shape {:?}, but a row of {} belongs to each of its {} sites: remove it, and run \
+                     the sweep anew.",
+                    rows.dims(),
+                    self.prompts,
+                    sites.elem_count()
+                ),
+            ));
+        }
+        let (sites, rows) = (sites.to_vec1::<u32>()?, rows.to_vec2::<f32>()?);
         for (site, row) in sites.into_iter().zip(rows) {
             if let Some(value) = values.get_mut(site as usize) {
                 *value = Some((row, None));

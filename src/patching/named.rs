@@ -4,6 +4,7 @@ use super::experiment::Patching;
 use super::result::PatchResult;
 use super::site::SweepAxis::{Head, Layer, Position, Source};
 use crate::error::Result;
+use crate::progress::Progress;
 
 macro_rules! sweeps {
     ($($(#[$doc:meta])* $name:ident: $point:literal $axes:expr;)+) => {
@@ -61,6 +62,7 @@ impl Patching {
     /// As [`Patching::sweep`].
     pub fn get_act_patch_attn_head_all_pos_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_attn_head_all_pos_every")?;
+        let _sweeps = Progress::opaque("patching heads");
         ["z", "q", "k", "v", "pattern"].into_iter().map(|point| self.sweep(point, &[Layer, Head])).collect()
     }
 
@@ -71,6 +73,7 @@ impl Patching {
     /// As [`Patching::sweep`].
     pub fn get_act_patch_attn_head_by_pos_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_attn_head_by_pos_every")?;
+        let _sweeps = Progress::opaque("patching heads by position");
         let by_pos = ["z", "q", "k", "v"].into_iter().map(|point| self.sweep(point, &[Layer, Position, Head]));
         by_pos.chain([self.get_act_patch_attn_head_pattern_by_pos()]).collect()
     }
@@ -81,6 +84,7 @@ impl Patching {
     /// As [`Patching::sweep`].
     pub fn get_act_patch_block_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_block_every")?;
+        let _sweeps = Progress::opaque("patching blocks");
         ["resid_pre", "attn_out", "mlp_out"].into_iter().map(|point| self.sweep(point, &[Layer, Position])).collect()
     }
 }

@@ -19,6 +19,7 @@ use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::labelled::Axis;
 use crate::model::{AttentionDir, RunOptions};
 use crate::progress::Progress;
+use crate::slice::forward;
 use crate::tokens::Tokens;
 
 /// What receives on a path.
@@ -121,6 +122,8 @@ impl Patching {
     /// As [`Patching::path_patch`].
     pub fn path_patch_head_to_heads(&self, receivers: &[Receiver]) -> Result<PatchResult> {
         let layers = self.model.cfg().n_layers;
+        // Before senders are listed up to the receivers' layer.
+        self.check_receivers(receivers)?;
         let last = receivers.iter().map(|receiver| receiver.layer(layers)).max().unwrap_or(0);
         if last == 0 {
             return Err(Error::argument("no head comes before the receivers: give receivers in layer 1 or later."));
@@ -141,9 +144,9 @@ impl Patching {
         let Donor::Run(donor) = &self.donor else {
             return Err(Error::argument("paths are patched between two runs: make the experiment with Patching::new."));
         };
+        let mut progress = Progress::of("patching paths", senders.len() as u64, "senders");
         let (other, base) = (self.outputs(donor)?, self.outputs(&self.base.tokens)?);
         let mut values = Vec::new();
-        let mut progress = Progress::new("patching paths", senders.len() as u64, "senders");
         for &sender in senders {
             values.push(self.one_sender(sender, receivers, mlps, (&other, &base))?);
             progress.step(1);
@@ -237,30 +240,40 @@ impl Patching {
         if cfg.attention_dir == AttentionDir::Bidirectional && self.base.tokens.is_padded() {
             return Err(Error::argument("paths in models that look both ways need prompts of one length."));
         }
-        let layer = |layer: usize| self.model.dims().layer(layer as isize).map(drop);
-        let head = |l: usize, head: usize, count: usize, what: &str| {
-            layer(l)?;
-            match head < count {
-                true => Ok(()),
-                false => Err(Error::argument(format!("there is no {what} {head}: each layer has {count}."))),
-            }
-        };
-        let mlp = |l: usize| match cfg.attn_only {
-            true => Err(Error::argument("the model has attention only, so no MLP sends or receives.")),
-            false => layer(l),
-        };
         for sender in senders {
             match *sender {
-                Sender::Head(l, h) => head(l, h, cfg.n_heads, "head")?,
-                Sender::Mlp(l) => mlp(l)?,
+                Sender::Head(layer, head) => self.check_head(layer, head, cfg.n_heads, "head")?,
+                Sender::Mlp(layer) => self.check_mlp(layer)?,
             }
         }
+        self.check_receivers(receivers)
+    }
+
+    fn check_receivers(&self, receivers: &[Receiver]) -> Result<()> {
+        let cfg = self.model.cfg();
         receivers.iter().try_for_each(|receiver| match *receiver {
-            Receiver::Q(l, h) => head(l, h, cfg.n_heads, "head"),
-            Receiver::K(l, h) | Receiver::V(l, h) => head(l, h, cfg.n_key_value_heads(), "key and value"),
-            Receiver::Mlp(l) => mlp(l),
+            Receiver::Q(layer, head) => self.check_head(layer, head, cfg.n_heads, "head"),
+            Receiver::K(layer, head) | Receiver::V(layer, head) => {
+                self.check_head(layer, head, cfg.n_key_value_heads(), "key and value")
+            }
+            Receiver::Mlp(layer) => self.check_mlp(layer),
             Receiver::Final => Ok(()),
         })
+    }
+
+    fn check_head(&self, layer: usize, head: usize, count: usize, what: &str) -> Result<()> {
+        self.model.dims().layer(forward(layer))?;
+        match head < count {
+            true => Ok(()),
+            false => Err(Error::argument(format!("there is no {what} {head}: each layer has {count}."))),
+        }
+    }
+
+    fn check_mlp(&self, layer: usize) -> Result<()> {
+        match self.model.cfg().attn_only {
+            true => Err(Error::argument("the model has attention only, so no MLP sends or receives.")),
+            false => self.model.dims().layer(forward(layer)).map(drop),
+        }
     }
 }
 

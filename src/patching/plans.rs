@@ -38,11 +38,8 @@ impl Patching {
         if plans.is_empty() {
             return Err(Error::argument("there is no plan to run: give at least one."));
         }
-        let mut progress = Progress::new("whole runs", plans.len() as u64, "plans");
-        let values = plans.iter().map(|plan| {
-            progress.step(1);
-            Ok((self.under(plan)?, None))
-        });
+        let mut progress = Progress::of("whole runs", plans.len() as u64, "plans");
+        let values = plans.iter().map(|plan| Ok((self.under(plan).inspect(|_| progress.step(1))?, None)));
         let values = values.collect::<Result<_>>()?;
         self.result(&[], values, vec![Axis::new("plan", names)], "by plans, in whole runs")
     }

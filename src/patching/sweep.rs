@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, HookQuery};
 use crate::labelled::{Axis, Labelled};
 use crate::model::RunOptions;
+use crate::progress::Progress;
 use crate::tokens::Tokens;
 
 impl Patching {
@@ -53,7 +54,9 @@ impl Patching {
 
     fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
         sites.iter().try_for_each(|site| self.check_there(site))?;
+        let mut progress = Progress::of("patching", sites.len() as u64, "sites");
         let activations = self.activations_of(sites)?;
+        progress.together(sites.len());
         let values = engine::sweep(self, sites, &activations)?;
         self.result(sites, values, axes, what)
     }

@@ -62,8 +62,10 @@ impl TaskDataset {
                 self.len()
             )));
         }
+        let mut progress = Progress::of("grouping prompts", 3, "steps");
         let mut buckets: Vec<((usize, usize), Vec<usize>)> = Vec::new();
         let rows = self.rows(model)?;
+        progress.step(1);
         for (number, (clean, corrupted)) in rows.iter().enumerate() {
             let counts = (clean.len(), corrupted.len());
             match buckets.iter_mut().find(|(of, _)| *of == counts) {
@@ -72,8 +74,13 @@ impl TaskDataset {
             }
         }
         let answers = self.answers(model)?;
+        progress.step(1);
+        let mut grouped = Progress::of("grouping prompts", self.len() as u64, "prompts");
         let chunks = buckets.iter().flat_map(|(_, numbers)| numbers.chunks(size));
-        chunks.map(|numbers| self.batch_of(model, numbers, &rows, &answers)).collect()
+        let batch = |numbers: &[usize]| {
+            self.batch_of(model, numbers, &rows, &answers).inspect(|_| grouped.step(numbers.len() as u64))
+        };
+        chunks.map(batch).collect()
     }
 
     /// The prompts whose clean and corrupted forms have as many tokens as each other, as patching needs; the others
@@ -95,9 +102,9 @@ impl TaskDataset {
     /// As [`TaskDataset::batches`].
     pub fn measure(&self, model: &HookedTransformer) -> Result<Vec<f32>> {
         let mut values = vec![0.; self.len()];
-        let batches = self.batches(model, 64)?;
-        let mut progress = Progress::new("measuring the task", self.len() as u64, "prompts");
-        for batch in batches {
+        let mut progress = Progress::of("measuring the task", self.len() as u64, "prompts");
+        for batch in self.batches(model, 64)? {
+            progress.together(batch.prompts.len());
             let logits = at_last(&model.forward(&batch.clean)?, &batch.clean)?.detach();
             let of_batch = batch.metric.evaluate(&batch.metric.read(&logits)?, batch.prompts.len(), None)?;
             batch.prompts.iter().zip(of_batch).for_each(|(&number, value)| values[number] = value);
@@ -151,7 +158,13 @@ impl TaskDataset {
     /// The ids of each clean and corrupted prompt.
     fn rows(&self, model: &HookedTransformer) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
         let ids = |text: &str| -> Result<Vec<u32>> { Ok(model.to_tokens(text)?.row(0).to_vec()) };
-        self.prompts.iter().map(|prompt| Ok((ids(&prompt.clean)?, ids(&prompt.corrupted)?))).collect()
+        let mut progress = Progress::of("reading prompts as tokens", self.len() as u64, "prompts");
+        let both = |prompt: &TaskPrompt| {
+            let both = (ids(&prompt.clean)?, ids(&prompt.corrupted)?);
+            progress.step(1);
+            Ok(both)
+        };
+        self.prompts.iter().map(both).collect()
     }
 
     fn batch_of(
@@ -186,7 +199,8 @@ impl TaskDataset {
     /// The ids of the right and of the wrong answers of each prompt.
     fn answers(&self, model: &HookedTransformer) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
         let mut answering = Answering::new(model, self.task)?;
-        self.prompts.iter().map(|prompt| answering.ids(prompt)).collect()
+        let mut progress = Progress::of("looking answers up", self.len() as u64, "prompts");
+        self.prompts.iter().map(|prompt| answering.ids(prompt).inspect(|_| progress.step(1))).collect()
     }
 
     fn metric_of<'a>(

@@ -44,15 +44,19 @@ pub fn repeated_tokens(
     length: usize,
     random: &mut Random,
 ) -> Result<RepeatedTokens> {
-    if period == 0 || length < 1 + 2 * period || period > vocabulary.len() {
+    if period == 0 || length.saturating_sub(1) / 2 < period || period > vocabulary.len() {
         return Err(Error::argument(format!(
             "a row of {length} tokens cannot repeat {period} of {} tokens: the period must be at least 1, fit twice \
              beside the BOS token and not exceed the vocabulary.",
             vocabulary.len()
         )));
     }
+    let mut ids = Vec::new();
+    if ids.try_reserve_exact(length).is_err() {
+        return Err(Error::argument(format!("a row of {length} tokens does not fit in memory: give a shorter one.")));
+    }
     let drawn = draw(vocabulary.to_vec(), period, random);
-    let ids = std::iter::once(bos).chain((0..length - 1).map(|i| drawn[i % period])).collect();
+    ids.extend(std::iter::once(bos).chain((0..length - 1).map(|i| drawn[i % period])));
     Ok(RepeatedTokens { ids, period })
 }
 

@@ -62,6 +62,15 @@ impl Split {
     }
 }
 
+/// So many draws in a row that bring nothing new, and ten times as many as there are prompts, mean that there are no more.
+const IN_VAIN: usize = 5000;
+
+/// More prompts than these are not made at once.
+const MOST: usize = 1_000_000;
+
+/// To tell how few there are of a split of which more were asked for than can be made, so many are drawn.
+const PROBE: usize = 20_000;
+
 /// `count` prompts that differ in their clean text, in the order in which `draw` came to them.
 pub(super) fn distinct<P>(
     task: &str,
@@ -73,14 +82,21 @@ pub(super) fn distinct<P>(
     let mut random = Random::new(seed);
     let mut seen = BTreeSet::new();
     let mut prompts = Vec::new();
-    for _ in 0..count.saturating_mul(200) {
-        if prompts.len() == count {
-            break;
-        }
+    let wanted = if count > MOST { PROBE } else { count };
+    let mut in_vain = 0;
+    while prompts.len() < wanted && in_vain < IN_VAIN + 10 * prompts.len() {
         let prompt = draw(&mut random);
+        in_vain += 1;
         if seen.insert(clean(&prompt).to_owned()) {
             prompts.push(prompt);
+            in_vain = 0;
         }
+    }
+    if prompts.len() == wanted && wanted < count {
+        return Err(Error::argument(format!(
+            "{count} different {task} prompts were asked for, but at most {MOST} are made at once: ask for fewer, with several \
+             seeds."
+        )));
     }
     if prompts.len() < count {
         return Err(Error::argument(format!(

@@ -1,5 +1,6 @@
 //! From token ids back to text, and single tokens: their ids, their texts, their places.
 
+use super::caught::caught;
 use super::pieces;
 use crate::error::{Error, Result};
 use crate::tokens::{Bos, Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
@@ -28,7 +29,7 @@ impl Tokenizer {
             if !self.knows(run[0]) {
                 text.extend(run.iter().map(|&id| pieces::unknown(id)));
             } else if text.is_empty() {
-                let decoded = self.inner().decode(run, false);
+                let decoded = caught(|| self.inner().decode(run, false));
                 text +=
                     &decoded.map_err(|error| Error::tokens(format!("the ids {run:?} cannot be decoded: {error}.")))?;
             } else {
@@ -57,7 +58,9 @@ impl Tokenizer {
             return token.into_bytes();
         }
         // A decoder that fails on a token of its own vocabulary has nothing better to say of it.
-        self.spelling().bytes(&token).unwrap_or_else(|| self.inner().decode(&[id], false).unwrap_or(token).into_bytes())
+        self.spelling()
+            .bytes(&token)
+            .unwrap_or_else(|| caught(|| self.inner().decode(&[id], false)).unwrap_or(token).into_bytes())
     }
 
     fn knows(&self, id: u32) -> bool {

@@ -7,6 +7,7 @@
 
 mod batch;
 mod bpe_files;
+mod caught;
 mod input;
 mod io;
 mod lookup;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::bpe_files;
+use super::caught::caught;
 use super::pieces::{self, Spelling};
 use super::special::{CONFIG, Declared, GENERATION, PREPEND_BOS, Special};
 use crate::error::{Error, Result};
@@ -15,6 +16,9 @@ use crate::tokens::{Input, PaddingSide, Tokens};
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+
+/// The most that the parts of a tokenizer may lengthen a text by.
+const MOST_GROWTH: f64 = 1e4;
 
 /// Whether a beginning-of-sequence token (BOS) is put before each text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -329,9 +333,8 @@ impl Tokenizer {
             })?),
         };
         // Special tokens of the file's own post-processor stay out, so that no BOS comes twice.
-        let encodings = self
-            .inner
-            .encode_batch_fast(texts.iter().map(String::as_str).collect(), false)
+        let texts_of = || texts.iter().map(String::as_str).collect();
+        let encodings = caught(|| self.inner.encode_batch_fast(texts_of(), false))
             .map_err(|error| Error::tokens(format!("the text cannot be tokenized: {error}.")))?;
         let mut rows = Vec::with_capacity(texts.len());
         for (text, encoding) in texts.iter().zip(&encodings) {
@@ -385,11 +388,30 @@ fn parse(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, tokenizers:
     // The tokenizers crate panics at damaged JSON inside a decoder and at some parts that are not what they say:
     // the first is found here, the rest is caught.
     read_json::<serde::de::IgnoredAny>(bytes)?;
-    let mut inner = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
-        .unwrap_or_else(|_| Err("the tokenizers crate cannot read one of its parts".into()))?;
+    let mut inner = caught(|| tokenizers::Tokenizer::from_bytes(bytes))?;
+    check_growth(bytes)?;
     inner.with_padding(None);
     inner.with_truncation(None)?;
     Ok(inner)
+}
+
+/// Refuses parts that, one after another, would make a text so much longer that it fits in no memory: 40 times "aa" for "a" are
+/// some terabytes.
+fn check_growth(bytes: &[u8]) -> tokenizers::Result<()> {
+    let json: serde_json::Value = serde_json::from_slice(bytes)?;
+    let growth = |part: &str| json.get(part).map_or(1.0, growth_of);
+    match growth("normalizer").max(growth("decoder")) > MOST_GROWTH {
+        true => Err("its replacements make a text more than 10000 times as long".into()),
+        false => Ok(()),
+    }
+}
+
+/// How many times as long a text can be at most behind this part of a tokenizer; what is put in front of it is not counted.
+fn growth_of(part: &serde_json::Value) -> f64 {
+    let parts = ["normalizers", "decoders"].into_iter().filter_map(|list| part[list].as_array()).flatten();
+    let pattern = part["pattern"]["String"].as_str().map_or(1, str::len).max(1);
+    let own = part["content"].as_str().map_or(1.0, |content| content.len() as f64 / pattern as f64);
+    parts.map(growth_of).fold(own.max(1.0), |product, growth| product * growth)
 }
 
 fn unreadable(error: &tokenizers::Error) -> String {

@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
 use crate::progress::Progress;
+use crate::progress::rehearsal::{Event, Moment};
 use crate::slice::Slice;
 use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Random, Split, Task};
@@ -45,7 +46,7 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
         Edge, Node, Qkv;
-    "{:?}": Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
+    "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
+use crate::progress::Progress;
 use crate::views::envelope::{block, write};
 use crate::views::page::{Rendered, View};
 use crate::views::{cell, loader};
@@ -31,6 +32,7 @@ static CELL_PAGE: Mutex<CellPage> = Mutex::new(CellPage::new());
 
 /// Shows `view`: below what the running cell has shown, in a notebook; as text elsewhere.
 pub(super) fn show(view: &(impl View + ?Sized)) -> Result<()> {
+    let _drawing = Progress::opaque("drawing");
     show_rendered(&view.render()?)
 }
 
@@ -67,6 +69,7 @@ pub(super) fn display(view: &(impl View + ?Sized)) {
 /// variable of the same cell (`let words = ..; figure.cell_text(words)`): its first attempt fails to compile. Our kernel
 /// sets the format to `{:-?}` (lab/src/kernelspec.rs), a flag that changes nothing for other types.
 pub(super) fn debug(view: &impl View, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let _drawing = Progress::opaque("drawing");
     let rendered = match view.render() {
         Ok(rendered) => rendered,
         Err(error) => return write!(f, "{name} ({error})"),
@@ -175,6 +178,7 @@ pub trait Show: View {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     fn save_html(&self, path: impl AsRef<Path>) -> Result<()> {
+        let _drawing = Progress::opaque("drawing");
         let page = standalone(&self.render()?);
         crate::files::write_whole(path.as_ref(), |file| file.write_all(page.as_bytes()))
     }

@@ -3,6 +3,7 @@ mod by_hand;
 mod eap_ig;
 mod evaluation;
 mod files;
+mod fuzz;
 mod mistakes;
 mod nodes;
 mod references;

@@ -47,6 +47,10 @@ fn keys_and_prefixes_that_are_wrong() {
         let model = trained(Some("model_state_dict"), prefix).expect("it is the same model");
         assert_eq!(model.provenance().crc32, tiny_model(Processing::NONE).provenance().crc32);
     }
+    sentence(
+        trained(Some("model_state_dict"), Some("module.")),
+        &["strip_prefix \"module.\"", "\"_orig_mod.transformer."],
+    );
     let base = tiny_gpt2();
     let with = |file: PathBuf, key: Option<&str>| {
         let options = CheckpointOptions { key: key.map(String::from), ..Default::default() };

@@ -1,4 +1,4 @@
-//! How much memory a piece of work holds at once, counted in its own thread.
+//! How much memory a piece of work asks for and holds at once, counted in its own thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,12 +8,14 @@ struct Counting;
 thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
     static MOST: Cell<usize> = const { Cell::new(0) };
+    static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
 fn took(bytes: usize) {
     let held = HELD.get().saturating_add(bytes);
     HELD.set(held);
     MOST.set(MOST.get().max(held));
+    ASKED.set(ASKED.get().saturating_add(bytes as u64));
 }
 
 fn gave(bytes: usize) {
@@ -54,6 +56,19 @@ pub fn held_at_most<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MOST.set(before);
     let result = work();
     (result, MOST.get().saturating_sub(before))
+}
+
+/// All bytes that this thread has asked for so far: a clock of its work that goes the same in each run.
+pub fn asked() -> u64 {
+    ASKED.get()
+}
+
+/// What `work` gives, and how many bytes it asked for in all, given back or not: a count of its work that is the same in each
+/// run, where time is not.
+pub fn asked_for<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = asked();
+    let result = work();
+    (result, asked() - before)
 }
 
 #[test]

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use candle_lens::candle::{DType, Tensor};
 
 pub mod allocations;
+pub mod damage;
 pub mod evcxr;
 pub mod fixture;
 pub mod half;
 pub mod models;
+pub mod sealed;
 pub mod sentence;
 pub mod tokenizer;
+pub mod torch;
 
 /// An empty folder of this name for the files of one test.
 pub fn scratch(name: &str) -> PathBuf {

@@ -36,6 +36,7 @@ use candle_lens::patching::{
     Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
 };
 use candle_lens::progress::Progress;
+use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::slice::Slice;
 use candle_lens::tasks::capital_country::CapitalCountryPrompt;
 use candle_lens::tasks::corpus::Sentence;
@@ -71,9 +72,9 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
         Error,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
         SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::super::config::{Activation, AttentionType};
 use super::harmless::{is_harmless, is_off};
+use crate::dims::MOST_LAYERS;
 use crate::error::{Error, Result};
 
 /// A `config.json` and which of its keys have been asked for.
@@ -74,6 +75,17 @@ impl<'a> ConfigFile<'a> {
                 self.family
             ))
         })
+    }
+
+    /// How many layers the model has, checked before anything is listed layer by layer.
+    pub(super) fn layers(&self, key: &str) -> Result<usize> {
+        let layers = self.size(key)?;
+        match layers > MOST_LAYERS {
+            true => Err(Error::config(format!(
+                "config.json sets {key:?}, the n_layers of the model, to {layers}, but at most {MOST_LAYERS} are valid: correct it."
+            ))),
+            false => Ok(layers),
+        }
     }
 
     pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>> {

@@ -39,7 +39,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let unscaled = file.flag("scale_attn_weights")? == Some(false);
     Ok(HookedTransformerConfig {
         model_name: file.name("gpt2"),
-        n_layers: file.size("n_layer")?,
+        n_layers: file.layers("n_layer")?,
         d_model: file.size("n_embd")?,
         n_ctx: file.size("n_positions")?,
         n_heads: file.size("n_head")?,

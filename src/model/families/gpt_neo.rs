@@ -17,7 +17,7 @@ pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", config, layout
 const LAYOUT: Layout = Layout { buffers: &["attention.bias", "attention.masked_bias"], block, ..gpt2::LAYOUT };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    let n_layers = file.size("num_layers")?;
+    let n_layers = file.layers("num_layers")?;
     Ok(HookedTransformerConfig {
         model_name: file.name("gpt_neo"),
         n_layers,

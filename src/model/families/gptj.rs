@@ -25,7 +25,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.harmless(&["scale_attn_weights"]);
     Ok(HookedTransformerConfig {
         model_name: file.name("gptj"),
-        n_layers: file.size("n_layer")?,
+        n_layers: file.layers("n_layer")?,
         d_model: file.size("n_embd")?,
         n_ctx: file.size("n_positions")?,
         n_heads: file.size("n_head")?,

@@ -52,9 +52,10 @@ impl Layout {
             None => file.zeros(cfg.d_vocab_out())?,
         };
         let own = self.unembedding(file, cfg, may_be_tied);
+        let mut level = None;
         let mut unembed = |file: &TensorFile, w_u: Tensor| match file.is_faulty() {
             true => Ok(w_u),
-            false => process.unembedding(w_u, &mut b_u, &mut ln_final),
+            false => process.unembedding(w_u, &mut b_u, &mut ln_final, &mut level),
         };
         // An unembedding of its own is finished before the embedding is read.
         let w_u = own.map(|own| unembed(file, own)).transpose()?;
@@ -70,7 +71,7 @@ impl Layout {
         let w_pos = self.positions(file, process)?;
         let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| self.block(file, layer, process)).collect();
         file.finish()?;
-        Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u })
+        Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u, level })
     }
 
     /// Gives the tensors of a file the names of this layout, whatever the file has before them, and leaves out what is no

@@ -54,7 +54,7 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     };
     Ok(HookedTransformerConfig {
         model_name: file.name("llama"),
-        n_layers: file.size("num_hidden_layers")?,
+        n_layers: file.layers("num_hidden_layers")?,
         d_model: file.size("hidden_size")?,
         n_ctx,
         n_heads,

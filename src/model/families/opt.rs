@@ -39,7 +39,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("layer_norm_elementwise_affine", &[json!(true)])?;
     Ok(HookedTransformerConfig {
         model_name: file.name("opt"),
-        n_layers: file.size("num_hidden_layers")?,
+        n_layers: file.layers("num_hidden_layers")?,
         d_model,
         n_ctx: file.size("max_position_embeddings")?,
         n_heads: file.size("num_attention_heads")?,

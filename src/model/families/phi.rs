@@ -33,7 +33,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let n_heads = file.size("num_attention_heads")?;
     let mut cfg = HookedTransformerConfig {
         model_name: file.name("phi"),
-        n_layers: file.size("num_hidden_layers")?,
+        n_layers: file.layers("num_hidden_layers")?,
         d_model: file.size("hidden_size")?,
         n_ctx: file.size("max_position_embeddings")?,
         n_heads,

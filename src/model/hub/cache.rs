@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::progress::Progress;
 
 /// How long to wait for another process that fetches the same file.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -108,6 +109,7 @@ impl RepoCache {
         make_parent(&path)?;
         make_parent(&self.blob(etag))?;
         let file = File::create(&path).map_err(|error| unwritable(&path, &error))?;
+        let _waiting = Progress::opaque("waiting for another process that fetches the same file");
         let started = Instant::now();
         loop {
             match file.try_lock() {

@@ -9,6 +9,7 @@ use ureq::{Agent, Body};
 use super::cache::{is_commit, is_safe};
 use super::settings::{Hub, Token, without_password};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// How often a request is made that fails for a passing reason, and how often a transfer that brings nothing new.
 pub(super) const TRIES: u32 = 5;
@@ -64,6 +65,7 @@ impl Client {
 
     /// What the hub says of the file at `url`.
     pub(super) fn describe(&self, url: &str) -> Result<Description, Failure> {
+        let _asking = Progress::opaque("asking the hub");
         let mut url = url.to_string();
         for _ in 0..HOPS {
             let response = self.ask(&url, None, true)?;

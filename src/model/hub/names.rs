@@ -1,6 +1,6 @@
 //! Names of models: TransformerLens' own, and what they are called on the Hugging Face hub.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use crate::model::tiny;
 
 /// One id a line, followed by its other names.
@@ -36,7 +36,7 @@ pub(in super::super) fn id_of(name: &str) -> Result<&str> {
         return Ok(name);
     }
     let known = names().map(|(known, _)| known).chain([tiny::NAME]);
-    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, name)).expect("there are names");
+    let nearest = nearest(name, known).expect("there are names");
     Err(Error::argument(format!(
         "no model is called {name:?}, and there is no such folder; the nearest name is {nearest:?}. \
          Give \"tiny\", a folder, or a hub id such as \"openai-community/gpt2\"."

@@ -63,6 +63,8 @@ impl Transfer<'_> {
 
     /// Fetches what is missing. Whether the file has the hash that it should have.
     fn fill(&self) -> Result<bool, Failure> {
+        // It speaks while an answer is waited for, too.
+        let _fetching = Progress::opaque(format!("fetching {}", self.what));
         let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
         let size = self.described.size;
         let mut options = OpenOptions::new();
@@ -115,7 +117,7 @@ impl Transfer<'_> {
         hash.begin(file, *have, size.unwrap_or(0)).map_err(disk)?;
         file.set_len(*have).and_then(|()| file.seek(SeekFrom::Start(*have))).map_err(disk)?;
         let progress = progress.get_or_insert_with(|| {
-            let mut progress = Progress::new(format!("fetching {}", self.what), size.unwrap_or(0), Progress::BYTES);
+            let mut progress = Progress::of(format!("fetching {}", self.what), size.unwrap_or(0), Progress::BYTES);
             progress.step(*have);
             progress
         });

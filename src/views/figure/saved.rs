@@ -9,6 +9,7 @@ macro_rules! saved {
             /// # Errors
             /// What makes it impossible to draw, or a disk that does not take it.
             pub fn save_png(&self, path: impl AsRef<std::path::Path>) -> $crate::error::Result<()> {
+                let _drawing = $crate::progress::Progress::opaque("drawing");
                 let picture = self.to_png()?;
                 $crate::files::write_whole(path.as_ref(), |file| file.write_all(&picture))
             }
@@ -18,6 +19,7 @@ macro_rules! saved {
             /// # Errors
             /// As `save_png`.
             pub fn save_svg(&self, path: impl AsRef<std::path::Path>) -> $crate::error::Result<()> {
+                let _drawing = $crate::progress::Progress::opaque("drawing");
                 let picture = self.to_svg()?;
                 $crate::files::write_whole(path.as_ref(), |file| file.write_all(picture.as_bytes()))
             }

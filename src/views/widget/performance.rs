@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::error::{Context, Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
+use crate::progress::Progress;
 use crate::tokens::Input;
 use crate::views::html::visible;
 use crate::views::loader::Script;
@@ -79,6 +80,7 @@ pub fn visualize_model_performance(model: &HookedTransformer, input: impl Into<I
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn test_prompt(model: &HookedTransformer, prompt: &str, answer: &str) -> Result<Page> {
+    let _work = Progress::opaque("asking the model");
     let tokenizer = model.tokenizer()?;
     let asked = model.to_tokens(prompt)?;
     let row = [asked.real_row(0), &tokenizer.continuation(answer)?].concat();

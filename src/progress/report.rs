@@ -1,0 +1,287 @@
+//! What a thread's outermost work says: when a line is due, and what stands in it.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{MARK, Progress};
+use crate::error::human_bytes;
+
+/// Work that is done by then is not worth a word.
+pub(super) const SILENCE: Duration = Duration::from_secs(2);
+
+/// The longest silence in the first minutes.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The outermost work of a thread. Whoever looks at it, its own thread at a step or the watch in between, writes the line
+/// that is due; once it is over, nobody does.
+#[derive(Debug)]
+pub(super) struct Report {
+    began: Duration,
+    /// How many pieces of the library's own work are going on inside: only then does somebody else speak for it.
+    pub(super) inside: AtomicUsize,
+    said: Mutex<Said>,
+}
+
+/// Work of a known length, or of length 0, which nobody knows.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub what: String,
+    pub unit: &'static str,
+    pub total: u64,
+}
+
+/// The work that is spoken of: the outermost one that can be counted, or the outermost.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub work: Arc<Work>,
+    pub began: Duration,
+    /// Parts that are done; one that is being worked on counts as far as it is.
+    pub done: f64,
+}
+
+#[derive(Debug)]
+struct Said {
+    shown: Shown,
+    /// When, and at which tenth of the way, the last line was written.
+    last: Option<(Duration, u64)>,
+    bar: Option<ProgressBar>,
+    is_over: bool,
+}
+
+impl Report {
+    pub(super) fn new(work: Arc<Work>, began: Duration) -> Self {
+        let said = Said { shown: Shown { work, began, done: 0. }, last: None, bar: None, is_over: false };
+        Self { began, inside: AtomicUsize::new(0), said: Mutex::new(said) }
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So far it is; the line that is due now.
+    pub(super) fn advance(&self, shown: Shown, now: Duration) -> Option<String> {
+        let mut said = self.said();
+        said.now(shown);
+        self.due(&mut said, now)
+    }
+
+    /// So far it is; nothing is said of it yet.
+    pub(super) fn set(&self, shown: Shown) {
+        self.said().now(shown);
+    }
+
+    /// As [`Report::advance`], and the line is written.
+    pub(super) fn show(&self, shown: Shown, now: Duration) {
+        let mut said = self.said();
+        said.now(shown);
+        self.speak(&mut said, now);
+    }
+
+    /// Shows what is due now on behalf of a thread that is busy inside the library.
+    pub(super) fn look(&self, now: Duration) {
+        let mut said = self.said();
+        if !said.is_over && self.inside.load(Ordering::Relaxed) > 0 {
+            self.speak(&mut said, now);
+        }
+    }
+
+    fn speak(&self, said: &mut Said, now: Duration) {
+        if let Some(bar) = &said.bar {
+            bar.set_position(said.shown.done as u64);
+            bar.tick();
+        } else if let Some(line) = self.due(said, now) {
+            if in_terminal() {
+                said.bar = Some(bar(&said.shown, now));
+            } else {
+                // In one piece, so that nothing else comes between a line and its end. Nobody can be told if it fails.
+                let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+            }
+        }
+    }
+
+    /// Nothing is said from now on.
+    pub(super) fn end(&self) {
+        let mut said = self.said();
+        said.is_over = true;
+        if let Some(bar) = said.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The line that is due now; then it counts as written.
+    fn due(&self, said: &mut Said, now: Duration) -> Option<String> {
+        let elapsed = now.saturating_sub(self.began);
+        let Shown { work, began, done } = &said.shown;
+        let total = work.total;
+        let tenth = if total == 0 { 0 } else { (done * 10. / total as f64) as u64 };
+        let due = match said.last {
+            None => elapsed >= SILENCE && (total == 0 || *done < total as f64),
+            Some((last, at)) => elapsed >= last + PAUSE.max(elapsed / 10) || tenth > at && elapsed >= last + SILENCE,
+        };
+        due.then(|| {
+            let line = work.line(*done, now.saturating_sub(*began));
+            said.last = Some((elapsed, tenth));
+            line
+        })
+    }
+}
+
+impl Said {
+    fn now(&mut self, shown: Shown) {
+        if !Arc::ptr_eq(&self.shown.work, &shown.work) {
+            // Another part of the whole, with a bar of its own; its tenths count from its first line on.
+            self.last = self.last.map(|(last, _)| (last, u64::MAX));
+            self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
+        }
+        self.shown = shown;
+    }
+}
+
+fn bar(Shown { work, began, done }: &Shown, now: Duration) -> ProgressBar {
+    let Work { what, unit, total } = &**work;
+    let shown = match (*unit == Progress::BYTES, *total) {
+        (true, 0) => "{spinner} {bytes}",
+        (false, 0) => "{spinner} {elapsed}",
+        (true, _) => "{bar:30} {bytes}/{total_bytes}, {eta} left",
+        (false, _) => "{bar:30} {pos}/{len}, {eta} left",
+    };
+    let style = ProgressStyle::with_template(&format!("{MARK}{{msg}} {shown}"));
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let elapsed = now.saturating_sub(*began);
+    let bar = ProgressBar::new(*total).with_message(what.clone()).with_elapsed(elapsed).with_style(style);
+    bar.set_position(*done as u64);
+    bar
+}
+
+/// A terminal of our own, not the pipe through which evcxr reads the process of the cells.
+fn in_terminal() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("EVCXR_IS_RUNTIME").is_none()
+}
+
+impl Work {
+    pub(super) fn line(&self, done: f64, elapsed: Duration) -> String {
+        let bytes = self.unit == Progress::BYTES;
+        let unit = if bytes { String::new() } else { format!(" {}", self.unit) };
+        let rate = done / elapsed.as_secs_f64().max(1e-3);
+        let per_second = match rate {
+            _ if bytes => human_bytes(rate as u64),
+            _ if rate > 0.0 && rate < 10.0 && rate.fract() != 0.0 => format!("{rate:.1}"),
+            _ => format!("{rate:.0}"),
+        };
+        let count = |parts: u64| if bytes { human_bytes(parts) } else { parts.to_string() };
+        let (what, whole) = (&self.what, done as u64);
+        if self.total == 0 {
+            let so_far = match bytes && whole > 0 {
+                true => format!("{} so far, {per_second}/s", count(whole)),
+                false => format!("{} so far", clock(elapsed.as_secs_f64())),
+            };
+            return format!("{MARK}{what}: {so_far}, time left unknown");
+        }
+        let left = match done > 0.0 {
+            true => format!("{} left", clock((self.total as f64 - done) / rate)),
+            false => "time left unknown".into(),
+        };
+        let percent = (done * 100. / self.total as f64) as u64;
+        format!(
+            "{MARK}{what}: {} of {}{unit} ({percent} %), {per_second}{unit}/s, {left}",
+            count(whole),
+            count(self.total)
+        )
+    }
+}
+
+/// Seconds in words: `8 s`, `2 min 5 s`, `1 h 10 min`.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.ceil() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, min, s) => format!("{min} min {s} s"),
+        (h, min, _) => format!("{h} h {min} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn prompts(total: u64) -> (Report, Arc<Work>) {
+        let work = Arc::new(Work { what: "asking".into(), unit: "prompts", total });
+        (Report::new(work.clone(), Duration::ZERO), work)
+    }
+
+    /// The lines of work of `total` parts that takes `pace` for each.
+    fn lines(total: u64, pace: Duration) -> Vec<String> {
+        let (report, work) = prompts(total);
+        let shown = |done: u64| Shown { work: work.clone(), began: Duration::ZERO, done: done as f64 };
+        (1..=total).filter_map(|done| report.advance(shown(done), pace * done as u32)).collect()
+    }
+
+    #[test]
+    fn short_work_is_silent() {
+        assert!(lines(100, SECOND / 60).is_empty());
+        assert!(lines(1, SECOND * 60).is_empty(), "it is over when it could speak");
+    }
+
+    #[test]
+    fn long_work_says_how_far_it_is() {
+        let lines = lines(400, SECOND / 10);
+        assert_eq!(lines[0], "candle-lens ⏳ asking: 20 of 400 prompts (5 %), 10 prompts/s, 38 s left");
+        assert_eq!(lines[1], "candle-lens ⏳ asking: 40 of 400 prompts (10 %), 10 prompts/s, 36 s left");
+        assert_eq!(lines.len(), 11, "the first, and one each tenth");
+    }
+
+    #[test]
+    fn an_hour_is_not_hundreds_of_lines() {
+        let lines = lines(3600, SECOND);
+        assert!((30..60).contains(&lines.len()), "{}", lines.len());
+        assert!(lines.iter().all(|line| line.starts_with(MARK) && !line.contains('\n')));
+        assert!(lines[0].ends_with("2 of 3600 prompts (0 %), 1 prompts/s, 59 min 58 s left"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_part_that_is_not_done_counts_as_far_as_it_is() {
+        let work = Work { what: "patching".into(), unit: "sites", total: 270 };
+        assert_eq!(
+            work.line(32.4, SECOND * 12),
+            "candle-lens ⏳ patching: 32 of 270 sites (12 %), 2.7 sites/s, 1 min 28 s left"
+        );
+    }
+
+    #[test]
+    fn bytes_and_unknown_lengths_are_told_as_such() {
+        let work = Work { what: "fetching x".into(), unit: Progress::BYTES, total: 500_000_000 };
+        assert_eq!(
+            work.line(125_000_000., SECOND * 5),
+            "candle-lens ⏳ fetching x: 125.0 MB of 500.0 MB (25 %), 25.0 MB/s, 15 s left"
+        );
+        assert!(work.line(0., SECOND * 3).ends_with("0 B/s, time left unknown"));
+        let endless = Work { total: 0, ..work };
+        assert_eq!(
+            endless.line(125_000_000., SECOND * 5),
+            "candle-lens ⏳ fetching x: 125.0 MB so far, 25.0 MB/s, time left unknown"
+        );
+        let opaque = Work { what: "going backward".into(), unit: "", total: 0 };
+        assert_eq!(opaque.line(0., SECOND * 65), "candle-lens ⏳ going backward: 1 min 5 s so far, time left unknown");
+        assert_eq!([clock(0.2), clock(125.0), clock(4200.0)], ["1 s", "2 min 5 s", "1 h 10 min"]);
+    }
+
+    /// The watch's looks, at these seconds, that found a line due.
+    fn looks(report: &Report, seconds: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let due = |second: &u32| report.due(&mut report.said(), SECOND * *second).is_some();
+        seconds.into_iter().filter(due).collect()
+    }
+
+    #[test]
+    fn work_that_does_not_step_is_spoken_for() {
+        assert_eq!(looks(&prompts(3).0, 0..40), [2, 12, 22, 32]);
+        let backward = Work { what: "going backward".into(), unit: "", total: 0 };
+        let opaque = Report::new(Arc::new(backward), SECOND * 5);
+        assert_eq!(looks(&opaque, 0..30), [7, 17, 27], "two seconds after it began");
+    }
+}

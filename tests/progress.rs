@@ -1,0 +1,310 @@
+//! Every function that can take long says so, and no silence is longer than a step of it.
+//!
+//! The clock is the count of bytes that the thread has asked for: it goes on with the work, the same in each run, and knows
+//! nothing of progress.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use candle_lens::candle::{DType, Device, Tensor};
+use candle_lens::prelude::*;
+use candle_lens::progress::rehearsal::{Event, Moment, rehearse};
+use candle_lens::tasks::Split;
+use candle_lens::{Error, Result};
+
+use crate::support::allocations::asked;
+use crate::support::scratch;
+
+/// The largest part of the whole that may be silent. The model has eight blocks.
+const SILENCE: f64 = 0.25;
+
+/// How much of the whole may come before the first report, of which a notebook waits two seconds for a line.
+const BEFORE: f64 = 0.05;
+
+/// What is one call from outside: a watch speaks for it.
+const BACKWARD: &str = "going backward through the model";
+
+/// What is done, and the parts of the whole that were silent.
+struct Walk {
+    faults: Vec<String>,
+    counted: usize,
+}
+
+impl Walk {
+    /// Work whose steps are counted, but for the backward passes.
+    fn counted<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
+        let (result, silences, before) = walk(name, work);
+        let longest = silences.iter().filter(|(_, within)| within != BACKWARD).max_by(|a, b| a.0.total_cmp(&b.0));
+        let (silence, within) = longest.cloned().unwrap_or((1., "nothing".into()));
+        if silence > SILENCE {
+            self.faults.push(format!("{name}: {:.0} % of it are silent, within {within:?}", 100. * silence));
+        }
+        self.early(name, before);
+        result
+    }
+
+    /// Work that is spoken for throughout.
+    fn watched<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
+        let (result, _, before) = walk(name, work);
+        self.early(name, before);
+        result
+    }
+
+    fn early(&mut self, name: &str, before: f64) {
+        self.counted += 1;
+        if before > BEFORE {
+            self.faults.push(format!("{name}: the first {:.0} % of it are not reported", 100. * before));
+        }
+    }
+}
+
+/// Does the work; each silence as a part of the whole, with the innermost work of it, and the part before the first report.
+fn walk<T>(name: &str, work: impl FnOnce() -> Result<T>) -> (T, Vec<(f64, String)>, f64) {
+    let began = asked();
+    let (result, moments) = rehearse(|| Duration::from_nanos(asked()), work);
+    let ended = asked();
+    let result = result.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let at = |moment: &Moment| moment.at.as_nanos() as f64;
+    let whole = (ended - began) as f64;
+    let Some(first) = moments.first() else { return (result, Vec::new(), 1.) };
+    let mut silences = Vec::new();
+    let mut open: Vec<&str> = Vec::new();
+    for (place, moment) in moments.iter().enumerate() {
+        match moment.event {
+            Event::Began { .. } => open.push(&moment.what),
+            Event::Ended => open.truncate(open.iter().rposition(|what| *what == moment.what).expect("it began")),
+            Event::Stepped => {}
+        }
+        let next = moments.get(place + 1).map_or(ended as f64, at);
+        silences.push(((next - at(moment)) / whole, open.last().copied().unwrap_or("nothing").to_string()));
+    }
+    assert!(open.is_empty(), "{name}: {open:?} did not end");
+    (result, silences, (at(first) - began as f64) / whole)
+}
+
+/// A model of eight small blocks with the words of `tiny`.
+fn model() -> Result<HookedTransformer> {
+    let tiny = HookedTransformer::from_pretrained("tiny")?;
+    let cfg = HookedTransformerConfig {
+        n_layers: 8,
+        d_model: 64,
+        n_heads: 2,
+        d_head: None,
+        d_mlp: Some(256),
+        model_name: "eight".into(),
+        normalization_type: NormalizationType::LN,
+        ..tiny.cfg().clone()
+    };
+    let (model, _) = HookedTransformer::trainable(cfg, 3, &Device::Cpu)?;
+    Ok(model.without_weight_gradients().with_tokenizer(tiny.tokenizer()?.clone()))
+}
+
+const PROMPT: &str = "When John and Mary went to the shops, John gave the bag to";
+
+/// Eight times the prompt, and eight times its counterpart.
+fn prompts(model: &HookedTransformer) -> Result<(Tokens, Tokens, Metric)> {
+    let clean = model.to_tokens(vec![PROMPT; 8])?;
+    let corrupted = model.to_tokens(vec![PROMPT.replace(", John", ", Mary"); 8])?;
+    Ok((clean, corrupted, Metric::logit_diff(&model.answers([(" Mary", " John"); 8])?)))
+}
+
+fn finish(walk: Walk, at_least: usize) {
+    assert!(walk.faults.is_empty(), "{}", walk.faults.join("\n"));
+    assert!(walk.counted >= at_least, "{} functions were walked", walk.counted);
+}
+
+fn new_walk() -> Walk {
+    Walk { faults: Vec::new(), counted: 0 }
+}
+
+#[test]
+fn runs_gradients_and_text() -> Result<()> {
+    let (mut walk, model) = (new_walk(), model()?);
+    let (clean, corrupted, metric) = prompts(&model)?;
+    walk.counted("forward", || model.forward(&clean));
+    walk.counted("loss", || model.loss(&clean));
+    let (_, cache) = walk.counted("run_with_cache", || model.run_with_cache(&clean));
+    let part = RunOptions { stop_at_layer: Some(6), ..Default::default() };
+    walk.counted("run", || model.run(&clean, HookPlan::new(), &part));
+    let text = GenerateOptions { max_new_tokens: 20, stop_at_eos: false, ..Default::default() };
+    walk.counted("generate", || model.generate(PROMPT, &text));
+    // The unembedding of so small a model is as large as several blocks.
+    walk.watched("process", || model.clone().process(&Processing::default()));
+    walk.counted("run_with_grads", || model.run_with_grads(&clean, &metric, ("z", "mlp_out")));
+    walk.counted("attention_attribution", || model.attention_attribution(&clean, &metric));
+    let options = IgOptions { baseline: IgBaseline::run(corrupted.clone()), steps: 10, ..Default::default() };
+    let attributed =
+        walk.counted("integrated_gradients", || model.integrated_gradients(&clean, &metric, ["z"], &options));
+    walk.counted("integrated_gradients of one point", || {
+        model.integrated_gradients(&clean, &metric, [("z", 0)], &options)
+    });
+    walk.watched("IntegratedGradients::sweep", || attributed.heads());
+
+    let answers = model.answers([(" Mary", " John"); 8])?;
+    walk.counted("logit_lens", || logit_lens(&model, &cache, &LensOptions::default()));
+    walk.counted("detect_head", || detect_head(&cache, &DetectionPattern::PreviousToken, &DetectOptions::default()));
+    walk.counted("induction_scores", || induction_scores(&model, 20, 8, 0));
+    walk.counted("copying_scores", || copying_scores(&model, 10..40u32, 5));
+    walk.counted("eigenvalue_copying_scores", || eigenvalue_copying_scores(&model));
+    walk.watched("singular_vectors", || singular_vectors(&model, SingularOf::WOut, 0, 3));
+    walk.watched("direct_logit_attribution", || direct_logit_attribution(&model, &cache, &answers, Unit::Neuron));
+    walk.watched("logit_lens_to_logit_diff", || logit_lens_to_logit_diff(&model, &cache, &answers));
+    walk.watched("accumulated_resid", || cache.accumulated_resid(&AccumulatedOptions::default()));
+    walk.watched("decompose_resid", || cache.decompose_resid(&DecomposeOptions::default()));
+    walk.watched("stack_head_results", || cache.stack_head_results(&model, &HeadOptions::default()));
+    let last = NeuronOptions { pos: Slice::from(-1), ..Default::default() };
+    walk.watched("stack_neuron_results", || cache.stack_neuron_results(&model, &last));
+    let whole = FullOptions { pos: Slice::from(-1), ..Default::default() };
+    walk.watched("get_full_resid_decomposition", || cache.get_full_resid_decomposition(&model, &whole));
+    let directions = answers.directions(&model)?;
+    walk.watched("project_full_resid_decomposition", || {
+        cache.project_full_resid_decomposition(&model, &directions, &whole)
+    });
+    walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, &last));
+    walk.watched("test_prompt", || candle_lens::prelude::test_prompt(&model, PROMPT, " Mary"));
+    finish(walk, 27);
+    Ok(())
+}
+
+#[test]
+fn sweeps() -> Result<()> {
+    let (mut walk, model) = (new_walk(), model()?);
+    let (clean, corrupted, metric) = prompts(&model)?;
+    let patching = walk.counted("Patching::new", || Patching::new(&model, &clean, &corrupted, metric.clone()));
+    walk.counted("noising", || patching.clone().noising());
+    walk.counted("ablation", || Patching::ablation(&model, &clean, metric.clone(), &Ablation::Zero));
+    // All of it fits into one batch.
+    walk.counted("a sweep in one batch", || patching.get_act_patch_attn_head_out_all_pos());
+    walk.counted("a sweep by position", || patching.get_act_patch_resid_pre());
+    walk.counted("a sweep in small batches", || patching.clone().budget(3 << 20).get_act_patch_attn_out());
+    walk.counted("several sweeps", || patching.get_act_patch_block_every());
+    let sites = [PatchSite::new(&model, ("z", 2))?.head(1), PatchSite::new(&model, ("mlp_out", 3))?];
+    walk.counted("sites", || patching.sites(&sites));
+    walk.counted("cumulative", || patching.cumulative(&sites));
+    let plan = |layer: i32| (layer.to_string(), HookPlan::new().edit(("mlp_out", layer), Edit::zero()));
+    walk.counted("plans", || patching.plans((0..3).map(plan)));
+    walk.counted("path_patch_head_to_final_resid_post", || patching.path_patch_head_to_final_resid_post());
+    let receivers = [Receiver::Q(7, 0), Receiver::K(7, 1)];
+    walk.counted("path_patch_head_to_heads", || patching.path_patch_head_to_heads(&receivers));
+    let attribution = walk.counted("attribution", || patching.attribution(("z", "post")));
+    walk.watched("Attribution::sweep", || attribution.sweep("post", &[SweepAxis::Layer, SweepAxis::Neuron]));
+    walk.counted("for_each_answer_token", || {
+        Patching::for_each_answer_token(&model, PROMPT, &PROMPT.replace(", John", ", Mary"), " Mary John", " John Mary")
+    });
+    finish(walk, 15);
+    Ok(())
+}
+
+#[test]
+fn circuits() -> Result<()> {
+    let (mut walk, model) = (new_walk(), model()?);
+    let (clean, corrupted, metric) = prompts(&model)?;
+    let (clean, corrupted) = (clean.row(0).to_vec(), corrupted.row(0).to_vec());
+    let metric_of_one = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    drop(metric);
+    let edges = walk.counted("EdgePatching::new", || {
+        EdgePatching::new(&model, vec![clean.clone()], vec![corrupted.clone()], metric_of_one.clone())
+    });
+    let over = EdgeAblation::mean(vec![corrupted.clone(), clean.clone()]);
+    walk.counted("EdgePatching::ablation", || {
+        EdgePatching::ablation(&model, vec![clean.clone()], metric_of_one.clone(), &over)
+    });
+    let mut scored = None;
+    for method in [
+        EdgeMethod::Eap,
+        EdgeMethod::EapIgInputs { steps: 3 },
+        EdgeMethod::EapIgActivations { steps: 2 },
+        EdgeMethod::CleanCorrupted,
+        EdgeMethod::InformationFlowRoutes,
+        EdgeMethod::Exact,
+    ] {
+        scored = Some(walk.counted(&format!("attribute, {method:?}"), || edges.attribute(method)));
+        if method != EdgeMethod::InformationFlowRoutes {
+            walk.counted(&format!("attribute_nodes, {method:?}"), || edges.attribute_nodes(method));
+        }
+    }
+    walk.counted("attribute_neurons", || edges.attribute_neurons(EdgeMethod::Eap));
+    let scored = scored.expect("methods");
+    let sizes = [10, 20, 40, 60, 80, 100];
+    let circuits = walk.counted("topn_each", || scored.topn_each(&sizes, RankBy::Magnitude));
+    walk.counted("greedy_each", || scored.greedy_each(&sizes, RankBy::Magnitude));
+    walk.counted("evaluate", || edges.evaluate(&circuits[5]));
+    walk.counted("curve", || edges.curve(&circuits));
+    let nodes: Vec<Node> = circuits[0].nodes().into_iter().take(2).collect();
+    walk.counted("completeness", || edges.completeness(&circuits[0], &[nodes]));
+    walk.counted("minimality", || edges.minimality(&circuits[0]));
+    finish(walk, 20);
+    Ok(())
+}
+
+#[test]
+fn files_matrices_tasks_and_pictures() -> Result<()> {
+    let (mut walk, model) = (new_walk(), model()?);
+    let folder = scratch("progress");
+    walk.watched("save_pretrained", || model.save_pretrained(folder.join("model")));
+    let saved = folder.join("model").display().to_string();
+    walk.watched("from_pretrained", || HookedTransformer::from_pretrained(&saved));
+    walk.watched("from_pretrained in half precision", || {
+        HookedTransformer::from_pretrained_with(&saved, LoadOptions { dtype: DType::BF16, ..Default::default() })
+    });
+    walk.watched("from_checkpoint", || {
+        let weights = folder.join("model/model.safetensors");
+        HookedTransformer::from_checkpoint(&saved, weights, CheckpointOptions::default())
+    });
+    let (clean, ..) = prompts(&model)?;
+    let (_, cache) = model.run_with_cache(&clean)?;
+    walk.watched("ActivationCache::save", || cache.save(folder.join("cache.safetensors")));
+    walk.watched("ActivationCache::load", || ActivationCache::load(folder.join("cache.safetensors")));
+
+    walk.watched("all_composition_scores", || model.all_composition_scores(Composition::K));
+    let (ov, qk) = (model.OV()?, model.QK()?);
+    walk.watched("svd", || ov.svd());
+    walk.watched("eigenvalues", || qk.eigenvalues());
+
+    let set = Task::Sva.prompts(Split::Combinations, 80, 0)?;
+    walk.watched("answerable", || set.answerable(&model));
+    let aligned = walk.watched("aligned", || set.aligned(&model));
+    walk.watched("batches", || aligned.batches(&model, 16));
+    walk.watched("measure", || aligned.measure(&model));
+    walk.watched("filter_by_metric", || aligned.filter_by_metric(&model, -1.));
+    let questions: Vec<_> = aligned.prompts.iter().map(|prompt| prompt.question()).collect();
+    walk.watched("score_questions", || score_questions(&model, &questions));
+    walk.watched("scorecard", || scorecard(&model));
+
+    let picture = imshow(Tensor::rand(0f32, 1., (60, 60), &Device::Cpu)?);
+    walk.watched("save_html", || picture.save_html(folder.join("picture.html")));
+    walk.watched("save_png", || picture.save_png(folder.join("picture.png")));
+    walk.watched("save_svg", || picture.save_svg(folder.join("picture.svg")));
+    finish(walk, 19);
+    Ok(())
+}
+
+/// With a clock that gives a sweep of one batch a minute and a half, as long as 270 heads of 30 layers once were silent.
+#[test]
+fn a_sweep_of_one_batch_has_lines_all_the_way() -> Result<()> {
+    let model = model()?;
+    let (clean, corrupted, metric) = prompts(&model)?;
+    let patching = Patching::new(&model, &clean, &corrupted, metric)?;
+    let began = asked();
+    patching.get_act_patch_attn_head_out_all_pos()?;
+    let scale = 96. / (asked() - began) as f64;
+    let began = asked();
+    let clock = move || Duration::from_secs_f64((asked() - began) as f64 * scale);
+    let (result, moments) = rehearse(clock, || patching.get_act_patch_attn_head_out_all_pos());
+    result?;
+    let lines: Vec<(u64, &String)> =
+        moments.iter().filter_map(|moment| Some((moment.at.as_secs(), moment.line.as_ref()?))).collect();
+    let mut percents = BTreeMap::new();
+    for (second, line) in &lines {
+        let percent = line.split(['(', '%']).nth(1).and_then(|text| text.trim().parse::<u64>().ok());
+        percents.insert(*second, percent.ok_or_else(|| Error::argument(format!("no share in {line}")))?);
+        assert!(line.contains("patching: ") && line.contains("of 16 sites"), "{line}");
+    }
+    assert!(lines.len() >= 6, "{lines:?}");
+    assert!(percents.values().is_sorted(), "{percents:?}");
+    // The share is about that of the time; the two runs before the sweep count as one of its 16 sites.
+    for (second, percent) in percents {
+        assert!(percent.abs_diff(second * 100 / 96) < 40, "{percent} % after {second} s of 96");
+    }
+    Ok(())
+}
