@@ -340,8 +340,7 @@ impl Labelled {
 
 impl fmt::Debug for Labelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let axes: Vec<String> =
-            self.axes.iter().map(|axis| format!("{} {}", visible(&axis.name), axis.labels.len())).collect();
-        write!(f, "Labelled({:?}: {})", self.title, axes.join(" x "))
+        let axes: Vec<String> = self.axes.iter().map(|axis| format!("{} {}", axis.name, axis.labels.len())).collect();
+        f.write_str(&visible(&format!("Labelled({:?}: {})", self.title, axes.join(" x "))))
     }
 }

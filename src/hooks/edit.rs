@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use super::point::HookPoint;
 use crate::error::{Error, Result};
 use crate::slice::Slice;
+use crate::visible::visible;
 
 /// The function of [`Edit::custom`].
 type Hook = Arc<dyn Fn(&Tensor, HookPoint) -> Result<Tensor> + Send + Sync>;
@@ -206,7 +207,7 @@ impl fmt::Display for Edit {
             Action::KnockOut => f.write_str("knock out")?,
             Action::Mean(MeanOver::Batch) => f.write_str("mean over batch")?,
             Action::Mean(MeanOver::BatchAndPos) => f.write_str("mean over batch and positions")?,
-            Action::Custom { name, .. } => write!(f, "hook {name:?}")?,
+            Action::Custom { name, .. } => f.write_str(&visible(&format!("hook {name:?}")))?,
         }
         let scopes = [
             ("batch", &self.batch),

@@ -93,7 +93,7 @@ fn nothing_that_is_shown_leaves_its_block() {
     assert_eq!((&cell.events, &cell.printed), (&Vec::new(), &Vec::new()));
     let (html, text) = (cell.of("text/html").count(), cell.of("text/plain").count());
     assert_eq!((html + text, html), (cell.content.len(), text));
-    assert!(html > some().len() * 8, "{html} blocks");
+    assert!(html > some().len() * 7, "{html} blocks");
     assert!(cell.of("text/html").all(|html| !html.contains(SCRIPT)));
     cell.of("text/plain").for_each(assert_harmless);
     assert!(cell.of("text/plain").any(|text| text.contains(SCRIPT)), "the words are still there to be read");
@@ -117,7 +117,9 @@ fn debug_all() -> Result<()> {
         }
         eprintln!("{error}");
     }
-    println!("EVCXR_BEGIN_CONTENT text/plain\n{:-?}\nEVCXR_END_CONTENT", line([1.0]).title(some().concat()));
+    // Its page is written while it is formatted, which evcxr does before it begins its block.
+    let figure = format!("{:-?}", line([1.0]).title(some().concat()));
+    println!("EVCXR_BEGIN_CONTENT text/plain\n{figure}\nEVCXR_END_CONTENT");
     Ok(())
 }
 
