@@ -59,6 +59,8 @@ mod tasks {
 }
 mod tokens {
     mod parity;
+    mod pieces;
+    mod special;
     mod tokenizer;
 }
 

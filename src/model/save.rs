@@ -25,8 +25,8 @@ impl HookedTransformer {
         let bos = self.tokenizer.as_ref().and_then(Tokenizer::bos_id);
         let ends = (bos, self.end_ids());
         let tied = gpt2::is_tied(&self.weights)?;
-        let config = serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, ends))
-            .expect("a JSON value");
+        let config =
+            serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, ends)).expect("a JSON value");
         fs::create_dir_all(folder)
             .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
         files::write_tensors(&folder.join("model.safetensors"), &BTreeMap::new(), &tensors)?;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use super::bpe_files;
 use super::pieces::{self, Spelling};
 use super::special::{CONFIG, Declared, GENERATION, PREPEND_BOS, Special};
-use super::bpe_files;
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::tokens::{Input, PaddingSide, Tokens};
@@ -99,7 +99,10 @@ impl Tokenizer {
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::from_files(folder, &mut find)?.ok_or_else(|| {
-            Error::file(path, "it makes no tokenizer: a vocab.json needs GPT-2's merges.txt beside it. Give a tokenizer.json.")
+            Error::file(
+                path,
+                "it makes no tokenizer: a vocab.json needs GPT-2's merges.txt beside it. Give a tokenizer.json.",
+            )
         })
     }
 
@@ -120,7 +123,9 @@ impl Tokenizer {
         let declared = Declared::read(folder, find)?;
         let class = declared.class.as_deref();
         let inner = match (&json, &pair) {
-            (Some(bytes), _) => parse(bytes).map_err(|error| Error::file(folder.join(TOKENIZER), unreadable(&error)))?,
+            (Some(bytes), _) => {
+                parse(bytes).map_err(|error| Error::file(folder.join(TOKENIZER), unreadable(&error)))?
+            }
             (None, Some((vocab, merges))) if bpe_files::is_known(class) => {
                 bpe_files::tokenizer((vocab, merges), class, declared.add_prefix_space)
                     .map_err(|(name, message)| Error::file(folder.join(name), message))?
@@ -140,10 +145,7 @@ impl Tokenizer {
     }
 
     /// The ids that a model's files name as ends of a text, for a model without a tokenizer too.
-    pub(crate) fn end_ids_of(
-        folder: &Path,
-        find: &mut dyn FnMut(&str) -> Result<Option<Vec<u8>>>,
-    ) -> Result<Vec<u32>> {
+    pub(crate) fn end_ids_of(folder: &Path, find: &mut dyn FnMut(&str) -> Result<Option<Vec<u8>>>) -> Result<Vec<u32>> {
         Ok(Declared::read(folder, find)?.end_ids().to_vec())
     }
 
