@@ -75,6 +75,8 @@ mod tasks {
 mod tokens {
     mod fuzz;
     mod parity;
+    mod pieces;
+    mod special;
     mod tokenizer;
 }
 

@@ -53,10 +53,10 @@ impl Tokenizer {
 
     /// The bytes that a token stands for.
     fn bytes(&self, id: u32) -> Vec<u8> {
-        let Some(token) = self.inner().id_to_token(id) else { return pieces::unknown(id).into_bytes() };
-        if self.inner().get_added_vocabulary().get_added_tokens_decoder().contains_key(&id) {
-            return token.into_bytes();
+        if let Some(added) = self.inner().get_added_vocabulary().get_added_tokens_decoder().get(&id) {
+            return added.content.clone().into_bytes();
         }
+        let Some(token) = self.inner().id_to_token(id) else { return pieces::unknown(id).into_bytes() };
         // A decoder that fails on a token of its own vocabulary has nothing better to say of it.
         self.spelling()
             .bytes(&token)

@@ -91,11 +91,8 @@ impl Declared {
         let said = |key: &str| {
             let (first, second) = if newer { (&config, &map) } else { (&map, &config) };
             match Said::of(first.get(key)) {
-                Said::Token(token) => Said::Token(token),
-                null => match Said::of(second.get(key)) {
-                    Said::Nothing => null,
-                    other => other,
-                },
+                Said::Nothing => Said::of(second.get(key)),
+                said => said,
             }
         };
         let mut others: Vec<String> = Vec::new();
@@ -168,8 +165,10 @@ impl Declared {
             self.others.iter().chain([&end_of_text]).filter(|token| inner.token_to_id(token).is_some()).cloned();
         let by_id = self.bos_id.iter().chain(&self.pad_id).chain(&self.end_ids).filter(|id| is_special(inner, **id));
         let by_id = by_id.filter_map(|id| inner.id_to_token(*id));
-        let special = named.chain(known).chain(by_id).map(|token| (token, true));
-        let wanted: Vec<(String, bool)> = self.added.iter().cloned().chain(special).collect();
+        let special: Vec<String> = named.chain(known).chain(by_id).collect();
+        let added = self.added.iter().map(|(token, marked)| (token.clone(), *marked || special.contains(token)));
+        let mut wanted: Vec<(String, bool)> = added.collect();
+        wanted.extend(special.iter().map(|token| (token.clone(), true)));
         let already = inner.get_added_tokens_decoder();
         for (token, special) in wanted {
             if token.is_empty() || already.values().any(|added| added.content == token) {
