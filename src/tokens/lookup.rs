@@ -145,7 +145,7 @@ impl Tokenizer {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn continuation(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.behind().encode_fast(text, false);
+        let encoding = caught(|| self.behind().encode_fast(text, false));
         let ids = encoding.map_err(|error| Error::tokens(format!("the text cannot be tokenized: {error}.")))?;
         match ids.get_ids() {
             [] => Err(Error::tokens(format!("the text {text:?} has no tokens: give a text."))),
