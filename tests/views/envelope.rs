@@ -129,7 +129,8 @@ fn what_debug_writes_stays_in_evcxrs_own_block() {
     let cell = read(&output);
     assert_eq!((&cell.events, &cell.printed), (&Vec::new(), &Vec::new()));
     assert!(cell.of("text/html").all(|html| !html.contains(SCRIPT)));
-    cell.of("text/plain").for_each(assert_harmless);
+    // Derived forms keep evcxr's words, within a line, where they do nothing in a block.
+    assert!(cell.of("text/plain").all(|text| text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())));
     assert_harmless(&stderr);
 }
 
