@@ -141,6 +141,8 @@ impl Declared {
         let special = |id: &u32| is_special(inner, *id);
         let end_of_text = inner.token_to_id(END_OF_TEXT);
         let eos = id(&self.eos).or_else(|| self.end_ids.iter().copied().find(special)).or(end_of_text);
+        let is_llama = self.class.as_deref().is_some_and(|class| class.starts_with("Llama"));
+        let eos = eos.or_else(|| inner.token_to_id("</s>").filter(|_| is_llama));
         let bos = match (&self.bos, &self.class) {
             (Said::Token(_), _) => id(&self.bos),
             (Said::None, _) => None,
