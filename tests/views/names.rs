@@ -107,7 +107,7 @@ fn every_label_is_drawn() -> candle_lens::Result<()> {
         return Ok(());
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/views/names.py");
-    let names = serde_json::to_string(&NAMES.map(|name| candle_lens::views::visible(name))).expect("texts");
+    let names = serde_json::to_string(&NAMES.map(candle_lens::views::visible)).expect("texts");
     let run = Command::new(python)
         .arg(script)
         .args([chromium.as_path(), &html, &folder.join("names.png")])

@@ -173,8 +173,8 @@ fn what_a_still_line_leaves_out_cannot_be_seen() {
             .iter()
             .fold((f64::MAX, f64::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)))
     };
-    for column in 0..columns {
-        let (a, b) = (near(&drawn, column), whole[column]);
+    for (column, &b) in whole.iter().enumerate() {
+        let a = near(&drawn, column);
         assert!(a.0 <= b.0 + 0.1 && a.1 >= b.1 - 0.1, "column {column}: {a:?} and {b:?}");
     }
 }

@@ -328,7 +328,9 @@ impl Chart for Grid {
         let has_gaps = drawing.notes.iter().any(|note| note.is_legend);
         if has_gaps {
             let gaps = gap_map(&Self::shown(&self.values, drawing), &spec["data"][0]);
-            spec["data"].as_array_mut().into_iter().for_each(|traces| traces.push(gaps.clone()));
+            if let Some(traces) = spec["data"].as_array_mut() {
+                traces.push(gaps);
+            }
         }
         if !self.frames.is_empty() {
             let data = |frame| {
