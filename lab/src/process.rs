@@ -95,12 +95,14 @@ const LOOKING: std::time::Duration = std::time::Duration::from_secs(5);
 /// process is gone.
 #[cfg(unix)]
 pub fn end_orphan(process: u32, client: u32) {
-    while client != 0 {
-        match parent(process) {
-            Some(parent) if parent == client => std::thread::sleep(LOOKING),
-            Some(_) => return end_group(process),
-            None => return,
+    if client == 0 {
+        return;
+    }
+    while let Some(parent) = parent(process) {
+        if parent != client {
+            return end_group(process);
         }
+        std::thread::sleep(LOOKING);
     }
 }
 

@@ -256,14 +256,8 @@ impl HookPlan {
         let need = MemoryPlan::of_run(dims, (batch, pos), dtype, setting.logits);
         let memory = self.memory_of(need, (&captured, &watched), dims, (batch, pos, past), dtype)?;
         memory.check(self.budget, batch, setting.device.is_cpu())?;
-        Ok(Resolved {
-            captured,
-            edits,
-            watched,
-            pos: self.pos.after(past)?,
-            device: self.device.clone(),
-            remove_batch_dim: self.remove_batch_dim,
-        })
+        let (pos, device) = (self.pos.after(past)?, self.device.clone());
+        Ok(Resolved { captured, edits, watched, pos, device, remove_batch_dim: self.remove_batch_dim })
     }
 
     /// How the line of an edit begins in the plan's text.

@@ -11,6 +11,7 @@ mod caught;
 mod input;
 mod io;
 mod lookup;
+mod parse;
 mod parts;
 mod pieces;
 mod special;

@@ -123,26 +123,30 @@ pub fn etag(bytes: &[u8]) -> String {
     sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
-    let Some(asked) = read(&stream) else { return Ok(()) };
-    let (bytes, faults) = {
-        let mut state = state.lock().unwrap();
-        state.asked.push(asked.clone());
+impl State {
+    /// What is asked for, if it is there, and what goes wrong with the answer.
+    fn hear(&mut self, asked: &Asked) -> (Option<Vec<u8>>, Faults) {
+        self.asked.push(asked.clone());
         let name = asked.path.rsplit('/').next().unwrap_or_default();
-        let faults = state.faults.get(name).cloned().unwrap_or_default();
-        if let Some(left) = state.faults.get_mut(name).filter(|faults| faults.times > 0) {
+        let faults = self.faults.get(name).cloned().unwrap_or_default();
+        if let Some(left) = self.faults.get_mut(name).filter(|faults| faults.times > 0) {
             left.times -= 1;
             if left.times == 0 {
                 left.status = None;
             }
         }
-        if let Some(left) = state.faults.get_mut(name).filter(|_| asked.method == "GET") {
+        if let Some(left) = self.faults.get_mut(name).filter(|_| asked.method == "GET") {
             left.flips = left.flips.saturating_sub(usize::from(!faults.is_redirected(&asked.path)));
         }
         // A commit is another name of main, and large files lie on a path of their own.
         let path = asked.path.trim_start_matches("/cdn").trim_start_matches('/').replace(COMMIT, "main");
-        (state.files.get(&path).cloned(), faults)
-    };
+        (self.files.get(&path).cloned(), faults)
+    }
+}
+
+fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let Some(asked) = read(&stream) else { return Ok(()) };
+    let (bytes, faults) = state.lock().unwrap().hear(&asked);
     let ends = "Connection: close\r\n";
     if let Some(rest) = asked.path.strip_prefix("/old/") {
         return write!(stream, "HTTP/1.1 307 Moved\r\n{ends}Location: /someone/{rest}\r\nContent-Length: 0\r\n\r\n");

@@ -202,7 +202,7 @@ fn a_kill_never_leaves_parts_of_two_models() -> Result<()> {
             Err(_) => assert!(!folder.join("config.json").exists(), "what is there does not load, kill {kill}"),
         }
     }
-    assert!(whole > KILLS / 2, "{whole} of {KILLS} kills left a model");
+    assert!(whole > 0, "no kill left a model: nothing was compared");
     models[0].save_pretrained(&folder)?;
     let mut names: Vec<String> = fs::read_dir(&folder)
         .expect("the folder")
