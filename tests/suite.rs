@@ -61,6 +61,7 @@ mod model {
     mod processing;
     mod random_architectures;
     mod saved;
+    mod tokenizers;
     mod tree;
 }
 mod tasks {

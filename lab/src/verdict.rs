@@ -12,6 +12,10 @@ pub const ERROR: &str = "candle-lens: ";
 /// How the library's progress lines begin; they are harmless.
 pub const PROGRESS: &str = "candle-lens ⏳ ";
 
+/// How the library's remarks begin (`candle_lens::progress::NOTE`), such as one on a tokenizer with more tokens than its model
+/// has rows; they are harmless.
+pub const NOTE: &str = "candle-lens ⚠ ";
+
 /// What is wrong with a cell, in a line or two; nothing if it ran well.
 pub fn complaint(reply: &Reply) -> Option<String> {
     match reply.status.as_str() {
@@ -29,7 +33,7 @@ pub fn complaint(reply: &Reply) -> Option<String> {
 }
 
 fn is_harmless(line: &str) -> bool {
-    line.trim().is_empty() || line.starts_with(PROGRESS)
+    line.trim().is_empty() || line.starts_with(PROGRESS) || line.starts_with(NOTE)
 }
 
 fn texts<'a>(outputs: &'a [Value], stream: &'a str) -> impl Iterator<Item = &'a str> {
@@ -159,8 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn the_error_prefix_is_the_library_s() {
+    fn the_beginnings_of_lines_are_the_library_s() {
         let library = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/error.rs")).unwrap();
         assert!(library.contains(&format!("pub const PREFIX: &str = {ERROR:?};")));
+        let library = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/progress/mod.rs")).unwrap();
+        assert!(library.contains(&format!("pub const MARK: &str = {PROGRESS:?};")));
+        assert!(library.contains(&format!("pub const NOTE: &str = {NOTE:?};")));
     }
 }

@@ -29,6 +29,9 @@ use crate::visible::visible;
 /// How each line begins; whoever checks what a notebook wrote on stderr knows it by that.
 pub const MARK: &str = "candle-lens ⏳ ";
 
+/// How a line begins that says something worth knowing and stops nothing; whoever checks a notebook knows it by that.
+pub const NOTE: &str = "candle-lens ⚠ ";
+
 thread_local! {
     static THREAD: RefCell<Thread> = const { RefCell::new(Thread { open: Vec::new(), report: None, rehearsal: None }) };
 }
@@ -80,7 +83,7 @@ fn is_on() -> bool {
 
 /// Says something that is worth knowing and stops nothing: one line on stderr, as a notebook shows it.
 pub(crate) fn say(line: &str) {
-    eprintln!("{}{}", crate::error::PREFIX, visible(line));
+    eprintln!("{NOTE}{}", visible(line));
 }
 
 /// Work of a known length that reports how far it is. The first one of a thread reports; those inside it are silent, and
