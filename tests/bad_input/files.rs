@@ -161,7 +161,7 @@ fn a_token_without_a_row_is_refused_where_it_is_used() {
     // Fine-tuned models come with a `[PAD]` that their embedding has no row for.
     let model = load(&folder).expect("it loads, with a line on stderr");
     assert!(model.forward("a").is_ok());
-    sentence(model.to_tokens("a<extra>"), &["300", "299"]);
+    sentence(model.forward("a<extra>"), &["300", "299"]);
     sentence(model.forward(vec![0u32, 300]), &["300", "299"]);
 }
 
@@ -175,7 +175,7 @@ fn special_tokens_are_those_that_the_folder_names() {
     assert_eq!(first(&folder).unwrap(), 1);
     // As in transformers a name that the vocabulary lacks gets the next id, for which this embedding has no row.
     fs::write(&config, r#"{"bos_token": "<s>"}"#).unwrap();
-    sentence(first(&folder), &["300", "299"]);
+    sentence(load(&folder).and_then(|model| model.forward("a")), &["300", "299"]);
     fs::write(&config, "{").unwrap();
     sentence(load(&folder), &["tokenizer_config.json", "JSON"]);
 }

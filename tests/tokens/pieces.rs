@@ -73,21 +73,21 @@ fn spaces_belong_to_their_tokens() -> Result<()> {
 fn a_token_is_found_by_the_text_that_it_shows() -> Result<()> {
     for name in KINDS {
         let tokenizer = kind(name)?;
-        let mut checked = 0;
+        let (mut checked, mut spaced) = (0, 0);
         for id in 0..tokenizer.vocab_size() as u32 {
             let text = tokenizer.to_single_str_token(id)?;
-            // A merge may be out of reach of the splitting, and a byte is no text; two byte tokens may show one letter.
-            if text.contains('⟨')
-                || text.starts_with('<')
-                || text.trim().len() < 2
-                || ["Mar", "Mary"].contains(&text.as_str())
-            {
+            // A byte is not a text, and two tokens of a byte may show one letter.
+            if text.contains('⟨') || text.starts_with('<') || text.trim().len() < 2 {
                 continue;
             }
-            assert_eq!(tokenizer.to_single_token(&text)?, id, "{name}: {text:?}");
-            checked += 1;
+            // Some merges are out of reach: other merges, or the splitting, come first in a text.
+            if let [found] = tokenizer.continuation(&text)?[..] {
+                assert_eq!((tokenizer.to_single_token(&text)?, found), (id, id), "{name}: {text:?}");
+                checked += 1;
+                spaced += usize::from(text.starts_with(' '));
+            }
         }
-        assert!(checked > 30, "{name}: {checked}");
+        assert!(checked > 30 && spaced > 10, "{name}: {checked}, {spaced} of them with a space");
     }
     Ok(())
 }
