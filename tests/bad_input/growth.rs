@@ -204,4 +204,8 @@ fn lists_of_results() {
         imshow(scores(n)?.split("head", vec![Axis::numbered("a", n), Axis::numbered("b", 1)])?).to_json()
     });
     grows("bars", 100, |n| bar(scores(n)?).to_json());
+    // Rendered, with the still picture, for which a line of many points once took the square of their count.
+    grows("a line", 2000, |n| line((0..n).map(|i| (i as f32).sin()).collect::<Vec<_>>()).render());
+    let maps = |n: usize| Tensor::zeros((n, 3, 3), DType::F32, &Device::Cpu);
+    grows("facets", 20, |n| imshow_facets(maps(n)?).render());
 }

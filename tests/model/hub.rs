@@ -218,6 +218,30 @@ fn a_file_of_unknown_length_is_known_by_its_hash() {
 }
 
 #[test]
+fn a_tokenizer_of_two_files_is_fetched_and_kept() {
+    let tokenizer: serde_json::Value = serde_json::from_slice(&file("tokenizer.json")).unwrap();
+    let merge = |merge: &serde_json::Value| match merge {
+        serde_json::Value::String(pair) => format!("{pair}\n"),
+        pair => format!("{} {}\n", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
+    };
+    let merges: String = tokenizer["model"]["merges"].as_array().unwrap().iter().map(merge).collect();
+    let mut vocabulary = tokenizer["model"]["vocab"].clone();
+    for added in tokenizer["added_tokens"].as_array().unwrap() {
+        vocabulary[added["content"].as_str().unwrap()] = added["id"].clone();
+    }
+    let server = Server::new(["config.json", "model.safetensors"].map(|name| (at(name), file(name))));
+    server.add(&at("vocab.json"), vocabulary.to_string().into_bytes());
+    server.add(&at("merges.txt"), format!("#version: 0.2\n{merges}").into_bytes());
+    let hub = hub(&server, "hub_two_files", &[]);
+    let expected = load_folder().to_tokens("the shops").unwrap();
+    let tokens = load(ID, &hub).expect("it is fetched").to_tokens("the shops").expect("it has a tokenizer");
+    assert_eq!(tokens.row(0), expected.row(0));
+    let offline =
+        load(ID, &unreachable(&hub, true)).expect("it is kept").to_tokens("the shops").expect("the tokenizer too");
+    assert_eq!(offline.row(0), expected.row(0));
+}
+
+#[test]
 fn only_the_hub_itself_says_that_a_model_has_no_such_file() {
     let server = server();
     let hub = hub(&server, "hub_404", &[]);

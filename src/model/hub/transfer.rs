@@ -7,7 +7,6 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ureq::Body;
 use ureq::http::HeaderMap;
 
 use super::cache::unwritable;
@@ -121,11 +120,21 @@ impl Transfer<'_> {
             progress.step(*have);
             progress
         });
-        let ended = pour(response.into_body(), file, size, |bytes| {
-            *have += bytes.len() as u64;
-            hash.update(bytes);
-            progress.step(bytes.len() as u64);
-        });
+        let body = response.into_body();
+        let may_end_anywhere = size.is_none() || body.content_length().is_some();
+        let started = Instant::now();
+        let limits = Limits { most: size.unwrap_or(LENGTH_UNKNOWN), may_end_anywhere };
+        let ended = pour(
+            body.into_reader(),
+            file,
+            limits,
+            || started.elapsed(),
+            |bytes| {
+                *have += bytes.len() as u64;
+                hash.update(bytes);
+                progress.step(bytes.len() as u64);
+            },
+        );
         file.sync_all().map_err(disk)?;
         match (ended.map_err(disk)?, size) {
             (Ended::TooMuch, _) => Err(self.wrong_size("more")),
@@ -161,17 +170,28 @@ enum Ended {
     TooMuch,
 }
 
-/// Writes a body to the end of a file that is to have `size` bytes, and says of each part that it was written.
+/// How long a file may get.
+struct Limits {
+    most: u64,
+    /// Whether an end before that is taken for the end of the file, which its length or its hash will tell.
+    may_end_anywhere: bool,
+}
+
+/// Writes what `reader` brings to the end of a file, and says of each part that it was written; `clock` is the time that has
+/// passed.
 ///
 /// # Errors
 /// Those of the disk.
-fn pour(body: Body, file: &mut File, size: Option<u64>, mut written: impl FnMut(&[u8])) -> io::Result<Ended> {
-    let may_end_anywhere = size.is_none() || body.content_length().is_some();
-    let most = size.unwrap_or(LENGTH_UNKNOWN);
-    let mut reader = body.into_reader();
+fn pour(
+    mut reader: impl Read,
+    file: &mut File,
+    Limits { most, may_end_anywhere }: Limits,
+    mut clock: impl FnMut() -> Duration,
+    mut written: impl FnMut(&[u8]),
+) -> io::Result<Ended> {
     let mut buffer = vec![0; 1 << 16];
     let mut length = file.stream_position()?;
-    let (mut since, mut lately) = (Instant::now(), 0);
+    let (mut since, mut lately) = (clock(), 0);
     loop {
         match reader.read(&mut buffer) {
             Ok(0) if may_end_anywhere || length >= most => return Ok(Ended::Whole),
@@ -188,11 +208,51 @@ fn pour(body: Body, file: &mut File, size: Option<u64>, mut written: impl FnMut(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Ok(Ended::Cut),
         }
-        if since.elapsed() >= PATIENCE {
+        let now = clock();
+        if now >= since + PATIENCE {
             if lately < LEAST && length < most {
                 return Ok(Ended::Stalled);
             }
-            (since, lately) = (Instant::now(), 0);
+            (since, lately) = (now, 0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Zeros, so many at a time.
+    struct Slowly(usize);
+
+    impl Read for Slowly {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.0.min(buffer.len());
+            buffer[..count].fill(0);
+            Ok(count)
+        }
+    }
+
+    /// How a file of a megabyte ends that comes in pieces of this size, one each second, and how much of it came.
+    fn poured(piece: usize) -> (Ended, u64) {
+        let path = std::env::temp_dir().join(format!("candle-lens-pour-{}-{piece}", std::process::id()));
+        let mut file = File::create(&path).expect("a file");
+        let (mut seconds, mut came) = (0, 0);
+        let clock = || {
+            seconds += 1;
+            Duration::from_secs(seconds)
+        };
+        let limits = Limits { most: 1 << 20, may_end_anywhere: false };
+        let reader = Slowly(piece).take(1 << 20);
+        let ended =
+            pour(reader, &mut file, limits, clock, |bytes| came += bytes.len() as u64).expect("it can be written");
+        fs::remove_file(path).expect("it is ours");
+        (ended, came)
+    }
+
+    #[test]
+    fn a_transfer_that_hardly_moves_has_stalled() {
+        assert_eq!(poured(1), (Ended::Stalled, 60), "a byte a second would take days");
+        assert_eq!(poured(4096), (Ended::Whole, 1 << 20), "a slow line is waited for as long as the file is");
     }
 }
