@@ -1,8 +1,9 @@
 //! Sums of half-precision numbers, added up in f32.
 //!
-//! On the CPU candle adds numbers up in their own type, and there a sum ends to grow: 256 is the sum of 256 ones in bf16 and
-//! of any larger count of them, because 257 has no room in its eight bits; in f16 it is 2048, and squares above 65,504 are
-//! infinite. So whatever adds up numbers that may be half does it by this file. What is f32 or f64 goes through unchanged.
+//! On the CPU candle adds numbers up in their own dtype, where a sum stops growing early: in bf16 256 ones and any larger
+//! count of them sum to 256, because 257 does not fit into eight bits; in f16 the sum stops at 2048, and squares above
+//! 65,504 are infinite. So whatever adds up numbers that may be half does it through this file. f32 and f64 go through
+//! unchanged.
 
 use candle_core::shape::Dims;
 use candle_core::{DType, Result, Tensor};
@@ -75,7 +76,7 @@ mod tests {
         x.to_dtype(DType::F32)?.flatten_all()?.get(0)?.to_scalar()
     }
 
-    /// 4096 ones are 4096, which both types hold; candle's own sums end at 256 and 2048.
+    /// 4096 ones are 4096, which both types hold; candle's own sums stop at 256 and 2048.
     #[test]
     fn many_ones_are_as_many() -> Result<()> {
         for dtype in HALF {

@@ -1,8 +1,9 @@
 //! What each part of the residual stream says about the answer: logit lens and direct logit attribution.
 //!
 //! A stack's component `c` is read as the model would read the whole stream: `LN(c) . (W_U[:, correct] - W_U[:, incorrect])`,
-//! with the final norm's scale held at the value it had in the run, and with its weights where they are not folded. Over the accumulated stream this is the logit lens
-//! (nostalgebraist 2020), over what each component wrote it is direct logit attribution (Elhage et al. 2021).
+//! with the final norm's scale held at the value it had in the run, and with its weights where they are not folded. Over the
+//! accumulated stream this is the logit lens (nostalgebraist 2020), over what each component wrote it is direct logit
+//! attribution (Elhage et al. 2021).
 //!
 //! Limits: it sees direct effects only, not what a component does through later ones; the biases ([`super::Answers::bias`])
 //! are in no component; where the model squeezes its logits (Gemma 2), shares are of the logits before that, and titles say so.
