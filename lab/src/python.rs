@@ -183,12 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn every_requirement_is_pinned() {
+    fn every_requirement_is_pinned_to_its_files() {
         for (packages, main) in [(JUPYTER, "jupyterlab=="), (BROWSER, "playwright==")] {
-            let lines: Vec<_> = packages.requirements.lines().filter(|line| !line.starts_with('#')).collect();
+            let whole = packages.requirements.replace("\\\n", "");
+            let lines: Vec<_> = whole.lines().filter(|line| !line.starts_with('#')).collect();
             assert!(lines.iter().any(|line| line.starts_with(main)));
             for line in lines {
                 assert!(line.contains("=="), "{line} has no exact version");
+                assert!(line.contains("--hash=sha256:"), "{line} has no hash of its files");
             }
         }
     }
