@@ -1,0 +1,12 @@
+//! Pages to read rather than call: for users of TransformerLens, the axes of every shape, and the errors.
+//!
+//! Each page is Rust documentation, so its examples are compiled and run with the tests.
+
+#[doc = include_str!("for_transformer_lens_users.md")]
+pub mod for_transformer_lens_users {}
+
+#[doc = include_str!("axes.md")]
+pub mod axes {}
+
+#[doc = include_str!("errors.md")]
+pub mod errors {}
