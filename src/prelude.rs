@@ -15,14 +15,13 @@ pub use crate::cache::{
 };
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node,
     NodeScores, Qkv, RankBy,
 };
+pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
-pub use crate::gradients::{
-    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
-};
+pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 pub use crate::head::Head;
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Entry, Labelled};
@@ -31,7 +30,7 @@ pub use crate::model::{
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
+    Metric, Mlps, PatchResult, PatchSite, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;

@@ -52,6 +52,12 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
+    /// The levels of each site, row-major.
+    pub fn new(shape: &[usize], clean: Vec<f32>, corrupted: Vec<f32>) -> Self {
+        let shaped = |levels| ArrayD::from_shape_vec(IxDyn(shape), levels).expect("one level for each site");
+        Self { clean: shaped(clean), corrupted: shaped(corrupted) }
+    }
+
     /// The same levels at all sites of this shape.
     pub fn alike(shape: &[usize], clean: f32, corrupted: f32) -> Self {
         let all = |level| ArrayD::from_elem(IxDyn(shape), level);

@@ -1,118 +1,136 @@
-//! Two runs to be compared, and sweeps of sites between them.
+//! What is compared: a clean run, and what takes the place of its activations.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use super::donor::{Ablation, Donor};
-use super::metric::{Metric, at_last};
-use super::start::copied;
+use super::baseline::Baseline;
+use super::runs::{BaseRun, NodeRun, first_nan};
+use super::source::Source;
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, Site};
-use crate::model::{HookedTransformer, KvCache, RunOptions};
+use crate::model::HookedTransformer;
+use crate::patching::{Metric, at_last};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
 
-/// Working memory of a sweep unless told otherwise, in bytes.
-const BUDGET: u64 = 1 << 30;
-
-/// A clean and a corrupted batch of prompts, their metrics, and what is needed to patch one with the other.
+/// A clean run, a [`Baseline`] that takes the place of activations, and a metric.
+///
+/// With a baseline of other prompts, clean activations are patched into the corrupted run (denoising), or after
+/// [`noising`](Experiment::noising) corrupted ones into the clean run. With any other baseline, sites of the clean run are
+/// ablated: sweeps then say what is left of the metric, and the corrupted metric counts as 0. Integrated gradients and edges
+/// are of the clean run in either case.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let clean = ["When John and Mary went to the shops, John gave the bag to"];
 /// let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"];
-/// let answers = model.answers([(" Mary", " John")])?;
-/// let patching = Patching::new(&model, clean, corrupted, Metric::logit_diff(&answers))?;
-/// let result = patching.get_act_patch_resid_pre()?;
+/// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+/// let experiment = Experiment::new(&model, clean, corrupted, metric.clone())?;
+/// let result = experiment.get_act_patch_resid_pre()?;
 /// assert!(result.clean > 0.0 && result.corrupted < 0.0);
 /// // The name in which the prompts differ is all of the difference before the first block.
 /// assert!((result.normalised.at(&[0, 10])? - 1.0).abs() < 0.05);
+///
+/// let ablation = Experiment::new(&model, clean, Baseline::Zero, metric)?;
+/// let heads = ablation.get_act_patch_attn_head_out_all_pos()?;
+/// assert!(heads.normalised.bottom(1)[0].value < 0.5, "some head matters");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Patching {
-    pub(super) model: HookedTransformer,
-    pub(super) metric: Metric,
-    /// The run that is patched.
-    pub(super) base: BaseRun,
-    /// What gives the activations that are put in.
-    pub(super) donor: Donor,
-    pub(super) clean_logits: Tensor,
-    clean: Vec<f32>,
-    corrupted: Vec<f32>,
-    pub(super) noising: bool,
-    pub(super) budget: u64,
+pub struct Experiment {
+    pub(crate) model: HookedTransformer,
+    pub(crate) metric: Metric,
+    /// The clean prompts.
+    pub(crate) tokens: Tokens,
+    /// What takes the place of clean activations.
+    pub(crate) source: Source,
+    pub(crate) clean_logits: Tensor,
+    pub(crate) clean_values: Vec<f32>,
+    /// Zeros where activations are ablated.
+    pub(crate) corrupted_values: Vec<f32>,
+    pub(crate) noising: bool,
+    pub(crate) budget: Option<u64>,
     /// Where sweeps save what they have done.
-    pub(super) keep: Option<PathBuf>,
+    pub(crate) keep: Option<PathBuf>,
+    /// The run that is patched, from the first sweep on.
+    base: Arc<OnceLock<BaseRun>>,
+    /// What the first runs wrote, so that edges need not run them again; dropped where something else is done.
+    first: Arc<Mutex<Option<FirstRuns>>>,
 }
 
-/// A run with all that later runs of its suffixes need.
-#[derive(Clone)]
-pub(super) struct BaseRun {
-    pub tokens: Tokens,
-    pub kv: KvCache,
-    /// The stream that enters each block, and at the end the last one's, `[batch, pos, d_model]`.
-    pub resid: Vec<Tensor>,
-    /// The stream between attention and MLP of each block, where blocks have one after the other; else with attention's
-    /// output added.
-    pub mid: Vec<Tensor>,
-    /// The metric of each prompt.
-    pub values: Vec<f32>,
-}
+/// The clean run, and the corrupted one, where there is one.
+pub(crate) type FirstRuns = (NodeRun, Option<NodeRun>);
 
-impl Patching {
-    /// Runs both batches and takes their metrics.
+impl Experiment {
+    /// Runs the clean prompts, and the corrupted ones if the baseline is prompts, and evaluates the metric.
     ///
     /// # Errors
-    /// Prompts of different token counts (position by position is all that patching compares), metrics that are the same
-    /// for both, so that nothing could be restored, and as [`HookedTransformer::run`].
+    /// Corrupted prompts with other token counts than the clean ones (patching goes position by position), or with the same
+    /// metric, so that nothing could be restored; a mean that is a prompt's own activation, or by position where prompts have
+    /// several lengths; group numbers that do not fit; and as [`HookedTransformer::run`].
     pub fn new(
         model: &HookedTransformer,
         clean: impl Into<Input>,
-        corrupted: impl Into<Input>,
+        baseline: impl Into<Baseline>,
         metric: Metric,
     ) -> Result<Self> {
-        let model = &model.without_weight_gradients();
-        let (clean, corrupted) = (model.to_tokens(clean)?, model.to_tokens(corrupted)?);
-        check_alike(&clean, &corrupted)?;
-        metric.check(&clean, model.cfg().d_vocab_out())?;
-        let mut progress = Progress::of("running both prompts", 2, "runs");
-        let clean_logits = at_last(&model.forward(&clean)?, &clean)?;
-        progress.step(1);
-        let clean_values = metric.evaluate(&metric.read(&clean_logits)?, clean.batch(), Some(&clean_logits))?;
-        let (mut base, logits) = BaseRun::new(model, corrupted)?;
-        base.values = metric.evaluate(&metric.read(&logits)?, clean.batch(), Some(&clean_logits))?;
-        let patching = Self {
-            model: model.clone(),
-            clean: clean_values,
-            corrupted: base.values.clone(),
-            base,
-            donor: Donor::Run(clean),
-            clean_logits,
-            metric,
-            noising: false,
-            budget: BUDGET,
-            keep: None,
+        let model = model.without_weight_gradients();
+        let tokens = model.to_tokens(clean)?;
+        let source = Source::of(&model, baseline.into(), &tokens)?;
+        metric.check(&tokens, model.cfg().d_vocab_out())?;
+        let mut progress = match source {
+            Source::Run(_) => Progress::of("running both prompts", 2, "runs"),
+            _ => Progress::of("running the prompts", 1, "runs"),
         };
-        patching.check_difference()?;
-        Ok(patching)
+        let clean = NodeRun::new(&model, &tokens)?;
+        let clean_logits = clean.logits(&model, &tokens)?;
+        progress.step(1);
+        let mut experiment = Self {
+            noising: !matches!(source, Source::Run(_)),
+            corrupted_values: vec![0.; tokens.batch()],
+            clean_values: Vec::new(),
+            model,
+            metric,
+            tokens,
+            source,
+            clean_logits,
+            budget: None,
+            keep: None,
+            base: Arc::default(),
+            first: Arc::default(),
+        };
+        experiment.clean_values = experiment.values_of(&experiment.clean_logits)?;
+        let corrupted = match &experiment.source {
+            Source::Run(tokens) => {
+                let run = NodeRun::new(&experiment.model, tokens)?;
+                experiment.corrupted_values = experiment.values_of(&run.logits(&experiment.model, tokens)?)?;
+                Some(run)
+            }
+            _ => None,
+        };
+        experiment.check_numbers()?;
+        if corrupted.is_some() {
+            experiment.check_shares()?;
+        }
+        experiment.first = Arc::new(Mutex::new(Some((clean, corrupted))));
+        Ok(experiment)
     }
 
-    /// As [`Patching::new`], for the clean prompts of a cache, which are run again: the sweeps need more of them than a cache
-    /// need hold.
+    /// As [`Experiment::new`], for the clean prompts of a cache, which are run again: sweeps need more of them than a cache need
+    /// hold.
     ///
     /// # Errors
     /// A cache that another model made, or the same one processed otherwise; one of a run that was not the plain run of its
-    /// prompts (under edits, from a given residual stream, behind a past), whose activations would not be those that are put
-    /// in; as [`Patching::new`].
+    /// prompts (under edits, from a given residual stream, behind a past), whose activations would not be those that are patched
+    /// in; as [`Experiment::new`].
     pub fn from_cache(
         model: &HookedTransformer,
         clean: &ActivationCache,
-        corrupted: impl Into<Input>,
+        baseline: impl Into<Baseline>,
         metric: Metric,
     ) -> Result<Self> {
         clean.check_model(model)?;
@@ -120,87 +138,44 @@ impl Patching {
         if !interventions.is_empty() {
             return Err(Error::argument(format!(
                 "from_cache runs the prompts of the cache again, but its own run was not a plain one ({}), so other activations \
-                 than the cache's would be put in: make the cache without that, or run what you mean by plans \
-                 (Patching::plans).",
+                 than the cache's would be patched in: make the cache without that, or run what you mean by plans \
+                 (Experiment::plans).",
                 interventions.join("; ")
             )));
         }
-        Self::new(model, clean.tokens().clone(), corrupted, metric)
+        Self::new(model, clean.tokens().clone(), baseline, metric)
     }
 
-    /// Corrupted activations are put into the clean run, instead of clean ones into the corrupted run.
+    /// Corrupted activations are patched into the clean run, instead of clean ones into the corrupted run.
     ///
     /// # Errors
-    /// An ablation, which has no corrupted run; and as [`HookedTransformer::run`].
+    /// An ablation, which has no corrupted run.
     pub fn noising(mut self) -> Result<Self> {
-        let Donor::Run(clean) = self.donor.clone() else {
-            return Err(Error::argument(
-                "an ablation has no corrupted run whose activations could be put in, and takes from the clean run already: \
-                 leave noising() out, or make the experiment with Patching::new.",
-            ));
+        let Source::Run(_) = self.source else {
+            return Err(Error::argument(format!(
+                "a {} has no corrupted run whose activations could be patched in, and changes the clean run already: leave \
+                 noising() out, or give the experiment corrupted prompts.",
+                self.source.name()
+            )));
         };
         if !self.noising {
-            self.donor = Donor::Run(self.base.tokens.clone());
-            self.base = BaseRun::new(&self.model, clean)?.0;
-            self.base.values = self.clean.clone();
             self.noising = true;
+            self.base = Arc::default();
         }
         Ok(self)
     }
 
-    /// Sites of one batch of prompts are ablated instead of patched: sweeps then tell what is left of the metric.
-    /// `normalised` is the share that remains (the corrupted metric counts as 0).
+    /// The working memory that sweeps and scores of edges may take, in bytes; 1 GiB by default. It decides how much runs at
+    /// once, and changes no number.
     ///
-    /// ```
-    /// use candle_lens::prelude::*;
-    /// let model = HookedTransformer::from_pretrained("tiny")?;
-    /// let prompts = ["When John and Mary went to the shops, John gave the bag to"];
-    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let heads = Patching::ablation(&model, prompts, metric, &Ablation::Zero)?.get_act_patch_attn_head_out_all_pos()?;
-    /// println!("without {:?} {:.2} of it is left", heads.normalised.bottom(1)[0].labels, heads.normalised.bottom(1)[0].value);
-    /// # Ok::<(), candle_lens::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// What the ablation needs and the prompts do not have, a metric that is 0, and as [`Patching::new`].
-    pub fn ablation(
-        model: &HookedTransformer,
-        prompts: impl Into<Input>,
-        metric: Metric,
-        ablation: &Ablation,
-    ) -> Result<Self> {
-        let model = &model.without_weight_gradients();
-        let tokens = model.to_tokens(prompts)?;
-        metric.check(&tokens, model.cfg().d_vocab_out())?;
-        let donor = Donor::of(ablation, &tokens)?;
-        let (mut base, clean_logits) = BaseRun::new(model, tokens)?;
-        let prompts = base.tokens.batch();
-        let clean = metric.evaluate(&metric.read(&clean_logits)?, prompts, Some(&clean_logits))?;
-        base.values = clean.clone();
-        let patching = Self {
-            model: model.clone(),
-            corrupted: vec![0.; clean.len()],
-            clean,
-            base,
-            donor,
-            clean_logits,
-            metric,
-            noising: true,
-            budget: BUDGET,
-            keep: None,
-        };
-        patching.check_difference()?;
-        Ok(patching)
-    }
-
-    /// The working memory that a sweep may take, in bytes; a gigabyte unless told otherwise.
+    /// For edges, the logits of all prompts come on top of the default, and count as part of what a given budget must hold.
     pub fn budget(mut self, bytes: u64) -> Self {
-        self.budget = bytes;
+        self.budget = Some(bytes);
         self
     }
 
-    /// Sweeps save what they have done in this file as they go. One that was interrupted, begun again with the same file,
-    /// goes on where it was; one that was finished is read from it. Each sweep needs a file of its own.
+    /// Sweeps save what they have done in this file as they go. One that was interrupted continues from it when it is begun
+    /// again with the same file; one that was finished is read from it. Each sweep needs its own file.
     pub fn save_to(mut self, path: impl AsRef<Path>) -> Self {
         self.keep = Some(path.as_ref().into());
         self
@@ -208,53 +183,77 @@ impl Patching {
 
     /// The metric of the clean run, the mean over prompts.
     pub fn clean(&self) -> f32 {
-        mean(&self.clean)
+        mean(&self.clean_values)
     }
 
-    /// The metric of the corrupted run, the mean over prompts.
+    /// The metric of the corrupted run, the mean over prompts; 0 where activations are ablated.
     pub fn corrupted(&self) -> f32 {
-        mean(&self.corrupted)
+        mean(&self.corrupted_values)
     }
 
-    /// Whether the run that is patched is the clean one.
-    pub(crate) fn is_noising(&self) -> bool {
-        self.noising
+    /// The prompts of the run that is patched.
+    pub(crate) fn base_tokens(&self) -> &Tokens {
+        match &self.source {
+            Source::Run(corrupted) if !self.noising => corrupted,
+            _ => &self.tokens,
+        }
     }
 
-    /// The run that is patched, its metric and the logits of the clean run.
-    pub(crate) fn base_run(&self) -> (&HookedTransformer, &Tokens, &Metric, &Tensor) {
-        (&self.model, &self.base.tokens, &self.metric, &self.clean_logits)
+    /// The metric of each prompt in the run that is patched.
+    pub(crate) fn base_values(&self) -> &[f32] {
+        if self.noising { &self.clean_values } else { &self.corrupted_values }
+    }
+
+    /// What is patched into the run that is patched.
+    pub(crate) fn base_source(&self) -> Source {
+        if self.noising { self.source.clone() } else { Source::Run(self.tokens.clone()) }
+    }
+
+    /// The run that is patched.
+    pub(crate) fn base_run(&self) -> Result<&BaseRun> {
+        if let Some(run) = self.base.get() {
+            return Ok(run);
+        }
+        self.forget_first_runs();
+        let run = BaseRun::new(&self.model, self.base_tokens())?;
+        Ok(self.base.get_or_init(|| run))
+    }
+
+    /// What the first runs wrote, if nothing else was done in between.
+    pub(crate) fn take_first_runs(&self) -> Option<FirstRuns> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Drops what the first runs wrote, where it is of no use.
+    pub(crate) fn forget_first_runs(&self) {
+        drop(self.take_first_runs());
     }
 
     /// The metric of each prompt from the logits of a whole run.
-    pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        let last = at_last(logits, &self.base.tokens)?;
-        self.metric.evaluate(&self.metric.read(&last)?, self.base.tokens.batch(), Some(&self.clean_logits))
+    pub(crate) fn evaluate(&self, logits: &Tensor) -> Result<Vec<f32>> {
+        self.values_of(&at_last(logits, &self.tokens)?)
     }
 
-    /// The first position at which what is put in may differ: before it, a causal model's activations are the same.
-    pub(super) fn first_difference(&self) -> usize {
-        let Donor::Run(source) = &self.donor else { return 0 };
-        let base = &self.base.tokens;
-        let differ = |pos: &usize| (0..base.batch()).any(|b| base.id(b, *pos) != source.id(b, *pos));
-        (0..base.pos()).find(differ).unwrap_or(base.pos())
+    /// The metric of each prompt from the logits after its last token.
+    pub(crate) fn values_of(&self, logits: &Tensor) -> Result<Vec<f32>> {
+        self.metric.evaluate(&self.metric.read(logits)?, self.tokens.batch(), Some(&self.clean_logits))
     }
 
-    /// The metric of each prompt, of the clean and of the corrupted run.
-    pub(super) fn of_prompts(&self) -> (&[f32], &[f32]) {
-        (&self.clean, &self.corrupted)
+    fn check_numbers(&self) -> Result<()> {
+        let mut values = self.clean_values.iter().chain(&self.corrupted_values);
+        if values.any(|value| value.is_nan()) { Err(self.why_nan()) } else { Ok(()) }
     }
 
-    /// The metrics of all prompts, clean and corrupted.
-    pub(super) fn both_values(&self) -> impl Iterator<Item = f32> {
-        self.clean.iter().chain(&self.corrupted).copied()
+    /// Refuses runs with the same metric, between which there are no shares.
+    pub(crate) fn check_shares(&self) -> Result<()> {
+        check_difference(self.metric.name(), &self.clean_values, &self.corrupted_values)
     }
 
     /// Why a metric is NaN: the first activation that is, in either run.
     fn why_nan(&self) -> Error {
-        let mut runs = vec![("run that is patched", &self.base.tokens)];
-        if let Donor::Run(tokens) = &self.donor {
-            runs.push(("other run", tokens));
+        let mut runs = vec![("clean run", &self.tokens)];
+        if let Source::Run(tokens) = &self.source {
+            runs.push(("corrupted run", tokens));
         }
         for (which, tokens) in runs {
             match first_nan(&self.model, tokens) {
@@ -270,16 +269,13 @@ impl Patching {
         }
         Error::argument(format!("the {} of a prompt is NaN, though no activation is.", self.metric.name()))
     }
-
-    fn check_difference(&self) -> Result<()> {
-        if self.both_values().any(f32::is_nan) {
-            return Err(self.why_nan());
-        }
-        check_difference(self.metric.name(), &self.clean, &self.corrupted)
-    }
 }
 
-/// Refuses numbers of prompts that are none, and clean and corrupted ones with the same mean.
+pub(crate) fn mean(values: &[f32]) -> f32 {
+    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
+}
+
+/// Refuses NaN, and clean and corrupted values with the same mean.
 pub(crate) fn check_difference(metric: &str, of_clean: &[f32], of_corrupted: &[f32]) -> Result<()> {
     let (clean, corrupted) = (mean(of_clean), mean(of_corrupted));
     let values = of_clean.iter().chain(of_corrupted);
@@ -298,81 +294,17 @@ pub(crate) fn check_difference(metric: &str, of_clean: &[f32], of_corrupted: &[f
     Ok(())
 }
 
-impl BaseRun {
-    /// Keys and values of one layer's positions before `from`, for so many copies of the batch.
-    pub(super) fn past(&self, layer: usize, from: usize, copies: usize) -> Result<Option<(Tensor, Tensor)>> {
-        let past = self.kv.before(layer, from)?;
-        past.map(|(k, v)| Ok((copied(&k, copies)?, copied(&v, copies)?))).transpose()
-    }
-
-    /// The run, and its logits after the last tokens, `[prompt, d_vocab_out]`.
-    fn new(model: &HookedTransformer, tokens: Tokens) -> Result<(Self, Tensor)> {
-        let plan = HookPlan::new().capture("resid_pre").capture("attn_out").capture(("resid_post", -1));
-        let options = RunOptions { keep_kv_cache: true, ..Default::default() };
-        let run = model.run(&tokens, plan, &options)?;
-        let logits = at_last(run.logits.as_ref().expect("the options ask for logits"), &tokens)?;
-        let of = |point: HookPoint| run.captured[&point].clone();
-        let layers = 0..model.cfg().n_layers;
-        let mut resid: Vec<Tensor> = layers.clone().map(|l| of(HookPoint::Block(l, Site::ResidPre))).collect();
-        let mid = layers
-            .map(|l| Ok((of(HookPoint::Block(l, Site::ResidPre)) + of(HookPoint::Block(l, Site::AttnOut)))?))
-            .collect::<Result<_>>()?;
-        resid.push(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)));
-        let kv = run.kv_cache.expect("the options ask for it");
-        Ok((Self { tokens, kv, resid, mid, values: Vec::new() }, logits))
-    }
-}
-
-/// The first point of a run at which an activation holds NaN.
-fn first_nan(model: &HookedTransformer, tokens: &Tokens) -> Result<Option<HookPoint>> {
-    let options = RunOptions { logits: false, ..Default::default() };
-    let captured = model.run(tokens, HookPlan::new().capture_all(), &options)?.captured;
-    for point in HookPoint::all(&model.dims()) {
-        let Some(x) = captured.get(&point) else { continue };
-        let numbers = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        if numbers.iter().any(|number| number.is_nan()) {
-            return Ok(Some(point));
-        }
-    }
-    Ok(None)
-}
-
-/// Refuses two batches that cannot be compared prompt by prompt and position by position.
-pub(crate) fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {
-    if clean.batch() != corrupted.batch() {
-        return Err(Error::tokens(format!(
-            "there are {} clean prompts and {} corrupted ones: each needs its counterpart.",
-            clean.batch(),
-            corrupted.batch()
-        )));
-    }
-    let lengths = clean.lengths().iter().zip(corrupted.lengths());
-    if let Some((prompt, (a, b))) = lengths.enumerate().find(|(_, (a, b))| a != b) {
-        return Err(Error::tokens(format!(
-            "prompt {prompt} has {a} tokens clean and {b} corrupted, but patching goes position by position: make them \
-             equally long (to_str_tokens shows the tokens)."
-        )));
-    }
-    if clean.pos() != corrupted.pos() || clean.first_positions() != corrupted.first_positions() {
-        return Err(Error::tokens("the two batches are padded differently: pad both on the same side to one length."));
-    }
-    Ok(())
-}
-
-pub(crate) fn mean(values: &[f32]) -> f32 {
-    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
-}
-
-impl std::fmt::Debug for Patching {
+impl std::fmt::Debug for Experiment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (prompts, positions) = (self.base.tokens.batch(), self.base.tokens.pos());
-        write!(
-            f,
-            "Patching({prompts} prompts of {positions} positions; {}: clean {:.4}, corrupted {:.4}{})",
-            visible(self.metric.name()),
-            self.clean(),
-            self.corrupted(),
-            if self.noising { "; noising" } else { "" }
-        )
+        let (prompts, positions) = (self.tokens.batch(), self.tokens.pos());
+        let name = visible(self.metric.name());
+        write!(f, "Experiment({prompts} prompts of {positions} positions; {name}: clean {:.4}", self.clean())?;
+        match &self.source {
+            Source::Run(_) => {
+                let way = if self.noising { "noising" } else { "denoising" };
+                write!(f, ", corrupted {:.4}; {way})", self.corrupted())
+            }
+            source => write!(f, "; {})", source.name()),
+        }
     }
 }

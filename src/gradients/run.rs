@@ -66,7 +66,7 @@ impl Judge<'_> {
         if self.metric.is_kl() && self.clean.is_none() {
             return Err(Error::argument(
                 "KL divergence is measured from a clean run, which a single run does not have: take the gradients of an \
-                 experiment (Patching::attribution), or another metric.",
+                 experiment (Experiment::attribution), or another metric.",
             ));
         }
         self.metric.check_slope()

@@ -9,15 +9,18 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::experiment::Patching;
 use super::keep::Kept;
 use super::result::Untouched;
 use super::site::PatchSite;
-use super::start::{Group, copied, is_behind_attention};
+use super::start::{Group, is_behind_attention};
 use crate::error::{Error, Result, human_bytes};
+use crate::experiment::{Experiment, Source, copied};
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::AttentionDir;
 use crate::progress::Progress;
+
+/// Working memory of a sweep by default, in bytes.
+const BUDGET: u64 = 1 << 30;
 
 /// How often a sweep that is to be saved is saved.
 const SAVES: usize = 20;
@@ -54,9 +57,9 @@ impl Running {
 }
 
 /// The metric with each site patched.
-pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Activations) -> Result<Vec<Value>> {
+pub(super) fn sweep(experiment: &Experiment, sites: &[PatchSite], activations: &Activations) -> Result<Vec<Value>> {
     let mut values: Vec<Option<Value>> = vec![None; sites.len()];
-    let kept = patching.keep.as_ref().map(|path| Kept::new(path, patching, sites));
+    let kept = experiment.keep.as_ref().map(|path| Kept::new(path, experiment, sites));
     if let Some(kept) = &kept {
         kept.fill(&mut values)?;
     }
@@ -66,28 +69,28 @@ pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Acti
         .map(|(point, (source, base))| Ok((*point, differing(*point, source, base)?)))
         .collect::<Result<_>>()?;
     for (index, site) in sites.iter().enumerate() {
-        let reason = match patching.has_path(site) {
+        let reason = match experiment.has_path(site) {
             false => Some(Untouched::NoPath),
             true if !site.any(&differing[&site.point], activations[&site.point].0.dims()) => Some(Untouched::Identical),
             true => None,
         };
         match reason {
             _ if values[index].is_some() => {}
-            Some(_) => values[index] = Some((patching.base.values.clone(), reason)),
-            None => jobs.push(Job { index, from: patching.first_changed(site) }),
+            Some(_) => values[index] = Some((experiment.base_values().to_vec(), reason)),
+            None => jobs.push(Job { index, from: experiment.first_changed(site) }),
         }
     }
     // Sites of one layer stand together, so that few batches are formed.
     jobs.sort_by_key(|job| (sites[job.index].place(), job.from));
-    let most = patching.rows_within(patching.budget)?;
+    let most = experiment.rows_within(experiment.budget.unwrap_or(BUDGET))?;
     // What is to be saved comes in pieces, also where all would fit at once.
     let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
     let mut progress = Progress::of("patching", jobs.len() as u64, "sites");
     let mut rest = &jobs[..];
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(patching.how_many(rest, most).min(pieces));
+        let (now, later) = rest.split_at(experiment.how_many(rest, most).min(pieces));
         progress.together(now.len());
-        for (index, of_prompts) in patching.run_jobs(now, sites, activations)? {
+        for (index, of_prompts) in experiment.run_jobs(now, sites, activations)? {
             values[index] = Some((of_prompts, None));
         }
         if let Some(kept) = &kept {
@@ -129,7 +132,7 @@ fn any_in(flags: &[bool], shape: &[usize], ranges: &[(usize, usize)]) -> bool {
     (from..to).any(|i| any_in(&flags[i * inner..(i + 1) * inner], shape, ranges))
 }
 
-impl Patching {
+impl Experiment {
     fn is_causal(&self) -> bool {
         self.model.cfg().attention_dir == AttentionDir::Causal
     }
@@ -138,7 +141,7 @@ impl Patching {
     /// beside it, unless attention still carries it there.
     pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
         let Some(pos) = site.pos else { return true };
-        let read = self.base.tokens.last_positions();
+        let read = self.base_tokens().last_positions();
         let (layer, place) = site.place();
         let stays = is_behind_attention(place)
             || !matches!(place, Site::ResidPre | Site::K | Site::V | Site::RotK | Site::Ln1Scale | Site::Ln1Normalized)
@@ -148,6 +151,14 @@ impl Patching {
             return read.contains(&pos);
         }
         !self.is_causal() || read.iter().any(|&last| pos <= last)
+    }
+
+    /// The first position at which what is patched in may differ: before it, a causal model's activations are the same.
+    fn first_difference(&self) -> usize {
+        let Source::Run(corrupted) = &self.source else { return 0 };
+        let clean = &self.tokens;
+        let differ = |pos: &usize| (0..clean.batch()).any(|b| clean.id(b, *pos) != corrupted.id(b, *pos));
+        (0..clean.pos()).find(differ).unwrap_or(clean.pos())
     }
 
     /// The first position that patching the site changes.
@@ -161,7 +172,7 @@ impl Patching {
 
     /// How many rows of the stream may be worked on at once within `budget` bytes.
     fn rows_within(&self, budget: u64) -> Result<usize> {
-        let (cfg, tokens) = (self.model.cfg(), &self.base.tokens);
+        let (cfg, tokens) = (self.model.cfg(), self.base_tokens());
         let dims = self.model.dims();
         let attention = 4 * cfg.n_heads * dims.d_head + 3 * cfg.n_heads * tokens.pos();
         let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention);
@@ -179,7 +190,7 @@ impl Patching {
 
     /// How many of the jobs fit into `most` rows; at least one.
     fn how_many(&self, jobs: &[Job], most: usize) -> usize {
-        let (batch, positions) = (self.base.tokens.batch(), self.base.tokens.pos());
+        let (batch, positions) = (self.base_tokens().batch(), self.base_tokens().pos());
         let mut rows = 0;
         let fit = jobs.iter().take_while(|job| {
             rows += batch * (positions - job.from);
@@ -208,10 +219,10 @@ impl Patching {
                 let group = Group { sites: chosen, from, source, base };
                 let indices = jobs.iter().map(|job| job.index);
                 if site == Site::ResidPre {
-                    let resid = group.entering(self.base.tokens.pos())?;
+                    let resid = group.entering(self.base_tokens().pos())?;
                     running.entry(from).or_default().join(indices, resid)?;
                 } else {
-                    let suffix = self.model.suffix_of_copies(&self.base.tokens, from, jobs.len())?;
+                    let suffix = self.model.suffix_of_copies(self.base_tokens(), from, jobs.len())?;
                     left.push((from, indices.collect::<Vec<_>>(), group.leaving(self, &suffix)?));
                     progress.step(jobs.len() as u64);
                 }
@@ -231,7 +242,7 @@ impl Patching {
         for (from, running) in running {
             let resid = running.resid.expect("what runs has a stream");
             let values = self.values(resid, from)?;
-            let prompts = self.base.tokens.batch();
+            let prompts = self.base_tokens().batch();
             progress.step(running.jobs.len() as u64);
             found.extend(running.jobs.into_iter().zip(values.chunks(prompts).map(<[f32]>::to_vec)));
         }
@@ -240,7 +251,7 @@ impl Patching {
 
     /// Whether each prompt is read at the last column, so that the last block needs no other.
     fn reads_last_column(&self) -> bool {
-        let tokens = &self.base.tokens;
+        let tokens = self.base_tokens();
         self.is_causal() && tokens.last_positions().iter().all(|&last| last + 1 == tokens.pos())
     }
 
@@ -253,10 +264,10 @@ impl Patching {
 
     /// The stream behind block `layer` of runs that begin at position `from`; behind the last, where it is read.
     fn next_layer(&self, layer: usize, from: usize, resid: Tensor) -> Result<Tensor> {
-        let tokens = &self.base.tokens;
+        let tokens = self.base_tokens();
         let copies = resid.dim(0)? / tokens.batch();
         let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
-        let past = self.base.past(layer, from, copies)?;
+        let past = self.base_run()?.past(layer, from, copies)?;
         let run = &mut HookRun::default();
         if layer + 1 < self.model.cfg().n_layers || !self.reads_last_column() || from + 1 == tokens.pos() {
             return self.model.block_on_suffix(layer, resid, &suffix, past, run);
@@ -269,7 +280,7 @@ impl Patching {
 
     /// The metric of each row of the final stream of runs that begin at position `from`.
     fn values(&self, resid: Tensor, from: usize) -> Result<Vec<f32>> {
-        let tokens = &self.base.tokens;
+        let tokens = self.base_tokens();
         let copies = resid.dim(0)? / tokens.batch();
         let read = match self.reads_last_column() {
             true => resid.squeeze(1)?,
@@ -281,10 +292,10 @@ impl Patching {
 
     /// The stream at each prompt's last token, `[job * batch, d_model]`; the base run's where that is before `from`.
     fn at_last_positions(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
-        let tokens = &self.base.tokens;
+        let tokens = self.base_tokens();
         let (_, positions, d_model) = resid.dims3()?;
         let resid = resid.reshape((copies, tokens.batch(), positions, d_model))?;
-        let last = &self.base.resid[self.model.cfg().n_layers];
+        let last = &self.base_run()?.resid[self.model.cfg().n_layers];
         let of_prompt = |(prompt, place): (usize, usize)| -> Result<Tensor> {
             match place.checked_sub(from) {
                 Some(row) => Ok(resid.narrow(1, prompt, 1)?.narrow(2, row, 1)?.reshape((copies, d_model))?),

@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::experiment::Patching;
 use super::site::PatchSite;
 use crate::error::Result;
+use crate::experiment::{Experiment, copied};
 use crate::hooks::{AxisName, Edit, HookRun, Site};
 use crate::model::Suffix;
 
@@ -41,10 +41,10 @@ impl Group<'_> {
     }
 
     /// The stream behind the block, `[copy * batch, pos, d_model]`, positions from `from` on.
-    pub(super) fn leaving(&self, patching: &Patching, suffix: &Suffix) -> Result<Tensor> {
+    pub(super) fn leaving(&self, experiment: &Experiment, suffix: &Suffix) -> Result<Tensor> {
         let (layer, site) = self.sites[0].place();
-        let (model, base) = (&patching.model, &patching.base);
-        let (copies, count) = (self.sites.len(), base.tokens.pos() - self.from);
+        let (model, base) = (&experiment.model, experiment.base_run()?);
+        let (copies, count) = (self.sites.len(), experiment.base_tokens().pos() - self.from);
         let rows = |x: &Tensor, from, count| copied(&x.narrow(1, from, count)?, copies);
         if !is_behind_attention(site) {
             let mut run = HookRun::editing(self.sites[0].point, Edit::replace(self.patched(count)?));
@@ -62,13 +62,4 @@ impl Group<'_> {
             rest => Ok(Tensor::cat(&[left, rows(&base.resid[layer + 1], self.from + changed, rest)?], 1)?),
         }
     }
-}
-
-/// So many copies of a batch, one after the other.
-pub(crate) fn copied(x: &Tensor, copies: usize) -> Result<Tensor> {
-    if copies == 1 {
-        return Ok(x.contiguous()?);
-    }
-    let shape = [&[copies], x.dims()].concat();
-    Ok(x.unsqueeze(0)?.broadcast_as(shape)?.contiguous()?.flatten(0, 1)?)
 }

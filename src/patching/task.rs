@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::answerable::Answering;
-use super::experiment::{Patching, mean};
 use super::metric::{Metric, at_last};
 use crate::error::{Error, Result};
+use crate::experiment::mean;
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tasks::{LeftOut, Task, TaskDataset, TaskPrompt, pieces};
@@ -28,17 +28,6 @@ pub struct TaskBatch {
     /// The positions of interest by name ("end", "changed", "io", ..), one for each prompt, BOS counted where there is one.
     /// Of a word of several tokens it is the last.
     pub positions: BTreeMap<String, Vec<usize>>,
-}
-
-impl TaskBatch {
-    /// The experiment in which clean activations are put into the corrupted run.
-    ///
-    /// # Errors
-    /// As [`Patching::new`]; prompts whose clean and corrupted forms have different token counts
-    /// ([`TaskDataset::aligned`] leaves them out).
-    pub fn patching(&self, model: &HookedTransformer) -> Result<Patching> {
-        Patching::new(model, &self.clean, &self.corrupted, self.metric.clone())
-    }
 }
 
 impl TaskDataset {

@@ -4,10 +4,11 @@ use crate::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions
 use crate::cache::{
     AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
 };
-use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, Node, Qkv, RankBy};
+use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
 use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
-use crate::gradients::{IgBaseline, IgOptions, IgRule};
+use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
+use crate::gradients::IgOptions;
 use crate::head::Head;
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
@@ -15,7 +16,7 @@ use crate::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, Hub, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
+use crate::patching::{Metric, Mlps, PatchSite, Receiver, Sender, SweepAxis, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::slice::Slice;
@@ -45,13 +46,13 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
+    "{}": Head, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
+        Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, SweepAxis, Untouched;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
-        LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
+        LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, Baseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }
