@@ -15,8 +15,7 @@ pub use crate::cache::{
 };
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node,
-    NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
@@ -29,9 +28,7 @@ pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig, Hub,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
-pub use crate::patching::{
-    Metric, Mlps, PatchResult, PatchSite, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
-};
+pub use crate::patching::{Metric, Mlps, PatchResult, PatchSite, Receiver, Sender, SweepAxis, TaskBatch, Untouched};
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};

@@ -10,6 +10,12 @@ use crate::error::{Error, Result, human_bytes};
 const BUDGET: u64 = 1 << 30;
 
 impl Edges {
+    /// As [`Experiment::budget`](crate::experiment::Experiment::budget), of edges that are prepared already.
+    pub fn budget(mut self, bytes: u64) -> Self {
+        self.budget = Some(bytes);
+        self
+    }
+
     /// The batch in parts of at most so many prompts: the first prompt of each, and how many they are.
     pub(super) fn parts(&self, most: usize) -> Vec<(usize, usize)> {
         let batch = self.tokens.batch();

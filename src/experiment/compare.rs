@@ -1,7 +1,7 @@
 //! How well one result estimates another: correlations, and where it misses most.
 
-use crate::error::{Error, Result};
 use super::effect::Effect;
+use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
 /// How many of the worst misses are listed.

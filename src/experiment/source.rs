@@ -168,20 +168,28 @@ impl Source {
             Self::Everywhere(Some(other)) | Self::ByPosition(other) => captured(model, other, there.keys())?,
             _ => BTreeMap::new(),
         };
-        let instead = |(point, there): (&HookPoint, &Tensor)| Ok((*point, match self {
-            Self::Everywhere(Some(other)) => mean_of_tokens(&elsewhere[point], other, there)?,
-            Self::Everywhere(None) => mean_of_tokens(there, tokens, there)?,
-            Self::ByPosition(_) => {
-                mean_keepdim(&elsewhere[point], 0)?.broadcast_as(there.shape())?.contiguous()?
-            }
-            Self::Others(others) => rows(there, others)?,
-            Self::Groups(group, members) => {
-                // Once for each group, however many prompts it has.
-                let means = members.iter().map(|like| Ok(mean_keepdim(&rows(there, like)?, 0)?)).collect::<Result<Vec<_>>>()?;
-                rows(&Tensor::cat(&means, 0)?, group)?
-            }
-            Self::Run(_) | Self::Zero => there.zeros_like()?,
-        }));
+        let instead = |(point, there): (&HookPoint, &Tensor)| {
+            Ok((
+                *point,
+                match self {
+                    Self::Everywhere(Some(other)) => mean_of_tokens(&elsewhere[point], other, there)?,
+                    Self::Everywhere(None) => mean_of_tokens(there, tokens, there)?,
+                    Self::ByPosition(_) => {
+                        mean_keepdim(&elsewhere[point], 0)?.broadcast_as(there.shape())?.contiguous()?
+                    }
+                    Self::Others(others) => rows(there, others)?,
+                    Self::Groups(group, members) => {
+                        // Once for each group, however many prompts it has.
+                        let means = members
+                            .iter()
+                            .map(|like| Ok(mean_keepdim(&rows(there, like)?, 0)?))
+                            .collect::<Result<Vec<_>>>()?;
+                        rows(&Tensor::cat(&means, 0)?, group)?
+                    }
+                    Self::Run(_) | Self::Zero => there.zeros_like()?,
+                },
+            ))
+        };
         there.iter().map(instead).collect()
     }
 }

@@ -201,8 +201,10 @@ impl Experiment {
             first = first.min(receiver.layer(layers));
             put_in = put_in.edit(point, edit);
         }
-        let from =
-            RunOptions { start_at_layer: Some((first as isize, self.base_run()?.resid[first].clone())), ..Default::default() };
+        let from = RunOptions {
+            start_at_layer: Some((first as isize, self.base_run()?.resid[first].clone())),
+            ..Default::default()
+        };
         let logits = self.model.run(self.base_tokens(), put_in, &from)?.logits.expect("the options ask for logits");
         Ok((self.evaluate(&logits)?, None))
     }

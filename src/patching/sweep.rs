@@ -108,7 +108,8 @@ impl Experiment {
     pub(crate) fn check_there(&self, site: &PatchSite) -> Result<()> {
         let of = site.prompts(self.base_tokens());
         let (clean, corrupted) = self.means(&of);
-        if of.len() == self.base_tokens().batch() || (clean - corrupted).abs() > 1e-5 * clean.abs().max(corrupted.abs()) {
+        if of.len() == self.base_tokens().batch() || (clean - corrupted).abs() > 1e-5 * clean.abs().max(corrupted.abs())
+        {
             return Ok(());
         }
         Err(Error::argument(format!(

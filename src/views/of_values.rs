@@ -6,8 +6,8 @@ use crate::cache::{
 };
 use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
 use crate::error::{Error, Result};
-use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
+use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
 use crate::head::Head;
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, PointBytes, Site, SiteRow};

@@ -12,16 +12,14 @@ use candle_lens::cache::{
     NeuronOptions, Provenance, ResidualStack,
 };
 use candle_lens::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
-    NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 use candle_lens::dims::Dims;
 use candle_lens::error::Error;
+use candle_lens::experiment::{Baseline, Comparison, Experiment, Miss, Quadrature};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
-use candle_lens::gradients::{
-    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss,
-};
+use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 use candle_lens::head::Head;
 use candle_lens::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, MemoryPlan, PointBytes, Site,
@@ -33,9 +31,7 @@ use candle_lens::model::{
     HookedTransformerConfig, Hub, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
-use candle_lens::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
-};
+use candle_lens::patching::{Metric, Mlps, PatchResult, PatchSite, Receiver, Sender, SweepAxis, TaskBatch, Untouched};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::slice::Slice;
@@ -66,9 +62,9 @@ macro_rules! shown {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
-        Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
-        AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
-        DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
+        Aggregation, Circuit, CircuitScore, Edge, Baseline, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
+        AttentionAttribution, Attribution, Comparison, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        DetectOptions, DetectionPattern, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
