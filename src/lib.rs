@@ -32,13 +32,14 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, what long work says, parts of an axis, sizes, results with named axes |
+//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`labelled`], [`random`] | the error, what long work says, parts of an axis, sizes, results with named axes, random choices |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
 //! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
 //! | [`model`] | the hooked transformer |
 //! | [`generate`] | text from the model, token by token |
+//! | [`metrics`] | what a run is evaluated by: one number for each prompt, from its logits |
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
 //! | [`patching`] | what happens when a run gets an activation of another run |
@@ -59,10 +60,12 @@ pub mod generate;
 pub mod gradients;
 pub mod hooks;
 pub mod labelled;
+pub mod metrics;
 pub mod model;
 pub mod patching;
 pub mod prelude;
 pub mod progress;
+pub mod random;
 pub mod slice;
 pub mod tasks;
 pub mod tokens;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any room may use.
-const BASE: &[&str] = &["visible", "error", "progress", "files", "slice", "dims", "labelled", "wide"];
+const BASE: &[&str] = &["visible", "error", "progress", "files", "slice", "dims", "labelled", "wide", "random"];
 
 /// Each room with the rooms it may use besides the base and itself. A room uses only rooms above its own row.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -16,17 +16,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dims", &[]),
     ("labelled", &[]),
     ("wide", &[]),
+    ("random", &[]),
     ("factored_matrix", &[]),
     ("tokens", &[]),
     ("tasks", &["tokens"]),
     ("hooks", &[]),
     ("model", &["factored_matrix", "tokens", "hooks"]),
-    ("generate", &["tokens", "tasks", "hooks", "model"]),
+    ("generate", &["tokens", "hooks", "model"]),
+    ("metrics", &["tokens", "tasks", "hooks", "model"]),
     ("cache", &["tokens", "hooks", "model"]),
-    ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache"]),
-    ("patching", &["tokens", "tasks", "hooks", "model", "cache", "analysis"]),
-    ("gradients", &["tokens", "tasks", "hooks", "model", "cache", "analysis", "patching"]),
-    ("circuits", &["tokens", "tasks", "hooks", "model", "cache", "analysis", "patching", "gradients"]),
+    ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "metrics", "cache"]),
+    ("patching", &["tokens", "hooks", "model", "metrics", "cache"]),
+    ("gradients", &["tokens", "hooks", "model", "metrics", "patching"]),
+    ("circuits", &["tokens", "hooks", "model", "metrics", "patching"]),
     (
         "views",
         &[
@@ -36,6 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "hooks",
             "model",
             "generate",
+            "metrics",
             "cache",
             "analysis",
             "patching",
@@ -52,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "hooks",
             "model",
             "generate",
+            "metrics",
             "cache",
             "analysis",
             "patching",
