@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 const NAN: f32 = f32::NAN;
 const NEVER: f32 = f32::NEG_INFINITY;
 
-fn spec(figure: &Figure) -> Value {
-    serde_json::from_str(&figure.to_json().expect("the figure can be drawn")).expect("JSON")
+fn spec(figure: impl Into<Figure>) -> Value {
+    serde_json::from_str(&figure.into().to_json().expect("the figure can be drawn")).expect("JSON")
 }
 
 fn rendered(view: &impl View) -> Rendered {
@@ -17,8 +17,9 @@ fn rendered(view: &impl View) -> Rendered {
 }
 
 /// All that says something of a figure: the page, the terminal, and the picture in a file.
-fn says(figure: &Figure, words: &str) {
-    let shown = rendered(figure);
+fn says(figure: impl Into<Figure>, words: &str) {
+    let figure = figure.into();
+    let shown = rendered(&figure);
     let svg = figure.to_svg().expect("drawn");
     assert!(shown.html().contains(words) && shown.text().contains(words), "{}", shown.text());
     let marks: Vec<&str> = svg.lines().filter(|line| line.starts_with("<text")).collect();
@@ -108,7 +109,7 @@ fn bars_counts_and_points_leave_out_what_has_no_place() {
     assert_eq!((&spec_of["data"][0]["x"], &spec_of["data"][0]["y"]), (&json!([1.0, 4.0]), &json!([1.0, 4.0])));
     assert_eq!(spec_of["data"][0]["hovertext"], json!(["a", "d"]), "labels stay with their points");
     says(&figure, "gap: NaN or -inf (2 of 4 values: b, c)");
-    for figure in [bar([NAN]), hist([NEVER, NAN]), scatter([NAN], [1.0])] {
+    for figure in [Figure::from(bar([NAN])), hist([NEVER, NAN]).into(), scatter([NAN], [1.0]).into()] {
         says(&figure, "gap: ");
     }
 }

@@ -7,8 +7,8 @@ use ndarray::Array3;
 use crate::support::scratch;
 
 /// Width, height, and the pixels as red, green, blue and alpha.
-fn decoded(figure: &Figure) -> (usize, usize, Vec<[u8; 4]>) {
-    pixels(figure.to_png().expect("the figure can be drawn"))
+fn decoded(figure: impl Into<Figure>) -> (usize, usize, Vec<[u8; 4]>) {
+    pixels(figure.into().to_png().expect("the figure can be drawn"))
 }
 
 fn pixels(file: Vec<u8>) -> (usize, usize, Vec<[u8; 4]>) {
