@@ -11,13 +11,14 @@ use crate::gradients::{IgBaseline, IgOptions, IgRule};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, Hub, KvCache,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::slice::Slice;
+use crate::storage::Hub;
 use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Random, Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};

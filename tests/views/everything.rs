@@ -29,7 +29,7 @@ use candle_lens::hooks::{
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
-    HookedTransformerConfig, Hub, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
+    HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
 use candle_lens::patching::{
@@ -38,6 +38,7 @@ use candle_lens::patching::{
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::slice::Slice;
+use candle_lens::storage::Hub;
 use candle_lens::tasks::capital_country::CapitalCountryPrompt;
 use candle_lens::tasks::corpus::Sentence;
 use candle_lens::tasks::datasets::CsvFile;
