@@ -23,8 +23,9 @@ pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{
     AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
 };
+pub use crate::head::Head;
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOver, MemoryPlan, Site, Taps};
-pub use crate::labelled::{Axis, Labelled};
+pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
