@@ -15,5 +15,5 @@ pub(crate) use hub::{MAIN, Repo};
 pub(crate) use place::{Place, open};
 pub(crate) use safetensors::part;
 pub(crate) use saved::{restore, store, take};
-pub(crate) use stored::{Outcome, Stored};
+pub(crate) use stored::{Named, Outcome, Stored};
 pub(crate) use torch::{TorchDict, TorchFile};

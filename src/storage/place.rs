@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::hub::{Repo, is_safe};
-use super::stored::{Source, Stored, check_pointer};
+use super::stored::{Named, Source, check_pointer};
 use super::{safetensors, tiny, torch};
 use crate::error::{Error, Result};
 use crate::files::read_json;
@@ -66,7 +66,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::File`] when one is damaged, or the index names a file that is not here.
-    pub(crate) fn tensors(&mut self, names: &[&str]) -> Result<Option<(PathBuf, Vec<(String, Stored)>)>> {
+    pub(crate) fn tensors(&mut self, names: &[&str]) -> Result<Option<(PathBuf, Vec<Named>)>> {
         for name in names {
             let called = self.path().join(name);
             if let (Self::Embedded, Some(bytes)) = (&self, tiny::file(name)) {
@@ -110,7 +110,7 @@ impl Place {
 ///
 /// # Errors
 /// [`Error::File`] when it is neither, or damaged.
-pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<(String, Stored)>> {
+pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
     let source = Source::open(path)?;
     let mut start = [0; 4];
     let _ = source.read(0, &mut start);

@@ -9,7 +9,7 @@ use safetensors::View;
 use safetensors::tensor::Metadata;
 use serde_json::{Value, json};
 
-use super::stored::{Source, Stored};
+use super::stored::{Named, Source, Stored};
 use crate::error::{Error, Result};
 use crate::files::{Part, read_json};
 use crate::progress::Progress;
@@ -22,7 +22,7 @@ const PIECE: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Error::File`] when the bytes are not a whole safetensors file.
-pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<(String, Stored)>, HashMap<String, String>)> {
+pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<Named>, HashMap<String, String>)> {
     let len = source.len();
     let (data, header) = header(&source).map_err(|why| {
         let message = format!(

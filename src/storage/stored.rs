@@ -85,6 +85,9 @@ impl Source {
     }
 }
 
+/// A tensor of a file, with its name there.
+pub(crate) type Named = (String, Stored);
+
 /// One tensor of a file.
 pub(crate) struct Stored {
     pub source: Rc<Source>,

@@ -9,7 +9,7 @@ use super::names::id_of;
 use super::options::LoadOptions;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
-use crate::storage::{Hub, MAIN, Place, Repo, Stored, tiny};
+use crate::storage::{Hub, MAIN, Named, Place, Repo, tiny};
 
 /// Weights in one file; if there are several files, the index beside them; in each format, the better one first.
 const WEIGHTS: [&str; 4] =
@@ -81,7 +81,7 @@ pub(in crate::model) fn config(place: &mut Place) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::File`] when there are none, or one is damaged.
-pub(in crate::model) fn weights(place: &mut Place) -> Result<(PathBuf, Vec<(String, Stored)>)> {
+pub(in crate::model) fn weights(place: &mut Place) -> Result<(PathBuf, Vec<Named>)> {
     if let Some(found) = place.tensors(&WEIGHTS)? {
         return Ok(found);
     }

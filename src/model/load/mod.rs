@@ -30,7 +30,7 @@ use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::files::read_json;
 use crate::progress;
-use crate::storage::{Place, Stored};
+use crate::storage::{Named, Place};
 use crate::tokens::Tokenizer;
 use families::Understood;
 use process::Process;
@@ -84,7 +84,7 @@ impl Plan {
     /// Options that do not fit, and every tensor that is missing, unexpected or of another shape.
     fn model(
         self,
-        (path, tensors): (PathBuf, Vec<(String, Stored)>),
+        (path, tensors): (PathBuf, Vec<Named>),
         strip_prefix: Option<&str>,
         origin: Origin,
         options: &LoadOptions,

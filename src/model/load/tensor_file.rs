@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use super::tensor_names::{is_adapter, is_other_head};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::storage::{Outcome, Stored};
+use crate::storage::{Named, Outcome, Stored};
 
 /// How many faults a message lists.
 const SHOWN: usize = 12;
@@ -32,7 +32,7 @@ pub(in crate::model) struct TensorFile {
 
 impl TensorFile {
     /// `path` is what errors name; the tensors are given out as `dtype` on `device`.
-    pub(in crate::model) fn new(path: &Path, tensors: Vec<(String, Stored)>, dtype: DType, device: &Device) -> Self {
+    pub(in crate::model) fn new(path: &Path, tensors: Vec<Named>, dtype: DType, device: &Device) -> Self {
         let size = |stored: &Stored| {
             stored.dtype.as_ref().map_or(0, DType::size_in_bytes) * stored.shape.iter().product::<usize>()
         };

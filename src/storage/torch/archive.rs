@@ -12,7 +12,7 @@ use candle_core::DType;
 
 use super::pickle::{Id, Pickle, Value};
 use crate::error::{Error, Result};
-use crate::storage::stored::{Source, Stored, span};
+use crate::storage::stored::{Named, Source, Stored, span};
 
 /// The longest pickle that is read, in bytes, each of which can become a value; that of a model of a thousand tensors
 /// has some hundred kilobytes.
@@ -43,7 +43,7 @@ pub(super) struct Checkpoint<'a> {
 ///
 /// # Errors
 /// [`Error::File`] when it is none, is cut off, or holds something else.
-pub(in crate::storage) fn tensors(path: &Path, source: Source, key: Option<&str>) -> Result<Vec<(String, Stored)>> {
+pub(in crate::storage) fn tensors(path: &Path, source: Source, key: Option<&str>) -> Result<Vec<Named>> {
     let checkpoint = Checkpoint::open(path, source)?;
     let state = checkpoint.state(key)?;
     // A pickle can name one long text again and again; as each name comes once, all together are no longer than it.
