@@ -179,7 +179,7 @@ fn cut(cfg: &HookedTransformerConfig, options: &LoadOptions) -> Result<HookedTra
 fn type_while_loading(
     processing: Processing,
     wanted: DType,
-    tensors: &[(String, Stored)],
+    tensors: &[Named],
     family_computes: bool,
 ) -> Result<DType> {
     if !matches!(wanted, DType::F32 | DType::BF16 | DType::F16) {
