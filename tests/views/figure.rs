@@ -72,7 +72,7 @@ fn a_line_is_exactly_this_json() {
 
 #[test]
 fn a_heat_map_has_its_first_row_on_top_and_zero_in_the_middle() {
-    let json = parsed(&imshow(per_head()).title("Logit Difference From Each Head"));
+    let json = parsed(imshow(per_head()).title("Logit Difference From Each Head"));
     let trace = &json["data"][0];
     assert_eq!(trace["type"], "heatmap");
     assert_eq!(trace["z"], json!([[0.5, -2.0, 0.0], [1.0, 0.25, -0.5]]));
@@ -88,16 +88,16 @@ fn a_heat_map_has_its_first_row_on_top_and_zero_in_the_middle() {
 
 #[test]
 fn a_result_brings_its_words_along() {
-    let heads = parsed(&imshow(per_head()));
+    let heads = parsed(imshow(per_head()));
     assert_eq!(heads["layout"]["title"]["text"], "logit difference");
     let layers = per_head().mean_over("head").expect("it has heads");
-    let json = parsed(&line(&layers));
+    let json = parsed(line(&layers));
     assert_eq!(json["layout"]["title"]["text"], "logit difference");
     assert_eq!(json["layout"]["yaxis"]["title"]["text"], "", "the title says it already");
     assert_eq!(json["layout"]["xaxis"]["title"]["text"], "layer");
-    let titled = parsed(&line(&layers).title("By layer"));
+    let titled = parsed(line(&layers).title("By layer"));
     assert_eq!(titled["layout"]["yaxis"]["title"]["text"], "logit difference");
-    let series = parsed(&line(per_head()));
+    let series = parsed(line(per_head()));
     assert_eq!(series["data"][1]["name"], "1");
     assert_eq!(series["layout"]["showlegend"], true);
 }
@@ -130,10 +130,10 @@ fn every_source_gives_the_same_numbers() -> candle_lens::Result<()> {
 
 #[test]
 fn what_was_asked_for_is_what_is_drawn() {
-    let json = parsed(&line(vec![vec![1.0, 2.0], vec![3.0, 4.0]]).hovermode(HoverMode::Closest));
+    let json = parsed(line(vec![vec![1.0, 2.0], vec![3.0, 4.0]]).hovermode(HoverMode::Closest));
     assert_eq!(json["layout"]["hovermode"], "closest");
     assert_eq!(json["data"][0]["x"], json!([0, 1]));
-    let json = parsed(&imshow(vec![vec![1.0]]).y_ticks([7]).x_ticks(["a"]).color_label("nats").height(333));
+    let json = parsed(imshow(vec![vec![1.0]]).y_ticks([7]).x_ticks(["a"]).color_label("nats").height(333));
     assert_eq!((&json["data"][0]["y"], &json["data"][0]["x"]), (&json!(["\u{200b}7"]), &json!(["\u{200b}a"])));
     assert_eq!(json["data"][0]["colorbar"]["title"]["text"], "nats");
     assert_eq!(json["layout"]["height"], 333);

@@ -47,13 +47,13 @@ fn a_heat_map_has_cells_of_their_own_for_gaps() {
     let wide = imshow(Array2::from_shape_fn((3, 300), |(r, c)| if c % 7 == 0 { NAN } else { (r * c) as f32 }));
     assert!(rendered(&wide).text().contains("·· is a gap") && rendered(&wide).text().contains("to 598 (2, 299)"));
     assert!(!rendered(&imshow(vec![vec![1.0]])).html().contains("gap:"), "nothing is said where there is none");
-    says(&imshow(vec![vec![NAN]]), "gap: NaN (1 of 1 values)");
+    says(imshow(vec![vec![NAN]]), "gap: NaN (1 of 1 values)");
 }
 
 #[test]
 fn animations_and_facets_have_gaps_on_one_scale() {
     let frames = Array3::from_shape_fn((3, 2, 2), |(f, r, c)| if f == 1 && r < c { NEVER } else { f as f32 });
-    let spec = spec(&imshow_animation(&frames));
+    let spec = spec(imshow_animation(&frames));
     assert_eq!(spec["frames"][1]["data"][0]["z"], json!([[1.0, null], [1.0, 1.0]]));
     assert_eq!(spec["frames"][1]["data"][1]["z"], json!([[null, 1], [null, null]]));
     assert_eq!(spec["frames"][2]["data"][1]["z"], json!([[null, null], [null, null]]));
@@ -70,7 +70,7 @@ fn masked_attention_scores_can_be_drawn() -> candle_lens::Result<()> {
     let scores = cache.get(("attn_scores", 1))?.get(0)?.get(2)?;
     let positions = scores.dim(0)?;
     let words = format!("gap: -inf ({} of {} values)", positions * (positions - 1) / 2, positions * positions);
-    says(&imshow(&scores), &words);
+    says(imshow(&scores), &words);
     assert!(rendered(&scores).html().contains(&words), "a tensor draws itself so too");
     Ok(())
 }
@@ -87,8 +87,8 @@ fn a_line_is_interrupted_and_a_lonely_point_is_a_dot() {
     assert_eq!(svg.matches("<circle").count(), 4, "every number has its dot");
     assert!(rendered(&figure).text().contains("from 1 (a) to 4 (f)"), "{}", rendered(&figure).text());
     let long: Vec<f32> = (0..100).map(|i| if i % 2 == 0 { i as f32 } else { NAN }).collect();
-    assert_eq!(spec(&line(&long))["data"][0]["mode"], "lines+markers", "no line passes through lonely points");
-    says(&line([NAN, NAN]), "gap: NaN (2 of 2 values: 0, 1)");
+    assert_eq!(spec(line(&long))["data"][0]["mode"], "lines+markers", "no line passes through lonely points");
+    says(line([NAN, NAN]), "gap: NaN (2 of 2 values: 0, 1)");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn bars_counts_and_points_leave_out_what_has_no_place() {
     assert_eq!(spec(&figure)["data"][0]["y"], json!([1.0, null, 3.0]));
     says(&figure, "gap: -inf (1 of 3 values: b)");
     assert!(rendered(&figure).text().contains("-inf"), "the table has the number itself");
-    says(&bar(vec![vec![1.0, NAN], vec![2.0, 3.0]]).stacked(), "gap: NaN (1 of 4 values: 1)");
+    says(bar(vec![vec![1.0, NAN], vec![2.0, 3.0]]).stacked(), "gap: NaN (1 of 4 values: 1)");
     let figure = hist([1.0, 2.0, NAN, 4.0, NEVER]).bins(3).mean_lines();
     let spec_of = spec(&figure);
     let counted: u64 = spec_of["data"][0]["y"].as_array().expect("counts").iter().filter_map(Value::as_u64).sum();

@@ -19,7 +19,7 @@ fn refusal(figure: impl Into<Figure>) -> String {
 #[test]
 fn a_histogram_counts_every_number_once() {
     let values: Vec<f64> = (0..97).map(|i| (i * i % 31) as f64).collect();
-    let spec = json(&hist(&values).bins(7).mean_lines());
+    let spec = json(hist(&values).bins(7).mean_lines());
     let counts: Vec<u64> = spec["data"][0]["y"].as_array().expect("counts").iter().filter_map(Value::as_u64).collect();
     let by_hand = (0..7).map(|bin| {
         let (low, high) = (bin as f64 * 28.0 / 7.0, (bin + 1) as f64 * 28.0 / 7.0);
@@ -45,7 +45,7 @@ fn bars_are_grouped_or_stacked_away_from_zero() {
     let values = vec![vec![1.0, -2.0], vec![3.0, -4.0]];
     let grouped = bar(&values).names(["a", "b"]);
     assert_eq!(json(&grouped)["layout"]["barmode"], "group");
-    assert_eq!(json(&grouped.clone().stacked())["layout"]["barmode"], "relative");
+    assert_eq!(json(grouped.clone().stacked())["layout"]["barmode"], "relative");
     let highest = |figure: &Bar| {
         let svg = figure.to_svg().expect("drawn");
         let rects = svg.lines().filter(|line| line.starts_with("<rect"));
@@ -60,37 +60,37 @@ fn bars_are_grouped_or_stacked_away_from_zero() {
 #[test]
 fn points_have_labels_and_a_diagonal_where_both_axes_are() {
     let x = Labelled::new("x", vec![Axis::new("head", ["L0H0", "L0H1"])], vec![0.0, 1.0]).expect("two");
-    let spec = json(&scatter(&x, [0.5, 2.0]).diagonal());
+    let spec = json(scatter(&x, [0.5, 2.0]).diagonal());
     assert_eq!(spec["data"][0]["text"][1], "L0H1");
     assert_eq!(spec["layout"]["shapes"][0]["x0"], spec["layout"]["shapes"][0]["y0"]);
-    assert!(refusal(&scatter([1.0], [1.0, 2.0])).contains("as many x as y"));
-    assert!(refusal(&scatter([1.0], [1.0]).point_labels(["a", "b"])).contains("`point_labels` gives 2"));
+    assert!(refusal(scatter([1.0], [1.0, 2.0])).contains("as many x as y"));
+    assert!(refusal(scatter([1.0], [1.0]).point_labels(["a", "b"])).contains("`point_labels` gives 2"));
 }
 
 #[test]
 fn cells_have_words_and_a_scale_of_ones_choice() {
     let values = vec![vec![1.0, 2.0], vec![3.0, 4.0]];
-    let spec = json(&imshow(&values).cell_text(["a", "<b>", "c", "d"]).center(2.0).limit(5.0));
+    let spec = json(imshow(&values).cell_text(["a", "<b>", "c", "d"]).center(2.0).limit(5.0));
     assert_eq!(spec["data"][0]["text"][0][1], "&lt;b&gt;");
     assert_eq!((spec["data"][0]["zmin"].as_f64(), spec["data"][0]["zmax"].as_f64()), (Some(-3.0), Some(7.0)));
-    let blues = json(&plot_comp_scores(&values, None));
+    let blues = json(plot_comp_scores(&values, None));
     assert_eq!(blues["data"][0]["zmin"].as_f64(), Some(0.0));
     assert_eq!(blues["data"][0]["colorscale"][0][1], "#f7f7f7");
     assert_eq!(blues["data"][0]["x"][1], "\u{200b}L1H1");
-    let around = json(&plot_comp_scores(&values, Some(1.5)));
+    let around = json(plot_comp_scores(&values, Some(1.5)));
     assert_eq!((around["data"][0]["zmin"].as_f64(), around["data"][0]["zmax"].as_f64()), (Some(-1.0), Some(4.0)));
-    assert!(refusal(&imshow(&values).limit(0.0)).contains("a number above 0"));
-    assert!(refusal(&imshow(&values).cell_text(["a"])).contains("4 cells need one label each"));
+    assert!(refusal(imshow(&values).limit(0.0)).contains("a number above 0"));
+    assert!(refusal(imshow(&values).cell_text(["a"])).contains("4 cells need one label each"));
 }
 
 #[test]
 fn an_animation_has_every_frame_in_order_on_one_scale() {
     let frames = Array3::from_shape_fn((3, 2, 2), |(f, r, c)| (f * 10 + r * 2 + c) as f32);
-    let spec = json(&imshow_animation(&frames).names(["a", "b", "b"]));
+    let spec = json(imshow_animation(&frames).names(["a", "b", "b"]));
     assert_eq!(spec["frames"][2]["data"][0]["z"][1][1].as_f64(), Some(23.0));
     assert_eq!(spec["data"][0]["zmax"].as_f64(), Some(23.0));
     assert_eq!(spec["layout"]["sliders"][0]["steps"][2]["args"][0][0], "2", "equal names are still two frames");
-    assert!(refusal(&imshow_animation([1.0])).contains("[frame, row, column]"));
+    assert!(refusal(imshow_animation([1.0])).contains("[frame, row, column]"));
 }
 
 #[test]
@@ -112,12 +112,12 @@ fn facets_have_their_own_names_and_one_scale() {
 #[test]
 fn a_line_has_a_second_axis_and_bands() {
     let two = vec![vec![1.0, 2.0, 3.0], vec![100.0, 200.0, 150.0]];
-    let spec = json(&line(&two).secondary_axis("Loss").band(0.0, 1.5, "first"));
+    let spec = json(line(&two).secondary_axis("Loss").band(0.0, 1.5, "first"));
     assert_eq!((&spec["data"][1]["yaxis"], &spec["layout"]["yaxis2"]["side"]), (&"y2".into(), &"right".into()));
     assert_eq!(spec["layout"]["shapes"][0]["label"]["text"], "first");
-    assert!(refusal(&line([1.0]).secondary_axis("Loss")).contains("there is one"));
-    assert!(refusal(&line([1.0, 2.0]).band(0.0, 9.0, "b")).contains("the points 0 to 1"));
-    let halves = json(&plot_loss_difference([-3.0, -2.0, -1.0, 0.0], ["a", "b", "a", "b"], 2));
+    assert!(refusal(line([1.0]).secondary_axis("Loss")).contains("there is one"));
+    assert!(refusal(line([1.0, 2.0]).band(0.0, 9.0, "b")).contains("the points 0 to 1"));
+    let halves = json(plot_loss_difference([-3.0, -2.0, -1.0, 0.0], ["a", "b", "a", "b"], 2));
     assert_eq!(halves["layout"]["shapes"][1]["x0"].as_f64(), Some(1.5));
 }
 
