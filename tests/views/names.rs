@@ -86,7 +86,7 @@ fn widgets() -> candle_lens::Result<Page> {
 
 #[test]
 fn no_category_of_plotly_is_a_property_of_an_object() {
-    for figure in [bar(ramp()).x_ticks(NAMES), line(ramp()).x_ticks(NAMES)] {
+    for figure in [Figure::from(bar(ramp()).x_ticks(NAMES)), line(ramp()).x_ticks(NAMES).into()] {
         let spec: Value = serde_json::from_str(&figure.to_json().expect("drawn")).expect("JSON");
         let x: Vec<&str> = spec["data"][0]["x"].as_array().expect("x").iter().filter_map(Value::as_str).collect();
         assert_eq!(x.len(), COUNT);
