@@ -7,10 +7,10 @@ use super::circuit::Circuit;
 use super::layout::Layout;
 use super::outputs::Outputs;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, NodeRun, Source, check_difference, mean};
+use crate::experiment::{Experiment, NodeRun, Source, check_difference};
 use crate::hooks::{HookPoint, Site};
+use crate::metrics::{BoundMetric, mean};
 use crate::model::HookedTransformer;
-use crate::patching::{Metric, at_last};
 use crate::progress::Progress;
 use crate::tokens::Tokens;
 use crate::visible::visible;
@@ -38,7 +38,7 @@ pub struct Edges {
     /// With keys and values for each head.
     pub(super) model: HookedTransformer,
     pub(super) layout: Layout,
-    pub(super) metric: Metric,
+    pub(super) metric: BoundMetric,
     pub(super) tokens: Tokens,
     /// The prompts that corrupt, unless edges are ablated.
     pub(super) corrupted_tokens: Option<Tokens>,
@@ -62,7 +62,7 @@ pub(super) struct CleanRun {
     pub resid: Vec<Tensor>,
     /// What each MLP reads, `[batch, pos, d_model]`.
     pub mlp_in: Vec<Tensor>,
-    /// After each prompt's last token, `[prompt, d_vocab_out]`.
+    /// Where the metric reads, `[row, d_vocab_out]`.
     pub logits: Tensor,
 }
 
@@ -173,18 +173,17 @@ impl Edges {
         format!("{}, {}", self.metric.name(), self.intervention)
     }
 
-    /// All logits after each prompt's last token, from the final stream.
+    /// All logits where the metric reads, from the final stream.
     ///
     /// # Shapes
-    /// `resid [prompt, pos, d_model]` gives `[prompt, d_vocab_out]`, f32.
+    /// `resid [prompt, pos, d_model]` gives `[row, d_vocab_out]`, f32.
     pub(super) fn logits(&self, resid: &Tensor) -> Result<Tensor> {
-        let last = at_last(resid, &self.tokens)?.to_dtype(self.model.dtype())?;
-        Ok(self.model.logits_after(&last, None)?.to_dtype(DType::F32)?)
+        Ok(self.model.logits_after(&self.metric.read(resid)?, None)?.to_dtype(DType::F32)?)
     }
 
-    /// The metric of each prompt from the logits after its last token.
+    /// The metric of each prompt from all logits of the rows that it reads.
     pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        self.metric.evaluate(&self.metric.read(logits)?, self.tokens.batch(), Some(&self.run.logits))
+        self.metric.evaluate(&self.metric.columns_of(logits)?, Some(&self.run.logits))
     }
 
     /// The metric of each prompt in the clean run.
@@ -196,24 +195,25 @@ impl Edges {
     /// replaced: what a metric of all prompts needs where only some were run.
     ///
     /// # Shapes
-    /// `logits [copies * count, column]`, one copy of the prompts after the other; the result is
-    /// `[copies * batch, column]`, f32.
+    /// `logits [copies * row, column]` of the rows of `count` prompts, one copy of them after the other; the result is
+    /// `[copies * row, column]` of those of all prompts, f32.
     pub(super) fn among_clean(&self, logits: &Tensor, from: usize, count: usize) -> Result<Tensor> {
         let logits = logits.to_dtype(DType::F32)?;
-        let (batch, copies, columns) = (self.tokens.batch(), logits.dim(0)? / count, logits.dim(1)?);
-        if count == batch {
+        let (all, own) = (self.metric.rows().len(), self.metric.rows().of_prompts(from, count));
+        if own.len() == all {
             return Ok(logits);
         }
-        let clean = self.metric.read(&self.run.logits)?;
-        let mut parts = vec![logits.reshape((copies, count, columns))?];
+        let (copies, columns) = (logits.dim(0)? / own.len(), logits.dim(1)?);
+        let clean = self.metric.columns_of(&self.run.logits)?;
+        let mut parts = vec![logits.reshape((copies, own.len(), columns))?];
         let rest = |from: usize, count: usize| clean.narrow(0, from, count)?.unsqueeze(0)?.repeat((copies, 1, 1));
-        if from > 0 {
-            parts.insert(0, rest(0, from)?);
+        if own.start > 0 {
+            parts.insert(0, rest(0, own.start)?);
         }
-        if from + count < batch {
-            parts.push(rest(from + count, batch - from - count)?);
+        if own.end < all {
+            parts.push(rest(own.end, all - own.end)?);
         }
-        Ok(Tensor::cat(&parts, 1)?.reshape((copies * batch, columns))?)
+        Ok(Tensor::cat(&parts, 1)?.reshape((copies * all, columns))?)
     }
 }
 

@@ -9,8 +9,8 @@ use super::edges::Edges;
 use super::node::Node;
 use super::select::RankBy;
 use crate::error::{Error, Result};
-use crate::experiment::mean;
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::mean;
 use crate::progress::Progress;
 
 /// What is left of the metric when only a circuit is left.

@@ -10,8 +10,8 @@ use super::runs::{BaseRun, NodeRun, first_nan};
 use super::source::Source;
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
+use crate::metrics::{BoundMetric, Metric, mean};
 use crate::model::HookedTransformer;
-use crate::patching::{Metric, at_last};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
@@ -43,7 +43,7 @@ use crate::visible::visible;
 #[derive(Clone)]
 pub struct Experiment {
     pub(crate) model: HookedTransformer,
-    pub(crate) metric: Metric,
+    pub(crate) metric: BoundMetric,
     /// The clean prompts.
     pub(crate) tokens: Tokens,
     /// What takes the place of clean activations.
@@ -81,13 +81,13 @@ impl Experiment {
         let model = model.without_weight_gradients();
         let tokens = model.to_tokens(clean)?;
         let source = Source::of(&model, baseline.into(), &tokens)?;
-        metric.check(&tokens, model.cfg().d_vocab_out())?;
+        let metric = metric.bind(&tokens, model.cfg().d_vocab_out())?;
         let mut progress = match source {
             Source::Run(_) => Progress::of("running both prompts", 2, "runs"),
             _ => Progress::of("running the prompts", 1, "runs"),
         };
         let clean = NodeRun::new(&model, &tokens)?;
-        let clean_logits = clean.logits(&model, &tokens)?;
+        let clean_logits = clean.logits(&model, &metric)?;
         progress.step(1);
         let mut experiment = Self {
             noising: !matches!(source, Source::Run(_)),
@@ -107,7 +107,8 @@ impl Experiment {
         let corrupted = match &experiment.source {
             Source::Run(tokens) => {
                 let run = NodeRun::new(&experiment.model, tokens)?;
-                experiment.corrupted_values = experiment.values_of(&run.logits(&experiment.model, tokens)?)?;
+                experiment.corrupted_values =
+                    experiment.values_of(&run.logits(&experiment.model, &experiment.metric)?)?;
                 Some(run)
             }
             _ => None,
@@ -231,12 +232,12 @@ impl Experiment {
 
     /// The metric of each prompt from the logits of a whole run.
     pub(crate) fn evaluate(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        self.values_of(&at_last(logits, &self.tokens)?)
+        self.metric.of_logits(logits, Some(&self.clean_logits))
     }
 
-    /// The metric of each prompt from the logits after its last token.
+    /// The metric of each prompt from all logits where the metric reads.
     pub(crate) fn values_of(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        self.metric.evaluate(&self.metric.read(logits)?, self.tokens.batch(), Some(&self.clean_logits))
+        self.metric.evaluate(&self.metric.columns_of(logits)?, Some(&self.clean_logits))
     }
 
     fn check_numbers(&self) -> Result<()> {
@@ -269,10 +270,6 @@ impl Experiment {
         }
         Error::argument(format!("the {} of a prompt is NaN, though no activation is.", self.metric.name()))
     }
-}
-
-pub(crate) fn mean(values: &[f32]) -> f32 {
-    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
 }
 
 /// Refuses NaN, and clean and corrupted values with the same mean.

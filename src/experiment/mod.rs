@@ -20,7 +20,7 @@ pub use compare::{Compare, Comparison, Miss};
 pub(crate) use effect::Levels;
 pub use effect::{Effect, Scale};
 pub use experiment::Experiment;
-pub(crate) use experiment::{check_difference, mean};
+pub(crate) use experiment::check_difference;
 pub use quadrature::Quadrature;
 pub(crate) use runs::{NodeRun, copied};
 pub(crate) use source::{Source, captured};

@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::metrics::BoundMetric;
 use crate::model::{HookedTransformer, KvCache, RunOptions};
-use crate::patching::at_last;
 use crate::tokens::Tokens;
 
 /// A run of which the logits are only those that metrics read, and with them what every head and MLP wrote.
@@ -30,13 +30,12 @@ impl NodeRun {
         Ok(Self { captured: run.captured, last: run.resid.expect("a run that stops returns the stream") })
     }
 
-    /// The logits after the last token of each prompt.
+    /// All logits where the metric reads.
     ///
     /// # Shapes
-    /// `[prompt, d_vocab_out]`, f32.
-    pub fn logits(&self, model: &HookedTransformer, tokens: &Tokens) -> Result<Tensor> {
-        let last = at_last(&self.last, tokens)?.to_dtype(model.dtype())?;
-        Ok(model.logits_after(&last, None)?.to_dtype(DType::F32)?)
+    /// `[row, d_vocab_out]`, f32.
+    pub fn logits(&self, model: &HookedTransformer, metric: &BoundMetric) -> Result<Tensor> {
+        Ok(model.logits_after(&metric.read(&self.last)?, None)?.to_dtype(DType::F32)?)
     }
 }
 

@@ -9,7 +9,7 @@ use super::baseline::Baseline;
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPlan, HookPoint, MeanOver};
 use crate::model::{HookedTransformer, RunOptions};
-use crate::tasks::Random;
+use crate::random::Random;
 use crate::tokens::{Input, Tokens};
 use crate::wide::mean_keepdim;
 

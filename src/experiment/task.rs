@@ -2,8 +2,8 @@
 
 use super::experiment::Experiment;
 use crate::error::Result;
+use crate::metrics::TaskBatch;
 use crate::model::HookedTransformer;
-use crate::patching::TaskBatch;
 
 impl TaskBatch {
     /// The experiment with these clean and corrupted prompts and the task's metric.

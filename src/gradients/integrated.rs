@@ -106,8 +106,8 @@ impl Experiment {
         }
         let nodes = options.rule.nodes(options.steps)?;
         let chosen = points.into().resolve_all(&model.dims())?;
-        let judge = Judge { metric: &self.metric, clean: Some(&self.clean_logits), prompts: tokens.batch() };
-        judge.check(model, tokens)?;
+        let judge = Judge { metric: &self.metric, clean: Some(&self.clean_logits) };
+        judge.check()?;
         let mut progress = Progress::of("integrating gradients", chosen.len() as u64, "points");
         self.forget_first_runs();
         let ends = self.ends(&chosen)?;

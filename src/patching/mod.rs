@@ -11,14 +11,12 @@
 //! block the position that is read, and of the logits those that the metric reads. Sites that change nothing cost nothing
 //! and are marked.
 
-mod answerable;
 mod answers;
 mod cumulative;
 mod engine;
 mod grid;
 mod heads;
 mod keep;
-mod metric;
 mod named;
 mod path;
 mod plans;
@@ -26,13 +24,9 @@ mod result;
 mod site;
 mod start;
 mod sweep;
-mod task;
 mod together;
 
 pub(crate) use grid::{Grid, position_labels};
-pub use metric::Metric;
-pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::{PatchSite, SweepAxis};
-pub use task::TaskBatch;

@@ -9,9 +9,10 @@ use super::grid::Grid;
 use super::result::{PatchResult, Untouched};
 use super::site::{PatchSite, SweepAxis};
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Levels, Source, captured, mean};
+use crate::experiment::{Experiment, Levels, Source, captured};
 use crate::hooks::{HookPoint, HookQuery};
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::mean;
 use crate::progress::Progress;
 
 impl Experiment {

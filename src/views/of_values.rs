@@ -12,21 +12,24 @@ use crate::gradients::IgOptions;
 use crate::head::Head;
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
+use crate::metrics::{Direction, Metric};
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, Hub, KvCache,
+    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Metric, Mlps, PatchSite, Receiver, Sender, SweepAxis, Untouched};
+use crate::patching::{Mlps, PatchSite, Receiver, Sender, SweepAxis, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
+use crate::random::Random;
 use crate::slice::Slice;
+use crate::storage::Hub;
 use crate::tasks::ioi::{Order, Positions};
-use crate::tasks::{Random, Split, Task};
+use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
-use crate::views::{Cell, Numbers};
+use crate::views::{Cell, HoverMode, Numbers};
 
 /// Types whose own text is what there is to see.
 macro_rules! shown_as_text {
@@ -46,12 +49,12 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, SweepAxis, Untouched;
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
+        Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, SweepAxis, Untouched, HoverMode;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, Baseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;

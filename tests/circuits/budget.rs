@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeMethod, Edges};
 use candle_lens::experiment::Experiment;
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
-use candle_lens::patching::Metric;
 use candle_lens::tokens::Tokens;
 
 use super::by_hand::{PAIRS, architectures, model, prompts};
@@ -82,7 +82,7 @@ fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
     let metric = Metric::custom("first logit", move |logits| {
         count.fetch_add(1, Ordering::Relaxed);
         assert_eq!(logits.dims(), [3, 13]);
-        Ok(logits.narrow(1, 0, 1)?.squeeze(1)?)
+        logits.narrow(1, 0, 1)?.squeeze(1)
     });
     let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
     let times = |edges: &Edges, method| -> Result<usize> {

@@ -7,8 +7,8 @@ use candle_lens::Result;
 use candle_lens::candle::Tensor;
 use candle_lens::circuits::{Aggregation, Circuit, EdgeMethod, Edges, RankBy};
 use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
-use candle_lens::patching::Metric;
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Reference, numbers, path, tiny_model};

@@ -5,8 +5,8 @@ use candle_lens::candle::{Device, Tensor};
 use candle_lens::circuits::{Circuit, EdgeMethod, Node};
 use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::MeanOver;
+use candle_lens::metrics::Metric;
 use candle_lens::model::{Frozen, HookedTransformer, HookedTransformerConfig};
-use candle_lens::patching::Metric;
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use super::by_hand::{PAIRS, architectures, model, prompts};
@@ -47,7 +47,7 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     assert!(rank.attribute(EdgeMethod::Exact)?.scores().top(1)[0].value.is_finite());
     let numbers = Metric::custom("by hand", |logits| {
         let rows = logits.to_vec2::<f32>()?;
-        Ok(Tensor::from_vec(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), rows.len(), &Device::Cpu)?)
+        Tensor::from_vec(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), rows.len(), &Device::Cpu)
     });
     sentence(new(&clean, &corrupted, numbers)?.attribute(EdgeMethod::Eap), &["by hand", "no gradient"]);
 
@@ -56,8 +56,8 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     sentence(edges.attribute(EdgeMethod::EapIgActivations { steps: 0 }), &["0 steps"]);
     for steps in [10_001, usize::MAX] {
         for method in [EdgeMethod::EapIgInputs { steps }, EdgeMethod::EapIgActivations { steps }] {
-            sentence(edges.attribute(method), &[&steps.to_string(), "at most 10000"]);
-            sentence(edges.attribute_nodes(method), &["at most 10000"]);
+            sentence(edges.attribute(method), &[&steps.to_string(), "give 1 to 10000"]);
+            sentence(edges.attribute_nodes(method), &["give 1 to 10000"]);
         }
     }
     // As many as that are allowed: the next check finds something.

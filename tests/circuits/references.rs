@@ -3,8 +3,8 @@
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeMethod, RankBy};
 use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
-use candle_lens::patching::Metric;
 use candle_lens::tokens::Tokens;
 
 use crate::support::fixture::{Agreement, Reference, numbers, path, tiny_model};

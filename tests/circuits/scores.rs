@@ -8,8 +8,8 @@ use candle_lens::candle::{DType, Tensor};
 use candle_lens::circuits::{Circuit, EdgeMethod, Edges};
 use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::MeanOver;
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, NormalizationType};
-use candle_lens::patching::Metric;
 use candle_lens::tokens::Tokens;
 
 use super::by_hand::{ByHand, PAIRS, Written, architectures, live, model, prompts};

@@ -4,9 +4,11 @@ use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::experiment::{Baseline, Experiment, Quadrature};
 use candle_lens::gradients::IgOptions;
-use candle_lens::hooks::{Edit, HookPlan, MeanOver};
+use candle_lens::hooks::MeanOver;
+use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{Frozen, HookedTransformer, Processing};
-use candle_lens::patching::{Metric, SweepAxis};
+use candle_lens::patching::SweepAxis;
 use candle_lens::views::View;
 
 use super::run::prompts_of_fixtures as prompts;

@@ -6,8 +6,9 @@ use candle_lens::candle::Tensor;
 use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::MeanOver;
 use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
-use candle_lens::patching::{Metric, Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
+use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 use candle_lens::tokens::Tokens;
 
 use crate::support::fixture::{Agreement, Reference, tiny_model};
@@ -166,7 +167,7 @@ fn metrics_read_what_they_say() -> Result<()> {
     check("rank", Metric::rank(&model, [5u32, 6, 7])?, mean(&rank))?;
     check("kl", Metric::kl(), 0.)?;
     let largest = last.max(1)?.mean_all()?.to_scalar::<f32>()?;
-    check("custom", Metric::custom("largest logit", |logits| Ok(logits.max(1)?)), largest)?;
+    check("custom", Metric::custom("largest logit", |logits| logits.max(1)), largest)?;
     agreement.finish("metrics");
     Ok(())
 }
@@ -201,7 +202,7 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(patching.path_patch(&[], &[Receiver::Final], Mlps::Frozen), &["a sender and a receiver"]);
     sentence(patching.path_patch(&[Sender::Head(0, 9)], &[Receiver::Final], Mlps::Frozen), &["no head 9"]);
     sentence(patching.path_patch_head_to_heads(&[Receiver::Q(0, 1)]), &["no head comes before"]);
-    let wrong = Metric::custom("two", |logits| Ok(logits.narrow(0, 0, 1)?.max(1)?));
+    let wrong = Metric::custom("two", |logits| logits.narrow(0, 0, 1)?.max(1));
     sentence(Experiment::new(&model, prompts(0), prompts(9), wrong), &["\"two\"", "[3]"]);
     let ablation = |ablation| Experiment::new(&model, prompts(0), ablation, metric());
     sentence(ablation(Baseline::MeanByGroup(vec![1])), &["1 group numbers", "3 prompts"]);

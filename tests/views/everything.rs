@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use candle_lens::analysis::{
-    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit,
-};
+use candle_lens::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit};
 use candle_lens::cache::{
     AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
     NeuronOptions, Provenance, ResidualStack,
@@ -16,7 +14,7 @@ use candle_lens::circuits::{
 };
 use candle_lens::dims::Dims;
 use candle_lens::error::Error;
-use candle_lens::experiment::{Baseline, Comparison, Experiment, Miss, Quadrature};
+use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
 use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
@@ -26,15 +24,18 @@ use candle_lens::hooks::{
     SiteRow, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
+use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
 use candle_lens::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
-    HookedTransformerConfig, Hub, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
+    HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
-use candle_lens::patching::{Metric, Mlps, PatchResult, PatchSite, Receiver, Sender, SweepAxis, TaskBatch, Untouched};
+use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, SweepAxis, Untouched};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
+use candle_lens::random::Random;
 use candle_lens::slice::Slice;
+use candle_lens::storage::Hub;
 use candle_lens::tasks::capital_country::CapitalCountryPrompt;
 use candle_lens::tasks::corpus::Sentence;
 use candle_lens::tasks::datasets::CsvFile;
@@ -45,11 +46,11 @@ use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{ExamPaper, LeftOut, Question, Random, Split, Task, TaskDataset, TaskPrompt, VerbList};
+use candle_lens::tasks::{ExamPaper, LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::views::{
-    Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, Html, Numbers, Page, Rendered, Table,
-    Widget,
+    Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
+    HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
 };
 
 /// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
@@ -62,14 +63,15 @@ macro_rules! shown {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
-        Aggregation, Circuit, CircuitScore, Edge, Baseline, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
-        AttentionAttribution, Attribution, Comparison, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
-        DetectOptions, DetectionPattern, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, SweepAxis, Untouched,
+        Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
+        AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
         Error,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
+        Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
         LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
