@@ -35,7 +35,7 @@ pub use crate::patching::{
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
-pub use crate::storage::Hub;
+pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{

@@ -19,7 +19,7 @@ use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sen
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::slice::Slice;
-use crate::storage::Hub;
+use crate::storage::{Hub, Tensors};
 use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Random, Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
@@ -46,7 +46,7 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
+    "{}": Head, Tensors, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,

@@ -39,7 +39,7 @@ use candle_lens::patching::{
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::slice::Slice;
-use candle_lens::storage::Hub;
+use candle_lens::storage::{Hub, Tensors};
 use candle_lens::tasks::capital_country::CapitalCountryPrompt;
 use candle_lens::tasks::corpus::Sentence;
 use candle_lens::tasks::datasets::CsvFile;
@@ -75,7 +75,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
         Error,
         CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
-        HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
+        HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, HypernymyPrompt, Input, IoiPrompt, Labelled,
         LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
