@@ -26,7 +26,7 @@ use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptio
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
-use crate::views::{Cell, Numbers};
+use crate::views::{Cell, HoverMode, Numbers};
 
 /// Types whose own text is what there is to see.
 macro_rules! shown_as_text {
@@ -51,7 +51,7 @@ shown_as_text! {
     "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched;
+        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched, HoverMode;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
