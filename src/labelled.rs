@@ -2,6 +2,8 @@
 //!
 //! Every analysis returns one, so that tables, plots, `top(k)` and files need no second bookkeeping of labels.
 
+mod top;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -11,9 +13,11 @@ use ndarray::{ArrayD, Axis as NdAxis, IxDyn};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files;
 use crate::slice::absolute;
+use crate::storage;
 use crate::visible::visible;
+
+pub use top::Entry;
 
 /// One axis of a [`Labelled`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,15 +47,6 @@ impl Axis {
         labels.extend((0..size).map(|i| i.to_string()));
         Self { name: name.into(), labels }
     }
-}
-
-/// One entry of [`Labelled::top`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The label along each axis.
-    pub labels: Vec<String>,
-    /// The number.
-    pub value: f32,
 }
 
 /// Numbers with named, labelled axes.
@@ -123,7 +118,7 @@ impl Labelled {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let values: Vec<f32> = self.values.iter().copied().collect();
         let values = Tensor::from_vec(values, self.shape(), &Device::Cpu)?;
-        files::store(
+        storage::store(
             path.as_ref(),
             Self::KIND,
             &(&self.title, &self.axes),
@@ -137,8 +132,8 @@ impl Labelled {
     /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let ((title, axes), mut tensors): ((String, Vec<Axis>), _) = files::restore(path, Self::KIND)?;
-        let values = files::take(path, &mut tensors, "values")?;
+        let ((title, axes), mut tensors): ((String, Vec<Axis>), _) = storage::restore(path, Self::KIND)?;
+        let values = storage::take(path, &mut tensors, "values")?;
         Self::from_tensor(title, axes, &values).map_err(|error| error.in_file(path))
     }
 
@@ -314,27 +309,6 @@ impl Labelled {
         let mut axes = self.axes.clone();
         axes.splice(at..=at, into);
         Self::new(self.title.clone(), axes, self.values.iter().copied().collect())
-    }
-
-    /// The `k` largest numbers with their labels, largest first; NaN never counts.
-    pub fn top(&self, k: usize) -> Vec<Entry> {
-        self.sorted(k, |a, b| b.total_cmp(&a))
-    }
-
-    /// The `k` smallest numbers with their labels, smallest first; NaN never counts.
-    pub fn bottom(&self, k: usize) -> Vec<Entry> {
-        self.sorted(k, |a, b| a.total_cmp(&b))
-    }
-
-    fn sorted(&self, k: usize, order: impl Fn(f32, f32) -> std::cmp::Ordering) -> Vec<Entry> {
-        let mut all: Vec<(IxDyn, f32)> =
-            self.values.indexed_iter().map(|(at, &value)| (at, value)).filter(|(_, value)| !value.is_nan()).collect();
-        all.sort_by(|a, b| order(a.1, b.1));
-        let entry = |(at, value): (IxDyn, f32)| {
-            let labels = (0..self.axes.len()).map(|axis| self.axes[axis].labels[at[axis]].clone()).collect();
-            Entry { labels, value }
-        };
-        all.into_iter().take(k).map(entry).collect()
     }
 }
 

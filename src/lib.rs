@@ -15,12 +15,11 @@
 //! let (logits, cache) = model.run_with_cache(prompt)?;
 //! let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
 //! let shares = residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
-//! let best = &shares.top(1)[0];
-//! println!("{} adds {:.2} of {:.2}", best.labels[0], best.value, answers.logit_diff(&logits, cache.tokens())?.scalar()?);
+//! let (head, share) = shares.top_heads(1)?[0];
+//! println!("{head} adds {share:.2} of {:.2}", answers.logit_diff(&logits, cache.tokens())?.scalar()?);
 //!
 //! // The same run without that head.
-//! let (layer, head) = best.labels[0][1..].split_once('H').expect("labels are L0H0, ..");
-//! let plan = HookPlan::new().edit(("z", layer.parse::<usize>().unwrap()), Edit::zero().head(head.parse::<usize>().unwrap()));
+//! let plan = HookPlan::new().edit(("z", head.layer), Edit::zero().head(head.head));
 //! let (without, cache) = model.run_with_hooks(prompt, &plan)?;
 //! println!("without it: {:.2}", answers.logit_diff(&without, cache.tokens())?.scalar()?);
 //! # Ok::<(), candle_lens::Error>(())
@@ -32,7 +31,8 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, what long work says, parts of an axis, sizes, results with named axes |
+//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes |
+//! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
@@ -57,6 +57,7 @@ pub mod factored_matrix;
 mod files;
 pub mod generate;
 pub mod gradients;
+pub mod head;
 pub mod hooks;
 pub mod labelled;
 pub mod model;
@@ -64,6 +65,7 @@ pub mod patching;
 pub mod prelude;
 pub mod progress;
 pub mod slice;
+pub mod storage;
 pub mod tasks;
 pub mod tokens;
 pub mod views;

@@ -23,10 +23,11 @@ pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{
     AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
 };
+pub use crate::head::Head;
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOver, MemoryPlan, Site, Taps};
-pub use crate::labelled::{Axis, Labelled};
+pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig, Hub,
+    Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
 pub use crate::patching::{
@@ -34,6 +35,7 @@ pub use crate::patching::{
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
+pub use crate::storage::Hub;
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any room may use.
-const BASE: &[&str] = &["visible", "error", "progress", "files", "slice", "dims", "labelled", "wide"];
+const BASE: &[&str] =
+    &["visible", "error", "progress", "files", "storage", "slice", "dims", "head", "labelled", "wide"];
 
 /// Each room with the rooms it may use besides the base and itself. A room uses only rooms above its own row.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -12,8 +13,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("progress", &[]),
     ("files", &[]),
+    ("storage", &[]),
     ("slice", &[]),
     ("dims", &[]),
+    ("head", &[]),
     ("labelled", &[]),
     ("wide", &[]),
     ("factored_matrix", &[]),

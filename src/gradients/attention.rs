@@ -5,6 +5,7 @@
 use candle_core::DType;
 
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::patching::{Metric, position_labels};
@@ -74,21 +75,15 @@ impl AttentionAttribution {
     /// The entries of the `count` heads with the most of them, `[head, position, source]`, heads as "L0H1".
     ///
     /// # Errors
-    /// None in practice: the heads are there.
+    /// [`crate::Error::Shape`] where the two results do not fit each other.
     pub fn top(&self, count: usize) -> Result<Labelled> {
-        let best = self.heads.top(count);
-        let maps = best.iter().map(|entry| {
-            let index = |at: usize| entry.labels[at].parse::<isize>().unwrap_or(0);
-            Ok(self
-                .entries
-                .select("layer", index(0))?
-                .select("head", index(1))?
-                .values
-                .into_iter()
-                .collect::<Vec<f32>>())
-        });
-        let values = maps.collect::<Result<Vec<_>>>()?.concat();
-        let heads = Axis::new("head", best.iter().map(|entry| format!("L{}H{}", entry.labels[0], entry.labels[1])));
+        let best = self.heads.top_heads(count)?;
+        let map = |&(head, _): &(Head, f32)| -> Result<Vec<f32>> {
+            let of_layer = self.entries.select("layer", head.layer as isize)?;
+            Ok(of_layer.select("head", head.head as isize)?.values.into_iter().collect())
+        };
+        let values = best.iter().map(map).collect::<Result<Vec<_>>>()?.concat();
+        let heads = Axis::new("head", best.iter().map(|(head, _)| head.to_string()));
         let axes = [&[heads], &self.entries.axes[2..]].concat();
         Labelled::new(self.entries.title.clone(), axes, values)
     }

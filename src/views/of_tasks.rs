@@ -80,7 +80,7 @@ records! {
         "count": s.count, "accuracy": s.accuracy, "preference": s.preference, "logit_diff": s.logit_diff,
         "prob_diff": s.prob_diff,
     }
-    Entry |e| { "labels": e.labels.join(", "), "value": e.value }
+    Entry |e| { "index": format!("{:?}", e.index), "labels": e.labels.join(", "), "value": e.value }
 }
 
 /// The answers of a question; of many, the first.
