@@ -5,8 +5,8 @@
 
 use candle_core::Tensor;
 
-use super::edit::{Action, Edit, MeanOver};
 use super::axis::AxisName;
+use super::edit::{Action, Edit, MeanOver};
 use super::point::HookPoint;
 use super::stage::Kind;
 use crate::error::{Error, Result};

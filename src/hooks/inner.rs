@@ -71,9 +71,8 @@ impl InnerSite {
     /// # Errors
     /// [`Error::Argument`] for a name that is not a word, axes without prompts and positions, features without a number.
     pub(crate) fn check(&self) -> Result<()> {
-        let refused = |why: &str| {
-            Err(Error::argument(format!("the inner site \"{}\" of a splice {why}.", visible(&self.name))))
-        };
+        let refused =
+            |why: &str| Err(Error::argument(format!("the inner site \"{}\" of a splice {why}.", visible(&self.name))));
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let starts = self.name.starts_with(|c: char| c.is_ascii_alphabetic());
         if !starts || self.name.len() > LONGEST_NAME || !self.name.chars().all(is_word) {
@@ -144,11 +143,6 @@ impl InnerPoint {
 
     pub(super) fn outer_ref(&self) -> &HookPoint {
         &self.0.outer
-    }
-
-    /// Its number among the inner sites of the splice.
-    pub(crate) fn number(self) -> usize {
-        self.0.number
     }
 
     /// The site: name, axes and number of features.

@@ -148,7 +148,7 @@ impl Selection {
         let mut resolved = Self::default();
         for (axis, indices) in point.axes().iter().zip(self.indices(point, shape)?) {
             let Some(indices) = indices else { continue };
-            let slice = match self.slice(*axis) {
+            let slice: Slice = match self.slice(*axis) {
                 Slice::At(_) => indices[0].into(),
                 _ => indices.into(),
             };

@@ -130,18 +130,7 @@ mod tests {
     fn made_up(stage: Stage, needs: &'static [Needs], kind: Kind) -> SiteRow {
         let axes: &[AxisName] = &[AxisName::Batch, AxisName::Pos, AxisName::Head, AxisName::DModel];
         let (point, name) = (HookPoint::Block(0, Site::Z), "made.hook_up");
-        SiteRow {
-            point,
-            name,
-            shorthands: &[],
-            axes,
-            stage,
-            needs,
-            kind,
-            on_demand: false,
-            resumes: false,
-            doc: "",
-        }
+        SiteRow { point, name, shorthands: &[], axes, stage, needs, kind, on_demand: false, resumes: false, doc: "" }
     }
 
     /// What a site answers follows from its stage, whatever site it is.

@@ -228,11 +228,17 @@ impl Splices {
                 )));
             };
             if std::mem::replace(seen, true) {
-                return Err(Error::argument(format!("\"{name}\" shows {inner} twice in one run: show each site once.")));
+                return Err(Error::argument(format!(
+                    "\"{name}\" shows {inner} twice in one run: show each site once."
+                )));
             }
             let expected = inner.shape(&dims, batch, pos);
             if value.dims() != expected {
-                return Err(Error::shape(format!("what \"{name}\" shows at {inner}"), format!("{expected:?}"), value.dims()));
+                return Err(Error::shape(
+                    format!("what \"{name}\" shows at {inner}"),
+                    format!("{expected:?}"),
+                    value.dims(),
+                ));
             }
             run.show(inner, value)
         })?;

@@ -76,12 +76,9 @@ impl Stage {
     /// Whether the mixing of attention comes after it in its block.
     pub(crate) fn is_before_mixing(self) -> bool {
         match self {
-            Self::Embedding
-            | Self::Entering
-            | Self::AttentionInput
-            | Self::Query
-            | Self::KeyValue
-            | Self::Pattern => true,
+            Self::Embedding | Self::Entering | Self::AttentionInput | Self::Query | Self::KeyValue | Self::Pattern => {
+                true
+            }
             Self::Mixed
             | Self::AttentionOutput
             | Self::Between
@@ -124,9 +121,7 @@ impl Needs {
     pub(crate) fn missing(self, dims: &Dims) -> Option<&'static str> {
         let (is_there, why) = match self {
             Self::Mlp => (!dims.attn_only, "its blocks have attention only"),
-            Self::MlpAfterAttention => {
-                (!dims.parallel_attn_mlp, "its attention and MLP read the same residual stream")
-            }
+            Self::MlpAfterAttention => (!dims.parallel_attn_mlp, "its attention and MLP read the same residual stream"),
             Self::Gate => (dims.gated_mlp, "its MLPs have no gate"),
             Self::NeuronNorm => (dims.neuron_norm, "no norm follows its activation function"),
             Self::Norm => (dims.has_norm, "it has no layer norms"),

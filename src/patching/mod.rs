@@ -37,6 +37,6 @@ pub use metric::Metric;
 pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
-pub use site::{PatchSite, SweepAxis};
+pub use site::PatchSite;
 pub(crate) use start::copied;
 pub use task::TaskBatch;

@@ -177,11 +177,11 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     let one = model.answers([(1u32, 2u32)])?;
     sentence(Patching::new(&model, prompts(0), prompts(9), Metric::logit_diff(&one)), &["1 prompts", "there are 3"]);
     let patching = experiment()?;
-    use candle_lens::patching::SweepAxis::{Head, Layer, Source};
+    use candle_lens::hooks::AxisName::{Head, KPos, Layer};
     sentence(patching.sweep("resid_pre", &[Layer, Head]), &["no axis", "Head"]);
     sentence(patching.sweep("resid_pre", &[Layer, Layer]), &["name one twice"]);
     sentence(patching.sweep("z", &[Head]), &["name one layer"]);
-    sentence(patching.sweep("z", &[Layer, Source]), &["no axis", "Source"]);
+    sentence(patching.sweep("z", &[Layer, KPos]), &["no axis", "KPos"]);
     sentence(patching.sweep("hook_embed", &[]), &["outside the blocks"]);
     sentence(patching.sweep("result", &[Layer, Head]), &["not computed in an ordinary run"]);
     sentence(patching.sites(&[]), &["no site to patch"]);
