@@ -178,7 +178,7 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(Patching::new(&model, prompts(0), prompts(9), Metric::logit_diff(&one)), &["1 prompts", "there are 3"]);
     let patching = experiment()?;
     use candle_lens::hooks::AxisName::{Head, KPos, Layer};
-    sentence(patching.sweep("resid_pre", &[Layer, Head]), &["no axis", "Head"]);
+    sentence(patching.sweep("resid_pre", &[Layer, Head]), &["cannot be swept", "Head"]);
     sentence(patching.sweep("resid_pre", &[Layer, Layer]), &["name one twice"]);
     sentence(patching.sweep("z", &[Head]), &["name one layer"]);
     sentence(patching.sweep("z", &[Layer, KPos]), &["no axis", "KPos"]);
