@@ -4,10 +4,9 @@
 //! import would shadow it and break later cells. `tests/prelude.rs` checks that.
 
 pub use crate::analysis::{
-    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit,
-    copying_scores, detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
-    logit_lens_to_logit_diff, residual_stack_to_logit_diff, score_questions, score_repeated, scorecard,
-    singular_vectors,
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit, copying_scores,
+    detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
+    logit_lens_to_logit_diff, residual_stack_to_logit_diff, singular_vectors,
 };
 pub use crate::cache::{
     AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
@@ -29,23 +28,24 @@ pub use crate::hooks::{
     Splice, Taps,
 };
 pub use crate::labelled::{Axis, Entry, Labelled};
+pub use crate::metrics::{
+    Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
+};
 pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
-pub use crate::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, TaskBatch, Untouched,
-};
+pub use crate::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::storage::Hub;
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
-    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HoverMode, Html, Page, Show, Table, View, Widget,
-    attention_comparison, attention_explorer, attention_heads, attention_pattern, attention_patterns, bar,
-    circuit_graph, colored_tokens, colored_tokens_multi, hist, imshow, imshow_animation, imshow_facets,
-    imshow_patching_result, imshow_patching_results, line, plot_comp_scores, plot_logit_attribution,
-    plot_loss_difference, scatter, test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens,
-    visualize_model_performance,
+    Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,
+    Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison, attention_explorer, attention_heads,
+    attention_pattern, attention_patterns, bar, circuit_graph, colored_tokens, colored_tokens_multi, hist, imshow,
+    imshow_animation, imshow_facets, imshow_patching_result, imshow_patching_results, line, plot_comp_scores,
+    plot_logit_attribution, plot_loss_difference, scatter, test_prompt, text_neuron_activations, token_log_probs,
+    topk_samples, topk_tokens, visualize_model_performance,
 };

@@ -152,22 +152,6 @@ impl HookPlan {
     /// How the line of a splice begins.
     pub(crate) const SPLICE: &str = "  splice  ";
 
-    /// The plan that only splices in what this one does.
-    pub(crate) fn only_splices(&self) -> Self {
-        Self { splices: self.splices.clone(), ..Self::default() }
-    }
-
-    /// This plan with the splices of another one.
-    pub(crate) fn with_splices_of(mut self, other: &Self) -> Self {
-        self.splices.extend(other.splices.iter().cloned());
-        self
-    }
-
-    /// Whether it does nothing but splice.
-    pub(crate) fn has_only_splices(&self) -> bool {
-        self.edits.is_empty() && self.captures_nothing()
-    }
-
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {
         self.edits.is_empty() && self.splices.is_empty()

@@ -171,10 +171,6 @@ impl Splices {
         Ok(())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_point.is_empty()
-    }
-
     /// The points at which something is spliced in.
     pub(crate) fn points(&self) -> impl Iterator<Item = HookPoint> {
         self.by_point.keys().copied()
@@ -188,11 +184,6 @@ impl Splices {
     /// Whether something is spliced in at this point.
     pub(super) fn is_at(&self, point: HookPoint) -> bool {
         self.by_point.contains_key(&point)
-    }
-
-    /// Whether something is spliced into this block.
-    pub(crate) fn is_in(&self, layer: usize) -> bool {
-        self.by_point.keys().any(|point| point.layer() == Some(layer))
     }
 
     /// Whether all of them treat each position by itself.

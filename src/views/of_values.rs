@@ -14,22 +14,24 @@ use crate::hooks::{
     PointBytes, Selection, Site, SiteRow, Stage,
 };
 use crate::labelled::Axis;
+use crate::metrics::{Direction, Metric};
 use crate::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
+use crate::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
+use crate::random::Random;
 use crate::slice::Slice;
 use crate::storage::Hub;
 use crate::tasks::ioi::{Order, Positions};
-use crate::tasks::{Random, Split, Task};
+use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
-use crate::views::{Cell, Numbers};
+use crate::views::{Cell, HoverMode, Numbers};
 
 /// Types whose own text is what there is to see.
 macro_rules! shown_as_text {
@@ -49,12 +51,12 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, InnerPoint, Selection, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, Untouched;
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
+        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, Untouched, HoverMode;
     "{:#?}": InnerSite, SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;

@@ -7,8 +7,9 @@ use candle_lens::gradients::Comparison;
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::{Axis, Labelled};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
-use candle_lens::patching::{Ablation, Metric, PatchResult, Patching, Untouched};
+use candle_lens::patching::{Ablation, PatchResult, Patching, Untouched};
 use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::Tokens;
 use candle_lens::views::View;
@@ -132,7 +133,7 @@ fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> 
         assert!(text.contains(part), "{part}: {text}");
     }
     sentence(attribution.sweep("q", &[Layer, Head]), &["not among the points"]);
-    sentence(attribution.sweep("z", &[Layer, KPos]), &["no axis"]);
+    sentence(attribution.sweep("z", &[Layer, KPos]), &["cannot be swept"]);
     let none: [&str; 0] = [];
     sentence(patching.attribution(none), &["no point was given"]);
     Ok(())

@@ -6,11 +6,12 @@ use candle_lens::cache::HeadOptions;
 use candle_lens::candle::{DType, Device};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{
     Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     Processing, RunOptions,
 };
-use candle_lens::patching::{Ablation, Metric, Patching};
+use candle_lens::patching::{Ablation, Patching};
 use candle_lens::tokens::Tokens;
 
 use super::run::prompts_of_fixtures;

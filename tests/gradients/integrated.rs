@@ -5,8 +5,9 @@ use candle_lens::candle::{Device, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{Frozen, HookedTransformer, Processing};
-use candle_lens::patching::{Metric, Patching};
+use candle_lens::patching::Patching;
 use candle_lens::views::View;
 
 use super::run::prompts_of_fixtures as prompts;

@@ -3,7 +3,7 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::hooks::{Edit, HookPlan, HookPoint, Kind, MeanOver};
+use candle_lens::hooks::{Edit, HookPlan, Kind, MeanOver};
 use candle_lens::model::{HookedTransformerConfig, Loss, Processing, RunOptions};
 
 use crate::support::fixture::numbers;

@@ -1,25 +1,17 @@
-//! `imshow`: a matrix as a heat map, as ARENA's `plotly_utils.imshow`.
+//! The numbers of heat maps and animations, and how they are drawn.
 
 use std::borrow::Cow;
 
 use ndarray::{Array2, Ix2, Ix3};
-use plotly::common::{ColorBar as Bar, ColorScale, ColorScaleElement, Side, Title};
-use plotly::layout::HoverMode;
-use plotly::{HeatMap, Trace};
-use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::labelled::Axis;
-use crate::views::figure::Figure;
-use crate::views::figure::animation::animate;
-use crate::views::figure::color::RED_BLUE;
 use crate::views::figure::drawing::{
-    Axis as PlotAxis, Chart, ColorBar, Drawing, Extras, Looks, Scale, check_values, not_for, one_each,
+    Axis as PlotAxis, Chart, ColorBar, Drawing, Extras, Looks, Scale, check_values, one_each,
 };
 use crate::views::figure::fewer::{NUMBER, block_labels, blocks, furthest};
-use crate::views::figure::gaps::{gap_map, gap_names, gap_rows, rows, short_rows};
+use crate::views::figure::hover::HoverMode;
 use crate::views::figure::notes::{GAP, Note};
-use crate::views::figure::plot::{categories, plain};
 use crate::views::figure::text::heat_map;
 use crate::views::html::visible;
 use crate::views::number::grouped;
@@ -33,64 +25,36 @@ const SLIDER: usize = 90;
 /// What stands above and below the cells: title, column labels, axis title.
 const ENDS: usize = 130;
 
-/// A matrix as a heat map: the first row at the top, red below zero, blue above, white at zero, grey where a number is
-/// not finite, as in masked attention scores.
-///
-/// A result of this crate brings its title, axis names and labels along; for everything else rows and columns are
-/// numbered until [`Figure::x_ticks`] and [`Figure::y_ticks`] give labels.
-///
-/// # Shapes
-/// `[row, column]`.
-///
-/// # Errors
-/// Reported when the figure is shown: another shape, no numbers.
-///
-/// ```
-/// use candle_lens::views::imshow;
-/// let per_head = vec![vec![0.1, -0.2], vec![0.0, 1.9]];
-/// let figure = imshow(&per_head).title("Logit Difference From Each Head").x_label("Head").y_label("Layer").width(600);
-/// figure.show()?;
-/// # Ok::<(), candle_lens::Error>(())
-/// ```
-pub fn imshow(matrix: impl Source) -> Figure {
-    Figure::new(Grid::new(&matrix))
-}
-
-/// Heat maps one after another on one scale, with a slider to go through them and a button to play them; where no
-/// script runs, the first stands still. [`Figure::names`] names the frames.
-///
-/// # Shapes
-/// `[frame, row, column]`.
-///
-/// # Errors
-/// As [`imshow`].
-///
-/// ```
-/// use candle_lens::prelude::*;
-/// let frames = ndarray::Array3::from_shape_fn((4, 2, 3), |(f, r, c)| (f * r) as f32 - c as f32);
-/// imshow_animation(&frames).names(["start", "early", "late", "end"]).show()?;
-/// # Ok::<(), candle_lens::Error>(())
-/// ```
-pub fn imshow_animation(matrices: impl Source) -> Figure {
-    Figure::new(Grid::animated(&matrices))
-}
-
-/// The numbers of a heat map.
-#[derive(Debug)]
-struct Grid {
+/// The numbers of a heat map or of an animation, and what was asked of it.
+#[derive(Clone, Debug)]
+pub(super) struct Grid {
     /// `[row, column]`.
-    values: Array2<f32>,
+    pub values: Array2<f32>,
     /// What the numbers are.
     title: String,
     x: Axis,
     y: Axis,
     /// The frames of an animation, of which `values` is the first, and what they are; else none.
-    frames: Vec<Array2<f32>>,
-    along: Axis,
+    pub frames: Vec<Array2<f32>>,
+    pub along: Axis,
+    pub asked: Asked,
+}
+
+/// The options of heat maps and animations.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub x_ticks: Option<Vec<String>>,
+    pub y_ticks: Option<Vec<String>>,
+    pub color_label: Option<String>,
+    pub center: Option<f64>,
+    pub limit: Option<f64>,
+    pub one_sided: bool,
+    pub cell_text: Option<Vec<String>>,
+    pub frame_names: Option<Vec<String>>,
 }
 
 impl Grid {
-    fn new(matrix: &impl Source) -> Result<Self> {
+    pub fn new(matrix: &impl Source) -> Result<Self> {
         let numbers = matrix.numbers()?;
         check_values("imshow", &numbers.values)?;
         let shape = numbers.values.shape().to_vec();
@@ -103,11 +67,19 @@ impl Grid {
         let mut axes = numbers.axes.into_iter();
         let mut axis = || axes.next().unwrap_or_else(|| Axis::numbered("", 0));
         let (y, x) = (axis(), axis());
-        Ok(Self { values, title: numbers.title, x, y, frames: Vec::new(), along: Axis::numbered("", 0) })
+        Ok(Self {
+            values,
+            title: numbers.title,
+            x,
+            y,
+            frames: Vec::new(),
+            along: Axis::numbered("", 0),
+            asked: Asked::default(),
+        })
     }
 
     /// The grids of `[frame, row, column]`, one after another.
-    fn animated(matrices: &impl Source) -> Result<Self> {
+    pub fn animated(matrices: &impl Source) -> Result<Self> {
         let numbers = matrices.numbers()?;
         check_values("imshow_animation", &numbers.values)?;
         let shape = numbers.values.shape().to_vec();
@@ -121,24 +93,24 @@ impl Grid {
         let mut axis = || axes.next().unwrap_or_else(|| Axis::numbered("", 0));
         let (along, y, x) = (axis(), axis(), axis());
         let frames: Vec<_> = values.outer_iter().map(|frame| frame.to_owned()).collect();
-        Ok(Self { values: frames[0].clone(), title: numbers.title, x, y, frames, along })
+        Ok(Self { values: frames[0].clone(), title: numbers.title, x, y, frames, along, asked: Asked::default() })
     }
 
     /// The scale goes as far on both sides of its centre as the numbers do, unless told otherwise.
     fn color_bar(&self, looks: &Looks) -> Result<ColorBar> {
-        let center = looks.center.unwrap_or(0.0);
+        let center = self.asked.center.unwrap_or(0.0);
         let most = self
             .all()
             .filter(|value| value.is_finite())
             .fold(0.0_f64, |most, &value| most.max((f64::from(value) - center).abs()));
-        let limit = looks.limit.unwrap_or(if most > 0.0 { most } else { 1.0 });
+        let limit = self.asked.limit.unwrap_or(if most > 0.0 { most } else { 1.0 });
         if !(center.is_finite() && limit.is_finite() && limit > 0.0) {
             return Err(Error::argument(format!(
                 "the colours cannot go {limit} around {center}: give `limit` a number above 0 and `center` a finite one."
             )));
         }
-        let title = looks.value_label(looks.color_label.as_ref(), &self.title);
-        Ok(ColorBar { title, center, limit, one_sided: looks.one_sided })
+        let title = looks.value_label(self.asked.color_label.as_ref(), &self.title);
+        Ok(ColorBar { title, center, limit, one_sided: self.asked.one_sided })
     }
 
     /// About square cells, neither too flat nor longer than a screen.
@@ -165,8 +137,8 @@ impl Grid {
             2 * asked.as_ref().unwrap_or(own).iter().map(String::len).sum::<usize>() / count + 20
         };
         let (tall, wide) =
-            (label(&looks.y_ticks, &self.y.labels, rows), label(&looks.x_ticks, &self.x.labels, columns));
-        let words = looks.cell_text.iter().flatten().map(|word| word.len() + 3).sum::<usize>();
+            (label(&self.asked.y_ticks, &self.y.labels, rows), label(&self.asked.x_ticks, &self.x.labels, columns));
+        let words = self.asked.cell_text.iter().flatten().map(|word| word.len() + 3).sum::<usize>();
         let cell = NUMBER * self.frames.len().max(1) + words / self.values.len();
         // Gaps are a second map with labels of its own.
         let maps = if self.all().all(|value| value.is_finite()) { 1 } else { 2 };
@@ -183,7 +155,7 @@ impl Grid {
     }
 
     /// The numbers of a frame as they are drawn.
-    fn shown<'a>(frame: &'a Array2<f32>, drawing: &Drawing) -> Cow<'a, Array2<f32>> {
+    pub fn shown<'a>(frame: &'a Array2<f32>, drawing: &Drawing) -> Cow<'a, Array2<f32>> {
         let columns = frame.ncols();
         match Self::places(frame, drawing) {
             None => Cow::Borrowed(frame),
@@ -204,7 +176,7 @@ impl Grid {
     }
 
     /// The words in the cells that are drawn.
-    fn words(&self, drawing: &Drawing) -> Vec<String> {
+    pub fn words(&self, drawing: &Drawing) -> Vec<String> {
         let words = &drawing.extras.words;
         match Self::places(&self.values, drawing) {
             Some(places) if !words.is_empty() => places.iter().map(|&place| words[place].clone()).collect(),
@@ -213,11 +185,11 @@ impl Grid {
     }
 
     /// A name for each frame: as asked for, or the labels of their axis.
-    fn frame_names(&self, looks: &Looks) -> Result<Vec<String>> {
+    fn frame_names(&self) -> Result<Vec<String>> {
         if self.frames.is_empty() {
             return Ok(Vec::new());
         }
-        match labels(looks.names.as_ref(), &self.along.labels, self.frames.len(), "names", "frames", 1)? {
+        match labels(self.asked.frame_names.as_ref(), &self.along.labels, self.frames.len(), "names", "frames", 1)? {
             Scale::Labels(names) => Ok(names),
             Scale::Numbers(..) => Ok(Vec::new()),
         }
@@ -244,14 +216,8 @@ fn labels(
 
 impl Chart for Grid {
     fn drawing(&self, looks: &Looks) -> Result<Drawing> {
-        if self.frames.is_empty() {
-            not_for(looks.names.as_ref(), "names", "imshow", "`x_ticks` and `y_ticks` label its columns and rows")?;
-            looks.only("imshow", &["cell_text", "center", "limit"])?;
-        } else {
-            looks.only("imshow_animation", &["center", "limit"])?;
-        }
-        if let Some(texts) = &looks.cell_text {
-            one_each(texts, self.values.len(), "cell_text", "cells")?;
+        if let Some(words) = &self.asked.cell_text {
+            one_each(words, self.values.len(), "cell_text", "cells")?;
         }
         let (rows, columns) = self.values.dim();
         let width = looks.width.unwrap_or(600);
@@ -266,91 +232,28 @@ impl Chart for Grid {
             title: or_own(&looks.title, &self.title),
             x: PlotAxis {
                 title: or_own(&looks.x_label, &self.x.name),
-                scale: labels(looks.x_ticks.as_ref(), &self.x.labels, columns, "x_ticks", "columns", wide)?,
+                scale: labels(self.asked.x_ticks.as_ref(), &self.x.labels, columns, "x_ticks", "columns", wide)?,
             },
             y: PlotAxis {
                 title: or_own(&looks.y_label, &self.y.name),
-                scale: labels(looks.y_ticks.as_ref(), &self.y.labels, rows, "y_ticks", "rows", tall)?,
+                scale: labels(self.asked.y_ticks.as_ref(), &self.y.labels, rows, "y_ticks", "rows", tall)?,
             },
             names: Vec::new(),
             color_bar: Some(self.color_bar(looks)?),
-            hovermode: looks.hovermode.clone().unwrap_or(HoverMode::Closest),
+            hovermode: looks.hovermode.unwrap_or(HoverMode::Closest),
             width,
             height: looks
                 .height
                 .unwrap_or_else(|| self.height(width) + if self.frames.is_empty() { 0 } else { SLIDER }),
             notes: self.notes(blocks, looks),
             extras: Extras {
-                words: looks.cell_text.clone().unwrap_or_default(),
-                frames: self.frame_names(looks)?,
+                words: self.asked.cell_text.clone().unwrap_or_default(),
+                frames: self.frame_names()?,
                 blocks,
                 ..Extras::default()
             },
         }
         .check_size()
-    }
-
-    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
-        let (Scale::Labels(x), Scale::Labels(y)) = (&drawing.x.scale, &drawing.y.scale) else { return Vec::new() };
-        let values = Self::shown(&self.values, drawing);
-        let z = rows(&values);
-        let Some(bar) = drawing.color_bar.clone() else { return Vec::new() };
-        let (low, high) = bar.range();
-        let colors = if bar.one_sided { &RED_BLUE[RED_BLUE.len() / 2..] } else { &RED_BLUE[..] };
-        let last = (colors.len() - 1) as f64;
-        let stops = colors.iter().enumerate().map(|(i, color)| ColorScaleElement(i as f64 / last, color.to_hex()));
-        let named = |title: &str, otherwise: &str| plain(if title.is_empty() { otherwise } else { title });
-        let hover = format!(
-            "{} %{{y}}<br>{} %{{x}}<br>{} %{{z:.4~g}}<extra></extra>",
-            named(&drawing.y.title, "row"),
-            named(&drawing.x.title, "column"),
-            named(&bar.title, "value"),
-        );
-        let gap = if values.len() <= 24 * 24 { 1.0 } else { 0.0 };
-        vec![
-            HeatMap::new(categories(x), categories(y), z)
-                .zmin(low)
-                .zmax(high)
-                .color_scale(ColorScale::Vector(stops.collect()))
-                .color_bar(
-                    Bar::new()
-                        .title(Title::with_text(plain(&bar.title)).side(Side::Right))
-                        .outline_width(0)
-                        .thickness(14),
-                )
-                .hover_template(hover)
-                .x_gap(gap)
-                .y_gap(gap),
-        ]
-    }
-
-    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
-        let has_gaps = drawing.notes.iter().any(|note| note.is_legend);
-        if has_gaps {
-            let gaps = gap_map(&Self::shown(&self.values, drawing), &spec["data"][0]);
-            if let Some(traces) = spec["data"].as_array_mut() {
-                traces.push(gaps);
-            }
-        }
-        if !self.frames.is_empty() {
-            let data = |frame| {
-                let shown = Self::shown(frame, drawing);
-                let mut traces = vec![json!({ "z": short_rows(&shown) })];
-                if has_gaps {
-                    traces.push(json!({ "z": gap_rows(&shown), "text": gap_names(&shown) }));
-                }
-                traces
-            };
-            let frames: Vec<Vec<Value>> = self.frames.iter().map(data).collect();
-            animate(frames, &drawing.extras.frames, &self.along.name, spec);
-        }
-        let words = self.words(drawing);
-        if !words.is_empty() {
-            let Scale::Labels(x) = &drawing.x.scale else { return };
-            let rows = words.chunks(x.len());
-            spec["data"][0]["text"] = rows.map(|row| row.iter().map(|text| plain(text)).collect::<Vec<_>>()).collect();
-            spec["data"][0]["texttemplate"] = json!("%{text}");
-        }
     }
 
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {

@@ -1,16 +1,33 @@
-//! The plotly.rs plot of a figure: layout and axes, alike for all kinds.
+//! The JSON of a figure for plotly.js, built with plotly.rs: here the layout and axes, which are alike for all kinds; the
+//! marks of each kind in a file beside this one. No other file of the figures names plotly.rs.
+
+mod animation;
+mod bar;
+mod gaps;
+mod heat_map;
+mod hist;
+mod line;
+mod scatter;
 
 use plotly::color::Rgba;
 use plotly::common::{Anchor, Font, Reference, Title};
-use plotly::layout::{Axis as PlotAxis, AxisRange, AxisType, Margin};
-use plotly::{Configuration, Layout, Plot};
-
+use plotly::layout::{Axis as PlotAxis, AxisRange, AxisType, HoverMode as PlotHoverMode, Margin};
+use plotly::{Configuration, Layout, Plot, Trace};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::views::figure::color::band_color;
 use crate::views::figure::drawing::{Axis, Chart, Drawing, Scale};
+use crate::views::figure::hover::HoverMode;
 use crate::views::html::visible;
+
+/// What plotly.js draws of a kind of figure.
+pub(in crate::views) trait Traces {
+    /// What is drawn inside the axes.
+    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>>;
+    /// What plotly.rs has no words for, added to its JSON.
+    fn finish(&self, _: &Drawing, _: &mut Value) {}
+}
 
 /// The whole figure as the JSON of plotly.js. The page's script adds the colours of its theme.
 pub(super) fn json(chart: &dyn Chart, drawing: &Drawing) -> Result<String> {
@@ -62,7 +79,7 @@ fn plot(chart: &dyn Chart, drawing: &Drawing) -> Plot {
             .paper_background_color(clear)
             .plot_background_color(clear)
             .show_legend(!drawing.names.is_empty())
-            .hover_mode(drawing.hovermode.clone())
+            .hover_mode(hover_mode(drawing.hovermode))
             .x_axis(axis(&drawing.x))
             .y_axis(match &drawing.y.scale {
                 // The first row of a matrix stands at the top.
@@ -72,6 +89,17 @@ fn plot(chart: &dyn Chart, drawing: &Drawing) -> Plot {
     );
     plot.set_configuration(Configuration::new().display_logo(false).typeset_math(false));
     plot
+}
+
+fn hover_mode(mode: HoverMode) -> PlotHoverMode {
+    match mode {
+        HoverMode::X => PlotHoverMode::X,
+        HoverMode::Y => PlotHoverMode::Y,
+        HoverMode::Closest => PlotHoverMode::Closest,
+        HoverMode::XUnified => PlotHoverMode::XUnified,
+        HoverMode::YUnified => PlotHoverMode::YUnified,
+        HoverMode::Off => PlotHoverMode::False,
+    }
 }
 
 fn axis(axis: &Axis) -> PlotAxis {
