@@ -187,7 +187,7 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(patching.sweep("result", &[Layer, Head]), &["not computed in an ordinary run"]);
     sentence(patching.sites(&[]), &["no site to patch"]);
     sentence(patching.sites(&[PatchSite::new(&model, ("z", 0))?.head(4)]), &["head 4 does not exist"]);
-    sentence(patching.sites(&[PatchSite::new(&model, ("resid_pre", 0))?.head(1)]), &["does not have"]);
+    sentence(patching.sites(&[PatchSite::new(&model, ("resid_pre", 0))?.head(1)]), &["no head can be selected there"]);
     sentence(patching.clone().budget(10).get_act_patch_resid_pre(), &["budget of 10 B is too small"]);
     sentence(patching.path_patch(&[], &[Receiver::Final], Mlps::Frozen), &["a sender and a receiver"]);
     sentence(patching.path_patch(&[Sender::Head(0, 9)], &[Receiver::Final], Mlps::Frozen), &["no head 9"]);
