@@ -22,6 +22,7 @@ mod level;
 mod measure;
 mod metadata;
 mod notebook;
+mod package;
 mod places;
 mod process;
 mod python;
@@ -34,6 +35,7 @@ mod steps;
 mod template;
 mod tools;
 mod trouble;
+mod unit;
 mod verdict;
 
 use args::Command;
