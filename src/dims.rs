@@ -81,19 +81,54 @@ impl Dims {
             self.n_layers
         )))
     }
+}
 
-    /// A place between blocks, where `n_layers` (and -1, as in TransformerLens) is the end of the last block.
-    ///
+/// What reads the residual stream at the point that is meant: a block, the MLP of a block, or the end of the model. Layers below
+/// 0 count from the end, so that `Block(-1)` is the last block and not, as `layer=-1` in TransformerLens, the end.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let (_, cache) = model.run_with_cache("The keys on the cabinet")?;
+/// // What has been written when the MLP of layer 1 reads the residual stream is the stream between attention and MLP.
+/// let parts = cache.stack(&model, Stack::components().read_by(ReadBy::Mlp(1)))?;
+/// let apart = (parts.sum()? - cache.get(("resid_mid", 1))?)?.abs()?.max_all()?.to_scalar::<f32>()?;
+/// assert!(apart < 1e-4);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadBy {
+    /// The final norm and the unembedding.
+    #[default]
+    End,
+    /// This block: `resid_pre`. The number of layers means the end.
+    Block(isize),
+    /// The MLP of this block: `resid_mid`.
+    Mlp(isize),
+}
+
+/// A [`ReadBy`] of a model that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reader {
+    /// The block; the number of layers at the end.
+    pub layer: usize,
+    /// Whether its MLP reads.
+    pub is_mlp: bool,
+}
+
+impl ReadBy {
     /// # Errors
-    /// [`Error::LayerOutOfRange`] outside `-1..=n_layers`.
-    pub fn layer_or_final(&self, layer: isize) -> Result<usize> {
-        match layer {
-            -1 => Ok(self.n_layers),
-            l if l >= 0 && l as usize <= self.n_layers => Ok(l as usize),
-            _ => Err(Error::argument(format!(
-                "layer {layer} is no place in a model of {} layers: give 0 to {}, or -1 for the end of the last block.",
-                self.n_layers, self.n_layers
-            ))),
+    /// [`Error::LayerOutOfRange`]; [`Error::Argument`] for MLPs that read what attention reads.
+    pub(crate) fn resolve(self, dims: &Dims) -> Result<Reader> {
+        match self {
+            Self::End => Ok(Reader { layer: dims.n_layers, is_mlp: false }),
+            Self::Block(layer) if usize::try_from(layer) == Ok(dims.n_layers) => Self::End.resolve(dims),
+            Self::Block(layer) => Ok(Reader { layer: dims.layer(layer)?, is_mlp: false }),
+            Self::Mlp(_) if dims.parallel_attn_mlp => Err(Error::argument(
+                "the residual stream between attention and MLP was requested, but in this model both read the same input: use the \
+                 residual stream before a block (ReadBy::Block, or .before()).",
+            )),
+            Self::Mlp(layer) => Ok(Reader { layer: dims.layer(layer)?, is_mlp: true }),
         }
     }
 }

@@ -22,6 +22,7 @@ mod analysis {
     mod heads;
     mod score;
     mod sums;
+    mod targets;
     mod toolbox;
 }
 mod cache {

@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::dims::Dims;
+use crate::dims::{Dims, ReadBy};
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
 use crate::model::{FinalNorm, ModelProvenance};
@@ -184,7 +184,15 @@ impl ActivationCache {
     /// # Errors
     /// As [`ActivationCache::get`]; `layer` 0 leaves nothing to stack.
     pub fn stack_activation(&self, name: &str, layer: isize) -> Result<Tensor> {
-        let layer = self.dims.layer_or_final(layer)?;
+        let layer = match layer {
+            -1 => self.dims.n_layers,
+            ..-1 => {
+                return Err(Error::argument(format!(
+                    "layer {layer} was given to stack {name:?}: give the number of layers to stack, or -1 for all."
+                )));
+            }
+            layer => ReadBy::Block(layer).resolve(&self.dims)?.layer,
+        };
         if layer == 0 {
             return Err(Error::argument(format!("there are no layers below layer 0 to stack {name:?} of.")));
         }

@@ -40,7 +40,7 @@ mod transformer;
 mod tree;
 mod weights;
 
-pub use circuits::Composition;
+pub use circuits::{Biases, Composition};
 pub use config::{
     Activation, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     RotaryScaling,

@@ -5,17 +5,18 @@ use std::fs;
 use std::path::Path;
 
 use candle_lens::analysis::{
-    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit,
+    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, RunOrInput, Score,
+    Scorecard, SingularOf, Unit,
 };
 use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
-    NeuronOptions, Provenance, ResidualStack,
+    Accumulated, ActivationCache, Components, Everything, Heads, LnScale, Neurons, Point, Provenance, ResidualStack,
+    Target,
 };
 use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
     NodeScores, Qkv, RankBy,
 };
-use candle_lens::dims::Dims;
+use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
@@ -29,7 +30,7 @@ use candle_lens::hooks::{
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, Hub, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
@@ -56,6 +57,9 @@ use candle_lens::views::{
     Widget,
 };
 
+/// One of the kinds of stack; the others are shown by the same code.
+type Stack = candle_lens::cache::Stack<Heads>;
+
 /// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
 /// compile for a type without.
 macro_rules! shown {
@@ -68,14 +72,15 @@ fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
-        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
-        AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
-        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
+        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
+        Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
+        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, Dims, Edit, Entry,
         Error,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, Facets, Figure, GenderBiasPrompt, GreaterThanPrompt, Head, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
         SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
