@@ -13,8 +13,8 @@ use ndarray::{ArrayD, Axis as NdAxis, IxDyn};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files;
 use crate::slice::absolute;
+use crate::storage;
 use crate::visible::visible;
 
 pub use top::Entry;
@@ -118,7 +118,7 @@ impl Labelled {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let values: Vec<f32> = self.values.iter().copied().collect();
         let values = Tensor::from_vec(values, self.shape(), &Device::Cpu)?;
-        files::store(
+        storage::store(
             path.as_ref(),
             Self::KIND,
             &(&self.title, &self.axes),
@@ -132,8 +132,8 @@ impl Labelled {
     /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let ((title, axes), mut tensors): ((String, Vec<Axis>), _) = files::restore(path, Self::KIND)?;
-        let values = files::take(path, &mut tensors, "values")?;
+        let ((title, axes), mut tensors): ((String, Vec<Axis>), _) = storage::restore(path, Self::KIND)?;
+        let values = storage::take(path, &mut tensors, "values")?;
         Self::from_tensor(title, axes, &values).map_err(|error| error.in_file(path))
     }
 

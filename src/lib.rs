@@ -32,6 +32,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes |
+//! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
@@ -64,6 +65,7 @@ pub mod patching;
 pub mod prelude;
 pub mod progress;
 pub mod slice;
+pub mod storage;
 pub mod tasks;
 pub mod tokens;
 pub mod views;

@@ -26,21 +26,22 @@ pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOv
 pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::model::{
     Activation, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
-    HookedTransformerConfig, Hub, KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing,
-    RunOptions, best_device,
+    HookedTransformerConfig, KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions,
+    best_device,
 };
 pub use crate::patching::{
     Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
+pub use crate::storage::Hub;
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
-    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HoverMode, Html, Page, Show, Table, View, Widget,
-    attention_comparison, attention_explorer, attention_heads, attention_pattern, attention_patterns, bar,
-    circuit_graph, colored_tokens, colored_tokens_multi, hist, imshow, imshow_animation, imshow_facets,
-    imshow_patching_result, imshow_patching_results, line, plot_comp_scores, plot_logit_attribution,
-    plot_loss_difference, scatter, test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens,
-    visualize_model_performance,
+    Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,
+    Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison, attention_explorer, attention_heads,
+    attention_pattern, attention_patterns, bar, circuit_graph, colored_tokens, colored_tokens_multi, hist, imshow,
+    imshow_animation, imshow_facets, imshow_patching_result, imshow_patching_results, line, plot_comp_scores,
+    plot_logit_attribution, plot_loss_difference, scatter, test_prompt, text_neuron_activations, token_log_probs,
+    topk_samples, topk_tokens, visualize_model_performance,
 };

@@ -9,6 +9,7 @@ mod manifest;
 mod prelude;
 mod progress;
 mod rooms;
+mod smollm2;
 mod support;
 
 mod bad_input {

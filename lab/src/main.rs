@@ -21,6 +21,7 @@ mod level;
 mod measure;
 mod metadata;
 mod notebook;
+mod package;
 mod places;
 mod process;
 mod python;
@@ -33,6 +34,7 @@ mod steps;
 mod template;
 mod tools;
 mod trouble;
+mod unit;
 mod verdict;
 
 use args::Command;

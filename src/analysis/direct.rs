@@ -43,20 +43,20 @@ impl From<&Answers> for Target {
 #[derive(Clone, Debug)]
 pub enum RunOrInput {
     /// A run.
-    Run(ActivationCache),
+    Run(Box<ActivationCache>),
     /// Prompts to run.
     Input(Input),
 }
 
 impl From<&ActivationCache> for RunOrInput {
     fn from(cache: &ActivationCache) -> Self {
-        Self::Run(cache.clone())
+        Self::Run(cache.clone().into())
     }
 }
 
 impl From<ActivationCache> for RunOrInput {
     fn from(cache: ActivationCache) -> Self {
-        Self::Run(cache)
+        Self::Run(cache.into())
     }
 }
 
@@ -99,7 +99,7 @@ pub fn direct_logit_attribution(
     let (target, cache) = (
         target.into(),
         match run.into() {
-            RunOrInput::Run(cache) => cache,
+            RunOrInput::Run(cache) => *cache,
             RunOrInput::Input(input) => model.run_with_cache(input)?.1,
         },
     );
@@ -152,7 +152,7 @@ pub fn residual_stack_to_logit_diff(
     if !cache.has_batch_dim() {
         return Ok(along);
     }
-    mean_over_present(&along, stack, &cache.tokens())
+    mean_over_present(&along, stack, cache.tokens())
 }
 
 /// The mean over prompts of `[component, prompt, (position)]`, at each position over those that have a token there.

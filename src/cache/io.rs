@@ -10,10 +10,10 @@ use super::stack::ResidualStack;
 use super::store::{ActivationCache, Provenance};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::hooks::{HookPlan, HookPoint};
 use crate::model::FinalNorm;
 use crate::slice::Slice;
+use crate::storage;
 use crate::tokens::Tokens;
 
 const CACHE: &str = "activation cache";
@@ -64,7 +64,7 @@ impl ActivationCache {
             points: tensors.keys().cloned().collect(),
         };
         tensors.extend(self.final_norm.tensors()?);
-        files::store(path.as_ref(), CACHE, &about, &tensors)
+        storage::store(path.as_ref(), CACHE, &about, &tensors)
     }
 
     /// Loads a cache that [`ActivationCache::save`] wrote, on the CPU.
@@ -73,12 +73,12 @@ impl ActivationCache {
     /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (about, mut tensors): (CacheAbout, _) = files::restore(path, CACHE)?;
+        let (about, mut tensors): (CacheAbout, _) = storage::restore(path, CACHE)?;
         let unsound = |error: Error| error.in_file(path);
         about.tokens.check_whole().map_err(unsound)?;
         let mut captured = BTreeMap::new();
         for (point, shape) in shapes(&about).map_err(unsound)? {
-            let tensor = files::take(path, &mut tensors, &point.to_string())?;
+            let tensor = storage::take(path, &mut tensors, &point.to_string())?;
             if point != HookPoint::Tokens {
                 check_floats(path, &point.to_string(), &tensor)?;
             }
@@ -145,7 +145,7 @@ impl ResidualStack {
             has_batch_dim: self.has_batch_dim,
             normed: self.normed,
         };
-        files::store(path.as_ref(), STACK, &about, &BTreeMap::from([("values".to_string(), self.values.clone())]))
+        storage::store(path.as_ref(), STACK, &about, &BTreeMap::from([("values".to_string(), self.values.clone())]))
     }
 
     /// Loads a stack that [`ResidualStack::save`] wrote, on the CPU.
@@ -154,9 +154,9 @@ impl ResidualStack {
     /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (about, mut tensors): (StackAbout, _) = files::restore(path, STACK)?;
+        let (about, mut tensors): (StackAbout, _) = storage::restore(path, STACK)?;
         let StackAbout { labels, pos, positions, has_batch_dim, normed } = about;
-        let values = files::take(path, &mut tensors, "values")?;
+        let values = storage::take(path, &mut tensors, "values")?;
         check_floats(path, "values", &values)?;
         let axes = values.dims();
         let with_batch = 1 + usize::from(has_batch_dim);

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rotary::LongRope;
 use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
+use crate::model::layers::rotary::LongRope;
 
 /// The layer norm of each block and before the unembedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

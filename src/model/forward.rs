@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::block::block;
 use super::config::AttentionDir;
-use super::embed::{embed, position_embeddings, position_ids};
-use super::kv_cache::{KvCache, LayerKv};
 use super::loss;
-use super::norm::{NormPoints, norm};
 use super::ops::{linear, soft_cap};
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, HookRun, Reach, Setting, Taps};
+use crate::model::layers::block::block;
+use crate::model::layers::embed::{embed, position_embeddings, position_ids};
+use crate::model::layers::kv_cache::{KvCache, LayerKv};
+use crate::model::layers::norm::{NormPoints, norm};
 use crate::progress::Progress;
 use crate::tokens::{Bos, Input, PaddingSide, Tokens};
 

@@ -8,17 +8,17 @@ use std::collections::btree_map::Entry;
 
 use candle_core::{DType, Tensor};
 
-use super::attention::{keys_and_values, project};
-use super::block::{BlockContext, block, norm_after, rest_of_block};
 use super::config::AttentionDir;
-use super::embed::{position_embeddings, position_ids};
-use super::kv_cache::LayerKv;
-use super::mlp::write;
 use super::ops::{later_keys, linear, soft_cap};
-use super::rotary::Rotary;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun, Site};
+use crate::model::layers::attention::{keys_and_values, project};
+use crate::model::layers::block::{BlockContext, block, norm_after, rest_of_block};
+use crate::model::layers::embed::{position_embeddings, position_ids};
+use crate::model::layers::kv_cache::LayerKv;
+use crate::model::layers::mlp::write;
+use crate::model::layers::rotary::Rotary;
 use crate::tokens::Tokens;
 
 /// What all blocks need to know of the positions they run on.

@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::HookedTransformerConfig;
 use super::frozen::FrozenParts;
-use super::process::Processing;
-use super::provenance::Origin;
 use super::weights::Weights;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
+use crate::model::load::Origin;
+use crate::model::load::Processing;
 use crate::tokens::{Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::visible::visible;
 

@@ -9,7 +9,7 @@ use super::engine::Value;
 use super::experiment::Patching;
 use super::site::PatchSite;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::storage;
 
 const KIND: &str = "sweep";
 
@@ -60,7 +60,7 @@ impl<'a> Kept<'a> {
         if !self.path.exists() {
             return Ok(());
         }
-        let (question, mut tensors): (String, _) = files::restore(self.path, KIND)?;
+        let (question, mut tensors): (String, _) = storage::restore(self.path, KIND)?;
         if question != self.question {
             return Err(Error::file(
                 self.path,
@@ -68,8 +68,8 @@ impl<'a> Kept<'a> {
                  file of its own, or remove this one.",
             ));
         }
-        let sites = files::take(self.path, &mut tensors, "sites")?;
-        let rows = files::take(self.path, &mut tensors, "values")?;
+        let sites = storage::take(self.path, &mut tensors, "sites")?;
+        let rows = storage::take(self.path, &mut tensors, "values")?;
         let fits = sites.rank() == 1 && rows.dims() == [sites.elem_count(), self.prompts];
         if !fits || (sites.dtype(), rows.dtype()) != (DType::U32, DType::F32) {
             return Err(Error::file(
@@ -106,6 +106,6 @@ impl<'a> Kept<'a> {
             ("sites".to_string(), Tensor::new(sites, &Device::Cpu)?),
             ("values".to_string(), Tensor::new(rows, &Device::Cpu)?),
         ]);
-        files::store(self.path, KIND, &self.question, &tensors)
+        storage::store(self.path, KIND, &self.question, &tensors)
     }
 }

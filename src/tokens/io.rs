@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::storage;
 use crate::tokens::Tokens;
 
 impl Tokens {
@@ -13,7 +13,7 @@ impl Tokens {
     /// # Errors
     /// [`Error::File`] where the disk does not take it.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        files::store(path.as_ref(), Self::KIND, self, &BTreeMap::new())
+        storage::store(path.as_ref(), Self::KIND, self, &BTreeMap::new())
     }
 
     /// Loads a batch that [`Tokens::save`] wrote.
@@ -22,7 +22,7 @@ impl Tokens {
     /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (tokens, _): (Self, _) = files::restore(path, Self::KIND)?;
+        let (tokens, _): (Self, _) = storage::restore(path, Self::KIND)?;
         tokens.check_whole().map_err(|error| error.in_file(path))?;
         Ok(tokens)
     }

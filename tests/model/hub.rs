@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_lens::Result;
-use candle_lens::model::{HookedTransformer, Hub, LoadOptions};
+use candle_lens::model::{HookedTransformer, LoadOptions};
+use candle_lens::storage::Hub;
 
 use super::hub_server::{Asked, COMMIT, Faults, Server, etag};
 use crate::support::fixture::tiny_gpt2;

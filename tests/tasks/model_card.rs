@@ -3,7 +3,7 @@
 use candle_lens::analysis::{Score, Scorecard, scorecard};
 use candle_lens::model::HookedTransformer;
 
-const CARD: &str = include_str!("../../src/model/tiny/README.md");
+const CARD: &str = include_str!("../../src/storage/tiny/README.md");
 
 fn model() -> HookedTransformer {
     HookedTransformer::from_pretrained_no_processing("tiny").unwrap()

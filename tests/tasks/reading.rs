@@ -216,10 +216,11 @@ fn malformed_files_say_where() {
     sentence(json(&far), &["prompt 0", "\"IO\" cannot be 9"]);
 }
 
-/// The files themselves, where they are at hand: they are not ours to commit.
+/// The files themselves, which are not ours to commit.
 #[test]
+#[ignore = "needs CANDLE_LENS_DATA: a folder of the foreign data sets"]
 fn foreign_files_as_they_are() -> Result<()> {
-    let Some(folder) = foreign_files() else { return Ok(()) };
+    let folder = foreign_files();
     let count = |task, name: &str| -> Result<usize> { Ok(TaskDataset::read(task, folder.join(name))?.len()) };
     assert_eq!(count(Task::Ioi, "ioi.csv")?, 1000);
     assert_eq!(count(Task::GreaterThan, "greater_than.csv")?, 1000);
