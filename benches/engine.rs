@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use candle_lens::prelude::*;
-use candle_lens::tasks::Random;
+use candle_lens::random::Random;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
 const VOCABULARY: usize = 50257;

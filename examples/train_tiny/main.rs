@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use batches::Batches;
-use candle_lens::analysis::scorecard;
+use candle_lens::metrics::scorecard;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};

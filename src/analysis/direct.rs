@@ -9,7 +9,6 @@
 //! folded, belong to no component ([`Target::bias`] is their share). Where the model has a soft cap on its logits (Gemma 2), shares
 //! are of the logit before it, which alone is linear in the residual stream, and the title says so.
 
-use super::answers::Answers;
 use crate::cache::{ActivationCache, ResidualStack, Stack, Target};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
@@ -30,12 +29,6 @@ pub enum Unit {
     Head,
     /// Each head, each neuron, the embeddings, and all biases in one.
     Neuron,
-}
-
-impl From<&Answers> for Target {
-    fn from(answers: &Answers) -> Self {
-        Self::differences(answers.correct().iter().copied().zip(answers.incorrect().iter().copied()))
-    }
 }
 
 /// What an attribution reads: a run that was cached, or prompts that are run for it. Built by `into()` from a cache, or from

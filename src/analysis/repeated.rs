@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, check_free};
 use crate::model::HookedTransformer;
-use crate::tasks::Random;
+use crate::random::Random;
 use crate::tasks::repeated::repeated_tokens as repeated_row;
 use crate::tokens::Tokens;
 

@@ -4,11 +4,12 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::Answers;
 use crate::model::HookedTransformer;
 use crate::tokens::TokenRef;
 
 /// The logit, or the logit difference, that an attribution explains. Built by `into()` from a token (`" Mary"`, an id), a pair of
-/// tokens (`(" Mary", " John")`: correct, incorrect), [`Answers`](crate::analysis::Answers) (a pair for each prompt), or a tensor
+/// tokens (`(" Mary", " John")`: correct, incorrect), [`Answers`] (a pair for each prompt), or a tensor
 /// of directions.
 ///
 /// ```
@@ -113,6 +114,12 @@ from_tokens!(&str, String, &String, u32, TokenRef);
 impl<T: Into<TokenRef>, W: Into<TokenRef>> From<(T, W)> for Target {
     fn from(pair: (T, W)) -> Self {
         Self::differences([pair])
+    }
+}
+
+impl From<&Answers> for Target {
+    fn from(answers: &Answers) -> Self {
+        Self::differences(answers.correct().iter().copied().zip(answers.incorrect().iter().copied()))
     }
 }
 

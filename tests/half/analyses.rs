@@ -3,8 +3,7 @@
 
 use candle_lens::Result;
 use candle_lens::analysis::{
-    Answers, LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff,
-    residual_stack_to_logit_diff,
+    LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
 };
 use candle_lens::cache::{ActivationCache, Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor, Var};
@@ -13,8 +12,9 @@ use candle_lens::dims::ReadBy;
 use candle_lens::gradients::{IgBaseline, IgOptions};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::Labelled;
+use candle_lens::metrics::{Answers, Metric};
 use candle_lens::model::{Biases, HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
-use candle_lens::patching::{Ablation, Metric, Patching, SweepAxis};
+use candle_lens::patching::{Ablation, Patching, SweepAxis};
 use candle_lens::slice::Slice;
 
 use crate::support::fixture::numbers;
