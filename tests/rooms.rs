@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("generate", &["tokens", "hooks", "model"]),
     ("metrics", &["tokens", "tasks", "hooks", "model"]),
     ("cache", &["tokens", "hooks", "model", "metrics"]),
-    ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "metrics", "cache"]),
+    ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache"]),
     ("patching", &["tokens", "hooks", "model", "metrics", "cache"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "patching"]),
