@@ -24,8 +24,8 @@ use candle_lens::gradients::{
 };
 use candle_lens::head::Head;
 use candle_lens::hooks::{
-    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, MemoryPlan, PointBytes, Site,
-    SiteRow, Taps,
+    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver,
+    MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
@@ -34,7 +34,7 @@ use candle_lens::model::{
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
-use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
+use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
@@ -73,7 +73,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
-        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
+        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
         Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, Dims, Edit, Entry,
@@ -84,7 +84,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
-        SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
+        SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };
     shown.into_iter().map(String::from).collect()
 }
