@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::random::Random;
 use crate::slice::Slice;
-use crate::storage::Hub;
+use crate::storage::{Hub, Tensors};
 use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
@@ -60,4 +60,5 @@ shown_as_text! {
     "{:#?}": InnerSite, SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+    "{}": Tensors;
 }
