@@ -37,7 +37,7 @@ pub use crate::model::{
 pub use crate::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
-pub use crate::storage::Hub;
+pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{

@@ -25,7 +25,7 @@ use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::random::Random;
 use crate::slice::Slice;
-use crate::storage::Hub;
+use crate::storage::{Hub, Tensors};
 use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
@@ -63,4 +63,5 @@ shown_as_text! {
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+    "{}": Tensors;
 }

@@ -39,7 +39,7 @@ use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
 use candle_lens::slice::Slice;
-use candle_lens::storage::Hub;
+use candle_lens::storage::{Hub, Tensors};
 use candle_lens::tasks::capital_country::CapitalCountryPrompt;
 use candle_lens::tasks::corpus::Sentence;
 use candle_lens::tasks::datasets::CsvFile;
@@ -80,7 +80,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
         CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HookPlan, HookPoint, HookQueries, HookQuery,
-        HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
+        HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, HypernymyPrompt, Input, IoiPrompt, Labelled,
         LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
