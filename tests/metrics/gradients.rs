@@ -4,10 +4,10 @@
 use candle_lens::Result;
 use candle_lens::candle::{D, IndexOp, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
-use candle_lens::hooks::{Edit, Gradients, HookPlan};
+use candle_lens::hooks::{AxisName, Edit, Gradients, HookPlan};
 use candle_lens::metrics::Metric;
 use candle_lens::model::RunOptions;
-use candle_lens::patching::{Patching, SweepAxis};
+use candle_lens::patching::Patching;
 use candle_lens::tokens::Tokens;
 
 use super::by_hand::{Case, Chosen, assert_near, cases, every_kind_of_positions, every_metric, logits, right, wrong};
@@ -89,7 +89,7 @@ fn gradients_and_attributions_are_those_of_the_metric_by_hand() -> Result<()> {
 fn check_attribution(case: &Case, metric: Metric, chosen: &Chosen, is_loss: bool, what: &str) -> Result<()> {
     let patching = Patching::new(&case.model, &case.clean, &case.corrupted, metric)?;
     let attribution = patching.attribution(["resid_pre"])?;
-    let estimated = attribution.sweep("resid_pre", &[SweepAxis::Layer, SweepAxis::Position])?;
+    let estimated = attribution.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos])?;
     let gradients = by_hand(case, &case.corrupted, &["resid_pre"], chosen, is_loss)?;
     let (_, cache) = case.model.run_with_hooks(&case.clean, HookPlan::new().capture("resid_pre"))?;
     let base = patching.plans([("nothing", HookPlan::new())])?;

@@ -2,8 +2,8 @@
 //! from all of its logits.
 
 use candle_lens::Result;
-use candle_lens::hooks::{Edit, HookPlan};
-use candle_lens::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
+use candle_lens::hooks::{AxisName, Edit, HookPlan};
+use candle_lens::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
 
 use super::by_hand::{Case, Kind, Logits, assert_near, cases, every_kind_of_positions, every_metric, logits};
 
@@ -76,7 +76,7 @@ fn sweeps_equal_whole_runs() -> Result<()> {
                 }
                 let metric = kind.metric.clone().at(positions.clone());
                 let patching = Patching::new(&case.model, &case.clean, &case.corrupted, metric)?;
-                let result = patching.sweep(point, &[SweepAxis::Layer, SweepAxis::Position])?;
+                let result = patching.sweep(point, &[AxisName::Layer, AxisName::Pos])?;
                 skipped += result.untouched.iter().filter(|why| **why == Some(Untouched::NoPath)).count();
                 let got = result.per_prompt.values.iter();
                 let expected = by_site.iter().flat_map(|site| kind.of(site, &clean, &case.clean, &chosen));
@@ -98,7 +98,7 @@ fn a_small_budget_changes_nothing() -> Result<()> {
         let metric = every_metric(&case.model)?.pop().expect("metrics").metric;
         let metric = if case.name == "causal" { metric } else { candle_lens::metrics::Metric::mean_loss() };
         let Ok(patching) = Patching::new(&case.model, &case.clean, &case.corrupted, metric) else { continue };
-        let sweep = |patching: &Patching| patching.sweep("resid_pre", &[SweepAxis::Layer, SweepAxis::Position]);
+        let sweep = |patching: &Patching| patching.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos]);
         let (whole, pieces) = (sweep(&patching)?, sweep(&patching.clone().budget(40_000))?);
         for (whole, piece) in whole.per_prompt.values.iter().zip(&pieces.per_prompt.values) {
             assert!((whole - piece).abs() < 1e-5, "{}: {whole} and {piece}", case.name);
