@@ -4,19 +4,17 @@
 //! import would shadow it and break later cells. `tests/prelude.rs` checks that.
 
 pub use crate::analysis::{
-    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit, copying_scores,
-    detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
-    logit_lens_to_logit_diff, residual_stack_to_logit_diff, singular_vectors,
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, SingularOf, Unit,
+    copying_scores, detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
+    logit_lens_to_logit_diff, repeated_tokens, residual_stack_to_logit_diff, singular_vectors,
 };
-pub use crate::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
-    NeuronOptions, Provenance, ResidualStack,
-};
+pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stack, Target};
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
     NodeScores, Qkv, RankBy,
 };
+pub use crate::dims::ReadBy;
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{
@@ -32,8 +30,9 @@ pub use crate::metrics::{
     Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
 };
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
-    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
+    Activation, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    HookedTransformerConfig, KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions,
+    best_device,
 };
 pub use crate::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};

@@ -6,6 +6,7 @@ mod generate;
 mod gpt2;
 mod hooks;
 mod manifest;
+mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
@@ -23,6 +24,7 @@ mod analysis {
     mod heads;
     mod score;
     mod sums;
+    mod targets;
     mod toolbox;
 }
 mod cache {

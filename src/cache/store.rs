@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::dims::Dims;
+use crate::dims::{Dims, ReadBy};
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
 use crate::model::{FinalNorm, ModelProvenance};
@@ -83,7 +83,7 @@ impl ActivationCache {
     /// # Errors
     /// [`Error::UnknownHook`], [`Error::AbsentHook`], [`Error::LayerOutOfRange`], or [`Error::NotCached`].
     pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
-        let point = point.into().resolve(&self.dims)?;
+        let point = self.point(point.into())?;
         self.captured.get(&point).cloned().ok_or_else(|| {
             let hint = if point.on_demand() {
                 "it costs extra, so it is kept only when the plan names it: add .capture(..) with this name to the plan and run again."
@@ -96,7 +96,13 @@ impl ActivationCache {
 
     /// Whether the activation is here.
     pub fn contains(&self, point: impl Into<HookQuery>) -> bool {
-        point.into().resolve(&self.dims).is_ok_and(|point| self.captured.contains_key(&point))
+        self.point(point.into()).is_ok_and(|point| self.captured.contains_key(&point))
+    }
+
+    /// The point that a name means: one of the model's, or one inside a splice that was captured.
+    fn point(&self, name: HookQuery) -> Result<HookPoint> {
+        let inner = self.captured.keys().copied().filter(|point| matches!(point, HookPoint::Inner(_)));
+        name.resolve_among(&self.dims, &inner.collect::<Vec<_>>())
     }
 
     /// How many activations there are.
@@ -185,7 +191,15 @@ impl ActivationCache {
     /// # Errors
     /// As [`ActivationCache::get`]; `layer` 0 leaves nothing to stack.
     pub fn stack_activation(&self, name: &str, layer: isize) -> Result<Tensor> {
-        let layer = self.dims.layer_or_final(layer)?;
+        let layer = match layer {
+            -1 => self.dims.n_layers,
+            ..-1 => {
+                return Err(Error::argument(format!(
+                    "layer {layer} was given to stack {name:?}: give the number of layers to stack, or -1 for all."
+                )));
+            }
+            layer => ReadBy::Block(layer).resolve(&self.dims)?.layer,
+        };
         if layer == 0 {
             return Err(Error::argument(format!("there are no layers below layer 0 to stack {name:?} of.")));
         }

@@ -145,6 +145,11 @@ impl InnerPoint {
         &self.0.outer
     }
 
+    /// Its number among the inner sites of the splice.
+    pub(crate) fn number(self) -> usize {
+        self.0.number
+    }
+
     /// The site: name, axes and number of features.
     pub fn site(self) -> &'static InnerSite {
         &self.0.site

@@ -27,6 +27,6 @@ pub use frozen::Frozen;
 pub(crate) use layers::FinalNorm;
 pub use layers::{KvCache, LongRope};
 pub use load::{CheckpointOptions, LoadOptions, ModelProvenance, Processing};
-pub use qk_ov::Composition;
+pub use qk_ov::{Biases, Composition};
 pub(crate) use suffix::Suffix;
 pub use transformer::HookedTransformer;

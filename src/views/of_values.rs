@@ -1,10 +1,11 @@
 //! How small values are shown: models, plans, tokens, options and names as the text they print.
 
-use crate::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, SingularOf, Unit};
-use crate::cache::{
-    AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
+use crate::analysis::{
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
+use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, Node, Qkv, RankBy};
+use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::{IgBaseline, IgOptions, IgRule};
@@ -16,8 +17,8 @@ use crate::hooks::{
 use crate::labelled::Axis;
 use crate::metrics::{Direction, Metric};
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
-    LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
+    Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    KvCache, LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
 use crate::progress::Progress;
@@ -53,12 +54,14 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv;
-    "{:?}": Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
+    "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
+        Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, Untouched, HoverMode;
-    "{:#?}": InnerSite, SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
-        LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
+    "{:#?}": InnerSite, SiteRow, RunOptions,
+        Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
+        LensOptions, GenerateOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
     "{}": Tensors;
 }

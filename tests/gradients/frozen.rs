@@ -2,7 +2,7 @@
 //! (tests/fixtures/frozen.py), and by identities: where all that is left is linear, products sum to the logit difference.
 
 use candle_lens::Result;
-use candle_lens::cache::HeadOptions;
+use candle_lens::cache::Stack;
 use candle_lens::candle::{DType, Device};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
@@ -190,8 +190,8 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let answers = model.answers([(" Mary", " John")])?;
     let metric = Metric::logit_diff(&answers);
     let (_, cache) = model.run_with_cache(prompt)?;
-    let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
-    let direct = candle_lens::analysis::residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
+    let heads = cache.stack_head_results(&model, Stack::heads().pos(-1))?;
+    let direct = candle_lens::analysis::residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;
     let last = model.cfg().n_layers - 1;
     let frozen = model.with_frozen([Frozen::AttentionPatterns, Frozen::NormScales]);
     let ablated = Patching::ablation(&frozen, [prompt], metric, &Ablation::Zero)?;

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use candle_lens::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit};
+use candle_lens::analysis::{
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, RunOrInput, SingularOf, Unit,
+};
 use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
-    NeuronOptions, Provenance, ResidualStack,
+    Accumulated, ActivationCache, Components, Everything, Heads, LnScale, Neurons, Point, Provenance, ResidualStack,
+    Target,
 };
 use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
     NodeScores, Qkv, RankBy,
 };
-use candle_lens::dims::Dims;
+use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
@@ -28,7 +30,7 @@ use candle_lens::hooks::{
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
 use candle_lens::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
@@ -55,6 +57,9 @@ use candle_lens::views::{
     HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
 };
 
+/// One of the kinds of stack; the others are shown by the same code.
+type Stack = candle_lens::cache::Stack<Heads>;
+
 /// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
 /// compile for a type without.
 macro_rules! shown {
@@ -67,15 +72,16 @@ fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched,
-        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
-        AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
-        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
+        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
+        Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
+        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
         SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
