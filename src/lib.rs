@@ -13,8 +13,8 @@
 //!
 //! // Every activation of one run, and what each head adds to the answer.
 //! let (logits, cache) = model.run_with_cache(prompt)?;
-//! let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
-//! let shares = residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
+//! let heads = cache.stack(&model, Stack::heads().pos(-1))?;
+//! let shares = residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;
 //! let (head, share) = shares.top_heads(1)?[0];
 //! println!("{head} adds {share:.2} of {:.2}", answers.logit_diff(&logits, cache.tokens())?.scalar()?);
 //!

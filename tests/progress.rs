@@ -139,26 +139,26 @@ fn runs_gradients_and_text() -> Result<()> {
     walk.watched("IntegratedGradients::sweep", || attributed.heads());
 
     let answers = model.answers([(" Mary", " John"); 8])?;
-    walk.counted("logit_lens", || logit_lens(&model, &cache, &LensOptions::default()));
-    walk.counted("detect_head", || detect_head(&cache, &DetectionPattern::PreviousToken, &DetectOptions::default()));
-    walk.counted("induction_scores", || induction_scores(&model, 20, 8, 0));
+    walk.counted("logit_lens", || logit_lens(&model, &cache, LensOptions::default()));
+    walk.counted("detect_head", || detect_head(&cache, &DetectionPattern::PreviousToken, DetectOptions::default()));
+    walk.counted("induction_scores", || induction_scores(&model, RepeatOptions { batch: 8, ..Default::default() }));
     walk.counted("copying_scores", || copying_scores(&model, 10..40u32, 5));
     walk.counted("eigenvalue_copying_scores", || eigenvalue_copying_scores(&model));
     walk.watched("singular_vectors", || singular_vectors(&model, SingularOf::WOut, 0, 3));
     walk.watched("direct_logit_attribution", || direct_logit_attribution(&model, &cache, &answers, Unit::Neuron));
     walk.watched("logit_lens_to_logit_diff", || logit_lens_to_logit_diff(&model, &cache, &answers));
-    walk.watched("accumulated_resid", || cache.accumulated_resid(&AccumulatedOptions::default()));
-    walk.watched("decompose_resid", || cache.decompose_resid(&DecomposeOptions::default()));
-    walk.watched("stack_head_results", || cache.stack_head_results(&model, &HeadOptions::default()));
-    let last = NeuronOptions { pos: Slice::from(-1), ..Default::default() };
-    walk.watched("stack_neuron_results", || cache.stack_neuron_results(&model, &last));
-    let whole = FullOptions { pos: Slice::from(-1), ..Default::default() };
-    walk.watched("get_full_resid_decomposition", || cache.get_full_resid_decomposition(&model, &whole));
+    walk.watched("accumulated_resid", || cache.accumulated_resid(Stack::accumulated()));
+    walk.watched("decompose_resid", || cache.decompose_resid(Stack::components()));
+    walk.watched("stack_head_results", || cache.stack_head_results(&model, Stack::heads()));
+    let last = Stack::neurons().pos(-1);
+    walk.watched("stack_neuron_results", || cache.stack_neuron_results(&model, last.clone()));
+    let whole = Stack::everything().pos(-1);
+    walk.watched("get_full_resid_decomposition", || cache.get_full_resid_decomposition(&model, whole.clone()));
     let directions = answers.directions(&model)?;
     walk.watched("project_full_resid_decomposition", || {
-        cache.project_full_resid_decomposition(&model, &directions, &whole)
+        cache.project_full_resid_decomposition(&model, &directions, whole)
     });
-    walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, &last));
+    walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, last));
     walk.watched("test_prompt", || candle_lens::prelude::test_prompt(&model, PROMPT, " Mary"));
     finish(walk, 27);
     Ok(())
@@ -186,7 +186,7 @@ fn sweeps() -> Result<()> {
     let receivers = [Receiver::Q(7, 0), Receiver::K(7, 1)];
     walk.counted("path_patch_head_to_heads", || patching.path_patch_head_to_heads(&receivers));
     let attribution = walk.counted("attribution", || patching.attribution(("z", "post")));
-    walk.watched("Attribution::sweep", || attribution.sweep("post", &[SweepAxis::Layer, SweepAxis::Neuron]));
+    walk.watched("Attribution::sweep", || attribution.sweep("post", &[AxisName::Layer, AxisName::DMlp]));
     walk.counted("for_each_answer_token", || {
         Experiment::for_each_answer_token(
             &model,

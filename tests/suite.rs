@@ -6,6 +6,7 @@ mod generate;
 mod gpt2;
 mod hooks;
 mod manifest;
+mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
@@ -23,6 +24,7 @@ mod analysis {
     mod heads;
     mod score;
     mod sums;
+    mod targets;
     mod toolbox;
 }
 mod cache {
@@ -55,15 +57,19 @@ mod model {
     mod folders;
     mod fuzz;
     mod gradients;
-    mod hub;
-    mod hub_server;
     mod odd_folders;
     mod parity;
     mod processing;
     mod random_architectures;
     mod saved;
+    mod state_dict;
     mod tokenizers;
     mod tree;
+}
+mod storage {
+    mod arrays;
+    mod hub;
+    mod hub_server;
 }
 mod tasks {
     mod answerable;
@@ -85,6 +91,7 @@ mod tokens {
 mod views {
     mod attention;
     mod browser;
+    mod committed;
     mod envelope;
     mod everything;
     mod figure;

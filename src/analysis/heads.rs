@@ -9,14 +9,13 @@
 use candle_core::{DType, Tensor};
 use ndarray::Array2;
 
+use super::repeated::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, Site, check_free};
+use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
-use crate::random::Random;
-use crate::tasks::repeated::repeated_tokens;
 use crate::tokens::{TokenRef, Tokens};
 
 /// Where a head of a kind looks.
@@ -106,11 +105,17 @@ impl DetectionPattern {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
-/// let scores = detect_head(&cache, &DetectionPattern::PreviousToken, &DetectOptions::default())?;
-/// println!("{:?}", scores.top(3));
+/// let scores = detect_head(&cache, &DetectionPattern::PreviousToken, DetectOptions::default())?;
+/// let (head, score) = scores.top_heads(1)?[0];
+/// assert!(score > 0.5, "{head} looks at the previous token");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn detect_head(cache: &ActivationCache, pattern: &DetectionPattern, options: &DetectOptions) -> Result<Labelled> {
+pub fn detect_head(
+    cache: &ActivationCache,
+    pattern: &DetectionPattern,
+    options: impl Into<DetectOptions>,
+) -> Result<Labelled> {
+    let options = options.into();
     if !cache.has_batch_dim() {
         return Err(Error::argument("heads are looked for in caches with a batch axis: leave remove_batch_dim out."));
     }
@@ -129,7 +134,7 @@ pub fn detect_head(cache: &ActivationCache, pattern: &DetectionPattern, options:
             for (b, wanted) in wanted.iter().enumerate() {
                 let (from, count) = (tokens.first_positions()[b], tokens.lengths()[b]);
                 let own = attention.get(b)?.get(head)?.narrow(0, from, count)?.narrow(1, from, count)?;
-                sum += similarity(own.to_vec2::<f32>()?, wanted, options);
+                sum += similarity(own.to_vec2::<f32>()?, wanted, &options);
             }
             scores.push((sum / wanted.len() as f64) as f32);
         }
@@ -162,28 +167,22 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
 /// near 1 for induction heads (Olsson et al. 2022).
 ///
 /// # Shapes
-/// `[layer, head]`, the mean over `batch` rows of a BOS token (the end of text, or token 0, where there is none) and
-/// `seq_len` random tokens twice.
+/// `[layer, head]`, the mean over the rows of [`super::repeated_tokens`].
 ///
 /// # Errors
-/// Rows that are longer than `n_ctx`, or tokens that the model does not have enough of.
+/// As [`super::repeated_tokens`].
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
-/// let scores = induction_scores(&model, 20, 4, 0)?;
-/// assert!(scores.top(1)[0].value > 0.3);
+/// let scores = induction_scores(&model, RepeatOptions::default())?;
+/// assert!(scores.top_heads(1)?[0].1 > 0.3);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Labelled> {
+pub fn induction_scores(model: &HookedTransformer, options: impl Into<RepeatOptions>) -> Result<Labelled> {
     let _work = Progress::opaque("scoring induction heads");
-    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id().or(tokenizer.eos_id())).unwrap_or(0);
-    let vocabulary: Vec<u32> = (0..model.cfg().d_vocab as u32).filter(|&id| id != bos).collect();
-    let length = seq_len.saturating_mul(2).saturating_add(1);
-    check_rows(model, seq_len, batch)?;
-    let mut random = Random::new(seed);
-    let row = |_| Ok(repeated_tokens(&vocabulary, bos, seq_len, length, &mut random)?.ids);
-    let tokens = Tokens::from_rows((0..batch).map(row).collect::<Result<_>>()?)?;
+    let options = options.into();
+    let (tokens, seq_len) = (repeated_tokens(model, options)?, options.seq_len);
     let (_, cache) = model.run_with_hooks(tokens, HookPlan::new().capture("pattern"))?;
     let dims = cache.dims();
     let mut scores = Vec::new();
@@ -198,21 +197,6 @@ pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize,
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];
     Labelled::new("induction score", axes, scores)
-}
-
-/// Refuses rows that the model does not read, or more than fit in memory, before any is made.
-fn check_rows(model: &HookedTransformer, seq_len: usize, batch: usize) -> Result<()> {
-    let n_ctx = model.cfg().n_ctx;
-    let length = seq_len.saturating_mul(2).saturating_add(1);
-    if length > n_ctx || batch == 0 {
-        return Err(Error::argument(format!(
-            "{batch} rows of a BOS token and {seq_len} tokens twice were asked for: give 1 row or more, each of at most n_ctx = \
-             {n_ctx} tokens."
-        )));
-    }
-    let plan = HookPlan::new().capture("pattern");
-    let bytes = plan.memory(&model.dims(), batch, length, model.dtype())?.total();
-    check_free(bytes, "so many rows", "give a smaller batch")
 }
 
 /// Whether a head writes what it reads: of each token, the head's full output circuit `x OV W_U`, with `x` the token's

@@ -6,15 +6,17 @@
 //! Limits: early layers need not write in the basis of the last, so what they "say" may mean little.
 
 use candle_core::{D, DType, Tensor};
+use ndarray::Axis as NdAxis;
 
-use super::direct::has_middle;
-use crate::cache::{AccumulatedOptions, ActivationCache};
+use super::direct::{at_last, check_count, every_stream, last_positions};
+use crate::cache::{ActivationCache, Stack, Target};
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::model::ops::softmax;
 use crate::progress::Progress;
 use crate::slice::Slice;
+use crate::tokens::TokenRef;
 
 /// Options of [`logit_lens`].
 #[derive(Clone, Debug)]
@@ -81,12 +83,17 @@ impl LogitLens {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
-/// let lens = logit_lens(&model, &cache, &LensOptions { pos: (-1).into(), ..Default::default() })?;
+/// let lens = logit_lens(&model, &cache, LensOptions { pos: (-1).into(), ..Default::default() })?;
 /// let last = lens.probabilities.labels("position")?[0].parse::<usize>().unwrap();
 /// assert_eq!(lens.at("final_post", 0, last)?[0].0, " Mary");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &LensOptions) -> Result<LogitLens> {
+pub fn logit_lens(
+    model: &HookedTransformer,
+    cache: &ActivationCache,
+    options: impl Into<LensOptions>,
+) -> Result<LogitLens> {
+    let options = options.into();
     let vocabulary = model.cfg().d_vocab_out();
     if options.k == 0 || options.k > vocabulary {
         return Err(Error::argument(format!(
@@ -99,11 +106,8 @@ pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &
     }
     cache.check_model(model)?;
     let _work = Progress::opaque("reading the stream through the lens");
-    let stack = cache.accumulated_resid(&AccumulatedOptions {
-        incl_mid: options.incl_mid && has_middle(cache),
-        pos: options.pos.clone(),
-        ..Default::default()
-    })?;
+    let query = if options.incl_mid { every_stream(cache) } else { Stack::accumulated() };
+    let stack = cache.accumulated_resid(query.pos(options.pos))?;
     let (mut tokens, mut values) = (Vec::new(), Vec::new());
     let mut progress = Progress::of("reading the stream through the lens", stack.len() as u64, "components");
     for slice in 0..stack.len() {
@@ -128,6 +132,70 @@ pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &
         inputs: inputs.collect(),
         tokens,
     })
+}
+
+/// The logit, or the logit difference, that the model would give if it stopped after each sublayer: each slice of the residual
+/// stream goes through the final norm by itself and through the unembedding, `b_U` and a soft cap included (nostalgebraist 2020).
+/// The last one is the model's own.
+///
+/// [`super::residual_stack_to_logit_diff`] of the accumulated residual stream holds the norm's scale at its final value instead, so
+/// that its steps are the shares of [`super::direct_logit_attribution`].
+///
+/// # Shapes
+/// `[component, prompt]`, at each prompt's last token.
+///
+/// # Errors
+/// As [`super::direct_logit_attribution`]; a target given as directions.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let answers = model.answers([(" Mary", " John")])?;
+/// let (logits, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
+/// let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?;
+/// let whole = answers.logit_diff(&logits, &cache.tokens())?.scalar()?;
+/// assert!((lens.at(&[-1, 0])? - whole).abs() < 1e-3);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub fn logit_lens_to_logit_diff(
+    model: &HookedTransformer,
+    cache: &ActivationCache,
+    target: impl Into<Target>,
+) -> Result<Labelled> {
+    let target = target.into();
+    check_count(cache, &target)?;
+    cache.check_model(model)?;
+    let _work = Progress::opaque("attributing the logits");
+    let lens = cache.accumulated_resid(every_stream(cache).pos(last_positions(cache)).normed())?;
+    let biases = model.b_U().to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    let logits = |tokens: Vec<TokenRef>| -> Result<Labelled> {
+        let mut ids = model.token_ids(tokens)?;
+        let mut logits = at_last(lens.project(&model.tokens_to_residual_directions(ids.iter().copied())?)?, cache)?;
+        ids.resize(cache.tokens().batch(), ids[0]);
+        for (prompt, &id) in ids.iter().enumerate() {
+            let capped = |logit: f32| model.cfg().output_logits_soft_cap.map_or(logit, |cap| soft_capped(logit, cap));
+            let of_prompt = logits.values.index_axis_mut(NdAxis(1), prompt);
+            of_prompt.into_iter().for_each(|logit| *logit = capped(*logit + biases[id as usize]));
+        }
+        Ok(logits)
+    };
+    match target {
+        Target::Token(tokens) => Ok(logits(tokens)?.titled("logit by the logit lens")),
+        Target::Difference(pairs) => {
+            let (correct, incorrect) = pairs.into_iter().unzip();
+            let mut lens = logits(correct)?.titled("logit difference by the logit lens");
+            lens.values -= &logits(incorrect)?.values;
+            Ok(lens)
+        }
+        Target::Directions(_) => Err(Error::argument(
+            "the logit lens reads logits with their biases, so its target is a token or a pair of tokens, not directions.",
+        )),
+    }
+}
+
+/// A logit under a soft cap.
+fn soft_capped(logit: f32, cap: f64) -> f32 {
+    (cap * (f64::from(logit) / cap).tanh()) as f32
 }
 
 /// The `k` likeliest ids of each row, and their probabilities.

@@ -10,7 +10,7 @@ use super::stack::ResidualStack;
 use super::store::{ActivationCache, Provenance};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint};
+use crate::hooks::{HookPlan, HookPoint, InnerPoint, InnerSite};
 use crate::model::FinalNorm;
 use crate::slice::Slice;
 use crate::storage;
@@ -32,6 +32,34 @@ struct CacheAbout {
     #[serde(default)]
     edited: Vec<String>,
     points: Vec<String>,
+    /// The points inside splices, with what they are: no table knows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inner: Vec<InnerAbout>,
+}
+
+/// A point inside a splice.
+#[derive(Serialize, Deserialize)]
+struct InnerAbout {
+    outer: String,
+    number: usize,
+    site: InnerSite,
+}
+
+impl CacheAbout {
+    /// The point of this name.
+    ///
+    /// # Errors
+    /// A name of no point of these sizes, or of one inside a splice of which the file does not say what it is.
+    fn point(&self, name: &str) -> Result<HookPoint> {
+        let of = |inner: &InnerAbout| {
+            let outer = inner.outer.parse::<HookPoint>()?.check(&self.dims)?;
+            InnerPoint::new(outer, inner.number, inner.site.clone()).map(HookPoint::Inner)
+        };
+        match self.inner.iter().find(|inner| format!("{}.{}", inner.outer, inner.site.name()) == name) {
+            Some(inner) => of(inner),
+            None => name.parse::<HookPoint>()?.check(&self.dims),
+        }
+    }
 }
 
 impl ActivationCache {
@@ -62,6 +90,7 @@ impl ActivationCache {
             soft_cap: self.soft_cap,
             edited: self.edited.iter().map(HookPoint::to_string).collect(),
             points: tensors.keys().cloned().collect(),
+            inner: self.captured.keys().chain(&self.edited).filter_map(about_inner).collect(),
         };
         tensors.extend(self.final_norm.tensors()?);
         storage::store(path.as_ref(), CACHE, &about, &tensors)
@@ -94,19 +123,24 @@ impl ActivationCache {
         if let Some(name) = tensors.keys().next() {
             return Err(Error::file(path, format!("the tensor {name:?} does not belong to this cache.")));
         }
-        let read = |name: &String| name.parse::<HookPoint>().and_then(|point| point.check(&about.dims));
-        let edited = about.edited.iter().map(read).collect::<Result<_>>().map_err(unsound)?;
+        let edited = about.edited.iter().map(|name| about.point(name)).collect::<Result<_>>().map_err(unsound)?;
         let CacheAbout { provenance, dims, tokens, pos, has_batch_dim, soft_cap, .. } = about;
         let any_model = false;
         Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, soft_cap, edited, any_model, provenance })
     }
 }
 
+fn about_inner(point: &HookPoint) -> Option<InnerAbout> {
+    let HookPoint::Inner(inner) = point else { return None };
+    Some(InnerAbout { outer: inner.outer().to_string(), number: inner.number(), site: inner.site().clone() })
+}
+
 /// The points of a cache with the shapes that a run gives them.
 fn shapes(about: &CacheAbout) -> Result<Vec<(HookPoint, Vec<usize>)>> {
     let plan = HookPlan::new().pos(about.pos.clone());
     let plan = if about.has_batch_dim { plan } else { plan.remove_batch_dim() };
-    let plan = about.points.iter().fold(plan, |plan, point| plan.capture(point));
+    let points = about.points.iter().map(|name| about.point(name)).collect::<Result<Vec<_>>>()?;
+    let plan = points.into_iter().fold(plan, HookPlan::capture);
     let memory = plan.memory(&about.dims, about.tokens.batch(), about.tokens.pos(), DType::F32)?;
     Ok(memory.points.into_iter().map(|kept| (kept.point, kept.shape)).collect())
 }

@@ -7,17 +7,55 @@
 
 use candle_core::Tensor;
 
-use super::options::LnOptions;
 use super::stack::{ResidualStack, directions_for};
 use super::store::ActivationCache;
+use super::target::Target;
+use crate::dims::{ReadBy, Reader};
 use crate::error::Result;
 use crate::labelled::Labelled;
+use crate::model::HookedTransformer;
 
 impl ActivationCache {
+    /// What each component of a stack adds to the logit of a token, or to a logit difference, through the final norm with its
+    /// cached scale and its weights. `b_U`, and the norm's bias where it is not folded, belong to no component and are not
+    /// included ([`Target::bias`]). Of a model with a soft cap on its logits (Gemma 2) it is the logit before the cap, and the
+    /// title says so.
+    ///
+    /// # Shapes
+    /// `[component, (batch), (pos)]`.
+    ///
+    /// # Errors
+    /// A target for another number of prompts; a model that did not make the cache; and as
+    /// [`ActivationCache::apply_ln_to_stack`].
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let (logits, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
+    /// let parts = cache.stack(&model, Stack::components().pos(-1))?;
+    /// // The shares of the components and that of the biases sum to the logit.
+    /// let shares = cache.logit_attrs(&model, &parts, " Mary")?;
+    /// let bias = Target::from(" Mary").bias(&model)?.scalar()?;
+    /// let mary = model.to_single_token(" Mary")? as usize;
+    /// let logit = logits.i((0, cache.tokens().pos() - 1, mary))?.to_scalar::<f32>()?;
+    /// assert!((shares.values.sum() + bias - logit).abs() < 1e-3);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn logit_attrs(
+        &self,
+        model: &HookedTransformer,
+        stack: &ResidualStack,
+        target: impl Into<Target>,
+    ) -> Result<Labelled> {
+        self.check_model(model)?;
+        let directions = target.into().directions(model)?;
+        Ok(self.onto_unembedding(stack, &directions)?.titled(self.logit_title("logit attribution")))
+    }
+
     /// Each component along directions of the unembedding, as the end of the model reads it.
     pub(crate) fn onto_unembedding(&self, stack: &ResidualStack, directions: &Tensor) -> Result<Labelled> {
-        let end = LnOptions::default();
-        self.apply_ln_to_stack(stack, &end)?.project(&self.behind_norm(directions, &end)?)
+        let end = ReadBy::End.resolve(&self.dims)?;
+        self.through_norm(stack, end)?.project(&self.behind_norm(directions, end)?)
     }
 
     /// Directions of what reads the stream at a place, as directions of what its norm makes of it before its weights. At the end
@@ -25,10 +63,10 @@ impl ActivationCache {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] for directions of another width or count.
-    pub(super) fn behind_norm(&self, directions: &Tensor, place: &LnOptions) -> Result<Tensor> {
+    pub(super) fn behind_norm(&self, directions: &Tensor, reader: Reader) -> Result<Tensor> {
         let batch = self.has_batch_dim.then_some(self.tokens.batch());
         let directions = directions_for(directions, self.dims.d_model, batch)?;
-        match self.dims.layer_or_final(place.layer)? == self.dims.n_layers {
+        match reader.layer == self.dims.n_layers {
             true => self.final_norm.through_weights(&directions),
             false => Ok(directions),
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::dims::Dims;
+use crate::dims::{Dims, ReadBy};
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
 use crate::model::{FinalNorm, ModelProvenance};
@@ -30,7 +30,7 @@ impl Provenance {
     /// How the line begins that says where a run began.
     pub(super) const BEGAN: &str = "  began ";
 
-    /// What made the run another than the plain run of its tokens, one line each: the edits of its plan, a residual stream
+    /// What made the run another than the plain run of its tokens, one line each: the edits and splices of its plan, a residual stream
     /// that it was given, positions that were run before. None where nothing did.
     ///
     /// ```
@@ -42,7 +42,8 @@ impl Provenance {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn interventions(&self) -> Vec<&str> {
-        let intervenes = |line: &&str| line.starts_with(HookPlan::EDIT) || line.starts_with(Self::BEGAN);
+        let starts = [HookPlan::EDIT, HookPlan::SPLICE, Self::BEGAN];
+        let intervenes = |line: &&str| starts.iter().any(|start| line.starts_with(start));
         self.plan.lines().filter(intervenes).map(str::trim).collect()
     }
 }
@@ -82,7 +83,7 @@ impl ActivationCache {
     /// # Errors
     /// [`Error::UnknownHook`], [`Error::AbsentHook`], [`Error::LayerOutOfRange`], or [`Error::NotCached`].
     pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
-        let point = point.into().resolve(&self.dims)?;
+        let point = self.point(point.into())?;
         self.captured.get(&point).cloned().ok_or_else(|| {
             let hint = if point.on_demand() {
                 "it costs extra, so it is kept only when the plan names it: add .capture(..) with this name to the plan and run again."
@@ -95,7 +96,13 @@ impl ActivationCache {
 
     /// Whether the activation is here.
     pub fn contains(&self, point: impl Into<HookQuery>) -> bool {
-        point.into().resolve(&self.dims).is_ok_and(|point| self.captured.contains_key(&point))
+        self.point(point.into()).is_ok_and(|point| self.captured.contains_key(&point))
+    }
+
+    /// The point that a name means: one of the model's, or one inside a splice that was captured.
+    fn point(&self, name: HookQuery) -> Result<HookPoint> {
+        let inner = self.captured.keys().copied().filter(|point| matches!(point, HookPoint::Inner(_)));
+        name.resolve_among(&self.dims, &inner.collect::<Vec<_>>())
     }
 
     /// How many activations there are.
@@ -184,7 +191,15 @@ impl ActivationCache {
     /// # Errors
     /// As [`ActivationCache::get`]; `layer` 0 leaves nothing to stack.
     pub fn stack_activation(&self, name: &str, layer: isize) -> Result<Tensor> {
-        let layer = self.dims.layer_or_final(layer)?;
+        let layer = match layer {
+            -1 => self.dims.n_layers,
+            ..-1 => {
+                return Err(Error::argument(format!(
+                    "layer {layer} was given to stack {name:?}: give the number of layers to stack, or -1 for all."
+                )));
+            }
+            layer => ReadBy::Block(layer).resolve(&self.dims)?.layer,
+        };
         if layer == 0 {
             return Err(Error::argument(format!("there are no layers below layer 0 to stack {name:?} of.")));
         }

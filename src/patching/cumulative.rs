@@ -36,6 +36,7 @@ impl Experiment {
         self.refuse_saving("cumulative")?;
         self.check_shares()?;
         let mut progress = Progress::of("patching", sites.len() as u64, "sites");
+        let sites = &self.resolved(sites)?[..];
         let activations = self.activations_of(sites)?;
         if let Some(twice) = sites.iter().enumerate().find(|(i, site)| sites[..*i].contains(site)) {
             return Err(Error::argument(format!("the site {} is in the list twice: give it once.", twice.1)));

@@ -38,7 +38,7 @@ from_heads!(PatchSite, Sender);
 
 impl From<&PatchSite> for PatchSite {
     fn from(site: &PatchSite) -> Self {
-        *site
+        site.clone()
     }
 }
 

@@ -29,4 +29,4 @@ mod together;
 pub(crate) use grid::{Grid, position_labels};
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
-pub use site::{PatchSite, SweepAxis};
+pub use site::PatchSite;

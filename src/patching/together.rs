@@ -39,6 +39,7 @@ impl Experiment {
         if sites.is_empty() {
             return self.result(&[], vec![(self.base_values().to_vec(), None)], Vec::new(), &what);
         }
+        let sites = self.resolved(&sites)?;
         let mut progress = Progress::of("patching", 2, "runs");
         let activations = self.activations_of(&sites)?;
         progress.step(1);

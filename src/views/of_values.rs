@@ -1,28 +1,32 @@
 //! How small values are shown: models, plans, tokens, options and names as the text they print.
 
-use crate::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, SingularOf, Unit};
-use crate::cache::{
-    AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
+use crate::analysis::{
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
+use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
+use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
 use crate::head::Head;
-use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, PointBytes, Site, SiteRow};
+use crate::hooks::{
+    AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver, Needs,
+    PointBytes, Selection, Site, SiteRow, Stage,
+};
 use crate::labelled::Axis;
 use crate::metrics::{Direction, Metric};
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
-    LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
+    Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    KvCache, LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Mlps, PatchSite, Receiver, Sender, SweepAxis, Untouched};
+use crate::patching::{Mlps, PatchSite, Receiver, Sender, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::random::Random;
 use crate::slice::Slice;
-use crate::storage::Hub;
+use crate::storage::{Hub, Tensors};
 use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
@@ -49,13 +53,16 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv;
-    "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
+    "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
+        Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, SweepAxis, Untouched, HoverMode;
-    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
-        LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, Baseline,
+        Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
+    "{:#?}": InnerSite, SiteRow, RunOptions,
+        Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
+        LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+    "{}": Tensors;
 }

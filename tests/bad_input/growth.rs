@@ -80,18 +80,18 @@ fn lists_of_prompts() {
     grows("a run", 60, |n| model.run_with_cache(rows(n, 0)));
     grows("an analysis", 60, |n| {
         let (_, cache) = model.run_with_cache(rows(n, 0))?;
-        let heads = cache.stack_head_results(&model, &HeadOptions::default())?;
+        let heads = cache.stack_head_results(&model, Stack::heads())?;
         heads.project(&Tensor::ones(8, DType::F32, &Device::Cpu)?)?.mean_over("prompt")
     });
     grows("the lens", 30, |n| {
         let (_, cache) = model.run_with_cache(rows(n, 0))?;
-        logit_lens(&model, &cache, &LensOptions::default())
+        logit_lens(&model, &cache, LensOptions::default())
     });
     grows("generation", 30, |n| {
         model.generate(rows(n, 0), &GenerateOptions { max_new_tokens: 3, ..Default::default() })
     });
     grows("padding", 400, |n| Tokens::padded(rows(n, 0), 0, PaddingSide::Left));
-    grows("scores of heads", 20, |n| induction_scores(&model, 5, n, 0));
+    grows("scores of heads", 20, |n| induction_scores(&model, RepeatOptions { seq_len: 5, batch: n, seed: 0 }));
 }
 
 #[test]

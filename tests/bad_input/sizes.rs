@@ -167,7 +167,6 @@ fn plans(cases: &mut Cases, model: &HookedTransformer) {
             cases.run(&format!("points of {size}"), || Ok(HookPoint::all(&sizes)));
             for index in INDICES {
                 cases.run(&format!("layer {index} of {size}"), || sizes.layer(index));
-                cases.run(&format!("layer or final {index} of {size}"), || sizes.layer_or_final(index));
             }
         }
         for plan in [
@@ -193,14 +192,17 @@ fn plans(cases: &mut Cases, model: &HookedTransformer) {
 fn analyses(cases: &mut Cases, model: &HookedTransformer) {
     let (logits, cache) = model.run_with_cache(PROMPT).expect("tiny runs");
     for size in SIZES {
-        cases.run(&format!("induction {size}"), || induction_scores(model, size, 1, 0));
-        cases.run(&format!("induction batch {size}"), || induction_scores(model, 3, size, 0));
+        cases.run(&format!("induction {size}"), || {
+            induction_scores(model, RepeatOptions { seq_len: size, batch: 1, seed: 0 })
+        });
+        cases.run(&format!("induction batch {size}"), || {
+            induction_scores(model, RepeatOptions { seq_len: 3, batch: size, seed: 0 })
+        });
         cases.run(&format!("copying {size}"), || copying_scores(model, [" Mary"], size));
         cases.run(&format!("singular {size}"), || singular_vectors(model, SingularOf::WOut, 0, size));
-        cases
-            .run(&format!("lens {size}"), || logit_lens(model, &cache, &LensOptions { k: size, ..Default::default() }));
-        let neurons = NeuronOptions { neurons: size.into(), ..Default::default() };
-        cases.run(&format!("neurons {size}"), || cache.stack_neuron_results(model, &neurons));
+        cases.run(&format!("lens {size}"), || logit_lens(model, &cache, LensOptions { k: size, ..Default::default() }));
+        let neurons = Stack::neurons().only(size);
+        cases.run(&format!("neurons {size}"), || cache.stack_neuron_results(model, neurons.clone()));
         cases.run(&format!("context {size}"), || {
             let load = LoadOptions { n_ctx: Some(size), first_n_layers: Some(size), ..Default::default() };
             HookedTransformer::from_pretrained_with("tiny", load)
@@ -209,13 +211,13 @@ fn analyses(cases: &mut Cases, model: &HookedTransformer) {
     for index in INDICES {
         cases.run(&format!("singular at {index}"), || singular_vectors(model, SingularOf::Ov(index), index, 1));
         cases.run(&format!("a stack at {index}"), || cache.stack_activation("z", index));
-        cases.run(&format!("bias before {index}"), || model.accumulated_bias(index, false, false));
-        let decompose = DecomposeOptions { layer: index, pos: index.into(), ..Default::default() };
-        cases.run(&format!("decompose {index}"), || cache.decompose_resid(&decompose));
-        let heads = HeadOptions { layer: index, ..Default::default() };
-        cases.run(&format!("heads {index}"), || cache.stack_head_results(model, &heads));
-        let accumulated = AccumulatedOptions { layer: index, ..Default::default() };
-        cases.run(&format!("accumulated {index}"), || cache.accumulated_resid(&accumulated));
+        cases.run(&format!("bias before {index}"), || model.accumulated_bias(ReadBy::Block(index), Biases::Attention));
+        let decompose = Stack::components().before(index).pos(index);
+        cases.run(&format!("decompose {index}"), || cache.decompose_resid(decompose.clone()));
+        let heads = Stack::heads().before(index);
+        cases.run(&format!("heads {index}"), || cache.stack_head_results(model, heads.clone()));
+        let accumulated = Stack::accumulated().before(index);
+        cases.run(&format!("accumulated {index}"), || cache.accumulated_resid(accumulated.clone()));
         cases.run(&format!("one of a factored matrix {index}"), || model.OV()?.get(&[index, index]));
         let from = RunOptions { stop_at_layer: Some(index), ..Default::default() };
         cases.run(&format!("stop at {index}"), || model.run(PROMPT, HookPlan::new(), &from));
@@ -245,7 +247,7 @@ fn experiments(cases: &mut Cases, model: &HookedTransformer) {
         cases.run(&format!("site {size}"), || {
             let site = PatchSite::new(model, ("pattern", 0))?;
             patching
-                .sites(&[site.pos(size).head(size).source(size), PatchSite::new(model, ("post", size))?.neuron(size)])
+                .sites(&[site.pos(size).head(size).key_pos(size), PatchSite::new(model, ("post", size))?.neuron(size)])
         });
         cases.run(&format!("groups {size}"), || {
             let groups = Baseline::MeanByGroup(vec![size, size]);

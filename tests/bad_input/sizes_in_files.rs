@@ -101,7 +101,7 @@ pub(super) fn saved(cases: &mut Cases, model: &HookedTransformer) {
     let folder = scratch("hostile_saved");
     let (_, cache) = model.run_with_cache(PROMPT).expect("tiny runs");
     let stack = folder.join("stack.safetensors");
-    cache.decompose_resid(&DecomposeOptions::default()).and_then(|whole| whole.save(&stack)).expect("it is saved");
+    cache.decompose_resid(Stack::components()).and_then(|whole| whole.save(&stack)).expect("it is saved");
     let integers = |tensors: &mut sealed::Tensors| {
         for tensor in tensors.values_mut() {
             *tensor = tensor.to_dtype(DType::I64).expect("numbers");

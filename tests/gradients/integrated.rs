@@ -4,11 +4,11 @@ use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::experiment::{Baseline, Experiment, Quadrature};
 use candle_lens::gradients::IgOptions;
+use candle_lens::hooks::AxisName;
 use candle_lens::hooks::MeanOver;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{Frozen, HookedTransformer, Processing};
-use candle_lens::patching::SweepAxis;
 use candle_lens::views::View;
 
 use super::run::prompts_of_fixtures as prompts;
@@ -90,8 +90,8 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
     let patching = experiment(&model, prompts(9))?.noising()?;
     let got = patching.integrated_gradients(points, IgOptions::default())?;
     for point in ["z", "post", "resid_pre"] {
-        let patched = patching.sweep(point, &[SweepAxis::Layer])?;
-        let summed = got.sweep(point, &[SweepAxis::Layer])?.values;
+        let patched = patching.sweep(point, &[AxisName::Layer])?;
+        let summed = got.sweep(point, &[AxisName::Layer])?.values;
         for layer in 0..2usize {
             let effect = patching.clean() - patched.raw.values[[layer]];
             let sum = summed.values[[layer]];
@@ -100,7 +100,7 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
         }
     }
     // Heads by their results are heads by z.
-    let of_z = got.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?.values;
+    let of_z = got.sweep("z", &[AxisName::Layer, AxisName::Head])?.values;
     assert_eq!(got.heads()?.values.shape(), [2, 4]);
     for (a, b) in got.heads()?.values.values.iter().zip(&of_z.values) {
         assert!((a - b).abs() < 1e-5, "{a} and {b}");

@@ -110,15 +110,15 @@ fn parts_that_sum(model: &HookedTransformer, tokens: &Tokens, found: &mut Found)
             false => cache.get(("resid_pre", layer))?,
         };
         let stream = real(&stream, tokens)?;
-        let parts = cache.decompose_resid(&DecomposeOptions { layer, ..Default::default() })?;
+        let parts = cache.decompose_resid(Stack::components().before(layer))?;
         found.push((format!("decompose_resid before {layer}"), apart(&real(&parts.sum()?, tokens)?, &stream)));
         if model.cfg().use_normalization_before_and_after {
             continue;
         }
         for expand_neurons in [false, true] {
-            let options =
-                FullOptions { layer, expand_neurons: expand_neurons && !model.cfg().attn_only, ..Default::default() };
-            let parts = cache.get_full_resid_decomposition(model, &options)?;
+            let everything = Stack::everything().before(layer);
+            let query = if expand_neurons { everything } else { everything.whole_mlps() };
+            let parts = cache.get_full_resid_decomposition(model, query)?;
             let what = format!("the full decomposition before {layer}, neurons {expand_neurons}");
             found.push((what, apart(&real(&parts.sum()?, tokens)?, &stream)));
         }

@@ -103,7 +103,7 @@ fn ids_beyond_the_tokenizer_are_shown_everywhere() -> Result<()> {
     assert_eq!(model.to_str_tokens(vec![row.clone()])?.last().map(String::as_str), Some(shown));
     let (logits, cache) = model.run_with_cache(vec![row.clone()])?;
 
-    let lens = logit_lens(&model, &cache, &LensOptions { pos: (-2).into(), k: 5, ..Default::default() })?;
+    let lens = logit_lens(&model, &cache, LensOptions { pos: (-2).into(), k: 5, ..Default::default() })?;
     let place = lens.probabilities.labels("position")?[0].parse::<usize>().unwrap();
     let best = lens.at("final_post", 0, place)?;
     assert!(best.iter().all(|(token, _)| token.starts_with('⟨')), "the padded rows are the likeliest: {best:?}");

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use candle_lens::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit};
+use candle_lens::analysis::{
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, RunOrInput, SingularOf, Unit,
+};
 use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
-    NeuronOptions, Provenance, ResidualStack,
+    Accumulated, ActivationCache, Components, Everything, Heads, LnScale, Neurons, Point, Provenance, ResidualStack,
+    Target,
 };
 use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
-use candle_lens::dims::Dims;
+use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
@@ -20,22 +22,22 @@ use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling
 use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 use candle_lens::head::Head;
 use candle_lens::hooks::{
-    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, MemoryPlan, PointBytes, Site,
-    SiteRow, Taps,
+    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver,
+    MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
 use candle_lens::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
-use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, SweepAxis, Untouched};
+use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
 use candle_lens::slice::Slice;
-use candle_lens::storage::Hub;
+use candle_lens::storage::{Hub, Tensors};
 use candle_lens::tasks::capital_country::CapitalCountryPrompt;
 use candle_lens::tasks::corpus::Sentence;
 use candle_lens::tasks::datasets::CsvFile;
@@ -53,6 +55,9 @@ use candle_lens::views::{
     HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
 };
 
+/// One of the kinds of stack; the others are shown by the same code.
+type Stack = candle_lens::cache::Stack<Heads>;
+
 /// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
 /// compile for a type without.
 macro_rules! shown {
@@ -65,18 +70,19 @@ fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
-        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, SweepAxis, Untouched,
-        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
-        AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
-        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
+        Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
+        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
+        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
+        Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
+        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
-        HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HookPlan, HookPoint, HookQueries, HookQuery,
+        HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, HypernymyPrompt, Input, IoiPrompt, Labelled,
+        LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
-        SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
+        SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };
     shown.into_iter().map(String::from).collect()
 }
