@@ -8,15 +8,15 @@ use crate::dims::Dims;
 use crate::error::{Result, human_bytes};
 use crate::generate::Generated;
 use crate::hooks::{HookPoint, MemoryPlan};
-use crate::labelled::Labelled;
+use crate::labelled::{Entry, Labelled};
 use crate::metrics::Answers;
 use crate::model::{HookedTransformerConfig, ModelProvenance, Processing, Run};
 use crate::patching::{PatchResult, Untouched};
 use crate::views::figure::imshow;
-use crate::views::html::Html;
+use crate::views::html::{Html, preformatted};
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::table::{Cell, Table};
 
 /// How many entries of a result with three axes or more are listed.
@@ -32,6 +32,18 @@ impl View for Labelled {
             [_, _] => as_matrix(self).render(),
             _ => largest(self).render(),
         }
+    }
+}
+
+impl View for Entry {
+    fn render(&self) -> Result<Rendered> {
+        Ok(preformatted(&self.to_string()))
+    }
+
+    /// A table: where each number is, and what it belongs to.
+    fn render_list(list: &[Self]) -> Result<Rendered> {
+        let row = |table: Table, e: &Self| table.row((format!("{:?}", e.index), e.labels.join(", "), e.value));
+        list.iter().fold(Table::new(["index", "labels", "value"]), row).render()
     }
 }
 
@@ -316,7 +328,6 @@ shown!(
     Labelled,
     HookedTransformerConfig,
     Processing,
-    ActivationCache,
     MemoryPlan,
     ResidualStack,
     Answers,
@@ -324,9 +335,9 @@ shown!(
     PatchResult,
     Run,
     Dims,
-    ModelProvenance,
     Provenance
 );
+shown_with_own_display!(ActivationCache, Entry, ModelProvenance);
 
 #[cfg(test)]
 mod tests {

@@ -31,12 +31,13 @@ use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::{Cell, HoverMode, Numbers};
 
 /// Types whose own text is what there is to see.
 macro_rules! shown_as_text {
-    ($($format:literal: $($view:ty),+ $(,)?;)+) => {$($(
+    () => {};
+    (@view $format:literal $view:ty) => {
         impl View for $view {
             fn render(&self) -> Result<Rendered> {
                 Ok(preformatted(&format!($format, self)))
@@ -47,8 +48,21 @@ macro_rules! shown_as_text {
                 Ok(preformatted(&texts.join("\n")))
             }
         }
-        shown!($view);
-    )+)+};
+    };
+    ("{}": $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            shown_as_text!(@view "{}" $view);
+            shown_with_own_display!($view);
+        )+
+        shown_as_text! { $($rest)* }
+    };
+    ($format:literal: $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            shown_as_text!(@view $format $view);
+            shown!($view);
+        )+
+        shown_as_text! { $($rest)* }
+    };
 }
 
 shown_as_text! {
