@@ -32,9 +32,8 @@ impl HookedTransformer {
         plan: impl AsRef<HookPlan>,
     ) -> Result<(Tensor, ActivationCache)> {
         let plan = plan.as_ref();
-        let mut run = self.run(input, plan, &RunOptions::default())?;
-        let logits = run.logits.take().expect("the options ask for logits");
-        Ok((logits, self.cache_of(run, plan)?))
+        let run = self.run(input, plan, RunOptions::default())?;
+        Ok((run.logits()?, self.cache_of(run, plan)?))
     }
 
     /// What a run under `plan` captured, as a cache.

@@ -47,7 +47,7 @@ impl HookedTransformer {
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let prompts = ["When John and Mary went to the shops, John gave the bag to", "Tirana, the capital of"];
-    /// let text = model.generate(prompts, &GenerateOptions { max_new_tokens: 1, ..Default::default() })?;
+    /// let text = model.generate(prompts, GenerateOptions { max_new_tokens: 1, ..Default::default() })?;
     /// assert_eq!(text.completions(), [" Mary", " Albania"]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
@@ -55,8 +55,9 @@ impl HookedTransformer {
     /// # Errors
     /// Options that mean nothing, prompts that with the new tokens are longer than `n_ctx`, and as
     /// [`HookedTransformer::run`].
-    pub fn generate(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<Generated> {
-        let mut stream = self.generate_stream(input, options)?;
+    pub fn generate(&self, input: impl Into<Input>, options: impl Into<GenerateOptions>) -> Result<Generated> {
+        let options = options.into();
+        let mut stream = self.generate_stream(input, &options)?;
         let mut progress = Progress::of("generating", stream.most as u64, "tokens");
         let single = stream.rows.len() == 1 && options.print;
         let mut printer = single.then(|| Printer::new(&stream.texts.prompts()[0]));
@@ -78,7 +79,7 @@ impl HookedTransformer {
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
-    /// for step in model.generate_stream("When John and Mary went to the shops,", &GenerateOptions::default())? {
+    /// for step in model.generate_stream("When John and Mary went to the shops,", GenerateOptions::default())? {
     ///     print!("{}", step?.texts[0]);
     /// }
     /// # Ok::<(), candle_lens::Error>(())
@@ -86,7 +87,12 @@ impl HookedTransformer {
     ///
     /// # Errors
     /// As [`HookedTransformer::generate`]; a run that fails ends the stream with its error.
-    pub fn generate_stream(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<GenerateStream> {
+    pub fn generate_stream(
+        &self,
+        input: impl Into<Input>,
+        options: impl Into<GenerateOptions>,
+    ) -> Result<GenerateStream> {
+        let options = &options.into();
         options.check(self.cfg().d_vocab_out())?;
         if self.cfg().d_vocab != self.cfg().d_vocab_out() {
             return Err(Error::argument(format!(
@@ -173,8 +179,8 @@ impl GenerateStream {
         };
         let plan = self.options.plan.so_far(self.text.pos(), self.longest)?;
         let run = self.model.run(input, &plan, &options)?;
+        let logits = run.logits()?;
         self.past = run.kv_cache;
-        let logits = run.logits.expect("the options ask for logits");
         let logits = logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?;
         match run.level.filter(|_| self.sampler.needs_level()) {
             Some(level) => Ok(logits.broadcast_add(&level.to_dtype(DType::F32)?.unsqueeze(1)?)?),

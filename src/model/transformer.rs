@@ -124,7 +124,7 @@ impl HookedTransformer {
     /// # Errors
     /// As [`HookedTransformer::to_tokens`].
     pub fn to_tokens_with(&self, input: impl Into<Input>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
-        input.into().into_tokens(self.tokenizer.as_ref(), &options.into())
+        input.into().into_tokens(self.tokenizer.as_ref(), options)
     }
 
     /// The text of each token, as [`Tokenizer::to_str_tokens`].

@@ -46,7 +46,7 @@ impl Patching {
 
     /// The metric of each prompt of the run that is patched, under a plan.
     pub(super) fn under(&self, plan: &HookPlan) -> Result<Vec<f32>> {
-        let logits = self.model.run(&self.base.tokens, plan, &RunOptions::default())?.logits;
+        let logits = self.model.run(&self.base.tokens, plan, RunOptions::default())?.logits;
         self.judge(&logits.expect("the options ask for logits"))
     }
 }

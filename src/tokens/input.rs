@@ -26,19 +26,20 @@ impl Input {
     /// # Errors
     /// Text without a tokenizer, whatever [`Tokenizer::to_tokens`] refuses, rows of unequal lengths, and options
     /// that only concern text together with ids.
-    pub fn into_tokens(self, tokenizer: Option<&Tokenizer>, options: &TokenizeOptions) -> Result<Tokens> {
+    pub fn into_tokens(self, tokenizer: Option<&Tokenizer>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
+        let options = options.into();
         let tokens = match self {
             Self::Texts(texts) => {
                 let tokenizer = tokenizer.ok_or_else(|| {
                     Error::tokens("text was given, but this model has no tokenizer: pass token ids instead.")
                 })?;
-                return tokenizer.encode(&texts, options);
+                return tokenizer.encode(&texts, &options);
             }
             Self::Rows(rows) => Tokens::from_rows(rows)?,
             Self::Tensor(ids) => Tokens::from_tensor(&ids)?,
             Self::Tokens(tokens) => tokens,
         };
-        if *options != TokenizeOptions::default() {
+        if options != TokenizeOptions::default() {
             return Err(Error::argument(
                 "options of tokenization were given together with token ids, which are taken as they are: \
                  leave the options out, or pass the text.",

@@ -292,7 +292,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::to_tokens`].
     pub fn to_tokens_with(&self, input: impl Into<Input>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
-        input.into().into_tokens(Some(self), &options.into())
+        input.into().into_tokens(Some(self), options)
     }
 
     pub(super) fn inner(&self) -> &tokenizers::Tokenizer {

@@ -158,7 +158,7 @@ fn frozen_parts_are_as_if_put_in() -> Result<()> {
             for point in own {
                 plan = plan.edit(*point, Edit::replace(cache.get(*point)?.detach()));
             }
-            let run = model.without_weight_gradients().run(&tokens, plan, &RunOptions::default())?;
+            let run = model.without_weight_gradients().run(&tokens, plan, RunOptions::default())?;
             let last = run.logits.clone().expect("asked for").narrow(1, 4, 1)?.squeeze(1)?;
             let column = |row: usize, id: usize| last.get(row)?.narrow(0, id, 1);
             let sum = ((column(0, 3)? - column(0, 10)?)? + (column(1, 4)? - column(1, 9)?)?)?;

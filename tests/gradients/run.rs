@@ -72,7 +72,7 @@ fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric
             let direction = (direction / norm)?;
             let at = |steps: f64| -> Result<f64> {
                 let plan = HookPlan::new().edit(point, Edit::add((&direction * (steps * step))?)).watch(point);
-                let run = model.run(tokens, plan, &RunOptions::default())?;
+                let run = model.run(tokens, plan, RunOptions::default())?;
                 let logits = run.logits.expect("asked for");
                 let last: Vec<Tensor> = tokens
                     .last_positions()
@@ -251,14 +251,14 @@ fn what_has_no_gradient_is_refused() -> Result<()> {
         Tensor::from_vec(values, 2, &Device::Cpu)
     });
     sentence(model.run_with_grads(&tokens, &taken_out, ["z"]), &["\"largest\"", "tensor operations"]);
-    let run = model.run(&tokens, HookPlan::new().watch("z"), &RunOptions::default())?;
+    let run = model.run(&tokens, HookPlan::new().watch("z"), RunOptions::default())?;
     let logits = run.logits.clone().expect("asked for");
     sentence(run.taps.gradients(&logits), &["one number"]);
     sentence(run.taps.gradients(&logits.detach().sum_all()?), &["no gradient at any watched point"]);
     let gradients = run.taps.gradients(&logits.sum_all()?)?;
     sentence(gradients.get("q0"), &["was not watched"]);
-    let unwatched = model.run(&tokens, HookPlan::new(), &RunOptions::default())?;
+    let unwatched = model.run(&tokens, HookPlan::new(), RunOptions::default())?;
     sentence(unwatched.taps.gradients(&logits.sum_all()?), &["nothing was watched"]);
-    sentence(model.run(&tokens, HookPlan::new().watch("z").budget(10), &RunOptions::default()), &["budget"]);
+    sentence(model.run(&tokens, HookPlan::new().watch("z").budget(10), RunOptions::default()), &["budget"]);
     Ok(())
 }

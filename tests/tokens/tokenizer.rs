@@ -164,7 +164,7 @@ fn ids_are_taken_as_they_are() {
     let tokenizer = small();
     assert!(message(tokenizer.to_tokens(vec![vec![1, 2], vec![3]])).contains("row 1 has 1 tokens and row 0 has 2"));
     assert!(message(tokenizer.to_tokens_with(vec![1, 2], Bos::Prepend)).contains("taken as they are"));
-    let no_tokenizer = Input::from("he").into_tokens(None, &TokenizeOptions::default());
+    let no_tokenizer = Input::from("he").into_tokens(None, TokenizeOptions::default());
     assert!(message(no_tokenizer).contains("no tokenizer"));
 }
 
