@@ -146,16 +146,16 @@ impl Labelled {
     }
 
     /// The sizes of the axes.
-    pub fn shape(&self) -> &[usize] {
-        self.values.shape()
+    pub fn shape(&self) -> Vec<usize> {
+        self.values.shape().to_vec()
     }
 
     /// The labels of an axis.
     ///
     /// # Errors
     /// [`Error::Argument`] naming the axes there are.
-    pub fn labels(&self, axis: &str) -> Result<&[String]> {
-        Ok(&self.axes[self.axis(axis)?].labels)
+    pub fn labels(&self, axis: &str) -> Result<Vec<String>> {
+        Ok(self.axes[self.axis(axis)?].labels.clone())
     }
 
     fn axis(&self, name: &str) -> Result<usize> {
@@ -178,7 +178,7 @@ impl Labelled {
                 self.axes.len()
             )));
         }
-        let place = indices.iter().zip(self.shape()).map(|(&i, &size)| absolute(i, size, "index"));
+        let place = indices.iter().zip(self.values.shape()).map(|(&i, &size)| absolute(i, size, "index"));
         Ok(self.values[IxDyn(&place.collect::<Result<Vec<_>>>()?)])
     }
 
@@ -224,7 +224,7 @@ impl Labelled {
     pub fn scalar(&self) -> Result<f32> {
         match self.values.len() {
             1 => Ok(self.values.iter().copied().next().unwrap_or(f32::NAN)),
-            _ => Err(Error::shape(format!("{:?}", self.title), "one number", self.shape())),
+            _ => Err(Error::shape(format!("{:?}", self.title), "one number", &self.shape())),
         }
     }
 

@@ -121,7 +121,7 @@ pub fn detect_head(
     }
     let (dims, tokens) = (cache.dims(), cache.tokens());
     let wanted: Vec<Array2<f32>> =
-        (0..tokens.batch()).map(|b| pattern.of(tokens.real_row(b))).collect::<Result<_>>()?;
+        (0..tokens.batch()).map(|b| pattern.of(&tokens.real_row(b))).collect::<Result<_>>()?;
     let mut scores = Vec::with_capacity(dims.n_layers * dims.n_heads);
     let mut progress = Progress::of("looking for heads", dims.n_layers as u64, "layers");
     for layer in 0..dims.n_layers {

@@ -26,18 +26,18 @@ pub struct ResidualStack {
 
 impl ResidualStack {
     /// The numbers, `[component, (batch), (pos), d_model]`.
-    pub fn tensor(&self) -> &Tensor {
-        &self.values
+    pub fn tensor(&self) -> Tensor {
+        self.values.clone()
     }
 
     /// What each component is.
-    pub fn labels(&self) -> &[String] {
-        &self.labels
+    pub fn labels(&self) -> Vec<String> {
+        self.labels.clone()
     }
 
     /// The run's own positions that the numbers are of.
-    pub fn positions(&self) -> &[usize] {
-        &self.positions
+    pub fn positions(&self) -> Vec<usize> {
+        self.positions.clone()
     }
 
     /// How many components there are.

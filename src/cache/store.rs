@@ -41,10 +41,10 @@ impl Provenance {
     /// assert_eq!(cache.provenance().interventions(), ["edit  z0: zero, head 3"]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
-    pub fn interventions(&self) -> Vec<&str> {
+    pub fn interventions(&self) -> Vec<String> {
         let starts = [HookPlan::EDIT, HookPlan::SPLICE, Self::BEGAN];
         let intervenes = |line: &&str| starts.iter().any(|start| line.starts_with(start));
-        self.plan.lines().filter(intervenes).map(str::trim).collect()
+        self.plan.lines().filter(intervenes).map(|line| line.trim().to_string()).collect()
     }
 }
 
@@ -121,18 +121,18 @@ impl ActivationCache {
     }
 
     /// The sizes of the model that was run.
-    pub fn dims(&self) -> &Dims {
-        &self.dims
+    pub fn dims(&self) -> Dims {
+        self.dims
     }
 
     /// The tokens that were run.
-    pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+    pub fn tokens(&self) -> Tokens {
+        self.tokens.clone()
     }
 
     /// Where the cache comes from: model, plan, version, date.
-    pub fn provenance(&self) -> &Provenance {
-        &self.provenance
+    pub fn provenance(&self) -> Provenance {
+        self.provenance.clone()
     }
 
     /// The final norm of the model that was run.

@@ -15,7 +15,7 @@ impl Metric {
     ///
     /// A prompt whose answers are the same token has the difference 0 and counts in means.
     pub fn logit_diff(answers: &Answers) -> Self {
-        Self::of_mean_logits(Pairs::of_answers(answers.correct(), answers.incorrect()))
+        Self::of_mean_logits(Pairs::of_answers(&answers.correct(), &answers.incorrect()))
     }
 
     /// The mean logit of the right answers minus that of the wrong ones.

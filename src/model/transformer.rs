@@ -135,11 +135,12 @@ impl HookedTransformer {
         self.tokenizer()?.to_str_tokens(input)
     }
 
-    /// The text of these ids. One that the model has and its tokenizer has not stands in it as `⟨50277⟩`.
+    /// The text of these ids. An id that the model has and its tokenizer does not is written as `⟨50277⟩`. (The description of the
+    /// model, which `println!("{model}")` prints, is `format!("{model}")`: this name is TransformerLens'.)
     ///
     /// # Errors
     /// An id that not even the model has.
-    pub fn to_string(&self, ids: &[u32]) -> Result<String> {
+    pub fn to_string(&self, ids: impl AsRef<[u32]>) -> Result<String> {
         self.tokenizer()?.to_string(ids)
     }
 

@@ -1,6 +1,7 @@
 //! A rectangular batch of token ids that knows its padding.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -41,12 +42,36 @@ impl fmt::Display for PaddingSide {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Cheap to clone: clones share their ids.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Tokens {
-    pub(super) ids: Vec<u32>,
+    pub(super) ids: Arc<[u32]>,
     pub(super) pos: usize,
-    pub(super) lengths: Vec<usize>,
+    pub(super) lengths: Arc<[usize]>,
     pub(super) side: PaddingSide,
+}
+
+/// A batch as it is in files.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    ids: Vec<u32>,
+    pos: usize,
+    lengths: Vec<usize>,
+    side: PaddingSide,
+}
+
+impl From<Stored> for Tokens {
+    fn from(Stored { ids, pos, lengths, side }: Stored) -> Self {
+        Self { ids: ids.into(), pos, lengths: lengths.into(), side }
+    }
+}
+
+impl From<Tokens> for Stored {
+    fn from(tokens: Tokens) -> Self {
+        Self { ids: tokens.ids.to_vec(), pos: tokens.pos, lengths: tokens.lengths.to_vec(), side: tokens.side }
+    }
 }
 
 impl Tokens {
@@ -65,7 +90,7 @@ impl Tokens {
             )));
         }
         let lengths = vec![pos; rows.len()];
-        Ok(Self { ids: rows.concat(), pos, lengths, side: PaddingSide::Right })
+        Ok(Self { ids: rows.concat().into(), pos, lengths: lengths.into(), side: PaddingSide::Right })
     }
 
     /// A batch of rows of any lengths; the shorter ones are filled with `pad_id` on this side.
@@ -82,7 +107,7 @@ impl Tokens {
                 PaddingSide::Right => ids.extend(row.iter().copied().chain(padding)),
             }
         }
-        Ok(Self { ids, pos, lengths: rows.iter().map(Vec::len).collect(), side })
+        Ok(Self { ids: ids.into(), pos, lengths: rows.iter().map(Vec::len).collect(), side })
     }
 
     /// A batch whose rows are already padded to one length, as a foreign tokenizer returns them: the run of
@@ -100,9 +125,10 @@ impl Tokens {
     ) -> Result<Self> {
         let mut tokens = Self::from_rows(rows)?;
         tokens.side = side;
-        for b in 0..tokens.batch() {
+        let mut lengths = tokens.lengths.to_vec();
+        for (b, length_of_row) in lengths.iter_mut().enumerate() {
             let is_pad = |id: &&u32| **id == pad_id;
-            let row = tokens.row(b);
+            let row = tokens.ids_of(b);
             let pads = match side {
                 PaddingSide::Right => row.iter().rev().take_while(is_pad).count(),
                 PaddingSide::Left => row.iter().take_while(is_pad).count(),
@@ -117,8 +143,9 @@ impl Tokens {
             if length == 0 {
                 return Err(Error::tokens(format!("row {b} is nothing but padding (id {pad_id}): leave it out.")));
             }
-            tokens.lengths[b] = length;
+            *length_of_row = length;
         }
+        tokens.lengths = lengths.into();
         Ok(tokens)
     }
 
@@ -163,7 +190,11 @@ impl Tokens {
     ///
     /// # Panics
     /// When there is no such row, as any index.
-    pub fn row(&self, b: usize) -> &[u32] {
+    pub fn row(&self, b: usize) -> Vec<u32> {
+        self.ids_of(b).to_vec()
+    }
+
+    fn ids_of(&self, b: usize) -> &[u32] {
         &self.ids[b * self.pos..(b + 1) * self.pos]
     }
 
@@ -171,9 +202,9 @@ impl Tokens {
     ///
     /// # Panics
     /// When there is no such row, as any index.
-    pub fn real_row(&self, b: usize) -> &[u32] {
+    pub fn real_row(&self, b: usize) -> Vec<u32> {
         let first = self.first_position(b);
-        &self.row(b)[first..first + self.lengths[b]]
+        self.ids_of(b)[first..first + self.lengths[b]].to_vec()
     }
 
     /// The id of row `b` at position `p`.
@@ -181,7 +212,7 @@ impl Tokens {
     /// # Panics
     /// When there is no such place, as any index.
     pub fn id(&self, b: usize, p: usize) -> u32 {
-        self.row(b)[p]
+        self.ids_of(b)[p]
     }
 
     /// Whether some row has padding.
@@ -195,8 +226,8 @@ impl Tokens {
     }
 
     /// How many tokens of each row are real.
-    pub fn lengths(&self) -> &[usize] {
-        &self.lengths
+    pub fn lengths(&self) -> Vec<usize> {
+        self.lengths.to_vec()
     }
 
     /// Whether position `p` of row `b` holds a token of the text (BOS included) and no padding: the attention mask.
@@ -235,7 +266,7 @@ impl Tokens {
     /// # Errors
     /// When the device cannot take it.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
-        Tensor::from_vec(self.ids.clone(), (self.batch(), self.pos), device).context("the transfer of token ids")
+        Tensor::from_slice(&self.ids, (self.batch(), self.pos), device).context("the transfer of token ids")
     }
 
     /// Checks that a model with this vocabulary and context can read the batch.

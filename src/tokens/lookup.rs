@@ -22,7 +22,8 @@ impl Tokenizer {
     ///
     /// # Errors
     /// An id that neither the tokenizer nor its model has. A tokenizer that belongs to no model refuses none.
-    pub fn to_string(&self, ids: &[u32]) -> Result<String> {
+    pub fn to_string(&self, ids: impl AsRef<[u32]>) -> Result<String> {
+        let ids = ids.as_ref();
         self.check(ids)?;
         let mut text = String::new();
         for run in ids.chunk_by(|&a, &b| self.knows(a) == self.knows(b)) {
@@ -111,7 +112,7 @@ impl Tokenizer {
     ) -> Result<Vec<String>> {
         let tokens = self.to_tokens_with(input, options)?;
         one_row(&tokens, "to_str_tokens_rows gives a list for each")?;
-        self.pieces(tokens.row(0))
+        self.pieces(&tokens.row(0))
     }
 
     /// The tokens of each text or row, each as its own text. Texts come without padding; a batch of ids comes with
@@ -124,7 +125,7 @@ impl Tokenizer {
         let is_text = matches!(input, Input::Texts(_));
         let tokens = self.to_tokens(input)?;
         let row = |b| if is_text { tokens.real_row(b) } else { tokens.row(b) };
-        (0..tokens.batch()).map(|b| self.pieces(row(b))).collect()
+        (0..tokens.batch()).map(|b| self.pieces(&row(b))).collect()
     }
 
     fn pieces(&self, ids: &[u32]) -> Result<Vec<String>> {
@@ -231,7 +232,7 @@ impl Tokenizer {
             None => Err(Error::tokens(format!(
                 "the token {:?} (id {id}) does not occur in {:?}.",
                 self.piece(id),
-                self.pieces(row)?
+                self.pieces(&row)?
             ))),
         }
     }

@@ -23,7 +23,7 @@ impl Tokens {
             ));
         }
         Ok(Self {
-            ids: (0..self.batch()).flat_map(|b| self.row(b).iter().chain(more.row(b)).copied()).collect(),
+            ids: (0..self.batch()).flat_map(|b| self.row(b).into_iter().chain(more.row(b))).collect(),
             pos: self.pos + more.pos,
             lengths: self.lengths.iter().map(|length| length + more.pos).collect(),
             side: self.side,
@@ -32,17 +32,22 @@ impl Tokens {
 
     /// So many copies of the batch, one below the other.
     pub(crate) fn repeated(&self, copies: usize) -> Self {
-        Self { ids: self.ids.repeat(copies), pos: self.pos, lengths: self.lengths.repeat(copies), side: self.side }
+        Self {
+            ids: self.ids.repeat(copies).into(),
+            pos: self.pos,
+            lengths: self.lengths.repeat(copies).into(),
+            side: self.side,
+        }
     }
 
     /// `count` rows from row `from` on.
     pub(crate) fn rows(&self, from: usize, count: usize) -> Self {
         let ids = self.ids[from * self.pos..(from + count) * self.pos].to_vec();
-        Self { ids, pos: self.pos, lengths: self.lengths[from..from + count].to_vec(), side: self.side }
+        Self { ids: ids.into(), pos: self.pos, lengths: self.lengths[from..from + count].into(), side: self.side }
     }
 
     /// The first row by itself.
     pub(crate) fn first_row(&self) -> Self {
-        Self { ids: self.row(0).to_vec(), pos: self.pos, lengths: self.lengths[..1].to_vec(), side: self.side }
+        Self { ids: self.row(0).into(), pos: self.pos, lengths: self.lengths[..1].into(), side: self.side }
     }
 }

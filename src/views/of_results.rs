@@ -25,7 +25,7 @@ const ENTRIES: usize = 10;
 impl View for Labelled {
     /// One axis is a table, two are a heat map; of more, the largest numbers are listed with their labels.
     fn render(&self) -> Result<Rendered> {
-        match self.shape() {
+        match self.values.shape() {
             [] => Html::escaped(&format!("{}: {}", self.title, number(f64::from(self.scalar()?)))).render(),
             [_] => as_column(self).render(),
             [_, _] if !self.values.is_empty() => imshow(self).render(),

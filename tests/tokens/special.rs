@@ -76,7 +76,7 @@ fn ids_and_texts_are_those_of_transformers_and_transformer_lens() -> Result<()> 
             assert_eq!(tokenizer.to_tokens_with(text, Bos::Omit)?.row(0), plain[i], "{name}: {text:?}");
             // Where a tokenizer says that it has no BOS, TransformerLens takes the end of text; we take none.
             let expected = if tokenizer.bos_id().is_none() { &plain[i] } else { &lens[i] };
-            assert_eq!(tokenizer.to_tokens(text)?.row(0), expected, "{name}: {text:?} with the family's BOS");
+            assert_eq!(tokenizer.to_tokens(text)?.row(0), *expected, "{name}: {text:?} with the family's BOS");
         }
         if tokenizer.bos_id().is_none() {
             sentence(tokenizer.to_tokens_with("a", Bos::Prepend), &["this tokenizer has none"]);

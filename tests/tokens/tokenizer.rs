@@ -36,7 +36,7 @@ fn a_batch_is_padded_and_knows_it() -> Result<()> {
     let tokenizer = small();
     let right = tokenizer.to_tokens(["he the he", "he"])?;
     assert_eq!(right.row(1), [END, HE, END, END, END]);
-    assert_eq!((right.lengths(), right.padding_side()), (&[5, 2][..], PaddingSide::Right));
+    assert_eq!((right.lengths(), right.padding_side()), (vec![5, 2], PaddingSide::Right));
     let left = tokenizer.to_tokens_with(["he the he", "he"], PaddingSide::Left)?;
     assert_eq!(left.row(1), [END, END, END, END, HE]);
     let mask: Vec<bool> = (0..5).map(|p| left.is_real(1, p)).collect();
