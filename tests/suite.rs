@@ -6,6 +6,7 @@ mod generate;
 mod gpt2;
 mod hooks;
 mod manifest;
+mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
