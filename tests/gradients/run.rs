@@ -6,8 +6,8 @@ use candle_lens::candle::{Device, Tensor};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint, Site};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
-    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType,
-    PositionalEmbeddingType, Processing, RunOptions,
+    ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, PositionalEmbeddingType,
+    Processing, RunOptions,
 };
 use candle_lens::tokens::{PaddingSide, Tokens};
 
@@ -150,7 +150,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         normalization_type: NormalizationType::RMS,
         n_key_value_heads: Some(2),
         gated_mlp: true,
-        act_fn: Activation::Silu,
+        act_fn: ActFn::Silu,
         positional_embedding_type: rotary,
         ..small()
     };
@@ -160,7 +160,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         attn_scores_soft_cap: Some(3.0),
         output_logits_soft_cap: Some(5.0),
         window_size: Some(3),
-        act_fn: Activation::GeluNew,
+        act_fn: ActFn::GeluNew,
         ..llama
     };
     check_model("Gemma 2", gemma, &tokens)?;
@@ -169,7 +169,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() },
         &tokens,
     )?;
-    check_model("SoLU", HookedTransformerConfig { act_fn: Activation::SoluLn, ..small() }, &tokens)
+    check_model("SoLU", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..small() }, &tokens)
 }
 
 #[test]
