@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 
-/// On which side of a row the padding stands.
+/// The side of a row that the padding is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PaddingSide {
     /// Before the text, so that every row ends at the last position.
@@ -155,7 +155,7 @@ impl Tokens {
     /// `[batch, pos]` or `[pos]`, of an integer type.
     ///
     /// # Errors
-    /// Another shape, numbers that are no integers, or negative ids.
+    /// Another shape, numbers that are not integers, or negative ids.
     pub fn from_tensor(ids: &Tensor) -> Result<Self> {
         if !ids.dtype().is_int() {
             return Err(Error::tokens(format!(
@@ -171,7 +171,7 @@ impl Tokens {
         };
         let id = |id: i64| {
             u32::try_from(id)
-                .map_err(|_| Error::tokens(format!("{id} is no token id: ids are 0 or more and below 2^32.")))
+                .map_err(|_| Error::tokens(format!("{id} is not a token id: ids are at least 0 and below 2^32.")))
         };
         Self::from_rows(rows.into_iter().map(|row| row.into_iter().map(id).collect()).collect::<Result<_>>()?)
     }
@@ -189,7 +189,7 @@ impl Tokens {
     /// The ids of row `b`, padding included.
     ///
     /// # Panics
-    /// When there is no such row, as any index.
+    /// If there is no such row.
     pub fn row(&self, b: usize) -> Vec<u32> {
         self.ids_of(b).to_vec()
     }
@@ -201,7 +201,7 @@ impl Tokens {
     /// The ids of row `b` without its padding.
     ///
     /// # Panics
-    /// When there is no such row, as any index.
+    /// If there is no such row.
     pub fn real_row(&self, b: usize) -> Vec<u32> {
         let first = self.first_position(b);
         self.ids_of(b)[first..first + self.lengths[b]].to_vec()
@@ -210,7 +210,7 @@ impl Tokens {
     /// The id of row `b` at position `p`.
     ///
     /// # Panics
-    /// When there is no such place, as any index.
+    /// If there is no such row or position.
     pub fn id(&self, b: usize, p: usize) -> u32 {
         self.ids_of(b)[p]
     }
@@ -220,7 +220,7 @@ impl Tokens {
         self.lengths.iter().any(|&length| length < self.pos)
     }
 
-    /// On which side the padding stands, if there is any.
+    /// The side that the padding is on, if there is any.
     pub fn padding_side(&self) -> PaddingSide {
         self.side
     }
@@ -230,10 +230,10 @@ impl Tokens {
         self.lengths.to_vec()
     }
 
-    /// Whether position `p` of row `b` holds a token of the text (BOS included) and no padding: the attention mask.
+    /// Whether position `p` of row `b` is a token of the text (BOS included) rather than padding: the attention mask.
     ///
     /// # Panics
-    /// When there is no such row, as any index.
+    /// If there is no such row.
     pub fn is_real(&self, b: usize, p: usize) -> bool {
         let first = self.first_position(b);
         (first..first + self.lengths[b]).contains(&p)
@@ -244,7 +244,7 @@ impl Tokens {
         (0..self.pos()).map(|p| (0..self.batch()).filter(|&b| self.is_real(b, p)).count()).collect()
     }
 
-    /// The position of each row's first real token: 0, or what stands behind the padding on the left.
+    /// The position of each row's first real token: 0, or the first after padding on the left.
     pub fn first_positions(&self) -> Vec<usize> {
         (0..self.batch()).map(|b| self.first_position(b)).collect()
     }
@@ -264,7 +264,7 @@ impl Tokens {
     /// The ids as a tensor `[batch, pos]` of `u32`.
     ///
     /// # Errors
-    /// When the device cannot take it.
+    /// candle's, if it does not fit on the device.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
         Tensor::from_slice(&self.ids, (self.batch(), self.pos), device).context("the transfer of token ids")
     }
@@ -272,7 +272,7 @@ impl Tokens {
     /// Checks that a model with this vocabulary and context can read the batch.
     ///
     /// # Errors
-    /// More positions than `n_ctx`, or an id that is not below `d_vocab`, with its place.
+    /// More positions than `n_ctx`, or an id that is not below `d_vocab`, with its row and position.
     pub fn check(&self, d_vocab: usize, n_ctx: usize) -> Result<()> {
         if self.pos > n_ctx {
             return Err(Error::tokens(format!(
@@ -293,7 +293,7 @@ impl Tokens {
     }
 }
 
-/// Brief on purpose: a batch of prompts is often the last value of a cell.
+/// Deliberately brief: a batch of prompts is often the last value of a cell.
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tokens [batch {}, pos {}", self.batch(), self.pos)?;
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(Tokens::from_tensor(&tensor)?, tokens);
         assert_eq!(Tokens::from_tensor(&Tensor::new(&[7i64, 8], &Device::Cpu)?)?.row(0), [7, 8]);
         let message = |tensor: &Tensor| Tokens::from_tensor(tensor).unwrap_err().to_string();
-        assert!(message(&Tensor::new(&[-1i64], &Device::Cpu)?).contains("-1 is no token id"));
+        assert!(message(&Tensor::new(&[-1i64], &Device::Cpu)?).contains("-1 is not a token id"));
         assert!(message(&Tensor::new(&[0.5f32], &Device::Cpu)?).contains("F32"));
         assert!(message(&Tensor::new(&[[[1u32]]], &Device::Cpu)?).contains("[1, 1, 1]"));
         assert!(message(&Tensor::new(1u32, &Device::Cpu)?).contains("[batch, pos]"));

@@ -1,25 +1,25 @@
-//! Batches made of batches: continued, repeated, cut.
+//! Batches made of batches: continued, repeated, split.
 
 use crate::error::{Error, Result};
 use crate::tokens::{PaddingSide, Tokens};
 
 impl Tokens {
-    /// The batch with more tokens behind each row.
+    /// The batch with more tokens appended to each row.
     ///
     /// # Errors
-    /// Another number of rows, or padding between the two.
+    /// A different number of rows, or padding between the two.
     pub fn continued(&self, more: &Self) -> Result<Self> {
         if more.batch() != self.batch() {
             return Err(Error::tokens(format!(
-                "a batch of {} rows cannot be continued by one of {}: give as many rows.",
+                "a batch of {} rows cannot be continued by one of {}: give the same number of rows.",
                 self.batch(),
                 more.batch()
             )));
         }
         if more.is_padded() || (self.is_padded() && self.side == PaddingSide::Right) {
             return Err(Error::tokens(
-                "padding would stand inside the text: pad the beginning on the left (PaddingSide::Left), and continue all \
-                 rows by as many tokens.",
+                "padding would be inside the text: pad the prompts on the left (PaddingSide::Left), and continue all \
+                 rows by the same number of tokens.",
             ));
         }
         Ok(Self {
@@ -30,7 +30,7 @@ impl Tokens {
         })
     }
 
-    /// So many copies of the batch, one below the other.
+    /// This many copies of the batch, one below the other.
     pub(crate) fn repeated(&self, copies: usize) -> Self {
         Self {
             ids: self.ids.repeat(copies).into(),
@@ -40,7 +40,7 @@ impl Tokens {
         }
     }
 
-    /// `count` rows from row `from` on.
+    /// `count` rows, starting at row `from`.
     pub(crate) fn rows(&self, from: usize, count: usize) -> Self {
         let ids = self.ids[from * self.pos..(from + count) * self.pos].to_vec();
         Self { ids: ids.into(), pos: self.pos, lengths: self.lengths[from..from + count].into(), side: self.side }

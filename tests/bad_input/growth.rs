@@ -192,7 +192,7 @@ fn prompts_that_there_are_not() {
 fn lists_of_results() {
     let scores = |n: usize| Labelled::new("scores", vec![Axis::numbered("head", n)], vec![0.5; n]);
     grows("largest", 500, |n| Ok(scores(n)?.top(n)));
-    grows("put together", 40, |n| Labelled::concat("head", &vec![scores(5)?; n]));
+    grows("concatenation", 40, |n| Labelled::concat("head", &vec![scores(5)?; n]));
     grows("split", 200, |n| scores(2 * n)?.split("head", vec![Axis::numbered("a", n), Axis::numbered("b", 2)]));
     grows("a result saved", 500, |n| {
         let path = scratch("growth_result").join("result.safetensors");

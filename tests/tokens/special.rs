@@ -129,7 +129,7 @@ fn what_the_files_leave_open_is_filled_in() -> Result<()> {
     assert_eq!((ids()?.0, ids()?.1), (None, Some(256)));
     for name in ["special_tokens_map.json", "generation_config.json", "added_tokens.json", "config.json"] {
         fs::write(folder.join(name), "{\"bos").unwrap();
-        sentence(Tokenizer::from_file(&path), &[name, "no valid JSON"]);
+        sentence(Tokenizer::from_file(&path), &[name, "not a valid JSON"]);
         write(name, value!({}));
     }
     Ok(())
@@ -164,7 +164,7 @@ fn damaged_vocabularies_and_merges_are_named() {
     };
     assert_eq!(put(good, "#version: 0.2\na b\n").unwrap().to_single_token("ab").unwrap(), 2);
     assert_eq!(put(good, "a b\r\n\r\n").unwrap().to_single_token("ab").unwrap(), 2);
-    sentence(put("[1]", "a b\n"), &["vocab.json", "no vocabulary"]);
+    sentence(put("[1]", "a b\n"), &["vocab.json", "not a vocabulary"]);
     sentence(put(good, "a b c\n"), &["merges.txt", "line 1"]);
     sentence(put(good, "a c\n"), &["merges.txt", "does not fit"]);
     fs::remove_file(folder.join("merges.txt")).unwrap();

@@ -182,7 +182,7 @@ fn special_tokens_come_from_the_file_beside() -> Result<()> {
     std::fs::write(&config, r#"{"bos_token": "<s>"}"#).unwrap();
     assert_eq!(ids(&Tokenizer::from_file(&path)?), (Some(END + 1), Some(END), Some(END)));
     std::fs::write(&config, r#"{"bos_token": "#).unwrap();
-    assert!(message(Tokenizer::from_file(&path)).contains("tokenizer_config.json: it is no valid JSON"));
+    assert!(message(Tokenizer::from_file(&path)).contains("tokenizer_config.json: it is not a valid JSON"));
     Ok(())
 }
 
