@@ -91,6 +91,7 @@ mod tokens {
 mod views {
     mod attention;
     mod browser;
+    mod committed;
     mod envelope;
     mod everything;
     mod figure;
