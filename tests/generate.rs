@@ -36,7 +36,7 @@ fn greedy_tokens_are_those_of_transformers() -> Result<()> {
     for (folder, reference) in references {
         let model = raw(folder)?;
         let prompts = Tokens::padded(rows(&reference["prompts"]), 0, PaddingSide::Left)?;
-        let generated = model.generate(&prompts, &twelve())?;
+        let generated = model.generate(&prompts, twelve())?;
         assert_eq!(new_tokens(&generated), rows(&reference["greedy"]), "{folder}");
         let penalised = GenerateOptions { repetition_penalty: 1.3, ..twelve() };
         assert_eq!(new_tokens(&model.generate(&prompts, &penalised)?), rows(&reference["penalised"]), "{folder}");
@@ -72,8 +72,8 @@ fn penalties_do_not_depend_on_the_processing() -> Result<()> {
             assert_eq!(new_tokens(&model.generate(&prompts, &greedy)?), rows(&reference["penalised"]), "{folder}");
         }
         for seed in 0..3 {
-            let expected = new_tokens(&raw.generate(&prompts, &drawn(seed))?);
-            assert_eq!(new_tokens(&whole.generate(&prompts, &drawn(seed))?), expected, "{folder}, seed {seed}");
+            let expected = new_tokens(&raw.generate(&prompts, drawn(seed))?);
+            assert_eq!(new_tokens(&whole.generate(&prompts, drawn(seed))?), expected, "{folder}, seed {seed}");
         }
     }
     assert!(shifted >= 12, "{shifted} models were centred");

@@ -149,7 +149,7 @@ fn lists_of_texts_and_names() {
     let tiny = HookedTransformer::from_pretrained("tiny").expect("it is embedded");
     let prompt = "When John and Mary went to the shops, John gave the bag to";
     grows("texts", 40, |n| tiny.to_tokens(vec![prompt; n]));
-    grows("ids", 400, |n| tiny.to_string(&vec![50; n]));
+    grows("ids", 400, |n| tiny.to_string(vec![50; n]));
     grows("answers", 100, |n| tiny.answers(vec![(" Mary", " John"); n]));
     grows("directions", 100, |n| tiny.tokens_to_residual_directions(vec![" Mary"; n]));
     for task in [Task::Ioi, Task::GreaterThan, Task::Sva] {

@@ -77,11 +77,11 @@ fn every_usual_type_is_an_input() -> Result<()> {
 #[test]
 fn ids_turn_back_into_text() -> Result<()> {
     let tokenizer = small();
-    assert_eq!(tokenizer.to_string(&[END, HE, THE])?, "<|endoftext|>he the");
+    assert_eq!(tokenizer.to_string([END, HE, THE])?, "<|endoftext|>he the");
     let batch = tokenizer.to_tokens(["he the", "é"])?;
     assert_eq!(tokenizer.to_strings(&batch)?, ["<|endoftext|>he the", "<|endoftext|>é"]);
-    assert_eq!(tokenizer.to_string(&[])?, "");
-    assert_eq!(tokenizer.to_string(&[HE, 260])?, "he⟨260⟩");
+    assert_eq!(tokenizer.to_string([])?, "");
+    assert_eq!(tokenizer.to_string([HE, 260])?, "he⟨260⟩");
     Ok(())
 }
 
