@@ -15,8 +15,8 @@ impl ActivationCache {
     /// let (processed, raw) =
     ///     (HookedTransformer::from_pretrained("tiny")?, HookedTransformer::from_pretrained_no_processing("tiny")?);
     /// let (_, cache) = raw.run_with_cache("The keys on the cabinet")?;
-    /// assert!(cache.stack_head_results(&processed, &HeadOptions::default()).is_err());
-    /// let mixed = cache.without_model_check().stack_head_results(&processed, &HeadOptions::default())?;
+    /// assert!(cache.stack_head_results(&processed, Stack::heads()).is_err());
+    /// let mixed = cache.without_model_check().stack_head_results(&processed, Stack::heads())?;
     /// assert_eq!(mixed.len(), 32);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```

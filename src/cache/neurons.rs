@@ -102,7 +102,7 @@ impl ActivationCache {
     /// let query = Stack::neurons().pos(-1).normed();
     /// let shares = cache.project_neuron_results(&model, &answers.directions(&model)?, query)?;
     /// println!("{}", shares.top(1)[0]);
-    /// assert_eq!(shares.shape(), [model.cfg().n_layers * model.cfg().d_mlp, 1]);
+    /// assert_eq!(shares.shape(), [model.cfg().n_layers * cache.dims().d_mlp, 1]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn project_neuron_results(

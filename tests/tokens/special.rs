@@ -166,7 +166,7 @@ fn damaged_vocabularies_and_merges_are_named() {
     assert_eq!(put(good, "a b\r\n\r\n").unwrap().to_single_token("ab").unwrap(), 2);
     sentence(put("[1]", "a b\n"), &["vocab.json", "not a vocabulary"]);
     sentence(put(good, "a b c\n"), &["merges.txt", "line 1"]);
-    sentence(put(good, "a c\n"), &["merges.txt", "does not fit"]);
+    sentence(put(good, "a c\n"), &["merges.txt", "does not match"]);
     fs::remove_file(folder.join("merges.txt")).unwrap();
     sentence(Tokenizer::from_file(&vocab), &["merges.txt"]);
     // Others split texts in ways that these files do not say.

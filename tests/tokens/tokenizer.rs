@@ -160,10 +160,10 @@ fn empty_prompts_need_a_bos() -> Result<()> {
 }
 
 #[test]
-fn ids_are_taken_as_they_are() {
+fn ids_are_used_as_they_are() {
     let tokenizer = small();
     assert!(message(tokenizer.to_tokens(vec![vec![1, 2], vec![3]])).contains("row 1 has 1 tokens and row 0 has 2"));
-    assert!(message(tokenizer.to_tokens_with(vec![1, 2], Bos::Prepend)).contains("taken as they are"));
+    assert!(message(tokenizer.to_tokens_with(vec![1, 2], Bos::Prepend)).contains("used as they are"));
     let no_tokenizer = Input::from("he").into_tokens(None, TokenizeOptions::default());
     assert!(message(no_tokenizer).contains("no tokenizer"));
 }
@@ -206,7 +206,7 @@ fn a_damaged_tokenizer_names_its_file() {
     ] {
         std::fs::write(&path, damaged).unwrap();
         let message = message(Tokenizer::from_file(&path));
-        assert!(message.contains("tokenizer.json") && message.contains("anew"), "{message}");
+        assert!(message.contains("tokenizer.json") && message.contains("again"), "{message}");
     }
 }
 
