@@ -171,5 +171,5 @@ fn damaged_vocabularies_and_merges_are_named() {
     sentence(Tokenizer::from_file(&vocab), &["merges.txt"]);
     // Others split texts in ways that these files do not say.
     fs::write(folder.join("tokenizer_config.json"), r#"{"tokenizer_class": "RobertaTokenizer"}"#).unwrap();
-    sentence(put(good, "a b\n"), &["vocab.json", "makes no tokenizer"]);
+    sentence(put(good, "a b\n"), &["vocab.json", "not a complete tokenizer"]);
 }
