@@ -1,7 +1,7 @@
 //! Scores a model on every task, as the model card does: `cargo run --release --example score_model [NAME OR FOLDER]`.
 
 use candle_lens::Result;
-use candle_lens::analysis::scorecard;
+use candle_lens::metrics::scorecard;
 use candle_lens::model::HookedTransformer;
 
 fn main() -> Result<()> {

@@ -1,8 +1,8 @@
-//! Mechanistic interpretability of transformers in Rust notebooks: load a model, look at every activation, change it,
-//! attribute it, draw it.
+//! Mechanistic interpretability of transformers in Rust notebooks: load a model, look at every activation, intervene on it,
+//! attribute logits to it, plot it.
 //!
-//! Names, axes and shorthands are TransformerLens'; [candle](https://github.com/huggingface/candle) computes, and is
-//! re-exported as [`candle`], so that a notebook needs no dependency of its own.
+//! Names, axes and shorthands are TransformerLens'. Tensors are those of [candle](https://github.com/huggingface/candle), which is
+//! re-exported as [`candle`], so that a notebook needs no other dependency.
 //!
 //! ```
 //! use candle_lens::prelude::*;
@@ -11,16 +11,15 @@
 //! let prompt = "When John and Mary went to the shops, John gave the bag to";
 //! let answers = model.answers([(" Mary", " John")])?;
 //!
-//! // Every activation of one run, and what each head adds to the answer.
+//! // Every activation of one run, and what each head adds to the logit difference.
 //! let (logits, cache) = model.run_with_cache(prompt)?;
-//! let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
-//! let shares = residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
-//! let best = &shares.top(1)[0];
-//! println!("{} adds {:.2} of {:.2}", best.labels[0], best.value, answers.logit_diff(&logits, cache.tokens())?.scalar()?);
+//! let heads = cache.stack(&model, Stack::heads().pos(-1))?;
+//! let shares = residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;
+//! let (head, share) = shares.top_heads(1)?[0];
+//! println!("{head} adds {share:.2} of {:.2}", answers.logit_diff(&logits, cache.tokens())?.scalar()?);
 //!
 //! // The same run without that head.
-//! let (layer, head) = best.labels[0][1..].split_once('H').expect("labels are L0H0, ..");
-//! let plan = HookPlan::new().edit(("z", layer.parse::<usize>().unwrap()), Edit::zero().head(head.parse::<usize>().unwrap()));
+//! let plan = HookPlan::new().edit(("z", head.layer), Edit::zero().head(head.head));
 //! let (without, cache) = model.run_with_hooks(prompt, &plan)?;
 //! println!("without it: {:.2}", answers.logit_diff(&without, cache.tokens())?.scalar()?);
 //! # Ok::<(), candle_lens::Error>(())
@@ -32,15 +31,18 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`labelled`] | the error, what long work says, parts of an axis, sizes, results with named axes |
+//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes, random choices |
+//! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
 //! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
 //! | [`model`] | the hooked transformer |
 //! | [`generate`] | text from the model, token by token |
+//! | [`metrics`] | what a run is evaluated by: one number for each prompt, from its logits |
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
+//! | [`experiment`] | what is compared, what takes an activation's place, and how effects are reported |
 //! | [`patching`] | what happens when a run gets an activation of another run |
 //! | [`gradients`] | gradients of a metric along activations, and attributions made of them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
@@ -53,17 +55,22 @@ pub mod cache;
 pub mod circuits;
 pub mod dims;
 pub mod error;
+pub mod experiment;
 pub mod factored_matrix;
 mod files;
 pub mod generate;
 pub mod gradients;
+pub mod head;
 pub mod hooks;
 pub mod labelled;
+pub mod metrics;
 pub mod model;
 pub mod patching;
 pub mod prelude;
 pub mod progress;
+pub mod random;
 pub mod slice;
+pub mod storage;
 pub mod tasks;
 pub mod tokens;
 pub mod views;

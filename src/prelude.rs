@@ -1,46 +1,53 @@
 //! The one `use` of a notebook: `use candle_lens::prelude::*;`.
 //!
-//! It must not export a name that evcxr's generated code uses (`Result`, `Option`, `Ok`, `Box`, `String`, ..): a glob
-//! import would shadow it and break later cells. `tests/prelude.rs` checks that.
+//! It must not export a name that evcxr's generated code uses (`Option`, `Ok`, `Box`, `String`, ..): a glob import would shadow it
+//! and break later cells. `tests/prelude.rs` checks that. [`Result`] is the exception: with its second parameter it is the standard
+//! library's, so `Result<Tensor>` and `Result<i32, String>` both compile.
 
 pub use crate::analysis::{
-    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit,
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, SingularOf, Unit,
     copying_scores, detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
-    logit_lens_to_logit_diff, residual_stack_to_logit_diff, score_questions, score_repeated, scorecard,
-    singular_vectors,
+    logit_lens_to_logit_diff, repeated_tokens, residual_stack_to_logit_diff, singular_vectors,
 };
-pub use crate::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
-    NeuronOptions, Provenance, ResidualStack,
-};
+pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stack, Target};
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
+pub use crate::candle_nn;
 pub use crate::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
-    NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
+pub use crate::dims::ReadBy;
+pub use crate::error::Result;
+pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
-pub use crate::gradients::{
-    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
+pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
+pub use crate::head::Head;
+pub use crate::hooks::{
+    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, InnerSite, MeanOver, MemoryPlan, Selection, Site,
+    Splice, Taps,
 };
-pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOver, MemoryPlan, Site, Taps};
-pub use crate::labelled::{Axis, Labelled};
+pub use crate::labelled::{Axis, Entry, Labelled};
+pub use crate::metrics::{
+    Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
+};
+pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig, Hub,
-    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
+    ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
+    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RunOptions,
+    best_device,
 };
-pub use crate::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
-};
+pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
+pub use crate::random::Random;
 pub use crate::slice::Slice;
+pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
-    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HoverMode, Html, Page, Show, Table, View, Widget,
-    attention_comparison, attention_explorer, attention_heads, attention_pattern, attention_patterns, bar,
-    circuit_graph, colored_tokens, colored_tokens_multi, hist, imshow, imshow_animation, imshow_facets,
-    imshow_patching_result, imshow_patching_results, line, plot_comp_scores, plot_logit_attribution,
-    plot_loss_difference, scatter, test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens,
-    visualize_model_performance,
+    Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,
+    Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison, attention_explorer, attention_heads,
+    attention_pattern, attention_patterns, bar, circuit_graph, colored_tokens, colored_tokens_multi, hist, imshow,
+    imshow_animation, imshow_facets, imshow_patching_result, imshow_patching_results, line, plot_comp_scores,
+    plot_logit_attribution, plot_loss_difference, scatter, test_prompt, text_neuron_activations, token_log_probs,
+    topk_samples, topk_tokens, visualize_model_performance,
 };

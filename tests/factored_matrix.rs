@@ -3,8 +3,10 @@
 use candle_lens::Result;
 use candle_lens::analysis::{SingularOf, singular_vectors};
 use candle_lens::candle::{DType, Device, Tensor};
+use candle_lens::dims::ReadBy;
 use candle_lens::factored_matrix::{FactoredMatrix, composition_scores};
 use candle_lens::labelled::Labelled;
+use candle_lens::model::Biases;
 use candle_lens::model::{Composition, HookedTransformer, Processing};
 
 use crate::support::fixture::{Agreement, Reference, tiny_model};
@@ -89,10 +91,13 @@ fn compositions_of_a_model_agree() -> Result<()> {
         assert_eq!(vectors.values.len(), expected.len());
         agreement.check_numbers(name, got.zip(expected));
     }
-    for (name, layer, mlp_input, mlps) in
-        [("2_01", 2, false, true), ("2_00", -1, false, false), ("1_11", 1, true, true), ("0_11", 0, true, true)]
-    {
-        let bias = model.accumulated_bias(layer, mlp_input, mlps)?;
+    for (name, read_by, biases) in [
+        ("2_01", ReadBy::Block(2), Biases::All),
+        ("2_00", ReadBy::End, Biases::Attention),
+        ("1_11", ReadBy::Mlp(1), Biases::All),
+        ("0_11", ReadBy::Mlp(0), Biases::All),
+    ] {
+        let bias = model.accumulated_bias(read_by, biases)?;
         agreement.check(&format!("bias {name}"), &bias, reference.get(&format!("bias_{name}")));
     }
     agreement.finish("compositions");
@@ -125,10 +130,10 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros");
     let matrix = FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[2, 3, 4]))?;
     sentence(FactoredMatrix::new(&zeros(&[5, 3]), &zeros(&[4, 5])), &["right factor", "[4, 5]", "3"]);
-    sentence(FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[3, 3, 5])), &["in front"]);
+    sentence(FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[3, 3, 5])), &["leading axes"]);
     sentence(FactoredMatrix::new(&zeros(&[5]), &zeros(&[5, 3])), &["factor", "[5]"]);
     sentence(FactoredMatrix::new(&zeros(&[5, 0]), &zeros(&[0, 3])), &["factor", "[5, 0]"]);
-    sentence(FactoredMatrix::new(&zeros(&[5, 3]).to_dtype(DType::U8)?, &zeros(&[3, 3])), &["number types"]);
+    sentence(FactoredMatrix::new(&zeros(&[5, 3]).to_dtype(DType::U8)?, &zeros(&[3, 3])), &["dtypes"]);
     sentence(matrix.eigenvalues(), &["eigenvalues", "[2, 5, 4]"]);
     sentence(matrix.matmul(&matrix), &["[.., 4, columns]"]);
     sentence(matrix.right_matmul(&zeros(&[3, 3])), &["right factor", "[.., 4, columns]"]);

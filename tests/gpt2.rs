@@ -1,33 +1,29 @@
-//! The published numbers of GPT-2 small, where its weights are: a folder or the name of a hub repository in
-//! `CANDLE_LENS_GPT2`, as in `CANDLE_LENS_GPT2=gpt2 cargo test --test suite gpt2 -- --nocapture`. They were computed in
-//! f32 on another kind of device, so 1e-3 is allowed.
+//! The published numbers of GPT-2 small: `CANDLE_LENS_GPT2=gpt2 cargo test --test suite gpt2 -- --ignored`, where the variable
+//! names a folder or a repository of the hub. They were computed in f32 on another kind of device, so 1e-3 is allowed.
 
 use candle_lens::Result;
-use candle_lens::cache::{AccumulatedOptions, LnOptions};
+use candle_lens::cache::Stack;
 use candle_lens::candle::D;
+use candle_lens::dims::ReadBy;
 use candle_lens::hooks::HookPlan;
 use candle_lens::model::{HookedTransformer, Loss, Processing, RunOptions};
 use candle_lens::tokens::Bos;
 
-const VARIABLE: &str = "CANDLE_LENS_GPT2";
+use crate::support::given;
+
 const TOLERANCE: f64 = 1e-3;
 
-/// GPT-2 with this processing; `None` and a line saying why where its weights are not at hand.
-fn gpt2(processing: Processing) -> Result<Option<HookedTransformer>> {
-    let Ok(source) = std::env::var(VARIABLE) else {
-        println!(
-            "skipped: GPT-2's weights are not here. Set {VARIABLE} to their folder, or to \"gpt2\" to fetch them."
-        );
-        return Ok(None);
-    };
-    HookedTransformer::from_pretrained_with(source.as_str(), processing).map(Some)
+/// GPT-2 with this processing.
+fn gpt2(processing: Processing) -> Result<HookedTransformer> {
+    HookedTransformer::from_pretrained_with(given("CANDLE_LENS_GPT2").as_str(), processing)
 }
 
 /// Eight prompts of which the published number is known; two spaces stand where a name with its space was put in.
 #[test]
+#[ignore = "needs CANDLE_LENS_GPT2: the folder of GPT-2's weights, or \"gpt2\" to fetch them"]
 fn gpt2_prefers_the_right_name_by_the_published_logits() -> Result<()> {
     let processing = Processing { refactor_factored_attn_matrices: true, ..Default::default() };
-    let Some(model) = gpt2(processing)? else { return Ok(()) };
+    let model = gpt2(processing)?;
     let sentences = [
         ("When John and Mary went to the shops, {} gave the bag to", [" Mary", " John"]),
         ("When Tom and James went to the park, {} gave the ball to", [" Tom", " James"]),
@@ -46,16 +42,17 @@ fn gpt2_prefers_the_right_name_by_the_published_logits() -> Result<()> {
     let whole = answers.logit_diff(&logits, &tokens)?.mean();
     assert!((whole - 2.8493238921).abs() < TOLERANCE, "{whole}");
     // The same from the final residual stream.
-    let last = cache.accumulated_resid(&AccumulatedOptions { pos: (-1).into(), ..Default::default() })?;
-    let scaled = cache.apply_ln_to_stack(&last, &LnOptions::default())?.project(&answers.directions(&model)?)?;
+    let last = cache.accumulated_resid(Stack::accumulated().pos(-1))?;
+    let scaled = cache.apply_ln_to_stack(&last, ReadBy::End)?.project(&answers.directions(&model)?)?;
     let projected = scaled.select("component", -1)?.mean();
     assert!((projected - 2.8493238921).abs() < TOLERANCE, "{projected}");
     Ok(())
 }
 
 #[test]
+#[ignore = "needs CANDLE_LENS_GPT2: the folder of GPT-2's weights, or \"gpt2\" to fetch them"]
 fn gpt2_reads_a_paragraph_with_the_published_loss() -> Result<()> {
-    let Some(model) = gpt2(Processing::default())? else { return Ok(()) };
+    let model = gpt2(Processing::default())?;
     let text = "## Loading Models\n\nHookedTransformer comes loaded with >40 open source GPT-style models. You can load \
                 any of them in with `HookedTransformer.from_pretrained(MODEL_NAME)`. Each model is loaded into the \
                 consistent HookedTransformer architecture, designed to be clean, consistent and \

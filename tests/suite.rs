@@ -6,9 +6,11 @@ mod generate;
 mod gpt2;
 mod hooks;
 mod manifest;
+mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
+mod smollm2;
 mod support;
 
 mod bad_input {
@@ -22,6 +24,7 @@ mod analysis {
     mod heads;
     mod score;
     mod sums;
+    mod targets;
     mod toolbox;
 }
 mod cache {
@@ -44,6 +47,7 @@ mod patching {
     mod experiments;
     mod parity;
     mod sweeps;
+    mod together;
 }
 mod model {
     mod architectures;
@@ -54,15 +58,19 @@ mod model {
     mod folders;
     mod fuzz;
     mod gradients;
-    mod hub;
-    mod hub_server;
     mod odd_folders;
     mod parity;
     mod processing;
     mod random_architectures;
     mod saved;
+    mod state_dict;
     mod tokenizers;
     mod tree;
+}
+mod storage {
+    mod arrays;
+    mod hub;
+    mod hub_server;
 }
 mod tasks {
     mod answerable;
@@ -84,6 +92,7 @@ mod tokens {
 mod views {
     mod attention;
     mod browser;
+    mod committed;
     mod envelope;
     mod everything;
     mod figure;

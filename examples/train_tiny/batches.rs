@@ -1,7 +1,8 @@
 //! Batches of the training text: sentences of the tasks, and repeated random sequences.
 
 use candle_lens::Result;
-use candle_lens::tasks::{Random, corpus, repeated};
+use candle_lens::random::Random;
+use candle_lens::tasks::{corpus, repeated};
 use candle_lens::tokens::{Bos, Tokenizer, Tokens};
 
 /// The loss weight of tokens that the text before them does not determine, against 1 for an answer.

@@ -1,7 +1,7 @@
 //! Trains the embedded model `"tiny"` from nothing: its tokenizer, its weights, its config.
 //!
 //! `RAYON_NUM_THREADS=1 cargo run --release --example train_tiny [FOLDER]` writes a folder in Hugging Face's GPT-2 layout
-//! (default: `src/model/tiny`, what the crate embeds) and prints what the model card says about it. It has two threads
+//! (default: `src/storage/tiny`, what the crate embeds) and prints what the model card says about it. It has two threads
 //! of its own; the variable keeps candle from starting another pool, whose threads would wait busily for each other.
 
 mod batches;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use batches::Batches;
-use candle_lens::analysis::scorecard;
+use candle_lens::metrics::scorecard;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};
@@ -30,7 +30,7 @@ const LOG_EVERY: usize = 50;
 const CHECKPOINT_EVERY: usize = 500;
 
 fn main() -> Result<()> {
-    let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "src/model/tiny".into()));
+    let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "src/storage/tiny".into()));
     let tokenizer = write_tokenizer(&folder)?;
     train(tokenizer, &folder)?;
     println!("the model in {}:", folder.display());

@@ -13,9 +13,9 @@ cargo lab: the notebooks of candle-lens
   cargo lab run [--in-place] [--no-html] [--timeout SECONDS] [NOTEBOOK..]
       Executes notebooks on the real kernel (all of notebooks/ if none is named) and fails when a cell fails.
       Writes the executed notebook and its HTML under .lab/executed/; --in-place also refreshes the
-      notebook itself when every cell passed. --timeout is for each cell (default 1800).
+      notebook itself when every cell passed, with plotly.js in assets/ beside it. --timeout is for each cell (default 1800).
   cargo lab test [STEP..]
-      Runs every test, or only these steps: fmt, clippy, doc, unit, notebooks, kernel, browser, failures.
+      Runs every test, or only these steps: fmt, clippy, doc, package, unit, notebooks, kernel, browser, failures.
   cargo lab setup
       Sets up what is missing and stops.
   cargo lab install [--library DEPENDENCY]
@@ -228,7 +228,7 @@ mod tests {
     fn an_unknown_argument_is_named_with_the_valid_ones() {
         for (line, wrong, valid) in [
             ("tset", "tset", "run, test, setup, install, doctor, measure, clean, help"),
-            ("test fmt lint", "lint", "fmt, clippy, doc, unit, notebooks, kernel, browser, failures"),
+            ("test fmt lint", "lint", "fmt, clippy, doc, package, unit, notebooks, kernel, browser, failures"),
             ("clean everything", "everything", "cargo lab help"),
             ("run --inplace", "--inplace", "--in-place, --no-html, --timeout"),
             ("run --timeout soon", "--timeout", "whole number of seconds"),

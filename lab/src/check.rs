@@ -6,17 +6,27 @@ use crate::places::Places;
 use crate::process::{self, cargo, command, line};
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
-use crate::{browser, crowd, run, setup};
-use std::io::{BufRead, BufReader, IsTerminal};
+use crate::{browser, crowd, package, run, setup, unit};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-/// How many tests of a step passed and failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Count {
-    passed: usize,
-    failed: usize,
+/// How many tests of a step passed and failed, and what did not run here, with the reason.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Count {
+    /// Tests that passed.
+    pub passed: usize,
+    /// Tests that failed.
+    pub failed: usize,
+    /// Tests that this machine or its settings kept from running, each with what it needs.
+    pub left_out: Vec<String>,
+}
+
+impl Count {
+    /// One test.
+    pub fn one(passed: bool) -> Self {
+        Self { passed: usize::from(passed), failed: usize::from(!passed), left_out: Vec::new() }
+    }
 }
 
 /// The steps that have run.
@@ -37,11 +47,12 @@ struct Step {
 const CELL: &str = "Read the failing cell above; `cargo lab run NOTEBOOK` repeats one, `cargo lab` opens it.";
 
 /// Every kind of test, the quick ones first.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "fmt", work: formatting, mend: "`cargo fmt --all` mends it." },
     Step { name: "clippy", work: clippy, mend: "Read the warnings above." },
     Step { name: "doc", work: rustdoc, mend: "Read rustdoc's warnings above." },
-    Step { name: "unit", work: cargo_test, mend: "Read the failures above; `cargo test NAME` repeats one." },
+    Step { name: "package", work: package::packed, mend: "See above; `cargo package` packs the crate." },
+    Step { name: "unit", work: unit::cargo_test, mend: "Read the failures above; `cargo test NAME` repeats one." },
     Step { name: "notebooks", work: notebooks, mend: CELL },
     Step { name: "kernel", work: kernel_tests, mend: CELL },
     Step { name: "browser", work: in_browser, mend: "See above, and the screenshots in .lab/browser/." },
@@ -68,17 +79,19 @@ impl Report {
         let start = Instant::now();
         let count = work().unwrap_or_else(|trouble| {
             println!("{trouble}");
-            Count { passed: 0, failed: 1 }
+            Count::one(false)
         });
         let took = words(start.elapsed());
-        let Count { passed, failed } = count;
-        println!("    {name}: {passed} passed, {failed} failed in {took}");
-        self.lines.push(format!("{name:<10} {passed:>5} passed {failed:>4} failed   {took}"));
+        let Count { passed, failed, left_out } = count;
+        let out = left_out.len();
+        println!("    {name}: {passed} passed, {failed} failed, {out} left out in {took}");
+        self.lines.push(format!("{name:<10} {passed:>5} passed {failed:>4} failed {out:>4} left out   {took}"));
         if failed > 0 {
             self.mend.push(format!("{name} failed. {mend}"));
         }
         self.total.passed += passed;
         self.total.failed += failed;
+        self.total.left_out.extend(left_out);
     }
 
     fn finish(&self) -> ExitCode {
@@ -86,24 +99,30 @@ impl Report {
         for mend in &self.mend {
             println!("{mend}");
         }
-        println!("\n{} passed, {} failed", self.total.passed, self.total.failed);
+        for test in &self.total.left_out {
+            println!("left out: {test}");
+        }
+        let Count { passed, failed, left_out } = &self.total;
+        println!("\n{passed} passed, {failed} failed, {} left out", left_out.len());
         if self.total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
-fn in_checkout(places: &Places, args: &[&str]) -> Command {
+/// A cargo command in the clone.
+pub fn in_checkout(places: &Places, args: &[&str]) -> Command {
     let mut cargo = cargo();
     cargo.args(args).current_dir(&places.root);
     cargo
 }
 
 /// A command that is one test by itself.
-fn succeeds(command: &mut Command) -> Result<Count, Trouble> {
+pub fn succeeds(command: &mut Command) -> Result<Count, Trouble> {
     let status = command.status().map_err(|source| did_not_start(command, &source))?;
-    Ok(if status.success() { Count { passed: 1, failed: 0 } } else { Count { passed: 0, failed: 1 } })
+    Ok(Count::one(status.success()))
 }
 
-fn did_not_start(command: &Command, source: &std::io::Error) -> Trouble {
+/// What to say of a command that is not there.
+pub fn did_not_start(command: &Command, source: &std::io::Error) -> Trouble {
     Trouble::new(format!("{} did not start: {source}.", line(command)), "Install Rust from https://rustup.rs.")
 }
 
@@ -117,39 +136,6 @@ fn clippy(places: &Places) -> Result<Count, Trouble> {
 
 fn rustdoc(places: &Places) -> Result<Count, Trouble> {
     succeeds(in_checkout(places, &["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
-}
-
-/// Runs `cargo test`, shows what it prints and counts the tests.
-fn cargo_test(places: &Places) -> Result<Count, Trouble> {
-    let mut test = in_checkout(places, &["test", "--workspace", "--no-fail-fast"]);
-    if std::io::stdout().is_terminal() {
-        test.arg("--color=always");
-    }
-    let mut child = test.stdout(Stdio::piped()).spawn().map_err(|source| did_not_start(&test, &source))?;
-    let mut count = Count::default();
-    for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok)
-    {
-        println!("{line}");
-        if let Some(result) = test_result(&line) {
-            count.passed += result.passed;
-            count.failed += result.failed;
-        }
-    }
-    let status = child.wait().map_err(|source| did_not_start(&test, &source))?;
-    // A test that does not compile, or a test process that dies, has no line of its own.
-    if !status.success() && count.failed == 0 {
-        count.failed = 1;
-    }
-    Ok(count)
-}
-
-/// Reads `test result: ok. 12 passed; 0 failed; ..`.
-fn test_result(line: &str) -> Option<Count> {
-    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let number = |word: &str| {
-        numbers.split("; ").find_map(|part| part.strip_suffix(word)).and_then(|text| text.trim().parse::<usize>().ok())
-    };
-    Some(Count { passed: number("passed")?, failed: number("failed")? })
 }
 
 /// The notebooks for readers, with the HTML that a reader of CI's results can look at.
@@ -172,14 +158,14 @@ fn execute_folder(places: &Places, folder: &str, html: bool) -> Result<Count, Tr
     let notebooks = run::in_folder(&places.root.join(folder))?;
     let options = RunOptions { html, ..RunOptions::default() };
     let failed = run::run_all(places, &jupyter, &notebooks, &options)?;
-    Ok(Count { passed: notebooks.len() - failed, failed })
+    Ok(Count { passed: notebooks.len() - failed, failed, left_out: Vec::new() })
 }
 
 /// Notebook 01 in JupyterLab and as an exported page, in a real browser.
 fn in_browser(places: &Places) -> Result<Count, Trouble> {
     let Some(chromium) = browser::chromium() else {
-        println!("    SKIPPED: no Chromium was found (Debian and Ubuntu: apt install chromium).");
-        return Ok(Count::default());
+        let needs = format!("{}: needs Chromium (Debian and Ubuntu: apt install chromium)", browser::NOTEBOOK);
+        return Ok(Count { left_out: vec![needs], ..Count::default() });
     };
     let jupyter = setup::everything(places)?;
     let notebook = run::executed(places, &places.root.join(browser::NOTEBOOK));
@@ -239,19 +225,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_line_is_read() {
-        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!(test_result(line), Some(Count { passed: 12, failed: 3 }));
-        assert_eq!(test_result("test a::test result: ok ... ok"), None);
-        assert_eq!(test_result("running 3 tests"), None);
-    }
-
-    #[test]
     fn a_step_that_cannot_run_has_failed() {
         let mut report = Report::default();
-        report.step("one", "mend", || Ok(Count { passed: 2, failed: 0 }));
+        report.step("one", "mend", || Ok(Count { passed: 2, failed: 0, left_out: vec!["a: needs b".into()] }));
         report.step("two", "mend it so", || Err(Trouble::new("no disk", "buy one")));
-        assert_eq!(report.total, Count { passed: 2, failed: 1 });
+        assert_eq!(report.total, Count { passed: 2, failed: 1, left_out: vec!["a: needs b".into()] });
         assert_eq!(report.mend, ["two failed. mend it so"]);
     }
 }

@@ -5,6 +5,7 @@
 
 mod args;
 mod browser;
+mod carried;
 mod cells;
 mod check;
 mod clean;
@@ -21,6 +22,7 @@ mod level;
 mod measure;
 mod metadata;
 mod notebook;
+mod package;
 mod places;
 mod process;
 mod python;
@@ -33,6 +35,7 @@ mod steps;
 mod template;
 mod tools;
 mod trouble;
+mod unit;
 mod verdict;
 
 use args::Command;

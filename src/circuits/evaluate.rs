@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::circuit::Circuit;
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::layout::Layout;
 use super::node::{Node, Qkv};
 use super::outputs::{Outputs, by_head};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::progress::Progress;
 use crate::wide::matmul;
 
-impl EdgePatching {
+impl Edges {
     /// The metric of each prompt when only this circuit is left.
     pub(super) fn values_of(&self, circuit: &Circuit) -> Result<Vec<f32>> {
         circuit.check(&self.layout)?;
@@ -142,7 +142,7 @@ impl Live {
                 Some(before) => Tensor::cat(&[before, difference], 0)?,
                 None => difference,
             });
-            Ok(x.clone())
+            Ok::<_, Error>(x.clone())
         };
         plan.edit(point, Edit::custom("note", note))
     }
@@ -165,7 +165,7 @@ impl Live {
         }
         let live = self.clone();
         let corrupt = move |x: &Tensor, _: HookPoint| match (live.update(node, qkv)?, qkv) {
-            (None, _) => Ok(x.clone()),
+            (None, _) => Ok::<_, Error>(x.clone()),
             (Some(update), None) => Ok((x + update.reshape(x.shape())?)?),
             (Some(update), Some(_)) => {
                 let (batch, pos, heads, d_model) = x.dims4()?;

@@ -5,16 +5,16 @@
 
 use candle_core::Tensor;
 
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::node::{Node, Qkv};
 use super::outputs::rows;
 use crate::error::Result;
+use crate::experiment::copied;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::RunOptions;
-use crate::patching::{at_last, copied};
 use crate::progress::Progress;
 
-impl EdgePatching {
+impl Edges {
     /// How much the metric changes by each edge, summed over prompts; a matrix of all rows and columns.
     pub(super) fn exact(&self) -> Result<Vec<f64>> {
         let mut scores = self.no_scores();
@@ -70,7 +70,7 @@ impl EdgePatching {
         self.changes_from(layer, resid, HookPlan::new().edit(HookPoint::Block(layer, site), edit), (from, prompts))
     }
 
-    /// As [`EdgePatching::changes`], of runs that begin at a block with this stream.
+    /// As [`Edges::changes`], of runs that begin at a block with this stream.
     ///
     /// # Shapes
     /// `resid [copies * prompts, pos, d_model]`.
@@ -97,11 +97,9 @@ impl EdgePatching {
     /// How much the metric changes, summed over the prompts from prompt `from` on, where this is the final stream of copies
     /// of them, one after the other; one number for each copy.
     fn changes(&self, resid: &Tensor, (from, prompts): (usize, usize)) -> Result<Vec<f64>> {
-        let copies = resid.dim(0)? / prompts;
-        let last = at_last(resid, &self.tokens.rows(from, prompts).repeated(copies))?.to_dtype(self.model.dtype())?;
-        let logits = self.model.logits_after(&last, self.metric.columns())?;
+        let logits = self.metric.logits_after(&self.model, &self.metric.read_of(resid, (from, prompts))?)?;
         let logits = self.among_clean(&logits, from, prompts)?;
-        let values = self.metric.evaluate(&logits, self.tokens.batch(), Some(&self.run.logits))?;
+        let values = self.metric.evaluate(&logits, Some(&self.run.logits))?;
         let sum = |values: &[f32]| values[from..from + prompts].iter().map(|&value| f64::from(value)).sum::<f64>();
         let clean = sum(self.clean_values());
         Ok(values.chunks(self.tokens.batch()).map(|values| sum(values) - clean).collect())

@@ -10,7 +10,7 @@ use super::json::check_cfg;
 use super::layout::Layout;
 use super::node::Node;
 use crate::error::{Error, Result};
-use crate::model::{TorchDict, TorchFile};
+use crate::storage::{TorchDict, TorchFile};
 
 impl Circuit {
     /// Reads a circuit that EAP-IG's `Graph.to_pt` wrote. As in [`Circuit::from_json`], which edges are in decides, scores of

@@ -22,7 +22,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result
 ///
 /// # Errors
 /// As [`read_json`].
-pub(super) fn check_keys(bytes: &[u8]) -> serde_json::Result<()> {
+fn check_keys(bytes: &[u8]) -> serde_json::Result<()> {
     serde_json::from_slice::<UniqueKeys>(bytes).map(drop)
 }
 

@@ -5,16 +5,18 @@
 use candle_core::DType;
 
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::Metric;
 use crate::model::HookedTransformer;
-use crate::patching::{Metric, position_labels};
+use crate::patching::position_labels;
 use crate::progress::Progress;
 use crate::tokens::Input;
 
 /// What each entry of each attention pattern adds to a metric. Made by [`HookedTransformer::attention_attribution`].
 #[derive(Clone, Debug)]
 pub struct AttentionAttribution {
-    /// `pattern * gradient`, the mean over prompts, `[layer, head, position, source]`.
+    /// `pattern * gradient`, the mean over prompts, `[layer, head, position, key_pos]`.
     pub entries: Labelled,
     /// The sum of the entries without their signs, by which heads are ranked, `[layer, head]`.
     pub heads: Labelled,
@@ -24,7 +26,7 @@ impl HookedTransformer {
     /// What each entry of each attention pattern adds to the metric, to first order: one forward and one backward pass.
     ///
     /// # Shapes
-    /// `[layer, head, position, source]`.
+    /// `[layer, head, position, key_pos]`.
     ///
     /// # Errors
     /// Padded prompts, whose positions mean different things; and as [`HookedTransformer::run_with_grads`].
@@ -61,7 +63,7 @@ impl HookedTransformer {
         let (layers, count) = (self.cfg().n_layers, self.cfg().n_heads);
         let by_head = vec![Axis::numbered("layer", layers), Axis::numbered("head", count)];
         let labels = position_labels(self, &tokens)?;
-        let places = [Axis::new("position", labels.clone()), Axis::new("source", labels)];
+        let places = [Axis::new("position", labels.clone()), Axis::new("key_pos", labels)];
         let all = by_head.iter().cloned().chain(places).collect();
         Ok(AttentionAttribution {
             entries: Labelled::new(format!("attention attribution of {}", metric.name()), all, entries)?,
@@ -71,24 +73,18 @@ impl HookedTransformer {
 }
 
 impl AttentionAttribution {
-    /// The entries of the `count` heads with the most of them, `[head, position, source]`, heads as "L0H1".
+    /// The entries of the `count` heads with the most of them, `[head, position, key_pos]`, heads as "L0H1".
     ///
     /// # Errors
-    /// None in practice: the heads are there.
+    /// [`crate::Error::Shape`] where the two results do not fit each other.
     pub fn top(&self, count: usize) -> Result<Labelled> {
-        let best = self.heads.top(count);
-        let maps = best.iter().map(|entry| {
-            let index = |at: usize| entry.labels[at].parse::<isize>().unwrap_or(0);
-            Ok(self
-                .entries
-                .select("layer", index(0))?
-                .select("head", index(1))?
-                .values
-                .into_iter()
-                .collect::<Vec<f32>>())
-        });
-        let values = maps.collect::<Result<Vec<_>>>()?.concat();
-        let heads = Axis::new("head", best.iter().map(|entry| format!("L{}H{}", entry.labels[0], entry.labels[1])));
+        let best = self.heads.top_heads(count)?;
+        let map = |&(head, _): &(Head, f32)| -> Result<Vec<f32>> {
+            let of_layer = self.entries.select("layer", head.layer as isize)?;
+            Ok(of_layer.select("head", head.head as isize)?.values.into_iter().collect())
+        };
+        let values = best.iter().map(map).collect::<Result<Vec<_>>>()?.concat();
+        let heads = Axis::new("head", best.iter().map(|(head, _)| head.to_string()));
         let axes = [&[heads], &self.entries.axes[2..]].concat();
         Labelled::new(self.entries.title.clone(), axes, values)
     }

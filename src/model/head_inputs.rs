@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::norm::norm_gradient;
 use super::transformer::HookedTransformer;
 use super::weights::for_each_head;
 use crate::error::Result;
+use crate::model::layers::norm::norm_gradient;
 use crate::wide::matmul;
 
 impl HookedTransformer {

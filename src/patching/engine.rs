@@ -2,25 +2,31 @@
 //!
 //! A patched run differs from the base run in the positions from its site's on, and in the blocks from its site's on. So
 //! runs enter layer by layer, each with the stream of its changed positions only, and those that begin at the same
-//! position go on as one batch; keys and values of earlier positions are the base run's. Of the last block only the
-//! position that is read is computed, and of the logits those that the metric reads.
+//! position go on as one batch; keys and values of earlier positions are the base run's. Of the last block only
+//! positions from the first on that is read are computed, and of the logits those that the metric reads.
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::experiment::Patching;
 use super::keep::Kept;
 use super::result::Untouched;
 use super::site::PatchSite;
-use super::start::{Group, copied, is_behind_attention};
+use super::start::Group;
 use crate::error::{Error, Result, human_bytes};
-use crate::hooks::{HookPoint, HookRun, Site};
+use crate::experiment::{Experiment, Source};
+use crate::hooks::{AxisName, HookPoint, HookRun, Site};
 use crate::model::AttentionDir;
 use crate::progress::Progress;
 
+/// Working memory of a sweep by default, in bytes.
+const BUDGET: u64 = 1 << 30;
+
 /// How often a sweep that is to be saved is saved.
 const SAVES: usize = 20;
+
+/// How many times the logits that it reads a metric takes with what it makes of them.
+const METRIC_TIMES: usize = 5;
 
 /// The metric of each prompt, and why it is the base run's, if it is.
 pub(crate) type Value = (Vec<f32>, Option<Untouched>);
@@ -54,9 +60,9 @@ impl Running {
 }
 
 /// The metric with each site patched.
-pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Activations) -> Result<Vec<Value>> {
+pub(super) fn sweep(experiment: &Experiment, sites: &[PatchSite], activations: &Activations) -> Result<Vec<Value>> {
     let mut values: Vec<Option<Value>> = vec![None; sites.len()];
-    let kept = patching.keep.as_ref().map(|path| Kept::new(path, patching, sites));
+    let kept = experiment.keep.as_ref().map(|path| Kept::new(path, experiment, sites));
     if let Some(kept) = &kept {
         kept.fill(&mut values)?;
     }
@@ -66,28 +72,30 @@ pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Acti
         .map(|(point, (source, base))| Ok((*point, differing(*point, source, base)?)))
         .collect::<Result<_>>()?;
     for (index, site) in sites.iter().enumerate() {
-        let reason = match patching.has_path(site) {
+        let reason = match experiment.has_path(site) {
             false => Some(Untouched::NoPath),
-            true if !site.any(&differing[&site.point], activations[&site.point].0.dims()) => Some(Untouched::Identical),
+            true if !site.any(&differing[&site.point], activations[&site.point].0.dims())? => {
+                Some(Untouched::Identical)
+            }
             true => None,
         };
         match reason {
             _ if values[index].is_some() => {}
-            Some(_) => values[index] = Some((patching.base.values.clone(), reason)),
-            None => jobs.push(Job { index, from: patching.first_changed(site) }),
+            Some(_) => values[index] = Some((experiment.base_values().to_vec(), reason)),
+            None => jobs.push(Job { index, from: experiment.first_changed(site) }),
         }
     }
     // Sites of one layer stand together, so that few batches are formed.
-    jobs.sort_by_key(|job| (sites[job.index].place(), job.from));
-    let most = patching.rows_within(patching.budget)?;
+    jobs.sort_by_key(|job| (sites[job.index].point, job.from));
+    let most = experiment.rows_within(experiment.budget.unwrap_or(BUDGET))?;
     // What is to be saved comes in pieces, also where all would fit at once.
     let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
     let mut progress = Progress::of("patching", jobs.len() as u64, "sites");
     let mut rest = &jobs[..];
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(patching.how_many(rest, most).min(pieces));
+        let (now, later) = rest.split_at(experiment.how_many(rest, most).min(pieces));
         progress.together(now.len());
-        for (index, of_prompts) in patching.run_jobs(now, sites, activations)? {
+        for (index, of_prompts) in experiment.run_jobs(now, sites, activations)? {
             values[index] = Some((of_prompts, None));
         }
         if let Some(kept) = &kept {
@@ -116,52 +124,61 @@ fn differing(point: HookPoint, source: &Tensor, base: &Tensor) -> Result<Vec<boo
 
 impl PatchSite {
     /// Whether any element that the site puts in differs.
-    fn any(&self, differing: &[bool], shape: &[usize]) -> bool {
-        any_in(differing, shape, &self.ranges(shape))
+    fn any(&self, differing: &[bool], shape: &[usize]) -> Result<bool> {
+        Ok(any_in(differing, shape, &self.chosen(shape)?))
     }
 }
 
-fn any_in(flags: &[bool], shape: &[usize], ranges: &[(usize, usize)]) -> bool {
-    let (Some((&size, shape)), Some((&(from, to), ranges))) = (shape.split_first(), ranges.split_first()) else {
+fn any_in(flags: &[bool], shape: &[usize], chosen: &[Option<Vec<usize>>]) -> bool {
+    let (Some((&size, shape)), Some((of_axis, chosen))) = (shape.split_first(), chosen.split_first()) else {
         return flags.iter().any(|&flag| flag);
     };
     let inner = flags.len() / size.max(1);
-    (from..to).any(|i| any_in(&flags[i * inner..(i + 1) * inner], shape, ranges))
+    let at = |i: usize| any_in(&flags[i * inner..(i + 1) * inner], shape, chosen);
+    match of_axis {
+        Some(indices) => indices.iter().copied().any(at),
+        None => (0..size).any(at),
+    }
 }
 
-impl Patching {
+impl Experiment {
     fn is_causal(&self) -> bool {
         self.model.cfg().attention_dir == AttentionDir::Causal
     }
 
-    /// Whether the metric can depend on the site: not behind the last position that is read, and in the last block not
-    /// beside it, unless attention still carries it there.
+    /// Whether the metric can depend on the site: in a causal model not behind the last position that is read, and in the last
+    /// block only at a position that is read, unless attention still carries it to one.
     pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
-        let Some(pos) = site.pos else { return true };
-        let read = self.base.tokens.last_positions();
-        let (layer, place) = site.place();
-        let stays = is_behind_attention(place)
-            || !matches!(place, Site::ResidPre | Site::K | Site::V | Site::RotK | Site::Ln1Scale | Site::Ln1Normalized)
-                && !matches!(place, Site::KNormScale | Site::KNormNormalized)
-                && !matches!(place, Site::AttnIn | Site::KInput | Site::VInput);
-        if layer + 1 == self.model.cfg().n_layers && stays {
-            return read.contains(&pos);
+        let Some(positions) = site.positions(self.base_tokens().pos()) else { return true };
+        let read = self.metric.rows();
+        if site.layer() + 1 == self.model.cfg().n_layers && !site.point.stage().is_carried() {
+            return positions.iter().any(|&pos| read.contains(pos));
         }
-        !self.is_causal() || read.iter().any(|&last| pos <= last)
+        !self.is_causal() || positions.iter().any(|&pos| read.reaches(pos))
+    }
+
+    /// The first position at which what is patched in may differ: before it, a causal model's activations are the same.
+    fn first_difference(&self) -> usize {
+        let Source::Run(corrupted) = &self.source else { return 0 };
+        let clean = &self.tokens;
+        let differ = |pos: &usize| (0..clean.batch()).any(|b| clean.id(b, *pos) != corrupted.id(b, *pos));
+        (0..clean.pos()).find(differ).unwrap_or(clean.pos())
     }
 
     /// The first position that patching the site changes.
     fn first_changed(&self, site: &PatchSite) -> usize {
-        match (site.pos, site.source) {
+        let count = self.base_tokens().pos();
+        let first = |positions: Vec<usize>| positions.into_iter().min().unwrap_or(0);
+        match (site.positions(count), site.along(AxisName::KPos, count)) {
             _ if !self.is_causal() => 0,
-            (Some(pos), _) => pos,
-            (None, source) => self.first_difference().max(source.unwrap_or(0)),
+            (Some(positions), _) => first(positions),
+            (None, key_pos) => self.first_difference().max(key_pos.map_or(0, first)),
         }
     }
 
     /// How many rows of the stream may be worked on at once within `budget` bytes.
     fn rows_within(&self, budget: u64) -> Result<usize> {
-        let (cfg, tokens) = (self.model.cfg(), &self.base.tokens);
+        let (cfg, tokens) = (self.model.cfg(), self.base_tokens());
         let dims = self.model.dims();
         let attention = 4 * cfg.n_heads * dims.d_head + 3 * cfg.n_heads * tokens.pos();
         let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention);
@@ -179,7 +196,7 @@ impl Patching {
 
     /// How many of the jobs fit into `most` rows; at least one.
     fn how_many(&self, jobs: &[Job], most: usize) -> usize {
-        let (batch, positions) = (self.base.tokens.batch(), self.base.tokens.pos());
+        let (batch, positions) = (self.base_tokens().batch(), self.base_tokens().pos());
         let mut rows = 0;
         let fit = jobs.iter().take_while(|job| {
             rows += batch * (positions - job.from);
@@ -193,25 +210,26 @@ impl Patching {
         let layers = self.model.cfg().n_layers;
         let mut running: BTreeMap<usize, Running> = BTreeMap::new();
         // One step is one run's way through one block; its logits are the last.
-        let steps: usize = jobs.iter().map(|job| layers - sites[job.index].place().0 + 1).sum();
+        let steps: usize = jobs.iter().map(|job| layers - sites[job.index].layer() + 1).sum();
         let mut progress = Progress::of("patched runs", steps as u64, "blocks");
         for layer in 0..layers {
-            let mut groups: BTreeMap<(Site, usize, bool), Vec<&Job>> = BTreeMap::new();
-            for job in jobs.iter().filter(|job| sites[job.index].place().0 == layer) {
+            let mut groups: BTreeMap<(HookPoint, usize, bool), Vec<&Job>> = BTreeMap::new();
+            for job in jobs.iter().filter(|job| sites[job.index].layer() == layer) {
                 let site = &sites[job.index];
-                groups.entry((site.place().1, job.from, site.pos.is_some())).or_default().push(job);
+                let single = site.positions(self.base_tokens().pos()).is_some_and(|positions| positions.len() == 1);
+                groups.entry((site.point, job.from, single)).or_default().push(job);
             }
             let mut left = Vec::new();
-            for ((site, from, _), jobs) in groups {
-                let (source, base) = &activations[&HookPoint::Block(layer, site)];
-                let chosen = jobs.iter().map(|job| sites[job.index]).collect();
+            for ((point, from, _), jobs) in groups {
+                let (source, base) = &activations[&point];
+                let chosen = jobs.iter().map(|job| sites[job.index].clone()).collect();
                 let group = Group { sites: chosen, from, source, base };
                 let indices = jobs.iter().map(|job| job.index);
-                if site == Site::ResidPre {
-                    let resid = group.entering(self.base.tokens.pos())?;
+                if point == HookPoint::Block(layer, Site::ResidPre) {
+                    let resid = group.entering(self.base_tokens().pos())?;
                     running.entry(from).or_default().join(indices, resid)?;
                 } else {
-                    let suffix = self.model.suffix_of_copies(&self.base.tokens, from, jobs.len())?;
+                    let suffix = self.model.suffix_of_copies(self.base_tokens(), from, jobs.len())?;
                     left.push((from, indices.collect::<Vec<_>>(), group.leaving(self, &suffix)?));
                     progress.step(jobs.len() as u64);
                 }
@@ -222,8 +240,8 @@ impl Patching {
                 progress.step(running.jobs.len() as u64);
             }
             for (from, indices, resid) in left {
-                // In the last block the runs that came before are at their last position already.
-                let resid = if layer + 1 == layers { self.read_only(resid)? } else { resid };
+                // Behind the last block the runs that came before have only positions that matter.
+                let resid = if layer + 1 == layers { self.what_is_read_from(resid, from)? } else { resid };
                 running.entry(from).or_default().join(indices, resid)?;
             }
         }
@@ -231,67 +249,84 @@ impl Patching {
         for (from, running) in running {
             let resid = running.resid.expect("what runs has a stream");
             let values = self.values(resid, from)?;
-            let prompts = self.base.tokens.batch();
+            let prompts = self.base_tokens().batch();
             progress.step(running.jobs.len() as u64);
             found.extend(running.jobs.into_iter().zip(values.chunks(prompts).map(<[f32]>::to_vec)));
         }
         Ok(found)
     }
 
-    /// Whether each prompt is read at the last column, so that the last block needs no other.
-    fn reads_last_column(&self) -> bool {
-        let tokens = &self.base.tokens;
-        self.is_causal() && tokens.last_positions().iter().all(|&last| last + 1 == tokens.pos())
+    /// The first position of the last block that anything is read of: attention there looks back only, so that those before
+    /// are needed for their keys and values alone.
+    fn first_read(&self) -> usize {
+        if self.is_causal() { self.metric.rows().first() } else { 0 }
     }
 
-    fn read_only(&self, resid: Tensor) -> Result<Tensor> {
-        match self.reads_last_column() {
-            true => Ok(resid.narrow(1, resid.dim(1)? - 1, 1)?.contiguous()?),
-            false => Ok(resid),
+    /// Of a stream whose positions begin at `from` those that matter behind the last block.
+    fn what_is_read_from(&self, resid: Tensor, from: usize) -> Result<Tensor> {
+        match self.first_read().saturating_sub(from) {
+            0 => Ok(resid),
+            before => Ok(resid.narrow(1, before, resid.dim(1)? - before)?.contiguous()?),
         }
     }
 
-    /// The stream behind block `layer` of runs that begin at position `from`; behind the last, where it is read.
+    /// The stream behind block `layer` of runs that begin at position `from`; behind the last, from the first position on
+    /// that is read.
     fn next_layer(&self, layer: usize, from: usize, resid: Tensor) -> Result<Tensor> {
-        let tokens = &self.base.tokens;
+        let tokens = self.base_tokens();
         let copies = resid.dim(0)? / tokens.batch();
         let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
-        let past = self.base.past(layer, from, copies)?;
-        let run = &mut HookRun::default();
-        if layer + 1 < self.model.cfg().n_layers || !self.reads_last_column() || from + 1 == tokens.pos() {
+        let past = self.base_run()?.past(layer, from, copies)?;
+        let (run, first) = (&mut HookRun::default(), self.first_read());
+        if layer + 1 < self.model.cfg().n_layers || first <= from {
             return self.model.block_on_suffix(layer, resid, &suffix, past, run);
         }
-        let before = resid.narrow(1, 0, resid.dim(1)? - 1)?.contiguous()?;
-        let past = self.model.keys_and_values(layer, &before, &suffix.first(before.dim(1)?)?, past)?;
-        let suffix = self.model.suffix_of_copies(tokens, tokens.pos() - 1, copies)?;
-        self.model.block_on_suffix(layer, self.read_only(resid)?, &suffix, Some(past), run)
+        let before = resid.narrow(1, 0, first - from)?.contiguous()?;
+        let past = self.model.keys_and_values(layer, &before, &suffix.first(first - from)?, past)?;
+        let suffix = self.model.suffix_of_copies(tokens, first, copies)?;
+        self.model.block_on_suffix(layer, self.what_is_read_from(resid, from)?, &suffix, Some(past), run)
     }
 
-    /// The metric of each row of the final stream of runs that begin at position `from`.
+    /// The metric of each prompt from the final stream of runs that begin at position `from`; as many runs at once as the budget
+    /// has room for their logits.
     fn values(&self, resid: Tensor, from: usize) -> Result<Vec<f32>> {
-        let tokens = &self.base.tokens;
-        let copies = resid.dim(0)? / tokens.batch();
-        let read = match self.reads_last_column() {
-            true => resid.squeeze(1)?,
-            false => self.at_last_positions(&resid, from, copies)?,
-        };
-        let logits = self.model.logits_after(&read, self.metric.columns())?;
-        self.metric.evaluate(&logits, tokens.batch(), Some(&self.clean_logits))
+        let batch = self.base_tokens().batch();
+        let copies = resid.dim(0)? / batch;
+        let of_copy = (METRIC_TIMES * self.metric.rows().len() * self.metric.width(&self.model) * 4) as u64;
+        let most = (self.budget.unwrap_or(BUDGET) / of_copy.max(1)).clamp(1, copies as u64) as usize;
+        let mut values = Vec::with_capacity(copies * batch);
+        for first in (0..copies).step_by(most) {
+            let count = most.min(copies - first);
+            let rows = self.read_rows(&resid.narrow(0, first * batch, count * batch)?, from, count)?;
+            let logits = self.metric.logits_after(&self.model, &rows)?;
+            values.extend(self.metric.evaluate(&logits, Some(&self.clean_logits))?);
+        }
+        Ok(values)
     }
 
-    /// The stream at each prompt's last token, `[job * batch, d_model]`; the base run's where that is before `from`.
-    fn at_last_positions(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
-        let tokens = &self.base.tokens;
-        let (_, positions, d_model) = resid.dims3()?;
-        let resid = resid.reshape((copies, tokens.batch(), positions, d_model))?;
-        let last = &self.base.resid[self.model.cfg().n_layers];
-        let of_prompt = |(prompt, place): (usize, usize)| -> Result<Tensor> {
-            match place.checked_sub(from) {
-                Some(row) => Ok(resid.narrow(1, prompt, 1)?.narrow(2, row, 1)?.reshape((copies, d_model))?),
-                None => copied(&last.get(prompt)?.narrow(0, place, 1)?, copies),
+    /// The final stream where the metric reads it, `[copy * row, d_model]`; the base run's at positions before `from`, which the
+    /// run shares with it.
+    fn read_rows(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
+        let (batch, rows) = (self.base_tokens().batch(), self.metric.rows());
+        let (begins, positions) = (from.max(self.first_read()), resid.dim(1)?);
+        let runs = copies * batch * positions;
+        let mut shared = false;
+        let mut places = Vec::with_capacity(copies * rows.len());
+        for copy in 0..copies {
+            for (prompt, of_prompt) in rows.positions().iter().enumerate() {
+                places.extend(of_prompt.iter().map(|&position| match position.checked_sub(begins) {
+                    Some(place) => ((copy * batch + prompt) * positions + place) as u32,
+                    None => {
+                        shared = true;
+                        (runs + prompt * self.base_tokens().pos() + position) as u32
+                    }
+                }));
             }
-        };
-        let all = tokens.last_positions().into_iter().enumerate().map(of_prompt).collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::stack(&all, 1)?.flatten_to(1)?)
+        }
+        let mut stream = resid.flatten(0, 1)?;
+        if shared {
+            stream = Tensor::cat(&[stream, self.base_run()?.resid[self.model.cfg().n_layers].flatten(0, 1)?], 0)?;
+        }
+        Ok(stream.index_select(&Tensor::new(places, stream.device())?, 0)?)
     }
 }

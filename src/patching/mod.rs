@@ -11,15 +11,12 @@
 //! block the position that is read, and of the logits those that the metric reads. Sites that change nothing cost nothing
 //! and are marked.
 
-mod answerable;
 mod answers;
 mod cumulative;
-mod donor;
 mod engine;
-mod experiment;
 mod grid;
+mod heads;
 mod keep;
-mod metric;
 mod named;
 mod path;
 mod plans;
@@ -27,16 +24,9 @@ mod result;
 mod site;
 mod start;
 mod sweep;
-mod task;
+mod together;
 
-pub use donor::Ablation;
-pub use experiment::Patching;
-pub(crate) use experiment::{check_alike, check_difference, mean};
 pub(crate) use grid::{Grid, position_labels};
-pub use metric::Metric;
-pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
-pub use site::{PatchSite, SweepAxis};
-pub(crate) use start::copied;
-pub use task::TaskBatch;
+pub use site::PatchSite;

@@ -1,7 +1,8 @@
 //! The training text of the embedded model: sentences of every task, [`Split::Train`](super::Split) only, and
 //! introductions ("My name is Keith."), from which alone it knows the held-out names.
 
-use super::{Random, capital_country, gender_bias, greater_than, hypernymy, introductions, ioi, sva};
+use super::{capital_country, gender_bias, greater_than, hypernymy, introductions, ioi, sva};
+use crate::random::Random;
 
 /// A sentence of the training text, cut where the task's answer starts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The data sets of `datasets/`: CSV files of every task, made from one seed.
 
-use super::{Random, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, repeated, sva};
+use super::{Split, capital_country, gender_bias, greater_than, hypernymy, ioi, repeated, sva};
 use crate::error::Result;
+use crate::random::Random;
 
 /// The seed of all data sets.
 const SEED: u64 = 2;

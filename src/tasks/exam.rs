@@ -1,8 +1,9 @@
 use super::{
-    Question, Random, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, repeated,
-    repeated::RepeatedTokens, sva,
+    Question, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, repeated, repeated::RepeatedTokens,
+    sva,
 };
 use crate::error::Result;
+use crate::random::Random;
 
 /// Another seed than that of any training text, which starts from small numbers.
 const SEED: u64 = 0xE0A3;

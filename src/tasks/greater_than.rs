@@ -9,8 +9,9 @@ use super::corpus::Sentence;
 use super::split::distinct;
 use super::template::fill;
 use super::words::{CENTURIES, EVENTS, HELD_OUT_EVENTS};
-use super::{Question, Random, Split};
+use super::{Question, Split};
 use crate::error::Result;
+use crate::random::Random;
 
 /// The splits of this task; [`Split::Words`] are held-out nouns, [`Split::Combinations`] held-out years.
 pub const SPLITS: [Split; 4] = [Split::Train, Split::Combinations, Split::Templates, Split::Words];

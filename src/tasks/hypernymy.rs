@@ -9,8 +9,9 @@ use super::corpus::Sentence;
 use super::split::distinct;
 use super::template::fill;
 use super::words::{CATEGORIES, Category};
-use super::{Question, Random, Split};
+use super::{Question, Split};
 use crate::error::Result;
+use crate::random::Random;
 
 /// The splits of this task: the category of an unknown word cannot be known.
 pub const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];

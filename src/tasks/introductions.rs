@@ -1,9 +1,9 @@
 //! Sentences that only introduce people. They are no task: they tell a model which words are names, the held-out ones
 //! among them, which occur nowhere else.
 
-use super::Random;
 use super::corpus::Sentence;
 use super::words::{HELD_OUT_NAMES, NAMES};
+use crate::random::Random;
 
 /// Beginnings of the sentences; a name follows.
 pub(super) const BEGINNINGS: [&str; 6] =

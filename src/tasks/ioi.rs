@@ -17,8 +17,9 @@ use super::split::distinct;
 use super::template::fill;
 use super::vocabulary::vocabulary;
 use super::words::{HELD_OUT_EVENTS, HELD_OUT_NAMES, NAMES, OBJECTS, PLACES};
-use super::{Question, Random, Split, pieces};
+use super::{Question, Split, pieces};
 use crate::error::Result;
+use crate::random::Random;
 
 /// The splits of this task; [`Split::Words`] are held-out names.
 pub const SPLITS: [Split; 4] = [Split::Train, Split::Combinations, Split::Templates, Split::Words];

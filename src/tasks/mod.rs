@@ -31,7 +31,6 @@ pub mod greater_than;
 pub mod hypernymy;
 mod introductions;
 pub mod ioi;
-mod random;
 mod read;
 pub mod repeated;
 mod split;
@@ -42,7 +41,6 @@ mod vocabulary;
 pub mod words;
 
 pub use exam::{ExamPaper, exam, repeated_exam};
-pub use random::Random;
 pub use read::VerbList;
 pub use split::Split;
 pub use task::{LeftOut, Task, TaskDataset, TaskPrompt};

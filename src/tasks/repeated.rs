@@ -4,8 +4,9 @@
 //!
 //! Source: Olsson et al., "In-context Learning and Induction Heads", <https://arxiv.org/abs/2209.11895>.
 
-use super::{Random, vocabulary};
+use super::vocabulary;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// A row of tokens that repeats a random part of it until its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,8 @@ impl RepeatedTokens {
 ///
 /// ```
 /// # fn main() -> candle_lens::Result<()> {
-/// use candle_lens::tasks::{Random, repeated::repeated_tokens};
+/// use candle_lens::random::Random;
+/// use candle_lens::tasks::repeated::repeated_tokens;
 ///
 /// let row = repeated_tokens(&[5, 6, 7, 8], 0, 3, 7, &mut Random::new(1))?;
 /// assert_eq!(row.ids[1..4], row.ids[4..7]);

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Random;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// What of a prompt the embedded model met in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,8 +10,9 @@ use super::corpus::Sentence;
 use super::split::distinct;
 use super::template::fill;
 use super::words::{NOUNS, VERBS};
-use super::{Question, Random, Split};
+use super::{Question, Split};
 use crate::error::Result;
+use crate::random::Random;
 
 /// The splits of this task; [`Split::Combinations`] are pairs of nouns.
 pub const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];

@@ -6,8 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Question, Random, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, pieces, sva};
+use super::{Question, Split, capital_country, gender_bias, greater_than, hypernymy, ioi, pieces, sva};
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// One of the six tasks, and so how its answers are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

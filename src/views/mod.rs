@@ -1,6 +1,8 @@
-//! WINDOWS: what makes results visible in a notebook, offline and without scripts too.
+//! Tables, figures and widgets: what makes results visible in a notebook, offline, and without scripts as well.
 //!
-//! - [`line()`], [`imshow()`], [`bar`], [`hist`], [`scatter`] draw a [`Figure`] from a result, a tensor, an array or a list.
+//! - [`line()`], [`imshow()`], [`bar()`], [`hist`], [`scatter()`] draw a result, a tensor, an array or a list. Each kind is
+//!   a type with its own options ([`Line`], [`HeatMap`], [`Bar`], [`Histogram`], [`Scatter`], [`Animation`], [`Facets`]);
+//!   a [`Figure`] is one of any kind.
 //! - [`attention_heads`], [`attention_explorer`], [`colored_tokens`], [`token_log_probs`], [`circuit_graph`] and others
 //!   make a [`Widget`] that answers to mouse and keyboard.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
@@ -18,6 +20,7 @@ mod html;
 mod loader;
 mod number;
 mod of_circuits;
+mod of_config;
 mod of_gradients;
 mod of_lists;
 mod of_matrices;
@@ -35,8 +38,9 @@ mod terminal;
 mod widget;
 
 pub use figure::{
-    Facets, Figure, HoverMode, bar, hist, imshow, imshow_animation, imshow_facets, imshow_patching_result,
-    imshow_patching_results, line, plot_comp_scores, plot_logit_attribution, plot_loss_difference, scatter,
+    Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter, bar, hist, imshow, imshow_animation,
+    imshow_facets, imshow_patching_result, imshow_patching_results, line, plot_comp_scores, plot_logit_attribution,
+    plot_loss_difference, scatter,
 };
 pub use html::{Html, escape, json_in_script, visible};
 pub use page::{Page, Rendered, View};

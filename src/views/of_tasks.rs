@@ -1,9 +1,7 @@
 //! How the tasks show their prompts and papers: one as a table of its fields, several as one table with a row each.
 
-use crate::analysis::{Score, Scorecard};
 use crate::error::Result;
-use crate::labelled::Entry;
-use crate::patching::TaskBatch;
+use crate::metrics::{Score, Scorecard, TaskBatch};
 use crate::tasks::capital_country::CapitalCountryPrompt;
 use crate::tasks::corpus::Sentence;
 use crate::tasks::datasets::CsvFile;
@@ -16,7 +14,7 @@ use crate::tasks::sva::SvaPrompt;
 use crate::tasks::words::{Category, Profession, Verb};
 use crate::tasks::{ExamPaper, LeftOut, Question, TaskDataset, TaskPrompt, VerbList};
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::table::{Cell, Table};
 
 /// Values of several fields.
@@ -80,7 +78,6 @@ records! {
         "count": s.count, "accuracy": s.accuracy, "preference": s.preference, "logit_diff": s.logit_diff,
         "prob_diff": s.prob_diff,
     }
-    Entry |e| { "labels": e.labels.join(", "), "value": e.value }
 }
 
 /// The answers of a question; of many, the first.
@@ -170,4 +167,5 @@ impl View for Scorecard {
     }
 }
 
-shown!(ExamPaper, Scorecard, TaskDataset, TaskBatch, VerbList);
+shown!(ExamPaper, TaskDataset, TaskBatch, VerbList);
+shown_with_own_display!(Scorecard);

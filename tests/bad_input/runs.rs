@@ -1,8 +1,9 @@
 //! Mistakes in names, shapes, layers, positions and tokens: each is a sentence, told before anything is computed.
 
 use candle_lens::Result;
-use candle_lens::cache::{AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions};
+use candle_lens::cache::{Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor};
+use candle_lens::dims::ReadBy;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Processing, RunOptions};
 use candle_lens::tokens::{Bos, Input, PaddingSide, Tokens};
@@ -63,8 +64,8 @@ fn points_that_an_architecture_lacks() -> Result<()> {
     sentence(run(HookPlan::new().capture("resid_mid")), &["hook_resid_mid", "attention only"]);
     sentence(attn_only.W_in(), &["attention only"]);
     let (_, cache) = attn_only.run_with_cache(vec![vec![1, 2]])?;
-    let with_middle = AccumulatedOptions { incl_mid: true, ..Default::default() };
-    sentence(cache.accumulated_resid(&with_middle), &["hook_resid_mid", "attention only"]);
+    let with_middle = Stack::accumulated().with_mid();
+    sentence(cache.accumulated_resid(with_middle), &["hook_resid_mid", "attention only"]);
     Ok(())
 }
 
@@ -86,16 +87,16 @@ fn wrong_layers() -> Result<()> {
     let plan = HookPlan::new().capture(("z", 1));
     sentence(model.run(three_prompts(), plan, &options), &["blocks.1.attn.hook_z", "never reached"]);
     let (_, cache) = model.run_with_cache(three_prompts())?;
-    for layer in [3, -2, isize::MAX, isize::MIN] {
+    for layer in [3, -3, isize::MAX, isize::MIN] {
         let given = format!("layer {layer}");
-        sentence(cache.accumulated_resid(&AccumulatedOptions { layer, ..Default::default() }), &[&given, "0 to 2"]);
-        sentence(cache.decompose_resid(&DecomposeOptions { layer, ..Default::default() }), &[&given]);
-        sentence(cache.stack_head_results(&model, &HeadOptions { layer, ..Default::default() }), &[&given]);
+        sentence(cache.accumulated_resid(Stack::accumulated().before(layer)), &[&given, "0 to 1"]);
+        sentence(cache.decompose_resid(Stack::components().before(layer)), &[&given]);
+        sentence(cache.stack_head_results(&model, Stack::heads().before(layer)), &[&given]);
         sentence(cache.stack_activation("z", layer), &[&given]);
     }
-    let of_the_end = DecomposeOptions { mlp_input: true, ..Default::default() };
-    sentence(cache.decompose_resid(&of_the_end), &["mlp_input"]);
-    sentence(cache.stack_head_results(&model, &HeadOptions { layer: 0, ..Default::default() }), &["layer 0"]);
+    let of_the_end = Stack::components().before_mlp(2);
+    sentence(cache.decompose_resid(of_the_end), &["layer 2"]);
+    sentence(cache.stack_head_results(&model, Stack::heads().before(0)), &["layer 0"]);
     Ok(())
 }
 
@@ -129,24 +130,25 @@ fn wrong_shapes() -> Result<()> {
     refused(plan().edit(("z", 0), replace(&[3, 4, 4, 7])), &["blocks.0.attn.hook_z", "[3, 4, 4, 7]", "[3, 4, 4, 6]"]);
     refused(plan().edit(("z", 0), replace(&[5]).head(1)), &["[5]", "[3, 4, 6]"]);
     refused(plan().edit(("resid_pre", 0), Edit::add(zeros(&[2, 4, 24]))), &["[2, 4, 24]", "[3, 4, 24]"]);
-    let wrong_hook = Edit::custom("squeeze out", |x, _| Ok(x.narrow(1, 0, 1)?));
+    let wrong_hook = Edit::custom("squeeze out", |x, _| x.narrow(1, 0, 1));
     refused(plan().edit(("resid_pre", 0), wrong_hook), &["squeeze out", "[3, 1, 24]"]);
     let model = model();
     let options = RunOptions { start_at_layer: Some((1, zeros(&[3, 4, 25]))), ..Default::default() };
     sentence(model.run(three_prompts(), HookPlan::new(), &options), &["[3, 4, 25]", "[3, 4, 24]"]);
     let (logits, cache) = model.run_with_cache(three_prompts())?;
     let tokens = Tokens::from_rows(three_prompts())?;
-    let parts = cache.decompose_resid(&DecomposeOptions::default())?;
+    let parts = cache.decompose_resid(Stack::components())?;
     for shape in [vec![25], vec![2, 24], vec![3, 4, 24], vec![]] {
         sentence(parts.project(&zeros(&shape)), &[&format!("{shape:?}"), "[24]"]);
     }
-    sentence(cache.apply_ln_to_stack(&parts, &LnOptions { layer: 1, mlp_input: false, recompute: true }), &["layer 1"]);
+    sentence(cache.apply_ln_to_stack(&parts, ReadBy::Block(3)), &["layer 3"]);
     let answers = model.answers([(5u32, 6u32), (7, 8)])?;
     sentence(answers.logit_diff(&logits, &tokens), &["[2, 4, d_vocab]", "[3, 4, 300]"]);
-    sentence(cache.logit_attrs(&model, &parts, [1u32, 2], [3u32]), &["2 tokens", "1 incorrect"]);
-    sentence(cache.logit_attrs(&model, &parts, [1u32, 2], [3u32, 4]), &["[2, 24]"]);
+    sentence(cache.logit_attrs(&model, &parts, Target::tokens([1u32, 2])), &["[2, 24]"]);
+    sentence(cache.logit_attrs(&model, &parts, Target::differences([(1u32, 3u32), (2, 4)])), &["[2, 24]"]);
+    sentence(cache.logit_attrs(&model, &parts, Target::tokens([0u32; 0])), &["empty"]);
     let other = untrained(small());
-    sentence(cache.logit_attrs(&other, &parts, [1u32], [2u32]), &["other sizes"]);
+    sentence(cache.logit_attrs(&other, &parts, (1u32, 2u32)), &["other sizes"]);
     sentence(cache.remove_batch_dim(), &["3"]);
     Ok(())
 }

@@ -16,21 +16,22 @@ fn rows() -> Tokens {
 fn doors(model: &HookedTransformer, cache: &ActivationCache) -> Result<Vec<(&'static str, Result<()>)>> {
     let answers = model.answers([(5u32, 6u32), (7, 3)])?;
     let directions = answers.directions(model)?;
-    let stack = cache.stack(("resid_post", -1), ..)?;
-    let none = Vec::<u32>::new;
+    let stack = cache.accumulated_resid(Stack::accumulated())?;
     let metric = Metric::logit_diff(&answers);
     let corrupted = Tokens::from_rows(vec![vec![5, 9, 3, 7, 1], vec![3, 3, 1, 6, 4]])?;
     let mut doors = vec![
-        ("heads", cache.stack_head_results(model, &HeadOptions::default()).map(drop)),
-        ("neurons", cache.stack_neuron_results(model, &NeuronOptions::default()).map(drop)),
+        ("heads", cache.stack_head_results(model, Stack::heads()).map(drop)),
+        ("neurons", cache.stack_neuron_results(model, Stack::neurons()).map(drop)),
         ("neurons of a layer", cache.get_neuron_results(model, 0, .., ..).map(drop)),
-        ("projected neurons", cache.project_neuron_results(model, &directions, &NeuronOptions::default()).map(drop)),
-        ("full", cache.get_full_resid_decomposition(model, &FullOptions::default()).map(drop)),
-        ("projected", cache.project_full_resid_decomposition(model, &directions, &FullOptions::default()).map(drop)),
-        ("logit_attrs", cache.logit_attrs(model, &stack, [1u32], none()).map(drop)),
-        ("logit_lens", logit_lens(model, cache, &LensOptions { k: 1, ..Default::default() }).map(drop)),
+        ("projected neurons", cache.project_neuron_results(model, &directions, Stack::neurons()).map(drop)),
+        ("full", cache.get_full_resid_decomposition(model, Stack::everything()).map(drop)),
+        ("projected", cache.project_full_resid_decomposition(model, &directions, Stack::everything()).map(drop)),
+        ("logit_attrs", cache.logit_attrs(model, &stack, 1u32).map(drop)),
+        ("residual_stack_to_logit_diff", residual_stack_to_logit_diff(model, cache, &stack, &answers).map(drop)),
+        ("accumulated", cache.stack(model, Stack::accumulated()).map(drop)),
+        ("logit_lens", logit_lens(model, cache, LensOptions { k: 1, ..Default::default() }).map(drop)),
         ("logit_lens_to_logit_diff", logit_lens_to_logit_diff(model, cache, &answers).map(drop)),
-        ("from_cache", Patching::from_cache(model, cache, corrupted, metric).map(drop)),
+        ("from_cache", Experiment::from_cache(model, cache, corrupted, metric).map(drop)),
     ];
     for unit in [Unit::Component, Unit::Layer, Unit::Head, Unit::Neuron] {
         doors.push(("direct_logit_attribution", direct_logit_attribution(model, cache, &answers, unit).map(drop)));
@@ -111,7 +112,7 @@ fn a_cache_keeps_the_norm_of_its_run() -> Result<()> {
         HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 20, n_ctx: 8, ..Default::default() };
     let (model, vars) = HookedTransformer::trainable(cfg, 1, &Device::Cpu)?;
     let (_, cache) = model.run_with_cache(rows())?;
-    let lens = || cache.accumulated_resid(&AccumulatedOptions { apply_ln: true, ..Default::default() });
+    let lens = || cache.accumulated_resid(Stack::accumulated().normed());
     let numbers = |stack: ResidualStack| Ok::<_, Error>(stack.tensor().flatten_all()?.to_vec1::<f32>()?);
     let before = numbers(lens()?)?;
     for var in vars.iter().filter(|var| var.dims() == [8]) {
@@ -123,24 +124,24 @@ fn a_cache_keeps_the_norm_of_its_run() -> Result<()> {
 
 /// The final norm goes where the activations go, so that lenses of unfolded models work there. It takes a second device to tell.
 #[test]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "metal")),
+    ignore = "needs a device besides the CPU: build with --features cuda or metal where there is one"
+)]
 fn the_final_norm_moves_with_the_cache() -> Result<()> {
     let there = best_device()?;
-    if there.is_cpu() {
-        println!(
-            "skipped: there is no device besides the CPU (build with --features cuda or metal where there is one)."
-        );
-        return Ok(());
-    }
+    assert!(!there.is_cpu(), "built for a device that this machine does not have");
     let model = tiny_model(Processing::NONE);
     let answers = model.answers([(5u32, 6u32), (7, 3)])?;
     let (_, here) = model.run_with_cache(rows())?;
     let moved = here.clone().to_device(&there)?;
     let (_, captured_there) = model.run_with_hooks(rows(), HookPlan::new().capture_all().device(&there))?;
-    let options = AccumulatedOptions { apply_ln: true, ..Default::default() };
+    let options = Stack::accumulated().normed();
     let numbers = |cache: &ActivationCache| -> Result<Vec<f32>> {
-        let stack = cache.accumulated_resid(&options)?.tensor().to_device(&Device::Cpu)?;
+        let stack = cache.accumulated_resid(options.clone())?.tensor().to_device(&Device::Cpu)?;
         let directions = answers.directions(&model)?.to_device(cache.get("embed")?.device())?;
-        let shares = residual_stack_to_logit_diff(&cache.stack(("resid_post", -1), ..)?, cache, &directions)?;
+        let stream = cache.stack(&model, Stack::point(("resid_post", -1)))?;
+        let shares = residual_stack_to_logit_diff(&model, cache, &stream, &directions)?;
         Ok([stack.flatten_all()?.to_vec1::<f32>()?, shares.values.into_iter().collect()].concat())
     };
     let expected = numbers(&here)?;

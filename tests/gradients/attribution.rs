@@ -3,11 +3,13 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
-use candle_lens::gradients::Comparison;
+use candle_lens::experiment::{Baseline, Comparison, Experiment};
+use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::{Axis, Labelled};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
-use candle_lens::patching::{Ablation, Metric, PatchResult, Patching, SweepAxis, Untouched};
+use candle_lens::patching::{PatchResult, Untouched};
 use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::Tokens;
 use candle_lens::views::View;
@@ -15,11 +17,11 @@ use candle_lens::views::View;
 use super::run::prompts_of_fixtures as prompts;
 use crate::support::fixture::{Agreement, Reference, tiny_model};
 use crate::support::sentence::sentence;
-use SweepAxis::{Head, Layer, Neuron, Position, Source};
+use AxisName::{DMlp, Head, KPos, Layer, Pos};
 
-fn experiment(model: &HookedTransformer) -> Result<Patching> {
+fn experiment(model: &HookedTransformer) -> Result<Experiment> {
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
-    Patching::new(model, prompts(0), prompts(9), Metric::logit_diff(&answers))
+    Experiment::new(model, prompts(0), prompts(9), Metric::logit_diff(&answers))
 }
 
 /// What the estimate adds to the base run.
@@ -34,13 +36,13 @@ fn estimates_are_those_of_transformer_lens_gradients() -> Result<()> {
     let patching = experiment(&model)?;
     let attribution = patching.attribution(["resid_pre", "mlp_out", "z", "q", "pattern", "post"])?;
     let mut agreement = Agreement::default();
-    let sweeps: [(&str, &str, &[SweepAxis]); 6] = [
-        ("resid_pre", "hook_resid_pre", &[Layer, Position]),
-        ("mlp_out", "hook_mlp_out", &[Layer, Position]),
-        ("z", "attn.hook_z", &[Layer, Position, Head]),
-        ("q", "attn.hook_q", &[Layer, Position, Head]),
-        ("pattern", "attn.hook_pattern", &[Layer, Head, Position, Source]),
-        ("post", "mlp.hook_post", &[Layer, Position, Neuron]),
+    let sweeps: [(&str, &str, &[AxisName]); 6] = [
+        ("resid_pre", "hook_resid_pre", &[Layer, Pos]),
+        ("mlp_out", "hook_mlp_out", &[Layer, Pos]),
+        ("z", "attn.hook_z", &[Layer, Pos, Head]),
+        ("q", "attn.hook_q", &[Layer, Pos, Head]),
+        ("pattern", "attn.hook_pattern", &[Layer, Head, Pos, KPos]),
+        ("post", "mlp.hook_post", &[Layer, Pos, DMlp]),
     ];
     for (point, name, axes) in sweeps {
         let result = attribution.sweep(point, axes)?;
@@ -80,15 +82,15 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
     };
     let zeros = of(&clean)?.zeros_like()?;
     let cases = [
-        ("denoising", Patching::new(&model, &clean, &corrupted, metric())?, &corrupted, of(&clean)?),
-        ("noising", Patching::new(&model, &clean, &corrupted, metric())?.noising()?, &clean, of(&corrupted)?),
-        ("zero ablation", Patching::ablation(&model, &clean, metric(), &Ablation::Zero)?, &clean, zeros),
+        ("denoising", Experiment::new(&model, &clean, &corrupted, metric())?, &corrupted, of(&clean)?),
+        ("noising", Experiment::new(&model, &clean, &corrupted, metric())?.noising()?, &clean, of(&corrupted)?),
+        ("zero ablation", Experiment::new(&model, &clean, Baseline::Zero, metric())?, &clean, zeros),
     ];
     for (what, patching, base, value) in cases {
-        // Position 5 comes to the last position through block 1's z only where it is read: the last one.
-        let result = patching.attribution(["z"])?.sweep(("z", 1), &[Position, Head])?;
+        // Pos 5 comes to the last position through block 1's z only where it is read: the last one.
+        let result = patching.attribution(["z"])?.sweep(("z", 1), &[Pos, Head])?;
         assert_eq!(result.untouched[[5, 2]], Some(Untouched::NoPath), "{what}: the last block's other positions");
-        let result = patching.attribution([("z", 0)])?.sweep(("z", 0), &[Position, Head])?;
+        let result = patching.attribution([("z", 0)])?.sweep(("z", 0), &[Pos, Head])?;
         let (_, cache) = model.run_with_hooks(base, HookPlan::new().capture(("z", 0)))?;
         let there = cache.get(("z", 0))?;
         let put_in = match what {
@@ -119,7 +121,7 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
 fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let prompts = Task::Ioi.prompts(Split::Templates, 12, 3)?.hard()?;
-    let patching = prompts.batches(&model, 12)?[0].patching(&model)?;
+    let patching = prompts.batches(&model, 12)?[0].experiment(&model)?;
     let attribution = patching.attribution(["z", "attn_out"])?;
     let estimated = attribution.sweep("z", &[Layer, Head])?;
     let patched = patching.get_act_patch_attn_head_out_all_pos()?;
@@ -131,7 +133,7 @@ fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> 
         assert!(text.contains(part), "{part}: {text}");
     }
     sentence(attribution.sweep("q", &[Layer, Head]), &["not among the points"]);
-    sentence(attribution.sweep("z", &[Layer, Source]), &["no axis"]);
+    sentence(attribution.sweep("z", &[Layer, KPos]), &["cannot be swept"]);
     let none: [&str; 0] = [];
     sentence(patching.attribution(none), &["no point was given"]);
     Ok(())
@@ -149,7 +151,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     let mut agreement = Agreement::default();
     agreement.check("result", &added(&results, patching.corrupted())?, &added(&z, patching.corrupted())?);
     // What the last MLP reads reaches the end through it only: the stream less what it reads.
-    let of = |point| Ok::<_, candle_lens::Error>(attribution.sweep((point, 1), &[Position])?.raw);
+    let of = |point| Ok::<_, candle_lens::Error>(attribution.sweep((point, 1), &[Pos])?.raw);
     let (gradients, numbers) =
         (attribution.gradients(), |x: Tensor| Ok::<_, candle_lens::Error>(x.flatten_all()?.to_vec1::<f32>()?));
     let through = (gradients.get(("resid_mid", 1))? - gradients.get(("mlp_out", 1))?)?;
@@ -159,7 +161,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     assert_ne!(of("mlp_in")?.values, of("resid_mid")?.values);
     // Queries' own inputs, against the slope of runs into which a part of the way is put.
     let (clean, corrupted) = (prompts(0), prompts(9));
-    let got = attribution.sweep(("q_input", 1), &[Position, Head])?;
+    let got = attribution.sweep(("q_input", 1), &[Pos, Head])?;
     let input = |tokens: &Tokens| -> Result<Tensor> {
         model.run_with_hooks(tokens, HookPlan::new().capture(("q_input", 1)))?.1.get(("q_input", 1))
     };
@@ -177,14 +179,17 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     assert!((slope - estimate).abs() < 2e-4 && slope.abs() > 1e-4, "slope {slope}, estimate {estimate}");
     assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
     // What a head reads for its values comes to the end from every position.
-    let values = attribution.sweep(("v_input", 1), &[Position, Head])?;
+    let values = attribution.sweep(("v_input", 1), &[Pos, Head])?;
     assert_eq!(values.untouched[[5, 1]], None);
     assert_ne!(values.raw.values[[5, 1]], patching.corrupted());
     agreement.finish("points on demand");
     // Points of no block are refused before anything is run; patching itself says what to use.
     sentence(patching.attribution(("z", "embed")), &["hook_embed is outside the blocks", "resid_pre"]);
     sentence(patching.attribution("ln_final.hook_scale"), &["outside the blocks", "resid_post"]);
-    sentence(patching.sweep("q_input", &[Layer, Head]), &["not computed in an ordinary run", "Patching::attribution"]);
+    sentence(
+        patching.sweep("q_input", &[Layer, Head]),
+        &["not computed in an ordinary run", "Experiment::attribution"],
+    );
     sentence(patching.attribution(("q_input", ("ln1.hook_scale", 0))), &["is watched", "not used"]);
     Ok(())
 }

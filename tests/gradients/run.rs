@@ -4,11 +4,11 @@
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint, Site};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{
-    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType,
-    PositionalEmbeddingType, Processing, RunOptions,
+    ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, PositionalEmbeddingType,
+    Processing, RunOptions,
 };
-use candle_lens::patching::Metric;
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Agreement, Reference, numbers, tiny_model};
@@ -50,7 +50,7 @@ fn metrics(model: &HookedTransformer) -> Result<Vec<Metric>> {
         Metric::logit_diff(&model.answers([(1u32, 2u32), (3u32, 1u32)])?),
         Metric::prob_diff(model, [vec![1u32, 4], vec![3]], [vec![2u32], vec![1, 5, 7]])?,
         Metric::log_prob(model, [6u32, 8])?,
-        Metric::custom("half the first logits", |logits| Ok((logits.narrow(1, 0, 3)?.sqr()?.sum(1)? * 0.5)?)),
+        Metric::custom("half the first logits", |logits| logits.narrow(1, 0, 3)?.sqr()?.sum(1)? * 0.5),
     ])
 }
 
@@ -72,7 +72,7 @@ fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric
             let direction = (direction / norm)?;
             let at = |steps: f64| -> Result<f64> {
                 let plan = HookPlan::new().edit(point, Edit::add((&direction * (steps * step))?)).watch(point);
-                let run = model.run(tokens, plan, &RunOptions::default())?;
+                let run = model.run(tokens, plan, RunOptions::default())?;
                 let logits = run.logits.expect("asked for");
                 let last: Vec<Tensor> = tokens
                     .last_positions()
@@ -115,7 +115,7 @@ fn value(metric: &Metric, logits: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn is_split_input(point: &HookPoint) -> bool {
-    matches!(point, HookPoint::Block(_, site) if site.is_split_input())
+    matches!(point, HookPoint::Block(_, site) if site.row().is_split_input())
 }
 
 fn model(cfg: HookedTransformerConfig) -> Result<HookedTransformer> {
@@ -150,7 +150,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         normalization_type: NormalizationType::RMS,
         n_key_value_heads: Some(2),
         gated_mlp: true,
-        act_fn: Activation::Silu,
+        act_fn: ActFn::Silu,
         positional_embedding_type: rotary,
         ..small()
     };
@@ -160,7 +160,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         attn_scores_soft_cap: Some(3.0),
         output_logits_soft_cap: Some(5.0),
         window_size: Some(3),
-        act_fn: Activation::GeluNew,
+        act_fn: ActFn::GeluNew,
         ..llama
     };
     check_model("Gemma 2", gemma, &tokens)?;
@@ -169,7 +169,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() },
         &tokens,
     )?;
-    check_model("SoLU", HookedTransformerConfig { act_fn: Activation::SoluLn, ..small() }, &tokens)
+    check_model("SoLU", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..small() }, &tokens)
 }
 
 #[test]
@@ -248,17 +248,17 @@ fn what_has_no_gradient_is_refused() -> Result<()> {
     sentence(model.run_with_grads(&tokens, &one, ["z"]), &["answers for 1 prompts", "there are 2"]);
     let taken_out = Metric::custom("largest", |logits| {
         let values = logits.max(1)?.to_vec1::<f32>()?;
-        Ok(Tensor::from_vec(values, 2, &Device::Cpu)?)
+        Tensor::from_vec(values, 2, &Device::Cpu)
     });
     sentence(model.run_with_grads(&tokens, &taken_out, ["z"]), &["\"largest\"", "tensor operations"]);
-    let run = model.run(&tokens, HookPlan::new().watch("z"), &RunOptions::default())?;
+    let run = model.run(&tokens, HookPlan::new().watch("z"), RunOptions::default())?;
     let logits = run.logits.clone().expect("asked for");
     sentence(run.taps.gradients(&logits), &["one number"]);
     sentence(run.taps.gradients(&logits.detach().sum_all()?), &["no gradient at any watched point"]);
     let gradients = run.taps.gradients(&logits.sum_all()?)?;
     sentence(gradients.get("q0"), &["was not watched"]);
-    let unwatched = model.run(&tokens, HookPlan::new(), &RunOptions::default())?;
+    let unwatched = model.run(&tokens, HookPlan::new(), RunOptions::default())?;
     sentence(unwatched.taps.gradients(&logits.sum_all()?), &["nothing was watched"]);
-    sentence(model.run(&tokens, HookPlan::new().watch("z").budget(10), &RunOptions::default()), &["budget"]);
+    sentence(model.run(&tokens, HookPlan::new().watch("z").budget(10), RunOptions::default()), &["budget"]);
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod half;
 pub mod models;
 pub mod sealed;
 pub mod sentence;
+pub mod splice;
 pub mod tokenizer;
 pub mod torch;
 
@@ -23,20 +24,17 @@ pub fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-/// The folder of foreign data files, which are not ours to commit: `CANDLE_LENS_DATA`, or `shared/data` beside the checkout.
-pub fn foreign_files() -> Option<PathBuf> {
-    const VARIABLE: &str = "CANDLE_LENS_DATA";
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = std::env::var_os(VARIABLE).map_or(beside, PathBuf::from);
-    if !folder.is_dir() {
-        println!(
-            "skipped: the foreign data files are not here. Set {VARIABLE} to a folder with ioi.csv, greater_than.csv, \
-             hypernymy.csv (github.com/hannamw/eap-ig-faithfulness) and ioi_ABBA_template_0_prompts.json \
-             (github.com/dtch1997/circuit-finder)."
-        );
-        return None;
-    }
-    Some(folder)
+/// The value of a variable on which a test depends. Such a test is `#[ignore = "needs VARIABLE: .."]`, so that it is never
+/// counted as passed where it did not run; `cargo lab test` runs it where the variable is set.
+pub fn given(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("this test needs {variable}: its #[ignore] says what to set it to"))
+}
+
+/// A folder of foreign data files, which are not ours to commit: ioi.csv, greater_than.csv and hypernymy.csv of
+/// github.com/hannamw/eap-ig-faithfulness, ioi_ABBA_template_0_prompts.json of github.com/dtch1997/circuit-finder.
+pub fn foreign_files() -> PathBuf {
+    PathBuf::from(given("CANDLE_LENS_DATA"))
 }
 
 /// Fails where two tensors differ by more than `tolerance` anywhere, and says where the most.

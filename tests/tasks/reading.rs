@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_lens::Result;
-use candle_lens::analysis::score_questions;
+use candle_lens::metrics::score_questions;
 use candle_lens::model::HookedTransformer;
 use candle_lens::tasks::{Split, Task, TaskDataset, pieces};
 
@@ -67,7 +67,7 @@ fn metrics_are_those_of_the_questions() -> Result<()> {
                 let prompt = &prompts.prompts[number];
                 assert_eq!(model.to_string(&batch.clean.row(row)[1..])?, prompt.clean);
                 for (name, word) in &prompt.positions {
-                    let token = model.to_string(&[batch.clean.id(row, batch.positions[name][row])])?;
+                    let token = model.to_string([batch.clean.id(row, batch.positions[name][row])])?;
                     assert!(pieces(&prompt.clean)[*word].ends_with(&token), "{task}, {name}: {token:?}");
                 }
                 assert_eq!(batch.positions["end"][row] + 1, batch.clean.pos());
@@ -99,7 +99,7 @@ fn data_sets_are_cut_mixed_hardened_and_filtered() -> Result<()> {
         assert_eq!(at("changed"), at("s2"));
     }
     // What the corrupted prompts are asked is the clean answers the other way round.
-    let patching = hard.head(8).batches(&model, 8)?[0].patching(&model)?;
+    let patching = hard.head(8).batches(&model, 8)?[0].experiment(&model)?;
     assert!(patching.clean() > 0.0 && patching.corrupted() < 0.0);
     let hypernymy = Task::Hypernymy.prompts(Split::Templates, 40, 0)?;
     let values = hypernymy.measure(&model)?;
@@ -216,10 +216,11 @@ fn malformed_files_say_where() {
     sentence(json(&far), &["prompt 0", "\"IO\" cannot be 9"]);
 }
 
-/// The files themselves, where they are at hand: they are not ours to commit.
+/// The files themselves, which are not ours to commit.
 #[test]
+#[ignore = "needs CANDLE_LENS_DATA: a folder of the foreign data sets"]
 fn foreign_files_as_they_are() -> Result<()> {
-    let Some(folder) = foreign_files() else { return Ok(()) };
+    let folder = foreign_files();
     let count = |task, name: &str| -> Result<usize> { Ok(TaskDataset::read(task, folder.join(name))?.len()) };
     assert_eq!(count(Task::Ioi, "ioi.csv")?, 1000);
     assert_eq!(count(Task::GreaterThan, "greater_than.csv")?, 1000);

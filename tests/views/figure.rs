@@ -5,8 +5,8 @@ use candle_lens::labelled::{Axis, Labelled};
 use candle_lens::views::{Figure, HoverMode, View, imshow, line};
 use serde_json::{Value, json};
 
-fn parsed(figure: &Figure) -> Value {
-    serde_json::from_str(&figure.to_json().expect("the figure can be drawn")).expect("valid JSON")
+fn parsed(figure: impl Into<Figure>) -> Value {
+    serde_json::from_str(&figure.into().to_json().expect("the figure can be drawn")).expect("valid JSON")
 }
 
 fn refused(figure: Figure) -> String {
@@ -72,7 +72,7 @@ fn a_line_is_exactly_this_json() {
 
 #[test]
 fn a_heat_map_has_its_first_row_on_top_and_zero_in_the_middle() {
-    let json = parsed(&imshow(per_head()).title("Logit Difference From Each Head"));
+    let json = parsed(imshow(per_head()).title("Logit Difference From Each Head"));
     let trace = &json["data"][0];
     assert_eq!(trace["type"], "heatmap");
     assert_eq!(trace["z"], json!([[0.5, -2.0, 0.0], [1.0, 0.25, -0.5]]));
@@ -88,16 +88,16 @@ fn a_heat_map_has_its_first_row_on_top_and_zero_in_the_middle() {
 
 #[test]
 fn a_result_brings_its_words_along() {
-    let heads = parsed(&imshow(per_head()));
+    let heads = parsed(imshow(per_head()));
     assert_eq!(heads["layout"]["title"]["text"], "logit difference");
     let layers = per_head().mean_over("head").expect("it has heads");
-    let json = parsed(&line(&layers));
+    let json = parsed(line(&layers));
     assert_eq!(json["layout"]["title"]["text"], "logit difference");
     assert_eq!(json["layout"]["yaxis"]["title"]["text"], "", "the title says it already");
     assert_eq!(json["layout"]["xaxis"]["title"]["text"], "layer");
-    let titled = parsed(&line(&layers).title("By layer"));
+    let titled = parsed(line(&layers).title("By layer"));
     assert_eq!(titled["layout"]["yaxis"]["title"]["text"], "logit difference");
-    let series = parsed(&line(per_head()));
+    let series = parsed(line(per_head()));
     assert_eq!(series["data"][1]["name"], "1");
     assert_eq!(series["layout"]["showlegend"], true);
 }
@@ -130,10 +130,10 @@ fn every_source_gives_the_same_numbers() -> candle_lens::Result<()> {
 
 #[test]
 fn what_was_asked_for_is_what_is_drawn() {
-    let json = parsed(&line(vec![vec![1.0, 2.0], vec![3.0, 4.0]]).hovermode(HoverMode::Closest));
+    let json = parsed(line(vec![vec![1.0, 2.0], vec![3.0, 4.0]]).hovermode(HoverMode::Closest));
     assert_eq!(json["layout"]["hovermode"], "closest");
     assert_eq!(json["data"][0]["x"], json!([0, 1]));
-    let json = parsed(&imshow(vec![vec![1.0]]).y_ticks([7]).x_ticks(["a"]).color_label("nats").height(333));
+    let json = parsed(imshow(vec![vec![1.0]]).y_ticks([7]).x_ticks(["a"]).color_label("nats").height(333));
     assert_eq!((&json["data"][0]["y"], &json["data"][0]["x"]), (&json!(["\u{200b}7"]), &json!(["\u{200b}a"])));
     assert_eq!(json["data"][0]["colorbar"]["title"]["text"], "nats");
     assert_eq!(json["layout"]["height"], 333);
@@ -149,21 +149,18 @@ fn the_same_figure_is_the_same_output() -> candle_lens::Result<()> {
 
 #[test]
 fn what_does_not_fit_is_said_in_a_sentence() {
-    let cases = [
-        (line([1.0, 2.0]).x_ticks(["a"]), "2 points need one label each, but `x_ticks` gives 1."),
-        (line([1.0, 2.0]).names(["a", "b"]), "1 series need one label each, but `names` gives 2."),
-        (line(Vec::<f32>::new()), "`line` was given no numbers"),
-        (imshow(vec![Vec::<f32>::new()]), "`imshow` was given no numbers (the shape is [1, 0])"),
-        (imshow([1.0, 2.0]), "`imshow` draws a matrix of rows and columns, but it was given the shape [2]"),
-        (line(ndarray::Array3::<f32>::zeros((1, 2, 3))), "it was given the shape [1, 2, 3]"),
-        (line(ndarray::arr0(1.0_f32)), "it was given the shape []"),
-        (imshow(vec![vec![1.0], vec![]]), "row 0 has 1 numbers and row 1 has 0"),
-        (imshow(vec![vec![1.0]]).names(["a"]), "`names` does not belong to `imshow`"),
-        (line([1.0]).y_ticks(["a"]), "`y_ticks` does not belong to `line`"),
-        (line([1.0]).color_label("a"), "`color_label` does not belong to `line`"),
-        (line([1.0]).width(0), "a figure cannot have the width 0: give 100 to 10000 pixels"),
-        (imshow(vec![vec![1.0]]).width(0), "a figure cannot have the width 0"),
-        (line([1.0]).height(1_000_000), "a figure cannot have the height 1000000"),
+    let cases: Vec<(Figure, &str)> = vec![
+        (line([1.0, 2.0]).x_ticks(["a"]).into(), "2 points need one label each, but `x_ticks` gives 1."),
+        (line([1.0, 2.0]).names(["a", "b"]).into(), "1 series need one label each, but `names` gives 2."),
+        (line(Vec::<f32>::new()).into(), "`line` was given no numbers"),
+        (imshow(vec![Vec::<f32>::new()]).into(), "`imshow` was given no numbers (the shape is [1, 0])"),
+        (imshow([1.0, 2.0]).into(), "`imshow` draws a matrix of rows and columns, but it was given the shape [2]"),
+        (line(ndarray::Array3::<f32>::zeros((1, 2, 3))).into(), "it was given the shape [1, 2, 3]"),
+        (line(ndarray::arr0(1.0_f32)).into(), "it was given the shape []"),
+        (imshow(vec![vec![1.0], vec![]]).into(), "row 0 has 1 numbers and row 1 has 0"),
+        (line([1.0]).width(0).into(), "a figure cannot have the width 0: give 100 to 10000 pixels"),
+        (imshow(vec![vec![1.0]]).width(0).into(), "a figure cannot have the width 0"),
+        (line([1.0]).height(1_000_000).into(), "a figure cannot have the height 1000000"),
     ];
     for (figure, part) in cases {
         let sentence = refused(figure);

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 const NAN: f32 = f32::NAN;
 const NEVER: f32 = f32::NEG_INFINITY;
 
-fn spec(figure: &Figure) -> Value {
-    serde_json::from_str(&figure.to_json().expect("the figure can be drawn")).expect("JSON")
+fn spec(figure: impl Into<Figure>) -> Value {
+    serde_json::from_str(&figure.into().to_json().expect("the figure can be drawn")).expect("JSON")
 }
 
 fn rendered(view: &impl View) -> Rendered {
@@ -17,8 +17,9 @@ fn rendered(view: &impl View) -> Rendered {
 }
 
 /// All that says something of a figure: the page, the terminal, and the picture in a file.
-fn says(figure: &Figure, words: &str) {
-    let shown = rendered(figure);
+fn says(figure: impl Into<Figure>, words: &str) {
+    let figure = figure.into();
+    let shown = rendered(&figure);
     let svg = figure.to_svg().expect("drawn");
     assert!(shown.html().contains(words) && shown.text().contains(words), "{}", shown.text());
     let marks: Vec<&str> = svg.lines().filter(|line| line.starts_with("<text")).collect();
@@ -46,13 +47,13 @@ fn a_heat_map_has_cells_of_their_own_for_gaps() {
     let wide = imshow(Array2::from_shape_fn((3, 300), |(r, c)| if c % 7 == 0 { NAN } else { (r * c) as f32 }));
     assert!(rendered(&wide).text().contains("·· is a gap") && rendered(&wide).text().contains("to 598 (2, 299)"));
     assert!(!rendered(&imshow(vec![vec![1.0]])).html().contains("gap:"), "nothing is said where there is none");
-    says(&imshow(vec![vec![NAN]]), "gap: NaN (1 of 1 values)");
+    says(imshow(vec![vec![NAN]]), "gap: NaN (1 of 1 values)");
 }
 
 #[test]
 fn animations_and_facets_have_gaps_on_one_scale() {
     let frames = Array3::from_shape_fn((3, 2, 2), |(f, r, c)| if f == 1 && r < c { NEVER } else { f as f32 });
-    let spec = spec(&imshow_animation(&frames));
+    let spec = spec(imshow_animation(&frames));
     assert_eq!(spec["frames"][1]["data"][0]["z"], json!([[1.0, null], [1.0, 1.0]]));
     assert_eq!(spec["frames"][1]["data"][1]["z"], json!([[null, 1], [null, null]]));
     assert_eq!(spec["frames"][2]["data"][1]["z"], json!([[null, null], [null, null]]));
@@ -69,7 +70,7 @@ fn masked_attention_scores_can_be_drawn() -> candle_lens::Result<()> {
     let scores = cache.get(("attn_scores", 1))?.get(0)?.get(2)?;
     let positions = scores.dim(0)?;
     let words = format!("gap: -inf ({} of {} values)", positions * (positions - 1) / 2, positions * positions);
-    says(&imshow(&scores), &words);
+    says(imshow(&scores), &words);
     assert!(rendered(&scores).html().contains(&words), "a tensor draws itself so too");
     Ok(())
 }
@@ -86,8 +87,8 @@ fn a_line_is_interrupted_and_a_lonely_point_is_a_dot() {
     assert_eq!(svg.matches("<circle").count(), 4, "every number has its dot");
     assert!(rendered(&figure).text().contains("from 1 (a) to 4 (f)"), "{}", rendered(&figure).text());
     let long: Vec<f32> = (0..100).map(|i| if i % 2 == 0 { i as f32 } else { NAN }).collect();
-    assert_eq!(spec(&line(&long))["data"][0]["mode"], "lines+markers", "no line passes through lonely points");
-    says(&line([NAN, NAN]), "gap: NaN (2 of 2 values: 0, 1)");
+    assert_eq!(spec(line(&long))["data"][0]["mode"], "lines+markers", "no line passes through lonely points");
+    says(line([NAN, NAN]), "gap: NaN (2 of 2 values: 0, 1)");
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn bars_counts_and_points_leave_out_what_has_no_place() {
     assert_eq!(spec(&figure)["data"][0]["y"], json!([1.0, null, 3.0]));
     says(&figure, "gap: -inf (1 of 3 values: b)");
     assert!(rendered(&figure).text().contains("-inf"), "the table has the number itself");
-    says(&bar(vec![vec![1.0, NAN], vec![2.0, 3.0]]).stacked(), "gap: NaN (1 of 4 values: 1)");
+    says(bar(vec![vec![1.0, NAN], vec![2.0, 3.0]]).stacked(), "gap: NaN (1 of 4 values: 1)");
     let figure = hist([1.0, 2.0, NAN, 4.0, NEVER]).bins(3).mean_lines();
     let spec_of = spec(&figure);
     let counted: u64 = spec_of["data"][0]["y"].as_array().expect("counts").iter().filter_map(Value::as_u64).sum();
@@ -108,7 +109,7 @@ fn bars_counts_and_points_leave_out_what_has_no_place() {
     assert_eq!((&spec_of["data"][0]["x"], &spec_of["data"][0]["y"]), (&json!([1.0, 4.0]), &json!([1.0, 4.0])));
     assert_eq!(spec_of["data"][0]["hovertext"], json!(["a", "d"]), "labels stay with their points");
     says(&figure, "gap: NaN or -inf (2 of 4 values: b, c)");
-    for figure in [bar([NAN]), hist([NEVER, NAN]), scatter([NAN], [1.0])] {
+    for figure in [Figure::from(bar([NAN])), hist([NEVER, NAN]).into(), scatter([NAN], [1.0]).into()] {
         says(&figure, "gap: ");
     }
 }

@@ -7,8 +7,8 @@ use ndarray::Array3;
 use crate::support::scratch;
 
 /// Width, height, and the pixels as red, green, blue and alpha.
-fn decoded(figure: &Figure) -> (usize, usize, Vec<[u8; 4]>) {
-    pixels(figure.to_png().expect("the figure can be drawn"))
+fn decoded(figure: impl Into<Figure>) -> (usize, usize, Vec<[u8; 4]>) {
+    pixels(figure.into().to_png().expect("the figure can be drawn"))
 }
 
 fn pixels(file: Vec<u8>) -> (usize, usize, Vec<[u8; 4]>) {
@@ -29,7 +29,7 @@ fn count(pixels: &[[u8; 4]], color: [u8; 3]) -> usize {
 
 #[test]
 fn a_heat_map_shows_red_below_and_blue_above_zero() {
-    let (width, height, pixels) = decoded(&imshow(vec![vec![-2.0, 0.0], vec![0.0, 2.0]]).width(400).height(300));
+    let (width, height, pixels) = decoded(imshow(vec![vec![-2.0, 0.0], vec![0.0, 2.0]]).width(400).height(300));
     assert_eq!((width, height), (800, 600), "two pixels for each pixel of the page");
     let first = |color: [u8; 3]| pixels.iter().position(|p| p[..3] == color && p[3] == 255).expect("this colour");
     let (red, blue) = (first([103, 0, 31]), first([5, 48, 97]));
@@ -43,7 +43,7 @@ fn a_heat_map_shows_red_below_and_blue_above_zero() {
 
 #[test]
 fn each_series_has_its_colour_and_the_ground_is_clear() {
-    let (width, height, pixels) = decoded(&line(vec![vec![0.0, 1.0], vec![1.0, 0.0]]).names(["a", "b"]));
+    let (width, height, pixels) = decoded(line(vec![vec![0.0, 1.0], vec![1.0, 0.0]]).names(["a", "b"]));
     assert_eq!((width, height), (1600, 900));
     assert!(count(&pixels, [0x00, 0x72, 0xb2]) > 1000);
     assert!(count(&pixels, [0xd5, 0x5e, 0x00]) > 1000);

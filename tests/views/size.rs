@@ -22,8 +22,8 @@ fn grid(rows: usize, columns: usize) -> Array2<f32> {
     Array2::from_shape_vec((rows, columns), noise(rows * columns)).expect("so many numbers")
 }
 
-fn spec(figure: &Figure) -> Value {
-    serde_json::from_str(&figure.to_json().expect("the figure can be drawn")).expect("JSON")
+fn spec(figure: impl Into<Figure>) -> Value {
+    serde_json::from_str(&figure.into().to_json().expect("the figure can be drawn")).expect("JSON")
 }
 
 fn reduced(view: &impl View, words: &str, max_bytes: usize) -> Rendered {
@@ -115,7 +115,7 @@ fn many_bars_and_points_keep_the_large_and_the_lonely() {
 }
 
 /// How many points the line of a vector image has.
-fn strokes(figure: &Figure) -> usize {
+fn strokes(figure: &Line) -> usize {
     let svg = figure.to_svg().expect("drawn");
     let lines = svg.lines().filter(|line| line.starts_with("<polyline") && line.contains("#0072b2"));
     lines.filter_map(|line| Some(line.split("points=\"").nth(1)?.split('"').next()?.split(' ').count())).sum()

@@ -3,20 +3,16 @@
 use std::borrow::Cow;
 
 use ndarray::{Array2, Axis as NdAxis};
-use plotly::common::Marker;
-use plotly::layout::HoverMode;
-use plotly::{Bar, Trace};
-use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::labelled::Axis;
-use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
-use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, not_for, one_each};
+use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, one_each};
 use crate::views::figure::fewer::{NUMBER, largest_columns};
+use crate::views::figure::hover::HoverMode;
 use crate::views::figure::notes::Note;
-use crate::views::figure::plot::{categories, plain};
 use crate::views::figure::series::Series;
+use crate::views::figure::{Kept, texts};
 use crate::views::html::visible;
 use crate::views::number::grouped;
 use crate::views::page::View;
@@ -24,7 +20,7 @@ use crate::views::picture::{Canvas, Frame};
 use crate::views::source::Source;
 use crate::views::table::{Cell, Table};
 
-/// A bar for each number of a list, or for each row of a matrix a series of bars side by side; [`Figure::stacked`]
+/// A bar for each number of a list, or for each row of a matrix a series of bars side by side; [`Bar::stacked`]
 /// puts them on top of each other. A number that is not finite has no bar, and a line above says where.
 ///
 /// # Shapes
@@ -38,16 +34,45 @@ use crate::views::table::{Cell, Table};
 /// bar(vec![vec![1.0, 2.5], vec![0.5, -1.0]]).names(["clean", "corrupted"]).x_ticks(["attn", "mlp"]).show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn bar(values: impl Source) -> Figure {
-    Figure::new(Series::new("bar", &values).map(Bars))
+pub fn bar(values: impl Source) -> Bar {
+    Bar::new(Series::new("bar", &values).map(|series| Bars { series, x_ticks: None, stacked: false }))
+}
+
+/// Bars for numbers. Made by [`bar`](crate::views::bar()); the methods, chained, change their looks.
+#[derive(Clone)]
+#[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
+pub struct Bar {
+    pub(super) chart: Kept<Bars>,
+    pub(super) looks: Looks,
+}
+
+impl Bar {
+    /// A label for each place along the horizontal axis.
+    pub fn x_ticks<T: ToString>(self, labels: impl IntoIterator<Item = T>) -> Self {
+        self.change(|bars| bars.x_ticks = Some(texts(labels)))
+    }
+
+    /// A name for each series, shown in a legend.
+    pub fn names<T: ToString>(self, names: impl IntoIterator<Item = T>) -> Self {
+        self.change(|bars| bars.series.named = Some(texts(names)))
+    }
+
+    /// The series on top of each other instead of side by side.
+    pub fn stacked(self) -> Self {
+        self.change(|bars| bars.stacked = true)
+    }
 }
 
 /// How much of a place its bars take.
-const WIDTH: f64 = 0.8;
+pub(super) const WIDTH: f64 = 0.8;
 
-/// The numbers of a bar figure.
-#[derive(Debug)]
-struct Bars(Series);
+/// The numbers of a bar figure, and what was asked of it.
+#[derive(Clone, Debug)]
+pub(super) struct Bars {
+    series: Series,
+    x_ticks: Option<Vec<String>>,
+    pub stacked: bool,
+}
 
 /// Where a bar begins and ends, on both axes.
 struct Place {
@@ -58,31 +83,31 @@ struct Place {
 
 impl Bars {
     /// The numbers that are drawn.
-    fn shown(&self, drawing: &Drawing) -> Cow<'_, Array2<f32>> {
+    pub fn shown(&self, drawing: &Drawing) -> Cow<'_, Array2<f32>> {
         match &drawing.extras.kept {
-            None => Cow::Borrowed(&self.0.values),
-            Some(kept) => Cow::Owned(self.0.values.select(NdAxis(1), kept)),
+            None => Cow::Borrowed(&self.series.values),
+            Some(kept) => Cow::Owned(self.series.values.select(NdAxis(1), kept)),
         }
     }
 
     /// The places that are drawn, where there is no room for all, and how many each stands for.
     fn kept(&self, labels: &[String], looks: &Looks) -> Option<(Vec<usize>, usize)> {
-        let (series, places) = self.0.values.dim();
+        let (series, places) = self.series.values.dim();
         let label = labels.iter().map(|label| label.len() + 8).sum::<usize>() / places;
         let place = series * (NUMBER + label);
         let stretch = (places * place).div_ceil(looks.room().max(1)).min(places);
-        (stretch > 1).then(|| (largest_columns(self.0.values.view(), stretch, looks.stacked), stretch))
+        (stretch > 1).then(|| (largest_columns(self.series.values.view(), stretch, self.stacked), stretch))
     }
 
     fn notes(&self, labels: &[String], stretch: Option<usize>, looks: &Looks) -> Vec<Note> {
-        let places = self.0.values.ncols();
+        let places = self.series.values.ncols();
         let fewer = stretch.map(|stretch| {
-            let largest = if looks.stacked { "the highest stack" } else { "the one with the largest bar" };
+            let largest = if self.stacked { "the highest stack" } else { "the one with the largest bar" };
             let drawn = format!("is of each {} places {largest}", grouped(stretch));
             Note::of_size(&drawn, &format!("all {}", grouped(places)), looks.max_bytes())
         });
         let place = |i: usize| Some(visible(&labels[i % places]));
-        Note::of_gaps(self.0.values.iter(), false, place).into_iter().chain(fewer).collect()
+        Note::of_gaps(self.series.values.iter(), false, place).into_iter().chain(fewer).collect()
     }
 
     fn places(values: &Array2<f32>, stacked: bool) -> Vec<Place> {
@@ -110,19 +135,16 @@ impl Bars {
 
 impl Chart for Bars {
     fn drawing(&self, looks: &Looks) -> Result<Drawing> {
-        not_for(looks.y_ticks.as_ref(), "y_ticks", "bar", "its vertical axis has numbers; `y_label` names them")?;
-        not_for(looks.color_label.as_ref(), "color_label", "bar", "`names` names its series")?;
-        looks.only("bar", &["stacked"])?;
-        let Series { values, title, x, .. } = &self.0;
+        let Series { values, title, x, .. } = &self.series;
         let numbered = Axis::numbered("", values.ncols()).labels;
-        let ticks = looks.x_ticks.as_ref().unwrap_or(if x.labels.is_empty() { &numbered } else { &x.labels });
+        let ticks = self.x_ticks.as_ref().unwrap_or(if x.labels.is_empty() { &numbered } else { &x.labels });
         one_each(ticks, values.ncols(), "x_ticks", "bars")?;
         let kept = self.kept(ticks, looks);
         let notes = self.notes(ticks, kept.as_ref().map(|(_, stretch)| *stretch), looks);
         let kept = kept.map(|(places, _)| places);
         let labels =
             kept.as_ref().map_or_else(|| ticks.clone(), |kept| kept.iter().map(|&i| ticks[i].clone()).collect());
-        let ends = Self::places(values, looks.stacked);
+        let ends = Self::places(values, self.stacked);
         let low = ends.iter().fold(0.0_f64, |low, place| low.min(place.y.1));
         let high = ends.iter().fold(0.0_f64, |high, place| high.max(place.y.1));
         let room = if high > low { (high - low) * 0.06 } else { 1.0 };
@@ -140,38 +162,20 @@ impl Chart for Bars {
                     if high > 0.0 { high + room } else { 0.0 },
                 ),
             },
-            names: self.0.names(looks)?,
+            names: self.series.names()?,
             color_bar: None,
-            hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
+            hovermode: looks.hovermode.unwrap_or(HoverMode::XUnified),
             width: looks.width.unwrap_or(800),
             height: looks.height.unwrap_or(450),
             notes,
-            extras: Extras { stacked: looks.stacked, kept, ..Extras::default() },
+            extras: Extras { kept, ..Extras::default() },
         }
         .check_size()
     }
 
-    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
-        let Scale::Labels(labels) = &drawing.x.scale else { return Vec::new() };
-        let values = self.shown(drawing);
-        let rows = values.rows().into_iter().enumerate();
-        rows.map(|(i, row)| {
-            let name = drawing.names.get(i).unwrap_or(&drawing.y.title);
-            Bar::new(categories(labels), row.to_vec())
-                .name(plain(name))
-                .marker(Marker::new().color(series_color(i).to_hex())) as Box<dyn Trace>
-        })
-        .collect()
-    }
-
-    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
-        spec["layout"]["barmode"] = json!(if drawing.extras.stacked { "relative" } else { "group" });
-        spec["layout"]["bargap"] = json!(1.0 - WIDTH);
-    }
-
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
         let values = self.shown(drawing);
-        for Place { series, x, y } in Self::places(&values, drawing.extras.stacked) {
+        for Place { series, x, y } in Self::places(&values, self.stacked) {
             let (top, bottom) = (frame.y(y.0.max(y.1)), frame.y(y.0.min(y.1)));
             // A bar that is thinner than a pixel of the picture would not be seen.
             let (left, right) = (frame.x(x.0), frame.x(x.1).max(frame.x(x.0) + 0.6));
@@ -183,7 +187,7 @@ impl Chart for Bars {
 
     fn text(&self, drawing: &Drawing) -> Result<String> {
         let Scale::Labels(labels) = &drawing.x.scale else { return Ok(String::new()) };
-        let series = self.0.values.nrows();
+        let series = self.series.values.nrows();
         let names: Vec<String> = match &drawing.names[..] {
             [] => vec![if drawing.y.title.is_empty() { "value".into() } else { drawing.y.title.clone() }],
             names => names.to_vec(),

@@ -2,55 +2,34 @@
 
 use std::fmt;
 
-use plotly::Trace;
-use plotly::layout::HoverMode;
-use serde_json::Value;
-
 use crate::error::{Error, Result};
 use crate::views::figure::color::{Color, blues, red_blue};
 use crate::views::figure::fewer::{MAX_BYTES, room};
+use crate::views::figure::hover::HoverMode;
 use crate::views::figure::notes::{self, Note};
+use crate::views::figure::plot::Traces;
 use crate::views::html::stable_id;
 use crate::views::picture::{Canvas, Frame};
 
-/// A kind of figure with its numbers. A new kind is a file beside this one that implements this.
-pub(in crate::views) trait Chart: fmt::Debug + Send + Sync {
-    /// Decides what the caller left open; refuses what does not fit these numbers or does not belong to this kind.
+/// The numbers of a figure with the options of its kind. A new kind is a file beside this one that implements this.
+pub(in crate::views) trait Chart: Traces + fmt::Debug + Send + Sync {
+    /// Decides what the caller left open; refuses what does not fit these numbers.
     fn drawing(&self, looks: &Looks) -> Result<Drawing>;
-    /// What plotly.js draws inside the axes.
-    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>>;
-    /// Draws the same on a still picture.
+    /// Draws it on a still picture.
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame);
     /// Says the same in characters; the title is printed above it.
     fn text(&self, drawing: &Drawing) -> Result<String>;
-    /// What plotly.rs has no words for, added to its JSON.
-    fn finish(&self, _: &Drawing, _: &mut Value) {}
 }
 
-/// What the caller asked for; `None` leaves the choice to the chart.
+/// What every kind of figure can be told; `None` leaves the choice to the chart.
 #[derive(Clone, Debug, Default)]
 pub(in crate::views) struct Looks {
     pub title: Option<String>,
     pub x_label: Option<String>,
     pub y_label: Option<String>,
-    pub color_label: Option<String>,
-    pub x_ticks: Option<Vec<String>>,
-    pub y_ticks: Option<Vec<String>>,
-    pub names: Option<Vec<String>>,
     pub hovermode: Option<HoverMode>,
     pub width: Option<usize>,
     pub height: Option<usize>,
-    pub stacked: bool,
-    pub mean_lines: bool,
-    pub bins: Option<usize>,
-    pub diagonal: bool,
-    pub point_labels: Option<Vec<String>>,
-    pub cell_text: Option<Vec<String>>,
-    pub center: Option<f64>,
-    pub limit: Option<f64>,
-    pub one_sided: bool,
-    pub secondary: Option<String>,
-    pub bands: Vec<Band>,
     pub max_bytes: Option<usize>,
 }
 
@@ -63,24 +42,6 @@ pub(in crate::views) struct Band {
 }
 
 impl Looks {
-    /// Refuses what only other kinds of figure have.
-    pub fn only(&self, kind: &str, allowed: &[&str]) -> Result<()> {
-        let given = [
-            ("stacked", self.stacked),
-            ("mean_lines", self.mean_lines),
-            ("bins", self.bins.is_some()),
-            ("diagonal", self.diagonal),
-            ("point_labels", self.point_labels.is_some()),
-            ("cell_text", self.cell_text.is_some()),
-            ("center", self.center.is_some()),
-            ("limit", self.limit.is_some()),
-            ("secondary_axis", self.secondary.is_some()),
-            ("band", !self.bands.is_empty()),
-        ];
-        let odd = given.iter().find(|(name, is_given)| *is_given && !allowed.contains(name));
-        odd.map_or(Ok(()), |(name, _)| not_for(Some(name), name, kind, "it has a meaning for other figures only"))
-    }
-
     /// The most that the figure may add to a notebook, in bytes.
     pub fn max_bytes(&self) -> usize {
         self.max_bytes.unwrap_or(MAX_BYTES)
@@ -120,7 +81,7 @@ pub(in crate::views) struct Drawing {
     pub extras: Extras,
 }
 
-/// What only some kinds of figure have.
+/// What only some kinds of figure have, as far as it depends on their numbers.
 #[derive(Clone, Debug, Default)]
 pub(in crate::views) struct Extras {
     /// The axis at the right, for the last series.
@@ -130,10 +91,6 @@ pub(in crate::views) struct Extras {
     pub words: Vec<String>,
     /// The names of an animation's frames.
     pub frames: Vec<String>,
-    pub stacked: bool,
-    pub bins: usize,
-    pub mean_lines: bool,
-    pub diagonal: bool,
     /// Where there is no room for all numbers: how many places of a line, or how many rows and columns, one stands for.
     pub stretch: Option<usize>,
     pub blocks: Option<(usize, usize)>,
@@ -225,14 +182,6 @@ pub(in crate::views) fn one_each(labels: &[String], count: usize, method: &str, 
         return Ok(());
     }
     Err(Error::argument(format!("{count} {places} need one label each, but `{method}` gives {}.", labels.len())))
-}
-
-/// Refuses an option that means nothing for this kind.
-pub(in crate::views) fn not_for<T>(asked: Option<&T>, method: &str, kind: &str, instead: &str) -> Result<()> {
-    if asked.is_none() {
-        return Ok(());
-    }
-    Err(Error::argument(format!("`{method}` does not belong to `{kind}`: {instead}.")))
 }
 
 /// Refuses numbers that are missing.

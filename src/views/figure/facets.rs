@@ -4,9 +4,8 @@ use ndarray::Axis as NdAxis;
 
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::views::figure::drawing::{Drawing, check_values, one_each};
-use crate::views::figure::fewer::MAX_BYTES;
-use crate::views::figure::{Figure, imshow, texts};
+use crate::views::figure::drawing::{Drawing, Looks, check_values, one_each};
+use crate::views::figure::{Figure, HeatMap, imshow, texts};
 use crate::views::html::{escape, visible};
 use crate::views::page::{Rendered, View};
 use crate::views::picture::{self, Anchor, Canvas, Turn};
@@ -18,7 +17,8 @@ const LARGEST: usize = 10_000;
 /// How wide a picture of all facets is at most, in pixels, unless one is wider.
 const SHEET: usize = 1200;
 
-/// Heat maps beside each other on one scale. Made by [`imshow_facets`]; the methods, chained, change its looks.
+/// Heat maps beside each other on one scale. Made by [`imshow_facets`]; the methods, chained, change their looks: the title
+/// stands above all of them, the width and the height are each facet's, and `max_bytes` is the most for all together.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -31,12 +31,15 @@ const SHEET: usize = 1200;
 pub struct Facets {
     /// The numbers, or the sentence that says why there are none.
     numbers: std::result::Result<Numbers, String>,
-    title: Option<String>,
     names: Option<Vec<String>>,
-    looks: Figure,
-    width: usize,
-    max_bytes: usize,
+    x_ticks: Option<Vec<String>>,
+    y_ticks: Option<Vec<String>>,
+    /// Of each facet, but for the title, which is the line above all of them, and the size, which is that of all.
+    pub(super) looks: Looks,
 }
+
+/// How wide a facet is by default, in pixels.
+const WIDTH: usize = 380;
 
 /// A heat map for each index of the first axis, in its order, on one scale.
 ///
@@ -47,62 +50,25 @@ pub struct Facets {
 /// Reported when the facets are shown: another shape, no numbers.
 pub fn imshow_facets(matrices: impl Source) -> Facets {
     let numbers = matrices.numbers().map_err(|error| error.sentence());
-    Facets {
-        numbers,
-        title: None,
-        names: None,
-        looks: imshow([[0.0; 1]; 1].map(Vec::from).to_vec()),
-        width: 380,
-        max_bytes: MAX_BYTES,
-    }
+    Facets { numbers, names: None, x_ticks: None, y_ticks: None, looks: Looks::default() }
 }
 
 impl Facets {
-    /// The line above all of them; the default is the title of the result they are drawn from.
-    pub fn title(mut self, title: impl Into<String>) -> Self {
-        self.title = Some(title.into());
-        self
-    }
-
     /// A name for each facet; the default is the labels of the result's first axis.
     pub fn names<T: ToString>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         self.names = Some(texts(names));
         self
     }
 
-    /// What the horizontal axes are.
-    pub fn x_label(mut self, label: impl Into<String>) -> Self {
-        self.looks = self.looks.x_label(label);
-        self
-    }
-
-    /// What the vertical axes are.
-    pub fn y_label(mut self, label: impl Into<String>) -> Self {
-        self.looks = self.looks.y_label(label);
-        self
-    }
-
     /// A label for each column.
     pub fn x_ticks<T: ToString>(mut self, labels: impl IntoIterator<Item = T>) -> Self {
-        self.looks = self.looks.x_ticks(labels);
+        self.x_ticks = Some(texts(labels));
         self
     }
 
     /// A label for each row, from the top.
     pub fn y_ticks<T: ToString>(mut self, labels: impl IntoIterator<Item = T>) -> Self {
-        self.looks = self.looks.y_ticks(labels);
-        self
-    }
-
-    /// The width of each facet in pixels, 380 unless told otherwise; as many stand beside each other as fit.
-    pub fn width(mut self, pixels: usize) -> Self {
-        self.width = pixels;
-        self
-    }
-
-    /// The most that all of them may add to a notebook, in bytes; 5 MB unless told otherwise. See [`Figure::max_bytes`].
-    pub fn max_bytes(mut self, bytes: usize) -> Self {
-        self.max_bytes = bytes;
+        self.y_ticks = Some(texts(labels));
         self
     }
 
@@ -126,15 +92,20 @@ impl Facets {
 
     fn heading(&self) -> String {
         let own = self.numbers.as_ref().map(|numbers| numbers.title.as_str()).unwrap_or_default();
-        visible(self.title.as_deref().unwrap_or(own))
+        visible(self.looks.title.as_deref().unwrap_or(own))
+    }
+
+    /// The width of each facet in pixels.
+    fn each(&self) -> usize {
+        self.looks.width.unwrap_or(WIDTH)
     }
 
     fn sheet(&self) -> Result<Sheet> {
-        let figures = self.figures()?;
+        let figures: Vec<Figure> = self.figures()?.into_iter().map(Figure::from).collect();
         let drawings =
             figures.iter().map(|figure| Ok(figure.drawing()?.1.by_itself())).collect::<Result<Vec<Drawing>>>()?;
         let height = drawings.iter().map(|drawing| drawing.height).max().unwrap_or(0);
-        let columns = (SHEET / self.width.max(1)).clamp(1, figures.len());
+        let columns = (SHEET / self.each().max(1)).clamp(1, figures.len());
         let title = self.heading();
         let top = if title.is_empty() { 0 } else { 32 };
         let size = (columns * drawings[0].width, top + figures.len().div_ceil(columns) * height);
@@ -155,7 +126,7 @@ impl Facets {
     ///
     /// # Errors
     /// What makes them impossible to draw.
-    pub fn figures(&self) -> Result<Vec<Figure>> {
+    pub fn figures(&self) -> Result<Vec<HeatMap>> {
         let numbers = self.numbers.as_ref().map_err(Error::argument)?;
         check_values("imshow_facets", &numbers.values)?;
         let [facets, ..] = numbers.values.shape()[..] else { return Err(wrong_shape(numbers)) };
@@ -178,12 +149,15 @@ impl Facets {
             let flat: Vec<f32> = values.iter().copied().collect();
             let figure = if labelled { imshow(Labelled::new("", axes, flat)?) } else { imshow(values) };
             let limit = if most > 0.0 { f64::from(most) } else { 1.0 };
-            Ok(figure
-                .looking_like(&self.looks)
-                .title(name)
-                .limit(limit)
-                .width(self.width)
-                .max_bytes(self.max_bytes / facets))
+            let looks = Looks {
+                title: Some(name.clone()),
+                width: Some(self.each()),
+                max_bytes: Some(self.looks.max_bytes() / facets),
+                ..self.looks.clone()
+            };
+            let figure = HeatMap { looks, ..figure.limit(limit) };
+            let figure = self.x_ticks.iter().fold(figure, HeatMap::x_ticks);
+            Ok(self.y_ticks.iter().fold(figure, HeatMap::y_ticks))
         };
         names.iter().enumerate().map(facet).collect()
     }
@@ -221,7 +195,7 @@ impl View for Facets {
         let mut all = Rendered::default();
         for figure in &figures {
             let mut part = figure.render()?;
-            part.html = format!("<div style=\"flex:0 1 {}px;min-width:0\">{}</div>", self.width, part.html);
+            part.html = format!("<div style=\"flex:0 1 {}px;min-width:0\">{}</div>", self.each(), part.html);
             all.append(&part);
         }
         let heading = match &*title {
@@ -233,6 +207,3 @@ impl View for Facets {
         Ok(all)
     }
 }
-
-crate::views::show::shown!(Facets);
-crate::views::show::drawn_by_debug!(Facets);

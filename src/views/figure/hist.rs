@@ -1,27 +1,20 @@
 //! `hist`: how often numbers fall into each of equal stretches, as ARENA's `plotly_utils.hist`.
 
-use plotly::common::Marker;
-use plotly::layout::HoverMode;
-use plotly::{Bar, Trace};
-use serde_json::{Value, json};
-
 use crate::error::{Error, Result};
-use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
-use crate::views::figure::drawing::{
-    Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, finite_range, half_room, not_for,
-};
+use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, finite_range, half_room};
+use crate::views::figure::hover::HoverMode;
 use crate::views::figure::notes::Note;
-use crate::views::figure::plot::plain;
 use crate::views::figure::series::Series;
 use crate::views::figure::text::sparkline;
+use crate::views::figure::{Kept, texts};
 use crate::views::html::visible;
 use crate::views::number::number;
 use crate::views::picture::{Anchor, Canvas, Frame, Turn};
 use crate::views::source::Source;
 
 /// How often numbers fall into each of equal stretches, for a list or for each row of a matrix, one behind the other.
-/// [`Figure::bins`] says how many stretches, [`Figure::mean_lines`] marks the means. Numbers that are not finite are not
+/// [`Histogram::bins`] says how many stretches, [`Histogram::mean_lines`] marks the means. Numbers that are not finite are not
 /// counted, and a line above says how many they are.
 ///
 /// # Shapes
@@ -35,8 +28,33 @@ use crate::views::source::Source;
 /// hist([0.1, 0.4, 0.5, 2.0]).bins(4).mean_lines().x_label("Loss").show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn hist(values: impl Source) -> Figure {
-    Figure::new(Series::new("hist", &values).map(Histogram))
+pub fn hist(values: impl Source) -> Histogram {
+    Histogram::new(Series::new("hist", &values).map(|series| Values { series, bins: None, mean_lines: false }))
+}
+
+/// Counts of numbers. Made by [`hist`](crate::views::hist()); the methods, chained, change their looks.
+#[derive(Clone)]
+#[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
+pub struct Histogram {
+    pub(super) chart: Kept<Values>,
+    pub(super) looks: Looks,
+}
+
+impl Histogram {
+    /// A name for each series, shown in a legend.
+    pub fn names<T: ToString>(self, names: impl IntoIterator<Item = T>) -> Self {
+        self.change(|values| values.series.named = Some(texts(names)))
+    }
+
+    /// How many bins to count in; by default twice the root of the number of values, 5 to 100.
+    pub fn bins(self, bins: usize) -> Self {
+        self.change(|values| values.bins = Some(bins))
+    }
+
+    /// A line at the mean of each series.
+    pub fn mean_lines(self) -> Self {
+        self.change(|values| values.mean_lines = true)
+    }
 }
 
 /// More bins than these could not be told apart.
@@ -45,20 +63,31 @@ const MOST_BINS: usize = 1000;
 /// How much of what is behind a bar is hidden where series overlap.
 const OPACITY: f64 = 0.6;
 
-/// The numbers of a histogram.
-#[derive(Debug)]
-struct Histogram(Series);
-
-/// Equal stretches from `low`, and how many numbers of each series fall into each.
-struct Bins {
-    low: f64,
-    width: f64,
-    counts: Vec<Vec<usize>>,
+/// The numbers of a histogram, and what was asked of it.
+#[derive(Clone, Debug)]
+pub(super) struct Values {
+    series: Series,
+    bins: Option<usize>,
+    pub mean_lines: bool,
 }
 
-impl Histogram {
-    fn bins(&self, asked: usize) -> Bins {
-        let values = &self.0.values;
+/// Equal stretches from `low`, and how many numbers of each series fall into each.
+pub(super) struct Bins {
+    pub low: f64,
+    pub width: f64,
+    pub counts: Vec<Vec<usize>>,
+}
+
+impl Values {
+    /// How many bins there are.
+    pub fn count(&self) -> usize {
+        let each = self.series.values.ncols();
+        self.bins.unwrap_or_else(|| ((each as f64).sqrt().ceil() as usize * 2).clamp(5, 100))
+    }
+
+    pub fn counted(&self) -> Bins {
+        let asked = self.count();
+        let values = &self.series.values;
         let (low, high) = finite_range(values);
         // Numbers that are all the same stand in the middle of one stretch.
         let (low, high) = if high > low { (low, high) } else { (low - half_room(low), low + half_room(low)) };
@@ -72,86 +101,51 @@ impl Histogram {
         Bins { low, width, counts: values.rows().into_iter().map(count).collect() }
     }
 
-    fn means(&self) -> Vec<f64> {
+    pub fn means(&self) -> Vec<f64> {
         let mean = |row: ndarray::ArrayView1<f32>| {
             let finite = || row.iter().filter(|value| value.is_finite()).map(|&value| f64::from(value));
             finite().sum::<f64>() / finite().count() as f64
         };
-        self.0.values.rows().into_iter().map(mean).collect()
+        self.series.values.rows().into_iter().map(mean).collect()
     }
 
-    fn opacity(&self) -> f64 {
-        if self.0.values.nrows() > 1 { OPACITY } else { 1.0 }
+    pub fn opacity(&self) -> f64 {
+        if self.series.values.nrows() > 1 { OPACITY } else { 1.0 }
     }
 }
 
-impl Chart for Histogram {
+impl Chart for Values {
     fn drawing(&self, looks: &Looks) -> Result<Drawing> {
-        not_for(looks.x_ticks.as_ref(), "x_ticks", "hist", "its axes have numbers; `bins` says how many stretches")?;
-        not_for(looks.y_ticks.as_ref(), "y_ticks", "hist", "its axes have numbers")?;
-        not_for(looks.color_label.as_ref(), "color_label", "hist", "`names` names its series")?;
-        looks.only("hist", &["bins", "mean_lines"])?;
-        let each = self.0.values.ncols();
-        let asked = looks.bins.unwrap_or_else(|| ((each as f64).sqrt().ceil() as usize * 2).clamp(5, 100));
+        let asked = self.count();
         if asked == 0 || asked > MOST_BINS {
             return Err(Error::argument(format!("`bins` was given {asked}: give 1 to {MOST_BINS}.")));
         }
-        let bins = self.bins(asked);
+        let bins = self.counted();
         let most = bins.counts.iter().flatten().copied().max().unwrap_or(0);
         Drawing {
-            what: format!("histogram of {} values in {asked} bins", self.0.values.len()),
-            title: looks.title.clone().unwrap_or_else(|| self.0.title.clone()),
+            what: format!("histogram of {} values in {asked} bins", self.series.values.len()),
+            title: looks.title.clone().unwrap_or_else(|| self.series.title.clone()),
             x: PlotAxis {
-                title: looks.value_label(looks.x_label.as_ref(), &self.0.title),
+                title: looks.value_label(looks.x_label.as_ref(), &self.series.title),
                 scale: Scale::Numbers(bins.low, bins.low + bins.width * asked as f64),
             },
             y: PlotAxis {
                 title: looks.y_label.clone().unwrap_or_else(|| "count".into()),
                 scale: Scale::Numbers(0.0, most as f64 * 1.1),
             },
-            names: self.0.names(looks)?,
+            names: self.series.names()?,
             color_bar: None,
-            hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
+            hovermode: looks.hovermode.unwrap_or(HoverMode::XUnified),
             width: looks.width.unwrap_or(800),
             height: looks.height.unwrap_or(450),
-            notes: Note::of_gaps(self.0.values.iter(), false, |_| None).into_iter().collect(),
-            extras: Extras { bins: asked, mean_lines: looks.mean_lines, ..Extras::default() },
+            notes: Note::of_gaps(self.series.values.iter(), false, |_| None).into_iter().collect(),
+            extras: Extras::default(),
         }
         .check_size()
     }
 
-    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
-        let Bins { low, width, counts } = self.bins(drawing.extras.bins);
-        let middles: Vec<f64> = (0..drawing.extras.bins).map(|i| low + width * (i as f64 + 0.5)).collect();
-        let rows = counts.into_iter().enumerate();
-        rows.map(|(i, counts)| {
-            Bar::new(middles.clone(), counts)
-                .name(plain(drawing.names.get(i).unwrap_or(&drawing.y.title)))
-                .opacity(self.opacity())
-                .width(width)
-                .marker(Marker::new().color(series_color(i).to_hex())) as Box<dyn Trace>
-        })
-        .collect()
-    }
-
-    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
-        spec["layout"]["barmode"] = json!("overlay");
-        spec["layout"]["xaxis"]["hoverformat"] = json!(".4~g");
-        if drawing.extras.mean_lines {
-            let means = self.means().into_iter().enumerate().filter(|(_, mean)| mean.is_finite());
-            let lines = means.map(|(i, mean)| {
-                json!({
-                    "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": mean, "x1": mean,
-                    "line": { "color": series_color(i).to_hex(), "width": 2, "dash": "dash" },
-                    "label": { "text": format!("mean {}", number(mean)), "textposition": "end", "textangle": 0 },
-                })
-            });
-            spec["layout"]["shapes"] = lines.collect();
-        }
-    }
-
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
-        let Bins { low, width, counts } = self.bins(drawing.extras.bins);
+        let Bins { low, width, counts } = self.counted();
         for (series, counts) in counts.iter().enumerate() {
             for (i, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let left = low + width * i as f64;
@@ -160,7 +154,7 @@ impl Chart for Histogram {
                 canvas.faint_rectangle(from, to, series_color(series), (self.opacity() * 255.0) as u8);
             }
         }
-        if !drawing.extras.mean_lines {
+        if !self.mean_lines {
             return;
         }
         let Scale::Numbers(_, top) = drawing.y.scale else { return };
@@ -172,15 +166,15 @@ impl Chart for Histogram {
     }
 
     fn text(&self, drawing: &Drawing) -> Result<String> {
-        let Bins { low, width, counts } = self.bins(drawing.extras.bins);
-        let end = low + width * drawing.extras.bins as f64;
+        let Bins { low, width, counts } = self.counted();
+        let end = low + width * self.count() as f64;
         let lines = counts.iter().zip(self.means()).enumerate().map(|(i, (counts, mean))| {
             let heights: Vec<f32> = counts.iter().map(|&count| count as f32).collect();
             let name = drawing.names.get(i).map(|name| visible(name) + "  ").unwrap_or_default();
             let most = counts.iter().max().copied().unwrap_or(0);
             format!("{name}{}  at most {most}, mean {}", sparkline(&heights, 40), number(mean))
         });
-        let along = format!("{} to {} in {} bins", number(low), number(end), drawing.extras.bins);
+        let along = format!("{} to {} in {} bins", number(low), number(end), self.count());
         Ok(lines.chain([along]).collect::<Vec<_>>().join("\n"))
     }
 }

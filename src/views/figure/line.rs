@@ -1,38 +1,29 @@
 //! `line`: one or several series of numbers, as ARENA's `plotly_utils.line`.
 
 use ndarray::{ArrayView1, ArrayView2, s};
-use plotly::common::{Line as Stroke, Mode};
-use plotly::layout::HoverMode;
-use plotly::{Scatter, Trace};
-use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::views::figure::Figure;
 use crate::views::figure::color::series_color;
-use crate::views::figure::drawing::{
-    Axis, Band, Chart, Drawing, Extras, Looks, Scale, finite_range, not_for, one_each,
-};
+use crate::views::figure::drawing::{Axis, Band, Chart, Drawing, Extras, Looks, Scale, finite_range, one_each};
 use crate::views::figure::fewer::{NUMBER, outline};
+use crate::views::figure::hover::HoverMode;
 use crate::views::figure::notes::Note;
-use crate::views::figure::plot::{categories, plain};
 use crate::views::figure::series::Series;
 use crate::views::figure::text::sparkline;
+use crate::views::figure::{Kept, texts};
 use crate::views::html::visible;
 use crate::views::number::{grouped, number};
 use crate::views::picture::{Canvas, Frame};
 use crate::views::source::Source;
 use crate::views::terminal::{columns, fit, width};
 
-/// So many labels stand below a line that has too many points to be drawn.
-const TICKS: usize = 12;
-
 /// Up to so many points are marked; more would hide the line.
-const MARKED: usize = 60;
+pub(super) const MARKED: usize = 60;
 
 /// A line through a list of numbers, or one line for each row of a matrix.
 ///
 /// A result of this crate brings its title, axis names and labels along; everything else is drawn over 0, 1, 2 and
-/// so on until [`Figure::x_ticks`] gives labels. Numbers that are not finite are gaps.
+/// so on until [`Line::x_ticks`] gives labels. Numbers that are not finite are gaps.
 ///
 /// # Shapes
 /// `[point]` or `[series, point]`.
@@ -51,13 +42,55 @@ const MARKED: usize = 60;
 /// figure.show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn line(y: impl Source) -> Figure {
-    Figure::new(Series::new("line", &y).map(Lines))
+///
+/// What means nothing for a line is not among its methods:
+///
+/// ```compile_fail,E0599
+/// use candle_lens::views::line;
+/// line([0.1, 0.4, 2.8]).stacked();
+/// ```
+pub fn line(y: impl Source) -> Line {
+    Line::new(Series::new("line", &y).map(|series| Lines { series, x_ticks: None, secondary: None, bands: Vec::new() }))
 }
 
-/// The numbers of a line figure.
-#[derive(Debug)]
-struct Lines(Series);
+/// Lines through numbers. Made by [`line()`](crate::views::line()); the methods, chained, change their looks.
+#[derive(Clone)]
+#[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
+pub struct Line {
+    pub(super) chart: Kept<Lines>,
+    pub(super) looks: Looks,
+}
+
+impl Line {
+    /// A label for each point along the horizontal axis.
+    pub fn x_ticks<T: ToString>(self, labels: impl IntoIterator<Item = T>) -> Self {
+        self.change(|lines| lines.x_ticks = Some(texts(labels)))
+    }
+
+    /// A name for each series, shown in a legend.
+    pub fn names<T: ToString>(self, names: impl IntoIterator<Item = T>) -> Self {
+        self.change(|lines| lines.series.named = Some(texts(names)))
+    }
+
+    /// Draws the last series on its own axis at the right, with this title.
+    pub fn secondary_axis(self, title: impl Into<String>) -> Self {
+        self.change(|lines| lines.secondary = Some(title.into()))
+    }
+
+    /// A coloured ground with a name behind a stretch of the line, in points.
+    pub fn band(self, from: f64, to: f64, name: impl Into<String>) -> Self {
+        self.change(|lines| lines.bands.push(Band { from, to, name: name.into() }))
+    }
+}
+
+/// The numbers of a line figure, and what was asked of it.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    pub series: Series,
+    x_ticks: Option<Vec<String>>,
+    secondary: Option<String>,
+    bands: Vec<Band>,
+}
 
 /// The lowest and highest value with a little room around them.
 fn y_range(values: ArrayView2<f32>) -> (f64, f64) {
@@ -89,8 +122,8 @@ fn pieces(row: ArrayView1<f32>, places: &[usize]) -> Vec<Vec<usize>> {
 impl Lines {
     /// How many points become two, so that the rest fits.
     fn stretch(&self, looks: &Looks) -> Option<usize> {
-        let (series, points) = self.0.values.dim();
-        let labels = looks.x_ticks.as_ref().unwrap_or(&self.0.x.labels);
+        let (series, points) = self.series.values.dim();
+        let labels = self.x_ticks.as_ref().unwrap_or(&self.series.x.labels);
         let label = labels.iter().map(|label| label.len() + 8).sum::<usize>() / points;
         let point = series * (2 * NUMBER + label);
         if points * point <= looks.room() {
@@ -100,44 +133,41 @@ impl Lines {
     }
 
     fn notes(&self, stretch: Option<usize>, ticks: &[String], looks: &Looks) -> Vec<Note> {
-        let points = self.0.values.ncols();
+        let points = self.series.values.ncols();
         let place =
             |i: usize| Some(ticks.get(i % points).map_or_else(|| (i % points).to_string(), |tick| visible(tick)));
         let fewer = stretch.map(|stretch| {
             let drawn = format!("are the least and the greatest of each {} points", grouped(stretch));
             Note::of_size(&drawn, &format!("all {}", grouped(points)), looks.max_bytes())
         });
-        Note::of_gaps(self.0.values.iter(), false, place).into_iter().chain(fewer).collect()
+        Note::of_gaps(self.series.values.iter(), false, place).into_iter().chain(fewer).collect()
     }
 
     /// Whether a point stands between two gaps, where no line passes.
-    fn has_lonely(&self) -> bool {
+    pub(super) fn has_lonely(&self) -> bool {
         let is_lonely = |row: ArrayView1<f32>| {
             let is_gap = |i: Option<usize>| i.and_then(|i| row.get(i)).is_none_or(|value| !value.is_finite());
             (0..row.len()).any(|i| !is_gap(Some(i)) && is_gap(i.checked_sub(1)) && is_gap(Some(i + 1)))
         };
-        self.0.values.rows().into_iter().any(is_lonely)
+        self.series.values.rows().into_iter().any(is_lonely)
     }
 }
 
 impl Chart for Lines {
     fn drawing(&self, looks: &Looks) -> Result<Drawing> {
-        not_for(looks.y_ticks.as_ref(), "y_ticks", "line", "its vertical axis has numbers; `y_label` names them")?;
-        not_for(looks.color_label.as_ref(), "color_label", "line", "`names` names its series")?;
-        looks.only("line", &["secondary_axis", "band"])?;
-        let (series, points) = self.0.values.dim();
-        if looks.secondary.is_some() && series < 2 {
+        let (series, points) = self.series.values.dim();
+        if self.secondary.is_some() && series < 2 {
             return Err(Error::argument(
                 "`secondary_axis` is for the last of several series, but there is one: leave it out.",
             ));
         }
-        let ticks = looks.x_ticks.as_ref().unwrap_or(&self.0.x.labels);
-        let names = self.0.names(looks)?;
-        if !ticks.is_empty() || looks.x_ticks.is_some() {
+        let ticks = self.x_ticks.as_ref().unwrap_or(&self.series.x.labels);
+        let names = self.series.names()?;
+        if !ticks.is_empty() || self.x_ticks.is_some() {
             one_each(ticks, points, "x_ticks", "points")?;
         }
-        let own = if looks.secondary.is_some() { series - 1 } else { series };
-        let (low, high) = y_range(self.0.values.slice(s![..own, ..]));
+        let own = if self.secondary.is_some() { series - 1 } else { series };
+        let (low, high) = y_range(self.series.values.slice(s![..own, ..]));
         let stretch = self.stretch(looks);
         let x = if ticks.is_empty() { Scale::Numbers(0.0, (points - 1) as f64) } else { Scale::Labels(ticks.clone()) };
         Drawing {
@@ -146,81 +176,38 @@ impl Chart for Lines {
             } else {
                 format!("{series} lines of {points} values")
             },
-            title: looks.title.clone().unwrap_or_else(|| self.0.title.clone()),
-            x: Axis { title: looks.x_label.clone().unwrap_or_else(|| self.0.x.name.clone()), scale: x },
+            title: looks.title.clone().unwrap_or_else(|| self.series.title.clone()),
+            x: Axis { title: looks.x_label.clone().unwrap_or_else(|| self.series.x.name.clone()), scale: x },
             y: Axis {
-                title: looks.value_label(looks.y_label.as_ref(), &self.0.title),
+                title: looks.value_label(looks.y_label.as_ref(), &self.series.title),
                 scale: Scale::Numbers(low, high),
             },
             names,
             color_bar: None,
-            hovermode: looks.hovermode.clone().unwrap_or(HoverMode::XUnified),
+            hovermode: looks.hovermode.unwrap_or(HoverMode::XUnified),
             width: looks.width.unwrap_or(800),
             height: looks.height.unwrap_or(450),
             notes: self.notes(stretch, ticks, looks),
             extras: Extras {
                 stretch,
-                y2: looks.secondary.clone().map(|title| {
-                    let (low, high) = y_range(self.0.values.slice(s![own.., ..]));
+                y2: self.secondary.clone().map(|title| {
+                    let (low, high) = y_range(self.series.values.slice(s![own.., ..]));
                     Axis { title, scale: Scale::Numbers(low, high) }
                 }),
-                bands: checked_bands(&looks.bands, points)?,
+                bands: checked_bands(&self.bands, points)?,
                 ..Extras::default()
             },
         }
         .check_size()
     }
 
-    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
-        let is_marked = self.0.values.ncols() <= MARKED || self.has_lonely();
-        let mode = if is_marked { Mode::LinesMarkers } else { Mode::Lines };
-        let rows = self.0.values.rows().into_iter().enumerate();
-        rows.map(|(i, row)| {
-            let stroke = Stroke::new().color(series_color(i).to_hex());
-            let places = outline(row, drawing.extras.stretch.unwrap_or(1));
-            let y: Vec<f32> = places.iter().map(|&place| row[place]).collect();
-            let name = drawing.names.get(i).map_or_else(|| drawing.y.title.clone(), Clone::clone);
-            match (&drawing.x.scale, drawing.extras.stretch) {
-                (Scale::Labels(labels), None) => {
-                    Scatter::new(categories(labels), y).mode(mode.clone()).line(stroke).name(plain(&name))
-                        as Box<dyn Trace>
-                }
-                (Scale::Labels(labels), Some(_)) => {
-                    let words: Vec<String> = places.iter().map(|&place| plain(&labels[place])).collect();
-                    Scatter::new(places, y)
-                        .mode(mode.clone())
-                        .line(stroke)
-                        .name(plain(&name))
-                        .hover_text_array(words)
-                        .hover_template("%{hovertext}: %{y}")
-                }
-                (Scale::Numbers(..), _) => Scatter::new(places, y).mode(mode.clone()).line(stroke).name(plain(&name)),
-            }
-        })
-        .collect()
-    }
-
-    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
-        if drawing.extras.y2.is_some() {
-            spec["data"][self.0.values.nrows() - 1]["yaxis"] = json!("y2");
-        }
-        // Where points are left out, the others stand at their places, not beside each other as categories would.
-        if let (Scale::Labels(labels), Some(_)) = (&drawing.x.scale, drawing.extras.stretch) {
-            let axis = &mut spec["layout"]["xaxis"];
-            let shown: Vec<usize> = (0..labels.len()).step_by(labels.len().div_ceil(TICKS)).collect();
-            axis["type"] = json!("linear");
-            axis["ticktext"] = shown.iter().map(|&place| plain(&labels[place])).collect();
-            axis["tickvals"] = json!(shown);
-        }
-    }
-
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
-        let (series, points) = self.0.values.dim();
+        let (series, points) = self.series.values.dim();
         let [left, _, right, _] = frame.area();
         // Within a column of pixels only the ends of a line can be seen.
         let column = (points as f32 / (right - left).max(1.0)) as usize;
         let stretch = column.max(drawing.extras.stretch.unwrap_or(1));
-        for (i, row) in self.0.values.rows().into_iter().enumerate() {
+        for (i, row) in self.series.values.rows().into_iter().enumerate() {
             let right = drawing.extras.y2.is_some() && i + 1 == series;
             let height = |y: f32| if right { frame.y2(f64::from(y)) } else { frame.y(f64::from(y)) };
             for piece in pieces(row, &outline(row, stretch)) {
@@ -240,7 +227,7 @@ impl Chart for Lines {
             Scale::Numbers(..) => place.to_string(),
         };
         let side = drawing.names.iter().map(|name| columns(name)).max().unwrap_or(0).min(24);
-        let lines = self.0.values.rows().into_iter().enumerate().map(|(i, row)| {
+        let lines = self.series.values.rows().into_iter().enumerate().map(|(i, row)| {
             let values = row.to_vec();
             let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]);
             let finite = || (0..values.len()).filter(|&place| values[place].is_finite());
@@ -252,7 +239,7 @@ impl Chart for Lines {
             format!("{name}{}{range}", sparkline(&values, room))
         });
         let mut lines: Vec<String> = lines.collect();
-        let along = format!("{}: {} to {}", visible(&drawing.x.title), label(0), label(self.0.values.ncols() - 1));
+        let along = format!("{}: {} to {}", visible(&drawing.x.title), label(0), label(self.series.values.ncols() - 1));
         let axes = [(&drawing.y.title, visible(&drawing.y.title)), (&drawing.x.title, along)];
         let named: Vec<String> =
             axes.into_iter().filter(|(title, _)| !title.is_empty()).map(|(_, text)| text).collect();

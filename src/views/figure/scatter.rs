@@ -1,21 +1,17 @@
 //! `scatter`: points, as ARENA's `plotly_utils.scatter`.
 
 use ndarray::Array1;
-use plotly::common::{Marker, Mode};
-use plotly::layout::HoverMode;
-use plotly::{Scatter, Trace};
-use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::views::figure::Figure;
 use crate::views::figure::color::{INK, series_color};
 use crate::views::figure::drawing::{
-    Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, check_values, finite_range, not_for, one_each,
+    Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, check_values, finite_range, one_each,
 };
 use crate::views::figure::fewer::{NUMBER, spread};
+use crate::views::figure::hover::HoverMode;
 use crate::views::figure::labels::{self, Side};
 use crate::views::figure::notes::Note;
-use crate::views::figure::plot::plain;
+use crate::views::figure::{Kept, texts};
 use crate::views::html::visible;
 use crate::views::number::grouped;
 use crate::views::page::View;
@@ -24,7 +20,7 @@ use crate::views::source::Source;
 use crate::views::table::Table;
 
 /// A point for each pair of numbers. Results of this crate label the points with their labels;
-/// [`Figure::diagonal`] draws y = x, [`Figure::point_labels`] gives other labels. A pair with a number that is not finite
+/// [`Scatter::diagonal`] draws y = x, [`Scatter::point_labels`] gives other labels. A pair with a number that is not finite
 /// has no point, and a line above says which.
 ///
 /// # Shapes
@@ -38,20 +34,43 @@ use crate::views::table::Table;
 /// scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.1]).diagonal().point_labels(["L0H0", "L0H1", "L0H2"]).show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn scatter(x: impl Source, y: impl Source) -> Figure {
-    Figure::new(Points::new(&x, &y))
+pub fn scatter(x: impl Source, y: impl Source) -> Scatter {
+    Scatter::new(Points::new(&x, &y))
+}
+
+/// Points for pairs of numbers. Made by [`scatter`](crate::views::scatter()); the methods, chained, change their looks.
+#[derive(Clone)]
+#[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
+pub struct Scatter {
+    pub(super) chart: Kept<Points>,
+    pub(super) looks: Looks,
+}
+
+impl Scatter {
+    /// A label for each point, beside it where there are few points.
+    pub fn point_labels<T: ToString>(self, labels: impl IntoIterator<Item = T>) -> Self {
+        self.change(|points| points.labelled = Some(texts(labels)))
+    }
+
+    /// The line y = x behind the points.
+    pub fn diagonal(self) -> Self {
+        self.change(|points| points.diagonal = true)
+    }
 }
 
 /// With more points than these, labels would cover each other: they show under the pointer.
-const LABELLED: usize = 40;
+pub(super) const LABELLED: usize = 40;
 
-/// The points of a scatter figure.
-#[derive(Debug)]
-struct Points {
-    x: Array1<f32>,
-    y: Array1<f32>,
+/// The points of a scatter figure, and what was asked of it.
+#[derive(Clone, Debug)]
+pub(super) struct Points {
+    pub x: Array1<f32>,
+    pub y: Array1<f32>,
     titles: [String; 2],
     labels: Vec<String>,
+    /// The labels that the caller gave, if any.
+    labelled: Option<Vec<String>>,
+    pub diagonal: bool,
 }
 
 impl Points {
@@ -89,13 +108,20 @@ impl Points {
                 .collect(),
         };
         let flat = |values: ndarray::ArrayD<f32>| values.into_iter().collect::<Array1<f32>>();
-        Ok(Self { x: flat(x.values), y: flat(y.values), titles: [x.title, y.title], labels })
+        Ok(Self {
+            x: flat(x.values),
+            y: flat(y.values),
+            titles: [x.title, y.title],
+            labels,
+            labelled: None,
+            diagonal: false,
+        })
     }
 }
 
 impl Points {
     /// The places of the points that are drawn.
-    fn shown(&self, drawing: &Drawing) -> Vec<usize> {
+    pub fn shown(&self, drawing: &Drawing) -> Vec<usize> {
         let is_finite = |&i: &usize| self.x[i].is_finite() && self.y[i].is_finite();
         drawing.extras.kept.clone().unwrap_or_else(|| (0..self.x.len()).filter(is_finite).collect())
     }
@@ -107,7 +133,7 @@ impl Points {
     }
 
     /// The labels of the points that are drawn; none where there are none at all.
-    fn words(&self, drawing: &Drawing) -> Vec<String> {
+    pub fn words(&self, drawing: &Drawing) -> Vec<String> {
         let words = &drawing.extras.words;
         if words.is_empty() { Vec::new() } else { self.shown(drawing).into_iter().map(|i| words[i].clone()).collect() }
     }
@@ -132,7 +158,7 @@ impl Points {
     }
 
     /// On which side of each point its label stands; nothing without labels, or with too many.
-    fn sides(&self, drawing: &Drawing, frame: &Frame) -> Option<Vec<Option<Side>>> {
+    pub fn sides(&self, drawing: &Drawing, frame: &Frame) -> Option<Vec<Option<Side>>> {
         let words = self.words(drawing);
         if words.is_empty() || words.len() > LABELLED {
             return None;
@@ -151,14 +177,8 @@ fn range(values: &Array1<f32>) -> (f64, f64) {
 
 impl Chart for Points {
     fn drawing(&self, looks: &Looks) -> Result<Drawing> {
-        for (asked, method) in [(&looks.x_ticks, "x_ticks"), (&looks.y_ticks, "y_ticks")] {
-            not_for(asked.as_ref(), method, "scatter", "its axes have numbers; `point_labels` labels its points")?;
-        }
-        not_for(looks.color_label.as_ref(), "color_label", "scatter", "its points have one colour")?;
-        not_for(looks.names.as_ref(), "names", "scatter", "`point_labels` labels its points")?;
-        looks.only("scatter", &["diagonal", "point_labels"])?;
-        let labels = looks.point_labels.clone().unwrap_or_else(|| self.labels.clone());
-        if !labels.is_empty() || looks.point_labels.is_some() {
+        let labels = self.labelled.clone().unwrap_or_else(|| self.labels.clone());
+        if !labels.is_empty() || self.labelled.is_some() {
             one_each(&labels, self.x.len(), "point_labels", "points")?;
         }
         let (x, y) = (range(&self.x), range(&self.y));
@@ -175,50 +195,19 @@ impl Chart for Points {
             },
             names: Vec::new(),
             color_bar: None,
-            hovermode: looks.hovermode.clone().unwrap_or(HoverMode::Closest),
+            hovermode: looks.hovermode.unwrap_or(HoverMode::Closest),
             width: looks.width.unwrap_or(600),
             height: looks.height.unwrap_or(500),
             notes: Vec::new(),
-            extras: Extras { words: labels, diagonal: looks.diagonal, ..Extras::default() },
+            extras: Extras { words: labels, ..Extras::default() },
         }
         .check_size()?;
         self.reduce(&mut drawing, looks);
         Ok(drawing)
     }
 
-    fn traces(&self, drawing: &Drawing) -> Vec<Box<dyn Trace>> {
-        let labels: Vec<String> = self.words(drawing).iter().map(|label| plain(label)).collect();
-        let at = |values: &Array1<f32>| self.shown(drawing).into_iter().map(|i| values[i]).collect::<Vec<f32>>();
-        let few = !labels.is_empty() && labels.len() <= LABELLED;
-        let mode = if few { Mode::MarkersText } else { Mode::Markers };
-        let name = if labels.is_empty() { "" } else { "%{hovertext}<br>" };
-        vec![
-            Scatter::new(at(&self.x), at(&self.y))
-                .mode(mode)
-                .hover_text_array(labels)
-                .marker(Marker::new().color(series_color(0).to_hex()).size(8))
-                .hover_template(format!("{name}x %{{x:.4~g}}<br>y %{{y:.4~g}}<extra></extra>")),
-        ]
-    }
-
-    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
-        if let Some(sides) = self.sides(drawing, &Frame::new(drawing)) {
-            let shown = sides.iter().zip(&drawing.extras.words);
-            spec["data"][0]["text"] =
-                shown.map(|(side, label)| side.map_or_else(String::new, |_| plain(label))).collect();
-            spec["data"][0]["textposition"] =
-                sides.iter().map(|side| side.unwrap_or(Side::Above).text_position()).collect();
-        }
-        if let (true, Some((low, high))) = (drawing.extras.diagonal, shared(drawing)) {
-            spec["layout"]["shapes"] = json!([{
-                "type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "layer": "below",
-                "line": { "color": INK.to_hex(), "width": 1.5, "dash": "dash" },
-            }]);
-        }
-    }
-
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
-        if let (true, Some((low, high))) = (drawing.extras.diagonal, shared(drawing)) {
+        if let (true, Some((low, high))) = (self.diagonal, shared(drawing)) {
             canvas.line(&[(frame.x(low), frame.y(low)), (frame.x(high), frame.y(high))], 1.5, INK);
         }
         let points = self.points(drawing, frame);
@@ -245,7 +234,7 @@ impl Chart for Points {
 }
 
 /// The stretch that both axes have, where y = x can be drawn.
-fn shared(drawing: &Drawing) -> Option<(f64, f64)> {
+pub(super) fn shared(drawing: &Drawing) -> Option<(f64, f64)> {
     let (Scale::Numbers(x_low, x_high), Scale::Numbers(y_low, y_high)) = (&drawing.x.scale, &drawing.y.scale) else {
         return None;
     };

@@ -1,18 +1,21 @@
-//! One or several series of numbers with their names: what [`line()`](super::line()), [`bar`](super::bar) and [`hist`](super::hist) draw.
+//! One or several series of numbers with their names: what [`line()`](super::line()), [`bar`](super::bar()) and
+//! [`hist`](super::hist()) draw.
 
 use ndarray::{Array2, Ix2};
 
 use crate::error::{Error, Result};
 use crate::labelled::Axis;
-use crate::views::figure::drawing::{Looks, check_values, one_each};
+use crate::views::figure::drawing::{check_values, one_each};
 use crate::views::source::Source;
 
 /// `[series, place]`, with the names of both.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Series {
     pub values: Array2<f32>,
     pub title: String,
     pub x: Axis,
+    /// The names that the caller gave, if any.
+    pub named: Option<Vec<String>>,
     names: Vec<String>,
 }
 
@@ -36,13 +39,13 @@ impl Series {
         let mut axes = numbers.axes.into_iter().rev();
         let x = axes.next().unwrap_or_else(|| Axis::numbered("", 0));
         let names = axes.next().map(|axis| axis.labels).unwrap_or_default();
-        Ok(Self { values, title: numbers.title, x, names })
+        Ok(Self { values, title: numbers.title, x, named: None, names })
     }
 
     /// The names of the series: as asked for, or their own; none where there is one series without a name.
-    pub fn names(&self, looks: &Looks) -> Result<Vec<String>> {
-        let names = looks.names.as_ref().unwrap_or(&self.names);
-        if !names.is_empty() || looks.names.is_some() {
+    pub fn names(&self) -> Result<Vec<String>> {
+        let names = self.named.as_ref().unwrap_or(&self.names);
+        if !names.is_empty() || self.named.is_some() {
             one_each(names, self.values.nrows(), "names", "series")?;
         }
         if names.is_empty() && self.values.nrows() > 1 {

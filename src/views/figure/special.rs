@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::views::figure::facets::{Facets, imshow_facets};
-use crate::views::figure::{Figure, imshow, line};
+use crate::views::figure::{HeatMap, Line, imshow, line};
 use crate::views::html::visible;
 use crate::views::source::{Numbers, Source};
 use crate::views::widget::Words;
@@ -20,11 +20,11 @@ use crate::views::widget::Words;
 /// imshow_patching_result(vec![vec![0.0, 0.9], vec![0.1, 0.2]], ["The", " keys"]).show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn imshow_patching_result(result: impl Source, tokens: impl Words) -> Figure {
+pub fn imshow_patching_result(result: impl Source, tokens: impl Words) -> HeatMap {
     let figure = imshow(result).x_label("Position").y_label("Layer");
     match indexed(&tokens) {
         Ok(labels) => figure.x_ticks(labels),
-        Err(error) => figure.failed(error),
+        Err(error) => HeatMap { chart: Err(error.sentence()), ..figure },
     }
 }
 
@@ -92,7 +92,7 @@ impl Source for Fixed {
 /// plot_comp_scores(vec![vec![0.1, 0.4], vec![0.2, 0.1]], Some(0.12)).title("K composition").show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> Figure {
+pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
     let named = scores.numbers().map(|mut numbers| {
         for (place, axis) in numbers.axes.iter_mut().enumerate() {
             let size = numbers.values.shape()[place];
@@ -103,7 +103,7 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> Figure {
         numbers
     });
     match named {
-        Err(error) => imshow([0.0].map(|zero| vec![zero]).to_vec()).failed(error),
+        Err(error) => HeatMap::new(Err(error)),
         Ok(numbers) => {
             let figure = imshow(Fixed(numbers)).color_label("score");
             match baseline {
@@ -129,7 +129,7 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> Figure {
 /// plot_logit_attribution(shares, ["The", " keys"]).x_ticks(["Direct", "L0H0", "L0H1"]).show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> Figure {
+pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> HeatMap {
     let shape = attribution.numbers().map(|numbers| numbers.values.shape().to_vec());
     let figure = imshow(attribution).x_label("Term").y_label("Position").color_label("logit");
     let labels = tokens
@@ -140,7 +140,7 @@ pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> F
             let size = ((24 * terms + 220).clamp(360, 3000), (18 * positions + 170).clamp(240, 3000));
             figure.y_ticks(labels).width(size.0).height(size.1)
         }
-        (_, Err(error)) => figure.failed(error),
+        (_, Err(error)) => HeatMap { chart: Err(error.sentence()), ..figure },
         _ => figure,
     }
 }
@@ -160,14 +160,14 @@ pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> F
 /// plot_loss_difference(log_probs, ["a", "b", "c", "a", "b", "c"], 3).show()?;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn plot_loss_difference(log_probs: impl Source, tokens: impl Words, seq_len: usize) -> Figure {
+pub fn plot_loss_difference(log_probs: impl Source, tokens: impl Words, seq_len: usize) -> Line {
     let points = log_probs.numbers().map_or(0, |numbers| numbers.values.len());
     let figure = line(log_probs).x_label("Sequence position").y_label("Log probability of the next token");
     let middle = seq_len as f64 - 0.5;
     let figure = figure.band(-0.5, middle, "First half").band(middle, points as f64 - 0.5, "Second half");
     match tokens.words(None) {
         Ok(words) => figure.x_ticks(words),
-        Err(error) => figure.failed(error),
+        Err(error) => Line { chart: Err(error.sentence()), ..figure },
     }
 }
 

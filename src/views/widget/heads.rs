@@ -1,5 +1,6 @@
 //! The heads of an attention widget: what they are called, and which of them are of one layer.
 
+use crate::head::Head;
 use crate::views::source::Numbers;
 
 /// The names of the heads: labels of their axis, or layer and head, or their numbers.
@@ -25,19 +26,13 @@ pub(super) fn head_names(numbers: &Numbers) -> Vec<String> {
 pub(super) fn layers(names: &[String]) -> Vec<(String, usize)> {
     let mut layers: Vec<(String, usize)> = Vec::new();
     for name in names {
-        let Some((layer, _)) = layer_and_head(name) else { return Vec::new() };
+        let Some(Head { layer, .. }) = Head::named(name) else { return Vec::new() };
         match layers.last_mut() {
             Some((last, heads)) if *last == format!("L{layer}") => *heads += 1,
             _ => layers.push((format!("L{layer}"), 1)),
         }
     }
     if layers.len() > 1 { layers } else { Vec::new() }
-}
-
-/// The 2 and the 5 of `L2H5`.
-fn layer_and_head(name: &str) -> Option<(usize, usize)> {
-    let (layer, head) = name.strip_prefix('L')?.split_once('H')?;
-    Some((layer.parse().ok()?, head.parse().ok()?))
 }
 
 #[cfg(test)]

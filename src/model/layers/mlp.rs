@@ -1,0 +1,55 @@
+//! The MLP: `act(x W_in + b_in) W_out + b_out`, or with a gate `(act(x W_gate) * (x W_in) + b_in) W_out + b_out`
+//! (Shazeer 2020, "GLU Variants Improve Transformer"; the bias as TransformerLens has it, 0 in all known models).
+
+use candle_core::Tensor;
+
+use super::block::BlockContext;
+use super::norm::{NormPoints, NormRule, norm};
+use crate::error::Result;
+use crate::hooks::{HookPoint, HookRun, Site};
+use crate::model::config::{ActFn, NormalizationType};
+use crate::model::ops::{activate, linear};
+use crate::model::weights::MlpWeights;
+
+/// What the MLP writes.
+///
+/// # Shapes
+/// `normed [batch, pos, d_model]`, result the same.
+pub(in crate::model) fn mlp(
+    normed: &Tensor,
+    weights: &MlpWeights,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+) -> Result<Tensor> {
+    let post = match &weights.w_gate {
+        None => {
+            let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, &weights.w_in, Some(&weights.b_in))?)?;
+            let active = activate(&pre, ctx.cfg.act_fn)?;
+            match ctx.cfg.act_fn {
+                ActFn::SoluLn => norm_of_neurons(active, weights, ctx, run)?,
+                _ => active,
+            }
+        }
+        Some(w_gate) => {
+            let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, w_gate, None)?)?;
+            let gated = run.at_site(ctx.layer, Site::MlpPreLinear, linear(normed, &weights.w_in, None)?)?;
+            (activate(&pre, ctx.cfg.act_fn)? * gated)?.broadcast_add(&weights.b_in)?
+        }
+    };
+    let post = run.at_site(ctx.layer, Site::MlpPost, post)?;
+    write(&post, weights)
+}
+
+/// What neurons write, from their values after the activation function.
+pub(in crate::model) fn write(post: &Tensor, weights: &MlpWeights) -> Result<Tensor> {
+    linear(post, &weights.w_out, Some(&weights.b_out))
+}
+
+/// The layer norm behind `solu_ln`; TransformerLens takes the mean out whatever the model's other norms do.
+fn norm_of_neurons(active: Tensor, weights: &MlpWeights, ctx: &BlockContext, run: &mut HookRun) -> Result<Tensor> {
+    let mid = run.at_site(ctx.layer, Site::MlpMid, active)?;
+    let at = |site| HookPoint::Block(ctx.layer, site);
+    let points = NormPoints { scale: at(Site::MlpLnScale), normalized: at(Site::MlpLnNormalized) };
+    let rule = NormRule { kind: NormalizationType::LN, ..ctx.norm() };
+    norm(&mid, weights.ln.as_ref(), rule, Some((run, points)))
+}

@@ -1,0 +1,13 @@
+//! The parts of a transformer, each with its hook points.
+
+pub(super) mod attention;
+pub(super) mod block;
+pub(super) mod embed;
+pub(super) mod kv_cache;
+pub(super) mod mlp;
+pub(super) mod norm;
+pub(super) mod rotary;
+
+pub use kv_cache::KvCache;
+pub(crate) use norm::FinalNorm;
+pub use rotary::LongRope;

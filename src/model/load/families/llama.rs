@@ -1,0 +1,142 @@
+//! Llama 1 to 3, and what Mistral, Qwen and Gemma share with it: root-mean-square norms, rotary positions, gated MLPs,
+//! keys and values shared by heads.
+//!
+//! Reference: `transformers` `LlamaForCausalLM`.
+
+use serde_json::{Map, Value, json};
+
+use super::config_file::ConfigFile;
+use super::layout::Layout;
+use super::{Family, parts};
+use crate::error::{Error, Result};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling};
+use crate::model::load::tensor_file::TensorFile;
+use crate::model::weights::{BlockWeights, MlpWeights};
+
+pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout: LAYOUT, usually_tied: false };
+
+pub(super) const LAYOUT: Layout = Layout {
+    prefix: "model.",
+    buffers: &["rotary_emb.inv_freq"],
+    embed: "embed_tokens.weight",
+    embed_scale: |_| 1.0,
+    pos_embed: "",
+    unused_positions: 0,
+    ln_final: "norm",
+    unembed: "lm_head.weight",
+    unembed_in_out: false,
+    unembed_bias: None,
+    norm: |file, name, cfg| parts::rms_norm(file, name, cfg.d_model),
+    block: |file, layer, cfg| block(file, layer, cfg, false),
+};
+
+fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    file.only("attention_bias", &[json!(false)])?;
+    file.only("mlp_bias", &[json!(false)])?;
+    base(file)
+}
+
+/// What the families of this kind have in common.
+pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    let (rotary_base, rotary_scaling) = rotary(file)?;
+    Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
+}
+
+/// [`base`] without the keys that say how positions turn.
+pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    let n_heads = file.size("num_attention_heads")?;
+    // The first conversions of Llama call the context so.
+    let n_ctx = match file.optional_size("max_sequence_length")? {
+        Some(first) => file.optional_size("max_position_embeddings")?.unwrap_or(first),
+        None => file.size("max_position_embeddings")?,
+    };
+    Ok(HookedTransformerConfig {
+        model_name: file.name("llama"),
+        n_layers: file.layers("num_hidden_layers")?,
+        d_model: file.size("hidden_size")?,
+        n_ctx,
+        n_heads,
+        n_key_value_heads: file.optional_size("num_key_value_heads")?.filter(|groups| *groups != n_heads),
+        d_head: file.optional_size("head_dim")?,
+        d_mlp: Some(file.size("intermediate_size")?),
+        d_vocab: file.size("vocab_size")?,
+        act_fn: file.activation("hidden_act", ActFn::Silu)?,
+        normalization_type: NormalizationType::RMS,
+        eps: file.number("rms_norm_eps")?.unwrap_or(1e-6),
+        gated_mlp: true,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
+        ..Default::default()
+    })
+}
+
+/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones together.
+fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
+    let theta = file.number("rope_theta")?;
+    let object = file.rotary()?;
+    let share = file.number("partial_rotary_factor")?;
+    let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
+    let inner_share = object.and_then(|object| number(object, "partial_rotary_factor"));
+    if [share, inner_share].into_iter().flatten().any(|share| share != 1.0) {
+        return Err(Error::config(
+            "config.json sets partial_rotary_factor, but in this family positions turn all of a head: correct it.",
+        ));
+    }
+    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
+    let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
+    let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
+    let scaling = match kind {
+        "default" => None,
+        "llama3" => {
+            let need = |key: &str| {
+                number(object, key).ok_or_else(|| {
+                    Error::config(format!("config.json has no {key:?} for its llama3 positions: is it complete?"))
+                })
+            };
+            Some(RotaryScaling {
+                factor: need("factor")?,
+                low_freq_factor: need("low_freq_factor")?,
+                high_freq_factor: need("high_freq_factor")?,
+                original_n_ctx: need("original_max_position_embeddings")? as usize,
+            })
+        }
+        other => {
+            return Err(Error::config(format!(
+                "config.json asks for rotary positions of the type {other:?}; default and llama3 are supported."
+            )));
+        }
+    };
+    Ok((base, scaling))
+}
+
+/// A block; `qkv_bias` where q, k and v have biases.
+pub(super) fn block(
+    file: &mut TensorFile,
+    layer: usize,
+    cfg: &HookedTransformerConfig,
+    qkv_bias: bool,
+) -> Result<BlockWeights> {
+    let (d, m) = (cfg.d_model, cfg.d_mlp());
+    let at = |name: &str| format!("layers.{layer}.{name}");
+    let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (qkv_bias, false))?;
+    if cfg.use_qk_norm {
+        let mut scale = |name: &str| file.take(&at(name), &[cfg.d_head()]);
+        attn.qk_norm = Some((scale("self_attn.q_norm.weight"), scale("self_attn.k_norm.weight")));
+    }
+    let mlp = MlpWeights {
+        w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
+        w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?,
+        b_in: parts::bias(file, "", m, false)?,
+        ln: None,
+        w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
+        b_out: parts::bias(file, "", d, false)?,
+    };
+    let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));
+    let (ln1_post, ln2, ln2_post) = match cfg.use_normalization_before_and_after {
+        true => {
+            (norm("post_attention_layernorm"), norm("pre_feedforward_layernorm"), norm("post_feedforward_layernorm"))
+        }
+        false => (None, norm("post_attention_layernorm"), None),
+    };
+    Ok(BlockWeights { ln1: norm("input_layernorm"), attn, ln1_post, ln2, ln2_post, mlp: Some(mlp) })
+}

@@ -1,0 +1,68 @@
+//! Parts that several families store alike: PyTorch's linear layers are `[out, in]`, ours `[in, out]`.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::model::config::HookedTransformerConfig;
+use crate::model::load::tensor_file::TensorFile;
+use crate::model::weights::{AttentionWeights, MlpWeights, NormWeights};
+
+/// `{name}.weight [out, in]` as `[in, out]`.
+pub(super) fn linear(file: &mut TensorFile, name: &str, (input, output): (usize, usize)) -> Result<Tensor> {
+    let weight = file.take(&format!("{name}.weight"), &[output, input]);
+    file.in_a_row(weight.t()?)
+}
+
+/// `{name}.bias`, or zeros for a layer without.
+pub(super) fn bias(file: &mut TensorFile, name: &str, size: usize, there: bool) -> Result<Tensor> {
+    if there {
+        return Ok(file.take(&format!("{name}.bias"), &[size]));
+    }
+    file.zeros(size)
+}
+
+/// A layer norm.
+pub(super) fn layer_norm(file: &mut TensorFile, name: &str, d: usize) -> NormWeights {
+    NormWeights { w: file.take(&format!("{name}.weight"), &[d]), b: Some(file.take(&format!("{name}.bias"), &[d])) }
+}
+
+/// A root-mean-square norm.
+pub(super) fn rms_norm(file: &mut TensorFile, name: &str, d: usize) -> NormWeights {
+    NormWeights { w: file.take(&format!("{name}.weight"), &[d]), b: None }
+}
+
+/// Attention as four linear layers below `name`, `names` being those of q, k, v and o, with biases of q, k, v or of o.
+pub(super) fn attention(
+    file: &mut TensorFile,
+    cfg: &HookedTransformerConfig,
+    name: &str,
+    names: [&str; 4],
+    (qkv_bias, o_bias): (bool, bool),
+) -> Result<AttentionWeights> {
+    let (d, heads, groups) = (cfg.d_model, cfg.n_heads * cfg.d_head(), cfg.n_key_value_heads() * cfg.d_head());
+    let [q, k, v, o] = names.map(|part| format!("{name}.{part}"));
+    Ok(AttentionWeights {
+        w_q: linear(file, &q, (d, heads))?,
+        w_k: linear(file, &k, (d, groups))?,
+        w_v: linear(file, &v, (d, groups))?,
+        w_o: linear(file, &o, (heads, d))?,
+        b_q: bias(file, &q, heads, qkv_bias)?,
+        b_k: bias(file, &k, groups, qkv_bias)?,
+        b_v: bias(file, &v, groups, qkv_bias)?,
+        b_o: bias(file, &o, d, o_bias)?,
+        qk_norm: None,
+    })
+}
+
+/// An MLP of two linear layers with biases.
+pub(super) fn mlp(file: &mut TensorFile, cfg: &HookedTransformerConfig, into: &str, out: &str) -> Result<MlpWeights> {
+    let (d, m) = (cfg.d_model, cfg.d_mlp());
+    Ok(MlpWeights {
+        w_in: linear(file, into, (d, m))?,
+        w_gate: None,
+        b_in: bias(file, into, m, true)?,
+        ln: None,
+        w_out: linear(file, out, (m, d))?,
+        b_out: bias(file, out, d, true)?,
+    })
+}

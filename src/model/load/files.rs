@@ -1,0 +1,120 @@
+//! The files of a model: which they are, and what is said where one is missing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::names::id_of;
+use super::options::LoadOptions;
+use super::provenance::Origin;
+use crate::error::{Error, Result};
+use crate::storage::{Hub, MAIN, Named, Place, Repo, tiny};
+
+/// Weights in one file; if there are several files, the index beside them; in each format, the better one first.
+const WEIGHTS: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// What belongs into the folder of a model.
+const ADVICE: &str = "a model's folder needs config.json and model.safetensors, and tokenizer.json for text.";
+
+/// Where the files of the model are that is called `name`, as [`HookedTransformer::from_pretrained`] understands names.
+///
+/// [`HookedTransformer::from_pretrained`]: crate::model::HookedTransformer::from_pretrained
+///
+/// # Errors
+/// A name that is none, a revision of something that has no revisions.
+pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place> {
+    let path = Path::new(name);
+    let local = if name == tiny::NAME {
+        Some(Place::Embedded)
+    } else if path.is_dir() {
+        Some(Place::Folder(path.into()))
+    } else {
+        None
+    };
+    if let Some(local) = local {
+        if options.revision.is_some() || options.step.is_some() {
+            return Err(Error::argument(format!(
+                "{name:?} has no revisions, only models of the hub have: leave revision and step out."
+            )));
+        }
+        return Ok(local);
+    }
+    if path.exists() || name.starts_with(['.', '/', '~']) || name.contains('\\') {
+        let message = "is no folder: give a folder with config.json and model.safetensors, or the file of a \
+                       checkpoint to HookedTransformer::from_checkpoint.";
+        return Err(Error::file(path, message));
+    }
+    let (name, behind) = match name.split_once('@') {
+        Some((name, revision)) => (name, Some(revision)),
+        None => (name, None),
+    };
+    let id = id_of(name)?;
+    let step = options.step.map(|step| match id.starts_with("stanford-crfm/") {
+        true => format!("checkpoint-{step}"),
+        false => format!("step{step}"),
+    });
+    let said: BTreeSet<&str> = [behind, options.revision.as_deref(), step.as_deref()].into_iter().flatten().collect();
+    if said.len() > 1 {
+        let said: Vec<_> = said.into_iter().map(|revision| format!("{revision:?}")).collect();
+        let said = said.join(" and ");
+        return Err(Error::argument(format!("{id} was asked for in the revisions {said}: name one of them.")));
+    }
+    let hub = options.hub.clone().map_or_else(Hub::from_env, Ok)?;
+    Ok(Place::Hub(Box::new(Repo::new(hub, id, said.first().unwrap_or(&MAIN))?)))
+}
+
+/// The contents of `config.json`.
+///
+/// # Errors
+/// [`Error::File`] when there is none, or it cannot be read.
+pub(in crate::model) fn config(place: &mut Place) -> Result<Vec<u8>> {
+    if let Some(bytes) = place.find("config.json")? {
+        return Ok(bytes);
+    }
+    check_adapter(place)?;
+    Err(place.missing("config.json", ADVICE))
+}
+
+/// The tensors of all files of weights, and what messages call them.
+///
+/// # Errors
+/// [`Error::File`] when there are none, or one is damaged.
+pub(in crate::model) fn weights(place: &mut Place) -> Result<(PathBuf, Vec<Named>)> {
+    if let Some(found) = place.tensors(&WEIGHTS)? {
+        return Ok(found);
+    }
+    check_adapter(place)?;
+    Err(place.missing(WEIGHTS[0], ADVICE))
+}
+
+/// Refuses a folder of which no model can be made because it holds an adapter only.
+///
+/// # Errors
+/// [`Error::File`] that names the base model and says how the two are merged.
+fn check_adapter(place: &mut Place) -> Result<()> {
+    let Some(bytes) = place.find("adapter_config.json")? else { return Ok(()) };
+    let config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let text = |key: &str| config.get(key).and_then(Value::as_str);
+    let base = text("base_model_name_or_path").map_or("its base model".into(), |base| format!("{base:?}"));
+    let kind = text("peft_type").unwrap_or("peft");
+    Err(Error::file(
+        place.path(),
+        format!(
+            "holds no model but an adapter ({kind}, see adapter_config.json) for {base}: in Python, load it with \
+             peft's AutoPeftModelForCausalLM.from_pretrained, call merge_and_unload() and save_pretrained on what \
+             that gives, and load the folder that this writes."
+        ),
+    ))
+}
+
+/// What a provenance says of where the files are.
+pub(in crate::model) fn origin(place: &Place) -> Origin {
+    let (source, revision) = match place {
+        Place::Embedded => ("embedded in candle-lens".into(), None),
+        Place::Folder(path) => (format!("the folder {}", path.display()), None),
+        Place::Hub(repo) => (format!("{} of the hub", repo.id()), Some(repo.revision())),
+    };
+    Origin { revision, ..Origin::of(source) }
+}

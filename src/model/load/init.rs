@@ -1,0 +1,155 @@
+//! New weights, drawn as GPT-2 draws them, that an optimiser can train.
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::process::Processing;
+use super::provenance::Origin;
+use crate::error::{Error, Result};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::model::frozen::FrozenParts;
+use crate::model::transformer::HookedTransformer;
+use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
+
+/// Draws each weight and remembers it as a variable.
+struct Init<'a> {
+    device: &'a Device,
+    std: f64,
+    /// State of the generator, so that a seed gives the same weights on every device and in every process.
+    state: u64,
+    vars: Vec<Var>,
+}
+
+impl Init<'_> {
+    /// A standard normal number (Box and Muller 1958) from SplitMix64 (Steele et al. 2014).
+    fn normal(&mut self) -> f64 {
+        let mut uniform = || {
+            self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let (u, v) = (1.0 - uniform(), uniform());
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+
+    fn var(&mut self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+        let var = Var::from_tensor(&Tensor::from_vec(values, shape, self.device)?)?;
+        let tensor = var.as_tensor().clone();
+        self.vars.push(var);
+        Ok(tensor)
+    }
+
+    fn random(&mut self, shape: &[usize], scale: f64) -> Result<Tensor> {
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| (self.normal() * self.std * scale) as f32).collect();
+        self.var(values, shape)
+    }
+
+    fn constant(&mut self, value: f32, size: usize) -> Result<Tensor> {
+        self.var(vec![value; size], &[size])
+    }
+
+    fn norm(&mut self, cfg: &HookedTransformerConfig) -> Result<Option<NormWeights>> {
+        if !cfg.normalization_type.has_weights() {
+            return Ok(None);
+        }
+        let w = self.constant(1.0, cfg.d_model)?;
+        let b = cfg.normalization_type.centres().then(|| self.constant(0.0, cfg.d_model)).transpose()?;
+        Ok(Some(NormWeights { w, b }))
+    }
+
+    fn norm_after(&mut self, cfg: &HookedTransformerConfig) -> Result<Option<NormWeights>> {
+        if cfg.use_normalization_before_and_after { self.norm(cfg) } else { Ok(None) }
+    }
+
+    fn block(&mut self, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
+        let (d, m, h) = (cfg.d_model, cfg.d_mlp(), cfg.n_heads * cfg.d_head());
+        let kv = cfg.n_key_value_heads() * cfg.d_head();
+        // GPT-2 (Radford et al. 2019) shrinks what is added to the residual stream by 1 / sqrt(2 n_layers).
+        let shrink = 1.0 / (2.0 * cfg.n_layers as f64).sqrt();
+        Ok(BlockWeights {
+            ln1: self.norm(cfg)?,
+            attn: AttentionWeights {
+                w_q: self.random(&[d, h], 1.0)?,
+                w_k: self.random(&[d, kv], 1.0)?,
+                w_v: self.random(&[d, kv], 1.0)?,
+                b_q: self.constant(0.0, h)?,
+                b_k: self.constant(0.0, kv)?,
+                b_v: self.constant(0.0, kv)?,
+                w_o: self.random(&[h, d], shrink)?,
+                b_o: self.constant(0.0, d)?,
+                qk_norm: match cfg.use_qk_norm {
+                    true => Some((self.constant(1.0, cfg.d_head())?, self.constant(1.0, cfg.d_head())?)),
+                    false => None,
+                },
+            },
+            ln1_post: self.norm_after(cfg)?,
+            ln2: if cfg.attn_only { None } else { self.norm(cfg)? },
+            ln2_post: if cfg.attn_only { None } else { self.norm_after(cfg)? },
+            mlp: if cfg.attn_only {
+                None
+            } else {
+                Some(MlpWeights {
+                    w_in: self.random(&[d, m], 1.0)?,
+                    w_gate: cfg.gated_mlp.then(|| self.random(&[d, m], 1.0)).transpose()?,
+                    b_in: self.constant(0.0, m)?,
+                    ln: match cfg.act_fn == ActFn::SoluLn && cfg.normalization_type == NormalizationType::LN {
+                        true => Some(NormWeights { w: self.constant(1.0, m)?, b: Some(self.constant(0.0, m)?) }),
+                        false => None,
+                    },
+                    w_out: self.random(&[m, d], shrink)?,
+                    b_out: self.constant(0.0, d)?,
+                })
+            },
+        })
+    }
+}
+
+impl HookedTransformer {
+    /// A new model with random weights, and the variables behind them for an optimiser.
+    ///
+    /// Normal weights of standard deviation `initializer_range`, biases 0. The same seed gives the same weights.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let cfg = HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 10, n_ctx: 6, ..Default::default() };
+    /// let (model, vars) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
+    /// let grads = model.loss(vec![vec![1, 2, 3]])?.backward()?;
+    /// assert!(vars.iter().all(|var| grads.get(var).is_some()));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for sizes that cannot be a model's.
+    pub fn trainable(cfg: HookedTransformerConfig, seed: u64, device: &Device) -> Result<(Self, Vec<Var>)> {
+        cfg.check()?;
+        let std = cfg.initializer_range.unwrap_or(0.8 / (cfg.d_model as f64).sqrt());
+        if !(std.is_finite() && std >= 0.0) {
+            return Err(Error::config(format!("initializer_range is {std}, but a number from 0 is needed.")));
+        }
+        let mut init = Init { device, std, state: seed, vars: Vec::new() };
+        let weights = Weights {
+            w_e: init.random(&[cfg.d_vocab, cfg.d_model], 1.0)?,
+            w_pos: match cfg.positional_embedding_type {
+                PositionalEmbeddingType::Rotary => None,
+                _ => Some(init.random(&[cfg.n_ctx, cfg.d_model], 1.0)?),
+            },
+            blocks: (0..cfg.n_layers).map(|_| init.block(&cfg)).collect::<Result<_>>()?,
+            ln_final: init.norm(&cfg)?,
+            w_u: init.random(&[cfg.d_model, cfg.d_vocab_out()], 1.0)?,
+            b_u: Tensor::zeros(cfg.d_vocab_out(), DType::F32, device)?,
+            level: None,
+        };
+        let model = Self {
+            cfg,
+            weights,
+            tokenizer: None,
+            end_ids: Vec::new(),
+            processing: Processing::NONE,
+            origin: Origin::new_weights(seed),
+            frozen: FrozenParts::default(),
+        };
+        Ok((model, init.vars))
+    }
+}

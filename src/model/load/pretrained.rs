@@ -1,0 +1,149 @@
+//! Models by name: the embedded one, a folder, an id of the Hugging Face hub; and the weights of a checkpoint.
+
+use std::path::Path;
+
+use super::files;
+use super::options::{CheckpointOptions, LoadOptions};
+use super::process::Processing;
+use super::provenance::Origin;
+use crate::error::{Error, Result};
+use crate::model::config::HookedTransformerConfig;
+use crate::model::load::Plan;
+use crate::model::transformer::HookedTransformer;
+use crate::progress::Progress;
+use crate::storage;
+
+impl HookedTransformer {
+    /// Loads a model on the CPU and processes its weights as TransformerLens does by default: norms folded, writing
+    /// weights and unembedding centred, value biases folded.
+    ///
+    /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), a folder with `config.json`,
+    /// `model.safetensors` and `tokenizer.json`, a TransformerLens name such as `"gpt2-small"`, or an id of the hub,
+    /// with a revision behind an `@` if need be: `"openai-community/gpt2@main"`. Weights may be in several files, and
+    /// are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something before
+    /// them, such as the `"module."` of a training, or lack that of the base model; a matrix that is embedding and
+    /// unembedding may be stored under either name; heads for other tasks are left out. What was put right or left out is
+    /// in the [notes of the provenance](crate::model::ModelProvenance::notes).
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// assert!(model.processing().fold_ln);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A name that is none of these; files that are missing, cut off, pointers of Git LFS or of another architecture; an
+    /// adapter without its model; a config with keys that may change what the model computes and are not understood (see
+    /// [`LoadOptions::ignore_config_keys`]).
+    pub fn from_pretrained(name: impl AsRef<str>) -> Result<Self> {
+        Self::from_pretrained_with(name, LoadOptions::default())
+    }
+
+    /// Loads a model as [`HookedTransformer::from_pretrained`] does, with its weights as they are: logits equal the
+    /// original's, not only up to a constant.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::from_pretrained`].
+    pub fn from_pretrained_no_processing(name: impl AsRef<str>) -> Result<Self> {
+        Self::from_pretrained_with(name, Processing::NONE)
+    }
+
+    /// Loads a model with the processing given, or with other [`LoadOptions`]: revision, training step, device, type,
+    /// first layers, shorter context.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let half = LoadOptions { dtype: DType::F16, processing: Some(Processing::NONE), ..Default::default() };
+    /// let model = HookedTransformer::from_pretrained_with("tiny", half)?;
+    /// assert_eq!(model.dtype(), DType::F16);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::from_pretrained`], and for processing that the architecture does not allow, more layers
+    /// or positions than there are, or two different revisions.
+    pub fn from_pretrained_with(name: impl AsRef<str>, options: impl Into<LoadOptions>) -> Result<Self> {
+        let (name, options) = (name.as_ref(), options.into());
+        let _loading = Progress::opaque(format!("loading {name}"));
+        let mut place = files::place(name, &options)?;
+        let plan = Plan::read(&mut place, name, &options.ignore_config_keys)?;
+        let weights = files::weights(&mut place)?;
+        place.complete()?;
+        plan.model(weights, None, files::origin(&place), &options)
+    }
+
+    /// A model with the config and the tokenizer of `base` and the weights of a checkpoint: a file of `torch.save`
+    /// (`.pth`, `.pt`, `.bin`) or of safetensors, in the layout of the base. Nothing in the file is run.
+    ///
+    /// `base` is a name as in [`HookedTransformer::from_pretrained`]; its own weights are neither fetched nor read.
+    ///
+    /// ```no_run
+    /// use candle_lens::prelude::*;
+    /// let options = CheckpointOptions {
+    ///     key: Some("model_state_dict".into()),
+    ///     strip_prefix: Some("_orig_mod.".into()),
+    ///     ..Default::default()
+    /// };
+    /// let model = HookedTransformer::from_checkpoint("gpt2-small", "finetuned.pth", options)?;
+    /// println!("{}", model.provenance());
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::from_pretrained`]; a file that is no checkpoint, is cut off or has no such key; tensors
+    /// that are missing, unexpected or of another shape, all of them named.
+    pub fn from_checkpoint(
+        base: impl AsRef<str>,
+        path: impl AsRef<Path>,
+        options: impl Into<CheckpointOptions>,
+    ) -> Result<Self> {
+        let (base, path, options) = (base.as_ref(), path.as_ref(), options.into());
+        let _loading = Progress::opaque(format!("loading {}", path.display()));
+        let mut place = files::place(base, &options.load)?;
+        let plan = Plan::read(&mut place, base, &options.load.ignore_config_keys)?;
+        let tensors = storage::open(path, options.key.as_deref())?;
+        let origin = Origin::of(source(path, &options));
+        plan.model((path.into(), tensors), options.strip_prefix.as_deref(), origin, &options.load)
+    }
+
+    /// A model of this config from tensors in TransformerLens' own format (`blocks.0.attn.W_Q`, ..), as small
+    /// research models are often stored. `path` is a file of safetensors or of `torch.save`. The weights are not
+    /// processed.
+    ///
+    /// # Errors
+    /// A config that cannot be a model's, a file that is cut off, tensors that are missing, unexpected or of another shape.
+    pub fn from_transformer_lens(cfg: HookedTransformerConfig, path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_transformer_lens_with(cfg, path, Processing::NONE)
+    }
+
+    /// As [`HookedTransformer::from_transformer_lens`], for a file with the weights under a key or with a prefix, and
+    /// with other [`LoadOptions`].
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::from_transformer_lens`], and for options that do not fit.
+    pub fn from_transformer_lens_with(
+        cfg: HookedTransformerConfig,
+        path: impl AsRef<Path>,
+        options: impl Into<CheckpointOptions>,
+    ) -> Result<Self> {
+        cfg.check()?;
+        let (path, options) = (path.as_ref(), options.into());
+        if !options.load.ignore_config_keys.is_empty() {
+            return Err(Error::argument(
+                "ignore_config_keys is for a config.json that is read, but this config was given: leave it out.",
+            ));
+        }
+        let _loading = Progress::opaque(format!("loading {}", path.display()));
+        let tensors = storage::open(path, options.key.as_deref())?;
+        let origin = Origin::of(source(path, &options));
+        let prefix = options.strip_prefix.as_deref();
+        Plan::transformer_lens(cfg).model((path.into(), tensors), prefix, origin, &options.load)
+    }
+}
+
+/// What a provenance calls a checkpoint.
+fn source(path: &Path, options: &CheckpointOptions) -> String {
+    let key = options.key.as_ref().map_or(String::new(), |key| format!(", key {key:?}"));
+    format!("the file {}{key}", path.display())
+}

@@ -1,0 +1,202 @@
+//! Files under names, wherever they are: in this binary, in a folder, or on the hub.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::hub::{Repo, is_safe};
+use super::stored::{Named, Source, check_pointer};
+use super::{npz, safetensors, tiny, torch};
+use crate::error::{Error, Result};
+use crate::files::read_json;
+
+/// Where files are.
+pub(crate) enum Place {
+    Embedded,
+    Folder(PathBuf),
+    Hub(Box<Repo>),
+}
+
+impl Place {
+    /// What messages call the place of the files.
+    pub(crate) fn path(&self) -> PathBuf {
+        match self {
+            Self::Embedded => "the embedded model".into(),
+            Self::Folder(path) => path.clone(),
+            Self::Hub(repo) => repo.id().into(),
+        }
+    }
+
+    /// The contents of a small file, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there is one that cannot be read.
+    pub(crate) fn find(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        if let Self::Embedded = self {
+            return Ok(tiny::file(name).map(<[u8]>::to_vec));
+        }
+        self.locate(name)?.map(|path| contents(&path)).transpose()
+    }
+
+    /// Where a file is on the disk, if there is one; a file of the hub is fetched.
+    fn locate(&mut self, name: &str) -> Result<Option<PathBuf>> {
+        match self {
+            Self::Embedded => Ok(None),
+            Self::Folder(folder) => Ok(Some(folder.join(name)).filter(|path| path.exists())),
+            Self::Hub(repo) => repo.find(name),
+        }
+    }
+
+    /// The sentence about a file that should be here and is not; `advice` says what belongs into a folder.
+    pub(crate) fn missing(&mut self, name: &str, advice: &str) -> Error {
+        if let Self::Hub(repo) = self
+            && let Err(error) = repo.need(name)
+        {
+            return error;
+        }
+        let path = self.path().join(name);
+        let why = fs::File::open(&path).err().map_or("it was not there".into(), |error| error.to_string());
+        Error::file(path, format!("cannot be read ({why}): {advice}"))
+    }
+
+    /// The tensors of the first of these files that is here, and what messages call it. A name that ends in `.json` is
+    /// that of an index, which names the files of the tensors.
+    ///
+    /// # Errors
+    /// [`Error::File`] when one is damaged, or the index names a file that is not here.
+    pub(crate) fn tensors(&mut self, names: &[&str]) -> Result<Option<(PathBuf, Vec<Named>)>> {
+        for name in names {
+            let called = self.path().join(name);
+            if let (Self::Embedded, Some(bytes)) = (&self, tiny::file(name)) {
+                let (tensors, _) = safetensors::read(&called, Source::Memory(bytes))?;
+                return Ok(Some((called, tensors)));
+            }
+            let Some(path) = self.locate(name)? else { continue };
+            if !name.ends_with(".json") {
+                return Ok(Some((called, open(&path, None)?)));
+            }
+            let parts = parts(&called, &contents(&path)?)?;
+            if let Self::Folder(folder) = self {
+                check_complete(&path, folder, &parts)?;
+            }
+            let mut tensors = Vec::new();
+            for part in parts {
+                let path = match self {
+                    Self::Hub(repo) => repo.need(&part)?,
+                    _ => self.path().join(part),
+                };
+                tensors.extend(open(&path, None)?);
+            }
+            return Ok(Some((called, tensors)));
+        }
+        Ok(None)
+    }
+
+    /// All that was wanted has been read.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the hub's folder does not take the name of the revision.
+    pub(crate) fn complete(&self) -> Result<()> {
+        match self {
+            Self::Hub(repo) => repo.complete(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The formats of files of tensors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Safetensors,
+    Torch,
+    Npz,
+    Npy,
+}
+
+impl Format {
+    /// What a file is, by how it begins, and where that does not say it, by its name.
+    fn of(path: &Path, source: &Source) -> Self {
+        let mut start = [0; 4];
+        let _ = source.read(0, &mut start);
+        let named = |kinds: &[&str]| path.extension().is_some_and(|kind| kinds.iter().any(|known| kind == *known));
+        match &start {
+            b"PK\x03\x04" if is_npz(source) => Self::Npz,
+            // The header of a safetensors file is never as long as it would be if these were its length.
+            b"PK\x03\x04" | b"\x80\x02\x8a\x0a" => Self::Torch,
+            _ if start == npz::MAGIC[..4] || named(&["npy"]) => Self::Npy,
+            _ if named(&["npz"]) => Self::Npz,
+            _ if named(&["pt", "pth", "bin"]) => Self::Torch,
+            _ => Self::Safetensors,
+        }
+    }
+}
+
+/// The tensors of a file in safetensors', PyTorch's or NumPy's format, whichever it begins as; `key` is that of the
+/// dictionary with the tensors in a file of PyTorch.
+///
+/// # Errors
+/// [`Error::File`] when it is none of these, or damaged.
+pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
+    let source = Source::open(path)?;
+    let format = Format::of(path, &source);
+    if let Some(key) = key.filter(|_| format != Format::Torch) {
+        let kind = if format == Format::Safetensors { "safetensors file" } else { "file of NumPy" };
+        let message = format!("is a {kind}, which has no keys such as {key:?}: leave key out.");
+        return Err(Error::file(path, message));
+    }
+    match format {
+        Format::Safetensors => Ok(safetensors::read(path, source)?.0),
+        Format::Torch => torch::tensors(path, source, key),
+        Format::Npz => npz::npz(path, source),
+        Format::Npy => npz::npy(path, source),
+    }
+}
+
+/// Whether a zip archive is NumPy's: the name of its first part ends as that of an array.
+fn is_npz(source: &Source) -> bool {
+    let mut begin = [0; 30];
+    if source.read(0, &mut begin).is_err() {
+        return false;
+    }
+    let mut name = vec![0; usize::from(u16::from_le_bytes([begin[26], begin[27]]))];
+    source.read(30, &mut name).is_ok() && name.ends_with(b".npy")
+}
+
+/// The files that an index names, each once.
+fn parts(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
+    let wrong = |why: String| Error::file(path, format!("is no index of weights ({why}): fetch it again."));
+    let index: Value = read_json(index).map_err(|error| wrong(error.to_string()))?;
+    let map = index.get("weight_map").and_then(Value::as_object).filter(|map| !map.is_empty());
+    let map = map.ok_or_else(|| wrong("it has no weight_map".into()))?;
+    map.values()
+        .map(|file| match file.as_str().filter(|file| is_safe(file)) {
+            Some(file) => Ok(file.to_string()),
+            None => Err(wrong(format!("{file} is no file beside it"))),
+        })
+        .collect()
+}
+
+/// Refuses a folder in which files are missing that the index names.
+fn check_complete(index: &Path, folder: &Path, parts: &BTreeSet<String>) -> Result<()> {
+    let missing: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !folder.join(part).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::file(
+        index,
+        format!(
+            "names files of weights, of which {} {} not beside it: download what is missing into this folder.",
+            missing.join(", "),
+            if missing.len() == 1 { "is" } else { "are" }
+        ),
+    ))
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    let bytes =
+        fs::read(path).map_err(|error| Error::file(path, format!("cannot be read ({error}): check the path.")))?;
+    check_pointer(path, &bytes)?;
+    Ok(bytes)
+}

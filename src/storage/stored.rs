@@ -1,0 +1,281 @@
+//! Tensors that lie in a file (or in this binary): where they are, of which type and shape. They are read one by one,
+//! in small pieces, so that loading needs little more memory than the numbers that come out.
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::rc::Rc;
+
+use candle_core::{DType, Device, Tensor};
+use flate2::read::DeflateDecoder;
+
+use crate::error::{Error, Result};
+
+/// How the text begins that Git LFS keeps in place of a large file.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Refuses the text that Git LFS keeps in place of a file, of which `start` is the beginning.
+///
+/// # Errors
+/// [`Error::File`] that says what it is and how to get the file.
+pub(crate) fn check_pointer(path: &Path, start: &[u8]) -> Result<()> {
+    if start.starts_with(POINTER) {
+        let message = "is not the file itself but a pointer of Git LFS to it: run `git lfs pull` in its folder, or \
+                       download the file anew.";
+        return Err(Error::file(path, message));
+    }
+    Ok(())
+}
+
+/// How many numbers are read at once.
+const PIECE: usize = 1 << 18;
+
+/// What holds the bytes.
+pub(crate) enum Source {
+    /// This binary.
+    Memory(&'static [u8]),
+    /// A file, and how long it is.
+    File(File, u64),
+    /// A deflated part of another source, unpacked when it is first read.
+    Packed(Box<Packed>),
+}
+
+/// A deflated part of a file.
+pub(crate) struct Packed {
+    source: Rc<Source>,
+    start: u64,
+    len: u64,
+    /// How many bytes it unpacks to, as the file says.
+    unpacked_len: u64,
+    unpacked: OnceCell<Vec<u8>>,
+}
+
+impl Packed {
+    fn unpacked(&self) -> io::Result<&[u8]> {
+        if let Some(bytes) = self.unpacked.get() {
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::new();
+        // It grows as bytes come out: nothing is reserved because a file says so.
+        self.reader().take(self.unpacked_len + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != self.unpacked_len {
+            return Err(io::Error::other("it does not unpack to the length that the file says"));
+        }
+        Ok(self.unpacked.get_or_init(|| bytes))
+    }
+
+    fn reader(&self) -> impl Read {
+        DeflateDecoder::new(Piece { source: &self.source, at: self.start, end: self.start + self.len })
+    }
+}
+
+/// The bytes of a source from one place to another.
+struct Piece<'a> {
+    source: &'a Source,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Piece<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = (self.end - self.at).min(out.len() as u64) as usize;
+        self.source.read(self.at, &mut out[..count])?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Source {
+    /// # Errors
+    /// [`Error::File`] when it cannot be opened.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let open = || -> io::Result<Self> {
+            let file = File::open(path)?;
+            let data = file.metadata()?;
+            if data.is_dir() {
+                return Err(io::Error::other("it is a folder"));
+            }
+            Ok(Self::File(file, data.len()))
+        };
+        let source = open().map_err(|error| Error::file(path, format!("cannot be read ({error}): check the path.")))?;
+        let mut start = [0; POINTER.len()];
+        if source.read(0, &mut start).is_ok() {
+            check_pointer(path, &start)?;
+        }
+        Ok(source)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, len) => *len,
+            Self::Packed(packed) => packed.unpacked_len,
+        }
+    }
+
+    /// The deflated `len` bytes of `source` from `start`, which are to become `unpacked_len`.
+    pub(super) fn packed(source: Rc<Self>, (start, len): (u64, u64), unpacked_len: u64) -> Self {
+        Self::Packed(Box::new(Packed { source, start, len, unpacked_len, unpacked: OnceCell::new() }))
+    }
+
+    /// Reads the `len` bytes from `start` in order; of a packed source only what is read is unpacked.
+    pub(super) fn reader(&self, start: u64, len: u64) -> Box<dyn Read + '_> {
+        match self {
+            Self::Packed(packed) if start == 0 => Box::new(packed.reader().take(len)),
+            _ => Box::new(Piece { source: self, at: start, end: start.saturating_add(len) }),
+        }
+    }
+
+    /// The `len` bytes from `start`. Memory for them is only taken once it is known that they are there.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn bytes(&self, start: u64, len: u64) -> io::Result<Vec<u8>> {
+        let there = match self {
+            Self::Packed(packed) => packed.unpacked()?.len() as u64,
+            _ => self.len(),
+        };
+        if start.checked_add(len).is_none_or(|end| end > there) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        self.read(start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Fills `out` with the bytes from `start`.
+    ///
+    /// # Errors
+    /// That of the disk, or an end that comes too early.
+    pub(crate) fn read(&self, start: u64, out: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Memory(bytes) => fill(out, bytes, start),
+            Self::Packed(packed) => fill(out, packed.unpacked()?, start),
+            Self::File(file, _) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(start))?;
+                file.read_exact(out)
+            }
+        }
+    }
+}
+
+/// Fills `out` with what `bytes` hold from `start`.
+fn fill(out: &mut [u8], bytes: &[u8], start: u64) -> io::Result<()> {
+    let rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
+    let part = rest.and_then(|rest| rest.get(..out.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+    out.copy_from_slice(part);
+    Ok(())
+}
+
+/// A tensor of a file, with its name there.
+pub(crate) type Named = (String, Stored);
+
+/// One tensor of a file.
+pub(crate) struct Stored {
+    pub source: Rc<Source>,
+    /// Its first byte.
+    pub start: u64,
+    /// The type of its numbers, or the name of one that cannot be read.
+    pub dtype: std::result::Result<DType, String>,
+    pub shape: Vec<usize>,
+    /// Numbers from one entry of each axis to the next; `None` where all lie in a row.
+    pub strides: Option<Vec<usize>>,
+}
+
+impl Stored {
+    /// Gives out the numbers as f32, in order and piece by piece.
+    ///
+    /// # Errors
+    /// A type that is not a number's, a file that has become shorter, or what `take` says: half a sentence.
+    pub(crate) fn pieces(&self, mut take: impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
+        let dtype = match &self.dtype {
+            Ok(dtype @ (DType::F32 | DType::F16 | DType::BF16 | DType::F64)) => *dtype,
+            Ok(other) => return Err(format!("is of type {other:?}, not of floating point numbers")),
+            Err(name) => return Err(format!("is of type {name}, which cannot be read")),
+        };
+        let Some(strides) = &self.strides else {
+            return self.in_a_row(dtype, self.shape.iter().product(), &mut take);
+        };
+        let mut numbers = Vec::new();
+        self.in_a_row(dtype, span(&self.shape, strides).unwrap_or(0), &mut |piece| {
+            numbers.extend(piece);
+            Ok(())
+        })?;
+        take(in_order(numbers.iter().copied(), &self.shape, strides))
+    }
+
+    /// The tensor as it is in the file, of its own type, on the CPU.
+    ///
+    /// # Errors
+    /// As [`Stored::pieces`], but numbers of any type that tensors can have are read.
+    pub(crate) fn tensor(&self) -> Outcome<Tensor> {
+        let dtype = *self.dtype.as_ref().map_err(|name| format!("is of type {name}, which cannot be read"))?;
+        let count = match &self.strides {
+            Some(strides) => span(&self.shape, strides).unwrap_or(0),
+            None => self.shape.iter().product(),
+        };
+        let size = dtype.size_in_bytes();
+        let mut bytes = self
+            .source
+            .bytes(self.start, (count as u64).saturating_mul(size as u64))
+            .map_err(|error| format!("could not be read ({error})"))?;
+        if let Some(strides) = &self.strides {
+            bytes = in_order(bytes.chunks(size.max(1)), &self.shape, strides).concat();
+        }
+        Tensor::from_raw_buffer(&bytes, dtype, &self.shape, &Device::Cpu)
+            .map_err(|error| format!("could not be read as {dtype:?} ({error})"))
+    }
+
+    /// The first `count` numbers as they lie.
+    fn in_a_row(&self, dtype: DType, count: usize, take: &mut impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
+        let size = dtype.size_in_bytes();
+        let mut bytes = vec![0; PIECE.min(count) * size];
+        for first in (0..count).step_by(PIECE) {
+            let piece = &mut bytes[..PIECE.min(count - first) * size];
+            let start = self.start + (first * size) as u64;
+            self.source.read(start, piece).map_err(|error| format!("could not be read ({error})"))?;
+            if dtype == DType::F32 {
+                take(piece.as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)).collect())?;
+            } else {
+                let read = Tensor::from_raw_buffer(piece, dtype, &[piece.len() / size], &Device::Cpu);
+                let read = read.and_then(|piece| piece.to_dtype(DType::F32)?.to_vec1::<f32>());
+                take(read.map_err(|error| format!("could not be read as {dtype:?} ({error})"))?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong is half a sentence, behind the name of a tensor.
+pub(crate) type Outcome<T> = std::result::Result<T, String>;
+
+/// How many numbers a tensor of these strides reaches over; `None` for more than there can be.
+pub(crate) fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    let steps = shape.iter().zip(strides).map(|(size, stride)| (size - 1).checked_mul(*stride));
+    steps.chain([Some(1)]).try_fold(0usize, |sum, step| sum.checked_add(step?))
+}
+
+/// The numbers of a tensor with strides, in the order of its axes.
+fn in_order<T: Copy>(numbers: impl Iterator<Item = T>, shape: &[usize], strides: &[usize]) -> Vec<T> {
+    let numbers: Vec<T> = numbers.collect();
+    let count = shape.iter().product();
+    let mut place = vec![0; shape.len()];
+    let mut ordered = Vec::with_capacity(count);
+    for _ in 0..count {
+        let at: usize = place.iter().zip(strides).map(|(index, stride)| index * stride).sum();
+        ordered.push(numbers[at]);
+        for axis in (0..shape.len()).rev() {
+            place[axis] += 1;
+            if place[axis] < shape[axis] {
+                break;
+            }
+            place[axis] = 0;
+        }
+    }
+    ordered
+}

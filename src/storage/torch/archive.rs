@@ -1,0 +1,313 @@
+//! PyTorch's checkpoints: a zip archive of a pickle and storages, or the older form that came before version 1.6.
+//!
+//! Only what the pickle says of tensors is understood; nothing in it is run.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use candle_core::DType;
+
+use super::pickle::{Id, Pickle, Value};
+use crate::error::{Error, Result};
+use crate::storage::stored::{Named, Source, Stored, span};
+
+/// The longest pickle that is read, in bytes, each of which can become a value; that of a model of a thousand tensors
+/// has some hundred kilobytes.
+const LONGEST: u64 = 1 << 24;
+
+/// The longest name of a storage, in bytes; PyTorch gives them numbers.
+const LONGEST_NAME: usize = 1000;
+
+/// More axes than these no weight has.
+const MOST_AXES: usize = 8;
+
+/// Where a storage lies in the file, in bytes.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u64,
+    len: u64,
+}
+
+/// A checkpoint, opened: its pickle and where its storages are.
+pub(super) struct Checkpoint<'a> {
+    path: &'a Path,
+    source: Rc<Source>,
+    pub pickle: Pickle,
+    places: HashMap<String, Place>,
+}
+
+/// The tensors of a checkpoint: of the dictionary in it, or of the one that `key` names in that.
+///
+/// # Errors
+/// [`Error::File`] when it is none, is cut off, or holds something else.
+pub(in crate::storage) fn tensors(path: &Path, source: Source, key: Option<&str>) -> Result<Vec<Named>> {
+    let checkpoint = Checkpoint::open(path, source)?;
+    let state = checkpoint.state(key)?;
+    // A pickle can name one long text again and again; as each name comes once, all together are no longer than it.
+    let mut names = HashSet::new();
+    let named = state.iter().filter_map(|(name, _)| checkpoint.pickle.text(*name));
+    if let Some(twice) = named.into_iter().find(|name| !names.insert(*name)) {
+        let twice: String = twice.chars().take(100).collect();
+        return Err(wrong(path, format!("{twice} is there twice")));
+    }
+    state.iter().map(|(name, value)| checkpoint.tensor(*name, *value).map_err(|why| wrong(path, why))).collect()
+}
+
+fn wrong(path: &Path, why: String) -> Error {
+    Error::file(path, format!("is no whole PyTorch checkpoint ({why}): it may be cut off or something else."))
+}
+
+impl<'a> Checkpoint<'a> {
+    /// # Errors
+    /// [`Error::File`] when the bytes are none, or are cut off.
+    pub(super) fn open(path: &'a Path, source: Source) -> Result<Self> {
+        let mut magic = [0; 4];
+        let _ = source.read(0, &mut magic);
+        let checkpoint = match &magic {
+            b"PK\x03\x04" => Self::zipped(path, source),
+            [0x80, ..] => Self::legacy(path, source),
+            _ => Err("it does not begin as one".into()),
+        };
+        checkpoint.map_err(|why| wrong(path, why))
+    }
+
+    fn zipped(path: &'a Path, source: Source) -> std::result::Result<Self, String> {
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        let mut zip = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| error.to_string())?;
+        let mut places = HashMap::new();
+        let (mut pickle, mut read) = (None, HashSet::new());
+        for index in 0..zip.len() {
+            let mut entry = zip.by_index(index).map_err(|error| error.to_string())?;
+            let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+            // Everything lies in one folder, which has the name of the file.
+            let name = name.split_once('/').map_or(name.as_str(), |(_, name)| name);
+            if ["data.pkl", "byteorder"].contains(&name) && !read.insert(name.to_string()) {
+                return Err(format!("{name} is in it twice"));
+            }
+            let (len, start) = (entry.size(), entry.data_start().ok_or("a part of it has no place")?);
+            if entry.compression() != zip::CompressionMethod::Stored || entry.encrypted() {
+                return Err(format!("{name} in it is compressed, which PyTorch never does"));
+            }
+            if start.checked_add(len).is_none_or(|end| end > source.len()) {
+                return Err(format!("{name} in it reaches beyond its end"));
+            }
+            if name == "data.pkl" || name == "byteorder" {
+                if len > LONGEST {
+                    return Err(format!("{name} in it has {len} bytes, too many to describe a model"));
+                }
+                let mut bytes = Vec::with_capacity(len as usize);
+                entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+                match name {
+                    "byteorder" if bytes != b"little" => return Err("its numbers begin with their high byte".into()),
+                    "byteorder" => {}
+                    _ => pickle = Some(Pickle::read(&bytes)?),
+                }
+            } else if let Some(key) = name.strip_prefix("data/") {
+                places.insert(key.to_string(), Place { start, len });
+            }
+        }
+        let pickle = pickle.ok_or("it has no data.pkl")?;
+        Ok(Self { path, source: Rc::new(source), pickle, places })
+    }
+
+    /// Five pickles (a magic number, a version, the machine, the object, the names of the storages), then the storages.
+    fn legacy(path: &'a Path, source: Source) -> std::result::Result<Self, String> {
+        let mut bytes = vec![0; source.len().min(LONGEST) as usize];
+        source.read(0, &mut bytes).map_err(|error| error.to_string())?;
+        let mut at = 0;
+        let mut next = || -> std::result::Result<Pickle, String> {
+            let pickle = Pickle::read(&bytes[at..])?;
+            at += pickle.len;
+            Ok(pickle)
+        };
+        let [_magic, version, machine] = [next()?, next()?, next()?];
+        if version.size(version.root) != Some(1001) {
+            return Err("it is a pickle, but not one that torch.save wrote".into());
+        }
+        let little = machine.dict(machine.root).is_some_and(|entries| {
+            entries.iter().any(|(key, value)| {
+                machine.text(*key) == Some("little_endian") && matches!(machine.get(*value), Value::Bool(true))
+            })
+        });
+        if !little {
+            return Err("its numbers begin with their high byte".into());
+        }
+        let (pickle, names) = (next()?, next()?);
+        let mut start = at as u64;
+        let mut places = HashMap::new();
+        let widths = widths(&pickle);
+        for name in names.sequence(names.root).ok_or("the names of its storages are missing")? {
+            let name = names.text(*name).ok_or("a storage has no name")?;
+            let mut count = [0; 8];
+            source.read(start, &mut count).map_err(|_| "it ends before its last storage")?;
+            let width = *widths.get(name).ok_or("it has a storage that no tensor uses")?;
+            let len = u64::from_le_bytes(count).checked_mul(width).ok_or("a storage is too large")?;
+            start += 8;
+            places.insert(name.to_string(), Place { start, len });
+            start =
+                start.checked_add(len).filter(|end| *end <= source.len()).ok_or("it ends before its last storage")?;
+        }
+        Ok(Self { path, source: Rc::new(source), pickle, places })
+    }
+
+    /// The dictionary of tensors.
+    fn state(&self, key: Option<&str>) -> Result<&[(Id, Id)]> {
+        let pickle = &self.pickle;
+        let wrong = |message: String| Error::file(self.path, message);
+        let Some(root) = pickle.dict(pickle.root) else {
+            let what = match pickle.get(pickle.root) {
+                Value::Call(callable, _) => match pickle.get(*callable) {
+                    Value::Global(module, name) => format!("an object of the class {module}.{name}"),
+                    _ => "an object".into(),
+                },
+                _ => "a single value".into(),
+            };
+            return Err(wrong(format!(
+                "holds {what}, not a dictionary of tensors, and nothing in it is run: in Python, save model.state_dict()."
+            )));
+        };
+        let names = |entries: &[(Id, Id)]| {
+            let names: Vec<_> =
+                entries.iter().take(12).filter_map(|(key, _)| Some(format!("{:?}", pickle.text(*key)?))).collect();
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        };
+        let (entries, place) = match key {
+            None => (root, "at its top".to_string()),
+            Some(key) => (
+                self.child(root, key).ok_or_else(|| {
+                    let keys = names(root);
+                    wrong(format!("has no dictionary {key:?}: its keys are {keys}. Give one of them as key."))
+                })?,
+                format!("in {key:?}"),
+            ),
+        };
+        if entries.iter().any(|(_, value)| self.arguments(*value, 3).is_some()) {
+            return Ok(entries);
+        }
+        let keys = names(entries);
+        Err(wrong(format!("has no tensor {place}: the keys there are {keys}. Give the one with the weights as key.")))
+    }
+
+    /// The dictionary under a key, or under keys joined by dots.
+    fn child(&self, entries: &[(Id, Id)], key: &str) -> Option<&[(Id, Id)]> {
+        let dict = |key: &str| {
+            let found = entries.iter().rev().find(|(name, _)| self.pickle.text(*name) == Some(key));
+            found.and_then(|(_, value)| self.pickle.dict(*value))
+        };
+        dict(key).or_else(|| {
+            let (first, rest) = key.split_once('.')?;
+            self.child(dict(first)?, rest)
+        })
+    }
+
+    fn tensor(&self, name: Id, value: Id) -> std::result::Result<(String, Stored), String> {
+        let name = self.pickle.text(name).ok_or("a tensor has no name")?.to_string();
+        let Some(arguments) = self.arguments(value, 3) else {
+            let stored = Stored {
+                source: self.source.clone(),
+                start: 0,
+                dtype: Err("something that is no tensor".into()),
+                shape: vec![],
+                strides: None,
+            };
+            return Ok((name, stored));
+        };
+        self.stored(arguments).map(|stored| (name.clone(), stored)).map_err(|why| format!("{name} {why}"))
+    }
+
+    /// What the function was given that builds this tensor; parameters have a tensor inside.
+    pub(super) fn arguments(&self, value: Id, depth: usize) -> Option<&[Id]> {
+        let Value::Call(callable, arguments) = self.pickle.get(value) else { return None };
+        let Value::Global(_, name) = self.pickle.get(*callable) else { return None };
+        let arguments = self.pickle.sequence(*arguments)?;
+        match &**name {
+            "_rebuild_tensor_v2" | "_rebuild_tensor" => Some(arguments),
+            "_rebuild_parameter" | "_rebuild_parameter_with_state" if depth > 0 => {
+                self.arguments(*arguments.first()?, depth - 1)
+            }
+            "_rebuild_from_type_v2" => {
+                let Value::Global(_, inner) = self.pickle.get(*arguments.first()?) else { return None };
+                (&**inner == "_rebuild_tensor_v2").then(|| self.pickle.sequence(*arguments.get(2)?)).flatten()
+            }
+            _ => None,
+        }
+    }
+
+    /// A tensor of `(storage, offset, sizes, strides, ..)`, all within its storage.
+    pub(super) fn stored(&self, arguments: &[Id]) -> std::result::Result<Stored, String> {
+        let pickle = &self.pickle;
+        let [storage, offset, sizes, strides, ..] = arguments else { return Err("is not described in full".into()) };
+        let Value::Persistent(storage) = pickle.get(*storage) else { return Err("has no storage".into()) };
+        let (kind, key) = storage_of(pickle, *storage).ok_or("has no storage")?;
+        let place = self.places.get(key).ok_or("has a storage that is missing")?;
+        // A list may be shared by many tensors: it is copied for each, so it must be short.
+        if let Some(axes) = pickle.sequence(*sizes).map(<[Id]>::len).filter(|axes| *axes > MOST_AXES) {
+            return Err(format!("has {axes} axes, more than any weight"));
+        }
+        let list = |id: Id| -> Option<Vec<usize>> {
+            pickle.sequence(id)?.iter().take(MOST_AXES + 1).map(|size| pickle.size(*size)).collect()
+        };
+        let (shape, strides) = (list(*sizes).ok_or("has no shape")?, list(*strides).ok_or("has no strides")?);
+        let offset = pickle.size(*offset).ok_or("has no offset")?;
+        let (dtype, width) = dtype(kind);
+        let room = place.len / width;
+        let count = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size as u64));
+        let end = span(&shape, &strides).and_then(|span| span.checked_add(offset)).map(|end| end as u64);
+        if shape.len() != strides.len() || count.is_none_or(|n| n > room) || end.is_none_or(|end| end > room) {
+            return Err(format!("has the shape {shape:?}, but its storage holds {room} numbers"));
+        }
+        let in_a_row = shape.iter().zip(&strides).rev().try_fold(1usize, |step, (size, stride)| {
+            if *size == 1 || *stride == step { step.checked_mul(*size) } else { None }
+        });
+        Ok(Stored {
+            source: self.source.clone(),
+            start: place.start + offset as u64 * width,
+            dtype,
+            strides: if in_a_row.is_some() || shape.contains(&0) { None } else { Some(strides) },
+            shape,
+        })
+    }
+}
+
+/// The kind and the name of a storage: `("storage", torch.FloatStorage, "0", "cpu", 12)`.
+fn storage_of(pickle: &Pickle, id: Id) -> Option<(&str, &str)> {
+    let [word, kind, key, ..] = pickle.sequence(id)? else { return None };
+    let Value::Global(_, kind) = pickle.get(*kind) else { return None };
+    (pickle.text(*word)? == "storage").then_some(())?;
+    Some((kind, pickle.text(*key).filter(|key| key.len() <= LONGEST_NAME)?))
+}
+
+/// How many bytes each number of each storage has.
+fn widths(pickle: &Pickle) -> HashMap<String, u64> {
+    let storages = pickle.values().filter_map(|value| match value {
+        Value::Persistent(id) => storage_of(pickle, *id),
+        _ => None,
+    });
+    storages.map(|(kind, key)| (key.to_string(), dtype(kind).1)).collect()
+}
+
+/// The type of a storage's numbers, and how many bytes each has.
+fn dtype(kind: &str) -> (std::result::Result<DType, String>, u64) {
+    let known = match kind {
+        "FloatStorage" => DType::F32,
+        "HalfStorage" => DType::F16,
+        "BFloat16Storage" => DType::BF16,
+        "DoubleStorage" => DType::F64,
+        "LongStorage" => DType::I64,
+        "IntStorage" => DType::I32,
+        "ShortStorage" => DType::I16,
+        "ByteStorage" => DType::U8,
+        other => {
+            let width = match other {
+                "ComplexDoubleStorage" => 16,
+                "ComplexFloatStorage" => 8,
+                _ => 1,
+            };
+            return (Err(other.into()), width);
+        }
+    };
+    (Ok(known), known.size_in_bytes() as u64)
+}
