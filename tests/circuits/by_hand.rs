@@ -104,7 +104,7 @@ impl ByHand {
         for weight in weights.values_mut() {
             *weight = weight.detach().to_dtype(DType::F64)?;
         }
-        Ok(Self { cfg: model.cfg().clone(), weights, pairs: PAIRS.to_vec() })
+        Ok(Self { cfg: (*model.cfg()).clone(), weights, pairs: PAIRS.to_vec() })
     }
 
     fn of_layer(&self, name: &str, layer: usize) -> Result<Tensor> {
