@@ -1,4 +1,4 @@
-//! How gradients and what is made of them show themselves.
+//! How gradients and attributions are shown.
 
 use candle_core::{DType, Tensor};
 
@@ -20,8 +20,8 @@ impl View for Taps {
 }
 
 impl View for Gradients {
-    /// Each point with the length of its gradient, and what a change of the activation to zero would make, by the
-    /// gradient.
+    /// Each point with the length of its gradient, and the product of activation and gradient, which estimates the effect of
+    /// zeroing the activation.
     fn render(&self) -> Result<Rendered> {
         let columns = ["hook point", "shape", "length of the gradient", "activation \u{b7} gradient"];
         let mut table = Table::new(columns).title(format!("Gradients at {} points", self.points().len()));
