@@ -273,18 +273,7 @@ fn bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
-shown!(
-    Labelled,
-    Processing,
-    MemoryPlan,
-    ResidualStack,
-    Answers,
-    Generated,
-    PatchResult,
-    Run,
-    Dims,
-    Provenance
-);
+shown!(Labelled, Processing, MemoryPlan, ResidualStack, Answers, Generated, PatchResult, Run, Dims, Provenance);
 shown_with_own_display!(ActivationCache, Entry, ModelProvenance);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Neurons, full decompositions, direct attribution and the logit lens: against TransformerLens 3.9
-//! (tests/fixtures/toolbox.py), and against what they promise.
+//! (tests/fixtures/toolbox.py), and against the identities that define them.
 
 use candle_lens::Result;
 use candle_lens::analysis::{
@@ -193,7 +193,7 @@ fn the_two_lenses_differ_before_the_end() -> Result<()> {
 }
 
 #[test]
-fn mistakes_are_said() -> Result<()> {
+fn mistakes_are_reported() -> Result<()> {
     let model = tiny_model(Processing::default());
     let (_, cache) = model.run_with_cache(vec![vec![5u32, 9, 200, 31]])?;
     let two = model.answers([(5u32, 6u32), (7, 8)])?;
