@@ -47,6 +47,7 @@ mod patching {
     mod experiments;
     mod parity;
     mod sweeps;
+    mod together;
 }
 mod model {
     mod architectures;

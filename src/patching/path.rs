@@ -11,10 +11,9 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::donor::Donor;
-use super::experiment::Patching;
 use super::result::{PatchResult, Untouched};
 use crate::error::{Error, Result};
+use crate::experiment::{Experiment, Source};
 use crate::hooks::{Edit, HookPlan, HookPoint, Selection, Site};
 use crate::labelled::Axis;
 use crate::model::{AttentionDir, RunOptions};
@@ -84,7 +83,7 @@ impl Sender {
     }
 }
 
-impl Patching {
+impl Experiment {
     /// The metric with each sender patched along the paths to all these receivers together.
     ///
     /// # Shapes
@@ -108,7 +107,7 @@ impl Patching {
     /// `[layer, head]`.
     ///
     /// # Errors
-    /// As [`Patching::path_patch`].
+    /// As [`Experiment::path_patch`].
     pub fn path_patch_head_to_final_resid_post(&self) -> Result<PatchResult> {
         self.heads_to(self.model.cfg().n_layers, &[Receiver::Final])
     }
@@ -119,7 +118,7 @@ impl Patching {
     /// `[layer, head]`, layers below the last receiver's.
     ///
     /// # Errors
-    /// As [`Patching::path_patch`].
+    /// As [`Experiment::path_patch`].
     pub fn path_patch_head_to_heads(&self, receivers: &[Receiver]) -> Result<PatchResult> {
         let layers = self.model.cfg().n_layers;
         // Before senders are listed up to the receivers' layer.
@@ -141,11 +140,14 @@ impl Patching {
 
     fn paths(&self, senders: &[Sender], receivers: &[Receiver], mlps: Mlps, axes: Vec<Axis>) -> Result<PatchResult> {
         self.check_paths(senders, receivers)?;
-        let Donor::Run(donor) = &self.donor else {
-            return Err(Error::argument("paths are patched between two runs: make the experiment with Patching::new."));
+        let Source::Run(donor) = &self.base_source() else {
+            return Err(Error::argument(format!(
+                "paths are patched between two runs, and a {} has one: give the experiment corrupted prompts.",
+                self.source.name()
+            )));
         };
         let mut progress = Progress::of("patching paths", senders.len() as u64, "senders");
-        let (other, base) = (self.outputs(donor)?, self.outputs(&self.base.tokens)?);
+        let (other, base) = (self.outputs(donor)?, self.outputs(self.base_tokens())?);
         let mut values = Vec::new();
         for &sender in senders {
             values.push(self.one_sender(sender, receivers, mlps, (&other, &base))?);
@@ -177,17 +179,17 @@ impl Patching {
         };
         let receivers: Vec<Receiver> = receivers.iter().filter(hears).copied().collect();
         if receivers.is_empty() {
-            return Ok((self.base.values.clone(), Some(Untouched::NoPath)));
+            return Ok((self.base_values().to_vec(), Some(Untouched::NoPath)));
         }
         let plan = self.frozen_but(sender, mlps, (other, base))?;
         let plan = receivers.iter().fold(plan, |plan, receiver| plan.capture(receiver.place(layers).0));
         // What comes before the sender is the base run's already.
         let from = RunOptions {
-            start_at_layer: Some((sender.layer() as isize, self.base.resid[sender.layer()].clone())),
+            start_at_layer: Some((sender.layer() as isize, self.base_run()?.resid[sender.layer()].clone())),
             logits: false,
             ..Default::default()
         };
-        let heard = self.model.run(&self.base.tokens, plan, &from)?.captured;
+        let heard = self.model.run(self.base_tokens(), plan, &from)?.captured;
         let mut put_in = HookPlan::new();
         let mut first = layers - 1;
         for receiver in receivers {
@@ -199,10 +201,12 @@ impl Patching {
             first = first.min(receiver.layer(layers));
             put_in = put_in.edit(point, edit);
         }
-        let from =
-            RunOptions { start_at_layer: Some((first as isize, self.base.resid[first].clone())), ..Default::default() };
-        let logits = self.model.run(&self.base.tokens, put_in, &from)?.logits.expect("the options ask for logits");
-        Ok((self.judge(&logits)?, None))
+        let from = RunOptions {
+            start_at_layer: Some((first as isize, self.base_run()?.resid[first].clone())),
+            ..Default::default()
+        };
+        let logits = self.model.run(self.base_tokens(), put_in, &from)?.logits.expect("the options ask for logits");
+        Ok((self.evaluate(&logits)?, None))
     }
 
     /// The plan of the base run in which only the sender writes what it wrote in the other run.
@@ -239,7 +243,7 @@ impl Patching {
         if senders.is_empty() || receivers.is_empty() {
             return Err(Error::argument("a path needs a sender and a receiver: give at least one of each."));
         }
-        if cfg.attention_dir == AttentionDir::Bidirectional && self.base.tokens.is_padded() {
+        if cfg.attention_dir == AttentionDir::Bidirectional && self.base_tokens().is_padded() {
             return Err(Error::argument("paths in models that look both ways need prompts of one length."));
         }
         for sender in senders {

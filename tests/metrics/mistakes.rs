@@ -1,10 +1,11 @@
 //! What metrics refuse, what they say about themselves, and equal answers.
 
 use candle_lens::candle::{Device, Tensor};
+use candle_lens::experiment::Experiment;
 use candle_lens::hooks::AxisName;
 use candle_lens::metrics::{Direction, Metric, Positions};
 use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
-use candle_lens::patching::{Patching, Untouched};
+use candle_lens::patching::Untouched;
 use candle_lens::tokens::{PaddingSide, Tokens};
 use candle_lens::{Error, Result};
 
@@ -127,7 +128,7 @@ fn a_classifier_is_read_at_its_first_position() -> Result<()> {
     }
     // What differs at later positions reaches the first one by attention, and by nothing else in the last block.
     let result =
-        Patching::new(&model, open.clone(), other, metric)?.sweep("resid_post", &[AxisName::Layer, AxisName::Pos])?;
+        Experiment::new(&model, open.clone(), other, metric)?.sweep("resid_post", &[AxisName::Layer, AxisName::Pos])?;
     assert!(result.normalised.at(&[0, 1])?.abs() > 1e-3, "{result:?}");
     assert!((result.normalised.at(&[1, 0])? - 1.).abs() < 1e-4, "{result:?}");
     assert_eq!([1, 2].map(|pos| result.untouched[[1, pos]]), [Some(Untouched::NoPath); 2]);
@@ -145,7 +146,7 @@ fn metrics_without_a_slope_or_a_clean_run_say_so() -> Result<()> {
     let distance = Metric::custom_from_clean("distance", |logits, clean| (logits - clean)?.sqr()?.sum(1));
     sentence(distance.measure(&model, &prompts), &["distance", "clean run"]);
     let others = Tokens::from_rows(vec![vec![2, 5, 2], vec![7, 8, 4]])?;
-    let patching = Patching::new(&model, &prompts, &others, distance)?;
+    let patching = Experiment::new(&model, &prompts, &others, distance)?;
     assert!(patching.clean() == 0. && patching.corrupted() > 0.);
     Ok(())
 }
