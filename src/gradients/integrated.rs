@@ -118,7 +118,7 @@ impl HookedTransformer {
             )));
         }
         let nodes = options.rule.nodes(options.steps)?;
-        let chosen = points.into().resolve_all(&self.dims())?;
+        let chosen = self.points_of_all(&points.into())?;
         let metric = &metric.bind(&tokens, self.cfg().d_vocab_out())?;
         let judge = Judge { metric, clean: None };
         judge.check()?;
@@ -264,7 +264,7 @@ impl IntegratedGradients {
     /// # Errors
     /// A point that was not attributed to.
     pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
-        let point = point.into().resolve(&self.model.dims())?;
+        let point = self.model.point_of(&point.into())?;
         self.attributions.get(&point).cloned().ok_or_else(|| self.missing(point))
     }
 

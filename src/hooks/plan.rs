@@ -9,7 +9,8 @@ use super::edit::Edit;
 use super::point::HookPoint;
 use super::queries::HookQueries;
 use super::query::HookQuery;
-use super::splice::Splice;
+use super::run::Reach;
+use super::splice::{Splice, Splices};
 use crate::error::Result;
 use crate::slice::Slice;
 use crate::visible::visible;
@@ -151,6 +152,18 @@ impl HookPlan {
 
     /// How the line of a splice begins.
     pub(crate) const SPLICE: &str = "  splice  ";
+
+    /// This plan with those of other splices that a run of this reach comes by.
+    pub(crate) fn with_splices_of(mut self, others: &Splices, reach: &Reach) -> Self {
+        let reached = others.iter().filter(|(point, _)| reach.contains(*point));
+        self.splices.extend(reached.map(|(point, splice)| (point.into(), splice.clone())));
+        self
+    }
+
+    /// Whether it does nothing but splice.
+    pub(crate) fn has_only_splices(&self) -> bool {
+        self.edits.is_empty() && self.captures_nothing()
+    }
 
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {

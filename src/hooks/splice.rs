@@ -171,6 +171,11 @@ impl Splices {
         Ok(())
     }
 
+    /// What is spliced in, and at which points.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (HookPoint, &Arc<dyn Splice>)> {
+        self.by_point.iter().map(|(point, spliced)| (*point, &spliced.splice))
+    }
+
     /// The points at which something is spliced in.
     pub(crate) fn points(&self) -> impl Iterator<Item = HookPoint> {
         self.by_point.keys().copied()
@@ -184,6 +189,16 @@ impl Splices {
     /// Whether something is spliced in at this point.
     pub(super) fn is_at(&self, point: HookPoint) -> bool {
         self.by_point.contains_key(&point)
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_point.is_empty()
+    }
+
+    /// Whether something is spliced into this block.
+    pub(crate) fn is_in(&self, layer: usize) -> bool {
+        self.by_point.keys().any(|point| point.layer() == Some(layer))
     }
 
     /// Whether all of them treat each position by itself.

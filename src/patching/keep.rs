@@ -38,6 +38,7 @@ pub(super) struct Kept<'a> {
 impl<'a> Kept<'a> {
     pub(super) fn new(path: &'a Path, patching: &Patching, sites: &[PatchSite]) -> Self {
         let mut asked = format!("{:?} {patching:?}", patching.model.provenance());
+        asked += &patching.model.splices_in_words();
         for value in patching.both_values() {
             asked += &format!(" {:x}", value.to_bits());
         }

@@ -23,6 +23,7 @@ mod path;
 mod plans;
 mod result;
 mod site;
+mod spliced;
 mod start;
 mod sweep;
 mod task;
