@@ -92,6 +92,7 @@ mod tokens {
 mod views {
     mod attention;
     mod browser;
+    mod committed;
     mod envelope;
     mod everything;
     mod figure;
