@@ -36,13 +36,13 @@ fn greedy_tokens_are_those_of_transformers() -> Result<()> {
     for (folder, reference) in references {
         let model = raw(folder)?;
         let prompts = Tokens::padded(rows(&reference["prompts"]), 0, PaddingSide::Left)?;
-        let generated = model.generate(&prompts, &twelve())?;
+        let generated = model.generate(&prompts, twelve())?;
         assert_eq!(new_tokens(&generated), rows(&reference["greedy"]), "{folder}");
         let penalised = GenerateOptions { repetition_penalty: 1.3, ..twelve() };
         assert_eq!(new_tokens(&model.generate(&prompts, &penalised)?), rows(&reference["penalised"]), "{folder}");
         // A text that has ended has no more tokens here; transformers fills it with padding.
         let end = reference["end"].as_u64().expect("an id") as u32;
-        let ended = model.generate(&prompts, &GenerateOptions { stop_tokens: vec![end], ..twelve() })?;
+        let ended = model.generate(&prompts, GenerateOptions { stop_tokens: vec![end], ..twelve() })?;
         for (ours, theirs) in new_tokens(&ended).iter().zip(rows(&reference["ended"])) {
             assert_eq!(*ours, theirs[..ours.len()], "{folder}");
             assert!(ours.last() == Some(&end) || ours.len() == 12, "{folder}");
@@ -72,8 +72,8 @@ fn penalties_do_not_depend_on_the_processing() -> Result<()> {
             assert_eq!(new_tokens(&model.generate(&prompts, &greedy)?), rows(&reference["penalised"]), "{folder}");
         }
         for seed in 0..3 {
-            let expected = new_tokens(&raw.generate(&prompts, &drawn(seed))?);
-            assert_eq!(new_tokens(&whole.generate(&prompts, &drawn(seed))?), expected, "{folder}, seed {seed}");
+            let expected = new_tokens(&raw.generate(&prompts, drawn(seed))?);
+            assert_eq!(new_tokens(&whole.generate(&prompts, drawn(seed))?), expected, "{folder}, seed {seed}");
         }
     }
     assert!(shifted >= 12, "{shifted} models were centred");
@@ -155,7 +155,7 @@ fn one_beginning_has_many_ends() -> Result<()> {
 
 /// That each new token is the most likely one when the whole text runs under the plan.
 fn check_under(model: &HookedTransformer, prompts: &Tokens, plan: &HookPlan) -> Result<Vec<Vec<u32>>> {
-    let generated = model.generate(prompts, &GenerateOptions { plan: plan.clone(), ..twelve() })?;
+    let generated = model.generate(prompts, GenerateOptions { plan: plan.clone(), ..twelve() })?;
     let (logits, _) = model.run_with_hooks(generated.tokens()?, plan)?;
     let best = logits.argmax(2)?.to_vec2::<u32>()?;
     let new = new_tokens(&generated);

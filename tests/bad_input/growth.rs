@@ -88,7 +88,7 @@ fn lists_of_prompts() {
         logit_lens(&model, &cache, LensOptions::default())
     });
     grows("generation", 30, |n| {
-        model.generate(rows(n, 0), &GenerateOptions { max_new_tokens: 3, ..Default::default() })
+        model.generate(rows(n, 0), GenerateOptions { max_new_tokens: 3, ..Default::default() })
     });
     grows("padding", 400, |n| Tokens::padded(rows(n, 0), 0, PaddingSide::Left));
     grows("scores of heads", 20, |n| induction_scores(&model, RepeatOptions { seq_len: 5, batch: n, seed: 0 }));

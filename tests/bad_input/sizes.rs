@@ -276,7 +276,7 @@ fn circuits(cases: &mut Cases, model: &HookedTransformer) {
 }
 
 fn texts(cases: &mut Cases, model: &HookedTransformer) {
-    let all = model.generate(PROMPT, &GenerateOptions { max_new_tokens: usize::MAX, ..Default::default() });
+    let all = model.generate(PROMPT, GenerateOptions { max_new_tokens: usize::MAX, ..Default::default() });
     let all = all.expect("as many as fit");
     let eos = model.tokenizer().expect("tiny has one").eos_id();
     let row = all.tokens().expect("a row");

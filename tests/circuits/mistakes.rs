@@ -105,14 +105,14 @@ fn models_without_edges_and_ablations_without_data() -> Result<()> {
     }
     let divergence = EdgePatching::new(&model, &clean, &corrupted, Metric::kl())?;
     for method in [EdgeMethod::Eap, EdgeMethod::CleanCorrupted] {
-        sentence(divergence.attribute(method), &["at its least", "EapIgInputs"]);
+        sentence(divergence.attribute(method), &["its minimum there", "EapIgInputs"]);
     }
     // One step whose right end is the clean run is no better.
     let (inputs, activations) =
         (|steps| EdgeMethod::EapIgInputs { steps }, |steps| EdgeMethod::EapIgActivations { steps });
-    sentence(divergence.attribute(activations(1)), &["at its least", "more than 1 step"]);
-    sentence(divergence.attribute_nodes(activations(1)), &["at its least", "more than 1 step"]);
-    sentence(divergence.attribute_nodes(inputs(1)), &["at its least", "more than 1 step"]);
+    sentence(divergence.attribute(activations(1)), &["its minimum there", "more than 1 step"]);
+    sentence(divergence.attribute_nodes(activations(1)), &["its minimum there", "more than 1 step"]);
+    sentence(divergence.attribute_nodes(inputs(1)), &["its minimum there", "more than 1 step"]);
     sentence(divergence.attribute_nodes(inputs(0)), &["0 steps"]);
     for circuit in [divergence.attribute(inputs(1))?, divergence.attribute(activations(2))?] {
         assert!(circuit.scores().top(1)[0].value.abs() > 1e-4, "{circuit:?}");

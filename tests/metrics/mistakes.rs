@@ -19,14 +19,17 @@ fn positions_are_those_of_tokens() -> Result<()> {
     let model = tiny_model(Processing::default());
     let metric = Metric::logit(&model, [3u32, 4])?;
     let at = |positions: Positions| metric.clone().at(positions).measure(&model, &rows()?);
-    sentence(at(3.into()), &["prompt 1 has no token at position 3", "padding"]);
+    sentence(at(3.into()), &["prompt 1 has only padding at position 3", "positions of its tokens"]);
     sentence(at(4.into()), &["position", "4"]);
     sentence(at(Positions::each([1])), &["positions for 1 prompts", "there are 2"]);
-    sentence(at(Positions::each([1, 2])), &["prompt 1 has no token"]);
+    sentence(at(Positions::each([1, 2])), &["prompt 1 has only padding"]);
     sentence(at((2..2).into()), &["empty"]);
     let loss = Metric::mean_loss();
-    sentence(loss.clone().at(Positions::Last).measure(&model, &rows()?), &["none follows in prompt 0", "two tokens"]);
-    sentence(loss.measure(&model, vec![vec![3u32]]), &["none follows in prompt 0"]);
+    sentence(
+        loss.clone().at(Positions::Last).measure(&model, &rows()?),
+        &["prompt 0 has no next token", "at least two tokens"],
+    );
+    sentence(loss.measure(&model, vec![vec![3u32]]), &["prompt 0 has no next token"]);
     assert!(at((-3).into()).is_ok(), "counted from the end of the axis, as in edits: position 1");
     Ok(())
 }
@@ -83,7 +86,7 @@ fn a_custom_metric_says_what_a_ready_made_one_says() -> Result<()> {
     let prompts = Tokens::from_rows(vec![vec![1, 5, 2], vec![7, 3, 4]])?;
     let (custom, ready) = (custom.measure(&model, &prompts)?, ready.measure(&model, &prompts)?);
     assert_eq!(custom.values, ready.values);
-    sentence(Metric::kl().columns(&model, [3u32]), &["knows itself", "custom"]);
+    sentence(Metric::kl().columns(&model, [3u32]), &["determines itself", "custom"]);
     let beyond = Metric::custom("own", difference).columns(&model, [3u32, 10_000]);
     sentence(beyond, &["10000"]);
     // Any error ends the run with what it says.

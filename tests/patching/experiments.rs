@@ -221,7 +221,7 @@ fn what_would_give_a_wrong_number_is_refused() -> Result<()> {
     ] {
         sentence(with(metric), &[&beyond.to_string(), "has no logit"]);
     }
-    sentence(with(Metric::kl())?.noising()?.attribution(["z"]), &["at its least", "without noising"]);
+    sentence(with(Metric::kl())?.noising()?.attribution(["z"]), &["its minimum there", "without noising"]);
     with(Metric::kl())?.attribution(["z"])?;
     let saved = experiment(&model)?.save_to("sweep.safetensors");
     sentence(saved.cumulative(&[PatchSite::new(&model, ("z", 0))?]), &["cumulative", "save_to"]);
