@@ -1,5 +1,5 @@
 //! What a plan puts into the model at a point: a function of the activation there, such as a sparse dictionary that encodes
-//! and decodes it, with points of its own inside.
+//! and decodes it, with its own points inside.
 //!
 //! The order at a point is SAELens': edits of the point act first, the splice reads what they leave, and the run goes on with
 //! what the splice returns. What is captured or watched at the point is what the splice reads.
@@ -17,7 +17,7 @@ use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::visible::visible;
 
-/// A function that [`HookPlan::splice`](super::HookPlan::splice) puts in place of an activation, and the points inside it.
+/// A function that replaces an activation ([`HookPlan::splice`](super::HookPlan::splice)), and the points inside it.
 ///
 /// A run may give it several copies of the prompts as one batch, and, where it says that it works
 /// [position by position](Splice::is_by_position), only some positions of them. Gradients flow through whatever it does with
