@@ -20,7 +20,7 @@ fn rows(random: &mut Random, count: usize, length: usize) -> Vec<Vec<u32>> {
     (0..count).map(|_| (0..length).map(|_| random.below(VOCABULARY) as u32).collect()).collect()
 }
 
-fn patching(model: &HookedTransformer, (prompts, length): (usize, usize), first_difference: usize) -> Patching {
+fn patching(model: &HookedTransformer, (prompts, length): (usize, usize), first_difference: usize) -> Experiment {
     let mut random = Random::new(1);
     let (clean, other) = (rows(&mut random, prompts, length), rows(&mut random, prompts, length));
     let mix =
@@ -28,7 +28,7 @@ fn patching(model: &HookedTransformer, (prompts, length): (usize, usize), first_
     let corrupted: Vec<Vec<u32>> = clean.iter().zip(&other).map(mix).collect();
     let mut token = || random.below(VOCABULARY) as u32;
     let answers = model.answers((0..prompts).map(|_| (token(), token()))).expect("two tokens each");
-    Patching::new(model, clean, corrupted, Metric::logit_diff(&answers)).expect("an experiment")
+    Experiment::new(model, clean, corrupted, Metric::logit_diff(&answers)).expect("an experiment")
 }
 
 fn forward(c: &mut Criterion) {
@@ -68,7 +68,9 @@ fn edges(c: &mut Criterion) {
     });
     c.bench_function("eap_all_edges_8x15", |b| {
         b.iter(|| {
-            let edges = EdgePatching::new(&model, clean.clone(), corrupted.clone(), metric.clone()).expect("two runs");
+            let edges = Experiment::new(&model, clean.clone(), corrupted.clone(), metric.clone())
+                .and_then(|experiment| experiment.edges())
+                .expect("two runs");
             edges.attribute(EdgeMethod::Eap).expect("scores")
         });
     });

@@ -42,6 +42,7 @@
 //! | [`metrics`] | what a run is evaluated by: one number for each prompt, from its logits |
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
+//! | [`experiment`] | what is compared, what takes an activation's place, and how effects are reported |
 //! | [`patching`] | what happens when a run gets an activation of another run |
 //! | [`gradients`] | gradients of a metric along activations, and attributions made of them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
@@ -54,6 +55,7 @@ pub mod cache;
 pub mod circuits;
 pub mod dims;
 pub mod error;
+pub mod experiment;
 pub mod factored_matrix;
 mod files;
 pub mod generate;

@@ -11,15 +11,13 @@ pub use crate::analysis::{
 pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stack, Target};
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
-    NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 pub use crate::dims::ReadBy;
+pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
-pub use crate::gradients::{
-    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
-};
+pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 pub use crate::head::Head;
 pub use crate::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, InnerSite, MeanOver, MemoryPlan, Selection, Site,
@@ -34,7 +32,7 @@ pub use crate::model::{
     HookedTransformerConfig, KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions,
     best_device,
 };
-pub use crate::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
+pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};

@@ -67,7 +67,7 @@ impl<'a> Answering<'a> {
             let instead = match self.task {
                 Task::Sva => "VerbList::single_tokens keeps the verbs that are one token",
                 _ => {
-                    "TaskDataset::answerable leaves such prompts out and lists them; Patching::for_each_answer_token takes \
+                    "TaskDataset::answerable leaves such prompts out and lists them; Experiment::for_each_answer_token takes \
                      answers of several tokens"
                 }
             };

@@ -167,7 +167,7 @@ impl BoundMetric {
         match self.needs_clean() {
             true => Err(Error::argument(format!(
                 "the {} compares a run with a clean run, which a single run does not have: take the gradients of an experiment \
-                 (Patching::attribution), or another metric.",
+                 (Experiment::attribution), or another metric.",
                 self.name()
             ))),
             false => Ok(()),

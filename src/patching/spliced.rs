@@ -1,31 +1,23 @@
-//! Experiments on a model into which something is spliced.
+//! Sites of an experiment, those inside what it splices in among them.
 
-use super::experiment::Patching;
 use super::site::PatchSite;
 use crate::error::Result;
-use crate::hooks::{HookPlan, HookQuery};
-use crate::metrics::Metric;
-use crate::model::HookedTransformer;
-use crate::tokens::Input;
+use crate::experiment::Experiment;
+use crate::hooks::HookQuery;
 
-impl Patching {
-    /// As [`Patching::new`], with what the plan splices into the model in every run, such as a sparse dictionary. What is
-    /// inside is swept, attributed and patched as any point, by its features ([`AxisName::Feature`](crate::hooks::AxisName))
-    /// or positions; an example of a splice is at [`Splice`](crate::hooks::Splice).
+impl Experiment {
+    /// The whole activation at a point, one inside a [splice](crate::hooks::Splice) of this experiment among them.
     ///
-    /// # Errors
-    /// A plan that does anything but splice, a splice outside the blocks; and as [`Patching::new`].
-    pub fn with_splices(
-        model: &HookedTransformer,
-        plan: &HookPlan,
-        clean: impl Into<Input>,
-        corrupted: impl Into<Input>,
-        metric: Metric,
-    ) -> Result<Self> {
-        Self::new(&model.with_splices_of(plan)?, clean, corrupted, metric)
-    }
-
-    /// The whole activation at a point, one inside a splice of this experiment among them.
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// let experiment = Experiment::new(&model, prompt, Baseline::Zero, metric)?;
+    /// let site = experiment.site(("z", -1))?.head(-1);
+    /// assert_eq!(site.to_string(), "blocks.3.attn.hook_z, head -1");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A name that is not a point of this model or its splices.

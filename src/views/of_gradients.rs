@@ -3,7 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use crate::error::Result;
-use crate::gradients::{AttentionAttribution, Attribution, Comparison, IntegratedGradients, Miss};
+use crate::experiment::{Comparison, Effect, Miss};
+use crate::gradients::{AttentionAttribution, Attribution, IntegratedGradients};
 use crate::hooks::{Gradients, Taps};
 use crate::views::figure::{imshow_facets, scatter};
 use crate::views::page::{Rendered, View};
@@ -42,6 +43,13 @@ impl View for Attribution {
         let note = "sweep(point, axes) gives the estimates of patching";
         all.append(&Table::new(["estimates"]).row((format!("{self:?}"),)).note(note).render()?);
         Ok(all)
+    }
+}
+
+impl View for Effect {
+    /// The numbers, whose title names the convention.
+    fn render(&self) -> Result<Rendered> {
+        self.values.render()
     }
 }
 
@@ -110,4 +118,4 @@ fn total(x: &Tensor) -> Result<f32> {
     Ok(numbers.into_iter().filter(|number| !number.is_nan()).map(f64::from).sum::<f64>() as f32)
 }
 
-shown!(Taps, Gradients, Attribution, Comparison, Miss, IntegratedGradients, AttentionAttribution);
+shown!(Taps, Gradients, Attribution, Effect, Comparison, Miss, IntegratedGradients, AttentionAttribution);

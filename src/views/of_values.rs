@@ -4,11 +4,12 @@ use crate::analysis::{
     DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
-use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, Node, Qkv, RankBy};
+use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
+use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
-use crate::gradients::{IgBaseline, IgOptions, IgRule};
+use crate::gradients::IgOptions;
 use crate::head::Head;
 use crate::hooks::{
     AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver, Needs,
@@ -20,7 +21,7 @@ use crate::model::{
     Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     KvCache, LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
+use crate::patching::{Mlps, PatchSite, Receiver, Sender, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::random::Random;
@@ -52,16 +53,16 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, InnerPoint, Selection, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, Untouched, HoverMode;
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
+        Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
     "{:#?}": InnerSite, SiteRow, RunOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
-        LensOptions, GenerateOptions, TokenizeOptions, IgOptions, IgBaseline,
+        LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
     "{}": Tensors;
 }

@@ -117,7 +117,7 @@ fn plain_sizes(cases: &mut Cases) {
         for index in INDICES {
             cases.run(&format!("{index} of {size}"), || candle_lens::slice::absolute(index, size, "head"));
         }
-        cases.run(&format!("rule of {size}"), || IgRule::GaussLegendre.nodes(size));
+        cases.run(&format!("rule of {size}"), || Quadrature::GaussLegendre.nodes(size));
         for task in Task::ALL {
             cases.run(&format!("{task} of {size}"), || task.prompts(Split::Train, size, 0));
         }
@@ -233,11 +233,15 @@ fn analyses(cases: &mut Cases, model: &HookedTransformer) {
 
 fn experiments(cases: &mut Cases, model: &HookedTransformer) {
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John")]).expect("both are tokens"));
-    let patching = Patching::new(model, PROMPT, OTHER, metric.clone()).expect("two prompts that differ");
+    let patching = Experiment::new(model, PROMPT, OTHER, metric.clone()).expect("two prompts that differ");
+    let zero = Experiment::new(model, PROMPT, Baseline::Zero, metric.clone()).expect("a prompt");
     for size in SIZES {
-        for receiver in [Receiver::Q(size, 0), Receiver::K(0, size), Receiver::V(size, size), Receiver::Mlp(size)] {
+        let index = isize::try_from(size).unwrap_or(isize::MAX);
+        let receivers =
+            [Receiver::Q(index, 0), Receiver::K(0, -index), Receiver::V(index, index), Receiver::Mlp(index)];
+        for receiver in receivers {
             cases.run(&format!("{receiver:?}"), || patching.path_patch_head_to_heads(&[receiver]));
-            let senders = [Sender::Head(size, size), Sender::Mlp(size)];
+            let senders = [Sender::Head(index, index), Sender::Mlp(-index)];
             cases.run(&format!("from {senders:?}"), || patching.path_patch(&senders, &[receiver], Mlps::Frozen));
         }
         cases.run(&format!("budget {size}"), || {
@@ -249,17 +253,17 @@ fn experiments(cases: &mut Cases, model: &HookedTransformer) {
                 .sites(&[site.pos(size).head(size).key_pos(size), PatchSite::new(model, ("post", size))?.neuron(size)])
         });
         cases.run(&format!("groups {size}"), || {
-            let groups = Ablation::MeanByGroup(vec![size, size]);
-            Patching::ablation(model, [PROMPT, OTHER], metric.clone(), &groups)?.sites(&[PatchSite::new(model, "z0")?])
+            let groups = Baseline::MeanByGroup(vec![size, size]);
+            Experiment::new(model, [PROMPT, OTHER], groups, metric.clone())?.sites(&[PatchSite::new(model, "z0")?])
         });
         if size > 1 {
             let options = IgOptions { steps: size, ..Default::default() };
-            cases.run(&format!("steps {size}"), || model.integrated_gradients(PROMPT, &metric, ["z"], &options));
+            cases.run(&format!("steps {size}"), || zero.integrated_gradients(["z"], options.clone()));
         }
         let options = IgOptions { steps: 1, tokens_at_once: size, ..Default::default() };
-        cases.run(&format!("tokens at once {size}"), || model.integrated_gradients(PROMPT, &metric, ["z"], &options));
+        cases.run(&format!("tokens at once {size}"), || zero.integrated_gradients(["z"], options.clone()));
     }
-    cases.refuse("a receiver", || patching.path_patch_head_to_heads(&[Receiver::Q(usize::MAX, 0)]), &["layer"]);
+    cases.refuse("a receiver", || patching.path_patch_head_to_heads(&[Receiver::Q(isize::MAX, 0)]), &["layer"]);
     cases.refuse("no receiver", || patching.path_patch_head_to_heads(&[]), &["receivers"]);
 }
 

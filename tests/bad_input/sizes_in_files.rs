@@ -120,7 +120,7 @@ pub(super) fn saved(cases: &mut Cases, model: &HookedTransformer) {
     }
     let answers = model.answers([(" Mary", " John"), (" Mary", " John")]).expect("both are tokens");
     let sweep = folder.join("sweep.safetensors");
-    let patching = Patching::new(model, [PROMPT; 2], [OTHER; 2], Metric::logit_diff(&answers));
+    let patching = Experiment::new(model, [PROMPT; 2], [OTHER; 2], Metric::logit_diff(&answers));
     let patching = patching.expect("prompts that differ").save_to(&sweep);
     let sites = [PatchSite::new(model, "z0").expect("a point"), PatchSite::new(model, "z1").expect("a point")];
     for cut in ["rows", "columns"] {

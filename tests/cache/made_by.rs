@@ -31,7 +31,7 @@ fn doors(model: &HookedTransformer, cache: &ActivationCache) -> Result<Vec<(&'st
         ("accumulated", cache.stack(model, Stack::accumulated()).map(drop)),
         ("logit_lens", logit_lens(model, cache, LensOptions { k: 1, ..Default::default() }).map(drop)),
         ("logit_lens_to_logit_diff", logit_lens_to_logit_diff(model, cache, &answers).map(drop)),
-        ("from_cache", Patching::from_cache(model, cache, corrupted, metric).map(drop)),
+        ("from_cache", Experiment::from_cache(model, cache, corrupted, metric).map(drop)),
     ];
     for unit in [Unit::Component, Unit::Layer, Unit::Head, Unit::Neuron] {
         doors.push(("direct_logit_attribution", direct_logit_attribution(model, cache, &answers, unit).map(drop)));

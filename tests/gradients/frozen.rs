@@ -4,6 +4,7 @@
 use candle_lens::Result;
 use candle_lens::cache::Stack;
 use candle_lens::candle::{DType, Device};
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
@@ -11,7 +12,6 @@ use candle_lens::model::{
     Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     Processing, RunOptions,
 };
-use candle_lens::patching::{Ablation, Patching};
 use candle_lens::tokens::Tokens;
 
 use super::run::prompts_of_fixtures;
@@ -56,7 +56,7 @@ fn gradients_are_those_of_pytorch_with_parts_detached() -> Result<()> {
     let patterns = model.with_frozen([Frozen::AttentionPatterns]);
     sentence(patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"), &["no gradient", "with_frozen"]);
     // Estimates say that they are of a frozen model, and there are none behind a frozen part.
-    let patching = Patching::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
+    let patching = Experiment::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
     let title = patching.attribution("z")?.sweep("z", &[AxisName::Layer])?.raw.title;
     assert!(title.ends_with("estimated by gradients with frozen [AttentionPatterns]"), "{title}");
     sentence(
@@ -194,7 +194,7 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let direct = candle_lens::analysis::residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;
     let last = model.cfg().n_layers - 1;
     let frozen = model.with_frozen([Frozen::AttentionPatterns, Frozen::NormScales]);
-    let ablated = Patching::ablation(&frozen, [prompt], metric, &Ablation::Zero)?;
+    let ablated = Experiment::new(&frozen, [prompt], Baseline::Zero, metric)?;
     // The last MLP reads what heads write, so it is taken out as well.
     let all = model.with_frozen(LINEAR);
     let (_, gradients) = all.run_with_grads(prompt, &Metric::logit_diff(&answers), (("result", last), ("z", last)))?;

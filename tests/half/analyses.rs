@@ -7,15 +7,16 @@ use candle_lens::analysis::{
 };
 use candle_lens::cache::{ActivationCache, Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor, Var};
-use candle_lens::circuits::{EdgeAblation, EdgeMethod, EdgePatching};
+use candle_lens::circuits::EdgeMethod;
 use candle_lens::dims::ReadBy;
-use candle_lens::gradients::{IgBaseline, IgOptions};
+use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::gradients::IgOptions;
 use candle_lens::hooks::AxisName;
+use candle_lens::hooks::MeanOver;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::Labelled;
 use candle_lens::metrics::{Answers, Metric};
 use candle_lens::model::{Biases, HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
-use candle_lens::patching::{Ablation, Patching};
 use candle_lens::slice::Slice;
 
 use crate::support::fixture::numbers;
@@ -215,17 +216,17 @@ type OfAModel = (&'static str, fn(&HookedTransformer, &[Vec<u32>], &[Vec<u32>]) 
 /// What needs runs of its own.
 const OF_A_MODEL: &[OfAModel] = &[
     ("integrated gradients", |model, clean, other| {
-        let baseline = IgBaseline::run(other.to_vec());
-        let options = IgOptions { baseline, steps: 4, ..Default::default() };
-        let attributed = model.integrated_gradients(clean.to_vec(), &metric(model)?, ("z", "post"), &options)?;
-        Ok([of(&attributed.heads()?), of(&attributed.neurons()?)].concat())
+        let experiment = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let options = IgOptions { steps: 4, ..Default::default() };
+        let attributed = experiment.integrated_gradients(("z", "post"), options)?;
+        Ok([of(&attributed.heads()?.values), of(&attributed.neurons()?.values)].concat())
     }),
     ("attention attribution", |model, clean, _| {
         let attributed = model.attention_attribution(clean.to_vec(), &metric(model)?)?;
         Ok([of(&attributed.heads), of(&attributed.entries)].concat())
     }),
     ("attribution patching", |model, clean, other| {
-        let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
         let estimate = patching.attribution(("z", "resid_pre", "mlp_out"))?;
         let heads = estimate.sweep("z", &[AxisName::Layer, AxisName::Head])?.raw;
         let places = estimate.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos])?.raw;
@@ -235,8 +236,8 @@ const OF_A_MODEL: &[OfAModel] = &[
     ("edges by EAP-IG", |model, clean, other| edges(model, clean, other, EdgeMethod::EapIgInputs { steps: 2 })),
     ("information flow routes", |model, clean, other| edges(model, clean, other, EdgeMethod::InformationFlowRoutes)),
     ("nodes by EAP under the mean", |model, clean, other| {
-        let ablation = EdgeAblation::mean(other.to_vec());
-        let patching = EdgePatching::ablation(model, clean.to_vec(), metric(model)?, &ablation)?;
+        let ablation = Baseline::mean_of(MeanOver::BatchAndPos, other.to_vec());
+        let patching = Experiment::new(model, clean.to_vec(), ablation, metric(model)?)?.edges()?;
         Ok(of(&patching.attribute_nodes(EdgeMethod::Eap)?.scores()))
     }),
 ];
@@ -244,23 +245,23 @@ const OF_A_MODEL: &[OfAModel] = &[
 /// Metrics of changed runs: differences of two logits.
 const OF_CHANGED_RUNS: &[OfAModel] = &[
     ("activation patching", |model, clean, other| {
-        let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
         let scales = patching.sweep("blocks.0.ln1.hook_scale", &[AxisName::Pos])?.raw;
         Ok([of(&patching.sweep("z", &[AxisName::Layer, AxisName::Head])?.raw), of(&scales)].concat())
     }),
     ("mean ablation", |model, clean, _| {
-        let patching = Patching::ablation(model, clean.to_vec(), metric(model)?, &Ablation::Mean)?;
+        let patching = Experiment::new(model, clean.to_vec(), Baseline::mean(MeanOver::Batch), metric(model)?)?;
         Ok(of(&patching.sweep("mlp_out", &[AxisName::Layer])?.raw))
     }),
     ("a circuit without its small edges", |model, clean, other| {
-        let patching = EdgePatching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?.edges()?;
         let circuit = patching.attribute(EdgeMethod::Eap)?.without("input->m0")?.without("m0->logits")?;
         Ok(vec![f64::from(patching.evaluate(&circuit)?.metric)])
     }),
 ];
 
 fn edges(model: &HookedTransformer, clean: &[Vec<u32>], other: &[Vec<u32>], method: EdgeMethod) -> Result<Vec<f64>> {
-    let patching = EdgePatching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+    let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?.edges()?;
     let circuit = patching.attribute(method)?.full();
     circuit.edges().into_iter().map(|edge| Ok(f64::from(circuit.score(edge)?))).collect()
 }

@@ -3,7 +3,8 @@
 
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
-use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching};
+use candle_lens::circuits::{Circuit, EdgeMethod, Edges};
+use candle_lens::experiment::Experiment;
 use candle_lens::metrics::{Metric, Positions};
 use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig};
 use candle_lens::random::Random;
@@ -75,7 +76,7 @@ fn pair() -> Result<(Tokens, Tokens)> {
 
 struct Case {
     name: String,
-    edges: EdgePatching,
+    edges: Edges,
     by_hand: ByHand,
     clean: Tokens,
     of_clean: Written,
@@ -93,7 +94,7 @@ fn cases() -> Result<Vec<Case>> {
             by_hand.of_logits = of_logits;
             cases.push(Case {
                 name: format!("{} of {name}", metric.name()),
-                edges: EdgePatching::new(&model, &clean, &corrupted, metric)?,
+                edges: Experiment::new(&model, &clean, &corrupted, metric)?.edges()?,
                 by_hand: by_hand.clone(),
                 clean: clean.clone(),
                 of_clean: of_clean.clone(),

@@ -3,11 +3,10 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{D, IndexOp, Tensor};
-use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
+use candle_lens::experiment::Experiment;
 use candle_lens::hooks::{AxisName, Edit, Gradients, HookPlan};
 use candle_lens::metrics::Metric;
 use candle_lens::model::RunOptions;
-use candle_lens::patching::Patching;
 use candle_lens::tokens::Tokens;
 
 use super::by_hand::{Case, Chosen, assert_near, cases, every_kind_of_positions, every_metric, logits, right, wrong};
@@ -87,7 +86,7 @@ fn gradients_and_attributions_are_those_of_the_metric_by_hand() -> Result<()> {
 
 /// Each estimate is the base run's metric plus the gradient by hand times what is put in less what is there.
 fn check_attribution(case: &Case, metric: Metric, chosen: &Chosen, is_loss: bool, what: &str) -> Result<()> {
-    let patching = Patching::new(&case.model, &case.clean, &case.corrupted, metric)?;
+    let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?;
     let attribution = patching.attribution(["resid_pre"])?;
     let estimated = attribution.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos])?;
     let gradients = by_hand(case, &case.corrupted, &["resid_pre"], chosen, is_loss)?;
@@ -123,13 +122,8 @@ fn integrated_gradients_sum_to_what_whole_runs_differ_by() -> Result<()> {
                     continue;
                 }
                 let metric = kind.metric.clone().at(positions);
-                let options = IgOptions {
-                    baseline: IgBaseline::run(&case.corrupted),
-                    rule: IgRule::GaussLegendre,
-                    steps: 12,
-                    ..Default::default()
-                };
-                let attributed = case.model.integrated_gradients(&case.clean, &metric, [("mlp_out", 0)], &options)?;
+                let experiment = Experiment::new(&case.model, &case.clean, &case.corrupted, metric.clone())?;
+                let attributed = experiment.integrated_gradients([("mlp_out", 0)], 12)?;
                 let sums = attributed.get(("mlp_out", 0))?.flatten_from(1)?.sum(1)?.to_vec1::<f32>()?;
                 let at = |logits| kind.of(logits, &clean, &case.clean, &chosen);
                 for (b, (reached, base)) in at(&clean).into_iter().zip(at(&replaced)).enumerate() {

@@ -1,9 +1,9 @@
 //! What metrics refuse, and what they say of themselves.
 
 use candle_lens::candle::{Device, Tensor};
+use candle_lens::experiment::Experiment;
 use candle_lens::metrics::{Direction, Metric, Positions};
 use candle_lens::model::Processing;
-use candle_lens::patching::Patching;
 use candle_lens::tokens::{PaddingSide, Tokens};
 use candle_lens::{Error, Result};
 
@@ -112,7 +112,7 @@ fn metrics_without_a_slope_or_a_clean_run_say_so() -> Result<()> {
     let distance = Metric::custom_from_clean("distance", |logits, clean| (logits - clean)?.sqr()?.sum(1));
     sentence(distance.measure(&model, &prompts), &["distance", "clean run"]);
     let others = Tokens::from_rows(vec![vec![2, 5, 2], vec![7, 8, 4]])?;
-    let patching = Patching::new(&model, &prompts, &others, distance)?;
+    let patching = Experiment::new(&model, &prompts, &others, distance)?;
     assert!(patching.clean() == 0. && patching.corrupted() > 0.);
     Ok(())
 }

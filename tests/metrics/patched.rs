@@ -2,8 +2,9 @@
 //! from all of its logits.
 
 use candle_lens::Result;
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::{AxisName, Edit, HookPlan};
-use candle_lens::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
+use candle_lens::patching::{Mlps, PatchSite, Receiver, Sender, Untouched};
 
 use super::by_hand::{Case, Kind, Logits, assert_near, cases, every_kind_of_positions, every_metric, logits};
 
@@ -33,7 +34,7 @@ fn every_metric_at_every_kind_of_positions_is_that_by_hand() -> Result<()> {
                 let mean = |of: Vec<f64>| of.iter().sum::<f64>() / 3.;
                 let expected = kind.of(&corrupted, &clean, &case.clean, &chosen);
                 // Accuracies may be the same in both runs, which an experiment refuses.
-                if let Ok(patching) = Patching::new(&case.model, &case.clean, &case.corrupted, metric.clone()) {
+                if let Ok(patching) = Experiment::new(&case.model, &case.clean, &case.corrupted, metric.clone()) {
                     assert_near(patching.clean(), mean(kind.of(&clean, &clean, &case.clean, &chosen)), &what);
                     assert_near(patching.corrupted(), mean(expected.clone()), &what);
                 } else {
@@ -75,7 +76,7 @@ fn sweeps_equal_whole_runs() -> Result<()> {
                     continue;
                 }
                 let metric = kind.metric.clone().at(positions.clone());
-                let patching = Patching::new(&case.model, &case.clean, &case.corrupted, metric)?;
+                let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?;
                 let result = patching.sweep(point, &[AxisName::Layer, AxisName::Pos])?;
                 skipped += result.untouched.iter().filter(|why| **why == Some(Untouched::NoPath)).count();
                 let got = result.per_prompt.values.iter();
@@ -97,8 +98,8 @@ fn a_small_budget_changes_nothing() -> Result<()> {
     for case in cases()? {
         let metric = every_metric(&case.model)?.pop().expect("metrics").metric;
         let metric = if case.name == "causal" { metric } else { candle_lens::metrics::Metric::mean_loss() };
-        let Ok(patching) = Patching::new(&case.model, &case.clean, &case.corrupted, metric) else { continue };
-        let sweep = |patching: &Patching| patching.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos]);
+        let Ok(patching) = Experiment::new(&case.model, &case.clean, &case.corrupted, metric) else { continue };
+        let sweep = |patching: &Experiment| patching.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos]);
         let (whole, pieces) = (sweep(&patching)?, sweep(&patching.clone().budget(40_000))?);
         for (whole, piece) in whole.per_prompt.values.iter().zip(&pieces.per_prompt.values) {
             assert!((whole - piece).abs() < 1e-5, "{}: {whole} and {piece}", case.name);
@@ -119,7 +120,7 @@ fn ablations_plans_and_cumulative_sites_equal_whole_runs() -> Result<()> {
             for (positions, chosen) in every_kind_of_positions(&case.clean) {
                 let what = format!("{} at {positions}, {}", kind.name, case.name);
                 let metric = kind.metric.clone().at(positions.clone());
-                let ablation = Patching::ablation(&case.model, &case.clean, metric.clone(), &Ablation::Zero)?;
+                let ablation = Experiment::new(&case.model, &case.clean, Baseline::Zero, metric.clone())?;
                 let points = [("mlp_out", 0), ("z", 1), ("attn_out", 0)];
                 let sites =
                     points.iter().map(|&point| PatchSite::new(&case.model, point)).collect::<Result<Vec<_>>>()?;
@@ -132,7 +133,7 @@ fn ablations_plans_and_cumulative_sites_equal_whole_runs() -> Result<()> {
                         assert_near(together.per_prompt.values[[number, b]], more[b], &what);
                     }
                 }
-                let patching = Patching::new(&case.model, &case.clean, &case.corrupted, metric)?.noising()?;
+                let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?.noising()?;
                 let plan = HookPlan::new().edit(("mlp_out", 1), Edit::zero());
                 let planned = patching.plans([("without MLP 1", plan)])?;
                 let expected = kind.of(&zeroed(&[("mlp_out", 1)])?, &clean, &case.clean, &chosen);
@@ -169,7 +170,7 @@ fn paths_equal_whole_runs() -> Result<()> {
                     continue;
                 }
                 let metric = kind.metric.clone().at(positions.clone());
-                let patching = Patching::new(&case.model, &case.clean, &case.corrupted, metric)?;
+                let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?;
                 let result = patching.path_patch(&[Sender::Mlp(0)], &[Receiver::Final], Mlps::Frozen)?;
                 let expected = kind.of(&by_hand, &clean, &case.clean, &chosen);
                 for (got, expected) in result.per_prompt.values.iter().zip(expected) {

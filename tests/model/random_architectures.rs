@@ -134,7 +134,7 @@ fn sites_and_whole_runs(
 ) -> Result<()> {
     let answers = model.answers((0..clean.batch() as u32).map(|b| (b + 1, b + 5)))?;
     let metric = Metric::logit_diff(&answers);
-    let patching = Patching::new(model, clean.clone(), corrupted.clone(), metric)?.budget(1 << (12 + dice.below(12)));
+    let patching = Experiment::new(model, clean.clone(), corrupted.clone(), metric)?.budget(1 << (12 + dice.below(12)));
     let (_, cache) = model.run_with_cache(clean.clone())?;
     let points = cache.iter().map(|(point, _)| point).filter(|point| point.layer().is_some());
     let points: Vec<HookPoint> = points.collect();
@@ -174,7 +174,11 @@ fn edges_and_circuits(
     found: &mut Found,
 ) -> Result<()> {
     let metric = Metric::logit_diff(&model.answers((0..clean.batch() as u32).map(|b| (b + 1, b + 5)))?);
-    let Ok(edges) = EdgePatching::new(model, clean.clone(), corrupted.clone(), metric) else { return Ok(()) };
+    let Ok(edges) =
+        Experiment::new(model, clean.clone(), corrupted.clone(), metric).and_then(|experiment| experiment.edges())
+    else {
+        return Ok(());
+    };
     let scores = edges.attribute(EdgeMethod::Exact)?;
     let all = scores.full();
     for _ in 0..3 {

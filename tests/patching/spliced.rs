@@ -1,10 +1,12 @@
 //! Sweeps, attributions and integrated gradients of a model with a dictionary spliced in, against whole runs under plans.
 
+use candle_lens::experiment::Experiment;
+use candle_lens::gradients::IgOptions;
 use candle_lens::hooks::AxisName::{Feature, Layer, Pos};
 use candle_lens::hooks::{AxisName, Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
-use candle_lens::patching::{Mlps, PatchSite, Patching, Receiver, Sender};
+use candle_lens::patching::{Mlps, PatchSite, Receiver, Sender};
 use candle_lens::prelude::{DType, Device, Tensor};
 use candle_lens::tokens::{PaddingSide, Tokens};
 use candle_lens::{Error, Result};
@@ -74,7 +76,7 @@ fn check(
     (clean, corrupted): (&Tokens, &Tokens),
     (point, axes): (&str, &[AxisName]),
 ) -> Result<()> {
-    let experiment = Patching::with_splices(model, plan, clean.clone(), corrupted.clone(), metric(model)?)?;
+    let experiment = Experiment::with_splices(model, plan, clean.clone(), corrupted.clone(), metric(model)?)?;
     let swept = experiment.sweep(point, axes)?;
     for (index, value) in swept.raw.values.indexed_iter() {
         let along = |axis: AxisName| axes.iter().position(|a| *a == axis).map(|at| index[at] as isize);
@@ -172,7 +174,7 @@ fn attributions_of_features_are_gradients_times_differences() -> Result<()> {
     let (model, (clean, corrupted)) = (model(false)?, pair(false)?);
     let name = "blocks.1.hook_resid_post.hook_sae_acts_post";
     let plan = plan_at("blocks.1.hook_resid_post".parse()?, true);
-    let experiment = Patching::with_splices(&model, &plan, clean.clone(), corrupted.clone(), metric(&model)?)?;
+    let experiment = Experiment::with_splices(&model, &plan, clean.clone(), corrupted.clone(), metric(&model)?)?;
     let estimated = experiment.attribution(name)?.sweep(name, &[Feature])?.raw;
     // The same by finite differences: a small step of the way from the corrupted to the clean features.
     let there = model.run_with_hooks(&corrupted, plan.clone().capture(name))?.1.get(name)?;
@@ -193,14 +195,48 @@ fn attributions_of_features_are_gradients_times_differences() -> Result<()> {
 }
 
 #[test]
+fn integrated_gradients_of_features_sum_to_the_effect() -> Result<()> {
+    let (model, (clean, corrupted)) = (model(false)?, pair(false)?);
+    for outer in ["blocks.1.hook_mlp_out", "blocks.2.attn.hook_z", "blocks.0.hook_resid_pre"] {
+        let name = format!("{outer}.hook_sae_acts_post");
+        let plan = plan_at(outer.parse()?, true);
+        let experiment = Experiment::with_splices(&model, &plan, clean.clone(), corrupted.clone(), metric(&model)?)?;
+        let attributed = experiment.integrated_gradients(&name, IgOptions { steps: 60, ..Default::default() })?;
+        // What they sum to: the metric less that with the other run's features, by whole runs.
+        let other = model.run_with_hooks(&corrupted, plan.clone().capture(&name))?.1.get(&name)?;
+        let at_baseline = under(&model, &clean, &plan.clone().edit(&name[..], Edit::replace(other)))?;
+        let effect = under(&model, &clean, &plan)? - at_baseline;
+        let sum: f32 = attributed.get(&name)?.sum_all()?.to_scalar::<f32>()? / 2.;
+        assert!((sum - effect).abs() < 1e-3 && effect.abs() > 1e-3, "{name}: {sum}, by whole runs {effect}");
+        let by_feature: f32 = attributed.sweep(&name, &[Feature])?.values.values.iter().sum();
+        assert!((by_feature - sum).abs() < TOLERANCE, "{name}: {by_feature} {sum}");
+    }
+    Ok(())
+}
+
+#[test]
+fn negative_layers_and_heads_of_paths_count_from_the_end() -> Result<()> {
+    let (model, (clean, corrupted)) = (model(false)?, pair(false)?);
+    let experiment = Experiment::new(&model, clean, corrupted, metric(&model)?)?;
+    let paths =
+        |senders: &[Sender], receivers: &[Receiver]| experiment.path_patch(senders, receivers, Mlps::Recomputed);
+    let from_end = paths(&[Sender::Head(-3, -1), Sender::Mlp(-3)], &[Receiver::V(-1, -2), Receiver::Mlp(-1)])?;
+    let plain = paths(&[Sender::Head(0, 1), Sender::Mlp(0)], &[Receiver::V(2, 0), Receiver::Mlp(2)])?;
+    assert_eq!(from_end.raw.values, plain.raw.values);
+    assert_eq!(from_end.raw.axes, plain.raw.axes, "labels are those of resolved senders");
+    sentence(paths(&[Sender::Head(0, -3)], &[Receiver::Final]), &["no head -3", "each layer has 2"]);
+    Ok(())
+}
+
+#[test]
 fn paths_and_plans_go_through_the_splice() -> Result<()> {
     let (model, (clean, corrupted)) = (model(false)?, pair(false)?);
     let plan = plan_at("blocks.1.hook_resid_mid".parse()?, true);
-    let experiment = Patching::with_splices(&model, &plan, clean.clone(), corrupted.clone(), metric(&model)?)?;
+    let experiment = Experiment::with_splices(&model, &plan, clean.clone(), corrupted.clone(), metric(&model)?)?;
     // With its error term the dictionary leaves everything as it is, so that paths are those of the model alone.
-    let plain = Patching::new(&model, clean, corrupted.clone(), metric(&model)?)?;
+    let plain = Experiment::new(&model, clean, corrupted.clone(), metric(&model)?)?;
     let (senders, receivers) = ([Sender::Head(0, 1), Sender::Mlp(0)], [Receiver::V(2, 0), Receiver::Final]);
-    let paths = |experiment: &Patching| experiment.path_patch(&senders, &receivers, Mlps::Recomputed);
+    let paths = |experiment: &Experiment| experiment.path_patch(&senders, &receivers, Mlps::Recomputed);
     for (got, expected) in paths(&experiment)?.raw.values.iter().zip(&paths(&plain)?.raw.values) {
         assert!((got - expected).abs() < TOLERANCE, "{got} {expected}");
     }
@@ -217,7 +253,7 @@ fn sites_select_features_and_mistakes_are_sentences() -> Result<()> {
     let name = "blocks.1.hook_resid_post.hook_sae_acts_post";
     let plan = plan_at("blocks.1.hook_resid_post".parse()?, true);
     let experiment =
-        |plan: &HookPlan| Patching::with_splices(&model, plan, clean.clone(), corrupted.clone(), metric(&model)?);
+        |plan: &HookPlan| Experiment::with_splices(&model, plan, clean.clone(), corrupted.clone(), metric(&model)?);
     let site = experiment(&plan)?.site(("sae_acts_post", -2))?;
     assert_eq!(site.to_string(), name);
     let some = experiment(&plan)?.sites(&[site.clone().feature([1, -1]), site.clone().pos(-1)])?;
@@ -229,10 +265,11 @@ fn sites_select_features_and_mistakes_are_sentences() -> Result<()> {
     }
     sentence(experiment(&plan.clone().edit(name, Edit::zero())), &["only splices"]);
     sentence(experiment(&plan_at(HookPoint::Embed, true)), &["hook_embed", "outside the blocks"]);
+    sentence(experiment(&plan)?.edges(), &["edges are between heads", "with_splices"]);
     sentence(experiment(&plan)?.sites(&[site.feature(FEATURES)]), &["feature 12"]);
     sentence(experiment(&plan)?.sweep(name, &[AxisName::Head]), &["d_sae", "cannot be swept"]);
     sentence(PatchSite::new(&model, name), &["blocks.0"]);
-    let plain = Patching::new(&model, clean.clone(), corrupted.clone(), metric(&model)?)?;
+    let plain = Experiment::new(&model, clean.clone(), corrupted.clone(), metric(&model)?)?;
     sentence::<()>(plain.sweep(name, &[Feature]).map(drop).map_err(|error: Error| error), &["no hook point"]);
     Ok(())
 }

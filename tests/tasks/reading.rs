@@ -99,7 +99,7 @@ fn data_sets_are_cut_mixed_hardened_and_filtered() -> Result<()> {
         assert_eq!(at("changed"), at("s2"));
     }
     // What the corrupted prompts are asked is the clean answers the other way round.
-    let patching = hard.head(8).batches(&model, 8)?[0].patching(&model)?;
+    let patching = hard.head(8).batches(&model, 8)?[0].experiment(&model)?;
     assert!(patching.clean() > 0.0 && patching.corrupted() < 0.0);
     let hypernymy = Task::Hypernymy.prompts(Split::Templates, 40, 0)?;
     let values = hypernymy.measure(&model)?;
