@@ -48,6 +48,7 @@ mod patching {
     mod parity;
     mod spliced;
     mod sweeps;
+    mod together;
 }
 mod model {
     mod architectures;

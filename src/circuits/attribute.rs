@@ -91,7 +91,14 @@ impl Edges {
         };
         let scale = self.scale(runs);
         let scores: Vec<f32> = scores.into_iter().map(|score| (score * scale) as f32).collect();
-        Ok(Circuit::of_layout(self.layout).scored(&scores, self.name_of(method, Quadrature::RiemannLeft)))
+        let circuit = Circuit::of_layout(self.layout).scored(&scores, self.name_of(method, Quadrature::RiemannLeft));
+        Ok(Circuit { levels: self.levels(method), ..circuit })
+    }
+
+    /// The metric of the clean run and of the empty circuit, where scores by this method are changes of it.
+    pub(super) fn levels(&self, method: EdgeMethod) -> Option<(f32, f32)> {
+        let changes = method != EdgeMethod::InformationFlowRoutes && self.aggregation == Aggregation::Sum;
+        changes.then(|| (self.clean(), self.corrupted()))
     }
 
     /// What scores by this method are called: with its rule and steps, the metric and the intervention.

@@ -18,6 +18,7 @@ mod attribute;
 mod budget;
 mod circuit;
 mod edges;
+mod effects;
 mod evaluate;
 mod exact;
 mod faithfulness;

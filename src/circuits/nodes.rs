@@ -46,6 +46,8 @@ pub struct NodeScores {
     /// In the order of the layout's rows.
     pub(super) scores: Vec<f32>,
     pub(super) method: String,
+    /// The metric of the clean run and of the empty circuit, where scores are changes of it.
+    pub(super) levels: Option<(f32, f32)>,
 }
 
 impl NodeScores {
@@ -117,7 +119,8 @@ impl Edges {
         };
         let scale = self.scale(runs);
         let scores = scores.into_iter().map(|score: f64| (score * scale) as f32).collect();
-        Ok(NodeScores { layout: self.layout, scores, method: self.name_of(method, Quadrature::RiemannRight) })
+        let name = self.name_of(method, Quadrature::RiemannRight);
+        Ok(NodeScores { layout: self.layout, scores, method: name, levels: self.levels(method) })
     }
 
     /// The score of every coordinate of what each node writes to the stream, which EAP-IG's repository calls neurons: the

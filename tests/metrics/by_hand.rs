@@ -1,5 +1,5 @@
-//! Metrics computed from all logits of a run, in f64, and the prompts on which they are tried. Nothing of the crate's way from
-//! a metric to the logits that it reads is used.
+//! Metrics computed by hand from all logits of a run, in f64, and the prompts on which they are tried. They use nothing of the
+//! crate's own reading of logits.
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor};
@@ -9,10 +9,10 @@ use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::tiny_model;
 
-/// How far a number may be from the one by hand, relative to numbers above 1: rounding of f32 through three blocks.
+/// How far a number may be from the one by hand, relative to it above 1: f32 rounding through the blocks of small models.
 pub const TOLERANCE: f64 = 2e-4;
 
-/// Whether two numbers are the same up to [`TOLERANCE`].
+/// Asserts that two numbers are equal up to [`TOLERANCE`].
 #[track_caller]
 pub fn assert_near(got: f32, expected: f64, what: &str) {
     let close = (f64::from(got) - expected).abs() <= TOLERANCE * expected.abs().max(1.);
@@ -53,7 +53,7 @@ fn random(attention_dir: AttentionDir) -> Result<HookedTransformer> {
     Ok(HookedTransformer::trainable(cfg, 5, &Device::Cpu)?.0)
 }
 
-/// A causal model, one that looks both ways, and batches that are padded on either side.
+/// A causal model, a bidirectional one, and batches padded on either side.
 pub fn cases() -> Result<Vec<Case>> {
     let case = |name, model, side| -> Result<Case> {
         let (clean, corrupted) = prompts(side)?;
@@ -67,10 +67,10 @@ pub fn cases() -> Result<Vec<Case>> {
     ])
 }
 
-/// The positions of each prompt's tokens, of which some are chosen by hand.
+/// The positions of each prompt at which a metric should read.
 pub type Chosen = Vec<Vec<usize>>;
 
-/// Every kind of positions, with those of each prompt.
+/// Every kind of positions, with the positions of each prompt by hand.
 pub fn every_kind_of_positions(tokens: &Tokens) -> Vec<(Positions, Chosen)> {
     let real: Vec<Vec<usize>> =
         (0..tokens.batch()).map(|b| (0..tokens.pos()).filter(|&p| tokens.is_real(b, p)).collect()).collect();
@@ -125,7 +125,7 @@ pub fn every_metric(model: &HookedTransformer) -> Result<Vec<Kind>> {
     let rights: Vec<u32> = (0..3).map(|b| right(b) as u32).collect();
     let answers = model.answers((0..3).map(|b| (right(b) as u32, wrong(b) as u32)))?;
     let lists = (0..3).map(|b| vec![right(b) as u32, 30]).collect::<Vec<_>>();
-    // One list is longer than the others.
+    // Lists of different lengths.
     let wrongs = (0..3).map(|b| [vec![wrong(b) as u32, 31], vec![32; b]].concat()).collect::<Vec<_>>();
     let kind = |name, metric, of_row| Kind { name, metric, of_row, is_next: false };
     let next = |name, metric, of_row| Kind { name, metric, of_row, is_next: true };
@@ -170,7 +170,7 @@ pub fn every_metric(model: &HookedTransformer) -> Result<Vec<Kind>> {
 }
 
 impl Kind {
-    /// The metric of each prompt: the mean over its positions, of those that a token follows where that matters.
+    /// The metric of each prompt: the mean over its positions, without the last token where the next token is needed.
     pub fn of(&self, logits: &Logits, clean: &Logits, tokens: &Tokens, chosen: &Chosen) -> Vec<f64> {
         let of_prompt = |(b, chosen): (usize, &Vec<usize>)| {
             let last = tokens.last_positions()[b];
@@ -182,7 +182,7 @@ impl Kind {
         chosen.iter().enumerate().map(of_prompt).collect()
     }
 
-    /// Whether something can be compared at these positions of every prompt.
+    /// Whether the metric can be read at these positions of every prompt.
     pub fn has(&self, tokens: &Tokens, chosen: &Chosen) -> bool {
         let last = tokens.last_positions();
         !self.is_next || chosen.iter().zip(last).all(|(chosen, last)| chosen.iter().any(|&p| p < last))

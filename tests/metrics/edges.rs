@@ -1,5 +1,5 @@
-//! Edges and circuits under metrics of every kind of positions, against the transformer written out edge by edge in f64, whose
-//! logits are read at all positions.
+//! Edges and circuits under metrics at every kind of positions, against the transformer written out edge by edge in f64, with
+//! the metric computed by hand from its logits at all positions.
 
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
@@ -42,7 +42,7 @@ fn mean_loss(logits: &Logits) -> Vec<f64> {
 
 type OfLogits = fn(&Logits) -> Vec<f64>;
 
-/// Metrics, and the same from all logits.
+/// Metrics, and the same metrics by hand from all logits.
 fn metrics(model: &HookedTransformer) -> Result<Vec<(Metric, OfLogits)>> {
     let difference = Metric::logit_diff(&model.answers(PAIRS)?);
     let own = Positions::each([2..3, 1..4, 0..5]);
@@ -55,7 +55,7 @@ fn metrics(model: &HookedTransformer) -> Result<Vec<(Metric, OfLogits)>> {
     ])
 }
 
-/// Models of both directions of attention, whose prompts differ from the first token on.
+/// Causal and bidirectional models.
 fn models() -> Vec<(String, HookedTransformerConfig)> {
     let both = [AttentionDir::Causal, AttentionDir::Bidirectional];
     let chosen = architectures().into_iter().filter(|(name, _)| ["serial", "shared keys"].contains(name));
@@ -105,7 +105,7 @@ fn cases() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Holds every score against `expected(from, to)`, which is 0 for edges that nothing which is read depends on.
+/// Compares every score with `expected(from, to)`.
 fn compare(what: &str, circuit: &Circuit, expected: &dyn Fn(&str, &str) -> Result<f64>) -> Result<()> {
     let mut pairs = Vec::new();
     for edge in circuit.all_edges() {
@@ -134,7 +134,7 @@ fn exact_edges_and_circuits_equal_the_transformer_by_hand() -> Result<()> {
             };
             Ok(by_hand.metric(clean, &Written::new(), &carry)? - whole)
         };
-        // All prompts at once, and few runs of one prompt at once.
+        // All prompts at once, then few at a time.
         for edges in [edges.clone(), edges.clone().budget(40_000)] {
             compare(name, &edges.attribute(EdgeMethod::Exact)?, &one)?;
             for tenths in [0, 3, 7, 10] {
@@ -165,7 +165,7 @@ fn estimated_edges_equal_slopes_of_the_transformer_by_hand() -> Result<()> {
         let slope = |from: &str, to: &str| by_hand.slope(clean, &Written::new(), (from, to), &difference(from)?);
         compare(name, &edges.attribute(EdgeMethod::Eap)?, &slope)?;
         compare(name, &edges.clone().budget(40_000).attribute(EdgeMethod::Eap)?, &slope)?;
-        // Nodes: all that they write corrupted.
+        // Nodes: everything that they write is corrupted.
         let nodes = edges.attribute_nodes(EdgeMethod::Exact)?;
         let whole = by_hand.metric(clean, &Written::new(), &live)?;
         for node in ["a0.h0", "m0", "m1"] {
@@ -174,7 +174,7 @@ fn estimated_edges_equal_slopes_of_the_transformer_by_hand() -> Result<()> {
             let got = f64::from(nodes.score(node)?);
             assert!((got - expected).abs() < 2e-4 * expected.abs().max(1.), "{name}, {node}: {got} and {expected}");
         }
-        // Many runs by hand, so not of every metric.
+        // This takes many runs by hand, so not every metric is tried.
         if !name.contains("loss") && !name.contains("all tokens") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Gradients under metrics of every kind of positions, against the gradient of the metric by hand from all logits, and
+//! Gradients under metrics at every kind of positions, against the gradients of the same metric computed by hand from all logits;
 //! integrated gradients against whole runs.
 
 use candle_lens::Result;
@@ -12,10 +12,10 @@ use candle_lens::tokens::Tokens;
 use super::by_hand::{Case, Chosen, assert_near, cases, every_kind_of_positions, every_metric, logits, right, wrong};
 use crate::support::assert_close;
 
-/// How far a gradient may be from the one by hand, whose sums are in another order.
+/// How far a gradient may be from the one by hand, which is summed in another order.
 const TOLERANCE: f32 = 1e-4;
 
-/// The sum over prompts of the mean over their positions of the logit difference, or of minus the loss of what follows.
+/// The logit difference, or the loss of the next tokens: the mean over the positions of each prompt, summed over prompts.
 fn scalar(logits: &Tensor, tokens: &Tokens, chosen: &Chosen, is_loss: bool) -> Result<Tensor> {
     let mut sum = Tensor::zeros((), logits.dtype(), logits.device())?;
     for (b, chosen) in chosen.iter().enumerate() {
@@ -59,7 +59,7 @@ fn gradients_and_attributions_are_those_of_the_metric_by_hand() -> Result<()> {
                 }
                 let metric = metric.clone().at(positions);
                 let what = format!("{metric:?} of {}", case.name);
-                // With the final norm among the points the run goes on to all logits.
+                // With the final norm among the points, the run computes all logits.
                 for points in [&["resid_pre", "z", "k", "mlp_out"][..], &["resid_mid", "ln_final.hook_normalized"]] {
                     let expected = by_hand(&case, &case.clean, points, &chosen, is_loss)?;
                     let (_, got) = case.model.run_with_grads(&case.clean, &metric, points)?;
@@ -84,7 +84,7 @@ fn gradients_and_attributions_are_those_of_the_metric_by_hand() -> Result<()> {
     Ok(())
 }
 
-/// Each estimate is the base run's metric plus the gradient by hand times what is put in less what is there.
+/// Each estimate is the metric of the patched run plus the gradient by hand times the difference of the activations.
 fn check_attribution(case: &Case, metric: Metric, chosen: &Chosen, is_loss: bool, what: &str) -> Result<()> {
     let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?;
     let attribution = patching.attribution(["resid_pre"])?;

@@ -1,4 +1,4 @@
-//! What metrics refuse, and what they say of themselves.
+//! What metrics refuse, what they say about themselves, and equal answers.
 
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::experiment::Experiment;
@@ -30,7 +30,7 @@ fn positions_are_those_of_tokens() -> Result<()> {
         &["prompt 0 has no next token", "at least two tokens"],
     );
     sentence(loss.measure(&model, vec![vec![3u32]]), &["prompt 0 has no next token"]);
-    assert!(at((-3).into()).is_ok(), "counted from the end of the axis, as in edits: position 1");
+    assert!(at((-3).into()).is_ok(), "as in edits, -3 counts from the end of the axis: position 1");
     Ok(())
 }
 
@@ -54,7 +54,7 @@ fn answers_are_of_prompts_or_of_the_positions_that_are_read() -> Result<()> {
 }
 
 #[test]
-fn one_pair_of_equals_counts_as_no_difference() -> Result<()> {
+fn one_pair_of_equal_answers_has_no_difference() -> Result<()> {
     let model = tiny_model(Processing::default());
     let prompts = || Tokens::from_rows(vec![vec![1, 5, 2], vec![7, 3, 4]]);
     let answers = model.answers([(4u32, 4u32), (5, 6)])?;
@@ -75,7 +75,7 @@ fn one_pair_of_equals_counts_as_no_difference() -> Result<()> {
 }
 
 #[test]
-fn a_custom_metric_says_what_a_ready_made_one_says() -> Result<()> {
+fn a_custom_metric_does_what_a_ready_made_one_does() -> Result<()> {
     let model = tiny_model(Processing::default());
     let difference = |logits: &Tensor| logits.narrow(1, 0, 1)?.squeeze(1)? - logits.narrow(1, 1, 1)?.squeeze(1)?;
     let custom = Metric::custom("own", difference);
@@ -89,7 +89,7 @@ fn a_custom_metric_says_what_a_ready_made_one_says() -> Result<()> {
     sentence(Metric::kl().columns(&model, [3u32]), &["determines itself", "custom"]);
     let beyond = Metric::custom("own", difference).columns(&model, [3u32, 10_000]);
     sentence(beyond, &["10000"]);
-    // Any error ends the run with what it says.
+    // An error of the closure ends the run.
     let failing = Metric::custom("failing", |_| Err::<Tensor, _>(Error::argument("no such luck.")));
     sentence(failing.measure(&model, &prompts), &["no such luck"]);
     // One number for each row, or one for each prompt; nothing else.

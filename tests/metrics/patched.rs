@@ -1,5 +1,5 @@
-//! Patched runs under metrics of every kind of positions, against a run of the whole model for each site and the metric by hand
-//! from all of its logits.
+//! Patched runs under metrics at every kind of positions, against a run of the whole model for each site, with the metric computed
+//! by hand from all of its logits.
 
 use candle_lens::Result;
 use candle_lens::experiment::{Baseline, Experiment};
@@ -33,7 +33,7 @@ fn every_metric_at_every_kind_of_positions_is_that_by_hand() -> Result<()> {
                 let metric = kind.metric.clone().at(positions);
                 let mean = |of: Vec<f64>| of.iter().sum::<f64>() / 3.;
                 let expected = kind.of(&corrupted, &clean, &case.clean, &chosen);
-                // Accuracies may be the same in both runs, which an experiment refuses.
+                // Accuracies may be equal in both runs, which an experiment refuses.
                 if let Ok(patching) = Experiment::new(&case.model, &case.clean, &case.corrupted, metric.clone()) {
                     assert_near(patching.clean(), mean(kind.of(&clean, &clean, &case.clean, &chosen)), &what);
                     assert_near(patching.corrupted(), mean(expected.clone()), &what);
@@ -88,11 +88,11 @@ fn sweeps_equal_whole_runs() -> Result<()> {
             }
         }
     }
-    assert!(skipped > 100, "hardly any site was found to have no path to what is read: {skipped}");
+    assert!(skipped > 100, "hardly any site was skipped because nothing that is read depends on it: {skipped}");
     Ok(())
 }
 
-/// What is kept back for want of room is the same, too: one run's logits at once.
+/// With a small budget few runs are computed at once, and the logits of one run at a time.
 #[test]
 fn a_small_budget_changes_nothing() -> Result<()> {
     for case in cases()? {
@@ -146,7 +146,7 @@ fn ablations_plans_and_cumulative_sites_equal_whole_runs() -> Result<()> {
     Ok(())
 }
 
-/// What the direct path from the first MLP to the end changes is what that MLP writes differently, added to the final stream.
+/// The direct path from the first MLP to the logits adds what that MLP writes differently to the final residual stream.
 #[test]
 fn paths_equal_whole_runs() -> Result<()> {
     for case in cases()? {
