@@ -20,6 +20,7 @@ mod html;
 mod loader;
 mod number;
 mod of_circuits;
+mod of_config;
 mod of_gradients;
 mod of_lists;
 mod of_matrices;

@@ -10,7 +10,7 @@ use crate::generate::Generated;
 use crate::hooks::{HookPoint, MemoryPlan};
 use crate::labelled::Labelled;
 use crate::metrics::Answers;
-use crate::model::{HookedTransformerConfig, ModelProvenance, Processing, Run};
+use crate::model::{ModelProvenance, Processing, Run};
 use crate::patching::{PatchResult, Untouched};
 use crate::views::figure::imshow;
 use crate::views::html::Html;
@@ -65,57 +65,6 @@ fn largest(result: &Labelled) -> Table {
             table.row(labels.chain([Cell::from(entry.value)]).collect::<Vec<_>>())
         })
         .note(note)
-}
-
-impl View for HookedTransformerConfig {
-    /// Every field with its value; sizes that are left open are shown as they come out.
-    fn render(&self) -> Result<Rendered> {
-        let text = |value: serde_json::Result<serde_json::Value>| match value {
-            Ok(serde_json::Value::String(name)) => Cell::from(name),
-            Ok(serde_json::Value::Null) => Cell::from("none"),
-            Ok(value) => Cell::from(value.to_string()),
-            other => Cell::from(format!("{other:?}")),
-        };
-        let deviation = self.initializer_range.unwrap_or(0.8 / (self.d_model as f64).sqrt());
-        let fields = [
-            ("model_name", Cell::from(&self.model_name)),
-            ("n_layers", self.n_layers.into()),
-            ("d_model", self.d_model.into()),
-            ("n_ctx", self.n_ctx.into()),
-            ("n_heads", self.n_heads.into()),
-            ("n_key_value_heads", self.n_key_value_heads().into()),
-            ("d_head", self.d_head().into()),
-            ("d_mlp", self.d_mlp().into()),
-            ("d_vocab", self.d_vocab.into()),
-            ("d_vocab_out", self.d_vocab_out().into()),
-            ("act_fn", text(serde_json::to_value(self.act_fn))),
-            ("normalization_type", text(serde_json::to_value(self.normalization_type))),
-            ("eps", self.eps.into()),
-            ("attn_only", self.attn_only.into()),
-            ("parallel_attn_mlp", self.parallel_attn_mlp.into()),
-            ("gated_mlp", self.gated_mlp.into()),
-            ("attention_dir", text(serde_json::to_value(self.attention_dir))),
-            ("attn_scale", self.attn_scale.unwrap_or((self.d_head() as f64).sqrt()).into()),
-            ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx.into()),
-            ("use_normalization_before_and_after", self.use_normalization_before_and_after.into()),
-            ("use_qk_norm", self.use_qk_norm.into()),
-            ("attn_scores_soft_cap", text(serde_json::to_value(self.attn_scores_soft_cap))),
-            ("output_logits_soft_cap", text(serde_json::to_value(self.output_logits_soft_cap))),
-            ("window_size", text(serde_json::to_value(self.window_size))),
-            ("attn_types", text(serde_json::to_value(&self.attn_types))),
-            ("positional_embedding_type", text(serde_json::to_value(self.positional_embedding_type))),
-            ("rotary_dim", self.rotary_dim().into()),
-            ("rotary_adjacent_pairs", self.rotary_adjacent_pairs.into()),
-            ("rotary_base", self.rotary_base.into()),
-            ("rotary_scaling", text(serde_json::to_value(self.rotary_scaling))),
-            ("long_rope", text(serde_json::to_value(&self.long_rope))),
-            ("default_prepend_bos", self.default_prepend_bos.into()),
-            ("initializer_range", deviation.into()),
-            ("n_params", self.n_params().into()),
-        ];
-        let table = Table::new(["field", "value"]).title("HookedTransformerConfig");
-        fields.into_iter().fold(table, |table, (name, value)| table.row((name, value))).render()
-    }
 }
 
 impl View for Processing {
@@ -314,7 +263,6 @@ fn bytes(tensor: &Tensor) -> u64 {
 
 shown!(
     Labelled,
-    HookedTransformerConfig,
     Processing,
     ActivationCache,
     MemoryPlan,
