@@ -1,8 +1,8 @@
-//! Mechanistic interpretability of transformers in Rust notebooks: load a model, look at every activation, change it,
-//! attribute it, draw it.
+//! Mechanistic interpretability of transformers in Rust notebooks: load a model, look at every activation, intervene on it,
+//! attribute logits to it, plot it.
 //!
-//! Names, axes and shorthands are TransformerLens'; [candle](https://github.com/huggingface/candle) computes, and is
-//! re-exported as [`candle`], so that a notebook needs no dependency of its own.
+//! Names, axes and shorthands are TransformerLens'. Tensors are those of [candle](https://github.com/huggingface/candle), which is
+//! re-exported as [`candle`], so that a notebook needs no other dependency.
 //!
 //! ```
 //! use candle_lens::prelude::*;
@@ -11,7 +11,7 @@
 //! let prompt = "When John and Mary went to the shops, John gave the bag to";
 //! let answers = model.answers([(" Mary", " John")])?;
 //!
-//! // Every activation of one run, and what each head adds to the answer.
+//! // Every activation of one run, and what each head adds to the logit difference.
 //! let (logits, cache) = model.run_with_cache(prompt)?;
 //! let heads = cache.stack(&model, Stack::heads().pos(-1))?;
 //! let shares = residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;

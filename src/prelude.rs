@@ -1,7 +1,8 @@
 //! The one `use` of a notebook: `use candle_lens::prelude::*;`.
 //!
-//! It must not export a name that evcxr's generated code uses (`Result`, `Option`, `Ok`, `Box`, `String`, ..): a glob
-//! import would shadow it and break later cells. `tests/prelude.rs` checks that.
+//! It must not export a name that evcxr's generated code uses (`Option`, `Ok`, `Box`, `String`, ..): a glob import would shadow it
+//! and break later cells. `tests/prelude.rs` checks that. [`Result`] is the exception: with its second parameter it is the standard
+//! library's, so `Result<Tensor>` and `Result<i32, String>` both compile.
 
 pub use crate::analysis::{
     DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, SingularOf, Unit,
@@ -10,10 +11,12 @@ pub use crate::analysis::{
 };
 pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stack, Target};
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
+pub use crate::candle_nn;
 pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 pub use crate::dims::ReadBy;
+pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
@@ -27,13 +30,15 @@ pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::metrics::{
     Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
 };
+pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
-    Activation, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
-    HookedTransformerConfig, KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions,
+    ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
+    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RunOptions,
     best_device,
 };
 pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
+pub use crate::random::Random;
 pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};

@@ -130,10 +130,10 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros");
     let matrix = FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[2, 3, 4]))?;
     sentence(FactoredMatrix::new(&zeros(&[5, 3]), &zeros(&[4, 5])), &["right factor", "[4, 5]", "3"]);
-    sentence(FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[3, 3, 5])), &["in front"]);
+    sentence(FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[3, 3, 5])), &["leading axes"]);
     sentence(FactoredMatrix::new(&zeros(&[5]), &zeros(&[5, 3])), &["factor", "[5]"]);
     sentence(FactoredMatrix::new(&zeros(&[5, 0]), &zeros(&[0, 3])), &["factor", "[5, 0]"]);
-    sentence(FactoredMatrix::new(&zeros(&[5, 3]).to_dtype(DType::U8)?, &zeros(&[3, 3])), &["number types"]);
+    sentence(FactoredMatrix::new(&zeros(&[5, 3]).to_dtype(DType::U8)?, &zeros(&[3, 3])), &["dtypes"]);
     sentence(matrix.eigenvalues(), &["eigenvalues", "[2, 5, 4]"]);
     sentence(matrix.matmul(&matrix), &["[.., 4, columns]"]);
     sentence(matrix.right_matmul(&zeros(&[3, 3])), &["right factor", "[.., 4, columns]"]);

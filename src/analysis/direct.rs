@@ -145,7 +145,7 @@ pub fn residual_stack_to_logit_diff(
     if !cache.has_batch_dim() {
         return Ok(along);
     }
-    mean_over_present(&along, stack, cache.tokens())
+    mean_over_present(&along, stack, &cache.tokens())
 }
 
 /// The mean over prompts of `[component, prompt, (position)]`, at each position over those that have a token there.

@@ -1,10 +1,10 @@
 //! Heads by what they attend to, and by what they copy.
 //!
-//! A detection pattern says where a head of a kind would look: at the previous token, at an earlier occurrence of the same
-//! token, behind such an occurrence (Olsson et al. 2022, "In-context Learning and Induction Heads"). The score is the share
+//! A detection pattern says where a head of a given kind would attend: at the previous token, at an earlier occurrence of the same
+//! token, after such an occurrence (Olsson et al. 2022, "In-context Learning and Induction Heads"). The score is the share
 //! of a head's attention that goes there, or how far its pattern is from that one (TransformerLens: `detect_head`).
 //!
-//! Limits: a score says what a head looks at, not what it does with it: ablate or patch it to know.
+//! Limits: a score says what a head attends to, not what it does with it: ablate or patch the head to find out.
 
 use candle_core::{DType, Tensor};
 use ndarray::Array2;
@@ -18,24 +18,24 @@ use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::{TokenRef, Tokens};
 
-/// Where a head of a kind looks.
+/// Where a head of a given kind attends.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DetectionPattern {
-    /// At the token itself.
+    /// To the token itself.
     CurrentToken,
-    /// At the token before.
+    /// To the previous token.
     PreviousToken,
-    /// At the first token.
+    /// To the first token.
     FirstToken,
-    /// At earlier occurrences of the same token.
+    /// To earlier occurrences of the same token.
     DuplicateToken,
-    /// At tokens that came after earlier occurrences of the same token.
+    /// To tokens that follow earlier occurrences of the same token.
     Induction,
-    /// Weights of your own, `[destination, source]`, 0 for later sources; for prompts of that length.
+    /// Your own weights, `[destination, source]`, 0 for later sources; for prompts of that length.
     Custom(Array2<f32>),
 }
 
-/// How a head's pattern is compared.
+/// How a head's attention pattern is compared with the detection pattern.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ErrorMeasure {
     /// The share of its attention that lies on the detection pattern: `sum(attention * pattern) / sum(attention)`.
@@ -76,14 +76,14 @@ impl DetectionPattern {
             Self::Custom(weights) if weights.dim() != (size, size) => {
                 return Err(Error::shape(
                     "the detection pattern",
-                    format!("[{size}, {size}], as the prompt has tokens"),
+                    format!("[{size}, {size}], one row and column for each token of the prompt"),
                     weights.shape(),
                 ));
             }
             Self::Custom(weights) => {
                 if weights.indexed_iter().any(|((to, from), &weight)| from > to && weight != 0.) {
                     return Err(Error::argument(
-                        "the detection pattern has weights on sources after their destination, where no head can look: \
+                        "the detection pattern has weights on sources after their destination, where no head can attend: \
                          make it lower triangular.",
                     ));
                 }
@@ -93,7 +93,7 @@ impl DetectionPattern {
     }
 }
 
-/// How much each head looks where the pattern says, the mean over prompts; padding does not count.
+/// How much each head attends where the pattern says, averaged over prompts; padding is ignored.
 ///
 /// # Shapes
 /// `[layer, head]`.
@@ -117,17 +117,17 @@ pub fn detect_head(
 ) -> Result<Labelled> {
     let options = options.into();
     if !cache.has_batch_dim() {
-        return Err(Error::argument("heads are looked for in caches with a batch axis: leave remove_batch_dim out."));
+        return Err(Error::argument("detect_head needs a cache with a batch axis: leave remove_batch_dim out."));
     }
     let (dims, tokens) = (cache.dims(), cache.tokens());
     let wanted: Vec<Array2<f32>> =
-        (0..tokens.batch()).map(|b| pattern.of(tokens.real_row(b))).collect::<Result<_>>()?;
+        (0..tokens.batch()).map(|b| pattern.of(&tokens.real_row(b))).collect::<Result<_>>()?;
     let mut scores = Vec::with_capacity(dims.n_layers * dims.n_heads);
-    let mut progress = Progress::of("looking for heads", dims.n_layers as u64, "layers");
+    let mut progress = Progress::of("detecting heads", dims.n_layers as u64, "layers");
     for layer in 0..dims.n_layers {
         let attention = cache.get(HookPoint::Block(layer, Site::Pattern))?.to_dtype(DType::F32)?;
         if attention.dim(2)? != tokens.pos() {
-            return Err(Error::argument("heads are looked for in whole patterns: capture all positions."));
+            return Err(Error::argument("detect_head needs whole attention patterns: capture all positions."));
         }
         for head in 0..dims.n_heads {
             let mut sum = 0.;
@@ -163,7 +163,7 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
     }
 }
 
-/// How much each head attends, on random tokens that repeat, to the token behind the earlier occurrence of the current one:
+/// How much each head attends, on random tokens that repeat, to the token after the earlier occurrence of the current one:
 /// near 1 for induction heads (Olsson et al. 2022).
 ///
 /// # Shapes
@@ -189,7 +189,7 @@ pub fn induction_scores(model: &HookedTransformer, options: impl Into<RepeatOpti
     for layer in 0..dims.n_layers {
         let pattern = cache.get(HookPoint::Block(layer, Site::Pattern))?.to_dtype(DType::F32)?.mean(0)?;
         for head in pattern.to_vec3::<f32>()? {
-            // Each token of the second half, and the one behind its first occurrence.
+            // Each token of the second half, and the token after its first occurrence.
             let places = 1 + seq_len..1 + 2 * seq_len;
             let found: f32 = places.map(|to| head[to][to + 1 - seq_len]).sum();
             scores.push(found / seq_len as f32);
@@ -200,7 +200,7 @@ pub fn induction_scores(model: &HookedTransformer, options: impl Into<RepeatOpti
 }
 
 /// Whether a head writes what it reads: of each token, the head's full output circuit `x OV W_U`, with `x` the token's
-/// embedding behind the first block's MLP, has the token itself among the `k` largest logits (`copying`) or the `k`
+/// embedding after the first block's MLP, has the token itself among the `k` largest logits (`copying`) or the `k`
 /// smallest (`negative`); the share of the given tokens (Wang et al. 2022, section 3.3).
 ///
 /// # Shapes
@@ -220,7 +220,7 @@ pub fn copying_scores<T: Into<TokenRef>>(
     let dims = model.dims();
     let mut progress = Progress::of("scoring copying heads", (dims.n_layers * dims.n_heads) as u64, "heads");
     let ids = model.token_ids(tokens)?;
-    // The first block alone, each token by itself at position 0: what later heads read of it is mostly this.
+    // The first block alone, each token by itself at position 0: later heads mostly read this.
     let rows = Tokens::from_rows(ids.iter().map(|&id| vec![id]).collect())?;
     let (_, cache) = model.run_with_hooks(rows, HookPlan::new().capture("embed").capture(("mlp_out", 0)))?;
     let embedded = (cache.get("embed")? + cache.get(("mlp_out", 0))?)?.squeeze(1)?;

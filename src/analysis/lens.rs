@@ -3,7 +3,7 @@
 //! Each slice of the residual stream goes through the final norm by itself and through the unembedding,
 //! `softmax(LN_final(x) W_U + b_U)`; the last slice gives the model's own prediction.
 //!
-//! Limits: early layers need not write in the basis of the last, so what they "say" may mean little.
+//! Limits: early layers need not use the basis of the last one, so what they "say" may mean little.
 
 use candle_core::{D, DType, Tensor};
 use ndarray::Axis as NdAxis;
@@ -23,9 +23,9 @@ use crate::tokens::TokenRef;
 pub struct LensOptions {
     /// Which positions.
     pub pos: Slice,
-    /// Also the stream between attention and MLP, where blocks have one.
+    /// The residual stream between attention and MLP as well, where blocks have one.
     pub incl_mid: bool,
-    /// How many of the likeliest tokens are kept.
+    /// How many of the most likely tokens are kept.
     pub k: usize,
 }
 
@@ -35,21 +35,21 @@ impl Default for LensOptions {
     }
 }
 
-/// The likeliest next tokens after each sublayer.
+/// The most likely next tokens after each sublayer.
 #[derive(Clone, Debug)]
 pub struct LogitLens {
-    /// `[component, prompt, position, rank]`, the likeliest first.
+    /// `[component, prompt, position, rank]`, the most likely first.
     pub probabilities: Labelled,
     /// The tokens of these probabilities, in the same order.
     pub tokens: Vec<u32>,
-    /// Their texts, or their ids where the model has no tokenizer.
+    /// Their texts, or their ids if the model has no tokenizer.
     pub texts: Vec<String>,
     /// The text of each position of each prompt that was read.
     pub inputs: Vec<Vec<String>>,
 }
 
 impl LogitLens {
-    /// The likeliest tokens of a slice with their probabilities, the likeliest first.
+    /// The most likely tokens of a slice with their probabilities, the most likely first.
     ///
     /// # Errors
     /// A component, prompt or position that was not read.
@@ -61,7 +61,7 @@ impl LogitLens {
         ranks.iter().enumerate().map(|(i, rank)| Ok((self.texts[first + i].clone(), value(rank)?))).collect()
     }
 
-    /// Where the tokens of a slice begin.
+    /// Where the tokens of a slice start.
     fn offset(&self, component: &str, prompt: &str, position: &str) -> Result<usize> {
         let mut offset = 0;
         for (axis, label) in self.probabilities.axes.iter().zip([component, prompt, position]) {
@@ -74,7 +74,7 @@ impl LogitLens {
     }
 }
 
-/// The likeliest next tokens after each sublayer, at each position.
+/// The most likely next tokens after each sublayer, at each position.
 ///
 /// # Errors
 /// A cache of another model, without the residual stream or without its batch axis; `k` of 0 or more than the vocabulary.
@@ -102,14 +102,14 @@ pub fn logit_lens(
         )));
     }
     if !cache.has_batch_dim() {
-        return Err(Error::argument("the logit lens reads caches with a batch axis: leave remove_batch_dim out."));
+        return Err(Error::argument("the logit lens needs a cache with a batch axis: leave remove_batch_dim out."));
     }
     cache.check_model(model)?;
-    let _work = Progress::opaque("reading the stream through the lens");
+    let _work = Progress::opaque("applying the logit lens");
     let query = if options.incl_mid { every_stream(cache) } else { Stack::accumulated() };
     let stack = cache.accumulated_resid(query.pos(options.pos))?;
     let (mut tokens, mut values) = (Vec::new(), Vec::new());
-    let mut progress = Progress::of("reading the stream through the lens", stack.len() as u64, "components");
+    let mut progress = Progress::of("applying the logit lens", stack.len() as u64, "components");
     for slice in 0..stack.len() {
         let normed = cache.final_norm().apply(&stack.tensor().get(slice)?)?;
         let (ids, best) = likeliest(&model.logits_of(&normed)?, options.k)?;
@@ -198,7 +198,7 @@ fn soft_capped(logit: f32, cap: f64) -> f32 {
     (cap * (f64::from(logit) / cap).tanh()) as f32
 }
 
-/// The `k` likeliest ids of each row, and their probabilities.
+/// The `k` most likely ids of each row, and their probabilities.
 fn likeliest(logits: &Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>)> {
     let probabilities = softmax(&logits.to_dtype(DType::F32)?.contiguous()?)?;
     let rows = probabilities.reshape(((), probabilities.dim(D::Minus1)?))?.to_vec2::<f32>()?;

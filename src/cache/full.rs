@@ -1,4 +1,4 @@
-//! The residual stream taken apart to the end: heads, neurons, embeddings, biases.
+//! The full decomposition of the residual stream: heads, neurons, embeddings, biases.
 
 use candle_core::Tensor;
 
@@ -79,7 +79,7 @@ impl ActivationCache {
         Labelled::concat("component", &parts)
     }
 
-    /// All components but neurons, in their order: heads, MLPs unless they are expanded, embeddings, biases.
+    /// All components but neurons, in order: heads, MLPs unless they are expanded into neurons, embeddings, biases.
     fn small_parts(
         &self,
         model: &HookedTransformer,

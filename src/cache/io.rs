@@ -1,4 +1,4 @@
-//! Caches and stacks in files: safetensors with everything that the tensors need to be understood.
+//! Caches and stacks in files: safetensors with the metadata that the tensors need.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -63,11 +63,11 @@ impl CacheAbout {
 }
 
 impl ActivationCache {
-    /// Saves the whole cache in one file: activations, tokens, sizes, the final norm, where it comes from. The file is
-    /// written whole or not at all, and its numbers are the same bit for bit.
+    /// Saves the whole cache in one file: activations, tokens, sizes, the final norm and the provenance. The file is
+    /// written completely or not at all, and numbers are preserved bit for bit.
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
+    /// [`Error::File`] if the file cannot be written.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -99,7 +99,7 @@ impl ActivationCache {
     /// Loads a cache that [`ActivationCache::save`] wrote, on the CPU.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    /// [`Error::File`] for a file that is missing, truncated, damaged, or not of this kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (about, mut tensors): (CacheAbout, _) = storage::restore(path, CACHE)?;
@@ -145,13 +145,14 @@ fn shapes(about: &CacheAbout) -> Result<Vec<(HookPoint, Vec<usize>)>> {
     Ok(memory.points.into_iter().map(|kept| (kept.point, kept.shape)).collect())
 }
 
-/// Refuses numbers of a type that nothing can be computed with.
+/// Rejects dtypes that are not floating point.
 fn check_floats(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     match tensor.dtype() {
         DType::F32 | DType::F16 | DType::BF16 | DType::F64 => Ok(()),
-        other => {
-            Err(Error::file(path, format!("{name} is of type {other:?}, not of floating point numbers: save it anew.")))
-        }
+        other => Err(Error::file(
+            path,
+            format!("{name} has the dtype {other:?}, but a floating-point one is needed: save it again."),
+        )),
     }
 }
 
@@ -167,10 +168,10 @@ struct StackAbout {
 }
 
 impl ResidualStack {
-    /// Saves the stack with its labels in one file, written whole or not at all.
+    /// Saves the stack with its labels in one file, which is written completely or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
+    /// [`Error::File`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let about = StackAbout {
             labels: self.labels.clone(),
@@ -185,7 +186,7 @@ impl ResidualStack {
     /// Loads a stack that [`ResidualStack::save`] wrote, on the CPU.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    /// [`Error::File`] for a file that is missing, truncated, damaged, or not of this kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (about, mut tensors): (StackAbout, _) = storage::restore(path, STACK)?;
@@ -201,7 +202,7 @@ impl ResidualStack {
                 _ => false,
             };
         if !fits {
-            return Err(Error::file(path, format!("its labels do not fit its values of the shape {axes:?}.")));
+            return Err(Error::file(path, format!("its labels do not match its values of the shape {axes:?}.")));
         }
         Ok(Self { values, labels, pos, positions, has_batch_dim, normed })
     }

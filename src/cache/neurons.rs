@@ -1,7 +1,7 @@
-//! What each neuron wrote into the residual stream, as vectors or along directions.
+//! What each neuron wrote into the residual stream, as vectors or projected on directions.
 //!
-//! A neuron adds `post[n] W_out[n]`. As vectors these are many numbers: all neurons of GPT-2 at one position of 8 prompts
-//! take 900 MB. Along directions they are one number each, `post[n] (W_out[n] . d)`, and the norm's centring goes into the
+//! A neuron adds `post[n] W_out[n]`. As vectors these need much memory: all neurons of GPT-2 at one position of 8 prompts
+//! take 900 MB. Projected on directions they are one number each, `post[n] (W_out[n] . d)`, and the norm's centring goes into the
 //! direction, `(x - mean(x)) . d = x . (d - mean(d))`, so the vectors are never made.
 
 use candle_core::Tensor;
@@ -19,14 +19,14 @@ use crate::slice::Slice;
 use crate::wide::widened;
 
 impl ActivationCache {
-    /// What neurons of one layer wrote, `post[n] W_out[n]`.
+    /// The outputs of neurons of one layer, `post[n] W_out[n]`.
     ///
     /// # Shapes
     /// `[(batch), (pos), neuron, d_model]`.
     ///
     /// # Errors
     /// A layer, neuron or position that does not exist; `mlp.hook_post` not cached; a model of other sizes, without
-    /// MLPs, or with norms after them; more numbers than memory has room for.
+    /// MLPs, or with norms after them; more numbers than fit in memory.
     pub fn get_neuron_results(
         &self,
         model: &HookedTransformer,
@@ -102,7 +102,7 @@ impl ActivationCache {
     /// let query = Stack::neurons().pos(-1).normed();
     /// let shares = cache.project_neuron_results(&model, &answers.directions(&model)?, query)?;
     /// println!("{}", shares.top(1)[0]);
-    /// assert_eq!(shares.shape(), [model.cfg().n_layers * model.cfg().d_mlp, 1]);
+    /// assert_eq!(shares.shape(), [model.cfg().n_layers * cache.dims().d_mlp, 1]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn project_neuron_results(
@@ -133,7 +133,7 @@ impl ActivationCache {
         Labelled::concat("component", &[neurons, rest])
     }
 
-    /// The neurons before `layer` along directions, through the norm of `norm`; `None` where there are no neurons.
+    /// The neurons before `layer` projected on directions, through the norm that `norm` reads; `None` where there are no neurons.
     pub(super) fn neurons_onto(
         &self,
         model: &HookedTransformer,
@@ -211,19 +211,19 @@ impl ActivationCache {
 
     fn check_room(&self, vectors: usize) -> Result<()> {
         let bytes = (vectors * self.dims.d_model * 4) as u64;
-        let what = format!("the vectors that {vectors} neurons wrote");
-        check_free(bytes, &what, "give fewer positions or neurons, or ask for them along a direction (project_..)")
+        let what = format!("the output vectors of {vectors} neurons");
+        check_free(bytes, &what, "select fewer positions or neurons, or project them on a direction (project_..)")
     }
 }
 
-/// Neurons as the first axis, from where they are counted from the end.
+/// Moves the neuron axis, counted from the end, to the front.
 fn neurons_first(x: &Tensor, from_end: usize) -> Result<Tensor> {
     let at = x.rank() - from_end;
     let order: Vec<usize> = [at].into_iter().chain((0..x.rank()).filter(|&axis| axis != at)).collect();
     Ok(x.permute(order)?.contiguous()?)
 }
 
-/// The chosen entries of an axis, which stays.
+/// The chosen entries of an axis, which is kept.
 fn selected(x: &Tensor, axis: usize, chosen: &Slice) -> Result<Tensor> {
     if *chosen == Slice::All {
         return Ok(x.clone());

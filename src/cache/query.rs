@@ -124,7 +124,7 @@ up_to!(Accumulated, Components, Heads, Neurons, Everything);
 macro_rules! up_to_mlp {
     ($($kind:ty),+) => {$(
         impl Stack<$kind> {
-            /// What was written before the MLP of this block: its own attention output, too (`mlp_input=True` in
+            /// What was written before the MLP of this block: its own attention output as well (`mlp_input=True` in
             /// TransformerLens).
             pub fn before_mlp(self, layer: isize) -> Self {
                 self.read_by(ReadBy::Mlp(layer))
@@ -141,7 +141,7 @@ impl Stack<Accumulated> {
         Self::of(Accumulated { with_mid: false })
     }
 
-    /// The residual stream between attention and MLP, too: labels `0_mid`, ..
+    /// The residual stream between attention and MLP as well: labels `0_mid`, ..
     pub fn with_mid(mut self) -> Self {
         self.kind.with_mid = true;
         self

@@ -1,9 +1,9 @@
-//! What parts of the residual stream add to logits: the one projection on directions of the unembedding.
+//! What parts of the residual stream add to logits: the projection on directions of the unembedding.
 //!
 //! The logits are `LN(x) W_U + b_U` with `LN(x) = (x - mean(x)) / s * w + b`. With the scale `s` held at its value in the
 //! run, component `c` of the stream adds `(c - mean(c)) / s . (w * d)` along a direction `d` of the unembedding. The norm's
 //! weights `w` go into the direction, so shares are the same whether or not the norm is folded into the unembedding. `b . d`
-//! and `b_U` belong to no component.
+//! and `b_U` do not belong to any component.
 
 use candle_core::Tensor;
 
@@ -52,17 +52,17 @@ impl ActivationCache {
         Ok(self.onto_unembedding(stack, &directions)?.titled(self.logit_title("logit attribution")))
     }
 
-    /// Each component along directions of the unembedding, as the end of the model reads it.
+    /// Each component projected on directions of the unembedding, through the final norm.
     pub(crate) fn onto_unembedding(&self, stack: &ResidualStack, directions: &Tensor) -> Result<Labelled> {
         let end = ReadBy::End.resolve(&self.dims)?;
         self.through_norm(stack, end)?.project(&self.behind_norm(directions, end)?)
     }
 
-    /// Directions of what reads the stream at a place, as directions of what its norm makes of it before its weights. At the end
-    /// these are the final norm's; the norms inside blocks have theirs left out, as in TransformerLens.
+    /// Directions of the reader's input, pulled back through the weights of its norm. The final norm has its weights applied; those
+    /// of the norms inside blocks are left out, as in TransformerLens.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] for directions of another width or count.
+    /// [`crate::Error::Shape`] for directions of the wrong width or number.
     pub(super) fn behind_norm(&self, directions: &Tensor, reader: Reader) -> Result<Tensor> {
         let batch = self.has_batch_dim.then_some(self.tokens.batch());
         let directions = directions_for(directions, self.dims.d_model, batch)?;
@@ -72,7 +72,8 @@ impl ActivationCache {
         }
     }
 
-    /// What a projection on the unembedding is called: where the model squeezes its logits, it is of those before that.
+    /// The title of a projection on the unembedding; where the model has a soft cap on its logits, it says that shares are of the
+    /// logits before the cap.
     pub(crate) fn logit_title(&self, title: &str) -> String {
         if self.soft_cap { format!("{title} before the soft cap") } else { title.into() }
     }

@@ -1,6 +1,6 @@
-//! The residual stream taken apart: what it was after each block, and what each component wrote.
+//! Decompositions of the residual stream: what it was after each block, and what each component wrote.
 //!
-//! The stream that enters block `l` is the sum of the embeddings and of every output before it,
+//! The residual stream that enters block `l` is the sum of the embeddings and of every output before it,
 //! `x_l = embed + pos_embed + sum_{i<l} (attn_out_i + mlp_out_i)` (Elhage et al. 2021), so the logit of a token splits
 //! into one part for each component once the final norm's scale is held fixed: direct logit attribution.
 //!
@@ -156,7 +156,7 @@ impl ActivationCache {
         if self.edited.contains(&result) {
             return Err(Error::argument(format!(
                 "the run changed {result}, which this cache does not hold, so what its heads wrote cannot be made from z: \
-                 capture \"result\" too and run again."
+                 capture \"result\" as well and run again."
             )));
         }
         let z = HookPoint::Block(layer, Site::Z);
@@ -164,7 +164,7 @@ impl ActivationCache {
         model.head_results(layer, &z)
     }
 
-    /// The stream that enters block `layer`, or leaves the last.
+    /// The residual stream that enters block `layer`, or leaves the last block.
     pub(super) fn stream_before(&self, layer: usize) -> Result<Tensor> {
         match layer.checked_sub(1) {
             Some(last) => self.get((Site::ResidPost, last)),
@@ -191,7 +191,7 @@ impl ActivationCache {
         Ok(ResidualStack { values, labels, pos, positions, has_batch_dim: self.has_batch_dim, normed: false })
     }
 
-    /// The run's own positions that `pos` selects; a cache of some positions only gives all of them.
+    /// The positions of the run that `pos` selects; for a cache of some positions, all of those.
     pub(super) fn positions_of(&self, pos: &Slice) -> Result<Vec<usize>> {
         let chosen = if *pos == Slice::All { &self.pos } else { pos };
         chosen.indices(self.tokens.pos(), "position")

@@ -87,7 +87,7 @@ impl Effect {
                  which effects are converted."
             )));
         }
-        let levels = Levels::alike(values.shape(), clean, corrupted);
+        let levels = Levels::alike(&values.shape(), clean, corrupted);
         Ok(Self::of(values, scale, levels))
     }
 

@@ -271,7 +271,7 @@ fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {
             corrupted.batch()
         )));
     }
-    let lengths = clean.lengths().iter().zip(corrupted.lengths());
+    let lengths = clean.lengths().into_iter().zip(corrupted.lengths());
     if let Some((prompt, (a, b))) = lengths.enumerate().find(|(_, (a, b))| a != b) {
         return Err(Error::tokens(format!(
             "prompt {prompt} has {a} tokens clean and {b} corrupted, but patching goes position by position: make them \

@@ -84,6 +84,12 @@ pub struct GenerateOptions {
     pub print: bool,
 }
 
+impl From<&Self> for GenerateOptions {
+    fn from(options: &Self) -> Self {
+        options.clone()
+    }
+}
+
 impl Default for GenerateOptions {
     fn default() -> Self {
         Self {
@@ -97,12 +103,6 @@ impl Default for GenerateOptions {
             plan: HookPlan::new(),
             print: false,
         }
-    }
-}
-
-impl From<&Self> for GenerateOptions {
-    fn from(options: &Self) -> Self {
-        options.clone()
     }
 }
 

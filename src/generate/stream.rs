@@ -180,8 +180,8 @@ impl GenerateStream {
         };
         let plan = self.options.plan.so_far(self.text.pos(), self.longest)?;
         let run = self.model.run(input, &plan, &options)?;
+        let logits = run.logits()?;
         self.past = run.kv_cache;
-        let logits = run.logits.expect("the options ask for logits");
         let logits = logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?;
         match run.level.filter(|_| self.sampler.needs_level()) {
             Some(level) => Ok(logits.broadcast_add(&level.to_dtype(DType::F32)?.unsqueeze(1)?)?),

@@ -259,7 +259,7 @@ impl IntegratedGradients {
         }
         let title = format!("integrated gradients of {}, {}", self.metric, grid.what);
         let values = Labelled::new(title, grid.axes, values)?;
-        let levels = Levels::new(values.shape(), clean_levels, corrupted_levels);
+        let levels = Levels::new(&values.shape(), clean_levels, corrupted_levels);
         Ok(Effect::of(values, Scale::Lost, levels))
     }
 

@@ -103,7 +103,7 @@ impl HookPlan {
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?.without_weight_gradients();
     /// let plan = HookPlan::new().edit(("z", 0), Edit::zero().head(3)).watch("resid_pre");
-    /// let run = model.run("The keys on the cabinet", plan, &RunOptions { loss: Loss::Mean, ..Default::default() })?;
+    /// let run = model.run("The keys on the cabinet", plan, RunOptions { loss: Loss::Mean, ..Default::default() })?;
     /// let gradients = run.taps.gradients(&run.loss.clone().expect("asked for"))?;
     /// assert_eq!(gradients.get(("resid_pre", 1))?.dims(), [1, run.tokens.pos(), model.cfg().d_model]);
     /// # Ok::<(), candle_lens::Error>(())

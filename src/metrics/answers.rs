@@ -4,6 +4,8 @@
 //! "Interpretability in the Wild"). It is linear in the final residual stream once the norm is fixed, which is why
 //! attribution uses it; log-probability is not.
 
+use std::borrow::Borrow;
+
 use candle_core::Tensor;
 
 use super::metric::Metric;
@@ -64,13 +66,13 @@ impl Answers {
     }
 
     /// The correct token of each prompt.
-    pub fn correct(&self) -> &[u32] {
-        &self.correct
+    pub fn correct(&self) -> Vec<u32> {
+        self.correct.clone()
     }
 
     /// The incorrect token of each prompt.
-    pub fn incorrect(&self) -> &[u32] {
-        &self.incorrect
+    pub fn incorrect(&self) -> Vec<u32> {
+        self.incorrect.clone()
     }
 
     /// Both answers of each prompt as text, or as ids where the model has no tokenizer.
@@ -113,7 +115,8 @@ impl Answers {
     ///
     /// # Errors
     /// [`Error::Shape`] when logits, tokens and answers do not belong to the same prompts.
-    pub fn logit_diff(&self, logits: &Tensor, tokens: &Tokens) -> Result<Labelled> {
+    pub fn logit_diff(&self, logits: &Tensor, tokens: impl Borrow<Tokens>) -> Result<Labelled> {
+        let tokens = tokens.borrow();
         let expected = format!("[{}, {}, d_vocab] (answers, positions)", self.len(), tokens.pos());
         let fits = logits.rank() == 3 && logits.dim(0)? == self.len() && logits.dim(1)? == tokens.pos();
         if !fits || tokens.batch() != self.len() {

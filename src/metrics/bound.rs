@@ -43,7 +43,8 @@ impl BoundMetric {
                 metric.name()
             )));
         }
-        if let Some(largest) = measure.largest_token().filter(|largest| *largest as usize >= d_vocab_out) {
+        let next = rows.next().iter().max().copied().filter(|_| measure.compares_with_next());
+        if let Some(largest) = measure.largest_token().max(next).filter(|largest| *largest as usize >= d_vocab_out) {
             return Err(Error::tokens(format!(
                 "token id {largest} of the metric has no logit: the model has ids 0 to {}.",
                 d_vocab_out - 1

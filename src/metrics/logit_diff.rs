@@ -24,7 +24,7 @@ impl Metric {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn logit_diff(answers: &Answers) -> Self {
-        Self::of_mean_logits(Pairs::of_answers(answers.correct(), answers.incorrect()))
+        Self::of_mean_logits(Pairs::of_answers(&answers.correct(), &answers.incorrect()))
     }
 
     /// The mean logit of the right answers minus that of the wrong ones.

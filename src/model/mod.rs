@@ -19,7 +19,7 @@ mod tree;
 mod weights;
 
 pub use config::{
-    Activation, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
+    ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     RotaryScaling,
 };
 pub use device::best_device;

@@ -168,7 +168,7 @@ impl Experiment {
         if !self.model.cfg().attn_only {
             plan = plan.capture("mlp_out");
         }
-        Ok(self.model.run(tokens, plan, &RunOptions { logits: false, ..Default::default() })?.captured)
+        Ok(self.model.run(tokens, plan, RunOptions { logits: false, ..Default::default() })?.captured)
     }
 
     fn one_sender(

@@ -8,15 +8,15 @@ use crate::dims::Dims;
 use crate::error::{Result, human_bytes};
 use crate::generate::Generated;
 use crate::hooks::{HookPoint, MemoryPlan};
-use crate::labelled::Labelled;
+use crate::labelled::{Entry, Labelled};
 use crate::metrics::Answers;
 use crate::model::{ModelProvenance, Processing, Run};
 use crate::patching::{PatchResult, Untouched};
 use crate::views::figure::imshow;
-use crate::views::html::Html;
+use crate::views::html::{Html, preformatted};
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::table::{Cell, Table};
 
 /// How many entries of a result with three axes or more are listed.
@@ -25,13 +25,25 @@ const ENTRIES: usize = 10;
 impl View for Labelled {
     /// One axis is a table, two are a heat map; of more, the largest numbers are listed with their labels.
     fn render(&self) -> Result<Rendered> {
-        match self.shape() {
+        match self.values.shape() {
             [] => Html::escaped(&format!("{}: {}", self.title, number(f64::from(self.scalar()?)))).render(),
             [_] => as_column(self).render(),
             [_, _] if !self.values.is_empty() => imshow(self).render(),
             [_, _] => as_matrix(self).render(),
             _ => largest(self).render(),
         }
+    }
+}
+
+impl View for Entry {
+    fn render(&self) -> Result<Rendered> {
+        Ok(preformatted(&self.to_string()))
+    }
+
+    /// A table: where each number is, and what it belongs to.
+    fn render_list(list: &[Self]) -> Result<Rendered> {
+        let row = |table: Table, e: &Self| table.row((format!("{:?}", e.index), e.labels.join(", "), e.value));
+        list.iter().fold(Table::new(["index", "labels", "value"]), row).render()
     }
 }
 
@@ -261,20 +273,8 @@ fn bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
-shown!(
-    Labelled,
-    Processing,
-    ActivationCache,
-    MemoryPlan,
-    ResidualStack,
-    Answers,
-    Generated,
-    PatchResult,
-    Run,
-    Dims,
-    ModelProvenance,
-    Provenance
-);
+shown!(Labelled, Processing, MemoryPlan, ResidualStack, Answers, Generated, PatchResult, Run, Dims, Provenance);
+shown_with_own_display!(ActivationCache, Entry, ModelProvenance);
 
 #[cfg(test)]
 mod tests {

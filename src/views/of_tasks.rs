@@ -1,7 +1,6 @@
 //! How the tasks show their prompts and papers: one as a table of its fields, several as one table with a row each.
 
 use crate::error::Result;
-use crate::labelled::Entry;
 use crate::metrics::{Score, Scorecard, TaskBatch};
 use crate::tasks::capital_country::CapitalCountryPrompt;
 use crate::tasks::corpus::Sentence;
@@ -15,7 +14,7 @@ use crate::tasks::sva::SvaPrompt;
 use crate::tasks::words::{Category, Profession, Verb};
 use crate::tasks::{ExamPaper, LeftOut, Question, TaskDataset, TaskPrompt, VerbList};
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::table::{Cell, Table};
 
 /// Values of several fields.
@@ -79,7 +78,6 @@ records! {
         "count": s.count, "accuracy": s.accuracy, "preference": s.preference, "logit_diff": s.logit_diff,
         "prob_diff": s.prob_diff,
     }
-    Entry |e| { "index": format!("{:?}", e.index), "labels": e.labels.join(", "), "value": e.value }
 }
 
 /// The answers of a question; of many, the first.
@@ -169,4 +167,5 @@ impl View for Scorecard {
     }
 }
 
-shown!(ExamPaper, Scorecard, TaskDataset, TaskBatch, VerbList);
+shown!(ExamPaper, TaskDataset, TaskBatch, VerbList);
+shown_with_own_display!(Scorecard);

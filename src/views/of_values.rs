@@ -18,8 +18,8 @@ use crate::hooks::{
 use crate::labelled::Axis;
 use crate::metrics::{Direction, Metric};
 use crate::model::{
-    Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
-    KvCache, LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
+    ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
+    LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
 use crate::patching::{Mlps, PatchSite, Receiver, Sender, Untouched};
 use crate::progress::Progress;
@@ -32,12 +32,13 @@ use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::{Cell, HoverMode, Numbers};
 
 /// Types whose own text is what there is to see.
 macro_rules! shown_as_text {
-    ($($format:literal: $($view:ty),+ $(,)?;)+) => {$($(
+    () => {};
+    (@view $format:literal $view:ty) => {
         impl View for $view {
             fn render(&self) -> Result<Rendered> {
                 Ok(preformatted(&format!($format, self)))
@@ -48,15 +49,28 @@ macro_rules! shown_as_text {
                 Ok(preformatted(&texts.join("\n")))
             }
         }
-        shown!($view);
-    )+)+};
+    };
+    ("{}": $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            shown_as_text!(@view "{}" $view);
+            shown_with_own_display!($view);
+        )+
+        shown_as_text! { $($rest)* }
+    };
+    ($format:literal: $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            shown_as_text!(@view $format $view);
+            shown!($view);
+        )+
+        shown_as_text! { $($rest)* }
+    };
 }
 
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
-        Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, Activation, AttentionDir,
+        Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;

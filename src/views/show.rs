@@ -201,9 +201,33 @@ fn standalone(view: &Rendered) -> String {
 
 impl<V: View + ?Sized> Show for V {}
 
-/// Gives types that are a [`View`] the two methods by which a cell shows them. They are inherent methods because
-/// evcxr calls `evcxr_display` by name, without an import.
+/// The text form of `view`, which is what `{}` prints. An error that makes it impossible to draw is printed in its place: an
+/// error of `fmt` would be a panic in `to_string`.
+pub(super) fn print(view: &impl View, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match view.render() {
+        Ok(rendered) => f.write_str(&rendered.text),
+        Err(error) => write!(f, "{error}"),
+    }
+}
+
+/// Gives types that are a [`View`] the two methods by which a cell shows them, and their text form as [`Display`](fmt::Display),
+/// so that `println!("{result}")` prints what a terminal shows.
 macro_rules! shown {
+    ($($view:ty),+ $(,)?) => {$(
+        $crate::views::show::shown_with_own_display!($view);
+
+        impl std::fmt::Display for $view {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                $crate::views::show::print(self, f)
+            }
+        }
+    )+};
+}
+pub(crate) use shown;
+
+/// The two methods alone, for types with a `Display` of their own. They are inherent methods because evcxr calls `evcxr_display`
+/// by name, without an import.
+macro_rules! shown_with_own_display {
     ($($view:ty),+ $(,)?) => {$(
         impl $view {
             /// Shows this below what the cell has shown so far; in a terminal, prints its text form.
@@ -221,7 +245,7 @@ macro_rules! shown {
         }
     )+};
 }
-pub(crate) use shown;
+pub(crate) use shown_with_own_display;
 
 /// Gives views whose numbers nobody wants to read the `Debug` of [`debug`].
 macro_rules! drawn_by_debug {

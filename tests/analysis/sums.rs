@@ -185,7 +185,7 @@ impl<'a> Case<'a> {
         cases.collect()
     }
 
-    fn tokens(&self) -> &Tokens {
+    fn tokens(&self) -> Tokens {
         self.cache.tokens()
     }
 
@@ -344,7 +344,7 @@ fn biases_are_those_of_the_folded_model() -> Result<()> {
         let answers = answers(model)?;
         let bias = answers.bias(raw)?;
         let pairs =
-            answers.correct().iter().zip(answers.incorrect()).zip(&bias.values).map(|((&right, &wrong), &bias)| {
+            answers.correct().into_iter().zip(answers.incorrect()).zip(&bias.values).map(|((right, wrong), &bias)| {
                 (f64::from(bias), f64::from(b_u[right as usize]) - f64::from(b_u[wrong as usize]))
             });
         agreement.check_numbers(name, pairs);

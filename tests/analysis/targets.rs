@@ -143,7 +143,7 @@ fn targets_that_do_not_fit_are_refused() -> Result<()> {
 fn same(cache: &ActivationCache, a: ReadBy, b: ReadBy) -> Result<bool> {
     let of = |read_by| cache.decompose_resid(Stack::components().read_by(read_by));
     let (a, b) = (of(a)?, of(b)?);
-    Ok(a.labels() == b.labels() && numbers(a.tensor()) == numbers(b.tensor()))
+    Ok(a.labels() == b.labels() && numbers(&a.tensor()) == numbers(&b.tensor()))
 }
 
 /// A query is the same by both doors, and layers below 0 count from the end, so that -1 is not the end.

@@ -151,7 +151,7 @@ fn lists_of_texts_and_names() {
     let tiny = HookedTransformer::from_pretrained("tiny").expect("it is embedded");
     let prompt = "When John and Mary went to the shops, John gave the bag to";
     grows("texts", 40, |n| tiny.to_tokens(vec![prompt; n]));
-    grows("ids", 400, |n| tiny.to_string(&vec![50; n]));
+    grows("ids", 400, |n| tiny.to_string(vec![50; n]));
     grows("answers", 100, |n| tiny.answers(vec![(" Mary", " John"); n]));
     grows("directions", 100, |n| tiny.tokens_to_residual_directions(vec![" Mary"; n]));
     for task in [Task::Ioi, Task::GreaterThan, Task::Sva] {
@@ -194,7 +194,7 @@ fn prompts_that_there_are_not() {
 fn lists_of_results() {
     let scores = |n: usize| Labelled::new("scores", vec![Axis::numbered("head", n)], vec![0.5; n]);
     grows("largest", 500, |n| Ok(scores(n)?.top(n)));
-    grows("put together", 40, |n| Labelled::concat("head", &vec![scores(5)?; n]));
+    grows("concatenation", 40, |n| Labelled::concat("head", &vec![scores(5)?; n]));
     grows("split", 200, |n| scores(2 * n)?.split("head", vec![Axis::numbered("a", n), Axis::numbered("b", 2)]));
     grows("a result saved", 500, |n| {
         let path = scratch("growth_result").join("result.safetensors");

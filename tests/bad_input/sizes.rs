@@ -226,7 +226,7 @@ fn analyses(cases: &mut Cases, model: &HookedTransformer) {
         cases.run(&format!("start at {index}"), || model.run(PROMPT, HookPlan::new(), &from));
     }
     let ids = [0, u32::MAX];
-    cases.run("ids", || model.to_string(&ids));
+    cases.run("ids", || model.to_string(ids));
     cases.run("rows of ids", || model.forward(vec![u32::MAX]));
     cases.run("targets", || candle_lens::model::ops::cross_entropy(&logits.flatten_to(1)?, &[u32::MAX]));
 }

@@ -91,9 +91,9 @@ fn slicing_before_and_after_is_the_same() -> Result<()> {
         let at = if pos < 0 { tokens.pos() - 1 } else { pos as usize };
         let heads = Stack::heads().normed();
         let all = cache.stack_head_results(&model, heads.clone())?.tensor().narrow(2, at, 1)?.squeeze(2)?;
-        agreement.check("heads of a sliced cache", sliced.stack_head_results(&model, heads.clone())?.tensor(), &all);
+        agreement.check("heads of a sliced cache", &sliced.stack_head_results(&model, heads.clone())?.tensor(), &all);
         let later = heads.clone().pos(pos);
-        agreement.check("a slice of the heads", cache.stack_head_results(&model, later)?.tensor(), &all);
+        agreement.check("a slice of the heads", &cache.stack_head_results(&model, later)?.tensor(), &all);
     }
     agreement.finish("slices");
     Ok(())
@@ -110,7 +110,7 @@ fn a_cache_outlives_its_model_and_its_batch_axis() -> Result<()> {
     assert_eq!(without.get(("q", 0))?.dims(), [7, 4, 6]);
     let parts = without.decompose_resid(Stack::components().normed())?;
     let mut agreement = Agreement::default();
-    agreement.check("parts without batch", parts.tensor(), &with_batch.tensor().squeeze(1)?);
+    agreement.check("parts without batch", &parts.tensor(), &with_batch.tensor().squeeze(1)?);
     agreement.finish("batch axis");
     Ok(())
 }

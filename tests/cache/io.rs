@@ -67,7 +67,7 @@ fn a_loaded_cache_is_analysed_like_the_one_that_was_saved() -> Result<()> {
         cache.save(&path)?;
         let loaded = ActivationCache::load(&path)?;
         let lens = |cache: &ActivationCache| -> Result<_> { cache.accumulated_resid(Stack::accumulated().normed()) };
-        assert_eq!(bits(lens(&cache)?.tensor()), bits(lens(&loaded)?.tensor()));
+        assert_eq!(bits(&lens(&cache)?.tensor()), bits(&lens(&loaded)?.tensor()));
     }
     Ok(())
 }
@@ -81,7 +81,7 @@ fn stacks_results_and_tokens_come_back() -> Result<()> {
         let stack = cache.decompose_resid(Stack::components().pos(pos))?;
         stack.save(&path)?;
         let loaded = ResidualStack::load(&path)?;
-        assert_eq!((bits(stack.tensor()), stack.labels()), (bits(loaded.tensor()), loaded.labels()));
+        assert_eq!((bits(&stack.tensor()), stack.labels()), (bits(&loaded.tensor()), loaded.labels()));
         let direction = Tensor::ones(8, DType::F32, &Device::Cpu)?;
         let projected = stack.project(&direction)?;
         assert_eq!(projected, loaded.project(&direction)?, "positions and prompts are still labelled");

@@ -110,7 +110,7 @@ fn compare(name: &str, processing: Processing) -> Result<()> {
             continue;
         }
         let stack = Call(call).stack(&model, &cache)?;
-        agreement.check(&title, stack.tensor(), expected);
+        agreement.check(&title, &stack.tensor(), expected);
         if let Some(labels) = call["labels"].as_array() {
             assert_eq!(stack.labels(), labels.iter().map(|l| l.as_str().unwrap()).collect::<Vec<_>>(), "{title}");
         }

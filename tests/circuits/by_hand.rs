@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_lens::Result;
 use candle_lens::candle::{D, DType, Device, Tensor};
-use candle_lens::model::{Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, NormalizationType};
+use candle_lens::model::{ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, NormalizationType};
 use candle_lens::tokens::Tokens;
 
 pub type Written = BTreeMap<String, Tensor>;
@@ -34,7 +34,7 @@ pub fn architectures() -> Vec<(&'static str, HookedTransformerConfig)> {
         d_mlp: Some(12),
         d_vocab: 13,
         n_ctx: 6,
-        act_fn: Activation::Silu,
+        act_fn: ActFn::Silu,
         normalization_type: NormalizationType::LNPre,
         initializer_range: Some(0.4),
         ..Default::default()

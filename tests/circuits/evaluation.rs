@@ -79,7 +79,8 @@ fn of_family(family: &str) -> Result<(HookedTransformer, Edges)> {
         "tiny_gpt2" => Tokens::from_rows(vec![vec![1, 5, 2, 10, 3], vec![7, 7, 4, 9, 2]])?,
         family => Reference::load(&format!("families/{family}/reference.safetensors")).tokens("tokens"),
     };
-    let other = |row: usize| clean.row(row).iter().enumerate().map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { *id });
+    let other =
+        |row: usize| clean.row(row).into_iter().enumerate().map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { id });
     let corrupted = Tokens::from_rows((0..clean.batch()).map(|row| other(row).collect()).collect())?;
     let pairs = (0..clean.batch() as u32).map(|b| (b + 3, b + 9));
     let edges = Experiment::new(&model, clean, corrupted, Metric::logit_diff(&model.answers(pairs)?))?.edges()?;
@@ -143,7 +144,12 @@ fn eap_agrees_with_gradients_at_each_heads_own_input() -> Result<()> {
             family => {
                 let clean = Reference::load(&format!("families/{family}/reference.safetensors")).tokens("tokens");
                 let other = |row: usize| {
-                    clean.row(row).iter().enumerate().map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { *id }).collect()
+                    clean
+                        .row(row)
+                        .into_iter()
+                        .enumerate()
+                        .map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { id })
+                        .collect()
                 };
                 let corrupted = Tokens::from_rows((0..clean.batch()).map(other).collect())?;
                 (clean, corrupted)

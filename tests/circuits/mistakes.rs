@@ -107,7 +107,7 @@ fn models_without_edges_and_ablations_without_data() -> Result<()> {
     let own = clean.row(1).to_vec();
     sentence(positional(&[&own]), &["over prompt 1 alone", "MeanOver::BatchAndPos"]);
     sentence(positional(&[&own, &own]), &["over prompt 1 alone"]);
-    positional(&[&own, clean.row(0)])?;
+    positional(&[&own, &clean.row(0)])?;
     ablated(Baseline::mean_of(MeanOver::BatchAndPos, tokens(&[&own])))?;
     for method in [EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {
         sentence(ablated(Baseline::Zero)?.attribute(method), &["needs corrupted prompts", "as its baseline"]);

@@ -302,7 +302,7 @@ fn node_scores_are_read_by_name_and_shown() -> Result<()> {
     let (_, edges) = experiment()?;
     let scores = edges.attribute_nodes(EdgeMethod::Eap)?;
     let by_layer = scores.by_layer();
-    assert_eq!((scores.scores().shape(), by_layer.shape()), (&[11][..], &[2, 5][..]));
+    assert_eq!((scores.scores().shape(), by_layer.shape()), (vec![11], vec![2, 5]));
     assert_eq!(by_layer.get(&["1", "2"])?, scores.score("a1.h2")?);
     assert_eq!(by_layer.get(&["0", "MLP"])?, scores.score(Node::Mlp(0))?);
     assert_eq!(scores.scores().get(&["input"])?, scores.score(Node::Input)?);

@@ -9,8 +9,8 @@ use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
-    Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    Processing, RunOptions,
+    ActFn, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, Processing,
+    RunOptions,
 };
 use candle_lens::tokens::Tokens;
 
@@ -89,7 +89,7 @@ fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
                 positional_embedding_type: PositionalEmbeddingType::Rotary,
                 rotary_dim: Some(2),
                 gated_mlp: true,
-                act_fn: Activation::Silu,
+                act_fn: ActFn::Silu,
                 ..small()
             },
         ),
@@ -129,7 +129,7 @@ fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let plain = kinds().remove(0).1;
     let mut kinds = kinds();
     kinds.extend([
-        ("norms of neurons", HookedTransformerConfig { act_fn: Activation::SoluLn, ..plain.clone() }),
+        ("norms of neurons", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..plain.clone() }),
         ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain }),
     ]);
     kinds
@@ -158,7 +158,7 @@ fn frozen_parts_are_as_if_put_in() -> Result<()> {
             for point in own {
                 plan = plan.edit(*point, Edit::replace(cache.get(*point)?.detach()));
             }
-            let run = model.without_weight_gradients().run(&tokens, plan, &RunOptions::default())?;
+            let run = model.without_weight_gradients().run(&tokens, plan, RunOptions::default())?;
             let last = run.logits.clone().expect("asked for").narrow(1, 4, 1)?.squeeze(1)?;
             let column = |row: usize, id: usize| last.get(row)?.narrow(0, id, 1);
             let sum = ((column(0, 3)? - column(0, 10)?)? + (column(1, 4)? - column(1, 9)?)?)?;

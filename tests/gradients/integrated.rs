@@ -194,7 +194,7 @@ fn at_the_kink_of_relu_the_slope_is_that_of_pytorch() -> Result<()> {
     assert!(numbers(&at_zero.get(("pre", 0))?).iter().all(|x| *x == 0.));
     agreement.finish("integrated gradients at a kink");
     let plan = HookPlan::new().edit("pre", Edit::zero()).watch("pre");
-    let run = model.run(prompt, plan, &Default::default())?;
+    let run = model.run(prompt, plan, candle_lens::model::RunOptions::default())?;
     let gradients = run.taps.gradients(&run.logits.expect("asked for").sum_all()?)?;
     for layer in 0..2 {
         assert!(numbers(&gradients.get(("pre", layer))?).iter().all(|x| *x == 0.), "layer {layer}");

@@ -198,7 +198,7 @@ fn the_gradient_of_an_edits_value_is_a_sum() -> Result<()> {
         let gradient = |model: &HookedTransformer, dtype: DType| -> Result<Tensor> {
             let steering = Var::zeros(D_MODEL, dtype, &Device::Cpu)?;
             let plan = HookPlan::new().edit(("resid_pre", 1), Edit::add(steering.as_tensor().clone()));
-            let run = model.run(tokens.clone(), plan, &RunOptions::default())?;
+            let run = model.run(tokens.clone(), plan, RunOptions::default())?;
             let gradients = run.logits.expect("asked for").to_dtype(DType::F32)?.sqr()?.mean_all()?.backward()?;
             Ok(gradients.get(&steering).expect("a gradient").clone())
         };

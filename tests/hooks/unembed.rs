@@ -42,7 +42,7 @@ fn logits_are_points_as_others() -> Result<()> {
     let memory = at_last.memory(&model.dims(), 2, 6, DType::F32)?;
     assert_eq!(memory.kept(), model.run_with_hooks(tokens(), &at_last)?.1.bytes());
     // The gradient of the sum of the logits is 1 at each of them.
-    let run = model.run(tokens(), HookPlan::new().watch("logits"), &RunOptions::default())?;
+    let run = model.run(tokens(), HookPlan::new().watch("logits"), RunOptions::default())?;
     let gradient = run.taps.gradients(&run.logits.expect("asked for").sum_all()?)?.get("logits")?;
     assert_close(&gradient, &plain.ones_like()?, 0.0, "gradient");
     let until = RunOptions { stop_at_layer: Some(3), ..Default::default() };

@@ -35,7 +35,7 @@ fn scalar(logits: &Tensor, tokens: &Tokens, chosen: &Chosen, is_loss: bool) -> R
 
 fn by_hand(case: &Case, tokens: &Tokens, points: &[&str], chosen: &Chosen, is_loss: bool) -> Result<Gradients> {
     let plan = points.iter().fold(HookPlan::new(), |plan, &point| plan.watch(point));
-    let run = case.model.without_weight_gradients().run(tokens, plan, &RunOptions::default())?;
+    let run = case.model.without_weight_gradients().run(tokens, plan, RunOptions::default())?;
     run.taps.gradients(&scalar(&run.logits.expect("asked for"), &case.clean, chosen, is_loss)?)
 }
 

@@ -2,8 +2,10 @@
 
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::experiment::Experiment;
+use candle_lens::hooks::AxisName;
 use candle_lens::metrics::{Direction, Metric, Positions};
-use candle_lens::model::Processing;
+use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
+use candle_lens::patching::Untouched;
 use candle_lens::tokens::{PaddingSide, Tokens};
 use candle_lens::{Error, Result};
 
@@ -99,6 +101,38 @@ fn a_custom_metric_does_what_a_ready_made_one_does() -> Result<()> {
     rows.values.iter().zip(&joint.values).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} and {b}"));
     let odd = Metric::custom("odd", |_| Tensor::zeros(4, candle_core::DType::F32, &Device::Cpu)).at_all();
     sentence(odd.measure(&model, &prompts), &["\"odd", "[6], one number for each row", "[2]"]);
+    Ok(())
+}
+
+/// A classifier that reads its answer at the first position has other logits than tokens.
+#[test]
+fn a_classifier_is_read_at_its_first_position() -> Result<()> {
+    let cfg = HookedTransformerConfig {
+        n_layers: 2,
+        d_model: 8,
+        n_heads: 2,
+        d_vocab: 10,
+        d_vocab_out: Some(2),
+        n_ctx: 6,
+        attention_dir: AttentionDir::Bidirectional,
+        initializer_range: Some(0.4),
+        ..Default::default()
+    };
+    let (model, _) = HookedTransformer::trainable(cfg, 3, &Device::Cpu)?;
+    let (open, other) = (vec![vec![1u32, 2, 3], vec![1, 5, 4]], vec![vec![1u32, 2, 9], vec![1, 7, 4]]);
+    let metric = Metric::logit_diff(&model.answers([(1u32, 0u32), (0, 1)])?).at(Positions::First);
+    let logits = model.forward(open.clone())?.to_vec3::<f32>()?;
+    let expected = [logits[0][0][1] - logits[0][0][0], logits[1][0][0] - logits[1][0][1]];
+    for (got, expected) in metric.measure(&model, open.clone())?.values.iter().zip(expected) {
+        assert!((got - expected).abs() < 1e-5, "{got} and {expected}");
+    }
+    // What differs at later positions reaches the first one by attention, and by nothing else in the last block.
+    let result =
+        Experiment::new(&model, open.clone(), other, metric)?.sweep("resid_post", &[AxisName::Layer, AxisName::Pos])?;
+    assert!(result.normalised.at(&[0, 1])?.abs() > 1e-3, "{result:?}");
+    assert!((result.normalised.at(&[1, 0])? - 1.).abs() < 1e-4, "{result:?}");
+    assert_eq!([1, 2].map(|pos| result.untouched[[1, pos]]), [Some(Untouched::NoPath); 2]);
+    sentence(Metric::mean_loss().measure(&model, open), &["token id", "has no logit", "0 to 1"]);
     Ok(())
 }
 

@@ -119,7 +119,7 @@ fn every_hook_point_is_captured_in_its_shape() -> Result<()> {
         let tokens = reference.tokens("tokens");
         let model = load(family, Some(Processing::NONE))?;
         let plan = HookPoint::all(&model.dims()).into_iter().fold(HookPlan::new(), |plan, point| plan.capture(point));
-        let run = model.run(&tokens, &plan, &RunOptions { loss: Loss::Mean, ..Default::default() })?;
+        let run = model.run(&tokens, &plan, RunOptions { loss: Loss::Mean, ..Default::default() })?;
         for (point, value) in &run.captured {
             assert_eq!(value.dims(), point.shape(&model.dims(), tokens.batch(), tokens.pos()), "{family} {point}");
         }

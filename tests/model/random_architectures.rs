@@ -41,14 +41,7 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
     };
     let types = [AttentionType::Global, AttentionType::Local];
     let attn_types = windows.then(|| (0..n_layers).map(|_| types[dice.below(2)]).collect());
-    let act_fns = [
-        Activation::Gelu,
-        Activation::GeluNew,
-        Activation::Relu,
-        Activation::Silu,
-        Activation::Solu,
-        Activation::SoluLn,
-    ];
+    let act_fns = [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn];
     let positions =
         [PositionalEmbeddingType::Standard, PositionalEmbeddingType::Rotary, PositionalEmbeddingType::Shortformer];
     HookedTransformerConfig {

@@ -96,8 +96,8 @@ fn ids_beyond_the_tokenizer_are_shown_everywhere() -> Result<()> {
     assert_eq!(model.cfg().d_vocab, 2827 + MORE);
     let beyond = 2900;
     let shown = "⟨2900⟩";
-    assert_eq!(model.to_string(&[beyond])?, shown);
-    sentence(model.to_string(&[3000]), &["3000", "2999"]);
+    assert_eq!(model.to_string([beyond])?, shown);
+    sentence(model.to_string([3000]), &["3000", "2999"]);
     let mut row = model.to_tokens(PROMPT)?.row(0).to_vec();
     row.push(beyond);
     assert_eq!(model.to_str_tokens(vec![row.clone()])?.last().map(String::as_str), Some(shown));

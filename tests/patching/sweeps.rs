@@ -349,7 +349,7 @@ fn padded_positions_do_not_count() -> Result<()> {
 fn positions_that_few_or_no_prompts_have() -> Result<()> {
     let model = tiny_model(Processing::NONE);
     let padded = |tokens: &Tokens| {
-        let rows = (0..tokens.batch()).map(|b| [tokens.row(b), &[0, 0]].concat()).collect();
+        let rows = (0..tokens.batch()).map(|b| [tokens.row(b), vec![0, 0]].concat()).collect();
         Tokens::from_padded_rows(rows, 0, PaddingSide::Right, false)
     };
     let (clean, corrupted) = prompts(Some(PaddingSide::Right))?;

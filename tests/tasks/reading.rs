@@ -67,7 +67,7 @@ fn metrics_are_those_of_the_questions() -> Result<()> {
                 let prompt = &prompts.prompts[number];
                 assert_eq!(model.to_string(&batch.clean.row(row)[1..])?, prompt.clean);
                 for (name, word) in &prompt.positions {
-                    let token = model.to_string(&[batch.clean.id(row, batch.positions[name][row])])?;
+                    let token = model.to_string([batch.clean.id(row, batch.positions[name][row])])?;
                     assert!(pieces(&prompt.clean)[*word].ends_with(&token), "{task}, {name}: {token:?}");
                 }
                 assert_eq!(batch.positions["end"][row] + 1, batch.clean.pos());

@@ -24,7 +24,7 @@ fn use_it(bytes: &[u8]) -> candle_lens::Result<()> {
         };
         result = tokenizer.to_strings(&tokens).and_then(|_| tokenizer.to_str_tokens_rows(tokens)).map(drop);
     }
-    tokenizer.to_string(&[0, 1, 2, 259, 260, u32::MAX]).map(drop).ok();
+    tokenizer.to_string([0, 1, 2, 259, 260, u32::MAX]).map(drop).ok();
     result
 }
 

@@ -120,11 +120,11 @@ fn an_id_without_a_token_is_shown_by_its_number() -> Result<()> {
     let tokenizer = small();
     assert_eq!(tokenizer.piece(50277), "⟨50277⟩");
     assert_eq!(tokenizer.to_single_str_token(50277)?, "⟨50277⟩");
-    assert_eq!(tokenizer.to_string(&[50277, HE, HE, 60000, 50277])?, "⟨50277⟩hehe⟨60000⟩⟨50277⟩");
+    assert_eq!(tokenizer.to_string([50277, HE, HE, 60000, 50277])?, "⟨50277⟩hehe⟨60000⟩⟨50277⟩");
     assert_eq!(tokenizer.to_str_tokens(vec![HE, 50277])?, ["he", "⟨50277⟩"]);
     // The space that a decoder takes off the beginning of a text stays behind such an id.
     let llama = kind("llama2")?;
     let went = llama.to_single_token(" went")?;
-    assert_eq!(llama.to_string(&[went, 5000, went])?, "went⟨5000⟩ went");
+    assert_eq!(llama.to_string([went, 5000, went])?, "went⟨5000⟩ went");
     Ok(())
 }

@@ -28,7 +28,7 @@ use candle_lens::hooks::{
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
 use candle_lens::model::{
-    Activation, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
@@ -58,12 +58,20 @@ use candle_lens::views::{
 /// One of the kinds of stack; the others are shown by the same code.
 type Stack = candle_lens::cache::Stack<Heads>;
 
-/// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
-/// compile for a type without.
+/// The names of types with an `evcxr_display` of their own, and a text form for `println!("{result}")`: the trait `Show` is not
+/// in scope here, so this does not compile for a type without either.
 macro_rules! shown {
     ($($kind:ident),+ $(,)?) => {
-        [$({ let _: fn(&$kind) = $kind::evcxr_display; stringify!($kind) }),+]
+        [$({
+            let _: fn(&$kind) = $kind::evcxr_display;
+            let _: fn(&$kind) -> String = printed;
+            stringify!($kind)
+        }),+]
     };
+}
+
+fn printed(value: &impl std::fmt::Display) -> String {
+    value.to_string()
 }
 
 fn types_that_show_themselves() -> BTreeSet<String> {
@@ -73,7 +81,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
-        Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
+        ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
@@ -115,4 +123,21 @@ fn every_public_type_shows_itself() {
     assert!(missing.is_empty(), "give these a `View` and `shown!` in src/views, and a place in this list: {missing:?}");
     let gone: Vec<_> = types_that_show_themselves().difference(&public).cloned().collect();
     assert!(gone.is_empty(), "no longer there: {gone:?}");
+}
+
+/// What `{}` prints is what a terminal shows.
+#[test]
+fn results_print_as_they_are_shown() -> candle_lens::Result<()> {
+    use candle_lens::views::View;
+    let axes = || vec![Axis::new("component", ["L0H0", "L0H1"]), Axis::numbered("prompt", 1)];
+    let scores = Labelled::new("shares", axes(), vec![0.25, -1.5])?;
+    assert_eq!(printed(&scores), scores.render()?.text());
+    assert!(printed(&scores).contains("shares") && printed(&scores).contains("L0H1"), "{scores}");
+    let table = Table::new(["a"]).row((0.5,));
+    assert_eq!(printed(&table), table.render()?.text());
+    // A view that cannot be drawn says why; an error of `fmt` would be a panic.
+    let wrong = candle_lens::views::line([1.0, 2.0]).names(["one", "two", "three"]);
+    let error = wrong.render().expect_err("more names than lines").to_string();
+    assert_eq!(printed(&wrong), error);
+    Ok(())
 }

@@ -83,7 +83,7 @@ pub fn test_prompt(model: &HookedTransformer, prompt: &str, answer: &str) -> Res
     let _work = Progress::opaque("asking the model");
     let tokenizer = model.tokenizer()?;
     let asked = model.to_tokens(prompt)?;
-    let row = [asked.real_row(0), &tokenizer.continuation(answer)?].concat();
+    let row = [asked.real_row(0), tokenizer.continuation(answer)?].concat();
     let logits = model.forward(vec![row.clone()])?;
     let predictions = Predictions::new(model, Input::Rows(vec![row]), &logits)?;
     let first = asked.real_row(0).len();
