@@ -45,7 +45,7 @@ fn by_hand(model: &HookedTransformer, groups: &[usize], heads: &BTreeSet<Head>) 
     }
     let (logits, _) = model.run_with_hooks(prompts(0), &plan)?;
     let answers = model.answers((0..6u32).map(|b| (4 + b, 19 + b)))?;
-    Ok(answers.logit_diff(&logits, &prompts(0))?.mean())
+    Ok(answers.logit_diff(&logits, prompts(0))?.mean())
 }
 
 #[test]

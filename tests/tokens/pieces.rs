@@ -15,7 +15,7 @@ fn kind(name: &str) -> Result<Tokenizer> {
     Tokenizer::from_file(path(&format!("tokenizers/{name}.json")))
 }
 
-/// The bytes that pieces stand for: `⟨e6⟩` is a byte, anything else itself.
+/// The bytes that pieces represent: `⟨e6⟩` is a byte, anything else is itself.
 fn bytes(pieces: &[String]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for piece in pieces {
@@ -34,7 +34,7 @@ fn bytes(pieces: &[String]) -> Vec<u8> {
 }
 
 #[test]
-fn pieces_put_together_are_the_text() -> Result<()> {
+fn pieces_concatenate_to_the_text() -> Result<()> {
     for name in KINDS {
         let tokenizer = kind(name)?;
         for text in ["When John and Mary went", "naïve 日本", "שלום 🤗", "the\n\tbag", "a  b"] {
@@ -50,7 +50,7 @@ fn pieces_put_together_are_the_text() -> Result<()> {
 }
 
 #[test]
-fn parts_of_a_character_are_told_apart() -> Result<()> {
+fn parts_of_a_character_are_distinguished() -> Result<()> {
     for name in KINDS {
         let pieces = kind(name)?.to_str_tokens_with("a日", Bos::Omit)?;
         assert_eq!(pieces[pieces.len() - 3..], ["⟨e6⟩", "⟨97⟩", "⟨a5⟩"], "{name}");
@@ -68,9 +68,9 @@ fn spaces_belong_to_their_tokens() -> Result<()> {
     Ok(())
 }
 
-/// What is shown can be asked for: each ordinary token is found again by its own text.
+/// What is displayed can be looked up: each ordinary token is found by its own text.
 #[test]
-fn a_token_is_found_by_the_text_that_it_shows() -> Result<()> {
+fn a_token_is_found_by_its_displayed_text() -> Result<()> {
     for name in KINDS {
         let tokenizer = kind(name)?;
         let (mut checked, mut spaced) = (0, 0);
