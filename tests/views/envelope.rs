@@ -1,4 +1,4 @@
-//! What a cell writes, read as evcxr reads it: words of others stay words, wherever they are shown, printed or refused.
+//! What a cell writes, read as evcxr reads it: foreign text stays text, wherever it is shown, printed or part of an error.
 //!
 //! The cell is this program started again with the variable by which evcxr marks the process of the cells.
 
@@ -96,7 +96,7 @@ fn nothing_that_is_shown_leaves_its_block() {
     assert!(html > some().len() * 7, "{html} blocks");
     assert!(cell.of("text/html").all(|html| !html.contains(SCRIPT)));
     cell.of("text/plain").for_each(assert_harmless);
-    assert!(cell.of("text/plain").any(|text| text.contains(SCRIPT)), "the words are still there to be read");
+    assert!(cell.of("text/plain").any(|text| text.contains(SCRIPT)), "the text is still readable");
     assert_harmless(&stderr);
 }
 

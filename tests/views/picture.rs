@@ -42,7 +42,7 @@ fn a_heat_map_shows_red_below_and_blue_above_zero() {
 }
 
 #[test]
-fn each_series_has_its_colour_and_the_ground_is_clear() {
+fn each_series_has_its_colour_and_the_background_is_transparent() {
     let (width, height, pixels) = decoded(line(vec![vec![0.0, 1.0], vec![1.0, 0.0]]).names(["a", "b"]));
     assert_eq!((width, height), (1600, 900));
     assert!(count(&pixels, [0x00, 0x72, 0xb2]) > 1000);
@@ -94,7 +94,7 @@ fn facets_are_one_picture() {
 }
 
 #[test]
-fn points_of_different_things_and_endless_sheets_are_refused() {
+fn points_of_different_axes_and_huge_sheets_are_errors() {
     let labelled = |axis: &str| {
         let axes = vec![Axis::numbered(axis, 3)];
         Labelled::new("numbers", axes, vec![1.0, 2.0, 3.0]).expect("three labels")

@@ -15,7 +15,7 @@ pub(super) fn room(max_bytes: usize) -> usize {
     max_bytes / 4 * 3
 }
 
-/// The places that keep the outline of a line: of each `stretch` the least and the greatest number, and the first and
+/// The places that keep the outline of a line: of each `stretch` the minimum and maximum number, and the first and
 /// the last place of all. A stretch without a finite number keeps a place, so that the gap is still one.
 pub(super) fn outline(values: ArrayView1<f32>, stretch: usize) -> Vec<usize> {
     let count = values.len();

@@ -29,7 +29,7 @@ pub fn imshow(matrix: impl Source) -> HeatMap {
     HeatMap::new(Grid::new(&matrix))
 }
 
-/// A matrix in colours. Made by [`imshow`](crate::views::imshow()); the methods, chained, change its looks.
+/// A matrix in colours. Made by [`imshow`](crate::views::imshow()); its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct HeatMap {
@@ -107,7 +107,7 @@ pub fn imshow_animation(matrices: impl Source) -> Animation {
     Animation::new(Grid::animated(&matrices))
 }
 
-/// Heat maps one after another. Made by [`imshow_animation`]; the methods, chained, change their looks.
+/// Heat maps one after another. Made by [`imshow_animation`]; its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Animation {

@@ -1,4 +1,4 @@
-//! Figures in characters, for a terminal and for whoever cannot see the picture.
+//! Figures in characters, for a terminal and for readers who cannot see the picture.
 
 use ndarray::ArrayView2;
 
@@ -12,10 +12,10 @@ use crate::views::terminal::{columns, fit, width};
 /// How many rows of a heat map are written.
 const ROWS: usize = 40;
 
-/// What stands where there is no number.
+/// The sign of a missing number.
 const GAP: char = '·';
 
-/// From nothing to the end of the scale.
+/// From zero to the end of the scale.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
 /// A heat map: each number with a shade for its size, or where the line is too short for numbers, shades alone.

@@ -1,4 +1,4 @@
-//! Still pictures: what a figure shows where no script runs. Drawn with tiny-skia on a transparent ground, with ink
+//! Still pictures: what a figure shows where no script runs. Drawn with tiny-skia on a transparent background, with ink
 //! that can be read on a light and on a dark page.
 
 mod font;

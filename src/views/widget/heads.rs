@@ -1,4 +1,4 @@
-//! The heads of an attention widget: what they are called, and which of them are of one layer.
+//! The heads of an attention widget: their names, and which of them are in one layer.
 
 use crate::head::Head;
 use crate::views::source::Numbers;
@@ -22,7 +22,7 @@ pub(super) fn head_names(numbers: &Numbers) -> Vec<String> {
 }
 
 /// The layers in a row with how many heads each has, where the heads are named after several of them: `L0H0`, `L0H1`, ..
-/// Nothing where they are of one layer, or have other names.
+/// Nothing where all are in one layer, or have other names.
 pub(super) fn layers(names: &[String]) -> Vec<(String, usize)> {
     let mut layers: Vec<(String, usize)> = Vec::new();
     for name in names {
