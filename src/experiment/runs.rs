@@ -62,7 +62,7 @@ impl BaseRun {
             .map(|l| Ok((of(HookPoint::Block(l, Site::ResidPre)) + of(HookPoint::Block(l, Site::AttnOut)))?))
             .collect::<Result<_>>()?;
         resid.push(model.behind_last(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)))?);
-        let kv = run.kv_cache.expect("the options ask for it");
+        let kv = run.kv_cache()?;
         Ok(Self { kv, resid, mid })
     }
 

@@ -211,7 +211,7 @@ impl Experiment {
             start_at_layer: Some((first as isize, self.base_run()?.resid[first].clone())),
             ..Default::default()
         };
-        let logits = self.model.run(self.base_tokens(), put_in, &from)?.logits.expect("the options ask for logits");
+        let logits = self.model.run(self.base_tokens(), put_in, from)?.logits()?;
         Ok((self.evaluate(&logits)?, None))
     }
 
