@@ -33,7 +33,7 @@ pub enum Receiver {
     V(isize, isize),
     /// What the MLP of this layer reads.
     Mlp(isize),
-    /// The stream behind the last block: the logits.
+    /// The residual stream behind the last block, and so the logits.
     Final,
 }
 
@@ -105,7 +105,7 @@ impl Experiment {
         self.paths(senders, receivers, mlps, vec![Axis::new("sender", labels)])
     }
 
-    /// Each head's direct effect on the logits: to the final stream, other heads frozen, MLPs recomputed (ARENA's
+    /// Each head's direct effect on the logits: to the final residual stream, with other heads frozen, MLPs recomputed (ARENA's
     /// `get_path_patch_head_to_final_resid_post`).
     ///
     /// # Shapes

@@ -47,7 +47,7 @@ mod tests {
     fn heads_of_several_layers_stand_in_rows() {
         assert_eq!(named(&["L0H0", "L0H1", "L1H0", "L1H1"]), [("L0".to_owned(), 2), ("L1".into(), 2)]);
         assert_eq!(named(&["L9H0", "L10H3", "L10H4"]), [("L9".to_owned(), 1), ("L10".into(), 2)], "some heads of each");
-        assert!(named(&["L2H0", "L2H1"]).is_empty(), "one layer is a sheet of its own");
+        assert!(named(&["L2H0", "L2H1"]).is_empty(), "one layer is a single sheet");
         assert!(named(&["Head 0", "Head 1"]).is_empty() && named(&["L0H0", "Lone"]).is_empty());
     }
 }
