@@ -46,6 +46,7 @@ mod gradients {
 mod patching {
     mod experiments;
     mod parity;
+    mod spliced;
     mod sweeps;
     mod together;
 }

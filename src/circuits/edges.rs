@@ -131,6 +131,12 @@ impl Experiment {
 
 /// Refuses models that have no edges.
 fn check_model(model: &HookedTransformer) -> Result<()> {
+    if !model.splices().is_empty() {
+        return Err(Error::argument(
+            "edges are between heads and MLPs of the model itself, and this experiment splices functions in (with_splices): make \
+             it without them, or patch activations (Experiment::sweep).",
+        ));
+    }
     if !model.frozen().is_empty() {
         return Err(Error::argument(format!(
             "the model has frozen parts, {:?}, so its gradients do not estimate what patching an edge does: give the ordinary \

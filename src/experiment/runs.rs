@@ -61,8 +61,8 @@ impl BaseRun {
         let mid = layers
             .map(|l| Ok((of(HookPoint::Block(l, Site::ResidPre)) + of(HookPoint::Block(l, Site::AttnOut)))?))
             .collect::<Result<_>>()?;
-        resid.push(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)));
-        let kv = run.kv_cache.expect("the options ask for it");
+        resid.push(model.behind_last(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)))?);
+        let kv = run.kv_cache()?;
         Ok(Self { kv, resid, mid })
     }
 

@@ -69,7 +69,8 @@ impl Experiment {
             metric.check_slope_at_clean("put clean activations into the corrupted run (without noising)")?;
         }
         let points = points.into();
-        check_inside(&points.resolve_all(&model.dims())?)?;
+        let points = model.points_of_all(&points)?;
+        check_inside(&points)?;
         let plan = HookPlan::new().watch(points);
         let evaluator = Evaluator { metric, clean: Some(clean) };
         let mut progress = Progress::of("attribution patching", 3, "steps");

@@ -105,7 +105,7 @@ impl Experiment {
             )));
         }
         let nodes = options.rule.nodes(options.steps)?;
-        let chosen = points.into().resolve_all(&model.dims())?;
+        let chosen = model.points_of_all(&points.into())?;
         let evaluator = Evaluator { metric: &self.metric, clean: Some(&self.clean_logits) };
         evaluator.check()?;
         let mut progress = Progress::of("integrating gradients", chosen.len() as u64, "points");
@@ -215,7 +215,7 @@ impl IntegratedGradients {
     /// # Errors
     /// A point that was not attributed to.
     pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
-        let point = point.into().resolve(&self.experiment.model.dims())?;
+        let point = self.experiment.model.point_of(&point.into())?;
         self.attributions.get(&point).cloned().ok_or_else(|| self.missing(point))
     }
 

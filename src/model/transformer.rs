@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::HookedTransformerConfig;
 use super::frozen::FrozenParts;
+use super::spliced::Spliced;
 use super::weights::Weights;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ pub struct HookedTransformer {
     pub(crate) processing: Processing,
     pub(crate) origin: Origin,
     pub(super) frozen: FrozenParts,
+    /// What is spliced in, in every run.
+    pub(super) spliced: Spliced,
 }
 
 impl HookedTransformer {

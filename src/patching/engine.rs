@@ -15,7 +15,7 @@ use super::site::PatchSite;
 use super::start::Group;
 use crate::error::{Error, Result, human_bytes};
 use crate::experiment::{Experiment, Source};
-use crate::hooks::{AxisName, HookPoint, HookRun, Site};
+use crate::hooks::{AxisName, HookPoint, Site};
 use crate::model::AttentionDir;
 use crate::progress::Progress;
 
@@ -142,8 +142,9 @@ fn any_in(flags: &[bool], shape: &[usize], chosen: &[Option<Vec<usize>>]) -> boo
 }
 
 impl Experiment {
+    /// Whether no position depends on later ones.
     fn is_causal(&self) -> bool {
-        self.model.cfg().attention_dir == AttentionDir::Causal
+        self.model.cfg().attention_dir == AttentionDir::Causal && self.model.splices().are_by_position()
     }
 
     /// Whether the metric can depend on the site: in a causal model not after the last position that is read, and in the last
@@ -151,7 +152,8 @@ impl Experiment {
     pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
         let Some(positions) = site.positions(self.base_tokens().pos()) else { return true };
         let read = self.metric.rows();
-        if site.layer() + 1 == self.model.cfg().n_layers && !site.point.stage().is_carried() {
+        let is_carried = site.point.stage().is_carried() || !self.model.splices().are_by_position();
+        if site.layer() + 1 == self.model.cfg().n_layers && !is_carried {
             return positions.iter().any(|&pos| read.contains(pos));
         }
         !self.is_causal() || positions.iter().any(|&pos| read.reaches(pos))
@@ -181,7 +183,8 @@ impl Experiment {
         let (cfg, tokens) = (self.model.cfg(), self.base_tokens());
         let dims = self.model.dims();
         let attention = 4 * cfg.n_heads * dims.d_head + 3 * cfg.n_heads * tokens.pos();
-        let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention);
+        let spliced = self.model.splices().numbers(&dims, 1, 1);
+        let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention) + spliced;
         let row = (numbers * self.model.dtype().size_in_bytes()) as u64;
         let one = (tokens.batch() * tokens.pos()) as u64 * row;
         if budget < one {
@@ -259,7 +262,9 @@ impl Experiment {
     /// The first position of the last block that is needed in full: attention there only looks back, so earlier positions are
     /// needed for their keys and values alone.
     fn first_read(&self) -> usize {
-        if self.is_causal() { self.metric.rows().first() } else { 0 }
+        // A splice there may be at the keys themselves.
+        let spliced = self.model.splices().is_in(self.model.cfg().n_layers - 1);
+        if self.is_causal() && !spliced { self.metric.rows().first() } else { 0 }
     }
 
     /// Of a residual stream whose positions begin at `from`, the positions that matter after the last block.
@@ -277,7 +282,7 @@ impl Experiment {
         let copies = resid.dim(0)? / tokens.batch();
         let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
         let past = self.base_run()?.past(layer, from, copies)?;
-        let (run, first) = (&mut HookRun::default(), self.first_read());
+        let (run, first) = (&mut self.model.hooks(), self.first_read());
         if layer + 1 < self.model.cfg().n_layers || first <= from {
             return self.model.block_on_suffix(layer, resid, &suffix, past, run);
         }

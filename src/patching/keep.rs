@@ -39,6 +39,7 @@ impl<'a> Kept<'a> {
     pub(super) fn new(path: &'a Path, experiment: &Experiment, sites: &[PatchSite]) -> Self {
         let tokens = experiment.base_tokens();
         let mut asked = format!("{:?} {experiment:?}", experiment.model.provenance());
+        asked += &experiment.model.splices_in_words();
         for value in experiment.clean_values.iter().chain(&experiment.corrupted_values) {
             asked += &format!(" {:x}", value.to_bits());
         }

@@ -22,6 +22,7 @@ mod path;
 mod plans;
 mod result;
 mod site;
+mod spliced;
 mod start;
 mod sweep;
 mod together;

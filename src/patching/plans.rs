@@ -47,7 +47,6 @@ impl Experiment {
 
     /// The metric of each prompt of the run that is patched, under a plan.
     pub(super) fn under(&self, plan: &HookPlan) -> Result<Vec<f32>> {
-        let logits = self.model.run(self.base_tokens(), plan, RunOptions::default())?.logits;
-        self.evaluate(&logits.expect("the options ask for logits"))
+        self.evaluate(&self.model.run(self.base_tokens(), plan, RunOptions::default())?.logits()?)
     }
 }

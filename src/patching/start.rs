@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::site::PatchSite;
 use crate::error::Result;
 use crate::experiment::{Experiment, copied};
-use crate::hooks::{Edit, HookRun, Splices};
+use crate::hooks::{Edit, HookRun};
 use crate::model::Suffix;
 
 /// Sites at one point that change positions from the same one onwards, and both runs' activations there.
@@ -42,8 +42,8 @@ impl Group<'_> {
         let (copies, count) = (self.sites.len(), experiment.base_tokens().pos() - self.from);
         let rows = |x: &Tensor, from, count| copied(&x.narrow(1, from, count)?, copies);
         let row = point.row();
-        let Some(site) = row.site().filter(|_| row.resumes) else {
-            let mut run = HookRun::editing(&Splices::default(), point, Edit::replace(self.patched(count)?));
+        let Some(site) = row.site().filter(|_| row.resumes && !model.splices().is_in(layer)) else {
+            let mut run = HookRun::editing(model.splices(), point, Edit::replace(self.patched(count)?));
             let past = base.past(layer, self.from, copies)?;
             return model.block_on_suffix(layer, rows(&base.resid[layer], self.from, count)?, suffix, past, &mut run);
         };

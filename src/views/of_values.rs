@@ -35,7 +35,7 @@ use crate::views::page::{Rendered, View};
 use crate::views::show::{shown, shown_with_own_display};
 use crate::views::{Cell, HoverMode, Numbers};
 
-/// Types whose own text is what there is to see.
+/// Types that are shown as their text form.
 macro_rules! shown_as_text {
     () => {};
     (@view $format:literal $view:ty) => {

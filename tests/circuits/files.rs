@@ -70,7 +70,10 @@ fn files_that_are_no_circuits_are_refused() -> Result<()> {
     refused(&|json| json["nodes"]["m0"]["neurons"] = json!([true]), &["single neurons of m0"]);
     refused(&|json| drop(json["nodes"].as_object_mut().expect("nodes").remove("m1")), &["m1"]);
     refused(&|json| json["edges"]["m1->m0"] = json!({"score": 1, "in_graph": true}), &["m1->m0", "later"]);
-    refused(&|json| json["edges"]["m0=>m1"] = json!({"score": 1, "in_graph": true}), &["m0=>m1", "does not name an edge"]);
+    refused(
+        &|json| json["edges"]["m0=>m1"] = json!({"score": 1, "in_graph": true}),
+        &["m0=>m1", "does not name an edge"],
+    );
     refused(&|json| json["edges"]["m0->m1"] = json!({"score": "much", "in_graph": true}), &["m0->m1", "no number"]);
     refused(&|json| json["edges"]["m0->m1"] = json!({"score": 1}), &["m0->m1", "in_graph"]);
     refused(&|json| drop(json["edges"].as_object_mut().expect("edges").remove("m0->m1")), &["109 edges", "m0->m1"]);

@@ -52,9 +52,12 @@ fn gradients_are_those_of_pytorch_with_parts_detached() -> Result<()> {
     let (_, gradients) =
         model.with_frozen(LINEAR).run_with_grads(prompts_of_fixtures(9), &metric, ("q", "post", "z"))?;
     assert_eq!(gradients.zero_by_structure().len(), 4);
-    sentence(gradients.get(("q", 0)), &["zero by structure", "with_frozen"]);
+    sentence(gradients.get(("q", 0)), &["structurally zero", "with_frozen"]);
     let patterns = model.with_frozen([Frozen::AttentionPatterns]);
-    sentence(patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"), &["no gradient", "with_frozen"]);
+    sentence(
+        patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"),
+        &["does not depend on any watched point", "with_frozen"],
+    );
     // Estimates say that they are of a frozen model, and there are none behind a frozen part.
     let patching = Experiment::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
     let title = patching.attribution("z")?.sweep("z", &[AxisName::Layer])?.raw.title;

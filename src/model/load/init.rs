@@ -149,6 +149,7 @@ impl HookedTransformer {
             processing: Processing::NONE,
             origin: Origin::new_weights(seed),
             frozen: FrozenParts::default(),
+            spliced: Default::default(),
         };
         Ok((model, init.vars))
     }
