@@ -74,7 +74,7 @@ fn files_that_are_no_circuits_are_refused() -> Result<()> {
         &|json| json["edges"]["m0=>m1"] = json!({"score": 1, "in_graph": true}),
         &["m0=>m1", "does not name an edge"],
     );
-    refused(&|json| json["edges"]["m0->m1"] = json!({"score": "much", "in_graph": true}), &["m0->m1", "no number"]);
+    refused(&|json| json["edges"]["m0->m1"] = json!({"score": "much", "in_graph": true}), &["m0->m1", "not a number"]);
     refused(&|json| json["edges"]["m0->m1"] = json!({"score": 1}), &["m0->m1", "in_graph"]);
     refused(&|json| drop(json["edges"].as_object_mut().expect("edges").remove("m0->m1")), &["109 edges", "m0->m1"]);
     sentence(Circuit::from_json(folder.join("none.json")), &["none.json", "cannot be read"]);
