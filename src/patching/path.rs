@@ -99,7 +99,7 @@ impl Experiment {
         self.refuse_saving("path_patch")?;
         let senders = &self.resolved_senders(senders)?[..];
         let labels = senders.iter().map(|sender| match sender {
-            Sender::Head(layer, head) => Head::new(*layer, *head).to_string(),
+            Sender::Head(layer, head) => format!("L{layer}H{head}"),
             Sender::Mlp(layer) => format!("{layer}_mlp_out"),
         });
         self.paths(senders, receivers, mlps, vec![Axis::new("sender", labels)])
