@@ -14,9 +14,10 @@ pub(super) fn head_names(numbers: &Numbers) -> Vec<String> {
             let bare = axes[0].labels.first().is_none_or(|label| label.parse::<usize>().is_ok());
             (0..heads).map(|h| if bare { format!("Head {h}") } else { label(0, h) }).collect()
         }
-        &[layers, heads, _, _] => {
-            (0..layers).flat_map(|l| (0..heads).map(move |h| (l, h))).map(|(l, h)| format!("L{l}H{h}")).collect()
-        }
+        &[layers, heads, _, _] => (0..layers)
+            .flat_map(|l| (0..heads).map(move |h| (l, h)))
+            .map(|(l, h)| Head::new(l, h).to_string())
+            .collect(),
         [heads @ .., _, _] => (0..heads.iter().product()).map(|i| format!("Head {i}")).collect(),
     }
 }
