@@ -18,7 +18,7 @@ impl Experiment {
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let ablation = Experiment::new(&model, prompts, Baseline::Zero, metric)?;
     /// let without = ablation.together([(2, 5), (3, 1)])?;
-    /// println!("{:.2} of it is left", without.normalised.scalar()?);
+    /// assert!(without.normalised.scalar()? < 1.0, "something is lost without these heads");
     /// assert_eq!(ablation.together(Vec::<Head>::new())?.raw.scalar()?, ablation.clean());
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
