@@ -44,7 +44,7 @@
 //! | [`analysis`] | one method a file |
 //! | [`experiment`] | what is compared, what takes an activation's place, and how effects are reported |
 //! | [`patching`] | what happens when a run gets an activation of another run |
-//! | [`gradients`] | gradients of a metric along activations, and attributions made of them |
+//! | [`gradients`] | gradients of a metric along activations, and attributions computed from them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |

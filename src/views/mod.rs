@@ -11,7 +11,7 @@
 //!   printed lines appear above everything that a cell shows.
 //!
 //! A view is always written twice, as HTML and as plain text; a terminal gets the text. No figure needs a network:
-//! plotly.js is part of the library. This room computes nothing of its own: what it draws comes from the rooms above.
+//! plotly.js is part of the library.
 
 mod cell;
 mod envelope;

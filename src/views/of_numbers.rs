@@ -174,7 +174,7 @@ impl Digest {
             if !means.iter().any(|&mean| mean.is_finite() && (mean as f32).is_infinite()) {
                 let mut drawn = imshow(means).title(title).width(420).render()?;
                 if self.is_in_corner() {
-                    drawn.text.clear(); // The same numbers stand above.
+                    drawn.text.clear(); // The same numbers are above.
                 }
                 all.append(&drawn);
             }

@@ -225,7 +225,7 @@ macro_rules! shown {
 }
 pub(crate) use shown;
 
-/// The two methods alone, for types with a `Display` of their own. They are inherent methods because evcxr calls `evcxr_display`
+/// Only the two methods, for types with their own `Display`. They are inherent methods because evcxr calls `evcxr_display`
 /// by name, without an import.
 macro_rules! shown_with_own_display {
     ($($view:ty),+ $(,)?) => {$(

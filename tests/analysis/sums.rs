@@ -135,7 +135,7 @@ fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
                 bias = (bias + b_out)?;
             }
             let to_end = model.accumulated_bias(ReadBy::Block(layer as isize + 1), Biases::All)?;
-            agreement.check(&format!("{name}: bias behind {layer}"), &to_end, &bias);
+            agreement.check(&format!("{name}: bias after {layer}"), &to_end, &bias);
         }
     }
     agreement.finish("sums of heads, neurons and biases");
@@ -199,7 +199,7 @@ impl<'a> Case<'a> {
     fn stacks(&self) -> Result<Vec<(&'static str, ResidualStack)>> {
         let (cache, model, (heads, neurons)) = (&self.cache, self.model, self.has());
         let mut stacks = vec![
-            ("the final stream", cache.stack(model, Stack::point(("resid_post", -1)))?),
+            ("the final residual stream", cache.stack(model, Stack::point(("resid_post", -1)))?),
             ("decompose_resid", cache.decompose_resid(Stack::components())?),
         ];
         if heads {

@@ -183,7 +183,10 @@ fn the_two_lenses_differ_before_the_end() -> Result<()> {
     let stack = cache.accumulated_resid(options)?;
     let frozen = residual_stack_to_logit_diff(&model, &cache, &stack, &answers)?;
     assert_eq!(own.labels("component")?, frozen.labels("component")?);
-    assert!((own.values[0] - frozen.values[0]).abs() > 1e-2, "the embedding is much smaller than the last stream");
+    assert!(
+        (own.values[0] - frozen.values[0]).abs() > 1e-2,
+        "the embedding is much smaller than the final residual stream"
+    );
     Ok(())
 }
 

@@ -99,7 +99,7 @@ fn with_its_space_and_without_are_two_tokens() -> Result<()> {
         let (spaced, bare) = (tokenizer.to_single_token(" bag")?, tokenizer.to_single_token("bag")?);
         assert_ne!(spaced, bare, "{name}");
         assert_eq!((tokenizer.piece(spaced), tokenizer.piece(bare)), (" bag".into(), "bag".into()), "{name}");
-        // A word that is no token without its space is the one with it, as at the beginning of a text.
+        // A word that is not a token without its space means the one with it, as at the beginning of a text.
         let children = tokenizer.to_single_token(" children")?;
         if name != "gemma" {
             assert_eq!(tokenizer.to_single_token("children")?, children, "{name}");
@@ -122,7 +122,7 @@ fn an_id_without_a_token_is_shown_by_its_number() -> Result<()> {
     assert_eq!(tokenizer.to_single_str_token(50277)?, "⟨50277⟩");
     assert_eq!(tokenizer.to_string([50277, HE, HE, 60000, 50277])?, "⟨50277⟩hehe⟨60000⟩⟨50277⟩");
     assert_eq!(tokenizer.to_str_tokens(vec![HE, 50277])?, ["he", "⟨50277⟩"]);
-    // The space that a decoder takes off the beginning of a text stays behind such an id.
+    // After such an id the space is kept that a decoder removes from the beginning of a text.
     let llama = kind("llama2")?;
     let went = llama.to_single_token(" went")?;
     assert_eq!(llama.to_string([went, 5000, went])?, "went⟨5000⟩ went");

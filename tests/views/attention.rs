@@ -68,10 +68,10 @@ fn all_heads_of_two_runs_over_64_tokens_are_small() {
 #[test]
 fn a_widget_over_its_cap_is_reduced_and_says_so() {
     let widget = attention_heads(tokens(100), attention(12, 100));
-    assert!(!rendered(&widget).text().contains("Each cell stands for"));
+    assert!(!rendered(&widget).text().contains("Each cell represents"));
     let small = rendered(&widget.max_bytes(30_000));
     for form in [small.html(), small.text()] {
-        assert!(form.contains("Each cell stands for 3 x 3 positions"), "{}", &form[..400.min(form.len())]);
+        assert!(form.contains("Each cell represents 3 x 3 positions"), "{}", &form[..400.min(form.len())]);
     }
     assert!(small.html().len() < 30_000, "{} bytes", small.html().len());
     assert!(small.html().contains(" token0 … token2"));

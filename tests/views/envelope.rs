@@ -63,7 +63,7 @@ fn some() -> Vec<String> {
     hostile().into_iter().step_by(79).collect()
 }
 
-/// Everything that has a title, a note, a label or words of its own.
+/// Everything that has a title, a note, a label or text.
 fn show_all() -> Result<()> {
     for text in some() {
         text.show()?;
@@ -100,7 +100,7 @@ fn nothing_that_is_shown_leaves_its_block() {
     assert_harmless(&stderr);
 }
 
-/// evcxr writes what `{:-?}` gives into a block of its own, as it is; an error of a cell goes to stderr by `{}`.
+/// evcxr writes what `{:-?}` gives into its own block, as it is; an error of a cell goes to stderr by `{}`.
 fn debug_all() -> Result<()> {
     for text in hostile() {
         let labelled = Labelled::new(&*text, vec![Axis::new(&*text, ["a", "b"])], vec![1.0, 2.0])?;

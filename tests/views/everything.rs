@@ -58,7 +58,7 @@ use candle_lens::views::{
 /// One of the kinds of stack; the others are shown by the same code.
 type Stack = candle_lens::cache::Stack<Heads>;
 
-/// The names of types with an `evcxr_display` of their own, and a text form for `println!("{result}")`: the trait `Show` is not
+/// The names of types with their own `evcxr_display`, and a text form for `println!("{result}")`: the trait `Show` is not
 /// in scope here, so this does not compile for a type without either.
 macro_rules! shown {
     ($($kind:ident),+ $(,)?) => {

@@ -122,7 +122,7 @@ fn widgets_have_a_background_for_gaps() {
     assert_eq!(shown.html().matches("rgba(154,154,154,0.50)").count(), 2, "in the still form as well");
     assert!(shown.text().contains("Grey is a gap: NaN or -inf (2 of 3 values)."), "{}", shown.text());
     let top = rendered(&topk_tokens([(tokens, vec![vec![NAN], vec![2.0], vec![1.0]])]).top_k(1));
-    assert!(top.text().contains("1  b"), "NaN is no top: {}", top.text());
+    assert!(top.text().contains("1  b"), "NaN is not a largest value: {}", top.text());
     let square = Array2::from_shape_fn((3, 3), |(d, s)| if (d, s) == (1, 0) { NAN } else { 0.5 });
     let explorer = rendered(&attention_explorer(tokens, square.insert_axis(ndarray::Axis(0)).to_owned()));
     assert!(!explorer.html().contains("null") || !explorer.html().contains("\"values\":[null"), "scores stay numbers");

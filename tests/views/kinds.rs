@@ -1,4 +1,4 @@
-//! The kinds of figures besides lines and heat maps: what they count, position and colour, and their errors.
+//! The kinds of figure other than lines and heat maps: what they count, position and colour, and their errors.
 
 use std::path::{Path, PathBuf};
 

@@ -62,7 +62,7 @@ fn a_picture_is_small() {
     assert!(lens < 25_000, "{lens} bytes");
 }
 
-/// Four facets: three beside each other, the fourth below the first, each with a cell of its own in the darkest blue.
+/// Four facets: three side by side, the fourth below the first, each with its own cell in the darkest blue.
 #[test]
 fn facets_are_one_picture() {
     let facets = Array3::from_shape_fn((4, 2, 2), |(f, r, c)| if r * 2 + c == f { 1.0 } else { 0.0 });
@@ -77,7 +77,7 @@ fn facets_are_one_picture() {
         let inside = (0..one).flat_map(|y| (0..760).map(move |x| (x, y)));
         inside.filter(|(x, y)| pixels[(top + y) * width + left + x] == [5, 48, 97, 255]).collect()
     };
-    // Beside each facet stands its colour bar, whose end is as dark.
+    // Beside each facet is its colour bar, whose end is as dark.
     let cell = |facet: usize| {
         let inside: Vec<(usize, usize)> = blue(facet).into_iter().filter(|(x, _)| *x < 560).collect();
         assert!(inside.len() > 5000, "facet {facet}: {} pixels", inside.len());

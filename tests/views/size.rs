@@ -19,7 +19,7 @@ fn noise(count: usize) -> Vec<f32> {
 }
 
 fn grid(rows: usize, columns: usize) -> Array2<f32> {
-    Array2::from_shape_vec((rows, columns), noise(rows * columns)).expect("so many numbers")
+    Array2::from_shape_vec((rows, columns), noise(rows * columns)).expect("as many numbers as cells")
 }
 
 fn spec(figure: impl Into<Figure>) -> Value {
@@ -61,7 +61,7 @@ fn a_heat_map_over_the_cap_keeps_what_stands_out() {
 
 #[test]
 fn animations_and_facets_share_the_cap() {
-    let frames = Array3::from_shape_vec((20, 200, 200), noise(800_000)).expect("so many numbers");
+    let frames = Array3::from_shape_vec((20, 200, 200), noise(800_000)).expect("as many numbers as cells");
     reduced(&imshow_animation(&frames), "all 20 x 200 x 200", MAX_BYTES);
     reduced(&imshow_facets(&frames), "for each block of", MAX_BYTES);
 }
@@ -130,7 +130,7 @@ fn a_still_line_has_no_more_points_than_its_pixels_show() {
         // Two points for each of at most 2 x 800 stretches, and the ends.
         assert!(drawn > 800 && drawn <= 3202, "{drawn} points of {count}");
     }
-    // Wide pictures too: their strokes are drawn in pieces, so that the work is that of the points.
+    // So do wide pictures: their strokes are drawn in pieces, so that the work is that of the points.
     assert!(strokes(&swings(100_000).width(4000)) <= 16_002);
 }
 

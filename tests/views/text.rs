@@ -1,4 +1,4 @@
-//! The widgets of text and of circuits: words, numbers, tops and edges that fit, hostile tokens, what is refused.
+//! The text and circuit widgets: tokens, numbers, largest values and edges that match, hostile tokens, errors.
 
 use candle_lens::prelude::*;
 use candle_lens::views::{Rendered, View};
@@ -247,7 +247,7 @@ fn random_texts_never_leave_their_place() {
         for widget in widgets {
             let shown = rendered(&widget);
             let html = shown.html();
-            // What is left without the places where text may stand is our own markup.
+            // Without the places where text may be, only our own markup is left.
             assert_eq!(html.matches("<script>").count(), 1, "round {round}");
             assert_eq!((html.matches("</script").count(), html.matches("<!--").count()), (1, 0), "round {round}");
             let json = html.split("\",{").nth(1).and_then(|rest| rest.rsplit_once(")</script>")).expect("a call").0;

@@ -80,7 +80,7 @@ impl Figure {
         ))
     }
 
-    /// The chart, and everything that was asked for, checked against it.
+    /// The chart, and the requested options, checked against it.
     pub(super) fn drawing(&self) -> Result<(&dyn Chart, Drawing)> {
         let chart = self.chart.as_deref().map_err(Error::argument)?;
         Ok((chart, chart.drawing(&self.looks)?))

@@ -74,7 +74,7 @@ pub(in crate::views) struct Drawing {
     pub y: Axis,
     /// Names of the series; empty where there is one without a name.
     pub names: Vec<String>,
-    /// The scale at the side, where colour stands for a number.
+    /// The scale at the side, where colour represents a number.
     pub color_bar: Option<ColorBar>,
     pub hovermode: HoverMode,
     pub width: usize,

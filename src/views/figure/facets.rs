@@ -18,7 +18,7 @@ const LARGEST: usize = 10_000;
 const SHEET: usize = 1200;
 
 /// Heat maps side by side on one scale. Made by [`imshow_facets`]; its builder methods change how it looks: the title
-/// stands above all of them, the width and the height are each facet's, and `max_bytes` is the most for all together.
+/// is above all of them, the width and the height are each facet's, and `max_bytes` is the limit for all together.
 ///
 /// ```
 /// use candle_lens::prelude::*;

@@ -143,7 +143,7 @@ impl Lines {
         Note::of_gaps(self.series.values.iter(), false, place).into_iter().chain(fewer).collect()
     }
 
-    /// Whether a point stands between two gaps, where no line passes.
+    /// Whether a point is between two gaps, where no line passes.
     pub(super) fn has_lonely(&self) -> bool {
         let is_lonely = |row: ArrayView1<f32>| {
             let is_gap = |i: Option<usize>| i.and_then(|i| row.get(i)).is_none_or(|value| !value.is_finite());

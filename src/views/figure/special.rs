@@ -1,6 +1,7 @@
 //! Plots that are common in the field's notebooks, each as one call.
 
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::views::figure::facets::{Facets, imshow_facets};
 use crate::views::figure::{HeatMap, Line, imshow, line};
 use crate::views::html::visible;
@@ -97,7 +98,7 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
         for (place, axis) in numbers.axes.iter_mut().enumerate() {
             let size = numbers.values.shape()[place];
             if axis.labels.len() != size {
-                *axis = crate::labelled::Axis::new("", (0..size).map(|head| format!("L{place}H{head}")));
+                *axis = crate::labelled::Axis::new("", (0..size).map(|head| Head::new(place, head).to_string()));
             }
         }
         numbers

@@ -1,4 +1,4 @@
-//! Attention: one head, the heads of a layer, all heads of a model, and two runs beside each other.
+//! Attention: one head, the heads of a layer, all heads of a model, and two runs side by side.
 
 use ndarray::{Array3, ArrayView2, Axis as NdAxis, s};
 use serde_json::{Value, json};
@@ -351,7 +351,7 @@ impl Kind for Heads {
 /// The note on attention that was reduced.
 fn reduced(factor: usize, max_bytes: usize) -> String {
     format!(
-        "Each cell stands for {factor} x {factor} positions and shows their largest value: the whole would take more than \
+        "Each cell represents {factor} x {factor} positions and shows their largest value: the whole would take more than \
          {}. `max_bytes` allows more.",
         crate::error::human_bytes(max_bytes as u64)
     )

@@ -212,7 +212,7 @@ fn not_for(kind: &str, asked: &[(&str, bool)]) -> Result<()> {
     }
 }
 
-/// Checks a range that was asked for: finite, and from low to high.
+/// Checks a requested range: finite, and from low to high.
 fn checked_range(range: Option<(f64, f64)>) -> Result<Option<(f64, f64)>> {
     match range {
         Some((low, high)) if !(low.is_finite() && high.is_finite() && low < high) => Err(Error::argument(format!(

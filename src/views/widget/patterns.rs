@@ -2,6 +2,7 @@
 
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::labelled::Axis;
 use crate::slice::absolute;
 use crate::views::source::{Numbers, Source};
@@ -72,7 +73,7 @@ fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<isize>) -> Res
     let layer = absolute(layer, cache.dims().n_layers, "layer")?;
     let mut numbers = pattern.numbers()?;
     let heads = numbers.values.shape()[0];
-    numbers.axes[0] = Axis::new("head", (0..heads).map(|head| format!("L{layer}H{head}")));
+    numbers.axes[0] = Axis::new("head", (0..heads).map(|head| Head::new(layer, head).to_string()));
     numbers.title = format!("Attention of layer {layer}");
     Ok((numbers, Some(cache.tokens().row(prompt).to_vec())))
 }

@@ -206,7 +206,7 @@ impl Text {
 }
 
 impl Text {
-    /// The samples and numbers that fit in so many bytes, and what to say of the rest.
+    /// The samples and numbers that fit in this many bytes, and a note on the rest.
     fn within(&self, max_bytes: usize) -> (Vec<Sample>, usize, Option<String>) {
         let [first, second] = [self.axes[0].labels.len(), self.axes[1].labels.len()];
         let bytes = |sample: &Sample| {

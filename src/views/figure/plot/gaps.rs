@@ -1,4 +1,4 @@
-//! The cells of a heat map that have no number, which plotly.js leaves out, drawn as a map of their own.
+//! The cells of a heat map that have no number, which plotly.js leaves out, drawn as a separate map.
 
 use ndarray::Array2;
 use serde_json::{Value, json};
