@@ -1,8 +1,10 @@
 //! Batches of the training text: sentences of the tasks, and repeated random sequences.
 
 use candle_lens::Result;
-use candle_lens::tasks::{Random, corpus, repeated};
+use candle_lens::tasks::{Random, repeated};
 use candle_lens::tokens::{Bos, Tokenizer, Tokens};
+
+use crate::tiny::corpus;
 
 /// The loss weight of tokens that the text before them does not determine, against 1 for an answer.
 const CONTEXT_WEIGHT: f32 = 0.2;

@@ -284,3 +284,14 @@ fn corrupted_forms_and_double_spaces_are_in_the_training_text() {
     assert!(text.iter().any(|sentence| sentence.prompt.contains("year 1701 ")));
     assert!(text.iter().any(|sentence| sentence.prompt.starts_with("The woman ")));
 }
+
+/// Another training text would be that of another model: its sentences, and through them the choices behind them, are fixed.
+#[test]
+fn the_training_text_is_the_one_that_tiny_learnt() {
+    let text: String = training_text()[..5000].iter().map(|sentence| sentence.text() + "\n").collect();
+    // FNV-1a.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    assert_eq!((text.len(), hash), (0, 0));
+}
