@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use candle_lens::prelude::*;
-use candle_lens::tasks::Random;
+use candle_lens::random::Random;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group};
 use serde_json::{Value, json};
 

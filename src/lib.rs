@@ -31,7 +31,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes |
+//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes, random choices |
 //! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
@@ -39,6 +39,7 @@
 //! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
 //! | [`model`] | the hooked transformer |
 //! | [`generate`] | text from the model, token by token |
+//! | [`metrics`] | what a run is evaluated by: one number for each prompt, from its logits |
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
 //! | [`patching`] | what happens when a run gets an activation of another run |
@@ -60,10 +61,12 @@ pub mod gradients;
 pub mod head;
 pub mod hooks;
 pub mod labelled;
+pub mod metrics;
 pub mod model;
 pub mod patching;
 pub mod prelude;
 pub mod progress;
+pub mod random;
 pub mod slice;
 pub mod storage;
 pub mod tasks;

@@ -4,10 +4,9 @@
 //! import would shadow it and break later cells. `tests/prelude.rs` checks that.
 
 pub use crate::analysis::{
-    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit,
-    copying_scores, detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
-    logit_lens_to_logit_diff, residual_stack_to_logit_diff, score_questions, score_repeated, scorecard,
-    singular_vectors,
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit, copying_scores,
+    detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
+    logit_lens_to_logit_diff, residual_stack_to_logit_diff, singular_vectors,
 };
 pub use crate::cache::{
     AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
@@ -26,13 +25,14 @@ pub use crate::gradients::{
 pub use crate::head::Head;
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Entry, Labelled};
+pub use crate::metrics::{
+    Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
+};
 pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
 };
-pub use crate::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
-};
+pub use crate::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::storage::Hub;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// What any room may use.
 const BASE: &[&str] =
-    &["visible", "error", "progress", "files", "storage", "slice", "dims", "head", "labelled", "wide"];
+    &["visible", "error", "progress", "files", "storage", "slice", "dims", "head", "labelled", "wide", "random"];
 
 /// Each room with the rooms it may use besides the base and itself. A room uses only rooms above its own row.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -20,17 +20,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("head", &[]),
     ("labelled", &[]),
     ("wide", &[]),
+    ("random", &[]),
     ("factored_matrix", &[]),
     ("tokens", &[]),
     ("tasks", &["tokens"]),
     ("hooks", &[]),
     ("model", &["factored_matrix", "tokens", "hooks"]),
-    ("generate", &["tokens", "tasks", "hooks", "model"]),
+    ("generate", &["tokens", "hooks", "model"]),
+    ("metrics", &["tokens", "tasks", "hooks", "model"]),
     ("cache", &["tokens", "hooks", "model"]),
-    ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "cache"]),
-    ("patching", &["tokens", "tasks", "hooks", "model", "cache", "analysis"]),
-    ("gradients", &["tokens", "hooks", "model", "patching"]),
-    ("circuits", &["tokens", "hooks", "model", "patching"]),
+    ("analysis", &["factored_matrix", "tokens", "tasks", "hooks", "model", "metrics", "cache"]),
+    ("patching", &["tokens", "hooks", "model", "metrics", "cache"]),
+    ("gradients", &["tokens", "hooks", "model", "metrics", "patching"]),
+    ("circuits", &["tokens", "hooks", "model", "metrics", "patching"]),
     (
         "views",
         &[
@@ -40,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "hooks",
             "model",
             "generate",
+            "metrics",
             "cache",
             "analysis",
             "patching",
@@ -56,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "hooks",
             "model",
             "generate",
+            "metrics",
             "cache",
             "analysis",
             "patching",

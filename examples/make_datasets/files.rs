@@ -3,7 +3,8 @@
 use candle_lens::Result;
 use candle_lens::tasks::repeated::repeated_tokens;
 use candle_lens::tasks::words::CATEGORIES;
-use candle_lens::tasks::{Random, Split, Task, TaskPrompt};
+use candle_lens::random::Random;
+use candle_lens::tasks::{Split, Task, TaskPrompt};
 
 use crate::tiny::vocabulary::vocabulary;
 

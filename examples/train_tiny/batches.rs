@@ -1,7 +1,8 @@
 //! Batches of the training text: sentences of the tasks, and repeated random sequences.
 
 use candle_lens::Result;
-use candle_lens::tasks::{Random, repeated};
+use candle_lens::random::Random;
+use candle_lens::tasks::repeated;
 use candle_lens::tokens::{Bos, Tokenizer, Tokens};
 
 use crate::tiny::corpus;

@@ -5,16 +5,16 @@
 //! direction, so this is exact for models with and without `fold_ln`.
 //!
 //! Limits: direct effects only; `b_U`, and the final norm's bias where it is not folded, belong to no component
-//! ([`super::Answers::bias`] is their logit difference). Where the model squeezes its logits (Gemma 2), shares are of the logit
+//! ([`crate::metrics::Answers::bias`] is their logit difference). Where the model squeezes its logits (Gemma 2), shares are of the logit
 //! difference before that, which alone is linear in the stream, and the title says so.
 
 use candle_core::DType;
 use ndarray::Axis;
 
-use super::answers::Answers;
 use crate::cache::{AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, ResidualStack};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::metrics::Answers;
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::slice::Slice;

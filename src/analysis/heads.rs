@@ -15,7 +15,7 @@ use crate::hooks::{HookPlan, HookPoint, Site, check_free};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
-use crate::tasks::Random;
+use crate::random::Random;
 use crate::tasks::repeated::repeated_tokens;
 use crate::tokens::{TokenRef, Tokens};
 

@@ -5,7 +5,7 @@
 //! accumulated stream this is the logit lens (nostalgebraist 2020), over what each component wrote it is direct logit
 //! attribution (Elhage et al. 2021).
 //!
-//! Limits: it sees direct effects only, not what a component does through later ones; the biases ([`super::Answers::bias`])
+//! Limits: it sees direct effects only, not what a component does through later ones; the biases ([`crate::metrics::Answers::bias`])
 //! are in no component; where the model squeezes its logits (Gemma 2), shares are of the logits before that, and titles say so.
 
 use candle_core::Tensor;
@@ -19,7 +19,7 @@ use crate::tokens::Tokens;
 /// that have a token there.
 ///
 /// # Shapes
-/// `directions [prompt, d_model]` of the unembedding (see [`super::Answers::directions`]), from the model that made the cache;
+/// `directions [prompt, d_model]` of the unembedding (see [`crate::metrics::Answers::directions`]), from the model that made the cache;
 /// the result is `[component]`, or `[component, position]` for a stack of several positions.
 ///
 /// # Errors

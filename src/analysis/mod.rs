@@ -1,14 +1,11 @@
 //! Analyses: one method a file, each with its formula and source.
 
-mod answers;
 mod direct;
 mod heads;
 mod lens;
 mod logit_lens;
-mod score;
 mod singular;
 
-pub use answers::Answers;
 pub use direct::{Unit, direct_logit_attribution, logit_lens_to_logit_diff};
 pub use heads::{
     DetectOptions, DetectionPattern, ErrorMeasure, copying_scores, detect_head, eigenvalue_copying_scores,
@@ -16,5 +13,4 @@ pub use heads::{
 };
 pub use lens::{LensOptions, LogitLens, logit_lens};
 pub use logit_lens::residual_stack_to_logit_diff;
-pub use score::{Score, Scorecard, score_questions, score_repeated, scorecard};
 pub use singular::{SingularOf, singular_vectors};

@@ -82,13 +82,13 @@ impl EdgePatching {
     /// The same where what the metric makes of them is kept for a backward pass: measured are 12 times the logits, and up to 22 for
     /// KL divergence.
     pub(super) fn numbers_of_logits_with_gradients(&self) -> usize {
-        let times = if self.metric.is_kl() { 22 } else { 12 };
+        let times = if self.metric.needs_clean() { 22 } else { 12 };
         times * self.tokens.batch() * self.columns()
     }
 
-    /// How many logits of a prompt the metric reads.
+    /// How many logits of a prompt the metric reads at most.
     pub(super) fn columns(&self) -> usize {
-        self.metric.columns().map_or(self.model.cfg().d_vocab_out(), |columns| columns.len())
+        self.metric.rows().most() * self.metric.width(&self.model)
     }
 
     /// What nodes write differently where they are corrupted, of `count` prompts from prompt `from` on: made part by part,

@@ -11,7 +11,7 @@ use super::outputs::rows;
 use crate::error::Result;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::RunOptions;
-use crate::patching::{at_last, copied};
+use crate::patching::copied;
 use crate::progress::Progress;
 
 impl EdgePatching {
@@ -97,11 +97,9 @@ impl EdgePatching {
     /// How much the metric changes, summed over the prompts from prompt `from` on, where this is the final stream of copies
     /// of them, one after the other; one number for each copy.
     fn changes(&self, resid: &Tensor, (from, prompts): (usize, usize)) -> Result<Vec<f64>> {
-        let copies = resid.dim(0)? / prompts;
-        let last = at_last(resid, &self.tokens.rows(from, prompts).repeated(copies))?.to_dtype(self.model.dtype())?;
-        let logits = self.model.logits_after(&last, self.metric.columns())?;
+        let logits = self.metric.logits_after(&self.model, &self.metric.read_of(resid, (from, prompts))?)?;
         let logits = self.among_clean(&logits, from, prompts)?;
-        let values = self.metric.evaluate(&logits, self.tokens.batch(), Some(&self.run.logits))?;
+        let values = self.metric.evaluate(&logits, Some(&self.run.logits))?;
         let sum = |values: &[f32]| values[from..from + prompts].iter().map(|&value| f64::from(value)).sum::<f64>();
         let clean = sum(self.clean_values());
         Ok(values.chunks(self.tokens.batch()).map(|values| sum(values) - clean).collect())

@@ -8,8 +8,9 @@ use super::layout::Layout;
 use super::outputs::Outputs;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::metrics::{BoundMetric, Metric, TaskBatch, mean};
 use crate::model::{HookedTransformer, RunOptions};
-use crate::patching::{Metric, TaskBatch, at_last, check_alike, check_difference, mean};
+use crate::patching::{check_alike, check_difference};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
@@ -74,7 +75,7 @@ pub struct EdgePatching {
     /// With keys and values for each head.
     pub(super) model: HookedTransformer,
     pub(super) layout: Layout,
-    pub(super) metric: Metric,
+    pub(super) metric: BoundMetric,
     pub(super) tokens: Tokens,
     /// The prompts that corrupt, unless edges are ablated.
     pub(super) corrupted_tokens: Option<Tokens>,
@@ -118,7 +119,7 @@ pub(super) struct CleanRun {
     pub resid: Vec<Tensor>,
     /// What each MLP reads, `[batch, pos, d_model]`.
     pub mlp_in: Vec<Tensor>,
-    /// After each prompt's last token, `[prompt, d_vocab_out]`.
+    /// Where the metric reads, `[row, d_vocab_out]`.
     pub logits: Tensor,
 }
 
@@ -231,8 +232,8 @@ impl EdgePatching {
         if layout.n_layers == 0 {
             return Err(Error::argument("the model has no blocks, so it has no circuit: give one that has."));
         }
-        metric.check(&tokens, model.cfg().d_vocab_out())?;
-        let run = CleanRun::new(&model, &layout, &tokens)?;
+        let metric = metric.bind(&tokens, model.cfg().d_vocab_out())?;
+        let run = CleanRun::new(&model, &layout, &tokens, &metric)?;
         let ablated = run.outputs.clone();
         let mut edges = Self {
             model,
@@ -257,17 +258,17 @@ impl EdgePatching {
         format!("{}, {}", self.metric.name(), self.intervention)
     }
 
-    /// All logits after each prompt's last token, from the final stream.
+    /// All logits where the metric reads, from the final stream.
     ///
     /// # Shapes
-    /// `resid [prompt, pos, d_model]` gives `[prompt, d_vocab_out]`, f32.
+    /// `resid [prompt, pos, d_model]` gives `[row, d_vocab_out]`, f32.
     pub(super) fn logits(&self, resid: &Tensor) -> Result<Tensor> {
-        logits_at_last(&self.model, resid, &self.tokens)
+        logits_read(&self.model, resid, &self.metric)
     }
 
-    /// The metric of each prompt from the logits after its last token.
+    /// The metric of each prompt from all logits of the rows that it reads.
     pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        self.metric.evaluate(&self.metric.read(logits)?, self.tokens.batch(), Some(&self.run.logits))
+        self.metric.evaluate(&self.metric.columns_of(logits)?, Some(&self.run.logits))
     }
 
     /// The metric of each prompt in the clean run.
@@ -279,24 +280,25 @@ impl EdgePatching {
     /// replaced: what a metric of all prompts needs where only some were run.
     ///
     /// # Shapes
-    /// `logits [copies * count, column]`, one copy of the prompts after the other; the result is
-    /// `[copies * batch, column]`, f32.
+    /// `logits [copies * row, column]` of the rows of `count` prompts, one copy of them after the other; the result is
+    /// `[copies * row, column]` of those of all prompts, f32.
     pub(super) fn among_clean(&self, logits: &Tensor, from: usize, count: usize) -> Result<Tensor> {
         let logits = logits.to_dtype(DType::F32)?;
-        let (batch, copies, columns) = (self.tokens.batch(), logits.dim(0)? / count, logits.dim(1)?);
-        if count == batch {
+        let (all, own) = (self.metric.rows().len(), self.metric.rows().of_prompts(from, count));
+        if own.len() == all {
             return Ok(logits);
         }
-        let clean = self.metric.read(&self.run.logits)?;
-        let mut parts = vec![logits.reshape((copies, count, columns))?];
+        let (copies, columns) = (logits.dim(0)? / own.len(), logits.dim(1)?);
+        let clean = self.metric.columns_of(&self.run.logits)?;
+        let mut parts = vec![logits.reshape((copies, own.len(), columns))?];
         let rest = |from: usize, count: usize| clean.narrow(0, from, count)?.unsqueeze(0)?.repeat((copies, 1, 1));
-        if from > 0 {
-            parts.insert(0, rest(0, from)?);
+        if own.start > 0 {
+            parts.insert(0, rest(0, own.start)?);
         }
-        if from + count < batch {
-            parts.push(rest(from + count, batch - from - count)?);
+        if own.end < all {
+            parts.push(rest(own.end, all - own.end)?);
         }
-        Ok(Tensor::cat(&parts, 1)?.reshape((copies * batch, columns))?)
+        Ok(Tensor::cat(&parts, 1)?.reshape((copies * all, columns))?)
     }
 
     fn check_difference(&self) -> Result<()> {
@@ -319,7 +321,7 @@ fn check_mean(over: &Tokens, by_position: bool, clean: &Tokens) -> Result<()> {
 }
 
 impl CleanRun {
-    fn new(model: &HookedTransformer, layout: &Layout, tokens: &Tokens) -> Result<Self> {
+    fn new(model: &HookedTransformer, layout: &Layout, tokens: &Tokens, metric: &BoundMetric) -> Result<Self> {
         let mut plan: HookPlan = Outputs::plan(layout).capture("resid_pre");
         if !layout.attn_only {
             plan = plan.capture("mlp_in");
@@ -328,7 +330,7 @@ impl CleanRun {
         let run = model.run(tokens, plan, &options)?;
         let at = |site| (0..layout.n_layers).map(|l| run.captured[&HookPoint::Block(l, site)].clone()).collect();
         let last = run.resid.expect("a run that stops returns the stream");
-        let logits = logits_at_last(model, &last, tokens)?;
+        let logits = logits_read(model, &last, metric)?;
         let mut resid: Vec<Tensor> = at(Site::ResidPre);
         resid.push(last);
         let mlp_in = if layout.attn_only { Vec::new() } else { at(Site::MlpIn) };
@@ -336,9 +338,8 @@ impl CleanRun {
     }
 }
 
-fn logits_at_last(model: &HookedTransformer, resid: &Tensor, tokens: &Tokens) -> Result<Tensor> {
-    let last = at_last(resid, tokens)?.to_dtype(model.dtype())?;
-    Ok(model.logits_after(&last, None)?.to_dtype(DType::F32)?)
+fn logits_read(model: &HookedTransformer, resid: &Tensor, metric: &BoundMetric) -> Result<Tensor> {
+    Ok(model.logits_after(&metric.read(resid)?, None)?.to_dtype(DType::F32)?)
 }
 
 impl std::fmt::Debug for EdgePatching {

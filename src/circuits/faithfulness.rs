@@ -10,7 +10,7 @@ use super::node::Node;
 use super::select::RankBy;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
-use crate::patching::mean;
+use crate::metrics::mean;
 use crate::progress::Progress;
 
 /// What is left of the metric when only a circuit is left.

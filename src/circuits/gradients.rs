@@ -15,7 +15,6 @@ use super::outputs::rows;
 use crate::error::Result;
 use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, Site};
 use crate::model::{Run, RunOptions};
-use crate::patching::at_last;
 use crate::progress::Progress;
 use crate::tokens::Tokens;
 
@@ -61,10 +60,9 @@ impl EdgePatching {
         let run = self.model.run(&tokens, plan, &options)?;
         progress.step(1);
         let resid = run.resid.as_ref().expect("a run that stops returns the stream");
-        let last = at_last(resid, &tokens)?.to_dtype(self.model.dtype())?;
-        let logits = self.model.logits_after(&last, self.metric.columns())?;
+        let logits = self.metric.logits_after(&self.model, &self.metric.read_of(resid, (from, count))?)?;
         let logits = self.among_clean(&logits, from, count)?;
-        let values = self.metric.values(&logits, self.tokens.batch(), Some(&self.run.logits))?;
+        let values = self.metric.values(&logits, Some(&self.run.logits))?;
         self.metric.check_gradient(&values)?;
         let gradients = run.taps.gradients(&values.sum_all()?)?;
         Ok((run, gradients))
@@ -74,7 +72,7 @@ impl EdgePatching {
     pub(super) fn numbers_of_gradients(&self, points: &[HookPoint]) -> Result<usize> {
         let plan = points.iter().fold(HookPlan::new(), |plan, &point| plan.watch(point)).capture("resid_pre");
         let need = plan.memory(&self.model.dims(), 1, self.tokens.pos(), self.model.dtype())?;
-        // Of logits only those after the last token are made, once more with their gradient.
+        // Of logits only those that the metric reads are made, once more with their gradient.
         Ok((need.kept() + need.working) as usize / self.model.dtype().size_in_bytes() + 2 * self.columns())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::options::{GenerateOptions, Sampling};
 use crate::error::{Error, Result};
-use crate::tasks::Random;
+use crate::random::Random;
 
 /// Chooses tokens one after another.
 pub(super) struct Sampler {

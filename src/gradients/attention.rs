@@ -7,8 +7,9 @@ use candle_core::DType;
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::Metric;
 use crate::model::HookedTransformer;
-use crate::patching::{Metric, position_labels};
+use crate::patching::position_labels;
 use crate::progress::Progress;
 use crate::tokens::Input;
 

@@ -67,7 +67,7 @@ impl Patching {
         let points = points.into();
         check_inside(&points.resolve_all(&model.dims())?)?;
         let plan = HookPlan::new().watch(points);
-        let judge = Judge { metric, clean: Some(clean), prompts: tokens.batch() };
+        let judge = Judge { metric, clean: Some(clean) };
         let mut progress = Progress::of("attribution patching", 3, "steps");
         let (base, gradients) = judge.gradients(model, tokens, &plan, RunOptions::default())?;
         let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));

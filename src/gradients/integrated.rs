@@ -20,8 +20,9 @@ use super::run::Judge;
 use crate::error::{Error, Result};
 use crate::hooks::{Edit, HookPlan, HookPoint, HookQueries, HookQuery, Site};
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::Metric;
 use crate::model::{HookedTransformer, RunOptions};
-use crate::patching::{Grid, Metric, SweepAxis, check_alike};
+use crate::patching::{Grid, SweepAxis, check_alike};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::wide::widened;
@@ -118,8 +119,9 @@ impl HookedTransformer {
         }
         let nodes = options.rule.nodes(options.steps)?;
         let chosen = points.into().resolve_all(&self.dims())?;
-        let judge = Judge { metric, clean: None, prompts: tokens.batch() };
-        judge.check(self, &tokens)?;
+        let metric = &metric.bind(&tokens, self.cfg().d_vocab_out())?;
+        let judge = Judge { metric, clean: None };
+        judge.check()?;
         let mut progress = Progress::of("integrating gradients", chosen.len() as u64, "points");
         let ends = ends(&model, &tokens, &options.baseline, &chosen)?;
         let (reached, _) = judge.judged(&model, &tokens, &HookPlan::new(), RunOptions::default())?;

@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use crate::error::{Error, Result};
 use crate::hooks::{Gradients, HookPlan, HookQueries, Taps};
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::{BoundMetric, Metric};
 use crate::model::{HookedTransformer, RunOptions};
-use crate::patching::{Metric, at_last};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 
@@ -44,35 +44,31 @@ impl HookedTransformer {
     ) -> Result<(Labelled, Gradients)> {
         let tokens = self.to_tokens(input)?;
         let plan = HookPlan::new().watch(points);
-        let judge = Judge { metric, clean: None, prompts: tokens.batch() };
+        let bound = metric.bind(&tokens, self.cfg().d_vocab_out())?;
+        let judge = Judge { metric: &bound, clean: None };
         let (values, gradients) = judge.gradients(self, &tokens, &plan, RunOptions::default())?;
         let axis = Axis::numbered("prompt", tokens.batch());
         Ok((Labelled::new(metric.name(), vec![axis], values)?, gradients))
     }
 }
 
-/// What runs are judged by: a metric, the clean run's logits where there is one, and how many prompts there are, of which
-/// a run may have several copies one after the other.
+/// What runs are evaluated by: a metric of prompts, of which a run may have several copies one after the other, and the clean
+/// run's logits where there is one.
 pub(super) struct Judge<'a> {
-    pub metric: &'a Metric,
+    pub metric: &'a BoundMetric,
     pub clean: Option<&'a Tensor>,
-    pub prompts: usize,
 }
 
 impl Judge<'_> {
-    /// That runs of these prompts can be judged, and have gradients.
-    pub fn check(&self, model: &HookedTransformer, tokens: &Tokens) -> Result<()> {
-        self.metric.check(tokens, model.cfg().d_vocab_out())?;
-        if self.metric.is_kl() && self.clean.is_none() {
-            return Err(Error::argument(
-                "KL divergence is measured from a clean run, which a single run does not have: take the gradients of an \
-                 experiment (Patching::attribution), or another metric.",
-            ));
+    /// That runs can be evaluated, and have gradients.
+    pub fn check(&self) -> Result<()> {
+        if self.clean.is_none() {
+            self.metric.check_alone()?;
         }
         self.metric.check_slope()
     }
 
-    /// The metric of each row, and its gradients at the points that the plan watches.
+    /// The metric of each prompt, and its gradients at the points that the plan watches.
     pub fn gradients(
         &self,
         model: &HookedTransformer,
@@ -80,9 +76,7 @@ impl Judge<'_> {
         plan: &HookPlan,
         options: RunOptions,
     ) -> Result<(Vec<f32>, Gradients)> {
-        if self.prompts == tokens.batch() {
-            self.check(model, tokens)?;
-        }
+        self.check()?;
         if !plan.watches() {
             return Err(Error::argument(
                 "no point was given to take gradients at: name at least one, such as \"resid_pre\".",
@@ -96,7 +90,7 @@ impl Judge<'_> {
         Ok((values.to_vec1()?, gradients))
     }
 
-    /// The metric of each row of a run, and what the plan watches in it.
+    /// The metric of each prompt of a run, and what the plan watches in it.
     pub fn judged(
         &self,
         model: &HookedTransformer,
@@ -109,12 +103,12 @@ impl Judge<'_> {
         let stop_at_layer = (!plan.has_final_norm(&model.dims())?).then_some(model.cfg().n_layers as isize);
         let run = model.run(tokens, plan, &RunOptions { stop_at_layer, ..options })?;
         let logits = match run.resid {
-            Some(resid) => {
-                let read = at_last(&resid, tokens)?.to_dtype(model.dtype())?;
-                model.logits_after(&read, self.metric.columns())?
+            Some(resid) => self.metric.logits_after(model, &self.metric.read(&resid)?)?,
+            None => {
+                let logits = run.logits.as_ref().expect("the options ask for logits");
+                self.metric.columns_of(&self.metric.read(logits)?)?
             }
-            None => self.metric.read(&at_last(run.logits.as_ref().expect("the options ask for logits"), tokens)?)?,
         };
-        Ok((self.metric.values(&logits, self.prompts, self.clean)?, run.taps))
+        Ok((self.metric.values(&logits, self.clean)?, run.taps))
     }
 }

@@ -1,8 +1,8 @@
 //! Answers of several tokens, one experiment for each token.
 
 use super::experiment::Patching;
-use super::metric::Metric;
 use crate::error::{Error, Result};
+use crate::metrics::Metric;
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::Tokens;

@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::tasks::Random;
+use crate::random::Random;
 use crate::tokens::Tokens;
 use crate::wide::mean_keepdim;
 

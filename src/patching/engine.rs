@@ -2,8 +2,8 @@
 //!
 //! A patched run differs from the base run in the positions from its site's on, and in the blocks from its site's on. So
 //! runs enter layer by layer, each with the stream of its changed positions only, and those that begin at the same
-//! position go on as one batch; keys and values of earlier positions are the base run's. Of the last block only the
-//! position that is read is computed, and of the logits those that the metric reads.
+//! position go on as one batch; keys and values of earlier positions are the base run's. Of the last block only
+//! positions from the first on that is read are computed, and of the logits those that the metric reads.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::experiment::Patching;
 use super::keep::Kept;
 use super::result::Untouched;
 use super::site::PatchSite;
-use super::start::{Group, copied, is_behind_attention};
+use super::start::{Group, is_behind_attention};
 use crate::error::{Error, Result, human_bytes};
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::AttentionDir;
@@ -21,6 +21,9 @@ use crate::progress::Progress;
 
 /// How often a sweep that is to be saved is saved.
 const SAVES: usize = 20;
+
+/// How many times the logits that it reads a metric takes with what it makes of them.
+const METRIC_TIMES: usize = 5;
 
 /// The metric of each prompt, and why it is the base run's, if it is.
 pub(crate) type Value = (Vec<f32>, Option<Untouched>);
@@ -134,20 +137,20 @@ impl Patching {
         self.model.cfg().attention_dir == AttentionDir::Causal
     }
 
-    /// Whether the metric can depend on the site: not behind the last position that is read, and in the last block not
-    /// beside it, unless attention still carries it there.
+    /// Whether the metric can depend on the site: in a causal model not behind the last position that is read, and in the last
+    /// block only at a position that is read, unless attention still carries it to one.
     pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
         let Some(pos) = site.pos else { return true };
-        let read = self.base.tokens.last_positions();
+        let read = self.metric.rows();
         let (layer, place) = site.place();
         let stays = is_behind_attention(place)
             || !matches!(place, Site::ResidPre | Site::K | Site::V | Site::RotK | Site::Ln1Scale | Site::Ln1Normalized)
                 && !matches!(place, Site::KNormScale | Site::KNormNormalized)
                 && !matches!(place, Site::AttnIn | Site::KInput | Site::VInput);
         if layer + 1 == self.model.cfg().n_layers && stays {
-            return read.contains(&pos);
+            return read.contains(pos);
         }
-        !self.is_causal() || read.iter().any(|&last| pos <= last)
+        !self.is_causal() || read.reaches(pos)
     }
 
     /// The first position that patching the site changes.
@@ -222,8 +225,8 @@ impl Patching {
                 progress.step(running.jobs.len() as u64);
             }
             for (from, indices, resid) in left {
-                // In the last block the runs that came before are at their last position already.
-                let resid = if layer + 1 == layers { self.read_only(resid)? } else { resid };
+                // Behind the last block the runs that came before have only positions that matter.
+                let resid = if layer + 1 == layers { self.what_is_read_from(resid, from)? } else { resid };
                 running.entry(from).or_default().join(indices, resid)?;
             }
         }
@@ -238,60 +241,77 @@ impl Patching {
         Ok(found)
     }
 
-    /// Whether each prompt is read at the last column, so that the last block needs no other.
-    fn reads_last_column(&self) -> bool {
-        let tokens = &self.base.tokens;
-        self.is_causal() && tokens.last_positions().iter().all(|&last| last + 1 == tokens.pos())
+    /// The first position of the last block that anything is read of: attention there looks back only, so that those before
+    /// are needed for their keys and values alone.
+    fn first_read(&self) -> usize {
+        if self.is_causal() { self.metric.rows().first() } else { 0 }
     }
 
-    fn read_only(&self, resid: Tensor) -> Result<Tensor> {
-        match self.reads_last_column() {
-            true => Ok(resid.narrow(1, resid.dim(1)? - 1, 1)?.contiguous()?),
-            false => Ok(resid),
+    /// Of a stream whose positions begin at `from` those that matter behind the last block.
+    fn what_is_read_from(&self, resid: Tensor, from: usize) -> Result<Tensor> {
+        match self.first_read().saturating_sub(from) {
+            0 => Ok(resid),
+            before => Ok(resid.narrow(1, before, resid.dim(1)? - before)?.contiguous()?),
         }
     }
 
-    /// The stream behind block `layer` of runs that begin at position `from`; behind the last, where it is read.
+    /// The stream behind block `layer` of runs that begin at position `from`; behind the last, from the first position on
+    /// that is read.
     fn next_layer(&self, layer: usize, from: usize, resid: Tensor) -> Result<Tensor> {
         let tokens = &self.base.tokens;
         let copies = resid.dim(0)? / tokens.batch();
         let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
         let past = self.base.past(layer, from, copies)?;
-        let run = &mut HookRun::default();
-        if layer + 1 < self.model.cfg().n_layers || !self.reads_last_column() || from + 1 == tokens.pos() {
+        let (run, first) = (&mut HookRun::default(), self.first_read());
+        if layer + 1 < self.model.cfg().n_layers || first <= from {
             return self.model.block_on_suffix(layer, resid, &suffix, past, run);
         }
-        let before = resid.narrow(1, 0, resid.dim(1)? - 1)?.contiguous()?;
-        let past = self.model.keys_and_values(layer, &before, &suffix.first(before.dim(1)?)?, past)?;
-        let suffix = self.model.suffix_of_copies(tokens, tokens.pos() - 1, copies)?;
-        self.model.block_on_suffix(layer, self.read_only(resid)?, &suffix, Some(past), run)
+        let before = resid.narrow(1, 0, first - from)?.contiguous()?;
+        let past = self.model.keys_and_values(layer, &before, &suffix.first(first - from)?, past)?;
+        let suffix = self.model.suffix_of_copies(tokens, first, copies)?;
+        self.model.block_on_suffix(layer, self.what_is_read_from(resid, from)?, &suffix, Some(past), run)
     }
 
-    /// The metric of each row of the final stream of runs that begin at position `from`.
+    /// The metric of each prompt from the final stream of runs that begin at position `from`; as many runs at once as the budget
+    /// has room for their logits.
     fn values(&self, resid: Tensor, from: usize) -> Result<Vec<f32>> {
-        let tokens = &self.base.tokens;
-        let copies = resid.dim(0)? / tokens.batch();
-        let read = match self.reads_last_column() {
-            true => resid.squeeze(1)?,
-            false => self.at_last_positions(&resid, from, copies)?,
-        };
-        let logits = self.model.logits_after(&read, self.metric.columns())?;
-        self.metric.evaluate(&logits, tokens.batch(), Some(&self.clean_logits))
+        let batch = self.base.tokens.batch();
+        let copies = resid.dim(0)? / batch;
+        let of_copy = (METRIC_TIMES * self.metric.rows().len() * self.metric.width(&self.model) * 4) as u64;
+        let most = (self.budget / of_copy.max(1)).clamp(1, copies as u64) as usize;
+        let mut values = Vec::with_capacity(copies * batch);
+        for first in (0..copies).step_by(most) {
+            let count = most.min(copies - first);
+            let rows = self.read_rows(&resid.narrow(0, first * batch, count * batch)?, from, count)?;
+            let logits = self.metric.logits_after(&self.model, &rows)?;
+            values.extend(self.metric.evaluate(&logits, Some(&self.clean_logits))?);
+        }
+        Ok(values)
     }
 
-    /// The stream at each prompt's last token, `[job * batch, d_model]`; the base run's where that is before `from`.
-    fn at_last_positions(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
-        let tokens = &self.base.tokens;
-        let (_, positions, d_model) = resid.dims3()?;
-        let resid = resid.reshape((copies, tokens.batch(), positions, d_model))?;
-        let last = &self.base.resid[self.model.cfg().n_layers];
-        let of_prompt = |(prompt, place): (usize, usize)| -> Result<Tensor> {
-            match place.checked_sub(from) {
-                Some(row) => Ok(resid.narrow(1, prompt, 1)?.narrow(2, row, 1)?.reshape((copies, d_model))?),
-                None => copied(&last.get(prompt)?.narrow(0, place, 1)?, copies),
+    /// The final stream where the metric reads it, `[copy * row, d_model]`; the base run's at positions before `from`, which the
+    /// run shares with it.
+    fn read_rows(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
+        let (batch, rows) = (self.base.tokens.batch(), self.metric.rows());
+        let (begins, positions) = (from.max(self.first_read()), resid.dim(1)?);
+        let runs = copies * batch * positions;
+        let mut shared = false;
+        let mut places = Vec::with_capacity(copies * rows.len());
+        for copy in 0..copies {
+            for (prompt, of_prompt) in rows.positions().iter().enumerate() {
+                places.extend(of_prompt.iter().map(|&position| match position.checked_sub(begins) {
+                    Some(place) => ((copy * batch + prompt) * positions + place) as u32,
+                    None => {
+                        shared = true;
+                        (runs + prompt * self.base.tokens.pos() + position) as u32
+                    }
+                }));
             }
-        };
-        let all = tokens.last_positions().into_iter().enumerate().map(of_prompt).collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::stack(&all, 1)?.flatten_to(1)?)
+        }
+        let mut stream = resid.flatten(0, 1)?;
+        if shared {
+            stream = Tensor::cat(&[stream, self.base.resid[self.model.cfg().n_layers].flatten(0, 1)?], 0)?;
+        }
+        Ok(stream.index_select(&Tensor::new(places, stream.device())?, 0)?)
     }
 }

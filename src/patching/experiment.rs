@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor};
 
 use super::donor::{Ablation, Donor};
-use super::metric::{Metric, at_last};
 use super::start::copied;
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::metrics::{BoundMetric, Metric, mean};
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
@@ -36,7 +36,7 @@ const BUDGET: u64 = 1 << 30;
 #[derive(Clone)]
 pub struct Patching {
     pub(super) model: HookedTransformer,
-    pub(super) metric: Metric,
+    pub(super) metric: BoundMetric,
     /// The run that is patched.
     pub(super) base: BaseRun,
     /// What gives the activations that are put in.
@@ -79,13 +79,13 @@ impl Patching {
         let model = &model.without_weight_gradients();
         let (clean, corrupted) = (model.to_tokens(clean)?, model.to_tokens(corrupted)?);
         check_alike(&clean, &corrupted)?;
-        metric.check(&clean, model.cfg().d_vocab_out())?;
+        let metric = metric.bind(&clean, model.cfg().d_vocab_out())?;
         let mut progress = Progress::of("running both prompts", 2, "runs");
-        let clean_logits = at_last(&model.forward(&clean)?, &clean)?;
+        let clean_logits = metric.read(&model.forward(&clean)?)?.to_dtype(DType::F32)?;
         progress.step(1);
-        let clean_values = metric.evaluate(&metric.read(&clean_logits)?, clean.batch(), Some(&clean_logits))?;
-        let (mut base, logits) = BaseRun::new(model, corrupted)?;
-        base.values = metric.evaluate(&metric.read(&logits)?, clean.batch(), Some(&clean_logits))?;
+        let clean_values = metric.evaluate(&metric.columns_of(&clean_logits)?, Some(&clean_logits))?;
+        let (mut base, logits) = BaseRun::new(model, corrupted, &metric)?;
+        base.values = metric.evaluate(&metric.columns_of(&logits)?, Some(&clean_logits))?;
         let patching = Self {
             model: model.clone(),
             clean: clean_values,
@@ -141,7 +141,7 @@ impl Patching {
         };
         if !self.noising {
             self.donor = Donor::Run(self.base.tokens.clone());
-            self.base = BaseRun::new(&self.model, clean)?.0;
+            self.base = BaseRun::new(&self.model, clean, &self.metric)?.0;
             self.base.values = self.clean.clone();
             self.noising = true;
         }
@@ -171,11 +171,10 @@ impl Patching {
     ) -> Result<Self> {
         let model = &model.without_weight_gradients();
         let tokens = model.to_tokens(prompts)?;
-        metric.check(&tokens, model.cfg().d_vocab_out())?;
+        let metric = metric.bind(&tokens, model.cfg().d_vocab_out())?;
         let donor = Donor::of(ablation, &tokens)?;
-        let (mut base, clean_logits) = BaseRun::new(model, tokens)?;
-        let prompts = base.tokens.batch();
-        let clean = metric.evaluate(&metric.read(&clean_logits)?, prompts, Some(&clean_logits))?;
+        let (mut base, clean_logits) = BaseRun::new(model, tokens, &metric)?;
+        let clean = metric.evaluate(&metric.columns_of(&clean_logits)?, Some(&clean_logits))?;
         base.values = clean.clone();
         let patching = Self {
             model: model.clone(),
@@ -222,14 +221,13 @@ impl Patching {
     }
 
     /// The run that is patched, its metric and the logits of the clean run.
-    pub(crate) fn base_run(&self) -> (&HookedTransformer, &Tokens, &Metric, &Tensor) {
+    pub(crate) fn base_run(&self) -> (&HookedTransformer, &Tokens, &BoundMetric, &Tensor) {
         (&self.model, &self.base.tokens, &self.metric, &self.clean_logits)
     }
 
     /// The metric of each prompt from the logits of a whole run.
     pub(super) fn judge(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        let last = at_last(logits, &self.base.tokens)?;
-        self.metric.evaluate(&self.metric.read(&last)?, self.base.tokens.batch(), Some(&self.clean_logits))
+        self.metric.of_logits(logits, Some(&self.clean_logits))
     }
 
     /// The first position at which what is put in may differ: before it, a causal model's activations are the same.
@@ -305,12 +303,12 @@ impl BaseRun {
         past.map(|(k, v)| Ok((copied(&k, copies)?, copied(&v, copies)?))).transpose()
     }
 
-    /// The run, and its logits after the last tokens, `[prompt, d_vocab_out]`.
-    fn new(model: &HookedTransformer, tokens: Tokens) -> Result<(Self, Tensor)> {
+    /// The run, and its logits where the metric reads, `[row, d_vocab_out]`, f32.
+    fn new(model: &HookedTransformer, tokens: Tokens, metric: &BoundMetric) -> Result<(Self, Tensor)> {
         let plan = HookPlan::new().capture("resid_pre").capture("attn_out").capture(("resid_post", -1));
         let options = RunOptions { keep_kv_cache: true, ..Default::default() };
         let run = model.run(&tokens, plan, &options)?;
-        let logits = at_last(run.logits.as_ref().expect("the options ask for logits"), &tokens)?;
+        let logits = metric.read(run.logits.as_ref().expect("the options ask for logits"))?.to_dtype(DType::F32)?;
         let of = |point: HookPoint| run.captured[&point].clone();
         let layers = 0..model.cfg().n_layers;
         let mut resid: Vec<Tensor> = layers.clone().map(|l| of(HookPoint::Block(l, Site::ResidPre))).collect();
@@ -357,10 +355,6 @@ pub(crate) fn check_alike(clean: &Tokens, corrupted: &Tokens) -> Result<()> {
         return Err(Error::tokens("the two batches are padded differently: pad both on the same side to one length."));
     }
     Ok(())
-}
-
-pub(crate) fn mean(values: &[f32]) -> f32 {
-    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
 }
 
 impl std::fmt::Debug for Patching {

@@ -11,7 +11,6 @@
 //! block the position that is read, and of the logits those that the metric reads. Sites that change nothing cost nothing
 //! and are marked.
 
-mod answerable;
 mod answers;
 mod cumulative;
 mod donor;
@@ -19,7 +18,6 @@ mod engine;
 mod experiment;
 mod grid;
 mod keep;
-mod metric;
 mod named;
 mod path;
 mod plans;
@@ -31,12 +29,9 @@ mod task;
 
 pub use donor::Ablation;
 pub use experiment::Patching;
-pub(crate) use experiment::{check_alike, check_difference, mean};
+pub(crate) use experiment::{check_alike, check_difference};
 pub(crate) use grid::{Grid, position_labels};
-pub use metric::Metric;
-pub(crate) use metric::at_last;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::{PatchSite, SweepAxis};
 pub(crate) use start::copied;
-pub use task::TaskBatch;

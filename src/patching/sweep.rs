@@ -7,13 +7,14 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::donor::Donor;
 use super::engine::{self, Value};
-use super::experiment::{Patching, mean};
+use super::experiment::Patching;
 use super::grid::Grid;
 use super::result::{PatchResult, Untouched};
 use super::site::{PatchSite, SweepAxis};
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, HookQuery};
 use crate::labelled::{Axis, Labelled};
+use crate::metrics::mean;
 use crate::model::RunOptions;
 use crate::progress::Progress;
 use crate::tokens::Tokens;

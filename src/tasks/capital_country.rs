@@ -7,7 +7,8 @@
 
 use super::template::fill;
 use super::words::CAPITALS;
-use super::{Question, Random, Split, TaskPrompt};
+use super::{Question, Split, TaskPrompt};
+use crate::random::Random;
 
 /// A capital that was never told cannot be known.
 pub(super) const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];

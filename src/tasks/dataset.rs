@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Random, Task, TaskPrompt};
+use super::{Task, TaskPrompt};
+use crate::random::Random;
 use crate::error::{Error, Result};
 
 /// A prompt that a filter took out of a data set.

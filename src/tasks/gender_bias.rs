@@ -8,7 +8,8 @@
 
 use super::template::fill;
 use super::words::PROFESSIONS;
-use super::{Question, Random, Split, TaskPrompt};
+use super::{Question, Split, TaskPrompt};
+use crate::random::Random;
 
 /// The stereotype of an unknown profession cannot be known.
 pub(super) const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];

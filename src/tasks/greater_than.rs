@@ -7,7 +7,8 @@
 
 use super::template::fill;
 use super::words::{CENTURIES, EVENTS, HELD_OUT_EVENTS};
-use super::{Question, Random, Split, TaskPrompt};
+use super::{Question, Split, TaskPrompt};
+use crate::random::Random;
 
 /// [`Split::Words`] are held-out nouns, [`Split::Combinations`] held-out years.
 pub(super) const SPLITS: [Split; 4] = [Split::Train, Split::Combinations, Split::Templates, Split::Words];

@@ -7,7 +7,8 @@
 
 use super::template::fill;
 use super::words::{CATEGORIES, Category};
-use super::{Question, Random, Split, TaskPrompt};
+use super::{Question, Split, TaskPrompt};
+use crate::random::Random;
 
 /// The category of an unknown word cannot be known.
 pub(super) const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];

@@ -12,7 +12,8 @@
 
 use super::template::fill;
 use super::words::{HELD_OUT_NAMES, NAMES, OBJECTS, PLACES};
-use super::{Question, Random, Split, TaskPrompt, pieces};
+use super::{Question, Split, TaskPrompt, pieces};
+use crate::random::Random;
 
 /// [`Split::Words`] are held-out names.
 pub(super) const SPLITS: [Split; 4] = [Split::Train, Split::Combinations, Split::Templates, Split::Words];

@@ -4,7 +4,7 @@
 //!
 //! Source: Olsson et al., "In-context Learning and Induction Heads", <https://arxiv.org/abs/2209.11895>.
 
-use super::Random;
+use crate::random::Random;
 use crate::error::{Error, Result};
 
 /// A row of tokens that repeats a random part of it until its end.

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Random, TaskPrompt};
+use super::TaskPrompt;
+use crate::random::Random;
 use crate::error::{Error, Result};
 
 /// What of a prompt the embedded model met in training.

@@ -10,7 +10,8 @@ use std::sync::{Arc, LazyLock};
 
 use super::template::fill;
 use super::words::{NOUNS, VERBS};
-use super::{Random, Split, TaskPrompt};
+use super::{Split, TaskPrompt};
+use crate::random::Random;
 
 /// [`Split::Combinations`] are pairs of nouns.
 pub(super) const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];

@@ -1,7 +1,8 @@
 use std::fmt;
 
 use super::split::distinct;
-use super::{Random, Split, TaskDataset, TaskPrompt, capital_country, gender_bias, greater_than, hypernymy, ioi, sva};
+use super::{Split, TaskDataset, TaskPrompt, capital_country, gender_bias, greater_than, hypernymy, ioi, sva};
+use crate::random::Random;
 use crate::error::Result;
 
 /// One of the six tasks: what its prompts are, and how its answers are judged.

@@ -3,13 +3,13 @@
 
 use candle_core::Tensor;
 
-use crate::analysis::Answers;
 use crate::cache::{ActivationCache, Provenance, ResidualStack};
 use crate::dims::Dims;
 use crate::error::{Result, human_bytes};
 use crate::generate::Generated;
 use crate::hooks::{HookPoint, MemoryPlan};
 use crate::labelled::Labelled;
+use crate::metrics::Answers;
 use crate::model::{HookedTransformerConfig, ModelProvenance, Processing, Run};
 use crate::patching::{PatchResult, Untouched};
 use crate::views::figure::imshow;

@@ -1,9 +1,8 @@
 //! How the tasks show their prompts and papers: one as a table of its fields, several as one table with a row each.
 
-use crate::analysis::{Score, Scorecard};
 use crate::error::Result;
 use crate::labelled::Entry;
-use crate::patching::TaskBatch;
+use crate::metrics::{Score, Scorecard, TaskBatch};
 use crate::tasks::capital_country::CapitalCountryPrompt;
 use crate::tasks::corpus::Sentence;
 use crate::tasks::datasets::CsvFile;

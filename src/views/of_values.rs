@@ -11,17 +11,19 @@ use crate::gradients::{IgBaseline, IgOptions, IgRule};
 use crate::head::Head;
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, PointBytes, Site, SiteRow};
 use crate::labelled::Axis;
+use crate::metrics::{Direction, Metric};
 use crate::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Ablation, Metric, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
+use crate::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
+use crate::random::Random;
 use crate::slice::Slice;
 use crate::storage::Hub;
 use crate::tasks::ioi::{Order, Positions};
-use crate::tasks::{Random, Split, Task};
+use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
@@ -46,11 +48,11 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
         Edge, Node, Qkv;
     "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
+        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched, HoverMode;
     "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,

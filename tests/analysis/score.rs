@@ -1,6 +1,6 @@
 //! Scores against prompts that are run one by one and summed by hand.
 
-use candle_lens::analysis::{score_questions, score_repeated};
+use candle_lens::metrics::{score_questions, score_repeated};
 use candle_lens::model::HookedTransformer;
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::{Question, Split, greater_than, ioi};

@@ -3,14 +3,14 @@
 
 use candle_lens::Result;
 use candle_lens::analysis::{
-    Answers, LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff,
-    residual_stack_to_logit_diff,
+    LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
 };
 use candle_lens::cache::{
     AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, NeuronOptions, ResidualStack,
 };
 use candle_lens::candle::{DType, Device, Tensor};
 use candle_lens::labelled::Labelled;
+use candle_lens::metrics::Answers;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::tokens::{PaddingSide, Tokens};
 

@@ -10,7 +10,8 @@ use candle_lens::candle::{DType, Device, Tensor};
 use candle_lens::dims::Dims;
 use candle_lens::hooks::HookQuery;
 use candle_lens::prelude::*;
-use candle_lens::tasks::{Random, Split, repeated};
+use candle_lens::random::Random;
+use candle_lens::tasks::{Split, repeated};
 use candle_lens::{Error, Result};
 
 use super::sizes_in_files;

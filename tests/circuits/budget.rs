@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
-use candle_lens::patching::Metric;
 use candle_lens::tokens::Tokens;
 
 use super::by_hand::{PAIRS, architectures, model, prompts};
@@ -81,7 +81,7 @@ fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
     let metric = Metric::custom("first logit", move |logits| {
         count.fetch_add(1, Ordering::Relaxed);
         assert_eq!(logits.dims(), [3, 13]);
-        Ok(logits.narrow(1, 0, 1)?.squeeze(1)?)
+        logits.narrow(1, 0, 1)?.squeeze(1)
     });
     let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
     let times = |edges: &EdgePatching, method| -> Result<usize> {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
 use candle_lens::circuits::{Aggregation, Circuit, EdgeAblation, EdgeMethod, EdgePatching, RankBy};
+use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
-use candle_lens::patching::Metric;
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Reference, numbers, path, tiny_model};

@@ -3,9 +3,9 @@
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
 use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching, Node, RankBy};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
-use candle_lens::patching::Metric;
-use candle_lens::tasks::Random;
+use candle_lens::random::Random;
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use super::by_hand::{PAIRS, Written, architectures, live, model, prompts};

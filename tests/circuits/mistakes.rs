@@ -3,8 +3,8 @@
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching, Node};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{Frozen, HookedTransformer, HookedTransformerConfig};
-use candle_lens::patching::Metric;
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use super::by_hand::{PAIRS, architectures, model, prompts};
@@ -43,7 +43,7 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     assert!(rank.attribute(EdgeMethod::Exact)?.scores().top(1)[0].value.is_finite());
     let numbers = Metric::custom("by hand", |logits| {
         let rows = logits.to_vec2::<f32>()?;
-        Ok(Tensor::from_vec(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), rows.len(), &Device::Cpu)?)
+        Tensor::from_vec(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), rows.len(), &Device::Cpu)
     });
     sentence(new(&clean, &corrupted, numbers)?.attribute(EdgeMethod::Eap), &["by hand", "no gradient"]);
 

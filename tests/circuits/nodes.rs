@@ -3,8 +3,8 @@
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
 use candle_lens::circuits::{Aggregation, Circuit, EdgeAblation, EdgeMethod, EdgePatching, Node, NodeScores, RankBy};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
-use candle_lens::patching::Metric;
 use candle_lens::tokens::Tokens;
 use candle_lens::views::View;
 
@@ -262,7 +262,7 @@ fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
     let plain = exact(Metric::custom("difference", logit))?;
     // A metric that has no number just where the corrupted MLP takes the difference.
     let hole = f64::from(edges.clean() + plain.score("m0")?);
-    let holed = move |logits: &Tensor| Ok(((logit(logits)? - hole)?.sqr()? - 1e-8)?.sqrt()?);
+    let holed = move |logits: &Tensor| -> Result<Tensor> { Ok(((logit(logits)? - hole)?.sqr()? - 1e-8)?.sqrt()?) };
     let scores = exact(Metric::custom("holed", holed))?;
     assert!(scores.score("m0")?.is_nan(), "the metric has no number there");
     let numbers = scores.scores().values.iter().skip(1).filter(|score| !score.is_nan()).count();
@@ -286,7 +286,7 @@ fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
 
     // A number only for the clean and the corrupted run.
     let (clean, corrupted) = (f64::from(edges.clean()), f64::from(edges.corrupted()));
-    let nowhere = move |logits: &Tensor| {
+    let nowhere = move |logits: &Tensor| -> Result<Tensor> {
         let x = logit(logits)?;
         Ok((((&x - clean)? * (&x - corrupted)?)?.sqr()?.neg()?.sqrt()? + x)?)
     };

@@ -2,8 +2,8 @@
 
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching, RankBy};
+use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
-use candle_lens::patching::Metric;
 use candle_lens::tokens::Tokens;
 
 use crate::support::fixture::{Agreement, Reference, numbers, path, tiny_model};

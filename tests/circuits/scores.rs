@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
 use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, NormalizationType};
-use candle_lens::patching::Metric;
 use candle_lens::tokens::Tokens;
 
 use super::by_hand::{ByHand, PAIRS, Written, architectures, live, model, prompts};

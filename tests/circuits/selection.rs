@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, Node, RankBy};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
-use candle_lens::tasks::Random;
+use candle_lens::random::Random;
 
 use super::by_hand::architectures;
 use crate::support::scratch;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use candle_lens::Result;
 use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching, RankBy};
+use candle_lens::metrics::Metric;
 use candle_lens::model::HookedTransformer;
-use candle_lens::patching::Metric;
 use candle_lens::views::{CircuitGraph, EdgeKind, View, circuit_graph};
 
 fn experiment() -> Result<EdgePatching> {

@@ -5,11 +5,12 @@ use candle_lens::Result;
 use candle_lens::cache::HeadOptions;
 use candle_lens::candle::{DType, Device};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{
     Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     Processing, RunOptions,
 };
-use candle_lens::patching::{Ablation, Metric, Patching, SweepAxis};
+use candle_lens::patching::{Ablation, Patching, SweepAxis};
 use candle_lens::tokens::Tokens;
 
 use super::run::prompts_of_fixtures;

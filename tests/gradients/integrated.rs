@@ -4,8 +4,9 @@ use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
 use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{Frozen, HookedTransformer, Processing};
-use candle_lens::patching::{Metric, Patching, SweepAxis};
+use candle_lens::patching::{Patching, SweepAxis};
 use candle_lens::views::View;
 
 use super::run::prompts_of_fixtures as prompts;

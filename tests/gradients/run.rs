@@ -4,11 +4,11 @@
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint, Site};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{
     Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType,
     PositionalEmbeddingType, Processing, RunOptions,
 };
-use candle_lens::patching::Metric;
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Agreement, Reference, numbers, tiny_model};
@@ -50,7 +50,7 @@ fn metrics(model: &HookedTransformer) -> Result<Vec<Metric>> {
         Metric::logit_diff(&model.answers([(1u32, 2u32), (3u32, 1u32)])?),
         Metric::prob_diff(model, [vec![1u32, 4], vec![3]], [vec![2u32], vec![1, 5, 7]])?,
         Metric::log_prob(model, [6u32, 8])?,
-        Metric::custom("half the first logits", |logits| Ok((logits.narrow(1, 0, 3)?.sqr()?.sum(1)? * 0.5)?)),
+        Metric::custom("half the first logits", |logits| logits.narrow(1, 0, 3)?.sqr()?.sum(1)? * 0.5),
     ])
 }
 
@@ -248,7 +248,7 @@ fn what_has_no_gradient_is_refused() -> Result<()> {
     sentence(model.run_with_grads(&tokens, &one, ["z"]), &["answers for 1 prompts", "there are 2"]);
     let taken_out = Metric::custom("largest", |logits| {
         let values = logits.max(1)?.to_vec1::<f32>()?;
-        Ok(Tensor::from_vec(values, 2, &Device::Cpu)?)
+        Tensor::from_vec(values, 2, &Device::Cpu)
     });
     sentence(model.run_with_grads(&tokens, &taken_out, ["z"]), &["\"largest\"", "tensor operations"]);
     let run = model.run(&tokens, HookPlan::new().watch("z"), &RunOptions::default())?;

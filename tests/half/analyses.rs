@@ -3,8 +3,7 @@
 
 use candle_lens::Result;
 use candle_lens::analysis::{
-    Answers, LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff,
-    residual_stack_to_logit_diff,
+    LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
 };
 use candle_lens::cache::{
     AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, NeuronOptions,
@@ -14,8 +13,9 @@ use candle_lens::circuits::{EdgeAblation, EdgeMethod, EdgePatching};
 use candle_lens::gradients::{IgBaseline, IgOptions};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::Labelled;
+use candle_lens::metrics::{Answers, Metric};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
-use candle_lens::patching::{Ablation, Metric, Patching, SweepAxis};
+use candle_lens::patching::{Ablation, Patching, SweepAxis};
 use candle_lens::slice::Slice;
 
 use crate::support::fixture::numbers;

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_lens::cache::ActivationCache;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::metrics::{Direction, Metric};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
-use candle_lens::patching::{Ablation, Metric, PatchSite, Patching};
+use candle_lens::patching::{Ablation, PatchSite, Patching};
 use candle_lens::tokens::Tokens;
 use candle_lens::{Error, Result};
 
@@ -170,7 +171,7 @@ fn the_loss_is_minus_the_log_probability() -> Result<()> {
     let with = |metric: Metric| Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
     let loss = Metric::loss(&model, [4u32])?;
     let log_prob = Metric::log_prob(&model, [4u32])?;
-    assert_eq!((loss.more_is_better(), log_prob.more_is_better()), (Some(false), Some(true)));
+    assert_eq!((loss.direction(), log_prob.direction()), (Some(Direction::Less), Some(Direction::More)));
     let (loss, log_prob) = (with(loss)?, with(log_prob)?);
     assert_eq!((loss.clean(), loss.corrupted()), (-log_prob.clean(), -log_prob.corrupted()));
     let logits = last_logits(&model.forward(rows(CLEAN)?)?)?;
@@ -195,7 +196,7 @@ fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
     let patching = Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, Metric::logit_diff(&answers));
     sentence(patching, &["NaN", "blocks.1.mlp.hook_pre"]);
     // A metric that does not read it: the sweep still names the point.
-    let constant = Metric::custom("a sum of tokens", |logits| Ok((logits.zeros_like()?.sum(1)? + 1.0)?));
+    let constant = Metric::custom("a sum of tokens", |logits| logits.zeros_like()?.sum(1)? + 1.0);
     let ablation = Patching::ablation(&model, rows(CLEAN)?, constant, &Ablation::Zero)?;
     sentence(ablation.get_act_patch_mlp_out(), &["blocks.1.hook_mlp_out holds NaN"]);
     Ok(())

@@ -4,8 +4,9 @@
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
 use candle_lens::hooks::{Edit, HookPlan};
+use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
-use candle_lens::patching::{Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
+use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
 use candle_lens::tokens::Tokens;
 
 use crate::support::fixture::{Agreement, Reference, tiny_model};
@@ -156,7 +157,7 @@ fn metrics_read_what_they_say() -> Result<()> {
     check("rank", Metric::rank(&model, [5u32, 6, 7])?, mean(&rank))?;
     check("kl", Metric::kl(), 0.)?;
     let largest = last.max(1)?.mean_all()?.to_scalar::<f32>()?;
-    check("custom", Metric::custom("largest logit", |logits| Ok(logits.max(1)?)), largest)?;
+    check("custom", Metric::custom("largest logit", |logits| logits.max(1)), largest)?;
     agreement.finish("metrics");
     Ok(())
 }
@@ -191,7 +192,7 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(patching.path_patch(&[], &[Receiver::Final], Mlps::Frozen), &["a sender and a receiver"]);
     sentence(patching.path_patch(&[Sender::Head(0, 9)], &[Receiver::Final], Mlps::Frozen), &["no head 9"]);
     sentence(patching.path_patch_head_to_heads(&[Receiver::Q(0, 1)]), &["no head comes before"]);
-    let wrong = Metric::custom("two", |logits| Ok(logits.narrow(0, 0, 1)?.max(1)?));
+    let wrong = Metric::custom("two", |logits| logits.narrow(0, 0, 1)?.max(1));
     sentence(Patching::new(&model, prompts(0), prompts(9), wrong), &["\"two\"", "[3]"]);
     let ablation = |ablation| Patching::ablation(&model, prompts(0), metric(), &ablation);
     sentence(ablation(Ablation::MeanByGroup(vec![1])), &["1 group numbers", "3 prompts"]);

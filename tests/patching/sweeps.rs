@@ -4,8 +4,9 @@ use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
+use candle_lens::metrics::Metric;
 use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
-use candle_lens::patching::{Metric, PatchResult, PatchSite, Patching, SweepAxis, Untouched};
+use candle_lens::patching::{PatchResult, PatchSite, Patching, SweepAxis, Untouched};
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Agreement, path, tiny_model};
@@ -366,7 +367,7 @@ fn positions_that_few_or_no_prompts_have() -> Result<()> {
     // A metric on which the longest prompt alone is equal in both runs, and the others are not.
     let equal = Metric::custom("all but the first", |logits| {
         let first = logits.narrow(1, 0, 1)?.squeeze(1)?;
-        Ok(first.mul(&Tensor::from_vec(vec![0f32, 1., 1.], 3, first.device())?)?)
+        first.mul(&Tensor::from_vec(vec![0f32, 1., 1.], 3, first.device())?)
     });
     let patching = Patching::new(&model, &clean, &corrupted, equal)?;
     sentence(

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use candle_lens::random::Random;
 use candle_lens::tasks::words::{CAPITALS, HELD_OUT_EVENTS, HELD_OUT_NAMES, NAMES, NOUNS, OBJECTS, PLACES};
 use candle_lens::tasks::{
-    Random, Split, capital_country, corpus, gender_bias, greater_than, hypernymy, ioi, pieces, repeated, sva,
+    Split, capital_country, corpus, gender_bias, greater_than, hypernymy, ioi, pieces, repeated, sva,
 };
 
 /// Words and punctuation marks, split without the crate's help.

@@ -1,6 +1,6 @@
 //! The numbers of the embedded model's card, measured anew from the shipped weights.
 
-use candle_lens::analysis::{Score, Scorecard, scorecard};
+use candle_lens::metrics::{Score, Scorecard, scorecard};
 use candle_lens::model::HookedTransformer;
 
 const CARD: &str = include_str!("../../src/storage/tiny/README.md");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_lens::Result;
-use candle_lens::analysis::score_questions;
+use candle_lens::metrics::score_questions;
 use candle_lens::model::HookedTransformer;
 use candle_lens::tasks::{Split, Task, TaskDataset, pieces};
 

@@ -1,7 +1,8 @@
 //! What the embedded model's tokenizer promises.
 
 use candle_lens::model::HookedTransformer;
-use candle_lens::tasks::{Random, corpus, ioi, pieces, vocabulary};
+use candle_lens::random::Random;
+use candle_lens::tasks::{corpus, ioi, pieces, vocabulary};
 use candle_lens::tokens::{Bos, Tokenizer};
 
 fn tokenizer() -> Tokenizer {

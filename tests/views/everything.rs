@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use candle_lens::analysis::{
-    Answers, DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, Score, Scorecard, SingularOf, Unit,
-};
+use candle_lens::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit};
 use candle_lens::cache::{
     AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
     NeuronOptions, Provenance, ResidualStack,
@@ -28,16 +26,16 @@ use candle_lens::hooks::{
     SiteRow, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
+use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
 use candle_lens::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
-use candle_lens::patching::{
-    Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, TaskBatch, Untouched,
-};
+use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
+use candle_lens::random::Random;
 use candle_lens::slice::Slice;
 use candle_lens::storage::Hub;
 use candle_lens::tasks::capital_country::CapitalCountryPrompt;
@@ -50,7 +48,7 @@ use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{ExamPaper, LeftOut, Question, Random, Split, Task, TaskDataset, TaskPrompt, VerbList};
+use candle_lens::tasks::{ExamPaper, LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
@@ -69,7 +67,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
-        DetectOptions, DetectionPattern, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
+        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,

@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 use candle_lens::tasks::words::{HELD_OUT_EVENTS, HELD_OUT_NAMES, OBJECTS, PLACES, PROFESSIONS, VERBS};
-use candle_lens::tasks::{Random, Split, Task, TaskPrompt};
+use candle_lens::random::Random;
+use candle_lens::tasks::{Split, Task, TaskPrompt};
 
 use super::introductions;
 use super::vocabulary::vocabulary;

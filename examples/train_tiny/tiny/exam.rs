@@ -2,7 +2,8 @@
 
 use candle_lens::Result;
 use candle_lens::tasks::repeated::{RepeatedTokens, repeated_tokens};
-use candle_lens::tasks::{Question, Random, Split, Task};
+use candle_lens::random::Random;
+use candle_lens::tasks::{Question, Split, Task};
 
 /// Another seed than that of any training text, which starts from small numbers.
 const SEED: u64 = 0xE0A3;

@@ -1,7 +1,7 @@
 //! Sentences that only introduce people. They are not a task: they tell a model which words are names, among them
 //! the held-out ones, which occur nowhere else.
 
-use candle_lens::tasks::Random;
+use candle_lens::random::Random;
 use candle_lens::tasks::words::{HELD_OUT_NAMES, NAMES};
 
 use super::corpus::{Sentence, pick};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use candle_lens::analysis::{Score, score_questions};
+use candle_lens::metrics::{Score, score_questions};
 use candle_lens::candle::D;
 use candle_lens::model::HookedTransformer;
 use candle_lens::progress::Progress;

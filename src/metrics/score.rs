@@ -9,8 +9,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use candle_core::{D, DType};
+use candle_core::D;
 
+use super::best::Best;
+use super::metric::Metric;
+use super::pairs::Pairs;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
@@ -44,7 +47,7 @@ pub struct Score {
 ///
 /// ```
 /// # fn main() -> candle_lens::Result<()> {
-/// use candle_lens::analysis::score_questions;
+/// use candle_lens::metrics::score_questions;
 /// use candle_lens::model::HookedTransformer;
 /// use candle_lens::tasks::{Split, ioi};
 ///
@@ -60,19 +63,14 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
     }
     let mut ids = AnswerIds { model, known: BTreeMap::new() };
     let mut sums = [0f64; 4];
-    let mut progress = Progress::of("asking the model", questions.len() as u64, "questions");
+    let mut progress = Progress::of("scoring questions", questions.len() as u64, "questions");
     for batch in questions.chunks(BATCH) {
         let prompts: Vec<&str> = batch.iter().map(|question| question.prompt.as_str()).collect();
-        let tokens = model.to_tokens(prompts)?;
-        let last = tokens.last_positions();
-        let logits = model.forward(tokens)?;
-        for (row, question) in batch.iter().enumerate() {
-            let logits = logits.get(row)?.get(last[row])?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            let right = ids.of(&question.right, question)?;
-            let wrong = ids.of(&question.wrong, question)?;
-            for (sum, value) in sums.iter_mut().zip(scores(&logits, &right, &wrong)) {
-                *sum += value;
-            }
+        let right = batch.iter().map(|question| ids.of(&question.right, question)).collect::<Result<Vec<_>>>()?;
+        let wrong = batch.iter().map(|question| ids.of(&question.wrong, question)).collect::<Result<Vec<_>>>()?;
+        let of_batch = scores(model, &model.to_tokens(prompts)?, right, wrong)?;
+        for (sum, values) in sums.iter_mut().zip(of_batch) {
+            *sum += values.into_iter().map(f64::from).sum::<f64>();
         }
         progress.step(batch.len() as u64);
     }
@@ -160,7 +158,7 @@ struct AnswerIds<'a> {
 }
 
 impl AnswerIds<'_> {
-    fn of(&mut self, answers: &[String], question: &Question) -> Result<Vec<usize>> {
+    fn of(&mut self, answers: &[String], question: &Question) -> Result<Vec<u32>> {
         if answers.is_empty() {
             return Err(Error::argument(format!(
                 "the question {:?} has no right or no wrong answer; give at least one of each.",
@@ -174,23 +172,30 @@ impl AnswerIds<'_> {
                 None => self.model.to_single_token(answer)?,
             };
             self.known.insert(answer.clone(), id);
-            ids.push(id as usize);
+            ids.push(id);
         }
         Ok(ids)
     }
 }
 
-/// Accuracy, preference, logit difference and probability difference of one prediction.
-fn scores(logits: &[f32], right: &[usize], wrong: &[usize]) -> [f64; 4] {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();
-    let mean = |ids: &[usize]| ids.iter().map(|&id| f64::from(logits[id])).sum::<f64>() / ids.len() as f64;
-    let probability = |ids: &[usize]| ids.iter().map(|&id| f64::from(logits[id] - max).exp() / total).sum::<f64>();
-    let best = |ids: &[usize]| ids.iter().map(|&id| logits[id]).fold(f32::NEG_INFINITY, f32::max);
-    [
-        f64::from(u8::from(best(right) == max)),
-        f64::from(u8::from(best(right) > best(wrong))),
-        mean(right) - mean(wrong),
-        probability(right) - probability(wrong),
-    ]
+/// Accuracy, preference, logit difference and probability difference of each prompt, from one run.
+fn scores(
+    model: &HookedTransformer,
+    tokens: &Tokens,
+    right: Vec<Vec<u32>>,
+    wrong: Vec<Vec<u32>>,
+) -> Result<[Vec<f32>; 4]> {
+    let answers = Pairs::of_lists(right, wrong);
+    let metrics = [
+        Metric::of_best(answers.clone(), Best::OfAll),
+        Metric::of_best(answers.clone(), Best::OfBoth),
+        Metric::of_mean_logits(answers.clone()),
+        Metric::of_probabilities(answers),
+    ];
+    let logits = model.forward(tokens)?.detach();
+    let [accuracy, preference, logit_diff, prob_diff] = metrics.map(|metric| {
+        let bound = metric.bind(tokens, model.cfg().d_vocab_out())?;
+        bound.of_logits(&logits, None)
+    });
+    Ok([accuracy?, preference?, logit_diff?, prob_diff?])
 }

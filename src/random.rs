@@ -1,8 +1,17 @@
+//! Random choices that are the same for the same seed, on every machine and in every version.
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-/// The random choices of a generator: ChaCha8 from a seed, and our own way from its bits to choices, so that no
-/// new version of a crate can change a data set.
+/// A stream of random choices: ChaCha8 from a seed, and our own way from its bits to choices, so that no new version of a crate
+/// can change a data set.
+///
+/// ```
+/// use candle_lens::random::Random;
+/// let mut random = Random::new(7);
+/// assert!(random.below(10) < 10);
+/// assert_eq!(Random::new(7).uniform(), Random::new(7).uniform());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Random(ChaCha8Rng);
 
@@ -28,7 +37,7 @@ impl Random {
     }
 
     /// One element of a list that is not empty.
-    pub(super) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.below(list.len())]
     }
 }

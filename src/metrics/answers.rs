@@ -4,8 +4,10 @@
 //! "Interpretability in the Wild"). It is linear in the final residual stream once the norm is fixed, which is why
 //! attribution uses it; log-probability is not.
 
-use candle_core::{IndexOp, Tensor};
+use candle_core::Tensor;
 
+use super::metric::Metric;
+use super::pairs::check_some_differ;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
@@ -33,7 +35,8 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// A text of several tokens (with its pieces), an id outside the vocabulary, an empty list, a pair of equals.
+    /// A text of several tokens (with its pieces), an id outside the vocabulary, an empty list, and where both answers of every
+    /// pair are the same token. One such pair among others has the logit difference 0.
     pub fn answers<T: Into<TokenRef>, W: Into<TokenRef>>(
         &self,
         pairs: impl IntoIterator<Item = (T, W)>,
@@ -42,12 +45,9 @@ impl HookedTransformer {
         let (correct, incorrect) = (self.token_ids(correct)?, self.token_ids(incorrect)?);
         let texts = correct.iter().zip(&incorrect).map(|(&c, &i)| (self.piece(c), self.piece(i))).collect();
         let answers = Answers { texts, correct, incorrect };
-        if let Some(same) = answers.correct.iter().zip(&answers.incorrect).position(|(c, i)| c == i) {
-            return Err(Error::argument(format!(
-                "pair {same} has the same token as correct and incorrect answer, so its logit difference is 0 whatever \
-                 the model does: give two tokens."
-            )));
-        }
+        check_some_differ(
+            answers.correct.iter().zip(&answers.incorrect).map(|(correct, incorrect)| correct == incorrect),
+        )?;
         Ok(answers)
     }
 }
@@ -118,20 +118,8 @@ impl Answers {
         if !fits || tokens.batch() != self.len() {
             return Err(Error::shape("the logits to take a logit difference of", expected, logits.dims()));
         }
-        let d_vocab = logits.dim(2)? as u32;
-        if let Some(id) = self.correct.iter().chain(&self.incorrect).find(|&&id| id >= d_vocab) {
-            return Err(Error::tokens(format!(
-                "answer token {id} has no logit: the logits are of ids 0 to {}.",
-                d_vocab - 1
-            )));
-        }
-        let mut differences = Vec::with_capacity(self.len());
-        for (prompt, last) in tokens.last_positions().into_iter().enumerate() {
-            let at = |id: u32| -> Result<f32> {
-                Ok(logits.i((prompt, last, id as usize))?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?)
-            };
-            differences.push(at(self.correct[prompt])? - at(self.incorrect[prompt])?);
-        }
+        let metric = Metric::logit_diff(self).bind(tokens, logits.dim(2)?)?;
+        let differences = metric.of_logits(logits, None)?;
         Labelled::new("logit difference", vec![Axis::numbered("prompt", self.len())], differences)
     }
 }

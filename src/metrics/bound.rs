@@ -1,0 +1,218 @@
+//! A metric of certain prompts: the one place that knows which rows of a run's logits are read.
+
+use std::ops::Deref;
+
+use candle_core::{DType, Tensor};
+
+use super::metric::{Columns, Metric, Read, Slope};
+use super::positions::Rows;
+use crate::error::{Error, Result};
+use crate::hooks::HookPlan;
+use crate::model::{HookedTransformer, RunOptions};
+use crate::tokens::Tokens;
+
+/// A metric with the rows that it reads of certain prompts. The tokens that it compares with, where it does, are those of
+/// these prompts, whichever prompts are run.
+#[derive(Clone)]
+pub(crate) struct BoundMetric {
+    metric: Metric,
+    rows: Rows,
+    columns: Columns,
+}
+
+impl Deref for BoundMetric {
+    type Target = Metric;
+
+    fn deref(&self) -> &Metric {
+        &self.metric
+    }
+}
+
+impl BoundMetric {
+    pub(super) fn new(metric: &Metric, tokens: &Tokens, d_vocab_out: usize) -> Result<Self> {
+        let measure = &metric.measure;
+        let rows = metric.positions.rows(tokens, measure.compares_with_next())?;
+        let (prompts, count) = (rows.prompts(), rows.len());
+        if let Some(answers) = measure.answers().filter(|answers| ![prompts, count].contains(answers)) {
+            let or_each = match count == prompts {
+                true => String::new(),
+                false => format!(", or one for each of the {count} positions that it reads"),
+            };
+            return Err(Error::argument(format!(
+                "the metric {:?} has answers for {answers} prompts, but there are {prompts}: give one for each{or_each}.",
+                metric.name()
+            )));
+        }
+        if let Some(largest) = measure.largest_token().filter(|largest| *largest as usize >= d_vocab_out) {
+            return Err(Error::tokens(format!(
+                "token id {largest} of the metric has no logit: the model has ids 0 to {}.",
+                d_vocab_out - 1
+            )));
+        }
+        Ok(Self { metric: metric.clone(), rows, columns: measure.columns() })
+    }
+
+    /// The rows that it reads.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// How many logits it reads of each row.
+    pub fn width(&self, model: &HookedTransformer) -> usize {
+        match &self.columns {
+            Columns::All => model.cfg().d_vocab_out(),
+            Columns::Only(columns) => columns.len(),
+        }
+    }
+
+    /// Whether it is measured from the clean run.
+    pub fn needs_clean(&self) -> bool {
+        self.metric.measure.needs_clean()
+    }
+
+    /// The rows that it reads of a run.
+    ///
+    /// # Shapes
+    /// `x [copy * prompt, pos, ..]`, a stream or logits of copies of all prompts one after the other; the result is
+    /// `[copy * row, ..]`.
+    pub fn read(&self, x: &Tensor) -> Result<Tensor> {
+        self.read_of(x, (0, self.rows.prompts()))
+    }
+
+    /// As [`BoundMetric::read`], of copies of `count` prompts from prompt `from` on.
+    pub fn read_of(&self, x: &Tensor, (from, count): (usize, usize)) -> Result<Tensor> {
+        let places = self.rows.places(from, count, x.dim(0)? / count);
+        let places = Tensor::new(places, x.device())?;
+        Ok(x.flatten(0, 1)?.index_select(&places, 0)?)
+    }
+
+    /// Of all logits those of the columns that it reads.
+    pub fn columns_of(&self, logits: &Tensor) -> Result<Tensor> {
+        match &self.columns {
+            Columns::All => Ok(logits.clone()),
+            Columns::Only(columns) => Ok(logits.index_select(&Tensor::new(&columns[..], logits.device())?, 1)?),
+        }
+    }
+
+    /// The logits that it reads after rows of the final stream.
+    ///
+    /// # Shapes
+    /// `rows [row, d_model]` gives `[row, column]`.
+    pub fn logits_after(&self, model: &HookedTransformer, rows: &Tensor) -> Result<Tensor> {
+        model.logits_after(
+            rows,
+            match &self.columns {
+                Columns::All => None,
+                Columns::Only(columns) => Some(columns.clone()),
+            },
+        )
+    }
+
+    /// The number of each prompt, of the columns that it reads; `clean` are all logits of the clean run's rows.
+    pub fn evaluate(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Vec<f32>> {
+        Ok(self.values(logits, clean)?.to_vec1::<f32>()?)
+    }
+
+    /// As [`BoundMetric::evaluate`], as a tensor through which gradients flow to the logits.
+    ///
+    /// # Shapes
+    /// `logits [copy * row, column]`, `clean [row, d_vocab_out]`; the result is `[copy * prompt]`, f32.
+    pub fn values(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Tensor> {
+        let logits = &logits.to_dtype(DType::F32)?;
+        let (rows, columns) = (&self.rows, &self.columns);
+        let read = Read { logits, clean, rows, columns };
+        let (copies, values) = (read.copies()?, self.metric.measure.values(&read)?);
+        match values.elem_count() == copies * rows.prompts() {
+            true => Ok(values),
+            false => self.mean(&values, copies),
+        }
+    }
+
+    /// The mean over the rows of each prompt.
+    fn mean(&self, values: &Tensor, copies: usize) -> Result<Tensor> {
+        let (rows, prompts) = (self.rows.len(), self.rows.prompts());
+        let counts = self.rows.positions().iter().map(Vec::len);
+        if counts.clone().all(|count| count * prompts == rows) {
+            return Ok(values.reshape((copies * prompts, rows / prompts))?.mean(1)?);
+        }
+        let of_prompt: Vec<u32> = counts.clone().enumerate().flat_map(|(b, count)| vec![b as u32; count]).collect();
+        let shares: Vec<f32> = counts.flat_map(|count| vec![1. / count as f32; count]).collect();
+        let shares = Tensor::from_vec(shares, (1, rows), values.device())?;
+        let shared = values.reshape((copies, rows))?.broadcast_mul(&shares)?;
+        let sums = Tensor::zeros((copies, prompts), DType::F32, values.device())?;
+        Ok(sums.index_add(&Tensor::new(of_prompt, values.device())?, &shared, 1)?.flatten_all()?)
+    }
+
+    /// The metric of each prompt from all logits of a whole run, `[prompt, pos, d_vocab_out]`.
+    pub fn of_logits(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Vec<f32>> {
+        self.evaluate(&self.columns_of(&self.read(logits)?)?, clean)
+    }
+
+    /// The metric of each prompt in a plain run.
+    ///
+    /// # Errors
+    /// A metric that is measured from another run; and as [`HookedTransformer::run`].
+    pub fn of_run(&self, model: &HookedTransformer, tokens: &Tokens) -> Result<Vec<f32>> {
+        self.check_alone()?;
+        let options = RunOptions { stop_at_layer: Some(model.cfg().n_layers as isize), ..Default::default() };
+        let model = &model.without_weight_gradients();
+        let resid = model.run(tokens, HookPlan::new(), &options)?.resid;
+        let rows = self.read(&resid.expect("a run that stops returns the stream"))?;
+        self.evaluate(&self.logits_after(model, &rows)?, None)
+    }
+
+    /// # Errors
+    /// A metric that is measured from a clean run, where there is none.
+    pub fn check_alone(&self) -> Result<()> {
+        match self.needs_clean() {
+            true => Err(Error::argument(format!(
+                "the {} is measured from a clean run, which a single run does not have: take the gradients of an experiment \
+                 (Patching::attribution), or another metric.",
+                self.name()
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a metric that has no slope at the clean run itself.
+    ///
+    /// # Errors
+    /// KL divergence from the clean run, which is at its least there.
+    pub fn check_slope_at_clean(&self, instead: &str) -> Result<()> {
+        match self.metric.measure.slope() {
+            Slope::NotAtClean => Err(Error::argument(format!(
+                "{} is measured from the clean run and at its least there, so all its gradients at that run are 0 and would \
+                 rank rounding errors: {instead}, or take another metric.",
+                self.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a metric that has no gradient, as far as its kind says.
+    ///
+    /// # Errors
+    /// The rank and the accuracy, which change in steps.
+    pub fn check_slope(&self) -> Result<()> {
+        match self.metric.measure.slope() {
+            Slope::Nowhere => Err(Error::argument(format!(
+                "the {} of a token changes in steps, so it has no gradient: use Metric::log_prob or Metric::logit_diff.",
+                self.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a metric of the user's that is not made of tensor operations: `values` are its numbers for logits that have
+    /// a gradient.
+    pub fn check_gradient(&self, values: &Tensor) -> Result<()> {
+        match self.metric.measure.slope() {
+            Slope::Unknown if !values.track_op() => Err(Error::argument(format!(
+                "the metric {:?} has no gradient: make it of tensor operations on the logits that it is given, not of \
+                 numbers taken out of them.",
+                self.name()
+            ))),
+            _ => self.check_slope(),
+        }
+    }
+}

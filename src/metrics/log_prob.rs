@@ -1,0 +1,43 @@
+//! The natural logarithm of a token's probability.
+
+use candle_core::Tensor;
+
+use super::metric::{Direction, Measure, Metric, Read, log_softmax};
+use super::targets::Targets;
+use crate::error::Result;
+use crate::model::HookedTransformer;
+use crate::tokens::TokenRef;
+
+struct LogProb(Targets);
+
+impl Metric {
+    /// The natural logarithm of the token's probability, one token for each prompt. More is better.
+    ///
+    /// # Errors
+    /// A text that is not one token.
+    pub fn log_prob<T: Into<TokenRef>>(model: &HookedTransformer, tokens: impl IntoIterator<Item = T>) -> Result<Self> {
+        Ok(Self::of(LogProb(Targets::given(model, tokens)?)))
+    }
+}
+
+impl Measure for LogProb {
+    fn name(&self) -> &str {
+        "log-probability"
+    }
+
+    fn direction(&self) -> Option<Direction> {
+        Some(Direction::More)
+    }
+
+    fn answers(&self) -> Option<usize> {
+        self.0.count()
+    }
+
+    fn largest_token(&self) -> Option<u32> {
+        self.0.largest()
+    }
+
+    fn values(&self, read: &Read) -> Result<Tensor> {
+        read.pick(&log_softmax(read.logits)?, &self.0.of(read.rows))
+    }
+}

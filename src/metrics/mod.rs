@@ -1,0 +1,37 @@
+//! Metrics: what a run is evaluated by, one number for each prompt, from its logits.
+//!
+//! A [`Metric`] is a value that says which logits it reads: at which [`Positions`] of each prompt, of which tokens. Nothing
+//! else is computed for it. One metric a file, with its formula and source; data sets of tasks become batches with their
+//! metric here, too, and [`score_questions`] takes the metrics of many prompts at once.
+
+mod accuracy;
+mod answerable;
+mod answers;
+mod best;
+mod bound;
+mod custom;
+mod kl;
+mod log_prob;
+mod logit;
+mod logit_diff;
+mod loss;
+mod metric;
+mod pairs;
+mod positions;
+mod prob_diff;
+mod rank;
+mod score;
+mod targets;
+mod task;
+
+pub use answers::Answers;
+pub(crate) use bound::BoundMetric;
+pub use metric::{Direction, Metric};
+pub use positions::Positions;
+pub use score::{Score, Scorecard, score_questions, score_repeated, scorecard};
+pub use task::TaskBatch;
+
+/// The mean of what prompts have.
+pub(crate) fn mean(values: &[f32]) -> f32 {
+    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
+}
