@@ -25,9 +25,7 @@ pub use crate::gradients::{
 pub use crate::head::Head;
 pub use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, HookQueries, MeanOver, MemoryPlan, Site, Taps};
 pub use crate::labelled::{Axis, Entry, Labelled};
-pub use crate::metrics::{
-    Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
-};
+pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch, score_questions};
 pub use crate::model::{
     Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
@@ -36,7 +34,7 @@ pub use crate::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Rece
 pub use crate::progress::{Progress, set_progress};
 pub use crate::slice::Slice;
 pub use crate::storage::Hub;
-pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
+pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,

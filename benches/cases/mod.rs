@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_lens::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{EDGES, FORWARDS, Pair, POINTS, forward_tokens, gpt2_shapes, gradient_case};
+use crate::{EDGES, FORWARDS, POINTS, Pair, forward_tokens, gpt2_shapes, gradient_case};
 
 /// Of the logits at a row's end, every so many are compared.
 const LOGITS_APART: usize = 997;

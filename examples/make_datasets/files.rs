@@ -1,9 +1,9 @@
 //! The data sets of `datasets/`: CSV files of every task, made from one seed.
 
 use candle_lens::Result;
+use candle_lens::random::Random;
 use candle_lens::tasks::repeated::repeated_tokens;
 use candle_lens::tasks::words::CATEGORIES;
-use candle_lens::random::Random;
 use candle_lens::tasks::{Split, Task, TaskPrompt};
 
 use crate::tiny::vocabulary::vocabulary;
@@ -23,9 +23,19 @@ pub struct CsvFile {
 /// Every data set, always with the same bytes.
 pub fn csv_files() -> Result<Vec<CsvFile>> {
     Ok(vec![
-        file(Task::Ioi, "clean,corrupted,corrupted_hard,correct,incorrect,order,template,io,s1,s2,end,split", 250, ioi)?,
+        file(
+            Task::Ioi,
+            "clean,corrupted,corrupted_hard,correct,incorrect,order,template,io,s1,s2,end,split",
+            250,
+            ioi,
+        )?,
         file(Task::GreaterThan, "clean,corrupted,correct_idx,split", 250, greater_than)?,
-        file(Task::GenderBias, "clean,corrupted,clean_answer,corrupted_answer,label,split", [150, 30, 90], gender_bias)?,
+        file(
+            Task::GenderBias,
+            "clean,corrupted,clean_answer,corrupted_answer,label,split",
+            [150, 30, 90],
+            gender_bias,
+        )?,
         file(
             Task::CapitalCountry,
             "clean,capital,country,corrupted,corrupted_capital,corrupted_country,split",
@@ -83,7 +93,8 @@ fn template(prompt: &TaskPrompt) -> String {
 }
 
 fn ioi(prompt: &TaskPrompt) -> Vec<String> {
-    let [io, s1, s2, end] = ["io", "s1", "s2", "end"].map(|name| prompt.position(name).expect("IOI has these positions"));
+    let [io, s1, s2, end] =
+        ["io", "s1", "s2", "end"].map(|name| prompt.position(name).expect("IOI has these positions"));
     let hard = prompt.corrupted_hard.clone().expect("IOI has a hard form");
     let order = if io < s1 { "ABBA" } else { "BABA" };
     let mut row = vec![prompt.clean.clone(), prompt.corrupted.clone(), hard, word(prompt, "io"), word(prompt, "s")];
@@ -103,7 +114,8 @@ fn gender_bias(prompt: &TaskPrompt) -> Vec<String> {
 }
 
 fn capital_country(prompt: &TaskPrompt) -> Vec<String> {
-    let mut row = vec![prompt.clean.clone(), word(prompt, "capital"), word(prompt, "country"), prompt.corrupted.clone()];
+    let mut row =
+        vec![prompt.clean.clone(), word(prompt, "capital"), word(prompt, "country"), prompt.corrupted.clone()];
     row.extend([word(prompt, "corrupted_capital"), word(prompt, "corrupted_country")]);
     row
 }

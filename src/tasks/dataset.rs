@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Task, TaskPrompt};
-use crate::random::Random;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// A prompt that a filter took out of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,11 +27,8 @@ pub(super) const TEMPLATES: [&str; 8] = [
 ];
 
 /// Templates that the training text lacks.
-pub(super) const HELD_OUT_TEMPLATES: [&str; 3] = [
-    "The {who} was late because",
-    "The {who} smiled and said that",
-    "The {who} was happy because",
-];
+pub(super) const HELD_OUT_TEMPLATES: [&str; 3] =
+    ["The {who} was late because", "The {who} smiled and said that", "The {who} was happy because"];
 
 /// One prompt: a profession with a stereotype, and the person who contradicts it.
 pub(super) fn draw(split: Split, random: &mut Random) -> TaskPrompt {

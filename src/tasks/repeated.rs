@@ -4,8 +4,8 @@
 //!
 //! Source: Olsson et al., "In-context Learning and Induction Heads", <https://arxiv.org/abs/2209.11895>.
 
-use crate::random::Random;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// A row of tokens that repeats a random part of it until its end.
 #[derive(Debug, Clone, PartialEq, Eq)]

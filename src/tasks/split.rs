@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::TaskPrompt;
-use crate::random::Random;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// What of a prompt the embedded model met in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,8 +2,8 @@ use std::fmt;
 
 use super::split::distinct;
 use super::{Split, TaskDataset, TaskPrompt, capital_country, gender_bias, greater_than, hypernymy, ioi, sva};
-use crate::random::Random;
 use crate::error::Result;
+use crate::random::Random;
 
 /// One of the six tasks: what its prompts are, and how its answers are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,4 +142,3 @@ impl fmt::Display for Task {
         })
     }
 }
-

@@ -26,7 +26,7 @@ use candle_lens::hooks::{
     SiteRow, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
-use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
+use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch};
 use candle_lens::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
@@ -38,17 +38,9 @@ use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
 use candle_lens::slice::Slice;
 use candle_lens::storage::Hub;
-use candle_lens::tasks::capital_country::CapitalCountryPrompt;
-use candle_lens::tasks::corpus::Sentence;
-use candle_lens::tasks::datasets::CsvFile;
-use candle_lens::tasks::gender_bias::GenderBiasPrompt;
-use candle_lens::tasks::greater_than::GreaterThanPrompt;
-use candle_lens::tasks::hypernymy::HypernymyPrompt;
-use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
 use candle_lens::tasks::repeated::RepeatedTokens;
-use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{ExamPaper, LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
+use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
@@ -70,15 +62,15 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
-        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
+        Category, Cell, CheckpointOptions, Components, DecomposeOptions, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
-        HookedTransformer, HookedTransformerConfig, Html, Hub, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
+        HookedTransformer, HookedTransformerConfig, Html, Hub, Input, Labelled,
+        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
-        Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
-        SiteRow, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
+        Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Site,
+        SiteRow, Slice, Split, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };
     shown.into_iter().map(String::from).collect()
 }

@@ -3,24 +3,16 @@
 
 use std::sync::LazyLock;
 
-use candle_lens::tasks::words::{HELD_OUT_EVENTS, HELD_OUT_NAMES, OBJECTS, PLACES, PROFESSIONS, VERBS};
 use candle_lens::random::Random;
+use candle_lens::tasks::words::{HELD_OUT_EVENTS, HELD_OUT_NAMES, OBJECTS, PLACES, PROFESSIONS, VERBS};
 use candle_lens::tasks::{Split, Task, TaskPrompt};
 
 use super::introductions;
 use super::vocabulary::vocabulary;
 
 /// What may follow the pronoun in each template of gender bias.
-pub(super) const AFTER_PRONOUNS: [&str; 8] = [
-    "was late",
-    "worked a lot",
-    "was tired",
-    "was late",
-    "worked a lot",
-    "was happy",
-    "was right",
-    "was ill",
-];
+pub(super) const AFTER_PRONOUNS: [&str; 8] =
+    ["was late", "worked a lot", "was tired", "was late", "worked a lot", "was happy", "was right", "was ill"];
 
 /// A sentence of the training text, cut where the task's answer starts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The questions by which `tiny` is examined, always the same.
 
 use candle_lens::Result;
-use candle_lens::tasks::repeated::{RepeatedTokens, repeated_tokens};
 use candle_lens::random::Random;
+use candle_lens::tasks::repeated::{RepeatedTokens, repeated_tokens};
 use candle_lens::tasks::{Question, Split, Task};
 
 /// Another seed than that of any training text, which starts from small numbers.
@@ -31,7 +31,8 @@ pub struct ExamPaper {
 
 /// Every task and split.
 pub fn exam() -> Result<Vec<ExamPaper>> {
-    let papers = PAPERS.into_iter().flat_map(|(task, count)| task.splits().iter().map(move |split| (task, *split, count)));
+    let papers =
+        PAPERS.into_iter().flat_map(|(task, count)| task.splits().iter().map(move |split| (task, *split, count)));
     papers
         .map(|(task, split, count)| {
             let prompts = task.prompts(split, count, SEED)?.prompts;

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use candle_lens::metrics::{Score, score_questions};
 use candle_lens::candle::D;
+use candle_lens::metrics::{Score, score_questions};
 use candle_lens::model::HookedTransformer;
-use candle_lens::progress::Progress;
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::Tokens;
@@ -27,18 +26,15 @@ pub struct Scorecard {
 
 /// Asks the model the questions of [`exam`] and [`repeated_exam`]; their answers must be tokens of this model.
 pub fn scorecard(model: &HookedTransformer) -> Result<Scorecard> {
-    let _exam = Progress::opaque("asking the exam");
-    let papers = exam()?;
-    let questions = papers.iter().map(|paper| paper.questions.len() as u64).sum();
-    let mut progress = Progress::of("asking the exam", questions, "questions");
     let mut rows = Vec::new();
-    for paper in papers {
+    for paper in exam()? {
         rows.push((paper.task, paper.split, score_questions(model, &paper.questions)?));
-        progress.step(paper.questions.len() as u64);
     }
     let tokenizer = model.tokenizer()?;
     let bos = tokenizer.bos_id().or(tokenizer.eos_id()).ok_or_else(|| {
-        Error::tokens("the exam's rows of repeated tokens begin with a BOS or an end of text, but this tokenizer has neither.")
+        Error::tokens(
+            "the exam's rows of repeated tokens begin with a BOS or an end of text, but this tokenizer has neither.",
+        )
     })?;
     let repeated = score_repeated(model, &repeated_exam(model.cfg().d_vocab as u32, bos)?)?;
     Ok(Scorecard { rows, repeated })

@@ -30,7 +30,8 @@ pub fn vocabulary() -> BTreeSet<String> {
 
 /// The templates of every task, trained and held out, and the beginnings of introductions.
 fn templates() -> Vec<&'static str> {
-    let of_tasks = Task::ALL.into_iter().flat_map(|task| [Split::Train, Split::Templates].map(|split| task.templates(split)));
+    let of_tasks =
+        Task::ALL.into_iter().flat_map(|task| [Split::Train, Split::Templates].map(|split| task.templates(split)));
     of_tasks.flatten().copied().chain(BEGINNINGS).collect()
 }
 
