@@ -149,7 +149,7 @@ fn growth(c: &mut Criterion) {
         let layers = Pair::new((prompts, length), 0).patching(&model);
         group.throughput(Throughput::Elements((prompts * length) as u64));
         group.bench_function(BenchmarkId::new("mlp_out", format!("{prompts}x{length}")), |b| {
-            b.iter(|| layers.sweep("mlp_out", &[SweepAxis::Layer]).expect("a sweep"));
+            b.iter(|| layers.sweep("mlp_out", &[AxisName::Layer]).expect("a sweep"));
         });
     }
 }

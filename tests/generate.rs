@@ -170,7 +170,7 @@ fn a_plan_acts_as_if_the_whole_text_had_run_at_once() -> Result<()> {
     let model = tiny_model(Processing::default());
     let prompts = Tokens::from_rows(vec![vec![3, 50, 17, 101], vec![8, 9, 10, 11]])?;
     let direction = (model.W_U().i((.., 77))? * 3.)?;
-    let twice = Edit::custom("twice", |x, _| Ok((x * 2.)?));
+    let twice = Edit::custom("twice", |x, _| x * 2.);
     let plain = check_under(&model, &prompts, &HookPlan::new())?;
     for plan in [
         HookPlan::new().edit(("resid_post", 0), Edit::add(direction)),

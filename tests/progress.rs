@@ -187,7 +187,7 @@ fn sweeps() -> Result<()> {
     let receivers = [Receiver::Q(7, 0), Receiver::K(7, 1)];
     walk.counted("path_patch_head_to_heads", || patching.path_patch_head_to_heads(&receivers));
     let attribution = walk.counted("attribution", || patching.attribution(("z", "post")));
-    walk.watched("Attribution::sweep", || attribution.sweep("post", &[SweepAxis::Layer, SweepAxis::Neuron]));
+    walk.watched("Attribution::sweep", || attribution.sweep("post", &[AxisName::Layer, AxisName::DMlp]));
     walk.counted("for_each_answer_token", || {
         Patching::for_each_answer_token(&model, PROMPT, &PROMPT.replace(", John", ", Mary"), " Mary John", " John Mary")
     });

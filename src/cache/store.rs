@@ -30,7 +30,7 @@ impl Provenance {
     /// How the line begins that says where a run began.
     pub(super) const BEGAN: &str = "  began ";
 
-    /// What made the run another than the plain run of its tokens, one line each: the edits of its plan, a residual stream
+    /// What made the run another than the plain run of its tokens, one line each: the edits and splices of its plan, a residual stream
     /// that it was given, positions that were run before. None where nothing did.
     ///
     /// ```
@@ -42,7 +42,8 @@ impl Provenance {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn interventions(&self) -> Vec<&str> {
-        let intervenes = |line: &&str| line.starts_with(HookPlan::EDIT) || line.starts_with(Self::BEGAN);
+        let starts = [HookPlan::EDIT, HookPlan::SPLICE, Self::BEGAN];
+        let intervenes = |line: &&str| starts.iter().any(|start| line.starts_with(start));
         self.plan.lines().filter(intervenes).map(str::trim).collect()
     }
 }

@@ -16,7 +16,7 @@ use super::experiment::EdgePatching;
 use super::layout::Layout;
 use super::node::{Node, Qkv};
 use super::outputs::{Outputs, by_head};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::progress::Progress;
@@ -142,7 +142,7 @@ impl Live {
                 Some(before) => Tensor::cat(&[before, difference], 0)?,
                 None => difference,
             });
-            Ok(x.clone())
+            Ok::<_, Error>(x.clone())
         };
         plan.edit(point, Edit::custom("note", note))
     }
@@ -165,7 +165,7 @@ impl Live {
         }
         let live = self.clone();
         let corrupt = move |x: &Tensor, _: HookPoint| match (live.update(node, qkv)?, qkv) {
-            (None, _) => Ok(x.clone()),
+            (None, _) => Ok::<_, Error>(x.clone()),
             (Some(update), None) => Ok((x + update.reshape(x.shape())?)?),
             (Some(update), Some(_)) => {
                 let (batch, pos, heads, d_model) = x.dims4()?;

@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::node::Node;
 use super::outputs::{Outputs, rows};
 use crate::error::{Error, Result};
-use crate::hooks::{Edit, HookPlan, HookPoint, Site};
+use crate::hooks::{Edit, HookPlan, HookPoint, Selection, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::patching::copied;
 use crate::progress::Progress;
@@ -247,9 +247,12 @@ impl EdgePatching {
                 for first in (0..self.layout.n_heads).step_by(most) {
                     let count = most.min(self.layout.n_heads - first);
                     progress.together(count);
-                    let added = (first..first + count).map(|head| of_head(&differences.z[layer], head));
+                    let z = &differences.z[layer];
+                    let point = HookPoint::Block(layer, Site::Z);
+                    let added = (first..first + count)
+                        .map(|head| Selection::new().head(head).choose(point, z, &z.zeros_like()?));
                     let edit = Edit::add(Tensor::cat(&added.collect::<Result<Vec<_>>>()?, 0)?);
-                    let plan = HookPlan::new().edit(HookPoint::Block(layer, Site::Z), edit);
+                    let plan = HookPlan::new().edit(point, edit);
                     add(
                         &mut progress,
                         self.changes_from(layer, copied(&stream(layer)?, count)?, plan, (from, prompts))?,
@@ -262,14 +265,6 @@ impl EdgePatching {
         }
         Ok(scores)
     }
-}
-
-/// `z [batch, pos, head, d_head]` with zeros for all other heads.
-fn of_head(z: &Tensor, head: usize) -> Result<Tensor> {
-    let heads = z.dim(2)?;
-    let own: Vec<f32> = (0..heads).map(|h| f32::from(u8::from(h == head))).collect();
-    let own = Tensor::from_vec(own, (1, 1, heads, 1), z.device())?.to_dtype(z.dtype())?;
-    Ok(z.broadcast_mul(&own)?)
 }
 
 impl std::fmt::Debug for NodeScores {

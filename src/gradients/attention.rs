@@ -16,7 +16,7 @@ use crate::tokens::Input;
 /// What each entry of each attention pattern adds to a metric. Made by [`HookedTransformer::attention_attribution`].
 #[derive(Clone, Debug)]
 pub struct AttentionAttribution {
-    /// `pattern * gradient`, the mean over prompts, `[layer, head, position, source]`.
+    /// `pattern * gradient`, the mean over prompts, `[layer, head, position, key_pos]`.
     pub entries: Labelled,
     /// The sum of the entries without their signs, by which heads are ranked, `[layer, head]`.
     pub heads: Labelled,
@@ -26,7 +26,7 @@ impl HookedTransformer {
     /// What each entry of each attention pattern adds to the metric, to first order: one forward and one backward pass.
     ///
     /// # Shapes
-    /// `[layer, head, position, source]`.
+    /// `[layer, head, position, key_pos]`.
     ///
     /// # Errors
     /// Padded prompts, whose positions mean different things; and as [`HookedTransformer::run_with_grads`].
@@ -63,7 +63,7 @@ impl HookedTransformer {
         let (layers, count) = (self.cfg().n_layers, self.cfg().n_heads);
         let by_head = vec![Axis::numbered("layer", layers), Axis::numbered("head", count)];
         let labels = position_labels(self, &tokens)?;
-        let places = [Axis::new("position", labels.clone()), Axis::new("source", labels)];
+        let places = [Axis::new("position", labels.clone()), Axis::new("key_pos", labels)];
         let all = by_head.iter().cloned().chain(places).collect();
         Ok(AttentionAttribution {
             entries: Labelled::new(format!("attention attribution of {}", metric.name()), all, entries)?,
@@ -73,7 +73,7 @@ impl HookedTransformer {
 }
 
 impl AttentionAttribution {
-    /// The entries of the `count` heads with the most of them, `[head, position, source]`, heads as "L0H1".
+    /// The entries of the `count` heads with the most of them, `[head, position, key_pos]`, heads as "L0H1".
     ///
     /// # Errors
     /// [`crate::Error::Shape`] where the two results do not fit each other.

@@ -14,9 +14,9 @@ use candle_core::{DType, Tensor};
 
 use super::run::Judge;
 use crate::error::{Error, Result};
-use crate::hooks::{Gradients, HookPlan, HookPoint, HookQueries, HookQuery};
+use crate::hooks::{AxisName, Gradients, HookPlan, HookPoint, HookQueries, HookQuery};
 use crate::model::RunOptions;
-use crate::patching::{Grid, PatchResult, PatchSite, Patching, SweepAxis, Untouched};
+use crate::patching::{Grid, PatchResult, PatchSite, Patching, Untouched};
 use crate::progress::Progress;
 
 /// First-order estimates of patching at the points that were named. Made by [`Patching::attribution`].
@@ -50,7 +50,7 @@ impl Patching {
     /// let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"];
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let patching = Patching::new(&model, clean, corrupted, metric)?;
-    /// let estimated = patching.attribution(["z"])?.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?;
+    /// let estimated = patching.attribution(["z"])?.sweep("z", &[AxisName::Layer, AxisName::Head])?;
     /// let patched = patching.get_act_patch_attn_head_out_all_pos()?;
     /// println!("correlation {:.2}", Comparison::new(&patched.normalised, &estimated.normalised)?.pearson);
     /// # Ok::<(), candle_lens::Error>(())
@@ -102,7 +102,7 @@ impl Attribution {
     ///
     /// # Errors
     /// A point that was not named when the attribution was made; and as [`Patching::sweep`].
-    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
+    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[AxisName]) -> Result<PatchResult> {
         let (model, tokens, ..) = self.patching.base_run();
         let _work = Progress::opaque("adding up estimates");
         let grid = Grid::new(model, tokens, point.into(), axes)?;
@@ -134,15 +134,18 @@ impl Attribution {
                 site.point()
             ))
         })?;
-        let ranges = site.ranges(&product.shape);
+        let chosen = site.chosen(&product.shape)?;
+        let is_chosen = |prompt: &usize| chosen[0].as_ref().is_none_or(|prompts| prompts.contains(prompt));
         let inner = product.values.len() / product.shape[0].max(1);
         let mut differs = false;
         let each = self.base.iter().enumerate().map(|(prompt, base)| {
             let mut sum = 0.;
-            visit(&product.shape[1..], &ranges[1..], prompt * inner, &mut |at| {
-                sum += f64::from(product.values[at]);
-                differs |= product.differs[at];
-            });
+            if is_chosen(&prompt) {
+                visit(&product.shape[1..], &chosen[1..], prompt * inner, &mut |at| {
+                    sum += f64::from(product.values[at]);
+                    differs |= product.differs[at];
+                });
+            }
             (f64::from(*base) + sum) as f32
         });
         let each: Vec<f32> = each.collect();
@@ -184,14 +187,17 @@ pub(super) fn check_inside(points: &[HookPoint]) -> Result<()> {
     }
 }
 
-/// Calls `work` with the place of every element within the ranges, in an array of this shape that begins at `from`.
-pub(super) fn visit(shape: &[usize], ranges: &[(usize, usize)], from: usize, work: &mut impl FnMut(usize)) {
-    let (Some((_, shape)), Some((&(start, end), ranges))) = (shape.split_first(), ranges.split_first()) else {
+/// Calls `work` with the index of every element among those chosen along each axis, in an array of this shape that begins at
+/// `from`.
+pub(super) fn visit(shape: &[usize], chosen: &[Option<Vec<usize>>], from: usize, work: &mut impl FnMut(usize)) {
+    let (Some((&size, shape)), Some((of_axis, chosen))) = (shape.split_first(), chosen.split_first()) else {
         return work(from);
     };
     let inner: usize = shape.iter().product();
-    for index in start..end {
-        visit(shape, ranges, from + index * inner, work);
+    let mut go = |index: usize| visit(shape, chosen, from + index * inner, work);
+    match of_axis {
+        Some(indices) => indices.iter().copied().for_each(&mut go),
+        None => (0..size).for_each(go),
     }
 }
 

@@ -18,11 +18,11 @@ use super::attribution::{check_inside, visit};
 use super::rule::IgRule;
 use super::run::Judge;
 use crate::error::{Error, Result};
-use crate::hooks::{Edit, HookPlan, HookPoint, HookQueries, HookQuery, Site};
+use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::Metric;
 use crate::model::{HookedTransformer, RunOptions};
-use crate::patching::{Grid, SweepAxis, check_alike};
+use crate::patching::{Grid, check_alike};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::wide::widened;
@@ -165,13 +165,9 @@ fn ends(
         return Err(Error::argument("no point was given to attribute to: name at least one, such as \"z\"."));
     }
     check_inside(points)?;
-    let meaningless = |point: &&HookPoint| {
-        let HookPoint::Block(_, site) = **point else { return false };
-        site == Site::AttnScores || site.is_scale()
-    };
-    if let (IgBaseline::Zero, Some(point)) = (baseline, points.iter().find(meaningless)) {
+    if let (IgBaseline::Zero, Some(point)) = (baseline, points.iter().find(|point| !point.kind().has_zero())) {
         return Err(Error::argument(format!(
-            "zero is no baseline for {point}: a score of zero is one that is not masked, and a norm divides by its scale. Give \
+            "zero is not a baseline for {point}: a score of zero is one that is not masked, and a norm divides by its scale. Give \
              other prompts (IgBaseline::run)."
         )));
     }
@@ -277,14 +273,14 @@ impl IntegratedGradients {
     }
 
     /// The attributions summed to these axes, the mean over prompts (at a position, those that have a token there):
-    /// `sweep("z", &[SweepAxis::Layer, SweepAxis::Head])`.
+    /// `sweep("z", &[AxisName::Layer, AxisName::Head])`.
     ///
     /// # Shapes
     /// One axis for each given.
     ///
     /// # Errors
     /// A point that was not attributed to; and as [`Patching::sweep`](crate::patching::Patching::sweep).
-    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<Labelled> {
+    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[AxisName]) -> Result<Labelled> {
         let _work = Progress::opaque("adding up gradients");
         let grid = Grid::new(&self.model, &self.tokens, point.into(), axes)?;
         let mut numbers: BTreeMap<HookPoint, Vec<f32>> = BTreeMap::new();
@@ -296,11 +292,11 @@ impl IntegratedGradients {
                 Entry::Occupied(there) => there.into_mut(),
                 Entry::Vacant(vacant) => vacant.insert(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?),
             };
-            let (mut sum, mut ranges) = (0., site.ranges(tensor.dims()));
+            let (mut sum, mut chosen) = (0., site.chosen(tensor.dims())?);
             let prompts = site.prompts(&self.tokens);
             for &prompt in &prompts {
-                ranges[0] = (prompt, prompt + 1);
-                visit(tensor.dims(), &ranges, 0, &mut |at| sum += f64::from(of_point[at]));
+                chosen[0] = Some(vec![prompt]);
+                visit(tensor.dims(), &chosen, 0, &mut |at| sum += f64::from(of_point[at]));
             }
             values.push((sum / prompts.len() as f64) as f32);
             progress.step(1);
@@ -318,7 +314,7 @@ impl IntegratedGradients {
             self.attributions.keys().filter(|point| matches!(point, HookPoint::Block(_, s) if *s == site)).count()
         };
         let point = if layers(Site::Result) > layers(Site::Z) { "result" } else { "z" };
-        self.sweep(point, &[SweepAxis::Layer, SweepAxis::Head])
+        self.sweep(point, &[AxisName::Layer, AxisName::Head])
     }
 
     /// What each neuron adds, `[layer, neuron]`: the sum over positions of `mlp.hook_post`.
@@ -326,7 +322,7 @@ impl IntegratedGradients {
     /// # Errors
     /// Where `"post"` is not among the points in every layer; a model without MLPs.
     pub fn neurons(&self) -> Result<Labelled> {
-        self.sweep("post", &[SweepAxis::Layer, SweepAxis::Neuron])
+        self.sweep("post", &[AxisName::Layer, AxisName::DMlp])
     }
 
     /// The points, in the order of the forward pass.

@@ -100,7 +100,7 @@ impl Judge<'_> {
     ) -> Result<(Tensor, Taps)> {
         // Where nobody asks for the final norm at all positions, only the stream that is read goes through it, and only to
         // the logits that the metric reads.
-        let stop_at_layer = (!plan.has_final_norm(&model.dims())?).then_some(model.cfg().n_layers as isize);
+        let stop_at_layer = (!plan.has_final(&model.dims())?).then_some(model.cfg().n_layers as isize);
         let run = model.run(tokens, plan, &RunOptions { stop_at_layer, ..options })?;
         let logits = match run.resid {
             Some(resid) => self.metric.logits_after(model, &self.metric.read(&resid)?)?,

@@ -5,9 +5,10 @@
 
 use candle_core::Tensor;
 
+use super::axis::AxisName;
 use super::edit::{Action, Edit, MeanOver};
 use super::point::HookPoint;
-use super::site::{AxisName, Site};
+use super::stage::Kind;
 use crate::error::{Error, Result};
 use crate::slice::Slice;
 use crate::wide::widened;
@@ -20,48 +21,11 @@ struct Scope {
 }
 
 impl Edit {
-    fn slice_of(&self, axis: AxisName) -> Option<(&Slice, &'static str)> {
-        match axis {
-            AxisName::Batch => Some((&self.batch, "batch row")),
-            AxisName::Pos | AxisName::QPos => Some((&self.pos, "position")),
-            AxisName::KPos => Some((&self.key, "source position")),
-            AxisName::Head | AxisName::KeyValueHead => Some((&self.head, "head")),
-            AxisName::DMlp => Some((&self.neuron, "neuron")),
-            AxisName::DModel | AxisName::DHead | AxisName::One => None,
-        }
-    }
-
     fn scope(&self, point: HookPoint, shape: &[usize]) -> Result<Scope> {
-        let axes = point.axes();
-        let has = |wanted: &[AxisName]| axes.iter().any(|axis| wanted.contains(axis));
-        let unusable = [
-            (&self.head, has(&[AxisName::Head, AxisName::KeyValueHead]), "head"),
-            (&self.key, has(&[AxisName::KPos]), "key_pos"),
-            (&self.neuron, has(&[AxisName::DMlp]), "neuron"),
-        ];
-        for (slice, usable, name) in unusable {
-            if *slice != Slice::All && !usable {
-                let names: Vec<_> = axes.iter().map(|axis| axis.as_str()).collect();
-                return Err(Error::argument(format!(
-                    "an edit of {point} selects a {name}, but its axes are [{}]: drop .{name}(..) or choose a point with that axis.",
-                    names.join(", ")
-                )));
-            }
-        }
-        let mut scope = Scope { axes: Vec::new(), dropped: Vec::new() };
-        for (dim, (&axis, &size)) in axes.iter().zip(shape).enumerate() {
-            let selected = match self.slice_of(axis) {
-                Some((slice, name)) if *slice != Slice::All => {
-                    if matches!(slice, Slice::At(_)) {
-                        scope.dropped.push(dim);
-                    }
-                    Some(slice.indices(size, name)?)
-                }
-                _ => None,
-            };
-            scope.axes.push(selected);
-        }
-        Ok(scope)
+        let axes = self.at.indices(point, shape)?;
+        let is_one = |dim: &usize| matches!(self.at.slice(point.axes()[*dim]), Slice::At(_));
+        let dropped = (0..axes.len()).filter(is_one).collect();
+        Ok(Scope { axes, dropped })
     }
 
     /// Checks the edit against an activation of `shape` at `point`, before anything is computed.
@@ -78,14 +42,14 @@ impl Edit {
                 Error::shape(format!("the value of an edit of {point}"), expected, value.dims())
             })?;
         }
-        if point == HookPoint::Tokens && !matches!(self.action, Action::Replace(_) | Action::Custom { .. }) {
+        if point.kind() == Kind::Ids && !matches!(self.action, Action::Replace(_) | Action::Custom { .. }) {
             return Err(Error::argument(format!(
-                "hook_tokens holds token ids, so \"{self}\" makes no sense there: use Edit::replace or Edit::custom."
+                "{point} holds token ids, so \"{self}\" makes no sense there: use Edit::replace or Edit::custom."
             )));
         }
-        if matches!(self.action, Action::KnockOut) && !matches!(point, HookPoint::Block(_, Site::AttnScores)) {
+        if matches!(self.action, Action::KnockOut) && point.kind() != Kind::Score {
             return Err(Error::argument(format!(
-                "{point} is no attention score, so there is nothing to knock out: edit (\"attn_scores\", layer), or zero it."
+                "{point} is not an attention score, so there is nothing to knock out: edit (\"attn_scores\", layer), or zero it."
             )));
         }
         Ok(())
@@ -95,7 +59,7 @@ impl Edit {
     /// prompts that have a token at each position.
     pub(super) fn check_mean(&self, point: HookPoint, prompts_at: &[usize]) -> Result<()> {
         let Action::Mean(over) = self.action else { return Ok(()) };
-        let places = self.pos.indices(prompts_at.len(), "position")?;
+        let places = self.at.slice(AxisName::Pos).indices(prompts_at.len(), AxisName::Pos.one())?;
         match over {
             MeanOver::Batch if places.iter().all(|&position| prompts_at[position] < 2) => {
                 Err(Error::argument(format!(
@@ -125,7 +89,7 @@ impl Edit {
             Action::Scale(factor) => (x * *factor)?,
             Action::Zero => x.zeros_like()?,
             Action::KnockOut => Tensor::full(f32::NEG_INFINITY, x.shape(), x.device())?.to_dtype(x.dtype())?,
-            Action::Mean(over) => mean(x, point.axes(), *over, real)?,
+            Action::Mean(over) => mean(x, point.pos_axis(), *over, real)?,
             Action::Custom { name, hook } => {
                 let edited = hook(x, point)?;
                 if edited.dims() != x.dims() {
@@ -135,10 +99,7 @@ impl Edit {
                 edited.to_dtype(x.dtype())?
             }
         };
-        match scope.mask(x)? {
-            Some(mask) => Ok(mask.where_cond(&edited.contiguous()?, &x.contiguous()?)?),
-            None => Ok(edited.contiguous()?),
-        }
+        self.at.choose(point, &edited, x)
     }
 }
 
@@ -191,27 +152,6 @@ impl Scope {
             None => Err(Error::shape("the value of an edit", format!("{shape:?}"), value.dims())),
         }
     }
-
-    /// 1 at the selected part and 0 elsewhere; `None` when everything is selected.
-    fn mask(&self, x: &Tensor) -> Result<Option<Tensor>> {
-        let mut mask: Option<Tensor> = None;
-        for (dim, selected) in self.axes.iter().enumerate() {
-            let Some(selected) = selected else { continue };
-            let size = x.dim(dim)?;
-            let mut ones = vec![0u8; size];
-            for &index in selected {
-                ones[index] = 1;
-            }
-            let mut shape = vec![1; x.rank()];
-            shape[dim] = size;
-            let axis = Tensor::from_vec(ones, shape, x.device())?;
-            mask = Some(match mask {
-                Some(mask) => mask.broadcast_mul(&axis)?,
-                None => axis,
-            });
-        }
-        Ok(mask.map(|mask| mask.broadcast_as(x.shape())).transpose()?)
-    }
 }
 
 fn broadcasts(value: &[usize], shape: &[usize]) -> bool {
@@ -219,9 +159,7 @@ fn broadcasts(value: &[usize], shape: &[usize]) -> bool {
 }
 
 /// The mean over batch (and positions), padding left out, as wide as `x`.
-fn mean(x: &Tensor, axes: &[AxisName], over: MeanOver, real: Option<&Tensor>) -> Result<Tensor> {
-    let pos =
-        axes.iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos)).expect("each point has positions");
+fn mean(x: &Tensor, pos: usize, over: MeanOver, real: Option<&Tensor>) -> Result<Tensor> {
     let mut shape = vec![1; x.rank()];
     (shape[0], shape[pos]) = (x.dim(0)?, x.dim(pos)?);
     let dtype = x.dtype();
@@ -240,6 +178,5 @@ fn mean(x: &Tensor, axes: &[AxisName], over: MeanOver, real: Option<&Tensor>) ->
 
 /// The part of an activation that a position slice keeps, at the axis that counts positions.
 pub(super) fn slice_positions(x: &Tensor, point: HookPoint, pos: &Slice) -> Result<Tensor> {
-    let dim = point.axes().iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos));
-    pos.apply(x, dim.expect("each point has positions"), "position")
+    pos.apply(x, point.pos_axis(), AxisName::Pos.one())
 }

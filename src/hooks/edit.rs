@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::point::HookPoint;
+use super::selection::{Selection, selecting};
 use crate::error::{Error, Result};
-use crate::slice::Slice;
 use crate::visible::visible;
 
 /// The function of [`Edit::custom`].
@@ -33,7 +33,8 @@ pub(super) enum Action {
     Custom { name: String, hook: Hook },
 }
 
-/// One change to one activation, optionally only at some prompts, positions, heads or neurons.
+/// One change to one activation, optionally only at a part of it ([`Selection`]): some prompts, positions, heads, neurons or
+/// features.
 ///
 /// ```
 /// use candle_lens::hooks::{Edit, HookPlan};
@@ -43,17 +44,14 @@ pub(super) enum Action {
 #[derive(Clone)]
 pub struct Edit {
     pub(super) action: Action,
-    pub(super) batch: Slice,
-    pub(super) pos: Slice,
-    pub(super) key: Slice,
-    pub(super) head: Slice,
-    pub(super) neuron: Slice,
+    pub(super) at: Selection,
 }
+
+selecting!(Edit);
 
 impl Edit {
     fn of(action: Action) -> Self {
-        let all = Slice::All;
-        Self { action, batch: all.clone(), pos: all.clone(), key: all.clone(), head: all.clone(), neuron: all }
+        Self { action, at: Selection::default() }
     }
 
     /// Puts `value` in place of the activation.
@@ -106,47 +104,23 @@ impl Edit {
         Self::of(Action::Mean(over))
     }
 
-    /// Puts what `hook` returns for the activation and its point; the shape must stay. `name` stands in plans and errors.
+    /// Puts what `hook` returns for the activation and its point; the shape must stay the same. `name` appears in plans and
+    /// errors.
+    ///
+    /// The hook may fail with candle's error or with this crate's. One that ends in `Ok(..)` must say which:
+    /// `Ok::<_, candle_lens::Error>(..)`.
     ///
     /// ```
     /// use candle_lens::hooks::Edit;
-    /// let halve = Edit::custom("halve", |x, _point| Ok((x * 0.5)?));
+    /// let halve = Edit::custom("halve", |x, _point| x * 0.5);
+    /// assert_eq!(halve.to_string(), "hook \"halve\"");
     /// ```
-    pub fn custom(
+    pub fn custom<E: Into<Error>>(
         name: impl Into<String>,
-        hook: impl Fn(&Tensor, HookPoint) -> Result<Tensor> + Send + Sync + 'static,
+        hook: impl Fn(&Tensor, HookPoint) -> Result<Tensor, E> + Send + Sync + 'static,
     ) -> Self {
-        Self::of(Action::Custom { name: name.into(), hook: Arc::new(hook) })
-    }
-
-    /// Only at these prompts of the batch.
-    pub fn batch(mut self, batch: impl Into<Slice>) -> Self {
-        self.batch = batch.into();
-        self
-    }
-
-    /// Only at these positions; of attention scores and patterns, these destinations (`q_pos`).
-    pub fn pos(mut self, pos: impl Into<Slice>) -> Self {
-        self.pos = pos.into();
-        self
-    }
-
-    /// Only at these sources (`k_pos`) of attention scores or patterns.
-    pub fn key_pos(mut self, pos: impl Into<Slice>) -> Self {
-        self.key = pos.into();
-        self
-    }
-
-    /// Only at these heads.
-    pub fn head(mut self, head: impl Into<Slice>) -> Self {
-        self.head = head.into();
-        self
-    }
-
-    /// Only at these MLP neurons.
-    pub fn neuron(mut self, neuron: impl Into<Slice>) -> Self {
-        self.neuron = neuron.into();
-        self
+        let hook = Arc::new(move |x: &Tensor, point: HookPoint| hook(x, point).map_err(Into::into));
+        Self::of(Action::Custom { name: name.into(), hook })
     }
 
     /// Whether the edit is the same at every position, whichever positions are run together. A value with a position
@@ -157,43 +131,34 @@ impl Edit {
             Action::Scale(_) | Action::Zero | Action::KnockOut | Action::Mean(MeanOver::Batch) => true,
             Action::Mean(MeanOver::BatchAndPos) | Action::Custom { .. } => false,
         };
-        action && self.pos == Slice::All && self.key == Slice::All
+        action && self.at.has_all_positions()
     }
 
-    /// The edit in a run of the positions after the first `past`; sources are counted from the first in both.
+    /// The edit in a run of the positions after the first `past`.
+    ///
+    /// # Errors
+    /// A position before `past`.
     pub(super) fn after(&self, past: usize) -> Result<Self> {
-        Ok(Self { pos: self.pos.after(past)?, ..self.clone() })
+        Ok(Self { at: self.at.after(past)?, ..self.clone() })
     }
 
     /// The edit for the first `pos` positions of a text that grows to `longest`; none where it is all about later ones.
+    ///
+    /// # Errors
+    /// A position that the text never reaches; one tensor for positions of which only some are there.
     pub(super) fn so_far(&self, pos: usize, longest: usize) -> Result<Option<Self>> {
-        let mut edit = self.clone();
-        for (slice, name) in [(&mut edit.pos, "position"), (&mut edit.key, "source position")] {
-            if *slice == Slice::All {
-                continue;
-            }
-            let wanted = slice.indices(longest, name)?;
-            let there: Vec<isize> = wanted.iter().filter(|&&p| p < pos).map(|&p| p as isize).collect();
-            if there.len() == wanted.len() {
-                continue;
-            }
-            if there.is_empty() {
-                return Ok(None);
-            }
-            if matches!(&self.action, Action::Replace(value) | Action::Add(value) if value.rank() > 1) {
-                return Err(Error::argument(format!(
-                    "the edit \"{self}\" puts one tensor at positions of which only some are there yet: give an edit for \
-                     each position."
-                )));
-            }
-            *slice = there.into();
+        let Some((at, whole)) = self.at.so_far(pos, longest)? else { return Ok(None) };
+        if !whole && matches!(&self.action, Action::Replace(value) | Action::Add(value) if value.rank() > 1) {
+            return Err(Error::argument(format!(
+                "the edit \"{self}\" puts one tensor at positions that are not all there yet: give an edit for each position."
+            )));
         }
-        Ok(Some(edit))
+        Ok(Some(Self { at, ..self.clone() }))
     }
 
     /// Whether some position counts from the end.
     pub(super) fn counts_from_end(&self) -> bool {
-        self.pos.counts_from_end() || self.key.counts_from_end()
+        self.at.counts_from_end()
     }
 }
 
@@ -209,19 +174,7 @@ impl fmt::Display for Edit {
             Action::Mean(MeanOver::BatchAndPos) => f.write_str("mean over batch and positions")?,
             Action::Custom { name, .. } => f.write_str(&visible(&format!("hook {name:?}")))?,
         }
-        let scopes = [
-            ("batch", &self.batch),
-            ("head", &self.head),
-            ("pos", &self.pos),
-            ("key_pos", &self.key),
-            ("neuron", &self.neuron),
-        ];
-        for (name, slice) in scopes {
-            if *slice != Slice::All {
-                write!(f, ", {name} {slice}")?;
-            }
-        }
-        Ok(())
+        if self.at == Selection::default() { Ok(()) } else { write!(f, ", {}", self.at) }
     }
 }
 

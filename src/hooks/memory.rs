@@ -4,6 +4,7 @@ use candle_core::DType;
 
 use super::free::free_memory;
 use super::point::HookPoint;
+use super::stage::Kind;
 use crate::dims::Dims;
 use crate::error::{Error, Result, human_bytes};
 use crate::wide::wide_type;
@@ -35,8 +36,8 @@ pub struct MemoryPlan {
     pub points: Vec<PointBytes>,
     /// The logits, `[batch, pos, d_vocab_out]`.
     pub logits: u64,
-    /// What stands in memory while the widest block is computed: two residual streams, and either q, k, v, z with
-    /// three attention patterns or two layers of neurons.
+    /// What is in memory while the widest block is computed: two residual streams, either q, k, v, z with three attention
+    /// patterns or two layers of neurons, and the inner activations of the largest splice.
     pub working: u64,
 }
 
@@ -63,11 +64,11 @@ impl MemoryPlan {
     }
 
     pub(super) fn push(&mut self, point: HookPoint, shape: Vec<usize>, dtype: DType) {
-        let dtype = match point {
-            HookPoint::Tokens => DType::U32,
-            HookPoint::LnFinalScale => wide_type(dtype),
-            HookPoint::Block(_, site) if site.is_scale() => wide_type(dtype),
-            _ => dtype,
+        let dtype = match (point, point.kind()) {
+            (_, Kind::Ids) => DType::U32,
+            // What a splice shows may be of its own dtype.
+            (HookPoint::Inner(_), _) | (_, Kind::Scale) => wide_type(dtype),
+            (_, Kind::Vector | Kind::Score | Kind::Share | Kind::Logits) => dtype,
         };
         let bytes = product(&shape).saturating_mul(dtype.size_in_bytes() as u64);
         self.points.push(PointBytes { point, shape, bytes });
@@ -79,6 +80,11 @@ impl MemoryPlan {
         if let Some(pushed) = self.points.last_mut() {
             pushed.bytes = pushed.bytes.saturating_mul(4);
         }
+    }
+
+    /// What a splice shows inside, whether it is kept or not.
+    pub(super) fn add_working(&mut self, numbers: usize) {
+        self.working = self.working.saturating_add((numbers as u64).saturating_mul(size_of::<f32>() as u64));
     }
 
     /// A backward pass needs what every block computed, not only the last one.

@@ -4,18 +4,27 @@
 //! leaves nothing behind. This room knows tensors and sizes, not the model.
 
 mod apply;
+mod axis;
 mod edit;
 mod free;
+mod inner;
 mod memory;
 mod plan;
 mod point;
 mod queries;
 mod query;
+mod resolve;
 mod run;
+mod selection;
 mod site;
+mod splice;
+mod stage;
+mod table;
 mod taps;
 
+pub use axis::AxisName;
 pub use edit::{Edit, MeanOver};
+pub use inner::{InnerPoint, InnerSite};
 pub(crate) use memory::check_free;
 pub use memory::{MemoryPlan, PointBytes};
 pub use plan::HookPlan;
@@ -23,5 +32,10 @@ pub use point::{HookPoint, hooks_markdown};
 pub use queries::HookQueries;
 pub use query::HookQuery;
 pub(crate) use run::{HookRun, Reach, Setting};
-pub use site::{AxisName, Site, SiteRow};
+pub use selection::Selection;
+pub(crate) use selection::selecting;
+pub use site::{Site, SiteRow};
+pub use splice::Splice;
+pub(crate) use splice::Splices;
+pub use stage::{Kind, Needs, Stage};
 pub use taps::{Gradients, Taps};

@@ -1,32 +1,29 @@
 //! The plan of one run: what it keeps and what it changes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use super::edit::Edit;
-use super::memory::MemoryPlan;
 use super::point::HookPoint;
 use super::queries::HookQueries;
 use super::query::HookQuery;
-use super::run::{Reach, Resolved, Setting};
-use super::site::{AxisName, Site};
-use crate::dims::Dims;
-use crate::error::{Error, Result};
+use super::splice::Splice;
+use crate::error::Result;
 use crate::slice::Slice;
+use crate::visible::visible;
 
 /// Which points a plan keeps.
 #[derive(Clone)]
-enum Capture {
+pub(super) enum Capture {
     /// All points that cost nothing extra.
     All,
     Named(HookQuery),
     Where(Arc<dyn Fn(HookPoint) -> bool + Send + Sync>),
 }
 
-/// What one run keeps (captures), changes (edits) and watches for gradients. Made in one expression, checked before anything is
+/// What one run keeps (captures), changes (edits), watches for gradients and splices in. Made in one expression, checked before anything is
 /// computed, and without effect on any other run.
 ///
 /// ```
@@ -56,13 +53,14 @@ enum Capture {
 /// ```
 #[derive(Clone, Default)]
 pub struct HookPlan {
-    captures: Vec<Capture>,
-    edits: Vec<(HookQuery, Edit)>,
-    watched: Vec<HookQuery>,
-    pos: Slice,
-    device: Option<Device>,
-    budget: Option<u64>,
-    remove_batch_dim: bool,
+    pub(super) captures: Vec<Capture>,
+    pub(super) edits: Vec<(HookQuery, Edit)>,
+    pub(super) watched: Vec<HookQuery>,
+    pub(super) splices: Vec<(HookQuery, Arc<dyn Splice>)>,
+    pub(super) pos: Slice,
+    pub(super) device: Option<Device>,
+    pub(super) budget: Option<u64>,
+    pub(super) remove_batch_dim: bool,
 }
 
 impl HookPlan {
@@ -114,6 +112,15 @@ impl HookPlan {
         self
     }
 
+    /// Splices a function into the model at one point, such as a sparse dictionary: it reads the activation there after the
+    /// edits of that point, and the run goes on with what it returns. Its inner sites are points like any others, under the
+    /// name of the point and their own: `blocks.2.hook_resid_post.hook_sae_acts_post`. One function at a point; an example is
+    /// at [`Splice`].
+    pub fn splice(mut self, point: impl Into<HookQuery>, splice: impl Splice + 'static) -> Self {
+        self.splices.push((point.into(), Arc::new(splice)));
+        self
+    }
+
     /// Keeps only these positions of everything captured; one index drops the axis. Of patterns and scores, destinations.
     pub fn pos(mut self, pos: impl Into<Slice>) -> Self {
         self.pos = pos.into();
@@ -139,151 +146,15 @@ impl HookPlan {
         self
     }
 
-    /// What a whole run of `batch` prompts of `pos` tokens would need under this plan, computed without running.
-    ///
-    /// # Errors
-    /// Those of the names and slices in the plan; sizes of no model.
-    pub fn memory(&self, dims: &Dims, batch: usize, pos: usize, dtype: DType) -> Result<MemoryPlan> {
-        dims.check_layers()?;
-        let reach = Reach::whole(dims);
-        let need = MemoryPlan::of_run(dims, (batch, pos), dtype, true);
-        let points = (self.captured(dims, &reach)?, self.watched(dims, &reach)?);
-        self.memory_of(need, (&points.0, &points.1), dims, (batch, pos, 0), dtype)
-    }
-
-    fn memory_of(
-        &self,
-        mut plan: MemoryPlan,
-        (captured, watched): (&BTreeSet<HookPoint>, &BTreeSet<HookPoint>),
-        dims: &Dims,
-        (batch, pos, past): (usize, usize, usize),
-        dtype: DType,
-    ) -> Result<MemoryPlan> {
-        for &point in watched {
-            plan.push_watched(point, point.shape_after(dims, (batch, pos), past), dtype);
-        }
-        if !watched.is_empty() {
-            plan.for_backward(dims);
-        }
-        let kept = self.pos.after(past)?.count(pos, "position")?;
-        let drop_pos = matches!(self.pos, Slice::At(_));
-        for &point in captured {
-            let mut shape = Vec::new();
-            for (axis, size) in point.axes().iter().zip(point.shape_after(dims, (batch, pos), past)) {
-                match axis {
-                    AxisName::Batch if self.remove_batch_dim => {}
-                    AxisName::Pos | AxisName::QPos if drop_pos => {}
-                    AxisName::Pos | AxisName::QPos => shape.push(kept),
-                    _ => shape.push(size),
-                }
-            }
-            plan.push(point, shape, dtype);
-        }
-        Ok(plan)
-    }
-
-    fn captured(&self, dims: &Dims, reach: &Reach) -> Result<BTreeSet<HookPoint>> {
-        let mut points = BTreeSet::new();
-        let reachable = || HookPoint::all(dims).into_iter().filter(|point| reach.contains(*point));
-        for capture in &self.captures {
-            match capture {
-                Capture::All => points.extend(reachable().filter(|point| !point.on_demand())),
-                Capture::Named(query) => {
-                    for point in query.resolve_all(dims)? {
-                        reach.check(point)?;
-                        points.insert(point);
-                    }
-                }
-                Capture::Where(filter) => {
-                    let before = points.len();
-                    points.extend(reachable().filter(|point| filter(*point)));
-                    if points.len() == before && !reachable().any(filter.as_ref()) {
-                        return Err(Error::argument(
-                            "the filter of capture_where accepts no hook point of this run: \
-                             HookPoint::all(&model.dims()) lists the names it is asked about.",
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(points)
-    }
-
-    fn watched(&self, dims: &Dims, reach: &Reach) -> Result<BTreeSet<HookPoint>> {
-        let mut points = BTreeSet::new();
-        for query in &self.watched {
-            for point in query.resolve_all(dims)? {
-                reach.check(point)?;
-                if point == HookPoint::Tokens {
-                    return Err(Error::argument(
-                        "hook_tokens holds token ids, along which nothing has a gradient: watch \"embed\" instead.",
-                    ));
-                }
-                points.insert(point);
-            }
-        }
-        Ok(points)
-    }
-
-    /// Holds the plan against a model and an input; every mistake is found here, before anything is computed.
-    pub(crate) fn resolve(&self, dims: &Dims, setting: &Setting) -> Result<Resolved> {
-        let &Setting { reach, batch, pos, past, dtype, .. } = setting;
-        if self.remove_batch_dim && batch != 1 {
-            return Err(Error::argument(format!(
-                "remove_batch_dim needs a run of one prompt, but this one has {batch}: drop it, or run one prompt."
-            )));
-        }
-        let counts_from_end = self.pos.counts_from_end() || self.edits.iter().any(|(_, edit)| edit.counts_from_end());
-        if setting.right_padded && counts_from_end {
-            return Err(Error::argument(
-                "a position that counts from the end was asked of a right-padded batch, where the last column is \
-                 padding for the shorter prompts: pad on the left, or give positions from the start.",
-            ));
-        }
-        let captured = self.captured(dims, reach)?;
-        let mut edits: BTreeMap<HookPoint, Vec<Edit>> = BTreeMap::new();
-        for (query, edit) in &self.edits {
-            for point in query.resolve_all(dims)? {
-                reach.check(point)?;
-                let edit = edit.after(past)?;
-                edit.check(point, &point.shape_after(dims, (batch, pos), past))?;
-                edit.check_mean(point, setting.prompts_at)?;
-                edits.entry(point).or_default().push(edit);
-            }
-        }
-        let watched = self.watched(dims, reach)?;
-        check_split_inputs(&captured, &edits, &watched)?;
-        let need = MemoryPlan::of_run(dims, (batch, pos), dtype, setting.logits);
-        let memory = self.memory_of(need, (&captured, &watched), dims, (batch, pos, past), dtype)?;
-        memory.check(self.budget, batch, setting.device.is_cpu())?;
-        let (pos, device) = (self.pos.after(past)?, self.device.clone());
-        Ok(Resolved { captured, edits, watched, pos, device, remove_batch_dim: self.remove_batch_dim })
-    }
-
     /// How the line of an edit begins in the plan's text.
     pub(crate) const EDIT: &str = "  edit  ";
 
-    /// The points that are changed.
-    pub(crate) fn edited(&self, dims: &Dims) -> Result<BTreeSet<HookPoint>> {
-        let points = self.edits.iter().map(|(query, _)| query.resolve_all(dims)).collect::<Result<Vec<_>>>()?;
-        Ok(points.into_iter().flatten().collect())
-    }
+    /// How the line of a splice begins.
+    pub(crate) const SPLICE: &str = "  splice  ";
 
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {
-        self.edits.is_empty()
-    }
-
-    /// Whether the final norm is in the plan; else a run can stop before it.
-    ///
-    /// # Errors
-    /// Those of the names in the plan.
-    pub(crate) fn has_final_norm(&self, dims: &Dims) -> Result<bool> {
-        let whole = Reach::whole(dims);
-        let mut points = self.captured(dims, &whole)?;
-        points.extend(self.watched(dims, &whole)?);
-        points.extend(self.edited(dims)?);
-        Ok(points.iter().any(|point| matches!(point, HookPoint::LnFinalScale | HookPoint::LnFinalNormalized)))
+        self.edits.is_empty() && self.splices.is_empty()
     }
 
     /// Whether the plan watches a point.
@@ -294,6 +165,7 @@ impl HookPlan {
     /// Whether the plan does the same at every position, whichever are run together: then its runs can be continued.
     pub(crate) fn is_same_everywhere(&self) -> bool {
         self.edits.iter().all(|(_, edit)| edit.is_same_everywhere())
+            && self.splices.iter().all(|(_, splice)| splice.is_by_position())
     }
 
     /// The plan for the first `pos` positions of a text that grows to `longest`: edits of what is not there yet wait.
@@ -327,32 +199,6 @@ impl HookPlan {
     }
 }
 
-/// Where a head's own input is edited or watched, the one norm that all heads share no longer feeds them: asking for it
-/// as well would give a number that the run did not use.
-fn check_split_inputs(
-    captured: &BTreeSet<HookPoint>,
-    edits: &BTreeMap<HookPoint, Vec<Edit>>,
-    watched: &BTreeSet<HookPoint>,
-) -> Result<()> {
-    for point in edits.keys().chain(watched) {
-        let HookPoint::Block(layer, site) = *point else { continue };
-        if !site.is_split_input() {
-            continue;
-        }
-        for norm in [Site::Ln1Scale, Site::Ln1Normalized] {
-            let norm = HookPoint::Block(layer, norm);
-            if captured.contains(&norm) || edits.contains_key(&norm) || watched.contains(&norm) {
-                let done = if edits.contains_key(point) { "edited" } else { "watched" };
-                return Err(Error::argument(format!(
-                    "{point} is {done}, so each head of this block normalises its own input and {norm} is not used: \
-                     leave one of the two out of the plan."
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
 impl AsRef<HookPlan> for HookPlan {
     fn as_ref(&self) -> &HookPlan {
         self
@@ -369,13 +215,16 @@ impl fmt::Display for HookPlan {
                 Capture::Where(_) => write!(f, "\n  keep  what a filter accepts")?,
             }
         }
+        for (query, splice) in &self.splices {
+            write!(f, "\n{}{query}: {}", Self::SPLICE, visible(&splice.name()))?;
+        }
         for (query, edit) in &self.edits {
             write!(f, "\n{}{query}: {edit}", Self::EDIT)?;
         }
         for query in &self.watched {
             write!(f, "\n  watch {query}")?;
         }
-        if self.captures.is_empty() && self.edits.is_empty() && self.watched.is_empty() {
+        if self.captures_nothing() && self.is_read_only() {
             f.write_str("\n  keeps and changes nothing")?;
         }
         if self.pos != Slice::All {

@@ -1,17 +1,21 @@
 //! A hook point: one place of one forward pass, with its TransformerLens name.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use super::axis::AxisName;
+use super::inner::InnerPoint;
 use super::query::HookQuery;
-use super::site::{AxisName, SITES, Site};
+use super::site::{Site, SiteRow};
+use super::stage::{Kind, Stage};
 use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
 use crate::slice::forward;
 
 /// One place of the model where a run may look or act.
 ///
-/// `Display` gives the TransformerLens name; `FromStr` reads names and shorthands.
+/// `Display` gives the TransformerLens name; `FromStr` reads names and shorthands. What each point holds is in `HOOKS.md`.
 ///
 /// ```
 /// use candle_lens::hooks::HookPoint;
@@ -19,100 +23,120 @@ use crate::slice::forward;
 /// assert_eq!(point.to_string(), "blocks.6.attn.hook_k");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HookPoint {
-    /// `hook_tokens`: the token ids, `[batch, pos]`; kept only when a plan names it.
+    /// `hook_tokens`.
     Tokens,
-    /// `hook_embed`: the token embeddings, `[batch, pos, d_model]`.
+    /// `hook_embed`.
     Embed,
-    /// `hook_pos_embed`: the position embeddings, `[batch, pos, d_model]`.
+    /// `hook_pos_embed`.
     PosEmbed,
     /// A site of a block.
     Block(usize, Site),
-    /// `ln_final.hook_scale`: what the final norm divides by, `[batch, pos, 1]`.
+    /// `ln_final.hook_scale`.
     LnFinalScale,
-    /// `ln_final.hook_normalized`: what the final norm makes of the residual stream, before its scale and shift where
-    /// they are not folded, `[batch, pos, d_model]`.
+    /// `ln_final.hook_normalized`.
     LnFinalNormalized,
+    /// `unembed.hook_in`.
+    UnembedIn,
+    /// `unembed.hook_out`.
+    UnembedOut,
+    /// A point inside what a plan splices into the model ([`HookPlan::splice`](super::HookPlan::splice)).
+    Inner(InnerPoint),
 }
 
 impl HookPoint {
-    /// The points outside the blocks, with their names, shorthands and meaning.
-    pub(super) const OUTSIDE: [(Self, &'static str, &'static str, &'static str); 5] = [
-        (Self::Tokens, "hook_tokens", "tokens", "token ids"),
-        (Self::Embed, "hook_embed", "embed", "token embeddings"),
-        (Self::PosEmbed, "hook_pos_embed", "pos_embed", "position embeddings"),
-        (Self::LnFinalScale, "ln_final.hook_scale", "scale", "what the final norm divides by"),
-        (
-            Self::LnFinalNormalized,
-            "ln_final.hook_normalized",
-            "normalized",
-            "output of the final norm, before its scale and shift",
-        ),
-    ];
-
     /// Every point that a model of these `dims` has, in the order of the forward pass. A model has at most 4096 layers; of
     /// sizes that say more these are listed.
     pub fn all(dims: &Dims) -> Vec<Self> {
-        let mut points = vec![Self::Tokens, Self::Embed, Self::PosEmbed];
-        for layer in 0..dims.n_layers.min(MOST_LAYERS) {
-            points.extend(SITES.iter().map(|row| Self::Block(layer, row.site)));
-        }
-        points.extend([Self::LnFinalScale, Self::LnFinalNormalized]);
+        let layers = dims.n_layers.min(MOST_LAYERS);
+        let (before, after): (Vec<_>, Vec<_>) =
+            SiteRow::outside().map(|row| row.point).partition(|point| point.stage() == Stage::Embedding);
+        let of_block = |layer| SiteRow::of_blocks().map(move |(site, _)| Self::Block(layer, site));
+        let mut points: Vec<Self> = before.into_iter().chain((0..layers).flat_map(of_block)).chain(after).collect();
         points.retain(|point| point.absent(dims).is_none());
         points
     }
 
+    /// Its row of the table; of an inner point, that of the point at which the splice is.
+    pub fn row(self) -> &'static SiteRow {
+        match self {
+            Self::Block(_, site) => site.row(),
+            Self::Inner(inner) => inner.outer().row(),
+            outside => SiteRow::outside().find(|row| row.point == outside).expect("each point has a row"),
+        }
+    }
+
+    /// Where in the forward pass it is.
+    pub fn stage(self) -> Stage {
+        self.row().stage
+    }
+
+    /// What kind of numbers it holds.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Inner(_) => Kind::Vector,
+            point => point.row().kind,
+        }
+    }
+
     /// The axes in order.
     pub fn axes(self) -> &'static [AxisName] {
-        use AxisName::{Batch, DModel, One, Pos};
         match self {
-            Self::Tokens => &[Batch, Pos],
-            Self::Embed | Self::PosEmbed | Self::LnFinalNormalized => &[Batch, Pos, DModel],
-            Self::LnFinalScale => &[Batch, Pos, One],
-            Self::Block(_, site) => site.row().axes,
+            Self::Inner(inner) => inner.site().axes(),
+            point => point.row().axes,
         }
     }
 
     /// The shape of the activation in a run of `batch` prompts and `pos` positions.
     pub fn shape(self, dims: &Dims, batch: usize, pos: usize) -> Vec<usize> {
-        self.axes().iter().map(|axis| axis.size(dims, batch, pos)).collect()
+        self.shape_after(dims, (batch, pos), 0)
     }
 
-    /// As [`HookPoint::shape`], where `past` positions before these are looked at too.
+    /// As [`HookPoint::shape`], where `past` earlier positions are attended to as well.
     pub(crate) fn shape_after(self, dims: &Dims, (batch, pos): (usize, usize), past: usize) -> Vec<usize> {
+        let features = match self {
+            Self::Inner(inner) => inner.site().d_sae(),
+            _ => 0,
+        };
         let size = |axis: &AxisName| match axis {
             AxisName::KPos => past + pos,
-            axis => axis.size(dims, batch, pos),
+            axis => axis.size(dims, batch, pos).unwrap_or(features),
         };
         self.axes().iter().map(size).collect()
+    }
+
+    /// Which of its axes counts positions (of patterns and scores, queries).
+    pub(crate) fn pos_axis(self) -> usize {
+        self.axes().iter().position(|axis| axis.key() == AxisName::Pos).expect("each point has positions")
     }
 
     /// The block the point is in, if it is in one.
     pub fn layer(self) -> Option<usize> {
         match self {
             Self::Block(layer, _) => Some(layer),
+            Self::Inner(inner) => inner.outer().layer(),
             _ => None,
         }
     }
 
-    /// Whether the point is computed only when a plan names it (`hook_result`, split inputs, `hook_mlp_in`, `hook_tokens`).
+    /// Whether it is behind the last block.
+    pub(crate) fn is_final(self) -> bool {
+        self.stage() == Stage::Final
+    }
+
+    /// Whether the point is computed only when a plan names it, because it costs extra (`hook_result`, `hook_mlp_in`, the
+    /// logits, ..).
     pub fn on_demand(self) -> bool {
         match self {
-            Self::Tokens => true,
-            Self::Block(_, site) => site.row().on_demand,
-            _ => false,
+            Self::Inner(_) => false,
+            point => point.row().on_demand,
         }
     }
 
     /// Why a model of these `dims` lacks the point, or `None` where it has it.
     pub fn absent(self, dims: &Dims) -> Option<&'static str> {
-        match self {
-            Self::Block(_, site) => site.absent(dims),
-            Self::PosEmbed if dims.rotary => Some("positions turn its queries and keys instead"),
-            Self::LnFinalScale | Self::LnFinalNormalized if !dims.has_norm => Some("it has no layer norms"),
-            _ => None,
-        }
+        self.row().absent(dims)
     }
 
     /// The point itself if a model of these `dims` has it.
@@ -120,7 +144,7 @@ impl HookPoint {
     /// # Errors
     /// [`Error::LayerOutOfRange`] or [`Error::AbsentHook`].
     pub fn check(self, dims: &Dims) -> Result<Self> {
-        if let Self::Block(layer, _) = self {
+        if let Some(layer) = self.layer() {
             dims.layer(forward(layer))?;
         }
         match self.absent(dims) {
@@ -128,16 +152,46 @@ impl HookPoint {
             None => Ok(self),
         }
     }
+
+    /// What puts points into the order of the forward pass; what is inside a splice comes behind the point that it is at.
+    fn order(&self) -> (Stage, usize, Option<Site>, u8, Option<&InnerPoint>) {
+        let outside = |stage, number| (stage, 0, None, number, None);
+        match self {
+            Self::Tokens => outside(Stage::Embedding, 0),
+            Self::Embed => outside(Stage::Embedding, 1),
+            Self::PosEmbed => outside(Stage::Embedding, 2),
+            // Blocks by number before their sites: the stage of a site is of its block.
+            Self::Block(layer, site) => (Stage::Entering, *layer, Some(*site), 0, None),
+            Self::LnFinalScale => outside(Stage::Final, 0),
+            Self::LnFinalNormalized => outside(Stage::Final, 1),
+            Self::UnembedIn => outside(Stage::Final, 2),
+            Self::UnembedOut => outside(Stage::Final, 3),
+            Self::Inner(inner) => {
+                let (stage, layer, site, number, _) = inner.outer_ref().order();
+                (stage, layer, site, number, Some(inner))
+            }
+        }
+    }
+}
+
+impl PartialOrd for HookPoint {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for HookPoint {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
 }
 
 impl fmt::Display for HookPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Block(layer, site) => write!(f, "blocks.{layer}.{}", site.row().name),
-            _ => {
-                let (_, name, ..) = Self::OUTSIDE.iter().find(|row| row.0 == *self).expect("each point has a row");
-                f.write_str(name)
-            }
+            Self::Inner(inner) => write!(f, "{inner}"),
+            outside => f.write_str(outside.row().name),
         }
     }
 }
@@ -156,33 +210,29 @@ impl FromStr for HookPoint {
     }
 }
 
-/// `HOOKS.md`: every point with its shorthand, axes and meaning, made from the tables.
+/// `HOOKS.md`: every point with its shorthand, axes and meaning, made from the table.
 pub fn hooks_markdown() -> String {
-    let axes = |axes: &[AxisName]| axes.iter().map(|axis| axis.as_str()).collect::<Vec<_>>().join(", ");
     let mut text = String::from(
-        "# Hook points\n\nMade from the tables in `src/hooks/`; a test keeps it current. Names and axes are TransformerLens'.\n\
-         Points marked *on demand* cost extra and are computed only when a plan names them.\n\
-         In a model of half precision every activation is of its number type but `hook_scale`, which is f32.\n\n\
+        "# Hook points\n\nMade from the table in `src/hooks/table.rs`; a test keeps it current. Names and axes are \
+         TransformerLens'.\nPoints marked *on demand* cost extra and are computed only when a plan names them.\n\
+         In a half-precision model every activation has the model's dtype, except `hook_scale`, which is f32.\n\n\
+         What a plan splices into the model (`HookPlan::splice`, such as a sparse dictionary) has points of its own behind \
+         the name of\nthe point it is at, as in `blocks.2.hook_resid_post.hook_sae_acts_post`. A splice reads the activation \
+         after the edits of that\npoint; what is captured there is what the splice reads.\n\n\
          | name | shorthand | axes | what it is |\n|---|---|---|---|\n",
     );
-    for (point, name, shorthand, doc) in HookPoint::OUTSIDE {
-        let mark = if point.on_demand() { " *(on demand)*" } else { "" };
-        text += &format!("| `{name}` | `{shorthand}` | [{}] | {doc}{mark} |\n", axes(point.axes()));
-    }
-    for row in SITES {
-        let norm = row.name.split('.').next().filter(|part| part.starts_with("ln"));
-        let shorthands: Vec<String> = match norm {
-            Some(norm) => row.shorthands.iter().map(|s| format!("`(\"{s}\", l, \"{norm}\")`")).collect(),
-            None => row.shorthands.iter().map(|s| format!("`(\"{s}\", l)`")).collect(),
+    for row in SiteRow::all() {
+        let shorthands: Vec<String> = match (row.site(), row.module()) {
+            (None, _) => row.shorthands.iter().map(|s| format!("`{s}`")).collect(),
+            (_, Some(norm)) if norm.starts_with("ln") => {
+                row.shorthands.iter().map(|s| format!("`(\"{s}\", l, \"{norm}\")`")).collect()
+            }
+            _ => row.shorthands.iter().map(|s| format!("`(\"{s}\", l)`")).collect(),
         };
+        let name = if row.site().is_some() { format!("blocks.l.{}", row.name) } else { row.name.into() };
+        let axes: Vec<&str> = row.axes.iter().map(|axis| axis.as_str()).collect();
         let mark = if row.on_demand { " *(on demand)*" } else { "" };
-        text += &format!(
-            "| `blocks.l.{}` | {} | [{}] | {}{mark} |\n",
-            row.name,
-            shorthands.join(", "),
-            axes(row.axes),
-            row.doc
-        );
+        text += &format!("| `{name}` | {} | [{}] | {}{mark} |\n", shorthands.join(", "), axes.join(", "), row.doc);
     }
     text
 }

@@ -32,9 +32,14 @@ impl HookQueries {
     /// # Errors
     /// As [`HookQuery::resolve`].
     pub fn resolve_all(&self, dims: &Dims) -> Result<Vec<HookPoint>> {
+        self.resolve_all_among(dims, &[])
+    }
+
+    /// As [`HookQueries::resolve_all`], where there are these points inside splices as well.
+    pub(crate) fn resolve_all_among(&self, dims: &Dims, inner: &[HookPoint]) -> Result<Vec<HookPoint>> {
         let mut points = Vec::new();
         for query in &self.queries {
-            points.extend(query.resolve_all(dims)?);
+            points.extend(query.resolve_all_among(dims, inner)?);
         }
         points.sort_unstable();
         points.dedup();

@@ -9,23 +9,26 @@ use super::apply::slice_positions;
 use super::edit::Edit;
 use super::point::HookPoint;
 use super::site::Site;
+use super::splice::Splices;
+use super::stage::Stage;
 use super::taps::Taps;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::slice::Slice;
 
-/// A plan held against a model: points exist, edits fit.
+/// A plan checked against a model: points exist, edits fit.
 #[derive(Default)]
 pub(crate) struct Resolved {
     pub(super) captured: BTreeSet<HookPoint>,
     pub(super) edits: BTreeMap<HookPoint, Vec<Edit>>,
     pub(super) watched: BTreeSet<HookPoint>,
+    pub(super) splices: Splices,
     pub(super) pos: Slice,
     pub(super) device: Option<Device>,
     pub(super) remove_batch_dim: bool,
 }
 
-/// What a plan is held against besides the model's sizes.
+/// What a plan is checked against besides the model's sizes.
 pub(crate) struct Setting<'a> {
     pub reach: &'a Reach,
     pub batch: usize,
@@ -62,10 +65,10 @@ impl Reach {
     }
 
     pub(super) fn contains(&self, point: HookPoint) -> bool {
-        match point {
-            HookPoint::Tokens | HookPoint::Embed | HookPoint::PosEmbed => self.start.is_none(),
-            HookPoint::Block(layer, _) => self.layers().contains(&layer),
-            HookPoint::LnFinalScale | HookPoint::LnFinalNormalized => self.stop.is_none(),
+        match (point.layer(), point.stage()) {
+            (Some(layer), _) => self.layers().contains(&layer),
+            (None, Stage::Embedding) => self.start.is_none(),
+            (None, _) => self.stop.is_none(),
         }
     }
 
@@ -96,15 +99,31 @@ impl HookRun {
         Self { plan, real, ..Default::default() }
     }
 
-    /// Hooks that change one activation and keep nothing.
-    pub(crate) fn editing(point: HookPoint, edit: Edit) -> Self {
-        let plan = Resolved { edits: BTreeMap::from([(point, vec![edit])]), ..Default::default() };
-        Self { plan, ..Default::default() }
+    /// Hooks that only splice.
+    pub(crate) fn splicing(splices: &Splices) -> Self {
+        Self { plan: Resolved { splices: splices.clone(), ..Default::default() }, ..Default::default() }
     }
 
-    /// Shows the activation `x` at `point` to the plan: edits act in their order, then the result is tapped and kept if
-    /// asked for.
-    pub(crate) fn at(&mut self, point: HookPoint, mut x: Tensor) -> Result<Tensor> {
+    /// Hooks that change one activation, splice, and keep nothing.
+    pub(crate) fn editing(splices: &Splices, point: HookPoint, edit: Edit) -> Self {
+        let mut run = Self::splicing(splices);
+        run.plan.edits.insert(point, vec![edit]);
+        run
+    }
+
+    pub(super) fn splices(&self) -> &Splices {
+        &self.plan.splices
+    }
+
+    /// Shows the activation `x` at `point` to the plan: edits act in their order, the result is tapped and kept if asked
+    /// for, and then goes through what is spliced in there.
+    pub(crate) fn at(&mut self, point: HookPoint, x: Tensor) -> Result<Tensor> {
+        let x = self.show(point, x)?;
+        Splices::go(self, point, x)
+    }
+
+    /// As [`HookRun::at`], without a splice.
+    pub(super) fn show(&mut self, point: HookPoint, mut x: Tensor) -> Result<Tensor> {
         for edit in self.plan.edits.get(&point).into_iter().flatten() {
             x = edit.apply(point, &x, self.real.as_ref())?;
         }
@@ -133,17 +152,28 @@ impl HookRun {
         self.at(HookPoint::Block(layer, site), x)
     }
 
-    /// Whether the plan keeps, changes or watches this site of this block.
-    pub(crate) fn wants(&self, layer: usize, site: Site) -> bool {
-        self.plan.captured.contains(&HookPoint::Block(layer, site)) || self.goes_through_any(layer, &[site])
+    /// Whether the plan keeps, changes or watches this point.
+    pub(super) fn names(&self, point: HookPoint) -> bool {
+        self.plan.captured.contains(&point) || self.goes_through(point)
     }
 
-    /// Whether the run must go through one of these sites of this block, because the plan changes or watches it.
+    fn goes_through(&self, point: HookPoint) -> bool {
+        self.plan.edits.contains_key(&point) || self.plan.watched.contains(&point) || self.plan.splices.is_at(point)
+    }
+
+    /// Whether the plan keeps, changes, watches or splices at this site of this block.
+    pub(crate) fn wants(&self, layer: usize, site: Site) -> bool {
+        self.names(HookPoint::Block(layer, site))
+    }
+
+    /// Whether the run must go through one of these sites of this block, because the plan changes, watches or splices there.
     pub(crate) fn goes_through_any(&self, layer: usize, sites: &[Site]) -> bool {
-        sites.iter().any(|&site| {
-            let point = HookPoint::Block(layer, site);
-            self.plan.edits.contains_key(&point) || self.plan.watched.contains(&point)
-        })
+        sites.iter().any(|&site| self.goes_through(HookPoint::Block(layer, site)))
+    }
+
+    /// Whether the plan needs the logits themselves.
+    pub(crate) fn wants_logits(&self) -> bool {
+        self.names(HookPoint::UnembedOut)
     }
 
     /// What was kept, and what was watched.

@@ -126,7 +126,8 @@ impl Gradients {
     }
 
     fn watched(&self, query: HookQuery) -> Result<HookPoint> {
-        let point = query.resolve(&self.dims)?;
+        let watched: Vec<HookPoint> = self.activations.keys().copied().collect();
+        let point = query.resolve_among(&self.dims, &watched)?;
         match self.activations.contains_key(&point) {
             true => Ok(point),
             false => Err(Error::argument(format!(

@@ -131,7 +131,11 @@ impl HookedTransformer {
             return Ok(Run { tokens, logits, loss, resid: Some(resid), captured, taps, kv_cache, began, level });
         }
         let normed = self.normalize_final(&resid, &mut hooks)?;
-        let logits = logits.then(|| self.logits_of(&normed)).transpose()?;
+        let normed = hooks.at(HookPoint::UnembedIn, normed)?;
+        let logits = match logits || hooks.wants_logits() {
+            true => Some(self.capped(hooks.at(HookPoint::UnembedOut, self.unembedded(&normed)?)?)?),
+            false => None,
+        };
         let level = logits.as_ref().and(self.weights.level.as_ref()).map(|level| level.of_last(&normed)).transpose()?;
         let loss = match (options.loss, &logits) {
             (Loss::Mean, Some(logits)) => Some(loss::mean(logits, &tokens)?),
@@ -290,7 +294,15 @@ impl HookedTransformer {
     /// # Shapes
     /// `[.., d_model]` gives `[.., d_vocab_out]`.
     pub(crate) fn logits_of(&self, normed: &Tensor) -> Result<Tensor> {
-        soft_cap(linear(normed, &self.weights.w_u, Some(&self.weights.b_u))?, self.cfg.output_logits_soft_cap)
+        self.capped(self.unembedded(normed)?)
+    }
+
+    fn unembedded(&self, normed: &Tensor) -> Result<Tensor> {
+        linear(normed, &self.weights.w_u, Some(&self.weights.b_u))
+    }
+
+    fn capped(&self, logits: Tensor) -> Result<Tensor> {
+        soft_cap(logits, self.cfg.output_logits_soft_cap)
     }
 
     /// 1 for real tokens, `[batch, pos]`; `None` when nothing is padded.

@@ -12,7 +12,7 @@ use super::config::AttentionDir;
 use super::ops::{later_keys, linear, soft_cap};
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPoint, HookRun, Site};
+use crate::hooks::{HookPoint, HookRun, Site, Stage};
 use crate::model::layers::attention::{keys_and_values, project};
 use crate::model::layers::block::{BlockContext, block, norm_after, rest_of_block};
 use crate::model::layers::embed::{position_embeddings, position_ids};
@@ -124,11 +124,12 @@ impl HookedTransformer {
         soft_cap(linear(&normed, &w, Some(&b))?, self.cfg.output_logits_soft_cap)
     }
 
-    /// The stream that leaves block `layer` when `x` stands at a site of it that is behind attention; `resid_pre` entered
-    /// the block and `resid_mid` stood between attention and MLP.
+    /// The residual stream that leaves block `layer` when `x` is at a site of it from which a run can go on
+    /// ([`SiteRow::resumes`](crate::hooks::SiteRow)); `resid_pre` entered the block and `resid_mid` was between attention and
+    /// MLP.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a site before `hook_z`.
+    /// [`Error::Argument`] for another site.
     pub(crate) fn block_from(
         &self,
         layer: usize,
@@ -141,21 +142,35 @@ impl HookedTransformer {
         let run = &mut HookRun::default();
         let ln1_post = (Site::Ln1PostScale, Site::Ln1PostNormalized);
         let ln2_post = (Site::Ln2PostScale, Site::Ln2PostNormalized);
-        let attn_out = match site {
-            Site::Z => norm_after(project(&x, weights, &ctx, run)?, weights.ln1_post.as_ref(), &ctx, run, ln1_post)?,
-            Site::AttnOut => x,
-            Site::ResidMid => (x - resid_pre)?,
-            Site::MlpPost => {
+        let row = site.row();
+        let refused = || {
+            let point = HookPoint::Block(layer, site);
+            Error::argument(format!("a block cannot go on from {point}: the rest of it reads more than what is there."))
+        };
+        if !row.resumes {
+            return Err(refused());
+        }
+        let attn_out = match row.stage {
+            Stage::Mixed => {
+                norm_after(project(&x, weights, &ctx, run)?, weights.ln1_post.as_ref(), &ctx, run, ln1_post)?
+            }
+            Stage::AttentionOutput => x,
+            Stage::Between => (x - resid_pre)?,
+            Stage::Neurons => {
                 let mlp = weights.mlp.as_ref().ok_or_else(|| Error::argument("the block has no MLP."))?;
                 let written = norm_after(write(&x, mlp)?, weights.ln2_post.as_ref(), &ctx, run, ln2_post)?;
                 return Ok((resid_mid + written)?);
             }
-            Site::MlpOut => return Ok((resid_mid + x)?),
-            Site::ResidPost => return Ok(x),
-            site => {
-                let point = HookPoint::Block(layer, site);
-                return Err(Error::argument(format!("{point} stands before what attention gives.")));
-            }
+            Stage::MlpOutput => return Ok((resid_mid + x)?),
+            Stage::Leaving => return Ok(x),
+            Stage::Embedding
+            | Stage::Entering
+            | Stage::AttentionInput
+            | Stage::Query
+            | Stage::KeyValue
+            | Stage::Pattern
+            | Stage::MlpInput
+            | Stage::Final => return Err(refused()),
         };
         rest_of_block(resid_pre.clone(), attn_out, weights, &ctx, run)
     }

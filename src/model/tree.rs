@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::config::NormalizationType;
 use super::transformer::HookedTransformer;
-use crate::hooks::HookPoint;
+use crate::hooks::{HookPoint, SiteRow, Stage};
 
 /// A module: the modules in it, and then its hook points.
 #[derive(Default)]
@@ -42,6 +42,7 @@ fn kind<'a>(name: &str, norm: &'a str) -> &'a str {
     match (name, norm) {
         ("attn", _) => "Attention",
         ("mlp", _) => "MLP",
+        ("unembed", _) => "Unembed",
         ("q_norm" | "k_norm", _) => "RMSNorm",
         ("ln", "LayerNorm") => "LayerNorm",
         ("ln", _) => "LayerNormPre",
@@ -59,12 +60,11 @@ impl fmt::Display for HookedTransformer {
             NormalizationType::None => "",
         };
         let (mut before, mut block, mut after) = (Vec::new(), Module::default(), Module::default());
-        for point in HookPoint::all(&self.dims()) {
-            match point {
-                HookPoint::Block(0, site) => block.add(site.row().name),
-                HookPoint::Block(..) => {}
-                HookPoint::Tokens | HookPoint::Embed | HookPoint::PosEmbed => before.push(point),
-                HookPoint::LnFinalScale | HookPoint::LnFinalNormalized => after.add(&point.to_string()),
+        for row in SiteRow::all().iter().filter(|row| row.absent(&self.dims()).is_none()) {
+            match row.stage {
+                Stage::Embedding => before.push(row.point),
+                Stage::Final => after.add(row.name),
+                _ => block.add(row.name),
             }
         }
         writeln!(f, "HookedTransformer(")?;
@@ -84,6 +84,6 @@ impl fmt::Display for HookedTransformer {
             writeln!(f, "    )\n  )")?;
         }
         after.write(f, 2, norm)?;
-        write!(f, "  (unembed): Unembed()\n)")
+        f.write_str(")")
     }
 }

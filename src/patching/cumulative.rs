@@ -35,6 +35,7 @@ impl Patching {
     pub fn cumulative(&self, sites: &[PatchSite]) -> Result<PatchResult> {
         self.refuse_saving("cumulative")?;
         let mut progress = Progress::of("patching", sites.len() as u64, "sites");
+        let sites = &self.resolved(sites)?[..];
         let activations = self.activations_of(sites)?;
         if let Some(twice) = sites.iter().enumerate().find(|(i, site)| sites[..*i].contains(site)) {
             return Err(Error::argument(format!("the site {} is in the list twice: give it once.", twice.1)));

@@ -13,9 +13,9 @@ use super::experiment::Patching;
 use super::keep::Kept;
 use super::result::Untouched;
 use super::site::PatchSite;
-use super::start::{Group, is_behind_attention};
+use super::start::Group;
 use crate::error::{Error, Result, human_bytes};
-use crate::hooks::{HookPoint, HookRun, Site};
+use crate::hooks::{AxisName, HookPoint, HookRun, Site};
 use crate::model::AttentionDir;
 use crate::progress::Progress;
 
@@ -71,7 +71,9 @@ pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Acti
     for (index, site) in sites.iter().enumerate() {
         let reason = match patching.has_path(site) {
             false => Some(Untouched::NoPath),
-            true if !site.any(&differing[&site.point], activations[&site.point].0.dims()) => Some(Untouched::Identical),
+            true if !site.any(&differing[&site.point], activations[&site.point].0.dims())? => {
+                Some(Untouched::Identical)
+            }
             true => None,
         };
         match reason {
@@ -81,7 +83,7 @@ pub(super) fn sweep(patching: &Patching, sites: &[PatchSite], activations: &Acti
         }
     }
     // Sites of one layer stand together, so that few batches are formed.
-    jobs.sort_by_key(|job| (sites[job.index].place(), job.from));
+    jobs.sort_by_key(|job| (sites[job.index].point, job.from));
     let most = patching.rows_within(patching.budget)?;
     // What is to be saved comes in pieces, also where all would fit at once.
     let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
@@ -119,17 +121,21 @@ fn differing(point: HookPoint, source: &Tensor, base: &Tensor) -> Result<Vec<boo
 
 impl PatchSite {
     /// Whether any element that the site puts in differs.
-    fn any(&self, differing: &[bool], shape: &[usize]) -> bool {
-        any_in(differing, shape, &self.ranges(shape))
+    fn any(&self, differing: &[bool], shape: &[usize]) -> Result<bool> {
+        Ok(any_in(differing, shape, &self.chosen(shape)?))
     }
 }
 
-fn any_in(flags: &[bool], shape: &[usize], ranges: &[(usize, usize)]) -> bool {
-    let (Some((&size, shape)), Some((&(from, to), ranges))) = (shape.split_first(), ranges.split_first()) else {
+fn any_in(flags: &[bool], shape: &[usize], chosen: &[Option<Vec<usize>>]) -> bool {
+    let (Some((&size, shape)), Some((of_axis, chosen))) = (shape.split_first(), chosen.split_first()) else {
         return flags.iter().any(|&flag| flag);
     };
     let inner = flags.len() / size.max(1);
-    (from..to).any(|i| any_in(&flags[i * inner..(i + 1) * inner], shape, ranges))
+    let at = |i: usize| any_in(&flags[i * inner..(i + 1) * inner], shape, chosen);
+    match of_axis {
+        Some(indices) => indices.iter().copied().any(at),
+        None => (0..size).any(at),
+    }
 }
 
 impl Patching {
@@ -140,25 +146,22 @@ impl Patching {
     /// Whether the metric can depend on the site: in a causal model not behind the last position that is read, and in the last
     /// block only at a position that is read, unless attention still carries it to one.
     pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
-        let Some(pos) = site.pos else { return true };
+        let Some(positions) = site.positions(self.base.tokens.pos()) else { return true };
         let read = self.metric.rows();
-        let (layer, place) = site.place();
-        let stays = is_behind_attention(place)
-            || !matches!(place, Site::ResidPre | Site::K | Site::V | Site::RotK | Site::Ln1Scale | Site::Ln1Normalized)
-                && !matches!(place, Site::KNormScale | Site::KNormNormalized)
-                && !matches!(place, Site::AttnIn | Site::KInput | Site::VInput);
-        if layer + 1 == self.model.cfg().n_layers && stays {
-            return read.contains(pos);
+        if site.layer() + 1 == self.model.cfg().n_layers && !site.point.stage().is_carried() {
+            return positions.iter().any(|&pos| read.contains(pos));
         }
-        !self.is_causal() || read.reaches(pos)
+        !self.is_causal() || positions.iter().any(|&pos| read.reaches(pos))
     }
 
     /// The first position that patching the site changes.
     fn first_changed(&self, site: &PatchSite) -> usize {
-        match (site.pos, site.source) {
+        let count = self.base.tokens.pos();
+        let first = |positions: Vec<usize>| positions.into_iter().min().unwrap_or(0);
+        match (site.positions(count), site.along(AxisName::KPos, count)) {
             _ if !self.is_causal() => 0,
-            (Some(pos), _) => pos,
-            (None, source) => self.first_difference().max(source.unwrap_or(0)),
+            (Some(positions), _) => first(positions),
+            (None, key_pos) => self.first_difference().max(key_pos.map_or(0, first)),
         }
     }
 
@@ -196,21 +199,22 @@ impl Patching {
         let layers = self.model.cfg().n_layers;
         let mut running: BTreeMap<usize, Running> = BTreeMap::new();
         // One step is one run's way through one block; its logits are the last.
-        let steps: usize = jobs.iter().map(|job| layers - sites[job.index].place().0 + 1).sum();
+        let steps: usize = jobs.iter().map(|job| layers - sites[job.index].layer() + 1).sum();
         let mut progress = Progress::of("patched runs", steps as u64, "blocks");
         for layer in 0..layers {
-            let mut groups: BTreeMap<(Site, usize, bool), Vec<&Job>> = BTreeMap::new();
-            for job in jobs.iter().filter(|job| sites[job.index].place().0 == layer) {
+            let mut groups: BTreeMap<(HookPoint, usize, bool), Vec<&Job>> = BTreeMap::new();
+            for job in jobs.iter().filter(|job| sites[job.index].layer() == layer) {
                 let site = &sites[job.index];
-                groups.entry((site.place().1, job.from, site.pos.is_some())).or_default().push(job);
+                let single = site.positions(self.base.tokens.pos()).is_some_and(|positions| positions.len() == 1);
+                groups.entry((site.point, job.from, single)).or_default().push(job);
             }
             let mut left = Vec::new();
-            for ((site, from, _), jobs) in groups {
-                let (source, base) = &activations[&HookPoint::Block(layer, site)];
-                let chosen = jobs.iter().map(|job| sites[job.index]).collect();
+            for ((point, from, _), jobs) in groups {
+                let (source, base) = &activations[&point];
+                let chosen = jobs.iter().map(|job| sites[job.index].clone()).collect();
                 let group = Group { sites: chosen, from, source, base };
                 let indices = jobs.iter().map(|job| job.index);
-                if site == Site::ResidPre {
+                if point == HookPoint::Block(layer, Site::ResidPre) {
                     let resid = group.entering(self.base.tokens.pos())?;
                     running.entry(from).or_default().join(indices, resid)?;
                 } else {

@@ -1,8 +1,8 @@
 //! The sites of a sweep, laid out along its axes.
 
-use super::site::{PatchSite, SweepAxis};
+use super::site::PatchSite;
 use crate::error::{Error, Result};
-use crate::hooks::{AxisName as Name, HookPoint, HookQuery};
+use crate::hooks::{AxisName, HookPoint, HookQuery};
 use crate::labelled::Axis;
 use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
@@ -21,30 +21,25 @@ impl Grid {
     /// # Errors
     /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
     /// the point names one.
-    pub(crate) fn new(
-        model: &HookedTransformer,
-        tokens: &Tokens,
-        point: HookQuery,
-        axes: &[SweepAxis],
-    ) -> Result<Self> {
+    pub(crate) fn new(model: &HookedTransformer, tokens: &Tokens, point: HookQuery, axes: &[AxisName]) -> Result<Self> {
         let points = point.resolve_all(&model.dims())?;
-        let by_layer = axes.contains(&SweepAxis::Layer);
-        if axes.iter().enumerate().any(|(i, axis)| axes[..i].contains(axis)) {
+        let by_layer = axes.contains(&AxisName::Layer);
+        if axes.iter().enumerate().any(|(i, axis)| axes[..i].iter().any(|before| before.key() == axis.key())) {
             return Err(Error::argument(format!("the axes {axes:?} name one twice: give each once.")));
         }
         if points.len() > 1 && !by_layer {
             return Err(Error::argument(format!(
-                "the point is in {} layers: name one layer, or sweep over SweepAxis::Layer.",
+                "the point is in {} layers: name one layer, or sweep over AxisName::Layer.",
                 points.len()
             )));
         }
         let on = On { model, tokens, points: &points };
         let sizes: Vec<usize> = axes.iter().map(|&axis| on.size(axis)).collect::<Result<_>>()?;
+        PatchSite::of(points[0]).resolved(&model.dims(), tokens)?;
         let sites: Vec<PatchSite> = (0..sizes.iter().product()).map(|number| on.site(number, axes, &sizes)).collect();
-        sites.iter().try_for_each(|site| site.check(&model.dims(), tokens.pos()))?;
         let axes = axes.iter().zip(&sizes).map(|(&axis, &size)| on.axis(axis, size)).collect::<Result<_>>()?;
         let name = points[0].to_string();
-        // Over layers the point is of no one of them: `attn.hook_z`, without `blocks.0.`.
+        // Over layers the point is not of any one of them: `attn.hook_z`, without `blocks.0.`.
         let what = if by_layer { name.splitn(3, '.').last().unwrap_or_default().to_string() } else { name };
         Ok(Self { sites, axes, what })
     }
@@ -58,48 +53,50 @@ struct On<'a> {
 }
 
 impl On<'_> {
-    fn size(&self, axis: SweepAxis) -> Result<usize> {
-        let dims = self.model.dims();
-        let has = |names: &[Name]| self.points[0].axes().iter().find(|axis| names.contains(axis)).copied();
-        let of = |names: &[Name]| {
-            has(names).map(|name| name.size(&dims, 1, self.tokens.pos())).ok_or_else(|| {
-                Error::argument(format!("{} has no axis for SweepAxis::{axis:?}: leave it out.", self.points[0]))
-            })
-        };
+    fn size(&self, axis: AxisName) -> Result<usize> {
+        let point = self.points[0];
         match axis {
-            SweepAxis::Layer => Ok(self.points.len()),
-            SweepAxis::Position => of(&[Name::Pos, Name::QPos]),
-            SweepAxis::Head => of(&[Name::Head, Name::KeyValueHead]),
-            SweepAxis::Source => of(&[Name::KPos]),
-            SweepAxis::Neuron => of(&[Name::DMlp]),
+            AxisName::Layer => return Ok(self.points.len()),
+            AxisName::Batch => {
+                return Err(Error::argument(
+                    "a sweep is over parts of all prompts: leave AxisName::Batch out, and read the prompts one by one from the \
+                     result's per_prompt.",
+                ));
+            }
+            _ => {}
         }
+        let shape = point.shape(&self.model.dims(), self.tokens.batch(), self.tokens.pos());
+        let there = point.axes().iter().position(|there| there.key() == axis.key());
+        there.map(|dim| shape[dim]).ok_or_else(|| {
+            let names: Vec<&str> = point.axes().iter().map(|axis| axis.as_str()).collect();
+            Error::argument(format!(
+                "{point} has the axes [{}], so it cannot be swept over AxisName::{axis:?}: leave it out.",
+                names.join(", ")
+            ))
+        })
     }
 
-    fn site(&self, mut number: usize, axes: &[SweepAxis], sizes: &[usize]) -> PatchSite {
+    fn site(&self, mut number: usize, axes: &[AxisName], sizes: &[usize]) -> PatchSite {
         let mut site = PatchSite::of(self.points[0]);
         for (&axis, &size) in axes.iter().zip(sizes).rev() {
             let index = number % size;
             number /= size;
             match axis {
-                SweepAxis::Layer => site.point = self.points[index],
-                SweepAxis::Position => site.pos = Some(index),
-                SweepAxis::Head => site.head = Some(index),
-                SweepAxis::Source => site.source = Some(index),
-                SweepAxis::Neuron => site.neuron = Some(index),
+                AxisName::Layer => site.point = self.points[index],
+                axis => site.at = site.at.along(axis, index),
             }
         }
         site
     }
 
-    fn axis(&self, axis: SweepAxis, size: usize) -> Result<Axis> {
+    fn axis(&self, axis: AxisName, size: usize) -> Result<Axis> {
         Ok(match axis {
-            SweepAxis::Layer => {
+            AxisName::Layer => {
                 Axis::new("layer", self.points.iter().map(|point| point.layer().unwrap_or(0).to_string()))
             }
-            SweepAxis::Position => Axis::new("position", position_labels(self.model, self.tokens)?),
-            SweepAxis::Source => Axis::new("source", position_labels(self.model, self.tokens)?),
-            SweepAxis::Head => Axis::numbered("head", size),
-            SweepAxis::Neuron => Axis::numbered("neuron", size),
+            AxisName::Pos | AxisName::QPos => Axis::new("position", position_labels(self.model, self.tokens)?),
+            AxisName::KPos => Axis::new(axis.word(), position_labels(self.model, self.tokens)?),
+            axis => Axis::numbered(axis.word(), size),
         })
     }
 }

@@ -33,5 +33,5 @@ pub(crate) use experiment::{check_alike, check_difference};
 pub(crate) use grid::{Grid, position_labels};
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
-pub use site::{PatchSite, SweepAxis};
+pub use site::PatchSite;
 pub(crate) use start::copied;

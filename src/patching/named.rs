@@ -2,8 +2,8 @@
 
 use super::experiment::Patching;
 use super::result::PatchResult;
-use super::site::SweepAxis::{Head, Layer, Position, Source};
 use crate::error::Result;
+use crate::hooks::AxisName::{Head, KPos, Layer, Pos};
 use crate::progress::Progress;
 
 macro_rules! sweeps {
@@ -24,25 +24,25 @@ macro_rules! sweeps {
 
 sweeps! {
     /// The stream that enters each block, at each position: `[layer, position]`.
-    get_act_patch_resid_pre: "resid_pre" [Layer, Position];
+    get_act_patch_resid_pre: "resid_pre" [Layer, Pos];
     /// The stream between attention and MLP: `[layer, position]`.
-    get_act_patch_resid_mid: "resid_mid" [Layer, Position];
+    get_act_patch_resid_mid: "resid_mid" [Layer, Pos];
     /// What attention writes: `[layer, position]`.
-    get_act_patch_attn_out: "attn_out" [Layer, Position];
+    get_act_patch_attn_out: "attn_out" [Layer, Pos];
     /// What each MLP writes: `[layer, position]`.
-    get_act_patch_mlp_out: "mlp_out" [Layer, Position];
+    get_act_patch_mlp_out: "mlp_out" [Layer, Pos];
     /// Each head's output `z` at each position: `[layer, position, head]`.
-    get_act_patch_attn_head_out_by_pos: "z" [Layer, Position, Head];
+    get_act_patch_attn_head_out_by_pos: "z" [Layer, Pos, Head];
     /// Each head's queries at each position: `[layer, position, head]`.
-    get_act_patch_attn_head_q_by_pos: "q" [Layer, Position, Head];
+    get_act_patch_attn_head_q_by_pos: "q" [Layer, Pos, Head];
     /// Each head's keys at each position: `[layer, position, head]`, heads as many as there are keys.
-    get_act_patch_attn_head_k_by_pos: "k" [Layer, Position, Head];
+    get_act_patch_attn_head_k_by_pos: "k" [Layer, Pos, Head];
     /// Each head's values at each position: `[layer, position, head]`, heads as many as there are values.
-    get_act_patch_attn_head_v_by_pos: "v" [Layer, Position, Head];
+    get_act_patch_attn_head_v_by_pos: "v" [Layer, Pos, Head];
     /// Each head's attention pattern, row by row: `[layer, head, position]`, the position that looks.
-    get_act_patch_attn_head_pattern_by_pos: "pattern" [Layer, Head, Position];
-    /// Each head's attention pattern, entry by entry: `[layer, head, position, source]`.
-    get_act_patch_attn_head_pattern_dest_src_pos: "pattern" [Layer, Head, Position, Source];
+    get_act_patch_attn_head_pattern_by_pos: "pattern" [Layer, Head, Pos];
+    /// Each head's attention pattern, entry by entry: `[layer, head, position, key_pos]`.
+    get_act_patch_attn_head_pattern_dest_src_pos: "pattern" [Layer, Head, Pos, KPos];
     /// Each head's output `z` at all positions: `[layer, head]`.
     get_act_patch_attn_head_out_all_pos: "z" [Layer, Head];
     /// Each head's queries at all positions: `[layer, head]`.
@@ -74,7 +74,7 @@ impl Patching {
     pub fn get_act_patch_attn_head_by_pos_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_attn_head_by_pos_every")?;
         let _sweeps = Progress::opaque("patching heads by position");
-        let by_pos = ["z", "q", "k", "v"].into_iter().map(|point| self.sweep(point, &[Layer, Position, Head]));
+        let by_pos = ["z", "q", "k", "v"].into_iter().map(|point| self.sweep(point, &[Layer, Pos, Head]));
         by_pos.chain([self.get_act_patch_attn_head_pattern_by_pos()]).collect()
     }
 
@@ -85,6 +85,6 @@ impl Patching {
     pub fn get_act_patch_block_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_block_every")?;
         let _sweeps = Progress::opaque("patching blocks");
-        ["resid_pre", "attn_out", "mlp_out"].into_iter().map(|point| self.sweep(point, &[Layer, Position])).collect()
+        ["resid_pre", "attn_out", "mlp_out"].into_iter().map(|point| self.sweep(point, &[Layer, Pos])).collect()
     }
 }

@@ -9,13 +9,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::donor::Donor;
 use super::experiment::Patching;
 use super::result::{PatchResult, Untouched};
 use crate::error::{Error, Result};
-use crate::hooks::{Edit, HookPlan, HookPoint, Site};
+use crate::hooks::{Edit, HookPlan, HookPoint, Selection, Site};
 use crate::labelled::Axis;
 use crate::model::{AttentionDir, RunOptions};
 use crate::progress::Progress;
@@ -216,7 +216,9 @@ impl Patching {
         for layer in sender.layer()..self.model.cfg().n_layers {
             let z = HookPoint::Block(layer, Site::Z);
             let frozen = match sender {
-                Sender::Head(of, head) if of == layer => with_head(&base[&z], &other[&z], head)?,
+                Sender::Head(of, head) if of == layer => {
+                    Selection::new().head(head).choose(z, &other[&z], &base[&z])?
+                }
                 _ => base[&z].clone(),
             };
             plan = plan.edit(z, Edit::replace(frozen));
@@ -275,12 +277,4 @@ impl Patching {
             false => self.model.dims().layer(forward(layer)).map(drop),
         }
     }
-}
-
-/// `base` with one head of `other`, `[batch, pos, head, d_head]`.
-fn with_head(base: &Tensor, other: &Tensor, head: usize) -> Result<Tensor> {
-    let heads = base.dim(2)?;
-    let chosen: Vec<u8> = (0..heads).map(|h| u8::from(h == head)).collect();
-    let mask = Tensor::from_vec(chosen, (1, 1, heads, 1), &Device::Cpu)?.to_device(base.device())?;
-    Ok(mask.broadcast_as(base.shape())?.where_cond(&other.contiguous()?, &base.contiguous()?)?)
 }

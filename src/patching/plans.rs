@@ -20,7 +20,7 @@ impl Patching {
     /// let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"];
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let patching = Patching::new(&model, clean, corrupted, metric)?;
-    /// let plan = |layer: i32| HookPlan::new().edit(("mlp_out", layer), Edit::custom("halve", |x, _point| Ok((x * 0.5)?)));
+    /// let plan = |layer: i32| HookPlan::new().edit(("mlp_out", layer), Edit::custom("halve", |x, _point| x * 0.5));
     /// let halved = patching.plans((0..4).map(|layer| (format!("half of MLP {layer}"), plan(layer))))?;
     /// assert!(halved.raw.title.ends_with("whole runs"));
     /// # Ok::<(), candle_lens::Error>(())

@@ -1,115 +1,46 @@
-//! One place where an activation is put in, and the axes along which a sweep goes.
+//! One part of an activation that is patched.
 
 use candle_core::{Device, Tensor};
 
 use crate::dims::Dims;
 use crate::error::{Error, Result};
-use crate::hooks::{AxisName, Edit, HookPoint, HookQuery, Site};
+use crate::hooks::{AxisName, Edit, HookPoint, HookQuery, Selection, selecting};
 use crate::tokens::Tokens;
 
-/// An axis of a sweep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SweepAxis {
-    /// Every layer.
-    Layer,
-    /// Every position; of patterns and scores, the destination.
-    Position,
-    /// Every head.
-    Head,
-    /// Every source position of patterns and scores.
-    Source,
-    /// Every neuron.
-    Neuron,
-}
-
-/// What of one activation is put in: all of it, or one position, head, source or neuron.
+/// The part of one activation that is patched in: all of it, or what a [`Selection`] leaves. Negative indices count from the
+/// end.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
-/// let site = PatchSite::new(&model, ("z", 2))?.pos(3).head(5);
-/// assert_eq!(site.to_string(), "blocks.2.attn.hook_z, position 3, head 5");
+/// let site = PatchSite::new(&model, ("z", 2))?.pos(-1).head([5, 6]);
+/// assert_eq!(site.to_string(), "blocks.2.attn.hook_z, pos -1, head [5, 6]");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchSite {
     pub(super) point: HookPoint,
-    pub(super) pos: Option<usize>,
-    pub(super) head: Option<usize>,
-    pub(super) source: Option<usize>,
-    pub(super) neuron: Option<usize>,
+    pub(super) at: Selection,
 }
+
+selecting!(PatchSite);
 
 impl PatchSite {
     /// The whole activation at a point.
     ///
     /// # Errors
-    /// A name that is no point of this model.
+    /// A name that is not a point of this model.
     pub fn new(model: &crate::model::HookedTransformer, point: impl Into<HookQuery>) -> Result<Self> {
         Ok(Self::of(point.into().resolve(&model.dims())?))
     }
 
     pub(super) fn of(point: HookPoint) -> Self {
-        Self { point, pos: None, head: None, source: None, neuron: None }
-    }
-
-    /// Only at this position; of patterns and scores, this destination.
-    pub fn pos(mut self, pos: usize) -> Self {
-        self.pos = Some(pos);
-        self
-    }
-
-    /// Only at this head.
-    pub fn head(mut self, head: usize) -> Self {
-        self.head = Some(head);
-        self
-    }
-
-    /// Only at this source position of a pattern or of scores.
-    pub fn source(mut self, source: usize) -> Self {
-        self.source = Some(source);
-        self
-    }
-
-    /// Only at this neuron.
-    pub fn neuron(mut self, neuron: usize) -> Self {
-        self.neuron = Some(neuron);
-        self
+        Self { point, at: Selection::default() }
     }
 
     /// The edit of a plan that puts in what `source` has there.
     pub(super) fn edit(&self, source: &Tensor) -> Edit {
-        let mut edit = Edit::replace(source.clone());
-        if let Some(pos) = self.pos {
-            edit = edit.pos(pos);
-        }
-        if let Some(head) = self.head {
-            edit = edit.head(head);
-        }
-        if let Some(source) = self.source {
-            edit = edit.key_pos(source);
-        }
-        match self.neuron {
-            Some(neuron) => edit.neuron(neuron),
-            None => edit,
-        }
-    }
-
-    /// The chosen index along an axis of the activation.
-    pub(super) fn along(&self, axis: AxisName) -> Option<usize> {
-        match axis {
-            AxisName::Pos | AxisName::QPos => self.pos,
-            AxisName::Head | AxisName::KeyValueHead => self.head,
-            AxisName::KPos => self.source,
-            AxisName::DMlp => self.neuron,
-            AxisName::Batch | AxisName::DModel | AxisName::DHead | AxisName::One => None,
-        }
-    }
-
-    /// The indices along each axis of an activation of this shape that are chosen.
-    pub(crate) fn ranges(&self, shape: &[usize]) -> Vec<(usize, usize)> {
-        let axes = self.point.axes().iter().zip(shape);
-        axes.map(|(&axis, &size)| self.along(axis).map_or((0, size), |index| (index, index + 1))).collect()
+        Edit::replace(source.clone()).at(self.at.clone())
     }
 
     /// Where it is.
@@ -117,39 +48,31 @@ impl PatchSite {
         self.point
     }
 
-    /// That the point is in a block and has the chosen indices.
-    pub(super) fn check(&self, dims: &Dims, positions: usize) -> Result<()> {
-        let HookPoint::Block(..) = self.point.check(dims)? else {
-            return Err(Error::argument(format!(
-                "{} is outside the blocks, where nothing is swept: give a point of a block, such as (\"resid_pre\", 0).",
-                self.point
-            )));
-        };
-        let mut chosen = [self.pos, self.head, self.source, self.neuron].iter().flatten().count();
-        for &axis in self.point.axes() {
-            let Some(index) = self.along(axis) else { continue };
-            chosen -= 1;
-            let size = axis.size(dims, 1, positions);
-            if index >= size {
-                return Err(Error::argument(format!(
-                    "{self}: {axis} {index} does not exist, there are {size} (0 to {}).",
-                    size - 1
-                )));
-            }
-        }
-        if chosen > 0 {
-            let axes: Vec<&str> = self.point.axes().iter().map(|axis| axis.as_str()).collect();
-            return Err(Error::argument(format!(
-                "{self} chooses along an axis that the activation does not have: its axes are [{}].",
-                axes.join(", ")
-            )));
-        }
-        Ok(())
+    /// The indices along each axis of an activation of this shape that are chosen; `None` where all are.
+    ///
+    /// # Errors
+    /// Indices that the activation does not have.
+    pub(crate) fn chosen(&self, shape: &[usize]) -> Result<Vec<Option<Vec<usize>>>> {
+        self.at.indices(self.point, shape)
     }
 
-    /// As [`PatchSite::check`], and that an ordinary run computes the point, as patching needs.
-    pub(super) fn check_ordinary(&self, dims: &Dims, positions: usize) -> Result<()> {
-        self.check(dims, positions)?;
+    /// The same site with all indices counted from the start.
+    ///
+    /// # Errors
+    /// A point outside the blocks; indices that the model or the prompts do not have.
+    pub(crate) fn resolved(&self, dims: &Dims, tokens: &Tokens) -> Result<Self> {
+        let point = self.point.check(dims)?;
+        if point.layer().is_none() {
+            return Err(Error::argument(format!(
+                "{point} is outside the blocks, where nothing is swept: give a point of a block, such as (\"resid_pre\", 0)."
+            )));
+        }
+        let shape = point.shape(dims, tokens.batch(), tokens.pos());
+        Ok(Self { point, at: self.at.resolved(point, &shape)? })
+    }
+
+    /// That an ordinary run computes the point, as patching needs.
+    pub(super) fn check_ordinary(&self) -> Result<()> {
         if self.point.on_demand() {
             return Err(Error::argument(format!(
                 "{} is not computed in an ordinary run, so it is not swept: patch it with a plan (HookPlan::edit), or estimate \
@@ -160,50 +83,62 @@ impl PatchSite {
         Ok(())
     }
 
-    /// The prompts that have a token where the site is; all of them where it is not of one position, and where none has one.
+    /// The positions that it changes by itself, of `count`; `None` where that is all of them.
+    pub(super) fn positions(&self, count: usize) -> Option<Vec<usize>> {
+        self.along(AxisName::Pos, count)
+    }
+
+    /// What a resolved site selects along an axis; `None` where that is all of it.
+    pub(super) fn along(&self, axis: AxisName, size: usize) -> Option<Vec<usize>> {
+        match self.at.slice(axis) {
+            crate::slice::Slice::All => None,
+            slice => slice.indices(size, axis.one()).ok(),
+        }
+    }
+
+    /// The prompts at which a resolved site is, among those that it selects: they have a token at one of its positions. All of
+    /// those selected where it is not of some positions, and where none has one.
     pub(crate) fn prompts(&self, tokens: &Tokens) -> Vec<usize> {
-        let is_there = |prompt: usize, pos: Option<usize>| pos.is_none_or(|pos| tokens.is_real(prompt, pos));
+        let selected = self.along(AxisName::Batch, tokens.batch()).unwrap_or_else(|| (0..tokens.batch()).collect());
+        let along = |axis| self.along(axis, tokens.pos());
+        let (pos, key_pos) = (along(AxisName::Pos), along(AxisName::KPos));
+        let is_there = |prompt: usize, positions: &Option<Vec<usize>>| match positions {
+            Some(positions) => positions.iter().any(|&pos| tokens.is_real(prompt, pos)),
+            None => true,
+        };
         let there: Vec<usize> =
-            (0..tokens.batch()).filter(|&b| is_there(b, self.pos) && is_there(b, self.source)).collect();
-        if there.is_empty() { (0..tokens.batch()).collect() } else { there }
+            selected.iter().copied().filter(|&prompt| is_there(prompt, &pos) && is_there(prompt, &key_pos)).collect();
+        if there.is_empty() { selected } else { there }
     }
 
-    /// The layer and the site in it.
-    pub(super) fn place(&self) -> (usize, Site) {
-        match self.point {
-            HookPoint::Block(layer, site) => (layer, site),
-            // `check` lets no other point through.
-            _ => (0, Site::ResidPre),
-        }
+    /// The block that it is in.
+    pub(super) fn layer(&self) -> usize {
+        // A resolved site is in a block.
+        self.point.layer().unwrap_or(0)
     }
 
-    /// 1 where the activation is put in, broadcastable to it; `None` where that is everywhere. Positions count from
-    /// `from`, and there are `rows` of them.
-    pub(super) fn mask(&self, shape: &[usize], from: usize, device: &Device) -> Result<Option<Tensor>> {
-        let mut mask: Option<Tensor> = None;
-        for (dim, &axis) in self.point.axes().iter().enumerate() {
-            let Some(index) = self.along(axis) else { continue };
-            let index = if matches!(axis, AxisName::Pos | AxisName::QPos) { index - from } else { index };
-            let mut part = vec![1; shape.len()];
-            part[dim] = shape[dim];
-            let one: Vec<u8> = (0..shape[dim]).map(|i| u8::from(i == index)).collect();
-            let one = Tensor::from_vec(one, part, device)?;
-            mask = Some(match mask {
-                Some(mask) => mask.broadcast_mul(&one)?,
-                None => one,
-            });
+    /// 1 where the activation of this whole shape is patched, broadcastable to its positions from `from` on, of which there
+    /// are `count`; `None` where that is everywhere.
+    pub(super) fn mask(
+        &self,
+        shape: &[usize],
+        (from, count): (usize, usize),
+        device: &Device,
+    ) -> Result<Option<Tensor>> {
+        let Some(mask) = self.at.mask(self.point, shape, device)? else { return Ok(None) };
+        let dim = self.point.pos_axis();
+        match mask.dim(dim)? {
+            1 => Ok(Some(mask)),
+            _ => Ok(Some(mask.narrow(dim, from, count)?.contiguous()?)),
         }
-        Ok(mask)
     }
 }
 
 impl std::fmt::Display for PatchSite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.point)?;
-        let parts = [("position", self.pos), ("head", self.head), ("source", self.source), ("neuron", self.neuron)];
-        parts
-            .into_iter()
-            .filter_map(|(name, index)| Some((name, index?)))
-            .try_for_each(|(name, index)| write!(f, ", {name} {index}"))
+        match self.at == Selection::default() {
+            true => write!(f, "{}", self.point),
+            false => write!(f, "{}, {}", self.point, self.at),
+        }
     }
 }

@@ -5,13 +5,8 @@ use candle_core::Tensor;
 use super::experiment::Patching;
 use super::site::PatchSite;
 use crate::error::Result;
-use crate::hooks::{AxisName, Edit, HookRun, Site};
+use crate::hooks::{Edit, HookRun, Splices};
 use crate::model::Suffix;
-
-/// Whether block `Site`s behind this one need no attention of their own.
-pub(super) fn is_behind_attention(site: Site) -> bool {
-    matches!(site, Site::Z | Site::AttnOut | Site::ResidMid | Site::MlpPost | Site::MlpOut | Site::ResidPost)
-}
 
 /// Sites at one point that change positions from the same one on, and both runs' activations there.
 pub(super) struct Group<'a> {
@@ -24,11 +19,11 @@ pub(super) struct Group<'a> {
 impl Group<'_> {
     /// The activation with each site patched, one copy of the batch after the other, at `count` positions.
     fn patched(&self, count: usize) -> Result<Tensor> {
-        let axes = self.sites[0].point.axes();
-        let dim = axes.iter().position(|axis| matches!(axis, AxisName::Pos | AxisName::QPos)).unwrap_or(1);
+        let dim = self.sites[0].point.pos_axis();
         let part = |x: &Tensor| x.narrow(dim, self.from, count)?.contiguous();
         let (source, base) = (part(self.source)?, part(self.base)?);
-        let copies = self.sites.iter().map(|site| match site.mask(base.dims(), self.from, base.device())? {
+        let part = (self.from, count);
+        let copies = self.sites.iter().map(|site| match site.mask(self.base.dims(), part, base.device())? {
             Some(mask) => Ok(mask.broadcast_as(base.shape())?.where_cond(&source, &base)?),
             None => Ok(source.clone()),
         });
@@ -42,17 +37,19 @@ impl Group<'_> {
 
     /// The stream behind the block, `[copy * batch, pos, d_model]`, positions from `from` on.
     pub(super) fn leaving(&self, patching: &Patching, suffix: &Suffix) -> Result<Tensor> {
-        let (layer, site) = self.sites[0].place();
+        let (layer, point) = (self.sites[0].layer(), self.sites[0].point);
         let (model, base) = (&patching.model, &patching.base);
         let (copies, count) = (self.sites.len(), base.tokens.pos() - self.from);
         let rows = |x: &Tensor, from, count| copied(&x.narrow(1, from, count)?, copies);
-        if !is_behind_attention(site) {
-            let mut run = HookRun::editing(self.sites[0].point, Edit::replace(self.patched(count)?));
+        let row = point.row();
+        let Some(site) = row.site().filter(|_| row.resumes) else {
+            let mut run = HookRun::editing(&Splices::default(), point, Edit::replace(self.patched(count)?));
             let past = base.past(layer, self.from, copies)?;
             return model.block_on_suffix(layer, rows(&base.resid[layer], self.from, count)?, suffix, past, &mut run);
-        }
+        };
         // Behind attention a position is by itself: those after a single patched one stay as they are in this block.
-        let single = self.sites.iter().all(|site| site.pos == Some(self.from));
+        let single =
+            self.sites.iter().all(|site| site.positions(base.tokens.pos()).is_some_and(|at| at == [self.from]));
         let changed = if single { 1 } else { count };
         let entered = rows(&base.resid[layer], self.from, changed)?;
         let between = rows(&base.mid[layer], self.from, changed)?;

@@ -10,9 +10,9 @@ use super::engine::{self, Value};
 use super::experiment::Patching;
 use super::grid::Grid;
 use super::result::{PatchResult, Untouched};
-use super::site::{PatchSite, SweepAxis};
+use super::site::PatchSite;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, HookQuery};
+use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::mean;
 use crate::model::RunOptions;
@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::tokens::Tokens;
 
 impl Patching {
-    /// Patches one site after the other along these axes: `sweep("z", &[SweepAxis::Layer, SweepAxis::Head])`. What no axis
+    /// Patches one site after the other along these axes: `sweep("z", &[AxisName::Layer, AxisName::Head])`. What no axis
     /// names is patched whole. Where prompts are padded, the means of a position are those of the prompts that have a token
     /// there, and its label says how many they are.
     ///
@@ -30,7 +30,7 @@ impl Patching {
     /// # Errors
     /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
     /// the point names one; a position where only prompts have a token whose metric is the same clean and corrupted.
-    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[SweepAxis]) -> Result<PatchResult> {
+    pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[AxisName]) -> Result<PatchResult> {
         let grid = Grid::new(&self.model, &self.base.tokens, point.into(), axes)?;
         self.run(&grid.sites, grid.axes, &grid.what)
     }
@@ -44,6 +44,7 @@ impl Patching {
     /// An empty list; a site that the model or the prompts do not have; a site of a position where only prompts have a token
     /// whose metric is the same clean and corrupted.
     pub fn sites(&self, sites: &[PatchSite]) -> Result<PatchResult> {
+        let sites = &self.resolved(sites)?[..];
         let prompts = self.base.tokens.batch();
         let label = |site: &PatchSite| match site.prompts(&self.base.tokens).len() {
             all if all == prompts => site.to_string(),
@@ -123,14 +124,17 @@ impl Patching {
         (mean_of(clean, of), mean_of(corrupted, of))
     }
 
-    /// Both runs' activations at the points of these sites, which are checked.
+    /// The sites with all indices counted from the start, each checked.
+    pub(super) fn resolved(&self, sites: &[PatchSite]) -> Result<Vec<PatchSite>> {
+        sites.iter().map(|site| site.resolved(&self.model.dims(), &self.base.tokens)).collect()
+    }
+
+    /// Both runs' activations at the points of these resolved sites.
     pub(super) fn activations_of(&self, sites: &[PatchSite]) -> Result<engine::Activations> {
         if sites.is_empty() {
             return Err(Error::argument("there is no site to patch: give at least one."));
         }
-        let dims = self.model.dims();
-        let positions = self.base.tokens.pos();
-        sites.iter().try_for_each(|site| site.check_ordinary(&dims, positions))?;
+        sites.iter().try_for_each(PatchSite::check_ordinary)?;
         let points: BTreeSet<HookPoint> = sites.iter().map(|site| site.point).collect();
         let base = self.capture(&self.base.tokens, points)?;
         let mut source = self.donated(&base)?;

@@ -9,14 +9,17 @@ use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::{IgBaseline, IgOptions, IgRule};
 use crate::head::Head;
-use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, PointBytes, Site, SiteRow};
+use crate::hooks::{
+    AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver, Needs,
+    PointBytes, Selection, Site, SiteRow, Stage,
+};
 use crate::labelled::Axis;
 use crate::metrics::{Direction, Metric};
 use crate::model::{
     Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
+use crate::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::random::Random;
@@ -47,13 +50,13 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv;
-    "{:?}": Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
+    "{:?}": Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, SweepAxis, Untouched, HoverMode;
-    "{:#?}": SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
+        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, Untouched, HoverMode;
+    "{:#?}": InnerSite, SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
         LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
         Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
 }

@@ -129,7 +129,7 @@ fn wrong_shapes() -> Result<()> {
     refused(plan().edit(("z", 0), replace(&[3, 4, 4, 7])), &["blocks.0.attn.hook_z", "[3, 4, 4, 7]", "[3, 4, 4, 6]"]);
     refused(plan().edit(("z", 0), replace(&[5]).head(1)), &["[5]", "[3, 4, 6]"]);
     refused(plan().edit(("resid_pre", 0), Edit::add(zeros(&[2, 4, 24]))), &["[2, 4, 24]", "[3, 4, 24]"]);
-    let wrong_hook = Edit::custom("squeeze out", |x, _| Ok(x.narrow(1, 0, 1)?));
+    let wrong_hook = Edit::custom("squeeze out", |x, _| x.narrow(1, 0, 1));
     refused(plan().edit(("resid_pre", 0), wrong_hook), &["squeeze out", "[3, 1, 24]"]);
     let model = model();
     let options = RunOptions { start_at_layer: Some((1, zeros(&[3, 4, 25]))), ..Default::default() };

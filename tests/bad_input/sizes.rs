@@ -243,7 +243,7 @@ fn experiments(cases: &mut Cases, model: &HookedTransformer) {
         cases.run(&format!("site {size}"), || {
             let site = PatchSite::new(model, ("pattern", 0))?;
             patching
-                .sites(&[site.pos(size).head(size).source(size), PatchSite::new(model, ("post", size))?.neuron(size)])
+                .sites(&[site.pos(size).head(size).key_pos(size), PatchSite::new(model, ("post", size))?.neuron(size)])
         });
         cases.run(&format!("groups {size}"), || {
             let groups = Ablation::MeanByGroup(vec![size, size]);

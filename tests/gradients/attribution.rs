@@ -4,11 +4,12 @@
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::gradients::Comparison;
+use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::{Axis, Labelled};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
-use candle_lens::patching::{Ablation, PatchResult, Patching, SweepAxis, Untouched};
+use candle_lens::patching::{Ablation, PatchResult, Patching, Untouched};
 use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::Tokens;
 use candle_lens::views::View;
@@ -16,7 +17,7 @@ use candle_lens::views::View;
 use super::run::prompts_of_fixtures as prompts;
 use crate::support::fixture::{Agreement, Reference, tiny_model};
 use crate::support::sentence::sentence;
-use SweepAxis::{Head, Layer, Neuron, Position, Source};
+use AxisName::{DMlp, Head, KPos, Layer, Pos};
 
 fn experiment(model: &HookedTransformer) -> Result<Patching> {
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
@@ -35,13 +36,13 @@ fn estimates_are_those_of_transformer_lens_gradients() -> Result<()> {
     let patching = experiment(&model)?;
     let attribution = patching.attribution(["resid_pre", "mlp_out", "z", "q", "pattern", "post"])?;
     let mut agreement = Agreement::default();
-    let sweeps: [(&str, &str, &[SweepAxis]); 6] = [
-        ("resid_pre", "hook_resid_pre", &[Layer, Position]),
-        ("mlp_out", "hook_mlp_out", &[Layer, Position]),
-        ("z", "attn.hook_z", &[Layer, Position, Head]),
-        ("q", "attn.hook_q", &[Layer, Position, Head]),
-        ("pattern", "attn.hook_pattern", &[Layer, Head, Position, Source]),
-        ("post", "mlp.hook_post", &[Layer, Position, Neuron]),
+    let sweeps: [(&str, &str, &[AxisName]); 6] = [
+        ("resid_pre", "hook_resid_pre", &[Layer, Pos]),
+        ("mlp_out", "hook_mlp_out", &[Layer, Pos]),
+        ("z", "attn.hook_z", &[Layer, Pos, Head]),
+        ("q", "attn.hook_q", &[Layer, Pos, Head]),
+        ("pattern", "attn.hook_pattern", &[Layer, Head, Pos, KPos]),
+        ("post", "mlp.hook_post", &[Layer, Pos, DMlp]),
     ];
     for (point, name, axes) in sweeps {
         let result = attribution.sweep(point, axes)?;
@@ -86,10 +87,10 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
         ("zero ablation", Patching::ablation(&model, &clean, metric(), &Ablation::Zero)?, &clean, zeros),
     ];
     for (what, patching, base, value) in cases {
-        // Position 5 comes to the last position through block 1's z only where it is read: the last one.
-        let result = patching.attribution(["z"])?.sweep(("z", 1), &[Position, Head])?;
+        // Pos 5 comes to the last position through block 1's z only where it is read: the last one.
+        let result = patching.attribution(["z"])?.sweep(("z", 1), &[Pos, Head])?;
         assert_eq!(result.untouched[[5, 2]], Some(Untouched::NoPath), "{what}: the last block's other positions");
-        let result = patching.attribution([("z", 0)])?.sweep(("z", 0), &[Position, Head])?;
+        let result = patching.attribution([("z", 0)])?.sweep(("z", 0), &[Pos, Head])?;
         let (_, cache) = model.run_with_hooks(base, HookPlan::new().capture(("z", 0)))?;
         let there = cache.get(("z", 0))?;
         let put_in = match what {
@@ -132,7 +133,7 @@ fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> 
         assert!(text.contains(part), "{part}: {text}");
     }
     sentence(attribution.sweep("q", &[Layer, Head]), &["not among the points"]);
-    sentence(attribution.sweep("z", &[Layer, Source]), &["no axis"]);
+    sentence(attribution.sweep("z", &[Layer, KPos]), &["cannot be swept"]);
     let none: [&str; 0] = [];
     sentence(patching.attribution(none), &["no point was given"]);
     Ok(())
@@ -150,7 +151,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     let mut agreement = Agreement::default();
     agreement.check("result", &added(&results, patching.corrupted())?, &added(&z, patching.corrupted())?);
     // What the last MLP reads reaches the end through it only: the stream less what it reads.
-    let of = |point| Ok::<_, candle_lens::Error>(attribution.sweep((point, 1), &[Position])?.raw);
+    let of = |point| Ok::<_, candle_lens::Error>(attribution.sweep((point, 1), &[Pos])?.raw);
     let (gradients, numbers) =
         (attribution.gradients(), |x: Tensor| Ok::<_, candle_lens::Error>(x.flatten_all()?.to_vec1::<f32>()?));
     let through = (gradients.get(("resid_mid", 1))? - gradients.get(("mlp_out", 1))?)?;
@@ -160,7 +161,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     assert_ne!(of("mlp_in")?.values, of("resid_mid")?.values);
     // Queries' own inputs, against the slope of runs into which a part of the way is put.
     let (clean, corrupted) = (prompts(0), prompts(9));
-    let got = attribution.sweep(("q_input", 1), &[Position, Head])?;
+    let got = attribution.sweep(("q_input", 1), &[Pos, Head])?;
     let input = |tokens: &Tokens| -> Result<Tensor> {
         model.run_with_hooks(tokens, HookPlan::new().capture(("q_input", 1)))?.1.get(("q_input", 1))
     };
@@ -178,7 +179,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     assert!((slope - estimate).abs() < 2e-4 && slope.abs() > 1e-4, "slope {slope}, estimate {estimate}");
     assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
     // What a head reads for its values comes to the end from every position.
-    let values = attribution.sweep(("v_input", 1), &[Position, Head])?;
+    let values = attribution.sweep(("v_input", 1), &[Pos, Head])?;
     assert_eq!(values.untouched[[5, 1]], None);
     assert_ne!(values.raw.values[[5, 1]], patching.corrupted());
     agreement.finish("points on demand");

@@ -4,13 +4,14 @@
 use candle_lens::Result;
 use candle_lens::cache::HeadOptions;
 use candle_lens::candle::{DType, Device};
+use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
     Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     Processing, RunOptions,
 };
-use candle_lens::patching::{Ablation, Patching, SweepAxis};
+use candle_lens::patching::{Ablation, Patching};
 use candle_lens::tokens::Tokens;
 
 use super::run::prompts_of_fixtures;
@@ -56,7 +57,7 @@ fn gradients_are_those_of_pytorch_with_parts_detached() -> Result<()> {
     sentence(patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"), &["no gradient", "with_frozen"]);
     // Estimates say that they are of a frozen model, and there are none behind a frozen part.
     let patching = Patching::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
-    let title = patching.attribution("z")?.sweep("z", &[SweepAxis::Layer])?.raw.title;
+    let title = patching.attribution("z")?.sweep("z", &[AxisName::Layer])?.raw.title;
     assert!(title.ends_with("estimated by gradients with frozen [AttentionPatterns]"), "{title}");
     sentence(
         patching.attribution(("z", "q")),
@@ -204,7 +205,7 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
         assert!((got - expected).abs() < 1e-3, "head {head} adds {got}, directly {expected}");
     }
     // The model with frozen parts serves experiments, too: of an MLP of the last layer nothing else is in the way.
-    let whole = ablated.attribution(("mlp_out", last))?.sweep(("mlp_out", last), &[SweepAxis::Position])?;
+    let whole = ablated.attribution(("mlp_out", last))?.sweep(("mlp_out", last), &[AxisName::Pos])?;
     let (logits, full) =
         model.run_with_hooks(prompt, HookPlan::new().capture(("mlp_out", last)).capture("ln_final.hook_scale"))?;
     let pos = logits.dim(1)? - 1;

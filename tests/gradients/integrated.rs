@@ -3,10 +3,11 @@
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions, IgRule};
+use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{Frozen, HookedTransformer, Processing};
-use candle_lens::patching::{Patching, SweepAxis};
+use candle_lens::patching::Patching;
 use candle_lens::views::View;
 
 use super::run::prompts_of_fixtures as prompts;
@@ -86,8 +87,8 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
     let got = model.integrated_gradients(prompts(0), &metric, points, &corrupted())?;
     let patching = Patching::new(&model, prompts(0), prompts(9), metric.clone())?.noising()?;
     for point in ["z", "post", "resid_pre"] {
-        let patched = patching.sweep(point, &[SweepAxis::Layer])?;
-        let summed = got.sweep(point, &[SweepAxis::Layer])?;
+        let patched = patching.sweep(point, &[AxisName::Layer])?;
+        let summed = got.sweep(point, &[AxisName::Layer])?;
         for layer in 0..2usize {
             let effect = patching.clean() - patched.raw.values[[layer]];
             let sum = summed.values[[layer]];
@@ -96,7 +97,7 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
         }
     }
     // Heads by their results are heads by z.
-    let of_z = got.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?;
+    let of_z = got.sweep("z", &[AxisName::Layer, AxisName::Head])?;
     assert_eq!(got.heads()?.shape(), [2, 4]);
     for (a, b) in got.heads()?.values.iter().zip(&of_z.values) {
         assert!((a - b).abs() < 1e-5, "{a} and {b}");

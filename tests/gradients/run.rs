@@ -115,7 +115,7 @@ fn value(metric: &Metric, logits: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn is_split_input(point: &HookPoint) -> bool {
-    matches!(point, HookPoint::Block(_, site) if site.is_split_input())
+    matches!(point, HookPoint::Block(_, site) if site.row().is_split_input())
 }
 
 fn model(cfg: HookedTransformerConfig) -> Result<HookedTransformer> {

@@ -11,11 +11,12 @@ use candle_lens::cache::{
 use candle_lens::candle::{DType, Device, Tensor, Var};
 use candle_lens::circuits::{EdgeAblation, EdgeMethod, EdgePatching};
 use candle_lens::gradients::{IgBaseline, IgOptions};
+use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::Labelled;
 use candle_lens::metrics::{Answers, Metric};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
-use candle_lens::patching::{Ablation, Patching, SweepAxis};
+use candle_lens::patching::{Ablation, Patching};
 use candle_lens::slice::Slice;
 
 use crate::support::fixture::numbers;
@@ -227,8 +228,8 @@ const OF_A_MODEL: &[OfAModel] = &[
     ("attribution patching", |model, clean, other| {
         let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
         let estimate = patching.attribution(("z", "resid_pre", "mlp_out"))?;
-        let heads = estimate.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?.raw;
-        let places = estimate.sweep("resid_pre", &[SweepAxis::Layer, SweepAxis::Position])?.raw;
+        let heads = estimate.sweep("z", &[AxisName::Layer, AxisName::Head])?.raw;
+        let places = estimate.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos])?.raw;
         Ok([of(&heads), of(&places)].concat())
     }),
     ("edges by EAP", |model, clean, other| edges(model, clean, other, EdgeMethod::Eap)),
@@ -245,12 +246,12 @@ const OF_A_MODEL: &[OfAModel] = &[
 const OF_CHANGED_RUNS: &[OfAModel] = &[
     ("activation patching", |model, clean, other| {
         let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
-        let scales = patching.sweep("blocks.0.ln1.hook_scale", &[SweepAxis::Position])?.raw;
-        Ok([of(&patching.sweep("z", &[SweepAxis::Layer, SweepAxis::Head])?.raw), of(&scales)].concat())
+        let scales = patching.sweep("blocks.0.ln1.hook_scale", &[AxisName::Pos])?.raw;
+        Ok([of(&patching.sweep("z", &[AxisName::Layer, AxisName::Head])?.raw), of(&scales)].concat())
     }),
     ("mean ablation", |model, clean, _| {
         let patching = Patching::ablation(model, clean.to_vec(), metric(model)?, &Ablation::Mean)?;
-        Ok(of(&patching.sweep("mlp_out", &[SweepAxis::Layer])?.raw))
+        Ok(of(&patching.sweep("mlp_out", &[AxisName::Layer])?.raw))
     }),
     ("a circuit without its small edges", |model, clean, other| {
         let patching = EdgePatching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;

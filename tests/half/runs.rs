@@ -3,7 +3,7 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::hooks::{Edit, HookPlan, HookPoint, MeanOver};
+use candle_lens::hooks::{Edit, HookPlan, Kind, MeanOver};
 use candle_lens::model::{HookedTransformerConfig, Loss, Processing, RunOptions};
 
 use crate::support::fixture::numbers;
@@ -24,8 +24,7 @@ fn logits_are_as_near_as_those_of_transformers() -> Result<()> {
                 assert_eq!(half.dtype(), dtype);
                 misses.add(format!("{what}: logits"), miss_of(&half, &full), 1.5 * tolerance);
                 for (point, x) in of_half.iter() {
-                    let is_scale = matches!(point, HookPoint::Block(_, site) if site.is_scale());
-                    let is_scale = is_scale || point == HookPoint::LnFinalScale;
+                    let is_scale = point.kind() == Kind::Scale;
                     assert_eq!(x.dtype(), if is_scale { DType::F32 } else { dtype }, "{point}");
                     let miss = miss_of(x, &of_full.get(point)?);
                     misses.add(format!("{what}: {point}"), miss, if is_scale { tolerance } else { 3. * tolerance });
@@ -125,7 +124,7 @@ fn means_are_means() -> Result<()> {
         let tokens = prompts(32, 128, cfg.d_vocab);
         for over in [MeanOver::Batch, MeanOver::BatchAndPos] {
             // Of ones, so that nothing but the mean is off: candle's own is 0.06 in bf16.
-            let ones = Edit::custom("ones", |x, _| Ok(x.ones_like()?));
+            let ones = Edit::custom("ones", |x, _| x.ones_like());
             let plan = HookPlan::new().edit(("post", 0), ones).edit(("post", 0), Edit::mean(over)).capture(("post", 0));
             let options = RunOptions { stop_at_layer: Some(1), ..Default::default() };
             let mean = pair.half.run(tokens.clone(), &plan, &options)?.captured.into_values().next().expect("captured");

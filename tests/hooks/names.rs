@@ -31,7 +31,7 @@ fn resolve(query: impl Into<HookQuery>) -> String {
 /// What TransformerLens 3.9's `get_act_name` answers to the same arguments.
 #[test]
 fn shorthands_mean_what_they_mean_in_transformer_lens() {
-    let cases: [(HookQuery, &str); 16] = [
+    let cases: [(HookQuery, &str); 19] = [
         ("k3".into(), "blocks.3.attn.hook_k"),
         (("k", 3).into(), "blocks.3.attn.hook_k"),
         (("scale", 4, "ln1").into(), "blocks.4.ln1.hook_scale"),
@@ -48,6 +48,9 @@ fn shorthands_mean_what_they_mean_in_transformer_lens() {
         ("pos_embed".into(), "hook_pos_embed"),
         ("scale".into(), "ln_final.hook_scale"),
         ("normalized".into(), "ln_final.hook_normalized"),
+        ("unembed".into(), "unembed.hook_out"),
+        ("logits".into(), "unembed.hook_out"),
+        ("unembed_in".into(), "unembed.hook_in"),
     ];
     for (query, name) in cases {
         assert_eq!(resolve(query.clone()), name, "{query:?}");
@@ -59,7 +62,7 @@ fn shorthands_mean_what_they_mean_in_transformer_lens() {
 #[test]
 fn every_point_reads_back_from_its_own_name() {
     let points = HookPoint::all(&DIMS);
-    assert_eq!(points.len(), 5 + 5 * 23);
+    assert_eq!(points.len(), 7 + 5 * 23);
     for point in points {
         assert_eq!(point.to_string().parse::<HookPoint>().unwrap(), point);
         assert_eq!(point.shape(&DIMS, 2, 7)[0], 2);

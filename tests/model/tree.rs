@@ -61,7 +61,7 @@ fn the_tree_looks_as_pytorch_prints_it() -> candle_lens::Result<()> {
         "  (blocks): ModuleList(\n    (0-2): 3 x TransformerBlock(\n      (ln1): LayerNorm(\n",
         "      (attn): Attention(\n        (q_norm): RMSNorm(\n          (hook_scale): HookPoint()\n",
         "  (ln_final): LayerNorm(\n    (hook_scale): HookPoint()\n",
-        "  (unembed): Unembed()\n)",
+        "  (unembed): Unembed(\n    (hook_in): HookPoint()\n    (hook_out): HookPoint()\n  )\n)",
     ] {
         assert!(tree.contains(part), "{part}\nis not in\n{tree}");
     }

@@ -71,7 +71,7 @@ fn sites_one_after_the_other_are_runs_with_more_and_more_edits() -> Result<()> {
             assert!((got - (logits[4] - logits[19])).abs() < 1e-4, "{i} sites, zero {zero}: {got}");
         }
     }
-    sentence(experiment(&model)?.cumulative(&[sites[0], sites[0]]), &["position 2", "twice"]);
+    sentence(experiment(&model)?.cumulative(&[sites[0].clone(), sites[0].clone()]), &["pos 2", "twice"]);
     Ok(())
 }
 
@@ -239,7 +239,10 @@ fn plans_of_the_user_are_whole_runs() -> Result<()> {
     let own = value.clone();
     let result = patching.plans([
         ("replaced", HookPlan::new().edit(("mlp_out", 1), Edit::replace(value))),
-        ("by a function", HookPlan::new().edit(("mlp_out", 1), Edit::custom("own", move |_, _| Ok(own.clone())))),
+        (
+            "by a function",
+            HookPlan::new().edit(("mlp_out", 1), Edit::custom("own", move |_, _| Ok::<_, Error>(own.clone()))),
+        ),
         ("nothing", HookPlan::new()),
     ])?;
     let swept = patching.sites(&[PatchSite::new(&model, ("mlp_out", 1))?])?.raw.at(&[0])?;

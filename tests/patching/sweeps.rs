@@ -3,15 +3,16 @@
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
 use candle_lens::gradients::{IgBaseline, IgOptions};
+use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
-use candle_lens::patching::{PatchResult, PatchSite, Patching, SweepAxis, Untouched};
+use candle_lens::patching::{PatchResult, PatchSite, Patching, Untouched};
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Agreement, path, tiny_model};
 use crate::support::sentence::sentence;
-use SweepAxis::{Head, Layer, Neuron, Position, Source};
+use AxisName::{DMlp, Head, KPos, Layer, Pos};
 
 /// Three prompts that differ from their counterparts from the third token on.
 fn prompts(side: Option<PaddingSide>) -> Result<(Tokens, Tokens)> {
@@ -37,25 +38,25 @@ fn patched_by_a_plan(
     model: &HookedTransformer,
     (source, base): (&Tokens, &Tokens),
     point: &str,
-    axes: &[SweepAxis],
+    axes: &[AxisName],
     index: &[usize],
 ) -> Result<Vec<f32>> {
-    let along = |axis: SweepAxis| axes.iter().position(|a| *a == axis).map(|at| index[at]);
+    let along = |axis: AxisName| axes.iter().position(|a| *a == axis).map(|at| index[at]);
     let layer = along(Layer).expect("each sweep goes over layers") as isize;
     let (_, cache) = model.run_with_hooks(source, HookPlan::new().capture((point, layer)))?;
     let value = cache.get((point, layer))?;
     // The whole activation is given; the edit takes its part of it.
     let mut edit = Edit::replace(value);
-    if let Some(pos) = along(Position) {
+    if let Some(pos) = along(Pos) {
         edit = edit.pos(pos as isize..pos as isize + 1);
     }
     if let Some(head) = along(Head) {
         edit = edit.head(head as isize..head as isize + 1);
     }
-    if let Some(source) = along(Source) {
+    if let Some(source) = along(KPos) {
         edit = edit.key_pos(source as isize..source as isize + 1);
     }
-    if let Some(neuron) = along(Neuron) {
+    if let Some(neuron) = along(DMlp) {
         edit = edit.neuron(neuron as isize..neuron as isize + 1);
     }
     let (logits, _) = model.run_with_hooks(base, HookPlan::new().edit((point, layer), edit))?;
@@ -81,7 +82,7 @@ fn check(
     model: &HookedTransformer,
     side: Option<PaddingSide>,
     point: &str,
-    axes: &[SweepAxis],
+    axes: &[AxisName],
     agreement: &mut Agreement,
 ) -> Result<PatchResult> {
     let (clean, corrupted) = prompts(side)?;
@@ -96,7 +97,7 @@ fn check(
             let place = axes.iter().position(|a| *a == axis);
             place.is_none_or(|at| clean.is_real(b, index[at]))
         };
-        let there: Vec<usize> = (0..3).filter(|&b| is_real(b, Position) && is_real(b, Source)).collect();
+        let there: Vec<usize> = (0..3).filter(|&b| is_real(b, Pos) && is_real(b, KPos)).collect();
         let mean = there.iter().map(|&b| expected[b]).sum::<f32>() / there.len() as f32;
         for (b, expected) in expected.iter().enumerate() {
             let place: Vec<usize> = index.iter().copied().chain([b]).collect();
@@ -142,18 +143,18 @@ fn trained_nothing(attention_dir: AttentionDir, attn_only: bool) -> Result<Hooke
     Ok(HookedTransformer::trainable(cfg, 5, &candle_core::Device::Cpu)?.0)
 }
 
-const EVERY: [(&str, &[SweepAxis]); 14] = [
-    ("resid_pre", &[Layer, Position]),
-    ("resid_mid", &[Layer, Position]),
-    ("resid_post", &[Layer, Position]),
-    ("attn_out", &[Layer, Position]),
-    ("mlp_out", &[Layer, Position]),
-    ("z", &[Layer, Position, Head]),
-    ("q", &[Layer, Position, Head]),
+const EVERY: [(&str, &[AxisName]); 14] = [
+    ("resid_pre", &[Layer, Pos]),
+    ("resid_mid", &[Layer, Pos]),
+    ("resid_post", &[Layer, Pos]),
+    ("attn_out", &[Layer, Pos]),
+    ("mlp_out", &[Layer, Pos]),
+    ("z", &[Layer, Pos, Head]),
+    ("q", &[Layer, Pos, Head]),
     ("k", &[Layer, Head]),
-    ("v", &[Layer, Position, Head]),
-    ("pattern", &[Layer, Head, Position]),
-    ("pattern", &[Layer, Head, Source]),
+    ("v", &[Layer, Pos, Head]),
+    ("pattern", &[Layer, Head, Pos]),
+    ("pattern", &[Layer, Head, KPos]),
     ("attn_scores", &[Layer, Head]),
     ("z", &[Layer, Head]),
     ("resid_pre", &[Layer]),
@@ -166,8 +167,8 @@ fn every_sweep_equals_the_loop() -> Result<()> {
     for (point, axes) in EVERY {
         check(&model, None, point, axes, &mut agreement)?;
     }
-    check(&model, None, "mlp.hook_post", &[Layer, Neuron], &mut agreement)?;
-    check(&model, None, "mlp.hook_pre", &[Layer, Position], &mut agreement)?;
+    check(&model, None, "mlp.hook_post", &[Layer, DMlp], &mut agreement)?;
+    check(&model, None, "mlp.hook_pre", &[Layer, Pos], &mut agreement)?;
     agreement.finish("sweeps of the tiny GPT-2");
     Ok(())
 }
@@ -220,7 +221,7 @@ fn positions_that_change_with_the_length_equal_the_loop() -> Result<()> {
     let result = patching(&model, &clean, &corrupted)?.get_act_patch_resid_pre()?;
     let mut agreement = Agreement::default();
     for (index, &got) in result.raw.values.indexed_iter() {
-        let axes = [Layer, Position];
+        let axes = [Layer, Pos];
         let expected = patched_by_a_plan(&model, (&clean, &corrupted), "resid_pre", &axes, &[index[0], index[1]])?;
         agreement.check_numbers("resid_pre", [(f64::from(got), f64::from(expected[0]))].into_iter());
     }
@@ -311,17 +312,17 @@ fn padded_positions_do_not_count() -> Result<()> {
         };
         let all = of(&[0, 1, 2])?;
         let attribution = all.attribution("resid_pre")?;
-        let estimated = attribution.sweep("resid_pre", &[Layer, Position])?;
-        let got = all.sweep("resid_pre", &[Layer, Position])?;
+        let estimated = attribution.sweep("resid_pre", &[Layer, Pos])?;
+        let got = all.sweep("resid_pre", &[Layer, Pos])?;
         let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
         let options = IgOptions { baseline: IgBaseline::run(corrupted.clone()), steps: 3, ..Default::default() };
         let integrated = model.integrated_gradients(&clean, &metric, "resid_pre", &options)?;
-        let by_position = integrated.sweep("resid_pre", &[Layer, Position])?;
+        let by_position = integrated.sweep("resid_pre", &[Layer, Pos])?;
         for pos in 0..7 {
             let rows: Vec<usize> = (0..3).filter(|&b| clean.is_real(b, pos)).collect();
             let only = of(&rows)?;
-            let expected = only.sweep("resid_pre", &[Layer, Position])?;
-            let slopes = only.attribution("resid_pre")?.sweep("resid_pre", &[Layer, Position])?;
+            let expected = only.sweep("resid_pre", &[Layer, Pos])?;
+            let slopes = only.attribution("resid_pre")?.sweep("resid_pre", &[Layer, Pos])?;
             let label = &got.raw.axes[1].labels[pos];
             match rows.len() {
                 3 => assert_eq!(*label, pos.to_string(), "three prompts with other tokens"),
@@ -354,7 +355,7 @@ fn positions_that_few_or_no_prompts_have() -> Result<()> {
     let (clean, corrupted) = prompts(Some(PaddingSide::Right))?;
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
     let patching = Patching::new(&model, padded(&clean)?, padded(&corrupted)?, metric)?;
-    let by_position = patching.sweep("resid_pre", &[Layer, Position])?;
+    let by_position = patching.sweep("resid_pre", &[Layer, Pos])?;
     assert!(by_position.normalised.values.iter().all(|value| value.is_finite()), "{by_position:?}");
     assert!(by_position.raw.title.ends_with(", denoising hook_resid_pre"), "{}", by_position.raw.title);
     let of_one = patching.sweep(("z", 1), &[Head])?.raw.title;
@@ -370,10 +371,7 @@ fn positions_that_few_or_no_prompts_have() -> Result<()> {
         first.mul(&Tensor::from_vec(vec![0f32, 1., 1.], 3, first.device())?)
     });
     let patching = Patching::new(&model, &clean, &corrupted, equal)?;
-    sentence(
-        patching.sweep("resid_pre", &[Layer, Position]),
-        &["only the prompts [0] have a token", "Group the prompts"],
-    );
+    sentence(patching.sweep("resid_pre", &[Layer, Pos]), &["only the prompts [0] have a token", "Group the prompts"]);
     assert_eq!(patching.cumulative(&sites)?.raw.values.len(), 2, "all prompts count there");
     Ok(())
 }
@@ -388,7 +386,7 @@ fn positions_are_labelled_with_what_all_prompts_have() -> Result<()> {
     let corrupted = [corrupted[0].to_string(), corrupted[1].replace("shops", "park")];
     let answers = model.answers([(" Mary", " John"), (" Mary", " John")])?;
     let patching = Patching::new(&model, clean.to_vec(), corrupted.to_vec(), Metric::logit_diff(&answers))?;
-    let labels = &patching.sweep(("resid_pre", 0), &[Position])?.raw.axes[0].labels;
+    let labels = &patching.sweep(("resid_pre", 0), &[Pos])?.raw.axes[0].labels;
     assert_eq!((&labels[2][..], &labels[8][..]), ("2: John", "8"), "{labels:?}");
     Ok(())
 }

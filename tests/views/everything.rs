@@ -22,8 +22,8 @@ use candle_lens::gradients::{
 };
 use candle_lens::head::Head;
 use candle_lens::hooks::{
-    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, MeanOver, MemoryPlan, PointBytes, Site,
-    SiteRow, Taps,
+    AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver,
+    MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch};
@@ -32,7 +32,7 @@ use candle_lens::model::{
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
-use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched};
+use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
@@ -59,7 +59,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
-        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, SweepAxis, Untouched,
+        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
         AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         Category, Cell, CheckpointOptions, Components, DecomposeOptions, Dims, Edit, Entry,
@@ -70,7 +70,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Site,
-        SiteRow, Slice, Split, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
+        SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };
     shown.into_iter().map(String::from).collect()
 }
