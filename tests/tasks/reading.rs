@@ -57,7 +57,7 @@ fn our_own_files_are_what_the_generators_make() -> Result<()> {
 #[test]
 fn prompts_of_one_length_are_one_batch() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
-    let set = Task::Ioi.prompts(Split::Combinations, 300, 0)?.of_templates(0..3)?;
+    let set = Task::Ioi.prompts(Split::Combinations, 300, 0)?.of_templates(0..5)?;
     let counts = |prompt: &TaskPrompt| [&prompt.clean, &prompt.corrupted].map(|text| 1 + pieces(text).len());
     let by_hand: Vec<_> = set.prompts.iter().filter(|prompt| counts(prompt) == [15, 15]).cloned().collect();
     let chosen = set.of_length(&model, 15)?;
