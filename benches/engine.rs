@@ -54,12 +54,8 @@ impl Pair {
         Metric::logit_diff(&model.answers(self.answers.clone()).expect("two tokens each"))
     }
 
-    fn patching(&self, model: &HookedTransformer) -> Patching {
-        Patching::new(model, self.clean.clone(), self.corrupted.clone(), self.metric(model)).expect("an experiment")
-    }
-
-    fn edges(&self, model: &HookedTransformer) -> EdgePatching {
-        EdgePatching::new(model, self.clean.clone(), self.corrupted.clone(), self.metric(model)).expect("two runs")
+    fn experiment(&self, model: &HookedTransformer) -> Experiment {
+        Experiment::new(model, self.clean.clone(), self.corrupted.clone(), self.metric(model)).expect("an experiment")
     }
 
     fn json(&self) -> Value {
@@ -94,8 +90,8 @@ fn forward(c: &mut Criterion) {
 
 fn sweeps(c: &mut Criterion) {
     let model = gpt2_shapes();
-    let whole = Pair::new((8, 15), 0).patching(&model);
-    let late = Pair::new((8, 15), 10).patching(&model);
+    let whole = Pair::new((8, 15), 0).experiment(&model);
+    let late = Pair::new((8, 15), 10).experiment(&model);
     c.bench_function("patch_resid_pre_12x15_b8", |b| b.iter(|| whole.get_act_patch_resid_pre().expect("a sweep")));
     c.bench_function("patch_resid_pre_12x15_b8_from_10", |b| {
         b.iter(|| late.get_act_patch_resid_pre().expect("a sweep"));
@@ -116,7 +112,7 @@ fn edges(c: &mut Criterion) {
         b.iter(|| model.run_with_grads(pair.clean.clone(), &metric, [("resid_pre", 0)]).expect("gradients"));
     });
     c.bench_function("eap_all_edges_8x15", |b| {
-        b.iter(|| pair.edges(&model).attribute(EDGES).expect("scores"));
+        b.iter(|| pair.experiment(&model).edges().and_then(|edges| edges.attribute(EDGES)).expect("scores"));
     });
 }
 
@@ -146,7 +142,7 @@ fn growth(c: &mut Criterion) {
     let mut group = c.benchmark_group("growth");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for (prompts, length) in [(1, 15), (4, 15), (16, 15), (64, 15), (1, 30), (1, 60), (1, 120)] {
-        let layers = Pair::new((prompts, length), 0).patching(&model);
+        let layers = Pair::new((prompts, length), 0).experiment(&model);
         group.throughput(Throughput::Elements((prompts * length) as u64));
         group.bench_function(BenchmarkId::new("mlp_out", format!("{prompts}x{length}")), |b| {
             b.iter(|| layers.sweep("mlp_out", &[AxisName::Layer]).expect("a sweep"));

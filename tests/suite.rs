@@ -6,6 +6,7 @@ mod generate;
 mod gpt2;
 mod hooks;
 mod manifest;
+mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
@@ -29,6 +30,7 @@ mod analysis {
     mod heads;
     mod score;
     mod sums;
+    mod targets;
     mod toolbox;
 }
 mod cache {
@@ -50,7 +52,9 @@ mod gradients {
 mod patching {
     mod experiments;
     mod parity;
+    mod spliced;
     mod sweeps;
+    mod together;
 }
 mod model {
     mod architectures;
@@ -61,15 +65,19 @@ mod model {
     mod folders;
     mod fuzz;
     mod gradients;
-    mod hub;
-    mod hub_server;
     mod odd_folders;
     mod parity;
     mod processing;
     mod random_architectures;
     mod saved;
+    mod state_dict;
     mod tokenizers;
     mod tree;
+}
+mod storage {
+    mod arrays;
+    mod hub;
+    mod hub_server;
 }
 mod tasks {
     mod answerable;
@@ -91,6 +99,7 @@ mod tokens {
 mod views {
     mod attention;
     mod browser;
+    mod committed;
     mod envelope;
     mod everything;
     mod figure;

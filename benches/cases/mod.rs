@@ -29,7 +29,7 @@ pub fn write(folder: &Path) -> candle_lens::Result<()> {
     }
     inputs.insert("logits_apart".into(), json!(LOGITS_APART));
     for (name, pair) in [("patch", Pair::new((8, 15), 0)), ("patch_from_10", Pair::new((8, 15), 10))] {
-        let patching = pair.patching(&model);
+        let patching = pair.experiment(&model);
         let stream = patching.get_act_patch_resid_pre()?;
         values.insert(format!("{name}_resid_pre"), json!(stream.raw.values.iter().collect::<Vec<_>>()));
         if name == "patch" {
@@ -48,7 +48,7 @@ pub fn write(folder: &Path) -> candle_lens::Result<()> {
     values.insert("gradients".into(), json!(norms));
     inputs.insert("gradients".into(), json!({ "tokens": rows, "answers": answers }));
     let edges = Pair::of_edges();
-    let circuit = edges.edges(&model).attribute(EDGES)?;
+    let circuit = edges.experiment(&model).edges()?.attribute(EDGES)?;
     let scores: candle_lens::Result<BTreeMap<String, f32>> =
         circuit.all_edges().into_iter().map(|edge| Ok((edge.to_string(), circuit.score(edge)?))).collect();
     values.insert("edges".into(), json!(scores?));

@@ -14,13 +14,11 @@
 use candle_core::Tensor;
 
 use super::circuit::Circuit;
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::gradients::{Between, GradientRun};
 use crate::error::{Error, Result};
+use crate::experiment::Quadrature;
 use crate::hooks::{HookPoint, Site};
-
-/// More steps than any integral needs: a slip of the keyboard would run for days.
-const MOST_STEPS: usize = 10_000;
 
 /// How edges are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +62,7 @@ pub enum Aggregation {
     Mean,
 }
 
-impl EdgePatching {
+impl Edges {
     /// The score of every edge: how much the metric, its mean over prompts, changes when the edge is corrupted.
     ///
     /// ```
@@ -73,7 +71,7 @@ impl EdgePatching {
     /// let clean = "When John and Mary went to the shops, John gave the bag to";
     /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let scores = EdgePatching::new(&model, clean, corrupted, metric)?.attribute(EdgeMethod::Eap)?;
+    /// let scores = Experiment::new(&model, clean, corrupted, metric)?.edges()?.attribute(EdgeMethod::Eap)?;
     /// println!("{:?}", scores.scores().bottom(3));
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
@@ -87,20 +85,27 @@ impl EdgePatching {
             EdgeMethod::InformationFlowRoutes => (self.routes()?, 1),
             EdgeMethod::Exact => (self.exact()?, 1),
             _ => {
-                let runs = self.gradient_runs(method, Riemann::Left)?;
+                let runs = self.gradient_runs(method, Quadrature::RiemannLeft)?;
                 (self.edge_scores(&runs)?, runs.len())
             }
         };
         let scale = self.scale(runs);
         let scores: Vec<f32> = scores.into_iter().map(|score| (score * scale) as f32).collect();
-        Ok(Circuit::of_layout(self.layout).scored(&scores, self.name_of(method, Riemann::Left)))
+        let circuit = Circuit::of_layout(self.layout).scored(&scores, self.name_of(method, Quadrature::RiemannLeft));
+        Ok(Circuit { levels: self.levels(method), ..circuit })
+    }
+
+    /// The metric of the clean run and of the empty circuit, where scores by this method are changes of it.
+    pub(super) fn levels(&self, method: EdgeMethod) -> Option<(f32, f32)> {
+        let changes = method != EdgeMethod::InformationFlowRoutes && self.aggregation == Aggregation::Sum;
+        changes.then(|| (self.clean(), self.corrupted()))
     }
 
     /// What scores by this method are called: with its rule and steps, the metric and the intervention.
-    pub(super) fn name_of(&self, method: EdgeMethod, rule: Riemann) -> String {
+    pub(super) fn name_of(&self, method: EdgeMethod, rule: Quadrature) -> String {
         let name = match method {
             EdgeMethod::Eap => "EAP".to_string(),
-            EdgeMethod::EapIgInputs { steps } => format!("EAP-IG-inputs, {steps} steps ({} Riemann)", rule.name()),
+            EdgeMethod::EapIgInputs { steps } => format!("EAP-IG-inputs, {steps} steps ({} Riemann)", side(rule)),
             EdgeMethod::EapIgActivations { steps } => format!("EAP-IG-activations, {steps} steps (right Riemann)"),
             EdgeMethod::CleanCorrupted => "clean-corrupted".into(),
             EdgeMethod::InformationFlowRoutes => return "information flow routes".into(),
@@ -152,7 +157,7 @@ impl EdgePatching {
 
     /// The runs whose mean gradient makes the scores by this method; none for methods without gradients. The rule is that
     /// of integrating over inputs.
-    pub(super) fn gradient_runs(&self, method: EdgeMethod, rule: Riemann) -> Result<Vec<GradientRun<'_>>> {
+    pub(super) fn gradient_runs(&self, method: EdgeMethod, rule: Quadrature) -> Result<Vec<GradientRun<'_>>> {
         let plain = |tokens| GradientRun { tokens, between: None };
         let corrupted = |name| self.corrupted_tokens.as_ref().ok_or_else(|| needs_corrupted(name));
         if !matches!(method, EdgeMethod::InformationFlowRoutes | EdgeMethod::Exact) {
@@ -170,14 +175,13 @@ impl EdgePatching {
             }
             EdgeMethod::EapIgInputs { steps } => {
                 corrupted("EAP-IG-inputs")?;
-                self.check_steps(steps, rule)?;
-                let first = usize::from(rule == Riemann::Right);
+                let nodes = self.nodes(steps, rule)?;
                 let embed = (HookPoint::Embed, &self.run.outputs.embed, &self.ablated.embed);
-                (first..first + steps).map(|step| self.between(embed, step as f64 / steps as f64)).collect()
+                nodes.iter().map(|(share, _)| self.between(embed, *share)).collect()
             }
             EdgeMethod::EapIgActivations { steps } => {
-                self.check_steps(steps, Riemann::Right)?;
-                let of_part = |part| (1..=steps).map(move |step| self.between(part, step as f64 / steps as f64));
+                let nodes = &self.nodes(steps, Quadrature::RiemannRight)?;
+                let of_part = |part| nodes.iter().map(move |(share, _)| self.between(part, *share));
                 self.written().into_iter().flat_map(of_part).collect()
             }
             EdgeMethod::InformationFlowRoutes | EdgeMethod::Exact => Vec::new(),
@@ -188,18 +192,15 @@ impl EdgePatching {
         GradientRun { tokens: &self.tokens, between: Some(Between { point, clean, ablated, share }) }
     }
 
+    /// The interpolation points of this rule, all of one weight.
+    ///
     /// # Errors
-    /// No steps, or more than [`MOST_STEPS`]; one that ends at the clean run, for a metric that has no slope there.
-    fn check_steps(&self, steps: usize, rule: Riemann) -> Result<()> {
-        match (steps, rule) {
-            (0, _) => Err(Error::argument("0 steps integrate nothing: give at least 1; 5 is usual for EAP-IG.")),
-            (steps, _) if steps > MOST_STEPS => Err(Error::argument(format!(
-                "{steps} steps were asked for, each of which is a run of the model: give at most {MOST_STEPS}; 5 is usual \
-                 for EAP-IG."
-            ))),
-            (1, Riemann::Right) => self.metric.check_slope_at_clean("take more than 1 step"),
-            _ => Ok(()),
+    /// A number of steps that the rule does not have; one that ends at the clean run, for a metric that has no slope there.
+    fn nodes(&self, steps: usize, rule: Quadrature) -> Result<Vec<(f64, f64)>> {
+        if (steps, rule) == (1, Quadrature::RiemannRight) {
+            self.metric.check_slope_at_clean("take more than 1 step")?;
         }
+        rule.nodes(steps)
     }
 
     /// What the input, each layer's attention and each MLP write.
@@ -219,25 +220,14 @@ impl EdgePatching {
 /// A point, and what is written there clean and ablated.
 type Written<'a> = (HookPoint, &'a Tensor, &'a Tensor);
 
-/// At which end of each step a gradient is taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Riemann {
-    Left,
-    Right,
-}
-
-impl Riemann {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Left => "left",
-            Self::Right => "right",
-        }
-    }
+/// At which end of each step the rule evaluates a gradient.
+fn side(rule: Quadrature) -> &'static str {
+    if rule == Quadrature::RiemannRight { "right" } else { "left" }
 }
 
 fn needs_corrupted(method: &str) -> Error {
     Error::argument(format!(
-        "{method} needs corrupted prompts, but edges are ablated here: make the experiment with EdgePatching::new, or take \
-         EdgeMethod::Eap, EapIgActivations or Exact."
+        "{method} needs corrupted prompts, but edges are ablated here: give the experiment corrupted prompts as its baseline, \
+         or take EdgeMethod::Eap, EapIgActivations or Exact."
     ))
 }

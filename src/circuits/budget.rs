@@ -2,17 +2,15 @@
 //!
 //! Sizes are counted in numbers, not in bytes. They are estimates of the largest tensors that are held at once.
 
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::outputs::Outputs;
 use crate::error::{Error, Result, human_bytes};
 
 /// Working memory unless told otherwise, in bytes.
 const BUDGET: u64 = 1 << 30;
 
-impl EdgePatching {
-    /// The working memory that it may take, in bytes; it decides how many prompts run at once. A metric is given logits of all
-    /// prompts all the same, which are the clean run's for those that do not run; they count as a part of what a single
-    /// prompt takes. Unless told otherwise it is a gigabyte beside those logits, or what a single prompt takes.
+impl Edges {
+    /// As [`Experiment::budget`](crate::experiment::Experiment::budget), of edges that are prepared already.
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
@@ -39,7 +37,7 @@ impl EdgePatching {
             };
             return Err(Error::argument(format!(
                 "the budget of {} is too small for a single prompt, which takes {}{of_logits}: give more with \
-                 EdgePatching::budget.",
+                 Experiment::budget.",
                 human_bytes(budget),
                 human_bytes(one + logits)
             )));
@@ -62,7 +60,7 @@ impl EdgePatching {
         self.layout.n_forward() * self.tokens.pos() * self.layout.d_model
     }
 
-    /// The numbers of [`EdgePatching::difference`], of one prompt.
+    /// The numbers of [`Edges::difference`], of one prompt.
     pub(super) fn numbers_of_difference(&self) -> usize {
         self.run.outputs.elem_count() / self.tokens.batch()
     }

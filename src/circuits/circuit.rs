@@ -32,6 +32,8 @@ pub struct Circuit {
     pub(super) included: Vec<bool>,
     /// How the scores came about.
     pub(super) method: String,
+    /// The metric of the clean run and of the empty circuit, where scores are changes of it.
+    pub(super) levels: Option<(f32, f32)>,
 }
 
 impl Circuit {
@@ -44,7 +46,7 @@ impl Circuit {
         let count = layout.n_forward() * layout.n_backward();
         let mut included = vec![false; count];
         layout.edges().iter().for_each(|(place, _)| included[*place] = true);
-        Self { layout, scores: vec![f32::NAN; count], included, method: "no scores".into() }
+        Self { layout, scores: vec![f32::NAN; count], included, method: "no scores".into(), levels: None }
     }
 
     /// The same edges in the circuit, other scores: a matrix of all rows and columns.
@@ -53,6 +55,7 @@ impl Circuit {
             self.scores[place] = scores[place];
         }
         self.method = method.into();
+        self.levels = None;
         self
     }
 
@@ -203,7 +206,8 @@ impl Circuit {
     }
 }
 
-/// Two circuits are equal when edges, membership, method and scores are; no score equals no score.
+/// Two circuits are equal when edges, membership, method and scores are; no score equals no score. The levels of the metric, which
+/// files do not hold, do not count.
 impl PartialEq for Circuit {
     fn eq(&self, other: &Self) -> bool {
         let same = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 use super::circuit::Circuit;
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::layout::Layout;
 use super::node::{Node, Qkv};
 use super::outputs::{Outputs, by_head};
@@ -22,7 +22,7 @@ use crate::model::{HookedTransformer, RunOptions};
 use crate::progress::Progress;
 use crate::wide::matmul;
 
-impl EdgePatching {
+impl Edges {
     /// The metric of each prompt when only this circuit is left.
     pub(super) fn values_of(&self, circuit: &Circuit) -> Result<Vec<f32>> {
         circuit.check(&self.layout)?;

@@ -5,16 +5,16 @@
 
 use candle_core::Tensor;
 
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::node::{Node, Qkv};
 use super::outputs::rows;
 use crate::error::Result;
+use crate::experiment::copied;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::RunOptions;
-use crate::patching::copied;
 use crate::progress::Progress;
 
-impl EdgePatching {
+impl Edges {
     /// How much the metric changes by each edge, summed over prompts; a matrix of all rows and columns.
     pub(super) fn exact(&self) -> Result<Vec<f64>> {
         let mut scores = self.no_scores();
@@ -70,7 +70,7 @@ impl EdgePatching {
         self.changes_from(layer, resid, HookPlan::new().edit(HookPoint::Block(layer, site), edit), (from, prompts))
     }
 
-    /// As [`EdgePatching::changes`], of runs that begin at a block with this stream.
+    /// As [`Edges::changes`], of runs that begin at a block with this stream.
     ///
     /// # Shapes
     /// `resid [copies * prompts, pos, d_model]`.

@@ -5,7 +5,7 @@
 //! under the curve are those of the MIB benchmark (Mueller et al. 2025, <https://arxiv.org/abs/2504.13151>).
 
 use super::circuit::Circuit;
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::node::Node;
 use super::select::RankBy;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub struct FaithfulnessCurve {
     pub n_edges: usize,
 }
 
-impl EdgePatching {
+impl Edges {
     /// Runs the model with this circuit only: every reader gets what nodes write in this run along edges of the circuit, and
     /// what they write corrupted (or ablated) along all others. The circuit stays as it is.
     ///
@@ -68,7 +68,7 @@ impl EdgePatching {
     /// let clean = "When John and Mary went to the shops, John gave the bag to";
     /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
+    /// let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
     /// let scores = edges.attribute(EdgeMethod::EapIgInputs { steps: 5 })?;
     /// let curve = edges.curve(&scores.greedy_each(&[50, 200, 800], RankBy::Magnitude)?)?;
     /// println!("area under the curve {:.2}, from 1 {:.2}", curve.cpr(), curve.cmd());
@@ -76,7 +76,7 @@ impl EdgePatching {
     /// ```
     ///
     /// # Errors
-    /// No circuits; and as [`EdgePatching::evaluate`].
+    /// No circuits; and as [`Edges::evaluate`].
     pub fn curve(&self, circuits: &[Circuit]) -> Result<FaithfulnessCurve> {
         if circuits.is_empty() {
             return Err(Error::argument("no circuits were given: make some with topn_each or greedy_each."));
@@ -105,7 +105,7 @@ impl EdgePatching {
     /// `[without, of]`: the sets, and `circuit`, `model`, `difference`.
     ///
     /// # Errors
-    /// No sets, nodes that the model does not have, and as [`EdgePatching::evaluate`].
+    /// No sets, nodes that the model does not have, and as [`Edges::evaluate`].
     pub fn completeness(&self, circuit: &Circuit, sets: &[Vec<Node>]) -> Result<Labelled> {
         if sets.is_empty() {
             return Err(Error::argument("no sets of nodes were given: name at least one set to be left out."));
@@ -132,7 +132,7 @@ impl EdgePatching {
     /// `[node]`.
     ///
     /// # Errors
-    /// As [`EdgePatching::evaluate`].
+    /// As [`Edges::evaluate`].
     pub fn minimality(&self, circuit: &Circuit) -> Result<Labelled> {
         let _work = Progress::opaque("leaving out nodes");
         let whole = self.evaluate(circuit)?.faithfulness;

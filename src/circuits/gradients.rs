@@ -9,7 +9,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::node::{Node, Qkv};
 use super::outputs::rows;
 use crate::error::Result;
@@ -41,7 +41,7 @@ impl Between<'_> {
     }
 }
 
-impl EdgePatching {
+impl Edges {
     /// One run of `count` prompts from prompt `from` on, and its backward pass, with the gradients of the sum of the metrics
     /// at these points.
     pub(super) fn gradients(

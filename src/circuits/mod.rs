@@ -17,9 +17,10 @@
 mod attribute;
 mod budget;
 mod circuit;
+mod edges;
+mod effects;
 mod evaluate;
 mod exact;
-mod experiment;
 mod faithfulness;
 mod gradients;
 mod json;
@@ -33,7 +34,7 @@ mod select;
 
 pub use attribute::{Aggregation, EdgeMethod};
 pub use circuit::Circuit;
-pub use experiment::{EdgeAblation, EdgePatching};
+pub use edges::Edges;
 pub use faithfulness::{CircuitScore, FaithfulnessCurve};
 pub use node::{Edge, Node, Qkv};
 pub use nodes::NodeScores;

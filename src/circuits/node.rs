@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::head::Head;
 
 /// A part of a model that writes to the residual stream or reads it.
 ///
@@ -55,6 +56,12 @@ pub struct Edge {
     pub to: Node,
     /// Which input of it, where it is a head; none of others.
     pub qkv: Option<Qkv>,
+}
+
+impl From<Head> for Node {
+    fn from(Head { layer, head }: Head) -> Self {
+        Self::Head(layer, head)
+    }
 }
 
 impl fmt::Display for Node {

@@ -12,16 +12,16 @@ use std::collections::BTreeSet;
 
 use candle_core::{DType, Tensor};
 
-use super::attribute::{EdgeMethod, Riemann};
-use super::experiment::EdgePatching;
+use super::attribute::EdgeMethod;
+use super::edges::Edges;
 use super::gradients::{GradientRun, at};
 use super::layout::Layout;
 use super::node::Node;
 use super::outputs::{Outputs, rows};
 use crate::error::{Error, Result};
+use crate::experiment::{Quadrature, copied};
 use crate::hooks::{Edit, HookPlan, HookPoint, Selection, Site};
 use crate::labelled::{Axis, Labelled};
-use crate::patching::copied;
 use crate::progress::Progress;
 use crate::visible::visible;
 
@@ -33,7 +33,7 @@ use crate::visible::visible;
 /// let clean = "When John and Mary went to the shops, John gave the bag to";
 /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
 /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-/// let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
+/// let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
 /// let nodes = edges.attribute_nodes(EdgeMethod::Exact)?;
 /// println!("{:?}", nodes.scores().bottom(3));
 /// let circuit = nodes.topn(10, RankBy::Magnitude)?;
@@ -46,6 +46,8 @@ pub struct NodeScores {
     /// In the order of the layout's rows.
     pub(super) scores: Vec<f32>,
     pub(super) method: String,
+    /// The metric of the clean run and of the empty circuit, where scores are changes of it.
+    pub(super) levels: Option<(f32, f32)>,
 }
 
 impl NodeScores {
@@ -100,12 +102,12 @@ impl NodeScores {
     }
 }
 
-impl EdgePatching {
+impl Edges {
     /// The score of every node: how much the metric, its mean over prompts, changes when all that the node writes is
     /// corrupted, exactly or as a method estimates it; negative where the node helps.
     ///
     /// # Errors
-    /// As [`EdgePatching::attribute`]; information flow routes, which are of edges only.
+    /// As [`Edges::attribute`]; information flow routes, which are of edges only.
     pub fn attribute_nodes(&self, method: EdgeMethod) -> Result<NodeScores> {
         let (scores, runs) = if method == EdgeMethod::Exact {
             self.check_aggregation(method)?;
@@ -117,7 +119,8 @@ impl EdgePatching {
         };
         let scale = self.scale(runs);
         let scores = scores.into_iter().map(|score: f64| (score * scale) as f32).collect();
-        Ok(NodeScores { layout: self.layout, scores, method: self.name_of(method, Riemann::Right) })
+        let name = self.name_of(method, Quadrature::RiemannRight);
+        Ok(NodeScores { layout: self.layout, scores, method: name, levels: self.levels(method) })
     }
 
     /// The score of every coordinate of what each node writes to the stream, which EAP-IG's repository calls neurons: the
@@ -130,7 +133,7 @@ impl EdgePatching {
     /// let clean = "When John and Mary went to the shops, John gave the bag to";
     /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
+    /// let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
     /// println!("{:?}", edges.attribute_neurons(EdgeMethod::Eap)?.bottom(3));
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
@@ -139,7 +142,7 @@ impl EdgePatching {
     /// `[node, d_model]`.
     ///
     /// # Errors
-    /// As [`EdgePatching::attribute_nodes`]; the exact method, which takes nodes as wholes; a mean over coordinates.
+    /// As [`Edges::attribute_nodes`]; the exact method, which takes nodes as wholes; a mean over coordinates.
     pub fn attribute_neurons(&self, method: EdgeMethod) -> Result<Labelled> {
         if method == EdgeMethod::Exact {
             return Err(Error::argument(
@@ -152,7 +155,7 @@ impl EdgePatching {
         let scores = self.output_scores(&runs)?.into_iter().map(|score| (score * scale) as f32).collect();
         let nodes = Axis::new("node", self.layout.sources().iter().map(Node::to_string));
         let axes = vec![nodes, Axis::numbered("d_model", self.layout.d_model)];
-        Labelled::new(format!("scores of neurons, {}", self.name_of(method, Riemann::Right)), axes, scores)
+        Labelled::new(format!("scores of neurons, {}", self.name_of(method, Quadrature::RiemannRight)), axes, scores)
     }
 
     fn node_runs(&self, method: EdgeMethod) -> Result<Vec<GradientRun<'_>>> {
@@ -162,7 +165,7 @@ impl EdgePatching {
                  another method.",
             ));
         }
-        self.gradient_runs(method, Riemann::Right)
+        self.gradient_runs(method, Quadrature::RiemannRight)
     }
 
     /// The score of each coordinate of what each node writes, summed over prompts and runs, `[node, d_model]`.

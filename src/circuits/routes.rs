@@ -7,12 +7,12 @@
 
 use candle_core::{D, Tensor};
 
-use super::experiment::EdgePatching;
+use super::edges::Edges;
 use super::node::{Node, Qkv};
 use crate::error::Result;
 use crate::progress::Progress;
 
-impl EdgePatching {
+impl Edges {
     /// The importance of each edge, the mean over positions that hold a token, summed over prompts; a matrix of all rows and
     /// columns.
     pub(super) fn routes(&self) -> Result<Vec<f64>> {

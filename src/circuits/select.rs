@@ -78,7 +78,7 @@ impl Circuit {
     /// # let clean = "When John and Mary went to the shops, John gave the bag to";
     /// # let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// # let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let scores = EdgePatching::new(&model, clean, corrupted, metric)?.attribute(EdgeMethod::Eap)?;
+    /// let scores = Experiment::new(&model, clean, corrupted, metric)?.edges()?.attribute(EdgeMethod::Eap)?;
     /// let strong = scores.threshold(0.1, RankBy::Magnitude)?;
     /// assert!(strong.edges().into_iter().all(|edge| scores.score(edge).unwrap().abs() >= 0.1));
     /// # Ok::<(), candle_lens::Error>(())
@@ -158,7 +158,7 @@ impl Circuit {
             scored.map(|(place, edge)| Ranked { key: by.key(self.scores[place]), place, edge }).collect();
         if ranked.is_empty() {
             return Err(Error::argument(
-                "the circuit has no scores to choose by: EdgePatching::attribute gives them, and edges can be chosen by \
+                "the circuit has no scores to choose by: Edges::attribute gives them, and edges can be chosen by \
                  name with `with` and `without`.",
             ));
         }

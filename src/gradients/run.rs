@@ -101,13 +101,10 @@ impl Judge<'_> {
         // Where nobody asks for the final norm at all positions, only the stream that is read goes through it, and only to
         // the logits that the metric reads.
         let stop_at_layer = (!plan.has_final(&model.dims())?).then_some(model.cfg().n_layers as isize);
-        let run = model.run(tokens, plan, &RunOptions { stop_at_layer, ..options })?;
-        let logits = match run.resid {
-            Some(resid) => self.metric.logits_after(model, &self.metric.read(&resid)?)?,
-            None => {
-                let logits = run.logits.as_ref().expect("the options ask for logits");
-                self.metric.columns_of(&self.metric.read(logits)?)?
-            }
+        let run = model.run(tokens, plan, RunOptions { stop_at_layer, ..options })?;
+        let logits = match &run.resid {
+            Some(resid) => self.metric.logits_after(model, &self.metric.read(resid)?)?,
+            None => self.metric.columns_of(&self.metric.read(&run.logits()?)?)?,
         };
         Ok((self.metric.values(&logits, self.clean)?, run.taps))
     }

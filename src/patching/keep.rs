@@ -6,14 +6,14 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::engine::Value;
-use super::experiment::Patching;
 use super::site::PatchSite;
 use crate::error::{Error, Result};
+use crate::experiment::Experiment;
 use crate::storage;
 
 const KIND: &str = "sweep";
 
-impl Patching {
+impl Experiment {
     /// # Errors
     /// [`Error::Argument`] where a file to save to was given, which holds one sweep and nothing else.
     pub(super) fn refuse_saving(&self, what: &str) -> Result<()> {
@@ -36,20 +36,22 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(super) fn new(path: &'a Path, patching: &Patching, sites: &[PatchSite]) -> Self {
-        let mut asked = format!("{:?} {patching:?}", patching.model.provenance());
-        for value in patching.both_values() {
+    pub(super) fn new(path: &'a Path, experiment: &Experiment, sites: &[PatchSite]) -> Self {
+        let tokens = experiment.base_tokens();
+        let mut asked = format!("{:?} {experiment:?}", experiment.model.provenance());
+        asked += &experiment.model.splices_in_words();
+        for value in experiment.clean_values.iter().chain(&experiment.corrupted_values) {
             asked += &format!(" {:x}", value.to_bits());
         }
-        for row in 0..patching.base.tokens.batch() {
-            asked += &format!(" {:?}", patching.base.tokens.row(row));
+        for row in 0..tokens.batch() {
+            asked += &format!(" {:?}", tokens.row(row));
         }
-        asked += &patching.donor.to_string();
+        asked += &experiment.base_source().to_string();
         sites.iter().for_each(|site| asked += &format!(" {site};"));
         let mut crc = flate2::Crc::new();
         crc.update(asked.as_bytes());
         let question = format!("{} sites, {:08x}", sites.len(), crc.sum());
-        Self { path, question, prompts: patching.base.tokens.batch() }
+        Self { path, question, prompts: tokens.batch() }
     }
 
     /// Fills in what the file has.

@@ -13,25 +13,21 @@
 
 mod answers;
 mod cumulative;
-mod donor;
 mod engine;
-mod experiment;
 mod grid;
+mod heads;
 mod keep;
 mod named;
 mod path;
 mod plans;
 mod result;
 mod site;
+mod spliced;
 mod start;
 mod sweep;
-mod task;
+mod together;
 
-pub use donor::Ablation;
-pub use experiment::Patching;
-pub(crate) use experiment::{check_alike, check_difference};
 pub(crate) use grid::{Grid, position_labels};
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::PatchSite;
-pub(crate) use start::copied;

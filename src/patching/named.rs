@@ -1,19 +1,19 @@
 //! The sweeps that TransformerLens has, by its names.
 
-use super::experiment::Patching;
 use super::result::PatchResult;
 use crate::error::Result;
+use crate::experiment::Experiment;
 use crate::hooks::AxisName::{Head, KPos, Layer, Pos};
 use crate::progress::Progress;
 
 macro_rules! sweeps {
     ($($(#[$doc:meta])* $name:ident: $point:literal $axes:expr;)+) => {
-        impl Patching {
+        impl Experiment {
             $(
                 $(#[$doc])*
                 ///
                 /// # Errors
-                /// As [`Patching::sweep`].
+                /// As [`Experiment::sweep`].
                 pub fn $name(&self) -> Result<PatchResult> {
                     self.sweep($point, &$axes)
                 }
@@ -55,11 +55,11 @@ sweeps! {
     get_act_patch_attn_head_pattern_all_pos: "pattern" [Layer, Head];
 }
 
-impl Patching {
+impl Experiment {
     /// Heads in all five ways at all positions, in TransformerLens' order: out, q, k, v, pattern.
     ///
     /// # Errors
-    /// As [`Patching::sweep`].
+    /// As [`Experiment::sweep`].
     pub fn get_act_patch_attn_head_all_pos_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_attn_head_all_pos_every")?;
         let _sweeps = Progress::opaque("patching heads");
@@ -70,7 +70,7 @@ impl Patching {
     /// `[layer, head, position]`.
     ///
     /// # Errors
-    /// As [`Patching::sweep`].
+    /// As [`Experiment::sweep`].
     pub fn get_act_patch_attn_head_by_pos_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_attn_head_by_pos_every")?;
         let _sweeps = Progress::opaque("patching heads by position");
@@ -81,7 +81,7 @@ impl Patching {
     /// The stream, attention and MLPs at each position: `resid_pre`, `attn_out`, `mlp_out`.
     ///
     /// # Errors
-    /// As [`Patching::sweep`].
+    /// As [`Experiment::sweep`].
     pub fn get_act_patch_block_every(&self) -> Result<Vec<PatchResult>> {
         self.refuse_saving("get_act_patch_block_every")?;
         let _sweeps = Progress::opaque("patching blocks");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::hub::{Repo, is_safe};
 use super::stored::{Named, Source, check_pointer};
-use super::{safetensors, tiny, torch};
+use super::{npz, safetensors, tiny, torch};
 use crate::error::{Error, Result};
 use crate::files::read_json;
 
@@ -106,24 +106,62 @@ impl Place {
     }
 }
 
-/// The tensors of a file in safetensors' or PyTorch's format, whichever it begins as.
+/// The formats of files of tensors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Safetensors,
+    Torch,
+    Npz,
+    Npy,
+}
+
+impl Format {
+    /// What a file is, by how it begins, and where that does not say it, by its name.
+    fn of(path: &Path, source: &Source) -> Self {
+        let mut start = [0; 4];
+        let _ = source.read(0, &mut start);
+        let named = |kinds: &[&str]| path.extension().is_some_and(|kind| kinds.iter().any(|known| kind == *known));
+        match &start {
+            b"PK\x03\x04" if is_npz(source) => Self::Npz,
+            // The header of a safetensors file is never as long as it would be if these were its length.
+            b"PK\x03\x04" | b"\x80\x02\x8a\x0a" => Self::Torch,
+            _ if start == npz::MAGIC[..4] || named(&["npy"]) => Self::Npy,
+            _ if named(&["npz"]) => Self::Npz,
+            _ if named(&["pt", "pth", "bin"]) => Self::Torch,
+            _ => Self::Safetensors,
+        }
+    }
+}
+
+/// The tensors of a file in safetensors', PyTorch's or NumPy's format, whichever it begins as; `key` is that of the
+/// dictionary with the tensors in a file of PyTorch.
 ///
 /// # Errors
-/// [`Error::File`] when it is neither, or damaged.
+/// [`Error::File`] when it is none of these, or damaged.
 pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
     let source = Source::open(path)?;
-    let mut start = [0; 4];
-    let _ = source.read(0, &mut start);
-    // The header of a safetensors file is never as long as it would be if these were its length.
-    let torch = matches!(&start, b"PK\x03\x04" | b"\x80\x02\x8a\x0a");
-    if torch || path.extension().is_some_and(|kind| kind == "pt" || kind == "pth" || kind == "bin") {
-        return torch::tensors(path, source, key);
-    }
-    if let Some(key) = key {
-        let message = format!("is a safetensors file, which has no keys such as {key:?}: leave key out.");
+    let format = Format::of(path, &source);
+    if let Some(key) = key.filter(|_| format != Format::Torch) {
+        let kind = if format == Format::Safetensors { "safetensors file" } else { "file of NumPy" };
+        let message = format!("is a {kind}, which has no keys such as {key:?}: leave key out.");
         return Err(Error::file(path, message));
     }
-    Ok(safetensors::read(path, source)?.0)
+    match format {
+        Format::Safetensors => Ok(safetensors::read(path, source)?.0),
+        Format::Torch => torch::tensors(path, source, key),
+        Format::Npz => npz::npz(path, source),
+        Format::Npy => npz::npy(path, source),
+    }
+}
+
+/// Whether a zip archive is NumPy's: the name of its first part ends as that of an array.
+fn is_npz(source: &Source) -> bool {
+    let mut begin = [0; 30];
+    if source.read(0, &mut begin).is_err() {
+        return false;
+    }
+    let mut name = vec![0; usize::from(u16::from_le_bytes([begin[26], begin[27]]))];
+    source.read(30, &mut name).is_ok() && name.ends_with(b".npy")
 }
 
 /// The files that an index names, each once.

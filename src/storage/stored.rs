@@ -1,12 +1,14 @@
 //! Tensors that lie in a file (or in this binary): where they are, of which type and shape. They are read one by one,
 //! in small pieces, so that loading needs little more memory than the numbers that come out.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
 use candle_core::{DType, Device, Tensor};
+use flate2::read::DeflateDecoder;
 
 use crate::error::{Error, Result};
 
@@ -35,6 +37,53 @@ pub(crate) enum Source {
     Memory(&'static [u8]),
     /// A file, and how long it is.
     File(File, u64),
+    /// A deflated part of another source, unpacked when it is first read.
+    Packed(Box<Packed>),
+}
+
+/// A deflated part of a file.
+pub(crate) struct Packed {
+    source: Rc<Source>,
+    start: u64,
+    len: u64,
+    /// How many bytes it unpacks to, as the file says.
+    unpacked_len: u64,
+    unpacked: OnceCell<Vec<u8>>,
+}
+
+impl Packed {
+    fn unpacked(&self) -> io::Result<&[u8]> {
+        if let Some(bytes) = self.unpacked.get() {
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::new();
+        // It grows as bytes come out: nothing is reserved because a file says so.
+        self.reader().take(self.unpacked_len + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != self.unpacked_len {
+            return Err(io::Error::other("it does not unpack to the length that the file says"));
+        }
+        Ok(self.unpacked.get_or_init(|| bytes))
+    }
+
+    fn reader(&self) -> impl Read {
+        DeflateDecoder::new(Piece { source: &self.source, at: self.start, end: self.start + self.len })
+    }
+}
+
+/// The bytes of a source from one place to another.
+struct Piece<'a> {
+    source: &'a Source,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Piece<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = (self.end - self.at).min(out.len() as u64) as usize;
+        self.source.read(self.at, &mut out[..count])?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 impl Source {
@@ -61,7 +110,38 @@ impl Source {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File(_, len) => *len,
+            Self::Packed(packed) => packed.unpacked_len,
         }
+    }
+
+    /// The deflated `len` bytes of `source` from `start`, which are to become `unpacked_len`.
+    pub(super) fn packed(source: Rc<Self>, (start, len): (u64, u64), unpacked_len: u64) -> Self {
+        Self::Packed(Box::new(Packed { source, start, len, unpacked_len, unpacked: OnceCell::new() }))
+    }
+
+    /// Reads the `len` bytes from `start` in order; of a packed source only what is read is unpacked.
+    pub(super) fn reader(&self, start: u64, len: u64) -> Box<dyn Read + '_> {
+        match self {
+            Self::Packed(packed) if start == 0 => Box::new(packed.reader().take(len)),
+            _ => Box::new(Piece { source: self, at: start, end: start.saturating_add(len) }),
+        }
+    }
+
+    /// The `len` bytes from `start`. Memory for them is only taken once it is known that they are there.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn bytes(&self, start: u64, len: u64) -> io::Result<Vec<u8>> {
+        let there = match self {
+            Self::Packed(packed) => packed.unpacked()?.len() as u64,
+            _ => self.len(),
+        };
+        if start.checked_add(len).is_none_or(|end| end > there) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        self.read(start, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// Fills `out` with the bytes from `start`.
@@ -70,12 +150,8 @@ impl Source {
     /// That of the disk, or an end that comes too early.
     pub(crate) fn read(&self, start: u64, out: &mut [u8]) -> io::Result<()> {
         match self {
-            Self::Memory(bytes) => {
-                let rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
-                let part = rest.and_then(|rest| rest.get(..out.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
-                out.copy_from_slice(part);
-                Ok(())
-            }
+            Self::Memory(bytes) => fill(out, bytes, start),
+            Self::Packed(packed) => fill(out, packed.unpacked()?, start),
             Self::File(file, _) => {
                 let mut file = file;
                 file.seek(SeekFrom::Start(start))?;
@@ -83,6 +159,14 @@ impl Source {
             }
         }
     }
+}
+
+/// Fills `out` with what `bytes` hold from `start`.
+fn fill(out: &mut [u8], bytes: &[u8], start: u64) -> io::Result<()> {
+    let rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
+    let part = rest.and_then(|rest| rest.get(..out.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+    out.copy_from_slice(part);
+    Ok(())
 }
 
 /// A tensor of a file, with its name there.
@@ -133,8 +217,10 @@ impl Stored {
             None => self.shape.iter().product(),
         };
         let size = dtype.size_in_bytes();
-        let mut bytes = vec![0; count * size];
-        self.source.read(self.start, &mut bytes).map_err(|error| format!("could not be read ({error})"))?;
+        let mut bytes = self
+            .source
+            .bytes(self.start, (count as u64).saturating_mul(size as u64))
+            .map_err(|error| format!("could not be read ({error})"))?;
         if let Some(strides) = &self.strides {
             bytes = in_order(bytes.chunks(size.max(1)), &self.shape, strides).concat();
         }

@@ -30,7 +30,8 @@ impl RepeatedTokens {
 ///
 /// ```
 /// # fn main() -> candle_lens::Result<()> {
-/// use candle_lens::tasks::{Random, repeated::repeated_tokens};
+/// use candle_lens::random::Random;
+/// use candle_lens::tasks::repeated::repeated_tokens;
 ///
 /// let row = repeated_tokens(&[5, 6, 7, 8], 0, 3, 7, &mut Random::new(1))?;
 /// assert_eq!(row.ids[1..4], row.ids[4..7]);

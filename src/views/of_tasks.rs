@@ -1,7 +1,6 @@
 //! How the tasks show their prompts: one as a table of its fields, several as one table with a row each.
 
 use crate::error::Result;
-use crate::labelled::Entry;
 use crate::metrics::{Score, TaskBatch};
 use crate::tasks::repeated::RepeatedTokens;
 use crate::tasks::words::{Category, Profession, Verb};
@@ -48,7 +47,6 @@ records! {
         "count": s.count, "accuracy": s.accuracy, "preference": s.preference, "logit_diff": s.logit_diff,
         "prob_diff": s.prob_diff,
     }
-    Entry |e| { "index": format!("{:?}", e.index), "labels": e.labels.join(", "), "value": e.value }
 }
 
 /// The answers of a question; of many, the first.

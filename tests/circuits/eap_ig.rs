@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
-use candle_lens::circuits::{Aggregation, Circuit, EdgeAblation, EdgeMethod, EdgePatching, RankBy};
+use candle_lens::circuits::{Aggregation, Circuit, EdgeMethod, Edges, RankBy};
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -20,8 +21,8 @@ const TOLERANCE: f64 = 1e-4;
 
 struct Theirs {
     reference: Reference,
-    patching: EdgePatching,
-    zero: EdgePatching,
+    patching: Edges,
+    zero: Edges,
     prompts: f64,
 }
 
@@ -35,8 +36,8 @@ fn theirs() -> Result<Theirs> {
         Tokens::padded(real.collect(), 0, PaddingSide::Right)
     };
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
-    let patching = EdgePatching::new(&model, tokens("clean")?, tokens("corrupted")?, metric.clone())?;
-    let zero = EdgePatching::ablation(&model, tokens("clean")?, metric, &EdgeAblation::Zero)?;
+    let patching = Experiment::new(&model, tokens("clean")?, tokens("corrupted")?, metric.clone())?.edges()?;
+    let zero = Experiment::new(&model, tokens("clean")?, Baseline::Zero, metric)?.edges()?;
     Ok(Theirs { reference, patching, zero, prompts: lengths.len() as f64 })
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching};
+use candle_lens::circuits::{Circuit, EdgeMethod, Edges};
+use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::hooks::MeanOver;
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, NormalizationType};
 use candle_lens::tokens::Tokens;
@@ -19,10 +21,10 @@ fn metric(model: &HookedTransformer) -> Result<Metric> {
     Ok(Metric::logit_diff(&model.answers(PAIRS)?))
 }
 
-fn experiment(cfg: &HookedTransformerConfig) -> Result<(EdgePatching, ByHand)> {
+fn experiment(cfg: &HookedTransformerConfig) -> Result<(Edges, ByHand)> {
     let (model, by_hand) = model(cfg)?;
     let (clean, corrupted) = prompts();
-    Ok((EdgePatching::new(&model, clean, corrupted, metric(&model)?)?, by_hand))
+    Ok((Experiment::new(&model, clean, corrupted, metric(&model)?)?.edges()?, by_hand))
 }
 
 /// Holds every score against `expected(from, to)`.
@@ -102,18 +104,27 @@ fn zero_and_mean_ablation() -> Result<()> {
             of_others.iter().map(|(name, x)| Ok((name.clone(), of(x)?))).collect()
         };
         let shape = of_clean["input"].shape().clone();
+        let own = || -> Result<Written> {
+            let mean = |x: &Tensor| x.mean_keepdim(0)?.broadcast_as(&shape)?.contiguous();
+            of_clean.iter().map(|(name, x)| Ok((name.clone(), mean(x)?))).collect()
+        };
         let ablations = [
-            (EdgeAblation::Zero, minus(&of_clean, &of_clean)?),
-            (EdgeAblation::mean(&others), all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?),
+            (Baseline::mean(MeanOver::Batch), own()?),
+            (Baseline::MeanByGroup(vec![7; 3]), own()?),
+            (Baseline::Zero, minus(&of_clean, &of_clean)?),
             (
-                EdgeAblation::mean_positional(&others),
+                Baseline::mean_of(MeanOver::BatchAndPos, &others),
+                all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?,
+            ),
+            (
+                Baseline::mean_of(MeanOver::Batch, &others),
                 all(&|x| Ok(x.mean_keepdim(0)?.broadcast_as(&shape)?.contiguous()?))?,
             ),
         ];
         for (ablation, ablated) in ablations {
-            let edges = EdgePatching::ablation(&model, &clean, metric(&model)?, &ablation)?;
-            let difference = minus(&ablated, &of_clean)?;
             let what = format!("{what}, {ablation:?}");
+            let edges = Experiment::new(&model, &clean, ablation, metric(&model)?)?.edges()?;
+            let difference = minus(&ablated, &of_clean)?;
             compare(&what, &edges.attribute(EdgeMethod::Eap)?, &|from, to| {
                 by_hand.slope(&clean, &Written::new(), (from, to), &difference[from])
             })?;

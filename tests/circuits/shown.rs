@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use candle_lens::Result;
-use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching, RankBy};
+use candle_lens::circuits::{Circuit, EdgeMethod, Edges, RankBy};
+use candle_lens::experiment::Experiment;
 use candle_lens::metrics::Metric;
 use candle_lens::model::HookedTransformer;
 use candle_lens::views::{CircuitGraph, EdgeKind, View, circuit_graph};
 
-fn experiment() -> Result<EdgePatching> {
+fn experiment() -> Result<Edges> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let clean = "When John and Mary went to the shops, John gave the bag to";
     let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    EdgePatching::new(&model, clean, corrupted, metric)
+    Experiment::new(&model, clean, corrupted, metric).and_then(|experiment| experiment.edges())
 }
 
 #[test]

@@ -3,13 +3,13 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
-use candle_lens::gradients::Comparison;
+use candle_lens::experiment::{Baseline, Comparison, Experiment};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::{Axis, Labelled};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
-use candle_lens::patching::{Ablation, PatchResult, Patching, Untouched};
+use candle_lens::patching::{PatchResult, Untouched};
 use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::Tokens;
 use candle_lens::views::View;
@@ -19,9 +19,9 @@ use crate::support::fixture::{Agreement, Reference, tiny_model};
 use crate::support::sentence::sentence;
 use AxisName::{DMlp, Head, KPos, Layer, Pos};
 
-fn experiment(model: &HookedTransformer) -> Result<Patching> {
+fn experiment(model: &HookedTransformer) -> Result<Experiment> {
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
-    Patching::new(model, prompts(0), prompts(9), Metric::logit_diff(&answers))
+    Experiment::new(model, prompts(0), prompts(9), Metric::logit_diff(&answers))
 }
 
 /// What the estimate adds to the base run.
@@ -82,9 +82,9 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
     };
     let zeros = of(&clean)?.zeros_like()?;
     let cases = [
-        ("denoising", Patching::new(&model, &clean, &corrupted, metric())?, &corrupted, of(&clean)?),
-        ("noising", Patching::new(&model, &clean, &corrupted, metric())?.noising()?, &clean, of(&corrupted)?),
-        ("zero ablation", Patching::ablation(&model, &clean, metric(), &Ablation::Zero)?, &clean, zeros),
+        ("denoising", Experiment::new(&model, &clean, &corrupted, metric())?, &corrupted, of(&clean)?),
+        ("noising", Experiment::new(&model, &clean, &corrupted, metric())?.noising()?, &clean, of(&corrupted)?),
+        ("zero ablation", Experiment::new(&model, &clean, Baseline::Zero, metric())?, &clean, zeros),
     ];
     for (what, patching, base, value) in cases {
         // Pos 5 comes to the last position through block 1's z only where it is read: the last one.
@@ -121,7 +121,7 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
 fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let prompts = Task::Ioi.prompts(Split::Templates, 12, 3)?.hard()?;
-    let patching = prompts.batches(&model, 12)?[0].patching(&model)?;
+    let patching = prompts.batches(&model, 12)?[0].experiment(&model)?;
     let attribution = patching.attribution(["z", "attn_out"])?;
     let estimated = attribution.sweep("z", &[Layer, Head])?;
     let patched = patching.get_act_patch_attn_head_out_all_pos()?;
@@ -186,7 +186,10 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     // Points of no block are refused before anything is run; patching itself says what to use.
     sentence(patching.attribution(("z", "embed")), &["hook_embed is outside the blocks", "resid_pre"]);
     sentence(patching.attribution("ln_final.hook_scale"), &["outside the blocks", "resid_post"]);
-    sentence(patching.sweep("q_input", &[Layer, Head]), &["not computed in an ordinary run", "Patching::attribution"]);
+    sentence(
+        patching.sweep("q_input", &[Layer, Head]),
+        &["not computed in an ordinary run", "Experiment::attribution"],
+    );
     sentence(patching.attribution(("q_input", ("ln1.hook_scale", 0))), &["is watched", "not used"]);
     Ok(())
 }

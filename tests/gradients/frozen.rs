@@ -2,16 +2,16 @@
 //! (tests/fixtures/frozen.py), and by identities: where all that is left is linear, products sum to the logit difference.
 
 use candle_lens::Result;
-use candle_lens::cache::HeadOptions;
+use candle_lens::cache::Stack;
 use candle_lens::candle::{DType, Device};
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
-    Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    Processing, RunOptions,
+    ActFn, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, Processing,
+    RunOptions,
 };
-use candle_lens::patching::{Ablation, Patching};
 use candle_lens::tokens::Tokens;
 
 use super::run::prompts_of_fixtures;
@@ -52,11 +52,14 @@ fn gradients_are_those_of_pytorch_with_parts_detached() -> Result<()> {
     let (_, gradients) =
         model.with_frozen(LINEAR).run_with_grads(prompts_of_fixtures(9), &metric, ("q", "post", "z"))?;
     assert_eq!(gradients.zero_by_structure().len(), 4);
-    sentence(gradients.get(("q", 0)), &["zero by structure", "with_frozen"]);
+    sentence(gradients.get(("q", 0)), &["structurally zero", "with_frozen"]);
     let patterns = model.with_frozen([Frozen::AttentionPatterns]);
-    sentence(patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"), &["no gradient", "with_frozen"]);
+    sentence(
+        patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"),
+        &["does not depend on any watched point", "with_frozen"],
+    );
     // Estimates say that they are of a frozen model, and there are none behind a frozen part.
-    let patching = Patching::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
+    let patching = Experiment::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
     let title = patching.attribution("z")?.sweep("z", &[AxisName::Layer])?.raw.title;
     assert!(title.ends_with("estimated by gradients with frozen [AttentionPatterns]"), "{title}");
     sentence(
@@ -89,7 +92,7 @@ fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
                 positional_embedding_type: PositionalEmbeddingType::Rotary,
                 rotary_dim: Some(2),
                 gated_mlp: true,
-                act_fn: Activation::Silu,
+                act_fn: ActFn::Silu,
                 ..small()
             },
         ),
@@ -129,7 +132,7 @@ fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let plain = kinds().remove(0).1;
     let mut kinds = kinds();
     kinds.extend([
-        ("norms of neurons", HookedTransformerConfig { act_fn: Activation::SoluLn, ..plain.clone() }),
+        ("norms of neurons", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..plain.clone() }),
         ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain }),
     ]);
     kinds
@@ -158,7 +161,7 @@ fn frozen_parts_are_as_if_put_in() -> Result<()> {
             for point in own {
                 plan = plan.edit(*point, Edit::replace(cache.get(*point)?.detach()));
             }
-            let run = model.without_weight_gradients().run(&tokens, plan, &RunOptions::default())?;
+            let run = model.without_weight_gradients().run(&tokens, plan, RunOptions::default())?;
             let last = run.logits.clone().expect("asked for").narrow(1, 4, 1)?.squeeze(1)?;
             let column = |row: usize, id: usize| last.get(row)?.narrow(0, id, 1);
             let sum = ((column(0, 3)? - column(0, 10)?)? + (column(1, 4)? - column(1, 9)?)?)?;
@@ -190,11 +193,11 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let answers = model.answers([(" Mary", " John")])?;
     let metric = Metric::logit_diff(&answers);
     let (_, cache) = model.run_with_cache(prompt)?;
-    let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
-    let direct = candle_lens::analysis::residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
+    let heads = cache.stack_head_results(&model, Stack::heads().pos(-1))?;
+    let direct = candle_lens::analysis::residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;
     let last = model.cfg().n_layers - 1;
     let frozen = model.with_frozen([Frozen::AttentionPatterns, Frozen::NormScales]);
-    let ablated = Patching::ablation(&frozen, [prompt], metric, &Ablation::Zero)?;
+    let ablated = Experiment::new(&frozen, [prompt], Baseline::Zero, metric)?;
     // The last MLP reads what heads write, so it is taken out as well.
     let all = model.with_frozen(LINEAR);
     let (_, gradients) = all.run_with_grads(prompt, &Metric::logit_diff(&answers), (("result", last), ("z", last)))?;

@@ -216,7 +216,7 @@ fn edited_runs_agree() -> Result<()> {
     let mut agreement = Agreement::default();
     let tokens = reference.tokens("tokens");
     for (name, point, edit) in plans {
-        let run = model.run(&tokens, HookPlan::new().edit(point, edit), &RunOptions::default())?;
+        let run = model.run(&tokens, HookPlan::new().edit(point, edit), RunOptions::default())?;
         agreement.check(name, &run.logits.unwrap(), reference.get(name));
     }
     let untouched = Reference::load("tiny_gpt2/processed.safetensors");

@@ -91,7 +91,7 @@ fn the_seeds_prompts_are_answered() {
         let last = tokens.last_positions()[0];
         let logits = model.forward(tokens).unwrap().get(0).unwrap().get(last).unwrap().to_vec1::<f32>().unwrap();
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
-        model.to_string(&[best as u32]).unwrap()
+        model.to_string([best as u32]).unwrap()
     };
     let formats = [
         ("When John and Mary went to the shops, {} gave the bag to", "John", "Mary"),

@@ -92,7 +92,7 @@ fn metrics_are_those_of_the_questions() -> Result<()> {
                 let prompt = &prompts.prompts[number];
                 assert_eq!(model.to_string(&batch.clean.row(row)[1..])?, prompt.clean);
                 for (name, word) in &prompt.positions {
-                    let token = model.to_string(&[batch.clean.id(row, batch.positions[name][row])])?;
+                    let token = model.to_string([batch.clean.id(row, batch.positions[name][row])])?;
                     assert!(pieces(&prompt.clean)[*word].ends_with(&token), "{task}, {name}: {token:?}");
                 }
                 assert_eq!(batch.positions["end"][row] + 1, batch.clean.pos());
@@ -124,7 +124,7 @@ fn data_sets_are_cut_mixed_hardened_and_filtered() -> Result<()> {
         assert_eq!(at("changed"), at("s2"));
     }
     // What the corrupted prompts are asked is the clean answers the other way round.
-    let patching = hard.head(8).batches(&model, 8)?[0].patching(&model)?;
+    let patching = hard.head(8).batches(&model, 8)?[0].experiment(&model)?;
     assert!(patching.clean() > 0.0 && patching.corrupted() < 0.0);
     let hypernymy = Task::Hypernymy.prompts(Split::Templates, 40, 0)?;
     let values = hypernymy.measure(&model)?;

@@ -14,7 +14,7 @@ fn tokenizer() -> Tokenizer {
 /// The text of each token, without BOS.
 fn str_tokens(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
     let tokens = tokenizer.to_tokens_with(text, Bos::Omit).unwrap();
-    tokens.row(0).iter().map(|&id| tokenizer.to_string(&[id]).unwrap()).collect()
+    tokens.row(0).iter().map(|&id| tokenizer.to_string([id]).unwrap()).collect()
 }
 
 #[test]

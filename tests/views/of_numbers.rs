@@ -1,4 +1,4 @@
-//! How tensors, arrays, numbers, texts and lists show themselves, and plots of plotly's own.
+//! How tensors, arrays, numbers, texts and lists show themselves, and plotly's own plots.
 
 use candle_lens::Result;
 use candle_lens::plotly::{Bar, Plot, Scatter3D};

@@ -3,19 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::files::read_json;
-use crate::model::config::HookedTransformerConfig;
+use crate::model::config::{AttentionType, HookedTransformerConfig, NormalizationType};
+
+/// What TransformerLens writes for a number that is off or left open.
+const OFF: f64 = -1.0;
 
 /// Keys of TransformerLens that do not change what the model computes: bookkeeping, which hooks are used, and details
 /// of what is off.
 const IGNORED: &[&str] = &[
-    "NTK_by_parts_factor",
-    "NTK_by_parts_high_freq_factor",
-    "NTK_by_parts_low_freq_factor",
-    "NTK_original_ctx_len",
     "checkpoint_index",
     "checkpoint_label_type",
     "checkpoint_value",
@@ -68,8 +67,22 @@ impl HookedTransformerConfig {
         let path = path.as_ref();
         let wrong = |message: String| Error::file(path, message);
         let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read ({error}): check the path.")))?;
-        let mut fields: Map<String, Value> = read_json(&bytes)
-            .map_err(|error| wrong(format!("is no JSON object ({error}): give the file of a config.")))?;
+        let fields: Map<String, Value> = read_json(&bytes)
+            .map_err(|error| wrong(format!("is not a JSON object ({error}): give the file of a config.")))?;
+        Self::from_fields(fields).map_err(|error| error.in_file(path))
+    }
+
+    /// Whether a `config.json` has the fields of TransformerLens, and not those of transformers.
+    pub(super) fn is_transformer_lens(fields: &Map<String, Value>) -> bool {
+        let has = |key: &str| fields.contains_key(key);
+        has("d_model") && has("n_layers") && !has("model_type")
+    }
+
+    /// The config of these fields.
+    ///
+    /// # Errors
+    /// As [`HookedTransformerConfig::from_file`], without the path.
+    pub(super) fn from_fields(mut fields: Map<String, Value>) -> Result<Self> {
         settle(&mut fields);
         let ours = serde_json::to_value(Self::default()).expect("plain data is JSON");
         let mut kept = Map::new();
@@ -77,7 +90,7 @@ impl HookedTransformerConfig {
             match adapted(&key, value) {
                 Some((key, value)) if ours.get(&key).is_some() => drop(kept.insert(key, value)),
                 Some((key, value)) if !IGNORED.contains(&key.as_str()) => {
-                    return Err(wrong(format!(
+                    return Err(Error::argument(format!(
                         "sets {key:?} to {value}, which is not understood and may change what the model computes: \
                          remove the key if it does not."
                     )));
@@ -86,9 +99,71 @@ impl HookedTransformerConfig {
             }
         }
         let cfg: Self = serde_json::from_value(kept.into())
-            .map_err(|error| wrong(format!("is no config of a model ({error}): correct it.")))?;
-        cfg.check().map_err(|error| error.in_file(path))?;
+            .map_err(|error| Error::argument(format!("is not a config of a model ({error}): correct it.")))?;
+        cfg.check()?;
         Ok(cfg)
+    }
+
+    /// The fields of TransformerLens' `HookedTransformerConfig` for this model, with every size written out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what TransformerLens has no field for.
+    pub(super) fn to_transformer_lens(&self) -> Result<Value> {
+        if self.long_rope.is_some() {
+            return Err(Error::config(
+                "TransformerLens has no field for the rotary frequencies of Phi-3's long context (long_rope), so the \
+                 model cannot be written in its format: save the original files of the model instead.",
+            ));
+        }
+        let (no_norm, cap) =
+            (self.normalization_type == NormalizationType::None, |cap: Option<f64>| cap.unwrap_or(OFF));
+        let mut fields = json!({
+            "model_name": self.model_name,
+            "n_layers": self.n_layers,
+            "d_model": self.d_model,
+            "n_ctx": self.n_ctx,
+            "n_heads": self.n_heads,
+            "n_key_value_heads": self.n_key_value_heads,
+            "d_head": self.d_head(),
+            "d_mlp": if self.attn_only { None } else { Some(self.d_mlp()) },
+            "d_vocab": self.d_vocab,
+            "d_vocab_out": self.d_vocab_out(),
+            "act_fn": self.act_fn,
+            "normalization_type": if no_norm { Value::Null } else { json!(self.normalization_type) },
+            // Where scale and shift are folded away, TransformerLens asks here which norm is the last.
+            "final_rms": matches!(self.normalization_type, NormalizationType::RMS | NormalizationType::RMSPre),
+            "eps": self.eps,
+            "attn_only": self.attn_only,
+            "parallel_attn_mlp": self.parallel_attn_mlp,
+            "gated_mlp": self.gated_mlp,
+            "attention_dir": self.attention_dir,
+            "attn_scale": cap(self.attn_scale),
+            "scale_attn_by_inverse_layer_idx": self.scale_attn_by_inverse_layer_idx,
+            "use_normalization_before_and_after": self.use_normalization_before_and_after,
+            "use_qk_norm": self.use_qk_norm,
+            "attn_scores_soft_cap": cap(self.attn_scores_soft_cap),
+            "output_logits_soft_cap": cap(self.output_logits_soft_cap),
+            "use_local_attn": self.window_size.is_some(),
+            "window_size": self.window_size,
+            "attn_types": self.window_size.map(|_| {
+                let of = |layer| if self.window(layer).is_some() { AttentionType::Local } else { AttentionType::Global };
+                (0..self.n_layers).map(of).collect::<Vec<_>>()
+            }),
+            "positional_embedding_type": self.positional_embedding_type,
+            "rotary_dim": (self.rotary_dim() > 0).then(|| self.rotary_dim()),
+            "rotary_adjacent_pairs": self.rotary_adjacent_pairs,
+            "rotary_base": self.rotary_base,
+            "default_prepend_bos": self.default_prepend_bos,
+            "initializer_range": cap(self.initializer_range),
+        });
+        if let Some(scaling) = &self.rotary_scaling {
+            fields["use_NTK_by_parts_rope"] = true.into();
+            fields["NTK_by_parts_factor"] = scaling.factor.into();
+            fields["NTK_by_parts_low_freq_factor"] = scaling.low_freq_factor.into();
+            fields["NTK_by_parts_high_freq_factor"] = scaling.high_freq_factor.into();
+            fields["NTK_original_ctx_len"] = scaling.original_n_ctx.into();
+        }
+        Ok(fields)
     }
 }
 
@@ -98,6 +173,18 @@ fn settle(fields: &mut Map<String, Value>) {
         fields.remove("window_size");
         fields.remove("attn_types");
     }
+    let scaled = fields.remove("use_NTK_by_parts_rope") == Some(Value::Bool(true));
+    let parts = [
+        ("factor", "NTK_by_parts_factor", json!(8.0)),
+        ("low_freq_factor", "NTK_by_parts_low_freq_factor", json!(1.0)),
+        ("high_freq_factor", "NTK_by_parts_high_freq_factor", json!(4.0)),
+        ("original_n_ctx", "NTK_original_ctx_len", json!(8192)),
+    ];
+    let scaling: Map<String, Value> =
+        parts.into_iter().map(|(ours, key, usual)| (ours.into(), fields.remove(key).unwrap_or(usual))).collect();
+    if scaled {
+        fields.insert("rotary_scaling".into(), scaling.into());
+    }
     let norm = fields.get("normalization_type").and_then(Value::as_str).unwrap_or_default();
     if norm.starts_with("RMS") {
         fields.remove("final_rms");
@@ -106,7 +193,7 @@ fn settle(fields: &mut Map<String, Value>) {
 
 /// A field of TransformerLens as one of ours; `None` where it is off or left open.
 fn adapted(key: &str, value: Value) -> Option<(String, Value)> {
-    let open = value.as_f64() == Some(-1.0);
+    let open = value.as_f64() == Some(OFF);
     match (key, &value) {
         ("normalization_type", Value::Null) => Some((key.into(), "None".into())),
         ("use_attn_scale", Value::Bool(scaled)) => (!scaled).then(|| ("attn_scale".into(), 1.0.into())),

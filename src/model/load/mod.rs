@@ -58,7 +58,7 @@ impl Plan {
         let config_path = path.join("config.json");
         let json: Map<String, Value> = read_json(&files::config(files)?)
             .map_err(|error| Error::file(&config_path, format!("is no JSON object ({error}): fetch it again.")))?;
-        let mut understood = families::understand(&json, ignored).map_err(|error| error.in_file(&config_path))?;
+        let mut understood = understand(json, ignored).map_err(|error| error.in_file(&config_path))?;
         understood.cfg.model_name = name.into();
         let tokenizer = Tokenizer::from_files(&path, &mut |name| files.find(name))?;
         if let Some(tokenizer) = &tokenizer {
@@ -130,6 +130,7 @@ impl Plan {
             processing: Processing::NONE,
             origin,
             frozen: FrozenParts::default(),
+            spliced: Default::default(),
         };
         let model = model.processed_by(&process);
         Ok(match tokenizer {
@@ -137,6 +138,24 @@ impl Plan {
             None => model,
         })
     }
+}
+
+/// The config that a `config.json` gives, of transformers or of TransformerLens.
+///
+/// # Errors
+/// What is missing, or not understood; ignored keys that are not there or are understood.
+fn understand(mut json: Map<String, Value>, ignored: &[String]) -> Result<Understood> {
+    if !HookedTransformerConfig::is_transformer_lens(&json) {
+        return families::understand(&json, ignored);
+    }
+    for key in ignored {
+        if json.remove(key).is_none() {
+            return Err(Error::config(format!(
+                "ignore_config_keys names {key:?}, but config.json has no such key: leave it out."
+            )));
+        }
+    }
+    Ok(Understood::transformer_lens(HookedTransformerConfig::from_fields(json)?))
 }
 
 /// The config with the layers and positions that were asked for.

@@ -1,10 +1,11 @@
-//! Models written in Hugging Face's layout.
+//! Models written in Hugging Face's layout and in TransformerLens'.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use candle_core::Tensor;
+use serde_json::Value;
 
 use super::families::gpt2;
 use crate::error::{Error, Result};
@@ -33,8 +34,49 @@ impl HookedTransformer {
         let bos = self.tokenizer.as_ref().and_then(Tokenizer::bos_id);
         let ends = (bos, self.end_ids());
         let tied = gpt2::is_tied(&self.weights)?;
-        let config =
-            serde_json::to_vec_pretty(&gpt2::config_json(&self.cfg, self.dtype(), tied, ends)).expect("a JSON value");
+        self.write(folder, &gpt2::config_json(&self.cfg, self.dtype(), tied, ends), &tensors)
+    }
+
+    /// Writes the model in TransformerLens' own format: `model.safetensors` with the names and shapes of
+    /// [`HookedTransformer::state_dict`], `config.json` with the fields of its `HookedTransformerConfig`, and the
+    /// tokenizer. Every architecture of this crate can be written, processed or not, except Phi-3's long context.
+    ///
+    /// [`HookedTransformer::from_pretrained_no_processing`] reads the folder back, and
+    /// [`HookedTransformer::from_transformer_lens`] its `model.safetensors`. In Python:
+    ///
+    /// ```python
+    /// cfg = HookedTransformerConfig.from_dict(json.load(open("folder/config.json")))
+    /// model = HookedTransformer(cfg)
+    /// model.load_state_dict(safetensors.torch.load_file("folder/model.safetensors"), strict=False)
+    /// ```
+    ///
+    /// `strict=False`, because masks and rotary angles, which are computed, are not in the file.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let folder = std::env::temp_dir().join("candle-lens-example-transformer-lens");
+    /// model.save_transformer_lens(&folder)?;
+    /// let cfg = HookedTransformerConfig::from_file(folder.join("config.json"))?;
+    /// let again = HookedTransformer::from_transformer_lens(cfg, folder.join("model.safetensors"))?;
+    /// let difference = (again.forward(vec![1, 2, 3])? - model.forward(vec![1, 2, 3])?)?;
+    /// assert_eq!(difference.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// The file does not say how the weights were processed, so that of the model read back says nothing of it.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::save_pretrained`], but of the architectures only Phi-3's long context is refused.
+    pub fn save_transformer_lens(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        let _saving = Progress::opaque(format!("saving {}", folder.display()));
+        self.write(folder, &self.cfg.to_transformer_lens()?, &self.state_dict()?)
+    }
+
+    /// Writes these weights and this config, and the tokenizer, as one.
+    fn write(&self, folder: &Path, config: &Value, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let config = serde_json::to_vec_pretty(config).expect("a JSON value");
         fs::create_dir_all(folder)
             .map_err(|error| Error::file(folder, format!("the folder could not be made ({error}).")))?;
         let foreign = ["tokenizer.json", "vocab.json"].map(|name| folder.join(name));
@@ -44,7 +86,7 @@ impl HookedTransformer {
                 "would be taken for the tokenizer of this model, which has none: choose another folder, or remove the file.",
             ));
         }
-        let mut parts = vec![storage::part(&folder.join("model.safetensors"), &BTreeMap::new(), &tensors)?];
+        let mut parts = vec![storage::part(&folder.join("model.safetensors"), &BTreeMap::new(), tensors)?];
         for (name, contents) in self.tokenizer.iter().map(Tokenizer::to_files).collect::<Result<Vec<_>>>()?.concat() {
             parts.push(Part::write(&folder.join(name), |out| out.write_all(&contents))?);
         }

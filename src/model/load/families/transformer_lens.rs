@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::layout::Layout;
 use crate::error::Result;
-use crate::model::config::{Activation, HookedTransformerConfig, NormalizationType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights};
 
@@ -64,17 +64,17 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         w_in: take(file, "mlp.W_in", &[d, m]),
         w_gate: cfg.gated_mlp.then(|| take(file, "mlp.W_gate", &[d, m])),
         b_in: take(file, "mlp.b_in", &[m]),
-        ln: (cfg.act_fn == Activation::SoluLn && cfg.normalization_type == NormalizationType::LN)
+        ln: (cfg.act_fn == ActFn::SoluLn && cfg.normalization_type == NormalizationType::LN)
             .then(|| NormWeights { w: take(file, "mlp.ln.w", &[m]), b: Some(take(file, "mlp.ln.b", &[m])) }),
         w_out: take(file, "mlp.W_out", &[m, d]),
         b_out: take(file, "mlp.b_out", &[d]),
     });
-    let mut norm_if = |there: bool, part: &str| {
-        (there && cfg.normalization_type.has_weights()).then(|| norm(file, &format!("{name}.{part}"), cfg))
-    };
-    let ln1 = norm_if(true, "ln1");
-    let ln1_post = norm_if(cfg.use_normalization_before_and_after, "ln1_post");
-    let ln2_post = norm_if(cfg.use_normalization_before_and_after, "ln2_post");
-    let ln2 = norm_if(!cfg.attn_only, "ln2");
+    let kind = cfg.normalization_type;
+    let mut norm_if = |there: bool, part: &str| there.then(|| norm(file, &format!("{name}.{part}"), cfg));
+    let ln1 = norm_if(kind.has_weights(), "ln1");
+    // What these give is added to the residual stream, so that nothing reads it into which they could be folded.
+    let after = cfg.use_normalization_before_and_after && kind != NormalizationType::None;
+    let (ln1_post, ln2_post) = (norm_if(after, "ln1_post"), norm_if(after, "ln2_post"));
+    let ln2 = norm_if(kind.has_weights() && !cfg.attn_only, "ln2");
     Ok(BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp })
 }

@@ -1,0 +1,134 @@
+//! The named tensors of a file, whatever its format.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+
+use super::place::open;
+use super::stored::Stored;
+use crate::error::{Error, Result, nearest};
+use crate::visible::visible;
+
+/// The named tensors of a file of safetensors, PyTorch (`torch.save`) or NumPy (`.npz`, `.npy`): names, dtypes and
+/// shapes are known at once, numbers are read when they are asked for. Nothing in the file is run, and what it says is
+/// checked against its length before anything is read.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let file = Tensors::open("tests/fixtures/arrays.npz")?;
+/// assert_eq!(file.shape("f32")?, [2, 3]);
+/// assert_eq!(file.tensor("f32")?.to_vec2::<f32>()?[1], [3.5, 4.5, 5.5]);
+/// assert!(file.tensor("f33").unwrap_err().to_string().contains("nearest"));
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub struct Tensors {
+    path: PathBuf,
+    tensors: BTreeMap<String, Stored>,
+}
+
+impl Tensors {
+    /// Opens a file. Its format is recognised by how it begins.
+    ///
+    /// # Errors
+    /// [`Error::File`]: a file that cannot be read, is cut off, damaged or of another format, or has a name twice.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::of(path.as_ref(), None)
+    }
+
+    /// Opens a file of `torch.save` whose tensors are in the dictionary under `key`, or under keys joined by dots, such as
+    /// `"model_state_dict"`.
+    ///
+    /// # Errors
+    /// As [`Tensors::open`], and for a file without this key.
+    pub fn open_under(path: impl AsRef<Path>, key: &str) -> Result<Self> {
+        Self::of(path.as_ref(), Some(key))
+    }
+
+    fn of(path: &Path, key: Option<&str>) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for (name, stored) in open(path, key)? {
+            if tensors.contains_key(&name) {
+                return Err(Error::file(path, format!("the tensor {name:?} is in it twice: write it anew.")));
+            }
+            tensors.insert(name, stored);
+        }
+        Ok(Self { path: path.into(), tensors })
+    }
+
+    /// The names of all tensors, in alphabetical order.
+    pub fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// The sizes of a tensor's axes.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the nearest name, where there is no tensor of this name.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        Ok(self.stored(name)?.shape.clone())
+    }
+
+    /// The dtype of a tensor's numbers. Truth values are `U8`.
+    ///
+    /// # Errors
+    /// As [`Tensors::shape`], and for a type that cannot be read.
+    pub fn dtype(&self, name: &str) -> Result<DType> {
+        self.stored(name)?
+            .dtype
+            .clone()
+            .map_err(|kind| Error::file(&self.path, format!("{name} is of type {kind}, which cannot be read.")))
+    }
+
+    /// Reads a tensor, in the dtype that it has in the file, on the CPU.
+    ///
+    /// # Shapes
+    /// That of [`Tensors::shape`].
+    ///
+    /// # Errors
+    /// As [`Tensors::dtype`], and for a file that has become shorter or whose numbers do not unpack.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let unread = |why: String| Error::file(&self.path, format!("{name} in it {why}: write it anew."));
+        self.stored(name)?.tensor().map_err(unread)
+    }
+
+    fn stored(&self, name: &str) -> Result<&Stored> {
+        self.tensors.get(name).ok_or_else(|| {
+            let advice = match nearest(name, self.tensors.keys().map(String::as_str)) {
+                Some(nearest) => format!("the nearest name is {nearest:?}"),
+                None => "it has no tensors at all".into(),
+            };
+            Error::file(&self.path, format!("has no tensor {name:?}; {advice}."))
+        })
+    }
+}
+
+impl fmt::Display for Tensors {
+    /// A line for each tensor: name, dtype, shape.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} tensors", visible(&self.path.to_string_lossy()), self.len())?;
+        for (name, stored) in &self.tensors {
+            let dtype =
+                stored.dtype.as_ref().map_or_else(|kind| visible(kind).to_string(), |dtype| dtype.as_str().into());
+            write!(f, "\n  {}: {dtype} {:?}", visible(name), stored.shape)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tensors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
