@@ -36,7 +36,7 @@
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
-//! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
+//! | [`hooks`] | points of a run that can be captured, edited, watched or spliced, and the plan of it |
 //! | [`model`] | the hooked transformer |
 //! | [`generate`] | text from the model, token by token |
 //! | [`metrics`] | what a run is evaluated by: one number for each prompt, from its logits |

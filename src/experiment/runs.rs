@@ -10,7 +10,7 @@ use crate::metrics::BoundMetric;
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::tokens::Tokens;
 
-/// A run of which the logits are only those that metrics read, and with them what every head and MLP wrote.
+/// A run without logits, up to the final residual stream, with what every head and MLP wrote.
 #[derive(Clone)]
 pub(crate) struct NodeRun {
     /// `embed`, and of each block `resid_pre`, `z` and, where there are MLPs, `mlp_in` and `mlp_out`.

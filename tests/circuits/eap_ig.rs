@@ -194,7 +194,7 @@ fn its_files_hold_its_circuit_which_does_the_same_here() -> Result<()> {
 fn pt_files_that_are_no_circuits_are_refused() -> Result<()> {
     let refused = |name: &str, parts: &[&str]| sentence(Circuit::from_pt(path(name)), parts);
     refused("checkpoints/whole.pth", &["whole.pth"]);
-    refused("checkpoints/legacy.pt", &["legacy.pt", "no circuit", "it needs cfg"]);
+    refused("checkpoints/legacy.pt", &["legacy.pt", "not a circuit", "it needs cfg"]);
     refused("checkpoints/hostile.pth", &["hostile.pth"]);
     refused("eap_ig.json", &["eap_ig.json", "no whole PyTorch checkpoint"]);
     refused("none.pt", &["none.pt", "cannot be read"]);

@@ -212,7 +212,7 @@ fn means_over_coordinates_are_sums_divided_and_say_so() -> Result<()> {
         sentence(mean.attribute(method), &["no mean over d_model", "Aggregation::Sum"]);
     }
     sentence(mean.attribute_nodes(EdgeMethod::Exact), &["no mean over d_model"]);
-    sentence(mean.attribute_neurons(EdgeMethod::Eap), &["score of its own", "Aggregation::Sum"]);
+    sentence(mean.attribute_neurons(EdgeMethod::Eap), &["its own score", "Aggregation::Sum"]);
     Ok(())
 }
 
@@ -308,7 +308,7 @@ fn node_scores_are_read_by_name_and_shown() -> Result<()> {
     assert_eq!(scores.scores().get(&["input"])?, scores.score(Node::Input)?);
     sentence(scores.score("logits"), &["logits writes nothing"]);
     sentence(scores.score("a2.h0"), &["a2.h0", "layers 0 to 1"]);
-    sentence(scores.score("head"), &["names no part"]);
+    sentence(scores.score("head"), &["does not name a part"]);
     sentence(edges.attribute_nodes(EdgeMethod::InformationFlowRoutes), &["nodes have no such share"]);
     sentence(edges.attribute_neurons(EdgeMethod::Exact), &["whole nodes", "attribute_nodes"]);
     sentence(edges.clone().budget(10).attribute_nodes(EdgeMethod::Eap), &["budget of 10 B"]);
