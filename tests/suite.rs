@@ -13,6 +13,12 @@ mod rooms;
 mod smollm2;
 mod support;
 
+// What examples are made of.
+#[path = "../examples/make_datasets/files.rs"]
+mod data_files;
+#[path = "../examples/train_tiny/tiny/mod.rs"]
+mod tiny;
+
 mod bad_input {
     mod files;
     mod growth;

@@ -123,7 +123,6 @@ fn plain_sizes(cases: &mut Cases) {
         }
         let mut random = Random::new(0);
         cases.run(&format!("repeated {size}"), || repeated::repeated_tokens(&[1, 2, 3], 0, size, size, &mut random));
-        cases.run(&format!("repeated words {size}"), || Ok(repeated::repeated_words(size, &mut Random::new(0))));
     }
     // An index too large for an axis is outside it, never its last one counted from the end.
     cases.refuse("the last of 5", || Slice::from(usize::MAX).indices(5, "head"), &["head"]);
