@@ -1,11 +1,11 @@
-//! The plain numbers of a model that any room may know, without knowing the model.
+//! The sizes of a model, which any room may know without knowing the model.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::slice::bound;
 
-/// More blocks than these no model has: configs with more are refused.
+/// The most blocks that a model may have; configs with more are refused.
 pub(crate) const MOST_LAYERS: usize = 1 << 12;
 
 /// Sizes and parts of a transformer, in TransformerLens' words.
@@ -27,25 +27,25 @@ pub struct Dims {
     pub d_vocab_out: usize,
     /// The longest context.
     pub n_ctx: usize,
-    /// Keys and values of each layer; fewer than heads where heads share them.
+    /// Key/value heads of each layer; fewer than `n_heads` with grouped-query attention.
     pub n_key_value_heads: usize,
     /// Blocks have attention only: no MLP, no second norm, no `hook_resid_mid`.
     pub attn_only: bool,
-    /// Attention and MLP read the same stream: no `hook_resid_mid`.
+    /// Attention and MLP read the same residual stream: no `hook_resid_mid`.
     pub parallel_attn_mlp: bool,
     /// MLPs have a gate, and so `mlp.hook_pre_linear`.
     pub gated_mlp: bool,
-    /// What attention and MLP write goes through norms: there are `ln1_post` and `ln2_post`.
+    /// Attention and MLP outputs go through norms: there are `ln1_post` and `ln2_post`.
     pub norms_after: bool,
-    /// Positions turn queries and keys: no `hook_pos_embed`, but `attn.hook_rot_q` and `attn.hook_rot_k`.
+    /// Rotary embeddings: no `hook_pos_embed`, but `attn.hook_rot_q` and `attn.hook_rot_k`.
     pub rotary: bool,
     /// Position embeddings enter queries and keys only, never the residual stream.
     #[serde(default)]
     pub shortformer: bool,
-    /// Queries and keys go through norms of their own: there are `attn.q_norm` and `attn.k_norm`.
+    /// Queries and keys have norms: there are `attn.q_norm` and `attn.k_norm`.
     #[serde(default)]
     pub qk_norm: bool,
-    /// Neurons go through a norm behind the activation function: there are `mlp.hook_mid` and `mlp.ln`.
+    /// A norm follows the activation function of the MLP: there are `mlp.hook_mid` and `mlp.ln`.
     #[serde(default)]
     pub neuron_norm: bool,
     /// There are layer norms (folded or not).
@@ -53,8 +53,8 @@ pub struct Dims {
 }
 
 impl Dims {
-    /// Whether position embeddings are added to the residual stream: not where positions turn queries and keys, nor in a
-    /// shortformer, whose queries and keys alone see them.
+    /// Whether position embeddings are added to the residual stream: not with rotary embeddings, nor in a shortformer, where
+    /// only queries and keys see them.
     pub fn adds_positions(&self) -> bool {
         !self.rotary && !self.shortformer
     }
@@ -68,32 +68,67 @@ impl Dims {
         bound(layer, n_layers).filter(|place| *place < n_layers).ok_or(Error::LayerOutOfRange { layer, n_layers })
     }
 
-    /// Refuses sizes of no model, before a list of its layers is made.
+    /// Refuses sizes that no model has, before its layers are listed.
     ///
     /// # Errors
-    /// [`Error::Argument`] with the most layers that a model may have.
+    /// [`Error::Argument`] for more layers than a model may have.
     pub(crate) fn check_layers(&self) -> Result<()> {
         if self.n_layers <= MOST_LAYERS {
             return Ok(());
         }
         Err(Error::argument(format!(
-            "the sizes are of no model: they say {} layers, but at most {MOST_LAYERS} are valid.",
+            "these sizes have {} layers, but a model may have at most {MOST_LAYERS}: give the sizes of a model.",
             self.n_layers
         )))
     }
+}
 
-    /// A place between blocks, where `n_layers` (and -1, as in TransformerLens) is the end of the last block.
-    ///
+/// A point in the residual stream, named by what reads it there: a block, the MLP of a block, or the end of the model. Negative
+/// layers count from the end, so that `Block(-1)` is the last block and not, like `layer=-1` in TransformerLens, the end.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let (_, cache) = model.run_with_cache("The keys on the cabinet")?;
+/// // What was written before the MLP of layer 1 sums to `resid_mid`.
+/// let parts = cache.stack(&model, Stack::components().read_by(ReadBy::Mlp(1)))?;
+/// let apart = (parts.sum()? - cache.get(("resid_mid", 1))?)?.abs()?.max_all()?.to_scalar::<f32>()?;
+/// assert!(apart < 1e-4);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadBy {
+    /// The final norm and the unembedding.
+    #[default]
+    End,
+    /// This block: `resid_pre`. The number of layers means the end.
+    Block(isize),
+    /// The MLP of this block: `resid_mid`.
+    Mlp(isize),
+}
+
+/// A [`ReadBy`] of a model that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reader {
+    /// The block; the number of layers at the end.
+    pub layer: usize,
+    /// Whether its MLP reads.
+    pub is_mlp: bool,
+}
+
+impl ReadBy {
     /// # Errors
-    /// [`Error::LayerOutOfRange`] outside `-1..=n_layers`.
-    pub fn layer_or_final(&self, layer: isize) -> Result<usize> {
-        match layer {
-            -1 => Ok(self.n_layers),
-            l if l >= 0 && l as usize <= self.n_layers => Ok(l as usize),
-            _ => Err(Error::argument(format!(
-                "layer {layer} is no place in a model of {} layers: give 0 to {}, or -1 for the end of the last block.",
-                self.n_layers, self.n_layers
-            ))),
+    /// [`Error::LayerOutOfRange`]; [`Error::Argument`] for MLPs that read what attention reads.
+    pub(crate) fn resolve(self, dims: &Dims) -> Result<Reader> {
+        match self {
+            Self::End => Ok(Reader { layer: dims.n_layers, is_mlp: false }),
+            Self::Block(layer) if usize::try_from(layer) == Ok(dims.n_layers) => Self::End.resolve(dims),
+            Self::Block(layer) => Ok(Reader { layer: dims.layer(layer)?, is_mlp: false }),
+            Self::Mlp(_) if dims.parallel_attn_mlp => Err(Error::argument(
+                "the residual stream between attention and MLP was requested, but in this model both read the same input: use the \
+                 residual stream before a block (ReadBy::Block, or .before()).",
+            )),
+            Self::Mlp(layer) => Ok(Reader { layer: dims.layer(layer)?, is_mlp: true }),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The one error type of the crate: each message is a full sentence that says what was given,
 //! what is valid and what to do.
 //!
-//! Every message starts with [`PREFIX`], so that a script which reads a notebook's outputs can find it:
-//! evcxr answers "ok" for a cell that ended in `?`.
+//! Every message starts with [`PREFIX`], so that a script that reads a notebook's outputs can find it:
+//! evcxr reports "ok" for a cell that ended with an error at `?`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub const PREFIX: &str = "candle-lens: ";
 pub enum Error {
     /// A hook name that no point has.
     ///
-    /// Cause: a typing error, or a name of another library. Fix: use the nearest name, or
+    /// Cause: a typo, or a name from another library. Fix: use the nearest name, or
     /// `HookPoint::all(&dims)` for the whole list.
     UnknownHook {
         /// The name as given.
@@ -47,10 +47,10 @@ pub enum Error {
         axis: &'static str,
         /// The index as given (negative counts from the end).
         index: isize,
-        /// The axis' size.
+        /// The size of the axis.
         size: usize,
     },
-    /// A tensor or list whose shape is not the one needed.
+    /// A tensor or list of the wrong shape.
     Shape {
         /// What has the shape ("the replacement for blocks.0.attn.hook_z").
         what: String,
@@ -59,31 +59,31 @@ pub enum Error {
         /// The shape that was given.
         got: Vec<usize>,
     },
-    /// An activation was asked of a cache that does not hold it.
+    /// An activation that the cache does not hold.
     NotCached {
-        /// The point asked for.
+        /// The point that was requested.
         point: String,
-        /// What is in the cache, in brief, and what to do.
+        /// Why it is not there, and what to do.
         hint: String,
     },
     /// A run would need more memory than its budget.
     ///
-    /// Cause: many prompts, long ones, or much that is captured. Fix: what the message suggests, with its numbers.
+    /// Cause: many or long prompts, or many captured activations. Fix: what the message suggests, with its numbers.
     OverBudget {
         /// What the run would need, in bytes.
         needed: u64,
-        /// What of that it would keep.
+        /// How much of that it would keep.
         kept: u64,
-        /// What it may need, in bytes.
+        /// How much it may need, in bytes.
         budget: u64,
-        /// Whose limit that is, in words.
+        /// Where the limit comes from, in words.
         source: String,
         /// The largest parts and their bytes.
         largest: Vec<(String, u64)>,
         /// What would fit, in words.
         fewer: String,
     },
-    /// Text that cannot be turned into tokens as asked.
+    /// Text that cannot be tokenized as requested.
     Tokens {
         /// The full sentence.
         message: String,
@@ -93,19 +93,19 @@ pub enum Error {
         /// The full sentence.
         message: String,
     },
-    /// A file that is missing, truncated or not what its name says.
+    /// A file that is missing, truncated, damaged, or not of the expected kind.
     File {
         /// The file.
         path: PathBuf,
         /// The full sentence.
         message: String,
     },
-    /// An argument that makes no sense for the call.
+    /// An argument that is not valid for the call.
     Argument {
         /// The full sentence.
         message: String,
     },
-    /// An error of candle while something was computed.
+    /// An error from candle during a computation.
     Candle {
         /// What was being computed.
         context: String,
@@ -118,17 +118,17 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An [`Error::Argument`] of this sentence.
+    /// An [`Error::Argument`] with this sentence.
     pub fn argument(message: impl Into<String>) -> Self {
         Self::Argument { message: message.into() }
     }
 
-    /// An [`Error::Config`] of this sentence.
+    /// An [`Error::Config`] with this sentence.
     pub fn config(message: impl Into<String>) -> Self {
         Self::Config { message: message.into() }
     }
 
-    /// An [`Error::Tokens`] of this sentence.
+    /// An [`Error::Tokens`] with this sentence.
     pub fn tokens(message: impl Into<String>) -> Self {
         Self::Tokens { message: message.into() }
     }
@@ -143,27 +143,27 @@ impl Error {
         Self::file(path, self.sentence())
     }
 
-    /// The message without [`PREFIX`], to stand in another one.
+    /// The message without [`PREFIX`], for use inside another message.
     pub(crate) fn sentence(&self) -> String {
         let message = self.to_string();
         message.strip_prefix(PREFIX).unwrap_or(&message).to_string()
     }
 
-    /// An [`Error::Shape`] of these parts.
+    /// An [`Error::Shape`] with these parts.
     pub fn shape(what: impl Into<String>, expected: impl Into<String>, got: &[usize]) -> Self {
         Self::Shape { what: what.into(), expected: expected.into(), got: got.to_vec() }
     }
 }
 
 impl fmt::Display for Error {
-    /// The words of others in a message, such as a file's name or a server's answer, are made visible: nothing in them
-    /// gives orders to a terminal, or to evcxr.
+    /// Foreign text in a message, such as a file's name or a server's answer, is made visible: nothing in it acts as a
+    /// command to a terminal, or to evcxr.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&visible_lines(&format!("{PREFIX}{}", Sentence(self))))
     }
 }
 
-/// The message of an error as it was put together, without [`PREFIX`].
+/// The message of an error without [`PREFIX`].
 struct Sentence<'a>(&'a Error);
 
 impl fmt::Display for Sentence<'_> {
@@ -213,7 +213,7 @@ impl fmt::Display for Sentence<'_> {
 }
 
 impl fmt::Debug for Error {
-    /// The same sentence as `Display`, so that an `unwrap` or a trailing expression reads well.
+    /// The same sentence as `Display`, so that `unwrap` and a cell's last expression read well.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -234,7 +234,7 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// Says what was being computed when a foreign error came up.
+/// Adds to a foreign error what was being computed.
 pub trait Context<T> {
     /// Turns the error into [`Error::Candle`] with this context.
     fn context(self, context: &str) -> Result<T>;
@@ -246,8 +246,8 @@ impl<T> Context<T> for std::result::Result<T, candle_core::Error> {
     }
 }
 
-/// The name that is closest to what was given. A long text is compared by its beginning, as long as the longest name, because
-/// the work grows with the product of both lengths.
+/// The name that is closest to what was given. Of a long text only the beginning is compared, as long as the longest name,
+/// because the work grows with the product of both lengths.
 pub(crate) fn nearest<N: AsRef<str>>(given: &str, names: impl IntoIterator<Item = N>) -> Option<N> {
     let names: Vec<N> = names.into_iter().collect();
     let longest = names.iter().map(|name| name.as_ref().chars().count()).max().unwrap_or(0);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// One attention head. It reads and prints as the labels of results do, "L3H6", and reads EAP-IG's "a3.h6" too.
+/// One attention head. It is parsed and printed like the labels of results, "L3H6"; EAP-IG's "a3.h6" is parsed as well.
 ///
 /// Heads sort by layer, then by number.
 ///

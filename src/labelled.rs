@@ -1,6 +1,6 @@
 //! A result: numbers with the names of their axes and the labels along them.
 //!
-//! Every analysis returns one, so that tables, plots, `top(k)` and files need no second bookkeeping of labels.
+//! Every analysis returns one, so that tables, plots, `top(k)` and files all work from the same labels.
 
 mod top;
 
@@ -37,7 +37,7 @@ impl Axis {
     /// An axis labelled 0, 1, 2, ..
     ///
     /// # Panics
-    /// When so many labels do not fit in memory.
+    /// If the labels do not fit in memory.
     pub fn numbered(name: impl Into<String>, size: usize) -> Self {
         let mut labels: Vec<String> = Vec::new();
         assert!(
@@ -62,17 +62,17 @@ impl Axis {
 pub struct Labelled {
     /// What the numbers are, for titles and tables.
     pub title: String,
-    /// The axes, in the order of the array's.
+    /// The axes, in the order of the array's axes.
     pub axes: Vec<Axis>,
     /// The numbers.
     pub values: ArrayD<f32>,
 }
 
 impl Labelled {
-    /// Puts numbers (row-major) and axes together.
+    /// A result of these numbers (row-major) along these axes.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the count is not the product of the axes' sizes.
+    /// [`Error::Shape`] if the number of values is not the product of the axes' sizes.
     pub fn new(title: impl Into<String>, axes: Vec<Axis>, values: Vec<f32>) -> Result<Self> {
         let title = title.into();
         let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
@@ -83,10 +83,10 @@ impl Labelled {
         Ok(Self { title, axes, values })
     }
 
-    /// As [`Labelled::new`], from a tensor of any type and device.
+    /// As [`Labelled::new`], from a tensor of any dtype and device.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the tensor's shape is not the labels'.
+    /// [`Error::Shape`] if the tensor's shape does not match the labels.
     pub fn from_tensor(title: impl Into<String>, axes: Vec<Axis>, tensor: &Tensor) -> Result<Self> {
         let title = title.into();
         let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
@@ -101,11 +101,26 @@ impl Labelled {
         Self::new(title, axes, values)
     }
 
-    /// Saves the result with its axes and labels in one file, written whole or not at all; its numbers are the same bit
-    /// for bit.
+    /// The numbers as an f32 tensor on the CPU.
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
+    /// candle's, if it does not fit in memory.
+    ///
+    /// ```
+    /// use candle_lens::labelled::{Axis, Labelled};
+    /// let scores = Labelled::new("scores", vec![Axis::numbered("head", 2)], vec![0.1, -0.9])?;
+    /// assert_eq!(scores.to_tensor()?.to_vec1::<f32>()?, [0.1, -0.9]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        Ok(Tensor::from_iter(self.values.iter().copied(), &Device::Cpu)?.reshape(self.shape())?)
+    }
+
+    /// Saves the result with its axes and labels in one file, which is written completely or not at all; the numbers are
+    /// preserved bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file cannot be written.
     ///
     /// ```
     /// use candle_lens::labelled::{Axis, Labelled};
@@ -116,8 +131,7 @@ impl Labelled {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let values: Vec<f32> = self.values.iter().copied().collect();
-        let values = Tensor::from_vec(values, self.shape(), &Device::Cpu)?;
+        let values = self.to_tensor()?;
         storage::store(
             path.as_ref(),
             Self::KIND,
@@ -129,7 +143,7 @@ impl Labelled {
     /// Loads a result that [`Labelled::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    /// [`Error::File`] for a file that is missing, truncated, damaged, or not of this kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let ((title, axes), mut tensors): ((String, Vec<Axis>), _) = storage::restore(path, Self::KIND)?;
@@ -139,23 +153,23 @@ impl Labelled {
 
     const KIND: &str = "labelled result";
 
-    /// The same under another title.
+    /// The same result under another title.
     pub fn titled(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
     }
 
     /// The sizes of the axes.
-    pub fn shape(&self) -> &[usize] {
-        self.values.shape()
+    pub fn shape(&self) -> Vec<usize> {
+        self.values.shape().to_vec()
     }
 
     /// The labels of an axis.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming the axes there are.
-    pub fn labels(&self, axis: &str) -> Result<&[String]> {
-        Ok(&self.axes[self.axis(axis)?].labels)
+    /// [`Error::Argument`], which names the axes that exist.
+    pub fn labels(&self, axis: &str) -> Result<Vec<String>> {
+        Ok(self.axes[self.axis(axis)?].labels.clone())
     }
 
     fn axis(&self, name: &str) -> Result<usize> {
@@ -165,7 +179,7 @@ impl Labelled {
         })
     }
 
-    /// The number at these indices, one for each axis; negatives count from the end.
+    /// The number at these indices, one for each axis; negative indices count from the end.
     ///
     /// # Errors
     /// Too many or too few indices, or one outside its axis.
@@ -178,15 +192,15 @@ impl Labelled {
                 self.axes.len()
             )));
         }
-        let place = indices.iter().zip(self.shape()).map(|(&i, &size)| absolute(i, size, "index"));
+        let place = indices.iter().zip(self.values.shape()).map(|(&i, &size)| absolute(i, size, "index"));
         Ok(self.values[IxDyn(&place.collect::<Result<Vec<_>>>()?)])
     }
 
-    /// The number of these labels, one for each axis.
+    /// The number with these labels, one for each axis.
     ///
     /// # Errors
-    /// Too many or too few labels; a label that the axis does not have, with those it has, or has several times, as a text has
-    /// a token: then [`Labelled::at`] tells them apart.
+    /// Too many or too few labels; a label that the axis does not have (the error lists those it has) or has several times, as a
+    /// text can have a token: use [`Labelled::at`] then.
     pub fn get(&self, labels: &[&str]) -> Result<f32> {
         if labels.len() != self.axes.len() {
             let names: Vec<_> = self.axes.iter().map(|axis| axis.name.as_str()).collect();
@@ -208,7 +222,7 @@ impl Labelled {
             match found.next() {
                 None => Ok(first),
                 Some(second) => Err(Error::argument(format!(
-                    "the axis {:?} of {:?} has the label {label:?} at {first} and at {second}: say which by its index, with \
+                    "the axis {:?} of {:?} has the label {label:?} at {first} and at {second}: choose one by its index, with \
                      `at` or `select`.",
                     axis.name, self.title
                 ))),
@@ -220,11 +234,11 @@ impl Labelled {
     /// The only number of a result without axes, or with axes of one index.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there are several.
+    /// [`Error::Shape`] if there are several.
     pub fn scalar(&self) -> Result<f32> {
         match self.values.len() {
             1 => Ok(self.values.iter().copied().next().unwrap_or(f32::NAN)),
-            _ => Err(Error::shape(format!("{:?}", self.title), "one number", self.shape())),
+            _ => Err(Error::shape(format!("{:?}", self.title), "one number", &self.shape())),
         }
     }
 
@@ -233,7 +247,7 @@ impl Labelled {
         self.values.iter().map(|&v| f64::from(v)).sum::<f64>() / self.values.len().max(1) as f64
     }
 
-    /// The mean over one axis, which disappears.
+    /// The mean over one axis, which is removed.
     ///
     /// # Errors
     /// An axis that does not exist or is empty.
@@ -245,7 +259,7 @@ impl Labelled {
         Ok(self.without(at, values))
     }
 
-    /// The sum over one axis, which disappears.
+    /// The sum over one axis, which is removed.
     ///
     /// # Errors
     /// An axis that does not exist.
@@ -254,7 +268,7 @@ impl Labelled {
         Ok(self.without(at, self.values.sum_axis(NdAxis(at))))
     }
 
-    /// One index of one axis, which disappears; negatives count from the end.
+    /// One index of one axis, which is removed; negative indices count from the end.
     ///
     /// # Errors
     /// An axis or index that does not exist.
@@ -264,12 +278,13 @@ impl Labelled {
         Ok(self.without(at, self.values.index_axis(NdAxis(at), index).to_owned()))
     }
 
-    /// Several results one after another along one axis; the other axes are the first's. The title is the first's too.
+    /// Concatenates results along one axis. The other axes and the title are those of the first.
     ///
     /// # Errors
-    /// No results, an axis that does not exist, or other axes of other labels.
+    /// No results, an axis that does not exist, or results that differ in their other axes.
     pub fn concat(axis: &str, parts: &[Self]) -> Result<Self> {
-        let first = parts.first().ok_or_else(|| Error::argument("no results were given to put together."))?;
+        let first =
+            parts.first().ok_or_else(|| Error::argument("no results were given to concatenate: give at least one."))?;
         let at = first.axis(axis)?;
         let others = |part: &Self| -> Vec<Axis> {
             part.axes.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, axis)| axis.clone()).collect()
@@ -292,10 +307,10 @@ impl Labelled {
         Self { title: self.title.clone(), axes, values }
     }
 
-    /// Splits one axis into several, whose sizes multiply to its own, as einops' `"(layer head) -> layer head"`.
+    /// Splits one axis into several whose sizes multiply to its size, as einops' `"(layer head) -> layer head"`.
     ///
     /// # Errors
-    /// Sizes that do not multiply to the axis'.
+    /// Sizes that do not multiply to that of the axis.
     pub fn split(&self, axis: &str, into: Vec<Axis>) -> Result<Self> {
         let at = self.axis(axis)?;
         let sizes: Vec<usize> = into.iter().map(|axis| axis.labels.len()).collect();

@@ -1,8 +1,8 @@
-//! Mechanistic interpretability of transformers in Rust notebooks: load a model, look at every activation, change it,
-//! attribute it, draw it.
+//! Mechanistic interpretability of transformers in Rust notebooks: load a model, look at every activation, intervene on it,
+//! attribute logits to it, plot it.
 //!
-//! Names, axes and shorthands are TransformerLens'; [candle](https://github.com/huggingface/candle) computes, and is
-//! re-exported as [`candle`], so that a notebook needs no dependency of its own.
+//! Names, axes and shorthands are TransformerLens'. Tensors are those of [candle](https://github.com/huggingface/candle), which is
+//! re-exported as [`candle`], so that a notebook needs no other dependency.
 //!
 //! ```
 //! use candle_lens::prelude::*;
@@ -11,10 +11,10 @@
 //! let prompt = "When John and Mary went to the shops, John gave the bag to";
 //! let answers = model.answers([(" Mary", " John")])?;
 //!
-//! // Every activation of one run, and what each head adds to the answer.
+//! // Every activation of one run, and what each head adds to the logit difference.
 //! let (logits, cache) = model.run_with_cache(prompt)?;
-//! let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
-//! let shares = residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
+//! let heads = cache.stack(&model, Stack::heads().pos(-1))?;
+//! let shares = residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;
 //! let (head, share) = shares.top_heads(1)?[0];
 //! println!("{head} adds {share:.2} of {:.2}", answers.logit_diff(&logits, cache.tokens())?.scalar()?);
 //!
@@ -36,14 +36,15 @@
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
-//! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
+//! | [`hooks`] | points of a run that can be captured, edited, watched or spliced, and the plan of it |
 //! | [`model`] | the hooked transformer |
 //! | [`generate`] | text from the model, token by token |
 //! | [`metrics`] | what a run is evaluated by: one number for each prompt, from its logits |
 //! | [`cache`] | what a run left, and the residual stream taken apart |
 //! | [`analysis`] | one method a file |
+//! | [`experiment`] | what is compared, what takes an activation's place, and how effects are reported |
 //! | [`patching`] | what happens when a run gets an activation of another run |
-//! | [`gradients`] | gradients of a metric along activations, and attributions made of them |
+//! | [`gradients`] | gradients of a metric along activations, and attributions computed from them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
@@ -54,6 +55,7 @@ pub mod cache;
 pub mod circuits;
 pub mod dims;
 pub mod error;
+pub mod experiment;
 pub mod factored_matrix;
 mod files;
 pub mod generate;

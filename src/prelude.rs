@@ -1,45 +1,45 @@
 //! The one `use` of a notebook: `use candle_lens::prelude::*;`.
 //!
-//! It must not export a name that evcxr's generated code uses (`Result`, `Option`, `Ok`, `Box`, `String`, ..): a glob
-//! import would shadow it and break later cells. `tests/prelude.rs` checks that.
+//! It must not export a name that evcxr's generated code uses (`Option`, `Ok`, `Box`, `String`, ..): a glob import would shadow it
+//! and break later cells. `tests/prelude.rs` checks that. [`Result`] is the exception: with its second parameter it is the standard
+//! library's, so `Result<Tensor>` and `Result<i32, String>` both compile.
 
 pub use crate::analysis::{
-    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit, copying_scores,
-    detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
-    logit_lens_to_logit_diff, residual_stack_to_logit_diff, singular_vectors,
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, SingularOf, Unit,
+    copying_scores, detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
+    logit_lens_to_logit_diff, repeated_tokens, residual_stack_to_logit_diff, singular_vectors,
 };
-pub use crate::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
-    NeuronOptions, Provenance, ResidualStack,
-};
+pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stack, Target};
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
+pub use crate::candle_nn;
 pub use crate::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
-    NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
+pub use crate::dims::ReadBy;
+pub use crate::error::Result;
+pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
-pub use crate::gradients::{
-    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients,
-};
+pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 pub use crate::head::Head;
 pub use crate::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, InnerSite, MeanOver, MemoryPlan, Selection, Site,
     Splice, Taps,
 };
 pub use crate::labelled::{Axis, Entry, Labelled};
-pub use crate::metrics::{
-    Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
-};
+pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch, score_questions};
+pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
-    Activation, AttentionDir, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
-    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, Processing, RunOptions, best_device,
+    ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
+    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RunOptions,
+    best_device,
 };
-pub use crate::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
+pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
+pub use crate::random::Random;
 pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};
-pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
+pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,

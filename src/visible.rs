@@ -1,25 +1,24 @@
-//! Text of others made safe to look at: what cannot be seen is written out, and nothing in it is taken for an order.
+//! Foreign text made safe to display: invisible characters are written out, and nothing in it acts as a command.
 //!
-//! Prompts, labels, titles, file names and the answers of servers are other people's words. A terminal obeys some
-//! characters (ESC), some have no shape or change how their neighbours are read, and evcxr, which runs the cells of a
-//! notebook, takes lines that hold its own key words for its own. So every text form, error, line of progress and printed
-//! line passes through here.
+//! Prompts, labels, titles, file names and servers' answers are written by others. A terminal obeys some characters (ESC),
+//! some are invisible or change how their neighbours are displayed, and evcxr, which runs the cells of a notebook, mistakes
+//! lines that contain its keywords for its own. So every text form, error, progress line and printed line passes through here.
 
 use std::io::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// How all of evcxr's key words begin: marks of rich outputs, of panics and errors, of the end of a cell, and requests for
-/// input. Some act within a line too. The underscore is written out, so that no text holds one.
+/// The beginning of all of evcxr's keywords: marks of rich outputs, of panics and errors, of the end of a cell, and requests
+/// for input. Some act in the middle of a line, too. The underscore is escaped, so that no text contains one.
 const EVCXR_WORD: &str = "EVCXR_";
 
-/// Makes what cannot be seen in a token visible: line breaks, tabs, other controls, spaces other than the ordinary one,
-/// marks that change the direction or join of text, fillers and tags are written as in a Rust string, and a token of
-/// nothing but spaces as `␣` for each. Everything else, spaces beside letters too, stays as it is.
+/// Makes the invisible characters of a token visible: line breaks, tabs, other controls, spaces other than the ordinary one,
+/// marks that change the direction or joining of text, fillers and tags are escaped as in a Rust string, and a token of
+/// nothing but spaces is written with `␣` for each. Everything else, spaces beside letters included, is unchanged.
 ///
-/// Three kinds stay where writing needs them, and are written out elsewhere: one variation selector behind a character
+/// Three kinds are kept where writing needs them, and escaped elsewhere: one variation selector after a character
 /// that has variants (an emoji, an ideograph), a joiner between two emoji, and the ideographic space beside East Asian
-/// characters. The key words by which evcxr marks its lines are broken up.
+/// characters. The keywords by which evcxr marks its lines are broken up.
 ///
 /// ```
 /// use candle_lens::views::visible;
@@ -35,16 +34,16 @@ pub fn visible(token: &str) -> String {
     if token.chars().all(char::is_whitespace) { seen.replace(' ', "␣") } else { seen }
 }
 
-/// As [`visible`], for text of several lines: line breaks and tabs stay.
+/// As [`visible`], for text of several lines: line breaks and tabs are kept.
 pub(crate) fn visible_lines(text: &str) -> String {
     written_out(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Prints a line, or several, made visible. Nothing but this and the blocks of views goes to standard output.
+/// Prints a line, or several, made visible. Only this and the blocks of views write to standard output.
 pub(crate) fn print_line(text: &str) {
     let mut line = visible_lines(text);
     line.push('\n');
-    // Nobody reads a standard output that is closed, and a print has no other way to say so.
+    // If standard output is closed, nobody reads it, and printing has no other way to report that.
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }
 
@@ -64,8 +63,8 @@ fn written_out(text: &str, stays: impl Fn(char) -> bool) -> String {
     if out.contains(EVCXR_WORD) { out.replace(EVCXR_WORD, "EVCXR\\u{5f}") } else { out }
 }
 
-/// Characters without a shape of their own that are not controls: Unicode's default ignorable ones, its spaces other than
-/// the ordinary one, line and paragraph separators, marks of annotations, and the empty Braille pattern.
+/// Invisible characters that are not controls: Unicode's default ignorable ones, its spaces other than the ordinary one, line
+/// and paragraph separators, annotation marks, and the empty Braille pattern.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}' | '\u{17b4}' | '\u{17b5}'
@@ -74,24 +73,24 @@ fn is_invisible(c: char) -> bool {
         | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether an invisible character does here what it is for, so that its effect is what there is to see.
+/// Whether an invisible character does its proper job here, so that its effect is visible.
 fn is_needed(before: Option<char>, c: char, rest: &mut Peekable<Chars>) -> bool {
     let after = rest.peek().copied();
     match c {
-        // The number on a key: a digit, the selector, the frame.
+        // A keycap: a digit, the selector, the frame.
         '\u{fe0f}' if before.is_some_and(|base| base.is_ascii_digit() || matches!(base, '#' | '*')) => {
             after == Some('\u{20e3}')
         }
         '\u{fe0e}' | '\u{fe0f}' => before.is_some_and(is_pictograph),
         '\u{fe00}'..='\u{fe02}' | '\u{e0100}'..='\u{e01ef}' => before.is_some_and(is_ideograph),
         '\u{200d}' => before.is_some_and(|c| is_pictograph(c) || c == '\u{fe0f}') && after.is_some_and(is_pictograph),
-        // One that stayed is a reason for the next to stay.
+        // One that was kept is a reason to keep the next.
         '\u{3000}' => before.is_some_and(|c| is_east_asian(c) || c == '\u{3000}') || after.is_some_and(is_east_asian),
         _ => false,
     }
 }
 
-/// Symbols that may be emoji, and the skin colours behind them.
+/// Symbols that may be emoji, and the skin-tone modifiers.
 fn is_pictograph(c: char) -> bool {
     matches!(c,
         '©' | '®' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}' | '\u{2190}'..='\u{27bf}' | '\u{2934}' | '\u{2935}'
@@ -102,7 +101,7 @@ fn is_ideograph(c: char) -> bool {
     matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// Ideographs, kana, Hangul, their punctuation, and wide forms of Latin letters: where the ideographic space is the space.
+/// Ideographs, kana, Hangul, their punctuation, and wide Latin letters, for which the ideographic space is the space.
 fn is_east_asian(c: char) -> bool {
     is_ideograph(c)
         || matches!(c, '\u{3001}'..='\u{303f}' | '\u{3041}'..='\u{30ff}' | '\u{3105}'..='\u{312f}' | '\u{31f0}'..='\u{33ff}'
@@ -121,10 +120,10 @@ mod tests {
             for text in [format!("{c}"), format!("a{c}b"), format!("7{c}"), format!("{c}{c}"), format!(" {c} ")] {
                 let seen = visible(&text);
                 assert!(!seen.contains(c) && seen.contains("\\u{"), "{text:?} became {seen:?}");
-                assert_eq!(visible(&seen), seen, "a second time changes nothing");
+                assert_eq!(visible(&seen), seen, "visible is idempotent");
             }
         }
-        assert_eq!(visible("❤\u{fe0f}\u{fe0f}"), "❤\u{fe0f}\\u{fe0f}", "one selector, not a message of them");
+        assert_eq!(visible("❤\u{fe0f}\u{fe0f}"), "❤\u{fe0f}\\u{fe0f}", "one selector, not a message hidden in many");
         assert_eq!(visible("🏴\u{e0067}\u{e007f}"), "🏴\\u{e0067}\\u{e007f}");
     }
 

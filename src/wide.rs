@@ -8,32 +8,32 @@
 use candle_core::shape::Dims;
 use candle_core::{DType, Result, Tensor};
 
-/// The type that numbers of this type are added up in: f32 for half precision, otherwise their own.
+/// The dtype in which numbers of this dtype are summed: f32 for half precision, otherwise their own.
 pub(crate) fn wide_type(dtype: DType) -> DType {
     if matches!(dtype, DType::BF16 | DType::F16) { DType::F32 } else { dtype }
 }
 
-/// The numbers in the type that they are added up in.
+/// The numbers in the dtype in which they are summed.
 pub(crate) fn widened(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(wide_type(x.dtype()))
 }
 
-/// The sum over these axes, which are gone, in the type of `x`.
+/// The sum over these axes, which are removed, in the dtype of `x`.
 pub(crate) fn sum(x: &Tensor, axes: impl Dims) -> Result<Tensor> {
     widened(x)?.sum(axes)?.to_dtype(x.dtype())
 }
 
-/// The mean over these axes, which stay with size 1, in the type of `x`.
+/// The mean over these axes, which are kept with size 1, in the dtype of `x`.
 pub(crate) fn mean_keepdim(x: &Tensor, axes: impl Dims) -> Result<Tensor> {
     widened(x)?.mean_keepdim(axes)?.to_dtype(x.dtype())
 }
 
-/// `x` laid out over a larger shape; its gradient, which is a sum over the copies, is added up wide.
+/// `x` broadcast to a larger shape; its gradient, which is a sum over the copies, is summed in the wide dtype.
 pub(crate) fn spread(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     widened(x)?.broadcast_as(shape)?.to_dtype(x.dtype())
 }
 
-/// The product of two matrices, or of as many of each.
+/// The product of two matrices, or of two stacks of matrices.
 ///
 /// # Shapes
 /// `a [.., m, k]`, `b [.., k, n]` give `[.., m, n]`.
@@ -41,8 +41,8 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     as_matrices(a, b, Tensor::matmul)
 }
 
-/// Multiplies so that half precision is added up wide. candle does for two matrices, but the routine that it takes for one row
-/// or one column of f16 on the CPU adds up in f16: there a second one is put beside it and left out of the result.
+/// Multiplies so that half precision is summed in the wide dtype. candle does so for matrices, but its CPU routine for a single row
+/// or column of f16 sums in f16: such a row or column is doubled, and the copy left out of the result.
 pub(crate) fn as_matrices(
     a: &Tensor,
     b: &Tensor,

@@ -1,10 +1,12 @@
-//! Factored matrices against TransformerLens 3.9 (tests/fixtures/toolbox.py), and the mistakes they refuse.
+//! Factored matrices against TransformerLens 3.9 (tests/fixtures/toolbox.py), and the mistakes that are rejected.
 
 use candle_lens::Result;
 use candle_lens::analysis::{SingularOf, singular_vectors};
 use candle_lens::candle::{DType, Device, Tensor};
+use candle_lens::dims::ReadBy;
 use candle_lens::factored_matrix::{FactoredMatrix, composition_scores};
 use candle_lens::labelled::Labelled;
+use candle_lens::model::Biases;
 use candle_lens::model::{Composition, HookedTransformer, Processing};
 
 use crate::support::fixture::{Agreement, Reference, tiny_model};
@@ -72,7 +74,7 @@ fn compositions_of_a_model_agree() -> Result<()> {
         let scores = model.all_composition_scores(composition)?;
         let (mut paths, expected) = (0, reference.get(&format!("composition_{name}")));
         for ((at, &score), expected) in scores.values.indexed_iter().zip(expected.flatten_all()?.to_vec1::<f32>()?) {
-            assert_eq!(score.is_nan(), at[0] >= at[2], "NaN says that there is no path");
+            assert_eq!(score.is_nan(), at[0] >= at[2], "NaN marks that there is no path");
             if !score.is_nan() {
                 paths += 1;
                 agreement.check_numbers(name, [(f64::from(score), f64::from(expected))].into_iter());
@@ -89,10 +91,13 @@ fn compositions_of_a_model_agree() -> Result<()> {
         assert_eq!(vectors.values.len(), expected.len());
         agreement.check_numbers(name, got.zip(expected));
     }
-    for (name, layer, mlp_input, mlps) in
-        [("2_01", 2, false, true), ("2_00", -1, false, false), ("1_11", 1, true, true), ("0_11", 0, true, true)]
-    {
-        let bias = model.accumulated_bias(layer, mlp_input, mlps)?;
+    for (name, read_by, biases) in [
+        ("2_01", ReadBy::Block(2), Biases::All),
+        ("2_00", ReadBy::End, Biases::Attention),
+        ("1_11", ReadBy::Mlp(1), Biases::All),
+        ("0_11", ReadBy::Mlp(0), Biases::All),
+    ] {
+        let bias = model.accumulated_bias(read_by, biases)?;
         agreement.check(&format!("bias {name}"), &bias, reference.get(&format!("bias_{name}")));
     }
     agreement.finish("compositions");
@@ -121,14 +126,14 @@ fn parts_are_those_of_the_product() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() -> Result<()> {
+fn factors_that_do_not_match_are_rejected() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros");
     let matrix = FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[2, 3, 4]))?;
     sentence(FactoredMatrix::new(&zeros(&[5, 3]), &zeros(&[4, 5])), &["right factor", "[4, 5]", "3"]);
-    sentence(FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[3, 3, 5])), &["in front"]);
+    sentence(FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[3, 3, 5])), &["leading axes"]);
     sentence(FactoredMatrix::new(&zeros(&[5]), &zeros(&[5, 3])), &["factor", "[5]"]);
     sentence(FactoredMatrix::new(&zeros(&[5, 0]), &zeros(&[0, 3])), &["factor", "[5, 0]"]);
-    sentence(FactoredMatrix::new(&zeros(&[5, 3]).to_dtype(DType::U8)?, &zeros(&[3, 3])), &["number types"]);
+    sentence(FactoredMatrix::new(&zeros(&[5, 3]).to_dtype(DType::U8)?, &zeros(&[3, 3])), &["dtypes"]);
     sentence(matrix.eigenvalues(), &["eigenvalues", "[2, 5, 4]"]);
     sentence(matrix.matmul(&matrix), &["[.., 4, columns]"]);
     sentence(matrix.right_matmul(&zeros(&[3, 3])), &["right factor", "[.., 4, columns]"]);
@@ -145,11 +150,11 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// What a matrix says in words does not depend on whether the norm before the unembedding, or the one before the MLP, is folded.
-/// (Folding takes the mean out of what reads a centred stream, which is another matrix of `W_in`, so that is compared where
+/// The tokens of singular vectors do not depend on whether the norm before the unembedding, or the one before the MLP, is folded.
+/// (Folding removes the mean from what reads a centred residual stream, which changes `W_in`, so that is compared where
 /// norms do not centre.)
 #[test]
-fn singular_vectors_say_the_same_of_a_folded_model() -> Result<()> {
+fn singular_vectors_do_not_depend_on_folding() -> Result<()> {
     let mut agreement = Agreement::default();
     let models = every_model();
     // A norm of neurons is folded into `W_out` itself.

@@ -23,7 +23,7 @@ fn new_tokens(generated: &Generated) -> Vec<Vec<u32>> {
     generated.new_tokens().into_iter().map(<[u32]>::to_vec).collect()
 }
 
-/// Twelve tokens, and no end but those that are asked for.
+/// Twelve new tokens that end only where the test says.
 fn twelve() -> GenerateOptions {
     GenerateOptions { max_new_tokens: 12, stop_at_eos: false, ..Default::default() }
 }
@@ -36,13 +36,13 @@ fn greedy_tokens_are_those_of_transformers() -> Result<()> {
     for (folder, reference) in references {
         let model = raw(folder)?;
         let prompts = Tokens::padded(rows(&reference["prompts"]), 0, PaddingSide::Left)?;
-        let generated = model.generate(&prompts, &twelve())?;
+        let generated = model.generate(&prompts, twelve())?;
         assert_eq!(new_tokens(&generated), rows(&reference["greedy"]), "{folder}");
         let penalised = GenerateOptions { repetition_penalty: 1.3, ..twelve() };
         assert_eq!(new_tokens(&model.generate(&prompts, &penalised)?), rows(&reference["penalised"]), "{folder}");
-        // A text that has ended has no more tokens here; transformers fills it with padding.
+        // Here a text that has ended has no more tokens; transformers pads it.
         let end = reference["end"].as_u64().expect("an id") as u32;
-        let ended = model.generate(&prompts, &GenerateOptions { stop_tokens: vec![end], ..twelve() })?;
+        let ended = model.generate(&prompts, GenerateOptions { stop_tokens: vec![end], ..twelve() })?;
         for (ours, theirs) in new_tokens(&ended).iter().zip(rows(&reference["ended"])) {
             assert_eq!(*ours, theirs[..ours.len()], "{folder}");
             assert!(ours.last() == Some(&end) || ours.len() == 12, "{folder}");
@@ -52,7 +52,7 @@ fn greedy_tokens_are_those_of_transformers() -> Result<()> {
     Ok(())
 }
 
-/// A repetition penalty depends on where 0 is, which centring the unembedding moves.
+/// A repetition penalty depends on where 0 is, and centring the unembedding moves it.
 #[test]
 fn penalties_do_not_depend_on_the_processing() -> Result<()> {
     let references = json("generation.json");
@@ -65,22 +65,22 @@ fn penalties_do_not_depend_on_the_processing() -> Result<()> {
         let prompts = Tokens::padded(rows(&reference["prompts"]), 0, PaddingSide::Left)?;
         let whole = HookedTransformer::from_pretrained(path(folder).to_str().expect("the path is UTF-8"))?;
         shifted += usize::from(whole.processing().center_unembed);
-        // Centred first and folded later, what was taken out has to be folded, too.
+        // Where folding follows centring, what centring subtracted has to be folded as well.
         let centre = Processing { center_unembed: whole.processing().center_unembed, ..Processing::NONE };
         let twice = raw.clone().process(centre)?.process(whole.processing())?;
         for model in [&whole, &twice] {
             assert_eq!(new_tokens(&model.generate(&prompts, &greedy)?), rows(&reference["penalised"]), "{folder}");
         }
         for seed in 0..3 {
-            let expected = new_tokens(&raw.generate(&prompts, &drawn(seed))?);
-            assert_eq!(new_tokens(&whole.generate(&prompts, &drawn(seed))?), expected, "{folder}, seed {seed}");
+            let expected = new_tokens(&raw.generate(&prompts, drawn(seed))?);
+            assert_eq!(new_tokens(&whole.generate(&prompts, drawn(seed))?), expected, "{folder}, seed {seed}");
         }
     }
     assert!(shifted >= 12, "{shifted} models were centred");
     Ok(())
 }
 
-/// Runs `tokens` in pieces that end before these columns, each going on from the last.
+/// Runs `tokens` in pieces that end before these columns, each continuing the one before.
 fn in_pieces(model: &HookedTransformer, tokens: &Tokens, ends: &[usize]) -> Result<(Vec<Tensor>, KvCache)> {
     let mut past: Option<KvCache> = None;
     let mut logits = Vec::new();
@@ -115,7 +115,7 @@ fn pieces_give_the_logits_of_the_whole() -> Result<()> {
         assert_eq!(past.tokens(), &tokens);
         let joined = Tensor::cat(&pieces, 1)?;
         for b in 0..3 {
-            // What padding says means nothing.
+            // Logits at padding mean nothing.
             let from = tokens.first_positions()[b];
             agreement.check(folder, &joined.i((b, from..))?, &whole.i((b, from..))?);
         }
@@ -153,9 +153,9 @@ fn one_beginning_has_many_ends() -> Result<()> {
     Ok(())
 }
 
-/// That each new token is the most likely one when the whole text runs under the plan.
+/// Checks that each new token is the most likely one when the whole text runs under the plan.
 fn check_under(model: &HookedTransformer, prompts: &Tokens, plan: &HookPlan) -> Result<Vec<Vec<u32>>> {
-    let generated = model.generate(prompts, &GenerateOptions { plan: plan.clone(), ..twelve() })?;
+    let generated = model.generate(prompts, GenerateOptions { plan: plan.clone(), ..twelve() })?;
     let (logits, _) = model.run_with_hooks(generated.tokens()?, plan)?;
     let best = logits.argmax(2)?.to_vec2::<u32>()?;
     let new = new_tokens(&generated);
@@ -175,7 +175,7 @@ fn a_plan_acts_as_if_the_whole_text_had_run_at_once() -> Result<()> {
     for plan in [
         HookPlan::new().edit(("resid_post", 0), Edit::add(direction)),
         HookPlan::new().edit(("z", 1), Edit::scale(-3.).head(2)),
-        // Token 6 is made at the third step.
+        // The third step generates token 6.
         HookPlan::new().edit(("resid_pre", 1), Edit::scale(-5.).pos(6)),
         HookPlan::new().edit(("mlp_out", 0), twice),
     ] {
@@ -251,7 +251,7 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     let earlier = HookPlan::new().capture("z").pos(1);
     sentence(model.run(vec![vec![1u32]], earlier, &on), &["position 1 was run before", "begins at position 3"]);
     sentence(raw("families/llama")?.run(vec![vec![1u32]], HookPlan::new(), &on), &["model of other sizes"]);
-    // Its positions change when a text is longer than 8 tokens or so.
+    // Its rotary embedding changes when a text becomes longer than 8 tokens.
     let long = raw("families/phi3_long")?;
     let original = long.cfg().long_rope.as_ref().expect("it has one").original_n_ctx as u32;
     let before = long.run(vec![(0..original).collect::<Vec<_>>()], HookPlan::new(), &keep)?.kv_cache;

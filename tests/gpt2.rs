@@ -2,8 +2,9 @@
 //! names a folder or a repository of the hub. They were computed in f32 on another kind of device, so 1e-3 is allowed.
 
 use candle_lens::Result;
-use candle_lens::cache::{AccumulatedOptions, LnOptions};
+use candle_lens::cache::Stack;
 use candle_lens::candle::D;
+use candle_lens::dims::ReadBy;
 use candle_lens::hooks::HookPlan;
 use candle_lens::model::{HookedTransformer, Loss, Processing, RunOptions};
 use candle_lens::tokens::Bos;
@@ -41,8 +42,8 @@ fn gpt2_prefers_the_right_name_by_the_published_logits() -> Result<()> {
     let whole = answers.logit_diff(&logits, &tokens)?.mean();
     assert!((whole - 2.8493238921).abs() < TOLERANCE, "{whole}");
     // The same from the final residual stream.
-    let last = cache.accumulated_resid(&AccumulatedOptions { pos: (-1).into(), ..Default::default() })?;
-    let scaled = cache.apply_ln_to_stack(&last, &LnOptions::default())?.project(&answers.directions(&model)?)?;
+    let last = cache.accumulated_resid(Stack::accumulated().pos(-1))?;
+    let scaled = cache.apply_ln_to_stack(&last, ReadBy::End)?.project(&answers.directions(&model)?)?;
     let projected = scaled.select("component", -1)?.mean();
     assert!((projected - 2.8493238921).abs() < TOLERANCE, "{projected}");
     Ok(())

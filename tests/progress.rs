@@ -132,35 +132,33 @@ fn runs_gradients_and_text() -> Result<()> {
     walk.watched("process", || model.clone().process(Processing::default()));
     walk.counted("run_with_grads", || model.run_with_grads(&clean, &metric, ("z", "mlp_out")));
     walk.counted("attention_attribution", || model.attention_attribution(&clean, &metric));
-    let options = IgOptions { baseline: IgBaseline::run(corrupted.clone()), steps: 10, ..Default::default() };
-    let attributed =
-        walk.counted("integrated_gradients", || model.integrated_gradients(&clean, &metric, ["z"], &options));
-    walk.counted("integrated_gradients of one point", || {
-        model.integrated_gradients(&clean, &metric, [("z", 0)], &options)
-    });
+    let experiment = Experiment::new(&model, &clean, &corrupted, metric.clone())?;
+    let options = || IgOptions { steps: 10, ..Default::default() };
+    let attributed = walk.counted("integrated_gradients", || experiment.integrated_gradients(["z"], options()));
+    walk.counted("integrated_gradients of one point", || experiment.integrated_gradients([("z", 0)], options()));
     walk.watched("IntegratedGradients::sweep", || attributed.heads());
 
     let answers = model.answers([(" Mary", " John"); 8])?;
-    walk.counted("logit_lens", || logit_lens(&model, &cache, &LensOptions::default()));
-    walk.counted("detect_head", || detect_head(&cache, &DetectionPattern::PreviousToken, &DetectOptions::default()));
-    walk.counted("induction_scores", || induction_scores(&model, 20, 8, 0));
+    walk.counted("logit_lens", || logit_lens(&model, &cache, LensOptions::default()));
+    walk.counted("detect_head", || detect_head(&cache, &DetectionPattern::PreviousToken, DetectOptions::default()));
+    walk.counted("induction_scores", || induction_scores(&model, RepeatOptions { batch: 8, ..Default::default() }));
     walk.counted("copying_scores", || copying_scores(&model, 10..40u32, 5));
     walk.counted("eigenvalue_copying_scores", || eigenvalue_copying_scores(&model));
     walk.watched("singular_vectors", || singular_vectors(&model, SingularOf::WOut, 0, 3));
     walk.watched("direct_logit_attribution", || direct_logit_attribution(&model, &cache, &answers, Unit::Neuron));
     walk.watched("logit_lens_to_logit_diff", || logit_lens_to_logit_diff(&model, &cache, &answers));
-    walk.watched("accumulated_resid", || cache.accumulated_resid(&AccumulatedOptions::default()));
-    walk.watched("decompose_resid", || cache.decompose_resid(&DecomposeOptions::default()));
-    walk.watched("stack_head_results", || cache.stack_head_results(&model, &HeadOptions::default()));
-    let last = NeuronOptions { pos: Slice::from(-1), ..Default::default() };
-    walk.watched("stack_neuron_results", || cache.stack_neuron_results(&model, &last));
-    let whole = FullOptions { pos: Slice::from(-1), ..Default::default() };
-    walk.watched("get_full_resid_decomposition", || cache.get_full_resid_decomposition(&model, &whole));
+    walk.watched("accumulated_resid", || cache.accumulated_resid(Stack::accumulated()));
+    walk.watched("decompose_resid", || cache.decompose_resid(Stack::components()));
+    walk.watched("stack_head_results", || cache.stack_head_results(&model, Stack::heads()));
+    let last = Stack::neurons().pos(-1);
+    walk.watched("stack_neuron_results", || cache.stack_neuron_results(&model, last.clone()));
+    let whole = Stack::everything().pos(-1);
+    walk.watched("get_full_resid_decomposition", || cache.get_full_resid_decomposition(&model, whole.clone()));
     let directions = answers.directions(&model)?;
     walk.watched("project_full_resid_decomposition", || {
-        cache.project_full_resid_decomposition(&model, &directions, &whole)
+        cache.project_full_resid_decomposition(&model, &directions, whole)
     });
-    walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, &last));
+    walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, last));
     walk.watched("test_prompt", || candle_lens::prelude::test_prompt(&model, PROMPT, " Mary"));
     finish(walk, 27);
     Ok(())
@@ -170,9 +168,9 @@ fn runs_gradients_and_text() -> Result<()> {
 fn sweeps() -> Result<()> {
     let (mut walk, model) = (new_walk(), model()?);
     let (clean, corrupted, metric) = prompts(&model)?;
-    let patching = walk.counted("Patching::new", || Patching::new(&model, &clean, &corrupted, metric.clone()));
-    walk.counted("noising", || patching.clone().noising());
-    walk.counted("ablation", || Patching::ablation(&model, &clean, metric.clone(), &Ablation::Zero));
+    let patching = walk.counted("Experiment::new", || Experiment::new(&model, &clean, &corrupted, metric.clone()));
+    walk.counted("a sweep of the other run", || patching.clone().noising()?.get_act_patch_mlp_out());
+    walk.counted("ablation", || Experiment::new(&model, &clean, Baseline::Zero, metric.clone()));
     // All of it fits into one batch.
     walk.counted("a sweep in one batch", || patching.get_act_patch_attn_head_out_all_pos());
     walk.counted("a sweep by position", || patching.get_act_patch_resid_pre());
@@ -180,6 +178,7 @@ fn sweeps() -> Result<()> {
     walk.counted("several sweeps", || patching.get_act_patch_block_every());
     let sites = [PatchSite::new(&model, ("z", 2))?.head(1), PatchSite::new(&model, ("mlp_out", 3))?];
     walk.counted("sites", || patching.sites(&sites));
+    walk.counted("together", || patching.together(&sites));
     walk.counted("cumulative", || patching.cumulative(&sites));
     let plan = |layer: i32| (layer.to_string(), HookPlan::new().edit(("mlp_out", layer), Edit::zero()));
     walk.counted("plans", || patching.plans((0..3).map(plan)));
@@ -189,9 +188,15 @@ fn sweeps() -> Result<()> {
     let attribution = walk.counted("attribution", || patching.attribution(("z", "post")));
     walk.watched("Attribution::sweep", || attribution.sweep("post", &[AxisName::Layer, AxisName::DMlp]));
     walk.counted("for_each_answer_token", || {
-        Patching::for_each_answer_token(&model, PROMPT, &PROMPT.replace(", John", ", Mary"), " Mary John", " John Mary")
+        Experiment::for_each_answer_token(
+            &model,
+            PROMPT,
+            &PROMPT.replace(", John", ", Mary"),
+            " Mary John",
+            " John Mary",
+        )
     });
-    finish(walk, 15);
+    finish(walk, 16);
     Ok(())
 }
 
@@ -202,12 +207,14 @@ fn circuits() -> Result<()> {
     let (clean, corrupted) = (clean.row(0).to_vec(), corrupted.row(0).to_vec());
     let metric_of_one = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     drop(metric);
-    let edges = walk.counted("EdgePatching::new", || {
-        EdgePatching::new(&model, vec![clean.clone()], vec![corrupted.clone()], metric_of_one.clone())
+    let edges = walk.counted("edges between two prompts", || {
+        Experiment::new(&model, vec![clean.clone()], vec![corrupted.clone()], metric_of_one.clone())
+            .and_then(|experiment| experiment.edges())
     });
-    let over = EdgeAblation::mean(vec![corrupted.clone(), clean.clone()]);
-    walk.counted("EdgePatching::ablation", || {
-        EdgePatching::ablation(&model, vec![clean.clone()], metric_of_one.clone(), &over)
+    let over = Baseline::mean_of(MeanOver::BatchAndPos, vec![corrupted.clone(), clean.clone()]);
+    walk.counted("edges to be ablated", || {
+        Experiment::new(&model, vec![clean.clone()], over, metric_of_one.clone())
+            .and_then(|experiment| experiment.edges())
     });
     let mut scored = None;
     for method in [
@@ -269,13 +276,12 @@ fn files_matrices_tasks_and_pictures() -> Result<()> {
     walk.watched("filter_by_metric", || aligned.filter_by_metric(&model, -1.));
     let questions: Vec<_> = aligned.prompts.iter().map(|prompt| prompt.question()).collect();
     walk.watched("score_questions", || score_questions(&model, &questions));
-    walk.watched("scorecard", || scorecard(&model));
 
     let picture = imshow(Tensor::rand(0f32, 1., (60, 60), &Device::Cpu)?);
     walk.watched("save_html", || picture.save_html(folder.join("picture.html")));
     walk.watched("save_png", || picture.save_png(folder.join("picture.png")));
     walk.watched("save_svg", || picture.save_svg(folder.join("picture.svg")));
-    finish(walk, 19);
+    finish(walk, 18);
     Ok(())
 }
 
@@ -284,7 +290,7 @@ fn files_matrices_tasks_and_pictures() -> Result<()> {
 fn a_sweep_of_one_batch_has_lines_all_the_way() -> Result<()> {
     let model = model()?;
     let (clean, corrupted, metric) = prompts(&model)?;
-    let patching = Patching::new(&model, &clean, &corrupted, metric)?;
+    let patching = Experiment::new(&model, &clean, &corrupted, metric)?;
     let began = asked();
     patching.get_act_patch_attn_head_out_all_pos()?;
     let scale = 96. / (asked() - began) as f64;

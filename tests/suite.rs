@@ -6,11 +6,18 @@ mod generate;
 mod gpt2;
 mod hooks;
 mod manifest;
+mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
 mod smollm2;
 mod support;
+
+// What examples are made of.
+#[path = "../examples/make_datasets/files.rs"]
+mod data_files;
+#[path = "../examples/train_tiny/tiny/mod.rs"]
+mod tiny;
 
 mod bad_input {
     mod files;
@@ -23,6 +30,7 @@ mod analysis {
     mod heads;
     mod score;
     mod sums;
+    mod targets;
     mod toolbox;
 }
 mod cache {
@@ -44,7 +52,9 @@ mod gradients {
 mod patching {
     mod experiments;
     mod parity;
+    mod spliced;
     mod sweeps;
+    mod together;
 }
 mod model {
     mod architectures;
@@ -89,6 +99,7 @@ mod tokens {
 mod views {
     mod attention;
     mod browser;
+    mod committed;
     mod envelope;
     mod everything;
     mod figure;

@@ -5,6 +5,7 @@
 //! of its own; the variable keeps candle from starting another pool, whose threads would wait busily for each other.
 
 mod batches;
+mod tiny;
 mod tokenizer;
 mod trainer;
 
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use batches::Batches;
-use candle_lens::metrics::scorecard;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};
+use tiny::scorecard::scorecard;
 use trainer::Trainer;
 
 const SEED: u64 = 0;

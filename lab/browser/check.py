@@ -9,8 +9,9 @@ usage: check.py JUPYTER_PYTHON CHROMIUM ROOT NOTEBOOK HTML PICTURES
   PICTURES        a folder for screenshots
 
 Prints one line for each check and ends with 1 if one fails. What is checked: an untrusted notebook shows its static
-pictures; after Run All with our kernel every figure is drawn and answers to the mouse; the exported page shows them
-too; nothing is fetched from another machine and no script fails.
+pictures; after Run All with our kernel every figure is drawn and answers to the mouse; opened again and trusted, the
+committed notebook draws its figures before anything has run, with plotly.js from the file beside it; the exported page
+shows them as well; nothing is fetched from another machine and no script fails.
 """
 import json
 import os
@@ -160,6 +161,24 @@ def in_lab(browser, url, notebook, pictures, number):
     page.close()
 
 
+def reopened(browser, url, notebook, pictures, number, trust):
+    """The committed notebook holds no plotly.js: trusted, it draws with the file beside it before any cell has run."""
+    subprocess.run(trust, check=True, stdout=subprocess.DEVNULL)
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.set_default_timeout(120_000)
+    bad = listen(page)
+    page.goto(f"{url}/lab/tree/{notebook}?reset", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_timeout(4000)
+    for button in page.query_selector_all(".jp-Dialog button.jp-mod-accept"):
+        button.click()
+    live = survey(page, LIVE)
+    check(len(live) == number, f"trusted and opened again, all {number} figures are drawn", f"only {live}")
+    page.screenshot(path=str(pictures / "reopened.png"))
+    check(not bad, "opened again: no script failed and nothing was fetched from elsewhere", "; ".join(bad[:5]))
+    page.close()
+
+
 def exported(browser, html, pictures, number):
     page = browser.new_page(viewport={"width": 1100, "height": 900})
     bad = listen(page)
@@ -172,10 +191,11 @@ def exported(browser, html, pictures, number):
     page.close()
 
 
-def start_lab(python, root, log):
+def start_lab(python, root, log, signatures):
     """Starts JupyterLab on a free port and returns it with its address."""
     options = ["--no-browser", "--port=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={root}"]
     options += ["--LanguageServerManager.autodetect=False", "--MappingKernelManager.kernel_info_timeout=600"]
+    options.append(signatures)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
     lab = subprocess.Popen([python, "-m", "jupyterlab", *options], stdout=log, stderr=log)
@@ -195,12 +215,17 @@ def main():
     pictures.mkdir(parents=True, exist_ok=True)
     number = count(json.loads((Path(root) / notebook).read_text(encoding="utf-8")))
     check(number >= 3, "the notebook holds three figures or more", number)
+    # Whom this test trusts is its own affair, and forgotten by the next.
+    (pictures / "signatures.db").unlink(missing_ok=True)
+    signatures = f"--NotebookNotary.db_file={pictures / 'signatures.db'}"
     with open(pictures / "jupyterlab.log", "wb") as log, sync_playwright() as playwright:
-        lab, url = start_lab(python, root, log)
+        lab, url = start_lab(python, root, log, signatures)
         try:
             browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
             exported(browser, Path(html), pictures, number)
             in_lab(browser, url, notebook, pictures, number)
+            trust = [python, "-m", "jupyter", "trust", signatures, str(Path(root) / notebook)]
+            reopened(browser, url, notebook, pictures, number, trust)
             browser.close()
         finally:
             lab.terminate()

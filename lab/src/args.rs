@@ -13,7 +13,7 @@ cargo lab: the notebooks of candle-lens
   cargo lab run [--in-place] [--no-html] [--timeout SECONDS] [NOTEBOOK..]
       Executes notebooks on the real kernel (all of notebooks/ if none is named) and fails when a cell fails.
       Writes the executed notebook and its HTML under .lab/executed/; --in-place also refreshes the
-      notebook itself when every cell passed. --timeout is for each cell (default 1800).
+      notebook itself when every cell passed, with plotly.js in assets/ beside it. --timeout is for each cell (default 1800).
   cargo lab test [STEP..]
       Runs every test, or only these steps: fmt, clippy, doc, package, unit, notebooks, kernel, browser, failures.
   cargo lab setup

@@ -5,6 +5,7 @@
 
 mod args;
 mod browser;
+mod carried;
 mod cells;
 mod check;
 mod clean;

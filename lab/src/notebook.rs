@@ -1,5 +1,6 @@
 //! A notebook file: its code cells, and its outputs written back as JupyterLab writes them.
 
+use crate::carried;
 use crate::session::Reply;
 use crate::steps;
 use crate::trouble::Trouble;
@@ -93,6 +94,11 @@ impl Notebook {
         self.content["cells"][index]["execution_count"] = reply.execution_count.clone();
     }
 
+    /// Takes plotly.js out of the outputs, for a file beside the notebook, to which they then refer.
+    pub fn take_out_scripts(&mut self) -> Vec<carried::File> {
+        carried::take_out(&mut self.content["cells"])
+    }
+
     /// Writes the notebook, sorted and indented as Jupyter does, whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), Trouble> {
         let mut bytes = Vec::new();
@@ -108,7 +114,7 @@ fn not_a_notebook(path: &Path, why: &str) -> Trouble {
 }
 
 /// A text that a notebook file holds as a string or as a list of lines.
-fn joined(value: &Value) -> String {
+pub fn joined(value: &Value) -> String {
     match value {
         Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
         other => other.as_str().unwrap_or_default().to_string(),
@@ -136,7 +142,8 @@ fn as_on_disk(mut output: Value) -> Value {
     output
 }
 
-fn lines(text: &str) -> Value {
+/// A text as the list of its lines.
+pub fn lines(text: &str) -> Value {
     text.split_inclusive('\n').map(Value::from).collect()
 }
 

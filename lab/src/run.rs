@@ -1,11 +1,12 @@
 //! `cargo lab run`: notebooks executed without a browser, on the kernel that a reader would use.
 
 use crate::args::RunOptions;
+use crate::carried;
 use crate::notebook::{Cell, Notebook};
 use crate::places::Places;
 use crate::process;
 use crate::session::{Jupyter, Reply, Said, Session};
-use crate::steps::words;
+use crate::steps::{self, words};
 use crate::trouble::Trouble;
 use crate::{setup, verdict};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ pub fn run_all(
         let start = Instant::now();
         let mut notebook = Notebook::read(path)?;
         let failure = execute(jupyter, path, &mut notebook, options.timeout)?;
-        save(places, jupyter, path, &notebook, options, failure.is_none())?;
+        save(places, jupyter, path, &mut notebook, options, failure.is_none())?;
         match failure {
             None => println!("    passed in {}", words(start.elapsed())),
             Some(message) => {
@@ -117,12 +118,13 @@ pub fn executed(places: &Places, notebook: &Path) -> PathBuf {
     places.lab.join("executed").join(own.or(notebook.file_name().map(Path::new)).unwrap_or(notebook))
 }
 
-/// Writes the executed notebook and its HTML under `.lab/executed/`.
+/// Writes the executed notebook and its HTML under `.lab/executed/`, whole; and, if asked, the notebook itself, with
+/// plotly.js in a file beside it that all notebooks of the folder share.
 fn save(
     places: &Places,
     jupyter: &Jupyter,
     path: &Path,
-    notebook: &Notebook,
+    notebook: &mut Notebook,
     options: &RunOptions,
     passed: bool,
 ) -> Result<(), Trouble> {
@@ -139,6 +141,10 @@ fn save(
     }
     println!("    wrote {written}");
     if options.in_place && passed {
+        let scripts = path.with_file_name(carried::FOLDER);
+        for file in notebook.take_out_scripts() {
+            steps::write(&scripts.join(&file.name), &file.content)?;
+        }
         notebook.write(path)?;
         println!("    refreshed {}", places.brief(&whole));
     }

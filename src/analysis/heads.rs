@@ -1,42 +1,41 @@
 //! Heads by what they attend to, and by what they copy.
 //!
-//! A detection pattern says where a head of a kind would look: at the previous token, at an earlier occurrence of the same
-//! token, behind such an occurrence (Olsson et al. 2022, "In-context Learning and Induction Heads"). The score is the share
+//! A detection pattern says where a head of a given kind would attend: to the previous token, to an earlier occurrence of the same
+//! token, after such an occurrence (Olsson et al. 2022, "In-context Learning and Induction Heads"). The score is the share
 //! of a head's attention that goes there, or how far its pattern is from that one (TransformerLens: `detect_head`).
 //!
-//! Limits: a score says what a head looks at, not what it does with it: ablate or patch it to know.
+//! Limits: a score says what a head attends to, not what it does with it: ablate or patch the head to find out.
 
 use candle_core::{DType, Tensor};
 use ndarray::Array2;
 
+use super::repeated::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, Site, check_free};
+use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
-use crate::random::Random;
-use crate::tasks::repeated::repeated_tokens;
 use crate::tokens::{TokenRef, Tokens};
 
-/// Where a head of a kind looks.
+/// Where a head of a given kind attends.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DetectionPattern {
-    /// At the token itself.
+    /// To the token itself.
     CurrentToken,
-    /// At the token before.
+    /// To the previous token.
     PreviousToken,
-    /// At the first token.
+    /// To the first token.
     FirstToken,
-    /// At earlier occurrences of the same token.
+    /// To earlier occurrences of the same token.
     DuplicateToken,
-    /// At tokens that came after earlier occurrences of the same token.
+    /// To tokens that follow earlier occurrences of the same token.
     Induction,
-    /// Weights of your own, `[destination, source]`, 0 for later sources; for prompts of that length.
+    /// Your own weights, `[destination, source]`, 0 for later sources; for prompts of that length.
     Custom(Array2<f32>),
 }
 
-/// How a head's pattern is compared.
+/// How a head's attention pattern is compared with the detection pattern.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ErrorMeasure {
     /// The share of its attention that lies on the detection pattern: `sum(attention * pattern) / sum(attention)`.
@@ -77,14 +76,14 @@ impl DetectionPattern {
             Self::Custom(weights) if weights.dim() != (size, size) => {
                 return Err(Error::shape(
                     "the detection pattern",
-                    format!("[{size}, {size}], as the prompt has tokens"),
+                    format!("[{size}, {size}], one row and column for each token of the prompt"),
                     weights.shape(),
                 ));
             }
             Self::Custom(weights) => {
                 if weights.indexed_iter().any(|((to, from), &weight)| from > to && weight != 0.) {
                     return Err(Error::argument(
-                        "the detection pattern has weights on sources after their destination, where no head can look: \
+                        "the detection pattern has weights on sources after their destination, where no head can attend: \
                          make it lower triangular.",
                     ));
                 }
@@ -94,7 +93,7 @@ impl DetectionPattern {
     }
 }
 
-/// How much each head looks where the pattern says, the mean over prompts; padding does not count.
+/// How much each head attends where the pattern says, averaged over prompts; padding is ignored.
 ///
 /// # Shapes
 /// `[layer, head]`.
@@ -106,30 +105,36 @@ impl DetectionPattern {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
-/// let scores = detect_head(&cache, &DetectionPattern::PreviousToken, &DetectOptions::default())?;
-/// println!("{:?}", scores.top(3));
+/// let scores = detect_head(&cache, &DetectionPattern::PreviousToken, DetectOptions::default())?;
+/// let (head, score) = scores.top_heads(1)?[0];
+/// assert!(score > 0.5, "{head} attends to the previous token");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn detect_head(cache: &ActivationCache, pattern: &DetectionPattern, options: &DetectOptions) -> Result<Labelled> {
+pub fn detect_head(
+    cache: &ActivationCache,
+    pattern: &DetectionPattern,
+    options: impl Into<DetectOptions>,
+) -> Result<Labelled> {
+    let options = options.into();
     if !cache.has_batch_dim() {
-        return Err(Error::argument("heads are looked for in caches with a batch axis: leave remove_batch_dim out."));
+        return Err(Error::argument("detect_head needs a cache with a batch axis: leave remove_batch_dim out."));
     }
     let (dims, tokens) = (cache.dims(), cache.tokens());
     let wanted: Vec<Array2<f32>> =
-        (0..tokens.batch()).map(|b| pattern.of(tokens.real_row(b))).collect::<Result<_>>()?;
+        (0..tokens.batch()).map(|b| pattern.of(&tokens.real_row(b))).collect::<Result<_>>()?;
     let mut scores = Vec::with_capacity(dims.n_layers * dims.n_heads);
-    let mut progress = Progress::of("looking for heads", dims.n_layers as u64, "layers");
+    let mut progress = Progress::of("detecting heads", dims.n_layers as u64, "layers");
     for layer in 0..dims.n_layers {
         let attention = cache.get(HookPoint::Block(layer, Site::Pattern))?.to_dtype(DType::F32)?;
         if attention.dim(2)? != tokens.pos() {
-            return Err(Error::argument("heads are looked for in whole patterns: capture all positions."));
+            return Err(Error::argument("detect_head needs whole attention patterns: capture all positions."));
         }
         for head in 0..dims.n_heads {
             let mut sum = 0.;
             for (b, wanted) in wanted.iter().enumerate() {
                 let (from, count) = (tokens.first_positions()[b], tokens.lengths()[b]);
                 let own = attention.get(b)?.get(head)?.narrow(0, from, count)?.narrow(1, from, count)?;
-                sum += similarity(own.to_vec2::<f32>()?, wanted, options);
+                sum += similarity(own.to_vec2::<f32>()?, wanted, &options);
             }
             scores.push((sum / wanted.len() as f64) as f32);
         }
@@ -158,39 +163,33 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
     }
 }
 
-/// How much each head attends, on random tokens that repeat, to the token behind the earlier occurrence of the current one:
+/// How much each head attends, on random tokens that repeat, to the token after the earlier occurrence of the current one:
 /// near 1 for induction heads (Olsson et al. 2022).
 ///
 /// # Shapes
-/// `[layer, head]`, the mean over `batch` rows of a BOS token (the end of text, or token 0, where there is none) and
-/// `seq_len` random tokens twice.
+/// `[layer, head]`, the mean over the rows of [`super::repeated_tokens`].
 ///
 /// # Errors
-/// Rows that are longer than `n_ctx`, or tokens that the model does not have enough of.
+/// As [`super::repeated_tokens`].
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
-/// let scores = induction_scores(&model, 20, 4, 0)?;
-/// assert!(scores.top(1)[0].value > 0.3);
+/// let scores = induction_scores(&model, RepeatOptions::default())?;
+/// assert!(scores.top_heads(1)?[0].1 > 0.3);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Labelled> {
+pub fn induction_scores(model: &HookedTransformer, options: impl Into<RepeatOptions>) -> Result<Labelled> {
     let _work = Progress::opaque("scoring induction heads");
-    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id().or(tokenizer.eos_id())).unwrap_or(0);
-    let vocabulary: Vec<u32> = (0..model.cfg().d_vocab as u32).filter(|&id| id != bos).collect();
-    let length = seq_len.saturating_mul(2).saturating_add(1);
-    check_rows(model, seq_len, batch)?;
-    let mut random = Random::new(seed);
-    let row = |_| Ok(repeated_tokens(&vocabulary, bos, seq_len, length, &mut random)?.ids);
-    let tokens = Tokens::from_rows((0..batch).map(row).collect::<Result<_>>()?)?;
+    let options = options.into();
+    let (tokens, seq_len) = (repeated_tokens(model, options)?, options.seq_len);
     let (_, cache) = model.run_with_hooks(tokens, HookPlan::new().capture("pattern"))?;
     let dims = cache.dims();
     let mut scores = Vec::new();
     for layer in 0..dims.n_layers {
         let pattern = cache.get(HookPoint::Block(layer, Site::Pattern))?.to_dtype(DType::F32)?.mean(0)?;
         for head in pattern.to_vec3::<f32>()? {
-            // Each token of the second half, and the one behind its first occurrence.
+            // Each token of the second half, and the token after its first occurrence.
             let places = 1 + seq_len..1 + 2 * seq_len;
             let found: f32 = places.map(|to| head[to][to + 1 - seq_len]).sum();
             scores.push(found / seq_len as f32);
@@ -200,23 +199,8 @@ pub fn induction_scores(model: &HookedTransformer, seq_len: usize, batch: usize,
     Labelled::new("induction score", axes, scores)
 }
 
-/// Refuses rows that the model does not read, or more than fit in memory, before any is made.
-fn check_rows(model: &HookedTransformer, seq_len: usize, batch: usize) -> Result<()> {
-    let n_ctx = model.cfg().n_ctx;
-    let length = seq_len.saturating_mul(2).saturating_add(1);
-    if length > n_ctx || batch == 0 {
-        return Err(Error::argument(format!(
-            "{batch} rows of a BOS token and {seq_len} tokens twice were asked for: give 1 row or more, each of at most n_ctx = \
-             {n_ctx} tokens."
-        )));
-    }
-    let plan = HookPlan::new().capture("pattern");
-    let bytes = plan.memory(&model.dims(), batch, length, model.dtype())?.total();
-    check_free(bytes, "so many rows", "give a smaller batch")
-}
-
 /// Whether a head writes what it reads: of each token, the head's full output circuit `x OV W_U`, with `x` the token's
-/// embedding behind the first block's MLP, has the token itself among the `k` largest logits (`copying`) or the `k`
+/// embedding after the first block's MLP, has the token itself among the `k` largest logits (`copying`) or the `k`
 /// smallest (`negative`); the share of the given tokens (Wang et al. 2022, section 3.3).
 ///
 /// # Shapes
@@ -236,7 +220,7 @@ pub fn copying_scores<T: Into<TokenRef>>(
     let dims = model.dims();
     let mut progress = Progress::of("scoring copying heads", (dims.n_layers * dims.n_heads) as u64, "heads");
     let ids = model.token_ids(tokens)?;
-    // The first block alone, each token by itself at position 0: what later heads read of it is mostly this.
+    // The first block alone, each token by itself at position 0: later heads mostly read this.
     let rows = Tokens::from_rows(ids.iter().map(|&id| vec![id]).collect())?;
     let (_, cache) = model.run_with_hooks(rows, HookPlan::new().capture("embed").capture(("mlp_out", 0)))?;
     let embedded = (cache.get("embed")? + cache.get(("mlp_out", 0))?)?.squeeze(1)?;

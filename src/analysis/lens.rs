@@ -1,29 +1,31 @@
-//! The logit lens: what the model would say after each sublayer (nostalgebraist 2020, "interpreting GPT: the logit lens").
+//! The logit lens: what the model would predict after each sublayer (nostalgebraist 2020, "interpreting GPT: the logit lens").
 //!
 //! Each slice of the residual stream goes through the final norm by itself and through the unembedding,
 //! `softmax(LN_final(x) W_U + b_U)`; the last slice gives the model's own prediction.
 //!
-//! Limits: early layers need not write in the basis of the last, so what they "say" may mean little.
+//! Limits: early layers need not use the basis of the last one, so what they "say" may mean little.
 
 use candle_core::{D, DType, Tensor};
+use ndarray::Axis as NdAxis;
 
-use super::direct::has_middle;
-use crate::cache::{AccumulatedOptions, ActivationCache};
+use super::direct::{at_last, check_count, every_stream, last_positions};
+use crate::cache::{ActivationCache, Stack, Target};
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::model::ops::softmax;
 use crate::progress::Progress;
 use crate::slice::Slice;
+use crate::tokens::TokenRef;
 
 /// Options of [`logit_lens`].
 #[derive(Clone, Debug)]
 pub struct LensOptions {
     /// Which positions.
     pub pos: Slice,
-    /// Also the stream between attention and MLP, where blocks have one.
+    /// The residual stream between attention and MLP as well, where blocks have one.
     pub incl_mid: bool,
-    /// How many of the likeliest tokens are kept.
+    /// How many of the most likely tokens are kept.
     pub k: usize,
 }
 
@@ -33,21 +35,21 @@ impl Default for LensOptions {
     }
 }
 
-/// The likeliest next tokens after each sublayer.
+/// The most likely next tokens after each sublayer.
 #[derive(Clone, Debug)]
 pub struct LogitLens {
-    /// `[component, prompt, position, rank]`, the likeliest first.
+    /// `[component, prompt, position, rank]`, the most likely first.
     pub probabilities: Labelled,
     /// The tokens of these probabilities, in the same order.
     pub tokens: Vec<u32>,
-    /// Their texts, or their ids where the model has no tokenizer.
+    /// Their texts, or their ids if the model has no tokenizer.
     pub texts: Vec<String>,
     /// The text of each position of each prompt that was read.
     pub inputs: Vec<Vec<String>>,
 }
 
 impl LogitLens {
-    /// The likeliest tokens of a slice with their probabilities, the likeliest first.
+    /// The most likely tokens of a slice with their probabilities, the most likely first.
     ///
     /// # Errors
     /// A component, prompt or position that was not read.
@@ -59,7 +61,7 @@ impl LogitLens {
         ranks.iter().enumerate().map(|(i, rank)| Ok((self.texts[first + i].clone(), value(rank)?))).collect()
     }
 
-    /// Where the tokens of a slice begin.
+    /// Where the tokens of a slice start.
     fn offset(&self, component: &str, prompt: &str, position: &str) -> Result<usize> {
         let mut offset = 0;
         for (axis, label) in self.probabilities.axes.iter().zip([component, prompt, position]) {
@@ -72,7 +74,7 @@ impl LogitLens {
     }
 }
 
-/// The likeliest next tokens after each sublayer, at each position.
+/// The most likely next tokens after each sublayer, at each position.
 ///
 /// # Errors
 /// A cache of another model, without the residual stream or without its batch axis; `k` of 0 or more than the vocabulary.
@@ -81,12 +83,17 @@ impl LogitLens {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
-/// let lens = logit_lens(&model, &cache, &LensOptions { pos: (-1).into(), ..Default::default() })?;
+/// let lens = logit_lens(&model, &cache, LensOptions { pos: (-1).into(), ..Default::default() })?;
 /// let last = lens.probabilities.labels("position")?[0].parse::<usize>().unwrap();
 /// assert_eq!(lens.at("final_post", 0, last)?[0].0, " Mary");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &LensOptions) -> Result<LogitLens> {
+pub fn logit_lens(
+    model: &HookedTransformer,
+    cache: &ActivationCache,
+    options: impl Into<LensOptions>,
+) -> Result<LogitLens> {
+    let options = options.into();
     let vocabulary = model.cfg().d_vocab_out();
     if options.k == 0 || options.k > vocabulary {
         return Err(Error::argument(format!(
@@ -95,17 +102,14 @@ pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &
         )));
     }
     if !cache.has_batch_dim() {
-        return Err(Error::argument("the logit lens reads caches with a batch axis: leave remove_batch_dim out."));
+        return Err(Error::argument("the logit lens needs a cache with a batch axis: leave remove_batch_dim out."));
     }
     cache.check_model(model)?;
-    let _work = Progress::opaque("reading the stream through the lens");
-    let stack = cache.accumulated_resid(&AccumulatedOptions {
-        incl_mid: options.incl_mid && has_middle(cache),
-        pos: options.pos.clone(),
-        ..Default::default()
-    })?;
+    let _work = Progress::opaque("applying the logit lens");
+    let query = if options.incl_mid { every_stream(cache) } else { Stack::accumulated() };
+    let stack = cache.accumulated_resid(query.pos(options.pos))?;
     let (mut tokens, mut values) = (Vec::new(), Vec::new());
-    let mut progress = Progress::of("reading the stream through the lens", stack.len() as u64, "components");
+    let mut progress = Progress::of("applying the logit lens", stack.len() as u64, "components");
     for slice in 0..stack.len() {
         let normed = cache.final_norm().apply(&stack.tensor().get(slice)?)?;
         let (ids, best) = likeliest(&model.logits_of(&normed)?, options.k)?;
@@ -130,7 +134,71 @@ pub fn logit_lens(model: &HookedTransformer, cache: &ActivationCache, options: &
     })
 }
 
-/// The `k` likeliest ids of each row, and their probabilities.
+/// The logit, or the logit difference, that the model would give if it stopped after each sublayer: each slice of the residual
+/// stream goes through the final norm by itself and through the unembedding, `b_U` and a soft cap included (nostalgebraist 2020).
+/// The last one is the model's own.
+///
+/// [`super::residual_stack_to_logit_diff`] of the accumulated residual stream holds the norm's scale at its final value instead, so
+/// that its steps are the shares of [`super::direct_logit_attribution`].
+///
+/// # Shapes
+/// `[component, prompt]`, at each prompt's last token.
+///
+/// # Errors
+/// As [`super::direct_logit_attribution`]; a target given as directions.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let answers = model.answers([(" Mary", " John")])?;
+/// let (logits, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
+/// let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?;
+/// let whole = answers.logit_diff(&logits, &cache.tokens())?.scalar()?;
+/// assert!((lens.at(&[-1, 0])? - whole).abs() < 1e-3);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+pub fn logit_lens_to_logit_diff(
+    model: &HookedTransformer,
+    cache: &ActivationCache,
+    target: impl Into<Target>,
+) -> Result<Labelled> {
+    let target = target.into();
+    check_count(cache, &target)?;
+    cache.check_model(model)?;
+    let _work = Progress::opaque("attributing the logits");
+    let lens = cache.accumulated_resid(every_stream(cache).pos(last_positions(cache)).normed())?;
+    let biases = model.b_U().to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    let logits = |tokens: Vec<TokenRef>| -> Result<Labelled> {
+        let mut ids = model.token_ids(tokens)?;
+        let mut logits = at_last(lens.project(&model.tokens_to_residual_directions(ids.iter().copied())?)?, cache)?;
+        ids.resize(cache.tokens().batch(), ids[0]);
+        for (prompt, &id) in ids.iter().enumerate() {
+            let capped = |logit: f32| model.cfg().output_logits_soft_cap.map_or(logit, |cap| soft_capped(logit, cap));
+            let of_prompt = logits.values.index_axis_mut(NdAxis(1), prompt);
+            of_prompt.into_iter().for_each(|logit| *logit = capped(*logit + biases[id as usize]));
+        }
+        Ok(logits)
+    };
+    match target {
+        Target::Token(tokens) => Ok(logits(tokens)?.titled("logit by the logit lens")),
+        Target::Difference(pairs) => {
+            let (correct, incorrect) = pairs.into_iter().unzip();
+            let mut lens = logits(correct)?.titled("logit difference by the logit lens");
+            lens.values -= &logits(incorrect)?.values;
+            Ok(lens)
+        }
+        Target::Directions(_) => Err(Error::argument(
+            "the logit lens reads logits with their biases, so its target is a token or a pair of tokens, not directions.",
+        )),
+    }
+}
+
+/// A logit under a soft cap.
+fn soft_capped(logit: f32, cap: f64) -> f32 {
+    (cap * (f64::from(logit) / cap).tanh()) as f32
+}
+
+/// The `k` most likely ids of each row, and their probabilities.
 fn likeliest(logits: &Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>)> {
     let probabilities = softmax(&logits.to_dtype(DType::F32)?.contiguous()?)?;
     let rows = probabilities.reshape(((), probabilities.dim(D::Minus1)?))?.to_vec2::<f32>()?;

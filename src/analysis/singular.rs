@@ -1,12 +1,12 @@
-//! What the singular vectors of a head or an MLP say in words.
+//! The singular vectors of a head or an MLP, read as tokens.
 //!
 //! The right singular vectors of a matrix that writes into (or reads from) the residual stream, through the unembedding:
 //! `V^T W_U` (Millidge and Black 2022, "The Singular Value Decompositions of Transformer Weight Matrices are Highly
 //! Interpretable"). TransformerLens: `SVDInterpreter.get_singular_vectors`. The vectors are read as the end of the model reads the
-//! stream: centred where its norms centre, and with the final norm's weights where these are not folded into `W_U`, so that they
-//! say the same whether or not they are (TransformerLens reads them by `W_U` alone).
+//! residual stream: centred if its norms centre, and with the final norm's weights if these are not folded into `W_U`, so that
+//! the result does not depend on folding (TransformerLens uses `W_U` alone).
 //!
-//! Limits: a vector's sign is arbitrary, so its smallest numbers mean as much as its largest.
+//! Limits: the sign of a vector is arbitrary, so its smallest numbers mean as much as its largest.
 
 use candle_core::{DType, Tensor};
 
@@ -21,11 +21,11 @@ use crate::wide::{matmul, mean_keepdim};
 /// Which matrix of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SingularOf {
-    /// `W_V W_O` of this head; negatives count from the end.
+    /// `W_V W_O` of this head; negative indices count from the end.
     Ov(isize),
-    /// `W_in` of the MLP as neurons read the stream, with the weights of the norm before it where they are not folded.
+    /// `W_in` of the MLP as neurons read the residual stream, with the weights of the norm before it if they are not folded.
     WIn,
-    /// `W_out` of the MLP, as neurons write into it.
+    /// `W_out` of the MLP, as neurons write into the residual stream.
     WOut,
 }
 
@@ -42,17 +42,16 @@ pub enum SingularOf {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let vectors = singular_vectors(&model, SingularOf::WOut, -1, 3)?;
-/// println!("{:?}", vectors.select("vector", 0)?.top(5));
+/// assert_eq!(vectors.shape(), [model.cfg().d_vocab_out(), 3]);
+/// println!("{}", vectors.select("vector", 0)?.top(1)[0]);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize, count: usize) -> Result<Labelled> {
     let layer = model.dims().layer(layer)? as isize;
-    let _work = Progress::opaque("taking singular vectors");
+    let _work = Progress::opaque("computing singular vectors");
     let thin = |w: Tensor, transpose: bool| -> Result<FactoredMatrix> {
-        let w = if transpose { w.get(layer as usize)?.t()?.contiguous()? } else { w.get(layer as usize)? };
-        // Itself times the identity: a factored matrix whose decomposition is its own.
-        let identity = Tensor::eye(w.dim(1)?, w.dtype(), w.device())?;
-        FactoredMatrix::new(&w, &identity)
+        let w = w.get(layer as usize)?;
+        FactoredMatrix::from_matrix(&if transpose { w.t()?.contiguous()? } else { w })
     };
     let matrix = match of {
         SingularOf::Ov(head) => {
@@ -74,7 +73,7 @@ pub fn singular_vectors(model: &HookedTransformer, of: SingularOf, layer: isize,
     let available = vectors.dim(1)?;
     if count == 0 || count > available {
         return Err(Error::argument(format!(
-            "{count} singular vectors were asked for, but this matrix has {available}: give 1 to {available}."
+            "{count} singular vectors were requested, but this matrix has {available}: give 1 to {available}."
         )));
     }
     let vectors = vectors.narrow(1, 0, count)?.t()?.contiguous()?;

@@ -1,4 +1,4 @@
-//! Caches and stacks in files: safetensors with everything that the tensors need to be understood.
+//! Caches and stacks in files: safetensors with the metadata that the tensors need.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::stack::ResidualStack;
 use super::store::{ActivationCache, Provenance};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint};
+use crate::hooks::{HookPlan, HookPoint, InnerPoint, InnerSite};
 use crate::model::FinalNorm;
 use crate::slice::Slice;
 use crate::storage;
@@ -32,14 +32,42 @@ struct CacheAbout {
     #[serde(default)]
     edited: Vec<String>,
     points: Vec<String>,
+    /// The points inside splices, with what they are: no table knows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inner: Vec<InnerAbout>,
+}
+
+/// A point inside a splice.
+#[derive(Serialize, Deserialize)]
+struct InnerAbout {
+    outer: String,
+    number: usize,
+    site: InnerSite,
+}
+
+impl CacheAbout {
+    /// The point of this name.
+    ///
+    /// # Errors
+    /// A name that is not a point of these sizes, or a point inside a splice that the file does not describe.
+    fn point(&self, name: &str) -> Result<HookPoint> {
+        let of = |inner: &InnerAbout| {
+            let outer = inner.outer.parse::<HookPoint>()?.check(&self.dims)?;
+            InnerPoint::new(outer, inner.number, inner.site.clone()).map(HookPoint::Inner)
+        };
+        match self.inner.iter().find(|inner| format!("{}.{}", inner.outer, inner.site.name()) == name) {
+            Some(inner) => of(inner),
+            None => name.parse::<HookPoint>()?.check(&self.dims),
+        }
+    }
 }
 
 impl ActivationCache {
-    /// Saves the whole cache in one file: activations, tokens, sizes, the final norm, where it comes from. The file is
-    /// written whole or not at all, and its numbers are the same bit for bit.
+    /// Saves the whole cache in one file: activations, tokens, sizes, the final norm and the provenance. The file is
+    /// written completely or not at all, and numbers are preserved bit for bit.
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
+    /// [`Error::File`] if the file cannot be written.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -62,6 +90,7 @@ impl ActivationCache {
             soft_cap: self.soft_cap,
             edited: self.edited.iter().map(HookPoint::to_string).collect(),
             points: tensors.keys().cloned().collect(),
+            inner: self.captured.keys().chain(&self.edited).filter_map(about_inner).collect(),
         };
         tensors.extend(self.final_norm.tensors()?);
         storage::store(path.as_ref(), CACHE, &about, &tensors)
@@ -70,7 +99,7 @@ impl ActivationCache {
     /// Loads a cache that [`ActivationCache::save`] wrote, on the CPU.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    /// [`Error::File`] for a file that is missing, truncated, damaged, or not of this kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (about, mut tensors): (CacheAbout, _) = storage::restore(path, CACHE)?;
@@ -94,30 +123,36 @@ impl ActivationCache {
         if let Some(name) = tensors.keys().next() {
             return Err(Error::file(path, format!("the tensor {name:?} does not belong to this cache.")));
         }
-        let read = |name: &String| name.parse::<HookPoint>().and_then(|point| point.check(&about.dims));
-        let edited = about.edited.iter().map(read).collect::<Result<_>>().map_err(unsound)?;
+        let edited = about.edited.iter().map(|name| about.point(name)).collect::<Result<_>>().map_err(unsound)?;
         let CacheAbout { provenance, dims, tokens, pos, has_batch_dim, soft_cap, .. } = about;
         let any_model = false;
         Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, soft_cap, edited, any_model, provenance })
     }
 }
 
+fn about_inner(point: &HookPoint) -> Option<InnerAbout> {
+    let HookPoint::Inner(inner) = point else { return None };
+    Some(InnerAbout { outer: inner.outer().to_string(), number: inner.number(), site: inner.site().clone() })
+}
+
 /// The points of a cache with the shapes that a run gives them.
 fn shapes(about: &CacheAbout) -> Result<Vec<(HookPoint, Vec<usize>)>> {
     let plan = HookPlan::new().pos(about.pos.clone());
     let plan = if about.has_batch_dim { plan } else { plan.remove_batch_dim() };
-    let plan = about.points.iter().fold(plan, |plan, point| plan.capture(point));
+    let points = about.points.iter().map(|name| about.point(name)).collect::<Result<Vec<_>>>()?;
+    let plan = points.into_iter().fold(plan, HookPlan::capture);
     let memory = plan.memory(&about.dims, about.tokens.batch(), about.tokens.pos(), DType::F32)?;
     Ok(memory.points.into_iter().map(|kept| (kept.point, kept.shape)).collect())
 }
 
-/// Refuses numbers of a type that nothing can be computed with.
+/// Rejects dtypes that are not floating point.
 fn check_floats(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     match tensor.dtype() {
         DType::F32 | DType::F16 | DType::BF16 | DType::F64 => Ok(()),
-        other => {
-            Err(Error::file(path, format!("{name} is of type {other:?}, not of floating point numbers: save it anew.")))
-        }
+        other => Err(Error::file(
+            path,
+            format!("{name} has the dtype {other:?}, but a floating-point one is needed: save it again."),
+        )),
     }
 }
 
@@ -133,10 +168,10 @@ struct StackAbout {
 }
 
 impl ResidualStack {
-    /// Saves the stack with its labels in one file, written whole or not at all.
+    /// Saves the stack with its labels in one file, which is written completely or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
+    /// [`Error::File`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let about = StackAbout {
             labels: self.labels.clone(),
@@ -151,7 +186,7 @@ impl ResidualStack {
     /// Loads a stack that [`ResidualStack::save`] wrote, on the CPU.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    /// [`Error::File`] for a file that is missing, truncated, damaged, or not of this kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (about, mut tensors): (StackAbout, _) = storage::restore(path, STACK)?;
@@ -167,7 +202,7 @@ impl ResidualStack {
                 _ => false,
             };
         if !fits {
-            return Err(Error::file(path, format!("its labels do not fit its values of the shape {axes:?}.")));
+            return Err(Error::file(path, format!("its labels do not match its values of the shape {axes:?}.")));
         }
         Ok(Self { values, labels, pos, positions, has_batch_dim, normed })
     }

@@ -1,22 +1,22 @@
-//! Which model may read a cache: the one that made it.
+//! A cache is read with the model that made it.
 
 use super::store::ActivationCache;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
 
 impl ActivationCache {
-    /// The same cache, which any model of the same sizes may read, whatever its weights and whatever was done to them.
-    /// Analyses that take a cache and a model refuse a model whose provenance names other weights, for what they give would be
-    /// right for neither. Where mixing two models is what you want (the unembedding of a later checkpoint, say), this says so.
-    /// It holds for this value and its clones and is not saved with it.
+    /// The same cache, which may be read with any model of the same sizes, whatever its weights and their processing.
+    /// Analyses that take a cache and a model reject a model whose provenance names other weights, because the result would be
+    /// right for neither. Use this where you want to mix two models (the unembedding of a later checkpoint, say).
+    /// It applies to this value and its clones, and is not saved.
     ///
     /// ```
     /// use candle_lens::prelude::*;
     /// let (processed, raw) =
     ///     (HookedTransformer::from_pretrained("tiny")?, HookedTransformer::from_pretrained_no_processing("tiny")?);
     /// let (_, cache) = raw.run_with_cache("The keys on the cabinet")?;
-    /// assert!(cache.stack_head_results(&processed, &HeadOptions::default()).is_err());
-    /// let mixed = cache.without_model_check().stack_head_results(&processed, &HeadOptions::default())?;
+    /// assert!(cache.stack_head_results(&processed, Stack::heads()).is_err());
+    /// let mixed = cache.without_model_check().stack_head_results(&processed, Stack::heads())?;
     /// assert_eq!(mixed.len(), 32);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
@@ -24,10 +24,10 @@ impl ActivationCache {
         Self { any_model: true, ..self.clone() }
     }
 
-    /// That the model made this cache, as far as their provenance tells.
+    /// Checks that the model made this cache, as far as provenance can tell.
     ///
     /// # Errors
-    /// [`Error::Argument`] for other sizes, other weights or weights that were processed otherwise.
+    /// [`Error::Argument`] for other sizes, other weights, or weights that were processed differently.
     pub(crate) fn check_model(&self, model: &HookedTransformer) -> Result<()> {
         if model.dims() != self.dims {
             return Err(Error::argument(format!(

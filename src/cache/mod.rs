@@ -1,18 +1,20 @@
-//! What a run left: activations by name, and the residual stream taken apart.
+//! The activations of a run by name, and the decomposition of its residual stream.
 
 mod full;
 mod io;
+mod ln;
 mod made_by;
 mod neurons;
-mod options;
+mod query;
 mod readout;
 mod resid;
 mod run;
 mod stack;
 mod store;
+mod target;
 
-pub use options::{
-    AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
-};
+pub use ln::LnScale;
+pub use query::{Accumulated, Components, Everything, Heads, Neurons, Point, Stack, StackKind};
 pub use stack::ResidualStack;
 pub use store::{ActivationCache, Provenance};
+pub use target::Target;

@@ -1,14 +1,15 @@
-//! What each neuron wrote into the residual stream, as vectors or along directions.
+//! What each neuron wrote into the residual stream, as vectors or projected on directions.
 //!
-//! A neuron adds `post[n] W_out[n]`. As vectors these are many numbers: all neurons of GPT-2 at one position of 8 prompts
-//! take 900 MB. Along directions they are one number each, `post[n] (W_out[n] . d)`, and the norm's centring goes into the
+//! A neuron adds `post[n] W_out[n]`. As vectors these need much memory: all neurons of GPT-2 at one position of 8 prompts
+//! take 900 MB. Projected on directions they are one number each, `post[n] (W_out[n] . d)`, and the norm's centring goes into the
 //! direction, `(x - mean(x)) . d = x . (d - mean(d))`, so the vectors are never made.
 
 use candle_core::Tensor;
 
-use super::options::{LnOptions, NeuronOptions};
+use super::query::{Neurons, Stack};
 use super::stack::{ResidualStack, axes, directions_for};
 use super::store::ActivationCache;
+use crate::dims::Reader;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, Site, check_free};
 use crate::labelled::Labelled;
@@ -18,14 +19,14 @@ use crate::slice::Slice;
 use crate::wide::widened;
 
 impl ActivationCache {
-    /// What neurons of one layer wrote, `post[n] W_out[n]`.
+    /// The outputs of neurons of one layer, `post[n] W_out[n]`.
     ///
     /// # Shapes
     /// `[(batch), (pos), neuron, d_model]`.
     ///
     /// # Errors
     /// A layer, neuron or position that does not exist; `mlp.hook_post` not cached; a model of other sizes, without
-    /// MLPs, or with norms after them; more numbers than memory has room for.
+    /// MLPs, or with norms after them; more numbers than fit in memory.
     pub fn get_neuron_results(
         &self,
         model: &HookedTransformer,
@@ -42,30 +43,31 @@ impl ActivationCache {
         Ok(post.unsqueeze(post.rank())?.broadcast_mul(&w_out)?)
     }
 
-    /// What each neuron before `layer` wrote, one component each, without `b_out`.
+    /// What each neuron wrote, one component each, without `b_out`.
     ///
     /// # Shapes
     /// `[component, (batch), (pos), d_model]`; labels `L0N0`, `L0N1`, .., and `remainder`.
     ///
     /// # Errors
     /// As [`ActivationCache::get_neuron_results`]; layer 0 without remainder, which has no neurons.
-    pub fn stack_neuron_results(&self, model: &HookedTransformer, options: &NeuronOptions) -> Result<ResidualStack> {
+    pub fn stack_neuron_results(&self, model: &HookedTransformer, query: Stack<Neurons>) -> Result<ResidualStack> {
         self.check_neurons(model)?;
-        let layer = self.dims.layer_or_final(options.layer)?;
-        let chosen = options.neurons.indices(self.dims.d_mlp, "neuron")?;
-        let batch_and_pos = self.at_positions(&self.get(HookPoint::Embed)?, &options.pos, 2)?.elem_count();
+        let reader = query.read_by.resolve(&self.dims)?;
+        let layer = reader.layer;
+        let chosen = query.kind.neurons.indices(self.dims.d_mlp, "neuron")?;
+        let batch_and_pos = self.at_positions(&self.get(HookPoint::Embed)?, &query.pos, 2)?.elem_count();
         self.check_room(layer * chosen.len() * (batch_and_pos / self.dims.d_model))?;
         let mut parts = Vec::new();
         let _work = Progress::opaque("stacking neurons");
         let mut progress = Progress::of("stacking neurons", layer as u64, "layers");
         for l in 0..layer {
-            let results = self.get_neuron_results(model, l as isize, options.neurons.clone(), options.pos.clone())?;
+            let results = self.get_neuron_results(model, l as isize, query.kind.neurons.clone(), query.pos.clone())?;
             parts.push(neurons_first(&results, 2)?);
             progress.step(1);
         }
         let mut labels = neuron_labels(layer, &chosen);
-        if options.incl_remainder {
-            let stream = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?;
+        if query.kind.with_remainder {
+            let stream = self.at_positions(&self.stream_before(layer)?, &query.pos, 2)?;
             let mut rest = widened(&stream)?;
             for part in &parts {
                 rest = (rest - widened(part)?.sum(0)?)?;
@@ -76,15 +78,14 @@ impl ActivationCache {
         if parts.is_empty() {
             return Err(no_neurons());
         }
-        let stack = self.labelled_stack(Tensor::cat(&parts, 0)?, labels, options.pos.clone())?;
-        let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
-        if options.apply_ln { self.apply_ln_to_stack(&stack, &ln) } else { Ok(stack) }
+        let stack = self.labelled_stack(Tensor::cat(&parts, 0)?, labels, query.pos)?;
+        if query.normed { self.through_norm(&stack, reader) } else { Ok(stack) }
     }
 
-    /// What each neuron before `layer` wrote along directions of the stream: the numbers that
-    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory. With
-    /// `apply_ln` at the end the directions are those of the unembedding, which meet the final norm's weights where these are
-    /// not folded (TransformerLens leaves them out).
+    /// What each neuron wrote along directions of the residual stream: the numbers that
+    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory. For a query that is
+    /// [`Stack::normed`] up to the end of the model, the directions are those of the unembedding, and the final norm's weights are
+    /// applied to them if they are not folded (TransformerLens leaves them out).
     ///
     /// # Shapes
     /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is
@@ -98,32 +99,33 @@ impl ActivationCache {
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let answers = model.answers([(" Mary", " John")])?;
     /// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
-    /// let options = NeuronOptions { apply_ln: true, pos: (-1).into(), ..Default::default() };
-    /// let shares = cache.project_neuron_results(&model, &answers.directions(&model)?, &options)?;
-    /// println!("{:?}", shares.top(3));
+    /// let query = Stack::neurons().pos(-1).normed();
+    /// let shares = cache.project_neuron_results(&model, &answers.directions(&model)?, query)?;
+    /// println!("{}", shares.top(1)[0]);
+    /// assert_eq!(shares.shape(), [model.cfg().n_layers * cache.dims().d_mlp, 1]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn project_neuron_results(
         &self,
         model: &HookedTransformer,
         directions: &Tensor,
-        options: &NeuronOptions,
+        query: Stack<Neurons>,
     ) -> Result<Labelled> {
-        let layer = self.dims.layer_or_final(options.layer)?;
-        let ln = LnOptions { layer: layer as isize, mlp_input: false, recompute: false };
-        let ln = options.apply_ln.then_some(&ln);
-        let directions = &match ln {
-            Some(ln) => self.behind_norm(directions, ln)?,
+        let reader = query.read_by.resolve(&self.dims)?;
+        let layer = reader.layer;
+        let norm = query.normed.then_some(reader);
+        let directions = &match norm {
+            Some(norm) => self.behind_norm(directions, norm)?,
             None => directions.clone(),
         };
-        let neurons = self.neurons_onto(model, directions, layer, (&options.neurons, &options.pos), ln)?;
-        if !options.incl_remainder {
+        let neurons = self.neurons_onto(model, directions, layer, (&query.kind.neurons, &query.pos), norm)?;
+        if !query.kind.with_remainder {
             return neurons.ok_or_else(no_neurons);
         }
-        let stream = self.at_positions(&self.stream_before(layer)?, &options.pos, 2)?.unsqueeze(0)?;
-        let mut rest = self.labelled_stack(stream, vec!["remainder".into()], options.pos.clone())?;
-        if let Some(ln) = ln {
-            rest = self.apply_ln_to_stack(&rest, ln)?;
+        let stream = self.at_positions(&self.stream_before(layer)?, &query.pos, 2)?.unsqueeze(0)?;
+        let mut rest = self.labelled_stack(stream, vec!["remainder".into()], query.pos.clone())?;
+        if let Some(norm) = norm {
+            rest = self.through_norm(&rest, norm)?;
         }
         let mut rest = rest.project(directions)?;
         let Some(neurons) = neurons else { return Ok(rest) };
@@ -131,19 +133,19 @@ impl ActivationCache {
         Labelled::concat("component", &[neurons, rest])
     }
 
-    /// The neurons before `layer` along directions, through the norm that `ln` says; `None` where there is none.
+    /// The neurons before `layer` projected on directions, through the norm that `norm` reads; `None` where there are no neurons.
     pub(super) fn neurons_onto(
         &self,
         model: &HookedTransformer,
         directions: &Tensor,
         layer: usize,
         (neurons, pos): (&Slice, &Slice),
-        ln: Option<&LnOptions>,
+        norm: Option<Reader>,
     ) -> Result<Option<Labelled>> {
         self.check_neurons(model)?;
         let batch = self.has_batch_dim.then_some(self.tokens.batch());
         let mut directions = widened(&directions_for(directions, self.dims.d_model, batch)?)?;
-        let scale = ln.map(|ln| self.cached_scale(ln, pos)).transpose()?.flatten();
+        let scale = norm.map(|norm| self.cached_scale(norm, pos)).transpose()?.flatten();
         if scale.is_some() && self.final_norm.centres() {
             directions = directions.broadcast_sub(&directions.mean_keepdim(directions.rank() - 1)?)?;
         }
@@ -209,19 +211,19 @@ impl ActivationCache {
 
     fn check_room(&self, vectors: usize) -> Result<()> {
         let bytes = (vectors * self.dims.d_model * 4) as u64;
-        let what = format!("the vectors that {vectors} neurons wrote");
-        check_free(bytes, &what, "give fewer positions or neurons, or ask for them along a direction (project_..)")
+        let what = format!("the output vectors of {vectors} neurons");
+        check_free(bytes, &what, "select fewer positions or neurons, or project them on a direction (project_..)")
     }
 }
 
-/// Neurons as the first axis, from where they are counted from the end.
+/// Moves the neuron axis, counted from the end, to the front.
 fn neurons_first(x: &Tensor, from_end: usize) -> Result<Tensor> {
     let at = x.rank() - from_end;
     let order: Vec<usize> = [at].into_iter().chain((0..x.rank()).filter(|&axis| axis != at)).collect();
     Ok(x.permute(order)?.contiguous()?)
 }
 
-/// The chosen entries of an axis, which stays.
+/// The chosen entries of an axis, which is kept.
 fn selected(x: &Tensor, axis: usize, chosen: &Slice) -> Result<Tensor> {
     if *chosen == Slice::All {
         return Ok(x.clone());
@@ -236,5 +238,5 @@ fn neuron_labels(layers: usize, neurons: &[usize]) -> Vec<String> {
 }
 
 fn no_neurons() -> Error {
-    Error::argument("no neurons come before layer 0: give a later layer, or ask for the remainder.")
+    Error::argument("no neurons come before layer 0: give a later layer, or add .with_remainder().")
 }

@@ -1,4 +1,4 @@
-//! The two usual ways to run a model: with everything kept, or under a plan.
+//! The two usual ways to run a model: with every activation cached, or under a plan.
 
 use candle_core::Tensor;
 
@@ -10,7 +10,7 @@ use crate::model::{HookedTransformer, Run, RunOptions};
 use crate::tokens::Input;
 
 impl HookedTransformer {
-    /// The logits, and every activation that the model computes anyway.
+    /// The logits, and every activation that the model computes anyway (those that cost extra are captured by name).
     ///
     /// # Shapes
     /// `[batch, pos, d_vocab_out]`, and each activation with its point's axes.
@@ -22,7 +22,7 @@ impl HookedTransformer {
     }
 
     /// The logits under a plan of edits and captures, and what was captured. The plan is checked before anything is
-    /// computed and has no effect on any other run.
+    /// computed and does not affect any other run.
     ///
     /// # Errors
     /// As [`HookedTransformer::run`].
@@ -32,9 +32,8 @@ impl HookedTransformer {
         plan: impl AsRef<HookPlan>,
     ) -> Result<(Tensor, ActivationCache)> {
         let plan = plan.as_ref();
-        let mut run = self.run(input, plan, &RunOptions::default())?;
-        let logits = run.logits.take().expect("the options ask for logits");
-        Ok((logits, self.cache_of(run, plan)?))
+        let run = self.run(input, plan, RunOptions::default())?;
+        Ok((run.logits()?, self.cache_of(run, plan)?))
     }
 
     /// What a run under `plan` captured, as a cache.

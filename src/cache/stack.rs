@@ -1,4 +1,4 @@
-//! Several residual-stream vectors of the same place, one per component, and what they say along a direction.
+//! Residual-stream vectors of several components at the same positions, and their projections on a direction.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct ResidualStack {
     pub(super) values: Tensor,
     pub(super) labels: Vec<String>,
     pub(super) pos: Slice,
-    /// The run's own positions that the values are of.
+    /// The positions of the run that the values belong to.
     pub(super) positions: Vec<usize>,
     pub(super) has_batch_dim: bool,
     /// Whether the components have been through a norm.
@@ -26,18 +26,18 @@ pub struct ResidualStack {
 
 impl ResidualStack {
     /// The numbers, `[component, (batch), (pos), d_model]`.
-    pub fn tensor(&self) -> &Tensor {
-        &self.values
+    pub fn tensor(&self) -> Tensor {
+        self.values.clone()
     }
 
     /// What each component is.
-    pub fn labels(&self) -> &[String] {
-        &self.labels
+    pub fn labels(&self) -> Vec<String> {
+        self.labels.clone()
     }
 
-    /// The run's own positions that the numbers are of.
-    pub fn positions(&self) -> &[usize] {
-        &self.positions
+    /// The positions of the run that the numbers belong to.
+    pub fn positions(&self) -> Vec<usize> {
+        self.positions.clone()
     }
 
     /// How many components there are.
@@ -45,7 +45,7 @@ impl ResidualStack {
         self.labels.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -58,14 +58,14 @@ impl ResidualStack {
         Ok(sum(&self.values, 0)?)
     }
 
-    /// Each component along a direction: the dot product over `d_model`.
+    /// The projection of each component on a direction: the dot product over `d_model`.
     ///
     /// # Shapes
     /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is
     /// `[component, (batch), (pos)]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] for directions of another width or count.
+    /// [`Error::Shape`] for directions of the wrong width or number.
     pub fn project(&self, directions: &Tensor) -> Result<Labelled> {
         let dims = self.values.dims();
         let batch = if self.has_batch_dim { dims.get(1).copied() } else { None };
@@ -79,14 +79,14 @@ impl ResidualStack {
         Labelled::from_tensor("projection of the residual stream", axes, &along)
     }
 
-    /// The same components under other names, as many.
+    /// The same components under other names.
     pub(super) fn labelled<const N: usize>(mut self, labels: [&str; N]) -> Self {
         self.labels = labels.map(String::from).to_vec();
         self
     }
 }
 
-/// The axes of components along directions.
+/// The axes of projections of components.
 pub(super) fn axes(labels: &[String], batch: Option<usize>, positions: Option<&[usize]>) -> Vec<Axis> {
     let mut axes = vec![Axis { name: "component".into(), labels: labels.to_vec() }];
     axes.extend(batch.map(|prompts| Axis::numbered("prompt", prompts)));
@@ -94,7 +94,7 @@ pub(super) fn axes(labels: &[String], batch: Option<usize>, positions: Option<&[
     axes
 }
 
-/// Directions `[d_model]`, or `[batch, d_model]` of which one is for each prompt, checked; one for all loses its axis.
+/// Checks directions `[d_model]`, or `[batch, d_model]` with one for each prompt; a single one loses its axis.
 pub(super) fn directions_for(directions: &Tensor, d_model: usize, batch: Option<usize>) -> Result<Tensor> {
     match (directions.dims(), batch) {
         ([d], _) if *d == d_model => Ok(directions.clone()),

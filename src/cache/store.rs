@@ -1,4 +1,4 @@
-//! The activations of one run. They are owned: reading them needs no model, and dropping the model frees it.
+//! The activations of one run. The cache owns them: reading them needs no model, and dropping the model frees its memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::dims::Dims;
+use crate::dims::{Dims, ReadBy};
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
 use crate::model::{FinalNorm, ModelProvenance};
@@ -27,11 +27,11 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    /// How the line begins that says where a run began.
+    /// The beginning of the line that says where a run began.
     pub(super) const BEGAN: &str = "  began ";
 
-    /// What made the run another than the plain run of its tokens, one line each: the edits and splices of its plan, a residual stream
-    /// that it was given, positions that were run before. None where nothing did.
+    /// What distinguishes the run from a plain run of its tokens, one line each: the edits and splices of its plan, a residual stream
+    /// that it started from, positions that were run before. Empty for a plain run.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -41,10 +41,10 @@ impl Provenance {
     /// assert_eq!(cache.provenance().interventions(), ["edit  z0: zero, head 3"]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
-    pub fn interventions(&self) -> Vec<&str> {
+    pub fn interventions(&self) -> Vec<String> {
         let starts = [HookPlan::EDIT, HookPlan::SPLICE, Self::BEGAN];
         let intervenes = |line: &&str| starts.iter().any(|start| line.starts_with(start));
-        self.plan.lines().filter(intervenes).map(str::trim).collect()
+        self.plan.lines().filter(intervenes).map(|line| line.trim().to_string()).collect()
     }
 }
 
@@ -66,9 +66,9 @@ pub struct ActivationCache {
     /// The positions that were kept.
     pub(super) pos: Slice,
     pub(super) has_batch_dim: bool,
-    /// The final norm, to recompute it for slices of the stream.
+    /// The final norm, to recompute it for slices of the residual stream.
     pub(super) final_norm: FinalNorm,
-    /// Whether the model squeezes its logits, so that they are no projections of the stream.
+    /// Whether the model has a soft cap on its logits, so that they are not projections of the residual stream.
     pub(super) soft_cap: bool,
     /// The points that the plan of the run changed.
     pub(super) edited: BTreeSet<HookPoint>,
@@ -83,12 +83,12 @@ impl ActivationCache {
     /// # Errors
     /// [`Error::UnknownHook`], [`Error::AbsentHook`], [`Error::LayerOutOfRange`], or [`Error::NotCached`].
     pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
-        let point = point.into().resolve(&self.dims)?;
+        let point = self.point(point.into())?;
         self.captured.get(&point).cloned().ok_or_else(|| {
             let hint = if point.on_demand() {
                 "it costs extra, so it is kept only when the plan names it: add .capture(..) with this name to the plan and run again."
             } else {
-                "the plan did not ask for it: run with a plan that captures it, or run_with_cache for everything."
+                "the plan does not capture it: run with a plan that does, or use run_with_cache to capture everything."
             };
             Error::NotCached { point: point.to_string(), hint: hint.into() }
         })
@@ -96,7 +96,13 @@ impl ActivationCache {
 
     /// Whether the activation is here.
     pub fn contains(&self, point: impl Into<HookQuery>) -> bool {
-        point.into().resolve(&self.dims).is_ok_and(|point| self.captured.contains_key(&point))
+        self.point(point.into()).is_ok_and(|point| self.captured.contains_key(&point))
+    }
+
+    /// The point that a name means: one of the model's, or one inside a splice that was captured.
+    fn point(&self, name: HookQuery) -> Result<HookPoint> {
+        let inner = self.captured.keys().copied().filter(|point| matches!(point, HookPoint::Inner(_)));
+        name.resolve_among(&self.dims, &inner.collect::<Vec<_>>())
     }
 
     /// How many activations there are.
@@ -115,18 +121,18 @@ impl ActivationCache {
     }
 
     /// The sizes of the model that was run.
-    pub fn dims(&self) -> &Dims {
-        &self.dims
+    pub fn dims(&self) -> Dims {
+        self.dims
     }
 
     /// The tokens that were run.
-    pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+    pub fn tokens(&self) -> Tokens {
+        self.tokens.clone()
     }
 
     /// Where the cache comes from: model, plan, version, date.
-    pub fn provenance(&self) -> &Provenance {
-        &self.provenance
+    pub fn provenance(&self) -> Provenance {
+        self.provenance.clone()
     }
 
     /// The final norm of the model that was run.
@@ -139,7 +145,7 @@ impl ActivationCache {
         self.has_batch_dim
     }
 
-    /// Bytes of all activations; those that share their numbers count each.
+    /// The size of all activations in bytes; activations that share memory are counted separately.
     pub fn bytes(&self) -> u64 {
         self.captured.values().map(|t| (t.elem_count() * t.dtype().size_in_bytes()) as u64).sum()
     }
@@ -147,14 +153,14 @@ impl ActivationCache {
     /// The cache without its batch axis.
     ///
     /// # Errors
-    /// [`Error::Argument`] when there are several prompts.
+    /// [`Error::Argument`] if there are several prompts.
     pub fn remove_batch_dim(mut self) -> Result<Self> {
         if !self.has_batch_dim {
             return Ok(self);
         }
         if self.tokens.batch() != 1 {
             return Err(Error::argument(format!(
-                "the batch axis can be removed from a cache of one prompt, but this one has {}.",
+                "the batch axis can only be removed from a cache of one prompt, but this one has {}.",
                 self.tokens.batch()
             )));
         }
@@ -165,10 +171,10 @@ impl ActivationCache {
         Ok(self)
     }
 
-    /// The cache on another device, the final norm too, by which slices of the stream are read.
+    /// The cache on another device, including the final norm, through which slices of the residual stream are read.
     ///
     /// # Errors
-    /// candle's, when the device cannot hold it.
+    /// candle's, if it does not fit on the device.
     pub fn to_device(mut self, device: &Device) -> Result<Self> {
         for tensor in self.captured.values_mut() {
             *tensor = tensor.to_device(device)?;
@@ -177,33 +183,43 @@ impl ActivationCache {
         Ok(self)
     }
 
-    /// One site of the layers below `layer` in one tensor; -1 means all layers.
+    /// One site of the layers before `layer` in one tensor; -1 means all layers.
     ///
     /// # Shapes
-    /// `[layer, ..]` with the site's own axes behind.
+    /// `[layer, ..]`, followed by the site's own axes.
     ///
     /// # Errors
     /// As [`ActivationCache::get`]; `layer` 0 leaves nothing to stack.
     pub fn stack_activation(&self, name: &str, layer: isize) -> Result<Tensor> {
-        let layer = self.dims.layer_or_final(layer)?;
+        let layer = match layer {
+            -1 => self.dims.n_layers,
+            ..-1 => {
+                return Err(Error::argument(format!(
+                    "layer {layer} was given to stack {name:?}: give the number of layers to stack, or -1 for all."
+                )));
+            }
+            layer => ReadBy::Block(layer).resolve(&self.dims)?.layer,
+        };
         if layer == 0 {
-            return Err(Error::argument(format!("there are no layers below layer 0 to stack {name:?} of.")));
+            return Err(Error::argument(format!(
+                "there are no layers before layer 0, so there is no {name:?} to stack: give 1 or more, or -1 for all."
+            )));
         }
         let parts = (0..layer).map(|l| self.get((name, l))).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::stack(&parts, 0)?)
     }
 
-    /// The positions `pos` of an activation of this cache, where `pos` counts in the run's own positions.
+    /// The positions `pos` of an activation of this cache, where `pos` refers to positions of the run.
     ///
     /// # Errors
-    /// A slice of a cache that holds only some positions, or counting from the end of right padding.
+    /// Positions of a cache that holds only some, or counted from the end of a right-padded batch.
     pub(super) fn at_positions(&self, tensor: &Tensor, pos: &Slice, axis_from_end: usize) -> Result<Tensor> {
         if *pos == Slice::All {
             return Ok(tensor.clone());
         }
         if self.pos != Slice::All {
             return Err(Error::argument(format!(
-                "this cache was captured at positions {} only, so position {pos} cannot be taken of it: leave pos out, or \
+                "this cache was captured at positions {} only, so position {pos} cannot be selected: leave pos out, or \
                  capture all positions.",
                 self.pos
             )));
@@ -217,7 +233,7 @@ impl ActivationCache {
         pos.apply(tensor, tensor.rank() - axis_from_end, "position")
     }
 
-    /// The position axis of an activation counts from its end: 2 for `[.., pos, d_model]`, 3 with a head axis behind.
+    /// The position axis of an activation counts from its end: 2 for `[.., pos, d_model]`, 3 if a head axis follows.
     pub(super) fn axis_from_end(point: HookPoint) -> usize {
         let axes = point.axes();
         let at = axes.iter().position(|axis| *axis == AxisName::Pos).unwrap_or(axes.len() - 2);

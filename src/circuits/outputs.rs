@@ -1,19 +1,17 @@
 //! What the nodes of a circuit write in a run.
 //!
-//! Heads are kept as their z, which is `d_model / d_head` times smaller than what they add to the stream.
+//! Heads are kept as their z, which is `d_model / d_head` times smaller than what they add to the residual stream.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
 use super::layout::Layout;
-use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::error::Result;
+use crate::hooks::{HookPoint, Site};
 use crate::model::HookedTransformer;
-use crate::tokens::Tokens;
-use crate::wide::mean_keepdim;
 
-/// What every node wrote, or what stands for it.
+/// What every node wrote, or what replaces it.
 #[derive(Clone)]
 pub(super) struct Outputs {
     /// `[batch, pos, d_model]`.
@@ -25,16 +23,19 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// What must be captured to know them.
-    pub(super) fn plan(layout: &Layout) -> HookPlan {
-        let plan = HookPlan::new().capture(HookPoint::Embed).capture("z");
-        if layout.attn_only { plan } else { plan.capture("mlp_out") }
-    }
-
     pub(super) fn of(captured: &BTreeMap<HookPoint, Tensor>, layout: &Layout) -> Self {
         let at = |site| (0..layout.n_layers).map(|layer| captured[&HookPoint::Block(layer, site)].clone()).collect();
         let mlp = if layout.attn_only { Vec::new() } else { at(Site::MlpOut) };
         Self { embed: captured[&HookPoint::Embed].clone(), z: at(Site::Z), mlp }
+    }
+
+    /// The outputs by their points, as they are captured.
+    pub(super) fn by_point(&self, layout: &Layout) -> BTreeMap<HookPoint, Tensor> {
+        let at = |site, x: &[Tensor]| -> Vec<(HookPoint, Tensor)> {
+            (0..layout.n_layers).zip(x).map(|(layer, x)| (HookPoint::Block(layer, site), x.clone())).collect()
+        };
+        let embed = (HookPoint::Embed, self.embed.clone());
+        [embed].into_iter().chain(at(Site::Z, &self.z)).chain(at(Site::MlpOut, &self.mlp)).collect()
     }
 
     fn each(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
@@ -55,10 +56,6 @@ impl Outputs {
         self.with(other, |a, b| Ok((a - b)?))
     }
 
-    pub(super) fn zeros_like(&self) -> Result<Self> {
-        self.each(|x| Ok(x.zeros_like()?))
-    }
-
     /// How many numbers they are.
     pub(super) fn elem_count(&self) -> usize {
         [&self.embed].into_iter().chain(&self.z).chain(&self.mlp).map(Tensor::elem_count).sum()
@@ -69,44 +66,7 @@ impl Outputs {
         self.each(|x| rows(x, from, count))
     }
 
-    /// The mean over the prompts and, unless `by_position`, over all positions that hold a token, spread over prompts and
-    /// positions of `like`.
-    ///
-    /// # Errors
-    /// By position: prompts of other lengths than those of `like`, or of several lengths.
-    pub(super) fn mean(&self, tokens: &Tokens, by_position: bool, like: &Self) -> Result<Self> {
-        if by_position {
-            let same = tokens.pos() == like.embed.dim(1)? && !tokens.is_padded();
-            if !same {
-                return Err(Error::tokens(format!(
-                    "the mean of each position was asked for, but the prompts to take it over have {} positions{}, and \
-                     those to be ablated have {}: give prompts of that length, or take EdgeAblation::Mean.",
-                    tokens.pos(),
-                    if tokens.is_padded() { " with padding" } else { "" },
-                    like.embed.dim(1)?
-                )));
-            }
-            return self.with(like, |x, like| {
-                let mean = mean_keepdim(x, 0)?;
-                Ok(mean.broadcast_as(like.shape())?.contiguous()?)
-            });
-        }
-        let (batch, pos) = (tokens.batch(), tokens.pos());
-        let real: Vec<f32> = (0..batch * pos).map(|i| f32::from(u8::from(tokens.is_real(i / pos, i % pos)))).collect();
-        let count = real.iter().sum::<f32>();
-        let real = Tensor::from_vec(real, (1, batch * pos), self.embed.device())?;
-        self.with(like, |x, like| {
-            let width = x.elem_count() / (batch * pos);
-            // In f32: a sum over many positions may leave the range of half precision.
-            let sum = real.matmul(&x.reshape((batch * pos, width))?.to_dtype(DType::F32)?)?;
-            let mut shape = like.dims().to_vec();
-            (shape[0], shape[1]) = (1, 1);
-            let mean = (sum / f64::from(count))?.reshape(shape)?.to_dtype(x.dtype())?;
-            Ok(mean.broadcast_as(like.shape())?.contiguous()?)
-        })
-    }
-
-    /// What each node adds to the stream, f32, in the order of the layout's rows.
+    /// What each node adds to the residual stream, f32, in the order of the layout's rows.
     ///
     /// # Shapes
     /// `[n_forward, batch * pos * d_model]`.
@@ -120,7 +80,7 @@ impl Outputs {
         Ok(Tensor::cat(&parts, 0)?.to_dtype(DType::F32)?)
     }
 
-    /// What the heads of a layer add to the stream, `[head, batch * pos * d_model]`.
+    /// What the heads of a layer add to the residual stream, `[head, batch * pos * d_model]`.
     pub(super) fn heads(&self, model: &HookedTransformer, layer: usize) -> Result<Tensor> {
         by_head(&model.head_results(layer, &self.z[layer])?)
     }

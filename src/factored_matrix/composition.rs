@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// `|left right| / (|left| |right|)` in Frobenius norms, for each matrix of `left` with each of `right`
-/// (Elhage et al. 2021): 0 where nothing is read of what is written. Random matrices do not score 0: compare with them.
+/// (Elhage et al. 2021): 0 where nothing that is written is read. Random matrices do not score 0: compare with them.
 ///
 /// # Shapes
-/// `left [.., l, d]`, `right [.., d, r]` give `[left's axes in front.., right's axes in front..]`.
+/// `left [.., l, d]`, `right [.., d, r]` give `[leading axes of left.., leading axes of right..]`.
 ///
 /// # Errors
 /// [`Error::Shape`] when rows and columns do not fit; [`Error::Argument`] for NaN or infinite numbers.

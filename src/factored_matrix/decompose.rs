@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::wide::widened;
 
-/// Rounds of an iteration that has not converged after so many are not going to.
+/// An iteration that has not converged after this many rounds never will.
 const ROUNDS: usize = 10_000;
 
 /// `U diag(S) V^T`.
@@ -18,7 +18,7 @@ const ROUNDS: usize = 10_000;
 pub struct Svd {
     /// Left singular vectors, the columns of `[.., ldim, k]`.
     pub u: Tensor,
-    /// Singular values, falling, `[.., k]` with `k` the smallest of `ldim`, `mdim`, `rdim`.
+    /// Singular values in descending order, `[.., k]` with `k` the smallest of `ldim`, `mdim`, `rdim`.
     pub s: Tensor,
     /// Right singular vectors, the columns of `[.., rdim, k]`: V, not its transpose.
     pub v: Tensor,
@@ -38,7 +38,7 @@ impl Eigenvalues {
     /// is the copying score of a head (Elhage et al. 2021).
     ///
     /// # Shapes
-    /// `[..]`, the axes in front.
+    /// `[..]`, the leading axes.
     ///
     /// # Errors
     /// candle's.
@@ -51,7 +51,7 @@ impl Eigenvalues {
 }
 
 impl FactoredMatrix {
-    /// The singular value decomposition, by QR of both factors and the SVD of the small matrix between.
+    /// The singular value decomposition, by QR of both factors and the SVD of the small matrix between them.
     ///
     /// # Errors
     /// [`Error::Argument`] for NaN or infinite numbers.
@@ -89,7 +89,7 @@ impl FactoredMatrix {
         Ok(Eigenvalues { re: stack(|value| value.re)?, im: stack(|value| value.im)? })
     }
 
-    /// The Frobenius norm, `[..]`, the axes in front.
+    /// The Frobenius norm, `[..]`, the leading axes.
     ///
     /// # Errors
     /// [`Error::Argument`] for NaN or infinite numbers.
@@ -108,7 +108,7 @@ impl FactoredMatrix {
         Self::new(&u.broadcast_mul(&root)?, &v.broadcast_mul(&root)?.transpose(v.rank() - 2, v.rank() - 1)?)
     }
 
-    /// `S V^T`, `[.., k, rdim]`: the matrix without the turning on its left, so distances between columns are the same.
+    /// `S V^T`, `[.., k, rdim]`: the matrix without the rotation on its left, so that distances between columns are the same.
     ///
     /// # Errors
     /// As [`FactoredMatrix::svd`].
@@ -118,7 +118,7 @@ impl FactoredMatrix {
         Ok(scaled.transpose(v.rank() - 2, v.rank() - 1)?.contiguous()?)
     }
 
-    /// `U S`, `[.., ldim, k]`: the matrix without the turning on its right.
+    /// `U S`, `[.., ldim, k]`: the matrix without the rotation on its right.
     ///
     /// # Errors
     /// As [`FactoredMatrix::svd`].
@@ -127,17 +127,17 @@ impl FactoredMatrix {
         Ok(u.broadcast_mul(&s.unsqueeze(s.rank() - 1)?)?)
     }
 
-    /// `A` with the turning on its right taken off, `R B` for `A = Q R`: as wide, as long as `mdim` at most, and with
-    /// the same norm after any product on its right.
+    /// The matrix without the rotation of `A = Q R`, that is `R B`: it has the same width, at most `mdim` rows, and the same
+    /// norm after any product on its right.
     pub(super) fn right_core(&self) -> Result<Tensor> {
         let cores = self.each(|a, b| Ok(triangle(a) * b))?;
         let rows = self.ldim().min(self.mdim());
         self.tensor(cores.iter().flat_map(row_major).collect(), [&self.lead()[..], &[rows, self.rdim()]].concat())
     }
 
-    /// Computes something of each matrix of the stack, several at a time.
+    /// Evaluates a function of each matrix of the stack, several at a time.
     fn each<T: Send>(&self, one: impl Fn(DMatrix<f64>, DMatrix<f64>) -> Result<T> + Sync) -> Result<Vec<T>> {
-        let _work = Progress::opaque("taking matrices apart");
+        let _work = Progress::opaque("decomposing matrices");
         let lead = self.lead();
         let stack = |x: &Tensor| -> Result<Vec<DMatrix<f64>>> {
             let (rows, columns) = (x.dim(x.rank() - 2)?, x.dim(x.rank() - 1)?);
@@ -146,8 +146,8 @@ impl FactoredMatrix {
         };
         let pairs = stack(&self.A())?.into_iter().zip(stack(&self.B())?);
         let (mut pairs, mut done) = (pairs.collect::<Vec<_>>().into_iter(), Vec::new());
-        let mut progress = Progress::of("taking matrices apart", pairs.len() as u64, "matrices");
-        // All threads have work for a while before the next step is counted.
+        let mut progress = Progress::of("decomposing matrices", pairs.len() as u64, "matrices");
+        // Each step has enough work to keep all threads busy.
         let together = 4 * rayon::current_num_threads();
         while pairs.len() > 0 {
             let now: Vec<_> = pairs.by_ref().take(together).collect();
@@ -164,13 +164,13 @@ impl FactoredMatrix {
     }
 }
 
-/// The triangle of a QR decomposition.
+/// The triangular factor of a QR decomposition.
 fn triangle(x: DMatrix<f64>) -> DMatrix<f64> {
     x.qr().r()
 }
 
 /// `A B^T = U S V^T` with `A [l, m]`, `B [r, m]`: by QR of both and an SVD of the small matrix between, so the product
-/// is never formed. Singular values fall.
+/// is never formed. Singular values are in descending order.
 pub(crate) fn product_svd(a: DMatrix<f64>, b: DMatrix<f64>) -> Result<(DMatrix<f64>, DVector<f64>, DMatrix<f64>)> {
     let (qa, qb) = (a.qr(), b.qr());
     let middle = (qa.r() * qb.r().transpose()).try_svd(true, true, f64::EPSILON, ROUNDS).ok_or_else(not_converged)?;
@@ -181,13 +181,13 @@ pub(crate) fn product_svd(a: DMatrix<f64>, b: DMatrix<f64>) -> Result<(DMatrix<f
 }
 
 fn not_converged() -> Error {
-    Error::argument("the decomposition of a matrix did not converge: look at its numbers, some may be extreme.")
+    Error::argument("the decomposition of a matrix did not converge: check its numbers, some may be extreme.")
 }
 
-/// A matrix of a tensor's numbers.
+/// A tensor as a matrix.
 ///
 /// # Errors
-/// [`Error::Argument`] for NaN or infinite numbers, which nothing can be decomposed with.
+/// [`Error::Argument`] for NaN or infinite numbers, which have no decomposition.
 pub(crate) fn to_matrix(x: &Tensor) -> Result<DMatrix<f64>> {
     let (rows, columns) = x.dims2()?;
     let values = x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
@@ -199,7 +199,7 @@ pub(crate) fn to_matrix(x: &Tensor) -> Result<DMatrix<f64>> {
     Ok(DMatrix::from_row_slice(rows, columns, &values))
 }
 
-/// The matrix as a tensor of the type and device of `like`.
+/// The matrix as a tensor with the dtype and device of `like`.
 pub(crate) fn from_matrix(m: &DMatrix<f64>, like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::from_vec(row_major(m), (m.nrows(), m.ncols()), &Device::Cpu)?
         .to_dtype(like.dtype())?

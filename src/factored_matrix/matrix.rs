@@ -22,7 +22,7 @@ use crate::slice::{Slice, absolute};
 /// ```
 #[derive(Clone)]
 pub struct FactoredMatrix {
-    /// Both factors have as many axes; those in front may be 1 where the other's are not.
+    /// Both factors have the same number of axes; a leading axis of one may be 1 where the other's is not.
     a: Tensor,
     b: Tensor,
 }
@@ -32,10 +32,10 @@ impl FactoredMatrix {
     /// The product of `a` and `b`, not computed.
     ///
     /// # Shapes
-    /// `a [.., l, m]`, `b [.., m, r]`; axes in front are broadcast.
+    /// `a [.., l, m]`, `b [.., m, r]`; leading axes are broadcast.
     ///
     /// # Errors
-    /// [`Error::Shape`] for factors that do not fit; [`Error::Argument`] for number types that differ.
+    /// [`Error::Shape`] for factors that do not fit; [`Error::Argument`] for different dtypes.
     pub fn new(a: &Tensor, b: &Tensor) -> Result<Self> {
         if a.rank() < 2 || b.rank() < 2 || a.elem_count() == 0 || b.elem_count() == 0 {
             let wrong = if a.rank() < 2 || a.elem_count() == 0 { a } else { b };
@@ -43,7 +43,7 @@ impl FactoredMatrix {
         }
         if a.dtype() != b.dtype() || !a.dtype().is_float() {
             return Err(Error::argument(format!(
-                "the factors have number types {:?} and {:?}: give both one floating type (Tensor::to_dtype).",
+                "the factors have the dtypes {:?} and {:?}: give both the same floating-point dtype (Tensor::to_dtype).",
                 a.dtype(),
                 b.dtype()
             )));
@@ -56,11 +56,34 @@ impl FactoredMatrix {
             let front = &a.dims()[..rank - 2];
             return Err(Error::shape(
                 "the right factor",
-                format!("[.., {inner}, columns] with {front:?} in front, as the left factor's {:?} needs", a.dims()),
+                format!(
+                    "[.., {inner}, columns] with the leading axes {front:?}, to match the left factor {:?}",
+                    a.dims()
+                ),
                 b.dims(),
             ));
         }
         Ok(Self { a, b })
+    }
+
+    /// A matrix as a factored one: itself times the identity, so that its decompositions are the matrix's own.
+    ///
+    /// # Shapes
+    /// `[.., rows, columns]`.
+    ///
+    /// # Errors
+    /// As [`FactoredMatrix::new`].
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let matrix = Tensor::new(&[[3f32, 0.], [0., -4.]], &Device::Cpu)?;
+    /// let singular = FactoredMatrix::from_matrix(&matrix)?.svd()?.s.to_vec1::<f32>()?;
+    /// assert!((singular[0] - 4.0).abs() < 1e-5 && (singular[1] - 3.0).abs() < 1e-5);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn from_matrix(matrix: &Tensor) -> Result<Self> {
+        let columns = matrix.dims().last().copied().unwrap_or(0);
+        Self::new(matrix, &Tensor::eye(columns, matrix.dtype(), matrix.device())?)
     }
 
     /// The left factor, `[.., ldim, mdim]`.
@@ -81,7 +104,7 @@ impl FactoredMatrix {
     /// The product itself, `[.., ldim, rdim]`.
     ///
     /// # Errors
-    /// candle's, when memory does not hold it.
+    /// candle's, if the product does not fit in memory.
     pub fn AB(&self) -> Result<Tensor> {
         product(&self.a, &self.b)
     }
@@ -103,7 +126,7 @@ impl FactoredMatrix {
         Ok(Self { a: transposed(&self.b)?, b: transposed(&self.a)? })
     }
 
-    /// The axes in front.
+    /// The leading axes.
     pub fn lead(&self) -> Vec<usize> {
         let front = self.ndim() - 2;
         self.a.dims()[..front].iter().zip(self.b.dims()).map(|(&x, &y)| x.max(y)).collect()
@@ -126,7 +149,7 @@ impl FactoredMatrix {
         self.a.dims()[self.ndim() - 2]
     }
 
-    /// What the factors share: the largest rank that the product can have.
+    /// The size that the factors share: the largest rank that the product can have.
     pub fn mdim(&self) -> usize {
         self.a.dims()[self.ndim() - 1]
     }
@@ -144,13 +167,13 @@ impl FactoredMatrix {
         Ok(Self { a: (&self.a * factor)?, b: self.b.clone() })
     }
 
-    /// The product with another, kept as the thinner of the two possible pairs.
+    /// The product with another factored matrix, kept as the thinner of the two possible pairs of factors.
     ///
     /// # Shapes
-    /// `[.., l, r]` times `[.., r, s]` gives `[.., l, s]`; axes in front are broadcast.
+    /// `[.., l, r]` times `[.., r, s]` gives `[.., l, s]`; leading axes are broadcast.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the sizes do not fit.
+    /// [`Error::Shape`] if the sizes do not match.
     pub fn matmul(&self, other: &Self) -> Result<Self> {
         if self.rdim() != other.ldim() || Self::new(&self.b, &other.a).is_err() {
             return Err(Error::shape(
@@ -173,10 +196,10 @@ impl FactoredMatrix {
     /// `A B M`, still factored.
     ///
     /// # Shapes
-    /// `M [.., rdim, s]`; axes in front are broadcast.
+    /// `M [.., rdim, s]`; leading axes are broadcast.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the sizes do not fit.
+    /// [`Error::Shape`] if the sizes do not match.
     pub fn right_matmul(&self, matrix: &Tensor) -> Result<Self> {
         let right = Self::new(&self.b, matrix)?;
         // Whichever is thinner: A with (B M), or (A B) with M.
@@ -186,10 +209,10 @@ impl FactoredMatrix {
     /// `M A B`, still factored.
     ///
     /// # Shapes
-    /// `M [.., s, ldim]`; axes in front are broadcast.
+    /// `M [.., s, ldim]`; leading axes are broadcast.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the sizes do not fit.
+    /// [`Error::Shape`] if the sizes do not match.
     pub fn left_matmul(&self, matrix: &Tensor) -> Result<Self> {
         let left = Self::new(matrix, &self.a)?;
         if self.mdim() <= self.ldim() { Self::new(&left.AB()?, &self.b) } else { Self::new(matrix, &self.AB()?) }
@@ -206,7 +229,7 @@ impl FactoredMatrix {
         if vector.dims() != [self.rdim()] {
             return Err(Error::shape(
                 "the vector",
-                format!("[{}], as the matrix has columns", self.rdim()),
+                format!("[{}], one number for each column of the matrix", self.rdim()),
                 vector.dims(),
             ));
         }
@@ -215,16 +238,16 @@ impl FactoredMatrix {
         Ok(through.squeeze(self.ndim() - 1)?)
     }
 
-    /// The matrix at these indices of the axes in front; fewer indices leave the later axes. Negatives count from the
+    /// The matrix at these indices of the leading axes; fewer indices leave the later axes. Negative indices count from the
     /// end.
     ///
     /// # Errors
-    /// More indices than axes in front, or one outside its axis.
+    /// More indices than leading axes, or one outside its axis.
     pub fn get(&self, indices: &[isize]) -> Result<Self> {
         let lead = self.lead();
         if indices.len() > lead.len() {
             return Err(Error::argument(format!(
-                "{} indices were given for a matrix of {:?}, which has {} axes in front: rows() and cols() take parts of \
+                "{} indices were given for a matrix of {:?}, which has {} leading axes: rows() and cols() select parts of \
                  the matrix itself.",
                 indices.len(),
                 self.shape(),
@@ -258,7 +281,7 @@ impl FactoredMatrix {
         Ok(Self { a: self.A(), b: columns.apply(&self.b, self.ndim() - 1, "column")? })
     }
 
-    /// The first `k` rows and columns of the product, `[.., k, k]`, or what there is of them.
+    /// The first `k` rows and columns of the product, `[.., k, k]`, or all if there are fewer.
     ///
     /// # Errors
     /// `k` of 0.
@@ -267,10 +290,10 @@ impl FactoredMatrix {
         self.rows(0..rows)?.cols(0..columns)?.AB()
     }
 
-    /// One more axis of size 1, at `dim` of the axes in front.
+    /// One more axis of size 1, at `dim` of the leading axes.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is no such place.
+    /// [`Error::Argument`] for a `dim` beyond them.
     pub fn unsqueeze(&self, dim: usize) -> Result<Self> {
         if dim > self.ndim() - 2 {
             return Err(Error::argument(format!(
@@ -282,7 +305,7 @@ impl FactoredMatrix {
         Ok(Self { a: self.a.unsqueeze(dim)?, b: self.b.unsqueeze(dim)? })
     }
 
-    /// That rows and columns are as many.
+    /// Checks that there are as many rows as columns.
     pub(super) fn check_square(&self) -> Result<()> {
         if self.ldim() == self.rdim() {
             return Ok(());
@@ -291,7 +314,7 @@ impl FactoredMatrix {
     }
 }
 
-/// One index as a list of one, which keeps the axis.
+/// A single index as a list of one, which keeps the axis.
 fn kept(slice: Slice) -> Slice {
     match slice {
         Slice::At(index) => Slice::List(vec![index]),

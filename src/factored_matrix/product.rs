@@ -1,14 +1,14 @@
-//! Products of stacks of matrices, where a matrix that all share is not copied for each.
+//! Products of stacks of matrices; a matrix that is shared by all is not copied for each.
 
 use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::wide::matmul;
 
-/// `x y` for each matrix of the axes in front; axes of size 1 serve all.
+/// `x y` for each matrix of the leading axes; axes of size 1 are broadcast.
 ///
 /// # Shapes
-/// `x [.., l, m]` and `y [.., m, r]` with as many axes in front give `[.., l, r]`.
+/// `x [.., l, m]` and `y [.., m, r]` with the same number of leading axes give `[.., l, r]`.
 pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let (x, y) = (x.contiguous()?, y.contiguous()?);
     let front = x.rank() - 2;
@@ -32,14 +32,14 @@ pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     Ok(all.reshape(shape)?)
 }
 
-/// `x` with axes of size 1 in front until it has `rank`.
+/// `x` with axes of size 1 in front until it has `rank` axes.
 pub(super) fn with_rank(x: &Tensor, rank: usize) -> Result<Tensor> {
     let mut shape = vec![1; rank.saturating_sub(x.rank())];
     shape.extend(x.dims());
     Ok(x.reshape(shape)?)
 }
 
-/// `x` with its last two axes exchanged.
+/// `x` with its last two axes swapped.
 pub(super) fn transposed(x: &Tensor) -> Result<Tensor> {
     Ok(x.transpose(x.rank() - 2, x.rank() - 1)?)
 }

@@ -7,18 +7,18 @@ use crate::tokens::Bos;
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Sampling {
-    /// The most likely token; of equals the one with the smallest id.
+    /// The most likely token; ties go to the smallest id.
     #[default]
     Greedy,
-    /// A random token, the same for the same seed.
+    /// A random token; the same seed gives the same tokens.
     Random {
-        /// Divides the logits: below 1 likely tokens become likelier, above 1 all become more alike.
+        /// Divides the logits: below 1 it makes likely tokens likelier, above 1 it makes probabilities more equal.
         temperature: f64,
-        /// Only the so many most likely tokens.
+        /// Only the `k` most likely tokens.
         top_k: Option<usize>,
-        /// Only the fewest most likely tokens whose probabilities reach this sum.
+        /// Only the smallest set of most likely tokens whose probabilities sum to at least this.
         top_p: Option<f64>,
-        /// Of the random choices.
+        /// The seed of the random choices.
         seed: u64,
     },
 }
@@ -29,19 +29,19 @@ impl Sampling {
         Self::Random { temperature, top_k: None, top_p: None, seed: 0 }
     }
 
-    /// The same, only of the `k` most likely tokens. Greedy choice becomes random with temperature 1.
+    /// The same sampling from the `k` most likely tokens only. Greedy sampling becomes random with temperature 1.
     pub fn top_k(self, k: usize) -> Self {
         let (temperature, _, top_p, seed) = self.parts();
         Self::Random { temperature, top_k: Some(k), top_p, seed }
     }
 
-    /// The same, only of the fewest tokens whose probabilities reach `p`.
+    /// The same sampling from the smallest set of tokens whose probabilities sum to at least `p`.
     pub fn top_p(self, p: f64) -> Self {
         let (temperature, top_k, _, seed) = self.parts();
         Self::Random { temperature, top_k, top_p: Some(p), seed }
     }
 
-    /// The same with other random choices.
+    /// The same sampling with this seed.
     pub fn seed(self, seed: u64) -> Self {
         let (temperature, top_k, top_p, _) = self.parts();
         Self::Random { temperature, top_k, top_p, seed }
@@ -55,33 +55,39 @@ impl Sampling {
     }
 }
 
-/// Options of [`crate::model::HookedTransformer::generate`]. `Default` is greedy, ten tokens, stopping at the end of
-/// text.
+/// Options of [`HookedTransformer::generate`](crate::model::HookedTransformer::generate). The default is greedy sampling of up
+/// to ten tokens that stops at the end of text.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
-    /// How many tokens are added at most: as many as fit into `n_ctx`, or `usize::MAX` for all that fit.
+    /// The maximum number of tokens to add, which must fit into `n_ctx`; `usize::MAX` means as many as fit.
     pub max_new_tokens: usize,
-    /// How each is chosen.
+    /// How each token is chosen.
     pub sampling: Sampling,
-    /// Above 1, tokens of the text so far become less likely: their logits are divided by it (multiplied if negative), as in
-    /// `transformers`. It acts first, before the temperature, on the logits as the model was trained to give them: where
+    /// Above 1, it makes tokens of the text so far less likely: their logits are divided by it (multiplied if negative), as in
+    /// `transformers`. It is applied first, before the temperature, to the logits as the model was trained to produce them: where
     /// `center_unembed` has shifted them, they are shifted back for it. A state dict that was centred before it was stored
-    /// does not say by how much, so there it acts on the logits as they are.
+    /// does not say by how much, so there it is applied to the logits as they are.
     pub repetition_penalty: f64,
-    /// Taken off the logit of each token for each time that it is in the text so far. It acts after the temperature, as in
-    /// TransformerLens, whose greedy choice leaves it out; here it counts there, too.
+    /// Subtracted from the logit of each token once for every time that it occurs in the text so far. It is applied after the
+    /// temperature, as in TransformerLens, which ignores it in greedy sampling; here it applies there as well.
     pub freq_penalty: f64,
-    /// Whether a text ends with the tokenizer's end of text, or with any other that the model's `config.json` or
+    /// Whether a text stops at the tokenizer's end of text, or at any other that the model's `config.json` or
     /// `generation_config.json` names ([`HookedTransformer::end_ids`](crate::model::HookedTransformer::end_ids)).
     pub stop_at_eos: bool,
-    /// More tokens that end a text. The one that ended it is kept.
+    /// Further tokens that end a text. The token that ends it is kept.
     pub stop_tokens: Vec<u32>,
-    /// Whether prompts get a BOS token in front.
+    /// Whether a BOS token is prepended to prompts.
     pub bos: Bos,
-    /// What is changed in the model meanwhile.
+    /// Edits under which the model runs.
     pub plan: HookPlan,
-    /// Writes the text of a single prompt as it grows, a line at a time.
+    /// Whether to print the text of a single prompt as it grows, line by line.
     pub print: bool,
+}
+
+impl From<&Self> for GenerateOptions {
+    fn from(options: &Self) -> Self {
+        options.clone()
+    }
 }
 
 impl Default for GenerateOptions {
@@ -101,7 +107,7 @@ impl Default for GenerateOptions {
 }
 
 impl GenerateOptions {
-    /// That every number means something.
+    /// Checks that every option is in its range.
     pub(super) fn check(&self, d_vocab: usize) -> Result<()> {
         let wrong =
             |what: &str, value: f64, valid: &str| Err(Error::argument(format!("{what} is {value}: give {valid}.")));
@@ -133,13 +139,13 @@ impl GenerateOptions {
         }
         if !self.plan.captures_nothing() {
             return Err(Error::argument(
-                "a plan for generating text cannot keep activations, as each step has its own: generate, then run the \
-                 model on Generated::tokens() with the plan, which gives the same activations.",
+                "a plan for generating text cannot keep activations, because every step has its own: generate the text, then \
+                 run the model on Generated::tokens() with the plan, which gives the same activations.",
             ));
         }
         if self.plan.edits_from_the_end() {
             return Err(Error::argument(
-                "an edit's position counts from the end, which moves with each new token: give positions from the start.",
+                "an edit's position counts from the end, which moves with every new token: count positions from the start.",
             ));
         }
         Ok(())

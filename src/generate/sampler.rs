@@ -1,5 +1,5 @@
 //! The choice of the next token from its logits: the repetition penalty, then the temperature, then the frequency penalty,
-//! then the cuts, in TransformerLens' order (`sample_logits`).
+//! then top-k and top-p, in TransformerLens' order (`sample_logits`).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::options::{GenerateOptions, Sampling};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// Chooses tokens one after another.
+/// Chooses one token after another.
 pub(super) struct Sampler {
     sampling: Sampling,
     repetition_penalty: f64,
@@ -29,19 +29,19 @@ impl Sampler {
         }
     }
 
-    /// Whether the choice depends on the level of the logits, not only on their differences.
+    /// Whether the choice depends on the logits themselves, not only on their differences.
     pub(super) fn needs_level(&self) -> bool {
         self.repetition_penalty != 1.
     }
 
-    /// The next token of a text of which `seen` are the tokens so far.
+    /// The next token of a text whose tokens so far are `seen`.
     ///
     /// # Errors
     /// Logits that are NaN.
     pub(super) fn choose(&mut self, mut logits: Vec<f32>, seen: &[u32]) -> Result<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return Err(Error::argument(
-                "the model's logits are NaN, so no token can be chosen: look for the first activation that is NaN.",
+                "the model's logits are NaN, so no token can be chosen: look for the first activation that is NaN (run_with_cache).",
             ));
         }
         self.weigh(&mut logits, seen);
@@ -59,7 +59,7 @@ impl Sampler {
         Ok(kept[kept.len() - 1].0)
     }
 
-    /// The logits with their penalties and temperature.
+    /// Applies penalties and temperature to the logits.
     fn weigh(&self, logits: &mut [f32], seen: &[u32]) {
         let mut counts = BTreeMap::new();
         if self.repetition_penalty != 1. || self.freq_penalty != 0. {
@@ -82,15 +82,15 @@ impl Sampler {
     }
 }
 
-/// All ids, the most likely first; of equals the smallest first.
+/// All ids, the most likely first; ties go to the smallest id.
 fn ranked(logits: &[f32]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
     order
 }
 
-/// The tokens that may be drawn with their probabilities before the cut, the most likely first. Equals of the `top_k`-th
-/// stay, as in Hugging Face's.
+/// The tokens that may be drawn, the most likely first, with their probabilities before top-p. Tokens tied with the `top_k`-th
+/// stay, as in Hugging Face's implementation.
 fn kept(logits: &[f32], top_k: Option<usize>, top_p: Option<f64>) -> Vec<(u32, f64)> {
     let mut order = ranked(logits);
     if let Some(k) = top_k.filter(|&k| k < order.len()) {
@@ -132,11 +132,11 @@ mod tests {
         assert_eq!(ids(&kept(&logits(), None, Some(0.69))), [3, 0]);
         assert_eq!(ids(&kept(&logits(), None, Some(0.71))), [3, 0, 4]);
         assert_eq!(ids(&kept(&logits(), None, Some(1e-9))), [3], "one always stays");
-        // Of the first three, 0.47, 0.35, 0.18: the cut by probability comes second.
+        // The first three have 0.47, 0.35 and 0.18 of the probability: top-p comes second.
         assert_eq!(ids(&kept(&logits(), Some(3), Some(0.81))), [3, 0]);
-        // A low temperature, which doubles the logits, makes the best likelier: 0.4^2 of 0.285 is 0.56.
+        // A temperature of one half doubles the logits and makes the best token likelier: 0.4^2 of 0.285 is 0.56.
         assert_eq!(ids(&kept(&logits().map(|logit| logit * 2.), None, Some(0.55))), [3]);
-        assert_eq!(ids(&kept(&[1., 2., 1., 1.], Some(2), None)), [1, 0, 2, 3], "equals of the second stay");
+        assert_eq!(ids(&kept(&[1., 2., 1., 1.], Some(2), None)), [1, 0, 2, 3], "tokens tied with the second stay");
         assert_eq!(ids(&kept(&[f32::NEG_INFINITY, 0.], None, None)).first(), Some(&1));
     }
 

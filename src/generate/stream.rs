@@ -11,31 +11,31 @@ use crate::progress::Progress;
 use crate::tokens::{Input, PaddingSide, TokenizeOptions, Tokens};
 use crate::visible::print_line;
 
-/// One token more for each text.
+/// One more token for each text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The new token of each prompt; `None` where the text has ended.
     pub tokens: Vec<Option<u32>>,
-    /// What each prompt's text gained: nothing while a character is incomplete. One that is never completed is given by
-    /// the last step as its bytes, `⟨e6⟩⟨97⟩`.
+    /// The text that each prompt gained: nothing while a character is incomplete. The last step gives a character that is never
+    /// completed as its bytes, `⟨e6⟩⟨97⟩`.
     pub texts: Vec<String>,
 }
 
-/// A text that grows by a token with each step; an iterator of [`Step`].
+/// A text that grows by one token with each step; an iterator over [`Step`].
 pub struct GenerateStream {
     model: HookedTransformer,
     options: GenerateOptions,
     sampler: Sampler,
-    /// The prompts with what has been added; ended texts go on with a token that is not shown.
+    /// The prompts with the added tokens; texts that have ended continue with a token that is not shown.
     text: Tokens,
     past: Option<KvCache>,
     rows: Vec<Vec<u32>>,
     ended: Vec<bool>,
     ends: Vec<u32>,
     steps: usize,
-    /// How many steps there are at most.
+    /// The maximum number of steps.
     most: usize,
-    /// How many tokens the text has when all steps are done.
+    /// The number of tokens of the text after all steps.
     longest: usize,
     texts: Texts,
 }
@@ -47,18 +47,20 @@ impl HookedTransformer {
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let prompts = ["When John and Mary went to the shops, John gave the bag to", "Tirana, the capital of"];
-    /// let text = model.generate(prompts, &GenerateOptions { max_new_tokens: 1, ..Default::default() })?;
+    /// let text = model.generate(prompts, GenerateOptions { max_new_tokens: 1, ..Default::default() })?;
     /// assert_eq!(text.completions(), [" Mary", " Albania"]);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
     /// # Errors
-    /// Options that mean nothing, prompts that with the new tokens are longer than `n_ctx`, and as
+    /// Options out of range, prompts that are longer than `n_ctx` together with the new tokens, and as
     /// [`HookedTransformer::run`].
-    pub fn generate(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<Generated> {
+    pub fn generate(&self, input: impl Into<Input>, options: impl Into<GenerateOptions>) -> Result<Generated> {
+        let options = options.into();
+        let print = options.print;
         let mut stream = self.generate_stream(input, options)?;
         let mut progress = Progress::of("generating", stream.most as u64, "tokens");
-        let single = stream.rows.len() == 1 && options.print;
+        let single = stream.rows.len() == 1 && print;
         let mut printer = single.then(|| Printer::new(&stream.texts.prompts()[0]));
         for step in stream.by_ref() {
             let step = step?;
@@ -67,31 +69,36 @@ impl HookedTransformer {
         }
         drop(printer);
         let generated = stream.finish();
-        if options.print && !single {
+        if print && !single {
             generated.texts().iter().for_each(|text| print_line(&format!("{text:?}")));
         }
         Ok(generated)
     }
 
-    /// As [`HookedTransformer::generate`], a token at a time.
+    /// Continues one or several prompts, one token at a time: the iterator behind [`HookedTransformer::generate`].
     ///
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
-    /// for step in model.generate_stream("When John and Mary went to the shops,", &GenerateOptions::default())? {
-    ///     print!("{}", step?.texts[0]);
+    /// for step in model.generate_stream("When John and Mary went to the shops,", GenerateOptions::default())? {
+    ///     assert_eq!(step?.texts.len(), 1);
     /// }
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
     /// # Errors
     /// As [`HookedTransformer::generate`]; a run that fails ends the stream with its error.
-    pub fn generate_stream(&self, input: impl Into<Input>, options: &GenerateOptions) -> Result<GenerateStream> {
+    pub fn generate_stream(
+        &self,
+        input: impl Into<Input>,
+        options: impl Into<GenerateOptions>,
+    ) -> Result<GenerateStream> {
+        let options = options.into();
         options.check(self.cfg().d_vocab_out())?;
         if self.cfg().d_vocab != self.cfg().d_vocab_out() {
             return Err(Error::argument(format!(
-                "the model reads {} tokens but answers with {} classes, so its answers cannot be read again: it generates \
-                 no text.",
+                "the model reads {} tokens but answers with {} classes, so what it answers cannot be its next input: only a \
+                 model whose d_vocab_out is its d_vocab generates text.",
                 self.cfg().d_vocab,
                 self.cfg().d_vocab_out()
             )));
@@ -112,8 +119,8 @@ impl HookedTransformer {
         let longest = text.pos().saturating_add(most);
         if longest > n_ctx || most == 0 {
             return Err(Error::tokens(format!(
-                "the prompt has {} tokens and {} are to be added, but the model reads at most n_ctx = {}: ask for fewer, or \
-                 shorten the prompt.",
+                "the prompt has {} tokens and {} would be added, but the model reads at most n_ctx = {}: ask for fewer new \
+                 tokens, or shorten the prompt.",
                 text.pos(),
                 most.max(1),
                 n_ctx
@@ -127,8 +134,8 @@ impl HookedTransformer {
         let rows: Vec<Vec<u32>> = (0..text.batch()).map(|b| text.real_row(b).to_vec()).collect();
         Ok(GenerateStream {
             model: self.clone(),
-            options: options.clone(),
-            sampler: Sampler::new(options),
+            sampler: Sampler::new(&options),
+            options,
             texts: Texts::new(self, &rows)?,
             ended: vec![false; rows.len()],
             text,
@@ -142,7 +149,7 @@ impl HookedTransformer {
     }
 }
 
-/// The batch with its padding in front, so that every row ends at the last column.
+/// The batch padded on the left, so that every row ends at the last position.
 fn left_padded(tokens: Tokens) -> Result<Tokens> {
     if !tokens.is_padded() {
         return Ok(tokens);
@@ -173,8 +180,8 @@ impl GenerateStream {
         };
         let plan = self.options.plan.so_far(self.text.pos(), self.longest)?;
         let run = self.model.run(input, &plan, &options)?;
+        let logits = run.logits()?;
         self.past = run.kv_cache;
-        let logits = run.logits.expect("the options ask for logits");
         let logits = logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?;
         match run.level.filter(|_| self.sampler.needs_level()) {
             Some(level) => Ok(logits.broadcast_add(&level.to_dtype(DType::F32)?.unsqueeze(1)?)?),
@@ -188,7 +195,7 @@ impl GenerateStream {
         let mut column = Vec::new();
         for (b, logits) in logits.into_iter().enumerate() {
             if self.ended[b] {
-                // The text is over; its row goes on with a token that nothing else sees.
+                // The text has ended; its row continues with a token that no other row sees.
                 column.push(vec![self.rows[b][self.rows[b].len() - 1]]);
                 step.tokens.push(None);
                 step.texts.push(String::new());

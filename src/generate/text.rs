@@ -5,20 +5,20 @@ use crate::model::HookedTransformer;
 use crate::tokens::{PaddingSide, Tokenizer, Tokens};
 use crate::visible::print_line;
 
-/// A printed line is broken at the first space after so many characters.
+/// A printed line is broken at the first space after this many characters.
 const LINE: usize = 80;
 
-/// The texts of prompts and of what has been added to them. Without a tokenizer, the ids.
+/// The texts of the prompts and of the tokens added to them; without a tokenizer, the ids.
 #[derive(Clone)]
 pub(super) struct Texts {
     tokenizer: Option<Tokenizer>,
-    /// Where each row begins to be text: behind its BOS.
+    /// Where the text of each row begins: after its BOS.
     first: Vec<usize>,
-    /// How many tokens each prompt has, BOS included.
+    /// The number of tokens of each prompt, BOS included.
     lengths: Vec<usize>,
     prompts: Vec<String>,
     completions: Vec<String>,
-    /// How many tokens of each row its texts say: fewer than it has while a character is incomplete.
+    /// How many tokens of each row its text covers: fewer than the row has while a character is incomplete.
     said: Vec<usize>,
 }
 
@@ -52,10 +52,10 @@ impl Texts {
         }
     }
 
-    /// What the text of row `b` gained; nothing while its last character is incomplete, unless this token is the `last`.
+    /// What the text of row `b` gained: nothing while its last character is incomplete, unless this token is the `last` one.
     pub(super) fn grow(&mut self, b: usize, row: &[u32], last: bool) -> Result<String> {
         let whole = self.text(b, row)?;
-        // A decoder may treat the prompt's end differently once something follows: then the new tokens speak alone.
+        // A decoder may decode the end of the prompt differently once something follows it: then the new tokens are decoded alone.
         let completion = match whole.strip_prefix(self.prompts[b].as_str()) {
             Some(completion) => completion.to_string(),
             None => match &self.tokenizer {
@@ -72,7 +72,7 @@ impl Texts {
         Ok(gained)
     }
 
-    /// The tokens of row `b` that no text says yet, as pieces: nothing will complete them.
+    /// The tokens of row `b` that its text does not cover yet, as pieces: nothing will complete them.
     pub(super) fn flush(&mut self, b: usize, row: &[u32]) -> String {
         let Some(tokenizer) = &self.tokenizer else { return String::new() };
         let gained: String = row[self.said[b]..].iter().map(|&id| tokenizer.piece(id)).collect();
@@ -82,7 +82,7 @@ impl Texts {
     }
 }
 
-/// Prompts and what the model added to them.
+/// Prompts and the text that the model added to them.
 #[derive(Clone)]
 pub struct Generated {
     texts: Texts,
@@ -99,25 +99,25 @@ impl Generated {
         &self.texts.prompts
     }
 
-    /// What was added to each.
+    /// The text that was added to each prompt.
     pub fn completions(&self) -> &[String] {
         &self.texts.completions
     }
 
-    /// Each prompt with what was added to it.
+    /// Each prompt with the text that was added to it.
     pub fn texts(&self) -> Vec<String> {
         self.prompts().iter().zip(self.completions()).map(|(prompt, more)| format!("{prompt}{more}")).collect()
     }
 
-    /// The ids that were added to each prompt.
+    /// The ids of the tokens that were added to each prompt.
     pub fn new_tokens(&self) -> Vec<&[u32]> {
         self.rows.iter().zip(&self.texts.lengths).map(|(row, &length)| &row[length..]).collect()
     }
 
-    /// Prompts with what was added, ready to be run: shorter texts are padded on the left.
+    /// The prompts with the added tokens, ready to be run: shorter texts are padded on the left.
     ///
     /// # Errors
-    /// Never for what a model generated.
+    /// Rows that do not make a batch, which generated ones always do.
     pub fn tokens(&self) -> Result<Tokens> {
         let pad = self.texts.tokenizer.as_ref().and_then(Tokenizer::filler).unwrap_or(0);
         Tokens::padded(self.rows.clone(), pad, PaddingSide::Left)
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Generated {
     }
 }
 
-/// Writes a text to standard output as it grows. A notebook gets whole lines only, so long ones are broken at a space.
+/// Writes a text to standard output as it grows. A notebook receives whole lines only, so long lines are broken at a space.
 pub(super) struct Printer {
     line: String,
 }

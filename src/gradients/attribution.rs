@@ -2,30 +2,31 @@
 //! <https://www.neelnanda.io/mechanistic-interpretability/attribution-patching>; Syed, Rager and Conmy 2023,
 //! <https://arxiv.org/abs/2310.10348>).
 //!
-//! `metric with the site patched = metric of the base run + sum over the site of gradient * (put in - there)`, with the
-//! gradient of the base run. Two forward runs and one backward run serve every site. The estimate is exact where the model
-//! is linear between the two activations, and worst where patching moves a softmax or a norm far: compare with
-//! [`Comparison`](super::Comparison).
+//! `metric with the site patched = metric of the base run + sum over the site of gradient * (patched in - there)`, with
+//! the gradient of the base run. Two forward runs and one backward run serve every site. The estimate is exact where the model
+//! is linear between the two activations, and worst where patching moves a softmax or a norm far: check it with
+//! [`Comparison`](crate::experiment::Comparison).
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::{DType, Tensor};
 
-use super::run::Judge;
+use super::run::Evaluator;
 use crate::error::{Error, Result};
+use crate::experiment::Experiment;
 use crate::hooks::{AxisName, Gradients, HookPlan, HookPoint, HookQueries, HookQuery};
 use crate::model::RunOptions;
-use crate::patching::{Grid, PatchResult, PatchSite, Patching, Untouched};
+use crate::patching::{Grid, PatchResult, PatchSite, Untouched};
 use crate::progress::Progress;
 
-/// First-order estimates of patching at the points that were named. Made by [`Patching::attribution`].
+/// First-order estimates of patching at the given points. Made by [`Experiment::attribution`].
 #[derive(Clone)]
 pub struct Attribution {
-    patching: Patching,
+    experiment: Experiment,
     /// The base run's metric of each prompt.
     base: Vec<f32>,
-    /// `gradient * (put in - there)` at each point, and where both are the same.
+    /// `gradient * (patched in - there)` at each point, and where both are the same.
     products: BTreeMap<HookPoint, Product>,
     gradients: Gradients,
 }
@@ -38,10 +39,10 @@ struct Product {
     differs: Vec<bool>,
 }
 
-impl Patching {
+impl Experiment {
     /// Estimates of patching every site at these points, from two forward runs and one backward run. A site without a
     /// layer (`"z"`) is meant in every layer; points of different kinds are a tuple, `("z", ("post", 3))`. Points that exist
-    /// on demand (`"result"`, `"q_input"`, `"mlp_in"`) are as good as others.
+    /// on demand (`"result"`, `"q_input"`, `"mlp_in"`) can be used as well.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -49,39 +50,43 @@ impl Patching {
     /// let clean = ["When John and Mary went to the shops, John gave the bag to"];
     /// let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"];
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let patching = Patching::new(&model, clean, corrupted, metric)?;
-    /// let estimated = patching.attribution(["z"])?.sweep("z", &[AxisName::Layer, AxisName::Head])?;
-    /// let patched = patching.get_act_patch_attn_head_out_all_pos()?;
-    /// println!("correlation {:.2}", Comparison::new(&patched.normalised, &estimated.normalised)?.pearson);
+    /// let experiment = Experiment::new(&model, clean, corrupted, metric)?;
+    /// let estimated = experiment.attribution(["z"])?.sweep("z", &[AxisName::Layer, AxisName::Head])?;
+    /// let patched = experiment.get_act_patch_attn_head_out_all_pos()?;
+    /// let comparison = Comparison::new(&patched, &estimated)?;
+    /// assert!(comparison.pearson > 0.8, "{}", comparison.pearson);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
     /// # Errors
-    /// A metric without gradient (KL divergence has none at the clean run), points that the model does not have or that are
-    /// outside the blocks, none, points that frozen parts cut off, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
+    /// A metric without gradient (KL divergence has none at the clean run); no points, points that the model does not have, that
+    /// are outside the blocks or that frozen parts cut off; and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
     pub fn attribution(&self, points: impl Into<HookQueries>) -> Result<Attribution> {
-        let (model, tokens, metric, clean) = self.base_run();
-        if self.is_noising() {
+        self.check_shares()?;
+        self.forget_first_runs();
+        let (model, tokens, metric, clean) = (&self.model, self.base_tokens(), &self.metric, &self.clean_logits);
+        if self.noising {
             metric.check_slope_at_clean("put clean activations into the corrupted run (without noising)")?;
         }
         let points = points.into();
-        check_inside(&points.resolve_all(&model.dims())?)?;
+        let points = model.points_of_all(&points)?;
+        check_inside(&points)?;
         let plan = HookPlan::new().watch(points);
-        let judge = Judge { metric, clean: Some(clean) };
+        let evaluator = Evaluator { metric, clean: Some(clean) };
         let mut progress = Progress::of("attribution patching", 3, "steps");
-        let (base, gradients) = judge.gradients(model, tokens, &plan, RunOptions::default())?;
+        let (base, gradients) = evaluator.gradients(model, tokens, &plan, RunOptions::default())?;
         let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));
         let there = there.collect::<Result<BTreeMap<_, _>>>()?;
         progress.step(1);
-        let put_in = self.donated(&there)?;
+        let put_in = self.base_source().activations(model, tokens, &there)?;
         progress.step(1);
         let mut multiplied = Progress::of("attribution patching", there.len() as u64, "points");
         let products = there.iter().map(|(point, there)| {
             let gradient = gradients.get(*point).ok();
             if gradient.is_none() && !model.frozen().is_empty() {
                 return Err(Error::argument(format!(
-                    "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model are in its \
-                     way: leave this point out, or take the model without them (with_frozen([])).",
+                    "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model block \
+                     it: leave this point out, or use the model without them (with_frozen([])).",
                     model.frozen()
                 )));
             }
@@ -90,27 +95,27 @@ impl Patching {
             Ok((*point, product))
         });
         let products = products.collect::<Result<_>>()?;
-        Ok(Attribution { patching: self.clone(), base, products, gradients })
+        Ok(Attribution { experiment: self.clone(), base, products, gradients })
     }
 }
 
 impl Attribution {
-    /// The estimates along these axes, in the form of [`Patching::sweep`] and from no further run.
+    /// The estimates along these axes, in the form of [`Experiment::sweep`] and from no further run.
     ///
     /// # Shapes
     /// One axis for each given.
     ///
     /// # Errors
-    /// A point that was not named when the attribution was made; and as [`Patching::sweep`].
+    /// A point that was not named when the attribution was made; and as [`Experiment::sweep`].
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[AxisName]) -> Result<PatchResult> {
-        let (model, tokens, ..) = self.patching.base_run();
+        let (model, tokens) = (&self.experiment.model, self.experiment.base_tokens());
         let _work = Progress::opaque("adding up estimates");
         let grid = Grid::new(model, tokens, point.into(), axes)?;
-        grid.sites.iter().try_for_each(|site| self.patching.check_there(site))?;
+        grid.sites.iter().try_for_each(|site| self.experiment.check_there(site))?;
         let mut progress = Progress::of("adding up estimates", grid.sites.len() as u64, "sites");
         let estimates = grid.sites.iter().map(|site| self.estimate(site).inspect(|_| progress.step(1)));
         let values = estimates.collect::<Result<_>>()?;
-        let mut result = self.patching.result(&grid.sites, values, grid.axes, &grid.what)?;
+        let mut result = self.experiment.result(&grid.sites, values, grid.axes, &grid.what)?;
         let frozen = match model.frozen() {
             parts if parts.is_empty() => String::new(),
             parts => format!(" with frozen {parts:?}"),
@@ -126,11 +131,11 @@ impl Attribution {
         &self.gradients
     }
 
-    /// The metric of each prompt with one site patched, as far as the gradient tells.
+    /// The metric of each prompt with one site patched, to first order.
     fn estimate(&self, site: &PatchSite) -> Result<(Vec<f32>, Option<Untouched>)> {
         let product = self.products.get(&site.point()).ok_or_else(|| {
             Error::argument(format!(
-                "{} was not among the points of this attribution: name it in Patching::attribution.",
+                "{} was not among the points of this attribution: name it in Experiment::attribution.",
                 site.point()
             ))
         })?;
@@ -149,7 +154,7 @@ impl Attribution {
             (f64::from(*base) + sum) as f32
         });
         let each: Vec<f32> = each.collect();
-        let untouched = match (self.patching.has_path(site), differs) {
+        let untouched = match (self.experiment.has_path(site), differs) {
             (false, _) => Some(Untouched::NoPath),
             (true, false) => Some(Untouched::Identical),
             _ => None,
@@ -175,12 +180,12 @@ impl Product {
     }
 }
 
-/// Refuses points where no activation of a block is: of those nothing is swept.
+/// Refuses points outside the blocks, where nothing is swept.
 pub(super) fn check_inside(points: &[HookPoint]) -> Result<()> {
     match points.iter().find(|point| point.layer().is_none()) {
         Some(outside) => Err(Error::argument(format!(
             "{outside} is outside the blocks, where nothing is attributed: take a point of a block, (\"resid_pre\", 0) in place \
-             of embeddings and (\"resid_post\", -1) in place of the final norm. Gradients are there at every point \
+             of embeddings and (\"resid_post\", -1) in place of the final norm. Gradients are available at every point \
              (run_with_grads)."
         ))),
         None => Ok(()),
@@ -203,6 +208,6 @@ pub(super) fn visit(shape: &[usize], chosen: &[Option<Vec<usize>>], from: usize,
 
 impl fmt::Debug for Attribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Attribution({} points of {:?})", self.products.len(), self.patching)
+        write!(f, "Attribution({} points of {:?})", self.products.len(), self.experiment)
     }
 }

@@ -30,6 +30,9 @@ pub struct Entry {
     pub value: f32,
 }
 
+/// The head that an index of a result belongs to.
+type HeadAt = Box<dyn Fn(&IxDyn) -> Option<Head>>;
+
 impl fmt::Display for Entry {
     /// The labels, then the number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,8 +111,8 @@ impl Labelled {
         Ok(heads)
     }
 
-    /// Which head the number at an index belongs to, by the axes' labels; none where they do not say.
-    fn head_at(&self) -> Option<Box<dyn Fn(&IxDyn) -> Option<Head>>> {
+    /// The head that the number at an index belongs to, by the axes' labels; none if they do not name heads.
+    fn head_at(&self) -> Option<HeadAt> {
         let others_have_one_index = |chosen: &[usize]| {
             let mut others = self.axes.iter().enumerate().filter(|(at, _)| !chosen.contains(at));
             others.all(|(_, axis)| axis.labels.len() == 1)

@@ -12,8 +12,8 @@ use crate::tokens::TokenRef;
 struct Accuracy(Targets);
 
 impl Metric {
-    /// 1 where no token is likelier than the given one, one for each prompt, and 0 elsewhere; of several positions the share
-    /// of them. More is better.
+    /// 1 where no token is likelier than the given one, else 0, with one token for each prompt; at several positions, the share
+    /// of them where this is so. More is better. It has no gradient.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -29,10 +29,17 @@ impl Metric {
         Ok(Self::of(Accuracy(Targets::given(model, tokens)?)))
     }
 
-    /// The share of each prompt's own tokens that the model predicts as the most likely, of all but the first. More is
-    /// better.
+    /// The share of the tokens of each prompt, all but the first, that the model predicts as the most likely. More is better.
     ///
-    /// The tokens are those of the clean prompts, also in runs of others.
+    /// In an experiment the tokens to predict are those of the clean prompts in every run, the corrupted one included.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let share = Metric::mean_accuracy().measure(&model, "When John and Mary went to the shops")?.scalar()?;
+    /// assert!((0. ..=1.).contains(&share));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     pub fn mean_accuracy() -> Self {
         Self::of(Accuracy(Targets::Next))
     }

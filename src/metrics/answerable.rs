@@ -1,4 +1,4 @@
-//! Which prompts of a data set a model's tokens can answer, and what speaks against the others.
+//! Which prompts of a data set can be answered in a model's tokens, and why the others cannot.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,15 @@ use crate::progress::Progress;
 use crate::tasks::{Task, TaskDataset, TaskPrompt};
 use crate::tokens::Tokenizer;
 
-/// GPT-2's id of " she", by which its vocabulary is told from others of its size.
+/// GPT-2's id of " she", which distinguishes its vocabulary from others of the same size.
 const SHE: u32 = 673;
 
 type Ids = (Vec<u32>, Vec<u32>);
 
 impl TaskDataset {
-    /// The prompts that can be judged with this model's tokens: each answer is one token (of a country the first one
-    /// counts), and the right answers are not the wrong ones. `source` says how many of how many they are, and `left_out`
-    /// which went and why.
+    /// The prompts that can be evaluated in this model's tokens: each answer is one token (of a country's name, the first one
+    /// counts), and the right answers differ from the wrong ones. `source` says how many were kept, `left_out` lists the others
+    /// with the reason for each.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -33,7 +33,7 @@ impl TaskDataset {
     /// ```
     ///
     /// # Errors
-    /// Where no prompt is left; ids in the file that are not GPT-2's of the answers, for they are a mistake.
+    /// No prompt that can be answered; ids in the file that are not GPT-2's ids of the answers, which is a mistake in the file.
     pub fn answerable(&self, model: &HookedTransformer) -> Result<Self> {
         let mut progress = Progress::of("looking answers up", self.len() as u64, "prompts");
         let mut answering = Answering::new(model, self.task)?;
@@ -61,24 +61,24 @@ impl<'a> Answering<'a> {
     /// The ids of the right and of the wrong answers.
     ///
     /// # Errors
-    /// A prompt that cannot be answered, by its row; ids of the file that are not GPT-2's.
+    /// A prompt that cannot be answered, with its row; ids in the file that are not GPT-2's.
     pub fn ids(&mut self, prompt: &TaskPrompt) -> Result<Ids> {
         self.find(prompt)?.map_err(|why| {
             let instead = match self.task {
                 Task::Sva => "VerbList::single_tokens keeps the verbs that are one token",
                 _ => {
-                    "TaskDataset::answerable leaves such prompts out and lists them; Patching::for_each_answer_token takes \
+                    "TaskDataset::answerable leaves such prompts out and lists them; Experiment::for_each_answer_token takes \
                      answers of several tokens"
                 }
             };
             Error::tokens(format!(
-                "{}: the prompt {:?} cannot be judged with this model's tokens, because {why}. {instead}.",
+                "{}: the prompt {:?} cannot be evaluated in this model's tokens, because {why}. {instead}.",
                 prompt.row, prompt.clean
             ))
         })
     }
 
-    /// The ids, or what speaks against the prompt.
+    /// The ids, or why the prompt cannot be answered.
     fn find(&mut self, prompt: &TaskPrompt) -> Result<std::result::Result<Ids, String>> {
         let mut sides = [Vec::new(), Vec::new()];
         for (ids, answers) in sides.iter_mut().zip([&prompt.right, &prompt.wrong]) {
@@ -119,7 +119,7 @@ impl<'a> Answering<'a> {
         Ok(found)
     }
 
-    /// Why right and wrong answers are not told apart by their tokens, if so.
+    /// Why the tokens of right and wrong answers do not distinguish them, if they do not.
     fn clash(&self, prompt: &TaskPrompt, right: &[u32], wrong: &[u32]) -> Result<Option<String>> {
         let sorted = |ids: &[u32]| {
             let mut ids = ids.to_vec();
@@ -136,16 +136,16 @@ impl<'a> Answering<'a> {
         let token = self.tokenizer.piece(right[0]);
         Ok(Some(match right.len() {
             1 => format!(
-                "the right answer {:?} and the wrong answer {:?} both begin with the token {token:?}, which tells them not \
-                 apart",
+                "the right answer {:?} and the wrong answer {:?} both begin with the token {token:?}, which cannot \
+                 distinguish them",
                 prompt.right[0], prompt.wrong[0]
             ),
-            _ => format!("its right answers {:?} are its wrong ones, too", prompt.right),
+            _ => format!("its right answers {:?} are also its wrong ones", prompt.right),
         }))
     }
 }
 
-/// Holds the ids of a file against the answers' own in GPT-2's tokens.
+/// Checks the ids of a file against GPT-2's ids of the answers.
 fn check_ids(task: Task, prompt: &TaskPrompt, found: [&[u32]; 2]) -> Result<()> {
     let (Some(given), Some(columns)) = (&prompt.gpt2_ids, task.id_columns()) else { return Ok(()) };
     let sides = [(&given.0, &prompt.right), (&given.1, &prompt.wrong)];
@@ -166,11 +166,11 @@ mod tests {
     use crate::tasks::{Split, Task};
 
     #[test]
-    fn ids_of_a_file_are_held_against_the_answers() {
+    fn ids_of_a_file_are_checked_against_the_answers() {
         let mut prompt = Task::GenderBias.prompts(Split::Train, 1, 0).unwrap().prompts[0].clone();
         prompt.row = "bias.csv, line 7".into();
         let (she, he): (&[u32], &[u32]) = (&[673], &[339]);
-        assert!(super::check_ids(Task::GenderBias, &prompt, [she, he]).is_ok(), "no ids, nothing to hold");
+        assert!(super::check_ids(Task::GenderBias, &prompt, [she, he]).is_ok(), "no ids, nothing to check");
         prompt.gpt2_ids = Some((vec![673], vec![339]));
         assert!(super::check_ids(Task::GenderBias, &prompt, [she, he]).is_ok());
         prompt.gpt2_ids = Some((vec![673], vec![340]));

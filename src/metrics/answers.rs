@@ -1,8 +1,10 @@
-//! Right and wrong answers of prompts, and the logit difference between them.
+//! Correct and incorrect answers to prompts, and the logit difference between them.
 //!
 //! `logit difference = logit(correct) - logit(incorrect)` at each prompt's last token (Wang et al. 2022,
 //! "Interpretability in the Wild"). It is linear in the final residual stream once the norm is fixed, which is why
 //! attribution uses it; log-probability is not.
+
+use std::borrow::Borrow;
 
 use candle_core::Tensor;
 
@@ -18,7 +20,7 @@ use crate::tokens::{TokenRef, Tokens};
 pub struct Answers {
     correct: Vec<u32>,
     incorrect: Vec<u32>,
-    /// How each pair is shown: its text, or its ids where the model has no tokenizer.
+    /// How each pair is shown: as its texts, or as its ids where the model has no tokenizer.
     texts: Vec<(String, String)>,
 }
 
@@ -35,8 +37,8 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// A text of several tokens (with its pieces), an id outside the vocabulary, an empty list, and where both answers of every
-    /// pair are the same token. One such pair among others has the logit difference 0.
+    /// A text of several tokens (the error shows them), an id outside the vocabulary, an empty list, pairs that all consist of
+    /// the same token twice. One such pair among others is allowed: its logit difference is 0.
     pub fn answers<T: Into<TokenRef>, W: Into<TokenRef>>(
         &self,
         pairs: impl IntoIterator<Item = (T, W)>,
@@ -53,24 +55,24 @@ impl HookedTransformer {
 }
 
 impl Answers {
-    /// How many prompts they answer.
+    /// The number of prompts that they answer.
     pub fn len(&self) -> usize {
         self.correct.len()
     }
 
-    /// Whether there are none; never so for answers that a model read.
+    /// Whether there are none, which is never so for answers that [`HookedTransformer::answers`] made.
     pub fn is_empty(&self) -> bool {
         self.correct.is_empty()
     }
 
     /// The correct token of each prompt.
-    pub fn correct(&self) -> &[u32] {
-        &self.correct
+    pub fn correct(&self) -> Vec<u32> {
+        self.correct.clone()
     }
 
     /// The incorrect token of each prompt.
-    pub fn incorrect(&self) -> &[u32] {
-        &self.incorrect
+    pub fn incorrect(&self) -> Vec<u32> {
+        self.incorrect.clone()
     }
 
     /// Both answers of each prompt as text, or as ids where the model has no tokenizer.
@@ -91,8 +93,9 @@ impl Answers {
         Ok((correct - model.tokens_to_residual_directions(self.incorrect.iter().copied())?)?)
     }
 
-    /// What the biases alone give each prompt's logit difference: `b_U`, and the final norm's bias through the unembedding where
-    /// it is not folded. No component of the residual stream writes them, so shares and these sum to the logit difference.
+    /// What the biases alone contribute to each prompt's logit difference: `b_U`, and the final norm's bias through the
+    /// unembedding where it is not folded. No component of the residual stream writes them, so the shares of all components and
+    /// these sum to the logit difference.
     ///
     /// # Shapes
     /// `[prompt]`.
@@ -111,8 +114,9 @@ impl Answers {
     /// `logits [batch, pos, d_vocab_out]`; the result is `[prompt]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when logits, tokens and answers are not of the same prompts.
-    pub fn logit_diff(&self, logits: &Tensor, tokens: &Tokens) -> Result<Labelled> {
+    /// [`Error::Shape`] when logits, tokens and answers do not belong to the same prompts.
+    pub fn logit_diff(&self, logits: &Tensor, tokens: impl Borrow<Tokens>) -> Result<Labelled> {
+        let tokens = tokens.borrow();
         let expected = format!("[{}, {}, d_vocab] (answers, positions)", self.len(), tokens.pos());
         let fits = logits.rank() == 3 && logits.dim(0)? == self.len() && logits.dim(1)? == tokens.pos();
         if !fits || tokens.batch() != self.len() {

@@ -1,4 +1,4 @@
-//! Whether a right answer is the best one: of the whole vocabulary, or of right and wrong answers.
+//! Whether the best right answer is the best of the whole vocabulary, or better than all wrong answers.
 
 use candle_core::{D, Tensor};
 
@@ -18,7 +18,7 @@ pub(super) enum Best {
 struct BestAnswer(Pairs, Best);
 
 impl Metric {
-    /// 1 where the likeliest right answer is likelier than what it is compared with, or as likely as all tokens.
+    /// 1 where the likeliest right answer is the likeliest of all tokens, or likelier than every wrong answer; else 0.
     pub(super) fn of_best(answers: Pairs, best: Best) -> Self {
         Self::of(BestAnswer(answers, best))
     }

@@ -1,4 +1,4 @@
-//! A metric of certain prompts: the one place that knows which rows of a run's logits are read.
+//! A metric bound to prompts: the one place that knows which rows of a run's logits are read.
 
 use std::ops::Deref;
 
@@ -11,8 +11,8 @@ use crate::hooks::HookPlan;
 use crate::model::{HookedTransformer, RunOptions};
 use crate::tokens::Tokens;
 
-/// A metric with the rows that it reads of certain prompts. The tokens that it compares with, where it does, are those of
-/// these prompts, whichever prompts are run.
+/// A metric with the rows that it reads of some prompts. If it compares predictions with the next tokens, they are those of these
+/// prompts, whichever prompts are run.
 #[derive(Clone)]
 pub(crate) struct BoundMetric {
     metric: Metric,
@@ -43,7 +43,8 @@ impl BoundMetric {
                 metric.name()
             )));
         }
-        if let Some(largest) = measure.largest_token().filter(|largest| *largest as usize >= d_vocab_out) {
+        let next = rows.next().iter().max().copied().filter(|_| measure.compares_with_next());
+        if let Some(largest) = measure.largest_token().max(next).filter(|largest| *largest as usize >= d_vocab_out) {
             return Err(Error::tokens(format!(
                 "token id {largest} of the metric has no logit: the model has ids 0 to {}.",
                 d_vocab_out - 1
@@ -57,7 +58,7 @@ impl BoundMetric {
         &self.rows
     }
 
-    /// How many logits it reads of each row.
+    /// The number of logits that it reads in each row.
     pub fn width(&self, model: &HookedTransformer) -> usize {
         match &self.columns {
             Columns::All => model.cfg().d_vocab_out(),
@@ -65,7 +66,7 @@ impl BoundMetric {
         }
     }
 
-    /// Whether it is measured from the clean run.
+    /// Whether it compares a run with the clean run.
     pub fn needs_clean(&self) -> bool {
         self.metric.measure.needs_clean()
     }
@@ -86,7 +87,7 @@ impl BoundMetric {
         Ok(x.flatten(0, 1)?.index_select(&places, 0)?)
     }
 
-    /// Of all logits those of the columns that it reads.
+    /// The columns that it reads, of all logits.
     pub fn columns_of(&self, logits: &Tensor) -> Result<Tensor> {
         match &self.columns {
             Columns::All => Ok(logits.clone()),
@@ -108,7 +109,7 @@ impl BoundMetric {
         )
     }
 
-    /// The number of each prompt, of the columns that it reads; `clean` are all logits of the clean run's rows.
+    /// The metric of each prompt from the columns that it reads; `clean` are all columns of the clean run's rows.
     pub fn evaluate(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Vec<f32>> {
         Ok(self.values(logits, clean)?.to_vec1::<f32>()?)
     }
@@ -151,7 +152,7 @@ impl BoundMetric {
     /// The metric of each prompt in a plain run.
     ///
     /// # Errors
-    /// A metric that is measured from another run; and as [`HookedTransformer::run`].
+    /// A metric that needs a clean run; and as [`HookedTransformer::run`].
     pub fn of_run(&self, model: &HookedTransformer, tokens: &Tokens) -> Result<Vec<f32>> {
         self.check_alone()?;
         let options = RunOptions { stop_at_layer: Some(model.cfg().n_layers as isize), ..Default::default() };
@@ -162,37 +163,33 @@ impl BoundMetric {
     }
 
     /// # Errors
-    /// A metric that is measured from a clean run, where there is none.
+    /// A metric that needs a clean run.
     pub fn check_alone(&self) -> Result<()> {
         match self.needs_clean() {
             true => Err(Error::argument(format!(
-                "the {} is measured from a clean run, which a single run does not have: take the gradients of an experiment \
-                 (Patching::attribution), or another metric.",
+                "the {} compares a run with a clean run, which a single run does not have: take the gradients of an experiment \
+                 (Experiment::attribution), or another metric.",
                 self.name()
             ))),
             false => Ok(()),
         }
     }
 
-    /// Refuses a metric that has no slope at the clean run itself.
-    ///
     /// # Errors
-    /// KL divergence from the clean run, which is at its least there.
+    /// A metric whose gradient at the clean run is 0: KL divergence has its minimum there.
     pub fn check_slope_at_clean(&self, instead: &str) -> Result<()> {
         match self.metric.measure.slope() {
             Slope::NotAtClean => Err(Error::argument(format!(
-                "{} is measured from the clean run and at its least there, so all its gradients at that run are 0 and would \
-                 rank rounding errors: {instead}, or take another metric.",
+                "{} compares a run with the clean run and has its minimum there, so all its gradients at that run are 0 and \
+                 would rank rounding errors: {instead}, or take another metric.",
                 self.name()
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Refuses a metric that has no gradient, as far as its kind says.
-    ///
     /// # Errors
-    /// The rank and the accuracy, which change in steps.
+    /// A metric that is known to have no gradient: the rank and the accuracy change in steps.
     pub fn check_slope(&self) -> Result<()> {
         match self.metric.measure.slope() {
             Slope::Nowhere => Err(Error::argument(format!(
@@ -203,13 +200,15 @@ impl BoundMetric {
         }
     }
 
-    /// Refuses a metric of the user's that is not made of tensor operations: `values` are its numbers for logits that have
-    /// a gradient.
+    /// As [`BoundMetric::check_slope`], and for custom metrics by their `values` for logits that have a gradient.
+    ///
+    /// # Errors
+    /// A custom metric that was not computed with tensor operations.
     pub fn check_gradient(&self, values: &Tensor) -> Result<()> {
         match self.metric.measure.slope() {
             Slope::Unknown if !values.track_op() => Err(Error::argument(format!(
-                "the metric {:?} has no gradient: make it of tensor operations on the logits that it is given, not of \
-                 numbers taken out of them.",
+                "the metric {:?} has no gradient: compute it from its logits with tensor operations, not from numbers taken \
+                 out of them (to_scalar, to_vec1).",
                 self.name()
             ))),
             _ => self.check_slope(),

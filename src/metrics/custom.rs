@@ -20,15 +20,14 @@ struct Custom {
 }
 
 impl Metric {
-    /// A number of your own from the logits after the last tokens.
+    /// A metric of your own: a closure from the logits after each prompt's last token to one number for each prompt.
     ///
-    /// The closure gets `[row, d_vocab_out]`, a row for each prompt, and returns `[row]`. With other positions
-    /// ([`Metric::at`]) there is a row for each position that is read, prompt after prompt, and the closure returns a number for
-    /// each row, of which each prompt gets the mean, or at once one for each prompt. Made of tensor operations it has
-    /// gradients, too. Any error that it returns ends the run.
+    /// The closure gets `[row, d_vocab_out]`, one row for each prompt, and returns `[row]`. At other positions ([`Metric::at`])
+    /// there is one row for each position that is read, prompt after prompt; the closure returns one number for each row, which
+    /// are averaged over the positions of each prompt, or one number for each prompt. Computed with tensor operations, it has
+    /// gradients. An error that it returns ends the run.
     ///
-    /// [`Metric::columns`] says which logits it reads, [`Metric::more_is_better`] and [`Metric::less_is_better`] which way is
-    /// better.
+    /// [`Metric::columns`] sets which logits it reads, [`Metric::more_is_better`] and [`Metric::less_is_better`] its direction.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -36,10 +35,10 @@ impl Metric {
     /// let largest = Metric::custom("largest logit", |logits| logits.max(1)).more_is_better();
     /// assert!(largest.measure(&model, "The keys on the cabinet")?.scalar()? > 0.);
     ///
-    /// // How sure the model is between two answers, read at every token; only their two logits are computed.
-    /// let sure = Metric::custom("sure", |logits| (logits.narrow(1, 0, 1)? - logits.narrow(1, 1, 1)?)?.abs()?.squeeze(1));
-    /// let sure = sure.columns(&model, [" are", " is"])?.at_all();
-    /// assert!(sure.measure(&model, "The keys on the cabinet")?.scalar()? > 0.);
+    /// // How far apart two answers are, at every token; only their two logits are computed.
+    /// let apart = Metric::custom("apart", |logits| (logits.narrow(1, 0, 1)? - logits.narrow(1, 1, 1)?)?.abs()?.squeeze(1));
+    /// let apart = apart.columns(&model, [" are", " is"])?.at_all();
+    /// assert!(apart.measure(&model, "The keys on the cabinet")?.scalar()? > 0.);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn custom<E: Into<Error>>(
@@ -54,8 +53,8 @@ impl Metric {
         })
     }
 
-    /// As [`Metric::custom`], of a run's logits and the clean run's, both `[row, d_vocab_out]`: for experiments that have a
-    /// clean run.
+    /// As [`Metric::custom`], from a run's logits and those of the clean run, both `[row, d_vocab_out]`. It is a metric of
+    /// experiments only, which have a clean run.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -80,8 +79,8 @@ impl Metric {
         })
     }
 
-    /// A custom metric reads the logits of these tokens only, in this order: its closure gets `[row, token]`, and no others are
-    /// computed.
+    /// The same custom metric, which reads only the logits of these tokens: its closure gets `[row, token]` in this order, and no
+    /// other logits are computed.
     ///
     /// # Errors
     /// No tokens, a text that is not one token; a metric that is not custom.
@@ -95,7 +94,7 @@ impl Metric {
 }
 
 impl Custom {
-    /// Refuses what is neither a number for each row nor one for each prompt.
+    /// Checks that there is one number for each row or one for each prompt.
     fn checked(&self, values: Tensor, read: &Read) -> Result<Tensor> {
         let (rows, prompts) = (read.rows.len(), read.rows.prompts());
         if values.rank() == 1 && [rows, prompts].contains(&values.elem_count()) {
@@ -150,7 +149,7 @@ impl Measure for Custom {
             }
             (clean, _) => clean.cloned(),
         };
-        // The clean run is where it is, whatever is asked of this one.
+        // No gradient flows to the clean run.
         let clean = clean.map(|clean| clean.detach().to_dtype(DType::F32)).transpose()?;
         let of_copy = |copy: usize| {
             let logits = read.logits.narrow(0, copy * rows, rows)?;

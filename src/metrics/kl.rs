@@ -9,7 +9,14 @@ struct Kl;
 
 impl Metric {
     /// The Kullback-Leibler divergence, in nats, of the run's next-token distribution from the clean run's,
-    /// `sum p_clean ln(p_clean / p)`. Less is better, 0 is the clean run.
+    /// `sum p_clean ln(p_clean / p)`. Less is better; the clean run itself has 0.
+    ///
+    /// It needs a clean run, so it is a metric of experiments only.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// assert_eq!(Metric::kl().direction(), Some(Direction::Less));
+    /// ```
     pub fn kl() -> Self {
         Self::of(Kl)
     }

@@ -13,6 +13,15 @@ struct LogProb(Targets);
 impl Metric {
     /// The natural logarithm of the token's probability, one token for each prompt. More is better.
     ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// let metric = Metric::log_prob(&model, [" Mary"])?;
+    /// assert!(metric.measure(&model, prompt)?.scalar()? > -0.5);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A text that is not one token.
     pub fn log_prob<T: Into<TokenRef>>(model: &HookedTransformer, tokens: impl IntoIterator<Item = T>) -> Result<Self> {

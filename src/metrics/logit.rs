@@ -11,10 +11,10 @@ use crate::tokens::TokenRef;
 struct Logit(Targets);
 
 impl Metric {
-    /// The logit of a token, one for each prompt. More is better.
+    /// The logit of a token, one token for each prompt. More is better.
     ///
-    /// It moves with all logits together, which a softmax does not see: for what the model predicts take
-    /// [`Metric::logit_diff`] or [`Metric::log_prob`].
+    /// Adding a constant to all logits changes it, but not the predictions: to measure those, use [`Metric::logit_diff`] or
+    /// [`Metric::log_prob`].
     ///
     /// ```
     /// use candle_lens::prelude::*;

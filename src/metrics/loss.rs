@@ -15,16 +15,25 @@ impl Metric {
     /// The loss of the token that follows each prompt, in nats: minus the natural logarithm of its probability. Less is
     /// better.
     ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// let loss = Metric::loss(&model, [" Mary"])?.measure(&model, prompt)?.scalar()?;
+    /// let log_prob = Metric::log_prob(&model, [" Mary"])?.measure(&model, prompt)?.scalar()?;
+    /// assert_eq!(loss, -log_prob);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A text that is not one token.
     pub fn loss<T: Into<TokenRef>>(model: &HookedTransformer, tokens: impl IntoIterator<Item = T>) -> Result<Self> {
         Ok(Self::of(Loss(Targets::given(model, tokens)?)))
     }
 
-    /// The mean loss over each prompt's own tokens, of those that the model predicts: all but the first. Less is better.
+    /// The mean loss over the tokens of each prompt, all but the first, which the model does not predict. Less is better.
     ///
-    /// The tokens are those of the clean prompts, also in runs of others: how well they are predicted is what an experiment
-    /// measures.
+    /// In an experiment the tokens to predict are those of the clean prompts in every run, the corrupted one included.
     ///
     /// ```
     /// use candle_lens::prelude::*;

@@ -1,4 +1,4 @@
-//! What a metric is: its name, which way is better, which logits it reads, and its function.
+//! What a metric is: its name and direction, the logits that it reads, and its function.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::model::HookedTransformer;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
 
-/// Which way of a metric is better.
+/// Whether more or less of a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// A larger number is better.
@@ -46,21 +46,21 @@ impl Columns {
 pub(crate) enum Slope {
     /// Everywhere.
     Everywhere,
-    /// Not at the clean run, where it is at its least.
+    /// Everywhere but at the clean run, where it has its minimum.
     NotAtClean,
-    /// Nowhere: it changes in steps.
+    /// Nowhere, because it changes in steps.
     Nowhere,
-    /// Only its values say.
+    /// Not known before its values are computed.
     Unknown,
 }
 
-/// A metric's own part: what it reads and what it makes of it.
+/// What distinguishes a metric from others: what it reads, and the number that it computes.
 pub(crate) trait Measure: Send + Sync {
     fn name(&self) -> &str;
 
     fn direction(&self) -> Option<Direction>;
 
-    /// The positions that it reads unless it is told others.
+    /// The positions that it reads by default.
     fn positions(&self) -> Positions {
         Positions::Last
     }
@@ -69,7 +69,7 @@ pub(crate) trait Measure: Send + Sync {
         Columns::All
     }
 
-    /// The same metric of these columns only; none for one that knows its own.
+    /// The same metric of these columns only; `None` for a metric that determines its columns itself.
     fn with_columns(&self, _columns: Vec<u32>) -> Option<Arc<dyn Measure>> {
         None
     }
@@ -79,7 +79,7 @@ pub(crate) trait Measure: Send + Sync {
         false
     }
 
-    /// Whether it compares each position with the token that follows there.
+    /// Whether it compares the prediction at each position with the next token.
     fn compares_with_next(&self) -> bool {
         false
     }
@@ -88,7 +88,7 @@ pub(crate) trait Measure: Send + Sync {
         Slope::Everywhere
     }
 
-    /// For how many prompts, or positions of them, it has answers; none where it needs none.
+    /// The number of its answers, one for each prompt or for each position; `None` where it needs none.
     fn answers(&self) -> Option<usize> {
         None
     }
@@ -98,7 +98,7 @@ pub(crate) trait Measure: Send + Sync {
         None
     }
 
-    /// The number of each row, or of each prompt.
+    /// One number for each row, or for each prompt.
     fn values(&self, read: &Read) -> Result<Tensor>;
 }
 
@@ -117,7 +117,7 @@ impl Read<'_> {
         Ok(self.logits.dim(0)? / self.rows.len())
     }
 
-    /// Of `x [copy * row, column]` the columns of these tokens, one list of the same length for each row.
+    /// The columns of `x [copy * row, column]` that belong to these tokens, a list of one length for each row.
     ///
     /// # Shapes
     /// `[copy * row, token]`.
@@ -132,17 +132,17 @@ impl Read<'_> {
         Ok(x.contiguous()?.gather(&places.contiguous()?, 1)?)
     }
 
-    /// Of `x [copy * row, column]` one token for each row, `[copy * row]`.
+    /// As [`Read::gather`] with one token for each row, `[copy * row]`.
     pub fn pick(&self, x: &Tensor, tokens: &[u32]) -> Result<Tensor> {
         let tokens: Vec<Vec<u32>> = tokens.iter().map(|&token| vec![token]).collect();
         Ok(self.gather(x, &tokens)?.squeeze(1)?)
     }
 }
 
-/// A number for each prompt, read from the logits after its last token or at other [`Positions`] ([`Metric::at`]).
+/// One number for each prompt, computed from the logits after its last token, or at other [`Positions`] ([`Metric::at`]).
 ///
-/// A metric knows which logits it reads, so that no others are computed. Of a prompt that is read at several positions it is
-/// the mean over them.
+/// A metric knows which logits it reads, so that no others are computed. At several positions of a prompt, its number is the
+/// mean over them.
 #[derive(Clone)]
 pub struct Metric {
     pub(super) measure: Arc<dyn Measure>,
@@ -163,8 +163,8 @@ impl Metric {
 
     /// The same metric at these positions: `0`, `-2`, `2..5`, `[3, 5]`, [`Positions::First`], [`Positions::each`], ..
     ///
-    /// Where it has answers, they are one for each prompt, which counts at each of its positions, or one for each position
-    /// of each prompt, prompt after prompt.
+    /// If it has answers, there must be one for each prompt, which then holds at each of its positions, or one for each position
+    /// that is read, prompt after prompt.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -189,24 +189,24 @@ impl Metric {
         self.at(Positions::All)
     }
 
-    /// The same metric, of which more is better: for those of your own, which do not say.
+    /// The same metric with the direction "more is better", which a custom metric does not have by default.
     pub fn more_is_better(mut self) -> Self {
         self.direction = Some(Direction::More);
         self
     }
 
-    /// The same metric, of which less is better.
+    /// The same metric with the direction "less is better".
     pub fn less_is_better(mut self) -> Self {
         self.direction = Some(Direction::Less);
         self
     }
 
-    /// What it is called, with the positions that it reads where they are not its usual ones.
+    /// Its name, with the positions that it reads where they are not its default ones.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Which way is better; `None` for a metric of your own that does not say.
+    /// Whether more or less is better; `None` for a custom metric whose direction was not set.
     pub fn direction(&self) -> Option<Direction> {
         self.direction
     }
@@ -231,8 +231,8 @@ impl Metric {
     /// `[prompt]`.
     ///
     /// # Errors
-    /// Answers for other prompts, tokens without a logit, positions that are outside the prompts; KL divergence, which needs
-    /// two runs; and as [`HookedTransformer::run`].
+    /// Answers for another number of prompts, tokens without a logit, positions outside the prompts; a metric that needs a clean
+    /// run ([`Metric::kl`], [`Metric::custom_from_clean`]); and as [`HookedTransformer::run`].
     pub fn measure(&self, model: &HookedTransformer, input: impl Into<Input>) -> Result<Labelled> {
         let tokens = model.to_tokens(input)?;
         let bound = self.bind(&tokens, model.cfg().d_vocab_out())?;
@@ -240,10 +240,10 @@ impl Metric {
         Labelled::new(self.name(), vec![Axis::numbered("prompt", tokens.batch())], values)
     }
 
-    /// The metric of these prompts, with all that it reads of them.
+    /// The metric with the rows that it reads of these prompts.
     ///
     /// # Errors
-    /// Answers for other prompts, tokens without a logit, positions that are outside the prompts.
+    /// Answers for another number of prompts, tokens without a logit, positions outside the prompts.
     pub(crate) fn bind(&self, tokens: &Tokens, d_vocab_out: usize) -> Result<BoundMetric> {
         BoundMetric::new(self, tokens, d_vocab_out)
     }
@@ -256,7 +256,7 @@ pub(super) fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
 }
 
-/// 1 where it is so, f32.
+/// 1 where the condition holds, else 0, as f32.
 pub(super) fn as_numbers(so: &Tensor) -> Result<Tensor> {
     Ok(so.to_dtype(DType::F32)?)
 }
@@ -264,7 +264,7 @@ pub(super) fn as_numbers(so: &Tensor) -> Result<Tensor> {
 pub(super) fn with_columns(metric: &Metric, columns: Vec<u32>) -> Result<Metric> {
     let Some(measure) = metric.measure.with_columns(columns) else {
         return Err(Error::argument(format!(
-            "the metric {:?} knows itself which logits it reads: give columns to a custom one only.",
+            "the metric {:?} determines itself which logits it reads: set the columns of custom metrics only.",
             metric.name()
         )));
     };

@@ -1,8 +1,8 @@
-//! Metrics: what a run is evaluated by, one number for each prompt, from its logits.
+//! Metrics: one number for each prompt by which a run is evaluated, computed from its logits.
 //!
-//! A [`Metric`] is a value that says which logits it reads: at which [`Positions`] of each prompt, of which tokens. Nothing
-//! else is computed for it. One metric a file, with its formula and source; data sets of tasks become batches with their
-//! metric here, too, and [`score_questions`] takes the metrics of many prompts at once.
+//! A [`Metric`] is a value that says which logits it reads: at which [`Positions`] of each prompt, and of which tokens. No others
+//! are computed for it. Each metric has its own file, with formula and source. Here data sets of tasks become batches with the
+//! metric of their task, and [`score_questions`] scores a model on many prompts.
 
 mod accuracy;
 mod answerable;
@@ -28,10 +28,10 @@ pub use answers::Answers;
 pub(crate) use bound::BoundMetric;
 pub use metric::{Direction, Metric};
 pub use positions::Positions;
-pub use score::{Score, Scorecard, score_questions, score_repeated, scorecard};
+pub use score::{Score, score_questions};
 pub use task::TaskBatch;
 
-/// The mean of what prompts have.
+/// The mean over prompts.
 pub(crate) fn mean(values: &[f32]) -> f32 {
     (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
 }

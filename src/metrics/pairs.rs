@@ -13,7 +13,7 @@ pub(super) struct Pairs {
 
 impl Pairs {
     /// # Errors
-    /// As many right lists as wrong ones are needed, and some list that is not the same on both sides.
+    /// Different numbers of right and wrong lists; lists that are the same on both sides in every prompt.
     pub fn new(right: Vec<Vec<u32>>, wrong: Vec<Vec<u32>>) -> Result<Self> {
         if right.len() != wrong.len() {
             return Err(Error::argument(format!(
@@ -33,7 +33,7 @@ impl Pairs {
         Ok(Self { lists })
     }
 
-    /// As many lists on each side.
+    /// The same number of lists on each side.
     pub fn of_lists(right: Vec<Vec<u32>>, wrong: Vec<Vec<u32>>) -> Self {
         Self { lists: right.into_iter().zip(wrong).map(<[Vec<u32>; 2]>::from).collect() }
     }
@@ -51,7 +51,7 @@ impl Pairs {
         self.lists.iter().flatten().flatten().copied()
     }
 
-    /// Of each row the sum of `x` at its right tokens minus that at its wrong ones, or of the means.
+    /// The sum of `x` at the right tokens of each row minus the sum at its wrong ones, or the difference of the means.
     ///
     /// # Shapes
     /// `x [copy * row, column]`; the result is `[copy * row]`.
@@ -64,7 +64,7 @@ impl Pairs {
             let mut of_row = [right.clone(), wrong.clone()].concat();
             weights.extend(right.iter().map(|_| weight(right)).chain(wrong.iter().map(|_| -weight(wrong))));
             weights.extend(std::iter::repeat_n(0., longest - of_row.len()));
-            // What has no weight is a token of the row all the same.
+            // Shorter lists are filled up with one of their tokens, whose weight is 0.
             of_row.resize(longest, right.first().or(wrong.first()).copied().unwrap_or(0));
             tokens.push(of_row);
         }
@@ -82,7 +82,7 @@ impl Pairs {
         let lists = read.rows.spread(&self.lists).expect("answers were counted when the metric was bound");
         let side = |side: usize| -> Result<Tensor> {
             let longest = lists.iter().map(|lists| lists[side].len()).max().unwrap_or(0);
-            // A token twice changes nothing.
+            // Shorter lists are filled up with their own tokens, which leaves the largest as it is.
             let tokens = lists.iter().map(|lists| lists[side].iter().copied().cycle().take(longest).collect());
             Ok(read.gather(x, &tokens.collect::<Vec<_>>())?.max(1)?)
         };
@@ -90,16 +90,16 @@ impl Pairs {
     }
 }
 
-/// One pair of equals has the difference 0 and is left alone; of pairs that all are equals nothing can be said.
+/// One pair of equal answers has the difference 0 and does no harm; if all pairs are equal, nothing is measured.
 ///
 /// # Errors
-/// No pair that differs.
+/// No pair of different answers.
 pub(super) fn check_some_differ(mut same: impl ExactSizeIterator<Item = bool>) -> Result<()> {
     let count = same.len();
     match count > 0 && same.all(|same| same) {
         true => Err(Error::argument(format!(
-            "each of the {count} pairs has the same token as correct and incorrect answer, so every difference is 0 whatever \
-             the model does: give at least one pair of different tokens."
+            "each of the {count} pairs has the same correct and incorrect answer, so every difference is 0 whatever the model \
+             does: give at least one pair of different answers."
         ))),
         false => Ok(()),
     }

@@ -7,17 +7,17 @@ use crate::error::{Error, Result};
 use crate::slice::Slice;
 use crate::tokens::Tokens;
 
-/// The positions of each prompt at which a metric reads the logits. Built by `into()` from what a [`Slice`] is built from
-/// (`0`, `-2`, `2..5`, `[3, 5]`, `..`), which then is the same for all prompts, or by [`Positions::each`].
+/// The positions of each prompt at which a metric reads the logits. Anything that converts to a [`Slice`] (`0`, `-2`, `2..5`,
+/// `[3, 5]`, `..`) converts to the same positions of all prompts; [`Positions::each`] gives each prompt its own.
 ///
-/// Positions are those of the batch, as in edits and patching sites: padding on the left counts. Padding itself is never
-/// read.
+/// Positions count along the position axis of the batch, as in edits and patching sites, so padding on the left counts. Padding
+/// itself is never read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Positions {
     /// The last token of each prompt, after which the next one is predicted.
     #[default]
     Last,
-    /// The first token of each prompt, where many classifiers answer.
+    /// The first token of each prompt, where many classifiers are read.
     First,
     /// Every token of each prompt.
     All,
@@ -34,7 +34,7 @@ impl Positions {
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let prompts = ["When John and Mary went to the shops", "John and Mary went"];
-    /// // The logit of " to" after " went", which each prompt has at a position of its own.
+    /// // The logit of " to" after " went", which is at a different position in each prompt.
     /// let metric = Metric::logit(&model, [" to", " to"])?.at(Positions::each([5, 4]));
     /// let values = metric.measure(&model, prompts)?;
     /// let logits = model.forward(prompts)?;
@@ -69,24 +69,24 @@ impl fmt::Display for Positions {
     }
 }
 
-/// The rows of logits that a metric reads: some positions of each prompt, prompt after prompt.
+/// The rows of logits that a metric reads: the chosen positions of each prompt, prompt after prompt.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {
-    /// The positions of each prompt; at least one.
+    /// The positions of each prompt, at least one.
     of: Vec<Vec<usize>>,
     /// The token that follows each row in its prompt; 0 after the last.
     next: Vec<u32>,
-    /// How many rows come before each prompt's, and at the end how many there are.
+    /// How many rows come before those of each prompt, and at the end the number of all rows.
     starts: Vec<usize>,
     /// The size of the position axis.
     pos: usize,
 }
 
 impl Positions {
-    /// The rows of these prompts; `before_a_token` leaves out the last token of each, which no other follows.
+    /// The rows of these prompts; `before_a_token` leaves out the last token of each prompt, which no token follows.
     ///
     /// # Errors
-    /// Positions that are outside the batch or padding, a prompt of which nothing is read, lists for other prompts.
+    /// Positions outside the batch, a prompt of which nothing would be read, positions for another number of prompts.
     pub(super) fn rows(&self, tokens: &Tokens, before_a_token: bool) -> Result<Rows> {
         let last = tokens.last_positions();
         let mut of = self.of(tokens)?;
@@ -96,10 +96,10 @@ impl Positions {
         if let Some(prompt) = of.iter().position(Vec::is_empty) {
             return Err(Error::argument(match before_a_token {
                 true => format!(
-                    "the metric compares with the token that follows, and none follows in prompt {prompt} at {self}: give \
-                     prompts of two tokens or more, and positions before the last token."
+                    "the metric compares each prediction with the next token, but prompt {prompt} has no next token at {self}: \
+                     give prompts of at least two tokens, and positions before the last token."
                 ),
-                false => format!("prompt {prompt} has no token at {self}, only padding: give positions of its tokens."),
+                false => format!("prompt {prompt} has only padding at {self}: give positions of its tokens."),
             }));
         }
         let next = of.iter().zip(last).enumerate().flat_map(|(prompt, (positions, last))| {
@@ -133,7 +133,7 @@ impl Positions {
     }
 }
 
-/// The positions of this part that are no padding in a prompt.
+/// The positions of this slice at which a prompt has a token.
 fn real(tokens: &Tokens, prompt: usize, slice: &Slice) -> Result<Vec<usize>> {
     let chosen = slice.indices(tokens.pos(), "position")?;
     Ok(chosen.into_iter().filter(|&position| tokens.is_real(prompt, position)).collect())
@@ -165,27 +165,27 @@ impl Rows {
         self.starts[from]..self.starts[from + count]
     }
 
-    /// The most rows that a prompt has.
+    /// The largest number of rows of a prompt.
     pub fn most(&self) -> usize {
         self.of.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// The first position that is read of any prompt.
+    /// The first position that is read in any prompt.
     pub fn first(&self) -> usize {
         self.of.iter().flatten().copied().min().unwrap_or(0)
     }
 
-    /// Whether this position is read of some prompt.
+    /// Whether this position is read in some prompt.
     pub fn contains(&self, position: usize) -> bool {
         self.of.iter().flatten().any(|&read| read == position)
     }
 
-    /// Whether this position or a later one is read of some prompt.
+    /// Whether this position or a later one is read in some prompt.
     pub fn reaches(&self, position: usize) -> bool {
         self.of.iter().flatten().any(|&read| read >= position)
     }
 
-    /// Where the rows are in copies of `count` prompts from prompt `from` on, counted through prompts and positions.
+    /// The indices of the rows in copies of `count` prompts from prompt `from` on, with prompt and position axes flattened.
     pub(super) fn places(&self, from: usize, count: usize, copies: usize) -> Vec<u32> {
         let of_copy = |copy: usize| {
             let prompts = self.of[from..from + count].iter().enumerate();
@@ -196,7 +196,7 @@ impl Rows {
         (0..copies).flat_map(of_copy).collect()
     }
 
-    /// What is given for each prompt, or for each row, for each row; none where there is as much of neither.
+    /// Values given for each prompt or for each row, for each row; `None` where their number is neither.
     pub(super) fn spread<T: Clone>(&self, given: &[T]) -> Option<Vec<T>> {
         if given.len() == self.len() {
             return Some(given.to_vec());

@@ -11,14 +11,23 @@ use crate::tokens::TokenRef;
 struct ProbDiff(Pairs);
 
 impl Metric {
-    /// The probability of all right tokens minus that of all wrong ones, a list of each for every prompt (Hanna et al.
+    /// The total probability of the right tokens minus that of the wrong ones, a list of each for every prompt (Hanna et al.
     /// 2023). More is better.
     ///
-    /// A prompt whose right tokens are its wrong ones has the difference 0 and counts in means.
+    /// A prompt whose right tokens are also its wrong ones has the difference 0, and counts in means over prompts.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// let metric = Metric::prob_diff(&model, [[" Mary"]], [[" John", " Tom"]])?;
+    /// assert!(metric.measure(&model, prompt)?.scalar()? > 0.5);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Empty lists, lists of different prompts, a text that is not one token; where right and wrong tokens are the same in
-    /// every prompt.
+    /// Empty lists, different numbers of right and wrong lists, a text that is not one token, right and wrong tokens that are
+    /// the same in every prompt.
     pub fn prob_diff<T: Into<TokenRef>, W: Into<TokenRef>>(
         model: &HookedTransformer,
         right: impl IntoIterator<Item = impl IntoIterator<Item = T>>,

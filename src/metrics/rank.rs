@@ -1,4 +1,4 @@
-//! How many tokens are likelier than a given one.
+//! The rank of a token: how many tokens are likelier.
 
 use candle_core::{D, Tensor};
 
@@ -11,7 +11,15 @@ use crate::tokens::TokenRef;
 struct Rank(Targets);
 
 impl Metric {
-    /// How many tokens are likelier than the given one, one for each prompt: 0 is the best.
+    /// How many tokens are likelier than the given one, one for each prompt: 0 is the best. It has no gradient.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompt = "When John and Mary went to the shops, John gave the bag to";
+    /// assert_eq!(Metric::rank(&model, [" Mary"])?.measure(&model, prompt)?.scalar()?, 0.);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A text that is not one token.

@@ -1,4 +1,4 @@
-//! The token that each row is compared with.
+//! The token with which each row is compared.
 
 use super::positions::{Positions, Rows};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::tokens::TokenRef;
 pub(super) enum Targets {
     /// One for each prompt, or for each row.
     Given(Vec<u32>),
-    /// Those that follow in the prompts.
+    /// The next tokens of the prompts.
     Next,
 }
 
@@ -23,7 +23,7 @@ impl Targets {
         matches!(self, Self::Next)
     }
 
-    /// Where it makes sense to compare with them.
+    /// The positions at which they are read by default.
     pub fn positions(&self) -> Positions {
         if self.are_next() { Positions::All } else { Positions::Last }
     }

@@ -48,7 +48,7 @@ impl NormalizationType {
 /// The MLP's activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Activation {
+pub enum ActFn {
     /// `x Phi(x)` by the error function.
     Gelu,
     /// GPT-2's approximation of gelu by tanh.
@@ -142,7 +142,7 @@ pub struct HookedTransformerConfig {
     /// Logits of each position; `None` means `d_vocab`.
     pub d_vocab_out: Option<usize>,
     /// The MLP's activation function.
-    pub act_fn: Activation,
+    pub act_fn: ActFn,
     /// The norm.
     pub normalization_type: NormalizationType,
     /// Added to the variance inside the norm's square root.
@@ -203,7 +203,7 @@ impl Default for HookedTransformerConfig {
             d_mlp: None,
             d_vocab: 50257,
             d_vocab_out: None,
-            act_fn: Activation::GeluNew,
+            act_fn: ActFn::GeluNew,
             normalization_type: NormalizationType::LN,
             eps: 1e-5,
             attn_only: false,
@@ -299,7 +299,7 @@ impl HookedTransformerConfig {
             rotary: self.positional_embedding_type == PositionalEmbeddingType::Rotary,
             shortformer: self.positional_embedding_type == PositionalEmbeddingType::Shortformer,
             qk_norm: self.use_qk_norm,
-            neuron_norm: self.act_fn == Activation::SoluLn && !self.attn_only,
+            neuron_norm: self.act_fn == ActFn::SoluLn && !self.attn_only,
             has_norm: self.normalization_type != NormalizationType::None,
         }
     }
@@ -341,7 +341,7 @@ impl HookedTransformerConfig {
         if !(self.eps > 0.0 && self.eps < 1.0) {
             return Err(Error::config(format!("eps is {}, but a number between 0 and 1 is needed.", self.eps)));
         }
-        if self.gated_mlp && self.act_fn == Activation::SoluLn {
+        if self.gated_mlp && self.act_fn == ActFn::SoluLn {
             return Err(Error::config(
                 "an MLP with a gate has no place for the norm of solu_ln: drop gated_mlp or use solu.",
             ));

@@ -87,6 +87,59 @@ pub struct Run {
     pub(crate) level: Option<Tensor>,
 }
 
+impl From<&Self> for RunOptions {
+    fn from(options: &Self) -> Self {
+        options.clone()
+    }
+}
+
+impl Run {
+    /// The logits, `[batch, pos, d_vocab_out]`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a run without them.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let run = model.run("The keys on the cabinet", HookPlan::new(), RunOptions::default())?;
+    /// assert_eq!(run.logits()?.dim(2)?, model.cfg().d_vocab);
+    /// assert!(run.loss().is_err(), "RunOptions asks for it with `loss`");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.clone().ok_or_else(|| left_out("logits", "set RunOptions::logits, and leave stop_at_layer out"))
+    }
+
+    /// The loss, a scalar or `[batch, pos - 1]`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a run without it.
+    pub fn loss(&self) -> Result<Tensor> {
+        self.loss.clone().ok_or_else(|| left_out("loss", "set RunOptions::loss"))
+    }
+
+    /// The residual stream where the run stopped, `[batch, pos, d_model]`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a run that went to the end.
+    pub fn resid(&self) -> Result<Tensor> {
+        self.resid.clone().ok_or_else(|| left_out("last residual stream", "set RunOptions::stop_at_layer"))
+    }
+
+    /// The keys and values of the run, from which a later run goes on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a run that did not keep them.
+    pub fn kv_cache(&self) -> Result<KvCache> {
+        self.kv_cache.clone().ok_or_else(|| left_out("key-value cache", "set RunOptions::keep_kv_cache"))
+    }
+}
+
+fn left_out(what: &str, fix: &str) -> Error {
+    Error::argument(format!("this run has no {what}: {fix}, and run again."))
+}
+
 impl HookedTransformer {
     /// Runs the model under a plan. All other ways of running it are short forms of this one.
     ///
@@ -102,7 +155,13 @@ impl HookedTransformer {
     /// # Errors
     /// Every mistake in the input, the plan or the options, and a run that would need more memory than it may
     /// ([`HookPlan::budget`]), found before anything is computed.
-    pub fn run(&self, input: impl Into<Input>, plan: impl AsRef<HookPlan>, options: &RunOptions) -> Result<Run> {
+    pub fn run(
+        &self,
+        input: impl Into<Input>,
+        plan: impl AsRef<HookPlan>,
+        options: impl Into<RunOptions>,
+    ) -> Result<Run> {
+        let options = &options.into();
         let (tokens, text) = self.tokens_to_run(input.into(), options)?;
         text.check(self.cfg.d_vocab, self.cfg.n_ctx)?;
         let past = text.pos() - tokens.pos();
@@ -115,7 +174,8 @@ impl HookedTransformer {
         let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
         let prompts_at = &tokens.prompts_at();
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
-        let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
+        let plan = self.with_splices(plan.as_ref(), &reach);
+        let mut hooks = HookRun::new(plan.resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
         let entering = self.entering(options, &tokens, &position_ids(&text, past), &mut hooks)?;
         let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
@@ -223,8 +283,8 @@ impl HookedTransformer {
     /// # Errors
     /// As [`HookedTransformer::run`].
     pub fn forward(&self, input: impl Into<Input>) -> Result<Tensor> {
-        let run = self.run(input, HookPlan::new(), &RunOptions::default())?;
-        Ok(run.logits.expect("the options ask for logits"))
+        let run = self.run(input, HookPlan::new(), RunOptions::default())?;
+        run.logits()
     }
 
     /// The mean next-token cross-entropy of `input` in nats, a scalar tensor; f32 of a half-precision model too.
@@ -234,7 +294,7 @@ impl HookedTransformer {
     pub fn loss(&self, input: impl Into<Input>) -> Result<Tensor> {
         let options = RunOptions { logits: false, loss: Loss::Mean, ..Default::default() };
         let run = self.run(input, HookPlan::new(), &options)?;
-        Ok(run.loss.expect("the options ask for the loss"))
+        run.loss()
     }
 
     fn reach(&self, options: &RunOptions) -> Result<Reach> {

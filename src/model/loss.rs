@@ -23,7 +23,7 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     }
     // The last position predicts nothing known and gets any target: leaving its loss out afterwards is cheap, taking its
     // logits out before would copy all others, forward and back.
-    let next = (0..batch).flat_map(|b| tokens.row(b)[1..].iter().copied().chain([0]));
+    let next = (0..batch).flat_map(|b| tokens.row(b).into_iter().skip(1).chain([0]));
     let rows = logits.reshape((batch * pos, ()))?;
     let losses = cross_entropy(&rows, &next.collect::<Vec<_>>())?.reshape((batch, pos))?.narrow(1, 0, pos - 1)?;
     let real: Vec<f32> = real_predictions(tokens).into_iter().map(|real| f32::from(u8::from(real))).collect();
@@ -33,7 +33,7 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
 
 /// Refuses tokens that have no logit, and so no loss: a model's output vocabulary may be another than its input's.
 pub(super) fn check(tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
-    let without = (0..tokens.batch()).flat_map(|b| tokens.row(b)).find(|&&id| id as usize >= d_vocab_out);
+    let without = (0..tokens.batch()).flat_map(|b| tokens.row(b)).find(|&id| id as usize >= d_vocab_out);
     match without {
         None => Ok(()),
         Some(id) => Err(Error::tokens(format!(

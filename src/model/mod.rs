@@ -11,6 +11,7 @@ mod load;
 mod loss;
 pub mod ops;
 mod qk_ov;
+mod spliced;
 mod state_dict;
 mod suffix;
 mod transformer;
@@ -18,7 +19,7 @@ mod tree;
 mod weights;
 
 pub use config::{
-    Activation, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
+    ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
     RotaryScaling,
 };
 pub use device::best_device;
@@ -27,6 +28,6 @@ pub use frozen::Frozen;
 pub(crate) use layers::FinalNorm;
 pub use layers::{KvCache, LongRope};
 pub use load::{CheckpointOptions, LoadOptions, ModelProvenance, Processing};
-pub use qk_ov::Composition;
+pub use qk_ov::{Biases, Composition};
 pub(crate) use suffix::Suffix;
 pub use transformer::HookedTransformer;

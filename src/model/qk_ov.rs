@@ -7,8 +7,10 @@
 use candle_core::{DType, Tensor};
 
 use super::transformer::HookedTransformer;
+use crate::dims::{ReadBy, Reader};
 use crate::error::{Error, Result};
 use crate::factored_matrix::{FactoredMatrix, composition_scores};
+use crate::head::Head;
 use crate::labelled::{Axis, Labelled};
 use crate::progress::Progress;
 use crate::wide::{wide_type, widened};
@@ -22,6 +24,16 @@ pub enum Composition {
     K,
     /// Its values: what it moves.
     V,
+}
+
+/// Which biases [`HookedTransformer::accumulated_bias`] sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Biases {
+    /// Those of attention and of MLPs.
+    #[default]
+    All,
+    /// Those of attention only.
+    Attention,
 }
 
 impl HookedTransformer {
@@ -68,7 +80,7 @@ impl HookedTransformer {
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let scores = model.all_composition_scores(Composition::K)?;
     /// let best = &scores.top(1)[0];
-    /// assert!(best.labels[0] < best.labels[2], "earlier layers write, later ones read");
+    /// assert!(best.index[0] < best.index[2], "earlier layers write, later ones read");
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn all_composition_scores(&self, composition: Composition) -> Result<Labelled> {
@@ -91,7 +103,7 @@ impl HookedTransformer {
 
     /// `L0H0`, `L0H1`, ..: the labels of all heads, layer by layer.
     pub fn all_head_labels(&self) -> Vec<String> {
-        let heads = |layer| (0..self.cfg.n_heads).map(move |head| format!("L{layer}H{head}"));
+        let heads = |layer| (0..self.cfg.n_heads).map(move |head| Head::new(layer, head).to_string());
         (0..self.cfg.n_layers).flat_map(heads).collect()
     }
 
@@ -101,31 +113,30 @@ impl HookedTransformer {
         (0..self.cfg.n_layers).flat_map(neurons).collect()
     }
 
-    /// What the biases alone have added to the stream that enters block `layer` (-1: to its end): each `b_O`, and with
-    /// `include_mlp_biases` each `b_out`. `mlp_input` adds the `b_O` of block `layer` too.
+    /// What the biases alone have added to the residual stream before what `read_by` names reads it: each `b_O`, and each
+    /// `b_out` unless `biases` leaves them out.
     ///
     /// # Shapes
     /// `[d_model]`.
     ///
     /// # Errors
-    /// A layer that does not exist; `mlp_input` at the end, or where attention and MLP read the same stream; biases that go
-    /// through a norm before they are added.
-    pub fn accumulated_bias(&self, layer: isize, mlp_input: bool, include_mlp_biases: bool) -> Result<Tensor> {
-        let layer = self.dims().layer_or_final(layer)?;
-        if mlp_input && layer == self.cfg.n_layers {
-            return Err(Error::argument(
-                "mlp_input asks for the bias before a block's MLP, but the layer is the end of the model: give a block.",
-            ));
-        }
-        if mlp_input && self.cfg.parallel_attn_mlp {
-            return Err(Error::argument(
-                "mlp_input asks for the bias between attention and MLP, but in this model both read the same stream: leave \
-                 mlp_input off.",
-            ));
-        }
-        let attention = self.weights.blocks[..layer + usize::from(mlp_input)].iter().map(|block| &block.attn.b_o);
+    /// A layer that does not exist; the MLP of a model whose attention and MLP read the same input; biases that go through a
+    /// norm before they are added.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let before = model.accumulated_bias(ReadBy::Block(0), Biases::All)?;
+    /// assert_eq!(before.abs()?.max_all()?.to_scalar::<f32>()?, 0.0, "no block has written yet");
+    /// assert_eq!(model.accumulated_bias(ReadBy::End, Biases::Attention)?.dims(), [model.cfg().d_model]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn accumulated_bias(&self, read_by: ReadBy, biases: Biases) -> Result<Tensor> {
+        let Reader { layer, is_mlp } = read_by.resolve(&self.dims())?;
+        let with_mlps = biases == Biases::All;
+        let attention = self.weights.blocks[..layer + usize::from(is_mlp)].iter().map(|block| &block.attn.b_o);
         let mlps = self.weights.blocks[..layer].iter().filter_map(|block| block.mlp.as_ref()).map(|mlp| &mlp.b_out);
-        let biases: Vec<&Tensor> = attention.chain(mlps.filter(|_| include_mlp_biases)).collect();
+        let biases: Vec<&Tensor> = attention.chain(mlps.filter(|_| with_mlps)).collect();
         if self.dims().norms_after {
             for bias in &biases {
                 if bias.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()? != 0.0 {

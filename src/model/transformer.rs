@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::HookedTransformerConfig;
 use super::frozen::FrozenParts;
+use super::spliced::Spliced;
 use super::weights::Weights;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
@@ -34,6 +35,8 @@ pub struct HookedTransformer {
     pub(crate) processing: Processing,
     pub(crate) origin: Origin,
     pub(super) frozen: FrozenParts,
+    /// What is spliced in, in every run.
+    pub(super) spliced: Spliced,
 }
 
 impl HookedTransformer {
@@ -150,7 +153,7 @@ impl HookedTransformer {
     /// # Errors
     /// As [`HookedTransformer::to_tokens`].
     pub fn to_tokens_with(&self, input: impl Into<Input>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
-        input.into().into_tokens(self.tokenizer.as_ref(), &options.into())
+        input.into().into_tokens(self.tokenizer.as_ref(), options)
     }
 
     /// The text of each token, as [`Tokenizer::to_str_tokens`].
@@ -161,11 +164,12 @@ impl HookedTransformer {
         self.own_tokenizer()?.to_str_tokens(input)
     }
 
-    /// The text of these ids. One that the model has and its tokenizer has not stands in it as `⟨50277⟩`.
+    /// The text of these ids. An id that the model has and its tokenizer does not is written as `⟨50277⟩`. (The description of the
+    /// model, which `println!("{model}")` prints, is `format!("{model}")`: this name is TransformerLens'.)
     ///
     /// # Errors
     /// An id that not even the model has.
-    pub fn to_string(&self, ids: &[u32]) -> Result<String> {
+    pub fn to_string(&self, ids: impl AsRef<[u32]>) -> Result<String> {
         self.own_tokenizer()?.to_string(ids)
     }
 

@@ -1,23 +1,23 @@
 //! Several sites at once, one more in each run.
 
-use super::experiment::Patching;
 use super::result::PatchResult;
 use super::site::PatchSite;
 use crate::error::{Error, Result};
+use crate::experiment::Experiment;
 use crate::hooks::HookPlan;
 use crate::labelled::Axis;
 use crate::progress::Progress;
 
-impl Patching {
-    /// Patches (or ablates) the first site, then the first two, and so on to all of them: how the metric falls as more and
-    /// more is taken away. What one site writes reaches the next, so each number comes from a whole run.
+impl Experiment {
+    /// Patches (or ablates) the first site, then the first two, and so on to all of them: how the metric
+    /// falls as more and more is replaced. What one site writes reaches the next, so each number takes a whole run.
     ///
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let prompts = ["When John and Mary went to the shops, John gave the bag to"];
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let ablation = Patching::ablation(&model, prompts, metric, &Ablation::Zero)?;
+    /// let ablation = Experiment::new(&model, prompts, Baseline::Zero, metric)?;
     /// let sites = [PatchSite::new(&model, ("z", 2))?.head(5), PatchSite::new(&model, ("mlp_out", 3))?];
     /// let left = ablation.cumulative(&sites)?;
     /// assert_eq!(left.raw.shape(), [2]);
@@ -31,9 +31,10 @@ impl Patching {
     /// `[site]`; means over all prompts, also at positions where some are padded.
     ///
     /// # Errors
-    /// As [`Patching::sites`]; a site that is given twice, a file to save to.
+    /// As [`Experiment::sites`]; a site that is given twice, a file to save to.
     pub fn cumulative(&self, sites: &[PatchSite]) -> Result<PatchResult> {
         self.refuse_saving("cumulative")?;
+        self.check_shares()?;
         let mut progress = Progress::of("patching", sites.len() as u64, "sites");
         let sites = &self.resolved(sites)?[..];
         let activations = self.activations_of(sites)?;

@@ -1,17 +1,17 @@
-//! The general way: whole runs under plans of the user's.
+//! The general form: whole runs under the user's own plans.
 
-use super::experiment::Patching;
 use super::result::PatchResult;
 use crate::error::{Error, Result};
+use crate::experiment::Experiment;
 use crate::hooks::HookPlan;
 use crate::labelled::Axis;
 use crate::model::RunOptions;
 use crate::progress::Progress;
 
-impl Patching {
-    /// The metric of the run that is patched under each of these plans: for hooks of your own ([`Edit::custom`](crate::hooks::Edit::custom)) and for
-    /// whatever no sweep does. What a plan does cannot be known beforehand, so each costs a whole run, and the result's title
-    /// says so.
+impl Experiment {
+    /// The metric of the run that is patched under each of these plans: for your own hooks
+    /// ([`Edit::custom`](crate::hooks::Edit::custom)) and whatever no sweep does. What a plan changes cannot be known beforehand,
+    /// so each takes a whole run, and the result's title says so.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -19,9 +19,9 @@ impl Patching {
     /// let clean = ["When John and Mary went to the shops, John gave the bag to"];
     /// let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"];
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    /// let patching = Patching::new(&model, clean, corrupted, metric)?;
+    /// let experiment = Experiment::new(&model, clean, corrupted, metric)?;
     /// let plan = |layer: i32| HookPlan::new().edit(("mlp_out", layer), Edit::custom("halve", |x, _point| x * 0.5));
-    /// let halved = patching.plans((0..4).map(|layer| (format!("half of MLP {layer}"), plan(layer))))?;
+    /// let halved = experiment.plans((0..4).map(|layer| (format!("half of MLP {layer}"), plan(layer))))?;
     /// assert!(halved.raw.title.ends_with("whole runs"));
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
@@ -38,6 +38,7 @@ impl Patching {
         if plans.is_empty() {
             return Err(Error::argument("there is no plan to run: give at least one."));
         }
+        self.check_shares()?;
         let mut progress = Progress::of("whole runs", plans.len() as u64, "plans");
         let values = plans.iter().map(|plan| Ok((self.under(plan).inspect(|_| progress.step(1))?, None)));
         let values = values.collect::<Result<_>>()?;
@@ -46,7 +47,6 @@ impl Patching {
 
     /// The metric of each prompt of the run that is patched, under a plan.
     pub(super) fn under(&self, plan: &HookPlan) -> Result<Vec<f32>> {
-        let logits = self.model.run(&self.base.tokens, plan, &RunOptions::default())?.logits;
-        self.judge(&logits.expect("the options ask for logits"))
+        self.evaluate(&self.model.run(self.base_tokens(), plan, RunOptions::default())?.logits()?)
     }
 }

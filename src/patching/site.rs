@@ -76,7 +76,7 @@ impl PatchSite {
         if self.point.on_demand() {
             return Err(Error::argument(format!(
                 "{} is not computed in an ordinary run, so it is not swept: patch it with a plan (HookPlan::edit), or estimate \
-                 the sweep by gradients (Patching::attribution).",
+                 the sweep by gradients (Experiment::attribution).",
                 self.point
             )));
         }

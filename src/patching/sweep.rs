@@ -1,52 +1,48 @@
 //! Sweeps along axes and over lists of sites.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use candle_core::Tensor;
 use ndarray::{ArrayD, IxDyn};
 
-use super::donor::Donor;
 use super::engine::{self, Value};
-use super::experiment::Patching;
 use super::grid::Grid;
 use super::result::{PatchResult, Untouched};
 use super::site::PatchSite;
 use crate::error::{Error, Result};
-use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
+use crate::experiment::{Experiment, Levels, Source, captured};
+use crate::hooks::{AxisName, HookPoint, HookQuery};
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::mean;
-use crate::model::RunOptions;
 use crate::progress::Progress;
-use crate::tokens::Tokens;
 
-impl Patching {
+impl Experiment {
     /// Patches one site after the other along these axes: `sweep("z", &[AxisName::Layer, AxisName::Head])`. What no axis
-    /// names is patched whole. Where prompts are padded, the means of a position are those of the prompts that have a token
-    /// there, and its label says how many they are.
+    /// names is patched whole. Where prompts are padded, the mean at a position is over the prompts that have a token
+    /// there, and the label says how many they are.
     ///
     /// # Shapes
     /// One axis for each given.
     ///
     /// # Errors
     /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
-    /// the point names one; a position where only prompts have a token whose metric is the same clean and corrupted.
+    /// the point names one; a position where the prompts that have a token have the same metric clean and corrupted.
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[AxisName]) -> Result<PatchResult> {
-        let grid = Grid::new(&self.model, &self.base.tokens, point.into(), axes)?;
+        let grid = Grid::new(&self.model, self.base_tokens(), point.into(), axes)?;
         self.run(&grid.sites, grid.axes, &grid.what)
     }
 
-    /// Patches each of these sites by itself.
+    /// Patches each of these sites alone.
     ///
     /// # Shapes
     /// `[site]`.
     ///
     /// # Errors
-    /// An empty list; a site that the model or the prompts do not have; a site of a position where only prompts have a token
-    /// whose metric is the same clean and corrupted.
+    /// An empty list; a site that the model or the prompts do not have; a site at a position where the prompts that have a
+    /// token have the same metric clean and corrupted.
     pub fn sites(&self, sites: &[PatchSite]) -> Result<PatchResult> {
         let sites = &self.resolved(sites)?[..];
-        let prompts = self.base.tokens.batch();
-        let label = |site: &PatchSite| match site.prompts(&self.base.tokens).len() {
+        let prompts = self.base_tokens().batch();
+        let label = |site: &PatchSite| match site.prompts(self.base_tokens()).len() {
             all if all == prompts => site.to_string(),
             some => format!("{site} ({some} of {prompts} prompts)"),
         };
@@ -55,6 +51,7 @@ impl Patching {
     }
 
     fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
+        self.check_shares()?;
         sites.iter().try_for_each(|site| self.check_there(site))?;
         let mut progress = Progress::of("patching", sites.len() as u64, "sites");
         let activations = self.activations_of(sites)?;
@@ -63,7 +60,7 @@ impl Patching {
         self.result(sites, values, axes, what)
     }
 
-    /// Results of the metrics of all patched runs, in the order of the axes: of one site each, or where there are none of
+    /// The result from the metrics of all patched runs, in the order of the axes: one site each, or, where no sites are given,
     /// whatever the axes say.
     pub(crate) fn result(
         &self,
@@ -72,26 +69,30 @@ impl Patching {
         axes: Vec<Axis>,
         what: &str,
     ) -> Result<PatchResult> {
-        let prompts = self.base.tokens.batch();
+        let prompts = self.base_tokens().batch();
         let all: Vec<usize> = (0..prompts).collect();
         let (mut raw, mut normalised) = (Vec::new(), Vec::new());
+        let (mut clean_levels, mut corrupted_levels) = (Vec::new(), Vec::new());
         for (i, (values, _)) in values.iter().enumerate() {
-            let of = sites.get(i).map_or(all.clone(), |site| site.prompts(&self.base.tokens));
+            let of = sites.get(i).map_or(all.clone(), |site| site.prompts(self.base_tokens()));
             let (clean, corrupted) = self.means(&of);
             let value = mean_of(values, &of);
             raw.push(value);
             normalised.push((value - corrupted) / (clean - corrupted));
+            clean_levels.push(clean);
+            corrupted_levels.push(corrupted);
         }
         let each: Vec<f32> = values.iter().flat_map(|(values, _)| values.clone()).collect();
         let untouched: Vec<Option<Untouched>> = values.iter().map(|(_, untouched)| *untouched).collect();
         let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
         let name = self.metric.name();
-        let way = match &self.donor {
-            Donor::Run(_) if self.noising => "noising",
-            Donor::Run(_) => "denoising",
+        let way = match &self.source {
+            Source::Run(_) if self.noising => "noising",
+            Source::Run(_) => "denoising",
             _ => "ablating",
         };
         let with_prompts = [&axes[..], &[Axis::numbered("prompt", prompts)]].concat();
+        let levels = Levels::new(&shape, clean_levels, corrupted_levels);
         Ok(PatchResult {
             raw: Labelled::new(format!("{name}, {way} {what}"), axes.clone(), raw)?,
             normalised: Labelled::new(format!("normalised {name}, {way} {what}"), axes, normalised)?,
@@ -100,15 +101,17 @@ impl Patching {
             corrupted: self.corrupted(),
             untouched: ArrayD::from_shape_vec(IxDyn(&shape), untouched)
                 .map_err(|error| Error::argument(format!("the sites do not fit their axes: {error}.")))?,
+            levels,
         })
     }
 
-    /// Refuses a site at which only some prompts have a token, where the metric of those does not differ, so that nothing could
-    /// be normalised.
+    /// Refuses a site at which only some prompts have a token and their metric does not differ, so that nothing could be
+    /// normalised.
     pub(crate) fn check_there(&self, site: &PatchSite) -> Result<()> {
-        let of = site.prompts(&self.base.tokens);
+        let of = site.prompts(self.base_tokens());
         let (clean, corrupted) = self.means(&of);
-        if of.len() == self.base.tokens.batch() || (clean - corrupted).abs() > 1e-5 * clean.abs().max(corrupted.abs()) {
+        if of.len() == self.base_tokens().batch() || (clean - corrupted).abs() > 1e-5 * clean.abs().max(corrupted.abs())
+        {
             return Ok(());
         }
         Err(Error::argument(format!(
@@ -119,14 +122,13 @@ impl Patching {
     }
 
     /// The metrics of the clean and of the corrupted run, the mean over these prompts.
-    fn means(&self, of: &[usize]) -> (f32, f32) {
-        let (clean, corrupted) = self.of_prompts();
-        (mean_of(clean, of), mean_of(corrupted, of))
+    pub(crate) fn means(&self, of: &[usize]) -> (f32, f32) {
+        (mean_of(&self.clean_values, of), mean_of(&self.corrupted_values, of))
     }
 
     /// The sites with all indices counted from the start, each checked.
     pub(super) fn resolved(&self, sites: &[PatchSite]) -> Result<Vec<PatchSite>> {
-        sites.iter().map(|site| site.resolved(&self.model.dims(), &self.base.tokens)).collect()
+        sites.iter().map(|site| site.resolved(&self.model.dims(), self.base_tokens())).collect()
     }
 
     /// Both runs' activations at the points of these resolved sites.
@@ -136,23 +138,9 @@ impl Patching {
         }
         sites.iter().try_for_each(PatchSite::check_ordinary)?;
         let points: BTreeSet<HookPoint> = sites.iter().map(|site| site.point).collect();
-        let base = self.capture(&self.base.tokens, points)?;
-        let mut source = self.donated(&base)?;
+        let base = captured(&self.model, self.base_tokens(), &points)?;
+        let mut source = self.base_source().activations(&self.model, self.base_tokens(), &base)?;
         Ok(base.into_iter().filter_map(|(point, base)| Some((point, (source.remove(&point)?, base)))).collect())
-    }
-
-    /// What is put in where the base run has these activations.
-    pub(crate) fn donated(&self, base: &BTreeMap<HookPoint, Tensor>) -> Result<BTreeMap<HookPoint, Tensor>> {
-        match &self.donor {
-            Donor::Run(tokens) => self.capture(tokens, base.keys().copied().collect()),
-            donor => base.iter().map(|(point, x)| Ok((*point, donor.activation(x)?))).collect(),
-        }
-    }
-
-    fn capture(&self, tokens: &Tokens, points: BTreeSet<HookPoint>) -> Result<BTreeMap<HookPoint, Tensor>> {
-        let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.capture(point));
-        let options = RunOptions { logits: false, ..Default::default() };
-        Ok(self.model.run(tokens, &plan, &options)?.captured)
     }
 }
 

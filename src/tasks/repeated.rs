@@ -4,7 +4,6 @@
 //!
 //! Source: Olsson et al., "In-context Learning and Induction Heads", <https://arxiv.org/abs/2209.11895>.
 
-use super::vocabulary;
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -31,7 +30,8 @@ impl RepeatedTokens {
 ///
 /// ```
 /// # fn main() -> candle_lens::Result<()> {
-/// use candle_lens::tasks::{Random, repeated::repeated_tokens};
+/// use candle_lens::random::Random;
+/// use candle_lens::tasks::repeated::repeated_tokens;
 ///
 /// let row = repeated_tokens(&[5, 6, 7, 8], 0, 3, 7, &mut Random::new(1))?;
 /// assert_eq!(row.ids[1..4], row.ids[4..7]);
@@ -59,14 +59,6 @@ pub fn repeated_tokens(
     let drawn = draw(vocabulary.to_vec(), period, random);
     ids.extend(std::iter::once(bos).chain((0..length - 1).map(|i| drawn[i % period])));
     Ok(RepeatedTokens { ids, period })
-}
-
-/// A text of `period` different words of the tasks' [`vocabulary`], twice: each word is one token of the embedded
-/// model's tokenizer. At most as many words as the vocabulary has.
-pub fn repeated_words(period: usize, random: &mut Random) -> String {
-    let is_word = |piece: &String| piece.strip_prefix(' ').is_some_and(|word| word.starts_with(char::is_alphabetic));
-    let words = vocabulary().into_iter().filter(is_word).collect();
-    draw(words, period, random).concat().repeat(2)
 }
 
 /// The first `count` elements of a shuffled list, or all of them.

@@ -1,13 +1,14 @@
 //! A rectangular batch of token ids that knows its padding.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 
-/// On which side of a row the padding stands.
+/// The side of a row that the padding is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PaddingSide {
     /// Before the text, so that every row ends at the last position.
@@ -41,12 +42,36 @@ impl fmt::Display for PaddingSide {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Cheap to clone: clones share their ids.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Tokens {
-    pub(super) ids: Vec<u32>,
+    pub(super) ids: Arc<[u32]>,
     pub(super) pos: usize,
-    pub(super) lengths: Vec<usize>,
+    pub(super) lengths: Arc<[usize]>,
     pub(super) side: PaddingSide,
+}
+
+/// A batch as it is in files.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    ids: Vec<u32>,
+    pos: usize,
+    lengths: Vec<usize>,
+    side: PaddingSide,
+}
+
+impl From<Stored> for Tokens {
+    fn from(Stored { ids, pos, lengths, side }: Stored) -> Self {
+        Self { ids: ids.into(), pos, lengths: lengths.into(), side }
+    }
+}
+
+impl From<Tokens> for Stored {
+    fn from(tokens: Tokens) -> Self {
+        Self { ids: tokens.ids.to_vec(), pos: tokens.pos, lengths: tokens.lengths.to_vec(), side: tokens.side }
+    }
 }
 
 impl Tokens {
@@ -65,7 +90,7 @@ impl Tokens {
             )));
         }
         let lengths = vec![pos; rows.len()];
-        Ok(Self { ids: rows.concat(), pos, lengths, side: PaddingSide::Right })
+        Ok(Self { ids: rows.concat().into(), pos, lengths: lengths.into(), side: PaddingSide::Right })
     }
 
     /// A batch of rows of any lengths; the shorter ones are filled with `pad_id` on this side.
@@ -82,7 +107,7 @@ impl Tokens {
                 PaddingSide::Right => ids.extend(row.iter().copied().chain(padding)),
             }
         }
-        Ok(Self { ids, pos, lengths: rows.iter().map(Vec::len).collect(), side })
+        Ok(Self { ids: ids.into(), pos, lengths: rows.iter().map(Vec::len).collect(), side })
     }
 
     /// A batch whose rows are already padded to one length, as a foreign tokenizer returns them: the run of
@@ -100,9 +125,10 @@ impl Tokens {
     ) -> Result<Self> {
         let mut tokens = Self::from_rows(rows)?;
         tokens.side = side;
-        for b in 0..tokens.batch() {
+        let mut lengths = tokens.lengths.to_vec();
+        for (b, length_of_row) in lengths.iter_mut().enumerate() {
             let is_pad = |id: &&u32| **id == pad_id;
-            let row = tokens.row(b);
+            let row = tokens.ids_of(b);
             let pads = match side {
                 PaddingSide::Right => row.iter().rev().take_while(is_pad).count(),
                 PaddingSide::Left => row.iter().take_while(is_pad).count(),
@@ -117,8 +143,9 @@ impl Tokens {
             if length == 0 {
                 return Err(Error::tokens(format!("row {b} is nothing but padding (id {pad_id}): leave it out.")));
             }
-            tokens.lengths[b] = length;
+            *length_of_row = length;
         }
+        tokens.lengths = lengths.into();
         Ok(tokens)
     }
 
@@ -128,7 +155,7 @@ impl Tokens {
     /// `[batch, pos]` or `[pos]`, of an integer type.
     ///
     /// # Errors
-    /// Another shape, numbers that are no integers, or negative ids.
+    /// Another shape, numbers that are not integers, or negative ids.
     pub fn from_tensor(ids: &Tensor) -> Result<Self> {
         if !ids.dtype().is_int() {
             return Err(Error::tokens(format!(
@@ -144,7 +171,7 @@ impl Tokens {
         };
         let id = |id: i64| {
             u32::try_from(id)
-                .map_err(|_| Error::tokens(format!("{id} is no token id: ids are 0 or more and below 2^32.")))
+                .map_err(|_| Error::tokens(format!("{id} is not a token id: ids are at least 0 and below 2^32.")))
         };
         Self::from_rows(rows.into_iter().map(|row| row.into_iter().map(id).collect()).collect::<Result<_>>()?)
     }
@@ -162,26 +189,30 @@ impl Tokens {
     /// The ids of row `b`, padding included.
     ///
     /// # Panics
-    /// When there is no such row, as any index.
-    pub fn row(&self, b: usize) -> &[u32] {
+    /// If there is no such row.
+    pub fn row(&self, b: usize) -> Vec<u32> {
+        self.ids_of(b).to_vec()
+    }
+
+    fn ids_of(&self, b: usize) -> &[u32] {
         &self.ids[b * self.pos..(b + 1) * self.pos]
     }
 
     /// The ids of row `b` without its padding.
     ///
     /// # Panics
-    /// When there is no such row, as any index.
-    pub fn real_row(&self, b: usize) -> &[u32] {
+    /// If there is no such row.
+    pub fn real_row(&self, b: usize) -> Vec<u32> {
         let first = self.first_position(b);
-        &self.row(b)[first..first + self.lengths[b]]
+        self.ids_of(b)[first..first + self.lengths[b]].to_vec()
     }
 
     /// The id of row `b` at position `p`.
     ///
     /// # Panics
-    /// When there is no such place, as any index.
+    /// If there is no such row or position.
     pub fn id(&self, b: usize, p: usize) -> u32 {
-        self.row(b)[p]
+        self.ids_of(b)[p]
     }
 
     /// Whether some row has padding.
@@ -189,20 +220,20 @@ impl Tokens {
         self.lengths.iter().any(|&length| length < self.pos)
     }
 
-    /// On which side the padding stands, if there is any.
+    /// The side that the padding is on, if there is any.
     pub fn padding_side(&self) -> PaddingSide {
         self.side
     }
 
     /// How many tokens of each row are real.
-    pub fn lengths(&self) -> &[usize] {
-        &self.lengths
+    pub fn lengths(&self) -> Vec<usize> {
+        self.lengths.to_vec()
     }
 
-    /// Whether position `p` of row `b` holds a token of the text (BOS included) and no padding: the attention mask.
+    /// Whether position `p` of row `b` is a token of the text (BOS included) rather than padding: the attention mask.
     ///
     /// # Panics
-    /// When there is no such row, as any index.
+    /// If there is no such row.
     pub fn is_real(&self, b: usize, p: usize) -> bool {
         let first = self.first_position(b);
         (first..first + self.lengths[b]).contains(&p)
@@ -213,7 +244,7 @@ impl Tokens {
         (0..self.pos()).map(|p| (0..self.batch()).filter(|&b| self.is_real(b, p)).count()).collect()
     }
 
-    /// The position of each row's first real token: 0, or what stands behind the padding on the left.
+    /// The position of each row's first real token: 0, or the first after padding on the left.
     pub fn first_positions(&self) -> Vec<usize> {
         (0..self.batch()).map(|b| self.first_position(b)).collect()
     }
@@ -233,15 +264,15 @@ impl Tokens {
     /// The ids as a tensor `[batch, pos]` of `u32`.
     ///
     /// # Errors
-    /// When the device cannot take it.
+    /// candle's, if it does not fit on the device.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
-        Tensor::from_vec(self.ids.clone(), (self.batch(), self.pos), device).context("the transfer of token ids")
+        Tensor::from_slice(&self.ids, (self.batch(), self.pos), device).context("the transfer of token ids")
     }
 
     /// Checks that a model with this vocabulary and context can read the batch.
     ///
     /// # Errors
-    /// More positions than `n_ctx`, or an id that is not below `d_vocab`, with its place.
+    /// More positions than `n_ctx`, or an id that is not below `d_vocab`, with its row and position.
     pub fn check(&self, d_vocab: usize, n_ctx: usize) -> Result<()> {
         if self.pos > n_ctx {
             return Err(Error::tokens(format!(
@@ -262,7 +293,7 @@ impl Tokens {
     }
 }
 
-/// Brief on purpose: a batch of prompts is often the last value of a cell.
+/// Deliberately brief: a batch of prompts is often the last value of a cell.
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tokens [batch {}, pos {}", self.batch(), self.pos)?;
@@ -344,7 +375,7 @@ mod tests {
         assert_eq!(Tokens::from_tensor(&tensor)?, tokens);
         assert_eq!(Tokens::from_tensor(&Tensor::new(&[7i64, 8], &Device::Cpu)?)?.row(0), [7, 8]);
         let message = |tensor: &Tensor| Tokens::from_tensor(tensor).unwrap_err().to_string();
-        assert!(message(&Tensor::new(&[-1i64], &Device::Cpu)?).contains("-1 is no token id"));
+        assert!(message(&Tensor::new(&[-1i64], &Device::Cpu)?).contains("-1 is not a token id"));
         assert!(message(&Tensor::new(&[0.5f32], &Device::Cpu)?).contains("F32"));
         assert!(message(&Tensor::new(&[[[1u32]]], &Device::Cpu)?).contains("[1, 1, 1]"));
         assert!(message(&Tensor::new(1u32, &Device::Cpu)?).contains("[batch, pos]"));

@@ -12,7 +12,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use crate::files::read_json;
 
-/// Classes whose texts are split as GPT-2's are.
+/// Classes that split texts as GPT-2 does.
 const LIKE_GPT2: [&str; 5] =
     ["GPT2Tokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer", "PreTrainedTokenizer", "Tokenizers"];
 
@@ -20,7 +20,7 @@ const LIKE_GPT2: [&str; 5] =
 const QWEN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Whether a tokenizer of this class is made of the two files alone. Others split texts in ways that the files do not say.
+/// Whether the two files determine a tokenizer of this class. Other classes split texts in ways that the files do not record.
 pub(super) fn is_known(class: Option<&str>) -> bool {
     let qwen = |class: &str| class.starts_with("Qwen");
     class.is_none_or(|class| qwen(class) || LIKE_GPT2.iter().any(|known| class.starts_with(known)))
@@ -36,20 +36,20 @@ pub(super) fn tokenizer(
     add_prefix_space: bool,
 ) -> Result<tokenizers::Tokenizer, (&'static str, String)> {
     let vocab: HashMap<String, u32> = read_json(vocab)
-        .map_err(|error| ("vocab.json", format!("it is no vocabulary ({error}): download or copy it anew.")))?;
-    let wrong = |why: String| ("merges.txt", format!("{why}: download or copy it anew, and vocab.json with it."));
-    let text = std::str::from_utf8(merges).map_err(|error| wrong(format!("it is no text ({error})")))?;
+        .map_err(|error| ("vocab.json", format!("it is not a vocabulary ({error}): download or copy it again.")))?;
+    let wrong = |why: String| ("merges.txt", format!("{why}: download or copy it again, and vocab.json with it."));
+    let text = std::str::from_utf8(merges).map_err(|error| wrong(format!("it is not text ({error})")))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty());
     let merges: Merges = lines
         .map(|(number, line)| {
             let pair = line.split_once(' ').filter(|(_, second)| !second.trim_end().contains(' '));
-            let (first, second) = pair.ok_or_else(|| wrong(format!("line {} is no pair of tokens", number + 1)))?;
+            let (first, second) = pair.ok_or_else(|| wrong(format!("line {} is not a pair of tokens", number + 1)))?;
             Ok((first.to_string(), second.trim_end().to_string()))
         })
         .collect::<Result<_, _>>()?;
     let vocab: Vocab = vocab.into_iter().collect();
     let bpe = BPE::builder().vocab_and_merges(vocab, merges).build();
-    let bpe = bpe.map_err(|error| wrong(format!("it does not fit the vocabulary ({error})")))?;
+    let bpe = bpe.map_err(|error| wrong(format!("it does not match the vocabulary ({error})")))?;
     let mut inner = tokenizers::Tokenizer::new(bpe);
     inner.with_decoder(Some(ByteLevel::default()));
     if class.is_some_and(|class| class.starts_with("Qwen")) {

@@ -1,4 +1,4 @@
-//! What may be given in place of tokens: texts, ids, or a batch of both kinds ready made.
+//! What can be given as tokens: texts, ids, or a batch that is ready to be run.
 
 use candle_core::Tensor;
 
@@ -12,7 +12,7 @@ use crate::tokens::{TokenizeOptions, Tokenizer, Tokens};
 pub enum Input {
     /// Texts, to be tokenized.
     Texts(Vec<String>),
-    /// Rows of ids, which need one length.
+    /// Rows of ids, which need the same length.
     Rows(Vec<Vec<u32>>),
     /// A tensor of ids, `[batch, pos]` or `[pos]`.
     Tensor(Tensor),
@@ -21,26 +21,27 @@ pub enum Input {
 }
 
 impl Input {
-    /// The tokens of this input; texts need a tokenizer, ids are taken as they are.
+    /// The tokens of this input; texts need a tokenizer, ids are used as they are.
     ///
     /// # Errors
-    /// Text without a tokenizer, whatever [`Tokenizer::to_tokens`] refuses, rows of unequal lengths, and options
+    /// Text without a tokenizer, whatever [`Tokenizer::to_tokens`] rejects, rows of unequal lengths, and options
     /// that only concern text together with ids.
-    pub fn into_tokens(self, tokenizer: Option<&Tokenizer>, options: &TokenizeOptions) -> Result<Tokens> {
+    pub fn into_tokens(self, tokenizer: Option<&Tokenizer>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
+        let options = options.into();
         let tokens = match self {
             Self::Texts(texts) => {
                 let tokenizer = tokenizer.ok_or_else(|| {
                     Error::tokens("text was given, but this model has no tokenizer: pass token ids instead.")
                 })?;
-                return tokenizer.encode(&texts, options);
+                return tokenizer.encode(&texts, &options);
             }
             Self::Rows(rows) => Tokens::from_rows(rows)?,
             Self::Tensor(ids) => Tokens::from_tensor(&ids)?,
             Self::Tokens(tokens) => tokens,
         };
-        if *options != TokenizeOptions::default() {
+        if options != TokenizeOptions::default() {
             return Err(Error::argument(
-                "options of tokenization were given together with token ids, which are taken as they are: \
+                "tokenization options were given with token ids, which are used as they are: \
                  leave the options out, or pass the text.",
             ));
         }

@@ -8,10 +8,10 @@ use crate::storage;
 use crate::tokens::Tokens;
 
 impl Tokens {
-    /// Saves the batch in one file, written whole or not at all.
+    /// Saves the batch in one file, which is written completely or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
+    /// [`Error::File`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         storage::store(path.as_ref(), Self::KIND, self, &BTreeMap::new())
     }
@@ -19,7 +19,7 @@ impl Tokens {
     /// Loads a batch that [`Tokens::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that is missing, cut off, damaged, foreign, or of another kind.
+    /// [`Error::File`] for a file that is missing, truncated, damaged, or not of this kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (tokens, _): (Self, _) = storage::restore(path, Self::KIND)?;
@@ -29,12 +29,12 @@ impl Tokens {
 
     const KIND: &str = "tokens";
 
-    /// Checks a batch from a file: as many ids as places, and rows of a length that fits.
+    /// Checks a batch from a file: one id for each position, and rows that are no longer than the batch.
     pub(crate) fn check_whole(&self) -> Result<()> {
         let whole = self.pos.checked_mul(self.batch()) == Some(self.ids.len()) && !self.ids.is_empty();
         if whole && self.lengths.iter().all(|length| (1..=self.pos).contains(length)) {
             return Ok(());
         }
-        Err(Error::tokens("its tokens are incomplete: save it anew."))
+        Err(Error::tokens("its tokens are incomplete: save it again."))
     }
 }

@@ -1,28 +1,28 @@
-//! From token ids back to text, and single tokens: their ids, their texts, their places.
+//! From token ids back to text, and single tokens: their ids, texts and positions.
 
 use super::caught::caught;
 use super::pieces;
 use crate::error::{Error, Result};
 use crate::tokens::{Bos, Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 
-/// Which of several occurrences is meant.
+/// Which of several occurrences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Occurrence {
-    /// The one nearest the beginning.
+    /// The first.
     #[default]
     First,
-    /// The one nearest the end.
+    /// The last.
     Last,
 }
 
 impl Tokenizer {
-    /// The text of these ids, special tokens included. An id that the tokenizer does not have, as models have where their
-    /// vocabulary is larger than the tokenizer's, stands in it as `⟨50277⟩`; a character of which only a part is there
-    /// as U+FFFD, as in TransformerLens.
+    /// The text of these ids, special tokens included. An id that the tokenizer does not have (a model's vocabulary can be larger
+    /// than its tokenizer's) is written as `⟨50277⟩`, and an incomplete character as U+FFFD, as in TransformerLens.
     ///
     /// # Errors
-    /// An id that neither the tokenizer nor its model has. A tokenizer that belongs to no model refuses none.
-    pub fn to_string(&self, ids: &[u32]) -> Result<String> {
+    /// An id that neither the tokenizer nor its model has. A tokenizer without a model accepts every id.
+    pub fn to_string(&self, ids: impl AsRef<[u32]>) -> Result<String> {
+        let ids = ids.as_ref();
         self.check(ids)?;
         let mut text = String::new();
         for run in ids.chunk_by(|&a, &b| self.knows(a) == self.knows(b)) {
@@ -39,25 +39,25 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// The text of ids that stand behind others: with the space that a decoder takes off the beginning of a text.
+    /// The text of ids that follow others: with the space that a decoder removes from the beginning of a text.
     pub(crate) fn text_behind(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// How a token is shown, whatever its id: the one way for all views. A part of a character shows as its bytes,
-    /// `⟨e6⟩⟨97⟩`, an id without a token as `⟨50277⟩`.
+    /// A token as all views display it, whatever its id. A part of a character is shown as its bytes, `⟨e6⟩⟨97⟩`, an id without a
+    /// token as `⟨50277⟩`.
     pub fn piece(&self, id: u32) -> String {
         pieces::legible(&self.bytes(id))
     }
 
-    /// The bytes that a token stands for.
+    /// The bytes that a token represents.
     fn bytes(&self, id: u32) -> Vec<u8> {
         if let Some(added) = self.inner().get_added_vocabulary().get_added_tokens_decoder().get(&id) {
             return added.content.clone().into_bytes();
         }
         let Some(token) = self.inner().id_to_token(id) else { return pieces::unknown(id).into_bytes() };
-        // A decoder that fails on a token of its own vocabulary has nothing better to say of it.
+        // A decoder that fails on a token of its own vocabulary offers nothing better.
         self.spelling()
             .bytes(&token)
             .unwrap_or_else(|| caught(|| self.inner().decode(&[id], false)).unwrap_or(token).into_bytes())
@@ -67,7 +67,7 @@ impl Tokenizer {
         self.inner().id_to_token(id).is_some()
     }
 
-    /// Refuses ids that neither the tokenizer nor its model has.
+    /// Rejects ids that neither the tokenizer nor its model has.
     fn check(&self, ids: &[u32]) -> Result<()> {
         let Some(d_vocab) = self.d_vocab() else { return Ok(()) };
         match ids.iter().find(|&&id| id as usize >= d_vocab && !self.knows(id)) {
@@ -87,11 +87,11 @@ impl Tokenizer {
         (0..tokens.batch()).map(|b| self.to_string(tokens.row(b))).collect()
     }
 
-    /// The tokens of one text or one row of ids, each as its own text, with the space that belongs to it, also where
-    /// the vocabulary writes it as `▁`.
+    /// The tokens of one text or one row of ids, each as its own text, including its space, even where
+    /// the vocabulary writes that as `▁`.
     ///
     /// Unlike TransformerLens, which shows every token that is only a part of a character as U+FFFD, this gives its
-    /// bytes, `⟨e6⟩⟨97⟩`, so that neighbours can be told apart; [`Tokenizer::to_string`] joins them to the character.
+    /// bytes, `⟨e6⟩⟨97⟩`, so that neighbours can be distinguished; [`Tokenizer::to_string`] joins them to the character.
     /// An id that the tokenizer does not have is `⟨50277⟩`.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Tokenizer {
     ) -> Result<Vec<String>> {
         let tokens = self.to_tokens_with(input, options)?;
         one_row(&tokens, "to_str_tokens_rows gives a list for each")?;
-        self.pieces(tokens.row(0))
+        self.pieces(&tokens.row(0))
     }
 
     /// The tokens of each text or row, each as its own text. Texts come without padding; a batch of ids comes with
@@ -124,16 +124,16 @@ impl Tokenizer {
         let is_text = matches!(input, Input::Texts(_));
         let tokens = self.to_tokens(input)?;
         let row = |b| if is_text { tokens.real_row(b) } else { tokens.row(b) };
-        (0..tokens.batch()).map(|b| self.pieces(row(b))).collect()
+        (0..tokens.batch()).map(|b| self.pieces(&row(b))).collect()
     }
 
     fn pieces(&self, ids: &[u32]) -> Result<Vec<String>> {
         ids.iter().map(|&id| self.to_single_str_token(id)).collect()
     }
 
-    /// The ids of a text that stands behind another one, such as an answer behind its prompt: without BOS, and without
-    /// the space that some tokenizers (Llama 1 and 2, Mistral, Phi 3) put before every text. `" Mary"` is so the
-    /// one token `▁Mary` there, as it is in a prompt.
+    /// The ids of a text that follows another one, such as an answer after its prompt: without BOS, and without
+    /// the space that some tokenizers (Llama 1 and 2, Mistral, Phi 3) put before every text. So `" Mary"` is the
+    /// single token `▁Mary` there, as it is in a prompt.
     ///
     /// # Errors
     /// A text without tokens.
@@ -162,7 +162,7 @@ impl Tokenizer {
         }
     }
 
-    /// The id of a text that is exactly one token (no BOS is added), as it stands inside a text: `" Mary"` with its
+    /// The id of a text that is exactly one token (no BOS is added), as it appears inside a text: `" Mary"` with its
     /// space. Where a tokenizer puts a space before every text, `"Mary"` is the token without one if the vocabulary
     /// has it, else the one with it.
     ///
@@ -195,8 +195,8 @@ impl Tokenizer {
         Ok(self.piece(id))
     }
 
-    /// Where a token stands in one text or one row of ids; positions count the BOS and padding on the left, and
-    /// padding itself is never found.
+    /// The position of a token in one text or one row of ids; positions count the BOS and padding on the left, and padding itself
+    /// is never found.
     ///
     /// # Errors
     /// A text that is not one token, a token that does not occur, more than one row.
@@ -212,7 +212,7 @@ impl Tokenizer {
             TokenRef::Text(text) => self.to_single_token(text)?,
         };
         let tokens = self.to_tokens(input)?;
-        one_row(&tokens, "ask for one row at a time")?;
+        one_row(&tokens, "give one row at a time")?;
         let row = tokens.real_row(0);
         let place = |id: u32| match which {
             Occurrence::First => row.iter().position(|&found| found == id),
@@ -231,7 +231,7 @@ impl Tokenizer {
             None => Err(Error::tokens(format!(
                 "the token {:?} (id {id}) does not occur in {:?}.",
                 self.piece(id),
-                self.pieces(row)?
+                self.pieces(&row)?
             ))),
         }
     }

@@ -3,7 +3,7 @@
 //! [`Tokenizer`] turns text into [`Tokens`], a rectangular batch of ids that knows which of them are padding;
 //! [`Input`] is everything that a model takes in place of tokens (a text, several texts, ids).
 //! The vocabulary and the semantics are TransformerLens' (`to_tokens`, `to_str_tokens`, `to_single_token`,
-//! `get_token_position`); where TransformerLens truncates or guesses silently, this room answers with an error.
+//! `get_token_position`); where TransformerLens truncates or guesses silently, this room returns an error.
 
 mod batch;
 mod bpe_files;

@@ -1,48 +1,53 @@
-//! Batches made of batches: continued, repeated, cut.
+//! Batches made of batches: continued, repeated, split.
 
 use crate::error::{Error, Result};
 use crate::tokens::{PaddingSide, Tokens};
 
 impl Tokens {
-    /// The batch with more tokens behind each row.
+    /// The batch with more tokens appended to each row.
     ///
     /// # Errors
-    /// Another number of rows, or padding between the two.
+    /// A different number of rows, or padding between the two.
     pub fn continued(&self, more: &Self) -> Result<Self> {
         if more.batch() != self.batch() {
             return Err(Error::tokens(format!(
-                "a batch of {} rows cannot be continued by one of {}: give as many rows.",
+                "a batch of {} rows cannot be continued by one of {}: give the same number of rows.",
                 self.batch(),
                 more.batch()
             )));
         }
         if more.is_padded() || (self.is_padded() && self.side == PaddingSide::Right) {
             return Err(Error::tokens(
-                "padding would stand inside the text: pad the beginning on the left (PaddingSide::Left), and continue all \
-                 rows by as many tokens.",
+                "padding would be inside the text: pad the prompts on the left (PaddingSide::Left), and continue all \
+                 rows by the same number of tokens.",
             ));
         }
         Ok(Self {
-            ids: (0..self.batch()).flat_map(|b| self.row(b).iter().chain(more.row(b)).copied()).collect(),
+            ids: (0..self.batch()).flat_map(|b| self.row(b).into_iter().chain(more.row(b))).collect(),
             pos: self.pos + more.pos,
             lengths: self.lengths.iter().map(|length| length + more.pos).collect(),
             side: self.side,
         })
     }
 
-    /// So many copies of the batch, one below the other.
+    /// This many copies of the batch, one below the other.
     pub(crate) fn repeated(&self, copies: usize) -> Self {
-        Self { ids: self.ids.repeat(copies), pos: self.pos, lengths: self.lengths.repeat(copies), side: self.side }
+        Self {
+            ids: self.ids.repeat(copies).into(),
+            pos: self.pos,
+            lengths: self.lengths.repeat(copies).into(),
+            side: self.side,
+        }
     }
 
-    /// `count` rows from row `from` on.
+    /// `count` rows, starting at row `from`.
     pub(crate) fn rows(&self, from: usize, count: usize) -> Self {
         let ids = self.ids[from * self.pos..(from + count) * self.pos].to_vec();
-        Self { ids, pos: self.pos, lengths: self.lengths[from..from + count].to_vec(), side: self.side }
+        Self { ids: ids.into(), pos: self.pos, lengths: self.lengths[from..from + count].into(), side: self.side }
     }
 
     /// The first row by itself.
     pub(crate) fn first_row(&self) -> Self {
-        Self { ids: self.row(0).to_vec(), pos: self.pos, lengths: self.lengths[..1].to_vec(), side: self.side }
+        Self { ids: self.row(0).into(), pos: self.pos, lengths: self.lengths[..1].into(), side: self.side }
     }
 }

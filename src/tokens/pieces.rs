@@ -1,19 +1,19 @@
-//! Tokens one by one: the bytes that each stands for, and how they are shown.
+//! Single tokens: the bytes that each represents, and how they are displayed.
 //!
-//! A vocabulary writes tokens in a spelling of its own: GPT-2's has a letter for each byte (`Ġ` is the space),
+//! A vocabulary writes tokens in its own spelling: GPT-2's has a letter for each byte (`Ġ` is the space),
 //! SentencePiece writes `▁` for the space and `<0x0A>` for a byte. A decoder made for whole texts loses the space at the
-//! beginning and turns a part of a character into U+FFFD; for single tokens neither will do.
+//! beginning and replaces a part of a character by U+FFFD; neither is acceptable for single tokens.
 
 use serde_json::Value;
 
-/// How a vocabulary writes its tokens, as its decoder says.
+/// How a vocabulary writes its tokens, according to its decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
     /// A letter for each byte, as GPT-2's.
     Bytes,
     /// Texts in which each first part is written for the second; `<0x0A>` may be a byte.
     Replaced { parts: Vec<(String, String)>, byte_tokens: bool },
-    /// Anything else: the decoder is asked.
+    /// Anything else: the decoder is called.
     Other,
 }
 
@@ -39,7 +39,7 @@ impl Spelling {
         Self::Replaced { parts, byte_tokens }
     }
 
-    /// The bytes that an ordinary token stands for; `None` where the decoder has to be asked.
+    /// The bytes that an ordinary token represents; `None` if the decoder has to be called.
     pub(super) fn bytes(&self, token: &str) -> Option<Vec<u8>> {
         match self {
             Self::Bytes => Some(bytes_of_letters(token).unwrap_or_else(|| token.as_bytes().to_vec())),
@@ -61,7 +61,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().into()
 }
 
-/// Bytes as text; one that is no whole character by itself as `⟨e6⟩`.
+/// Bytes as text; a byte that is not a whole character is written as `⟨e6⟩`.
 pub(super) fn legible(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -78,8 +78,8 @@ pub(super) fn unknown(id: u32) -> String {
     format!("⟨{id}⟩")
 }
 
-/// The bytes that a token of GPT-2's alphabet stands for: printable ASCII and Latin-1 stand for themselves, the other
-/// bytes, in their order, for the characters from U+0100 on.
+/// The bytes that a token in GPT-2's alphabet represents: printable ASCII and Latin-1 represent themselves, the characters from
+/// U+0100 on represent the other bytes in order.
 fn bytes_of_letters(token: &str) -> Option<Vec<u8>> {
     let itself = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let byte = |letter: char| match u32::from(letter) {
@@ -92,7 +92,7 @@ fn bytes_of_letters(token: &str) -> Option<Vec<u8>> {
     token.chars().map(byte).collect()
 }
 
-/// The same tokenizer for a text that stands behind another one, where it differs: nothing is put before the text.
+/// The same tokenizer for a text that follows another one, where it differs: nothing is put before the text.
 pub(super) fn behind_text(inner: &tokenizers::Tokenizer) -> Option<tokenizers::Tokenizer> {
     let as_value = |part: serde_json::Result<Value>| part.unwrap_or(Value::Null);
     let normalizer = as_value(serde_json::to_value(inner.get_normalizer()));
@@ -143,7 +143,7 @@ mod tests {
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
         assert_eq!(bytes_of_letters("Ġthe"), Some(b" the".to_vec()));
-        assert_eq!(bytes_of_letters("a b"), None, "a space is no letter of the alphabet");
+        assert_eq!(bytes_of_letters("a b"), None, "a space is not a letter of the alphabet");
     }
 
     #[test]

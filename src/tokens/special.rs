@@ -1,8 +1,8 @@
-//! The special tokens of a model, as the files around its tokenizer say.
+//! The special tokens of a model, from the files around its tokenizer.
 //!
-//! They are spread over `tokenizer_config.json`, `special_tokens_map.json`, the post-processor of `tokenizer.json`,
-//! `config.json` and `generation_config.json`, and no model has them in all of these. This is the one place that reads
-//! them. What they mean is taken from `transformers` (`PreTrainedTokenizerBase.from_pretrained`).
+//! They are distributed over `tokenizer_config.json`, `special_tokens_map.json`, the post-processor of `tokenizer.json`,
+//! `config.json` and `generation_config.json`, and no model has them in all of these. Only this file reads
+//! them. Their meaning follows `transformers` (`PreTrainedTokenizerBase.from_pretrained`).
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use crate::error::{Error, Result};
 use crate::files::read_json;
 use crate::tokens::PaddingSide;
 
-/// What GPT-2 and its kin use as BOS, EOS and padding when their files do not say.
+/// What GPT-2 and related models use as BOS, EOS and padding where their files do not say.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// The file that names special tokens, and the one that this crate writes.
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 
-/// Where the ids are that end a generated text; this crate writes it too.
+/// The file with the ids that end a generated text; this crate writes it, too.
 pub(super) const GENERATION: &str = "generation_config.json";
 
-/// What is said of one token.
+/// What the files say about one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Said {
     /// Nothing.
@@ -49,7 +49,7 @@ pub(super) struct Declared {
     end_ids: Vec<u32>,
     /// Python's class of the tokenizer.
     pub class: Option<String>,
-    /// Whether a text is tokenized as if a space stood before it.
+    /// Whether a text is tokenized as if a space came before it.
     pub add_prefix_space: bool,
     /// Whether texts get a BOS by default, where this crate saved it.
     pub prepend_bos: Option<bool>,
@@ -75,7 +75,8 @@ impl Declared {
         let mut object = |name: &str| -> Result<Map<String, Value>> {
             let Some(bytes) = find(name)? else { return Ok(Map::new()) };
             read_json(&bytes).map_err(|error| {
-                let message = format!("it is no valid JSON object ({error}): copy it anew from the model's folder.");
+                let message =
+                    format!("it is not a valid JSON object ({error}): copy it again from the model's folder.");
                 Error::file(place.join(name), message)
             })
         };
@@ -134,7 +135,7 @@ impl Declared {
     /// that is named is never split, and a new one gets the next id.
     ///
     /// # Errors
-    /// A sentence where the tokenizer does not take a token.
+    /// A sentence, if a token cannot be added to the tokenizer.
     pub(super) fn settle(&self, inner: &mut tokenizers::Tokenizer) -> Result<Special, String> {
         self.add(inner)?;
         let id = |said: &Said| said.token().and_then(|token| inner.token_to_id(token));
@@ -242,7 +243,7 @@ fn prepended(inner: &tokenizers::Tokenizer) -> Option<u32> {
     inner.token_to_id(token)
 }
 
-/// Whether an id of a config is one of a special token: of a config's defaults some are not.
+/// Whether an id in a config is that of a special token: some defaults of configs are not.
 fn is_special(inner: &tokenizers::Tokenizer, id: u32) -> bool {
     let framed = |text: &str, frame: [char; 2]| text.starts_with(frame[0]) && text.ends_with(frame[1]);
     let marked = |text: String| text.len() > 2 && (framed(&text, ['<', '>']) || framed(&text, ['[', ']']));

@@ -20,7 +20,7 @@ const MERGES: &str = "merges.txt";
 /// Whether a beginning-of-sequence token (BOS) is put before each text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Bos {
-    /// What [`Tokenizer::default_prepend_bos`] says. A model's tokenizer does as TransformerLens by its family: none for
+    /// As [`Tokenizer::default_prepend_bos`]. A model's tokenizer follows TransformerLens' choice for its family: none for
     /// Pythia and other GPT-NeoX models, Phi 1 and 2, Qwen 2 and 3, and for a tokenizer whose files say that it has no
     /// BOS (there TransformerLens takes the end of text); one for all others.
     #[default]
@@ -31,14 +31,14 @@ pub enum Bos {
     Omit,
 }
 
-/// How texts become tokens. `Bos` and `PaddingSide` turn `into()` options that only set that one thing.
+/// How texts are tokenized. `Bos` and `PaddingSide` convert by `into()` to options that set only that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenizeOptions {
     /// Whether to begin with a BOS.
     pub bos: Bos,
     /// Where shorter texts are padded; `None` is the tokenizer's default.
     pub padding_side: Option<PaddingSide>,
-    /// Whether to keep only the first `n_ctx` tokens of a longer text, rather than to refuse it.
+    /// Whether to keep only the first `n_ctx` tokens of a longer text instead of returning an error.
     pub truncate: bool,
 }
 
@@ -58,11 +58,11 @@ impl From<PaddingSide> for TokenizeOptions {
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
-    /// The same for a text behind another one, once it was needed; `None` in it where it is no other.
+    /// The same for a text that follows another one, once it was needed; `None` in it if it does not differ.
     behind: Arc<OnceLock<Option<tokenizers::Tokenizer>>>,
     spelling: Arc<Spelling>,
     special: Special,
-    /// What `Bos::Default` means, where it was said.
+    /// What `Bos::Default` means, if the files say so.
     prepend_bos: Option<bool>,
     padding_side: PaddingSide,
     n_ctx: Option<usize>,
@@ -78,7 +78,7 @@ impl Tokenizer {
     /// are added to it, as `transformers` does.
     ///
     /// # Errors
-    /// A file that cannot be read or is no tokenizer.
+    /// A file that cannot be read or is not a tokenizer.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let given = path.file_name().unwrap_or_default();
@@ -94,7 +94,7 @@ impl Tokenizer {
             std::fs::read(&named).map(Some).map_err(|error| {
                 let message = match name {
                     TOKENIZER => format!("the tokenizer cannot be read ({error}): give the path of a tokenizer.json."),
-                    _ => format!("it cannot be read ({error}): mend its permissions, or remove it."),
+                    _ => format!("it cannot be read ({error}): fix its permissions, or remove it."),
                 };
                 Error::file(&named, message)
             })
@@ -103,7 +103,7 @@ impl Tokenizer {
         Self::from_files(folder, &mut find)?.ok_or_else(|| {
             Error::file(
                 path,
-                "it makes no tokenizer: a vocab.json needs GPT-2's merges.txt beside it. Give a tokenizer.json.",
+                "it is not a complete tokenizer: a vocab.json needs GPT-2's merges.txt beside it. Give a tokenizer.json.",
             )
         })
     }
@@ -154,7 +154,7 @@ impl Tokenizer {
     /// Reads the contents of a `tokenizer.json`, with `<|endoftext|>` as BOS, EOS and padding if it is there.
     ///
     /// # Errors
-    /// Bytes that are no tokenizer.
+    /// Bytes that are not a tokenizer.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let inner = parse(bytes).map_err(|error| Error::tokens(unreadable(&error)))?;
         Self::declared(inner, &Declared::default()).map_err(Error::tokens)
@@ -197,25 +197,25 @@ impl Tokenizer {
         })
     }
 
-    /// The same with the longest text that the model reads, in tokens.
+    /// The same, with the length of the longest text that the model can read, in tokens.
     pub fn with_n_ctx(mut self, n_ctx: usize) -> Self {
         self.n_ctx = Some(n_ctx);
         self
     }
 
-    /// The same for a model with so many ids, of which the tokenizer may know fewer or more.
+    /// The same, for a model with this number of ids, of which the tokenizer may have fewer or more.
     pub(crate) fn with_d_vocab(mut self, d_vocab: usize) -> Self {
         self.d_vocab = Some(d_vocab);
         self
     }
 
-    /// The same with another meaning of [`Bos::Default`].
+    /// The same, with another meaning of [`Bos::Default`].
     pub fn with_default_prepend_bos(mut self, prepend: bool) -> Self {
         self.prepend_bos = Some(prepend);
         self
     }
 
-    /// The same with another default side of padding.
+    /// The same, with another default side of padding.
     pub fn with_padding_side(mut self, side: PaddingSide) -> Self {
         self.padding_side = side;
         self
@@ -232,7 +232,7 @@ impl Tokenizer {
     }
 
     /// Every id that ends a generated text: EOS, and what `config.json` and `generation_config.json` name, which for many
-    /// a chat model are several.
+    /// chat models are several.
     pub fn end_ids(&self) -> &[u32] {
         &self.special.ends
     }
@@ -247,22 +247,22 @@ impl Tokenizer {
         self.prepend_bos.unwrap_or(true) && self.special.bos.is_some()
     }
 
-    /// Whether texts get a BOS, where the files of a model that this crate saved say so.
+    /// Whether texts get a BOS, if the files of a model that this crate saved say so.
     pub(crate) fn saved_prepend_bos(&self) -> Option<bool> {
         self.prepend_bos
     }
 
-    /// The side of padding where none is asked for.
+    /// The default side of padding.
     pub fn padding_side(&self) -> PaddingSide {
         self.padding_side
     }
 
-    /// The longest text that is accepted, in tokens.
+    /// The length of the longest text that is accepted, in tokens.
     pub fn n_ctx(&self) -> Option<usize> {
         self.n_ctx
     }
 
-    /// How many ids there are: one more than the greatest.
+    /// The number of ids: one more than the largest.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
     }
@@ -273,13 +273,13 @@ impl Tokenizer {
     /// `[batch, pos]`: one row for each text, as long as the longest.
     ///
     /// # Errors
-    /// An empty list; an empty text without BOS; a text of more than `n_ctx` tokens (TransformerLens cuts it silently).
+    /// An empty list; an empty text without BOS; a text of more than `n_ctx` tokens (TransformerLens truncates it silently).
     ///
     /// ```no_run
     /// # fn main() -> candle_lens::Result<()> {
     /// let tokenizer = candle_lens::tokens::Tokenizer::from_file("gpt2/tokenizer.json")?;
     /// let tokens = tokenizer.to_tokens(["When Mary and John went", "Then"])?;
-    /// assert_eq!((tokens.batch(), tokens.lengths()), (2, &[6, 2][..]));
+    /// assert_eq!((tokens.batch(), tokens.lengths()), (2, vec![6, 2]));
     /// # Ok(())
     /// # }
     /// ```
@@ -292,14 +292,14 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::to_tokens`].
     pub fn to_tokens_with(&self, input: impl Into<Input>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
-        input.into().into_tokens(Some(self), &options.into())
+        input.into().into_tokens(Some(self), options)
     }
 
     pub(super) fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner
     }
 
-    /// The tokenizer for a text that stands behind another one.
+    /// The tokenizer for a text that follows another one.
     pub(super) fn behind(&self) -> &tokenizers::Tokenizer {
         self.behind.get_or_init(|| pieces::behind_text(&self.inner)).as_ref().unwrap_or(&self.inner)
     }
@@ -308,12 +308,12 @@ impl Tokenizer {
         &self.spelling
     }
 
-    /// How many ids the model has, if it is a model's tokenizer.
+    /// The number of ids of the model, if this is a model's tokenizer.
     pub(super) fn d_vocab(&self) -> Option<usize> {
         self.d_vocab
     }
 
-    /// What shorter rows are filled with: padding, or another special token where the model cannot read that.
+    /// The id that shorter rows are filled with: padding, or another special token if the model cannot read that.
     pub(crate) fn filler(&self) -> Option<u32> {
         let readable = |id: &u32| self.d_vocab.is_none_or(|d_vocab| (*id as usize) < d_vocab);
         let Special { pad, eos, bos, .. } = self.special;
@@ -326,10 +326,10 @@ impl Tokenizer {
             Bos::Default => self.special.bos.filter(|_| self.default_prepend_bos()),
             Bos::Omit => None,
             Bos::Prepend => Some(self.special.bos.ok_or_else(|| {
-                Error::tokens("a BOS was asked for, but this tokenizer has none: use Bos::Omit or Bos::Default.")
+                Error::tokens("a BOS was requested, but this tokenizer has none: use Bos::Omit or Bos::Default.")
             })?),
         };
-        // Special tokens of the file's own post-processor stay out, so that no BOS comes twice.
+        // The special tokens of the file's post-processor are left out, so that no BOS is added twice.
         let texts_of = || texts.iter().map(String::as_str).collect();
         let encodings = caught(|| self.inner.encode_batch_fast(texts_of(), false))
             .map_err(|error| Error::tokens(format!("the text cannot be tokenized: {error}.")))?;
@@ -361,7 +361,7 @@ impl Tokenizer {
         let with_bos = if bos { " with its BOS" } else { "" };
         Error::tokens(format!(
             "the text that begins {beginning:?} has {count} tokens{with_bos}, but the model reads at most \
-             n_ctx = {n_ctx}: shorten it, or ask for its first {n_ctx} tokens with TokenizeOptions {{ truncate: true, .. }}."
+             n_ctx = {n_ctx}: shorten it, or keep its first {n_ctx} tokens with TokenizeOptions {{ truncate: true, .. }}."
         ))
     }
 }

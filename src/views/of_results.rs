@@ -1,5 +1,5 @@
-//! How values of the earlier rooms are shown: configurations and caches as tables, results as tables or heat maps.
-//! Those rooms know nothing of this.
+//! How values of the earlier rooms are shown: caches as tables, results as tables or heat maps. Those rooms do not depend
+//! on this.
 
 use candle_core::Tensor;
 
@@ -8,15 +8,15 @@ use crate::dims::Dims;
 use crate::error::{Result, human_bytes};
 use crate::generate::Generated;
 use crate::hooks::{HookPoint, MemoryPlan};
-use crate::labelled::Labelled;
+use crate::labelled::{Entry, Labelled};
 use crate::metrics::Answers;
-use crate::model::{HookedTransformerConfig, ModelProvenance, Processing, Run};
+use crate::model::{ModelProvenance, Processing, Run};
 use crate::patching::{PatchResult, Untouched};
 use crate::views::figure::imshow;
-use crate::views::html::Html;
+use crate::views::html::{Html, preformatted};
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::table::{Cell, Table};
 
 /// How many entries of a result with three axes or more are listed.
@@ -25,7 +25,7 @@ const ENTRIES: usize = 10;
 impl View for Labelled {
     /// One axis is a table, two are a heat map; of more, the largest numbers are listed with their labels.
     fn render(&self) -> Result<Rendered> {
-        match self.shape() {
+        match self.values.shape() {
             [] => Html::escaped(&format!("{}: {}", self.title, number(f64::from(self.scalar()?)))).render(),
             [_] => as_column(self).render(),
             [_, _] if !self.values.is_empty() => imshow(self).render(),
@@ -35,13 +35,25 @@ impl View for Labelled {
     }
 }
 
+impl View for Entry {
+    fn render(&self) -> Result<Rendered> {
+        Ok(preformatted(&self.to_string()))
+    }
+
+    /// A table: where each number is, and what it belongs to.
+    fn render_list(list: &[Self]) -> Result<Rendered> {
+        let row = |table: Table, e: &Self| table.row((format!("{:?}", e.index), e.labels.join(", "), e.value));
+        list.iter().fold(Table::new(["index", "labels", "value"]), row).render()
+    }
+}
+
 fn as_column(result: &Labelled) -> Table {
     let axis = &result.axes[0];
     let rows = axis.labels.iter().zip(&result.values);
     rows.fold(Table::new([&axis.name, &result.title]), |table, (label, &value)| table.row((label, value)))
 }
 
-/// The way out for a matrix that has no colours, because there is nothing in it.
+/// The table of an empty matrix, which has no colours.
 fn as_matrix(result: &Labelled) -> Table {
     let [rows, columns] = [&result.axes[0], &result.axes[1]];
     let corner = format!("{} \\ {}", rows.name, columns.name);
@@ -65,57 +77,6 @@ fn largest(result: &Labelled) -> Table {
             table.row(labels.chain([Cell::from(entry.value)]).collect::<Vec<_>>())
         })
         .note(note)
-}
-
-impl View for HookedTransformerConfig {
-    /// Every field with its value; sizes that are left open are shown as they come out.
-    fn render(&self) -> Result<Rendered> {
-        let text = |value: serde_json::Result<serde_json::Value>| match value {
-            Ok(serde_json::Value::String(name)) => Cell::from(name),
-            Ok(serde_json::Value::Null) => Cell::from("none"),
-            Ok(value) => Cell::from(value.to_string()),
-            other => Cell::from(format!("{other:?}")),
-        };
-        let deviation = self.initializer_range.unwrap_or(0.8 / (self.d_model as f64).sqrt());
-        let fields = [
-            ("model_name", Cell::from(&self.model_name)),
-            ("n_layers", self.n_layers.into()),
-            ("d_model", self.d_model.into()),
-            ("n_ctx", self.n_ctx.into()),
-            ("n_heads", self.n_heads.into()),
-            ("n_key_value_heads", self.n_key_value_heads().into()),
-            ("d_head", self.d_head().into()),
-            ("d_mlp", self.d_mlp().into()),
-            ("d_vocab", self.d_vocab.into()),
-            ("d_vocab_out", self.d_vocab_out().into()),
-            ("act_fn", text(serde_json::to_value(self.act_fn))),
-            ("normalization_type", text(serde_json::to_value(self.normalization_type))),
-            ("eps", self.eps.into()),
-            ("attn_only", self.attn_only.into()),
-            ("parallel_attn_mlp", self.parallel_attn_mlp.into()),
-            ("gated_mlp", self.gated_mlp.into()),
-            ("attention_dir", text(serde_json::to_value(self.attention_dir))),
-            ("attn_scale", self.attn_scale.unwrap_or((self.d_head() as f64).sqrt()).into()),
-            ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx.into()),
-            ("use_normalization_before_and_after", self.use_normalization_before_and_after.into()),
-            ("use_qk_norm", self.use_qk_norm.into()),
-            ("attn_scores_soft_cap", text(serde_json::to_value(self.attn_scores_soft_cap))),
-            ("output_logits_soft_cap", text(serde_json::to_value(self.output_logits_soft_cap))),
-            ("window_size", text(serde_json::to_value(self.window_size))),
-            ("attn_types", text(serde_json::to_value(&self.attn_types))),
-            ("positional_embedding_type", text(serde_json::to_value(self.positional_embedding_type))),
-            ("rotary_dim", self.rotary_dim().into()),
-            ("rotary_adjacent_pairs", self.rotary_adjacent_pairs.into()),
-            ("rotary_base", self.rotary_base.into()),
-            ("rotary_scaling", text(serde_json::to_value(self.rotary_scaling))),
-            ("long_rope", text(serde_json::to_value(&self.long_rope))),
-            ("default_prepend_bos", self.default_prepend_bos.into()),
-            ("initializer_range", deviation.into()),
-            ("n_params", self.n_params().into()),
-        ];
-        let table = Table::new(["field", "value"]).title("HookedTransformerConfig");
-        fields.into_iter().fold(table, |table, (name, value)| table.row((name, value))).render()
-    }
 }
 
 impl View for Processing {
@@ -218,7 +179,7 @@ impl View for Generated {
 }
 
 impl View for PatchResult {
-    /// The normalised metric, and what stands behind it.
+    /// The normalised metric, and its reference values.
     fn render(&self) -> Result<Rendered> {
         let mut all = self.normalised.render()?;
         let same = self.untouched.iter().filter(|reason| **reason == Some(Untouched::Identical)).count();
@@ -238,7 +199,7 @@ impl View for PatchResult {
 }
 
 impl View for Run {
-    /// What the run gave: shapes, and what it kept.
+    /// The shapes of the run's results, and what it kept.
     fn render(&self) -> Result<Rendered> {
         let parts = [("logits", &self.logits), ("loss", &self.loss), ("resid", &self.resid)];
         let table = Table::new(["part", "shape"])
@@ -312,21 +273,8 @@ fn bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
-shown!(
-    Labelled,
-    HookedTransformerConfig,
-    Processing,
-    ActivationCache,
-    MemoryPlan,
-    ResidualStack,
-    Answers,
-    Generated,
-    PatchResult,
-    Run,
-    Dims,
-    ModelProvenance,
-    Provenance
-);
+shown!(Labelled, Processing, MemoryPlan, ResidualStack, Answers, Generated, PatchResult, Run, Dims, Provenance);
+shown_with_own_display!(ActivationCache, Entry, ModelProvenance);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,15 @@
 //! How small values are shown: models, plans, tokens, options and names as the text they print.
 
-use crate::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, SingularOf, Unit};
-use crate::cache::{
-    AccumulatedOptions, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions, NeuronOptions,
+use crate::analysis::{
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
-use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, Node, Qkv, RankBy};
+use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
+use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
+use crate::dims::ReadBy;
 use crate::error::{Error, Result};
+use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
-use crate::gradients::{IgBaseline, IgOptions, IgRule};
+use crate::gradients::IgOptions;
 use crate::head::Head;
 use crate::hooks::{
     AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver, Needs,
@@ -16,26 +18,26 @@ use crate::hooks::{
 use crate::labelled::Axis;
 use crate::metrics::{Direction, Metric};
 use crate::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
+    ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
     LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
 };
-use crate::patching::{Ablation, Mlps, PatchSite, Patching, Receiver, Sender, Untouched};
+use crate::patching::{Mlps, PatchSite, Receiver, Sender, Untouched};
 use crate::progress::Progress;
 use crate::progress::rehearsal::{Event, Moment};
 use crate::random::Random;
 use crate::slice::Slice;
 use crate::storage::{Hub, Tensors};
-use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::{Cell, HoverMode, Numbers};
 
-/// Types whose own text is what there is to see.
+/// Types that are shown as their text form.
 macro_rules! shown_as_text {
-    ($($format:literal: $($view:ty),+ $(,)?;)+) => {$($(
+    () => {};
+    (@view $format:literal $view:ty) => {
         impl View for $view {
             fn render(&self) -> Result<Rendered> {
                 Ok(preformatted(&format!($format, self)))
@@ -46,19 +48,34 @@ macro_rules! shown_as_text {
                 Ok(preformatted(&texts.join("\n")))
             }
         }
-        shown!($view);
-    )+)+};
+    };
+    ("{}": $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            shown_as_text!(@view "{}" $view);
+            shown_with_own_display!($view);
+        )+
+        shown_as_text! { $($rest)* }
+    };
+    ($format:literal: $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            shown_as_text!(@view $format $view);
+            shown!($view);
+        )+
+        shown_as_text! { $($rest)* }
+    };
 }
 
 shown_as_text! {
-    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, IgRule, AxisName, InnerPoint, Selection, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv;
-    "{:?}": Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, Components, MeanOver, Activation, AttentionDir,
+    "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
+        Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Ablation, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
-        Aggregation, CircuitScore, EdgeAblation, EdgeMethod, EdgePatching, RankBy, Mlps, Patching, Receiver, Sender, Untouched, HoverMode;
-    "{:#?}": InnerSite, SiteRow, RunOptions, AccumulatedOptions, DecomposeOptions, HeadOptions, NeuronOptions, FullOptions,
-        LensOptions, GenerateOptions, LnOptions, TokenizeOptions, IgOptions, IgBaseline,
-        Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+        Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
+        Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
+    "{:#?}": InnerSite, SiteRow, RunOptions,
+        Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
+        LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
+        Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
     "{}": Tensors;
 }

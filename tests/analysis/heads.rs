@@ -3,8 +3,8 @@
 
 use candle_lens::Result;
 use candle_lens::analysis::{
-    DetectOptions, DetectionPattern, ErrorMeasure, copying_scores, detect_head, eigenvalue_copying_scores,
-    induction_scores,
+    DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, copying_scores, detect_head,
+    eigenvalue_copying_scores, induction_scores,
 };
 use candle_lens::candle::Tensor;
 use candle_lens::model::{HookedTransformer, Processing};
@@ -30,7 +30,7 @@ fn scores_are_those_of_transformer_lens() -> Result<()> {
         for (measure, error_measure) in [("mul", ErrorMeasure::Mul), ("abs", ErrorMeasure::Abs)] {
             for (exclude_bos, exclude_current_token) in [(false, false), (true, false), (false, true), (true, true)] {
                 let options = DetectOptions { exclude_bos, exclude_current_token, error_measure };
-                let scores = detect_head(&cache, &pattern, &options)?;
+                let scores = detect_head(&cache, &pattern, options)?;
                 let title = format!("{name}.{measure}.{}{}", u8::from(exclude_bos), u8::from(exclude_current_token));
                 let got = Tensor::from_vec(scores.values.iter().copied().collect(), (2, 4), &candle_core::Device::Cpu)?;
                 match error_measure {
@@ -55,11 +55,11 @@ fn padding_does_not_count() -> Result<()> {
     let rows = vec![ROWS[0].to_vec(), ROWS[1][..5].to_vec()];
     for side in [PaddingSide::Left, PaddingSide::Right] {
         let (_, together) = model.run_with_cache(Tokens::padded(rows.clone(), 0, side)?)?;
-        let both = detect_head(&together, &DetectionPattern::DuplicateToken, &DetectOptions::default())?;
+        let both = detect_head(&together, &DetectionPattern::DuplicateToken, DetectOptions::default())?;
         let mut alone = vec![0f32; 8];
         for row in &rows {
             let (_, cache) = model.run_with_cache(vec![row.clone()])?;
-            let own = detect_head(&cache, &DetectionPattern::DuplicateToken, &DetectOptions::default())?;
+            let own = detect_head(&cache, &DetectionPattern::DuplicateToken, DetectOptions::default())?;
             alone.iter_mut().zip(&own.values).for_each(|(sum, own)| *sum += own / 2.);
         }
         for (a, b) in both.values.iter().zip(alone) {
@@ -72,7 +72,7 @@ fn padding_does_not_count() -> Result<()> {
 #[test]
 fn the_embedded_model_has_induction_and_copying_heads() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
-    let induction = induction_scores(&model, 25, 8, 1)?;
+    let induction = induction_scores(&model, RepeatOptions { seq_len: 25, batch: 8, seed: 1 })?;
     assert!(induction.top(1)[0].value > 0.5, "{:?}", induction.top(3));
     assert!(induction.bottom(1)[0].value < 0.05);
     // The same by the general detector, on the same kind of text.
@@ -93,14 +93,14 @@ fn the_embedded_model_has_induction_and_copying_heads() -> Result<()> {
 fn patterns_of_ones_own_are_checked() -> Result<()> {
     let model = tiny_model(Processing::NONE);
     let (_, cache) = model.run_with_cache(vec![vec![1u32, 2, 3]])?;
-    let score = |pattern| detect_head(&cache, &DetectionPattern::Custom(pattern), &DetectOptions::default());
+    let score = |pattern| detect_head(&cache, &DetectionPattern::Custom(pattern), DetectOptions::default());
     sentence(score(Array2::zeros((2, 2))), &["[3, 3]", "[2, 2]"]);
     sentence(score(Array2::ones((3, 3))), &["lower triangular"]);
     let all = Array2::from_shape_fn((3, 3), |(to, from)| if from <= to { 1. } else { 0. });
     assert!(score(all)?.values.iter().all(|score| (score - 1.).abs() < 1e-6), "all attention is somewhere");
     sentence(copying_scores(&model, [5u32], 0), &["k is 0"]);
     sentence(
-        detect_head(&cache.remove_batch_dim()?, &DetectionPattern::Induction, &DetectOptions::default()),
+        detect_head(&cache.remove_batch_dim()?, &DetectionPattern::Induction, DetectOptions::default()),
         &["batch axis"],
     );
     Ok(())

@@ -5,13 +5,12 @@ use candle_lens::Result;
 use candle_lens::analysis::{
     LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
 };
-use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, NeuronOptions, ResidualStack,
-};
+use candle_lens::cache::{ActivationCache, ResidualStack, Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor};
+use candle_lens::dims::ReadBy;
 use candle_lens::labelled::Labelled;
 use candle_lens::metrics::Answers;
-use candle_lens::model::{HookedTransformer, Processing};
+use candle_lens::model::{Biases, HookedTransformer, Processing};
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::Agreement;
@@ -26,7 +25,7 @@ fn batches() -> Vec<Tokens> {
     vec![Tokens::from_rows(whole).expect("rows"), padded(PaddingSide::Left), padded(PaddingSide::Right)]
 }
 
-/// Answers that every output vocabulary has, classes too.
+/// Answers that every output vocabulary has, including those of classifiers.
 fn answers(model: &HookedTransformer) -> Result<Answers> {
     let v = model.cfg().d_vocab_out() as u32;
     model.answers([(v - 1, 0), (0, v - 1), (v / 2, v / 2 - 1)])
@@ -40,7 +39,7 @@ fn real(x: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     Ok(rows.index_select(&Tensor::new(real, &Device::Cpu)?, 0)?)
 }
 
-/// The stream that enters block `layer`, or leaves the last.
+/// The residual stream that enters block `layer`, or leaves the last block.
 fn stream(cache: &ActivationCache, layer: isize) -> Result<Tensor> {
     if layer == cache.dims().n_layers as isize {
         cache.get(("resid_post", -1))
@@ -49,7 +48,7 @@ fn stream(cache: &ActivationCache, layer: isize) -> Result<Tensor> {
     }
 }
 
-/// Everything that sums to the residual stream, at every place.
+/// Every decomposition sums to the residual stream, before every reader.
 #[test]
 fn parts_sum_to_the_stream() -> Result<()> {
     let mut agreement = Agreement::default();
@@ -67,40 +66,46 @@ fn parts_sum_to_the_stream() -> Result<()> {
                 let places = if middle && layer < dims.n_layers as isize { 2 } else { 1 };
                 for mlp_input in [false, true].into_iter().take(places) {
                     let whole = if mlp_input { cache.get(("resid_mid", layer))? } else { stream(&cache, layer)? };
-                    let parts = DecomposeOptions { layer, mlp_input, ..Default::default() };
-                    check(&format!("decompose_resid {layer} {mlp_input}"), cache.decompose_resid(&parts), &whole)?;
+                    let read_by = if mlp_input { ReadBy::Mlp(layer) } else { ReadBy::Block(layer) };
+                    let parts = Stack::components().read_by(read_by);
+                    check(&format!("decompose_resid {read_by:?}"), cache.decompose_resid(parts), &whole)?;
                     for expand_neurons in [false, true] {
                         if dims.norms_after && (layer > 0 || mlp_input) {
                             continue;
                         }
-                        let options = FullOptions { layer, mlp_input, expand_neurons, ..Default::default() };
-                        let full = cache.get_full_resid_decomposition(&model, &options);
-                        check(&format!("full decomposition {layer} {mlp_input} {expand_neurons}"), full, &whole)?;
+                        let everything = Stack::everything().read_by(read_by);
+                        let query = if expand_neurons { everything } else { everything.whole_mlps() };
+                        let full = cache.get_full_resid_decomposition(&model, query);
+                        check(&format!("full decomposition {read_by:?} {expand_neurons}"), full, &whole)?;
                     }
                 }
-                let heads = HeadOptions { layer, incl_remainder: true, ..Default::default() };
-                let neurons = NeuronOptions { layer, incl_remainder: true, ..Default::default() };
+                let heads = Stack::heads().before(layer).with_remainder();
+                let neurons = Stack::neurons().before(layer).with_remainder();
                 if dims.norms_after {
-                    sentence(cache.stack_head_results(&model, &heads), &["a norm follows attention"]);
-                    sentence(cache.stack_neuron_results(&model, &neurons), &["a norm follows the MLP"]);
+                    sentence(cache.stack_head_results(&model, heads.clone()), &["a norm follows attention"]);
+                    sentence(cache.stack_neuron_results(&model, neurons.clone()), &["a norm follows the MLP"]);
                     continue;
                 }
-                check(&format!("heads {layer}"), cache.stack_head_results(&model, &heads), &stream(&cache, layer)?)?;
+                check(
+                    &format!("heads {layer}"),
+                    cache.stack_head_results(&model, heads.clone()),
+                    &stream(&cache, layer)?,
+                )?;
                 match dims.attn_only {
-                    true => drop(sentence(cache.stack_neuron_results(&model, &neurons), &["no neurons"])),
+                    true => drop(sentence(cache.stack_neuron_results(&model, neurons.clone()), &["no neurons"])),
                     false => {
-                        let stack = cache.stack_neuron_results(&model, &neurons);
+                        let stack = cache.stack_neuron_results(&model, neurons.clone());
                         check(&format!("neurons {layer}"), stack, &stream(&cache, layer)?)?;
                     }
                 }
             }
         }
     }
-    agreement.finish("sums to the stream");
+    agreement.finish("sums to the residual stream");
     Ok(())
 }
 
-/// Heads and `b_O` are attention's output, neurons and `b_out` the MLP's, and all biases what `accumulated_bias` says.
+/// Heads and `b_O` sum to attention's output, neurons and `b_out` to the MLP's, and all biases to `accumulated_bias`.
 #[test]
 fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
     let mut agreement = Agreement::default();
@@ -114,12 +119,11 @@ fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
                 break;
             }
             let b_o = model.b_O()?.get(layer)?;
-            let options = HeadOptions { layer: layer as isize + 1, ..Default::default() };
-            let heads = cache.stack_head_results(&model, &options)?;
+            let heads = cache.stack(&model, Stack::heads().before(layer as isize + 1))?;
             let own = heads.tensor().narrow(0, layer * dims.n_heads, dims.n_heads)?.sum(0)?.broadcast_add(&b_o)?;
             agreement.check(&format!("{name}: heads of {layer}"), &own, &cache.get(("attn_out", layer))?);
             if !dims.parallel_attn_mlp {
-                let to_middle = model.accumulated_bias(layer as isize, true, true)?;
+                let to_middle = model.accumulated_bias(ReadBy::Mlp(layer as isize), Biases::All)?;
                 agreement.check(&format!("{name}: bias in {layer}"), &to_middle, &(&bias + &b_o)?);
             }
             bias = (bias + b_o)?;
@@ -130,8 +134,8 @@ fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
                 agreement.check(&format!("{name}: neurons of {layer}"), &neurons, &cache.get(("mlp_out", layer))?);
                 bias = (bias + b_out)?;
             }
-            let to_end = model.accumulated_bias(layer as isize + 1, false, true)?;
-            agreement.check(&format!("{name}: bias behind {layer}"), &to_end, &bias);
+            let to_end = model.accumulated_bias(ReadBy::Block(layer as isize + 1), Biases::All)?;
+            agreement.check(&format!("{name}: bias after {layer}"), &to_end, &bias);
         }
     }
     agreement.finish("sums of heads, neurons and biases");
@@ -150,7 +154,7 @@ fn differences(model: &HookedTransformer, logits: &Tensor, answers: &Answers) ->
     Ok((0..answers.len()).map(of_prompt).collect())
 }
 
-/// A model, a run of it, and what sums of shares are held against.
+/// A model, a run of it, and what sums of shares are compared with.
 struct Case<'a> {
     name: String,
     model: &'a HookedTransformer,
@@ -181,32 +185,31 @@ impl<'a> Case<'a> {
         cases.collect()
     }
 
-    fn tokens(&self) -> &Tokens {
+    fn tokens(&self) -> Tokens {
         self.cache.tokens()
     }
 
-    /// Whether heads and neurons write into the stream by themselves, and whether there are neurons.
+    /// Whether heads and neurons write into the residual stream directly, and whether there are neurons.
     fn has(&self) -> (bool, bool) {
         let dims = self.model.dims();
         (!dims.norms_after, !dims.norms_after && !dims.attn_only)
     }
 
-    /// Stacks that are the whole stream, in one part or many.
+    /// Stacks that sum to the whole residual stream, in one part or many.
     fn stacks(&self) -> Result<Vec<(&'static str, ResidualStack)>> {
         let (cache, model, (heads, neurons)) = (&self.cache, self.model, self.has());
         let mut stacks = vec![
-            ("the final stream", cache.stack(("resid_post", -1), ..)?),
-            ("decompose_resid", cache.decompose_resid(&DecomposeOptions::default())?),
+            ("the final residual stream", cache.stack(model, Stack::point(("resid_post", -1)))?),
+            ("decompose_resid", cache.decompose_resid(Stack::components())?),
         ];
         if heads {
-            let options = HeadOptions { incl_remainder: true, ..Default::default() };
-            stacks.push(("heads", cache.stack_head_results(model, &options)?));
-            let full = cache.get_full_resid_decomposition(model, &FullOptions::default())?;
+            stacks.push(("heads", cache.stack(model, Stack::heads().with_remainder())?));
+            let full = cache.get_full_resid_decomposition(model, Stack::everything())?;
             stacks.push(("the full decomposition", full));
         }
         if neurons {
-            let options = NeuronOptions { incl_remainder: true, ..Default::default() };
-            stacks.push(("neurons", cache.stack_neuron_results(model, &options)?));
+            let options = Stack::neurons().with_remainder();
+            stacks.push(("neurons", cache.stack_neuron_results(model, options)?));
         }
         Ok(stacks)
     }
@@ -224,7 +227,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// What every door gives when its components and the biases are summed is what the run gave.
+/// However shares are computed, all components and the biases sum to the run's logit difference.
 #[test]
 fn shares_of_stacks_sum_to_the_logit_difference() -> Result<()> {
     let mut agreement = Agreement::default();
@@ -233,17 +236,16 @@ fn shares_of_stacks_sum_to_the_logit_difference() -> Result<()> {
             let (right, wrong) = (case.answers.correct().to_vec(), case.answers.incorrect().to_vec());
             let tokens = case.tokens();
             for (what, stack) in case.stacks()? {
-                let attrs = |tokens: &[u32], others: &[u32]| {
-                    case.cache.logit_attrs(case.model, &stack, tokens.iter().copied(), others.iter().copied())
-                };
-                case.check_each(&mut agreement, &format!("logit_attrs of {what}"), &attrs(&right, &wrong)?)?;
-                // One token at a time, too.
-                let mut apart = attrs(&right, &[])?;
-                apart.values -= &attrs(&wrong, &[])?.values;
+                let attrs = |target: Target| case.cache.logit_attrs(case.model, &stack, target);
+                let pairs = Target::differences(right.iter().copied().zip(wrong.iter().copied()));
+                case.check_each(&mut agreement, &format!("logit_attrs of {what}"), &attrs(pairs)?)?;
+                // One token at a time as well.
+                let mut apart = attrs(Target::tokens(right.clone()))?;
+                apart.values -= &attrs(Target::tokens(wrong.clone()))?.values;
                 case.check_each(&mut agreement, &format!("logit_attrs of {what}, one token at a time"), &apart)?;
 
                 // The mean over the prompts that have a token at a position.
-                let shares = residual_stack_to_logit_diff(&stack, &case.cache, &case.directions)?;
+                let shares = residual_stack_to_logit_diff(case.model, &case.cache, &stack, &case.directions)?;
                 let sums = shares.sum_over("component")?.values;
                 let pairs = (0..tokens.pos()).map(|at| {
                     let there: Vec<usize> = (0..tokens.batch()).filter(|&prompt| tokens.is_real(prompt, at)).collect();
@@ -265,13 +267,13 @@ fn projections_and_direct_attributions_sum_to_the_logit_difference() -> Result<(
         for case in Case::all(&name, &model)? {
             let (cache, (heads, neurons)) = (&case.cache, case.has());
             if heads {
-                let options = FullOptions { apply_ln: true, ..Default::default() };
-                let shares = cache.project_full_resid_decomposition(&model, &case.directions, &options)?;
+                let options = Stack::everything().normed();
+                let shares = cache.project_full_resid_decomposition(&model, &case.directions, options)?;
                 case.check_each(&mut agreement, "project_full_resid_decomposition", &shares)?;
             }
             if neurons {
-                let options = NeuronOptions { apply_ln: true, incl_remainder: true, ..Default::default() };
-                let shares = cache.project_neuron_results(&model, &case.directions, &options)?;
+                let options = Stack::neurons().normed().with_remainder();
+                let shares = cache.project_neuron_results(&model, &case.directions, options)?;
                 case.check_each(&mut agreement, "project_neuron_results", &shares)?;
             }
             let last = case.tokens().last_positions();
@@ -309,8 +311,8 @@ fn lenses_end_at_the_run() -> Result<()> {
             let pairs =
                 lens.values.iter().zip(&whole.values).map(|(&lens, &whole)| (f64::from(lens), f64::from(whole)));
             agreement.check_numbers(&format!("logit difference of {name}"), pairs);
-            let lens = logit_lens(&model, &cache, &LensOptions { k: 2, ..Default::default() })?;
-            let last = cache.accumulated_resid(&AccumulatedOptions::default())?.len() as isize - 1;
+            let lens = logit_lens(&model, &cache, LensOptions { k: 2, ..Default::default() })?;
+            let last = cache.accumulated_resid(Stack::accumulated())?.len() as isize - 1;
             let probabilities = lens.probabilities.select("component", last)?;
             let read = candle_nn::ops::softmax(&logits, 2)?.to_vec3::<f32>()?;
             let tokens_of_last = &lens.tokens[lens.tokens.len() - tokens.batch() * tokens.pos() * 2..];
@@ -342,7 +344,7 @@ fn biases_are_those_of_the_folded_model() -> Result<()> {
         let answers = answers(model)?;
         let bias = answers.bias(raw)?;
         let pairs =
-            answers.correct().iter().zip(answers.incorrect()).zip(&bias.values).map(|((&right, &wrong), &bias)| {
+            answers.correct().into_iter().zip(answers.incorrect()).zip(&bias.values).map(|((right, wrong), &bias)| {
                 (f64::from(bias), f64::from(b_u[right as usize]) - f64::from(b_u[wrong as usize]))
             });
         agreement.check_numbers(name, pairs);
@@ -351,23 +353,22 @@ fn biases_are_those_of_the_folded_model() -> Result<()> {
     Ok(())
 }
 
-/// Titles say where shares are of logits that the model has not yet squeezed, and only there.
+/// Titles say that shares are of the logits before a soft cap, if there is one.
 #[test]
-fn titles_tell_of_a_soft_cap() -> Result<()> {
+fn titles_mention_a_soft_cap() -> Result<()> {
     for (name, model) in every_model() {
         let answers = answers(&model)?;
         let (_, cache) = model.run_with_cache(&batches()[0])?;
-        let stack = cache.stack(("resid_post", -1), -1)?;
-        let (right, wrong) = (answers.correct().to_vec(), answers.incorrect().to_vec());
+        let stack = cache.stack(&model, Stack::point(("resid_post", -1)).pos(-1))?;
         let titles = [
-            cache.logit_attrs(&model, &stack, right, wrong)?.title,
-            residual_stack_to_logit_diff(&stack, &cache, &answers.directions(&model)?)?.title,
+            cache.logit_attrs(&model, &stack, &answers)?.title,
+            residual_stack_to_logit_diff(&model, &cache, &stack, &answers)?.title,
             direct_logit_attribution(&model, &cache, &answers, Unit::Component)?.title,
             direct_logit_attribution(&model, &cache, &answers, Unit::Layer)?.title,
         ];
         for title in titles {
-            let tells = title.ends_with(" before the soft cap");
-            assert_eq!(tells, model.cfg().output_logits_soft_cap.is_some(), "{name}: {title}");
+            let says_so = title.ends_with(" before the soft cap");
+            assert_eq!(says_so, model.cfg().output_logits_soft_cap.is_some(), "{name}: {title}");
         }
     }
     Ok(())
@@ -378,22 +379,21 @@ fn what_would_not_sum_is_refused() -> Result<()> {
     let model = pretrained("tiny", Some(Processing::NONE))?;
     let (_, cache) = model.run_with_cache(&batches()[0])?;
     let directions = answers(&model)?.directions(&model)?;
-    let normed = cache.decompose_resid(&DecomposeOptions { apply_ln: true, ..Default::default() })?;
-    sentence(residual_stack_to_logit_diff(&normed, &cache, &directions), &["through a norm already"]);
-    let none = Vec::<u32>::new();
-    sentence(cache.logit_attrs(&model, &normed, [1u32], none), &["through a norm already"]);
+    let normed = cache.decompose_resid(Stack::components().normed())?;
+    sentence(residual_stack_to_logit_diff(&model, &cache, &normed, &directions), &["already been through a norm"]);
+    sentence(cache.logit_attrs(&model, &normed, 1u32), &["already been through a norm"]);
     let (_, other) = model.run_with_cache(vec![vec![5u32, 9, 2]])?;
-    let stack = other.stack(("resid_post", -1), ..)?;
-    sentence(residual_stack_to_logit_diff(&stack, &cache, &directions), &["of 1 prompts", "has 3 prompts"]);
+    let stack = other.stack(&model, Stack::point(("resid_post", -1)))?;
+    sentence(residual_stack_to_logit_diff(&model, &cache, &stack, &directions), &["of 1 prompts", "has 3 prompts"]);
     let (_, single) = model.run_with_cache(vec![vec![5u32, 9, 2]])?;
-    let without = single.clone().remove_batch_dim()?.stack(("resid_post", -1), ..)?;
-    sentence(single.logit_attrs(&model, &without, [1u32], Vec::<u32>::new()), &["no batch axis"]);
+    let without = single.clone().remove_batch_dim()?.stack(&model, Stack::point(("resid_post", -1)))?;
+    sentence(single.logit_attrs(&model, &without, 1u32), &["no batch axis"]);
     let wide = Tensor::zeros((3, 7), DType::F32, &Device::Cpu)?;
-    let stack = cache.stack(("resid_post", -1), ..)?;
-    sentence(residual_stack_to_logit_diff(&stack, &cache, &wide), &["directions", "[3, 7]"]);
-    let neurons = NeuronOptions { apply_ln: true, ..Default::default() };
-    sentence(cache.project_neuron_results(&model, &wide, &neurons), &["directions", "[3, 7]"]);
-    let full = FullOptions { apply_ln: true, ..Default::default() };
-    sentence(cache.project_full_resid_decomposition(&model, &wide, &full), &["directions", "[3, 7]"]);
+    let stack = cache.stack(&model, Stack::point(("resid_post", -1)))?;
+    sentence(residual_stack_to_logit_diff(&model, &cache, &stack, &wide), &["directions", "[3, 7]"]);
+    let neurons = Stack::neurons().normed();
+    sentence(cache.project_neuron_results(&model, &wide, neurons), &["directions", "[3, 7]"]);
+    let full = Stack::everything().normed();
+    sentence(cache.project_full_resid_decomposition(&model, &wide, full), &["directions", "[3, 7]"]);
     Ok(())
 }

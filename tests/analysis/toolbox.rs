@@ -1,13 +1,13 @@
 //! Neurons, full decompositions, direct attribution and the logit lens: against TransformerLens 3.9
-//! (tests/fixtures/toolbox.py), and against what they promise.
+//! (tests/fixtures/toolbox.py), and against the identities that define them.
 
 use candle_lens::Result;
 use candle_lens::analysis::{
     LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
 };
-use candle_lens::cache::{AccumulatedOptions, ActivationCache, FullOptions, NeuronOptions};
+use candle_lens::cache::{ActivationCache, Stack};
 use candle_lens::candle::Tensor;
-use candle_lens::labelled::Labelled;
+use candle_lens::dims::ReadBy;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::slice::Slice;
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -43,6 +43,11 @@ fn answer(
     let flag = |name: &str| arguments[name].as_bool().unwrap_or(false);
     let (pos, neurons) = (slice(&arguments["pos_slice"]), slice(&arguments["neuron_slice"]));
     let (apply_ln, projected) = (flag("apply_ln"), arguments["project"].is_string());
+    let read_by = match (layer, flag("mlp_input")) {
+        (-1, _) => ReadBy::End,
+        (layer, false) => ReadBy::Block(layer),
+        (layer, true) => ReadBy::Mlp(layer),
+    };
     let at_the_end = layer == -1 || layer == model.cfg().n_layers as isize;
     let along = &match apply_ln && at_the_end && !model.processing().fold_ln {
         true => (one / Reference::load("tiny_gpt2/model.safetensors").get("transformer.ln_f.weight"))?,
@@ -52,28 +57,31 @@ fn answer(
         return Ok((cache.get_neuron_results(model, layer, neurons, pos)?, Vec::new()));
     }
     let (stack, along) = if call["method"] == "stack_neuron_results" {
-        let options = NeuronOptions { layer, neurons, incl_remainder: flag("incl_remainder"), apply_ln, pos };
-        (cache.stack_neuron_results(model, &options)?, cache.project_neuron_results(model, along, &options)?)
+        let mut query = Stack::neurons().only(neurons).read_by(read_by).pos(pos);
+        if flag("incl_remainder") {
+            query = query.with_remainder();
+        }
+        let query = if apply_ln { query.normed() } else { query };
+        (cache.stack_neuron_results(model, query.clone())?, cache.project_neuron_results(model, along, query)?)
     } else {
-        let expand_neurons = arguments["expand_neurons"].as_bool().unwrap_or(true);
-        let options = FullOptions { layer, mlp_input: flag("mlp_input"), expand_neurons, apply_ln, pos };
+        let mut query = Stack::everything().read_by(read_by).pos(pos);
+        if arguments["expand_neurons"] == false {
+            query = query.whole_mlps();
+        }
+        let query = if apply_ln { query.normed() } else { query };
         (
-            cache.get_full_resid_decomposition(model, &options)?,
-            cache.project_full_resid_decomposition(model, along, &options)?,
+            cache.get_full_resid_decomposition(model, query.clone())?,
+            cache.project_full_resid_decomposition(model, along, query)?,
         )
     };
     // Whichever the reference is, both ways give the same, but for the weights of a final norm that is not folded: projections
     // through that norm have them, TransformerLens' have not.
     let mut agreement = Agreement::default();
-    agreement.check("projected before and after", &tensor(&along)?, &tensor(&stack.project(one)?)?);
+    agreement.check("projected before and after", &along.to_tensor()?, &stack.project(one)?.to_tensor()?);
     agreement.finish("projections");
     assert_eq!(along.labels("component")?, stack.labels());
     let labels = stack.labels().to_vec();
-    Ok((if projected { tensor(&along)? } else { stack.tensor().clone() }, labels))
-}
-
-fn tensor(result: &Labelled) -> Result<Tensor> {
-    Ok(Tensor::from_vec(result.values.iter().copied().collect(), result.shape(), &candle_core::Device::Cpu)?)
+    Ok((if projected { along.to_tensor()? } else { stack.tensor().clone() }, labels))
 }
 
 #[test]
@@ -117,7 +125,7 @@ fn direct_attribution_agrees_and_sums_to_the_logit_difference() -> Result<()> {
             let shares = direct_logit_attribution(&model, &cache, &answers, unit)?;
             // TransformerLens reads the raw model without the final norm's weights; ours are part of the direction.
             if name == "processed" && unit != Unit::Neuron {
-                agreement.check(kind, &tensor(&shares)?, reference.get(&format!("direct_{kind}")));
+                agreement.check(kind, &shares.to_tensor()?, reference.get(&format!("direct_{kind}")));
             }
             let total = match unit {
                 Unit::Layer => shares.select("component", -1)?,
@@ -146,9 +154,9 @@ fn both_lenses_end_at_the_models_answer() -> Result<()> {
             let (logits, cache) = model.run_with_cache(&tokens)?;
             let whole = answers.logit_diff(&logits, &tokens)?;
             let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?;
-            agreement.check(name, &tensor(&lens.select("component", -1)?)?, &tensor(&whole)?);
+            agreement.check(name, &lens.select("component", -1)?.to_tensor()?, &whole.to_tensor()?);
             // The most likely token after the last slice is the model's own.
-            let read = logit_lens(&model, &cache, &LensOptions { k: 3, incl_mid: true, ..Default::default() })?;
+            let read = logit_lens(&model, &cache, LensOptions { k: 3, incl_mid: true, ..Default::default() })?;
             let predicted = logits.argmax(2)?.to_vec2::<u32>()?;
             let last = read.tokens.len() - 3 * 4 * 3;
             for (i, &id) in predicted.iter().flatten().enumerate() {
@@ -171,28 +179,31 @@ fn the_two_lenses_differ_before_the_end() -> Result<()> {
     let (_, cache) = model.run_with_cache(vec![vec![5u32, 9, 200, 31]])?;
     let answers = model.answers([(5u32, 6u32)])?;
     let own = logit_lens_to_logit_diff(&model, &cache, &answers)?.mean_over("prompt")?;
-    let options = AccumulatedOptions { incl_mid: true, pos: (-1).into(), ..Default::default() };
-    let stack = cache.accumulated_resid(&options)?;
-    let frozen = residual_stack_to_logit_diff(&stack, &cache, &answers.directions(&model)?)?;
+    let options = Stack::accumulated().with_mid().pos(-1);
+    let stack = cache.accumulated_resid(options)?;
+    let frozen = residual_stack_to_logit_diff(&model, &cache, &stack, &answers)?;
     assert_eq!(own.labels("component")?, frozen.labels("component")?);
-    assert!((own.values[0] - frozen.values[0]).abs() > 1e-2, "the embedding is much smaller than the last stream");
+    assert!(
+        (own.values[0] - frozen.values[0]).abs() > 1e-2,
+        "the embedding is much smaller than the final residual stream"
+    );
     Ok(())
 }
 
 #[test]
-fn mistakes_are_said() -> Result<()> {
+fn mistakes_are_reported() -> Result<()> {
     let model = tiny_model(Processing::default());
     let (_, cache) = model.run_with_cache(vec![vec![5u32, 9, 200, 31]])?;
     let two = model.answers([(5u32, 6u32), (7, 8)])?;
     sentence(direct_logit_attribution(&model, &cache, &two, Unit::Head), &["answers for 2 prompts", "has 1"]);
-    sentence(logit_lens(&model, &cache, &LensOptions { k: 0, ..Default::default() }), &["k is 0"]);
+    sentence(logit_lens(&model, &cache, LensOptions { k: 0, ..Default::default() }), &["k is 0"]);
     sentence(cache.get_neuron_results(&model, 2, .., ..), &["layer 2"]);
     sentence(cache.get_neuron_results(&model, 0, 96, ..), &["neuron"]);
-    let none = NeuronOptions { layer: 0, ..Default::default() };
-    sentence(cache.stack_neuron_results(&model, &none), &["no neurons come before layer 0"]);
+    let none = Stack::neurons().before(0);
+    sentence(cache.stack_neuron_results(&model, none), &["no neurons come before layer 0"]);
     let width = Tensor::zeros(7, candle_core::DType::F32, model.device())?;
-    sentence(cache.project_neuron_results(&model, &width, &NeuronOptions::default()), &["directions", "[7]"]);
-    let end = FullOptions { mlp_input: true, ..Default::default() };
-    sentence(cache.get_full_resid_decomposition(&model, &end), &["mlp_input"]);
+    sentence(cache.project_neuron_results(&model, &width, Stack::neurons()), &["directions", "[7]"]);
+    let end = Stack::everything().before_mlp(2);
+    sentence(cache.get_full_resid_decomposition(&model, end), &["layer 2"]);
     Ok(())
 }

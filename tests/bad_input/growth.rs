@@ -50,48 +50,48 @@ fn lists_of_prompts() {
     let model = model();
     let site = || PatchSite::new(&model, ("z", 1));
     for (name, ablation) in [
-        ("zero", (|_| Ablation::Zero) as fn(usize) -> Ablation),
-        ("mean", |_| Ablation::Mean),
-        ("mean of two groups", |n| Ablation::MeanByGroup((0..n).map(|i| i % 2).collect())),
-        ("mean of many groups", |n| Ablation::MeanByGroup((0..n).map(|i| i / 2).collect())),
-        ("resample", |_| Ablation::Resample(0)),
+        ("zero", (|_| Baseline::Zero) as fn(usize) -> Baseline),
+        ("mean", |_| Baseline::mean(MeanOver::Batch)),
+        ("mean of two groups", |n| Baseline::MeanByGroup((0..n).map(|i| i % 2).collect())),
+        ("mean of many groups", |n| Baseline::MeanByGroup((0..n).map(|i| i / 2).collect())),
+        ("resample", |_| Baseline::Resample(0)),
     ] {
         grows(&format!("ablation by {name}"), 60, |n| {
-            Patching::ablation(&model, rows(n, 0), metric(&model, n)?, &ablation(n))?.sites(&[site()?])
+            Experiment::new(&model, rows(n, 0), ablation(n), metric(&model, n)?)?.sites(&[site()?])
         });
     }
     grows("patching", 60, |n| {
         let file = scratch("growth_sweep").join("sweep.safetensors");
-        Patching::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?.save_to(file).sites(&[site()?])
+        Experiment::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?.save_to(file).sites(&[site()?])
     });
     grows("paths", 30, |n| {
-        let patching = Patching::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?;
+        let patching = Experiment::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?;
         patching.path_patch(&[Sender::Head(0, 1)], &[Receiver::Final], Mlps::Frozen)
     });
-    grows("attribution", 30, |n| Patching::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?.attribution("z"));
+    grows("attribution", 30, |n| Experiment::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?.attribution("z"));
     grows("integrated gradients", 20, |n| {
         let options = IgOptions { steps: 2, ..Default::default() };
-        model.integrated_gradients(rows(n, 0), &metric(&model, n)?, ["z"], &options)
+        Experiment::new(&model, rows(n, 0), Baseline::Zero, metric(&model, n)?)?.integrated_gradients(["z"], options)
     });
     grows("edges", 20, |n| {
-        let edges = EdgePatching::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?;
+        let edges = Experiment::new(&model, rows(n, 0), rows(n, 9), metric(&model, n)?)?.edges()?;
         edges.attribute(EdgeMethod::Eap)
     });
     grows("a run", 60, |n| model.run_with_cache(rows(n, 0)));
     grows("an analysis", 60, |n| {
         let (_, cache) = model.run_with_cache(rows(n, 0))?;
-        let heads = cache.stack_head_results(&model, &HeadOptions::default())?;
+        let heads = cache.stack_head_results(&model, Stack::heads())?;
         heads.project(&Tensor::ones(8, DType::F32, &Device::Cpu)?)?.mean_over("prompt")
     });
     grows("the lens", 30, |n| {
         let (_, cache) = model.run_with_cache(rows(n, 0))?;
-        logit_lens(&model, &cache, &LensOptions::default())
+        logit_lens(&model, &cache, LensOptions::default())
     });
     grows("generation", 30, |n| {
-        model.generate(rows(n, 0), &GenerateOptions { max_new_tokens: 3, ..Default::default() })
+        model.generate(rows(n, 0), GenerateOptions { max_new_tokens: 3, ..Default::default() })
     });
     grows("padding", 400, |n| Tokens::padded(rows(n, 0), 0, PaddingSide::Left));
-    grows("scores of heads", 20, |n| induction_scores(&model, 5, n, 0));
+    grows("scores of heads", 20, |n| induction_scores(&model, RepeatOptions { seq_len: 5, batch: n, seed: 0 }));
 }
 
 #[test]
@@ -99,17 +99,17 @@ fn lists_of_sites_senders_and_edits() {
     let model = model();
     let metric = || metric(&model, 1);
     let patching =
-        Patching::new(&model, rows(1, 0), rows(1, 9), metric().expect("answers")).expect("prompts that differ");
+        Experiment::new(&model, rows(1, 0), rows(1, 9), metric().expect("answers")).expect("prompts that differ");
     grows("sites", 100, |n| {
         let site = |i: usize| Ok(PatchSite::new(&model, ("z", i % 2))?.pos(2 + i % 4));
         patching.sites(&(0..n).map(site).collect::<Result<Vec<_>>>()?)
     });
     grows("senders", 20, |n| {
-        let senders: Vec<Sender> = (0..n).map(|i| Sender::Head(0, i % 2)).collect();
+        let senders: Vec<Sender> = (0..n as isize).map(|i| Sender::Head(0, i % 2)).collect();
         patching.path_patch(&senders, &[Receiver::Final], Mlps::Recomputed)
     });
     grows("receivers", 20, |n| {
-        let receivers: Vec<Receiver> = (0..n).map(|i| Receiver::Q(1, i % 2)).collect();
+        let receivers: Vec<Receiver> = (0..n as isize).map(|i| Receiver::Q(1, i % 2)).collect();
         patching.path_patch(&[Sender::Head(0, 0)], &receivers, Mlps::Recomputed)
     });
     grows("plans", 20, |n| {
@@ -133,7 +133,9 @@ fn lists_of_sites_senders_and_edits() {
 fn lists_of_edges_and_circuits() {
     let model = model();
     let metric = metric(&model, 1).expect("answers");
-    let edges = EdgePatching::new(&model, rows(1, 0), rows(1, 9), metric).expect("prompts that differ");
+    let edges = Experiment::new(&model, rows(1, 0), rows(1, 9), metric)
+        .and_then(|experiment| experiment.edges())
+        .expect("prompts that differ");
     let scores = edges.attribute(EdgeMethod::Eap).expect("it runs");
     grows("sizes of circuits", 20, |n| scores.topn_each(&vec![5; n], RankBy::Magnitude));
     grows("circuits grown", 20, |n| scores.greedy_each(&vec![5; n], RankBy::Magnitude));
@@ -149,7 +151,7 @@ fn lists_of_texts_and_names() {
     let tiny = HookedTransformer::from_pretrained("tiny").expect("it is embedded");
     let prompt = "When John and Mary went to the shops, John gave the bag to";
     grows("texts", 40, |n| tiny.to_tokens(vec![prompt; n]));
-    grows("ids", 400, |n| tiny.to_string(&vec![50; n]));
+    grows("ids", 400, |n| tiny.to_string(vec![50; n]));
     grows("answers", 100, |n| tiny.answers(vec![(" Mary", " John"); n]));
     grows("directions", 100, |n| tiny.tokens_to_residual_directions(vec![" Mary"; n]));
     for task in [Task::Ioi, Task::GreaterThan, Task::Sva] {
@@ -192,7 +194,7 @@ fn prompts_that_there_are_not() {
 fn lists_of_results() {
     let scores = |n: usize| Labelled::new("scores", vec![Axis::numbered("head", n)], vec![0.5; n]);
     grows("largest", 500, |n| Ok(scores(n)?.top(n)));
-    grows("put together", 40, |n| Labelled::concat("head", &vec![scores(5)?; n]));
+    grows("concatenation", 40, |n| Labelled::concat("head", &vec![scores(5)?; n]));
     grows("split", 200, |n| scores(2 * n)?.split("head", vec![Axis::numbered("a", n), Axis::numbered("b", 2)]));
     grows("a result saved", 500, |n| {
         let path = scratch("growth_result").join("result.safetensors");

@@ -1,8 +1,9 @@
 //! Mistakes in names, shapes, layers, positions and tokens: each is a sentence, told before anything is computed.
 
 use candle_lens::Result;
-use candle_lens::cache::{AccumulatedOptions, DecomposeOptions, HeadOptions, LnOptions};
+use candle_lens::cache::{Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor};
+use candle_lens::dims::ReadBy;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Processing, RunOptions};
 use candle_lens::tokens::{Bos, Input, PaddingSide, Tokens};
@@ -63,8 +64,8 @@ fn points_that_an_architecture_lacks() -> Result<()> {
     sentence(run(HookPlan::new().capture("resid_mid")), &["hook_resid_mid", "attention only"]);
     sentence(attn_only.W_in(), &["attention only"]);
     let (_, cache) = attn_only.run_with_cache(vec![vec![1, 2]])?;
-    let with_middle = AccumulatedOptions { incl_mid: true, ..Default::default() };
-    sentence(cache.accumulated_resid(&with_middle), &["hook_resid_mid", "attention only"]);
+    let with_middle = Stack::accumulated().with_mid();
+    sentence(cache.accumulated_resid(with_middle), &["hook_resid_mid", "attention only"]);
     Ok(())
 }
 
@@ -86,16 +87,16 @@ fn wrong_layers() -> Result<()> {
     let plan = HookPlan::new().capture(("z", 1));
     sentence(model.run(three_prompts(), plan, &options), &["blocks.1.attn.hook_z", "never reached"]);
     let (_, cache) = model.run_with_cache(three_prompts())?;
-    for layer in [3, -2, isize::MAX, isize::MIN] {
+    for layer in [3, -3, isize::MAX, isize::MIN] {
         let given = format!("layer {layer}");
-        sentence(cache.accumulated_resid(&AccumulatedOptions { layer, ..Default::default() }), &[&given, "0 to 2"]);
-        sentence(cache.decompose_resid(&DecomposeOptions { layer, ..Default::default() }), &[&given]);
-        sentence(cache.stack_head_results(&model, &HeadOptions { layer, ..Default::default() }), &[&given]);
+        sentence(cache.accumulated_resid(Stack::accumulated().before(layer)), &[&given, "0 to 1"]);
+        sentence(cache.decompose_resid(Stack::components().before(layer)), &[&given]);
+        sentence(cache.stack_head_results(&model, Stack::heads().before(layer)), &[&given]);
         sentence(cache.stack_activation("z", layer), &[&given]);
     }
-    let of_the_end = DecomposeOptions { mlp_input: true, ..Default::default() };
-    sentence(cache.decompose_resid(&of_the_end), &["mlp_input"]);
-    sentence(cache.stack_head_results(&model, &HeadOptions { layer: 0, ..Default::default() }), &["layer 0"]);
+    let of_the_end = Stack::components().before_mlp(2);
+    sentence(cache.decompose_resid(of_the_end), &["layer 2"]);
+    sentence(cache.stack_head_results(&model, Stack::heads().before(0)), &["layer 0"]);
     Ok(())
 }
 
@@ -136,17 +137,18 @@ fn wrong_shapes() -> Result<()> {
     sentence(model.run(three_prompts(), HookPlan::new(), &options), &["[3, 4, 25]", "[3, 4, 24]"]);
     let (logits, cache) = model.run_with_cache(three_prompts())?;
     let tokens = Tokens::from_rows(three_prompts())?;
-    let parts = cache.decompose_resid(&DecomposeOptions::default())?;
+    let parts = cache.decompose_resid(Stack::components())?;
     for shape in [vec![25], vec![2, 24], vec![3, 4, 24], vec![]] {
         sentence(parts.project(&zeros(&shape)), &[&format!("{shape:?}"), "[24]"]);
     }
-    sentence(cache.apply_ln_to_stack(&parts, &LnOptions { layer: 1, mlp_input: false, recompute: true }), &["layer 1"]);
+    sentence(cache.apply_ln_to_stack(&parts, ReadBy::Block(3)), &["layer 3"]);
     let answers = model.answers([(5u32, 6u32), (7, 8)])?;
     sentence(answers.logit_diff(&logits, &tokens), &["[2, 4, d_vocab]", "[3, 4, 300]"]);
-    sentence(cache.logit_attrs(&model, &parts, [1u32, 2], [3u32]), &["2 tokens", "1 incorrect"]);
-    sentence(cache.logit_attrs(&model, &parts, [1u32, 2], [3u32, 4]), &["[2, 24]"]);
+    sentence(cache.logit_attrs(&model, &parts, Target::tokens([1u32, 2])), &["[2, 24]"]);
+    sentence(cache.logit_attrs(&model, &parts, Target::differences([(1u32, 3u32), (2, 4)])), &["[2, 24]"]);
+    sentence(cache.logit_attrs(&model, &parts, Target::tokens([0u32; 0])), &["empty"]);
     let other = untrained(small());
-    sentence(cache.logit_attrs(&other, &parts, [1u32], [2u32]), &["other sizes"]);
+    sentence(cache.logit_attrs(&other, &parts, (1u32, 2u32)), &["other sizes"]);
     sentence(cache.remove_batch_dim(), &["3"]);
     Ok(())
 }
@@ -173,7 +175,7 @@ fn wrong_tokens() {
     sentence(model.tokens_to_residual_directions(["Mary Mary"]), &["not one token"]);
     sentence(model.tokens_to_residual_directions([300u32]), &["300"]);
     sentence(model.tokens_to_residual_directions(Vec::<u32>::new()), &["."]);
-    sentence(model.answers([(" Mary", " Mary")]), &["same token"]);
+    sentence(model.answers([(" Mary", " Mary")]), &["same correct and incorrect answer", "different answers"]);
     sentence(model.answers([(" Mary", "Jo hn")]), &["not one token"]);
     let last_of_padded = HookPlan::new().capture("z").pos(-1);
     let batch = Tokens::padded(vec![vec![1, 2], vec![3]], 0, PaddingSide::Right).expect("a padded batch");

@@ -117,13 +117,12 @@ fn plain_sizes(cases: &mut Cases) {
         for index in INDICES {
             cases.run(&format!("{index} of {size}"), || candle_lens::slice::absolute(index, size, "head"));
         }
-        cases.run(&format!("rule of {size}"), || IgRule::GaussLegendre.nodes(size));
+        cases.run(&format!("rule of {size}"), || Quadrature::GaussLegendre.nodes(size));
         for task in Task::ALL {
             cases.run(&format!("{task} of {size}"), || task.prompts(Split::Train, size, 0));
         }
         let mut random = Random::new(0);
         cases.run(&format!("repeated {size}"), || repeated::repeated_tokens(&[1, 2, 3], 0, size, size, &mut random));
-        cases.run(&format!("repeated words {size}"), || Ok(repeated::repeated_words(size, &mut Random::new(0))));
     }
     // An index too large for an axis is outside it, never its last one counted from the end.
     cases.refuse("the last of 5", || Slice::from(usize::MAX).indices(5, "head"), &["head"]);
@@ -167,7 +166,6 @@ fn plans(cases: &mut Cases, model: &HookedTransformer) {
             cases.run(&format!("points of {size}"), || Ok(HookPoint::all(&sizes)));
             for index in INDICES {
                 cases.run(&format!("layer {index} of {size}"), || sizes.layer(index));
-                cases.run(&format!("layer or final {index} of {size}"), || sizes.layer_or_final(index));
             }
         }
         for plan in [
@@ -193,14 +191,17 @@ fn plans(cases: &mut Cases, model: &HookedTransformer) {
 fn analyses(cases: &mut Cases, model: &HookedTransformer) {
     let (logits, cache) = model.run_with_cache(PROMPT).expect("tiny runs");
     for size in SIZES {
-        cases.run(&format!("induction {size}"), || induction_scores(model, size, 1, 0));
-        cases.run(&format!("induction batch {size}"), || induction_scores(model, 3, size, 0));
+        cases.run(&format!("induction {size}"), || {
+            induction_scores(model, RepeatOptions { seq_len: size, batch: 1, seed: 0 })
+        });
+        cases.run(&format!("induction batch {size}"), || {
+            induction_scores(model, RepeatOptions { seq_len: 3, batch: size, seed: 0 })
+        });
         cases.run(&format!("copying {size}"), || copying_scores(model, [" Mary"], size));
         cases.run(&format!("singular {size}"), || singular_vectors(model, SingularOf::WOut, 0, size));
-        cases
-            .run(&format!("lens {size}"), || logit_lens(model, &cache, &LensOptions { k: size, ..Default::default() }));
-        let neurons = NeuronOptions { neurons: size.into(), ..Default::default() };
-        cases.run(&format!("neurons {size}"), || cache.stack_neuron_results(model, &neurons));
+        cases.run(&format!("lens {size}"), || logit_lens(model, &cache, LensOptions { k: size, ..Default::default() }));
+        let neurons = Stack::neurons().only(size);
+        cases.run(&format!("neurons {size}"), || cache.stack_neuron_results(model, neurons.clone()));
         cases.run(&format!("context {size}"), || {
             let load = LoadOptions { n_ctx: Some(size), first_n_layers: Some(size), ..Default::default() };
             HookedTransformer::from_pretrained_with("tiny", load)
@@ -209,13 +210,13 @@ fn analyses(cases: &mut Cases, model: &HookedTransformer) {
     for index in INDICES {
         cases.run(&format!("singular at {index}"), || singular_vectors(model, SingularOf::Ov(index), index, 1));
         cases.run(&format!("a stack at {index}"), || cache.stack_activation("z", index));
-        cases.run(&format!("bias before {index}"), || model.accumulated_bias(index, false, false));
-        let decompose = DecomposeOptions { layer: index, pos: index.into(), ..Default::default() };
-        cases.run(&format!("decompose {index}"), || cache.decompose_resid(&decompose));
-        let heads = HeadOptions { layer: index, ..Default::default() };
-        cases.run(&format!("heads {index}"), || cache.stack_head_results(model, &heads));
-        let accumulated = AccumulatedOptions { layer: index, ..Default::default() };
-        cases.run(&format!("accumulated {index}"), || cache.accumulated_resid(&accumulated));
+        cases.run(&format!("bias before {index}"), || model.accumulated_bias(ReadBy::Block(index), Biases::Attention));
+        let decompose = Stack::components().before(index).pos(index);
+        cases.run(&format!("decompose {index}"), || cache.decompose_resid(decompose.clone()));
+        let heads = Stack::heads().before(index);
+        cases.run(&format!("heads {index}"), || cache.stack_head_results(model, heads.clone()));
+        let accumulated = Stack::accumulated().before(index);
+        cases.run(&format!("accumulated {index}"), || cache.accumulated_resid(accumulated.clone()));
         cases.run(&format!("one of a factored matrix {index}"), || model.OV()?.get(&[index, index]));
         let from = RunOptions { stop_at_layer: Some(index), ..Default::default() };
         cases.run(&format!("stop at {index}"), || model.run(PROMPT, HookPlan::new(), &from));
@@ -224,18 +225,22 @@ fn analyses(cases: &mut Cases, model: &HookedTransformer) {
         cases.run(&format!("start at {index}"), || model.run(PROMPT, HookPlan::new(), &from));
     }
     let ids = [0, u32::MAX];
-    cases.run("ids", || model.to_string(&ids));
+    cases.run("ids", || model.to_string(ids));
     cases.run("rows of ids", || model.forward(vec![u32::MAX]));
     cases.run("targets", || candle_lens::model::ops::cross_entropy(&logits.flatten_to(1)?, &[u32::MAX]));
 }
 
 fn experiments(cases: &mut Cases, model: &HookedTransformer) {
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John")]).expect("both are tokens"));
-    let patching = Patching::new(model, PROMPT, OTHER, metric.clone()).expect("two prompts that differ");
+    let patching = Experiment::new(model, PROMPT, OTHER, metric.clone()).expect("two prompts that differ");
+    let zero = Experiment::new(model, PROMPT, Baseline::Zero, metric.clone()).expect("a prompt");
     for size in SIZES {
-        for receiver in [Receiver::Q(size, 0), Receiver::K(0, size), Receiver::V(size, size), Receiver::Mlp(size)] {
+        let index = isize::try_from(size).unwrap_or(isize::MAX);
+        let receivers =
+            [Receiver::Q(index, 0), Receiver::K(0, -index), Receiver::V(index, index), Receiver::Mlp(index)];
+        for receiver in receivers {
             cases.run(&format!("{receiver:?}"), || patching.path_patch_head_to_heads(&[receiver]));
-            let senders = [Sender::Head(size, size), Sender::Mlp(size)];
+            let senders = [Sender::Head(index, index), Sender::Mlp(-index)];
             cases.run(&format!("from {senders:?}"), || patching.path_patch(&senders, &[receiver], Mlps::Frozen));
         }
         cases.run(&format!("budget {size}"), || {
@@ -247,17 +252,17 @@ fn experiments(cases: &mut Cases, model: &HookedTransformer) {
                 .sites(&[site.pos(size).head(size).key_pos(size), PatchSite::new(model, ("post", size))?.neuron(size)])
         });
         cases.run(&format!("groups {size}"), || {
-            let groups = Ablation::MeanByGroup(vec![size, size]);
-            Patching::ablation(model, [PROMPT, OTHER], metric.clone(), &groups)?.sites(&[PatchSite::new(model, "z0")?])
+            let groups = Baseline::MeanByGroup(vec![size, size]);
+            Experiment::new(model, [PROMPT, OTHER], groups, metric.clone())?.sites(&[PatchSite::new(model, "z0")?])
         });
         if size > 1 {
             let options = IgOptions { steps: size, ..Default::default() };
-            cases.run(&format!("steps {size}"), || model.integrated_gradients(PROMPT, &metric, ["z"], &options));
+            cases.run(&format!("steps {size}"), || zero.integrated_gradients(["z"], options.clone()));
         }
         let options = IgOptions { steps: 1, tokens_at_once: size, ..Default::default() };
-        cases.run(&format!("tokens at once {size}"), || model.integrated_gradients(PROMPT, &metric, ["z"], &options));
+        cases.run(&format!("tokens at once {size}"), || zero.integrated_gradients(["z"], options.clone()));
     }
-    cases.refuse("a receiver", || patching.path_patch_head_to_heads(&[Receiver::Q(usize::MAX, 0)]), &["layer"]);
+    cases.refuse("a receiver", || patching.path_patch_head_to_heads(&[Receiver::Q(isize::MAX, 0)]), &["layer"]);
     cases.refuse("no receiver", || patching.path_patch_head_to_heads(&[]), &["receivers"]);
 }
 
@@ -274,7 +279,7 @@ fn circuits(cases: &mut Cases, model: &HookedTransformer) {
 }
 
 fn texts(cases: &mut Cases, model: &HookedTransformer) {
-    let all = model.generate(PROMPT, &GenerateOptions { max_new_tokens: usize::MAX, ..Default::default() });
+    let all = model.generate(PROMPT, GenerateOptions { max_new_tokens: usize::MAX, ..Default::default() });
     let all = all.expect("as many as fit");
     let eos = model.tokenizer().expect("tiny has one").eos_id();
     let row = all.tokens().expect("a row");

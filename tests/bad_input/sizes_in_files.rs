@@ -101,7 +101,7 @@ pub(super) fn saved(cases: &mut Cases, model: &HookedTransformer) {
     let folder = scratch("hostile_saved");
     let (_, cache) = model.run_with_cache(PROMPT).expect("tiny runs");
     let stack = folder.join("stack.safetensors");
-    cache.decompose_resid(&DecomposeOptions::default()).and_then(|whole| whole.save(&stack)).expect("it is saved");
+    cache.decompose_resid(Stack::components()).and_then(|whole| whole.save(&stack)).expect("it is saved");
     let integers = |tensors: &mut sealed::Tensors| {
         for tensor in tensors.values_mut() {
             *tensor = tensor.to_dtype(DType::I64).expect("numbers");
@@ -120,7 +120,7 @@ pub(super) fn saved(cases: &mut Cases, model: &HookedTransformer) {
     }
     let answers = model.answers([(" Mary", " John"), (" Mary", " John")]).expect("both are tokens");
     let sweep = folder.join("sweep.safetensors");
-    let patching = Patching::new(model, [PROMPT; 2], [OTHER; 2], Metric::logit_diff(&answers));
+    let patching = Experiment::new(model, [PROMPT; 2], [OTHER; 2], Metric::logit_diff(&answers));
     let patching = patching.expect("prompts that differ").save_to(&sweep);
     let sites = [PatchSite::new(model, "z0").expect("a point"), PatchSite::new(model, "z1").expect("a point")];
     for cut in ["rows", "columns"] {

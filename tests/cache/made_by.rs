@@ -1,4 +1,4 @@
-//! A cache is read by the model that made it, and by another only where that is asked for.
+//! A cache is read with the model that made it, and with another one only on request.
 
 use candle_lens::prelude::*;
 use candle_lens::{Error, Result};
@@ -12,25 +12,26 @@ fn rows() -> Tokens {
     Tokens::from_rows(vec![vec![5, 9, 2, 7, 1], vec![3, 3, 8, 6, 4]]).expect("rows of one length")
 }
 
-/// Every way in which a model reads a cache.
+/// Every function that reads a cache with a model.
 fn doors(model: &HookedTransformer, cache: &ActivationCache) -> Result<Vec<(&'static str, Result<()>)>> {
     let answers = model.answers([(5u32, 6u32), (7, 3)])?;
     let directions = answers.directions(model)?;
-    let stack = cache.stack(("resid_post", -1), ..)?;
-    let none = Vec::<u32>::new;
+    let stack = cache.accumulated_resid(Stack::accumulated())?;
     let metric = Metric::logit_diff(&answers);
     let corrupted = Tokens::from_rows(vec![vec![5, 9, 3, 7, 1], vec![3, 3, 1, 6, 4]])?;
     let mut doors = vec![
-        ("heads", cache.stack_head_results(model, &HeadOptions::default()).map(drop)),
-        ("neurons", cache.stack_neuron_results(model, &NeuronOptions::default()).map(drop)),
+        ("heads", cache.stack_head_results(model, Stack::heads()).map(drop)),
+        ("neurons", cache.stack_neuron_results(model, Stack::neurons()).map(drop)),
         ("neurons of a layer", cache.get_neuron_results(model, 0, .., ..).map(drop)),
-        ("projected neurons", cache.project_neuron_results(model, &directions, &NeuronOptions::default()).map(drop)),
-        ("full", cache.get_full_resid_decomposition(model, &FullOptions::default()).map(drop)),
-        ("projected", cache.project_full_resid_decomposition(model, &directions, &FullOptions::default()).map(drop)),
-        ("logit_attrs", cache.logit_attrs(model, &stack, [1u32], none()).map(drop)),
-        ("logit_lens", logit_lens(model, cache, &LensOptions { k: 1, ..Default::default() }).map(drop)),
+        ("projected neurons", cache.project_neuron_results(model, &directions, Stack::neurons()).map(drop)),
+        ("full", cache.get_full_resid_decomposition(model, Stack::everything()).map(drop)),
+        ("projected", cache.project_full_resid_decomposition(model, &directions, Stack::everything()).map(drop)),
+        ("logit_attrs", cache.logit_attrs(model, &stack, 1u32).map(drop)),
+        ("residual_stack_to_logit_diff", residual_stack_to_logit_diff(model, cache, &stack, &answers).map(drop)),
+        ("accumulated", cache.stack(model, Stack::accumulated()).map(drop)),
+        ("logit_lens", logit_lens(model, cache, LensOptions { k: 1, ..Default::default() }).map(drop)),
         ("logit_lens_to_logit_diff", logit_lens_to_logit_diff(model, cache, &answers).map(drop)),
-        ("from_cache", Patching::from_cache(model, cache, corrupted, metric).map(drop)),
+        ("from_cache", Experiment::from_cache(model, cache, corrupted, metric).map(drop)),
     ];
     for unit in [Unit::Component, Unit::Layer, Unit::Head, Unit::Neuron] {
         doors.push(("direct_logit_attribution", direct_logit_attribution(model, cache, &answers, unit).map(drop)));
@@ -91,7 +92,7 @@ fn the_same_weights_are_the_same_model() -> Result<()> {
     Ok(())
 }
 
-/// What attention remembers is of a model's weights, too.
+/// A key-value cache belongs to a model's weights as well.
 #[test]
 fn another_models_past_is_refused() -> Result<()> {
     let (raw, processed) = (tiny_model(Processing::NONE), tiny_model(Processing::default()));
@@ -104,14 +105,14 @@ fn another_models_past_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Training changes weights where they are. A cache still reads its stream with the final norm of its run.
+/// Training changes weights in place. A cache still reads its residual stream with the final norm of its run.
 #[test]
 fn a_cache_keeps_the_norm_of_its_run() -> Result<()> {
     let cfg =
         HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 20, n_ctx: 8, ..Default::default() };
     let (model, vars) = HookedTransformer::trainable(cfg, 1, &Device::Cpu)?;
     let (_, cache) = model.run_with_cache(rows())?;
-    let lens = || cache.accumulated_resid(&AccumulatedOptions { apply_ln: true, ..Default::default() });
+    let lens = || cache.accumulated_resid(Stack::accumulated().normed());
     let numbers = |stack: ResidualStack| Ok::<_, Error>(stack.tensor().flatten_all()?.to_vec1::<f32>()?);
     let before = numbers(lens()?)?;
     for var in vars.iter().filter(|var| var.dims() == [8]) {
@@ -121,7 +122,8 @@ fn a_cache_keeps_the_norm_of_its_run() -> Result<()> {
     Ok(())
 }
 
-/// The final norm goes where the activations go, so that lenses of unfolded models work there. It takes a second device to tell.
+/// The final norm moves with the activations, so that lenses of unfolded models work on the other device. Only a machine with a
+/// second device can test this.
 #[test]
 #[cfg_attr(
     not(any(feature = "cuda", feature = "metal")),
@@ -135,11 +137,12 @@ fn the_final_norm_moves_with_the_cache() -> Result<()> {
     let (_, here) = model.run_with_cache(rows())?;
     let moved = here.clone().to_device(&there)?;
     let (_, captured_there) = model.run_with_hooks(rows(), HookPlan::new().capture_all().device(&there))?;
-    let options = AccumulatedOptions { apply_ln: true, ..Default::default() };
+    let options = Stack::accumulated().normed();
     let numbers = |cache: &ActivationCache| -> Result<Vec<f32>> {
-        let stack = cache.accumulated_resid(&options)?.tensor().to_device(&Device::Cpu)?;
+        let stack = cache.accumulated_resid(options.clone())?.tensor().to_device(&Device::Cpu)?;
         let directions = answers.directions(&model)?.to_device(cache.get("embed")?.device())?;
-        let shares = residual_stack_to_logit_diff(&cache.stack(("resid_post", -1), ..)?, cache, &directions)?;
+        let stream = cache.stack(&model, Stack::point(("resid_post", -1)))?;
+        let shares = residual_stack_to_logit_diff(&model, cache, &stream, &directions)?;
         Ok([stack.flatten_all()?.to_vec1::<f32>()?, shares.values.into_iter().collect()].concat())
     };
     let expected = numbers(&here)?;

@@ -1,10 +1,9 @@
 //! The analyses of a cache against TransformerLens 3.9: numbers and labels (tests/fixtures/generate.py).
 
 use candle_lens::Result;
-use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, HeadOptions, LnOptions, ResidualStack,
-};
+use candle_lens::cache::{ActivationCache, ResidualStack, Stack, Target};
 use candle_lens::candle::Tensor;
+use candle_lens::dims::ReadBy;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::slice::Slice;
 use serde_json::Value;
@@ -19,48 +18,54 @@ impl Call<'_> {
         self.0["arguments"][name].as_bool().unwrap_or(false)
     }
 
-    fn layer(&self) -> isize {
-        self.0["arguments"]["layer"].as_i64().unwrap_or(-1) as isize
+    /// TransformerLens' `layer`, whose -1 is the end, and its `mlp_input`.
+    fn read_by(&self) -> ReadBy {
+        match (self.0["arguments"]["layer"].as_i64().unwrap_or(-1), self.flag("mlp_input")) {
+            (-1, _) => ReadBy::End,
+            (layer, false) => ReadBy::Block(layer as isize),
+            (layer, true) => ReadBy::Mlp(layer as isize),
+        }
     }
 
     fn pos(&self) -> Slice {
         self.0["arguments"]["pos_slice"].as_i64().map_or(Slice::All, |pos| (pos as isize).into())
     }
 
-    fn mode(&self) -> Components {
-        match self.0["arguments"]["mode"].as_str() {
-            Some("attn") => Components::Attn,
-            Some("mlp") => Components::Mlp,
-            _ => Components::All,
-        }
-    }
-
     fn stack(&self, model: &HookedTransformer, cache: &ActivationCache) -> Result<ResidualStack> {
-        let (layer, pos, apply_ln, mlp_input) =
-            (self.layer(), self.pos(), self.flag("apply_ln"), self.flag("mlp_input"));
+        let (read_by, pos) = (self.read_by(), self.pos());
         match self.0["method"].as_str().unwrap() {
             "accumulated_resid" => {
-                let incl_mid = self.flag("incl_mid");
-                cache.accumulated_resid(&AccumulatedOptions { layer, incl_mid, mlp_input, apply_ln, pos })
+                let mut query = Stack::accumulated().read_by(read_by).pos(pos);
+                if self.flag("incl_mid") {
+                    query = query.with_mid();
+                }
+                cache.stack(model, if self.flag("apply_ln") { query.normed() } else { query })
             }
             "decompose_resid" => {
-                let incl_embeds = self.0["arguments"]["incl_embeds"].as_bool().unwrap_or(true);
-                let mode = self.mode();
-                cache.decompose_resid(&DecomposeOptions { layer, mlp_input, mode, incl_embeds, apply_ln, pos })
+                let mut query = Stack::components().read_by(read_by).pos(pos);
+                query = match self.0["arguments"]["mode"].as_str() {
+                    Some("attn") => query.without_mlps(),
+                    Some("mlp") => query.without_attention(),
+                    _ => query,
+                };
+                if self.0["arguments"]["incl_embeds"] == false {
+                    query = query.without_embeddings();
+                }
+                cache.stack(model, if self.flag("apply_ln") { query.normed() } else { query })
             }
             "stack_head_results" => {
-                let incl_remainder = self.flag("incl_remainder");
-                cache.stack_head_results(model, &HeadOptions { layer, incl_remainder, apply_ln, pos })
+                let mut query = Stack::heads().read_by(read_by).pos(pos);
+                if self.flag("incl_remainder") {
+                    query = query.with_remainder();
+                }
+                cache.stack(model, if self.flag("apply_ln") { query.normed() } else { query })
             }
-            "apply_ln_to_stack" => {
-                let parts = cache.decompose_resid(&DecomposeOptions { pos, ..Default::default() })?;
-                cache.apply_ln_to_stack(&parts, &LnOptions { layer, mlp_input, recompute: false })
-            }
-            other => panic!("{other} is no method that makes a stack"),
+            "apply_ln_to_stack" => cache.apply_ln_to_stack(&cache.stack(model, Stack::components().pos(pos))?, read_by),
+            other => panic!("{other} is not a method that makes a stack"),
         }
     }
 
-    /// The directions or attributions that are no stack.
+    /// Directions or attributions, which are not stacks.
     fn tensor(&self, model: &HookedTransformer, cache: &ActivationCache, reference: &Reference) -> Result<Tensor> {
         let ids = |name: &str| match &self.0["arguments"][name] {
             Value::Number(id) => vec![id.as_u64().unwrap() as u32],
@@ -70,10 +75,11 @@ impl Call<'_> {
         if self.0["method"] == "tokens_to_residual_directions" {
             return model.tokens_to_residual_directions(ids("tokens"));
         }
-        let parts = cache.decompose_resid(&DecomposeOptions { pos: self.pos(), ..Default::default() })?;
+        let parts = cache.decompose_resid(Stack::components().pos(self.pos()))?;
         let (tokens, incorrect) = (ids("tokens"), ids("incorrect_tokens"));
         let attributed = match model.processing().fold_ln {
-            true => cache.logit_attrs(model, &parts, tokens, incorrect)?,
+            true if incorrect.is_empty() => cache.logit_attrs(model, &parts, Target::tokens(tokens))?,
+            true => cache.logit_attrs(model, &parts, Target::differences(tokens.into_iter().zip(incorrect)))?,
             // Where the final norm is not folded TransformerLens leaves its weights out; logit_attrs does not, so that its
             // shares sum to the logit (tests/analysis/sums.rs).
             false => {
@@ -81,7 +87,7 @@ impl Call<'_> {
                 if !incorrect.is_empty() {
                     directions = (directions - model.tokens_to_residual_directions(incorrect)?)?;
                 }
-                cache.apply_ln_to_stack(&parts, &LnOptions::default())?.project(&directions)?
+                cache.apply_ln_to_stack(&parts, ReadBy::End)?.project(&directions)?
             }
         };
         let (numbers, shape) = (attributed.values.iter().copied().collect::<Vec<_>>(), attributed.shape());
@@ -104,7 +110,7 @@ fn compare(name: &str, processing: Processing) -> Result<()> {
             continue;
         }
         let stack = Call(call).stack(&model, &cache)?;
-        agreement.check(&title, stack.tensor(), expected);
+        agreement.check(&title, &stack.tensor(), expected);
         if let Some(labels) = call["labels"].as_array() {
             assert_eq!(stack.labels(), labels.iter().map(|l| l.as_str().unwrap()).collect::<Vec<_>>(), "{title}");
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_lens::Result;
-use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching};
+use candle_lens::circuits::{Circuit, EdgeMethod, Edges};
+use candle_lens::experiment::Experiment;
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::tokens::Tokens;
@@ -23,7 +24,7 @@ const METHODS: [EdgeMethod; 6] = [
 ];
 
 /// The bytes that a method takes for one prompt, as its refusal of less tells them.
-fn needed(edges: &EdgePatching, method: EdgeMethod) -> u64 {
+fn needed(edges: &Edges, method: EdgeMethod) -> u64 {
     let message = edges.clone().budget(10).attribute(method).expect_err("10 bytes are too few").to_string();
     let told = message.split("which takes ").nth(1).expect("the bytes of a prompt").split(':').next().expect("them");
     // The number is rounded.
@@ -59,19 +60,19 @@ fn one_prompt_at_a_time_gives_the_same_scores() -> Result<()> {
         let (clean, corrupted) = prompts();
         // Probabilities read all logits, so that those of the prompts that do not run are needed too.
         let metric = Metric::prob_diff(&model, PAIRS.map(|pair| [pair.0]), PAIRS.map(|pair| [pair.1]))?;
-        let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
+        let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
         for method in METHODS {
             let smallest = needed(&edges, method);
             let alone = edges.clone().budget(smallest).attribute(method)?;
             assert_close(&format!("{what}, {method:?}"), &edges.attribute(method)?, &alone)?;
             let less = edges.clone().budget(smallest / 2).attribute(method);
-            sentence(less, &["too small for a single prompt", "EdgePatching::budget"]);
+            sentence(less, &["too small for a single prompt", "Experiment::budget"]);
         }
     }
     Ok(())
 }
 
-/// A metric of one's own is asked once for each run of a part of the prompts, and always for all prompts.
+/// A custom metric is evaluated once for each run of a part of the prompts, and always for all prompts.
 #[test]
 fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
     let (model, _): (HookedTransformer, _) = model(&architectures()[0].1)?;
@@ -83,8 +84,8 @@ fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
         assert_eq!(logits.dims(), [3, 13]);
         logits.narrow(1, 0, 1)?.squeeze(1)
     });
-    let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
-    let times = |edges: &EdgePatching, method| -> Result<usize> {
+    let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
+    let times = |edges: &Edges, method| -> Result<usize> {
         asked.store(0, Ordering::Relaxed);
         edges.attribute(method)?;
         Ok(asked.load(Ordering::Relaxed))
@@ -100,7 +101,7 @@ fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
         assert_eq!(times(&edges.clone().budget(smallest), method)?, 3 * runs, "{method:?}: one prompt at a time");
         assert_eq!(times(&edges.clone().budget(2 * smallest), method)?, 2 * runs, "{method:?}: two prompts at once");
     }
-    // Each edge by itself, and each of three prompts by itself: a metric is asked once for each copy.
+    // Each edge by itself, and each of three prompts by itself: a metric is evaluated once for each copy.
     let smallest = needed(&edges, EdgeMethod::Exact);
     let all = Circuit::of(&model).n_edges();
     assert_eq!(times(&edges.clone().budget(smallest), EdgeMethod::Exact)?, 3 * all);
@@ -118,7 +119,7 @@ fn many(count: u32) -> (Tokens, Tokens) {
 }
 
 /// The most bytes held at once, with one prompt at a time.
-fn held(edges: &EdgePatching, method: EdgeMethod, nodes: bool) -> Result<usize> {
+fn held(edges: &Edges, method: EdgeMethod, nodes: bool) -> Result<usize> {
     let edges = edges.clone().budget(needed(edges, method));
     let (result, most) = held_at_most(|| match nodes {
         true => edges.attribute_nodes(method).map(|_| ()),
@@ -135,10 +136,10 @@ fn what_is_held_does_not_grow_with_the_batch() -> Result<()> {
         let (clean, corrupted) = many(count);
         // A metric of two columns: logits of all prompts are small.
         let metric = Metric::logit_diff(&model.answers(vec![(1u32, 2u32); count as usize])?);
-        EdgePatching::new(&model, clean, corrupted, metric)
+        Experiment::new(&model, clean, corrupted, metric).and_then(|experiment| experiment.edges())
     };
     let (few, more) = (of(4)?, of(64)?);
-    // What 60 prompts' nodes write differently: 5 streams of 5 positions.
+    // The differences of what the nodes of 60 prompts write: 5 streams of 5 positions.
     let differences = 60 * 5 * 5 * 32 * 4;
     for (method, nodes) in
         [(EdgeMethod::Eap, false), (EdgeMethod::Exact, false), (EdgeMethod::Eap, true), (EdgeMethod::Exact, true)]
@@ -158,7 +159,7 @@ fn the_logits_of_all_prompts_count() -> Result<()> {
         let (clean, corrupted) = many(count);
         let answers = |id: u32| vec![[id]; count as usize];
         let metric = if divergence { Metric::kl() } else { Metric::prob_diff(&model, answers(1), answers(2))? };
-        EdgePatching::new(&model, clean, corrupted, metric)
+        Experiment::new(&model, clean, corrupted, metric).and_then(|experiment| experiment.edges())
     };
     for (divergence, method) in [
         (false, EdgeMethod::Eap),
@@ -167,11 +168,11 @@ fn the_logits_of_all_prompts_count() -> Result<()> {
         (true, EdgeMethod::Exact),
     ] {
         let (few, more) = (of(2, divergence)?, of(6, divergence)?);
-        let told = |edges: &EdgePatching| {
+        let told = |edges: &Edges| {
             let message = sentence(edges.clone().budget(10).attribute(method), &["of it for the logits of all"]);
             bytes(message.split('(').nth(1).expect("that of the logits"))
         };
-        // Told with one decimal.
+        // Reported with one decimal.
         assert!((told(&more) / told(&few) - 3.).abs() < 0.15, "{} and {}", told(&more), told(&few));
         assert!(told(&few) >= f64::from(2 * 4999 * 4), "{}", told(&few));
         // One prompt or some, and edges one by one or some: the logits of all prompts are made again and again.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_lens::Result;
 use candle_lens::candle::{D, DType, Device, Tensor};
-use candle_lens::model::{Activation, HookedTransformer, HookedTransformerConfig, NormalizationType};
+use candle_lens::model::{ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, NormalizationType};
 use candle_lens::tokens::Tokens;
 
 pub type Written = BTreeMap<String, Tensor>;
@@ -17,10 +17,12 @@ pub fn live(_: &str, _: &str, x: &Tensor) -> Result<Tensor> {
     Ok(x.clone())
 }
 
+#[derive(Clone)]
 pub struct ByHand {
     cfg: HookedTransformerConfig,
     weights: BTreeMap<&'static str, Tensor>,
-    pub pairs: Vec<(u32, u32)>,
+    /// The metric of each prompt, from all logits by prompt, position and token.
+    pub of_logits: fn(&[Vec<Vec<f64>>]) -> Vec<f64>,
 }
 
 /// Every kind of graph, with every kind of norm.
@@ -32,7 +34,7 @@ pub fn architectures() -> Vec<(&'static str, HookedTransformerConfig)> {
         d_mlp: Some(12),
         d_vocab: 13,
         n_ctx: 6,
-        act_fn: Activation::Silu,
+        act_fn: ActFn::Silu,
         normalization_type: NormalizationType::LNPre,
         initializer_range: Some(0.4),
         ..Default::default()
@@ -79,6 +81,12 @@ pub fn prompts() -> (Tokens, Tokens) {
 
 pub const PAIRS: [(u32, u32); 3] = [(1, 2), (3, 4), (10, 0)];
 
+/// The logit difference of [`PAIRS`] after the last token of each prompt.
+fn differences_at_the_end(logits: &[Vec<Vec<f64>>]) -> Vec<f64> {
+    let last = logits.iter().map(|positions| &positions[positions.len() - 1]);
+    last.zip(PAIRS).map(|(row, (right, wrong))| row[right as usize] - row[wrong as usize]).collect()
+}
+
 impl ByHand {
     fn new(model: &HookedTransformer) -> Result<Self> {
         let mut weights = BTreeMap::from([
@@ -104,7 +112,7 @@ impl ByHand {
         for weight in weights.values_mut() {
             *weight = weight.detach().to_dtype(DType::F64)?;
         }
-        Ok(Self { cfg: (*model.cfg()).clone(), weights, pairs: PAIRS.to_vec() })
+        Ok(Self { cfg: (*model.cfg()).clone(), weights, of_logits: differences_at_the_end })
     }
 
     fn of_layer(&self, name: &str, layer: usize) -> Result<Tensor> {
@@ -132,7 +140,9 @@ impl ByHand {
         let (q, k, v) = (part(&q, "W_Q", "b_Q")?, part(&k, "W_K", "b_K")?, part(&v, "W_V", "b_V")?);
         let scores = (q.matmul(&k.transpose(1, 2)?)? / (self.cfg.d_head() as f64).sqrt())?;
         let pos = scores.dim(1)?;
-        let hidden = (0..pos * pos).map(|i| if i % pos > i / pos { f64::NEG_INFINITY } else { 0. }).collect::<Vec<_>>();
+        let is_causal = self.cfg.attention_dir == AttentionDir::Causal;
+        let hidden = |i: usize| if is_causal && i % pos > i / pos { f64::NEG_INFINITY } else { 0. };
+        let hidden = (0..pos * pos).map(hidden).collect::<Vec<_>>();
         let exp = scores.broadcast_add(&Tensor::from_vec(hidden, (pos, pos), &Device::Cpu)?)?.exp()?;
         let pattern = exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?;
         Self::times(&pattern.matmul(&v)?, &self.of_layer("W_O", layer)?.get(head)?)
@@ -181,9 +191,7 @@ impl ByHand {
         }
         let last = read(&order, &written, &rest, "logits")?;
         let logits = Self::times(&self.norm(&last)?, &self.weights["W_U"])?.broadcast_add(&self.weights["b_U"])?;
-        let logits = logits.narrow(1, pos - 1, 1)?.squeeze(1)?.to_vec2::<f64>()?;
-        let pairs = logits.iter().zip(&self.pairs);
-        Ok((written, pairs.map(|(row, (right, wrong))| row[*right as usize] - row[*wrong as usize]).collect()))
+        Ok((written, (self.of_logits)(&logits.to_vec3::<f64>()?)))
     }
 
     /// The mean metric.

@@ -2,7 +2,9 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching, Node, RankBy};
+use candle_lens::circuits::{Circuit, EdgeMethod, Edges, Node, RankBy};
+use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::hooks::MeanOver;
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::random::Random;
@@ -13,12 +15,13 @@ use crate::support::fixture::{Reference, path, tiny_model};
 
 const TOLERANCE: f64 = 1e-4;
 
-fn experiment(model: &HookedTransformer) -> Result<EdgePatching> {
+fn experiment(model: &HookedTransformer) -> Result<Edges> {
     let (clean, corrupted) = prompts();
-    EdgePatching::new(model, clean, corrupted, Metric::logit_diff(&model.answers(PAIRS)?))
+    Experiment::new(model, clean, corrupted, Metric::logit_diff(&model.answers(PAIRS)?))
+        .and_then(|experiment| experiment.edges())
 }
 
-/// A circuit that each edge is in with this chance.
+/// A circuit that contains each edge with this probability.
 fn some_edges(circuit: &Circuit, tenths: usize, random: &mut Random) -> Result<Circuit> {
     circuit.all_edges().into_iter().try_fold(circuit.empty(), |circuit, edge| {
         if random.below(10) < tenths { circuit.with(edge) } else { Ok(circuit) }
@@ -35,7 +38,7 @@ fn circuits_carry_live_values_inside_and_corrupted_ones_outside() -> Result<()> 
         let zeros: Written =
             of_corrupted.iter().map(|(name, x)| Ok((name.clone(), x.zeros_like()?))).collect::<Result<_>>()?;
         let zero =
-            EdgePatching::ablation(&model, &clean, Metric::logit_diff(&model.answers(PAIRS)?), &EdgeAblation::Zero)?;
+            Experiment::new(&model, &clean, Baseline::Zero, Metric::logit_diff(&model.answers(PAIRS)?))?.edges()?;
         for (edges, outside) in [(experiment(&model)?, of_corrupted), (zero, zeros)] {
             for tenths in [0, 2, 5, 8, 9, 10] {
                 let circuit = some_edges(&Circuit::of(&model), tenths, &mut random)?;
@@ -67,7 +70,7 @@ fn load(family: &str) -> Result<HookedTransformer> {
 const FAMILIES: [&str; 9] =
     ["gpt_neo", "gpt_neox", "gptj", "gemma", "llama", "mistral", "phi", "qwen2_window", "qwen3"];
 
-fn of_family(family: &str) -> Result<(HookedTransformer, EdgePatching)> {
+fn of_family(family: &str) -> Result<(HookedTransformer, Edges)> {
     let model = match family {
         "tiny_gpt2" => tiny_model(Processing::NONE),
         family => load(family)?,
@@ -76,10 +79,11 @@ fn of_family(family: &str) -> Result<(HookedTransformer, EdgePatching)> {
         "tiny_gpt2" => Tokens::from_rows(vec![vec![1, 5, 2, 10, 3], vec![7, 7, 4, 9, 2]])?,
         family => Reference::load(&format!("families/{family}/reference.safetensors")).tokens("tokens"),
     };
-    let other = |row: usize| clean.row(row).iter().enumerate().map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { *id });
+    let other =
+        |row: usize| clean.row(row).into_iter().enumerate().map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { id });
     let corrupted = Tokens::from_rows((0..clean.batch()).map(|row| other(row).collect()).collect())?;
     let pairs = (0..clean.batch() as u32).map(|b| (b + 3, b + 9));
-    let edges = EdgePatching::new(&model, clean, corrupted, Metric::logit_diff(&model.answers(pairs)?))?;
+    let edges = Experiment::new(&model, clean, corrupted, Metric::logit_diff(&model.answers(pairs)?))?.edges()?;
     Ok((model, edges))
 }
 
@@ -140,7 +144,12 @@ fn eap_agrees_with_gradients_at_each_heads_own_input() -> Result<()> {
             family => {
                 let clean = Reference::load(&format!("families/{family}/reference.safetensors")).tokens("tokens");
                 let other = |row: usize| {
-                    clean.row(row).iter().enumerate().map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { *id }).collect()
+                    clean
+                        .row(row)
+                        .into_iter()
+                        .enumerate()
+                        .map(|(i, id)| if i % 3 == 1 { id / 2 + 1 } else { id })
+                        .collect()
                 };
                 let corrupted = Tokens::from_rows((0..clean.batch()).map(other).collect())?;
                 (clean, corrupted)
@@ -188,7 +197,7 @@ fn padding_changes_nothing() -> Result<()> {
     let (other_long, other_short) = (vec![3, 10, 4, 1, 6], vec![5, 1, 2]);
     let scores = |clean: Tokens, corrupted: Tokens, pairs: &[(u32, u32)]| -> Result<(Circuit, Circuit, f32)> {
         let metric = Metric::logit_diff(&model.answers(pairs.iter().copied())?);
-        let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
+        let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
         let half = edges.attribute(EdgeMethod::Eap)?.topn(60, RankBy::Magnitude)?;
         let routes = edges.attribute(EdgeMethod::InformationFlowRoutes)?;
         Ok((
@@ -251,13 +260,16 @@ fn means_are_taken_over_texts_as_over_tokens() -> Result<()> {
     let texts = ["The keys on the cabinet", "The capital of the land"];
     let tokens = model.to_tokens(texts)?;
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    let corrupted = |ablation: EdgeAblation| -> Result<f32> {
-        Ok(EdgePatching::ablation(&model, "When John and Mary went", metric.clone(), &ablation)?.corrupted())
+    let corrupted = |ablation: Baseline| -> Result<f32> {
+        Ok(Experiment::new(&model, "When John and Mary went", ablation, metric.clone())?.edges()?.corrupted())
     };
-    assert_eq!(corrupted(EdgeAblation::mean(texts))?, corrupted(EdgeAblation::mean(&tokens))?);
+    assert_eq!(
+        corrupted(Baseline::mean_of(MeanOver::BatchAndPos, texts))?,
+        corrupted(Baseline::mean_of(MeanOver::BatchAndPos, &tokens))?
+    );
     let of_one_length = "When Mary and John went";
-    let positional = corrupted(EdgeAblation::mean_positional(of_one_length))?;
-    assert_eq!(positional, corrupted(EdgeAblation::mean_positional(model.to_tokens(of_one_length)?))?);
-    assert!((positional - corrupted(EdgeAblation::mean(of_one_length))?).abs() > 1e-4);
+    let positional = corrupted(Baseline::mean_of(MeanOver::Batch, of_one_length))?;
+    assert_eq!(positional, corrupted(Baseline::mean_of(MeanOver::Batch, model.to_tokens(of_one_length)?))?);
+    assert!((positional - corrupted(Baseline::mean_of(MeanOver::BatchAndPos, of_one_length))?).abs() > 1e-4);
     Ok(())
 }

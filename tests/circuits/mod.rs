@@ -1,5 +1,5 @@
 mod budget;
-mod by_hand;
+pub mod by_hand;
 mod eap_ig;
 mod evaluation;
 mod files;

@@ -2,7 +2,8 @@
 
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
-use candle_lens::circuits::{Aggregation, Circuit, EdgeAblation, EdgeMethod, EdgePatching, Node, NodeScores, RankBy};
+use candle_lens::circuits::{Aggregation, Circuit, EdgeMethod, Edges, Node, NodeScores, RankBy};
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::tokens::Tokens;
@@ -64,8 +65,8 @@ fn exact_scores_are_runs_with_one_node_corrupted() -> Result<()> {
         let (clean, corrupted) = prompts();
         let of_corrupted = written(&by_hand, &corrupted)?;
         let whole = by_hand.metric(&clean, &Written::new(), &live)?;
-        let edges = EdgePatching::new(&model, &clean, &corrupted, metric(&model)?)?;
-        let zero = EdgePatching::ablation(&model, &clean, metric(&model)?, &EdgeAblation::Zero)?;
+        let edges = Experiment::new(&model, &clean, &corrupted, metric(&model)?)?.edges()?;
+        let zero = Experiment::new(&model, &clean, Baseline::Zero, metric(&model)?)?.edges()?;
         let one = |of: &Written, name: &str| {
             let instead = Written::from([(name.to_string(), of[name].clone())]);
             Ok(by_hand.metric(&clean, &instead, &live)? - whole)
@@ -98,12 +99,12 @@ fn estimates_are_slopes_along_what_nodes_write() -> Result<()> {
         let (clean, corrupted) = prompts();
         let (of_clean, of_corrupted) = (written(&by_hand, &clean)?, written(&by_hand, &corrupted)?);
         let difference = minus(&of_corrupted, &of_clean)?;
-        let edges = EdgePatching::new(&model, &clean, &corrupted, metric(&model)?)?;
+        let edges = Experiment::new(&model, &clean, &corrupted, metric(&model)?)?.edges()?;
         let eap = |name: &str| slope(&by_hand, &clean, &Written::new(), name, &difference[name]);
         compare(what, &edges.attribute_nodes(EdgeMethod::Eap)?, &eap)?;
         compare(what, &edges.clone().budget(40_000).attribute_nodes(EdgeMethod::Eap)?, &eap)?;
         let mean = |runs: &[Written], name: &str| -> Result<f64> {
-            // A node that is written to still adds what is asked for behind it.
+            // A substituted node still adds its part downstream.
             let slopes = runs.iter().map(|instead| slope(&by_hand, &clean, instead, name, &difference[name]));
             Ok(slopes.sum::<Result<f64>>()? / runs.len() as f64)
         };
@@ -133,8 +134,8 @@ fn a_node_scores_what_its_edges_out_score_together() -> Result<()> {
     for (what, cfg) in architectures() {
         let (model, _) = model(&cfg)?;
         let (clean, corrupted) = prompts();
-        let patching = EdgePatching::new(&model, &clean, &corrupted, metric(&model)?)?;
-        let zero = EdgePatching::ablation(&model, &clean, metric(&model)?, &EdgeAblation::Zero)?;
+        let patching = Experiment::new(&model, &clean, &corrupted, metric(&model)?)?.edges()?;
+        let zero = Experiment::new(&model, &clean, Baseline::Zero, metric(&model)?)?.edges()?;
         let methods = [EdgeMethod::Eap, EdgeMethod::EapIgActivations { steps: 2 }, EdgeMethod::CleanCorrupted];
         for (edges, method) in [&patching, &zero].into_iter().flat_map(|edges| methods.map(|method| (edges, method))) {
             if method == EdgeMethod::CleanCorrupted && std::ptr::eq(edges, &raw const zero) {
@@ -166,7 +167,7 @@ fn the_inputs_score_is_the_change_of_the_metric() -> Result<()> {
     for (what, cfg) in architectures() {
         let (model, _) = model(&cfg)?;
         let (clean, corrupted) = prompts();
-        let edges = EdgePatching::new(&model, &clean, &corrupted, metric(&model)?)?;
+        let edges = Experiment::new(&model, &clean, &corrupted, metric(&model)?)?.edges()?;
         let input = |steps| edges.attribute_nodes(EdgeMethod::EapIgInputs { steps })?.score(Node::Input);
         let (limit, change) = (2. * input(256)? - input(128)?, edges.corrupted() - edges.clean());
         assert!((limit - change).abs() < 1e-3 * change.abs(), "{what}: {limit} and {change}");
@@ -182,11 +183,11 @@ fn pair() -> Result<(Tokens, Tokens)> {
     Ok((Tokens::from_rows(vec![row(0)])?, Tokens::from_rows(vec![row(9)])?))
 }
 
-fn experiment() -> Result<(HookedTransformer, EdgePatching)> {
+fn experiment() -> Result<(HookedTransformer, Edges)> {
     let model = tiny_model(Processing::default());
     let metric = Metric::logit_diff(&model.answers([(3u32, 20u32)])?);
     let (clean, corrupted) = pair()?;
-    let edges = EdgePatching::new(&model, clean, corrupted, metric)?;
+    let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
     Ok((model, edges))
 }
 
@@ -211,7 +212,7 @@ fn means_over_coordinates_are_sums_divided_and_say_so() -> Result<()> {
         sentence(mean.attribute(method), &["no mean over d_model", "Aggregation::Sum"]);
     }
     sentence(mean.attribute_nodes(EdgeMethod::Exact), &["no mean over d_model"]);
-    sentence(mean.attribute_neurons(EdgeMethod::Eap), &["score of its own", "Aggregation::Sum"]);
+    sentence(mean.attribute_neurons(EdgeMethod::Eap), &["its own score", "Aggregation::Sum"]);
     Ok(())
 }
 
@@ -257,10 +258,10 @@ fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
     let (model, edges) = experiment()?;
     let exact = |metric: Metric| -> Result<NodeScores> {
         let (clean, corrupted) = pair()?;
-        EdgePatching::new(&model, clean, corrupted, metric)?.attribute_nodes(EdgeMethod::Exact)
+        Experiment::new(&model, clean, corrupted, metric)?.edges()?.attribute_nodes(EdgeMethod::Exact)
     };
     let plain = exact(Metric::custom("difference", logit))?;
-    // A metric that has no number just where the corrupted MLP takes the difference.
+    // A metric that is NaN exactly where the corrupted MLP moves the difference.
     let hole = f64::from(edges.clean() + plain.score("m0")?);
     let holed = move |logits: &Tensor| -> Result<Tensor> { Ok(((logit(logits)? - hole)?.sqr()? - 1e-8)?.sqrt()?) };
     let scores = exact(Metric::custom("holed", holed))?;
@@ -301,13 +302,13 @@ fn node_scores_are_read_by_name_and_shown() -> Result<()> {
     let (_, edges) = experiment()?;
     let scores = edges.attribute_nodes(EdgeMethod::Eap)?;
     let by_layer = scores.by_layer();
-    assert_eq!((scores.scores().shape(), by_layer.shape()), (&[11][..], &[2, 5][..]));
+    assert_eq!((scores.scores().shape(), by_layer.shape()), (vec![11], vec![2, 5]));
     assert_eq!(by_layer.get(&["1", "2"])?, scores.score("a1.h2")?);
     assert_eq!(by_layer.get(&["0", "MLP"])?, scores.score(Node::Mlp(0))?);
     assert_eq!(scores.scores().get(&["input"])?, scores.score(Node::Input)?);
     sentence(scores.score("logits"), &["logits writes nothing"]);
     sentence(scores.score("a2.h0"), &["a2.h0", "layers 0 to 1"]);
-    sentence(scores.score("head"), &["names no part"]);
+    sentence(scores.score("head"), &["does not name a part"]);
     sentence(edges.attribute_nodes(EdgeMethod::InformationFlowRoutes), &["nodes have no such share"]);
     sentence(edges.attribute_neurons(EdgeMethod::Exact), &["whole nodes", "attribute_nodes"]);
     sentence(edges.clone().budget(10).attribute_nodes(EdgeMethod::Eap), &["budget of 10 B"]);

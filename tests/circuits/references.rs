@@ -1,7 +1,8 @@
 //! Scores and circuits against TransformerLens' hooks in EAP-IG's definitions (tests/fixtures/circuits.py).
 
 use candle_lens::Result;
-use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching, RankBy};
+use candle_lens::circuits::{Circuit, EdgeMethod, RankBy};
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
 use candle_lens::tokens::Tokens;
@@ -19,8 +20,8 @@ fn scores_and_circuits_are_those_of_transformer_lens() -> Result<()> {
     let reference = Reference::load("circuits.safetensors");
     let model = tiny_model(Processing::default());
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
-    let edges = EdgePatching::new(&model, prompts(0), prompts(9), metric.clone())?;
-    let zero = EdgePatching::ablation(&model, prompts(0), metric, &EdgeAblation::Zero)?;
+    let edges = Experiment::new(&model, prompts(0), prompts(9), metric.clone())?.edges()?;
+    let zero = Experiment::new(&model, prompts(0), Baseline::Zero, metric)?.edges()?;
     let mut agreement = Agreement::default();
     for (name, edges, method) in [
         ("eap", &edges, EdgeMethod::Eap),
@@ -63,7 +64,7 @@ fn a_file_of_pythons_json_is_read() -> Result<()> {
     // It is of this model, and runs in it.
     let model = tiny_model(Processing::default());
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
-    let edges = EdgePatching::new(&model, prompts(0), prompts(9), metric)?;
+    let edges = Experiment::new(&model, prompts(0), prompts(9), metric)?.edges()?;
     assert_eq!(edges.evaluate(&circuit)?.edges, 30);
     Ok(())
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::circuits::{Circuit, EdgeAblation, EdgeMethod, EdgePatching};
+use candle_lens::circuits::{Circuit, EdgeMethod, Edges};
+use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::hooks::MeanOver;
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, NormalizationType};
 use candle_lens::tokens::Tokens;
@@ -19,13 +21,13 @@ fn metric(model: &HookedTransformer) -> Result<Metric> {
     Ok(Metric::logit_diff(&model.answers(PAIRS)?))
 }
 
-fn experiment(cfg: &HookedTransformerConfig) -> Result<(EdgePatching, ByHand)> {
+fn experiment(cfg: &HookedTransformerConfig) -> Result<(Edges, ByHand)> {
     let (model, by_hand) = model(cfg)?;
     let (clean, corrupted) = prompts();
-    Ok((EdgePatching::new(&model, clean, corrupted, metric(&model)?)?, by_hand))
+    Ok((Experiment::new(&model, clean, corrupted, metric(&model)?)?.edges()?, by_hand))
 }
 
-/// Holds every score against `expected(from, to)`.
+/// Compares every score with `expected(from, to)`.
 fn compare(what: &str, circuit: &Circuit, expected: &dyn Fn(&str, &str) -> Result<f64>) -> Result<()> {
     let mut pairs = Vec::new();
     for edge in circuit.all_edges() {
@@ -102,18 +104,27 @@ fn zero_and_mean_ablation() -> Result<()> {
             of_others.iter().map(|(name, x)| Ok((name.clone(), of(x)?))).collect()
         };
         let shape = of_clean["input"].shape().clone();
+        let own = || -> Result<Written> {
+            let mean = |x: &Tensor| x.mean_keepdim(0)?.broadcast_as(&shape)?.contiguous();
+            of_clean.iter().map(|(name, x)| Ok((name.clone(), mean(x)?))).collect()
+        };
         let ablations = [
-            (EdgeAblation::Zero, minus(&of_clean, &of_clean)?),
-            (EdgeAblation::mean(&others), all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?),
+            (Baseline::mean(MeanOver::Batch), own()?),
+            (Baseline::MeanByGroup(vec![7; 3]), own()?),
+            (Baseline::Zero, minus(&of_clean, &of_clean)?),
             (
-                EdgeAblation::mean_positional(&others),
+                Baseline::mean_of(MeanOver::BatchAndPos, &others),
+                all(&|x| Ok(x.mean_keepdim((0, 1))?.broadcast_as(&shape)?.contiguous()?))?,
+            ),
+            (
+                Baseline::mean_of(MeanOver::Batch, &others),
                 all(&|x| Ok(x.mean_keepdim(0)?.broadcast_as(&shape)?.contiguous()?))?,
             ),
         ];
         for (ablation, ablated) in ablations {
-            let edges = EdgePatching::ablation(&model, &clean, metric(&model)?, &ablation)?;
-            let difference = minus(&ablated, &of_clean)?;
             let what = format!("{what}, {ablation:?}");
+            let edges = Experiment::new(&model, &clean, ablation, metric(&model)?)?.edges()?;
+            let difference = minus(&ablated, &of_clean)?;
             compare(&what, &edges.attribute(EdgeMethod::Eap)?, &|from, to| {
                 by_hand.slope(&clean, &Written::new(), (from, to), &difference[from])
             })?;
@@ -130,7 +141,7 @@ fn zero_and_mean_ablation() -> Result<()> {
 }
 
 #[test]
-fn integrated_gradients_are_mean_slopes_on_the_way() -> Result<()> {
+fn integrated_gradients_are_mean_slopes_along_the_path() -> Result<()> {
     const STEPS: usize = 2;
     for (what, cfg) in architectures() {
         let (edges, by_hand) = experiment(&cfg)?;
@@ -179,7 +190,7 @@ fn information_flow_routes_are_shares_of_what_is_read() -> Result<()> {
         let (_, cache) = model(&cfg)?.0.run_with_cache(&clean)?;
         let length = |x: &[f64]| x.iter().map(|x| x.abs()).sum::<f64>();
         let share = |from: &str, to: &str| -> Result<f64> {
-            // The stream that is read, with positions and biases, which no node writes.
+            // The residual stream that is read, with positions and biases, which no node writes.
             let layer =
                 to.trim_start_matches(['a', 'm']).split(['.', '<']).next().and_then(|l| l.parse::<usize>().ok());
             let stream = match layer {
@@ -228,7 +239,7 @@ fn estimates_of_linear_edges_are_exact() -> Result<()> {
     Ok(())
 }
 
-/// The gradient along the way, summed over all edges out of the input, is that of the embedding: integrated, it is the
+/// The gradient along the path, summed over all edges out of the input, is that of the embedding: integrated, it is the
 /// whole change of the metric. A left sum is off by a part that halves with twice the steps, so twice the finer sum less the
 /// coarser one is within a thousandth of it.
 #[test]

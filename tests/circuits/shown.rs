@@ -1,20 +1,21 @@
-//! Circuits and curves as they stand in a notebook.
+//! Circuits and curves as they appear in a notebook.
 
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use candle_lens::Result;
-use candle_lens::circuits::{Circuit, EdgeMethod, EdgePatching, RankBy};
+use candle_lens::circuits::{Circuit, EdgeMethod, Edges, RankBy};
+use candle_lens::experiment::Experiment;
 use candle_lens::metrics::Metric;
 use candle_lens::model::HookedTransformer;
 use candle_lens::views::{CircuitGraph, EdgeKind, View, circuit_graph};
 
-fn experiment() -> Result<EdgePatching> {
+fn experiment() -> Result<Edges> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let clean = "When John and Mary went to the shops, John gave the bag to";
     let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
-    EdgePatching::new(&model, clean, corrupted, metric)
+    Experiment::new(&model, clean, corrupted, metric).and_then(|experiment| experiment.edges())
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn the_still_picture_of_a_large_circuit_holds_the_strongest_nodes() -> Result<()
     assert!(width <= 4800 && height <= 8000, "{width} by {height}");
     assert!((15_000_000..=20_000_000).contains(&(width * height)), "{width} by {height}");
     assert!(shown.text().contains("strongest of 900 nodes and 1 of 2 edges between them"), "{}", shown.text());
-    // The weaker edge is too much for the page, too, but there is one all the same.
+    // The weaker edge is too much for the page as well, but there is one all the same.
     let less = circuit_graph(&large).max_bytes(60).render()?;
     assert!(less.text().contains("1 of 2 edges between them"), "{}", less.text());
     // The page draws all of it: only the picture is cut.

@@ -3,13 +3,13 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
-use candle_lens::gradients::Comparison;
+use candle_lens::experiment::{Baseline, Comparison, Experiment};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::{Axis, Labelled};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, Processing};
-use candle_lens::patching::{Ablation, PatchResult, Patching, Untouched};
+use candle_lens::patching::{PatchResult, Untouched};
 use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::Tokens;
 use candle_lens::views::View;
@@ -19,9 +19,9 @@ use crate::support::fixture::{Agreement, Reference, tiny_model};
 use crate::support::sentence::sentence;
 use AxisName::{DMlp, Head, KPos, Layer, Pos};
 
-fn experiment(model: &HookedTransformer) -> Result<Patching> {
+fn experiment(model: &HookedTransformer) -> Result<Experiment> {
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
-    Patching::new(model, prompts(0), prompts(9), Metric::logit_diff(&answers))
+    Experiment::new(model, prompts(0), prompts(9), Metric::logit_diff(&answers))
 }
 
 /// What the estimate adds to the base run.
@@ -60,7 +60,7 @@ fn estimates_are_those_of_transformer_lens_gradients() -> Result<()> {
     Ok(())
 }
 
-/// The metric of a run into which `share` of the way to the other activation is put, at one head of one position.
+/// The metric of a run in which one head at one position is moved by `share` of the path to the other activation.
 fn partly(model: &HookedTransformer, base: &Tokens, value: &Tensor, share: f64) -> Result<f64> {
     let (_, cache) = model.run_with_hooks(base, HookPlan::new().capture(("z", 1)))?;
     let there = cache.get(("z", 1))?;
@@ -82,12 +82,12 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
     };
     let zeros = of(&clean)?.zeros_like()?;
     let cases = [
-        ("denoising", Patching::new(&model, &clean, &corrupted, metric())?, &corrupted, of(&clean)?),
-        ("noising", Patching::new(&model, &clean, &corrupted, metric())?.noising()?, &clean, of(&corrupted)?),
-        ("zero ablation", Patching::ablation(&model, &clean, metric(), &Ablation::Zero)?, &clean, zeros),
+        ("denoising", Experiment::new(&model, &clean, &corrupted, metric())?, &corrupted, of(&clean)?),
+        ("noising", Experiment::new(&model, &clean, &corrupted, metric())?.noising()?, &clean, of(&corrupted)?),
+        ("zero ablation", Experiment::new(&model, &clean, Baseline::Zero, metric())?, &clean, zeros),
     ];
     for (what, patching, base, value) in cases {
-        // Pos 5 comes to the last position through block 1's z only where it is read: the last one.
+        // Position 5 reaches the last position through block 1's z only where it is read: the last one.
         let result = patching.attribution(["z"])?.sweep(("z", 1), &[Pos, Head])?;
         assert_eq!(result.untouched[[5, 2]], Some(Untouched::NoPath), "{what}: the last block's other positions");
         let result = patching.attribution([("z", 0)])?.sweep(("z", 0), &[Pos, Head])?;
@@ -121,7 +121,7 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
 fn estimates_follow_true_patching_where_the_model_does_the_task() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let prompts = Task::Ioi.prompts(Split::Templates, 12, 3)?.hard()?;
-    let patching = prompts.batches(&model, 12)?[0].patching(&model)?;
+    let patching = prompts.batches(&model, 12)?[0].experiment(&model)?;
     let attribution = patching.attribution(["z", "attn_out"])?;
     let estimated = attribution.sweep("z", &[Layer, Head])?;
     let patched = patching.get_act_patch_attn_head_out_all_pos()?;
@@ -150,7 +150,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     assert_eq!(results.raw.axes, z.raw.axes);
     let mut agreement = Agreement::default();
     agreement.check("result", &added(&results, patching.corrupted())?, &added(&z, patching.corrupted())?);
-    // What the last MLP reads reaches the end through it only: the stream less what it reads.
+    // What the last MLP reads reaches the logits only through it.
     let of = |point| Ok::<_, candle_lens::Error>(attribution.sweep((point, 1), &[Pos])?.raw);
     let (gradients, numbers) =
         (attribution.gradients(), |x: Tensor| Ok::<_, candle_lens::Error>(x.flatten_all()?.to_vec1::<f32>()?));
@@ -159,7 +159,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
         assert!((a - b).abs() < 1e-5, "{a} and {b}");
     }
     assert_ne!(of("mlp_in")?.values, of("resid_mid")?.values);
-    // Queries' own inputs, against the slope of runs into which a part of the way is put.
+    // Queries' own inputs, against the slope of runs that take a part of the path.
     let (clean, corrupted) = (prompts(0), prompts(9));
     let got = attribution.sweep(("q_input", 1), &[Pos, Head])?;
     let input = |tokens: &Tokens| -> Result<Tensor> {
@@ -178,7 +178,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     let estimate = f64::from(got.raw.values[[6, 1]]) - f64::from(patching.corrupted());
     assert!((slope - estimate).abs() < 2e-4 && slope.abs() > 1e-4, "slope {slope}, estimate {estimate}");
     assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
-    // What a head reads for its values comes to the end from every position.
+    // What a head reads for its values reaches the logits from every position.
     let values = attribution.sweep(("v_input", 1), &[Pos, Head])?;
     assert_eq!(values.untouched[[5, 1]], None);
     assert_ne!(values.raw.values[[5, 1]], patching.corrupted());
@@ -186,7 +186,10 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     // Points of no block are refused before anything is run; patching itself says what to use.
     sentence(patching.attribution(("z", "embed")), &["hook_embed is outside the blocks", "resid_pre"]);
     sentence(patching.attribution("ln_final.hook_scale"), &["outside the blocks", "resid_post"]);
-    sentence(patching.sweep("q_input", &[Layer, Head]), &["not computed in an ordinary run", "Patching::attribution"]);
+    sentence(
+        patching.sweep("q_input", &[Layer, Head]),
+        &["not computed in an ordinary run", "Experiment::attribution"],
+    );
     sentence(patching.attribution(("q_input", ("ln1.hook_scale", 0))), &["is watched", "not used"]);
     Ok(())
 }

@@ -1,17 +1,17 @@
-//! Gradients that take parts of the model as constants, against TransformerLens with those parts detached
+//! Gradients that treat parts of the model as constants, against TransformerLens with those parts detached
 //! (tests/fixtures/frozen.py), and by identities: where all that is left is linear, products sum to the logit difference.
 
 use candle_lens::Result;
-use candle_lens::cache::HeadOptions;
+use candle_lens::cache::Stack;
 use candle_lens::candle::{DType, Device};
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
-    Activation, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    Processing, RunOptions,
+    ActFn, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, Processing,
+    RunOptions,
 };
-use candle_lens::patching::{Ablation, Patching};
 use candle_lens::tokens::Tokens;
 
 use super::run::prompts_of_fixtures;
@@ -48,15 +48,18 @@ fn gradients_are_those_of_pytorch_with_parts_detached() -> Result<()> {
         let (a, b) = (frozen.forward(prompts_of_fixtures(9))?, model.forward(prompts_of_fixtures(9))?);
         assert_eq!(numbers(&a), numbers(&b));
     }
-    // What leads only through a frozen part has no gradient, and says so.
+    // What leads only through a frozen part has no gradient and reports it.
     let (_, gradients) =
         model.with_frozen(LINEAR).run_with_grads(prompts_of_fixtures(9), &metric, ("q", "post", "z"))?;
     assert_eq!(gradients.zero_by_structure().len(), 4);
-    sentence(gradients.get(("q", 0)), &["zero by structure", "with_frozen"]);
+    sentence(gradients.get(("q", 0)), &["structurally zero", "with_frozen"]);
     let patterns = model.with_frozen([Frozen::AttentionPatterns]);
-    sentence(patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"), &["no gradient", "with_frozen"]);
+    sentence(
+        patterns.run_with_grads(prompts_of_fixtures(9), &metric, "q"),
+        &["does not depend on any watched point", "with_frozen"],
+    );
     // Estimates say that they are of a frozen model, and there are none behind a frozen part.
-    let patching = Patching::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
+    let patching = Experiment::new(&patterns, prompts_of_fixtures(9), prompts_of_fixtures(4), metric)?;
     let title = patching.attribution("z")?.sweep("z", &[AxisName::Layer])?.raw.title;
     assert!(title.ends_with("estimated by gradients with frozen [AttentionPatterns]"), "{title}");
     sentence(
@@ -89,7 +92,7 @@ fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
                 positional_embedding_type: PositionalEmbeddingType::Rotary,
                 rotary_dim: Some(2),
                 gated_mlp: true,
-                act_fn: Activation::Silu,
+                act_fn: ActFn::Silu,
                 ..small()
             },
         ),
@@ -129,15 +132,15 @@ fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let plain = kinds().remove(0).1;
     let mut kinds = kinds();
     kinds.extend([
-        ("norms of neurons", HookedTransformerConfig { act_fn: Activation::SoluLn, ..plain.clone() }),
+        ("norms of neurons", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..plain.clone() }),
         ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain }),
     ]);
     kinds
 }
 
-/// What is frozen is as if the run's own numbers were put in its place.
+/// A frozen part behaves as if the run's own numbers were substituted for it.
 #[test]
-fn frozen_parts_are_as_if_put_in() -> Result<()> {
+fn frozen_parts_are_as_if_substituted() -> Result<()> {
     let tokens = Tokens::from_rows(vec![vec![1, 5, 2, 10, 3], vec![7, 7, 0, 4, 9]])?;
     let mut agreement = Agreement::default();
     for (what, config) in more_kinds() {
@@ -158,7 +161,7 @@ fn frozen_parts_are_as_if_put_in() -> Result<()> {
             for point in own {
                 plan = plan.edit(*point, Edit::replace(cache.get(*point)?.detach()));
             }
-            let run = model.without_weight_gradients().run(&tokens, plan, &RunOptions::default())?;
+            let run = model.without_weight_gradients().run(&tokens, plan, RunOptions::default())?;
             let last = run.logits.clone().expect("asked for").narrow(1, 4, 1)?.squeeze(1)?;
             let column = |row: usize, id: usize| last.get(row)?.narrow(0, id, 1);
             let sum = ((column(0, 3)? - column(0, 10)?)? + (column(1, 4)? - column(1, 9)?)?)?;
@@ -169,7 +172,7 @@ fn frozen_parts_are_as_if_put_in() -> Result<()> {
             for (point, _, gradient) in got.iter() {
                 agreement.check(&format!("{what}, {part:?}: {point}"), gradient, &expected.get(point)?);
             }
-            // Heads that have inputs of their own have the same norms, frozen as well.
+            // Heads with their own inputs have the same norms, frozen as well.
             let points = ("resid_pre", if model.dims().n_key_value_heads == 4 { "q_input" } else { "v_input" });
             let (_, split) = frozen.run_with_grads(&tokens, &metric, points)?;
             for layer in 0..3usize {
@@ -182,7 +185,7 @@ fn frozen_parts_are_as_if_put_in() -> Result<()> {
     Ok(())
 }
 
-/// In the last layer nothing stands between a head and the logits but the final norm.
+/// In the last layer only the final norm is between a head and the logits.
 #[test]
 fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
@@ -190,11 +193,11 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let answers = model.answers([(" Mary", " John")])?;
     let metric = Metric::logit_diff(&answers);
     let (_, cache) = model.run_with_cache(prompt)?;
-    let heads = cache.stack_head_results(&model, &HeadOptions { pos: (-1).into(), ..Default::default() })?;
-    let direct = candle_lens::analysis::residual_stack_to_logit_diff(&heads, &cache, &answers.directions(&model)?)?;
+    let heads = cache.stack_head_results(&model, Stack::heads().pos(-1))?;
+    let direct = candle_lens::analysis::residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?;
     let last = model.cfg().n_layers - 1;
     let frozen = model.with_frozen([Frozen::AttentionPatterns, Frozen::NormScales]);
-    let ablated = Patching::ablation(&frozen, [prompt], metric, &Ablation::Zero)?;
+    let ablated = Experiment::new(&frozen, [prompt], Baseline::Zero, metric)?;
     // The last MLP reads what heads write, so it is taken out as well.
     let all = model.with_frozen(LINEAR);
     let (_, gradients) = all.run_with_grads(prompt, &Metric::logit_diff(&answers), (("result", last), ("z", last)))?;
@@ -204,13 +207,13 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
         let expected = direct.values[[last * model.cfg().n_heads + head]];
         assert!((got - expected).abs() < 1e-3, "head {head} adds {got}, directly {expected}");
     }
-    // The model with frozen parts serves experiments, too: of an MLP of the last layer nothing else is in the way.
+    // The model with frozen parts serves experiments, too: nothing else follows an MLP of the last layer.
     let whole = ablated.attribution(("mlp_out", last))?.sweep(("mlp_out", last), &[AxisName::Pos])?;
     let (logits, full) =
         model.run_with_hooks(prompt, HookPlan::new().capture(("mlp_out", last)).capture("ln_final.hook_scale"))?;
     let pos = logits.dim(1)? - 1;
     let written = full.get(("mlp_out", last))?.get(0)?.get(pos)?;
-    // Its norms take the mean out and have no weights of their own, for they are folded.
+    // Its norms only subtract the mean and have no weights, because they are folded.
     assert_eq!(model.cfg().normalization_type, NormalizationType::LNPre);
     let written = (&written - f64::from(written.mean_all()?.to_scalar::<f32>()?))?;
     let scale = full.get("ln_final.hook_scale")?.get(0)?.get(pos)?.to_vec1::<f32>()?[0];

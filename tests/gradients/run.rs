@@ -6,8 +6,8 @@ use candle_lens::candle::{Device, Tensor};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint, Site};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
-    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType,
-    PositionalEmbeddingType, Processing, RunOptions,
+    ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, PositionalEmbeddingType,
+    Processing, RunOptions,
 };
 use candle_lens::tokens::{PaddingSide, Tokens};
 
@@ -54,7 +54,7 @@ fn metrics(model: &HookedTransformer) -> Result<Vec<Metric>> {
     ])
 }
 
-/// Holds the gradient at each of these points against slopes of the metric along the gradient and along another direction.
+/// Compares the gradient at each of these points with slopes of the metric along the gradient and along another direction.
 fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric, points: &[HookPoint]) -> Result<()> {
     let (_, gradients) = model.run_with_grads(tokens, metric, points)?;
     assert_eq!(gradients.points().len(), points.len());
@@ -72,7 +72,7 @@ fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric
             let direction = (direction / norm)?;
             let at = |steps: f64| -> Result<f64> {
                 let plan = HookPlan::new().edit(point, Edit::add((&direction * (steps * step))?)).watch(point);
-                let run = model.run(tokens, plan, &RunOptions::default())?;
+                let run = model.run(tokens, plan, RunOptions::default())?;
                 let logits = run.logits.expect("asked for");
                 let last: Vec<Tensor> = tokens
                     .last_positions()
@@ -150,7 +150,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         normalization_type: NormalizationType::RMS,
         n_key_value_heads: Some(2),
         gated_mlp: true,
-        act_fn: Activation::Silu,
+        act_fn: ActFn::Silu,
         positional_embedding_type: rotary,
         ..small()
     };
@@ -160,7 +160,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         attn_scores_soft_cap: Some(3.0),
         output_logits_soft_cap: Some(5.0),
         window_size: Some(3),
-        act_fn: Activation::GeluNew,
+        act_fn: ActFn::GeluNew,
         ..llama
     };
     check_model("Gemma 2", gemma, &tokens)?;
@@ -169,7 +169,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() },
         &tokens,
     )?;
-    check_model("SoLU", HookedTransformerConfig { act_fn: Activation::SoluLn, ..small() }, &tokens)
+    check_model("SoLU", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..small() }, &tokens)
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_run_under_edits_gives_gradients_of_any_number() -> Result<()> {
     let gradients = run.taps.gradients(&run.loss.clone().expect("asked for"))?;
     // What is watched is behind the edit, so that z 0 itself still reaches the loss, but what z 0 is made of does not.
     assert_eq!(gradients.zero_by_structure(), [HookPoint::Block(0, Site::Q)]);
-    sentence(gradients.get(("q", 0)), &["zero by structure", "blocks.0.attn.hook_q"]);
+    sentence(gradients.get(("q", 0)), &["structurally zero", "blocks.0.attn.hook_q"]);
     assert!(numbers(&gradients.activation(("z", 0))?).iter().all(|&x| x == 0.0));
     assert!(numbers(&gradients.get(("z", 0))?).iter().any(|&x| x != 0.0));
     assert!(plan.to_string().contains("watch z"));
@@ -251,14 +251,14 @@ fn what_has_no_gradient_is_refused() -> Result<()> {
         Tensor::from_vec(values, 2, &Device::Cpu)
     });
     sentence(model.run_with_grads(&tokens, &taken_out, ["z"]), &["\"largest\"", "tensor operations"]);
-    let run = model.run(&tokens, HookPlan::new().watch("z"), &RunOptions::default())?;
+    let run = model.run(&tokens, HookPlan::new().watch("z"), RunOptions::default())?;
     let logits = run.logits.clone().expect("asked for");
     sentence(run.taps.gradients(&logits), &["one number"]);
-    sentence(run.taps.gradients(&logits.detach().sum_all()?), &["no gradient at any watched point"]);
+    sentence(run.taps.gradients(&logits.detach().sum_all()?), &["does not depend on any watched point"]);
     let gradients = run.taps.gradients(&logits.sum_all()?)?;
     sentence(gradients.get("q0"), &["was not watched"]);
-    let unwatched = model.run(&tokens, HookPlan::new(), &RunOptions::default())?;
+    let unwatched = model.run(&tokens, HookPlan::new(), RunOptions::default())?;
     sentence(unwatched.taps.gradients(&logits.sum_all()?), &["nothing was watched"]);
-    sentence(model.run(&tokens, HookPlan::new().watch("z").budget(10), &RunOptions::default()), &["budget"]);
+    sentence(model.run(&tokens, HookPlan::new().watch("z").budget(10), RunOptions::default()), &["budget"]);
     Ok(())
 }

@@ -5,18 +5,18 @@ use candle_lens::Result;
 use candle_lens::analysis::{
     LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
 };
-use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, DecomposeOptions, FullOptions, HeadOptions, NeuronOptions,
-};
+use candle_lens::cache::{ActivationCache, Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor, Var};
-use candle_lens::circuits::{EdgeAblation, EdgeMethod, EdgePatching};
-use candle_lens::gradients::{IgBaseline, IgOptions};
+use candle_lens::circuits::EdgeMethod;
+use candle_lens::dims::ReadBy;
+use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::gradients::IgOptions;
 use candle_lens::hooks::AxisName;
+use candle_lens::hooks::MeanOver;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::Labelled;
 use candle_lens::metrics::{Answers, Metric};
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
-use candle_lens::patching::{Ablation, Patching};
+use candle_lens::model::{Biases, HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
 use candle_lens::slice::Slice;
 
 use crate::support::fixture::numbers;
@@ -49,34 +49,34 @@ fn saw(dtype: DType) -> Result<Tensor> {
 
 /// What is made of a cache.
 const OF_A_CACHE: &[Number] = &[
-    ("sum of a stack", |_, cache| Ok(numbers(&cache.decompose_resid(&DecomposeOptions::default())?.sum()?))),
+    ("sum of a stack", |_, cache| Ok(numbers(&cache.decompose_resid(Stack::components())?.sum()?))),
     ("sum of heads and remainder", |model, cache| {
-        let options = HeadOptions { incl_remainder: true, ..Default::default() };
-        Ok(numbers(&cache.stack_head_results(model, &options)?.sum()?))
+        let options = Stack::heads().with_remainder();
+        Ok(numbers(&cache.stack_head_results(model, options)?.sum()?))
     }),
     ("sum of neurons and remainder", |model, cache| {
-        let options = NeuronOptions { incl_remainder: true, pos: last(), ..Default::default() };
-        Ok(numbers(&cache.stack_neuron_results(model, &options)?.sum()?))
+        let options = Stack::neurons().with_remainder().pos(last());
+        Ok(numbers(&cache.stack_neuron_results(model, options)?.sum()?))
     }),
     ("sum of everything", |model, cache| {
-        let options = FullOptions { pos: last(), ..Default::default() };
-        Ok(numbers(&cache.get_full_resid_decomposition(model, &options)?.sum()?))
+        let options = Stack::everything().pos(last());
+        Ok(numbers(&cache.get_full_resid_decomposition(model, options)?.sum()?))
     }),
     ("projection", |model, cache| {
-        let stack = cache.decompose_resid(&DecomposeOptions::default())?;
+        let stack = cache.decompose_resid(Stack::components())?;
         Ok(of(&stack.project(&answers_of(model)?.directions(model)?)?))
     }),
     ("projection on a saw", |_, cache| {
-        let stack = cache.decompose_resid(&DecomposeOptions::default())?;
+        let stack = cache.decompose_resid(Stack::components())?;
         Ok(of(&stack.project(&saw(stack.tensor().dtype())?)?))
     }),
     ("logit_attrs", |model, cache| {
-        let stack = cache.stack_head_results(model, &HeadOptions::default())?;
-        Ok(of(&cache.logit_attrs(model, &stack, [3u32, 20], [10u32, 7])?))
+        let stack = cache.stack_head_results(model, Stack::heads())?;
+        Ok(of(&cache.logit_attrs(model, &stack, Target::differences([(3u32, 10u32), (20, 7)]))?))
     }),
     ("residual_stack_to_logit_diff", |model, cache| {
-        let stack = cache.accumulated_resid(&AccumulatedOptions { pos: last(), ..Default::default() })?;
-        Ok(of(&residual_stack_to_logit_diff(&stack, cache, &answers_of(model)?.directions(model)?)?))
+        let stack = cache.accumulated_resid(Stack::accumulated().pos(last()))?;
+        Ok(of(&residual_stack_to_logit_diff(model, cache, &stack, &answers_of(model)?)?))
     }),
     ("direct attribution of components", |model, cache| {
         Ok(of(&direct_logit_attribution(model, cache, &answers_of(model)?, Unit::Component)?))
@@ -91,13 +91,13 @@ const OF_A_CACHE: &[Number] = &[
         Ok(of(&direct_logit_attribution(model, cache, &answers_of(model)?, Unit::Neuron)?))
     }),
     ("neurons along a direction", |model, cache| {
-        let options = NeuronOptions { apply_ln: true, incl_remainder: true, pos: last(), ..Default::default() };
-        Ok(of(&cache.project_neuron_results(model, &answers_of(model)?.directions(model)?, &options)?))
+        let options = Stack::neurons().normed().with_remainder().pos(last());
+        Ok(of(&cache.project_neuron_results(model, &answers_of(model)?.directions(model)?, options)?))
     }),
     ("lens of logit differences", |model, cache| Ok(of(&logit_lens_to_logit_diff(model, cache, &answers_of(model)?)?))),
     ("logit lens", |model, cache| {
         let options = LensOptions { k: model.cfg().d_vocab, ..Default::default() };
-        let lens = logit_lens(model, cache, &options)?;
+        let lens = logit_lens(model, cache, options.clone())?;
         // By token, not by rank: two that are nearly equal may change places.
         let mut by_token: Vec<f64> = vec![0.; lens.tokens.len()];
         for (place, (token, p)) in lens.tokens.iter().zip(&lens.probabilities.values).enumerate() {
@@ -110,7 +110,7 @@ const OF_A_CACHE: &[Number] = &[
         let (ov, qk) = (model.OV()?.apply(&vector)?, model.QK()?.apply(&vector)?);
         Ok([numbers(&ov), numbers(&qk)].concat())
     }),
-    ("accumulated bias", |model, _| Ok(numbers(&model.accumulated_bias(-1, false, true)?))),
+    ("accumulated bias", |model, _| Ok(numbers(&model.accumulated_bias(ReadBy::End, Biases::All)?))),
 ];
 
 #[test]
@@ -143,7 +143,7 @@ fn a_projection_of_the_same_vectors_is_the_same() -> Result<()> {
     for (dtype, _) in HALF {
         let pair = Pair::new("projection", &cfg, dtype, Some(Processing::NONE))?;
         let (_, cache) = pair.half.run_with_cache(prompts(2, 6, cfg.d_vocab))?;
-        let stack = cache.decompose_resid(&DecomposeOptions::default())?;
+        let stack = cache.decompose_resid(Stack::components())?;
         let direction = stack.tensor().flatten_to(2)?.get(0)?;
         let got = of(&stack.project(&direction)?);
         let wide = (stack.tensor().to_dtype(DType::F64)?.broadcast_mul(&direction.to_dtype(DType::F64)?))?.sum(3)?;
@@ -198,7 +198,7 @@ fn the_gradient_of_an_edits_value_is_a_sum() -> Result<()> {
         let gradient = |model: &HookedTransformer, dtype: DType| -> Result<Tensor> {
             let steering = Var::zeros(D_MODEL, dtype, &Device::Cpu)?;
             let plan = HookPlan::new().edit(("resid_pre", 1), Edit::add(steering.as_tensor().clone()));
-            let run = model.run(tokens.clone(), plan, &RunOptions::default())?;
+            let run = model.run(tokens.clone(), plan, RunOptions::default())?;
             let gradients = run.logits.expect("asked for").to_dtype(DType::F32)?.sqr()?.mean_all()?.backward()?;
             Ok(gradients.get(&steering).expect("a gradient").clone())
         };
@@ -216,17 +216,17 @@ type OfAModel = (&'static str, fn(&HookedTransformer, &[Vec<u32>], &[Vec<u32>]) 
 /// What needs runs of its own.
 const OF_A_MODEL: &[OfAModel] = &[
     ("integrated gradients", |model, clean, other| {
-        let baseline = IgBaseline::run(other.to_vec());
-        let options = IgOptions { baseline, steps: 4, ..Default::default() };
-        let attributed = model.integrated_gradients(clean.to_vec(), &metric(model)?, ("z", "post"), &options)?;
-        Ok([of(&attributed.heads()?), of(&attributed.neurons()?)].concat())
+        let experiment = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let options = IgOptions { steps: 4, ..Default::default() };
+        let attributed = experiment.integrated_gradients(("z", "post"), options)?;
+        Ok([of(&attributed.heads()?.values), of(&attributed.neurons()?.values)].concat())
     }),
     ("attention attribution", |model, clean, _| {
         let attributed = model.attention_attribution(clean.to_vec(), &metric(model)?)?;
         Ok([of(&attributed.heads), of(&attributed.entries)].concat())
     }),
     ("attribution patching", |model, clean, other| {
-        let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
         let estimate = patching.attribution(("z", "resid_pre", "mlp_out"))?;
         let heads = estimate.sweep("z", &[AxisName::Layer, AxisName::Head])?.raw;
         let places = estimate.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos])?.raw;
@@ -236,8 +236,8 @@ const OF_A_MODEL: &[OfAModel] = &[
     ("edges by EAP-IG", |model, clean, other| edges(model, clean, other, EdgeMethod::EapIgInputs { steps: 2 })),
     ("information flow routes", |model, clean, other| edges(model, clean, other, EdgeMethod::InformationFlowRoutes)),
     ("nodes by EAP under the mean", |model, clean, other| {
-        let ablation = EdgeAblation::mean(other.to_vec());
-        let patching = EdgePatching::ablation(model, clean.to_vec(), metric(model)?, &ablation)?;
+        let ablation = Baseline::mean_of(MeanOver::BatchAndPos, other.to_vec());
+        let patching = Experiment::new(model, clean.to_vec(), ablation, metric(model)?)?.edges()?;
         Ok(of(&patching.attribute_nodes(EdgeMethod::Eap)?.scores()))
     }),
 ];
@@ -245,23 +245,23 @@ const OF_A_MODEL: &[OfAModel] = &[
 /// Metrics of changed runs: differences of two logits.
 const OF_CHANGED_RUNS: &[OfAModel] = &[
     ("activation patching", |model, clean, other| {
-        let patching = Patching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
         let scales = patching.sweep("blocks.0.ln1.hook_scale", &[AxisName::Pos])?.raw;
         Ok([of(&patching.sweep("z", &[AxisName::Layer, AxisName::Head])?.raw), of(&scales)].concat())
     }),
     ("mean ablation", |model, clean, _| {
-        let patching = Patching::ablation(model, clean.to_vec(), metric(model)?, &Ablation::Mean)?;
+        let patching = Experiment::new(model, clean.to_vec(), Baseline::mean(MeanOver::Batch), metric(model)?)?;
         Ok(of(&patching.sweep("mlp_out", &[AxisName::Layer])?.raw))
     }),
     ("a circuit without its small edges", |model, clean, other| {
-        let patching = EdgePatching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?.edges()?;
         let circuit = patching.attribute(EdgeMethod::Eap)?.without("input->m0")?.without("m0->logits")?;
         Ok(vec![f64::from(patching.evaluate(&circuit)?.metric)])
     }),
 ];
 
 fn edges(model: &HookedTransformer, clean: &[Vec<u32>], other: &[Vec<u32>], method: EdgeMethod) -> Result<Vec<f64>> {
-    let patching = EdgePatching::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?;
+    let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?.edges()?;
     let circuit = patching.attribute(method)?.full();
     circuit.edges().into_iter().map(|edge| Ok(f64::from(circuit.score(edge)?))).collect()
 }

@@ -131,7 +131,7 @@ fn means_are_means() -> Result<()> {
             assert!(numbers(&mean).iter().all(|x| *x == 1.), "{dtype:?} {over:?}");
             let plan = HookPlan::new().edit("post", Edit::mean(over)).capture("post");
             let run = |model: &candle_lens::model::HookedTransformer| {
-                model.run(tokens.clone(), &plan, &RunOptions { logits: false, ..Default::default() })
+                model.run(tokens.clone(), &plan, RunOptions { logits: false, ..Default::default() })
             };
             let (half, full) = (run(&pair.half)?, run(&pair.full)?);
             for (point, mean) in &half.captured {
@@ -192,8 +192,8 @@ fn heads_add_up_to_what_attention_writes() -> Result<()> {
             let plan = HookPlan::new().edit("result", Edit::scale(1.)).capture("attn_out");
             let split = HookPlan::new().edit("q_input", Edit::scale(1.)).capture("attn_out");
             for (way, plan) in [("result", plan), ("q_input", split)] {
-                let run = pair.half.run(tokens.clone(), &plan, &RunOptions::default())?;
-                let full = pair.full.run(tokens.clone(), &plan, &RunOptions::default())?;
+                let run = pair.half.run(tokens.clone(), &plan, RunOptions::default())?;
+                let full = pair.full.run(tokens.clone(), &plan, RunOptions::default())?;
                 for (point, x) in &run.captured {
                     misses.add(
                         format!("{name} {dtype:?} {way} {point}"),

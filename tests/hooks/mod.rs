@@ -3,3 +3,5 @@
 mod edits;
 mod names;
 mod plans;
+mod splices;
+mod unembed;

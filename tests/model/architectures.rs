@@ -2,7 +2,7 @@
 //! bidirectional attention, the other activation functions (tests/fixtures/generate.py).
 
 use candle_lens::Result;
-use candle_lens::cache::DecomposeOptions;
+use candle_lens::cache::Stack;
 use candle_lens::candle::{D, Device, Tensor, Var};
 use candle_lens::candle_nn::ops::log_softmax;
 use candle_lens::hooks::HookPlan;
@@ -111,7 +111,7 @@ fn processing_keeps_what_they_predict_and_their_parts_add_up() -> Result<()> {
         let model = architecture(name, None)?;
         let (logits, cache) = model.run_with_cache(&tokens)?;
         agreement.check(name, &log_softmax(&logits, D::Minus1)?, &log_softmax(expected, D::Minus1)?);
-        let parts = cache.decompose_resid(&DecomposeOptions::default())?;
+        let parts = cache.decompose_resid(Stack::components())?;
         agreement.check(&format!("{name}'s sum"), &parts.sum()?, &cache.get(("resid_post", -1))?);
         let unfolded = model.cfg().normalization_type.has_weights();
         assert_eq!(unfolded, name == "shortformer", "only a shortformer keeps its norms: {name}");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use candle_lens::Result;
-use candle_lens::cache::{DecomposeOptions, HeadOptions};
+use candle_lens::cache::Stack;
 use candle_lens::candle::{D, Device, Tensor};
 use candle_lens::hooks::{HookPlan, HookPoint};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Processing, RunOptions};
@@ -91,7 +91,7 @@ fn what_was_written_adds_up_to_the_logits() -> Result<()> {
         let reference = Reference::load(&format!("families/{family}/reference.safetensors"));
         let model = load(family, None)?;
         let (logits, cache) = model.run_with_cache(reference.tokens("tokens"))?;
-        let parts = cache.decompose_resid(&DecomposeOptions { apply_ln: true, ..Default::default() })?;
+        let parts = cache.decompose_resid(Stack::components().normed())?;
         let (batch, pos, d_model) = cache.get("embed")?.dims3()?;
         let rows = parts.sum()?.reshape((batch * pos, d_model))?;
         let sum = rows.matmul(&model.W_U())?.broadcast_add(&model.b_U())?.reshape(logits.dims())?;
@@ -101,10 +101,10 @@ fn what_was_written_adds_up_to_the_logits() -> Result<()> {
         };
         agreement.check(family, &sum, &logits);
         if model.dims().norms_after {
-            assert!(cache.stack_head_results(&model, &HeadOptions::default()).is_err(), "{family}");
+            assert!(cache.stack_head_results(&model, Stack::heads()).is_err(), "{family}");
             continue;
         }
-        let heads = cache.stack_head_results(&model, &HeadOptions { incl_remainder: true, ..Default::default() })?;
+        let heads = cache.stack_head_results(&model, Stack::heads().with_remainder())?;
         let last = cache.get(("resid_post", -1))?;
         agreement.check(&format!("{family}'s heads"), &heads.sum()?, &last);
     }
@@ -119,7 +119,7 @@ fn every_hook_point_is_captured_in_its_shape() -> Result<()> {
         let tokens = reference.tokens("tokens");
         let model = load(family, Some(Processing::NONE))?;
         let plan = HookPoint::all(&model.dims()).into_iter().fold(HookPlan::new(), |plan, point| plan.capture(point));
-        let run = model.run(&tokens, &plan, &RunOptions { loss: Loss::Mean, ..Default::default() })?;
+        let run = model.run(&tokens, &plan, RunOptions { loss: Loss::Mean, ..Default::default() })?;
         for (point, value) in &run.captured {
             assert_eq!(value.dims(), point.shape(&model.dims(), tokens.batch(), tokens.pos()), "{family} {point}");
         }

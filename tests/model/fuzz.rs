@@ -12,7 +12,7 @@ use candle_lens::cache::ActivationCache;
 use candle_lens::candle::{Device, Tensor, safetensors};
 use candle_lens::labelled::Labelled;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing};
-use candle_lens::prelude::{AccumulatedOptions, DecomposeOptions, ResidualStack};
+use candle_lens::prelude::{ResidualStack, Stack};
 
 use crate::support::damage::{Damage, torture, torture_by, torture_keys};
 use crate::support::fixture::{path, tiny_gpt2, tiny_model};
@@ -107,12 +107,12 @@ fn damaged_caches_and_results() {
     let whole = fs::read(&file).unwrap();
     let valid = torture(40, 500, &file, &whole, || {
         let cache = ActivationCache::load(&file)?;
-        cache.decompose_resid(&DecomposeOptions { apply_ln: true, ..Default::default() }).map(drop)
+        cache.decompose_resid(Stack::components().normed()).map(drop)
     });
     assert!(valid > 0.0, "nothing was read, so what was read is not tested");
     let file = folder.join("result.safetensors");
     let direction = Tensor::ones(24, candle_lens::candle::DType::F32, &Device::Cpu).unwrap();
-    let stack = cache.decompose_resid(&DecomposeOptions::default()).unwrap();
+    let stack = cache.decompose_resid(Stack::components()).unwrap();
     stack.project(&direction).unwrap().save(&file).unwrap();
     let whole = fs::read(&file).unwrap();
     torture(41, 500, &file, &whole, || Labelled::load(&file).map(|result| drop(format!("{result:?}"))));
@@ -124,7 +124,7 @@ fn forged_caches_and_results() {
     let folder = scratch("fuzz_forged");
     let model = tiny_model(Processing::NONE);
     let (_, cache) = model.run_with_cache(vec![vec![1, 2, 3]]).unwrap();
-    let stack = cache.decompose_resid(&DecomposeOptions::default()).unwrap();
+    let stack = cache.decompose_resid(Stack::components()).unwrap();
     let direction = Tensor::ones(24, candle_lens::candle::DType::F32, &Device::Cpu).unwrap();
     let files = ["cache.safetensors", "stack.safetensors", "result.safetensors"].map(|name| folder.join(name));
     cache.save(&files[0]).unwrap();
@@ -143,8 +143,8 @@ fn forged_caches_and_results() {
         torture_by(50 + seed as u64, 150, file, &whole, forged, || match seed {
             0 => {
                 let cache = ActivationCache::load(file)?;
-                cache.accumulated_resid(&AccumulatedOptions { apply_ln: true, ..Default::default() })?;
-                cache.decompose_resid(&DecomposeOptions { apply_ln: true, ..Default::default() }).map(drop)
+                cache.accumulated_resid(Stack::accumulated().normed())?;
+                cache.decompose_resid(Stack::components().normed()).map(drop)
             }
             1 => ResidualStack::load(file)?.project(&direction).map(drop),
             _ => Labelled::load(file).map(|result| drop((result.top(3), format!("{result:?}")))),

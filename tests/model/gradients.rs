@@ -4,8 +4,8 @@ use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor, Var};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::model::{
-    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType,
-    PositionalEmbeddingType, RunOptions, ops,
+    ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, PositionalEmbeddingType,
+    RunOptions, ops,
 };
 use candle_lens::tokens::{PaddingSide, Tokens};
 
@@ -98,7 +98,7 @@ fn model(cfg: HookedTransformerConfig) -> Result<(HookedTransformer, Vec<Var>)> 
 
 fn check_model(what: &str, cfg: HookedTransformerConfig, tokens: &Tokens) -> Result<()> {
     // The norm of a vector of few numbers bends sharply where it is short.
-    let step = if cfg.act_fn == Activation::Relu || cfg.use_qk_norm { SHORT_STEP } else { STEP };
+    let step = if cfg.act_fn == ActFn::Relu || cfg.use_qk_norm { SHORT_STEP } else { STEP };
     let (model, variables) = model(cfg)?;
     check(what, step, &variables, &|| model.loss(tokens))
 }
@@ -114,7 +114,7 @@ fn every_weight_of_every_architecture() -> Result<()> {
         let cfg = HookedTransformerConfig { normalization_type, ..small() };
         check_model(&format!("{normalization_type:?}"), cfg, &tokens)?;
     }
-    for act_fn in [Activation::Gelu, Activation::Relu, Activation::Silu, Activation::Solu, Activation::SoluLn] {
+    for act_fn in [ActFn::Gelu, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn] {
         check_model(&format!("{act_fn:?}"), HookedTransformerConfig { act_fn, ..small() }, &tokens)?;
     }
     for positional_embedding_type in [PositionalEmbeddingType::Shortformer, PositionalEmbeddingType::Rotary] {
@@ -195,8 +195,8 @@ fn fused_operations_agree_with_composed_ones() -> Result<()> {
     let operations: [(&str, Operation); 4] = [
         ("softmax", &|x| ops::softmax(x)),
         ("cross_entropy", &|x| ops::cross_entropy(x, &targets)),
-        ("gelu_new", &|x| ops::activate(x, Activation::GeluNew)),
-        ("relu", &|x| ops::activate(x, Activation::Relu)),
+        ("gelu_new", &|x| ops::activate(x, ActFn::GeluNew)),
+        ("relu", &|x| ops::activate(x, ActFn::Relu)),
     ];
     for (name, operation) in operations {
         let run = |dtype: DType| -> Result<(Vec<f64>, Vec<f64>)> {
@@ -222,7 +222,7 @@ fn the_kink_of_relu_belongs_to_the_flat_side() -> Result<()> {
     for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
         let x = Tensor::new(&[-2f32, -1e-3, -0.0, 0.0, 1e-3, 2.0], &Device::Cpu)?.to_dtype(dtype)?;
         let x = Var::from_tensor(&x)?;
-        let y = ops::activate(x.as_tensor(), Activation::Relu)?;
+        let y = ops::activate(x.as_tensor(), ActFn::Relu)?;
         assert_eq!(numbers(&y)[..4], [0.0; 4], "{dtype:?}");
         assert_eq!(numbers(&y)[4..], numbers(x.as_tensor())[4..], "{dtype:?}");
         let gradients = y.sum_all()?.backward()?;
@@ -265,7 +265,7 @@ fn numbers_that_are_none_stay_none() -> Result<()> {
     let row = Tensor::new(&[[0f32, f32::NAN, 1.0]], &Device::Cpu)?;
     assert!(numbers(&ops::softmax(&row)?).iter().all(|x| x.is_nan()));
     assert!(numbers(&ops::cross_entropy(&row, &[0])?)[0].is_nan());
-    for act in [Activation::GeluNew, Activation::Relu] {
+    for act in [ActFn::GeluNew, ActFn::Relu] {
         assert!(numbers(&ops::activate(&row, act)?)[1].is_nan());
     }
     Ok(())

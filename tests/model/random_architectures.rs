@@ -41,14 +41,7 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
     };
     let types = [AttentionType::Global, AttentionType::Local];
     let attn_types = windows.then(|| (0..n_layers).map(|_| types[dice.below(2)]).collect());
-    let act_fns = [
-        Activation::Gelu,
-        Activation::GeluNew,
-        Activation::Relu,
-        Activation::Silu,
-        Activation::Solu,
-        Activation::SoluLn,
-    ];
+    let act_fns = [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn];
     let positions =
         [PositionalEmbeddingType::Standard, PositionalEmbeddingType::Rotary, PositionalEmbeddingType::Shortformer];
     HookedTransformerConfig {
@@ -110,15 +103,15 @@ fn parts_that_sum(model: &HookedTransformer, tokens: &Tokens, found: &mut Found)
             false => cache.get(("resid_pre", layer))?,
         };
         let stream = real(&stream, tokens)?;
-        let parts = cache.decompose_resid(&DecomposeOptions { layer, ..Default::default() })?;
+        let parts = cache.decompose_resid(Stack::components().before(layer))?;
         found.push((format!("decompose_resid before {layer}"), apart(&real(&parts.sum()?, tokens)?, &stream)));
         if model.cfg().use_normalization_before_and_after {
             continue;
         }
         for expand_neurons in [false, true] {
-            let options =
-                FullOptions { layer, expand_neurons: expand_neurons && !model.cfg().attn_only, ..Default::default() };
-            let parts = cache.get_full_resid_decomposition(model, &options)?;
+            let everything = Stack::everything().before(layer);
+            let query = if expand_neurons { everything } else { everything.whole_mlps() };
+            let parts = cache.get_full_resid_decomposition(model, query)?;
             let what = format!("the full decomposition before {layer}, neurons {expand_neurons}");
             found.push((what, apart(&real(&parts.sum()?, tokens)?, &stream)));
         }
@@ -134,7 +127,7 @@ fn sites_and_whole_runs(
 ) -> Result<()> {
     let answers = model.answers((0..clean.batch() as u32).map(|b| (b + 1, b + 5)))?;
     let metric = Metric::logit_diff(&answers);
-    let patching = Patching::new(model, clean.clone(), corrupted.clone(), metric)?.budget(1 << (12 + dice.below(12)));
+    let patching = Experiment::new(model, clean.clone(), corrupted.clone(), metric)?.budget(1 << (12 + dice.below(12)));
     let (_, cache) = model.run_with_cache(clean.clone())?;
     let points = cache.iter().map(|(point, _)| point).filter(|point| point.layer().is_some());
     let points: Vec<HookPoint> = points.collect();
@@ -174,7 +167,11 @@ fn edges_and_circuits(
     found: &mut Found,
 ) -> Result<()> {
     let metric = Metric::logit_diff(&model.answers((0..clean.batch() as u32).map(|b| (b + 1, b + 5)))?);
-    let Ok(edges) = EdgePatching::new(model, clean.clone(), corrupted.clone(), metric) else { return Ok(()) };
+    let Ok(edges) =
+        Experiment::new(model, clean.clone(), corrupted.clone(), metric).and_then(|experiment| experiment.edges())
+    else {
+        return Ok(());
+    };
     let scores = edges.attribute(EdgeMethod::Exact)?;
     let all = scores.full();
     for _ in 0..3 {

@@ -5,8 +5,7 @@ use std::fs;
 use candle_lens::Result;
 use candle_lens::candle::{DType, Device};
 use candle_lens::model::{
-    Activation, AttentionDir, HookedTransformer, HookedTransformerConfig, LoadOptions, PositionalEmbeddingType,
-    Processing,
+    ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, LoadOptions, PositionalEmbeddingType, Processing,
 };
 use serde_json::Value;
 
@@ -127,8 +126,8 @@ fn what_gpt2_cannot_hold_is_refused() {
     let cases: [(&str, Change); 5] = [
         ("looks ahead", |cfg| cfg.attention_dir = AttentionDir::Bidirectional),
         ("scale", |cfg| cfg.attn_scale = Some(3.0)),
-        ("solu", |cfg| cfg.act_fn = Activation::SoluLn),
-        ("solu", |cfg| cfg.act_fn = Activation::Solu),
+        ("solu", |cfg| cfg.act_fn = ActFn::SoluLn),
+        ("solu", |cfg| cfg.act_fn = ActFn::Solu),
         ("shortformer", |cfg| cfg.positional_embedding_type = PositionalEmbeddingType::Shortformer),
     ];
     for (told, change) in cases {

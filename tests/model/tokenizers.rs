@@ -96,14 +96,14 @@ fn ids_beyond_the_tokenizer_are_shown_everywhere() -> Result<()> {
     assert_eq!(model.cfg().d_vocab, 2827 + MORE);
     let beyond = 2900;
     let shown = "⟨2900⟩";
-    assert_eq!(model.to_string(&[beyond])?, shown);
-    sentence(model.to_string(&[3000]), &["3000", "2999"]);
+    assert_eq!(model.to_string([beyond])?, shown);
+    sentence(model.to_string([3000]), &["3000", "2999"]);
     let mut row = model.to_tokens(PROMPT)?.row(0).to_vec();
     row.push(beyond);
     assert_eq!(model.to_str_tokens(vec![row.clone()])?.last().map(String::as_str), Some(shown));
     let (logits, cache) = model.run_with_cache(vec![row.clone()])?;
 
-    let lens = logit_lens(&model, &cache, &LensOptions { pos: (-2).into(), k: 5, ..Default::default() })?;
+    let lens = logit_lens(&model, &cache, LensOptions { pos: (-2).into(), k: 5, ..Default::default() })?;
     let place = lens.probabilities.labels("position")?[0].parse::<usize>().unwrap();
     let best = lens.at("final_post", 0, place)?;
     assert!(best.iter().all(|(token, _)| token.starts_with('⟨')), "the padded rows are the likeliest: {best:?}");

@@ -1,14 +1,15 @@
-//! What an experiment does beside its sweeps: sites one after the other, files of sweeps, caches, metrics, NaN.
+//! What an experiment does besides its sweeps: lists of sites, files of sweeps, caches, metrics, NaN.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_lens::cache::ActivationCache;
 use candle_lens::candle::{Device, Tensor};
+use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::metrics::{Direction, Metric};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
-use candle_lens::patching::{Ablation, PatchSite, Patching};
+use candle_lens::patching::PatchSite;
 use candle_lens::tokens::Tokens;
 use candle_lens::{Error, Result};
 
@@ -27,8 +28,8 @@ fn logit_diff(model: &HookedTransformer) -> Result<Metric> {
     Ok(Metric::logit_diff(&model.answers([(4u32, 19u32)])?))
 }
 
-fn experiment(model: &HookedTransformer) -> Result<Patching> {
-    Patching::new(model, rows(CLEAN)?, rows(CORRUPTED)?, logit_diff(model)?)
+fn experiment(model: &HookedTransformer) -> Result<Experiment> {
+    Experiment::new(model, rows(CLEAN)?, rows(CORRUPTED)?, logit_diff(model)?)
 }
 
 fn last_logits(logits: &Tensor) -> Result<Vec<f32>> {
@@ -37,7 +38,7 @@ fn last_logits(logits: &Tensor) -> Result<Vec<f32>> {
 
 /// Each number is that of one run under a plan with all sites so far.
 #[test]
-fn sites_one_after_the_other_are_runs_with_more_and_more_edits() -> Result<()> {
+fn cumulative_sites_are_runs_with_more_and_more_edits() -> Result<()> {
     let model = tiny_model(Processing::default());
     let sites = [
         PatchSite::new(&model, ("resid_pre", 0))?.pos(2),
@@ -60,7 +61,7 @@ fn sites_one_after_the_other_are_runs_with_more_and_more_edits() -> Result<()> {
     for zero in [false, true] {
         let patching = match zero {
             false => experiment(&model)?,
-            true => Patching::ablation(&model, rows(CORRUPTED)?, logit_diff(&model)?, &Ablation::Zero)?,
+            true => Experiment::new(&model, rows(CORRUPTED)?, Baseline::Zero, logit_diff(&model)?)?,
         };
         let result = patching.cumulative(&sites)?;
         let mut plan = HookPlan::new();
@@ -89,10 +90,10 @@ fn failing(limit: usize) -> (Metric, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn an_interrupted_sweep_goes_on_where_it_was() -> Result<()> {
+fn an_interrupted_sweep_continues() -> Result<()> {
     let model = tiny_model(Processing::default());
     let file = scratch("interrupted_sweep").join("sweep.safetensors");
-    let with = |metric: Metric| Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
+    let with = |metric: Metric| Experiment::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
     let whole = with(failing(usize::MAX).0)?.get_act_patch_attn_head_out_by_pos()?;
     let sites = whole.computed();
 
@@ -125,21 +126,21 @@ fn an_interrupted_sweep_goes_on_where_it_was() -> Result<()> {
 fn a_cache_stands_for_its_prompts_and_only_with_the_model_that_made_it() -> Result<()> {
     let model = tiny_model(Processing::default());
     let (_, cache) = model.run_with_cache(rows(CLEAN)?)?;
-    let from_cache = Patching::from_cache(&model, &cache, rows(CORRUPTED)?, logit_diff(&model)?)?;
+    let from_cache = Experiment::from_cache(&model, &cache, rows(CORRUPTED)?, logit_diff(&model)?)?;
     let expected = experiment(&model)?.get_act_patch_mlp_out()?;
     assert_eq!(from_cache.get_act_patch_mlp_out()?.raw.values, expected.raw.values);
     let raw = tiny_model(Processing::NONE);
-    sentence(Patching::from_cache(&raw, &cache, rows(CORRUPTED)?, logit_diff(&raw)?), &["fold_ln"]);
+    sentence(Experiment::from_cache(&raw, &cache, rows(CORRUPTED)?, logit_diff(&raw)?), &["fold_ln"]);
     Ok(())
 }
 
-/// What is put in are activations of a plain run: a cache of any other run holds others.
+/// The activations patched in are those of a plain run; a cache of any other run holds different ones.
 #[test]
-fn a_cache_of_another_than_a_plain_run_does_not_stand_for_its_prompts() -> Result<()> {
+fn only_the_cache_of_a_plain_run_stands_for_its_prompts() -> Result<()> {
     let model = tiny_model(Processing::default());
     let refused = |cache: &ActivationCache, part: &str| {
-        let patching = Patching::from_cache(&model, cache, rows(CORRUPTED)?, logit_diff(&model)?);
-        sentence(patching, &["not a plain one", part, "Patching::plans"]);
+        let patching = Experiment::from_cache(&model, cache, rows(CORRUPTED)?, logit_diff(&model)?);
+        sentence(patching, &["not a plain one", part, "Experiment::plans"]);
         Ok::<_, Error>(())
     };
     let edited = HookPlan::new().capture_all().edit(("z", 0), Edit::zero());
@@ -148,7 +149,7 @@ fn a_cache_of_another_than_a_plain_run_does_not_stand_for_its_prompts() -> Resul
     let file = scratch("from_cache").join("edited.safetensors");
     cache.save(&file)?;
     refused(&ActivationCache::load(&file)?, "zero")?;
-    // From a stream that was given, and behind a past, whose tokens the cache does not have.
+    // From a given residual stream, and behind a past whose tokens the cache does not have.
     let (_, other) = model.run_with_cache(rows(CORRUPTED)?)?;
     let plan = HookPlan::new().capture(("resid_post", -1));
     let from = RunOptions { start_at_layer: Some((1, other.get(("resid_pre", 1))?)), ..Default::default() };
@@ -161,14 +162,14 @@ fn a_cache_of_another_than_a_plain_run_does_not_stand_for_its_prompts() -> Resul
     let stopped = RunOptions { stop_at_layer: Some(1), ..Default::default() };
     let plan = HookPlan::new().capture(("resid_post", 0)).pos(-1);
     let cache = model.cache_of(model.run(rows(CLEAN)?, &plan, &stopped)?, &plan)?;
-    Patching::from_cache(&model, &cache, rows(CORRUPTED)?, logit_diff(&model)?)?;
+    Experiment::from_cache(&model, &cache, rows(CORRUPTED)?, logit_diff(&model)?)?;
     Ok(())
 }
 
 #[test]
 fn the_loss_is_minus_the_log_probability() -> Result<()> {
     let model = tiny_model(Processing::default());
-    let with = |metric: Metric| Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
+    let with = |metric: Metric| Experiment::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
     let loss = Metric::loss(&model, [4u32])?;
     let log_prob = Metric::log_prob(&model, [4u32])?;
     assert_eq!((loss.direction(), log_prob.direction()), (Some(Direction::Less), Some(Direction::More)));
@@ -185,7 +186,7 @@ fn the_loss_is_minus_the_log_probability() -> Result<()> {
 }
 
 #[test]
-fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
+fn nan_is_reported_with_the_first_point_that_has_it() -> Result<()> {
     let cfg =
         HookedTransformerConfig { n_layers: 2, d_model: 8, n_heads: 2, d_vocab: 30, n_ctx: 6, ..Default::default() };
     let (model, vars) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
@@ -193,11 +194,11 @@ fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
     let broken = vars.iter().rfind(|var| var.dims() == [8, 32]).expect("an MLP has W_in");
     broken.set(&Tensor::full(f32::NAN, (8, 32), &Device::Cpu)?)?;
     let answers = model.answers([(4u32, 19u32)])?;
-    let patching = Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, Metric::logit_diff(&answers));
+    let patching = Experiment::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, Metric::logit_diff(&answers));
     sentence(patching, &["NaN", "blocks.1.mlp.hook_pre"]);
     // A metric that does not read it: the sweep still names the point.
     let constant = Metric::custom("a sum of tokens", |logits| logits.zeros_like()?.sum(1)? + 1.0);
-    let ablation = Patching::ablation(&model, rows(CLEAN)?, constant, &Ablation::Zero)?;
+    let ablation = Experiment::new(&model, rows(CLEAN)?, Baseline::Zero, constant)?;
     sentence(ablation.get_act_patch_mlp_out(), &["blocks.1.hook_mlp_out holds NaN"]);
     Ok(())
 }
@@ -205,7 +206,7 @@ fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
 #[test]
 fn what_would_give_a_wrong_number_is_refused() -> Result<()> {
     let model = tiny_model(Processing::default());
-    let with = |metric: Metric| Patching::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
+    let with = |metric: Metric| Experiment::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
     let beyond = model.cfg().d_vocab as u32 + 3;
     let larger = HookedTransformer::trainable(
         HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 1000, n_ctx: 6, ..Default::default() },
@@ -221,7 +222,7 @@ fn what_would_give_a_wrong_number_is_refused() -> Result<()> {
     ] {
         sentence(with(metric), &[&beyond.to_string(), "has no logit"]);
     }
-    sentence(with(Metric::kl())?.noising()?.attribution(["z"]), &["at its least", "without noising"]);
+    sentence(with(Metric::kl())?.noising()?.attribution(["z"]), &["its minimum there", "without noising"]);
     with(Metric::kl())?.attribution(["z"])?;
     let saved = experiment(&model)?.save_to("sweep.safetensors");
     sentence(saved.cumulative(&[PatchSite::new(&model, ("z", 0))?]), &["cumulative", "save_to"]);
@@ -229,7 +230,7 @@ fn what_would_give_a_wrong_number_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A plan that puts in what a site of a sweep does gives the sweep's number, and so does a function that does it.
+/// A plan that patches like a site of a sweep gives the sweep's number, and so does a function that does the same.
 #[test]
 fn plans_of_the_user_are_whole_runs() -> Result<()> {
     let model = tiny_model(Processing::default());

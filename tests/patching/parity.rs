@@ -3,10 +3,12 @@
 
 use candle_lens::Result;
 use candle_lens::candle::Tensor;
+use candle_lens::experiment::{Baseline, Experiment};
+use candle_lens::hooks::MeanOver;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::metrics::Metric;
 use candle_lens::model::Processing;
-use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
+use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 use candle_lens::tokens::Tokens;
 
 use crate::support::fixture::{Agreement, Reference, tiny_model};
@@ -18,10 +20,10 @@ fn prompts(other: u32) -> Tokens {
     Tokens::from_rows([1, 2, 3].map(row).to_vec()).expect("rows of one length")
 }
 
-fn experiment() -> Result<Patching> {
+fn experiment() -> Result<Experiment> {
     let model = tiny_model(Processing::default());
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
-    Patching::new(&model, prompts(0), prompts(9), Metric::logit_diff(&answers))
+    Experiment::new(&model, prompts(0), prompts(9), Metric::logit_diff(&answers))
 }
 
 fn tensor(result: &PatchResult) -> Result<Tensor> {
@@ -56,7 +58,7 @@ fn sweeps_are_those_of_transformer_lens() -> Result<()> {
     let every = stacked(patching.get_act_patch_attn_head_all_pos_every()?)?;
     agreement.check("head_all_pos_every", &every, reference.get("head_all_pos_every"));
     agreement.check("block_every", &stacked(patching.get_act_patch_block_every()?)?, reference.get("block_every"));
-    // TransformerLens turns the pattern's axes to those of the others.
+    // TransformerLens permutes the pattern's axes to match the others.
     let mut by_pos = patching.get_act_patch_attn_head_by_pos_every()?;
     let pattern = tensor(&by_pos.pop().expect("five of them"))?.transpose(1, 2)?;
     let by_pos = Tensor::cat(&[stacked(by_pos)?, pattern.unsqueeze(0)?], 0)?;
@@ -93,26 +95,34 @@ fn ablations_are_what_plans_do() -> Result<()> {
     let answers = model.answers((0..4u32).map(|b| (3 + b, 20 - b)))?;
     let mut agreement = Agreement::default();
     let (_, cache) = model.run_with_cache(&tokens)?;
+    let (_, of_others) = model.run_with_cache(prompts(4))?;
     for (name, ablation) in [
-        ("zero", Ablation::Zero),
-        ("mean", Ablation::Mean),
-        ("groups", Ablation::MeanByGroup(vec![0, 1, 0, 1])),
-        ("resample", Ablation::Resample(3)),
+        ("zero", Baseline::Zero),
+        ("mean", Baseline::mean(MeanOver::Batch)),
+        ("groups", Baseline::MeanByGroup(vec![0, 1, 0, 1])),
+        ("resample", Baseline::Resample(3)),
+        ("mean over positions", Baseline::mean(MeanOver::BatchAndPos)),
+        ("mean of others", Baseline::mean_of(MeanOver::Batch, prompts(4))),
+        ("mean of others over positions", Baseline::mean_of(MeanOver::BatchAndPos, prompts(4))),
     ] {
-        let result = Patching::ablation(&model, &tokens, Metric::logit_diff(&answers), &ablation)?
+        let result = Experiment::new(&model, &tokens, ablation, Metric::logit_diff(&answers))?
             .get_act_patch_attn_head_out_all_pos()?;
         for layer in 0..2usize {
             let z = cache.get(("z", layer))?;
-            let instead = match &ablation {
-                Ablation::Zero => z.zeros_like()?,
-                Ablation::Mean => z.mean_keepdim(0)?.broadcast_as(z.shape())?.contiguous()?,
-                Ablation::MeanByGroup(_) => {
+            let other = of_others.get(("z", layer))?;
+            let instead = match name {
+                "zero" => z.zeros_like()?,
+                "mean" => z.mean_keepdim(0)?.broadcast_as(z.shape())?.contiguous()?,
+                "mean over positions" => z.mean_keepdim((0, 1))?.broadcast_as(z.shape())?.contiguous()?,
+                "mean of others" => other.mean_keepdim(0)?.broadcast_as(z.shape())?.contiguous()?,
+                "mean of others over positions" => other.mean_keepdim((0, 1))?.broadcast_as(z.shape())?.contiguous()?,
+                "groups" => {
                     let mean = |a: usize, b: usize| (z.get(a)? + z.get(b)?)? / 2.;
                     let (even, odd) = (mean(0, 2)?, mean(1, 3)?);
                     Tensor::stack(&[&even, &odd, &even, &odd], 0)?
                 }
-                // Of prompts in a ring there are several orders; which was taken is the seed's to say.
-                Ablation::Resample(_) => continue,
+                // Of prompts in a ring there are several orders; the seed decides which is taken.
+                _ => continue,
             };
             for head in 0..4isize {
                 let plan = HookPlan::new().edit(("z", layer), Edit::replace(instead.clone()).head(head..head + 1));
@@ -138,9 +148,9 @@ fn metrics_read_what_they_say() -> Result<()> {
     let probabilities = candle_nn::ops::softmax(&last, 1)?.to_vec2::<f32>()?;
     let mut agreement = Agreement::default();
     let mut check = |name: &str, metric: Metric, expected: f32| -> Result<()> {
-        let patching = Patching::new(&model, &clean, &corrupted, metric)?;
+        let patching = Experiment::new(&model, &clean, &corrupted, metric)?;
         agreement.check_numbers(name, [(f64::from(patching.clean()), f64::from(expected))].into_iter());
-        // Patching the whole stream of the last position gives the clean number, whatever is measured.
+        // Patching the whole residual stream of the last position gives the clean number, whatever is measured.
         let all = patching.sites(&[PatchSite::new(&model, ("resid_post", 1))?])?;
         agreement.check_numbers(name, [(f64::from(all.raw.values[[0]]), f64::from(expected))].into_iter());
         Ok(())
@@ -163,7 +173,7 @@ fn metrics_read_what_they_say() -> Result<()> {
 }
 
 #[test]
-fn mistakes_are_said_before_anything_runs() -> Result<()> {
+fn mistakes_are_reported_before_anything_runs() -> Result<()> {
     let model = tiny_model(Processing::default());
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
     let metric = || Metric::logit_diff(&answers);
@@ -171,12 +181,12 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
         let rows = lengths.map(|length| (1..=length as u32).collect::<Vec<_>>()).to_vec();
         Tokens::padded(rows, 0, candle_lens::tokens::PaddingSide::Left).expect("rows")
     };
-    let odd = Patching::new(&model, rows([7, 7, 7]), rows([7, 6, 7]), metric());
+    let odd = Experiment::new(&model, rows([7, 7, 7]), rows([7, 6, 7]), metric());
     sentence(odd, &["prompt 1 has 7 tokens clean and 6 corrupted"]);
-    let same = Patching::new(&model, prompts(0), prompts(0), metric());
+    let same = Experiment::new(&model, prompts(0), prompts(0), metric());
     sentence(same, &["no difference that patching could restore"]);
     let one = model.answers([(1u32, 2u32)])?;
-    sentence(Patching::new(&model, prompts(0), prompts(9), Metric::logit_diff(&one)), &["1 prompts", "there are 3"]);
+    sentence(Experiment::new(&model, prompts(0), prompts(9), Metric::logit_diff(&one)), &["1 prompts", "there are 3"]);
     let patching = experiment()?;
     use candle_lens::hooks::AxisName::{Head, KPos, Layer};
     sentence(patching.sweep("resid_pre", &[Layer, Head]), &["cannot be swept", "Head"]);
@@ -193,16 +203,16 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(patching.path_patch(&[Sender::Head(0, 9)], &[Receiver::Final], Mlps::Frozen), &["no head 9"]);
     sentence(patching.path_patch_head_to_heads(&[Receiver::Q(0, 1)]), &["no head comes before"]);
     let wrong = Metric::custom("two", |logits| logits.narrow(0, 0, 1)?.max(1));
-    sentence(Patching::new(&model, prompts(0), prompts(9), wrong), &["\"two\"", "[3]"]);
-    let ablation = |ablation| Patching::ablation(&model, prompts(0), metric(), &ablation);
-    sentence(ablation(Ablation::MeanByGroup(vec![1])), &["1 group numbers", "3 prompts"]);
-    sentence(ablation(Ablation::MeanByGroup(vec![7, 1, 7])), &["prompt 1 is alone in group 1", "at least two"]);
-    for of_one in [Ablation::Resample(0), Ablation::Mean, Ablation::MeanByGroup(vec![0])] {
-        let single = Patching::ablation(&model, vec![vec![1u32, 2]], Metric::logit_diff(&one), &of_one);
+    sentence(Experiment::new(&model, prompts(0), prompts(9), wrong), &["\"two\"", "[3]"]);
+    let ablation = |ablation| Experiment::new(&model, prompts(0), ablation, metric());
+    sentence(ablation(Baseline::MeanByGroup(vec![1])), &["1 group numbers", "3 prompts"]);
+    sentence(ablation(Baseline::MeanByGroup(vec![7, 1, 7])), &["prompt 1 is alone in group 1", "at least two"]);
+    for of_one in [Baseline::Resample(0), Baseline::mean(MeanOver::Batch), Baseline::MeanByGroup(vec![0])] {
+        let single = Experiment::new(&model, vec![vec![1u32, 2]], of_one, Metric::logit_diff(&one));
         sentence(single, &["at least two"]);
     }
-    sentence(ablation(Ablation::Zero)?.noising(), &["an ablation has no corrupted run", "Patching::new"]);
-    let steps = |right, wrong| Patching::for_each_answer_token(&model, "the shops", "the town", right, wrong);
+    sentence(ablation(Baseline::Zero)?.noising(), &["a zero ablation has no corrupted run", "leave noising() out"]);
+    let steps = |right, wrong| Experiment::for_each_answer_token(&model, "the shops", "the town", right, wrong);
     sentence(steps(" Mary John", " John"), &["2 tokens", "1"]);
     sentence(steps(" Mary John", " John John"), &["token 1 is the same"]);
     Ok(())

@@ -2,12 +2,13 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::gradients::{IgBaseline, IgOptions};
+use candle_lens::experiment::Experiment;
+use candle_lens::gradients::IgOptions;
 use candle_lens::hooks::AxisName;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfig, Processing};
-use candle_lens::patching::{PatchResult, PatchSite, Patching, Untouched};
+use candle_lens::patching::{PatchResult, PatchSite, Untouched};
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::{Agreement, path, tiny_model};
@@ -72,12 +73,12 @@ fn wrong(prompt: usize) -> usize {
     20 - prompt
 }
 
-fn patching(model: &HookedTransformer, clean: &Tokens, corrupted: &Tokens) -> Result<Patching> {
+fn patching(model: &HookedTransformer, clean: &Tokens, corrupted: &Tokens) -> Result<Experiment> {
     let answers = model.answers((0..clean.batch()).map(|b| (right(b) as u32, wrong(b) as u32)))?;
-    Patching::new(model, clean, corrupted, Metric::logit_diff(&answers))
+    Experiment::new(model, clean, corrupted, Metric::logit_diff(&answers))
 }
 
-/// Holds every site of a sweep against the loop, and returns the sweep.
+/// Compares every site of a sweep with the loop, and returns the sweep.
 fn check(
     model: &HookedTransformer,
     side: Option<PaddingSide>,
@@ -211,7 +212,7 @@ fn other_architectures_equal_the_loop() -> Result<()> {
     Ok(())
 }
 
-/// The text is one token longer than the length up to which positions are turned otherwise.
+/// The text is one token longer than the length up to which positions are rotated differently.
 #[test]
 fn positions_that_change_with_the_length_equal_the_loop() -> Result<()> {
     let model = family("phi3_long")?;
@@ -256,7 +257,7 @@ fn patching_everything_gives_the_other_run() -> Result<()> {
         let mut agreement = Agreement::default();
         for patching in [patching.clone(), patching.noising()?] {
             let result = patching.sweep("resid_pre", &[Layer])?;
-            let target = if format!("{patching:?}").contains("noising") { 0. } else { 1. };
+            let target = if format!("{patching:?}").contains("; noising") { 0. } else { 1. };
             for &value in &result.normalised.values {
                 agreement.check_numbers("all of the stream", [(f64::from(value), target)].into_iter());
             }
@@ -304,20 +305,19 @@ fn padded_positions_do_not_count() -> Result<()> {
     let mut agreement = Agreement::default();
     for side in [PaddingSide::Left, PaddingSide::Right] {
         let (clean, corrupted) = prompts(Some(side))?;
-        let of = |rows: &[usize]| -> Result<Patching> {
+        let of = |rows: &[usize]| -> Result<Experiment> {
             let part =
                 |tokens: &Tokens| Tokens::padded(rows.iter().map(|&b| tokens.real_row(b).to_vec()).collect(), 0, side);
             let answers = model.answers(rows.iter().map(|&b| (3 + b as u32, 20 - b as u32)))?;
-            Patching::new(&model, part(&clean)?, part(&corrupted)?, Metric::logit_diff(&answers))
+            Experiment::new(&model, part(&clean)?, part(&corrupted)?, Metric::logit_diff(&answers))
         };
         let all = of(&[0, 1, 2])?;
         let attribution = all.attribution("resid_pre")?;
         let estimated = attribution.sweep("resid_pre", &[Layer, Pos])?;
         let got = all.sweep("resid_pre", &[Layer, Pos])?;
-        let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
-        let options = IgOptions { baseline: IgBaseline::run(corrupted.clone()), steps: 3, ..Default::default() };
-        let integrated = model.integrated_gradients(&clean, &metric, "resid_pre", &options)?;
-        let by_position = integrated.sweep("resid_pre", &[Layer, Pos])?;
+        assert_eq!(got.effect().as_share()?.values.values, got.normalised.values);
+        let integrated = all.integrated_gradients("resid_pre", IgOptions::from(3))?;
+        let by_position = integrated.sweep("resid_pre", &[Layer, Pos])?.values;
         for pos in 0..7 {
             let rows: Vec<usize> = (0..3).filter(|&b| clean.is_real(b, pos)).collect();
             let only = of(&rows)?;
@@ -349,12 +349,12 @@ fn padded_positions_do_not_count() -> Result<()> {
 fn positions_that_few_or_no_prompts_have() -> Result<()> {
     let model = tiny_model(Processing::NONE);
     let padded = |tokens: &Tokens| {
-        let rows = (0..tokens.batch()).map(|b| [tokens.row(b), &[0, 0]].concat()).collect();
+        let rows = (0..tokens.batch()).map(|b| [tokens.row(b), vec![0, 0]].concat()).collect();
         Tokens::from_padded_rows(rows, 0, PaddingSide::Right, false)
     };
     let (clean, corrupted) = prompts(Some(PaddingSide::Right))?;
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
-    let patching = Patching::new(&model, padded(&clean)?, padded(&corrupted)?, metric)?;
+    let patching = Experiment::new(&model, padded(&clean)?, padded(&corrupted)?, metric)?;
     let by_position = patching.sweep("resid_pre", &[Layer, Pos])?;
     assert!(by_position.normalised.values.iter().all(|value| value.is_finite()), "{by_position:?}");
     assert!(by_position.raw.title.ends_with(", denoising hook_resid_pre"), "{}", by_position.raw.title);
@@ -370,7 +370,7 @@ fn positions_that_few_or_no_prompts_have() -> Result<()> {
         let first = logits.narrow(1, 0, 1)?.squeeze(1)?;
         first.mul(&Tensor::from_vec(vec![0f32, 1., 1.], 3, first.device())?)
     });
-    let patching = Patching::new(&model, &clean, &corrupted, equal)?;
+    let patching = Experiment::new(&model, &clean, &corrupted, equal)?;
     sentence(patching.sweep("resid_pre", &[Layer, Pos]), &["only the prompts [0] have a token", "Group the prompts"]);
     assert_eq!(patching.cumulative(&sites)?.raw.values.len(), 2, "all prompts count there");
     Ok(())
@@ -385,7 +385,7 @@ fn positions_are_labelled_with_what_all_prompts_have() -> Result<()> {
     let clean = [clean[0].to_string(), clean[1].replace("shops", "park")];
     let corrupted = [corrupted[0].to_string(), corrupted[1].replace("shops", "park")];
     let answers = model.answers([(" Mary", " John"), (" Mary", " John")])?;
-    let patching = Patching::new(&model, clean.to_vec(), corrupted.to_vec(), Metric::logit_diff(&answers))?;
+    let patching = Experiment::new(&model, clean.to_vec(), corrupted.to_vec(), Metric::logit_diff(&answers))?;
     let labels = &patching.sweep(("resid_pre", 0), &[Pos])?.raw.axes[0].labels;
     assert_eq!((&labels[2][..], &labels[8][..]), ("2: John", "8"), "{labels:?}");
     Ok(())

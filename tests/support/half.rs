@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor, safetensors};
 use candle_lens::model::{
-    Activation, HookedTransformer, HookedTransformerConfig, LoadOptions, NormalizationType, PositionalEmbeddingType,
+    ActFn, HookedTransformer, HookedTransformerConfig, LoadOptions, NormalizationType, PositionalEmbeddingType,
     Processing,
 };
 
@@ -68,7 +68,7 @@ fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
             all.push((at("mlp.b_in"), vec![m]));
             all.push((at("mlp.W_out"), vec![m, d]));
             all.push((at("mlp.b_out"), vec![d]));
-            if cfg.act_fn == Activation::SoluLn {
+            if cfg.act_fn == ActFn::SoluLn {
                 all.extend(norm(&at("mlp.ln"), m));
             }
         }
@@ -151,7 +151,7 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let llama = || HookedTransformerConfig {
         normalization_type: NormalizationType::RMS,
         positional_embedding_type: rotary,
-        act_fn: Activation::Silu,
+        act_fn: ActFn::Silu,
         gated_mlp: true,
         n_key_value_heads: Some(2),
         ..gpt2()
@@ -160,11 +160,11 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         positional_embedding_type: rotary,
         rotary_dim: Some(32),
         parallel_attn_mlp: true,
-        act_fn: Activation::Gelu,
+        act_fn: ActFn::Gelu,
         ..gpt2()
     };
     let gemma2 = HookedTransformerConfig {
-        act_fn: Activation::GeluNew,
+        act_fn: ActFn::GeluNew,
         use_normalization_before_and_after: true,
         attn_scores_soft_cap: Some(50.),
         output_logits_soft_cap: Some(30.),
@@ -173,13 +173,13 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     };
     vec![
         ("gpt2", gpt2()),
-        ("opt", HookedTransformerConfig { act_fn: Activation::Relu, ..gpt2() }),
+        ("opt", HookedTransformerConfig { act_fn: ActFn::Relu, ..gpt2() }),
         ("neox", neox()),
-        ("gptj", HookedTransformerConfig { rotary_adjacent_pairs: true, act_fn: Activation::GeluNew, ..neox() }),
+        ("gptj", HookedTransformerConfig { rotary_adjacent_pairs: true, act_fn: ActFn::GeluNew, ..neox() }),
         ("llama", llama()),
         ("qwen3", HookedTransformerConfig { use_qk_norm: true, ..llama() }),
         ("gemma2", gemma2),
-        ("solu_ln", HookedTransformerConfig { act_fn: Activation::SoluLn, ..gpt2() }),
+        ("solu_ln", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..gpt2() }),
         ("attn_only", HookedTransformerConfig { attn_only: true, ..gpt2() }),
     ]
 }

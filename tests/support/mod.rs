@@ -12,6 +12,7 @@ pub mod half;
 pub mod models;
 pub mod sealed;
 pub mod sentence;
+pub mod splice;
 pub mod tokenizer;
 pub mod torch;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_lens::Result;
 use candle_lens::metrics::score_questions;
 use candle_lens::model::HookedTransformer;
-use candle_lens::tasks::{Split, Task, TaskDataset, pieces};
+use candle_lens::tasks::{Split, Task, TaskDataset, TaskPrompt, pieces};
 
 use crate::support::sentence::sentence;
 use crate::support::{foreign_files, scratch};
@@ -37,7 +37,7 @@ fn our_own_files_are_what_the_generators_make() -> Result<()> {
         };
         let made = task.prompts(Split::Train, count, 2)?;
         for (a, b) in read.prompts.iter().zip(&made.prompts) {
-            let places = |p: &candle_lens::tasks::TaskPrompt| {
+            let places = |p: &TaskPrompt| {
                 let mut places = p.positions.clone();
                 places.sort();
                 places
@@ -45,8 +45,33 @@ fn our_own_files_are_what_the_generators_make() -> Result<()> {
             assert_eq!((&a.clean, &a.corrupted, &a.right, &a.wrong), (&b.clean, &b.corrupted, &b.right, &b.wrong));
             assert_eq!(places(a), places(b), "{task}: {}", a.clean);
             assert_eq!(a.corrupted_hard, b.corrupted_hard);
+            assert_eq!(a.split, b.split);
+            if task == Task::Ioi {
+                assert_eq!((a.template, a.word("io"), a.word("s")), (b.template, b.word("io"), b.word("s")));
+            }
         }
     }
+    Ok(())
+}
+
+#[test]
+fn prompts_of_one_length_are_one_batch() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let set = Task::Ioi.prompts(Split::Combinations, 300, 0)?.of_templates(0..5)?;
+    let counts = |prompt: &TaskPrompt| [&prompt.clean, &prompt.corrupted].map(|text| 1 + pieces(text).len());
+    let by_hand: Vec<_> = set.prompts.iter().filter(|prompt| counts(prompt) == [15, 15]).cloned().collect();
+    let chosen = set.of_length(&model, 15)?;
+    assert_eq!(chosen.prompts, by_hand);
+    assert!(chosen.left_out.last().is_some_and(|left| left.why.ends_with("corrupted")), "{:?}", chosen.left_out.last());
+    let batch = chosen.head(20).batch(&model)?;
+    assert_eq!((batch.clean.batch(), batch.clean.pos(), batch.prompts.clone()), (20, 15, (0..20).collect()));
+    assert_eq!(batch.groups, chosen.head(20).groups());
+    for (row, prompt) in by_hand.iter().take(20).enumerate() {
+        // A BOS comes first, and every word of these prompts is one token.
+        assert_eq!(batch.positions["s2"][row], 1 + prompt.position("s2").expect("IOI has one"));
+    }
+    sentence(set.batch(&model), &["several token counts", "of 15", "`of_length`", "`batches`"]);
+    sentence(set.of_length(&model, 3), &["no prompt of ioi has 3 tokens", "tokens clean and"]);
     Ok(())
 }
 
@@ -67,7 +92,7 @@ fn metrics_are_those_of_the_questions() -> Result<()> {
                 let prompt = &prompts.prompts[number];
                 assert_eq!(model.to_string(&batch.clean.row(row)[1..])?, prompt.clean);
                 for (name, word) in &prompt.positions {
-                    let token = model.to_string(&[batch.clean.id(row, batch.positions[name][row])])?;
+                    let token = model.to_string([batch.clean.id(row, batch.positions[name][row])])?;
                     assert!(pieces(&prompt.clean)[*word].ends_with(&token), "{task}, {name}: {token:?}");
                 }
                 assert_eq!(batch.positions["end"][row] + 1, batch.clean.pos());
@@ -99,7 +124,7 @@ fn data_sets_are_cut_mixed_hardened_and_filtered() -> Result<()> {
         assert_eq!(at("changed"), at("s2"));
     }
     // What the corrupted prompts are asked is the clean answers the other way round.
-    let patching = hard.head(8).batches(&model, 8)?[0].patching(&model)?;
+    let patching = hard.head(8).batches(&model, 8)?[0].experiment(&model)?;
     assert!(patching.clean() > 0.0 && patching.corrupted() < 0.0);
     let hypernymy = Task::Hypernymy.prompts(Split::Templates, 40, 0)?;
     let values = hypernymy.measure(&model)?;

@@ -24,7 +24,7 @@ fn use_it(bytes: &[u8]) -> candle_lens::Result<()> {
         };
         result = tokenizer.to_strings(&tokens).and_then(|_| tokenizer.to_str_tokens_rows(tokens)).map(drop);
     }
-    tokenizer.to_string(&[0, 1, 2, 259, 260, u32::MAX]).map(drop).ok();
+    tokenizer.to_string([0, 1, 2, 259, 260, u32::MAX]).map(drop).ok();
     result
 }
 
@@ -68,7 +68,7 @@ fn damaged_tokenizers_that_are_used() {
     for (seed, (name, whole)) in kinds().into_iter().enumerate() {
         let file = folder.join(format!("{name}.json"));
         let read = || use_it(&fs::read(&file).expect("it was written"));
-        // An empty text has no tokens, so that the whole file is read as far as it can be.
+        // An empty text has no tokens, so the file is used as far as possible.
         let whole_too = || match read() {
             Err(error) if error.to_string().contains("has no tokens") => Ok(()),
             other => other,

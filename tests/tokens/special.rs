@@ -74,9 +74,9 @@ fn ids_and_texts_are_those_of_transformers_and_transformer_lens() -> Result<()> 
                 continue;
             }
             assert_eq!(tokenizer.to_tokens_with(text, Bos::Omit)?.row(0), plain[i], "{name}: {text:?}");
-            // Where a tokenizer says that it has no BOS, TransformerLens takes the end of text; we take none.
+            // If a tokenizer says that it has no BOS, TransformerLens uses the end of text; we use none.
             let expected = if tokenizer.bos_id().is_none() { &plain[i] } else { &lens[i] };
-            assert_eq!(tokenizer.to_tokens(text)?.row(0), expected, "{name}: {text:?} with the family's BOS");
+            assert_eq!(tokenizer.to_tokens(text)?.row(0), *expected, "{name}: {text:?} with the family's BOS");
         }
         if tokenizer.bos_id().is_none() {
             sentence(tokenizer.to_tokens_with("a", Bos::Prepend), &["this tokenizer has none"]);
@@ -122,21 +122,21 @@ fn what_the_files_leave_open_is_filled_in() -> Result<()> {
     assert_eq!(ids()?, (Some(259), Some(259), vec![259, 2]));
     write("tokenizer_config.json", value!({"bos_token": null}));
     assert_eq!(ids()?.0, None);
-    // The map says more than an older config; a newer one has the last word.
+    // The map overrides an older config; a newer config overrides the map.
     write("special_tokens_map.json", value!({"bos_token": "!", "eos_token": {"content": "he"}}));
     assert_eq!((ids()?.0, ids()?.1), (Some(0), Some(256)));
     write("tokenizer_config.json", value!({"bos_token": null, "added_tokens_decoder": {}}));
     assert_eq!((ids()?.0, ids()?.1), (None, Some(256)));
     for name in ["special_tokens_map.json", "generation_config.json", "added_tokens.json", "config.json"] {
         fs::write(folder.join(name), "{\"bos").unwrap();
-        sentence(Tokenizer::from_file(&path), &[name, "no valid JSON"]);
+        sentence(Tokenizer::from_file(&path), &[name, "not a valid JSON"]);
         write(name, value!({}));
     }
     Ok(())
 }
 
 #[test]
-fn the_side_of_padding_is_the_files() -> Result<()> {
+fn the_padding_side_is_read_from_the_files() -> Result<()> {
     let folder = scratch("special_side");
     let path = folder.join("tokenizer.json");
     fs::write(&path, small_json()).unwrap();
@@ -164,12 +164,12 @@ fn damaged_vocabularies_and_merges_are_named() {
     };
     assert_eq!(put(good, "#version: 0.2\na b\n").unwrap().to_single_token("ab").unwrap(), 2);
     assert_eq!(put(good, "a b\r\n\r\n").unwrap().to_single_token("ab").unwrap(), 2);
-    sentence(put("[1]", "a b\n"), &["vocab.json", "no vocabulary"]);
+    sentence(put("[1]", "a b\n"), &["vocab.json", "not a vocabulary"]);
     sentence(put(good, "a b c\n"), &["merges.txt", "line 1"]);
-    sentence(put(good, "a c\n"), &["merges.txt", "does not fit"]);
+    sentence(put(good, "a c\n"), &["merges.txt", "does not match"]);
     fs::remove_file(folder.join("merges.txt")).unwrap();
     sentence(Tokenizer::from_file(&vocab), &["merges.txt"]);
-    // Others split texts in ways that these files do not say.
+    // Other classes split texts in ways that these files do not record.
     fs::write(folder.join("tokenizer_config.json"), r#"{"tokenizer_class": "RobertaTokenizer"}"#).unwrap();
-    sentence(put(good, "a b\n"), &["vocab.json", "makes no tokenizer"]);
+    sentence(put(good, "a b\n"), &["vocab.json", "not a complete tokenizer"]);
 }

@@ -13,7 +13,7 @@ fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
 }
 
 #[test]
-fn bos_comes_once_and_only_where_it_is_wanted() -> Result<()> {
+fn bos_is_prepended_once_and_only_on_request() -> Result<()> {
     let plain = small();
     let adds_its_own = Tokenizer::from_bytes(&small_json_that_adds_its_own())?;
     for tokenizer in [&plain, &adds_its_own] {
@@ -36,7 +36,7 @@ fn a_batch_is_padded_and_knows_it() -> Result<()> {
     let tokenizer = small();
     let right = tokenizer.to_tokens(["he the he", "he"])?;
     assert_eq!(right.row(1), [END, HE, END, END, END]);
-    assert_eq!((right.lengths(), right.padding_side()), (&[5, 2][..], PaddingSide::Right));
+    assert_eq!((right.lengths(), right.padding_side()), (vec![5, 2], PaddingSide::Right));
     let left = tokenizer.to_tokens_with(["he the he", "he"], PaddingSide::Left)?;
     assert_eq!(left.row(1), [END, END, END, END, HE]);
     let mask: Vec<bool> = (0..5).map(|p| left.is_real(1, p)).collect();
@@ -77,11 +77,11 @@ fn every_usual_type_is_an_input() -> Result<()> {
 #[test]
 fn ids_turn_back_into_text() -> Result<()> {
     let tokenizer = small();
-    assert_eq!(tokenizer.to_string(&[END, HE, THE])?, "<|endoftext|>he the");
+    assert_eq!(tokenizer.to_string([END, HE, THE])?, "<|endoftext|>he the");
     let batch = tokenizer.to_tokens(["he the", "é"])?;
     assert_eq!(tokenizer.to_strings(&batch)?, ["<|endoftext|>he the", "<|endoftext|>é"]);
-    assert_eq!(tokenizer.to_string(&[])?, "");
-    assert_eq!(tokenizer.to_string(&[HE, 260])?, "he⟨260⟩");
+    assert_eq!(tokenizer.to_string([])?, "");
+    assert_eq!(tokenizer.to_string([HE, 260])?, "he⟨260⟩");
     Ok(())
 }
 
@@ -135,7 +135,7 @@ fn a_token_has_a_first_and_a_last_position() -> Result<()> {
 }
 
 #[test]
-fn long_texts_are_refused_unless_truncation_is_asked_for() -> Result<()> {
+fn long_texts_are_rejected_unless_truncation_is_requested() -> Result<()> {
     let tokenizer = small().with_n_ctx(3);
     assert_eq!(tokenizer.to_tokens("he the")?.pos(), 3);
     let long = message(tokenizer.to_tokens("he the the"));
@@ -160,16 +160,16 @@ fn empty_prompts_need_a_bos() -> Result<()> {
 }
 
 #[test]
-fn ids_are_taken_as_they_are() {
+fn ids_are_used_as_they_are() {
     let tokenizer = small();
     assert!(message(tokenizer.to_tokens(vec![vec![1, 2], vec![3]])).contains("row 1 has 1 tokens and row 0 has 2"));
-    assert!(message(tokenizer.to_tokens_with(vec![1, 2], Bos::Prepend)).contains("taken as they are"));
-    let no_tokenizer = Input::from("he").into_tokens(None, &TokenizeOptions::default());
+    assert!(message(tokenizer.to_tokens_with(vec![1, 2], Bos::Prepend)).contains("used as they are"));
+    let no_tokenizer = Input::from("he").into_tokens(None, TokenizeOptions::default());
     assert!(message(no_tokenizer).contains("no tokenizer"));
 }
 
 #[test]
-fn special_tokens_come_from_the_file_beside() -> Result<()> {
+fn special_tokens_come_from_the_config_beside_it() -> Result<()> {
     let folder = scratch("special_tokens");
     let path = folder.join("tokenizer.json");
     let config = folder.join("tokenizer_config.json");
@@ -182,7 +182,7 @@ fn special_tokens_come_from_the_file_beside() -> Result<()> {
     std::fs::write(&config, r#"{"bos_token": "<s>"}"#).unwrap();
     assert_eq!(ids(&Tokenizer::from_file(&path)?), (Some(END + 1), Some(END), Some(END)));
     std::fs::write(&config, r#"{"bos_token": "#).unwrap();
-    assert!(message(Tokenizer::from_file(&path)).contains("tokenizer_config.json: it is no valid JSON"));
+    assert!(message(Tokenizer::from_file(&path)).contains("tokenizer_config.json: it is not a valid JSON"));
     Ok(())
 }
 
@@ -206,7 +206,7 @@ fn a_damaged_tokenizer_names_its_file() {
     ] {
         std::fs::write(&path, damaged).unwrap();
         let message = message(Tokenizer::from_file(&path));
-        assert!(message.contains("tokenizer.json") && message.contains("anew"), "{message}");
+        assert!(message.contains("tokenizer.json") && message.contains("again"), "{message}");
     }
 }
 

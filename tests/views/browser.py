@@ -5,7 +5,9 @@ usage: browser.py CHROMIUM HTML PICTURES
 Prints one line for each check and ends with 1 if one fails. At 700 and 1200 pixels, light and dark, and at 200 % zoom:
 every view is drawn, nothing is wider than the page, no script fails, nothing is fetched. Mouse, keys and sliders do what
 they should, what was chosen is kept when an output is taken away and comes back, and without scripts pictures stand there.
+Without plotly.js in it, the page draws with the file that is beside it, and keeps its pictures where there is none.
 """
+import re
 import sys
 from pathlib import Path
 
@@ -232,12 +234,46 @@ def without_scripts(browser, html, pictures):
     page.context.close()
 
 
+def left_out(browser, html, pictures):
+    """The page as `cargo lab run --in-place` leaves a notebook's outputs: plotly.js is a file beside it."""
+    whole = html.read_text(encoding="utf-8")
+    scripts = re.findall(r'<script data-carried(?:="([^"]+)")?>(.*?)</script>\n', whole, re.S)
+    (name, code), = [script for script in scripts if script[0]]
+    page = re.sub(r"<script data-carried.*?</script>\n", "", whole, flags=re.S)
+    page = page.replace(f'<a data-plotly="{name}">', f'<a data-plotly="{name}" href="assets/{name}">')
+    check(len(page) < len(whole) - 1_300_000 and "plotly.js (cartesian" not in page, "the page is without plotly.js", len(page))
+    for folder, there in (("left-out", True), ("left-out-alone", False)):
+        file = pictures / folder / "page.html"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(page, encoding="utf-8")
+        if there:
+            (file.parent / "assets").mkdir(exist_ok=True)
+            (file.parent / "assets" / name).write_text(code, encoding="utf-8", newline="")
+        for theme in ("light", "dark"):
+            page_there, bad = opened(browser, file, 1200, theme)
+            page_there.wait_for_timeout(1000 if there else 9000)
+            count = "() => [document.querySelectorAll('[data-figure]').length, document.querySelectorAll('[data-figure] .js-plotly-plot').length]"
+            figures, live = page_there.evaluate(count)
+            if there:
+                check(live == figures > 15, f"{theme}: every figure is drawn with the file beside the page", (figures, live))
+                check(page_there.evaluate("() => window.Plotly === undefined"), f"{theme}: the page's own names are as before")
+                check(not bad, f"{theme}: no script failed", "; ".join(bad[:5]))
+                page_there.screenshot(path=str(pictures / f"left-out-{theme}.png"), full_page=True)
+            else:
+                still = page_there.evaluate("() => [...document.querySelectorAll('[data-figure] img')].filter(i => i.naturalWidth > 50).length")
+                check(live == 0 and still >= figures - 1, f"{theme}: without the file every picture stays", (figures, still))
+                said = page_there.locator("[data-figure] small").first.text_content()
+                check(name in said, f"{theme}: and a line says what is missing", said)
+            page_there.context.close()
+
+
 def main():
     chromium, html, pictures = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
         appearance(browser, html, pictures)
         without_scripts(browser, html, pictures)
+        left_out(browser, html, pictures)
         graph_at(browser, html)
         page, bad = opened(browser, html, 1200, "light")
         for drive in (attention, explorer, text, circuit, animation):

@@ -4,81 +4,85 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use candle_lens::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, SingularOf, Unit};
+use candle_lens::analysis::{
+    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, RunOrInput, SingularOf, Unit,
+};
 use candle_lens::cache::{
-    AccumulatedOptions, ActivationCache, Components, DecomposeOptions, FullOptions, HeadOptions, LnOptions,
-    NeuronOptions, Provenance, ResidualStack,
+    Accumulated, ActivationCache, Components, Everything, Heads, LnScale, Neurons, Point, Provenance, ResidualStack,
+    Target,
 };
 use candle_lens::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node,
-    NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
-use candle_lens::dims::Dims;
+use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
+use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
-use candle_lens::gradients::{
-    AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss,
-};
+use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 use candle_lens::head::Head;
 use candle_lens::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver,
     MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
-use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
+use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch};
 use candle_lens::model::{
-    Activation, AttentionDir, AttentionType, CheckpointOptions, Composition, Frozen, HookedTransformer,
+    ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
     PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
 };
-use candle_lens::patching::{Ablation, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched};
+use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
 use candle_lens::slice::Slice;
 use candle_lens::storage::{Hub, Tensors};
-use candle_lens::tasks::capital_country::CapitalCountryPrompt;
-use candle_lens::tasks::corpus::Sentence;
-use candle_lens::tasks::datasets::CsvFile;
-use candle_lens::tasks::gender_bias::GenderBiasPrompt;
-use candle_lens::tasks::greater_than::GreaterThanPrompt;
-use candle_lens::tasks::hypernymy::HypernymyPrompt;
-use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
 use candle_lens::tasks::repeated::RepeatedTokens;
-use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{ExamPaper, LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
+use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
     HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
 };
 
-/// The names of types with an `evcxr_display` of their own: the trait `Show` is not in scope here, so this does not
-/// compile for a type without.
+/// One of the kinds of stack; the others are shown by the same code.
+type Stack = candle_lens::cache::Stack<Heads>;
+
+/// The names of types with their own `evcxr_display`, and a text form for `println!("{result}")`: the trait `Show` is not
+/// in scope here, so this does not compile for a type without either.
 macro_rules! shown {
     ($($kind:ident),+ $(,)?) => {
-        [$({ let _: fn(&$kind) = $kind::evcxr_display; stringify!($kind) }),+]
+        [$({
+            let _: fn(&$kind) = $kind::evcxr_display;
+            let _: fn(&$kind) -> String = printed;
+            stringify!($kind)
+        }),+]
     };
+}
+
+fn printed(value: &impl std::fmt::Display) -> String {
+    value.to_string()
 }
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
-        Aggregation, Circuit, CircuitScore, Edge, EdgeAblation, EdgeMethod, EdgePatching, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
-        AttentionAttribution, Attribution, Comparison, IgBaseline, IgOptions, IgRule, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
-        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Ablation, Metric, Mlps, PatchResult, PatchSite, Patching, Receiver, Sender, Untouched,
-        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, FullOptions, LensOptions, LogitLens, NeuronOptions, SingularOf, Svd, Unit,
-        AccumulatedOptions, Activation, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
-        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, DecomposeOptions, Dims, Edit, Entry,
+        Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
+        AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
+        DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
+        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
+        ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
+        Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HeadOptions, HookPlan, HookPoint, HookQueries, HookQuery,
-        HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LnOptions, LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, Head, HookPlan, HookPoint, HookQueries, HookQuery,
+        HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, Input, Labelled,
+        LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
-        Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
-        SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
+        Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Site,
+        SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };
     shown.into_iter().map(String::from).collect()
 }
@@ -111,4 +115,21 @@ fn every_public_type_shows_itself() {
     assert!(missing.is_empty(), "give these a `View` and `shown!` in src/views, and a place in this list: {missing:?}");
     let gone: Vec<_> = types_that_show_themselves().difference(&public).cloned().collect();
     assert!(gone.is_empty(), "no longer there: {gone:?}");
+}
+
+/// What `{}` prints is what a terminal shows.
+#[test]
+fn results_print_as_they_are_shown() -> candle_lens::Result<()> {
+    use candle_lens::views::View;
+    let axes = || vec![Axis::new("component", ["L0H0", "L0H1"]), Axis::numbered("prompt", 1)];
+    let scores = Labelled::new("shares", axes(), vec![0.25, -1.5])?;
+    assert_eq!(printed(&scores), scores.render()?.text());
+    assert!(printed(&scores).contains("shares") && printed(&scores).contains("L0H1"), "{scores}");
+    let table = Table::new(["a"]).row((0.5,));
+    assert_eq!(printed(&table), table.render()?.text());
+    // A view that cannot be drawn says why; an error of `fmt` would be a panic.
+    let wrong = candle_lens::views::line([1.0, 2.0]).names(["one", "two", "three"]);
+    let error = wrong.render().expect_err("more names than lines").to_string();
+    assert_eq!(printed(&wrong), error);
+    Ok(())
 }

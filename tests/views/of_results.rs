@@ -31,7 +31,10 @@ fn a_config_lists_every_field() {
     let mut fields: BTreeSet<String> = json.as_object().expect("an object").keys().cloned().collect();
     fields.insert("n_params".into());
     assert_eq!(listed, fields);
-    for line in ["d_head 4", "act_fn gelu_new"] {
+    let order: Vec<String> = shown.lines().skip(3).take(3).map(first).collect();
+    assert_eq!(order, ["model_name", "n_layers", "d_model"], "as the fields are declared");
+    // What is left open is shown as it comes out; what is absent is none.
+    for line in ["d_head 4", "act_fn gelu_new", "d_mlp 32", "n_key_value_heads 2", "attn_scale 2", "window_size none"] {
         let words = |shown: &str| shown.split_whitespace().collect::<Vec<_>>().join(" ") == line;
         assert!(shown.lines().any(words), "{line}\n{shown}");
     }

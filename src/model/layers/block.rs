@@ -22,7 +22,7 @@ pub(in crate::model) struct BlockContext<'a> {
     /// Position embeddings that enter queries and keys only, `[batch, pos, d_model]`.
     pub shortformer: Option<&'a Tensor>,
     /// 1 where a query may not look at a key, broadcastable to `[batch, head, q_pos, k_pos]`.
-    pub hidden: Option<&'a Tensor>,
+    pub masked: Option<&'a Tensor>,
     /// What gradients do not pass.
     pub frozen: FrozenParts,
 }

@@ -7,7 +7,7 @@ use super::block::BlockContext;
 use super::norm::{NormPoints, NormRule, norm};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
-use crate::model::config::{Activation, NormalizationType};
+use crate::model::config::{ActFn, NormalizationType};
 use crate::model::ops::{activate, linear};
 use crate::model::weights::MlpWeights;
 
@@ -26,7 +26,7 @@ pub(in crate::model) fn mlp(
             let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, &weights.w_in, Some(&weights.b_in))?)?;
             let active = activate(&pre, ctx.cfg.act_fn)?;
             match ctx.cfg.act_fn {
-                Activation::SoluLn => norm_of_neurons(active, weights, ctx, run)?,
+                ActFn::SoluLn => norm_of_neurons(active, weights, ctx, run)?,
                 _ => active,
             }
         }

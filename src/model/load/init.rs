@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::process::Processing;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
-use crate::model::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::frozen::FrozenParts;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
@@ -94,7 +94,7 @@ impl Init<'_> {
                     w_in: self.random(&[d, m], 1.0)?,
                     w_gate: cfg.gated_mlp.then(|| self.random(&[d, m], 1.0)).transpose()?,
                     b_in: self.constant(0.0, m)?,
-                    ln: match cfg.act_fn == Activation::SoluLn && cfg.normalization_type == NormalizationType::LN {
+                    ln: match cfg.act_fn == ActFn::SoluLn && cfg.normalization_type == NormalizationType::LN {
                         true => Some(NormWeights { w: self.constant(1.0, m)?, b: Some(self.constant(0.0, m)?) }),
                         false => None,
                     },
@@ -149,6 +149,7 @@ impl HookedTransformer {
             processing: Processing::NONE,
             origin: Origin::new_weights(seed),
             frozen: FrozenParts::default(),
+            spliced: Default::default(),
         };
         Ok((model, init.vars))
     }

@@ -130,6 +130,7 @@ impl Plan {
             processing: Processing::NONE,
             origin,
             frozen: FrozenParts::default(),
+            spliced: Default::default(),
         };
         let model = model.processed_by(&process);
         Ok(match tokenizer {

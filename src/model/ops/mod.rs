@@ -17,7 +17,7 @@ mod weights;
 
 use candle_core::Tensor;
 
-use super::config::Activation;
+use super::config::ActFn;
 use crate::error::{Error, Result};
 use crate::wide::{wide_type, widened};
 
@@ -65,18 +65,18 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
 ///
 /// # Errors
 /// candle's.
-pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
+pub fn activate(x: &Tensor, act: ActFn) -> Result<Tensor> {
     let dtype = x.dtype();
     if wide_type(dtype) != dtype {
         // candle would round each step of a curve, and of its slope, to half precision.
         return Ok(activate(&widened(x)?, act)?.to_dtype(dtype)?);
     }
     Ok(match act {
-        Activation::Gelu => x.gelu_erf()?,
-        Activation::GeluNew => gelu::gelu_new(x)?,
-        Activation::Relu => relu::relu(x)?,
-        Activation::Silu => x.silu()?,
-        Activation::Solu | Activation::SoluLn => (x * softmax(x)?)?,
+        ActFn::Gelu => x.gelu_erf()?,
+        ActFn::GeluNew => gelu::gelu_new(x)?,
+        ActFn::Relu => relu::relu(x)?,
+        ActFn::Silu => x.silu()?,
+        ActFn::Solu | ActFn::SoluLn => (x * softmax(x)?)?,
     })
 }
 

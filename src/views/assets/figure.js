@@ -5,11 +5,24 @@
   const lens = (window[KEY] = window[KEY] || {});
   if (lens.figure) return;
   const waiting = [];
+  const tried = new Set();
+  const names = {};
+  let hidden = 0;
 
-  // A cell's output may be run before the one that brings plotly.js: its figures wait as still pictures.
-  lens.arrived = function (plotly) {
-    lens.plotly = lens.plotly || plotly;
-    waiting.splice(0).forEach(start);
+  // plotly.js runs between these two. The names by which it would look for a module system are hidden from it, and the
+  // global that it sets is put back, so that a page with another plotly.js keeps its own.
+  lens.before = function () {
+    if (hidden++) return;
+    for (const name of ["Plotly", "module", "exports"]) names[name] = window[name];
+    window.module = window.exports = undefined;
+  };
+
+  // A cell's output may run before the one that brings plotly.js: its figures wait as still pictures.
+  lens.after = function () {
+    if (window.Plotly !== names.Plotly) lens.plotly = lens.plotly || window.Plotly;
+    window.Plotly = names.Plotly;
+    if (!--hidden) Object.assign(window, names);
+    if (lens.plotly) waiting.splice(0).forEach(start);
   };
 
   lens.figure = function (id, spec) {
@@ -19,13 +32,37 @@
     place.spec = spec;
     if (lens.plotly) return start(place);
     waiting.push(place);
+    beside(place);
     setTimeout(() => lens.plotly || note(place), 10000);
   };
 
+  // The outputs of a notebook that was saved without plotly.js link to a file beside the notebook.
+  async function beside(place) {
+    const frame = place.closest(".candle-lens");
+    const link = frame && frame.querySelector("a[data-plotly][href]");
+    if (!link) return;
+    const written = link.getAttribute("href");
+    // JupyterLab puts the address from which its server gives the file into the link, soon after the output's scripts ran.
+    for (let i = 0; i < 50 && document.getElementById("jupyter-config-data"); i++) {
+      if (link.getAttribute("href") !== written) break;
+      await new Promise((done) => setTimeout(done, 100));
+    }
+    if (lens.plotly || tried.has(link.href)) return;
+    tried.add(link.href);
+    const script = document.createElement("script");
+    script.onload = lens.after;
+    script.onerror = lens.after;
+    script.src = link.href;
+    lens.before();
+    document.head.append(script);
+  }
+
   function note(place) {
+    const frame = place.closest(".candle-lens");
+    const link = frame && frame.querySelector("a[data-plotly][href]");
+    const beside = link ? ` nor ${link.dataset.plotly} in the folder assets beside it` : "";
     const text = document.createElement("small");
-    text.textContent =
-      "Still picture. The output that brings plotly.js is not on this page: run the notebook's first figure again.";
+    text.textContent = `Still picture. plotly.js is ${link ? "neither " : "not "}on this page${beside}: run the notebook's first figure again.`;
     place.append(text);
   }
 
@@ -64,7 +101,7 @@
     }
   }
 
-  // The page's own text colour says how to draw on it: it is what every front-end sets for its themes.
+  // The page's text colour says how to draw on it: every front-end sets it for its themes.
   function colors(place) {
     const ink = getComputedStyle(place).color;
     const [r, g, b] = ink.match(/[\d.]+/g).map(Number);

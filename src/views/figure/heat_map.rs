@@ -29,7 +29,7 @@ pub fn imshow(matrix: impl Source) -> HeatMap {
     HeatMap::new(Grid::new(&matrix))
 }
 
-/// A matrix in colours. Made by [`imshow`](crate::views::imshow()); the methods, chained, change its looks.
+/// A matrix in colours. Made by [`imshow`](crate::views::imshow()); its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct HeatMap {
@@ -68,7 +68,7 @@ macro_rules! of_cells {
                 self.change(|grid| grid.asked.y_ticks = Some(texts(labels)))
             }
 
-            /// What the colours stand for.
+            /// A title for the colour scale.
             pub fn color_label(self, label: impl Into<String>) -> Self {
                 self.change(|grid| grid.asked.color_label = Some(label.into()))
             }
@@ -89,7 +89,7 @@ macro_rules! of_cells {
 of_cells!(HeatMap, Animation);
 
 /// Heat maps one after another on one scale, with a slider to go through them and a button to play them; where no
-/// script runs, the first stands still. [`Animation::names`] names the frames.
+/// script runs, the first frame is shown. [`Animation::names`] names the frames.
 ///
 /// # Shapes
 /// `[frame, row, column]`.
@@ -107,7 +107,7 @@ pub fn imshow_animation(matrices: impl Source) -> Animation {
     Animation::new(Grid::animated(&matrices))
 }
 
-/// Heat maps one after another. Made by [`imshow_animation`]; the methods, chained, change their looks.
+/// Heat maps one after another. Made by [`imshow_animation`]; its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Animation {

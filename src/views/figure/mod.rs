@@ -9,6 +9,7 @@
 //! The first figure of a kernel does, and every figure with the same kind, title, axis titles and number of values:
 //! if its cell runs again, so does the library. Change one of those and run only that cell, and a notebook that is
 //! saved then, closed and opened shows still pictures until its first figure is drawn in a new kernel.
+//! A notebook can also be kept without plotly.js, with a link to a file beside it: `views/loader.rs` says how.
 
 mod any;
 mod bar;

@@ -1,6 +1,7 @@
-//! The plots that the field's notebooks make again and again, each as one call.
+//! Plots that are common in the field's notebooks, each as one call.
 
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::views::figure::facets::{Facets, imshow_facets};
 use crate::views::figure::{HeatMap, Line, imshow, line};
 use crate::views::html::visible;
@@ -13,7 +14,7 @@ use crate::views::widget::Words;
 /// `[layer, position]`; `tokens` has one text for each position.
 ///
 /// # Errors
-/// Reported when the figure is shown: another shape, other than one token for each position.
+/// Reported when the figure is shown: another shape, or not one token for each position.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -35,7 +36,7 @@ pub fn imshow_patching_result(result: impl Source, tokens: impl Words) -> HeatMa
 /// `[answer, layer, position]`; `tokens` has one text for each position, `answers` one for each answer.
 ///
 /// # Errors
-/// Results that cannot be read, other than three axes, other than one text for each answer, zeros everywhere.
+/// Results that cannot be read or do not have three axes, not one text for each answer, or zeros everywhere.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -69,7 +70,7 @@ pub fn imshow_patching_results(results: impl Source, tokens: impl Words, answers
     Ok(facets.x_label("Position").y_label("Layer").x_ticks(indexed(&tokens)?))
 }
 
-/// Numbers that were read already.
+/// Numbers that have been read.
 struct Fixed(Numbers);
 
 impl Source for Fixed {
@@ -97,7 +98,7 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
         for (place, axis) in numbers.axes.iter_mut().enumerate() {
             let size = numbers.values.shape()[place];
             if axis.labels.len() != size {
-                *axis = crate::labelled::Axis::new("", (0..size).map(|head| format!("L{place}H{head}")));
+                *axis = crate::labelled::Axis::new("", (0..size).map(|head| Head::new(place, head).to_string()));
             }
         }
         numbers
@@ -146,7 +147,7 @@ pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> H
 }
 
 /// The log probability of each next token of a text that is repeated, as ARENA's `plot_loss_difference`: the first and
-/// the second half have grounds of their own, the points the names of their tokens.
+/// the second half have their own backgrounds, and the points are labelled with their tokens.
 ///
 /// # Shapes
 /// `log_probs [2 * seq_len]`, or one more or less; `tokens` one text for each of them.

@@ -16,7 +16,7 @@ use crate::views::widget::tables::{samples_table, token_table, tops_table};
 use crate::views::widget::words::{Words, one_word_each};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 
-/// The text with each token on a ground as strong as its number: blue above zero, orange below, as CircuitsVis'
+/// The text with each token on a background as strong as its number: blue above zero, orange below, as CircuitsVis'
 /// `colored_tokens`. Pointing at a token says its number; one that is not finite is on grey.
 ///
 /// # Shapes
@@ -77,7 +77,7 @@ pub fn text_neuron_activations<W: Words, S: Source>(samples: impl IntoIterator<I
 }
 
 /// For each sample the tokens at which a neuron is most and least active, as CircuitsVis' `topk_tokens`.
-/// [`Widget::top_k`] says how many; 10 unless told otherwise.
+/// [`Widget::top_k`] says how many; 10 by default.
 ///
 /// # Shapes, errors
 /// As [`text_neuron_activations`].
@@ -92,7 +92,7 @@ pub fn topk_tokens<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)
 }
 
 /// For each neuron the samples in which it is most active, coloured, as CircuitsVis' `topk_samples`.
-/// [`Widget::top_k`] says how many; 10 unless told otherwise.
+/// [`Widget::top_k`] says how many; 10 by default.
 ///
 /// # Shapes, errors
 /// As [`text_neuron_activations`].
@@ -129,7 +129,7 @@ impl Mode {
     }
 }
 
-/// How many tokens or samples are the top unless told otherwise.
+/// How many tokens or samples are the top by default.
 const TOP_K: usize = 10;
 
 /// Samples, and the two axes of the numbers at each position.
@@ -206,7 +206,7 @@ impl Text {
 }
 
 impl Text {
-    /// The samples and numbers that fit in so many bytes, and what to say of the rest.
+    /// The samples and numbers that fit in this many bytes, and a note on the rest.
     fn within(&self, max_bytes: usize) -> (Vec<Sample>, usize, Option<String>) {
         let [first, second] = [self.axes[0].labels.len(), self.axes[1].labels.len()];
         let bytes = |sample: &Sample| {

@@ -41,7 +41,7 @@ impl Words for Tokenizer {
     fn words(&self, ids: Option<&[u32]>) -> Result<Vec<String>> {
         let ids = ids.ok_or_else(|| {
             Error::argument(
-                "these numbers do not know which tokens they belong to, so a model cannot say them: \
+                "these numbers do not record the tokens they belong to, so a model cannot name them: \
                  give the tokens as texts, for instance `model.to_str_tokens(prompt)?`.",
             )
         })?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::harmless::{is_harmless, is_off};
 use crate::dims::MOST_LAYERS;
 use crate::error::{Error, Result};
-use crate::model::config::{Activation, AttentionType};
+use crate::model::config::{ActFn, AttentionType};
 
 /// A `config.json` and which of its keys have been asked for.
 pub(super) struct ConfigFile<'a> {
@@ -199,15 +199,15 @@ impl<'a> ConfigFile<'a> {
     }
 
     /// The activation function under `key`, or else `default`.
-    pub(super) fn activation(&self, key: &str, default: Activation) -> Result<Activation> {
+    pub(super) fn activation(&self, key: &str, default: ActFn) -> Result<ActFn> {
         match self.text(key)? {
             None => Ok(default),
             Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate") => {
-                Ok(Activation::GeluNew)
+                Ok(ActFn::GeluNew)
             }
-            Some("gelu" | "gelu_python") => Ok(Activation::Gelu),
-            Some("relu") => Ok(Activation::Relu),
-            Some("silu" | "swish") => Ok(Activation::Silu),
+            Some("gelu" | "gelu_python") => Ok(ActFn::Gelu),
+            Some("relu") => Ok(ActFn::Relu),
+            Some("silu" | "swish") => Ok(ActFn::Silu),
             Some(other) => Err(Error::config(format!(
                 "config.json asks for the activation function {other:?}; gelu_new, gelu, relu and silu are supported."
             ))),

@@ -12,7 +12,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, llama, parts};
 use crate::error::{Error, Result};
-use crate::model::config::{Activation, AttentionType, HookedTransformerConfig};
+use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, NormWeights};
 
@@ -31,8 +31,8 @@ const LAYOUT: Layout = Layout {
 
 fn first_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     // The first files name the exact gelu where the weights were trained with the approximation.
-    let act_fn = match file.activation("hidden_act", Activation::GeluNew)? {
-        Activation::Gelu => Activation::GeluNew,
+    let act_fn = match file.activation("hidden_act", ActFn::GeluNew)? {
+        ActFn::Gelu => ActFn::GeluNew,
         other => other,
     };
     if file.activation("hidden_activation", act_fn)? != act_fn {
@@ -63,7 +63,7 @@ fn second_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         output_logits_soft_cap: file.number_or("final_logit_softcapping", 30.0)?,
         window_size,
         attn_types: Some(kinds),
-        act_fn: file.activation("hidden_activation", Activation::GeluNew)?,
+        act_fn: file.activation("hidden_activation", ActFn::GeluNew)?,
         ..base
     })
 }

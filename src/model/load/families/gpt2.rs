@@ -9,9 +9,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, parts};
 use crate::error::{Error, Result};
-use crate::model::config::{
-    Activation, AttentionDir, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-};
+use crate::model::config::{ActFn, AttentionDir, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 
@@ -45,7 +43,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         n_heads: file.size("n_head")?,
         d_mlp: file.optional_size("n_inner")?,
         d_vocab: file.size("vocab_size")?,
-        act_fn: file.activation("activation_function", Activation::GeluNew)?,
+        act_fn: file.activation("activation_function", ActFn::GeluNew)?,
         normalization_type: NormalizationType::LN,
         eps: file.number("layer_norm_epsilon")?.unwrap_or(1e-5),
         attn_scale: unscaled.then_some(1.0),
@@ -146,7 +144,7 @@ fn check_fits(cfg: &HookedTransformerConfig) -> Result<()> {
     if cfg.attention_dir != AttentionDir::Causal || !(is_scaled(cfg) || cfg.attn_scale == Some(1.0)) {
         return Err(unfit("attention that looks ahead, or a scale of its scores of its own"));
     }
-    if matches!(cfg.act_fn, Activation::Solu | Activation::SoluLn) {
+    if matches!(cfg.act_fn, ActFn::Solu | ActFn::SoluLn) {
         return Err(unfit("solu as activation function"));
     }
     let plain = HookedTransformerConfig {

@@ -8,7 +8,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, gpt2, parts};
 use crate::error::{Error, Result};
-use crate::model::config::{Activation, AttentionType, HookedTransformerConfig, NormalizationType};
+use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig, NormalizationType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
@@ -26,7 +26,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         n_heads: file.size("num_heads")?,
         d_mlp: file.optional_size("intermediate_size")?,
         d_vocab: file.size("vocab_size")?,
-        act_fn: file.activation("activation_function", Activation::GeluNew)?,
+        act_fn: file.activation("activation_function", ActFn::GeluNew)?,
         normalization_type: NormalizationType::LN,
         eps: file.number("layer_norm_epsilon")?.unwrap_or(1e-5),
         attn_scale: Some(1.0),

@@ -11,7 +11,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, parts};
 use crate::error::{Error, Result};
-use crate::model::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{AttentionWeights, BlockWeights};
 
@@ -45,7 +45,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         n_heads: file.size("num_attention_heads")?,
         d_mlp: Some(file.size("intermediate_size")?),
         d_vocab: file.size("vocab_size")?,
-        act_fn: file.activation("hidden_act", Activation::Gelu)?,
+        act_fn: file.activation("hidden_act", ActFn::Gelu)?,
         normalization_type: NormalizationType::LN,
         eps: file.number("layer_norm_eps")?.unwrap_or(1e-5),
         parallel_attn_mlp: file.flag("use_parallel_residual")? != Some(false),

@@ -11,7 +11,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, gpt2, parts};
 use crate::error::Result;
-use crate::model::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
@@ -31,7 +31,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         n_heads: file.size("n_head")?,
         d_mlp: file.optional_size("n_inner")?,
         d_vocab: file.size("vocab_size")?,
-        act_fn: file.activation("activation_function", Activation::GeluNew)?,
+        act_fn: file.activation("activation_function", ActFn::GeluNew)?,
         normalization_type: NormalizationType::LN,
         eps: file.number("layer_norm_epsilon")?.unwrap_or(1e-5),
         parallel_attn_mlp: true,

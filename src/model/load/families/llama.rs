@@ -9,9 +9,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, parts};
 use crate::error::{Error, Result};
-use crate::model::config::{
-    Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling,
-};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, MlpWeights};
 
@@ -62,7 +60,7 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         d_head: file.optional_size("head_dim")?,
         d_mlp: Some(file.size("intermediate_size")?),
         d_vocab: file.size("vocab_size")?,
-        act_fn: file.activation("hidden_act", Activation::Silu)?,
+        act_fn: file.activation("hidden_act", ActFn::Silu)?,
         normalization_type: NormalizationType::RMS,
         eps: file.number("rms_norm_eps")?.unwrap_or(1e-6),
         gated_mlp: true,

@@ -8,7 +8,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, parts};
 use crate::error::Result;
-use crate::model::config::{Activation, HookedTransformerConfig, NormalizationType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
@@ -45,7 +45,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         n_heads: file.size("num_attention_heads")?,
         d_mlp: Some(file.size("ffn_dim")?),
         d_vocab: file.size("vocab_size")?,
-        act_fn: file.activation("activation_function", Activation::Relu)?,
+        act_fn: file.activation("activation_function", ActFn::Relu)?,
         normalization_type: NormalizationType::LN,
         ..Default::default()
     })

@@ -11,7 +11,7 @@ use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, llama, parts};
 use crate::error::Result;
-use crate::model::config::{Activation, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
@@ -40,7 +40,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         n_key_value_heads: file.optional_size("num_key_value_heads")?.filter(|groups| *groups != n_heads),
         d_mlp: Some(file.size("intermediate_size")?),
         d_vocab: file.size("vocab_size")?,
-        act_fn: file.activation("hidden_act", Activation::GeluNew)?,
+        act_fn: file.activation("hidden_act", ActFn::GeluNew)?,
         normalization_type: NormalizationType::LN,
         eps: file.number("layer_norm_eps")?.unwrap_or(1e-5),
         parallel_attn_mlp: true,

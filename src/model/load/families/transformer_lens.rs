@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::layout::Layout;
 use crate::error::Result;
-use crate::model::config::{Activation, HookedTransformerConfig, NormalizationType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights};
 
@@ -64,7 +64,7 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         w_in: take(file, "mlp.W_in", &[d, m]),
         w_gate: cfg.gated_mlp.then(|| take(file, "mlp.W_gate", &[d, m])),
         b_in: take(file, "mlp.b_in", &[m]),
-        ln: (cfg.act_fn == Activation::SoluLn && cfg.normalization_type == NormalizationType::LN)
+        ln: (cfg.act_fn == ActFn::SoluLn && cfg.normalization_type == NormalizationType::LN)
             .then(|| NormWeights { w: take(file, "mlp.ln.w", &[m]), b: Some(take(file, "mlp.ln.b", &[m])) }),
         w_out: take(file, "mlp.W_out", &[m, d]),
         b_out: take(file, "mlp.b_out", &[d]),

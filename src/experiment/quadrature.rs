@@ -1,39 +1,48 @@
-//! Rules of quadrature on the way from 0 to 1: where a function is asked, and how much each place counts.
+//! Quadrature from 0 to 1: at which points a function is evaluated, and the weight of each.
+//!
+//! Integrated gradients and EAP-IG integrate along the path between two activations by these rules.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// A rule of quadrature; the weights of each sum to 1.
+/// A quadrature rule; its weights sum to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum IgRule {
-    /// Gauss and Legendre's nodes: exact for polynomials of degree `2 steps - 1`.
+pub enum Quadrature {
+    /// Gauss-Legendre nodes: exact for polynomials of degree `2 steps - 1`.
     #[default]
     GaussLegendre,
-    /// Rectangles from their left end: 0, 1/n, .. The far end is never reached.
+    /// Rectangles evaluated at their left end: 0, 1/n, .. The far end is never reached.
     RiemannLeft,
-    /// Rectangles from their right end: 1/n, .. 1.
+    /// Rectangles evaluated at their right end: 1/n, .. 1.
     RiemannRight,
-    /// Rectangles from their middle.
+    /// Rectangles evaluated at their midpoint.
     RiemannMiddle,
-    /// Straight lines between `steps` places from 0 to 1, both ends asked. (captum's rule of this name has weights that sum
-    /// to `(n - 1) / n`; here they sum to 1.)
+    /// Straight lines between `steps` points from 0 to 1, both ends included. (captum's rule of this name has weights that
+    /// sum to `(n - 1) / n`; here they sum to 1.)
     RiemannTrapezoid,
 }
 
-/// More nodes than these say nothing more in f32.
+/// More nodes add nothing in f32, and each is a run of the model: a typing mistake would run for days.
 const MOST: usize = 10_000;
 
-impl IgRule {
-    /// Places between 0 and 1 with their weights.
+impl Quadrature {
+    /// Points between 0 and 1 with their weights.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// assert_eq!(Quadrature::RiemannLeft.nodes(2)?, [(0.0, 0.5), (0.5, 0.5)]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// No steps, one step of the trapezoid rule, which has two ends, or more than 10000.
+    /// No steps, one step of the trapezoid rule, which has two ends, or more than 10,000.
     pub fn nodes(self, steps: usize) -> Result<Vec<(f64, f64)>> {
         let least = if self == Self::RiemannTrapezoid { 2 } else { 1 };
         if !(least..=MOST).contains(&steps) {
             return Err(Error::argument(format!(
-                "{steps} steps of {self} were asked for: give {least} to {MOST}; 50 is usual."
+                "{steps} steps of {self} were asked for, each of which is a run of the model: give {least} to {MOST}; 50 is \
+                 usual for integrated gradients, 5 for EAP-IG."
             )));
         }
         let n = steps as f64;
@@ -79,7 +88,7 @@ fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     }
 }
 
-impl fmt::Display for IgRule {
+impl fmt::Display for Quadrature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::GaussLegendre => "gausslegendre",
@@ -93,14 +102,14 @@ impl fmt::Display for IgRule {
 
 #[cfg(test)]
 mod tests {
-    use super::IgRule;
+    use super::Quadrature;
 
-    const ALL: [IgRule; 5] = [
-        IgRule::GaussLegendre,
-        IgRule::RiemannLeft,
-        IgRule::RiemannRight,
-        IgRule::RiemannMiddle,
-        IgRule::RiemannTrapezoid,
+    const ALL: [Quadrature; 5] = [
+        Quadrature::GaussLegendre,
+        Quadrature::RiemannLeft,
+        Quadrature::RiemannRight,
+        Quadrature::RiemannMiddle,
+        Quadrature::RiemannTrapezoid,
     ];
 
     #[test]
@@ -112,8 +121,8 @@ mod tests {
                 assert!((nodes.iter().map(|node| node.1).sum::<f64>() - 1.).abs() < 1e-12, "{rule} {steps}");
                 assert!(nodes.iter().all(|node| (0. ..=1.).contains(&node.0)));
                 let degree = match rule {
-                    IgRule::GaussLegendre => 2 * steps as i32 - 1,
-                    IgRule::RiemannMiddle | IgRule::RiemannTrapezoid => 1,
+                    Quadrature::GaussLegendre => 2 * steps as i32 - 1,
+                    Quadrature::RiemannMiddle | Quadrature::RiemannTrapezoid => 1,
                     _ => 0,
                 };
                 for power in 0..=degree {
@@ -123,9 +132,9 @@ mod tests {
                 }
             }
         }
-        assert_eq!(IgRule::GaussLegendre.nodes(1).unwrap(), [(0.5, 1.)]);
-        assert_eq!(IgRule::RiemannLeft.nodes(2).unwrap(), [(0., 0.5), (0.5, 0.5)]);
-        assert_eq!(IgRule::RiemannRight.nodes(2).unwrap(), [(0.5, 0.5), (1., 0.5)]);
-        assert!(IgRule::GaussLegendre.nodes(0).is_err() && IgRule::RiemannTrapezoid.nodes(1).is_err());
+        assert_eq!(Quadrature::GaussLegendre.nodes(1).unwrap(), [(0.5, 1.)]);
+        assert_eq!(Quadrature::RiemannLeft.nodes(2).unwrap(), [(0., 0.5), (0.5, 0.5)]);
+        assert_eq!(Quadrature::RiemannRight.nodes(2).unwrap(), [(0.5, 0.5), (1., 0.5)]);
+        assert!(Quadrature::GaussLegendre.nodes(0).is_err() && Quadrature::RiemannTrapezoid.nodes(1).is_err());
     }
 }

@@ -1,12 +1,42 @@
-//! How well one result estimates another: correlations, and where it misses most.
+//! How well one result estimates another: correlations and the largest errors.
 
+use super::effect::Effect;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
 /// How many of the worst misses are listed.
 const WORST: usize = 10;
 
-/// Two results of the same sites held against each other.
+/// Results that [`Comparison`] compares: an [`Effect`], whatever has one, and plain numbers.
+pub trait Compare {
+    /// The numbers as they are.
+    fn numbers(&self) -> Labelled;
+
+    /// The effect, by which the numbers are converted; none of plain numbers, which are compared as they are.
+    fn as_effect(&self) -> Option<Effect> {
+        None
+    }
+}
+
+impl Compare for Labelled {
+    fn numbers(&self) -> Labelled {
+        self.clone()
+    }
+}
+
+impl Compare for Effect {
+    fn numbers(&self) -> Labelled {
+        self.values.clone()
+    }
+
+    fn as_effect(&self) -> Option<Effect> {
+        Some(self.clone())
+    }
+}
+
+/// Two results for the same sites, one as an estimate of the other.
+///
+/// Effects in different conventions are both compared as what is lost ([`Effect::as_lost`]).
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -22,13 +52,13 @@ const WORST: usize = 10;
 pub struct Comparison {
     /// What is taken as the truth.
     pub truth: Labelled,
-    /// What is held against it.
+    /// What is compared with it.
     pub estimate: Labelled,
     /// Pearson's correlation: 1 where the estimate is the truth up to scale and shift.
     pub pearson: f64,
     /// Spearman's rank correlation: 1 where both have the same order; ties share their mean rank.
     pub spearman: f64,
-    /// The mean of `estimate - truth` without sign.
+    /// The mean absolute value of `estimate - truth`.
     pub mean_miss: f64,
     /// The sites with the largest misses, largest first.
     pub worst: Vec<Miss>,
@@ -49,9 +79,10 @@ impl Comparison {
     /// Compares site by site.
     ///
     /// # Errors
-    /// Results with other axes or labels than each other's, fewer than three sites, numbers that are not finite, or all
-    /// alike, which correlate with nothing.
-    pub fn new(truth: &Labelled, estimate: &Labelled) -> Result<Self> {
+    /// An effect and plain numbers, whose convention is not known; results whose axes or labels differ, fewer than three sites,
+    /// numbers that are not finite, or all alike, which correlate with nothing.
+    pub fn new(truth: &impl Compare, estimate: &impl Compare) -> Result<Self> {
+        let (truth, estimate) = &alike(truth, estimate)?;
         if truth.axes != estimate.axes {
             return Err(Error::argument(format!(
                 "{truth:?} and {estimate:?} cannot be compared: their axes must have the same names and labels."
@@ -87,6 +118,26 @@ impl Comparison {
             truth: truth.clone(),
             estimate: estimate.clone(),
         })
+    }
+}
+
+/// The numbers of both in one convention.
+fn alike(truth: &impl Compare, estimate: &impl Compare) -> Result<(Labelled, Labelled)> {
+    match (truth.as_effect(), estimate.as_effect()) {
+        (None, None) => Ok((truth.numbers(), estimate.numbers())),
+        (Some(truth), Some(estimate)) if truth.scale == estimate.scale => Ok((truth.values, estimate.values)),
+        (Some(truth), Some(estimate)) => Ok((truth.as_lost().values, estimate.as_lost().values)),
+        (effect, _) => {
+            let (plain, effect) = match effect {
+                Some(effect) => (estimate.numbers(), effect.values),
+                None => (truth.numbers(), estimate.numbers()),
+            };
+            Err(Error::argument(format!(
+                "{:?} is an effect and {:?} are plain numbers, whose convention is not known: compare two effects \
+                 (Effect::new makes one of numbers), or the numbers of both (Effect::values).",
+                effect.title, plain.title
+            )))
+        }
     }
 }
 

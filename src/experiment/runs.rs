@@ -1,0 +1,97 @@
+//! The runs that an experiment is made of, and what is kept of them.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use crate::error::Result;
+use crate::hooks::{HookPlan, HookPoint, Site};
+use crate::metrics::BoundMetric;
+use crate::model::{HookedTransformer, KvCache, RunOptions};
+use crate::tokens::Tokens;
+
+/// A run without logits, up to the final residual stream, with what every head and MLP wrote.
+#[derive(Clone)]
+pub(crate) struct NodeRun {
+    /// `embed`, and of each block `resid_pre`, `z` and, where there are MLPs, `mlp_in` and `mlp_out`.
+    pub captured: BTreeMap<HookPoint, Tensor>,
+    /// The residual stream after the last block, `[batch, pos, d_model]`.
+    pub last: Tensor,
+}
+
+impl NodeRun {
+    pub fn new(model: &HookedTransformer, tokens: &Tokens) -> Result<Self> {
+        let mut plan = HookPlan::new().capture(HookPoint::Embed).capture("resid_pre").capture("z");
+        if !model.cfg().attn_only {
+            plan = plan.capture("mlp_in").capture("mlp_out");
+        }
+        let options = RunOptions { stop_at_layer: Some(model.cfg().n_layers as isize), ..Default::default() };
+        let run = model.run(tokens, plan, &options)?;
+        Ok(Self { captured: run.captured, last: run.resid.expect("a run that stops returns the stream") })
+    }
+
+    /// All logits where the metric reads.
+    ///
+    /// # Shapes
+    /// `[row, d_vocab_out]`, f32.
+    pub fn logits(&self, model: &HookedTransformer, metric: &BoundMetric) -> Result<Tensor> {
+        Ok(model.logits_after(&metric.read(&self.last)?, None)?.to_dtype(DType::F32)?)
+    }
+}
+
+/// The run that is patched, with all that later runs of its suffixes need.
+#[derive(Clone)]
+pub(crate) struct BaseRun {
+    kv: KvCache,
+    /// The residual stream that enters each block, and at the end the last one's, `[batch, pos, d_model]`.
+    pub resid: Vec<Tensor>,
+    /// The residual stream between attention and MLP of each block, where blocks have one after the other; else with the
+    /// attention output added.
+    pub mid: Vec<Tensor>,
+}
+
+impl BaseRun {
+    pub fn new(model: &HookedTransformer, tokens: &Tokens) -> Result<Self> {
+        let plan = HookPlan::new().capture("resid_pre").capture("attn_out").capture(("resid_post", -1));
+        let options = RunOptions { keep_kv_cache: true, logits: false, ..Default::default() };
+        let run = model.run(tokens, plan, &options)?;
+        let of = |point: HookPoint| run.captured[&point].clone();
+        let layers = 0..model.cfg().n_layers;
+        let mut resid: Vec<Tensor> = layers.clone().map(|l| of(HookPoint::Block(l, Site::ResidPre))).collect();
+        let mid = layers
+            .map(|l| Ok((of(HookPoint::Block(l, Site::ResidPre)) + of(HookPoint::Block(l, Site::AttnOut)))?))
+            .collect::<Result<_>>()?;
+        resid.push(model.behind_last(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)))?);
+        let kv = run.kv_cache()?;
+        Ok(Self { kv, resid, mid })
+    }
+
+    /// Keys and values of one layer's positions before `from`, for this many copies of the batch.
+    pub fn past(&self, layer: usize, from: usize, copies: usize) -> Result<Option<(Tensor, Tensor)>> {
+        let past = self.kv.before(layer, from)?;
+        past.map(|(k, v)| Ok((copied(&k, copies)?, copied(&v, copies)?))).transpose()
+    }
+}
+
+/// This many copies of a batch, one after the other.
+pub(crate) fn copied(x: &Tensor, copies: usize) -> Result<Tensor> {
+    if copies == 1 {
+        return Ok(x.contiguous()?);
+    }
+    let shape = [&[copies], x.dims()].concat();
+    Ok(x.unsqueeze(0)?.broadcast_as(shape)?.contiguous()?.flatten(0, 1)?)
+}
+
+/// The first point of a run at which an activation holds NaN.
+pub(super) fn first_nan(model: &HookedTransformer, tokens: &Tokens) -> Result<Option<HookPoint>> {
+    let options = RunOptions { logits: false, ..Default::default() };
+    let captured = model.run(tokens, HookPlan::new().capture_all(), &options)?.captured;
+    for point in HookPoint::all(&model.dims()) {
+        let Some(x) = captured.get(&point) else { continue };
+        let numbers = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        if numbers.iter().any(|number| number.is_nan()) {
+            return Ok(Some(point));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,5 @@
+mod by_hand;
+mod edges;
+mod gradients;
+mod mistakes;
+mod patched;
