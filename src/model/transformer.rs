@@ -64,7 +64,7 @@ impl HookedTransformer {
         self.weights.device()
     }
 
-    /// The weights' number type.
+    /// The weights' dtype.
     pub fn dtype(&self) -> DType {
         self.weights.w_e.dtype()
     }

@@ -120,7 +120,7 @@ fn split_inputs(
     Ok((q, k, project(Site::VInput, &attn.w_v, &attn.b_v)?))
 }
 
-/// Keys, turned to their positions, and values of a stream, `[batch, pos, n_key_value_heads, d_head]` each.
+/// Keys, rotated to their positions, and values of a stream, `[batch, pos, n_key_value_heads, d_head]` each.
 pub(in crate::model) fn keys_and_values(
     resid_pre: &Tensor,
     weights: &BlockWeights,
