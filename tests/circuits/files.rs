@@ -1,4 +1,4 @@
-//! Circuits in files: both ways, and files that are none.
+//! Circuits in files: written, read back, and files that are not circuits.
 
 use candle_lens::Result;
 use candle_lens::circuits::Circuit;
@@ -49,7 +49,7 @@ fn files_have_the_form_of_pythons() -> Result<()> {
 }
 
 #[test]
-fn files_that_are_no_circuits_are_refused() -> Result<()> {
+fn files_that_are_not_circuits_are_refused() -> Result<()> {
     let folder = scratch("circuit_mistakes");
     let good = std::fs::read_to_string(path("circuit.json")).expect("the fixture is there").replace("NaN", "0.5");
     let good: Value = serde_json::from_str(&good).expect("JSON");

@@ -104,7 +104,7 @@ fn estimates_are_slopes_along_what_nodes_write() -> Result<()> {
         compare(what, &edges.attribute_nodes(EdgeMethod::Eap)?, &eap)?;
         compare(what, &edges.clone().budget(40_000).attribute_nodes(EdgeMethod::Eap)?, &eap)?;
         let mean = |runs: &[Written], name: &str| -> Result<f64> {
-            // A node that is written to still adds what is asked for behind it.
+            // A substituted node still adds its part downstream.
             let slopes = runs.iter().map(|instead| slope(&by_hand, &clean, instead, name, &difference[name]));
             Ok(slopes.sum::<Result<f64>>()? / runs.len() as f64)
         };
@@ -261,7 +261,7 @@ fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
         Experiment::new(&model, clean, corrupted, metric)?.edges()?.attribute_nodes(EdgeMethod::Exact)
     };
     let plain = exact(Metric::custom("difference", logit))?;
-    // A metric that has no number just where the corrupted MLP takes the difference.
+    // A metric that is NaN exactly where the corrupted MLP moves the difference.
     let hole = f64::from(edges.clean() + plain.score("m0")?);
     let holed = move |logits: &Tensor| -> Result<Tensor> { Ok(((logit(logits)? - hole)?.sqr()? - 1e-8)?.sqrt()?) };
     let scores = exact(Metric::custom("holed", holed))?;

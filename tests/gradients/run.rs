@@ -54,7 +54,7 @@ fn metrics(model: &HookedTransformer) -> Result<Vec<Metric>> {
     ])
 }
 
-/// Holds the gradient at each of these points against slopes of the metric along the gradient and along another direction.
+/// Compares the gradient at each of these points with slopes of the metric along the gradient and along another direction.
 fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric, points: &[HookPoint]) -> Result<()> {
     let (_, gradients) = model.run_with_grads(tokens, metric, points)?;
     assert_eq!(gradients.points().len(), points.len());
