@@ -93,7 +93,7 @@ fn model() -> Result<HookedTransformer> {
         d_mlp: Some(256),
         model_name: "eight".into(),
         normalization_type: NormalizationType::LN,
-        ..tiny.cfg().clone()
+        ..(*tiny.cfg()).clone()
     };
     let (model, _) = HookedTransformer::trainable(cfg, 3, &Device::Cpu)?;
     Ok(model.without_weight_gradients().with_tokenizer(tiny.tokenizer()?.clone()))
@@ -129,7 +129,7 @@ fn runs_gradients_and_text() -> Result<()> {
     let text = GenerateOptions { max_new_tokens: 20, stop_at_eos: false, ..Default::default() };
     walk.counted("generate", || model.generate(PROMPT, &text));
     // The unembedding of so small a model is as large as several blocks.
-    walk.watched("process", || model.clone().process(&Processing::default()));
+    walk.watched("process", || model.clone().process(Processing::default()));
     walk.counted("run_with_grads", || model.run_with_grads(&clean, &metric, ("z", "mlp_out")));
     walk.counted("attention_attribution", || model.attention_attribution(&clean, &metric));
     let experiment = Experiment::new(&model, &clean, &corrupted, metric.clone())?;

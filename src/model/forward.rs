@@ -260,7 +260,7 @@ impl HookedTransformer {
             ));
         }
         let tokens = match (&input, options.bos) {
-            (Input::Texts(texts), Bos::Default | Bos::Omit) => self.tokenizer()?.continuations(texts)?,
+            (Input::Texts(texts), Bos::Default | Bos::Omit) => self.own_tokenizer()?.continuations(texts)?,
             _ => self.to_tokens_with(input, options.bos)?,
         };
         let text = past.tokens.continued(&tokens)?;

@@ -209,9 +209,9 @@ fn wrong_sizes_of_a_new_model() {
 fn processing_that_an_architecture_does_not_allow() {
     use candle_lens::model::NormalizationType;
     let without = untrained(HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() });
-    sentence(without.clone().process(&Processing::default()), &["fold_ln"]);
+    sentence(without.clone().process(Processing::default()), &["fold_ln"]);
     let centred = Processing { center_writing_weights: true, ..Processing::NONE };
-    sentence(without.process(&centred), &["center_writing_weights"]);
+    sentence(without.process(centred), &["center_writing_weights"]);
     let folder = crate::support::scratch("save_processed");
     sentence(model().save_pretrained(folder), &["GPT-2"]);
 }

@@ -62,7 +62,7 @@ fn a_cache_is_restored_bit_for_bit() -> Result<()> {
 #[test]
 fn a_loaded_cache_is_analysed_like_the_one_that_was_saved() -> Result<()> {
     let path = scratch("io_analysis").join("run.safetensors");
-    for model in [model(), model().process(&Processing::default())?] {
+    for model in [model(), model().process(Processing::default())?] {
         let (_, cache) = model.run_with_cache(tokens())?;
         cache.save(&path)?;
         let loaded = ActivationCache::load(&path)?;

@@ -76,7 +76,7 @@ fn the_same_weights_are_the_same_model() -> Result<()> {
         ("without gradients", model.without_weight_gradients()),
         ("with another tokenizer", model.clone().with_tokenizer(tokenizer)),
         ("loaded again", tiny_model(Processing::default())),
-        ("processed afterwards", tiny_model(Processing::NONE).process(&Processing::default())?),
+        ("processed afterwards", tiny_model(Processing::NONE).process(Processing::default())?),
         ("from elsewhere", pretrained(elsewhere.to_str().expect("UTF-8"), Some(Processing::default()))?),
     ];
     cache.save(folder.join("cache.safetensors"))?;

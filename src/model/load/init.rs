@@ -142,7 +142,7 @@ impl HookedTransformer {
             level: None,
         };
         let model = Self {
-            cfg,
+            cfg: cfg.into(),
             weights,
             tokenizer: None,
             end_ids: Vec::new(),

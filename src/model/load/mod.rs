@@ -123,7 +123,7 @@ impl Plan {
         notes.extend_from_slice(file.notes());
         let origin = Origin { crc32: Some(file.crc32()), notes, ..origin };
         let model = HookedTransformer {
-            cfg,
+            cfg: cfg.into(),
             weights,
             tokenizer: None,
             end_ids,

@@ -51,7 +51,7 @@ impl Words for Tokenizer {
 
 impl Words for HookedTransformer {
     fn words(&self, ids: Option<&[u32]>) -> Result<Vec<String>> {
-        self.tokenizer()?.words(ids)
+        self.own_tokenizer()?.words(ids)
     }
 }
 
