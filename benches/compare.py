@@ -70,7 +70,7 @@ def ours():
 
 
 def peak(executable):
-    """The peak of one sweep, in a process of its own."""
+    """The peak of one sweep, in its own process."""
     pid = os.spawnv(os.P_NOWAIT, executable, [executable, "--test", f"^{SWEEP}$"])
     _, status, usage = os.wait4(pid, 0)
     if status != 0:

@@ -22,6 +22,7 @@
 //! let plan = HookPlan::new().edit(("z", head.layer), Edit::zero().head(head.head));
 //! let (without, cache) = model.run_with_hooks(prompt, &plan)?;
 //! println!("without it: {:.2}", answers.logit_diff(&without, cache.tokens())?.scalar()?);
+//! assert!(answers.logit_diff(&without, cache.tokens())?.scalar()? < answers.logit_diff(&logits, cache.tokens())?.scalar()?);
 //! # Ok::<(), candle_lens::Error>(())
 //! ```
 //!

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{EDGES, FORWARDS, POINTS, Pair, forward_tokens, gpt2_shapes, gradient_case};
 
-/// Of the logits at a row's end, every so many are compared.
+/// Of the logits at a row's end, every 997th is compared.
 const LOGITS_APART: usize = 997;
 
 /// Writes `model/` (Hugging Face's layout), `inputs.json` and `ours.json` into the folder.

@@ -1,8 +1,8 @@
 //! Trains the embedded model `"tiny"` from nothing: its tokenizer, its weights, its config.
 //!
 //! `RAYON_NUM_THREADS=1 cargo run --release --example train_tiny [FOLDER]` writes a folder in Hugging Face's GPT-2 layout
-//! (default: `src/storage/tiny`, what the crate embeds) and prints what the model card says about it. It has two threads
-//! of its own; the variable keeps candle from starting another pool, whose threads would wait busily for each other.
+//! (default: `src/storage/tiny`, what the crate embeds) and prints what the model card says about it. It has its own
+//! two threads; the variable keeps candle from starting another pool, whose threads would wait busily for each other.
 
 mod batches;
 mod tiny;

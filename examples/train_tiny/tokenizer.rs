@@ -1,4 +1,4 @@
-//! The tokenizer of the embedded model: byte-level BPE as GPT-2's, with a small vocabulary of its own.
+//! The tokenizer of the embedded model: byte-level BPE as GPT-2's, with its own small vocabulary.
 
 use std::collections::BTreeSet;
 

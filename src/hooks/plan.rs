@@ -48,7 +48,8 @@ pub(super) enum Capture {
 /// let cut = HookPlan::new().edit("attn_scores", Edit::knock_out().pos(-1).key_pos(4));
 /// for plan in [masked, steered, cut] {
 ///     let (logits, _) = model.run_with_hooks(prompt, &plan)?;
-///     println!("{plan}: {:?}", logits.dims());
+///     println!("{plan}");
+///     assert_eq!(logits.dim(1)?, model.to_tokens(prompt)?.pos());
 /// }
 /// # Ok::<(), candle_lens::Error>(())
 /// ```

@@ -10,7 +10,7 @@ use super::words::CAPITALS;
 use super::{Question, Split, TaskPrompt};
 use crate::random::Random;
 
-/// A capital that was never told cannot be known.
+/// A capital that the training text never names cannot be known.
 pub(super) const SPLITS: [Split; 3] = [Split::Train, Split::Combinations, Split::Templates];
 
 /// Templates of the training text.

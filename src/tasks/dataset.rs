@@ -157,7 +157,7 @@ impl TaskDataset {
         self.prompts.iter().map(number).collect()
     }
 
-    /// The prompts for which there is no reason against them.
+    /// The prompts against which there is no reason.
     pub(crate) fn kept(&self, what: &str, against: impl Fn(usize) -> Option<String>) -> Result<Self> {
         let (mut prompts, mut left_out) = (Vec::new(), self.left_out.clone());
         for (number, prompt) in self.prompts.iter().enumerate() {

@@ -26,7 +26,7 @@ impl RepeatedTokens {
 /// A row of `length` ids: `bos`, then `period` different tokens of `vocabulary`, repeated to the end.
 ///
 /// # Errors
-/// If the period is 0, does not come twice in the row, or is longer than the vocabulary.
+/// If the period is 0, does not fit twice into the row, or is longer than the vocabulary.
 ///
 /// ```
 /// # fn main() -> candle_lens::Result<()> {

@@ -67,13 +67,13 @@ impl Split {
     }
 }
 
-/// So many draws in a row that bring nothing new, and ten times as many as there are prompts, mean that there are no more.
+/// This many draws in a row without a new prompt, plus ten for each prompt found, mean that there are no more.
 const IN_VAIN: usize = 5000;
 
 /// More prompts than these are not made at once.
 const MOST: usize = 1_000_000;
 
-/// To tell how few there are of a split of which more were asked for than can be made, so many are drawn.
+/// How many are drawn to find out how few a split has, where more were asked for than can be made at once.
 const PROBE: usize = 20_000;
 
 /// `count` prompts that differ in their clean text, in the order in which `draw` came to them.

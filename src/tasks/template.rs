@@ -13,7 +13,7 @@ pub fn pieces(text: &str) -> Vec<String> {
     for (i, word) in text.split(' ').enumerate() {
         let space = if i > 0 { " " } else { "" };
         if word.is_empty() && i > 0 {
-            pieces.push(" ".into()); // two spaces in a row: the first stands alone
+            pieces.push(" ".into()); // two spaces in a row: the first is a piece by itself
             continue;
         }
         let body = word.trim_end_matches(['.', ',']);

@@ -30,7 +30,9 @@ impl Circuit {
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let circuit = Circuit::of(&model).empty().with("input->a0.h3<v>")?.with("a0.h3->logits")?;
-    /// circuit_graph(&circuit.graph()).title("Two edges").show()?;
+    /// let drawn = circuit_graph(&circuit.graph()).title("Two edges");
+    /// drawn.show()?;
+    /// assert!(drawn.render()?.html().contains("Two edges"));
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn graph(&self) -> CircuitGraph {

@@ -39,6 +39,7 @@ impl View for Plot {
     /// let mut plot = Plot::new();
     /// plot.add_trace(Bar::new(vec!["q", "k", "v"], vec![1.0, 2.5, 0.5]));
     /// Show::show(&plot)?;
+    /// assert_eq!(plot.render()?.text(), "(a plotly figure: bar)");
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     fn render(&self) -> Result<Rendered> {

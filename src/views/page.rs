@@ -85,11 +85,12 @@ impl Rendered {
 /// everywhere, and can be a cell's last expression.
 ///
 /// ```
-/// use candle_lens::views::{Page, Table, line};
+/// use candle_lens::prelude::*;
 /// # fn main() -> candle_lens::Result<()> {
 /// let table = Table::new(["layer", "loss"]).row((0, 2.5));
 /// let page = Page::new().with(&table)?.with(&line([2.5, 1.5]))?;
 /// page.show()?;
+/// assert!(page.render()?.html().contains("loss"));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Default)]

@@ -148,7 +148,9 @@ impl CellPage {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// "Logits of one prompt".show()?;
-/// model.forward("The keys on the cabinet")?.show()?;
+/// let logits = model.forward("The keys on the cabinet")?;
+/// logits.show()?;
+/// assert!(logits.render()?.text().starts_with("Tensor"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub trait Show: View {

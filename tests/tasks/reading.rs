@@ -202,7 +202,7 @@ fn malformed_files_say_where() {
         sentence(years(&format!("{head}{rows}")), &[&["years.csv"], parts].concat());
     };
     at("a,b,41\nc,d\n", &["line 3, column 3", "2 fields", "3 columns"]);
-    at("a,b,41\nc,d,99\n", &["line 3, column \"correct_idx\"", "99", "no token id"]);
+    at("a,b,41\nc,d,99\n", &["line 3, column \"correct_idx\"", "99", "not a token id"]);
     at("a,b,x\n", &["line 2, column \"correct_idx\"", "\"x\"", "number"]);
     at("a,b,\n", &["line 2, column \"correct_idx\""]);
     at("\"a\nb\",c,41\n,d,41\n", &["line 4, column \"clean\"", "empty"]);

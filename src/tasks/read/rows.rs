@@ -20,7 +20,7 @@ impl Task {
             Self::GenderBias => Some(["clean_answer_idx", "corrupted_answer_idx"]),
             Self::CapitalCountry => Some(["country_idx", "corrupted_country_idx"]),
             Self::Hypernymy => Some(["answers_idx", "corrupted_answers_idx"]),
-            // The year of greater-than is no id, and verbs are the same for all prompts.
+            // The year of greater-than is not an id, and verbs are the same for all prompts.
             Self::GreaterThan | Self::Sva => None,
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn prompts(task: Task, table: &Csv) -> Result<Vec<TaskPrompt>, String
         if task == Task::Ioi {
             add_names(&row, &mut prompt)?;
         }
-        // What our own files say of their prompts. Columns of these names in others may hold anything.
+        // What our own files say about their prompts. Columns of these names in others may hold anything.
         let splits = [Split::Train, Split::Combinations, Split::Templates, Split::Words];
         let split = row.find("split")?.and_then(|text| splits.into_iter().find(|split| split.to_string() == text));
         prompt.template = row.find("template")?.and_then(|text| text.parse().ok()).filter(|_| split.is_some());
@@ -117,7 +117,7 @@ fn years(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
     if year > 98 {
         return Err(row.wrong(
             "correct_idx",
-            &format!("is {year}, but a two-digit year from 0 to 98 is needed (it is no token id)"),
+            &format!("is {year}, but a two-digit year from 0 to 98 is needed (it is not a token id)"),
         ));
     }
     let texts = |range: std::ops::RangeInclusive<u32>| range.map(|year| format!("{year:02}")).collect();
@@ -142,7 +142,7 @@ fn pronouns(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
     };
     let (right, wrong) = (pronoun("clean_answer")?, pronoun("corrupted_answer")?);
     if right == wrong {
-        return Err(row.wrong("clean", "has the same right and wrong answer, which tells nothing apart"));
+        return Err(row.wrong("clean", "has the same right and wrong answer, which distinguishes nothing"));
     }
     Ok((vec![right], vec![wrong], pair(row, "clean_answer_idx", "corrupted_answer_idx")?))
 }

@@ -31,7 +31,9 @@ use crate::views::table::{Cell, Table};
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// bar(vec![vec![1.0, 2.5], vec![0.5, -1.0]]).names(["clean", "corrupted"]).x_ticks(["attn", "mlp"]).show()?;
+/// let drawn = bar(vec![vec![1.0, 2.5], vec![0.5, -1.0]]).names(["clean", "corrupted"]).x_ticks(["attn", "mlp"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("corrupted"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn bar(values: impl Source) -> Bar {

@@ -23,7 +23,9 @@ const SHEET: usize = 1200;
 /// ```
 /// use candle_lens::prelude::*;
 /// let two = ndarray::Array3::from_shape_fn((2, 3, 4), |(f, r, c)| (f + r) as f32 - c as f32);
-/// imshow_facets(&two).names(["resid_pre", "attn_out"]).x_label("Position").y_label("Layer").show()?;
+/// let drawn = imshow_facets(&two).names(["resid_pre", "attn_out"]).x_label("Position").y_label("Layer");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("attn_out"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]

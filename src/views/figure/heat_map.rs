@@ -19,10 +19,11 @@ use crate::views::source::Source;
 /// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
-/// use candle_lens::views::imshow;
+/// use candle_lens::prelude::*;
 /// let per_head = vec![vec![0.1, -0.2], vec![0.0, 1.9]];
 /// let figure = imshow(&per_head).title("Logit Difference From Each Head").x_label("Head").y_label("Layer").width(600);
 /// figure.show()?;
+/// assert!(figure.render()?.html().contains("Logit Difference From Each Head"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow(matrix: impl Source) -> HeatMap {
@@ -100,7 +101,9 @@ of_cells!(HeatMap, Animation);
 /// ```
 /// use candle_lens::prelude::*;
 /// let frames = ndarray::Array3::from_shape_fn((4, 2, 3), |(f, r, c)| (f * r) as f32 - c as f32);
-/// imshow_animation(&frames).names(["start", "early", "late", "end"]).show()?;
+/// let drawn = imshow_animation(&frames).names(["start", "early", "late", "end"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("early"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow_animation(matrices: impl Source) -> Animation {

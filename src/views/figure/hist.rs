@@ -25,7 +25,9 @@ use crate::views::source::Source;
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// hist([0.1, 0.4, 0.5, 2.0]).bins(4).mean_lines().x_label("Loss").show()?;
+/// let drawn = hist([0.1, 0.4, 0.5, 2.0]).bins(4).mean_lines().x_label("Loss");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("Loss"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn hist(values: impl Source) -> Histogram {

@@ -32,7 +32,7 @@ pub(super) const MARKED: usize = 60;
 /// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
-/// use candle_lens::views::line;
+/// use candle_lens::prelude::*;
 /// let figure = line([0.1, 0.4, 2.8])
 ///     .title("Logit Difference From Accumulated Residual Stream")
 ///     .x_label("Layer")
@@ -40,6 +40,7 @@ pub(super) const MARKED: usize = 60;
 ///     .x_ticks(["0_pre", "0_mid", "final_post"])
 ///     .width(800);
 /// figure.show()?;
+/// assert!(figure.render()?.html().contains("final_post"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 ///

@@ -31,7 +31,9 @@ use crate::views::table::Table;
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.1]).diagonal().point_labels(["L0H0", "L0H1", "L0H2"]).show()?;
+/// let drawn = scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.1]).diagonal().point_labels(["L0H0", "L0H1", "L0H2"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L0H2"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn scatter(x: impl Source, y: impl Source) -> Scatter {

@@ -18,7 +18,9 @@ use crate::views::widget::Words;
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// imshow_patching_result(vec![vec![0.0, 0.9], vec![0.1, 0.2]], ["The", " keys"]).show()?;
+/// let drawn = imshow_patching_result(vec![vec![0.0, 0.9], vec![0.1, 0.2]], ["The", " keys"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("keys"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow_patching_result(result: impl Source, tokens: impl Words) -> HeatMap {
@@ -41,7 +43,9 @@ pub fn imshow_patching_result(result: impl Source, tokens: impl Words) -> HeatMa
 /// ```
 /// use candle_lens::prelude::*;
 /// let results = ndarray::Array3::from_shape_fn((2, 2, 2), |(a, l, p)| (a * (l + p)) as f32);
-/// imshow_patching_results(&results, ["The", " keys"], [" are", " is"])?.show()?;
+/// let drawn = imshow_patching_results(&results, ["The", " keys"], [" are", " is"])?;
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("keys"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow_patching_results(results: impl Source, tokens: impl Words, answers: impl Words) -> Result<Facets> {
@@ -90,7 +94,9 @@ impl Source for Fixed {
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// plot_comp_scores(vec![vec![0.1, 0.4], vec![0.2, 0.1]], Some(0.12)).title("K composition").show()?;
+/// let drawn = plot_comp_scores(vec![vec![0.1, 0.4], vec![0.2, 0.1]], Some(0.12)).title("K composition");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("K composition"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
@@ -127,7 +133,9 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
 /// ```
 /// use candle_lens::prelude::*;
 /// let shares = vec![vec![0.5, 0.1, -0.2], vec![0.0, 0.9, 0.3]];
-/// plot_logit_attribution(shares, ["The", " keys"]).x_ticks(["Direct", "L0H0", "L0H1"]).show()?;
+/// let drawn = plot_logit_attribution(shares, ["The", " keys"]).x_ticks(["Direct", "L0H0", "L0H1"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L0H1"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> HeatMap {
@@ -158,7 +166,9 @@ pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> H
 /// ```
 /// use candle_lens::prelude::*;
 /// let log_probs = [-8.0, -7.5, -8.2, -0.1, -0.2, -0.1];
-/// plot_loss_difference(log_probs, ["a", "b", "c", "a", "b", "c"], 3).show()?;
+/// let drawn = plot_loss_difference(log_probs, ["a", "b", "c", "a", "b", "c"], 3);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("data-figure"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn plot_loss_difference(log_probs: impl Source, tokens: impl Words, seq_len: usize) -> Line {

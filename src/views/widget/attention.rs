@@ -34,7 +34,9 @@ use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
 /// attention_heads(&model, (&cache, 2)).show()?;
 /// let tokens = model.to_str_tokens("The keys on the cabinet")?;
-/// attention_heads(&tokens, cache.get(("pattern", 2))?.get(0)?).show()?;
+/// let drawn = attention_heads(&tokens, cache.get(("pattern", 2))?.get(0)?);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_heads(tokens: impl Words, attention: impl Patterns) -> Widget {
@@ -51,7 +53,9 @@ pub fn attention_heads(tokens: impl Words, attention: impl Patterns) -> Widget {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
-/// attention_patterns(&model, (&cache, 2)).show()?;
+/// let drawn = attention_patterns(&model, (&cache, 2));
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_patterns(tokens: impl Words, attention: impl Patterns) -> Widget {
@@ -71,7 +75,9 @@ pub fn attention_patterns(tokens: impl Words, attention: impl Patterns) -> Widge
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
 /// let tokens = model.to_str_tokens("The keys on the cabinet")?;
-/// attention_pattern(&tokens, cache.get(("pattern", 2))?.get(0)?.get(5)?).title("L2H5").show()?;
+/// let drawn = attention_pattern(&tokens, cache.get(("pattern", 2))?.get(0)?.get(5)?).title("L2H5");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L2H5"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_pattern(tokens: impl Words, attention: impl Patterns) -> Widget {
@@ -92,7 +98,9 @@ pub fn attention_pattern(tokens: impl Words, attention: impl Patterns) -> Widget
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
-/// attention_explorer(&model, &cache).show()?;
+/// let drawn = attention_explorer(&model, &cache);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_explorer(tokens: impl Words, attention: impl Patterns) -> Widget {
@@ -110,7 +118,9 @@ pub fn attention_explorer(tokens: impl Words, attention: impl Patterns) -> Widge
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_, clean) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
 /// let (_, corrupted) = model.run_with_cache("When John and Mary went to the shops, Mary gave the bag to")?;
-/// attention_comparison(&model, &clean, &corrupted).show()?;
+/// let drawn = attention_comparison(&model, &clean, &corrupted);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("shops"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_comparison(tokens: impl Words, clean: impl Patterns, corrupted: impl Patterns) -> Widget {

@@ -86,7 +86,9 @@ pub struct CircuitEdge {
 /// let embed = circuit.node("embed", 0, 1, 0.2);
 /// let head = circuit.node("L0H1", 1, 2, 0.9);
 /// circuit.edge(embed, head, EdgeKind::K, 0.7);
-/// circuit_graph(&circuit).show()?;
+/// let drawn = circuit_graph(&circuit);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L0H1"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -169,7 +171,9 @@ const MOST_LAYERS: usize = 1000;
 /// let mut circuit = CircuitGraph::new(["When", " John"]);
 /// let (from, to) = (circuit.node("embed", 0, 0, 0.1), circuit.node("L0H1", 1, 1, 0.9));
 /// circuit.edge(from, to, EdgeKind::V, -0.4);
-/// circuit_graph(&circuit).title("A circuit").show()?;
+/// let drawn = circuit_graph(&circuit).title("A circuit");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("A circuit"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn circuit_graph(circuit: &CircuitGraph) -> Widget {

@@ -33,7 +33,9 @@ const TOP_K: usize = 10;
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let prompt = "When John and Mary went to the shops, John gave the bag to";
-/// token_log_probs(&model, prompt, &model.forward(prompt)?).top_k(5).show()?;
+/// let drawn = token_log_probs(&model, prompt, &model.forward(prompt)?).top_k(5);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("shops"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn token_log_probs(model: &HookedTransformer, input: impl Into<Input>, logits: &Tensor) -> Widget {
@@ -50,7 +52,9 @@ pub fn token_log_probs(model: &HookedTransformer, input: impl Into<Input>, logit
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let prompt = "When John and Mary went to the shops, John gave the bag to";
-/// visualize_model_performance(&model, prompt, &model.forward(prompt)?).show()?;
+/// let drawn = visualize_model_performance(&model, prompt, &model.forward(prompt)?);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("shops"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn visualize_model_performance(model: &HookedTransformer, input: impl Into<Input>, logits: &Tensor) -> Widget {

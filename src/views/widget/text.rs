@@ -27,7 +27,9 @@ use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// colored_tokens(["The", " keys", " are"], [0.1, -0.8, 1.9]).title("Loss").show()?;
+/// let drawn = colored_tokens(["The", " keys", " are"], [0.1, -0.8, 1.9]).title("Loss");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("Loss"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn colored_tokens(tokens: impl Words, values: impl Source) -> Widget {
@@ -46,7 +48,9 @@ pub fn colored_tokens(tokens: impl Words, values: impl Source) -> Widget {
 /// ```
 /// use candle_lens::prelude::*;
 /// let values = vec![vec![0.1, 2.0], vec![-0.8, 1.0]];
-/// colored_tokens_multi(["The", " keys"], values).names(["loss", "norm"]).show()?;
+/// let drawn = colored_tokens_multi(["The", " keys"], values).names(["loss", "norm"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("norm"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn colored_tokens_multi(tokens: impl Words, values: impl Source) -> Widget {
@@ -69,7 +73,9 @@ pub fn colored_tokens_multi(tokens: impl Words, values: impl Source) -> Widget {
 /// let (_, cache) = model.run_with_cache("The keys on the cabinet")?;
 /// let neurons = cache.stack_activation("post", -1)?.squeeze(1)?.transpose(0, 1)?; // [position, layer, neuron]
 /// let tokens = model.to_str_tokens("The keys on the cabinet")?;
-/// text_neuron_activations([(&tokens, neurons.narrow(2, 0, 16)?)]).show()?;
+/// let drawn = text_neuron_activations([(&tokens, neurons.narrow(2, 0, 16)?)]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn text_neuron_activations<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)>) -> Widget {
@@ -84,7 +90,9 @@ pub fn text_neuron_activations<W: Words, S: Source>(samples: impl IntoIterator<I
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// topk_tokens([(["The", " keys"], vec![vec![0.1, 2.0], vec![-0.8, 1.0]])]).top_k(1).show()?;
+/// let drawn = topk_tokens([(["The", " keys"], vec![vec![0.1, 2.0], vec![-0.8, 1.0]])]).top_k(1);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("keys"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn topk_tokens<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)>) -> Widget {
@@ -100,7 +108,9 @@ pub fn topk_tokens<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)
 /// ```
 /// use candle_lens::prelude::*;
 /// let samples = [(["The", " keys"], vec![vec![0.1], vec![-0.8]]), (["A", " key"], vec![vec![0.9], vec![0.2]])];
-/// topk_samples(samples).show()?;
+/// let drawn = topk_samples(samples);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("key"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn topk_samples<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)>) -> Widget {
