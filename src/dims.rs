@@ -83,14 +83,14 @@ impl Dims {
     }
 }
 
-/// What reads the residual stream at the point that is meant: a block, the MLP of a block, or the end of the model. Layers below
-/// 0 count from the end, so that `Block(-1)` is the last block and not, as `layer=-1` in TransformerLens, the end.
+/// A point in the residual stream, named by what reads it there: a block, the MLP of a block, or the end of the model. Negative
+/// layers count from the end, so that `Block(-1)` is the last block and not, like `layer=-1` in TransformerLens, the end.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_, cache) = model.run_with_cache("The keys on the cabinet")?;
-/// // What has been written when the MLP of layer 1 reads the residual stream is the stream between attention and MLP.
+/// // What was written before the MLP of layer 1 sums to `resid_mid`.
 /// let parts = cache.stack(&model, Stack::components().read_by(ReadBy::Mlp(1)))?;
 /// let apart = (parts.sum()? - cache.get(("resid_mid", 1))?)?.abs()?.max_all()?.to_scalar::<f32>()?;
 /// assert!(apart < 1e-4);

@@ -101,6 +101,21 @@ impl Labelled {
         Self::new(title, axes, values)
     }
 
+    /// The numbers as an f32 tensor on the CPU.
+    ///
+    /// # Errors
+    /// candle's, if it does not fit in memory.
+    ///
+    /// ```
+    /// use candle_lens::labelled::{Axis, Labelled};
+    /// let scores = Labelled::new("scores", vec![Axis::numbered("head", 2)], vec![0.1, -0.9])?;
+    /// assert_eq!(scores.to_tensor()?.to_vec1::<f32>()?, [0.1, -0.9]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        Ok(Tensor::from_iter(self.values.iter().copied(), &Device::Cpu)?.reshape(self.shape())?)
+    }
+
     /// Saves the result with its axes and labels in one file, which is written completely or not at all; the numbers are
     /// preserved bit for bit.
     ///
@@ -116,8 +131,7 @@ impl Labelled {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let values: Vec<f32> = self.values.iter().copied().collect();
-        let values = Tensor::from_vec(values, self.shape(), &Device::Cpu)?;
+        let values = self.to_tensor()?;
         storage::store(
             path.as_ref(),
             Self::KIND,

@@ -22,6 +22,7 @@
 //! let plan = HookPlan::new().edit(("z", head.layer), Edit::zero().head(head.head));
 //! let (without, cache) = model.run_with_hooks(prompt, &plan)?;
 //! println!("without it: {:.2}", answers.logit_diff(&without, cache.tokens())?.scalar()?);
+//! assert!(answers.logit_diff(&without, cache.tokens())?.scalar()? < answers.logit_diff(&logits, cache.tokens())?.scalar()?);
 //! # Ok::<(), candle_lens::Error>(())
 //! ```
 //!
@@ -36,7 +37,7 @@
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
-//! | [`hooks`] | where a run may be looked at or changed, and the plan of it |
+//! | [`hooks`] | points of a run that can be captured, edited, watched or spliced, and the plan of it |
 //! | [`model`] | the hooked transformer |
 //! | [`generate`] | text from the model, token by token |
 //! | [`metrics`] | what a run is evaluated by: one number for each prompt, from its logits |
@@ -44,7 +45,7 @@
 //! | [`analysis`] | one method a file |
 //! | [`experiment`] | what is compared, what takes an activation's place, and how effects are reported |
 //! | [`patching`] | what happens when a run gets an activation of another run |
-//! | [`gradients`] | gradients of a metric along activations, and attributions made of them |
+//! | [`gradients`] | gradients of a metric along activations, and attributions computed from them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |

@@ -27,9 +27,7 @@ pub use crate::hooks::{
     Splice, Taps,
 };
 pub use crate::labelled::{Axis, Entry, Labelled};
-pub use crate::metrics::{
-    Answers, Direction, Metric, Positions, Score, Scorecard, TaskBatch, score_questions, score_repeated, scorecard,
-};
+pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch, score_questions};
 pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
     ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
@@ -41,7 +39,7 @@ pub use crate::progress::{Progress, set_progress};
 pub use crate::random::Random;
 pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};
-pub use crate::tasks::{self, LeftOut, Task, TaskDataset, VerbList};
+pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,

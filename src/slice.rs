@@ -22,7 +22,7 @@ pub enum Slice {
     List(Vec<isize>),
 }
 
-/// The absolute place of `index` in an axis of `size`; negative counts from the end.
+/// `index` in an axis of `size`, counted from the start; negative counts from the end.
 ///
 /// # Errors
 /// [`Error::IndexOutOfRange`] naming `axis` when the index is outside.
@@ -30,13 +30,13 @@ pub fn absolute(index: isize, size: usize, axis: &'static str) -> Result<usize> 
     bound(index, size).filter(|place| *place < size).ok_or(Error::IndexOutOfRange { axis, index, size })
 }
 
-/// The place of `index` in an axis of `size`, its end included; none outside. No size and no index is too large for this.
+/// `index` in an axis of `size` or at its end, counted from the start; `None` outside. No size or index is too large.
 pub(crate) fn bound(index: isize, size: usize) -> Option<usize> {
     let place = if index < 0 { size.checked_sub(index.unsigned_abs())? } else { index as usize };
     (place <= size).then_some(place)
 }
 
-/// A position, layer or head as an index: one too large for that is outside every axis, not counted from its end.
+/// A position, layer or head as an index; one that is too large stays outside every axis instead of counting from its end.
 pub(crate) fn forward(index: usize) -> isize {
     isize::try_from(index).unwrap_or(isize::MAX)
 }
@@ -132,7 +132,7 @@ impl Slice {
         }
     }
 
-    /// Takes this part of `tensor` along `dim`. The result owns its numbers (it is no view of the whole),
+    /// Takes this part of `tensor` along `dim`. The result owns its numbers (it is not a view of the whole),
     /// except for [`Slice::All`], which shares them.
     ///
     /// # Errors

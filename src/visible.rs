@@ -90,7 +90,7 @@ fn is_needed(before: Option<char>, c: char, rest: &mut Peekable<Chars>) -> bool 
     }
 }
 
-/// Symbols that may be emoji, and the skin colours behind them.
+/// Symbols that may be emoji, and the skin-tone modifiers.
 fn is_pictograph(c: char) -> bool {
     matches!(c,
         '©' | '®' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}' | '\u{2190}'..='\u{27bf}' | '\u{2934}' | '\u{2935}'

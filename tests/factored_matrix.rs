@@ -1,4 +1,4 @@
-//! Factored matrices against TransformerLens 3.9 (tests/fixtures/toolbox.py), and the mistakes they refuse.
+//! Factored matrices against TransformerLens 3.9 (tests/fixtures/toolbox.py), and the mistakes that are rejected.
 
 use candle_lens::Result;
 use candle_lens::analysis::{SingularOf, singular_vectors};
@@ -74,7 +74,7 @@ fn compositions_of_a_model_agree() -> Result<()> {
         let scores = model.all_composition_scores(composition)?;
         let (mut paths, expected) = (0, reference.get(&format!("composition_{name}")));
         for ((at, &score), expected) in scores.values.indexed_iter().zip(expected.flatten_all()?.to_vec1::<f32>()?) {
-            assert_eq!(score.is_nan(), at[0] >= at[2], "NaN says that there is no path");
+            assert_eq!(score.is_nan(), at[0] >= at[2], "NaN marks that there is no path");
             if !score.is_nan() {
                 paths += 1;
                 agreement.check_numbers(name, [(f64::from(score), f64::from(expected))].into_iter());
@@ -126,7 +126,7 @@ fn parts_are_those_of_the_product() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() -> Result<()> {
+fn factors_that_do_not_match_are_rejected() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros");
     let matrix = FactoredMatrix::new(&zeros(&[2, 5, 3]), &zeros(&[2, 3, 4]))?;
     sentence(FactoredMatrix::new(&zeros(&[5, 3]), &zeros(&[4, 5])), &["right factor", "[4, 5]", "3"]);
@@ -150,11 +150,11 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// What a matrix says in words does not depend on whether the norm before the unembedding, or the one before the MLP, is folded.
-/// (Folding takes the mean out of what reads a centred stream, which is another matrix of `W_in`, so that is compared where
+/// The tokens of singular vectors do not depend on whether the norm before the unembedding, or the one before the MLP, is folded.
+/// (Folding removes the mean from what reads a centred residual stream, which changes `W_in`, so that is compared where
 /// norms do not centre.)
 #[test]
-fn singular_vectors_say_the_same_of_a_folded_model() -> Result<()> {
+fn singular_vectors_do_not_depend_on_folding() -> Result<()> {
     let mut agreement = Agreement::default();
     let models = every_model();
     // A norm of neurons is folded into `W_out` itself.

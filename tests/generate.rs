@@ -67,7 +67,7 @@ fn penalties_do_not_depend_on_the_processing() -> Result<()> {
         shifted += usize::from(whole.processing().center_unembed);
         // Where folding follows centring, what centring subtracted has to be folded as well.
         let centre = Processing { center_unembed: whole.processing().center_unembed, ..Processing::NONE };
-        let twice = raw.clone().process(&centre)?.process(whole.processing())?;
+        let twice = raw.clone().process(centre)?.process(whole.processing())?;
         for model in [&whole, &twice] {
             assert_eq!(new_tokens(&model.generate(&prompts, &greedy)?), rows(&reference["penalised"]), "{folder}");
         }

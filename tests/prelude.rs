@@ -49,3 +49,44 @@ fn a_last_expression_of_a_foreign_type_shows_itself() -> candle_lens::Result<()>
     (line([1.0, 2.0]).show()?).evcxr_display();
     Ok(())
 }
+
+/// evcxr keeps variables between cells only if they borrow nothing: what accessors give is owned.
+#[test]
+fn what_a_cell_binds_is_owned() -> candle_lens::Result<()> {
+    fn kept<T: 'static>(value: T) -> T {
+        value
+    }
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let (_, cache) = model.run_with_cache("The keys on the cabinet")?;
+    let tokens = kept(cache.tokens());
+    kept((tokens.row(0), tokens.real_row(0), tokens.lengths()));
+    kept((cache.dims(), cache.provenance(), cache.provenance().interventions()));
+    let stack = kept(cache.stack(&model, Stack::heads().pos(-1))?);
+    kept((stack.labels(), stack.positions(), stack.tensor()));
+    let shares = kept(cache.logit_attrs(&model, &stack, " is")?);
+    kept((shares.labels("component")?, shares.shape(), shares.top(1), shares.top_heads(1)?));
+    let answers = model.answers([(" is", " are")])?;
+    kept((answers.correct(), answers.incorrect()));
+    Ok(())
+}
+
+/// What notebooks and courses name without a path.
+#[test]
+fn the_prelude_has_what_notebooks_need() -> candle_lens::Result<()> {
+    let cfg = HookedTransformerConfig {
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
+        act_fn: ActFn::Relu,
+        ..Default::default()
+    };
+    assert_eq!(cfg.positional_embedding_type, PositionalEmbeddingType::Rotary);
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let tokens = repeated_tokens(&model, RepeatOptions { seq_len: 4, batch: 1, seed: Random::new(3).below(9) as u64 })?;
+    let logits = Var::from_tensor(&model.forward(&tokens)?.get(0)?)?;
+    // Both have a backward pass, and agree with candle_nn's.
+    let ours = (softmax(logits.as_tensor())? - candle_nn::ops::softmax(logits.as_tensor(), D::Minus1)?)?;
+    assert!(ours.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+    let loss = cross_entropy(logits.as_tensor(), &tokens.row(0))?;
+    assert!(loss.mean_all()?.backward()?.get(&logits).is_some());
+    assert!("L0H1".parse::<Head>()? < Head::new(1, 0));
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
 mod circuits;
+mod examples;
 mod factored_matrix;
 mod generate;
 mod gpt2;
@@ -12,6 +13,12 @@ mod progress;
 mod rooms;
 mod smollm2;
 mod support;
+
+// What examples are made of.
+#[path = "../examples/make_datasets/files.rs"]
+mod data_files;
+#[path = "../examples/train_tiny/tiny/mod.rs"]
+mod tiny;
 
 mod bad_input {
     mod files;
@@ -46,6 +53,7 @@ mod gradients {
 mod patching {
     mod experiments;
     mod parity;
+    mod spliced;
     mod sweeps;
     mod together;
 }

@@ -2,8 +2,10 @@
 
 use candle_lens::Result;
 use candle_lens::random::Random;
-use candle_lens::tasks::{corpus, repeated};
+use candle_lens::tasks::repeated;
 use candle_lens::tokens::{Bos, Tokenizer, Tokens};
+
+use crate::tiny::corpus;
 
 /// The loss weight of tokens that the text before them does not determine, against 1 for an answer.
 const CONTEXT_WEIGHT: f32 = 0.2;

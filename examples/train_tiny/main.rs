@@ -1,10 +1,11 @@
 //! Trains the embedded model `"tiny"` from nothing: its tokenizer, its weights, its config.
 //!
 //! `RAYON_NUM_THREADS=1 cargo run --release --example train_tiny [FOLDER]` writes a folder in Hugging Face's GPT-2 layout
-//! (default: `src/storage/tiny`, what the crate embeds) and prints what the model card says about it. It has two threads
-//! of its own; the variable keeps candle from starting another pool, whose threads would wait busily for each other.
+//! (default: `src/storage/tiny`, what the crate embeds) and prints what the model card says about it. It has its own
+//! two threads; the variable keeps candle from starting another pool, whose threads would wait busily for each other.
 
 mod batches;
+mod tiny;
 mod tokenizer;
 mod trainer;
 
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use batches::Batches;
-use candle_lens::metrics::scorecard;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::tokens::Tokenizer;
 use candle_lens::{Error, Result};
+use tiny::scorecard::scorecard;
 use trainer::Trainer;
 
 const SEED: u64 = 0;

@@ -1,11 +1,12 @@
-//! The tokenizer of the embedded model: byte-level BPE as GPT-2's, with a small vocabulary of its own.
+//! The tokenizer of the embedded model: byte-level BPE as GPT-2's, with its own small vocabulary.
 
 use std::collections::BTreeSet;
 
-use candle_lens::tasks;
 use tokenizers::models::bpe::{BPE, BpeTrainer, Merges, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer, Trainer};
+
+use crate::tiny::vocabulary::vocabulary;
 
 /// BOS, EOS and padding in one, as in GPT-2.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -23,7 +24,7 @@ pub fn build() -> Result<Tokenizer, Failure> {
     let mut symbols: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
     symbols.sort();
     let mut merges = year_merges();
-    merges.extend(word_merges(&tasks::vocabulary())?);
+    merges.extend(word_merges(&vocabulary())?);
     let pieces = symbols.into_iter().chain(merges.iter().map(|(left, right)| format!("{left}{right}")));
     let mut vocab = Vocab::default();
     for piece in pieces {

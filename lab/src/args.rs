@@ -22,7 +22,7 @@ cargo lab: the notebooks of candle-lens
       Sets up, and makes the kernel known to your own Jupyter and to VS Code. DEPENDENCY is what a
       manifest has behind `candle-lens =`, for example '\"0.1\"': then the kernel serves that crate.
   cargo lab doctor
-      Checks every part and says what is wrong and how to mend it.
+      Checks every part and says what is wrong and how to fix it.
   cargo lab measure
       Times the kernel: its start, its cells, its completions (about 5 minutes).
   cargo lab clean [--checkout]
@@ -53,7 +53,7 @@ pub enum Command {
     },
     /// Set up and stop.
     SetUp,
-    /// Say what is wrong and how to mend it.
+    /// Say what is wrong and how to fix it.
     Doctor,
     /// Time the kernel.
     Measure,

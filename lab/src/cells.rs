@@ -2,8 +2,8 @@
 //!
 //! For every cell evcxr calls `cargo build`, which looks at all 300 crates (0.3 s) before it calls the compiler. So a
 //! kernel's cargo (see `tools.rs`) notes how the real cargo calls the compiler for a cell, and calls it so itself the next
-//! time, if cargo would be asked the same, manifests, settings and compiler are the same, and neither sources nor manifests of
-//! crates by path have changed since. Otherwise the real cargo is asked, as for a new `:dep`; always, where such a crate has a
+//! time, if cargo would be called in the same way, manifests, settings and compiler are the same, and neither sources nor manifests of
+//! crates by path have changed since. Otherwise the real cargo is called, as for a new `:dep`; always, where such a crate has a
 //! build script. A note is in force only as long as every build since has succeeded.
 
 use crate::process::{become_program, exit_code};
@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 
-/// Where the compiler's wrapper, which is this program too, notes the call.
+/// Where the compiler's wrapper, which is this program as well, notes the call.
 const NOTE: &str = "CANDLE_LENS_NOTE";
 
-/// By which cargo is told of a program to call in the compiler's place.
+/// Names the program that cargo calls in the compiler's place.
 const WRAPPER: &str = "RUSTC_WRAPPER";
 
 /// The file in which evcxr finds the path of what was compiled.
@@ -35,7 +35,7 @@ const CELL: &str = "ctx";
 /// What decides, beside the cell, how it is compiled; in evcxr's folder.
 const SETTINGS: [&str; 3] = ["Cargo.toml", "../Cargo.toml", "../Cargo.lock"];
 
-/// What cargo tells the compiler of other compilers that run: it holds only as long as that cargo runs.
+/// What cargo passes to the compiler about other compilers that run: it is valid only as long as that cargo runs.
 const JOBS: [&str; 3] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
 /// Whether evcxr asks cargo to build a cell.
@@ -55,7 +55,7 @@ pub fn build(mut cargo: Command, note_taker: &Path) -> Result<ExitCode, Trouble>
     if let Some(call) = known(&kept, &asked) {
         return become_program(call).map_err(failed);
     }
-    // Whatever goes wrong from here on, the next cell asks cargo too.
+    // Whatever goes wrong from here on, the next cell calls cargo as well.
     let _ = fs::remove_file(&kept);
     let _ = fs::remove_file(&taken);
     // A wrapper that evcxr asks for, as some of its settings do, stays what it is; then there are no notes.
@@ -157,7 +157,7 @@ fn decisive(sources: &[PathBuf]) -> Option<BTreeSet<PathBuf>> {
     Some(files)
 }
 
-/// What cargo is asked: the arguments and the environment.
+/// What cargo is called with: the arguments and the environment.
 fn asked() -> String {
     let mut variables: Vec<_> = std::env::vars_os().collect();
     variables.sort();
@@ -165,7 +165,7 @@ fn asked() -> String {
     digest(format!("{arguments:?} {variables:?}").as_bytes())
 }
 
-/// All that decides how a cell is compiled beside what cargo is asked: manifests, settings of cargo in all folders above and in
+/// All that decides how a cell is compiled besides what cargo is called with: manifests, settings of cargo in all folders above and in
 /// its own, and the compiler's age.
 fn settings(compiler: &Path) -> Option<String> {
     let folder = std::env::current_dir().ok()?;

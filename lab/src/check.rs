@@ -1,4 +1,4 @@
-//! `cargo lab test`: every test there is, notebooks included.
+//! `cargo lab test`: every test, notebooks included.
 
 use crate::args::RunOptions;
 use crate::notebook::Notebook;
@@ -33,7 +33,7 @@ impl Count {
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,
-    mend: Vec<String>,
+    fix: Vec<String>,
     total: Count,
 }
 
@@ -41,22 +41,22 @@ struct Report {
 struct Step {
     name: &'static str,
     work: fn(&Places) -> Result<Count, Trouble>,
-    mend: &'static str,
+    fix: &'static str,
 }
 
 const CELL: &str = "Read the failing cell above; `cargo lab run NOTEBOOK` repeats one, `cargo lab` opens it.";
 
 /// Every kind of test, the quick ones first.
 const STEPS: [Step; 9] = [
-    Step { name: "fmt", work: formatting, mend: "`cargo fmt --all` mends it." },
-    Step { name: "clippy", work: clippy, mend: "Read the warnings above." },
-    Step { name: "doc", work: rustdoc, mend: "Read rustdoc's warnings above." },
-    Step { name: "package", work: package::packed, mend: "See above; `cargo package` packs the crate." },
-    Step { name: "unit", work: unit::cargo_test, mend: "Read the failures above; `cargo test NAME` repeats one." },
-    Step { name: "notebooks", work: notebooks, mend: CELL },
-    Step { name: "kernel", work: kernel_tests, mend: CELL },
-    Step { name: "browser", work: in_browser, mend: "See above, and the screenshots in .lab/browser/." },
-    Step { name: "failures", work: failing_notebooks, mend: "`cargo lab run` did not report what it must; see above." },
+    Step { name: "fmt", work: formatting, fix: "`cargo fmt --all` fixes it." },
+    Step { name: "clippy", work: clippy, fix: "Read the warnings above." },
+    Step { name: "doc", work: rustdoc, fix: "Read rustdoc's warnings above." },
+    Step { name: "package", work: package::packed, fix: "See above; `cargo package` packs the crate." },
+    Step { name: "unit", work: unit::cargo_test, fix: "Read the failures above; `cargo test NAME` repeats one." },
+    Step { name: "notebooks", work: notebooks, fix: CELL },
+    Step { name: "kernel", work: kernel_tests, fix: CELL },
+    Step { name: "browser", work: in_browser, fix: "See above, and the screenshots in .lab/browser/." },
+    Step { name: "failures", work: failing_notebooks, fix: "`cargo lab run` did not report what it must; see above." },
 ];
 
 /// The names by which `cargo lab test` knows its steps.
@@ -68,13 +68,13 @@ pub fn step_names() -> [&'static str; STEPS.len()] {
 pub fn run_steps(places: &Places, names: &[String]) -> ExitCode {
     let mut report = Report::default();
     for step in STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name)) {
-        report.step(step.name, step.mend, || (step.work)(places));
+        report.step(step.name, step.fix, || (step.work)(places));
     }
     report.finish()
 }
 
 impl Report {
-    fn step(&mut self, name: &str, mend: &str, work: impl FnOnce() -> Result<Count, Trouble>) {
+    fn step(&mut self, name: &str, fix: &str, work: impl FnOnce() -> Result<Count, Trouble>) {
         println!("\n==> {name}");
         let start = Instant::now();
         let count = work().unwrap_or_else(|trouble| {
@@ -87,7 +87,7 @@ impl Report {
         println!("    {name}: {passed} passed, {failed} failed, {out} left out in {took}");
         self.lines.push(format!("{name:<10} {passed:>5} passed {failed:>4} failed {out:>4} left out   {took}"));
         if failed > 0 {
-            self.mend.push(format!("{name} failed. {mend}"));
+            self.fix.push(format!("{name} failed. {fix}"));
         }
         self.total.passed += passed;
         self.total.failed += failed;
@@ -96,8 +96,8 @@ impl Report {
 
     fn finish(&self) -> ExitCode {
         println!("\n{}", self.lines.join("\n"));
-        for mend in &self.mend {
-            println!("{mend}");
+        for fix in &self.fix {
+            println!("{fix}");
         }
         for test in &self.total.left_out {
             println!("left out: {test}");
@@ -193,11 +193,11 @@ fn failing_notebooks(places: &Places) -> Result<Count, Trouble> {
                 "Give its metadata \"candle_lens\": {\"fails_in\": CODE CELL, \"because\": MESSAGE}.",
             ));
         };
-        let (told, text) = run_apart(&path)?;
+        let (failed, text) = run_apart(&path)?;
         let reported = text
             .lines()
             .any(|line| line.trim_start().starts_with(&format!("FAILED in code cell {cell} ")) && line.contains(cause));
-        if told && reported {
+        if failed && reported {
             count.passed += 1;
             println!("    {}: fails in code cell {cell}, as it must", places.brief(&path));
         } else {
@@ -211,7 +211,7 @@ fn failing_notebooks(places: &Places) -> Result<Count, Trouble> {
     Ok(count)
 }
 
-/// Runs one notebook in a launcher of its own: whether that launcher ended with an error, and what it printed.
+/// Runs one notebook in its own launcher: whether that launcher ended with an error, and what it printed.
 fn run_apart(path: &Path) -> Result<(bool, String), Trouble> {
     let launcher = std::env::current_exe().map_err(|source| Trouble::file("Starting", path, &source))?;
     let mut run = command(launcher);
@@ -227,9 +227,9 @@ mod tests {
     #[test]
     fn a_step_that_cannot_run_has_failed() {
         let mut report = Report::default();
-        report.step("one", "mend", || Ok(Count { passed: 2, failed: 0, left_out: vec!["a: needs b".into()] }));
-        report.step("two", "mend it so", || Err(Trouble::new("no disk", "buy one")));
+        report.step("one", "fix", || Ok(Count { passed: 2, failed: 0, left_out: vec!["a: needs b".into()] }));
+        report.step("two", "fix it so", || Err(Trouble::new("no disk", "buy one")));
         assert_eq!(report.total, Count { passed: 2, failed: 1, left_out: vec!["a: needs b".into()] });
-        assert_eq!(report.mend, ["two failed. mend it so"]);
+        assert_eq!(report.fix, ["two failed. fix it so"]);
     }
 }

@@ -20,7 +20,7 @@ const SWEEPING: Duration = Duration::from_secs(60);
 /// Starts all kernels at once; says how long it took until the last had computed its own number and ended.
 ///
 /// # Errors
-/// A kernel that did not start or did not compute what it was asked, or a folder that nobody removed.
+/// A kernel that did not start or did not compute what it was given, or a folder that nobody removed.
 pub fn at_once(places: &Places, jupyter: &Jupyter) -> Result<Duration, Trouble> {
     let others = copies::sweep(&places.lab)?;
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! `cargo lab doctor`: looks at every part, tries a kernel, and says what is wrong and how to mend it. It changes nothing.
+//! `cargo lab doctor`: looks at every part, tries a kernel, and says what is wrong and how to fix it. It changes nothing.
 
 use crate::places::{Library, Places};
 use crate::process::on_path;
@@ -65,13 +65,13 @@ fn tell(name: &str, finding: &Finding, word: &str) -> bool {
 }
 
 fn compiler() -> Finding {
-    let mend = "Install Rust from https://rustup.rs, or `rustup update`.";
+    let fix = "Install Rust from https://rustup.rs, or `rustup update`.";
     let version = rust::version()?.lines().next().unwrap_or_default().to_string();
     match release(&version) {
         Some(release) if release >= OLDEST_RUST => Ok(version),
         _ => Err(Trouble::new(
             format!("{version:?} is older than {}.{}, which the library needs.", OLDEST_RUST.0, OLDEST_RUST.1),
-            mend,
+            fix,
         )),
     }
 }
@@ -86,8 +86,8 @@ fn linker() -> Finding {
     if cfg!(windows) {
         return Ok("Rust brings or finds its own on Windows".into());
     }
-    let mend = "Install a C compiler (Debian and Ubuntu: apt install gcc; macOS: xcode-select --install).";
-    on_path("cc").map(|path| path.display().to_string()).ok_or_else(|| Trouble::new("There is no `cc`.", mend))
+    let fix = "Install a C compiler (Debian and Ubuntu: apt install gcc; macOS: xcode-select --install).";
+    on_path("cc").map(|path| path.display().to_string()).ok_or_else(|| Trouble::new("There is no `cc`.", fix))
 }
 
 /// Whether a file can be written here, and how much room there is.
@@ -134,7 +134,7 @@ fn cell(places: &Places) -> Finding {
         None => Ok(format!("a kernel was ready after {:.1} s and ran the embedded model", start.as_secs_f64())),
         Some(complaint) => Err(Trouble::new(
             format!("A kernel starts, but a cell fails in it: {complaint}."),
-            "Run `cargo lab setup`; if that does not mend it, `cargo lab clean --checkout` and set up anew.",
+            "Run `cargo lab setup`; if that does not fix it, `cargo lab clean --checkout` and set up anew.",
         )),
     }
 }
@@ -160,16 +160,16 @@ fn browser() -> Finding {
 
 fn spec(places: &Places) -> Finding {
     let file = places.lab.join("jupyter/kernels").join(kernelspec::NAME).join("kernel.json");
-    let mend = "Run `cargo lab setup`.";
+    let fix = "Run `cargo lab setup`.";
     let text = std::fs::read_to_string(&file)
-        .map_err(|source| Trouble::new(format!("{} cannot be read: {source}.", places.brief(&file)), mend))?;
+        .map_err(|source| Trouble::new(format!("{} cannot be read: {source}.", places.brief(&file)), fix))?;
     let spec: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|source| Trouble::new(format!("{} is damaged: {source}.", places.brief(&file)), mend))?;
+        .map_err(|source| Trouble::new(format!("{} is damaged: {source}.", places.brief(&file)), fix))?;
     let launcher = PathBuf::from(spec["argv"][0].as_str().unwrap_or_default());
     if launcher.is_file() {
         return Ok(places.brief(&file));
     }
-    Err(Trouble::new(format!("it starts {}, which is not there.", launcher.display()), mend))
+    Err(Trouble::new(format!("it starts {}, which is not there.", launcher.display()), fix))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The notebook kernel: evcxr_jupyter, in a warm folder of its own, with its calculations at full speed.
+//! The notebook kernel: evcxr_jupyter, in its own warm folder, with its calculations at full speed.
 //!
 //! Jupyter starts `candle-lens-lab kernel LAB CONNECTION_FILE`. On Unix we become evcxr_jupyter (`exec`), so that
 //! every signal of Jupyter reaches it; elsewhere we wait for it. Its standard input, which it never reads, is the write
@@ -90,7 +90,7 @@ fn janitor(copy: &Path, held: File) -> Result<PipeWriter, Trouble> {
 }
 
 /// The process that starts this kernel, which will still be its parent as evcxr_jupyter. The first process of a container
-/// has every orphan for a child, so it tells nothing.
+/// has every orphan for a child, so that says nothing.
 #[cfg(unix)]
 fn client() -> u32 {
     let parent = std::os::unix::process::parent_id();

@@ -1,6 +1,6 @@
 //! The files that make Jupyter know our kernel, and what the kernel does before its first cell.
 //!
-//! They lie in `.lab/`, not in the user's own Jupyter folders; `cargo lab install` puts a kernelspec there too.
+//! They are in `.lab/`, not in the user's own Jupyter folders; `cargo lab install` puts a kernelspec there as well.
 
 use crate::places::Places;
 use crate::steps;
@@ -23,7 +23,7 @@ pub fn write(places: &Places) -> Result<(), Trouble> {
     write_spec(places, &launcher()?, &jupyter.join("kernels"))?;
     // As a notebook for the stock kernel writes it, letter by letter: where it differs, evcxr loads everything anew.
     let dependency = format!(":dep candle-lens = {}\n", places.dependency());
-    // The format of a last expression that evcxr does not draw (src/views/show.rs): the flag tells our views to draw
+    // The format of a last expression that evcxr does not draw (src/views/show.rs): the flag makes our views draw
     // themselves.
     let startup_commands = format!("{dependency}:fmt {{:-?}}\n");
     steps::write(&startup(&places.lab).join("init.evcxr"), &startup_commands)?;

@@ -20,7 +20,7 @@ pub fn open(places: &Places, browser: bool, options: &[String]) -> Result<ExitCo
         lab.arg("--no-browser");
     }
     if is_root() {
-        println!("    as root, which Jupyter allows only when told so (--allow-root); it listens on this machine only");
+        println!("    as root, which Jupyter allows only with --allow-root; it listens on this machine only");
         lab.arg("--allow-root");
     }
     lab.args(options);

@@ -16,7 +16,7 @@ const ITEMS_END: &str = "struct EvcxrUserCodeError";
 const CELL_BEGIN: &str = "catch_unwind(";
 const CELL_END: &str = "EVCXR_PANIC_NOTIFICATION";
 
-/// The macros that take so long that a step with them is no computation.
+/// Macros that take so long that a step with one of them is not a computation.
 const PRINTING: [&str; 7] = ["print", "println", "eprint", "eprintln", "format", "write", "writeln"];
 
 /// The level that evcxr writes into a manifest where the user has not set it.

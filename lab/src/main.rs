@@ -1,6 +1,6 @@
 //! `cargo lab`: sets up the notebooks of candle-lens, opens them, runs them, tests everything, and cleans up.
 //!
-//! What is made, where, and how long it takes is told in `docs/lab.md`.
+//! What is made, where, and how long it takes is described in `docs/lab.md`.
 #![warn(missing_docs)]
 
 mod args;

@@ -1,4 +1,4 @@
-//! What evcxr's rust-analyzer is told of the dependencies: only those that a cell can name.
+//! What evcxr's rust-analyzer learns about the dependencies: only those that a cell can name.
 //!
 //! evcxr asks its built-in rust-analyzer for the type of each variable. Left alone, that reads all 300 crates below the
 //! library (`cargo metadata` lists even those that are never compiled): 20 seconds and 2 GB per kernel. The types of most of

@@ -53,11 +53,11 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
 /// Runs a command to its end, its output going where ours goes.
 ///
 /// # Errors
-/// It could not be started or did not succeed; `mend` says what to do then.
-pub fn run(command: &mut Command, mend: &str) -> Result<(), Trouble> {
+/// It could not be started or did not succeed; `fix` says what to do then.
+pub fn run(command: &mut Command, fix: &str) -> Result<(), Trouble> {
     let status =
-        command.status().map_err(|source| Trouble::new(format!("{} did not start: {source}.", line(command)), mend))?;
-    if status.success() { Ok(()) } else { Err(Trouble::new(format!("{} ended with {status}.", line(command)), mend)) }
+        command.status().map_err(|source| Trouble::new(format!("{} did not start: {source}.", line(command)), fix))?;
+    if status.success() { Ok(()) } else { Err(Trouble::new(format!("{} ended with {status}.", line(command)), fix)) }
 }
 
 /// Goes on as another program, which gets our signals; where systems cannot do that, waits for it.
@@ -87,7 +87,7 @@ pub fn end_group(leader: u32) {
     }
 }
 
-/// How often a kernel is asked whether its client is still there.
+/// How often a kernel is checked for whether its client is still there.
 #[cfg(unix)]
 const LOOKING: std::time::Duration = std::time::Duration::from_secs(5);
 

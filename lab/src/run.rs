@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Executes the notebooks of a command line; the exit code tells whether all passed.
+/// Executes the notebooks of a command line; the exit code says whether all passed.
 pub fn run_command(places: &Places, options: &RunOptions) -> Result<ExitCode, Trouble> {
     let notebooks = match options.notebooks.as_slice() {
         [] => in_folder(&places.root.join("notebooks"))?,
         named => named.to_vec(),
     };
-    // A typing error in a path is told before anything is set up.
+    // A mistyped path is reported before anything is set up.
     for path in &notebooks {
         Notebook::read(path)?;
     }
@@ -118,7 +118,7 @@ pub fn executed(places: &Places, notebook: &Path) -> PathBuf {
     places.lab.join("executed").join(own.or(notebook.file_name().map(Path::new)).unwrap_or(notebook))
 }
 
-/// Writes the executed notebook and its HTML under `.lab/executed/`, whole; and, if asked, the notebook itself, with
+/// Writes the executed notebook and its HTML under `.lab/executed/`, whole; and, on request, the notebook itself, with
 /// plotly.js in a file beside it that all notebooks of the folder share.
 fn save(
     places: &Places,
@@ -135,7 +135,7 @@ fn save(
     if options.html {
         process::run(
             &mut jupyter.export(&executed),
-            "Read nbconvert's message above; `cargo lab clean` and a new start mend a damaged environment.",
+            "Read nbconvert's message above; `cargo lab clean` and a new start fix a damaged environment.",
         )?;
         written += " and .html";
     }

@@ -64,7 +64,7 @@ impl Jupyter {
         Ok(Self { python, folder: places.lab.join("jupyter"), driver })
     }
 
-    /// The environment's Python, told to keep all of Jupyter's files in our folder.
+    /// The environment's Python, set to keep all of Jupyter's files in our folder.
     pub fn python(&self) -> Command {
         self.with_files(&self.python)
     }
@@ -84,7 +84,7 @@ impl Jupyter {
         &self.python
     }
 
-    /// Another program, told the same.
+    /// Another program, with the same settings.
     pub fn with_files(&self, program: impl AsRef<OsStr>) -> Command {
         let mut program = command(program);
         program
@@ -97,7 +97,7 @@ impl Jupyter {
     }
 
     /// Starts a kernel whose working directory is `folder`; `template`, if given, is where it compiles
-    /// (instead of a copy of its own).
+    /// (instead of its own copy).
     pub fn start(&self, folder: &Path, template: Option<&Path>) -> Result<Session, Trouble> {
         let mut driver = self.python();
         driver.arg(&self.driver).arg(kernelspec::NAME).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -170,6 +170,6 @@ fn seconds(event: &Value) -> Duration {
 fn lost(why: &str) -> Trouble {
     Trouble::new(
         format!("The launcher lost the Python program that talks to the kernel: {why}."),
-        "Read the message above, if any; `cargo lab clean` followed by a new start mends a damaged environment.",
+        "Read the message above, if any; `cargo lab clean` followed by a new start fixes a damaged environment.",
     )
 }

@@ -1,6 +1,6 @@
 //! The warm template: a folder in which evcxr has already compiled candle-lens and everything below it.
 //!
-//! evcxr compiles each kernel's cells in a folder of its own, which starts empty: the first `:dep` cell would take
+//! evcxr compiles each kernel's cells in its own folder, which starts empty: the first `:dep` cell would take
 //! minutes. Ours starts as a copy of this template (see `copies.rs`).
 //!
 //! ```text
@@ -48,7 +48,7 @@ codegen-units = 1
 /// results for all crates would otherwise be made when a user first mistypes a name (a minute on 2 cores).
 const MISTAKE: &str = "let (first, second) = nowhere();";
 
-/// What stands between the key and the list of files in the stamp.
+/// What separates the key from the list of files in the stamp.
 const HOLDS: &str = "\nholds:\n";
 
 /// Seconds the first compilation may take on a very slow machine.
@@ -240,14 +240,14 @@ fn anchor(places: &Places) -> String {
 /// Lets a real kernel compile, so that every flag is evcxr's own.
 fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Trouble> {
     let mut session = jupyter.start(&places.root, Some(&evcxr_folder(template)))?;
-    let (mut crates, mut told) = (0, Instant::now());
+    let (mut crates, mut reported) = (0, Instant::now());
     let dependency = format!(":dep candle-lens = {}", places.dependency());
     let mut tell = |said: Said| {
         let Said::Log(text) = said else { return };
         crates += text.matches("Compiling ").count();
-        if told.elapsed() > Duration::from_secs(15) {
+        if reported.elapsed() > Duration::from_secs(15) {
             println!("    {crates} crates begun");
-            told = Instant::now();
+            reported = Instant::now();
         }
     };
     let reply = session.execute(&dependency, PATIENCE, &mut tell);

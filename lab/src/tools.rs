@@ -1,7 +1,7 @@
-//! The cargo and the rustup that a kernel calls: this launcher, which hands the calls on to the real ones.
+//! The cargo and the rustup that a kernel calls: this launcher, which passes the calls on to the real ones.
 //!
 //! It changes one answer, that of `cargo metadata` (see `metadata.rs`). evcxr calls the cargo that `rustup which cargo` names,
-//! or else the first on the path; its rust-analyzer calls that of `$CARGO_HOME/bin`. So a kernel gets a folder of its own that
+//! or else the first on the path; its rust-analyzer calls that of `$CARGO_HOME/bin`. So a kernel gets its own folder that
 //! is first on its path and its `CARGO_HOME`. The real cargo is called with the real `CARGO_HOME`.
 
 use crate::process::{become_program, command, exit_code, on_path};
@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
-/// Where the real tools are, told by environment variables.
+/// Environment variables that say where the real tools are.
 const CARGO: &str = "CANDLE_LENS_CARGO";
 const RUSTUP: &str = "CANDLE_LENS_RUSTUP";
 const HOME: &str = "CANDLE_LENS_CARGO_HOME";
@@ -56,7 +56,7 @@ fn cargo_home() -> Option<PathBuf> {
     set.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
 }
 
-/// Cargo's own folder, told to a kernel's cargo, whose `CARGO_HOME` is another one.
+/// Cargo's own folder, passed to a kernel's cargo, whose `CARGO_HOME` is another one.
 pub fn real_cargo_home() -> Option<PathBuf> {
     std::env::var_os(HOME).map(PathBuf::from)
 }

@@ -1,19 +1,19 @@
-//! The launcher's error: what failed, and how to mend it.
+//! The launcher's error: what failed, and how to fix it.
 
 use std::fmt;
 use std::path::Path;
 
-/// A failed step, told so that the reader can mend it.
+/// A failed step, described so that the reader can fix it.
 #[derive(Debug)]
 pub struct Trouble {
     what: String,
-    mend: String,
+    fix: String,
 }
 
 impl Trouble {
-    /// `what` failed; `mend` says what to do. Both are full sentences.
-    pub fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), mend: mend.into() }
+    /// `what` failed; `fix` says what to do. Both are full sentences.
+    pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { what: what.into(), fix: fix.into() }
     }
 
     /// A file or folder could not be read or written.
@@ -27,6 +27,6 @@ impl Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\nTo mend it: {}", self.what, self.mend)
+        write!(f, "{}\nTo fix it: {}", self.what, self.fix)
     }
 }

@@ -1,7 +1,7 @@
 //! The step `unit`: `cargo test`, and then the tests that `#[ignore]` keeps back until what they need is there.
 //!
 //! The reason that such a test gives says what it needs. A variable named in it (`CANDLE_LENS_..`) must be set; "started
-//! by .." marks the part of another test that runs in a process of its own, and nothing is left out with it.
+//! by .." marks the part of another test that runs in its own process: leaving it out leaves nothing out.
 
 use crate::check::{Count, did_not_start, in_checkout};
 use crate::places::Places;

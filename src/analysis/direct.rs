@@ -17,21 +17,21 @@ use crate::progress::Progress;
 use crate::slice::Slice;
 use crate::tokens::{Input, PaddingSide, Tokens};
 
-/// Into what the residual stream is decomposed.
+/// The components into which the residual stream is decomposed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unit {
     /// The embeddings, and each layer's attention and MLP.
     #[default]
     Component,
-    /// Not shares but the residual stream after each of them, which grows into the whole.
+    /// Not shares, but the accumulated residual stream after each of them.
     Layer,
-    /// Each head; the rest in one `remainder`.
+    /// Each head; everything else in one `remainder`.
     Head,
-    /// Each head, each neuron, the embeddings, and all biases in one.
+    /// Each head, each neuron, the embeddings, and all biases in one component.
     Neuron,
 }
 
-/// What an attribution reads: a run that was cached, or prompts that are run for it. Built by `into()` from a cache, or from
+/// What an attribution reads: a cached run, or prompts that it runs. Built by `into()` from a cache, or from
 /// whatever a model reads.
 #[derive(Clone, Debug)]
 pub enum RunOrInput {
@@ -66,17 +66,17 @@ impl<I: Into<Input>> From<I> for RunOrInput {
 ///
 /// # Errors
 /// A cache of another model (see [`ActivationCache::without_model_check`]), without its batch axis or without the activations; a
-/// target for another number of prompts; what running a prompt refuses.
+/// target for another number of prompts; and as [`HookedTransformer::run`] for prompts.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
-/// // Which heads make the model say Mary rather than John?
+/// // Which heads make the model prefer Mary to John?
 /// let prompt = "When John and Mary went to the shops, John gave the bag to";
 /// let shares = direct_logit_attribution(&model, prompt, (" Mary", " John"), Unit::Head)?;
 /// let (head, share) = shares.top_heads(1)?[0];
 /// println!("{head} adds {share:.2}");
-/// // The same of a run that is there, and of one token.
+/// // The same for a cached run, and for single tokens.
 /// let (_, cache) = model.run_with_cache(prompt)?;
 /// let mary = direct_logit_attribution(&model, &cache, " Mary", Unit::Head)?;
 /// let john = direct_logit_attribution(&model, &cache, " John", Unit::Head)?;
@@ -170,7 +170,7 @@ fn mean_over_present(along: &Labelled, stack: &ResidualStack, tokens: &Tokens) -
     Ok(mean)
 }
 
-/// That a target is for as many prompts as a cache has.
+/// Checks that a target is for as many prompts as the cache has.
 pub(super) fn check_count(cache: &ActivationCache, target: &Target) -> Result<()> {
     if !cache.has_batch_dim() {
         return Err(Error::argument("answers are for each prompt, so the cache must keep its batch axis."));

@@ -1,6 +1,6 @@
 //! Heads by what they attend to, and by what they copy.
 //!
-//! A detection pattern says where a head of a given kind would attend: at the previous token, at an earlier occurrence of the same
+//! A detection pattern says where a head of a given kind would attend: to the previous token, to an earlier occurrence of the same
 //! token, after such an occurrence (Olsson et al. 2022, "In-context Learning and Induction Heads"). The score is the share
 //! of a head's attention that goes there, or how far its pattern is from that one (TransformerLens: `detect_head`).
 //!
@@ -107,7 +107,7 @@ impl DetectionPattern {
 /// let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
 /// let scores = detect_head(&cache, &DetectionPattern::PreviousToken, DetectOptions::default())?;
 /// let (head, score) = scores.top_heads(1)?[0];
-/// assert!(score > 0.5, "{head} looks at the previous token");
+/// assert!(score > 0.5, "{head} attends to the previous token");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn detect_head(

@@ -1,4 +1,4 @@
-//! The logit lens: what the model would say after each sublayer (nostalgebraist 2020, "interpreting GPT: the logit lens").
+//! The logit lens: what the model would predict after each sublayer (nostalgebraist 2020, "interpreting GPT: the logit lens").
 //!
 //! Each slice of the residual stream goes through the final norm by itself and through the unembedding,
 //! `softmax(LN_final(x) W_U + b_U)`; the last slice gives the model's own prediction.

@@ -62,5 +62,5 @@ fn check_rows(model: &HookedTransformer, seq_len: usize, length: usize, batch: u
     }
     let plan = HookPlan::new().capture("pattern");
     let bytes = plan.memory(&model.dims(), batch, length, model.dtype())?.total();
-    check_free(bytes, "so many rows", "give a smaller batch")
+    check_free(bytes, "this number of rows", "give a smaller batch")
 }

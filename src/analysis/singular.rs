@@ -23,7 +23,7 @@ use crate::wide::{matmul, mean_keepdim};
 pub enum SingularOf {
     /// `W_V W_O` of this head; negative indices count from the end.
     Ov(isize),
-    /// `W_in` of the MLP as neurons read the stream, with the weights of the norm before it if they are not folded.
+    /// `W_in` of the MLP as neurons read the residual stream, with the weights of the norm before it if they are not folded.
     WIn,
     /// `W_out` of the MLP, as neurons write into the residual stream.
     WOut,

@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::slice::Slice;
 
 impl ActivationCache {
-    /// Everything that was written, as finely as it was written: each head, each neuron (or each MLP), the embeddings, and all
+    /// Everything that was written, at the finest resolution: each head, each neuron (or each MLP), the embeddings, and all
     /// biases together. The components sum to the residual stream.
     ///
     /// # Shapes
@@ -42,9 +42,9 @@ impl ActivationCache {
         if query.normed { self.through_norm(&whole, reader) } else { Ok(whole) }
     }
 
-    /// [`ActivationCache::get_full_resid_decomposition`] along directions, without making the neurons' vectors. Of a query that is
-    /// [`Stack::normed`] up to the end of the model, the directions are those of the unembedding, which meet the final norm's weights where these are
-    /// not folded (TransformerLens leaves them out).
+    /// [`ActivationCache::get_full_resid_decomposition`] along directions, without making the neurons' vectors. For a query that is
+    /// [`Stack::normed`] up to the end of the model, the directions are those of the unembedding, and the final norm's weights are
+    /// applied to them if they are not folded (TransformerLens leaves them out).
     ///
     /// # Shapes
     /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is

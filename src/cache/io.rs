@@ -49,7 +49,7 @@ impl CacheAbout {
     /// The point of this name.
     ///
     /// # Errors
-    /// A name of no point of these sizes, or of one inside a splice of which the file does not say what it is.
+    /// A name that is not a point of these sizes, or a point inside a splice that the file does not describe.
     fn point(&self, name: &str) -> Result<HookPoint> {
         let of = |inner: &InnerAbout| {
             let outer = inner.outer.parse::<HookPoint>()?.check(&self.dims)?;

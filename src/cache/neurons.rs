@@ -83,9 +83,9 @@ impl ActivationCache {
     }
 
     /// What each neuron wrote along directions of the residual stream: the numbers that
-    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory. Of a query
-    /// that is [`Stack::normed`] up to the end of the model, the directions are those of the unembedding, which meet the final norm's weights where these are
-    /// not folded (TransformerLens leaves them out).
+    /// [`ActivationCache::stack_neuron_results`] and [`ResidualStack::project`] give, from a fraction of the memory. For a query that is
+    /// [`Stack::normed`] up to the end of the model, the directions are those of the unembedding, and the final norm's weights are
+    /// applied to them if they are not folded (TransformerLens leaves them out).
     ///
     /// # Shapes
     /// `directions [d_model]`, or `[batch, d_model]` with one for each prompt; the result is

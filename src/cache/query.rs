@@ -1,4 +1,4 @@
-//! What may be asked of the residual stream: its components, and where, as one value.
+//! Queries of the residual stream: which components, and where, as one value.
 
 use super::stack::ResidualStack;
 use super::store::ActivationCache;
@@ -10,8 +10,8 @@ use crate::slice::Slice;
 
 /// A query for residual-stream vectors: which components, written before which point, at which positions.
 ///
-/// A constructor says which components; without further words they are those of the whole model (what was written before the
-/// end), at all positions. [`ActivationCache::stack`] answers it, and so do TransformerLens' names
+/// A constructor chooses the components; by default they are those of the whole model (everything written before the end), at all
+/// positions. [`ActivationCache::stack`] answers it, and so do TransformerLens' names
 /// ([`ActivationCache::stack_head_results`], ..).
 ///
 /// | query | components | TransformerLens |
@@ -68,7 +68,7 @@ pub struct Neurons {
     pub(super) with_remainder: bool,
 }
 
-/// Everything that was written, as finely as it was written: [`Stack::everything`].
+/// Everything that was written, at the finest resolution: [`Stack::everything`].
 #[derive(Clone, Debug)]
 pub struct Everything {
     pub(super) neurons: bool,
@@ -100,7 +100,7 @@ impl<K> Stack<K> {
     }
 }
 
-/// The words that say how far a query goes, for each kind of component that is written one after another.
+/// The methods that limit a query to what was written before a point, for each kind of component.
 macro_rules! up_to {
     ($($kind:ty),+) => {$(
         impl Stack<$kind> {
@@ -227,7 +227,7 @@ impl Stack<Point> {
     }
 }
 
-/// The kinds of component that a [`Stack`] can ask for.
+/// The kinds of component that a [`Stack`] can select.
 pub trait StackKind: Sized + sealed::Sealed {
     /// Answers a query of this kind.
     ///
@@ -260,10 +260,10 @@ kinds! {
 }
 
 impl ActivationCache {
-    /// The residual-stream vectors that a query asks for, with a label for each.
+    /// The residual-stream vectors that a query selects, with a label for each.
     ///
     /// # Shapes
-    /// `[component, (batch), (pos), d_model]`; one position leaves out its axis.
+    /// `[component, (batch), (pos), d_model]`; a single position removes its axis.
     ///
     /// # Errors
     /// A model that did not make the cache; activations that are not cached; layers, neurons or positions that do not exist; a

@@ -1,7 +1,7 @@
 //! What parts of the residual stream add to logits: the projection on directions of the unembedding.
 //!
 //! The logits are `LN(x) W_U + b_U` with `LN(x) = (x - mean(x)) / s * w + b`. With the scale `s` held at its value in the
-//! run, component `c` of the stream adds `(c - mean(c)) / s . (w * d)` along a direction `d` of the unembedding. The norm's
+//! run, component `c` of the residual stream adds `(c - mean(c)) / s . (w * d)` along a direction `d` of the unembedding. The norm's
 //! weights `w` go into the direction, so shares are the same whether or not the norm is folded into the unembedding. `b . d`
 //! and `b_U` do not belong to any component.
 

@@ -53,7 +53,7 @@ impl ActivationCache {
         }
     }
 
-    /// What the embeddings and each attention and MLP wrote; without further words they sum to the residual stream. What a plan
+    /// What the embeddings and each attention and MLP wrote; by default they sum to the residual stream. What a plan
     /// put into the residual stream itself (an edit of `resid_pre`, say) was written by none of them.
     ///
     /// # Shapes

@@ -201,7 +201,9 @@ impl ActivationCache {
             layer => ReadBy::Block(layer).resolve(&self.dims)?.layer,
         };
         if layer == 0 {
-            return Err(Error::argument(format!("there are no layers below layer 0 to stack {name:?} of.")));
+            return Err(Error::argument(format!(
+                "there are no layers before layer 0, so there is no {name:?} to stack: give 1 or more, or -1 for all."
+            )));
         }
         let parts = (0..layer).map(|l| self.get((name, l))).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::stack(&parts, 0)?)

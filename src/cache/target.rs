@@ -8,7 +8,7 @@ use crate::metrics::Answers;
 use crate::model::HookedTransformer;
 use crate::tokens::TokenRef;
 
-/// The logit, or the logit difference, that an attribution explains. Built by `into()` from a token (`" Mary"`, an id), a pair of
+/// The logit, or the logit difference, that an attribution decomposes. Built by `into()` from a token (`" Mary"`, an id), a pair of
 /// tokens (`(" Mary", " John")`: correct, incorrect), [`Answers`] (a pair for each prompt), or a tensor
 /// of directions.
 ///

@@ -2,14 +2,14 @@
 //! exactly or as a method estimates it: negative where the edge helps.
 //!
 //! EAP-IG's repository divides the mean over a batch once more by the number of prompts, and is mostly given a loss instead
-//! of the metric; its scores are then ours divided by minus the batch size. But for that, scores are those of its code, run
-//! on a small model (tests/circuits/eap_ig.rs), except where it is at odds with its own definition:
+//! of the metric; its scores are then ours divided by minus the batch size. Otherwise scores are those of its code, run
+//! on a small model (tests/circuits/eap_ig.rs), except where the code contradicts its own definition:
 //!
-//! - exact scores of models with parallel attention and MLP: it prunes its graph at each edge and does not grow it back, so
-//!   that later scores are of a smaller graph. Ours are of single edges, as brute force gives them.
-//! - information flow routes where no writer comes near what is read at some position: it divides 0 by 0 and has no number
-//!   for the whole reader. Here no one has a share at that position.
-//! - EAP-IG-activations under mean ablation: it integrates from zero to the clean run, here it is from the mean.
+//! - exact scores of models with parallel attention and MLP: it prunes its graph at each edge and does not restore it, so
+//!   later scores are of a smaller graph. Ours are of single edges, as brute force gives them.
+//! - information flow routes where no writer comes near what is read at some position: it divides 0 by 0, which makes every
+//!   score of the reader NaN. Here no writer has a share at that position.
+//! - EAP-IG-activations under mean ablation: it integrates from zero to the clean run; here the path begins at the mean.
 
 use candle_core::Tensor;
 
@@ -28,37 +28,37 @@ pub enum EdgeMethod {
     Eap,
     /// The same with the mean gradient over runs whose embeddings lie between the corrupted and the clean ones, at
     /// `k / steps` for `k` from 0 to `steps - 1`: a left Riemann sum, which never reaches the clean run (Hanna et al.
-    /// 2024). The gradient is of the metric along the way, so its scores estimate finite changes. Scores of nodes are those at
+    /// 2024). The gradient is of the metric along the path, so its scores estimate finite changes. Scores of nodes are those at
     /// `k / steps` for `k` from 1 to `steps`, a right sum, as in EAP-IG's repository.
     EapIgInputs {
-        /// How many runs, at most 10,000; the paper takes 5.
+        /// Number of runs, at most 10,000; the paper uses 5.
         steps: usize,
     },
     /// The mean gradient over runs in which one part at a time (the input, one layer's attention, one MLP) lies between
     /// what it writes corrupted and clean, at `k / steps` for `k` from 1 to `steps`: a right Riemann sum (Hanna et al.
     /// 2024). `steps` runs for each part.
     EapIgActivations {
-        /// How many runs for each part, at most 10,000.
+        /// Number of runs for each part, at most 10,000.
         steps: usize,
     },
     /// The mean of the gradients of the clean and of the corrupted run.
     CleanCorrupted,
-    /// How much of what a node reads is due to each that writes, in the clean run: `max(0, |x| - |x - u|)` with the sum of
+    /// How much of what a node reads is due to each writer, in the clean run: `max(0, |x| - |x - u|)` with the sum of
     /// absolute values as length, as a share of all, the mean over positions (Ferrando and Voita 2024,
-    /// <https://arxiv.org/abs/2403.00824>). Neither the metric nor what corrupts plays a part, and no score is negative.
+    /// <https://arxiv.org/abs/2403.00824>). The metric and the corruption do not matter, and no score is negative.
     InformationFlowRoutes,
-    /// Each edge corrupted by itself: what the others estimate. As many runs as edges.
+    /// Each edge corrupted alone: what the others estimate. Takes as many runs as there are edges.
     Exact,
 }
 
-/// What becomes of the products of difference and gradient along the stream's coordinates.
+/// How the products of difference and gradient along the residual stream's coordinates are combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Aggregation {
     /// Their sum: an estimate of the metric's change.
     #[default]
     Sum,
-    /// Their mean, the sum divided by `d_model` (EAP-IG's `aggregation="mean"`): scores of models of several widths on one
-    /// scale. The order of the edges is the same.
+    /// Their mean, the sum divided by `d_model` (EAP-IG's `aggregation="mean"`): puts scores of models of
+    /// different widths on one scale. The order of the edges is the same.
     Mean,
 }
 
@@ -72,13 +72,14 @@ impl Edges {
     /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let scores = Experiment::new(&model, clean, corrupted, metric)?.edges()?.attribute(EdgeMethod::Eap)?;
-    /// println!("{:?}", scores.scores().bottom(3));
+    /// let best = scores.edges().into_iter().map(|edge| scores.score(edge)).try_fold(0f32, |least, score| score.map(|s| least.min(s)))?;
+    /// assert!(best < -0.1, "some edge helps: corrupting it lowers the logit difference by {best}");
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
     /// # Errors
-    /// No steps, or more than 10,000; a metric without gradient, for methods that need one; ablation, for methods that need a corrupted run; a
-    /// budget that one prompt exceeds; a mean over coordinates, for methods that do not sum over them.
+    /// No steps, or more than 10,000; a metric without gradient, for methods that need one; an ablation, for methods that need a
+    /// corrupted run; a budget that one prompt exceeds; a mean over coordinates, for methods that do not sum over them.
     pub fn attribute(&self, method: EdgeMethod) -> Result<Circuit> {
         self.check_aggregation(method)?;
         let (scores, runs) = match method {
@@ -101,7 +102,7 @@ impl Edges {
         changes.then(|| (self.clean(), self.corrupted()))
     }
 
-    /// What scores by this method are called: with its rule and steps, the metric and the intervention.
+    /// The name of scores by this method: with its rule and steps, the metric and the intervention.
     pub(super) fn name_of(&self, method: EdgeMethod, rule: Quadrature) -> String {
         let name = match method {
             EdgeMethod::Eap => "EAP".to_string(),
@@ -115,7 +116,7 @@ impl Edges {
         format!("{name}{mean}, {}", self.about())
     }
 
-    /// What sums over prompts, runs and the stream's coordinates are multiplied with.
+    /// The factor by which sums over prompts, runs and the residual stream's coordinates are multiplied.
     pub(super) fn scale(&self, runs: usize) -> f64 {
         let coordinates = match self.aggregation {
             Aggregation::Sum => 1,
@@ -125,13 +126,13 @@ impl Edges {
     }
 
     /// # Errors
-    /// A mean over the stream's coordinates by a method that does not sum over them.
+    /// A mean over the residual stream's coordinates by a method that does not sum over them.
     pub(super) fn check_aggregation(&self, method: EdgeMethod) -> Result<()> {
         match method {
             EdgeMethod::Exact | EdgeMethod::InformationFlowRoutes if self.aggregation == Aggregation::Mean => {
                 Err(Error::argument(format!(
-                    "{method:?} measures an edge or node as a whole, so there is no mean over d_model to take: leave \
-                     Aggregation::Sum, or take a method with gradients."
+                    "{method:?} measures an edge or node as a whole, so there is no mean over d_model: keep \
+                     Aggregation::Sum, or use a method with gradients."
                 )))
             }
             _ => Ok(()),
@@ -139,18 +140,18 @@ impl Edges {
     }
 
     /// # Errors
-    /// A mean over the stream's coordinates, where each has a score of its own.
+    /// A mean over the residual stream's coordinates, where each has its own score.
     pub(super) fn check_aggregation_of_parts(&self) -> Result<()> {
         match self.aggregation {
             Aggregation::Sum => Ok(()),
             Aggregation::Mean => Err(Error::argument(
-                "each coordinate of d_model has a score of its own here, so there is no mean over them to take: leave \
+                "each coordinate of d_model has its own score here, so there is no mean over them: keep \
                  Aggregation::Sum.",
             )),
         }
     }
 
-    /// A matrix of no scores yet.
+    /// An empty matrix of scores.
     pub(super) fn no_scores(&self) -> Vec<f64> {
         vec![0.; self.layout.n_forward() * self.layout.n_backward()]
     }
@@ -192,7 +193,7 @@ impl Edges {
         GradientRun { tokens: &self.tokens, between: Some(Between { point, clean, ablated, share }) }
     }
 
-    /// The interpolation points of this rule, all of one weight.
+    /// The interpolation points of this rule; all have the same weight.
     ///
     /// # Errors
     /// A number of steps that the rule does not have; one that ends at the clean run, for a metric that has no slope there.
@@ -228,6 +229,6 @@ fn side(rule: Quadrature) -> &'static str {
 fn needs_corrupted(method: &str) -> Error {
     Error::argument(format!(
         "{method} needs corrupted prompts, but edges are ablated here: give the experiment corrupted prompts as its baseline, \
-         or take EdgeMethod::Eap, EapIgActivations or Exact."
+         or use EdgeMethod::Eap, EapIgActivations or Exact."
     ))
 }

@@ -1,4 +1,4 @@
-//! What work on a part of the batch takes, and how much of it the budget has room for.
+//! How much memory work on a part of the batch takes, and how much of it fits in the budget.
 //!
 //! Sizes are counted in numbers, not in bytes. They are estimates of the largest tensors that are held at once.
 
@@ -6,24 +6,24 @@ use super::edges::Edges;
 use super::outputs::Outputs;
 use crate::error::{Error, Result, human_bytes};
 
-/// Working memory unless told otherwise, in bytes.
+/// Working memory by default, in bytes.
 const BUDGET: u64 = 1 << 30;
 
 impl Edges {
-    /// As [`Experiment::budget`](crate::experiment::Experiment::budget), of edges that are prepared already.
+    /// As [`Experiment::budget`](crate::experiment::Experiment::budget), for edges that are already prepared.
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
     }
 
-    /// The batch in parts of at most so many prompts: the first prompt of each, and how many they are.
+    /// The batch in parts of at most `most` prompts: the first prompt of each, and how many they are.
     pub(super) fn parts(&self, most: usize) -> Vec<(usize, usize)> {
         let batch = self.tokens.batch();
         (0..batch).step_by(most).map(|from| (from, most.min(batch - from))).collect()
     }
 
-    /// How many prompts of the batch may be worked on at once, where each takes so many numbers, and the logits of all
-    /// prompts, however many run, so many more.
+    /// How many prompts of the batch fit at once, if each takes `each` numbers and the logits of all prompts, however many
+    /// run, take `logits` more.
     ///
     /// # Errors
     /// A budget that a single prompt exceeds.
@@ -46,7 +46,7 @@ impl Edges {
         Ok(((room / one) as usize).clamp(1, self.tokens.batch()))
     }
 
-    /// How many numbers the budget has room for.
+    /// How many numbers fit in the budget.
     pub(super) fn numbers_in_budget(&self) -> usize {
         (self.budget.unwrap_or(BUDGET) / self.bytes_of_number() as u64) as usize
     }
@@ -55,7 +55,7 @@ impl Edges {
         self.model.dtype().size_in_bytes().max(4)
     }
 
-    /// The numbers of what all nodes add to the stream, of one prompt.
+    /// The numbers of what all nodes add to the residual stream, for one prompt.
     pub(super) fn numbers_of_nodes(&self) -> usize {
         self.layout.n_forward() * self.tokens.pos() * self.layout.d_model
     }
@@ -65,20 +65,20 @@ impl Edges {
         self.run.outputs.elem_count() / self.tokens.batch()
     }
 
-    /// How many numbers one copy of a prompt takes: the width of a stream for each head's three inputs, and of what a block
-    /// makes of one.
+    /// How many numbers one copy of a prompt takes: the width of a residual stream for each head's three inputs, and what a
+    /// block computes from one.
     pub(super) fn numbers_of_copy(&self) -> usize {
         (8 * self.layout.n_heads + 32) * self.tokens.pos() * self.layout.d_model
     }
 
-    /// The numbers that the logits of all prompts take, however many run, with all that the metric makes of them: 4 to 5 times
-    /// the logits that it reads, as measured for those of all columns.
+    /// The numbers that the logits of all prompts take, however many run, with everything that the metric computes from
+    /// them: 4 to 5 times the logits that it reads, as measured for all columns.
     pub(super) fn numbers_of_logits(&self) -> usize {
         5 * self.tokens.batch() * self.columns()
     }
 
-    /// The same where what the metric makes of them is kept for a backward pass: measured are 12 times the logits, and up to 22 for
-    /// KL divergence.
+    /// The same when what the metric computes is kept for a backward pass: 12 times the logits as measured, and up to 22 for KL
+    /// divergence.
     pub(super) fn numbers_of_logits_with_gradients(&self) -> usize {
         let times = if self.metric.needs_clean() { 22 } else { 12 };
         times * self.tokens.batch() * self.columns()
@@ -89,8 +89,8 @@ impl Edges {
         self.metric.rows().most() * self.metric.width(&self.model)
     }
 
-    /// What nodes write differently where they are corrupted, of `count` prompts from prompt `from` on: made part by part,
-    /// because that of all prompts is as large as what was kept of both runs.
+    /// What nodes write when corrupted minus what they write, for `count` prompts from prompt `from` on: computed part by part,
+    /// because that of all prompts is as large as what is kept of both runs.
     pub(super) fn difference(&self, from: usize, count: usize) -> Result<Outputs> {
         self.ablated.rows(from, count)?.minus(&self.run.outputs.rows(from, count)?)
     }

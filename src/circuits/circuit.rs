@@ -1,4 +1,4 @@
-//! A circuit: the edges of a model, what each of them scores, and which are in it.
+//! A circuit: the edges of a model, the score of each, and which of them are in it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,9 +10,9 @@ use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::visible::visible;
 
-/// The edges between a model's heads, MLPs, input and logits: how each scores, and which belong to the circuit.
+/// The edges between a model's heads, MLPs, input and logits: the score of each, and which belong to the circuit.
 ///
-/// A circuit does not change: what selects edges returns another one. A score of NaN means that the edge has none.
+/// A circuit is immutable: selecting edges returns another one. A score of NaN means that the edge has none.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -30,7 +30,7 @@ pub struct Circuit {
     pub(super) scores: Vec<f32>,
     /// `[n_forward, n_backward]`, row by row; false where there is no edge.
     pub(super) included: Vec<bool>,
-    /// How the scores came about.
+    /// How the scores were computed.
     pub(super) method: String,
     /// The metric of the clean run and of the empty circuit, where scores are changes of it.
     pub(super) levels: Option<(f32, f32)>,
@@ -59,7 +59,7 @@ impl Circuit {
         self
     }
 
-    /// How the scores came about: the method with its rule and steps, the metric and the intervention.
+    /// How the scores were computed: the method with its rule and steps, the metric and the intervention.
     pub fn method(&self) -> &str {
         &self.method
     }
@@ -99,7 +99,7 @@ impl Circuit {
     /// The score of an edge, given as an [`Edge`] or by its name; NaN where it has none.
     ///
     /// # Errors
-    /// A name that is no edge of the model.
+    /// A name that is not an edge of the model.
     pub fn score(&self, edge: impl ToString) -> Result<f32> {
         Ok(self.scores[self.place(edge)?])
     }
@@ -107,7 +107,7 @@ impl Circuit {
     /// Whether an edge, given as an [`Edge`] or by its name, is in the circuit.
     ///
     /// # Errors
-    /// A name that is no edge of the model.
+    /// A name that is not an edge of the model.
     pub fn includes(&self, edge: impl ToString) -> Result<bool> {
         Ok(self.included[self.place(edge)?])
     }
@@ -115,7 +115,7 @@ impl Circuit {
     /// The circuit with this edge.
     ///
     /// # Errors
-    /// A name that is no edge of the model.
+    /// A name that is not an edge of the model.
     pub fn with(&self, edge: impl ToString) -> Result<Self> {
         self.with_edge(edge, true)
     }
@@ -123,7 +123,7 @@ impl Circuit {
     /// The circuit without this edge.
     ///
     /// # Errors
-    /// A name that is no edge of the model.
+    /// A name that is not an edge of the model.
     pub fn without(&self, edge: impl ToString) -> Result<Self> {
         self.with_edge(edge, false)
     }
@@ -146,7 +146,7 @@ impl Circuit {
         Ok(circuit)
     }
 
-    /// Those edges of the circuit that `keep` accepts, by their place in the matrix.
+    /// Those edges of the circuit that `keep` accepts, by their index in the matrix.
     pub(super) fn keeping(&self, keep: impl Fn(usize, Edge) -> bool) -> Self {
         let mut circuit = self.clone();
         for (place, edge) in self.layout.edges() {
@@ -155,7 +155,7 @@ impl Circuit {
         circuit
     }
 
-    /// The circuit of exactly these edges, by their place in the matrix.
+    /// The circuit of exactly these edges, by their index in the matrix.
     pub(super) fn of_places(&self, places: impl IntoIterator<Item = usize>) -> Self {
         let mut circuit = Self { included: vec![false; self.included.len()], ..self.clone() };
         places.into_iter().for_each(|place| circuit.included[place] = true);
@@ -181,8 +181,8 @@ impl Circuit {
         Labelled::new(title, vec![from, to], self.scores.clone()).expect("the layout gives axes and numbers alike")
     }
 
-    /// The share of edges that two circuits have in common, of those that either has (Jaccard's index); 1 for two empty
-    /// ones.
+    /// The share of edges that two circuits have in common, of those in either (the Jaccard index); 1 for two empty
+    /// circuits.
     ///
     /// # Errors
     /// A circuit of a model with other edges.
@@ -194,7 +194,7 @@ impl Circuit {
         Ok(if either == 0 { 1.0 } else { both as f32 / either as f32 })
     }
 
-    /// That the circuit is one of a model with these edges.
+    /// Checks that the circuit is of a model with these edges.
     pub(super) fn check(&self, layout: &Layout) -> Result<()> {
         if self.layout == *layout {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Two runs between which edges are corrupted.
+//! The edges of an experiment, prepared to be corrupted.
 
 use candle_core::{DType, Tensor};
 
@@ -40,7 +40,7 @@ pub struct Edges {
     pub(super) layout: Layout,
     pub(super) metric: BoundMetric,
     pub(super) tokens: Tokens,
-    /// The prompts that corrupt, unless edges are ablated.
+    /// The corrupted prompts, unless edges are ablated.
     pub(super) corrupted_tokens: Option<Tokens>,
     intervention: &'static str,
     pub(super) run: CleanRun,
@@ -49,12 +49,12 @@ pub struct Edges {
     clean: Vec<f32>,
     /// The metric of the empty circuit.
     corrupted: Vec<f32>,
-    /// What the caller allows, in bytes.
+    /// The budget of the caller, in bytes.
     pub(super) budget: Option<u64>,
     pub(super) aggregation: Aggregation,
 }
 
-/// What later runs need of the clean one.
+/// What later runs need from the clean one.
 #[derive(Clone)]
 pub(super) struct CleanRun {
     pub outputs: Outputs,
@@ -131,6 +131,12 @@ impl Experiment {
 
 /// Refuses models that have no edges.
 fn check_model(model: &HookedTransformer) -> Result<()> {
+    if !model.splices().is_empty() {
+        return Err(Error::argument(
+            "edges are between heads and MLPs of the model itself, and this experiment splices functions in (with_splices): make \
+             it without them, or patch activations (Experiment::sweep).",
+        ));
+    }
     if !model.frozen().is_empty() {
         return Err(Error::argument(format!(
             "the model has frozen parts, {:?}, so its gradients do not estimate what patching an edge does: give the ordinary \
@@ -140,7 +146,7 @@ fn check_model(model: &HookedTransformer) -> Result<()> {
     }
     if model.dims().norms_after {
         return Err(Error::argument(format!(
-            "what the heads of {:?} write goes through a norm together, so no head adds a part of its own to the residual stream \
+            "what the heads of {:?} write goes through a norm together, so no head adds its own part to the residual stream \
              and there are no edges between heads: patch its activations (Experiment::sweep).",
             model.cfg().model_name
         )));
@@ -152,7 +158,7 @@ fn check_model(model: &HookedTransformer) -> Result<()> {
 }
 
 impl Edges {
-    /// Whether scores are sums along the stream's coordinates, as by default, or means.
+    /// Whether scores are sums over the residual stream's coordinates, the default, or means.
     pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
         self.aggregation = aggregation;
         self
@@ -168,12 +174,12 @@ impl Edges {
         mean(&self.corrupted)
     }
 
-    /// What scores are of: the metric, and what corrupts.
+    /// What scores are about: the metric and the corruption.
     pub(super) fn about(&self) -> String {
         format!("{}, {}", self.metric.name(), self.intervention)
     }
 
-    /// All logits where the metric reads, from the final stream.
+    /// All logits where the metric reads, from the final residual stream.
     ///
     /// # Shapes
     /// `resid [prompt, pos, d_model]` gives `[row, d_vocab_out]`, f32.

@@ -1,11 +1,11 @@
 //! What a circuit alone does: the clean run in which each reader gets, from every node that is not joined to it by an edge
-//! of the circuit, what that node writes where it is corrupted.
+//! of the circuit, what that node writes when corrupted.
 //!
 //! The input of `v` is `sum over edges in the circuit of live_u + sum over all others of ablated_u`, where `live_u` is what
-//! `u` writes in this very run, so that what corruption does to `u` is felt by all behind it. With no edge this is the
-//! corrupted run, with all of them the clean one.
+//! `u` writes in this very run, so that corrupting `u` affects everything downstream of it. With no edge this is the
+//! corrupted run, with all edges the clean one.
 //!
-//! Hooks note `ablated_u - live_u` as the run goes on, and add the sum of it over the missing edges to each input.
+//! Hooks record `ablated_u - live_u` during the run and add its sum over the missing edges to each input.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +41,7 @@ impl Edges {
         self.judge(&self.logits(&Tensor::cat(&parts, 0)?)?)
     }
 
-    /// The stream behind the last block for `count` prompts from prompt `from` on.
+    /// The residual stream after the last block for `count` prompts from prompt `from` on.
     fn final_stream(&self, missing: &Arc<Missing>, from: usize, count: usize) -> Result<Tensor> {
         let live = Arc::new(Live {
             model: self.model.clone(),
@@ -93,8 +93,8 @@ impl Missing {
         !self.columns.contains(&true)
     }
 
-    /// The columns of a node's input, those of all heads of its layer together, if it makes a difference what is read there:
-    /// edges into one of them are missing, and someone reads along an edge of the circuit what is written.
+    /// The columns of a node's input, those of all heads of its layer together, if what is read there makes a difference: edges
+    /// into one of them are missing, and some edge of the circuit leaves the node.
     fn inputs(&self, node: Node, qkv: Option<Qkv>) -> Option<(usize, usize)> {
         let first = self.layout.backward_index(node, qkv)?;
         let count = if qkv.is_some() { self.layout.n_heads } else { 1 };
@@ -103,7 +103,7 @@ impl Missing {
     }
 }
 
-/// A run on its way: what nodes wrote so far, against what they write where they are corrupted.
+/// A run in progress: what nodes wrote so far, compared with what they write when corrupted.
 struct Live {
     model: HookedTransformer,
     ablated: Outputs,
@@ -132,7 +132,7 @@ impl Live {
         plan
     }
 
-    /// A plan that notes what the nodes at this point write. Points come in the order of the layout's rows.
+    /// A plan that records what the nodes at this point write. Points come in the order of the layout's rows.
     fn noting(self: &Arc<Self>, plan: HookPlan, point: HookPoint) -> HookPlan {
         let live = self.clone();
         let note = move |x: &Tensor, point: HookPoint| {
@@ -158,7 +158,7 @@ impl Live {
         }
     }
 
-    /// A plan that corrupts what a node reads, or all heads of its layer, where that makes a difference.
+    /// A plan that corrupts what a node (or each head of its layer) reads, where that makes a difference.
     fn corrupting(self: &Arc<Self>, plan: HookPlan, point: HookPoint, node: Node, qkv: Option<Qkv>) -> HookPlan {
         if self.missing.inputs(node, qkv).is_none() {
             return plan;
@@ -175,7 +175,7 @@ impl Live {
         plan.edit(point, Edit::custom("corrupt", corrupt))
     }
 
-    /// What the missing edges change of an input, `[column, batch * pos * d_model]`.
+    /// By how much the missing edges change an input, `[column, batch * pos * d_model]`.
     fn update(&self, node: Node, qkv: Option<Qkv>) -> Result<Option<Tensor>> {
         let Some((first, count)) = self.missing.inputs(node, qkv) else { return Ok(None) };
         let differences = self.differences.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
-//! Each edge corrupted by itself, by brute force.
+//! Each edge corrupted alone, by brute force.
 //!
-//! One edge changes one input, by what its node would write otherwise less what it writes: all before that input stays the
-//! clean run's. So runs begin at the reader's block, and edges into one reader run together as one batch.
+//! One edge changes one input, by what its node would write when corrupted minus what it writes; everything upstream of that
+//! input is as in the clean run. So runs begin at the reader's block, and edges into one reader run together as one batch.
 
 use candle_core::Tensor;
 
@@ -15,11 +15,11 @@ use crate::model::RunOptions;
 use crate::progress::Progress;
 
 impl Edges {
-    /// How much the metric changes by each edge, summed over prompts; a matrix of all rows and columns.
+    /// How much each edge changes the metric, summed over prompts; a matrix of all rows and columns.
     pub(super) fn exact(&self) -> Result<Vec<f64>> {
         let mut scores = self.no_scores();
         let per_copy = self.numbers_of_copy();
-        // What all nodes write differently, and the tensors that it is stacked from.
+        // The differences of all nodes, and the tensors that they are stacked from.
         let written = 2 * self.numbers_of_nodes() + self.numbers_of_difference();
         let of_logits = self.numbers_of_logits();
         let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
@@ -70,7 +70,7 @@ impl Edges {
         self.changes_from(layer, resid, HookPlan::new().edit(HookPoint::Block(layer, site), edit), (from, prompts))
     }
 
-    /// As [`Edges::changes`], of runs that begin at a block with this stream.
+    /// As [`Edges::changes`], for runs that begin at a block with this residual stream.
     ///
     /// # Shapes
     /// `resid [copies * prompts, pos, d_model]`.
@@ -94,8 +94,8 @@ impl Edges {
         self.changes(&run.resid.expect("a run that stops returns the stream"), (from, prompts))
     }
 
-    /// How much the metric changes, summed over the prompts from prompt `from` on, where this is the final stream of copies
-    /// of them, one after the other; one number for each copy.
+    /// How much the metric changes, summed over the prompts from prompt `from` on, where this is the final residual stream of
+    /// copies of them, one after the other; one number for each copy.
     fn changes(&self, resid: &Tensor, (from, prompts): (usize, usize)) -> Result<Vec<f64>> {
         let logits = self.metric.logits_after(&self.model, &self.metric.read_of(resid, (from, prompts))?)?;
         let logits = self.among_clean(&logits, from, prompts)?;

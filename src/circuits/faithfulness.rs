@@ -1,7 +1,7 @@
 //! How well a circuit does what the model does: faithfulness, its curve over sizes, completeness and minimality.
 //!
 //! Faithfulness is `(circuit - corrupted) / (clean - corrupted)` of the metric's means over prompts: 0 for the empty circuit,
-//! 1 for the full one; it may leave that range. Completeness and minimality follow Wang et al. 2022, section 4; the areas
+//! 1 for the full one; it can leave that range. Completeness and minimality follow Wang et al. 2022, section 4; the areas
 //! under the curve are those of the MIB benchmark (Mueller et al. 2025, <https://arxiv.org/abs/2504.13151>).
 
 use super::circuit::Circuit;
@@ -13,7 +13,7 @@ use crate::labelled::{Axis, Labelled};
 use crate::metrics::mean;
 use crate::progress::Progress;
 
-/// What is left of the metric when only a circuit is left.
+/// The metric when only a circuit is left.
 #[derive(Clone)]
 pub struct CircuitScore {
     /// How many edges the circuit has.
@@ -29,7 +29,7 @@ pub struct CircuitScore {
 /// Faithfulness of circuits of one model, by their size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaithfulnessCurve {
-    /// How many edges each circuit has, from the smallest on.
+    /// How many edges each circuit has, the smallest first.
     pub edges: Vec<usize>,
     /// The metric of each, the mean over prompts.
     pub metric: Vec<f32>,
@@ -41,10 +41,10 @@ pub struct FaithfulnessCurve {
 
 impl Edges {
     /// Runs the model with this circuit only: every reader gets what nodes write in this run along edges of the circuit, and
-    /// what they write corrupted (or ablated) along all others. The circuit stays as it is.
+    /// what they write corrupted (or ablated) along all others. The circuit is used as it is.
     ///
-    /// Edges that hang in the air count as they stand. Between two prompts they change nothing; under ablation a node that
-    /// no edge enters still writes what it makes of nothing, so [prune](Circuit::prune) first, as EAP-IG does.
+    /// Dangling edges are kept as they are. Between two prompts they change nothing; under ablation a node without incoming edges
+    /// still writes what it computes from its corrupted inputs, so [prune](Circuit::prune) first, as EAP-IG does.
     ///
     /// # Errors
     /// A circuit of a model with other edges; a budget that one prompt exceeds.
@@ -71,7 +71,7 @@ impl Edges {
     /// let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
     /// let scores = edges.attribute(EdgeMethod::EapIgInputs { steps: 5 })?;
     /// let curve = edges.curve(&scores.greedy_each(&[50, 200, 800], RankBy::Magnitude)?)?;
-    /// println!("area under the curve {:.2}, from 1 {:.2}", curve.cpr(), curve.cmd());
+    /// assert!(curve.cpr() > 0.5 && curve.cmd() < 0.5, "{curve:?}");
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
@@ -98,7 +98,7 @@ impl Edges {
         })
     }
 
-    /// Whether the circuit holds all that matters: for each set of nodes, the faithfulness of the circuit without them, of
+    /// Whether the circuit contains everything that matters: for each set of nodes, the faithfulness of the circuit without them, of
     /// the whole model without them, and the difference, which is near 0 for every set if the circuit is complete.
     ///
     /// # Shapes
@@ -125,8 +125,8 @@ impl Edges {
         Labelled::new(format!("completeness, {}", self.about()), axes, values)
     }
 
-    /// Whether the circuit holds nothing that does not matter: how much faithfulness is lost without each of its heads and
-    /// MLPs. A node near 0 could be left out.
+    /// Whether everything in the circuit matters: how much faithfulness is lost without each of its heads and MLPs. A node near
+    /// 0 could be left out.
     ///
     /// # Shapes
     /// `[node]`.
@@ -175,14 +175,14 @@ impl Circuit {
 
 impl FaithfulnessCurve {
     /// The area under the curve over the share of edges, from no edges to all: MIB's integrated circuit performance ratio,
-    /// of which more is better. The sum is of trapezoids between the sizes given, and the ends, which are 0 and 1 by
-    /// definition, are added.
+    /// of which more is better. It sums trapezoids between the given sizes, with the end points added, which are 0
+    /// and 1 by definition.
     pub fn cpr(&self) -> f32 {
         self.area(|faithfulness| faithfulness)
     }
 
     /// The area between the curve and 1 over the share of edges, on either side: MIB's integrated circuit-model distance, of
-    /// which less is better. The sum is as for [`FaithfulnessCurve::cpr`].
+    /// which less is better. It is summed as in [`FaithfulnessCurve::cpr`].
     pub fn cmd(&self) -> f32 {
         self.area(|faithfulness| (1. - faithfulness).abs())
     }

@@ -4,8 +4,8 @@
 //! metric changes when the edge is corrupted (Syed et al. 2023). It is linear in the gradient, so those of several runs are
 //! summed first and multiplied once.
 //!
-//! As many prompts are run at once as the budget allows. The others' logits then are those of the clean run, because a
-//! metric is of all prompts.
+//! As many prompts run at once as fit in the budget. The logits of the others are then those of the clean run, because a
+//! metric takes all prompts.
 
 use candle_core::{DType, Tensor};
 
@@ -21,11 +21,11 @@ use crate::tokens::Tokens;
 /// A run whose gradients count.
 pub(super) struct GradientRun<'a> {
     pub tokens: &'a Tokens,
-    /// What is written at one point instead of what the run would write.
+    /// What is written at one point in place of what the run would write.
     pub between: Option<Between<'a>>,
 }
 
-/// `share` of the way from what is written ablated to what is written clean.
+/// `share` of the path from what is written ablated to what is written clean.
 pub(super) struct Between<'a> {
     pub point: HookPoint,
     pub clean: &'a Tensor,
@@ -72,7 +72,7 @@ impl Edges {
     pub(super) fn numbers_of_gradients(&self, points: &[HookPoint]) -> Result<usize> {
         let plan = points.iter().fold(HookPlan::new(), |plan, &point| plan.watch(point)).capture("resid_pre");
         let need = plan.memory(&self.model.dims(), 1, self.tokens.pos(), self.model.dtype())?;
-        // Of logits only those that the metric reads are made, once more with their gradient.
+        // Only the logits that the metric reads are computed, and their gradient takes as much again.
         Ok((need.kept() + need.working) as usize / self.model.dtype().size_in_bytes() + 2 * self.columns())
     }
 
@@ -83,7 +83,7 @@ impl Edges {
         sites.extend((!self.layout.attn_only).then_some(Site::MlpIn));
         let in_blocks = (0..layers).flat_map(|layer| sites.iter().map(move |&site| HookPoint::Block(layer, site)));
         let points: Vec<HookPoint> = in_blocks.chain([HookPoint::Block(layers - 1, Site::ResidPost)]).collect();
-        // What is read, what is written with the tensors that it is stacked from, and the heads' inputs on their way.
+        // What is read, what is written with the tensors that it is stacked from, and the heads' inputs on the way.
         let width = self.tokens.pos() * self.layout.d_model;
         let kept = (self.layout.n_backward() + 2 * self.layout.n_forward() + 12 * self.layout.n_heads) * width;
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
@@ -110,7 +110,7 @@ impl Edges {
     }
 
     /// Adds a run's gradients at what is read, f32: of each layer the inputs of all queries, keys and values, and the MLP's,
-    /// and at the end the stream behind the last block; `[column, batch * pos * d_model]` each.
+    /// and at the end the residual stream after the last block; `[column, batch * pos * d_model]` each.
     fn add_inputs(&self, read: &mut [Option<Tensor>], (run, gradients): &(Run, Gradients)) -> Result<()> {
         let mut add = |place: usize, gradient: Tensor| -> Result<()> {
             let gradient = gradient.to_dtype(DType::F32)?;
@@ -133,7 +133,7 @@ impl Edges {
         add(2 * layers, at(gradients, HookPoint::Block(layers - 1, Site::ResidPost))?.flatten_all()?.unsqueeze(0)?)
     }
 
-    /// Adds `written [row, n]` times `gradients [column, n]` transposed, whose first column stands at `first`.
+    /// Adds `written [row, n]` times `gradients [column, n]` transposed, whose first column is at `first`.
     fn add_product(&self, scores: &mut [f64], first: usize, written: &Tensor, gradients: &Tensor) -> Result<()> {
         let product = written.matmul(&gradients.t()?)?.to_vec2::<f32>()?;
         for (row, of_row) in product.into_iter().enumerate() {

@@ -1,9 +1,9 @@
 //! Circuits as JSON files of EAP-IG's form, to and from its `Graph.to_json` and `Graph.from_json`.
 //!
 //! A file has `cfg` (the sizes), `nodes` (whether each is in the circuit) and `edges` (score, and whether each is in the
-//! circuit). Which edges are in decides; what a file says of nodes is only checked for names, because EAP-IG's own flags of
-//! nodes are not kept up by all its methods. One key is added, which EAP-IG passes over: `method`. Python writes an unscored
-//! edge as the bare word `NaN`, which is no JSON; it is read and written all the same.
+//! circuit). The edges decide; of the nodes only the names are checked, because not all of EAP-IG's methods keep its
+//! flags of nodes up to date. One key is added, which EAP-IG ignores: `method`. Python writes an unscored edge as the bare word
+//! `NaN`, which is not JSON; it is read and written all the same.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::node::{Edge, Node};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// More nodes than any model has: a file that asks for them is a mistake.
+/// More nodes than any model has: a file that claims them is a mistake.
 const MOST_NODES: usize = 100_000;
 
 #[derive(Deserialize)]
@@ -41,7 +41,7 @@ impl Circuit {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`] where the disk does not take it.
+    /// [`Error::File`] if the file cannot be written.
     pub fn to_json(&self, path: impl AsRef<Path>) -> Result<()> {
         let text = self.json();
         files::write_whole(path.as_ref(), |file| file.write_all(text.as_bytes()))
@@ -49,11 +49,11 @@ impl Circuit {
 
     /// Reads a circuit that [`Circuit::to_json`] or EAP-IG's `Graph.to_json` wrote.
     ///
-    /// Scores of nodes are passed over. An EAP-IG file holds scores of the metric that it was given, which is a loss as a
+    /// Scores of nodes are ignored. An EAP-IG file holds scores of the metric that it was given, which is a loss as a
     /// rule: there, edges that help have positive scores.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that cannot be read or is no such JSON; nodes or edges that the model of its `cfg` does not
+    /// [`Error::File`]: a file that cannot be read or is not such JSON; nodes or edges that the model of its `cfg` does not
     /// have, or that are missing; a circuit of single neurons.
     pub fn from_json(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -98,17 +98,17 @@ impl Circuit {
 fn parse(text: &str) -> Result<Circuit> {
     let file: File = files::read_json(without_bare_words(text).as_bytes()).map_err(|error| {
         Error::argument(format!(
-            "this is no circuit in EAP-IG's form ({error}): it needs cfg (with n_layers, n_heads, d_model), nodes and edges."
+            "this is not a circuit in EAP-IG's form ({error}): it needs cfg (with n_layers, n_heads, d_model), nodes and edges."
         ))
     })?;
     let layout = file.cfg;
     check_cfg(&layout)?;
     check_nodes(&layout, &file.nodes)?;
-    // All edges are there before a matrix of the size that the file claims is made.
+    // All edges must be there before a matrix of the size that the file claims is allocated.
     let places = file.edges.keys().map(|name| layout.index(name.parse()?)).collect::<Result<Vec<_>>>()?;
     if let Some(edge) = first_missing(&layout, &file.edges) {
         return Err(Error::argument(format!(
-            "the file has {} edges, but not all of its model; {edge} is missing, for one: write it anew.",
+            "the file has {} edges, but not all of its model; {edge} is missing, for example: write it again.",
             file.edges.len()
         )));
     }
@@ -120,7 +120,7 @@ fn parse(text: &str) -> Result<Circuit> {
         circuit.scores[place] = match &about["score"] {
             Value::Null => f32::NAN,
             score => number(score).ok_or_else(|| {
-                Error::argument(format!("the score of the edge {name:?} is {score}, which is no number."))
+                Error::argument(format!("the score of the edge {name:?} is {score}, which is not a number."))
             })?,
         };
     }
@@ -128,11 +128,11 @@ fn parse(text: &str) -> Result<Circuit> {
     Ok(circuit)
 }
 
-/// That a file's sizes are a model's.
+/// Checks that a file's sizes are a model's.
 pub(super) fn check_cfg(layout: &Layout) -> Result<()> {
     let nodes = layout.n_layers.checked_mul(layout.n_heads.saturating_add(1));
     match layout.n_layers == 0 || layout.n_heads == 0 || nodes.is_none_or(|nodes| nodes > MOST_NODES) {
-        true => Err(Error::argument(format!("the cfg is of no model: it says {layout}."))),
+        true => Err(Error::argument(format!("the cfg is not of a model: it says {layout}."))),
         false => Ok(()),
     }
 }
@@ -169,14 +169,14 @@ fn check_nodes(layout: &Layout, nodes: &Map<String, Value>) -> Result<()> {
     }
     match layout.nodes().into_iter().find(|node| !nodes.contains_key(&node.to_string())) {
         None => Ok(()),
-        Some(node) => Err(Error::argument(format!("the file says nothing of the node {node}: write it anew."))),
+        Some(node) => Err(Error::argument(format!("the file says nothing about the node {node}: write it again."))),
     }
 }
 
 const INFINITE: &str = "Infinity";
 const MINUS_INFINITE: &str = "-Infinity";
 
-/// Python's bare words for what is no number, as JSON knows it: `null`, and texts for infinities.
+/// Python's bare words for what is not a number, as JSON has it: `null`, and texts for infinities.
 fn without_bare_words(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -189,7 +189,7 @@ fn without_bare_words(text: &str) -> String {
             rest = &rest[word.len()..];
             continue;
         }
-        // A quote behind a backslash does not end its text.
+        // A quote after a backslash does not end its text.
         let taken = if quoted && c == '\\' { rest.chars().take(2).map(char::len_utf8).sum() } else { c.len_utf8() };
         quoted ^= c == '"';
         out.push_str(&rest[..taken]);

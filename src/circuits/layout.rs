@@ -1,9 +1,8 @@
-//! Which edges a model has, and where each stands in a matrix of edges. This is the only file that counts.
+//! Which edges a model has, and the index of each in a matrix of edges. All index arithmetic is in this file.
 //!
-//! Rows are what writes: the input, then of each layer its heads and its MLP. Columns are what reads: of each layer the
-//! queries' inputs of all heads, the keys', the values', and the MLP's, and at the end the logits. What a column may read
-//! are the first so many rows, because rows stand in the order in which they are computed: all real edges of a column are
-//! the rows above one number.
+//! Rows are writers: the input, then each layer's heads and MLP. Columns are readers: in each layer the inputs of all heads'
+//! queries, keys and values, then the MLP, and at the end the logits. Rows are in the order in which they are computed, so a
+//! column reads the first `n` rows for some `n`: its real edges are the rows above that number.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +10,13 @@ use super::node::{Edge, Node, Qkv};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 
-/// What of a model decides its edges.
+/// The sizes of a model that determine its edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Layout {
     pub n_layers: usize,
     pub n_heads: usize,
     pub d_model: usize,
-    /// Attention and MLP of a layer read the same stream.
+    /// Attention and MLP of a layer read the same residual stream.
     #[serde(default)]
     pub parallel_attn_mlp: bool,
     /// There are no MLPs.
@@ -55,7 +54,7 @@ impl Layout {
         self.n_layers * self.of_layer().1 + 1
     }
 
-    /// The row of a node that writes; none of the logits, and of what the model does not have.
+    /// The row of a node that writes; none for the logits, and for what the model does not have.
     pub(super) fn forward_index(&self, node: Node) -> Option<usize> {
         let first = |layer: usize| 1 + layer * self.of_layer().0;
         match node {
@@ -66,7 +65,7 @@ impl Layout {
         }
     }
 
-    /// The column of what reads; none of the input, and of what the model does not have.
+    /// The column of what reads; none for the input, and for what the model does not have.
     pub(super) fn backward_index(&self, node: Node, qkv: Option<Qkv>) -> Option<usize> {
         let first = |layer: usize| layer * self.of_layer().1;
         match (node, qkv) {
@@ -124,7 +123,7 @@ impl Layout {
         nodes
     }
 
-    /// Every real edge with its place in a matrix of `n_forward` rows, row by row.
+    /// Every real edge with its index in a matrix of `n_forward` rows, row by row.
     pub(super) fn edges(&self) -> Vec<(usize, Edge)> {
         let targets = self.targets();
         let of_row = |(row, &from): (usize, &Node)| {
@@ -135,7 +134,7 @@ impl Layout {
         self.sources().iter().enumerate().flat_map(of_row).collect()
     }
 
-    /// The place of an edge in a matrix of all rows and columns.
+    /// The index of an edge in a matrix of all rows and columns.
     ///
     /// # Errors
     /// An edge that the model does not have, with the reason.
@@ -147,7 +146,7 @@ impl Layout {
         match real.filter(|(row, _)| *row < self.prev_index(edge.to)) {
             Some((row, column)) => Ok(row * self.n_backward() + column),
             None => Err(Error::argument(format!(
-                "{edge} is no edge of this model: {} does not read what {} writes{}.",
+                "{edge} is not an edge of this model: {} does not read what {} writes{}.",
                 edge.to,
                 edge.from,
                 match edge.to {

@@ -1,18 +1,18 @@
 //! Circuits of edges: which connections between heads and MLPs carry a task.
 //!
-//! A head or MLP reads the sum of what all before it wrote, so each earlier node is joined by an edge to each of its
+//! A head or MLP reads the sum of everything written before it, so each earlier node is joined by an edge to each of its
 //! inputs. An edge is tested by corrupting it alone: the reader gets what the writer would have written in another prompt.
-//! Brute force asks this of every edge; edge attribution patching estimates it for all at once from two forward passes and a
+//! Brute force does this for every edge; edge attribution patching estimates all edges at once from two forward passes and a
 //! backward pass (Syed et al. 2023, <https://arxiv.org/abs/2310.10348>), with integrated gradients where that estimate
-//! fails (Hanna et al. 2024, <https://arxiv.org/abs/2403.17806>). What is chosen by these scores is judged by running the
-//! model with all other edges corrupted.
+//! fails (Hanna et al. 2024, <https://arxiv.org/abs/2403.17806>). A circuit chosen by these scores is evaluated by running the
+//! model with all other edges corrupted. [`Experiment::edges`](crate::experiment::Experiment::edges) is where it begins.
 //!
-//! Names, files and definitions are those of the EAP-IG repository, where a definition there is sound. Nodes are scored as
-//! wholes in the same ways.
+//! Names, files and definitions are those of the EAP-IG repository, where a definition there is sound. Whole nodes are scored
+//! by the same methods.
 //!
 //! # Limits
-//! Nodes are heads and MLPs as a whole, over all positions. Models in which a head's output goes through a norm together
-//! with the other heads' (Gemma 2) have no such edges, and are refused.
+//! Nodes are whole heads and MLPs, over all positions. Models in which a head's output goes through a norm together
+//! with the other heads' (Gemma 2) have no such edges; giving one returns an error.
 
 mod attribute;
 mod budget;

@@ -1,4 +1,4 @@
-//! The parts of a circuit and what runs between them, in EAP-IG's spelling: `input`, `a5.h1`, `m7`, `logits`;
+//! The parts of a circuit and the edges between them, in EAP-IG's spelling: `input`, `a5.h1`, `m7`, `logits`;
 //! `a0.h3->a5.h1<q>`, `m2->m7`, `input->logits`.
 
 use std::fmt;
@@ -15,24 +15,24 @@ use crate::head::Head;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Node {
-    /// The token embedding (`hook_embed`; positions are no part of it).
+    /// The token embedding (`hook_embed`; without positions).
     Input,
     /// A head: layer and head.
     Head(usize, usize),
     /// The MLP of this layer.
     Mlp(usize),
-    /// The stream behind the last block, from which the logits are read.
+    /// The residual stream after the last block, from which the logits are read.
     Logits,
 }
 
 /// Which of a head's three inputs an edge enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Qkv {
-    /// What the queries are made of.
+    /// What the queries are computed from.
     Q,
-    /// What the keys are made of.
+    /// What the keys are computed from.
     K,
-    /// What the values are made of.
+    /// What the values are computed from.
     V,
 }
 
@@ -54,7 +54,7 @@ pub struct Edge {
     pub from: Node,
     /// What reads.
     pub to: Node,
-    /// Which input of it, where it is a head; none of others.
+    /// Which input of the reader, if it is a head; none otherwise.
     pub qkv: Option<Qkv>,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for Edge {
     }
 }
 
-/// A plain number as it is written, so that each node has one spelling only.
+/// A plain number in its only spelling, so that each node has one name.
 fn number(text: &str) -> Option<usize> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
@@ -117,7 +117,7 @@ impl FromStr for Node {
     fn from_str(text: &str) -> Result<Self> {
         node(text).ok_or_else(|| {
             Error::argument(format!(
-                "{text:?} names no part of a model: write \"input\", \"a5.h1\" (layer and head), \"m7\" or \"logits\"."
+                "{text:?} does not name a part of a model: write \"input\", \"a5.h1\" (layer and head), \"m7\" or \"logits\"."
             ))
         })
     }
@@ -140,7 +140,7 @@ impl FromStr for Edge {
     fn from_str(text: &str) -> Result<Self> {
         edge(text).ok_or_else(|| {
             Error::argument(format!(
-                "{text:?} names no edge: write it as \"m2->m7\" or \"input->logits\", and into a head with the input that \
+                "{text:?} does not name an edge: write it as \"m2->m7\" or \"input->logits\", and into a head with the input that \
                  it enters, as \"a0.h3->a5.h1<q>\"."
             ))
         })

@@ -1,12 +1,12 @@
-//! Scores of whole nodes: how much the metric changes when all that a node writes is corrupted.
+//! Scores of whole nodes: how much the metric changes when everything that a node writes is corrupted.
 //!
-//! A node writes to the stream only, so the gradient at what it writes is the sum of the gradients at the inputs of all that
-//! read it. Its estimated score `(ablated_u - clean_u) . d metric / d output of u` is therefore the sum of the scores of its
+//! A node writes only to the residual stream, so the gradient at what it writes is the sum of the gradients at all inputs
+//! that read it. Its estimated score `(ablated_u - clean_u) . d metric / d output of u` is therefore the sum of the scores of its
 //! edges out by the same runs: those of EAP, of EAP-IG-activations and of clean-corrupted.
 //!
-//! Integrating over inputs, EAP-IG's repository takes the right end of each step for nodes and the left one for edges; so it
-//! is here. Its own node scores of MLPs take the gradient at what the MLP reads, which is another one; here it is at what it
-//! writes. Its exact ones end in an error.
+//! When integrating over inputs, EAP-IG's repository takes the right end of each step for nodes and the left end for edges;
+//! so does this. Its own node scores of MLPs take the gradient at what the MLP reads, which is a different one; here it is at what the
+//! MLP writes. Its exact scores end in an error.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ use crate::labelled::{Axis, Labelled};
 use crate::progress::Progress;
 use crate::visible::visible;
 
-/// What the input, the heads and the MLPs score as wholes.
+/// The scores of the input, the heads and the MLPs as wholes.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -35,9 +35,9 @@ use crate::visible::visible;
 /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
 /// let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
 /// let nodes = edges.attribute_nodes(EdgeMethod::Exact)?;
-/// println!("{:?}", nodes.scores().bottom(3));
+/// assert!(nodes.scores().bottom(1)[0].value < -0.5, "some node helps");
 /// let circuit = nodes.topn(10, RankBy::Magnitude)?;
-/// println!("{:?}", edges.evaluate(&circuit)?);
+/// assert!(edges.evaluate(&circuit)?.faithfulness > 0.5);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, PartialEq)]
@@ -51,7 +51,7 @@ pub struct NodeScores {
 }
 
 impl NodeScores {
-    /// How the scores came about: the method with its rule and steps, the metric and the intervention.
+    /// How the scores were computed: the method with its rule and steps, the metric and the intervention.
     pub fn method(&self) -> &str {
         &self.method
     }
@@ -59,14 +59,14 @@ impl NodeScores {
     /// The score of a node, given as a [`Node`] or by its name.
     ///
     /// # Errors
-    /// A name that is no node of the model; the logits, which write nothing.
+    /// A name that is not a node of the model; the logits, which write nothing.
     pub fn score(&self, node: impl ToString) -> Result<f32> {
         let node: Node = node.to_string().parse()?;
         match self.layout.forward_index(node) {
             Some(row) => Ok(self.scores[row]),
-            None if self.layout.has(node) => {
-                Err(Error::argument(format!("{node} writes nothing, so it has no score: ask for what it reads.")))
-            }
+            None if self.layout.has(node) => Err(Error::argument(format!(
+                "{node} writes nothing, so it has no score: look at the scores of its edges."
+            ))),
             None => Err(self.layout.unknown(node)),
         }
     }
@@ -103,11 +103,11 @@ impl NodeScores {
 }
 
 impl Edges {
-    /// The score of every node: how much the metric, its mean over prompts, changes when all that the node writes is
+    /// The score of every node: how much the metric, its mean over prompts, changes when everything that the node writes is
     /// corrupted, exactly or as a method estimates it; negative where the node helps.
     ///
     /// # Errors
-    /// As [`Edges::attribute`]; information flow routes, which are of edges only.
+    /// As [`Edges::attribute`]; information flow routes, which score edges only.
     pub fn attribute_nodes(&self, method: EdgeMethod) -> Result<NodeScores> {
         let (scores, runs) = if method == EdgeMethod::Exact {
             self.check_aggregation(method)?;
@@ -123,8 +123,8 @@ impl Edges {
         Ok(NodeScores { layout: self.layout, scores, method: name, levels: self.levels(method) })
     }
 
-    /// The score of every coordinate of what each node writes to the stream, which EAP-IG's repository calls neurons: the
-    /// parts that a node's score is the sum of. They are not the neurons inside an MLP; see
+    /// The score of every coordinate of what each node writes to the residual stream, which EAP-IG's repository calls neurons:
+    /// a node's score is their sum. They are not the neurons inside an MLP; see
     /// [`IntegratedGradients::neurons`](crate::gradients::IntegratedGradients::neurons) for those.
     ///
     /// ```
@@ -134,7 +134,7 @@ impl Edges {
     /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
-    /// println!("{:?}", edges.attribute_neurons(EdgeMethod::Eap)?.bottom(3));
+    /// assert_eq!(edges.attribute_neurons(EdgeMethod::Eap)?.shape()[1], model.cfg().d_model);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
@@ -146,7 +146,7 @@ impl Edges {
     pub fn attribute_neurons(&self, method: EdgeMethod) -> Result<Labelled> {
         if method == EdgeMethod::Exact {
             return Err(Error::argument(
-                "exact scores are of whole nodes: take attribute_nodes, or EdgeMethod::Eap, EapIgInputs or EapIgActivations.",
+                "exact scores are of whole nodes: use attribute_nodes, or EdgeMethod::Eap, EapIgInputs or EapIgActivations.",
             ));
         }
         self.check_aggregation_of_parts()?;
@@ -161,7 +161,7 @@ impl Edges {
     fn node_runs(&self, method: EdgeMethod) -> Result<Vec<GradientRun<'_>>> {
         if method == EdgeMethod::InformationFlowRoutes {
             return Err(Error::argument(
-                "information flow routes score edges by their share in what is read, and nodes have no such share: take \
+                "information flow routes score edges by their share in what is read, and nodes have no such share: use \
                  another method.",
             ));
         }
@@ -174,7 +174,7 @@ impl Edges {
         let sites = [Some(Site::AttnOut), (!self.layout.attn_only).then_some(Site::MlpOut)];
         let of_layer = |layer: usize| sites.into_iter().flatten().map(move |site| HookPoint::Block(layer, site));
         let points: Vec<HookPoint> = [HookPoint::Embed].into_iter().chain((0..layers).flat_map(of_layer)).collect();
-        // The gradients at what is written, and what the heads of one layer write on its way.
+        // The gradients at what is written, and what the heads of one layer write on the way.
         let kept = (points.len() + 4 * self.layout.n_heads) * self.tokens.pos() * self.layout.d_model;
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
         let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
@@ -222,8 +222,8 @@ impl Edges {
         Ok(product.sum(1)?.to_vec2::<f32>()?)
     }
 
-    /// How much the metric changes by each node, summed over prompts. What lies before a node stays the clean run's, so runs
-    /// begin at its block, or behind it.
+    /// How much each node changes the metric, summed over prompts. Everything upstream of a node is as in the clean run, so runs
+    /// begin at its block, or after it.
     fn exact_nodes(&self) -> Result<Vec<f64>> {
         let per_copy = self.numbers_of_copy();
         let (written, of_logits) = (self.numbers_of_difference(), self.numbers_of_logits());

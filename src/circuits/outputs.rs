@@ -1,6 +1,6 @@
 //! What the nodes of a circuit write in a run.
 //!
-//! Heads are kept as their z, which is `d_model / d_head` times smaller than what they add to the stream.
+//! Heads are kept as their z, which is `d_model / d_head` times smaller than what they add to the residual stream.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::hooks::{HookPoint, Site};
 use crate::model::HookedTransformer;
 
-/// What every node wrote, or what stands for it.
+/// What every node wrote, or what replaces it.
 #[derive(Clone)]
 pub(super) struct Outputs {
     /// `[batch, pos, d_model]`.
@@ -66,7 +66,7 @@ impl Outputs {
         self.each(|x| rows(x, from, count))
     }
 
-    /// What each node adds to the stream, f32, in the order of the layout's rows.
+    /// What each node adds to the residual stream, f32, in the order of the layout's rows.
     ///
     /// # Shapes
     /// `[n_forward, batch * pos * d_model]`.
@@ -80,7 +80,7 @@ impl Outputs {
         Ok(Tensor::cat(&parts, 0)?.to_dtype(DType::F32)?)
     }
 
-    /// What the heads of a layer add to the stream, `[head, batch * pos * d_model]`.
+    /// What the heads of a layer add to the residual stream, `[head, batch * pos * d_model]`.
     pub(super) fn heads(&self, model: &HookedTransformer, layer: usize) -> Result<Tensor> {
         by_head(&model.head_results(layer, &self.z[layer])?)
     }

@@ -1,7 +1,7 @@
-//! Circuits from `.pt` files of EAP-IG's `Graph.to_pt`. Nothing in the file is run.
+//! Circuits from `.pt` files of EAP-IG's `Graph.to_pt`. Nothing in the file is executed.
 //!
 //! Such a file is a dictionary of `cfg`, of the names of the rows (`src_nodes`) and columns (`dst_nodes`), and of matrices of
-//! scores and membership. Writing JSON is enough, which EAP-IG's `Graph.from_json` reads ([`Circuit::to_json`]).
+//! scores and membership. There is no writer, because EAP-IG's `Graph.from_json` reads JSON ([`Circuit::to_json`]).
 
 use std::path::Path;
 
@@ -13,14 +13,13 @@ use crate::error::{Error, Result};
 use crate::storage::{TorchDict, TorchFile};
 
 impl Circuit {
-    /// Reads a circuit that EAP-IG's `Graph.to_pt` wrote. As in [`Circuit::from_json`], which edges are in decides, scores of
-    /// nodes are passed over, and scores are of the metric that EAP-IG was given.
+    /// Reads a circuit that EAP-IG's `Graph.to_pt` wrote. As in [`Circuit::from_json`], the edges decide, scores of nodes are ignored, and
+    /// scores are of the metric that EAP-IG was given.
     ///
     /// ```
     /// use candle_lens::prelude::*;
     /// let circuit = Circuit::from_pt("tests/fixtures/eap_ig.pt")?;
-    /// println!("{} of {} edges", circuit.count_included_edges(), circuit.n_edges());
-    /// # assert_eq!(circuit.count_included_edges(), 44);
+    /// assert_eq!(circuit.count_included_edges(), 44);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
@@ -49,7 +48,7 @@ fn read(file: TorchDict) -> Result<Circuit> {
     check_names(file, "dst_nodes", targets.collect())?;
     let (scores, included) = (matrix(file, "edges_scores", &layout)?, matrix(file, "edges_in_graph", &layout)?);
     let mut circuit = Circuit::of_layout(layout).scored(&scores, "read from a file").empty();
-    // Choosing nodes, EAP-IG marks places too at which there is no edge.
+    // When choosing nodes, EAP-IG also marks entries where there is no edge.
     for (place, edge) in layout.edges() {
         circuit.included[place] = match included[place] {
             0. => false,
@@ -63,7 +62,7 @@ fn read(file: TorchDict) -> Result<Circuit> {
 fn layout(file: TorchDict) -> Result<Layout> {
     let cfg = file.dict("cfg").ok_or_else(|| missing(file, "cfg"))?;
     let size = |name: &str| {
-        cfg.size(name).ok_or_else(|| Error::argument(format!("the cfg of the file has no {name}: write it anew.")))
+        cfg.size(name).ok_or_else(|| Error::argument(format!("the cfg of the file has no {name}: write it again.")))
     };
     let flag = |name: &str| cfg.flag(name) == Some(true);
     let layout = Layout {
@@ -81,11 +80,11 @@ fn check_names(file: TorchDict, key: &str, expected: Vec<String>) -> Result<()> 
     let names = file.texts(key).ok_or_else(|| missing(file, key))?;
     match names.iter().zip(&expected).find(|(name, expected)| **name != expected.as_str()) {
         Some((name, expected)) => Err(Error::argument(format!(
-            "{key} of the file has {name:?} where the model of its cfg has {expected:?}: write it anew."
+            "{key} of the file has {name:?} where the model of its cfg has {expected:?}: write it again."
         ))),
         None if names.len() == expected.len() => Ok(()),
         None => Err(Error::argument(format!(
-            "{key} of the file has {} names, but the model of its cfg has {}: write it anew.",
+            "{key} of the file has {} names, but the model of its cfg has {}: write it again.",
             names.len(),
             expected.len()
         ))),
@@ -104,7 +103,7 @@ fn matrix(file: TorchDict, key: &str, layout: &Layout) -> Result<Vec<f32>> {
 fn missing(file: TorchDict, key: &str) -> Error {
     let keys: Vec<&str> = file.keys(12).collect();
     Error::argument(format!(
-        "this is no circuit in the form of EAP-IG's to_pt: it needs {key}, and has {}.",
+        "this is not a circuit in the form of EAP-IG's to_pt: it needs {key}, and has {}.",
         if keys.is_empty() { "nothing".into() } else { keys.join(", ") }
     ))
 }

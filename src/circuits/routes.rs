@@ -1,9 +1,9 @@
-//! Information flow routes: how much of what a node reads is due to each that writes (Ferrando and Voita 2024,
+//! Information flow routes: how much of what a node reads is due to each writer (Ferrando and Voita 2024,
 //! <https://arxiv.org/abs/2403.00824>).
 //!
 //! Of an input `x` at a position, `u`'s proximity is `max(0, |x| - |x - u|)` with the sum of absolute values as length, and
-//! its importance is the share of it in that of all that write. All heads of a layer read the same stream in a clean run, so
-//! their queries, keys and values have the same scores.
+//! its importance is its share in the proximity of all writers. All heads of a layer read the same residual stream in a
+//! clean run, so their queries, keys and values have the same scores.
 
 use candle_core::{D, Tensor};
 
@@ -41,7 +41,7 @@ impl Edges {
         Ok(scores)
     }
 
-    /// What is read in the clean run, once for all that read the same.
+    /// What is read in the clean run, once for all readers of the same.
     fn inputs(&self) -> Vec<(Node, Option<Qkv>, &Tensor)> {
         let run = &self.run;
         let of_heads = (0..self.layout.n_layers).map(|l| (Node::Head(l, 0), Some(Qkv::Q), &run.resid[l]));
@@ -61,7 +61,7 @@ impl Edges {
     }
 }
 
-/// Each writer's share in what is read; 0 for all where no one comes near it.
+/// Each writer's share in what is read; 0 for all where no writer comes near it.
 ///
 /// # Shapes
 /// `written [node, position, d_model]`, `read [position, d_model]`; the result is `[node, position]`.

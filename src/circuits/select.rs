@@ -30,7 +30,7 @@ impl RankBy {
     }
 }
 
-/// An edge in the order of its key; of equal keys, the one that stands first in the matrix is the greatest.
+/// An edge in the order of its key; of equal keys, the first in the matrix is the greatest.
 #[derive(Clone, Copy, PartialEq)]
 struct Ranked {
     key: f32,
@@ -70,7 +70,7 @@ impl Circuit {
         self.of_places(edges.map(|(place, _)| place).filter(|place| !self.included[*place]))
     }
 
-    /// The edges whose score, ranked so, is at least `threshold`. Edges without a score are left out.
+    /// The edges whose score, ranked by `by`, is at least `threshold`. Edges without a score are left out.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -94,8 +94,8 @@ impl Circuit {
         Ok(self.of_places(ranked.into_iter().filter(|edge| edge.key >= threshold).map(|edge| edge.place)))
     }
 
-    /// The `n` edges of the largest scores, ranked so; of equal ones those that come first by what writes, then by what
-    /// reads. Edges may hang in the air: [`Circuit::prune`] drops those.
+    /// The `n` highest-ranked edges; ties go to the earlier writer, then to the earlier reader. The result may contain dangling
+    /// edges: [`Circuit::prune`] drops those.
     ///
     /// # Errors
     /// More edges than have a score.
@@ -106,8 +106,8 @@ impl Circuit {
         Ok(self.of_places(ranked[..n].iter().map(|edge| edge.place)))
     }
 
-    /// `n` edges, grown from the logits: each time the one with the largest score of those that lead into a node of the
-    /// circuit. Of equal ones those that come first by what writes, then by what reads.
+    /// `n` edges, grown from the logits: each time the highest-ranked edge into a node of the circuit. Ties go to the
+    /// earlier writer, then to the earlier reader.
     ///
     /// # Errors
     /// More edges than have a score and lead to the logits.
@@ -135,8 +135,8 @@ impl Circuit {
         Ok(self.of_places(chosen))
     }
 
-    /// The circuit without edges that carry nothing from the input to the logits: a node that no edge enters, or that no
-    /// edge leaves, goes with its edges, until none is left over. The input needs no edge into it, the logits none out.
+    /// The circuit without edges that carry nothing from the input to the logits: a node without incoming edges, or without outgoing
+    /// ones, is removed with its edges, until no such node is left. The input needs no incoming edge, the logits no outgoing one.
     pub fn prune(&self) -> Self {
         let mut circuit = self.clone();
         loop {
@@ -177,8 +177,8 @@ impl Circuit {
 }
 
 impl NodeScores {
-    /// The circuit of all edges between those heads and MLPs whose score, ranked so, is at least `threshold`, the input and
-    /// the logits, which are always there. A score of NaN is none, and its node is left out.
+    /// The circuit of all edges between those heads and MLPs whose score, ranked by `by`, is at least `threshold`, the
+    /// input and the logits, which are always there. A node with a score of NaN has none and is left out.
     ///
     /// # Errors
     /// A threshold of NaN; no head or MLP with a score.
@@ -190,9 +190,9 @@ impl NodeScores {
         Ok(self.between(&nodes.map(|(_, node)| node).collect()))
     }
 
-    /// The circuit of all edges between the `n` heads and MLPs of the largest scores, ranked so, the input and the logits;
-    /// of equal scores those that are computed first. EAP-IG counts the input among the `n`, and leaves it out where it
-    /// scores too little. A score of NaN is none, and its node is left out.
+    /// The circuit of all edges between the `n` highest-ranked heads and MLPs, the input and the logits; ties go to the node
+    /// that is computed first. EAP-IG counts the input among the `n`, and leaves it out if it scores too little. A node with a
+    /// score of NaN has none and is left out.
     ///
     /// # Errors
     /// More nodes than there are heads and MLPs with a score; no head or MLP with one.
@@ -211,15 +211,15 @@ impl NodeScores {
         Ok(self.between(&ranked[..n].iter().map(|(_, node)| *node).collect()))
     }
 
-    /// Heads and MLPs that have a score, with what they are ranked by.
+    /// Heads and MLPs that have a score, with their rank key.
     fn ranked(&self, by: RankBy) -> Result<Vec<(f32, Node)>> {
         let parts = self.layout.sources().into_iter().zip(&self.scores).skip(1);
         let scored = parts.filter(|(_, score)| !score.is_nan());
         let ranked: Vec<(f32, Node)> = scored.map(|(node, &score)| (by.key(score), node)).collect();
         if ranked.is_empty() {
             return Err(Error::argument(
-                "the scores of all heads and MLPs are NaN, so there is nothing to choose by: look at what the metric makes \
-                 of corrupted runs.",
+                "the scores of all heads and MLPs are NaN, so there is nothing to choose by: look at the metric of \
+                 corrupted runs.",
             ));
         }
         Ok(ranked)

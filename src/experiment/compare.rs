@@ -1,4 +1,4 @@
-//! How well one result estimates another: correlations, and where it misses most.
+//! How well one result estimates another: correlations and the largest errors.
 
 use super::effect::Effect;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ pub struct Comparison {
     pub pearson: f64,
     /// Spearman's rank correlation: 1 where both have the same order; ties share their mean rank.
     pub spearman: f64,
-    /// The mean of `estimate - truth` without sign.
+    /// The mean absolute value of `estimate - truth`.
     pub mean_miss: f64,
     /// The sites with the largest misses, largest first.
     pub worst: Vec<Miss>,
@@ -79,7 +79,7 @@ impl Comparison {
     /// Compares site by site.
     ///
     /// # Errors
-    /// An effect and plain numbers, whose convention nobody knows; results whose axes or labels differ, fewer than three sites,
+    /// An effect and plain numbers, whose convention is not known; results whose axes or labels differ, fewer than three sites,
     /// numbers that are not finite, or all alike, which correlate with nothing.
     pub fn new(truth: &impl Compare, estimate: &impl Compare) -> Result<Self> {
         let (truth, estimate) = &alike(truth, estimate)?;

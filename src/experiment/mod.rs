@@ -13,6 +13,7 @@ mod experiment;
 mod quadrature;
 mod runs;
 mod source;
+mod spliced;
 mod task;
 
 pub use baseline::Baseline;

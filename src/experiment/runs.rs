@@ -10,7 +10,7 @@ use crate::metrics::BoundMetric;
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::tokens::Tokens;
 
-/// A run of which the logits are only those that metrics read, and with them what every head and MLP wrote.
+/// A run without logits, up to the final residual stream, with what every head and MLP wrote.
 #[derive(Clone)]
 pub(crate) struct NodeRun {
     /// `embed`, and of each block `resid_pre`, `z` and, where there are MLPs, `mlp_in` and `mlp_out`.
@@ -61,8 +61,8 @@ impl BaseRun {
         let mid = layers
             .map(|l| Ok((of(HookPoint::Block(l, Site::ResidPre)) + of(HookPoint::Block(l, Site::AttnOut)))?))
             .collect::<Result<_>>()?;
-        resid.push(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)));
-        let kv = run.kv_cache.expect("the options ask for it");
+        resid.push(model.behind_last(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)))?);
+        let kv = run.kv_cache()?;
         Ok(Self { kv, resid, mid })
     }
 

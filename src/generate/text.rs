@@ -24,7 +24,7 @@ pub(super) struct Texts {
 
 impl Texts {
     pub(super) fn new(model: &HookedTransformer, rows: &[Vec<u32>]) -> Result<Self> {
-        let tokenizer = model.tokenizer().ok().cloned();
+        let tokenizer = model.tokenizer().ok();
         let bos = tokenizer.as_ref().and_then(Tokenizer::bos_id);
         let first: Vec<usize> =
             rows.iter().map(|row| usize::from(bos.is_some() && row.first() == bos.as_ref())).collect();

@@ -1,6 +1,6 @@
 //! Attention attribution: `pattern * d metric / d pattern`, entry by entry (Hao et al. 2021,
-//! <https://arxiv.org/abs/2004.11207>, without its integral): what each look of each head adds to the metric, to first
-//! order. It says nothing of what the head makes by not looking elsewhere.
+//! <https://arxiv.org/abs/2004.11207>, without its integral): what each entry of each head's attention pattern adds to the
+//! metric, to first order. It says nothing about the effect of not attending elsewhere.
 
 use candle_core::DType;
 
@@ -18,7 +18,7 @@ use crate::tokens::Input;
 pub struct AttentionAttribution {
     /// `pattern * gradient`, the mean over prompts, `[layer, head, position, key_pos]`.
     pub entries: Labelled,
-    /// The sum of the entries without their signs, by which heads are ranked, `[layer, head]`.
+    /// The sum of the absolute values of the entries, by which heads are ranked, `[layer, head]`.
     pub heads: Labelled,
 }
 
@@ -29,7 +29,7 @@ impl HookedTransformer {
     /// `[layer, head, position, key_pos]`.
     ///
     /// # Errors
-    /// Padded prompts, whose positions mean different things; and as [`HookedTransformer::run_with_grads`].
+    /// Padded prompts, whose positions do not correspond; and as [`HookedTransformer::run_with_grads`].
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -37,7 +37,8 @@ impl HookedTransformer {
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let prompt = "When John and Mary went to the shops, John gave the bag to";
     /// let attention = model.attention_attribution(prompt, &metric)?;
-    /// println!("head {:?} looks most", attention.heads.top(1)[0].labels);
+    /// assert_eq!(attention.heads.shape(), [model.cfg().n_layers, model.cfg().n_heads]);
+    /// println!("{} attends with the largest effect", attention.heads.top_heads(1)?[0].0);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn attention_attribution(&self, input: impl Into<Input>, metric: &Metric) -> Result<AttentionAttribution> {
@@ -73,7 +74,7 @@ impl HookedTransformer {
 }
 
 impl AttentionAttribution {
-    /// The entries of the `count` heads with the most of them, `[head, position, key_pos]`, heads as "L0H1".
+    /// The entries of the `count` heads with the largest sums, `[head, position, key_pos]`, heads as "L0H1".
     ///
     /// # Errors
     /// [`crate::Error::Shape`] where the two results do not fit each other.

@@ -2,9 +2,9 @@
 //! <https://www.neelnanda.io/mechanistic-interpretability/attribution-patching>; Syed, Rager and Conmy 2023,
 //! <https://arxiv.org/abs/2310.10348>).
 //!
-//! `metric with the site patched = metric of the base run + sum over the site of gradient * (put in - there)`, with the
-//! gradient of the base run. Two forward runs and one backward run serve every site. The estimate is exact where the model
-//! is linear between the two activations, and worst where patching moves a softmax or a norm far: compare with
+//! `metric with the site patched = metric of the base run + sum over the site of gradient * (patched in - there)`, with
+//! the gradient of the base run. Two forward runs and one backward run serve every site. The estimate is exact where the model
+//! is linear between the two activations, and worst where patching moves a softmax or a norm far: check it with
 //! [`Comparison`](crate::experiment::Comparison).
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::fmt;
 
 use candle_core::{DType, Tensor};
 
-use super::run::Judge;
+use super::run::Evaluator;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment;
 use crate::hooks::{AxisName, Gradients, HookPlan, HookPoint, HookQueries, HookQuery};
@@ -20,13 +20,13 @@ use crate::model::RunOptions;
 use crate::patching::{Grid, PatchResult, PatchSite, Untouched};
 use crate::progress::Progress;
 
-/// First-order estimates of patching at the points that were named. Made by [`Experiment::attribution`].
+/// First-order estimates of patching at the given points. Made by [`Experiment::attribution`].
 #[derive(Clone)]
 pub struct Attribution {
     experiment: Experiment,
     /// The base run's metric of each prompt.
     base: Vec<f32>,
-    /// `gradient * (put in - there)` at each point, and where both are the same.
+    /// `gradient * (patched in - there)` at each point, and where both are the same.
     products: BTreeMap<HookPoint, Product>,
     gradients: Gradients,
 }
@@ -42,7 +42,7 @@ struct Product {
 impl Experiment {
     /// Estimates of patching every site at these points, from two forward runs and one backward run. A site without a
     /// layer (`"z"`) is meant in every layer; points of different kinds are a tuple, `("z", ("post", 3))`. Points that exist
-    /// on demand (`"result"`, `"q_input"`, `"mlp_in"`) are as good as others.
+    /// on demand (`"result"`, `"q_input"`, `"mlp_in"`) can be used as well.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -59,8 +59,8 @@ impl Experiment {
     /// ```
     ///
     /// # Errors
-    /// A metric without gradient (KL divergence has none at the clean run), points that the model does not have or that are
-    /// outside the blocks, none, points that frozen parts cut off, and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
+    /// A metric without gradient (KL divergence has none at the clean run); no points, points that the model does not have, that
+    /// are outside the blocks or that frozen parts cut off; and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
     pub fn attribution(&self, points: impl Into<HookQueries>) -> Result<Attribution> {
         self.check_shares()?;
         self.forget_first_runs();
@@ -69,11 +69,12 @@ impl Experiment {
             metric.check_slope_at_clean("put clean activations into the corrupted run (without noising)")?;
         }
         let points = points.into();
-        check_inside(&points.resolve_all(&model.dims())?)?;
+        let points = model.points_of_all(&points)?;
+        check_inside(&points)?;
         let plan = HookPlan::new().watch(points);
-        let judge = Judge { metric, clean: Some(clean) };
+        let evaluator = Evaluator { metric, clean: Some(clean) };
         let mut progress = Progress::of("attribution patching", 3, "steps");
-        let (base, gradients) = judge.gradients(model, tokens, &plan, RunOptions::default())?;
+        let (base, gradients) = evaluator.gradients(model, tokens, &plan, RunOptions::default())?;
         let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));
         let there = there.collect::<Result<BTreeMap<_, _>>>()?;
         progress.step(1);
@@ -84,8 +85,8 @@ impl Experiment {
             let gradient = gradients.get(*point).ok();
             if gradient.is_none() && !model.frozen().is_empty() {
                 return Err(Error::argument(format!(
-                    "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model are in its \
-                     way: leave this point out, or take the model without them (with_frozen([])).",
+                    "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model block \
+                     it: leave this point out, or use the model without them (with_frozen([])).",
                     model.frozen()
                 )));
             }
@@ -130,7 +131,7 @@ impl Attribution {
         &self.gradients
     }
 
-    /// The metric of each prompt with one site patched, as far as the gradient tells.
+    /// The metric of each prompt with one site patched, to first order.
     fn estimate(&self, site: &PatchSite) -> Result<(Vec<f32>, Option<Untouched>)> {
         let product = self.products.get(&site.point()).ok_or_else(|| {
             Error::argument(format!(
@@ -179,12 +180,12 @@ impl Product {
     }
 }
 
-/// Refuses points where no activation of a block is: of those nothing is swept.
+/// Refuses points outside the blocks, where nothing is swept.
 pub(super) fn check_inside(points: &[HookPoint]) -> Result<()> {
     match points.iter().find(|point| point.layer().is_none()) {
         Some(outside) => Err(Error::argument(format!(
             "{outside} is outside the blocks, where nothing is attributed: take a point of a block, (\"resid_pre\", 0) in place \
-             of embeddings and (\"resid_post\", -1) in place of the final norm. Gradients are there at every point \
+             of embeddings and (\"resid_post\", -1) in place of the final norm. Gradients are available at every point \
              (run_with_grads)."
         ))),
         None => Ok(()),

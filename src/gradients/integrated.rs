@@ -3,9 +3,9 @@
 //!
 //! `attribution = (x - x0) * integral from 0 to 1 of gradient F(x0 + a (x - x0)) da`, where `F` is the metric of the run as a
 //! function of the activation at one point, `x` the activation there and `x0` its baseline. The attributions of a point sum
-//! to `F(x) - F(x0)` (completeness); what is missing to that is the error of the quadrature and is always told.
+//! to `F(x) - F(x0)` (completeness); the difference is the error of the quadrature and is always reported.
 //!
-//! Points are interpolated one by one, each with everything before it as it is in the run. A baseline of other prompts makes
+//! Points are interpolated one at a time, each with everything upstream as it is in the clean run. A baseline of other prompts makes
 //! `F(x) - F(x0)` the effect of patching the whole point with their activations.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::fmt;
 use candle_core::{DType, Tensor};
 
 use super::attribution::{check_inside, visit};
-use super::run::Judge;
+use super::run::Evaluator;
 use crate::error::{Error, Result};
 use crate::experiment::{Effect, Experiment, Levels, Quadrature, Scale, Source, captured};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, Site};
@@ -26,7 +26,7 @@ use crate::progress::Progress;
 use crate::tokens::Tokens;
 use crate::wide::widened;
 
-/// How integrated gradients are computed. Made by `into()` from a number of steps, too.
+/// How integrated gradients are computed. A number of steps converts into it.
 #[derive(Clone, Debug)]
 pub struct IgOptions {
     /// The quadrature rule.
@@ -105,14 +105,14 @@ impl Experiment {
             )));
         }
         let nodes = options.rule.nodes(options.steps)?;
-        let chosen = points.into().resolve_all(&model.dims())?;
-        let judge = Judge { metric: &self.metric, clean: Some(&self.clean_logits) };
-        judge.check()?;
+        let chosen = model.points_of_all(&points.into())?;
+        let evaluator = Evaluator { metric: &self.metric, clean: Some(&self.clean_logits) };
+        evaluator.check()?;
         let mut progress = Progress::of("integrating gradients", chosen.len() as u64, "points");
         self.forget_first_runs();
         let ends = self.ends(&chosen)?;
         let copies = (options.tokens_at_once / (tokens.batch() * tokens.pos()).max(1)).max(1);
-        let path = Interpolation { model, tokens, judge: &judge, nodes: &nodes, copies };
+        let path = Interpolation { model, tokens, evaluator: &evaluator, nodes: &nodes, copies };
         let (mut attributions, mut effects, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (point, (x, x0)) in ends {
             let (attribution, at_baseline) = path.attribute(point, &x, &x0)?;
@@ -159,7 +159,7 @@ impl Experiment {
 struct Interpolation<'a> {
     model: &'a HookedTransformer,
     tokens: &'a Tokens,
-    judge: &'a Judge<'a>,
+    evaluator: &'a Evaluator<'a>,
     nodes: &'a [(f64, f64)],
     copies: usize,
 }
@@ -167,7 +167,7 @@ struct Interpolation<'a> {
 impl Interpolation<'_> {
     /// The attributions of a point, and the metric of each prompt with the point at its baseline.
     fn attribute(&self, point: HookPoint, x: &Tensor, x0: &Tensor) -> Result<(Tensor, Vec<f32>)> {
-        // In half precision the places on the way would be rounded twice, and the difference that all is multiplied with.
+        // In half precision the interpolation points would be rounded twice, and so would the difference.
         let (x, x0) = (&widened(x)?, &widened(x0)?);
         let layer = point.layer().expect("points are inside the blocks");
         let entering = HookPoint::Block(layer, Site::ResidPre);
@@ -180,14 +180,14 @@ impl Interpolation<'_> {
             Ok(RunOptions { start_at_layer: Some((layer as isize, resid)), ..Default::default() })
         };
         let mut total = x.zeros_like()?.to_dtype(DType::F32)?;
-        let mut progress = Progress::of("integrating gradients", self.nodes.len() as u64 + 1, "places");
+        let mut progress = Progress::of("integrating gradients", self.nodes.len() as u64 + 1, "steps");
         for nodes in self.nodes.chunks(self.copies) {
             progress.together(nodes.len());
             let places = nodes.iter().map(|(place, _)| Ok((x0 + (&difference * *place)?)?));
             let value = Tensor::cat(&places.collect::<Result<Vec<_>>>()?, 0)?;
             let plan = HookPlan::new().edit(point, Edit::replace(value)).watch(point);
             let tokens = self.tokens.repeated(nodes.len());
-            let (_, gradients) = self.judge.gradients(self.model, &tokens, &plan, start(nodes.len())?)?;
+            let (_, gradients) = self.evaluator.gradients(self.model, &tokens, &plan, start(nodes.len())?)?;
             let gradient = gradients.get(point)?;
             for (copy, (_, weight)) in nodes.iter().enumerate() {
                 let own = gradient.narrow(0, copy * x.dim(0)?, x.dim(0)?)?.to_dtype(DType::F32)?;
@@ -196,7 +196,7 @@ impl Interpolation<'_> {
             progress.step(nodes.len() as u64);
         }
         let plan = HookPlan::new().edit(point, Edit::replace(x0.clone()));
-        let (at_baseline, _) = self.judge.judged(self.model, self.tokens, &plan, start(1)?)?;
+        let (at_baseline, _) = self.evaluator.evaluated(self.model, self.tokens, &plan, start(1)?)?;
         Ok(((total * difference.to_dtype(DType::F32)?)?, at_baseline.to_vec1()?))
     }
 
@@ -215,7 +215,7 @@ impl IntegratedGradients {
     /// # Errors
     /// A point that was not attributed to.
     pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
-        let point = point.into().resolve(&self.experiment.model.dims())?;
+        let point = self.experiment.model.point_of(&point.into())?;
         self.attributions.get(&point).cloned().ok_or_else(|| self.missing(point))
     }
 
@@ -263,8 +263,8 @@ impl IntegratedGradients {
         Ok(Effect::of(values, Scale::Lost, levels))
     }
 
-    /// What each head adds, `[layer, head]`: the sum over positions and dimensions of `z`, or of `hook_result` where that is
-    /// what was attributed to. Both are the same numbers, because `z` determines `result` linearly.
+    /// What is lost by each head, `[layer, head]`: the sum over positions and dimensions of `z`, or of `hook_result` if that was
+    /// attributed instead. Both give the same numbers, because `z` determines `result` linearly.
     ///
     /// # Errors
     /// Where neither `"z"` nor `"result"` is among the points in every layer.
@@ -276,7 +276,7 @@ impl IntegratedGradients {
         self.sweep(point, &[AxisName::Layer, AxisName::Head])
     }
 
-    /// What each neuron adds, `[layer, neuron]`: the sum over positions of `mlp.hook_post`.
+    /// What is lost by each neuron, `[layer, neuron]`: the sum over positions of `mlp.hook_post`.
     ///
     /// # Errors
     /// Where `"post"` is not among the points in every layer; a model without MLPs.

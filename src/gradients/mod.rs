@@ -1,9 +1,10 @@
-//! Gradients of a metric along activations, and the attributions made of them.
+//! Gradients of a metric with respect to activations, and the attributions computed from them.
 //!
 //! One forward and one backward pass give `d metric / d activation` at every watched point at once; no gradients of
-//! weights are computed. [`Experiment::attribution`](crate::experiment::Experiment::attribution) makes of them what patching
-//! would find, to first order; [`Experiment::integrated_gradients`](crate::experiment::Experiment::integrated_gradients)
-//! follows them along a way between two activations; [`Comparison`](crate::experiment::Comparison) says how near either comes to the truth.
+//! weights are computed. [`Experiment::attribution`](crate::experiment::Experiment::attribution) estimates from them what patching
+//! would find; [`Experiment::integrated_gradients`](crate::experiment::Experiment::integrated_gradients)
+//! integrates them along the path between two activations; [`Comparison`](crate::experiment::Comparison) says how good either
+//! estimate is.
 
 mod attention;
 mod attribution;

@@ -16,7 +16,7 @@ impl HookedTransformer {
     /// are a tuple, `("z", ("post", 3))`.
     ///
     /// Gradients are of each prompt's own metric (of their sum): they do not shrink with the number of prompts, as those
-    /// of a mean would. To run under a plan of edits, or for the gradient of another number, see
+    /// of a mean would. To run under a plan of edits, or for the gradient of another scalar, see
     /// [`HookPlan::watch`].
     ///
     /// # Shapes
@@ -45,22 +45,22 @@ impl HookedTransformer {
         let tokens = self.to_tokens(input)?;
         let plan = HookPlan::new().watch(points);
         let bound = metric.bind(&tokens, self.cfg().d_vocab_out())?;
-        let judge = Judge { metric: &bound, clean: None };
-        let (values, gradients) = judge.gradients(self, &tokens, &plan, RunOptions::default())?;
+        let evaluator = Evaluator { metric: &bound, clean: None };
+        let (values, gradients) = evaluator.gradients(self, &tokens, &plan, RunOptions::default())?;
         let axis = Axis::numbered("prompt", tokens.batch());
         Ok((Labelled::new(metric.name(), vec![axis], values)?, gradients))
     }
 }
 
-/// What runs are evaluated by: a metric of prompts, of which a run may have several copies one after the other, and the clean
-/// run's logits where there is one.
-pub(super) struct Judge<'a> {
+/// Evaluates runs of prompts, of which a run may hold several copies one after the other: the metric, and the logits of the
+/// clean run where there is one.
+pub(super) struct Evaluator<'a> {
     pub metric: &'a BoundMetric,
     pub clean: Option<&'a Tensor>,
 }
 
-impl Judge<'_> {
-    /// That runs can be evaluated, and have gradients.
+impl Evaluator<'_> {
+    /// Checks that runs can be evaluated and have gradients.
     pub fn check(&self) -> Result<()> {
         if self.clean.is_none() {
             self.metric.check_alone()?;
@@ -83,7 +83,7 @@ impl Judge<'_> {
             ));
         }
         let mut progress = Progress::of("taking gradients", 2, "passes");
-        let (values, taps) = self.judged(&model.without_weight_gradients(), tokens, plan, options)?;
+        let (values, taps) = self.evaluated(&model.without_weight_gradients(), tokens, plan, options)?;
         progress.step(1);
         self.metric.check_gradient(&values)?;
         let gradients = taps.gradients(&values.sum_all()?)?;
@@ -91,23 +91,20 @@ impl Judge<'_> {
     }
 
     /// The metric of each prompt of a run, and what the plan watches in it.
-    pub fn judged(
+    pub fn evaluated(
         &self,
         model: &HookedTransformer,
         tokens: &Tokens,
         plan: &HookPlan,
         options: RunOptions,
     ) -> Result<(Tensor, Taps)> {
-        // Where nobody asks for the final norm at all positions, only the stream that is read goes through it, and only to
-        // the logits that the metric reads.
+        // Unless the plan needs the final norm at all positions, only the rows of the residual stream that are read go through
+        // it, and only to the logits that the metric reads.
         let stop_at_layer = (!plan.has_final(&model.dims())?).then_some(model.cfg().n_layers as isize);
         let run = model.run(tokens, plan, RunOptions { stop_at_layer, ..options })?;
-        let logits = match run.resid {
-            Some(resid) => self.metric.logits_after(model, &self.metric.read(&resid)?)?,
-            None => {
-                let logits = run.logits.as_ref().expect("the options ask for logits");
-                self.metric.columns_of(&self.metric.read(logits)?)?
-            }
+        let logits = match &run.resid {
+            Some(resid) => self.metric.logits_after(model, &self.metric.read(resid)?)?,
+            None => self.metric.columns_of(&self.metric.read(&run.logits()?)?)?,
         };
         Ok((self.metric.values(&logits, self.clean)?, run.taps))
     }

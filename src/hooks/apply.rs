@@ -1,7 +1,7 @@
 //! How an edit is checked against an activation's axes, and carried out.
 //!
-//! Everything is done by `where` over a 0/1 mask of the selected part, so gradients flow through the part that
-//! stays and through the value that is put in.
+//! Everything is done by `where` over a 0/1 mask of the selected part, so that gradients flow through the part that
+//! stays and through the value that takes its place.
 
 use candle_core::Tensor;
 
@@ -59,9 +59,9 @@ impl Edit {
     /// prompts that have a token at each position.
     pub(super) fn check_mean(&self, point: HookPoint, prompts_at: &[usize]) -> Result<()> {
         let Action::Mean(over) = self.action else { return Ok(()) };
-        let places = self.at.slice(AxisName::Pos).indices(prompts_at.len(), AxisName::Pos.one())?;
+        let positions = self.at.slice(AxisName::Pos).indices(prompts_at.len(), AxisName::Pos.one())?;
         match over {
-            MeanOver::Batch if places.iter().all(|&position| prompts_at[position] < 2) => {
+            MeanOver::Batch if positions.iter().all(|&position| prompts_at[position] < 2) => {
                 Err(Error::argument(format!(
                     "\"{self}\" of {point} is the mean of one prompt, which is that prompt's own activation, so it would change \
                  nothing: run several prompts together, or take the mean over positions too (MeanOver::BatchAndPos)."
@@ -78,7 +78,7 @@ impl Edit {
     /// The activation after the edit. `real` marks the tokens that are not padding, `[batch, pos]`, if any are.
     pub(super) fn apply(&self, point: HookPoint, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
         let scope = self.scope(point, x.dims())?;
-        // Laid out first, in f32 where either is half: the gradient of a value that stands at many places is a sum over them.
+        // Laid out first, in f32 where either is half precision: the gradient of a broadcast value is a sum over its copies.
         let whole = |value: &Tensor| -> Result<Tensor> {
             let value = widened(&value.to_device(x.device())?)?;
             Ok(scope.spread(&value, x.dims())?.to_dtype(x.dtype())?)
@@ -140,12 +140,12 @@ impl Scope {
                     if self.dropped.contains(&dim) {
                         continue;
                     }
-                    let mut place = vec![0u32; shape[dim]];
+                    let mut row_of = vec![0u32; shape[dim]];
                     for (i, &index) in selected.iter().enumerate() {
-                        place[index] = i as u32;
+                        row_of[index] = i as u32;
                     }
-                    let place = Tensor::from_vec(place, shape[dim], value.device())?;
-                    part = part.contiguous()?.index_select(&place, dim)?;
+                    let row_of = Tensor::from_vec(row_of, shape[dim], value.device())?;
+                    part = part.contiguous()?.index_select(&row_of, dim)?;
                 }
                 Ok(part.broadcast_as(shape)?)
             }

@@ -72,8 +72,7 @@ impl AxisName {
         }
     }
 
-    /// The axis under which a selection knows this one: positions are one axis whether they only are or attend, and heads are
-    /// one axis whether they share keys or not.
+    /// The axis under which a selection stores this one: query positions are positions, and key/value heads are heads.
     pub(crate) fn key(self) -> Self {
         match self {
             Self::QPos => Self::Pos,

@@ -54,7 +54,7 @@ impl Edit {
         Self { action, at: Selection::default() }
     }
 
-    /// Puts `value` in place of the activation.
+    /// Replaces the activation by `value`.
     ///
     /// # Shapes
     /// The activation's shape, or the shape of the part that `.pos`, `.head`, .. select (one index drops its axis),
@@ -73,19 +73,19 @@ impl Edit {
         Self::of(Action::Scale(factor))
     }
 
-    /// Puts zeros.
+    /// Sets the activation to zero.
     pub fn zero() -> Self {
         Self::of(Action::Zero)
     }
 
-    /// Cuts attention: of `attn_scores`, what the selected queries see of the selected sources becomes minus infinity, so that
-    /// the pattern is 0 there and the rest of its row sums to 1 (attention knockout, Geva et al. 2023).
+    /// Cuts attention: the `attn_scores` of the selected queries and keys become minus infinity, so that the pattern is 0 there
+    /// and the rest of its row sums to 1 (attention knockout, Geva et al. 2023).
     ///
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let prompt = "When John and Mary went to the shops, John gave the bag to";
-    /// // No head of layer 2 sees the second token from the last one.
+    /// // At the last position, no head of layer 2 attends to the second token.
     /// let plan = HookPlan::new().edit(("attn_scores", 2), Edit::knock_out().pos(-1).key_pos(1)).capture(("pattern", 2));
     /// let (_, cache) = model.run_with_hooks(prompt, &plan)?;
     /// let pattern = cache.get(("pattern", 2))?;
@@ -97,14 +97,14 @@ impl Edit {
         Self::of(Action::KnockOut)
     }
 
-    /// Puts the mean of this run's own activation (mean ablation within the batch). A mean of one would put back what is
-    /// there: it is refused where no prompt has another one with a token at the same position, or with
-    /// [`MeanOver::BatchAndPos`] where there is one token in all.
+    /// Replaces the activation by its mean in this run (mean ablation within the batch). A mean of one would change nothing:
+    /// the run returns an error where no two prompts have a token at the same position, or with [`MeanOver::BatchAndPos`]
+    /// where there is only one token.
     pub fn mean(over: MeanOver) -> Self {
         Self::of(Action::Mean(over))
     }
 
-    /// Puts what `hook` returns for the activation and its point; the shape must stay the same. `name` appears in plans and
+    /// Replaces the activation by what `hook` returns for it and its point; the shape must stay the same. `name` appears in plans and
     /// errors.
     ///
     /// The hook may fail with candle's error or with this crate's. One that ends in `Ok(..)` must say which:
@@ -150,7 +150,7 @@ impl Edit {
         let Some((at, whole)) = self.at.so_far(pos, longest)? else { return Ok(None) };
         if !whole && matches!(&self.action, Action::Replace(value) | Action::Add(value) if value.rank() > 1) {
             return Err(Error::argument(format!(
-                "the edit \"{self}\" puts one tensor at positions that are not all there yet: give an edit for each position."
+                "the edit \"{self}\" puts one tensor at several positions, of which only some exist yet: give an edit for each position."
             )));
         }
         Ok(Some(Self { at, ..self.clone() }))

@@ -1,8 +1,8 @@
-//! How much memory this process may still take, as the system tells it.
+//! How much memory this process may still take, as the system reports it.
 //!
 //! Linux: what `/proc/meminfo` calls available, or what the process' control group (versions 1 and 2, with the groups
-//! around it) still allows, whichever is less; the cache of files, which gives way, counts as free. Other systems tell
-//! it only through libraries that this crate does without, so there no default budget holds.
+//! around it) still allows, whichever is less; the file cache, which the system gives up when memory is needed, counts as free.
+//! Other systems report it only through libraries that this crate does not use, so there is no default budget there.
 
 /// Bytes that are free now; `None` where this system does not say.
 pub(super) fn free_memory() -> Option<u64> {

@@ -1,7 +1,7 @@
 //! Points inside what is spliced into a model: their names, axes and sizes.
 //!
-//! The table knows the model's own points. What a plan splices in brings points of its own; each is written down once and
-//! kept for the life of the process, so that a [`HookPoint`] stays a small value that knows its name and shape.
+//! The table knows the model's own points. What a plan splices in brings its own points; each is stored once and kept
+//! for the life of the process, so that a [`HookPoint`] stays a small `Copy` value that knows its name and shape.
 
 use std::collections::BTreeSet;
 use std::fmt;

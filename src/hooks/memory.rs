@@ -9,10 +9,10 @@ use crate::dims::Dims;
 use crate::error::{Error, Result, human_bytes};
 use crate::wide::wide_type;
 
-/// A run without a budget of its own may need so many hundredths of the memory that is free.
+/// The percentage of the free memory that a run without a budget may need.
 const DEFAULT_SHARE: u64 = 70;
 
-/// Less than this is not worth asking the system how much is free.
+/// For fewer bytes the system is not asked how much memory is free.
 const SMALL: u64 = 16_000_000;
 
 /// What one point will keep.
@@ -26,10 +26,10 @@ pub struct PointBytes {
     pub bytes: u64,
 }
 
-/// What a run will need: what it keeps, its logits, and what it computes with. An upper bound for the first, since
-/// neighbouring points may share their numbers; the last is an estimate. A run with
-/// watched points keeps for the backward pass what each block computed, so that working memory counts for every layer; the
-/// weights are there already and not counted, nor are the tensors that edits hold.
+/// What a run will need: what it keeps, its logits, and working memory. What it keeps is an upper bound, since neighbouring
+/// points may share memory; working memory is an estimate. A run with watched points keeps what each block computed for the
+/// backward pass, so that working memory counts for every layer. The weights are not counted, nor are the tensors that edits
+/// hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Each captured point, in the order of the forward pass.
@@ -113,11 +113,11 @@ impl MemoryPlan {
     /// Refuses a run of `batch` prompts that needs more than `budget`, or without one, more than its share of what is
     /// free in host memory, if that is where it runs.
     pub(super) fn check(&self, budget: Option<u64>, batch: usize, in_host_memory: bool) -> Result<()> {
-        let asks = budget.is_none() && in_host_memory && self.total() > SMALL;
-        self.check_against(budget, batch, if asks { free_memory() } else { None })
+        let is_asked = budget.is_none() && in_host_memory && self.total() > SMALL;
+        self.check_against(budget, batch, if is_asked { free_memory() } else { None })
     }
 
-    /// As [`MemoryPlan::check`], with so many bytes free.
+    /// As [`MemoryPlan::check`], with this many bytes free.
     fn check_against(&self, budget: Option<u64>, batch: usize, free: Option<u64>) -> Result<()> {
         let share =
             free.map(|free| (free / 100 * DEFAULT_SHARE, format!("{DEFAULT_SHARE} % of the memory that is free")));

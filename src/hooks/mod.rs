@@ -1,7 +1,7 @@
-//! Where one may look or act in a forward pass: hook points, edits, and the plan of one run.
+//! What can be read or changed in a forward pass: hook points, edits, splices, and the plan of one run.
 //!
 //! A plan is data. It is checked against the model before anything is computed, belongs to one run, and
-//! leaves nothing behind. This room knows tensors and sizes, not the model.
+//! leaves nothing behind. This room knows tensors and sizes, but neither the model nor metrics.
 
 mod apply;
 mod axis;

@@ -9,7 +9,8 @@ use super::edit::Edit;
 use super::point::HookPoint;
 use super::queries::HookQueries;
 use super::query::HookQuery;
-use super::splice::Splice;
+use super::run::Reach;
+use super::splice::{Splice, Splices};
 use crate::error::Result;
 use crate::slice::Slice;
 use crate::visible::visible;
@@ -35,7 +36,7 @@ pub(super) enum Capture {
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 ///
-/// What is often done is one line each: a mask of heads, a direction that steers, and attention that is cut.
+/// Common plans are one line each: ablating heads, steering with a direction, and knocking out attention.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -47,7 +48,8 @@ pub(super) enum Capture {
 /// let cut = HookPlan::new().edit("attn_scores", Edit::knock_out().pos(-1).key_pos(4));
 /// for plan in [masked, steered, cut] {
 ///     let (logits, _) = model.run_with_hooks(prompt, &plan)?;
-///     println!("{plan}: {:?}", logits.dims());
+///     println!("{plan}");
+///     assert_eq!(logits.dim(1)?, model.to_tokens(prompt)?.pos());
 /// }
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
@@ -95,8 +97,8 @@ impl HookPlan {
     }
 
     /// Watches points, a block site in every layer where no layer is named, for gradients: after the run,
-    /// `run.taps.gradients(&scalar)` tells how a number made of the run's results changes with the activation there.
-    /// What is watched is what the run goes on with, after edits, at all positions.
+    /// `run.taps.gradients(&scalar)` gives the gradient of a scalar computed from the run's results with respect to the
+    /// activation there, after edits and at all positions.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -121,7 +123,7 @@ impl HookPlan {
         self
     }
 
-    /// Keeps only these positions of everything captured; one index drops the axis. Of patterns and scores, destinations.
+    /// Keeps only these positions of everything captured; one index drops the axis. Of patterns and scores, query positions.
     pub fn pos(mut self, pos: impl Into<Slice>) -> Self {
         self.pos = pos.into();
         self
@@ -134,7 +136,7 @@ impl HookPlan {
     }
 
     /// Refuses the run if it would need more than `bytes` (see [`MemoryPlan`] for what is counted). Without this, a run
-    /// on the CPU may need 70 % of the memory that is free, where the system tells it (Linux).
+    /// on the CPU may need 70 % of the memory that is free, where the system reports it (Linux).
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
@@ -151,6 +153,18 @@ impl HookPlan {
 
     /// How the line of a splice begins.
     pub(crate) const SPLICE: &str = "  splice  ";
+
+    /// This plan with those of other splices that a run of this reach comes by.
+    pub(crate) fn with_splices_of(mut self, others: &Splices, reach: &Reach) -> Self {
+        let reached = others.iter().filter(|(point, _)| reach.contains(*point));
+        self.splices.extend(reached.map(|(point, splice)| (point.into(), splice.clone())));
+        self
+    }
+
+    /// Whether it does nothing but splice.
+    pub(crate) fn has_only_splices(&self) -> bool {
+        self.edits.is_empty() && self.captures_nothing()
+    }
 
     /// Whether the plan changes nothing.
     pub fn is_read_only(&self) -> bool {

@@ -1,4 +1,4 @@
-//! A hook point: one place of one forward pass, with its TransformerLens name.
+//! A hook point: one activation of a forward pass, with its TransformerLens name.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
 use crate::slice::forward;
 
-/// One place of the model where a run may look or act.
+/// One activation of the forward pass, which a run can capture, edit or watch.
 ///
 /// `Display` gives the TransformerLens name; `FromStr` reads names and shorthands. What each point holds is in `HOOKS.md`.
 ///
@@ -46,8 +46,7 @@ pub enum HookPoint {
 }
 
 impl HookPoint {
-    /// Every point that a model of these `dims` has, in the order of the forward pass. A model has at most 4096 layers; of
-    /// sizes that say more these are listed.
+    /// Every point that a model of these `dims` has, in the order of the forward pass; at most 4096 layers are listed.
     pub fn all(dims: &Dims) -> Vec<Self> {
         let layers = dims.n_layers.min(MOST_LAYERS);
         let (before, after): (Vec<_>, Vec<_>) =
@@ -153,7 +152,7 @@ impl HookPoint {
         }
     }
 
-    /// What puts points into the order of the forward pass; what is inside a splice comes behind the point that it is at.
+    /// The key that sorts points by the forward pass; points inside a splice come after the point that it is at.
     fn order(&self) -> (Stage, usize, Option<Site>, u8, Option<&InnerPoint>) {
         let outside = |stage, number| (stage, 0, None, number, None);
         match self {

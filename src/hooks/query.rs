@@ -124,7 +124,7 @@ impl HookQuery {
         if let Some(site) = site_of(word, sublayer.as_deref()) {
             return Ok(Parsed::Site(site, layer));
         }
-        // The whole name too: that of an inner site may have digits of its own.
+        // The whole name as well, since the name of an inner site may contain digits.
         let named = |(word, layer)| inner_of(word, layer, n_layers, inner);
         match [(word, layer), (&self.name, self.layer)].into_iter().map(named).find(|points| !points.is_empty()) {
             Some(points) if sublayer.is_none() || self.sublayer.is_none() => Ok(Parsed::Inner(points)),

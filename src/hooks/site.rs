@@ -1,4 +1,4 @@
-//! Sites: the places inside a block, and what the table says of each and of the points outside the blocks.
+//! Sites: the activations inside a block, and what the table says of each and of the points outside the blocks.
 
 use super::axis::AxisName;
 use super::point::HookPoint;
@@ -6,7 +6,7 @@ use super::stage::{Kind, Needs, Stage};
 use super::table::TABLE;
 use crate::dims::Dims;
 
-/// A place inside a block. [`Site::row`] has its name, axes and meaning.
+/// An activation inside a block. [`Site::row`] has its name, axes and meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // the table documents each of them once
 pub enum Site {

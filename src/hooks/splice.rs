@@ -1,5 +1,5 @@
 //! What a plan puts into the model at a point: a function of the activation there, such as a sparse dictionary that encodes
-//! and decodes it, with points of its own inside.
+//! and decodes it, with its own points inside.
 //!
 //! The order at a point is SAELens': edits of the point act first, the splice reads what they leave, and the run goes on with
 //! what the splice returns. What is captured or watched at the point is what the splice reads.
@@ -17,7 +17,7 @@ use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::visible::visible;
 
-/// A function that [`HookPlan::splice`](super::HookPlan::splice) puts in place of an activation, and the points inside it.
+/// A function that replaces an activation ([`HookPlan::splice`](super::HookPlan::splice)), and the points inside it.
 ///
 /// A run may give it several copies of the prompts as one batch, and, where it says that it works
 /// [position by position](Splice::is_by_position), only some positions of them. Gradients flow through whatever it does with
@@ -171,6 +171,11 @@ impl Splices {
         Ok(())
     }
 
+    /// What is spliced in, and at which points.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (HookPoint, &Arc<dyn Splice>)> {
+        self.by_point.iter().map(|(point, spliced)| (*point, &spliced.splice))
+    }
+
     /// The points at which something is spliced in.
     pub(crate) fn points(&self) -> impl Iterator<Item = HookPoint> {
         self.by_point.keys().copied()
@@ -184,6 +189,16 @@ impl Splices {
     /// Whether something is spliced in at this point.
     pub(super) fn is_at(&self, point: HookPoint) -> bool {
         self.by_point.contains_key(&point)
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_point.is_empty()
+    }
+
+    /// Whether something is spliced into this block.
+    pub(crate) fn is_in(&self, layer: usize) -> bool {
+        self.by_point.keys().any(|point| point.layer() == Some(layer))
     }
 
     /// Whether all of them treat each position by itself.

@@ -1,6 +1,6 @@
 //! The words in which the table says what a site reads: where it is in the computation, which parts of the model it needs,
-//! and what kind of numbers it holds. What other rooms ask of a site follows from these columns, by matches without a
-//! default: who adds a stage is led by the compiler to each of them.
+//! and what kind of numbers it holds. What other rooms need to know about a site follows from these columns, by matches without a
+//! default: the compiler points whoever adds a stage to each of them.
 
 use crate::dims::Dims;
 
@@ -112,7 +112,7 @@ pub enum Needs {
     Rotary,
     /// Embeddings of positions.
     PositionEmbedding,
-    /// Keys and values of its own for each head.
+    /// Separate keys and values for each head.
     KeysOfEachHead,
 }
 
@@ -156,7 +156,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether zero stands for the absence of what is there, so that it can be a baseline.
+    /// Whether zero means the absence of what is there, so that it can be a baseline.
     pub(crate) fn has_zero(self) -> bool {
         match self {
             Self::Vector | Self::Share => true,

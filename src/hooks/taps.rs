@@ -1,7 +1,7 @@
-//! The watched points of a run, and how a number made of its results changes with the activations there.
+//! The watched points of a run, and how a scalar computed from its results changes with the activations there.
 //!
-//! Each watched activation got a variable of zeros added, so that one backward pass gives the gradient of all of them:
-//! `d scalar / d activation`, where the run goes on from the activation and all that comes before it stays as it is.
+//! A variable of zeros is added to each watched activation, so that one backward pass gives all gradients:
+//! `d scalar / d activation`, where the run continues from the activation and everything upstream of it is fixed.
 //! Activations of one run feed each other, so gradients at an earlier point contain those at later ones.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// What a run under [`HookPlan::watch`](super::HookPlan::watch) leaves: the watched activations, and the way to their
+/// What a run under [`HookPlan::watch`](super::HookPlan::watch) leaves: the watched activations, and a way to their
 /// gradients.
 #[derive(Clone)]
 pub struct Taps {
@@ -34,17 +34,17 @@ impl Taps {
         self.taps.is_empty()
     }
 
-    /// The gradients of one number at all watched points, by one backward pass.
+    /// The gradients of a scalar at all watched points, by one backward pass.
     ///
-    /// The gradients of weights that can be trained are computed on the way; run
-    /// [`HookedTransformer::without_weight_gradients`](crate::model::HookedTransformer::without_weight_gradients), where
-    /// they are not wanted.
+    /// Gradients of trainable weights are computed on the way; run
+    /// [`HookedTransformer::without_weight_gradients`](crate::model::HookedTransformer::without_weight_gradients) where
+    /// you do not need them.
     ///
     /// # Shapes
     /// `scalar []`, or any shape of one element; each gradient has the shape of its activation.
     ///
     /// # Errors
-    /// A run that watched nothing, more numbers than one, a number that no watched activation has a part in.
+    /// A run that watched nothing; more than one number; a scalar that does not depend on any watched activation.
     pub fn gradients(&self, scalar: &Tensor) -> Result<Gradients> {
         if self.taps.is_empty() {
             return Err(Error::argument(
@@ -64,9 +64,9 @@ impl Taps {
             self.taps.iter().filter_map(|(point, (_, tap))| Some((*point, of(tap)?.detach()))).collect();
         if gradients.is_empty() {
             return Err(Error::argument(
-                "the number has no gradient at any watched point: make it of this run's logits, loss or stream by tensor \
-                 operations, not of numbers that were taken out of them, and watch points before it and not behind frozen parts \
-                 of the model (with_frozen).",
+                "the scalar does not depend on any watched point. Compute it from this run's logits, loss or residual stream \
+                 with tensor operations (no to_scalar), and watch points that are upstream of it and not cut off by a frozen \
+                 part of the model (with_frozen).",
             ));
         }
         let activations = self.taps.iter().map(|(point, (x, _))| (*point, x.clone())).collect();
@@ -74,7 +74,7 @@ impl Taps {
     }
 }
 
-/// Activations of a run and the gradients of a number along them.
+/// Activations of a run and the gradients of a scalar with respect to them.
 #[derive(Clone)]
 pub struct Gradients {
     activations: BTreeMap<HookPoint, Tensor>,
@@ -89,20 +89,19 @@ impl Gradients {
     /// The activation's.
     ///
     /// # Errors
-    /// A point that was not watched; a point on which the number does not depend at all, whose gradient is zero by
-    /// structure.
+    /// A point that was not watched; a point on which the scalar cannot depend, whose gradient is structurally zero.
     pub fn get(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
         let point = self.watched(point.into())?;
         self.gradients.get(&point).cloned().ok_or_else(|| {
             Error::argument(format!(
-                "the gradient at {point} is zero by structure: nothing leads from it to the number, because an edit puts \
-                 something else in its place, the number is made before it or frozen parts of the model (with_frozen) are \
-                 between. `zero_by_structure` lists such points."
+                "the gradient at {point} is structurally zero: the scalar cannot depend on it, because an edit overwrites it, \
+                 the scalar is computed upstream of it, or a frozen part of the model (with_frozen) lies in between. \
+                 `zero_by_structure` lists such points."
             ))
         })
     }
 
-    /// The activation at a watched point, as the run went on with it.
+    /// The activation at a watched point, after edits.
     ///
     /// # Errors
     /// A point that was not watched.

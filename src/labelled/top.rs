@@ -111,7 +111,7 @@ impl Labelled {
         Ok(heads)
     }
 
-    /// Which head the number at an index belongs to, by the axes' labels; none where they do not say.
+    /// The head that the number at an index belongs to, by the axes' labels; none if they do not name heads.
     fn head_at(&self) -> Option<HeadAt> {
         let others_have_one_index = |chosen: &[usize]| {
             let mut others = self.axes.iter().enumerate().filter(|(at, _)| !chosen.contains(at));

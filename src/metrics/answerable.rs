@@ -53,7 +53,7 @@ pub(super) struct Answering<'a> {
 
 impl<'a> Answering<'a> {
     pub fn new(model: &'a HookedTransformer, task: Task) -> Result<Self> {
-        let tokenizer = model.tokenizer()?;
+        let tokenizer = model.own_tokenizer()?;
         let is_gpt2 = tokenizer.vocab_size() == 50257 && tokenizer.to_single_token(" she").ok() == Some(SHE);
         Ok(Self { tokenizer, task, is_gpt2, known: HashMap::new() })
     }

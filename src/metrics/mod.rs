@@ -28,7 +28,7 @@ pub use answers::Answers;
 pub(crate) use bound::BoundMetric;
 pub use metric::{Direction, Metric};
 pub use positions::Positions;
-pub use score::{Score, Scorecard, score_questions, score_repeated, scorecard};
+pub use score::{Score, score_questions};
 pub use task::TaskBatch;
 
 /// The mean over prompts.

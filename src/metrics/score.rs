@@ -7,9 +7,6 @@
 //! - probability difference: p(R) - p(W), sums (Hanna et al. 2023, <https://arxiv.org/abs/2305.00586>).
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use candle_core::D;
 
 use super::best::Best;
 use super::metric::Metric;
@@ -17,8 +14,7 @@ use super::pairs::Pairs;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
-use crate::tasks::repeated::RepeatedTokens;
-use crate::tasks::{Question, Split, exam, repeated_exam};
+use crate::tasks::Question;
 use crate::tokens::Tokens;
 
 /// Prompts that are run at once.
@@ -46,16 +42,12 @@ pub struct Score {
 /// If there is no question, a question has no right or no wrong answer, or an answer is not one token of this model.
 ///
 /// ```
-/// # fn main() -> candle_lens::Result<()> {
-/// use candle_lens::metrics::score_questions;
-/// use candle_lens::model::HookedTransformer;
-/// use candle_lens::tasks::{Split, ioi};
-///
+/// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
-/// let questions: Vec<_> = ioi::prompts(Split::Templates, 20, 0)?.iter().map(|prompt| prompt.question()).collect();
+/// let prompts = Task::Ioi.prompts(tasks::Split::Templates, 20, 0)?;
+/// let questions: Vec<_> = prompts.prompts.iter().map(|prompt| prompt.question()).collect();
 /// assert!(score_questions(&model, &questions)?.accuracy > 0.9);
-/// # Ok(())
-/// # }
+/// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Result<Score> {
     if questions.is_empty() {
@@ -77,78 +69,6 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
     let count = questions.len();
     let [accuracy, preference, logit_diff, prob_diff] = sums.map(|sum| sum / count as f64);
     Ok(Score { count, accuracy, preference, logit_diff, prob_diff })
-}
-
-/// How often the most likely token is the one that came next before, at the positions where that is known.
-///
-/// # Errors
-/// If there is no row, or a row does not fit the model.
-pub fn score_repeated(model: &HookedTransformer, rows: &[RepeatedTokens]) -> Result<f64> {
-    let (mut hits, mut asked) = (0, 0);
-    let mut progress = Progress::of("repeating tokens", rows.len() as u64, "rows");
-    for batch in rows.chunks(BATCH) {
-        let tokens = Tokens::from_rows(batch.iter().map(|row| row.ids.clone()).collect())?;
-        let predicted: Vec<Vec<u32>> = model.forward(tokens)?.argmax(D::Minus1)?.to_vec2()?;
-        for (row, predicted) in batch.iter().zip(predicted) {
-            hits += row.predictable().filter(|&position| predicted[position] == row.ids[position + 1]).count();
-            asked += row.predictable().len();
-        }
-        progress.step(batch.len() as u64);
-    }
-    if asked == 0 {
-        return Err(Error::argument("no row has a token that repeats; give at least one repeated sequence."));
-    }
-    Ok(hits as f64 / asked as f64)
-}
-
-/// What a model scores on every task and split: the table of the embedded model's card.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scorecard {
-    /// Task, split and score.
-    pub rows: Vec<(&'static str, Split, Score)>,
-    /// [`score_repeated`] on random sequences of the model's own tokens.
-    pub repeated: f64,
-}
-
-/// Asks the model the questions of [`exam`] and [`repeated_exam`].
-///
-/// # Errors
-/// As [`score_questions`]: an answer must be one token of this model, so a model with another tokenizer may not fit.
-pub fn scorecard(model: &HookedTransformer) -> Result<Scorecard> {
-    let _exam = Progress::opaque("asking the exam");
-    let papers = exam()?;
-    let questions = papers.iter().map(|paper| paper.questions.len() as u64).sum();
-    let mut progress = Progress::of("asking the exam", questions, "questions");
-    let mut rows = Vec::new();
-    for paper in papers {
-        rows.push((paper.task, paper.split, score_questions(model, &paper.questions)?));
-        progress.step(paper.questions.len() as u64);
-    }
-    let tokenizer = model.tokenizer()?;
-    let bos = tokenizer.bos_id().or(tokenizer.eos_id()).ok_or_else(|| {
-        Error::tokens(
-            "the rows of repeated tokens begin with a BOS or an end of text, but this model's tokenizer has neither: ask \
-             score_questions and score_repeated by themselves.",
-        )
-    })?;
-    let repeated = score_repeated(model, &repeated_exam(model.cfg().d_vocab as u32, bos)?)?;
-    Ok(Scorecard { rows, repeated })
-}
-
-impl fmt::Display for Scorecard {
-    /// A Markdown table.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| task | split | accuracy | preference | probability difference | logit difference |")?;
-        writeln!(f, "|---|---|---|---|---|---|")?;
-        for (task, split, score) in &self.rows {
-            writeln!(
-                f,
-                "| {task} | {split} | {:.3} | {:.3} | {:.3} | {:.2} |",
-                score.accuracy, score.preference, score.prob_diff, score.logit_diff
-            )?;
-        }
-        writeln!(f, "| repeated | random | {:.3} | | | |", self.repeated)
-    }
 }
 
 /// The tokens of answers, looked up once each.

@@ -9,7 +9,7 @@ use super::metric::Metric;
 use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
-use crate::tasks::{LeftOut, Task, TaskDataset, TaskPrompt, pieces};
+use crate::tasks::{Task, TaskDataset, TaskPrompt, pieces};
 use crate::tokens::Tokens;
 
 /// Prompts of a data set that have as many tokens each, with the metric by which their task is judged.
@@ -28,6 +28,8 @@ pub struct TaskBatch {
     /// The positions of interest by name ("end", "changed", "io", ..), one for each prompt, BOS counted where there is one.
     /// Of a word of several tokens it is the last.
     pub positions: BTreeMap<String, Vec<usize>>,
+    /// The group of each prompt ([`TaskDataset::groups`]).
+    pub groups: Vec<usize>,
 }
 
 impl TaskDataset {
@@ -72,8 +74,48 @@ impl TaskDataset {
         chunks.map(batch).collect()
     }
 
-    /// The prompts whose clean and corrupted forms have as many tokens as each other, as patching needs; the others
-    /// are listed in `left_out`.
+    /// All prompts as one batch.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompts = Task::Ioi.prompts(tasks::Split::Train, 200, 0)?.of_length(&model, 16)?.head(8);
+    /// let batch = prompts.batch(&model)?;
+    /// assert_eq!((batch.clean.batch(), batch.clean.pos()), (8, 16));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`TaskDataset::batches`]; prompts of several token counts, which [`TaskDataset::of_length`] chooses among.
+    pub fn batch(&self, model: &HookedTransformer) -> Result<TaskBatch> {
+        let mut batches = self.batches(model, self.len().max(1))?;
+        if batches.len() > 1 {
+            let counts = |batch: &TaskBatch| format!("{} of {}", batch.prompts.len(), batch.clean.pos());
+            let counts: Vec<String> = batches.iter().map(counts).collect();
+            return Err(Error::argument(format!(
+                "prompts of several token counts cannot be one batch without padding ({} tokens): choose one with `of_length`, \
+                 or take `batches`.",
+                counts.join(", ")
+            )));
+        }
+        Ok(batches.remove(0))
+    }
+
+    /// The prompts whose clean and corrupted forms both have this number of the model's tokens, with its usual BOS; the
+    /// others are listed in `left_out`.
+    ///
+    /// # Errors
+    /// A text that the model's tokenizer refuses; where no prompt is left.
+    pub fn of_length(&self, model: &HookedTransformer, tokens: usize) -> Result<Self> {
+        let rows = self.rows(model)?;
+        self.kept(&format!("{tokens} tokens"), |number| {
+            let (clean, corrupted) = (rows[number].0.len(), rows[number].1.len());
+            (clean != tokens || corrupted != tokens).then(|| format!("{clean} tokens clean and {corrupted} corrupted"))
+        })
+    }
+
+    /// The prompts whose clean and corrupted forms have the same number of tokens, as patching needs; the others are
+    /// listed in `left_out`.
     ///
     /// # Errors
     /// A text that the model's tokenizer refuses; where no prompt is left.
@@ -122,27 +164,6 @@ impl TaskDataset {
         })
     }
 
-    /// The prompts for which there is no reason against them.
-    pub(super) fn kept(&self, what: &str, against: impl Fn(usize) -> Option<String>) -> Result<Self> {
-        let (mut prompts, mut left_out) = (Vec::new(), self.left_out.clone());
-        for (number, prompt) in self.prompts.iter().enumerate() {
-            match against(number) {
-                None => prompts.push(prompt.clone()),
-                Some(why) => left_out.push(LeftOut { row: prompt.row.clone(), prompt: prompt.clean.clone(), why }),
-            }
-        }
-        if prompts.is_empty() {
-            let first = left_out.get(self.left_out.len()).map(|left| format!(" ({}: {})", left.row, left.why));
-            return Err(Error::argument(format!(
-                "no prompt of {} has {what}: nothing is left{}.",
-                self.task,
-                first.unwrap_or_default()
-            )));
-        }
-        let done = format!("{} of {} with {what}", prompts.len(), self.len());
-        Ok(Self { left_out, ..self.with(prompts, done) })
-    }
-
     /// The ids of each clean and corrupted prompt.
     fn rows(&self, model: &HookedTransformer) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
         let ids = |text: &str| -> Result<Vec<u32>> { Ok(model.to_tokens(text)?.row(0).to_vec()) };
@@ -172,8 +193,9 @@ impl TaskDataset {
                 }
             }
         }
+        let prompts_of = self.with(prompts.into_iter().cloned().collect(), "a batch".into());
         // A name that not every prompt has says nothing about the batch.
-        positions.retain(|_, found| found.len() == prompts.len());
+        positions.retain(|_, found| found.len() == numbers.len());
         Ok(TaskBatch {
             task: self.task,
             prompts: numbers.to_vec(),
@@ -181,6 +203,7 @@ impl TaskDataset {
             corrupted: Tokens::from_rows(numbers.iter().map(|&number| rows[number].1.clone()).collect())?,
             metric: self.metric_of(model, numbers.iter().map(|&number| &answers[number]))?,
             positions,
+            groups: prompts_of.groups(),
         })
     }
 

@@ -80,7 +80,7 @@ pub enum AttentionDir {
 pub enum PositionalEmbeddingType {
     /// A learned vector for each position, added to the token's.
     Standard,
-    /// Queries and keys are turned by an angle that grows with the position (Su et al. 2021, RoPE).
+    /// Queries and keys are rotated by an angle that grows with the position (Su et al. 2021, RoPE).
     Rotary,
     /// A learned vector for each position, added to what queries and keys are made of, behind the norm, and so never to
     /// the residual stream (Press et al. 2021, "Shortformer").
@@ -97,7 +97,7 @@ pub enum AttentionType {
     Local,
 }
 
-/// How Llama 3 slows the turning of slow frequencies, so that a model reaches further than it was first trained to.
+/// How Llama 3 slows the rotation of low frequencies, so that a model reaches further than it was first trained to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RotaryScaling {
     /// Frequencies with long waves are divided by this.
@@ -173,11 +173,11 @@ pub struct HookedTransformerConfig {
     pub attn_types: Option<Vec<AttentionType>>,
     /// How positions enter.
     pub positional_embedding_type: PositionalEmbeddingType,
-    /// How many of a head's dimensions turn, an even number; `None` means all.
+    /// How many of a head's dimensions are rotated, an even number; `None` means all.
     pub rotary_dim: Option<usize>,
-    /// Neighbouring dimensions turn together, as in GPT-J, instead of dimension `i` with `i + rotary_dim / 2`.
+    /// Neighbouring dimensions rotate together, as in GPT-J, instead of dimension `i` with `i + rotary_dim / 2`.
     pub rotary_adjacent_pairs: bool,
-    /// The base of the turning frequencies `base^(-2 i / rotary_dim)`.
+    /// The base of the rotation frequencies `base^(-2 i / rotary_dim)`.
     pub rotary_base: f64,
     /// Llama 3's change of these frequencies.
     pub rotary_scaling: Option<RotaryScaling>,
@@ -241,7 +241,7 @@ impl HookedTransformerConfig {
         self.n_key_value_heads.unwrap_or(self.n_heads)
     }
 
-    /// How many of a head's dimensions turn with the position; 0 without rotary embeddings.
+    /// How many of a head's dimensions are rotated by position; 0 without rotary embeddings.
     pub fn rotary_dim(&self) -> usize {
         match self.positional_embedding_type {
             PositionalEmbeddingType::Rotary => self.rotary_dim.unwrap_or(self.d_head()),

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// use candle_lens::prelude::*;
 /// let options = LoadOptions { device: best_device()?, ..Default::default() };
 /// let model = HookedTransformer::from_pretrained_with("tiny", options)?;
-/// println!("{:?}", model.device());
+/// assert!(model.device().same_device(&best_device()?));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 ///

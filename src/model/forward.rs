@@ -174,7 +174,8 @@ impl HookedTransformer {
         let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
         let prompts_at = &tokens.prompts_at();
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
-        let mut hooks = HookRun::new(plan.as_ref().resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
+        let plan = self.with_splices(plan.as_ref(), &reach);
+        let mut hooks = HookRun::new(plan.resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
 
         let entering = self.entering(options, &tokens, &position_ids(&text, past), &mut hooks)?;
         let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
@@ -259,7 +260,7 @@ impl HookedTransformer {
             ));
         }
         let tokens = match (&input, options.bos) {
-            (Input::Texts(texts), Bos::Default | Bos::Omit) => self.tokenizer()?.continuations(texts)?,
+            (Input::Texts(texts), Bos::Default | Bos::Omit) => self.own_tokenizer()?.continuations(texts)?,
             _ => self.to_tokens_with(input, options.bos)?,
         };
         let text = past.tokens.continued(&tokens)?;

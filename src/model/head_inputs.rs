@@ -1,5 +1,7 @@
 //! What each head reads by itself: keys and values of its own, and gradients at its inputs.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
 use super::transformer::HookedTransformer;
@@ -28,7 +30,7 @@ impl HookedTransformer {
                 *b = for_each_head(&b.reshape(((), d_head))?, 0, heads)?.flatten_all()?;
             }
         }
-        model.cfg.n_key_value_heads = None;
+        Arc::make_mut(&mut model.cfg).n_key_value_heads = None;
         Ok(model)
     }
 

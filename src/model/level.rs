@@ -68,8 +68,8 @@ mod tests {
         let fold = Processing { fold_ln: true, ..Processing::NONE };
         let raw = tiny(Processing::NONE, DType::F32)?;
         assert!(raw.weights.level.is_none());
-        let later = raw.clone().process(&centre)?.process(&fold)?.process(&centre)?;
-        let earlier = raw.process(&fold)?.process(&centre)?;
+        let later = raw.clone().process(centre)?.process(fold)?.process(centre)?;
+        let earlier = raw.process(fold)?.process(centre)?;
         for other in [later, earlier, tiny(Processing::default(), DType::BF16)?] {
             let (apart, size) = apart(&whole, &other)?;
             // Sums over the vocabulary in another order.

@@ -11,6 +11,7 @@ mod load;
 mod loss;
 pub mod ops;
 mod qk_ov;
+mod spliced;
 mod state_dict;
 mod suffix;
 mod transformer;

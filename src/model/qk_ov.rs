@@ -10,6 +10,7 @@ use super::transformer::HookedTransformer;
 use crate::dims::{ReadBy, Reader};
 use crate::error::{Error, Result};
 use crate::factored_matrix::{FactoredMatrix, composition_scores};
+use crate::head::Head;
 use crate::labelled::{Axis, Labelled};
 use crate::progress::Progress;
 use crate::wide::{wide_type, widened};
@@ -102,7 +103,7 @@ impl HookedTransformer {
 
     /// `L0H0`, `L0H1`, ..: the labels of all heads, layer by layer.
     pub fn all_head_labels(&self) -> Vec<String> {
-        let heads = |layer| (0..self.cfg.n_heads).map(move |head| format!("L{layer}H{head}"));
+        let heads = |layer| (0..self.cfg.n_heads).map(move |head| Head::new(layer, head).to_string());
         (0..self.cfg.n_layers).flat_map(heads).collect()
     }
 

@@ -1,7 +1,7 @@
 //! Blocks on the last positions of a text, whose earlier positions have been computed before.
 //!
-//! The whole text is the suffix after nothing. What a suffix needs of the earlier positions are their keys and values;
-//! its own positions go on counting, and the mask is of all keys.
+//! The whole text is the suffix after nothing. A suffix needs the keys and values of the earlier positions; its own positions
+//! continue their numbering, and the mask covers all keys.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -26,17 +26,17 @@ pub(crate) struct Suffix {
     rotary: Option<Rotary>,
     /// Position embeddings that enter queries and keys only.
     placed: Option<Tensor>,
-    /// The keys that a query may not look at, for each window that some layer has.
-    hidden: BTreeMap<Option<usize>, Option<Tensor>>,
+    /// The keys that are masked for each query, for each window that some layer has.
+    masked: BTreeMap<Option<usize>, Option<Tensor>>,
 }
 
 impl Suffix {
-    /// The first `count` of its positions, for their keys and values. They keep the turning of the whole: where it changes
-    /// with the length of a text, a shorter one would be turned otherwise.
+    /// The first `count` of its positions, for their keys and values. They keep the rotary embedding of the whole: where it
+    /// depends on the length of a text, a shorter one would be rotated differently.
     pub(crate) fn first(&self, count: usize) -> Result<Self> {
         let rotary = self.rotary.as_ref().map(|rotary| rotary.first(count)).transpose()?;
         let placed = self.placed.as_ref().map(|placed| placed.narrow(1, 0, count)).transpose()?;
-        Ok(Self { rotary, placed, hidden: self.hidden.clone() })
+        Ok(Self { rotary, placed, masked: self.masked.clone() })
     }
 
     pub(super) fn context<'a>(&'a self, model: &'a HookedTransformer, layer: usize) -> BlockContext<'a> {
@@ -45,7 +45,7 @@ impl Suffix {
             cfg: &model.cfg,
             rotary: self.rotary.as_ref(),
             shortformer: self.placed.as_ref(),
-            hidden: self.hidden[&model.cfg.window(layer)].as_ref(),
+            masked: self.masked[&model.cfg.window(layer)].as_ref(),
             frozen: model.frozen,
         }
     }
@@ -62,13 +62,13 @@ impl HookedTransformer {
             }
             false => None,
         };
-        let mut hidden = BTreeMap::new();
+        let mut masked = BTreeMap::new();
         for layer in 0..self.cfg.n_layers {
-            if let Entry::Vacant(vacant) = hidden.entry(self.cfg.window(layer)) {
-                vacant.insert(self.hidden_keys(text, past, self.cfg.window(layer))?);
+            if let Entry::Vacant(vacant) = masked.entry(self.cfg.window(layer)) {
+                vacant.insert(self.masked_keys(text, past, self.cfg.window(layer))?);
             }
         }
-        Ok(Suffix { rotary, placed, hidden })
+        Ok(Suffix { rotary, placed, masked })
     }
 
     /// The positions from `past` on of `copies` copies of `text`, one after the other.
@@ -85,7 +85,7 @@ impl HookedTransformer {
         self.suffix(&rows, past, placed)
     }
 
-    /// The stream that leaves block `layer`, `[row, pos, d_model]`, from the one that enters it and the keys and values
+    /// The residual stream that leaves block `layer`, `[row, pos, d_model]`, from the one that enters it and the keys and values
     /// of the positions before.
     pub(crate) fn block_on_suffix(
         &self,
@@ -99,7 +99,7 @@ impl HookedTransformer {
         block(resid, &self.weights.blocks[layer], &suffix.context(self, layer), run, Some(&mut kv))
     }
 
-    /// Keys and values of block `layer` for the stream that enters it, behind those of the positions before.
+    /// Keys and values of block `layer` for the residual stream that enters it, after those of the earlier positions.
     pub(crate) fn keys_and_values(
         &self,
         layer: usize,
@@ -111,7 +111,7 @@ impl HookedTransformer {
         LayerKv::of(past).extend(k, v)
     }
 
-    /// The logits of these tokens (all, if none are given) after the final stream.
+    /// The logits of these tokens (all, if none are given) for the final residual stream.
     ///
     /// # Shapes
     /// `resid [row, d_model]` gives `[row, token]`.
@@ -175,12 +175,12 @@ impl HookedTransformer {
         rest_of_block(resid_pre.clone(), attn_out, weights, &ctx, run)
     }
 
-    /// 1 where a query may not look at a key: later keys of a causal model, keys outside the window, and padding. Queries are
+    /// The mask, 1 where a query does not attend to a key: later keys of a causal model, keys outside the window, and padding. Queries are
     /// the positions from `past` on.
     ///
     /// # Shapes
     /// Broadcastable to `[batch, head, q_pos, k_pos]`.
-    fn hidden_keys(&self, tokens: &Tokens, past: usize, window: Option<usize>) -> Result<Option<Tensor>> {
+    fn masked_keys(&self, tokens: &Tokens, past: usize, window: Option<usize>) -> Result<Option<Tensor>> {
         let pos = tokens.pos();
         let later = match self.cfg.attention_dir {
             AttentionDir::Causal => {

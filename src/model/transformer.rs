@@ -1,11 +1,13 @@
 //! The model: a config, weights, and usually a tokenizer.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::config::HookedTransformerConfig;
 use super::frozen::FrozenParts;
+use super::spliced::Spliced;
 use super::weights::Weights;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
@@ -25,7 +27,7 @@ use crate::visible::visible;
 /// ```
 #[derive(Clone)]
 pub struct HookedTransformer {
-    pub(crate) cfg: HookedTransformerConfig,
+    pub(crate) cfg: Arc<HookedTransformerConfig>,
     pub(crate) weights: Weights,
     pub(crate) tokenizer: Option<Tokenizer>,
     /// The ids that the model's own files name as ends of a text.
@@ -33,12 +35,23 @@ pub struct HookedTransformer {
     pub(crate) processing: Processing,
     pub(crate) origin: Origin,
     pub(super) frozen: FrozenParts,
+    /// What is spliced in, in every run.
+    pub(super) spliced: Spliced,
 }
 
 impl HookedTransformer {
-    /// The configuration.
-    pub fn cfg(&self) -> &HookedTransformerConfig {
-        &self.cfg
+    /// The configuration, shared with the model: a cell can keep it by `let cfg = model.cfg();`.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let cfg = model.cfg();
+    /// let wider = HookedTransformerConfig { n_ctx: 2 * cfg.n_ctx, ..(*cfg).clone() };
+    /// assert_eq!(wider.d_model, cfg.d_model);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn cfg(&self) -> Arc<HookedTransformerConfig> {
+        self.cfg.clone()
     }
 
     /// The plain sizes.
@@ -51,21 +64,37 @@ impl HookedTransformer {
         self.weights.device()
     }
 
-    /// The weights' number type.
+    /// The weights' dtype.
     pub fn dtype(&self) -> DType {
         self.weights.w_e.dtype()
     }
 
     /// What was folded and centred when the weights were loaded.
-    pub fn processing(&self) -> &Processing {
-        &self.processing
+    pub fn processing(&self) -> Processing {
+        self.processing
     }
 
-    /// The tokenizer.
+    /// The tokenizer. Cheap to clone, so that a cell can keep it.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let tokenizer = model.tokenizer()?;
+    /// assert_eq!(tokenizer.to_single_token(" Mary")?, model.to_single_token(" Mary")?);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Tokens`] for a model without one.
-    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        self.own_tokenizer().cloned()
+    }
+
+    /// As [`HookedTransformer::tokenizer`], for this crate's own work.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn own_tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| {
             Error::tokens(format!(
                 "the model {:?} has no tokenizer: give token ids (Tokens::from_rows) instead of text, or a tokenizer.json \
@@ -132,7 +161,7 @@ impl HookedTransformer {
     /// # Errors
     /// As [`HookedTransformer::to_tokens`].
     pub fn to_str_tokens(&self, input: impl Into<Input>) -> Result<Vec<String>> {
-        self.tokenizer()?.to_str_tokens(input)
+        self.own_tokenizer()?.to_str_tokens(input)
     }
 
     /// The text of these ids. An id that the model has and its tokenizer does not is written as `⟨50277⟩`. (The description of the
@@ -141,7 +170,7 @@ impl HookedTransformer {
     /// # Errors
     /// An id that not even the model has.
     pub fn to_string(&self, ids: impl AsRef<[u32]>) -> Result<String> {
-        self.tokenizer()?.to_string(ids)
+        self.own_tokenizer()?.to_string(ids)
     }
 
     /// The id of a text that is one token; for most words with their leading space, `" Mary"`.
@@ -149,7 +178,7 @@ impl HookedTransformer {
     /// # Errors
     /// [`Error::Tokens`] listing the pieces of a text that is several.
     pub fn to_single_token(&self, text: &str) -> Result<u32> {
-        self.tokenizer()?.to_single_token(text)
+        self.own_tokenizer()?.to_single_token(text)
     }
 
     /// The directions of the residual stream that raise the logits of `tokens`: their columns of `W_U`.

@@ -1,4 +1,4 @@
-//! The model as PyTorch prints one: modules in each other, with every hook point where it stands.
+//! The model as PyTorch prints one: nested modules, with every hook point in its module.
 
 use std::fmt;
 

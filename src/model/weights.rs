@@ -69,7 +69,7 @@ pub(crate) struct BlockWeights {
 pub(crate) struct Weights {
     /// `[d_vocab, d_model]`.
     pub w_e: Tensor,
-    /// `[n_ctx, d_model]`; none where positions turn queries and keys.
+    /// `[n_ctx, d_model]`; none where queries and keys are rotated by position.
     pub w_pos: Option<Tensor>,
     pub blocks: Vec<BlockWeights>,
     pub ln_final: Option<NormWeights>,

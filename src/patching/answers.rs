@@ -9,10 +9,10 @@ use crate::tokens::Tokens;
 
 impl Experiment {
     /// An experiment for each token of two answers of the same length: the prompts go on with the tokens before it, each
-    /// with its own answer's, and the metric is the logit difference between the two tokens.
+    /// with those of its own answer, and the metric is the logit difference between the two tokens.
     ///
     /// # Errors
-    /// Answers of different token counts, or with the same token at one place, where there is nothing to tell apart; and
+    /// Answers of different token counts, or with the same token in one place, which distinguishes nothing; and
     /// as [`Experiment::new`].
     ///
     /// ```
@@ -42,8 +42,8 @@ impl Experiment {
         }
         if let Some(same) = right.iter().zip(&wrong).position(|(a, b)| a == b) {
             return Err(Error::tokens(format!(
-                "token {same} is the same in {clean_answer:?} and {corrupted_answer:?}, so it tells the prompts not apart: \
-                 give answers that differ in each token."
+                "token {same} is the same in {clean_answer:?} and {corrupted_answer:?}, so it cannot tell the prompts apart: \
+                 give answers that differ at every token."
             )));
         }
         let ids = |text: &str| -> Result<Vec<u32>> { Ok(model.to_tokens(text)?.row(0).to_vec()) };

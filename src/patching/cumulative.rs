@@ -9,8 +9,8 @@ use crate::labelled::Axis;
 use crate::progress::Progress;
 
 impl Experiment {
-    /// Patches (or ablates) the first site, then the first two, and so on to all of them: how the metric falls as more and
-    /// more is taken away. What one site writes reaches the next, so each number comes from a whole run.
+    /// Patches (or ablates) the first site, then the first two, and so on to all of them: how the metric
+    /// falls as more and more is replaced. What one site writes reaches the next, so each number takes a whole run.
     ///
     /// ```
     /// use candle_lens::prelude::*;

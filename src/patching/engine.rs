@@ -1,9 +1,9 @@
 //! Many patched runs at once.
 //!
-//! A patched run differs from the base run in the positions from its site's on, and in the blocks from its site's on. So
-//! runs enter layer by layer, each with the stream of its changed positions only, and those that begin at the same
-//! position go on as one batch; keys and values of earlier positions are the base run's. Of the last block only
-//! positions from the first on that is read are computed, and of the logits those that the metric reads.
+//! A patched run differs from the base run only from its site's block and position on. So runs enter layer by layer, each with
+//! the residual stream of its changed positions only, and those that begin at the same position continue as one batch; keys
+//! and values of earlier positions are the base run's. In the last block, positions before the first one that is read are
+//! skipped, and of the logits only those that the metric reads are computed.
 
 use std::collections::BTreeMap;
 
@@ -15,23 +15,23 @@ use super::site::PatchSite;
 use super::start::Group;
 use crate::error::{Error, Result, human_bytes};
 use crate::experiment::{Experiment, Source};
-use crate::hooks::{AxisName, HookPoint, HookRun, Site};
+use crate::hooks::{AxisName, HookPoint, Site};
 use crate::model::AttentionDir;
 use crate::progress::Progress;
 
 /// Working memory of a sweep by default, in bytes.
 const BUDGET: u64 = 1 << 30;
 
-/// How often a sweep that is to be saved is saved.
+/// How often a sweep with a file saves.
 const SAVES: usize = 20;
 
-/// How many times the logits that it reads a metric takes with what it makes of them.
+/// The memory of a metric's evaluation, in multiples of the logits that it reads.
 const METRIC_TIMES: usize = 5;
 
-/// The metric of each prompt, and why it is the base run's, if it is.
+/// The metric of each prompt, and if it is the base run's, the reason.
 pub(crate) type Value = (Vec<f32>, Option<Untouched>);
 
-/// Both runs' activations: what is put in, and what was there.
+/// Both runs' activations: what is patched in, and what it replaces.
 pub(super) type Activations = BTreeMap<HookPoint, (Tensor, Tensor)>;
 
 /// A patched run: which site of the list, and the first position that it changes.
@@ -85,10 +85,10 @@ pub(super) fn sweep(experiment: &Experiment, sites: &[PatchSite], activations: &
             None => jobs.push(Job { index, from: experiment.first_changed(site) }),
         }
     }
-    // Sites of one layer stand together, so that few batches are formed.
+    // Sites of one layer come together, so that few batches are formed.
     jobs.sort_by_key(|job| (sites[job.index].point, job.from));
     let most = experiment.rows_within(experiment.budget.unwrap_or(BUDGET))?;
-    // What is to be saved comes in pieces, also where all would fit at once.
+    // A sweep with a file is done in pieces, even where everything would fit at once.
     let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
     let mut progress = Progress::of("patching", jobs.len() as u64, "sites");
     let mut rest = &jobs[..];
@@ -110,7 +110,7 @@ pub(super) fn sweep(experiment: &Experiment, sites: &[PatchSite], activations: &
 /// Where two activations differ.
 ///
 /// # Errors
-/// [`Error::Argument`] for one that holds NaN.
+/// [`Error::Argument`] for an activation that holds NaN.
 fn differing(point: HookPoint, source: &Tensor, base: &Tensor) -> Result<Vec<bool>> {
     let of = |x: &Tensor| -> Result<Vec<f32>> {
         let numbers = x.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
@@ -123,7 +123,7 @@ fn differing(point: HookPoint, source: &Tensor, base: &Tensor) -> Result<Vec<boo
 }
 
 impl PatchSite {
-    /// Whether any element that the site puts in differs.
+    /// Whether any element that the site patches differs.
     fn any(&self, differing: &[bool], shape: &[usize]) -> Result<bool> {
         Ok(any_in(differing, shape, &self.chosen(shape)?))
     }
@@ -142,16 +142,18 @@ fn any_in(flags: &[bool], shape: &[usize], chosen: &[Option<Vec<usize>>]) -> boo
 }
 
 impl Experiment {
+    /// Whether no position depends on later ones.
     fn is_causal(&self) -> bool {
-        self.model.cfg().attention_dir == AttentionDir::Causal
+        self.model.cfg().attention_dir == AttentionDir::Causal && self.model.splices().are_by_position()
     }
 
-    /// Whether the metric can depend on the site: in a causal model not behind the last position that is read, and in the last
+    /// Whether the metric can depend on the site: in a causal model not after the last position that is read, and in the last
     /// block only at a position that is read, unless attention still carries it to one.
     pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
         let Some(positions) = site.positions(self.base_tokens().pos()) else { return true };
         let read = self.metric.rows();
-        if site.layer() + 1 == self.model.cfg().n_layers && !site.point.stage().is_carried() {
+        let is_carried = site.point.stage().is_carried() || !self.model.splices().are_by_position();
+        if site.layer() + 1 == self.model.cfg().n_layers && !is_carried {
             return positions.iter().any(|&pos| read.contains(pos));
         }
         !self.is_causal() || positions.iter().any(|&pos| read.reaches(pos))
@@ -176,12 +178,13 @@ impl Experiment {
         }
     }
 
-    /// How many rows of the stream may be worked on at once within `budget` bytes.
+    /// How many rows of the residual stream fit within `budget` bytes at once.
     fn rows_within(&self, budget: u64) -> Result<usize> {
         let (cfg, tokens) = (self.model.cfg(), self.base_tokens());
         let dims = self.model.dims();
         let attention = 4 * cfg.n_heads * dims.d_head + 3 * cfg.n_heads * tokens.pos();
-        let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention);
+        let spliced = self.model.splices().numbers(&dims, 1, 1);
+        let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention) + spliced;
         let row = (numbers * self.model.dtype().size_in_bytes()) as u64;
         let one = (tokens.batch() * tokens.pos()) as u64 * row;
         if budget < one {
@@ -205,11 +208,11 @@ impl Experiment {
         fit.count().max(1)
     }
 
-    /// Runs these jobs together; the number of each prompt by the job's index in the list of sites.
+    /// Runs these jobs together; returns the metric of each prompt by the job's index in the list of sites.
     fn run_jobs(&self, jobs: &[Job], sites: &[PatchSite], activations: &Activations) -> Result<Vec<(usize, Vec<f32>)>> {
         let layers = self.model.cfg().n_layers;
         let mut running: BTreeMap<usize, Running> = BTreeMap::new();
-        // One step is one run's way through one block; its logits are the last.
+        // One step is one run through one block; its logits are the last step.
         let steps: usize = jobs.iter().map(|job| layers - sites[job.index].layer() + 1).sum();
         let mut progress = Progress::of("patched runs", steps as u64, "blocks");
         for layer in 0..layers {
@@ -240,7 +243,7 @@ impl Experiment {
                 progress.step(running.jobs.len() as u64);
             }
             for (from, indices, resid) in left {
-                // Behind the last block the runs that came before have only positions that matter.
+                // After the last block, earlier runs hold only positions that matter.
                 let resid = if layer + 1 == layers { self.what_is_read_from(resid, from)? } else { resid };
                 running.entry(from).or_default().join(indices, resid)?;
             }
@@ -256,13 +259,15 @@ impl Experiment {
         Ok(found)
     }
 
-    /// The first position of the last block that anything is read of: attention there looks back only, so that those before
-    /// are needed for their keys and values alone.
+    /// The first position of the last block that is needed in full: attention there only looks back, so earlier positions are
+    /// needed for their keys and values alone.
     fn first_read(&self) -> usize {
-        if self.is_causal() { self.metric.rows().first() } else { 0 }
+        // A splice there may be at the keys themselves.
+        let spliced = self.model.splices().is_in(self.model.cfg().n_layers - 1);
+        if self.is_causal() && !spliced { self.metric.rows().first() } else { 0 }
     }
 
-    /// Of a stream whose positions begin at `from` those that matter behind the last block.
+    /// Of a residual stream whose positions begin at `from`, the positions that matter after the last block.
     fn what_is_read_from(&self, resid: Tensor, from: usize) -> Result<Tensor> {
         match self.first_read().saturating_sub(from) {
             0 => Ok(resid),
@@ -270,14 +275,14 @@ impl Experiment {
         }
     }
 
-    /// The stream behind block `layer` of runs that begin at position `from`; behind the last, from the first position on
-    /// that is read.
+    /// The residual stream after block `layer` of runs that begin at position `from`; after the last block, from the first
+    /// position that is read.
     fn next_layer(&self, layer: usize, from: usize, resid: Tensor) -> Result<Tensor> {
         let tokens = self.base_tokens();
         let copies = resid.dim(0)? / tokens.batch();
         let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
         let past = self.base_run()?.past(layer, from, copies)?;
-        let (run, first) = (&mut HookRun::default(), self.first_read());
+        let (run, first) = (&mut self.model.hooks(), self.first_read());
         if layer + 1 < self.model.cfg().n_layers || first <= from {
             return self.model.block_on_suffix(layer, resid, &suffix, past, run);
         }
@@ -288,7 +293,7 @@ impl Experiment {
     }
 
     /// The metric of each prompt from the final stream of runs that begin at position `from`; as many runs at once as the budget
-    /// has room for their logits.
+    /// has room for in logits.
     fn values(&self, resid: Tensor, from: usize) -> Result<Vec<f32>> {
         let batch = self.base_tokens().batch();
         let copies = resid.dim(0)? / batch;

@@ -22,7 +22,7 @@ impl Grid {
     /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
     /// the point names one.
     pub(crate) fn new(model: &HookedTransformer, tokens: &Tokens, point: HookQuery, axes: &[AxisName]) -> Result<Self> {
-        let points = point.resolve_all(&model.dims())?;
+        let points = model.points_of(&point)?;
         let by_layer = axes.contains(&AxisName::Layer);
         if axes.iter().enumerate().any(|(i, axis)| axes[..i].iter().any(|before| before.key() == axis.key())) {
             return Err(Error::argument(format!("the axes {axes:?} name one twice: give each once.")));

@@ -4,6 +4,7 @@ use super::path::{Receiver, Sender};
 use super::site::PatchSite;
 use crate::head::Head;
 use crate::hooks::{HookPoint, Site};
+use crate::slice::forward;
 
 /// The head's output `z`, at all positions.
 impl From<Head> for PatchSite {
@@ -15,7 +16,7 @@ impl From<Head> for PatchSite {
 /// What this head writes.
 impl From<Head> for Sender {
     fn from(Head { layer, head }: Head) -> Self {
-        Self::Head(layer, head)
+        Self::Head(forward(layer), forward(head))
     }
 }
 
@@ -53,18 +54,18 @@ impl Receiver {
     /// ```
     pub fn q(head: impl Into<Head>) -> Self {
         let Head { layer, head } = head.into();
-        Self::Q(layer, head)
+        Self::Q(forward(layer), forward(head))
     }
 
     /// The keys of this head (of this group of heads, where heads share keys).
     pub fn k(head: impl Into<Head>) -> Self {
         let Head { layer, head } = head.into();
-        Self::K(layer, head)
+        Self::K(forward(layer), forward(head))
     }
 
     /// The values of this head (of this group of heads, where heads share values).
     pub fn v(head: impl Into<Head>) -> Self {
         let Head { layer, head } = head.into();
-        Self::V(layer, head)
+        Self::V(forward(layer), forward(head))
     }
 }

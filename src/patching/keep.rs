@@ -1,4 +1,4 @@
-//! Sweeps that save what they have done, so that an interrupted one goes on where it was.
+//! Sweeps that save what they have done, so that an interrupted one can continue.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ impl Experiment {
     pub(super) fn refuse_saving(&self, what: &str) -> Result<()> {
         match self.keep {
             Some(_) => Err(Error::argument(format!(
-                "{what} is not one sweep, and save_to keeps one: leave it out here, or run the sweeps one by one with a file each."
+                "{what} is not one sweep, and save_to keeps one: leave it out here, or run the sweeps one by one, each with its own file."
             ))),
             None => Ok(()),
         }
@@ -29,7 +29,7 @@ impl Experiment {
 /// The file of one sweep.
 pub(super) struct Kept<'a> {
     path: &'a Path,
-    /// What tells this sweep from others.
+    /// What distinguishes this sweep from others.
     question: String,
     /// How many numbers each site has.
     prompts: usize,
@@ -39,6 +39,7 @@ impl<'a> Kept<'a> {
     pub(super) fn new(path: &'a Path, experiment: &Experiment, sites: &[PatchSite]) -> Self {
         let tokens = experiment.base_tokens();
         let mut asked = format!("{:?} {experiment:?}", experiment.model.provenance());
+        asked += &experiment.model.splices_in_words();
         for value in experiment.clean_values.iter().chain(&experiment.corrupted_values) {
             asked += &format!(" {:x}", value.to_bits());
         }
@@ -53,7 +54,7 @@ impl<'a> Kept<'a> {
         Self { path, question, prompts: tokens.batch() }
     }
 
-    /// Fills in what the file has.
+    /// Fills in the numbers that the file has.
     ///
     /// # Errors
     /// A file of another sweep, or one that is damaged.
@@ -65,8 +66,8 @@ impl<'a> Kept<'a> {
         if question != self.question {
             return Err(Error::file(
                 self.path,
-                "holds another sweep (of another model, other prompts, another metric or other sites): give each sweep a \
-                 file of its own, or remove this one.",
+                "holds another sweep (of another model, other prompts, another metric or other sites): give each sweep \
+                 its own file, or remove this one.",
             ));
         }
         let sites = storage::take(self.path, &mut tensors, "sites")?;
@@ -77,7 +78,7 @@ impl<'a> Kept<'a> {
                 self.path,
                 format!(
                     "its values have the shape {:?}, but a row of {} belongs to each of its {} sites: remove it, and run \
-                     the sweep anew.",
+                     the sweep again.",
                     rows.dims(),
                     self.prompts,
                     sites.elem_count()
@@ -93,7 +94,7 @@ impl<'a> Kept<'a> {
         Ok(())
     }
 
-    /// Writes what has been computed so far; the file is the one before or this one, never a part.
+    /// Writes what has been computed so far; the file is always a whole one, the previous or this.
     pub(super) fn save(&self, values: &[Option<Value>]) -> Result<()> {
         let done = values.iter().enumerate().filter_map(|(site, value)| match value {
             Some((values, None)) => Some((site as u32, values.clone())),

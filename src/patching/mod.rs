@@ -1,14 +1,14 @@
-//! Activation patching: what happens when a run gets an activation of another run.
+//! Activation patching: what happens when a run gets an activation from another run.
 //!
-//! Two prompts differ in what should be answered. One runs as it is, and at one site of it the other's activation is put
-//! in; how far the answer moves says how much of the difference passes through the site (Meng et al. 2022,
-//! <https://arxiv.org/abs/2202.05262>; Wang et al. 2022, <https://arxiv.org/abs/2211.00593>). *Denoising* puts clean
+//! Two prompts call for different answers. One of them runs with the other's activation patched in at one site; how far the
+//! answer moves says how much of the difference flows through the site (Meng et al. 2022,
+//! <https://arxiv.org/abs/2202.05262>; Wang et al. 2022, <https://arxiv.org/abs/2211.00593>). *Denoising* patches clean
 //! activations into the corrupted run, *noising* corrupted ones into the clean run (Heimersheim and Nanda 2024,
 //! <https://arxiv.org/abs/2404.15255>).
 //!
-//! A sweep asks this of many sites, and TransformerLens runs the whole model for each. Here the numbers are the same, but
-//! a site costs only what it changes: blocks from its own on, positions from its own on (in causal models), of the last
-//! block the position that is read, and of the logits those that the metric reads. Sites that change nothing cost nothing
+//! A sweep patches many sites, one at a time, and TransformerLens runs the whole model for each. The numbers here are the same,
+//! but a site costs only what it changes: its own block and later ones, its own position and later ones (in causal models), in
+//! the last block the positions that are read, and the logits that the metric reads. Sites that change nothing cost nothing
 //! and are marked.
 
 mod answers;
@@ -22,6 +22,7 @@ mod path;
 mod plans;
 mod result;
 mod site;
+mod spliced;
 mod start;
 mod sweep;
 mod together;

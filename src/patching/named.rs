@@ -1,4 +1,4 @@
-//! The sweeps that TransformerLens has, by its names.
+//! TransformerLens' sweeps, by their names there.
 
 use super::result::PatchResult;
 use crate::error::Result;
@@ -23,9 +23,9 @@ macro_rules! sweeps {
 }
 
 sweeps! {
-    /// The stream that enters each block, at each position: `[layer, position]`.
+    /// The residual stream that enters each block, at each position: `[layer, position]`.
     get_act_patch_resid_pre: "resid_pre" [Layer, Pos];
-    /// The stream between attention and MLP: `[layer, position]`.
+    /// The residual stream between attention and MLP: `[layer, position]`.
     get_act_patch_resid_mid: "resid_mid" [Layer, Pos];
     /// What attention writes: `[layer, position]`.
     get_act_patch_attn_out: "attn_out" [Layer, Pos];
@@ -35,11 +35,11 @@ sweeps! {
     get_act_patch_attn_head_out_by_pos: "z" [Layer, Pos, Head];
     /// Each head's queries at each position: `[layer, position, head]`.
     get_act_patch_attn_head_q_by_pos: "q" [Layer, Pos, Head];
-    /// Each head's keys at each position: `[layer, position, head]`, heads as many as there are keys.
+    /// Each head's keys at each position: `[layer, position, head]`, as many heads as there are keys.
     get_act_patch_attn_head_k_by_pos: "k" [Layer, Pos, Head];
-    /// Each head's values at each position: `[layer, position, head]`, heads as many as there are values.
+    /// Each head's values at each position: `[layer, position, head]`, as many heads as there are values.
     get_act_patch_attn_head_v_by_pos: "v" [Layer, Pos, Head];
-    /// Each head's attention pattern, row by row: `[layer, head, position]`, the position that looks.
+    /// Each head's attention pattern, row by row: `[layer, head, position]`, the query position.
     get_act_patch_attn_head_pattern_by_pos: "pattern" [Layer, Head, Pos];
     /// Each head's attention pattern, entry by entry: `[layer, head, position, key_pos]`.
     get_act_patch_attn_head_pattern_dest_src_pos: "pattern" [Layer, Head, Pos, KPos];
@@ -47,9 +47,9 @@ sweeps! {
     get_act_patch_attn_head_out_all_pos: "z" [Layer, Head];
     /// Each head's queries at all positions: `[layer, head]`.
     get_act_patch_attn_head_q_all_pos: "q" [Layer, Head];
-    /// Each head's keys at all positions: `[layer, head]`, heads as many as there are keys.
+    /// Each head's keys at all positions: `[layer, head]`, as many heads as there are keys.
     get_act_patch_attn_head_k_all_pos: "k" [Layer, Head];
-    /// Each head's values at all positions: `[layer, head]`, heads as many as there are values.
+    /// Each head's values at all positions: `[layer, head]`, as many heads as there are values.
     get_act_patch_attn_head_v_all_pos: "v" [Layer, Head];
     /// Each head's whole attention pattern: `[layer, head]`.
     get_act_patch_attn_head_pattern_all_pos: "pattern" [Layer, Head];
@@ -78,7 +78,7 @@ impl Experiment {
         by_pos.chain([self.get_act_patch_attn_head_pattern_by_pos()]).collect()
     }
 
-    /// The stream, attention and MLPs at each position: `resid_pre`, `attn_out`, `mlp_out`.
+    /// The residual stream, attention and MLPs at each position: `resid_pre`, `attn_out`, `mlp_out`.
     ///
     /// # Errors
     /// As [`Experiment::sweep`].

@@ -14,35 +14,36 @@ use candle_core::Tensor;
 use super::result::{PatchResult, Untouched};
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Source};
+use crate::head::Head;
 use crate::hooks::{Edit, HookPlan, HookPoint, Selection, Site};
 use crate::labelled::Axis;
 use crate::model::{AttentionDir, RunOptions};
 use crate::progress::Progress;
-use crate::slice::forward;
+use crate::slice::{bound, forward};
 use crate::tokens::Tokens;
 
-/// What receives on a path.
+/// What receives on a path. Negative layers and heads count from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receiver {
     /// The queries of this head: layer and head.
-    Q(usize, usize),
+    Q(isize, isize),
     /// The keys of this head (of this group of heads, where heads share keys).
-    K(usize, usize),
+    K(isize, isize),
     /// The values of this head (of this group of heads, where heads share values).
-    V(usize, usize),
+    V(isize, isize),
     /// What the MLP of this layer reads.
-    Mlp(usize),
-    /// The stream behind the last block: the logits.
+    Mlp(isize),
+    /// The residual stream behind the last block, and so the logits.
     Final,
 }
 
-/// What sends on a path.
+/// What sends on a path. Negative layers and heads count from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// What this head writes: layer and head.
-    Head(usize, usize),
+    Head(isize, isize),
     /// What the MLP of this layer writes.
-    Mlp(usize),
+    Mlp(isize),
 }
 
 /// What happens to MLPs between sender and receiver.
@@ -56,29 +57,32 @@ pub enum Mlps {
 }
 
 impl Receiver {
+    /// Its layer, of a resolved one; behind the last for the logits.
     fn layer(self, layers: usize) -> usize {
         match self {
-            Self::Q(layer, _) | Self::K(layer, _) | Self::V(layer, _) | Self::Mlp(layer) => layer,
+            Self::Q(layer, _) | Self::K(layer, _) | Self::V(layer, _) | Self::Mlp(layer) => layer as usize,
             Self::Final => layers,
         }
     }
 
     /// The point at which it reads, and the head of it.
-    fn place(self, layers: usize) -> (HookPoint, Option<usize>) {
+    fn place(self, layers: usize) -> (HookPoint, Option<isize>) {
+        let at = |layer: isize, site| HookPoint::Block(layer as usize, site);
         match self {
-            Self::Q(layer, head) => (HookPoint::Block(layer, Site::Q), Some(head)),
-            Self::K(layer, head) => (HookPoint::Block(layer, Site::K), Some(head)),
-            Self::V(layer, head) => (HookPoint::Block(layer, Site::V), Some(head)),
-            Self::Mlp(layer) => (HookPoint::Block(layer, Site::MlpIn), None),
+            Self::Q(layer, head) => (at(layer, Site::Q), Some(head)),
+            Self::K(layer, head) => (at(layer, Site::K), Some(head)),
+            Self::V(layer, head) => (at(layer, Site::V), Some(head)),
+            Self::Mlp(layer) => (at(layer, Site::MlpIn), None),
             Self::Final => (HookPoint::Block(layers - 1, Site::ResidPost), None),
         }
     }
 }
 
 impl Sender {
+    /// Its layer, of a resolved one.
     fn layer(self) -> usize {
         match self {
-            Self::Head(layer, _) | Self::Mlp(layer) => layer,
+            Self::Head(layer, _) | Self::Mlp(layer) => layer as usize,
         }
     }
 }
@@ -93,6 +97,7 @@ impl Experiment {
     /// Empty lists; heads, layers or MLPs that the model does not have; ablations, which have no other run.
     pub fn path_patch(&self, senders: &[Sender], receivers: &[Receiver], mlps: Mlps) -> Result<PatchResult> {
         self.refuse_saving("path_patch")?;
+        let senders = &self.resolved_senders(senders)?[..];
         let labels = senders.iter().map(|sender| match sender {
             Sender::Head(layer, head) => format!("L{layer}H{head}"),
             Sender::Mlp(layer) => format!("{layer}_mlp_out"),
@@ -100,7 +105,7 @@ impl Experiment {
         self.paths(senders, receivers, mlps, vec![Axis::new("sender", labels)])
     }
 
-    /// Each head's direct effect on the logits: to the final stream, other heads frozen, MLPs recomputed (ARENA's
+    /// Each head's direct effect on the logits: to the final residual stream, with other heads frozen, MLPs recomputed (ARENA's
     /// `get_path_patch_head_to_final_resid_post`).
     ///
     /// # Shapes
@@ -122,7 +127,7 @@ impl Experiment {
     pub fn path_patch_head_to_heads(&self, receivers: &[Receiver]) -> Result<PatchResult> {
         let layers = self.model.cfg().n_layers;
         // Before senders are listed up to the receivers' layer.
-        self.check_receivers(receivers)?;
+        let receivers = &self.resolved_receivers(receivers)?[..];
         let last = receivers.iter().map(|receiver| receiver.layer(layers)).max().unwrap_or(0);
         if last == 0 {
             return Err(Error::argument("no head comes before the receivers: give receivers in layer 1 or later."));
@@ -132,13 +137,14 @@ impl Experiment {
 
     fn heads_to(&self, layers: usize, receivers: &[Receiver]) -> Result<PatchResult> {
         let heads = self.model.cfg().n_heads;
-        let senders: Vec<Sender> =
-            (0..layers).flat_map(|layer| (0..heads).map(move |head| Sender::Head(layer, head))).collect();
+        let of_layer = |layer| (0..heads).map(move |head| Sender::from(Head::new(layer, head)));
+        let senders: Vec<Sender> = (0..layers).flat_map(of_layer).collect();
         let axes = vec![Axis::numbered("layer", layers), Axis::numbered("head", heads)];
         self.paths(&senders, receivers, Mlps::Recomputed, axes)
     }
 
     fn paths(&self, senders: &[Sender], receivers: &[Receiver], mlps: Mlps, axes: Vec<Axis>) -> Result<PatchResult> {
+        let receivers = &self.resolved_receivers(receivers)?[..];
         self.check_paths(senders, receivers)?;
         let Source::Run(donor) = &self.base_source() else {
             return Err(Error::argument(format!(
@@ -196,7 +202,7 @@ impl Experiment {
             let (point, head) = receiver.place(layers);
             let mut edit = Edit::replace(heard[&point].clone());
             if let Some(head) = head {
-                edit = edit.head(head as isize..head as isize + 1);
+                edit = edit.head(head..head + 1);
             }
             first = first.min(receiver.layer(layers));
             put_in = put_in.edit(point, edit);
@@ -205,7 +211,7 @@ impl Experiment {
             start_at_layer: Some((first as isize, self.base_run()?.resid[first].clone())),
             ..Default::default()
         };
-        let logits = self.model.run(self.base_tokens(), put_in, &from)?.logits.expect("the options ask for logits");
+        let logits = self.model.run(self.base_tokens(), put_in, from)?.logits()?;
         Ok((self.evaluate(&logits)?, None))
     }
 
@@ -220,7 +226,7 @@ impl Experiment {
         for layer in sender.layer()..self.model.cfg().n_layers {
             let z = HookPoint::Block(layer, Site::Z);
             let frozen = match sender {
-                Sender::Head(of, head) if of == layer => {
+                Sender::Head(of, head) if of == forward(layer) => {
                     Selection::new().head(head).choose(z, &other[&z], &base[&z])?
                 }
                 _ => base[&z].clone(),
@@ -228,7 +234,9 @@ impl Experiment {
             plan = plan.edit(z, Edit::replace(frozen));
             let mlp = HookPoint::Block(layer, Site::MlpOut);
             match (sender, mlps) {
-                (Sender::Mlp(of), _) if of == layer => plan = plan.edit(mlp, Edit::replace(other[&mlp].clone())),
+                (Sender::Mlp(of), _) if of == forward(layer) => {
+                    plan = plan.edit(mlp, Edit::replace(other[&mlp].clone()))
+                }
                 (_, Mlps::Frozen) if base.contains_key(&mlp) => {
                     plan = plan.edit(mlp, Edit::replace(base[&mlp].clone()));
                 }
@@ -246,39 +254,61 @@ impl Experiment {
         if cfg.attention_dir == AttentionDir::Bidirectional && self.base_tokens().is_padded() {
             return Err(Error::argument("paths in models that look both ways need prompts of one length."));
         }
-        for sender in senders {
-            match *sender {
-                Sender::Head(layer, head) => self.check_head(layer, head, cfg.n_heads, "head")?,
-                Sender::Mlp(layer) => self.check_mlp(layer)?,
-            }
-        }
-        self.check_receivers(receivers)
+        Ok(())
     }
 
-    fn check_receivers(&self, receivers: &[Receiver]) -> Result<()> {
+    /// The senders with layers and heads counted from the start, each checked.
+    fn resolved_senders(&self, senders: &[Sender]) -> Result<Vec<Sender>> {
+        let resolved = senders.iter().map(|sender| match *sender {
+            Sender::Head(layer, head) => {
+                let (layer, head) = self.head_of(layer, head, self.model.cfg().n_heads, "head")?;
+                Ok(Sender::Head(layer, head))
+            }
+            Sender::Mlp(layer) => Ok(Sender::Mlp(self.mlp_of(layer)?)),
+        });
+        resolved.collect()
+    }
+
+    /// The receivers with layers and heads counted from the start, each checked.
+    fn resolved_receivers(&self, receivers: &[Receiver]) -> Result<Vec<Receiver>> {
         let cfg = self.model.cfg();
-        receivers.iter().try_for_each(|receiver| match *receiver {
-            Receiver::Q(layer, head) => self.check_head(layer, head, cfg.n_heads, "head"),
-            Receiver::K(layer, head) | Receiver::V(layer, head) => {
-                self.check_head(layer, head, cfg.n_key_value_heads(), "key and value")
-            }
-            Receiver::Mlp(layer) => self.check_mlp(layer),
-            Receiver::Final => Ok(()),
-        })
+        let key_value = |layer, head| self.head_of(layer, head, cfg.n_key_value_heads(), "key/value head");
+        let resolved = receivers.iter().map(|receiver| {
+            Ok(match *receiver {
+                Receiver::Q(layer, head) => {
+                    let (layer, head) = self.head_of(layer, head, cfg.n_heads, "head")?;
+                    Receiver::Q(layer, head)
+                }
+                Receiver::K(layer, head) => {
+                    let (layer, head) = key_value(layer, head)?;
+                    Receiver::K(layer, head)
+                }
+                Receiver::V(layer, head) => {
+                    let (layer, head) = key_value(layer, head)?;
+                    Receiver::V(layer, head)
+                }
+                Receiver::Mlp(layer) => Receiver::Mlp(self.mlp_of(layer)?),
+                Receiver::Final => Receiver::Final,
+            })
+        });
+        resolved.collect()
     }
 
-    fn check_head(&self, layer: usize, head: usize, count: usize, what: &str) -> Result<()> {
-        self.model.dims().layer(forward(layer))?;
-        match head < count {
-            true => Ok(()),
-            false => Err(Error::argument(format!("there is no {what} {head}: each layer has {count}."))),
+    fn head_of(&self, layer: isize, head: isize, count: usize, what: &str) -> Result<(isize, isize)> {
+        let layer = self.model.dims().layer(layer)?;
+        match bound(head, count).filter(|place| *place < count) {
+            Some(head) => Ok((forward(layer), forward(head))),
+            None => Err(Error::argument(format!(
+                "there is no {what} {head}: each layer has {count} (0 to {}, or -1 for the last).",
+                count.saturating_sub(1)
+            ))),
         }
     }
 
-    fn check_mlp(&self, layer: usize) -> Result<()> {
+    fn mlp_of(&self, layer: isize) -> Result<isize> {
         match self.model.cfg().attn_only {
             true => Err(Error::argument("the model has attention only, so no MLP sends or receives.")),
-            false => self.model.dims().layer(forward(layer)).map(drop),
+            false => self.model.dims().layer(layer).map(forward),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The general way: whole runs under plans of the user's.
+//! The general form: whole runs under the user's own plans.
 
 use super::result::PatchResult;
 use crate::error::{Error, Result};
@@ -9,9 +9,9 @@ use crate::model::RunOptions;
 use crate::progress::Progress;
 
 impl Experiment {
-    /// The metric of the run that is patched under each of these plans: for hooks of your own ([`Edit::custom`](crate::hooks::Edit::custom)) and for
-    /// whatever no sweep does. What a plan does cannot be known beforehand, so each costs a whole run, and the result's title
-    /// says so.
+    /// The metric of the run that is patched under each of these plans: for your own hooks
+    /// ([`Edit::custom`](crate::hooks::Edit::custom)) and whatever no sweep does. What a plan changes cannot be known beforehand,
+    /// so each takes a whole run, and the result's title says so.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -47,7 +47,6 @@ impl Experiment {
 
     /// The metric of each prompt of the run that is patched, under a plan.
     pub(super) fn under(&self, plan: &HookPlan) -> Result<Vec<f32>> {
-        let logits = self.model.run(self.base_tokens(), plan, RunOptions::default())?.logits;
-        self.evaluate(&logits.expect("the options ask for logits"))
+        self.evaluate(&self.model.run(self.base_tokens(), plan, RunOptions::default())?.logits()?)
     }
 }

@@ -1,11 +1,11 @@
-//! What a sweep found.
+//! The result of a sweep.
 
 use ndarray::ArrayD;
 
 use crate::experiment::{Compare, Effect, Levels, Scale};
 use crate::labelled::Labelled;
 
-/// Why a site was not computed: its number is that of the run without patching, exactly.
+/// Why a site was not computed; its number is exactly that of the run without patching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untouched {
     /// Both runs have the same activation there.
@@ -17,12 +17,12 @@ pub enum Untouched {
 /// The metric with each site patched.
 #[derive(Clone)]
 pub struct PatchResult {
-    /// The metric itself, the mean over prompts; of a position where some are padded, over those that have a token there.
+    /// The metric itself, the mean over prompts; at a position where some are padded, over those that have a token there.
     pub raw: Labelled,
     /// `(patched - corrupted) / (clean - corrupted)`: 0 is the corrupted run, 1 the clean one, and it may leave that range. All
     /// three are means over the same prompts.
     pub normalised: Labelled,
-    /// The metric of each prompt, also of those that are padded at the position; one more axis, `prompt`.
+    /// The metric of each prompt, including those that are padded at the position; one more axis, `prompt`.
     pub per_prompt: Labelled,
     /// The metric of the clean run, the mean over all prompts.
     pub clean: f32,

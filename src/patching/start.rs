@@ -1,14 +1,14 @@
-//! Where patched runs begin: the stream of the changed positions behind the block in which a site is patched.
+//! Where patched runs begin: the residual stream of the changed positions after the block in which a site is patched.
 
 use candle_core::Tensor;
 
 use super::site::PatchSite;
 use crate::error::Result;
 use crate::experiment::{Experiment, copied};
-use crate::hooks::{Edit, HookRun, Splices};
+use crate::hooks::{Edit, HookRun};
 use crate::model::Suffix;
 
-/// Sites at one point that change positions from the same one on, and both runs' activations there.
+/// Sites at one point that change positions from the same one onwards, and both runs' activations there.
 pub(super) struct Group<'a> {
     pub sites: Vec<PatchSite>,
     pub from: usize,
@@ -30,24 +30,24 @@ impl Group<'_> {
         Ok(Tensor::cat(&copies.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
-    /// The stream that enters the block, patched; for sites of `resid_pre`.
+    /// The residual stream that enters the block, patched; for sites of `resid_pre`.
     pub(super) fn entering(&self, positions: usize) -> Result<Tensor> {
         self.patched(positions - self.from)
     }
 
-    /// The stream behind the block, `[copy * batch, pos, d_model]`, positions from `from` on.
+    /// The residual stream after the block, `[copy * batch, pos, d_model]`, positions from `from` on.
     pub(super) fn leaving(&self, experiment: &Experiment, suffix: &Suffix) -> Result<Tensor> {
         let (layer, point) = (self.sites[0].layer(), self.sites[0].point);
         let (model, base) = (&experiment.model, experiment.base_run()?);
         let (copies, count) = (self.sites.len(), experiment.base_tokens().pos() - self.from);
         let rows = |x: &Tensor, from, count| copied(&x.narrow(1, from, count)?, copies);
         let row = point.row();
-        let Some(site) = row.site().filter(|_| row.resumes) else {
-            let mut run = HookRun::editing(&Splices::default(), point, Edit::replace(self.patched(count)?));
+        let Some(site) = row.site().filter(|_| row.resumes && !model.splices().is_in(layer)) else {
+            let mut run = HookRun::editing(model.splices(), point, Edit::replace(self.patched(count)?));
             let past = base.past(layer, self.from, copies)?;
             return model.block_on_suffix(layer, rows(&base.resid[layer], self.from, count)?, suffix, past, &mut run);
         };
-        // Behind attention a position is by itself: those after a single patched one stay as they are in this block.
+        // After attention no position affects another: those after a single patched one keep their values in this block.
         let single = self
             .sites
             .iter()

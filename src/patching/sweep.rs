@@ -17,28 +17,28 @@ use crate::progress::Progress;
 
 impl Experiment {
     /// Patches one site after the other along these axes: `sweep("z", &[AxisName::Layer, AxisName::Head])`. What no axis
-    /// names is patched whole. Where prompts are padded, the means of a position are those of the prompts that have a token
-    /// there, and its label says how many they are.
+    /// names is patched whole. Where prompts are padded, the mean at a position is over the prompts that have a token
+    /// there, and the label says how many they are.
     ///
     /// # Shapes
     /// One axis for each given.
     ///
     /// # Errors
     /// A site that the model does not have, an axis that its activation does not have or that is given twice, layers where
-    /// the point names one; a position where only prompts have a token whose metric is the same clean and corrupted.
+    /// the point names one; a position where the prompts that have a token have the same metric clean and corrupted.
     pub fn sweep(&self, point: impl Into<HookQuery>, axes: &[AxisName]) -> Result<PatchResult> {
         let grid = Grid::new(&self.model, self.base_tokens(), point.into(), axes)?;
         self.run(&grid.sites, grid.axes, &grid.what)
     }
 
-    /// Patches each of these sites by itself.
+    /// Patches each of these sites alone.
     ///
     /// # Shapes
     /// `[site]`.
     ///
     /// # Errors
-    /// An empty list; a site that the model or the prompts do not have; a site of a position where only prompts have a token
-    /// whose metric is the same clean and corrupted.
+    /// An empty list; a site that the model or the prompts do not have; a site at a position where the prompts that have a
+    /// token have the same metric clean and corrupted.
     pub fn sites(&self, sites: &[PatchSite]) -> Result<PatchResult> {
         let sites = &self.resolved(sites)?[..];
         let prompts = self.base_tokens().batch();
@@ -60,7 +60,7 @@ impl Experiment {
         self.result(sites, values, axes, what)
     }
 
-    /// Results of the metrics of all patched runs, in the order of the axes: of one site each, or where there are none of
+    /// The result from the metrics of all patched runs, in the order of the axes: one site each, or, where no sites are given,
     /// whatever the axes say.
     pub(crate) fn result(
         &self,
@@ -105,8 +105,8 @@ impl Experiment {
         })
     }
 
-    /// Refuses a site at which only some prompts have a token, where the metric of those does not differ, so that nothing could
-    /// be normalised.
+    /// Refuses a site at which only some prompts have a token and their metric does not differ, so that nothing could be
+    /// normalised.
     pub(crate) fn check_there(&self, site: &PatchSite) -> Result<()> {
         let of = site.prompts(self.base_tokens());
         let (clean, corrupted) = self.means(&of);

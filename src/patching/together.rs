@@ -17,8 +17,10 @@ impl Experiment {
     /// let prompts = ["When John and Mary went to the shops, John gave the bag to"];
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let ablation = Experiment::new(&model, prompts, Baseline::Zero, metric)?;
-    /// let without = ablation.together([(2, 5), (3, 1)])?;
-    /// println!("{:.2} of it is left", without.normalised.scalar()?);
+    /// let two = ablation.together([(2, 5), (3, 1)])?;
+    /// assert_eq!(two.per_prompt.shape(), [1]);
+    /// let all = ablation.together((0..4).flat_map(|layer| (0..8).map(move |head| (layer, head))))?;
+    /// assert!(all.normalised.scalar()? < 0.9, "heads matter: {:?}", all.normalised.scalar()?);
     /// assert_eq!(ablation.together(Vec::<Head>::new())?.raw.scalar()?, ablation.clean());
     /// # Ok::<(), candle_lens::Error>(())
     /// ```

@@ -61,8 +61,13 @@ struct Open {
 /// Turns progress on or off for the whole process; it is on unless the environment says otherwise.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use candle_lens::prelude::*;
+/// use candle_lens::progress::rehearsal::rehearse;
 /// set_progress(false);
+/// let (_, moments) = rehearse(|| Duration::from_secs(60), || drop(Progress::new("nothing to see", 1, "parts")));
+/// assert!(moments.is_empty());
 /// ```
 pub fn set_progress(on: bool) {
     switch().store(on, Ordering::Relaxed);
@@ -98,6 +103,7 @@ pub(crate) fn say(line: &str) {
 ///     model.forward(prompt)?;
 ///     progress.step(1);
 /// }
+/// assert_eq!(format!("{progress:?}"), "Progress(comparing prompts: 2 of 2 prompts)");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[must_use = "work reports until this is dropped"]

@@ -4,7 +4,6 @@
 //!
 //! Source: Olsson et al., "In-context Learning and Induction Heads", <https://arxiv.org/abs/2209.11895>.
 
-use super::vocabulary;
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -27,7 +26,7 @@ impl RepeatedTokens {
 /// A row of `length` ids: `bos`, then `period` different tokens of `vocabulary`, repeated to the end.
 ///
 /// # Errors
-/// If the period is 0, does not come twice in the row, or is longer than the vocabulary.
+/// If the period is 0, does not fit twice into the row, or is longer than the vocabulary.
 ///
 /// ```
 /// # fn main() -> candle_lens::Result<()> {
@@ -60,14 +59,6 @@ pub fn repeated_tokens(
     let drawn = draw(vocabulary.to_vec(), period, random);
     ids.extend(std::iter::once(bos).chain((0..length - 1).map(|i| drawn[i % period])));
     Ok(RepeatedTokens { ids, period })
-}
-
-/// A text of `period` different words of the tasks' [`vocabulary`], twice: each word is one token of the embedded
-/// model's tokenizer. At most as many words as the vocabulary has.
-pub fn repeated_words(period: usize, random: &mut Random) -> String {
-    let is_word = |piece: &String| piece.strip_prefix(' ').is_some_and(|word| word.starts_with(char::is_alphabetic));
-    let words = vocabulary().into_iter().filter(is_word).collect();
-    draw(words, period, random).concat().repeat(2)
 }
 
 /// The first `count` elements of a shuffled list, or all of them.

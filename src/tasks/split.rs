@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::TaskPrompt;
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -31,15 +32,19 @@ impl fmt::Display for Split {
 
 impl Split {
     /// The templates of this split.
-    pub(super) fn templates<'a, T>(self, train: &'a [T], held_out: &'a [T]) -> &'a [T] {
+    pub(super) fn templates(
+        self,
+        train: &'static [&'static str],
+        held_out: &'static [&'static str],
+    ) -> &'static [&'static str] {
         if self == Self::Templates { held_out } else { train }
     }
 
     /// Whether two numbered things (two names, a word and a template, ...) may meet in a prompt of this split:
-    /// one combination in eight is kept from training.
+    /// one combination in eight is held out of training.
     ///
     /// The rule is symmetric, so that a pair of names is held out in both orders.
-    pub(super) fn allows(self, i: usize, j: usize) -> bool {
+    pub fn allows(self, i: usize, j: usize) -> bool {
         let held_out = (i + j) % 8 == 3;
         match self {
             Self::Train => !held_out,
@@ -62,23 +67,22 @@ impl Split {
     }
 }
 
-/// So many draws in a row that bring nothing new, and ten times as many as there are prompts, mean that there are no more.
+/// This many draws in a row without a new prompt, plus ten for each prompt found, mean that there are no more.
 const IN_VAIN: usize = 5000;
 
 /// More prompts than these are not made at once.
 const MOST: usize = 1_000_000;
 
-/// To tell how few there are of a split of which more were asked for than can be made, so many are drawn.
+/// How many are drawn to find out how few a split has, where more were asked for than can be made at once.
 const PROBE: usize = 20_000;
 
 /// `count` prompts that differ in their clean text, in the order in which `draw` came to them.
-pub(super) fn distinct<P>(
+pub(super) fn distinct(
     task: &str,
     count: usize,
     seed: u64,
-    clean: fn(&P) -> &str,
-    draw: impl Fn(&mut Random) -> P,
-) -> Result<Vec<P>> {
+    draw: impl Fn(&mut Random) -> TaskPrompt,
+) -> Result<Vec<TaskPrompt>> {
     let mut random = Random::new(seed);
     let mut seen = BTreeSet::new();
     let mut prompts = Vec::new();
@@ -87,7 +91,7 @@ pub(super) fn distinct<P>(
     while prompts.len() < wanted && in_vain < IN_VAIN + 10 * prompts.len() {
         let prompt = draw(&mut random);
         in_vain += 1;
-        if seen.insert(clean(&prompt).to_owned()) {
+        if seen.insert(prompt.clean.clone()) {
             prompts.push(prompt);
             in_vain = 0;
         }

@@ -3,13 +3,6 @@ pub(super) fn fill(template: &str, words: &[(&str, &str)]) -> String {
     words.iter().fold(template.to_owned(), |text, (key, word)| text.replace(&format!("{{{key}}}"), word))
 }
 
-/// `template` without its `{key}`s, which leaves the words that are its own.
-pub(super) fn without_keys(template: &str) -> String {
-    let mut parts = template.split('{');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| text + part.split_once('}').map_or(part, |(_, rest)| rest))
-}
-
 /// The words and punctuation marks of a plain English text, each with its space, as GPT-2 splits before it merges:
 /// `"Then, Tom"` is `"Then"`, `","`, `" Tom"`.
 ///
@@ -20,7 +13,7 @@ pub fn pieces(text: &str) -> Vec<String> {
     for (i, word) in text.split(' ').enumerate() {
         let space = if i > 0 { " " } else { "" };
         if word.is_empty() && i > 0 {
-            pieces.push(" ".into()); // two spaces in a row: the first stands alone
+            pieces.push(" ".into()); // two spaces in a row: the first is a piece by itself
             continue;
         }
         let body = word.trim_end_matches(['.', ',']);

@@ -24,7 +24,7 @@ impl Input {
     /// The tokens of this input; texts need a tokenizer, ids are used as they are.
     ///
     /// # Errors
-    /// Text without a tokenizer, whatever [`Tokenizer::to_tokens`] refuses, rows of unequal lengths, and options
+    /// Text without a tokenizer, whatever [`Tokenizer::to_tokens`] rejects, rows of unequal lengths, and options
     /// that only concern text together with ids.
     pub fn into_tokens(self, tokenizer: Option<&Tokenizer>, options: impl Into<TokenizeOptions>) -> Result<Tokens> {
         let options = options.into();

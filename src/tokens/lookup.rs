@@ -51,7 +51,7 @@ impl Tokenizer {
         pieces::legible(&self.bytes(id))
     }
 
-    /// The bytes that a token stands for.
+    /// The bytes that a token represents.
     fn bytes(&self, id: u32) -> Vec<u8> {
         if let Some(added) = self.inner().get_added_vocabulary().get_added_tokens_decoder().get(&id) {
             return added.content.clone().into_bytes();

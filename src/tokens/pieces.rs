@@ -2,11 +2,11 @@
 //!
 //! A vocabulary writes tokens in its own spelling: GPT-2's has a letter for each byte (`Ġ` is the space),
 //! SentencePiece writes `▁` for the space and `<0x0A>` for a byte. A decoder made for whole texts loses the space at the
-//! beginning and turns a part of a character into U+FFFD; neither is acceptable for single tokens.
+//! beginning and replaces a part of a character by U+FFFD; neither is acceptable for single tokens.
 
 use serde_json::Value;
 
-/// How a vocabulary writes its tokens, as its decoder says.
+/// How a vocabulary writes its tokens, according to its decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
     /// A letter for each byte, as GPT-2's.

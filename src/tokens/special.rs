@@ -1,4 +1,4 @@
-//! The special tokens of a model, as the files around its tokenizer say.
+//! The special tokens of a model, from the files around its tokenizer.
 //!
 //! They are distributed over `tokenizer_config.json`, `special_tokens_map.json`, the post-processor of `tokenizer.json`,
 //! `config.json` and `generation_config.json`, and no model has them in all of these. Only this file reads

@@ -20,7 +20,7 @@ const MERGES: &str = "merges.txt";
 /// Whether a beginning-of-sequence token (BOS) is put before each text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Bos {
-    /// What [`Tokenizer::default_prepend_bos`] says. A model's tokenizer does as TransformerLens by its family: none for
+    /// As [`Tokenizer::default_prepend_bos`]. A model's tokenizer follows TransformerLens' choice for its family: none for
     /// Pythia and other GPT-NeoX models, Phi 1 and 2, Qwen 2 and 3, and for a tokenizer whose files say that it has no
     /// BOS (there TransformerLens takes the end of text); one for all others.
     #[default]
@@ -31,7 +31,7 @@ pub enum Bos {
     Omit,
 }
 
-/// How texts become tokens. `Bos` and `PaddingSide` turn `into()` options that only set that one thing.
+/// How texts are tokenized. `Bos` and `PaddingSide` convert by `into()` to options that set only that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenizeOptions {
     /// Whether to begin with a BOS.

@@ -1,13 +1,13 @@
 //! Which cell of the notebook is running.
 //!
-//! evcxr compiles every cell to a library of its own and loads it, so the libraries that the process has loaded
-//! tell cells apart. Nothing else does: all cells run one after another on the same thread of the same process.
+//! evcxr compiles every cell to its own library and loads it, so the number of libraries that the process has loaded
+//! distinguishes cells. Nothing else does: all cells run one after another on the same thread of the same process.
 
-/// A number that stays the same while one cell runs and differs in the next; `None` where this system has no means
-/// to know, and then each `show` takes the cell's output for itself: put views that belong together in a
+/// A number that stays the same while one cell runs and differs in the next; `None` where the system cannot say,
+/// and then each `show` replaces the cell's output: put views that belong together in a
 /// [`Page`](crate::views::Page).
 ///
-/// Linux and macOS count loaded libraries. Other systems, Windows among them, answer `None`.
+/// Linux and macOS count loaded libraries. On other systems, including Windows, this is `None`.
 pub(super) fn current() -> Option<u64> {
     loaded_libraries()
 }

@@ -1,10 +1,10 @@
-//! The envelope by which evcxr takes a rich output from a cell, and the one place that writes it.
+//! The envelope in which evcxr expects a cell's rich output, and the only code that writes it.
 //!
 //! evcxr 0.22 reads the standard output of the process that runs the cells line by line (`BufRead::lines`, which takes
 //! `\n` or `\r\n` off). A line that holds `EVCXR_BEGIN_CONTENT <kind>`, wherever in it, begins a block; all lines up to one
 //! that *is* `EVCXR_END_CONTENT` are its content, unless one is `EVCXR_PANIC_NOTIFICATION`, which ends it as well. What follows is
 //! read as what the cell printed, where a further `EVCXR_BEGIN_CONTENT text/html` makes HTML of whatever comes.
-//! So a block holds no `\r`, and no line that is one of these words.
+//! So a block contains no `\r`, and no line that is one of these words.
 
 use std::io::Write;
 

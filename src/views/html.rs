@@ -9,7 +9,7 @@ use crate::visible::visible_lines;
 
 pub use crate::visible::visible;
 
-/// A piece of HTML, with the plain text that stands for it where HTML is not shown.
+/// A piece of HTML, with the plain text that replaces it where HTML is not shown.
 ///
 /// ```
 /// use candle_lens::views::Html;
@@ -32,7 +32,7 @@ impl Html {
         Self { html: html.into(), text: text.into(), trusted: true }
     }
 
-    /// Text shown as text: nothing in it is taken for markup, its line breaks, tabs and spaces are kept, and what cannot be
+    /// Text shown as text: nothing in it is interpreted as markup, its line breaks, tabs and spaces are kept, and what cannot be
     /// seen is written out as [`visible`] does.
     pub fn escaped(text: &str) -> Self {
         let text = visible_lines(text);
@@ -51,7 +51,7 @@ impl Html {
     }
 }
 
-/// Text whose line breaks and spaces carry its form, such as the tree of a model.
+/// Text whose layout depends on line breaks and spaces, such as the tree of a model.
 pub(super) fn preformatted(text: &str) -> Rendered {
     let text = visible_lines(text);
     Rendered::new(format!("<pre style=\"margin:0\">{}</pre>", escape(&text)), text)
@@ -94,7 +94,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Makes JSON safe inside a `<script>` element; the value it stands for does not change.
+/// Makes JSON safe inside a `<script>` element; the value it represents does not change.
 ///
 /// `<`, `>` and `&` occur in JSON only within strings, where their `\u` form means the same. U+2028 and U+2029 end
 /// a line in older JavaScript.

@@ -3,10 +3,10 @@
 //! Both are part of the library: nothing is fetched from a network.
 //!
 //! # Leaving plotly.js out of a file
-//! plotly.js is 1.3 MB. Whoever keeps a notebook may take it out of the notebook's outputs: every `<script data-carried>`
-//! element with its content. The content of the one whose attribute has a value is a file of that name. Where the link
-//! `<a data-plotly="NAME">`, which each output with a figure has, is then given the address of that file (`href`, from
-//! the notebook), a figure that finds no plotly.js on its page loads it from there. `cargo lab run --in-place` does so.
+//! plotly.js is 1.3 MB. It can be removed from a notebook's outputs: delete every `<script data-carried>` element. The one
+//! whose attribute has a value contains a file of that name. Each output with a figure has a link
+//! `<a data-plotly="NAME">`; give it the address of that file, relative to the notebook, as its `href`, and a figure that
+//! finds no plotly.js on its page loads it from there. `cargo lab run --in-place` does so.
 
 /// The property of `window` that belongs to this version of the library.
 const KEY: &str = concat!("candle-lens ", env!("CARGO_PKG_VERSION"));
@@ -19,7 +19,7 @@ const PLOTLY_FILE: &str = "plotly-cartesian-3.0.1.min.js";
 
 const FIGURE_JS: &str = include_str!("assets/figure.js");
 
-/// What every widget needs, and what each kind of them needs besides.
+/// The code that every widget needs, and the code of each kind.
 const WIDGET_JS: &str = include_str!("assets/widget.js");
 const ATTENTION_JS: &str = include_str!("assets/attention.js");
 const TEXT_JS: &str = include_str!("assets/text.js");
@@ -55,11 +55,11 @@ pub(super) fn widget_code(scripts: &[Script]) -> String {
     format!("<script>\n(function () {{ const KEY = {KEY:?};\n{}{code}}})();\n</script>\n", bare(WIDGET_JS))
 }
 
-/// A script of ours without its comments, indents and most line breaks, which no page needs and which a notebook keeps as
-/// strings in a list. None of its lines begins with `//` inside a text or has a comment behind code.
+/// A script of ours without comments, indentation and most line breaks, which no page needs and which a notebook stores as
+/// a list of strings. None of its lines begins with `//` inside a string or has a comment after code.
 fn bare(script: &str) -> String {
     let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-    // Behind these no statement ends, or it has ended.
+    // After these characters no line break is needed: the statement has ended or goes on.
     lines.flat_map(|line| [line, if line.ends_with([';', '{', '(', '[', ',']) { " " } else { "\n" }]).collect()
 }
 
@@ -68,7 +68,7 @@ pub(super) fn widget_call(id: &str, kind: &str, json: &str) -> String {
     format!("<script>window[{KEY:?}].widget({id:?},{kind:?},{json})</script>")
 }
 
-/// The code that finds a figure's place and draws there, behind the link to plotly.js; safe to run any number of times on a
+/// The code that finds a figure's element and draws there, after the link to plotly.js; safe to run any number of times on a
 /// page.
 pub(super) fn drawing_code() -> String {
     format!(
@@ -77,7 +77,7 @@ pub(super) fn drawing_code() -> String {
     )
 }
 
-/// plotly.js, between two calls that keep the page's own names as they are.
+/// plotly.js, between two calls that preserve the page's own globals.
 pub(super) fn plotly_js() -> String {
     format!(
         "<script data-carried>window[{KEY:?}].before()</script>\n<script data-carried={PLOTLY_FILE:?}>{PLOTLY_JS}</script>\n\

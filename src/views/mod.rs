@@ -4,11 +4,11 @@
 //!   a type with its own options ([`Line`], [`HeatMap`], [`Bar`], [`Histogram`], [`Scatter`], [`Animation`], [`Facets`]);
 //!   a [`Figure`] is one of any kind.
 //! - [`attention_heads`], [`attention_explorer`], [`colored_tokens`], [`token_log_probs`], [`circuit_graph`] and others
-//!   make a [`Widget`] that answers to mouse and keyboard.
+//!   make a [`Widget`] that responds to mouse and keyboard.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
 //! - Each has `show()`, and shows itself as the last expression of a cell; so does every value of this crate, and by
 //!   the trait [`Show`] every tensor, array, number, text, list or tuple. `"text".show()?` puts words between figures;
-//!   what is printed stands above all that a cell shows.
+//!   printed lines appear above everything that a cell shows.
 //!
 //! A view is always written twice, as HTML and as plain text; a terminal gets the text. No figure needs a network:
 //! plotly.js is part of the library.

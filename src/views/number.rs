@@ -16,9 +16,8 @@ pub(super) fn number(value: f64) -> String {
     trim_zeros(&format!("{value:.*}", decimals(size, 4)))
 }
 
-/// Numbers that stand below each other, with the same number of decimals: as many as give the largest four
-/// significant digits. Where another one would be left with less than two, because it is so much smaller, each is
-/// written by itself.
+/// The numbers of a column with the same number of decimals, which gives the largest four significant digits. Where that
+/// would leave another number fewer than two, because it is much smaller, each is formatted separately.
 pub(super) fn column(values: &[f64]) -> Vec<String> {
     let finite = || values.iter().copied().filter(|v| v.is_finite());
     let largest = finite().fold(0.0_f64, |most, v| most.max(v.abs()));
@@ -32,7 +31,7 @@ pub(super) fn column(values: &[f64]) -> Vec<String> {
     values.iter().map(|&v| if v.is_finite() { format!("{v:.decimals$}") } else { number(v) }).collect()
 }
 
-/// Whether so many decimals leave less than two significant digits of a number that has more.
+/// Whether this many decimals leave fewer than two significant digits of a number that has more.
 fn is_lost(value: f64, decimals: usize) -> bool {
     let step = 10_f64.powi(-(decimals as i32));
     let rounded = (value / step).round() * step;
@@ -40,7 +39,7 @@ fn is_lost(value: f64, decimals: usize) -> bool {
     value.abs() < 9.5 * step && (rounded - value).abs() > 1e-6 * value.abs()
 }
 
-/// A count with its thousands set apart: `1,500,000`.
+/// A count with its thousands separated: `1,500,000`.
 pub(super) fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let first = digits.len() % 3;
@@ -54,7 +53,7 @@ pub(super) fn grouped(count: usize) -> String {
     out
 }
 
-/// How many decimals give a number of this size so many significant digits.
+/// The decimals that give a number of this size this many significant digits.
 fn decimals(size: f64, digits: i32) -> usize {
     (digits - 1 - size.log10().floor() as i32).max(0) as usize
 }

@@ -12,25 +12,27 @@ use crate::views::show::shown;
 use crate::views::table::Table;
 use crate::views::widget::{CircuitGraph, EdgeKind, circuit_graph};
 
-/// How many edges are drawn: more would be a black sheet.
+/// The most edges that are drawn; more would be unreadable.
 const DRAWN: usize = 300;
 /// How many edges and nodes are listed.
 const LISTED: usize = 20;
 
-/// What scores are ordered by, where the strongest come first: NaN is no score, and comes last.
+/// The key by which scores are sorted, strongest first; NaN is not a score and comes last.
 fn strength(score: f32) -> f32 {
     if score.is_nan() { -1. } else { score.abs() }
 }
 
 impl Circuit {
     /// The circuit as a drawing: the input below, then of each layer the heads and the MLP, the logits above. A node's score
-    /// is the sum of those of its edges out; edges without a score count as 0, and where no edge has one, all as 1.
+    /// is the sum of those of its edges out; edges without a score count as 0, or as 1 where no edge has a score.
     ///
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let circuit = Circuit::of(&model).empty().with("input->a0.h3<v>")?.with("a0.h3->logits")?;
-    /// circuit_graph(&circuit.graph()).title("Two edges").show()?;
+    /// let drawn = circuit_graph(&circuit.graph()).title("Two edges");
+    /// drawn.show()?;
+    /// assert!(drawn.render()?.html().contains("Two edges"));
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn graph(&self) -> CircuitGraph {
@@ -100,7 +102,7 @@ impl View for Circuit {
             false => spread(&self.edges(), DRAWN),
         };
         let mut all = circuit_graph(&graph(self, &drawn)).title(&title).render()?;
-        // The table below lists the edges: the drawing's own list would be the same once more.
+        // The table below lists the edges; the drawing's own list would repeat it.
         all.text = title;
         all.append(&edges_table(&edges, scored).render()?);
         all.append(&nodes_table(self, &edges, scored).render()?);
@@ -117,7 +119,7 @@ fn spread(edges: &[Edge], most: usize) -> Vec<Edge> {
     while let Some(Reverse((before, place))) = open.pop().filter(|_| chosen.len() < most) {
         let Edge { from, to, .. } = edges[place];
         let now = out.get(&from).unwrap_or(&0) + into.get(&to).unwrap_or(&0);
-        // Others at its nodes were taken since it was queued.
+        // Other edges of its nodes were taken since it was queued.
         if now > before {
             open.push(Reverse((now, place)));
             continue;

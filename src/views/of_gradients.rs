@@ -1,4 +1,4 @@
-//! How gradients and what is made of them show themselves.
+//! How gradients and attributions are shown.
 
 use candle_core::{DType, Tensor};
 
@@ -20,8 +20,7 @@ impl View for Taps {
 }
 
 impl View for Gradients {
-    /// Each point with the length of its gradient, and what a change of the activation to zero would make, by the
-    /// gradient.
+    /// Each point with the norm of its gradient, and the first-order effect of setting the activation to zero.
     fn render(&self) -> Result<Rendered> {
         let columns = ["hook point", "shape", "length of the gradient", "activation \u{b7} gradient"];
         let mut table = Table::new(columns).title(format!("Gradients at {} points", self.points().len()));
@@ -104,7 +103,7 @@ impl View for IntegratedGradients {
 }
 
 impl View for AttentionAttribution {
-    /// Heads by what their attention adds, and the maps of the first four.
+    /// Heads ranked by their contribution, and the maps of the first four.
     fn render(&self) -> Result<Rendered> {
         let mut all = self.heads.render()?;
         all.append(&imshow_facets(&self.top(4)?).render()?);
@@ -112,7 +111,7 @@ impl View for AttentionAttribution {
     }
 }
 
-/// The sum of all numbers; those of masked scores, infinity times zero, count nothing.
+/// The sum of all numbers; those of masked scores, infinity times zero, count as zero.
 fn total(x: &Tensor) -> Result<f32> {
     let numbers = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(numbers.into_iter().filter(|number| !number.is_nan()).map(f64::from).sum::<f64>() as f32)

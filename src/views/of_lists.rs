@@ -1,4 +1,4 @@
-//! How plain Rust values are shown: text, lists and tuples of shown things, what may be absent or have failed.
+//! How plain Rust values are shown: text, lists and tuples of views, options and results.
 
 use crate::error::{Error, Result};
 use crate::views::html::{Html, preformatted};
@@ -35,7 +35,7 @@ impl<V: View> View for Option<V> {
 }
 
 impl<V: View> View for Result<V> {
-    /// The value; an error is an error here too, so that a forgotten `?` hides nothing.
+    /// The value; an error is returned, so that a forgotten `?` hides nothing.
     fn render(&self) -> Result<Rendered> {
         self.as_ref().map_err(|error| Error::argument(error.sentence()))?.render()
     }
@@ -49,13 +49,13 @@ impl View for () {
 }
 
 impl View for str {
-    /// The text as it is. Between two figures it stands where it was shown, which printed text does not.
+    /// The text as it is. Unlike printed text, it appears between two figures where it was shown.
     fn render(&self) -> Result<Rendered> {
         Html::escaped(self).render()
     }
 }
 
-/// Types that are shown by themselves as `$one` writes them, and in lists as Rust writes lists.
+/// Types that are formatted with `$one`, and in lists as Rust formats lists.
 macro_rules! shown_in_lists {
     ($($kind:ty: $one:literal),+ $(,)?) => {$(
         impl View for $kind {

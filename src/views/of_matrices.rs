@@ -60,7 +60,7 @@ fn in_front(x: &Tensor) -> Result<String> {
 
 impl View for LogitLens {
     /// One table for each prompt: a row for each slice of the stream, a column for each position, in each cell the
-    /// likeliest next token and its probability.
+    /// most likely next token and its probability.
     fn render(&self) -> Result<Rendered> {
         let [components, prompts, positions] = [0, 1, 2].map(|axis| &self.probabilities.axes[axis].labels);
         let mut all = Rendered::default();

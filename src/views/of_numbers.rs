@@ -1,5 +1,5 @@
-//! How numbers by themselves are shown: candle's tensors, ndarray's arrays, Rust's numbers. Each says its shape and
-//! type, its range and mean, how much of it is not finite, and a corner; a matrix is drawn as well.
+//! How bare numbers are shown: candle's tensors, ndarray's arrays, Rust's numbers. Each says its shape and
+//! type, its range and mean, how many are not finite, and a corner; a matrix is drawn as well.
 
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, ArrayBase, Axis as NdAxis, Data, Dimension};
@@ -18,7 +18,7 @@ const CORNER: usize = 6;
 const DRAWN: usize = 32;
 /// How many numbers of a tensor are read at once.
 const AT_ONCE: usize = 1 << 20;
-/// Up to so many numbers of a list are written out.
+/// The most numbers of a list that are written out.
 const LISTED: usize = 64;
 
 impl View for Tensor {
@@ -29,7 +29,7 @@ impl View for Tensor {
             [rows, rest @ ..] if !rest.is_empty() => (*rows, rest.iter().product()),
             _ => (1, self.elem_count()),
         };
-        // Some rows after the others, so that no copy of all numbers is made.
+        // A few rows at a time, so that not all numbers are copied at once.
         let at_once = (AT_ONCE / length.max(1)).max(1);
         for first in (0..rows).step_by(at_once) {
             let part = match self.rank() {
@@ -80,7 +80,7 @@ macro_rules! shown_numbers {
 }
 shown_numbers!(f32, f64, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
-/// What is said of numbers, gathered part by part along their first axis.
+/// A summary of numbers, gathered part by part along their first axis.
 struct Digest {
     shape: Vec<usize>,
     count: usize,
@@ -96,7 +96,7 @@ struct Digest {
     blocks: Option<(Array2<Block>, [usize; 2])>,
 }
 
-/// What is known of some rows and columns.
+/// A summary of some rows and columns.
 #[derive(Clone, Copy)]
 struct Block {
     /// Of the finite numbers.
@@ -174,7 +174,7 @@ impl Digest {
             if !means.iter().any(|&mean| mean.is_finite() && (mean as f32).is_infinite()) {
                 let mut drawn = imshow(means).title(title).width(420).render()?;
                 if self.is_in_corner() {
-                    drawn.text.clear(); // The same numbers stand above.
+                    drawn.text.clear(); // The same numbers are above.
                 }
                 all.append(&drawn);
             }
@@ -201,7 +201,7 @@ impl Digest {
         text
     }
 
-    /// Whether the corner is all there is.
+    /// Whether the corner contains all numbers.
     fn is_in_corner(&self) -> bool {
         self.corner.iter().map(Vec::len).sum::<usize>() == self.count
     }

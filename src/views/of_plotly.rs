@@ -1,7 +1,7 @@
-//! Plots that a user builds with plotly.rs, shown by our own loader: offline, and beside the other views of the cell.
+//! Plots that a user builds with plotly.rs, shown by our own loader: offline, and together with the other views of the cell.
 //!
-//! plotly's own methods of these names open a browser (`plot.show()`) or print what no notebook of this kind shows
-//! (a last expression `plot`), and a type's own methods come before a trait's. So write `Show::show(&plot)?`, or end
+//! plotly's own methods of these names open a browser (`plot.show()`) or print what our notebooks do not show
+//! (a last expression `plot`), and inherent methods take precedence over a trait's. So write `Show::show(&plot)?`, or end
 //! the cell with `Page::new().with(&plot)?`.
 
 use plotly::Plot;
@@ -30,7 +30,7 @@ const DRAWN: [&str; 12] = [
 ];
 
 impl View for Plot {
-    /// An interactive figure without a still picture: where scripts do not run, a line says what it is. Dollar signs in
+    /// An interactive figure without a still picture: where scripts do not run, a line describes it. Dollar signs in
     /// its words stay as they are, unless its `Configuration` asks for `typeset_math`.
     ///
     /// ```
@@ -39,6 +39,7 @@ impl View for Plot {
     /// let mut plot = Plot::new();
     /// plot.add_trace(Bar::new(vec!["q", "k", "v"], vec![1.0, 2.5, 0.5]));
     /// Show::show(&plot)?;
+    /// assert_eq!(plot.render()?.text(), "(a plotly figure: bar)");
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     fn render(&self) -> Result<Rendered> {
@@ -50,13 +51,13 @@ impl View for Plot {
                 "the plot has frames of an animation, which are not drawn: show them one by one.",
             ));
         }
-        // A page in the dark has light words: the plot's own paper would hide them.
+        // A dark page has light text, which the plot's own background would hide.
         for ground in ["paper_bgcolor", "plot_bgcolor"] {
             if spec["layout"][ground].is_null() {
                 spec["layout"][ground] = json!("rgba(0,0,0,0)");
             }
         }
-        // On a page with MathJax plotly.js would typeset what stands between dollar signs, unless it is asked not to.
+        // On a page with MathJax plotly.js would typeset text between dollar signs, unless told not to.
         if spec["config"]["typesetMath"].is_null() {
             spec["config"]["typesetMath"] = json!(false);
         }

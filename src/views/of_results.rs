@@ -1,5 +1,5 @@
-//! How values of the earlier rooms are shown: configurations and caches as tables, results as tables or heat maps.
-//! Those rooms know nothing of this.
+//! How values of the earlier rooms are shown: caches as tables, results as tables or heat maps. Those rooms do not depend
+//! on this.
 
 use candle_core::Tensor;
 
@@ -53,7 +53,7 @@ fn as_column(result: &Labelled) -> Table {
     rows.fold(Table::new([&axis.name, &result.title]), |table, (label, &value)| table.row((label, value)))
 }
 
-/// The way out for a matrix that has no colours, because there is nothing in it.
+/// The table of an empty matrix, which has no colours.
 fn as_matrix(result: &Labelled) -> Table {
     let [rows, columns] = [&result.axes[0], &result.axes[1]];
     let corner = format!("{} \\ {}", rows.name, columns.name);
@@ -179,7 +179,7 @@ impl View for Generated {
 }
 
 impl View for PatchResult {
-    /// The normalised metric, and what stands behind it.
+    /// The normalised metric, and its reference values.
     fn render(&self) -> Result<Rendered> {
         let mut all = self.normalised.render()?;
         let same = self.untouched.iter().filter(|reason| **reason == Some(Untouched::Identical)).count();
@@ -199,7 +199,7 @@ impl View for PatchResult {
 }
 
 impl View for Run {
-    /// What the run gave: shapes, and what it kept.
+    /// The shapes of the run's results, and what it kept.
     fn render(&self) -> Result<Rendered> {
         let parts = [("logits", &self.logits), ("loss", &self.loss), ("resid", &self.resid)];
         let table = Table::new(["part", "shape"])

@@ -27,7 +27,6 @@ use crate::progress::rehearsal::{Event, Moment};
 use crate::random::Random;
 use crate::slice::Slice;
 use crate::storage::{Hub, Tensors};
-use crate::tasks::ioi::{Order, Positions};
 use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::views::html::preformatted;
@@ -35,7 +34,7 @@ use crate::views::page::{Rendered, View};
 use crate::views::show::{shown, shown_with_own_display};
 use crate::views::{Cell, HoverMode, Numbers};
 
-/// Types whose own text is what there is to see.
+/// Types that are shown as their text form.
 macro_rules! shown_as_text {
     () => {};
     (@view $format:literal $view:ty) => {
@@ -72,11 +71,11 @@ shown_as_text! {
     "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
-        Order, Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
+        Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
     "{:#?}": InnerSite, SiteRow, RunOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
-        Input, Positions, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+        Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
     "{}": Tensors;
 }

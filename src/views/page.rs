@@ -5,12 +5,12 @@ use crate::views::html::preformatted;
 use crate::views::loader::Script;
 use crate::visible::visible_lines;
 
-/// Something that can be shown: in a notebook as HTML, in a terminal as text.
+/// Anything that can be shown: in a notebook as HTML, in a terminal as text.
 pub trait View {
     /// This view in both forms.
     ///
     /// # Errors
-    /// What makes the view impossible to draw, such as labels that do not match its numbers.
+    /// Whatever makes the view impossible to draw, such as labels that do not match its numbers.
     fn render(&self) -> Result<Rendered>;
 
     /// A list of these: one below the other, unless the kind has a better form, as prompts have in a table.
@@ -38,11 +38,11 @@ const LISTED: usize = 20;
 /// A view in both forms, ready to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rendered {
-    /// The markup; it needs nothing but what stands before it on the same page.
+    /// The markup; it needs only what comes before it on the same page.
     pub(super) html: String,
     /// The plain text.
     pub(super) text: String,
-    /// Of each interactive figure in the markup, what makes it the same figure when its cell runs again.
+    /// The identity of each interactive figure in the markup, by which it is recognised when its cell runs again.
     pub(super) figures: Vec<u64>,
     /// The scripts that its widgets need.
     pub(super) scripts: Vec<Script>,
@@ -85,11 +85,12 @@ impl Rendered {
 /// everywhere, and can be a cell's last expression.
 ///
 /// ```
-/// use candle_lens::views::{Page, Table, line};
+/// use candle_lens::prelude::*;
 /// # fn main() -> candle_lens::Result<()> {
 /// let table = Table::new(["layer", "loss"]).row((0, 2.5));
 /// let page = Page::new().with(&table)?.with(&line([2.5, 1.5]))?;
 /// page.show()?;
+/// assert!(page.render()?.html().contains("loss"));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Default)]

@@ -1,12 +1,12 @@
 //! Showing: the page that gathers a cell's views.
 //!
 //! evcxr keeps one output of each kind per cell, so a second figure would replace the first. Therefore everything
-//! that a cell shows is gathered here, and the whole page is written again with each addition: the last one wins
-//! and holds all. The library is loaded once per kernel, so this page is the same one for all cells.
+//! that a cell shows is gathered here, and the whole page is written again with each addition: the last one wins and
+//! contains everything. The library is loaded once per kernel, so this page is shared by all cells.
 //!
-//! What a cell *prints* goes another way: evcxr passes each line on at once, and the page when the cell is done. So
-//! in a notebook, and in evcxr's terminal too, all printed lines stand above all that is shown, whatever their order
-//! in the cell. Text that belongs between two figures is shown instead of printed: `"Layer 3".show()?`.
+//! What a cell *prints* takes another path: evcxr passes each line on at once, and the page when the cell is done. So
+//! in a notebook, and in evcxr's terminal as well, all printed lines appear above everything that is shown, whatever
+//! their order in the cell. Text that belongs between two figures is shown instead of printed: `"Layer 3".show()?`.
 //!
 //! evcxr's terminal prints the page's plain text, so its users see tables and bars of characters, not HTML.
 
@@ -23,8 +23,8 @@ use crate::views::{cell, loader};
 /// Set by evcxr for the process that runs the cells.
 const EVCXR_RUNS_CELLS: &str = "EVCXR_IS_RUNTIME";
 
-/// The classes of the element that holds all that a page shows. JupyterLab and exported pages typeset what stands
-/// between dollar signs, and texts are full of these: MathJax 2 and 3 each pass over elements of one of the classes.
+/// The classes of the element that holds all that a page shows. JupyterLab and exported pages typeset text
+/// between dollar signs, which is common in prompts: MathJax 2 and 3 each skip elements of one of the classes.
 const FRAME: &str = "candle-lens tex2jax_ignore mathjax_ignore";
 
 /// What the running cell has shown.
@@ -55,7 +55,7 @@ fn show_rendered(rendered: &Rendered) -> Result<()> {
     write(&written)
 }
 
-/// Shows a cell's last expression; evcxr takes no error from here, so it goes to stderr as `?` would print it.
+/// Shows a cell's last expression; evcxr accepts no error here, so it goes to stderr as `?` would print it.
 pub(super) fn display(view: &(impl View + ?Sized)) {
     if let Err(error) = show(view) {
         eprintln!("{error}");
@@ -65,7 +65,7 @@ pub(super) fn display(view: &(impl View + ?Sized)) {
 /// What `{:?}` gives of a view: its name and the first line of its text. In a cell it also draws the view if the minus flag
 /// is set.
 ///
-/// evcxr calls `evcxr_display` for a cell's last expression, but formats it instead where the expression uses up a
+/// evcxr calls `evcxr_display` for a cell's last expression, but formats it instead where the expression moves a
 /// variable of the same cell (`let words = ..; figure.cell_text(words)`): its first attempt fails to compile. Our kernel
 /// sets the format to `{:-?}` (lab/src/kernelspec.rs), a flag that changes nothing for other types.
 pub(super) fn debug(view: &impl View, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,13 +85,13 @@ pub(super) fn debug(view: &impl View, name: &str, f: &mut fmt::Formatter<'_>) ->
     write!(f, "{name} ({})", line.trim())?;
     match in_cell() {
         true => f.write_str(
-            ": its method `show` draws it; evcxr does so itself unless the line uses up a variable of the cell",
+            ": its method `show` draws it; evcxr does so itself unless the line moves a variable of the cell",
         ),
         false => Ok(()),
     }
 }
 
-/// Everything that one cell has shown, and which figure of the notebook brings plotly.js along.
+/// Everything that one cell has shown, and which figure of the notebook carries plotly.js.
 #[derive(Debug, Default)]
 pub(super) struct CellPage {
     cell: Option<u64>,
@@ -116,7 +116,7 @@ impl CellPage {
         self.carrier = self.carrier.or(view.figures.first().copied());
     }
 
-    /// The page as evcxr wants it: HTML, and plain text for whoever cannot show HTML.
+    /// The page as evcxr wants it: HTML, and plain text for front-ends that cannot show HTML.
     ///
     /// plotly.js (1.3 MB) goes with the first figure of the process, and again with every figure of the same
     /// [identity](crate::views::figure): when that cell runs again, the saved notebook still has it.
@@ -124,7 +124,7 @@ impl CellPage {
         block("text/html", &self.html()) + &block("text/plain", &self.content.text)
     }
 
-    /// What was shown, behind the scripts that it needs.
+    /// What was shown, after the scripts that it needs.
     fn html(&self) -> String {
         let scripts = match self.carrier {
             _ if self.content.figures.is_empty() => String::new(),
@@ -139,23 +139,25 @@ impl CellPage {
     }
 }
 
-/// Shows every [`View`]: tensors, arrays, lists, tuples and texts too, whose types are not this crate's.
+/// Shows every [`View`], including tensors, arrays, lists, tuples and texts, whose types are not this crate's.
 ///
-/// This crate's own types have both methods without the trait. For the others it must be in scope, which the
-/// prelude sees to; then they show themselves as a cell's last expression too.
+/// This crate's own types have both methods without the trait. For the others it must be in scope, as it is
+/// with the prelude; then they show themselves as a cell's last expression as well.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// "Logits of one prompt".show()?;
-/// model.forward("The keys on the cabinet")?.show()?;
+/// let logits = model.forward("The keys on the cabinet")?;
+/// logits.show()?;
+/// assert!(logits.render()?.text().starts_with("Tensor"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub trait Show: View {
     /// Shows this below what the cell has shown so far; in a terminal, prints its text form.
     ///
     /// # Errors
-    /// What makes it impossible to draw, or a standard output that cannot be written.
+    /// Whatever makes it impossible to draw, or a standard output that cannot be written.
     fn show(&self) -> Result<()> {
         show(self)
     }
@@ -168,7 +170,7 @@ pub trait Show: View {
     /// Saves this as a page that any browser opens, without a network and without a notebook.
     ///
     /// # Errors
-    /// What makes it impossible to draw, or a disk that does not take it.
+    /// Whatever makes it impossible to draw, or a file that cannot be written.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -184,7 +186,7 @@ pub trait Show: View {
     }
 }
 
-/// A page of its own: it follows the reader's choice of light or dark.
+/// A standalone page, which follows the reader's choice of light or dark.
 fn standalone(view: &Rendered) -> String {
     let mut page = CellPage::new();
     page.add(None, view);
@@ -225,7 +227,7 @@ macro_rules! shown {
 }
 pub(crate) use shown;
 
-/// The two methods alone, for types with a `Display` of their own. They are inherent methods because evcxr calls `evcxr_display`
+/// Only the two methods, for types with their own `Display`. They are inherent methods because evcxr calls `evcxr_display`
 /// by name, without an import.
 macro_rules! shown_with_own_display {
     ($($view:ty),+ $(,)?) => {$(
@@ -233,7 +235,7 @@ macro_rules! shown_with_own_display {
             /// Shows this below what the cell has shown so far; in a terminal, prints its text form.
             ///
             /// # Errors
-            /// What makes it impossible to draw, or a standard output that cannot be written.
+            /// Whatever makes it impossible to draw, or a standard output that cannot be written.
             pub fn show(&self) -> $crate::error::Result<()> {
                 $crate::views::show::show(self)
             }
@@ -247,7 +249,7 @@ macro_rules! shown_with_own_display {
 }
 pub(crate) use shown_with_own_display;
 
-/// Gives views whose numbers nobody wants to read the `Debug` of [`debug`].
+/// Gives views whose numbers are not worth reading the `Debug` of [`debug`].
 macro_rules! drawn_by_debug {
     ($($view:ident),+ $(,)?) => {$(
         impl std::fmt::Debug for $view {

@@ -28,7 +28,7 @@ pub trait Source {
 
 /// A number that can be drawn.
 pub trait Number: Copy {
-    /// As a float, the nearest where it has more digits.
+    /// The nearest float.
     fn to_f64(self) -> f64;
 }
 

@@ -6,10 +6,10 @@ use crate::views::number::{column, number};
 use crate::views::page::{Rendered, View};
 use crate::views::terminal;
 
-/// How many rows a table shows unless told otherwise.
+/// How many rows a table shows by default.
 const MAX_ROWS: usize = 40;
 
-/// What stands in one place of a table.
+/// The content of one cell of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
     /// Words, aligned to the left; what cannot be seen in them is written as in a Rust string.
@@ -73,7 +73,7 @@ impl Table {
         self
     }
 
-    /// Shows at most so many rows (40 unless told otherwise); a line below says how many are left out.
+    /// Shows at most `rows` rows (40 by default); a line below says how many are left out.
     pub fn max_rows(mut self, max_rows: usize) -> Self {
         self.max_rows = max_rows;
         self
@@ -109,14 +109,14 @@ impl Table {
         }
     }
 
-    /// What is said below: the rows left out, then the note.
+    /// The lines below: the rows left out, then the note.
     fn remarks(&self) -> Vec<String> {
         let hidden = self.rows.len().saturating_sub(self.max_rows);
         let clipped = (hidden > 0).then(|| format!("… {hidden} more rows ({} in all)", self.rows.len()));
         clipped.into_iter().chain(self.note.as_deref().map(visible)).collect()
     }
 
-    /// As wide as a line: long words are cut, and columns that find no room are left out.
+    /// At most as wide as a line: long words are truncated, and columns without room are left out.
     fn to_text(&self, columns: &[(Vec<String>, bool)]) -> String {
         let headers: Vec<String> = self.columns.iter().map(|name| visible(name)).collect();
         let widths: Vec<usize> = columns
@@ -192,7 +192,7 @@ impl View for Table {
 crate::views::show::shown!(Table);
 
 impl Cell {
-    /// This cell by itself, as it stands in a column that also holds words.
+    /// This cell alone, as in a column that also contains words.
     fn as_text(&self) -> String {
         match self {
             Self::Text(text) => visible(text),

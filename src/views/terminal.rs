@@ -1,11 +1,11 @@
-//! How wide a line of text may be, and texts cut and filled to a width in which an ideograph counts for two.
+//! The width of a line of text, and texts truncated and padded to a width, in which an ideograph counts as two.
 
 use console::{Alignment, Term};
 
-/// Where nobody says otherwise.
+/// The default.
 const USUAL: usize = 80;
 
-/// The columns of the terminal; the usual number where text goes elsewhere, as it does in a notebook.
+/// The columns of the terminal; the default where text goes elsewhere, as in a notebook.
 pub(super) fn width() -> usize {
     Term::stdout().size_checked().map_or(USUAL, |(_, columns)| usize::from(columns).max(40))
 }
@@ -15,7 +15,7 @@ pub(super) fn columns(text: &str) -> usize {
     console::measure_text_width(text)
 }
 
-/// The text in exactly `width` columns: cut with a mark, or filled up on the side that numbers and words need.
+/// The text in exactly `width` columns: truncated with a mark, or padded on the left for numbers and on the right for words.
 pub(super) fn fit(text: &str, width: usize, is_number: bool) -> String {
     let side = if is_number { Alignment::Right } else { Alignment::Left };
     console::pad_str(text, width, side, Some("…")).into_owned()

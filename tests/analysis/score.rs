@@ -1,9 +1,11 @@
 //! Scores against prompts that are run one by one and summed by hand.
 
-use candle_lens::metrics::{score_questions, score_repeated};
+use candle_lens::metrics::score_questions;
 use candle_lens::model::HookedTransformer;
 use candle_lens::tasks::repeated::RepeatedTokens;
-use candle_lens::tasks::{Question, Split, greater_than, ioi};
+use candle_lens::tasks::{Question, Split, Task};
+
+use crate::tiny::scorecard::score_repeated;
 
 fn model() -> HookedTransformer {
     HookedTransformer::from_pretrained_no_processing("tiny").unwrap()
@@ -19,8 +21,10 @@ fn last_logits(model: &HookedTransformer, prompt: &str) -> Vec<f64> {
 fn a_score_is_the_mean_over_prompts_run_one_by_one() {
     let model = model();
     let mut questions: Vec<Question> = Vec::new();
-    questions.extend(ioi::prompts(Split::Templates, 4, 1).unwrap().iter().map(|prompt| prompt.question()));
-    questions.extend(greater_than::prompts(Split::Templates, 4, 1).unwrap().iter().map(|prompt| prompt.question()));
+    for task in [Task::Ioi, Task::GreaterThan] {
+        let prompts = task.prompts(Split::Templates, 4, 1).unwrap().prompts;
+        questions.extend(prompts.iter().map(|prompt| prompt.question()));
+    }
     // A question that the model gets wrong.
     let turned =
         Question { right: questions[0].wrong.clone(), wrong: questions[0].right.clone(), ..questions[0].clone() };

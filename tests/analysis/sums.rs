@@ -25,7 +25,7 @@ fn batches() -> Vec<Tokens> {
     vec![Tokens::from_rows(whole).expect("rows"), padded(PaddingSide::Left), padded(PaddingSide::Right)]
 }
 
-/// Answers that every output vocabulary has, classes too.
+/// Answers that every output vocabulary has, including those of classifiers.
 fn answers(model: &HookedTransformer) -> Result<Answers> {
     let v = model.cfg().d_vocab_out() as u32;
     model.answers([(v - 1, 0), (0, v - 1), (v / 2, v / 2 - 1)])
@@ -39,7 +39,7 @@ fn real(x: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     Ok(rows.index_select(&Tensor::new(real, &Device::Cpu)?, 0)?)
 }
 
-/// The stream that enters block `layer`, or leaves the last.
+/// The residual stream that enters block `layer`, or leaves the last block.
 fn stream(cache: &ActivationCache, layer: isize) -> Result<Tensor> {
     if layer == cache.dims().n_layers as isize {
         cache.get(("resid_post", -1))
@@ -48,7 +48,7 @@ fn stream(cache: &ActivationCache, layer: isize) -> Result<Tensor> {
     }
 }
 
-/// Everything that sums to the residual stream, at every place.
+/// Every decomposition sums to the residual stream, before every reader.
 #[test]
 fn parts_sum_to_the_stream() -> Result<()> {
     let mut agreement = Agreement::default();
@@ -101,11 +101,11 @@ fn parts_sum_to_the_stream() -> Result<()> {
             }
         }
     }
-    agreement.finish("sums to the stream");
+    agreement.finish("sums to the residual stream");
     Ok(())
 }
 
-/// Heads and `b_O` are attention's output, neurons and `b_out` the MLP's, and all biases what `accumulated_bias` says.
+/// Heads and `b_O` sum to attention's output, neurons and `b_out` to the MLP's, and all biases to `accumulated_bias`.
 #[test]
 fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
     let mut agreement = Agreement::default();
@@ -135,7 +135,7 @@ fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
                 bias = (bias + b_out)?;
             }
             let to_end = model.accumulated_bias(ReadBy::Block(layer as isize + 1), Biases::All)?;
-            agreement.check(&format!("{name}: bias behind {layer}"), &to_end, &bias);
+            agreement.check(&format!("{name}: bias after {layer}"), &to_end, &bias);
         }
     }
     agreement.finish("sums of heads, neurons and biases");
@@ -154,7 +154,7 @@ fn differences(model: &HookedTransformer, logits: &Tensor, answers: &Answers) ->
     Ok((0..answers.len()).map(of_prompt).collect())
 }
 
-/// A model, a run of it, and what sums of shares are held against.
+/// A model, a run of it, and what sums of shares are compared with.
 struct Case<'a> {
     name: String,
     model: &'a HookedTransformer,
@@ -189,17 +189,17 @@ impl<'a> Case<'a> {
         self.cache.tokens()
     }
 
-    /// Whether heads and neurons write into the stream by themselves, and whether there are neurons.
+    /// Whether heads and neurons write into the residual stream directly, and whether there are neurons.
     fn has(&self) -> (bool, bool) {
         let dims = self.model.dims();
         (!dims.norms_after, !dims.norms_after && !dims.attn_only)
     }
 
-    /// Stacks that are the whole stream, in one part or many.
+    /// Stacks that sum to the whole residual stream, in one part or many.
     fn stacks(&self) -> Result<Vec<(&'static str, ResidualStack)>> {
         let (cache, model, (heads, neurons)) = (&self.cache, self.model, self.has());
         let mut stacks = vec![
-            ("the final stream", cache.stack(model, Stack::point(("resid_post", -1)))?),
+            ("the final residual stream", cache.stack(model, Stack::point(("resid_post", -1)))?),
             ("decompose_resid", cache.decompose_resid(Stack::components())?),
         ];
         if heads {
@@ -227,7 +227,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// What every door gives when its components and the biases are summed is what the run gave.
+/// However shares are computed, all components and the biases sum to the run's logit difference.
 #[test]
 fn shares_of_stacks_sum_to_the_logit_difference() -> Result<()> {
     let mut agreement = Agreement::default();
@@ -239,7 +239,7 @@ fn shares_of_stacks_sum_to_the_logit_difference() -> Result<()> {
                 let attrs = |target: Target| case.cache.logit_attrs(case.model, &stack, target);
                 let pairs = Target::differences(right.iter().copied().zip(wrong.iter().copied()));
                 case.check_each(&mut agreement, &format!("logit_attrs of {what}"), &attrs(pairs)?)?;
-                // One token at a time, too.
+                // One token at a time as well.
                 let mut apart = attrs(Target::tokens(right.clone()))?;
                 apart.values -= &attrs(Target::tokens(wrong.clone()))?.values;
                 case.check_each(&mut agreement, &format!("logit_attrs of {what}, one token at a time"), &apart)?;
@@ -353,9 +353,9 @@ fn biases_are_those_of_the_folded_model() -> Result<()> {
     Ok(())
 }
 
-/// Titles say where shares are of logits that the model has not yet squeezed, and only there.
+/// Titles say that shares are of the logits before a soft cap, if there is one.
 #[test]
-fn titles_tell_of_a_soft_cap() -> Result<()> {
+fn titles_mention_a_soft_cap() -> Result<()> {
     for (name, model) in every_model() {
         let answers = answers(&model)?;
         let (_, cache) = model.run_with_cache(&batches()[0])?;
@@ -367,8 +367,8 @@ fn titles_tell_of_a_soft_cap() -> Result<()> {
             direct_logit_attribution(&model, &cache, &answers, Unit::Layer)?.title,
         ];
         for title in titles {
-            let tells = title.ends_with(" before the soft cap");
-            assert_eq!(tells, model.cfg().output_logits_soft_cap.is_some(), "{name}: {title}");
+            let says_so = title.ends_with(" before the soft cap");
+            assert_eq!(says_so, model.cfg().output_logits_soft_cap.is_some(), "{name}: {title}");
         }
     }
     Ok(())

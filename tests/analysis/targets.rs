@@ -1,4 +1,4 @@
-//! What is attributed: a token, a pair, answers or directions, by whichever door; and queries of stacks.
+//! Attribution targets (a token, a pair, answers, directions) in every attribution, and queries of stacks.
 
 use candle_lens::Result;
 use candle_lens::analysis::{Unit, direct_logit_attribution, logit_lens_to_logit_diff, residual_stack_to_logit_diff};
@@ -35,7 +35,7 @@ fn by_hand(model: &HookedTransformer, component: &[f64], scale: f64, w: &[f64], 
 
 /// The share of one token is what a hand-written loop gives, with the norm folded and not.
 #[test]
-fn one_token_is_attributed_as_by_hand() -> Result<()> {
+fn one_token_is_attributed_as_by_a_loop() -> Result<()> {
     let mut agreement = Agreement::default();
     for processing in [Processing::NONE, Processing::default()] {
         let model = tiny_model(processing);
@@ -67,7 +67,7 @@ fn one_token_is_attributed_as_by_hand() -> Result<()> {
     Ok(())
 }
 
-/// Shares and biases of a token sum to its logit, by each door; the lens ends at it.
+/// The shares of a token and its bias sum to its logit, for each unit; the lens ends at the logit.
 #[test]
 fn shares_of_one_token_sum_to_its_logit() -> Result<()> {
     let mut agreement = Agreement::default();
@@ -99,9 +99,9 @@ fn shares_of_one_token_sum_to_its_logit() -> Result<()> {
     Ok(())
 }
 
-/// A pair is the difference of its tokens; answers, pairs and directions are one target; a prompt is as good as its run.
+/// A pair is the difference of its tokens; answers, pairs and directions give the same; a prompt gives what its run gives.
 #[test]
-fn every_way_to_say_a_target_is_the_same() -> Result<()> {
+fn every_form_of_a_target_gives_the_same() -> Result<()> {
     let model = tiny_model(Processing::default());
     let tokens = batch(PaddingSide::Left);
     let (_, cache) = model.run_with_cache(&tokens)?;
@@ -111,12 +111,12 @@ fn every_way_to_say_a_target_is_the_same() -> Result<()> {
     let whole = of((&answers).into())?;
     assert_eq!(of(Target::differences(right.into_iter().zip(wrong)))?, whole);
     assert_eq!(of(answers.directions(&model)?.into())?, whole);
-    assert_eq!(direct_logit_attribution(&model, &tokens, &answers, Unit::Head)?, whole, "the prompts are run for it");
+    assert_eq!(direct_logit_attribution(&model, &tokens, &answers, Unit::Head)?, whole, "the prompts are run");
     let mut apart = of(Target::tokens(right))?;
     apart.values -= &of(Target::tokens(wrong))?.values;
     let mut agreement = Agreement::default();
     agreement.check_numbers("token minus token", pairs(&apart, &whole));
-    // The three doors.
+    // The three functions.
     let stack = cache.stack(&model, Stack::heads().with_remainder().pos(-1))?;
     let attrs = cache.logit_attrs(&model, &stack, &answers)?;
     agreement.check_numbers("logit_attrs", pairs(&attrs, &whole));
@@ -146,7 +146,7 @@ fn same(cache: &ActivationCache, a: ReadBy, b: ReadBy) -> Result<bool> {
     Ok(a.labels() == b.labels() && numbers(&a.tensor()) == numbers(&b.tensor()))
 }
 
-/// A query is the same by both doors, and layers below 0 count from the end, so that -1 is not the end.
+/// Queries give the components of their kind, and layers below 0 count from the end, so that -1 is not the end.
 #[test]
 fn queries_are_answered_by_their_kind() -> Result<()> {
     let model = tiny_model(Processing::default());

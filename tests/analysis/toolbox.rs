@@ -1,5 +1,5 @@
 //! Neurons, full decompositions, direct attribution and the logit lens: against TransformerLens 3.9
-//! (tests/fixtures/toolbox.py), and against what they promise.
+//! (tests/fixtures/toolbox.py), and against the identities that define them.
 
 use candle_lens::Result;
 use candle_lens::analysis::{
@@ -8,7 +8,6 @@ use candle_lens::analysis::{
 use candle_lens::cache::{ActivationCache, Stack};
 use candle_lens::candle::Tensor;
 use candle_lens::dims::ReadBy;
-use candle_lens::labelled::Labelled;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::slice::Slice;
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -78,15 +77,11 @@ fn answer(
     // Whichever the reference is, both ways give the same, but for the weights of a final norm that is not folded: projections
     // through that norm have them, TransformerLens' have not.
     let mut agreement = Agreement::default();
-    agreement.check("projected before and after", &tensor(&along)?, &tensor(&stack.project(one)?)?);
+    agreement.check("projected before and after", &along.to_tensor()?, &stack.project(one)?.to_tensor()?);
     agreement.finish("projections");
     assert_eq!(along.labels("component")?, stack.labels());
     let labels = stack.labels().to_vec();
-    Ok((if projected { tensor(&along)? } else { stack.tensor().clone() }, labels))
-}
-
-fn tensor(result: &Labelled) -> Result<Tensor> {
-    Ok(Tensor::from_vec(result.values.iter().copied().collect(), result.shape(), &candle_core::Device::Cpu)?)
+    Ok((if projected { along.to_tensor()? } else { stack.tensor().clone() }, labels))
 }
 
 #[test]
@@ -130,7 +125,7 @@ fn direct_attribution_agrees_and_sums_to_the_logit_difference() -> Result<()> {
             let shares = direct_logit_attribution(&model, &cache, &answers, unit)?;
             // TransformerLens reads the raw model without the final norm's weights; ours are part of the direction.
             if name == "processed" && unit != Unit::Neuron {
-                agreement.check(kind, &tensor(&shares)?, reference.get(&format!("direct_{kind}")));
+                agreement.check(kind, &shares.to_tensor()?, reference.get(&format!("direct_{kind}")));
             }
             let total = match unit {
                 Unit::Layer => shares.select("component", -1)?,
@@ -159,7 +154,7 @@ fn both_lenses_end_at_the_models_answer() -> Result<()> {
             let (logits, cache) = model.run_with_cache(&tokens)?;
             let whole = answers.logit_diff(&logits, &tokens)?;
             let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?;
-            agreement.check(name, &tensor(&lens.select("component", -1)?)?, &tensor(&whole)?);
+            agreement.check(name, &lens.select("component", -1)?.to_tensor()?, &whole.to_tensor()?);
             // The most likely token after the last slice is the model's own.
             let read = logit_lens(&model, &cache, LensOptions { k: 3, incl_mid: true, ..Default::default() })?;
             let predicted = logits.argmax(2)?.to_vec2::<u32>()?;
@@ -188,12 +183,15 @@ fn the_two_lenses_differ_before_the_end() -> Result<()> {
     let stack = cache.accumulated_resid(options)?;
     let frozen = residual_stack_to_logit_diff(&model, &cache, &stack, &answers)?;
     assert_eq!(own.labels("component")?, frozen.labels("component")?);
-    assert!((own.values[0] - frozen.values[0]).abs() > 1e-2, "the embedding is much smaller than the last stream");
+    assert!(
+        (own.values[0] - frozen.values[0]).abs() > 1e-2,
+        "the embedding is much smaller than the final residual stream"
+    );
     Ok(())
 }
 
 #[test]
-fn mistakes_are_said() -> Result<()> {
+fn mistakes_are_reported() -> Result<()> {
     let model = tiny_model(Processing::default());
     let (_, cache) = model.run_with_cache(vec![vec![5u32, 9, 200, 31]])?;
     let two = model.answers([(5u32, 6u32), (7, 8)])?;

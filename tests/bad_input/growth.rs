@@ -105,11 +105,11 @@ fn lists_of_sites_senders_and_edits() {
         patching.sites(&(0..n).map(site).collect::<Result<Vec<_>>>()?)
     });
     grows("senders", 20, |n| {
-        let senders: Vec<Sender> = (0..n).map(|i| Sender::Head(0, i % 2)).collect();
+        let senders: Vec<Sender> = (0..n as isize).map(|i| Sender::Head(0, i % 2)).collect();
         patching.path_patch(&senders, &[Receiver::Final], Mlps::Recomputed)
     });
     grows("receivers", 20, |n| {
-        let receivers: Vec<Receiver> = (0..n).map(|i| Receiver::Q(1, i % 2)).collect();
+        let receivers: Vec<Receiver> = (0..n as isize).map(|i| Receiver::Q(1, i % 2)).collect();
         patching.path_patch(&[Sender::Head(0, 0)], &receivers, Mlps::Recomputed)
     });
     grows("plans", 20, |n| {

@@ -175,7 +175,7 @@ fn wrong_tokens() {
     sentence(model.tokens_to_residual_directions(["Mary Mary"]), &["not one token"]);
     sentence(model.tokens_to_residual_directions([300u32]), &["300"]);
     sentence(model.tokens_to_residual_directions(Vec::<u32>::new()), &["."]);
-    sentence(model.answers([(" Mary", " Mary")]), &["same token"]);
+    sentence(model.answers([(" Mary", " Mary")]), &["same correct and incorrect answer", "different answers"]);
     sentence(model.answers([(" Mary", "Jo hn")]), &["not one token"]);
     let last_of_padded = HookPlan::new().capture("z").pos(-1);
     let batch = Tokens::padded(vec![vec![1, 2], vec![3]], 0, PaddingSide::Right).expect("a padded batch");
@@ -209,9 +209,9 @@ fn wrong_sizes_of_a_new_model() {
 fn processing_that_an_architecture_does_not_allow() {
     use candle_lens::model::NormalizationType;
     let without = untrained(HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() });
-    sentence(without.clone().process(&Processing::default()), &["fold_ln"]);
+    sentence(without.clone().process(Processing::default()), &["fold_ln"]);
     let centred = Processing { center_writing_weights: true, ..Processing::NONE };
-    sentence(without.process(&centred), &["center_writing_weights"]);
+    sentence(without.process(centred), &["center_writing_weights"]);
     let folder = crate::support::scratch("save_processed");
     sentence(model().save_pretrained(folder), &["GPT-2"]);
 }

@@ -123,7 +123,6 @@ fn plain_sizes(cases: &mut Cases) {
         }
         let mut random = Random::new(0);
         cases.run(&format!("repeated {size}"), || repeated::repeated_tokens(&[1, 2, 3], 0, size, size, &mut random));
-        cases.run(&format!("repeated words {size}"), || Ok(repeated::repeated_words(size, &mut Random::new(0))));
     }
     // An index too large for an axis is outside it, never its last one counted from the end.
     cases.refuse("the last of 5", || Slice::from(usize::MAX).indices(5, "head"), &["head"]);
@@ -236,9 +235,12 @@ fn experiments(cases: &mut Cases, model: &HookedTransformer) {
     let patching = Experiment::new(model, PROMPT, OTHER, metric.clone()).expect("two prompts that differ");
     let zero = Experiment::new(model, PROMPT, Baseline::Zero, metric.clone()).expect("a prompt");
     for size in SIZES {
-        for receiver in [Receiver::Q(size, 0), Receiver::K(0, size), Receiver::V(size, size), Receiver::Mlp(size)] {
+        let index = isize::try_from(size).unwrap_or(isize::MAX);
+        let receivers =
+            [Receiver::Q(index, 0), Receiver::K(0, -index), Receiver::V(index, index), Receiver::Mlp(index)];
+        for receiver in receivers {
             cases.run(&format!("{receiver:?}"), || patching.path_patch_head_to_heads(&[receiver]));
-            let senders = [Sender::Head(size, size), Sender::Mlp(size)];
+            let senders = [Sender::Head(index, index), Sender::Mlp(-index)];
             cases.run(&format!("from {senders:?}"), || patching.path_patch(&senders, &[receiver], Mlps::Frozen));
         }
         cases.run(&format!("budget {size}"), || {
@@ -260,7 +262,7 @@ fn experiments(cases: &mut Cases, model: &HookedTransformer) {
         let options = IgOptions { steps: 1, tokens_at_once: size, ..Default::default() };
         cases.run(&format!("tokens at once {size}"), || zero.integrated_gradients(["z"], options.clone()));
     }
-    cases.refuse("a receiver", || patching.path_patch_head_to_heads(&[Receiver::Q(usize::MAX, 0)]), &["layer"]);
+    cases.refuse("a receiver", || patching.path_patch_head_to_heads(&[Receiver::Q(isize::MAX, 0)]), &["layer"]);
     cases.refuse("no receiver", || patching.path_patch_head_to_heads(&[]), &["receivers"]);
 }
 

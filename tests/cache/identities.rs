@@ -1,4 +1,4 @@
-//! What the parts of the residual stream promise: they sum to the whole, and their logits to the model's.
+//! Identities of decompositions: parts sum to the residual stream, and their shares to the model's logits.
 
 use candle_lens::Result;
 use candle_lens::cache::{ActivationCache, Stack};
@@ -18,7 +18,7 @@ fn run(processing: Processing) -> Result<(HookedTransformer, Tensor, ActivationC
 }
 
 #[test]
-fn parts_sum_to_the_stream_they_make() -> Result<()> {
+fn parts_sum_to_the_residual_stream() -> Result<()> {
     let mut agreement = Agreement::default();
     for processing in [Processing::NONE, Processing::default()] {
         let (model, _, cache) = run(processing)?;
@@ -82,7 +82,7 @@ fn the_logit_lens_ends_at_the_logits() -> Result<()> {
 }
 
 #[test]
-fn slicing_before_and_after_is_the_same() -> Result<()> {
+fn slicing_before_or_after_gives_the_same() -> Result<()> {
     let (model, _, cache) = run(Processing::default())?;
     let tokens = cache.tokens().clone();
     let mut agreement = Agreement::default();
@@ -126,7 +126,7 @@ fn results_that_were_edited_must_be_cached() -> Result<()> {
     cache.save(&file)?;
     for cache in [cache, ActivationCache::load(&file)?] {
         sentence(cache.stack_head_results(&model, Stack::heads()), &["blocks.1.attn.hook_result", "capture"]);
-        // The layers before it are as z says.
+        // The heads of earlier layers still follow from z.
         cache.stack_head_results(&model, Stack::heads().before(1))?;
     }
     let (_, cache) = model.run_with_hooks(&tokens, plan.capture(("result", 1)))?;
@@ -140,7 +140,7 @@ fn results_that_were_edited_must_be_cached() -> Result<()> {
 }
 
 #[test]
-fn positions_are_labelled_as_the_run_counts_them() -> Result<()> {
+fn positions_are_labelled_with_those_of_the_run() -> Result<()> {
     let (model, _, cache) = run(Processing::NONE)?;
     let tokens = cache.tokens().clone();
     let direction = model.W_U().t()?.get(1)?;
@@ -152,6 +152,6 @@ fn positions_are_labelled_as_the_run_counts_them() -> Result<()> {
     assert_eq!(labels(&cache, [3, 1].into())?, ["3", "1"]);
     assert_eq!(labels(&cache, candle_lens::slice::Slice::All)?.len(), tokens.pos());
     let (_, sliced) = model.run_with_hooks(tokens, HookPlan::new().capture_all().pos(1..3))?;
-    assert_eq!(labels(&sliced, candle_lens::slice::Slice::All)?, ["1", "2"], "the cache kept only these");
+    assert_eq!(labels(&sliced, candle_lens::slice::Slice::All)?, ["1", "2"], "the cache holds only these");
     Ok(())
 }

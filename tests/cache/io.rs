@@ -1,4 +1,4 @@
-//! Saved and loaded again: the same bits, whole files only, and sentences for everything else.
+//! Saving and loading: the same bits, complete files only, and an error sentence for everything else.
 
 use std::collections::HashMap;
 use std::fs;
@@ -37,7 +37,7 @@ fn assert_same(a: &ActivationCache, b: &ActivationCache) {
 }
 
 #[test]
-fn a_cache_comes_back_bit_for_bit() -> Result<()> {
+fn a_cache_is_restored_bit_for_bit() -> Result<()> {
     let model = model();
     let path = scratch("io_cache").join("run.safetensors");
     let one = Tokens::from_rows(vec![vec![1, 2, 3]])?;
@@ -62,7 +62,7 @@ fn a_cache_comes_back_bit_for_bit() -> Result<()> {
 #[test]
 fn a_loaded_cache_is_analysed_like_the_one_that_was_saved() -> Result<()> {
     let path = scratch("io_analysis").join("run.safetensors");
-    for model in [model(), model().process(&Processing::default())?] {
+    for model in [model(), model().process(Processing::default())?] {
         let (_, cache) = model.run_with_cache(tokens())?;
         cache.save(&path)?;
         let loaded = ActivationCache::load(&path)?;
@@ -73,7 +73,7 @@ fn a_loaded_cache_is_analysed_like_the_one_that_was_saved() -> Result<()> {
 }
 
 #[test]
-fn stacks_results_and_tokens_come_back() -> Result<()> {
+fn stacks_results_and_tokens_are_restored() -> Result<()> {
     let folder = scratch("io_rest");
     let path = folder.join("value.safetensors");
     let (_, cache) = model().run_with_cache(tokens())?;
@@ -178,7 +178,7 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() -> Result<()> {
     let folder = scratch("io_unwritable");
     sentence(tokens().save(folder.join("no/such/folder")), &["could not be written", "nothing was changed"]);
     sentence(tokens().save(""), &["no name of a file"]);
-    // A folder stands where the file should go.
+    // A folder is where the file should go.
     fs::create_dir(folder.join("taken")).expect("a folder");
     sentence(tokens().save(folder.join("taken")), &["taken", "is a folder", "give the name of a file"]);
     assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 1, "no part was begun");

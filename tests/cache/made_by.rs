@@ -1,4 +1,4 @@
-//! A cache is read by the model that made it, and by another only where that is asked for.
+//! A cache is read with the model that made it, and with another one only on request.
 
 use candle_lens::prelude::*;
 use candle_lens::{Error, Result};
@@ -12,7 +12,7 @@ fn rows() -> Tokens {
     Tokens::from_rows(vec![vec![5, 9, 2, 7, 1], vec![3, 3, 8, 6, 4]]).expect("rows of one length")
 }
 
-/// Every way in which a model reads a cache.
+/// Every function that reads a cache with a model.
 fn doors(model: &HookedTransformer, cache: &ActivationCache) -> Result<Vec<(&'static str, Result<()>)>> {
     let answers = model.answers([(5u32, 6u32), (7, 3)])?;
     let directions = answers.directions(model)?;
@@ -76,7 +76,7 @@ fn the_same_weights_are_the_same_model() -> Result<()> {
         ("without gradients", model.without_weight_gradients()),
         ("with another tokenizer", model.clone().with_tokenizer(tokenizer)),
         ("loaded again", tiny_model(Processing::default())),
-        ("processed afterwards", tiny_model(Processing::NONE).process(&Processing::default())?),
+        ("processed afterwards", tiny_model(Processing::NONE).process(Processing::default())?),
         ("from elsewhere", pretrained(elsewhere.to_str().expect("UTF-8"), Some(Processing::default()))?),
     ];
     cache.save(folder.join("cache.safetensors"))?;
@@ -92,7 +92,7 @@ fn the_same_weights_are_the_same_model() -> Result<()> {
     Ok(())
 }
 
-/// What attention remembers is of a model's weights, too.
+/// A key-value cache belongs to a model's weights as well.
 #[test]
 fn another_models_past_is_refused() -> Result<()> {
     let (raw, processed) = (tiny_model(Processing::NONE), tiny_model(Processing::default()));
@@ -105,7 +105,7 @@ fn another_models_past_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Training changes weights where they are. A cache still reads its stream with the final norm of its run.
+/// Training changes weights in place. A cache still reads its residual stream with the final norm of its run.
 #[test]
 fn a_cache_keeps_the_norm_of_its_run() -> Result<()> {
     let cfg =
@@ -122,7 +122,8 @@ fn a_cache_keeps_the_norm_of_its_run() -> Result<()> {
     Ok(())
 }
 
-/// The final norm goes where the activations go, so that lenses of unfolded models work there. It takes a second device to tell.
+/// The final norm moves with the activations, so that lenses of unfolded models work on the other device. Only a machine with a
+/// second device can test this.
 #[test]
 #[cfg_attr(
     not(any(feature = "cuda", feature = "metal")),

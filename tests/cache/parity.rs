@@ -61,11 +61,11 @@ impl Call<'_> {
                 cache.stack(model, if self.flag("apply_ln") { query.normed() } else { query })
             }
             "apply_ln_to_stack" => cache.apply_ln_to_stack(&cache.stack(model, Stack::components().pos(pos))?, read_by),
-            other => panic!("{other} is no method that makes a stack"),
+            other => panic!("{other} is not a method that makes a stack"),
         }
     }
 
-    /// The directions or attributions that are no stack.
+    /// Directions or attributions, which are not stacks.
     fn tensor(&self, model: &HookedTransformer, cache: &ActivationCache, reference: &Reference) -> Result<Tensor> {
         let ids = |name: &str| match &self.0["arguments"][name] {
             Value::Number(id) => vec![id.as_u64().unwrap() as u32],

@@ -72,7 +72,7 @@ fn one_prompt_at_a_time_gives_the_same_scores() -> Result<()> {
     Ok(())
 }
 
-/// A metric of one's own is asked once for each run of a part of the prompts, and always for all prompts.
+/// A custom metric is evaluated once for each run of a part of the prompts, and always for all prompts.
 #[test]
 fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
     let (model, _): (HookedTransformer, _) = model(&architectures()[0].1)?;
@@ -101,7 +101,7 @@ fn the_budget_decides_how_often_the_model_runs() -> Result<()> {
         assert_eq!(times(&edges.clone().budget(smallest), method)?, 3 * runs, "{method:?}: one prompt at a time");
         assert_eq!(times(&edges.clone().budget(2 * smallest), method)?, 2 * runs, "{method:?}: two prompts at once");
     }
-    // Each edge by itself, and each of three prompts by itself: a metric is asked once for each copy.
+    // Each edge by itself, and each of three prompts by itself: a metric is evaluated once for each copy.
     let smallest = needed(&edges, EdgeMethod::Exact);
     let all = Circuit::of(&model).n_edges();
     assert_eq!(times(&edges.clone().budget(smallest), EdgeMethod::Exact)?, 3 * all);
@@ -139,7 +139,7 @@ fn what_is_held_does_not_grow_with_the_batch() -> Result<()> {
         Experiment::new(&model, clean, corrupted, metric).and_then(|experiment| experiment.edges())
     };
     let (few, more) = (of(4)?, of(64)?);
-    // What 60 prompts' nodes write differently: 5 streams of 5 positions.
+    // The differences of what the nodes of 60 prompts write: 5 streams of 5 positions.
     let differences = 60 * 5 * 5 * 32 * 4;
     for (method, nodes) in
         [(EdgeMethod::Eap, false), (EdgeMethod::Exact, false), (EdgeMethod::Eap, true), (EdgeMethod::Exact, true)]
@@ -172,7 +172,7 @@ fn the_logits_of_all_prompts_count() -> Result<()> {
             let message = sentence(edges.clone().budget(10).attribute(method), &["of it for the logits of all"]);
             bytes(message.split('(').nth(1).expect("that of the logits"))
         };
-        // Told with one decimal.
+        // Reported with one decimal.
         assert!((told(&more) / told(&few) - 3.).abs() < 0.15, "{} and {}", told(&more), told(&few));
         assert!(told(&few) >= f64::from(2 * 4999 * 4), "{}", told(&few));
         // One prompt or some, and edges one by one or some: the logits of all prompts are made again and again.

@@ -112,7 +112,7 @@ impl ByHand {
         for weight in weights.values_mut() {
             *weight = weight.detach().to_dtype(DType::F64)?;
         }
-        Ok(Self { cfg: model.cfg().clone(), weights, of_logits: differences_at_the_end })
+        Ok(Self { cfg: (*model.cfg()).clone(), weights, of_logits: differences_at_the_end })
     }
 
     fn of_layer(&self, name: &str, layer: usize) -> Result<Tensor> {

@@ -41,7 +41,7 @@ fn theirs() -> Result<Theirs> {
     Ok(Theirs { reference, patching, zero, prompts: lengths.len() as f64 })
 }
 
-/// Holds numbers against theirs, which are so many times smaller.
+/// Compares numbers with theirs, which are smaller by a factor.
 fn close(what: &str, got: &[f32], theirs: &[f64], times: f64) {
     assert_eq!(got.len(), theirs.len(), "{what}");
     let size = theirs.iter().filter(|x| !x.is_nan()).fold(0.0_f64, |size, x| size.max((x * times).abs()));
@@ -58,7 +58,7 @@ fn close(what: &str, got: &[f32], theirs: &[f64], times: f64) {
 fn edges_score_as_in_eap_ig() -> Result<()> {
     let Theirs { reference, patching, zero, prompts } = theirs()?;
     let mean = patching.clone().aggregation(Aggregation::Mean);
-    // EAP-IG divides a gradient of the mean by the number of prompts once more; exact scores it does not.
+    // EAP-IG divides a gradient of the mean by the number of prompts once more, but not exact scores.
     for (name, edges, method, times) in [
         ("eap", &patching, EdgeMethod::Eap, prompts),
         ("eap_mean", &mean, EdgeMethod::Eap, prompts),
@@ -77,7 +77,7 @@ fn edges_score_as_in_eap_ig() -> Result<()> {
 }
 
 /// Where no writer comes near what is read at some position, the package divides 0 by 0 and the whole column is NaN; here no
-/// one has a share at that position.
+/// writer has a share at that position.
 #[test]
 fn routes_are_those_of_eap_ig_where_it_has_a_number() -> Result<()> {
     let Theirs { reference, patching, .. } = theirs()?;
@@ -126,7 +126,7 @@ fn nodes_and_neurons_score_as_in_eap_ig_but_for_mlps() -> Result<()> {
         let (ours, same) = of(false);
         assert_eq!(ours.len(), 9);
         close(name, &ours, &same, prompts);
-        // What is told of the package is so: should it be mended, this fails.
+        // What we say about the package is true: once it is fixed, this test fails.
         let (ours, other) = of(true);
         assert!(ours.iter().zip(&other).any(|(a, b)| (f64::from(*a) - b * prompts).abs() > 1e-2), "{name}: {other:?}");
     }
@@ -191,14 +191,14 @@ fn its_files_hold_its_circuit_which_does_the_same_here() -> Result<()> {
 }
 
 #[test]
-fn pt_files_that_are_no_circuits_are_refused() -> Result<()> {
+fn pt_files_that_are_not_circuits_are_refused() -> Result<()> {
     let refused = |name: &str, parts: &[&str]| sentence(Circuit::from_pt(path(name)), parts);
     refused("checkpoints/whole.pth", &["whole.pth"]);
-    refused("checkpoints/legacy.pt", &["legacy.pt", "no circuit", "it needs cfg"]);
+    refused("checkpoints/legacy.pt", &["legacy.pt", "not a circuit", "it needs cfg"]);
     refused("checkpoints/hostile.pth", &["hostile.pth"]);
     refused("eap_ig.json", &["eap_ig.json", "no whole PyTorch checkpoint"]);
     refused("none.pt", &["none.pt", "cannot be read"]);
-    // Cut off, and with each byte of what says the sizes changed: an error or a circuit, and no panic.
+    // Truncated, and with each byte of the sizes changed: an error or a circuit, and no panic.
     let whole = std::fs::read(path("eap_ig.pt")).expect("the fixture is there");
     let file = scratch("eap_ig_cut").join("cut.pt");
     for end in [0, 1, 30, 100, whole.len() / 2, whole.len() - 1] {

@@ -21,7 +21,7 @@ fn experiment(model: &HookedTransformer) -> Result<Edges> {
         .and_then(|experiment| experiment.edges())
 }
 
-/// A circuit that each edge is in with this chance.
+/// A circuit that contains each edge with this probability.
 fn some_edges(circuit: &Circuit, tenths: usize, random: &mut Random) -> Result<Circuit> {
     circuit.all_edges().into_iter().try_fold(circuit.empty(), |circuit, edge| {
         if random.below(10) < tenths { circuit.with(edge) } else { Ok(circuit) }

@@ -1,4 +1,4 @@
-//! Circuits in files: both ways, and files that are none.
+//! Circuits in files: written, read back, and files that are not circuits.
 
 use candle_lens::Result;
 use candle_lens::circuits::Circuit;
@@ -49,7 +49,7 @@ fn files_have_the_form_of_pythons() -> Result<()> {
 }
 
 #[test]
-fn files_that_are_no_circuits_are_refused() -> Result<()> {
+fn files_that_are_not_circuits_are_refused() -> Result<()> {
     let folder = scratch("circuit_mistakes");
     let good = std::fs::read_to_string(path("circuit.json")).expect("the fixture is there").replace("NaN", "0.5");
     let good: Value = serde_json::from_str(&good).expect("JSON");
@@ -63,20 +63,23 @@ fn files_that_are_no_circuits_are_refused() -> Result<()> {
     refused(&|json| drop(json.as_object_mut().expect("an object").remove("edges")), &["edges", "EAP-IG"]);
     refused(&|json| json["cfg"]["n_layers"] = json!(1), &["a1.h0", "layers 0 to 0"]);
     refused(&|json| json["cfg"]["n_layers"] = json!(3), &["a2.h0"]);
-    refused(&|json| json["cfg"]["n_heads"] = json!(1_000_000_000_000_u64), &["of no model"]);
+    refused(&|json| json["cfg"]["n_heads"] = json!(1_000_000_000_000_u64), &["not of a model"]);
     refused(&|json| json["cfg"]["n_heads"] = json!(40_000), &["a0.h4"]);
-    refused(&|json| json["cfg"]["n_heads"] = json!(0), &["of no model"]);
-    refused(&|json| json["nodes"]["q7"] = json!({"in_graph": true}), &["q7", "names no part"]);
+    refused(&|json| json["cfg"]["n_heads"] = json!(0), &["not of a model"]);
+    refused(&|json| json["nodes"]["q7"] = json!({"in_graph": true}), &["q7", "does not name a part"]);
     refused(&|json| json["nodes"]["m0"]["neurons"] = json!([true]), &["single neurons of m0"]);
     refused(&|json| drop(json["nodes"].as_object_mut().expect("nodes").remove("m1")), &["m1"]);
     refused(&|json| json["edges"]["m1->m0"] = json!({"score": 1, "in_graph": true}), &["m1->m0", "later"]);
-    refused(&|json| json["edges"]["m0=>m1"] = json!({"score": 1, "in_graph": true}), &["m0=>m1", "names no edge"]);
-    refused(&|json| json["edges"]["m0->m1"] = json!({"score": "much", "in_graph": true}), &["m0->m1", "no number"]);
+    refused(
+        &|json| json["edges"]["m0=>m1"] = json!({"score": 1, "in_graph": true}),
+        &["m0=>m1", "does not name an edge"],
+    );
+    refused(&|json| json["edges"]["m0->m1"] = json!({"score": "much", "in_graph": true}), &["m0->m1", "not a number"]);
     refused(&|json| json["edges"]["m0->m1"] = json!({"score": 1}), &["m0->m1", "in_graph"]);
     refused(&|json| drop(json["edges"].as_object_mut().expect("edges").remove("m0->m1")), &["109 edges", "m0->m1"]);
     sentence(Circuit::from_json(folder.join("none.json")), &["none.json", "cannot be read"]);
     std::fs::write(folder.join("cut.json"), "{\"cfg\": {\"n_la").expect("the scratch folder can be written");
-    sentence(Circuit::from_json(folder.join("cut.json")), &["cut.json", "no circuit"]);
+    sentence(Circuit::from_json(folder.join("cut.json")), &["cut.json", "not a circuit"]);
     Ok(())
 }
 

@@ -39,11 +39,11 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     let rank = new(&clean, &corrupted, Metric::rank(&model, [1u32, 3, 10])?)?;
     for method in [EdgeMethod::Eap, EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {
         sentence(rank.attribute(method), &["rank", "no gradient"]);
-        // Said at the head: before the budget is looked at, and so before any run.
+        // Reported first: before the budget is checked, and so before any run.
         sentence(rank.clone().budget(10).attribute(method), &["rank", "no gradient"]);
         sentence(rank.clone().budget(10).attribute_nodes(method), &["rank", "no gradient"]);
     }
-    // Without gradients the rank is as good as any metric.
+    // Without gradients the rank works like any metric.
     assert!(rank.attribute(EdgeMethod::Exact)?.scores().top(1)[0].value.is_finite());
     let numbers = Metric::custom("by hand", |logits| {
         let rows = logits.to_vec2::<f32>()?;
@@ -103,7 +103,7 @@ fn models_without_edges_and_ablations_without_data() -> Result<()> {
     sentence(positional(&[&[1, 2, 3]]), &["have 3 positions", "MeanOver::BatchAndPos"]);
     sentence(positional(&[&[1, 2, 3, 4, 5], &[1, 2]]), &["with padding"]);
     sentence(ablated(Baseline::mean_of(MeanOver::BatchAndPos, tokens(&[&[1, 99]]))), &["99"]);
-    // A mean that is a prompt's own would leave its edges as they are.
+    // A mean that is a prompt's own activation would leave its edges as they are.
     let own = clean.row(1).to_vec();
     sentence(positional(&[&own]), &["over prompt 1 alone", "MeanOver::BatchAndPos"]);
     sentence(positional(&[&own, &own]), &["over prompt 1 alone"]);

@@ -104,7 +104,7 @@ fn estimates_are_slopes_along_what_nodes_write() -> Result<()> {
         compare(what, &edges.attribute_nodes(EdgeMethod::Eap)?, &eap)?;
         compare(what, &edges.clone().budget(40_000).attribute_nodes(EdgeMethod::Eap)?, &eap)?;
         let mean = |runs: &[Written], name: &str| -> Result<f64> {
-            // A node that is written to still adds what is asked for behind it.
+            // A substituted node still adds its part downstream.
             let slopes = runs.iter().map(|instead| slope(&by_hand, &clean, instead, name, &difference[name]));
             Ok(slopes.sum::<Result<f64>>()? / runs.len() as f64)
         };
@@ -212,7 +212,7 @@ fn means_over_coordinates_are_sums_divided_and_say_so() -> Result<()> {
         sentence(mean.attribute(method), &["no mean over d_model", "Aggregation::Sum"]);
     }
     sentence(mean.attribute_nodes(EdgeMethod::Exact), &["no mean over d_model"]);
-    sentence(mean.attribute_neurons(EdgeMethod::Eap), &["score of its own", "Aggregation::Sum"]);
+    sentence(mean.attribute_neurons(EdgeMethod::Eap), &["its own score", "Aggregation::Sum"]);
     Ok(())
 }
 
@@ -261,7 +261,7 @@ fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
         Experiment::new(&model, clean, corrupted, metric)?.edges()?.attribute_nodes(EdgeMethod::Exact)
     };
     let plain = exact(Metric::custom("difference", logit))?;
-    // A metric that has no number just where the corrupted MLP takes the difference.
+    // A metric that is NaN exactly where the corrupted MLP moves the difference.
     let hole = f64::from(edges.clean() + plain.score("m0")?);
     let holed = move |logits: &Tensor| -> Result<Tensor> { Ok(((logit(logits)? - hole)?.sqr()? - 1e-8)?.sqrt()?) };
     let scores = exact(Metric::custom("holed", holed))?;
@@ -308,7 +308,7 @@ fn node_scores_are_read_by_name_and_shown() -> Result<()> {
     assert_eq!(scores.scores().get(&["input"])?, scores.score(Node::Input)?);
     sentence(scores.score("logits"), &["logits writes nothing"]);
     sentence(scores.score("a2.h0"), &["a2.h0", "layers 0 to 1"]);
-    sentence(scores.score("head"), &["names no part"]);
+    sentence(scores.score("head"), &["does not name a part"]);
     sentence(edges.attribute_nodes(EdgeMethod::InformationFlowRoutes), &["nodes have no such share"]);
     sentence(edges.attribute_neurons(EdgeMethod::Exact), &["whole nodes", "attribute_nodes"]);
     sentence(edges.clone().budget(10).attribute_nodes(EdgeMethod::Eap), &["budget of 10 B"]);

@@ -27,7 +27,7 @@ fn experiment(cfg: &HookedTransformerConfig) -> Result<(Edges, ByHand)> {
     Ok((Experiment::new(&model, clean, corrupted, metric(&model)?)?.edges()?, by_hand))
 }
 
-/// Holds every score against `expected(from, to)`.
+/// Compares every score with `expected(from, to)`.
 fn compare(what: &str, circuit: &Circuit, expected: &dyn Fn(&str, &str) -> Result<f64>) -> Result<()> {
     let mut pairs = Vec::new();
     for edge in circuit.all_edges() {
@@ -141,7 +141,7 @@ fn zero_and_mean_ablation() -> Result<()> {
 }
 
 #[test]
-fn integrated_gradients_are_mean_slopes_on_the_way() -> Result<()> {
+fn integrated_gradients_are_mean_slopes_along_the_path() -> Result<()> {
     const STEPS: usize = 2;
     for (what, cfg) in architectures() {
         let (edges, by_hand) = experiment(&cfg)?;
@@ -190,7 +190,7 @@ fn information_flow_routes_are_shares_of_what_is_read() -> Result<()> {
         let (_, cache) = model(&cfg)?.0.run_with_cache(&clean)?;
         let length = |x: &[f64]| x.iter().map(|x| x.abs()).sum::<f64>();
         let share = |from: &str, to: &str| -> Result<f64> {
-            // The stream that is read, with positions and biases, which no node writes.
+            // The residual stream that is read, with positions and biases, which no node writes.
             let layer =
                 to.trim_start_matches(['a', 'm']).split(['.', '<']).next().and_then(|l| l.parse::<usize>().ok());
             let stream = match layer {
@@ -239,7 +239,7 @@ fn estimates_of_linear_edges_are_exact() -> Result<()> {
     Ok(())
 }
 
-/// The gradient along the way, summed over all edges out of the input, is that of the embedding: integrated, it is the
+/// The gradient along the path, summed over all edges out of the input, is that of the embedding: integrated, it is the
 /// whole change of the metric. A left sum is off by a part that halves with twice the steps, so twice the finer sum less the
 /// coarser one is within a thousandth of it.
 #[test]

@@ -148,7 +148,7 @@ fn greedy_growth_of_a_model_of_gpt2s_size_is_that_of_a_plain_search() -> Result<
 }
 
 #[test]
-fn pruning_leaves_edges_on_ways_from_the_input_to_the_logits() -> Result<()> {
+fn pruning_leaves_edges_on_paths_from_the_input_to_the_logits() -> Result<()> {
     for seed in 0..6 {
         let (circuit, _) = scored(seed)?;
         for n in [1, 3, 6, 10, 15, 25] {

@@ -1,4 +1,4 @@
-//! Circuits and curves as they stand in a notebook.
+//! Circuits and curves as they appear in a notebook.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ fn the_still_picture_of_a_large_circuit_holds_the_strongest_nodes() -> Result<()
     assert!(width <= 4800 && height <= 8000, "{width} by {height}");
     assert!((15_000_000..=20_000_000).contains(&(width * height)), "{width} by {height}");
     assert!(shown.text().contains("strongest of 900 nodes and 1 of 2 edges between them"), "{}", shown.text());
-    // The weaker edge is too much for the page, too, but there is one all the same.
+    // The weaker edge is too much for the page as well, but there is one all the same.
     let less = circuit_graph(&large).max_bytes(60).render()?;
     assert!(less.text().contains("1 of 2 edges between them"), "{}", less.text());
     // The page draws all of it: only the picture is cut.

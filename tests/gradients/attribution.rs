@@ -60,7 +60,7 @@ fn estimates_are_those_of_transformer_lens_gradients() -> Result<()> {
     Ok(())
 }
 
-/// The metric of a run into which `share` of the way to the other activation is put, at one head of one position.
+/// The metric of a run in which one head at one position is moved by `share` of the path to the other activation.
 fn partly(model: &HookedTransformer, base: &Tokens, value: &Tensor, share: f64) -> Result<f64> {
     let (_, cache) = model.run_with_hooks(base, HookPlan::new().capture(("z", 1)))?;
     let there = cache.get(("z", 1))?;
@@ -87,7 +87,7 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
         ("zero ablation", Experiment::new(&model, &clean, Baseline::Zero, metric())?, &clean, zeros),
     ];
     for (what, patching, base, value) in cases {
-        // Pos 5 comes to the last position through block 1's z only where it is read: the last one.
+        // Position 5 reaches the last position through block 1's z only where it is read: the last one.
         let result = patching.attribution(["z"])?.sweep(("z", 1), &[Pos, Head])?;
         assert_eq!(result.untouched[[5, 2]], Some(Untouched::NoPath), "{what}: the last block's other positions");
         let result = patching.attribution([("z", 0)])?.sweep(("z", 0), &[Pos, Head])?;
@@ -150,7 +150,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     assert_eq!(results.raw.axes, z.raw.axes);
     let mut agreement = Agreement::default();
     agreement.check("result", &added(&results, patching.corrupted())?, &added(&z, patching.corrupted())?);
-    // What the last MLP reads reaches the end through it only: the stream less what it reads.
+    // What the last MLP reads reaches the logits only through it.
     let of = |point| Ok::<_, candle_lens::Error>(attribution.sweep((point, 1), &[Pos])?.raw);
     let (gradients, numbers) =
         (attribution.gradients(), |x: Tensor| Ok::<_, candle_lens::Error>(x.flatten_all()?.to_vec1::<f32>()?));
@@ -159,7 +159,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
         assert!((a - b).abs() < 1e-5, "{a} and {b}");
     }
     assert_ne!(of("mlp_in")?.values, of("resid_mid")?.values);
-    // Queries' own inputs, against the slope of runs into which a part of the way is put.
+    // Queries' own inputs, against the slope of runs that take a part of the path.
     let (clean, corrupted) = (prompts(0), prompts(9));
     let got = attribution.sweep(("q_input", 1), &[Pos, Head])?;
     let input = |tokens: &Tokens| -> Result<Tensor> {
@@ -178,7 +178,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     let estimate = f64::from(got.raw.values[[6, 1]]) - f64::from(patching.corrupted());
     assert!((slope - estimate).abs() < 2e-4 && slope.abs() > 1e-4, "slope {slope}, estimate {estimate}");
     assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
-    // What a head reads for its values comes to the end from every position.
+    // What a head reads for its values reaches the logits from every position.
     let values = attribution.sweep(("v_input", 1), &[Pos, Head])?;
     assert_eq!(values.untouched[[5, 1]], None);
     assert_ne!(values.raw.values[[5, 1]], patching.corrupted());

@@ -167,8 +167,8 @@ fn every_baseline_and_the_divergence_from_the_clean_run_are_integrated() -> Resu
     Ok(())
 }
 
-/// From a baseline of zero the first place of a left sum stands on the kinks of all neurons, where PyTorch's slope of relu is
-/// 0. The numbers are captum's (0.9.0, torch 2.15) of `transformers`' OPT with what `fc1` gives put in.
+/// From a baseline of zero the first point of a left sum is at the kinks of all neurons, where PyTorch's slope of relu is
+/// 0. The numbers are captum's (0.9.0, torch 2.15) of `transformers`' OPT with the output of `fc1` replaced.
 #[test]
 fn at_the_kink_of_relu_the_slope_is_that_of_pytorch() -> Result<()> {
     let opt = path("families/opt");

@@ -54,7 +54,7 @@ fn metrics(model: &HookedTransformer) -> Result<Vec<Metric>> {
     ])
 }
 
-/// Holds the gradient at each of these points against slopes of the metric along the gradient and along another direction.
+/// Compares the gradient at each of these points with slopes of the metric along the gradient and along another direction.
 fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric, points: &[HookPoint]) -> Result<()> {
     let (_, gradients) = model.run_with_grads(tokens, metric, points)?;
     assert_eq!(gradients.points().len(), points.len());
@@ -222,7 +222,7 @@ fn a_run_under_edits_gives_gradients_of_any_number() -> Result<()> {
     let gradients = run.taps.gradients(&run.loss.clone().expect("asked for"))?;
     // What is watched is behind the edit, so that z 0 itself still reaches the loss, but what z 0 is made of does not.
     assert_eq!(gradients.zero_by_structure(), [HookPoint::Block(0, Site::Q)]);
-    sentence(gradients.get(("q", 0)), &["zero by structure", "blocks.0.attn.hook_q"]);
+    sentence(gradients.get(("q", 0)), &["structurally zero", "blocks.0.attn.hook_q"]);
     assert!(numbers(&gradients.activation(("z", 0))?).iter().all(|&x| x == 0.0));
     assert!(numbers(&gradients.get(("z", 0))?).iter().any(|&x| x != 0.0));
     assert!(plan.to_string().contains("watch z"));
@@ -254,7 +254,7 @@ fn what_has_no_gradient_is_refused() -> Result<()> {
     let run = model.run(&tokens, HookPlan::new().watch("z"), RunOptions::default())?;
     let logits = run.logits.clone().expect("asked for");
     sentence(run.taps.gradients(&logits), &["one number"]);
-    sentence(run.taps.gradients(&logits.detach().sum_all()?), &["no gradient at any watched point"]);
+    sentence(run.taps.gradients(&logits.detach().sum_all()?), &["does not depend on any watched point"]);
     let gradients = run.taps.gradients(&logits.sum_all()?)?;
     sentence(gradients.get("q0"), &["was not watched"]);
     let unwatched = model.run(&tokens, HookPlan::new(), RunOptions::default())?;

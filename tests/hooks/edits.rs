@@ -136,10 +136,10 @@ fn replacing_every_stream_by_its_own_value_is_the_clean_run_and_by_another_is_th
     for layer in 0..2 {
         let resid = |cache: &ActivationCache| Edit::replace(cache.get(("resid_pre", layer)).unwrap());
         let same = HookPlan::new().edit(("resid_pre", layer), resid(&cache));
-        assert_close(&model.run_with_hooks(tokens(), same).unwrap().0, &clean, 0.0, "the run's own stream");
+        assert_close(&model.run_with_hooks(tokens(), same).unwrap().0, &clean, 0.0, "the run's own residual stream");
         let swapped = HookPlan::new().edit(("resid_pre", layer), resid(&other_cache));
         let (logits, _) = model.run_with_hooks(tokens(), swapped).unwrap();
-        assert_close(&logits, &model.forward(&other).unwrap(), 1e-6, "another run's stream");
+        assert_close(&logits, &model.forward(&other).unwrap(), 1e-6, "another run's residual stream");
     }
 }
 

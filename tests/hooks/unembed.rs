@@ -1,4 +1,4 @@
-//! What the unembedding reads and writes: points as others.
+//! Input and output of the unembedding, which are points like all others.
 
 use candle_lens::Result;
 use candle_lens::hooks::{Edit, HookPlan, HookPoint};
@@ -33,7 +33,7 @@ fn logits_are_points_as_others() -> Result<()> {
     assert_close(&made, &plain, ROUNDING, "what the unembedding makes of what it reads");
     let halved = model.run_with_hooks(tokens(), HookPlan::new().edit("logits", Edit::scale(0.5)))?.0;
     assert_close(&halved, &(&plain * 0.5)?, 0.0, "edited");
-    // Only a run that is asked for them computes logits; a plan that names them asks.
+    // A run computes logits only where it must, and a plan that names them makes it.
     let options = RunOptions { logits: false, ..Default::default() };
     let run = model.run(tokens(), HookPlan::new().capture("logits"), &options)?;
     assert!(run.logits.is_none());

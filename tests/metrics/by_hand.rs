@@ -64,6 +64,7 @@ pub fn cases() -> Result<Vec<Case>> {
         case("bidirectional", random(AttentionDir::Bidirectional)?, None)?,
         case("padded left", tiny_model(Processing::NONE), Some(PaddingSide::Left))?,
         case("padded right", random(AttentionDir::Causal)?, Some(PaddingSide::Right))?,
+        case("bidirectional, padded", random(AttentionDir::Bidirectional)?, Some(PaddingSide::Right))?,
     ])
 }
 

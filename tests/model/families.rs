@@ -161,7 +161,7 @@ fn processing_that_would_change_the_predictions_is_refused() -> Result<()> {
         HookedTransformerConfig { n_layers: 1, d_model: 8, n_heads: 2, d_vocab: 10, n_ctx: 6, ..Default::default() };
     let refused = |cfg: HookedTransformerConfig, processing: Processing| -> Result<()> {
         let (model, _) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
-        assert!(model.process(&processing).is_err());
+        assert!(model.process(processing).is_err());
         Ok(())
     };
     let fold_ln = Processing { fold_ln: true, ..Processing::NONE };

@@ -13,7 +13,7 @@ fn run_everything(model: &HookedTransformer, tokens: &Tokens, loss: Loss) -> Res
     model.run(tokens, HookPlan::new().capture_where(|point| point != HookPoint::Tokens), &options)
 }
 
-/// Holds logits, losses and each activation of the reference (under `prefix`) against a run of the model.
+/// Compares logits, losses and each activation of the reference (under `prefix`) with a run of the model.
 /// Returns how many activations there were.
 pub fn compare_run(
     agreement: &mut Agreement,
@@ -29,7 +29,14 @@ pub fn compare_run(
     for name in names {
         let got = match name.as_str() {
             "tokens" | "transformers.logits" => continue,
-            "logits" => run.logits.clone().unwrap(),
+            "logits" => {
+                // The references keep TransformerLens' logits once, not as `unembed.hook_out` too.
+                if model.cfg().output_logits_soft_cap.is_none() {
+                    let captured = &run.captured[&HookPoint::UnembedOut];
+                    agreement.check("unembed.hook_out", captured, reference.get(&format!("{prefix}{name}")));
+                }
+                run.logits.clone().unwrap()
+            }
             "loss" => model.loss(&tokens)?,
             "loss_per_token" => run.loss.clone().unwrap(),
             hook => {
@@ -42,9 +49,11 @@ pub fn compare_run(
     Ok(points)
 }
 
-/// How many points a model has besides its tokens, which are no numbers to compare.
+/// How many points a model has besides its tokens, which are not activations, and the unembedding's, which the references do
+/// not keep by these names.
 pub fn all_points(model: &HookedTransformer) -> usize {
-    HookPoint::all(&model.dims()).len() - 1
+    let left_out = [HookPoint::Tokens, HookPoint::UnembedIn, HookPoint::UnembedOut];
+    HookPoint::all(&model.dims()).into_iter().filter(|point| !left_out.contains(point)).count()
 }
 
 #[test]

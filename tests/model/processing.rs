@@ -68,7 +68,7 @@ fn what_is_centred_has_mean_zero() -> Result<()> {
 fn steps_done_before_are_not_done_again() -> Result<()> {
     let tokens = Reference::load("tiny_gpt2/raw.safetensors").tokens("tokens");
     let once = tiny_model(Processing::default());
-    let twice = once.clone().process(&Processing::default())?;
+    let twice = once.clone().process(Processing::default())?;
     assert_eq!(twice.processing(), once.processing());
     let mut agreement = Agreement::default();
     agreement.check("logits", &twice.forward(&tokens)?, &once.forward(&tokens)?);

@@ -149,3 +149,19 @@ fn half_precision_and_default_loading_of_such_a_folder() -> Result<()> {
     assert!(load("clip_qkv").is_ok());
     Ok(())
 }
+
+/// evcxr keeps what a cell binds beyond the cell, so that it may borrow nothing.
+#[test]
+fn what_a_model_gives_can_be_kept() -> Result<()> {
+    fn kept<T: Clone + 'static>(value: T) -> T {
+        value
+    }
+    let model = pretrained("tiny", None)?;
+    let (cfg, tokenizer, processing) = (kept(model.cfg()), kept(model.tokenizer()?), kept(model.processing()));
+    // Shared, not copied.
+    assert!(std::ptr::eq(&*cfg, &*model.cfg()));
+    drop(model);
+    assert_eq!((cfg.n_layers, processing.fold_ln), (4, true));
+    assert!(tokenizer.to_single_token(" Mary").is_ok());
+    Ok(())
+}

@@ -1,4 +1,4 @@
-//! What an experiment does beside its sweeps: sites one after the other, files of sweeps, caches, metrics, NaN.
+//! What an experiment does besides its sweeps: lists of sites, files of sweeps, caches, metrics, NaN.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ fn last_logits(logits: &Tensor) -> Result<Vec<f32>> {
 
 /// Each number is that of one run under a plan with all sites so far.
 #[test]
-fn sites_one_after_the_other_are_runs_with_more_and_more_edits() -> Result<()> {
+fn cumulative_sites_are_runs_with_more_and_more_edits() -> Result<()> {
     let model = tiny_model(Processing::default());
     let sites = [
         PatchSite::new(&model, ("resid_pre", 0))?.pos(2),
@@ -90,7 +90,7 @@ fn failing(limit: usize) -> (Metric, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn an_interrupted_sweep_goes_on_where_it_was() -> Result<()> {
+fn an_interrupted_sweep_continues() -> Result<()> {
     let model = tiny_model(Processing::default());
     let file = scratch("interrupted_sweep").join("sweep.safetensors");
     let with = |metric: Metric| Experiment::new(&model, rows(CLEAN)?, rows(CORRUPTED)?, metric);
@@ -134,9 +134,9 @@ fn a_cache_stands_for_its_prompts_and_only_with_the_model_that_made_it() -> Resu
     Ok(())
 }
 
-/// What is put in are activations of a plain run: a cache of any other run holds others.
+/// The activations patched in are those of a plain run; a cache of any other run holds different ones.
 #[test]
-fn a_cache_of_another_than_a_plain_run_does_not_stand_for_its_prompts() -> Result<()> {
+fn only_the_cache_of_a_plain_run_stands_for_its_prompts() -> Result<()> {
     let model = tiny_model(Processing::default());
     let refused = |cache: &ActivationCache, part: &str| {
         let patching = Experiment::from_cache(&model, cache, rows(CORRUPTED)?, logit_diff(&model)?);
@@ -149,7 +149,7 @@ fn a_cache_of_another_than_a_plain_run_does_not_stand_for_its_prompts() -> Resul
     let file = scratch("from_cache").join("edited.safetensors");
     cache.save(&file)?;
     refused(&ActivationCache::load(&file)?, "zero")?;
-    // From a stream that was given, and behind a past, whose tokens the cache does not have.
+    // From a given residual stream, and behind a past whose tokens the cache does not have.
     let (_, other) = model.run_with_cache(rows(CORRUPTED)?)?;
     let plan = HookPlan::new().capture(("resid_post", -1));
     let from = RunOptions { start_at_layer: Some((1, other.get(("resid_pre", 1))?)), ..Default::default() };
@@ -186,7 +186,7 @@ fn the_loss_is_minus_the_log_probability() -> Result<()> {
 }
 
 #[test]
-fn nan_is_told_with_the_first_point_that_has_it() -> Result<()> {
+fn nan_is_reported_with_the_first_point_that_has_it() -> Result<()> {
     let cfg =
         HookedTransformerConfig { n_layers: 2, d_model: 8, n_heads: 2, d_vocab: 30, n_ctx: 6, ..Default::default() };
     let (model, vars) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
@@ -230,7 +230,7 @@ fn what_would_give_a_wrong_number_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A plan that puts in what a site of a sweep does gives the sweep's number, and so does a function that does it.
+/// A plan that patches like a site of a sweep gives the sweep's number, and so does a function that does the same.
 #[test]
 fn plans_of_the_user_are_whole_runs() -> Result<()> {
     let model = tiny_model(Processing::default());

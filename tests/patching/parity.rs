@@ -58,7 +58,7 @@ fn sweeps_are_those_of_transformer_lens() -> Result<()> {
     let every = stacked(patching.get_act_patch_attn_head_all_pos_every()?)?;
     agreement.check("head_all_pos_every", &every, reference.get("head_all_pos_every"));
     agreement.check("block_every", &stacked(patching.get_act_patch_block_every()?)?, reference.get("block_every"));
-    // TransformerLens turns the pattern's axes to those of the others.
+    // TransformerLens permutes the pattern's axes to match the others.
     let mut by_pos = patching.get_act_patch_attn_head_by_pos_every()?;
     let pattern = tensor(&by_pos.pop().expect("five of them"))?.transpose(1, 2)?;
     let by_pos = Tensor::cat(&[stacked(by_pos)?, pattern.unsqueeze(0)?], 0)?;
@@ -121,7 +121,7 @@ fn ablations_are_what_plans_do() -> Result<()> {
                     let (even, odd) = (mean(0, 2)?, mean(1, 3)?);
                     Tensor::stack(&[&even, &odd, &even, &odd], 0)?
                 }
-                // Of prompts in a ring there are several orders; which was taken is the seed's to say.
+                // Of prompts in a ring there are several orders; the seed decides which is taken.
                 _ => continue,
             };
             for head in 0..4isize {
@@ -150,7 +150,7 @@ fn metrics_read_what_they_say() -> Result<()> {
     let mut check = |name: &str, metric: Metric, expected: f32| -> Result<()> {
         let patching = Experiment::new(&model, &clean, &corrupted, metric)?;
         agreement.check_numbers(name, [(f64::from(patching.clean()), f64::from(expected))].into_iter());
-        // Experiment the whole stream of the last position gives the clean number, whatever is measured.
+        // Patching the whole residual stream of the last position gives the clean number, whatever is measured.
         let all = patching.sites(&[PatchSite::new(&model, ("resid_post", 1))?])?;
         agreement.check_numbers(name, [(f64::from(all.raw.values[[0]]), f64::from(expected))].into_iter());
         Ok(())
@@ -173,7 +173,7 @@ fn metrics_read_what_they_say() -> Result<()> {
 }
 
 #[test]
-fn mistakes_are_said_before_anything_runs() -> Result<()> {
+fn mistakes_are_reported_before_anything_runs() -> Result<()> {
     let model = tiny_model(Processing::default());
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
     let metric = || Metric::logit_diff(&answers);

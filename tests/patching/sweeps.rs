@@ -78,7 +78,7 @@ fn patching(model: &HookedTransformer, clean: &Tokens, corrupted: &Tokens) -> Re
     Experiment::new(model, clean, corrupted, Metric::logit_diff(&answers))
 }
 
-/// Holds every site of a sweep against the loop, and returns the sweep.
+/// Compares every site of a sweep with the loop, and returns the sweep.
 fn check(
     model: &HookedTransformer,
     side: Option<PaddingSide>,
@@ -212,7 +212,7 @@ fn other_architectures_equal_the_loop() -> Result<()> {
     Ok(())
 }
 
-/// The text is one token longer than the length up to which positions are turned otherwise.
+/// The text is one token longer than the length up to which positions are rotated differently.
 #[test]
 fn positions_that_change_with_the_length_equal_the_loop() -> Result<()> {
     let model = family("phi3_long")?;

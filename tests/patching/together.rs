@@ -45,7 +45,7 @@ fn by_hand(model: &HookedTransformer, groups: &[usize], heads: &BTreeSet<Head>) 
     }
     let (logits, _) = model.run_with_hooks(prompts(0), &plan)?;
     let answers = model.answers((0..6u32).map(|b| (4 + b, 19 + b)))?;
-    Ok(answers.logit_diff(&logits, &prompts(0))?.mean())
+    Ok(answers.logit_diff(&logits, prompts(0))?.mean())
 }
 
 #[test]
@@ -126,6 +126,7 @@ fn effects_say_their_convention() -> Result<()> {
     let effect = swept.effect();
     assert_eq!(effect.as_share()?.values.values, swept.normalised.values);
     assert!(effect.values.title.ends_with("(level of the metric)"), "{effect:?}");
+    assert!(effect.to_string().contains("level of the metric"), "{effect}");
     assert!(effect.as_lost().values.title.ends_with("(lost: clean minus changed)"));
     let axis = vec![Axis::numbered("site", 2)];
     let of = |values: Vec<f32>| Labelled::new("own", axis.clone(), values);

@@ -50,13 +50,15 @@ impl Splice for Linear {
     }
 
     fn run(&self, x: &Tensor, at: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let acts = at(0, x.broadcast_matmul(&self.encode)?)?;
+        // Of z, heads are read one behind the other.
+        let flat = x.flatten_from(2)?;
+        let acts = at(0, flat.broadcast_matmul(&self.encode)?)?;
         let recons = at(1, acts.broadcast_matmul(&self.decode)?)?;
-        if !self.error_term {
-            return Ok(recons);
-        }
-        // The error of the dictionary without edits.
-        let error = (x - x.broadcast_matmul(&self.encode)?.broadcast_matmul(&self.decode)?)?;
-        Ok((recons + error)?)
+        let result = match self.error_term {
+            // The error of the dictionary without edits.
+            true => (recons + (&flat - flat.broadcast_matmul(&self.encode)?.broadcast_matmul(&self.decode)?)?)?,
+            false => recons,
+        };
+        Ok(result.reshape(x.shape())?)
     }
 }

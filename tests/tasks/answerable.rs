@@ -93,7 +93,7 @@ fn verbs_of_a_list_judge_agreement() -> Result<()> {
         prompts.with_verbs(&verbs)?.batches(&model, 6),
         &["prompt 0", "undulate", "not one token", "VerbList::single_tokens"],
     );
-    let single = verbs.single_tokens(model.tokenizer()?)?;
+    let single = verbs.single_tokens(&model.tokenizer()?)?;
     assert_eq!(
         (&single.singular[..], &single.plural[..]),
         (&[" is", " seems", " was"].map(String::from)[..], &[" are", " seem", " were"].map(String::from)[..],)
@@ -131,7 +131,7 @@ fn mistakes_in_lists_of_verbs_say_where() -> Result<()> {
     sentence(read("sing,plur\n"), &["no verbs"]);
     sentence(VerbList::read("/nowhere/verbs.csv"), &["cannot be read"]);
     let unknown = read("sing,plur\nundulates,undulate\n")?;
-    sentence(unknown.single_tokens(model.tokenizer()?), &["0 in the singular and 0 in the plural"]);
+    sentence(unknown.single_tokens(&model.tokenizer()?), &["0 in the singular and 0 in the plural"]);
     let mut unsaid = Task::Sva.prompts(Split::Train, 2, 0)?;
     unsaid.prompts[1].plural = None;
     sentence(unsaid.with_verbs(&unknown), &["prompt 1 does not say the number of its subject"]);

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use candle_lens::tasks::datasets::csv_files;
+use crate::data_files::csv_files;
 
 #[test]
 fn the_committed_data_sets_are_what_the_generators_make() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets");
     for file in csv_files().unwrap() {
-        let committed = std::fs::read_to_string(folder.join(file.name)).unwrap();
+        let committed = std::fs::read_to_string(folder.join(&file.name)).unwrap();
         let advice = "run `cargo run --example make_datasets` if the change is wanted";
         assert!(committed == file.text, "{} is not what the generators make: {advice}.", file.name);
     }

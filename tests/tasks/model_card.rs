@@ -1,7 +1,10 @@
 //! The numbers of the embedded model's card, measured anew from the shipped weights.
 
-use candle_lens::metrics::{Score, Scorecard, scorecard};
+use candle_lens::metrics::Score;
 use candle_lens::model::HookedTransformer;
+use candle_lens::tasks::Task;
+
+use crate::tiny::scorecard::{Scorecard, scorecard};
 
 const CARD: &str = include_str!("../../src/storage/tiny/README.md");
 
@@ -10,16 +13,16 @@ fn model() -> HookedTransformer {
 }
 
 /// Task, measure by name and by formula, and target.
-type Target = (&'static str, &'static str, fn(&Score) -> f64, f64);
+type Target = (Task, &'static str, fn(&Score) -> f64, f64);
 
 /// What the model should reach on the worst of a task's splits, and by which measure. For agreement it is the
 /// preference: after a bare "The keys" a preposition is as good a word as a verb.
 const TARGETS: [Target; 5] = [
-    ("ioi", "accuracy", |score| score.accuracy, 0.99),
-    ("greater_than", "probability difference", |score| score.prob_diff, 0.85),
-    ("capital_country", "accuracy", |score| score.accuracy, 0.95),
-    ("sva", "preference", |score| score.preference, 0.95),
-    ("hypernymy", "probability difference", |score| score.prob_diff, 0.90),
+    (Task::Ioi, "accuracy", |score| score.accuracy, 0.99),
+    (Task::GreaterThan, "probability difference", |score| score.prob_diff, 0.85),
+    (Task::CapitalCountry, "accuracy", |score| score.accuracy, 0.95),
+    (Task::Sva, "preference", |score| score.preference, 0.95),
+    (Task::Hypernymy, "probability difference", |score| score.prob_diff, 0.90),
 ];
 
 /// The card's table of targets, from what is measured.
@@ -32,7 +35,7 @@ fn targets(card: &Scorecard) -> String {
     for (task, name, measure, target) in TARGETS {
         let rows: Vec<f64> = card.rows.iter().filter(|row| row.0 == task).map(|row| measure(&row.2)).collect();
         assert!(rows.len() >= 3, "{task} has {} splits", rows.len());
-        line(task, name, target, rows.into_iter().fold(f64::INFINITY, f64::min));
+        line(&task.to_string(), name, target, rows.into_iter().fold(f64::INFINITY, f64::min));
     }
     line("repeated", "accuracy", 0.97, card.repeated);
     lines
@@ -57,7 +60,7 @@ fn the_card_says_what_the_model_does() {
 fn the_model_names_the_indirect_object_and_repeats() {
     let card = scorecard(&model()).unwrap();
     for (task, split, score) in &card.rows {
-        if *task == "ioi" {
+        if *task == Task::Ioi {
             assert!(score.accuracy >= 0.98, "{split}: {}", score.accuracy);
         }
     }

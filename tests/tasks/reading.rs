@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_lens::Result;
 use candle_lens::metrics::score_questions;
 use candle_lens::model::HookedTransformer;
-use candle_lens::tasks::{Split, Task, TaskDataset, pieces};
+use candle_lens::tasks::{Split, Task, TaskDataset, TaskPrompt, pieces};
 
 use crate::support::sentence::sentence;
 use crate::support::{foreign_files, scratch};
@@ -37,7 +37,7 @@ fn our_own_files_are_what_the_generators_make() -> Result<()> {
         };
         let made = task.prompts(Split::Train, count, 2)?;
         for (a, b) in read.prompts.iter().zip(&made.prompts) {
-            let places = |p: &candle_lens::tasks::TaskPrompt| {
+            let places = |p: &TaskPrompt| {
                 let mut places = p.positions.clone();
                 places.sort();
                 places
@@ -45,8 +45,33 @@ fn our_own_files_are_what_the_generators_make() -> Result<()> {
             assert_eq!((&a.clean, &a.corrupted, &a.right, &a.wrong), (&b.clean, &b.corrupted, &b.right, &b.wrong));
             assert_eq!(places(a), places(b), "{task}: {}", a.clean);
             assert_eq!(a.corrupted_hard, b.corrupted_hard);
+            assert_eq!(a.split, b.split);
+            if task == Task::Ioi {
+                assert_eq!((a.template, a.word("io"), a.word("s")), (b.template, b.word("io"), b.word("s")));
+            }
         }
     }
+    Ok(())
+}
+
+#[test]
+fn prompts_of_one_length_are_one_batch() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let set = Task::Ioi.prompts(Split::Combinations, 300, 0)?.of_templates(0..5)?;
+    let counts = |prompt: &TaskPrompt| [&prompt.clean, &prompt.corrupted].map(|text| 1 + pieces(text).len());
+    let by_hand: Vec<_> = set.prompts.iter().filter(|prompt| counts(prompt) == [15, 15]).cloned().collect();
+    let chosen = set.of_length(&model, 15)?;
+    assert_eq!(chosen.prompts, by_hand);
+    assert!(chosen.left_out.last().is_some_and(|left| left.why.ends_with("corrupted")), "{:?}", chosen.left_out.last());
+    let batch = chosen.head(20).batch(&model)?;
+    assert_eq!((batch.clean.batch(), batch.clean.pos(), batch.prompts.clone()), (20, 15, (0..20).collect()));
+    assert_eq!(batch.groups, chosen.head(20).groups());
+    for (row, prompt) in by_hand.iter().take(20).enumerate() {
+        // A BOS comes first, and every word of these prompts is one token.
+        assert_eq!(batch.positions["s2"][row], 1 + prompt.position("s2").expect("IOI has one"));
+    }
+    sentence(set.batch(&model), &["several token counts", "of 15", "`of_length`", "`batches`"]);
+    sentence(set.of_length(&model, 3), &["no prompt of ioi has 3 tokens", "tokens clean and"]);
     Ok(())
 }
 
@@ -177,7 +202,7 @@ fn malformed_files_say_where() {
         sentence(years(&format!("{head}{rows}")), &[&["years.csv"], parts].concat());
     };
     at("a,b,41\nc,d\n", &["line 3, column 3", "2 fields", "3 columns"]);
-    at("a,b,41\nc,d,99\n", &["line 3, column \"correct_idx\"", "99", "no token id"]);
+    at("a,b,41\nc,d,99\n", &["line 3, column \"correct_idx\"", "99", "not a token id"]);
     at("a,b,x\n", &["line 2, column \"correct_idx\"", "\"x\"", "number"]);
     at("a,b,\n", &["line 2, column \"correct_idx\""]);
     at("\"a\nb\",c,41\n,d,41\n", &["line 4, column \"clean\"", "empty"]);

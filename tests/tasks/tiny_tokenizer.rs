@@ -2,8 +2,10 @@
 
 use candle_lens::model::HookedTransformer;
 use candle_lens::random::Random;
-use candle_lens::tasks::{corpus, ioi, pieces, vocabulary};
+use candle_lens::tasks::{Task, pieces};
 use candle_lens::tokens::{Bos, Tokenizer};
+
+use crate::tiny::{corpus, vocabulary::vocabulary};
 
 fn tokenizer() -> Tokenizer {
     HookedTransformer::from_pretrained("tiny").unwrap().tokenizer().unwrap().clone()
@@ -88,13 +90,13 @@ fn one_token_is_bos_eos_and_padding() {
 #[test]
 fn positions_count_tokens() {
     let tokenizer = tokenizer();
-    for split in ioi::SPLITS {
-        for prompt in ioi::prompts(split, 40, 4).unwrap() {
+    for &split in Task::Ioi.splits() {
+        for prompt in Task::Ioi.prompts(split, 40, 4).unwrap().prompts {
             let tokens = str_tokens(&tokenizer, &prompt.clean);
-            let at = prompt.positions;
-            assert_eq!(tokens[at.io], format!(" {}", prompt.io));
-            assert_eq!([&tokens[at.s1], &tokens[at.s2]], [&format!(" {}", prompt.s); 2]);
-            assert_eq!(tokens.len(), at.end + 1);
+            let at = |name: &str| prompt.position(name).unwrap();
+            assert_eq!(tokens[at("io")], prompt.right[0]);
+            assert_eq!([&tokens[at("s1")], &tokens[at("s2")]], [&prompt.wrong[0]; 2]);
+            assert_eq!(tokens.len(), at("end") + 1);
         }
     }
 }

@@ -68,7 +68,7 @@ fn damaged_tokenizers_that_are_used() {
     for (seed, (name, whole)) in kinds().into_iter().enumerate() {
         let file = folder.join(format!("{name}.json"));
         let read = || use_it(&fs::read(&file).expect("it was written"));
-        // An empty text has no tokens, so that the whole file is read as far as it can be.
+        // An empty text has no tokens, so the file is used as far as possible.
         let whole_too = || match read() {
             Err(error) if error.to_string().contains("has no tokens") => Ok(()),
             other => other,

@@ -34,7 +34,7 @@ fn texts_split_and_join_as_in_transformer_lens() -> Result<()> {
         for (key, bos) in [("with_bos", Bos::Prepend), ("without_bos", Bos::Omit)] {
             let expected = &entry[key];
             if ids(&expected["ids"]).is_empty() {
-                assert!(tokenizer.to_tokens_with(text, bos).is_err(), "no tokens at all are refused here");
+                assert!(tokenizer.to_tokens_with(text, bos).is_err(), "we reject a text without tokens");
                 continue;
             }
             let tokens = tokenizer.to_tokens_with(text, bos)?;

@@ -15,7 +15,7 @@ fn kind(name: &str) -> Result<Tokenizer> {
     Tokenizer::from_file(path(&format!("tokenizers/{name}.json")))
 }
 
-/// The bytes that pieces stand for: `⟨e6⟩` is a byte, anything else itself.
+/// The bytes that pieces represent: `⟨e6⟩` is a byte, anything else is itself.
 fn bytes(pieces: &[String]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for piece in pieces {
@@ -34,7 +34,7 @@ fn bytes(pieces: &[String]) -> Vec<u8> {
 }
 
 #[test]
-fn pieces_put_together_are_the_text() -> Result<()> {
+fn pieces_concatenate_to_the_text() -> Result<()> {
     for name in KINDS {
         let tokenizer = kind(name)?;
         for text in ["When John and Mary went", "naïve 日本", "שלום 🤗", "the\n\tbag", "a  b"] {
@@ -50,7 +50,7 @@ fn pieces_put_together_are_the_text() -> Result<()> {
 }
 
 #[test]
-fn parts_of_a_character_are_told_apart() -> Result<()> {
+fn parts_of_a_character_are_distinguished() -> Result<()> {
     for name in KINDS {
         let pieces = kind(name)?.to_str_tokens_with("a日", Bos::Omit)?;
         assert_eq!(pieces[pieces.len() - 3..], ["⟨e6⟩", "⟨97⟩", "⟨a5⟩"], "{name}");
@@ -68,9 +68,9 @@ fn spaces_belong_to_their_tokens() -> Result<()> {
     Ok(())
 }
 
-/// What is shown can be asked for: each ordinary token is found again by its own text.
+/// What is displayed can be looked up: each ordinary token is found by its own text.
 #[test]
-fn a_token_is_found_by_the_text_that_it_shows() -> Result<()> {
+fn a_token_is_found_by_its_displayed_text() -> Result<()> {
     for name in KINDS {
         let tokenizer = kind(name)?;
         let (mut checked, mut spaced) = (0, 0);
@@ -99,7 +99,7 @@ fn with_its_space_and_without_are_two_tokens() -> Result<()> {
         let (spaced, bare) = (tokenizer.to_single_token(" bag")?, tokenizer.to_single_token("bag")?);
         assert_ne!(spaced, bare, "{name}");
         assert_eq!((tokenizer.piece(spaced), tokenizer.piece(bare)), (" bag".into(), "bag".into()), "{name}");
-        // A word that is no token without its space is the one with it, as at the beginning of a text.
+        // A word that is not a token without its space means the one with it, as at the beginning of a text.
         let children = tokenizer.to_single_token(" children")?;
         if name != "gemma" {
             assert_eq!(tokenizer.to_single_token("children")?, children, "{name}");
@@ -122,7 +122,7 @@ fn an_id_without_a_token_is_shown_by_its_number() -> Result<()> {
     assert_eq!(tokenizer.to_single_str_token(50277)?, "⟨50277⟩");
     assert_eq!(tokenizer.to_string([50277, HE, HE, 60000, 50277])?, "⟨50277⟩hehe⟨60000⟩⟨50277⟩");
     assert_eq!(tokenizer.to_str_tokens(vec![HE, 50277])?, ["he", "⟨50277⟩"]);
-    // The space that a decoder takes off the beginning of a text stays behind such an id.
+    // After such an id the space is kept that a decoder removes from the beginning of a text.
     let llama = kind("llama2")?;
     let went = llama.to_single_token(" went")?;
     assert_eq!(llama.to_string([went, 5000, went])?, "went⟨5000⟩ went");

@@ -74,7 +74,7 @@ fn ids_and_texts_are_those_of_transformers_and_transformer_lens() -> Result<()> 
                 continue;
             }
             assert_eq!(tokenizer.to_tokens_with(text, Bos::Omit)?.row(0), plain[i], "{name}: {text:?}");
-            // Where a tokenizer says that it has no BOS, TransformerLens takes the end of text; we take none.
+            // If a tokenizer says that it has no BOS, TransformerLens uses the end of text; we use none.
             let expected = if tokenizer.bos_id().is_none() { &plain[i] } else { &lens[i] };
             assert_eq!(tokenizer.to_tokens(text)?.row(0), *expected, "{name}: {text:?} with the family's BOS");
         }
@@ -122,7 +122,7 @@ fn what_the_files_leave_open_is_filled_in() -> Result<()> {
     assert_eq!(ids()?, (Some(259), Some(259), vec![259, 2]));
     write("tokenizer_config.json", value!({"bos_token": null}));
     assert_eq!(ids()?.0, None);
-    // The map says more than an older config; a newer one has the last word.
+    // The map overrides an older config; a newer config overrides the map.
     write("special_tokens_map.json", value!({"bos_token": "!", "eos_token": {"content": "he"}}));
     assert_eq!((ids()?.0, ids()?.1), (Some(0), Some(256)));
     write("tokenizer_config.json", value!({"bos_token": null, "added_tokens_decoder": {}}));
@@ -136,7 +136,7 @@ fn what_the_files_leave_open_is_filled_in() -> Result<()> {
 }
 
 #[test]
-fn the_side_of_padding_is_the_files() -> Result<()> {
+fn the_padding_side_is_read_from_the_files() -> Result<()> {
     let folder = scratch("special_side");
     let path = folder.join("tokenizer.json");
     fs::write(&path, small_json()).unwrap();
@@ -169,7 +169,7 @@ fn damaged_vocabularies_and_merges_are_named() {
     sentence(put(good, "a c\n"), &["merges.txt", "does not match"]);
     fs::remove_file(folder.join("merges.txt")).unwrap();
     sentence(Tokenizer::from_file(&vocab), &["merges.txt"]);
-    // Others split texts in ways that these files do not say.
+    // Other classes split texts in ways that these files do not record.
     fs::write(folder.join("tokenizer_config.json"), r#"{"tokenizer_class": "RobertaTokenizer"}"#).unwrap();
     sentence(put(good, "a b\n"), &["vocab.json", "not a complete tokenizer"]);
 }

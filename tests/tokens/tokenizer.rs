@@ -13,7 +13,7 @@ fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
 }
 
 #[test]
-fn bos_comes_once_and_only_where_it_is_wanted() -> Result<()> {
+fn bos_is_prepended_once_and_only_on_request() -> Result<()> {
     let plain = small();
     let adds_its_own = Tokenizer::from_bytes(&small_json_that_adds_its_own())?;
     for tokenizer in [&plain, &adds_its_own] {
@@ -135,7 +135,7 @@ fn a_token_has_a_first_and_a_last_position() -> Result<()> {
 }
 
 #[test]
-fn long_texts_are_refused_unless_truncation_is_asked_for() -> Result<()> {
+fn long_texts_are_rejected_unless_truncation_is_requested() -> Result<()> {
     let tokenizer = small().with_n_ctx(3);
     assert_eq!(tokenizer.to_tokens("he the")?.pos(), 3);
     let long = message(tokenizer.to_tokens("he the the"));
@@ -169,7 +169,7 @@ fn ids_are_used_as_they_are() {
 }
 
 #[test]
-fn special_tokens_come_from_the_file_beside() -> Result<()> {
+fn special_tokens_come_from_the_config_beside_it() -> Result<()> {
     let folder = scratch("special_tokens");
     let path = folder.join("tokenizer.json");
     let config = folder.join("tokenizer_config.json");

@@ -1,4 +1,4 @@
-//! The widgets of attention: sizes, words and numbers that fit, hostile tokens, what is refused.
+//! The attention widgets: sizes, matching tokens and numbers, hostile tokens, errors.
 
 use candle_lens::prelude::*;
 use candle_lens::views::{Patterns, Rendered};
@@ -54,7 +54,7 @@ fn twelve_heads_over_a_hundred_tokens_are_small() {
     let bytes = whole(&attention_heads(tokens(100), attention(12, 100)));
     println!("12 heads over 100 tokens: {bytes} bytes");
     assert!(bytes <= 150_000, "{bytes} bytes");
-    assert!(bytes > 60_000, "so few bytes hold no such noise: {bytes}");
+    assert!(bytes > 60_000, "too few bytes for this noise: {bytes}");
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn all_heads_of_two_runs_over_64_tokens_are_small() {
 #[test]
 fn a_widget_over_its_cap_is_reduced_and_says_so() {
     let widget = attention_heads(tokens(100), attention(12, 100));
-    assert!(!rendered(&widget).text().contains("Each cell stands for"));
+    assert!(!rendered(&widget).text().contains("Each cell represents"));
     let small = rendered(&widget.max_bytes(30_000));
     for form in [small.html(), small.text()] {
-        assert!(form.contains("Each cell stands for 3 x 3 positions"), "{}", &form[..400.min(form.len())]);
+        assert!(form.contains("Each cell represents 3 x 3 positions"), "{}", &form[..400.min(form.len())]);
     }
     assert!(small.html().len() < 30_000, "{} bytes", small.html().len());
     assert!(small.html().contains(" token0 … token2"));
@@ -113,7 +113,7 @@ fn the_same_numbers_are_the_same_widget() {
 }
 
 #[test]
-fn a_cache_brings_its_names_and_the_model_its_words() -> candle_lens::Result<()> {
+fn a_cache_brings_its_names_and_the_model_its_tokens() -> candle_lens::Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let (_, cache) = model.run_with_cache("The keys on the cabinet")?;
     let html = rendered(&attention_heads(&model, (&cache, -1))).html().to_owned();
@@ -127,14 +127,14 @@ fn a_cache_brings_its_names_and_the_model_its_words() -> candle_lens::Result<()>
     let text = rendered(&attention_explorer(&model, &cache).scores("mine", vec![0.5; 32])).text().to_owned();
     assert!(text.contains("mine") && text.contains("previous token") && text.contains("L3H7"), "{text}");
     let (_, two) = model.run_with_cache(["The keys on", "The key on"])?;
-    assert!(refusal(&attention_heads(&model, (&two, 0))).contains("holds 2 prompts"));
+    assert!(refusal(&attention_heads(&model, (&two, 0))).contains("has 2 prompts"));
     assert!(refusal(&attention_heads(&model, (&two, 0, 2))).contains("prompt"));
     attention_heads(&model, (&two, 0, 1)).show()?;
     Ok(())
 }
 
 #[test]
-fn heads_of_several_layers_stand_in_a_row_for_each() {
+fn heads_of_several_layers_are_in_a_row_for_each_layer() {
     let many = Array4::from_shape_fn((30, 9, 4, 4), |(_, _, d, s)| if s > d { 0.0 } else { 0.25 });
     let html = rendered(&attention_explorer(tokens(4), many)).html().to_owned();
     let rows: Vec<&str> = html.split("<tr>").skip(1).collect();
@@ -176,7 +176,7 @@ fn what_is_above_the_diagonal_is_left_out_where_it_is_nothing() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_in_a_sentence() {
+fn what_does_not_fit_is_an_error_in_a_sentence() {
     let cases = [
         (attention_heads(tokens(4), attention(2, 5)), "4 tokens were given for numbers of 5 positions"),
         (attention_heads(tokens(4), vec![1.0, 2.0]), "it was given the shape [2]"),
@@ -184,8 +184,11 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
         (attention_heads(tokens(5), attention(2, 5)).names(["a"]), "2 heads need one name each"),
         (attention_heads(tokens(5), attention(2, 5)).range(1.0, 1.0), "the smaller one first"),
         (attention_explorer(tokens(5), attention(2, 5)).scores("s", [1.0]), "hold 1 numbers for 2 heads"),
-        (attention_comparison(tokens(5), attention(2, 5), attention(3, 5)), "run prompts of as many tokens"),
-        (attention_pattern(tokens(5), attention(1, 5)).names(["a"]), "`names` does not belong"),
+        (
+            attention_comparison(tokens(5), attention(2, 5), attention(3, 5)),
+            "run prompts with the same number of tokens",
+        ),
+        (attention_pattern(tokens(5), attention(1, 5)).names(["a"]), "`names` is not an option of"),
     ];
     for (widget, words) in cases {
         let sentence = refusal(&widget);

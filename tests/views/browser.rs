@@ -1,10 +1,10 @@
 //! Every view in a real browser: drawn at two widths, light and dark, with and without scripts, and driven.
 //!
-//! `tests/views/browser.py` says what is looked at; screenshots go to `target/tmp/views/`. It needs Chromium, and in
+//! `tests/views/browser.py` says what is checked; screenshots go to `target/tmp/views/`. It needs Chromium, and in
 //! `CANDLE_LENS_BROWSER_PYTHON` a Python with playwright; `cargo lab test` sets one up.
 //!
-//! `tests/views/screens/` holds what two of the screenshots looked like when somebody last looked at them, a pixel for
-//! each square of 16; `UPDATE_SCREENS=1` writes them anew. They are compared where the machine has the same fonts.
+//! `tests/views/screens/` contains small copies of two of the screenshots, as they were when last reviewed, a pixel for
+//! each square of 16; `UPDATE_SCREENS=1` writes them again. They are compared where the machine has the same fonts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,7 +56,7 @@ fn small(file: &Path, square: usize) -> (usize, Vec<[u8; 3]>) {
     )
 }
 
-/// Holds screenshots against those that somebody has looked at.
+/// Compares screenshots with those that have been reviewed.
 fn as_before(folder: &Path, said: &str) {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/views/screens");
     let fonts = said.lines().find_map(|line| line.strip_prefix("fonts ")).expect("the fonts are named");
@@ -97,6 +97,6 @@ fn every_view_is_drawn_and_answers() -> candle_lens::Result<()> {
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
     as_before(&folder, &said);
-    assert!(said.lines().filter(|line| line.starts_with("ok")).count() > 30, "hardly anything was looked at: {said}");
+    assert!(said.lines().filter(|line| line.starts_with("ok")).count() > 30, "hardly anything was checked: {said}");
     Ok(())
 }

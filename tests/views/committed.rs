@@ -39,7 +39,7 @@ fn outputs(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_notebook_is_small_and_does_not_hold_the_script() {
+fn a_notebook_is_small_and_does_not_contain_the_script() {
     for path in notebooks() {
         let size = fs::metadata(&path).expect("a notebook").len();
         let largest = if path.ends_with(GALLERY) { LARGEST_GALLERY } else { LARGEST };

@@ -1,4 +1,4 @@
-//! What a cell writes, read as evcxr reads it: words of others stay words, wherever they are shown, printed or refused.
+//! What a cell writes, read as evcxr reads it: foreign text stays text, wherever it is shown, printed or part of an error.
 //!
 //! The cell is this program started again with the variable by which evcxr marks the process of the cells.
 
@@ -63,7 +63,7 @@ fn some() -> Vec<String> {
     hostile().into_iter().step_by(79).collect()
 }
 
-/// Everything that has a title, a note, a label or words of its own.
+/// Everything that has a title, a note, a label or text.
 fn show_all() -> Result<()> {
     for text in some() {
         text.show()?;
@@ -96,11 +96,11 @@ fn nothing_that_is_shown_leaves_its_block() {
     assert!(html > some().len() * 7, "{html} blocks");
     assert!(cell.of("text/html").all(|html| !html.contains(SCRIPT)));
     cell.of("text/plain").for_each(assert_harmless);
-    assert!(cell.of("text/plain").any(|text| text.contains(SCRIPT)), "the words are still there to be read");
+    assert!(cell.of("text/plain").any(|text| text.contains(SCRIPT)), "the text is still readable");
     assert_harmless(&stderr);
 }
 
-/// evcxr writes what `{:-?}` gives into a block of its own, as it is; an error of a cell goes to stderr by `{}`.
+/// evcxr writes what `{:-?}` gives into its own block, as it is; an error of a cell goes to stderr by `{}`.
 fn debug_all() -> Result<()> {
     for text in hostile() {
         let labelled = Labelled::new(&*text, vec![Axis::new(&*text, ["a", "b"])], vec![1.0, 2.0])?;

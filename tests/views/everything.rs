@@ -26,7 +26,7 @@ use candle_lens::hooks::{
     MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
-use candle_lens::metrics::{Answers, Direction, Metric, Score, Scorecard, TaskBatch};
+use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch};
 use candle_lens::model::{
     ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
@@ -38,17 +38,9 @@ use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
 use candle_lens::slice::Slice;
 use candle_lens::storage::{Hub, Tensors};
-use candle_lens::tasks::capital_country::CapitalCountryPrompt;
-use candle_lens::tasks::corpus::Sentence;
-use candle_lens::tasks::datasets::CsvFile;
-use candle_lens::tasks::gender_bias::GenderBiasPrompt;
-use candle_lens::tasks::greater_than::GreaterThanPrompt;
-use candle_lens::tasks::hypernymy::HypernymyPrompt;
-use candle_lens::tasks::ioi::{IoiPrompt, Order, Positions};
 use candle_lens::tasks::repeated::RepeatedTokens;
-use candle_lens::tasks::sva::SvaPrompt;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{ExamPaper, LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
+use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
@@ -58,7 +50,7 @@ use candle_lens::views::{
 /// One of the kinds of stack; the others are shown by the same code.
 type Stack = candle_lens::cache::Stack<Heads>;
 
-/// The names of types with an `evcxr_display` of their own, and a text form for `println!("{result}")`: the trait `Show` is not
+/// The names of types with their own `evcxr_display`, and a text form for `println!("{result}")`: the trait `Show` is not
 /// in scope here, so this does not compile for a type without either.
 macro_rules! shown {
     ($($kind:ident),+ $(,)?) => {
@@ -82,15 +74,15 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
         ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
-        CapitalCountryPrompt, Category, Cell, CheckpointOptions, Components, CsvFile, Dims, Edit, Entry,
+        Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, ExamPaper, GenderBiasPrompt, GreaterThanPrompt, Head, HookPlan, HookPoint, HookQueries, HookQuery,
-        HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, HypernymyPrompt, Input, IoiPrompt, Labelled,
-        LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, Order, PaddingSide, Page,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, Head, HookPlan, HookPoint, HookQueries, HookQuery,
+        HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, Input, Labelled,
+        LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
-        Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Scorecard, Sentence, Site,
-        SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, SvaPrompt, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
+        Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Site,
+        SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };
     shown.into_iter().map(String::from).collect()
 }

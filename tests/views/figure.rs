@@ -1,4 +1,4 @@
-//! Figures: the JSON for plotly.js, the defaults that a result brings, the sentences for what cannot be drawn.
+//! Figures: the JSON for plotly.js, the defaults that a result brings, the errors for what cannot be drawn.
 
 use candle_core::{Device, Tensor};
 use candle_lens::labelled::{Axis, Labelled};
@@ -87,7 +87,7 @@ fn a_heat_map_has_its_first_row_on_top_and_zero_in_the_middle() {
 }
 
 #[test]
-fn a_result_brings_its_words_along() {
+fn a_result_brings_its_labels_along() {
     let heads = parsed(imshow(per_head()));
     assert_eq!(heads["layout"]["title"]["text"], "logit difference");
     let layers = per_head().mean_over("head").expect("it has heads");
@@ -129,7 +129,7 @@ fn every_source_gives_the_same_numbers() -> candle_lens::Result<()> {
 }
 
 #[test]
-fn what_was_asked_for_is_what_is_drawn() {
+fn what_was_requested_is_what_is_drawn() {
     let json = parsed(line(vec![vec![1.0, 2.0], vec![3.0, 4.0]]).hovermode(HoverMode::Closest));
     assert_eq!(json["layout"]["hovermode"], "closest");
     assert_eq!(json["data"][0]["x"], json!([0, 1]));
@@ -148,7 +148,7 @@ fn the_same_figure_is_the_same_output() -> candle_lens::Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_said_in_a_sentence() {
+fn what_does_not_fit_is_reported_in_a_sentence() {
     let cases: Vec<(Figure, &str)> = vec![
         (line([1.0, 2.0]).x_ticks(["a"]).into(), "2 points need one label each, but `x_ticks` gives 1."),
         (line([1.0, 2.0]).names(["a", "b"]).into(), "1 series need one label each, but `names` gives 2."),

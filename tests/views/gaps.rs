@@ -1,4 +1,4 @@
-//! Numbers that are not finite: each view leaves a gap for them and says so, in every form; none refuses them.
+//! Numbers that are not finite: each view leaves a gap for them and says so, in every form; none is an error.
 
 use candle_lens::prelude::*;
 use candle_lens::views::Rendered;
@@ -32,7 +32,7 @@ fn says(figure: impl Into<Figure>, words: &str) {
 }
 
 #[test]
-fn a_heat_map_has_cells_of_their_own_for_gaps() {
+fn a_heat_map_has_separate_cells_for_gaps() {
     let figure = imshow(vec![vec![1.0, NEVER, NAN], vec![-2.0, 0.5, f32::INFINITY]]);
     let spec = spec(&figure);
     assert_eq!(spec["data"][0]["z"], json!([[1.0, null, null], [-2.0, 0.5, null]]));
@@ -71,7 +71,7 @@ fn masked_attention_scores_can_be_drawn() -> candle_lens::Result<()> {
     let positions = scores.dim(0)?;
     let words = format!("gap: -inf ({} of {} values)", positions * (positions - 1) / 2, positions * positions);
     says(imshow(&scores), &words);
-    assert!(rendered(&scores).html().contains(&words), "a tensor draws itself so too");
+    assert!(rendered(&scores).html().contains(&words), "a tensor draws itself in the same way");
     Ok(())
 }
 
@@ -92,7 +92,7 @@ fn a_line_is_interrupted_and_a_lonely_point_is_a_dot() {
 }
 
 #[test]
-fn bars_counts_and_points_leave_out_what_has_no_place() {
+fn bars_counts_and_points_leave_out_what_is_not_finite() {
     let figure = bar([1.0, NEVER, 3.0]).x_ticks(["a", "b", "c"]);
     assert_eq!(spec(&figure)["data"][0]["y"], json!([1.0, null, 3.0]));
     says(&figure, "gap: -inf (1 of 3 values: b)");
@@ -115,14 +115,14 @@ fn bars_counts_and_points_leave_out_what_has_no_place() {
 }
 
 #[test]
-fn widgets_have_a_ground_for_gaps() {
+fn widgets_have_a_background_for_gaps() {
     let tokens = ["a", "b", "c"];
     let shown = rendered(&colored_tokens(tokens, [1.0, NAN, NEVER]));
     assert!(shown.html().contains("\"gaps\":[[1,1,0],[2,1,-1]]"));
-    assert_eq!(shown.html().matches("rgba(154,154,154,0.50)").count(), 2, "in the still form too");
+    assert_eq!(shown.html().matches("rgba(154,154,154,0.50)").count(), 2, "in the still form as well");
     assert!(shown.text().contains("Grey is a gap: NaN or -inf (2 of 3 values)."), "{}", shown.text());
     let top = rendered(&topk_tokens([(tokens, vec![vec![NAN], vec![2.0], vec![1.0]])]).top_k(1));
-    assert!(top.text().contains("1  b"), "NaN is no top: {}", top.text());
+    assert!(top.text().contains("1  b"), "NaN is not a largest value: {}", top.text());
     let square = Array2::from_shape_fn((3, 3), |(d, s)| if (d, s) == (1, 0) { NAN } else { 0.5 });
     let explorer = rendered(&attention_explorer(tokens, square.insert_axis(ndarray::Axis(0)).to_owned()));
     assert!(!explorer.html().contains("null") || !explorer.html().contains("\"values\":[null"), "scores stay numbers");

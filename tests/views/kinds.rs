@@ -1,4 +1,4 @@
-//! The kinds of figures besides lines and heat maps: what they count, place, colour and refuse.
+//! The kinds of figure other than lines and heat maps: what they count, position and colour, and their errors.
 
 use std::path::{Path, PathBuf};
 
@@ -63,12 +63,12 @@ fn points_have_labels_and_a_diagonal_where_both_axes_are() {
     let spec = json(scatter(&x, [0.5, 2.0]).diagonal());
     assert_eq!(spec["data"][0]["text"][1], "L0H1");
     assert_eq!(spec["layout"]["shapes"][0]["x0"], spec["layout"]["shapes"][0]["y0"]);
-    assert!(refusal(scatter([1.0], [1.0, 2.0])).contains("as many x as y"));
+    assert!(refusal(scatter([1.0], [1.0, 2.0])).contains("x and y of the same shape"));
     assert!(refusal(scatter([1.0], [1.0]).point_labels(["a", "b"])).contains("`point_labels` gives 2"));
 }
 
 #[test]
-fn cells_have_words_and_a_scale_of_ones_choice() {
+fn cells_have_text_and_a_chosen_scale() {
     let values = vec![vec![1.0, 2.0], vec![3.0, 4.0]];
     let spec = json(imshow(&values).cell_text(["a", "<b>", "c", "d"]).center(2.0).limit(5.0));
     assert_eq!(spec["data"][0]["text"][0][1], "&lt;b&gt;");
@@ -121,8 +121,8 @@ fn a_line_has_a_second_axis_and_bands() {
     assert_eq!(halves["layout"]["shapes"][1]["x0"].as_f64(), Some(1.5));
 }
 
-/// A figure's own method is preferred to a trait's, so these answer only where a kind lacks the option; where it has the
-/// option, this file does not compile.
+/// Inherent methods take precedence over a trait's, so these are called only where a kind lacks the option; where a kind
+/// has it, this file does not compile.
 trait Lacks: Sized {
     fn names(self, _: [&str; 1]) -> bool {
         true
@@ -201,7 +201,7 @@ fn figures_of_all_kinds_are_one_type_with_the_shared_options() {
 }
 
 #[test]
-fn a_vector_image_holds_words_as_words() {
+fn a_vector_image_keeps_text_as_text() {
     let svg =
         imshow(vec![vec![1.0, -1.0]]).title("</svg><script>").x_ticks(["\"a\"", "b\u{200f}"]).to_svg().expect("drawn");
     assert!(svg.contains("&lt;/svg&gt;&lt;script&gt;") && !svg.contains("<script"));

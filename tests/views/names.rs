@@ -1,4 +1,4 @@
-//! Labels that every object of JavaScript already has: each is drawn, in every kind of figure and widget.
+//! Labels that every JavaScript object has as properties: each is drawn, in every kind of figure and widget.
 //!
 //! `constructor` is a token of GPT-2, `toString` one of Llama 3. What a browser really drew is counted by
 //! `tests/views/names.py`, which needs what `tests/views/browser.rs` needs.
@@ -91,7 +91,7 @@ fn no_category_of_plotly_is_a_property_of_an_object() {
         let x: Vec<&str> = spec["data"][0]["x"].as_array().expect("x").iter().filter_map(Value::as_str).collect();
         assert_eq!(x.len(), COUNT);
         let distinct: std::collections::HashSet<&&str> = x.iter().collect();
-        assert_eq!(distinct.len(), COUNT, "equal labels are still two places");
+        assert_eq!(distinct.len(), COUNT, "equal labels are still two positions");
         assert!(x.iter().all(|category| category.starts_with('\u{200b}')), "{x:?}");
     }
 }
@@ -113,6 +113,6 @@ fn every_label_is_drawn() -> candle_lens::Result<()> {
         .expect("Python starts");
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
-    assert!(said.lines().filter(|line| line.starts_with("ok")).count() > 30, "hardly anything was looked at: {said}");
+    assert!(said.lines().filter(|line| line.starts_with("ok")).count() > 30, "hardly anything was checked: {said}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How tensors, arrays, numbers, texts and lists show themselves, and plots of plotly's own.
+//! How tensors, arrays, numbers, texts and lists show themselves, and plotly's own plots.
 
 use candle_lens::Result;
 use candle_lens::plotly::{Bar, Plot, Scatter3D};
@@ -84,10 +84,10 @@ fn texts_lists_and_tuples_are_shown() -> Result<()> {
     assert_eq!(shown(&()), Rendered::default(), "`figure.show()?` leaves nothing to show");
     assert_eq!(text(&Result::<f32>::Ok(1.0)), "1");
     sentence(Result::<f32>::Err(candle_lens::Error::argument("it failed.")).render(), &["it failed."]);
-    let prompts = tasks::ioi::prompts(tasks::Split::Train, 50, 0)?;
+    let prompts = Task::Ioi.prompts(tasks::Split::Train, 50, 0)?.prompts;
     let table = text(&prompts);
-    assert!(table.starts_with("50 × IoiPrompt\nclean ") && table.contains("… 10 more rows (50 in all)"), "{table}");
-    assert!(text(&prompts[0]).contains(prompts[0].io));
+    assert!(table.starts_with("50 × TaskPrompt\nclean ") && table.contains("… 10 more rows (50 in all)"), "{table}");
+    assert!(text(&prompts[0]).contains(&format!("io {}", prompts[0].word("io").expect("IOI has one"))));
     let tensors = vec![Tensor::zeros(2, DType::F32, &Device::Cpu)?; 25];
     assert!(text(&tensors).ends_with("… 5 more (25 in all)"));
     Ok(())

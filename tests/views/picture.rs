@@ -42,7 +42,7 @@ fn a_heat_map_shows_red_below_and_blue_above_zero() {
 }
 
 #[test]
-fn each_series_has_its_colour_and_the_ground_is_clear() {
+fn each_series_has_its_colour_and_the_background_is_transparent() {
     let (width, height, pixels) = decoded(line(vec![vec![0.0, 1.0], vec![1.0, 0.0]]).names(["a", "b"]));
     assert_eq!((width, height), (1600, 900));
     assert!(count(&pixels, [0x00, 0x72, 0xb2]) > 1000);
@@ -62,7 +62,7 @@ fn a_picture_is_small() {
     assert!(lens < 25_000, "{lens} bytes");
 }
 
-/// Four facets: three beside each other, the fourth below the first, each with a cell of its own in the darkest blue.
+/// Four facets: three side by side, the fourth below the first, each with its own cell in the darkest blue.
 #[test]
 fn facets_are_one_picture() {
     let facets = Array3::from_shape_fn((4, 2, 2), |(f, r, c)| if r * 2 + c == f { 1.0 } else { 0.0 });
@@ -77,7 +77,7 @@ fn facets_are_one_picture() {
         let inside = (0..one).flat_map(|y| (0..760).map(move |x| (x, y)));
         inside.filter(|(x, y)| pixels[(top + y) * width + left + x] == [5, 48, 97, 255]).collect()
     };
-    // Beside each facet stands its colour bar, whose end is as dark.
+    // Beside each facet is its colour bar, whose end is as dark.
     let cell = |facet: usize| {
         let inside: Vec<(usize, usize)> = blue(facet).into_iter().filter(|(x, _)| *x < 560).collect();
         assert!(inside.len() > 5000, "facet {facet}: {} pixels", inside.len());
@@ -94,7 +94,7 @@ fn facets_are_one_picture() {
 }
 
 #[test]
-fn points_of_different_things_and_endless_sheets_are_refused() {
+fn points_of_different_axes_and_huge_sheets_are_errors() {
     let labelled = |axis: &str| {
         let axes = vec![Axis::numbered(axis, 3)];
         Labelled::new("numbers", axes, vec![1.0, 2.0, 3.0]).expect("three labels")

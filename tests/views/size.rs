@@ -1,11 +1,11 @@
-//! How large figures become: a cap that is kept and told, and still pictures whose work grows no faster than the numbers.
+//! How large figures become: a cap that is kept and reported, and still pictures whose work grows no faster than the numbers.
 
 use candle_lens::prelude::*;
 use candle_lens::views::Rendered;
 use ndarray::{Array2, Array3};
 use serde_json::Value;
 
-/// Five megabytes, unless told otherwise.
+/// Five megabytes, by default.
 const MAX_BYTES: usize = 5_000_000;
 
 /// Numbers that no compression shortens.
@@ -19,7 +19,7 @@ fn noise(count: usize) -> Vec<f32> {
 }
 
 fn grid(rows: usize, columns: usize) -> Array2<f32> {
-    Array2::from_shape_vec((rows, columns), noise(rows * columns)).expect("so many numbers")
+    Array2::from_shape_vec((rows, columns), noise(rows * columns)).expect("as many numbers as cells")
 }
 
 fn spec(figure: impl Into<Figure>) -> Value {
@@ -48,7 +48,7 @@ fn a_heat_map_over_the_cap_keeps_what_stands_out() {
     assert_eq!(of["data"][0]["z"][233][233].as_f64(), Some(-9.0));
     assert_eq!(of["data"][0]["y"][1], "\u{200b}3 … 5");
     assert_eq!(of["data"][0]["zmin"].as_f64(), Some(-9.0));
-    assert!(figure.to_svg().expect("drawn").contains("for each block"), "a file says it too");
+    assert!(figure.to_svg().expect("drawn").contains("for each block"), "a file says it as well");
     let small = imshow(grid(100, 100)).max_bytes(90_000);
     reduced(&small, "all 100 x 100 would take more than 90.0 kB", 90_000);
     let whole = imshow(grid(300, 300)).render().expect("drawn");
@@ -61,7 +61,7 @@ fn a_heat_map_over_the_cap_keeps_what_stands_out() {
 
 #[test]
 fn animations_and_facets_share_the_cap() {
-    let frames = Array3::from_shape_vec((20, 200, 200), noise(800_000)).expect("so many numbers");
+    let frames = Array3::from_shape_vec((20, 200, 200), noise(800_000)).expect("as many numbers as cells");
     reduced(&imshow_animation(&frames), "all 20 x 200 x 200", MAX_BYTES);
     reduced(&imshow_facets(&frames), "for each block of", MAX_BYTES);
 }
@@ -71,7 +71,7 @@ fn a_long_line_keeps_its_extremes() {
     let mut values = noise(1_000_000);
     (values[123_456], values[654_321]) = (8.0, -7.0);
     let figure = line(&values);
-    reduced(&figure, "the least and the greatest of each", MAX_BYTES);
+    reduced(&figure, "the minimum and maximum of each", MAX_BYTES);
     let of = spec(&figure);
     let (x, y) = (of["data"][0]["x"].as_array().expect("x"), of["data"][0]["y"].as_array().expect("y"));
     assert_eq!(x.len(), y.len());
@@ -99,7 +99,7 @@ fn many_bars_and_points_keep_the_large_and_the_lonely() {
     let mut values = noise(600_000);
     values[400_001] = -3.0;
     let bars = bar(&values);
-    reduced(&bars, "the one with the largest bar", MAX_BYTES);
+    reduced(&bars, "the largest bar of each", MAX_BYTES);
     let of = spec(&bars);
     let lowest = of["data"][0]["y"].as_array().expect("y").iter().position(|y| y.as_f64() == Some(-3.0)).expect("kept");
     assert_eq!(of["data"][0]["x"][lowest], "\u{200b}400001", "it keeps its own label");
@@ -130,7 +130,7 @@ fn a_still_line_has_no_more_points_than_its_pixels_show() {
         // Two points for each of at most 2 x 800 stretches, and the ends.
         assert!(drawn > 800 && drawn <= 3202, "{drawn} points of {count}");
     }
-    // Wide pictures too: their strokes are drawn in pieces, so that the work is that of the points.
+    // So do wide pictures: their strokes are drawn in pieces, so that the work is that of the points.
     assert!(strokes(&swings(100_000).width(4000)) <= 16_002);
 }
 

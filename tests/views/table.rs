@@ -1,4 +1,4 @@
-//! Tables: alignment, digits, clipping, and the sentences for what does not fit.
+//! Tables: alignment, digits, clipping, and errors.
 
 use candle_lens::views::{Table, View};
 
@@ -87,7 +87,7 @@ fn what_is_left_out_is_said() -> candle_lens::Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_said_in_a_sentence() {
+fn what_does_not_fit_is_reported_in_a_sentence() {
     let cases = [
         (Table::new(["a", "b"]).row(["x"]), "row 0 of the table has 1 cells but there are 2 columns (a, b)"),
         (Table::new([""; 0]), "a table of 0 columns"),

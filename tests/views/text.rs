@@ -1,4 +1,4 @@
-//! The widgets of text and of circuits: words, numbers, tops and edges that fit, hostile tokens, what is refused.
+//! The text and circuit widgets: tokens, numbers, largest values and edges that match, hostile tokens, errors.
 
 use candle_lens::prelude::*;
 use candle_lens::views::{Rendered, View};
@@ -169,7 +169,7 @@ fn the_same_text_is_the_same_widget() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_in_a_sentence() {
+fn what_does_not_fit_is_an_error_in_a_sentence() {
     let mut nowhere = CircuitGraph::new(["a"]);
     nowhere.node("L0H0", 0, 1, 0.0);
     let mut loose = CircuitGraph::new(["a"]);
@@ -179,7 +179,7 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
     let cases = [
         (colored_tokens(["a"], [1.0, 2.0]), "1 tokens were given for numbers of 2 positions"),
         (colored_tokens(["a"], vec![vec![1.0]]), "takes numbers of the shape [position]"),
-        (colored_tokens(["a"], [1.0]).top_k(3), "`top_k` does not belong to `colored_tokens`"),
+        (colored_tokens(["a"], [1.0]).top_k(3), "`top_k` is not an option of `colored_tokens`"),
         (colored_tokens_multi(["a"], vec![vec![1.0, 2.0]]).names(["a"]), "2 numbers at each token need one name each"),
         (topk_tokens([(["a"], [1.0])]).top_k(0), "give 1 or more"),
         (text_neuron_activations(none), "was given no samples"),
@@ -188,7 +188,7 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
             "the samples have numbers of unequal shapes",
         ),
         (circuit_graph(&CircuitGraph::new(["a"])), "has no nodes"),
-        (circuit_graph(&nowhere), "stands at position 1"),
+        (circuit_graph(&nowhere), "is at position 1"),
         (circuit_graph(&loose), "from node 0 to node 1"),
     ];
     for (widget, words) in cases {
@@ -247,7 +247,7 @@ fn random_texts_never_leave_their_place() {
         for widget in widgets {
             let shown = rendered(&widget);
             let html = shown.html();
-            // What is left without the places where text may stand is our own markup.
+            // Without the places where text may be, only our own markup is left.
             assert_eq!(html.matches("<script>").count(), 1, "round {round}");
             assert_eq!((html.matches("</script").count(), html.matches("<!--").count()), (1, 0), "round {round}");
             let json = html.split("\",{").nth(1).and_then(|rest| rest.rsplit_once(")</script>")).expect("a call").0;

@@ -120,7 +120,7 @@ fn split_inputs(
     Ok((q, k, project(Site::VInput, &attn.w_v, &attn.b_v)?))
 }
 
-/// Keys, turned to their positions, and values of a stream, `[batch, pos, n_key_value_heads, d_head]` each.
+/// Keys, rotated to their positions, and values of a stream, `[batch, pos, n_key_value_heads, d_head]` each.
 pub(in crate::model) fn keys_and_values(
     resid_pre: &Tensor,
     weights: &BlockWeights,
@@ -222,10 +222,10 @@ impl BlockContext<'_> {
 
     /// Scores with `-inf` where a query may not look.
     fn mask(&self, scores: &Tensor) -> Result<Tensor> {
-        let Some(hidden) = self.hidden else { return Ok(scores.clone()) };
+        let Some(masked) = self.masked else { return Ok(scores.clone()) };
         let never = Tensor::new(f32::NEG_INFINITY, scores.device())?.to_dtype(scores.dtype())?;
-        let hidden = hidden.to_dtype(DType::U8)?.broadcast_as(scores.shape())?;
-        Ok(hidden.where_cond(&never.broadcast_as(scores.shape())?, scores)?)
+        let masked = masked.to_dtype(DType::U8)?.broadcast_as(scores.shape())?;
+        Ok(masked.where_cond(&never.broadcast_as(scores.shape())?, scores)?)
     }
 
     fn ln1_points(&self) -> NormPoints {

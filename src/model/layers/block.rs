@@ -17,12 +17,12 @@ use crate::model::weights::{BlockWeights, NormWeights};
 pub(in crate::model) struct BlockContext<'a> {
     pub layer: usize,
     pub cfg: &'a HookedTransformerConfig,
-    /// How positions turn queries and keys, if they do.
+    /// How queries and keys are rotated by position, if they do.
     pub rotary: Option<&'a Rotary>,
     /// Position embeddings that enter queries and keys only, `[batch, pos, d_model]`.
     pub shortformer: Option<&'a Tensor>,
     /// 1 where a query may not look at a key, broadcastable to `[batch, head, q_pos, k_pos]`.
-    pub hidden: Option<&'a Tensor>,
+    pub masked: Option<&'a Tensor>,
     /// What gradients do not pass.
     pub frozen: FrozenParts,
 }

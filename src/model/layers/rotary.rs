@@ -1,6 +1,6 @@
-//! Rotary position embeddings: pairs of a head's dimensions turn by an angle that grows with the position.
+//! Rotary position embeddings: pairs of a head's dimensions are rotated by an angle that grows with the position.
 //!
-//! Dimension `i` and `i + r / 2` of the first `r = rotary_dim` turn together by `position * base^(-2 i / r)`, as in
+//! Dimension `i` and `i + r / 2` of the first `r = rotary_dim` rotate together by `position * base^(-2 i / r)`, as in
 //! GPT-NeoX and Llama, or dimension `2 i` and `2 i + 1`, as published and as in GPT-J (Su et al. 2021, "RoFormer").
 
 use candle_core::{Device, Tensor};
@@ -19,7 +19,7 @@ pub struct LongRope {
     pub short_factor: Vec<f64>,
     /// What each is divided by in a longer run.
     pub long_factor: Vec<f64>,
-    /// What turned queries and keys are multiplied by.
+    /// What rotated queries and keys are multiplied by.
     pub attention_factor: f64,
     /// The context of the first training.
     pub original_n_ctx: usize,
@@ -32,7 +32,7 @@ impl LongRope {
     }
 
     /// # Errors
-    /// [`Error::Config`] for a list of another length, or a factor that is no positive number.
+    /// [`Error::Config`] for a list of another length, or a factor that is not a positive number.
     pub(in crate::model) fn check(&self, rotary_dim: usize) -> Result<()> {
         let positive = |n: &f64| *n > 0.0 && n.is_finite();
         let lists = [&self.short_factor, &self.long_factor];
@@ -65,12 +65,12 @@ pub(in crate::model) struct Rotary {
     /// `[batch, pos, 1, rotary_dim / 2]` each.
     cos: Tensor,
     sin: Tensor,
-    /// Neighbours turn together, not halves.
+    /// Neighbouring dimensions rotate together, not halves.
     adjacent: bool,
 }
 
 impl Rotary {
-    /// The turning at `positions`, `[batch * pos]` of them.
+    /// The rotation at `positions`, `[batch * pos]` of them.
     pub(in crate::model) fn new(
         cfg: &HookedTransformerConfig,
         positions: &[u32],
@@ -95,12 +95,12 @@ impl Rotary {
         Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)?, adjacent: cfg.rotary_adjacent_pairs })
     }
 
-    /// The turning at the first `count` of its positions.
+    /// The rotation at the first `count` of its positions.
     pub(in crate::model) fn first(&self, count: usize) -> Result<Self> {
         Ok(Self { cos: self.cos.narrow(1, 0, count)?, sin: self.sin.narrow(1, 0, count)?, ..*self })
     }
 
-    /// `x` turned; dimensions from `rotary_dim` on stay.
+    /// `x` rotated; dimensions from `rotary_dim` on stay.
     ///
     /// # Shapes
     /// `x [batch, pos, head, d_head]`, result the same.

@@ -61,7 +61,7 @@ impl HookedTransformerConfig {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`]: a file that cannot be read or is no config, sizes that cannot be a model's, and keys that may
+    /// [`Error::File`]: a file that cannot be read or is not a config, sizes that cannot be a model's, and keys that may
     /// change what the model computes and are not understood.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();

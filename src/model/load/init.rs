@@ -142,13 +142,14 @@ impl HookedTransformer {
             level: None,
         };
         let model = Self {
-            cfg,
+            cfg: cfg.into(),
             weights,
             tokenizer: None,
             end_ids: Vec::new(),
             processing: Processing::NONE,
             origin: Origin::new_weights(seed),
             frozen: FrozenParts::default(),
+            spliced: Default::default(),
         };
         Ok((model, init.vars))
     }

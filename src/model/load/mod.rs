@@ -123,13 +123,14 @@ impl Plan {
         notes.extend_from_slice(file.notes());
         let origin = Origin { crc32: Some(file.crc32()), notes, ..origin };
         let model = HookedTransformer {
-            cfg,
+            cfg: cfg.into(),
             weights,
             tokenizer: None,
             end_ids,
             processing: Processing::NONE,
             origin,
             frozen: FrozenParts::default(),
+            spliced: Default::default(),
         };
         let model = model.processed_by(&process);
         Ok(match tokenizer {

@@ -91,7 +91,7 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// As [`HookedTransformer::from_pretrained`]; a file that is no checkpoint, is cut off or has no such key; tensors
+    /// As [`HookedTransformer::from_pretrained`]; a file that is not a checkpoint, is cut off or has no such key; tensors
     /// that are missing, unexpected or of another shape, all of them named.
     pub fn from_checkpoint(
         base: impl AsRef<str>,

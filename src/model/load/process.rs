@@ -5,6 +5,8 @@
 //! up to rounding; `center_unembed` shifts all logits of a position by one number, so log-probabilities stay;
 //! `fold_value_biases` changes v and z only; `refactor_factored_attn_matrices` changes q, k, v and z only.
 
+use std::sync::Arc;
+
 use candle_core::{D, DType, Tensor};
 
 use super::refactor::refactor;
@@ -226,16 +228,16 @@ impl HookedTransformer {
     ///
     /// # Errors
     /// [`Error::Config`] for a step that the architecture does not allow.
-    pub fn process(mut self, wanted: &Processing) -> Result<Self> {
+    pub fn process(mut self, wanted: Processing) -> Result<Self> {
         let had = self.processing;
         // The others do nothing the second time; a new basis would have other signs.
         let steps = Processing {
             fold_ln: wanted.fold_ln && !had.fold_ln,
             refactor_factored_attn_matrices: wanted.refactor_factored_attn_matrices
                 && !had.refactor_factored_attn_matrices,
-            ..*wanted
+            ..wanted
         };
-        let process = Process::new(steps, self.cfg.clone(), self.dtype())?;
+        let process = Process::new(steps, (*self.cfg).clone(), self.dtype())?;
         if steps != Processing::NONE {
             let mut progress = Progress::of("processing weights", 2 + self.weights.blocks.len() as u64, "parts");
             let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = &mut self.weights;
@@ -256,7 +258,8 @@ impl HookedTransformer {
     pub(in crate::model) fn processed_by(mut self, process: &Process) -> Self {
         let (had, steps) = (self.processing, &process.steps);
         if steps.fold_ln {
-            self.cfg.normalization_type = self.cfg.normalization_type.folded();
+            let norm = self.cfg.normalization_type.folded();
+            Arc::make_mut(&mut self.cfg).normalization_type = norm;
         }
         self.processing = Processing {
             fold_ln: had.fold_ln || steps.fold_ln,

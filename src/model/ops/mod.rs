@@ -39,7 +39,7 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 /// `logits [row, class]` and one target for each row give `[row]`.
 ///
 /// # Errors
-/// A count of targets that is not the rows', a target that is no class.
+/// A count of targets that is not the rows', a target that is not a class.
 pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (rows, classes) = logits.dims2()?;
     if targets.len() != rows {

@@ -18,7 +18,7 @@ pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Softmax)
 }
 
-/// The same of candle's operations, for other devices and number types.
+/// The same of candle's operations, for other devices and dtypes.
 fn composed(x: &Tensor) -> Result<Tensor> {
     // A finite floor keeps -inf - max from becoming NaN in rows that are masked throughout.
     let max = x.detach().max_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN))?;
@@ -41,7 +41,7 @@ impl CustomOp1 for Softmax {
         for_rows(&mut y, width, width, |first, chunk| {
             for (y, x) in chunk.chunks_exact_mut(width).zip(x[first..].chunks_exact(width)) {
                 let max = largest(x);
-                // -inf throughout: nothing to attend to. NaN is no number to compare with, and goes on to the sum.
+                // -inf throughout: nothing to attend to. NaN cannot be compared, and goes on to the sum.
                 if max == f32::NEG_INFINITY && !x.iter().any(|x| x.is_nan()) {
                     continue;
                 }

@@ -151,7 +151,7 @@ impl Client {
     }
 }
 
-/// The sentence for a status that is no success.
+/// The sentence for a status that is not a success.
 fn refusal(status: u16, headers: &HeaderMap, wait: Option<u64>) -> Option<Failure> {
     let code = text(headers, "x-error-code").unwrap_or_default();
     let words = match (status, code.as_str()) {

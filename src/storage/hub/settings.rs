@@ -91,7 +91,7 @@ impl Hub {
     /// `HF_TOKEN`, the token is read from the file that logging in wrote.
     ///
     /// # Errors
-    /// [`Error::Argument`]: an endpoint that is no address, a token that cannot be one, or no folder to keep models in.
+    /// [`Error::Argument`]: an endpoint that is not an address, a token that cannot be one, or no folder to keep models in.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let var = |name: &str| var(name).filter(|value| !value.trim().is_empty());
         let user = var("HOME").map(PathBuf::from);

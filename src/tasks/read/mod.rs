@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 pub use verb_list::VerbList;
 
-/// Larger files than this are no data sets of prompts.
+/// Larger files than this are not data sets of prompts.
 const MOST_BYTES: u64 = 256 << 20;
 
 impl TaskDataset {
@@ -67,7 +67,7 @@ impl TaskDataset {
 fn text_of(path: &Path) -> Result<String> {
     let unreadable = |error| Error::file(path, format!("it cannot be read: {error}."));
     if std::fs::metadata(path).map_err(unreadable)?.len() > MOST_BYTES {
-        return Err(Error::file(path, "it is larger than 256 MB, which no file of prompts is: is it the right one?"));
+        return Err(Error::file(path, "it is larger than 256 MB, and no file of prompts is: is it the right one?"));
     }
     let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?)
         .map_err(|_| Error::file(path, "it is not text in UTF-8: save it as UTF-8, or give another file."))?;

@@ -1,9 +1,10 @@
 //! What the columns of each task's tables mean.
 
+use std::sync::Arc;
+
 use super::csv::{Csv, Row};
 use super::list;
-use crate::tasks::words::VERBS;
-use crate::tasks::{Question, Task, TaskPrompt, pieces};
+use crate::tasks::{Split, Task, TaskPrompt, pieces, sva};
 
 /// GPT-2's ids of the two pronouns of the gender bias task.
 const SHE: u32 = 673;
@@ -19,7 +20,7 @@ impl Task {
             Self::GenderBias => Some(["clean_answer_idx", "corrupted_answer_idx"]),
             Self::CapitalCountry => Some(["country_idx", "corrupted_country_idx"]),
             Self::Hypernymy => Some(["answers_idx", "corrupted_answers_idx"]),
-            // The year of greater-than is no id, and verbs are the same for all prompts.
+            // The year of greater-than is not an id, and verbs are the same for all prompts.
             Self::GreaterThan | Self::Sva => None,
         }
     }
@@ -28,15 +29,17 @@ impl Task {
 pub(super) fn prompts(task: Task, table: &Csv) -> Result<Vec<TaskPrompt>, String> {
     let read = |row: Row| {
         let (right, wrong, gpt2_ids) = match task {
-            Task::Ioi => names(&row)?,
-            Task::GreaterThan => years(&row)?,
-            Task::GenderBias => pronouns(&row)?,
-            Task::CapitalCountry => countries(&row)?,
-            Task::Sva => verbs(&row)?,
-            Task::Hypernymy => categories(&row)?,
+            Task::Ioi => shared(names(&row)?),
+            Task::GreaterThan => shared(years(&row)?),
+            Task::GenderBias => shared(pronouns(&row)?),
+            Task::CapitalCountry => shared(countries(&row)?),
+            Task::Sva => {
+                let [right, wrong] = sva::answers(plural(&row)?);
+                (right, wrong, None)
+            }
+            Task::Hypernymy => shared(categories(&row)?),
         };
-        let question = Question { prompt: row.get("clean")?.into(), right, wrong };
-        let mut prompt = TaskPrompt::asking(question, row.get("corrupted")?.into());
+        let mut prompt = TaskPrompt::of(row.get("clean")?.into(), row.get("corrupted")?.into(), right, wrong);
         prompt.gpt2_ids = gpt2_ids;
         prompt.row = format!("line {}", row.line);
         if task == Task::Sva {
@@ -47,9 +50,18 @@ pub(super) fn prompts(task: Task, table: &Csv) -> Result<Vec<TaskPrompt>, String
         if task == Task::Ioi {
             add_names(&row, &mut prompt)?;
         }
+        // What our own files say about their prompts. Columns of these names in others may hold anything.
+        let splits = [Split::Train, Split::Combinations, Split::Templates, Split::Words];
+        let split = row.find("split")?.and_then(|text| splits.into_iter().find(|split| split.to_string() == text));
+        prompt.template = row.find("template")?.and_then(|text| text.parse().ok()).filter(|_| split.is_some());
+        prompt.split = split;
         Ok(prompt)
     };
     table.rows().map(read).collect()
+}
+
+fn shared((right, wrong, ids): (Vec<String>, Vec<String>, Ids)) -> (Arc<[String]>, Arc<[String]>, Ids) {
+    (right.into(), wrong.into(), ids)
 }
 
 fn pair(row: &Row, right: &str, wrong: &str) -> Result<Ids, String> {
@@ -95,6 +107,8 @@ fn add_names(row: &Row, prompt: &mut TaskPrompt) -> Result<(), String> {
         }
         prompt.positions.push((name.into(), found));
     }
+    let names = [("io", &prompt.right[0]), ("s", &prompt.wrong[0])];
+    prompt.words = names.map(|(name, word)| (name.to_string(), word.trim().to_string())).into();
     Ok(())
 }
 
@@ -103,7 +117,7 @@ fn years(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
     if year > 98 {
         return Err(row.wrong(
             "correct_idx",
-            &format!("is {year}, but a two-digit year from 0 to 98 is needed (it is no token id)"),
+            &format!("is {year}, but a two-digit year from 0 to 98 is needed (it is not a token id)"),
         ));
     }
     let texts = |range: std::ops::RangeInclusive<u32>| range.map(|year| format!("{year:02}")).collect();
@@ -128,7 +142,7 @@ fn pronouns(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
     };
     let (right, wrong) = (pronoun("clean_answer")?, pronoun("corrupted_answer")?);
     if right == wrong {
-        return Err(row.wrong("clean", "has the same right and wrong answer, which tells nothing apart"));
+        return Err(row.wrong("clean", "has the same right and wrong answer, which distinguishes nothing"));
     }
     Ok((vec![right], vec![wrong], pair(row, "clean_answer_idx", "corrupted_answer_idx")?))
 }
@@ -145,12 +159,6 @@ fn plural(row: &Row) -> Result<bool, String> {
         "0" | "False" | "false" => Ok(false),
         other => Err(row.wrong("plural", &format!("is {other:?}, but 1 (plural) or 0 (singular) is needed"))),
     }
-}
-
-fn verbs(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
-    let plural = plural(row)?;
-    let of = |plural: bool| VERBS.iter().map(|v| format!(" {}", if plural { v.plural } else { v.singular })).collect();
-    Ok((of(plural), of(!plural), None))
 }
 
 fn categories(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {

@@ -17,7 +17,7 @@ use crate::tokens::Tokenizer;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let path = std::env::temp_dir().join("verbs.csv");
 /// std::fs::write(&path, "idx,sing,plur,freq\n_,is,are,_\n_,undulates,undulate,_\n")?;
-/// let verbs = VerbList::read(&path)?.single_tokens(model.tokenizer()?)?;
+/// let verbs = VerbList::read(&path)?.single_tokens(&model.tokenizer()?)?;
 /// assert_eq!((&verbs.singular[..], verbs.left_out.len()), (&[" is".to_string()][..], 2));
 /// let prompts = Task::Sva.prompts(tasks::Split::Train, 20, 0)?.with_verbs(&verbs)?;
 /// println!("{:.3}", prompts.measure(&model)?[0]);

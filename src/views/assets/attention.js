@@ -27,7 +27,7 @@
     view.run = () => runs[state.run];
     view.hidden = (dest, src) => data.masked && src > dest;
     const signed = () => data.runs.some((run) => run.values.signed) || state.run === 2;
-    // Orange is for what is negative: where that can be seen, heads have no hues of their own.
+    // Orange is for what is negative: where that can be seen, heads have no hues.
     const plain = () => signed() || count === 1 || data.mode === "attention_explorer";
     view.hue = (head) => (plain() ? undefined : lens.hue(head, Math.min(count, 12)));
     view.color = (head, value) => lens.color(value, data.range, view.hue(head));
@@ -103,7 +103,7 @@
         span.textContent = tokens[i] || "∅";
         let most = 0;
         if (focus === null) {
-          // Without a focus, the most that anything attends to the token, or that it attends to anything.
+          // Without a focus, the maximum that anything attends to the token, or that it attends to anything.
           for (let j = 0; j < n; j++) {
             const [dest, src] = state.turned ? [i, j] : [j, i];
             if (view.hidden(dest, src)) continue;
@@ -135,7 +135,7 @@
     const most = Math.max(1, ...data.layers.map((layer) => layer.heads));
     const small = Math.max(16, Math.min(side, Math.floor((widest - 46) / most) - 4));
     const named = small >= 44;
-    // As wide as its columns, so that none is out of sight: where there is no room beside it, the map stands below.
+    // As wide as its columns, so that none is out of sight: where there is no room beside it, the map is below.
     const inside = most * (small + (named ? 4 : 2)) + (count > 64 ? 64 : 50);
     const buttons = data.names.map((name, head) => {
       const canvas = el("canvas", { width: n, height: n, "aria-hidden": "true" });
@@ -186,7 +186,7 @@
     return box;
   }
 
-  // The heads as they follow each other, with the name of their layer in front of each row.
+  // The heads in sequence, with the name of their layer in front of each row.
   function layers(box, buttons, data, most, named) {
     const label = (text) => el("div", { class: "layer" }, text);
     const rows = [];

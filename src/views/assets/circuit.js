@@ -5,7 +5,7 @@
   if (lens.kinds.circuit) return;
   const { el, svg } = lens;
 
-  // A colour for each kind of edge, told apart by people with any colour vision, on both kinds of page.
+  // A colour for each kind of edge, distinguishable with any colour vision, on light and dark pages.
   const KINDS = { q: "#009e73", k: "#d55e00", v: "#1f83c6", ov: "#1f83c6", other: "#8a8a8a" };
 
   lens.kinds.circuit = async function (widget, data) {
@@ -30,7 +30,7 @@
       el("label", { class: "control" }, "Edges of at least ", slider), says, ...legend));
 
     const picture = svg("svg", { viewBox: `0 0 ${data.width} ${data.height}`, role: "group", "aria-label": data.description });
-    // As small as the words allow; what is wider still scrolls.
+    // As small as the text allows; what is still wider scrolls.
     picture.style.cssText = `width:100%;max-width:${data.width}px;height:auto;min-width:${Math.round(data.width * 0.7)}px`;
     data.lanes.forEach(({ x, name }) => {
       picture.append(svg("line", { x1: x, x2: x, y1: 14, y2: data.height - 34, stroke: "currentColor", "stroke-opacity": 0.12 }));

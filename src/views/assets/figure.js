@@ -17,7 +17,7 @@
     window.module = window.exports = undefined;
   };
 
-  // A cell's output may be run before the one that brings plotly.js: its figures wait as still pictures.
+  // A cell's output may run before the one that brings plotly.js: its figures wait as still pictures.
   lens.after = function () {
     if (window.Plotly !== names.Plotly) lens.plotly = lens.plotly || window.Plotly;
     window.Plotly = names.Plotly;
@@ -36,7 +36,7 @@
     setTimeout(() => lens.plotly || note(place), 10000);
   };
 
-  // Where a notebook was kept without plotly.js, its outputs have a link to a file beside the notebook.
+  // The outputs of a notebook that was saved without plotly.js link to a file beside the notebook.
   async function beside(place) {
     const frame = place.closest(".candle-lens");
     const link = frame && frame.querySelector("a[data-plotly][href]");
@@ -101,7 +101,7 @@
     }
   }
 
-  // The page's own text colour says how to draw on it: it is what every front-end sets for its themes.
+  // The page's text colour says how to draw on it: every front-end sets it for its themes.
   function colors(place) {
     const ink = getComputedStyle(place).color;
     const [r, g, b] = ink.match(/[\d.]+/g).map(Number);

@@ -1,11 +1,11 @@
-// Coloured text: one number a token, several to choose from, the activations of neurons, and predictions.
+// Coloured text: one number per token, several to choose from, the activations of neurons, and predictions.
 (function () {
   "use strict";
   const lens = window[KEY];
   if (lens.kinds.tokens) return;
   const { el } = lens;
 
-  // Text with a word for each token; `about` fills the note of a token.
+  // Text with an element for each token; `about` fills the tooltip of a token.
   function line(widget, tokens, about, pick) {
     const box = el("div", { class: "words" });
     const spans = tokens.map((token, i) => {
@@ -94,7 +94,7 @@
     return el("label", { class: "control" }, label, " ", input);
   }
 
-  // The values with the strongest colours, and the way back to those of the numbers.
+  // The values with the strongest colours, and a reset to those of the numbers.
   function bounds(view, syncs) {
     const make = (label, i) => {
       const input = el("input", { type: "number", step: "any", style: "width:6em" });
@@ -141,7 +141,7 @@
     return box;
   }
 
-  // What numbers are sorted by: NaN, which is no size, comes last.
+  // What numbers are sorted by: NaN comes last.
   const sortable = (number) => (Number.isNaN(number) ? -Infinity : number);
 
   function texts(view) {
@@ -173,7 +173,7 @@
     });
   }
 
-  // The tokens of a sample with the largest and the smallest numbers, beside each other.
+  // The tokens of a sample with the largest and the smallest numbers, side by side.
   function tops(view) {
     const { data, state, widget } = view;
     const sample = Math.min(state.page, data.samples.length - 1);
@@ -194,7 +194,7 @@
     return [el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ...columns)), el("tbody", {}, ...rows)))];
   }
 
-  // JSON has no infinity: where a model gives a token no chance at all, its log probability is null.
+  // JSON has no infinity: where a model gives a token probability 0, its log probability is null.
   const log = (number) => (number === null ? -Infinity : number);
   const fixed = (number, digits) => (number === null ? "-inf" : number.toFixed(digits));
 

@@ -1,14 +1,14 @@
-// What every widget needs: its place on the page, its numbers, colours that suit the theme, a note under the pointer.
+// What every widget needs: its element on the page, its numbers, colours for the theme, a tooltip.
 // `KEY` is the property of `window` that belongs to this version of the library.
 (function () {
   "use strict";
   const lens = (window[KEY] = window[KEY] || {});
   if (lens.widget) return;
   lens.kinds = {};
-  // What the reader has chosen, by widget: a notebook takes away outputs that are scrolled out of sight.
+  // What the reader has chosen, by widget: notebooks remove outputs that are scrolled out of sight.
   lens.chosen = lens.chosen || {};
 
-  // Replaces the still form of a widget. The live form stands in a shadow tree, so that neither the notebook's style
+  // Replaces the still form of a widget. The live form is in a shadow tree, so that neither the notebook's style
   // sheets nor ours reach the other; where anything fails, the still form stays.
   lens.widget = async function (id, kind, data) {
     // Equal widgets have equal ids; each call takes the next one that is still.
@@ -30,7 +30,7 @@
     }
   };
 
-  // An element with attributes, properties that begin with "on", and children; texts are never read as markup.
+  // An element with attributes, properties that begin with "on", and children; texts are never parsed as markup.
   const el = (lens.el = function (name, attributes, ...children) {
     const element = document.createElement(name);
     set(element, attributes);
@@ -52,7 +52,7 @@
     }
   }
 
-  // The numbers that `pack` wrote: a function from block and place to value, with the blocks' starts given.
+  // The numbers that `pack` wrote: a function from block and index to value, with the blocks' starts given.
   lens.unpack = async function (packed, starts) {
     const zipped = Uint8Array.from(atob(packed.bytes), (letter) => letter.charCodeAt(0));
     const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -70,7 +70,7 @@
 
   const SIDES = { light: [[31, 131, 198], [213, 94, 0]], dark: [[86, 180, 240], [255, 138, 50]] };
 
-  // A value's colour: its part of the range as opacity, so that zero is the page's own ground; grey where there is none.
+  // A value's colour: its part of the range as opacity, so that zero is the page's background; grey where there is no number.
   lens.color = function (value, [low, high], hue) {
     if (!Number.isFinite(value)) return [154, 154, 154, 0.7];
     const part = value < 0 ? value / low : value / high;
@@ -97,7 +97,7 @@
     return size >= 1e-3 && size < 1e5 ? String(+value.toPrecision(4)) : value.toExponential(2);
   };
 
-  // A word with its background; its letters stay legible on it in either theme.
+  // A token with its background; its letters stay legible on it in either theme.
   lens.shade = function (widget, element, color) {
     const part = color[3] * 0.8;
     element.style.backgroundColor = lens.css([...color.slice(0, 3), part]);
@@ -106,7 +106,7 @@
     element.style.color = part < 0.15 ? "" : 0.299 * r + 0.587 * g + 0.114 * b > 125 ? "#111" : "#fff";
   };
 
-  // A list of choices with a label, told to `change`.
+  // A list of choices with a label; `change` is called with the choice.
   lens.select = function (label, options, value, change) {
     const select = el("select", { onchange: () => change(+select.value) });
     options.forEach((option, i) => select.append(el("option", { value: i }, option)));
@@ -114,7 +114,7 @@
     return el("label", { class: "control" }, label, " ", select);
   };
 
-  // What stands under the pointer: rows of a name and a value.
+  // The tooltip under the pointer: rows of a name and a value.
   function tip(root) {
     const box = el("div", { class: "tip", role: "tooltip", hidden: true });
     root.append(box);
@@ -162,7 +162,7 @@
     });
   };
 
-  // The page's own text colour tells its theme: it is what every front-end sets.
+  // The page's text colour says which theme it has: every front-end sets it.
   function theme(widget) {
     widget.ink = getComputedStyle(widget.place).color;
     const [r, g, b] = widget.ink.match(/[\d.]+/g).map(Number);

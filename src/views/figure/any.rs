@@ -38,7 +38,7 @@ impl Figure {
     /// The figure as the JSON that plotly.js draws: `data`, `layout` and `config`.
     ///
     /// # Errors
-    /// What makes the figure impossible to draw.
+    /// Whatever makes the figure impossible to draw.
     pub fn to_json(&self) -> Result<String> {
         let (chart, drawing) = self.drawing()?;
         plot::json(chart, &drawing)
@@ -47,7 +47,7 @@ impl Figure {
     /// The figure as a still picture: the bytes of a PNG file.
     ///
     /// # Errors
-    /// What makes the figure impossible to draw.
+    /// Whatever makes the figure impossible to draw.
     pub fn to_png(&self) -> Result<Vec<u8>> {
         let (chart, drawing) = self.drawing()?;
         picture::png_of(chart, &drawing.by_itself())
@@ -56,7 +56,7 @@ impl Figure {
     /// The figure as an SVG image, whose words are text.
     ///
     /// # Errors
-    /// What makes the figure impossible to draw.
+    /// Whatever makes the figure impossible to draw.
     ///
     /// ```
     /// use candle_lens::views::line;
@@ -80,7 +80,7 @@ impl Figure {
         ))
     }
 
-    /// The chart, and everything that was asked for, checked against it.
+    /// The chart, and the requested options, checked against it.
     pub(super) fn drawing(&self) -> Result<(&dyn Chart, Drawing)> {
         let chart = self.chart.as_deref().map_err(Error::argument)?;
         Ok((chart, chart.drawing(&self.looks)?))

@@ -21,24 +21,26 @@ use crate::views::source::Source;
 use crate::views::table::{Cell, Table};
 
 /// A bar for each number of a list, or for each row of a matrix a series of bars side by side; [`Bar::stacked`]
-/// puts them on top of each other. A number that is not finite has no bar, and a line above says where.
+/// puts them on top of each other. A number that is not finite has no bar; a line above the figure says where.
 ///
 /// # Shapes
-/// `[place]` or `[series, place]`.
+/// `[position]` or `[series, position]`.
 ///
 /// # Errors
 /// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// bar(vec![vec![1.0, 2.5], vec![0.5, -1.0]]).names(["clean", "corrupted"]).x_ticks(["attn", "mlp"]).show()?;
+/// let drawn = bar(vec![vec![1.0, 2.5], vec![0.5, -1.0]]).names(["clean", "corrupted"]).x_ticks(["attn", "mlp"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("corrupted"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn bar(values: impl Source) -> Bar {
     Bar::new(Series::new("bar", &values).map(|series| Bars { series, x_ticks: None, stacked: false }))
 }
 
-/// Bars for numbers. Made by [`bar`](crate::views::bar()); the methods, chained, change their looks.
+/// Bars for numbers. Made by [`bar`](crate::views::bar()); its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Bar {
@@ -47,7 +49,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A label for each place along the horizontal axis.
+    /// A label for each position along the horizontal axis.
     pub fn x_ticks<T: ToString>(self, labels: impl IntoIterator<Item = T>) -> Self {
         self.change(|bars| bars.x_ticks = Some(texts(labels)))
     }
@@ -57,16 +59,16 @@ impl Bar {
         self.change(|bars| bars.series.named = Some(texts(names)))
     }
 
-    /// The series on top of each other instead of side by side.
+    /// Stacks the series instead of placing them side by side.
     pub fn stacked(self) -> Self {
         self.change(|bars| bars.stacked = true)
     }
 }
 
-/// How much of a place its bars take.
+/// The share of a position that its bars fill.
 pub(super) const WIDTH: f64 = 0.8;
 
-/// The numbers of a bar figure, and what was asked of it.
+/// The numbers of a bar figure, and its options.
 #[derive(Clone, Debug)]
 pub(super) struct Bars {
     series: Series,
@@ -74,7 +76,7 @@ pub(super) struct Bars {
     pub stacked: bool,
 }
 
-/// Where a bar begins and ends, on both axes.
+/// The extent of a bar along both axes.
 struct Place {
     series: usize,
     x: (f64, f64),
@@ -90,7 +92,7 @@ impl Bars {
         }
     }
 
-    /// The places that are drawn, where there is no room for all, and how many each stands for.
+    /// The positions that are drawn, where there is no room for all, and how many each represents.
     fn kept(&self, labels: &[String], looks: &Looks) -> Option<(Vec<usize>, usize)> {
         let (series, places) = self.series.values.dim();
         let label = labels.iter().map(|label| label.len() + 8).sum::<usize>() / places;
@@ -102,8 +104,8 @@ impl Bars {
     fn notes(&self, labels: &[String], stretch: Option<usize>, looks: &Looks) -> Vec<Note> {
         let places = self.series.values.ncols();
         let fewer = stretch.map(|stretch| {
-            let largest = if self.stacked { "the highest stack" } else { "the one with the largest bar" };
-            let drawn = format!("is of each {} places {largest}", grouped(stretch));
+            let largest = if self.stacked { "the highest stack" } else { "the largest bar" };
+            let drawn = format!("{largest} of each {} positions", grouped(stretch));
             Note::of_size(&drawn, &format!("all {}", grouped(places)), looks.max_bytes())
         });
         let place = |i: usize| Some(visible(&labels[i % places]));
@@ -149,7 +151,7 @@ impl Chart for Bars {
         let high = ends.iter().fold(0.0_f64, |high, place| high.max(place.y.1));
         let room = if high > low { (high - low) * 0.06 } else { 1.0 };
         Drawing {
-            what: format!("bars for {} places, {} series", values.ncols(), values.nrows()),
+            what: format!("bars for {} positions, {} series", values.ncols(), values.nrows()),
             title: looks.title.clone().unwrap_or_else(|| title.clone()),
             x: PlotAxis {
                 title: looks.x_label.clone().unwrap_or_else(|| x.name.clone()),

@@ -1,4 +1,4 @@
-//! Colours that people with any colour vision can tell apart, on a light and on a dark page.
+//! Colours that people with any colour vision can distinguish, on a light and on a dark page.
 
 /// A colour without transparency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +35,13 @@ pub(in crate::views) fn series_color(i: usize) -> Color {
     SERIES[i % SERIES.len()]
 }
 
-/// The ground of the i-th band: not blue, which is the first series'.
+/// The background of the i-th band: not blue, which is the first series'.
 pub(in crate::views) fn band_color(i: usize) -> Color {
     [Color(0xd5, 0x5e, 0x00), Color(0x00, 0x9e, 0x73), Color(0xcc, 0x79, 0xa7)][i % 3]
 }
 
 /// ColorBrewer's RdBu in eleven steps, the default of `imshow` in plotly express: red below zero, blue above.
-/// Red and blue also differ for people who do not tell red from green.
+/// People who cannot distinguish red from green can distinguish red from blue.
 pub(in crate::views) const RED_BLUE: [Color; 11] = [
     Color(103, 0, 31),
     Color(178, 24, 43),

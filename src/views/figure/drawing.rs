@@ -1,4 +1,4 @@
-//! What every kind of figure comes down to before it is drawn: words, axes and a size, all decided and checked.
+//! What every kind of figure is reduced to before it is drawn: text, axes and a size, all resolved and checked.
 
 use std::fmt;
 
@@ -13,15 +13,18 @@ use crate::views::picture::{Canvas, Frame};
 
 /// The numbers of a figure with the options of its kind. A new kind is a file beside this one that implements this.
 pub(in crate::views) trait Chart: Traces + fmt::Debug + Send + Sync {
-    /// Decides what the caller left open; refuses what does not fit these numbers.
+    /// Resolves what the caller left open.
+    ///
+    /// # Errors
+    /// Options that do not fit these numbers.
     fn drawing(&self, looks: &Looks) -> Result<Drawing>;
     /// Draws it on a still picture.
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame);
-    /// Says the same in characters; the title is printed above it.
+    /// The same as text; the title is printed above it.
     fn text(&self, drawing: &Drawing) -> Result<String>;
 }
 
-/// What every kind of figure can be told; `None` leaves the choice to the chart.
+/// The options of every kind of figure; `None` leaves the choice to the chart.
 #[derive(Clone, Debug, Default)]
 pub(in crate::views) struct Looks {
     pub title: Option<String>,
@@ -33,7 +36,7 @@ pub(in crate::views) struct Looks {
     pub max_bytes: Option<usize>,
 }
 
-/// A stretch of the horizontal axis with a name and a ground of its own.
+/// A part of the horizontal axis with a name and its own background.
 #[derive(Clone, Debug)]
 pub(in crate::views) struct Band {
     pub from: f64,
@@ -47,12 +50,12 @@ impl Looks {
         self.max_bytes.unwrap_or(MAX_BYTES)
     }
 
-    /// What of that is for numbers and labels.
+    /// The part of that budget that is for numbers and labels.
     pub fn room(&self) -> usize {
         room(self.max_bytes())
     }
 
-    /// What the numbers are, beside their axis or scale: as asked; else the result's own title, where the figure's
+    /// What the numbers are, beside their axis or scale: as requested; otherwise the result's own title, where the figure's
     /// title does not say it already. There is room for its first part only, which names the numbers.
     pub fn value_label(&self, asked: Option<&String>, own: &str) -> String {
         let said_above = self.title.is_none();
@@ -61,7 +64,7 @@ impl Looks {
     }
 }
 
-/// A figure with everything decided but its marks.
+/// A figure with everything resolved but its marks.
 #[derive(Clone, Debug)]
 pub(in crate::views) struct Drawing {
     /// The kind in a few words, with its size: "line of 25 values".
@@ -71,12 +74,12 @@ pub(in crate::views) struct Drawing {
     pub y: Axis,
     /// Names of the series; empty where there is one without a name.
     pub names: Vec<String>,
-    /// The scale at the side, where colour stands for a number.
+    /// The scale at the side, where colour represents a number.
     pub color_bar: Option<ColorBar>,
     pub hovermode: HoverMode,
     pub width: usize,
     pub height: usize,
-    /// What the reader must know, above the figure.
+    /// Notes for the reader, above the figure.
     pub notes: Vec<Note>,
     pub extras: Extras,
 }
@@ -91,10 +94,10 @@ pub(in crate::views) struct Extras {
     pub words: Vec<String>,
     /// The names of an animation's frames.
     pub frames: Vec<String>,
-    /// Where there is no room for all numbers: how many places of a line, or how many rows and columns, one stands for.
+    /// Where there is no room for all numbers: how many points of a line, or how many rows and columns, one represents.
     pub stretch: Option<usize>,
     pub blocks: Option<(usize, usize)>,
-    /// Which places or points are drawn.
+    /// The indices of the positions or points that are drawn.
     pub kept: Option<Vec<usize>>,
 }
 
@@ -105,10 +108,10 @@ pub(in crate::views) struct Axis {
     pub scale: Scale,
 }
 
-/// What stands along an axis.
+/// What an axis shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::views) enum Scale {
-    /// A label for each of the places 0, 1, 2 and so on.
+    /// A label for each of the positions 0, 1, 2 and so on.
     Labels(Vec<String>),
     /// The numbers from the first to the second.
     Numbers(f64, f64),
@@ -139,7 +142,7 @@ impl ColorBar {
 const SIZES: std::ops::RangeInclusive<usize> = 100..=10_000;
 
 impl Drawing {
-    /// Refuses a size that cannot be drawn.
+    /// Returns an error for a size that cannot be drawn.
     pub fn check_size(self) -> Result<Self> {
         for (name, pixels) in [("width", self.width), ("height", self.height)] {
             if !SIZES.contains(&pixels) {
@@ -153,24 +156,24 @@ impl Drawing {
         Ok(self)
     }
 
-    /// The same with room for its notes above the marks, for a picture that stands by itself.
+    /// The same with room for its notes above the marks, for a picture outside a page.
     pub fn by_itself(mut self) -> Self {
         self.height += notes::height(&self.notes, self.width);
         self
     }
 
-    /// The same without its notes, for a picture on a page that says them.
+    /// The same without its notes, for a picture on a page that shows them.
     pub fn without_notes(mut self) -> Self {
         self.notes.clear();
         self
     }
 
-    /// What a reader who cannot see the picture is told.
+    /// The alternative text of the picture.
     pub fn description(&self) -> String {
         if self.title.is_empty() { self.what.clone() } else { format!("{}: {}", self.title, self.what) }
     }
 
-    /// What stays the same when the cell of this figure runs again, also with other numbers.
+    /// An identity that stays the same when the cell of this figure runs again, even with other numbers.
     pub fn identity(&self) -> u64 {
         stable_id(&[&self.what, &self.title, &self.x.title, &self.y.title].map(String::as_str).join("\n"))
     }
@@ -184,7 +187,7 @@ pub(in crate::views) fn one_each(labels: &[String], count: usize, method: &str, 
     Err(Error::argument(format!("{count} {places} need one label each, but `{method}` gives {}.", labels.len())))
 }
 
-/// Refuses numbers that are missing.
+/// Returns an error where there are no numbers.
 pub(in crate::views) fn check_values(kind: &str, values: &ndarray::ArrayD<f32>) -> Result<()> {
     if values.is_empty() {
         return Err(Error::argument(format!(
@@ -195,7 +198,7 @@ pub(in crate::views) fn check_values(kind: &str, values: &ndarray::ArrayD<f32>) 
     Ok(())
 }
 
-/// The least and the greatest of the numbers that are finite; 0 and 0 where none is.
+/// The minimum and maximum of the finite numbers; 0 and 0 where there are none.
 pub(in crate::views) fn finite_range<'a>(values: impl IntoIterator<Item = &'a f32>) -> (f64, f64) {
     let finite = values.into_iter().copied().filter(|value| value.is_finite());
     let (low, high) =
@@ -203,7 +206,7 @@ pub(in crate::views) fn finite_range<'a>(values: impl IntoIterator<Item = &'a f3
     if low <= high { (f64::from(low), f64::from(high)) } else { (0.0, 0.0) }
 }
 
-/// Half of what an axis shows of numbers that are all the same: enough that its ends differ, however large they are.
+/// Half the range that an axis shows of equal numbers: enough for its ends to differ, however large they are.
 pub(in crate::views) fn half_room(value: f64) -> f64 {
     (value.abs() * 1e-6).max(0.5)
 }

@@ -1,4 +1,4 @@
-//! Heat maps beside each other on one scale: plotly express' `imshow(facet_col=0)`, each facet with its own name.
+//! Heat maps side by side on one scale: plotly express' `imshow(facet_col=0)`, each facet with its own name.
 
 use ndarray::Axis as NdAxis;
 
@@ -11,19 +11,21 @@ use crate::views::page::{Rendered, View};
 use crate::views::picture::{self, Anchor, Canvas, Turn};
 use crate::views::source::{Numbers, Source};
 
-/// How wide or high a picture of all facets may be, in pixels.
+/// The largest width or height of a picture of all facets, in pixels.
 const LARGEST: usize = 10_000;
 
-/// How wide a picture of all facets is at most, in pixels, unless one is wider.
+/// The largest width of a picture of all facets, in pixels, unless a single facet is wider.
 const SHEET: usize = 1200;
 
-/// Heat maps beside each other on one scale. Made by [`imshow_facets`]; the methods, chained, change their looks: the title
-/// stands above all of them, the width and the height are each facet's, and `max_bytes` is the most for all together.
+/// Heat maps side by side on one scale. Made by [`imshow_facets`]; its builder methods change how it looks: the title
+/// is above all of them, the width and the height are each facet's, and `max_bytes` is the limit for all together.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let two = ndarray::Array3::from_shape_fn((2, 3, 4), |(f, r, c)| (f + r) as f32 - c as f32);
-/// imshow_facets(&two).names(["resid_pre", "attn_out"]).x_label("Position").y_label("Layer").show()?;
+/// let drawn = imshow_facets(&two).names(["resid_pre", "attn_out"]).x_label("Position").y_label("Layer");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("attn_out"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]
@@ -38,7 +40,7 @@ pub struct Facets {
     pub(super) looks: Looks,
 }
 
-/// How wide a facet is by default, in pixels.
+/// The default width of a facet, in pixels.
 const WIDTH: usize = 380;
 
 /// A heat map for each index of the first axis, in its order, on one scale.
@@ -75,7 +77,7 @@ impl Facets {
     /// All of them as one still picture: the bytes of a PNG file.
     ///
     /// # Errors
-    /// What makes them impossible to draw.
+    /// Whatever makes them impossible to draw.
     pub fn to_png(&self) -> Result<Vec<u8>> {
         let sheet = self.sheet()?;
         picture::png_by(sheet.size.0, sheet.size.1, |canvas| sheet.paint(canvas))
@@ -111,7 +113,7 @@ impl Facets {
         let size = (columns * drawings[0].width, top + figures.len().div_ceil(columns) * height);
         if size.0.max(size.1) > LARGEST {
             return Err(Error::argument(format!(
-                "{} facets make a picture of {} x {} pixels, and {LARGEST} is the most: save some of them, or each by itself \
+                "{} facets make a picture of {} x {} pixels, but {LARGEST} is the maximum: save some of them, or each separately \
                  (Facets::figures), or make them smaller (width).",
                 figures.len(),
                 size.0,
@@ -125,7 +127,7 @@ impl Facets {
     /// One figure for each facet, to save or to change.
     ///
     /// # Errors
-    /// What makes them impossible to draw.
+    /// Whatever makes them impossible to draw.
     pub fn figures(&self) -> Result<Vec<HeatMap>> {
         let numbers = self.numbers.as_ref().map_err(Error::argument)?;
         check_values("imshow_facets", &numbers.values)?;
@@ -183,7 +185,7 @@ impl Sheet {
 
 fn wrong_shape(numbers: &Numbers) -> Error {
     Error::argument(format!(
-        "`imshow_facets` draws heat maps beside each other, but it was given the shape {:?}: give [facet, row, column].",
+        "`imshow_facets` draws heat maps side by side, but it was given the shape {:?}: give [facet, row, column].",
         numbers.values.shape()
     ))
 }

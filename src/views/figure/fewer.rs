@@ -1,4 +1,4 @@
-//! Numbers made fewer where there are more than a picture has pixels or a notebook has room for: what stands out stays.
+//! Numbers reduced where there are more than a picture has pixels or a notebook has room for: extremes are kept.
 
 use std::collections::HashSet;
 
@@ -10,12 +10,12 @@ pub(in crate::views) const MAX_BYTES: usize = 5_000_000;
 /// What a number takes in JSON, with the comma behind it.
 pub(super) const NUMBER: usize = 13;
 
-/// How many bytes of a figure of at most so many are for its numbers and labels; the rest is its still picture's.
+/// The share of a figure's bytes that is for its numbers and labels; the rest is for its still picture.
 pub(super) fn room(max_bytes: usize) -> usize {
     max_bytes / 4 * 3
 }
 
-/// The places that keep the outline of a line: of each `stretch` the least and the greatest number, and the first and
+/// The places that keep the outline of a line: of each `stretch` the minimum and maximum number, and the first and
 /// the last place of all. A stretch without a finite number keeps a place, so that the gap is still one.
 pub(super) fn outline(values: ArrayView1<f32>, stretch: usize) -> Vec<usize> {
     let count = values.len();

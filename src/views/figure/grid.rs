@@ -18,14 +18,14 @@ use crate::views::number::grouped;
 use crate::views::picture::{Anchor, Canvas, Frame, Turn};
 use crate::views::source::Source;
 
-/// What stands beside the cells: row labels, scale, axis titles.
+/// The room beside the cells: row labels, scale, axis titles.
 const SIDES: usize = 160;
-/// The slider of an animation.
+/// The room of an animation's slider.
 const SLIDER: usize = 90;
-/// What stands above and below the cells: title, column labels, axis title.
+/// The room above and below the cells: title, column labels, axis title.
 const ENDS: usize = 130;
 
-/// The numbers of a heat map or of an animation, and what was asked of it.
+/// The numbers of a heat map or of an animation, and its options.
 #[derive(Clone, Debug)]
 pub(super) struct Grid {
     /// `[row, column]`.
@@ -96,7 +96,7 @@ impl Grid {
         Ok(Self { values: frames[0].clone(), title: numbers.title, x, y, frames, along, asked: Asked::default() })
     }
 
-    /// The scale goes as far on both sides of its centre as the numbers do, unless told otherwise.
+    /// By default the scale goes as far on both sides of its centre as the numbers do.
     fn color_bar(&self, looks: &Looks) -> Result<ColorBar> {
         let center = self.asked.center.unwrap_or(0.0);
         let most = self
@@ -124,7 +124,7 @@ impl Grid {
 impl Grid {
     /// The numbers of all frames.
     fn all(&self) -> impl Iterator<Item = &f32> + Clone {
-        // The first frame of an animation is `values` once more.
+        // `values` repeats the first frame of an animation.
         let single = if self.frames.is_empty() { Some(&self.values) } else { None };
         single.into_iter().chain(&self.frames).flat_map(|frame| frame.iter())
     }
@@ -132,7 +132,7 @@ impl Grid {
     /// How many rows and columns become one cell, so that the numbers fit.
     fn blocks(&self, looks: &Looks) -> Option<(usize, usize)> {
         let (rows, columns) = self.values.dim();
-        // A category has marks around its label; a block has the labels of its ends.
+        // A category has invisible marks around its label; a block has the labels of both its ends.
         let label = |asked: &Option<Vec<String>>, own: &Vec<String>, count: usize| {
             2 * asked.as_ref().unwrap_or(own).iter().map(String::len).sum::<usize>() / count + 20
         };
@@ -140,7 +140,7 @@ impl Grid {
             (label(&self.asked.y_ticks, &self.y.labels, rows), label(&self.asked.x_ticks, &self.x.labels, columns));
         let words = self.asked.cell_text.iter().flatten().map(|word| word.len() + 3).sum::<usize>();
         let cell = NUMBER * self.frames.len().max(1) + words / self.values.len();
-        // Gaps are a second map with labels of its own.
+        // Gaps are a second map with its own labels.
         let maps = if self.all().all(|value| value.is_finite()) { 1 } else { 2 };
         let fits =
             |rows: usize, columns: usize| maps * (rows * columns * cell + rows * tall + columns * wide) <= looks.room();
@@ -148,7 +148,7 @@ impl Grid {
         (blocks != (1, 1)).then_some(blocks)
     }
 
-    /// The places of the numbers that are drawn of a frame, where each cell stands for several.
+    /// The flat indices of the numbers of a frame that are drawn, where each cell represents several.
     fn places(frame: &Array2<f32>, drawing: &Drawing) -> Option<Array2<usize>> {
         let center = drawing.color_bar.as_ref().map_or(0.0, |bar| bar.center);
         Some(furthest(frame.view(), center, drawing.extras.blocks?))
@@ -167,10 +167,10 @@ impl Grid {
         let (rows, columns) = self.values.dim();
         let fewer = blocks.map(|(tall, wide)| {
             let cell =
-                format!("for each block of {tall} x {wide} cells the number furthest from the middle of the colours");
+                format!("the number furthest from the centre of the colours for each block of {tall} x {wide} cells");
             let frames = if self.frames.is_empty() { String::new() } else { format!("{} x ", self.frames.len()) };
             let all = format!("all {frames}{} x {}", grouped(rows), grouped(columns));
-            Note::of_size(&format!("is {cell}"), &all, looks.max_bytes())
+            Note::of_size(&cell, &all, looks.max_bytes())
         });
         Note::of_gaps(self.all(), true, |_| None).into_iter().chain(fewer).collect()
     }
@@ -184,7 +184,7 @@ impl Grid {
         }
     }
 
-    /// A name for each frame: as asked for, or the labels of their axis.
+    /// A name for each frame: as requested, or the labels of their axis.
     fn frame_names(&self) -> Result<Vec<String>> {
         if self.frames.is_empty() {
             return Ok(Vec::new());
@@ -196,7 +196,7 @@ impl Grid {
     }
 }
 
-/// Labels as asked for or as the numbers bring them, else 0, 1, 2 and so on; one for so many places each.
+/// Labels as requested, or those of the numbers, or 0, 1, 2 and so on; where `side` is above 1, one for each block.
 fn labels(
     asked: Option<&Vec<String>>,
     own: &[String],

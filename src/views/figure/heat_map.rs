@@ -19,17 +19,18 @@ use crate::views::source::Source;
 /// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
-/// use candle_lens::views::imshow;
+/// use candle_lens::prelude::*;
 /// let per_head = vec![vec![0.1, -0.2], vec![0.0, 1.9]];
 /// let figure = imshow(&per_head).title("Logit Difference From Each Head").x_label("Head").y_label("Layer").width(600);
 /// figure.show()?;
+/// assert!(figure.render()?.html().contains("Logit Difference From Each Head"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow(matrix: impl Source) -> HeatMap {
     HeatMap::new(Grid::new(&matrix))
 }
 
-/// A matrix in colours. Made by [`imshow`](crate::views::imshow()); the methods, chained, change its looks.
+/// A matrix in colours. Made by [`imshow`](crate::views::imshow()); its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct HeatMap {
@@ -68,7 +69,7 @@ macro_rules! of_cells {
                 self.change(|grid| grid.asked.y_ticks = Some(texts(labels)))
             }
 
-            /// What the colours stand for.
+            /// A title for the colour scale.
             pub fn color_label(self, label: impl Into<String>) -> Self {
                 self.change(|grid| grid.asked.color_label = Some(label.into()))
             }
@@ -89,7 +90,7 @@ macro_rules! of_cells {
 of_cells!(HeatMap, Animation);
 
 /// Heat maps one after another on one scale, with a slider to go through them and a button to play them; where no
-/// script runs, the first stands still. [`Animation::names`] names the frames.
+/// script runs, the first frame is shown. [`Animation::names`] names the frames.
 ///
 /// # Shapes
 /// `[frame, row, column]`.
@@ -100,14 +101,16 @@ of_cells!(HeatMap, Animation);
 /// ```
 /// use candle_lens::prelude::*;
 /// let frames = ndarray::Array3::from_shape_fn((4, 2, 3), |(f, r, c)| (f * r) as f32 - c as f32);
-/// imshow_animation(&frames).names(["start", "early", "late", "end"]).show()?;
+/// let drawn = imshow_animation(&frames).names(["start", "early", "late", "end"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("early"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow_animation(matrices: impl Source) -> Animation {
     Animation::new(Grid::animated(&matrices))
 }
 
-/// Heat maps one after another. Made by [`imshow_animation`]; the methods, chained, change their looks.
+/// Heat maps one after another. Made by [`imshow_animation`]; its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Animation {

@@ -1,4 +1,4 @@
-//! `hist`: how often numbers fall into each of equal stretches, as ARENA's `plotly_utils.hist`.
+//! `hist`: how many numbers fall into each of several equal bins, as ARENA's `plotly_utils.hist`.
 
 use crate::error::{Error, Result};
 use crate::views::figure::color::series_color;
@@ -13,9 +13,9 @@ use crate::views::number::number;
 use crate::views::picture::{Anchor, Canvas, Frame, Turn};
 use crate::views::source::Source;
 
-/// How often numbers fall into each of equal stretches, for a list or for each row of a matrix, one behind the other.
-/// [`Histogram::bins`] says how many stretches, [`Histogram::mean_lines`] marks the means. Numbers that are not finite are not
-/// counted, and a line above says how many they are.
+/// How many numbers fall into each of several equal bins, for a list or for each row of a matrix, overlaid.
+/// [`Histogram::bins`] sets the number of bins, [`Histogram::mean_lines`] marks the means. Numbers that are not finite are not
+/// counted; a line above the figure says how many there are.
 ///
 /// # Shapes
 /// `[value]` or `[series, value]`.
@@ -25,14 +25,16 @@ use crate::views::source::Source;
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// hist([0.1, 0.4, 0.5, 2.0]).bins(4).mean_lines().x_label("Loss").show()?;
+/// let drawn = hist([0.1, 0.4, 0.5, 2.0]).bins(4).mean_lines().x_label("Loss");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("Loss"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn hist(values: impl Source) -> Histogram {
     Histogram::new(Series::new("hist", &values).map(|series| Values { series, bins: None, mean_lines: false }))
 }
 
-/// Counts of numbers. Made by [`hist`](crate::views::hist()); the methods, chained, change their looks.
+/// Counts of numbers. Made by [`hist`](crate::views::hist()); its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Histogram {
@@ -57,13 +59,13 @@ impl Histogram {
     }
 }
 
-/// More bins than these could not be told apart.
+/// The most bins that can be distinguished.
 const MOST_BINS: usize = 1000;
 
-/// How much of what is behind a bar is hidden where series overlap.
+/// The opacity of bars where series overlap.
 const OPACITY: f64 = 0.6;
 
-/// The numbers of a histogram, and what was asked of it.
+/// The numbers of a histogram, and its options.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
     series: Series,
@@ -71,7 +73,7 @@ pub(super) struct Values {
     pub mean_lines: bool,
 }
 
-/// Equal stretches from `low`, and how many numbers of each series fall into each.
+/// Equal bins from `low`, and the counts of each series.
 pub(super) struct Bins {
     pub low: f64,
     pub width: f64,
@@ -89,7 +91,7 @@ impl Values {
         let asked = self.count();
         let values = &self.series.values;
         let (low, high) = finite_range(values);
-        // Numbers that are all the same stand in the middle of one stretch.
+        // Equal numbers are in the middle of one bin.
         let (low, high) = if high > low { (low, high) } else { (low - half_room(low), low + half_room(low)) };
         let width = (high - low) / asked as f64;
         let bin = |value: f32| (((f64::from(value) - low) / width) as usize).min(asked - 1);

@@ -1,4 +1,4 @@
-//! Where the labels of points stand, so that none covers another one or a point.
+//! The positions of point labels, chosen so that none covers another label or a point.
 
 /// Letter size of the labels.
 pub(super) const SIZE: f32 = 11.0;
@@ -8,7 +8,7 @@ const AWAY: f32 = 11.0;
 const POINT: f32 = 4.0;
 const HALF: f32 = 6.5;
 
-/// On which side of its point a label stands.
+/// The side of its point on which a label is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Above,

@@ -17,7 +17,7 @@ use crate::views::picture::{Canvas, Frame};
 use crate::views::source::Source;
 use crate::views::terminal::{columns, fit, width};
 
-/// Up to so many points are marked; more would hide the line.
+/// The most points that are marked; more markers would hide the line.
 pub(super) const MARKED: usize = 60;
 
 /// A line through a list of numbers, or one line for each row of a matrix.
@@ -32,7 +32,7 @@ pub(super) const MARKED: usize = 60;
 /// Reported when the figure is shown: another shape, no numbers.
 ///
 /// ```
-/// use candle_lens::views::line;
+/// use candle_lens::prelude::*;
 /// let figure = line([0.1, 0.4, 2.8])
 ///     .title("Logit Difference From Accumulated Residual Stream")
 ///     .x_label("Layer")
@@ -40,10 +40,11 @@ pub(super) const MARKED: usize = 60;
 ///     .x_ticks(["0_pre", "0_mid", "final_post"])
 ///     .width(800);
 /// figure.show()?;
+/// assert!(figure.render()?.html().contains("final_post"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 ///
-/// What means nothing for a line is not among its methods:
+/// A line has no options that mean nothing for it:
 ///
 /// ```compile_fail,E0599
 /// use candle_lens::views::line;
@@ -53,7 +54,7 @@ pub fn line(y: impl Source) -> Line {
     Line::new(Series::new("line", &y).map(|series| Lines { series, x_ticks: None, secondary: None, bands: Vec::new() }))
 }
 
-/// Lines through numbers. Made by [`line()`](crate::views::line()); the methods, chained, change their looks.
+/// Lines through numbers. Made by [`line()`](crate::views::line()); its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Line {
@@ -77,13 +78,13 @@ impl Line {
         self.change(|lines| lines.secondary = Some(title.into()))
     }
 
-    /// A coloured ground with a name behind a stretch of the line, in points.
+    /// A coloured background with a name behind part of the line, from one point to another.
     pub fn band(self, from: f64, to: f64, name: impl Into<String>) -> Self {
         self.change(|lines| lines.bands.push(Band { from, to, name: name.into() }))
     }
 }
 
-/// The numbers of a line figure, and what was asked of it.
+/// The numbers of a line figure, and its options.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     pub series: Series,
@@ -104,7 +105,7 @@ fn checked_bands(bands: &[Band], points: usize) -> Result<Vec<Band>> {
     match bands.iter().find(|band| !(band.from < band.to && band.from >= -1.0 && band.to <= last)) {
         None => Ok(bands.to_vec()),
         Some(band) => Err(Error::argument(format!(
-            "the band {:?} goes from {} to {}, but the line has the points 0 to {}: give a stretch of it.",
+            "the band {:?} goes from {} to {}, but the line has the points 0 to {}: give a part of it.",
             band.name,
             band.from,
             band.to,
@@ -137,13 +138,13 @@ impl Lines {
         let place =
             |i: usize| Some(ticks.get(i % points).map_or_else(|| (i % points).to_string(), |tick| visible(tick)));
         let fewer = stretch.map(|stretch| {
-            let drawn = format!("are the least and the greatest of each {} points", grouped(stretch));
+            let drawn = format!("the minimum and maximum of each {} points", grouped(stretch));
             Note::of_size(&drawn, &format!("all {}", grouped(points)), looks.max_bytes())
         });
         Note::of_gaps(self.series.values.iter(), false, place).into_iter().chain(fewer).collect()
     }
 
-    /// Whether a point stands between two gaps, where no line passes.
+    /// Whether a point is between two gaps, where no line passes.
     pub(super) fn has_lonely(&self) -> bool {
         let is_lonely = |row: ArrayView1<f32>| {
             let is_gap = |i: Option<usize>| i.and_then(|i| row.get(i)).is_none_or(|value| !value.is_finite());

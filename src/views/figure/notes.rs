@@ -1,30 +1,30 @@
-//! What a figure must say of itself: numbers that have no place on it, and what was left out because there is no room.
+//! Notes above a figure: numbers that it cannot show, and what was left out for lack of room.
 
 use crate::error::human_bytes;
 use crate::views::html::{escape, visible};
 use crate::views::number::grouped;
 use crate::views::picture::{Anchor, Canvas, Turn, text_width};
 
-/// The ground of cells without a number, on either kind of page.
+/// The background of cells without a number, on light and dark pages.
 pub(in crate::views) const GAP: crate::views::figure::Color = crate::views::figure::Color(0x9a, 0x9a, 0x9a);
 
-/// How many of the places without a number are named.
+/// How many of the positions without a number are named.
 const NAMED: usize = 3;
 
 /// Letter size of notes in a picture, and the height of their lines.
 const SIZE: f32 = 12.0;
 const LINE: usize = 16;
 
-/// A sentence about a figure, which stands above it.
+/// A sentence above a figure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::views) struct Note {
-    /// Whether the sentence explains the ground of gaps.
+    /// Whether the sentence explains the background of gaps.
     pub is_legend: bool,
     pub text: String,
 }
 
 impl Note {
-    /// The note of numbers that are not finite, if any is; `place` names the n-th.
+    /// The note on numbers that are not finite, if there are any; `place` names the n-th.
     pub fn of_gaps<'a>(
         values: impl Iterator<Item = &'a f32> + Clone,
         is_legend: bool,
@@ -52,10 +52,10 @@ impl Note {
         Some(Self { is_legend, text })
     }
 
-    /// The note that `drawn` is what there is room for of `all`.
+    /// The note that `drawn` is all there is room for of `all`.
     pub fn of_size(drawn: &str, all: &str, max_bytes: usize) -> Self {
         let text = format!(
-            "Drawn {drawn}: {all} would take more than {}. `max_bytes` allows more, for instance in a file of its own \
+            "Reduced to {drawn}: {all} would take more than {}. `max_bytes` allows more, for instance in a separate file \
              (`save_html`).",
             human_bytes(max_bytes as u64)
         );
@@ -86,7 +86,7 @@ pub(super) fn lines(notes: &[Note]) -> String {
     notes.iter().map(|note| visible(&note.text) + "\n").collect()
 }
 
-/// The notes as lines of a picture that is so wide, each with whether the ground of gaps stands before it.
+/// The notes as lines of a picture of this width, each with whether the background of gaps comes before it.
 fn wrapped(notes: &[Note], width: usize) -> Vec<(bool, String)> {
     let room = (width as f32 - 48.0).max(60.0);
     let mut lines = Vec::new();
@@ -107,7 +107,7 @@ fn wrapped(notes: &[Note], width: usize) -> Vec<(bool, String)> {
     lines
 }
 
-/// How high the notes are in a picture that is so wide.
+/// The height of the notes in a picture of this width.
 pub(in crate::views) fn height(notes: &[Note], width: usize) -> usize {
     let lines = wrapped(notes, width).len();
     if lines == 0 { 0 } else { lines * LINE + 6 }
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn long_notes_are_broken_into_lines_that_fit() {
-        let note = Note::of_size("is this", "all of the million points", 5_000_000);
+        let note = Note::of_size("this", "all of the million points", 5_000_000);
         let lines = wrapped(std::slice::from_ref(&note), 300);
         assert!(lines.len() > 2 && lines.iter().all(|(_, line)| text_width(line, SIZE) <= 252.0), "{lines:?}");
         assert_eq!(lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join(" "), note.text);

@@ -1,4 +1,4 @@
-//! What every kind of figure can be told, and what can be done with any of them: written once, given to each kind.
+//! The options and outputs that all kinds of figure share: written once, given to each kind.
 
 use std::sync::Arc;
 
@@ -53,14 +53,14 @@ macro_rules! looks {
             }
 
             /// The most that the figure may add to a notebook, in bytes; 5 MB by default. A larger one draws fewer numbers and
-            /// says so above: of a line the least and the greatest of each stretch, of bars and of the cells of a heat map the
-            /// largest of each block, of points one wherever there are any.
+            /// says so above: the minimum and maximum of each stretch of a line, the largest of each block of bars or cells, and one
+            /// point wherever there are any.
             ///
             /// ```
             /// use candle_lens::views::{View, line};
             /// let steps: Vec<f32> = (0..20_000).map(|step| (step as f32).sin()).collect();
             /// let text = line(&steps).max_bytes(100_000).render()?.text().to_owned();
-            /// assert!(text.contains("the least and the greatest of each"), "{text}");
+            /// assert!(text.contains("the minimum and maximum of each"), "{text}");
             /// # Ok::<(), candle_lens::Error>(())
             /// ```
             pub fn max_bytes(mut self, bytes: usize) -> Self {
@@ -82,7 +82,7 @@ macro_rules! saved {
             /// Saves this as a still picture in a PNG file, with a transparent background.
             ///
             /// # Errors
-            /// What makes it impossible to draw, or a disk that does not take it.
+            /// Whatever makes it impossible to draw, or a file that cannot be written.
             pub fn save_png(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
                 let _drawing = crate::progress::Progress::opaque("drawing");
                 let picture = self.to_png()?;
@@ -124,7 +124,7 @@ macro_rules! kinds {
             /// The figure as the JSON that plotly.js draws: `data`, `layout` and `config`.
             ///
             /// # Errors
-            /// What makes the figure impossible to draw.
+            /// Whatever makes the figure impossible to draw.
             pub fn to_json(&self) -> Result<String> {
                 Figure::from(self).to_json()
             }
@@ -132,7 +132,7 @@ macro_rules! kinds {
             /// The figure as a still picture: the bytes of a PNG file.
             ///
             /// # Errors
-            /// What makes the figure impossible to draw.
+            /// Whatever makes the figure impossible to draw.
             pub fn to_png(&self) -> Result<Vec<u8>> {
                 Figure::from(self).to_png()
             }
@@ -140,7 +140,7 @@ macro_rules! kinds {
             /// The figure as an SVG image, whose words are text.
             ///
             /// # Errors
-            /// What makes the figure impossible to draw.
+            /// Whatever makes the figure impossible to draw.
             pub fn to_svg(&self) -> Result<String> {
                 Figure::from(self).to_svg()
             }

@@ -21,7 +21,7 @@ use crate::views::table::Table;
 
 /// A point for each pair of numbers. Results of this crate label the points with their labels;
 /// [`Scatter::diagonal`] draws y = x, [`Scatter::point_labels`] gives other labels. A pair with a number that is not finite
-/// has no point, and a line above says which.
+/// has no point, and a line above the figure says which.
 ///
 /// # Shapes
 /// Two of the same shape, whatever it is.
@@ -31,14 +31,16 @@ use crate::views::table::Table;
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.1]).diagonal().point_labels(["L0H0", "L0H1", "L0H2"]).show()?;
+/// let drawn = scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.1]).diagonal().point_labels(["L0H0", "L0H1", "L0H2"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L0H2"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn scatter(x: impl Source, y: impl Source) -> Scatter {
     Scatter::new(Points::new(&x, &y))
 }
 
-/// Points for pairs of numbers. Made by [`scatter`](crate::views::scatter()); the methods, chained, change their looks.
+/// Points for pairs of numbers. Made by [`scatter`](crate::views::scatter()); its builder methods change how it looks.
 #[derive(Clone)]
 #[must_use = "a figure appears as the last expression of a cell or by its method `show`"]
 pub struct Scatter {
@@ -58,10 +60,10 @@ impl Scatter {
     }
 }
 
-/// With more points than these, labels would cover each other: they show under the pointer.
+/// The most points that are labelled in place; with more, labels would overlap and show under the pointer only.
 pub(super) const LABELLED: usize = 40;
 
-/// The points of a scatter figure, and what was asked of it.
+/// The points of a scatter figure, and its options.
 #[derive(Clone, Debug)]
 pub(super) struct Points {
     pub x: Array1<f32>,
@@ -80,7 +82,7 @@ impl Points {
         check_values("scatter", &y.values)?;
         if x.values.shape() != y.values.shape() {
             return Err(Error::argument(format!(
-                "`scatter` needs as many x as y, but their shapes are {:?} and {:?}.",
+                "`scatter` needs x and y of the same shape, but their shapes are {:?} and {:?}.",
                 x.values.shape(),
                 y.values.shape()
             )));
@@ -91,7 +93,7 @@ impl Points {
             });
         if let Some((x, y)) = other {
             return Err(Error::argument(format!(
-                "`scatter` pairs numbers by their places, but one result has the axis {:?} where the other has {:?}, or other \
+                "`scatter` pairs numbers by their indices, but one result has the axis {:?} where the other has {:?}, or other \
                  labels on it: give results with the same axes.",
                 x.name, y.name
             )));
@@ -120,13 +122,13 @@ impl Points {
 }
 
 impl Points {
-    /// The places of the points that are drawn.
+    /// The indices of the points that are drawn.
     pub fn shown(&self, drawing: &Drawing) -> Vec<usize> {
         let is_finite = |&i: &usize| self.x[i].is_finite() && self.y[i].is_finite();
         drawing.extras.kept.clone().unwrap_or_else(|| (0..self.x.len()).filter(is_finite).collect())
     }
 
-    /// Where the points that are drawn are in the picture.
+    /// The pixel coordinates of the points that are drawn.
     fn points(&self, drawing: &Drawing, frame: &Frame) -> Vec<(f32, f32)> {
         let at = |i: usize| (frame.x(f64::from(self.x[i])), frame.y(f64::from(self.y[i])));
         self.shown(drawing).into_iter().map(at).collect()
@@ -138,7 +140,7 @@ impl Points {
         if words.is_empty() { Vec::new() } else { self.shown(drawing).into_iter().map(|i| words[i].clone()).collect() }
     }
 
-    /// What is said of points that have no place, and of those that have no room, which are taken out of the drawing.
+    /// Adds notes on points that are not finite and on those left out for lack of room, and removes the latter.
     fn reduce(&self, drawing: &mut Drawing, looks: &Looks) {
         let words = &drawing.extras.words;
         // One number for each pair, which is finite where both are.
@@ -151,13 +153,13 @@ impl Points {
         if all.len() > most {
             let places = self.points(drawing, &Frame::new(drawing));
             let kept: Vec<usize> = spread(&places, most).into_iter().map(|i| all[i]).collect();
-            let drawn = format!("are {}, one wherever there are any", grouped(kept.len()));
+            let drawn = format!("{} points, one wherever there are any", grouped(kept.len()));
             drawing.notes.push(Note::of_size(&drawn, &format!("all {} points", grouped(all.len())), looks.max_bytes()));
             drawing.extras.kept = Some(kept);
         }
     }
 
-    /// On which side of each point its label stands; nothing without labels, or with too many.
+    /// The side of each point on which its label is; nothing without labels, or with too many.
     pub fn sides(&self, drawing: &Drawing, frame: &Frame) -> Option<Vec<Option<Side>>> {
         let words = self.words(drawing);
         if words.is_empty() || words.len() > LABELLED {
@@ -233,7 +235,7 @@ impl Chart for Points {
     }
 }
 
-/// The stretch that both axes have, where y = x can be drawn.
+/// The range that both axes share, in which y = x can be drawn.
 pub(super) fn shared(drawing: &Drawing) -> Option<(f64, f64)> {
     let (Scale::Numbers(x_low, x_high), Scale::Numbers(y_low, y_high)) = (&drawing.x.scale, &drawing.y.scale) else {
         return None;

@@ -1,4 +1,4 @@
-//! One or several series of numbers with their names: what [`line()`](super::line()), [`bar`](super::bar()) and
+//! One or several named series of numbers, which [`line()`](super::line()), [`bar`](super::bar()) and
 //! [`hist`](super::hist()) draw.
 
 use ndarray::{Array2, Ix2};
@@ -8,7 +8,7 @@ use crate::labelled::Axis;
 use crate::views::figure::drawing::{check_values, one_each};
 use crate::views::source::Source;
 
-/// `[series, place]`, with the names of both.
+/// `[series, position]`, with the names of both.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub values: Array2<f32>,
@@ -42,7 +42,7 @@ impl Series {
         Ok(Self { values, title: numbers.title, x, named: None, names })
     }
 
-    /// The names of the series: as asked for, or their own; none where there is one series without a name.
+    /// The names of the series: as requested, or their own; none where there is one series without a name.
     pub fn names(&self) -> Result<Vec<String>> {
         let names = self.named.as_ref().unwrap_or(&self.names);
         if !names.is_empty() || self.named.is_some() {

@@ -1,6 +1,7 @@
-//! The plots that the field's notebooks make again and again, each as one call.
+//! Plots that are common in the field's notebooks, each as one call.
 
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::views::figure::facets::{Facets, imshow_facets};
 use crate::views::figure::{HeatMap, Line, imshow, line};
 use crate::views::html::visible;
@@ -13,11 +14,13 @@ use crate::views::widget::Words;
 /// `[layer, position]`; `tokens` has one text for each position.
 ///
 /// # Errors
-/// Reported when the figure is shown: another shape, other than one token for each position.
+/// Reported when the figure is shown: another shape, or not one token for each position.
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// imshow_patching_result(vec![vec![0.0, 0.9], vec![0.1, 0.2]], ["The", " keys"]).show()?;
+/// let drawn = imshow_patching_result(vec![vec![0.0, 0.9], vec![0.1, 0.2]], ["The", " keys"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("keys"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow_patching_result(result: impl Source, tokens: impl Words) -> HeatMap {
@@ -35,12 +38,14 @@ pub fn imshow_patching_result(result: impl Source, tokens: impl Words) -> HeatMa
 /// `[answer, layer, position]`; `tokens` has one text for each position, `answers` one for each answer.
 ///
 /// # Errors
-/// Results that cannot be read, other than three axes, other than one text for each answer, zeros everywhere.
+/// Results that cannot be read or do not have three axes, not one text for each answer, or zeros everywhere.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// let results = ndarray::Array3::from_shape_fn((2, 2, 2), |(a, l, p)| (a * (l + p)) as f32);
-/// imshow_patching_results(&results, ["The", " keys"], [" are", " is"])?.show()?;
+/// let drawn = imshow_patching_results(&results, ["The", " keys"], [" are", " is"])?;
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("keys"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn imshow_patching_results(results: impl Source, tokens: impl Words, answers: impl Words) -> Result<Facets> {
@@ -69,7 +74,7 @@ pub fn imshow_patching_results(results: impl Source, tokens: impl Words, answers
     Ok(facets.x_label("Position").y_label("Layer").x_ticks(indexed(&tokens)?))
 }
 
-/// Numbers that were read already.
+/// Numbers that have been read.
 struct Fixed(Numbers);
 
 impl Source for Fixed {
@@ -89,7 +94,9 @@ impl Source for Fixed {
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// plot_comp_scores(vec![vec![0.1, 0.4], vec![0.2, 0.1]], Some(0.12)).title("K composition").show()?;
+/// let drawn = plot_comp_scores(vec![vec![0.1, 0.4], vec![0.2, 0.1]], Some(0.12)).title("K composition");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("K composition"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
@@ -97,7 +104,7 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
         for (place, axis) in numbers.axes.iter_mut().enumerate() {
             let size = numbers.values.shape()[place];
             if axis.labels.len() != size {
-                *axis = crate::labelled::Axis::new("", (0..size).map(|head| format!("L{place}H{head}")));
+                *axis = crate::labelled::Axis::new("", (0..size).map(|head| Head::new(place, head).to_string()));
             }
         }
         numbers
@@ -126,7 +133,9 @@ pub fn plot_comp_scores(scores: impl Source, baseline: Option<f64>) -> HeatMap {
 /// ```
 /// use candle_lens::prelude::*;
 /// let shares = vec![vec![0.5, 0.1, -0.2], vec![0.0, 0.9, 0.3]];
-/// plot_logit_attribution(shares, ["The", " keys"]).x_ticks(["Direct", "L0H0", "L0H1"]).show()?;
+/// let drawn = plot_logit_attribution(shares, ["The", " keys"]).x_ticks(["Direct", "L0H0", "L0H1"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L0H1"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> HeatMap {
@@ -146,7 +155,7 @@ pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> H
 }
 
 /// The log probability of each next token of a text that is repeated, as ARENA's `plot_loss_difference`: the first and
-/// the second half have grounds of their own, the points the names of their tokens.
+/// the second half have their own backgrounds, and the points are labelled with their tokens.
 ///
 /// # Shapes
 /// `log_probs [2 * seq_len]`, or one more or less; `tokens` one text for each of them.
@@ -157,7 +166,9 @@ pub fn plot_logit_attribution(attribution: impl Source, tokens: impl Words) -> H
 /// ```
 /// use candle_lens::prelude::*;
 /// let log_probs = [-8.0, -7.5, -8.2, -0.1, -0.2, -0.1];
-/// plot_loss_difference(log_probs, ["a", "b", "c", "a", "b", "c"], 3).show()?;
+/// let drawn = plot_loss_difference(log_probs, ["a", "b", "c", "a", "b", "c"], 3);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("data-figure"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn plot_loss_difference(log_probs: impl Source, tokens: impl Words, seq_len: usize) -> Line {

@@ -1,4 +1,4 @@
-//! Figures in characters, for a terminal and for whoever cannot see the picture.
+//! Figures in characters, for a terminal and for readers who cannot see the picture.
 
 use ndarray::ArrayView2;
 
@@ -12,13 +12,13 @@ use crate::views::terminal::{columns, fit, width};
 /// How many rows of a heat map are written.
 const ROWS: usize = 40;
 
-/// What stands where there is no number.
+/// The sign of a missing number.
 const GAP: char = '·';
 
-/// From nothing to the end of the scale.
+/// From zero to the end of the scale.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
-/// A heat map: each number with a shade for its size, or where the line is too short for numbers, shades alone.
+/// A heat map: each number with a shade for its magnitude, or only shades where the line is too short for numbers.
 pub(super) fn heat_map(
     values: ArrayView2<f32>,
     limit: f64,
@@ -78,7 +78,7 @@ pub(super) fn heat_map(
     Ok(lines.join("\n"))
 }
 
-/// The values as bars of eight heights, at most `most` of them: each stands for the mean of the finite numbers of a
+/// The values as bars of eight heights, at most `most` of them: each represents the mean of the finite numbers of a
 /// stretch, and [`GAP`] for a stretch without any.
 pub(super) fn sparkline(values: &[f32], most: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

@@ -34,7 +34,7 @@ pub(super) fn width(text: &str, size: f32) -> f32 {
     glyphs(text).map(advance).sum::<f32>() * scale(size)
 }
 
-/// `text` as one outline that starts at the origin and stands on the horizontal axis; `None` where nothing shows.
+/// `text` as one outline that starts at the origin on the horizontal axis; `None` where nothing is visible.
 pub(super) fn outline(text: &str, size: f32) -> Option<Path> {
     let mut pen = Pen { path: PathBuilder::new(), x: 0.0, scale: scale(size) };
     for glyph in glyphs(text) {

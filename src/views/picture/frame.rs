@@ -13,7 +13,7 @@ const LINE: f32 = 15.0;
 /// Labels longer than this end in "…".
 const LONGEST: usize = 20;
 
-/// The rectangle of the marks, and what stands along its sides.
+/// The rectangle of the marks, and what is along its sides.
 pub(in crate::views) struct Frame {
     left: f32,
     top: f32,
@@ -218,7 +218,7 @@ fn widest(ticks: &[(f64, String)]) -> f32 {
     ticks.iter().map(|(_, label)| font::width(label, SIZE)).fold(0.0, f32::max)
 }
 
-/// What stands at the right: the legend, the colour scale or a margin.
+/// What is at the right: the legend, the colour scale or a margin.
 fn side_room(drawing: &Drawing) -> f32 {
     let names = drawing.names.iter().map(|name| font::width(&short(name), SIZE)).fold(0.0, f32::max);
     let bar = drawing.color_bar.as_ref().map(|bar| 42.0 + font::width(&number(bar.range().0), SIZE).max(24.0));

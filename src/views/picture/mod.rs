@@ -1,4 +1,4 @@
-//! Still pictures: what a figure shows where no script runs. Drawn with tiny-skia on a transparent ground, with ink
+//! Still pictures: what a figure shows where no script runs. Drawn with tiny-skia on a transparent background, with ink
 //! that can be read on a light and on a dark page.
 
 mod font;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::views::figure::{Chart, Color, Drawing, INK};
 use crate::views::html::{escape, visible};
 
-/// Picture pixels for each pixel of the page: sharp on fine screens too.
+/// Picture pixels for each pixel of the page, so that pictures are sharp on high-resolution screens.
 const FINENESS: f32 = 2.0;
 
 /// How many points of a line are drawn at once.
@@ -73,7 +73,7 @@ pub(in crate::views) fn paint_all(chart: &dyn Chart, drawing: &Drawing, canvas: 
     frame.paint_words(drawing, canvas);
 }
 
-/// Where a text stands relative to its point, which is always at half its height.
+/// The alignment of a text relative to its point, which is always at half its height.
 #[derive(Clone, Copy)]
 pub(in crate::views) enum Anchor {
     Start,

@@ -26,7 +26,7 @@ pub(super) fn encode(picture: &Pixmap) -> Result<Vec<u8>> {
     indexed((picture.width() as usize, picture.height() as usize), &palette, &indices)
 }
 
-/// A picture of so many columns and rows as the bytes of a PNG file: for each pixel its place in the palette, which
+/// A picture of this size as the bytes of a PNG file: for each pixel its index in the palette, which
 /// has at most 256 colours.
 pub(in crate::views) fn indexed(size: (usize, usize), palette: &[Rgba], indices: &[u8]) -> Result<Vec<u8>> {
     let mut header = Vec::with_capacity(13);

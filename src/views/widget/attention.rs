@@ -1,4 +1,4 @@
-//! Attention: one head, the heads of a layer, all heads of a model, and two runs beside each other.
+//! Attention: one head, the heads of a layer, all heads of a model, and two runs side by side.
 
 use ndarray::{Array3, ArrayView2, Axis as NdAxis, s};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::views::widget::words::{Words, one_word_each};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 
 /// A thumbnail of each head, and beside them a large map of one, as CircuitsVis' `attention_heads`: pointing at a head
-/// previews it, a click keeps it, and pointing at a cell says source, destination and value.
+/// previews it, a click keeps it, and pointing at a cell shows source, destination and value.
 ///
 /// Numbers may be negative, as those of an attribution are: they are drawn in orange, positive ones in blue, and those
 /// that are not finite in grey where they are not masked.
@@ -26,7 +26,7 @@ use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 /// `[head, dest, src]`, or any axes of heads in front, such as `[layer, head, dest, src]`; see [`Patterns`].
 ///
 /// # Errors
-/// Reported when the widget is shown: another shape, other than one token for each position.
+/// Reported when the widget is shown: another shape, or not one token for each position.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -34,14 +34,16 @@ use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
 /// attention_heads(&model, (&cache, 2)).show()?;
 /// let tokens = model.to_str_tokens("The keys on the cabinet")?;
-/// attention_heads(&tokens, cache.get(("pattern", 2))?.get(0)?).show()?;
+/// let drawn = attention_heads(&tokens, cache.get(("pattern", 2))?.get(0)?);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_heads(tokens: impl Words, attention: impl Patterns) -> Widget {
     Widget::new(Heads::new(Mode::Heads, &tokens, &[("", &attention)]))
 }
 
-/// The text, coloured by what the token under the mouse attends to (or, turned round, by what attends to it), with a
+/// The text, coloured by what the token under the mouse attends to (or, reversed, by what attends to it), with a
 /// head to choose and a small map, as CircuitsVis' `attention_patterns`.
 ///
 /// # Shapes, errors
@@ -51,7 +53,9 @@ pub fn attention_heads(tokens: impl Words, attention: impl Patterns) -> Widget {
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
-/// attention_patterns(&model, (&cache, 2)).show()?;
+/// let drawn = attention_patterns(&model, (&cache, 2));
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_patterns(tokens: impl Words, attention: impl Patterns) -> Widget {
@@ -71,7 +75,9 @@ pub fn attention_patterns(tokens: impl Words, attention: impl Patterns) -> Widge
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
 /// let tokens = model.to_str_tokens("The keys on the cabinet")?;
-/// attention_pattern(&tokens, cache.get(("pattern", 2))?.get(0)?.get(5)?).title("L2H5").show()?;
+/// let drawn = attention_pattern(&tokens, cache.get(("pattern", 2))?.get(0)?.get(5)?).title("L2H5");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L2H5"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_pattern(tokens: impl Words, attention: impl Patterns) -> Widget {
@@ -82,7 +88,7 @@ pub fn attention_pattern(tokens: impl Words, attention: impl Patterns) -> Widget
 /// text and the map of the chosen head, in which pointing at one lights up the other. Arrow keys walk through heads and
 /// cells.
 ///
-/// Scores that are always there: the mean attention to the previous, the first and the same token, and the largest
+/// Built-in scores: the mean attention to the previous, the first and the same token, and the largest
 /// value; [`Widget::scores`] adds others.
 ///
 /// # Shapes, errors
@@ -92,14 +98,16 @@ pub fn attention_pattern(tokens: impl Words, attention: impl Patterns) -> Widget
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_logits, cache) = model.run_with_cache("The keys on the cabinet")?;
-/// attention_explorer(&model, &cache).show()?;
+/// let drawn = attention_explorer(&model, &cache);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_explorer(tokens: impl Words, attention: impl Patterns) -> Widget {
     Widget::new(Heads::new(Mode::Explorer, &tokens, &[("", &attention)]))
 }
 
-/// As [`attention_explorer`], of a clean and a corrupted run of as many tokens: the reader chooses clean, corrupted,
+/// As [`attention_explorer`], for a clean and a corrupted run of the same number of tokens: the reader chooses clean, corrupted,
 /// or the difference, corrupted minus clean.
 ///
 /// # Shapes, errors
@@ -110,7 +118,9 @@ pub fn attention_explorer(tokens: impl Words, attention: impl Patterns) -> Widge
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let (_, clean) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
 /// let (_, corrupted) = model.run_with_cache("When John and Mary went to the shops, Mary gave the bag to")?;
-/// attention_comparison(&model, &clean, &corrupted).show()?;
+/// let drawn = attention_comparison(&model, &clean, &corrupted);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("shops"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn attention_comparison(tokens: impl Words, clean: impl Patterns, corrupted: impl Patterns) -> Widget {
@@ -177,7 +187,7 @@ impl Heads {
             {
                 return Err(Error::argument(format!(
                     "the runs to compare have the shapes {:?} and {:?} (heads, positions, positions): \
-                     run prompts of as many tokens.",
+                     run prompts with the same number of tokens.",
                     first.values.dim(),
                     values.dim()
                 )));
@@ -188,7 +198,7 @@ impl Heads {
         Ok(heads)
     }
 
-    /// The runs as they are drawn: what is above the diagonal emptied where it is masked.
+    /// The runs as they are drawn: empty above the diagonal where it is masked.
     fn masked(&self, asked: Option<bool>) -> (Vec<Run>, bool) {
         let above = |&((_, dest, src), _): &((usize, usize, usize), &f32)| src > dest;
         let is_empty =
@@ -214,7 +224,7 @@ fn wrong_shape(mode: Mode, shape: &[usize]) -> Error {
         _ => ("heads, [head, dest, src]", "of a batch take one prompt first"),
     };
     Error::argument(format!(
-        "`{}` shows {wanted} with as many destinations as sources, but it was given the shape {shape:?}: {otherwise}.",
+        "`{}` shows {wanted} with the same number of destinations and sources, but it was given the shape {shape:?}: {otherwise}.",
         mode.function()
     ))
 }
@@ -232,7 +242,7 @@ impl Heads {
         }
     }
 
-    /// The usual scores and those that were asked for; of two runs, also how much they differ.
+    /// The built-in scores and those that were added; of two runs, also how much they differ.
     fn scores(&self, asked: &Asked, runs: &[Run]) -> Result<Vec<(String, Vec<f32>)>> {
         let mut scores = usual_scores(&runs[0].values);
         if let [clean, corrupted] = runs {
@@ -254,13 +264,13 @@ impl Heads {
         Ok(scores)
     }
 
-    /// How many positions become one so that the packed numbers, which may not compress, fit in so many bytes.
+    /// How many positions must become one for the packed numbers, which may not compress, to fit in this many bytes.
     fn factor(&self, masked: bool, max_bytes: usize) -> usize {
         let (heads, positions, _) = self.runs[0].values.dim();
         let bytes = |factor: usize| {
             let side = positions.div_ceil(factor);
             let cells = if masked { side * (side + 1) / 2 } else { side * side };
-            // Four letters for three bytes, and about as much as half of it for the still pictures.
+            // Four letters for three bytes, and about half as much for the still pictures.
             self.runs.len() * heads * cells * 4 / 3 + heads * side * side / 2
         };
         (1..positions).find(|&factor| bytes(factor) <= max_bytes).unwrap_or(positions)
@@ -289,7 +299,7 @@ impl Heads {
             let signed = values.iter().any(|&value| value < 0.0);
             return if signed { figure.still() } else { figure.one_sided().still() };
         }
-        // A cell needs no more than a pixel, and many heads no more than a sketch each.
+        // A cell needs only a pixel, and many heads only a sketch each.
         let room = (150_000.0 / names.len() as f64).sqrt() as usize;
         let small = pooled(values, values.dim().1.div_ceil(room.clamp(8, 100)));
         let rows = layers(&self.names);
@@ -348,10 +358,10 @@ impl Kind for Heads {
     }
 }
 
-/// What is said of attention that was made smaller.
+/// The note on attention that was reduced.
 fn reduced(factor: usize, max_bytes: usize) -> String {
     format!(
-        "Each cell stands for {factor} x {factor} positions and shows their largest value: the whole would take more than \
+        "Each cell represents {factor} x {factor} positions and shows their largest value: the whole would take more than \
          {}. `max_bytes` allows more.",
         crate::error::human_bytes(max_bytes as u64)
     )

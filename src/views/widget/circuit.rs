@@ -14,7 +14,7 @@ use crate::views::widget::pack::rounded;
 use crate::views::widget::still::{NEGATIVE, POSITIVE};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, not_for};
 
-/// What of a later part an edge writes to.
+/// The input of the later node to which an edge writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EdgeKind {
     /// The queries of a head.
@@ -23,9 +23,9 @@ pub enum EdgeKind {
     K,
     /// The values of a head.
     V,
-    /// A head's way from values to output as a whole.
+    /// A head's whole path from values to output.
     Ov,
-    /// The input of something that is no head.
+    /// The input of a node that is not a head.
     #[default]
     Other,
 }
@@ -57,24 +57,24 @@ impl EdgeKind {
 pub struct CircuitNode {
     /// What it is called: `L5H1`, `MLP 0`, `embed`, `logits`.
     pub name: String,
-    /// On which floor it stands, 0 the lowest; the embedding may have a floor of its own.
+    /// Its layer in the drawing, 0 the lowest; the embedding may have its own.
     pub layer: usize,
     /// At which position, counted from 0.
     pub pos: usize,
-    /// How much it matters, of either sign; its ground is as strong.
+    /// Its importance, of either sign; the strength of its background.
     pub score: f32,
 }
 
 /// What one node does to another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CircuitEdge {
-    /// The earlier node, by its place in the list of nodes.
+    /// The index of the earlier node.
     pub from: usize,
-    /// The later node, by its place in the list of nodes.
+    /// The index of the later node.
     pub to: usize,
-    /// What of the later node is written to.
+    /// The input of the later node that is written to.
     pub kind: EdgeKind,
-    /// How much it matters, of either sign; the line is as wide, and dashed below zero.
+    /// Its importance, of either sign; the width of its line, which is dashed below zero.
     pub score: f32,
 }
 
@@ -86,16 +86,18 @@ pub struct CircuitEdge {
 /// let embed = circuit.node("embed", 0, 1, 0.2);
 /// let head = circuit.node("L0H1", 1, 2, 0.9);
 /// circuit.edge(embed, head, EdgeKind::K, 0.7);
-/// circuit_graph(&circuit).show()?;
+/// let drawn = circuit_graph(&circuit);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("L0H1"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CircuitGraph {
-    /// A name for each position, usually its token; an empty one where nodes are of no position.
+    /// A name for each position, usually its token; empty for nodes without a position.
     pub positions: Vec<String>,
-    /// A name for each floor from the lowest on; those without one are `layer 0`, `layer 1`, ..
+    /// A name for each layer of the drawing from the lowest; those without one are `layer 0`, `layer 1`, ..
     pub floors: Vec<String>,
-    /// The nodes; edges call them by their place here.
+    /// The nodes; edges refer to them by index.
     pub nodes: Vec<CircuitNode>,
     /// The edges.
     pub edges: Vec<CircuitEdge>,
@@ -108,18 +110,18 @@ impl CircuitGraph {
         Self { positions, ..Self::default() }
     }
 
-    /// Adds a node and says its place.
+    /// Adds a node and returns its index.
     pub fn node(&mut self, name: impl Into<String>, layer: usize, pos: usize, score: f32) -> usize {
         self.nodes.push(CircuitNode { name: name.into(), layer, pos, score });
         self.nodes.len() - 1
     }
 
-    /// Adds an edge between the nodes at these places.
+    /// Adds an edge between the nodes with these indices.
     pub fn edge(&mut self, from: usize, to: usize, kind: EdgeKind, score: f32) {
         self.edges.push(CircuitEdge { from, to, kind, score });
     }
 
-    /// Refuses what cannot be drawn.
+    /// Returns an error for what cannot be drawn.
     fn check(&self) -> Result<()> {
         if self.nodes.is_empty() {
             return Err(Error::argument("the circuit has no nodes, so there is nothing to draw: add one."));
@@ -127,7 +129,7 @@ impl CircuitGraph {
         for (i, node) in self.nodes.iter().enumerate() {
             if node.pos >= self.positions.len() || !node.score.is_finite() || node.layer > MOST_LAYERS {
                 return Err(Error::argument(format!(
-                    "node {i} ({:?}) stands at position {}, layer {} with the score {}: the circuit has {} positions, \
+                    "node {i} ({:?}) is at position {}, layer {} with the score {}: the circuit has {} positions, \
                      at most {MOST_LAYERS} layers, and finite scores.",
                     node.name,
                     node.pos,
@@ -153,11 +155,11 @@ impl CircuitGraph {
     }
 }
 
-/// More floors than these are a mistake.
+/// More layers than these are a mistake.
 const MOST_LAYERS: usize = 1000;
 
 /// A circuit as a picture: layers upwards, positions to the right; edges green into queries, red into keys, blue into
-/// values, wide where their scores are large and dashed where they are negative. Pointing at a node or edge says its
+/// values, wide where their scores are large and dashed where they are negative. Pointing at a node or edge shows its
 /// score, a click pins a node and its edges, and a slider hides the weak edges.
 ///
 /// # Errors
@@ -169,14 +171,16 @@ const MOST_LAYERS: usize = 1000;
 /// let mut circuit = CircuitGraph::new(["When", " John"]);
 /// let (from, to) = (circuit.node("embed", 0, 0, 0.1), circuit.node("L0H1", 1, 1, 0.9));
 /// circuit.edge(from, to, EdgeKind::V, -0.4);
-/// circuit_graph(&circuit).title("A circuit").show()?;
+/// let drawn = circuit_graph(&circuit).title("A circuit");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("A circuit"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn circuit_graph(circuit: &CircuitGraph) -> Widget {
     Widget::new(circuit.check().map(|()| Circuit(circuit.clone())))
 }
 
-/// The room of a node, of a position without nodes, and what stands around them.
+/// The room of a node, of a position without nodes, and around them.
 const LANE: usize = 96;
 const EMPTY: usize = 78;
 const FLOOR: usize = 74;
@@ -185,14 +189,14 @@ const SIDE: usize = 80;
 #[derive(Debug)]
 pub(super) struct Circuit(pub(super) CircuitGraph);
 
-/// What of a circuit is drawn: nodes by their place in the list, positions and floors in order.
+/// The part of a circuit that is drawn: nodes by index, positions and layers in order.
 pub(super) struct Part {
     pub nodes: Vec<usize>,
     pub positions: Vec<usize>,
     pub floors: Vec<usize>,
 }
 
-/// Where everything of a part stands, in pixels from the upper left corner.
+/// The coordinates of a part, in pixels from the upper left corner.
 pub(super) struct Plan {
     pub nodes: Vec<(usize, usize)>,
     /// The middle of each position.
@@ -201,12 +205,12 @@ pub(super) struct Plan {
     pub height: usize,
 }
 
-/// How wide a lane is in which at most so many nodes stand beside each other.
+/// The width of a lane with at most this many nodes side by side.
 pub(super) fn lane(crowd: usize) -> usize {
     (crowd * LANE).max(EMPTY)
 }
 
-/// How wide or high a picture with these lanes is, and with so many floors.
+/// The size of a picture with these lanes and this many layers.
 pub(super) fn size(lanes: usize, floors: usize) -> (usize, usize) {
     (SIDE + lanes + 20, floors * FLOOR + 60)
 }
@@ -223,7 +227,7 @@ impl Circuit {
         }
     }
 
-    /// Where each node stands. Nodes of one floor and position stand beside each other, and make their lane wider.
+    /// The coordinates of each node. Nodes of one layer and position are side by side, and widen their lane.
     pub(super) fn plan(&self, part: &Part) -> Plan {
         let place = |i: &usize| {
             let node = &self.0.nodes[*i];
@@ -250,7 +254,7 @@ impl Circuit {
         Plan { nodes, lanes, width, height }
     }
 
-    /// A position with its place, short enough for its lane.
+    /// A position with its index, short enough for its lane.
     pub(super) fn lane_name(&self, pos: usize) -> String {
         let name = visible(&self.0.positions[pos]);
         if name.is_empty() {
@@ -342,7 +346,7 @@ impl View for CircuitGraph {
     }
 }
 
-/// Parts of a circuit, as they stand in a cell of their own.
+/// Parts of a circuit, as the last expression of a cell.
 fn part(text: &str) -> Rendered {
     Rendered::new(format!("<div>{}</div>", escape(&visible(text))), visible(text))
 }

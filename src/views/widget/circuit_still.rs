@@ -12,8 +12,8 @@ use crate::views::html::visible;
 use crate::views::picture::{Anchor, Turn, png_by};
 use crate::views::widget::circuit::{Circuit, CircuitEdge, Part, Plan, lane, size};
 
-/// No picture is wider or higher than this, nor larger in all: a notebook keeps it, and a page must show it. Its file has twice
-/// as many pixels in either direction.
+/// The largest width, height and area of a picture: a notebook keeps it, and a page must show it. Its file has twice
+/// as many pixels in each direction.
 const WIDEST: usize = 2_400;
 const HIGHEST: usize = 4_000;
 const LARGEST: usize = 5_000_000;
@@ -23,8 +23,8 @@ fn fits(width: usize, height: usize) -> bool {
 }
 
 impl Circuit {
-    /// What of the circuit fits into a picture: all of it, or the nodes that matter most by themselves or by an edge, with
-    /// the positions and floors that they stand on.
+    /// The part of the circuit that fits into a picture: all of it, or the most important nodes, by themselves or by an edge,
+    /// with their positions and layers.
     fn fitting(&self, edges: &[&CircuitEdge]) -> Part {
         let whole = self.whole();
         let Plan { width, height, .. } = self.plan(&whole);
@@ -62,7 +62,7 @@ impl Circuit {
         Part { nodes: kept, positions: lanes.into_keys().collect(), floors: floors.into_iter().collect() }
     }
 
-    /// The same as a still picture, and what is left out of it.
+    /// The still picture, and what it leaves out.
     pub(super) fn still(&self, edges: &[&CircuitEdge]) -> Result<(String, Option<String>)> {
         let part = self.fitting(edges);
         let Plan { nodes: places, lanes, width, height } = self.plan(&part);

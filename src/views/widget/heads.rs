@@ -1,4 +1,4 @@
-//! The heads of an attention widget: what they are called, and which of them are of one layer.
+//! The heads of an attention widget: their names, and which of them are in one layer.
 
 use crate::head::Head;
 use crate::views::source::Numbers;
@@ -14,15 +14,16 @@ pub(super) fn head_names(numbers: &Numbers) -> Vec<String> {
             let bare = axes[0].labels.first().is_none_or(|label| label.parse::<usize>().is_ok());
             (0..heads).map(|h| if bare { format!("Head {h}") } else { label(0, h) }).collect()
         }
-        &[layers, heads, _, _] => {
-            (0..layers).flat_map(|l| (0..heads).map(move |h| (l, h))).map(|(l, h)| format!("L{l}H{h}")).collect()
-        }
+        &[layers, heads, _, _] => (0..layers)
+            .flat_map(|l| (0..heads).map(move |h| (l, h)))
+            .map(|(l, h)| Head::new(l, h).to_string())
+            .collect(),
         [heads @ .., _, _] => (0..heads.iter().product()).map(|i| format!("Head {i}")).collect(),
     }
 }
 
 /// The layers in a row with how many heads each has, where the heads are named after several of them: `L0H0`, `L0H1`, ..
-/// Nothing where they are of one layer, or have other names.
+/// Nothing where all are in one layer, or have other names.
 pub(super) fn layers(names: &[String]) -> Vec<(String, usize)> {
     let mut layers: Vec<(String, usize)> = Vec::new();
     for name in names {
@@ -47,7 +48,7 @@ mod tests {
     fn heads_of_several_layers_stand_in_rows() {
         assert_eq!(named(&["L0H0", "L0H1", "L1H0", "L1H1"]), [("L0".to_owned(), 2), ("L1".into(), 2)]);
         assert_eq!(named(&["L9H0", "L10H3", "L10H4"]), [("L9".to_owned(), 1), ("L10".into(), 2)], "some heads of each");
-        assert!(named(&["L2H0", "L2H1"]).is_empty(), "one layer is a sheet of its own");
+        assert!(named(&["L2H0", "L2H1"]).is_empty(), "one layer is a single sheet");
         assert!(named(&["Head 0", "Head 1"]).is_empty() && named(&["L0H0", "Lone"]).is_empty());
     }
 }

@@ -1,7 +1,7 @@
-//! Widgets: views of attention, tokens and circuits that answer to mouse and keyboard.
+//! Widgets: views of attention, tokens and circuits that respond to mouse and keyboard.
 //!
 //! The names follow CircuitsVis. Each is written as a still picture or table, which a small script of ours replaces in
-//! place where scripts run; its numbers travel beside it, quantised and packed. Nothing is fetched from a network.
+//! place where scripts run; its numbers come with it, quantised and packed. Nothing is fetched from a network.
 //!
 //! # Words and numbers
 //! Every widget takes first the tokens, then the numbers. Tokens are a list of texts, or the model itself where the
@@ -44,8 +44,8 @@ use crate::visible::visible_lines;
 /// The size of a widget above which it is reduced, in bytes.
 const MAX_BYTES: usize = 5_000_000;
 
-/// A view that answers to mouse and keyboard, and how it is to look. Made by [`attention_heads`] and the functions
-/// beside it; the methods, chained, change its looks.
+/// A view that responds to mouse and keyboard, and its appearance. Made by [`attention_heads`] and the functions
+/// beside it; its builder methods change how it looks.
 ///
 /// As the last expression of a cell it shows itself; in a loop or a program call [`show`](Self::show). What does not
 /// fit (a shape, a number of tokens) is reported there. Numbers that are not finite are on grey, and a line says so.
@@ -60,18 +60,18 @@ const MAX_BYTES: usize = 5_000_000;
 #[derive(Clone)]
 #[must_use = "a widget appears as the last expression of a cell or by its method `show`"]
 pub struct Widget {
-    /// What it is about, or the sentence that says why there is nothing to see.
+    /// Its content, or the sentence that says why there is none.
     kind: std::result::Result<Arc<dyn Kind>, String>,
     asked: Asked,
 }
 
 /// A kind of widget with its numbers. A new kind is a file beside this one that implements this.
 trait Kind: fmt::Debug + Send + Sync {
-    /// Decides what the caller left open; refuses what does not fit these numbers or does not belong to this kind.
+    /// Resolves what the caller left open; returns an error for options that do not fit these numbers or this kind.
     fn drawn(&self, asked: &Asked) -> Result<Drawn>;
 }
 
-/// What the caller asked for; `None` leaves the choice to the kind.
+/// The caller's options; `None` leaves the choice to the kind.
 #[derive(Clone, Debug, Default)]
 struct Asked {
     title: Option<String>,
@@ -100,18 +100,18 @@ impl Asked {
 struct Drawn {
     /// The line above it; may be empty.
     title: String,
-    /// What a reader who cannot see it is told.
+    /// Its alternative text.
     description: String,
-    /// The script that brings it to life, and the name of its function there.
+    /// The script that makes it interactive, and the name of its function there.
     script: Script,
     kind: &'static str,
-    /// What that function is given.
+    /// The argument of that function.
     data: Value,
-    /// The picture or table that stands there until then.
+    /// The picture or table that is shown until then.
     still: String,
-    /// The same in characters.
+    /// The same as text.
     text: String,
-    /// What the reader must know: how the view was reduced.
+    /// Notes for the reader, for instance how the view was reduced.
     note: Option<String>,
 }
 
@@ -140,30 +140,30 @@ impl Widget {
         self
     }
 
-    /// Whether what a token cannot attend to, above the diagonal, is left out. The default is to leave it out where
+    /// Whether to leave out what a token cannot attend to, above the diagonal. The default is to leave it out where
     /// all of it is zero or infinite.
     pub fn mask_upper_tri(mut self, mask: bool) -> Self {
         self.asked.mask_upper_tri = Some(mask);
         self
     }
 
-    /// A score of each head, by which the reader can sort; may be called again for another.
+    /// A score for each head, by which the reader can sort; call it again to add another.
     ///
     /// # Shapes
-    /// As many numbers as heads, for instance `[layer, head]`.
+    /// One number for each head, for instance `[layer, head]`.
     pub fn scores(mut self, name: impl Into<String>, scores: impl Source) -> Self {
         let scores = scores.numbers().map(|numbers| numbers.values.into_iter().collect());
         self.asked.scores.push((name.into(), scores.map_err(|error| error.sentence())));
         self
     }
 
-    /// How many of the likeliest or most active are listed; 10 unless told otherwise.
+    /// How many of the most likely or most active are listed; 10 by default.
     pub fn top_k(mut self, k: usize) -> Self {
         self.asked.top_k = Some(k);
         self
     }
 
-    /// The most that the widget may add to a notebook, in bytes; 5 MB unless told otherwise. A larger one is reduced,
+    /// The most that the widget may add to a notebook, in bytes; 5 MB by default. A larger one is reduced,
     /// and says so above its picture.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.asked.max_bytes = Some(bytes);
@@ -202,17 +202,17 @@ impl View for Widget {
 crate::views::show::shown!(Widget);
 crate::views::show::drawn_by_debug!(Widget);
 
-/// Refuses what was asked for and means nothing for this kind.
+/// Returns an error for an option that means nothing for this kind.
 fn not_for(kind: &str, asked: &[(&str, bool)]) -> Result<()> {
     match asked.iter().find(|(_, given)| *given) {
         None => Ok(()),
         Some((method, _)) => Err(Error::argument(format!(
-            "`{method}` does not belong to `{kind}`: leave it out, or choose another view."
+            "`{method}` is not an option of `{kind}`: leave it out, or choose another view."
         ))),
     }
 }
 
-/// Checks a range that was asked for: finite, and from low to high.
+/// Checks a requested range: finite, and from low to high.
 fn checked_range(range: Option<(f64, f64)>) -> Result<Option<(f64, f64)>> {
     match range {
         Some((low, high)) if !(low.is_finite() && high.is_finite() && low < high) => Err(Error::argument(format!(

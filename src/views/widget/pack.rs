@@ -1,4 +1,4 @@
-//! Numbers on their way to a script: 8 bits each, compressed, as base64.
+//! Numbers packed for a script: 8 bits each, compressed, as base64.
 
 use std::io::Write;
 
@@ -16,9 +16,9 @@ use crate::views::widget::samples::most;
 const UNSIGNED: f64 = 255.0;
 const SIGNED: f64 = 127.0;
 
-/// The blocks as `{size, signed, bytes}`: each block has the size of its largest number, to which its bytes are parts.
+/// The blocks as `{size, signed, bytes}`: each block has the size of its largest number, of which its bytes are fractions.
 /// Zero stays zero; every other number is at most half a step off, which is 1/510 of the block's size, or 1/254 where
-/// some number is negative. Numbers that are not finite stand beside the bytes: from which place on, how many, and whether
+/// some number is negative. Numbers that are not finite are listed separately: from which index, how many, and whether
 /// they are NaN (0), inf (1) or -inf (-1).
 pub(super) fn pack(blocks: &[Vec<f32>]) -> Result<Value> {
     let signed = blocks.iter().flatten().any(|&value| value < 0.0 && value.is_finite());
@@ -54,7 +54,7 @@ pub(super) fn pack(blocks: &[Vec<f32>]) -> Result<Value> {
     Ok(all)
 }
 
-/// What a widget says of numbers that are not finite.
+/// The note on numbers that are not finite.
 pub(super) fn gap_note<'a>(values: impl Iterator<Item = &'a f32> + Clone) -> Option<String> {
     Note::of_gaps(values, false, |_| None).map(|note| format!("Grey is a {}.", note.text))
 }

@@ -2,6 +2,7 @@
 
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::labelled::Axis;
 use crate::slice::absolute;
 use crate::views::source::{Numbers, Source};
@@ -15,7 +16,7 @@ pub trait Patterns {
     /// The numbers, and the ids of the tokens where they are known.
     ///
     /// # Errors
-    /// What the cache lacks, and numbers that cannot be read.
+    /// An activation that the cache lacks; numbers that cannot be read.
     fn patterns(&self) -> Result<(Numbers, Option<Vec<u32>>)>;
 }
 
@@ -32,7 +33,7 @@ impl Patterns for &ActivationCache {
         let heads = Axis::new("head", parts.iter().flat_map(|part| part.axes[0].labels.clone()));
         let views: Vec<_> = parts.iter().map(|part| part.values.view()).collect();
         let values = ndarray::concatenate(ndarray::Axis(0), &views)
-            .map_err(|error| Error::argument(format!("the layers' patterns do not fit together: {error}.")))?;
+            .map_err(|error| Error::argument(format!("the layers' patterns have different shapes: {error}.")))?;
         let axes = [vec![heads], parts[0].axes[1..].to_vec()].concat();
         let title = "Attention of all heads".to_owned();
         Ok((Numbers { title, axes, values }, Some(self.tokens().row(0).to_vec())))
@@ -62,7 +63,7 @@ fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<isize>) -> Res
     let prompts = cache.tokens().batch();
     if prompt.is_none() && prompts != 1 {
         return Err(Error::argument(format!(
-            "this cache holds {prompts} prompts and a widget shows one: give `(&cache, layer, prompt)`, or run one prompt."
+            "this cache has {prompts} prompts, but a widget shows one: give `(&cache, layer, prompt)`, or run one prompt."
         )));
     }
     let prompt = absolute(prompt.unwrap_or(0), prompts, "prompt")?;
@@ -72,7 +73,7 @@ fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<isize>) -> Res
     let layer = absolute(layer, cache.dims().n_layers, "layer")?;
     let mut numbers = pattern.numbers()?;
     let heads = numbers.values.shape()[0];
-    numbers.axes[0] = Axis::new("head", (0..heads).map(|head| format!("L{layer}H{head}")));
+    numbers.axes[0] = Axis::new("head", (0..heads).map(|head| Head::new(layer, head).to_string()));
     numbers.title = format!("Attention of layer {layer}");
     Ok((numbers, Some(cache.tokens().row(prompt).to_vec())))
 }

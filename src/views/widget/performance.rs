@@ -1,4 +1,4 @@
-//! How well a model predicts a text: the probability and rank of each next token, and what it held for likelier.
+//! How well a model predicts a text: the probability and rank of each next token, and what it considered more likely.
 
 use candle_core::{D, DType, Device, Tensor};
 use serde_json::json;
@@ -17,11 +17,11 @@ use crate::views::widget::still::on_ground;
 use crate::views::widget::text::{Mode, Text};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, not_for};
 
-/// How many of the likeliest tokens are listed unless told otherwise.
+/// How many of the most likely tokens are listed by default.
 const TOP_K: usize = 10;
 
-/// Each token coloured by the probability that the model gave it; pointing at it says its rank, probability, log
-/// probability and the likeliest tokens at its place, as CircuitsVis' `token_log_probs`. A click keeps the list open.
+/// Each token coloured by the probability that the model gave it; pointing at it shows its rank, probability, log
+/// probability and the most likely tokens at its position, as CircuitsVis' `token_log_probs`. A click keeps the list open.
 ///
 /// # Shapes
 /// `logits [pos, d_vocab]` or `[1, pos, d_vocab]`; log probabilities do as well.
@@ -33,7 +33,9 @@ const TOP_K: usize = 10;
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let prompt = "When John and Mary went to the shops, John gave the bag to";
-/// token_log_probs(&model, prompt, &model.forward(prompt)?).top_k(5).show()?;
+/// let drawn = token_log_probs(&model, prompt, &model.forward(prompt)?).top_k(5);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("shops"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn token_log_probs(model: &HookedTransformer, input: impl Into<Input>, logits: &Tensor) -> Widget {
@@ -41,7 +43,7 @@ pub fn token_log_probs(model: &HookedTransformer, input: impl Into<Input>, logit
 }
 
 /// Each token coloured by the logit, the log probability or the probability that the model gave it, the reader's
-/// choice, as CircuitsVis' `visualize_model_performance`. The first token is not predicted and left out.
+/// choice, as CircuitsVis' `visualize_model_performance`. The first token is not predicted and is left out.
 ///
 /// # Shapes, errors
 /// As [`token_log_probs`].
@@ -50,7 +52,9 @@ pub fn token_log_probs(model: &HookedTransformer, input: impl Into<Input>, logit
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let prompt = "When John and Mary went to the shops, John gave the bag to";
-/// visualize_model_performance(&model, prompt, &model.forward(prompt)?).show()?;
+/// let drawn = visualize_model_performance(&model, prompt, &model.forward(prompt)?);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("shops"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn visualize_model_performance(model: &HookedTransformer, input: impl Into<Input>, logits: &Tensor) -> Widget {
@@ -66,11 +70,11 @@ pub fn visualize_model_performance(model: &HookedTransformer, input: impl Into<I
     Widget::new(of_true())
 }
 
-/// The likeliest next tokens after `prompt`, and the rank of each token of `answer`, as TransformerLens' `test_prompt`.
+/// The most likely next tokens after `prompt`, and the rank of each token of `answer`, as TransformerLens' `test_prompt`.
 /// The answer is taken as it is: most begin with a space.
 ///
 /// # Errors
-/// A prompt or answer that cannot be tokenized, or that is too long together.
+/// A prompt or answer that cannot be tokenized, or that are too long together.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -99,27 +103,27 @@ pub fn test_prompt(model: &HookedTransformer, prompt: &str, answer: &str) -> Res
     Page::new().with(&ranks)?.with(&table)
 }
 
-/// What the model said of one token.
+/// The model's prediction of one token.
 #[derive(Clone, Debug)]
 struct Place {
-    /// 0 is the likeliest.
+    /// 0 is the most likely.
     rank: usize,
     logit: f32,
     log_prob: f32,
-    /// The likeliest tokens, as places in the vocabulary of the widget, with their log probabilities.
+    /// The most likely tokens, as indices into the widget's vocabulary, with their log probabilities.
     best: Vec<(usize, f32)>,
 }
 
-/// A text and what the model said of each token but the first.
+/// A text and the model's prediction of each token but the first.
 #[derive(Debug)]
 struct Predictions {
     words: Vec<String>,
     places: Vec<Place>,
-    /// The texts of the tokens that are among the likeliest anywhere.
+    /// The texts of the tokens that are among the most likely anywhere.
     vocabulary: Vec<String>,
 }
 
-/// So many of the likeliest are kept.
+/// How many of the most likely tokens are kept.
 const MOST: usize = 50;
 
 impl Predictions {
@@ -135,7 +139,7 @@ impl Predictions {
         let logits = if logits.rank() == 3 && logits.dim(0)? == 1 { logits.get(0)? } else { logits.clone() };
         if ids.len() < 2 {
             return Err(Error::argument(
-                "this view shows what a model gave each token after the first, but the prompt is a single token: give a \
+                "this view shows the probability of each token after the first, but the prompt is a single token: give a \
                  prompt of two tokens or more, and its logits.",
             ));
         }
@@ -167,11 +171,11 @@ impl Predictions {
     }
 }
 
-/// What the logits of one position say of the token that came.
+/// What the logits of one position predict for the actual next token.
 fn place(row: &[f32], next: u32, position: usize) -> Result<Place> {
     if let Some(odd) = row.iter().find(|value| value.is_nan()) {
         return Err(Error::argument(format!(
-            "the logits of position {position} hold {odd}: replace such values first."
+            "the logits of position {position} contain {odd}: replace such values first."
         )));
     }
     let logit = *row.get(next as usize).ok_or_else(|| {
@@ -193,7 +197,7 @@ fn place(row: &[f32], next: u32, position: usize) -> Result<Place> {
     })
 }
 
-/// The text, each token on a ground as strong as its probability.
+/// The text, each token on a background as strong as its probability.
 fn still(words: &[String], places: &[Place]) -> String {
     let first = on_ground(&words[0], 0.0, false, "not predicted");
     let each = words[1..].iter().zip(places).map(|(word, place)| {
@@ -226,7 +230,7 @@ impl Kind for Predictions {
             ],
         )?;
         let k = asked.top_k()?.unwrap_or(TOP_K).min(MOST);
-        // A token with its list: its word, three numbers, and k pairs of a place and a number.
+        // A token with its list: its text, three numbers, and k pairs of an index and a number.
         let fit = (asked.max_bytes() / (300 + 20 * k)).max(1);
         let words: Vec<String> = self.words.iter().take(fit + 1).map(|word| visible(word)).collect();
         let places = &self.places[..self.places.len().min(fit)];

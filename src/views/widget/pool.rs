@@ -1,10 +1,10 @@
-//! Attention made smaller: blocks of positions become one cell, whose value is the largest in size of the block.
+//! Attention reduced: a block of positions becomes one cell, with the block's value of the largest magnitude.
 //!
 //! The largest, not the mean: a head that attends sharply to one token must still show it.
 
 use ndarray::{Array3, s};
 
-/// The smaller array and the tokens that stand for its positions.
+/// The reduced array and the tokens that name its positions.
 pub(super) fn pooled(values: &Array3<f32>, factor: usize) -> Array3<f32> {
     let (heads, rows, columns) = values.dim();
     Array3::from_shape_fn((heads, rows.div_ceil(factor), columns.div_ceil(factor)), |(head, row, column)| {
@@ -13,7 +13,7 @@ pub(super) fn pooled(values: &Array3<f32>, factor: usize) -> Array3<f32> {
         let block = values.slice(s![head, rows, columns]);
         let finite = || block.iter().copied().filter(|value| value.is_finite());
         match (block.first(), finite().next()) {
-            // Where nothing is finite, there is a gap.
+            // A block without finite numbers is a gap.
             (Some(&odd), None) => odd,
             _ => finite().fold(0.0_f32, |most, value| if value.abs() > most.abs() { value } else { most }),
         }

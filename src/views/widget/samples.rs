@@ -13,12 +13,12 @@ pub(super) struct Sample {
     pub values: Array3<f32>,
 }
 
-/// Axes of one number each.
+/// Axes of length one.
 pub(super) fn unnamed() -> [Axis; 2] {
     [Axis::numbered("", 1), Axis::numbered("", 1)]
 }
 
-/// Refuses numbers that are missing.
+/// Returns an error where there are no numbers.
 pub(super) fn some_numbers(function: &str, values: &ArrayD<f32>) -> Result<()> {
     match values.is_empty() {
         true => Err(Error::argument(format!("`{function}` was given no numbers: give at least one."))),
@@ -26,7 +26,7 @@ pub(super) fn some_numbers(function: &str, values: &ArrayD<f32>) -> Result<()> {
     }
 }
 
-/// The axes behind the position: as the numbers name them, else layer and neuron.
+/// The axes after the position: as the numbers name them, otherwise layer and neuron.
 pub(super) fn names(numbers: &Numbers, first: usize, second: usize) -> [Axis; 2] {
     let own = |axis: Option<&Axis>, name: &str, size: usize| match axis {
         Some(axis) => Axis {
@@ -42,12 +42,12 @@ pub(super) fn names(numbers: &Numbers, first: usize, second: usize) -> [Axis; 2]
     }
 }
 
-/// What numbers are ordered by: NaN, which is no size, comes last.
+/// The key by which numbers are sorted; NaN comes last.
 pub(super) fn order(value: f32) -> f32 {
     if value.is_nan() { f32::NEG_INFINITY } else { value }
 }
 
-/// The largest size of the finite numbers.
+/// The largest magnitude of the finite numbers.
 pub(super) fn most<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
     values.into_iter().filter(|value| value.is_finite()).fold(0.0, |most, value| most.max(value.abs()))
 }

@@ -1,4 +1,4 @@
-//! What is asked of every head: how much it attends to the previous, the first and the same token.
+//! Built-in scores of every head: how much it attends to the previous, the first and the same token.
 
 use ndarray::{Array3, ArrayView2, Axis as NdAxis};
 
@@ -7,7 +7,7 @@ use crate::views::page::View;
 use crate::views::table::{Cell, Table};
 use crate::views::widget::samples::most;
 
-/// What the finite numbers of every head come to, in the order in which the reader finds them.
+/// The scores of every head from its finite numbers, in the order in which the reader finds them.
 pub(super) fn usual_scores(values: &Array3<f32>) -> Vec<(String, Vec<f32>)> {
     let positions = values.dim().1;
     let mean = |head: ArrayView2<f32>, from: usize, src: &dyn Fn(usize) -> usize| {

@@ -1,5 +1,5 @@
 //! Still forms of widgets: pictures of attention with a pixel for each pair of positions, and coloured text. Strength is
-//! opacity, so that they suit a light and a dark page.
+//! opacity, so that they work on a light and a dark page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,12 +15,12 @@ use crate::views::widget::text::said;
 /// Steps of opacity on each side of zero: 4 bits for attention.
 const LEVELS: usize = 15;
 
-/// What negative values are drawn in, on both kinds of page.
+/// The colour of negative values, on light and dark pages.
 pub(super) const NEGATIVE: Color = Color(0xd5, 0x5e, 0x00);
-/// What positive values are drawn in.
+/// The colour of positive values.
 pub(super) const POSITIVE: Color = Color(0x1f, 0x83, 0xc6);
 
-/// A matrix as the address of a PNG image.
+/// A matrix as the data URL of a PNG image.
 fn picture(values: ArrayView2<f32>, limit: f32) -> Result<String> {
     let side = |color: Color, level: usize| [color.0, color.1, color.2, (level * 255 / LEVELS) as u8];
     let negative = (1..=LEVELS).map(|level| side(NEGATIVE, level));
@@ -47,7 +47,7 @@ fn picture(values: ArrayView2<f32>, limit: f32) -> Result<String> {
     Ok(format!("data:image/png;base64,{}", BASE64.encode(file)))
 }
 
-/// Pictures in a table, `columns` beside each other, each with its name below.
+/// Pictures in a table with this many columns, each with its name below.
 pub(super) fn gallery<'a>(
     pictures: impl Iterator<Item = (&'a str, ArrayView2<'a, f32>)>,
     columns: usize,
@@ -69,7 +69,7 @@ pub(super) fn gallery<'a>(
     Ok(html + "</tr></tbody></table>")
 }
 
-/// Pictures in a table with a row for each of these layers, which have so many heads. Heads are named below their pictures
+/// Pictures in a table with a row for each of these layers, with their numbers of heads. Heads are named below their pictures
 /// where there is room, and by the first row where there is not.
 pub(super) fn layer_gallery(
     layers: &[(String, usize)],
@@ -106,15 +106,15 @@ pub(super) fn layer_gallery(
     Ok(html + "</tbody></table></div>")
 }
 
-/// How wide the pictures of a layer are together.
+/// The total width of the pictures of a layer.
 const ROW: usize = 680;
 
-/// The largest of one number of a sample over its positions.
+/// The maximum of one number of a sample over its positions.
 pub(super) fn largest_of(sample: &Sample, which: usize) -> f32 {
     sample.values.slice(ndarray::s![.., 0, which]).iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// A line of text, each token on a ground as strong as its value; the value stands in a note under the pointer.
+/// A line of text, each token on a background as strong as its value; the value is in a tooltip.
 pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, (low, high): (f64, f64)) -> String {
     let mut html = String::from("<div style=\"line-height:2;margin:4px 0\">");
     if !name.is_empty() {
@@ -130,13 +130,13 @@ pub(super) fn colored(name: &str, words: &[String], values: ArrayView1<f32>, (lo
     html + "</div>"
 }
 
-/// A token on a ground of this part of full strength, with a note.
+/// A token on a background of this share of full strength, with a tooltip.
 pub(super) fn on_ground(word: &str, part: f64, negative: bool, note: &str) -> String {
     let part = if part.is_finite() { part.clamp(0.0, 1.0) * 0.7 } else { 0.0 };
     ground(word, if negative { NEGATIVE } else { POSITIVE }, part, note)
 }
 
-/// A token on a ground of this colour and opacity, with a note.
+/// A token on a background of this colour and opacity, with a tooltip.
 fn ground(word: &str, Color(red, green, blue): Color, part: f64, note: &str) -> String {
     format!(
         "<span title=\"{}\" style=\"white-space:pre-wrap;unicode-bidi:isolate;\

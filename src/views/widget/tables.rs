@@ -1,4 +1,4 @@
-//! The tables that stand for coloured text in a terminal, and for tops where no script runs.
+//! The tables that replace coloured text in a terminal, and lists of the largest values where no script runs.
 
 use crate::error::Result;
 use crate::labelled::Axis;
@@ -7,16 +7,16 @@ use crate::views::table::{Cell, Table};
 use crate::views::widget::samples::{Sample, order};
 use crate::views::widget::still::largest_of;
 
-/// More numbers than these beside a token do not fit a line.
+/// The most numbers beside a token that fit on a line.
 const COLUMNS: usize = 8;
 
 impl Table {
-    /// Its markup alone.
+    /// Only its markup.
     pub(super) fn html_of(&self) -> Result<String> {
         Ok(self.render()?.html().to_owned())
     }
 
-    /// Its characters alone.
+    /// Only its text.
     pub(super) fn text_of(&self) -> Result<String> {
         Ok(self.render()?.text().to_owned())
     }

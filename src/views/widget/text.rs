@@ -16,7 +16,7 @@ use crate::views::widget::tables::{samples_table, token_table, tops_table};
 use crate::views::widget::words::{Words, one_word_each};
 use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 
-/// The text with each token on a ground as strong as its number: blue above zero, orange below, as CircuitsVis'
+/// The text with each token on a background as strong as its number: blue above zero, orange below, as CircuitsVis'
 /// `colored_tokens`. Pointing at a token says its number; one that is not finite is on grey.
 ///
 /// # Shapes
@@ -27,7 +27,9 @@ use crate::views::widget::{Asked, Drawn, Kind, Widget, checked_range, not_for};
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// colored_tokens(["The", " keys", " are"], [0.1, -0.8, 1.9]).title("Loss").show()?;
+/// let drawn = colored_tokens(["The", " keys", " are"], [0.1, -0.8, 1.9]).title("Loss");
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("Loss"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn colored_tokens(tokens: impl Words, values: impl Source) -> Widget {
@@ -46,7 +48,9 @@ pub fn colored_tokens(tokens: impl Words, values: impl Source) -> Widget {
 /// ```
 /// use candle_lens::prelude::*;
 /// let values = vec![vec![0.1, 2.0], vec![-0.8, 1.0]];
-/// colored_tokens_multi(["The", " keys"], values).names(["loss", "norm"]).show()?;
+/// let drawn = colored_tokens_multi(["The", " keys"], values).names(["loss", "norm"]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("norm"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn colored_tokens_multi(tokens: impl Words, values: impl Source) -> Widget {
@@ -69,7 +73,9 @@ pub fn colored_tokens_multi(tokens: impl Words, values: impl Source) -> Widget {
 /// let (_, cache) = model.run_with_cache("The keys on the cabinet")?;
 /// let neurons = cache.stack_activation("post", -1)?.squeeze(1)?.transpose(0, 1)?; // [position, layer, neuron]
 /// let tokens = model.to_str_tokens("The keys on the cabinet")?;
-/// text_neuron_activations([(&tokens, neurons.narrow(2, 0, 16)?)]).show()?;
+/// let drawn = text_neuron_activations([(&tokens, neurons.narrow(2, 0, 16)?)]);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("cabinet"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn text_neuron_activations<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)>) -> Widget {
@@ -77,14 +83,16 @@ pub fn text_neuron_activations<W: Words, S: Source>(samples: impl IntoIterator<I
 }
 
 /// For each sample the tokens at which a neuron is most and least active, as CircuitsVis' `topk_tokens`.
-/// [`Widget::top_k`] says how many; 10 unless told otherwise.
+/// [`Widget::top_k`] says how many; 10 by default.
 ///
 /// # Shapes, errors
 /// As [`text_neuron_activations`].
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// topk_tokens([(["The", " keys"], vec![vec![0.1, 2.0], vec![-0.8, 1.0]])]).top_k(1).show()?;
+/// let drawn = topk_tokens([(["The", " keys"], vec![vec![0.1, 2.0], vec![-0.8, 1.0]])]).top_k(1);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("keys"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn topk_tokens<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)>) -> Widget {
@@ -92,7 +100,7 @@ pub fn topk_tokens<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)
 }
 
 /// For each neuron the samples in which it is most active, coloured, as CircuitsVis' `topk_samples`.
-/// [`Widget::top_k`] says how many; 10 unless told otherwise.
+/// [`Widget::top_k`] says how many; 10 by default.
 ///
 /// # Shapes, errors
 /// As [`text_neuron_activations`].
@@ -100,7 +108,9 @@ pub fn topk_tokens<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)
 /// ```
 /// use candle_lens::prelude::*;
 /// let samples = [(["The", " keys"], vec![vec![0.1], vec![-0.8]]), (["A", " key"], vec![vec![0.9], vec![0.2]])];
-/// topk_samples(samples).show()?;
+/// let drawn = topk_samples(samples);
+/// drawn.show()?;
+/// assert!(drawn.render()?.html().contains("key"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn topk_samples<W: Words, S: Source>(samples: impl IntoIterator<Item = (W, S)>) -> Widget {
@@ -129,7 +139,7 @@ impl Mode {
     }
 }
 
-/// How many tokens or samples are the top unless told otherwise.
+/// How many tokens or samples are the top by default.
 const TOP_K: usize = 10;
 
 /// Samples, and the two axes of the numbers at each position.
@@ -206,7 +216,7 @@ impl Text {
 }
 
 impl Text {
-    /// The samples and numbers that fit in so many bytes, and what to say of the rest.
+    /// The samples and numbers that fit in this many bytes, and a note on the rest.
     fn within(&self, max_bytes: usize) -> (Vec<Sample>, usize, Option<String>) {
         let [first, second] = [self.axes[0].labels.len(), self.axes[1].labels.len()];
         let bytes = |sample: &Sample| {

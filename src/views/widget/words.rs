@@ -41,7 +41,7 @@ impl Words for Tokenizer {
     fn words(&self, ids: Option<&[u32]>) -> Result<Vec<String>> {
         let ids = ids.ok_or_else(|| {
             Error::argument(
-                "these numbers do not know which tokens they belong to, so a model cannot say them: \
+                "these numbers do not record the tokens they belong to, so a model cannot name them: \
                  give the tokens as texts, for instance `model.to_str_tokens(prompt)?`.",
             )
         })?;
@@ -51,7 +51,7 @@ impl Words for Tokenizer {
 
 impl Words for HookedTransformer {
     fn words(&self, ids: Option<&[u32]>) -> Result<Vec<String>> {
-        self.tokenizer()?.words(ids)
+        self.own_tokenizer()?.words(ids)
     }
 }
 

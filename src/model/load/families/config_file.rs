@@ -173,7 +173,7 @@ impl<'a> ConfigFile<'a> {
         Ok(Some(object))
     }
 
-    /// As [`ConfigFile::rotary`], for a family whose positions turn in the plain way only.
+    /// As [`ConfigFile::rotary`], for a family whose rotary positions have no scaling.
     pub(super) fn plain_rotary(&self) -> Result<Option<&'a Map<String, Value>>> {
         let object = self.rotary()?;
         let kind = object.and_then(|object| object.get("rope_type").or(object.get("type"))).and_then(Value::as_str);

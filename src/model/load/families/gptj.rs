@@ -1,4 +1,4 @@
-//! GPT-J: attention and MLP side by side after one norm, rotary positions that turn neighbouring dimensions of a part of
+//! GPT-J: attention and MLP side by side after one norm, rotary positions that rotate neighbouring dimensions of a part of
 //! each head, no biases in attention but one of the logits.
 //!
 //! As in TransformerLens the one norm stands before both, as `ln1` and as `ln2`.

@@ -42,7 +42,7 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
 }
 
-/// [`base`] without the keys that say how positions turn.
+/// [`base`] without the keys that say how queries and keys are rotated.
 pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let n_heads = file.size("num_attention_heads")?;
     // The first conversions of Llama call the context so.

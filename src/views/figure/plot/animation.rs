@@ -10,7 +10,7 @@ pub(super) fn animate(frames: Vec<Vec<Value>>, names: &[String], along: &str, sp
         json!({ "mode": "immediate", "transition": { "duration": 0 },
             "frame": { "duration": milliseconds, "redraw": true } })
     };
-    // Names of frames are places: two labels may be equal.
+    // Frames are named by index, because two labels may be equal.
     let each = frames.into_iter().enumerate();
     spec["frames"] = each.map(|(i, data)| json!({ "name": i.to_string(), "data": data })).collect();
     let step = |(i, name): (usize, &String)| json!({ "label": plain(name), "method": "animate", "args": [[i.to_string()], at_once(0)] });

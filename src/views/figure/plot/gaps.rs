@@ -1,4 +1,4 @@
-//! The cells of a heat map that have no number, which plotly.js leaves out, drawn as a map of their own.
+//! The cells of a heat map that have no number, which plotly.js leaves out, drawn as a separate map.
 
 use ndarray::Array2;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ pub(super) fn rows(values: &Array2<f32>) -> Vec<Vec<f32>> {
     values.rows().into_iter().map(|row| row.to_vec()).collect()
 }
 
-/// A map of the cells without a number, which the map of the numbers leaves out: on its own ground a page would show
+/// A map of the cells without a number, which the map of the numbers leaves out: on its own background a page would show
 /// them like zeros.
 pub(super) fn gap_map(values: &Array2<f32>, of: &Value) -> Value {
     let hover = of["hovertemplate"].as_str().unwrap_or_default().replace("%{z:.4~g}", "%{text}");
@@ -28,7 +28,7 @@ pub(super) fn gap_rows(values: &Array2<f32>) -> Vec<Vec<Option<u8>>> {
     values.rows().into_iter().map(row).collect()
 }
 
-/// What stands in each gap.
+/// The text of each gap.
 pub(super) fn gap_names(values: &Array2<f32>) -> Vec<Vec<Option<String>>> {
     let name = |value: &f32| (!value.is_finite()).then(|| value.to_string());
     values.rows().into_iter().map(|row| row.iter().map(name).collect()).collect()

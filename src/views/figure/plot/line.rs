@@ -10,7 +10,7 @@ use crate::views::figure::fewer::outline;
 use crate::views::figure::line::{Lines, MARKED};
 use crate::views::figure::plot::{Traces, categories, plain};
 
-/// So many labels stand below a line that has too many points to be drawn.
+/// The number of labels below a line that has too many points to label each.
 const TICKS: usize = 12;
 
 impl Traces for Lines {
@@ -47,7 +47,7 @@ impl Traces for Lines {
         if drawing.extras.y2.is_some() {
             spec["data"][self.series.values.nrows() - 1]["yaxis"] = json!("y2");
         }
-        // Where points are left out, the others stand at their places, not beside each other as categories would.
+        // Where points are left out, the others keep their positions; categories would move them together.
         if let (Scale::Labels(labels), Some(_)) = (&drawing.x.scale, drawing.extras.stretch) {
             let axis = &mut spec["layout"]["xaxis"];
             let shown: Vec<usize> = (0..labels.len()).step_by(labels.len().div_ceil(TICKS)).collect();

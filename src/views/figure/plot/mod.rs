@@ -82,7 +82,7 @@ fn plot(chart: &dyn Chart, drawing: &Drawing) -> Plot {
             .hover_mode(hover_mode(drawing.hovermode))
             .x_axis(axis(&drawing.x))
             .y_axis(match &drawing.y.scale {
-                // The first row of a matrix stands at the top.
+                // The first row of a matrix is at the top.
                 Scale::Labels(rows) => axis(&drawing.y).range(AxisRange::new(rows.len() as f64 - 0.5, -0.5)),
                 Scale::Numbers(..) => axis(&drawing.y).hover_format(".4~g").zero_line(true),
             }),
@@ -114,15 +114,15 @@ fn axis(axis: &Axis) -> PlotAxis {
     }
 }
 
-/// Labels as categories of plotly.js, each with marks in front of it that take no room and do not show.
+/// Labels as categories of plotly.js, each with invisible marks of no width in front of it.
 ///
-/// plotly.js looks categories up in a plain object of JavaScript. There `constructor` and `toString` are found before
-/// anybody has put them in, and equal labels are one place. So no category is a label itself: each begins with a
-/// zero-width space, and behind it stands how often the label came before, in binary. Labels hold none of these marks,
-/// because [`visible`] writes them out.
+/// plotly.js looks categories up in a plain JavaScript object, which already has properties such as `constructor` and
+/// `toString`, and in which equal labels are one position. So no category is a label itself: each begins with a zero-width
+/// space, followed by the number of earlier equal labels in binary. Labels contain none of these marks, because
+/// [`visible`] writes them out.
 ///
-/// Positions with `tickvals` would do too, but plotly.js draws every one of those, where it leaves out the categories
-/// that have no room and brings them back when the reader zooms in.
+/// Positions with `tickvals` would work as well, but plotly.js draws all of those, whereas it hides categories that have
+/// no room and shows them again when the reader zooms in.
 pub(super) fn categories(labels: &[String]) -> Vec<String> {
     let mut seen: std::collections::HashMap<&String, usize> = std::collections::HashMap::new();
     let distinct = |label| {

@@ -1,13 +1,17 @@
+//! The words of the tasks: what `tiny`'s tokenizer has as single tokens.
+
 use std::collections::BTreeSet;
 
-use super::template::without_keys;
-use super::words::{
+use candle_lens::tasks::words::{
     CAPITALS, CATEGORIES, EVENTS, HELD_OUT_EVENTS, HELD_OUT_NAMES, NAMES, NOUNS, OBJECTS, PLACES, PROFESSIONS, VERBS,
 };
-use super::{capital_country, gender_bias, greater_than, hypernymy, introductions, ioi, pieces, sva};
+use candle_lens::tasks::{Split, Task, pieces};
 
-/// Every word and punctuation mark of every prompt and sentence of the tasks, with its space, digits apart:
-/// what a tokenizer must have as single tokens for words and positions to coincide.
+use super::corpus::AFTER_PRONOUNS;
+use super::introductions::BEGINNINGS;
+
+/// Every word and punctuation mark of every prompt and sentence of the tasks, with its space, except digits:
+/// what a tokenizer must have as single tokens for words and tokens to coincide.
 ///
 /// Capitals and members of categories come both with and without space, since a sentence may start with them.
 pub fn vocabulary() -> BTreeSet<String> {
@@ -26,21 +30,16 @@ pub fn vocabulary() -> BTreeSet<String> {
 
 /// The templates of every task, trained and held out, and the beginnings of introductions.
 fn templates() -> Vec<&'static str> {
-    let lists: [&[&str]; 11] = [
-        &ioi::TEMPLATES,
-        &ioi::HELD_OUT_TEMPLATES,
-        &greater_than::TEMPLATES,
-        &greater_than::HELD_OUT_TEMPLATES,
-        &capital_country::TEMPLATES,
-        &capital_country::HELD_OUT_TEMPLATES,
-        &sva::TEMPLATES,
-        &sva::HELD_OUT_TEMPLATES,
-        &hypernymy::TEMPLATES,
-        &hypernymy::HELD_OUT_TEMPLATES,
-        &introductions::BEGINNINGS,
-    ];
-    let gender = gender_bias::TEMPLATES.iter().chain(&gender_bias::HELD_OUT_TEMPLATES).map(|(template, _)| *template);
-    lists.into_iter().flatten().copied().chain(gender).collect()
+    let of_tasks =
+        Task::ALL.into_iter().flat_map(|task| [Split::Train, Split::Templates].map(|split| task.templates(split)));
+    of_tasks.flatten().copied().chain(BEGINNINGS).collect()
+}
+
+/// `template` without its `{key}`s, which leaves the words that are its own.
+fn without_keys(template: &str) -> String {
+    let mut parts = template.split('{');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('}').map_or(part, |(_, rest)| rest))
 }
 
 /// The words (some of them phrases) that come after a space only.
@@ -48,9 +47,9 @@ fn inner_words() -> Vec<&'static str> {
     let mut words = vec!["man", "woman", "she", "he"];
     words.extend(NAMES.iter().chain(&HELD_OUT_NAMES).chain(&PLACES).chain(&OBJECTS).chain(&EVENTS));
     words.extend(HELD_OUT_EVENTS);
-    words.extend(introductions::BEGINNINGS);
+    words.extend(BEGINNINGS);
     words.extend(PROFESSIONS.iter().map(|profession| profession.noun));
-    words.extend(gender_bias::TEMPLATES.iter().chain(&gender_bias::HELD_OUT_TEMPLATES).map(|(_, rest)| *rest));
+    words.extend(AFTER_PRONOUNS);
     words.extend(CAPITALS.iter().map(|(_, country)| *country));
     words.extend(CATEGORIES.iter().flat_map(|category| category.answers));
     words.extend(NOUNS.iter().flat_map(|(singular, plural)| [*singular, *plural]));
