@@ -49,6 +49,7 @@
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
+//! | [`guide`] | pages to read: for users of TransformerLens, axes and shapes, errors |
 #![warn(missing_docs)]
 
 pub mod analysis;
@@ -61,6 +62,7 @@ pub mod factored_matrix;
 mod files;
 pub mod generate;
 pub mod gradients;
+pub mod guide;
 pub mod head;
 pub mod hooks;
 pub mod labelled;

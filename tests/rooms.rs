@@ -71,6 +71,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "views",
         ],
     ),
+    ("guide", &[]),
 ];
 
 /// What lib.rs shows at its root: the error and the crates that come with this one.

@@ -13,6 +13,7 @@ mod progress;
 mod rooms;
 mod smollm2;
 mod support;
+mod words;
 
 // What examples are made of.
 #[path = "../examples/make_datasets/files.rs"]

@@ -21,7 +21,8 @@ const BETTER: &[(&str, &str)] = &[
 ];
 
 /// What may follow "is no" in a native sentence.
-const NEGATIONS: &[&str] = &["longer", "such", "different", "more", "less", "better", "larger", "smaller", "worse", "one"];
+const NEGATIONS: &[&str] =
+    &["longer", "such", "different", "more", "less", "better", "larger", "smaller", "worse", "one"];
 
 /// Files whose words are ours: sources, tests of the launcher, and pages.
 fn texts(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -61,7 +62,7 @@ fn complaints(text: &str) -> Vec<String> {
         wrong.extend(better.map(|(phrase, better)| format!("line {}: {phrase:?}, write {better}", number + 1)));
         for (at, phrase) in line.match_indices(" is no ") {
             let next: String = line[at + phrase.len()..].chars().take_while(|c| c.is_alphanumeric()).collect();
-            let before = line[..at].rsplit([' ', '(']).next().unwrap_or("");
+            let before = line[..at].rsplit([' ', '(', '"']).next().unwrap_or("");
             // "there is no path", "is no longer".
             if before != "there" && !next.is_empty() && !NEGATIONS.contains(&next.as_str()) {
                 wrong.push(format!("line {}: \"is no {next}\", write \"is not a {next}\"", number + 1));

@@ -151,7 +151,7 @@ impl TaskDataset {
     pub fn filter_by_metric(&self, model: &HookedTransformer, least: f32) -> Result<Self> {
         let values = self.measure(model)?;
         let kept = self.kept(&format!("a metric of at least {least}"), |number| {
-            // A metric that is no number is no reason to keep a prompt.
+            // A metric that is not a number is not a reason to keep a prompt.
             (!values[number].partial_cmp(&least).is_some_and(Ordering::is_ge))
                 .then(|| format!("a metric of {:.4}", values[number]))
         });

@@ -333,7 +333,7 @@ impl HookedTransformerConfig {
         }
         if self.d_head.is_none() && !self.d_model.is_multiple_of(self.n_heads) {
             return Err(Error::config(format!(
-                "d_model {} is no multiple of n_heads {}, so d_head cannot be derived: set d_head.",
+                "d_model {} is not a multiple of n_heads {}, so d_head cannot be derived: set d_head.",
                 self.d_model, self.n_heads
             )));
         }

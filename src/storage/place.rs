@@ -173,7 +173,7 @@ fn parts(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
     map.values()
         .map(|file| match file.as_str().filter(|file| is_safe(file)) {
             Some(file) => Ok(file.to_string()),
-            None => Err(wrong(format!("{file} is no file beside it"))),
+            None => Err(wrong(format!("{file} is not a file beside it"))),
         })
         .collect()
 }

@@ -48,7 +48,7 @@ fn close(what: &str, got: &[f32], theirs: &[f64], times: f64) {
     assert!(size > 1e-3, "{what}: nothing is compared");
     for (i, (&got, theirs)) in got.iter().zip(theirs).enumerate() {
         let (got, theirs) = (f64::from(got), theirs * times);
-        // No edge here is no edge there.
+        // An edge that is missing here is missing there.
         let same = got.is_nan() && theirs.is_nan() || (got - theirs).abs() <= TOLERANCE * size;
         assert!(same, "{what}, {i}: {got}, EAP-IG {theirs} (of {size})");
     }

@@ -1,5 +1,5 @@
 //! What is made of runs in half precision: the stream taken apart, projections, lenses, gradients, attributions, patching,
-//! edges. Each number is held against that of the same weights in f32.
+//! edges. Each number is compared with that of the same weights in f32.
 
 use candle_lens::Result;
 use candle_lens::analysis::{
@@ -266,7 +266,7 @@ fn edges(model: &HookedTransformer, clean: &[Vec<u32>], other: &[Vec<u32>], meth
     circuit.edges().into_iter().map(|edge| Ok(f64::from(circuit.score(edge)?))).collect()
 }
 
-/// A metric may be small by chance, and is off by what its logits are off by; so it is held against their size.
+/// A metric may be small by chance, and is off by what its logits are off by; so it is compared with their size.
 #[test]
 fn attributions_and_patching() -> Result<()> {
     let mut misses = Misses::default();

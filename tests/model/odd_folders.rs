@@ -1,5 +1,5 @@
 //! Models as people store them: with something else before the names, one matrix for two, heads for other tasks; and what
-//! is no model, which is said.
+//! is not a model, and the error says so.
 
 use std::collections::HashMap;
 use std::fs;

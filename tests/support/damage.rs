@@ -1,4 +1,4 @@
-//! Damage of files, the same in each run, and readers of files held against it.
+//! Damage of files, the same in each run, and readers of files tried on it.
 //!
 //! CI tries a bounded number of cases; `CANDLE_LENS_FUZZ=20000` tries so many of each test instead.
 

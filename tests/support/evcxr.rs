@@ -39,7 +39,7 @@ pub fn read(output: &[u8]) -> CellOutput {
     let mut cell = CellOutput::default();
     let mut lines = output.lines();
     while let Some(line) = lines.next() {
-        let line = line.expect("evcxr ends at what is no UTF-8");
+        let line = line.expect("evcxr ends at what is not UTF-8");
         let begin = "EVCXR_BEGIN_CONTENT ";
         // Its pattern is `EVCXR_BEGIN_CONTENT ([^ ]+)`, not tied to the line's beginning.
         let kind = line
@@ -57,7 +57,7 @@ pub fn read(output: &[u8]) -> CellOutput {
                     cell.events.push("waits for an end that never comes".into());
                     break;
                 };
-                let line = line.expect("evcxr ends at what is no UTF-8");
+                let line = line.expect("evcxr ends at what is not UTF-8");
                 if line == "EVCXR_END_CONTENT" {
                     break;
                 }

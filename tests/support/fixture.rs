@@ -1,4 +1,4 @@
-//! The reference files of tests/fixtures, and how numbers are held against them.
+//! The reference files of tests/fixtures, and how numbers are compared with them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

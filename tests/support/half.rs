@@ -209,7 +209,7 @@ pub fn miss_of(half: &Tensor, full: &Tensor) -> f64 {
     miss(&numbers(half), &numbers(full))
 }
 
-/// Misses held against what they may be; a failure names every one that is too large.
+/// Misses compared with their limits; a failure names every one that is too large.
 #[derive(Default)]
 pub struct Misses {
     worst: Vec<(String, f64, f64)>,
@@ -221,7 +221,7 @@ impl Misses {
         self.worst.push((name.into(), miss, allowed));
     }
 
-    /// Fails where one is too far off, or is no number.
+    /// Fails where one is too far off, or is not a number.
     pub fn finish(mut self) {
         self.worst.sort_by(|a, b| (b.1 / b.2).total_cmp(&(a.1 / a.2)));
         let line = |(name, miss, allowed): &(String, f64, f64)| format!("{name}: {miss:.2e} of {allowed:.2e}");

@@ -12,7 +12,7 @@ pub const HE: u32 = 256;
 pub const THE: u32 = 258;
 pub const END: u32 = 259;
 
-/// The id of an ASCII character that is no space.
+/// The id of an ASCII character that is not a space.
 pub fn byte(c: char) -> u32 {
     c as u32 - '!' as u32
 }

@@ -351,7 +351,7 @@ fn held_out_combinations_never_meet_in_the_training_text() {
     let held_out = [(Task::CapitalCountry, 60), (Task::Hypernymy, 60), (Task::GenderBias, 30), (Task::Sva, 2000)];
     for (task, count) in held_out {
         for prompt in prompts(task, Split::Combinations, count, 0) {
-            // "The keys" alone has no second noun, so it is no combination.
+            // "The keys" alone has no second noun, so it is not a combination.
             let known = text_of_prompts.contains(prompt.clean.as_str());
             assert!(!known || prompt.clean.split(' ').count() == 2, "{}", prompt.clean);
         }

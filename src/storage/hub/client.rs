@@ -49,7 +49,7 @@ impl Client {
     pub(super) fn new(hub: &Hub) -> Result<Self> {
         let home = hub.endpoint.parse::<Uri>().ok().filter(|uri| uri.authority().is_some()).ok_or_else(|| {
             let shown = without_password(&hub.endpoint);
-            Error::argument(format!("the hub's endpoint {shown:?} is no address: correct HF_ENDPOINT."))
+            Error::argument(format!("the hub's endpoint {shown:?} is not an address: correct HF_ENDPOINT."))
         })?;
         let config = Agent::config_builder()
             .http_status_as_error(false)

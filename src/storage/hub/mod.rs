@@ -38,7 +38,7 @@ impl Repo {
     pub(crate) fn new(hub: Hub, id: &str, revision: &str) -> Result<Self> {
         if !is_safe(revision) || revision.contains(char::is_whitespace) {
             return Err(Error::argument(format!(
-                "{revision:?} is no revision of {id}: give the name of a branch or tag, or a commit."
+                "{revision:?} is not a revision of {id}: give the name of a branch or tag, or a commit."
             )));
         }
         let cache = RepoCache::new(&hub.cache, id);

@@ -106,7 +106,7 @@ impl Hub {
         let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()).trim().trim_end_matches('/').to_string();
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
             return Err(Error::argument(format!(
-                "HF_ENDPOINT is {:?}, which is no address: it begins with https://, as {ENDPOINT} does.",
+                "HF_ENDPOINT is {:?}, which is not an address: an address begins with https://, as {ENDPOINT} does.",
                 without_password(&endpoint)
             )));
         }

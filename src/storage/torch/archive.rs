@@ -209,7 +209,7 @@ impl<'a> Checkpoint<'a> {
             let stored = Stored {
                 source: self.source.clone(),
                 start: 0,
-                dtype: Err("something that is no tensor".into()),
+                dtype: Err("something that is not a tensor".into()),
                 shape: vec![],
                 strides: None,
             };

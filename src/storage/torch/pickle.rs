@@ -157,7 +157,7 @@ impl<'a> Machine<'a> {
                 let name = self.pop()?;
                 self.push(Value::Persistent(name));
             }
-            other => return Err(format!("{other:#04x} is no instruction of a checkpoint")),
+            other => return Err(format!("{other:#04x} is not an instruction of a checkpoint")),
         }
         Ok(None)
     }
@@ -180,7 +180,7 @@ impl<'a> Machine<'a> {
         let rest = &self.bytes[self.at..];
         let end = rest.iter().position(|byte| *byte == b'\n').ok_or("a line has no end")?;
         self.at += end + 1;
-        std::str::from_utf8(&rest[..end]).map_err(|_| "a name is no text".into())
+        std::str::from_utf8(&rest[..end]).map_err(|_| "a name is not text".into())
     }
 
     fn push(&mut self, value: Value) {
@@ -270,7 +270,7 @@ impl<'a> Machine<'a> {
             b'q' | b'h' => self.number(1)?,
             b'r' | b'j' => self.number(4)?,
             0x94 => self.memo.len() as u64,
-            _ => self.line()?.trim().parse().map_err(|_| "a place in the memo is no number")?,
+            _ => self.line()?.trim().parse().map_err(|_| "an index into the memo is not a number")?,
         };
         if matches!(code, b'h' | b'j' | b'g') {
             let id = *self.memo.get(&key).ok_or("something is recalled that was never kept")?;
@@ -303,7 +303,7 @@ impl<'a> Machine<'a> {
             Value::Dict(entries) => entries.extend(pairs),
             // An object of another kind: what it holds is of no interest.
             Value::Call(..) => {}
-            _ => return Err("entries are put into what is no dictionary".into()),
+            _ => return Err("entries are put into what is not a dictionary".into()),
         }
         Ok(())
     }
@@ -314,7 +314,7 @@ impl<'a> Machine<'a> {
         match &mut self.values[at] {
             Value::Sequence(list) => list.extend(items),
             Value::Call(..) => {}
-            _ => return Err("items are put into what is no list".into()),
+            _ => return Err("items are put into what is not a list".into()),
         }
         Ok(())
     }
