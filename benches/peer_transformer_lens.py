@@ -58,7 +58,7 @@ def answer_gap(answers):
 
 
 def gradients(model, case):
-    """The norms of the metric's gradients at every site of every block."""
+    """The norms of the gradients at every site of every block, of each prompt's own metric: of their sum, not of the mean."""
     norms, metric = {}, answer_gap(case["answers"])
 
     def keep(gradient, hook):
@@ -67,7 +67,7 @@ def gradients(model, case):
     names = [f"blocks.{layer}.{site}" for layer in range(model.cfg.n_layers) for site in SITES]
     start = ("hook_embed", lambda x, hook: x.requires_grad_(True))
     with model.hooks(fwd_hooks=[start], bwd_hooks=[(name, keep) for name in names]):
-        metric(model(torch.tensor(case["tokens"]))).backward()
+        (len(case["tokens"]) * metric(model(torch.tensor(case["tokens"])))).backward()
     return norms
 
 

@@ -5,6 +5,7 @@ use candle_lens::model::HookedTransformer;
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::{Question, Split, Task};
 
+use crate::support::fixture::TOLERANCE;
 use crate::tiny::scorecard::score_repeated;
 
 fn model() -> HookedTransformer {
@@ -49,7 +50,7 @@ fn a_score_is_the_mean_over_prompts_run_one_by_one() {
     assert_eq!(score.count, 9);
     let got = [score.accuracy, score.preference, score.logit_diff, score.prob_diff];
     for (got, expected) in got.iter().zip(expected) {
-        assert!((got - expected / 9.0).abs() < 1e-4, "{got:?}, not {expected:?} / 9");
+        assert!((got - expected / 9.0).abs() < TOLERANCE, "{got:?}, not {expected:?} / 9");
     }
 }
 
@@ -61,7 +62,7 @@ fn repeated_rows_are_asked_where_the_answer_is_known() {
     let predicted: Vec<Vec<u32>> = model.forward(vec![ids.clone()]).unwrap().argmax(2).unwrap().to_vec2().unwrap();
     let hits = (4..7).filter(|&position| predicted[0][position] == ids[position + 1]).count();
     let score = score_repeated(&model, &[RepeatedTokens { ids, period: 3 }]).unwrap();
-    assert!((score - hits as f64 / 3.0).abs() < 1e-9, "{score}");
+    assert!((score - hits as f64 / 3.0).abs() < f64::EPSILON, "{score}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use candle_lens::metrics::score_questions;
 use candle_lens::model::HookedTransformer;
 use candle_lens::tasks::{Split, Task, TaskDataset, TaskPrompt, pieces};
 
+use crate::support::fixture::TOLERANCE;
 use crate::support::sentence::sentence;
 use crate::support::{foreign_files, scratch};
 
@@ -85,7 +86,7 @@ fn metrics_are_those_of_the_questions() -> Result<()> {
         let values = prompts.measure(&model)?;
         let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
         let expected = if task.is_logit_diff() { score.logit_diff } else { score.prob_diff };
-        assert!((mean - expected).abs() < 1e-4, "{task}: {mean} and {expected}");
+        assert!((mean - expected).abs() < TOLERANCE, "{task}: {mean} and {expected}");
         for batch in prompts.batches(&model, 7)? {
             assert!(!batch.clean.is_padded() && !batch.corrupted.is_padded() && batch.prompts.len() <= 7);
             for (row, &number) in batch.prompts.iter().enumerate() {
