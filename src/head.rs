@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// assert_eq!(Head::from((3, 6)), head);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Head {
     /// The layer, from 0.
     pub layer: usize,
@@ -55,6 +55,13 @@ impl From<(usize, usize)> for Head {
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("L{}H{}", self.layer, self.head))
+    }
+}
+
+impl fmt::Debug for Head {
+    /// As `Display`, so that a list of heads reads `[L3H6, L2H6]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

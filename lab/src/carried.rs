@@ -24,9 +24,10 @@ pub struct File {
 /// Takes the scripts out of all outputs of a notebook's cells.
 pub fn take_out(cells: &mut Value) -> Vec<File> {
     let mut files: Vec<File> = Vec::new();
-    let outputs = cells.as_array_mut().into_iter().flatten().filter_map(|cell| cell["outputs"].as_array_mut());
+    // `get_mut`, because an index that is missing would be put in as null, which no notebook may hold.
+    let outputs = cells.as_array_mut().into_iter().flatten().filter_map(|cell| cell.get_mut("outputs")?.as_array_mut());
     for output in outputs.flatten() {
-        let Some(html) = output["data"].get_mut("text/html") else { continue };
+        let Some(html) = output.get_mut("data").and_then(|data| data.get_mut("text/html")) else { continue };
         let (without, found) = without_scripts(&joined(html));
         *html = lines(&linked(&without));
         for file in found {
@@ -95,6 +96,7 @@ mod tests {
             assert_eq!(joined(&cells[place]["outputs"][0]["data"]["text/html"]), whole);
         }
         assert_eq!(cells[0]["outputs"][0]["data"]["text/plain"], "<script data-carried>");
+        assert_eq!((&cells[1], &cells[0]["outputs"][1]), (&json!({ "source": "text" }), &json!({ "text": "x" })));
         let before = cells.clone();
         assert_eq!((take_out(&mut cells), cells), (vec![], before), "a second time changes nothing");
     }

@@ -52,6 +52,21 @@ fn a_notebook_is_small_and_does_not_contain_the_script() {
 }
 
 #[test]
+fn a_notebook_holds_no_null_where_jupyter_expects_none() {
+    for path in notebooks() {
+        let text = fs::read_to_string(&path).expect("a notebook is UTF-8");
+        let notebook: Value = serde_json::from_str(&text).expect("a notebook is JSON");
+        for cell in notebook["cells"].as_array().expect("cells") {
+            let has_outputs = cell.get("outputs").is_some();
+            assert_eq!(has_outputs, cell["cell_type"] == "code", "{}: only code has outputs", path.display());
+            for output in cell["outputs"].as_array().into_iter().flatten() {
+                assert!(output.get("data").is_none_or(Value::is_object), "{}: data is an object", path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn every_output_with_a_figure_says_where_the_script_is() {
     let mut files = BTreeSet::new();
     for path in notebooks() {
