@@ -11,7 +11,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// The examples that run, with the line at which each begins.
 fn examples(text: &str) -> Vec<(usize, String)> {
-    let (mut found, mut open): (Vec<(usize, String)>, Option<(usize, bool, String)>) = (Vec::new(), None);
+    let mut found = Vec::new();
+    let mut open: Option<(usize, bool, String)> = None;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_start();
         let Some(words) = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) else {

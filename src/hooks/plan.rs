@@ -135,7 +135,7 @@ impl HookPlan {
         self
     }
 
-    /// Refuses the run if it would need more than `bytes` (see [`MemoryPlan`] for what is counted). Without this, a run
+    /// Refuses the run if it would need more than `bytes` (see [`MemoryPlan`](super::MemoryPlan) for what is counted). Without this, a run
     /// on the CPU may need 70 % of the memory that is free, where the system reports it (Linux).
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
