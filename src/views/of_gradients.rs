@@ -56,8 +56,11 @@ impl View for Comparison {
     /// Estimates against the truth as points, the correlations, and the worst misses.
     fn render(&self) -> Result<Rendered> {
         let points = scatter(&self.truth, &self.estimate);
-        let mut all = points.x_label(&self.truth.title).y_label(&self.estimate.title).diagonal().render()?;
-        let facts = Table::new(["of the estimate", ""])
+        // Titles say method, point and convention, which is more than fits along an axis.
+        let mut all = points.x_label("truth").y_label("estimate").diagonal().render()?;
+        let facts = Table::new(["", ""])
+            .row(("truth", &self.truth.title))
+            .row(("estimate", &self.estimate.title))
             .row(("Pearson's correlation", self.pearson))
             .row(("Spearman's rank correlation", self.spearman))
             .row(("mean miss", self.mean_miss))
