@@ -350,7 +350,7 @@ fn names_that_lead_out_of_the_folder_are_refused() {
     for part in ["../../../../evil", "/etc/passwd", "", "a\\b"] {
         server.add(&at("model.safetensors.index.json"), index(part));
         let hub = hub(&server, "hub_hostile", &[]);
-        sentence(load(ID, &hub), &["model.safetensors.index.json", "not a file beside it"]);
+        sentence(load(ID, &hub), &["model.safetensors.index.json", "not a file in the same folder"]);
     }
     assert!(Path::new(env!("CARGO_TARGET_TMPDIR")).read_dir().unwrap().flatten().all(|f| f.file_name() != "evil"));
 }
