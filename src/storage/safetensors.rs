@@ -26,7 +26,8 @@ pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<Named>, HashMap<S
     let len = source.len();
     let (data, header) = header(&source).map_err(|why| {
         let message = format!(
-            "these {len} bytes are not a complete safetensors file ({why}): it may be cut off or in another format. Get it again."
+            "these {len} bytes are not a complete safetensors file ({why}): it may be cut off or in another format. \
+             Get it again."
         );
         Error::file(path, message)
     })?;

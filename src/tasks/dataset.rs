@@ -96,7 +96,7 @@ impl TaskDataset {
         Ok(self.with(prompts, "corrupted_hard".into()))
     }
 
-    /// The prompts that a condition of yours keeps, `what` being its name; the others are listed in `left_out`.
+    /// The prompts that satisfy a condition, which `what` names; the others are listed in `left_out`.
     ///
     /// # Errors
     /// Where no prompt is left.
@@ -157,7 +157,7 @@ impl TaskDataset {
         self.prompts.iter().map(number).collect()
     }
 
-    /// The prompts against which there is no reason.
+    /// The prompts for which there is no reason to leave them out.
     pub(crate) fn kept(&self, what: &str, against: impl Fn(usize) -> Option<String>) -> Result<Self> {
         let (mut prompts, mut left_out) = (Vec::new(), self.left_out.clone());
         for (number, prompt) in self.prompts.iter().enumerate() {

@@ -163,8 +163,8 @@ pub(super) fn unwritable(path: &Path, error: &io::Error) -> Error {
     Error::file(
         path,
         format!(
-            "in the cache of downloaded models could not be read or written ({error}): check permissions and disk space, \
-             or set HF_HOME to another folder."
+            "in the cache of downloaded models could not be read or written ({error}): check permissions and disk \
+             space, or set HF_HOME to another folder."
         ),
     )
 }
