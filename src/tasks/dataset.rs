@@ -75,8 +75,8 @@ impl TaskDataset {
         self.with(prompts, format!("shuffled with seed {seed}"))
     }
 
-    /// Corrupted prompts whose right answer is the other one (of IOI: the second subject is the indirect object), in place
-    /// of those without a right answer.
+    /// Corrupted prompts whose right answer is the other one (of IOI: the second subject is the indirect object), in
+    /// place of those without a right answer.
     ///
     /// # Errors
     /// A prompt without such a form: only IOI has one.
@@ -138,9 +138,10 @@ impl TaskDataset {
         })
     }
 
-    /// For each prompt the number of its group: prompts of one template whose named words come in the same order (of IOI,
-    /// where the indirect object or the subject may come first, ABBA or BABA). Means over a group keep what its prompts share,
-    /// as the ablations of Wang et al. 2022 do. Prompts without template or named positions are one group.
+    /// For each prompt the number of its group: prompts of one template whose named words come in the same order (of
+    /// IOI, where the indirect object or the subject may come first, ABBA or BABA). Means over a group keep what its
+    /// prompts share, as the ablations of Wang et al. 2022 do. Prompts without template or named positions are one
+    /// group.
     ///
     /// ```
     /// use candle_lens::prelude::*;
