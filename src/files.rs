@@ -1,4 +1,4 @@
-//! Files that are whole or not there, and JSON that says each key once.
+//! Atomic file writes, and JSON without duplicate keys.
 
 mod json;
 mod whole;
@@ -8,16 +8,17 @@ pub(crate) use whole::{Part, write_whole};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The version that writes.
+/// The version of this crate, which saved files record.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// This moment, as in `2025-01-31 12:00:05 UTC`.
+/// The current time, such as `2025-01-31 12:00:05 UTC`.
 pub(crate) fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     utc(since.as_secs())
 }
 
-/// The date and time of a second since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+/// The date and time for a number of seconds since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms").
 fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,7 +1,7 @@
-//! JSON in which no object says a key twice.
+//! JSON in which no object has a key twice.
 //!
-//! Of two values for one key, readers take the first, the last, or none; ours would take the last without a word, so that a
-//! file could be one thing for whoever looks at it and another for whoever loads it.
+//! Given two values for one key, some readers take the first, some the last, and some neither. serde silently takes the
+//! last, so a file could show one thing to whoever looks at it and another to whoever loads it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,16 +9,16 @@ use std::fmt;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
-/// Reads JSON as serde does, but refuses an object, however deep, that has a key twice.
+/// Reads JSON like serde, but rejects objects with a duplicate key at any depth.
 ///
 /// # Errors
-/// As serde's, and one that names the key.
+/// Those of serde, and an error that names the duplicate key.
 pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     check_keys(bytes)?;
     serde_json::from_slice(bytes)
 }
 
-/// Only looks whether a key is there twice.
+/// Only checks for duplicate keys.
 ///
 /// # Errors
 /// As [`read_json`].
@@ -26,7 +26,7 @@ fn check_keys(bytes: &[u8]) -> serde_json::Result<()> {
     serde_json::from_slice::<UniqueKeys>(bytes).map(drop)
 }
 
-/// Any value whose objects have each key once; what the value is does not matter.
+/// Any value whose objects have no duplicate keys; the value itself is discarded.
 struct UniqueKeys;
 
 impl<'de> Deserialize<'de> for UniqueKeys {
@@ -46,7 +46,7 @@ impl<'de> Visitor<'de> for UniqueKeys {
         let mut keys = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
             if keys.contains(&key) {
-                return Err(A::Error::custom(format!("it says the key {key:?} twice")));
+                return Err(A::Error::custom(format!("it has the key {key:?} twice")));
             }
             keys.insert(key);
             map.next_value::<Self>()?;

@@ -1,4 +1,4 @@
-//! Files that are whole or not there: written under another name beside their place, and named when the disk has them.
+//! Atomic file writes: a file is written under a temporary name in the same folder and renamed once it is on disk.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -8,46 +8,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// How many parts this process has begun.
+/// How many temporary files ("parts") this process has begun.
 static PARTS: AtomicU64 = AtomicU64::new(0);
 
-/// How long a name may be to stand whole in the name of its part: file systems take 255 bytes.
+/// The longest file name that the name of its part contains in full: file systems allow 255 bytes.
 const LONGEST_NAME: usize = 190;
 
-/// How many links in a row are followed, as systems do.
+/// The maximum number of links that are followed in a row, as in operating systems.
 const LINKS: usize = 40;
 
-/// Writes a file under another name in the same folder, waits until the disk has it, and gives it its name: whatever
-/// interrupts this, `path` is the old file or the new one, never a part. The new file has the old one's permissions; where
-/// `path` is a link, the file that it leads to is replaced and the link stays.
+/// Writes a file under a temporary name in the same folder, waits until it is on disk, and renames it: whatever
+/// interrupts this, `path` is the old file or the new one, never a partial one. The new file keeps the old one's
+/// permissions; if
+/// `path` is a link, its target is replaced and the link stays.
 ///
 /// # Errors
-/// [`Error::File`] when the folder or the disk does not take it.
+/// [`Error::File`] if the file cannot be written.
 pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     Part::write(path, write)?.give_name()
 }
 
-/// A file that is written and on the disk, but does not have its name yet. Without it, it is removed.
+/// A file that is complete and on disk, but does not have its final name yet. It is removed on drop unless it gets it.
 #[derive(Debug)]
 #[must_use = "the file is removed unless it is given its name"]
 pub(crate) struct Part {
-    /// As the caller called it, for messages.
+    /// The path that the caller gave, for messages.
     asked: PathBuf,
-    /// Where it is to stand: `asked` with its links followed.
+    /// The final path: `asked` with its links followed.
     place: PathBuf,
     part: PathBuf,
-    /// Held open for its lock, which says that the writer lives.
+    /// Kept open for its lock, which shows that the writer is alive.
     file: File,
 }
 
 impl Part {
-    /// Writes what will be the file at `path`.
+    /// Writes what will become the file at `path`.
     ///
     /// # Errors
     /// As [`write_whole`].
     pub(crate) fn write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Self> {
         let failed = |error: io::Error| unwritten(path, &error);
-        path.file_name().ok_or_else(|| Error::file(path, "is no name of a file: give one."))?;
+        path.file_name().ok_or_else(|| Error::file(path, "is not a file name: give one."))?;
         let place = led_to(path).map_err(failed)?;
         let old = match fs::metadata(&place) {
             Ok(old) if !old.is_file() => {
@@ -56,7 +57,9 @@ impl Part {
             }
             old => old.ok(),
         };
-        let name = place.file_name().ok_or_else(|| Error::file(path, "leads to no name of a file: give one."))?;
+        let name = place
+            .file_name()
+            .ok_or_else(|| Error::file(path, "leads to something that is not a file name: give one."))?;
         let (folder, stem) = (folder_of(&place), stem(name));
         remove_dead_parts(folder, &stem);
         let (part, file) = new_part(folder, &stem).map_err(failed)?;
@@ -73,22 +76,22 @@ impl Part {
         Ok(written)
     }
 
-    /// Gives the file its name, in the place of what had it.
+    /// Gives the file its final name, replacing any file that had it.
     ///
     /// # Errors
-    /// [`Error::File`] when the folder does not take it.
+    /// [`Error::File`] if it cannot be renamed.
     pub(crate) fn give_name(mut self) -> Result<()> {
         fs::rename(&self.part, &self.place)
-            .map_err(|error| Error::file(&self.asked, format!("was written but could not get its name ({error}).")))?;
+            .map_err(|error| Error::file(&self.asked, format!("was written but could not be renamed ({error}).")))?;
         self.part.clear();
         sync_folder(&self.place);
         Ok(())
     }
 
-    /// Removes the file whose place this will take.
+    /// Removes the file that this one will replace.
     ///
     /// # Errors
-    /// [`Error::File`] when the folder does not let it go.
+    /// [`Error::File`] if it cannot be removed.
     pub(crate) fn clear_place(&self) -> Result<()> {
         match fs::remove_file(&self.place) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritten(&self.asked, &error)),
@@ -102,7 +105,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Nothing more can be done about a part that does not go away.
+        // Nothing more can be done about a part that cannot be removed.
         let _ = fs::remove_file(&self.part);
     }
 }
@@ -111,7 +114,7 @@ fn unwritten(path: &Path, error: &io::Error) -> Error {
     Error::file(path, format!("could not be written ({error}); nothing was changed."))
 }
 
-/// The new name is safe once the folder is; systems that cannot open folders have no such step.
+/// Syncs the folder, so that the new name is on disk; skipped on systems that cannot open folders.
 fn sync_folder(place: &Path) {
     if let Ok(folder) = File::open(folder_of(place)) {
         let _ = folder.sync_all();
@@ -122,7 +125,7 @@ fn folder_of(place: &Path) -> &Path {
     place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Where a path leads when the links that it names are followed; the last one may lead to nothing yet.
+/// The path with its links followed; the last link may be dangling.
 fn led_to(path: &Path) -> io::Result<PathBuf> {
     let mut place = path.to_path_buf();
     for _ in 0..=LINKS {
@@ -131,11 +134,11 @@ fn led_to(path: &Path) -> io::Result<PathBuf> {
             _ => return Ok(place),
         }
     }
-    Err(io::Error::other(format!("it is a link that leads through more than {LINKS} others")))
+    Err(io::Error::other(format!("it is a link through more than {LINKS} others")))
 }
 
-/// What the parts of a file have in their names: its own name, or where that is too long or no text, its beginning and a
-/// hash of it (64-bit FNV-1a).
+/// What the names of a file's parts contain: its own name or, if that is too long or not UTF-8, the beginning of it and
+/// a hash (64-bit FNV-1a).
 fn stem(name: &OsStr) -> String {
     let text = name.to_string_lossy();
     if name.to_str().is_some() && text.len() <= LONGEST_NAME {
@@ -148,19 +151,19 @@ fn stem(name: &OsStr) -> String {
     format!("{}~{hash:016x}", &text[..text.floor_char_boundary(LONGEST_NAME - 17)])
 }
 
-/// A file that was not there before, under a name of this process, locked for as long as it is open. A link that stands
-/// there is not followed.
+/// Creates a new file under a name of this process, locked for as long as it is open. An existing link of that name is
+/// not followed.
 fn new_part(folder: &Path, stem: &str) -> io::Result<(PathBuf, File)> {
     loop {
-        // Two threads, or two notebooks, may write the same file.
+        // Two threads or two notebooks may write the same file.
         let count = PARTS.fetch_add(1, Ordering::Relaxed);
         let part = folder.join(format!(".{stem}.{}-{count}.part", std::process::id()));
         let file = match OpenOptions::new().write(true).create_new(true).open(&part) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             file => file?,
         };
-        // Whoever has the lock already took this part for a dead writer's and removes it. Where nothing can be locked,
-        // nobody removes anything.
+        // If another process holds the lock, it took this part for a dead writer's and is removing it. On file systems
+        // without locks, no part is ever removed.
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) => continue,
             _ if part.exists() => return Ok((part, file)),
@@ -169,7 +172,7 @@ fn new_part(folder: &Path, stem: &str) -> io::Result<(PathBuf, File)> {
     }
 }
 
-/// Removes the parts of this file that nobody holds locked: their writers died.
+/// Removes the parts of this file that are not locked: their writers died.
 fn remove_dead_parts(folder: &Path, stem: &str) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -177,14 +180,14 @@ fn remove_dead_parts(folder: &Path, stem: &str) {
         if name.to_str().is_some_and(|name| is_part(name, stem)) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             let Ok(file) = File::open(entry.path()) else { continue };
             if file.try_lock().is_ok() {
-                // Another process may be as quick, or the folder may not let go of it.
+                // Another process may have removed it first, or the folder may not be writable.
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
 }
 
-/// Whether this is a name that [`new_part`] gives.
+/// Whether [`new_part`] could have given this name.
 fn is_part(name: &str, stem: &str) -> bool {
     let inner = name.strip_prefix('.').and_then(|name| name.strip_prefix(stem)).and_then(|name| name.strip_prefix('.'));
     let numbers = inner.and_then(|name| name.strip_suffix(".part")).and_then(|name| name.split_once('-'));
@@ -332,7 +335,7 @@ mod tests {
         fs::remove_dir_all(&folder).expect("the folder is ours");
     }
 
-    /// Whoever knows the process and guesses the count can plant a link under the name of the next part.
+    /// An attacker who knows the process id and guesses the count can plant a link under the name of the next part.
     #[cfg(unix)]
     #[test]
     fn a_planted_link_is_not_followed() {

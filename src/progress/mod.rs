@@ -1,12 +1,12 @@
-//! What long work says while it runs: what is done, how far it is, how fast, how long it still takes.
+//! Progress reports of long work: what is being done, how much of it is done, the rate, and the time left.
 //!
-//! A notebook gets whole lines on stderr, because evcxr passes nothing else on: the first after two seconds, then one
-//! each tenth of the way and after each ten seconds of silence; work of many minutes may be silent for longer, a tenth
-//! of the time that has passed. A terminal gets a bar. Short work says nothing.
+//! A notebook gets whole lines on stderr, because evcxr passes on nothing else: the first after two seconds, then one
+//! at each tenth of the work and after ten seconds of silence; work of many minutes may be silent for longer, up to a
+//! tenth of the elapsed time. A terminal gets a progress bar. Short work reports nothing.
 //! `CANDLE_LENS_PROGRESS=off` in the environment, or [`set_progress`], turns all of it off.
 //!
-//! Work inside work is silent but counts: a run of the model inside a sweep moves the sweep on with each block. What cannot
-//! be counted, such as candle's backward pass, is spoken for by a thread that watches (`watch`).
+//! Nested work is silent but counts: a run of the model inside a sweep advances the sweep with each block. For work
+//! that cannot be counted, such as candle's backward pass, a watcher thread reports (`watch`).
 
 mod clock;
 #[doc(hidden)]
@@ -26,10 +26,10 @@ use report::{Report, Shown, Work};
 
 use crate::visible::visible;
 
-/// How each line begins; whoever checks what a notebook wrote on stderr knows it by that.
+/// The beginning of each line, by which checks of a notebook's stderr recognise it.
 pub const MARK: &str = "candle-lens ⏳ ";
 
-/// How a line begins that says something worth knowing and stops nothing; whoever checks a notebook knows it by that.
+/// The beginning of a note, which stops nothing; checks of a notebook's stderr recognise it by this.
 pub const NOTE: &str = "candle-lens ⚠ ";
 
 thread_local! {
@@ -40,25 +40,25 @@ thread_local! {
 struct Thread {
     /// The outermost work first.
     open: Vec<Open>,
-    /// The work that reports, and for whom.
+    /// The id of the work that reports, and its report.
     report: Option<(u64, Arc<Report>)>,
     rehearsal: Option<Rehearsal>,
 }
 
-/// Work that has not ended.
+/// Work that is still going on.
 struct Open {
     id: u64,
     work: Arc<Work>,
     began: Duration,
     done: f64,
-    /// How many parts are done together by what goes on inside, and how much of them is.
+    /// How many parts the nested work does together, and how many of them are done.
     together: f64,
     inside: f64,
-    /// Whether it is the library's.
+    /// Whether it is the library's own work.
     is_own: bool,
 }
 
-/// Turns progress on or off for the whole process; it is on unless the environment says otherwise.
+/// Turns progress reports on or off for the whole process; they are on unless the environment turns them off.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,13 +86,13 @@ fn is_on() -> bool {
     switch().load(Ordering::Relaxed)
 }
 
-/// Says something that is worth knowing and stops nothing: one line on stderr, as a notebook shows it.
+/// Prints a note: one line on stderr, which notebooks show and which stops nothing.
 pub(crate) fn say(line: &str) {
     eprintln!("{NOTE}{}", visible(line));
 }
 
-/// Work of a known length that reports how far it is. The first one of a thread reports; those inside it are silent, and
-/// move it on by their share of one of its parts.
+/// Work of known length that reports its progress. The outermost work of a thread reports; work nested in it is silent
+/// and advances it within its current part.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -108,30 +108,31 @@ pub(crate) fn say(line: &str) {
 /// ```
 #[must_use = "work reports until this is dropped"]
 pub struct Progress {
-    /// None where nothing is reported: progress is off, or the work is over.
+    /// `None` if nothing is reported: progress is off, or the work has ended.
     id: Option<u64>,
     work: Arc<Work>,
     done: u64,
-    /// It belongs to the thread whose other work it silences.
+    /// Makes it `!Send`: it belongs to the thread whose nested work it silences.
     thread: PhantomData<*const ()>,
 }
 
 impl Progress {
-    /// The unit of which thousands are kB, MB and so on.
+    /// The unit that is shown as kB, MB and so on.
     pub const BYTES: &str = "bytes";
 
-    /// Work of `total` parts that are counted in `unit`: "prompts", "layers", [`Progress::BYTES`]. It is over when all of
-    /// them are done. Lines come at its steps, and in between while a function of this library is at work.
+    /// Work of `total` parts, counted in `unit`: "prompts", "layers", [`Progress::BYTES`]. It ends when all of them are
+    /// done. Lines are written at its steps, and between them while a function of this library is running.
     pub fn new(what: impl Into<String>, total: u64, unit: &'static str) -> Self {
         Self::begin(Work { what: visible(&what.into()), unit, total }, false)
     }
 
-    /// As [`Progress::new`], for work of the library: it ends with a call, so that lines may come at any time until then.
+    /// As [`Progress::new`], for the library's own work: it ends with a call, so lines may be written at any time until
+    /// then.
     pub(crate) fn of(what: impl Into<String>, total: u64, unit: &'static str) -> Self {
         Self::begin(Work { what: visible(&what.into()), unit, total }, true)
     }
 
-    /// Work of the library that cannot be counted, or whose parts speak for themselves.
+    /// The library's own work that cannot be counted, or whose parts report themselves.
     pub(crate) fn opaque(what: impl Into<String>) -> Self {
         Self::of(what, 0, "")
     }
@@ -149,7 +150,7 @@ impl Progress {
         Self { id, work, done: 0, thread: PhantomData }
     }
 
-    /// So many more parts are done.
+    /// Records that `parts` more parts are done.
     pub fn step(&mut self, parts: u64) {
         let total = self.work.total;
         self.done += parts;
@@ -163,7 +164,7 @@ impl Progress {
         }
     }
 
-    /// What is done next, up to the step after it, does so many parts together: work inside moves all of them on.
+    /// Until the next step, nested work does `parts` parts together, so it advances all of them.
     pub(crate) fn together(&mut self, parts: usize) {
         let Some(id) = self.id else { return };
         THREAD.with_borrow_mut(|thread| {
@@ -175,7 +176,7 @@ impl Progress {
 
     fn end(&mut self) {
         let Some(id) = self.id.take() else { return };
-        // A thread that is going away has nothing more to say.
+        // A thread that is exiting reports nothing more.
         let _ = THREAD.try_with(|thread| thread.borrow_mut().end(id));
     }
 }
@@ -233,19 +234,19 @@ impl Thread {
         }
     }
 
-    /// Counts the library's own work that is going on.
+    /// Updates the number of the library's own pieces of work that are going on.
     fn count(&self) {
         if let Some((_, report)) = &self.report {
             report.inside.store(self.open.iter().filter(|open| open.is_own).count(), Ordering::Relaxed);
         }
     }
 
-    /// What happened to a piece of work is told, with the line that is due.
+    /// Reports what happened to a piece of work, with the line that is due.
     fn speak(&mut self, work: &Work, event: Event) {
         let Some(shown) = self.shown() else { return };
         let (now, report) = (self.now(), self.report.as_ref().map(|(_, report)| report.clone()));
         let Some(report) = report else { return };
-        // What comes to its end has no more to say than before.
+        // The end of work is not worth a line.
         let is_end = event == Event::Ended;
         if self.rehearsal.is_none() && !is_end {
             return report.show(shown, now);
@@ -257,13 +258,13 @@ impl Thread {
         rehearsal.moments.push(Moment { at: now, what: work.what.clone(), event, depth, of, share, line });
     }
 
-    /// The outermost work that can be counted, and how far it is; the outermost, if none can.
+    /// The outermost countable work and its progress; the outermost work if none is countable.
     fn shown(&mut self) -> Option<Shown> {
         let (reporting, _) = self.report.as_ref()?;
         let first = self.open.iter().position(|open| open.id == *reporting)?;
         let (mut share, mut shown): (f64, Option<Shown>) = (0., None);
         for open in self.open[first..].iter_mut().rev() {
-            // Runs one after the other within one part each begin anew, but the part does not go back.
+            // Several runs within one part each start from zero, but the part must not go back.
             open.inside = open.inside.max(share * open.together);
             let total = open.work.total as f64;
             let mut done = open.done;
@@ -284,7 +285,7 @@ mod tests {
     use super::rehearsal::rehearse;
     use super::*;
 
-    /// What was reported while the clock stood still, without lines.
+    /// The reports of work under a clock that stands still, without lines.
     fn told(work: impl FnOnce()) -> Vec<(String, Event, Option<f64>)> {
         let (_, moments) = rehearse(|| Duration::ZERO, work);
         moments.into_iter().map(|moment| (moment.what, moment.event, moment.share)).collect()

@@ -1,4 +1,4 @@
-//! Work with a clock of the tester's own, which tells every moment at which something was reported.
+//! Runs work under a test clock and records every moment at which something was reported.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use super::THREAD;
 /// Something that work reported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment {
-    /// By the rehearsal's clock.
+    /// The time on the rehearsal's clock.
     pub at: Duration,
     /// What is being done.
     pub what: String,
     pub event: Event,
-    /// Within how much other work.
+    /// The number of pieces of work around it.
     pub depth: usize,
-    /// The work that is spoken of, and how far it is, 0 to 1; nothing where nobody knows its length.
+    /// The work that is reported, and the fraction of it that is done, 0 to 1; `None` if its length is unknown.
     pub of: String,
     pub share: Option<f64>,
-    /// The line that this made due.
+    /// The line that became due.
     pub line: Option<String>,
 }
 
 /// What happened to a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It began; it may be one that cannot be counted.
+    /// It began; opaque work cannot be counted.
     Began {
         is_opaque: bool,
     },
@@ -38,7 +38,7 @@ pub(super) struct Rehearsal {
     pub moments: Vec<Moment>,
 }
 
-/// Does `work`, all on this thread, with `clock` instead of the real one: what would be said is told and not written.
+/// Runs `work` on this thread under `clock` instead of the real one; its reports are returned and not written.
 pub fn rehearse<T>(clock: impl Fn() -> Duration + 'static, work: impl FnOnce() -> T) -> (T, Vec<Moment>) {
     let rehearsal = Rehearsal { clock: Box::new(clock), moments: Vec::new() };
     let before = THREAD.with_borrow_mut(|thread| thread.rehearsal.replace(rehearsal));

@@ -1,4 +1,4 @@
-//! What a thread's outermost work says: when a line is due, and what stands in it.
+//! The report of a thread's outermost work: when a line is due, and what it says.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,23 +10,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{MARK, Progress};
 use crate::error::human_bytes;
 
-/// Work that is done by then is not worth a word.
+/// Work that ends before this is not reported.
 pub(super) const SILENCE: Duration = Duration::from_secs(2);
 
-/// The longest silence in the first minutes.
+/// The longest silence during the first minutes.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The outermost work of a thread. Whoever looks at it, its own thread at a step or the watch in between, writes the line
-/// that is due; once it is over, nobody does.
+/// The report of a thread's outermost work. The line that is due is written by the thread itself at a step, or by the
+/// watcher in between; after the end of the work, by neither.
 #[derive(Debug)]
 pub(super) struct Report {
     began: Duration,
-    /// How many pieces of the library's own work are going on inside: only then does somebody else speak for it.
+    /// The number of the library's own pieces of work inside it: the watcher only reports while there are any.
     pub(super) inside: AtomicUsize,
     said: Mutex<Said>,
 }
 
-/// Work of a known length, or of length 0, which nobody knows.
+/// Work of a known length; 0 means unknown.
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     pub what: String,
@@ -34,12 +34,12 @@ pub(super) struct Work {
     pub total: u64,
 }
 
-/// The work that is spoken of: the outermost one that can be counted, or the outermost.
+/// The work that is reported: the outermost countable one, or else the outermost.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {
     pub work: Arc<Work>,
     pub began: Duration,
-    /// Parts that are done; one that is being worked on counts as far as it is.
+    /// The number of parts that are done, including the finished fraction of the current one.
     pub done: f64,
 }
 
@@ -62,26 +62,26 @@ impl Report {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So far it is; the line that is due now.
+    /// Updates the progress and returns the line that is due.
     pub(super) fn advance(&self, shown: Shown, now: Duration) -> Option<String> {
         let mut said = self.said();
         said.now(shown);
         self.due(&mut said, now)
     }
 
-    /// So far it is; nothing is said of it yet.
+    /// Updates the progress without reporting it.
     pub(super) fn set(&self, shown: Shown) {
         self.said().now(shown);
     }
 
-    /// As [`Report::advance`], and the line is written.
+    /// As [`Report::advance`], but writes the line.
     pub(super) fn show(&self, shown: Shown, now: Duration) {
         let mut said = self.said();
         said.now(shown);
         self.speak(&mut said, now);
     }
 
-    /// Shows what is due now on behalf of a thread that is busy inside the library.
+    /// Writes the line that is due on behalf of a thread that is busy inside the library.
     pub(super) fn look(&self, now: Duration) {
         let mut said = self.said();
         if !said.is_over && self.inside.load(Ordering::Relaxed) > 0 {
@@ -97,13 +97,13 @@ impl Report {
             if in_terminal() {
                 said.bar = Some(bar(&said.shown, now));
             } else {
-                // In one piece, so that nothing else comes between a line and its end. Nobody can be told if it fails.
+                // One write, so that nothing comes between a line and its end. A failure cannot be reported anywhere.
                 let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
             }
         }
     }
 
-    /// Nothing is said from now on.
+    /// Ends the report: nothing is written from now on.
     pub(super) fn end(&self) {
         let mut said = self.said();
         said.is_over = true;
@@ -112,7 +112,7 @@ impl Report {
         }
     }
 
-    /// The line that is due now; then it counts as written.
+    /// The line that is due, if any; it then counts as written.
     fn due(&self, said: &mut Said, now: Duration) -> Option<String> {
         let elapsed = now.saturating_sub(self.began);
         let Shown { work, began, done } = &said.shown;
@@ -133,7 +133,7 @@ impl Report {
 impl Said {
     fn now(&mut self, shown: Shown) {
         if !Arc::ptr_eq(&self.shown.work, &shown.work) {
-            // Another part of the whole, with a bar of its own; its tenths count from its first line on.
+            // Other work is reported now, with its own bar; its tenths count from its first line on.
             self.last = self.last.map(|(last, _)| (last, u64::MAX));
             self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
         }
@@ -157,7 +157,7 @@ fn bar(Shown { work, began, done }: &Shown, now: Duration) -> ProgressBar {
     bar
 }
 
-/// A terminal of our own, not the pipe through which evcxr reads the process of the cells.
+/// Whether stderr is a terminal and this is not a process of evcxr, which reads stderr through a pipe.
 fn in_terminal() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("EVCXR_IS_RUNTIME").is_none()
 }
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!([clock(0.2), clock(125.0), clock(4200.0)], ["1 s", "2 min 5 s", "1 h 10 min"]);
     }
 
-    /// The watch's looks, at these seconds, that found a line due.
+    /// The seconds among these at which a line was due.
     fn looks(report: &Report, seconds: impl IntoIterator<Item = u32>) -> Vec<u32> {
         let due = |second: &u32| report.due(&mut report.said(), SECOND * *second).is_some();
         seconds.into_iter().filter(due).collect()

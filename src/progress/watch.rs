@@ -1,5 +1,5 @@
-//! The watch: one thread of the process that looks at all long work a few times in a second, so that a line comes in time
-//! also where a single step is long, such as candle's backward pass, which cannot be counted from outside.
+//! The watcher: one thread per process that checks all long work a few times per second, so that lines are written on
+//! time even during a long single step, such as candle's backward pass, which cannot be counted from outside.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::report::Report;
 use super::{clock, is_on};
 
-/// How long the watch rests between two looks.
+/// How long the watcher sleeps between two checks.
 const REST: Duration = Duration::from_millis(250);
 
-/// What is being worked on.
+/// The work that is going on.
 struct Watched {
     reports: Vec<Arc<Report>>,
-    /// Nothing was: the watch waits to be called.
+    /// There was none: the watcher waits to be woken.
     sleeps: bool,
 }
 
@@ -25,21 +25,21 @@ fn watched() -> MutexGuard<'static, Watched> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The work is looked at from now on.
+/// Starts watching the work.
 pub(super) fn attend(report: &Arc<Report>) {
     static STARTED: Once = Once::new();
-    // Without the thread, work still speaks at its steps.
+    // If the thread cannot be started, work still reports at its steps.
     STARTED.call_once(|| drop(thread::Builder::new().name("candle-lens progress".into()).spawn(watch)));
     let mut watched = watched();
     watched.reports.push(report.clone());
     if watched.sleeps {
-        // Short work, one run after the other, thus calls no more than once in each rest.
+        // A series of short runs thus wakes the watcher at most once per rest.
         watched.sleeps = false;
         CALL.notify_one();
     }
 }
 
-/// The work is over: no line of it is written once this has returned.
+/// Stops watching the work, which is over: no line of it is written after this has returned.
 pub(super) fn leave(report: &Arc<Report>) {
     watched().reports.retain(|other| !Arc::ptr_eq(other, report));
     report.end();
@@ -53,7 +53,7 @@ fn watch() {
             watched = CALL.wait(watched).unwrap_or_else(PoisonError::into_inner);
         }
         let reports = watched.reports.clone();
-        // Nobody waits for this lock while a line is being written.
+        // The lock is released before lines are written, so that nobody waits for it.
         drop(watched);
         if is_on() {
             reports.iter().for_each(|report| report.look(clock::now()));

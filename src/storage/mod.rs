@@ -1,6 +1,6 @@
-//! Files of tensors and where they come from: safetensors, PyTorch's checkpoints, NumPy's arrays, the Hugging Face hub, the files in this
-//! binary. This room knows no model: it gives out named tensors with a shape and a dtype, whose numbers are read when they
-//! are wanted.
+//! Tensor files and where they come from: safetensors, PyTorch checkpoints, NumPy arrays, the Hugging Face hub, and the
+//! files embedded in this binary. This module knows nothing about models: it provides named tensors with a shape and a
+//! dtype, whose numbers are read on demand.
 
 mod hub;
 mod npy_header;

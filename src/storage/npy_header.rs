@@ -1,21 +1,21 @@
-//! The header of an array of NumPy: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, and nothing else that
+//! The header of a NumPy array: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, and nothing else that
 //! Python could evaluate.
 
-/// More axes than these no array here has.
+/// The maximum number of axes.
 const MOST_AXES: usize = 8;
 
-/// What the header says of the numbers.
+/// What the header says about the numbers.
 pub(super) struct Header {
-    /// The name of the dtype; `"a structure"` for one of several fields.
+    /// The name of the dtype; `"a structure"` for a structured dtype with several fields.
     pub descr: String,
-    /// The first axis is the one whose numbers lie beside each other.
+    /// Column-major order: neighbouring numbers differ in the first index.
     pub fortran_order: bool,
     pub shape: Vec<usize>,
 }
 
 impl Header {
     /// # Errors
-    /// Half a sentence, for anything but a dictionary of these three keys.
+    /// The end of a sentence, for anything but a dictionary with these three keys.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "has a header that is not text")?;
         Self::of(&mut Words(text.trim())).ok_or_else(|| {
@@ -45,7 +45,7 @@ impl Header {
     }
 }
 
-/// What is left to read.
+/// The rest of the text.
 struct Words<'a>(&'a str);
 
 impl<'a> Words<'a> {
@@ -54,7 +54,7 @@ impl<'a> Words<'a> {
         Some(())
     }
 
-    /// A text in quotes, without escapes.
+    /// A quoted string without escapes.
     fn text(&mut self) -> Option<&'a str> {
         let quote = self.0.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
         let (text, rest) = self.0[1..].split_once(quote)?;
@@ -62,7 +62,7 @@ impl<'a> Words<'a> {
         (!text.contains('\\')).then_some(text)
     }
 
-    /// The name of a dtype. Of a list, which describes a structure, only the end is looked for.
+    /// The name of a dtype. A list, which describes a structure, is skipped.
     fn descr(&mut self) -> Option<String> {
         if !self.0.starts_with('[') {
             return self.text().map(String::from);

@@ -1,4 +1,4 @@
-//! Files under names, wherever they are: in this binary, in a folder, or on the hub.
+//! Named files, wherever they are: in this binary, in a folder, or on the hub.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// What messages call the place of the files.
+    /// How messages refer to this place.
     pub(crate) fn path(&self) -> PathBuf {
         match self {
             Self::Embedded => "the embedded model".into(),
@@ -29,10 +29,10 @@ impl Place {
         }
     }
 
-    /// The contents of a small file, if there is one.
+    /// The contents of a small file, if it exists.
     ///
     /// # Errors
-    /// [`Error::File`] when there is one that cannot be read.
+    /// [`Error::File`] if it exists but cannot be read.
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         if let Self::Embedded = self {
             return Ok(tiny::file(name).map(<[u8]>::to_vec));
@@ -40,7 +40,7 @@ impl Place {
         self.locate(name)?.map(|path| contents(&path)).transpose()
     }
 
-    /// Where a file is on the disk, if there is one; a file of the hub is fetched.
+    /// The path of a file on disk, if it exists; a file on the hub is fetched.
     fn locate(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self {
             Self::Embedded => Ok(None),
@@ -49,7 +49,7 @@ impl Place {
         }
     }
 
-    /// The sentence about a file that should be here and is not; `advice` says what belongs into a folder.
+    /// The error for a required file that is missing; `advice` says what a folder must contain.
     pub(crate) fn missing(&mut self, name: &str, advice: &str) -> Error {
         if let Self::Hub(repo) = self
             && let Err(error) = repo.need(name)
@@ -57,15 +57,15 @@ impl Place {
             return error;
         }
         let path = self.path().join(name);
-        let why = fs::File::open(&path).err().map_or("it was not there".into(), |error| error.to_string());
+        let why = fs::File::open(&path).err().map_or("it did not exist".into(), |error| error.to_string());
         Error::file(path, format!("cannot be read ({why}): {advice}"))
     }
 
-    /// The tensors of the first of these files that is here, and what messages call it. A name that ends in `.json` is
-    /// that of an index, which names the files of the tensors.
+    /// The tensors in the first of these files that exists, and how messages refer to it. A name that ends in `.json`
+    /// is an index, which names the tensor files.
     ///
     /// # Errors
-    /// [`Error::File`] when one is damaged, or the index names a file that is not here.
+    /// [`Error::File`] if a file is damaged, or the index names a file that does not exist.
     pub(crate) fn tensors(&mut self, names: &[&str]) -> Result<Option<(PathBuf, Vec<Named>)>> {
         for name in names {
             let called = self.path().join(name);
@@ -94,10 +94,10 @@ impl Place {
         Ok(None)
     }
 
-    /// All that was wanted has been read.
+    /// Called once everything has been read.
     ///
     /// # Errors
-    /// [`Error::File`] when the hub's folder does not take the name of the revision.
+    /// [`Error::File`] if the revision cannot be recorded in the hub's cache.
     pub(crate) fn complete(&self) -> Result<()> {
         match self {
             Self::Hub(repo) => repo.complete(),
@@ -106,7 +106,7 @@ impl Place {
     }
 }
 
-/// The formats of files of tensors.
+/// The formats of tensor files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Safetensors,
@@ -116,14 +116,14 @@ enum Format {
 }
 
 impl Format {
-    /// What a file is, by how it begins, and where that does not say it, by its name.
+    /// The format of a file, by its first bytes or, where they do not determine it, by its name.
     fn of(path: &Path, source: &Source) -> Self {
         let mut start = [0; 4];
         let _ = source.read(0, &mut start);
         let named = |kinds: &[&str]| path.extension().is_some_and(|kind| kinds.iter().any(|known| kind == *known));
         match &start {
             b"PK\x03\x04" if is_npz(source) => Self::Npz,
-            // The header of a safetensors file is never as long as it would be if these were its length.
+            // Read as the header length of a safetensors file, these bytes would be too large.
             b"PK\x03\x04" | b"\x80\x02\x8a\x0a" => Self::Torch,
             _ if start == npz::MAGIC[..4] || named(&["npy"]) => Self::Npy,
             _ if named(&["npz"]) => Self::Npz,
@@ -133,16 +133,16 @@ impl Format {
     }
 }
 
-/// The tensors of a file in safetensors', PyTorch's or NumPy's format, whichever it begins as; `key` is that of the
-/// dictionary with the tensors in a file of PyTorch.
+/// The tensors of a safetensors, PyTorch or NumPy file, recognised by its first bytes; in a PyTorch file, `key` is the
+/// key of the dictionary with the tensors.
 ///
 /// # Errors
-/// [`Error::File`] when it is none of these, or damaged.
+/// [`Error::File`] if it is none of these, or damaged.
 pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
     let source = Source::open(path)?;
     let format = Format::of(path, &source);
     if let Some(key) = key.filter(|_| format != Format::Torch) {
-        let kind = if format == Format::Safetensors { "safetensors file" } else { "file of NumPy" };
+        let kind = if format == Format::Safetensors { "safetensors file" } else { "NumPy file" };
         let message = format!("is a {kind}, which has no keys such as {key:?}: leave key out.");
         return Err(Error::file(path, message));
     }
@@ -154,7 +154,7 @@ pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
     }
 }
 
-/// Whether a zip archive is NumPy's: the name of its first part ends as that of an array.
+/// Whether a zip archive is a NumPy file: the name of its first entry ends in `.npy`.
 fn is_npz(source: &Source) -> bool {
     let mut begin = [0; 30];
     if source.read(0, &mut begin).is_err() {
@@ -164,21 +164,21 @@ fn is_npz(source: &Source) -> bool {
     source.read(30, &mut name).is_ok() && name.ends_with(b".npy")
 }
 
-/// The files that an index names, each once.
+/// The files that an index names, without duplicates.
 fn parts(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
-    let wrong = |why: String| Error::file(path, format!("is no index of weights ({why}): fetch it again."));
+    let wrong = |why: String| Error::file(path, format!("is not an index of weights ({why}): download it again."));
     let index: Value = read_json(index).map_err(|error| wrong(error.to_string()))?;
     let map = index.get("weight_map").and_then(Value::as_object).filter(|map| !map.is_empty());
     let map = map.ok_or_else(|| wrong("it has no weight_map".into()))?;
     map.values()
         .map(|file| match file.as_str().filter(|file| is_safe(file)) {
             Some(file) => Ok(file.to_string()),
-            None => Err(wrong(format!("{file} is not a file beside it"))),
+            None => Err(wrong(format!("{file} is not a file in the same folder"))),
         })
         .collect()
 }
 
-/// Refuses a folder in which files are missing that the index names.
+/// Returns an error if files that the index names are missing from the folder.
 fn check_complete(index: &Path, folder: &Path, parts: &BTreeSet<String>) -> Result<()> {
     let missing: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !folder.join(part).exists()).collect();
     if missing.is_empty() {
@@ -187,7 +187,7 @@ fn check_complete(index: &Path, folder: &Path, parts: &BTreeSet<String>) -> Resu
     Err(Error::file(
         index,
         format!(
-            "names files of weights, of which {} {} not beside it: download what is missing into this folder.",
+            "names weight files, of which {} {} missing: download the rest into this folder.",
             missing.join(", "),
             if missing.len() == 1 { "is" } else { "are" }
         ),

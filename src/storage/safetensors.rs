@@ -1,4 +1,4 @@
-//! safetensors: the one reader of the format, and the one writer.
+//! The only reader and the only writer of the safetensors format.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,19 +14,20 @@ use crate::error::{Error, Result};
 use crate::files::{Part, read_json};
 use crate::progress::Progress;
 
-/// How many bytes are written at once.
+/// The number of bytes that are written at once.
 const PIECE: usize = 1 << 20;
 
-/// The named tensors of a safetensors file, and the texts that its header says besides. The header is checked against
-/// the length of the file before anything is read.
+/// The named tensors of a safetensors file, and the metadata of its header. The header is checked against the length of
+/// the file before anything is read.
 ///
 /// # Errors
-/// [`Error::File`] when the bytes are not a whole safetensors file.
+/// [`Error::File`] if the bytes are not a complete safetensors file.
 pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<Named>, HashMap<String, String>)> {
     let len = source.len();
     let (data, header) = header(&source).map_err(|why| {
         let message = format!(
-            "these {len} bytes are not a whole safetensors file ({why}): it may be cut off or something else; fetch it again."
+            "these {len} bytes are not a complete safetensors file ({why}): it may be cut off or in another format. \
+             Get it again."
         );
         Error::file(path, message)
     })?;
@@ -47,19 +48,21 @@ pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<Named>, HashMap<S
 /// The longest header that is read, in bytes, as in safetensors itself.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// What a file of another kind is, by its first bytes.
+/// The format of a file that is not safetensors, by its first bytes.
 fn other_kind(start: [u8; 8]) -> Option<&'static str> {
     match &start[..4] {
-        b"GGUF" => Some("it is a GGUF file under another name, which cannot be loaded: fetch the model's safetensors"),
+        b"GGUF" => {
+            Some("it is a GGUF file under another name, which cannot be loaded: download the model's safetensors")
+        }
         b"PK\x03\x04" => Some("it is a zip archive, as PyTorch writes: name it .pt and load it with from_checkpoint"),
         _ => None,
     }
 }
 
-/// Where the numbers begin, and what the header says of them: without gaps or overlaps, to the last byte.
+/// The offset of the numbers, and the header, which must cover them to the last byte without gaps or overlaps.
 fn header(source: &Source) -> std::result::Result<(u64, Metadata), String> {
     let mut length = [0; 8];
-    source.read(0, &mut length).map_err(|_| "it ends within the length of its header")?;
+    source.read(0, &mut length).map_err(|_| "it ends before its header")?;
     if let Some(kind) = other_kind(length) {
         return Err(kind.into());
     }
@@ -71,25 +74,21 @@ fn header(source: &Source) -> std::result::Result<(u64, Metadata), String> {
     }
     let mut header = vec![0; usize::try_from(length).map_err(|_| "its header is too large")?];
     source.read(8, &mut header).map_err(|error| error.to_string())?;
-    let header: Metadata = read_json(&header).map_err(|error| format!("its header is wrong: {error}"))?;
+    let header: Metadata = read_json(&header).map_err(|error| format!("its header is invalid: {error}"))?;
     let end = data.checked_add(header.data_len() as u64);
     if end != Some(source.len()) {
-        return Err(format!(
-            "its header tells of {} bytes behind it, but there are {}",
-            header.data_len(),
-            source.len() - data
-        ));
+        return Err(format!("its header says that {} bytes follow, but {} do", header.data_len(), source.len() - data));
     }
     Ok((data, header))
 }
 
-/// Writes tensors as what will be a safetensors file.
+/// Writes tensors to what will become a safetensors file.
 ///
 /// # Errors
-/// As [`write_whole`]; a tensor whose type the format does not have.
+/// As [`write_whole`]; a tensor whose dtype the format does not have.
 pub(crate) fn part(path: &Path, metadata: &BTreeMap<&str, String>, tensors: &BTreeMap<String, Tensor>) -> Result<Part> {
     let mut named = in_memory(path, tensors)?;
-    // The widest numbers first, so that each tensor starts at a multiple of its number's size.
+    // The widest dtypes come first, so that each tensor is aligned to the size of its numbers.
     named.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
     let mut header = serde_json::Map::new();
     if !metadata.is_empty() {
@@ -119,12 +118,13 @@ pub(crate) fn part(path: &Path, metadata: &BTreeMap<&str, String>, tensors: &BTr
     })
 }
 
-/// The tensors in host memory, each of a type that can be written.
+/// The tensors in host memory, each of a dtype that can be written.
 pub(super) fn in_memory<'a>(path: &Path, tensors: &'a BTreeMap<String, Tensor>) -> Result<Vec<(&'a String, Tensor)>> {
     let each = |(name, tensor): (&'a String, &Tensor)| match tensor.dtype() {
-        DType::F6E2M3 | DType::F6E3M2 | DType::F4 | DType::F8E8M0 => {
-            Err(Error::file(path, format!("cannot hold {name} of type {:?}: convert it first.", tensor.dtype())))
-        }
+        DType::F6E2M3 | DType::F6E3M2 | DType::F4 | DType::F8E8M0 => Err(Error::file(
+            path,
+            format!("cannot hold {name}, whose dtype is {:?}: convert it first.", tensor.dtype()),
+        )),
         _ => Ok((name, tensor.to_device(&Device::Cpu)?)),
     };
     tensors.iter().map(each).collect()

@@ -1,5 +1,5 @@
-//! Tensors that lie in a file (or in this binary): where they are, of which type and shape. They are read one by one,
-//! in small pieces, so that loading needs little more memory than the numbers that come out.
+//! Tensors in a file (or in this binary): their location, dtype and shape. They are read one by one, in small pieces,
+//! so that loading needs little more memory than the loaded numbers themselves.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -12,32 +12,32 @@ use flate2::read::DeflateDecoder;
 
 use crate::error::{Error, Result};
 
-/// How the text begins that Git LFS keeps in place of a large file.
+/// The beginning of the text that Git LFS keeps in place of a large file.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// Refuses the text that Git LFS keeps in place of a file, of which `start` is the beginning.
+/// Rejects a file that begins with `start` if it is the text that Git LFS keeps in place of the real file.
 ///
 /// # Errors
-/// [`Error::File`] that says what it is and how to get the file.
+/// [`Error::File`], which says what it is and how to get the real file.
 pub(crate) fn check_pointer(path: &Path, start: &[u8]) -> Result<()> {
     if start.starts_with(POINTER) {
-        let message = "is not the file itself but a pointer of Git LFS to it: run `git lfs pull` in its folder, or \
-                       download the file anew.";
+        let message = "is not the file itself but a Git LFS pointer to it: run `git lfs pull` in its folder, or \
+                       download the file again.";
         return Err(Error::file(path, message));
     }
     Ok(())
 }
 
-/// How many numbers are read at once.
+/// The number of numbers that are read at once.
 const PIECE: usize = 1 << 18;
 
-/// What holds the bytes.
+/// Where the bytes are.
 pub(crate) enum Source {
     /// This binary.
     Memory(&'static [u8]),
-    /// A file, and how long it is.
+    /// A file and its length.
     File(File, u64),
-    /// A deflated part of another source, unpacked when it is first read.
+    /// A deflated part of another source, which is unpacked on first use.
     Packed(Box<Packed>),
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Packed {
     source: Rc<Source>,
     start: u64,
     len: u64,
-    /// How many bytes it unpacks to, as the file says.
+    /// The unpacked length that the file states.
     unpacked_len: u64,
     unpacked: OnceCell<Vec<u8>>,
 }
@@ -57,10 +57,10 @@ impl Packed {
             return Ok(bytes);
         }
         let mut bytes = Vec::new();
-        // It grows as bytes come out: nothing is reserved because a file says so.
+        // The buffer grows with the unpacked bytes: nothing is reserved on the word of the file.
         self.reader().take(self.unpacked_len + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != self.unpacked_len {
-            return Err(io::Error::other("it does not unpack to the length that the file says"));
+            return Err(io::Error::other("its unpacked length is not the one that the file states"));
         }
         Ok(self.unpacked.get_or_init(|| bytes))
     }
@@ -70,7 +70,7 @@ impl Packed {
     }
 }
 
-/// The bytes of a source from one place to another.
+/// A range of a source's bytes.
 struct Piece<'a> {
     source: &'a Source,
     at: u64,
@@ -88,7 +88,7 @@ impl Read for Piece<'_> {
 
 impl Source {
     /// # Errors
-    /// [`Error::File`] when it cannot be opened.
+    /// [`Error::File`] if it cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let open = || -> io::Result<Self> {
             let file = File::open(path)?;
@@ -114,12 +114,12 @@ impl Source {
         }
     }
 
-    /// The deflated `len` bytes of `source` from `start`, which are to become `unpacked_len`.
+    /// The `len` deflated bytes of `source` from `start`, which unpack to `unpacked_len` bytes.
     pub(super) fn packed(source: Rc<Self>, (start, len): (u64, u64), unpacked_len: u64) -> Self {
         Self::Packed(Box::new(Packed { source, start, len, unpacked_len, unpacked: OnceCell::new() }))
     }
 
-    /// Reads the `len` bytes from `start` in order; of a packed source only what is read is unpacked.
+    /// Reads the `len` bytes from `start` in order; a packed source is only unpacked as far as it is read.
     pub(super) fn reader(&self, start: u64, len: u64) -> Box<dyn Read + '_> {
         match self {
             Self::Packed(packed) if start == 0 => Box::new(packed.reader().take(len)),
@@ -127,7 +127,7 @@ impl Source {
         }
     }
 
-    /// The `len` bytes from `start`. Memory for them is only taken once it is known that they are there.
+    /// The `len` bytes from `start`. Memory is only allocated once the bytes are known to exist.
     ///
     /// # Errors
     /// As [`Source::read`].
@@ -147,7 +147,7 @@ impl Source {
     /// Fills `out` with the bytes from `start`.
     ///
     /// # Errors
-    /// That of the disk, or an end that comes too early.
+    /// I/O errors, and an end that comes too early.
     pub(crate) fn read(&self, start: u64, out: &mut [u8]) -> io::Result<()> {
         match self {
             Self::Memory(bytes) => fill(out, bytes, start),
@@ -161,7 +161,7 @@ impl Source {
     }
 }
 
-/// Fills `out` with what `bytes` hold from `start`.
+/// Fills `out` with `bytes` from `start` on.
 fn fill(out: &mut [u8], bytes: &[u8], start: u64) -> io::Result<()> {
     let rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
     let part = rest.and_then(|rest| rest.get(..out.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -169,31 +169,32 @@ fn fill(out: &mut [u8], bytes: &[u8], start: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A tensor of a file, with its name there.
+/// A tensor of a file, with its name in the file.
 pub(crate) type Named = (String, Stored);
 
 /// One tensor of a file.
 pub(crate) struct Stored {
     pub source: Rc<Source>,
-    /// Its first byte.
+    /// The offset of its first byte.
     pub start: u64,
-    /// The type of its numbers, or the name of one that cannot be read.
+    /// Its dtype, or the name of a dtype that cannot be read.
     pub dtype: std::result::Result<DType, String>,
     pub shape: Vec<usize>,
-    /// Numbers from one entry of each axis to the next; `None` where all lie in a row.
+    /// The step from one index of each axis to the next, in numbers; `None` if contiguous.
     pub strides: Option<Vec<usize>>,
 }
 
 impl Stored {
-    /// Gives out the numbers as f32, in order and piece by piece.
+    /// Passes the numbers to `take` as f32, in order and piece by piece.
     ///
     /// # Errors
-    /// A type that is not a number's, a file that has become shorter, or what `take` says: half a sentence.
+    /// A dtype that is not floating point, a file that has become shorter, or an error from `take`: the end of a
+    /// sentence.
     pub(crate) fn pieces(&self, mut take: impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
         let dtype = match &self.dtype {
             Ok(dtype @ (DType::F32 | DType::F16 | DType::BF16 | DType::F64)) => *dtype,
-            Ok(other) => return Err(format!("is of type {other:?}, not of floating point numbers")),
-            Err(name) => return Err(format!("is of type {name}, which cannot be read")),
+            Ok(other) => return Err(format!("has the dtype {other:?}, which is not floating point")),
+            Err(name) => return Err(format!("has the dtype {name}, which cannot be read")),
         };
         let Some(strides) = &self.strides else {
             return self.in_a_row(dtype, self.shape.iter().product(), &mut take);
@@ -206,12 +207,12 @@ impl Stored {
         take(in_order(numbers.iter().copied(), &self.shape, strides))
     }
 
-    /// The tensor as it is in the file, of its own type, on the CPU.
+    /// The tensor as it is in the file, in its own dtype, on the CPU.
     ///
     /// # Errors
-    /// As [`Stored::pieces`], but numbers of any type that tensors can have are read.
+    /// As [`Stored::pieces`], but any dtype that tensors can have is read.
     pub(crate) fn tensor(&self) -> Outcome<Tensor> {
-        let dtype = *self.dtype.as_ref().map_err(|name| format!("is of type {name}, which cannot be read"))?;
+        let dtype = *self.dtype.as_ref().map_err(|name| format!("has the dtype {name}, which cannot be read"))?;
         let count = match &self.strides {
             Some(strides) => span(&self.shape, strides).unwrap_or(0),
             None => self.shape.iter().product(),
@@ -228,7 +229,7 @@ impl Stored {
             .map_err(|error| format!("could not be read as {dtype:?} ({error})"))
     }
 
-    /// The first `count` numbers as they lie.
+    /// The first `count` numbers in the order in which they are stored.
     fn in_a_row(&self, dtype: DType, count: usize, take: &mut impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
         let size = dtype.size_in_bytes();
         let mut bytes = vec![0; PIECE.min(count) * size];
@@ -248,10 +249,10 @@ impl Stored {
     }
 }
 
-/// What went wrong is half a sentence, behind the name of a tensor.
+/// An error is the end of a sentence that starts with the name of a tensor.
 pub(crate) type Outcome<T> = std::result::Result<T, String>;
 
-/// How many numbers a tensor of these strides reaches over; `None` for more than there can be.
+/// The number of stored numbers that a tensor with these strides spans; `None` on overflow.
 pub(crate) fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);

@@ -11,9 +11,9 @@ use super::stored::Stored;
 use crate::error::{Error, Result, nearest};
 use crate::visible::visible;
 
-/// The named tensors of a file of safetensors, PyTorch (`torch.save`) or NumPy (`.npz`, `.npy`): names, dtypes and
-/// shapes are known at once, numbers are read when they are asked for. Nothing in the file is run, and what it says is
-/// checked against its length before anything is read.
+/// The named tensors in a safetensors, PyTorch (`torch.save`) or NumPy (`.npz`, `.npy`) file. Names, dtypes and shapes
+/// are known once it is open; numbers are read on demand. Nothing in the file is run, and its header is checked against
+/// its length before anything is read.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -29,16 +29,16 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    /// Opens a file. Its format is recognised by how it begins.
+    /// Opens a file. Its format is recognised by its first bytes.
     ///
     /// # Errors
-    /// [`Error::File`]: a file that cannot be read, is cut off, damaged or of another format, or has a name twice.
+    /// [`Error::File`]: a file that cannot be read, is cut off, damaged or in another format, or has a name twice.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::of(path.as_ref(), None)
     }
 
-    /// Opens a file of `torch.save` whose tensors are in the dictionary under `key`, or under keys joined by dots, such as
-    /// `"model_state_dict"`.
+    /// Opens a `torch.save` file whose tensors are in the dictionary under `key`, such as `"model_state_dict"`, or
+    /// under keys joined by dots.
     ///
     /// # Errors
     /// As [`Tensors::open`], and for a file without this key.
@@ -50,7 +50,7 @@ impl Tensors {
         let mut tensors = BTreeMap::new();
         for (name, stored) in open(path, key)? {
             if tensors.contains_key(&name) {
-                return Err(Error::file(path, format!("the tensor {name:?} is in it twice: write it anew.")));
+                return Err(Error::file(path, format!("contains the tensor {name:?} twice: write it again.")));
             }
             tensors.insert(name, stored);
         }
@@ -62,12 +62,12 @@ impl Tensors {
         self.tensors.keys().cloned().collect()
     }
 
-    /// How many tensors there are.
+    /// The number of tensors.
     pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }
@@ -75,31 +75,30 @@ impl Tensors {
     /// The sizes of a tensor's axes.
     ///
     /// # Errors
-    /// [`Error::File`] with the nearest name, where there is no tensor of this name.
+    /// [`Error::File`], which gives the nearest name, if there is no tensor of this name.
     pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
         Ok(self.stored(name)?.shape.clone())
     }
 
-    /// The dtype of a tensor's numbers. Truth values are `U8`.
+    /// The dtype of a tensor. Booleans are `U8`.
     ///
     /// # Errors
-    /// As [`Tensors::shape`], and for a type that cannot be read.
+    /// As [`Tensors::shape`], and for a dtype that cannot be read.
     pub fn dtype(&self, name: &str) -> Result<DType> {
-        self.stored(name)?
-            .dtype
-            .clone()
-            .map_err(|kind| Error::file(&self.path, format!("{name} is of type {kind}, which cannot be read.")))
+        self.stored(name)?.dtype.clone().map_err(|kind| {
+            Error::file(&self.path, format!("the tensor {name} has the dtype {kind}, which cannot be read."))
+        })
     }
 
-    /// Reads a tensor, in the dtype that it has in the file, on the CPU.
+    /// Reads a tensor onto the CPU, in the dtype that it has in the file.
     ///
     /// # Shapes
     /// That of [`Tensors::shape`].
     ///
     /// # Errors
-    /// As [`Tensors::dtype`], and for a file that has become shorter or whose numbers do not unpack.
+    /// As [`Tensors::dtype`], and if the file has become shorter or its numbers do not unpack.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let unread = |why: String| Error::file(&self.path, format!("{name} in it {why}: write it anew."));
+        let unread = |why: String| Error::file(&self.path, format!("its tensor {name} {why}: write it again."));
         self.stored(name)?.tensor().map_err(unread)
     }
 
@@ -115,7 +114,7 @@ impl Tensors {
 }
 
 impl fmt::Display for Tensors {
-    /// A line for each tensor: name, dtype, shape.
+    /// One line per tensor: name, dtype, shape.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} tensors", visible(&self.path.to_string_lossy()), self.len())?;
         for (name, stored) in &self.tensors {

@@ -1,9 +1,9 @@
-//! The embedded model. `src/storage/tiny/README.md` is its card; `examples/train_tiny` trains it.
+//! The embedded model. `src/storage/tiny/README.md` is its model card; `examples/train_tiny` trains it.
 
-/// The name it is loaded by.
+/// The name under which it is loaded.
 pub(crate) const NAME: &str = "tiny";
 
-/// Its files, as any other model's folder has them.
+/// Its files, the same as in the folder of any other model.
 pub(crate) fn file(name: &str) -> Option<&'static [u8]> {
     match name {
         "config.json" => Some(include_bytes!("tiny/config.json")),

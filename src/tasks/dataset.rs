@@ -75,8 +75,8 @@ impl TaskDataset {
         self.with(prompts, format!("shuffled with seed {seed}"))
     }
 
-    /// Corrupted prompts whose right answer is the other one (of IOI: the second subject is the indirect object), in place
-    /// of those without a right answer.
+    /// Corrupted prompts whose right answer is the other one (of IOI: the second subject is the indirect object), in
+    /// place of those without a right answer.
     ///
     /// # Errors
     /// A prompt without such a form: only IOI has one.
@@ -96,7 +96,7 @@ impl TaskDataset {
         Ok(self.with(prompts, "corrupted_hard".into()))
     }
 
-    /// The prompts that a condition of yours keeps, `what` being its name; the others are listed in `left_out`.
+    /// The prompts that satisfy a condition, which `what` names; the others are listed in `left_out`.
     ///
     /// # Errors
     /// Where no prompt is left.
@@ -138,9 +138,10 @@ impl TaskDataset {
         })
     }
 
-    /// For each prompt the number of its group: prompts of one template whose named words come in the same order (of IOI,
-    /// where the indirect object or the subject may come first, ABBA or BABA). Means over a group keep what its prompts share,
-    /// as the ablations of Wang et al. 2022 do. Prompts without template or named positions are one group.
+    /// For each prompt the number of its group: prompts of one template whose named words come in the same order (of
+    /// IOI, where the indirect object or the subject may come first, ABBA or BABA). Means over a group keep what its
+    /// prompts share, as the ablations of Wang et al. 2022 do. Prompts without template or named positions are one
+    /// group.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -157,7 +158,7 @@ impl TaskDataset {
         self.prompts.iter().map(number).collect()
     }
 
-    /// The prompts against which there is no reason.
+    /// The prompts for which there is no reason to leave them out.
     pub(crate) fn kept(&self, what: &str, against: impl Fn(usize) -> Option<String>) -> Result<Self> {
         let (mut prompts, mut left_out) = (Vec::new(), self.left_out.clone());
         for (number, prompt) in self.prompts.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! Tasks: prompts whose right answer is known, in clean and corrupted forms.
 //!
-//! [`Task`] is the door: [`Task::prompts`] makes prompts from the [`words`] and templates of this crate, from a seed: the same
-//! seed gives the same prompts on every machine. [`TaskDataset::read`] reads files that others wrote into the same form. Each
-//! [`TaskPrompt`] comes as the pair that patching needs: a clean text, and a corrupted text of the same number of words in which
-//! the answer differs. A [`TaskDataset`] is filtered, and then batched for a model, measured and patched
-//! ([`TaskDataset::batches`]).
+//! [`Task`] is the door: [`Task::prompts`] makes prompts from the [`words`] and templates of this crate, from a seed:
+//! the same seed gives the same prompts on every machine. [`TaskDataset::read`] reads files that others wrote into the
+//! same form. Each [`TaskPrompt`] comes as the pair that patching needs: a clean text, and a corrupted text of the same
+//! number of words in which the answer differs. A [`TaskDataset`] is filtered, and then batched for a model, measured
+//! and patched ([`TaskDataset::batches`]).
 //!
 //! | task | clean prompt | answer |
 //! |---|---|---|
@@ -17,9 +17,9 @@
 //! | [`repeated`] | random tokens, then the same tokens again | the token that came next before |
 //!
 //! # Held out
-//! The embedded model is trained on [`Split::Train`] only (`examples/train_tiny`), so that what it does on the other splits is
-//! generalisation. Prompts of every split are written in the tokens of any GPT-2-like tokenizer: an answer starts with its
-//! space.
+//! The embedded model is trained on [`Split::Train`] only (`examples/train_tiny`), so that what it does on the other
+//! splits is generalisation. Prompts of every split are written in the tokens of any GPT-2-like tokenizer: an answer
+//! starts with its space.
 
 mod capital_country;
 mod dataset;

@@ -47,8 +47,8 @@ pub struct TaskPrompt {
     ///
     /// Of a file only those that it says.
     pub words: Vec<(String, String)>,
-    /// Names of positions with the index of the word or punctuation mark there ([`pieces`]), without BOS. Always there are
-    /// "changed", the first in which the prompts differ, and "end"; of IOI also "io", "s1" and "s2".
+    /// Names of positions with the index of the word or punctuation mark there ([`pieces`]), without BOS. Always there
+    /// are "changed", the first in which the prompts differ, and "end"; of IOI also "io", "s1" and "s2".
     /// A [`TaskBatch`](crate::metrics::TaskBatch) counts them in the model's tokens.
     pub positions: Vec<(String, usize)>,
     /// GPT-2's ids of the right and the wrong answers, where the file has them.

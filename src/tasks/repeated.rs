@@ -1,4 +1,4 @@
-//! Repeated random tokens: what comes next is known from the first time on, and from nowhere else.
+//! Repeated random tokens: the next token can be predicted only from its first occurrence.
 //!
 //! A model that continues them has induction heads.
 //!

@@ -5,7 +5,7 @@ use super::TaskPrompt;
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// What of a prompt the embedded model met in training.
+/// Which parts of a prompt the embedded model saw in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Split {
     /// Words, templates and combinations of the training text.
@@ -70,13 +70,13 @@ impl Split {
 /// This many draws in a row without a new prompt, plus ten for each prompt found, mean that there are no more.
 const IN_VAIN: usize = 5000;
 
-/// More prompts than these are not made at once.
+/// The maximum number of prompts that are made at once.
 const MOST: usize = 1_000_000;
 
 /// How many are drawn to find out how few a split has, where more were asked for than can be made at once.
 const PROBE: usize = 20_000;
 
-/// `count` prompts that differ in their clean text, in the order in which `draw` came to them.
+/// `count` prompts with different clean texts, in the order in which `draw` produced them.
 pub(super) fn distinct(
     task: &str,
     count: usize,

@@ -5,33 +5,36 @@ use super::{Split, TaskDataset, TaskPrompt, capital_country, gender_bias, greate
 use crate::error::Result;
 use crate::random::Random;
 
-/// One of the six tasks: what its prompts are, and how its answers are judged.
+/// One of the six tasks: its prompts, and how its answers are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Task {
-    /// Indirect object identification: "When John and Mary went to the shops, John gave the bag to" wants " Mary". Judged by the
-    /// logit difference of the two names (Wang et al. 2022, <https://arxiv.org/abs/2211.00593>).
+    /// Indirect object identification: "When John and Mary went to the shops, John gave the bag to" wants " Mary".
+    /// Scored by the logit difference of the two names (Wang et al. 2022, <https://arxiv.org/abs/2211.00593>).
     ///
-    /// A prompt names two people, the indirect object (`io`) and the subject (`s`), who is named again (position `s2`). In
+    /// A prompt names two people, the indirect object (`io`) and the subject (`s`), who is named again (position `s2`).
+    /// In
     /// `corrupted` a `third` person has the second subject's place, so that neither name is the answer; in `corrupted_hard`
     /// it is the indirect object, so that the answer is the other name.
     Ioi,
-    /// "The war lasted from the year 1741 to the year 17" wants a year after 41. Judged by the probability difference of
-    /// two-digit years (Hanna et al. 2023, <https://arxiv.org/abs/2305.00586>). `corrupted` starts in the year 01, after which
-    /// every end is possible.
+    /// "The war lasted from the year 1741 to the year 17" wants a year after 41. Scored by the probability difference
+    /// of two-digit years (Hanna et al. 2023, <https://arxiv.org/abs/2305.00586>). `corrupted` starts in the year 01,
+    /// after which every end is possible.
     GreaterThan,
-    /// After "The nurse said that" a biased model prefers " she" to " he". Judged by their logit difference (Vig et al. 2020,
-    /// <https://arxiv.org/abs/2004.12265>). `corrupted` names a man or a woman, whom the stereotype does not expect. There is
-    /// no right answer here, only the stereotype's: a high score *is* the bias.
+    /// After "The nurse said that" a biased model prefers " she" to " he". Scored by their logit difference (Vig et al.
+    /// 2020, <https://arxiv.org/abs/2004.12265>). `corrupted` names a man or a woman, whom the stereotype does not
+    /// expect. There is no right answer here, only the stereotype's: a high score *is* the bias.
     GenderBias,
-    /// "Tirana, the capital of" wants " Albania". Judged by the logit difference of the first tokens of two countries (Hanna et
-    /// al. 2024, <https://arxiv.org/abs/2403.17806>). `corrupted` names another capital.
+    /// "Tirana, the capital of" wants " Albania". Scored by the logit difference of the first tokens of two countries
+    /// (Hanna et al. 2024, <https://arxiv.org/abs/2403.17806>). `corrupted` names another capital.
     CapitalCountry,
-    /// Subject-verb agreement: "The keys on the cabinet" wants a verb in the plural. Judged by the probability difference of
-    /// verbs in the right and in the wrong number (Newman et al. 2021, <https://arxiv.org/abs/2104.09635>). `corrupted` has
-    /// the subject in the other number; the second noun, nearer to the verb, is a distractor whose number is free.
+    /// Subject-verb agreement: "The keys on the cabinet" wants a verb in the plural. Scored by the probability
+    /// difference of verbs in the right and in the wrong number (Newman et al. 2021,
+    /// <https://arxiv.org/abs/2104.09635>). `corrupted` has the subject in the other number; the second noun, nearer to
+    /// the verb, is a distractor whose number is free.
     Sva,
-    /// "diamonds, and other" wants " gems" or " gemstones". Judged by the probability difference of the names of two categories
-    /// (Hanna et al. 2024, <https://arxiv.org/abs/2403.17806>). `corrupted` names a member of another category.
+    /// "diamonds, and other" wants " gems" or " gemstones". Scored by the probability difference of the names of two
+    /// categories (Hanna et al. 2024, <https://arxiv.org/abs/2403.17806>). `corrupted` names a member of another
+    /// category.
     Hypernymy,
 }
 
@@ -40,8 +43,8 @@ impl Task {
     pub const ALL: [Self; 6] =
         [Self::Ioi, Self::GreaterThan, Self::GenderBias, Self::CapitalCountry, Self::Sva, Self::Hypernymy];
 
-    /// Whether it is judged by the difference of two logits, one for each answer; else by the difference in probability of
-    /// two sets of tokens.
+    /// Whether it is scored by the difference of two logits, one for each answer; else by the difference in probability
+    /// of two sets of tokens.
     pub fn is_logit_diff(self) -> bool {
         matches!(self, Self::Ioi | Self::GenderBias | Self::CapitalCountry)
     }

@@ -177,7 +177,7 @@ fn foreign_and_changed_files_are_refused() -> Result<()> {
 fn a_file_that_cannot_be_written_leaves_the_old_one() -> Result<()> {
     let folder = scratch("io_unwritable");
     sentence(tokens().save(folder.join("no/such/folder")), &["could not be written", "nothing was changed"]);
-    sentence(tokens().save(""), &["no name of a file"]);
+    sentence(tokens().save(""), &["not a file name"]);
     // A folder is where the file should go.
     fs::create_dir(folder.join("taken")).expect("a folder");
     sentence(tokens().save(folder.join("taken")), &["taken", "is a folder", "give the name of a file"]);

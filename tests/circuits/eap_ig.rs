@@ -196,7 +196,7 @@ fn pt_files_that_are_not_circuits_are_refused() -> Result<()> {
     refused("checkpoints/whole.pth", &["whole.pth"]);
     refused("checkpoints/legacy.pt", &["legacy.pt", "not a circuit", "it needs cfg"]);
     refused("checkpoints/hostile.pth", &["hostile.pth"]);
-    refused("eap_ig.json", &["eap_ig.json", "no whole PyTorch checkpoint"]);
+    refused("eap_ig.json", &["eap_ig.json", "not a complete PyTorch checkpoint"]);
     refused("none.pt", &["none.pt", "cannot be read"]);
     // Truncated, and with each byte of the sizes changed: an error or a circuit, and no panic.
     let whole = std::fs::read(path("eap_ig.pt")).expect("the fixture is there");

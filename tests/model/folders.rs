@@ -141,7 +141,7 @@ fn a_folder_of_pytorchs_weights() -> candle_lens::Result<()> {
     fs::write(folder.join("pytorch_model.bin.index.json"), index).unwrap();
     assert_eq!(with(name, Processing::NONE)?.provenance().crc32, model.provenance().crc32);
     fs::remove_file(folder.join("pytorch_model-1.bin")).unwrap();
-    sentence(with(name, Processing::NONE), &["pytorch_model-1.bin is not beside it"]);
+    sentence(with(name, Processing::NONE), &["pytorch_model-1.bin is missing"]);
     Ok(())
 }
 

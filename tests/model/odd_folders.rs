@@ -211,9 +211,9 @@ fn pointers_of_git_lfs_are_named() {
     fs::remove_file(folder.join("pytorch_model.bin")).unwrap();
     let index = json!({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}});
     fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
-    sentence(load(&folder), &["model-1.safetensors, model-2.safetensors are not beside it"]);
+    sentence(load(&folder), &["model-1.safetensors, model-2.safetensors are missing"]);
     fs::copy(tiny_gpt2().join("model.safetensors"), folder.join("model-1.safetensors")).unwrap();
-    sentence(load(&folder), &["index.json", "model-2.safetensors is not beside it", "download"]);
+    sentence(load(&folder), &["index.json", "model-2.safetensors is missing", "download"]);
     fs::write(folder.join("model-2.safetensors"), POINTER).unwrap();
     sentence(load(&folder), &["model-2.safetensors", "git lfs pull"]);
 }

@@ -116,7 +116,7 @@ fn a_transfer_that_brings_nothing_is_given_up_and_leaves_nothing_that_looks_whol
     let server = server();
     let hub = hub(&server, "hub_dead", &[]);
     server.fault("model.safetensors", Faults { cut: Some(0), ..Default::default() });
-    sentence(load(ID, &hub), &[ID, "model.safetensors", "cut"]);
+    sentence(load(ID, &hub), &[ID, "model.safetensors", "interrupted"]);
     assert!(!folder(&hub).join("refs/main").exists(), "the revision is named when all of it is there");
     sentence(load(ID, &unreachable(&hub, true)), &["HF_HUB_OFFLINE"]);
     // What another run left is taken up, a hub that cannot go on starts again, and nonsense is thrown away.
@@ -195,7 +195,7 @@ fn a_transfer_that_always_begins_anew_ends() {
     let server = server();
     let hub = hub(&server, "hub_anew", &[]);
     server.fault("model.safetensors", Faults { no_range: true, cut: Some(20_000), ..Default::default() });
-    sentence(load(ID, &hub), &[ID, "model.safetensors", "cut or stalled 5 times"]);
+    sentence(load(ID, &hub), &[ID, "model.safetensors", "interrupted or stalled 5 times"]);
     let transfers =
         server.asked().iter().filter(|asked| asked.method == "GET" && asked.path.starts_with("/cdn")).count();
     assert_eq!(transfers, 6, "the first brings 20 kB, five more no more than that");
@@ -248,7 +248,7 @@ fn only_the_hub_itself_says_that_a_model_has_no_such_file() {
     let hub = hub(&server, "hub_404", &[]);
     for name in ["tokenizer.json", "model.safetensors"] {
         server.fault(name, Faults { status: Some((404, None)), ..Default::default() });
-        sentence(load(ID, &hub), &[ID, name, "404", "hub's own words"]);
+        sentence(load(ID, &hub), &[ID, name, "404", "not the hub itself"]);
         let absent = folder(&hub).join(".no_exist").join(COMMIT);
         assert!(!absent.join(name).exists(), "a passing fault is not remembered, as Python would trust it");
         server.fault(name, Faults::default());
@@ -263,11 +263,11 @@ fn each_refusal_says_what_to_do() {
         (401, None, ["no such model", "HF_TOKEN"]),
         (401, Some("GatedRepo"), ["gated", "terms"]),
         (403, Some("GatedRepo"), ["gated", "terms"]),
-        (403, None, ["forbids", "HF_TOKEN"]),
+        (403, None, ["denies", "HF_TOKEN"]),
         (404, Some("RepoNotFound"), ["no such model", "check the name"]),
         (404, Some("RevisionNotFound"), ["no such revision", "branches"]),
         (404, Some("EntryNotFound"), ["does not exist", "config.json"]),
-        (404, None, ["404", "hub's own words"]),
+        (404, None, ["404", "not the hub itself"]),
         (418, None, ["status 418", "config.json"]),
     ] {
         server.fault("config.json", Faults { status: Some((status, None)), code, ..Default::default() });
@@ -350,7 +350,7 @@ fn names_that_lead_out_of_the_folder_are_refused() {
     for part in ["../../../../evil", "/etc/passwd", "", "a\\b"] {
         server.add(&at("model.safetensors.index.json"), index(part));
         let hub = hub(&server, "hub_hostile", &[]);
-        sentence(load(ID, &hub), &["model.safetensors.index.json", "no file beside it"]);
+        sentence(load(ID, &hub), &["model.safetensors.index.json", "not a file in the same folder"]);
     }
     assert!(Path::new(env!("CARGO_TARGET_TMPDIR")).read_dir().unwrap().flatten().all(|f| f.file_name() != "evil"));
 }

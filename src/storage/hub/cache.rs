@@ -1,8 +1,9 @@
 //! The folder of one model in the hub's cache, laid out as Python's `huggingface_hub` lays it out.
 //!
-//! `blobs/<etag>` are the files, `snapshots/<commit>/<name>` point to them, `refs/<revision>` names the commit, and
-//! `.no_exist/<commit>/<name>` remembers what a commit does not have. A blob gets its name when it is whole, and a
-//! revision when all that was asked for is there, so that nothing half fetched is ever taken for good.
+//! `blobs/<etag>` are the files, `snapshots/<commit>/<name>` are links to them, `refs/<revision>` names the commit, and
+//! `.no_exist/<commit>/<name>` records files that a commit does not have. A blob gets its name once it is complete, and
+//! a revision is recorded once every requested file has arrived, so a partial download is never mistaken for a complete
+//! one.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
 
-/// How long to wait for another process that fetches the same file.
+/// How long to wait for another process that is fetching the same file.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One model's folder.
@@ -28,7 +29,7 @@ impl RepoCache {
         Self { root: cache.join(&name), locks: cache.join(".locks").join(name) }
     }
 
-    /// The commit that a revision was when it was fetched; a commit is its own.
+    /// The commit that a revision pointed to when it was fetched; a commit resolves to itself.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.into());
@@ -38,30 +39,30 @@ impl RepoCache {
         is_commit(commit).then(|| commit.to_string())
     }
 
-    /// The file of this name in a commit, if it is here.
+    /// The file of this name in a commit, if it is cached.
     pub(super) fn file(&self, commit: &str, name: &str) -> Option<PathBuf> {
         let path = self.root.join("snapshots").join(commit).join(name);
         path.is_file().then_some(path)
     }
 
-    /// Whether the hub has said that a commit has no such file.
+    /// Whether the hub has reported that a commit has no such file.
     pub(super) fn is_absent(&self, commit: &str, name: &str) -> bool {
         self.root.join(".no_exist").join(commit).join(name).exists()
     }
 
-    /// Remembers that a commit has no such file. A cache that cannot be written asks again next time.
+    /// Records that a commit has no such file. If the cache is not writable, the hub is simply asked again next time.
     pub(super) fn set_absent(&self, commit: &str, name: &str) {
         let path = self.root.join(".no_exist").join(commit).join(name);
         let _ = path.parent().map(fs::create_dir_all);
         let _ = File::create(path);
     }
 
-    /// Where the whole file of this etag is, or will be.
+    /// Where the complete file with this etag is, or will be.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(etag)
     }
 
-    /// Where the part of it is that has come.
+    /// Where the bytes downloaded so far are kept.
     pub(super) fn part(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(format!("{etag}.incomplete"))
     }
@@ -69,14 +70,15 @@ impl RepoCache {
     /// Makes a blob appear under its name in a commit.
     ///
     /// # Errors
-    /// [`Error::File`] when the folder does not take it.
+    /// [`Error::File`] if the folder cannot be written.
     pub(super) fn link(&self, commit: &str, name: &str, etag: &str) -> Result<PathBuf> {
         let path = self.root.join("snapshots").join(commit).join(name);
         let blob = self.blob(etag);
         make_parent(&path)?;
-        // From the file's folder up to the model's: one step for the commit, one for "snapshots", one for each folder.
+        // From the file's folder up to the model's: one level for the commit, one for "snapshots", one for each
+        // subfolder.
         let up = "../".repeat(2 + name.matches('/').count());
-        // A link that points to nothing is in the way of a new one.
+        // A dangling link would block the new one.
         let _ = fs::remove_file(&path);
         let made = symlink(&PathBuf::from(format!("{up}blobs/{etag}")), &path);
         if made.is_ok() || path.is_file() {
@@ -87,10 +89,10 @@ impl RepoCache {
         Ok(path)
     }
 
-    /// Remembers which commit a revision is. This comes last, when everything of it is here.
+    /// Records which commit a revision points to. This is the last step, once all its files are cached.
     ///
     /// # Errors
-    /// [`Error::File`] when the folder does not take it.
+    /// [`Error::File`] if the folder cannot be written.
     pub(super) fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
         if revision == commit || self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -100,16 +102,16 @@ impl RepoCache {
         files::write_whole(&path, |out| out.write_all(commit.as_bytes()))
     }
 
-    /// Holds off other processes, Python's too, while one fetches this blob; dropping the file lets them on.
+    /// Locks this blob against other processes (Python included) while it is fetched; dropping the file unlocks it.
     ///
     /// # Errors
-    /// [`Error::File`] when the folder cannot be written, or another process takes too long.
+    /// [`Error::File`] if the folder cannot be written, or another process takes too long.
     pub(super) fn lock(&self, etag: &str) -> Result<File> {
         let path = self.locks.join(format!("{etag}.lock"));
         make_parent(&path)?;
         make_parent(&self.blob(etag))?;
         let file = File::create(&path).map_err(|error| unwritable(&path, &error))?;
-        let _waiting = Progress::opaque("waiting for another process that fetches the same file");
+        let _waiting = Progress::opaque("waiting for another process that is fetching the same file");
         let started = Instant::now();
         loop {
             match file.try_lock() {
@@ -120,7 +122,7 @@ impl RepoCache {
                     return Err(Error::file(
                         path,
                         format!(
-                            "is held by another process, which has been fetching the same file for {} minutes: wait \
+                            "is locked by another process, which has been fetching the same file for {} minutes: wait \
                              for it, or end it.",
                             PATIENCE.as_secs() / 60
                         ),
@@ -133,12 +135,12 @@ impl RepoCache {
     }
 }
 
-/// Whether a text is a commit's name, of which nothing in a path has to be feared.
+/// Whether a text is a commit hash, which is always safe to use in a path.
 pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
 
-/// Whether a name can stand in a path below a folder and not lead out of it.
+/// Whether a name is safe to join to a folder: the result never leads out of that folder.
 pub(in crate::storage) fn is_safe(name: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty()
@@ -156,12 +158,13 @@ fn make_parent(path: &Path) -> Result<()> {
     }
 }
 
-/// The sentence about a folder of the cache that does not take what is fetched.
+/// The error for a file of the cache that cannot be read or written.
 pub(super) fn unwritable(path: &Path, error: &io::Error) -> Error {
     Error::file(
         path,
         format!(
-            "in the folder of fetched models could not be read or written ({error}): free it, or set HF_HOME to another folder."
+            "in the cache of downloaded models could not be read or written ({error}): check permissions and disk \
+             space, or set HF_HOME to another folder."
         ),
     )
 }

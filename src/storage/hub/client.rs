@@ -11,28 +11,29 @@ use super::settings::{Hub, Token, without_password};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// How often a request is made that fails for a passing reason, and how often a transfer that brings nothing new.
+/// The maximum number of attempts at a request that fails for a transient reason, or at a transfer that makes no
+/// progress.
 pub(super) const TRIES: u32 = 5;
 
-/// The longest wait that a busy hub may ask for; beyond it the user decides.
+/// The longest wait, in seconds, that a busy hub may ask for; a longer one is left to the user.
 const LONGEST_WAIT: u64 = 60;
 
-/// How many times one request may be sent elsewhere.
+/// The maximum number of redirects that a request follows.
 const HOPS: usize = 10;
 
-/// Why something did not come.
+/// Why a file could not be fetched.
 pub(super) enum Failure {
     /// The hub has the model, but not this file, in the commit that it names.
     Absent(Option<String>),
-    /// There was no answer: the rest of a sentence.
+    /// The hub did not answer, or not usefully; the text completes a sentence.
     Unreachable(String),
-    /// The answer was no: the rest of a sentence.
+    /// The hub refused, or its answer cannot be used; the text completes a sentence.
     Refused(String),
-    /// The disk did not take it.
+    /// The file could not be written to disk.
     Disk(Error),
 }
 
-/// What the hub says of a file.
+/// What the hub reports about a file.
 pub(super) struct Description {
     pub commit: String,
     pub etag: String,
@@ -63,7 +64,7 @@ impl Client {
         Ok(Self { agent: config.build().into(), home, token: hub.token.clone() })
     }
 
-    /// What the hub says of the file at `url`.
+    /// Asks the hub about the file at `url`.
     pub(super) fn describe(&self, url: &str) -> Result<Description, Failure> {
         let _asking = Progress::opaque("asking the hub");
         let mut url = url.to_string();
@@ -71,7 +72,8 @@ impl Client {
             let response = self.ask(&url, None, true)?;
             let headers = response.headers();
             let next = redirect(&response, &url)?;
-            // A renamed model is elsewhere on the hub; of a file that is elsewhere the first answer may say it all.
+            // A renamed model redirects within the hub; a file that is stored elsewhere may be described by the first
+            // answer.
             let described = ["x-repo-commit", "x-linked-etag"].iter().all(|name| headers.contains_key(*name));
             if let Some(next) = next.filter(|next| self.is_home(next) && !described) {
                 url = next;
@@ -89,10 +91,10 @@ impl Client {
                 size: size.map(|size| size.parse().map_err(|_| say("size"))).transpose()?,
             });
         }
-        Err(Failure::Refused("the hub redirects in a circle".into()))
+        Err(Failure::Refused("the hub redirects too many times".into()))
     }
 
-    /// The answer to a request for a file from byte `from`, wherever the hub sends us.
+    /// The answer to a request for a file from byte `from` on, following redirects.
     pub(super) fn get(&self, url: &str, from: u64) -> Result<Response<Body>, Failure> {
         let mut url = url.to_string();
         for _ in 0..HOPS {
@@ -102,10 +104,10 @@ impl Client {
                 None => return Ok(response),
             }
         }
-        Err(Failure::Refused("the hub redirects in a circle".into()))
+        Err(Failure::Refused("the hub redirects too many times".into()))
     }
 
-    /// One request; made again when the reason for a failure may pass.
+    /// One request, repeated if it fails for a reason that may be transient.
     fn ask(&self, url: &str, from: Option<u64>, head: bool) -> Result<Response<Body>, Failure> {
         let mut tried = 0;
         loop {
@@ -131,7 +133,7 @@ impl Client {
             if !passing || tried >= TRIES || wait.is_some_and(|seconds| seconds > LONGEST_WAIT) {
                 if status >= 400 && status != 416 && !self.is_home(url) {
                     return Err(Failure::Unreachable(format!(
-                        "the host of its large files answered with status {status}"
+                        "the host that stores its large files answered with status {status}"
                     )));
                 }
                 return match refusal(status, response.headers(), wait) {
@@ -143,7 +145,7 @@ impl Client {
         }
     }
 
-    /// Whether an address is the hub's own, to which the token may go.
+    /// Whether an address is on the hub itself, so that the token may be sent to it.
     fn is_home(&self, url: &str) -> bool {
         let Ok(uri) = url.parse::<Uri>() else { return false };
         let port = |uri: &Uri| uri.port_u16().or(if uri.scheme_str() == Some("https") { Some(443) } else { Some(80) });
@@ -151,45 +153,45 @@ impl Client {
     }
 }
 
-/// The sentence for a status that is not a success.
+/// The failure for a status that is not a success.
 fn refusal(status: u16, headers: &HeaderMap, wait: Option<u64>) -> Option<Failure> {
     let code = text(headers, "x-error-code").unwrap_or_default();
     let words = match (status, code.as_str()) {
         (200..=399 | 416, _) => return None,
         (404, "RepoNotFound") | (401, "RepoNotFound" | "") => {
-            "the hub has no such model, or it is private: check the name, or set HF_TOKEN to a token that may read it"
+            "the hub has no such model, or it is private: check the name, or set HF_TOKEN to a token that can read it"
         }
         (401 | 403, "GatedRepo") => {
-            "the model is gated: accept its terms on its page of the hub and set HF_TOKEN to a token of that account"
+            "the model is gated: accept its terms on its hub page and set HF_TOKEN to a token of that account"
         }
-        (401, _) => "the hub does not accept the access token: set HF_TOKEN to a valid one, or to none",
-        (403, _) => "the hub forbids it: ask for access on the model's page and set HF_TOKEN to a token that has it",
-        (404, "RevisionNotFound") => "the model has no such revision: its page of the hub lists branches and tags",
+        (401, _) => "the hub does not accept the access token: set HF_TOKEN to a valid one, or unset it",
+        (403, _) => "the hub denies access: request access on the model's page and set HF_TOKEN to a token that has it",
+        (404, "RevisionNotFound") => "the model has no such revision: its hub page lists its branches and tags",
         (404, "EntryNotFound") => {
             return Some(Failure::Absent(text(headers, "x-repo-commit").filter(|c| is_commit(c))));
         }
-        // A proxy or a mirror in trouble says so too: it must not be remembered as a model that has no such file.
+        // A failing proxy or mirror answers 404 as well: that must not be recorded as a model without this file.
         (404, _) => {
-            let words = "something answered that it knows no such address (status 404), but not in the hub's own words";
+            let words = "a server answered that the address does not exist (status 404), but it was not the hub itself";
             return Some(Failure::Unreachable(words.into()));
         }
         (429, _) => {
             let wait = wait.map_or("a while".into(), |seconds| format!("{seconds} seconds"));
-            let words = format!("too many requests were made (status 429): wait {wait}, or set HF_TOKEN");
+            let words = format!("the hub limits the number of requests (status 429): wait {wait}, or set HF_TOKEN");
             return Some(Failure::Refused(words));
         }
-        (500.., _) => return Some(Failure::Unreachable(format!("the hub is in trouble (status {status})"))),
+        (500.., _) => return Some(Failure::Unreachable(format!("the hub has an internal error (status {status})"))),
         _ => return Some(Failure::Refused(format!("the hub answered with status {status}"))),
     };
     Some(Failure::Refused(format!("{words} (status {status})")))
 }
 
-/// Where an answer sends us, as a whole address.
+/// The absolute address that an answer redirects to.
 fn redirect(response: &Response<Body>, from: &str) -> Result<Option<String>, Failure> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
-    let lost = || Failure::Refused("the hub redirects to no address".into());
+    let lost = || Failure::Refused("the hub redirects without a usable address".into());
     let location = text(response.headers(), "location").ok_or_else(lost)?;
     if location.starts_with("https://") || location.starts_with("http://") {
         return Ok(Some(location));

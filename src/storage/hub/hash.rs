@@ -1,20 +1,21 @@
-//! Whether a file is the one that the hub described. The hub names a file by a hash of what it holds, its etag: SHA-256 of
-//! the bytes of a large one (Git LFS), and of any other git's own name for it, SHA-1 of `blob <length>\0` and the bytes.
+//! Checks that a file is the one that the hub described. The hub identifies a file by a hash of its contents, the etag:
+//! for a large file (Git LFS) the SHA-256 of its bytes, for any other the git object id, the SHA-1 of `blob <length>\0`
+//! and the bytes.
 //!
-//! An etag of another form, as a mirror may send, says nothing about what the file holds.
+//! An etag of another form, which a mirror may send, says nothing about the contents.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use ring::digest::{Algorithm, Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
-/// The hash of a file that is being written, against the one that its etag says.
+/// The hash of a file that is being written, to be checked against its etag.
 pub(super) struct FileHash {
     expected: Option<Expected>,
     context: Context,
-    /// Of how many bytes from the beginning of the file `context` is.
+    /// How many bytes from the start of the file `context` covers.
     hashed: u64,
-    /// How long it takes the file to be.
+    /// The assumed length of the file.
     length: u64,
 }
 
@@ -34,7 +35,7 @@ impl Expected {
         if self.is_git_blob { &SHA1_FOR_LEGACY_USE_ONLY } else { &SHA256 }
     }
 
-    /// The hash before the first byte of a file of this length.
+    /// The initial hash state for a file of this length.
     fn start(&self, length: u64) -> Context {
         let mut context = Context::new(self.algorithm());
         if self.is_git_blob {
@@ -51,12 +52,12 @@ impl FileHash {
         Self { expected, context, hashed: 0, length }
     }
 
-    /// Whether the etag is a hash, so that a file can be told from another of the same length.
+    /// Whether the etag is a hash, so that it identifies the contents.
     pub(super) fn is_known(&self) -> bool {
         self.expected.is_some()
     }
 
-    /// These bytes follow in the file.
+    /// Adds the next bytes of the file.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         if self.is_known() {
             self.context.update(bytes);
@@ -64,10 +65,10 @@ impl FileHash {
         }
     }
 
-    /// Hashes the first `kept` bytes of a file that is to have `length`, unless that is what has been hashed.
+    /// Hashes the first `kept` bytes of a file whose final length is `length`, unless exactly these are hashed already.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// I/O errors.
     pub(super) fn begin(&mut self, file: &mut File, kept: u64, length: u64) -> io::Result<()> {
         let is_done = (self.hashed, self.length) == (kept, length);
         let Some(expected) = self.expected.as_ref().filter(|_| !is_done) else { return Ok(()) };
@@ -86,7 +87,7 @@ impl FileHash {
         }
     }
 
-    /// Whether what has been hashed is the file that was described; true of one whose etag is not a hash.
+    /// Whether the hashed bytes are the file that the hub described; always true if the etag is not a hash.
     pub(super) fn is_right(&self) -> bool {
         let Some(expected) = &self.expected else { return true };
         let digest = self.context.clone().finish();

@@ -1,4 +1,4 @@
-//! Models of the Hugging Face hub: their names, the folder they are kept in, and how they get there.
+//! Models on the Hugging Face hub: their names, the folder that caches them, and how they are downloaded.
 
 mod cache;
 mod client;
@@ -17,10 +17,10 @@ use transfer::Transfer;
 
 use crate::error::{Error, Result};
 
-/// The branch that is meant where no revision is named.
+/// The default revision.
 pub(crate) const MAIN: &str = "main";
 
-/// One revision of one model. All its files are of one commit.
+/// One revision of one model. All its files come from the same commit.
 pub(crate) struct Repo {
     hub: Hub,
     id: String,
@@ -28,13 +28,13 @@ pub(crate) struct Repo {
     cache: RepoCache,
     client: Option<Client>,
     commit: Option<String>,
-    /// The commit is what the folder says, so some of it is there.
+    /// The commit was read from the cache, so some of its files are there.
     kept: bool,
 }
 
 impl Repo {
     /// # Errors
-    /// [`Error::Argument`] for a revision that cannot be one.
+    /// [`Error::Argument`] if the revision is not a valid name.
     pub(crate) fn new(hub: Hub, id: &str, revision: &str) -> Result<Self> {
         if !is_safe(revision) || revision.contains(char::is_whitespace) {
             return Err(Error::argument(format!(
@@ -59,32 +59,32 @@ impl Repo {
         }
     }
 
-    /// A file that may be missing: where it is, fetched if need be.
+    /// The path of an optional file, which is fetched if necessary.
     ///
     /// # Errors
-    /// [`Error::File`] when it could not be fetched.
+    /// [`Error::File`] if it could not be fetched.
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self.get(name) {
             Ok(path) => Ok(Some(path)),
             Err(Failure::Absent(_)) => Ok(None),
-            // A model that was fetched before works without the network too.
+            // A model that was fetched before also works without a network.
             Err(Failure::Unreachable(_)) if self.kept => Ok(None),
             Err(failure) => Err(self.sentence(name, failure)),
         }
     }
 
-    /// A file without which there is no model.
+    /// The path of a required file.
     ///
     /// # Errors
-    /// [`Error::File`] when there is none, or it could not be fetched.
+    /// [`Error::File`] if it does not exist or could not be fetched.
     pub(crate) fn need(&mut self, name: &str) -> Result<PathBuf> {
         self.get(name).map_err(|failure| self.sentence(name, failure))
     }
 
-    /// All that was wanted is here: the revision is remembered.
+    /// Records the revision once all requested files are cached.
     ///
     /// # Errors
-    /// [`Error::File`] when the folder does not take it.
+    /// [`Error::File`] if the folder cannot be written.
     pub(crate) fn complete(&self) -> Result<()> {
         match &self.commit {
             Some(commit) if !self.hub.offline => self.cache.set_commit(&self.revision, commit),
@@ -94,7 +94,7 @@ impl Repo {
 
     fn get(&mut self, name: &str) -> std::result::Result<PathBuf, Failure> {
         if !is_safe(name) {
-            return Err(Failure::Refused("the model names a file that cannot be one of its own".into()));
+            return Err(Failure::Refused("the model names a file outside its own folder".into()));
         }
         if let Some(commit) = &self.commit {
             if let Some(path) = self.cache.file(commit, name) {
@@ -121,7 +121,7 @@ impl Repo {
         let revision = self.commit.as_deref().unwrap_or(&self.revision);
         let described = match client.describe(&self.url(revision, name)) {
             Err(Failure::Absent(of)) => {
-                // Python reads this too, and asks nobody again.
+                // Python reads this as well and does not ask the hub again.
                 if let Some(commit) = self.commit.as_ref().filter(|commit| of.as_ref() == Some(commit)) {
                     self.cache.set_absent(commit, name);
                 }
@@ -130,7 +130,7 @@ impl Repo {
             other => other?,
         };
         if self.commit.as_ref().is_some_and(|commit| *commit != described.commit) {
-            return Err(Failure::Refused("the hub gives a file of another commit".into()));
+            return Err(Failure::Refused("the hub offers a file from another commit".into()));
         }
         let blob = self.cache.blob(&described.etag);
         let held = self.cache.lock(&described.etag).map_err(Failure::Disk)?;
@@ -156,17 +156,17 @@ impl Repo {
         let path = format!("{}{at}/{name}", self.id);
         match failure {
             Failure::Disk(error) => error,
-            Failure::Absent(_) => Error::file(path, "does not exist: the model has no such file. Is the name right?"),
+            Failure::Absent(_) => Error::file(path, "does not exist: the model has no such file. Check the name."),
             Failure::Refused(why) => Error::file(path, format!("could not be fetched from the hub: {why}.")),
             Failure::Unreachable(why) => Error::file(
                 path,
-                format!("could not be fetched from the hub: {why}. Check the network, or give a folder of its files."),
+                format!("could not be fetched from the hub: {why}. Check the network, or load from a local folder."),
             ),
         }
     }
 }
 
-/// Percent-encodes what may not stand in an address, except `keep`.
+/// Percent-encodes the characters that are not allowed in an address, except `keep`.
 fn escaped(text: &str, keep: &str) -> String {
     let mut url = String::new();
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! Where models of the Hugging Face hub are fetched from and kept: what `huggingface_hub` reads from the environment.
+//! Where models on the Hugging Face hub are fetched from and cached, from the same variables as `huggingface_hub`.
 
 use std::fmt;
 use std::fs;
@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The hub that is asked unless another one is named.
+/// The default hub.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// An access token. It is sent to the hub and shown nowhere.
+/// An access token. It is sent to the hub and never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Token(String);
 
 impl Token {
     /// # Errors
-    /// [`Error::Argument`], without the token, for characters that no token has.
+    /// [`Error::Argument`], which does not contain the token, for characters that no token has.
     fn new(text: &str) -> Result<Option<Self>> {
         let text = text.trim();
         if !text.chars().all(|c| c.is_ascii_graphic()) {
             return Err(Error::argument(
-                "the access token of the hub holds a space or another character that no token has: set HF_TOKEN to \
-                 the token alone, or log in anew.",
+                "the access token for the hub contains a space or another character that no token has: set HF_TOKEN to \
+                 the token alone, or log in again.",
             ));
         }
         Ok((!text.is_empty()).then(|| Self(text.into())))
@@ -39,8 +39,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Where models of the Hugging Face hub come from and where they are kept. Python's `huggingface_hub` reads the same
-/// variables and shares the folder, so that nothing is fetched twice.
+/// Where models on the Hugging Face hub come from and where they are cached. Python's `huggingface_hub` reads the same
+/// variables and shares the folder, so nothing is downloaded twice.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -59,7 +59,7 @@ pub struct Hub {
     pub cache: PathBuf,
     /// The address of the hub: `HF_ENDPOINT`, else `https://huggingface.co`.
     pub endpoint: String,
-    /// Nothing is fetched, only what is in the folder is used: `HF_HUB_OFFLINE` is 1, true, yes or on.
+    /// Nothing is fetched, only cached files are used: `HF_HUB_OFFLINE` is 1, true, yes or on.
     pub offline: bool,
     pub(super) token: Option<Token>,
 }
@@ -76,7 +76,7 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// What the environment of this process says.
+    /// The settings in the environment of this process.
     ///
     /// # Errors
     /// As [`Hub::from_vars`].
@@ -86,12 +86,12 @@ impl Hub {
         Self::from_vars(|name| var(name).or_else(|| home.clone().filter(|_| name == "HOME")))
     }
 
-    /// What these variables say: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-    /// `HF_HUB_OFFLINE`, `XDG_CACHE_HOME` and `HOME`, with the meaning that `huggingface_hub` gives them. Without
-    /// `HF_TOKEN`, the token is read from the file that logging in wrote.
+    /// The settings in these variables: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+    /// `HF_HUB_OFFLINE`, `XDG_CACHE_HOME` and `HOME`, with the same meaning as in `huggingface_hub`. Without
+    /// `HF_TOKEN`, the token is read from the file that `hf auth login` writes.
     ///
     /// # Errors
-    /// [`Error::Argument`]: an endpoint that is not an address, a token that cannot be one, or no folder to keep models in.
+    /// [`Error::Argument`]: an endpoint that is not an address, a malformed token, or no folder to keep models in.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let var = |name: &str| var(name).filter(|value| !value.trim().is_empty());
         let user = var("HOME").map(PathBuf::from);
@@ -101,12 +101,12 @@ impl Hub {
         let home = path("HF_HOME").or_else(|| kept.clone());
         let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
         let cache = cache.or_else(|| Some(home.as_ref()?.join("hub"))).ok_or_else(|| {
-            Error::argument("there is no home folder to keep models in: set HF_HOME to a folder that can be written.")
+            Error::argument("there is no home folder to keep models in: set HF_HOME to a writable folder.")
         })?;
         let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()).trim().trim_end_matches('/').to_string();
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
             return Err(Error::argument(format!(
-                "HF_ENDPOINT is {:?}, which is not an address: an address begins with https://, as {ENDPOINT} does.",
+                "HF_ENDPOINT is {:?}, which is not an address: give one that begins with https://, such as {ENDPOINT}.",
                 without_password(&endpoint)
             )));
         }
@@ -124,7 +124,7 @@ impl Hub {
     }
 }
 
-/// An address as it may be shown: a name and a password that stand before its host are left out.
+/// An address that is safe to show: a user name and a password before its host are left out.
 pub(super) fn without_password(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

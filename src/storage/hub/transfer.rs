@@ -1,5 +1,5 @@
-//! The transfer of one file: taken up where it was cut, given up when nothing more comes, and kept only if it is the file
-//! that the hub described.
+//! The download of one file: it resumes where it was interrupted, gives up when no more data arrives, and keeps the
+//! file only if it is the one that the hub described.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,32 +15,32 @@ use super::hash::FileHash;
 use crate::error::human_bytes;
 use crate::progress::Progress;
 
-/// Less than this many bytes within [`PATIENCE`] is a transfer that has stalled.
+/// A transfer that brings fewer bytes than this within [`PATIENCE`] has stalled.
 const LEAST: u64 = 64 * 1024;
 
-/// How long a transfer may bring less than [`LEAST`].
+/// How long a transfer may take to bring [`LEAST`] bytes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most that is taken of a file whose length nobody says; all large files have one.
+/// The maximum size of a file whose length the hub does not report; it does for all large files.
 const LENGTH_UNKNOWN: u64 = 256 * 1024 * 1024;
 
-/// A file on its way.
+/// A file that is being downloaded.
 pub(super) struct Transfer<'a> {
     pub client: &'a Client,
     pub url: &'a str,
     pub described: &'a Description,
-    /// Where it is written; it may hold a beginning already.
+    /// Where it is written; the first part of it may be there already.
     pub part: &'a Path,
-    /// What it is called in a line of progress.
+    /// Its name in progress lines.
     pub what: &'a str,
 }
 
 impl Transfer<'_> {
-    /// Fetches the file, once more if what came is not what the hub described.
+    /// Fetches the file; retries once if the result is not what the hub described.
     pub(super) fn run(&self) -> Result<(), Failure> {
         if self.described.size.is_none() && !self.hash().is_known() {
             return Err(Failure::Refused(
-                "the hub says neither the length of the file nor its hash, so nobody could tell whether all of it came"
+                "the hub reports neither the length of the file nor its hash, so a complete download cannot be verified"
                     .into(),
             ));
         }
@@ -48,11 +48,11 @@ impl Transfer<'_> {
             if self.fill()? {
                 return Ok(());
             }
-            // A file with a fault is not kept, so that nothing is added to it.
+            // A faulty file is not kept, so that no later transfer resumes from it.
             let _ = fs::remove_file(self.part);
         }
         Err(Failure::Refused(
-            "what came is not the file that the hub describes: its hash differs, twice; nothing was kept".into(),
+            "what arrived is not the file that the hub describes: its hash differs, twice; nothing was kept".into(),
         ))
     }
 
@@ -60,16 +60,17 @@ impl Transfer<'_> {
         FileHash::new(&self.described.etag, self.described.size.unwrap_or(0))
     }
 
-    /// Fetches what is missing. Whether the file has the hash that it should have.
+    /// Fetches what is missing; returns whether the complete file has the expected hash.
     fn fill(&self) -> Result<bool, Failure> {
-        // It speaks while an answer is waited for, too.
+        // It also reports while the request waits for an answer.
         let _fetching = Progress::opaque(format!("fetching {}", self.what));
         let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
         let size = self.described.size;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(self.part).map_err(disk)?;
         let (mut hash, mut progress) = (self.hash(), None);
-        // Without a hash a beginning that another program left cannot be trusted: some write the end of a file first.
+        // Without a hash, a partial file that another program left cannot be trusted: some write the end of a file
+        // first.
         let mut have = if hash.is_known() { file.metadata().map_err(disk)?.len() } else { 0 };
         let (mut longest, mut barren) = (have, 0);
         while size != Some(have) {
@@ -84,8 +85,8 @@ impl Transfer<'_> {
             longest = longest.max(have);
             if barren >= TRIES {
                 return Err(Failure::Unreachable(format!(
-                    "the transfer was cut or stalled {TRIES} times; {} of it are kept, and the next try goes on from \
-                     there if the hub allows it",
+                    "the transfer was interrupted or stalled {TRIES} times; {} of it are kept, and the next attempt \
+                     resumes from there if the hub allows it",
                     human_bytes(have)
                 )));
             }
@@ -95,7 +96,8 @@ impl Transfer<'_> {
         Ok(hash.is_right())
     }
 
-    /// One request for what follows the first `have` bytes, which then says how many are there.
+    /// One request for what follows the first `have` bytes; updates `have` to the number of bytes that are there
+    /// afterwards.
     fn one_try(
         &self,
         file: &mut File,
@@ -143,14 +145,14 @@ impl Transfer<'_> {
         }
     }
 
-    /// A file that is not as long as it should be is not kept, so that nothing is added to it.
+    /// The failure for a file of the wrong length, which is removed so that no later transfer resumes from it.
     fn wrong_size(&self, got: &str) -> Failure {
         let _ = fs::remove_file(self.part);
         let said = match self.described.size {
             Some(size) => format!("the hub says that it has {size} bytes"),
-            None => format!("without a length at most {} are taken", human_bytes(LENGTH_UNKNOWN)),
+            None => format!("a file of unknown length may have at most {}", human_bytes(LENGTH_UNKNOWN)),
         };
-        Failure::Refused(format!("{got} came, but {said}; nothing was kept"))
+        Failure::Refused(format!("{got} arrived, but {said}; nothing was kept"))
     }
 }
 
@@ -161,7 +163,7 @@ fn starts_at(headers: &HeaderMap, from: u64) -> bool {
     start == Some(from)
 }
 
-/// How one try ended.
+/// How one attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Whole,
@@ -170,18 +172,18 @@ enum Ended {
     TooMuch,
 }
 
-/// How long a file may get.
+/// How long a file may become.
 struct Limits {
     most: u64,
-    /// Whether an end before that is taken for the end of the file, which its length or its hash will tell.
+    /// Whether an earlier end of the data counts as the end of the file; its length or hash is checked later.
     may_end_anywhere: bool,
 }
 
-/// Writes what `reader` brings to the end of a file, and says of each part that it was written; `clock` is the time that has
-/// passed.
+/// Appends the data from `reader` to a file and passes each part to `written` once it is on disk; `clock` is the
+/// elapsed time.
 ///
 /// # Errors
-/// Those of the disk.
+/// I/O errors of the file.
 fn pour(
     mut reader: impl Read,
     file: &mut File,
@@ -222,7 +224,7 @@ fn pour(
 mod tests {
     use super::*;
 
-    /// Zeros, so many at a time.
+    /// Zeros, this many at a time.
     struct Slowly(usize);
 
     impl Read for Slowly {
@@ -233,7 +235,8 @@ mod tests {
         }
     }
 
-    /// How a file of a megabyte ends that comes in pieces of this size, one each second, and how much of it came.
+    /// How the transfer of one megabyte ends if it arrives in pieces of this size, one each second, and how much
+    /// arrived.
     fn poured(piece: usize) -> (Ended, u64) {
         let path = std::env::temp_dir().join(format!("candle-lens-pour-{}-{piece}", std::process::id()));
         let mut file = File::create(&path).expect("a file");

@@ -1,6 +1,6 @@
-//! PyTorch's checkpoints: a zip archive of a pickle and storages, or the older form that came before version 1.6.
+//! PyTorch checkpoints: a zip archive of a pickle and storages, or the older format from before version 1.6.
 //!
-//! Only what the pickle says of tensors is understood; nothing in it is run.
+//! Only tensors, numbers and names are read from the pickle; nothing in it is run.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,14 +14,14 @@ use super::pickle::{Id, Pickle, Value};
 use crate::error::{Error, Result};
 use crate::storage::stored::{Named, Source, Stored, span};
 
-/// The longest pickle that is read, in bytes, each of which can become a value; that of a model of a thousand tensors
-/// has some hundred kilobytes.
+/// The longest pickle that is read, in bytes, each of which can become a value; a model with a thousand tensors needs a
+/// few hundred kilobytes.
 const LONGEST: u64 = 1 << 24;
 
-/// The longest name of a storage, in bytes; PyTorch gives them numbers.
+/// The longest name of a storage, in bytes; PyTorch uses numbers as names.
 const LONGEST_NAME: usize = 1000;
 
-/// More axes than these no weight has.
+/// The maximum number of axes of a weight.
 const MOST_AXES: usize = 8;
 
 /// Where a storage lies in the file, in bytes.
@@ -31,7 +31,7 @@ struct Place {
     len: u64,
 }
 
-/// A checkpoint, opened: its pickle and where its storages are.
+/// An open checkpoint: its pickle and the location of its storages.
 pub(super) struct Checkpoint<'a> {
     path: &'a Path,
     source: Rc<Source>,
@@ -39,37 +39,37 @@ pub(super) struct Checkpoint<'a> {
     places: HashMap<String, Place>,
 }
 
-/// The tensors of a checkpoint: of the dictionary in it, or of the one that `key` names in that.
+/// The tensors of a checkpoint: those of its top-level dictionary, or of the dictionary under `key` in it.
 ///
 /// # Errors
-/// [`Error::File`] when it is none, is cut off, or holds something else.
+/// [`Error::File`] if the file is not a checkpoint, is cut off, or holds something else.
 pub(in crate::storage) fn tensors(path: &Path, source: Source, key: Option<&str>) -> Result<Vec<Named>> {
     let checkpoint = Checkpoint::open(path, source)?;
     let state = checkpoint.state(key)?;
-    // A pickle can name one long text again and again; as each name comes once, all together are no longer than it.
+    // A pickle can refer to one long text many times; unique names cannot be longer in total than the pickle.
     let mut names = HashSet::new();
     let named = state.iter().filter_map(|(name, _)| checkpoint.pickle.text(*name));
     if let Some(twice) = named.into_iter().find(|name| !names.insert(*name)) {
         let twice: String = twice.chars().take(100).collect();
-        return Err(wrong(path, format!("{twice} is there twice")));
+        return Err(wrong(path, format!("it has the name {twice} twice")));
     }
     state.iter().map(|(name, value)| checkpoint.tensor(*name, *value).map_err(|why| wrong(path, why))).collect()
 }
 
 fn wrong(path: &Path, why: String) -> Error {
-    Error::file(path, format!("is no whole PyTorch checkpoint ({why}): it may be cut off or something else."))
+    Error::file(path, format!("is not a complete PyTorch checkpoint ({why}): it may be cut off or in another format."))
 }
 
 impl<'a> Checkpoint<'a> {
     /// # Errors
-    /// [`Error::File`] when the bytes are none, or are cut off.
+    /// [`Error::File`] if the bytes are not a checkpoint, or are cut off.
     pub(super) fn open(path: &'a Path, source: Source) -> Result<Self> {
         let mut magic = [0; 4];
         let _ = source.read(0, &mut magic);
         let checkpoint = match &magic {
             b"PK\x03\x04" => Self::zipped(path, source),
             [0x80, ..] => Self::legacy(path, source),
-            _ => Err("it does not begin as one".into()),
+            _ => Err("its first bytes are not those of one".into()),
         };
         checkpoint.map_err(|why| wrong(path, why))
     }
@@ -82,26 +82,26 @@ impl<'a> Checkpoint<'a> {
         for index in 0..zip.len() {
             let mut entry = zip.by_index(index).map_err(|error| error.to_string())?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-            // Everything lies in one folder, which has the name of the file.
+            // Everything is in one folder, which is named after the file.
             let name = name.split_once('/').map_or(name.as_str(), |(_, name)| name);
             if ["data.pkl", "byteorder"].contains(&name) && !read.insert(name.to_string()) {
-                return Err(format!("{name} is in it twice"));
+                return Err(format!("it contains {name} twice"));
             }
-            let (len, start) = (entry.size(), entry.data_start().ok_or("a part of it has no place")?);
+            let (len, start) = (entry.size(), entry.data_start().ok_or("an entry has no position")?);
             if entry.compression() != zip::CompressionMethod::Stored || entry.encrypted() {
-                return Err(format!("{name} in it is compressed, which PyTorch never does"));
+                return Err(format!("its entry {name} is compressed or encrypted, which PyTorch never does"));
             }
             if start.checked_add(len).is_none_or(|end| end > source.len()) {
-                return Err(format!("{name} in it reaches beyond its end"));
+                return Err(format!("its entry {name} extends past the end of the file"));
             }
             if name == "data.pkl" || name == "byteorder" {
                 if len > LONGEST {
-                    return Err(format!("{name} in it has {len} bytes, too many to describe a model"));
+                    return Err(format!("its entry {name} has {len} bytes, but at most {LONGEST} are read"));
                 }
                 let mut bytes = Vec::with_capacity(len as usize);
                 entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
                 match name {
-                    "byteorder" if bytes != b"little" => return Err("its numbers begin with their high byte".into()),
+                    "byteorder" if bytes != b"little" => return Err("its numbers are big-endian".into()),
                     "byteorder" => {}
                     _ => pickle = Some(Pickle::read(&bytes)?),
                 }
@@ -109,11 +109,11 @@ impl<'a> Checkpoint<'a> {
                 places.insert(key.to_string(), Place { start, len });
             }
         }
-        let pickle = pickle.ok_or("it has no data.pkl")?;
+        let pickle = pickle.ok_or("it contains no data.pkl")?;
         Ok(Self { path, source: Rc::new(source), pickle, places })
     }
 
-    /// Five pickles (a magic number, a version, the machine, the object, the names of the storages), then the storages.
+    /// Five pickles (magic number, version, machine, object, names of the storages), followed by the storages.
     fn legacy(path: &'a Path, source: Source) -> std::result::Result<Self, String> {
         let mut bytes = vec![0; source.len().min(LONGEST) as usize];
         source.read(0, &mut bytes).map_err(|error| error.to_string())?;
@@ -133,7 +133,7 @@ impl<'a> Checkpoint<'a> {
             })
         });
         if !little {
-            return Err("its numbers begin with their high byte".into());
+            return Err("its numbers are big-endian".into());
         }
         let (pickle, names) = (next()?, next()?);
         let mut start = at as u64;
@@ -175,7 +175,7 @@ impl<'a> Checkpoint<'a> {
             if names.is_empty() { "none".into() } else { names.join(", ") }
         };
         let (entries, place) = match key {
-            None => (root, "at its top".to_string()),
+            None => (root, "at the top level".to_string()),
             Some(key) => (
                 self.child(root, key).ok_or_else(|| {
                     let keys = names(root);
@@ -188,7 +188,7 @@ impl<'a> Checkpoint<'a> {
             return Ok(entries);
         }
         let keys = names(entries);
-        Err(wrong(format!("has no tensor {place}: the keys there are {keys}. Give the one with the weights as key.")))
+        Err(wrong(format!("has no tensor {place}: the keys there are {keys}. Give the key of the weights as key.")))
     }
 
     /// The dictionary under a key, or under keys joined by dots.
@@ -218,7 +218,7 @@ impl<'a> Checkpoint<'a> {
         self.stored(arguments).map(|stored| (name.clone(), stored)).map_err(|why| format!("{name} {why}"))
     }
 
-    /// What the function was given that builds this tensor; parameters have a tensor inside.
+    /// The arguments of the function that builds this tensor; a parameter wraps a tensor.
     pub(super) fn arguments(&self, value: Id, depth: usize) -> Option<&[Id]> {
         let Value::Call(callable, arguments) = self.pickle.get(value) else { return None };
         let Value::Global(_, name) = self.pickle.get(*callable) else { return None };
@@ -236,16 +236,16 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
-    /// A tensor of `(storage, offset, sizes, strides, ..)`, all within its storage.
+    /// The tensor that `(storage, offset, sizes, strides, ..)` describe, checked to be inside its storage.
     pub(super) fn stored(&self, arguments: &[Id]) -> std::result::Result<Stored, String> {
         let pickle = &self.pickle;
-        let [storage, offset, sizes, strides, ..] = arguments else { return Err("is not described in full".into()) };
+        let [storage, offset, sizes, strides, ..] = arguments else { return Err("is not fully described".into()) };
         let Value::Persistent(storage) = pickle.get(*storage) else { return Err("has no storage".into()) };
         let (kind, key) = storage_of(pickle, *storage).ok_or("has no storage")?;
         let place = self.places.get(key).ok_or("has a storage that is missing")?;
-        // A list may be shared by many tensors: it is copied for each, so it must be short.
+        // Many tensors may share a list, which is copied for each of them, so it must be short.
         if let Some(axes) = pickle.sequence(*sizes).map(<[Id]>::len).filter(|axes| *axes > MOST_AXES) {
-            return Err(format!("has {axes} axes, more than any weight"));
+            return Err(format!("has {axes} axes, but a weight has at most {MOST_AXES}"));
         }
         let list = |id: Id| -> Option<Vec<usize>> {
             pickle.sequence(id)?.iter().take(MOST_AXES + 1).map(|size| pickle.size(*size)).collect()
@@ -280,7 +280,7 @@ fn storage_of(pickle: &Pickle, id: Id) -> Option<(&str, &str)> {
     Some((kind, pickle.text(*key).filter(|key| key.len() <= LONGEST_NAME)?))
 }
 
-/// How many bytes each number of each storage has.
+/// The number of bytes per number, for each storage.
 fn widths(pickle: &Pickle) -> HashMap<String, u64> {
     let storages = pickle.values().filter_map(|value| match value {
         Value::Persistent(id) => storage_of(pickle, *id),
@@ -289,7 +289,7 @@ fn widths(pickle: &Pickle) -> HashMap<String, u64> {
     storages.map(|(kind, key)| (key.to_string(), dtype(kind).1)).collect()
 }
 
-/// The type of a storage's numbers, and how many bytes each has.
+/// The dtype of a storage, and the number of bytes per number.
 fn dtype(kind: &str) -> (std::result::Result<DType, String>, u64) {
     let known = match kind {
         "FloatStorage" => DType::F32,

@@ -1,7 +1,7 @@
 //! Dictionaries of plain values and tensors that `torch.save` wrote. Nothing in them is run.
 //!
-//! A value is converted when it is asked for, and no other: a pickle of some hundred bytes can name one value so often, in
-//! dictionaries of dictionaries, that all of them together fit in no memory.
+//! Values are converted only when they are requested: by nesting dictionaries, a pickle of a few hundred bytes can
+//! refer to one value so often that the expanded result would not fit into memory.
 
 use std::path::Path;
 
@@ -22,28 +22,30 @@ pub(crate) struct TorchDict<'a> {
 
 impl<'a> TorchFile<'a> {
     /// # Errors
-    /// [`Error::File`] when it is none, is cut off, or holds something else.
+    /// [`Error::File`] if it is not a checkpoint, is cut off, or holds something else.
     pub(crate) fn open(path: &'a Path) -> Result<Self> {
         Checkpoint::open(path, Source::open(path)?).map(Self)
     }
 
     /// # Errors
-    /// [`Error::Argument`] for a file of something else.
+    /// [`Error::Argument`] if the file holds something else.
     pub(crate) fn dict(&self) -> Result<TorchDict<'_>> {
         match self.0.pickle.dict(self.0.pickle.root) {
             Some(entries) => Ok(TorchDict { file: &self.0, entries }),
-            None => Err(Error::argument("holds no dictionary, and nothing in it is run: save one with torch.save.")),
+            None => Err(Error::argument(
+                "does not hold a dictionary, and no code in it is run: save a dictionary with torch.save.",
+            )),
         }
     }
 }
 
 impl<'a> TorchDict<'a> {
-    /// The names of its values, at most so many.
+    /// The names of its values, at most `most` of them.
     pub(crate) fn keys(self, most: usize) -> impl Iterator<Item = &'a str> {
         self.entries.iter().filter_map(move |(key, _)| self.file.pickle.text(*key)).take(most)
     }
 
-    /// Where the value of this name is; of several the last, as in Python.
+    /// The value under this key; the last one if there are several, as in Python.
     fn find(self, key: &str) -> Option<Id> {
         let found = self.entries.iter().rev().find(|(name, _)| self.file.pickle.text(*name) == Some(key));
         found.map(|(_, value)| *value)
@@ -57,7 +59,7 @@ impl<'a> TorchDict<'a> {
         Some(Self { entries: self.file.pickle.dict(self.find(key)?)?, ..self })
     }
 
-    /// A whole number that is not negative.
+    /// A non-negative integer.
     pub(crate) fn size(self, key: &str) -> Option<usize> {
         self.file.pickle.size(self.find(key)?)
     }
@@ -69,20 +71,21 @@ impl<'a> TorchDict<'a> {
         }
     }
 
-    /// A list of texts.
+    /// A list of strings.
     pub(crate) fn texts(self, key: &str) -> Option<Vec<&'a str>> {
         let items = self.file.pickle.sequence(self.find(key)?)?;
         items.iter().map(|item| self.file.pickle.text(*item)).collect()
     }
 
-    /// A tensor of numbers, or of truth values as 0 and 1: its shape, and all of it row by row.
+    /// A tensor of numbers, or of booleans as 0 and 1: its shape and its numbers in row-major order.
     ///
     /// # Errors
-    /// [`Error::Argument`] for one that is damaged or of another type.
+    /// [`Error::Argument`] if it is damaged or has another dtype.
     pub(crate) fn numbers(self, key: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let Some(arguments) = self.find(key).and_then(|value| self.file.arguments(value, 3)) else { return Ok(None) };
         let numbers = self.file.stored(arguments).and_then(|stored| Ok((numbers(&stored)?, stored.shape)));
-        let (numbers, shape) = numbers.map_err(|why| Error::argument(format!("{key} in it {why}: write it anew.")))?;
+        let (numbers, shape) =
+            numbers.map_err(|why| Error::argument(format!("its {key} {why}: save the file again.")))?;
         Ok(Some((shape, numbers)))
     }
 }
@@ -92,7 +95,7 @@ fn numbers(stored: &Stored) -> std::result::Result<Vec<f32>, String> {
     match &stored.dtype {
         Err(kind) if kind == "BoolStorage" => {
             if stored.strides.is_some() {
-                return Err("does not lie in a row".into());
+                return Err("is not contiguous".into());
             }
             let mut bytes = vec![0; stored.shape.iter().product()];
             stored.source.read(stored.start, &mut bytes).map_err(|error| format!("could not be read ({error})"))?;

@@ -1,4 +1,5 @@
-//! Files that `torch.save` wrote, of which nothing is run: the pickle, the archive around it, the dictionaries in it.
+//! Files that `torch.save` wrote: the pickle, the archive around it, and the dictionaries in it. Nothing in them is
+//! run.
 
 mod archive;
 mod dict;

@@ -1,12 +1,14 @@
-//! Pickles, read and never run: a list of plain values comes out, in which a call is a note of what was to be called.
+//! Reads pickles without running them: the result is a list of plain values, in which a call only records what was to
+//! be called.
 //!
-//! Reference: Python's `pickletools`. Values lie in one list and name each other by their place, so that a hostile
-//! pickle cannot make more of them than it has bytes, nor nest them so deep that freeing them overflows the stack.
+//! Reference: Python's `pickletools`. Values are stored in one list and refer to each other by index, so that a hostile
+//! pickle can neither create more of them than it has bytes nor nest them so deeply that dropping them overflows the
+//! stack.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// The place of a value.
+/// The index of a value.
 pub(super) type Id = usize;
 
 /// A value of a pickle.
@@ -15,7 +17,7 @@ pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
-    /// A number or bytes that say nothing of tensors.
+    /// A number or bytes that are irrelevant for tensors.
     Other,
     Text(Rc<str>),
     /// A class or function, by module and name.
@@ -23,9 +25,9 @@ pub(super) enum Value {
     /// A tuple, list or set.
     Sequence(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// What would be called, and with what.
+    /// What would be called, and with which arguments.
     Call(Id, Id),
-    /// What the file keeps beside the pickle, by its name.
+    /// Something that the file stores outside the pickle, by its name.
     Persistent(Id),
 }
 
@@ -33,7 +35,7 @@ pub(super) enum Value {
 pub(super) struct Pickle {
     values: Vec<Value>,
     pub root: Id,
-    /// How many bytes it took.
+    /// How many bytes the pickle has.
     pub len: usize,
 }
 
@@ -75,10 +77,10 @@ impl Pickle {
         }
     }
 
-    /// Reads the pickle that `bytes` begin with.
+    /// Reads the pickle at the start of `bytes`.
     ///
     /// # Errors
-    /// What is wrong with it: half a sentence.
+    /// What is wrong with it, as the end of a sentence.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut machine = Machine {
             bytes,
@@ -93,14 +95,14 @@ impl Pickle {
             match machine.step() {
                 Ok(None) => {}
                 Ok(Some(root)) => break root,
-                Err(why) => return Err(format!("its pickle is wrong at byte {at}: {why}")),
+                Err(why) => return Err(format!("its pickle is invalid at byte {at}: {why}")),
             }
         };
         Ok(Self { values: machine.values, root, len: machine.at })
     }
 }
 
-/// What is the same wherever it stands is there once: lists of a million numbers are common in checkpoints.
+/// Constants are stored only once, because lists of a million numbers are common in checkpoints.
 const CONSTANTS: [Value; 4] = [Value::None, Value::Bool(false), Value::Bool(true), Value::Other];
 
 struct Machine<'a> {
@@ -108,13 +110,13 @@ struct Machine<'a> {
     at: usize,
     values: Vec<Value>,
     stack: Vec<Id>,
-    /// How high the stack was at each mark.
+    /// The height of the stack at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
 }
 
 impl<'a> Machine<'a> {
-    /// One instruction; the value of the whole at its end.
+    /// Executes one instruction; the last one returns the value of the whole pickle.
     fn step(&mut self) -> Result<Option<Id>, String> {
         let code = self.take(1)?[0];
         match code {
@@ -157,7 +159,7 @@ impl<'a> Machine<'a> {
                 let name = self.pop()?;
                 self.push(Value::Persistent(name));
             }
-            other => return Err(format!("{other:#04x} is not an instruction of a checkpoint")),
+            other => return Err(format!("{other:#04x} is not an instruction that checkpoints use")),
         }
         Ok(None)
     }
@@ -170,7 +172,7 @@ impl<'a> Machine<'a> {
         Ok(part)
     }
 
-    /// A whole number of up to eight bytes, the lowest first.
+    /// A little-endian integer of up to eight bytes.
     fn number(&mut self, bytes: usize) -> Result<u64, String> {
         let part = self.take(bytes)?;
         Ok(part.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
@@ -178,7 +180,7 @@ impl<'a> Machine<'a> {
 
     fn line(&mut self) -> Result<&'a str, String> {
         let rest = &self.bytes[self.at..];
-        let end = rest.iter().position(|byte| *byte == b'\n').ok_or("a line has no end")?;
+        let end = rest.iter().position(|byte| *byte == b'\n').ok_or("a line is not terminated")?;
         self.at += end + 1;
         std::str::from_utf8(&rest[..end]).map_err(|_| "a name is not text".into())
     }
@@ -207,7 +209,7 @@ impl<'a> Machine<'a> {
     fn until_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("a mark is missing")?;
         if mark > self.stack.len() {
-            return Err("more was taken than there was behind a mark".into());
+            return Err("the stack is lower than at the last mark".into());
         }
         Ok(self.stack.split_off(mark))
     }
@@ -273,7 +275,7 @@ impl<'a> Machine<'a> {
             _ => self.line()?.trim().parse().map_err(|_| "an index into the memo is not a number")?,
         };
         if matches!(code, b'h' | b'j' | b'g') {
-            let id = *self.memo.get(&key).ok_or("something is recalled that was never kept")?;
+            let id = *self.memo.get(&key).ok_or("a memo entry is used before it is set")?;
             self.stack.push(id);
         } else {
             let top = self.top()?;
@@ -301,9 +303,9 @@ impl<'a> Machine<'a> {
         let at = self.top()?;
         match &mut self.values[at] {
             Value::Dict(entries) => entries.extend(pairs),
-            // An object of another kind: what it holds is of no interest.
+            // An object of another kind, whose contents are not needed.
             Value::Call(..) => {}
-            _ => return Err("entries are put into what is not a dictionary".into()),
+            _ => return Err("entries are added to something that is not a dictionary".into()),
         }
         Ok(())
     }
@@ -314,12 +316,12 @@ impl<'a> Machine<'a> {
         match &mut self.values[at] {
             Value::Sequence(list) => list.extend(items),
             Value::Call(..) => {}
-            _ => return Err("items are put into what is not a list".into()),
+            _ => return Err("items are added to something that is not a list".into()),
         }
         Ok(())
     }
 
-    /// Notes a call, except of the dictionaries that are Python's own. The state that an object is given is left out.
+    /// Records a call; Python's own dictionary types become dictionaries. The state that an object is given is ignored.
     fn call(&mut self, code: u8) -> Result<(), String> {
         let argument = self.pop()?;
         if code == b'b' {

@@ -1,4 +1,5 @@
-//! circuit-finder's files: `{"word_idxs": {"IO": 2, ..}, "prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}`.
+//! circuit-finder's files: `{"word_idxs": {"IO": 2, ..}, "prompts": [{"clean", "corrupt", "answers",
+//! "wrong_answers"}]}`.
 //!
 //! Its positions are counted without BOS, as ours are; where prompts are run with one, 1 is added then.
 

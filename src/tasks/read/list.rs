@@ -29,7 +29,7 @@ fn inside(field: &str) -> Result<&str, String> {
     inner.map(str::trim).ok_or_else(|| format!("is {field:?}, but a list in brackets is needed"))
 }
 
-/// The text that a list begins with, and what stands behind it.
+/// The text at the start of a list, and what follows it.
 fn text(list: &str) -> Result<(String, &str), String> {
     let quote = list.chars().next().filter(|quote| matches!(quote, '\'' | '"'));
     let quote = quote.ok_or_else(|| format!("has {list:?} where a text in quotation marks is needed"))?;

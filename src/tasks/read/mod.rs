@@ -22,9 +22,9 @@ const MOST_BYTES: u64 = 256 << 20;
 impl TaskDataset {
     /// Reads a file of a task: `.csv` with a header line, or `.json` in circuit-finder's form.
     ///
-    /// Columns that a task needs, by name; others are left alone. Ids are GPT-2's and need not be there: the answers are
-    /// the texts, and where a column of ids says otherwise for GPT-2's tokenizer, [`TaskDataset::batches`] refuses it.
-    /// Verbs are this crate's own, unless [`TaskDataset::with_verbs`] gives others.
+    /// Columns that a task needs, by name; others are left alone. Ids are GPT-2's and need not be there: the answers
+    /// are the texts, and where a column of ids says otherwise for GPT-2's tokenizer, [`TaskDataset::batches`] refuses
+    /// it. Verbs are this crate's own, unless [`TaskDataset::with_verbs`] gives others.
     ///
     /// | task | columns |
     /// |---|---|

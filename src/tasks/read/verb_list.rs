@@ -37,8 +37,8 @@ pub struct VerbList {
 
 impl VerbList {
     /// Reads a table with the columns `sing` and `plur`, as `combined_verb_list.csv` of the data sets of "Have Faith in
-    /// Faithfulness". Its other columns, `idx` and `freq`, are placeholders there and are not read. A verb that is in the
-    /// table twice counts once.
+    /// Faithfulness". Its other columns, `idx` and `freq`, are placeholders there and are not read. A verb that is in
+    /// the table twice counts once.
     ///
     /// # Errors
     /// [`Error::File`] with line and column: a missing column, a row of another length, an empty field, a verb in both
@@ -50,8 +50,8 @@ impl VerbList {
         Ok(Self { source: path.display().to_string(), singular, plural, left_out: Vec::new() })
     }
 
-    /// The verbs that are one token each, as answers must be: the others are listed in `left_out`. A verb stays though its
-    /// other number goes.
+    /// The verbs that are one token each, as answers must be: the others are listed in `left_out`. A verb stays though
+    /// its other number goes.
     ///
     /// # Errors
     /// Where no verb of a number is left.

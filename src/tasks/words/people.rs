@@ -36,7 +36,7 @@ pub struct Profession {
 /// Professions by the stereotype that English text attaches to them.
 ///
 /// The numbers are not statistics of any labour market: they plant a known bias,
-/// so that a study of the embedded model has a truth to compare itself with.
+/// so that a study of the embedded model can be compared with the ground truth.
 pub const PROFESSIONS: [Profession; 48] = [
     she(0.9, "nurse"),
     she(0.9, "nanny"),
