@@ -1,4 +1,4 @@
-//! What each head reads by itself: keys and values of its own, and gradients at its inputs.
+//! Per-head inputs: separate keys and values for each head, and gradients at each head's inputs.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::wide::matmul;
 
 impl HookedTransformer {
     /// The same model with keys and values for each head, where heads share them (TransformerLens'
-    /// `ungroup_grouped_query_attention`): each head can then be given keys and values of its own. What it computes is the
-    /// same.
+    /// `ungroup_grouped_query_attention`): each head can then be given keys and values of its own. Its outputs are
+    /// unchanged.
     pub(crate) fn ungrouped(&self) -> Result<Self> {
         let mut model = self.clone();
         let (heads, d_head) = (self.cfg.n_heads, self.cfg.d_head());

@@ -1,7 +1,7 @@
 //! The model's circuits as low-rank matrices, what heads compose with, and sums of biases.
 //!
 //! `QK = W_Q W_K^T` says which tokens a head attends to, `OV = W_V W_O` what it then moves (Elhage et al. 2021). Both
-//! are read as the stream meets them, so they are exact where norms are folded; rotary positions, norms of queries and
+//! are taken as they act on the residual stream, so they are exact where norms are folded; rotary positions, norms of queries and
 //! keys, and biases are not in them.
 
 use candle_core::{DType, Tensor};
@@ -15,12 +15,12 @@ use crate::labelled::{Axis, Labelled};
 use crate::progress::Progress;
 use crate::wide::{wide_type, widened};
 
-/// What of a later head an earlier head's output feeds.
+/// Which input of a later head an earlier head's output feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Composition {
-    /// Its queries: where it looks from.
+    /// Its queries: where it attends from.
     Q,
-    /// Its keys: where it looks to.
+    /// Its keys: where it attends to.
     K,
     /// Its values: what it moves.
     V,

@@ -40,7 +40,7 @@ impl HookedTransformer {
         &self.spliced.at
     }
 
-    /// A plan of a run of this reach, with what is spliced in, in every run.
+    /// The plan of a run of this reach, with the model's own splices added.
     pub(super) fn with_splices(&self, plan: &HookPlan, reach: &Reach) -> HookPlan {
         plan.clone().with_splices_of(&self.spliced.at, reach)
     }

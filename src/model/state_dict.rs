@@ -33,7 +33,7 @@ struct Named<'a> {
 }
 
 impl HookedTransformer {
-    /// The weight that TransformerLens calls so, in its shape: `"embed.W_E"`, `"blocks.0.attn.W_Q"`,
+    /// The weight with this TransformerLens name, in its shape: `"embed.W_E"`, `"blocks.0.attn.W_Q"`,
     /// `"blocks.0.ln1.w"`, `"ln_final.b"`, ... [`HookedTransformer::state_dict`] has all of them. Keys and values that
     /// heads share are `"attn._W_K"` as they are stored, and `"attn.W_K"` repeated for each head.
     ///

@@ -112,7 +112,7 @@ impl BlockWeights {
         all
     }
 
-    /// Turns every tensor into this type, one after the other.
+    /// Converts every tensor to this dtype, one after the other.
     ///
     /// # Errors
     /// candle's, when the device cannot hold it.
@@ -139,7 +139,7 @@ fn cast<'a>(tensors: impl IntoIterator<Item = &'a mut Tensor>, dtype: DType) -> 
     })
 }
 
-/// `x` with each entry of axis `dim` repeated so often that the axis has `n_heads` of them.
+/// `x` with each entry of axis `dim` repeated until the axis has `n_heads` of them.
 pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Tensor> {
     let repeats = n_heads / x.dim(dim)?.max(1);
     if repeats <= 1 {
@@ -208,7 +208,7 @@ impl HookedTransformer {
     /// Position embeddings, `[n_ctx, d_model]`.
     ///
     /// # Errors
-    /// When positions enter the model otherwise.
+    /// When positions enter the model in another way.
     pub fn W_pos(&self) -> Result<Tensor> {
         self.weights.w_pos.clone().ok_or_else(|| {
             crate::Error::argument("the model has no position embeddings: positions turn its queries and keys instead.")

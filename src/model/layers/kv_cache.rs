@@ -34,7 +34,7 @@ impl LayerKv {
     }
 }
 
-/// What attention remembers of the tokens of a run. Cheap to clone, never changed.
+/// The keys and values of the tokens of a run. Cheap to clone, never changed.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -83,7 +83,7 @@ impl KvCache {
         }
     }
 
-    /// That this model made it.
+    /// Checks that this model made it.
     pub(in crate::model) fn check(&self, model: &HookedTransformer) -> Result<()> {
         if self.dims != model.dims() {
             return Err(Error::argument(

@@ -55,7 +55,7 @@ pub(in crate::model) fn norm(
     shift(&normalized, weights)
 }
 
-/// What is divided, and by what, f32 where `x` is half; `None` for a model without norms.
+/// The numerator and the divisor, f32 where `x` is half; `None` for a model without norms.
 fn parts(x: &Tensor, kind: NormalizationType, eps: f64) -> Result<Option<(Tensor, Tensor)>> {
     let divided = match kind {
         NormalizationType::None => return Ok(None),
@@ -66,7 +66,7 @@ fn parts(x: &Tensor, kind: NormalizationType, eps: f64) -> Result<Option<(Tensor
     Ok(Some((divided, scale)))
 }
 
-/// How a number changes with what a norm reads, from how it changes with what the norm gives: of `y = (x - mean) / s`,
+/// The gradient at a norm's input, from the gradient at its output: for `y = (x - mean) / s`,
 /// `(g - mean(g) - y mean(g y)) / s`, where `g` is the gradient behind the norm times its weights; without the mean of `g`
 /// where the norm does not centre.
 ///
@@ -159,7 +159,7 @@ impl FinalNorm {
         Ok(tensors)
     }
 
-    /// The norm that [`FinalNorm::tensors`] took apart, taken out of `tensors`.
+    /// Rebuilds the norm from what [`FinalNorm::tensors`] returned, removing it from `tensors`.
     pub(crate) fn from_tensors(tensors: &mut BTreeMap<String, Tensor>, dims: &Dims) -> Result<Self> {
         let incomplete = || Error::argument("the final norm is incomplete: save the cache anew.");
         let eps = tensors.remove(Self::EPS).ok_or_else(incomplete)?.to_scalar().map_err(|_| incomplete())?;

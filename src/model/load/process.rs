@@ -18,7 +18,7 @@ use crate::model::weights::{BlockWeights, NormWeights, Weights, for_each_head};
 use crate::progress::Progress;
 use crate::wide::wide_type;
 
-/// Which processing a model gets, or has got.
+/// The processing that a model gets or has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processing {
     /// Folds the norms' scale and shift into the weights that read them, and centres those weights.
@@ -85,7 +85,7 @@ pub(in crate::model) struct Process {
     steps: Processing,
     /// The model's config before the steps.
     cfg: HookedTransformerConfig,
-    /// The type of what comes out.
+    /// The dtype of the result.
     dtype: DType,
 }
 
@@ -112,7 +112,7 @@ impl Process {
 
     /// The position embeddings, `[n_ctx, d_model]`.
     pub(in crate::model) fn positions(&self, w_pos: Tensor) -> Result<Tensor> {
-        // Where positions enter behind the norm, nothing takes their mean out again.
+        // Where positions enter after the norm, nothing subtracts their mean again.
         if self.steps.center_writing_weights && !placed_behind_norm(&self.cfg) {
             return self.in_slices(w_pos, 0, |rows| centred(&rows));
         }
@@ -254,7 +254,7 @@ impl HookedTransformer {
         Ok(self.processed_by(&process))
     }
 
-    /// The model, said to have its weights from these steps.
+    /// The model, with these steps recorded in its provenance.
     pub(in crate::model) fn processed_by(mut self, process: &Process) -> Self {
         let (had, steps) = (self.processing, &process.steps);
         if steps.fold_ln {

@@ -22,7 +22,7 @@ pub(super) fn centred(x: &Tensor) -> Result<Tensor> {
     nearly.broadcast_sub(&nearly.mean_keepdim(D::Minus1)?)
 }
 
-/// `sqrt(mean(x^2) + eps)` over the last axis, which stays with size 1.
+/// `sqrt(mean(x^2) + eps)` over the last axis, which is kept with size 1.
 pub(super) fn root_mean_square(x: &Tensor, eps: f64) -> Result<Tensor> {
     if is_ours(x) {
         return x.contiguous()?.apply_op1(RootMeanSquare { eps: eps as f32 });

@@ -1,4 +1,4 @@
-//! A product with weights that are not trained. candle's own computes the gradient of both factors, wanted or not, and
+//! A product with weights that are not trained. candle's own product computes the gradient of both factors, wanted or not, and
 //! that of a weight matrix costs as much as that of the activation.
 
 use candle_core::backend::BackendStorage;

@@ -45,7 +45,7 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 /// [`base`] without the keys that say how queries and keys are rotated.
 pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let n_heads = file.size("num_attention_heads")?;
-    // The first conversions of Llama call the context so.
+    // The first conversions of Llama use this name for the context.
     let n_ctx = match file.optional_size("max_sequence_length")? {
         Some(first) => file.optional_size("max_position_embeddings")?.unwrap_or(first),
         None => file.size("max_position_embeddings")?,

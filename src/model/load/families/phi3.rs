@@ -19,7 +19,7 @@ pub(super) const FAMILY: Family =
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(false)])?;
-    // `transformers` takes this one, or what it is by default, whatever stands beside the factors.
+    // `transformers` takes this one, or its default, whatever accompanies the factors.
     let original = file.optional_size("original_max_position_embeddings")?;
     let object = file.rotary()?;
     let share = file.rotary_number("partial_rotary_factor", "partial_rotary_factor", 1.0)?;
