@@ -83,7 +83,8 @@ pub struct Run {
     pub kv_cache: Option<KvCache>,
     /// Where it began, unless it began with the embeddings of these tokens.
     pub(crate) began: Option<String>,
-    /// By how much centring the unembedding lowered the logits at the last column, `[batch]`; none where it is not centred.
+    /// By how much centring the unembedding lowered the logits at the last column, `[batch]`; none where it is not
+    /// centred.
     pub(crate) level: Option<Tensor>,
 }
 
@@ -220,7 +221,8 @@ impl HookedTransformer {
         }
     }
 
-    /// The residual stream before the first block that runs, and the position embeddings of a model that has them in queries and keys.
+    /// The residual stream before the first block that runs, and the position embeddings of a model that has them in
+    /// queries and keys.
     fn entering(
         &self,
         options: &RunOptions,

@@ -34,14 +34,15 @@ impl HookedTransformer {
         Ok(model)
     }
 
-    /// How a number changes with what each head's queries, keys and values are made of (`hook_q_input`, ..), from how it
-    /// changes with the queries, keys and values themselves. The model must be [ungrouped](Self::ungrouped).
+    /// How a number changes with what each head's queries, keys and values are made of (`hook_q_input`, ..), from how
+    /// it changes with the queries, keys and values themselves. The model must be [ungrouped](Self::ungrouped).
     ///
     /// One stream feeds them all, so the norm is undone once for all heads, and no head needs a stream of its own.
     ///
     /// # Shapes
     /// `resid_pre [batch, pos, d_model]`, each gradient `[batch, pos, head, d_head]`; the result is
-    /// `[input, batch * pos, d_model]`, the inputs of all queries, then keys, then values; f32 of a half-precision model.
+    /// `[input, batch * pos, d_model]`, the inputs of all queries, then keys, then values; f32 of a half-precision
+    /// model.
     pub(crate) fn head_input_gradients(&self, layer: usize, resid_pre: &Tensor, qkv: &[Tensor; 3]) -> Result<Tensor> {
         let block = &self.weights.blocks[layer];
         let d_model = self.cfg.d_model;

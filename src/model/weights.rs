@@ -151,8 +151,8 @@ pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Te
 }
 
 impl HookedTransformer {
-    /// The same model, whose runs keep nothing for a backward pass to its weights. A model that can be trained keeps every
-    /// number that it computes, which costs memory and time where only the forward pass is wanted.
+    /// The same model, whose runs keep nothing for a backward pass to its weights. A model that can be trained keeps
+    /// every number that it computes, which costs memory and time where only the forward pass is wanted.
     pub fn without_weight_gradients(&self) -> Self {
         let mut model = self.clone();
         for tensor in model.weights.tensors_mut() {

@@ -87,7 +87,8 @@ fn queries_keys_values(
     ))
 }
 
-/// As [`queries_keys_values`], when the plan changes or watches a head's own input: each head then has a stream of its own.
+/// As [`queries_keys_values`], when the plan changes or watches a head's own input: each head then has a stream of its
+/// own.
 fn split_inputs(
     resid_pre: &Tensor,
     weights: &BlockWeights,

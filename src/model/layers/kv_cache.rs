@@ -1,7 +1,7 @@
 //! Keys and values of tokens that were run before, so that a run of later tokens need not compute them again.
 //!
-//! Each layer's keys (rotated to their positions, in a model with rotary embeddings) and values are kept as attention reads them.
-//! A cache is a value: running on from it leaves it as it is, so one prompt can be continued in many ways
+//! Each layer's keys (rotated to their positions, in a model with rotary embeddings) and values are kept as attention
+//! reads them. A cache is a value: running on from it leaves it as it is, so one prompt can be continued in many ways
 //! (TransformerLens calls that frozen).
 
 use std::fmt;

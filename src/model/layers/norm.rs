@@ -33,8 +33,8 @@ pub(in crate::model) struct NormRule {
 ///
 /// `hook_normalized` sees the result before scale and shift, as in TransformerLens 3 (2 showed it after them).
 ///
-/// A norm of half precision is computed in f32 and rounded at its end, as by `transformers`. `hook_scale` sees f32, as in
-/// TransformerLens: rounded to bf16, one number would put its error on all of a row.
+/// A norm of half precision is computed in f32 and rounded at its end, as by `transformers`. `hook_scale` sees f32, as
+/// in TransformerLens: rounded to bf16, one number would put its error on all of a row.
 ///
 /// # Shapes
 /// `x [.., d_model]`, result the same.
@@ -67,8 +67,8 @@ fn parts(x: &Tensor, kind: NormalizationType, eps: f64) -> Result<Option<(Tensor
 }
 
 /// The gradient at a norm's input, from the gradient at its output: for `y = (x - mean) / s`,
-/// `(g - mean(g) - y mean(g y)) / s`, where `g` is the gradient behind the norm times its weights; without the mean of `g`
-/// where the norm does not centre.
+/// `(g - mean(g) - y mean(g y)) / s`, where `g` is the gradient behind the norm times its weights; without the mean of
+/// `g` where the norm does not centre.
 ///
 /// # Shapes
 /// `x [row, d_model]`, `gradient [.., row, d_model]`; the result is as `gradient`, f32 where that is half.
@@ -134,8 +134,8 @@ impl FinalNorm {
         self.kind.centres()
     }
 
-    /// Directions of the stream before the norm's weights, from directions after them: the one place where directions of
-    /// the unembedding meet a norm that is not folded into it.
+    /// Directions of the stream before the norm's weights, from directions after them: the one place where directions
+    /// of the unembedding meet a norm that is not folded into it.
     ///
     /// # Shapes
     /// `[.., d_model]`, result the same.
@@ -193,8 +193,8 @@ impl HookedTransformer {
         FinalNorm { weights: self.weights.ln_final.clone(), kind, eps, is_frozen }
     }
 
-    /// What the logits of these tokens are where the stream adds nothing to them: `b_U`, and the final norm's bias through
-    /// the unembedding.
+    /// What the logits of these tokens are where the stream adds nothing to them: `b_U`, and the final norm's bias
+    /// through the unembedding.
     ///
     /// # Errors
     /// As [`HookedTransformer::token_ids`].

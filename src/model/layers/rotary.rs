@@ -11,8 +11,9 @@ use crate::model::config::HookedTransformerConfig;
 use crate::model::transformer::HookedTransformer;
 use crate::tokens::Tokens;
 
-/// How Phi-3 reaches further than it was first trained to (Ding et al. 2024, "LongRoPE"): each frequency is divided by a
-/// factor of its own, by others in a run longer than the first training's context, and rotated vectors are also scaled.
+/// How Phi-3 reaches further than it was first trained to (Ding et al. 2024, "LongRoPE"): each frequency is divided by
+/// a factor of its own, by others in a run longer than the first training's context, and rotated vectors are also
+/// scaled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LongRope {
     /// What each of the `rotary_dim / 2` frequencies is divided by in a run of at most `original_n_ctx` positions.

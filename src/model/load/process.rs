@@ -79,8 +79,8 @@ impl Default for Processing {
     }
 }
 
-/// Steps on the weights of a model, part by part. A part of half precision, or one that is to become so, is processed in
-/// f32 and rounded once.
+/// Steps on the weights of a model, part by part. A part of half precision, or one that is to become so, is processed
+/// in f32 and rounded once.
 pub(in crate::model) struct Process {
     steps: Processing,
     /// The model's config before the steps.
@@ -128,7 +128,8 @@ impl Process {
         Ok(block)
     }
 
-    /// The unembedding, `[d_model, d_vocab_out]`; its bias, the norm before it (gone once folded) and the level change with it.
+    /// The unembedding, `[d_model, d_vocab_out]`; its bias, the norm before it (gone once folded) and the level change
+    /// with it.
     pub(in crate::model) fn unembedding(
         &self,
         w_u: Tensor,
@@ -206,8 +207,8 @@ impl Process {
         x.dtype() == self.dtype && self.dtype == wide_type(self.dtype)
     }
 
-    /// `work` done on `x`: where numbers are rounded, in f32, slice by slice along an axis along which `work` needs nothing
-    /// but the slice, so that never all of it is wide once more.
+    /// `work` done on `x`: where numbers are rounded, in f32, slice by slice along an axis along which `work` needs
+    /// nothing but the slice, so that never all of it is wide once more.
     fn in_slices(&self, x: Tensor, axis: usize, work: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
         if self.keeps(&x) {
             return work(x);
@@ -223,8 +224,8 @@ impl Process {
 
 impl HookedTransformer {
     /// The model with its weights processed; predictions stay (see the module's head for what each step guarantees).
-    /// Steps that were done before are not done again. Weights of half precision are processed in f32, one block after the
-    /// other, and rounded once.
+    /// Steps that were done before are not done again. Weights of half precision are processed in f32, one block after
+    /// the other, and rounded once.
     ///
     /// # Errors
     /// [`Error::Config`] for a step that the architecture does not allow.
@@ -345,8 +346,8 @@ fn process_block(block: &mut BlockWeights, steps: &Processing, cfg: &HookedTrans
     Ok(())
 }
 
-/// `norm(x) w W + norm(x)-independent b W` becomes one weight and one bias. What reads a norm sees centred input, so the
-/// mean of each of its columns never matters and is taken out.
+/// `norm(x) w W + norm(x)-independent b W` becomes one weight and one bias. What reads a norm sees centred input, so
+/// the mean of each of its columns never matters and is taken out.
 fn fold_norms(block: &mut BlockWeights) -> Result<()> {
     if let Some(norm) = block.ln1.take() {
         let attn = &mut block.attn;

@@ -144,7 +144,8 @@ impl<'a> ConfigFile<'a> {
         self.optional(key, "an object", Value::as_object)
     }
 
-    /// How positions rotate queries and keys, in newer files an object of its own; a key in it that is not understood is refused.
+    /// How positions rotate queries and keys, in newer files an object of its own; a key in it that is not understood
+    /// is refused.
     pub(super) fn rotary(&self) -> Result<Option<&'a Map<String, Value>>> {
         const KNOWN: [&str; 11] = [
             "rope_theta",

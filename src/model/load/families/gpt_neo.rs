@@ -1,4 +1,5 @@
-//! GPT-Neo and the TinyStories models: GPT-2 with every other layer's attention reaching a window, and scores not scaled.
+//! GPT-Neo and the TinyStories models: GPT-2 with every other layer's attention reaching a window, and scores not
+//! scaled.
 //!
 //! Reference: `transformers` `GPTNeoForCausalLM`.
 

@@ -1,5 +1,5 @@
-//! Keys of a `config.json` that do not change what a model computes when it is evaluated: a closed list, so that what is
-//! new to it is examined before it is skipped.
+//! Keys of a `config.json` that do not change what a model computes when it is evaluated: a closed list, so that what
+//! is new to it is examined before it is skipped.
 //!
 //! Reference: `transformers` 2 to 5, `PretrainedConfig` (what it wrote into every file) and `GenerationConfig` (which
 //! older versions kept in the same file); the rest was read in the files of models of the hub.

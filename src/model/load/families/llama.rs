@@ -69,7 +69,8 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     })
 }
 
-/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones together.
+/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones
+/// together.
 fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let theta = file.number("rope_theta")?;
     let object = file.rotary()?;
