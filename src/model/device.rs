@@ -24,7 +24,7 @@ pub fn best_device() -> Result<Device> {
     };
     device.map_err(|error| {
         Error::argument(format!(
-            "there is a GPU, but it cannot be used ({error}): mend its driver, or give Device::Cpu."
+            "there is a GPU, but it cannot be used ({error}): repair its driver, or give Device::Cpu."
         ))
     })
 }

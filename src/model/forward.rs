@@ -257,7 +257,7 @@ impl HookedTransformer {
         past.check(self)?;
         if self.cfg.attention_dir == AttentionDir::Bidirectional {
             return Err(Error::argument(
-                "this model's tokens look at later ones, so what was computed before them cannot be kept: run the whole \
+                "this model's tokens attend to later ones, so what was computed before them cannot be kept: run the whole \
                  text without past_kv_cache.",
             ));
         }

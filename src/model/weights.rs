@@ -211,7 +211,7 @@ impl HookedTransformer {
     /// When positions enter the model in another way.
     pub fn W_pos(&self) -> Result<Tensor> {
         self.weights.w_pos.clone().ok_or_else(|| {
-            crate::Error::argument("the model has no position embeddings: positions turn its queries and keys instead.")
+            crate::Error::argument("the model has no position embeddings: it rotates queries and keys instead.")
         })
     }
 

@@ -87,7 +87,7 @@ impl KvCache {
     pub(in crate::model) fn check(&self, model: &HookedTransformer) -> Result<()> {
         if self.dims != model.dims() {
             return Err(Error::argument(
-                "past_kv_cache was made by a model of other sizes: make it with a run of this model (keep_kv_cache).",
+                "past_kv_cache was made by a model with other sizes: make it with a run of this model (keep_kv_cache).",
             ));
         }
         match self.weights.other_weights(&model.provenance()) {

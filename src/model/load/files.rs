@@ -42,7 +42,7 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
         return Ok(local);
     }
     if path.exists() || name.starts_with(['.', '/', '~']) || name.contains('\\') {
-        let message = "is no folder: give a folder with config.json and model.safetensors, or the file of a \
+        let message = "is not a folder: give a folder with config.json and model.safetensors, or the file of a \
                        checkpoint to HookedTransformer::from_checkpoint.";
         return Err(Error::file(path, message));
     }
@@ -102,7 +102,7 @@ fn check_adapter(place: &mut Place) -> Result<()> {
     Err(Error::file(
         place.path(),
         format!(
-            "holds no model but an adapter ({kind}, see adapter_config.json) for {base}: in Python, load it with \
+            "holds an adapter and not a model ({kind}, see adapter_config.json) for {base}: in Python, load it with \
              peft's AutoPeftModelForCausalLM.from_pretrained, call merge_and_unload() and save_pretrained on what \
              that gives, and load the folder that this writes."
         ),

@@ -57,7 +57,7 @@ impl Plan {
         let path = files.path();
         let config_path = path.join("config.json");
         let json: Map<String, Value> = read_json(&files::config(files)?)
-            .map_err(|error| Error::file(&config_path, format!("is no JSON object ({error}): fetch it again.")))?;
+            .map_err(|error| Error::file(&config_path, format!("is not a JSON object ({error}): fetch it again.")))?;
         let mut understood = understand(json, ignored).map_err(|error| error.in_file(&config_path))?;
         understood.cfg.model_name = name.into();
         let tokenizer = Tokenizer::from_files(&path, &mut |name| files.find(name))?;
@@ -202,7 +202,7 @@ fn type_while_loading(
     family_computes: bool,
 ) -> Result<DType> {
     if !matches!(wanted, DType::F32 | DType::BF16 | DType::F16) {
-        return Err(Error::argument(format!("weights cannot be of the type {wanted:?}: F32, BF16 and F16 are valid.")));
+        return Err(Error::argument(format!("weights cannot have the dtype {wanted:?}: F32, BF16 and F16 are valid.")));
     }
     let number = |dtype: &DType| matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16);
     let mut types = tensors.iter().filter_map(|(_, stored)| stored.dtype.as_ref().ok().filter(|dtype| number(dtype)));

@@ -316,7 +316,7 @@ fn check(steps: &Processing, cfg: &HookedTransformerConfig) -> Result<()> {
     let shared = cfg.n_key_value_heads() != cfg.n_heads;
     if steps.refactor_factored_attn_matrices && (cfg.rotary_dim() > 0 || cfg.use_qk_norm || shared) {
         return Err(Error::config(
-            "refactor_factored_attn_matrices changes the basis of queries and keys, which this model turns by \
+            "refactor_factored_attn_matrices changes the basis of queries and keys, which this model rotates by \
              position, normalises or shares between heads: set refactor_factored_attn_matrices: false.",
         ));
     }

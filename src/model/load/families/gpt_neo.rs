@@ -53,7 +53,7 @@ fn attention_types(file: &ConfigFile, n_layers: usize) -> Result<Vec<AttentionTy
         && layers != patterns
     {
         return Err(Error::config(
-            "config.json's attention_layers and attention_types say different things of what layers reach: keep the one \
+            "config.json's attention_layers and attention_types disagree on what layers may attend to: keep the one \
              that the model was trained with.",
         ));
     }

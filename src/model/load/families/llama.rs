@@ -79,7 +79,7 @@ fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let inner_share = object.and_then(|object| number(object, "partial_rotary_factor"));
     if [share, inner_share].into_iter().flatten().any(|share| share != 1.0) {
         return Err(Error::config(
-            "config.json sets partial_rotary_factor, but in this family positions turn all of a head: correct it.",
+            "config.json sets partial_rotary_factor, but this family rotates all dimensions of a head: correct it.",
         ));
     }
     let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
