@@ -87,13 +87,13 @@ pub enum PositionalEmbeddingType {
     Shortformer,
 }
 
-/// What a layer's attention may reach.
+/// Whether a layer's attention is global or local.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttentionType {
     /// All positions that the direction allows.
     Global,
-    /// Of these only the last `window_size`, the own position included.
+    /// Only the last `window_size` of these, the query's own position included.
     Local,
 }
 
@@ -169,7 +169,7 @@ pub struct HookedTransformerConfig {
     pub output_logits_soft_cap: Option<f64>,
     /// How far local attention reaches, in positions.
     pub window_size: Option<usize>,
-    /// What each layer's attention may reach; `None` means local where `window_size` is set, else global.
+    /// Whether each layer's attention is local or global; `None` means local where `window_size` is set, else global.
     pub attn_types: Option<Vec<AttentionType>>,
     /// How positions enter.
     pub positional_embedding_type: PositionalEmbeddingType,

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] where a GPU is there but cannot be used.
+/// [`Error::Argument`] when there is a GPU that cannot be used.
 pub fn best_device() -> Result<Device> {
     let device = match Device::cuda_if_available(0) {
         Ok(Device::Cpu) => Device::metal_if_available(0),

@@ -13,7 +13,7 @@ use crate::tokens::Tokens;
 /// `logits [batch, pos, d_vocab_out]`, result `[batch, pos - 1]`.
 ///
 /// # Errors
-/// [`Error::Tokens`] for prompts of one token, which predict nothing that is known.
+/// [`Error::Tokens`] for prompts of one token, which have no next token to predict.
 pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let (batch, pos, _) = logits.dims3()?;
     if pos < 2 {

@@ -11,7 +11,7 @@ use super::transformer::HookedTransformer;
 use super::weights::{NormWeights, for_each_head};
 use crate::error::{Error, Result};
 
-/// How many near names a message lists.
+/// How many of the nearest names an error lists.
 const NEAR: usize = 3;
 
 /// The axes that a weight gets.
@@ -25,7 +25,7 @@ enum Axes {
     HeadsFirst,
 }
 
-/// A weight as it lies in the model, with its name.
+/// A weight as the model stores it, with its name.
 struct Named<'a> {
     name: String,
     weight: &'a Tensor,

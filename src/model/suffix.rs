@@ -1,7 +1,7 @@
 //! Blocks on the last positions of a text, whose earlier positions have been computed before.
 //!
-//! The whole text is the suffix after nothing. A suffix needs the keys and values of the earlier positions; its own
-//! positions continue their numbering, and the mask covers all keys.
+//! The whole text is a suffix of itself, with nothing before it. A suffix needs the keys and values of the earlier
+//! positions; its own positions continue their numbering, and the mask covers all keys.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -21,7 +21,7 @@ use crate::model::layers::mlp::write;
 use crate::model::layers::rotary::Rotary;
 use crate::tokens::Tokens;
 
-/// What all blocks need to know of the positions they run on.
+/// What all blocks need to know about the positions they run on.
 pub(crate) struct Suffix {
     rotary: Option<Rotary>,
     /// Position embeddings that enter queries and keys only.

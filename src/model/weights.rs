@@ -190,7 +190,8 @@ impl HookedTransformer {
         })
     }
 
-    /// `[d_model, n_heads * d_head]` as `[n_heads, d_model, d_head]`; shared keys and values once for each head.
+    /// `[d_model, n_heads * d_head]` as `[n_heads, d_model, d_head]`; shared keys and values are repeated for each
+    /// head.
     fn by_head(&self, w: &Tensor) -> Result<Tensor> {
         let by_head = w.reshape((self.cfg.d_model, (), self.cfg.d_head()))?.transpose(0, 1)?;
         for_each_head(&by_head.contiguous()?, 0, self.cfg.n_heads)

@@ -54,7 +54,7 @@ impl Processing {
         }
     }
 
-    /// The flags with their names, in the order in which they act.
+    /// The flags with their names, in the order in which they are applied.
     pub fn flags(&self) -> [(&'static str, bool); 5] {
         [
             ("fold_ln", self.fold_ln),

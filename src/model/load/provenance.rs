@@ -13,7 +13,7 @@ pub(crate) struct Origin {
     pub source: String,
     pub revision: Option<String>,
     pub crc32: Option<String>,
-    /// What was done to read them that the files do not say.
+    /// What reading them involved beyond what the files say.
     pub notes: Vec<String>,
 }
 

@@ -64,7 +64,7 @@ impl HookedTransformer {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
-    /// The file does not say how the weights were processed, so that of the model read back says nothing of it.
+    /// The file does not say how the weights were processed, so the provenance of the model read back does not either.
     ///
     /// # Errors
     /// As [`HookedTransformer::save_pretrained`], but of the architectures only Phi-3's long context is refused.

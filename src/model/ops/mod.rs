@@ -2,8 +2,8 @@
 //! backward and silently cut the graph, so none of them is used in this crate.
 //!
 //! On the CPU, softmax, norms, gelu, relu and cross-entropy are operations of our own: one threaded, vectorised pass
-//! forward and one back, where candle makes a dozen. Other devices and f64 use candle's. Half precision goes through
-//! f32 and comes back as half, but for losses, and what a norm divides by, which stay f32.
+//! forward and one back, where candle makes a dozen passes. Other devices and f64 use candle's. Half precision goes
+//! through f32 and comes back as half, but for losses, and what a norm divides by, which stay f32.
 //!
 //! Each is checked against finite differences in `tests/model/gradients.rs`.
 

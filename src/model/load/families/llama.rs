@@ -36,7 +36,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     base(file)
 }
 
-/// What the families of this kind have in common.
+/// The config that all families of this kind share.
 pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let (rotary_base, rotary_scaling) = rotary(file)?;
     Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
