@@ -250,7 +250,7 @@ fn mistakes_are_said_before_anything_runs() -> Result<()> {
     sentence(model.run(vec![vec![1u32], vec![2]], HookPlan::new(), &on), &["1 rows", "2"]);
     let earlier = HookPlan::new().capture("z").pos(1);
     sentence(model.run(vec![vec![1u32]], earlier, &on), &["position 1 was run before", "begins at position 3"]);
-    sentence(raw("families/llama")?.run(vec![vec![1u32]], HookPlan::new(), &on), &["model of other sizes"]);
+    sentence(raw("families/llama")?.run(vec![vec![1u32]], HookPlan::new(), &on), &["model with other sizes"]);
     // Its rotary embedding changes when a text becomes longer than 8 tokens.
     let long = raw("families/phi3_long")?;
     let original = long.cfg().long_rope.as_ref().expect("it has one").original_n_ctx as u32;

@@ -25,7 +25,7 @@ pub enum NormalizationType {
 }
 
 impl NormalizationType {
-    /// Whether the norm takes the mean out of what it reads.
+    /// Whether the norm subtracts the mean of its input.
     pub fn centres(self) -> bool {
         matches!(self, Self::LN | Self::LNPre)
     }
@@ -87,17 +87,17 @@ pub enum PositionalEmbeddingType {
     Shortformer,
 }
 
-/// What a layer's attention may reach.
+/// Whether a layer's attention is global or local.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttentionType {
     /// All positions that the direction allows.
     Global,
-    /// Of these only the last `window_size`, the own position included.
+    /// Only the last `window_size` of these, the query's own position included.
     Local,
 }
 
-/// How Llama 3 slows the rotation of low frequencies, so that a model reaches further than it was first trained to.
+/// How Llama 3 slows the rotation of low frequencies to extend the context beyond that of the first training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RotaryScaling {
     /// Frequencies with long waves are divided by this.
@@ -123,7 +123,7 @@ pub struct RotaryScaling {
 pub struct HookedTransformerConfig {
     /// What the model is called.
     pub model_name: String,
-    /// Blocks.
+    /// Number of blocks.
     pub n_layers: usize,
     /// Width of the residual stream.
     pub d_model: usize,
@@ -131,7 +131,7 @@ pub struct HookedTransformerConfig {
     pub n_ctx: usize,
     /// Heads of each block.
     pub n_heads: usize,
-    /// Keys and values of each block, each shared by `n_heads / n_key_value_heads` heads; `None` means one for each head.
+    /// Key/value heads of each block, each shared by `n_heads / n_key_value_heads` heads; `None` means `n_heads`.
     pub n_key_value_heads: Option<usize>,
     /// Width of a head; `None` means `d_model / n_heads`.
     pub d_head: Option<usize>,
@@ -149,7 +149,7 @@ pub struct HookedTransformerConfig {
     pub eps: f64,
     /// Blocks have no MLP.
     pub attn_only: bool,
-    /// Attention and MLP both read the stream that enters the block.
+    /// Attention and MLP both read the residual stream that enters the block.
     pub parallel_attn_mlp: bool,
     /// The MLP is `(act(x W_gate) * (x W_in) + b_in) W_out + b_out`.
     pub gated_mlp: bool,
@@ -159,7 +159,7 @@ pub struct HookedTransformerConfig {
     pub attn_scale: Option<f64>,
     /// Scores are also divided by the layer's number, counted from 1.
     pub scale_attn_by_inverse_layer_idx: bool,
-    /// What attention and MLP write goes through a norm of its own before it is added to the residual stream.
+    /// Attention and MLP outputs each go through a norm before they are added to the residual stream.
     pub use_normalization_before_and_after: bool,
     /// Queries and keys are divided by their root mean square and scaled, head by head, before positions enter.
     pub use_qk_norm: bool,
@@ -169,7 +169,7 @@ pub struct HookedTransformerConfig {
     pub output_logits_soft_cap: Option<f64>,
     /// How far local attention reaches, in positions.
     pub window_size: Option<usize>,
-    /// What each layer's attention may reach; `None` means local where `window_size` is set, else global.
+    /// Whether each layer's attention is local or global; `None` means local where `window_size` is set, else global.
     pub attn_types: Option<Vec<AttentionType>>,
     /// How positions enter.
     pub positional_embedding_type: PositionalEmbeddingType,
@@ -183,7 +183,7 @@ pub struct HookedTransformerConfig {
     pub rotary_scaling: Option<RotaryScaling>,
     /// Phi-3's change of these frequencies.
     pub long_rope: Option<LongRope>,
-    /// Texts are tokenised with a BOS token in front unless a call says otherwise.
+    /// Texts are tokenised with a BOS token in front by default.
     pub default_prepend_bos: bool,
     /// Standard deviation of new weights; `None` means `0.8 / sqrt(d_model)`.
     pub initializer_range: Option<f64>,
@@ -236,7 +236,7 @@ impl HookedTransformerConfig {
         self.d_head.unwrap_or(self.d_model / self.n_heads.max(1))
     }
 
-    /// Keys and values of each block.
+    /// Key/value heads of each block.
     pub fn n_key_value_heads(&self) -> usize {
         self.n_key_value_heads.unwrap_or(self.n_heads)
     }
@@ -280,7 +280,7 @@ impl HookedTransformerConfig {
         self.n_layers.saturating_mul(self.d_model).saturating_mul(row)
     }
 
-    /// The plain numbers.
+    /// The sizes alone.
     pub fn dims(&self) -> Dims {
         Dims {
             n_layers: self.n_layers,

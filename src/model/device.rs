@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] where a GPU is there but cannot be used.
+/// [`Error::Argument`] when there is a GPU that cannot be used.
 pub fn best_device() -> Result<Device> {
     let device = match Device::cuda_if_available(0) {
         Ok(Device::Cpu) => Device::metal_if_available(0),
@@ -24,7 +24,7 @@ pub fn best_device() -> Result<Device> {
     };
     device.map_err(|error| {
         Error::argument(format!(
-            "there is a GPU, but it cannot be used ({error}): mend its driver, or give Device::Cpu."
+            "there is a GPU, but it cannot be used ({error}): repair its driver, or give Device::Cpu."
         ))
     })
 }

@@ -43,10 +43,10 @@ pub struct RunOptions {
     pub loss: Loss,
     /// Whether texts get a BOS token in front; by default not where they continue a `past_kv_cache`.
     pub bos: Bos,
-    /// What attention remembers of the tokens before the input. Positions of the plan are then those of the whole text,
+    /// Keys and values of the tokens before the input. Positions of the plan are then those of the whole text,
     /// and only those of the input can be captured or edited.
     pub past_kv_cache: Option<KvCache>,
-    /// Whether the run returns what attention remembers, for runs that continue it.
+    /// Whether the run returns its keys and values, for runs that continue it.
     pub keep_kv_cache: bool,
 }
 
@@ -77,13 +77,14 @@ pub struct Run {
     pub resid: Option<Tensor>,
     /// What the plan captured.
     pub captured: BTreeMap<HookPoint, Tensor>,
-    /// What the plan watched: the activations, and the way to their gradients.
+    /// What the plan watched: the activations, and access to their gradients.
     pub taps: Taps,
-    /// What attention remembers of these tokens and those before them, if asked for.
+    /// Keys and values of these tokens and those before them, if asked for.
     pub kv_cache: Option<KvCache>,
     /// Where it began, unless it began with the embeddings of these tokens.
     pub(crate) began: Option<String>,
-    /// By how much centring the unembedding lowered the logits at the last column, `[batch]`; none where it is not centred.
+    /// By how much centring the unembedding lowered the logits at the last column, `[batch]`; none where it is not
+    /// centred.
     pub(crate) level: Option<Tensor>,
 }
 
@@ -141,7 +142,7 @@ fn left_out(what: &str, fix: &str) -> Error {
 }
 
 impl HookedTransformer {
-    /// Runs the model under a plan. All other ways of running it are short forms of this one.
+    /// Runs the model under a plan. All other ways of running it are shorthands for this one.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -209,7 +210,7 @@ impl HookedTransformer {
         Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began, level })
     }
 
-    /// That a run gives the loss that is asked of it.
+    /// Checks that a run can return the requested loss.
     fn check_loss(&self, tokens: &Tokens, reach: &Reach, loss: Loss) -> Result<()> {
         match loss {
             Loss::None => Ok(()),
@@ -220,7 +221,8 @@ impl HookedTransformer {
         }
     }
 
-    /// The stream before the first block that runs, and the position embeddings of a model that has them in queries and keys.
+    /// The residual stream before the first block that runs, and the position embeddings of a model that has them in
+    /// queries and keys.
     fn entering(
         &self,
         options: &RunOptions,
@@ -255,7 +257,7 @@ impl HookedTransformer {
         past.check(self)?;
         if self.cfg.attention_dir == AttentionDir::Bidirectional {
             return Err(Error::argument(
-                "this model's tokens look at later ones, so what was computed before them cannot be kept: run the whole \
+                "this model's tokens attend to later ones, so what was computed before them cannot be kept: run the whole \
                  text without past_kv_cache.",
             ));
         }

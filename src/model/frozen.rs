@@ -1,16 +1,16 @@
-//! Parts of a model that gradients do not pass: they keep the values of the run, as if they were constants.
+//! Parts of a model that gradients do not pass through: they keep the values of the run, as if they were constants.
 //!
-//! With attention patterns and the scales of norms held fixed, a model without MLPs is affine in what its parts write, and with
-//! the MLPs held fixed too every model is (Dunefsky et al. 2024, "Transcoders Find Interpretable LLM Feature Circuits",
-//! <https://arxiv.org/abs/2406.11944>; Ameisen et al. 2025, "Circuit Tracing",
-//! <https://transformer-circuits.pub/2025/attribution-graphs/methods.html>). With all three, gradient times activation of the
-//! first `resid_pre` and of every `mlp_out` sums to the logit difference less what biases add. A gradient of an early part
-//! includes what later heads carry on by their values; `direct_logit_attribution` has the direct path alone. (A cap on the
-//! logits, as Gemma 2 has, stays a curve.)
+//! With attention patterns and the scales of norms held fixed, a model without MLPs is affine in what its parts write,
+//! and with the MLPs held fixed too every model is (Dunefsky et al. 2024, "Transcoders Find Interpretable LLM Feature
+//! Circuits", <https://arxiv.org/abs/2406.11944>; Ameisen et al. 2025, "Circuit Tracing",
+//! <https://transformer-circuits.pub/2025/attribution-graphs/methods.html>). With all three, gradient times activation
+//! of the first `resid_pre` and of every `mlp_out` sums to the logit difference less what biases add. A gradient of an
+//! early part includes what later heads carry on by their values; `direct_logit_attribution` has the direct path alone.
+//! (A soft cap on the logits, as in Gemma 2, stays nonlinear.)
 
 use super::transformer::HookedTransformer;
 
-/// A part that gradients do not pass.
+/// A part that gradients do not pass through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frozen {
     /// Attention patterns: gradients reach what a head reads by its values, not by queries and keys.
@@ -30,10 +30,11 @@ pub(crate) struct FrozenParts {
 }
 
 impl HookedTransformer {
-    /// The same model, whose runs give the same numbers, but whose gradients take these parts as constants. At a frozen part
-    /// itself there still is a gradient; what stands before it and leads nowhere else has none and is called zero by
-    /// structure. The parts given replace those that were frozen before; none at all gives the ordinary model back. A part that
-    /// the model does not have changes nothing. Frozen patterns cut the gradients of the weights of queries and keys, too.
+    /// The same model, whose runs give the same numbers, but whose gradients take these parts as constants. At a frozen
+    /// part itself there still is a gradient; what is upstream of it and leads nowhere else has none and is reported as
+    /// structurally zero. The parts given replace those that were frozen before; none at all gives the ordinary model
+    /// back. A part that the model does not have changes nothing. Frozen patterns cut the gradients of the weights of
+    /// queries and keys, too.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -60,7 +61,7 @@ impl HookedTransformer {
         Self { frozen, ..self.clone() }
     }
 
-    /// The parts that gradients do not pass.
+    /// The parts that gradients do not pass through.
     pub fn frozen(&self) -> Vec<Frozen> {
         let FrozenParts { patterns, scales, mlps } = self.frozen;
         let parts =

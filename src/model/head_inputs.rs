@@ -1,4 +1,4 @@
-//! What each head reads by itself: keys and values of its own, and gradients at its inputs.
+//! Per-head inputs: separate keys and values for each head, and gradients at each head's inputs.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::wide::matmul;
 
 impl HookedTransformer {
     /// The same model with keys and values for each head, where heads share them (TransformerLens'
-    /// `ungroup_grouped_query_attention`): each head can then be given keys and values of its own. What it computes is the
-    /// same.
+    /// `ungroup_grouped_query_attention`): each head can then be given keys and values of its own. Its outputs are
+    /// unchanged.
     pub(crate) fn ungrouped(&self) -> Result<Self> {
         let mut model = self.clone();
         let (heads, d_head) = (self.cfg.n_heads, self.cfg.d_head());
@@ -34,14 +34,15 @@ impl HookedTransformer {
         Ok(model)
     }
 
-    /// How a number changes with what each head's queries, keys and values are made of (`hook_q_input`, ..), from how it
-    /// changes with the queries, keys and values themselves. The model must be [ungrouped](Self::ungrouped).
+    /// How a number changes with what each head's queries, keys and values are made of (`hook_q_input`, ..), from how
+    /// it changes with the queries, keys and values themselves. The model must be [ungrouped](Self::ungrouped).
     ///
     /// One stream feeds them all, so the norm is undone once for all heads, and no head needs a stream of its own.
     ///
     /// # Shapes
     /// `resid_pre [batch, pos, d_model]`, each gradient `[batch, pos, head, d_head]`; the result is
-    /// `[input, batch * pos, d_model]`, the inputs of all queries, then keys, then values; f32 of a half-precision model.
+    /// `[input, batch * pos, d_model]`, the inputs of all queries, then keys, then values; f32 of a half-precision
+    /// model.
     pub(crate) fn head_input_gradients(&self, layer: usize, resid_pre: &Tensor, qkv: &[Tensor; 3]) -> Result<Tensor> {
         let block = &self.weights.blocks[layer];
         let d_model = self.cfg.d_model;

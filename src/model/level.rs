@@ -1,8 +1,9 @@
 //! The level of the logits, which centring the unembedding takes out and sampling with penalties needs.
 //!
-//! Centring shifts all logits of a position by one number, so likelihoods stay. A repetition penalty divides logits that are
-//! above 0 and multiplies those below, so it depends on where 0 is: it is meant for logits as the model was trained to give
-//! them. What was taken out is linear in what the final norm gives, `mean_v(W_U) x + mean(b_U)`, and is kept as such.
+//! Centring shifts all logits of a position by one number, so likelihoods stay. A repetition penalty divides logits
+//! that are above 0 and multiplies those below, so it depends on where 0 is: it is meant for logits as the model was
+//! trained to produce them. What was taken out is linear in the final norm's output, `mean_v(W_U) x + mean(b_U)`, and
+//! is kept as such.
 
 use candle_core::Tensor;
 

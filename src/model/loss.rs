@@ -6,14 +6,14 @@ use super::ops::cross_entropy;
 use crate::error::{Error, Result};
 use crate::tokens::Tokens;
 
-/// The loss of each prediction, `-log p(token at i + 1 | tokens up to i)`; 0 where either token is padding. f32 for logits of
-/// half precision.
+/// The loss of each prediction, `-log p(token at i + 1 | tokens up to i)`; 0 where either token is padding. f32 for
+/// logits of half precision.
 ///
 /// # Shapes
 /// `logits [batch, pos, d_vocab_out]`, result `[batch, pos - 1]`.
 ///
 /// # Errors
-/// [`Error::Tokens`] for prompts of one token, which predict nothing that is known.
+/// [`Error::Tokens`] for prompts of one token, which have no next token to predict.
 pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let (batch, pos, _) = logits.dims3()?;
     if pos < 2 {
@@ -21,8 +21,8 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
             "the loss of a prompt of one token is undefined: there is no next token to predict. Give at least two tokens.",
         ));
     }
-    // The last position predicts nothing known and gets any target: leaving its loss out afterwards is cheap, taking its
-    // logits out before would copy all others, forward and back.
+    // The last position predicts nothing known and gets any target: leaving its loss out afterwards is cheap, taking
+    // its logits out before would copy all others, forward and back.
     let next = (0..batch).flat_map(|b| tokens.row(b).into_iter().skip(1).chain([0]));
     let rows = logits.reshape((batch * pos, ()))?;
     let losses = cross_entropy(&rows, &next.collect::<Vec<_>>())?.reshape((batch, pos))?.narrow(1, 0, pos - 1)?;

@@ -1,8 +1,8 @@
 //! The model's circuits as low-rank matrices, what heads compose with, and sums of biases.
 //!
 //! `QK = W_Q W_K^T` says which tokens a head attends to, `OV = W_V W_O` what it then moves (Elhage et al. 2021). Both
-//! are read as the stream meets them, so they are exact where norms are folded; rotary positions, norms of queries and
-//! keys, and biases are not in them.
+//! are taken as they act on the residual stream, so they are exact where norms are folded; rotary positions, norms of
+//! queries and keys, and biases are not in them.
 
 use candle_core::{DType, Tensor};
 
@@ -15,12 +15,12 @@ use crate::labelled::{Axis, Labelled};
 use crate::progress::Progress;
 use crate::wide::{wide_type, widened};
 
-/// What of a later head an earlier head's output feeds.
+/// Which input of a later head an earlier head's output feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Composition {
-    /// Its queries: where it looks from.
+    /// Its queries: where it attends from.
     Q,
-    /// Its keys: where it looks to.
+    /// Its keys: where it attends to.
     K,
     /// Its values: what it moves.
     V,
@@ -55,8 +55,8 @@ impl HookedTransformer {
         FactoredMatrix::new(&self.W_V()?, &self.W_O()?)
     }
 
-    /// Token embeddings with position embeddings below, `[d_vocab + n_ctx, d_model]`: all that enters the stream, and in a
-    /// shortformer, whose positions do not, all that queries and keys read at first.
+    /// Token embeddings with position embeddings below, `[d_vocab + n_ctx, d_model]`: all that enters the stream, and
+    /// in a shortformer, whose positions do not, all that queries and keys read at first.
     ///
     /// # Errors
     /// When the model has no position embeddings.
@@ -113,15 +113,15 @@ impl HookedTransformer {
         (0..self.cfg.n_layers).flat_map(neurons).collect()
     }
 
-    /// What the biases alone have added to the residual stream before what `read_by` names reads it: each `b_O`, and each
-    /// `b_out` unless `biases` leaves them out.
+    /// What the biases alone have added to the residual stream before what `read_by` names reads it: each `b_O`, and
+    /// each `b_out` unless `biases` leaves them out.
     ///
     /// # Shapes
     /// `[d_model]`.
     ///
     /// # Errors
-    /// A layer that does not exist; the MLP of a model whose attention and MLP read the same input; biases that go through a
-    /// norm before they are added.
+    /// A layer that does not exist; the MLP of a model whose attention and MLP read the same input; biases that go
+    /// through a norm before they are added.
     ///
     /// ```
     /// use candle_lens::prelude::*;

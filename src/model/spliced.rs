@@ -17,7 +17,8 @@ impl HookedTransformer {
     /// The same model with what the plan splices in, in every run.
     ///
     /// # Errors
-    /// A plan that does anything else or splices nothing in; a splice outside the blocks; names that the model does not have.
+    /// A plan that does anything else or splices nothing in; a splice outside the blocks; names that the model does not
+    /// have.
     pub(crate) fn with_splices_of(&self, plan: &HookPlan) -> Result<Self> {
         if !plan.has_only_splices() {
             return Err(Error::argument(
@@ -40,7 +41,7 @@ impl HookedTransformer {
         &self.spliced.at
     }
 
-    /// A plan of a run of this reach, with what is spliced in, in every run.
+    /// The plan of a run of this reach, with the model's own splices added.
     pub(super) fn with_splices(&self, plan: &HookPlan, reach: &Reach) -> HookPlan {
         plan.clone().with_splices_of(&self.spliced.at, reach)
     }

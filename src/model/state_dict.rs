@@ -11,7 +11,7 @@ use super::transformer::HookedTransformer;
 use super::weights::{NormWeights, for_each_head};
 use crate::error::{Error, Result};
 
-/// How many near names a message lists.
+/// How many of the nearest names an error lists.
 const NEAR: usize = 3;
 
 /// The axes that a weight gets.
@@ -25,7 +25,7 @@ enum Axes {
     HeadsFirst,
 }
 
-/// A weight as it lies in the model, with its name.
+/// A weight as the model stores it, with its name.
 struct Named<'a> {
     name: String,
     weight: &'a Tensor,
@@ -33,7 +33,7 @@ struct Named<'a> {
 }
 
 impl HookedTransformer {
-    /// The weight that TransformerLens calls so, in its shape: `"embed.W_E"`, `"blocks.0.attn.W_Q"`,
+    /// The weight with this TransformerLens name, in its shape: `"embed.W_E"`, `"blocks.0.attn.W_Q"`,
     /// `"blocks.0.ln1.w"`, `"ln_final.b"`, ... [`HookedTransformer::state_dict`] has all of them. Keys and values that
     /// heads share are `"attn._W_K"` as they are stored, and `"attn.W_K"` repeated for each head.
     ///

@@ -1,7 +1,7 @@
 //! Blocks on the last positions of a text, whose earlier positions have been computed before.
 //!
-//! The whole text is the suffix after nothing. A suffix needs the keys and values of the earlier positions; its own positions
-//! continue their numbering, and the mask covers all keys.
+//! The whole text is a suffix of itself, with nothing before it. A suffix needs the keys and values of the earlier
+//! positions; its own positions continue their numbering, and the mask covers all keys.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -21,7 +21,7 @@ use crate::model::layers::mlp::write;
 use crate::model::layers::rotary::Rotary;
 use crate::tokens::Tokens;
 
-/// What all blocks need to know of the positions they run on.
+/// What all blocks need to know about the positions they run on.
 pub(crate) struct Suffix {
     rotary: Option<Rotary>,
     /// Position embeddings that enter queries and keys only.
@@ -31,8 +31,8 @@ pub(crate) struct Suffix {
 }
 
 impl Suffix {
-    /// The first `count` of its positions, for their keys and values. They keep the rotary embedding of the whole: where it
-    /// depends on the length of a text, a shorter one would be rotated differently.
+    /// The first `count` of its positions, for their keys and values. They keep the rotary embedding of the whole:
+    /// where it depends on the length of a text, a shorter one would be rotated differently.
     pub(crate) fn first(&self, count: usize) -> Result<Self> {
         let rotary = self.rotary.as_ref().map(|rotary| rotary.first(count)).transpose()?;
         let placed = self.placed.as_ref().map(|placed| placed.narrow(1, 0, count)).transpose()?;
@@ -85,8 +85,8 @@ impl HookedTransformer {
         self.suffix(&rows, past, placed)
     }
 
-    /// The residual stream that leaves block `layer`, `[row, pos, d_model]`, from the one that enters it and the keys and values
-    /// of the positions before.
+    /// The residual stream that leaves block `layer`, `[row, pos, d_model]`, from the one that enters it and the keys
+    /// and values of the positions before.
     pub(crate) fn block_on_suffix(
         &self,
         layer: usize,
@@ -125,8 +125,8 @@ impl HookedTransformer {
     }
 
     /// The residual stream that leaves block `layer` when `x` is at a site of it from which a run can go on
-    /// ([`SiteRow::resumes`](crate::hooks::SiteRow)); `resid_pre` entered the block and `resid_mid` was between attention and
-    /// MLP.
+    /// ([`SiteRow::resumes`](crate::hooks::SiteRow)); `resid_pre` entered the block and `resid_mid` was between
+    /// attention and MLP.
     ///
     /// # Errors
     /// [`Error::Argument`] for another site.
@@ -175,8 +175,8 @@ impl HookedTransformer {
         rest_of_block(resid_pre.clone(), attn_out, weights, &ctx, run)
     }
 
-    /// The mask, 1 where a query does not attend to a key: later keys of a causal model, keys outside the window, and padding. Queries are
-    /// the positions from `past` on.
+    /// The mask, 1 where a query does not attend to a key: later keys of a causal model, keys outside the window, and
+    /// padding. Queries are the positions from `past` on.
     ///
     /// # Shapes
     /// Broadcastable to `[batch, head, q_pos, k_pos]`.

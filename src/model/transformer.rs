@@ -164,8 +164,9 @@ impl HookedTransformer {
         self.own_tokenizer()?.to_str_tokens(input)
     }
 
-    /// The text of these ids. An id that the model has and its tokenizer does not is written as `⟨50277⟩`. (The description of the
-    /// model, which `println!("{model}")` prints, is `format!("{model}")`: this name is TransformerLens'.)
+    /// The text of these ids. An id that the model has and its tokenizer does not is written as `⟨50277⟩`. (The
+    /// description of the model, which `println!("{model}")` prints, is `format!("{model}")`: this name is
+    /// TransformerLens'.)
     ///
     /// # Errors
     /// An id that not even the model has.

@@ -14,7 +14,7 @@ struct Module {
 }
 
 impl Module {
-    /// Adds the point of this name, `attn.q_norm.hook_scale`, and the modules that it is in.
+    /// Adds the point with this name, such as `attn.q_norm.hook_scale`, and the modules around it.
     fn add(&mut self, name: &str) {
         let Some((part, rest)) = name.split_once('.') else {
             self.points.push(name.into());

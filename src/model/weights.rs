@@ -112,7 +112,7 @@ impl BlockWeights {
         all
     }
 
-    /// Turns every tensor into this type, one after the other.
+    /// Converts every tensor to this dtype, one after the other.
     ///
     /// # Errors
     /// candle's, when the device cannot hold it.
@@ -139,7 +139,7 @@ fn cast<'a>(tensors: impl IntoIterator<Item = &'a mut Tensor>, dtype: DType) -> 
     })
 }
 
-/// `x` with each entry of axis `dim` repeated so often that the axis has `n_heads` of them.
+/// `x` with each entry of axis `dim` repeated until the axis has `n_heads` of them.
 pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Tensor> {
     let repeats = n_heads / x.dim(dim)?.max(1);
     if repeats <= 1 {
@@ -151,8 +151,8 @@ pub(super) fn for_each_head(x: &Tensor, dim: usize, n_heads: usize) -> Result<Te
 }
 
 impl HookedTransformer {
-    /// The same model, whose runs keep nothing for a backward pass to its weights. A model that can be trained keeps every
-    /// number that it computes, which costs memory and time where only the forward pass is wanted.
+    /// The same model, whose runs keep nothing for a backward pass to its weights. A model that can be trained keeps
+    /// every number that it computes, which costs memory and time where only the forward pass is wanted.
     pub fn without_weight_gradients(&self) -> Self {
         let mut model = self.clone();
         for tensor in model.weights.tensors_mut() {
@@ -190,7 +190,8 @@ impl HookedTransformer {
         })
     }
 
-    /// `[d_model, n_heads * d_head]` as `[n_heads, d_model, d_head]`; shared keys and values once for each head.
+    /// `[d_model, n_heads * d_head]` as `[n_heads, d_model, d_head]`; shared keys and values are repeated for each
+    /// head.
     fn by_head(&self, w: &Tensor) -> Result<Tensor> {
         let by_head = w.reshape((self.cfg.d_model, (), self.cfg.d_head()))?.transpose(0, 1)?;
         for_each_head(&by_head.contiguous()?, 0, self.cfg.n_heads)
@@ -208,10 +209,10 @@ impl HookedTransformer {
     /// Position embeddings, `[n_ctx, d_model]`.
     ///
     /// # Errors
-    /// When positions enter the model otherwise.
+    /// When positions enter the model in another way.
     pub fn W_pos(&self) -> Result<Tensor> {
         self.weights.w_pos.clone().ok_or_else(|| {
-            crate::Error::argument("the model has no position embeddings: positions turn its queries and keys instead.")
+            crate::Error::argument("the model has no position embeddings: it rotates queries and keys instead.")
         })
     }
 

@@ -18,7 +18,7 @@ use crate::wide::{matmul, spread, sum};
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
 
 /// What attention adds to the residual stream, `[batch, pos, d_model]`, from the stream that enters the block. With a
-/// `past`, queries look at its keys too, and the new ones join it.
+/// `past`, queries attend to its keys too, and the new keys and values join it.
 pub(in crate::model) fn attention(
     resid_pre: &Tensor,
     weights: &BlockWeights,
@@ -87,7 +87,8 @@ fn queries_keys_values(
     ))
 }
 
-/// As [`queries_keys_values`], when the plan changes or watches a head's own input: each head then has a stream of its own.
+/// As [`queries_keys_values`], when the plan changes or watches a head's own input: each head then has a stream of its
+/// own.
 fn split_inputs(
     resid_pre: &Tensor,
     weights: &BlockWeights,
@@ -95,7 +96,7 @@ fn split_inputs(
     run: &mut HookRun,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let attn = &weights.attn;
-    // Where heads share keys and values, there is no one input for each head.
+    // Under grouped-query attention, keys and values have no separate input for each head.
     let shared = match ctx.cfg.n_key_value_heads() == ctx.cfg.n_heads {
         true => Some(run.at_site(ctx.layer, Site::AttnIn, ctx.for_heads_of(Site::AttnIn, resid_pre)?)?),
         false => None,
@@ -180,7 +181,7 @@ impl HookedTransformer {
 }
 
 impl BlockContext<'_> {
-    /// `[batch, pos, n_heads * d_head]` as `[batch, pos, n_heads, d_head]`; so for keys and values.
+    /// `[batch, pos, n_heads * d_head]` as `[batch, pos, n_heads, d_head]`; likewise for keys and values.
     fn by_heads(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, pos, _) = x.dims3()?;
         Ok(x.reshape((batch, pos, (), self.cfg.d_head()))?)
@@ -220,7 +221,7 @@ impl BlockContext<'_> {
         Ok(spread(&resid.unsqueeze(2)?, &[batch, pos, heads, d_model])?.contiguous()?)
     }
 
-    /// Scores with `-inf` where a query may not look.
+    /// Scores with `-inf` at masked keys.
     fn mask(&self, scores: &Tensor) -> Result<Tensor> {
         let Some(masked) = self.masked else { return Ok(scores.clone()) };
         let never = Tensor::new(f32::NEG_INFINITY, scores.device())?.to_dtype(scores.dtype())?;

@@ -21,9 +21,9 @@ pub(in crate::model) struct BlockContext<'a> {
     pub rotary: Option<&'a Rotary>,
     /// Position embeddings that enter queries and keys only, `[batch, pos, d_model]`.
     pub shortformer: Option<&'a Tensor>,
-    /// 1 where a query may not look at a key, broadcastable to `[batch, head, q_pos, k_pos]`.
+    /// 1 where a key is masked for a query, broadcastable to `[batch, head, q_pos, k_pos]`.
     pub masked: Option<&'a Tensor>,
-    /// What gradients do not pass.
+    /// The parts that gradients do not pass through.
     pub frozen: FrozenParts,
 }
 
@@ -34,7 +34,7 @@ impl BlockContext<'_> {
     }
 }
 
-/// What a norm makes of what attention or MLP wrote, where the model has norms there.
+/// The attention or MLP output after its own norm, where the model has one.
 pub(in crate::model) fn norm_after(
     written: Tensor,
     weights: Option<&NormWeights>,

@@ -7,7 +7,7 @@ use crate::hooks::{HookPoint, HookRun};
 use crate::model::weights::Weights;
 use crate::tokens::Tokens;
 
-/// What the embeddings give: the residual stream that enters the first block, token plus position embedding, if
+/// The output of the embeddings: the residual stream that enters the first block, token plus position embedding, if
 /// positions have one; and, where these enter queries and keys only, the position embedding by itself.
 ///
 /// # Shapes

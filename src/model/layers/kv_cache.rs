@@ -1,7 +1,7 @@
 //! Keys and values of tokens that were run before, so that a run of later tokens need not compute them again.
 //!
-//! Each layer's keys (rotated to their positions, in a model with rotary embeddings) and values are kept as attention reads them.
-//! A cache is a value: running on from it leaves it as it is, so one prompt can be continued in many ways
+//! Each layer's keys (rotated to their positions, in a model with rotary embeddings) and values are kept as attention
+//! reads them. A cache is a value: running on from it leaves it as it is, so one prompt can be continued in many ways
 //! (TransformerLens calls that frozen).
 
 use std::fmt;
@@ -34,7 +34,7 @@ impl LayerKv {
     }
 }
 
-/// What attention remembers of the tokens of a run. Cheap to clone, never changed.
+/// The keys and values of the tokens of a run. Cheap to clone, never changed.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -83,11 +83,11 @@ impl KvCache {
         }
     }
 
-    /// That this model made it.
+    /// Checks that this model made it.
     pub(in crate::model) fn check(&self, model: &HookedTransformer) -> Result<()> {
         if self.dims != model.dims() {
             return Err(Error::argument(
-                "past_kv_cache was made by a model of other sizes: make it with a run of this model (keep_kv_cache).",
+                "past_kv_cache was made by a model with other sizes: make it with a run of this model (keep_kv_cache).",
             ));
         }
         match self.weights.other_weights(&model.provenance()) {

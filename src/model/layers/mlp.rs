@@ -11,7 +11,7 @@ use crate::model::config::{ActFn, NormalizationType};
 use crate::model::ops::{activate, linear};
 use crate::model::weights::MlpWeights;
 
-/// What the MLP writes.
+/// The MLP output.
 ///
 /// # Shapes
 /// `normed [batch, pos, d_model]`, result the same.
@@ -40,7 +40,7 @@ pub(in crate::model) fn mlp(
     write(&post, weights)
 }
 
-/// What neurons write, from their values after the activation function.
+/// The MLP output, from the neurons' values after the activation function.
 pub(in crate::model) fn write(post: &Tensor, weights: &MlpWeights) -> Result<Tensor> {
     linear(post, &weights.w_out, Some(&weights.b_out))
 }

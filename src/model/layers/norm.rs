@@ -33,8 +33,8 @@ pub(in crate::model) struct NormRule {
 ///
 /// `hook_normalized` sees the result before scale and shift, as in TransformerLens 3 (2 showed it after them).
 ///
-/// A norm of half precision is computed in f32 and rounded at its end, as by `transformers`. `hook_scale` sees f32, as in
-/// TransformerLens: rounded to bf16, one number would put its error on all of a row.
+/// A norm of half precision is computed in f32 and rounded at its end, as by `transformers`. `hook_scale` sees f32, as
+/// in TransformerLens: rounded to bf16, one number would put its error on all of a row.
 ///
 /// # Shapes
 /// `x [.., d_model]`, result the same.
@@ -55,7 +55,7 @@ pub(in crate::model) fn norm(
     shift(&normalized, weights)
 }
 
-/// What is divided, and by what, f32 where `x` is half; `None` for a model without norms.
+/// The numerator and the divisor, f32 where `x` is half; `None` for a model without norms.
 fn parts(x: &Tensor, kind: NormalizationType, eps: f64) -> Result<Option<(Tensor, Tensor)>> {
     let divided = match kind {
         NormalizationType::None => return Ok(None),
@@ -66,9 +66,9 @@ fn parts(x: &Tensor, kind: NormalizationType, eps: f64) -> Result<Option<(Tensor
     Ok(Some((divided, scale)))
 }
 
-/// How a number changes with what a norm reads, from how it changes with what the norm gives: of `y = (x - mean) / s`,
-/// `(g - mean(g) - y mean(g y)) / s`, where `g` is the gradient behind the norm times its weights; without the mean of `g`
-/// where the norm does not centre.
+/// The gradient at a norm's input, from the gradient at its output: for `y = (x - mean) / s`,
+/// `(g - mean(g) - y mean(g y)) / s`, where `g` is the gradient behind the norm times its weights; without the mean of
+/// `g` where the norm does not centre.
 ///
 /// # Shapes
 /// `x [row, d_model]`, `gradient [.., row, d_model]`; the result is as `gradient`, f32 where that is half.
@@ -134,8 +134,8 @@ impl FinalNorm {
         self.kind.centres()
     }
 
-    /// Directions of the stream before the norm's weights, from directions after them: the one place where directions of
-    /// the unembedding meet a norm that is not folded into it.
+    /// Directions of the stream before the norm's weights, from directions after them: the one place where directions
+    /// of the unembedding meet a norm that is not folded into it.
     ///
     /// # Shapes
     /// `[.., d_model]`, result the same.
@@ -159,7 +159,7 @@ impl FinalNorm {
         Ok(tensors)
     }
 
-    /// The norm that [`FinalNorm::tensors`] took apart, taken out of `tensors`.
+    /// Rebuilds the norm from what [`FinalNorm::tensors`] returned, removing it from `tensors`.
     pub(crate) fn from_tensors(tensors: &mut BTreeMap<String, Tensor>, dims: &Dims) -> Result<Self> {
         let incomplete = || Error::argument("the final norm is incomplete: save the cache anew.");
         let eps = tensors.remove(Self::EPS).ok_or_else(incomplete)?.to_scalar().map_err(|_| incomplete())?;
@@ -193,8 +193,8 @@ impl HookedTransformer {
         FinalNorm { weights: self.weights.ln_final.clone(), kind, eps, is_frozen }
     }
 
-    /// What the logits of these tokens are where the stream adds nothing to them: `b_U`, and the final norm's bias through
-    /// the unembedding.
+    /// What the logits of these tokens are where the stream adds nothing to them: `b_U`, and the final norm's bias
+    /// through the unembedding.
     ///
     /// # Errors
     /// As [`HookedTransformer::token_ids`].

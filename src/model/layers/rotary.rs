@@ -11,8 +11,9 @@ use crate::model::config::HookedTransformerConfig;
 use crate::model::transformer::HookedTransformer;
 use crate::tokens::Tokens;
 
-/// How Phi-3 reaches further than it was first trained to (Ding et al. 2024, "LongRoPE"): each frequency is divided by a
-/// factor of its own, by others in a run longer than the first training's context, and what is turned is also stretched.
+/// How Phi-3 reaches further than it was first trained to (Ding et al. 2024, "LongRoPE"): each frequency is divided by
+/// a factor of its own, by others in a run longer than the first training's context, and rotated vectors are also
+/// scaled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LongRope {
     /// What each of the `rotary_dim / 2` frequencies is divided by in a run of at most `original_n_ctx` positions.
@@ -53,7 +54,7 @@ impl LongRope {
 }
 
 impl HookedTransformer {
-    /// Whether keys and values of `past` still hold when `text` continues it: not where positions change with the length.
+    /// Whether keys and values of `past` stay valid when `text` continues it; not if rotation depends on the length.
     pub(crate) fn can_continue(&self, past: &Tokens, text: &Tokens) -> bool {
         let longest = |tokens: &Tokens| tokens.lengths().iter().copied().max().unwrap_or(0);
         self.cfg.long_rope.as_ref().is_none_or(|rope| !rope.switches(longest(past), longest(text)))

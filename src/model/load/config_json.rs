@@ -50,7 +50,7 @@ const IGNORED: &[&str] = &[
 
 impl HookedTransformerConfig {
     /// Reads a config from a JSON file: one with the fields of this type, or what TransformerLens' `cfg.to_dict()`
-    /// gives.
+    /// returns.
     ///
     /// ```
     /// use candle_lens::prelude::*;

@@ -1,4 +1,4 @@
-//! The files of a model: which they are, and what is said where one is missing.
+//! The files of a model: which they are, and what to report when one is missing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ use crate::storage::{Hub, MAIN, Named, Place, Repo, tiny};
 const WEIGHTS: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// What belongs into the folder of a model.
+/// What belongs in a model's folder.
 const ADVICE: &str = "a model's folder needs config.json and model.safetensors, and tokenizer.json for text.";
 
-/// Where the files of the model are that is called `name`, as [`HookedTransformer::from_pretrained`] understands names.
+/// Where the files of the model named `name` are, as [`HookedTransformer::from_pretrained`] understands names.
 ///
 /// [`HookedTransformer::from_pretrained`]: crate::model::HookedTransformer::from_pretrained
 ///
 /// # Errors
-/// A name that is none, a revision of something that has no revisions.
+/// An unknown name, a revision of something that has no revisions.
 pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place> {
     let path = Path::new(name);
     let local = if name == tiny::NAME {
@@ -42,7 +42,7 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
         return Ok(local);
     }
     if path.exists() || name.starts_with(['.', '/', '~']) || name.contains('\\') {
-        let message = "is no folder: give a folder with config.json and model.safetensors, or the file of a \
+        let message = "is not a folder: give a folder with config.json and model.safetensors, or the file of a \
                        checkpoint to HookedTransformer::from_checkpoint.";
         return Err(Error::file(path, message));
     }
@@ -89,7 +89,7 @@ pub(in crate::model) fn weights(place: &mut Place) -> Result<(PathBuf, Vec<Named
     Err(place.missing(WEIGHTS[0], ADVICE))
 }
 
-/// Refuses a folder of which no model can be made because it holds an adapter only.
+/// Refuses a folder that holds only an adapter, from which no model can be made.
 ///
 /// # Errors
 /// [`Error::File`] that names the base model and says how the two are merged.
@@ -102,7 +102,7 @@ fn check_adapter(place: &mut Place) -> Result<()> {
     Err(Error::file(
         place.path(),
         format!(
-            "holds no model but an adapter ({kind}, see adapter_config.json) for {base}: in Python, load it with \
+            "holds an adapter and not a model ({kind}, see adapter_config.json) for {base}: in Python, load it with \
              peft's AutoPeftModelForCausalLM.from_pretrained, call merge_and_unload() and save_pretrained on what \
              that gives, and load the folder that this writes."
         ),

@@ -10,7 +10,7 @@ use crate::model::frozen::FrozenParts;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 
-/// Draws each weight and remembers it as a variable.
+/// Draws each weight and records it as a variable.
 struct Init<'a> {
     device: &'a Device,
     std: f64,

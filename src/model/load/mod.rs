@@ -42,7 +42,7 @@ struct Plan {
     config: Option<PathBuf>,
     understood: Understood,
     tokenizer: Option<Tokenizer>,
-    /// What was passed over in the config.
+    /// What was skipped in the config.
     notes: Vec<String>,
     /// The ids that the files name as ends of a text.
     end_ids: Vec<u32>,
@@ -52,12 +52,12 @@ impl Plan {
     /// `ignored` are keys of the config that the user takes as harmless.
     ///
     /// # Errors
-    /// A config that is none or of an architecture that is not supported, a tokenizer of another model.
+    /// An invalid config, or one of an architecture that is not supported, a tokenizer of another model.
     fn read(files: &mut Place, name: &str, ignored: &[String]) -> Result<Self> {
         let path = files.path();
         let config_path = path.join("config.json");
         let json: Map<String, Value> = read_json(&files::config(files)?)
-            .map_err(|error| Error::file(&config_path, format!("is no JSON object ({error}): fetch it again.")))?;
+            .map_err(|error| Error::file(&config_path, format!("is not a JSON object ({error}): fetch it again.")))?;
         let mut understood = understand(json, ignored).map_err(|error| error.in_file(&config_path))?;
         understood.cfg.model_name = name.into();
         let tokenizer = Tokenizer::from_files(&path, &mut |name| files.find(name))?;
@@ -78,7 +78,7 @@ impl Plan {
         Self { config: None, understood, tokenizer: None, notes: Vec::new(), end_ids: Vec::new() }
     }
 
-    /// The model with these weights, cut, processed and of the type that is wanted.
+    /// The model with these weights, truncated, processed and in the requested dtype.
     ///
     /// # Errors
     /// Options that do not fit, and every tensor that is missing, unexpected or of another shape.
@@ -189,12 +189,12 @@ fn cut(cfg: &HookedTransformerConfig, options: &LoadOptions) -> Result<HookedTra
     Ok(cfg)
 }
 
-/// The type in which weights are read: their own where that is the one wanted, so that only what is being processed is
+/// The dtype in which weights are read: their own where that is requested, so that only what is being processed is
 /// wide; else f32, so that nothing is rounded before it is processed. `family_computes` where already reading computes
 /// with them.
 ///
 /// # Errors
-/// [`Error::Argument`] for a type that weights cannot have.
+/// [`Error::Argument`] for a dtype that weights cannot have.
 fn type_while_loading(
     processing: Processing,
     wanted: DType,
@@ -202,7 +202,7 @@ fn type_while_loading(
     family_computes: bool,
 ) -> Result<DType> {
     if !matches!(wanted, DType::F32 | DType::BF16 | DType::F16) {
-        return Err(Error::argument(format!("weights cannot be of the type {wanted:?}: F32, BF16 and F16 are valid.")));
+        return Err(Error::argument(format!("weights cannot have the dtype {wanted:?}: F32, BF16 and F16 are valid.")));
     }
     let number = |dtype: &DType| matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16);
     let mut types = tensors.iter().filter_map(|(_, stored)| stored.dtype.as_ref().ok().filter(|dtype| number(dtype)));

@@ -1,4 +1,4 @@
-//! Names of models: TransformerLens' own, and what they are called on the Hugging Face hub.
+//! Names of models: TransformerLens' own, and those on the Hugging Face hub.
 
 use crate::error::{Error, Result, nearest};
 use crate::storage::tiny;
@@ -19,7 +19,7 @@ fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The hub's id of a model that is given by its id or by one of TransformerLens' names.
 ///
 /// # Errors
-/// [`Error::Argument`] with the nearest name, for a name that is neither.
+/// [`Error::Argument`] with the nearest name, for any other name.
 pub(in crate::model) fn id_of(name: &str) -> Result<&str> {
     if let Some((_, id)) = names().find(|(known, _)| *known == name) {
         return Ok(id);

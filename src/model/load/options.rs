@@ -21,22 +21,22 @@ use crate::storage::Hub;
 pub struct LoadOptions {
     /// What is folded and centred; `None` is what TransformerLens does by default, as far as the model allows it.
     pub processing: Option<Processing>,
-    /// The branch, tag or commit of a hub model; `None` is `main`, or what stands behind an `@` in its name.
+    /// The branch, tag or commit of a hub model; `None` is `main`, or what follows an `@` in its name.
     pub revision: Option<String>,
     /// The training step of a hub model that has a revision for each, as Pythia (`step1000`) and the GPT-2s of
     /// Stanford (`checkpoint-1000`) have.
     pub step: Option<u64>,
     /// Where the weights go.
     pub device: Device,
-    /// The type of the weights: `F32`, `BF16` or `F16`. They are processed in f32, part by part as they are read, and rounded
-    /// once: at the peak loading takes 1.05 to 1.2 times the memory of the weights (`examples/load_memory.rs`).
+    /// The dtype of the weights: `F32`, `BF16` or `F16`. They are processed in f32, part by part as they are read, and
+    /// rounded once: at the peak loading takes 1.05 to 1.2 times the memory of the weights (`examples/load_memory.rs`).
     ///
-    /// Runs in half precision add up in f32, as those of `transformers` do, and round what comes out. Logits are off by as
-    /// much as there, whatever the width: 0.5 to 0.8 % in bf16 and 0.1 % in f16 for random models of two layers, 1.7 % and
-    /// 0.2 % for the 30 layers of SmolLM2-135M (`transformers`: 2.4 % and 0.2 %). Losses and what norms divide by
+    /// Runs in half precision add up in f32, as those of `transformers` do, and round what comes out. Logits are off by
+    /// as much as there, whatever the width: 0.5 to 0.8 % in bf16 and 0.1 % in f16 for random models of two layers, 1.7
+    /// % and 0.2 % for the 30 layers of SmolLM2-135M (`transformers`: 2.4 % and 0.2 %). Losses and what norms divide by
     /// (`hook_scale`) stay f32.
     pub dtype: DType,
-    /// Only the first blocks are loaded; the final norm and the unembedding read what these give.
+    /// Only the first blocks are loaded; the final norm and the unembedding read their output.
     pub first_n_layers: Option<usize>,
     /// A shorter context than the model's: positions behind it are cut off.
     pub n_ctx: Option<usize>,

@@ -20,10 +20,10 @@ impl HookedTransformer {
     /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), a folder with `config.json`,
     /// `model.safetensors` and `tokenizer.json`, a TransformerLens name such as `"gpt2-small"`, or an id of the hub,
     /// with a revision behind an `@` if need be: `"openai-community/gpt2@main"`. Weights may be in several files, and
-    /// are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something before
-    /// them, such as the `"module."` of a training, or lack that of the base model; a matrix that is embedding and
-    /// unembedding may be stored under either name; heads for other tasks are left out. What was put right or left out is
-    /// in the [notes of the provenance](crate::model::ModelProvenance::notes).
+    /// are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something
+    /// before them, such as the `"module."` of a training, or lack that of the base model; a matrix that is embedding
+    /// and unembedding may be stored under either name; heads for other tasks are left out. What was put right or left
+    /// out is in the [notes of the provenance](crate::model::ModelProvenance::notes).
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -33,9 +33,9 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// A name that is none of these; files that are missing, cut off, pointers of Git LFS or of another architecture; an
-    /// adapter without its model; a config with keys that may change what the model computes and are not understood (see
-    /// [`LoadOptions::ignore_config_keys`]).
+    /// A name that is none of these; files that are missing, cut off, pointers of Git LFS or of another architecture;
+    /// an adapter without its model; a config with keys that may change what the model computes and are not understood
+    /// (see [`LoadOptions::ignore_config_keys`]).
     pub fn from_pretrained(name: impl AsRef<str>) -> Result<Self> {
         Self::from_pretrained_with(name, LoadOptions::default())
     }
@@ -91,8 +91,8 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// As [`HookedTransformer::from_pretrained`]; a file that is not a checkpoint, is cut off or has no such key; tensors
-    /// that are missing, unexpected or of another shape, all of them named.
+    /// As [`HookedTransformer::from_pretrained`]; a file that is not a checkpoint, is cut off or has no such key;
+    /// tensors that are missing, unexpected or of another shape, all of them named.
     pub fn from_checkpoint(
         base: impl AsRef<str>,
         path: impl AsRef<Path>,
@@ -112,7 +112,8 @@ impl HookedTransformer {
     /// processed.
     ///
     /// # Errors
-    /// A config that cannot be a model's, a file that is cut off, tensors that are missing, unexpected or of another shape.
+    /// A config that cannot be a model's, a file that is cut off, tensors that are missing, unexpected or of another
+    /// shape.
     pub fn from_transformer_lens(cfg: HookedTransformerConfig, path: impl AsRef<Path>) -> Result<Self> {
         Self::from_transformer_lens_with(cfg, path, Processing::NONE)
     }

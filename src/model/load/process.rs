@@ -18,7 +18,7 @@ use crate::model::weights::{BlockWeights, NormWeights, Weights, for_each_head};
 use crate::progress::Progress;
 use crate::wide::wide_type;
 
-/// Which processing a model gets, or has got.
+/// The processing that a model gets or has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processing {
     /// Folds the norms' scale and shift into the weights that read them, and centres those weights.
@@ -54,7 +54,7 @@ impl Processing {
         }
     }
 
-    /// The flags with their names, in the order in which they act.
+    /// The flags with their names, in the order in which they are applied.
     pub fn flags(&self) -> [(&'static str, bool); 5] {
         [
             ("fold_ln", self.fold_ln),
@@ -79,13 +79,13 @@ impl Default for Processing {
     }
 }
 
-/// Steps on the weights of a model, part by part. A part of half precision, or one that is to become so, is processed in
-/// f32 and rounded once.
+/// Steps on the weights of a model, part by part. A part of half precision, or one that is to become so, is processed
+/// in f32 and rounded once.
 pub(in crate::model) struct Process {
     steps: Processing,
     /// The model's config before the steps.
     cfg: HookedTransformerConfig,
-    /// The type of what comes out.
+    /// The dtype of the result.
     dtype: DType,
 }
 
@@ -112,7 +112,7 @@ impl Process {
 
     /// The position embeddings, `[n_ctx, d_model]`.
     pub(in crate::model) fn positions(&self, w_pos: Tensor) -> Result<Tensor> {
-        // Where positions enter behind the norm, nothing takes their mean out again.
+        // Where positions enter after the norm, nothing subtracts their mean again.
         if self.steps.center_writing_weights && !placed_behind_norm(&self.cfg) {
             return self.in_slices(w_pos, 0, |rows| centred(&rows));
         }
@@ -128,7 +128,8 @@ impl Process {
         Ok(block)
     }
 
-    /// The unembedding, `[d_model, d_vocab_out]`; its bias, the norm before it (gone once folded) and the level change with it.
+    /// The unembedding, `[d_model, d_vocab_out]`; its bias, the norm before it (gone once folded) and the level change
+    /// with it.
     pub(in crate::model) fn unembedding(
         &self,
         w_u: Tensor,
@@ -206,8 +207,8 @@ impl Process {
         x.dtype() == self.dtype && self.dtype == wide_type(self.dtype)
     }
 
-    /// `work` done on `x`: where numbers are rounded, in f32, slice by slice along an axis along which `work` needs nothing
-    /// but the slice, so that never all of it is wide once more.
+    /// `work` done on `x`: where numbers are rounded, in f32, slice by slice along an axis along which `work` needs
+    /// nothing but the slice, so that never all of it is wide once more.
     fn in_slices(&self, x: Tensor, axis: usize, work: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
         if self.keeps(&x) {
             return work(x);
@@ -223,8 +224,8 @@ impl Process {
 
 impl HookedTransformer {
     /// The model with its weights processed; predictions stay (see the module's head for what each step guarantees).
-    /// Steps that were done before are not done again. Weights of half precision are processed in f32, one block after the
-    /// other, and rounded once.
+    /// Steps that were done before are not done again. Weights of half precision are processed in f32, one block after
+    /// the other, and rounded once.
     ///
     /// # Errors
     /// [`Error::Config`] for a step that the architecture does not allow.
@@ -254,7 +255,7 @@ impl HookedTransformer {
         Ok(self.processed_by(&process))
     }
 
-    /// The model, said to have its weights from these steps.
+    /// The model, with these steps recorded in its provenance.
     pub(in crate::model) fn processed_by(mut self, process: &Process) -> Self {
         let (had, steps) = (self.processing, &process.steps);
         if steps.fold_ln {
@@ -315,7 +316,7 @@ fn check(steps: &Processing, cfg: &HookedTransformerConfig) -> Result<()> {
     let shared = cfg.n_key_value_heads() != cfg.n_heads;
     if steps.refactor_factored_attn_matrices && (cfg.rotary_dim() > 0 || cfg.use_qk_norm || shared) {
         return Err(Error::config(
-            "refactor_factored_attn_matrices changes the basis of queries and keys, which this model turns by \
+            "refactor_factored_attn_matrices changes the basis of queries and keys, which this model rotates by \
              position, normalises or shares between heads: set refactor_factored_attn_matrices: false.",
         ));
     }
@@ -345,8 +346,8 @@ fn process_block(block: &mut BlockWeights, steps: &Processing, cfg: &HookedTrans
     Ok(())
 }
 
-/// `norm(x) w W + norm(x)-independent b W` becomes one weight and one bias. What reads a norm sees centred input, so the
-/// mean of each of its columns never matters and is taken out.
+/// `norm(x) w W + norm(x)-independent b W` becomes one weight and one bias. What reads a norm sees centred input, so
+/// the mean of each of its columns never matters and is taken out.
 fn fold_norms(block: &mut BlockWeights) -> Result<()> {
     if let Some(norm) = block.ln1.take() {
         let attn = &mut block.attn;

@@ -13,12 +13,12 @@ pub(crate) struct Origin {
     pub source: String,
     pub revision: Option<String>,
     pub crc32: Option<String>,
-    /// What was done to read them that the files do not say.
+    /// What reading them involved beyond what the files say.
     pub notes: Vec<String>,
 }
 
 impl Origin {
-    /// Weights of this source, of which no more is known.
+    /// Weights from this source, with nothing else known about them.
     pub(in crate::model) fn of(source: String) -> Self {
         Self { source, revision: None, crc32: None, notes: Vec::new() }
     }
@@ -53,11 +53,11 @@ pub struct ModelProvenance {
     pub crc32: Option<String>,
     /// What was done to the weights, in the order in which it was.
     pub processing: Vec<String>,
-    /// The type of the weights.
+    /// The dtype of the weights.
     pub dtype: String,
-    /// Texts are tokenised with a BOS token in front unless a call says otherwise.
+    /// Texts are tokenised with a BOS token in front by default.
     pub prepend_bos: bool,
-    /// What loading passed over or put right: config keys that [`LoadOptions::ignore_config_keys`] names, heads for
+    /// What loading skipped or corrected: config keys that [`LoadOptions::ignore_config_keys`] names, heads for
     /// another task than the next token, something unusual before the names of the tensors.
     ///
     /// [`LoadOptions::ignore_config_keys`]: crate::model::LoadOptions::ignore_config_keys
@@ -84,9 +84,9 @@ impl ModelProvenance {
 }
 
 impl ModelProvenance {
-    /// In what the weights of `model` differ from these, as far as is known, one clause for each difference; none where they
-    /// are the same. Weights of one checksum are the same wherever they were read from, and how texts are tokenised is no
-    /// part of them.
+    /// In what the weights of `model` differ from these, as far as is known, one clause for each difference; none where
+    /// they are the same. Weights of one checksum are the same wherever they were read from, and how texts are
+    /// tokenised is no part of them.
     pub(crate) fn other_weights(&self, model: &Self) -> Vec<String> {
         let same_numbers = self.crc32.is_some() && self.crc32 == model.crc32;
         let facts = self.facts().into_iter().zip(model.facts());

@@ -16,13 +16,13 @@ use crate::storage;
 use crate::tokens::Tokenizer;
 
 impl HookedTransformer {
-    /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer with its special tokens
-    /// (`tokenizer_config.json`, `generation_config.json`) into `folder`, so that
+    /// Writes `config.json`, `model.safetensors` (Hugging Face's GPT-2 layout) and the tokenizer with its special
+    /// tokens (`tokenizer_config.json`, `generation_config.json`) into `folder`, so that
     /// [`HookedTransformer::from_pretrained_no_processing`] and Python's `transformers` read the same model back.
     ///
-    /// All files are written before the first gets its name, and a `config.json` that is there goes first and comes last. So
-    /// whatever interrupts this leaves the model that was there, or the new one, or, within the moment in which names
-    /// change, a folder without `config.json`, which does not load: never parts of two models.
+    /// All files are written before the first gets its name, and a `config.json` that is there goes first and comes
+    /// last. So whatever interrupts this leaves the model that was there, or the new one, or, within the moment in
+    /// which names change, a folder without `config.json`, which does not load: never parts of two models.
     ///
     /// # Errors
     /// A processed model, or one that GPT-2's layout cannot hold; a folder that cannot be written, or that holds the
@@ -64,7 +64,7 @@ impl HookedTransformer {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
-    /// The file does not say how the weights were processed, so that of the model read back says nothing of it.
+    /// The file does not say how the weights were processed, so the provenance of the model read back does not either.
     ///
     /// # Errors
     /// As [`HookedTransformer::save_pretrained`], but of the architectures only Phi-3's long context is refused.

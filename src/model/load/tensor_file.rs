@@ -13,7 +13,7 @@ use crate::storage::{Named, Outcome, Stored};
 /// How many faults a message lists.
 const SHOWN: usize = 12;
 
-/// The named tensors of one or several files; what is wrong is collected and told at the end, all of it.
+/// The named tensors of one or several files; all faults are collected and reported together at the end.
 pub(in crate::model) struct TensorFile {
     path: PathBuf,
     tensors: BTreeMap<String, Stored>,
@@ -205,7 +205,7 @@ impl TensorFile {
         }
     }
 
-    /// A stand-in of the right shape that takes no memory, so that all faults are found before one is told.
+    /// A stand-in of the right shape that takes no memory, so that all faults are found before any is reported.
     fn placeholder(&self, shape: &[usize]) -> Tensor {
         let zero = Tensor::zeros((), DType::F32, &Device::Cpu).expect("one number fits");
         zero.broadcast_as(shape).expect("one number broadcasts to any shape")
@@ -228,7 +228,7 @@ impl TensorFile {
         self.advice.clone().unwrap_or_else(|| "Is this file of the same model?".into())
     }
 
-    /// Tells every fault, and what nobody took.
+    /// Reports every fault, and every tensor that was not taken.
     ///
     /// # Errors
     /// [`Error::File`] if there is any.

@@ -1,4 +1,4 @@
-//! The names of a file's tensors against those of a layout: what stands before all of them, what belongs to another task,
+//! The names of a file's tensors against those of a layout: what precedes all of them, what belongs to another task,
 //! and what they say of a file that does not fit.
 
 use std::collections::BTreeSet;
@@ -10,18 +10,18 @@ const OTHER_HEADS: [&str; 5] = ["score.", "classifier.", "qa_outputs.", "v_head.
 const ADAPTERS: [&str; 6] =
     [".lora_A.", ".lora_B.", ".lora_embedding_", ".lora_magnitude_vector", ".base_layer.", ".modules_to_save."];
 
-/// What stands before the names of a layout.
+/// The prefix of a layout's names.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::model) enum Before {
-    /// No tensor by which to tell.
+    /// No tensor reveals it.
     Unknown,
-    /// This stands before the names of the model without its unembedding, `whole` before those of all.
+    /// This precedes the names of the model without its unembedding, `whole` before those of all.
     One { inner: String, whole: String },
     /// Several models, each with something else before its names.
     Several(Vec<String>),
 }
 
-/// What stands before the names in a file. `anchors` are names that occur once in a model, the surest first; the model
+/// What precedes the names in a file. `anchors` are names that occur once in a model, the surest first; the model
 /// without its unembedding usually has `prefix` before its names, or nothing where it was saved alone.
 pub(in crate::model) fn before<'a>(
     names: impl Iterator<Item = &'a str> + Clone,

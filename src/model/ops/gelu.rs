@@ -1,5 +1,5 @@
-//! GPT-2's gelu, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016), in one pass forward and one
-//! back. With `u` the argument of tanh, `(1 + tanh u) / 2 = 1 / (1 + exp(-2 u))`, which needs one exponential.
+//! GPT-2's gelu, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016), in one pass forward
+//! and one back. With `u` the argument of tanh, `(1 + tanh u) / 2 = 1 / (1 + exp(-2 u))`, which needs one exponential.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 

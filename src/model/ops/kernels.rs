@@ -8,7 +8,7 @@ use rayon::prelude::*;
 /// About how many numbers a thread takes at a time: enough to be worth a thread, few enough to share work evenly.
 const CHUNK: usize = 1 << 14;
 
-/// Calls `work(first, chunk)` for chunks of whole rows of `out`; `first` is the chunk's place in `out`. A row takes
+/// Calls `work(first, chunk)` for chunks of whole rows of `out`; `first` is the chunk's offset in `out`. A row takes
 /// time for `cost` numbers.
 pub(super) fn for_rows(out: &mut [f32], width: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (CHUNK / cost.max(1)).max(1);

@@ -1,9 +1,9 @@
 //! Operations whose gradients are right. candle-nn's fused `softmax_last_dim`, `layer_norm` and `rms_norm` have no
 //! backward and silently cut the graph, so none of them is used in this crate.
 //!
-//! On the CPU, softmax, norms, gelu, relu and cross-entropy are operations of our own: one threaded, vectorised pass forward
-//! and one back, where candle makes a dozen. Other devices and f64 use candle's. Half precision goes through f32 and comes back
-//! as half, but for losses, and what a norm divides by, which stay f32.
+//! On the CPU, softmax, norms, gelu, relu and cross-entropy are operations of our own: one threaded, vectorised pass
+//! forward and one back, where candle makes a dozen passes. Other devices and f64 use candle's. Half precision goes
+//! through f32 and comes back as half, but for losses, and what a norm divides by, which stay f32.
 //!
 //! Each is checked against finite differences in `tests/model/gradients.rs`.
 
@@ -88,8 +88,8 @@ pub(crate) fn centred(x: &Tensor) -> Result<Tensor> {
     Ok(norm::centred(&widened(x)?)?)
 }
 
-/// `sqrt(mean(x^2) + eps)` over the last axis. Half precision comes back as f32: the square of 256 has no room in f16, nor has
-/// an eps of 1e-12.
+/// `sqrt(mean(x^2) + eps)` over the last axis. Half precision comes back as f32: the square of 256 has no room in f16,
+/// nor has an eps of 1e-12.
 ///
 /// # Shapes
 /// `x [.., d]` gives `[.., 1]`.
@@ -141,8 +141,8 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tenso
     Ok(y.reshape(shape)?)
 }
 
-/// 1 where the key is later than the query, and, with a window, where it is `window` positions or more before it. Queries
-/// are the positions from `from` on, keys all `pos`.
+/// 1 where the key is later than the query, and, with a window, where it is `window` positions or more before it.
+/// Queries are the positions from `from` on, keys all `pos`.
 ///
 /// # Shapes
 /// `[pos - from, pos]` (query, key), u8.

@@ -1,8 +1,8 @@
-//! The three steps of a norm: what is taken out, what is divided by, the division. Each is one threaded pass forward and one
-//! back, where candle makes up to six.
+//! The three steps of a norm: what is taken out, what is divided by, the division. Each is one threaded pass forward
+//! and one back, where candle makes up to six.
 //!
-//! The mean is added up in f64, so that that of equal numbers is exactly their number: what a rounding leaves of a constant row
-//! an eps of 1e-12 would blow up to something that looks like a signal.
+//! The mean is added up in f64, so that that of equal numbers is exactly their number: what a rounding leaves of a
+//! constant row an eps of 1e-12 would blow up to something that looks like a signal.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
@@ -22,7 +22,7 @@ pub(super) fn centred(x: &Tensor) -> Result<Tensor> {
     nearly.broadcast_sub(&nearly.mean_keepdim(D::Minus1)?)
 }
 
-/// `sqrt(mean(x^2) + eps)` over the last axis, which stays with size 1.
+/// `sqrt(mean(x^2) + eps)` over the last axis, which is kept with size 1.
 pub(super) fn root_mean_square(x: &Tensor, eps: f64) -> Result<Tensor> {
     if is_ours(x) {
         return x.contiguous()?.apply_op1(RootMeanSquare { eps: eps as f32 });
@@ -169,8 +169,8 @@ mod tests {
 
     use super::*;
 
-    /// Values and gradients of a norm in both orders of its steps, fused in f32 and of candle's operations in f64, in rows that
-    /// fill no whole vector and tensors that fill several threads.
+    /// Values and gradients of a norm in both orders of its steps, fused in f32 and of candle's operations in f64, in
+    /// rows that fill no whole vector and tensors that fill several threads.
     #[test]
     fn fused_steps_agree_with_composed_ones() -> Result<()> {
         for (rows, width) in [(431, 77), (3, 1), (1, 2049)] {

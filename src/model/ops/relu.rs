@@ -1,5 +1,5 @@
-//! `max(0, x)`, whose slope at exactly 0 is 0, as PyTorch's; candle's is 1. A run stands at exactly 0 where an edit or a
-//! baseline is zero, so that of all kinks this one is met. NaN stays NaN, which candle's makes 0.
+//! `max(0, x)`, whose slope at exactly 0 is 0, as PyTorch's; candle's is 1. A run is at exactly 0 where an edit or a
+//! baseline is zero, so this kink does occur in practice. NaN stays NaN, where candle returns 0.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 

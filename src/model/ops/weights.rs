@@ -1,5 +1,5 @@
-//! A product with weights that are not trained. candle's own computes the gradient of both factors, wanted or not, and
-//! that of a weight matrix costs as much as that of the activation.
+//! A product with weights that are not trained. candle's own product computes the gradient of both factors, wanted or
+//! not, and that of a weight matrix costs as much as that of the activation.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Storage, Tensor};

@@ -144,7 +144,8 @@ impl<'a> ConfigFile<'a> {
         self.optional(key, "an object", Value::as_object)
     }
 
-    /// How positions turn, in newer files an object of its own; a key in it that is not understood is refused.
+    /// How positions rotate queries and keys, in newer files an object of its own; a key in it that is not understood
+    /// is refused.
     pub(super) fn rotary(&self) -> Result<Option<&'a Map<String, Value>>> {
         const KNOWN: [&str; 11] = [
             "rope_theta",
@@ -219,7 +220,7 @@ impl<'a> ConfigFile<'a> {
         self.asked.borrow_mut().extend(keys.iter().map(|key| key.to_string()));
     }
 
-    /// Refuses a key that must have one of these values, if it is there, but has not.
+    /// Refuses a key that is present but has none of these values.
     pub(super) fn only(&self, key: &str, valid: &[Value]) -> Result<()> {
         match self.optional(key, "another value", Some)? {
             Some(value) if !valid.contains(value) => Err(Error::config(format!(

@@ -1,8 +1,9 @@
-//! Gemma 1 and 2: Llama with embeddings multiplied by `sqrt(d_model)`, norms that scale by `1 + w`, and gelu in the gate.
-//! Gemma 2 also has norms after attention and MLP, soft caps, a scale of the scores of its own, and windows in every
-//! other layer.
+//! Gemma 1 and 2: Llama with embeddings multiplied by `sqrt(d_model)`, norms that scale by `1 + w`, and gelu in the
+//! gate. Gemma 2 also has norms after attention and MLP, soft caps, a scale of the scores of its own, and windows in
+//! every other layer.
 //!
-//! As in TransformerLens the factor is in `W_E` (not in `W_U`, which is the same matrix in the file) and the 1 in the norms.
+//! As in TransformerLens the factor is in `W_E` (not in `W_U`, which is the same matrix in the file) and the 1 in the
+//! norms.
 //!
 //! Reference: `transformers` `GemmaForCausalLM`, `Gemma2ForCausalLM`.
 

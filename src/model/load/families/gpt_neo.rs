@@ -1,4 +1,5 @@
-//! GPT-Neo and the TinyStories models: GPT-2 with every other layer's attention reaching a window, and scores not scaled.
+//! GPT-Neo and the TinyStories models: GPT-2 with every other layer's attention reaching a window, and scores not
+//! scaled.
 //!
 //! Reference: `transformers` `GPTNeoForCausalLM`.
 
@@ -52,7 +53,7 @@ fn attention_types(file: &ConfigFile, n_layers: usize) -> Result<Vec<AttentionTy
         && layers != patterns
     {
         return Err(Error::config(
-            "config.json's attention_layers and attention_types say different things of what layers reach: keep the one \
+            "config.json's attention_layers and attention_types disagree on what layers may attend to: keep the one \
              that the model was trained with.",
         ));
     }

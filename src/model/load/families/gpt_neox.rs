@@ -1,6 +1,6 @@
 //! GPT-NeoX and Pythia: rotary positions in a part of each head, attention and MLP side by side.
 //!
-//! The file's `query_key_value` holds `[head, (q, k, v), d_head]`, which is taken apart here.
+//! The file's `query_key_value` holds `[head, (q, k, v), d_head]`, which is split here.
 //!
 //! Reference: `transformers` `GPTNeoXForCausalLM`.
 

@@ -1,7 +1,7 @@
-//! GPT-J: attention and MLP side by side after one norm, rotary positions that rotate neighbouring dimensions of a part of
-//! each head, no biases in attention but one of the logits.
+//! GPT-J: attention and MLP side by side after one norm, rotary positions that rotate neighbouring dimensions of a part
+//! of each head, no biases in attention but one of the logits.
 //!
-//! As in TransformerLens the one norm stands before both, as `ln1` and as `ln2`.
+//! As in TransformerLens the single norm precedes both, as `ln1` and as `ln2`.
 //!
 //! Reference: `transformers` `GPTJForCausalLM`.
 

@@ -1,12 +1,12 @@
-//! Keys of a `config.json` that do not change what a model computes when it is evaluated: a closed list, so that what is
-//! new to it is looked at before it is passed over.
+//! Keys of a `config.json` that do not change what a model computes when it is evaluated: a closed list, so that what
+//! is new to it is examined before it is skipped.
 //!
 //! Reference: `transformers` 2 to 5, `PretrainedConfig` (what it wrote into every file) and `GenerationConfig` (which
 //! older versions kept in the same file); the rest was read in the files of models of the hub.
 
 use serde_json::Value;
 
-/// Where a model comes from, how it was trained, and how Python is to hold it.
+/// Where a model comes from, how it was trained, and how Python should load it.
 const BOOKKEEPING: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -157,7 +157,7 @@ const GENERATION: &[&str] = &[
     "watermarking_config",
 ];
 
-/// What models of the hub carry for other programs, or because a version of their own code once asked for it.
+/// What models on the hub carry for other programs, or because a version of their own code once asked for it.
 const OF_THE_HUB: &[&str] = &["is_llama_config", "transformers.js_config", "unsloth_fixed", "unsloth_version"];
 
 /// Keys that change nothing at this value; at another they may.

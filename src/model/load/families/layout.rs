@@ -1,5 +1,5 @@
-//! How a family's files are laid out, and how a model comes out of them: part by part, each processed and rounded before
-//! the next is read, so that loading in half precision needs little more memory than the model.
+//! How a family's files are laid out, and how a model comes out of them: part by part, each processed and rounded
+//! before the next is read, so that loading in half precision needs little more memory than the model.
 
 use candle_core::Tensor;
 
@@ -24,7 +24,8 @@ pub(in crate::model) struct Layout {
     pub unused_positions: usize,
     pub ln_final: &'static str,
     pub unembed: &'static str,
-    /// Whether the unembedding is `[d_model, d_vocab]`; else it is `[d_vocab, d_model]`, as PyTorch's linear layers are.
+    /// Whether the unembedding is `[d_model, d_vocab]`; else it is `[d_vocab, d_model]`, as PyTorch's linear layers
+    /// are.
     pub unembed_in_out: bool,
     pub unembed_bias: Option<&'static str>,
     /// Reads the norm of this name and size.
@@ -34,7 +35,8 @@ pub(in crate::model) struct Layout {
 }
 
 impl Layout {
-    /// The weights of a state dict, processed. Where it has no unembedding and `may_be_tied`, the embedding takes its place.
+    /// The weights of a state dict, processed. Where it has no unembedding and `may_be_tied`, the embedding takes its
+    /// place.
     ///
     /// # Errors
     /// [`crate::Error::File`] listing every tensor that is missing, unexpected or of another shape.
@@ -74,8 +76,8 @@ impl Layout {
         Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u, level })
     }
 
-    /// Gives the tensors of a file the names of this layout, whatever the file has before them, and leaves out what is no
-    /// part of the model.
+    /// Gives the tensors of a file the names of this layout, whatever the file has before them, and leaves out what is
+    /// no part of the model.
     fn settle_names(&self, file: &mut TensorFile, may_be_tied: bool) {
         let anchors = [format!("{}.weight", self.ln_final), format!("{}.w", self.ln_final), self.embed.into()];
         match before(file.names(), &anchors, self.prefix) {

@@ -36,7 +36,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     base(file)
 }
 
-/// What the families of this kind have in common.
+/// The config that all families of this kind share.
 pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let (rotary_base, rotary_scaling) = rotary(file)?;
     Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
@@ -45,7 +45,7 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 /// [`base`] without the keys that say how queries and keys are rotated.
 pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let n_heads = file.size("num_attention_heads")?;
-    // The first conversions of Llama call the context so.
+    // The first conversions of Llama use this name for the context.
     let n_ctx = match file.optional_size("max_sequence_length")? {
         Some(first) => file.optional_size("max_position_embeddings")?.unwrap_or(first),
         None => file.size("max_position_embeddings")?,
@@ -69,7 +69,8 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     })
 }
 
-/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones together.
+/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones
+/// together.
 fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let theta = file.number("rope_theta")?;
     let object = file.rotary()?;
@@ -78,7 +79,7 @@ fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let inner_share = object.and_then(|object| number(object, "partial_rotary_factor"));
     if [share, inner_share].into_iter().flatten().any(|share| share != 1.0) {
         return Err(Error::config(
-            "config.json sets partial_rotary_factor, but in this family positions turn all of a head: correct it.",
+            "config.json sets partial_rotary_factor, but this family rotates all dimensions of a head: correct it.",
         ));
     }
     let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };

@@ -25,7 +25,7 @@ use crate::model::config::HookedTransformerConfig;
 use config_file::ConfigFile;
 use layout::Layout;
 
-/// What a family's file says of it.
+/// What a family's file defines.
 struct Family {
     /// The `model_type` of its `config.json`.
     model_type: &'static str,
@@ -51,7 +51,7 @@ static FAMILIES: [Family; 13] = [
     phi3::FAMILY,
 ];
 
-/// The model types whose texts get no BOS unless a call asks for one, as in TransformerLens: they were trained without.
+/// The model types whose texts get no BOS by default, as in TransformerLens: they were trained without.
 const WITHOUT_BOS: [&str; 4] = ["gpt_neox", "phi", "qwen2", "qwen3"];
 
 /// A `config.json` that has been understood.

@@ -1,4 +1,4 @@
-//! Parts that several families store alike: PyTorch's linear layers are `[out, in]`, ours `[in, out]`.
+//! Parts that several families store in the same way: PyTorch's linear layers are `[out, in]`, ours `[in, out]`.
 
 use candle_core::Tensor;
 

@@ -1,7 +1,7 @@
 //! Phi 1, 1.5 and 2: attention and MLP side by side after one norm, rotary positions in a part of each head, and biases
 //! everywhere, of the logits too.
 //!
-//! As in TransformerLens the one norm stands before both, as `ln1` and as `ln2`.
+//! As in TransformerLens the single norm precedes both, as `ln1` and as `ln2`.
 //!
 //! Reference: `transformers` `PhiForCausalLM`.
 

@@ -1,5 +1,6 @@
-//! Phi-3 and Phi-4 of that kind: Llama with queries, keys and values in one matrix, gate and input of the MLP in another,
-//! a window, in some sizes positions in a part of each head, and in those for long contexts frequencies of their own.
+//! Phi-3 and Phi-4 of that kind: Llama with queries, keys and values in one matrix, gate and input of the MLP in
+//! another, a window, in some sizes positions in a part of each head, and in those for long contexts frequencies of
+//! their own.
 //!
 //! Reference: `transformers` `Phi3ForCausalLM`.
 
@@ -19,7 +20,7 @@ pub(super) const FAMILY: Family =
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(false)])?;
-    // `transformers` takes this one, or what it is by default, whatever stands beside the factors.
+    // `transformers` takes this one, or its default, whatever accompanies the factors.
     let original = file.optional_size("original_max_position_embeddings")?;
     let object = file.rotary()?;
     let share = file.rotary_number("partial_rotary_factor", "partial_rotary_factor", 1.0)?;
@@ -38,7 +39,8 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     Ok(cfg)
 }
 
-/// The way of stretching positions, `longrope`, in older files `su`; the context was `original_n_ctx` in the first training.
+/// The way of stretching positions, `longrope`, in older files `su`; the context was `original_n_ctx` in the first
+/// training.
 fn long_rope(object: &Map<String, Value>, original_n_ctx: usize, n_ctx: usize) -> Result<Option<LongRope>> {
     let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
     if kind == "default" {
