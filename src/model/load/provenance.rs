@@ -86,7 +86,7 @@ impl ModelProvenance {
 impl ModelProvenance {
     /// In what the weights of `model` differ from these, as far as is known, one clause for each difference; none where
     /// they are the same. Weights of one checksum are the same wherever they were read from, and how texts are
-    /// tokenised is no part of them.
+    /// tokenised does not belong to them.
     pub(crate) fn other_weights(&self, model: &Self) -> Vec<String> {
         let same_numbers = self.crc32.is_some() && self.crc32 == model.crc32;
         let facts = self.facts().into_iter().zip(model.facts());
