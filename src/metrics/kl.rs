@@ -43,7 +43,7 @@ impl Measure for Kl {
         let clean = read.clean.ok_or_else(|| Error::argument("KL divergence needs the clean run's logits."))?;
         let p = log_softmax(&clean.detach().to_dtype(DType::F32)?)?.repeat((read.copies()?, 1))?;
         let difference = (&p - log_softmax(read.logits)?)?;
-        // A probability of 0 adds nothing, whatever stands beside it.
+        // A clean probability of 0 adds nothing, whatever it is multiplied with.
         Ok((p.exp()? * difference)?.sum(D::Minus1)?)
     }
 }

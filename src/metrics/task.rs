@@ -1,6 +1,6 @@
 //! Data sets of tasks as batches that can be run: tokens of one length, the task's metric, positions of interest.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use super::answerable::Answering;
@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::tasks::{Task, TaskDataset, TaskPrompt, pieces};
 use crate::tokens::Tokens;
 
-/// Prompts of a data set that have as many tokens each, with the metric by which their task is judged.
+/// Prompts of a data set that all have the same number of tokens, with the metric of their task.
 #[derive(Clone, Debug)]
 pub struct TaskBatch {
     /// The task.
@@ -114,6 +114,35 @@ impl TaskDataset {
         })
     }
 
+    /// The prompts of the most frequent token count among those whose clean and corrupted forms have the same: as
+    /// [`TaskDataset::of_length`] with that count. Ties go to the shorter prompts.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let prompts = Task::Ioi.prompts(tasks::Split::Combinations, 40, 0)?.one_length(&model)?;
+    /// let batch = prompts.batch(&model)?;
+    /// assert_eq!((batch.clean.batch(), batch.clean.is_padded()), (prompts.len(), false));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A text that the model's tokenizer refuses; no prompt whose two forms have the same number of tokens.
+    pub fn one_length(&self, model: &HookedTransformer) -> Result<Self> {
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        for (clean, _) in self.rows(model)?.iter().filter(|(clean, corrupted)| clean.len() == corrupted.len()) {
+            *counts.entry(clean.len()).or_default() += 1;
+        }
+        match counts.into_iter().max_by_key(|&(length, count)| (count, Reverse(length))) {
+            Some((length, _)) => self.of_length(model, length),
+            None => Err(Error::argument(format!(
+                "no prompt of {} has the same number of tokens clean and corrupted, as patching needs: make the two forms \
+                 equally long.",
+                self.task
+            ))),
+        }
+    }
+
     /// The prompts whose clean and corrupted forms have the same number of tokens, as patching needs; the others are
     /// listed in `left_out`.
     ///
@@ -151,7 +180,7 @@ impl TaskDataset {
     pub fn filter_by_metric(&self, model: &HookedTransformer, least: f32) -> Result<Self> {
         let values = self.measure(model)?;
         let kept = self.kept(&format!("a metric of at least {least}"), |number| {
-            // A metric that is not a number is not a reason to keep a prompt.
+            // A metric that is NaN is not a reason to keep a prompt.
             (!values[number].partial_cmp(&least).is_some_and(Ordering::is_ge))
                 .then(|| format!("a metric of {:.4}", values[number]))
         });

@@ -71,6 +71,12 @@ fn prompts_of_one_length_are_one_batch() -> Result<()> {
         // A BOS comes first, and every word of these prompts is one token.
         assert_eq!(batch.positions["s2"][row], 1 + prompt.position("s2").expect("IOI has one"));
     }
+    // The most frequent length, counted by hand.
+    let lengths: Vec<[usize; 2]> = set.prompts.iter().map(counts).filter(|[a, b]| a == b).collect();
+    let frequent = (1..40).rev().max_by_key(|&length| lengths.iter().filter(|of| of[0] == length).count());
+    let most = set.one_length(&model)?;
+    assert_eq!(most.prompts, set.of_length(&model, frequent.expect("some length"))?.prompts);
+    assert!(most.len() < set.len());
     sentence(set.batch(&model), &["several token counts", "of 15", "`of_length`", "`batches`"]);
     sentence(set.of_length(&model, 3), &["no prompt of ioi has 3 tokens", "tokens clean and"]);
     Ok(())
