@@ -1,3 +1,5 @@
+//! One prompt of a task: its clean and corrupted texts, the answers, and the words and positions that its template names.
+
 use std::sync::Arc;
 
 use super::{Question, Split, pieces};
