@@ -17,7 +17,7 @@ mod torch;
 #[allow(unused_imports, reason = "models and tokenizers read the metadata next")]
 pub(crate) use gguf::GgufMetadata;
 pub use hub::Hub;
-pub(crate) use hub::{MAIN, Repo};
+pub(crate) use hub::{MAIN, Repo, Wanted, some_of};
 pub(crate) use place::{Place, checkpoint};
 pub(crate) use safetensors::part;
 pub(crate) use saved::{restore, store, take};

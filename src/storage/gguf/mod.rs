@@ -17,7 +17,6 @@ mod split;
 use std::path::Path;
 
 pub(crate) use metadata::GgufMetadata;
-pub(crate) use split::parts;
 
 use super::stored::{Named, Source};
 use crate::error::{Error, Result};
