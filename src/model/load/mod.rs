@@ -3,6 +3,7 @@
 mod config_json;
 mod families;
 mod files;
+mod gguf;
 mod init;
 mod names;
 mod options;
@@ -46,6 +47,15 @@ struct Plan {
     notes: Vec<String>,
     /// The ids that the files name as ends of a text.
     end_ids: Vec<u32>,
+    /// The weights and how they are stored, where the file of the config has them too.
+    found: Option<Found>,
+}
+
+/// The weights that were in the same file as the config.
+struct Found {
+    tensors: (PathBuf, Vec<Named>),
+    /// How they are stored.
+    kinds: String,
 }
 
 impl Plan {
@@ -54,6 +64,9 @@ impl Plan {
     /// # Errors
     /// An invalid config, or one of an architecture that is not supported, a tokenizer of another model.
     fn read(files: &mut Place, name: &str, ignored: &[String]) -> Result<Self> {
+        if let Some(path) = files::gguf(files)? {
+            return Self::of_gguf(files, &path, name, ignored);
+        }
         let path = files.path();
         let config_path = path.join("config.json");
         let json: Map<String, Value> = read_json(&files::config(files)?)
@@ -69,13 +82,38 @@ impl Plan {
         }
         let end_ids = Tokenizer::end_ids_of(&path, &mut |name| files.find(name))?;
         let notes = ignored.iter().map(|key| format!("config key {key:?} taken as harmless")).collect();
-        Ok(Self { config: Some(config_path), understood, tokenizer, notes, end_ids })
+        Ok(Self { config: Some(config_path), understood, tokenizer, notes, end_ids, found: None })
+    }
+
+    /// As [`Plan::read`], of a GGUF file; a tokenizer beside it counts more than the one in it.
+    fn of_gguf(files: &mut Place, path: &Path, name: &str, ignored: &[String]) -> Result<Self> {
+        let gguf::GgufModel { mut understood, tensors, metadata, kinds, end_ids } = gguf::read(path, ignored)?;
+        understood.cfg.model_name = name.into();
+        let tokenizer = Tokenizer::from_files(&files.path(), &mut |name| files.find(name))?;
+        if let Some(tokenizer) = &tokenizer {
+            tell_of_missing_rows(path, tokenizer, understood.cfg.d_vocab);
+        }
+        let notes = ignored.iter().map(|key| format!("metadata key {key:?} taken as harmless")).collect();
+        let found = Some(Found { tensors: (path.into(), tensors), kinds });
+        drop(metadata);
+        Ok(Self { config: Some(path.into()), understood, tokenizer, notes, end_ids, found })
+    }
+
+    /// The weights of the model, and how they are stored where the file says that.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there are none, or one is damaged.
+    fn weights(&mut self, files: &mut Place) -> Result<((PathBuf, Vec<Named>), Option<String>)> {
+        match self.found.take() {
+            Some(Found { tensors, kinds }) => Ok((tensors, Some(kinds))),
+            None => Ok((files::weights(files)?, None)),
+        }
     }
 
     /// A model of this config whose tensors have TransformerLens' names.
     fn transformer_lens(cfg: HookedTransformerConfig) -> Self {
         let understood = Understood::transformer_lens(cfg);
-        Self { config: None, understood, tokenizer: None, notes: Vec::new(), end_ids: Vec::new() }
+        Self { config: None, understood, tokenizer: None, notes: Vec::new(), end_ids: Vec::new(), found: None }
     }
 
     /// The model with these weights, truncated, processed and in the requested dtype.
@@ -89,7 +127,7 @@ impl Plan {
         origin: Origin,
         options: &LoadOptions,
     ) -> Result<HookedTransformer> {
-        let Self { mut understood, tokenizer, config, mut notes, end_ids } = self;
+        let Self { mut understood, tokenizer, config, mut notes, end_ids, found: _ } = self;
         let whole = &mut understood.cfg;
         let cfg = cut(whole, options).map_err(|error| match config {
             Some(config) => error.in_file(config),

@@ -67,10 +67,10 @@ impl HookedTransformer {
         let (name, options) = (name.as_ref(), options.into());
         let _loading = Progress::opaque(format!("loading {name}"));
         let mut place = files::place(name, &options)?;
-        let plan = Plan::read(&mut place, name, &options.ignore_config_keys)?;
-        let weights = files::weights(&mut place)?;
+        let mut plan = Plan::read(&mut place, name, &options.ignore_config_keys)?;
+        let (weights, kinds) = plan.weights(&mut place)?;
         place.complete()?;
-        plan.model(weights, None, files::origin(&place), &options)
+        plan.model(weights, None, files::origin(&place, kinds.as_deref()), &options)
     }
 
     /// A model with the config and the tokenizer of `base` and the weights of a checkpoint: a file of `torch.save`

@@ -199,6 +199,11 @@ impl GgufValue {
         }
     }
 
+    /// Whether it says that something is off.
+    pub(crate) fn is_false(&self) -> bool {
+        matches!(self.0, Inner::Number(_, Number::Bool(false)))
+    }
+
     /// The value for a message, in brief.
     pub(crate) fn shown(&self) -> String {
         match &self.0 {
