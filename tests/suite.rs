@@ -66,6 +66,7 @@ mod model {
     mod families_candle;
     mod folders;
     mod fuzz;
+    mod gguf;
     mod gradients;
     mod odd_folders;
     mod parity;

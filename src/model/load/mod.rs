@@ -93,6 +93,9 @@ impl Plan {
         let tokenizer = Tokenizer::from_files(&files.path(), &mut |name| files.find(name))?;
         if let Some(tokenizer) = &tokenizer {
             tell_of_missing_rows(path, tokenizer, understood.cfg.d_vocab);
+            if let Some(prepend) = tokenizer.saved_prepend_bos() {
+                understood.cfg.default_prepend_bos = prepend;
+            }
         }
         let notes = ignored.iter().map(|key| format!("metadata key {key:?} taken as harmless")).collect();
         let found = Some(Found { tensors: (path.into(), tensors), kinds });

@@ -87,6 +87,10 @@ const LLAMA: Architecture = Architecture {
         keys.heads_of_one_size()?;
         keys.whole_rotary()?;
         rotary::scaling(keys)?;
+        for (key, tensor) in [("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_gate.bias")] {
+            let there = keys.has(tensor);
+            keys.put(key, there);
+        }
         keys.only_text("tensor_data_layout", "Meta AI original pth")?;
         // Mistral is llama with a window.
         if let Some(window) = keys.size("attention.sliding_window")?.filter(|window| *window > 0) {
@@ -144,7 +148,16 @@ const QWEN2: Architecture = Architecture {
     ..LLAMA
 };
 
-const QWEN3: Architecture = Architecture { name: "qwen3", model_type: "qwen3", ..QWEN2 };
+const QWEN3: Architecture = Architecture {
+    name: "qwen3",
+    model_type: "qwen3",
+    more: |keys| {
+        let biases = keys.has("blk.0.attn_q.bias");
+        keys.put("attention_bias", biases);
+        (QWEN2.more)(keys)
+    },
+    ..QWEN2
+};
 
 const GEMMA: Architecture = Architecture {
     name: "gemma",
@@ -295,6 +308,8 @@ const GPT_NEOX: Architecture = Architecture {
         // A file that does not say rotates whole heads, as llama.cpp does.
         let share = keys.rotary_share()?.unwrap_or(1.0);
         keys.put("rotary_pct", share);
+        let biases = keys.has("blk.0.attn_qkv.bias");
+        keys.put("attention_bias", biases);
         Ok(())
     },
     outside: &[

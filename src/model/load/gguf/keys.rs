@@ -63,7 +63,7 @@ impl<'a> Keys<'a> {
         if let Some(size) = self.size("vocab_size")?.or(rows) {
             self.put("vocab_size", size);
         }
-        let tied = !self.tensors.iter().any(|(name, _)| name == "output.weight");
+        let tied = !self.has("output.weight");
         self.put("tie_word_embeddings", tied);
         for experts in ["expert_count", "expert_used_count"] {
             if let Some(count) = self.size(experts)?.filter(|count| *count > 0) {
@@ -72,6 +72,10 @@ impl<'a> Keys<'a> {
                     self.full(experts)
                 )));
             }
+        }
+        if self.flag("attention.causal")? == Some(false) {
+            let key = self.full("attention.causal");
+            return Err(self.wrong(format!("attends to both sides ({key} is false), which is not supported.")));
         }
         (self.architecture.more)(self)
     }
@@ -140,6 +144,11 @@ impl<'a> Keys<'a> {
     /// Sets a key of the `config.json`.
     pub(super) fn put(&mut self, key: &str, value: impl Into<Value>) {
         self.json.insert(key.into(), value.into());
+    }
+
+    /// Whether the file has a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.iter().any(|(known, _)| known == name)
     }
 
     /// Takes out a tensor that is part of the config and not of the weights: its numbers.
