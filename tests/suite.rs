@@ -78,6 +78,7 @@ mod model {
 }
 mod storage {
     mod arrays;
+    mod gguf;
     mod hub;
     mod hub_server;
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::hub::{Repo, is_safe};
 use super::stored::{Named, Source, check_pointer};
-use super::{npz, safetensors, tiny, torch};
+use super::{gguf, npz, safetensors, tiny, torch};
 use crate::error::{Error, Result};
 use crate::files::read_json;
 
@@ -113,6 +113,7 @@ enum Format {
     Torch,
     Npz,
     Npy,
+    Gguf,
 }
 
 impl Format {
@@ -125,6 +126,7 @@ impl Format {
             b"PK\x03\x04" if is_npz(source) => Self::Npz,
             // Read as the header length of a safetensors file, these bytes would be too large.
             b"PK\x03\x04" | b"\x80\x02\x8a\x0a" => Self::Torch,
+            _ if start == gguf::MAGIC || named(&["gguf"]) => Self::Gguf,
             _ if start == npz::MAGIC[..4] || named(&["npy"]) => Self::Npy,
             _ if named(&["npz"]) => Self::Npz,
             _ if named(&["pt", "pth", "bin"]) => Self::Torch,
@@ -133,7 +135,7 @@ impl Format {
     }
 }
 
-/// The tensors of a safetensors, PyTorch or NumPy file, recognised by its first bytes; in a PyTorch file, `key` is the
+/// The tensors of a safetensors, PyTorch, NumPy or GGUF file, recognised by its first bytes; in a PyTorch file, `key` is the
 /// key of the dictionary with the tensors.
 ///
 /// # Errors
@@ -142,7 +144,12 @@ pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
     let source = Source::open(path)?;
     let format = Format::of(path, &source);
     if let Some(key) = key.filter(|_| format != Format::Torch) {
-        let kind = if format == Format::Safetensors { "safetensors file" } else { "NumPy file" };
+        let kind = match format {
+            Format::Safetensors => "safetensors file",
+            Format::Npz | Format::Npy => "NumPy file",
+            Format::Gguf => "GGUF file",
+            Format::Torch => "PyTorch file",
+        };
         let message = format!("is a {kind}, which has no keys such as {key:?}: leave key out.");
         return Err(Error::file(path, message));
     }
@@ -151,6 +158,7 @@ pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
         Format::Torch => torch::tensors(path, source, key),
         Format::Npz => npz::npz(path, source),
         Format::Npy => npz::npy(path, source),
+        Format::Gguf => Ok(gguf::read(path)?.tensors),
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<Named>, HashMap<S
             dtype: DType::try_from(info.dtype).map_err(|_| format!("{:?}", info.dtype)),
             shape: info.shape.clone(),
             strides: None,
+            blocks: None,
         };
         (name, stored)
     });
