@@ -41,11 +41,11 @@ pub(super) struct Declared {
     pub eos: Said,
     pub pad: Said,
     /// Other special tokens, which are never split where the vocabulary has them.
-    others: Vec<String>,
+    pub others: Vec<String>,
     /// Tokens that are added to the vocabulary, in the order of their ids, and whether they are special.
-    added: Vec<(String, bool)>,
-    bos_id: Option<u32>,
-    pad_id: Option<u32>,
+    pub added: Vec<(String, bool)>,
+    pub bos_id: Option<u32>,
+    pub pad_id: Option<u32>,
     pub end_ids: Vec<u32>,
     /// Python's class of the tokenizer.
     pub class: Option<String>,
