@@ -80,6 +80,7 @@ mod storage {
     mod arrays;
     mod gguf;
     mod hub;
+    mod hub_gguf;
     mod hub_server;
 }
 mod tasks {

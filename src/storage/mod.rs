@@ -16,7 +16,7 @@ mod torch;
 
 pub(crate) use gguf::GgufMetadata;
 pub use hub::Hub;
-pub(crate) use hub::{MAIN, Repo};
+pub(crate) use hub::{MAIN, Repo, Wanted, some_of};
 pub(crate) use place::{Place, open};
 pub(crate) use safetensors::part;
 pub(crate) use saved::{restore, store, take};
