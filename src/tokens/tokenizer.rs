@@ -77,7 +77,8 @@ impl Tokenizer {
     /// vocabulary has it, and padding is EOS, as in TransformerLens. Special tokens that the tokenizer does not have
     /// are added to it, as `transformers` does.
     ///
-    /// A file that ends in `.gguf` says all of this itself; see the page of the crate for what is read of it.
+    /// A file that ends in `.gguf` has all of this in its metadata, for tokenizers of llama.cpp's kinds `gpt2` and `llama`;
+    /// whether [`Bos::Default`] prepends a BOS is what the file says.
     ///
     /// # Errors
     /// A file that cannot be read or is not a tokenizer; a GGUF file whose tokenizer is of a kind that is not supported.

@@ -4,9 +4,9 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
+use super::Built;
 use super::splitters::{self, Splitter};
 use super::vocabulary::Vocabulary;
-use super::Built;
 use crate::error::Result;
 
 /// # Errors
@@ -18,7 +18,8 @@ pub(super) fn build(vocabulary: &Vocabulary) -> Result<Built> {
             "it asks for a space before each text (add_space_prefix), which tokenizers of the kind gpt2 do not add",
         ));
     }
-    let merges = vocabulary.merges()?.ok_or_else(|| vocabulary.wrong("its tokenizer has no merges (tokenizer.ggml.merges)"))?;
+    let merges =
+        vocabulary.merges()?.ok_or_else(|| vocabulary.wrong("its tokenizer has no merges (tokenizer.ggml.merges)"))?;
     let vocab: Vocab = vocabulary.tokens().map(|(id, token, _)| (token.to_string(), id)).collect();
     let bpe = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(splitter.whole_words).build();
     let failed = |error| vocabulary.wrong(format!("its tokenizer cannot be built ({error})"));

@@ -83,7 +83,10 @@ impl Tokenizer {
     /// As [`Tokenizer::from_gguf`], and a file without a tokenizer.
     pub(super) fn from_gguf_file(path: &Path) -> Result<Self> {
         Self::from_gguf(&gguf::read(path)?.metadata)?.ok_or_else(|| {
-            Error::file(path, format!("this GGUF file has no tokenizer: {INSTEAD}, or give the path of a tokenizer.json."))
+            Error::file(
+                path,
+                format!("this GGUF file has no tokenizer: {INSTEAD}, or give the path of a tokenizer.json."),
+            )
         })
     }
 
@@ -121,9 +124,12 @@ impl Tokenizer {
             ));
         }
         let declared = declared(&vocabulary, &built, wanted)?;
-        let tokenizer = Self::declared(built.inner, &declared).map_err(|message| Error::file(metadata.path(), message))?;
+        let tokenizer =
+            Self::declared(built.inner, &declared).map_err(|message| Error::file(metadata.path(), message))?;
         if wanted == Some(true) && tokenizer.bos_id().is_none() {
-            return Err(vocabulary.wrong("it asks for a BOS before each text (add_bos_token), but names none (bos_token_id)"));
+            return Err(
+                vocabulary.wrong("it asks for a BOS before each text (add_bos_token), but names none (bos_token_id)")
+            );
         }
         Ok(Some(tokenizer))
     }
@@ -141,7 +147,8 @@ fn check_keys(metadata: &GgufMetadata) -> Result<()> {
     match unknown.next() {
         None => Ok(()),
         Some(key) => {
-            let message = format!("its key {key:?} is not understood and may change how texts are tokenized: {INSTEAD}.");
+            let message =
+                format!("its key {key:?} is not understood and may change how texts are tokenized: {INSTEAD}.");
             Err(Error::file(metadata.path(), message))
         }
     }

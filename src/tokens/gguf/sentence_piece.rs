@@ -28,13 +28,17 @@ pub(super) fn build(vocabulary: &Vocabulary) -> Result<Built> {
     let strips = vocabulary.flag("remove_extra_whitespaces")? == Some(true);
     if strips || vocabulary.has_charsmap() {
         let key = if strips { "remove_extra_whitespaces" } else { "precompiled_charsmap" };
-        return Err(vocabulary.unsupported(format!("it rewrites texts before it splits them ({key}), which is not supported")));
+        return Err(
+            vocabulary.unsupported(format!("it rewrites texts before it splits them ({key}), which is not supported"))
+        );
     }
     let vocab: Vocab = vocabulary.tokens().map(|(id, token, _)| (token.to_string(), id)).collect();
     let spells_all = (0..=255u8).all(|byte| vocab.contains_key(&format!("<0x{byte:02X}>")));
     let unknown = unknown(vocabulary)?;
     if unknown.is_none() && !spells_all {
-        return Err(vocabulary.wrong("it has neither a token for each byte nor one for what is unknown (unknown_token_id)"));
+        return Err(
+            vocabulary.wrong("it has neither a token for each byte nor one for what is unknown (unknown_token_id)")
+        );
     }
     let mut builder = BPE::builder().vocab_and_merges(vocab, merges(vocabulary)?).byte_fallback(true).fuse_unk(true);
     if let Some(unknown) = unknown {
@@ -95,7 +99,9 @@ fn merges(vocabulary: &Vocabulary) -> Result<Merges> {
         };
         if token.len() > LONGEST {
             let length = token.len();
-            return Err(vocabulary.wrong(format!("its token {id} has {length} bytes, and the longest may have {LONGEST}")));
+            return Err(
+                vocabulary.wrong(format!("its token {id} has {length} bytes, and the longest may have {LONGEST}"))
+            );
         }
         let from = merges.len();
         let whole = token.chars().count();

@@ -144,9 +144,9 @@ impl<'a> Vocabulary<'a> {
         let Some(merges) = self.metadata.strings("tokenizer.ggml.merges")? else { return Ok(None) };
         let known: HashSet<&str> = self.tokens().map(|(_, token, _)| token).collect();
         let pair = |(number, merge): (usize, &&str)| {
-            let parts = merge.split_once(' ').filter(|(first, second)| {
-                !first.is_empty() && !second.is_empty() && !second.contains(' ')
-            });
+            let parts = merge
+                .split_once(' ')
+                .filter(|(first, second)| !first.is_empty() && !second.is_empty() && !second.contains(' '));
             let (first, second) = parts
                 .ok_or_else(|| self.wrong(format!("its merge {number} is {merge:?}, which is not a pair of tokens")))?;
             let merged = format!("{first}{second}");
@@ -192,9 +192,7 @@ impl<'a> Vocabulary<'a> {
         let id = self.metadata.u32(&key)?;
         match id.filter(|id| self.token(*id).is_none()) {
             None => Ok(id),
-            Some(id) => {
-                Err(self.wrong(format!("{key} is {id}, but its {} tokens have no such id", self.tokens.len())))
-            }
+            Some(id) => Err(self.wrong(format!("{key} is {id}, but its {} tokens have no such id", self.tokens.len()))),
         }
     }
 
