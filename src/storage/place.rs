@@ -87,7 +87,7 @@ impl Place {
             }
             let Some(path) = self.locate(name)? else { continue };
             if !name.ends_with(".json") {
-                return Ok(Some((called, open(&path, None)?)));
+                return Ok(Some((called, checkpoint(&path, None)?)));
             }
             let parts = parts(&called, &contents(&path)?)?;
             if let Self::Folder(folder) = self {
@@ -99,7 +99,7 @@ impl Place {
                     Self::Hub(repo) => repo.need(&part)?,
                     _ => self.path().join(part),
                 };
-                tensors.extend(open(&path, None)?);
+                tensors.extend(checkpoint(&path, None)?);
             }
             return Ok(Some((called, tensors)));
         }
@@ -172,6 +172,19 @@ pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
         Format::Npy => npz::npy(path, source),
         Format::Gguf => Ok(gguf::read(path)?.tensors),
     }
+}
+
+/// As [`open`], for a file whose tensors should have the names of a model's code.
+///
+/// # Errors
+/// As [`open`], and for a GGUF file, which has names of its own.
+pub(crate) fn checkpoint(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
+    if Format::of(path, &Source::open(path)?) == Format::Gguf {
+        let message = "is a GGUF file, whose tensors have other names than a checkpoint's: give its path, with a name that \
+                       ends in .gguf, to HookedTransformer::from_pretrained.";
+        return Err(Error::file(path, message));
+    }
+    open(path, key)
 }
 
 /// Whether a zip archive is a NumPy file: the name of its first entry ends in `.npy`.

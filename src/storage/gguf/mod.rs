@@ -6,7 +6,7 @@
 //!
 //! The format is documented in ggml's `docs/gguf.md`.
 
-#![allow(dead_code, reason = "models and tokenizers read the metadata next")]
+#![allow(dead_code, unused_imports, reason = "models and tokenizers read the metadata next")]
 
 mod kinds;
 mod layout;
@@ -17,7 +17,6 @@ mod split;
 use std::path::Path;
 
 pub(crate) use metadata::GgufMetadata;
-pub(crate) use split::parts;
 
 use super::stored::{Named, Source};
 use crate::error::{Error, Result};

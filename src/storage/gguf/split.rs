@@ -6,26 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Gguf, Source, one};
 use crate::error::{Error, Result};
-
-/// The most files that a model may be split into: the format counts them in 16 bits.
-const MOST: usize = u16::MAX as usize;
+use crate::storage::hub::Parts;
 
 /// How many missing files a message names.
 const SHOWN: usize = 8;
-
-/// The names of all files of the split that a file of this name is of, in order; `None` for a name of no split.
-pub(crate) fn parts(name: &str) -> Option<Vec<String>> {
-    let stem = name.strip_suffix(".gguf")?;
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (model, number) = rest.rsplit_once('-')?;
-    let digits = |text: &str| -> Option<usize> {
-        let five = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-        five.then(|| text.parse().ok()).flatten()
-    };
-    let (number, count) = (digits(number)?, digits(count)?);
-    let valid = (1..=MOST).contains(&count) && (1..=count).contains(&number);
-    valid.then(|| (1..=count).map(|number| format!("{model}-{number:05}-of-{count:05}.gguf")).collect())
-}
 
 /// `read` itself where it is the whole model, or else with the tensors of all files of its split.
 ///
@@ -37,7 +21,7 @@ pub(super) fn complete(path: &Path, read: Gguf) -> Result<Gguf> {
         return Ok(read);
     }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let names = parts(name).filter(|names| names.len() == count).ok_or_else(|| {
+    let names = Some(Parts::names(name).collect::<Vec<_>>()).filter(|names| names.len() == count).ok_or_else(|| {
         Error::file(
             path,
             format!(
