@@ -134,12 +134,13 @@ fn beside(path: &Path) -> PathBuf {
 /// The model in a folder's only GGUF file; those of a split model count as one.
 fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
     let names = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| hub::is_gguf(name)).collect();
     names.sort();
     let models = gguf_models(&names);
     match models[..] {
         // Of a split model without its first file, reading says what is missing.
-        [] => Ok(names.iter().find(|name| hub::is_gguf(name)).map(|name| folder.join(name))),
+        [] => Ok(names.first().map(|name| folder.join(name))),
         [one] => Ok(Some(folder.join(one))),
         [first, ..] => Err(Error::file(
             folder,

@@ -90,7 +90,10 @@ impl Plan {
     fn of_gguf(files: &mut Place, path: &Path, name: &str, ignored: &[String]) -> Result<Self> {
         let gguf::GgufModel { mut understood, tensors, metadata, kinds, end_ids } = gguf::read(path, ignored)?;
         understood.cfg.model_name = name.into();
-        let tokenizer = Tokenizer::from_files(&files.path(), &mut |name| files.find(name))?;
+        let tokenizer = match files.find("tokenizer.json")? {
+            Some(_) => Tokenizer::from_files(&files.path(), &mut |name| files.find(name))?,
+            None => Tokenizer::from_gguf(&metadata)?,
+        };
         if let Some(tokenizer) = &tokenizer {
             tell_of_missing_rows(path, tokenizer, understood.cfg.d_vocab);
             if let Some(prepend) = tokenizer.saved_prepend_bos() {
@@ -99,7 +102,6 @@ impl Plan {
         }
         let notes = ignored.iter().map(|key| format!("metadata key {key:?} taken as harmless")).collect();
         let found = Some(Found { tensors: (path.into(), tensors), kinds });
-        drop(metadata);
         Ok(Self { config: Some(path.into()), understood, tokenizer, notes, end_ids, found })
     }
 

@@ -355,14 +355,4 @@ impl GgufMetadata {
     pub(crate) fn floats(&self, key: &str) -> Result<Option<Vec<f64>>> {
         self.typed(key, "a list of numbers", |_, value| value.numbers()?.map(Number::float).collect())
     }
-
-    /// # Errors
-    /// [`Error::File`] for a value that is not a list of true and false.
-    pub(crate) fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
-        let flag = |number| match number {
-            Number::Bool(flag) => Some(flag),
-            _ => None,
-        };
-        self.typed(key, "a list of true and false", |_, value| value.numbers()?.map(flag).collect())
-    }
 }

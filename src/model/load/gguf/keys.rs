@@ -212,6 +212,14 @@ impl<'a> Keys<'a> {
     pub(super) fn finish(self, ignored: &[String]) -> Result<(Map<String, Value>, Option<Vec<f64>>)> {
         let asked = self.asked.borrow();
         let known = |key: &str| asked.contains(key) || HARMLESS.iter().any(|start| key.starts_with(start));
+        for key in ignored {
+            let why = match self.metadata.get(key) {
+                None => "the metadata of the file have no such key",
+                Some(_) if known(key) => "it is understood",
+                Some(_) => continue,
+            };
+            return Err(self.wrong(format!("ignore_config_keys names {key:?}, but {why}: leave it out.")));
+        }
         for key in self.metadata.keys().filter(|key| !known(key) && !ignored.iter().any(|ignored| ignored == key)) {
             if self.metadata.get(key).is_some_and(|value| value.is_false()) {
                 continue;
@@ -223,14 +231,6 @@ impl<'a> Keys<'a> {
                  vec![{key:?}.into()].",
                 self.architecture.name
             )));
-        }
-        for key in ignored {
-            let why = match self.metadata.get(key) {
-                None => "the metadata of the file have no such key",
-                Some(_) if known(key) => "it is understood",
-                Some(_) => continue,
-            };
-            return Err(self.wrong(format!("ignore_config_keys names {key:?}, but {why}: leave it out.")));
         }
         drop(asked);
         Ok((self.json, self.frequencies))
