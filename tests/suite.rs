@@ -11,7 +11,6 @@ mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
-mod smollm2;
 mod support;
 mod words;
 
@@ -57,6 +56,13 @@ mod patching {
     mod spliced;
     mod sweeps;
     mod together;
+}
+mod smollm2 {
+    mod heads;
+    mod model;
+    mod name;
+    mod patching;
+    mod reference;
 }
 mod model {
     mod architectures;

@@ -2,6 +2,7 @@
 
 mod config_json;
 mod families;
+mod fetched;
 mod files;
 mod init;
 mod names;
