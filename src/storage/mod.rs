@@ -14,7 +14,7 @@ pub(crate) mod tiny;
 mod torch;
 
 pub use hub::Hub;
-pub(crate) use hub::{MAIN, Repo};
+pub(crate) use hub::{MAIN, Repo, Wanted, some_of};
 pub(crate) use place::{Place, open};
 pub(crate) use safetensors::part;
 pub(crate) use saved::{restore, store, take};

@@ -49,6 +49,18 @@ impl Place {
         }
     }
 
+    /// The path on disk of the GGUF file that is the model, if it is one: of a split file, that of the first part,
+    /// beside which the others are.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is no such file, or several, or it could not be fetched.
+    pub(crate) fn gguf(&mut self) -> Result<Option<PathBuf>> {
+        match self {
+            Self::Hub(repo) => repo.gguf(),
+            Self::Embedded | Self::Folder(_) => Ok(None),
+        }
+    }
+
     /// The error for a required file that is missing; `advice` says what a folder must contain.
     pub(crate) fn missing(&mut self, name: &str, advice: &str) -> Error {
         if let Self::Hub(repo) = self
