@@ -57,12 +57,13 @@ mod patching {
     mod sweeps;
     mod together;
 }
-mod smollm2 {
+mod real_models {
+    mod checks;
+    mod gemma3;
     mod heads;
-    mod model;
     mod name;
     mod patching;
-    mod reference;
+    mod smollm2;
 }
 mod model {
     mod architectures;

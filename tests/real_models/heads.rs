@@ -5,10 +5,7 @@ use candle_lens::candle::{D, Tensor};
 use candle_lens::candle_nn::ops;
 use candle_lens::hooks::HookPlan;
 
-use super::model::{IOI, TOLERANCE, assert_near, flat, numbers, reference, tokens, unprocessed};
-
-/// Of probabilities; the reference is rounded to five digits.
-const PATTERN: f64 = 1e-4;
+use super::checks::{IOI, PATTERN, TOLERANCE, assert_near, flat, unprocessed};
 
 const HEADS: usize = 9;
 const KEY_VALUE_HEADS: usize = 3;
@@ -16,36 +13,9 @@ const LAYERS: usize = 30;
 
 #[test]
 #[ignore = "needs CANDLE_LENS_SMOLLM2: the file that `cargo lab fetch smollm2` fetches"]
-fn patterns_keys_and_values_are_those_of_transformers() -> Result<()> {
-    let (model, reference) = (unprocessed(), reference());
-    let (_, cache) = model.run_with_cache(tokens(model, IOI)?)?;
-    let last = cache.tokens().pos() - 1;
-    for (layer, heads) in reference["heads"]["patterns"].as_object().expect("layers") {
-        let pattern = cache.get(("pattern", layer.parse::<isize>().expect("a layer")))?;
-        let heads = heads.as_array().expect("heads");
-        assert_eq!(heads.len(), HEADS);
-        for (head, expected) in heads.iter().enumerate() {
-            let got = flat(&pattern.get(0)?.get(head)?.get(last)?)?;
-            assert_near(&got, &numbers(expected), PATTERN, &format!("pattern of L{layer}H{head}"));
-        }
-    }
-    let layer = reference["heads"]["layer"].as_u64().expect("a layer") as isize;
-    for (point, expected) in [("rot_k", "keys"), ("v", "values")] {
-        let kept = cache.get((point, layer))?.get(0)?.get(last)?;
-        let heads = reference["heads"][expected].as_array().expect("heads");
-        assert_eq!((kept.dims(), heads.len()), (&[KEY_VALUE_HEADS, 64][..], KEY_VALUE_HEADS));
-        for (head, expected) in heads.iter().enumerate() {
-            assert_near(&flat(&kept.get(head)?)?, &numbers(expected), TOLERANCE, &format!("{point} of head {head}"));
-        }
-    }
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs CANDLE_LENS_SMOLLM2: the file that `cargo lab fetch smollm2` fetches"]
 fn a_cache_has_as_many_bytes_as_planned_and_heads_as_there_are() -> Result<()> {
     let model = unprocessed();
-    let tokens = tokens(model, IOI)?;
+    let tokens = model.to_tokens(IOI)?;
     let plan = HookPlan::new().capture_all();
     let memory = plan.memory(&model.dims(), tokens.batch(), tokens.pos(), model.dtype())?;
     let (_, cache) = model.run_with_hooks(&tokens, &plan)?;
@@ -71,7 +41,7 @@ fn a_cache_has_as_many_bytes_as_planned_and_heads_as_there_are() -> Result<()> {
 #[ignore = "needs CANDLE_LENS_SMOLLM2: the file that `cargo lab fetch smollm2` fetches"]
 fn three_heads_share_keys_and_values() -> Result<()> {
     let model = unprocessed();
-    let (_, cache) = model.run_with_cache(tokens(model, IOI)?)?;
+    let (_, cache) = model.run_with_cache(IOI)?;
     let of_head = |point: &str, head: usize| -> Result<Tensor> {
         Ok(cache.get((point, 12))?.get(0)?.narrow(1, head, 1)?.squeeze(1)?.contiguous()?)
     };

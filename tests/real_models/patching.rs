@@ -9,7 +9,7 @@ use candle_lens::metrics::{Answers, Metric};
 use candle_lens::model::{HookedTransformer, LoadOptions, Processing};
 use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender};
 
-use super::model::{IOI, IOI_CORRUPTED, TOLERANCE, load, tokens, unprocessed};
+use super::checks::{IOI, IOI_CORRUPTED, TOLERANCE, smollm2, unprocessed};
 
 /// Two runs and their metric.
 struct Pair<'a> {
@@ -22,7 +22,7 @@ struct Pair<'a> {
 impl<'a> Pair<'a> {
     fn new(model: &'a HookedTransformer) -> Result<Self> {
         let answers = model.answers([(" Mary", " John")])?;
-        let run = |text| model.run_with_cache(tokens(model, text)?);
+        let run = |text| model.run_with_cache(text);
         let [clean, corrupted] = [run(IOI)?.1, run(IOI_CORRUPTED)?.1];
         Ok(Self { model, answers, clean, corrupted })
     }
@@ -92,7 +92,7 @@ fn sites_of_all_layers_equal_the_loop() -> Result<()> {
 #[ignore = "needs CANDLE_LENS_SMOLLM2: the file that `cargo lab fetch smollm2` fetches"]
 fn sweeps_of_the_first_layers_equal_the_loop() -> Result<()> {
     let options = LoadOptions { first_n_layers: Some(2), processing: Some(Processing::NONE), ..Default::default() };
-    let model = load(options)?;
+    let model = smollm2(options)?;
     let pair = Pair::new(&model)?;
     let every = pair.experiment()?.get_act_patch_attn_head_all_pos_every()?;
     for ((point, heads), result) in [("z", 9), ("q", 9), ("k", 3), ("v", 3), ("pattern", 9)].into_iter().zip(&every) {

@@ -29,7 +29,7 @@ fn neither_of_them_is_there() {
 fn without_the_file_and_the_hub_the_error_says_both_ways() {
     let empty = scratch("smollm2_nowhere");
     let output = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "smollm2::name::neither_of_them_is_there", "--ignored"])
+        .args(["--exact", "real_models::name::neither_of_them_is_there", "--ignored"])
         .envs(["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "HF_HOME", "HF_HUB_CACHE"].map(|name| (name, &empty)))
         .env("HF_HUB_OFFLINE", "1")
         .output()
