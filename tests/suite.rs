@@ -85,6 +85,7 @@ mod model {
 }
 mod storage {
     mod arrays;
+    mod gguf;
     mod hub;
     mod hub_gguf;
     mod hub_server;
