@@ -13,6 +13,7 @@ mod progress;
 mod rooms;
 mod smollm2;
 mod support;
+mod tolerances;
 mod words;
 
 // What examples are made of.
