@@ -63,12 +63,21 @@ fn what_a_cell_binds_is_owned() -> candle_lens::Result<()> {
     let tokens = kept(cache.tokens());
     kept((tokens.row(0), tokens.real_row(0), tokens.lengths()));
     kept((cache.dims(), cache.provenance(), cache.provenance().interventions()));
+    kept((model.cfg(), model.device(), model.tokenizer()?));
     let stack = kept(cache.stack(&model, Stack::heads().pos(-1))?);
     kept((stack.labels(), stack.positions(), stack.tensor()));
     let shares = kept(cache.logit_attrs(&model, &stack, " is")?);
     kept((shares.labels("component")?, shares.shape(), shares.top(1), shares.top_heads(1)?));
     let answers = model.answers([(" is", " are")])?;
     kept((answers.correct(), answers.incorrect()));
+    let options = GenerateOptions { max_new_tokens: 1, print: false, ..Default::default() };
+    let text = kept(model.generate("The keys on the cabinet", options)?);
+    kept((text.prompts(), text.completions(), text.texts(), text.new_tokens()));
+    let baseline = ["The key on the cabinet"];
+    let experiment = Experiment::new(&model, "The keys on the cabinet", baseline, Metric::logit_diff(&answers))?;
+    kept(experiment.attribution("z")?.gradients());
+    let keep = RunOptions { keep_kv_cache: true, ..Default::default() };
+    kept(model.run("The keys", HookPlan::new(), keep)?.kv_cache.expect("asked for").tokens());
     Ok(())
 }
 

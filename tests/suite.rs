@@ -45,6 +45,7 @@ mod cache {
 mod half {
     mod analyses;
     mod runs;
+    mod splices;
 }
 mod gradients {
     mod attribution;

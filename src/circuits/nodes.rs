@@ -62,12 +62,11 @@ impl NodeScores {
     /// A name that is not a node of the model; the logits, which write nothing.
     pub fn score(&self, node: impl ToString) -> Result<f32> {
         let node: Node = node.to_string().parse()?;
-        match self.layout.forward_index(node) {
+        match self.layout.forward_index(self.layout.resolve(node)?) {
             Some(row) => Ok(self.scores[row]),
-            None if self.layout.has(node) => Err(Error::argument(format!(
+            None => Err(Error::argument(format!(
                 "{node} writes nothing, so it has no score: look at the scores of its edges."
             ))),
-            None => Err(self.layout.unknown(node)),
         }
     }
 

@@ -127,8 +127,8 @@ impl Attribution {
     }
 
     /// The gradients of the base run's metric at the points.
-    pub fn gradients(&self) -> &Gradients {
-        &self.gradients
+    pub fn gradients(&self) -> Gradients {
+        self.gradients.clone()
     }
 
     /// The metric of each prompt with one site patched, to first order.

@@ -52,7 +52,7 @@ use crate::visible::visible;
 ///
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let d_model = model.cfg().d_model;
-/// let encode = Tensor::randn(0f32, 0.1, (d_model, 32), &Device::Cpu)?;
+/// let encode = (Random::new(0).normal((d_model, 32))? * 0.1)?;
 /// let dictionary = Dictionary { decode: encode.t()?.contiguous()?, encode };
 /// let plan = HookPlan::new()
 ///     .splice(("resid_post", 2), dictionary)

@@ -204,7 +204,7 @@ fn mistakes_are_reported() -> Result<()> {
     sentence(cache.get_neuron_results(&model, 0, 96, ..), &["neuron"]);
     let none = Stack::neurons().before(0);
     sentence(cache.stack_neuron_results(&model, none), &["no neurons come before layer 0"]);
-    let width = Tensor::zeros(7, candle_core::DType::F32, model.device())?;
+    let width = Tensor::zeros(7, candle_core::DType::F32, &model.device())?;
     sentence(cache.project_neuron_results(&model, &width, Stack::neurons()), &["directions", "[7]"]);
     let end = Stack::everything().before_mlp(2);
     sentence(cache.get_full_resid_decomposition(&model, end), &["layer 2"]);

@@ -8,6 +8,7 @@ use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::patching::{Mlps, PatchSite, Receiver, Sender};
 use candle_lens::prelude::{DType, Device, Tensor};
+use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::{PaddingSide, Tokens};
 use candle_lens::{Error, Result};
 
@@ -225,6 +226,27 @@ fn integrated_gradients_of_features_sum_to_the_effect() -> Result<()> {
         let by_feature: f32 = attributed.sweep(&name, &[Feature])?.values.values.iter().sum();
         assert!((by_feature - sum).abs() < TOLERANCE, "{name}: {by_feature} {sum}");
     }
+    Ok(())
+}
+
+/// The batch of a task has the experiment that its prompts and metric have.
+#[test]
+fn a_task_has_an_experiment_with_splices() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let prompts = Task::Sva.prompts(Split::Combinations, 20, 0)?.aligned(&model)?;
+    let batch = prompts.batches(&model, 4)?.remove(0);
+    let dictionary = Linear::new(model.cfg().d_model, false);
+    let plan = HookPlan::new().splice(("resid_post", 1), dictionary);
+    let experiment = batch.experiment_with_splices(&model, &plan)?;
+    let same =
+        Experiment::with_splices(&model, &plan, batch.clean.clone(), batch.corrupted.clone(), batch.metric.clone())?;
+    assert_eq!((experiment.clean(), experiment.corrupted()), (same.clean(), same.corrupted()));
+    let plain = batch.experiment(&model)?;
+    assert!((plain.clean() - experiment.clean()).abs() > VISIBLE, "the dictionary changes what goes through it");
+    let by_feature = experiment.sweep("sae_acts_post", &[Feature])?.raw;
+    assert_eq!(by_feature.values, same.sweep("sae_acts_post", &[Feature])?.raw.values);
+    assert_eq!(by_feature.shape(), [FEATURES]);
+    sentence(batch.experiment_with_splices(&model, &HookPlan::new()), &["only splices"]);
     Ok(())
 }
 
