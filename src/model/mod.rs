@@ -5,6 +5,7 @@ mod device;
 mod forward;
 mod frozen;
 mod head_inputs;
+mod kinds;
 mod layers;
 mod level;
 mod load;
