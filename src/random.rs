@@ -59,7 +59,8 @@ impl Random {
             Some((count, Ok(()))) => values.extend((0..count).map(|_| normal(|| self.uniform()) as f32)),
             _ => {
                 return Err(Error::argument(format!(
-                    "normal numbers of the shape {:?} were asked for, which do not fit in memory: give a smaller shape.",
+                    "normal numbers of the shape {:?} were asked for, which do not fit in memory: give a smaller \
+                     shape.",
                     shape.dims()
                 )));
             }

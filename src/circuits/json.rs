@@ -98,7 +98,8 @@ impl Circuit {
 fn parse(text: &str) -> Result<Circuit> {
     let file: File = files::read_json(without_bare_words(text).as_bytes()).map_err(|error| {
         Error::argument(format!(
-            "this is not a circuit in EAP-IG's form ({error}): it needs cfg (with n_layers, n_heads, d_model), nodes and edges."
+            "this is not a circuit in EAP-IG's form ({error}): it needs cfg (with n_layers, n_heads, d_model), nodes \
+             and edges."
         ))
     })?;
     let layout = file.cfg;
@@ -180,7 +181,8 @@ fn check_nodes(layout: &Layout, nodes: &Map<String, Value>) -> Result<()> {
         layout.resolve(node)?;
         if about.get("neurons").is_some() {
             return Err(Error::argument(format!(
-                "the circuit chooses single neurons of {node}, but circuits here are of whole nodes: write it without them."
+                "the circuit chooses single neurons of {node}, but circuits here are of whole nodes: write it without \
+                 them."
             )));
         }
     }

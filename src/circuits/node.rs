@@ -143,7 +143,8 @@ impl FromStr for Node {
     fn from_str(text: &str) -> Result<Self> {
         node(text).ok_or_else(|| {
             Error::argument(format!(
-                "{text:?} does not name a part of a model: write \"input\", \"a5.h1\" (layer and head), \"m7\" or \"logits\"."
+                "{text:?} does not name a part of a model: write \"input\", \"a5.h1\" (layer and head), \"m7\" or \
+                 \"logits\"."
             ))
         })
     }
@@ -166,8 +167,8 @@ impl FromStr for Edge {
     fn from_str(text: &str) -> Result<Self> {
         edge(text).ok_or_else(|| {
             Error::argument(format!(
-                "{text:?} does not name an edge: write it as \"m2->m7\" or \"input->logits\", and into a head with the input that \
-                 it enters, as \"a0.h3->a5.h1<q>\"."
+                "{text:?} does not name an edge: write it as \"m2->m7\" or \"input->logits\", and into a head with the \
+                 input that it enters, as \"a0.h3->a5.h1<q>\"."
             ))
         })
     }

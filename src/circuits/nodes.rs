@@ -145,7 +145,8 @@ impl Edges {
     pub fn attribute_neurons(&self, method: EdgeMethod) -> Result<Labelled> {
         if method == EdgeMethod::Exact {
             return Err(Error::argument(
-                "exact scores are of whole nodes: use attribute_nodes, or EdgeMethod::Eap, EapIgInputs or EapIgActivations.",
+                "exact scores are of whole nodes: use attribute_nodes, or EdgeMethod::Eap, EapIgInputs or \
+                 EapIgActivations.",
             ));
         }
         self.check_aggregation_of_parts()?;

@@ -97,8 +97,8 @@ impl HookedTransformer {
         options.check(self.cfg().d_vocab_out())?;
         if self.cfg().d_vocab != self.cfg().d_vocab_out() {
             return Err(Error::argument(format!(
-                "the model reads {} tokens but answers with {} classes, so what it answers cannot be its next input: only a \
-                 model whose d_vocab_out is its d_vocab generates text.",
+                "the model reads {} tokens but answers with {} classes, so what it answers cannot be its next input: \
+                 only a model whose d_vocab_out is its d_vocab generates text.",
                 self.cfg().d_vocab,
                 self.cfg().d_vocab_out()
             )));
@@ -119,8 +119,8 @@ impl HookedTransformer {
         let longest = text.pos().saturating_add(most);
         if longest > n_ctx || most == 0 {
             return Err(Error::tokens(format!(
-                "the prompt has {} tokens and {} would be added, but the model reads at most n_ctx = {}: ask for fewer new \
-                 tokens, or shorten the prompt.",
+                "the prompt has {} tokens and {} would be added, but the model reads at most n_ctx = {}: ask for fewer \
+                 new tokens, or shorten the prompt.",
                 text.pos(),
                 most.max(1),
                 n_ctx

@@ -139,8 +139,8 @@ fn edges_table(edges: &[(Edge, f32)], scored: bool) -> Table {
     }
     let drawn = if cut { format!("{DRAWN}, spread over its nodes, are") } else { "all are".into() };
     let note = format!(
-        "the first {first} of {count} edges in the circuit, which have no scores; {drawn} drawn, as if each scored 1 and a \
-         node the number of its edges out"
+        "the first {first} of {count} edges in the circuit, which have no scores; {drawn} drawn, as if each scored 1 \
+         and a node the number of its edges out"
     );
     listed.fold(Table::new(["edge"]).note(note), |table, (edge, _)| table.row((edge.to_string(),)))
 }

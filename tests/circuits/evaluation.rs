@@ -255,6 +255,8 @@ fn curves_completeness_and_minimality_are_made_of_evaluations() -> Result<()> {
     assert_eq!(completeness.get(&["a0.h1, m0", "model"])?, all);
     assert_eq!(completeness.get(&["a0.h1, m0", "difference"])?, part - all);
     assert!((completeness.at(&[1, 1])? - 1.).abs() < REORDERED, "nothing left out of the model is the model");
+    let from_end = edges.completeness(&circuit, &[vec![Node::Head(-2, 1), Node::Mlp(-2)], vec![]])?;
+    assert_eq!(from_end, completeness, "labels count from 0");
 
     let minimality = edges.minimality(&circuit)?;
     let nodes = circuit.nodes().len() - 2;
