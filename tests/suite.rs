@@ -96,6 +96,8 @@ mod tasks {
 }
 mod tokens {
     mod fuzz;
+    mod gguf;
+    mod gguf_bad;
     mod parity;
     mod pieces;
     mod special;
