@@ -12,6 +12,7 @@ mod prelude;
 mod progress;
 mod rooms;
 mod support;
+mod tolerances;
 mod words;
 
 // What examples are made of.
@@ -43,6 +44,7 @@ mod cache {
 mod half {
     mod analyses;
     mod runs;
+    mod splices;
 }
 mod gradients {
     mod attribution;
@@ -101,6 +103,8 @@ mod tasks {
 }
 mod tokens {
     mod fuzz;
+    mod gguf;
+    mod gguf_bad;
     mod parity;
     mod pieces;
     mod special;
