@@ -49,15 +49,16 @@ struct Plan {
     notes: Vec<String>,
     /// The ids that the files name as ends of a text.
     end_ids: Vec<u32>,
-    /// The weights and how they are stored, where the file of the config has them too.
+    /// The weights, where the file of the config has them as well.
     found: Option<Found>,
 }
 
-/// The weights that were in the same file as the config.
+/// The weights of a model.
 struct Found {
+    /// What messages call their file, and what is in it.
     tensors: (PathBuf, Vec<Named>),
-    /// How they are stored.
-    kinds: String,
+    /// How they are stored, where the file says that.
+    kinds: Option<String>,
 }
 
 impl Plan {
@@ -102,18 +103,18 @@ impl Plan {
             }
         }
         let notes = ignored.iter().map(|key| format!("metadata key {key:?} taken as harmless")).collect();
-        let found = Some(Found { tensors: (path.into(), tensors), kinds });
+        let found = Some(Found { tensors: (path.into(), tensors), kinds: Some(kinds) });
         Ok(Self { config: Some(path.into()), understood, tokenizer, notes, end_ids, found })
     }
 
-    /// The weights of the model, and how they are stored where the file says that.
+    /// The weights of the model.
     ///
     /// # Errors
     /// [`Error::File`] if there are none, or one is damaged.
-    fn weights(&mut self, files: &mut Place) -> Result<((PathBuf, Vec<Named>), Option<String>)> {
+    fn weights(&mut self, files: &mut Place) -> Result<Found> {
         match self.found.take() {
-            Some(Found { tensors, kinds }) => Ok((tensors, Some(kinds))),
-            None => Ok((files::weights(files)?, None)),
+            Some(found) => Ok(found),
+            None => Ok(Found { tensors: files::weights(files)?, kinds: None }),
         }
     }
 

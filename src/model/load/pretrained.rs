@@ -9,7 +9,7 @@ use super::process::Processing;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
 use crate::model::config::HookedTransformerConfig;
-use crate::model::load::Plan;
+use crate::model::load::{Found, Plan};
 use crate::model::transformer::HookedTransformer;
 use crate::progress::Progress;
 use crate::storage;
@@ -71,9 +71,9 @@ impl HookedTransformer {
         let mut place = files::place(name, &options)?;
         let mut plan = Plan::read(&mut place, name, &options.ignore_config_keys)
             .map_err(|error| Fetched::both_ways(name, &place, error))?;
-        let (weights, kinds) = plan.weights(&mut place)?;
+        let Found { tensors, kinds } = plan.weights(&mut place)?;
         place.complete()?;
-        plan.model(weights, None, files::origin(&place, kinds.as_deref()), &options)
+        plan.model(tensors, None, files::origin(&place, kinds.as_deref()), &options)
     }
 
     /// A model with the config and the tokenizer of `base` and the weights of a checkpoint: a file of `torch.save`

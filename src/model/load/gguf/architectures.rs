@@ -55,7 +55,7 @@ static ARCHITECTURES: [Architecture; 10] = [LLAMA, QWEN2, QWEN3, GEMMA, GEMMA2, 
 /// The architecture of a file.
 ///
 /// # Errors
-/// [`Error::File`] for none, one that is not supported, or a file that is no model.
+/// [`Error::File`] for none, one that is not supported, or a file that holds something else than a model.
 pub(super) fn of(metadata: &GgufMetadata) -> Result<&'static Architecture> {
     let kind = metadata.string("general.type")?.unwrap_or("model");
     if kind != "model" {

@@ -14,6 +14,14 @@ use crate::storage::{GgufMetadata, Named};
 /// its file is laid out. The tokenizer is read elsewhere.
 const HARMLESS: [&str; 5] = ["general.", "tokenizer.", "quantize.", "split.", "imatrix."];
 
+/// What the metadata say of a model.
+pub(super) struct Config {
+    /// The keys of a `config.json`.
+    pub json: Map<String, Value>,
+    /// What the frequencies of the rotary positions are divided by, where no key of a `config.json` says that.
+    pub frequencies: Option<Vec<f64>>,
+}
+
 /// Metadata and which of their keys have been asked for.
 pub(super) struct Keys<'a> {
     architecture: &'static Architecture,
@@ -21,7 +29,7 @@ pub(super) struct Keys<'a> {
     tensors: &'a mut Vec<Named>,
     asked: RefCell<BTreeSet<String>>,
     json: Map<String, Value>,
-    /// What the frequencies of the rotary positions are divided by, where no key of a `config.json` says that.
+    /// As in [`Config`].
     pub frequencies: Option<Vec<f64>>,
 }
 
@@ -111,7 +119,7 @@ impl<'a> Keys<'a> {
     }
 
     /// # Errors
-    /// [`Error::File`] for a value that is no number, or not finite.
+    /// [`Error::File`] for a value that is not a finite number.
     pub(super) fn number(&self, key: &str) -> Result<Option<f64>> {
         let full = self.ask(key);
         match self.metadata.f64(&full)? {
@@ -204,12 +212,12 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
-    /// The keys of the `config.json`, and what frequencies are divided by; refuses a key that may change what the model
+    /// What was set; refuses a key that may change what the model
     /// computes and was not asked for.
     ///
     /// # Errors
     /// [`Error::File`] that names the key; for keys that the user takes as harmless and that are absent or understood.
-    pub(super) fn finish(self, ignored: &[String]) -> Result<(Map<String, Value>, Option<Vec<f64>>)> {
+    pub(super) fn finish(self, ignored: &[String]) -> Result<Config> {
         let asked = self.asked.borrow();
         let known = |key: &str| asked.contains(key) || HARMLESS.iter().any(|start| key.starts_with(start));
         for key in ignored {
@@ -233,6 +241,6 @@ impl<'a> Keys<'a> {
             )));
         }
         drop(asked);
-        Ok((self.json, self.frequencies))
+        Ok(Config { json: self.json, frequencies: self.frequencies })
     }
 }

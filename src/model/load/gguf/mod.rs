@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path, ignored: &[String]) -> Result<GgufModel> {
     let architecture = architectures::of(&metadata)?;
     let mut keys = keys::Keys::new(architecture, &metadata, &mut tensors);
     keys.translate()?;
-    let (json, frequencies) = keys.finish(ignored)?;
+    let keys::Config { json, frequencies } = keys.finish(ignored)?;
     let mut understood = families::understand(&json, &[]).map_err(|error| {
         let said = error.sentence();
         Error::file(path, format!("its metadata, as the keys of a config.json: {said}"))
