@@ -78,6 +78,7 @@ mod model {
 }
 mod storage {
     mod arrays;
+    mod gguf;
     #[cfg(feature = "hf-hub")]
     mod hf_hub_alone;
     mod hub;

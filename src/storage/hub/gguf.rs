@@ -83,7 +83,7 @@ fn ends_with(file: &str, quantisation: &str) -> bool {
 
 /// The name of a file without its extension, and of which part of how many it is the name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parts<'a> {
+pub(in crate::storage) struct Parts<'a> {
     stem: &'a str,
     /// 0 if the file is not split.
     number: u32,
@@ -116,7 +116,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The names of all parts; the file's own if it is not split.
-    pub(super) fn names(file: &'a str) -> impl Iterator<Item = String> + 'a {
+    pub(in crate::storage) fn names(file: &'a str) -> impl Iterator<Item = String> + 'a {
         let Self { stem, number, count } = Self::of(file);
         let whole = (number == 0).then(|| file.to_string());
         whole.into_iter().chain((1..=count).map(move |number| format!("{stem}-{number:05}-of-{count:05}{GGUF}")))

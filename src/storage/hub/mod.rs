@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use cache::RepoCache;
 pub(super) use cache::is_safe;
 use client::{Client, Failure};
-use gguf::Parts;
+pub(super) use gguf::Parts;
 pub(crate) use gguf::Wanted;
 pub use settings::Hub;
 use transfer::{Remote, Transfer};
