@@ -9,7 +9,9 @@ use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
 use crate::model::layers::rotary::LongRope;
 
-pub use super::kinds::{ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType, RotaryScaling};
+pub use super::kinds::{
+    ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType, QkNormType, RotaryScaling,
+};
 
 /// Sizes and kinds of a model.
 ///
@@ -54,6 +56,8 @@ pub struct HookedTransformerConfig {
     pub parallel_attn_mlp: bool,
     /// The MLP is `(act(x W_gate) * (x W_in) + b_in) W_out + b_out`.
     pub gated_mlp: bool,
+    /// The MLP is `(act(x W_gate + b_gate) * (x W_in + b_pre_linear) + b_in) W_out + b_out`, where it has a gate.
+    pub gated_mlp_biases: bool,
     /// Which positions may be attended to.
     pub attention_dir: AttentionDir,
     /// What scores are divided by; `None` means `sqrt(d_head)`.
@@ -62,8 +66,10 @@ pub struct HookedTransformerConfig {
     pub scale_attn_by_inverse_layer_idx: bool,
     /// Attention and MLP outputs each go through a norm before they are added to the residual stream.
     pub use_normalization_before_and_after: bool,
-    /// Queries and keys are divided by their root mean square and scaled, head by head, before positions enter.
+    /// Queries and keys go through a norm, head by head, before positions enter.
     pub use_qk_norm: bool,
+    /// Which norm that is.
+    pub qk_norm_type: QkNormType,
     /// Scores are `cap * tanh(score / cap)`.
     pub attn_scores_soft_cap: Option<f64>,
     /// Logits are `cap * tanh(logit / cap)`.
@@ -110,11 +116,13 @@ impl Default for HookedTransformerConfig {
             attn_only: false,
             parallel_attn_mlp: false,
             gated_mlp: false,
+            gated_mlp_biases: false,
             attention_dir: AttentionDir::Causal,
             attn_scale: None,
             scale_attn_by_inverse_layer_idx: false,
             use_normalization_before_and_after: false,
             use_qk_norm: false,
+            qk_norm_type: QkNormType::RMS,
             attn_scores_soft_cap: None,
             output_logits_soft_cap: None,
             window_size: None,
@@ -245,6 +253,11 @@ impl HookedTransformerConfig {
         if self.gated_mlp && self.act_fn == ActFn::SoluLn {
             return Err(Error::config(
                 "an MLP with a gate has no place for the norm of solu_ln: drop gated_mlp or use solu.",
+            ));
+        }
+        if self.gated_mlp_biases && !self.gated_mlp {
+            return Err(Error::config(
+                "gated_mlp_biases are biases of an MLP with a gate: set gated_mlp, or drop them.",
             ));
         }
         if self.attn_scale.is_some_and(|scale| !(scale > 0.0 && scale.is_finite())) {

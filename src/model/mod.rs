@@ -21,7 +21,7 @@ mod weights;
 
 pub use config::{
     ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    RotaryScaling,
+    QkNormType, RotaryScaling,
 };
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
