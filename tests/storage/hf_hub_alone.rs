@@ -61,7 +61,7 @@ fn the_answer_of_a_host_that_refuses_is_kept_as_the_file() {
     let server = server();
     server.fault(NAME, Faults { status: Some((403, None)), method: Some("GET"), ..Default::default() });
     let alone = Alone::new(&server, "alone_refused");
-    assert_eq!(alone.download(NAME).expect("a refusal is no error"), b"", "the empty answer is the file");
+    assert_eq!(alone.download(NAME).expect("the refusal goes unnoticed"), b"", "the empty answer is the file");
     server.fault(NAME, Faults::default());
     assert_eq!(alone.download(NAME).expect("it is cached"), b"", "and stays it");
 }
