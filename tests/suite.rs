@@ -59,6 +59,7 @@ mod patching {
     mod together;
 }
 mod model {
+    mod alibi;
     mod architectures;
     mod checkpoints;
     mod config_keys;
