@@ -67,7 +67,7 @@ impl HookedTransformer {
             false => None,
         };
         let alibi = match self.dims().alibi {
-            true => Some(alibi(self.cfg.n_heads, past, text.pos(), self.device())?),
+            true => Some(alibi(self.cfg.n_heads, past, text.pos(), self.weights.device())?),
             false => None,
         };
         let mut masked = BTreeMap::new();
