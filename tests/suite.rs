@@ -89,9 +89,12 @@ mod model {
 mod storage {
     mod arrays;
     mod gguf;
+    #[cfg(feature = "hf-hub")]
+    mod hf_hub_alone;
     mod hub;
     mod hub_gguf;
     mod hub_server;
+    mod hub_transfer;
 }
 mod tasks {
     mod answerable;
