@@ -68,6 +68,7 @@ mod real_models {
     mod smollm2;
 }
 mod model {
+    mod alibi;
     mod architectures;
     mod checkpoints;
     mod config_keys;
