@@ -39,7 +39,7 @@ pub(in crate::model) fn id_of(name: &str) -> Result<&str> {
     let nearest = nearest(name, known).expect("there are names");
     Err(Error::argument(format!(
         "no model is called {name:?}, and there is no such folder; the nearest name is {nearest:?}. \
-         Give \"tiny\", a folder, or a hub id such as \"openai-community/gpt2\"."
+         Give \"tiny\", a folder, a .gguf file, or a hub id such as \"openai-community/gpt2\"."
     )))
 }
 

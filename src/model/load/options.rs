@@ -40,9 +40,9 @@ pub struct LoadOptions {
     pub first_n_layers: Option<usize>,
     /// A shorter context than the model's: positions behind it are cut off.
     pub n_ctx: Option<usize>,
-    /// Keys of `config.json` that this library does not know and that you know to change nothing, so that a model with
-    /// them loads; one of an inner object is written `"rope_scaling.mscale"`. They are kept in the provenance. A key
-    /// that the file does not have, or that is understood, is refused.
+    /// Keys of `config.json`, or of a GGUF file's metadata, that this library does not know and that you know to change
+    /// nothing, so that a model with them loads; one of an inner object is written `"rope_scaling.mscale"`. They are kept
+    /// in the provenance. A key that the file does not have, or that is understood, is refused.
     pub ignore_config_keys: Vec<String>,
     /// Where hub models come from and are kept; `None` is what the environment says.
     pub hub: Option<Hub>,

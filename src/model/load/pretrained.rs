@@ -27,17 +27,27 @@ impl HookedTransformer {
     /// and unembedding may be stored under either name; heads for other tasks are left out. What was put right or left
     /// out is in the [notes of the provenance](crate::model::ModelProvenance::notes).
     ///
+    /// A GGUF file, as llama.cpp, Ollama and LM Studio have them, is a model as well, with the tokenizer that it holds or a
+    /// `tokenizer.json` beside it: give its path, a folder with one such file, or the hub's id with a quantisation or a
+    /// file's name behind a colon: `"org/name-GGUF:Q8_0"`. Its architecture is `llama` (also of Mistral, SmolLM and
+    /// TinyLlama), `qwen2`, `qwen3`, `gemma`, `gemma2`, `gemma3`, `phi3`, `gpt2`, `gptneox` or `phi2`, and its tensors are
+    /// F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K. They are dequantised one by one into the dtype of the
+    /// options, so that the model computes what `transformers` computes with the same file.
+    ///
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// assert!(model.processing().fold_ln);
+    /// let quantised = HookedTransformer::from_pretrained("tests/fixtures/gguf/mixed.gguf")?;
+    /// assert!(quantised.provenance().source.contains("GGUF, Q4_0"));
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
     /// # Errors
     /// A name that is none of these; files that are missing, cut off, pointers of Git LFS or of another architecture;
-    /// an adapter without its model; a config with keys that may change what the model computes and are not understood
-    /// (see [`LoadOptions::ignore_config_keys`]).
+    /// an adapter without its model; a config, or metadata of a GGUF file, with keys that may change what the model computes
+    /// and are not understood (see [`LoadOptions::ignore_config_keys`]); several GGUF files in a folder, or not all files
+    /// of a split one.
     pub fn from_pretrained(name: impl AsRef<str>) -> Result<Self> {
         Self::from_pretrained_with(name, LoadOptions::default())
     }

@@ -43,7 +43,8 @@ impl Origin {
 pub struct ModelProvenance {
     /// The name by which the model was loaded.
     pub model: String,
-    /// What the weights were read from: this crate, a folder or file, an id of the hub.
+    /// What the weights were read from: this crate, a folder or file, an id of the hub; of a GGUF file also its type, and
+    /// how many of its tensors have which.
     pub source: String,
     /// The revision of a hub model, with its commit.
     pub revision: Option<String>,
