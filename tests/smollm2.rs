@@ -68,7 +68,7 @@ fn smollm2s_parts_sum_to_its_logit_difference() -> Result<()> {
     assert!(whole > 3., "the model knows who is given the drink: {whole}");
     for unit in [Unit::Component, Unit::Head] {
         let shares = direct_logit_attribution(&model, &cache, &answers, unit)?;
-        let sum = shares.values.sum() + answers.bias(&model)?.scalar()?;
+        let sum = shares.values().sum() + answers.bias(&model)?.scalar()?;
         assert!(f64::from((sum - whole).abs()) < TOLERANCE, "{unit:?}: {sum}, the logits say {whole}");
     }
     Ok(())
