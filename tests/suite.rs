@@ -11,7 +11,6 @@ mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
-mod smollm2;
 mod support;
 mod tolerances;
 mod words;
@@ -59,6 +58,14 @@ mod patching {
     mod spliced;
     mod sweeps;
     mod together;
+}
+mod real_models {
+    mod checks;
+    mod gemma3;
+    mod heads;
+    mod name;
+    mod patching;
+    mod smollm2;
 }
 mod model {
     mod architectures;
