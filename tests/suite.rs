@@ -68,6 +68,7 @@ mod real_models {
     mod smollm2;
 }
 mod model {
+    mod alibi;
     mod architectures;
     mod checkpoints;
     mod config_keys;
@@ -75,6 +76,7 @@ mod model {
     mod families_candle;
     mod folders;
     mod fuzz;
+    mod gguf;
     mod gradients;
     mod odd_folders;
     mod parity;
@@ -88,9 +90,12 @@ mod model {
 mod storage {
     mod arrays;
     mod gguf;
+    #[cfg(feature = "hf-hub")]
+    mod hf_hub_alone;
     mod hub;
     mod hub_gguf;
     mod hub_server;
+    mod hub_transfer;
 }
 mod tasks {
     mod answerable;
