@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
-use crate::model::layers::rotary::LongRope;
+use crate::model::layers::frequencies::{LongRope, RotaryScaling, read_scaling};
 
-pub use super::kinds::{ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType, RotaryScaling};
+pub use super::kinds::{ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType};
 
 /// Sizes and kinds of a model.
 ///
@@ -80,7 +80,11 @@ pub struct HookedTransformerConfig {
     pub rotary_adjacent_pairs: bool,
     /// The base of the rotation frequencies `base^(-2 i / rotary_dim)`.
     pub rotary_base: f64,
-    /// Llama 3's change of these frequencies.
+    /// The base in layers of local attention, whose frequencies are then not changed by what follows; `None` means that
+    /// they rotate as the others do.
+    pub rotary_base_local: Option<f64>,
+    /// A change of these frequencies for longer contexts.
+    #[serde(deserialize_with = "read_scaling")]
     pub rotary_scaling: Option<RotaryScaling>,
     /// Phi-3's change of these frequencies.
     pub long_rope: Option<LongRope>,
@@ -123,6 +127,7 @@ impl Default for HookedTransformerConfig {
             rotary_dim: None,
             rotary_adjacent_pairs: false,
             rotary_base: 10000.0,
+            rotary_base_local: None,
             rotary_scaling: None,
             long_rope: None,
             default_prepend_bos: true,
@@ -269,18 +274,13 @@ impl HookedTransformerConfig {
                 self.d_head()
             )));
         }
-        if !(self.rotary_base > 0.0 && self.rotary_base.is_finite()) {
-            return Err(Error::config(format!(
-                "rotary_base is {}, but a positive number is needed.",
-                self.rotary_base
-            )));
+        for (name, base) in [("rotary_base", Some(self.rotary_base)), ("rotary_base_local", self.rotary_base_local)] {
+            if let Some(base) = base.filter(|base| !(*base > 0.0 && base.is_finite())) {
+                return Err(Error::config(format!("{name} is {base}, but a positive number is needed.")));
+            }
         }
-        let scaling =
-            self.rotary_scaling.map(|s| [s.factor, s.low_freq_factor, s.high_freq_factor - s.low_freq_factor]);
-        if scaling.is_some_and(|numbers| numbers.iter().any(|n| !(*n > 0.0 && n.is_finite()))) {
-            return Err(Error::config(
-                "rotary_scaling needs positive factors, high_freq_factor above low_freq_factor: correct the config.",
-            ));
+        if let Some(scaling) = &self.rotary_scaling {
+            scaling.check(turned, self.rotary_base)?;
         }
         if let Some(long_rope) = &self.long_rope {
             long_rope.check(turned)?;

@@ -266,9 +266,9 @@ impl HookedTransformer {
             _ => self.to_tokens_with(input, options.bos)?,
         };
         let text = past.tokens.continued(&tokens)?;
-        if !self.can_continue(&past.tokens, &text) {
+        if let Some(field) = self.stale_past(&past.tokens, &text) {
             return Err(Error::argument(format!(
-                "a text that grows from {} to {} tokens changes all its positions in this model (long_rope), so what was \
+                "a text that grows from {} to {} tokens changes all its positions in this model ({field}), so what was \
                  computed before no longer holds: run the whole text without past_kv_cache.",
                 past.tokens.pos(),
                 text.pos()

@@ -91,16 +91,3 @@ pub enum AttentionType {
     /// Only the last `window_size` of these, the query's own position included.
     Local,
 }
-
-/// How Llama 3 slows the rotation of low frequencies to extend the context beyond that of the first training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RotaryScaling {
-    /// Frequencies with long waves are divided by this.
-    pub factor: f64,
-    /// Waves longer than `original_n_ctx / low_freq_factor` count as long.
-    pub low_freq_factor: f64,
-    /// Waves shorter than `original_n_ctx / high_freq_factor` stay as they are.
-    pub high_freq_factor: f64,
-    /// The context of the first training.
-    pub original_n_ctx: usize,
-}

@@ -21,13 +21,12 @@ mod weights;
 
 pub use config::{
     ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    RotaryScaling,
 };
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
 pub use frozen::Frozen;
 pub(crate) use layers::FinalNorm;
-pub use layers::{KvCache, LongRope};
+pub use layers::{KvCache, LongRope, RotaryScaling};
 pub use load::{CheckpointOptions, LoadOptions, ModelProvenance, Processing};
 pub use qk_ov::{Biases, Composition};
 pub(crate) use suffix::Suffix;

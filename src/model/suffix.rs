@@ -18,12 +18,12 @@ use crate::model::layers::block::{BlockContext, block, norm_after, rest_of_block
 use crate::model::layers::embed::{position_embeddings, position_ids};
 use crate::model::layers::kv_cache::LayerKv;
 use crate::model::layers::mlp::write;
-use crate::model::layers::rotary::Rotary;
+use crate::model::layers::rotary::Rotations;
 use crate::tokens::Tokens;
 
 /// What all blocks need to know about the positions they run on.
 pub(crate) struct Suffix {
-    rotary: Option<Rotary>,
+    rotary: Option<Rotations>,
     /// Position embeddings that enter queries and keys only.
     placed: Option<Tensor>,
     /// The keys that are masked for each query, for each window that some layer has.
@@ -43,7 +43,7 @@ impl Suffix {
         BlockContext {
             layer,
             cfg: &model.cfg,
-            rotary: self.rotary.as_ref(),
+            rotary: self.rotary.as_ref().map(|rotations| rotations.of(model.cfg.window(layer).is_some())),
             shortformer: self.placed.as_ref(),
             masked: self.masked[&model.cfg.window(layer)].as_ref(),
             frozen: model.frozen,
@@ -56,10 +56,7 @@ impl HookedTransformer {
     /// and keys only.
     pub(super) fn suffix(&self, text: &Tokens, past: usize, placed: Option<Tensor>) -> Result<Suffix> {
         let rotary = match self.dims().rotary {
-            true => {
-                let shape = (text.batch(), text.pos() - past);
-                Some(Rotary::new(&self.cfg, &position_ids(text, past), shape, self.device())?)
-            }
+            true => Some(Rotations::new(&self.cfg, text, past, self.device())?),
             false => None,
         };
         let mut masked = BTreeMap::new();

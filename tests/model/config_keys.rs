@@ -68,7 +68,12 @@ fn changed_keys_do_what_they_do_in_transformers() {
 #[test]
 fn keys_that_are_not_honoured_are_refused() {
     let window = json!({"full_attention": {"rope_type": "default", "rope_theta": 1e4}});
+    let scaled_window = json!({"sliding_attention": {"rope_type": "linear", "factor": 2.0}});
     let refused = [
+        ("llama", vec![("rope_parameters", json!({"rope_type": "linear"}))], "\"factor\""),
+        ("llama", vec![("rope_parameters", json!({"rope_type": "yarn", "factor": -4.0}))], "rotary_scaling"),
+        ("llama", vec![("rope_parameters", json!({"rope_type": "dynamic", "factor": 0.5}))], "rotary_scaling"),
+        ("llama", vec![("rope_parameters", json!({"rope_type": "dynamic", "factor": 2.0, "alpha": 9.0}))], "alpha"),
         ("llama", vec![("attention_bias", json!(true))], "attention_bias"),
         ("llama", vec![("mlp_bias", json!(true))], "mlp_bias"),
         ("llama", vec![("rope_interleaved", json!(true))], "rope_interleaved"),
@@ -90,6 +95,13 @@ fn keys_that_are_not_honoured_are_refused() {
         ("gemma2", vec![("sliding_window", json!(null))], "sliding_window"),
         ("gemma2", vec![("sliding_window_size", json!(9))], "sliding_window_size"),
         ("gemma2", vec![("use_bidirectional_attention", json!(true))], "use_bidirectional_attention"),
+        ("gemma3", vec![("rope_parameters", json!({"rope_theta": 7.0}))], "\"full_attention\" and for"),
+        ("gemma3", vec![("rope_scaling", json!({"rope_type": "linear", "factor": 2.0}))], "both rope_scaling"),
+        ("gemma3", vec![("rope_parameters", json!(null)), ("rope_scaling", json!({"factor": 2.0}))], "no rope_type"),
+        ("gemma3", vec![("rope_parameters", scaled_window)], "\"sliding_attention\""),
+        ("gemma3_images", vec![("text_config", json!({"moe_layers": 2}))], "\"text_config.moe_layers\""),
+        ("gemma3_images", vec![("text_config", json!(null))], "text_config"),
+        ("gemma3_images", vec![("audio_config", json!({"layers": 2}))], "audio_config"),
         ("gemma", vec![("hidden_activation", json!("relu"))], "hidden_activation"),
         ("gemma", vec![("hidden_act", json!("relu")), ("hidden_activation", json!("silu"))], "hidden_activation"),
         ("gpt_neox", vec![("rope_theta", json!(7.0))], "rotary_emb_base"),

@@ -4,7 +4,7 @@ use std::fs;
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor, safetensors};
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing};
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing, RotaryScaling};
 use serde_json::Value;
 
 use crate::support::fixture::{Reference, path, tiny_gpt2};
@@ -91,8 +91,10 @@ fn models_written_for_transformer_lens_come_back() -> Result<()> {
     let (mut written, mut refused) = (0, 0);
     for (name, model) in every_model() {
         let folder = scratch(&format!("tl_{}", name.replace(", ", "_")));
-        if model.cfg().long_rope.is_some() {
-            sentence(model.save_transformer_lens(&folder), &["long_rope", "TransformerLens"]);
+        let dynamic = matches!(model.cfg().rotary_scaling, Some(RotaryScaling::Dynamic { .. }));
+        if model.cfg().long_rope.is_some() || dynamic {
+            let told = if dynamic { "dynamic rotary_scaling" } else { "long_rope" };
+            sentence(model.save_transformer_lens(&folder), &[told, "TransformerLens"]);
             assert!(!folder.join("model.safetensors").exists(), "{name}");
             refused += 1;
             continue;

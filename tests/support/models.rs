@@ -11,15 +11,17 @@ use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
 
 /// Folders of tiny random models, at least one of each family.
-pub const FOLDERS: [&str; 18] = [
+pub const FOLDERS: [&str; 20] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
     "gptj",
     "gemma",
     "gemma2",
+    "gemma3",
     "llama",
     "llama3",
+    "llama_dynamic",
     "mistral",
     "opt",
     "phi",

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::rotary_json;
 use crate::error::{Error, Result};
 use crate::files::read_json;
 use crate::model::config::{AttentionType, HookedTransformerConfig, NormalizationType};
@@ -27,8 +28,6 @@ const IGNORED: &[&str] = &[
     "n_devices",
     "n_params",
     "original_architecture",
-    "rotary_base_local",
-    "rotary_scaling_factor",
     "seed",
     "tie_word_embeddings",
     "tokenizer_name",
@@ -40,12 +39,6 @@ const IGNORED: &[&str] = &[
     "use_hook_mlp_in",
     "use_hook_tokens",
     "use_split_qkv_input",
-    "yarn_attention_factor",
-    "yarn_beta_fast",
-    "yarn_beta_slow",
-    "yarn_factor",
-    "yarn_original_max_position_embeddings",
-    "yarn_truncate",
 ];
 
 impl HookedTransformerConfig {
@@ -83,7 +76,7 @@ impl HookedTransformerConfig {
     /// # Errors
     /// As [`HookedTransformerConfig::from_file`], without the path.
     pub(super) fn from_fields(mut fields: Map<String, Value>) -> Result<Self> {
-        settle(&mut fields);
+        settle(&mut fields)?;
         let ours = serde_json::to_value(Self::default()).expect("plain data is JSON");
         let mut kept = Map::new();
         for (key, value) in fields {
@@ -109,12 +102,6 @@ impl HookedTransformerConfig {
     /// # Errors
     /// [`Error::Config`] for what TransformerLens has no field for.
     pub(super) fn to_transformer_lens(&self) -> Result<Value> {
-        if self.long_rope.is_some() {
-            return Err(Error::config(
-                "TransformerLens has no field for the rotary frequencies of Phi-3's long context (long_rope), so the \
-                 model cannot be written in its format: save the original files of the model instead.",
-            ));
-        }
         let (no_norm, cap) =
             (self.normalization_type == NormalizationType::None, |cap: Option<f64>| cap.unwrap_or(OFF));
         let mut fields = json!({
@@ -156,39 +143,26 @@ impl HookedTransformerConfig {
             "default_prepend_bos": self.default_prepend_bos,
             "initializer_range": cap(self.initializer_range),
         });
-        if let Some(scaling) = &self.rotary_scaling {
-            fields["use_NTK_by_parts_rope"] = true.into();
-            fields["NTK_by_parts_factor"] = scaling.factor.into();
-            fields["NTK_by_parts_low_freq_factor"] = scaling.low_freq_factor.into();
-            fields["NTK_by_parts_high_freq_factor"] = scaling.high_freq_factor.into();
-            fields["NTK_original_ctx_len"] = scaling.original_n_ctx.into();
-        }
+        fields.as_object_mut().expect("an object").extend(rotary_json::write(self)?);
         Ok(fields)
     }
 }
 
 /// Takes out what other fields of TransformerLens make meaningless.
-fn settle(fields: &mut Map<String, Value>) {
+///
+/// # Errors
+/// What is not supported.
+fn settle(fields: &mut Map<String, Value>) -> Result<()> {
     if fields.remove("use_local_attn") == Some(Value::Bool(false)) {
         fields.remove("window_size");
         fields.remove("attn_types");
     }
-    let scaled = fields.remove("use_NTK_by_parts_rope") == Some(Value::Bool(true));
-    let parts = [
-        ("factor", "NTK_by_parts_factor", json!(8.0)),
-        ("low_freq_factor", "NTK_by_parts_low_freq_factor", json!(1.0)),
-        ("high_freq_factor", "NTK_by_parts_high_freq_factor", json!(4.0)),
-        ("original_n_ctx", "NTK_original_ctx_len", json!(8192)),
-    ];
-    let scaling: Map<String, Value> =
-        parts.into_iter().map(|(ours, key, usual)| (ours.into(), fields.remove(key).unwrap_or(usual))).collect();
-    if scaled {
-        fields.insert("rotary_scaling".into(), scaling.into());
-    }
+    rotary_json::read(fields)?;
     let norm = fields.get("normalization_type").and_then(Value::as_str).unwrap_or_default();
     if norm.starts_with("RMS") {
         fields.remove("final_rms");
     }
+    Ok(())
 }
 
 /// A field of TransformerLens as one of ours; `None` where it is off or left open.

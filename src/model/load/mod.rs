@@ -10,6 +10,7 @@ mod pretrained;
 mod process;
 mod provenance;
 mod refactor;
+mod rotary_json;
 mod save;
 mod tensor_file;
 mod tensor_names;

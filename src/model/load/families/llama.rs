@@ -3,13 +3,13 @@
 //!
 //! Reference: `transformers` `LlamaForCausalLM`.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::config_file::ConfigFile;
 use super::layout::Layout;
-use super::{Family, parts};
-use crate::error::{Error, Result};
-use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling};
+use super::{Family, parts, rope};
+use crate::error::Result;
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, MlpWeights};
 
@@ -38,8 +38,10 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 
 /// The config that all families of this kind share.
 pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    let (rotary_base, rotary_scaling) = rotary(file)?;
-    Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
+    let cfg = sizes(file)?;
+    let object = rope::object(file)?;
+    let rotary_base = rope::number(object, "rope_theta").or(file.number("rope_theta")?).unwrap_or(10000.0);
+    rope::scaled(HookedTransformerConfig { rotary_base, ..cfg }, object)
 }
 
 /// [`base`] without the keys that say how queries and keys are rotated.
@@ -67,46 +69,6 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         positional_embedding_type: PositionalEmbeddingType::Rotary,
         ..Default::default()
     })
-}
-
-/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones
-/// together.
-fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
-    let theta = file.number("rope_theta")?;
-    let object = file.rotary()?;
-    let share = file.number("partial_rotary_factor")?;
-    let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
-    let inner_share = object.and_then(|object| number(object, "partial_rotary_factor"));
-    if [share, inner_share].into_iter().flatten().any(|share| share != 1.0) {
-        return Err(Error::config(
-            "config.json sets partial_rotary_factor, but this family rotates all dimensions of a head: correct it.",
-        ));
-    }
-    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
-    let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
-    let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
-    let scaling = match kind {
-        "default" => None,
-        "llama3" => {
-            let need = |key: &str| {
-                number(object, key).ok_or_else(|| {
-                    Error::config(format!("config.json has no {key:?} for its llama3 positions: is it complete?"))
-                })
-            };
-            Some(RotaryScaling {
-                factor: need("factor")?,
-                low_freq_factor: need("low_freq_factor")?,
-                high_freq_factor: need("high_freq_factor")?,
-                original_n_ctx: need("original_max_position_embeddings")? as usize,
-            })
-        }
-        other => {
-            return Err(Error::config(format!(
-                "config.json asks for rotary positions of the type {other:?}; default and llama3 are supported."
-            )));
-        }
-    };
-    Ok((base, scaling))
 }
 
 /// A block; `qkv_bias` where q, k and v have biases.

@@ -16,6 +16,7 @@ mod parts;
 mod phi;
 mod phi3;
 mod qwen;
+mod rope;
 mod transformer_lens;
 
 use serde_json::{Map, Value};
@@ -35,7 +36,7 @@ struct Family {
     usually_tied: bool,
 }
 
-static FAMILIES: [Family; 13] = [
+static FAMILIES: [Family; 15] = [
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
@@ -47,6 +48,8 @@ static FAMILIES: [Family; 13] = [
     qwen::QWEN3,
     gemma::FAMILY,
     gemma::GEMMA2,
+    gemma::GEMMA3,
+    gemma::GEMMA3_IMAGES,
     phi::FAMILY,
     phi3::FAMILY,
 ];
@@ -88,7 +91,7 @@ pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Resul
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;
     cfg.check()?;
-    let computes = ["gemma", "gemma2"].contains(&family.model_type);
+    let computes = family.model_type.starts_with("gemma");
     Ok(Understood { cfg, layout: &family.layout, tied, computes })
 }
 
