@@ -79,7 +79,9 @@ mod model {
 }
 mod storage {
     mod arrays;
+    mod gguf;
     mod hub;
+    mod hub_gguf;
     mod hub_server;
 }
 mod tasks {
