@@ -62,8 +62,13 @@ pub struct HookedTransformerConfig {
     pub scale_attn_by_inverse_layer_idx: bool,
     /// Attention and MLP outputs each go through a norm before they are added to the residual stream.
     pub use_normalization_before_and_after: bool,
+    /// The only norms of a block are those of what attention and MLP write: both read the residual stream as it is
+    /// (OLMo 2).
+    pub use_normalization_after_only: bool,
     /// Queries and keys are divided by their root mean square and scaled, head by head, before positions enter.
     pub use_qk_norm: bool,
+    /// The norms of queries and keys divide by the root mean square over all heads of a layer.
+    pub qk_norm_across_heads: bool,
     /// Scores are `cap * tanh(score / cap)`.
     pub attn_scores_soft_cap: Option<f64>,
     /// Logits are `cap * tanh(logit / cap)`.
@@ -118,7 +123,9 @@ impl Default for HookedTransformerConfig {
             attn_scale: None,
             scale_attn_by_inverse_layer_idx: false,
             use_normalization_before_and_after: false,
+            use_normalization_after_only: false,
             use_qk_norm: false,
+            qk_norm_across_heads: false,
             attn_scores_soft_cap: None,
             output_logits_soft_cap: None,
             window_size: None,
@@ -162,6 +169,19 @@ impl HookedTransformerConfig {
         self.window_size.filter(|_| local)
     }
 
+    /// Whether what attention and MLP write goes through a norm of its own.
+    pub(crate) fn norms_after(&self) -> bool {
+        self.use_normalization_before_and_after || self.use_normalization_after_only
+    }
+
+    /// The scales of the norms of queries and of keys are as wide as one head, or as all heads of a layer.
+    pub(crate) fn qk_norm_widths(&self) -> (usize, usize) {
+        match self.qk_norm_across_heads {
+            true => (self.n_heads * self.d_head(), self.n_key_value_heads() * self.d_head()),
+            false => (self.d_head(), self.d_head()),
+        }
+    }
+
     /// Neurons of each MLP; 0 without MLPs.
     pub fn d_mlp(&self) -> usize {
         if self.attn_only { 0 } else { self.d_mlp.unwrap_or(self.d_model.saturating_mul(4)) }
@@ -201,7 +221,8 @@ impl HookedTransformerConfig {
             attn_only: self.attn_only,
             parallel_attn_mlp: self.parallel_attn_mlp,
             gated_mlp: self.gated_mlp,
-            norms_after: self.use_normalization_before_and_after,
+            norms_after: self.norms_after(),
+            reads_unnormed: self.use_normalization_after_only,
             rotary: self.positional_embedding_type == PositionalEmbeddingType::Rotary,
             shortformer: self.positional_embedding_type == PositionalEmbeddingType::Shortformer,
             qk_norm: self.use_qk_norm,
@@ -244,6 +265,16 @@ impl HookedTransformerConfig {
             )));
         }
         self.check_attention()?;
+        if self.use_normalization_after_only && self.use_normalization_before_and_after {
+            return Err(Error::config(
+                "use_normalization_after_only and use_normalization_before_and_after exclude each other: drop one.",
+            ));
+        }
+        if self.qk_norm_across_heads && !self.use_qk_norm {
+            return Err(Error::config(
+                "qk_norm_across_heads says how queries and keys are normed, but use_qk_norm is off: set it, too.",
+            ));
+        }
         if !(self.eps > 0.0 && self.eps < 1.0) {
             return Err(Error::config(format!("eps is {}, but a number between 0 and 1 is needed.", self.eps)));
         }

@@ -29,6 +29,10 @@ impl HookedTransformer {
             for b in [&mut attn.b_k, &mut attn.b_v] {
                 *b = for_each_head(&b.reshape(((), d_head))?, 0, heads)?.flatten_all()?;
             }
+            // One scale for each key, or one for all of them.
+            if let Some((_, of_k)) = attn.qk_norm.as_mut().filter(|_| self.cfg.qk_norm_across_heads) {
+                *of_k = for_each_head(&of_k.reshape(((), d_head))?, 0, heads)?.flatten_all()?;
+            }
         }
         Arc::make_mut(&mut model.cfg).n_key_value_heads = None;
         Ok(model)
@@ -53,8 +57,8 @@ impl HookedTransformer {
             Ok(matmul(&rows, &w)?)
         };
         let [q, k, v] = qkv;
-        let (attn, kind) = (&block.attn, (self.cfg.normalization_type, self.cfg.eps));
+        let (attn, norm) = (&block.attn, self.cfg.norm_before(false));
         let behind = Tensor::cat(&[back(q, &attn.w_q)?, back(k, &attn.w_k)?, back(v, &attn.w_v)?], 0)?;
-        norm_gradient(&resid_pre.flatten_to(1)?, block.ln1.as_ref(), kind, &behind)
+        norm_gradient(&resid_pre.flatten_to(1)?, block.ln1.as_ref(), (norm.kind, norm.eps), &behind)
     }
 }

@@ -53,6 +53,8 @@ pub enum ActFn {
     Relu,
     /// `x sigmoid(x)`.
     Silu,
+    /// `x sigmoid(1.702 x)`, an approximation of gelu (Hendrycks and Gimpel 2016).
+    QuickGelu,
     /// `x softmax(x)` over the neurons (Elhage et al. 2022, "Softmax Linear Units").
     Solu,
     /// The same with a layer norm of the neurons behind it, which shows `mlp.hook_mid` before and `mlp.ln` inside.

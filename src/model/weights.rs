@@ -32,7 +32,8 @@ pub(crate) struct AttentionWeights {
     pub w_o: Tensor,
     /// `[d_model]`.
     pub b_o: Tensor,
-    /// `[d_head]` each: the scales of the norms of queries and keys.
+    /// The scales of the norms of queries and keys, `[d_head]` each, or `[n_heads * d_head]` and
+    /// `[n_key_value_heads * d_head]` of norms over all heads.
     pub qk_norm: Option<(Tensor, Tensor)>,
 }
 

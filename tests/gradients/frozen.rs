@@ -99,6 +99,7 @@ fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("attention only", HookedTransformerConfig { attn_only: true, d_mlp: None, ..small() }),
         ("parallel", HookedTransformerConfig { parallel_attn_mlp: true, ..small() }),
         ("queries and keys with norms", HookedTransformerConfig { use_qk_norm: true, ..small() }),
+        ("norms of all heads", HookedTransformerConfig { use_qk_norm: true, qk_norm_across_heads: true, ..small() }),
     ]
 }
 
@@ -133,7 +134,8 @@ fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let mut kinds = kinds();
     kinds.extend([
         ("norms of neurons", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..plain.clone() }),
-        ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain }),
+        ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain.clone() }),
+        ("norms after only", HookedTransformerConfig { use_normalization_after_only: true, ..plain }),
     ]);
     kinds
 }

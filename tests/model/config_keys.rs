@@ -104,6 +104,8 @@ fn keys_that_are_not_honoured_are_refused() {
         ("gemma3_images", vec![("audio_config", json!({"layers": 2}))], "audio_config"),
         ("gemma", vec![("hidden_activation", json!("relu"))], "hidden_activation"),
         ("gemma", vec![("hidden_act", json!("relu")), ("hidden_activation", json!("silu"))], "hidden_activation"),
+        ("olmo2", vec![("attention_bias", json!(true))], "attention_bias"),
+        ("olmo2", vec![("clip_qkv", json!(8.0))], "clip_qkv"),
         ("gpt_neox", vec![("rope_theta", json!(7.0))], "rotary_emb_base"),
         ("gpt_neox", vec![("partial_rotary_factor", json!(1.0))], "rotary_pct"),
         ("gpt_neox", vec![("attention_bias", json!(false))], "attention_bias"),

@@ -36,7 +36,7 @@ fn logits_are_those_of_transformers() -> Result<()> {
 }
 
 /// Those that TransformerLens was run on too.
-const HOOKED: [&str; 14] = [
+const HOOKED: [&str; 15] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
@@ -46,6 +46,7 @@ const HOOKED: [&str; 14] = [
     "gemma3",
     "llama",
     "mistral",
+    "olmo2",
     "opt",
     "phi",
     "phi3",
@@ -198,5 +199,7 @@ fn processing_that_would_change_the_predictions_is_refused() -> Result<()> {
     refused(HookedTransformerConfig { gated_mlp: true, ..small.clone() }, fold_ln)?;
     refused(HookedTransformerConfig { use_qk_norm: true, ..small.clone() }, refactor)?;
     refused(HookedTransformerConfig { n_key_value_heads: Some(1), ..small.clone() }, refactor)?;
+    let centre = Processing { center_writing_weights: true, ..Processing::NONE };
+    refused(HookedTransformerConfig { use_normalization_after_only: true, ..small.clone() }, centre)?;
     refused(HookedTransformerConfig { output_logits_soft_cap: Some(30.0), ..small }, center_unembed)
 }

@@ -114,7 +114,7 @@ fn every_weight_of_every_architecture() -> Result<()> {
         let cfg = HookedTransformerConfig { normalization_type, ..small() };
         check_model(&format!("{normalization_type:?}"), cfg, &tokens)?;
     }
-    for act_fn in [ActFn::Gelu, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn] {
+    for act_fn in [ActFn::Gelu, ActFn::Relu, ActFn::Silu, ActFn::QuickGelu, ActFn::Solu, ActFn::SoluLn] {
         check_model(&format!("{act_fn:?}"), HookedTransformerConfig { act_fn, ..small() }, &tokens)?;
     }
     for positional_embedding_type in [PositionalEmbeddingType::Shortformer, PositionalEmbeddingType::Rotary] {
@@ -123,7 +123,14 @@ fn every_weight_of_every_architecture() -> Result<()> {
             check_model(&format!("{positional_embedding_type:?}"), cfg, &tokens)?;
         }
     }
-    check_model("norms of queries and keys", HookedTransformerConfig { use_qk_norm: true, ..small() }, &tokens)
+    check_model("norms of queries and keys", HookedTransformerConfig { use_qk_norm: true, ..small() }, &tokens)?;
+    let after_only = HookedTransformerConfig {
+        use_normalization_after_only: true,
+        use_qk_norm: true,
+        qk_norm_across_heads: true,
+        ..small()
+    };
+    check_model("OLMo 2", after_only, &tokens)
 }
 
 #[test]

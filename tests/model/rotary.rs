@@ -68,7 +68,10 @@ fn scaling_of_older_files_and_of_transformer_lens() -> Result<()> {
     sentence(with(both), &["rotary_base_local", "not supported"]);
     sentence(read(json!({"use_dynamic_ntk_rope": true})), &["use_dynamic_ntk_rope", "not understood"]);
     sentence(read(json!({"rotary_scaling": {"kind": "unheard"}})), &["unheard", "linear"]);
-    sentence(read(json!({"rotary_scaling": {"kind": "linear", "factor": 0.0}})), &["rotary_scaling", "positive factor"]);
+    sentence(
+        read(json!({"rotary_scaling": {"kind": "linear", "factor": 0.0}})),
+        &["rotary_scaling", "positive factor"],
+    );
     sentence(read(json!({"rotary_base_local": -1.0})), &["rotary_base_local", "positive"]);
     Ok(())
 }

@@ -59,7 +59,8 @@ fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
         all.push((at("attn.W_O"), vec![n, h, d]));
         all.push((at("attn.b_O"), vec![d]));
         if cfg.use_qk_norm {
-            all.extend(["q", "k"].map(|part| (at(&format!("attn.{part}_norm.w")), vec![h])));
+            let wide = |heads: usize| if cfg.qk_norm_across_heads { heads * h } else { h };
+            all.extend([("q", n), ("k", g)].map(|(part, n)| (at(&format!("attn.{part}_norm.w")), vec![wide(n)])));
         }
         if !cfg.attn_only {
             norms.push("ln2");
@@ -72,7 +73,10 @@ fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
                 all.extend(norm(&at("mlp.ln"), m));
             }
         }
-        if cfg.use_normalization_before_and_after {
+        if cfg.use_normalization_after_only {
+            norms.clear();
+        }
+        if cfg.use_normalization_before_and_after || cfg.use_normalization_after_only {
             norms.extend(["ln1_post", "ln2_post"]);
         }
         all.extend(norms.into_iter().flat_map(|name| norm(&at(name), d)));
@@ -171,6 +175,12 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         eps: 1e-6,
         ..llama()
     };
+    let olmo2 = HookedTransformerConfig {
+        use_normalization_after_only: true,
+        use_qk_norm: true,
+        qk_norm_across_heads: true,
+        ..llama()
+    };
     vec![
         ("gpt2", gpt2()),
         ("opt", HookedTransformerConfig { act_fn: ActFn::Relu, ..gpt2() }),
@@ -178,6 +188,7 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("gptj", HookedTransformerConfig { rotary_adjacent_pairs: true, act_fn: ActFn::GeluNew, ..neox() }),
         ("llama", llama()),
         ("qwen3", HookedTransformerConfig { use_qk_norm: true, ..llama() }),
+        ("olmo2", olmo2),
         ("gemma2", gemma2),
         ("solu_ln", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..gpt2() }),
         ("attn_only", HookedTransformerConfig { attn_only: true, ..gpt2() }),

@@ -11,7 +11,7 @@ use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
 
 /// Folders of tiny random models, at least one of each family.
-pub const FOLDERS: [&str; 20] = [
+pub const FOLDERS: [&str; 22] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
@@ -23,6 +23,8 @@ pub const FOLDERS: [&str; 20] = [
     "llama3",
     "llama_dynamic",
     "mistral",
+    "olmo2",
+    "olmo2_grouped",
     "opt",
     "phi",
     "phi3",

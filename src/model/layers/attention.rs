@@ -77,7 +77,7 @@ fn queries_keys_values(
             run.at_site(ctx.layer, site, ctx.for_heads_of(site, resid_pre)?)?;
         }
     }
-    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), Some((run, ctx.ln1_points())))?;
+    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm_before(), Some((run, ctx.ln1_points())))?;
     let placed = ctx.placed(&normed)?;
     let heads = |x: &Tensor, w: &Tensor, b: &Tensor| ctx.by_heads(&linear(x, w, Some(b))?);
     Ok((
@@ -107,7 +107,7 @@ fn split_inputs(
             None => ctx.for_heads_of(site, resid_pre)?,
         };
         let input = run.at_site(ctx.layer, site, input)?;
-        let normed = norm(&input, weights.ln1.as_ref(), ctx.norm(), None)?;
+        let normed = norm(&input, weights.ln1.as_ref(), ctx.norm_before(), None)?;
         let normed = if site == Site::VInput { normed } else { ctx.placed(&normed)? };
         let (batch, pos, n_heads, d_model) = normed.dims4()?;
         // [head, batch * pos, d_model] times [head, d_model, d_head]
@@ -128,7 +128,7 @@ pub(in crate::model) fn keys_and_values(
     ctx: &BlockContext,
 ) -> Result<(Tensor, Tensor)> {
     let attn = &weights.attn;
-    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), None)?;
+    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm_before(), None)?;
     let k = ctx.by_heads(&linear(&ctx.placed(&normed)?, &attn.w_k, Some(&attn.b_k))?)?;
     let (_, k) = ctx.norm_qk(k.clone(), k, attn, &mut HookRun::default())?;
     let k = match ctx.rotary {
@@ -191,14 +191,28 @@ impl BlockContext<'_> {
     fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
         let mut scaled = |x: Tensor, w: &Tensor, (scale, normalized): (Site, Site)| -> Result<Tensor> {
-            let by = root_mean_square(&x, self.cfg.eps)?;
+            let by = self.divisor_of_heads(&x)?;
             let by = if self.frozen.scales { by.detach() } else { by };
             let scale = run.at_site(self.layer, scale, by)?;
             let divided = rows_over(&x, &scale)?.to_dtype(x.dtype())?;
-            Ok(run.at_site(self.layer, normalized, divided)?.broadcast_mul(w)?)
+            let w = w.reshape(((), self.cfg.d_head()))?;
+            Ok(run.at_site(self.layer, normalized, divided)?.broadcast_mul(&w)?)
         };
         let q = scaled(q, of_q, (Site::QNormScale, Site::QNormNormalized))?;
         Ok((q, scaled(k, of_k, (Site::KNormScale, Site::KNormNormalized))?))
+    }
+
+    /// What the norm of queries or of keys divides each head by: its own root mean square, or that of all of them.
+    ///
+    /// # Shapes
+    /// `x [batch, pos, head, d_head]` gives `[batch, pos, head, 1]`.
+    fn divisor_of_heads(&self, x: &Tensor) -> Result<Tensor> {
+        if !self.cfg.qk_norm_across_heads {
+            return root_mean_square(x, self.cfg.eps);
+        }
+        let (batch, pos, heads, _) = x.dims4()?;
+        let one = root_mean_square(&x.flatten_from(2)?.contiguous()?, self.cfg.eps)?;
+        Ok(spread(&one.unsqueeze(2)?, &[batch, pos, heads, 1])?.contiguous()?)
     }
 
     /// What queries and keys are made of: with positions that enter only here, their vectors are added, to each head's

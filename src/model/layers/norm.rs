@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun};
-use crate::model::config::NormalizationType;
+use crate::model::config::{HookedTransformerConfig, NormalizationType};
 use crate::model::ops::{centred, root_mean_square, rows_over};
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::NormWeights;
@@ -26,6 +26,17 @@ pub(in crate::model) struct NormRule {
     pub eps: f64,
     /// Whether gradients take what is divided by as a constant.
     pub is_frozen: bool,
+}
+
+impl HookedTransformerConfig {
+    /// How the norm divides through which attention and MLP read; none where they read the residual stream as it is.
+    pub(in crate::model) fn norm_before(&self, is_frozen: bool) -> NormRule {
+        let kind = match self.use_normalization_after_only {
+            true => NormalizationType::None,
+            false => self.normalization_type,
+        };
+        NormRule { kind, eps: self.eps, is_frozen }
+    }
 }
 
 /// The norm: `(x - mean) / sqrt(variance + eps)`, or `x / sqrt(mean(x^2) + eps)`, then scale and shift unless they are

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::rotary_json;
 use crate::error::{Error, Result};
 use crate::files::read_json;
-use crate::model::config::{AttentionType, HookedTransformerConfig, NormalizationType};
+use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig, NormalizationType};
 
 /// What TransformerLens writes for a number that is off or left open.
 const OFF: f64 = -1.0;
@@ -27,7 +27,6 @@ const IGNORED: &[&str] = &[
     "init_weights",
     "n_devices",
     "n_params",
-    "original_architecture",
     "seed",
     "tie_word_embeddings",
     "tokenizer_name",
@@ -40,6 +39,9 @@ const IGNORED: &[&str] = &[
     "use_hook_tokens",
     "use_split_qkv_input",
 ];
+
+/// Whose blocks TransformerLens computes differently, by the name of the architecture.
+const NORMS_AFTER_ONLY: [&str; 2] = ["Olmo2ForCausalLM", "Olmo3ForCausalLM"];
 
 impl HookedTransformerConfig {
     /// Reads a config from a JSON file: one with the fields of this type, or what TransformerLens' `cfg.to_dict()`
@@ -102,6 +104,15 @@ impl HookedTransformerConfig {
     /// # Errors
     /// [`Error::Config`] for what TransformerLens has no field for.
     pub(super) fn to_transformer_lens(&self) -> Result<Value> {
+        if self.use_normalization_after_only {
+            return Err(unwritable("blocks without norms before attention and MLP (use_normalization_after_only)"));
+        }
+        if self.qk_norm_across_heads {
+            return Err(unwritable("norms of queries and keys over all heads (qk_norm_across_heads)"));
+        }
+        if self.act_fn == ActFn::QuickGelu {
+            return Err(unwritable("the activation function quick_gelu"));
+        }
         let (no_norm, cap) =
             (self.normalization_type == NormalizationType::None, |cap: Option<f64>| cap.unwrap_or(OFF));
         let mut fields = json!({
@@ -148,11 +159,26 @@ impl HookedTransformerConfig {
     }
 }
 
+/// The refusal of what TransformerLens does not compute.
+pub(super) fn unwritable(what: &str) -> Error {
+    Error::config(format!(
+        "TransformerLens has no field for {what}, so the model cannot be written in its format: save the original files of \
+         the model instead."
+    ))
+}
+
 /// Takes out what other fields of TransformerLens make meaningless.
 ///
 /// # Errors
 /// What is not supported.
 fn settle(fields: &mut Map<String, Value>) -> Result<()> {
+    let named = fields.remove("original_architecture");
+    if let Some(named) = named.as_ref().and_then(Value::as_str).filter(|named| NORMS_AFTER_ONLY.contains(named)) {
+        return Err(Error::argument(format!(
+            "is of TransformerLens' {named}, which has norms behind attention and MLP only, though none of its fields says \
+             so: load the original files of the model."
+        )));
+    }
     if fields.remove("use_local_attn") == Some(Value::Bool(false)) {
         fields.remove("window_size");
         fields.remove("attn_types");

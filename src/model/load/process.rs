@@ -47,7 +47,7 @@ impl Processing {
     pub fn default_for(cfg: &HookedTransformerConfig) -> Self {
         Self {
             fold_ln: cfg.normalization_type.has_weights() && !shift_meets_gate(cfg) && !placed_behind_norm(cfg),
-            center_writing_weights: cfg.normalization_type.centres(),
+            center_writing_weights: centres_all(cfg),
             center_unembed: cfg.output_logits_soft_cap.is_none(),
             fold_value_biases: true,
             refactor_factored_attn_matrices: false,
@@ -301,10 +301,10 @@ fn check(steps: &Processing, cfg: &HookedTransformerConfig) -> Result<()> {
              norm: set fold_ln: false.",
         ));
     }
-    if steps.center_writing_weights && !norm.centres() {
+    if steps.center_writing_weights && !centres_all(cfg) {
         return Err(Error::config(
-            "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
-             set center_writing_weights: false.",
+            "center_writing_weights needs layer norms before all that reads the residual stream, which take the mean \
+             out again; this model has none: set center_writing_weights: false.",
         ));
     }
     if steps.center_unembed && cfg.output_logits_soft_cap.is_some() {
@@ -367,6 +367,11 @@ fn fold_norms(block: &mut BlockWeights) -> Result<()> {
         Some(norm) => fold(&norm, &mut mlp.w_out, &mut mlp.b_out),
         None => Ok(()),
     }
+}
+
+/// Whether all that reads the residual stream takes its mean out first.
+fn centres_all(cfg: &HookedTransformerConfig) -> bool {
+    cfg.normalization_type.centres() && !cfg.use_normalization_after_only
 }
 
 /// Whether a norm with a shift is read by an MLP with a gate.

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::config_json::unwritable;
 use crate::error::{Error, Result};
 use crate::model::config::HookedTransformerConfig;
 use crate::model::layers::RotaryScaling;
@@ -76,12 +77,7 @@ pub(super) fn read(fields: &mut Map<String, Value>) -> Result<()> {
 /// # Errors
 /// [`Error::Config`] for what TransformerLens does not compute.
 pub(super) fn write(cfg: &HookedTransformerConfig) -> Result<Map<String, Value>> {
-    let refused = |what: &str| {
-        Err(Error::config(format!(
-            "TransformerLens has no field for {what}, so the model cannot be written in its format: save the original \
-             files of the model instead."
-        )))
-    };
+    let refused = |what: &str| Err(unwritable(what));
     if cfg.long_rope.is_some() {
         return refused("the rotary frequencies of Phi-3's long context (long_rope)");
     }

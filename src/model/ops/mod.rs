@@ -58,6 +58,9 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     Ok(cross_entropy::cross_entropy(logits, targets)?)
 }
 
+/// The factor in `x sigmoid(1.702 x)`, which is near gelu.
+const QUICK: f64 = 1.702;
+
 /// The activation function, element by element. The slope of relu at exactly 0 is 0, as in PyTorch.
 ///
 /// # Shapes
@@ -76,6 +79,7 @@ pub fn activate(x: &Tensor, act: ActFn) -> Result<Tensor> {
         ActFn::GeluNew => gelu::gelu_new(x)?,
         ActFn::Relu => relu::relu(x)?,
         ActFn::Silu => x.silu()?,
+        ActFn::QuickGelu => ((x * QUICK)?.silu()? / QUICK)?,
         ActFn::Solu | ActFn::SoluLn => (x * softmax(x)?)?,
     })
 }

@@ -272,8 +272,10 @@ impl<'a> ConfigFile<'a> {
             Some("gelu" | "gelu_python") => Ok(ActFn::Gelu),
             Some("relu") => Ok(ActFn::Relu),
             Some("silu" | "swish") => Ok(ActFn::Silu),
+            Some("quick_gelu") => Ok(ActFn::QuickGelu),
             Some(other) => Err(Error::config(format!(
-                "config.json asks for the activation function {other:?}; gelu_new, gelu, relu and silu are supported."
+                "config.json asks for the activation function {other:?}; gelu_new, gelu, quick_gelu, relu and silu are \
+                 supported."
             ))),
         }
     }

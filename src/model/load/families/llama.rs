@@ -83,8 +83,9 @@ pub(super) fn block(
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
     let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (qkv_bias, false))?;
     if cfg.use_qk_norm {
-        let mut scale = |name: &str| file.take(&at(name), &[cfg.d_head()]);
-        attn.qk_norm = Some((scale("self_attn.q_norm.weight"), scale("self_attn.k_norm.weight")));
+        let (of_q, of_k) = cfg.qk_norm_widths();
+        let mut scale = |name: &str, width: usize| file.take(&at(name), &[width]);
+        attn.qk_norm = Some((scale("self_attn.q_norm.weight", of_q), scale("self_attn.k_norm.weight", of_k)));
     }
     let mlp = MlpWeights {
         w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
@@ -95,11 +96,14 @@ pub(super) fn block(
         b_out: parts::bias(file, "", d, false)?,
     };
     let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));
-    let (ln1_post, ln2, ln2_post) = match cfg.use_normalization_before_and_after {
-        true => {
-            (norm("post_attention_layernorm"), norm("pre_feedforward_layernorm"), norm("post_feedforward_layernorm"))
+    // The second of these names is that of the norm before the MLP where attention has none behind it.
+    let (ln1, ln1_post, ln2) = match (cfg.use_normalization_after_only, cfg.norms_after()) {
+        (true, _) => (None, norm("post_attention_layernorm"), None),
+        (_, true) => {
+            (norm("input_layernorm"), norm("post_attention_layernorm"), norm("pre_feedforward_layernorm"))
         }
-        false => (None, norm("post_attention_layernorm"), None),
+        (_, false) => (norm("input_layernorm"), None, norm("post_attention_layernorm")),
     };
-    Ok(BlockWeights { ln1: norm("input_layernorm"), attn, ln1_post, ln2, ln2_post, mlp: Some(mlp) })
+    let ln2_post = if cfg.norms_after() { norm("post_feedforward_layernorm") } else { None };
+    Ok(BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp: Some(mlp) })
 }

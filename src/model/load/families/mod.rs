@@ -11,7 +11,9 @@ mod harmless;
 mod layout;
 mod llama;
 mod mistral;
+mod olmo2;
 mod opt;
+mod out_of_scope;
 mod parts;
 mod phi;
 mod phi3;
@@ -36,7 +38,7 @@ struct Family {
     usually_tied: bool,
 }
 
-static FAMILIES: [Family; 15] = [
+static FAMILIES: [Family; 16] = [
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
@@ -44,6 +46,7 @@ static FAMILIES: [Family; 15] = [
     opt::FAMILY,
     llama::FAMILY,
     mistral::FAMILY,
+    olmo2::FAMILY,
     qwen::QWEN2,
     qwen::QWEN3,
     gemma::FAMILY,
@@ -78,8 +81,9 @@ pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Resul
     let named = json.get("model_type").and_then(Value::as_str).unwrap_or("gpt2");
     let family = FAMILIES.iter().find(|family| family.model_type == named).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+        let what = out_of_scope::out_of_scope(named).map_or(String::new(), |what| format!(", {what}"));
         Error::config(format!(
-            "config.json is of a {named:?} model; supported are the model types {}.",
+            "config.json is of a {named:?} model{what}. Supported are the model types {}.",
             known.join(", ")
         ))
     })?;

@@ -58,7 +58,10 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         b_v: flat(file, &format!("attn.{shared}b_V"), &[g, h])?,
         w_o: flat(file, "attn.W_O", &[n, h, d])?,
         b_o: take(file, "attn.b_O", &[d]),
-        qk_norm: cfg.use_qk_norm.then(|| (take(file, "attn.q_norm.w", &[h]), take(file, "attn.k_norm.w", &[h]))),
+        qk_norm: cfg.use_qk_norm.then(|| {
+            let (of_q, of_k) = cfg.qk_norm_widths();
+            (take(file, "attn.q_norm.w", &[of_q]), take(file, "attn.k_norm.w", &[of_k]))
+        }),
     };
     let mlp = (!cfg.attn_only).then(|| MlpWeights {
         w_in: take(file, "mlp.W_in", &[d, m]),
@@ -71,10 +74,11 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     });
     let kind = cfg.normalization_type;
     let mut norm_if = |there: bool, part: &str| there.then(|| norm(file, &format!("{name}.{part}"), cfg));
-    let ln1 = norm_if(kind.has_weights(), "ln1");
+    let before = kind.has_weights() && !cfg.use_normalization_after_only;
+    let ln1 = norm_if(before, "ln1");
     // Their output is added to the residual stream, so that nothing reads it into which they could be folded.
-    let after = cfg.use_normalization_before_and_after && kind != NormalizationType::None;
+    let after = cfg.norms_after() && kind != NormalizationType::None;
     let (ln1_post, ln2_post) = (norm_if(after, "ln1_post"), norm_if(after, "ln2_post"));
-    let ln2 = norm_if(kind.has_weights() && !cfg.attn_only, "ln2");
+    let ln2 = norm_if(before && !cfg.attn_only, "ln2");
     Ok(BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp })
 }
