@@ -9,7 +9,7 @@ use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
 use crate::model::layers::frequencies::{LongRope, RotaryScaling, read_scaling};
 
-pub use super::kinds::{ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType};
+pub use super::kinds::{ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType, QkNormType};
 
 /// Sizes and kinds of a model.
 ///
@@ -54,6 +54,8 @@ pub struct HookedTransformerConfig {
     pub parallel_attn_mlp: bool,
     /// The MLP is `(act(x W_gate) * (x W_in) + b_in) W_out + b_out`.
     pub gated_mlp: bool,
+    /// The MLP is `(act(x W_gate + b_gate) * (x W_in + b_pre_linear) + b_in) W_out + b_out`, where it has a gate.
+    pub gated_mlp_biases: bool,
     /// Which positions may be attended to.
     pub attention_dir: AttentionDir,
     /// What scores are divided by; `None` means `sqrt(d_head)`.
@@ -65,10 +67,10 @@ pub struct HookedTransformerConfig {
     /// The only norms of a block are those of what attention and MLP write: both read the residual stream as it is
     /// (OLMo 2).
     pub use_normalization_after_only: bool,
-    /// Queries and keys are divided by their root mean square and scaled, head by head, before positions enter.
+    /// Queries and keys go through a norm before positions enter.
     pub use_qk_norm: bool,
-    /// The norms of queries and keys divide by the root mean square over all heads of a layer.
-    pub qk_norm_across_heads: bool,
+    /// Which norm that is.
+    pub qk_norm_type: QkNormType,
     /// Scores are `cap * tanh(score / cap)`.
     pub attn_scores_soft_cap: Option<f64>,
     /// Logits are `cap * tanh(logit / cap)`.
@@ -119,13 +121,14 @@ impl Default for HookedTransformerConfig {
             attn_only: false,
             parallel_attn_mlp: false,
             gated_mlp: false,
+            gated_mlp_biases: false,
             attention_dir: AttentionDir::Causal,
             attn_scale: None,
             scale_attn_by_inverse_layer_idx: false,
             use_normalization_before_and_after: false,
             use_normalization_after_only: false,
             use_qk_norm: false,
-            qk_norm_across_heads: false,
+            qk_norm_type: QkNormType::RMS,
             attn_scores_soft_cap: None,
             output_logits_soft_cap: None,
             window_size: None,
@@ -172,14 +175,6 @@ impl HookedTransformerConfig {
     /// Whether what attention and MLP write goes through a norm of its own.
     pub(crate) fn norms_after(&self) -> bool {
         self.use_normalization_before_and_after || self.use_normalization_after_only
-    }
-
-    /// The scales of the norms of queries and of keys are as wide as one head, or as all heads of a layer.
-    pub(crate) fn qk_norm_widths(&self) -> (usize, usize) {
-        match self.qk_norm_across_heads {
-            true => (self.n_heads * self.d_head(), self.n_key_value_heads() * self.d_head()),
-            false => (self.d_head(), self.d_head()),
-        }
     }
 
     /// Neurons of each MLP; 0 without MLPs.
@@ -270,17 +265,17 @@ impl HookedTransformerConfig {
                 "use_normalization_after_only and use_normalization_before_and_after exclude each other: drop one.",
             ));
         }
-        if self.qk_norm_across_heads && !self.use_qk_norm {
-            return Err(Error::config(
-                "qk_norm_across_heads says how queries and keys are normed, but use_qk_norm is off: set it, too.",
-            ));
-        }
         if !(self.eps > 0.0 && self.eps < 1.0) {
             return Err(Error::config(format!("eps is {}, but a number between 0 and 1 is needed.", self.eps)));
         }
         if self.gated_mlp && self.act_fn == ActFn::SoluLn {
             return Err(Error::config(
                 "an MLP with a gate has no place for the norm of solu_ln: drop gated_mlp or use solu.",
+            ));
+        }
+        if self.gated_mlp_biases && !self.gated_mlp {
+            return Err(Error::config(
+                "gated_mlp_biases are biases of an MLP with a gate: set gated_mlp, or drop them.",
             ));
         }
         if self.attn_scale.is_some_and(|scale| !(scale > 0.0 && scale.is_finite())) {

@@ -29,9 +29,8 @@ impl HookedTransformer {
             for b in [&mut attn.b_k, &mut attn.b_v] {
                 *b = for_each_head(&b.reshape(((), d_head))?, 0, heads)?.flatten_all()?;
             }
-            // One scale for each key, or one for all of them.
-            if let Some((_, of_k)) = attn.qk_norm.as_mut().filter(|_| self.cfg.qk_norm_across_heads) {
-                *of_k = for_each_head(&of_k.reshape(((), d_head))?, 0, heads)?.flatten_all()?;
+            if let Some((_, of_k)) = attn.qk_norm.as_mut().filter(|(_, of_k)| of_k.w.rank() == 2) {
+                of_k.w = for_each_head(&of_k.w, 0, heads)?;
             }
         }
         Arc::make_mut(&mut model.cfg).n_key_value_heads = None;

@@ -40,6 +40,46 @@ impl NormalizationType {
     }
 }
 
+/// Which norm queries and keys have in a model with `use_qk_norm`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QkNormType {
+    /// Divide by the root of the mean square and scale, all heads alike (Qwen 3).
+    #[default]
+    RMS,
+    /// A layer norm, all heads alike (Phi).
+    LN,
+    /// A layer norm with a scale for each head and no shift (StableLM 2).
+    LNPerHead,
+    /// Divide by the root of the mean square over all heads of a layer, and scale (OLMo 2).
+    RMSAcrossHeads,
+}
+
+impl QkNormType {
+    /// Whether the norm subtracts the mean of its input.
+    pub fn centres(self) -> bool {
+        match self {
+            Self::RMS | Self::RMSAcrossHeads => false,
+            Self::LN | Self::LNPerHead => true,
+        }
+    }
+
+    /// Whether it adds a shift.
+    pub(in crate::model) fn shifts(self) -> bool {
+        match self {
+            Self::RMS | Self::LNPerHead | Self::RMSAcrossHeads => false,
+            Self::LN => true,
+        }
+    }
+
+    /// The shape of its scale for `heads` heads of this width.
+    pub(in crate::model) fn shape(self, heads: usize, d_head: usize) -> Vec<usize> {
+        match self {
+            Self::RMS | Self::LN => vec![d_head],
+            Self::LNPerHead | Self::RMSAcrossHeads => vec![heads, d_head],
+        }
+    }
+}
+
 /// The MLP's activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

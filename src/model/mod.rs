@@ -20,7 +20,7 @@ mod tree;
 mod weights;
 
 pub use config::{
-    ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
+    ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, QkNormType,
 };
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};

@@ -3,7 +3,7 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
-use candle_lens::model::{AttentionType, PositionalEmbeddingType};
+use candle_lens::model::{AttentionType, PositionalEmbeddingType, QkNormType};
 use candle_lens::prelude::*;
 
 use crate::support::damage::{Damage, cases};
@@ -31,7 +31,6 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
         use_normalization_before_and_after: yes(5),
         use_normalization_after_only: yes(5),
         use_qk_norm: yes(4),
-        qk_norm_across_heads: yes(2),
         rotary_base_local: yes(3).then_some(50.0),
         scale_attn_by_inverse_layer_idx: yes(6),
         attention_dir: if yes(5) { AttentionDir::Bidirectional } else { AttentionDir::Causal },
@@ -44,13 +43,14 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
     };
     let types = [AttentionType::Global, AttentionType::Local];
     let attn_types = windows.then(|| (0..n_layers).map(|_| types[dice.below(2)]).collect());
-    let act_fns =
-        [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::QuickGelu, ActFn::Solu, ActFn::SoluLn];
+    let act_fns = [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::QuickGelu, ActFn::Solu, ActFn::SoluLn];
     let positions =
         [PositionalEmbeddingType::Standard, PositionalEmbeddingType::Rotary, PositionalEmbeddingType::Shortformer];
+    let qk_norms = [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead, QkNormType::RMSAcrossHeads];
     HookedTransformerConfig {
         use_normalization_before_and_after: cfg.use_normalization_before_and_after && !cfg.use_normalization_after_only,
-        qk_norm_across_heads: cfg.qk_norm_across_heads && cfg.use_qk_norm,
+        qk_norm_type: qk_norms[dice.below(qk_norms.len())],
+        gated_mlp_biases: cfg.gated_mlp && dice.below(2) == 0,
         attn_types,
         act_fn: act_fns[dice.below(act_fns.len())],
         normalization_type: if dice.below(6) == 0 { NormalizationType::None } else { norms[dice.below(norms.len())] },

@@ -11,22 +11,26 @@ use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
 
 /// Folders of tiny random models, at least one of each family.
-pub const FOLDERS: [&str; 22] = [
+pub const FOLDERS: [&str; 27] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
+    "gpt_neox_unbiased",
     "gptj",
     "gemma",
     "gemma2",
     "gemma3",
     "llama",
     "llama3",
+    "llama_biases",
     "llama_dynamic",
+    "llama_partial",
     "mistral",
     "olmo2",
     "olmo2_grouped",
     "opt",
     "phi",
+    "phi_qk_norm",
     "phi3",
     "phi3_long",
     "phi3_partial",
@@ -34,6 +38,7 @@ pub const FOLDERS: [&str; 22] = [
     "qwen2",
     "qwen2_window",
     "qwen3",
+    "qwen3_biases",
 ];
 
 /// Architectures besides those of the families, in TransformerLens' format.

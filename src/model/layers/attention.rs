@@ -7,12 +7,13 @@ use candle_core::{DType, Tensor};
 
 use super::block::{BlockContext, norm_after};
 use super::kv_cache::LayerKv;
-use super::norm::{NormPoints, norm};
+use super::norm::{NormPoints, NormRule, divided, norm};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
-use crate::model::ops::{linear, product, root_mean_square, rows_over, soft_cap, softmax};
+use crate::model::config::{NormalizationType, QkNormType};
+use crate::model::ops::{linear, product, root_mean_square, soft_cap, softmax};
 use crate::model::transformer::HookedTransformer;
-use crate::model::weights::{AttentionWeights, BlockWeights, for_each_head};
+use crate::model::weights::{AttentionWeights, BlockWeights, NormWeights, for_each_head};
 use crate::wide::{matmul, spread, sum};
 
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
@@ -190,29 +191,37 @@ impl BlockContext<'_> {
     /// Queries and keys after their norms, where the model has them.
     fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
-        let mut scaled = |x: Tensor, w: &Tensor, (scale, normalized): (Site, Site)| -> Result<Tensor> {
-            let by = self.divisor_of_heads(&x)?;
-            let by = if self.frozen.scales { by.detach() } else { by };
-            let scale = run.at_site(self.layer, scale, by)?;
-            let divided = rows_over(&x, &scale)?.to_dtype(x.dtype())?;
-            let w = w.reshape(((), self.cfg.d_head()))?;
-            Ok(run.at_site(self.layer, normalized, divided)?.broadcast_mul(&w)?)
-        };
-        let q = scaled(q, of_q, (Site::QNormScale, Site::QNormNormalized))?;
-        Ok((q, scaled(k, of_k, (Site::KNormScale, Site::KNormNormalized))?))
+        let at = |site| HookPoint::Block(self.layer, site);
+        let points = NormPoints { scale: at(Site::QNormScale), normalized: at(Site::QNormNormalized) };
+        let q = self.norm_of_heads(&q, of_q, run, points)?;
+        let points = NormPoints { scale: at(Site::KNormScale), normalized: at(Site::KNormNormalized) };
+        Ok((q, self.norm_of_heads(&k, of_k, run, points)?))
     }
 
-    /// What the norm of queries or of keys divides each head by: its own root mean square, or that of all of them.
+    /// The norm of queries or of keys, of each head by itself or of all of them.
     ///
     /// # Shapes
-    /// `x [batch, pos, head, d_head]` gives `[batch, pos, head, 1]`.
-    fn divisor_of_heads(&self, x: &Tensor) -> Result<Tensor> {
-        if !self.cfg.qk_norm_across_heads {
-            return root_mean_square(x, self.cfg.eps);
-        }
-        let (batch, pos, heads, _) = x.dims4()?;
-        let one = root_mean_square(&x.flatten_from(2)?.contiguous()?, self.cfg.eps)?;
-        Ok(spread(&one.unsqueeze(2)?, &[batch, pos, heads, 1])?.contiguous()?)
+    /// `x [batch, pos, head, d_head]`, result the same.
+    fn norm_of_heads(
+        &self,
+        x: &Tensor,
+        weights: &NormWeights,
+        run: &mut HookRun,
+        points: NormPoints,
+    ) -> Result<Tensor> {
+        let kind = match self.cfg.qk_norm_type {
+            QkNormType::RMS => NormalizationType::RMS,
+            QkNormType::LN | QkNormType::LNPerHead => NormalizationType::LN,
+            QkNormType::RMSAcrossHeads => {
+                let (batch, pos, heads, _) = x.dims4()?;
+                let one = root_mean_square(&x.flatten_from(2)?.contiguous()?, self.cfg.eps)?;
+                let one = if self.frozen.scales { one.detach() } else { one };
+                // Each head shows the number that all of them share.
+                let scale = spread(&one.unsqueeze(2)?, &[batch, pos, heads, 1])?.contiguous()?;
+                return divided((x, x.dtype()), scale, Some(weights), Some((run, points)));
+            }
+        };
+        norm(x, Some(weights), NormRule { kind, ..self.norm_before() }, Some((run, points)))
     }
 
     /// What queries and keys are made of: with positions that enter only here, their vectors are added, to each head's

@@ -57,7 +57,17 @@ pub(in crate::model) fn norm(
 ) -> Result<Tensor> {
     let Some((centred, scale)) = parts(x, kind, eps)? else { return Ok(x.clone()) };
     let scale = if is_frozen { scale.detach() } else { scale };
-    let normalized = |scale: &Tensor| Ok::<_, Error>(rows_over(&centred, scale)?.to_dtype(x.dtype())?);
+    divided((&centred, x.dtype()), scale, weights, hooks)
+}
+
+/// The rest of a norm, from the numerator, the dtype of the result and what it is divided by.
+pub(super) fn divided(
+    (numerator, dtype): (&Tensor, DType),
+    scale: Tensor,
+    weights: Option<&NormWeights>,
+    hooks: Option<(&mut HookRun, NormPoints)>,
+) -> Result<Tensor> {
+    let normalized = |scale: &Tensor| Ok::<_, Error>(rows_over(numerator, scale)?.to_dtype(dtype)?);
     let Some((run, points)) = hooks else {
         return shift(&normalized(&scale)?, weights);
     };

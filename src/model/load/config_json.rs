@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::rotary_json;
 use crate::error::{Error, Result};
 use crate::files::read_json;
-use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig, NormalizationType};
+use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig, NormalizationType, QkNormType};
 
 /// What TransformerLens writes for a number that is off or left open.
 const OFF: f64 = -1.0;
@@ -99,19 +99,35 @@ impl HookedTransformerConfig {
         Ok(cfg)
     }
 
+    /// What the model has that TransformerLens has no field for.
+    fn foreign_to_transformer_lens(&self) -> Option<&'static str> {
+        if self.long_rope.is_some() {
+            return Some("the rotary frequencies of Phi-3's long context (long_rope)");
+        }
+        if self.gated_mlp_biases {
+            return Some("biases of an MLP with a gate (gated_mlp_biases)");
+        }
+        if self.use_normalization_after_only {
+            return Some("blocks without norms before attention and MLP (use_normalization_after_only)");
+        }
+        if self.act_fn == ActFn::QuickGelu {
+            return Some("the activation function quick_gelu");
+        }
+        match self.qk_norm_type {
+            QkNormType::LN | QkNormType::LNPerHead | QkNormType::RMSAcrossHeads if self.use_qk_norm => {
+                Some("norms of queries and keys of another kind than Qwen 3's (qk_norm_type)")
+            }
+            QkNormType::RMS | QkNormType::LN | QkNormType::LNPerHead | QkNormType::RMSAcrossHeads => None,
+        }
+    }
+
     /// The fields of TransformerLens' `HookedTransformerConfig` for this model, with every size written out.
     ///
     /// # Errors
     /// [`Error::Config`] for what TransformerLens has no field for.
     pub(super) fn to_transformer_lens(&self) -> Result<Value> {
-        if self.use_normalization_after_only {
-            return Err(unwritable("blocks without norms before attention and MLP (use_normalization_after_only)"));
-        }
-        if self.qk_norm_across_heads {
-            return Err(unwritable("norms of queries and keys over all heads (qk_norm_across_heads)"));
-        }
-        if self.act_fn == ActFn::QuickGelu {
-            return Err(unwritable("the activation function quick_gelu"));
+        if let Some(what) = self.foreign_to_transformer_lens() {
+            return Err(unwritable(what));
         }
         let (no_norm, cap) =
             (self.normalization_type == NormalizationType::None, |cap: Option<f64>| cap.unwrap_or(OFF));

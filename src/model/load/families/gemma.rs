@@ -9,33 +9,33 @@
 //! Reference: `transformers` `GemmaForCausalLM`, `Gemma2ForCausalLM`, `Gemma3ForCausalLM`,
 //! `Gemma3ForConditionalGeneration`.
 
-use candle_core::Tensor;
 use serde_json::json;
 
 use super::config_file::ConfigFile;
 use super::layout::Layout;
-use super::{Family, llama, parts, rope};
+use super::llama::{self, Biases};
+use super::{Family, parts, rope};
 use crate::error::{Error, Result};
 use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, NormWeights};
 
 pub(super) const FAMILY: Family =
-    Family { model_type: "gemma", config: first_config, layout: LAYOUT, usually_tied: true };
+    Family { model_type: "gemma", config: first_config, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 pub(super) const GEMMA2: Family =
-    Family { model_type: "gemma2", config: second_config, layout: LAYOUT, usually_tied: true };
+    Family { model_type: "gemma2", config: second_config, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 pub(super) const GEMMA3: Family = Family {
     model_type: "gemma3_text",
     config: |file| third_config(&file.with_usual(THIRD_SIZES)),
-    layout: LAYOUT,
+    layout: |_| Ok(LAYOUT),
     usually_tied: true,
 };
 
 /// Gemma 3 with a part that reads images.
 pub(super) const GEMMA3_IMAGES: Family =
-    Family { model_type: "gemma3", config: config_with_images, layout: LAYOUT, usually_tied: true };
+    Family { model_type: "gemma3", config: config_with_images, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 /// The sizes of `transformers`, which configs of Gemma 3 leave out where theirs are the same.
 const THIRD_SIZES: &[(&str, usize)] = &[
@@ -176,19 +176,14 @@ fn only_causal_without_biases(file: &ConfigFile) -> Result<()> {
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
-    let mut block = llama::block(file, layer, cfg, false)?;
+    let mut block = llama::block(file, layer, cfg, Biases::NONE)?;
     for norm in [&mut block.ln1, &mut block.ln1_post, &mut block.ln2, &mut block.ln2_post] {
         *norm = norm.take().map(one_more);
     }
-    let scales = block.attn.qk_norm.iter_mut().flat_map(|(q, k)| [q, k]);
-    scales.for_each(|w| *w = plus_one(w));
+    block.attn.qk_norm = block.attn.qk_norm.map(|(of_q, of_k)| (one_more(of_q), one_more(of_k)));
     Ok(block)
 }
 
 fn one_more(norm: NormWeights) -> NormWeights {
-    NormWeights { w: plus_one(&norm.w), b: norm.b }
-}
-
-fn plus_one(w: &Tensor) -> Tensor {
-    (w + 1.0).expect("numbers of a floating type")
+    NormWeights { w: (norm.w + 1.0).expect("numbers of a floating type"), b: norm.b }
 }

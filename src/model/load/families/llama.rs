@@ -3,17 +3,15 @@
 //!
 //! Reference: `transformers` `LlamaForCausalLM`.
 
-use serde_json::json;
-
 use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, parts, rope};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, MlpWeights};
 
-pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout: LAYOUT, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout, usually_tied: false };
 
 pub(super) const LAYOUT: Layout = Layout {
     prefix: "model.",
@@ -27,21 +25,70 @@ pub(super) const LAYOUT: Layout = Layout {
     unembed_in_out: false,
     unembed_bias: None,
     norm: |file, name, cfg| parts::rms_norm(file, name, cfg.d_model),
-    block: |file, layer, cfg| block(file, layer, cfg, false),
+    block: |file, layer, cfg| block(file, layer, cfg, Biases::NONE),
 };
 
+/// Which linear layers of a block have biases in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Biases {
+    /// Those of queries, keys and values.
+    pub qkv: bool,
+    /// That of attention's output.
+    pub o: bool,
+    /// The three of the MLP.
+    pub mlp: bool,
+}
+
+impl Biases {
+    pub(super) const NONE: Self = Self { qkv: false, o: false, mlp: false };
+    pub(super) const QKV: Self = Self { qkv: true, ..Self::NONE };
+    const ATTENTION: Self = Self { o: true, ..Self::QKV };
+    const MLP: Self = Self { mlp: true, ..Self::NONE };
+    const ALL: Self = Self { mlp: true, ..Self::ATTENTION };
+}
+
+/// A layout of this kind, with the biases that `attention_bias` and `mlp_bias` name.
+pub(super) fn layout(file: &ConfigFile) -> Result<Layout> {
+    let (attention, mlp) = (file.flag("attention_bias")? == Some(true), file.flag("mlp_bias")? == Some(true));
+    Ok(match (attention, mlp) {
+        (false, false) => LAYOUT,
+        (true, false) => Layout { block: |file, layer, cfg| block(file, layer, cfg, Biases::ATTENTION), ..LAYOUT },
+        (false, true) => Layout { block: |file, layer, cfg| block(file, layer, cfg, Biases::MLP), ..LAYOUT },
+        (true, true) => Layout { block: |file, layer, cfg| block(file, layer, cfg, Biases::ALL), ..LAYOUT },
+    })
+}
+
+/// A part of each head may be rotated only. `transformers` does not read `partial_rotary_factor` for this model type
+/// (versions 4.45 to 4.57 failed on it); it means here what it means in all families that have it, and in the other
+/// programs that run Llama's layout.
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.only("attention_bias", &[json!(false)])?;
-    file.only("mlp_bias", &[json!(false)])?;
-    base(file)
+    let gated_mlp_biases = file.flag("mlp_bias")? == Some(true);
+    let mut cfg = HookedTransformerConfig { gated_mlp_biases, ..whole(file)? };
+    let share = rotary_share(file, 1.0)?;
+    cfg.rotary_dim = (share != 1.0).then(|| (cfg.d_head() as f64 * share) as usize);
+    Ok(cfg)
 }
 
 /// The config that all families of this kind share.
 pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    let cfg = sizes(file)?;
-    let object = rope::object(file)?;
+    if rotary_share(file, 1.0)? != 1.0 {
+        return Err(Error::config(
+            "config.json sets partial_rotary_factor, but this family rotates all dimensions of a head: correct it.",
+        ));
+    }
+    whole(file)
+}
+
+/// [`base`], whatever share of a head is rotated.
+pub(super) fn whole(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    let (object, sizes) = (file.rotary()?, sizes(file)?);
     let rotary_base = rope::number(object, "rope_theta").or(file.number("rope_theta")?).unwrap_or(10000.0);
-    rope::scaled(HookedTransformerConfig { rotary_base, ..cfg }, object)
+    rope::scaled(HookedTransformerConfig { rotary_base, ..sizes }, object)
+}
+
+/// Which share of a head's dimensions is rotated, of what is written beside the base or at the top the first.
+pub(super) fn rotary_share(file: &ConfigFile, default: f64) -> Result<f64> {
+    file.rotary_number("partial_rotary_factor", "partial_rotary_factor", default)
 }
 
 /// [`base`] without the keys that say how queries and keys are rotated.
@@ -71,37 +118,42 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     })
 }
 
-/// A block; `qkv_bias` where q, k and v have biases.
+/// A block whose attention has these biases.
 pub(super) fn block(
     file: &mut TensorFile,
     layer: usize,
     cfg: &HookedTransformerConfig,
-    qkv_bias: bool,
+    biases: Biases,
 ) -> Result<BlockWeights> {
     let (d, m) = (cfg.d_model, cfg.d_mlp());
     let at = |name: &str| format!("layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
-    let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (qkv_bias, false))?;
+    let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (biases.qkv, biases.o))?;
     if cfg.use_qk_norm {
-        let (of_q, of_k) = cfg.qk_norm_widths();
-        let mut scale = |name: &str, width: usize| file.take(&at(name), &[width]);
-        attn.qk_norm = Some((scale("self_attn.q_norm.weight", of_q), scale("self_attn.k_norm.weight", of_k)));
+        let mut norm = |name: &str, heads: usize| parts::qk_norm(file, &at(name), cfg, heads);
+        let of_q = norm("self_attn.q_norm", cfg.n_heads)?;
+        attn.qk_norm = Some((of_q, norm("self_attn.k_norm", cfg.n_key_value_heads())?));
     }
     let mlp = MlpWeights {
         w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
         w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?,
+        gate_biases: match cfg.gated_mlp_biases {
+            true => Some((
+                parts::bias(file, &at("mlp.gate_proj"), m, biases.mlp)?,
+                parts::bias(file, &at("mlp.up_proj"), m, biases.mlp)?,
+            )),
+            false => None,
+        },
         b_in: parts::bias(file, "", m, false)?,
         ln: None,
         w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
-        b_out: parts::bias(file, "", d, false)?,
+        b_out: parts::bias(file, &at("mlp.down_proj"), d, biases.mlp)?,
     };
     let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));
     // The second of these names is that of the norm before the MLP where attention has none behind it.
     let (ln1, ln1_post, ln2) = match (cfg.use_normalization_after_only, cfg.norms_after()) {
         (true, _) => (None, norm("post_attention_layernorm"), None),
-        (_, true) => {
-            (norm("input_layernorm"), norm("post_attention_layernorm"), norm("pre_feedforward_layernorm"))
-        }
+        (_, true) => (norm("input_layernorm"), norm("post_attention_layernorm"), norm("pre_feedforward_layernorm")),
         (_, false) => (norm("input_layernorm"), None, norm("post_attention_layernorm")),
     };
     let ln2_post = if cfg.norms_after() { norm("post_feedforward_layernorm") } else { None };

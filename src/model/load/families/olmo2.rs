@@ -11,9 +11,10 @@ use serde_json::json;
 use super::config_file::ConfigFile;
 use super::{Family, llama};
 use crate::error::Result;
-use crate::model::config::HookedTransformerConfig;
+use crate::model::config::{HookedTransformerConfig, QkNormType};
 
-pub(super) const FAMILY: Family = Family { model_type: "olmo2", config, layout: llama::LAYOUT, usually_tied: false };
+pub(super) const FAMILY: Family =
+    Family { model_type: "olmo2", config, layout: |_| Ok(llama::LAYOUT), usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(false)])?;
@@ -22,7 +23,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         eps,
         use_normalization_after_only: true,
         use_qk_norm: true,
-        qk_norm_across_heads: true,
+        qk_norm_type: QkNormType::RMSAcrossHeads,
         ..llama::base(file)?
     })
 }

@@ -27,7 +27,10 @@ const KINDS: &[(&[&str], &str)] = &[
         &["falcon_mamba", "jamba", "mamba", "mamba2", "recurrent_gemma", "rwkv", "zamba", "zamba2"],
         "a model with recurrent layers; here every block has attention",
     ),
-    (&["bart", "marian", "mbart", "mt5", "pegasus", "t5", "whisper"], "an encoder with a decoder; here are decoders only"),
+    (
+        &["bart", "marian", "mbart", "mt5", "pegasus", "t5", "whisper"],
+        "an encoder with a decoder; here are decoders only",
+    ),
     (
         &["albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"],
         "an encoder, which does not predict the next token",

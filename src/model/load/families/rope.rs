@@ -5,22 +5,9 @@
 
 use serde_json::{Map, Value};
 
-use super::config_file::ConfigFile;
 use crate::error::{Error, Result};
 use crate::model::config::HookedTransformerConfig;
 use crate::model::layers::RotaryScaling;
-
-/// The object of rotary positions of a family that rotates all dimensions of a head.
-pub(super) fn object<'a>(file: &ConfigFile<'a>) -> Result<Option<&'a Map<String, Value>>> {
-    let share = file.number("partial_rotary_factor")?;
-    let object = file.rotary()?;
-    if [share, number(object, "partial_rotary_factor")].into_iter().flatten().any(|share| share != 1.0) {
-        return Err(Error::config(
-            "config.json sets partial_rotary_factor, but this family rotates all dimensions of a head: correct it.",
-        ));
-    }
-    Ok(object)
-}
 
 /// A number of this object.
 pub(super) fn number(object: Option<&Map<String, Value>>, key: &str) -> Option<f64> {
