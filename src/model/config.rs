@@ -247,7 +247,8 @@ impl HookedTransformerConfig {
         if self.n_layers > MOST_LAYERS || self.d_mlp() > 1 << 20 {
             let (layers, neurons) = (self.n_layers, self.d_mlp());
             return Err(Error::config(format!(
-                "n_layers is {layers} and d_mlp is {neurons}: at most {MOST_LAYERS} and 1048576 are valid, correct the config."
+                "n_layers is {layers} and d_mlp is {neurons}: at most {MOST_LAYERS} and 1048576 are valid, correct the \
+                 config."
             )));
         }
         if self.d_mlp() == 0 && !self.attn_only {
@@ -288,7 +289,8 @@ impl HookedTransformerConfig {
         let groups = self.n_key_value_heads();
         if groups == 0 || !self.n_heads.is_multiple_of(groups) {
             return Err(Error::config(format!(
-                "n_key_value_heads is {groups}, but it must divide n_heads {}: each key and value serves as many heads.",
+                "n_key_value_heads is {groups}, but it must divide n_heads {}: each key and value serves as many \
+                 heads.",
                 self.n_heads
             )));
         }

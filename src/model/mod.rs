@@ -1,4 +1,4 @@
-//! The hooked transformer: config, weights, layers, forward pass; `load` makes one of files and writes it back.
+//! The hooked transformer: config, weights, layers, forward pass; `load` makes one from files and writes it back.
 
 mod config;
 mod device;

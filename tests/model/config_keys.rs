@@ -64,8 +64,11 @@ fn changed_keys_do_what_they_do_in_transformers() {
     agreement.finish("changed keys");
 }
 
-/// That each family refuses these changes of its config and names them.
-fn refuse<const N: usize>(what: &str, cases: [(&str, Vec<(&str, Value)>, &str); N]) {
+/// A family, changes of its config and what their refusal names.
+type Refused = (&'static str, Vec<(&'static str, Value)>, &'static str);
+
+/// That each family refuses these changes of its config.
+fn refuse<const N: usize>(what: &str, cases: [Refused; N]) {
     for (i, (family, changes, told)) in cases.into_iter().enumerate() {
         sentence(load(&changed(&format!("refused_{what}_{i}"), family, &changes)), &["config.json", told]);
     }

@@ -73,6 +73,10 @@ fn scaling_of_older_files_and_of_transformer_lens() -> Result<()> {
         &["rotary_scaling", "positive factor"],
     );
     sentence(read(json!({"rotary_base_local": -1.0})), &["rotary_base_local", "positive"]);
+    // It reads its blocks differently without a field that says so.
+    let olmo = json!({"original_architecture": "Olmo2ForCausalLM"});
+    sentence(read(olmo), &["Olmo2ForCausalLM", "norms behind attention"]);
+    assert!(read(json!({"original_architecture": "LlamaForCausalLM"})).is_ok());
     Ok(())
 }
 

@@ -56,8 +56,8 @@ impl HookedTransformerConfig {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`]: a file that cannot be read or is not a config, sizes that cannot be a model's, and keys that may
-    /// change what the model computes and are not understood.
+    /// [`Error::File`]: a file that cannot be read or is not a config, sizes that cannot be a model's, and keys that
+    /// may change what the model computes and are not understood.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let wrong = |message: String| Error::file(path, message);
@@ -178,8 +178,8 @@ impl HookedTransformerConfig {
 /// The refusal of what TransformerLens does not compute.
 pub(super) fn unwritable(what: &str) -> Error {
     Error::config(format!(
-        "TransformerLens has no field for {what}, so the model cannot be written in its format: save the original files of \
-         the model instead."
+        "TransformerLens has no field for {what}, so the model cannot be written in its format: save the original \
+         files of the model instead."
     ))
 }
 
@@ -191,8 +191,8 @@ fn settle(fields: &mut Map<String, Value>) -> Result<()> {
     let named = fields.remove("original_architecture");
     if let Some(named) = named.as_ref().and_then(Value::as_str).filter(|named| NORMS_AFTER_ONLY.contains(named)) {
         return Err(Error::argument(format!(
-            "is of TransformerLens' {named}, which has norms behind attention and MLP only, though none of its fields says \
-             so: load the original files of the model."
+            "is of TransformerLens' {named}, which has norms behind attention and MLP only, though none of its fields \
+             says so: load the original files of the model."
         )));
     }
     if fields.remove("use_local_attn") == Some(Value::Bool(false)) {

@@ -1,8 +1,8 @@
 //! The fields by which TransformerLens says how rotary frequencies change, and ours.
 //!
 //! Reference: TransformerLens `AbstractAttention.calculate_sin_cos_rotary`. It scales the layers of local attention,
-//! too, by Llama 3's way and by YaRN unless it is told otherwise, and never linearly; here they have a base of their own
-//! and no scaling, or rotate as all others do.
+//! too, by Llama 3's way and by YaRN unless it is told otherwise, and never linearly; here they have a base of their
+//! own and no scaling, or rotate as all others do.
 
 use serde_json::{Map, Value, json};
 

@@ -127,7 +127,8 @@ impl<'a> ConfigFile<'a> {
         let layers = self.size(key)?;
         match layers > MOST_LAYERS {
             true => Err(Error::config(format!(
-                "config.json sets {key:?}, the n_layers of the model, to {layers}, but at most {MOST_LAYERS} are valid: correct it."
+                "config.json sets {key:?}, the n_layers of the model, to {layers}, but at most {MOST_LAYERS} are \
+                 valid: correct it."
             ))),
             false => Ok(layers),
         }
@@ -244,7 +245,8 @@ impl<'a> ConfigFile<'a> {
         match kind {
             None | Some("default") => Ok(object),
             Some(kind) => Err(Error::config(format!(
-                "config.json asks for rotary positions of the type {kind:?}, which is not supported for the model type {:?}.",
+                "config.json asks for rotary positions of the type {kind:?}, which is not supported for the model type \
+                 {:?}.",
                 self.family
             ))),
         }

@@ -106,7 +106,8 @@ fn third_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     }
     if rope::kind(local) != "default" {
         return Err(Error::config(
-            "config.json changes the frequencies of the layers of \"sliding_attention\", which is not supported for Gemma 3.",
+            "config.json changes the frequencies of the layers of \"sliding_attention\", which is not supported for \
+             Gemma 3.",
         ));
     }
     let base = |object, old_key: &str, usual: f64| -> Result<f64> {

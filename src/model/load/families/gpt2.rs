@@ -163,7 +163,8 @@ fn check_fits(cfg: &HookedTransformerConfig) -> Result<()> {
     };
     if plain != *cfg {
         return Err(unfit(
-            "rotary or shortformer positions, shared keys, norms elsewhere, gates, parallel blocks, soft caps or windows",
+            "rotary or shortformer positions, shared keys, norms elsewhere, gates, parallel blocks, soft caps or \
+             windows",
         ));
     }
     Ok(())

@@ -75,8 +75,8 @@ pub(super) struct Understood {
 /// Understands a `config.json`; `ignored` are keys that the user takes as harmless.
 ///
 /// # Errors
-/// [`Error::Config`] for a family that is not supported, a missing size, a key that is not understood, or an ignored one
-/// that is not there or is understood.
+/// [`Error::Config`] for a family that is not supported, a missing size, a key that is not understood, or an ignored
+/// one that is not there or is understood.
 pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Result<Understood> {
     let named = json.get("model_type").and_then(Value::as_str).unwrap_or("gpt2");
     let family = FAMILIES.iter().find(|family| family.model_type == named).ok_or_else(|| {

@@ -55,8 +55,8 @@ pub(super) fn scaled(
         },
         other => {
             return Err(Error::config(format!(
-                "config.json asks for rotary positions of the type {other:?}; default, linear, dynamic, yarn and llama3 are \
-                 supported."
+                "config.json asks for rotary positions of the type {other:?}; default, linear, dynamic, yarn and \
+                 llama3 are supported."
             )));
         }
     };
