@@ -63,6 +63,11 @@ impl GgufFile {
         self
     }
 
+    pub fn without(mut self, key: &str) -> Self {
+        self.entries.retain(|(known, _)| known != key);
+        self
+    }
+
     pub fn tensor(mut self, sizes: &[u64], kind: u32, offset: u64) -> Self {
         self.tensors = vec![("a".into(), sizes.into(), kind, offset)];
         self

@@ -9,12 +9,14 @@ pub mod damage;
 pub mod evcxr;
 pub mod fixture;
 pub mod gguf;
+pub mod gguf_tokenizer;
 pub mod half;
 pub mod models;
 pub mod sealed;
 pub mod sentence;
 pub mod splice;
 pub mod tokenizer;
+pub mod tolerance;
 pub mod torch;
 
 /// An empty folder of this name for the files of one test.
