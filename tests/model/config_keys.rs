@@ -87,6 +87,7 @@ fn rotations_and_parts_that_are_not_honoured_are_refused() {
         ("gemma3", vec![("rope_parameters", json!({"rope_theta": 7.0}))], "\"full_attention\" and for"),
         ("gemma3", vec![("rope_scaling", json!({"rope_type": "linear", "factor": 2.0}))], "both rope_scaling"),
         ("gemma3", vec![("rope_parameters", json!(null)), ("rope_scaling", json!({"factor": 2.0}))], "no rope_type"),
+        ("gemma3", vec![("sliding_window_pattern", json!(0))], "sliding_window_pattern"),
         ("gemma3", vec![("rope_parameters", scaled_window)], "\"sliding_attention\""),
     ];
     refuse("rotations", refused);

@@ -29,7 +29,7 @@ pub enum RotaryScaling {
     Dynamic {
         /// How fast the base grows.
         factor: f64,
-        /// Up to which length nothing changes.
+        /// The length up to which nothing changes: the context of the first training.
         original_n_ctx: usize,
     },
     /// Frequencies that turn less than `beta_slow` times in the original context are divided by the factor, those that
@@ -39,11 +39,11 @@ pub enum RotaryScaling {
         factor: f64,
         /// What rotated queries and keys are multiplied by.
         attention_factor: f64,
-        /// From how many turns on a frequency stays.
+        /// The number of turns from which on a frequency stays as it is.
         beta_fast: f64,
-        /// Up to how many turns a frequency is divided by the whole factor.
+        /// The number of turns up to which a frequency is divided by the whole factor.
         beta_slow: f64,
-        /// Whether the pairs between which frequencies change gradually are rounded to whole ones.
+        /// Whether the range of pairs in which frequencies change gradually is rounded to whole pairs.
         truncate: bool,
         /// The context of the first training.
         original_n_ctx: usize,
@@ -146,8 +146,8 @@ impl LongRope {
     }
 }
 
-/// The field of the config by which a text that grows from `before` to `after` tokens rotates the tokens that it has
-/// differently; none where keys stay as they are.
+/// The field of the config that makes a text rotate its tokens differently once it has grown from `before` to `after` of
+/// them; none where their keys stay as they are.
 pub(super) fn changed_by_growth(cfg: &HookedTransformerConfig, before: usize, after: usize) -> Option<&'static str> {
     if before == after {
         return None;

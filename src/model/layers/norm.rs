@@ -29,7 +29,7 @@ pub(in crate::model) struct NormRule {
 }
 
 impl HookedTransformerConfig {
-    /// How the norm divides through which attention and MLP read; none where they read the residual stream as it is.
+    /// The norm through which attention and MLP read: none where they read the residual stream as it is.
     pub(in crate::model) fn norm_before(&self, is_frozen: bool) -> NormRule {
         let kind = match self.use_normalization_after_only {
             true => NormalizationType::None,

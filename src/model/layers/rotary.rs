@@ -14,7 +14,7 @@ use crate::tokens::Tokens;
 
 impl HookedTransformer {
     /// Why keys and values of `past` are not those of the same tokens in `text`, which continues it: the field of the
-    /// config by which the rotation depends on the length of a text; none where they are.
+    /// config by which the rotation depends on the length of a text; none where they still hold.
     pub(crate) fn stale_past(&self, past: &Tokens, text: &Tokens) -> Option<&'static str> {
         changed_by_growth(&self.cfg, longest(past), longest(text))
     }

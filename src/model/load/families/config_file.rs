@@ -35,7 +35,7 @@ pub(super) struct ConfigFile<'a> {
     json: &'a Map<String, Value>,
     /// What precedes its keys where it is an inner object: `outer.`.
     within: String,
-    /// Sizes that are not written where they are these.
+    /// The sizes that the model has where they are not written.
     usual: &'static [(&'static str, usize)],
     asked: Rc<RefCell<BTreeSet<String>>>,
     /// Keys that the user takes as harmless; one of an inner object is `outer.inner`.
@@ -50,8 +50,8 @@ impl<'a> ConfigFile<'a> {
         Self { family, json, within, usual, asked: Rc::default(), ignored, met: Rc::default() }
     }
 
-    /// The config in the object under `key`, in which sizes that are not written have these values. It has a
-    /// [`ConfigFile::finish`] of its own.
+    /// The config in the object under `key`, in which sizes that are not written have these values. It needs
+    /// a [`ConfigFile::finish`] of its own.
     ///
     /// # Errors
     /// [`Error::Config`] where there is no such object.
@@ -307,7 +307,7 @@ impl<'a> ConfigFile<'a> {
                 return Err(self.unknown(key, value));
             }
         }
-        // What an inner object met is known to the whole file, which looks at all of them.
+        // These are checked once, by the whole file, which knows what its inner objects met.
         for key in self.ignored.iter().filter(|_| self.within.is_empty()) {
             let why = match self.json.get(key) {
                 _ if self.met.borrow().contains(key) => continue,

@@ -37,7 +37,7 @@ pub(super) const GEMMA3: Family = Family {
 pub(super) const GEMMA3_IMAGES: Family =
     Family { model_type: "gemma3", config: config_with_images, layout: |_| Ok(LAYOUT), usually_tied: true };
 
-/// The sizes of `transformers`, which configs of Gemma 3 leave out where theirs are the same.
+/// The default sizes of `transformers`, which configs of Gemma 3 leave out where they have them.
 const THIRD_SIZES: &[(&str, usize)] = &[
     ("vocab_size", 262208),
     ("hidden_size", 2304),
@@ -117,6 +117,11 @@ fn third_config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let rotary_base_local = Some(base(local, "rope_local_base_freq", 1e4)?);
     let cfg = HookedTransformerConfig { use_qk_norm: true, rotary_base, rotary_base_local, ..sizes };
     let every = file.optional_size("sliding_window_pattern")?.unwrap_or(6);
+    if every == 0 {
+        return Err(Error::config(
+            "config.json sets sliding_window_pattern to 0, but 1 or more is needed: correct it.",
+        ));
+    }
     let cfg = with_windows(file, rope::scaled(cfg, global.or(old))?, every)?;
     Ok(HookedTransformerConfig { output_logits_soft_cap: file.number("final_logit_softcapping")?, ..cfg })
 }
@@ -141,12 +146,12 @@ fn config_with_images(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     Ok(HookedTransformerConfig { model_name: file.name("gemma3"), ..cfg })
 }
 
-/// What the second and the third have in common: windows, in all layers but one of so `many` where no list says which,
-/// norms after attention and MLP, and a scale of the scores.
-fn with_windows(file: &ConfigFile, base: HookedTransformerConfig, many: usize) -> Result<HookedTransformerConfig> {
-    let kind = |layer: usize| match (layer + 1).checked_rem(many) {
-        Some(0) => AttentionType::Global,
-        _ => AttentionType::Local,
+/// What Gemma 2 and 3 have in common: norms after attention and MLP, a scale of the scores, and windows, which without
+/// a list all layers have but each `every`-th.
+fn with_windows(file: &ConfigFile, base: HookedTransformerConfig, every: usize) -> Result<HookedTransformerConfig> {
+    let kind = |layer: usize| match (layer + 1).is_multiple_of(every) {
+        true => AttentionType::Global,
+        false => AttentionType::Local,
     };
     let kinds = file.layer_types(base.n_layers)?.unwrap_or_else(|| (0..base.n_layers).map(kind).collect());
     let window_size = file.size_or("sliding_window", 4096)?;

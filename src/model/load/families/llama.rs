@@ -150,7 +150,7 @@ pub(super) fn block(
         b_out: parts::bias(file, &at("mlp.down_proj"), d, biases.mlp)?,
     };
     let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));
-    // The second of these names is that of the norm before the MLP where attention has none behind it.
+    // Where no norm follows attention, the one of this name precedes the MLP.
     let (ln1, ln1_post, ln2) = match (cfg.use_normalization_after_only, cfg.norms_after()) {
         (true, _) => (None, norm("post_attention_layernorm"), None),
         (_, true) => (norm("input_layernorm"), norm("post_attention_layernorm"), norm("pre_feedforward_layernorm")),

@@ -1,4 +1,4 @@
-//! Kinds of models that this crate does not have on purpose, by their `model_type`, so that a refusal says why.
+//! Kinds of models that are left out on purpose, by their `model_type`, so that a refusal says why.
 
 /// Each kind with what is said of it.
 const KINDS: &[(&[&str], &str)] = &[
@@ -29,7 +29,7 @@ const KINDS: &[(&[&str], &str)] = &[
     ),
     (
         &["bart", "marian", "mbart", "mt5", "pegasus", "t5", "whisper"],
-        "an encoder with a decoder; here are decoders only",
+        "an encoder with a decoder; only decoders are supported",
     ),
     (
         &["albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"],
