@@ -173,6 +173,7 @@ mod tests {
             reads_unnormed: false,
             rotary: true,
             shortformer: false,
+            alibi: false,
             qk_norm: true,
             neuron_norm: true,
             has_norm: true,

@@ -240,6 +240,7 @@ impl View for Dims {
             ("reads_unnormed", self.reads_unnormed),
             ("rotary", self.rotary),
             ("shortformer", self.shortformer),
+            ("alibi", self.alibi),
             ("qk_norm", self.qk_norm),
             ("neuron_norm", self.neuron_norm),
             ("has_norm", self.has_norm),

@@ -19,6 +19,7 @@ const DIMS: Dims = Dims {
     reads_unnormed: false,
     rotary: false,
     shortformer: false,
+    alibi: false,
     qk_norm: false,
     neuron_norm: false,
     attn_only: false,

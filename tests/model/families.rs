@@ -36,7 +36,8 @@ fn logits_are_those_of_transformers() -> Result<()> {
 }
 
 /// Those that TransformerLens was run on too.
-const HOOKED: [&str; 15] = [
+const HOOKED: [&str; 17] = [
+    "bloom",
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
@@ -52,6 +53,7 @@ const HOOKED: [&str; 15] = [
     "phi3",
     "qwen2",
     "qwen3",
+    "stablelm",
 ];
 
 #[test]

@@ -99,6 +99,7 @@ fn models_written_for_transformer_lens_come_back() -> Result<()> {
             (matches!(cfg.rotary_scaling, Some(RotaryScaling::Dynamic { .. })), "dynamic rotary_scaling"),
             (cfg.use_normalization_after_only, "use_normalization_after_only"),
             (cfg.act_fn == ActFn::QuickGelu, "quick_gelu"),
+            (cfg.dims().alibi && !cfg.n_heads.is_power_of_two(), "ALiBi"),
             (cfg.gated_mlp_biases, "gated_mlp_biases"),
             (cfg.use_qk_norm && cfg.qk_norm_type != QkNormType::RMS, "qk_norm_type"),
         ];

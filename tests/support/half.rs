@@ -42,7 +42,7 @@ fn random(count: usize, seed: usize) -> Vec<f32> {
 fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
     let (d, n, h, m, g) = (cfg.d_model, cfg.n_heads, cfg.d_head(), cfg.d_mlp(), cfg.n_key_value_heads());
     let mut all = vec![("embed.W_E".to_string(), vec![cfg.d_vocab, d])];
-    if cfg.positional_embedding_type != PositionalEmbeddingType::Rotary {
+    if cfg.positional_embedding_type.has_vectors() {
         all.push(("pos_embed.W_pos".into(), vec![cfg.n_ctx, d]));
     }
     let norm = |name: &str, size: usize| {
@@ -151,10 +151,9 @@ impl Pair {
     }
 }
 
-/// Architectures of every kind of sum: norms of both sorts, before and after, of queries and keys and of neurons, gates,
-/// shared keys, caps.
-pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
-    let gpt2 = || HookedTransformerConfig {
+/// The one that all others are made of.
+fn gpt2() -> HookedTransformerConfig {
+    HookedTransformerConfig {
         n_layers: 2,
         d_model: D_MODEL,
         n_heads: 8,
@@ -162,18 +161,26 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         d_vocab: 300,
         n_ctx: 128,
         ..Default::default()
-    };
-    let rotary = PositionalEmbeddingType::Rotary;
-    let llama = || HookedTransformerConfig {
+    }
+}
+
+/// What many others resemble.
+fn llama() -> HookedTransformerConfig {
+    HookedTransformerConfig {
         normalization_type: NormalizationType::RMS,
-        positional_embedding_type: rotary,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
         act_fn: ActFn::Silu,
         gated_mlp: true,
         n_key_value_heads: Some(2),
         ..gpt2()
-    };
+    }
+}
+
+/// Architectures of every kind of sum: norms of both sorts, before and after, of queries and keys and of neurons, gates,
+/// shared keys, caps.
+pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let neox = || HookedTransformerConfig {
-        positional_embedding_type: rotary,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
         rotary_dim: Some(32),
         parallel_attn_mlp: true,
         act_fn: ActFn::Gelu,
@@ -213,6 +220,7 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("gemma2", gemma2),
         ("stablelm", stablelm),
         ("phi", phi),
+        ("bloom", HookedTransformerConfig { positional_embedding_type: PositionalEmbeddingType::Alibi, ..gpt2() }),
         ("solu_ln", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..gpt2() }),
         ("attn_only", HookedTransformerConfig { attn_only: true, ..gpt2() }),
     ]

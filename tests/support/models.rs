@@ -11,7 +11,9 @@ use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
 
 /// Folders of tiny random models, at least one of each family.
-pub const FOLDERS: [&str; 27] = [
+pub const FOLDERS: [&str; 31] = [
+    "bloom",
+    "bloom_6_heads",
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
@@ -39,6 +41,8 @@ pub const FOLDERS: [&str; 27] = [
     "qwen2_window",
     "qwen3",
     "qwen3_biases",
+    "stablelm",
+    "stablelm_parallel",
 ];
 
 /// Architectures besides those of the families, in TransformerLens' format.

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use super::rotary_json;
 use crate::error::{Error, Result};
 use crate::files::read_json;
-use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig, NormalizationType, QkNormType};
+use crate::model::config::{
+    ActFn, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, QkNormType,
+};
 
 /// What TransformerLens writes for a number that is off or left open.
 const OFF: f64 = -1.0;
@@ -112,6 +114,10 @@ impl HookedTransformerConfig {
         }
         if self.act_fn == ActFn::QuickGelu {
             return Some("the activation function quick_gelu");
+        }
+        let alibi = self.positional_embedding_type == PositionalEmbeddingType::Alibi;
+        if alibi && !self.n_heads.is_power_of_two() {
+            return Some("the slopes of ALiBi positions for a number of heads that is not a power of two (n_heads)");
         }
         match self.qk_norm_type {
             QkNormType::LN | QkNormType::LNPerHead | QkNormType::RMSAcrossHeads if self.use_qk_norm => {

@@ -41,7 +41,7 @@ impl HookedTransformer {
     /// [`HookedTransformer::state_dict`], `config.json` with the fields of its `HookedTransformerConfig`, and the
     /// tokenizer. Every architecture of this crate can be written, processed or not, except what TransformerLens has no
     /// field for: Phi-3's long context, dynamic rotary scaling, biases of an MLP with a gate, OLMo 2's norms, layer
-    /// norms of queries and keys, quick_gelu.
+    /// norms of queries and keys, ALiBi positions of a number of heads that is not a power of two, quick_gelu.
     ///
     /// [`HookedTransformer::from_pretrained_no_processing`] reads the folder back, and
     /// [`HookedTransformer::from_transformer_lens`] its `model.safetensors`. In Python:
