@@ -187,3 +187,22 @@ fn declared(vocabulary: &Vocabulary, built: &Built, prepend_bos: Option<bool>) -
         ..Declared::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_does_the_same() -> Result<()> {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf_tokenizers/small.gguf");
+        let whole = Tokenizer::from_file(fixture)?;
+        let files = whole.to_files()?;
+        let mut find = |name: &str| Ok(files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| bytes.clone()));
+        let saved = Tokenizer::from_files(Path::new("saved"), &mut find)?.expect("a tokenizer was saved");
+        assert_eq!(format!("{saved:?}"), format!("{whole:?}"));
+        for text in ["the the12", " 3\n\n  <|endoftext|>naïve", "日本"] {
+            assert_eq!(saved.to_tokens(text)?, whole.to_tokens(text)?);
+        }
+        Ok(())
+    }
+}
