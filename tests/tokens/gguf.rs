@@ -151,7 +151,7 @@ fn a_name_that_is_not_known_is_refused_and_a_missing_one_known_from_the_architec
     let unknown = whole.with("tokenizer.ggml.pre", text_value("superbpe"));
     sentence(
         read("unknown", &unknown),
-        &["\"superbpe\"", "not known", "gpt-2, phi-2", "tokenizer.json beside the file"],
+        &["\"superbpe\"", "not supported", "gpt-2, phi-2", "tokenizer.json beside the file"],
     );
     Ok(())
 }
