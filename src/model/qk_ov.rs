@@ -141,8 +141,9 @@ impl HookedTransformer {
             for bias in &biases {
                 if bias.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()? != 0.0 {
                     return Err(Error::argument(
-                        "in this model a norm follows attention and MLP before anything is added to the residual stream, so \
-                         their biases have no share of their own in it: decompose_resid gives what each layer wrote.",
+                        "in this model a norm follows attention and MLP before anything is added to the residual \
+                         stream, so their biases have no share of their own in it: decompose_resid gives what each \
+                         layer wrote.",
                     ));
                 }
             }

@@ -237,6 +237,7 @@ impl View for Dims {
             ("parallel_attn_mlp", self.parallel_attn_mlp),
             ("gated_mlp", self.gated_mlp),
             ("norms_after", self.norms_after),
+            ("reads_unnormed", self.reads_unnormed),
             ("rotary", self.rotary),
             ("shortformer", self.shortformer),
             ("alibi", self.alibi),

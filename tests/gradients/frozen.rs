@@ -107,6 +107,10 @@ fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("parallel", HookedTransformerConfig { parallel_attn_mlp: true, ..small() }),
         ("queries and keys with norms", HookedTransformerConfig { use_qk_norm: true, ..small() }),
         (
+            "queries and keys with norms over all heads",
+            HookedTransformerConfig { use_qk_norm: true, qk_norm_type: QkNormType::RMSAcrossHeads, ..small() },
+        ),
+        (
             "queries and keys with layer norms",
             // Of two numbers a layer norm leaves nothing but a sign.
             HookedTransformerConfig {
@@ -153,7 +157,8 @@ fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let mut kinds = kinds();
     kinds.extend([
         ("norms of neurons", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..plain.clone() }),
-        ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain }),
+        ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain.clone() }),
+        ("norms after only", HookedTransformerConfig { use_normalization_after_only: true, ..plain }),
     ]);
     kinds
 }

@@ -174,10 +174,17 @@ fn every_point_of_every_architecture() -> Result<()> {
         output_logits_soft_cap: Some(5.0),
         window_size: Some(3),
         act_fn: ActFn::GeluNew,
-        ..llama
+        ..llama.clone()
     };
     check_model("Gemma 2", gemma, &tokens)?;
     check_model("StableLM 2", stablelm, &tokens)?;
+    let olmo = HookedTransformerConfig {
+        use_normalization_after_only: true,
+        use_qk_norm: true,
+        qk_norm_type: QkNormType::RMSAcrossHeads,
+        ..llama
+    };
+    check_model("OLMo 2", olmo, &tokens)?;
     check_model(
         "no norm",
         HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() },
