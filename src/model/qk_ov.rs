@@ -96,8 +96,12 @@ impl HookedTransformer {
             [Axis::numbered(format!("{who} layer"), layers), Axis::numbered(format!("{who} head"), heads)]
         });
         let title = format!("{composition:?}-composition");
-        let mut scores = Labelled::from_tensor(title, axes.collect(), &scores)?;
-        scores.values.indexed_iter_mut().filter(|(at, _)| at[0] >= at[2]).for_each(|(_, score)| *score = f32::NAN);
+        let mut scores = Labelled::from_tensor(title, axes.collect::<Vec<_>>(), &scores)?;
+        scores
+            .values_mut()
+            .indexed_iter_mut()
+            .filter(|(at, _)| at[0] >= at[2])
+            .for_each(|(_, score)| *score = f32::NAN);
         Ok(scores)
     }
 

@@ -218,7 +218,7 @@ fn gradients_are_those_of_transformer_lens() -> Result<()> {
     assert!(names.len() > 30, "{names:?}");
     let (values, gradients) = model.run_with_grads(&tokens, &metric, names.clone())?;
     let mut agreement = Agreement::default();
-    let values: Vec<f32> = values.values.iter().copied().collect();
+    let values: Vec<f32> = values.values().iter().copied().collect();
     agreement.check("metric", &Tensor::from_vec(values, 3, &Device::Cpu)?, reference.get("corrupted"));
     for name in &names {
         let expected = reference.get(&format!("gradient.{name}"));

@@ -153,8 +153,8 @@ fn sites_and_whole_runs(
         let plan = HookPlan::new().edit(point, Edit::replace(cache.get(point)?));
         let (logits, _) = model.run_with_hooks(corrupted.clone(), &plan)?;
         let whole = answers.logit_diff(&logits, corrupted)?;
-        let whole: Vec<f64> = whole.values.iter().map(|x| f64::from(*x)).collect();
-        let ours: Vec<f64> = result.per_prompt.values.iter().map(|x| f64::from(*x)).collect();
+        let whole: Vec<f64> = whole.values().iter().map(|x| f64::from(*x)).collect();
+        let ours: Vec<f64> = result.per_prompt.values().iter().map(|x| f64::from(*x)).collect();
         found.push((format!("{point} patched"), apart(&ours, &whole)));
     }
     Ok(())
