@@ -13,7 +13,7 @@ use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::config::{NormalizationType, QkNormType};
 use crate::model::ops::{linear, product, root_mean_square, soft_cap, softmax};
 use crate::model::transformer::HookedTransformer;
-use crate::model::weights::{AttentionWeights, BlockWeights, NormWeights, for_each_head};
+use crate::model::weights::{AttentionWeights, BlockWeights, NormWeights};
 use crate::wide::{matmul, spread, sum, widened};
 
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
@@ -44,17 +44,16 @@ pub(in crate::model) fn attention(
         None => (k, v),
     };
 
-    let n_heads = ctx.cfg.n_heads;
-    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(for_each_head(x, 2, n_heads)?.transpose(1, 2)?.contiguous()?) };
+    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(x.transpose(1, 2)?.contiguous()?) };
     // Scaling q instead of the scores touches d_head numbers a query, not pos.
     let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
-    let scores = matmul(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
+    let scores = ctx.with_shared(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
     let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap)?;
     let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&ctx.lowered(scores)?)?)?;
     let pattern = softmax(&scores)?;
     let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
     let pattern = run.at_site(layer, Site::Pattern, pattern)?;
-    let z = matmul(&pattern.contiguous()?, &by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
+    let z = ctx.with_shared(&pattern, &by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
     let z = run.at_site(layer, Site::Z, z)?;
     let out = project(&z, weights, ctx, run)?;
     let out = norm_after(out, weights.ln1_post.as_ref(), ctx, run, (Site::Ln1PostScale, Site::Ln1PostNormalized))?;
@@ -186,6 +185,18 @@ impl BlockContext<'_> {
     fn by_heads(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, pos, _) = x.dims3()?;
         Ok(x.reshape((batch, pos, (), self.cfg.d_head()))?)
+    }
+
+    /// Each head's matrix times that of its keys or values. Heads that share one lie next to each other, so that their
+    /// rows make one matrix, and nothing is copied for each of them.
+    ///
+    /// # Shapes
+    /// `x [batch, head, row, n]`, `shared [batch, n_key_value_heads, n, m]` give `[batch, head, row, m]`.
+    fn with_shared(&self, x: &Tensor, shared: &Tensor) -> Result<Tensor> {
+        let (batch, heads, rows, n) = x.dims4()?;
+        let groups = shared.dim(1)?;
+        let of_groups = x.reshape((batch, groups, heads / groups * rows, n))?.contiguous()?;
+        Ok(matmul(&of_groups, shared)?.reshape((batch, heads, rows, ()))?)
     }
 
     /// Queries and keys after their norms, where the model has them.
