@@ -78,7 +78,9 @@ mod model {
 }
 mod storage {
     mod arrays;
+    mod gguf;
     mod hub;
+    mod hub_gguf;
     mod hub_server;
 }
 mod tasks {
@@ -92,6 +94,8 @@ mod tasks {
 }
 mod tokens {
     mod fuzz;
+    mod gguf;
+    mod gguf_bad;
     mod parity;
     mod pieces;
     mod special;

@@ -9,106 +9,9 @@ use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
 use crate::model::layers::rotary::LongRope;
 
-/// The layer norm of each block and before the unembedding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NormalizationType {
-    /// Centre, divide by the standard deviation, scale and shift.
-    LN,
-    /// Centre and divide; scale and shift are folded into the weights that read the result.
-    LNPre,
-    /// Divide by the root of the mean square and scale (Zhang and Sennrich 2019).
-    RMS,
-    /// Divide; the scale is folded into the weights that read the result.
-    RMSPre,
-    /// No norm.
-    None,
-}
-
-impl NormalizationType {
-    /// Whether the norm subtracts the mean of its input.
-    pub fn centres(self) -> bool {
-        matches!(self, Self::LN | Self::LNPre)
-    }
-
-    /// Whether the norm has weights of its own, not folded.
-    pub fn has_weights(self) -> bool {
-        matches!(self, Self::LN | Self::RMS)
-    }
-
-    /// The same norm with its weights folded away.
-    pub fn folded(self) -> Self {
-        match self {
-            Self::LN => Self::LNPre,
-            Self::RMS => Self::RMSPre,
-            other => other,
-        }
-    }
-}
-
-/// The MLP's activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActFn {
-    /// `x Phi(x)` by the error function.
-    Gelu,
-    /// GPT-2's approximation of gelu by tanh.
-    #[serde(alias = "gelu_fast", alias = "gelu_pytorch_tanh")]
-    GeluNew,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x sigmoid(x)`.
-    Silu,
-    /// `x softmax(x)` over the neurons (Elhage et al. 2022, "Softmax Linear Units").
-    Solu,
-    /// The same with a layer norm of the neurons behind it, which shows `mlp.hook_mid` before and `mlp.ln` inside.
-    SoluLn,
-}
-
-/// Which positions a position may attend to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AttentionDir {
-    /// Itself and earlier ones.
-    Causal,
-    /// All.
-    Bidirectional,
-}
-
-/// How positions enter the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PositionalEmbeddingType {
-    /// A learned vector for each position, added to the token's.
-    Standard,
-    /// Queries and keys are rotated by an angle that grows with the position (Su et al. 2021, RoPE).
-    Rotary,
-    /// A learned vector for each position, added to what queries and keys are made of, behind the norm, and so never to
-    /// the residual stream (Press et al. 2021, "Shortformer").
-    Shortformer,
-}
-
-/// Whether a layer's attention is global or local.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AttentionType {
-    /// All positions that the direction allows.
-    Global,
-    /// Only the last `window_size` of these, the query's own position included.
-    Local,
-}
-
-/// How Llama 3 slows the rotation of low frequencies to extend the context beyond that of the first training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RotaryScaling {
-    /// Frequencies with long waves are divided by this.
-    pub factor: f64,
-    /// Waves longer than `original_n_ctx / low_freq_factor` count as long.
-    pub low_freq_factor: f64,
-    /// Waves shorter than `original_n_ctx / high_freq_factor` stay as they are.
-    pub high_freq_factor: f64,
-    /// The context of the first training.
-    pub original_n_ctx: usize,
-}
+pub use super::kinds::{
+    ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType, QkNormType, RotaryScaling,
+};
 
 /// Sizes and kinds of a model.
 ///
@@ -153,6 +56,8 @@ pub struct HookedTransformerConfig {
     pub parallel_attn_mlp: bool,
     /// The MLP is `(act(x W_gate) * (x W_in) + b_in) W_out + b_out`.
     pub gated_mlp: bool,
+    /// The MLP is `(act(x W_gate + b_gate) * (x W_in + b_pre_linear) + b_in) W_out + b_out`, where it has a gate.
+    pub gated_mlp_biases: bool,
     /// Which positions may be attended to.
     pub attention_dir: AttentionDir,
     /// What scores are divided by; `None` means `sqrt(d_head)`.
@@ -161,8 +66,10 @@ pub struct HookedTransformerConfig {
     pub scale_attn_by_inverse_layer_idx: bool,
     /// Attention and MLP outputs each go through a norm before they are added to the residual stream.
     pub use_normalization_before_and_after: bool,
-    /// Queries and keys are divided by their root mean square and scaled, head by head, before positions enter.
+    /// Queries and keys go through a norm, head by head, before positions enter.
     pub use_qk_norm: bool,
+    /// Which norm that is.
+    pub qk_norm_type: QkNormType,
     /// Scores are `cap * tanh(score / cap)`.
     pub attn_scores_soft_cap: Option<f64>,
     /// Logits are `cap * tanh(logit / cap)`.
@@ -209,11 +116,13 @@ impl Default for HookedTransformerConfig {
             attn_only: false,
             parallel_attn_mlp: false,
             gated_mlp: false,
+            gated_mlp_biases: false,
             attention_dir: AttentionDir::Causal,
             attn_scale: None,
             scale_attn_by_inverse_layer_idx: false,
             use_normalization_before_and_after: false,
             use_qk_norm: false,
+            qk_norm_type: QkNormType::RMS,
             attn_scores_soft_cap: None,
             output_logits_soft_cap: None,
             window_size: None,
@@ -344,6 +253,11 @@ impl HookedTransformerConfig {
         if self.gated_mlp && self.act_fn == ActFn::SoluLn {
             return Err(Error::config(
                 "an MLP with a gate has no place for the norm of solu_ln: drop gated_mlp or use solu.",
+            ));
+        }
+        if self.gated_mlp_biases && !self.gated_mlp {
+            return Err(Error::config(
+                "gated_mlp_biases are biases of an MLP with a gate: set gated_mlp, or drop them.",
             ));
         }
         if self.attn_scale.is_some_and(|scale| !(scale > 0.0 && scale.is_finite())) {

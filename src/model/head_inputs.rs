@@ -29,6 +29,9 @@ impl HookedTransformer {
             for b in [&mut attn.b_k, &mut attn.b_v] {
                 *b = for_each_head(&b.reshape(((), d_head))?, 0, heads)?.flatten_all()?;
             }
+            if let Some((_, of_k)) = attn.qk_norm.as_mut().filter(|(_, of_k)| of_k.w.rank() == 2) {
+                of_k.w = for_each_head(&of_k.w, 0, heads)?;
+            }
         }
         Arc::make_mut(&mut model.cfg).n_key_value_heads = None;
         Ok(model)

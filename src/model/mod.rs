@@ -5,6 +5,7 @@ mod device;
 mod forward;
 mod frozen;
 mod head_inputs;
+mod kinds;
 mod layers;
 mod level;
 mod load;
@@ -20,7 +21,7 @@ mod weights;
 
 pub use config::{
     ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    RotaryScaling,
+    QkNormType, RotaryScaling,
 };
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};

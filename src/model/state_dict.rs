@@ -123,14 +123,18 @@ impl HookedTransformer {
             all.push(name(&format!("attn.{shared}b_V")), &attn.b_v, Axes::HeadsFirst);
             all.push(name("attn.b_O"), &attn.b_o, Axes::Same);
             if let Some((q, k)) = &attn.qk_norm {
-                all.push(name("attn.q_norm.w"), q, Axes::Same);
-                all.push(name("attn.k_norm.w"), k, Axes::Same);
+                all.norm(&name("attn.q_norm"), Some(q));
+                all.norm(&name("attn.k_norm"), Some(k));
             }
             all.norm(&name("ln1_post"), block.ln1_post.as_ref());
             all.norm(&name("ln2"), block.ln2.as_ref());
             if let Some(mlp) = &block.mlp {
                 all.push(name("mlp.W_in"), &mlp.w_in, Axes::Same);
                 all.extend(name("mlp.W_gate"), mlp.w_gate.as_ref());
+                if let Some((gate, linear)) = &mlp.gate_biases {
+                    all.push(name("mlp.b_gate"), gate, Axes::Same);
+                    all.push(name("mlp.b_pre_linear"), linear, Axes::Same);
+                }
                 all.push(name("mlp.b_in"), &mlp.b_in, Axes::Same);
                 all.norm(&name("mlp.ln"), mlp.ln.as_ref());
                 all.push(name("mlp.W_out"), &mlp.w_out, Axes::Same);

@@ -27,38 +27,46 @@ impl Module {
         self.parts[at].1.add(rest);
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize, norm: &str) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize, norms: Norms) -> fmt::Result {
         for (name, module) in &self.parts {
-            writeln!(f, "{:indent$}({name}): {}(", "", kind(name, norm))?;
-            module.write(f, indent + 2, norm)?;
+            writeln!(f, "{:indent$}({name}): {}(", "", kind(name, norms))?;
+            module.write(f, indent + 2, norms)?;
             writeln!(f, "{:indent$})", "")?;
         }
         self.points.iter().try_for_each(|name| writeln!(f, "{:indent$}({name}): HookPoint()", ""))
     }
 }
 
-/// What a module is; the norms of queries and keys, and those of neurons, are of one kind whatever the others are.
-fn kind<'a>(name: &str, norm: &'a str) -> &'a str {
-    match (name, norm) {
+/// The kinds of a model's norms: of queries and keys, and of the residual stream.
+#[derive(Clone, Copy)]
+struct Norms {
+    qk: &'static str,
+    stream: &'static str,
+}
+
+/// What a module is; the norm of neurons is of one kind whatever the others are.
+fn kind(name: &str, norms: Norms) -> &'static str {
+    match (name, norms.stream) {
         ("attn", _) => "Attention",
         ("mlp", _) => "MLP",
         ("unembed", _) => "Unembed",
-        ("q_norm" | "k_norm", _) => "RMSNorm",
+        ("q_norm" | "k_norm", _) => norms.qk,
         ("ln", "LayerNorm") => "LayerNorm",
         ("ln", _) => "LayerNormPre",
-        _ => norm,
+        (_, stream) => stream,
     }
 }
 
 impl fmt::Display for HookedTransformer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let norm = match self.cfg.normalization_type {
+        let stream = match self.cfg.normalization_type {
             NormalizationType::LN => "LayerNorm",
             NormalizationType::LNPre => "LayerNormPre",
             NormalizationType::RMS => "RMSNorm",
             NormalizationType::RMSPre => "RMSNormPre",
             NormalizationType::None => "",
         };
+        let norms = Norms { qk: if self.cfg.qk_norm_type.centres() { "LayerNorm" } else { "RMSNorm" }, stream };
         let (mut before, mut block, mut after) = (Vec::new(), Module::default(), Module::default());
         for row in SiteRow::all().iter().filter(|row| row.absent(&self.dims()).is_none()) {
             match row.stage {
@@ -80,10 +88,10 @@ impl fmt::Display for HookedTransformer {
             // Norms come first, as in TransformerLens.
             block.parts.sort_by_key(|(name, _)| !name.starts_with("ln"));
             writeln!(f, "  (blocks): ModuleList(\n    (0-{last}): {} x TransformerBlock(", self.cfg.n_layers)?;
-            block.write(f, 6, norm)?;
+            block.write(f, 6, norms)?;
             writeln!(f, "    )\n  )")?;
         }
-        after.write(f, 2, norm)?;
+        after.write(f, 2, norms)?;
         f.write_str(")")
     }
 }

@@ -10,7 +10,7 @@ use super::transformer::HookedTransformer;
 use crate::error::Result;
 use crate::wide::spread;
 
-/// Scale and shift of a norm; the shift is missing where the norm does not centre.
+/// Scale and shift of a norm; the shift is missing where the norm has none.
 #[derive(Clone)]
 pub(crate) struct NormWeights {
     pub w: Tensor,
@@ -32,8 +32,8 @@ pub(crate) struct AttentionWeights {
     pub w_o: Tensor,
     /// `[d_model]`.
     pub b_o: Tensor,
-    /// `[d_head]` each: the scales of the norms of queries and keys.
-    pub qk_norm: Option<(Tensor, Tensor)>,
+    /// The norms of queries and keys, `[d_head]`, or `[n_heads, d_head]` and `[n_key_value_heads, d_head]`.
+    pub qk_norm: Option<(NormWeights, NormWeights)>,
 }
 
 /// One MLP.
@@ -43,6 +43,8 @@ pub(crate) struct MlpWeights {
     pub w_in: Tensor,
     /// `[d_model, d_mlp]` of a gated MLP.
     pub w_gate: Option<Tensor>,
+    /// `[d_mlp]` each: what is added to the gate and to what it multiplies, in a model with `gated_mlp_biases`.
+    pub gate_biases: Option<(Tensor, Tensor)>,
     /// `[d_mlp]`.
     pub b_in: Tensor,
     /// `[d_mlp]` each: the norm behind the activation function of a model with `solu_ln`, where it is not folded.
@@ -102,10 +104,11 @@ impl BlockWeights {
         let Self { ln1, attn, ln1_post, ln2, ln2_post, mlp } = self;
         let AttentionWeights { w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o, qk_norm } = attn;
         let mut all = vec![w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o];
-        all.extend(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]));
         let mut norms: Vec<&mut NormWeights> = [ln1, ln1_post, ln2, ln2_post].into_iter().flatten().collect();
-        if let Some(MlpWeights { w_in, w_gate, b_in, ln, w_out, b_out }) = mlp {
+        norms.extend(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]));
+        if let Some(MlpWeights { w_in, w_gate, gate_biases, b_in, ln, w_out, b_out }) = mlp {
             all.extend([w_in, b_in, w_out, b_out].into_iter().chain(w_gate));
+            all.extend(gate_biases.iter_mut().flat_map(|(gate, linear)| [gate, linear]));
             norms.extend(ln);
         }
         all.extend(norms.into_iter().flat_map(NormWeights::tensors_mut));

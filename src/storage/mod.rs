@@ -1,7 +1,8 @@
-//! Tensor files and where they come from: safetensors, PyTorch checkpoints, NumPy arrays, the Hugging Face hub, and the
-//! files embedded in this binary. This module knows nothing about models: it provides named tensors with a shape and a
+//! Tensor files and where they come from: safetensors, PyTorch checkpoints, NumPy arrays, GGUF, the Hugging Face hub, and
+//! the files embedded in this binary. This module knows nothing about models: it provides named tensors with a shape and a
 //! dtype, whose numbers are read on demand.
 
+pub(crate) mod gguf;
 mod hub;
 mod npy_header;
 mod npz;
@@ -13,9 +14,11 @@ mod tensors;
 pub(crate) mod tiny;
 mod torch;
 
+#[allow(unused_imports, reason = "models and tokenizers read the metadata next")]
+pub(crate) use gguf::GgufMetadata;
 pub use hub::Hub;
-pub(crate) use hub::{MAIN, Repo};
-pub(crate) use place::{Place, open};
+pub(crate) use hub::{MAIN, Repo, Wanted, some_of};
+pub(crate) use place::{Place, checkpoint};
 pub(crate) use safetensors::part;
 pub(crate) use saved::{restore, store, take};
 pub(crate) use stored::{Named, Outcome, Stored};

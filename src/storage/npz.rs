@@ -97,7 +97,7 @@ fn array(source: Rc<Source>, start: u64, len: u64) -> Result<Stored, String> {
         });
         steps.collect()
     });
-    Ok(Stored { source, start: start + before, dtype, shape: header.shape, strides })
+    Ok(Stored { source, start: start + before, dtype, shape: header.shape, strides, blocks: None })
 }
 
 /// The header of an array, and the number of bytes before its numbers.

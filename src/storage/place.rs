@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::hub::{Repo, is_safe};
 use super::stored::{Named, Source, check_pointer};
-use super::{npz, safetensors, tiny, torch};
+use super::{gguf, npz, safetensors, tiny, torch};
 use crate::error::{Error, Result};
 use crate::files::read_json;
 
@@ -49,6 +49,18 @@ impl Place {
         }
     }
 
+    /// The path on disk of the GGUF file that is the model, if it is one: of a split file, that of the first part,
+    /// beside which the others are.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is no such file, or several, or it could not be fetched.
+    pub(crate) fn gguf(&mut self) -> Result<Option<PathBuf>> {
+        match self {
+            Self::Hub(repo) => repo.gguf(),
+            Self::Embedded | Self::Folder(_) => Ok(None),
+        }
+    }
+
     /// The error for a required file that is missing; `advice` says what a folder must contain.
     pub(crate) fn missing(&mut self, name: &str, advice: &str) -> Error {
         if let Self::Hub(repo) = self
@@ -75,7 +87,7 @@ impl Place {
             }
             let Some(path) = self.locate(name)? else { continue };
             if !name.ends_with(".json") {
-                return Ok(Some((called, open(&path, None)?)));
+                return Ok(Some((called, checkpoint(&path, None)?)));
             }
             let parts = parts(&called, &contents(&path)?)?;
             if let Self::Folder(folder) = self {
@@ -87,7 +99,7 @@ impl Place {
                     Self::Hub(repo) => repo.need(&part)?,
                     _ => self.path().join(part),
                 };
-                tensors.extend(open(&path, None)?);
+                tensors.extend(checkpoint(&path, None)?);
             }
             return Ok(Some((called, tensors)));
         }
@@ -113,6 +125,7 @@ enum Format {
     Torch,
     Npz,
     Npy,
+    Gguf,
 }
 
 impl Format {
@@ -125,6 +138,7 @@ impl Format {
             b"PK\x03\x04" if is_npz(source) => Self::Npz,
             // Read as the header length of a safetensors file, these bytes would be too large.
             b"PK\x03\x04" | b"\x80\x02\x8a\x0a" => Self::Torch,
+            _ if start == gguf::MAGIC || named(&["gguf"]) => Self::Gguf,
             _ if start == npz::MAGIC[..4] || named(&["npy"]) => Self::Npy,
             _ if named(&["npz"]) => Self::Npz,
             _ if named(&["pt", "pth", "bin"]) => Self::Torch,
@@ -133,7 +147,7 @@ impl Format {
     }
 }
 
-/// The tensors of a safetensors, PyTorch or NumPy file, recognised by its first bytes; in a PyTorch file, `key` is the
+/// The tensors of a safetensors, PyTorch, NumPy or GGUF file, recognised by its first bytes; in a PyTorch file, `key` is the
 /// key of the dictionary with the tensors.
 ///
 /// # Errors
@@ -142,7 +156,12 @@ pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
     let source = Source::open(path)?;
     let format = Format::of(path, &source);
     if let Some(key) = key.filter(|_| format != Format::Torch) {
-        let kind = if format == Format::Safetensors { "safetensors file" } else { "NumPy file" };
+        let kind = match format {
+            Format::Safetensors => "safetensors file",
+            Format::Npz | Format::Npy => "NumPy file",
+            Format::Gguf => "GGUF file",
+            Format::Torch => "PyTorch file",
+        };
         let message = format!("is a {kind}, which has no keys such as {key:?}: leave key out.");
         return Err(Error::file(path, message));
     }
@@ -151,7 +170,21 @@ pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
         Format::Torch => torch::tensors(path, source, key),
         Format::Npz => npz::npz(path, source),
         Format::Npy => npz::npy(path, source),
+        Format::Gguf => Ok(gguf::read(path)?.tensors),
     }
+}
+
+/// As [`open`], for a file whose tensors should have the names of a model's code.
+///
+/// # Errors
+/// As [`open`], and for a GGUF file, which has names of its own.
+pub(crate) fn checkpoint(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
+    if Format::of(path, &Source::open(path)?) == Format::Gguf {
+        let message = "is a GGUF file, whose tensors have other names than a checkpoint's: give its path, with a name that \
+                       ends in .gguf, to HookedTransformer::from_pretrained.";
+        return Err(Error::file(path, message));
+    }
+    open(path, key)
 }
 
 /// Whether a zip archive is a NumPy file: the name of its first entry ends in `.npy`.

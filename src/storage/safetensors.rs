@@ -39,6 +39,7 @@ pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<Named>, HashMap<S
             dtype: DType::try_from(info.dtype).map_err(|_| format!("{:?}", info.dtype)),
             shape: info.shape.clone(),
             strides: None,
+            blocks: None,
         };
         (name, stored)
     });
@@ -51,9 +52,7 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// The format of a file that is not safetensors, by its first bytes.
 fn other_kind(start: [u8; 8]) -> Option<&'static str> {
     match &start[..4] {
-        b"GGUF" => {
-            Some("it is a GGUF file under another name, which cannot be loaded: download the model's safetensors")
-        }
+        b"GGUF" => Some("it is a GGUF file"),
         b"PK\x03\x04" => Some("it is a zip archive, as PyTorch writes: name it .pt and load it with from_checkpoint"),
         _ => None,
     }

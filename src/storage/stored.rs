@@ -1,13 +1,15 @@
 //! Tensors in a file (or in this binary): their location, dtype and shape. They are read one by one, in small pieces,
 //! so that loading needs little more memory than the loaded numbers themselves.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::quantized::GgmlDType;
+use candle_core::{CpuStorage, DType, Device, Tensor};
 use flate2::read::DeflateDecoder;
 
 use crate::error::{Error, Result};
@@ -177,11 +179,13 @@ pub(crate) struct Stored {
     pub source: Rc<Source>,
     /// The offset of its first byte.
     pub start: u64,
-    /// Its dtype, or the name of a dtype that cannot be read.
+    /// Its dtype, or the name of a dtype that cannot be read; `F32` for quantised numbers, which become that.
     pub dtype: std::result::Result<DType, String>,
     pub shape: Vec<usize>,
     /// The step from one index of each axis to the next, in numbers; `None` if contiguous.
     pub strides: Option<Vec<usize>>,
+    /// How quantised numbers share a scale; those are contiguous, and their last axis holds whole blocks.
+    pub blocks: Option<GgmlDType>,
 }
 
 impl Stored {
@@ -196,6 +200,9 @@ impl Stored {
             Ok(other) => return Err(format!("has the dtype {other:?}, which is not floating point")),
             Err(name) => return Err(format!("has the dtype {name}, which cannot be read")),
         };
+        if let Some(blocks) = self.blocks {
+            return self.dequantised(blocks, &mut take);
+        }
         let Some(strides) = &self.strides else {
             return self.in_a_row(dtype, self.shape.iter().product(), &mut take);
         };
@@ -212,6 +219,15 @@ impl Stored {
     /// # Errors
     /// As [`Stored::pieces`], but any dtype that tensors can have is read.
     pub(crate) fn tensor(&self) -> Outcome<Tensor> {
+        if self.blocks.is_some() {
+            let mut numbers = Vec::new();
+            self.pieces(|piece| {
+                numbers.extend(piece);
+                Ok(())
+            })?;
+            let tensor = Tensor::from_vec(numbers, self.shape.as_slice(), &Device::Cpu);
+            return tensor.map_err(|error| format!("could not be read as F32 ({error})"));
+        }
         let dtype = *self.dtype.as_ref().map_err(|name| format!("has the dtype {name}, which cannot be read"))?;
         let count = match &self.strides {
             Some(strides) => span(&self.shape, strides).unwrap_or(0),
@@ -227,6 +243,46 @@ impl Stored {
         }
         Tensor::from_raw_buffer(&bytes, dtype, &self.shape, &Device::Cpu)
             .map_err(|error| format!("could not be read as {dtype:?} ({error})"))
+    }
+
+    /// The name of the type in which the numbers are stored.
+    pub(crate) fn kind(&self) -> String {
+        match (&self.dtype, self.blocks) {
+            (Err(name), _) => name.clone(),
+            (_, Some(blocks)) => name_of(blocks),
+            (Ok(dtype), None) => dtype.as_str().into(),
+        }
+    }
+
+    /// How many bytes `count` of its numbers take in the file.
+    pub(crate) fn bytes_of(&self, count: usize) -> u64 {
+        match (&self.dtype, self.blocks) {
+            (_, Some(blocks)) => (count / blocks.block_size()) as u64 * blocks.type_size() as u64,
+            (dtype, None) => (count * dtype.as_ref().map_or(0, DType::size_in_bytes)) as u64,
+        }
+    }
+
+    /// Quantised numbers, piece by piece. A piece holds whole blocks, whose size divides [`PIECE`].
+    fn dequantised(&self, blocks: GgmlDType, take: &mut impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
+        let count: usize = self.shape.iter().product();
+        let bytes_of = |count: usize| count / blocks.block_size() * blocks.type_size();
+        let unread = |error: String| format!("could not be read as {} ({error})", name_of(blocks));
+        // candle looks at the bytes as blocks, which must begin where an f32 could.
+        let mut bytes = vec![0; bytes_of(PIECE.min(count)) + align_of::<f32>()];
+        let skip = bytes.as_ptr().align_offset(align_of::<f32>());
+        for first in (0..count).step_by(PIECE) {
+            let length = PIECE.min(count - first);
+            let piece =
+                bytes.get_mut(skip..skip + bytes_of(length)).ok_or_else(|| unread("no aligned memory".into()))?;
+            let start = self.start + bytes_of(first) as u64;
+            self.source.read(start, piece).map_err(|error| format!("could not be read ({error})"))?;
+            let numbers = blocks.from_data(Cow::Borrowed(piece)).dequantize(length);
+            match numbers.map_err(|error| unread(error.to_string()))? {
+                CpuStorage::F32(numbers) => take(numbers)?,
+                _ => return Err(unread("they are not f32".into())),
+            }
+        }
+        Ok(())
     }
 
     /// The first `count` numbers in the order in which they are stored.
@@ -246,6 +302,15 @@ impl Stored {
             }
         }
         Ok(())
+    }
+}
+
+/// What llama.cpp calls a type of blocks: candle leaves out a `_`.
+fn name_of(blocks: GgmlDType) -> String {
+    let name = format!("{blocks:?}");
+    match name.strip_suffix('K') {
+        Some(bits) => format!("{bits}_K"),
+        None => name,
     }
 }
 

@@ -11,7 +11,7 @@ use super::stored::Stored;
 use crate::error::{Error, Result, nearest};
 use crate::visible::visible;
 
-/// The named tensors in a safetensors, PyTorch (`torch.save`) or NumPy (`.npz`, `.npy`) file. Names, dtypes and shapes
+/// The named tensors in a safetensors, PyTorch (`torch.save`), NumPy (`.npz`, `.npy`) or GGUF file. Names, dtypes and shapes
 /// are known once it is open; numbers are read on demand. Nothing in the file is run, and its header is checked against
 /// its length before anything is read.
 ///
@@ -80,7 +80,7 @@ impl Tensors {
         Ok(self.stored(name)?.shape.clone())
     }
 
-    /// The dtype of a tensor. Booleans are `U8`.
+    /// The dtype of a tensor. Booleans are `U8`, quantised numbers of GGUF `F32`.
     ///
     /// # Errors
     /// As [`Tensors::shape`], and for a dtype that cannot be read.
@@ -90,7 +90,7 @@ impl Tensors {
         })
     }
 
-    /// Reads a tensor onto the CPU, in the dtype that it has in the file.
+    /// Reads a tensor onto the CPU, in the dtype that it has in the file; quantised numbers become `F32`.
     ///
     /// # Shapes
     /// That of [`Tensors::shape`].
@@ -114,13 +114,11 @@ impl Tensors {
 }
 
 impl fmt::Display for Tensors {
-    /// One line per tensor: name, dtype, shape.
+    /// One line per tensor: name, dtype (or type of its blocks), shape.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} tensors", visible(&self.path.to_string_lossy()), self.len())?;
         for (name, stored) in &self.tensors {
-            let dtype =
-                stored.dtype.as_ref().map_or_else(|kind| visible(kind).to_string(), |dtype| dtype.as_str().into());
-            write!(f, "\n  {}: {dtype} {:?}", visible(name), stored.shape)?;
+            write!(f, "\n  {}: {} {:?}", visible(name), visible(&stored.kind()), stored.shape)?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ const LIKE_GPT2: [&str; 5] =
     ["GPT2Tokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer", "PreTrainedTokenizer", "Tokenizers"];
 
 /// How Qwen 2 and 3 split a text before they merge.
-const QWEN: &str =
+pub(super) const QWEN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Whether the two files determine a tokenizer of this class. Other classes split texts in ways that the files do not record.

@@ -8,6 +8,7 @@
 mod batch;
 mod bpe_files;
 mod caught;
+mod gguf;
 mod input;
 mod io;
 mod lookup;

@@ -2,7 +2,7 @@
 //!
 //! They are distributed over `tokenizer_config.json`, `special_tokens_map.json`, the post-processor of `tokenizer.json`,
 //! `config.json` and `generation_config.json`, and no model has them in all of these. Only this file reads
-//! them. Their meaning follows `transformers` (`PreTrainedTokenizerBase.from_pretrained`).
+//! them; those of a GGUF file come from its metadata. Their meaning follows `transformers` (`PreTrainedTokenizerBase.from_pretrained`).
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub(super) const GENERATION: &str = "generation_config.json";
 
 /// What the files say about one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     /// Nothing.
     #[default]
     Nothing,
@@ -37,16 +37,16 @@ enum Said {
 /// What the files say.
 #[derive(Debug, Default)]
 pub(super) struct Declared {
-    bos: Said,
-    eos: Said,
-    pad: Said,
+    pub bos: Said,
+    pub eos: Said,
+    pub pad: Said,
     /// Other special tokens, which are never split where the vocabulary has them.
-    others: Vec<String>,
+    pub others: Vec<String>,
     /// Tokens that are added to the vocabulary, in the order of their ids, and whether they are special.
-    added: Vec<(String, bool)>,
-    bos_id: Option<u32>,
-    pad_id: Option<u32>,
-    end_ids: Vec<u32>,
+    pub added: Vec<(String, bool)>,
+    pub bos_id: Option<u32>,
+    pub pad_id: Option<u32>,
+    pub end_ids: Vec<u32>,
     /// Python's class of the tokenizer.
     pub class: Option<String>,
     /// Whether a text is tokenized as if a space came before it.
@@ -201,6 +201,12 @@ impl Said {
             Self::Token(token) => Some(token),
             _ => None,
         }
+    }
+}
+
+impl From<Option<String>> for Said {
+    fn from(token: Option<String>) -> Self {
+        token.map_or(Self::Nothing, Self::Token)
     }
 }
 

@@ -77,10 +77,16 @@ impl Tokenizer {
     /// vocabulary has it, and padding is EOS, as in TransformerLens. Special tokens that the tokenizer does not have
     /// are added to it, as `transformers` does.
     ///
+    /// A file that ends in `.gguf` has all of this in its metadata, for tokenizers of llama.cpp's kinds `gpt2` and `llama`;
+    /// whether [`Bos::Default`] prepends a BOS is what the file says.
+    ///
     /// # Errors
-    /// A file that cannot be read or is not a tokenizer.
+    /// A file that cannot be read or is not a tokenizer; a GGUF file whose tokenizer is of a kind that is not supported.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            return Self::from_gguf_file(path);
+        }
         let given = path.file_name().unwrap_or_default();
         let mut find = |name: &str| {
             let named = match name {
@@ -183,7 +189,7 @@ impl Tokenizer {
         Ok(vec![(TOKENIZER, tokenizer.into_bytes()), (CONFIG, text(&config)?), (GENERATION, text(&generation)?)])
     }
 
-    fn declared(mut inner: tokenizers::Tokenizer, declared: &Declared) -> Result<Self, String> {
+    pub(super) fn declared(mut inner: tokenizers::Tokenizer, declared: &Declared) -> Result<Self, String> {
         let special = declared.settle(&mut inner)?;
         Ok(Self {
             spelling: Arc::new(Spelling::of(&inner)),

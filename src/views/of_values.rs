@@ -19,7 +19,7 @@ use crate::labelled::Axis;
 use crate::metrics::{Direction, Metric};
 use crate::model::{
     ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, KvCache,
-    LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, RotaryScaling, RunOptions,
+    LoadOptions, LongRope, Loss, NormalizationType, PositionalEmbeddingType, QkNormType, RotaryScaling, RunOptions,
 };
 use crate::patching::{Mlps, PatchSite, Receiver, Sender, Untouched};
 use crate::progress::Progress;
@@ -70,7 +70,7 @@ shown_as_text! {
         Edge, Node, Qkv;
     "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
-        AttentionType, LongRope, RotaryScaling, NormalizationType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
+        AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
     "{:#?}": InnerSite, SiteRow, RunOptions,

@@ -10,7 +10,7 @@ use candle_lens::hooks::{Edit, HookPlan, HookPoint};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
     ActFn, Frozen, HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, Processing,
-    RunOptions,
+    QkNormType, RunOptions,
 };
 use candle_lens::tokens::Tokens;
 
@@ -99,6 +99,16 @@ fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("attention only", HookedTransformerConfig { attn_only: true, d_mlp: None, ..small() }),
         ("parallel", HookedTransformerConfig { parallel_attn_mlp: true, ..small() }),
         ("queries and keys with norms", HookedTransformerConfig { use_qk_norm: true, ..small() }),
+        (
+            "queries and keys with layer norms",
+            // Of two numbers a layer norm leaves nothing but a sign.
+            HookedTransformerConfig {
+                use_qk_norm: true,
+                qk_norm_type: QkNormType::LNPerHead,
+                d_head: Some(4),
+                ..small()
+            },
+        ),
     ]
 }
 

@@ -7,7 +7,7 @@ use candle_lens::hooks::{Edit, HookPlan, HookPoint, Site};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{
     ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, PositionalEmbeddingType,
-    Processing, RunOptions,
+    Processing, QkNormType, RunOptions,
 };
 use candle_lens::tokens::{PaddingSide, Tokens};
 
@@ -155,6 +155,16 @@ fn every_point_of_every_architecture() -> Result<()> {
         ..small()
     };
     check_model("Llama", llama.clone(), &tokens)?;
+    let stablelm = HookedTransformerConfig {
+        normalization_type: NormalizationType::LN,
+        gated_mlp_biases: true,
+        use_qk_norm: true,
+        qk_norm_type: QkNormType::LNPerHead,
+        // Of two numbers a layer norm leaves nothing but a sign.
+        d_head: Some(8),
+        rotary_dim: Some(2),
+        ..llama.clone()
+    };
     let gemma = HookedTransformerConfig {
         use_normalization_before_and_after: true,
         attn_scores_soft_cap: Some(3.0),
@@ -164,6 +174,7 @@ fn every_point_of_every_architecture() -> Result<()> {
         ..llama
     };
     check_model("Gemma 2", gemma, &tokens)?;
+    check_model("StableLM 2", stablelm, &tokens)?;
     check_model(
         "no norm",
         HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() },

@@ -133,7 +133,8 @@ fn positions_that_turn_in_an_unknown_way_are_refused() {
     let changes = [
         ("gpt_neox", "rope_type", serde_json::json!("yarn"), "yarn"),
         ("phi", "rope_type", serde_json::json!("linear"), "linear"),
-        ("llama", "partial_rotary_factor", serde_json::json!(0.5), "partial_rotary_factor"),
+        ("qwen3", "partial_rotary_factor", serde_json::json!(0.5), "partial_rotary_factor"),
+        ("llama", "partial_rotary_factor", serde_json::json!(0.25), "rotary_dim"),
         ("llama3", "mscale", serde_json::json!(2.0), "mscale"),
         ("gpt_neox", "partial_rotary_factor", serde_json::json!(0.0), "rotary_dim"),
         ("phi3", "rope_type", serde_json::json!("longrope"), "short_factor"),

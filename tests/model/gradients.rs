@@ -5,7 +5,7 @@ use candle_lens::candle::{DType, Device, Tensor, Var};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::model::{
     ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, Loss, NormalizationType, PositionalEmbeddingType,
-    RunOptions, ops,
+    QkNormType, RunOptions, ops,
 };
 use candle_lens::tokens::{PaddingSide, Tokens};
 
@@ -123,7 +123,12 @@ fn every_weight_of_every_architecture() -> Result<()> {
             check_model(&format!("{positional_embedding_type:?}"), cfg, &tokens)?;
         }
     }
-    check_model("norms of queries and keys", HookedTransformerConfig { use_qk_norm: true, ..small() }, &tokens)
+    for qk_norm_type in [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead] {
+        let cfg = HookedTransformerConfig { use_qk_norm: true, qk_norm_type, ..small() };
+        check_model(&format!("queries and keys with {qk_norm_type:?}"), cfg, &tokens)?;
+    }
+    let gated = HookedTransformerConfig { gated_mlp: true, gated_mlp_biases: true, act_fn: ActFn::Silu, ..small() };
+    check_model("a gate with biases", gated, &tokens)
 }
 
 #[test]

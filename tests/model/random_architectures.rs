@@ -3,7 +3,7 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
-use candle_lens::model::{AttentionType, PositionalEmbeddingType};
+use candle_lens::model::{AttentionType, PositionalEmbeddingType, QkNormType};
 use candle_lens::prelude::*;
 
 use crate::support::damage::{Damage, cases};
@@ -44,7 +44,10 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
     let act_fns = [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn];
     let positions =
         [PositionalEmbeddingType::Standard, PositionalEmbeddingType::Rotary, PositionalEmbeddingType::Shortformer];
+    let qk_norms = [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead];
     HookedTransformerConfig {
+        qk_norm_type: qk_norms[dice.below(qk_norms.len())],
+        gated_mlp_biases: cfg.gated_mlp && dice.below(2) == 0,
         attn_types,
         act_fn: act_fns[dice.below(act_fns.len())],
         normalization_type: if dice.below(6) == 0 { NormalizationType::None } else { norms[dice.below(norms.len())] },

@@ -4,7 +4,7 @@ use std::fs;
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor, safetensors};
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing};
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing, QkNormType};
 use serde_json::Value;
 
 use crate::support::fixture::{Reference, path, tiny_gpt2};
@@ -91,8 +91,14 @@ fn models_written_for_transformer_lens_come_back() -> Result<()> {
     let (mut written, mut refused) = (0, 0);
     for (name, model) in every_model() {
         let folder = scratch(&format!("tl_{}", name.replace(", ", "_")));
-        if model.cfg().long_rope.is_some() {
-            sentence(model.save_transformer_lens(&folder), &["long_rope", "TransformerLens"]);
+        let cfg = model.cfg();
+        let foreign = [
+            (cfg.long_rope.is_some(), "long_rope"),
+            (cfg.gated_mlp_biases, "gated_mlp_biases"),
+            (cfg.use_qk_norm && cfg.qk_norm_type != QkNormType::RMS, "qk_norm_type"),
+        ];
+        if let Some((_, field)) = foreign.into_iter().find(|(is_there, _)| *is_there) {
+            sentence(model.save_transformer_lens(&folder), &[field, "TransformerLens"]);
             assert!(!folder.join("model.safetensors").exists(), "{name}");
             refused += 1;
             continue;

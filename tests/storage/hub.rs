@@ -28,7 +28,7 @@ fn server() -> Server {
 }
 
 /// A hub as the environment may describe it, with an empty folder for models.
-fn hub(server: &Server, name: &str, more: &[(&str, &str)]) -> Hub {
+pub fn hub(server: &Server, name: &str, more: &[(&str, &str)]) -> Hub {
     let folder = scratch(name);
     let vars = |key: &str| match key {
         "HF_HOME" => Some(folder.to_string_lossy().into_owned()),
@@ -38,12 +38,12 @@ fn hub(server: &Server, name: &str, more: &[(&str, &str)]) -> Hub {
     Hub::from_vars(vars).expect("these are valid")
 }
 
-fn load(name: &str, hub: &Hub) -> Result<HookedTransformer> {
+pub fn load(name: &str, hub: &Hub) -> Result<HookedTransformer> {
     HookedTransformer::from_pretrained_with(name, LoadOptions { hub: Some(hub.clone()), ..Default::default() })
 }
 
 /// The same folder, but nobody answers.
-fn unreachable(hub: &Hub, offline: bool) -> Hub {
+pub fn unreachable(hub: &Hub, offline: bool) -> Hub {
     let mut alone = hub.clone();
     (alone.offline, alone.endpoint) = (offline, "http://127.0.0.1:9".into());
     alone
@@ -53,7 +53,7 @@ fn folder(hub: &Hub) -> PathBuf {
     hub.cache.join("models--someone--tiny")
 }
 
-fn paths(asked: &[Asked]) -> Vec<String> {
+pub fn paths(asked: &[Asked]) -> Vec<String> {
     asked.iter().map(|asked| format!("{} {}", asked.method, asked.path)).collect()
 }
 

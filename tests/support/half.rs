@@ -6,7 +6,7 @@ use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor, safetensors};
 use candle_lens::model::{
     ActFn, HookedTransformer, HookedTransformerConfig, LoadOptions, NormalizationType, PositionalEmbeddingType,
-    Processing,
+    Processing, QkNormType,
 };
 
 use super::fixture::numbers;
@@ -59,12 +59,22 @@ fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
         all.push((at("attn.W_O"), vec![n, h, d]));
         all.push((at("attn.b_O"), vec![d]));
         if cfg.use_qk_norm {
-            all.extend(["q", "k"].map(|part| (at(&format!("attn.{part}_norm.w")), vec![h])));
+            for (part, heads) in [("q", n), ("k", g)] {
+                let (w, b) = (at(&format!("attn.{part}_norm.w")), at(&format!("attn.{part}_norm.b")));
+                all.extend(match cfg.qk_norm_type {
+                    QkNormType::RMS => vec![(w, vec![h])],
+                    QkNormType::LN => vec![(w, vec![h]), (b, vec![h])],
+                    QkNormType::LNPerHead => vec![(w, vec![heads, h])],
+                });
+            }
         }
         if !cfg.attn_only {
             norms.push("ln2");
             all.push((at("mlp.W_in"), vec![d, m]));
             all.extend(cfg.gated_mlp.then(|| (at("mlp.W_gate"), vec![d, m])));
+            if cfg.gated_mlp_biases {
+                all.extend(["b_gate", "b_pre_linear"].map(|part| (at(&format!("mlp.{part}")), vec![m])));
+            }
             all.push((at("mlp.b_in"), vec![m]));
             all.push((at("mlp.W_out"), vec![m, d]));
             all.push((at("mlp.b_out"), vec![d]));
@@ -171,6 +181,15 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         eps: 1e-6,
         ..llama()
     };
+    let stablelm = HookedTransformerConfig {
+        normalization_type: NormalizationType::LN,
+        rotary_dim: Some(16),
+        gated_mlp_biases: true,
+        use_qk_norm: true,
+        qk_norm_type: QkNormType::LNPerHead,
+        ..llama()
+    };
+    let phi = HookedTransformerConfig { use_qk_norm: true, qk_norm_type: QkNormType::LN, ..neox() };
     vec![
         ("gpt2", gpt2()),
         ("opt", HookedTransformerConfig { act_fn: ActFn::Relu, ..gpt2() }),
@@ -179,6 +198,8 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("llama", llama()),
         ("qwen3", HookedTransformerConfig { use_qk_norm: true, ..llama() }),
         ("gemma2", gemma2),
+        ("stablelm", stablelm),
+        ("phi", phi),
         ("solu_ln", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..gpt2() }),
         ("attn_only", HookedTransformerConfig { attn_only: true, ..gpt2() }),
     ]

@@ -8,6 +8,8 @@ pub mod allocations;
 pub mod damage;
 pub mod evcxr;
 pub mod fixture;
+pub mod gguf;
+pub mod gguf_tokenizer;
 pub mod half;
 pub mod models;
 pub mod sealed;

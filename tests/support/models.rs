@@ -11,18 +11,22 @@ use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
 
 /// Folders of tiny random models, at least one of each family.
-pub const FOLDERS: [&str; 18] = [
+pub const FOLDERS: [&str; 23] = [
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
+    "gpt_neox_unbiased",
     "gptj",
     "gemma",
     "gemma2",
     "llama",
     "llama3",
+    "llama_biases",
+    "llama_partial",
     "mistral",
     "opt",
     "phi",
+    "phi_qk_norm",
     "phi3",
     "phi3_long",
     "phi3_partial",
@@ -30,6 +34,7 @@ pub const FOLDERS: [&str; 18] = [
     "qwen2",
     "qwen2_window",
     "qwen3",
+    "qwen3_biases",
 ];
 
 /// Architectures besides those of the families, in TransformerLens' format.

@@ -30,7 +30,7 @@ use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBat
 use candle_lens::model::{
     ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
-    PositionalEmbeddingType, Processing, RotaryScaling, Run, RunOptions,
+    PositionalEmbeddingType, Processing, QkNormType, RotaryScaling, Run, RunOptions,
 };
 use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 use candle_lens::progress::Progress;
@@ -80,7 +80,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, Head, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, Input, Labelled,
         LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
-        PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, Question,
+        PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, QkNormType, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Site,
         SiteRow, InnerPoint, InnerSite, Kind, Needs, Selection, Stage, Slice, Split, Table, TokenRef, TokenizeOptions, Tokenizer, Tokens, Verb, Widget,
     };

@@ -7,10 +7,11 @@ use candle_core::{DType, Tensor};
 
 use super::block::{BlockContext, norm_after};
 use super::kv_cache::LayerKv;
-use super::norm::{NormPoints, norm};
+use super::norm::{NormPoints, NormRule, norm};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
-use crate::model::ops::{linear, product, root_mean_square, rows_over, soft_cap, softmax};
+use crate::model::config::NormalizationType;
+use crate::model::ops::{linear, product, soft_cap, softmax};
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, for_each_head};
 use crate::wide::{matmul, spread, sum};
@@ -190,15 +191,13 @@ impl BlockContext<'_> {
     /// Queries and keys after their norms, where the model has them.
     fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
-        let mut scaled = |x: Tensor, w: &Tensor, (scale, normalized): (Site, Site)| -> Result<Tensor> {
-            let by = root_mean_square(&x, self.cfg.eps)?;
-            let by = if self.frozen.scales { by.detach() } else { by };
-            let scale = run.at_site(self.layer, scale, by)?;
-            let divided = rows_over(&x, &scale)?.to_dtype(x.dtype())?;
-            Ok(run.at_site(self.layer, normalized, divided)?.broadcast_mul(w)?)
-        };
-        let q = scaled(q, of_q, (Site::QNormScale, Site::QNormNormalized))?;
-        Ok((q, scaled(k, of_k, (Site::KNormScale, Site::KNormNormalized))?))
+        let kind = if self.cfg.qk_norm_type.centres() { NormalizationType::LN } else { NormalizationType::RMS };
+        let rule = NormRule { kind, ..self.norm() };
+        let at = |site| HookPoint::Block(self.layer, site);
+        let points = NormPoints { scale: at(Site::QNormScale), normalized: at(Site::QNormNormalized) };
+        let q = norm(&q, Some(of_q), rule, Some((run, points)))?;
+        let points = NormPoints { scale: at(Site::KNormScale), normalized: at(Site::KNormNormalized) };
+        Ok((q, norm(&k, Some(of_k), rule, Some((run, points)))?))
     }
 
     /// What queries and keys are made of: with positions that enter only here, their vectors are added, to each head's

@@ -1,5 +1,6 @@
-//! The MLP: `act(x W_in + b_in) W_out + b_out`, or with a gate `(act(x W_gate) * (x W_in) + b_in) W_out + b_out`
-//! (Shazeer 2020, "GLU Variants Improve Transformer"; the bias as TransformerLens has it, 0 in all known models).
+//! The MLP: `act(x W_in + b_in) W_out + b_out`, or with a gate
+//! `(act(x W_gate + b_gate) * (x W_in + b_pre_linear) + b_in) W_out + b_out` (Shazeer 2020, "GLU Variants Improve
+//! Transformer"; `b_in` as TransformerLens has it, 0 in all known models, and the other two where models have them).
 
 use candle_core::Tensor;
 
@@ -31,8 +32,9 @@ pub(in crate::model) fn mlp(
             }
         }
         Some(w_gate) => {
-            let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, w_gate, None)?)?;
-            let gated = run.at_site(ctx.layer, Site::MlpPreLinear, linear(normed, &weights.w_in, None)?)?;
+            let (b_gate, b_linear) = weights.gate_biases.as_ref().map(|(gate, linear)| (gate, linear)).unzip();
+            let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, w_gate, b_gate)?)?;
+            let gated = run.at_site(ctx.layer, Site::MlpPreLinear, linear(normed, &weights.w_in, b_linear)?)?;
             (activate(&pre, ctx.cfg.act_fn)? * gated)?.broadcast_add(&weights.b_in)?
         }
     };

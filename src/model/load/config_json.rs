@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::files::read_json;
-use crate::model::config::{AttentionType, HookedTransformerConfig, NormalizationType};
+use crate::model::config::{AttentionType, HookedTransformerConfig, NormalizationType, QkNormType};
 
 /// What TransformerLens writes for a number that is off or left open.
 const OFF: f64 = -1.0;
@@ -104,16 +104,32 @@ impl HookedTransformerConfig {
         Ok(cfg)
     }
 
+    /// What the model has that TransformerLens has no field for.
+    fn foreign_to_transformer_lens(&self) -> Option<&'static str> {
+        if self.long_rope.is_some() {
+            return Some("the rotary frequencies of Phi-3's long context (long_rope)");
+        }
+        if self.gated_mlp_biases {
+            return Some("biases of an MLP with a gate (gated_mlp_biases)");
+        }
+        match self.qk_norm_type {
+            QkNormType::LN | QkNormType::LNPerHead if self.use_qk_norm => {
+                Some("layer norms of queries and keys (qk_norm_type)")
+            }
+            QkNormType::RMS | QkNormType::LN | QkNormType::LNPerHead => None,
+        }
+    }
+
     /// The fields of TransformerLens' `HookedTransformerConfig` for this model, with every size written out.
     ///
     /// # Errors
     /// [`Error::Config`] for what TransformerLens has no field for.
     pub(super) fn to_transformer_lens(&self) -> Result<Value> {
-        if self.long_rope.is_some() {
-            return Err(Error::config(
-                "TransformerLens has no field for the rotary frequencies of Phi-3's long context (long_rope), so the \
-                 model cannot be written in its format: save the original files of the model instead.",
-            ));
+        if let Some(what) = self.foreign_to_transformer_lens() {
+            return Err(Error::config(format!(
+                "TransformerLens has no field for {what}, so the model cannot be written in its format: save the original \
+                 files of the model instead."
+            )));
         }
         let (no_norm, cap) =
             (self.normalization_type == NormalizationType::None, |cap: Option<f64>| cap.unwrap_or(OFF));

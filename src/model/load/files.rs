@@ -9,7 +9,7 @@ use super::names::id_of;
 use super::options::LoadOptions;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
-use crate::storage::{Hub, MAIN, Named, Place, Repo, tiny};
+use crate::storage::{Hub, MAIN, Named, Place, Repo, Wanted, some_of, tiny};
 
 /// Weights in one file; if there are several files, the index beside them; in each format, the better one first.
 const WEIGHTS: [&str; 4] =
@@ -50,7 +50,7 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
         Some((name, revision)) => (name, Some(revision)),
         None => (name, None),
     };
-    let id = id_of(name)?;
+    let (id, wanted) = id_and_file(name)?;
     let step = options.step.map(|step| match id.starts_with("stanford-crfm/") {
         true => format!("checkpoint-{step}"),
         false => format!("step{step}"),
@@ -62,7 +62,15 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
         return Err(Error::argument(format!("{id} was asked for in the revisions {said}: name one of them.")));
     }
     let hub = options.hub.clone().map_or_else(Hub::from_env, Ok)?;
-    Ok(Place::Hub(Box::new(Repo::new(hub, id, said.first().unwrap_or(&MAIN))?)))
+    Ok(Place::Hub(Box::new(Repo::new(hub, id, said.first().unwrap_or(&MAIN), wanted)?)))
+}
+
+/// The hub's id of a model and, if a colon follows its name, the GGUF file there.
+fn id_and_file(name: &str) -> Result<(&str, Option<Wanted>)> {
+    let Some((id, file)) = name.split_once(':').and_then(|(model, file)| Some((id_of(model).ok()?, file))) else {
+        return Ok((id_of(name)?, None));
+    };
+    Ok((id, Some(Wanted::new(id, file)?)))
 }
 
 /// The contents of `config.json`.
@@ -70,10 +78,14 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
 /// # Errors
 /// [`Error::File`] when there is none, or it cannot be read.
 pub(in crate::model) fn config(place: &mut Place) -> Result<Vec<u8>> {
+    if let Some(path) = place.gguf()? {
+        return Err(Error::file(path, "is a GGUF file, which this version cannot read: load the model's own files."));
+    }
     if let Some(bytes) = place.find("config.json")? {
         return Ok(bytes);
     }
     check_adapter(place)?;
+    check_gguf(place)?;
     Err(place.missing("config.json", ADVICE))
 }
 
@@ -109,12 +121,31 @@ fn check_adapter(place: &mut Place) -> Result<()> {
     ))
 }
 
+/// Refuses a hub model that consists of GGUF files, of which one has to be named.
+///
+/// # Errors
+/// [`Error::File`] that names them.
+fn check_gguf(place: &mut Place) -> Result<()> {
+    let Place::Hub(repo) = place else { return Ok(()) };
+    let there = repo.gguf_models();
+    let Some(first) = there.first() else { return Ok(()) };
+    let id = repo.id();
+    Err(Error::file(
+        id,
+        format!(
+            "holds no config.json, but GGUF files: give the name of one of them, or the quantisation that it ends with, \
+             after a colon, as in \"{id}:{first}\". It has {}.",
+            some_of(&there)
+        ),
+    ))
+}
+
 /// What a provenance says of where the files are.
 pub(in crate::model) fn origin(place: &Place) -> Origin {
     let (source, revision) = match place {
         Place::Embedded => ("embedded in candle-lens".into(), None),
         Place::Folder(path) => (format!("the folder {}", path.display()), None),
-        Place::Hub(repo) => (format!("{} of the hub", repo.id()), Some(repo.revision())),
+        Place::Hub(repo) => (format!("{} of the hub", repo.name()), Some(repo.revision())),
     };
     Origin { revision, ..Origin::of(source) }
 }

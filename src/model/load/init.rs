@@ -63,6 +63,13 @@ impl Init<'_> {
         if cfg.use_normalization_before_and_after { self.norm(cfg) } else { Ok(None) }
     }
 
+    fn qk_norm(&mut self, cfg: &HookedTransformerConfig, heads: usize) -> Result<NormWeights> {
+        let (kind, d_head) = (cfg.qk_norm_type, cfg.d_head());
+        let shape = kind.shape(heads, d_head);
+        let w = self.var(vec![1.0; shape.iter().product()], &shape)?;
+        Ok(NormWeights { w, b: kind.shifts().then(|| self.constant(0.0, d_head)).transpose()? })
+    }
+
     fn block(&mut self, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
         let (d, m, h) = (cfg.d_model, cfg.d_mlp(), cfg.n_heads * cfg.d_head());
         let kv = cfg.n_key_value_heads() * cfg.d_head();
@@ -80,7 +87,7 @@ impl Init<'_> {
                 w_o: self.random(&[h, d], shrink)?,
                 b_o: self.constant(0.0, d)?,
                 qk_norm: match cfg.use_qk_norm {
-                    true => Some((self.constant(1.0, cfg.d_head())?, self.constant(1.0, cfg.d_head())?)),
+                    true => Some((self.qk_norm(cfg, cfg.n_heads)?, self.qk_norm(cfg, cfg.n_key_value_heads())?)),
                     false => None,
                 },
             },
@@ -93,6 +100,10 @@ impl Init<'_> {
                 Some(MlpWeights {
                     w_in: self.random(&[d, m], 1.0)?,
                     w_gate: cfg.gated_mlp.then(|| self.random(&[d, m], 1.0)).transpose()?,
+                    gate_biases: match cfg.gated_mlp_biases {
+                        true => Some((self.constant(0.0, m)?, self.constant(0.0, m)?)),
+                        false => None,
+                    },
                     b_in: self.constant(0.0, m)?,
                     ln: match cfg.act_fn == ActFn::SoluLn && cfg.normalization_type == NormalizationType::LN {
                         true => Some(NormWeights { w: self.constant(1.0, m)?, b: Some(self.constant(0.0, m)?) }),

@@ -1,5 +1,6 @@
 //! Models from their files, with every mistake in them found and named.
 
+mod allowed;
 mod config_json;
 mod families;
 mod files;

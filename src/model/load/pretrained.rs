@@ -102,7 +102,7 @@ impl HookedTransformer {
         let _loading = Progress::opaque(format!("loading {}", path.display()));
         let mut place = files::place(base, &options.load)?;
         let plan = Plan::read(&mut place, base, &options.load.ignore_config_keys)?;
-        let tensors = storage::open(path, options.key.as_deref())?;
+        let tensors = storage::checkpoint(path, options.key.as_deref())?;
         let origin = Origin::of(source(path, &options));
         plan.model((path.into(), tensors), options.strip_prefix.as_deref(), origin, &options.load)
     }
@@ -136,7 +136,7 @@ impl HookedTransformer {
             ));
         }
         let _loading = Progress::opaque(format!("loading {}", path.display()));
-        let tensors = storage::open(path, options.key.as_deref())?;
+        let tensors = storage::checkpoint(path, options.key.as_deref())?;
         let origin = Origin::of(source(path, &options));
         let prefix = options.strip_prefix.as_deref();
         Plan::transformer_lens(cfg).model((path.into(), tensors), prefix, origin, &options.load)

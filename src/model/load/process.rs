@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Tensor};
 
+use super::allowed::{check, placed_behind_norm, shift_meets_gate};
 use super::refactor::refactor;
-use crate::error::{Error, Result};
-use crate::model::config::{HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::error::Result;
+use crate::model::config::HookedTransformerConfig;
 use crate::model::level::Level;
 use crate::model::transformer::HookedTransformer;
-use crate::model::weights::{BlockWeights, NormWeights, Weights, for_each_head};
+use crate::model::weights::{BlockWeights, MlpWeights, NormWeights, Weights, for_each_head};
 use crate::progress::Progress;
 use crate::wide::wide_type;
 
@@ -281,48 +282,6 @@ fn slices(x: &Tensor, axis: usize) -> Result<Vec<(usize, usize)>> {
     Ok((0..size).step_by(step).map(|start| (start, step.min(size - start))).collect())
 }
 
-/// Refuses steps that the architecture does not allow.
-fn check(steps: &Processing, cfg: &HookedTransformerConfig) -> Result<()> {
-    let norm = cfg.normalization_type;
-    if steps.fold_ln && !norm.has_weights() {
-        return Err(Error::config(format!(
-            "fold_ln needs norms with weights, but this model's normalization_type is {norm:?}: set fold_ln: false."
-        )));
-    }
-    if steps.fold_ln && shift_meets_gate(cfg) {
-        return Err(Error::config(
-            "fold_ln cannot fold the shift of a layer norm into an MLP with a gate, which has no bias for it: set \
-             fold_ln: false.",
-        ));
-    }
-    if steps.fold_ln && placed_behind_norm(cfg) {
-        return Err(Error::config(
-            "fold_ln cannot fold a norm into queries and keys of a shortformer, whose positions are added behind the \
-             norm: set fold_ln: false.",
-        ));
-    }
-    if steps.center_writing_weights && !norm.centres() {
-        return Err(Error::config(
-            "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
-             set center_writing_weights: false.",
-        ));
-    }
-    if steps.center_unembed && cfg.output_logits_soft_cap.is_some() {
-        return Err(Error::config(
-            "center_unembed shifts all logits of a position by one number, which the soft cap of this model's logits \
-             does not take out again: set center_unembed: false.",
-        ));
-    }
-    let shared = cfg.n_key_value_heads() != cfg.n_heads;
-    if steps.refactor_factored_attn_matrices && (cfg.rotary_dim() > 0 || cfg.use_qk_norm || shared) {
-        return Err(Error::config(
-            "refactor_factored_attn_matrices changes the basis of queries and keys, which this model rotates by \
-             position, normalises or shares between heads: set refactor_factored_attn_matrices: false.",
-        ));
-    }
-    Ok(())
-}
-
 fn process_block(block: &mut BlockWeights, steps: &Processing, cfg: &HookedTransformerConfig) -> Result<()> {
     if steps.fold_ln {
         fold_norms(block)?;
@@ -356,27 +315,23 @@ fn fold_norms(block: &mut BlockWeights) -> Result<()> {
         }
     }
     let Some(mlp) = &mut block.mlp else { return Ok(()) };
+    let MlpWeights { w_in, w_gate, gate_biases, b_in, ln, w_out, b_out } = mlp;
     if let Some(norm) = block.ln2.take() {
-        // Its norm has no shift: the other kind was refused.
-        if let Some(w_gate) = &mut mlp.w_gate {
-            fold(&norm, w_gate, &mut mlp.b_in.clone())?;
+        // Where a gate has no bias, its norm has no shift: the other kind was refused.
+        let mut unshifted = b_in.clone();
+        let (b_gate, b_in) = match gate_biases {
+            Some((gate, linear)) => (gate, linear),
+            None => (&mut unshifted, b_in),
+        };
+        if let Some(w_gate) = w_gate {
+            fold(&norm, w_gate, b_gate)?;
         }
-        fold(&norm, &mut mlp.w_in, &mut mlp.b_in)?;
+        fold(&norm, w_in, b_in)?;
     }
-    match mlp.ln.take() {
-        Some(norm) => fold(&norm, &mut mlp.w_out, &mut mlp.b_out),
+    match ln.take() {
+        Some(norm) => fold(&norm, w_out, b_out),
         None => Ok(()),
     }
-}
-
-/// Whether a norm with a shift is read by an MLP with a gate.
-fn shift_meets_gate(cfg: &HookedTransformerConfig) -> bool {
-    cfg.gated_mlp && cfg.normalization_type == NormalizationType::LN
-}
-
-/// Whether position embeddings are added to what queries and keys read of the norm.
-fn placed_behind_norm(cfg: &HookedTransformerConfig) -> bool {
-    cfg.positional_embedding_type == PositionalEmbeddingType::Shortformer
 }
 
 /// Folds a norm into the weight `[d_model, n]` and bias `[n]` that read it; one without shift does not centre either.

@@ -39,7 +39,8 @@ impl HookedTransformer {
 
     /// Writes the model in TransformerLens' own format: `model.safetensors` with the names and shapes of
     /// [`HookedTransformer::state_dict`], `config.json` with the fields of its `HookedTransformerConfig`, and the
-    /// tokenizer. Every architecture of this crate can be written, processed or not, except Phi-3's long context.
+    /// tokenizer. Every architecture of this crate can be written, processed or not, except what TransformerLens has no
+    /// field for: Phi-3's long context, biases of an MLP with a gate, layer norms of queries and keys.
     ///
     /// [`HookedTransformer::from_pretrained_no_processing`] reads the folder back, and
     /// [`HookedTransformer::from_transformer_lens`] its `model.safetensors`. In Python:
@@ -67,7 +68,7 @@ impl HookedTransformer {
     /// The file does not say how the weights were processed, so the provenance of the model read back does not either.
     ///
     /// # Errors
-    /// As [`HookedTransformer::save_pretrained`], but of the architectures only Phi-3's long context is refused.
+    /// As [`HookedTransformer::save_pretrained`], but of the architectures only those named above are refused.
     pub fn save_transformer_lens(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let _saving = Progress::opaque(format!("saving {}", folder.display()));

@@ -33,10 +33,8 @@ pub(in crate::model) struct TensorFile {
 impl TensorFile {
     /// `path` is what errors name; the tensors are given out as `dtype` on `device`.
     pub(in crate::model) fn new(path: &Path, tensors: Vec<Named>, dtype: DType, device: &Device) -> Self {
-        let size = |stored: &Stored| {
-            stored.dtype.as_ref().map_or(0, DType::size_in_bytes) * stored.shape.iter().product::<usize>()
-        };
-        let bytes: usize = tensors.iter().map(|(_, stored)| size(stored)).sum();
+        let size = |stored: &Stored| stored.bytes_of(stored.shape.iter().product());
+        let bytes: u64 = tensors.iter().map(|(_, stored)| size(stored)).sum();
         let mut faults = Vec::new();
         let mut named = BTreeMap::new();
         for (name, stored) in tensors {
@@ -55,7 +53,7 @@ impl TensorFile {
             device: device.clone(),
             dtype,
             crc: flate2::Crc::new(),
-            progress: Progress::of(what, bytes as u64, Progress::BYTES),
+            progress: Progress::of(what, bytes, Progress::BYTES),
         }
     }
 
@@ -153,14 +151,13 @@ impl TensorFile {
         let mut numbers: Vec<f32> = Vec::with_capacity(if dtype == DType::F32 { count } else { 0 });
         let half =
             (dtype != DType::F32).then(|| Tensor::zeros(count, dtype, &self.device)).transpose().map_err(unfit)?;
-        let width = stored.dtype.as_ref().map_or(0, DType::size_in_bytes);
         let mut done = 0;
         stored.pieces(|piece| {
             if let Some(odd) = piece.iter().position(|number| !number.is_finite()) {
                 return Err(format!("holds {} (number {} of {count})", piece[odd], done + odd));
             }
             self.count_in(&piece);
-            self.progress.step((piece.len() * width) as u64);
+            self.progress.step(stored.bytes_of(piece.len()));
             let (start, length) = (done, piece.len());
             done += length;
             let Some(half) = &half else {

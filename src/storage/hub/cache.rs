@@ -57,6 +57,43 @@ impl RepoCache {
         let _ = File::create(path);
     }
 
+    /// The GGUF files that a commit has, as the hub listed them.
+    pub(super) fn listing(&self, commit: &str) -> Option<Vec<String>> {
+        let text = fs::read_to_string(self.listing_file(commit)).ok()?;
+        Some(text.lines().filter(|name| is_safe(name)).map(String::from).collect())
+    }
+
+    /// Keeps that list. Python's library knows no such file and leaves it alone. If the cache is not writable, the hub
+    /// is simply asked again next time.
+    pub(super) fn set_listing(&self, commit: &str, names: &[String]) {
+        let path = self.listing_file(commit);
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        let _ = make_parent(&path).and_then(|()| files::write_whole(&path, |out| out.write_all(lines.as_bytes())));
+    }
+
+    fn listing_file(&self, commit: &str) -> PathBuf {
+        self.root.join(".candle-lens").join(format!("{commit}.gguf-files"))
+    }
+
+    /// The files of a commit that are cached, in its top folder and the folders in it.
+    pub(super) fn cached(&self, commit: &str) -> Vec<String> {
+        let top = self.root.join("snapshots").join(commit);
+        let names = |folder: &Path| -> Vec<(PathBuf, String)> {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?))).collect()
+        };
+        let mut found = Vec::new();
+        for (path, name) in names(&top) {
+            if path.is_dir() {
+                found.extend(names(&path).into_iter().map(|(_, below)| format!("{name}/{below}")));
+            } else if path.is_file() {
+                found.push(name);
+            }
+        }
+        found.sort();
+        found
+    }
+
     /// Where the complete file with this etag is, or will be.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(etag)

@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde_json::Value;
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
@@ -16,10 +17,13 @@ use crate::progress::Progress;
 pub(super) const TRIES: u32 = 5;
 
 /// The longest wait, in seconds, that a busy hub may ask for; a longer one is left to the user.
-const LONGEST_WAIT: u64 = 60;
+pub(super) const LONGEST_WAIT: u64 = 60;
 
 /// The maximum number of redirects that a request follows.
 const HOPS: usize = 10;
+
+/// The maximum size of a list of files, which is some 300 bytes a file.
+const LONGEST_LIST: u64 = 16 << 20;
 
 /// Why a file could not be fetched.
 pub(super) enum Failure {
@@ -43,7 +47,9 @@ pub(super) struct Description {
 pub(super) struct Client {
     agent: Agent,
     home: Uri,
-    token: Option<Token>,
+    /// The same as text, without a slash at its end.
+    pub(super) endpoint: String,
+    pub(super) token: Option<Token>,
 }
 
 impl Client {
@@ -61,7 +67,7 @@ impl Client {
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .timeout_per_read(Some(Duration::from_secs(60)));
-        Ok(Self { agent: config.build().into(), home, token: hub.token.clone() })
+        Ok(Self { agent: config.build().into(), home, endpoint: hub.endpoint.clone(), token: hub.token.clone() })
     }
 
     /// Asks the hub about the file at `url`.
@@ -107,6 +113,28 @@ impl Client {
         Err(Failure::Refused("the hub redirects too many times".into()))
     }
 
+    /// The address of a file.
+    pub(super) fn url(&self, id: &str, revision: &str, name: &str) -> String {
+        format!("{}/{id}/resolve/{}/{}", self.endpoint, escaped(revision, ""), escaped(name, "/"))
+    }
+
+    /// The commit of a model's revision, and the names of all its files.
+    pub(super) fn list(&self, id: &str, revision: &str) -> Result<(String, Vec<String>), Failure> {
+        let _asking = Progress::opaque("asking the hub for the list of files");
+        let url = format!("{}/api/models/{id}/revision/{}", self.endpoint, escaped(revision, ""));
+        let mut body = self.get(&url, 0)?.into_body();
+        let bytes = body.with_config().limit(LONGEST_LIST).read_to_vec();
+        let bytes = bytes.map_err(|error| Failure::Unreachable(format!("its list of files was cut off ({error})")))?;
+        let list: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let commit = list.get("sha").and_then(Value::as_str).filter(|commit| is_commit(commit));
+        let files = list.get("siblings").and_then(Value::as_array);
+        let (Some(commit), Some(files)) = (commit, files) else {
+            return Err(Failure::Refused("the hub's list of its files has no usable \"sha\" and \"siblings\"".into()));
+        };
+        let name = |file: &Value| Some(file.get("rfilename")?.as_str()?.to_string());
+        Ok((commit.into(), files.iter().filter_map(name).collect()))
+    }
+
     /// One request, repeated if it fails for a reason that may be transient.
     fn ask(&self, url: &str, from: Option<u64>, head: bool) -> Result<Response<Body>, Failure> {
         let mut tried = 0;
@@ -132,11 +160,11 @@ impl Client {
             let passing = status == 429 || status >= 500;
             if !passing || tried >= TRIES || wait.is_some_and(|seconds| seconds > LONGEST_WAIT) {
                 if status >= 400 && status != 416 && !self.is_home(url) {
-                    return Err(Failure::Unreachable(format!(
-                        "the host that stores its large files answered with status {status}"
-                    )));
+                    return Err(elsewhere(status));
                 }
-                return match refusal(status, response.headers(), wait) {
+                let code = text(response.headers(), "x-error-code").unwrap_or_default();
+                let commit = text(response.headers(), "x-repo-commit").filter(|commit| is_commit(commit));
+                return match refusal(status, &code, commit, wait) {
                     Some(failure) => Err(failure),
                     None => Ok(response),
                 };
@@ -146,17 +174,22 @@ impl Client {
     }
 
     /// Whether an address is on the hub itself, so that the token may be sent to it.
-    fn is_home(&self, url: &str) -> bool {
+    pub(super) fn is_home(&self, url: &str) -> bool {
         let Ok(uri) = url.parse::<Uri>() else { return false };
         let port = |uri: &Uri| uri.port_u16().or(if uri.scheme_str() == Some("https") { Some(443) } else { Some(80) });
         uri.scheme_str() == self.home.scheme_str() && uri.host() == self.home.host() && port(&uri) == port(&self.home)
     }
 }
 
-/// The failure for a status that is not a success.
-fn refusal(status: u16, headers: &HeaderMap, wait: Option<u64>) -> Option<Failure> {
-    let code = text(headers, "x-error-code").unwrap_or_default();
-    let words = match (status, code.as_str()) {
+/// The failure for such a status of a host that is not the hub.
+pub(super) fn elsewhere(status: u16) -> Failure {
+    Failure::Unreachable(format!("the host that stores its large files answered with status {status}"))
+}
+
+/// The failure for a status that is not a success; the hub says more in a `code`, the commit that it speaks of, and how
+/// many seconds to wait.
+pub(super) fn refusal(status: u16, code: &str, commit: Option<String>, wait: Option<u64>) -> Option<Failure> {
+    let words = match (status, code) {
         (200..=399 | 416, _) => return None,
         (404, "RepoNotFound") | (401, "RepoNotFound" | "") => {
             "the hub has no such model, or it is private: check the name, or set HF_TOKEN to a token that can read it"
@@ -168,7 +201,7 @@ fn refusal(status: u16, headers: &HeaderMap, wait: Option<u64>) -> Option<Failur
         (403, _) => "the hub denies access: request access on the model's page and set HF_TOKEN to a token that has it",
         (404, "RevisionNotFound") => "the model has no such revision: its hub page lists its branches and tags",
         (404, "EntryNotFound") => {
-            return Some(Failure::Absent(text(headers, "x-repo-commit").filter(|c| is_commit(c))));
+            return Some(Failure::Absent(commit));
         }
         // A failing proxy or mirror answers 404 as well: that must not be recorded as a model without this file.
         (404, _) => {
@@ -207,4 +240,18 @@ fn redirect(response: &Response<Body>, from: &str) -> Result<Option<String>, Fai
 
 pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_string)
+}
+
+/// Percent-encodes the characters that are not allowed in an address, except `keep`.
+fn escaped(text: &str, keep: &str) -> String {
+    let mut url = String::new();
+    for byte in text.bytes() {
+        let c = char::from(byte);
+        if c.is_ascii_alphanumeric() || "-._~".contains(c) || keep.contains(c) {
+            url.push(c);
+        } else {
+            url += &format!("%{byte:02X}");
+        }
+    }
+    url
 }

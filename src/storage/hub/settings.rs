@@ -27,6 +27,11 @@ impl Token {
         Ok((!text.is_empty()).then(|| Self(text.into())))
     }
 
+    #[cfg(feature = "hf-hub")]
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The header that authorizes a request.
     pub(super) fn header(&self) -> String {
         format!("Bearer {}", self.0)

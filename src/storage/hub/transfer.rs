@@ -7,10 +7,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ureq::http::HeaderMap;
-
 use super::cache::unwritable;
-use super::client::{Client, Description, Failure, TRIES, text};
+use super::client::{Client, Description, Failure, TRIES};
 use super::hash::FileHash;
 use crate::error::human_bytes;
 use crate::progress::Progress;
@@ -19,16 +17,33 @@ use crate::progress::Progress;
 const LEAST: u64 = 64 * 1024;
 
 /// How long a transfer may take to bring [`LEAST`] bytes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The maximum size of a file whose length the hub does not report; it does for all large files.
 const LENGTH_UNKNOWN: u64 = 256 * 1024 * 1024;
 
+/// A file of the hub.
+#[derive(Clone, Copy)]
+pub(super) struct Remote<'a> {
+    /// The id of its model.
+    pub id: &'a str,
+    pub name: &'a str,
+    pub described: &'a Description,
+}
+
+/// The data of a file, as a host sends it.
+pub(super) struct Sent {
+    pub reader: Box<dyn Read>,
+    /// The byte of the file that it begins with: 0 if the host cannot begin anywhere else.
+    pub from: u64,
+    /// Whether the host says how much it sends, so that a cut transfer is an error of the reader.
+    pub has_length: bool,
+}
+
 /// A file that is being downloaded.
 pub(super) struct Transfer<'a> {
     pub client: &'a Client,
-    pub url: &'a str,
-    pub described: &'a Description,
+    pub file: Remote<'a>,
     /// Where it is written; the first part of it may be there already.
     pub part: &'a Path,
     /// Its name in progress lines.
@@ -38,7 +53,7 @@ pub(super) struct Transfer<'a> {
 impl Transfer<'_> {
     /// Fetches the file; retries once if the result is not what the hub described.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        if self.described.size.is_none() && !self.hash().is_known() {
+        if self.file.described.size.is_none() && !self.hash().is_known() {
             return Err(Failure::Refused(
                 "the hub reports neither the length of the file nor its hash, so a complete download cannot be verified"
                     .into(),
@@ -57,7 +72,7 @@ impl Transfer<'_> {
     }
 
     fn hash(&self) -> FileHash {
-        FileHash::new(&self.described.etag, self.described.size.unwrap_or(0))
+        FileHash::new(&self.file.described.etag, self.file.described.size.unwrap_or(0))
     }
 
     /// Fetches what is missing; returns whether the complete file has the expected hash.
@@ -65,7 +80,7 @@ impl Transfer<'_> {
         // It also reports while the request waits for an answer.
         let _fetching = Progress::opaque(format!("fetching {}", self.what));
         let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
-        let size = self.described.size;
+        let size = self.file.described.size;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(self.part).map_err(disk)?;
         let (mut hash, mut progress) = (self.hash(), None);
@@ -106,15 +121,12 @@ impl Transfer<'_> {
         progress: &mut Option<Progress>,
     ) -> Result<Ended, Failure> {
         let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
-        let size = self.described.size;
-        let response = self.client.get(self.url, *have)?;
-        if response.status().as_u16() == 416 {
+        let size = self.file.described.size;
+        let Some(sent) = self.client.send(self.file, *have)? else {
             *have = 0;
             return Ok(Ended::Stalled);
-        }
-        if response.status().as_u16() != 206 || !starts_at(response.headers(), *have) {
-            *have = 0;
-        }
+        };
+        *have = sent.from;
         hash.begin(file, *have, size.unwrap_or(0)).map_err(disk)?;
         file.set_len(*have).and_then(|()| file.seek(SeekFrom::Start(*have))).map_err(disk)?;
         let progress = progress.get_or_insert_with(|| {
@@ -122,12 +134,11 @@ impl Transfer<'_> {
             progress.step(*have);
             progress
         });
-        let body = response.into_body();
-        let may_end_anywhere = size.is_none() || body.content_length().is_some();
         let started = Instant::now();
+        let may_end_anywhere = size.is_none() || sent.has_length;
         let limits = Limits { most: size.unwrap_or(LENGTH_UNKNOWN), may_end_anywhere };
         let ended = pour(
-            body.into_reader(),
+            sent.reader,
             file,
             limits,
             || started.elapsed(),
@@ -148,19 +159,12 @@ impl Transfer<'_> {
     /// The failure for a file of the wrong length, which is removed so that no later transfer resumes from it.
     fn wrong_size(&self, got: &str) -> Failure {
         let _ = fs::remove_file(self.part);
-        let said = match self.described.size {
+        let said = match self.file.described.size {
             Some(size) => format!("the hub says that it has {size} bytes"),
             None => format!("a file of unknown length may have at most {}", human_bytes(LENGTH_UNKNOWN)),
         };
         Failure::Refused(format!("{got} arrived, but {said}; nothing was kept"))
     }
-}
-
-/// Whether `Content-Range: bytes 5-9/10` begins at `from`.
-fn starts_at(headers: &HeaderMap, from: u64) -> bool {
-    let range = text(headers, "content-range").unwrap_or_default();
-    let start = range.trim_start_matches("bytes").trim().split('-').next().and_then(|start| start.parse().ok());
-    start == Some(from)
 }
 
 /// How one attempt ended.

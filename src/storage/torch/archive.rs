@@ -212,6 +212,7 @@ impl<'a> Checkpoint<'a> {
                 dtype: Err("something that is not a tensor".into()),
                 shape: vec![],
                 strides: None,
+                blocks: None,
             };
             return Ok((name, stored));
         };
@@ -268,6 +269,7 @@ impl<'a> Checkpoint<'a> {
             dtype,
             strides: if in_a_row.is_some() || shape.contains(&0) { None } else { Some(strides) },
             shape,
+            blocks: None,
         })
     }
 }

@@ -11,17 +11,18 @@ use serde_json::json;
 
 use super::config_file::ConfigFile;
 use super::layout::Layout;
-use super::{Family, llama, parts};
+use super::llama::{self, Biases};
+use super::{Family, parts};
 use crate::error::{Error, Result};
 use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, NormWeights};
 
 pub(super) const FAMILY: Family =
-    Family { model_type: "gemma", config: first_config, layout: LAYOUT, usually_tied: true };
+    Family { model_type: "gemma", config: first_config, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 pub(super) const GEMMA2: Family =
-    Family { model_type: "gemma2", config: second_config, layout: LAYOUT, usually_tied: true };
+    Family { model_type: "gemma2", config: second_config, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 const LAYOUT: Layout = Layout {
     embed_scale: |cfg| (cfg.d_model as f64).sqrt(),
@@ -77,7 +78,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 }
 
 fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
-    let mut block = llama::block(file, layer, cfg, false)?;
+    let mut block = llama::block(file, layer, cfg, Biases::NONE)?;
     for norm in [&mut block.ln1, &mut block.ln1_post, &mut block.ln2, &mut block.ln2_post] {
         *norm = norm.take().map(one_more);
     }

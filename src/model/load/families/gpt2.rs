@@ -13,7 +13,7 @@ use crate::model::config::{ActFn, AttentionDir, HookedTransformerConfig, Normali
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 
-pub(super) const FAMILY: Family = Family { model_type: "gpt2", config, layout: LAYOUT, usually_tied: true };
+pub(super) const FAMILY: Family = Family { model_type: "gpt2", config, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 pub(super) const LAYOUT: Layout = Layout {
     prefix: "transformer.",
@@ -80,6 +80,7 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         mlp: Some(MlpWeights {
             w_in: take("mlp.c_fc.weight", &[d, m]),
             w_gate: None,
+            gate_biases: None,
             b_in: take("mlp.c_fc.bias", &[m]),
             ln: None,
             w_out: take("mlp.c_proj.weight", &[m, d]),

@@ -13,7 +13,7 @@ use crate::model::config::{ActFn, AttentionType, HookedTransformerConfig, Normal
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
-pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", config, layout: LAYOUT, usually_tied: true };
+pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", config, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 const LAYOUT: Layout = Layout { buffers: &["attention.bias", "attention.masked_bias"], block, ..gpt2::LAYOUT };
 

@@ -1,11 +1,6 @@
 //! GPT-NeoX and Pythia: rotary positions in a part of each head, attention and MLP side by side.
 //!
-//! The file's `query_key_value` holds `[head, (q, k, v), d_head]`, which is split here.
-//!
 //! Reference: `transformers` `GPTNeoXForCausalLM`.
-
-use candle_core::{IndexOp, Tensor};
-use serde_json::json;
 
 use super::config_file::ConfigFile;
 use super::layout::Layout;
@@ -13,9 +8,9 @@ use super::{Family, parts};
 use crate::error::{Error, Result};
 use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
-use crate::model::weights::{AttentionWeights, BlockWeights};
+use crate::model::weights::BlockWeights;
 
-pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, layout: LAYOUT, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", config, layout, usually_tied: false };
 
 const LAYOUT: Layout = Layout {
     prefix: "gpt_neox.",
@@ -29,11 +24,17 @@ const LAYOUT: Layout = Layout {
     unembed_in_out: false,
     unembed_bias: None,
     norm: |file, name, cfg| parts::layer_norm(file, name, cfg.d_model),
-    block,
+    block: |file, layer, cfg| block(file, layer, cfg, true),
 };
 
+fn layout(file: &ConfigFile) -> Result<Layout> {
+    Ok(match file.flag("attention_bias")? {
+        Some(false) => Layout { block: |file, layer, cfg| block(file, layer, cfg, false), ..LAYOUT },
+        Some(true) | None => LAYOUT,
+    })
+}
+
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.only("attention_bias", &[json!(true)])?;
     file.plain_rotary()?;
     let share = agreed(file, "partial_rotary_factor", "rotary_pct", 0.25)?;
     let base = agreed(file, "rope_theta", "rotary_emb_base", 10000.0)?;
@@ -70,36 +71,17 @@ fn agreed(file: &ConfigFile, key: &str, own: &str, default: f64) -> Result<f64> 
     }
 }
 
-fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> Result<BlockWeights> {
-    let (d, n, h) = (cfg.d_model, cfg.n_heads, cfg.d_head());
+/// A block; `attention_bias` where the linear layers of attention have biases.
+fn block(
+    file: &mut TensorFile,
+    layer: usize,
+    cfg: &HookedTransformerConfig,
+    attention_bias: bool,
+) -> Result<BlockWeights> {
+    let d = cfg.d_model;
     let at = |name: &str| format!("layers.{layer}.{name}");
-    let fused = file.take(&at("attention.query_key_value.weight"), &[3 * d, d]);
-    let fused_bias = file.take(&at("attention.query_key_value.bias"), &[3 * d]);
-    // A stand-in for what is missing is never laid out: it may claim any size.
-    let faulty = file.is_faulty();
-    let part = |i: usize| -> Result<Tensor> {
-        if faulty {
-            return Ok(fused.clone());
-        }
-        Ok(fused.reshape((n, 3, h, d))?.i((.., i))?.reshape((n * h, d))?.t()?.contiguous()?)
-    };
-    let bias = |i: usize| -> Result<Tensor> {
-        if faulty {
-            return Ok(fused_bias.clone());
-        }
-        Ok(fused_bias.reshape((n, 3, h))?.i((.., i))?.flatten_all()?.contiguous()?)
-    };
-    let attn = AttentionWeights {
-        w_q: part(0)?,
-        w_k: part(1)?,
-        w_v: part(2)?,
-        b_q: bias(0)?,
-        b_k: bias(1)?,
-        b_v: bias(2)?,
-        w_o: parts::linear(file, &at("attention.dense"), (d, d))?,
-        b_o: parts::bias(file, &at("attention.dense"), d, true)?,
-        qk_norm: None,
-    };
+    let names = ["attention.query_key_value", "attention.dense"].map(at);
+    let attn = parts::fused_by_head(file, cfg, names, attention_bias)?;
     Ok(BlockWeights {
         ln1_post: None,
         ln2_post: None,

@@ -15,7 +15,7 @@ use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, Po
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
-pub(super) const FAMILY: Family = Family { model_type: "gptj", config, layout: LAYOUT, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "gptj", config, layout: |_| Ok(LAYOUT), usually_tied: false };
 
 const LAYOUT: Layout =
     Layout { buffers: &["attn.bias", "attn.masked_bias"], unembed_bias: Some("lm_head.bias"), block, ..gpt2::LAYOUT };

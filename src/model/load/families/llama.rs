@@ -3,7 +3,7 @@
 //!
 //! Reference: `transformers` `LlamaForCausalLM`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::config_file::ConfigFile;
 use super::layout::Layout;
@@ -13,7 +13,7 @@ use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, Po
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, MlpWeights};
 
-pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout: LAYOUT, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "llama", config, layout, usually_tied: false };
 
 pub(super) const LAYOUT: Layout = Layout {
     prefix: "model.",
@@ -27,19 +27,69 @@ pub(super) const LAYOUT: Layout = Layout {
     unembed_in_out: false,
     unembed_bias: None,
     norm: |file, name, cfg| parts::rms_norm(file, name, cfg.d_model),
-    block: |file, layer, cfg| block(file, layer, cfg, false),
+    block: |file, layer, cfg| block(file, layer, cfg, Biases::NONE),
 };
 
+/// Which linear layers of a block have biases in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Biases {
+    /// Those of queries, keys and values.
+    pub qkv: bool,
+    /// That of attention's output.
+    pub o: bool,
+    /// The three of the MLP.
+    pub mlp: bool,
+}
+
+impl Biases {
+    pub(super) const NONE: Self = Self { qkv: false, o: false, mlp: false };
+    pub(super) const QKV: Self = Self { qkv: true, ..Self::NONE };
+    const ATTENTION: Self = Self { o: true, ..Self::QKV };
+    const MLP: Self = Self { mlp: true, ..Self::NONE };
+    const ALL: Self = Self { mlp: true, ..Self::ATTENTION };
+}
+
+/// A layout of this kind, with the biases that `attention_bias` and `mlp_bias` name.
+pub(super) fn layout(file: &ConfigFile) -> Result<Layout> {
+    let (attention, mlp) = (file.flag("attention_bias")? == Some(true), file.flag("mlp_bias")? == Some(true));
+    Ok(match (attention, mlp) {
+        (false, false) => LAYOUT,
+        (true, false) => Layout { block: |file, layer, cfg| block(file, layer, cfg, Biases::ATTENTION), ..LAYOUT },
+        (false, true) => Layout { block: |file, layer, cfg| block(file, layer, cfg, Biases::MLP), ..LAYOUT },
+        (true, true) => Layout { block: |file, layer, cfg| block(file, layer, cfg, Biases::ALL), ..LAYOUT },
+    })
+}
+
+/// A part of each head may be rotated only. `transformers` does not read `partial_rotary_factor` for this model type
+/// (versions 4.45 to 4.57 failed on it); it means here what it means in all families that have it, and in the other
+/// programs that run Llama's layout.
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.only("attention_bias", &[json!(false)])?;
-    file.only("mlp_bias", &[json!(false)])?;
-    base(file)
+    let gated_mlp_biases = file.flag("mlp_bias")? == Some(true);
+    let mut cfg = HookedTransformerConfig { gated_mlp_biases, ..whole(file)? };
+    let share = rotary_share(file, 1.0)?;
+    cfg.rotary_dim = (share != 1.0).then(|| (cfg.d_head() as f64 * share) as usize);
+    Ok(cfg)
 }
 
 /// The config that all families of this kind share.
 pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
+    if rotary_share(file, 1.0)? != 1.0 {
+        return Err(Error::config(
+            "config.json sets partial_rotary_factor, but this family rotates all dimensions of a head: correct it.",
+        ));
+    }
+    whole(file)
+}
+
+/// [`base`], whatever share of a head is rotated.
+pub(super) fn whole(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let (rotary_base, rotary_scaling) = rotary(file)?;
     Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
+}
+
+/// Which share of a head's dimensions is rotated, of what is written beside the base or at the top the first.
+pub(super) fn rotary_share(file: &ConfigFile, default: f64) -> Result<f64> {
+    file.rotary_number("partial_rotary_factor", "partial_rotary_factor", default)
 }
 
 /// [`base`] without the keys that say how queries and keys are rotated.
@@ -74,14 +124,7 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     let theta = file.number("rope_theta")?;
     let object = file.rotary()?;
-    let share = file.number("partial_rotary_factor")?;
     let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
-    let inner_share = object.and_then(|object| number(object, "partial_rotary_factor"));
-    if [share, inner_share].into_iter().flatten().any(|share| share != 1.0) {
-        return Err(Error::config(
-            "config.json sets partial_rotary_factor, but this family rotates all dimensions of a head: correct it.",
-        ));
-    }
     let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
     let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
     let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
@@ -109,28 +152,35 @@ fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
     Ok((base, scaling))
 }
 
-/// A block; `qkv_bias` where q, k and v have biases.
+/// A block whose attention has these biases.
 pub(super) fn block(
     file: &mut TensorFile,
     layer: usize,
     cfg: &HookedTransformerConfig,
-    qkv_bias: bool,
+    biases: Biases,
 ) -> Result<BlockWeights> {
     let (d, m) = (cfg.d_model, cfg.d_mlp());
     let at = |name: &str| format!("layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
-    let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (qkv_bias, false))?;
+    let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (biases.qkv, biases.o))?;
     if cfg.use_qk_norm {
-        let mut scale = |name: &str| file.take(&at(name), &[cfg.d_head()]);
-        attn.qk_norm = Some((scale("self_attn.q_norm.weight"), scale("self_attn.k_norm.weight")));
+        let mut norm = |name: &str| parts::rms_norm(file, &at(name), cfg.d_head());
+        attn.qk_norm = Some((norm("self_attn.q_norm"), norm("self_attn.k_norm")));
     }
     let mlp = MlpWeights {
         w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
         w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?,
+        gate_biases: match cfg.gated_mlp_biases {
+            true => Some((
+                parts::bias(file, &at("mlp.gate_proj"), m, biases.mlp)?,
+                parts::bias(file, &at("mlp.up_proj"), m, biases.mlp)?,
+            )),
+            false => None,
+        },
         b_in: parts::bias(file, "", m, false)?,
         ln: None,
         w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
-        b_out: parts::bias(file, "", d, false)?,
+        b_out: parts::bias(file, &at("mlp.down_proj"), d, biases.mlp)?,
     };
     let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));
     let (ln1_post, ln2, ln2_post) = match cfg.use_normalization_before_and_after {

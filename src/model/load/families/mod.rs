@@ -30,7 +30,7 @@ struct Family {
     /// The `model_type` of its `config.json`.
     model_type: &'static str,
     config: fn(&ConfigFile) -> Result<HookedTransformerConfig>,
-    layout: Layout,
+    layout: fn(&ConfigFile) -> Result<Layout>,
     /// Whether the embedding serves as unembedding where `config.json` does not say.
     usually_tied: bool,
 }
@@ -59,7 +59,7 @@ pub(super) struct Understood {
     /// The config.
     pub cfg: HookedTransformerConfig,
     /// How its files are laid out.
-    pub layout: &'static Layout,
+    pub layout: Layout,
     /// Whether the embedding may serve as unembedding too, where a file has none of its own.
     pub tied: bool,
     /// Whether reading the weights computes with them, as Gemma's factors and norms do, which wants full precision.
@@ -85,11 +85,12 @@ pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Resul
     file.only("is_causal", &[Value::Bool(true)])?;
     let mut cfg = (family.config)(&file)?;
     cfg.default_prepend_bos = !WITHOUT_BOS.contains(&family.model_type);
+    let layout = (family.layout)(&file)?;
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;
     cfg.check()?;
     let computes = ["gemma", "gemma2"].contains(&family.model_type);
-    Ok(Understood { cfg, layout: &family.layout, tied, computes })
+    Ok(Understood { cfg, layout, tied, computes })
 }
 
 /// The layer that a tensor belongs to, by its name in any family's files.
@@ -101,6 +102,6 @@ pub(super) fn layer_of(name: &str) -> Option<usize> {
 impl Understood {
     /// A config whose weights are stored as TransformerLens stores them.
     pub(super) fn transformer_lens(cfg: HookedTransformerConfig) -> Self {
-        Self { cfg, layout: &transformer_lens::LAYOUT, tied: false, computes: false }
+        Self { cfg, layout: transformer_lens::LAYOUT, tied: false, computes: false }
     }
 }

@@ -12,7 +12,7 @@ use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
-pub(super) const FAMILY: Family = Family { model_type: "opt", config, layout: LAYOUT, usually_tied: true };
+pub(super) const FAMILY: Family = Family { model_type: "opt", config, layout: |_| Ok(LAYOUT), usually_tied: true };
 
 const LAYOUT: Layout = Layout {
     prefix: "model.",

@@ -1,6 +1,6 @@
 //! Parts that several families store in the same way: PyTorch's linear layers are `[out, in]`, ours `[in, out]`.
 
-use candle_core::Tensor;
+use candle_core::{IndexOp, Tensor};
 
 use crate::error::Result;
 use crate::model::config::HookedTransformerConfig;
@@ -54,12 +54,51 @@ pub(super) fn attention(
     })
 }
 
+/// Attention whose queries, keys and values come of one linear layer, `[head, (q, k, v), d_head]`, which is split here.
+/// `names` are those of this layer and of the output's; both have biases or neither.
+pub(super) fn fused_by_head(
+    file: &mut TensorFile,
+    cfg: &HookedTransformerConfig,
+    [qkv, o]: [String; 2],
+    biases: bool,
+) -> Result<AttentionWeights> {
+    let (d, n, h) = (cfg.d_model, cfg.n_heads, cfg.d_head());
+    let fused = file.take(&format!("{qkv}.weight"), &[3 * d, d]);
+    let fused_bias = bias(file, &qkv, 3 * d, biases)?;
+    // A stand-in for what is missing is never laid out: it may claim any size.
+    let faulty = file.is_faulty();
+    let part = |i: usize| -> Result<Tensor> {
+        if faulty {
+            return Ok(fused.clone());
+        }
+        Ok(fused.reshape((n, 3, h, d))?.i((.., i))?.reshape((n * h, d))?.t()?.contiguous()?)
+    };
+    let part_of_bias = |i: usize| -> Result<Tensor> {
+        if faulty {
+            return Ok(fused_bias.clone());
+        }
+        Ok(fused_bias.reshape((n, 3, h))?.i((.., i))?.flatten_all()?.contiguous()?)
+    };
+    Ok(AttentionWeights {
+        w_q: part(0)?,
+        w_k: part(1)?,
+        w_v: part(2)?,
+        b_q: part_of_bias(0)?,
+        b_k: part_of_bias(1)?,
+        b_v: part_of_bias(2)?,
+        w_o: linear(file, &o, (d, d))?,
+        b_o: bias(file, &o, d, biases)?,
+        qk_norm: None,
+    })
+}
+
 /// An MLP of two linear layers with biases.
 pub(super) fn mlp(file: &mut TensorFile, cfg: &HookedTransformerConfig, into: &str, out: &str) -> Result<MlpWeights> {
     let (d, m) = (cfg.d_model, cfg.d_mlp());
     Ok(MlpWeights {
         w_in: linear(file, into, (d, m))?,
         w_gate: None,
+        gate_biases: None,
         b_in: bias(file, into, m, true)?,
         ln: None,
         w_out: linear(file, out, (m, d))?,

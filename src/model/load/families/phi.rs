@@ -1,21 +1,19 @@
 //! Phi 1, 1.5 and 2: attention and MLP side by side after one norm, rotary positions in a part of each head, and biases
-//! everywhere, of the logits too.
+//! everywhere, of the logits too; in some sizes queries and keys have layer norms.
 //!
 //! As in TransformerLens the single norm precedes both, as `ln1` and as `ln2`.
 //!
 //! Reference: `transformers` `PhiForCausalLM`.
 
-use serde_json::json;
-
 use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, llama, parts};
 use crate::error::Result;
-use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, QkNormType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
 
-pub(super) const FAMILY: Family = Family { model_type: "phi", config, layout: LAYOUT, usually_tied: false };
+pub(super) const FAMILY: Family = Family { model_type: "phi", config, layout: |_| Ok(LAYOUT), usually_tied: false };
 
 const LAYOUT: Layout = Layout {
     ln_final: "final_layernorm",
@@ -26,11 +24,11 @@ const LAYOUT: Layout = Layout {
 };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    file.only("qk_layernorm", &[json!(false)])?;
     file.plain_rotary()?;
     let share = file.rotary_number("partial_rotary_factor", "partial_rotary_factor", 0.5)?;
     let base = file.rotary_number("rope_theta", "rope_theta", 10000.0)?;
     let n_heads = file.size("num_attention_heads")?;
+    let use_qk_norm = file.flag("qk_layernorm")? == Some(true);
     let mut cfg = HookedTransformerConfig {
         model_name: file.name("phi"),
         n_layers: file.layers("num_hidden_layers")?,
@@ -44,6 +42,8 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         normalization_type: NormalizationType::LN,
         eps: file.number("layer_norm_eps")?.unwrap_or(1e-5),
         parallel_attn_mlp: true,
+        use_qk_norm,
+        qk_norm_type: if use_qk_norm { QkNormType::LN } else { QkNormType::default() },
         positional_embedding_type: PositionalEmbeddingType::Rotary,
         rotary_base: base,
         ..Default::default()
@@ -56,11 +56,16 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     let at = |name: &str| format!("layers.{layer}.{name}");
     let names = ["q_proj", "k_proj", "v_proj", "dense"];
     let norm = parts::layer_norm(file, &at("input_layernorm"), cfg.d_model);
+    let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (true, true))?;
+    if cfg.use_qk_norm {
+        let mut norm = |name: &str| parts::layer_norm(file, &at(name), cfg.d_head());
+        attn.qk_norm = Some((norm("self_attn.q_layernorm"), norm("self_attn.k_layernorm")));
+    }
     Ok(BlockWeights {
         ln1_post: None,
         ln2_post: None,
         ln1: Some(norm.clone()),
-        attn: parts::attention(file, cfg, &at("self_attn"), names, (true, true))?,
+        attn,
         ln2: Some(norm),
         mlp: Some(parts::mlp(file, cfg, &at("mlp.fc1"), &at("mlp.fc2"))?),
     })

@@ -16,7 +16,7 @@ use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights};
 
 pub(super) const FAMILY: Family =
-    Family { model_type: "phi3", config, layout: Layout { block, ..llama::LAYOUT }, usually_tied: false };
+    Family { model_type: "phi3", config, layout: |_| Ok(Layout { block, ..llama::LAYOUT }), usually_tied: false };
 
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.only("attention_bias", &[json!(false)])?;
@@ -102,6 +102,7 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         mlp: Some(MlpWeights {
             w_in,
             w_gate: Some(w_gate),
+            gate_biases: None,
             b_in: file.zeros(m)?,
             ln: None,
             w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,

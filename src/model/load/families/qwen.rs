@@ -2,29 +2,33 @@
 //!
 //! Reference: `transformers` `Qwen2ForCausalLM`, `Qwen3ForCausalLM`.
 
+use super::Family;
 use serde_json::json;
 
 use super::config_file::ConfigFile;
 use super::layout::Layout;
-use super::{Family, llama};
+use super::llama::{self, Biases};
 use crate::error::{Error, Result};
 use crate::model::config::{AttentionType, HookedTransformerConfig};
 
 pub(super) const QWEN2: Family = Family {
     model_type: "qwen2",
     config,
-    layout: Layout { block: |file, layer, cfg| llama::block(file, layer, cfg, true), ..llama::LAYOUT },
+    layout: |_| {
+        let block = |file: &mut _, layer, cfg: &_| llama::block(file, layer, cfg, Biases::QKV);
+        Ok(Layout { block, ..llama::LAYOUT })
+    },
     usually_tied: false,
 };
 
 pub(super) const QWEN3: Family = Family {
     model_type: "qwen3",
     config: |file| {
-        file.only("attention_bias", &[json!(false)])?;
+        file.only("mlp_bias", &[json!(false)])?;
         let d_head = Some(file.optional_size("head_dim")?.unwrap_or(128));
         Ok(HookedTransformerConfig { use_qk_norm: true, d_head, ..config(file)? })
     },
-    layout: llama::LAYOUT,
+    layout: llama::layout,
     usually_tied: false,
 };
 

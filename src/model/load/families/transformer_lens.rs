@@ -47,6 +47,11 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         let w = take(file, part, shape);
         if file.is_faulty() { Ok(w) } else { Ok(w.flatten(0, 1)?) }
     };
+    let kind = cfg.qk_norm_type;
+    let qk_norm = |file: &mut TensorFile, part: &str, heads: usize| NormWeights {
+        w: take(file, &format!("{part}.w"), &kind.shape(heads, h)),
+        b: kind.shifts().then(|| take(file, &format!("{part}.b"), &[h])),
+    };
     // Keys and values that heads share are stored under names with an underscore.
     let (g, shared) = (cfg.n_key_value_heads(), if cfg.n_key_value_heads() < n { "_" } else { "" });
     let attn = AttentionWeights {
@@ -58,11 +63,14 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         b_v: flat(file, &format!("attn.{shared}b_V"), &[g, h])?,
         w_o: flat(file, "attn.W_O", &[n, h, d])?,
         b_o: take(file, "attn.b_O", &[d]),
-        qk_norm: cfg.use_qk_norm.then(|| (take(file, "attn.q_norm.w", &[h]), take(file, "attn.k_norm.w", &[h]))),
+        qk_norm: cfg.use_qk_norm.then(|| (qk_norm(file, "attn.q_norm", n), qk_norm(file, "attn.k_norm", g))),
     };
     let mlp = (!cfg.attn_only).then(|| MlpWeights {
         w_in: take(file, "mlp.W_in", &[d, m]),
         w_gate: cfg.gated_mlp.then(|| take(file, "mlp.W_gate", &[d, m])),
+        gate_biases: cfg
+            .gated_mlp_biases
+            .then(|| (take(file, "mlp.b_gate", &[m]), take(file, "mlp.b_pre_linear", &[m]))),
         b_in: take(file, "mlp.b_in", &[m]),
         ln: (cfg.act_fn == ActFn::SoluLn && cfg.normalization_type == NormalizationType::LN)
             .then(|| NormWeights { w: take(file, "mlp.ln.w", &[m]), b: Some(take(file, "mlp.ln.b", &[m])) }),
