@@ -6,6 +6,8 @@ RUN apt-get update -qq \
  && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home student
 USER student
+# The launcher writes .lab/ and target/ there; the folder that WORKDIR makes belongs to root under Docker's older builder.
+RUN mkdir /home/student/candle-lens
 WORKDIR /home/student/candle-lens
 COPY --chown=student . .
 # The launcher's own steps; they leave the Jupyter environment, the kernel and its warm template in the image.

@@ -140,8 +140,8 @@ impl ReadBy {
             Self::Block(layer) if usize::try_from(layer) == Ok(dims.n_layers) => Self::End.resolve(dims),
             Self::Block(layer) => Ok(Reader { layer: dims.layer(layer)?, is_mlp: false }),
             Self::Mlp(_) if dims.parallel_attn_mlp => Err(Error::argument(
-                "the residual stream between attention and MLP was requested, but in this model both read the same input: use the \
-                 residual stream before a block (ReadBy::Block, or .before()).",
+                "the residual stream between attention and MLP was requested, but in this model both read the same \
+                 input: use the residual stream before a block (ReadBy::Block, or .before()).",
             )),
             Self::Mlp(layer) => Ok(Reader { layer: dims.layer(layer)?, is_mlp: true }),
         }

@@ -171,8 +171,8 @@ impl fmt::Display for Sentence<'_> {
         match self.0 {
             Error::UnknownHook { name, nearest } => write!(
                 f,
-                "there is no hook point named {name:?}; the nearest valid name is {nearest:?}. \
-                 Model names and TransformerLens shorthands such as \"blocks.0.attn.hook_q\" or (\"q\", 0) are understood."
+                "there is no hook point named {name:?}; the nearest valid name is {nearest:?}. Model names and \
+                 TransformerLens shorthands such as \"blocks.0.attn.hook_q\" or (\"q\", 0) are understood."
             ),
             Error::AbsentHook { point, why } => {
                 write!(f, "this model has no {point}: {why}. Choose a point that it has.")
@@ -197,8 +197,8 @@ impl fmt::Display for Sentence<'_> {
                     largest.iter().map(|(name, bytes)| format!("{name} ({})", human_bytes(*bytes))).collect();
                 write!(
                     f,
-                    "this run would need {}, {} of it for what is captured, but {source} is {}; the largest parts are {}. \
-                     Capture fewer points or positions, run {fewer}, or give another limit with HookPlan::budget.",
+                    "this run would need {}, {} of it for what is captured, but {source} is {}; the largest parts are \
+                     {}. Capture fewer points or positions, run {fewer}, or give another limit with HookPlan::budget.",
                     human_bytes(*needed),
                     human_bytes(*kept),
                     human_bytes(*budget),

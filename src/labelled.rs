@@ -222,8 +222,8 @@ impl Labelled {
             match found.next() {
                 None => Ok(first),
                 Some(second) => Err(Error::argument(format!(
-                    "the axis {:?} of {:?} has the label {label:?} at {first} and at {second}: choose one by its index, with \
-                     `at` or `select`.",
+                    "the axis {:?} of {:?} has the label {label:?} at {first} and at {second}: choose one by its \
+                     index, with `at` or `select`.",
                     axis.name, self.title
                 ))),
             }

@@ -64,8 +64,8 @@ impl Slice {
         let mut found = Vec::new();
         if count > LONGEST || found.try_reserve_exact(count).is_err() {
             return Err(Error::argument(format!(
-                "the selection {self} of an axis of {size} ({axis}) has {count} indices, more than a tensor has or than fit in \
-                 memory: select fewer."
+                "the selection {self} of an axis of {size} ({axis}) has {count} indices, more than a tensor has or \
+                 than fit in memory: select fewer."
             )));
         }
         found.extend(range);

@@ -8,6 +8,7 @@ use candle_lens::factored_matrix::{FactoredMatrix, composition_scores};
 use candle_lens::labelled::Labelled;
 use candle_lens::model::Biases;
 use candle_lens::model::{Composition, HookedTransformer, Processing};
+use candle_lens::random::Random;
 
 use crate::support::fixture::{Agreement, Reference, tiny_model};
 use crate::support::models::every_model;
@@ -108,7 +109,8 @@ fn compositions_of_a_model_agree() -> Result<()> {
 
 #[test]
 fn parts_are_those_of_the_product() -> Result<()> {
-    let normal = |shape: &[usize]| Tensor::randn(0f32, 1., shape, &Device::Cpu);
+    let mut random = Random::new(1);
+    let mut normal = |shape: &[usize]| random.normal(shape);
     let matrix = FactoredMatrix::new(&normal(&[2, 1, 5, 3])?, &normal(&[1, 4, 3, 6])?)?;
     let whole = matrix.AB()?;
     let mut agreement = Agreement::default();

@@ -2,7 +2,7 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{IndexOp, Tensor};
-use candle_lens::generate::{GenerateOptions, Generated, Sampling};
+use candle_lens::generate::{GenerateOptions, Sampling};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::model::{HookedTransformer, KvCache, Processing, RunOptions};
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -19,10 +19,6 @@ fn rows(value: &Value) -> Vec<Vec<u32>> {
     serde_json::from_value(value.clone()).expect("rows of ids")
 }
 
-fn new_tokens(generated: &Generated) -> Vec<Vec<u32>> {
-    generated.new_tokens().into_iter().map(<[u32]>::to_vec).collect()
-}
-
 /// Twelve new tokens that end only where the test says.
 fn twelve() -> GenerateOptions {
     GenerateOptions { max_new_tokens: 12, stop_at_eos: false, ..Default::default() }
@@ -37,13 +33,13 @@ fn greedy_tokens_are_those_of_transformers() -> Result<()> {
         let model = raw(folder)?;
         let prompts = Tokens::padded(rows(&reference["prompts"]), 0, PaddingSide::Left)?;
         let generated = model.generate(&prompts, twelve())?;
-        assert_eq!(new_tokens(&generated), rows(&reference["greedy"]), "{folder}");
+        assert_eq!(generated.new_tokens(), rows(&reference["greedy"]), "{folder}");
         let penalised = GenerateOptions { repetition_penalty: 1.3, ..twelve() };
-        assert_eq!(new_tokens(&model.generate(&prompts, &penalised)?), rows(&reference["penalised"]), "{folder}");
+        assert_eq!(model.generate(&prompts, &penalised)?.new_tokens(), rows(&reference["penalised"]), "{folder}");
         // Here a text that has ended has no more tokens; transformers pads it.
         let end = reference["end"].as_u64().expect("an id") as u32;
         let ended = model.generate(&prompts, GenerateOptions { stop_tokens: vec![end], ..twelve() })?;
-        for (ours, theirs) in new_tokens(&ended).iter().zip(rows(&reference["ended"])) {
+        for (ours, theirs) in ended.new_tokens().iter().zip(rows(&reference["ended"])) {
             assert_eq!(*ours, theirs[..ours.len()], "{folder}");
             assert!(ours.last() == Some(&end) || ours.len() == 12, "{folder}");
             assert!(theirs[ours.len()..].iter().all(|&id| id == 0), "{folder}");
@@ -69,11 +65,11 @@ fn penalties_do_not_depend_on_the_processing() -> Result<()> {
         let centre = Processing { center_unembed: whole.processing().center_unembed, ..Processing::NONE };
         let twice = raw.clone().process(centre)?.process(whole.processing())?;
         for model in [&whole, &twice] {
-            assert_eq!(new_tokens(&model.generate(&prompts, &greedy)?), rows(&reference["penalised"]), "{folder}");
+            assert_eq!(model.generate(&prompts, &greedy)?.new_tokens(), rows(&reference["penalised"]), "{folder}");
         }
         for seed in 0..3 {
-            let expected = new_tokens(&raw.generate(&prompts, drawn(seed))?);
-            assert_eq!(new_tokens(&whole.generate(&prompts, drawn(seed))?), expected, "{folder}, seed {seed}");
+            let expected = raw.generate(&prompts, drawn(seed))?.new_tokens();
+            assert_eq!(whole.generate(&prompts, drawn(seed))?.new_tokens(), expected, "{folder}, seed {seed}");
         }
     }
     assert!(shifted >= 12, "{shifted} models were centred");
@@ -112,7 +108,7 @@ fn pieces_give_the_logits_of_the_whole() -> Result<()> {
         let tokens = Tokens::padded(vec![row(11, 1), row(8, 2), row(10, 3)], 0, PaddingSide::Left)?;
         let whole = model.forward(&tokens)?;
         let (pieces, past) = in_pieces(&model, &tokens, &[5, 6, 9, 11])?;
-        assert_eq!(past.tokens(), &tokens);
+        assert_eq!(past.tokens(), tokens);
         let joined = Tensor::cat(&pieces, 1)?;
         for b in 0..3 {
             // Logits at padding mean nothing.
@@ -158,7 +154,7 @@ fn check_under(model: &HookedTransformer, prompts: &Tokens, plan: &HookPlan) -> 
     let generated = model.generate(prompts, GenerateOptions { plan: plan.clone(), ..twelve() })?;
     let (logits, _) = model.run_with_hooks(generated.tokens()?, plan)?;
     let best = logits.argmax(2)?.to_vec2::<u32>()?;
-    let new = new_tokens(&generated);
+    let new = generated.new_tokens();
     for (row, best) in new.iter().zip(&best) {
         assert_eq!(row[..], best[best.len() - 13..best.len() - 1], "{plan}");
     }
@@ -215,8 +211,8 @@ fn a_stream_gives_the_text_piece_by_piece() -> Result<()> {
             tokens[b].extend(step.tokens[b]);
         }
     }
-    assert_eq!(tokens.to_vec(), new_tokens(&whole));
-    assert_eq!(texts, whole.completions());
+    assert_eq!(tokens.to_vec(), whole.new_tokens());
+    assert_eq!(whole.completions(), texts);
     assert_eq!(whole.prompts(), prompts, "the BOS is not shown");
     // Tokens that are parts of characters are held back until the character is whole.
     assert!(texts.iter().all(|text| !text.ends_with(char::REPLACEMENT_CHARACTER)), "{texts:?}");

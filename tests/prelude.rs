@@ -2,6 +2,8 @@
 
 use candle_lens::prelude::*;
 
+use crate::support::tolerance::LAST_DIGITS;
+
 /// What the code around a cell says without a path (evcxr 0.22, `eval_context.rs` and `evcxr_internal_runtime.rs`),
 /// and what Rust's own prelude has that users write most. `Result` is not among them: see below.
 const TAKEN: [&str; 21] = [
@@ -61,12 +63,21 @@ fn what_a_cell_binds_is_owned() -> candle_lens::Result<()> {
     let tokens = kept(cache.tokens());
     kept((tokens.row(0), tokens.real_row(0), tokens.lengths()));
     kept((cache.dims(), cache.provenance(), cache.provenance().interventions()));
+    kept((model.cfg(), model.device(), model.tokenizer()?));
     let stack = kept(cache.stack(&model, Stack::heads().pos(-1))?);
     kept((stack.labels(), stack.positions(), stack.tensor()));
     let shares = kept(cache.logit_attrs(&model, &stack, " is")?);
     kept((shares.labels("component")?, shares.shape(), shares.top(1), shares.top_heads(1)?));
     let answers = model.answers([(" is", " are")])?;
     kept((answers.correct(), answers.incorrect()));
+    let options = GenerateOptions { max_new_tokens: 1, print: false, ..Default::default() };
+    let text = kept(model.generate("The keys on the cabinet", options)?);
+    kept((text.prompts(), text.completions(), text.texts(), text.new_tokens()));
+    let baseline = ["The key on the cabinet"];
+    let experiment = Experiment::new(&model, "The keys on the cabinet", baseline, Metric::logit_diff(&answers))?;
+    kept(experiment.attribution("z")?.gradients());
+    let keep = RunOptions { keep_kv_cache: true, ..Default::default() };
+    kept(model.run("The keys", HookPlan::new(), keep)?.kv_cache.expect("asked for").tokens());
     Ok(())
 }
 
@@ -84,7 +95,7 @@ fn the_prelude_has_what_notebooks_need() -> candle_lens::Result<()> {
     let logits = Var::from_tensor(&model.forward(&tokens)?.get(0)?)?;
     // Both have a backward pass, and agree with candle_nn's.
     let ours = (softmax(logits.as_tensor())? - candle_nn::ops::softmax(logits.as_tensor(), D::Minus1)?)?;
-    assert!(ours.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+    assert!(ours.abs()?.max_all()?.to_scalar::<f32>()? < LAST_DIGITS);
     let loss = cross_entropy(logits.as_tensor(), &tokens.row(0))?;
     assert!(loss.mean_all()?.backward()?.get(&logits).is_some());
     assert!("L0H1".parse::<Head>()? < Head::new(1, 0));

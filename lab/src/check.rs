@@ -6,7 +6,7 @@ use crate::places::Places;
 use crate::process::{self, cargo, command, line};
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
-use crate::{browser, crowd, package, run, setup, unit};
+use crate::{browser, crowd, models, package, run, setup, unit};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -26,6 +26,12 @@ impl Count {
     /// One test.
     pub fn one(passed: bool) -> Self {
         Self { passed: usize::from(passed), failed: usize::from(!passed), left_out: Vec::new() }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.left_out.extend(more.left_out);
     }
 }
 
@@ -89,9 +95,7 @@ impl Report {
         if failed > 0 {
             self.fix.push(format!("{name} failed. {fix}"));
         }
-        self.total.passed += passed;
-        self.total.failed += failed;
-        self.total.left_out.extend(left_out);
+        self.total.add(Count { passed, failed, left_out });
     }
 
     fn finish(&self) -> ExitCode {
@@ -146,10 +150,28 @@ fn notebooks(places: &Places) -> Result<Count, Trouble> {
 /// Tests that need real kernels.
 fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
     let mut count = execute_folder(places, "tests/kernel", false)?;
+    count.add(real_model(places)?);
     let took = crowd::at_once(places, &setup::everything(places)?)?;
     println!("    {} kernels at once: the last one had computed and ended after {}", crowd::KERNELS, words(took));
     count.passed += 1;
     Ok(count)
+}
+
+/// The line of a notebook that names its model, as committed and with a model that others trained.
+const MODEL_LINE: [&str; 2] = ["let name = \"tiny\";", "let name = \"smollm2\";"];
+
+/// Notebook 01 with another model in the line that names it, and nothing else changed.
+fn real_model(places: &Places) -> Result<Count, Trouble> {
+    let notebook = places.root.join(browser::NOTEBOOK);
+    if let Err(trouble) = models::fetch(places, &models::SMOLLM2) {
+        println!("{trouble}");
+        let name = models::SMOLLM2.name;
+        let needs = format!("{} with {name}: needs `cargo lab fetch {name}`, which failed", browser::NOTEBOOK);
+        return Ok(Count { left_out: vec![needs], ..Count::default() });
+    }
+    let [own, other] = MODEL_LINE;
+    println!("\n{} with `{other}`", places.brief(&notebook));
+    Ok(Count::one(run::passes_with(&setup::everything(places)?, &notebook, own, other)?))
 }
 
 /// Executes a folder's notebooks; each is one test.

@@ -64,7 +64,7 @@ mod tests {
         let checkout = std::env::temp_dir().join(format!("candle-lens-lab-clean-{}", std::process::id()));
         let places = Places::for_test(&checkout);
         steps::write(&places.lab.join("a/b"), "12345").unwrap();
-        steps::write(&places.cache.join("c"), "123").unwrap();
+        steps::write(&places.cache.join("models/m/c"), "123").unwrap();
         steps::write(&checkout.join("README.md"), "kept").unwrap();
         assert_eq!(size(&checkout), 5 + 3 + 4);
 

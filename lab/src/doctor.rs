@@ -4,7 +4,7 @@ use crate::places::{Library, Places};
 use crate::process::on_path;
 use crate::session::Jupyter;
 use crate::trouble::Trouble;
-use crate::{copies, evcxr, kernelspec, python, rust, template, verdict};
+use crate::{copies, evcxr, kernelspec, models, python, rust, template, verdict};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -33,7 +33,8 @@ pub fn examine(places: &Places) -> ExitCode {
         ("folder of this clone", writable(&places.lab)),
         ("folder of all clones", writable(&places.cache)),
     ];
-    let optional = [("fast linker", fast_linker()), ("browser for the tests", browser())];
+    let mut optional = vec![("fast linker", fast_linker()), ("browser for the tests", browser())];
+    optional.extend(models::MODELS.map(|model| (model.name, models::describe(&places.cache, model))));
     let missing = needed.iter().filter(|(name, finding)| !tell(name, finding, "WRONG")).count();
     // What is missing above would only be reported again, less clearly.
     let missing = match missing {

@@ -21,6 +21,7 @@ mod lab;
 mod level;
 mod measure;
 mod metadata;
+mod models;
 mod notebook;
 mod package;
 mod places;
@@ -62,6 +63,7 @@ fn obey(command: Command) -> Result<ExitCode, Trouble> {
         Command::Test { steps } => Ok(check::run_steps(&Places::find()?, &steps)),
         Command::SetUp => setup::everything(&Places::find()?).map(|_| ExitCode::SUCCESS),
         Command::Measure => measure::measure(&Places::find()?),
+        Command::Fetch { model } => models::fetch(&Places::find()?, model).map(|_| ExitCode::SUCCESS),
         Command::Doctor => Ok(doctor::examine(&Places::find()?)),
         Command::Install { dependency } => {
             install::install(&dependency.map_or_else(Places::find, Places::of_crate)?).map(|()| ExitCode::SUCCESS)

@@ -77,6 +77,32 @@ impl Notebook {
         &self.content["metadata"]["candle_lens"][name]
     }
 
+    /// Replaces a line of the code.
+    ///
+    /// # Errors
+    /// The notebook does not have that line exactly once.
+    pub fn replace_line(&mut self, path: &Path, line: &str, replacement: &str) -> Result<(), Trouble> {
+        let cells =
+            self.content["cells"].as_array_mut().into_iter().flatten().filter(|cell| cell["cell_type"] == "code");
+        let mut found = 0;
+        for cell in cells {
+            let source = joined(&cell["source"]);
+            let here = source.lines().filter(|own| *own == line).count();
+            if here > 0 {
+                let replaced: Vec<_> = source.lines().map(|own| if own == line { replacement } else { own }).collect();
+                cell["source"] = lines(&replaced.join("\n"));
+            }
+            found += here;
+        }
+        if found == 1 {
+            return Ok(());
+        }
+        Err(Trouble::new(
+            format!("{} has the line `{line}` {found} times in its code, and should have it once.", path.display()),
+            "Name the model in one such line, and nowhere else.",
+        ))
+    }
+
     /// Forgets every output.
     pub fn clear(&mut self) {
         for cell in self.content["cells"].as_array_mut().into_iter().flatten() {
@@ -194,6 +220,20 @@ mod tests {
         assert_eq!(written.content["cells"][0]["execution_count"], 2);
         written.clear();
         assert_eq!(written.content["cells"][0]["outputs"], json!([]));
+    }
+
+    #[test]
+    fn one_line_of_the_code_is_replaced() {
+        let code = |source: &str| json!({ "cell_type": "code", "source": lines(source) });
+        let text = json!({ "cell_type": "markdown", "source": "let a = 1;" });
+        let mut notebook = Notebook { content: json!({ "cells": [text, code("b();\nlet a = 1;\nc();")] }) };
+        let mut replace = |line, by| notebook.replace_line(Path::new("n.ipynb"), line, by);
+        replace("let a = 1;", "let a = 2;").unwrap();
+        assert!(replace("let a = 1;", "let a = 2;").unwrap_err().to_string().contains("0 times"));
+        let expected = json!({ "cells": [text, code("b();\nlet a = 2;\nc();")] });
+        assert_eq!(notebook.content, expected);
+        let mut twice = Notebook { content: json!({ "cells": [code("x\nx")] }) };
+        assert!(twice.replace_line(Path::new("n.ipynb"), "x", "y").unwrap_err().to_string().contains("2 times"));
     }
 
     #[test]

@@ -89,19 +89,36 @@ pub fn environment(places: &Places, packages: &Packages) -> Result<PathBuf, Trou
     }
     step(&format!("Installing Python packages in {} (about 1 minute)", folder.display()), || {
         remove_folder(&folder)?;
-        let mut make = python.command();
-        run(make.arg("-m").arg("venv").arg(&folder), "Read Python's message above; it must be able to make one.")?;
-        install(packages, &inside, &folder)?;
+        pip(&folder)?;
+        install(packages, &folder)?;
         write(&folder.join("ready"), "Written last: the environment is whole.\n")
     })?;
     Ok(inside)
 }
 
-fn install(packages: &Packages, python: &Path, folder: &Path) -> Result<(), Trouble> {
+/// The first Python that will do, with what belongs to its standard library.
+pub fn interpreter() -> Result<Command, Trouble> {
+    Ok(find()?.command())
+}
+
+/// Makes an environment in `folder` that holds only pip, and returns that pip.
+pub fn pip(folder: &Path) -> Result<Command, Trouble> {
+    run(interpreter()?.arg("-m").arg("venv").arg(folder), "Read Python's message above; it must be able to make one.")?;
+    Ok(pip_in(folder))
+}
+
+/// The pip of the environment in `folder`.
+pub fn pip_in(folder: &Path) -> Command {
+    let mut pip = command(inside(folder));
+    pip.args(["-m", "pip"]);
+    pip
+}
+
+fn install(packages: &Packages, folder: &Path) -> Result<(), Trouble> {
     let list = folder.join("requirements.txt");
     write(&list, packages.requirements)?;
-    let mut pip = command(python);
-    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "-r"]).arg(&list);
+    let mut pip = pip_in(folder);
+    pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", "-r"]).arg(&list);
     run(
         &mut pip,
         "Read pip's message above. It needs the network (or its own settings for a mirror); then start again.",
@@ -120,7 +137,7 @@ fn find() -> Result<Python, Trouble> {
         seen.push_str(&tell(program[0], &result));
     }
     Err(Trouble::new(
-        format!("No Python was found that can hold JupyterLab:{seen}"),
+        format!("No Python was found that can make virtual environments:{seen}"),
         format!(
             "Install Python {}.{} or newer with its venv module (Debian and Ubuntu: apt install python3 python3-venv; \
              others: https://www.python.org/downloads/), and start again.",

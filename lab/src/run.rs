@@ -72,6 +72,23 @@ pub fn run_all(
     Ok(failed)
 }
 
+/// Executes a notebook with one line of its code replaced, and says whether it passed. Nothing is written: what it shows is
+/// not the notebook that readers get.
+///
+/// # Errors
+/// The notebook does not have that line exactly once.
+pub fn passes_with(jupyter: &Jupyter, path: &Path, line: &str, replacement: &str) -> Result<bool, Trouble> {
+    let mut notebook = Notebook::read(path)?;
+    notebook.replace_line(path, line, replacement)?;
+    let start = Instant::now();
+    let failure = execute(jupyter, path, &mut notebook, RunOptions::default().timeout)?;
+    match &failure {
+        None => println!("    passed in {}", words(start.elapsed())),
+        Some(message) => println!("    FAILED in {message}"),
+    }
+    Ok(failure.is_none())
+}
+
 /// Executes the cells up to the first that fails, and says which one that was.
 fn execute(jupyter: &Jupyter, path: &Path, notebook: &mut Notebook, timeout: u64) -> Result<Option<String>, Trouble> {
     notebook.clear();

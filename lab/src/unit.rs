@@ -6,7 +6,7 @@
 use crate::check::{Count, did_not_start, in_checkout};
 use crate::places::Places;
 use crate::trouble::Trouble;
-use crate::{browser, python};
+use crate::{browser, models, python};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -15,6 +15,9 @@ const PREFIX: &str = "CANDLE_LENS_";
 
 /// What the browser tests need; it is set up here where there is a browser.
 const BROWSER_PYTHON: &str = "CANDLE_LENS_BROWSER_PYTHON";
+
+/// What the tests of a real model need; it is fetched here where PyPI can be reached.
+const SMOLLM2: &str = "CANDLE_LENS_SMOLLM2";
 
 /// A line by which a test that runs says what part of it does not.
 const LEFT_OUT: &str = "left out: ";
@@ -34,14 +37,14 @@ pub fn cargo_test(places: &Places) -> Result<Count, Trouble> {
         test.arg("--color=always");
     }
     let mut count = counted(&mut test, &mut ignored)?;
-    let provided = provided(places)?;
+    let Provided { set, failed } = provided(places)?;
     let (ready, waiting) = divide(ignored, |variable| {
-        std::env::var_os(variable).is_some() || provided.iter().any(|(name, _)| *name == variable)
+        std::env::var_os(variable).is_some() || set.iter().any(|(name, _)| *name == variable)
     });
-    count.left_out.extend(waiting.into_iter().map(|test| format!("{}: {}", test.name, test.reason)));
+    count.left_out.extend(waiting.iter().map(|test| left_out(test, &failed)));
     if !ready.is_empty() {
         let mut test = in_checkout(places, &["test", "--test", "suite", "--", "--ignored", "--exact", "--show-output"]);
-        test.args(ready.iter().map(|test| &test.name)).envs(provided);
+        test.args(ready.iter().map(|test| &test.name)).envs(set);
         let more = counted(&mut test, &mut Vec::new())?;
         count.passed += more.passed;
         // A test that was named and did not run has not passed.
@@ -52,11 +55,35 @@ pub fn cargo_test(places: &Places) -> Result<Count, Trouble> {
 }
 
 /// Variables that the user did not set and this launcher can.
-fn provided(places: &Places) -> Result<Vec<(&'static str, PathBuf)>, Trouble> {
-    if std::env::var_os(BROWSER_PYTHON).is_some() || browser::chromium().is_none() {
-        return Ok(Vec::new());
+#[derive(Default)]
+struct Provided {
+    set: Vec<(&'static str, PathBuf)>,
+    /// Those that it could not set here, and why.
+    failed: Vec<(&'static str, String)>,
+}
+
+fn provided(places: &Places) -> Result<Provided, Trouble> {
+    let mut provided = Provided::default();
+    if std::env::var_os(BROWSER_PYTHON).is_none() && browser::chromium().is_some() {
+        provided.set.push((BROWSER_PYTHON, python::environment(places, &python::BROWSER)?));
     }
-    Ok(vec![(BROWSER_PYTHON, python::environment(places, &python::BROWSER)?)])
+    if std::env::var_os(SMOLLM2).is_none() {
+        match models::fetch(places, &models::SMOLLM2) {
+            Ok(file) => provided.set.push((SMOLLM2, file)),
+            Err(trouble) => {
+                println!("{trouble}");
+                provided.failed.push((SMOLLM2, format!("`cargo lab fetch {}` failed", models::SMOLLM2.name)));
+            }
+        }
+    }
+    Ok(provided)
+}
+
+/// A test that did not run, with what it needs and why that is not there.
+fn left_out(test: &Ignored, failed: &[(&str, String)]) -> String {
+    let needed = variables(&test.reason);
+    let why = failed.iter().filter(|(variable, _)| needed.contains(variable)).map(|(_, why)| format!(" ({why})"));
+    format!("{}: {}{}", test.name, test.reason, why.collect::<String>())
 }
 
 /// The tests for which every variable that they name is set, and the others.
@@ -134,6 +161,15 @@ mod tests {
         );
         assert_eq!(ignored_test("test a::b ... ignored").unwrap().reason, "its #[ignore] gives no reason");
         assert_eq!(ignored_test("test a::b ... ok"), None);
+    }
+
+    #[test]
+    fn a_test_that_did_not_run_says_why() {
+        let test = |reason: &str| Ignored { name: "a::b".into(), reason: reason.into() };
+        let failed = [(SMOLLM2, "no network".to_string())];
+        let needs = "needs CANDLE_LENS_SMOLLM2: a file";
+        assert_eq!(left_out(&test(needs), &failed), format!("a::b: {needs} (no network)"));
+        assert_eq!(left_out(&test("needs CANDLE_LENS_GPT2"), &failed), "a::b: needs CANDLE_LENS_GPT2");
     }
 
     #[test]

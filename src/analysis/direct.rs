@@ -178,7 +178,8 @@ pub(super) fn check_count(cache: &ActivationCache, target: &Target) -> Result<()
     let prompts = cache.tokens().batch();
     match target.prompts() {
         Some(count) if count != prompts => Err(Error::argument(format!(
-            "there are answers for {count} prompts, but the cache has {prompts}: give one for each prompt, or one for all."
+            "there are answers for {count} prompts, but the cache has {prompts}: give one for each prompt, or one for \
+             all."
         ))),
         _ => Ok(()),
     }

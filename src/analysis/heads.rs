@@ -83,8 +83,8 @@ impl DetectionPattern {
             Self::Custom(weights) => {
                 if weights.indexed_iter().any(|((to, from), &weight)| from > to && weight != 0.) {
                     return Err(Error::argument(
-                        "the detection pattern has weights on sources after their destination, where no head can attend: \
-                         make it lower triangular.",
+                        "the detection pattern has weights on sources after their destination, where no head can \
+                         attend: make it lower triangular.",
                     ));
                 }
                 weights.clone()

@@ -188,7 +188,8 @@ pub fn logit_lens_to_logit_diff(
             Ok(lens)
         }
         Target::Directions(_) => Err(Error::argument(
-            "the logit lens reads logits with their biases, so its target is a token or a pair of tokens, not directions.",
+            "the logit lens reads logits with their biases, so its target is a token or a pair of tokens, not \
+             directions.",
         )),
     }
 }

@@ -56,8 +56,8 @@ fn check_rows(model: &HookedTransformer, seq_len: usize, length: usize, batch: u
     let n_ctx = model.cfg().n_ctx;
     if length > n_ctx || batch == 0 {
         return Err(Error::argument(format!(
-            "{batch} rows of a BOS token and {seq_len} tokens twice were requested: give 1 row or more, each of at most n_ctx = \
-             {n_ctx} tokens."
+            "{batch} rows of a BOS token and {seq_len} tokens twice were requested: give 1 row or more, each of at \
+             most n_ctx = {n_ctx} tokens."
         )));
     }
     let plan = HookPlan::new().capture("pattern");

@@ -88,8 +88,8 @@ impl ActivationCache {
     fn check_stack(&self, stack: &ResidualStack) -> Result<()> {
         if stack.normed {
             return Err(Error::argument(
-                "this stack has already been through a norm, and a norm's output does not go through it again: take the stack \
-                 without .normed().",
+                "this stack has already been through a norm, and a norm's output does not go through it again: take \
+                 the stack without .normed().",
             ));
         }
         if stack.has_batch_dim != self.has_batch_dim {
@@ -108,8 +108,8 @@ impl ActivationCache {
             return Ok(());
         }
         Err(Error::argument(format!(
-            "the stack is of {stacked} prompts at positions {:?} with d_model = {width}, but the cache has {prompts} prompts at \
-             positions {own:?} with d_model = {}: give the cache that the stack was taken from.",
+            "the stack is of {stacked} prompts at positions {:?} with d_model = {width}, but the cache has {prompts} \
+             prompts at positions {own:?} with d_model = {}: give the cache that the stack was taken from.",
             stack.positions, self.dims.d_model
         )))
     }

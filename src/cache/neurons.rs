@@ -202,8 +202,8 @@ impl ActivationCache {
         }
         if self.dims.norms_after {
             return Err(Error::argument(
-                "in this model a norm follows the MLP before anything is added to the residual stream, so neurons have no \
-                 shares of their own in it: decompose_resid gives what each layer's MLP wrote.",
+                "in this model a norm follows the MLP before anything is added to the residual stream, so neurons have \
+                 no shares of their own in it: decompose_resid gives what each layer's MLP wrote.",
             ));
         }
         Ok(())

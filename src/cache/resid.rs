@@ -155,8 +155,8 @@ impl ActivationCache {
         }
         if self.edited.contains(&result) {
             return Err(Error::argument(format!(
-                "the run changed {result}, which this cache does not hold, so what its heads wrote cannot be made from z: \
-                 capture \"result\" as well and run again."
+                "the run changed {result}, which this cache does not hold, so what its heads wrote cannot be made from \
+                 z: capture \"result\" as well and run again."
             )));
         }
         let z = HookPoint::Block(layer, Site::Z);
@@ -180,7 +180,8 @@ impl ActivationCache {
         }
         if tensors.is_empty() {
             return Err(Error::argument(
-                "nothing was written before layer 0 but the embeddings: give a later layer, or leave .without_embeddings() out.",
+                "nothing was written before layer 0 but the embeddings: give a later layer, or leave \
+                 .without_embeddings() out.",
             ));
         }
         self.labelled_stack(Tensor::stack(&tensors, 0)?, labels, pos)

@@ -41,14 +41,14 @@ impl HookedTransformer {
     /// # Errors
     /// Names in the plan that the model does not have; candle's, when the device of what was captured cannot hold the final norm.
     pub fn cache_of(&self, run: Run, plan: &HookPlan) -> Result<ActivationCache> {
-        let device = run.captured.values().next().map_or(self.device(), Tensor::device);
+        let device = run.captured.values().next().map_or_else(|| self.device(), |tensor| tensor.device().clone());
         let mut of = plan.to_string();
         if let Some(began) = &run.began {
             of += &format!("\n{}{began}", Provenance::BEGAN);
         }
         Ok(ActivationCache {
             // Training changes a model's weights where they are: the cache keeps those of its run.
-            final_norm: self.final_norm().copied(device)?,
+            final_norm: self.final_norm().copied(&device)?,
             captured: run.captured,
             dims: self.dims(),
             tokens: run.tokens,

@@ -86,7 +86,8 @@ impl ActivationCache {
         let point = self.point(point.into())?;
         self.captured.get(&point).cloned().ok_or_else(|| {
             let hint = if point.on_demand() {
-                "it costs extra, so it is kept only when the plan names it: add .capture(..) with this name to the plan and run again."
+                "it costs extra, so it is kept only when the plan names it: add .capture(..) with this name to the \
+                 plan and run again."
             } else {
                 "the plan does not capture it: run with a plan that does, or use run_with_cache to capture everything."
             };

@@ -228,7 +228,7 @@ fn side(rule: Quadrature) -> &'static str {
 
 fn needs_corrupted(method: &str) -> Error {
     Error::argument(format!(
-        "{method} needs corrupted prompts, but edges are ablated here: give the experiment corrupted prompts as its baseline, \
-         or use EdgeMethod::Eap, EapIgActivations or Exact."
+        "{method} needs corrupted prompts, but edges are ablated here: give the experiment corrupted prompts as its \
+         baseline, or use EdgeMethod::Eap, EapIgActivations or Exact."
     ))
 }

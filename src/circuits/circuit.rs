@@ -133,9 +133,7 @@ impl Circuit {
     /// # Errors
     /// A node that the model does not have.
     pub fn without_nodes(&self, nodes: &[Node]) -> Result<Self> {
-        if let Some(&unknown) = nodes.iter().find(|node| !self.layout.has(**node)) {
-            return Err(self.layout.unknown(unknown));
-        }
+        let nodes = nodes.iter().map(|node| self.layout.resolve(*node)).collect::<Result<Vec<_>>>()?;
         Ok(self.keeping(|_, edge| !nodes.contains(&edge.from) && !nodes.contains(&edge.to)))
     }
 

@@ -133,21 +133,21 @@ impl Experiment {
 fn check_model(model: &HookedTransformer) -> Result<()> {
     if !model.splices().is_empty() {
         return Err(Error::argument(
-            "edges are between heads and MLPs of the model itself, and this experiment splices functions in (with_splices): make \
-             it without them, or patch activations (Experiment::sweep).",
+            "edges are between heads and MLPs of the model itself, and this experiment splices functions in \
+             (with_splices): make it without them, or patch activations (Experiment::sweep).",
         ));
     }
     if !model.frozen().is_empty() {
         return Err(Error::argument(format!(
-            "the model has frozen parts, {:?}, so its gradients do not estimate what patching an edge does: give the ordinary \
-             model (with_frozen([])).",
+            "the model has frozen parts, {:?}, so its gradients do not estimate what patching an edge does: give the \
+             ordinary model (with_frozen([])).",
             model.frozen()
         )));
     }
     if model.dims().norms_after {
         return Err(Error::argument(format!(
-            "what the heads of {:?} write goes through a norm together, so no head adds its own part to the residual stream \
-             and there are no edges between heads: patch its activations (Experiment::sweep).",
+            "what the heads of {:?} write goes through a norm together, so no head adds its own part to the residual \
+             stream and there are no edges between heads: patch its activations (Experiment::sweep).",
             model.cfg().model_name
         )));
     }

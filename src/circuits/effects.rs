@@ -74,8 +74,8 @@ fn lost(
 ) -> Result<Effect> {
     let Some((clean, corrupted)) = levels else {
         return Err(Error::argument(format!(
-            "the scores here ({method}) are not changes of a metric whose levels are known, so they are not effects: attribute with \
-             another method and Aggregation::Sum, or compare the scores themselves."
+            "the scores here ({method}) are not changes of a metric whose levels are known, so they are not effects: \
+             attribute with another method and Aggregation::Sum, or compare the scores themselves."
         )));
     };
     let values = Labelled::new(format!("effects, {method}"), axes, scores.map(|score| -score).collect())?;

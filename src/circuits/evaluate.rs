@@ -20,13 +20,14 @@ use crate::error::{Error, Result};
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::progress::Progress;
+use crate::slice::forward;
 use crate::wide::matmul;
 
 impl Edges {
     /// The metric of each prompt when only this circuit is left.
     pub(super) fn values_of(&self, circuit: &Circuit) -> Result<Vec<f32>> {
         circuit.check(&self.layout)?;
-        let missing = Arc::new(Missing::of(circuit, self.model.device())?);
+        let missing = Arc::new(Missing::of(circuit, &self.model.device())?);
         let per_prompt =
             2 * self.numbers_of_nodes() + 12 * self.layout.n_heads * self.tokens.pos() * self.layout.d_model;
         let most = self.prompts_at_once(per_prompt, 0)?;
@@ -119,13 +120,13 @@ impl Live {
         }
         let mut plan = self.noting(HookPlan::new(), HookPoint::Embed);
         for layer in 0..layout.n_layers {
-            let head = Node::Head(layer, 0);
+            let (head, mlp) = (Node::Head(forward(layer), 0), Node::Mlp(forward(layer)));
             for (qkv, site) in [(Qkv::Q, Site::QInput), (Qkv::K, Site::KInput), (Qkv::V, Site::VInput)] {
                 plan = self.corrupting(plan, HookPoint::Block(layer, site), head, Some(qkv));
             }
             plan = self.noting(plan, HookPoint::Block(layer, Site::Z));
             if !layout.attn_only {
-                plan = self.corrupting(plan, HookPoint::Block(layer, Site::MlpIn), Node::Mlp(layer), None);
+                plan = self.corrupting(plan, HookPoint::Block(layer, Site::MlpIn), mlp, None);
                 plan = self.noting(plan, HookPoint::Block(layer, Site::MlpOut));
             }
         }

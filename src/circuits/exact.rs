@@ -52,15 +52,15 @@ impl Edges {
         let (pos, d_model) = (self.tokens.pos(), self.layout.d_model);
         let prompts = width / (pos * d_model);
         let added = differences.reshape((copies * prompts, pos, d_model))?;
-        let (layer, site) = match (node, qkv) {
-            (Node::Head(layer, _), Some(Qkv::Q)) => (layer, Site::QInput),
-            (Node::Head(layer, _), Some(Qkv::K)) => (layer, Site::KInput),
-            (Node::Head(layer, _), _) => (layer, Site::VInput),
-            (Node::Mlp(layer), _) => (layer, Site::MlpIn),
-            _ => {
-                let last = copied(&rows(&self.run.resid[self.layout.n_layers], from, prompts)?, copies)?;
-                return self.changes(&(last + added)?, (from, prompts));
-            }
+        let Some(layer) = node.layer() else {
+            let last = copied(&rows(&self.run.resid[self.layout.n_layers], from, prompts)?, copies)?;
+            return self.changes(&(last + added)?, (from, prompts));
+        };
+        let site = match qkv {
+            Some(Qkv::Q) => Site::QInput,
+            Some(Qkv::K) => Site::KInput,
+            Some(Qkv::V) => Site::VInput,
+            None => Site::MlpIn,
         };
         let edit = match node {
             Node::Head(_, head) => Edit::add(added).head(head),

@@ -120,7 +120,9 @@ impl Edges {
             values.extend([part, all, part - all]);
             progress.step(1);
         }
-        let names = sets.iter().map(|set| set.iter().map(Node::to_string).collect::<Vec<_>>().join(", "));
+        let name = |node: &Node| Ok(self.layout.resolve(*node)?.to_string());
+        let names = sets.iter().map(|set| Ok(set.iter().map(name).collect::<Result<Vec<_>>>()?.join(", ")));
+        let names = names.collect::<Result<Vec<_>>>()?;
         let axes = vec![Axis::new("without", names), Axis::new("of", ["circuit", "model", "difference"])];
         Labelled::new(format!("completeness, {}", self.about()), axes, values)
     }

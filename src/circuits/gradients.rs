@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, Site};
 use crate::model::{Run, RunOptions};
 use crate::progress::Progress;
+use crate::slice::forward;
 use crate::tokens::Tokens;
 
 /// A run whose gradients count.
@@ -98,7 +99,8 @@ impl Edges {
                 progress.step(1);
             }
             let written = self.difference(from, count)?.stacked(&self.model)?;
-            let readers = (0..layers).flat_map(|layer| [Node::Head(layer, 0), Node::Mlp(layer)]).chain([Node::Logits]);
+            let of_layer = |layer| [Node::Head(layer, 0), Node::Mlp(layer)];
+            let readers = (0..layers).map(forward).flat_map(of_layer).chain([Node::Logits]);
             for (node, read) in readers.zip(read) {
                 let qkv = matches!(node, Node::Head(..)).then_some(Qkv::Q);
                 let Some((read, first)) = read.zip(self.layout.backward_index(node, qkv)) else { continue };

@@ -98,14 +98,15 @@ impl Circuit {
 fn parse(text: &str) -> Result<Circuit> {
     let file: File = files::read_json(without_bare_words(text).as_bytes()).map_err(|error| {
         Error::argument(format!(
-            "this is not a circuit in EAP-IG's form ({error}): it needs cfg (with n_layers, n_heads, d_model), nodes and edges."
+            "this is not a circuit in EAP-IG's form ({error}): it needs cfg (with n_layers, n_heads, d_model), nodes \
+             and edges."
         ))
     })?;
     let layout = file.cfg;
     check_cfg(&layout)?;
     check_nodes(&layout, &file.nodes)?;
     // All edges must be there before a matrix of the size that the file claims is allocated.
-    let places = file.edges.keys().map(|name| layout.index(name.parse()?)).collect::<Result<Vec<_>>>()?;
+    let places = file.edges.keys().map(|name| place(&layout, name)).collect::<Result<Vec<_>>>()?;
     if let Some(edge) = first_missing(&layout, &file.edges) {
         return Err(Error::argument(format!(
             "the file has {} edges, but not all of its model; {edge} is missing, for example: write it again.",
@@ -126,6 +127,24 @@ fn parse(text: &str) -> Result<Circuit> {
     }
     circuit.method = file.method.unwrap_or_else(|| "read from a file".into());
     Ok(circuit)
+}
+
+/// The index of the edge of this name.
+fn place(layout: &Layout, name: &str) -> Result<usize> {
+    let edge: Edge = name.parse()?;
+    check_counts(edge.from)?;
+    check_counts(edge.to)?;
+    layout.index(edge)
+}
+
+/// In a file each node has one name.
+fn check_counts(node: Node) -> Result<()> {
+    match node.counts_from_end() {
+        true => Err(Error::argument(format!(
+            "the file names {node}, but in files layers and heads count from 0: write it again."
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Checks that a file's sizes are a model's.
@@ -158,12 +177,12 @@ fn number(score: &Value) -> Option<f32> {
 fn check_nodes(layout: &Layout, nodes: &Map<String, Value>) -> Result<()> {
     for (name, about) in nodes {
         let node: Node = name.parse()?;
-        if !layout.has(node) {
-            return Err(layout.unknown(node));
-        }
+        check_counts(node)?;
+        layout.resolve(node)?;
         if about.get("neurons").is_some() {
             return Err(Error::argument(format!(
-                "the circuit chooses single neurons of {node}, but circuits here are of whole nodes: write it without them."
+                "the circuit chooses single neurons of {node}, but circuits here are of whole nodes: write it without \
+                 them."
             )));
         }
     }

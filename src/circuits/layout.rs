@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::node::{Edge, Node, Qkv};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
+use crate::head::Head;
+use crate::slice::{absolute, forward};
 
 /// The sizes of a model that determine its edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,14 +56,37 @@ impl Layout {
         self.n_layers * self.of_layer().1 + 1
     }
 
+    fn layer(&self, layer: isize) -> Option<usize> {
+        absolute(layer, self.n_layers, "layer").ok()
+    }
+
+    fn head(&self, head: isize) -> Option<usize> {
+        absolute(head, self.n_heads, "head").ok()
+    }
+
+    /// The same node with layer and head counted from 0.
+    ///
+    /// # Errors
+    /// A node that the model does not have.
+    pub(super) fn resolve(&self, node: Node) -> Result<Node> {
+        let found = match node {
+            Node::Input | Node::Logits => Some(node),
+            Node::Head(layer, head) => {
+                self.layer(layer).zip(self.head(head)).map(|(layer, head)| Head::new(layer, head).into())
+            }
+            Node::Mlp(layer) => self.layer(layer).filter(|_| !self.attn_only).map(|layer| Node::Mlp(forward(layer))),
+        };
+        found.ok_or_else(|| self.unknown(node))
+    }
+
     /// The row of a node that writes; none for the logits, and for what the model does not have.
     pub(super) fn forward_index(&self, node: Node) -> Option<usize> {
         let first = |layer: usize| 1 + layer * self.of_layer().0;
         match node {
             Node::Input => Some(0),
-            Node::Head(layer, head) => (layer < self.n_layers && head < self.n_heads).then(|| first(layer) + head),
-            Node::Mlp(layer) => (layer < self.n_layers && !self.attn_only).then(|| first(layer) + self.n_heads),
-            Node::Logits => None,
+            Node::Head(layer, head) => Some(first(self.layer(layer)?) + self.head(head)?),
+            Node::Mlp(layer) if !self.attn_only => Some(first(self.layer(layer)?) + self.n_heads),
+            Node::Mlp(_) | Node::Logits => None,
         }
     }
 
@@ -70,23 +95,17 @@ impl Layout {
         let first = |layer: usize| layer * self.of_layer().1;
         match (node, qkv) {
             (Node::Head(layer, head), Some(qkv)) => {
-                self.forward_index(node)?;
-                Some(first(layer) + qkv as usize * self.n_heads + head)
+                Some(first(self.layer(layer)?) + qkv as usize * self.n_heads + self.head(head)?)
             }
-            (Node::Mlp(layer), None) => self.forward_index(node).map(|_| first(layer) + 3 * self.n_heads),
+            (Node::Mlp(layer), None) if !self.attn_only => Some(first(self.layer(layer)?) + 3 * self.n_heads),
             (Node::Logits, None) => Some(self.n_backward() - 1),
             _ => None,
         }
     }
 
-    /// Whether the model has this node.
-    pub(super) fn has(&self, node: Node) -> bool {
-        node == Node::Logits || self.forward_index(node).is_some()
-    }
-
-    /// How many of the first rows a node reads.
+    /// How many of the first rows a node reads; none where the model does not have it.
     pub(super) fn prev_index(&self, node: Node) -> usize {
-        let before = |layer: usize| 1 + layer * self.of_layer().0;
+        let before = |layer: isize| self.layer(layer).map_or(0, |layer| 1 + layer * self.of_layer().0);
         match node {
             Node::Input => 0,
             Node::Head(layer, _) => before(layer),
@@ -99,8 +118,8 @@ impl Layout {
     /// The nodes that write, in the order of the rows.
     pub(super) fn sources(&self) -> Vec<Node> {
         let of_layer = |layer: usize| {
-            let heads = (0..self.n_heads).map(move |head| Node::Head(layer, head));
-            heads.chain((!self.attn_only).then_some(Node::Mlp(layer)))
+            let heads = (0..self.n_heads).map(move |head| Head::new(layer, head).into());
+            heads.chain((!self.attn_only).then_some(Node::Mlp(forward(layer))))
         };
         [Node::Input].into_iter().chain((0..self.n_layers).flat_map(of_layer)).collect()
     }
@@ -110,8 +129,8 @@ impl Layout {
         let of_layer = |layer: usize| {
             let heads = Qkv::ALL
                 .into_iter()
-                .flat_map(move |qkv| (0..self.n_heads).map(move |head| (Node::Head(layer, head), Some(qkv))));
-            heads.chain((!self.attn_only).then_some((Node::Mlp(layer), None)))
+                .flat_map(move |qkv| (0..self.n_heads).map(move |head| (Head::new(layer, head).into(), Some(qkv))));
+            heads.chain((!self.attn_only).then_some((Node::Mlp(forward(layer)), None)))
         };
         (0..self.n_layers).flat_map(of_layer).chain([(Node::Logits, None)]).collect()
     }
@@ -139,9 +158,7 @@ impl Layout {
     /// # Errors
     /// An edge that the model does not have, with the reason.
     pub(super) fn index(&self, edge: Edge) -> Result<usize> {
-        if let Some(unknown) = [edge.from, edge.to].into_iter().find(|node| !self.has(*node)) {
-            return Err(self.unknown(unknown));
-        }
+        let edge = Edge { from: self.resolve(edge.from)?, to: self.resolve(edge.to)?, ..edge };
         let real = self.forward_index(edge.from).zip(self.backward_index(edge.to, edge.qkv));
         match real.filter(|(row, _)| *row < self.prev_index(edge.to)) {
             Some((row, column)) => Ok(row * self.n_backward() + column),
@@ -159,7 +176,7 @@ impl Layout {
     }
 
     /// The error about a node that the model does not have.
-    pub(super) fn unknown(&self, node: Node) -> Error {
+    fn unknown(&self, node: Node) -> Error {
         let mlps = if self.attn_only { "no MLPs" } else { "an MLP in each layer" };
         Error::argument(format!(
             "{node} does not exist in this model, which has layers 0 to {}, heads 0 to {} and {mlps}.",
@@ -245,6 +262,25 @@ mod tests {
             for (place, edge) in edges {
                 assert_eq!(layout.index(edge)?, place, "{edge}");
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_may_count_from_the_end() -> Result<()> {
+        let layout = layout(3, 4, false, false);
+        for (name, same) in [
+            ("a-3.h-4->a-1.h-2<k>", "a0.h0->a2.h2<k>"),
+            ("m-3->m-2", "m0->m1"),
+            ("input->a1.h-1<v>", "input->a1.h3<v>"),
+            ("m-1->logits", "m2->logits"),
+        ] {
+            let (edge, same): (Edge, Edge) = (name.parse()?, same.parse()?);
+            assert_eq!(layout.index(edge)?, layout.index(same)?, "{name}");
+            assert_eq!([layout.resolve(edge.from)?, layout.resolve(edge.to)?], [same.from, same.to], "{name}");
+        }
+        for name in ["a-4.h0", "a0.h-5", "m-4", "m3"] {
+            assert!(layout.resolve(name.parse()?).is_err(), "{name}");
         }
         Ok(())
     }

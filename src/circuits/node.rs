@@ -1,26 +1,32 @@
 //! The parts of a circuit and the edges between them, in EAP-IG's spelling: `input`, `a5.h1`, `m7`, `logits`;
-//! `a0.h3->a5.h1<q>`, `m2->m7`, `input->logits`.
+//! `a0.h3->a5.h1<q>`, `m2->m7`, `input->logits`. Layers and heads of a model may also count from the end, `a-1.h0`; in files
+//! they count from 0.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::head::Head;
+use crate::slice::forward;
 
-/// A part of a model that writes to the residual stream or reads it.
+/// A part of a model that writes to the residual stream or reads it. Negative layers and heads count from the end; what a
+/// circuit returns counts from 0.
 ///
 /// ```
 /// use candle_lens::prelude::*;
 /// assert_eq!(Node::Head(5, 1).to_string(), "a5.h1");
+/// let circuit = Circuit::of(&HookedTransformer::from_pretrained("tiny")?);
+/// assert_eq!(circuit.without_nodes(&[Node::Mlp(-1)])?, circuit.without_nodes(&["m3".parse()?])?);
+/// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Node {
     /// The token embedding (`hook_embed`; without positions).
     Input,
     /// A head: layer and head.
-    Head(usize, usize),
+    Head(isize, isize),
     /// The MLP of this layer.
-    Mlp(usize),
+    Mlp(isize),
     /// The residual stream after the last block, from which the logits are read.
     Logits,
 }
@@ -58,9 +64,28 @@ pub struct Edge {
     pub qkv: Option<Qkv>,
 }
 
+impl Node {
+    /// Its layer, of a node that counts from 0; the input and the logits have none.
+    pub(crate) fn layer(self) -> Option<usize> {
+        match self {
+            Self::Head(layer, _) | Self::Mlp(layer) => usize::try_from(layer).ok(),
+            Self::Input | Self::Logits => None,
+        }
+    }
+
+    /// Whether its layer or head counts from the end.
+    pub(super) fn counts_from_end(self) -> bool {
+        match self {
+            Self::Head(layer, head) => layer < 0 || head < 0,
+            Self::Mlp(layer) => layer < 0,
+            Self::Input | Self::Logits => false,
+        }
+    }
+}
+
 impl From<Head> for Node {
     fn from(Head { layer, head }: Head) -> Self {
-        Self::Head(layer, head)
+        Self::Head(forward(layer), forward(head))
     }
 }
 
@@ -92,10 +117,11 @@ impl fmt::Display for Edge {
     }
 }
 
-/// A plain number in its only spelling, so that each node has one name.
-fn number(text: &str) -> Option<usize> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
+/// A plain number in its only spelling, so that each node has one name from the start and one from the end.
+fn number(text: &str) -> Option<isize> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (plain && (text == "0" || !digits.starts_with('0'))).then(|| text.parse().ok()).flatten()
 }
 
 fn node(text: &str) -> Option<Node> {
@@ -117,7 +143,8 @@ impl FromStr for Node {
     fn from_str(text: &str) -> Result<Self> {
         node(text).ok_or_else(|| {
             Error::argument(format!(
-                "{text:?} does not name a part of a model: write \"input\", \"a5.h1\" (layer and head), \"m7\" or \"logits\"."
+                "{text:?} does not name a part of a model: write \"input\", \"a5.h1\" (layer and head), \"m7\" or \
+                 \"logits\"."
             ))
         })
     }
@@ -140,8 +167,8 @@ impl FromStr for Edge {
     fn from_str(text: &str) -> Result<Self> {
         edge(text).ok_or_else(|| {
             Error::argument(format!(
-                "{text:?} does not name an edge: write it as \"m2->m7\" or \"input->logits\", and into a head with the input that \
-                 it enters, as \"a0.h3->a5.h1<q>\"."
+                "{text:?} does not name an edge: write it as \"m2->m7\" or \"input->logits\", and into a head with the \
+                 input that it enters, as \"a0.h3->a5.h1<q>\"."
             ))
         })
     }
@@ -153,10 +180,10 @@ mod tests {
 
     #[test]
     fn names_go_both_ways() -> Result<()> {
-        for name in ["input->a0.h0<q>", "a0.h3->a5.h1<k>", "m2->m7", "a11.h10->logits", "input->logits"] {
+        for name in ["input->a0.h0<q>", "a0.h3->a-1.h-10<k>", "m2->m-7", "a11.h10->logits", "input->logits"] {
             assert_eq!(name.parse::<Edge>()?.to_string(), name);
         }
-        for name in ["input", "a0.h0", "a11.h10", "m0", "logits"] {
+        for name in ["input", "a0.h0", "a11.h10", "a-1.h-12", "m0", "m-1", "logits"] {
             assert_eq!(name.parse::<Node>()?.to_string(), name);
         }
         Ok(())
@@ -164,7 +191,10 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for name in ["", "a0", "a0.h", "a.h1", "m", "m-1", "m01", "m 1", "a1.h+1", "x3", "Logits", "m1<q>"] {
+        for name in [
+            "", "a0", "a0.h", "a.h1", "m", "m-", "m-0", "m-01", "m01", "m 1", "a1.h+1", "a--1.h0", "x3", "Logits",
+            "m1<q>",
+        ] {
             assert!(name.parse::<Node>().is_err(), "{name}");
         }
         for name in ["m0", "m0->", "m0->a1.h1", "m0->m1<q>", "m0->a1.h1<x>", "m0->a1.h1<q><k>", "m0>m1", "m0->m1->m2"] {

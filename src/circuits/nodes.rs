@@ -62,12 +62,11 @@ impl NodeScores {
     /// A name that is not a node of the model; the logits, which write nothing.
     pub fn score(&self, node: impl ToString) -> Result<f32> {
         let node: Node = node.to_string().parse()?;
-        match self.layout.forward_index(node) {
+        match self.layout.forward_index(self.layout.resolve(node)?) {
             Some(row) => Ok(self.scores[row]),
-            None if self.layout.has(node) => Err(Error::argument(format!(
+            None => Err(Error::argument(format!(
                 "{node} writes nothing, so it has no score: look at the scores of its edges."
             ))),
-            None => Err(self.layout.unknown(node)),
         }
     }
 
@@ -146,7 +145,8 @@ impl Edges {
     pub fn attribute_neurons(&self, method: EdgeMethod) -> Result<Labelled> {
         if method == EdgeMethod::Exact {
             return Err(Error::argument(
-                "exact scores are of whole nodes: use attribute_nodes, or EdgeMethod::Eap, EapIgInputs or EapIgActivations.",
+                "exact scores are of whole nodes: use attribute_nodes, or EdgeMethod::Eap, EapIgInputs or \
+                 EapIgActivations.",
             ));
         }
         self.check_aggregation_of_parts()?;

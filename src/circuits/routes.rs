@@ -10,7 +10,9 @@ use candle_core::{D, Tensor};
 use super::edges::Edges;
 use super::node::{Node, Qkv};
 use crate::error::Result;
+use crate::head::Head;
 use crate::progress::Progress;
+use crate::slice::forward;
 
 impl Edges {
     /// The importance of each edge, the mean over positions that hold a token, summed over prompts; a matrix of all rows and
@@ -44,8 +46,8 @@ impl Edges {
     /// What is read in the clean run, once for all readers of the same.
     fn inputs(&self) -> Vec<(Node, Option<Qkv>, &Tensor)> {
         let run = &self.run;
-        let of_heads = (0..self.layout.n_layers).map(|l| (Node::Head(l, 0), Some(Qkv::Q), &run.resid[l]));
-        let of_mlps = run.mlp_in.iter().enumerate().map(|(l, read)| (Node::Mlp(l), None, read));
+        let of_heads = (0..self.layout.n_layers).map(|l| (Head::new(l, 0).into(), Some(Qkv::Q), &run.resid[l]));
+        let of_mlps = run.mlp_in.iter().enumerate().map(|(l, read)| (Node::Mlp(forward(l)), None, read));
         of_heads.chain(of_mlps).chain([(Node::Logits, None, &run.resid[self.layout.n_layers])]).collect()
     }
 
@@ -57,7 +59,7 @@ impl Edges {
             _ => 0.,
         };
         let weights: Vec<f32> = (0..count * pos).map(weight).collect();
-        Ok(Tensor::from_vec(weights, (count * pos, 1), self.model.device())?)
+        Ok(Tensor::from_vec(weights, (count * pos, 1), &self.model.device())?)
     }
 }
 

@@ -83,8 +83,8 @@ impl Effect {
     pub fn new(values: Labelled, scale: Scale, clean: f32, corrupted: f32) -> Result<Self> {
         if !clean.is_finite() || !corrupted.is_finite() {
             return Err(Error::argument(format!(
-                "the metric of the clean run is {clean} and that of the corrupted run {corrupted}: give finite numbers, by \
-                 which effects are converted."
+                "the metric of the clean run is {clean} and that of the corrupted run {corrupted}: give finite \
+                 numbers, by which effects are converted."
             )));
         }
         let levels = Levels::alike(&values.shape(), clean, corrupted);
@@ -125,8 +125,8 @@ impl Effect {
         let levels = self.levels.clean.iter().zip(&self.levels.corrupted);
         if let Some((clean, corrupted)) = levels.into_iter().find(|(clean, corrupted)| clean == corrupted) {
             return Err(Error::argument(format!(
-                "the metric is {clean} for the clean run and {corrupted} for the corrupted one, so there is no difference to \
-                 take shares of: compare what is lost (as_lost)."
+                "the metric is {clean} for the clean run and {corrupted} for the corrupted one, so there is no \
+                 difference to take shares of: compare what is lost (as_lost)."
             )));
         }
         let share = |metric: f32, clean: f32, corrupted: f32| (metric - corrupted) / (clean - corrupted);

@@ -138,9 +138,9 @@ impl Experiment {
         let interventions = clean.provenance().interventions();
         if !interventions.is_empty() {
             return Err(Error::argument(format!(
-                "from_cache runs the prompts of the cache again, but its own run was not a plain one ({}), so other activations \
-                 than the cache's would be patched in: make the cache without that, or run what you mean by plans \
-                 (Experiment::plans).",
+                "from_cache runs the prompts of the cache again, but its own run was not a plain one ({}), so other \
+                 activations than the cache's would be patched in: make the cache without that, or run what you mean \
+                 by plans (Experiment::plans).",
                 interventions.join("; ")
             )));
         }
@@ -154,8 +154,8 @@ impl Experiment {
     pub fn noising(mut self) -> Result<Self> {
         let Source::Run(_) = self.source else {
             return Err(Error::argument(format!(
-                "a {} has no corrupted run whose activations could be patched in, and changes the clean run already: leave \
-                 noising() out, or give the experiment corrupted prompts.",
+                "a {} has no corrupted run whose activations could be patched in, and changes the clean run already: \
+                 leave noising() out, or give the experiment corrupted prompts.",
                 self.source.name()
             )));
         };
@@ -284,8 +284,8 @@ pub(crate) fn check_difference(metric: &str, of_clean: &[f32], of_corrupted: &[f
     let size = values.fold(f32::MIN_POSITIVE, |size, value| size.max(value.abs()));
     if (clean - corrupted).abs() < 1e-5 * size {
         return Err(Error::argument(format!(
-            "the {metric} is {clean} for the clean prompts and {corrupted} for the corrupted ones: there is no difference \
-             that patching could restore. Do the prompts call for different answers?"
+            "the {metric} is {clean} for the clean prompts and {corrupted} for the corrupted ones: there is no \
+             difference that patching could restore. Do the prompts call for different answers?"
         )));
     }
     Ok(())

@@ -41,8 +41,8 @@ impl Quadrature {
         let least = if self == Self::RiemannTrapezoid { 2 } else { 1 };
         if !(least..=MOST).contains(&steps) {
             return Err(Error::argument(format!(
-                "{steps} steps of {self} were asked for, each of which is a run of the model: give {least} to {MOST}; 50 is \
-                 usual for integrated gradients, 5 for EAP-IG."
+                "{steps} steps of {self} were asked for, each of which is a run of the model: give {least} to {MOST}; \
+                 50 is usual for integrated gradients, 5 for EAP-IG."
             )));
         }
         let n = steps as f64;

@@ -63,8 +63,8 @@ impl Source {
             Baseline::Mean { over: MeanOver::BatchAndPos, of: None } => {
                 if clean.lengths().iter().sum::<usize>() < 2 {
                     return Err(Error::argument(
-                        "the mean over one token is its own activation, so nothing would be ablated: give more prompts or \
-                         longer ones, or ablate with zeros.",
+                        "the mean over one token is its own activation, so nothing would be ablated: give more prompts \
+                         or longer ones, or ablate with zeros.",
                     ));
                 }
                 Self::Everywhere(None)
@@ -73,8 +73,8 @@ impl Source {
                 check_unpadded(clean)?;
                 if clean.batch() < 2 {
                     return Err(Error::argument(
-                        "the mean over one prompt is its own activation, so nothing would be ablated: give at least two prompts, \
-                         or ablate with zeros.",
+                        "the mean over one prompt is its own activation, so nothing would be ablated: give at least \
+                         two prompts, or ablate with zeros.",
                     ));
                 }
                 let prompts = clean.batch();
@@ -96,8 +96,8 @@ impl Source {
         let by_position = over == MeanOver::Batch;
         if by_position && (tokens.pos() != clean.pos() || tokens.is_padded()) {
             return Err(Error::tokens(format!(
-                "the mean of each position was asked for, but the prompts to take it over have {} positions{}, and those to be \
-                 ablated have {}: give prompts of that length, or take MeanOver::BatchAndPos.",
+                "the mean of each position was asked for, but the prompts to take it over have {} positions{}, and \
+                 those to be ablated have {}: give prompts of that length, or take MeanOver::BatchAndPos.",
                 tokens.pos(),
                 if tokens.is_padded() { " with padding" } else { "" },
                 clean.pos()
@@ -129,8 +129,8 @@ impl Source {
         }
         if let Some(alone) = members.iter().find(|members| members.len() < 2) {
             return Err(Error::argument(format!(
-                "prompt {} is alone in group {}, whose mean is its own activation, so it would not be ablated: give each \
-                 group at least two prompts, or take the mean over all (Baseline::Mean).",
+                "prompt {} is alone in group {}, whose mean is its own activation, so it would not be ablated: give \
+                 each group at least two prompts, or take the mean over all (Baseline::Mean).",
                 alone[0], groups[alone[0] as usize]
             )));
         }
@@ -231,8 +231,8 @@ fn mean_of_tokens(x: &Tensor, tokens: &Tokens, like: &Tensor) -> Result<Tensor> 
 fn check_no_pairs<'a>(mut points: impl Iterator<Item = &'a HookPoint>) -> Result<()> {
     match points.find(|point| point.axes().contains(&AxisName::KPos)) {
         Some(point) => Err(Error::argument(format!(
-            "{point} has a number for each pair of positions, of which a later position has more, so there is no mean over \
-             positions: take MeanOver::Batch."
+            "{point} has a number for each pair of positions, of which a later position has more, so there is no mean \
+             over positions: take MeanOver::Batch."
         ))),
         None => Ok(()),
     }
@@ -241,8 +241,8 @@ fn check_no_pairs<'a>(mut points: impl Iterator<Item = &'a HookPoint>) -> Result
 fn check_unpadded(clean: &Tokens) -> Result<()> {
     match clean.is_padded() {
         true => Err(Error::argument(
-            "a mean over prompts, or another prompt's activation, is taken position by position, so the prompts must have one \
-             length: group them by length, or ablate with zeros.",
+            "a mean over prompts, or another prompt's activation, is taken position by position, so the prompts must \
+             have one length: group them by length, or ablate with zeros.",
         )),
         false => Ok(()),
     }
@@ -255,8 +255,8 @@ fn check_mean(of: &Tokens, by_position: bool, clean: &Tokens) -> Result<()> {
     let of_one = (0..of.batch()).all(|row| of.real_row(row) == first) && (by_position || first.len() == 1);
     match (0..clean.batch()).find(|&row| of_one && clean.real_row(row) == first) {
         Some(row) => Err(Error::argument(format!(
-            "the mean is taken over prompt {row} alone, so it is what that prompt has anyway and nothing of it would be \
-             ablated: take it over other prompts as well, or over positions (MeanOver::BatchAndPos)."
+            "the mean is taken over prompt {row} alone, so it is what that prompt has anyway and nothing of it would \
+             be ablated: take it over other prompts as well, or over positions (MeanOver::BatchAndPos)."
         ))),
         None => Ok(()),
     }

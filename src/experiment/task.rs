@@ -2,6 +2,7 @@
 
 use super::experiment::Experiment;
 use crate::error::Result;
+use crate::hooks::HookPlan;
 use crate::metrics::TaskBatch;
 use crate::model::HookedTransformer;
 
@@ -23,5 +24,14 @@ impl TaskBatch {
     /// ([`TaskDataset::aligned`](crate::tasks::TaskDataset::aligned) leaves them out).
     pub fn experiment(&self, model: &HookedTransformer) -> Result<Experiment> {
         Experiment::new(model, &self.clean, &self.corrupted, self.metric.clone())
+    }
+
+    /// The same with what the plan splices into the model in every run, as [`Experiment::with_splices`], at which there is an
+    /// example of a splice.
+    ///
+    /// # Errors
+    /// As [`Experiment::with_splices`].
+    pub fn experiment_with_splices(&self, model: &HookedTransformer, plan: &HookPlan) -> Result<Experiment> {
+        Experiment::with_splices(model, plan, &self.clean, &self.corrupted, self.metric.clone())
     }
 }

@@ -43,7 +43,8 @@ impl FactoredMatrix {
         }
         if a.dtype() != b.dtype() || !a.dtype().is_float() {
             return Err(Error::argument(format!(
-                "the factors have the dtypes {:?} and {:?}: give both the same floating-point dtype (Tensor::to_dtype).",
+                "the factors have the dtypes {:?} and {:?}: give both the same floating-point dtype \
+                 (Tensor::to_dtype).",
                 a.dtype(),
                 b.dtype()
             )));
@@ -247,8 +248,8 @@ impl FactoredMatrix {
         let lead = self.lead();
         if indices.len() > lead.len() {
             return Err(Error::argument(format!(
-                "{} indices were given for a matrix of {:?}, which has {} leading axes: rows() and cols() select parts of \
-                 the matrix itself.",
+                "{} indices were given for a matrix of {:?}, which has {} leading axes: rows() and cols() select parts \
+                 of the matrix itself.",
                 indices.len(),
                 self.shape(),
                 lead.len()

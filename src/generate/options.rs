@@ -139,13 +139,14 @@ impl GenerateOptions {
         }
         if !self.plan.captures_nothing() {
             return Err(Error::argument(
-                "a plan for generating text cannot keep activations, because every step has its own: generate the text, then \
-                 run the model on Generated::tokens() with the plan, which gives the same activations.",
+                "a plan for generating text cannot keep activations, because every step has its own: generate the \
+                 text, then run the model on Generated::tokens() with the plan, which gives the same activations.",
             ));
         }
         if self.plan.edits_from_the_end() {
             return Err(Error::argument(
-                "an edit's position counts from the end, which moves with every new token: count positions from the start.",
+                "an edit's position counts from the end, which moves with every new token: count positions from the \
+                 start.",
             ));
         }
         Ok(())

@@ -41,7 +41,8 @@ impl Sampler {
     pub(super) fn choose(&mut self, mut logits: Vec<f32>, seen: &[u32]) -> Result<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return Err(Error::argument(
-                "the model's logits are NaN, so no token can be chosen: look for the first activation that is NaN (run_with_cache).",
+                "the model's logits are NaN, so no token can be chosen: look for the first activation that is NaN \
+                 (run_with_cache).",
             ));
         }
         self.weigh(&mut logits, seen);

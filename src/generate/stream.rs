@@ -97,8 +97,8 @@ impl HookedTransformer {
         options.check(self.cfg().d_vocab_out())?;
         if self.cfg().d_vocab != self.cfg().d_vocab_out() {
             return Err(Error::argument(format!(
-                "the model reads {} tokens but answers with {} classes, so what it answers cannot be its next input: only a \
-                 model whose d_vocab_out is its d_vocab generates text.",
+                "the model reads {} tokens but answers with {} classes, so what it answers cannot be its next input: \
+                 only a model whose d_vocab_out is its d_vocab generates text.",
                 self.cfg().d_vocab,
                 self.cfg().d_vocab_out()
             )));
@@ -119,8 +119,8 @@ impl HookedTransformer {
         let longest = text.pos().saturating_add(most);
         if longest > n_ctx || most == 0 {
             return Err(Error::tokens(format!(
-                "the prompt has {} tokens and {} would be added, but the model reads at most n_ctx = {}: ask for fewer new \
-                 tokens, or shorten the prompt.",
+                "the prompt has {} tokens and {} would be added, but the model reads at most n_ctx = {}: ask for fewer \
+                 new tokens, or shorten the prompt.",
                 text.pos(),
                 most.max(1),
                 n_ctx
@@ -169,10 +169,11 @@ impl GenerateStream {
     fn logits(&mut self) -> Result<Tensor> {
         let whole = !self.options.plan.is_same_everywhere();
         let mut options = RunOptions { keep_kv_cache: !whole, ..Default::default() };
-        let past = self.past.take().filter(|past| self.model.can_continue(past.tokens(), &self.text));
+        let past = self.past.take().filter(|past| self.model.can_continue(&past.tokens(), &self.text));
         let input = match past {
             Some(past) => {
-                let new = (0..self.text.batch()).map(|b| self.text.row(b)[past.tokens().pos()..].to_vec()).collect();
+                let before = past.tokens().pos();
+                let new = (0..self.text.batch()).map(|b| self.text.row(b)[before..].to_vec()).collect();
                 options.past_kv_cache = Some(past);
                 Tokens::from_rows(new)?
             }

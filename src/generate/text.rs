@@ -95,23 +95,23 @@ impl Generated {
     }
 
     /// The text of each prompt, without BOS; ids where the model has no tokenizer.
-    pub fn prompts(&self) -> &[String] {
-        &self.texts.prompts
+    pub fn prompts(&self) -> Vec<String> {
+        self.texts.prompts.clone()
     }
 
     /// The text that was added to each prompt.
-    pub fn completions(&self) -> &[String] {
-        &self.texts.completions
+    pub fn completions(&self) -> Vec<String> {
+        self.texts.completions.clone()
     }
 
     /// Each prompt with the text that was added to it.
     pub fn texts(&self) -> Vec<String> {
-        self.prompts().iter().zip(self.completions()).map(|(prompt, more)| format!("{prompt}{more}")).collect()
+        self.texts.prompts.iter().zip(&self.texts.completions).map(|(prompt, more)| format!("{prompt}{more}")).collect()
     }
 
     /// The ids of the tokens that were added to each prompt.
-    pub fn new_tokens(&self) -> Vec<&[u32]> {
-        self.rows.iter().zip(&self.texts.lengths).map(|(row, &length)| &row[length..]).collect()
+    pub fn new_tokens(&self) -> Vec<Vec<u32>> {
+        self.rows.iter().zip(&self.texts.lengths).map(|(row, &length)| row[length..].to_vec()).collect()
     }
 
     /// The prompts with the added tokens, ready to be run: shorter texts are padded on the left.

@@ -45,7 +45,8 @@ impl HookedTransformer {
         let tokens = self.to_tokens(input)?;
         if tokens.is_padded() {
             return Err(Error::argument(
-                "attention is added up position by position, so the prompts must have one length: group them by length.",
+                "attention is added up position by position, so the prompts must have one length: group them by \
+                 length.",
             ));
         }
         let mut progress = Progress::of("attributing attention", 1 + self.cfg().n_layers as u64, "steps");

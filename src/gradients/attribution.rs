@@ -85,8 +85,8 @@ impl Experiment {
             let gradient = gradients.get(*point).ok();
             if gradient.is_none() && !model.frozen().is_empty() {
                 return Err(Error::argument(format!(
-                    "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model block \
-                     it: leave this point out, or use the model without them (with_frozen([])).",
+                    "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model \
+                     block it: leave this point out, or use the model without them (with_frozen([])).",
                     model.frozen()
                 )));
             }
@@ -127,8 +127,8 @@ impl Attribution {
     }
 
     /// The gradients of the base run's metric at the points.
-    pub fn gradients(&self) -> &Gradients {
-        &self.gradients
+    pub fn gradients(&self) -> Gradients {
+        self.gradients.clone()
     }
 
     /// The metric of each prompt with one site patched, to first order.
@@ -184,9 +184,9 @@ impl Product {
 pub(super) fn check_inside(points: &[HookPoint]) -> Result<()> {
     match points.iter().find(|point| point.layer().is_none()) {
         Some(outside) => Err(Error::argument(format!(
-            "{outside} is outside the blocks, where nothing is attributed: take a point of a block, (\"resid_pre\", 0) in place \
-             of embeddings and (\"resid_post\", -1) in place of the final norm. Gradients are available at every point \
-             (run_with_grads)."
+            "{outside} is outside the blocks, where nothing is attributed: take a point of a block, (\"resid_pre\", 0) \
+             in place of embeddings and (\"resid_post\", -1) in place of the final norm. Gradients are available at \
+             every point (run_with_grads)."
         ))),
         None => Ok(()),
     }

@@ -99,8 +99,9 @@ impl Experiment {
         let (model, tokens, options) = (&self.model, &self.tokens, options.into());
         if !model.frozen().is_empty() {
             return Err(Error::argument(format!(
-                "the model has frozen parts, {:?}, so its gradients are not those of the function that would be integrated and \
-                 do not sum to its change: give the ordinary model (with_frozen([])), or take run_with_grads.",
+                "the model has frozen parts, {:?}, so its gradients are not those of the function that would be \
+                 integrated and do not sum to its change: give the ordinary model (with_frozen([])), or take \
+                 run_with_grads.",
                 model.frozen()
             )));
         }
@@ -145,8 +146,8 @@ impl Experiment {
         check_inside(points)?;
         if let (Source::Zero, Some(point)) = (&self.source, points.iter().find(|point| !point.kind().has_zero())) {
             return Err(Error::argument(format!(
-                "zero is not a baseline for {point}: a score of zero is one that is not masked, and a norm divides by its \
-                 scale. Give the experiment other prompts as its baseline."
+                "zero is not a baseline for {point}: a score of zero is one that is not masked, and a norm divides by \
+                 its scale. Give the experiment other prompts as its baseline."
             )));
         }
         let x = captured(&self.model, &self.tokens, points)?;

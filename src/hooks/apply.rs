@@ -49,7 +49,8 @@ impl Edit {
         }
         if matches!(self.action, Action::KnockOut) && point.kind() != Kind::Score {
             return Err(Error::argument(format!(
-                "{point} is not an attention score, so there is nothing to knock out: edit (\"attn_scores\", layer), or zero it."
+                "{point} is not an attention score, so there is nothing to knock out: edit (\"attn_scores\", layer), \
+                 or zero it."
             )));
         }
         Ok(())
@@ -63,13 +64,14 @@ impl Edit {
         match over {
             MeanOver::Batch if positions.iter().all(|&position| prompts_at[position] < 2) => {
                 Err(Error::argument(format!(
-                    "\"{self}\" of {point} is the mean of one prompt, which is that prompt's own activation, so it would change \
-                 nothing: run several prompts together, or take the mean over positions too (MeanOver::BatchAndPos)."
+                    "\"{self}\" of {point} is the mean of one prompt, which is that prompt's own activation, so it \
+                     would change nothing: run several prompts together, or take the mean over positions too \
+                     (MeanOver::BatchAndPos)."
                 )))
             }
             MeanOver::BatchAndPos if prompts_at.iter().sum::<usize>() < 2 => Err(Error::argument(format!(
-                "\"{self}\" of {point} is the mean of one token, which is its own activation, so it would change nothing: run \
-                 more prompts or longer ones."
+                "\"{self}\" of {point} is the mean of one token, which is its own activation, so it would change \
+                 nothing: run more prompts or longer ones."
             ))),
             _ => Ok(()),
         }

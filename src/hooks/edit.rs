@@ -150,7 +150,8 @@ impl Edit {
         let Some((at, whole)) = self.at.so_far(pos, longest)? else { return Ok(None) };
         if !whole && matches!(&self.action, Action::Replace(value) | Action::Add(value) if value.rank() > 1) {
             return Err(Error::argument(format!(
-                "the edit \"{self}\" puts one tensor at several positions, of which only some exist yet: give an edit for each position."
+                "the edit \"{self}\" puts one tensor at several positions, of which only some exist yet: give an edit \
+                 for each position."
             )));
         }
         Ok(Some(Self { at, ..self.clone() }))

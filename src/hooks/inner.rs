@@ -90,8 +90,8 @@ impl InnerSite {
         let has = |axis| self.axes.contains(&axis);
         if twice || self.axes.first() != Some(&AxisName::Batch) || !has(AxisName::Pos) || !self.axes.iter().all(valid) {
             return refused(&format!(
-                "has the axes {:?}: give Batch first, then Pos and any of Head, KeyValueHead, DModel, DHead, DMlp, Feature and \
-                 One, each once",
+                "has the axes {:?}: give Batch first, then Pos and any of Head, KeyValueHead, DModel, DHead, DMlp, \
+                 Feature and One, each once",
                 self.axes
             ));
         }

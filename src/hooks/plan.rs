@@ -161,9 +161,9 @@ impl HookPlan {
         self
     }
 
-    /// Whether it does nothing but splice.
+    /// Whether it splices something in and does nothing else.
     pub(crate) fn has_only_splices(&self) -> bool {
-        self.edits.is_empty() && self.captures_nothing()
+        !self.splices.is_empty() && self.edits.is_empty() && self.captures_nothing()
     }
 
     /// Whether the plan changes nothing.

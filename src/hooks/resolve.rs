@@ -208,9 +208,9 @@ fn check_inner(named: &Named, edits: &BTreeMap<HookPoint, Vec<Edit>>, past: usiz
     }
     if past > 0 && !named.splices.are_by_position() {
         return Err(Error::argument(
-            "the plan splices in a function that does not work position by position, so it needs the whole text, but the \
-             first positions of this one were run before: run the text without past_kv_cache, or let the splice say that it \
-             works position by position (Splice::is_by_position).",
+            "the plan splices in a function that does not work position by position, so it needs the whole text, but \
+             the first positions of this one were run before: run the text without past_kv_cache, or let the splice \
+             say that it works position by position (Splice::is_by_position).",
         ));
     }
     Ok(())

@@ -79,7 +79,8 @@ impl Reach {
         let from = self.start.map_or("the embedding".into(), |l| format!("block {l}"));
         let to = self.stop.map_or("the logits".into(), |l| format!("before block {l}"));
         Err(Error::argument(format!(
-            "{point} is never reached: this run goes from {from} to {to}. Change start_at_layer or stop_at_layer, or the plan."
+            "{point} is never reached: this run goes from {from} to {to}. Change start_at_layer or stop_at_layer, or \
+             the plan."
         )))
     }
 }

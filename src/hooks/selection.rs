@@ -127,7 +127,8 @@ impl Selection {
         if let Some(axis) = self.parts.keys().find(|axis| axes.iter().all(|there| there.key() != **axis)) {
             let names: Vec<_> = axes.iter().map(|axis| axis.as_str()).collect();
             return Err(Error::argument(format!(
-                "{point} has the axes [{}], so no {} can be selected there: drop .{}(..) or choose a point with that axis.",
+                "{point} has the axes [{}], so no {} can be selected there: drop .{}(..) or choose a point with that \
+                 axis.",
                 names.join(", "),
                 axis.one(),
                 axis.word()

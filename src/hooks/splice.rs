@@ -52,7 +52,7 @@ use crate::visible::visible;
 ///
 /// let model = HookedTransformer::from_pretrained("tiny")?;
 /// let d_model = model.cfg().d_model;
-/// let encode = Tensor::randn(0f32, 0.1, (d_model, 32), &Device::Cpu)?;
+/// let encode = (Random::new(0).normal((d_model, 32))? * 0.1)?;
 /// let dictionary = Dictionary { decode: encode.t()?.contiguous()?, encode };
 /// let plan = HookPlan::new()
 ///     .splice(("resid_post", 2), dictionary)
@@ -146,14 +146,14 @@ impl Splices {
         let name = visible(&splice.name()).to_string();
         if matches!(point, HookPoint::Inner(_)) || !matches!(point.kind(), Kind::Vector | Kind::Logits) {
             return Err(Error::argument(format!(
-                "nothing can be spliced in at {point}: splice at a point of the model that holds vectors, such as resid_post, \
-                 mlp_out or z."
+                "nothing can be spliced in at {point}: splice at a point of the model that holds vectors, such as \
+                 resid_post, mlp_out or z."
             )));
         }
         if let Some(there) = self.by_point.get(&point) {
             return Err(Error::argument(format!(
-                "two splices are at {point}, \"{}\" and \"{name}\": a point takes one. Put one function in that does both, or \
-                 splice the second at the next point.",
+                "two splices are at {point}, \"{}\" and \"{name}\": a point takes one. Put one function in that does \
+                 both, or splice the second at the next point.",
                 visible(&there.splice.name())
             )));
         }
@@ -250,8 +250,8 @@ impl Splices {
         })?;
         if let Some((inner, _)) = spliced.inner.iter().zip(&shown).find(|(inner, seen)| !**seen && run.names(**inner)) {
             return Err(Error::argument(format!(
-                "the plan names {inner}, but \"{name}\" did not show it in this run: leave it out of the plan, or let the splice \
-                 show it."
+                "the plan names {inner}, but \"{name}\" did not show it in this run: leave it out of the plan, or let \
+                 the splice show it."
             )));
         }
         match result.dims() == x.dims() {

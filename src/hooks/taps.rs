@@ -64,9 +64,9 @@ impl Taps {
             self.taps.iter().filter_map(|(point, (_, tap))| Some((*point, of(tap)?.detach()))).collect();
         if gradients.is_empty() {
             return Err(Error::argument(
-                "the scalar does not depend on any watched point. Compute it from this run's logits, loss or residual stream \
-                 with tensor operations (no to_scalar), and watch points that are upstream of it and not cut off by a frozen \
-                 part of the model (with_frozen).",
+                "the scalar does not depend on any watched point. Compute it from this run's logits, loss or residual \
+                 stream with tensor operations (no to_scalar), and watch points that are upstream of it and not cut \
+                 off by a frozen part of the model (with_frozen).",
             ));
         }
         let activations = self.taps.iter().map(|(point, (x, _))| (*point, x.clone())).collect();
@@ -94,9 +94,9 @@ impl Gradients {
         let point = self.watched(point.into())?;
         self.gradients.get(&point).cloned().ok_or_else(|| {
             Error::argument(format!(
-                "the gradient at {point} is structurally zero: the scalar cannot depend on it, because an edit overwrites it, \
-                 the scalar is computed upstream of it, or a frozen part of the model (with_frozen) lies in between. \
-                 `zero_by_structure` lists such points."
+                "the gradient at {point} is structurally zero: the scalar cannot depend on it, because an edit \
+                 overwrites it, the scalar is computed upstream of it, or a frozen part of the model (with_frozen) \
+                 lies in between. `zero_by_structure` lists such points."
             ))
         })
     }

@@ -98,8 +98,9 @@ impl Labelled {
         let head_at = self.head_at().ok_or_else(|| {
             let sizes: Vec<_> = self.axes.iter().map(|axis| format!("{} {}", axis.name, axis.labels.len())).collect();
             Error::argument(format!(
-                "{:?} does not have one number for each head: its axes are {}. Heads are read from a layer and a head axis, or \
-                 from one axis with labels such as \"L0H0\"; reduce every other axis to one index, with `select` or `mean_over`.",
+                "{:?} does not have one number for each head: its axes are {}. Heads are read from a layer and a head \
+                 axis, or from one axis with labels such as \"L0H0\"; reduce every other axis to one index, with \
+                 `select` or `mean_over`.",
                 self.title,
                 sizes.join(", ")
             ))

@@ -67,8 +67,8 @@ impl<'a> Answering<'a> {
             let instead = match self.task {
                 Task::Sva => "VerbList::single_tokens keeps the verbs that are one token",
                 _ => {
-                    "TaskDataset::answerable leaves such prompts out and lists them; Experiment::for_each_answer_token takes \
-                     answers of several tokens"
+                    "TaskDataset::answerable leaves such prompts out and lists them; Experiment::for_each_answer_token \
+                     takes answers of several tokens"
                 }
             };
             Error::tokens(format!(
@@ -152,8 +152,8 @@ fn check_ids(task: Task, prompt: &TaskPrompt, found: [&[u32]; 2]) -> Result<()> 
     for (((given, answers), found), column) in sides.into_iter().zip(found).zip(columns) {
         if given[..] != *found {
             return Err(Error::tokens(format!(
-                "{}, column {column:?}: it is {given:?}, but in GPT-2's tokens {answers:?} is {found:?} (the prompt is {:?}). \
-                 Correct the file, or leave its columns of ids out.",
+                "{}, column {column:?}: it is {given:?}, but in GPT-2's tokens {answers:?} is {found:?} (the prompt is \
+                 {:?}). Correct the file, or leave its columns of ids out.",
                 prompt.row, prompt.clean
             )));
         }

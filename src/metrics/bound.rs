@@ -39,7 +39,8 @@ impl BoundMetric {
                 false => format!(", or one for each of the {count} positions that it reads"),
             };
             return Err(Error::argument(format!(
-                "the metric {:?} has answers for {answers} prompts, but there are {prompts}: give one for each{or_each}.",
+                "the metric {:?} has answers for {answers} prompts, but there are {prompts}: give one for \
+                 each{or_each}.",
                 metric.name()
             )));
         }
@@ -167,8 +168,8 @@ impl BoundMetric {
     pub fn check_alone(&self) -> Result<()> {
         match self.needs_clean() {
             true => Err(Error::argument(format!(
-                "the {} compares a run with a clean run, which a single run does not have: take the gradients of an experiment \
-                 (Experiment::attribution), or another metric.",
+                "the {} compares a run with a clean run, which a single run does not have: take the gradients of an \
+                 experiment (Experiment::attribution), or another metric.",
                 self.name()
             ))),
             false => Ok(()),
@@ -180,8 +181,8 @@ impl BoundMetric {
     pub fn check_slope_at_clean(&self, instead: &str) -> Result<()> {
         match self.metric.measure.slope() {
             Slope::NotAtClean => Err(Error::argument(format!(
-                "{} compares a run with the clean run and has its minimum there, so all its gradients at that run are 0 and \
-                 would rank rounding errors: {instead}, or take another metric.",
+                "{} compares a run with the clean run and has its minimum there, so all its gradients at that run are \
+                 0 and would rank rounding errors: {instead}, or take another metric.",
                 self.name()
             ))),
             _ => Ok(()),
@@ -193,7 +194,8 @@ impl BoundMetric {
     pub fn check_slope(&self) -> Result<()> {
         match self.metric.measure.slope() {
             Slope::Nowhere => Err(Error::argument(format!(
-                "the {} of a token changes in steps, so it has no gradient: use Metric::log_prob or Metric::logit_diff.",
+                "the {} of a token changes in steps, so it has no gradient: use Metric::log_prob or \
+                 Metric::logit_diff.",
                 self.name()
             ))),
             _ => Ok(()),
@@ -207,8 +209,8 @@ impl BoundMetric {
     pub fn check_gradient(&self, values: &Tensor) -> Result<()> {
         match self.metric.measure.slope() {
             Slope::Unknown if !values.track_op() => Err(Error::argument(format!(
-                "the metric {:?} has no gradient: compute it from its logits with tensor operations, not from numbers taken \
-                 out of them (to_scalar, to_vec1).",
+                "the metric {:?} has no gradient: compute it from its logits with tensor operations, not from numbers \
+                 taken out of them (to_scalar, to_vec1).",
                 self.name()
             ))),
             _ => self.check_slope(),

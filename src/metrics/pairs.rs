@@ -98,8 +98,8 @@ pub(super) fn check_some_differ(mut same: impl ExactSizeIterator<Item = bool>) -
     let count = same.len();
     match count > 0 && same.all(|same| same) {
         true => Err(Error::argument(format!(
-            "each of the {count} pairs has the same correct and incorrect answer, so every difference is 0 whatever the model \
-             does: give at least one pair of different answers."
+            "each of the {count} pairs has the same correct and incorrect answer, so every difference is 0 whatever \
+             the model does: give at least one pair of different answers."
         ))),
         false => Ok(()),
     }

@@ -96,8 +96,8 @@ impl Positions {
         if let Some(prompt) = of.iter().position(Vec::is_empty) {
             return Err(Error::argument(match before_a_token {
                 true => format!(
-                    "the metric compares each prediction with the next token, but prompt {prompt} has no next token at {self}: \
-                     give prompts of at least two tokens, and positions before the last token."
+                    "the metric compares each prediction with the next token, but prompt {prompt} has no next token at \
+                     {self}: give prompts of at least two tokens, and positions before the last token."
                 ),
                 false => format!("prompt {prompt} has only padding at {self}: give positions of its tokens."),
             }));

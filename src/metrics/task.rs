@@ -95,8 +95,8 @@ impl TaskDataset {
             let counts = |batch: &TaskBatch| format!("{} of {}", batch.prompts.len(), batch.clean.pos());
             let counts: Vec<String> = batches.iter().map(counts).collect();
             return Err(Error::argument(format!(
-                "prompts of several token counts cannot be one batch without padding ({} tokens): choose one with `of_length`, \
-                 or take `batches`.",
+                "prompts of several token counts cannot be one batch without padding ({} tokens): choose one with \
+                 `of_length`, or take `batches`.",
                 counts.join(", ")
             )));
         }
@@ -138,8 +138,8 @@ impl TaskDataset {
         match counts.into_iter().max_by_key(|&(length, count)| (count, Reverse(length))) {
             Some((length, _)) => self.of_length(model, length),
             None => Err(Error::argument(format!(
-                "no prompt of {} has the same number of tokens clean and corrupted, as patching needs: make the two forms \
-                 equally long.",
+                "no prompt of {} has the same number of tokens clean and corrupted, as patching needs: make the two \
+                 forms equally long.",
                 self.task
             ))),
         }

@@ -172,7 +172,7 @@ impl HookedTransformer {
         self.check_loss(&tokens, &reach, options.loss)?;
         let right_padded = tokens.is_padded() && tokens.padding_side() == PaddingSide::Right;
         let logits = reach.stop.is_none() && (options.logits || options.loss != Loss::None);
-        let (dtype, device, (batch, pos)) = (self.dtype(), self.device(), shape);
+        let (dtype, device, (batch, pos)) = (self.dtype(), self.weights.device(), shape);
         let prompts_at = &tokens.prompts_at();
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
         let plan = self.with_splices(plan.as_ref(), &reach);
@@ -374,7 +374,7 @@ impl HookedTransformer {
         }
         let (batch, pos) = (tokens.batch(), tokens.pos());
         let real: Vec<u8> = (0..batch * pos).map(|i| u8::from(tokens.is_real(i / pos, i % pos))).collect();
-        Ok(Some(Tensor::from_vec(real, (batch, pos), self.device())?))
+        Ok(Some(Tensor::from_vec(real, (batch, pos), self.weights.device())?))
     }
 }
 

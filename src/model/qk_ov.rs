@@ -147,7 +147,7 @@ impl HookedTransformer {
                 }
             }
         }
-        let none = Tensor::zeros(self.cfg.d_model, wide_type(self.dtype()), self.device())?;
+        let none = Tensor::zeros(self.cfg.d_model, wide_type(self.dtype()), self.weights.device())?;
         let sum = biases.into_iter().try_fold(none, |sum, bias| Ok::<_, Error>((sum + widened(bias)?)?))?;
         Ok(sum.to_dtype(self.dtype())?)
     }

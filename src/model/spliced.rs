@@ -22,8 +22,9 @@ impl HookedTransformer {
     pub(crate) fn with_splices_of(&self, plan: &HookPlan) -> Result<Self> {
         if !plan.has_only_splices() {
             return Err(Error::argument(
-                "an experiment runs under a plan that only splices functions in (HookPlan::new().splice(..)), and this one does \
-                 something else: leave its edits, captures and watched points out, or run the plan itself.",
+                "an experiment runs under a plan that only splices functions in (HookPlan::new().splice(..)), and this one splices \
+                 nothing in or does something else: name a splice, and leave edits, captures and watched points out, or run the \
+                 plan itself.",
             ));
         }
         let at = plan.splices(&self.dims())?;

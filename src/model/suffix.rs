@@ -58,7 +58,7 @@ impl HookedTransformer {
         let rotary = match self.dims().rotary {
             true => {
                 let shape = (text.batch(), text.pos() - past);
-                Some(Rotary::new(&self.cfg, &position_ids(text, past), shape, self.device())?)
+                Some(Rotary::new(&self.cfg, &position_ids(text, past), shape, self.weights.device())?)
             }
             false => None,
         };
@@ -119,7 +119,7 @@ impl HookedTransformer {
         let normed = self.final_norm().apply(resid)?;
         let Some(columns) = columns else { return self.logits_of(&normed) };
         let count = columns.len();
-        let columns = Tensor::from_vec(columns, count, self.device())?;
+        let columns = Tensor::from_vec(columns, count, self.weights.device())?;
         let (w, b) = (self.weights.w_u.index_select(&columns, 1)?, self.weights.b_u.index_select(&columns, 0)?);
         soft_cap(linear(&normed, &w, Some(&b))?, self.cfg.output_logits_soft_cap)
     }
@@ -184,7 +184,7 @@ impl HookedTransformer {
         let pos = tokens.pos();
         let later = match self.cfg.attention_dir {
             AttentionDir::Causal => {
-                Some(later_keys(past, pos, window, self.device())?.reshape((1, 1, pos - past, pos))?)
+                Some(later_keys(past, pos, window, self.weights.device())?.reshape((1, 1, pos - past, pos))?)
             }
             AttentionDir::Bidirectional => None,
         };

@@ -60,8 +60,8 @@ impl HookedTransformer {
     }
 
     /// Where the weights are.
-    pub fn device(&self) -> &Device {
-        self.weights.device()
+    pub fn device(&self) -> Device {
+        self.weights.device().clone()
     }
 
     /// The weights' dtype.
@@ -195,7 +195,7 @@ impl HookedTransformer {
     ) -> Result<Tensor> {
         let ids = self.token_ids(tokens)?;
         let count = ids.len();
-        let ids = Tensor::from_vec(ids, count, self.device())?;
+        let ids = Tensor::from_vec(ids, count, self.weights.device())?;
         Ok(self.weights.w_u.index_select(&ids, 1)?.t()?.contiguous()?)
     }
 

@@ -35,15 +35,16 @@ impl Experiment {
         let (right, wrong) = (tokenizer.continuation(clean_answer)?, tokenizer.continuation(corrupted_answer)?);
         if right.len() != wrong.len() {
             return Err(Error::tokens(format!(
-                "the answer {clean_answer:?} has {} tokens and {corrupted_answer:?} has {}: give answers of one length.",
+                "the answer {clean_answer:?} has {} tokens and {corrupted_answer:?} has {}: give answers of one \
+                 length.",
                 right.len(),
                 wrong.len()
             )));
         }
         if let Some(same) = right.iter().zip(&wrong).position(|(a, b)| a == b) {
             return Err(Error::tokens(format!(
-                "token {same} is the same in {clean_answer:?} and {corrupted_answer:?}, so it cannot tell the prompts apart: \
-                 give answers that differ at every token."
+                "token {same} is the same in {clean_answer:?} and {corrupted_answer:?}, so it cannot tell the prompts \
+                 apart: give answers that differ at every token."
             )));
         }
         let ids = |text: &str| -> Result<Vec<u32>> { Ok(model.to_tokens(text)?.row(0).to_vec()) };

@@ -59,8 +59,8 @@ impl On<'_> {
             AxisName::Layer => return Ok(self.points.len()),
             AxisName::Batch => {
                 return Err(Error::argument(
-                    "a sweep is over parts of all prompts: leave AxisName::Batch out, and read the prompts one by one from the \
-                     result's per_prompt.",
+                    "a sweep is over parts of all prompts: leave AxisName::Batch out, and read the prompts one by one \
+                     from the result's per_prompt.",
                 ));
             }
             _ => {}

@@ -19,7 +19,8 @@ impl Experiment {
     pub(super) fn refuse_saving(&self, what: &str) -> Result<()> {
         match self.keep {
             Some(_) => Err(Error::argument(format!(
-                "{what} is not one sweep, and save_to keeps one: leave it out here, or run the sweeps one by one, each with its own file."
+                "{what} is not one sweep, and save_to keeps one: leave it out here, or run the sweeps one by one, each \
+                 with its own file."
             ))),
             None => Ok(()),
         }
@@ -77,8 +78,8 @@ impl<'a> Kept<'a> {
             return Err(Error::file(
                 self.path,
                 format!(
-                    "its values have the shape {:?}, but a row of {} belongs to each of its {} sites: remove it, and run \
-                     the sweep again.",
+                    "its values have the shape {:?}, but a row of {} belongs to each of its {} sites: remove it, and \
+                     run the sweep again.",
                     rows.dims(),
                     self.prompts,
                     sites.elem_count()

@@ -64,7 +64,8 @@ impl PatchSite {
         let point = self.point.check(dims)?;
         if point.layer().is_none() {
             return Err(Error::argument(format!(
-                "{point} is outside the blocks, where nothing is swept: give a point of a block, such as (\"resid_pre\", 0)."
+                "{point} is outside the blocks, where nothing is swept: give a point of a block, such as \
+                 (\"resid_pre\", 0)."
             )));
         }
         let shape = point.shape(dims, tokens.batch(), tokens.pos());
@@ -75,8 +76,8 @@ impl PatchSite {
     pub(super) fn check_ordinary(&self) -> Result<()> {
         if self.point.on_demand() {
             return Err(Error::argument(format!(
-                "{} is not computed in an ordinary run, so it is not swept: patch it with a plan (HookPlan::edit), or estimate \
-                 the sweep by gradients (Experiment::attribution).",
+                "{} is not computed in an ordinary run, so it is not swept: patch it with a plan (HookPlan::edit), or \
+                 estimate the sweep by gradients (Experiment::attribution).",
                 self.point
             )));
         }

@@ -115,8 +115,8 @@ impl Experiment {
             return Ok(());
         }
         Err(Error::argument(format!(
-            "at {site} only the prompts {of:?} have a token, and their {} is {clean} clean and {corrupted} corrupted: there is \
-             no difference that patching could restore. Group the prompts by length.",
+            "at {site} only the prompts {of:?} have a token, and their {} is {clean} clean and {corrupted} corrupted: \
+             there is no difference that patching could restore. Group the prompts by length.",
             self.metric.name()
         )))
     }

@@ -84,7 +84,8 @@ impl TaskDataset {
         let hardened = |prompt: &TaskPrompt| {
             let Some(hard) = &prompt.corrupted_hard else {
                 return Err(Error::argument(format!(
-                    "{}: the prompt {:?} has no corrupted_hard: only IOI has one, and not every file. Use the data set as it is.",
+                    "{}: the prompt {:?} has no corrupted_hard: only IOI has one, and not every file. Use the data set \
+                     as it is.",
                     prompt.row, prompt.clean
                 )));
             };
@@ -127,7 +128,8 @@ impl TaskDataset {
         let templates: BTreeSet<usize> = templates.into_iter().collect();
         if let Some(prompt) = self.prompts.iter().find(|prompt| prompt.template.is_none()) {
             return Err(Error::argument(format!(
-                "{} does not say its template, so prompts cannot be chosen by it: use `filter`, or set `template` of each prompt.",
+                "{} does not say its template, so prompts cannot be chosen by it: use `filter`, or set `template` of \
+                 each prompt.",
                 prompt.row
             )));
         }

@@ -1,6 +1,6 @@
 //! Greater-than: "The war lasted from the year 1741 to the year 17" wants a year after 41.
 //!
-//! The corrupted form starts in the year 01, after which every end is possible.
+//! The corrupted form starts in the year 01, after which every later year is right.
 //!
 //! Source: Hanna et al., "How does GPT-2 compute greater-than?", <https://arxiv.org/abs/2305.00586>.
 //! The templates and nouns are this crate's own.

@@ -83,8 +83,7 @@ pub(super) fn draw(split: Split, random: &mut Random) -> TaskPrompt {
         let words = [("A", a), ("B", b), ("S", second), ("place", place), ("object", object)];
         fill(templates[template], &words)
     };
-    // Every name is one piece, so the pieces before a name are those of the template up to it, with the object filled
-    // in.
+    // Every name is one piece, so the pieces before it are those of the template up to it, with the object filled in.
     let before = |key: &str| {
         let text = fill(templates[template], &[("object", object)]);
         let start = text.split(key).next().unwrap_or_default();

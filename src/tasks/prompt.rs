@@ -24,13 +24,13 @@ pub struct TaskPrompt {
     pub clean: String,
     /// The prompt with which patching compares it, of the same number of words.
     pub corrupted: String,
-    /// Of IOI, the corrupted prompt whose right answer is the wrong one here.
+    /// For IOI, the corrupted prompt whose right answer is the wrong one here.
     pub corrupted_hard: Option<String>,
     /// The answers that are right, as they follow the prompt, with their space. Long lists are shared between prompts.
     pub right: Arc<[String]>,
     /// The answers that are compared with them.
     pub wrong: Arc<[String]>,
-    /// Of agreement, whether the clean prompt's subject is in the plural.
+    /// For agreement, whether the subject of the clean prompt is in the plural.
     pub plural: Option<bool>,
     /// The split that it belongs to, where that is known.
     pub split: Option<Split>,
@@ -47,15 +47,15 @@ pub struct TaskPrompt {
     /// | agreement | subject, other |
     /// | hypernymy | member, category, corrupted_member, corrupted_category |
     ///
-    /// Of a file only those that it says.
+    /// A prompt from a file has only those that the file names.
     pub words: Vec<(String, String)>,
-    /// Names of positions with the index of the word or punctuation mark there ([`pieces`]), without BOS. Always there
-    /// are "changed", the first in which the prompts differ, and "end"; of IOI also "io", "s1" and "s2".
+    /// Names of positions with the index of the word or punctuation mark there ([`pieces`]), without BOS. There are always
+    /// "changed", the first in which the prompts differ, and "end"; for IOI also "io", "s1" and "s2".
     /// A [`TaskBatch`](crate::metrics::TaskBatch) counts them in the model's tokens.
     pub positions: Vec<(String, usize)>,
     /// GPT-2's ids of the right and the wrong answers, where the file has them.
     pub gpt2_ids: Option<(Vec<u32>, Vec<u32>)>,
-    /// The probability difference that the file has for it.
+    /// The probability difference that the file gives for it.
     pub prob_diff: Option<f32>,
     /// Where it comes from: "ioi.csv, line 12", or its number among the prompts that were made.
     pub row: String,

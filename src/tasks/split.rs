@@ -98,8 +98,8 @@ pub(super) fn distinct(
     }
     if prompts.len() == wanted && wanted < count {
         return Err(Error::argument(format!(
-            "{count} different {task} prompts were asked for, but at most {MOST} are made at once: ask for fewer, with several \
-             seeds."
+            "{count} different {task} prompts were asked for, but at most {MOST} are made at once: ask for fewer, with \
+             several seeds."
         )));
     }
     if prompts.len() < count {

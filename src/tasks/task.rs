@@ -12,13 +12,12 @@ pub enum Task {
     /// Scored by the logit difference of the two names (Wang et al. 2022, <https://arxiv.org/abs/2211.00593>).
     ///
     /// A prompt names two people, the indirect object (`io`) and the subject (`s`), who is named again (position `s2`).
-    /// In
-    /// `corrupted` a `third` person has the second subject's place, so that neither name is the answer; in `corrupted_hard`
-    /// it is the indirect object, so that the answer is the other name.
+    /// In `corrupted` a `third` person takes the place of the second subject, so that neither name is the answer; in
+    /// `corrupted_hard` it is the indirect object, so that the answer is the other name.
     Ioi,
     /// "The war lasted from the year 1741 to the year 17" wants a year after 41. Scored by the probability difference
     /// of two-digit years (Hanna et al. 2023, <https://arxiv.org/abs/2305.00586>). `corrupted` starts in the year 01,
-    /// after which every end is possible.
+    /// after which every later year is right.
     GreaterThan,
     /// After "The nurse said that" a biased model prefers " she" to " he". Scored by their logit difference (Vig et al.
     /// 2020, <https://arxiv.org/abs/2004.12265>). `corrupted` names a man or a woman, whom the stereotype does not

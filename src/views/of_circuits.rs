@@ -58,16 +58,12 @@ fn graph(circuit: &Circuit, edges: &[Edge]) -> CircuitGraph {
         *written.entry(edge.from).or_default() += score(of_edge);
         written.entry(edge.to).or_default();
     }
-    let layers = written.keys().filter_map(|node| match node {
-        Node::Head(layer, _) | Node::Mlp(layer) => Some(layer + 1),
-        _ => None,
-    });
-    let layers = layers.max().unwrap_or(0);
-    let floor = |node: Node| match node {
-        Node::Input => 0,
-        Node::Head(layer, _) => 2 * layer + 1,
-        Node::Mlp(layer) => 2 * layer + 2,
-        Node::Logits => 2 * layers + 1,
+    let layers = written.keys().filter_map(|node| node.layer()).max().map_or(0, |last| last + 1);
+    let floor = |node: Node| match (node, node.layer()) {
+        (Node::Head(..), Some(layer)) => 2 * layer + 1,
+        (_, Some(layer)) => 2 * layer + 2,
+        (Node::Logits, _) => 2 * layers + 1,
+        _ => 0,
     };
     let mut graph = CircuitGraph::new([""]);
     let of_layer = |layer: usize| [format!("heads {layer}"), format!("MLP {layer}")];
@@ -143,8 +139,8 @@ fn edges_table(edges: &[(Edge, f32)], scored: bool) -> Table {
     }
     let drawn = if cut { format!("{DRAWN}, spread over its nodes, are") } else { "all are".into() };
     let note = format!(
-        "the first {first} of {count} edges in the circuit, which have no scores; {drawn} drawn, as if each scored 1 and a \
-         node the number of its edges out"
+        "the first {first} of {count} edges in the circuit, which have no scores; {drawn} drawn, as if each scored 1 \
+         and a node the number of its edges out"
     );
     listed.fold(Table::new(["edge"]).note(note), |table, (edge, _)| table.row((edge.to_string(),)))
 }

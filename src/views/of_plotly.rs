@@ -82,7 +82,8 @@ fn kinds(spec: &Value) -> Result<Vec<&str>> {
         .map(|kind| match DRAWN.contains(&kind) {
             true => Ok(kind),
             false => Err(Error::argument(format!(
-                "the plot has a trace of the kind {kind:?}, which the plotly.js of this crate does not draw: it draws {}.",
+                "the plot has a trace of the kind {kind:?}, which the plotly.js of this crate does not draw: it draws \
+                 {}.",
                 DRAWN.join(", ")
             ))),
         })

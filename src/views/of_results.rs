@@ -172,7 +172,7 @@ impl View for Answers {
 impl View for Generated {
     /// Each prompt and what the model added to it.
     fn render(&self) -> Result<Rendered> {
-        let rows = self.prompts().iter().zip(self.completions());
+        let rows = self.prompts().into_iter().zip(self.completions());
         let table = Table::new(["prompt", "continued"]).title("Generated");
         rows.fold(table, |table, (prompt, more)| table.row((format!("{prompt:?}"), format!("{more:?}")))).render()
     }

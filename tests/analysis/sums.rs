@@ -113,7 +113,7 @@ fn heads_neurons_and_biases_sum_to_what_was_written() -> Result<()> {
         let dims = model.dims();
         let tokens = &batches()[0];
         let (_, cache) = model.run_with_cache(tokens)?;
-        let mut bias = Tensor::zeros(dims.d_model, DType::F32, model.device())?;
+        let mut bias = Tensor::zeros(dims.d_model, DType::F32, &model.device())?;
         for layer in 0..dims.n_layers {
             if dims.norms_after {
                 break;

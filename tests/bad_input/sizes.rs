@@ -271,10 +271,13 @@ fn circuits(cases: &mut Cases, model: &HookedTransformer) {
     for size in SIZES {
         cases.run(&format!("top {size}"), || circuit.topn(size, RankBy::Magnitude));
         cases.run(&format!("greedy {size}"), || circuit.greedy_each(&[size, 1], RankBy::Magnitude));
-        for node in [Node::Head(size, 0), Node::Head(0, size), Node::Mlp(size)] {
+        cases.run(&format!("edge {size}"), || circuit.without(format!("a{size}.h{size}->logits").as_str()));
+    }
+    for index in INDICES {
+        for node in [Node::Head(index, 0), Node::Head(0, index), Node::Mlp(index)] {
             cases.run(&format!("without {node}"), || circuit.without_nodes(&[node]));
         }
-        cases.run(&format!("edge {size}"), || circuit.without(format!("a{size}.h{size}->logits").as_str()));
+        cases.run(&format!("edge {index}"), || circuit.without(format!("a{index}.h{index}->logits").as_str()));
     }
 }
 

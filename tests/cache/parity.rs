@@ -91,7 +91,7 @@ impl Call<'_> {
             }
         };
         let (numbers, shape) = (attributed.values.iter().copied().collect::<Vec<_>>(), attributed.shape());
-        Ok(Tensor::from_vec(numbers, shape, model.device())?)
+        Ok(Tensor::from_vec(numbers, shape, &model.device())?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_lens::Result;
 use candle_lens::candle::{D, DType, Device, Tensor};
+use candle_lens::circuits::Circuit;
 use candle_lens::model::{ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, NormalizationType};
 use candle_lens::tokens::Tokens;
 
@@ -80,6 +81,41 @@ pub fn prompts() -> (Tokens, Tokens) {
 }
 
 pub const PAIRS: [(u32, u32); 3] = [(1, 2), (3, 4), (10, 0)];
+
+/// The largest of what is compared is at least this: near 0 every score would agree.
+pub const LEAST_SCORE: f64 = 1e-3;
+
+/// How far the score of an edge or node may be from a metric without it, which is the difference of two whole runs.
+pub const ALONE: f32 = 2e-5;
+
+/// A Riemann sum's error at twice the steps is half, and twice the finer sum less the coarser one is within this share.
+pub const EXTRAPOLATED: f32 = 1e-3;
+
+/// Compares what all edges of a circuit score with `expected(from, to)`, within a share of the largest.
+pub fn compare_edges(
+    what: &str,
+    circuit: &Circuit,
+    tolerance: f64,
+    expected: &dyn Fn(&str, &str) -> Result<f64>,
+) -> Result<()> {
+    let mut scores = Vec::new();
+    for edge in circuit.all_edges() {
+        let name = edge.to_string();
+        let (from, to) = name.split_once("->").expect("an edge");
+        scores.push((f64::from(circuit.score(edge)?), expected(from, to)?, name));
+    }
+    compare(what, &scores, tolerance, LEAST_SCORE);
+    Ok(())
+}
+
+/// Compares scores with those by hand, within a share of the largest, which must be above `least`; each has a name.
+pub fn compare(what: &str, scores: &[(f64, f64, String)], tolerance: f64, least: f64) {
+    let size = scores.iter().fold(0.0_f64, |size, (_, expected, _)| size.max(expected.abs()));
+    assert!(size > least, "{what}: the scores are all near 0, so nothing is compared");
+    for (got, expected, name) in scores {
+        assert!((got - expected).abs() <= tolerance * size, "{what}, {name}: {got}, expected {expected} (of {size})");
+    }
+}
 
 /// The logit difference of [`PAIRS`] after the last token of each prompt.
 fn differences_at_the_end(logits: &[Vec<Vec<f64>>]) -> Vec<f64> {

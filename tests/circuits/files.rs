@@ -95,3 +95,18 @@ fn an_edge_that_comes_twice_is_refused() {
         sentence(Circuit::from_json(&file), &["circuit.json", key, "twice"]);
     }
 }
+
+/// In a file a node has one name, which counts from 0.
+#[test]
+fn names_that_count_from_the_end_are_refused() {
+    let text = std::fs::read_to_string(path("circuit.json")).expect("the fixture is there");
+    let file = scratch("circuit_from_the_end").join("circuit.json");
+    for (key, from_end, node) in
+        [("\"input->a0.h0<q>\"", "\"input->a0.h-1<q>\"", "a0.h-1"), ("\"m0\"", "\"m-1\"", "m-1")]
+    {
+        let at = text.find(key).expect("the key is there");
+        let again = format!("{}{from_end}{}", &text[..at], &text[at + key.len()..]);
+        std::fs::write(&file, again).expect("it can be written");
+        sentence(Circuit::from_json(&file), &["circuit.json", node, "count from 0"]);
+    }
+}

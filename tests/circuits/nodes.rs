@@ -9,12 +9,16 @@ use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::tokens::Tokens;
 use candle_lens::views::View;
 
-use super::by_hand::{ByHand, PAIRS, Written, architectures, live, model, prompts};
+use super::by_hand::{self, ALONE, ByHand, EXTRAPOLATED, PAIRS, Written, architectures, live, model, prompts};
 use crate::support::fixture::tiny_model;
 use crate::support::sentence::sentence;
+use crate::support::tolerance::{LAST_DIGITS, REORDERED};
 
 /// How far an f32 score may be from the f64 one, relative to the largest score of its kind.
 const TOLERANCE: f64 = 2e-4;
+
+/// Nodes score more than edges, so the largest of them is at least this.
+const LEAST_NODE: f64 = 1e-2;
 
 fn metric(model: &HookedTransformer) -> Result<Metric> {
     Ok(Metric::logit_diff(&model.answers(PAIRS)?))
@@ -22,13 +26,8 @@ fn metric(model: &HookedTransformer) -> Result<Metric> {
 
 fn compare(what: &str, scores: &NodeScores, expected: &dyn Fn(&str) -> Result<f64>) -> Result<()> {
     let names = scores.scores().axes[0].labels.clone();
-    let expected = names.iter().map(|name| expected(name)).collect::<Result<Vec<f64>>>()?;
-    let size = expected.iter().fold(0.0_f64, |size, expected| size.max(expected.abs()));
-    assert!(size > 1e-2, "{what}: the scores are all near 0, so nothing is compared");
-    for (name, expected) in names.iter().zip(expected) {
-        let got = f64::from(scores.score(name)?);
-        assert!((got - expected).abs() <= TOLERANCE * size, "{what}, {name}: {got}, expected {expected} (of {size})");
-    }
+    let pairs = names.into_iter().map(|name| Ok((f64::from(scores.score(&name)?), expected(&name)?, name)));
+    by_hand::compare(what, &pairs.collect::<Result<Vec<_>>>()?, TOLERANCE, LEAST_NODE);
     Ok(())
 }
 
@@ -85,7 +84,7 @@ fn exact_scores_are_runs_with_one_node_corrupted() -> Result<()> {
             let out = all.edges().into_iter().filter(|edge| edge.from == node);
             let without = out.into_iter().try_fold(all.clone(), |circuit, edge| circuit.without(edge))?;
             let changed = edges.evaluate(&without)?.metric - edges.clean();
-            assert!((changed - exact.score(node)?).abs() < 2e-5, "{what}, {node}");
+            assert!((changed - exact.score(node)?).abs() < ALONE, "{what}, {node}");
         }
     }
     Ok(())
@@ -144,16 +143,22 @@ fn a_node_scores_what_its_edges_out_score_together() -> Result<()> {
             let (of_edges, of_nodes) = (edges.attribute(method)?, edges.attribute_nodes(method)?);
             let neurons = edges.attribute_neurons(method)?;
             let size = of_nodes.scores().values.iter().fold(0f32, |size, score| size.max(score.abs()));
-            assert!(size > 1e-2, "{what}, {method:?}");
+            assert!(f64::from(size) > LEAST_NODE, "{what}, {method:?}");
             for (row, node) in Circuit::of(&model).nodes().into_iter().filter(|node| *node != Node::Logits).enumerate()
             {
                 let out = of_edges.all_edges().into_iter().filter(|edge| edge.from == node);
                 let sum: f32 = out.map(|edge| of_edges.score(edge)).sum::<Result<_>>()?;
                 let score = of_nodes.score(node)?;
-                assert!((score - sum).abs() < 1e-5 * size.max(1.), "{what}, {method:?}, {node}: {score} and {sum}");
+                assert!(
+                    (score - sum).abs() < REORDERED * size.max(1.),
+                    "{what}, {method:?}, {node}: {score} and {sum}"
+                );
                 let parts: f32 =
                     (0..cfg.d_model).map(|i| neurons.at(&[row as isize, i as isize])).sum::<Result<_>>()?;
-                assert!((score - parts).abs() < 1e-5 * size.max(1.), "{what}, {method:?}, {node}: {score} and {parts}");
+                assert!(
+                    (score - parts).abs() < REORDERED * size.max(1.),
+                    "{what}, {method:?}, {node}: {score} and {parts}"
+                );
             }
         }
     }
@@ -170,9 +175,9 @@ fn the_inputs_score_is_the_change_of_the_metric() -> Result<()> {
         let edges = Experiment::new(&model, &clean, &corrupted, metric(&model)?)?.edges()?;
         let input = |steps| edges.attribute_nodes(EdgeMethod::EapIgInputs { steps })?.score(Node::Input);
         let (limit, change) = (2. * input(256)? - input(128)?, edges.corrupted() - edges.clean());
-        assert!((limit - change).abs() < 1e-3 * change.abs(), "{what}: {limit} and {change}");
+        assert!((limit - change).abs() < EXTRAPOLATED * change.abs(), "{what}: {limit} and {change}");
         let exact = edges.attribute_nodes(EdgeMethod::Exact)?.score("input")?;
-        assert!((exact - change).abs() < 1e-5, "{what}: {exact} and {change}");
+        assert!((exact - change).abs() < REORDERED, "{what}: {exact} and {change}");
     }
     Ok(())
 }
@@ -200,13 +205,15 @@ fn means_over_coordinates_are_sums_divided_and_say_so() -> Result<()> {
         let (sums, means) = (edges.attribute(method)?, mean.attribute(method)?);
         for edge in sums.all_edges() {
             let (sum, mean) = (sums.score(edge)?, means.score(edge)?);
-            assert!((mean * width - sum).abs() <= 1e-6 * sum.abs(), "{edge}: {sum} and {mean}");
+            assert!((mean * width - sum).abs() <= LAST_DIGITS * sum.abs(), "{edge}: {sum} and {mean}");
         }
         assert!(means.method().contains("mean over d_model") && !sums.method().contains("mean"), "{}", means.method());
         assert_eq!(sums.topn(20, RankBy::Magnitude)?.edges(), means.topn(20, RankBy::Magnitude)?.edges());
         let (sums, means) = (edges.attribute_nodes(method)?, mean.attribute_nodes(method)?);
         let (sum, of_mean) = (sums.score("m0")?, means.score("m0")?);
-        assert!((of_mean * width - sum).abs() <= 1e-6 * sum.abs() && means.method().contains("mean over d_model"));
+        assert!(
+            (of_mean * width - sum).abs() <= LAST_DIGITS * sum.abs() && means.method().contains("mean over d_model")
+        );
     }
     for method in [EdgeMethod::Exact, EdgeMethod::InformationFlowRoutes] {
         sentence(mean.attribute(method), &["no mean over d_model", "Aggregation::Sum"]);
@@ -243,7 +250,7 @@ fn circuits_of_nodes_hold_all_edges_between_them() -> Result<()> {
     }
     let all = scores.topn(parts.len(), RankBy::Magnitude)?;
     assert_eq!(all.count_included_edges(), all.n_edges());
-    assert!((edges.evaluate(&all)?.faithfulness - 1.).abs() < 1e-5);
+    assert!((edges.evaluate(&all)?.faithfulness - 1.).abs() < REORDERED);
     assert!(all.method().contains("nodes by EAP"), "{}", all.method());
     sentence(scores.topn(parts.len() + 1, RankBy::Magnitude), &["11 nodes", "10 heads and MLPs"]);
     sentence(scores.threshold(f32::NAN, RankBy::Magnitude), &["NaN"]);

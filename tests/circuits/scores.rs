@@ -12,7 +12,8 @@ use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, NormalizationType};
 use candle_lens::tokens::Tokens;
 
-use super::by_hand::{ByHand, PAIRS, Written, architectures, live, model, prompts};
+use super::by_hand::{ALONE, ByHand, EXTRAPOLATED, PAIRS, Written, architectures, compare_edges, live, model, prompts};
+use crate::support::tolerance::CLEAR;
 
 /// How far an f32 score may be from the f64 one, relative to the largest score of its kind.
 const TOLERANCE: f64 = 2e-4;
@@ -29,18 +30,7 @@ fn experiment(cfg: &HookedTransformerConfig) -> Result<(Edges, ByHand)> {
 
 /// Compares every score with `expected(from, to)`.
 fn compare(what: &str, circuit: &Circuit, expected: &dyn Fn(&str, &str) -> Result<f64>) -> Result<()> {
-    let mut pairs = Vec::new();
-    for edge in circuit.all_edges() {
-        let name = edge.to_string();
-        let (from, to) = name.split_once("->").expect("an edge");
-        pairs.push((name.clone(), f64::from(circuit.score(edge)?), expected(from, to)?));
-    }
-    let size = pairs.iter().fold(0.0_f64, |size, (_, _, expected)| size.max(expected.abs()));
-    assert!(size > 1e-3, "{what}: the scores are all near 0, so nothing is compared");
-    for (name, got, expected) in pairs {
-        assert!((got - expected).abs() <= TOLERANCE * size, "{what}, {name}: {got}, expected {expected} (of {size})");
-    }
-    Ok(())
+    compare_edges(what, circuit, TOLERANCE, expected)
 }
 
 fn minus(a: &Written, b: &Written) -> Result<Written> {
@@ -231,8 +221,8 @@ fn estimates_of_linear_edges_are_exact() -> Result<()> {
         let mut compared = 0;
         for edge in scores.all_edges().into_iter().filter(|edge| edge.to_string().ends_with("->logits")) {
             let (got, expected) = (scores.score(edge)?, exact.score(edge)?);
-            assert!((got - expected).abs() < 2e-5, "{method:?}, {edge}: {got} and {expected}");
-            compared += usize::from(expected.abs() > 1e-3);
+            assert!((got - expected).abs() < ALONE, "{method:?}, {edge}: {got} and {expected}");
+            compared += usize::from(expected.abs() > CLEAR);
         }
         assert!(compared > 3, "{method:?}: {compared}");
     }
@@ -252,7 +242,7 @@ fn edges_out_of_the_input_add_up_to_the_change_of_the_metric() -> Result<()> {
             from_input.map(|edge| scores.score(edge)).sum()
         };
         let (limit, change) = (2. * sum(256)? - sum(128)?, edges.corrupted() - edges.clean());
-        assert!((limit - change).abs() < 1e-3 * change.abs(), "{what}: {limit} and {change}");
+        assert!((limit - change).abs() < EXTRAPOLATED * change.abs(), "{what}: {limit} and {change}");
     }
     Ok(())
 }

@@ -210,3 +210,23 @@ fn what_cannot_be_chosen_is_refused() -> Result<()> {
     sentence(circuit.without_nodes(&[Node::Head(0, 2)]), &["a0.h2", "heads 0 to 1"]);
     Ok(())
 }
+
+/// The model has two layers of two heads.
+#[test]
+fn layers_and_heads_may_count_from_the_end() -> Result<()> {
+    let (circuit, _) = scored(4)?;
+    for (from_end, plain) in
+        [("m-2->m-1", "m0->m1"), ("a0.h-1->a-1.h-2<k>", "a0.h1->a1.h0<k>"), ("a-1.h-1->logits", "a1.h1->logits")]
+    {
+        assert_eq!(circuit.score(from_end)?, circuit.score(plain)?, "{from_end}");
+        assert_eq!(circuit.without(from_end)?, circuit.without(plain)?, "{from_end}");
+        assert!(!circuit.without(from_end)?.includes(plain)?, "{from_end}");
+    }
+    let (from_end, plain) = ([Node::Head(-2, -1), Node::Mlp(-1)], [Node::Head(0, 1), Node::Mlp(1)]);
+    assert_eq!(circuit.without_nodes(&from_end)?, circuit.without_nodes(&plain)?);
+    for (node, parts) in [(Node::Mlp(-3), ["m-3", "layers 0 to 1"]), (Node::Head(0, -3), ["a0.h-3", "heads 0 to 1"])] {
+        sentence(circuit.without_nodes(&[node]), &parts);
+    }
+    sentence(circuit.score("m-1->m-2"), &["not an edge of this model", "m0 does not read what m1 writes"]);
+    Ok(())
+}

@@ -19,6 +19,13 @@ use crate::support::fixture::{Agreement, Reference, tiny_model};
 use crate::support::sentence::sentence;
 use AxisName::{DMlp, Head, KPos, Layer, Pos};
 
+/// The step of a slope by four points, as a share of the way from one run to the other.
+const STEP: f64 = 0.05;
+
+/// How far such a slope may be from the estimate: f32's rounding of logits, divided by the step.
+const SLOPE: f64 = 2e-4;
+use crate::support::tolerance::{IN_F64, LAST_DIGITS, REORDERED, VISIBLE};
+
 fn experiment(model: &HookedTransformer) -> Result<Experiment> {
     let answers = model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?;
     Experiment::new(model, prompts(0), prompts(9), Metric::logit_diff(&answers))
@@ -105,14 +112,13 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
             let last: Vec<Vec<f32>> = logits.narrow(1, 6, 1)?.squeeze(1)?.to_vec2()?;
             Ok(last.iter().enumerate().map(|(b, row)| f64::from(row[3 + b] - row[20 - b])).sum::<f64>() / 3.)
         };
-        let step = 0.05;
-        let slope = (8. * (at(step)? - at(-step)?) - (at(2. * step)? - at(-2. * step)?)) / (12. * step);
+        let slope = (8. * (at(STEP)? - at(-STEP)?) - (at(2. * STEP)? - at(-2. * STEP)?)) / (12. * STEP);
         let got = f64::from(result.raw.values[[5, 2]]) - at(0.)?;
-        assert!((slope - got).abs() < 2e-4, "{what}: slope {slope}, estimate {got}");
-        assert!(slope.abs() > 1e-4, "{what}: nothing to compare, {slope}");
+        assert!((slope - got).abs() < SLOPE, "{what}: slope {slope}, estimate {got}");
+        assert!(slope.abs() > f64::from(VISIBLE), "{what}: nothing to compare, {slope}");
         // Nothing of what a run does not read moves it.
         let moved = partly(&model, base, &value, 1.)? - partly(&model, base, &value, 0.)?;
-        assert!(moved.abs() < 1e-6, "{what}: {moved}");
+        assert!(moved.abs() < f64::from(LAST_DIGITS), "{what}: {moved}");
     }
     Ok(())
 }
@@ -156,7 +162,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
         (attribution.gradients(), |x: Tensor| Ok::<_, candle_lens::Error>(x.flatten_all()?.to_vec1::<f32>()?));
     let through = (gradients.get(("resid_mid", 1))? - gradients.get(("mlp_out", 1))?)?;
     for (a, b) in numbers(through)?.into_iter().zip(numbers(gradients.get(("mlp_in", 1))?)?) {
-        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+        assert!((a - b).abs() < REORDERED, "{a} and {b}");
     }
     assert_ne!(of("mlp_in")?.values, of("resid_mid")?.values);
     // Queries' own inputs, against the slope of runs that take a part of the path.
@@ -173,10 +179,9 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
         let last: Vec<Vec<f32>> = logits.narrow(1, 6, 1)?.squeeze(1)?.to_vec2()?;
         Ok(last.iter().enumerate().map(|(b, row)| f64::from(row[3 + b] - row[20 - b])).sum::<f64>() / 3.)
     };
-    let step = 0.05;
-    let slope = (8. * (at(step)? - at(-step)?) - (at(2. * step)? - at(-2. * step)?)) / (12. * step);
+    let slope = (8. * (at(STEP)? - at(-STEP)?) - (at(2. * STEP)? - at(-2. * STEP)?)) / (12. * STEP);
     let estimate = f64::from(got.raw.values[[6, 1]]) - f64::from(patching.corrupted());
-    assert!((slope - estimate).abs() < 2e-4 && slope.abs() > 1e-4, "slope {slope}, estimate {estimate}");
+    assert!((slope - estimate).abs() < SLOPE && slope.abs() > f64::from(VISIBLE), "slope {slope}, estimate {estimate}");
     assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
     // What a head reads for its values reaches the logits from every position.
     let values = attribution.sweep(("v_input", 1), &[Pos, Head])?;
@@ -224,10 +229,10 @@ fn attention_attribution_is_pattern_times_gradient() -> Result<()> {
 fn correlations_are_those_of_numpy_and_pandas() -> Result<()> {
     let of = |values: &[f32]| Labelled::new("x", vec![Axis::numbered("site", values.len())], values.to_vec());
     let comparison = Comparison::new(&of(&[1., 2., 2., 4., 5., -3.])?, &of(&[2., 1., 4., 4., 7., 0.5])?)?;
-    assert!((comparison.pearson - 0.819_013_431_888_844_5).abs() < 1e-9, "{}", comparison.pearson);
-    assert!((comparison.spearman - 0.8676470588235294).abs() < 1e-9, "{}", comparison.spearman);
+    assert!((comparison.pearson - 0.819_013_431_888_844_5).abs() < IN_F64, "{}", comparison.pearson);
+    assert!((comparison.spearman - 0.8676470588235294).abs() < IN_F64, "{}", comparison.spearman);
     assert_eq!(comparison.worst[0].labels, ["5"]);
-    assert!((comparison.mean_miss - (1. + 1. + 2. + 0. + 2. + 3.5) / 6.).abs() < 1e-9);
+    assert!((comparison.mean_miss - (1. + 1. + 2. + 0. + 2. + 3.5) / 6.).abs() < IN_F64);
     sentence(Comparison::new(&of(&[1., 2.])?, &of(&[1., 2.])?), &["2 sites"]);
     sentence(Comparison::new(&of(&[1., 2., 3.])?, &of(&[1., 2., 3., 4.])?), &["same names and labels"]);
     sentence(Comparison::new(&of(&[1., 2., 3.])?, &of(&[2., 2., 2.])?), &["correlates with nothing"]);

@@ -17,8 +17,15 @@ use candle_lens::tokens::Tokens;
 use super::run::prompts_of_fixtures;
 use crate::support::fixture::{Agreement, Reference, numbers, tiny_model};
 use crate::support::sentence::sentence;
+use crate::support::tolerance::TWO_WAYS;
 
 const LINEAR: [Frozen; 3] = [Frozen::AttentionPatterns, Frozen::NormScales, Frozen::Mlps];
+
+/// A metric of this size, of which rounding is a hundredth.
+const LARGE: f32 = 1e-2;
+
+/// The rounding of the embedded model's logit differences, which are sums of numbers near 10.
+const OF_LOGITS: f32 = 1e-3;
 
 fn metric(model: &HookedTransformer, prompts: u32) -> Result<Metric> {
     Ok(Metric::logit_diff(&model.answers((0..prompts).map(|b| (3 + b, 10 - b)))?))
@@ -130,8 +137,11 @@ fn products_sum_to_the_whole_where_all_is_linear() -> Result<()> {
             parts.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
         }
         for (sum, value) in parts.iter().zip(&values.values) {
-            assert!((sum - f64::from(*value)).abs() < 1e-4, "{what}: parts sum to {sum}, the whole is {value}");
-            assert!(value.abs() > 1e-2, "{what}: nothing to compare, {value}");
+            assert!(
+                (sum - f64::from(*value)).abs() < f64::from(TWO_WAYS),
+                "{what}: parts sum to {sum}, the whole is {value}"
+            );
+            assert!(value.abs() > LARGE, "{what}: nothing to compare, {value}");
         }
     }
     Ok(())
@@ -215,7 +225,7 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let own: Vec<f32> = products.sum(3)?.sum((0, 1))?.to_vec1()?;
     for (head, got) in own.iter().enumerate() {
         let expected = direct.values[[last * model.cfg().n_heads + head]];
-        assert!((got - expected).abs() < 1e-3, "head {head} adds {got}, directly {expected}");
+        assert!((got - expected).abs() < OF_LOGITS, "head {head} adds {got}, directly {expected}");
     }
     // The model with frozen parts serves experiments, too: nothing else follows an MLP of the last layer.
     let whole = ablated.attribution(("mlp_out", last))?.sweep(("mlp_out", last), &[AxisName::Pos])?;
@@ -229,6 +239,6 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let scale = full.get("ln_final.hook_scale")?.get(0)?.get(pos)?.to_vec1::<f32>()?[0];
     let along = (written * answers.directions(&model)?.get(0)?)?.sum_all()?.to_scalar::<f32>()? / scale;
     let fell = ablated.clean() - whole.raw.values[[pos]];
-    assert!((fell - along).abs() < 1e-3, "{fell} and {along}");
+    assert!((fell - along).abs() < OF_LOGITS, "{fell} and {along}");
     Ok(())
 }

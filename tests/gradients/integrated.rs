@@ -14,6 +14,10 @@ use candle_lens::views::View;
 use super::run::prompts_of_fixtures as prompts;
 use crate::support::fixture::{Agreement, Reference, numbers, path, tiny_model};
 use crate::support::sentence::sentence;
+use crate::support::tolerance::{LAST_DIGITS, REORDERED, VISIBLE};
+
+/// The error of 50 steps of Gauss and Legendre on the tiny model, in logits.
+const QUADRATURE: f32 = 1e-3;
 
 /// Three prompts with this in place of their activations.
 fn experiment(model: &HookedTransformer, baseline: impl Into<Baseline>) -> Result<Experiment> {
@@ -95,24 +99,24 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
         for layer in 0..2usize {
             let effect = patching.clean() - patched.raw.values[[layer]];
             let sum = summed.values[[layer]];
-            assert!((effect - sum).abs() < 1e-3, "{point} {layer}: effect {effect}, sum {sum}");
-            assert!(effect.abs() > 1e-3, "{point} {layer}: nothing to compare");
+            assert!((effect - sum).abs() < QUADRATURE, "{point} {layer}: effect {effect}, sum {sum}");
+            assert!(effect.abs() > QUADRATURE, "{point} {layer}: nothing to compare");
         }
     }
     // Heads by their results are heads by z.
     let of_z = got.sweep("z", &[AxisName::Layer, AxisName::Head])?.values;
     assert_eq!(got.heads()?.values.shape(), [2, 4]);
     for (a, b) in got.heads()?.values.values.iter().zip(&of_z.values) {
-        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+        assert!((a - b).abs() < REORDERED, "{a} and {b}");
     }
     let worst = got.completeness_error.values.iter().fold(0f32, |worst, error| worst.max(error.abs()));
     println!("the largest completeness error of {} points is {worst:.1e}", got.points().len());
-    assert!(worst < 1e-3, "{worst}");
+    assert!(worst < QUADRATURE, "{worst}");
     // One copy at a time is the same as all at once.
     let single = IgOptions { tokens_at_once: 1, steps: 5, ..Default::default() };
     let all = IgOptions { tokens_at_once: 100_000, steps: 5, ..Default::default() };
     let of = |options| patching.integrated_gradients(["z"], options)?.get(("z", 0));
-    crate::support::assert_close(&of(single)?, &of(all)?, 1e-6, "batches of steps");
+    crate::support::assert_close(&of(single)?, &of(all)?, LAST_DIGITS, "batches of steps");
     Ok(())
 }
 
@@ -160,9 +164,9 @@ fn every_baseline_and_the_divergence_from_the_clean_run_are_integrated() -> Resu
         let experiment = Experiment::new(&model, prompts(0), baseline, Metric::kl())?;
         let got = experiment.integrated_gradients(["z", "post"], 50)?;
         let worst = got.completeness_error.values.iter().fold(0f32, |worst, error| worst.max(error.abs()));
-        assert!(worst < 1e-3, "{experiment:?}: {worst}");
-        assert!(got.effect.values.iter().all(|effect| *effect < 1e-6), "{experiment:?}: nothing is below 0");
-        assert!(got.effect.values.iter().any(|effect| *effect < -1e-4), "{experiment:?}: nothing is compared");
+        assert!(worst < QUADRATURE, "{experiment:?}: {worst}");
+        assert!(got.effect.values.iter().all(|effect| *effect < LAST_DIGITS), "{experiment:?}: nothing is below 0");
+        assert!(got.effect.values.iter().any(|effect| *effect < -VISIBLE), "{experiment:?}: nothing is compared");
     }
     Ok(())
 }

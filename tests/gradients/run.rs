@@ -21,6 +21,9 @@ const ROUNDING: f64 = 2e-6;
 /// The step along a direction, shorter where the metric is steep.
 const STEP: f64 = 0.01;
 
+/// A gradient that is not longer is 0 up to rounding, and has no direction.
+const ZERO: f64 = 1e-6;
+
 fn small() -> HookedTransformerConfig {
     HookedTransformerConfig {
         n_layers: 2,
@@ -64,7 +67,7 @@ fn check(what: &str, model: &HookedTransformer, tokens: &Tokens, metric: &Metric
         assert!(length.is_finite(), "{what}: {point} has a gradient that is not finite");
         let step = STEP / length.max(1.0);
         let mut directions = vec![scrambled(gradient.dims(), 1)?];
-        if length > 1e-6 {
+        if length > ZERO {
             directions.push(gradient.clone());
         }
         for direction in directions {
@@ -213,7 +216,7 @@ fn gradients_are_those_of_transformer_lens() -> Result<()> {
     for name in &names {
         let expected = reference.get(&format!("gradient.{name}"));
         agreement.check(name, &gradients.get(name)?, expected);
-        assert!(numbers(expected).iter().any(|x| x.abs() > 1e-6), "{name}: the reference is zeros");
+        assert!(numbers(expected).iter().any(|x| x.abs() > ZERO), "{name}: the reference is zeros");
     }
     agreement.finish("gradients");
     Ok(())

@@ -20,7 +20,7 @@ use candle_lens::model::{Biases, HookedTransformer, HookedTransformerConfig, Pro
 use candle_lens::slice::Slice;
 
 use crate::support::fixture::numbers;
-use crate::support::half::{D_MODEL, HALF, Misses, Pair, kind, miss, miss_of, prompts};
+use crate::support::half::{D_MODEL, HALF, Misses, Pair, WIDE, kind, miss, miss_of, prompts};
 
 fn of(result: &Labelled) -> Vec<f64> {
     result.values.iter().map(|&value| f64::from(value)).collect()
@@ -149,7 +149,7 @@ fn a_projection_of_the_same_vectors_is_the_same() -> Result<()> {
         let wide = (stack.tensor().to_dtype(DType::F64)?.broadcast_mul(&direction.to_dtype(DType::F64)?))?.sum(3)?;
         let wrong = miss(&got, &numbers(&wide));
         println!("{dtype:?}: {wrong:.1e}");
-        assert!(wrong < 1e-5, "{dtype:?}: {wrong}");
+        assert!(wrong < WIDE, "{dtype:?}: {wrong}");
     }
     Ok(())
 }

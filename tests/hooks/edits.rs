@@ -5,6 +5,7 @@ use candle_lens::prelude::*;
 
 use crate::support::assert_close;
 use crate::support::sentence::sentence;
+use crate::support::tolerance::{CLEAR, LAST_DIGITS, REORDERED, VISIBLE};
 
 fn model() -> HookedTransformer {
     let cfg = HookedTransformerConfig {
@@ -46,7 +47,7 @@ fn an_edit_of_one_head_at_one_position_changes_that_and_nothing_else() {
                 for d in 0..4 {
                     let factor = if (b, p, h) == (0, 4, 2) { 3.0 } else { 1.0 };
                     let expected = before[b][p][h][d] * factor;
-                    assert!((after[b][p][h][d] - expected).abs() < 1e-6, "{b} {p} {h} {d}");
+                    assert!((after[b][p][h][d] - expected).abs() < LAST_DIGITS, "{b} {p} {h} {d}");
                 }
             }
         }
@@ -86,7 +87,7 @@ fn the_mean_leaves_padding_out() {
     let after = after.get("mlp_out0").unwrap().to_vec3::<f32>().unwrap();
     for d in 0..16 {
         let mean = real.iter().map(|&(b, p)| before[b][p][d]).sum::<f32>() / 6.0;
-        assert!((after[1][1][d] - mean).abs() < 1e-5, "{d}: {} and {mean}", after[1][1][d]);
+        assert!((after[1][1][d] - mean).abs() < REORDERED, "{d}: {} and {mean}", after[1][1][d]);
     }
 }
 
@@ -112,7 +113,7 @@ fn a_mean_of_one_is_refused() {
     // Over positions too there is a mean, unless there is one token.
     for (edited, plain) in run(one.clone(), both.clone()).into_iter().zip(plain(&one)) {
         let largest = (edited.unwrap() - plain).unwrap().abs().unwrap().max_all().unwrap();
-        assert!(largest.to_scalar::<f32>().unwrap() > 1e-4);
+        assert!(largest.to_scalar::<f32>().unwrap() > VISIBLE);
     }
     for refused in run(Tokens::from_rows(vec![vec![3]]).unwrap(), both) {
         sentence(refused, &["the mean of one token"]);
@@ -139,7 +140,7 @@ fn replacing_every_stream_by_its_own_value_is_the_clean_run_and_by_another_is_th
         assert_close(&model.run_with_hooks(tokens(), same).unwrap().0, &clean, 0.0, "the run's own residual stream");
         let swapped = HookPlan::new().edit(("resid_pre", layer), resid(&other_cache));
         let (logits, _) = model.run_with_hooks(tokens(), swapped).unwrap();
-        assert_close(&logits, &model.forward(&other).unwrap(), 1e-6, "another run's residual stream");
+        assert_close(&logits, &model.forward(&other).unwrap(), LAST_DIGITS, "another run's residual stream");
     }
 }
 
@@ -153,11 +154,11 @@ fn zeroing_a_head_through_z_result_and_custom_agree() {
     let by_z = model.run_with_hooks(tokens(), HookPlan::new().edit("z1", Edit::zero().head(1))).unwrap().0;
     let by_result = model.run_with_hooks(tokens(), HookPlan::new().edit("result1", Edit::zero().head(1))).unwrap().0;
     let by_custom = model.run_with_hooks(tokens(), HookPlan::new().edit("z1", custom)).unwrap().0;
-    assert_close(&by_result, &by_z, 1e-5, "result and z");
-    assert_close(&by_custom, &by_z, 1e-6, "custom and z");
+    assert_close(&by_result, &by_z, REORDERED, "result and z");
+    assert_close(&by_custom, &by_z, LAST_DIGITS, "custom and z");
     let clean = model.forward(tokens()).unwrap();
     let moved = (clean - by_z).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-    assert!(moved > 1e-3, "zeroing a head changed nothing");
+    assert!(moved > CLEAR, "zeroing a head changed nothing");
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn split_inputs_reach_one_head_only() {
             for head in 0..4 {
                 let moved = difference.i((.., .., head)).unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
                 let should = head == 3 && changed.contains(&vector);
-                assert_eq!(moved > 1e-4, should, "{site}, {vector}, head {head}: moved by {moved}");
+                assert_eq!(moved > VISIBLE, should, "{site}, {vector}, head {head}: moved by {moved}");
             }
         }
     }
@@ -196,7 +197,7 @@ fn knocked_out_attention_is_zero_and_the_rest_of_its_row_sums_to_one() {
                 let left = if (head, q) == (1, last) { 1.0 - whole[0] } else { 1.0 };
                 for (k, (whole, cut)) in whole.iter().zip(cut).enumerate() {
                     let expected = if (head, q, k) == (1, last, 0) { 0.0 } else { whole / left };
-                    assert!((cut - expected).abs() < 1e-6, "prompt {b}, head {head}, query {q}, source {k}");
+                    assert!((cut - expected).abs() < LAST_DIGITS, "prompt {b}, head {head}, query {q}, source {k}");
                 }
             }
         }

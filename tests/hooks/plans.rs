@@ -5,6 +5,7 @@ use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::prelude::*;
 
 use crate::support::assert_close;
+use crate::support::tolerance::LAST_DIGITS;
 
 fn model() -> HookedTransformer {
     let cfg =
@@ -43,7 +44,7 @@ fn on_demand_points_are_what_they_are_made_of() {
     for layer in 0..3 {
         let summed =
             cache.get(("result", layer)).unwrap().sum(2).unwrap().broadcast_add(&b_o.i(layer).unwrap()).unwrap();
-        assert_close(&summed, &cache.get(("attn_out", layer)).unwrap(), 1e-6, "sum of hook_result and b_O");
+        assert_close(&summed, &cache.get(("attn_out", layer)).unwrap(), LAST_DIGITS, "sum of hook_result and b_O");
         let input = cache.get(("q_input", layer)).unwrap();
         assert_close(&input.i((.., .., 1)).unwrap(), &cache.get(("resid_pre", layer)).unwrap(), 0.0, "q_input");
         assert_close(&cache.get(("mlp_in", layer)).unwrap(), &cache.get(("resid_mid", layer)).unwrap(), 0.0, "mlp_in");

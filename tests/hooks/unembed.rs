@@ -8,9 +8,7 @@ use candle_lens::tokens::Tokens;
 
 use crate::support::assert_close;
 use crate::support::sentence::sentence;
-
-/// Differences that come from adding up the same numbers in another order.
-const ROUNDING: f32 = 1e-5;
+use crate::support::tolerance::REORDERED;
 
 fn model() -> HookedTransformer {
     let cfg =
@@ -30,7 +28,7 @@ fn logits_are_points_as_others() -> Result<()> {
     assert_close(&cache.get("logits")?, &plain, 0.0, "logits");
     assert_close(&cache.get("unembed.hook_out")?, &plain, 0.0, "logits");
     let made = cache.get("unembed_in")?.broadcast_matmul(&model.W_U())?.broadcast_add(&model.b_U())?;
-    assert_close(&made, &plain, ROUNDING, "what the unembedding makes of what it reads");
+    assert_close(&made, &plain, REORDERED, "what the unembedding makes of what it reads");
     let halved = model.run_with_hooks(tokens(), HookPlan::new().edit("logits", Edit::scale(0.5)))?.0;
     assert_close(&halved, &(&plain * 0.5)?, 0.0, "edited");
     // A run computes logits only where it must, and a plan that names them makes it.

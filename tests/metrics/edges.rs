@@ -10,7 +10,9 @@ use candle_lens::model::{AttentionDir, HookedTransformer, HookedTransformerConfi
 use candle_lens::random::Random;
 use candle_lens::tokens::Tokens;
 
-use crate::circuits::by_hand::{ByHand, PAIRS, Written, architectures, live, model, prompts};
+use super::by_hand::assert_near;
+use crate::circuits::by_hand::{ByHand, PAIRS, Written, architectures, compare_edges, live, model, prompts};
+use crate::support::tolerance::TWO_WAYS;
 
 /// How far an f32 score may be from the f64 one, relative to the largest of its kind.
 const TOLERANCE: f64 = 3e-4;
@@ -107,18 +109,7 @@ fn cases() -> Result<Vec<Case>> {
 
 /// Compares every score with `expected(from, to)`.
 fn compare(what: &str, circuit: &Circuit, expected: &dyn Fn(&str, &str) -> Result<f64>) -> Result<()> {
-    let mut pairs = Vec::new();
-    for edge in circuit.all_edges() {
-        let name = edge.to_string();
-        let (from, to) = name.split_once("->").expect("an edge");
-        pairs.push((name.clone(), f64::from(circuit.score(edge)?), expected(from, to)?));
-    }
-    let size = pairs.iter().fold(0.0_f64, |size, (_, _, expected)| size.max(expected.abs()));
-    assert!(size > 1e-3, "{what}: the scores are all near 0, so nothing is compared");
-    for (name, got, expected) in pairs {
-        assert!((got - expected).abs() <= TOLERANCE * size, "{what}, {name}: {got}, expected {expected} (of {size})");
-    }
-    Ok(())
+    compare_edges(what, circuit, TOLERANCE, expected)
 }
 
 #[test]
@@ -127,7 +118,11 @@ fn exact_edges_and_circuits_equal_the_transformer_by_hand() -> Result<()> {
     for case in cases()? {
         let Case { name, edges, by_hand, clean, of_corrupted, .. } = &case;
         let whole = by_hand.metric(clean, &Written::new(), &live)?;
-        assert!((f64::from(edges.clean()) - whole).abs() < 1e-4, "{name}: {} and {whole}", edges.clean());
+        assert!(
+            (f64::from(edges.clean()) - whole).abs() < f64::from(TWO_WAYS),
+            "{name}: {} and {whole}",
+            edges.clean()
+        );
         let one = |from: &str, to: &str| {
             let carry = |f: &str, t: &str, x: &Tensor| {
                 Ok(if (f, t) == (from, to) { of_corrupted[f].clone() } else { x.clone() })
@@ -148,7 +143,10 @@ fn exact_edges_and_circuits_equal_the_transformer_by_hand() -> Result<()> {
                 let (_, expected) = by_hand.run(clean, &Written::new(), &carry)?;
                 for (got, expected) in edges.evaluate(&circuit)?.per_prompt.values.iter().zip(&expected) {
                     let error = (f64::from(*got) - expected).abs();
-                    assert!(error < 1e-4 * expected.abs().max(1.), "{name}, {tenths} tenths: {got} and {expected}");
+                    assert!(
+                        error < f64::from(TWO_WAYS) * expected.abs().max(1.),
+                        "{name}, {tenths} tenths: {got} and {expected}"
+                    );
                 }
             }
         }
@@ -171,8 +169,8 @@ fn estimated_edges_equal_slopes_of_the_transformer_by_hand() -> Result<()> {
         for node in ["a0.h0", "m0", "m1"] {
             let instead = Written::from([(node.to_string(), of_corrupted[node].clone())]);
             let expected = by_hand.metric(clean, &instead, &live)? - whole;
-            let got = f64::from(nodes.score(node)?);
-            assert!((got - expected).abs() < 2e-4 * expected.abs().max(1.), "{name}, {node}: {got} and {expected}");
+            let got = nodes.score(node)?;
+            assert_near(got, expected, &format!("{name}, {node}"));
         }
         // This takes many runs by hand, so not every metric is tried.
         if !name.contains("loss") && !name.contains("all tokens") {

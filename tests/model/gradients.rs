@@ -10,6 +10,7 @@ use candle_lens::model::{
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use crate::support::fixture::numbers;
+use crate::support::tolerance::LAST_DIGITS;
 
 /// How far a slope may be from the gradient, relative to the gradient's length, besides [`ROUNDING`].
 const TOLERANCE: f64 = 2e-3;
@@ -20,6 +21,12 @@ const ROUNDING: f64 = 1e-6;
 /// The step for smooth losses, and the shorter one for relu, whose kinks a long step would cross.
 const STEP: f64 = 0.01;
 const SHORT_STEP: f64 = 0.001;
+
+/// An operation of our own in f32 beside the same in f64, relative to its value above 1.
+const FUSED: f64 = 2e-6;
+
+/// Half a unit in the last place of a mean near 37, over a deviation of 0.007.
+const LARGE_MEAN: f64 = 6e-4;
 
 fn small() -> HookedTransformerConfig {
     HookedTransformerConfig {
@@ -169,7 +176,7 @@ fn softmax_with_masked_entries_and_rows() -> Result<()> {
     let pattern = numbers(&ops::softmax(&(scores.as_tensor() + &mask)?)?);
     assert_eq!(pattern[6..], [0.0; 3], "a row without anything to attend to is zeros");
     assert_eq!(pattern[4], 0.0);
-    assert!((pattern[..3].iter().sum::<f64>() - 1.0).abs() < 1e-6);
+    assert!((pattern[..3].iter().sum::<f64>() - 1.0).abs() < f64::from(LAST_DIGITS));
     let gradients = loss()?.backward()?;
     assert_eq!(numbers(gradients.get(&scores).unwrap())[6..], [0.0; 3]);
     Ok(())
@@ -215,7 +222,7 @@ fn fused_operations_agree_with_composed_ones() -> Result<()> {
         let (fused, fused_gradient) = run(DType::F32)?;
         let (composed, composed_gradient) = run(DType::F64)?;
         for (a, b) in fused.iter().zip(&composed).chain(fused_gradient.iter().zip(&composed_gradient)) {
-            assert!((a - b).abs() <= 2e-6 * (1.0 + b.abs()), "{name}: {a} and {b}");
+            assert!((a - b).abs() <= FUSED * (1.0 + b.abs()), "{name}: {a} and {b}");
         }
     }
     Ok(())
@@ -256,8 +263,7 @@ fn a_norm_of_a_constant_row_is_zero() -> Result<()> {
             let variance = wide.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d_model as f64;
             for (got, x) in got.iter().zip(&wide) {
                 let expected = (x - mean) / (variance + eps).sqrt();
-                // Half a unit in the last place of a mean near 37, over a deviation of 0.007.
-                let tolerance = if index == 1 { 6e-4 } else { 0.0 };
+                let tolerance = if index == 1 { LARGE_MEAN } else { 0.0 };
                 assert!((got - expected).abs() <= tolerance, "{d_model} {eps}: {got} for {expected}");
             }
         }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::support::allocations::held_at_most;
 use crate::support::fixture::tiny_gpt2;
 use crate::support::sentence::sentence;
+use crate::support::tolerance::LAST_DIGITS;
 use crate::support::{assert_close, scratch};
 
 fn config(folder: &std::path::Path) -> Value {
@@ -113,7 +114,7 @@ fn scores_that_are_not_scaled_come_back_so() -> Result<()> {
     let scaled = small(|_| {});
     let differs =
         (again.forward(vec![1, 2, 3])? - scaled.forward(vec![1, 2, 3])?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
-    assert!(differs > 1e-6, "the scale makes no difference here, so nothing was tested: {differs}");
+    assert!(differs > LAST_DIGITS, "the scale makes no difference here, so nothing was tested: {differs}");
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use candle_lens::{Error, Result};
 use crate::support::fixture::tiny_model;
 use crate::support::scratch;
 use crate::support::sentence::sentence;
+use crate::support::tolerance::{REORDERED, TWO_WAYS};
 
 const CLEAN: [u32; 6] = [3, 8, 13, 18, 23, 28];
 const CORRUPTED: [u32; 6] = [3, 8, 22, 18, 23, 28];
@@ -69,7 +70,7 @@ fn cumulative_sites_are_runs_with_more_and_more_edits() -> Result<()> {
             plan = plan.edit((name, layer), edit);
             let logits = last_logits(&model.run_with_hooks(rows(CORRUPTED)?, &plan)?.0)?;
             let got = result.raw.at(&[i as isize])?;
-            assert!((got - (logits[4] - logits[19])).abs() < 1e-4, "{i} sites, zero {zero}: {got}");
+            assert!((got - (logits[4] - logits[19])).abs() < TWO_WAYS, "{i} sites, zero {zero}: {got}");
         }
     }
     sentence(experiment(&model)?.cumulative(&[sites[0].clone(), sites[0].clone()]), &["pos 2", "twice"]);
@@ -105,7 +106,7 @@ fn an_interrupted_sweep_continues() -> Result<()> {
     assert!(0 < read && read < sites, "{read} of {sites} sites were computed again");
     assert_eq!(resumed.untouched, whole.untouched);
     for (resumed, whole) in resumed.per_prompt.values.iter().zip(&whole.per_prompt.values) {
-        assert!((resumed - whole).abs() < 1e-5, "{resumed} {whole}");
+        assert!((resumed - whole).abs() < REORDERED, "{resumed} {whole}");
     }
 
     // What is finished is read from the file, and no other sweep is.
@@ -177,10 +178,10 @@ fn the_loss_is_minus_the_log_probability() -> Result<()> {
     assert_eq!((loss.clean(), loss.corrupted()), (-log_prob.clean(), -log_prob.corrupted()));
     let logits = last_logits(&model.forward(rows(CLEAN)?)?)?;
     let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-    assert!((f64::from(loss.clean()) - (total.ln() - f64::from(logits[4]))).abs() < 1e-4);
+    assert!((f64::from(loss.clean()) - (total.ln() - f64::from(logits[4]))).abs() < f64::from(TWO_WAYS));
     let (loss, log_prob) = (loss.get_act_patch_resid_pre()?, log_prob.get_act_patch_resid_pre()?);
     for (loss, log_prob) in loss.normalised.values.iter().zip(&log_prob.normalised.values) {
-        assert!((loss - log_prob).abs() < 1e-4);
+        assert!((loss - log_prob).abs() < TWO_WAYS);
     }
     Ok(())
 }
@@ -247,8 +248,8 @@ fn plans_of_the_user_are_whole_runs() -> Result<()> {
         ("nothing", HookPlan::new()),
     ])?;
     let swept = patching.sites(&[PatchSite::new(&model, ("mlp_out", 1))?])?.raw.at(&[0])?;
-    assert!((result.raw.at(&[0])? - swept).abs() < 1e-4 && (result.raw.at(&[1])? - swept).abs() < 1e-4);
-    assert!((result.raw.at(&[2])? - patching.corrupted()).abs() < 1e-5);
+    assert!((result.raw.at(&[0])? - swept).abs() < TWO_WAYS && (result.raw.at(&[1])? - swept).abs() < TWO_WAYS);
+    assert!((result.raw.at(&[2])? - patching.corrupted()).abs() < REORDERED);
     let none: [(&str, HookPlan); 0] = [];
     sentence(patching.plans(none), &["no plan"]);
     Ok(())

@@ -8,14 +8,23 @@ use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::patching::{Mlps, PatchSite, Receiver, Sender};
 use candle_lens::prelude::{DType, Device, Tensor};
+use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::{PaddingSide, Tokens};
 use candle_lens::{Error, Result};
 
 use crate::support::sentence::sentence;
 use crate::support::splice::{FEATURES, Linear};
+use crate::support::tolerance::VISIBLE;
 
 /// Sweeps compute runs in parts, so that sums have another order than in whole runs.
 const TOLERANCE: f32 = 2e-5;
+
+/// Rounding of two metrics over a small step, and the share by which the metric bends within it.
+const DIFFERENCES: f32 = 2e-3;
+const CURVED: f32 = 0.02;
+
+/// The error of a quadrature of 60 steps.
+const QUADRATURE: f32 = 1e-3;
 
 const D_MODEL: usize = 8;
 const LAYERS: usize = 3;
@@ -102,7 +111,7 @@ fn check(
         assert!((value - expected).abs() < TOLERANCE, "{plan}, {name} {index:?}: {value}, by a whole run {expected}");
     }
     assert!(
-        swept.raw.values.iter().any(|value| (value - swept.corrupted).abs() > 1e-4),
+        swept.raw.values.iter().any(|value| (value - swept.corrupted).abs() > VISIBLE),
         "{plan}: patching {point} changes something"
     );
     Ok(())
@@ -189,7 +198,10 @@ fn attributions_of_features_are_gradients_times_differences() -> Result<()> {
         };
         let slope = (at(1.)? - at(-1.)?) / (2. * step as f32);
         let got = estimated.at(&[feature as isize])? - base;
-        assert!((got - slope).abs() < 2e-3 + 0.02 * slope.abs(), "feature {feature}: {got}, by differences {slope}");
+        assert!(
+            (got - slope).abs() < DIFFERENCES + CURVED * slope.abs(),
+            "feature {feature}: {got}, by differences {slope}"
+        );
     }
     Ok(())
 }
@@ -207,10 +219,34 @@ fn integrated_gradients_of_features_sum_to_the_effect() -> Result<()> {
         let at_baseline = under(&model, &clean, &plan.clone().edit(&name[..], Edit::replace(other)))?;
         let effect = under(&model, &clean, &plan)? - at_baseline;
         let sum: f32 = attributed.get(&name)?.sum_all()?.to_scalar::<f32>()? / 2.;
-        assert!((sum - effect).abs() < 1e-3 && effect.abs() > 1e-3, "{name}: {sum}, by whole runs {effect}");
+        assert!(
+            (sum - effect).abs() < QUADRATURE && effect.abs() > QUADRATURE,
+            "{name}: {sum}, by whole runs {effect}"
+        );
         let by_feature: f32 = attributed.sweep(&name, &[Feature])?.values.values.iter().sum();
         assert!((by_feature - sum).abs() < TOLERANCE, "{name}: {by_feature} {sum}");
     }
+    Ok(())
+}
+
+/// The batch of a task has the experiment that its prompts and metric have.
+#[test]
+fn a_task_has_an_experiment_with_splices() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let prompts = Task::Sva.prompts(Split::Combinations, 20, 0)?.aligned(&model)?;
+    let batch = prompts.batches(&model, 4)?.remove(0);
+    let dictionary = Linear::new(model.cfg().d_model, false);
+    let plan = HookPlan::new().splice(("resid_post", 1), dictionary);
+    let experiment = batch.experiment_with_splices(&model, &plan)?;
+    let same =
+        Experiment::with_splices(&model, &plan, batch.clean.clone(), batch.corrupted.clone(), batch.metric.clone())?;
+    assert_eq!((experiment.clean(), experiment.corrupted()), (same.clean(), same.corrupted()));
+    let plain = batch.experiment(&model)?;
+    assert!((plain.clean() - experiment.clean()).abs() > VISIBLE, "the dictionary changes what goes through it");
+    let by_feature = experiment.sweep("sae_acts_post", &[Feature])?.raw;
+    assert_eq!(by_feature.values, same.sweep("sae_acts_post", &[Feature])?.raw.values);
+    assert_eq!(by_feature.shape(), [FEATURES]);
+    sentence(batch.experiment_with_splices(&model, &HookPlan::new()), &["only splices"]);
     Ok(())
 }
 

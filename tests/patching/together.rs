@@ -16,6 +16,10 @@ use candle_lens::tokens::Tokens;
 
 use crate::support::fixture::tiny_model;
 use crate::support::sentence::sentence;
+use crate::support::tolerance::{IN_F64, REORDERED, TWO_WAYS};
+
+/// The correlation of two effects that are the same but for rounding.
+const SAME: f64 = 0.9999;
 
 /// Six prompts of six tokens.
 fn prompts(shift: u32) -> Tokens {
@@ -60,20 +64,20 @@ fn a_set_of_heads_is_ablated_by_group_as_by_hand() -> Result<()> {
         let got = experiment.together(&heads)?;
         let expected = by_hand(&model, &groups, &heads)?;
         let value = f64::from(got.raw.scalar()?);
-        assert!((value - expected).abs() < 1e-5, "{heads:?}: {value} and {expected}");
+        assert!((value - expected).abs() < f64::from(REORDERED), "{heads:?}: {value} and {expected}");
         assert_eq!(got.per_prompt.shape(), [6]);
         let mean = got.per_prompt.values.iter().map(|&x| f64::from(x)).sum::<f64>() / 6.;
-        assert!((value - mean).abs() < 1e-5);
+        assert!((value - mean).abs() < f64::from(REORDERED));
         let lost = got.effect().as_lost().values.scalar()?;
-        assert!((f64::from(lost) - (f64::from(experiment.clean()) - expected)).abs() < 1e-5);
+        assert!((f64::from(lost) - (f64::from(experiment.clean()) - expected)).abs() < f64::from(REORDERED));
     }
     assert_eq!(experiment.together(Vec::<Head>::new())?.raw.scalar()?, experiment.clean(), "nothing was replaced");
     // One site is what a sweep gives, and a list of sites ends where they are all replaced.
     let one = experiment.get_act_patch_attn_head_out_all_pos()?.raw.values[[1, 2]];
-    assert!((experiment.together([(1, 2)])?.raw.scalar()? - one).abs() < 1e-5);
+    assert!((experiment.together([(1, 2)])?.raw.scalar()? - one).abs() < REORDERED);
     let sites: Vec<PatchSite> = some.iter().map(PatchSite::from).collect();
     let last = experiment.cumulative(&sites)?.raw.at(&[-1])?;
-    assert!((experiment.together(&sites)?.raw.scalar()? - last).abs() < 1e-5);
+    assert!((experiment.together(&sites)?.raw.scalar()? - last).abs() < REORDERED);
     sentence(experiment.together([(0, 4)]), &["head 4"]);
     sentence(experiment.clone().save_to("sweep.safetensors").together([(0, 0)]), &["together", "save_to"]);
     Ok(())
@@ -91,19 +95,19 @@ fn scores_of_nodes_patching_and_integrated_gradients_are_effects_of_one_conventi
     assert_eq!(heads.scale, Scale::Lost);
     let lost = patched.effect().as_lost();
     for (node, patched) in heads.values.values.iter().zip(&lost.values.values) {
-        assert!((node - patched).abs() < 1e-4, "{node} and {patched}");
+        assert!((node - patched).abs() < TWO_WAYS, "{node} and {patched}");
     }
     let comparison = Comparison::new(&patched, &heads)?;
-    assert!(comparison.pearson > 0.9999 && comparison.mean_miss < 1e-4, "{comparison:?}");
+    assert!(comparison.pearson > SAME && comparison.mean_miss < f64::from(TWO_WAYS), "{comparison:?}");
     // The same comparison in the other conventions.
     let share = Comparison::new(&patched.effect().as_share()?, &heads.as_share()?)?;
-    assert!((share.pearson - comparison.pearson).abs() < 1e-4);
+    assert!((share.pearson - comparison.pearson).abs() < f64::from(TWO_WAYS));
     let attributed = experiment.integrated_gradients("z", 20)?.heads()?;
     let by_hand: Vec<f32> = patched.raw.values.iter().map(|value| patched.clean - value).collect();
     let by_hand = Labelled::new("lost", patched.raw.axes.clone(), by_hand)?;
     let expected = Comparison::new(&by_hand, &attributed.values)?;
     let got = Comparison::new(&patched, &attributed)?;
-    assert!((got.pearson - expected.pearson).abs() < 1e-9 && got.spearman == expected.spearman);
+    assert!((got.pearson - expected.pearson).abs() < IN_F64 && got.spearman == expected.spearman);
     sentence(Comparison::new(&patched, &attributed.values), &["is an effect", "plain numbers"]);
     sentence(Comparison::new(&by_hand, &attributed), &["is an effect", "plain numbers"]);
     // Edges into the logits: what each loses by itself.
@@ -112,7 +116,7 @@ fn scores_of_nodes_patching_and_integrated_gradients_are_effects_of_one_conventi
     assert_eq!(effect.values.shape(), [exact.n_edges()]);
     assert_eq!(effect.values.get(&["m1->logits"])?, -exact.score("m1->logits")?);
     let level = edges.evaluate(&exact.full().without("m1->logits")?)?.metric;
-    assert!((effect.as_metric().values.get(&["m1->logits"])? - level).abs() < 1e-4);
+    assert!((effect.as_metric().values.get(&["m1->logits"])? - level).abs() < TWO_WAYS);
     sentence(edges.attribute(EdgeMethod::InformationFlowRoutes)?.effect(), &["information flow routes", "metric"]);
     Ok(())
 }

@@ -16,6 +16,9 @@ use super::scratch;
 /// length (transformers 5.24, torch 2.15: 0.53 % and 0.067 %; of other weights 0.64 % and 0.08 %).
 pub const HALF: [(DType, f64); 2] = [(DType::BF16, 0.0064), (DType::F16, 0.0008)];
 
+/// How far a sum of half-precision numbers is from the same in f64, as a share, where f32 adds them up.
+pub const WIDE: f64 = 1e-5;
+
 /// Wider than any sum of ones that half precision can hold: 256 in bf16. In f16 it is 2048, which squares and a scale reach.
 pub const D_MODEL: usize = 1024;
 

@@ -16,6 +16,7 @@ pub mod sealed;
 pub mod sentence;
 pub mod splice;
 pub mod tokenizer;
+pub mod tolerance;
 pub mod torch;
 
 /// An empty folder of this name for the files of one test.

@@ -140,7 +140,10 @@ fn mistakes_in_lists_of_verbs_say_where() -> Result<()> {
     sentence(unsaid.with_verbs(&unknown), &["prompt 1 does not say the number of its subject"]);
     let emptied = VerbList { plural: Vec::new(), ..unknown.clone() };
     sentence(unsaid.with_verbs(&emptied), &["0 plural verbs", "at least one of each"]);
-    sentence(Task::Ioi.prompts(Split::Train, 2, 0)?.with_verbs(&unknown), &["ioi is not judged by verbs", "prompt 0"]);
+    sentence(
+        Task::Ioi.prompts(Split::Train, 2, 0)?.with_verbs(&unknown),
+        &["ioi is not evaluated with verbs", "prompt 0"],
+    );
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use candle_lens::views::Rendered;
 use ndarray::{Array2, Array3};
 use serde_json::{Value, json};
 
+use crate::support::tolerance::IN_F64;
+
 const NAN: f32 = f32::NAN;
 const NEVER: f32 = f32::NEG_INFINITY;
 
@@ -102,7 +104,7 @@ fn bars_counts_and_points_leave_out_what_is_not_finite() {
     let spec_of = spec(&figure);
     let counted: u64 = spec_of["data"][0]["y"].as_array().expect("counts").iter().filter_map(Value::as_u64).sum();
     assert_eq!(counted, 3);
-    assert!((spec_of["layout"]["shapes"][0]["x0"].as_f64().expect("a mean") - 7.0 / 3.0).abs() < 1e-9);
+    assert!((spec_of["layout"]["shapes"][0]["x0"].as_f64().expect("a mean") - 7.0 / 3.0).abs() < IN_F64);
     says(&figure, "gap: NaN or -inf (2 of 5 values)");
     let figure = scatter([1.0, NAN, 3.0, 4.0], [1.0, 2.0, NEVER, 4.0]).point_labels(["a", "b", "c", "d"]);
     let spec_of = spec(&figure);

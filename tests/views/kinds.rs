@@ -8,6 +8,8 @@ use candle_lens::views::View;
 use ndarray::Array3;
 use serde_json::Value;
 
+use crate::support::tolerance::IN_F64;
+
 fn json(figure: impl Into<Figure>) -> Value {
     serde_json::from_str(&figure.into().to_json().expect("the figure can be drawn")).expect("JSON")
 }
@@ -27,7 +29,7 @@ fn a_histogram_counts_every_number_once() {
     });
     assert_eq!(counts, by_hand.collect::<Vec<_>>());
     let mean = values.iter().sum::<f64>() / 97.0;
-    assert!((spec["layout"]["shapes"][0]["x0"].as_f64().expect("a mean") - mean).abs() < 1e-9);
+    assert!((spec["layout"]["shapes"][0]["x0"].as_f64().expect("a mean") - mean).abs() < IN_F64);
     for value in [2.0, 1e16, 1e20, -3e30, f32::MAX, 1e-40] {
         let figure = hist(vec![value; 5]);
         figure.render().expect("equal numbers have a bin, however large they are");

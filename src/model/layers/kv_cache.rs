@@ -65,8 +65,8 @@ impl KvCache {
     }
 
     /// The tokens whose keys and values are here.
-    pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+    pub fn tokens(&self) -> Tokens {
+        self.tokens.clone()
     }
 
     /// How many bytes they take.

@@ -200,7 +200,7 @@ impl HookedTransformer {
     /// As [`HookedTransformer::token_ids`].
     pub(crate) fn logit_biases(&self, ids: &[u32]) -> Result<Vec<f32>> {
         let directions = self.tokens_to_residual_directions(ids.iter().copied())?.to_dtype(DType::F32)?;
-        let chosen = Tensor::new(ids, self.device())?;
+        let chosen = Tensor::new(ids, self.weights.device())?;
         let b_u = self.weights.b_u.index_select(&chosen, 0)?.to_dtype(DType::F32)?;
         let all = match self.weights.ln_final.as_ref().and_then(|norm| norm.b.as_ref()) {
             Some(b) => (b_u + directions.broadcast_mul(&b.to_dtype(DType::F32)?)?.sum(1)?)?,

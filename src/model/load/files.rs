@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::fetched::Fetched;
 use super::names::id_of;
 use super::options::LoadOptions;
 use super::provenance::Origin;
@@ -40,6 +41,13 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
             )));
         }
         return Ok(local);
+    }
+    // A revision is the hub's, not that of the launcher's file.
+    if options.revision.is_none() && options.step.is_none() && !path.exists() {
+        let file = Fetched::called(name).and_then(Fetched::file);
+        if let Some(file) = file.as_deref().and_then(Path::to_str) {
+            return place(file, options);
+        }
     }
     if path.exists() || name.starts_with(['.', '/', '~']) || name.contains('\\') {
         let message = "is not a folder: give a folder with config.json and model.safetensors, or the file of a \

@@ -9,6 +9,7 @@ use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, Po
 use crate::model::frozen::FrozenParts;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
+use crate::random::normal;
 
 /// Draws each weight and records it as a variable.
 struct Init<'a> {
@@ -20,17 +21,15 @@ struct Init<'a> {
 }
 
 impl Init<'_> {
-    /// A standard normal number (Box and Muller 1958) from SplitMix64 (Steele et al. 2014).
+    /// A standard normal number from SplitMix64 (Steele et al. 2014); another generator would change the weights of every seed.
     fn normal(&mut self) -> f64 {
-        let mut uniform = || {
+        normal(|| {
             self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = self.state;
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-        };
-        let (u, v) = (1.0 - uniform(), uniform());
-        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        })
     }
 
     fn var(&mut self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {

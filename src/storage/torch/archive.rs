@@ -166,7 +166,8 @@ impl<'a> Checkpoint<'a> {
                 _ => "a single value".into(),
             };
             return Err(wrong(format!(
-                "holds {what}, not a dictionary of tensors, and nothing in it is run: in Python, save model.state_dict()."
+                "holds {what}, not a dictionary of tensors, and nothing in it is run: in Python, save \
+                 model.state_dict()."
             )));
         };
         let names = |entries: &[(Id, Id)]| {

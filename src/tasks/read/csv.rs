@@ -37,7 +37,7 @@ impl Row<'_> {
     pub fn find(&self, column: &str) -> Result<Option<&str>, String> {
         let mut places = self.csv.header.iter().enumerate().filter(|(_, name)| *name == column);
         match (places.next(), places.next()) {
-            (Some(_), Some(_)) => Err(format!("its header has the column {column:?} twice: which of them is meant?")),
+            (Some(_), Some(_)) => Err(format!("its header has the column {column:?} twice: rename one of them.")),
             (Some((place, _)), None) => Ok(Some(&self.fields[place])),
             _ => Ok(None),
         }
@@ -107,8 +107,8 @@ impl Reader<'_> {
                 None if self.rest.is_empty() => {}
                 None => {
                     return Err(format!(
-                        "line {}, column {}: something stands behind the closing quotation mark of a field. Quotation marks \
-                         inside a field are written twice.",
+                        "line {}, column {}: something stands behind the closing quotation mark of a field. Quotation \
+                         marks inside a field are written twice.",
                         self.line,
                         fields.len()
                     ));

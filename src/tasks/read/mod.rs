@@ -22,7 +22,7 @@ const MOST_BYTES: u64 = 256 << 20;
 impl TaskDataset {
     /// Reads a file of a task: `.csv` with a header line, or `.json` in circuit-finder's form.
     ///
-    /// Columns that a task needs, by name; others are left alone. Ids are GPT-2's and need not be there: the answers
+    /// Columns that a task needs, by name; others are ignored. Ids are GPT-2's and need not be there: the answers
     /// are the texts, and where a column of ids says otherwise for GPT-2's tokenizer, [`TaskDataset::batches`] refuses
     /// it. Verbs are this crate's own, unless [`TaskDataset::with_verbs`] gives others.
     ///
@@ -53,7 +53,7 @@ impl TaskDataset {
         let parsed = match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => csv::parse(&text).and_then(|table| rows::prompts(task, &table)),
             Some("json") => json::prompts(task, &text),
-            _ => Err("its name ends in neither .csv nor .json: which of the two is it?".into()),
+            _ => Err("its name ends in neither .csv nor .json: give it the ending of its format.".into()),
         };
         let prompts = parsed.map_err(|sentence| Error::file(path, sentence))?;
         if prompts.is_empty() {
@@ -67,7 +67,7 @@ impl TaskDataset {
 fn text_of(path: &Path) -> Result<String> {
     let unreadable = |error| Error::file(path, format!("it cannot be read: {error}."));
     if std::fs::metadata(path).map_err(unreadable)?.len() > MOST_BYTES {
-        return Err(Error::file(path, "it is larger than 256 MB, and no file of prompts is: is it the right one?"));
+        return Err(Error::file(path, "it is larger than 256 MB, which no file of prompts is: check the path."));
     }
     let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?)
         .map_err(|_| Error::file(path, "it is not text in UTF-8: save it as UTF-8, or give another file."))?;

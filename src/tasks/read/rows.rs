@@ -101,9 +101,7 @@ fn add_names(row: &Row, prompt: &mut TaskPrompt) -> Result<(), String> {
         if let Some(place) = row.number::<usize>(name)?
             && place != found
         {
-            return Err(
-                row.wrong(name, &format!("is {place}, but the word there is another: the name is word {found}"))
-            );
+            return Err(row.wrong(name, &format!("is {place}, where another word is: the name is word {found}")));
         }
         prompt.positions.push((name.into(), found));
     }
@@ -142,7 +140,7 @@ fn pronouns(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
     };
     let (right, wrong) = (pronoun("clean_answer")?, pronoun("corrupted_answer")?);
     if right == wrong {
-        return Err(row.wrong("clean", "has the same right and wrong answer, which distinguishes nothing"));
+        return Err(row.wrong("clean", "has the same right and wrong answer, so there is nothing to compare"));
     }
     Ok((vec![right], vec![wrong], pair(row, "clean_answer_idx", "corrupted_answer_idx")?))
 }
@@ -174,7 +172,7 @@ fn categories(row: &Row) -> Result<(Vec<String>, Vec<String>, Ids), String> {
         let ids = list::numbers(field).map_err(|what| row.wrong(column, &what))?;
         match ids.len() == count {
             true => Ok(Some(ids)),
-            false => Err(row.wrong(column, &format!("has {} ids for {count} answers", ids.len()))),
+            false => Err(row.wrong(column, &format!("has {} ids for {count} answers: give one for each", ids.len()))),
         }
     };
     let (right, wrong) = (answers("answers")?, answers("corrupted_answers")?);

@@ -1,4 +1,4 @@
-//! Verbs in both numbers, by which agreement is judged: the table that goes with Newman et al. 2021
+//! Verbs in both numbers, by which agreement is evaluated: the table that goes with Newman et al. 2021
 //! (<https://arxiv.org/abs/2104.09635>) and that Hanna et al. 2024 use for their agreement task.
 
 use std::collections::HashMap;
@@ -50,8 +50,8 @@ impl VerbList {
         Ok(Self { source: path.display().to_string(), singular, plural, left_out: Vec::new() })
     }
 
-    /// The verbs that are one token each, as answers must be: the others are listed in `left_out`. A verb stays though
-    /// its other number goes.
+    /// The verbs that are one token each, as answers must be: the others are listed in `left_out`. A verb stays even
+    /// if its form in the other number goes.
     ///
     /// # Errors
     /// Where no verb of a number is left.
@@ -70,8 +70,8 @@ impl VerbList {
         let (singular, plural) = (kept(&self.singular)?, kept(&self.plural)?);
         if singular.is_empty() || plural.is_empty() {
             return Err(Error::tokens(format!(
-                "of the verbs of {} {} in the singular and {} in the plural are one token of this tokenizer, but at least one \
-                 of each is needed: give other verbs.",
+                "of the verbs of {} {} in the singular and {} in the plural are one token of this tokenizer, but at \
+                 least one of each is needed: give other verbs.",
                 self.source,
                 singular.len(),
                 plural.len()
@@ -103,7 +103,7 @@ fn parse(text: &str) -> Result<[Vec<String>; 2], String> {
                 Some((before, line)) => {
                     let other = COLUMNS[*before];
                     let what = format!("is {:?}, which is a verb of the column {other:?} on line {line}", verb.trim());
-                    return Err(row.wrong(column, &format!("{what}: which of the two numbers has it")));
+                    return Err(row.wrong(column, &format!("{what}: remove it from one of the two")));
                 }
                 None => {
                     seen.insert(verb.clone(), (number, row.line));
@@ -119,14 +119,14 @@ fn parse(text: &str) -> Result<[Vec<String>; 2], String> {
 }
 
 impl TaskDataset {
-    /// Prompts of agreement, judged by these verbs: `sum p(verbs that agree) - sum p(the others)`.
+    /// Prompts of agreement, evaluated with these verbs: `sum p(verbs that agree) - sum p(the others)`.
     ///
     /// # Errors
     /// A list without verbs of one number; another task; a prompt that does not say the number of its subject.
     pub fn with_verbs(&self, verbs: &VerbList) -> Result<Self> {
         if verbs.singular.is_empty() || verbs.plural.is_empty() {
             return Err(Error::argument(format!(
-                "{} has {} singular and {} plural verbs: to be judged by them, prompts need at least one of each.",
+                "{} has {} singular and {} plural verbs: to be evaluated with them, prompts need at least one of each.",
                 verbs.source,
                 verbs.singular.len(),
                 verbs.plural.len()
@@ -141,12 +141,13 @@ impl TaskDataset {
                 Ok(TaskPrompt { right: singular.clone(), wrong: plural.clone(), ..prompt.clone() })
             }
             (Task::Sva, None) => Err(Error::argument(format!(
-                "{} does not say the number of its subject, so its right verbs are not known: read it from a CSV with the \
-                 column plural, or set `plural` of the prompt.",
+                "{} does not say the number of its subject, so its right verbs are not known: read it from a CSV with \
+                 the column plural, or set `plural` of the prompt.",
                 prompt.row
             ))),
             _ => Err(Error::argument(format!(
-                "{} is not judged by verbs ({}): give a data set of Task::Sva, whose prompts say the number of their subject.",
+                "{} is not evaluated with verbs ({}): give a data set of Task::Sva, whose prompts say the number of their \
+                 subject.",
                 self.task, prompt.row
             ))),
         };

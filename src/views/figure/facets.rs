@@ -113,8 +113,8 @@ impl Facets {
         let size = (columns * drawings[0].width, top + figures.len().div_ceil(columns) * height);
         if size.0.max(size.1) > LARGEST {
             return Err(Error::argument(format!(
-                "{} facets make a picture of {} x {} pixels, but {LARGEST} is the maximum: save some of them, or each separately \
-                 (Facets::figures), or make them smaller (width).",
+                "{} facets make a picture of {} x {} pixels, but {LARGEST} is the maximum: save some of them, or each \
+                 separately (Facets::figures), or make them smaller (width).",
                 figures.len(),
                 size.0,
                 size.1

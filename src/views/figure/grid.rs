@@ -106,7 +106,8 @@ impl Grid {
         let limit = self.asked.limit.unwrap_or(if most > 0.0 { most } else { 1.0 });
         if !(center.is_finite() && limit.is_finite() && limit > 0.0) {
             return Err(Error::argument(format!(
-                "the colours cannot go {limit} around {center}: give `limit` a number above 0 and `center` a finite one."
+                "the colours cannot go {limit} around {center}: give `limit` a number above 0 and `center` a finite \
+                 one."
             )));
         }
         let title = looks.value_label(self.asked.color_label.as_ref(), &self.title);

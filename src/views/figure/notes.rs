@@ -55,8 +55,8 @@ impl Note {
     /// The note that `drawn` is all there is room for of `all`.
     pub fn of_size(drawn: &str, all: &str, max_bytes: usize) -> Self {
         let text = format!(
-            "Reduced to {drawn}: {all} would take more than {}. `max_bytes` allows more, for instance in a separate file \
-             (`save_html`).",
+            "Reduced to {drawn}: {all} would take more than {}. `max_bytes` allows more, for instance in a separate \
+             file (`save_html`).",
             human_bytes(max_bytes as u64)
         );
         Self { is_legend: false, text }

@@ -93,8 +93,8 @@ impl Points {
             });
         if let Some((x, y)) = other {
             return Err(Error::argument(format!(
-                "`scatter` pairs numbers by their indices, but one result has the axis {:?} where the other has {:?}, or other \
-                 labels on it: give results with the same axes.",
+                "`scatter` pairs numbers by their indices, but one result has the axis {:?} where the other has {:?}, \
+                 or other labels on it: give results with the same axes.",
                 x.name, y.name
             )));
         }

@@ -53,7 +53,8 @@ pub fn imshow_patching_results(results: impl Source, tokens: impl Words, answers
     let answers = answers.words(None)?;
     if values.ndim() != 3 || values.shape()[0] != answers.len() {
         return Err(Error::argument(format!(
-            "`imshow_patching_results` was given {} answers and results of the shape {:?}: give [answer, layer, position].",
+            "`imshow_patching_results` was given {} answers and results of the shape {:?}: give [answer, layer, \
+             position].",
             answers.len(),
             values.shape()
         )));

@@ -224,7 +224,8 @@ fn wrong_shape(mode: Mode, shape: &[usize]) -> Error {
         _ => ("heads, [head, dest, src]", "of a batch take one prompt first"),
     };
     Error::argument(format!(
-        "`{}` shows {wanted} with the same number of destinations and sources, but it was given the shape {shape:?}: {otherwise}.",
+        "`{}` shows {wanted} with the same number of destinations and sources, but it was given the shape {shape:?}: \
+         {otherwise}.",
         mode.function()
     ))
 }
@@ -361,8 +362,8 @@ impl Kind for Heads {
 /// The note on attention that was reduced.
 fn reduced(factor: usize, max_bytes: usize) -> String {
     format!(
-        "Each cell represents {factor} x {factor} positions and shows their largest value: the whole would take more than \
-         {}. `max_bytes` allows more.",
+        "Each cell represents {factor} x {factor} positions and shows their largest value: the whole would take more \
+         than {}. `max_bytes` allows more.",
         crate::error::human_bytes(max_bytes as u64)
     )
 }

@@ -93,8 +93,8 @@ impl Circuit {
         })?;
         let cut = (places.len() < self.0.nodes.len()).then(|| {
             format!(
-                "The still picture holds the {} strongest of {} nodes and {} of {all} edges between them: the rest has no \
-                 room in a picture.",
+                "The still picture holds the {} strongest of {} nodes and {} of {all} edges between them: the rest has \
+                 no room in a picture.",
                 places.len(),
                 self.0.nodes.len(),
                 edges.len()

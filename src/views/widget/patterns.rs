@@ -63,7 +63,8 @@ fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<isize>) -> Res
     let prompts = cache.tokens().batch();
     if prompt.is_none() && prompts != 1 {
         return Err(Error::argument(format!(
-            "this cache has {prompts} prompts, but a widget shows one: give `(&cache, layer, prompt)`, or run one prompt."
+            "this cache has {prompts} prompts, but a widget shows one: give `(&cache, layer, prompt)`, or run one \
+             prompt."
         )));
     }
     let prompt = absolute(prompt.unwrap_or(0), prompts, "prompt")?;

@@ -139,8 +139,8 @@ impl Predictions {
         let logits = if logits.rank() == 3 && logits.dim(0)? == 1 { logits.get(0)? } else { logits.clone() };
         if ids.len() < 2 {
             return Err(Error::argument(
-                "this view shows the probability of each token after the first, but the prompt is a single token: give a \
-                 prompt of two tokens or more, and its logits.",
+                "this view shows the probability of each token after the first, but the prompt is a single token: give \
+                 a prompt of two tokens or more, and its logits.",
             ));
         }
         if logits.rank() != 2 || logits.dim(0)? != ids.len() {
