@@ -43,6 +43,9 @@ pub struct Dims {
     /// Position embeddings enter queries and keys only, never the residual stream.
     #[serde(default)]
     pub shortformer: bool,
+    /// Attention scores fall with the distance between query and key; positions have no vectors.
+    #[serde(default)]
+    pub alibi: bool,
     /// Queries and keys have norms: there are `attn.q_norm` and `attn.k_norm`.
     #[serde(default)]
     pub qk_norm: bool,
@@ -54,10 +57,10 @@ pub struct Dims {
 }
 
 impl Dims {
-    /// Whether position embeddings are added to the residual stream: not with rotary embeddings, nor in a shortformer, where
-    /// only queries and keys see them.
+    /// Whether position embeddings are added to the residual stream: not with rotary embeddings or ALiBi, nor in a
+    /// shortformer, where only queries and keys see them.
     pub fn adds_positions(&self) -> bool {
-        !self.rotary && !self.shortformer
+        !self.rotary && !self.shortformer && !self.alibi
     }
 
     /// The key/value head from which a head reads: its own, or under grouped-query attention the one that its group shares.

@@ -68,6 +68,7 @@ mod real_models {
     mod smollm2;
 }
 mod model {
+    mod alibi;
     mod architectures;
     mod checkpoints;
     mod config_keys;
@@ -88,9 +89,12 @@ mod model {
 mod storage {
     mod arrays;
     mod gguf;
+    #[cfg(feature = "hf-hub")]
+    mod hf_hub_alone;
     mod hub;
     mod hub_gguf;
     mod hub_server;
+    mod hub_transfer;
 }
 mod tasks {
     mod answerable;

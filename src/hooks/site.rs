@@ -172,6 +172,7 @@ mod tests {
             norms_after: true,
             rotary: true,
             shortformer: false,
+            alibi: false,
             qk_norm: true,
             neuron_norm: true,
             has_norm: true,

@@ -128,7 +128,13 @@ impl Needs {
             Self::NormsAfter => (dims.norms_after, "no norm follows its attention and MLPs"),
             Self::QkNorm => (dims.qk_norm, "its queries and keys have no norms"),
             Self::Rotary => (dims.rotary, "it has no rotary embedding of queries and keys"),
-            Self::PositionEmbedding => (!dims.rotary, "it rotates queries and keys by their position instead"),
+            Self::PositionEmbedding => (
+                !dims.rotary && !dims.alibi,
+                match dims.alibi {
+                    true => "its attention scores fall with the distance between query and key instead",
+                    false => "it rotates queries and keys by their position instead",
+                },
+            ),
             Self::KeysOfEachHead => (
                 dims.n_key_value_heads == dims.n_heads,
                 "its heads share keys and values: q_input, k_input and v_input are the separate inputs",

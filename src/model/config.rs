@@ -154,7 +154,9 @@ impl HookedTransformerConfig {
     pub fn rotary_dim(&self) -> usize {
         match self.positional_embedding_type {
             PositionalEmbeddingType::Rotary => self.rotary_dim.unwrap_or(self.d_head()),
-            _ => 0,
+            PositionalEmbeddingType::Standard
+            | PositionalEmbeddingType::Shortformer
+            | PositionalEmbeddingType::Alibi => 0,
         }
     }
 
@@ -207,6 +209,7 @@ impl HookedTransformerConfig {
             norms_after: self.use_normalization_before_and_after,
             rotary: self.positional_embedding_type == PositionalEmbeddingType::Rotary,
             shortformer: self.positional_embedding_type == PositionalEmbeddingType::Shortformer,
+            alibi: self.positional_embedding_type == PositionalEmbeddingType::Alibi,
             qk_norm: self.use_qk_norm,
             neuron_norm: self.act_fn == ActFn::SoluLn && !self.attn_only,
             has_norm: self.normalization_type != NormalizationType::None,

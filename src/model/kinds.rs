@@ -118,6 +118,20 @@ pub enum PositionalEmbeddingType {
     /// A learned vector for each position, added to what queries and keys are made of, behind the norm, and so never to
     /// the residual stream (Press et al. 2021, "Shortformer").
     Shortformer,
+    /// Attention scores fall with the distance between query and key, in each head at a slope of its own (Press et al.
+    /// 2021, ALiBi). Where the number of heads is not a power of two, the slopes are those of the paper's code, not
+    /// TransformerLens'.
+    Alibi,
+}
+
+impl PositionalEmbeddingType {
+    /// Whether each position has a learned vector.
+    pub fn has_vectors(self) -> bool {
+        match self {
+            Self::Standard | Self::Shortformer => true,
+            Self::Rotary | Self::Alibi => false,
+        }
+    }
 }
 
 /// Whether a layer's attention is global or local.

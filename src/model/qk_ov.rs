@@ -1,8 +1,8 @@
 //! The model's circuits as low-rank matrices, what heads compose with, and sums of biases.
 //!
 //! `QK = W_Q W_K^T` says which tokens a head attends to, `OV = W_V W_O` what it then moves (Elhage et al. 2021). Both
-//! are taken as they act on the residual stream, so they are exact where norms are folded; rotary positions, norms of
-//! queries and keys, and biases are not in them.
+//! are taken as they act on the residual stream, so they are exact where norms are folded; rotary positions, what
+//! ALiBi takes off scores for the distance, norms of queries and keys, and biases are not in them.
 
 use candle_core::{DType, Tensor};
 

@@ -13,6 +13,7 @@ use super::ops::{later_keys, linear, soft_cap};
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun, Site, Stage};
+use crate::model::layers::alibi::alibi;
 use crate::model::layers::attention::{keys_and_values, project};
 use crate::model::layers::block::{BlockContext, block, norm_after, rest_of_block};
 use crate::model::layers::embed::{position_embeddings, position_ids};
@@ -24,6 +25,8 @@ use crate::tokens::Tokens;
 /// What all blocks need to know about the positions they run on.
 pub(crate) struct Suffix {
     rotary: Option<Rotary>,
+    /// What is added to the scores for the distance between query and key.
+    alibi: Option<Tensor>,
     /// Position embeddings that enter queries and keys only.
     placed: Option<Tensor>,
     /// The keys that are masked for each query, for each window that some layer has.
@@ -31,12 +34,12 @@ pub(crate) struct Suffix {
 }
 
 impl Suffix {
-    /// The first `count` of its positions, for their keys and values. They keep the rotary embedding of the whole:
+    /// The first `count` of its positions, for their keys and values, on which no score depends. They keep the rotary embedding of the whole:
     /// where it depends on the length of a text, a shorter one would be rotated differently.
     pub(crate) fn first(&self, count: usize) -> Result<Self> {
         let rotary = self.rotary.as_ref().map(|rotary| rotary.first(count)).transpose()?;
         let placed = self.placed.as_ref().map(|placed| placed.narrow(1, 0, count)).transpose()?;
-        Ok(Self { rotary, placed, masked: self.masked.clone() })
+        Ok(Self { rotary, placed, alibi: self.alibi.clone(), masked: self.masked.clone() })
     }
 
     pub(super) fn context<'a>(&'a self, model: &'a HookedTransformer, layer: usize) -> BlockContext<'a> {
@@ -44,6 +47,7 @@ impl Suffix {
             layer,
             cfg: &model.cfg,
             rotary: self.rotary.as_ref(),
+            alibi: self.alibi.as_ref(),
             shortformer: self.placed.as_ref(),
             masked: self.masked[&model.cfg.window(layer)].as_ref(),
             frozen: model.frozen,
@@ -62,13 +66,17 @@ impl HookedTransformer {
             }
             false => None,
         };
+        let alibi = match self.dims().alibi {
+            true => Some(alibi(self.cfg.n_heads, past, text.pos(), self.weights.device())?),
+            false => None,
+        };
         let mut masked = BTreeMap::new();
         for layer in 0..self.cfg.n_layers {
             if let Entry::Vacant(vacant) = masked.entry(self.cfg.window(layer)) {
                 vacant.insert(self.masked_keys(text, past, self.cfg.window(layer))?);
             }
         }
-        Ok(Suffix { rotary, placed, masked })
+        Ok(Suffix { rotary, alibi, placed, masked })
     }
 
     /// The positions from `past` on of `copies` copies of `text`, one after the other.

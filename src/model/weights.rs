@@ -71,7 +71,7 @@ pub(crate) struct BlockWeights {
 pub(crate) struct Weights {
     /// `[d_vocab, d_model]`.
     pub w_e: Tensor,
-    /// `[n_ctx, d_model]`; none where queries and keys are rotated by position.
+    /// `[n_ctx, d_model]`; none where positions have no vectors.
     pub w_pos: Option<Tensor>,
     pub blocks: Vec<BlockWeights>,
     pub ln_final: Option<NormWeights>,
@@ -215,7 +215,11 @@ impl HookedTransformer {
     /// When positions enter the model in another way.
     pub fn W_pos(&self) -> Result<Tensor> {
         self.weights.w_pos.clone().ok_or_else(|| {
-            crate::Error::argument("the model has no position embeddings: it rotates queries and keys instead.")
+            let instead = match self.dims().alibi {
+                true => "its attention scores fall with the distance between query and key instead",
+                false => "it rotates queries and keys instead",
+            };
+            crate::Error::argument(format!("the model has no position embeddings: {instead}."))
         })
     }
 

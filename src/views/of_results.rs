@@ -239,6 +239,7 @@ impl View for Dims {
             ("norms_after", self.norms_after),
             ("rotary", self.rotary),
             ("shortformer", self.shortformer),
+            ("alibi", self.alibi),
             ("qk_norm", self.qk_norm),
             ("neuron_norm", self.neuron_norm),
             ("has_norm", self.has_norm),

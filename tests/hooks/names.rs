@@ -18,6 +18,7 @@ const DIMS: Dims = Dims {
     norms_after: false,
     rotary: false,
     shortformer: false,
+    alibi: false,
     qk_norm: false,
     neuron_norm: false,
     attn_only: false,

@@ -35,7 +35,8 @@ fn logits_are_those_of_transformers() -> Result<()> {
 }
 
 /// Those that TransformerLens was run on too.
-const HOOKED: [&str; 13] = [
+const HOOKED: [&str; 15] = [
+    "bloom",
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
@@ -49,6 +50,7 @@ const HOOKED: [&str; 13] = [
     "phi3",
     "qwen2",
     "qwen3",
+    "stablelm",
 ];
 
 #[test]

@@ -124,6 +124,8 @@ fn every_weight_of_every_architecture() -> Result<()> {
     for act_fn in [ActFn::Gelu, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn] {
         check_model(&format!("{act_fn:?}"), HookedTransformerConfig { act_fn, ..small() }, &tokens)?;
     }
+    let alibi = PositionalEmbeddingType::Alibi;
+    check_model("ALiBi", HookedTransformerConfig { positional_embedding_type: alibi, ..small() }, &tokens)?;
     for positional_embedding_type in [PositionalEmbeddingType::Shortformer, PositionalEmbeddingType::Rotary] {
         for rotary_adjacent_pairs in [false, true] {
             let cfg = HookedTransformerConfig { positional_embedding_type, rotary_adjacent_pairs, ..small() };

@@ -22,7 +22,7 @@ const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d
 /// Families of tiny models, and how the names of their tensors without the unembedding begin.
 fn families() -> impl Iterator<Item = (PathBuf, &'static str)> {
     let prefix = |family: &str| match family {
-        "gpt_neo" | "gptj" => "transformer.",
+        "gpt_neo" | "gptj" | "bloom" | "bloom_6_heads" => "transformer.",
         _ if family.starts_with("gpt_neox") => "gpt_neox.",
         _ => "model.",
     };
@@ -55,7 +55,7 @@ fn logits(model: &HookedTransformer) -> Vec<f32> {
 
 /// The names of the embedding and of the unembedding, without what stands before them.
 fn matrices(tensors: &Tensors) -> (String, &'static str) {
-    let embed = ["wte.weight", "embed_in.weight", "embed_tokens.weight"];
+    let embed = ["wte.weight", "embed_in.weight", "embed_tokens.weight", "word_embeddings.weight"];
     let is_embed = |name: &&String| embed.iter().any(|embed| name.ends_with(embed));
     let embed = tensors.keys().find(is_embed).unwrap().clone();
     (embed.clone(), if embed.ends_with("embed_in.weight") { "embed_out.weight" } else { "lm_head.weight" })

@@ -1,5 +1,5 @@
 //! Identities on random architectures: what is computed cleverly against whole runs, and what claims to sum, summed. Norms, windows,
-//! caps, shared keys, both directions, positions of all three kinds, padding on either side, as the dice fall; the seeds are fixed.
+//! caps, shared keys, both directions, positions of all kinds, padding on either side, as the dice fall; the seeds are fixed.
 
 use candle_lens::Result;
 use candle_lens::candle::{Device, Tensor};
@@ -46,8 +46,12 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
     let types = [AttentionType::Global, AttentionType::Local];
     let attn_types = windows.then(|| (0..n_layers).map(|_| types[dice.below(2)]).collect());
     let act_fns = [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn];
-    let positions =
-        [PositionalEmbeddingType::Standard, PositionalEmbeddingType::Rotary, PositionalEmbeddingType::Shortformer];
+    let positions = [
+        PositionalEmbeddingType::Standard,
+        PositionalEmbeddingType::Rotary,
+        PositionalEmbeddingType::Shortformer,
+        PositionalEmbeddingType::Alibi,
+    ];
     let qk_norms = [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead];
     HookedTransformerConfig {
         qk_norm_type: qk_norms[dice.below(qk_norms.len())],

@@ -124,11 +124,12 @@ type Change = fn(&mut HookedTransformerConfig);
 #[test]
 fn what_gpt2_cannot_hold_is_refused() {
     let folder = scratch("saved_unfit");
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
         ("looks ahead", |cfg| cfg.attention_dir = AttentionDir::Bidirectional),
         ("scale", |cfg| cfg.attn_scale = Some(3.0)),
         ("solu", |cfg| cfg.act_fn = ActFn::SoluLn),
         ("solu", |cfg| cfg.act_fn = ActFn::Solu),
+        ("ALiBi", |cfg| cfg.positional_embedding_type = PositionalEmbeddingType::Alibi),
         ("shortformer", |cfg| cfg.positional_embedding_type = PositionalEmbeddingType::Shortformer),
     ];
     for (told, change) in cases {

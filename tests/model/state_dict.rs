@@ -94,6 +94,7 @@ fn models_written_for_transformer_lens_come_back() -> Result<()> {
         let cfg = model.cfg();
         let foreign = [
             (cfg.long_rope.is_some(), "long_rope"),
+            (cfg.dims().alibi && !cfg.n_heads.is_power_of_two(), "ALiBi"),
             (cfg.gated_mlp_biases, "gated_mlp_biases"),
             (cfg.use_qk_norm && cfg.qk_norm_type != QkNormType::RMS, "qk_norm_type"),
         ];

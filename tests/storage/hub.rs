@@ -12,9 +12,9 @@ use crate::support::fixture::tiny_gpt2;
 use crate::support::scratch;
 use crate::support::sentence::sentence;
 
-const ID: &str = "someone/tiny";
+pub const ID: &str = "someone/tiny";
 
-fn file(name: &str) -> Vec<u8> {
+pub fn file(name: &str) -> Vec<u8> {
     fs::read(tiny_gpt2().join(name)).expect("the fixture is there")
 }
 
@@ -23,7 +23,7 @@ fn at(name: &str) -> String {
 }
 
 /// A hub that has the tiny GPT-2.
-fn server() -> Server {
+pub fn server() -> Server {
     Server::new(["config.json", "model.safetensors", "tokenizer.json"].map(|name| (at(name), file(name))))
 }
 
@@ -104,7 +104,9 @@ fn a_cut_transfer_goes_on_where_it_was_cut() {
     assert_eq!(model.provenance().crc32, load_folder().provenance().crc32);
     let asked = server.asked();
     let ranges: Vec<_> = asked.iter().filter_map(|asked| asked.range.as_deref()).collect();
-    assert!(ranges.contains(&"bytes=20000-") && ranges.contains(&"bytes=40000-"), "{ranges:?}");
+    for start in ["bytes=20000-", "bytes=40000-"] {
+        assert!(ranges.iter().any(|range| range.starts_with(start)), "{ranges:?}");
+    }
 }
 
 fn load_folder() -> HookedTransformer {

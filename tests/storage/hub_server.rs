@@ -13,6 +13,8 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub struct Faults {
     /// Answer with this status instead, and this `Retry-After`.
     pub status: Option<(u16, Option<u64>)>,
+    /// Only of requests by this method.
+    pub method: Option<&'static str>,
     /// Of how many requests the status is the answer; 0 means all.
     pub times: usize,
     /// What `X-Error-Code` says beside it.
@@ -31,6 +33,8 @@ pub struct Faults {
     pub no_size: bool,
     /// Name the file so instead of by its hash.
     pub etag: Option<&'static str>,
+    /// Say that the hub's Xet storage has the file under this hash.
+    pub xet: Option<&'static str>,
 }
 
 impl Faults {
@@ -128,8 +132,10 @@ impl State {
     fn hear(&mut self, asked: &Asked) -> (Option<Vec<u8>>, Faults) {
         self.asked.push(asked.clone());
         let name = asked.path.rsplit('/').next().unwrap_or_default();
-        let faults = self.faults.get(name).cloned().unwrap_or_default();
-        if let Some(left) = self.faults.get_mut(name).filter(|faults| faults.times > 0) {
+        let mut faults = self.faults.get(name).cloned().unwrap_or_default();
+        if faults.method.is_some_and(|method| method != asked.method) {
+            faults.status = None;
+        } else if let Some(left) = self.faults.get_mut(name).filter(|faults| faults.times > 0) {
             left.times -= 1;
             if left.times == 0 {
                 left.status = None;
@@ -164,7 +170,8 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     };
     let size = faults.size.unwrap_or(bytes.len());
     let name = faults.etag.map_or_else(|| etag(&bytes), String::from);
-    let about = format!("X-Repo-Commit: {COMMIT}\r\nETag: W/\"{name}\"\r\n");
+    let xet = faults.xet.map_or(String::new(), |hash| format!("X-Xet-Hash: {hash}\r\n"));
+    let about = format!("X-Repo-Commit: {COMMIT}\r\nETag: W/\"{name}\"\r\n{xet}");
     if faults.is_redirected(&asked.path) {
         let place = faults.elsewhere.unwrap_or_default();
         let linked_size = if faults.no_size { String::new() } else { format!("X-Linked-Size: {size}\r\n") };
@@ -172,13 +179,15 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let location = format!("Location: {place}/cdn{}\r\n", asked.path);
         return write!(stream, "HTTP/1.1 302 Found\r\n{ends}{about}{linked}{location}Content-Length: 0\r\n\r\n");
     }
-    let from = asked.range.filter(|_| !faults.no_range);
-    let from = from.and_then(|range| range.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok()).unwrap_or(0);
-    let mut part = bytes.get(from..).unwrap_or_default().to_vec();
+    let range = asked.range.filter(|_| !faults.no_range);
+    // `bytes=5-`, or `bytes=5-9` with the last byte.
+    let (from, to) = range.as_ref().and_then(|range| range.strip_prefix("bytes=")?.split_once('-')).unwrap_or_default();
+    let (from, to) = (from.parse().unwrap_or(0), to.parse().unwrap_or(usize::MAX).min(bytes.len().saturating_sub(1)));
+    let mut part = bytes.get(from..=to).unwrap_or_default().to_vec();
     if let Some(byte) = part.last_mut().filter(|_| faults.flips > 0) {
         *byte ^= 1;
     }
-    let range = format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len().saturating_sub(1), bytes.len());
+    let range = format!("Content-Range: bytes {from}-{to}/{}\r\n", bytes.len());
     let (status, range) = if from > 0 { ("206 Partial", range.as_str()) } else { ("200 OK", "") };
     let length = if asked.method == "HEAD" { size } else { part.len() };
     let length = if faults.no_size { String::new() } else { format!("Content-Length: {length}\r\n") };

@@ -42,7 +42,7 @@ fn random(count: usize, seed: usize) -> Vec<f32> {
 fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
     let (d, n, h, m, g) = (cfg.d_model, cfg.n_heads, cfg.d_head(), cfg.d_mlp(), cfg.n_key_value_heads());
     let mut all = vec![("embed.W_E".to_string(), vec![cfg.d_vocab, d])];
-    if cfg.positional_embedding_type != PositionalEmbeddingType::Rotary {
+    if cfg.positional_embedding_type.has_vectors() {
         all.push(("pos_embed.W_pos".into(), vec![cfg.n_ctx, d]));
     }
     let norm = |name: &str, size: usize| {
@@ -203,6 +203,7 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("gemma2", gemma2),
         ("stablelm", stablelm),
         ("phi", phi),
+        ("bloom", HookedTransformerConfig { positional_embedding_type: PositionalEmbeddingType::Alibi, ..gpt2() }),
         ("solu_ln", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..gpt2() }),
         ("attn_only", HookedTransformerConfig { attn_only: true, ..gpt2() }),
     ]

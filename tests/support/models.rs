@@ -11,7 +11,9 @@ use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
 
 /// Folders of tiny random models, at least one of each family.
-pub const FOLDERS: [&str; 23] = [
+pub const FOLDERS: [&str; 27] = [
+    "bloom",
+    "bloom_6_heads",
     "gpt_neo",
     "gpt_neox",
     "gpt_neox_serial",
@@ -35,6 +37,8 @@ pub const FOLDERS: [&str; 23] = [
     "qwen2_window",
     "qwen3",
     "qwen3_biases",
+    "stablelm",
+    "stablelm_parallel",
 ];
 
 /// Architectures besides those of the families, in TransformerLens' format.

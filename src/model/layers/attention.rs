@@ -14,7 +14,7 @@ use crate::model::config::NormalizationType;
 use crate::model::ops::{linear, product, soft_cap, softmax};
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, for_each_head};
-use crate::wide::{matmul, spread, sum};
+use crate::wide::{matmul, spread, sum, widened};
 
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
 
@@ -50,7 +50,7 @@ pub(in crate::model) fn attention(
     let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
     let scores = matmul(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
     let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap)?;
-    let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&scores)?)?;
+    let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&ctx.lowered(scores)?)?)?;
     let pattern = softmax(&scores)?;
     let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
     let pattern = run.at_site(layer, Site::Pattern, pattern)?;
@@ -218,6 +218,17 @@ impl BlockContext<'_> {
             _ => self.cfg.n_heads,
         };
         Ok(spread(&resid.unsqueeze(2)?, &[batch, pos, heads, d_model])?.contiguous()?)
+    }
+
+    /// Scores less what the distance between query and key takes off them, in a model with ALiBi.
+    fn lowered(&self, scores: Tensor) -> Result<Tensor> {
+        match self.alibi {
+            Some(alibi) => {
+                let wide = widened(&scores)?;
+                Ok(wide.broadcast_add(&alibi.to_dtype(wide.dtype())?)?.to_dtype(scores.dtype())?)
+            }
+            None => Ok(scores),
+        }
     }
 
     /// Scores with `-inf` at masked keys.

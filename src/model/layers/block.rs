@@ -19,6 +19,8 @@ pub(in crate::model) struct BlockContext<'a> {
     pub cfg: &'a HookedTransformerConfig,
     /// How queries and keys are rotated by position, if they do.
     pub rotary: Option<&'a Rotary>,
+    /// What is added to attention scores for the distance between query and key, `[1, head, q_pos, k_pos]`, if anything.
+    pub alibi: Option<&'a Tensor>,
     /// Position embeddings that enter queries and keys only, `[batch, pos, d_model]`.
     pub shortformer: Option<&'a Tensor>,
     /// 1 where a key is masked for a query, broadcastable to `[batch, head, q_pos, k_pos]`.

@@ -29,7 +29,7 @@ pub(in crate::model) fn embed(
     if shortformer { Ok((embedded, Some(placed))) } else { Ok(((embedded + placed)?, None)) }
 }
 
-/// The vector of each of these positions; none where queries and keys are rotated by position.
+/// The vector of each of these positions; none where positions have no vectors.
 ///
 /// # Shapes
 /// `[batch, pos, d_model]`.

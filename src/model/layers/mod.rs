@@ -1,5 +1,6 @@
 //! The parts of a transformer, each with its hook points.
 
+pub(super) mod alibi;
 pub(super) mod attention;
 pub(super) mod block;
 pub(super) mod embed;

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::files::read_json;
-use crate::model::config::{AttentionType, HookedTransformerConfig, NormalizationType, QkNormType};
+use crate::model::config::{
+    AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, QkNormType,
+};
 
 /// What TransformerLens writes for a number that is off or left open.
 const OFF: f64 = -1.0;
@@ -111,6 +113,10 @@ impl HookedTransformerConfig {
         }
         if self.gated_mlp_biases {
             return Some("biases of an MLP with a gate (gated_mlp_biases)");
+        }
+        let alibi = self.positional_embedding_type == PositionalEmbeddingType::Alibi;
+        if alibi && !self.n_heads.is_power_of_two() {
+            return Some("the slopes of ALiBi positions for a number of heads that is not a power of two (n_heads)");
         }
         match self.qk_norm_type {
             QkNormType::LN | QkNormType::LNPerHead if self.use_qk_norm => {

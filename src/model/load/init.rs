@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::process::Processing;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
-use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType};
 use crate::model::frozen::FrozenParts;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
@@ -141,9 +141,9 @@ impl HookedTransformer {
         let mut init = Init { device, std, state: seed, vars: Vec::new() };
         let weights = Weights {
             w_e: init.random(&[cfg.d_vocab, cfg.d_model], 1.0)?,
-            w_pos: match cfg.positional_embedding_type {
-                PositionalEmbeddingType::Rotary => None,
-                _ => Some(init.random(&[cfg.n_ctx, cfg.d_model], 1.0)?),
+            w_pos: match cfg.positional_embedding_type.has_vectors() {
+                true => Some(init.random(&[cfg.n_ctx, cfg.d_model], 1.0)?),
+                false => None,
             },
             blocks: (0..cfg.n_layers).map(|_| init.block(&cfg)).collect::<Result<_>>()?,
             ln_final: init.norm(&cfg)?,

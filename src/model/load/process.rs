@@ -12,7 +12,8 @@ use candle_core::{D, DType, Tensor};
 use super::allowed::{check, placed_behind_norm, shift_meets_gate};
 use super::refactor::refactor;
 use crate::error::Result;
-use crate::model::config::HookedTransformerConfig;
+use crate::model::config::{HookedTransformerConfig, NormalizationType};
+use crate::model::layers::norm::{NormRule, norm};
 use crate::model::level::Level;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{BlockWeights, MlpWeights, NormWeights, Weights, for_each_head};
@@ -102,13 +103,26 @@ impl Process {
         &self.cfg
     }
 
-    /// The embedding, `[d_vocab, d_model]`, after it has been multiplied by `scale`.
-    pub(in crate::model) fn embedding(&self, w_e: Tensor, scale: f64) -> Result<Tensor> {
-        let scaled = |rows: Tensor| if scale == 1.0 { Ok(rows) } else { Ok((rows * scale)?) };
-        if self.steps.center_writing_weights {
-            return self.in_slices(w_e, 0, |rows| centred(&scaled(rows)?));
+    /// The embedding, `[d_vocab, d_model]`, after it has been multiplied by `scale` and has gone through a layer norm.
+    pub(in crate::model) fn embedding(
+        &self,
+        w_e: Tensor,
+        scale: f64,
+        layer_norm: Option<&NormWeights>,
+    ) -> Result<Tensor> {
+        let rule = NormRule { kind: NormalizationType::LN, eps: self.cfg.eps, is_frozen: false };
+        let made = |rows: Tensor| {
+            let rows = if scale == 1.0 { rows } else { (rows * scale)? };
+            match layer_norm {
+                Some(_) => norm(&rows, layer_norm, rule, None),
+                None => Ok(rows),
+            }
+        };
+        match (self.steps.center_writing_weights, scale, layer_norm) {
+            (true, ..) => self.in_slices(w_e, 0, |rows| centred(&made(rows)?)),
+            (false, 1.0, None) => Ok(w_e.to_dtype(self.dtype)?),
+            (false, ..) => self.in_slices(w_e, 0, made),
         }
-        if scale == 1.0 { Ok(w_e.to_dtype(self.dtype)?) } else { self.in_slices(w_e, 0, scaled) }
     }
 
     /// The position embeddings, `[n_ctx, d_model]`.
@@ -245,7 +259,7 @@ impl HookedTransformer {
             let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = &mut self.weights;
             *w_u = process.unembedding(w_u.clone(), b_u, ln_final, level)?;
             progress.step(1);
-            *w_e = process.embedding(w_e.clone(), 1.0)?;
+            *w_e = process.embedding(w_e.clone(), 1.0, None)?;
             *w_pos = w_pos.take().map(|w_pos| process.positions(w_pos)).transpose()?;
             progress.step(1);
             *blocks = std::mem::take(blocks)

@@ -40,7 +40,8 @@ impl HookedTransformer {
     /// Writes the model in TransformerLens' own format: `model.safetensors` with the names and shapes of
     /// [`HookedTransformer::state_dict`], `config.json` with the fields of its `HookedTransformerConfig`, and the
     /// tokenizer. Every architecture of this crate can be written, processed or not, except what TransformerLens has no
-    /// field for: Phi-3's long context, biases of an MLP with a gate, layer norms of queries and keys.
+    /// field for: Phi-3's long context, biases of an MLP with a gate, layer norms of queries and keys, ALiBi
+    /// positions of a number of heads that is not a power of two.
     ///
     /// [`HookedTransformer::from_pretrained_no_processing`] reads the folder back, and
     /// [`HookedTransformer::from_transformer_lens`] its `model.safetensors`. In Python:

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use hf_hub::{HFClient, HFError};
 use tokio::time::timeout;
 
@@ -133,11 +133,14 @@ impl Client {
 }
 
 /// Sends the pieces of a stream on until it ends, fails, is silent or nobody wants them any more.
-async fn pass_on(stream: &mut hf_hub::repository::HFByteStream, sender: &SyncSender<Message>) {
+async fn pass_on<B: AsRef<[u8]>>(
+    stream: &mut (impl Stream<Item = Result<B, HFError>> + Unpin),
+    sender: &SyncSender<Message>,
+) {
     loop {
         let piece = match timeout(PATIENCE, stream.next()).await {
-            Ok(Some(Ok(piece))) if piece.is_empty() => continue,
-            Ok(Some(Ok(piece))) => Ok(piece.to_vec()),
+            Ok(Some(Ok(piece))) if piece.as_ref().is_empty() => continue,
+            Ok(Some(Ok(piece))) => Ok(piece.as_ref().to_vec()),
             Ok(Some(Err(error))) => Err(io::Error::other(error)),
             Ok(None) => Ok(Vec::new()),
             Err(silent) => Err(silent.into()),

@@ -252,7 +252,13 @@ impl Repo {
             let part = self.cache.part(&described.etag);
             let what = format!("{}/{name}", self.id);
             let file = Remote { id: &self.id, name, described: &described };
-            Transfer { client, file, part: &part, what: &what }.run()?;
+            Transfer { client, file, part: &part, what: &what }.run().map_err(|failure| match failure {
+                // Not that the model has no such file, which would be left out without a word.
+                Failure::Absent(_) => {
+                    Failure::Refused("the hub describes it, and then says that it does not exist".into())
+                }
+                other => other,
+            })?;
             fs::rename(&part, &blob).map_err(|error| Failure::Disk(cache::unwritable(&blob, &error)))?;
         }
         drop(held);

@@ -20,6 +20,7 @@ pub(super) const LAYOUT: Layout = Layout {
     buffers: &[".attn.bias", ".attn.masked_bias"],
     embed: "wte.weight",
     embed_scale: |_| 1.0,
+    embed_norm: None,
     pos_embed: "wpe.weight",
     unused_positions: 0,
     ln_final: "ln_f",
@@ -162,7 +163,7 @@ fn check_fits(cfg: &HookedTransformerConfig) -> Result<()> {
     };
     if plain != *cfg {
         return Err(unfit(
-            "rotary or shortformer positions, shared keys, gates, parallel blocks, soft caps or windows",
+            "rotary, shortformer or ALiBi positions, shared keys, gates, parallel blocks, soft caps or windows",
         ));
     }
     Ok(())
@@ -178,7 +179,7 @@ pub(in crate::model) fn tensors(weights: &Weights, cfg: &HookedTransformerConfig
         return Err(unfit("a bias of the logits"));
     }
     check_fits(cfg)?;
-    let w_pos = weights.w_pos.clone().ok_or_else(|| unfit("rotary positions"))?;
+    let w_pos = weights.w_pos.clone().ok_or_else(|| unfit("no vectors for positions"))?;
     let mut named = vec![
         ("transformer.wte.weight".to_string(), weights.w_e.clone()),
         ("transformer.wpe.weight".to_string(), w_pos),

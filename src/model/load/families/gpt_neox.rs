@@ -17,6 +17,7 @@ const LAYOUT: Layout = Layout {
     buffers: &["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"],
     embed: "embed_in.weight",
     embed_scale: |_| 1.0,
+    embed_norm: None,
     pos_embed: "",
     unused_positions: 0,
     ln_final: "final_layer_norm",

@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::model::config::{HookedTransformerConfig, PositionalEmbeddingType};
+use crate::model::config::HookedTransformerConfig;
 use crate::model::load::process::Process;
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::load::tensor_names::{Before, before};
@@ -19,6 +19,8 @@ pub(in crate::model) struct Layout {
     pub embed: &'static str,
     /// By how much the embedding is multiplied.
     pub embed_scale: fn(&HookedTransformerConfig) -> f64,
+    /// The layer norm behind the embedding. It sees nothing but the token, so that its result is the embedding.
+    pub embed_norm: Option<&'static str>,
     pub pos_embed: &'static str,
     /// Rows of the position embeddings before that of position 0.
     pub unused_positions: usize,
@@ -62,13 +64,14 @@ impl Layout {
         // An unembedding of its own is finished before the embedding is read.
         let w_u = own.map(|own| unembed(file, own)).transpose()?;
         let embed = file.take(self.embed, &[cfg.d_vocab, cfg.d_model]);
+        let embed_norm = self.embed_norm.map(|name| (self.norm)(file, name, cfg));
         let w_u = match w_u {
             Some(w_u) => w_u,
             None => unembed(file, embed.t()?)?,
         };
         let w_e = match file.is_faulty() {
             true => embed,
-            false => process.embedding(embed, (self.embed_scale)(cfg))?,
+            false => process.embedding(embed, (self.embed_scale)(cfg), embed_norm.as_ref())?,
         };
         let w_pos = self.positions(file, process)?;
         let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| self.block(file, layer, process)).collect();
@@ -120,7 +123,7 @@ impl Layout {
 
     fn positions(&self, file: &mut TensorFile, process: &Process) -> Result<Option<Tensor>> {
         let cfg = process.cfg();
-        if cfg.positional_embedding_type == PositionalEmbeddingType::Rotary {
+        if !cfg.positional_embedding_type.has_vectors() {
             return Ok(None);
         }
         let rows = file.take(self.pos_embed, &[self.unused_positions + cfg.n_ctx, cfg.d_model]);

@@ -20,6 +20,7 @@ pub(super) const LAYOUT: Layout = Layout {
     buffers: &["rotary_emb.inv_freq"],
     embed: "embed_tokens.weight",
     embed_scale: |_| 1.0,
+    embed_norm: None,
     pos_embed: "",
     unused_positions: 0,
     ln_final: "norm",

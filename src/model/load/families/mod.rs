@@ -1,6 +1,7 @@
 //! One file per family: config keys to our config, tensor names to our weights. A key that changes the computation
 //! and is not understood is refused.
 
+mod bloom;
 mod config_file;
 mod gemma;
 pub(super) mod gpt2;
@@ -16,6 +17,7 @@ mod parts;
 mod phi;
 mod phi3;
 mod qwen;
+mod stablelm;
 mod transformer_lens;
 
 use serde_json::{Map, Value};
@@ -35,7 +37,7 @@ struct Family {
     usually_tied: bool,
 }
 
-static FAMILIES: [Family; 13] = [
+static FAMILIES: [Family; 15] = [
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
@@ -49,10 +51,12 @@ static FAMILIES: [Family; 13] = [
     gemma::GEMMA2,
     phi::FAMILY,
     phi3::FAMILY,
+    stablelm::FAMILY,
+    bloom::FAMILY,
 ];
 
 /// The model types whose texts get no BOS by default, as in TransformerLens: they were trained without.
-const WITHOUT_BOS: [&str; 4] = ["gpt_neox", "phi", "qwen2", "qwen3"];
+const WITHOUT_BOS: [&str; 5] = ["bloom", "gpt_neox", "phi", "qwen2", "qwen3"];
 
 /// A `config.json` that has been understood.
 pub(super) struct Understood {
@@ -62,7 +66,7 @@ pub(super) struct Understood {
     pub layout: Layout,
     /// Whether the embedding may serve as unembedding too, where a file has none of its own.
     pub tied: bool,
-    /// Whether reading the weights computes with them, as Gemma's factors and norms do, which wants full precision.
+    /// Whether reading the weights computes with them, as Gemma's factors and norms and BLOOM's norm of the embedding do, which wants full precision.
     pub computes: bool,
 }
 
@@ -89,7 +93,7 @@ pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Resul
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;
     cfg.check()?;
-    let computes = ["gemma", "gemma2"].contains(&family.model_type);
+    let computes = ["gemma", "gemma2", "bloom"].contains(&family.model_type);
     Ok(Understood { cfg, layout, tied, computes })
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::config_file::ConfigFile;
 use super::layout::Layout;
 use super::{Family, parts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::BlockWeights;
@@ -19,6 +19,7 @@ const LAYOUT: Layout = Layout {
     buffers: &[],
     embed: "decoder.embed_tokens.weight",
     embed_scale: |_| 1.0,
+    embed_norm: None,
     pos_embed: "decoder.embed_positions.weight",
     unused_positions: 2,
     ln_final: "decoder.final_layer_norm",
@@ -32,8 +33,14 @@ const LAYOUT: Layout = Layout {
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     file.harmless(&["output_projection"]);
     let d_model = file.size("hidden_size")?;
+    if file.flag("do_layer_norm_before")? == Some(false) {
+        return Err(Error::config(
+            "config.json sets \"do_layer_norm_before\" to false, as OPT-350m does: its norms come after what attention \
+             and MLP add, so that the residual stream itself goes through a norm twice in each block and is not the sum \
+             of what was written to it. Such models are not supported: take another size of OPT.",
+        ));
+    }
     file.only("word_embed_proj_dim", &[json!(d_model)])?;
-    file.only("do_layer_norm_before", &[json!(true)])?;
     file.only("_remove_final_layer_norm", &[json!(false)])?;
     file.only("enable_bias", &[json!(true)])?;
     file.only("layer_norm_elementwise_affine", &[json!(true)])?;

@@ -16,6 +16,7 @@ pub(super) const LAYOUT: Layout = Layout {
     buffers: &BUFFERS,
     embed: "embed.W_E",
     embed_scale: |_| 1.0,
+    embed_norm: None,
     pos_embed: "pos_embed.W_pos",
     unused_positions: 0,
     ln_final: "ln_final",
