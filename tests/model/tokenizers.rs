@@ -92,7 +92,8 @@ fn each_family_begins_texts_as_transformer_lens_does() -> Result<()> {
 
 #[test]
 fn whether_texts_get_a_bos_can_be_chosen_when_a_model_is_loaded() -> Result<()> {
-    for (default_prepend_bos, first) in [(None, "<|endoftext|>"), (Some(true), "<|endoftext|>"), (Some(false), "When")] {
+    for (default_prepend_bos, first) in [(None, "<|endoftext|>"), (Some(true), "<|endoftext|>"), (Some(false), "When")]
+    {
         let options = LoadOptions { default_prepend_bos, ..Default::default() };
         let model = HookedTransformer::from_pretrained_with("tiny", options)?;
         assert_eq!(model.to_str_tokens(PROMPT)?[0], first, "{default_prepend_bos:?}");
