@@ -76,6 +76,7 @@ mod model {
     mod families_candle;
     mod folders;
     mod fuzz;
+    mod gguf;
     mod gradients;
     mod odd_folders;
     mod parity;

@@ -14,11 +14,10 @@ mod tensors;
 pub(crate) mod tiny;
 mod torch;
 
-#[allow(unused_imports, reason = "models and tokenizers read the metadata next")]
 pub(crate) use gguf::GgufMetadata;
 pub use hub::Hub;
 pub(crate) use hub::{MAIN, Repo, Wanted, some_of};
-pub(crate) use place::{Place, checkpoint};
+pub(crate) use place::{Place, checkpoint, is_gguf};
 pub(crate) use safetensors::part;
 pub(crate) use saved::{restore, store, take};
 pub(crate) use stored::{Named, Outcome, Stored};

@@ -93,11 +93,11 @@ fn array(source: Rc<Source>, start: u64, len: u64) -> Result<Stored, String> {
         let steps = header.shape.iter().scan(1usize, |step, size| {
             let this = *step;
             *step = this.saturating_mul(*size);
-            Some(this)
+            Some((*size, this))
         });
         steps.collect()
     });
-    Ok(Stored { source, start: start + before, dtype, shape: header.shape, strides, blocks: None })
+    Ok(Stored { source, start: start + before, dtype, shape: header.shape, strides, blocks: None, shift: 0.0 })
 }
 
 /// The header of an array, and the number of bytes before its numbers.

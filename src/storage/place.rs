@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::hub::{Repo, is_safe};
+use super::hub::{self, Repo, gguf_models, is_safe, some_of};
 use super::stored::{Named, Source, check_pointer};
 use super::{gguf, npz, safetensors, tiny, torch};
 use crate::error::{Error, Result};
@@ -16,6 +16,8 @@ use crate::files::read_json;
 pub(crate) enum Place {
     Embedded,
     Folder(PathBuf),
+    /// A GGUF file, beside which there may be others.
+    Gguf(PathBuf),
     Hub(Box<Repo>),
 }
 
@@ -25,6 +27,7 @@ impl Place {
         match self {
             Self::Embedded => "the embedded model".into(),
             Self::Folder(path) => path.clone(),
+            Self::Gguf(path) => beside(path),
             Self::Hub(repo) => repo.id().into(),
         }
     }
@@ -44,7 +47,7 @@ impl Place {
     fn locate(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self {
             Self::Embedded => Ok(None),
-            Self::Folder(folder) => Ok(Some(folder.join(name)).filter(|path| path.exists())),
+            Self::Folder(_) | Self::Gguf(_) => Ok(Some(self.path().join(name)).filter(|path| path.exists())),
             Self::Hub(repo) => repo.find(name),
         }
     }
@@ -57,7 +60,9 @@ impl Place {
     pub(crate) fn gguf(&mut self) -> Result<Option<PathBuf>> {
         match self {
             Self::Hub(repo) => repo.gguf(),
-            Self::Embedded | Self::Folder(_) => Ok(None),
+            Self::Gguf(path) => Ok(Some(path.clone())),
+            Self::Folder(folder) => only_gguf(folder),
+            Self::Embedded => Ok(None),
         }
     }
 
@@ -116,6 +121,41 @@ impl Place {
             _ => Ok(()),
         }
     }
+}
+
+/// The folder of a file.
+fn beside(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.into(),
+        _ => ".".into(),
+    }
+}
+
+/// The model in a folder's only GGUF file; those of a split model count as one.
+fn only_gguf(folder: &Path) -> Result<Option<PathBuf>> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| hub::is_gguf(name)).collect();
+    names.sort();
+    let models = gguf_models(&names);
+    match models[..] {
+        // Of a split model without its first file, reading says what is missing.
+        [] => Ok(names.first().map(|name| folder.join(name))),
+        [one] => Ok(Some(folder.join(one))),
+        [first, ..] => Err(Error::file(
+            folder,
+            format!(
+                "holds several GGUF files: give the path of one of them, such as {:?}. It has {}.",
+                folder.join(first).to_string_lossy(),
+                some_of(&models)
+            ),
+        )),
+    }
+}
+
+/// Whether the first bytes of a file are those of GGUF.
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    Source::open(path).is_ok_and(|source| Format::of(path, &source) == Format::Gguf)
 }
 
 /// The formats of tensor files.
@@ -179,7 +219,7 @@ pub(crate) fn open(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
 /// # Errors
 /// As [`open`], and for a GGUF file, which has names of its own.
 pub(crate) fn checkpoint(path: &Path, key: Option<&str>) -> Result<Vec<Named>> {
-    if Format::of(path, &Source::open(path)?) == Format::Gguf {
+    if is_gguf(path) {
         let message = "is a GGUF file, whose tensors have other names than a checkpoint's: give its path, with a name that \
                        ends in .gguf, to HookedTransformer::from_pretrained.";
         return Err(Error::file(path, message));

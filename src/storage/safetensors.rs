@@ -40,6 +40,7 @@ pub(super) fn read(path: &Path, source: Source) -> Result<(Vec<Named>, HashMap<S
             shape: info.shape.clone(),
             strides: None,
             blocks: None,
+            shift: 0.0,
         };
         (name, stored)
     });

@@ -182,10 +182,13 @@ pub(crate) struct Stored {
     /// Its dtype, or the name of a dtype that cannot be read; `F32` for quantised numbers, which become that.
     pub dtype: std::result::Result<DType, String>,
     pub shape: Vec<usize>,
-    /// The step from one index of each axis to the next, in numbers; `None` if contiguous.
-    pub strides: Option<Vec<usize>>,
-    /// How quantised numbers share a scale; those are contiguous, and their last axis holds whole blocks.
+    /// The order in which its numbers are stored: axes of these sizes, with as many numbers as those of the shape, and the
+    /// step from one index of each to the next; `None` if contiguous.
+    pub strides: Option<Vec<(usize, usize)>>,
+    /// How quantised numbers share a scale; their rows hold whole blocks.
     pub blocks: Option<GgmlDType>,
+    /// What is added to every number.
+    pub shift: f32,
 }
 
 impl Stored {
@@ -200,18 +203,21 @@ impl Stored {
             Ok(other) => return Err(format!("has the dtype {other:?}, which is not floating point")),
             Err(name) => return Err(format!("has the dtype {name}, which cannot be read")),
         };
-        if let Some(blocks) = self.blocks {
-            return self.dequantised(blocks, &mut take);
-        }
+        let mut take = |mut piece: Vec<f32>| {
+            if self.shift != 0.0 {
+                piece.iter_mut().for_each(|number| *number += self.shift);
+            }
+            take(piece)
+        };
         let Some(strides) = &self.strides else {
             return self.in_a_row(dtype, self.shape.iter().product(), &mut take);
         };
         let mut numbers = Vec::new();
-        self.in_a_row(dtype, span(&self.shape, strides).unwrap_or(0), &mut |piece| {
+        self.in_a_row(dtype, span(strides).unwrap_or(0), &mut |piece| {
             numbers.extend(piece);
             Ok(())
         })?;
-        take(in_order(numbers.iter().copied(), &self.shape, strides))
+        take(in_order(&numbers, strides))
     }
 
     /// The tensor as it is in the file, in its own dtype, on the CPU.
@@ -219,7 +225,7 @@ impl Stored {
     /// # Errors
     /// As [`Stored::pieces`], but any dtype that tensors can have is read.
     pub(crate) fn tensor(&self) -> Outcome<Tensor> {
-        if self.blocks.is_some() {
+        if self.blocks.is_some() || self.shift != 0.0 {
             let mut numbers = Vec::new();
             self.pieces(|piece| {
                 numbers.extend(piece);
@@ -230,7 +236,7 @@ impl Stored {
         }
         let dtype = *self.dtype.as_ref().map_err(|name| format!("has the dtype {name}, which cannot be read"))?;
         let count = match &self.strides {
-            Some(strides) => span(&self.shape, strides).unwrap_or(0),
+            Some(strides) => span(strides).unwrap_or(0),
             None => self.shape.iter().product(),
         };
         let size = dtype.size_in_bytes();
@@ -239,7 +245,8 @@ impl Stored {
             .bytes(self.start, (count as u64).saturating_mul(size as u64))
             .map_err(|error| format!("could not be read ({error})"))?;
         if let Some(strides) = &self.strides {
-            bytes = in_order(bytes.chunks(size.max(1)), &self.shape, strides).concat();
+            let numbers: Vec<&[u8]> = bytes.chunks(size.max(1)).collect();
+            bytes = in_order(&numbers, strides).concat();
         }
         Tensor::from_raw_buffer(&bytes, dtype, &self.shape, &Device::Cpu)
             .map_err(|error| format!("could not be read as {dtype:?} ({error})"))
@@ -262,9 +269,13 @@ impl Stored {
         }
     }
 
-    /// Quantised numbers, piece by piece. A piece holds whole blocks, whose size divides [`PIECE`].
-    fn dequantised(&self, blocks: GgmlDType, take: &mut impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
-        let count: usize = self.shape.iter().product();
+    /// The first `count` quantised numbers. A piece holds whole blocks, whose size divides [`PIECE`].
+    fn dequantised(
+        &self,
+        blocks: GgmlDType,
+        count: usize,
+        take: &mut impl FnMut(Vec<f32>) -> Outcome<()>,
+    ) -> Outcome<()> {
         let bytes_of = |count: usize| count / blocks.block_size() * blocks.type_size();
         let unread = |error: String| format!("could not be read as {} ({error})", name_of(blocks));
         // candle looks at the bytes as blocks, which must begin where an f32 could.
@@ -287,6 +298,9 @@ impl Stored {
 
     /// The first `count` numbers in the order in which they are stored.
     fn in_a_row(&self, dtype: DType, count: usize, take: &mut impl FnMut(Vec<f32>) -> Outcome<()>) -> Outcome<()> {
+        if let Some(blocks) = self.blocks {
+            return self.dequantised(blocks, count, take);
+        }
         let size = dtype.size_in_bytes();
         let mut bytes = vec![0; PIECE.min(count) * size];
         for first in (0..count).step_by(PIECE) {
@@ -317,27 +331,31 @@ fn name_of(blocks: GgmlDType) -> String {
 /// An error is the end of a sentence that starts with the name of a tensor.
 pub(crate) type Outcome<T> = std::result::Result<T, String>;
 
-/// The number of stored numbers that a tensor with these strides spans; `None` on overflow.
-pub(crate) fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
-    if shape.contains(&0) {
+/// The number of stored numbers that axes of these sizes and steps span; `None` on overflow.
+pub(crate) fn span(strides: &[(usize, usize)]) -> Option<usize> {
+    if strides.iter().any(|(size, _)| *size == 0) {
         return Some(0);
     }
-    let steps = shape.iter().zip(strides).map(|(size, stride)| (size - 1).checked_mul(*stride));
+    let steps = strides.iter().map(|(size, step)| (size - 1).checked_mul(*step));
     steps.chain([Some(1)]).try_fold(0usize, |sum, step| sum.checked_add(step?))
 }
 
-/// The numbers of a tensor with strides, in the order of its axes.
-fn in_order<T: Copy>(numbers: impl Iterator<Item = T>, shape: &[usize], strides: &[usize]) -> Vec<T> {
-    let numbers: Vec<T> = numbers.collect();
-    let count = shape.iter().product();
-    let mut place = vec![0; shape.len()];
-    let mut ordered = Vec::with_capacity(count);
+/// The numbers in the order of axes of these sizes and steps.
+fn in_order<T: Copy>(numbers: &[T], strides: &[(usize, usize)]) -> Vec<T> {
+    // Numbers of the last axis that are side by side are copied together.
+    let (run, outer) = match strides.split_last() {
+        Some(((size, 1), outer)) => (*size, outer),
+        _ => (1, strides),
+    };
+    let count: usize = outer.iter().map(|(size, _)| size).product();
+    let mut place = vec![0; outer.len()];
+    let mut ordered = Vec::with_capacity(count * run);
     for _ in 0..count {
-        let at: usize = place.iter().zip(strides).map(|(index, stride)| index * stride).sum();
-        ordered.push(numbers[at]);
-        for axis in (0..shape.len()).rev() {
+        let at: usize = place.iter().zip(outer).map(|(index, (_, step))| index * step).sum();
+        ordered.extend_from_slice(&numbers[at..at + run]);
+        for axis in (0..outer.len()).rev() {
             place[axis] += 1;
-            if place[axis] < shape[axis] {
+            if place[axis] < outer[axis].0 {
                 break;
             }
             place[axis] = 0;

@@ -57,6 +57,22 @@ impl GgufFile {
         }
     }
 
+    /// The file that these bytes are, of which no value is a list.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut rest = Rest(bytes);
+        let magic = rest.array();
+        let version = rest.u32();
+        let (tensors, entries) = (rest.u64(), rest.u64());
+        let entries = (0..entries).map(|_| (rest.text(), rest.value())).collect();
+        let tensors = (0..tensors).map(|_| {
+            let (name, axes) = (rest.text(), rest.u32());
+            (name, (0..axes).map(|_| rest.u64()).collect(), rest.u32(), rest.u64())
+        });
+        let tensors = tensors.collect();
+        let data = bytes[(bytes.len() - rest.0.len()).next_multiple_of(32)..].to_vec();
+        Self { magic, version, entries, counts: (None, None), tensors, data, alignment: 32 }
+    }
+
     pub fn with(mut self, key: &str, value: Vec<u8>) -> Self {
         self.entries.retain(|(known, _)| known != key);
         self.entries.push((key.into(), value));
@@ -93,5 +109,47 @@ impl GgufFile {
         file.resize(file.len().next_multiple_of(self.alignment), 0);
         file.extend(&self.data);
         file
+    }
+}
+
+/// The bytes that are left.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count);
+        self.0 = rest;
+        taken
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        self.take(N).try_into().expect("as many as were taken")
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.array())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.array())
+    }
+
+    fn text(&mut self) -> String {
+        let length = self.u64() as usize;
+        String::from_utf8(self.take(length).to_vec()).expect("UTF-8")
+    }
+
+    /// The type and the bytes of a value.
+    fn value(&mut self) -> Vec<u8> {
+        let kind = self.u32();
+        let bytes = match kind {
+            0 | 1 | 7 => self.take(1).to_vec(),
+            2 | 3 => self.take(2).to_vec(),
+            4..=6 => self.take(4).to_vec(),
+            8 => text(&self.text()),
+            10..=12 => self.take(8).to_vec(),
+            other => panic!("values of type {other} are not read here"),
+        };
+        value(kind, &bytes)
     }
 }

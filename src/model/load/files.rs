@@ -10,14 +10,15 @@ use super::names::id_of;
 use super::options::LoadOptions;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
-use crate::storage::{Hub, MAIN, Named, Place, Repo, Wanted, some_of, tiny};
+use crate::storage::{Hub, MAIN, Named, Place, Repo, Wanted, is_gguf, some_of, tiny};
 
 /// Weights in one file; if there are several files, the index beside them; in each format, the better one first.
 const WEIGHTS: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// What belongs in a model's folder.
-const ADVICE: &str = "a model's folder needs config.json and model.safetensors, and tokenizer.json for text.";
+const ADVICE: &str =
+    "a model's folder needs config.json and model.safetensors, and tokenizer.json for text, or one GGUF file.";
 
 /// Where the files of the model named `name` are, as [`HookedTransformer::from_pretrained`] understands names.
 ///
@@ -31,6 +32,8 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
         Some(Place::Embedded)
     } else if path.is_dir() {
         Some(Place::Folder(path.into()))
+    } else if path.is_file() && is_gguf(path) {
+        Some(Place::Gguf(path.into()))
     } else {
         None
     };
@@ -50,9 +53,12 @@ pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place
         }
     }
     if path.exists() || name.starts_with(['.', '/', '~']) || name.contains('\\') {
-        let message = "is not a folder: give a folder with config.json and model.safetensors, or the file of a \
-                       checkpoint to HookedTransformer::from_checkpoint.";
+        let message = "is neither a folder nor a GGUF file: give a folder with config.json and model.safetensors, a \
+                       .gguf file, or the file of a checkpoint to HookedTransformer::from_checkpoint.";
         return Err(Error::file(path, message));
+    }
+    if path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("gguf")) && !name.contains(':') {
+        return Err(Error::file(path, "does not exist: check the path of the GGUF file."));
     }
     let (name, behind) = match name.split_once('@') {
         Some((name, revision)) => (name, Some(revision)),
@@ -81,14 +87,22 @@ fn id_and_file(name: &str) -> Result<(&str, Option<Wanted>)> {
     Ok((id, Some(Wanted::new(id, file)?)))
 }
 
+/// The GGUF file that is the model, if it is one; in a folder, only where there are no other weights.
+///
+/// # Errors
+/// [`Error::File`] if there is no such file, or several, or it could not be fetched.
+pub(in crate::model) fn gguf(place: &mut Place) -> Result<Option<PathBuf>> {
+    match place {
+        Place::Folder(folder) if WEIGHTS.iter().any(|name| folder.join(name).exists()) => Ok(None),
+        _ => place.gguf(),
+    }
+}
+
 /// The contents of `config.json`.
 ///
 /// # Errors
 /// [`Error::File`] when there is none, or it cannot be read.
 pub(in crate::model) fn config(place: &mut Place) -> Result<Vec<u8>> {
-    if let Some(path) = place.gguf()? {
-        return Err(Error::file(path, "is a GGUF file, which this version cannot read: load the model's own files."));
-    }
     if let Some(bytes) = place.find("config.json")? {
         return Ok(bytes);
     }
@@ -148,12 +162,17 @@ fn check_gguf(place: &mut Place) -> Result<()> {
     ))
 }
 
-/// What a provenance says of where the files are.
-pub(in crate::model) fn origin(place: &Place) -> Origin {
+/// What a provenance says of where the files are; `kinds` is how the weights of a GGUF file are stored.
+pub(in crate::model) fn origin(place: &Place, kinds: Option<&str>) -> Origin {
     let (source, revision) = match place {
         Place::Embedded => ("embedded in candle-lens".into(), None),
         Place::Folder(path) => (format!("the folder {}", path.display()), None),
+        Place::Gguf(path) => (format!("the file {}", path.display()), None),
         Place::Hub(repo) => (format!("{} of the hub", repo.name()), Some(repo.revision())),
+    };
+    let source = match kinds {
+        Some(kinds) => format!("{source} (GGUF, {kinds})"),
+        None => source,
     };
     Origin { revision, ..Origin::of(source) }
 }

@@ -5,6 +5,7 @@ mod config_json;
 mod families;
 mod fetched;
 mod files;
+mod gguf;
 mod init;
 mod names;
 mod options;
@@ -48,6 +49,16 @@ struct Plan {
     notes: Vec<String>,
     /// The ids that the files name as ends of a text.
     end_ids: Vec<u32>,
+    /// The weights, where the file of the config has them as well.
+    found: Option<Found>,
+}
+
+/// The weights of a model.
+struct Found {
+    /// What messages call their file, and what is in it.
+    tensors: (PathBuf, Vec<Named>),
+    /// How they are stored, where the file says that.
+    kinds: Option<String>,
 }
 
 impl Plan {
@@ -56,6 +67,9 @@ impl Plan {
     /// # Errors
     /// An invalid config, or one of an architecture that is not supported, a tokenizer of another model.
     fn read(files: &mut Place, name: &str, ignored: &[String]) -> Result<Self> {
+        if let Some(path) = files::gguf(files)? {
+            return Self::of_gguf(files, &path, name, ignored);
+        }
         let path = files.path();
         let config_path = path.join("config.json");
         let json: Map<String, Value> = read_json(&files::config(files)?)
@@ -71,13 +85,43 @@ impl Plan {
         }
         let end_ids = Tokenizer::end_ids_of(&path, &mut |name| files.find(name))?;
         let notes = ignored.iter().map(|key| format!("config key {key:?} taken as harmless")).collect();
-        Ok(Self { config: Some(config_path), understood, tokenizer, notes, end_ids })
+        Ok(Self { config: Some(config_path), understood, tokenizer, notes, end_ids, found: None })
+    }
+
+    /// As [`Plan::read`], of a GGUF file; a tokenizer beside it counts more than the one in it.
+    fn of_gguf(files: &mut Place, path: &Path, name: &str, ignored: &[String]) -> Result<Self> {
+        let gguf::GgufModel { mut understood, tensors, metadata, kinds, end_ids } = gguf::read(path, ignored)?;
+        understood.cfg.model_name = name.into();
+        let tokenizer = match files.find("tokenizer.json")? {
+            Some(_) => Tokenizer::from_files(&files.path(), &mut |name| files.find(name))?,
+            None => Tokenizer::from_gguf(&metadata)?,
+        };
+        if let Some(tokenizer) = &tokenizer {
+            tell_of_missing_rows(path, tokenizer, understood.cfg.d_vocab);
+            if let Some(prepend) = tokenizer.saved_prepend_bos() {
+                understood.cfg.default_prepend_bos = prepend;
+            }
+        }
+        let notes = ignored.iter().map(|key| format!("metadata key {key:?} taken as harmless")).collect();
+        let found = Some(Found { tensors: (path.into(), tensors), kinds: Some(kinds) });
+        Ok(Self { config: Some(path.into()), understood, tokenizer, notes, end_ids, found })
+    }
+
+    /// The weights of the model.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there are none, or one is damaged.
+    fn weights(&mut self, files: &mut Place) -> Result<Found> {
+        match self.found.take() {
+            Some(found) => Ok(found),
+            None => Ok(Found { tensors: files::weights(files)?, kinds: None }),
+        }
     }
 
     /// A model of this config whose tensors have TransformerLens' names.
     fn transformer_lens(cfg: HookedTransformerConfig) -> Self {
         let understood = Understood::transformer_lens(cfg);
-        Self { config: None, understood, tokenizer: None, notes: Vec::new(), end_ids: Vec::new() }
+        Self { config: None, understood, tokenizer: None, notes: Vec::new(), end_ids: Vec::new(), found: None }
     }
 
     /// The model with these weights, truncated, processed and in the requested dtype.
@@ -91,7 +135,7 @@ impl Plan {
         origin: Origin,
         options: &LoadOptions,
     ) -> Result<HookedTransformer> {
-        let Self { mut understood, tokenizer, config, mut notes, end_ids } = self;
+        let Self { mut understood, tokenizer, config, mut notes, end_ids, found: _ } = self;
         if let Some(prepend) = options.default_prepend_bos {
             understood.cfg.default_prepend_bos = prepend;
         }

@@ -9,7 +9,7 @@ use super::process::Processing;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
 use crate::model::config::HookedTransformerConfig;
-use crate::model::load::Plan;
+use crate::model::load::{Found, Plan};
 use crate::model::transformer::HookedTransformer;
 use crate::progress::Progress;
 use crate::storage;
@@ -69,11 +69,11 @@ impl HookedTransformer {
         let (name, options) = (name.as_ref(), options.into());
         let _loading = Progress::opaque(format!("loading {name}"));
         let mut place = files::place(name, &options)?;
-        let plan = Plan::read(&mut place, name, &options.ignore_config_keys)
+        let mut plan = Plan::read(&mut place, name, &options.ignore_config_keys)
             .map_err(|error| Fetched::both_ways(name, &place, error))?;
-        let weights = files::weights(&mut place)?;
+        let Found { tensors, kinds } = plan.weights(&mut place)?;
         place.complete()?;
-        plan.model(weights, None, files::origin(&place), &options)
+        plan.model(tensors, None, files::origin(&place, kinds.as_deref()), &options)
     }
 
     /// A model with the config and the tokenizer of `base` and the weights of a checkpoint: a file of `torch.save`

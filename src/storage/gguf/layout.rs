@@ -136,7 +136,7 @@ fn placed(source: Rc<Source>, data: u64, described: Vec<Described>) -> Outcome<V
             Kind::Blocks(blocks) => (Ok(DType::F32), Some(blocks)),
             Kind::Unread(name) => (Err(name.into()), None),
         };
-        tensors.push((name, Stored { source: source.clone(), start, dtype, shape, strides: None, blocks }));
+        tensors.push((name, Stored { source: source.clone(), start, dtype, shape, strides: None, blocks, shift: 0.0 }));
     }
     spans.sort_unstable();
     match spans.windows(2).find(|pair| pair[1].0 < pair[0].1) {

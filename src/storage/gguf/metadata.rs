@@ -199,6 +199,11 @@ impl GgufValue {
         }
     }
 
+    /// Whether it says that something is off.
+    pub(crate) fn is_false(&self) -> bool {
+        matches!(self.0, Inner::Number(_, Number::Bool(false)))
+    }
+
     /// The value for a message, in brief.
     pub(crate) fn shown(&self) -> String {
         match &self.0 {
@@ -349,15 +354,5 @@ impl GgufMetadata {
     /// [`Error::File`] for a value that is not a list of numbers.
     pub(crate) fn floats(&self, key: &str) -> Result<Option<Vec<f64>>> {
         self.typed(key, "a list of numbers", |_, value| value.numbers()?.map(Number::float).collect())
-    }
-
-    /// # Errors
-    /// [`Error::File`] for a value that is not a list of true and false.
-    pub(crate) fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
-        let flag = |number| match number {
-            Number::Bool(flag) => Some(flag),
-            _ => None,
-        };
-        self.typed(key, "a list of true and false", |_, value| value.numbers()?.map(flag).collect())
     }
 }

@@ -6,8 +6,6 @@
 //!
 //! The format is documented in ggml's `docs/gguf.md`.
 
-#![allow(dead_code, unused_imports, reason = "models and tokenizers read the metadata next")]
-
 mod kinds;
 mod layout;
 mod metadata;

@@ -53,13 +53,13 @@ impl Wanted {
 }
 
 /// Whether a name is that of a GGUF file.
-pub(super) fn is_gguf(name: &str) -> bool {
+pub(in crate::storage) fn is_gguf(name: &str) -> bool {
     let end = name.len().checked_sub(GGUF.len()).filter(|end| *end > 0).and_then(|end| name.get(end..));
     end.is_some_and(|end| end.eq_ignore_ascii_case(GGUF))
 }
 
 /// The language models among these files, one name each: the first part of those that are split.
-pub(super) fn models(files: &[String]) -> Vec<&str> {
+pub(in crate::storage) fn models(files: &[String]) -> Vec<&str> {
     let is_first = |file: &str| Parts::of(file).number <= 1;
     files.iter().map(String::as_str).filter(|file| is_first(file) && !is_projector(file)).collect()
 }

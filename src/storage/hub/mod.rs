@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use cache::RepoCache;
 pub(super) use cache::is_safe;
 use client::{Client, Failure};
-pub(super) use gguf::Parts;
 pub(crate) use gguf::Wanted;
+pub(super) use gguf::{Parts, is_gguf, models as gguf_models};
 pub use settings::Hub;
 use transfer::{Remote, Transfer};
 

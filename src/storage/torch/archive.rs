@@ -214,6 +214,7 @@ impl<'a> Checkpoint<'a> {
                 shape: vec![],
                 strides: None,
                 blocks: None,
+                shift: 0.0,
             };
             return Ok((name, stored));
         };
@@ -257,20 +258,22 @@ impl<'a> Checkpoint<'a> {
         let (dtype, width) = dtype(kind);
         let room = place.len / width;
         let count = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size as u64));
-        let end = span(&shape, &strides).and_then(|span| span.checked_add(offset)).map(|end| end as u64);
+        let axes: Vec<(usize, usize)> = shape.iter().copied().zip(strides.iter().copied()).collect();
+        let end = span(&axes).and_then(|span| span.checked_add(offset)).map(|end| end as u64);
         if shape.len() != strides.len() || count.is_none_or(|n| n > room) || end.is_none_or(|end| end > room) {
             return Err(format!("has the shape {shape:?}, but its storage holds {room} numbers"));
         }
-        let in_a_row = shape.iter().zip(&strides).rev().try_fold(1usize, |step, (size, stride)| {
+        let in_a_row = axes.iter().rev().try_fold(1usize, |step, (size, stride)| {
             if *size == 1 || *stride == step { step.checked_mul(*size) } else { None }
         });
         Ok(Stored {
             source: self.source.clone(),
             start: place.start + offset as u64 * width,
             dtype,
-            strides: if in_a_row.is_some() || shape.contains(&0) { None } else { Some(strides) },
+            strides: if in_a_row.is_some() || shape.contains(&0) { None } else { Some(axes) },
             shape,
             blocks: None,
+            shift: 0.0,
         })
     }
 }
