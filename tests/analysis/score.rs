@@ -70,7 +70,7 @@ fn the_scores_of_a_data_set_are_those_of_its_prompts_in_their_order() {
             let score = score_questions(&model, &[question]).unwrap();
             let expected = [score.accuracy, score.preference, score.logit_diff, score.prob_diff];
             for (kind, expected) in expected.into_iter().enumerate() {
-                let got = f64::from(scores.values[[kind, number]]);
+                let got = f64::from(scores.values()[[kind, number]]);
                 assert!((got - expected).abs() < TOLERANCE, "{task}, prompt {number}: {got} is not {expected}");
             }
         }
