@@ -3,9 +3,9 @@
 
     benches/peer_transformer_lens.py FOLDER [REPEATS]
 
-FOLDER holds `model/` and `inputs.json`, which our side has written; `theirs.json` is written into it: the seconds of each
-case (the median of REPEATS, 5 by default; sweeps run once), what came out, and the peak memory. Everything is f32 on the
-CPU. Needs transformer_lens 3 (4 removed HookedTransformer), torch and transformers.
+FOLDER holds `inputs.json`, which our side has written and which names the folder of the model; `theirs.json` is written
+into it: the seconds of each case (the median of REPEATS, 5 by default; sweeps run once), what came out, and the peak
+memory. Everything is f32 on the CPU. Needs transformer_lens 3 (4 removed HookedTransformer), torch and transformers.
 """
 
 import json
@@ -19,9 +19,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from transformer_lens import HookedTransformer, HookedTransformerConfig, patching
+from transformer_lens import HookedTransformer, HookedTransformerConfig, loading_from_pretrained as loading, patching
 from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
-from transformers import GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
 SITES = (
     "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z", "attn.hook_pattern", "hook_resid_pre", "hook_resid_mid",
@@ -29,7 +29,27 @@ SITES = (
 )
 
 
+# Of a real model: TransformerLens keeps a mask of `n_ctx` by `n_ctx` for each layer, and no case is longer.
+LONGEST = 1024
+
+
 def load(folder):
+    if json.loads((folder / "config.json").read_text())["model_type"] == "gpt2":
+        model = load_gpt2(folder)
+    else:
+        original = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        cfg = loading.get_pretrained_model_config(str(folder), device="cpu", n_ctx=LONGEST)
+        model = HookedTransformer(cfg)
+        weights = loading.get_pretrained_state_dict(str(folder), cfg, original)
+        model.load_and_process_state_dict(
+            weights, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False,
+        )
+    for weight in model.parameters():
+        weight.requires_grad_(False)
+    return model
+
+
+def load_gpt2(folder):
     original = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
     shape = original.config
     cfg = HookedTransformerConfig(
@@ -40,8 +60,6 @@ def load(folder):
     model = HookedTransformer(cfg)
     # The masks and biases that a state dict of the layout lacks are the model's own.
     model.load_state_dict(convert_gpt2_weights(original, cfg), strict=False)
-    for weight in model.parameters():
-        weight.requires_grad_(False)
     return model
 
 
@@ -145,15 +163,16 @@ class Report:
 
 def sweeps(report, model, inputs):
     flat = lambda result: result.flatten().tolist()
-    for name, ending in (("patch", "12x15_b8"), ("patch_from_10", "12x15_b8_from_10")):
+    layers, heads = model.cfg.n_layers, model.cfg.n_layers * model.cfg.n_heads
+    for name, ending in (("patch", f"{layers}x15_b8"), ("patch_from_10", f"{layers}x15_b8_from_10")):
         case = inputs[name]
         corrupted, metric = torch.tensor(case["corrupted"]), answer_gap(case["answers"])
         _, cache = model.run_with_cache(torch.tensor(case["clean"]))
         stream = lambda: patching.get_act_patch_resid_pre(model, corrupted, cache, metric)
         report.case(f"patch_resid_pre_{ending}", stream, 1, (f"{name}_resid_pre", flat))
         if name == "patch":
-            heads = lambda: patching.get_act_patch_attn_head_out_all_pos(model, corrupted, cache, metric)
-            report.case("patch_head_out_all_pos_144_b8", heads, 1, ("patch_head_out", flat))
+            out = lambda: patching.get_act_patch_attn_head_out_all_pos(model, corrupted, cache, metric)
+            report.case(f"patch_head_out_all_pos_{heads}_b8", out, 1, ("patch_head_out", flat))
 
 
 def main():
@@ -161,7 +180,7 @@ def main():
         sys.exit(__doc__)
     folder, report = Path(sys.argv[1]), Report(int(sys.argv[2]) if len(sys.argv) == 3 else 5)
     inputs = json.loads((folder / "inputs.json").read_text())
-    model = load(folder / "model")
+    model = report.case("load", lambda: load(Path(inputs["model"])))
     patching.tqdm = lambda steps, **_: steps
     apart = inputs["logits_apart"]
     with torch.no_grad():
@@ -172,9 +191,11 @@ def main():
             if shape != "1x15":
                 report.case(f"run_with_cache_{shape}", lambda: model.run_with_cache(tokens))
         sweeps(report, model, inputs)
-    report.case("forward_backward_132_points_8x15", lambda: gradients(model, inputs["gradients"]),
-                values=("gradients", dict))
-    report.case("eap_all_edges_8x15", lambda: edges(model, inputs["edges"]), values=("edges", dict))
+    if "gradients" in inputs:
+        name = f"forward_backward_{len(SITES) * model.cfg.n_layers}_points_8x15"
+        report.case(name, lambda: gradients(model, inputs["gradients"]), values=("gradients", dict))
+    if "edges" in inputs:
+        report.case("eap_all_edges_8x15", lambda: edges(model, inputs["edges"]), values=("edges", dict))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     content = {"seconds": report.seconds, "values": report.values, "peak_rss_mb": peak}
     (folder / "theirs.json").write_text(json.dumps(content))

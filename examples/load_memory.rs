@@ -26,7 +26,8 @@ fn main() -> candle_lens::Result<()> {
                 HookedTransformer::from_pretrained_with(name, LoadOptions { dtype, processing, ..Default::default() })?;
             let peak = peak() - before;
             let cfg = model.cfg();
-            let outside = cfg.d_vocab * cfg.d_model + cfg.n_ctx * cfg.d_model + cfg.d_model * cfg.d_vocab_out();
+            let positions = if cfg.rotary_dim() == 0 { cfg.n_ctx } else { 0 };
+            let outside = (cfg.d_vocab + positions + cfg.d_vocab_out()) * cfg.d_model;
             let weights = ((cfg.n_params() + outside) * dtype.size_in_bytes()) as u64;
             println!(
                 "{model:?} as {dtype:?}: peak {}, weights {}, {:.2} times",

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::head::Head;
 use crate::slice::bound;
 
 /// The most blocks that a model may have; configs with more are refused.
@@ -63,6 +64,20 @@ impl Dims {
     /// shortformer, where only queries and keys see them.
     pub fn adds_positions(&self) -> bool {
         !self.rotary && !self.shortformer && !self.alibi
+    }
+
+    /// The key/value head from which a head reads: its own, or under grouped-query attention the one that its group shares.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let cfg = HookedTransformerConfig { n_heads: 9, n_key_value_heads: Some(3), ..Default::default() };
+    /// assert_eq!(cfg.dims().key_value_head((23, 7)), Head::new(23, 2));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn key_value_head(&self, head: impl Into<Head>) -> Head {
+        let Head { layer, head } = head.into();
+        let group = self.n_heads / self.n_key_value_heads.max(1);
+        Head::new(layer, head / group.max(1))
     }
 
     /// The absolute number of `layer`; negative counts from the end.

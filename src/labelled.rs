@@ -275,6 +275,35 @@ impl Labelled {
         Ok(self.without(at, values))
     }
 
+    /// The standard error of the mean over one axis, which is removed: the standard deviation of its entries (by `n - 1`)
+    /// divided by the root of their number. It takes the entries for independent draws, as prompts of a generator are.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let of_prompts = Labelled::new("logit difference", vec![Axis::numbered("prompt", 4)], vec![1.0, 2.0, 3.0, 4.0])?;
+    /// assert_eq!(of_prompts.mean_over("prompt")?.scalar()?, 2.5);
+    /// // The deviations are 1.5, 0.5, 0.5, 1.5, so their squares sum to 5.
+    /// let expected = (5.0_f32 / 3.0).sqrt() / 2.0;
+    /// assert!((of_prompts.standard_error_over("prompt")?.scalar()? - expected).abs() < 1e-6);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist or has fewer than two entries.
+    pub fn standard_error_over(&self, axis: &str) -> Result<Self> {
+        let at = self.axis(axis)?;
+        let count = self.shape()[at];
+        if count < 2 {
+            return Err(Error::argument(format!(
+                "the axis {axis:?} of {:?} has {count} entries, but a standard error needs two or more.",
+                self.title
+            )));
+        }
+        let deviations = self.values.mapv(f64::from).std_axis(NdAxis(at), 1.);
+        let errors = self.without(at, deviations.mapv(|deviation| (deviation / (count as f64).sqrt()) as f32));
+        Ok(errors.titled(format!("standard error of the {}", self.title)))
+    }
+
     /// The sum over one axis, which is removed.
     ///
     /// # Errors

@@ -273,6 +273,7 @@ fn files_matrices_tasks_and_pictures() -> Result<()> {
     let aligned = walk.watched("aligned", || set.aligned(&model));
     walk.watched("batches", || aligned.batches(&model, 16));
     walk.watched("measure", || aligned.measure(&model));
+    walk.watched("scores", || aligned.scores(&model));
     walk.watched("filter_by_metric", || aligned.filter_by_metric(&model, -1.));
     let questions: Vec<_> = aligned.prompts.iter().map(|prompt| prompt.question()).collect();
     walk.watched("score_questions", || score_questions(&model, &questions));
@@ -281,7 +282,7 @@ fn files_matrices_tasks_and_pictures() -> Result<()> {
     walk.watched("save_html", || picture.save_html(folder.join("picture.html")));
     walk.watched("save_png", || picture.save_png(folder.join("picture.png")));
     walk.watched("save_svg", || picture.save_svg(folder.join("picture.svg")));
-    finish(walk, 18);
+    finish(walk, 19);
     Ok(())
 }
 

@@ -8,18 +8,43 @@ use std::path::Path;
 use candle_lens::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{EDGES, FORWARDS, POINTS, Pair, forward_tokens, gpt2_shapes, gradient_case};
+use crate::{EDGES, FORWARDS, POINTS, Pair, forward_tokens, gradient_case, measured, real_model};
 
 /// Of the logits at a row's end, every 997th is compared.
 const LOGITS_APART: usize = 997;
 
-/// Writes `model/` (Hugging Face's layout), `inputs.json` and `ours.json` into the folder.
+type Cases = BTreeMap<String, Value>;
+
+/// Writes `inputs.json` and `ours.json` into the folder, and `model/` (Hugging Face's layout) unless a real one is measured:
+/// of that, the peer reads the same files. Gradients and edges are compared on GPT-2's shapes only.
 pub fn write(folder: &Path) -> candle_lens::Result<()> {
-    let model = gpt2_shapes();
-    model.save_pretrained(folder.join("model"))?;
-    let mut inputs = BTreeMap::new();
-    let mut values: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, rows) in FORWARDS.into_iter().zip(forward_tokens()) {
+    let (model, mut inputs, mut values) = (measured(), Cases::new(), Cases::new());
+    let place = match real_model() {
+        Some(name) => name.into(),
+        None => {
+            model.save_pretrained(folder.join("model"))?;
+            folder.join("model")
+        }
+    };
+    inputs.insert("model".into(), json!(place));
+    inputs.insert("layers".into(), json!(model.cfg().n_layers));
+    inputs.insert("heads".into(), json!(model.cfg().n_heads));
+    forwards(&model, &mut inputs, &mut values)?;
+    sweeps(&model, &mut inputs, &mut values)?;
+    if real_model().is_none() {
+        gradients(&model, &mut inputs, &mut values)?;
+        edges(&model, &mut inputs, &mut values)?;
+    }
+    for (name, content) in [("inputs.json", json!(inputs)), ("ours.json", json!(values))] {
+        let file = folder.join(name);
+        fs::write(&file, content.to_string())
+            .map_err(|error| candle_lens::Error::file(&file, format!("cannot be written ({error}).")))?;
+    }
+    Ok(())
+}
+
+fn forwards(model: &HookedTransformer, inputs: &mut Cases, values: &mut Cases) -> candle_lens::Result<()> {
+    for (name, rows) in FORWARDS.into_iter().zip(forward_tokens(model)) {
         let logits = model.forward(&Tokens::from_rows(rows.clone())?)?;
         let (batch, last, d_vocab) = logits.dims3()?;
         let ends = logits.narrow(1, last - 1, 1)?.reshape((batch, d_vocab))?.to_vec2::<f32>()?;
@@ -28,8 +53,13 @@ pub fn write(folder: &Path) -> candle_lens::Result<()> {
         inputs.insert(format!("forward_{name}"), json!({ "tokens": rows }));
     }
     inputs.insert("logits_apart".into(), json!(LOGITS_APART));
-    for (name, pair) in [("patch", Pair::new((8, 15), 0)), ("patch_from_10", Pair::new((8, 15), 10))] {
-        let patching = pair.experiment(&model);
+    Ok(())
+}
+
+fn sweeps(model: &HookedTransformer, inputs: &mut Cases, values: &mut Cases) -> candle_lens::Result<()> {
+    for (name, first_difference) in [("patch", 0), ("patch_from_10", 10)] {
+        let pair = Pair::new(model, (8, 15), first_difference);
+        let patching = pair.experiment(model);
         let stream = patching.get_act_patch_resid_pre()?;
         values.insert(format!("{name}_resid_pre"), json!(stream.raw.values().iter().collect::<Vec<_>>()));
         if name == "patch" {
@@ -38,7 +68,11 @@ pub fn write(folder: &Path) -> candle_lens::Result<()> {
         }
         inputs.insert(name.into(), pair.json());
     }
-    let (rows, answers) = gradient_case();
+    Ok(())
+}
+
+fn gradients(model: &HookedTransformer, inputs: &mut Cases, values: &mut Cases) -> candle_lens::Result<()> {
+    let (rows, answers) = gradient_case(model);
     let metric = Metric::logit_diff(&model.answers(answers.clone())?);
     let (_, gradients) = model.run_with_grads(Tokens::from_rows(rows.clone())?, &metric, POINTS)?;
     let mut norms = BTreeMap::new();
@@ -47,16 +81,15 @@ pub fn write(folder: &Path) -> candle_lens::Result<()> {
     }
     values.insert("gradients".into(), json!(norms));
     inputs.insert("gradients".into(), json!({ "tokens": rows, "answers": answers }));
-    let edges = Pair::of_edges();
-    let circuit = edges.experiment(&model).edges()?.attribute(EDGES)?;
+    Ok(())
+}
+
+fn edges(model: &HookedTransformer, inputs: &mut Cases, values: &mut Cases) -> candle_lens::Result<()> {
+    let edges = Pair::of_edges(model);
+    let circuit = edges.experiment(model).edges()?.attribute(EDGES)?;
     let scores: candle_lens::Result<BTreeMap<String, f32>> =
         circuit.all_edges().into_iter().map(|edge| Ok((edge.to_string(), circuit.score(edge)?))).collect();
     values.insert("edges".into(), json!(scores?));
     inputs.insert("edges".into(), edges.json());
-    for (name, content) in [("inputs.json", json!(inputs)), ("ours.json", json!(values))] {
-        let file = folder.join(name);
-        fs::write(&file, content.to_string())
-            .map_err(|error| candle_lens::Error::file(&file, format!("cannot be written ({error}).")))?;
-    }
     Ok(())
 }

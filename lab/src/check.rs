@@ -178,9 +178,14 @@ fn real_model(places: &Places) -> Result<Count, Trouble> {
 fn execute_folder(places: &Places, folder: &str, html: bool) -> Result<Count, Trouble> {
     let jupyter = setup::everything(places)?;
     let notebooks = run::in_folder(&places.root.join(folder))?;
+    for model in notebooks.iter().filter_map(|path| run::needed_model(&Notebook::read(path).ok()?)) {
+        if let Err(trouble) = models::fetch(places, model) {
+            println!("{trouble}");
+        }
+    }
     let options = RunOptions { html, ..RunOptions::default() };
-    let failed = run::run_all(places, &jupyter, &notebooks, &options)?;
-    Ok(Count { passed: notebooks.len() - failed, failed, left_out: Vec::new() })
+    let run::Outcome { passed, failed, left_out } = run::run_all(places, &jupyter, &notebooks, &options)?;
+    Ok(Count { passed, failed, left_out })
 }
 
 /// Notebook 01 in JupyterLab and as an exported page, in a real browser.

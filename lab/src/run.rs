@@ -2,6 +2,7 @@
 
 use crate::args::RunOptions;
 use crate::carried;
+use crate::models::{self, Model};
 use crate::notebook::{Cell, Notebook};
 use crate::places::Places;
 use crate::process;
@@ -24,8 +25,9 @@ pub fn run_command(places: &Places, options: &RunOptions) -> Result<ExitCode, Tr
         Notebook::read(path)?;
     }
     let jupyter = setup::everything(places)?;
-    let failed = run_all(places, &jupyter, &notebooks, options)?;
-    println!("\n{} passed, {failed} failed", notebooks.len() - failed);
+    let Outcome { passed, failed, left_out } = run_all(places, &jupyter, &notebooks, options)?;
+    let skipped = if left_out.is_empty() { String::new() } else { format!(", {} left out", left_out.len()) };
+    println!("\n{passed} passed, {failed} failed{skipped}");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -47,29 +49,56 @@ pub fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
     Ok(notebooks)
 }
 
-/// Executes notebooks one after the other and returns how many failed.
+/// What became of several notebooks.
+#[derive(Default)]
+pub struct Outcome {
+    /// How many passed.
+    pub passed: usize,
+    /// How many failed.
+    pub failed: usize,
+    /// Those that were not executed, each with the reason.
+    pub left_out: Vec<String>,
+}
+
+/// The model that a notebook names in its metadata (`"candle_lens": {"needs": "smollm2"}`), if there is one to fetch.
+pub fn needed_model(notebook: &Notebook) -> Option<&'static Model> {
+    models::called(notebook.note("needs").as_str()?).ok()
+}
+
+/// Executes notebooks one after the other, but for those that need a model which was not fetched.
 pub fn run_all(
     places: &Places,
     jupyter: &Jupyter,
     notebooks: &[PathBuf],
     options: &RunOptions,
-) -> Result<usize, Trouble> {
-    let mut failed = 0;
+) -> Result<Outcome, Trouble> {
+    let mut outcome = Outcome::default();
     for path in notebooks {
-        println!("\n{}", places.brief(&std::path::absolute(path).unwrap_or_else(|_| path.clone())));
+        let brief = places.brief(&std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        println!("\n{brief}");
         let start = Instant::now();
         let mut notebook = Notebook::read(path)?;
+        if let Some(model) = needed_model(&notebook)
+            && let Err(trouble) = models::describe(&places.cache, model)
+        {
+            println!("    left out: {trouble}");
+            outcome.left_out.push(format!("{brief}: needs `cargo lab fetch {}`", model.name));
+            continue;
+        }
         let failure = execute(jupyter, path, &mut notebook, options.timeout)?;
         save(places, jupyter, path, &mut notebook, options, failure.is_none())?;
         match failure {
-            None => println!("    passed in {}", words(start.elapsed())),
+            None => {
+                outcome.passed += 1;
+                println!("    passed in {}", words(start.elapsed()));
+            }
             Some(message) => {
-                failed += 1;
+                outcome.failed += 1;
                 println!("    FAILED in {}", message);
             }
         }
     }
-    Ok(failed)
+    Ok(outcome)
 }
 
 /// Executes a notebook with one line of its code replaced, and says whether it passed. Nothing is written: what it shows is

@@ -17,6 +17,9 @@ use crate::progress::Progress;
 use crate::tasks::Question;
 use crate::tokens::Tokens;
 
+/// What [`scores`] are called, in their order.
+pub(super) const SCORES: [&str; 4] = ["accuracy", "preference", "logit difference", "probability difference"];
+
 /// Prompts that are run at once.
 const BATCH: usize = 64;
 
@@ -99,7 +102,7 @@ impl AnswerIds<'_> {
 }
 
 /// Accuracy, preference, logit difference and probability difference of each prompt, from one run.
-fn scores(
+pub(super) fn scores(
     model: &HookedTransformer,
     tokens: &Tokens,
     right: Vec<Vec<u32>>,

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use super::answerable::Answering;
 use super::mean;
 use super::metric::Metric;
+use super::score::{SCORES, scores};
 use crate::error::{Error, Result};
+use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tasks::{Task, TaskDataset, TaskPrompt, pieces};
@@ -170,6 +172,41 @@ impl TaskDataset {
             progress.step(batch.prompts.len() as u64);
         }
         Ok(values)
+    }
+
+    /// How well the model does each clean prompt, by the four numbers of [`score_questions`](super::score_questions): accuracy,
+    /// preference, logit difference and probability difference. Of a country's name the first token counts, as everywhere
+    /// in a data set.
+    ///
+    /// # Shapes
+    /// `[score, prompt]`, prompts in the order of the data set.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let scores = Task::Ioi.prompts(tasks::Split::Templates, 20, 0)?.scores(&model)?;
+    /// let (mean, error) = (scores.mean_over("prompt")?, scores.standard_error_over("prompt")?);
+    /// assert!(mean.get(&["logit difference"])? > 2.0 * error.get(&["logit difference"])?);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`TaskDataset::batches`].
+    pub fn scores(&self, model: &HookedTransformer) -> Result<Labelled> {
+        let mut values = vec![0.; SCORES.len() * self.len()];
+        let answers = self.answers(model)?;
+        let mut progress = Progress::of("scoring the task", self.len() as u64, "prompts");
+        for batch in self.batches(model, 64)? {
+            progress.together(batch.prompts.len());
+            let (right, wrong) = batch.prompts.iter().map(|&number| answers[number].clone()).unzip();
+            for (kind, of_batch) in scores(model, &batch.clean, right, wrong)?.into_iter().enumerate() {
+                let places = batch.prompts.iter().map(|&number| kind * self.len() + number);
+                places.zip(of_batch).for_each(|(place, value)| values[place] = value);
+            }
+            progress.step(batch.prompts.len() as u64);
+        }
+        let axes = vec![Axis::new("score", SCORES), Axis::numbered("prompt", self.len())];
+        Labelled::new(format!("scores on {}", self.task), axes, values)
     }
 
     /// The prompts on which the model's metric is at least `least`: hypernymy is usually asked where the probability

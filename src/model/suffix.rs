@@ -34,8 +34,9 @@ pub(crate) struct Suffix {
 }
 
 impl Suffix {
-    /// The first `count` of its positions, for their keys and values, on which no score depends. They keep the rotary embedding of the whole:
-    /// where it depends on the length of a text, a shorter one would be rotated differently.
+    /// The first `count` of its positions, for their keys and values only: no scores are computed for them. They keep the
+    /// rotary embedding of the whole: where it depends on the length of a text, a shorter one would be rotated
+    /// differently.
     pub(crate) fn first(&self, count: usize) -> Result<Self> {
         let rotary = self.rotary.as_ref().map(|rotary| rotary.first(count)).transpose()?;
         let placed = self.placed.as_ref().map(|placed| placed.narrow(1, 0, count)).transpose()?;

@@ -57,13 +57,13 @@ impl Receiver {
         Self::Q(forward(layer), forward(head))
     }
 
-    /// The keys of this head (of this group of heads, where heads share keys).
+    /// The keys of this key/value head; [`Dims::key_value_head`](crate::dims::Dims::key_value_head) says which one a head reads.
     pub fn k(head: impl Into<Head>) -> Self {
         let Head { layer, head } = head.into();
         Self::K(forward(layer), forward(head))
     }
 
-    /// The values of this head (of this group of heads, where heads share values).
+    /// The values of this key/value head; [`Dims::key_value_head`](crate::dims::Dims::key_value_head) says which one a head reads.
     pub fn v(head: impl Into<Head>) -> Self {
         let Head { layer, head } = head.into();
         Self::V(forward(layer), forward(head))

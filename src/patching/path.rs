@@ -27,9 +27,10 @@ use crate::tokens::Tokens;
 pub enum Receiver {
     /// The queries of this head: layer and head.
     Q(isize, isize),
-    /// The keys of this head (of this group of heads, where heads share keys).
+    /// The keys of this key/value head, which a group of heads reads under grouped-query attention
+    /// ([`Dims::key_value_head`](crate::dims::Dims::key_value_head) says which a head reads).
     K(isize, isize),
-    /// The values of this head (of this group of heads, where heads share values).
+    /// The values of this key/value head, as for keys.
     V(isize, isize),
     /// What the MLP of this layer reads.
     Mlp(isize),
@@ -298,10 +299,17 @@ impl Experiment {
         let layer = self.model.dims().layer(layer)?;
         match bound(head, count).filter(|place| *place < count) {
             Some(head) => Ok((forward(layer), forward(head))),
-            None => Err(Error::argument(format!(
-                "there is no {what} {head}: each layer has {count} (0 to {}, or -1 for the last).",
-                count.saturating_sub(1)
-            ))),
+            None => {
+                let shared = if count < self.model.cfg().n_heads {
+                    " Heads share them: `model.dims().key_value_head(head)` says which one a head reads."
+                } else {
+                    ""
+                };
+                Err(Error::argument(format!(
+                    "there is no {what} {head}: each layer has {count} (0 to {}, or -1 for the last).{shared}",
+                    count.saturating_sub(1)
+                )))
+            }
         }
     }
 

@@ -55,6 +55,35 @@ fn a_score_is_the_mean_over_prompts_run_one_by_one() {
 }
 
 #[test]
+fn the_scores_of_a_data_set_are_those_of_its_prompts_in_their_order() {
+    let model = model();
+    for task in [Task::Ioi, Task::Sva, Task::CapitalCountry] {
+        let prompts = task.prompts(Split::Templates, 12, 2).unwrap();
+        let scores = prompts.scores(&model).unwrap();
+        for (number, prompt) in prompts.prompts.iter().enumerate() {
+            let mut question = prompt.question();
+            for answer in question.right.iter_mut().chain(&mut question.wrong) {
+                // Of a country's name the first token counts.
+                let ids = model.tokenizer().unwrap().continuation(answer).unwrap();
+                *answer = model.to_string([ids[0]]).unwrap();
+            }
+            let score = score_questions(&model, &[question]).unwrap();
+            let expected = [score.accuracy, score.preference, score.logit_diff, score.prob_diff];
+            for (kind, expected) in expected.into_iter().enumerate() {
+                let got = f64::from(scores.values()[[kind, number]]);
+                assert!((got - expected).abs() < TOLERANCE, "{task}, prompt {number}: {got} is not {expected}");
+            }
+        }
+        let kind = if task.is_logit_diff() { "logit difference" } else { "probability difference" };
+        let measured = prompts.measure(&model).unwrap();
+        for (number, measured) in measured.into_iter().enumerate() {
+            let got = scores.get(&[kind, &number.to_string()]).unwrap();
+            assert!(f64::from((got - measured).abs()) < TOLERANCE, "{task}: {got} is not the metric {measured}");
+        }
+    }
+}
+
+#[test]
 fn repeated_rows_are_asked_where_the_answer_is_known() {
     let model = model();
     let bos = model.tokenizer().unwrap().bos_id().unwrap();

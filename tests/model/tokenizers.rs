@@ -91,6 +91,18 @@ fn each_family_begins_texts_as_transformer_lens_does() -> Result<()> {
 }
 
 #[test]
+fn whether_texts_get_a_bos_can_be_chosen_when_a_model_is_loaded() -> Result<()> {
+    for (default_prepend_bos, first) in [(None, "<|endoftext|>"), (Some(true), "<|endoftext|>"), (Some(false), "When")]
+    {
+        let options = LoadOptions { default_prepend_bos, ..Default::default() };
+        let model = HookedTransformer::from_pretrained_with("tiny", options)?;
+        assert_eq!(model.to_str_tokens(PROMPT)?[0], first, "{default_prepend_bos:?}");
+        assert_eq!(model.cfg().default_prepend_bos, first != "When", "{default_prepend_bos:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn ids_beyond_the_tokenizer_are_shown_everywhere() -> Result<()> {
     let model = load(&padded_tiny("padded_vocabulary")?)?;
     assert_eq!(model.cfg().d_vocab, 2827 + MORE);

@@ -137,6 +137,9 @@ impl Plan {
         options: &LoadOptions,
     ) -> Result<HookedTransformer> {
         let Self { mut understood, tokenizer, config, mut notes, end_ids, found: _ } = self;
+        if let Some(prepend) = options.default_prepend_bos {
+            understood.cfg.default_prepend_bos = prepend;
+        }
         let whole = &mut understood.cfg;
         let cfg = cut(whole, options).map_err(|error| match config {
             Some(config) => error.in_file(config),

@@ -40,6 +40,8 @@ pub struct LoadOptions {
     pub first_n_layers: Option<usize>,
     /// A shorter context than the model's: positions behind it are cut off.
     pub n_ctx: Option<usize>,
+    /// Whether texts get a BOS; `None` is the choice of the model's files, and without one TransformerLens' for its family.
+    pub default_prepend_bos: Option<bool>,
     /// Keys of `config.json`, or of a GGUF file's metadata, that this library does not know and that you know to change
     /// nothing, so that a model with them loads; one of an inner object is written `"rope_scaling.mscale"`. They are kept
     /// in the provenance. A key that the file does not have, or that is understood, is refused.
@@ -58,6 +60,7 @@ impl Default for LoadOptions {
             dtype: DType::F32,
             first_n_layers: None,
             n_ctx: None,
+            default_prepend_bos: None,
             ignore_config_keys: Vec::new(),
             hub: None,
         }

@@ -59,9 +59,8 @@ pub(super) fn layout(file: &ConfigFile) -> Result<Layout> {
     })
 }
 
-/// A part of each head may be rotated only. `transformers` does not read `partial_rotary_factor` for this model type
-/// (versions 4.45 to 4.57 failed on it); it means here what it means in all families that have it, and in the other
-/// programs that run Llama's layout.
+/// Only a part of each head may be rotated. `LlamaForCausalLM` of `transformers` 5 does not read
+/// `partial_rotary_factor`; here it means what it means in Phi-3 and the other families that have it.
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let gated_mlp_biases = file.flag("mlp_bias")? == Some(true);
     let mut cfg = HookedTransformerConfig { gated_mlp_biases, ..whole(file)? };
