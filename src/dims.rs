@@ -37,6 +37,9 @@ pub struct Dims {
     pub gated_mlp: bool,
     /// Attention and MLP outputs go through norms: there are `ln1_post` and `ln2_post`.
     pub norms_after: bool,
+    /// Attention and MLP read the residual stream without a norm: there are no `ln1` and `ln2`.
+    #[serde(default)]
+    pub reads_unnormed: bool,
     /// Rotary embeddings: no `hook_pos_embed`, but `attn.hook_rot_q` and `attn.hook_rot_k`.
     pub rotary: bool,
     /// Position embeddings enter queries and keys only, never the residual stream.

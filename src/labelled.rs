@@ -7,9 +7,10 @@ mod top;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use ndarray::{ArrayD, Axis as NdAxis, IxDyn};
+use ndarray::{ArcArray, ArrayD, Axis as NdAxis, IxDyn};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -55,17 +56,17 @@ impl Axis {
 /// use candle_lens::labelled::{Axis, Labelled};
 /// let scores = Labelled::new("scores", vec![Axis::numbered("layer", 2), Axis::numbered("head", 2)], vec![0.1, -0.9, 0.3, 0.2])?;
 /// assert_eq!(scores.top(1)[0].labels, ["1", "0"]);
-/// assert_eq!(scores.mean_over("layer")?.values.len(), 2);
+/// assert_eq!(scores.mean_over("layer")?.values().len(), 2);
+/// assert_eq!((scores.values()[[1, 0]], scores.axes()[0].name.as_str()), (0.3, "layer"));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, PartialEq)]
 pub struct Labelled {
     /// What the numbers are, for titles and tables.
     pub title: String,
-    /// The axes, in the order of the array's axes.
-    pub axes: Vec<Axis>,
-    /// The numbers.
-    pub values: ArrayD<f32>,
+    /// In the order of the array's axes.
+    axes: Arc<[Axis]>,
+    values: ArcArray<f32, IxDyn>,
 }
 
 impl Labelled {
@@ -73,11 +74,11 @@ impl Labelled {
     ///
     /// # Errors
     /// [`Error::Shape`] if the number of values is not the product of the axes' sizes.
-    pub fn new(title: impl Into<String>, axes: Vec<Axis>, values: Vec<f32>) -> Result<Self> {
-        let title = title.into();
+    pub fn new(title: impl Into<String>, axes: impl Into<Arc<[Axis]>>, values: Vec<f32>) -> Result<Self> {
+        let (title, axes) = (title.into(), axes.into());
         let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
         let count = values.len();
-        let values = ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|_| {
+        let values = ArcArray::from_shape_vec(IxDyn(&shape), values).map_err(|_| {
             Error::shape(format!("the values of {title:?}"), format!("{shape:?}, one for each label"), &[count])
         })?;
         Ok(Self { title, axes, values })
@@ -87,8 +88,8 @@ impl Labelled {
     ///
     /// # Errors
     /// [`Error::Shape`] if the tensor's shape does not match the labels.
-    pub fn from_tensor(title: impl Into<String>, axes: Vec<Axis>, tensor: &Tensor) -> Result<Self> {
-        let title = title.into();
+    pub fn from_tensor(title: impl Into<String>, axes: impl Into<Arc<[Axis]>>, tensor: &Tensor) -> Result<Self> {
+        let (title, axes) = (title.into(), axes.into());
         let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
         if shape != tensor.dims() {
             return Err(Error::shape(
@@ -135,7 +136,7 @@ impl Labelled {
         storage::store(
             path.as_ref(),
             Self::KIND,
-            &(&self.title, &self.axes),
+            &(&self.title, &self.axes[..]),
             &BTreeMap::from([("values".into(), values)]),
         )
     }
@@ -157,6 +158,21 @@ impl Labelled {
     pub fn titled(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
+    }
+
+    /// The axes, in the order of the array's axes. A copy shares their memory.
+    pub fn axes(&self) -> Arc<[Axis]> {
+        self.axes.clone()
+    }
+
+    /// The numbers, as an array of ndarray's. A copy shares their memory.
+    pub fn values(&self) -> ArcArray<f32, IxDyn> {
+        self.values.clone()
+    }
+
+    /// The numbers, to be changed where they are.
+    pub(crate) fn values_mut(&mut self) -> &mut ArcArray<f32, IxDyn> {
+        &mut self.values
     }
 
     /// The sizes of the axes.
@@ -210,7 +226,7 @@ impl Labelled {
                 self.title
             )));
         }
-        let place = labels.iter().zip(&self.axes).map(|(label, axis)| {
+        let place = labels.iter().zip(self.axes.iter()).map(|(label, axis)| {
             let mut found = axis.labels.iter().enumerate().filter(|(_, l)| l == label).map(|(i, _)| i as isize);
             let Some(first) = found.next() else {
                 let shown = axis.labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
@@ -294,17 +310,17 @@ impl Labelled {
                 "{odd:?} cannot follow {first:?} along {axis:?}: their other axes must have the same names and labels."
             )));
         }
-        let mut axes = first.axes.clone();
+        let mut axes = first.axes.to_vec();
         axes[at].labels = parts.iter().flat_map(|part| part.axes[at].labels.clone()).collect();
         let views: Vec<_> = parts.iter().map(|part| part.values.view()).collect();
         let values = ndarray::concatenate(NdAxis(at), &views)
             .map_err(|error| Error::argument(format!("the results do not fit together: {error}.")))?;
-        Ok(Self { title: first.title.clone(), axes, values })
+        Ok(Self { title: first.title.clone(), axes: axes.into(), values: values.into_shared() })
     }
 
     fn without(&self, at: usize, values: ArrayD<f32>) -> Self {
         let axes = self.axes.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, axis)| axis.clone()).collect();
-        Self { title: self.title.clone(), axes, values }
+        Self { title: self.title.clone(), axes, values: values.into_shared() }
     }
 
     /// Splits one axis into several whose sizes multiply to its size, as einops' `"(layer head) -> layer head"`.
@@ -321,7 +337,7 @@ impl Labelled {
                 &[self.shape()[at]],
             ));
         }
-        let mut axes = self.axes.clone();
+        let mut axes = self.axes.to_vec();
         axes.splice(at..=at, into);
         Self::new(self.title.clone(), axes, self.values.iter().copied().collect())
     }

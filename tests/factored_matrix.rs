@@ -74,7 +74,7 @@ fn compositions_of_a_model_agree() -> Result<()> {
     for (composition, name) in [(Composition::Q, "Q"), (Composition::K, "K"), (Composition::V, "V")] {
         let scores = model.all_composition_scores(composition)?;
         let (mut paths, expected) = (0, reference.get(&format!("composition_{name}")));
-        for ((at, &score), expected) in scores.values.indexed_iter().zip(expected.flatten_all()?.to_vec1::<f32>()?) {
+        for ((at, &score), expected) in scores.values().indexed_iter().zip(expected.flatten_all()?.to_vec1::<f32>()?) {
             assert_eq!(score.is_nan(), at[0] >= at[2], "NaN marks that there is no path");
             if !score.is_nan() {
                 paths += 1;
@@ -87,9 +87,9 @@ fn compositions_of_a_model_agree() -> Result<()> {
         [(SingularOf::Ov(2), 1, "OV"), (SingularOf::WIn, 0, "w_in"), (SingularOf::WOut, -1, "w_out")]
     {
         let vectors = singular_vectors(&model, of, layer, 4)?;
-        let got = vectors.values.iter().map(|value| f64::from(value.abs()));
+        let got = vectors.values().into_iter().map(|value| f64::from(value.abs()));
         let expected = reference.get(&format!("singular_{name}")).flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
-        assert_eq!(vectors.values.len(), expected.len());
+        assert_eq!(vectors.values().len(), expected.len());
         agreement.check_numbers(name, got.zip(expected));
     }
     for (name, read_by, biases) in [
@@ -168,7 +168,7 @@ fn singular_vectors_do_not_depend_on_folding() -> Result<()> {
         for of in [SingularOf::WOut, SingularOf::WIn].into_iter().take(if centres { 1 } else { 2 }) {
             let [a, b] = [raw, folded].map(|model| singular_vectors(model, of, -1, 2));
             // The sign of each vector is arbitrary.
-            let sizes = |values: Labelled| values.values.into_iter().map(|value| f64::from(value.abs()));
+            let sizes = |values: Labelled| values.values().into_iter().map(|value| f64::from(value.abs()));
             agreement.check_numbers(&format!("{name}: {of:?}"), sizes(a?).zip(sizes(b?)));
         }
     }

@@ -68,6 +68,7 @@ fn what_a_cell_binds_is_owned() -> candle_lens::Result<()> {
     kept((stack.labels(), stack.positions(), stack.tensor()));
     let shares = kept(cache.logit_attrs(&model, &stack, " is")?);
     kept((shares.labels("component")?, shares.shape(), shares.top(1), shares.top_heads(1)?));
+    kept((shares.axes(), shares.values()));
     let answers = model.answers([(" is", " are")])?;
     kept((answers.correct(), answers.incorrect()));
     let options = GenerateOptions { max_new_tokens: 1, print: false, ..Default::default() };

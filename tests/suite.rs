@@ -82,6 +82,7 @@ mod model {
     mod parity;
     mod processing;
     mod random_architectures;
+    mod rotary;
     mod saved;
     mod state_dict;
     mod tokenizers;

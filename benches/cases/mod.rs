@@ -31,10 +31,10 @@ pub fn write(folder: &Path) -> candle_lens::Result<()> {
     for (name, pair) in [("patch", Pair::new((8, 15), 0)), ("patch_from_10", Pair::new((8, 15), 10))] {
         let patching = pair.experiment(&model);
         let stream = patching.get_act_patch_resid_pre()?;
-        values.insert(format!("{name}_resid_pre"), json!(stream.raw.values.iter().collect::<Vec<_>>()));
+        values.insert(format!("{name}_resid_pre"), json!(stream.raw.values().iter().collect::<Vec<_>>()));
         if name == "patch" {
             let heads = patching.get_act_patch_attn_head_out_all_pos()?;
-            values.insert("patch_head_out".into(), json!(heads.raw.values.iter().collect::<Vec<_>>()));
+            values.insert("patch_head_out".into(), json!(heads.raw.values().iter().collect::<Vec<_>>()));
         }
         inputs.insert(name.into(), pair.json());
     }

@@ -80,7 +80,7 @@ impl<I: Into<Input>> From<I> for RunOrInput {
 /// let (_, cache) = model.run_with_cache(prompt)?;
 /// let mary = direct_logit_attribution(&model, &cache, " Mary", Unit::Head)?;
 /// let john = direct_logit_attribution(&model, &cache, " John", Unit::Head)?;
-/// assert!((mary.values.sum() - john.values.sum() - shares.values.sum()).abs() < 1e-3);
+/// assert!((mary.values().sum() - john.values().sum() - shares.values().sum()).abs() < 1e-3);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn direct_logit_attribution(
@@ -132,7 +132,7 @@ pub fn direct_logit_attribution(
 /// let shares = residual_stack_to_logit_diff(&model, &cache, &parts, &answers)?;
 /// // The shares and the biases sum to the whole.
 /// let whole = answers.logit_diff(&logits, &cache.tokens())?.scalar()?;
-/// assert!((shares.values.sum() + answers.bias(&model)?.scalar()? - whole).abs() < 1e-3);
+/// assert!((shares.values().sum() + answers.bias(&model)?.scalar()? - whole).abs() < 1e-3);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub fn residual_stack_to_logit_diff(
@@ -155,14 +155,14 @@ fn mean_over_present(along: &Labelled, stack: &ResidualStack, tokens: &Tokens) -
     if !tokens.is_padded() {
         return Ok(mean);
     }
-    for (place, value) in mean.values.indexed_iter_mut() {
+    for (place, value) in mean.values_mut().indexed_iter_mut() {
         let component = place[0];
-        let position = if along.axes.len() == 3 { place[1] } else { 0 };
+        let position = if along.axes().len() == 3 { place[1] } else { 0 };
         let there = (0..tokens.batch()).filter(|&prompt| tokens.is_real(prompt, positions[position]));
         let of_prompts: Vec<f64> = there
-            .map(|prompt| match along.axes.len() {
-                3 => f64::from(along.values[[component, prompt, position]]),
-                _ => f64::from(along.values[[component, prompt]]),
+            .map(|prompt| match along.axes().len() {
+                3 => f64::from(along.values()[[component, prompt, position]]),
+                _ => f64::from(along.values()[[component, prompt]]),
             })
             .collect();
         *value = (of_prompts.iter().sum::<f64>() / of_prompts.len().max(1) as f64) as f32;
@@ -202,13 +202,14 @@ pub(super) fn last_positions(cache: &ActivationCache) -> Slice {
 
 /// Each prompt's last token of `[component, prompt, (position)]`.
 pub(super) fn at_last(result: Labelled, cache: &ActivationCache) -> Result<Labelled> {
-    if result.axes.len() == 2 {
+    if result.axes().len() == 2 {
         return Ok(result);
     }
     let last = cache.tokens().last_positions();
+    let all = result.values();
     let values: Vec<f32> = (0..result.shape()[0])
         .flat_map(|component| last.iter().enumerate().map(move |(prompt, &at)| [component, prompt, at]))
-        .map(|place| result.values[place])
+        .map(|place| all[place])
         .collect();
-    Labelled::new(result.title, result.axes[..2].to_vec(), values)
+    Labelled::new(result.title.clone(), &result.axes()[..2], values)
 }

@@ -64,7 +64,7 @@ impl LogitLens {
     /// Where the tokens of a slice start.
     fn offset(&self, component: &str, prompt: &str, position: &str) -> Result<usize> {
         let mut offset = 0;
-        for (axis, label) in self.probabilities.axes.iter().zip([component, prompt, position]) {
+        for (axis, label) in self.probabilities.axes().iter().zip([component, prompt, position]) {
             let place = axis.labels.iter().position(|l| l == label).ok_or_else(|| {
                 Error::argument(format!("the lens has no {} {label:?}: it has {:?}.", axis.name, axis.labels))
             })?;
@@ -174,7 +174,7 @@ pub fn logit_lens_to_logit_diff(
         ids.resize(cache.tokens().batch(), ids[0]);
         for (prompt, &id) in ids.iter().enumerate() {
             let capped = |logit: f32| model.cfg().output_logits_soft_cap.map_or(logit, |cap| soft_capped(logit, cap));
-            let of_prompt = logits.values.index_axis_mut(NdAxis(1), prompt);
+            let of_prompt = logits.values_mut().index_axis_mut(NdAxis(1), prompt);
             of_prompt.into_iter().for_each(|logit| *logit = capped(*logit + biases[id as usize]));
         }
         Ok(logits)
@@ -184,7 +184,7 @@ pub fn logit_lens_to_logit_diff(
         Target::Difference(pairs) => {
             let (correct, incorrect) = pairs.into_iter().unzip();
             let mut lens = logits(correct)?.titled("logit difference by the logit lens");
-            lens.values -= &logits(incorrect)?.values;
+            *lens.values_mut() -= &logits(incorrect)?.values();
             Ok(lens)
         }
         Target::Directions(_) => Err(Error::argument(

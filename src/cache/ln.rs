@@ -30,8 +30,8 @@ impl ActivationCache {
     /// Centres each component, if the model's norms do, and divides it by the norm's scale of the whole residual stream at the
     /// same positions. The norm's own weights are not applied, as in TransformerLens: where they are not folded, they belong
     /// in the directions that the result is projected on, as in `logit_attrs` and all other attributions. With
-    /// [`LnScale::Recomputed`] each component goes through the whole final norm by itself. Without norms the stack comes back
-    /// unchanged.
+    /// [`LnScale::Recomputed`] each component goes through the whole final norm by itself. Where what reads has no
+    /// norm the stack comes back unchanged.
     ///
     /// # Shapes
     /// Those of the stack.
@@ -114,12 +114,14 @@ impl ActivationCache {
         )))
     }
 
-    /// The scale that the norm of this reader had in the run, `[(batch), (pos), 1]`; none in a model without norms.
+    /// The scale that the norm of this reader had in the run, `[(batch), (pos), 1]`; none where it reads the residual
+    /// stream without a norm.
     pub(super) fn cached_scale(&self, reader: Reader, pos: &Slice) -> Result<Option<Tensor>> {
-        if !self.dims.has_norm {
+        let is_end = reader.layer == self.dims.n_layers;
+        if !self.dims.has_norm || (self.dims.reads_unnormed && !is_end) {
             return Ok(None);
         }
-        let point = match (reader.layer == self.dims.n_layers, reader.is_mlp) {
+        let point = match (is_end, reader.is_mlp) {
             (true, _) => HookPoint::LnFinalScale,
             (false, false) => HookPoint::Block(reader.layer, Site::Ln1Scale),
             (false, true) => HookPoint::Block(reader.layer, Site::Ln2Scale).check(&self.dims)?,

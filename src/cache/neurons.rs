@@ -129,7 +129,7 @@ impl ActivationCache {
         }
         let mut rest = rest.project(directions)?;
         let Some(neurons) = neurons else { return Ok(rest) };
-        rest.values -= &neurons.sum_over("component")?.values.insert_axis(ndarray::Axis(0));
+        *rest.values_mut() -= &neurons.sum_over("component")?.values().insert_axis(ndarray::Axis(0));
         Labelled::concat("component", &[neurons, rest])
     }
 

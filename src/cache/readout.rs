@@ -38,7 +38,7 @@ impl ActivationCache {
     /// let bias = Target::from(" Mary").bias(&model)?.scalar()?;
     /// let mary = model.to_single_token(" Mary")? as usize;
     /// let logit = logits.i((0, cache.tokens().pos() - 1, mary))?.to_scalar::<f32>()?;
-    /// assert!((shares.values.sum() + bias - logit).abs() < 1e-3);
+    /// assert!((shares.values().sum() + bias - logit).abs() < 1e-3);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn logit_attrs(

@@ -83,13 +83,13 @@ impl Comparison {
     /// numbers that are not finite, or all alike, which correlate with nothing.
     pub fn new(truth: &impl Compare, estimate: &impl Compare) -> Result<Self> {
         let (truth, estimate) = &alike(truth, estimate)?;
-        if truth.axes != estimate.axes {
+        if truth.axes() != estimate.axes() {
             return Err(Error::argument(format!(
                 "{truth:?} and {estimate:?} cannot be compared: their axes must have the same names and labels."
             )));
         }
         let (x, y): (Vec<f32>, Vec<f32>) =
-            (truth.values.iter().copied().collect(), estimate.values.iter().copied().collect());
+            (truth.values().iter().copied().collect(), estimate.values().iter().copied().collect());
         if x.len() < 3 {
             return Err(Error::argument(format!("{} sites have no correlation: compare at least three.", x.len())));
         }
@@ -143,11 +143,11 @@ fn alike(truth: &impl Compare, estimate: &impl Compare) -> Result<(Labelled, Lab
 
 fn worst(truth: &Labelled, estimate: &Labelled) -> Vec<Miss> {
     let mut misses: Vec<Miss> = truth
-        .values
+        .values()
         .indexed_iter()
-        .zip(&estimate.values)
+        .zip(&estimate.values())
         .map(|((at, &truth_value), &estimate)| {
-            let labels = truth.axes.iter().enumerate().map(|(axis, names)| names.labels[at[axis]].clone()).collect();
+            let labels = truth.axes().iter().enumerate().map(|(axis, names)| names.labels[at[axis]].clone()).collect();
             Miss { labels, truth: truth_value, estimate }
         })
         .collect();

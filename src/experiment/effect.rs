@@ -28,8 +28,8 @@ pub enum Scale {
 /// use candle_lens::prelude::*;
 /// let metric = Labelled::new("logit difference", vec![Axis::numbered("head", 3)], vec![2.0, 0.5, -1.0])?;
 /// let effect = Effect::new(metric, Scale::Metric, 2.0, -1.0)?;
-/// assert_eq!(effect.as_lost().values.values.as_slice(), Some(&[0.0, 1.5, 3.0][..]));
-/// assert_eq!(effect.as_share()?.values.values.as_slice(), Some(&[1.0, 0.5, 0.0][..]));
+/// assert_eq!(effect.as_lost().values.values().as_slice(), Some(&[0.0, 1.5, 3.0][..]));
+/// assert_eq!(effect.as_share()?.values.values().as_slice(), Some(&[1.0, 0.5, 0.0][..]));
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, PartialEq)]
@@ -135,7 +135,7 @@ impl Effect {
 
     fn with(&self, scale: Scale, convert: impl Fn(f32, f32, f32) -> f32) -> Self {
         let mut values = self.values.clone();
-        Zip::from(&mut values.values)
+        Zip::from(values.values_mut())
             .and(&self.levels.clean)
             .and(&self.levels.corrupted)
             .for_each(|value, &clean, &corrupted| *value = convert(*value, clean, corrupted));
@@ -163,13 +163,13 @@ mod tests {
     fn conversions_go_both_ways() -> Result<()> {
         let effect = Effect::new(metric(), Scale::Metric, 3.5, -1.5)?;
         for through in [effect.as_lost(), effect.as_share()?, effect.as_lost().as_share()?] {
-            for (back, value) in through.as_metric().values.values.iter().zip(&effect.values.values) {
+            for (back, value) in through.as_metric().values.values().iter().zip(&effect.values.values()) {
                 assert!((back - value).abs() < 1e-5, "{back} and {value} through {through:?}");
             }
             assert_eq!(through.as_metric().values.title, "metric (level of the metric)");
             assert_eq!(through.as_metric().scale, Scale::Metric);
         }
-        assert_eq!(effect.as_lost().values.values.as_slice(), Some(&[1.0, 3.75, -3.5, 6.5][..]));
+        assert_eq!(effect.as_lost().values.values().as_slice(), Some(&[1.0, 3.75, -3.5, 6.5][..]));
         assert_eq!(effect.as_share()?.values.title, "metric (share: 0 is corrupted, 1 is clean)");
         Ok(())
     }

@@ -169,7 +169,7 @@ impl GenerateStream {
     fn logits(&mut self) -> Result<Tensor> {
         let whole = !self.options.plan.is_same_everywhere();
         let mut options = RunOptions { keep_kv_cache: !whole, ..Default::default() };
-        let past = self.past.take().filter(|past| self.model.can_continue(&past.tokens(), &self.text));
+        let past = self.past.take().filter(|past| self.model.stale_past(&past.tokens(), &self.text).is_none());
         let input = match past {
             Some(past) => {
                 let before = past.tokens().pos();

@@ -66,7 +66,7 @@ impl HookedTransformer {
         let by_head = vec![Axis::numbered("layer", layers), Axis::numbered("head", count)];
         let labels = position_labels(self, &tokens)?;
         let places = [Axis::new("position", labels.clone()), Axis::new("key_pos", labels)];
-        let all = by_head.iter().cloned().chain(places).collect();
+        let all: Vec<Axis> = by_head.iter().cloned().chain(places).collect();
         Ok(AttentionAttribution {
             entries: Labelled::new(format!("attention attribution of {}", metric.name()), all, entries)?,
             heads: Labelled::new("attention attribution without signs", by_head, heads)?,
@@ -83,11 +83,11 @@ impl AttentionAttribution {
         let best = self.heads.top_heads(count)?;
         let map = |&(head, _): &(Head, f32)| -> Result<Vec<f32>> {
             let of_layer = self.entries.select("layer", head.layer as isize)?;
-            Ok(of_layer.select("head", head.head as isize)?.values.into_iter().collect())
+            Ok(of_layer.select("head", head.head as isize)?.values().into_iter().collect())
         };
         let values = best.iter().map(map).collect::<Result<Vec<_>>>()?.concat();
         let heads = Axis::new("head", best.iter().map(|(head, _)| head.to_string()));
-        let axes = [&[heads], &self.entries.axes[2..]].concat();
+        let axes = [&[heads], &self.entries.axes()[2..]].concat();
         Labelled::new(self.entries.title.clone(), axes, values)
     }
 }

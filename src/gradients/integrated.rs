@@ -80,7 +80,7 @@ impl Experiment {
     /// let experiment = Experiment::new(&model, clean, corrupted, metric)?;
     /// let attributed = experiment.integrated_gradients(["z"], IgOptions { steps: 10, ..Default::default() })?;
     /// assert_eq!(attributed.heads()?.values.shape(), [model.cfg().n_layers, model.cfg().n_heads]);
-    /// assert!(attributed.completeness_error.values.iter().all(|error| error.abs() < 0.1));
+    /// assert!(attributed.completeness_error.values().iter().all(|error| error.abs() < 0.1));
     /// // What each head loses by patching, and by its share in the integral.
     /// let patched = experiment.noising()?.get_act_patch_attn_head_out_all_pos()?;
     /// assert!(Comparison::new(&patched, &attributed.heads()?)?.pearson > 0.9);

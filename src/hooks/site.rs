@@ -170,6 +170,7 @@ mod tests {
             parallel_attn_mlp: false,
             gated_mlp: true,
             norms_after: true,
+            reads_unnormed: false,
             rotary: true,
             shortformer: false,
             alibi: false,
@@ -177,12 +178,13 @@ mod tests {
             neuron_norm: true,
             has_norm: true,
         };
-        let cases: [(Needs, Dims); 9] = [
+        let cases: [(Needs, Dims); 10] = [
             (Needs::Mlp, Dims { attn_only: true, ..all }),
             (Needs::MlpAfterAttention, Dims { parallel_attn_mlp: true, ..all }),
             (Needs::Gate, Dims { gated_mlp: false, ..all }),
             (Needs::NeuronNorm, Dims { neuron_norm: false, ..all }),
             (Needs::Norm, Dims { has_norm: false, ..all }),
+            (Needs::NormsBefore, Dims { reads_unnormed: true, ..all }),
             (Needs::NormsAfter, Dims { norms_after: false, ..all }),
             (Needs::QkNorm, Dims { qk_norm: false, ..all }),
             (Needs::Rotary, Dims { rotary: false, ..all }),

@@ -104,6 +104,8 @@ pub enum Needs {
     NeuronNorm,
     /// Layer norms, folded or not.
     Norm,
+    /// Norms before attention and MLPs.
+    NormsBefore,
     /// Norms after attention and MLPs.
     NormsAfter,
     /// Norms of queries and keys.
@@ -125,6 +127,9 @@ impl Needs {
             Self::Gate => (dims.gated_mlp, "its MLPs have no gate"),
             Self::NeuronNorm => (dims.neuron_norm, "no norm follows its activation function"),
             Self::Norm => (dims.has_norm, "it has no layer norms"),
+            Self::NormsBefore => {
+                (!dims.reads_unnormed, "its attention and MLPs read the residual stream without a norm")
+            }
             Self::NormsAfter => (dims.norms_after, "no norm follows its attention and MLPs"),
             Self::QkNorm => (dims.qk_norm, "its queries and keys have no norms"),
             Self::Rotary => (dims.rotary, "it has no rotary embedding of queries and keys"),

@@ -60,7 +60,8 @@ const fn scale(row: SiteRow) -> SiteRow {
 
 const AFTER_NORM: &[Needs] = &[Needs::NormsAfter];
 const QK_NORM: &[Needs] = &[Needs::QkNorm];
-const MLP_NORM: &[Needs] = &[Needs::Mlp, Needs::Norm];
+const NORM: &[Needs] = &[Needs::Norm, Needs::NormsBefore];
+const MLP_NORM: &[Needs] = &[Needs::Mlp, Needs::Norm, Needs::NormsBefore];
 const NEURON_NORM: &[Needs] = &[Needs::Mlp, Needs::NeuronNorm];
 const AFTER_MLP_NORM: &[Needs] = &[Needs::Mlp, Needs::NormsAfter];
 
@@ -96,11 +97,11 @@ pub(super) static TABLE: &[SiteRow] = &[
         "each head's input to its value, before ln1",
     )),
     scale(site(
-        Site::Ln1Scale, ("ln1.hook_scale", &["scale"]), SCALE, (Stage::AttentionInput, &[Needs::Norm]),
+        Site::Ln1Scale, ("ln1.hook_scale", &["scale"]), SCALE, (Stage::AttentionInput, NORM),
         "what ln1 divides by: sqrt(variance + eps)",
     )),
     site(
-        Site::Ln1Normalized, ("ln1.hook_normalized", &["normalized"]), RESID, (Stage::AttentionInput, &[Needs::Norm]),
+        Site::Ln1Normalized, ("ln1.hook_normalized", &["normalized"]), RESID, (Stage::AttentionInput, NORM),
         "output of ln1, before its scale and shift where they are not folded",
     ),
     site(Site::Q, ("attn.hook_q", &["q", "query"]), HEAD_VECTOR, (Stage::Query, &[]), "queries"),

@@ -7,11 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
-use crate::model::layers::rotary::LongRope;
+use crate::model::layers::frequencies::{LongRope, RotaryScaling, read_scaling};
 
-pub use super::kinds::{
-    ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType, QkNormType, RotaryScaling,
-};
+pub use super::kinds::{ActFn, AttentionDir, AttentionType, NormalizationType, PositionalEmbeddingType, QkNormType};
 
 /// Sizes and kinds of a model.
 ///
@@ -66,7 +64,10 @@ pub struct HookedTransformerConfig {
     pub scale_attn_by_inverse_layer_idx: bool,
     /// Attention and MLP outputs each go through a norm before they are added to the residual stream.
     pub use_normalization_before_and_after: bool,
-    /// Queries and keys go through a norm, head by head, before positions enter.
+    /// The only norms of a block are those of what attention and MLP write: both read the residual stream as it is
+    /// (OLMo 2).
+    pub use_normalization_after_only: bool,
+    /// Queries and keys go through a norm before positions enter.
     pub use_qk_norm: bool,
     /// Which norm that is.
     pub qk_norm_type: QkNormType,
@@ -86,7 +87,11 @@ pub struct HookedTransformerConfig {
     pub rotary_adjacent_pairs: bool,
     /// The base of the rotation frequencies `base^(-2 i / rotary_dim)`.
     pub rotary_base: f64,
-    /// Llama 3's change of these frequencies.
+    /// The base in layers of local attention, whose frequencies are then not changed by what follows; `None` means that
+    /// they rotate as the others do.
+    pub rotary_base_local: Option<f64>,
+    /// A change of these frequencies for longer contexts.
+    #[serde(deserialize_with = "read_scaling")]
     pub rotary_scaling: Option<RotaryScaling>,
     /// Phi-3's change of these frequencies.
     pub long_rope: Option<LongRope>,
@@ -121,6 +126,7 @@ impl Default for HookedTransformerConfig {
             attn_scale: None,
             scale_attn_by_inverse_layer_idx: false,
             use_normalization_before_and_after: false,
+            use_normalization_after_only: false,
             use_qk_norm: false,
             qk_norm_type: QkNormType::RMS,
             attn_scores_soft_cap: None,
@@ -131,6 +137,7 @@ impl Default for HookedTransformerConfig {
             rotary_dim: None,
             rotary_adjacent_pairs: false,
             rotary_base: 10000.0,
+            rotary_base_local: None,
             rotary_scaling: None,
             long_rope: None,
             default_prepend_bos: true,
@@ -165,6 +172,11 @@ impl HookedTransformerConfig {
         let types = self.attn_types.as_ref();
         let local = types.is_none_or(|types| types.get(layer) == Some(&AttentionType::Local));
         self.window_size.filter(|_| local)
+    }
+
+    /// Whether what attention and MLP write goes through a norm of its own.
+    pub(crate) fn norms_after(&self) -> bool {
+        self.use_normalization_before_and_after || self.use_normalization_after_only
     }
 
     /// Neurons of each MLP; 0 without MLPs.
@@ -206,7 +218,8 @@ impl HookedTransformerConfig {
             attn_only: self.attn_only,
             parallel_attn_mlp: self.parallel_attn_mlp,
             gated_mlp: self.gated_mlp,
-            norms_after: self.use_normalization_before_and_after,
+            norms_after: self.norms_after(),
+            reads_unnormed: self.use_normalization_after_only,
             rotary: self.positional_embedding_type == PositionalEmbeddingType::Rotary,
             shortformer: self.positional_embedding_type == PositionalEmbeddingType::Shortformer,
             alibi: self.positional_embedding_type == PositionalEmbeddingType::Alibi,
@@ -237,7 +250,8 @@ impl HookedTransformerConfig {
         if self.n_layers > MOST_LAYERS || self.d_mlp() > 1 << 20 {
             let (layers, neurons) = (self.n_layers, self.d_mlp());
             return Err(Error::config(format!(
-                "n_layers is {layers} and d_mlp is {neurons}: at most {MOST_LAYERS} and 1048576 are valid, correct the config."
+                "n_layers is {layers} and d_mlp is {neurons}: at most {MOST_LAYERS} and 1048576 are valid, correct the \
+                 config."
             )));
         }
         if self.d_mlp() == 0 && !self.attn_only {
@@ -250,6 +264,11 @@ impl HookedTransformerConfig {
             )));
         }
         self.check_attention()?;
+        if self.use_normalization_after_only && self.use_normalization_before_and_after {
+            return Err(Error::config(
+                "use_normalization_after_only and use_normalization_before_and_after exclude each other: drop one.",
+            ));
+        }
         if !(self.eps > 0.0 && self.eps < 1.0) {
             return Err(Error::config(format!("eps is {}, but a number between 0 and 1 is needed.", self.eps)));
         }
@@ -273,7 +292,8 @@ impl HookedTransformerConfig {
         let groups = self.n_key_value_heads();
         if groups == 0 || !self.n_heads.is_multiple_of(groups) {
             return Err(Error::config(format!(
-                "n_key_value_heads is {groups}, but it must divide n_heads {}: each key and value serves as many heads.",
+                "n_key_value_heads is {groups}, but it must divide n_heads {}: each key and value serves as many \
+                 heads.",
                 self.n_heads
             )));
         }
@@ -285,18 +305,13 @@ impl HookedTransformerConfig {
                 self.d_head()
             )));
         }
-        if !(self.rotary_base > 0.0 && self.rotary_base.is_finite()) {
-            return Err(Error::config(format!(
-                "rotary_base is {}, but a positive number is needed.",
-                self.rotary_base
-            )));
+        for (name, base) in [("rotary_base", Some(self.rotary_base)), ("rotary_base_local", self.rotary_base_local)] {
+            if let Some(base) = base.filter(|base| !(*base > 0.0 && base.is_finite())) {
+                return Err(Error::config(format!("{name} is {base}, but a positive number is needed.")));
+            }
         }
-        let scaling =
-            self.rotary_scaling.map(|s| [s.factor, s.low_freq_factor, s.high_freq_factor - s.low_freq_factor]);
-        if scaling.is_some_and(|numbers| numbers.iter().any(|n| !(*n > 0.0 && n.is_finite()))) {
-            return Err(Error::config(
-                "rotary_scaling needs positive factors, high_freq_factor above low_freq_factor: correct the config.",
-            ));
+        if let Some(scaling) = &self.rotary_scaling {
+            scaling.check(turned, self.rotary_base)?;
         }
         if let Some(long_rope) = &self.long_rope {
             long_rope.check(turned)?;

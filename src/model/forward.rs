@@ -246,8 +246,8 @@ impl HookedTransformer {
         let part = options.start_at_layer.is_some() || options.stop_at_layer.is_some();
         if part && (options.past_kv_cache.is_some() || options.keep_kv_cache) {
             return Err(Error::argument(
-                "keys and values are kept of whole runs only: drop past_kv_cache and keep_kv_cache, or start_at_layer and \
-                 stop_at_layer.",
+                "keys and values are kept of whole runs only: drop past_kv_cache and keep_kv_cache, or start_at_layer \
+                 and stop_at_layer.",
             ));
         }
         let Some(past) = &options.past_kv_cache else {
@@ -257,8 +257,8 @@ impl HookedTransformer {
         past.check(self)?;
         if self.cfg.attention_dir == AttentionDir::Bidirectional {
             return Err(Error::argument(
-                "this model's tokens attend to later ones, so what was computed before them cannot be kept: run the whole \
-                 text without past_kv_cache.",
+                "this model's tokens attend to later ones, so what was computed before them cannot be kept: run the \
+                 whole text without past_kv_cache.",
             ));
         }
         let tokens = match (&input, options.bos) {
@@ -266,9 +266,9 @@ impl HookedTransformer {
             _ => self.to_tokens_with(input, options.bos)?,
         };
         let text = past.tokens.continued(&tokens)?;
-        if !self.can_continue(&past.tokens, &text) {
+        if let Some(field) = self.stale_past(&past.tokens, &text) {
             return Err(Error::argument(format!(
-                "a text that grows from {} to {} tokens changes all its positions in this model (long_rope), so what was \
+                "a text that grows from {} to {} tokens changes all its positions in this model ({field}), so what was \
                  computed before no longer holds: run the whole text without past_kv_cache.",
                 past.tokens.pos(),
                 text.pos()

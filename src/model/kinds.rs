@@ -40,7 +40,7 @@ impl NormalizationType {
     }
 }
 
-/// Which norm queries and keys have, head by head, in a model with `use_qk_norm`.
+/// Which norm queries and keys have in a model with `use_qk_norm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QkNormType {
     /// Divide by the root of the mean square and scale, all heads alike (Qwen 3).
@@ -50,13 +50,15 @@ pub enum QkNormType {
     LN,
     /// A layer norm with a scale for each head and no shift (StableLM 2).
     LNPerHead,
+    /// Divide by the root of the mean square over all heads of a layer, and scale (OLMo 2).
+    RMSAcrossHeads,
 }
 
 impl QkNormType {
     /// Whether the norm subtracts the mean of its input.
     pub fn centres(self) -> bool {
         match self {
-            Self::RMS => false,
+            Self::RMS | Self::RMSAcrossHeads => false,
             Self::LN | Self::LNPerHead => true,
         }
     }
@@ -64,7 +66,7 @@ impl QkNormType {
     /// Whether it adds a shift.
     pub(in crate::model) fn shifts(self) -> bool {
         match self {
-            Self::RMS | Self::LNPerHead => false,
+            Self::RMS | Self::LNPerHead | Self::RMSAcrossHeads => false,
             Self::LN => true,
         }
     }
@@ -73,7 +75,7 @@ impl QkNormType {
     pub(in crate::model) fn shape(self, heads: usize, d_head: usize) -> Vec<usize> {
         match self {
             Self::RMS | Self::LN => vec![d_head],
-            Self::LNPerHead => vec![heads, d_head],
+            Self::LNPerHead | Self::RMSAcrossHeads => vec![heads, d_head],
         }
     }
 }
@@ -91,6 +93,8 @@ pub enum ActFn {
     Relu,
     /// `x sigmoid(x)`.
     Silu,
+    /// `x sigmoid(1.702 x)`, an approximation of gelu (Hendrycks and Gimpel 2016).
+    QuickGelu,
     /// `x softmax(x)` over the neurons (Elhage et al. 2022, "Softmax Linear Units").
     Solu,
     /// The same with a layer norm of the neurons behind it, which shows `mlp.hook_mid` before and `mlp.ln` inside.
@@ -142,17 +146,4 @@ pub enum AttentionType {
     Global,
     /// Only the last `window_size` of these, the query's own position included.
     Local,
-}
-
-/// How Llama 3 slows the rotation of low frequencies to extend the context beyond that of the first training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RotaryScaling {
-    /// Frequencies with long waves are divided by this.
-    pub factor: f64,
-    /// Waves longer than `original_n_ctx / low_freq_factor` count as long.
-    pub low_freq_factor: f64,
-    /// Waves shorter than `original_n_ctx / high_freq_factor` stay as they are.
-    pub high_freq_factor: f64,
-    /// The context of the first training.
-    pub original_n_ctx: usize,
 }

@@ -18,7 +18,8 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     let (batch, pos, _) = logits.dims3()?;
     if pos < 2 {
         return Err(Error::tokens(
-            "the loss of a prompt of one token is undefined: there is no next token to predict. Give at least two tokens.",
+            "the loss of a prompt of one token is undefined: there is no next token to predict. Give at least two \
+             tokens.",
         ));
     }
     // The last position predicts nothing known and gets any target: leaving its loss out afterwards is cheap, taking

@@ -1,4 +1,4 @@
-//! The hooked transformer: config, weights, layers, forward pass; `load` makes one of files and writes it back.
+//! The hooked transformer: config, weights, layers, forward pass; `load` makes one from files and writes it back.
 
 mod config;
 mod device;
@@ -20,14 +20,13 @@ mod tree;
 mod weights;
 
 pub use config::{
-    ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType,
-    QkNormType, RotaryScaling,
+    ActFn, AttentionDir, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, QkNormType,
 };
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
 pub use frozen::Frozen;
 pub(crate) use layers::FinalNorm;
-pub use layers::{KvCache, LongRope};
+pub use layers::{KvCache, LongRope, RotaryScaling};
 pub use load::{CheckpointOptions, LoadOptions, ModelProvenance, Processing};
 pub use qk_ov::{Biases, Composition};
 pub(crate) use suffix::Suffix;

@@ -96,8 +96,12 @@ impl HookedTransformer {
             [Axis::numbered(format!("{who} layer"), layers), Axis::numbered(format!("{who} head"), heads)]
         });
         let title = format!("{composition:?}-composition");
-        let mut scores = Labelled::from_tensor(title, axes.collect(), &scores)?;
-        scores.values.indexed_iter_mut().filter(|(at, _)| at[0] >= at[2]).for_each(|(_, score)| *score = f32::NAN);
+        let mut scores = Labelled::from_tensor(title, axes.collect::<Vec<_>>(), &scores)?;
+        scores
+            .values_mut()
+            .indexed_iter_mut()
+            .filter(|(at, _)| at[0] >= at[2])
+            .for_each(|(_, score)| *score = f32::NAN);
         Ok(scores)
     }
 
@@ -141,8 +145,9 @@ impl HookedTransformer {
             for bias in &biases {
                 if bias.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()? != 0.0 {
                     return Err(Error::argument(
-                        "in this model a norm follows attention and MLP before anything is added to the residual stream, so \
-                         their biases have no share of their own in it: decompose_resid gives what each layer wrote.",
+                        "in this model a norm follows attention and MLP before anything is added to the residual \
+                         stream, so their biases have no share of their own in it: decompose_resid gives what each \
+                         layer wrote.",
                     ));
                 }
             }

@@ -22,16 +22,16 @@ impl HookedTransformer {
     pub(crate) fn with_splices_of(&self, plan: &HookPlan) -> Result<Self> {
         if !plan.has_only_splices() {
             return Err(Error::argument(
-                "an experiment runs under a plan that only splices functions in (HookPlan::new().splice(..)), and this one splices \
-                 nothing in or does something else: name a splice, and leave edits, captures and watched points out, or run the \
-                 plan itself.",
+                "an experiment runs under a plan that only splices functions in (HookPlan::new().splice(..)), and this \
+                 one splices nothing in or does something else: name a splice, and leave edits, captures and watched \
+                 points out, or run the plan itself.",
             ));
         }
         let at = plan.splices(&self.dims())?;
         if let Some(outside) = at.points().find(|point| point.layer().is_none()) {
             return Err(Error::argument(format!(
-                "{outside} is outside the blocks, where an experiment splices nothing in: splice at a point of a block, such as \
-                 (\"resid_pre\", 0)."
+                "{outside} is outside the blocks, where an experiment splices nothing in: splice at a point of a \
+                 block, such as (\"resid_pre\", 0)."
             )));
         }
         Ok(Self { spliced: Spliced { plan: plan.clone(), at }, ..self.clone() })

@@ -161,7 +161,8 @@ impl HookedTransformer {
             false => "",
         };
         Error::argument(format!(
-            "the model has no weight named {name:?}; the nearest names are {}, and state_dict() has all of them.{folded}",
+            "the model has no weight named {name:?}; the nearest names are {}, and state_dict() has all of \
+             them.{folded}",
             near.join(", ")
         ))
     }

@@ -19,12 +19,12 @@ use crate::model::layers::block::{BlockContext, block, norm_after, rest_of_block
 use crate::model::layers::embed::{position_embeddings, position_ids};
 use crate::model::layers::kv_cache::LayerKv;
 use crate::model::layers::mlp::write;
-use crate::model::layers::rotary::Rotary;
+use crate::model::layers::rotary::Rotations;
 use crate::tokens::Tokens;
 
 /// What all blocks need to know about the positions they run on.
 pub(crate) struct Suffix {
-    rotary: Option<Rotary>,
+    rotary: Option<Rotations>,
     /// What is added to the scores for the distance between query and key.
     alibi: Option<Tensor>,
     /// Position embeddings that enter queries and keys only.
@@ -34,8 +34,9 @@ pub(crate) struct Suffix {
 }
 
 impl Suffix {
-    /// The first `count` of its positions, for their keys and values, on which no score depends. They keep the rotary embedding of the whole:
-    /// where it depends on the length of a text, a shorter one would be rotated differently.
+    /// The first `count` of its positions, for their keys and values only: no scores are computed for them. They keep the
+    /// rotary embedding of the whole: where it depends on the length of a text, a shorter one would be rotated
+    /// differently.
     pub(crate) fn first(&self, count: usize) -> Result<Self> {
         let rotary = self.rotary.as_ref().map(|rotary| rotary.first(count)).transpose()?;
         let placed = self.placed.as_ref().map(|placed| placed.narrow(1, 0, count)).transpose()?;
@@ -46,7 +47,7 @@ impl Suffix {
         BlockContext {
             layer,
             cfg: &model.cfg,
-            rotary: self.rotary.as_ref(),
+            rotary: self.rotary.as_ref().map(|rotations| rotations.of(model.cfg.window(layer).is_some())),
             alibi: self.alibi.as_ref(),
             shortformer: self.placed.as_ref(),
             masked: self.masked[&model.cfg.window(layer)].as_ref(),
@@ -60,10 +61,7 @@ impl HookedTransformer {
     /// and keys only.
     pub(super) fn suffix(&self, text: &Tokens, past: usize, placed: Option<Tensor>) -> Result<Suffix> {
         let rotary = match self.dims().rotary {
-            true => {
-                let shape = (text.batch(), text.pos() - past);
-                Some(Rotary::new(&self.cfg, &position_ids(text, past), shape, self.weights.device())?)
-            }
+            true => Some(Rotations::new(&self.cfg, text, past, self.weights.device())?),
             false => None,
         };
         let alibi = match self.dims().alibi {

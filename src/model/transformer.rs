@@ -97,8 +97,9 @@ impl HookedTransformer {
     pub(crate) fn own_tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| {
             Error::tokens(format!(
-                "the model {:?} has no tokenizer: give token ids (Tokens::from_rows) instead of text, or a tokenizer.json \
-                 (with_tokenizer), which Python's AutoTokenizer.from_pretrained(..).save_pretrained(..) writes.",
+                "the model {:?} has no tokenizer: give token ids (Tokens::from_rows) instead of text, or a \
+                 tokenizer.json (with_tokenizer), which Python's AutoTokenizer.from_pretrained(..).save_pretrained(..) \
+                 writes.",
                 self.cfg.model_name
             ))
         })

@@ -44,7 +44,7 @@ impl PatchResult {
     /// # let prompts = ["When John and Mary went to the shops, John gave the bag to"];
     /// # let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let heads = Experiment::new(&model, prompts, Baseline::Zero, metric)?.get_act_patch_attn_head_out_all_pos()?;
-    /// assert_eq!(heads.effect().as_share()?.values.values, heads.normalised.values);
+    /// assert_eq!(heads.effect().as_share()?.values.values(), heads.normalised.values());
     /// let lost = heads.effect().as_lost().values;
     /// assert_eq!(lost.top(1)[0].labels, heads.raw.bottom(1)[0].labels);
     /// # Ok::<(), candle_lens::Error>(())

@@ -82,6 +82,13 @@ impl Tokenizer {
     ///
     /// # Errors
     /// A file that cannot be read or is not a tokenizer; a GGUF file whose tokenizer is of a kind that is not supported.
+    ///
+    /// ```
+    /// use candle_lens::tokens::Tokenizer;
+    /// let tokenizer = Tokenizer::from_file("tests/fixtures/gguf_tokenizers/small.gguf")?;
+    /// assert_eq!(tokenizer.to_str_tokens("the the 12")?, ["t", "he", " the", " ", "1", "2"]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {

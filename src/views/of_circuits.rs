@@ -181,10 +181,10 @@ impl View for NodeScores {
     fn render(&self) -> Result<Rendered> {
         let mut all = self.by_layer().render()?;
         let scores = self.scores();
-        let mut nodes: Vec<_> = scores.axes[0].labels.iter().zip(&scores.values).collect();
-        nodes.sort_by(|a, b| strength(*b.1).total_cmp(&strength(*a.1)));
+        let mut nodes: Vec<_> = scores.labels("node")?.into_iter().zip(scores.values()).collect();
+        nodes.sort_by(|a, b| strength(b.1).total_cmp(&strength(a.1)));
         let listed = nodes.iter().take(LISTED);
-        let table = listed.fold(Table::new(["node", "score"]), |table, (node, score)| table.row((*node, **score)));
+        let table = listed.fold(Table::new(["node", "score"]), |table, (node, score)| table.row((node, *score)));
         let note = format!("the strongest {} of {} nodes", LISTED.min(nodes.len()), nodes.len());
         all.append(&table.note(note).render()?);
         Ok(all)

@@ -64,7 +64,7 @@ impl View for Comparison {
             .row(("Pearson's correlation", self.pearson))
             .row(("Spearman's rank correlation", self.spearman))
             .row(("mean miss", self.mean_miss))
-            .row(("sites", self.truth.values.len()));
+            .row(("sites", self.truth.values().len()));
         all.append(&facts.render()?);
         all.append(&Miss::render_list(&self.worst)?);
         Ok(all)
@@ -95,9 +95,10 @@ impl View for IntegratedGradients {
                 "effect: the metric minus that with the point at its baseline; attributions sum to it up to the error",
             );
         let (effect, error) = (self.effect.mean_over("prompt")?, self.completeness_error.mean_over("prompt")?);
-        let rows = self.effect.axes[0].labels.iter().zip(&effect.values).zip(&error.values).enumerate();
-        rows.fold(table, |table, (i, ((point, &effect), &error))| {
-            let of_prompts = self.completeness_error.values.index_axis(ndarray::Axis(0), i);
+        let (points, all) = (self.effect.labels("point")?, self.completeness_error.values());
+        let rows = points.into_iter().zip(effect.values()).zip(error.values()).enumerate();
+        rows.fold(table, |table, (i, ((point, effect), error))| {
+            let of_prompts = all.index_axis(ndarray::Axis(0), i);
             let largest = of_prompts.iter().fold(0f32, |largest, error| largest.max(error.abs()));
             table.row((point, effect, error, largest))
         })

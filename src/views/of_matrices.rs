@@ -62,7 +62,8 @@ impl View for LogitLens {
     /// One table for each prompt: a row for each slice of the stream, a column for each position, in each cell the
     /// most likely next token and its probability.
     fn render(&self) -> Result<Rendered> {
-        let [components, prompts, positions] = [0, 1, 2].map(|axis| &self.probabilities.axes[axis].labels);
+        let axes = self.probabilities.axes();
+        let [components, prompts, positions] = [0, 1, 2].map(|axis| &axes[axis].labels);
         let mut all = Rendered::default();
         for prompt in 0..prompts.len().min(WRITTEN) {
             let heads = positions.iter().zip(&self.inputs[prompt]).map(|(at, text)| format!("{at}: {text:?}"));
@@ -73,7 +74,7 @@ impl View for LogitLens {
                     let place = [row, prompt, column, 0];
                     let sizes = self.probabilities.shape();
                     let first = ((row * sizes[1] + prompt) * sizes[2] + column) * sizes[3];
-                    Cell::from(format!("{:?} {:.2}", self.texts[first], self.probabilities.values[place]))
+                    Cell::from(format!("{:?} {:.2}", self.texts[first], self.probabilities.values()[place]))
                 };
                 let cells = [Cell::from(component)].into_iter().chain((0..positions.len()).map(cell));
                 table = table.row(cells.collect::<Vec<_>>());

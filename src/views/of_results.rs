@@ -25,10 +25,10 @@ const ENTRIES: usize = 10;
 impl View for Labelled {
     /// One axis is a table, two are a heat map; of more, the largest numbers are listed with their labels.
     fn render(&self) -> Result<Rendered> {
-        match self.values.shape() {
+        match self.values().shape() {
             [] => Html::escaped(&format!("{}: {}", self.title, number(f64::from(self.scalar()?)))).render(),
             [_] => as_column(self).render(),
-            [_, _] if !self.values.is_empty() => imshow(self).render(),
+            [_, _] if !self.values().is_empty() => imshow(self).render(),
             [_, _] => as_matrix(self).render(),
             _ => largest(self).render(),
         }
@@ -48,28 +48,29 @@ impl View for Entry {
 }
 
 fn as_column(result: &Labelled) -> Table {
-    let axis = &result.axes[0];
-    let rows = axis.labels.iter().zip(&result.values);
-    rows.fold(Table::new([&axis.name, &result.title]), |table, (label, &value)| table.row((label, value)))
+    let axis = &result.axes()[0];
+    let rows = axis.labels.iter().zip(result.values());
+    rows.fold(Table::new([&axis.name, &result.title]), |table, (label, value)| table.row((label, value)))
 }
 
 /// The table of an empty matrix, which has no colours.
 fn as_matrix(result: &Labelled) -> Table {
-    let [rows, columns] = [&result.axes[0], &result.axes[1]];
+    let [rows, columns] = [&result.axes()[0], &result.axes()[1]];
     let corner = format!("{} \\ {}", rows.name, columns.name);
     let table = Table::new([&corner].into_iter().chain(&columns.labels)).title(&result.title);
-    rows.labels.iter().zip(result.values.rows()).fold(table, |table, (label, values)| {
+    rows.labels.iter().zip(result.values().rows()).fold(table, |table, (label, values)| {
         let cells = values.iter().map(|&value| Cell::from(value));
         table.row([Cell::from(label)].into_iter().chain(cells).collect::<Vec<_>>())
     })
 }
 
 fn largest(result: &Labelled) -> Table {
-    let sizes: Vec<String> = result.axes.iter().map(|axis| format!("{} {}", axis.name, axis.labels.len())).collect();
-    let names = result.axes.iter().map(|axis| axis.name.as_str()).chain(["value"]);
+    let sizes: Vec<String> = result.axes().iter().map(|axis| format!("{} {}", axis.name, axis.labels.len())).collect();
+    let axes = result.axes();
+    let names = axes.iter().map(|axis| axis.name.as_str()).chain(["value"]);
     let table = Table::new(names).title(format!("{} ({})", result.title, sizes.join(" x ")));
     let entries = result.top(ENTRIES);
-    let note = format!("the {} largest of {} values", entries.len(), result.values.len());
+    let note = format!("the {} largest of {} values", entries.len(), result.values().len());
     entries
         .iter()
         .fold(table, |table, entry| {
@@ -237,6 +238,7 @@ impl View for Dims {
             ("parallel_attn_mlp", self.parallel_attn_mlp),
             ("gated_mlp", self.gated_mlp),
             ("norms_after", self.norms_after),
+            ("reads_unnormed", self.reads_unnormed),
             ("rotary", self.rotary),
             ("shortformer", self.shortformer),
             ("alibi", self.alibi),

@@ -56,7 +56,7 @@ impl<S: Source + ?Sized> Source for &S {
 
 impl Source for Labelled {
     fn numbers(&self) -> Result<Numbers> {
-        Ok(Numbers { title: self.title.clone(), axes: self.axes.clone(), values: self.values.clone() })
+        Ok(Numbers { title: self.title.clone(), axes: self.axes().to_vec(), values: self.values().into_owned() })
     }
 }
 

@@ -39,7 +39,8 @@ fn scores_are_those_of_transformer_lens() -> Result<()> {
                 let options = DetectOptions { exclude_bos, exclude_current_token, error_measure };
                 let scores = detect_head(&cache, &pattern, options)?;
                 let title = format!("{name}.{measure}.{}{}", u8::from(exclude_bos), u8::from(exclude_current_token));
-                let got = Tensor::from_vec(scores.values.iter().copied().collect(), (2, 4), &candle_core::Device::Cpu)?;
+                let got =
+                    Tensor::from_vec(scores.values().iter().copied().collect(), (2, 4), &candle_core::Device::Cpu)?;
                 match error_measure {
                     ErrorMeasure::Mul => exact.check(&title, &got, reference.get(&title)),
                     // TransformerLens rounds each prompt's to three decimals.
@@ -67,9 +68,9 @@ fn padding_does_not_count() -> Result<()> {
         for row in &rows {
             let (_, cache) = model.run_with_cache(vec![row.clone()])?;
             let own = detect_head(&cache, &DetectionPattern::DuplicateToken, DetectOptions::default())?;
-            alone.iter_mut().zip(&own.values).for_each(|(sum, own)| *sum += own / 2.);
+            alone.iter_mut().zip(&own.values()).for_each(|(sum, own)| *sum += own / 2.);
         }
-        for (a, b) in both.values.iter().zip(alone) {
+        for (a, b) in both.values().iter().zip(alone) {
             assert!((a - b).abs() < REORDERED, "{side}: {a} {b}");
         }
     }
@@ -91,8 +92,8 @@ fn the_embedded_model_has_induction_and_copying_heads() -> Result<()> {
     // Against the circuit of one head, written out: the trace is the sum of its eigenvalues.
     let circuit = model.OV()?.get(&[1, 2])?.left_matmul(&model.W_E())?.right_matmul(&model.W_U())?;
     let trace = circuit.BA()?.to_vec2::<f32>()?.iter().enumerate().map(|(i, row)| row[i]).sum::<f32>();
-    assert_eq!(trace > 0., eigenvalues.values[[1, 2]] > 0.);
-    assert!(eigenvalues.values.iter().all(|score| (-1.0..=1.0).contains(score)));
+    assert_eq!(trace > 0., eigenvalues.values()[[1, 2]] > 0.);
+    assert!(eigenvalues.values().iter().all(|score| (-1.0..=1.0).contains(score)));
     Ok(())
 }
 
@@ -104,7 +105,7 @@ fn patterns_of_ones_own_are_checked() -> Result<()> {
     sentence(score(Array2::zeros((2, 2))), &["[3, 3]", "[2, 2]"]);
     sentence(score(Array2::ones((3, 3))), &["lower triangular"]);
     let all = Array2::from_shape_fn((3, 3), |(to, from)| if from <= to { 1. } else { 0. });
-    assert!(score(all)?.values.iter().all(|score| (score - 1.).abs() < LAST_DIGITS), "all attention is somewhere");
+    assert!(score(all)?.values().iter().all(|score| (score - 1.).abs() < LAST_DIGITS), "all attention is somewhere");
     sentence(copying_scores(&model, [5u32], 0), &["k is 0"]);
     sentence(
         detect_head(&cache.remove_batch_dim()?, &DetectionPattern::Induction, DetectOptions::default()),

@@ -177,7 +177,7 @@ impl<'a> Case<'a> {
                 model,
                 cache,
                 directions: answers.directions(model)?,
-                bias: answers.bias(model)?.values.iter().map(|&bias| f64::from(bias)).collect(),
+                bias: answers.bias(model)?.values().iter().map(|&bias| f64::from(bias)).collect(),
                 whole: differences(model, &logits, &answers)?,
                 answers: answers.clone(),
             })
@@ -216,7 +216,7 @@ impl<'a> Case<'a> {
 
     /// The shares `[component, prompt, position]` sum to each prompt's logit difference at each of its positions.
     fn check_each(&self, agreement: &mut Agreement, what: &str, shares: &Labelled) -> Result<()> {
-        let sums = shares.sum_over("component")?.values;
+        let sums = shares.sum_over("component")?.values();
         let places = (0..self.bias.len()).flat_map(|prompt| (0..self.tokens().pos()).map(move |at| (prompt, at)));
         let there = places.filter(|&(prompt, position)| self.tokens().is_real(prompt, position));
         let pairs = there.map(|(prompt, position)| {
@@ -240,13 +240,14 @@ fn shares_of_stacks_sum_to_the_logit_difference() -> Result<()> {
                 let pairs = Target::differences(right.iter().copied().zip(wrong.iter().copied()));
                 case.check_each(&mut agreement, &format!("logit_attrs of {what}"), &attrs(pairs)?)?;
                 // One token at a time as well.
-                let mut apart = attrs(Target::tokens(right.clone()))?;
-                apart.values -= &attrs(Target::tokens(wrong.clone()))?.values;
+                let (right, wrong) = (attrs(Target::tokens(right.clone()))?, attrs(Target::tokens(wrong.clone()))?);
+                let apart = (&right.values() - &wrong.values()).into_iter().collect();
+                let apart = Labelled::new("apart", right.axes(), apart)?;
                 case.check_each(&mut agreement, &format!("logit_attrs of {what}, one token at a time"), &apart)?;
 
                 // The mean over the prompts that have a token at a position.
                 let shares = residual_stack_to_logit_diff(case.model, &case.cache, &stack, &case.directions)?;
-                let sums = shares.sum_over("component")?.values;
+                let sums = shares.sum_over("component")?.values();
                 let pairs = (0..tokens.pos()).map(|at| {
                     let there: Vec<usize> = (0..tokens.batch()).filter(|&prompt| tokens.is_real(prompt, at)).collect();
                     let of = |p: &usize| case.whole[*p][at] - case.bias[*p];
@@ -288,7 +289,7 @@ fn projections_and_direct_attributions_sum_to_the_logit_difference() -> Result<(
                     _ => shares?.sum_over("component")?,
                 };
                 let pairs = last.iter().enumerate();
-                let pairs = pairs.map(|(p, &at)| (f64::from(total.values[[p]]) + case.bias[p], case.whole[p][at]));
+                let pairs = pairs.map(|(p, &at)| (f64::from(total.values()[[p]]) + case.bias[p], case.whole[p][at]));
                 agreement.check_numbers(&format!("{}: direct_logit_attribution by {unit:?}", case.name), pairs);
             }
         }
@@ -308,8 +309,7 @@ fn lenses_end_at_the_run() -> Result<()> {
             let name = format!("{name} ({})", tokens.padding_side());
             let lens = logit_lens_to_logit_diff(&model, &cache, &answers)?.select("component", -1)?;
             let whole = answers.logit_diff(&logits, &tokens)?;
-            let pairs =
-                lens.values.iter().zip(&whole.values).map(|(&lens, &whole)| (f64::from(lens), f64::from(whole)));
+            let pairs = lens.values().into_iter().zip(whole.values()).map(|(a, b)| (f64::from(a), f64::from(b)));
             agreement.check_numbers(&format!("logit difference of {name}"), pairs);
             let lens = logit_lens(&model, &cache, LensOptions { k: 2, ..Default::default() })?;
             let last = cache.accumulated_resid(Stack::accumulated())?.len() as isize - 1;
@@ -321,7 +321,7 @@ fn lenses_end_at_the_run() -> Result<()> {
                     let first = (prompt * tokens.pos() + position) * 2;
                     let pairs = (0..2).map(|rank| {
                         let id = tokens_of_last[first + rank] as usize;
-                        (f64::from(probabilities.values[[prompt, position, rank]]), f64::from(row[id]))
+                        (f64::from(probabilities.values()[[prompt, position, rank]]), f64::from(row[id]))
                     });
                     agreement.check_numbers(&format!("probabilities of {name}"), pairs);
                 }
@@ -344,7 +344,7 @@ fn biases_are_those_of_the_folded_model() -> Result<()> {
         let answers = answers(model)?;
         let bias = answers.bias(raw)?;
         let pairs =
-            answers.correct().into_iter().zip(answers.incorrect()).zip(&bias.values).map(|((right, wrong), &bias)| {
+            answers.correct().into_iter().zip(answers.incorrect()).zip(bias.values()).map(|((right, wrong), bias)| {
                 (f64::from(bias), f64::from(b_u[right as usize]) - f64::from(b_u[wrong as usize]))
             });
         agreement.check_numbers(name, pairs);

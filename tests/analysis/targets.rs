@@ -20,9 +20,9 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn pairs<'a>(a: &'a Labelled, b: &'a Labelled) -> impl Iterator<Item = (f64, f64)> + 'a {
+fn pairs(a: &Labelled, b: &Labelled) -> impl Iterator<Item = (f64, f64)> + use<> {
     assert_eq!(a.shape(), b.shape());
-    a.values.iter().zip(&b.values).map(|(&a, &b)| (f64::from(a), f64::from(b)))
+    a.values().into_iter().zip(b.values()).map(|(a, b)| (f64::from(a), f64::from(b)))
 }
 
 /// `(c - mean(c)) / scale * w . W_U[:, token]` of one component at one position, with loops in f64.
@@ -79,15 +79,15 @@ fn shares_of_one_token_sum_to_its_logit() -> Result<()> {
         for target in [Target::from(31u32), Target::tokens(targets)] {
             let bias = target.bias(&model)?;
             let whole = |prompt: usize| -> Result<f64> {
-                let id = if bias.values.len() == 1 { targets[0] } else { targets[prompt] } as usize;
+                let id = if bias.values().len() == 1 { targets[0] } else { targets[prompt] } as usize;
                 Ok(numbers(&logits.get(prompt)?.get(tokens.last_positions()[prompt])?)[id])
             };
             let lens = logit_lens_to_logit_diff(&model, &cache, &target)?;
             for unit in [Unit::Component, Unit::Head, Unit::Neuron] {
                 let shares = direct_logit_attribution(&model, &cache, &target, unit)?.sum_over("component")?;
                 for prompt in 0..3 {
-                    let bias = bias.values[prompt.min(bias.values.len() - 1)];
-                    let got = f64::from(shares.values[prompt] + bias);
+                    let bias = bias.values()[prompt.min(bias.values().len() - 1)];
+                    let got = f64::from(shares.values()[prompt] + bias);
                     agreement.check_numbers(&format!("{unit:?}"), [(got, whole(prompt)?)].into_iter());
                     let last = f64::from(lens.at(&[-1, prompt as isize])?);
                     agreement.check_numbers("lens", [(last, whole(prompt)?)].into_iter());
@@ -112,8 +112,9 @@ fn every_form_of_a_target_gives_the_same() -> Result<()> {
     assert_eq!(of(Target::differences(right.into_iter().zip(wrong)))?, whole);
     assert_eq!(of(answers.directions(&model)?.into())?, whole);
     assert_eq!(direct_logit_attribution(&model, &tokens, &answers, Unit::Head)?, whole, "the prompts are run");
-    let mut apart = of(Target::tokens(right))?;
-    apart.values -= &of(Target::tokens(wrong))?.values;
+    let (right, wrong) = (of(Target::tokens(right))?, of(Target::tokens(wrong))?);
+    let apart = (&right.values() - &wrong.values()).into_iter().collect();
+    let apart = Labelled::new("apart", right.axes(), apart)?;
     let mut agreement = Agreement::default();
     agreement.check_numbers("token minus token", pairs(&apart, &whole));
     // The three functions.

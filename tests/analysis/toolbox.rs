@@ -136,8 +136,8 @@ fn direct_attribution_agrees_and_sums_to_the_logit_difference() -> Result<()> {
             };
             if name == "processed" {
                 let missing = ids("right").zip(ids("wrong")).map(|(r, w)| b_u[r as usize] - b_u[w as usize]);
-                let sums = total.values.iter().zip(missing).map(|(share, bias)| f64::from(share + bias));
-                agreement.check_numbers("sum", sums.zip(whole.values.iter().map(|&v| f64::from(v))));
+                let sums = total.values().into_iter().zip(missing).map(|(share, bias)| f64::from(share + bias));
+                agreement.check_numbers("sum", sums.zip(whole.values().iter().map(|&v| f64::from(v))));
             }
         }
     }
@@ -187,7 +187,7 @@ fn the_two_lenses_differ_before_the_end() -> Result<()> {
     let frozen = residual_stack_to_logit_diff(&model, &cache, &stack, &answers)?;
     assert_eq!(own.labels("component")?, frozen.labels("component")?);
     assert!(
-        (own.values[0] - frozen.values[0]).abs() > DIFFERENT,
+        (own.values()[0] - frozen.values()[0]).abs() > DIFFERENT,
         "the embedding is much smaller than the final residual stream"
     );
     Ok(())

@@ -53,11 +53,11 @@ fn attributions_sum_to_the_logit() -> Result<()> {
         let of = |id: u32| numbers(&logits.narrow(2, id as usize, 1).expect("the id has a logit"));
         let parts = cache.decompose_resid(Stack::components())?;
         let shares = cache.logit_attrs(&model, &parts, token)?;
-        let sums = shares.values.sum_axis(ndarray::Axis(0));
+        let sums = shares.values().sum_axis(ndarray::Axis(0));
         let whole = of(token).into_iter().map(|logit| logit - b_u[token as usize]);
         agreement.check_numbers("the logit", sums.iter().map(|&x| f64::from(x)).zip(whole));
         let shares = cache.logit_attrs(&model, &parts, (token, wrong))?;
-        let sums = shares.values.sum_axis(ndarray::Axis(0));
+        let sums = shares.values().sum_axis(ndarray::Axis(0));
         let bias = b_u[token as usize] - b_u[wrong as usize];
         let whole = of(token).into_iter().zip(of(wrong)).map(|(right, wrong)| right - wrong - bias);
         agreement.check_numbers("the logit difference", sums.iter().map(|&x| f64::from(x)).zip(whole));

@@ -92,7 +92,7 @@ fn stacks_results_and_tokens_are_restored() -> Result<()> {
     odd.save(&path)?;
     let loaded = Labelled::load(&path)?;
     assert_eq!(loaded, odd);
-    assert!(loaded.values[1].is_sign_negative());
+    assert!(loaded.values()[1].is_sign_negative());
     let none = Labelled::new("a number", vec![], vec![2.5])?;
     none.save(&path)?;
     assert_eq!(Labelled::load(&path)?, none);

@@ -143,7 +143,7 @@ fn the_final_norm_moves_with_the_cache() -> Result<()> {
         let directions = answers.directions(&model)?.to_device(cache.get("embed")?.device())?;
         let stream = cache.stack(&model, Stack::point(("resid_post", -1)))?;
         let shares = residual_stack_to_logit_diff(&model, cache, &stream, &directions)?;
-        Ok([stack.flatten_all()?.to_vec1::<f32>()?, shares.values.into_iter().collect()].concat())
+        Ok([stack.flatten_all()?.to_vec1::<f32>()?, shares.values().into_iter().collect()].concat())
     };
     let expected = numbers(&here)?;
     for cache in [moved, captured_there] {

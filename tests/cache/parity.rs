@@ -90,7 +90,7 @@ impl Call<'_> {
                 cache.apply_ln_to_stack(&parts, ReadBy::End)?.project(&directions)?
             }
         };
-        let (numbers, shape) = (attributed.values.iter().copied().collect::<Vec<_>>(), attributed.shape());
+        let (numbers, shape) = (attributed.values().iter().copied().collect::<Vec<_>>(), attributed.shape());
         Ok(Tensor::from_vec(numbers, shape, &model.device())?)
     }
 }

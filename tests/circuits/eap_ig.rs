@@ -76,7 +76,7 @@ fn edges_score_as_in_eap_ig() -> Result<()> {
     ] {
         let got = edges.attribute(method)?.scores();
         assert_eq!(got.shape(), reference.get(name).dims());
-        close(name, &got.values.iter().copied().collect::<Vec<_>>(), &numbers(reference.get(name)), times);
+        close(name, &got.values().iter().copied().collect::<Vec<_>>(), &numbers(reference.get(name)), times);
     }
     Ok(())
 }
@@ -90,10 +90,11 @@ fn routes_are_those_of_eap_ig_where_it_has_a_number() -> Result<()> {
     let (got, theirs) = (scores.scores(), reference.get("routes").to_vec2::<f32>()?);
     let real: BTreeSet<String> = scores.all_edges().iter().map(ToString::to_string).collect();
     let mut numbers = 0;
-    for (column, to) in got.axes[1].labels.iter().enumerate() {
-        let rows = got.axes[0].labels.iter().enumerate().filter(|(_, from)| real.contains(&format!("{from}->{to}")));
+    for (column, to) in got.axes()[1].labels.iter().enumerate() {
+        let rows = got.labels("from")?.into_iter().enumerate();
+        let rows = rows.filter(|(_, from)| real.contains(&format!("{from}->{to}")));
         let rows: Vec<usize> = rows.map(|(row, _)| row).collect();
-        let ours: Vec<f32> = rows.iter().map(|&row| got.values[[row, column]]).collect();
+        let ours: Vec<f32> = rows.iter().map(|&row| got.values()[[row, column]]).collect();
         let theirs: Vec<f64> = rows.iter().map(|&row| f64::from(theirs[row][column])).collect();
         let shares: f32 = ours.iter().sum();
         if theirs.iter().all(|share| share.is_nan()) {
@@ -123,9 +124,10 @@ fn nodes_and_neurons_score_as_in_eap_ig_but_for_mlps() -> Result<()> {
         let scores = edges.attribute_nodes(method)?.scores();
         let theirs = numbers(reference.get(name));
         let of = |mlp: bool| {
-            let rows = scores.axes[0].labels.iter().enumerate().filter(|(_, node)| node.starts_with('m') == mlp);
+            let axes = scores.axes();
+            let rows = axes[0].labels.iter().enumerate().filter(|(_, node)| node.starts_with('m') == mlp);
             let rows: Vec<usize> = rows.map(|(row, _)| row).collect();
-            let ours: Vec<f32> = rows.iter().map(|&row| scores.values[row]).collect();
+            let ours: Vec<f32> = rows.iter().map(|&row| scores.values()[row]).collect();
             (ours, rows.iter().map(|&row| theirs[row]).collect::<Vec<_>>())
         };
         let (ours, same) = of(false);
@@ -149,7 +151,7 @@ fn nodes_and_neurons_score_as_in_eap_ig_but_for_mlps() -> Result<()> {
 
 fn matrix(circuit: &Circuit, reference: &Tensor) -> Result<(Vec<bool>, Vec<bool>)> {
     let (scores, theirs) = (circuit.scores(), numbers(reference));
-    let (from, to) = (&scores.axes[0].labels, &scores.axes[1].labels);
+    let (from, to) = (&scores.axes()[0].labels, &scores.axes()[1].labels);
     let names = from.iter().flat_map(|from| to.iter().map(move |to| format!("{from}->{to}")));
     let real: BTreeSet<String> = circuit.all_edges().iter().map(ToString::to_string).collect();
     let edges = names.zip(theirs).filter(|(name, _)| real.contains(name));
@@ -185,7 +187,7 @@ fn its_files_hold_its_circuit_which_does_the_same_here() -> Result<()> {
     let values = |name: &str| numbers(reference.get(name));
     for (name, edges) in [("circuit_patching", &patching), ("circuit_zero", &zero)] {
         let got = edges.evaluate(&json)?.per_prompt;
-        close(name, &got.values.iter().copied().collect::<Vec<_>>(), &values(name), 1.);
+        close(name, &got.values().iter().copied().collect::<Vec<_>>(), &values(name), 1.);
     }
     let mean = |name: &str| (values(name).iter().sum::<f64>() / 3.) as f32;
     assert!((patching.clean() - mean("clean_metric")).abs() < REORDERED);

@@ -58,7 +58,7 @@ fn circuits_carry_live_values_inside_and_corrupted_ones_outside() -> Result<()> 
                 for edges in [edges.clone(), edges.clone().budget(40_000)] {
                     let got = edges.evaluate(&circuit)?;
                     assert_eq!(got.edges, circuit.count_included_edges());
-                    for (got, expected) in got.per_prompt.values.iter().zip(&expected) {
+                    for (got, expected) in got.per_prompt.values().iter().zip(&expected) {
                         let error = (f64::from(*got) - expected).abs();
                         assert!(error < TOLERANCE, "{what}, {tenths} tenths: {got} and {expected}");
                     }

@@ -83,17 +83,20 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
 fn models_without_edges_and_ablations_without_data() -> Result<()> {
     let (_, cfg) = architectures().swap_remove(0);
     let (clean, corrupted) = prompts();
-    let through_norms = HookedTransformerConfig {
-        use_normalization_before_and_after: true,
-        normalization_type: candle_lens::model::NormalizationType::RMS,
-        ..cfg.clone()
-    };
-    let through_norms = HookedTransformer::trainable(through_norms, 0, &Device::Cpu)?.0;
-    let metric = Metric::logit_diff(&through_norms.answers(PAIRS)?);
-    sentence(
-        Experiment::new(&through_norms, &clean, &corrupted, metric).and_then(|experiment| experiment.edges()),
-        &["norm together", "no edges"],
-    );
+    for before in [true, false] {
+        let through_norms = HookedTransformerConfig {
+            use_normalization_before_and_after: before,
+            use_normalization_after_only: !before,
+            normalization_type: candle_lens::model::NormalizationType::RMS,
+            ..cfg.clone()
+        };
+        let through_norms = HookedTransformer::trainable(through_norms, 0, &Device::Cpu)?.0;
+        let metric = Metric::logit_diff(&through_norms.answers(PAIRS)?);
+        sentence(
+            Experiment::new(&through_norms, &clean, &corrupted, metric).and_then(|experiment| experiment.edges()),
+            &["norm together", "no edges"],
+        );
+    }
 
     let (model, _) = model(&cfg)?;
     let metric = || Ok::<_, candle_lens::Error>(Metric::logit_diff(&model.answers(PAIRS)?));

@@ -25,7 +25,7 @@ fn metric(model: &HookedTransformer) -> Result<Metric> {
 }
 
 fn compare(what: &str, scores: &NodeScores, expected: &dyn Fn(&str) -> Result<f64>) -> Result<()> {
-    let names = scores.scores().axes[0].labels.clone();
+    let names = scores.scores().axes()[0].labels.clone();
     let pairs = names.into_iter().map(|name| Ok((f64::from(scores.score(&name)?), expected(&name)?, name)));
     by_hand::compare(what, &pairs.collect::<Result<Vec<_>>>()?, TOLERANCE, LEAST_NODE);
     Ok(())
@@ -142,7 +142,7 @@ fn a_node_scores_what_its_edges_out_score_together() -> Result<()> {
             }
             let (of_edges, of_nodes) = (edges.attribute(method)?, edges.attribute_nodes(method)?);
             let neurons = edges.attribute_neurons(method)?;
-            let size = of_nodes.scores().values.iter().fold(0f32, |size, score| size.max(score.abs()));
+            let size = of_nodes.scores().values().iter().fold(0f32, |size, score| size.max(score.abs()));
             assert!(f64::from(size) > LEAST_NODE, "{what}, {method:?}");
             for (row, node) in Circuit::of(&model).nodes().into_iter().filter(|node| *node != Node::Logits).enumerate()
             {
@@ -273,7 +273,7 @@ fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
     let holed = move |logits: &Tensor| -> Result<Tensor> { Ok(((logit(logits)? - hole)?.sqr()? - 1e-8)?.sqrt()?) };
     let scores = exact(Metric::custom("holed", holed))?;
     assert!(scores.score("m0")?.is_nan(), "the metric has no number there");
-    let numbers = scores.scores().values.iter().skip(1).filter(|score| !score.is_nan()).count();
+    let numbers = scores.scores().values().iter().skip(1).filter(|score| !score.is_nan()).count();
     assert!((1..10).contains(&numbers), "{numbers}");
     for by in [RankBy::Magnitude, RankBy::Largest, RankBy::Smallest] {
         for n in 0..=numbers {
@@ -285,7 +285,7 @@ fn nodes_without_a_number_are_never_among_the_best() -> Result<()> {
         assert_eq!(scores.threshold(f32::NEG_INFINITY, by)?.edges(), scores.topn(numbers, by)?.edges());
     }
     let shown = scores.render()?;
-    let names = scores.scores().axes[0].labels.clone();
+    let names = scores.scores().axes()[0].labels.clone();
     let first = |line: &str| line.split_whitespace().next().map(str::to_string);
     let listed: Vec<String> = shown.text().lines().filter_map(first).filter(|name| names.contains(name)).collect();
     assert_eq!(listed.len(), 11, "{}", shown.text());
@@ -321,7 +321,7 @@ fn node_scores_are_read_by_name_and_shown() -> Result<()> {
     sentence(edges.clone().budget(10).attribute_nodes(EdgeMethod::Eap), &["budget of 10 B"]);
     sentence(edges.clone().budget(10).attribute_nodes(EdgeMethod::Exact), &["budget of 10 B"]);
     let shown = scores.render()?;
-    let strongest = scores.scores().values.iter().fold(0f32, |size, score| size.max(score.abs()));
+    let strongest = scores.scores().values().iter().fold(0f32, |size, score| size.max(score.abs()));
     assert!(strongest > 0. && shown.text().contains("the strongest 11 of 11 nodes"), "{}", shown.text());
     assert!(shown.html().contains("MLP") && shown.text().contains("EAP, logit difference"), "{}", shown.text());
     Ok(())

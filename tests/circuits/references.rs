@@ -34,7 +34,7 @@ fn scores_and_circuits_are_those_of_transformer_lens() -> Result<()> {
     ] {
         let (got, expected) = (edges.attribute(method)?.scores(), numbers(reference.get(name)));
         assert_eq!(got.shape(), reference.get(name).dims());
-        let pairs: Vec<(f64, f64)> = got.values.iter().map(|x| f64::from(*x)).zip(expected).collect();
+        let pairs: Vec<(f64, f64)> = got.values().iter().map(|x| f64::from(*x)).zip(expected).collect();
         // An edge that is missing here is missing there.
         assert!(pairs.iter().all(|(got, expected)| got.is_nan() == expected.is_nan()), "{name}");
         agreement.check_numbers(name, pairs.into_iter().filter(|(got, _)| !got.is_nan()));
@@ -57,7 +57,7 @@ fn a_file_of_pythons_json_is_read() -> Result<()> {
     assert_eq!((circuit.n_edges(), circuit.count_included_edges()), (110, 30));
     assert!(circuit.score("m0->m1")?.is_nan(), "the bare word NaN is not a score");
     let expected = Reference::load("circuits.safetensors");
-    for ((got, expected), included) in circuit.scores().values.iter().zip(numbers(expected.get("exact"))).zip(0..) {
+    for ((got, expected), included) in circuit.scores().values().iter().zip(numbers(expected.get("exact"))).zip(0..) {
         let same = got.is_nan() || f64::from(*got) == expected;
         assert!(same, "score {included}: {got} and {expected}");
     }

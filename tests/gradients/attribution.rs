@@ -33,7 +33,7 @@ fn experiment(model: &HookedTransformer) -> Result<Experiment> {
 
 /// What the estimate adds to the base run.
 fn added(result: &PatchResult, base: f32) -> Result<Tensor> {
-    let values = result.raw.values.iter().map(|value| value - base).collect();
+    let values = result.raw.values().iter().map(|value| value - base).collect();
     Ok(Tensor::from_vec(values, result.raw.shape(), &Device::Cpu)?)
 }
 
@@ -57,8 +57,8 @@ fn estimates_are_those_of_transformer_lens_gradients() -> Result<()> {
         assert_eq!((result.clean, result.corrupted), (patching.clean(), patching.corrupted()));
         // The axes are those of true patching, so that both can be compared.
         let patched = patching.sweep(point, axes)?;
-        assert_eq!(patched.raw.axes, result.raw.axes);
-        assert_eq!(patched.per_prompt.axes, result.per_prompt.axes);
+        assert_eq!(patched.raw.axes(), result.raw.axes());
+        assert_eq!(patched.per_prompt.axes(), result.per_prompt.axes());
         for (a, b) in patched.untouched.iter().zip(&result.untouched) {
             assert_eq!(a, b, "{point}: what cannot change is known without running");
         }
@@ -113,7 +113,7 @@ fn estimates_are_slopes_of_patched_runs_in_every_direction() -> Result<()> {
             Ok(last.iter().enumerate().map(|(b, row)| f64::from(row[3 + b] - row[20 - b])).sum::<f64>() / 3.)
         };
         let slope = (8. * (at(STEP)? - at(-STEP)?) - (at(2. * STEP)? - at(-2. * STEP)?)) / (12. * STEP);
-        let got = f64::from(result.raw.values[[5, 2]]) - at(0.)?;
+        let got = f64::from(result.raw.values()[[5, 2]]) - at(0.)?;
         assert!((slope - got).abs() < SLOPE, "{what}: slope {slope}, estimate {got}");
         assert!(slope.abs() > f64::from(VISIBLE), "{what}: nothing to compare, {slope}");
         // Nothing of what a run does not read moves it.
@@ -153,7 +153,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
         patching.attribution(("result", "z", ("mlp_in", 1), "resid_mid", "mlp_out", ("q_input", 1), ("v_input", 1)))?;
     // What heads write is a linear function of z, so both have the same products.
     let (results, z) = (attribution.sweep("result", &[Layer, Head])?, attribution.sweep("z", &[Layer, Head])?);
-    assert_eq!(results.raw.axes, z.raw.axes);
+    assert_eq!(results.raw.axes(), z.raw.axes());
     let mut agreement = Agreement::default();
     agreement.check("result", &added(&results, patching.corrupted())?, &added(&z, patching.corrupted())?);
     // What the last MLP reads reaches the logits only through it.
@@ -164,7 +164,7 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
     for (a, b) in numbers(through)?.into_iter().zip(numbers(gradients.get(("mlp_in", 1))?)?) {
         assert!((a - b).abs() < REORDERED, "{a} and {b}");
     }
-    assert_ne!(of("mlp_in")?.values, of("resid_mid")?.values);
+    assert_ne!(of("mlp_in")?.values(), of("resid_mid")?.values());
     // Queries' own inputs, against the slope of runs that take a part of the path.
     let (clean, corrupted) = (prompts(0), prompts(9));
     let got = attribution.sweep(("q_input", 1), &[Pos, Head])?;
@@ -180,13 +180,13 @@ fn points_on_demand_are_attributed_as_others() -> Result<()> {
         Ok(last.iter().enumerate().map(|(b, row)| f64::from(row[3 + b] - row[20 - b])).sum::<f64>() / 3.)
     };
     let slope = (8. * (at(STEP)? - at(-STEP)?) - (at(2. * STEP)? - at(-2. * STEP)?)) / (12. * STEP);
-    let estimate = f64::from(got.raw.values[[6, 1]]) - f64::from(patching.corrupted());
+    let estimate = f64::from(got.raw.values()[[6, 1]]) - f64::from(patching.corrupted());
     assert!((slope - estimate).abs() < SLOPE && slope.abs() > f64::from(VISIBLE), "slope {slope}, estimate {estimate}");
     assert_eq!(got.untouched[[5, 1]], Some(Untouched::NoPath), "a query of the last block at another position");
     // What a head reads for its values reaches the logits from every position.
     let values = attribution.sweep(("v_input", 1), &[Pos, Head])?;
     assert_eq!(values.untouched[[5, 1]], None);
-    assert_ne!(values.raw.values[[5, 1]], patching.corrupted());
+    assert_ne!(values.raw.values()[[5, 1]], patching.corrupted());
     agreement.finish("points on demand");
     // Points of no block are refused before anything is run; patching itself says what to use.
     sentence(patching.attribution(("z", "embed")), &["hook_embed is outside the blocks", "resid_pre"]);
@@ -211,7 +211,7 @@ fn attention_attribution_is_pattern_times_gradient() -> Result<()> {
         let gradient = reference.get(&format!("gradient.blocks.{layer}.attn.hook_pattern"));
         let expected = (cache.get(("pattern", layer))? * gradient)?.mean(0)?;
         let got = attention.entries.select("layer", layer)?;
-        let values = got.values.iter().copied().collect();
+        let values = got.values().iter().copied().collect();
         agreement.check("attention", &Tensor::from_vec(values, got.shape(), &Device::Cpu)?, &expected);
         for head in 0..4usize {
             let total = expected.get(head)?.abs()?.sum_all()?.to_scalar::<f32>()?;

@@ -107,6 +107,10 @@ fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("parallel", HookedTransformerConfig { parallel_attn_mlp: true, ..small() }),
         ("queries and keys with norms", HookedTransformerConfig { use_qk_norm: true, ..small() }),
         (
+            "queries and keys with norms over all heads",
+            HookedTransformerConfig { use_qk_norm: true, qk_norm_type: QkNormType::RMSAcrossHeads, ..small() },
+        ),
+        (
             "queries and keys with layer norms",
             // Of two numbers a layer norm leaves nothing but a sign.
             HookedTransformerConfig {
@@ -136,7 +140,7 @@ fn products_sum_to_the_whole_where_all_is_linear() -> Result<()> {
             let products = (activation * gradient)?.to_dtype(DType::F64)?.flatten_from(1)?.sum(1)?.to_vec1::<f64>()?;
             parts.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
         }
-        for (sum, value) in parts.iter().zip(&values.values) {
+        for (sum, value) in parts.iter().zip(&values.values()) {
             assert!(
                 (sum - f64::from(*value)).abs() < f64::from(TWO_WAYS),
                 "{what}: parts sum to {sum}, the whole is {value}"
@@ -153,7 +157,8 @@ fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let mut kinds = kinds();
     kinds.extend([
         ("norms of neurons", HookedTransformerConfig { act_fn: ActFn::SoluLn, ..plain.clone() }),
-        ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain }),
+        ("norms after", HookedTransformerConfig { use_normalization_before_and_after: true, ..plain.clone() }),
+        ("norms after only", HookedTransformerConfig { use_normalization_after_only: true, ..plain }),
     ]);
     kinds
 }
@@ -224,7 +229,7 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let products = (gradients.get(("result", last))? * gradients.activation(("result", last))?)?;
     let own: Vec<f32> = products.sum(3)?.sum((0, 1))?.to_vec1()?;
     for (head, got) in own.iter().enumerate() {
-        let expected = direct.values[[last * model.cfg().n_heads + head]];
+        let expected = direct.values()[[last * model.cfg().n_heads + head]];
         assert!((got - expected).abs() < OF_LOGITS, "head {head} adds {got}, directly {expected}");
     }
     // The model with frozen parts serves experiments, too: nothing else follows an MLP of the last layer.
@@ -238,7 +243,7 @@ fn last_heads_add_what_direct_attribution_says() -> Result<()> {
     let written = (&written - f64::from(written.mean_all()?.to_scalar::<f32>()?))?;
     let scale = full.get("ln_final.hook_scale")?.get(0)?.get(pos)?.to_vec1::<f32>()?[0];
     let along = (written * answers.directions(&model)?.get(0)?)?.sum_all()?.to_scalar::<f32>()? / scale;
-    let fell = ablated.clean() - whole.raw.values[[pos]];
+    let fell = ablated.clean() - whole.raw.values()[[pos]];
     assert!((fell - along).abs() < OF_LOGITS, "{fell} and {along}");
     Ok(())
 }

@@ -37,7 +37,7 @@ fn attributions_and_errors_are_those_of_captum() -> Result<()> {
     let mut agreement = Agreement::default();
     for (place, point) in got.points().into_iter().enumerate() {
         agreement.check(&point.to_string(), &got.get(point)?, reference.get(&format!("ig.{point}")));
-        let errors = got.completeness_error.select("point", place as isize)?.values.into_iter().collect();
+        let errors = got.completeness_error.select("point", place as isize)?.values().into_iter().collect();
         let errors = Tensor::from_vec(errors, 3, &Device::Cpu)?;
         agreement.check("delta", &errors, reference.get(&format!("delta.{point}")));
     }
@@ -49,7 +49,7 @@ fn attributions_and_errors_are_those_of_captum() -> Result<()> {
     for layer in 0..2 {
         let expected = reference.get(&format!("ig.blocks.{layer}.attn.hook_result")).sum((1, 3))?.mean(0)?;
         let expected = expected.to_vec1::<f32>()?;
-        let pairs = expected.iter().enumerate().map(|(h, &x)| (f64::from(heads.values[[layer, h]]), f64::from(x)));
+        let pairs = expected.iter().enumerate().map(|(h, &x)| (f64::from(heads.values()[[layer, h]]), f64::from(x)));
         agreement.check_numbers("heads", pairs);
     }
     assert_eq!(got.neurons()?.values.shape(), [2, 96]);
@@ -97,8 +97,8 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
         let patched = patching.sweep(point, &[AxisName::Layer])?;
         let summed = got.sweep(point, &[AxisName::Layer])?.values;
         for layer in 0..2usize {
-            let effect = patching.clean() - patched.raw.values[[layer]];
-            let sum = summed.values[[layer]];
+            let effect = patching.clean() - patched.raw.values()[[layer]];
+            let sum = summed.values()[[layer]];
             assert!((effect - sum).abs() < QUADRATURE, "{point} {layer}: effect {effect}, sum {sum}");
             assert!(effect.abs() > QUADRATURE, "{point} {layer}: nothing to compare");
         }
@@ -106,10 +106,10 @@ fn attributions_sum_to_what_patching_the_whole_point_does() -> Result<()> {
     // Heads by their results are heads by z.
     let of_z = got.sweep("z", &[AxisName::Layer, AxisName::Head])?.values;
     assert_eq!(got.heads()?.values.shape(), [2, 4]);
-    for (a, b) in got.heads()?.values.values.iter().zip(&of_z.values) {
+    for (a, b) in got.heads()?.values.values().iter().zip(&of_z.values()) {
         assert!((a - b).abs() < REORDERED, "{a} and {b}");
     }
-    let worst = got.completeness_error.values.iter().fold(0f32, |worst, error| worst.max(error.abs()));
+    let worst = got.completeness_error.values().iter().fold(0f32, |worst, error| worst.max(error.abs()));
     println!("the largest completeness error of {} points is {worst:.1e}", got.points().len());
     assert!(worst < QUADRATURE, "{worst}");
     // One copy at a time is the same as all at once.
@@ -163,10 +163,10 @@ fn every_baseline_and_the_divergence_from_the_clean_run_are_integrated() -> Resu
     for baseline in of_others.into_iter().chain(of_own).chain(rest) {
         let experiment = Experiment::new(&model, prompts(0), baseline, Metric::kl())?;
         let got = experiment.integrated_gradients(["z", "post"], 50)?;
-        let worst = got.completeness_error.values.iter().fold(0f32, |worst, error| worst.max(error.abs()));
+        let worst = got.completeness_error.values().iter().fold(0f32, |worst, error| worst.max(error.abs()));
         assert!(worst < QUADRATURE, "{experiment:?}: {worst}");
-        assert!(got.effect.values.iter().all(|effect| *effect < LAST_DIGITS), "{experiment:?}: nothing is below 0");
-        assert!(got.effect.values.iter().any(|effect| *effect < -VISIBLE), "{experiment:?}: nothing is compared");
+        assert!(got.effect.values().iter().all(|effect| *effect < LAST_DIGITS), "{experiment:?}: nothing is below 0");
+        assert!(got.effect.values().iter().any(|effect| *effect < -VISIBLE), "{experiment:?}: nothing is compared");
     }
     Ok(())
 }

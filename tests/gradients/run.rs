@@ -174,10 +174,17 @@ fn every_point_of_every_architecture() -> Result<()> {
         output_logits_soft_cap: Some(5.0),
         window_size: Some(3),
         act_fn: ActFn::GeluNew,
-        ..llama
+        ..llama.clone()
     };
     check_model("Gemma 2", gemma, &tokens)?;
     check_model("StableLM 2", stablelm, &tokens)?;
+    let olmo = HookedTransformerConfig {
+        use_normalization_after_only: true,
+        use_qk_norm: true,
+        qk_norm_type: QkNormType::RMSAcrossHeads,
+        ..llama
+    };
+    check_model("OLMo 2", olmo, &tokens)?;
     check_model(
         "no norm",
         HookedTransformerConfig { normalization_type: NormalizationType::None, ..small() },
@@ -211,7 +218,7 @@ fn gradients_are_those_of_transformer_lens() -> Result<()> {
     assert!(names.len() > 30, "{names:?}");
     let (values, gradients) = model.run_with_grads(&tokens, &metric, names.clone())?;
     let mut agreement = Agreement::default();
-    let values: Vec<f32> = values.values.iter().copied().collect();
+    let values: Vec<f32> = values.values().iter().copied().collect();
     agreement.check("metric", &Tensor::from_vec(values, 3, &Device::Cpu)?, reference.get("corrupted"));
     for name in &names {
         let expected = reference.get(&format!("gradient.{name}"));

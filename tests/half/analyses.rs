@@ -23,7 +23,7 @@ use crate::support::fixture::numbers;
 use crate::support::half::{D_MODEL, HALF, Misses, Pair, WIDE, kind, miss, miss_of, prompts};
 
 fn of(result: &Labelled) -> Vec<f64> {
-    result.values.iter().map(|&value| f64::from(value)).collect()
+    result.values().iter().map(|&value| f64::from(value)).collect()
 }
 
 /// A name, and the numbers that a model gives with the cache of one run.
@@ -100,7 +100,7 @@ const OF_A_CACHE: &[Number] = &[
         let lens = logit_lens(model, cache, options.clone())?;
         // By token, not by rank: two that are nearly equal may change places.
         let mut by_token: Vec<f64> = vec![0.; lens.tokens.len()];
-        for (place, (token, p)) in lens.tokens.iter().zip(&lens.probabilities.values).enumerate() {
+        for (place, (token, p)) in lens.tokens.iter().zip(&lens.probabilities.values()).enumerate() {
             by_token[place / options.k * options.k + *token as usize] = f64::from(*p);
         }
         Ok(by_token)

@@ -16,6 +16,7 @@ const DIMS: Dims = Dims {
     parallel_attn_mlp: false,
     gated_mlp: false,
     norms_after: false,
+    reads_unnormed: false,
     rotary: false,
     shortformer: false,
     alibi: false,

@@ -141,7 +141,7 @@ fn exact_edges_and_circuits_equal_the_transformer_by_hand() -> Result<()> {
                     Ok(if circuit.includes(format!("{from}->{to}"))? { x.clone() } else { of_corrupted[from].clone() })
                 };
                 let (_, expected) = by_hand.run(clean, &Written::new(), &carry)?;
-                for (got, expected) in edges.evaluate(&circuit)?.per_prompt.values.iter().zip(&expected) {
+                for (got, expected) in edges.evaluate(&circuit)?.per_prompt.values().iter().zip(&expected) {
                     let error = (f64::from(*got) - expected).abs();
                     assert!(
                         error < f64::from(TWO_WAYS) * expected.abs().max(1.),

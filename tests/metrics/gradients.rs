@@ -101,8 +101,8 @@ fn check_attribution(case: &Case, metric: Metric, chosen: &Chosen, is_loss: bool
         let products = (gradients.get(point)? * difference)?.sum(2)?.to_vec2::<f32>()?;
         for (b, products) in products.iter().enumerate() {
             for (pos, product) in products.iter().enumerate() {
-                let expected = base.per_prompt.values[[0, b]] + product;
-                let got = estimated.per_prompt.values[[layer, pos, b]];
+                let expected = base.per_prompt.values()[[0, b]] + product;
+                let got = estimated.per_prompt.values()[[layer, pos, b]];
                 assert_near(got, f64::from(expected), &format!("{what}, layer {layer}, position {pos}"));
             }
         }
@@ -131,7 +131,7 @@ fn integrated_gradients_sum_to_what_whole_runs_differ_by() -> Result<()> {
                 let at = |logits| kind.of(logits, &clean, &case.clean, &chosen);
                 for (b, (reached, base)) in at(&clean).into_iter().zip(at(&replaced)).enumerate() {
                     let what = format!("{metric:?} of {}", case.name);
-                    assert_near(attributed.effect.values[[0, b]], reached - base, &what);
+                    assert_near(attributed.effect.values()[[0, b]], reached - base, &what);
                     // The quadrature's own error.
                     let error = (f64::from(sums[b]) - (reached - base)).abs();
                     assert!(

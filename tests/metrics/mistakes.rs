@@ -50,7 +50,7 @@ fn answers_are_of_prompts_or_of_the_positions_that_are_read() -> Result<()> {
     let at = |b: usize, p: usize, t: usize| -> Result<f32> { Ok(logits.get(b)?.get(p)?.get(t)?.to_scalar()?) };
     let expected =
         [(at(0, 0, 9)? + at(0, 1, 8)? + at(0, 2, 7)? + at(0, 3, 6)?) / 4., (at(1, 0, 5)? + at(1, 1, 4)?) / 2.];
-    for (got, expected) in each.measure(&model, &tokens)?.values.iter().zip(expected) {
+    for (got, expected) in each.measure(&model, &tokens)?.values().iter().zip(expected) {
         assert!((got - expected).abs() < REORDERED, "{got} and {expected}");
     }
     let three = Metric::logit(&model, [9u32, 8, 7])?;
@@ -69,12 +69,12 @@ fn one_pair_of_equal_answers_has_no_difference() -> Result<()> {
     let expected = expected[5] - expected[6];
     for found in [Metric::logit_diff(&answers).measure(&model, &prompts()?)?, answers.logit_diff(&logits, &prompts()?)?]
     {
-        assert_eq!(found.values[[0]], 0.);
-        assert!((found.values[[1]] - expected).abs() < REORDERED);
+        assert_eq!(found.values()[[0]], 0.);
+        assert!((found.values()[[1]] - expected).abs() < REORDERED);
     }
     let probabilities = Metric::prob_diff(&model, [vec![4u32, 9], vec![5]], [vec![9u32, 4], vec![6]])?;
     let found = probabilities.measure(&model, &prompts()?)?;
-    assert!(found.values[[0]].abs() < OF_PROBABILITIES && found.values[[1]].abs() > OF_PROBABILITIES, "{found:?}");
+    assert!(found.values()[[0]].abs() < OF_PROBABILITIES && found.values()[[1]].abs() > OF_PROBABILITIES, "{found:?}");
     sentence(model.answers([(4u32, 4u32), (5, 5)]), &["each of the 2 pairs", "at least one pair"]);
     sentence(Metric::prob_diff(&model, [[4u32, 9]], [[9u32, 4]]), &["each of the 1 pairs"]);
     Ok(())
@@ -91,7 +91,7 @@ fn a_custom_metric_does_what_a_ready_made_one_does() -> Result<()> {
     let ready = Metric::logit_diff(&model.answers([(9u32, 4u32), (9, 4)])?).at(Positions::First);
     let prompts = Tokens::from_rows(vec![vec![1, 5, 2], vec![7, 3, 4]])?;
     let (custom, ready) = (custom.measure(&model, &prompts)?, ready.measure(&model, &prompts)?);
-    assert_eq!(custom.values, ready.values);
+    assert_eq!(custom.values(), ready.values());
     sentence(Metric::kl().columns(&model, [3u32]), &["determines itself", "custom"]);
     let beyond = Metric::custom("own", difference).columns(&model, [3u32, 10_000]);
     sentence(beyond, &["10000"]);
@@ -102,7 +102,7 @@ fn a_custom_metric_does_what_a_ready_made_one_does() -> Result<()> {
     let rows = Metric::custom("rows", |logits| logits.max(1)).at_all();
     let joint = Metric::custom("joint", |logits| logits.max(1)?.reshape((2, 3))?.mean(1)).at_all();
     let (rows, joint) = (rows.measure(&model, &prompts)?, joint.measure(&model, &prompts)?);
-    rows.values.iter().zip(&joint.values).for_each(|(a, b)| assert!((a - b).abs() < REORDERED, "{a} and {b}"));
+    rows.values().iter().zip(&joint.values()).for_each(|(a, b)| assert!((a - b).abs() < REORDERED, "{a} and {b}"));
     let odd = Metric::custom("odd", |_| Tensor::zeros(4, candle_core::DType::F32, &Device::Cpu)).at_all();
     sentence(odd.measure(&model, &prompts), &["\"odd", "[6], one number for each row", "[2]"]);
     Ok(())
@@ -127,7 +127,7 @@ fn a_classifier_is_read_at_its_first_position() -> Result<()> {
     let metric = Metric::logit_diff(&model.answers([(1u32, 0u32), (0, 1)])?).at(Positions::First);
     let logits = model.forward(open.clone())?.to_vec3::<f32>()?;
     let expected = [logits[0][0][1] - logits[0][0][0], logits[1][0][0] - logits[1][0][1]];
-    for (got, expected) in metric.measure(&model, open.clone())?.values.iter().zip(expected) {
+    for (got, expected) in metric.measure(&model, open.clone())?.values().iter().zip(expected) {
         assert!((got - expected).abs() < REORDERED, "{got} and {expected}");
     }
     // What differs at later positions reaches the first one by attention, and by nothing else in the last block.

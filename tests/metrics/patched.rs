@@ -46,7 +46,7 @@ fn every_metric_at_every_kind_of_positions_is_that_by_hand() -> Result<()> {
                     continue;
                 }
                 let measured = metric.measure(&case.model, &case.clean)?;
-                for (got, expected) in measured.values.iter().zip(kind.of(&clean, &clean, &case.clean, &chosen)) {
+                for (got, expected) in measured.values().iter().zip(kind.of(&clean, &clean, &case.clean, &chosen)) {
                     assert_near(*got, expected, &what);
                 }
             }
@@ -80,9 +80,8 @@ fn sweeps_equal_whole_runs() -> Result<()> {
                 let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?;
                 let result = patching.sweep(point, &[AxisName::Layer, AxisName::Pos])?;
                 skipped += result.untouched.iter().filter(|why| **why == Some(Untouched::NoPath)).count();
-                let got = result.per_prompt.values.iter();
                 let expected = by_site.iter().flat_map(|site| kind.of(site, &clean, &case.clean, &chosen));
-                for (number, (got, expected)) in got.zip(expected).enumerate() {
+                for (number, (got, expected)) in result.per_prompt.values().iter().zip(expected).enumerate() {
                     let what = format!("{} at {positions}, {point}, {}, number {number}", kind.name, case.name);
                     assert_near(*got, expected, &what);
                 }
@@ -102,7 +101,7 @@ fn a_small_budget_changes_nothing() -> Result<()> {
         let Ok(patching) = Experiment::new(&case.model, &case.clean, &case.corrupted, metric) else { continue };
         let sweep = |patching: &Experiment| patching.sweep("resid_pre", &[AxisName::Layer, AxisName::Pos]);
         let (whole, pieces) = (sweep(&patching)?, sweep(&patching.clone().budget(40_000))?);
-        for (whole, piece) in whole.per_prompt.values.iter().zip(&pieces.per_prompt.values) {
+        for (whole, piece) in whole.per_prompt.values().iter().zip(&pieces.per_prompt.values()) {
             assert!((whole - piece).abs() < REORDERED, "{}: {whole} and {piece}", case.name);
         }
     }
@@ -130,15 +129,15 @@ fn ablations_plans_and_cumulative_sites_equal_whole_runs() -> Result<()> {
                     let expected = kind.of(&zeroed(&points[number..=number])?, &clean, &case.clean, &chosen);
                     let more = kind.of(&zeroed(&points[..=number])?, &clean, &case.clean, &chosen);
                     for b in 0..3 {
-                        assert_near(each.per_prompt.values[[number, b]], expected[b], &what);
-                        assert_near(together.per_prompt.values[[number, b]], more[b], &what);
+                        assert_near(each.per_prompt.values()[[number, b]], expected[b], &what);
+                        assert_near(together.per_prompt.values()[[number, b]], more[b], &what);
                     }
                 }
                 let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?.noising()?;
                 let plan = HookPlan::new().edit(("mlp_out", 1), Edit::zero());
                 let planned = patching.plans([("without MLP 1", plan)])?;
                 let expected = kind.of(&zeroed(&[("mlp_out", 1)])?, &clean, &case.clean, &chosen);
-                for (got, expected) in planned.per_prompt.values.iter().zip(expected) {
+                for (got, expected) in planned.per_prompt.values().iter().zip(expected) {
                     assert_near(*got, expected, &what);
                 }
             }
@@ -174,7 +173,7 @@ fn paths_equal_whole_runs() -> Result<()> {
                 let patching = Experiment::new(&case.model, &case.clean, &case.corrupted, metric)?;
                 let result = patching.path_patch(&[Sender::Mlp(0)], &[Receiver::Final], Mlps::Frozen)?;
                 let expected = kind.of(&by_hand, &clean, &case.clean, &chosen);
-                for (got, expected) in result.per_prompt.values.iter().zip(expected) {
+                for (got, expected) in result.per_prompt.values().iter().zip(expected) {
                     assert_near(*got, expected, &format!("{} at {positions}, {}", kind.name, case.name));
                 }
             }

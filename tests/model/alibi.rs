@@ -109,8 +109,8 @@ fn patched_suffixes_are_whole_runs() -> Result<()> {
             let patched = Tensor::cat(&[other.narrow(1, 0, pos)?, clean.narrow(1, pos, 1)?, behind], 1)?;
             let plan = HookPlan::new().edit(("resid_pre", layer), Edit::replace(patched));
             let (logits, _) = model.run_with_hooks(corrupted.clone(), &plan)?;
-            let whole = answers.logit_diff(&logits, &corrupted)?.values[[0]];
-            let ours = sweep.raw.values[[layer, pos]];
+            let whole = answers.logit_diff(&logits, &corrupted)?.values()[[0]];
+            let ours = sweep.raw.values()[[layer, pos]];
             agreement.check_numbers(&format!("{layer} {pos}"), [(f64::from(ours), f64::from(whole))].into_iter());
         }
     }

@@ -64,6 +64,35 @@ fn changed_keys_do_what_they_do_in_transformers() {
     agreement.finish("changed keys");
 }
 
+/// A family, changes of its config and what their refusal names.
+type Refused = (&'static str, Vec<(&'static str, Value)>, &'static str);
+
+/// That each family refuses these changes of its config.
+fn refuse<const N: usize>(what: &str, cases: [Refused; N]) {
+    for (i, (family, changes, told)) in cases.into_iter().enumerate() {
+        sentence(load(&changed(&format!("refused_{what}_{i}"), family, &changes)), &["config.json", told]);
+    }
+}
+
+/// Rotations that cannot be computed, or on which versions of transformers do not agree, and what is around a text model.
+#[test]
+fn rotations_and_parts_that_are_not_honoured_are_refused() {
+    let scaled_window = json!({"sliding_attention": {"rope_type": "linear", "factor": 2.0}});
+    let refused = [
+        ("llama", vec![("rope_parameters", json!({"rope_type": "linear"}))], "\"factor\""),
+        ("llama", vec![("rope_parameters", json!({"rope_type": "yarn", "factor": -4.0}))], "rotary_scaling"),
+        ("llama", vec![("rope_parameters", json!({"rope_type": "dynamic", "factor": 0.5}))], "rotary_scaling"),
+        ("llama", vec![("rope_parameters", json!({"rope_type": "dynamic", "factor": 2.0, "alpha": 9.0}))], "alpha"),
+        ("llama", vec![("rope_parameters", json!({"rope_type": "proportional"}))], "proportional"),
+        ("gemma3", vec![("rope_parameters", json!({"rope_theta": 7.0}))], "\"full_attention\" and for"),
+        ("gemma3", vec![("rope_scaling", json!({"rope_type": "linear", "factor": 2.0}))], "both rope_scaling"),
+        ("gemma3", vec![("rope_parameters", json!(null)), ("rope_scaling", json!({"factor": 2.0}))], "no rope_type"),
+        ("gemma3", vec![("sliding_window_pattern", json!(0))], "sliding_window_pattern"),
+        ("gemma3", vec![("rope_parameters", scaled_window)], "\"sliding_attention\""),
+    ];
+    refuse("rotations", refused);
+}
+
 /// What would change the numbers and is not computed, or what versions of transformers do not agree on.
 #[test]
 fn keys_that_are_not_honoured_are_refused() {
@@ -90,8 +119,13 @@ fn keys_that_are_not_honoured_are_refused() {
         ("gemma2", vec![("sliding_window", json!(null))], "sliding_window"),
         ("gemma2", vec![("sliding_window_size", json!(9))], "sliding_window_size"),
         ("gemma2", vec![("use_bidirectional_attention", json!(true))], "use_bidirectional_attention"),
+        ("gemma3_images", vec![("text_config", json!({"moe_layers": 2}))], "\"text_config.moe_layers\""),
+        ("gemma3_images", vec![("text_config", json!(null))], "text_config"),
+        ("gemma3_images", vec![("audio_config", json!({"layers": 2}))], "audio_config"),
         ("gemma", vec![("hidden_activation", json!("relu"))], "hidden_activation"),
         ("gemma", vec![("hidden_act", json!("relu")), ("hidden_activation", json!("silu"))], "hidden_activation"),
+        ("olmo2", vec![("attention_bias", json!(true))], "attention_bias"),
+        ("olmo2", vec![("clip_qkv", json!(8.0))], "clip_qkv"),
         ("gpt_neox", vec![("rope_theta", json!(7.0))], "rotary_emb_base"),
         ("gpt_neox", vec![("partial_rotary_factor", json!(1.0))], "rotary_pct"),
         ("gpt_neo", vec![("attention_layers", json!(["local", "global"]))], "attention_types"),
@@ -108,9 +142,7 @@ fn keys_that_are_not_honoured_are_refused() {
         ("opt", vec![("layer_norm_elementwise_affine", json!(false))], "layer_norm_elementwise_affine"),
         ("opt", vec![("_remove_final_layer_norm", json!(true))], "_remove_final_layer_norm"),
     ];
-    for (i, (family, changes, told)) in refused.into_iter().enumerate() {
-        sentence(load(&changed(&format!("refused_keys_{i}"), family, &changes)), &["config.json", told]);
-    }
+    refuse("keys", refused);
     for family in FOLDERS.into_iter().chain(["tiny_gpt2"]) {
         let both_sides = changed("refused_keys_causal", family, &[("is_causal", json!(false))]);
         sentence(load(&both_sides), &["is_causal"]);

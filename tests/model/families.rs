@@ -1,16 +1,17 @@
 //! Every family against `transformers` on tiny random models (tests/fixtures/families.py), and the promises of weight
 //! processing on each of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use candle_lens::Result;
 use candle_lens::cache::Stack;
-use candle_lens::candle::{D, Device, Tensor};
+use candle_lens::candle::{D, Device, Tensor, safetensors};
 use candle_lens::hooks::{HookPlan, HookPoint};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, Processing, RunOptions};
 
 use crate::support::fixture::{Agreement, Reference, json, path};
 use crate::support::models::{FOLDERS, pretrained};
+use crate::support::scratch;
 
 fn load(family: &str, processing: Option<Processing>) -> Result<HookedTransformer> {
     let folder = path(&format!("families/{family}"));
@@ -35,7 +36,7 @@ fn logits_are_those_of_transformers() -> Result<()> {
 }
 
 /// Those that TransformerLens was run on too.
-const HOOKED: [&str; 15] = [
+const HOOKED: [&str; 17] = [
     "bloom",
     "gpt_neo",
     "gpt_neox",
@@ -43,8 +44,10 @@ const HOOKED: [&str; 15] = [
     "gptj",
     "gemma",
     "gemma2",
+    "gemma3",
     "llama",
     "mistral",
+    "olmo2",
     "opt",
     "phi",
     "phi3",
@@ -69,6 +72,32 @@ fn activations_are_those_of_transformer_lens_under_its_names() -> Result<()> {
         }
     }
     agreement.finish("activations");
+    Ok(())
+}
+
+/// Of a model that also reads images, under the names that `transformers` has used so far.
+#[test]
+fn the_text_part_of_a_model_that_reads_images() -> Result<()> {
+    let reference = Reference::load("families/gemma3_images/reference.safetensors");
+    let mut agreement = Agreement::default();
+    let source = path("families/gemma3_images");
+    let tensors = safetensors::load(source.join("model.safetensors"), &Device::Cpu)?;
+    let later = |name: &str| match name.strip_prefix("language_model.model.") {
+        Some(part) => format!("model.language_model.{part}"),
+        None => format!("model.{name}"),
+    };
+    for (way, rename) in [("first", &(|name: &str| name.to_string()) as &dyn Fn(&str) -> String), ("later", &later)] {
+        let folder = scratch(&format!("images_{way}"));
+        std::fs::copy(source.join("config.json"), folder.join("config.json")).unwrap();
+        let renamed: HashMap<_, _> = tensors.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect();
+        safetensors::save(&renamed, folder.join("model.safetensors"))?;
+        let model = pretrained(folder.to_str().expect("the path is UTF-8"), Some(Processing::NONE))?;
+        agreement.check(way, &model.forward(reference.tokens("tokens"))?, reference.get("logits"));
+        let notes = model.provenance().notes;
+        let count = tensors.keys().filter(|name| !name.starts_with("language_model.")).count();
+        assert!(notes.contains(&format!("{count} tensors of the part that reads images left out")), "{notes:?}");
+    }
+    agreement.finish("names of text and images");
     Ok(())
 }
 
@@ -173,5 +202,7 @@ fn processing_that_would_change_the_predictions_is_refused() -> Result<()> {
     refused(HookedTransformerConfig { gated_mlp: true, ..small.clone() }, fold_ln)?;
     refused(HookedTransformerConfig { use_qk_norm: true, ..small.clone() }, refactor)?;
     refused(HookedTransformerConfig { n_key_value_heads: Some(1), ..small.clone() }, refactor)?;
+    let centre = Processing { center_writing_weights: true, ..Processing::NONE };
+    refused(HookedTransformerConfig { use_normalization_after_only: true, ..small.clone() }, centre)?;
     refused(HookedTransformerConfig { output_logits_soft_cap: Some(30.0), ..small }, center_unembed)
 }

@@ -14,6 +14,9 @@ use crate::support::gguf::{GgufFile, f32_value, list_value, text_value, u32_valu
 use crate::support::sentence::sentence;
 use crate::support::{assert_close, given, scratch};
 
+/// How far a logit of a model with 30 blocks may be from that of `transformers`, which adds up in another order.
+const REAL_MODEL: f32 = 1e-3;
+
 /// Every architecture and, of some, what they have in several ways.
 const MODELS: [&str; 14] = [
     "llama",
@@ -320,7 +323,7 @@ fn smollm2_is_read_as_transformers_reads_it() {
         let logits = model.forward(&tokens).unwrap().get(0).unwrap().get(tokens.last_positions()[0]).unwrap();
         let logits = logits.to_vec1::<f32>().unwrap();
         let id = model.to_single_token(token).unwrap() as usize;
-        assert!((logits[id] - expected).abs() < 1e-3, "{prompt:?}: {}", logits[id]);
+        assert!((logits[id] - expected).abs() < REAL_MODEL, "{prompt:?}: {}", logits[id]);
         assert!(logits.iter().all(|logit| *logit <= logits[id]), "{token:?} is not first after {prompt:?}");
     }
 }

@@ -121,7 +121,7 @@ fn every_weight_of_every_architecture() -> Result<()> {
         let cfg = HookedTransformerConfig { normalization_type, ..small() };
         check_model(&format!("{normalization_type:?}"), cfg, &tokens)?;
     }
-    for act_fn in [ActFn::Gelu, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn] {
+    for act_fn in [ActFn::Gelu, ActFn::Relu, ActFn::Silu, ActFn::QuickGelu, ActFn::Solu, ActFn::SoluLn] {
         check_model(&format!("{act_fn:?}"), HookedTransformerConfig { act_fn, ..small() }, &tokens)?;
     }
     let alibi = PositionalEmbeddingType::Alibi;
@@ -132,10 +132,12 @@ fn every_weight_of_every_architecture() -> Result<()> {
             check_model(&format!("{positional_embedding_type:?}"), cfg, &tokens)?;
         }
     }
-    for qk_norm_type in [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead] {
+    let qk_norms = [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead, QkNormType::RMSAcrossHeads];
+    for qk_norm_type in qk_norms {
         let cfg = HookedTransformerConfig { use_qk_norm: true, qk_norm_type, ..small() };
         check_model(&format!("queries and keys with {qk_norm_type:?}"), cfg, &tokens)?;
     }
+    check_model("norms after", HookedTransformerConfig { use_normalization_after_only: true, ..small() }, &tokens)?;
     let gated = HookedTransformerConfig { gated_mlp: true, gated_mlp_biases: true, act_fn: ActFn::Silu, ..small() };
     check_model("a gate with biases", gated, &tokens)
 }

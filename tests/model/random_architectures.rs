@@ -33,7 +33,9 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
         parallel_attn_mlp: yes(4),
         gated_mlp: yes(3),
         use_normalization_before_and_after: yes(5),
-        use_qk_norm: yes(5),
+        use_normalization_after_only: yes(5),
+        use_qk_norm: yes(4),
+        rotary_base_local: yes(3).then_some(50.0),
         scale_attn_by_inverse_layer_idx: yes(6),
         attention_dir: if yes(5) { AttentionDir::Bidirectional } else { AttentionDir::Causal },
         attn_scores_soft_cap: yes(5).then_some(3.0),
@@ -45,15 +47,16 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
     };
     let types = [AttentionType::Global, AttentionType::Local];
     let attn_types = windows.then(|| (0..n_layers).map(|_| types[dice.below(2)]).collect());
-    let act_fns = [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::Solu, ActFn::SoluLn];
+    let act_fns = [ActFn::Gelu, ActFn::GeluNew, ActFn::Relu, ActFn::Silu, ActFn::QuickGelu, ActFn::Solu, ActFn::SoluLn];
     let positions = [
         PositionalEmbeddingType::Standard,
         PositionalEmbeddingType::Rotary,
         PositionalEmbeddingType::Shortformer,
         PositionalEmbeddingType::Alibi,
     ];
-    let qk_norms = [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead];
+    let qk_norms = [QkNormType::RMS, QkNormType::LN, QkNormType::LNPerHead, QkNormType::RMSAcrossHeads];
     HookedTransformerConfig {
+        use_normalization_before_and_after: cfg.use_normalization_before_and_after && !cfg.use_normalization_after_only,
         qk_norm_type: qk_norms[dice.below(qk_norms.len())],
         gated_mlp_biases: cfg.gated_mlp && dice.below(2) == 0,
         attn_types,
@@ -116,7 +119,7 @@ fn parts_that_sum(model: &HookedTransformer, tokens: &Tokens, found: &mut Found)
         let stream = real(&stream, tokens)?;
         let parts = cache.decompose_resid(Stack::components().before(layer))?;
         found.push((format!("decompose_resid before {layer}"), apart(&real(&parts.sum()?, tokens)?, &stream)));
-        if model.cfg().use_normalization_before_and_after {
+        if model.dims().norms_after {
             continue;
         }
         for expand_neurons in [false, true] {
@@ -150,8 +153,8 @@ fn sites_and_whole_runs(
         let plan = HookPlan::new().edit(point, Edit::replace(cache.get(point)?));
         let (logits, _) = model.run_with_hooks(corrupted.clone(), &plan)?;
         let whole = answers.logit_diff(&logits, corrupted)?;
-        let whole: Vec<f64> = whole.values.iter().map(|x| f64::from(*x)).collect();
-        let ours: Vec<f64> = result.per_prompt.values.iter().map(|x| f64::from(*x)).collect();
+        let whole: Vec<f64> = whole.values().iter().map(|x| f64::from(*x)).collect();
+        let ours: Vec<f64> = result.per_prompt.values().iter().map(|x| f64::from(*x)).collect();
         found.push((format!("{point} patched"), apart(&ours, &whole)));
     }
     Ok(())

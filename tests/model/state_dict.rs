@@ -4,7 +4,9 @@ use std::fs;
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Device, Tensor, safetensors};
-use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing, QkNormType};
+use candle_lens::model::{
+    ActFn, HookedTransformer, HookedTransformerConfig, LoadOptions, Processing, QkNormType, RotaryScaling,
+};
 use serde_json::Value;
 
 use crate::support::fixture::{Reference, path, tiny_gpt2};
@@ -94,6 +96,9 @@ fn models_written_for_transformer_lens_come_back() -> Result<()> {
         let cfg = model.cfg();
         let foreign = [
             (cfg.long_rope.is_some(), "long_rope"),
+            (matches!(cfg.rotary_scaling, Some(RotaryScaling::Dynamic { .. })), "dynamic rotary_scaling"),
+            (cfg.use_normalization_after_only, "use_normalization_after_only"),
+            (cfg.act_fn == ActFn::QuickGelu, "quick_gelu"),
             (cfg.dims().alibi && !cfg.n_heads.is_power_of_two(), "ALiBi"),
             (cfg.gated_mlp_biases, "gated_mlp_biases"),
             (cfg.use_qk_norm && cfg.qk_norm_type != QkNormType::RMS, "qk_norm_type"),

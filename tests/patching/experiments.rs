@@ -105,14 +105,14 @@ fn an_interrupted_sweep_continues() -> Result<()> {
     let read = count.load(Ordering::SeqCst) - 2;
     assert!(0 < read && read < sites, "{read} of {sites} sites were computed again");
     assert_eq!(resumed.untouched, whole.untouched);
-    for (resumed, whole) in resumed.per_prompt.values.iter().zip(&whole.per_prompt.values) {
+    for (resumed, whole) in resumed.per_prompt.values().iter().zip(&whole.per_prompt.values()) {
         assert!((resumed - whole).abs() < REORDERED, "{resumed} {whole}");
     }
 
     // What is finished is read from the file, and no other sweep is.
     let (metric, count) = failing(usize::MAX);
     let again = with(metric)?.save_to(&file).get_act_patch_attn_head_out_by_pos()?;
-    assert_eq!((again.raw.values, count.load(Ordering::SeqCst)), (resumed.raw.values, 2));
+    assert_eq!((again.raw.values(), count.load(Ordering::SeqCst)), (resumed.raw.values(), 2));
     for other in [
         with(failing(usize::MAX).0)?.save_to(&file).get_act_patch_resid_pre(),
         experiment(&model)?.noising()?.save_to(&file).get_act_patch_attn_head_out_by_pos(),
@@ -129,7 +129,7 @@ fn a_cache_stands_for_its_prompts_and_only_with_the_model_that_made_it() -> Resu
     let (_, cache) = model.run_with_cache(rows(CLEAN)?)?;
     let from_cache = Experiment::from_cache(&model, &cache, rows(CORRUPTED)?, logit_diff(&model)?)?;
     let expected = experiment(&model)?.get_act_patch_mlp_out()?;
-    assert_eq!(from_cache.get_act_patch_mlp_out()?.raw.values, expected.raw.values);
+    assert_eq!(from_cache.get_act_patch_mlp_out()?.raw.values(), expected.raw.values());
     let raw = tiny_model(Processing::NONE);
     sentence(Experiment::from_cache(&raw, &cache, rows(CORRUPTED)?, logit_diff(&raw)?), &["fold_ln"]);
     Ok(())
@@ -180,7 +180,7 @@ fn the_loss_is_minus_the_log_probability() -> Result<()> {
     let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
     assert!((f64::from(loss.clean()) - (total.ln() - f64::from(logits[4]))).abs() < f64::from(TWO_WAYS));
     let (loss, log_prob) = (loss.get_act_patch_resid_pre()?, log_prob.get_act_patch_resid_pre()?);
-    for (loss, log_prob) in loss.normalised.values.iter().zip(&log_prob.normalised.values) {
+    for (loss, log_prob) in loss.normalised.values().iter().zip(&log_prob.normalised.values()) {
         assert!((loss - log_prob).abs() < TWO_WAYS);
     }
     Ok(())

@@ -27,7 +27,7 @@ fn experiment() -> Result<Experiment> {
 }
 
 fn tensor(result: &PatchResult) -> Result<Tensor> {
-    let values = result.raw.values.iter().copied().collect();
+    let values = result.raw.values().iter().copied().collect();
     Ok(Tensor::from_vec(values, result.raw.shape(), &candle_core::Device::Cpu)?)
 }
 
@@ -82,7 +82,7 @@ fn paths_are_those_of_three_runs_with_hooks() -> Result<()> {
     agreement.finish("path patching");
     let none = patching.path_patch(&[Sender::Mlp(1)], &receivers, Mlps::Recomputed)?;
     assert_eq!(none.untouched[[0]], Some(Untouched::NoPath));
-    assert_eq!(none.raw.values[[0]], none.corrupted);
+    assert_eq!(none.raw.values()[[0]], none.corrupted);
     Ok(())
 }
 
@@ -128,9 +128,9 @@ fn ablations_are_what_plans_do() -> Result<()> {
                 let plan = HookPlan::new().edit(("z", layer), Edit::replace(instead.clone()).head(head..head + 1));
                 let (logits, _) = model.run_with_hooks(&tokens, &plan)?;
                 let expected = answers.logit_diff(&logits, &tokens)?.mean();
-                let got = f64::from(result.raw.values[[layer, head as usize]]);
+                let got = f64::from(result.raw.values()[[layer, head as usize]]);
                 agreement.check_numbers(name, [(got, expected)].into_iter());
-                let share = f64::from(result.normalised.values[[layer, head as usize]]);
+                let share = f64::from(result.normalised.values()[[layer, head as usize]]);
                 agreement.check_numbers(name, [(share, expected / f64::from(result.clean))].into_iter());
             }
         }
@@ -152,7 +152,7 @@ fn metrics_read_what_they_say() -> Result<()> {
         agreement.check_numbers(name, [(f64::from(patching.clean()), f64::from(expected))].into_iter());
         // Patching the whole residual stream of the last position gives the clean number, whatever is measured.
         let all = patching.sites(&[PatchSite::new(&model, ("resid_post", 1))?])?;
-        agreement.check_numbers(name, [(f64::from(all.raw.values[[0]]), f64::from(expected))].into_iter());
+        agreement.check_numbers(name, [(f64::from(all.raw.values()[[0]]), f64::from(expected))].into_iter());
         Ok(())
     };
     let mean =

@@ -87,7 +87,7 @@ fn check(
 ) -> Result<()> {
     let experiment = Experiment::with_splices(model, plan, clean.clone(), corrupted.clone(), metric(model)?)?;
     let swept = experiment.sweep(point, axes)?;
-    for (index, value) in swept.raw.values.indexed_iter() {
+    for (index, value) in swept.raw.values().indexed_iter() {
         let along = |axis: AxisName| axes.iter().position(|a| *a == axis).map(|at| index[at] as isize);
         let name = match along(Layer) {
             Some(layer) => format!("blocks.{layer}.{point}"),
@@ -102,7 +102,7 @@ fn check(
             edit = edit.feature(feature..feature + 1);
         }
         // Where prompts are padded, a position counts for those that have a token there.
-        if swept.raw.axes.iter().any(|axis| axis.labels.iter().any(|label| label.contains("prompts")))
+        if swept.raw.axes().iter().any(|axis| axis.labels.iter().any(|label| label.contains("prompts")))
             && along(Pos).is_some()
         {
             continue;
@@ -111,7 +111,7 @@ fn check(
         assert!((value - expected).abs() < TOLERANCE, "{plan}, {name} {index:?}: {value}, by a whole run {expected}");
     }
     assert!(
-        swept.raw.values.iter().any(|value| (value - swept.corrupted).abs() > VISIBLE),
+        swept.raw.values().iter().any(|value| (value - swept.corrupted).abs() > VISIBLE),
         "{plan}: patching {point} changes something"
     );
     Ok(())
@@ -223,7 +223,7 @@ fn integrated_gradients_of_features_sum_to_the_effect() -> Result<()> {
             (sum - effect).abs() < QUADRATURE && effect.abs() > QUADRATURE,
             "{name}: {sum}, by whole runs {effect}"
         );
-        let by_feature: f32 = attributed.sweep(&name, &[Feature])?.values.values.iter().sum();
+        let by_feature: f32 = attributed.sweep(&name, &[Feature])?.values.values().iter().sum();
         assert!((by_feature - sum).abs() < TOLERANCE, "{name}: {by_feature} {sum}");
     }
     Ok(())
@@ -244,7 +244,7 @@ fn a_task_has_an_experiment_with_splices() -> Result<()> {
     let plain = batch.experiment(&model)?;
     assert!((plain.clean() - experiment.clean()).abs() > VISIBLE, "the dictionary changes what goes through it");
     let by_feature = experiment.sweep("sae_acts_post", &[Feature])?.raw;
-    assert_eq!(by_feature.values, same.sweep("sae_acts_post", &[Feature])?.raw.values);
+    assert_eq!(by_feature.values(), same.sweep("sae_acts_post", &[Feature])?.raw.values());
     assert_eq!(by_feature.shape(), [FEATURES]);
     sentence(batch.experiment_with_splices(&model, &HookPlan::new()), &["only splices"]);
     Ok(())
@@ -258,8 +258,8 @@ fn negative_layers_and_heads_of_paths_count_from_the_end() -> Result<()> {
         |senders: &[Sender], receivers: &[Receiver]| experiment.path_patch(senders, receivers, Mlps::Recomputed);
     let from_end = paths(&[Sender::Head(-3, -1), Sender::Mlp(-3)], &[Receiver::V(-1, -2), Receiver::Mlp(-1)])?;
     let plain = paths(&[Sender::Head(0, 1), Sender::Mlp(0)], &[Receiver::V(2, 0), Receiver::Mlp(2)])?;
-    assert_eq!(from_end.raw.values, plain.raw.values);
-    assert_eq!(from_end.raw.axes, plain.raw.axes, "labels are those of resolved senders");
+    assert_eq!(from_end.raw.values(), plain.raw.values());
+    assert_eq!(from_end.raw.axes(), plain.raw.axes(), "labels are those of resolved senders");
     sentence(paths(&[Sender::Head(0, -3)], &[Receiver::Final]), &["no head -3", "each layer has 2"]);
     Ok(())
 }
@@ -273,7 +273,7 @@ fn paths_and_plans_go_through_the_splice() -> Result<()> {
     let plain = Experiment::new(&model, clean, corrupted.clone(), metric(&model)?)?;
     let (senders, receivers) = ([Sender::Head(0, 1), Sender::Mlp(0)], [Receiver::V(2, 0), Receiver::Final]);
     let paths = |experiment: &Experiment| experiment.path_patch(&senders, &receivers, Mlps::Recomputed);
-    for (got, expected) in paths(&experiment)?.raw.values.iter().zip(&paths(&plain)?.raw.values) {
+    for (got, expected) in paths(&experiment)?.raw.values().iter().zip(&paths(&plain)?.raw.values()) {
         assert!((got - expected).abs() < TOLERANCE, "{got} {expected}");
     }
     let name = "blocks.1.hook_resid_mid.hook_sae_acts_post";
@@ -295,7 +295,7 @@ fn sites_select_features_and_mistakes_are_sentences() -> Result<()> {
     let some = experiment(&plan)?.sites(&[site.clone().feature([1, -1]), site.clone().pos(-1)])?;
     let source = model.run_with_hooks(&clean, plan.clone().capture(name))?.1.get(name)?;
     let patch = Edit::replace(source);
-    for (value, edit) in some.raw.values.iter().zip([patch.clone().feature([1, FEATURES - 1]), patch.pos([5])]) {
+    for (value, edit) in some.raw.values().iter().zip([patch.clone().feature([1, FEATURES - 1]), patch.pos([5])]) {
         let expected = under(&model, &corrupted, &plan.clone().edit(name, edit))?;
         assert!((value - expected).abs() < TOLERANCE, "{value} {expected}");
     }

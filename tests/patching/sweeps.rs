@@ -91,7 +91,7 @@ fn check(
     let result = patching(model, &clean, &corrupted)?.sweep(point, axes)?;
     let shape = result.raw.shape().to_vec();
     assert_eq!(shape.len(), axes.len());
-    for (index, _) in result.raw.values.indexed_iter() {
+    for (index, _) in result.raw.values().indexed_iter() {
         let index: Vec<usize> = (0..shape.len()).map(|axis| index[axis]).collect();
         let expected = patched_by_a_plan(model, (&clean, &corrupted), point, axes, &index)?;
         // Prompts that are padded there do not count.
@@ -103,13 +103,13 @@ fn check(
         let mean = there.iter().map(|&b| expected[b]).sum::<f32>() / there.len() as f32;
         for (b, expected) in expected.iter().enumerate() {
             let place: Vec<usize> = index.iter().copied().chain([b]).collect();
-            let got = result.per_prompt.values[&place[..]];
+            let got = result.per_prompt.values()[&place[..]];
             agreement.check_numbers(
                 &format!("{point} of {} at {index:?}", model.cfg().model_name),
                 [(f64::from(got), f64::from(*expected))].into_iter(),
             );
         }
-        let got = result.raw.values[&index[..]];
+        let got = result.raw.values()[&index[..]];
         agreement.check_numbers(
             &format!("{point} of {} at {index:?}", model.cfg().model_name),
             [(f64::from(got), f64::from(mean))].into_iter(),
@@ -118,7 +118,7 @@ fn check(
             let normalised = (mean - result.corrupted) / (result.clean - result.corrupted);
             agreement.check_numbers(
                 &format!("{point} of {} at {index:?}", model.cfg().model_name),
-                [(result.normalised.values[&index[..]] as f64, normalised as f64)].into_iter(),
+                [(result.normalised.values()[&index[..]] as f64, normalised as f64)].into_iter(),
             );
         }
     }
@@ -222,7 +222,7 @@ fn positions_that_change_with_the_length_equal_the_loop() -> Result<()> {
     let (clean, corrupted) = (Tokens::from_rows(vec![row(0)])?, Tokens::from_rows(vec![row(9)])?);
     let result = patching(&model, &clean, &corrupted)?.get_act_patch_resid_pre()?;
     let mut agreement = Agreement::default();
-    for (index, &got) in result.raw.values.indexed_iter() {
+    for (index, &got) in result.raw.values().indexed_iter() {
         let axes = [Layer, Pos];
         let expected = patched_by_a_plan(&model, (&clean, &corrupted), "resid_pre", &axes, &[index[0], index[1]])?;
         agreement.check_numbers("resid_pre", [(f64::from(got), f64::from(expected[0]))].into_iter());
@@ -243,7 +243,7 @@ fn sites_that_change_nothing_are_marked() -> Result<()> {
     assert_eq!(of(0, 3), Some(Untouched::Identical));
     assert_eq!((of(0, 2), of(0, 4), of(1, 3)), (None, None, None));
     assert_eq!(stream.computed(), 2 + 5);
-    assert_eq!(stream.raw.values[[0, 1]], stream.corrupted, "exactly the number of the run without patching");
+    assert_eq!(stream.raw.values()[[0, 1]], stream.corrupted, "exactly the number of the run without patching");
     let mlps = patching.get_act_patch_mlp_out()?;
     assert_eq!(mlps.untouched[[1, 5]], Some(Untouched::NoPath), "the last MLP beside the last position");
     assert_eq!(mlps.untouched[[1, 6]], None);
@@ -259,7 +259,7 @@ fn patching_everything_gives_the_other_run() -> Result<()> {
         for patching in [patching.clone(), patching.noising()?] {
             let result = patching.sweep("resid_pre", &[Layer])?;
             let target = if format!("{patching:?}").contains("; noising") { 0. } else { 1. };
-            for &value in &result.normalised.values {
+            for &value in &result.normalised.values() {
                 agreement.check_numbers("all of the stream", [(f64::from(value), target)].into_iter());
             }
         }
@@ -275,7 +275,7 @@ fn a_small_budget_gives_the_same_numbers() -> Result<()> {
     let patching = patching(&model, &clean, &corrupted)?;
     let whole = patching.get_act_patch_attn_head_v_by_pos()?;
     let small = patching.budget(60_000).get_act_patch_attn_head_v_by_pos()?;
-    for (a, b) in whole.raw.values.iter().zip(&small.raw.values) {
+    for (a, b) in whole.raw.values().iter().zip(&small.raw.values()) {
         assert!((a - b).abs() < REORDERED);
     }
     Ok(())
@@ -316,7 +316,7 @@ fn padded_positions_do_not_count() -> Result<()> {
         let attribution = all.attribution("resid_pre")?;
         let estimated = attribution.sweep("resid_pre", &[Layer, Pos])?;
         let got = all.sweep("resid_pre", &[Layer, Pos])?;
-        assert_eq!(got.effect().as_share()?.values.values, got.normalised.values);
+        assert_eq!(got.effect().as_share()?.values.values(), got.normalised.values());
         let integrated = all.integrated_gradients("resid_pre", IgOptions::from(3))?;
         let by_position = integrated.sweep("resid_pre", &[Layer, Pos])?.values;
         for pos in 0..7 {
@@ -324,17 +324,18 @@ fn padded_positions_do_not_count() -> Result<()> {
             let only = of(&rows)?;
             let expected = only.sweep("resid_pre", &[Layer, Pos])?;
             let slopes = only.attribution("resid_pre")?.sweep("resid_pre", &[Layer, Pos])?;
-            let label = &got.raw.axes[1].labels[pos];
+            let label = &got.raw.axes()[1].labels[pos];
             match rows.len() {
                 3 => assert_eq!(*label, pos.to_string(), "three prompts with other tokens"),
                 count => assert_eq!(*label, format!("{pos} ({count} of 3 prompts)")),
             }
             let products = integrated.get(("resid_pre", 1))?.sum(2)?.to_vec2::<f32>()?;
             let mean = rows.iter().map(|&b| f64::from(products[b][pos])).sum::<f64>() / rows.len() as f64;
-            agreement.check_numbers("integrated", [(f64::from(by_position.values[[1, pos]]), mean)].into_iter());
+            agreement.check_numbers("integrated", [(f64::from(by_position.values()[[1, pos]]), mean)].into_iter());
             for layer in 0..2 {
-                let at =
-                    |result: &PatchResult| [&result.raw, &result.normalised].map(|x| f64::from(x.values[[layer, pos]]));
+                let at = |result: &PatchResult| {
+                    [&result.raw, &result.normalised].map(|x| f64::from(x.values()[[layer, pos]]))
+                };
                 agreement.check_numbers("patched", at(&got).into_iter().zip(at(&expected)));
                 agreement.check_numbers("estimated", at(&estimated).into_iter().zip(at(&slopes)));
             }
@@ -357,13 +358,13 @@ fn positions_that_few_or_no_prompts_have() -> Result<()> {
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
     let patching = Experiment::new(&model, padded(&clean)?, padded(&corrupted)?, metric)?;
     let by_position = patching.sweep("resid_pre", &[Layer, Pos])?;
-    assert!(by_position.normalised.values.iter().all(|value| value.is_finite()), "{by_position:?}");
+    assert!(by_position.normalised.values().iter().all(|value| value.is_finite()), "{by_position:?}");
     assert!(by_position.raw.title.ends_with(", denoising hook_resid_pre"), "{}", by_position.raw.title);
     let of_one = patching.sweep(("z", 1), &[Head])?.raw.title;
     assert!(of_one.ends_with(", denoising blocks.1.attn.hook_z"), "{of_one}");
     let sites = [4, 6].map(|pos| PatchSite::new(&model, ("resid_pre", 1)).map(|site| site.pos(pos)));
     let sites = sites.into_iter().collect::<Result<Vec<_>>>()?;
-    let labels = patching.sites(&sites)?.raw.axes[0].labels.clone();
+    let labels = patching.sites(&sites)?.raw.axes()[0].labels.clone();
     assert!(!labels[0].contains("prompts") && labels[1].ends_with("(1 of 3 prompts)"), "{labels:?}");
 
     // A metric on which the longest prompt alone is equal in both runs, and the others are not.
@@ -373,7 +374,7 @@ fn positions_that_few_or_no_prompts_have() -> Result<()> {
     });
     let patching = Experiment::new(&model, &clean, &corrupted, equal)?;
     sentence(patching.sweep("resid_pre", &[Layer, Pos]), &["only the prompts [0] have a token", "Group the prompts"]);
-    assert_eq!(patching.cumulative(&sites)?.raw.values.len(), 2, "all prompts count there");
+    assert_eq!(patching.cumulative(&sites)?.raw.values().len(), 2, "all prompts count there");
     Ok(())
 }
 
@@ -387,7 +388,7 @@ fn positions_are_labelled_with_what_all_prompts_have() -> Result<()> {
     let corrupted = [corrupted[0].to_string(), corrupted[1].replace("shops", "park")];
     let answers = model.answers([(" Mary", " John"), (" Mary", " John")])?;
     let patching = Experiment::new(&model, clean.to_vec(), corrupted.to_vec(), Metric::logit_diff(&answers))?;
-    let labels = &patching.sweep(("resid_pre", 0), &[Pos])?.raw.axes[0].labels;
+    let labels = &patching.sweep(("resid_pre", 0), &[Pos])?.raw.axes()[0].labels;
     assert_eq!((&labels[2][..], &labels[8][..]), ("2: John", "8"), "{labels:?}");
     Ok(())
 }

@@ -66,14 +66,14 @@ fn a_set_of_heads_is_ablated_by_group_as_by_hand() -> Result<()> {
         let value = f64::from(got.raw.scalar()?);
         assert!((value - expected).abs() < f64::from(REORDERED), "{heads:?}: {value} and {expected}");
         assert_eq!(got.per_prompt.shape(), [6]);
-        let mean = got.per_prompt.values.iter().map(|&x| f64::from(x)).sum::<f64>() / 6.;
+        let mean = got.per_prompt.values().iter().map(|&x| f64::from(x)).sum::<f64>() / 6.;
         assert!((value - mean).abs() < f64::from(REORDERED));
         let lost = got.effect().as_lost().values.scalar()?;
         assert!((f64::from(lost) - (f64::from(experiment.clean()) - expected)).abs() < f64::from(REORDERED));
     }
     assert_eq!(experiment.together(Vec::<Head>::new())?.raw.scalar()?, experiment.clean(), "nothing was replaced");
     // One site is what a sweep gives, and a list of sites ends where they are all replaced.
-    let one = experiment.get_act_patch_attn_head_out_all_pos()?.raw.values[[1, 2]];
+    let one = experiment.get_act_patch_attn_head_out_all_pos()?.raw.values()[[1, 2]];
     assert!((experiment.together([(1, 2)])?.raw.scalar()? - one).abs() < REORDERED);
     let sites: Vec<PatchSite> = some.iter().map(PatchSite::from).collect();
     let last = experiment.cumulative(&sites)?.raw.at(&[-1])?;
@@ -94,7 +94,7 @@ fn scores_of_nodes_patching_and_integrated_gradients_are_effects_of_one_conventi
     let heads = nodes.heads()?;
     assert_eq!(heads.scale, Scale::Lost);
     let lost = patched.effect().as_lost();
-    for (node, patched) in heads.values.values.iter().zip(&lost.values.values) {
+    for (node, patched) in heads.values.values().iter().zip(&lost.values.values()) {
         assert!((node - patched).abs() < TWO_WAYS, "{node} and {patched}");
     }
     let comparison = Comparison::new(&patched, &heads)?;
@@ -103,8 +103,8 @@ fn scores_of_nodes_patching_and_integrated_gradients_are_effects_of_one_conventi
     let share = Comparison::new(&patched.effect().as_share()?, &heads.as_share()?)?;
     assert!((share.pearson - comparison.pearson).abs() < f64::from(TWO_WAYS));
     let attributed = experiment.integrated_gradients("z", 20)?.heads()?;
-    let by_hand: Vec<f32> = patched.raw.values.iter().map(|value| patched.clean - value).collect();
-    let by_hand = Labelled::new("lost", patched.raw.axes.clone(), by_hand)?;
+    let by_hand: Vec<f32> = patched.raw.values().iter().map(|value| patched.clean - value).collect();
+    let by_hand = Labelled::new("lost", patched.raw.axes(), by_hand)?;
     let expected = Comparison::new(&by_hand, &attributed.values)?;
     let got = Comparison::new(&patched, &attributed)?;
     assert!((got.pearson - expected.pearson).abs() < IN_F64 && got.spearman == expected.spearman);
@@ -128,15 +128,15 @@ fn effects_say_their_convention() -> Result<()> {
     let experiment = Experiment::new(&model, prompts(0), Baseline::mean(MeanOver::Batch), metric(&model)?)?;
     let swept = experiment.sweep("z", &[AxisName::Layer])?;
     let effect = swept.effect();
-    assert_eq!(effect.as_share()?.values.values, swept.normalised.values);
+    assert_eq!(effect.as_share()?.values.values(), swept.normalised.values());
     assert!(effect.values.title.ends_with("(level of the metric)"), "{effect:?}");
     assert!(effect.to_string().contains("level of the metric"), "{effect}");
     assert!(effect.as_lost().values.title.ends_with("(lost: clean minus changed)"));
     let axis = vec![Axis::numbered("site", 2)];
     let of = |values: Vec<f32>| Labelled::new("own", axis.clone(), values);
     let own = Effect::new(of(vec![0.25, 1.5])?, Scale::Share, 4., 2.)?;
-    assert_eq!(own.as_metric().values.values.as_slice(), Some(&[2.5, 5.0][..]));
-    assert_eq!(own.as_lost().values.values.as_slice(), Some(&[1.5, -1.0][..]));
+    assert_eq!(own.as_metric().values.values().as_slice(), Some(&[2.5, 5.0][..]));
+    assert_eq!(own.as_lost().values.values().as_slice(), Some(&[1.5, -1.0][..]));
     Ok(())
 }
 

@@ -82,9 +82,9 @@ fn sites_of_all_layers_equal_the_loop() -> Result<()> {
     }
     let result = experiment.sites(&sites)?;
     for (i, (site, expected)) in sites.iter().zip(expected).enumerate() {
-        assert_same(result.raw.values[[i]], expected, &site.to_string());
+        assert_same(result.raw.values()[[i]], expected, &site.to_string());
     }
-    assert_same(result.raw.values[[0]], experiment.clean(), "the token that differs is all of the difference");
+    assert_same(result.raw.values()[[0]], experiment.clean(), "the token that differs is all of the difference");
     Ok(())
 }
 
@@ -100,7 +100,7 @@ fn sweeps_of_the_first_layers_equal_the_loop() -> Result<()> {
         for layer in 0..2 {
             for head in 0..heads {
                 let expected = pair.patched(point, layer, |edit| edit.head(head as isize))?;
-                assert_same(result.raw.values[[layer, head]], expected, &format!("{point} of L{layer}H{head}"));
+                assert_same(result.raw.values()[[layer, head]], expected, &format!("{point} of L{layer}H{head}"));
             }
         }
     }
@@ -113,7 +113,7 @@ fn paths_equal_three_runs_with_hooks() -> Result<()> {
     let pair = Pair::new(unprocessed())?;
     let experiment = pair.experiment()?;
     let senders = [Head::new(8, 4), Head::new(20, 0), Head::new(26, 8)];
-    let value = |result: &PatchResult, i: usize| result.raw.values[[i]];
+    let value = |result: &PatchResult, i: usize| result.raw.values()[[i]];
 
     let to_final = experiment.path_patch(&senders.map(Sender::from), &[Receiver::Final], Mlps::Recomputed)?;
     for (i, sender) in senders.into_iter().enumerate() {

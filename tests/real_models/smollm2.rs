@@ -58,7 +58,7 @@ fn parts_sum_to_the_logit_difference() -> Result<()> {
     assert!((f64::from(whole) - 3.12139).abs() < TOLERANCE, "{whole}");
     for unit in [Unit::Component, Unit::Head] {
         let shares = direct_logit_attribution(model, &cache, &answers, unit)?;
-        let sum = shares.values.sum() + answers.bias(model)?.scalar()?;
+        let sum = shares.values().sum() + answers.bias(model)?.scalar()?;
         assert!(f64::from((sum - whole).abs()) < TOLERANCE, "{unit:?}: {sum}, the logits say {whole}");
     }
     Ok(())

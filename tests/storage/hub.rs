@@ -339,9 +339,9 @@ fn revisions_are_named_behind_an_at_or_by_an_option() {
 #[test]
 fn architectures_that_are_not_supported_are_named() {
     let server = server();
-    server.add("EleutherAI/pythia-70m/resolve/main/config.json", br#"{"model_type": "bloom"}"#.to_vec());
+    server.add("EleutherAI/pythia-70m/resolve/main/config.json", br#"{"model_type": "mamba"}"#.to_vec());
     let hub = hub(&server, "hub_pythia", &[]);
-    sentence(load("pythia", &hub), &["EleutherAI/pythia-70m", "bloom", "gpt2"]);
+    sentence(load("pythia", &hub), &["EleutherAI/pythia-70m", "mamba", "gpt2"]);
 }
 
 #[test]

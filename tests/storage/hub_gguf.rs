@@ -7,6 +7,7 @@ use candle_lens::storage::Hub;
 
 use super::hub::{hub, load, paths, unreachable};
 use super::hub_server::{COMMIT, Faults, Server};
+use crate::support::fixture::path;
 use crate::support::sentence::sentence;
 
 const ID: &str = "someone/tiny-GGUF";
@@ -77,6 +78,30 @@ fn a_quantisation_is_the_file_whose_name_ends_with_it() {
         let asked = paths(&server.asked());
         assert_eq!(asked.iter().filter(|asked| *asked == LIST).count(), 1, "{asked:?}");
     }
+}
+
+#[test]
+fn a_model_of_the_hub_is_that_of_its_file() {
+    let server = server(&FILES);
+    let file = path("gguf/llama.gguf");
+    server.add(&format!("{ID}/resolve/main/tiny-Q8_0.gguf"), fs::read(&file).expect("the fixture is there"));
+    let hub = hub(&server, "hub_gguf_model", &[]);
+    let name = format!("{ID}:Q8_0");
+    let own = HookedTransformer::from_pretrained(file.to_str().expect("UTF-8"))
+        .expect("the fixture loads")
+        .provenance()
+        .crc32;
+    let model = load(&name, &hub).expect("it is there");
+    let provenance = model.provenance();
+    assert_eq!(provenance.crc32, own);
+    assert!(provenance.source.contains(&name), "{provenance}");
+    assert_eq!(provenance.revision.as_deref(), Some(format!("main, commit {COMMIT}").as_str()));
+    assert!(!server.asked().is_empty());
+    // Everything is kept: the file, the list, and that there is no tokenizer.json.
+    for again in [&hub, &unreachable(&hub, true), &unreachable(&hub, false)] {
+        assert_eq!(load(&name, again).expect("it is kept").provenance().crc32, own);
+    }
+    assert_eq!(paths(&server.asked()), Vec::<String>::new());
 }
 
 #[test]

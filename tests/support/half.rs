@@ -67,7 +67,7 @@ fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
                 all.extend(match cfg.qk_norm_type {
                     QkNormType::RMS => vec![(w, vec![h])],
                     QkNormType::LN => vec![(w, vec![h]), (b, vec![h])],
-                    QkNormType::LNPerHead => vec![(w, vec![heads, h])],
+                    QkNormType::LNPerHead | QkNormType::RMSAcrossHeads => vec![(w, vec![heads, h])],
                 });
             }
         }
@@ -85,7 +85,10 @@ fn shapes(cfg: &HookedTransformerConfig) -> Vec<(String, Vec<usize>)> {
                 all.extend(norm(&at("mlp.ln"), m));
             }
         }
-        if cfg.use_normalization_before_and_after {
+        if cfg.use_normalization_after_only {
+            norms.clear();
+        }
+        if cfg.use_normalization_before_and_after || cfg.use_normalization_after_only {
             norms.extend(["ln1_post", "ln2_post"]);
         }
         all.extend(norms.into_iter().flat_map(|name| norm(&at(name), d)));
@@ -148,10 +151,9 @@ impl Pair {
     }
 }
 
-/// Architectures of every kind of sum: norms of both sorts, before and after, of queries and keys and of neurons, gates,
-/// shared keys, caps.
-pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
-    let gpt2 = || HookedTransformerConfig {
+/// The one that all others are made of.
+fn gpt2() -> HookedTransformerConfig {
+    HookedTransformerConfig {
         n_layers: 2,
         d_model: D_MODEL,
         n_heads: 8,
@@ -159,18 +161,26 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         d_vocab: 300,
         n_ctx: 128,
         ..Default::default()
-    };
-    let rotary = PositionalEmbeddingType::Rotary;
-    let llama = || HookedTransformerConfig {
+    }
+}
+
+/// What many others resemble.
+fn llama() -> HookedTransformerConfig {
+    HookedTransformerConfig {
         normalization_type: NormalizationType::RMS,
-        positional_embedding_type: rotary,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
         act_fn: ActFn::Silu,
         gated_mlp: true,
         n_key_value_heads: Some(2),
         ..gpt2()
-    };
+    }
+}
+
+/// Architectures of every kind of sum: norms of both sorts, before and after, of queries and keys and of neurons, gates,
+/// shared keys, caps.
+pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let neox = || HookedTransformerConfig {
-        positional_embedding_type: rotary,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
         rotary_dim: Some(32),
         parallel_attn_mlp: true,
         act_fn: ActFn::Gelu,
@@ -182,6 +192,12 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         attn_scores_soft_cap: Some(50.),
         output_logits_soft_cap: Some(30.),
         eps: 1e-6,
+        ..llama()
+    };
+    let olmo2 = HookedTransformerConfig {
+        use_normalization_after_only: true,
+        use_qk_norm: true,
+        qk_norm_type: QkNormType::RMSAcrossHeads,
         ..llama()
     };
     let stablelm = HookedTransformerConfig {
@@ -200,6 +216,7 @@ pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
         ("gptj", HookedTransformerConfig { rotary_adjacent_pairs: true, act_fn: ActFn::GeluNew, ..neox() }),
         ("llama", llama()),
         ("qwen3", HookedTransformerConfig { use_qk_norm: true, ..llama() }),
+        ("olmo2", olmo2),
         ("gemma2", gemma2),
         ("stablelm", stablelm),
         ("phi", phi),

@@ -11,7 +11,7 @@ use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
 
 /// Folders of tiny random models, at least one of each family.
-pub const FOLDERS: [&str; 27] = [
+pub const FOLDERS: [&str; 31] = [
     "bloom",
     "bloom_6_heads",
     "gpt_neo",
@@ -21,11 +21,15 @@ pub const FOLDERS: [&str; 27] = [
     "gptj",
     "gemma",
     "gemma2",
+    "gemma3",
     "llama",
     "llama3",
     "llama_biases",
+    "llama_dynamic",
     "llama_partial",
     "mistral",
+    "olmo2",
+    "olmo2_grouped",
     "opt",
     "phi",
     "phi_qk_norm",

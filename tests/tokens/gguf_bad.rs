@@ -64,7 +64,7 @@ fn byte_level_tokenizers_that_contradict_themselves() {
         ("model", Some(text_value("t5")), &["\"t5\""]),
         ("model", Some(text_value("rwkv")), &["\"rwkv\""]),
         ("model", Some(text_value("plamo2")), &["\"plamo2\""]),
-        ("pre", Some(text_value("kimi-k2")), &["\"kimi-k2\"", "not known"]),
+        ("pre", Some(text_value("kimi-k2")), &["\"kimi-k2\"", "not supported"]),
         ("tokens", None, &["no tokens"]),
         ("tokens", Some(texts(&[])), &["no tokens"]),
         ("tokens", Some(texts(&["a", "b", "ab", "a"])), &["tokens 0 and 3", "\"a\""]),

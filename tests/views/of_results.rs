@@ -18,7 +18,7 @@ fn config() -> HookedTransformerConfig {
 }
 
 fn numbered(title: &str, axes: &[(&str, usize)], values: Vec<f32>) -> Labelled {
-    let axes = axes.iter().map(|&(name, size)| Axis::numbered(name, size)).collect();
+    let axes: Vec<Axis> = axes.iter().map(|&(name, size)| Axis::numbered(name, size)).collect();
     Labelled::new(title, axes, values).expect("as many values as labels")
 }
 

@@ -7,13 +7,13 @@ use candle_core::{DType, Tensor};
 
 use super::block::{BlockContext, norm_after};
 use super::kv_cache::LayerKv;
-use super::norm::{NormPoints, NormRule, norm};
+use super::norm::{NormPoints, NormRule, divided, norm};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
-use crate::model::config::NormalizationType;
-use crate::model::ops::{linear, product, soft_cap, softmax};
+use crate::model::config::{NormalizationType, QkNormType};
+use crate::model::ops::{linear, product, root_mean_square, soft_cap, softmax};
 use crate::model::transformer::HookedTransformer;
-use crate::model::weights::{AttentionWeights, BlockWeights, for_each_head};
+use crate::model::weights::{AttentionWeights, BlockWeights, NormWeights};
 use crate::wide::{matmul, spread, sum, widened};
 
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
@@ -44,17 +44,16 @@ pub(in crate::model) fn attention(
         None => (k, v),
     };
 
-    let n_heads = ctx.cfg.n_heads;
-    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(for_each_head(x, 2, n_heads)?.transpose(1, 2)?.contiguous()?) };
+    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(x.transpose(1, 2)?.contiguous()?) };
     // Scaling q instead of the scores touches d_head numbers a query, not pos.
     let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
-    let scores = matmul(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
+    let scores = ctx.with_shared(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
     let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap)?;
     let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&ctx.lowered(scores)?)?)?;
     let pattern = softmax(&scores)?;
     let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
     let pattern = run.at_site(layer, Site::Pattern, pattern)?;
-    let z = matmul(&pattern.contiguous()?, &by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
+    let z = ctx.with_shared(&pattern, &by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
     let z = run.at_site(layer, Site::Z, z)?;
     let out = project(&z, weights, ctx, run)?;
     let out = norm_after(out, weights.ln1_post.as_ref(), ctx, run, (Site::Ln1PostScale, Site::Ln1PostNormalized))?;
@@ -78,7 +77,7 @@ fn queries_keys_values(
             run.at_site(ctx.layer, site, ctx.for_heads_of(site, resid_pre)?)?;
         }
     }
-    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), Some((run, ctx.ln1_points())))?;
+    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm_before(), Some((run, ctx.ln1_points())))?;
     let placed = ctx.placed(&normed)?;
     let heads = |x: &Tensor, w: &Tensor, b: &Tensor| ctx.by_heads(&linear(x, w, Some(b))?);
     Ok((
@@ -108,7 +107,7 @@ fn split_inputs(
             None => ctx.for_heads_of(site, resid_pre)?,
         };
         let input = run.at_site(ctx.layer, site, input)?;
-        let normed = norm(&input, weights.ln1.as_ref(), ctx.norm(), None)?;
+        let normed = norm(&input, weights.ln1.as_ref(), ctx.norm_before(), None)?;
         let normed = if site == Site::VInput { normed } else { ctx.placed(&normed)? };
         let (batch, pos, n_heads, d_model) = normed.dims4()?;
         // [head, batch * pos, d_model] times [head, d_model, d_head]
@@ -129,7 +128,7 @@ pub(in crate::model) fn keys_and_values(
     ctx: &BlockContext,
 ) -> Result<(Tensor, Tensor)> {
     let attn = &weights.attn;
-    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm(), None)?;
+    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm_before(), None)?;
     let k = ctx.by_heads(&linear(&ctx.placed(&normed)?, &attn.w_k, Some(&attn.b_k))?)?;
     let (_, k) = ctx.norm_qk(k.clone(), k, attn, &mut HookRun::default())?;
     let k = match ctx.rotary {
@@ -188,16 +187,52 @@ impl BlockContext<'_> {
         Ok(x.reshape((batch, pos, (), self.cfg.d_head()))?)
     }
 
+    /// Each head's matrix times that of its keys or values. Heads that share one lie next to each other, so that their
+    /// rows make one matrix, and nothing is copied for each of them.
+    ///
+    /// # Shapes
+    /// `x [batch, head, row, n]`, `shared [batch, n_key_value_heads, n, m]` give `[batch, head, row, m]`.
+    fn with_shared(&self, x: &Tensor, shared: &Tensor) -> Result<Tensor> {
+        let (batch, heads, rows, n) = x.dims4()?;
+        let groups = shared.dim(1)?;
+        let of_groups = x.reshape((batch, groups, heads / groups * rows, n))?.contiguous()?;
+        Ok(matmul(&of_groups, shared)?.reshape((batch, heads, rows, ()))?)
+    }
+
     /// Queries and keys after their norms, where the model has them.
     fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
-        let kind = if self.cfg.qk_norm_type.centres() { NormalizationType::LN } else { NormalizationType::RMS };
-        let rule = NormRule { kind, ..self.norm() };
         let at = |site| HookPoint::Block(self.layer, site);
         let points = NormPoints { scale: at(Site::QNormScale), normalized: at(Site::QNormNormalized) };
-        let q = norm(&q, Some(of_q), rule, Some((run, points)))?;
+        let q = self.norm_of_heads(&q, of_q, run, points)?;
         let points = NormPoints { scale: at(Site::KNormScale), normalized: at(Site::KNormNormalized) };
-        Ok((q, norm(&k, Some(of_k), rule, Some((run, points)))?))
+        Ok((q, self.norm_of_heads(&k, of_k, run, points)?))
+    }
+
+    /// The norm of queries or of keys, of each head by itself or of all of them.
+    ///
+    /// # Shapes
+    /// `x [batch, pos, head, d_head]`, result the same.
+    fn norm_of_heads(
+        &self,
+        x: &Tensor,
+        weights: &NormWeights,
+        run: &mut HookRun,
+        points: NormPoints,
+    ) -> Result<Tensor> {
+        let kind = match self.cfg.qk_norm_type {
+            QkNormType::RMS => NormalizationType::RMS,
+            QkNormType::LN | QkNormType::LNPerHead => NormalizationType::LN,
+            QkNormType::RMSAcrossHeads => {
+                let (batch, pos, heads, _) = x.dims4()?;
+                let one = root_mean_square(&x.flatten_from(2)?.contiguous()?, self.cfg.eps)?;
+                let one = if self.frozen.scales { one.detach() } else { one };
+                // Each head shows the number that all of them share.
+                let scale = spread(&one.unsqueeze(2)?, &[batch, pos, heads, 1])?.contiguous()?;
+                return divided((x, x.dtype()), scale, Some(weights), Some((run, points)));
+            }
+        };
+        norm(x, Some(weights), NormRule { kind, ..self.norm_before() }, Some((run, points)))
     }
 
     /// What queries and keys are made of: with positions that enter only here, their vectors are added, to each head's

@@ -30,8 +30,13 @@ pub(in crate::model) struct BlockContext<'a> {
 }
 
 impl BlockContext<'_> {
-    /// Which norm the block has, and what it adds to the variance.
-    pub(in crate::model) fn norm(&self) -> NormRule {
+    /// Which norm attention and MLP read through: none where they read the residual stream as it is.
+    pub(in crate::model) fn norm_before(&self) -> NormRule {
+        self.cfg.norm_before(self.frozen.scales)
+    }
+
+    /// Which norm what they write goes through, where it does.
+    fn norm_of_written(&self) -> NormRule {
         NormRule { kind: self.cfg.normalization_type, eps: self.cfg.eps, is_frozen: self.frozen.scales }
     }
 }
@@ -47,7 +52,7 @@ pub(in crate::model) fn norm_after(
     let Some(weights) = weights else { return Ok(written) };
     let at = |site| HookPoint::Block(ctx.layer, site);
     let points = NormPoints { scale: at(scale), normalized: at(normalized) };
-    norm(&written, Some(weights), ctx.norm(), Some((run, points)))
+    norm(&written, Some(weights), ctx.norm_of_written(), Some((run, points)))
 }
 
 /// The residual stream after the block.
@@ -85,7 +90,7 @@ pub(in crate::model) fn rest_of_block(
             scale: HookPoint::Block(ctx.layer, Site::Ln2Scale),
             normalized: HookPoint::Block(ctx.layer, Site::Ln2Normalized),
         };
-        let normed = norm(&mlp_in, weights.ln2.as_ref(), ctx.norm(), Some((run, points)))?;
+        let normed = norm(&mlp_in, weights.ln2.as_ref(), ctx.norm_before(), Some((run, points)))?;
         let written = mlp(&normed, mlp_weights, ctx, run)?;
         let written =
             norm_after(written, weights.ln2_post.as_ref(), ctx, run, (Site::Ln2PostScale, Site::Ln2PostNormalized))?;

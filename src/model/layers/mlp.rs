@@ -52,6 +52,6 @@ fn norm_of_neurons(active: Tensor, weights: &MlpWeights, ctx: &BlockContext, run
     let mid = run.at_site(ctx.layer, Site::MlpMid, active)?;
     let at = |site| HookPoint::Block(ctx.layer, site);
     let points = NormPoints { scale: at(Site::MlpLnScale), normalized: at(Site::MlpLnNormalized) };
-    let rule = NormRule { kind: NormalizationType::LN, ..ctx.norm() };
+    let rule = NormRule { kind: NormalizationType::LN, ..ctx.norm_before() };
     norm(&mid, weights.ln.as_ref(), rule, Some((run, points)))
 }

@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun};
-use crate::model::config::NormalizationType;
+use crate::model::config::{HookedTransformerConfig, NormalizationType};
 use crate::model::ops::{centred, root_mean_square, rows_over};
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::NormWeights;
@@ -28,6 +28,17 @@ pub(in crate::model) struct NormRule {
     pub is_frozen: bool,
 }
 
+impl HookedTransformerConfig {
+    /// The norm through which attention and MLP read: none where they read the residual stream as it is.
+    pub(in crate::model) fn norm_before(&self, is_frozen: bool) -> NormRule {
+        let kind = match self.use_normalization_after_only {
+            true => NormalizationType::None,
+            false => self.normalization_type,
+        };
+        NormRule { kind, eps: self.eps, is_frozen }
+    }
+}
+
 /// The norm: `(x - mean) / sqrt(variance + eps)`, or `x / sqrt(mean(x^2) + eps)`, then scale and shift unless they are
 /// folded; `x` itself for a model without norms.
 ///
@@ -46,7 +57,17 @@ pub(in crate::model) fn norm(
 ) -> Result<Tensor> {
     let Some((centred, scale)) = parts(x, kind, eps)? else { return Ok(x.clone()) };
     let scale = if is_frozen { scale.detach() } else { scale };
-    let normalized = |scale: &Tensor| Ok::<_, Error>(rows_over(&centred, scale)?.to_dtype(x.dtype())?);
+    divided((&centred, x.dtype()), scale, weights, hooks)
+}
+
+/// The rest of a norm, from the numerator, the dtype of the result and what it is divided by.
+pub(super) fn divided(
+    (numerator, dtype): (&Tensor, DType),
+    scale: Tensor,
+    weights: Option<&NormWeights>,
+    hooks: Option<(&mut HookRun, NormPoints)>,
+) -> Result<Tensor> {
+    let normalized = |scale: &Tensor| Ok::<_, Error>(rows_over(numerator, scale)?.to_dtype(dtype)?);
     let Some((run, points)) = hooks else {
         return shift(&normalized(&scale)?, weights);
     };

@@ -4,60 +4,54 @@
 //! GPT-NeoX and Llama, or dimension `2 i` and `2 i + 1`, as published and as in GPT-J (Su et al. 2021, "RoFormer").
 
 use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use super::embed::position_ids;
+use super::frequencies::{changed_by_growth, frequencies};
+use crate::error::Result;
 use crate::model::config::HookedTransformerConfig;
 use crate::model::transformer::HookedTransformer;
 use crate::tokens::Tokens;
 
-/// How Phi-3 reaches further than it was first trained to (Ding et al. 2024, "LongRoPE"): each frequency is divided by
-/// a factor of its own, by others in a run longer than the first training's context, and rotated vectors are also
-/// scaled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LongRope {
-    /// What each of the `rotary_dim / 2` frequencies is divided by in a run of at most `original_n_ctx` positions.
-    pub short_factor: Vec<f64>,
-    /// What each is divided by in a longer run.
-    pub long_factor: Vec<f64>,
-    /// What rotated queries and keys are multiplied by.
-    pub attention_factor: f64,
-    /// The context of the first training.
-    pub original_n_ctx: usize,
-}
-
-impl LongRope {
-    /// Whether a text that grows from `before` to `after` tokens changes its factors, and with them the keys it has.
-    fn switches(&self, before: usize, after: usize) -> bool {
-        before <= self.original_n_ctx && after > self.original_n_ctx
-    }
-
-    /// # Errors
-    /// [`Error::Config`] for a list of another length, or a factor that is not a positive number.
-    pub(in crate::model) fn check(&self, rotary_dim: usize) -> Result<()> {
-        let positive = |n: &f64| *n > 0.0 && n.is_finite();
-        let lists = [&self.short_factor, &self.long_factor];
-        if lists.iter().any(|list| list.len() != rotary_dim / 2 || !list.iter().all(positive)) {
-            return Err(Error::config(format!(
-                "long_rope needs a short_factor and a long_factor of {} positive numbers each, one for each pair of \
-                 dimensions that turn: correct the config.",
-                rotary_dim / 2
-            )));
-        }
-        if !positive(&self.attention_factor) || self.original_n_ctx == 0 {
-            return Err(Error::config(
-                "long_rope needs an attention_factor and an original_n_ctx above 0: correct the config.",
-            ));
-        }
-        Ok(())
-    }
-}
-
 impl HookedTransformer {
-    /// Whether keys and values of `past` stay valid when `text` continues it; not if rotation depends on the length.
-    pub(crate) fn can_continue(&self, past: &Tokens, text: &Tokens) -> bool {
-        let longest = |tokens: &Tokens| tokens.lengths().iter().copied().max().unwrap_or(0);
-        self.cfg.long_rope.as_ref().is_none_or(|rope| !rope.switches(longest(past), longest(text)))
+    /// Why keys and values of `past` are not those of the same tokens in `text`, which continues it: the field of the
+    /// config by which the rotation depends on the length of a text; none where they still hold.
+    pub(crate) fn stale_past(&self, past: &Tokens, text: &Tokens) -> Option<&'static str> {
+        changed_by_growth(&self.cfg, longest(past), longest(text))
+    }
+}
+
+/// How many tokens the longest text of a batch has.
+fn longest(tokens: &Tokens) -> usize {
+    tokens.lengths().into_iter().max().unwrap_or(0)
+}
+
+/// How the positions of a run are rotated: in all layers alike, or in those of local attention differently.
+pub(in crate::model) struct Rotations {
+    global: Rotary,
+    local: Option<Rotary>,
+}
+
+impl Rotations {
+    /// Those of the positions of `text` from `past` on.
+    pub(in crate::model) fn new(
+        cfg: &HookedTransformerConfig,
+        text: &Tokens,
+        past: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let local = cfg.rotary_base_local.map(|_| Rotary::new((cfg, true), text, past, device)).transpose()?;
+        Ok(Self { global: Rotary::new((cfg, false), text, past, device)?, local })
+    }
+
+    /// The rotations of the first `count` of these positions.
+    pub(in crate::model) fn first(&self, count: usize) -> Result<Self> {
+        let local = self.local.as_ref().map(|local| local.first(count)).transpose()?;
+        Ok(Self { global: self.global.first(count)?, local })
+    }
+
+    /// The rotation of a layer of local attention, or of another.
+    pub(in crate::model) fn of(&self, is_local: bool) -> &Rotary {
+        self.local.as_ref().filter(|_| is_local).unwrap_or(&self.global)
     }
 }
 
@@ -71,33 +65,28 @@ pub(in crate::model) struct Rotary {
 }
 
 impl Rotary {
-    /// The rotation at `positions`, `[batch * pos]` of them.
-    pub(in crate::model) fn new(
-        cfg: &HookedTransformerConfig,
-        positions: &[u32],
-        (batch, pos): (usize, usize),
+    fn new(
+        (cfg, is_local): (&HookedTransformerConfig, bool),
+        text: &Tokens,
+        past: usize,
         device: &Device,
     ) -> Result<Self> {
-        let mut frequencies = frequencies(cfg);
-        let mut stretched = 1.0;
-        if let Some(long_rope) = &cfg.long_rope {
-            let longer = positions.iter().any(|&position| position as usize >= long_rope.original_n_ctx);
-            let factors = if longer { &long_rope.long_factor } else { &long_rope.short_factor };
-            frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor);
-            stretched = long_rope.attention_factor;
-        }
-        let angles: Vec<f64> =
-            positions.iter().flat_map(|&position| frequencies.iter().map(move |f| f64::from(position) * f)).collect();
-        let shape = (batch, pos, 1, frequencies.len());
+        // As in `transformers`, the longest text of a batch counts for all of it.
+        let (frequencies, stretch) = frequencies(cfg, is_local, longest(text));
+        let angles: Vec<f64> = position_ids(text, past)
+            .into_iter()
+            .flat_map(|position| frequencies.iter().map(move |f| f64::from(position) * f))
+            .collect();
+        let shape = (text.batch(), text.pos() - past, 1, frequencies.len());
         let table = |turn: fn(f64) -> f64| -> Result<Tensor> {
-            let values: Vec<f32> = angles.iter().map(|angle| (stretched * turn(*angle)) as f32).collect();
+            let values: Vec<f32> = angles.iter().map(|angle| (stretch * turn(*angle)) as f32).collect();
             Ok(Tensor::from_vec(values, shape, device)?)
         };
         Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)?, adjacent: cfg.rotary_adjacent_pairs })
     }
 
     /// The rotation at the first `count` of its positions.
-    pub(in crate::model) fn first(&self, count: usize) -> Result<Self> {
+    fn first(&self, count: usize) -> Result<Self> {
         Ok(Self { cos: self.cos.narrow(1, 0, count)?, sin: self.sin.narrow(1, 0, count)?, ..*self })
     }
 
@@ -128,19 +117,4 @@ impl Rotary {
         }
         Ok(Tensor::cat(&parts, 3)?)
     }
-}
-
-/// Radians for each position, one number for each pair of dimensions.
-fn frequencies(cfg: &HookedTransformerConfig) -> Vec<f64> {
-    let turned = cfg.rotary_dim();
-    let plain = (0..turned / 2).map(|i| cfg.rotary_base.powf(-2.0 * i as f64 / turned as f64));
-    let Some(scaling) = cfg.rotary_scaling else { return plain.collect() };
-    let context = scaling.original_n_ctx as f64;
-    let scaled = |frequency: f64| {
-        let waves = context * frequency / std::f64::consts::TAU;
-        let share = (waves - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
-        let share = share.clamp(0.0, 1.0);
-        share * frequency + (1.0 - share) * frequency / scaling.factor
-    };
-    plain.map(scaled).collect()
 }

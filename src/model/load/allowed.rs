@@ -24,10 +24,10 @@ pub(super) fn check(steps: &Processing, cfg: &HookedTransformerConfig) -> Result
              norm: set fold_ln: false.",
         ));
     }
-    if steps.center_writing_weights && !norm.centres() {
+    if steps.center_writing_weights && !centres_all(cfg) {
         return Err(Error::config(
-            "center_writing_weights needs layer norms, which take the mean out again; this model has none: \
-             set center_writing_weights: false.",
+            "center_writing_weights needs layer norms before all that reads the residual stream, which take the mean \
+             out again; this model has none: set center_writing_weights: false.",
         ));
     }
     if steps.center_unembed && cfg.output_logits_soft_cap.is_some() {
@@ -44,6 +44,11 @@ pub(super) fn check(steps: &Processing, cfg: &HookedTransformerConfig) -> Result
         ));
     }
     Ok(())
+}
+
+/// Whether all that reads the residual stream takes its mean out first.
+pub(super) fn centres_all(cfg: &HookedTransformerConfig) -> bool {
+    cfg.normalization_type.centres() && !cfg.use_normalization_after_only
 }
 
 /// Whether a norm with a shift is read by an MLP with a gate that has no biases.

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::rotary_json;
 use crate::error::{Error, Result};
 use crate::files::read_json;
 use crate::model::config::{
-    AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, QkNormType,
+    ActFn, AttentionType, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, QkNormType,
 };
 
 /// What TransformerLens writes for a number that is off or left open.
@@ -28,9 +29,6 @@ const IGNORED: &[&str] = &[
     "init_weights",
     "n_devices",
     "n_params",
-    "original_architecture",
-    "rotary_base_local",
-    "rotary_scaling_factor",
     "seed",
     "tie_word_embeddings",
     "tokenizer_name",
@@ -42,13 +40,10 @@ const IGNORED: &[&str] = &[
     "use_hook_mlp_in",
     "use_hook_tokens",
     "use_split_qkv_input",
-    "yarn_attention_factor",
-    "yarn_beta_fast",
-    "yarn_beta_slow",
-    "yarn_factor",
-    "yarn_original_max_position_embeddings",
-    "yarn_truncate",
 ];
+
+/// Whose blocks TransformerLens computes differently, by the name of the architecture.
+const NORMS_AFTER_ONLY: [&str; 2] = ["Olmo2ForCausalLM", "Olmo3ForCausalLM"];
 
 impl HookedTransformerConfig {
     /// Reads a config from a JSON file: one with the fields of this type, or what TransformerLens' `cfg.to_dict()`
@@ -63,8 +58,8 @@ impl HookedTransformerConfig {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`]: a file that cannot be read or is not a config, sizes that cannot be a model's, and keys that may
-    /// change what the model computes and are not understood.
+    /// [`Error::File`]: a file that cannot be read or is not a config, sizes that cannot be a model's, and keys that
+    /// may change what the model computes and are not understood.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let wrong = |message: String| Error::file(path, message);
@@ -85,7 +80,7 @@ impl HookedTransformerConfig {
     /// # Errors
     /// As [`HookedTransformerConfig::from_file`], without the path.
     pub(super) fn from_fields(mut fields: Map<String, Value>) -> Result<Self> {
-        settle(&mut fields);
+        settle(&mut fields)?;
         let ours = serde_json::to_value(Self::default()).expect("plain data is JSON");
         let mut kept = Map::new();
         for (key, value) in fields {
@@ -114,15 +109,21 @@ impl HookedTransformerConfig {
         if self.gated_mlp_biases {
             return Some("biases of an MLP with a gate (gated_mlp_biases)");
         }
+        if self.use_normalization_after_only {
+            return Some("blocks without norms before attention and MLP (use_normalization_after_only)");
+        }
+        if self.act_fn == ActFn::QuickGelu {
+            return Some("the activation function quick_gelu");
+        }
         let alibi = self.positional_embedding_type == PositionalEmbeddingType::Alibi;
         if alibi && !self.n_heads.is_power_of_two() {
             return Some("the slopes of ALiBi positions for a number of heads that is not a power of two (n_heads)");
         }
         match self.qk_norm_type {
-            QkNormType::LN | QkNormType::LNPerHead if self.use_qk_norm => {
-                Some("layer norms of queries and keys (qk_norm_type)")
+            QkNormType::LN | QkNormType::LNPerHead | QkNormType::RMSAcrossHeads if self.use_qk_norm => {
+                Some("norms of queries and keys of another kind than Qwen 3's (qk_norm_type)")
             }
-            QkNormType::RMS | QkNormType::LN | QkNormType::LNPerHead => None,
+            QkNormType::RMS | QkNormType::LN | QkNormType::LNPerHead | QkNormType::RMSAcrossHeads => None,
         }
     }
 
@@ -132,10 +133,7 @@ impl HookedTransformerConfig {
     /// [`Error::Config`] for what TransformerLens has no field for.
     pub(super) fn to_transformer_lens(&self) -> Result<Value> {
         if let Some(what) = self.foreign_to_transformer_lens() {
-            return Err(Error::config(format!(
-                "TransformerLens has no field for {what}, so the model cannot be written in its format: save the original \
-                 files of the model instead."
-            )));
+            return Err(unwritable(what));
         }
         let (no_norm, cap) =
             (self.normalization_type == NormalizationType::None, |cap: Option<f64>| cap.unwrap_or(OFF));
@@ -178,39 +176,41 @@ impl HookedTransformerConfig {
             "default_prepend_bos": self.default_prepend_bos,
             "initializer_range": cap(self.initializer_range),
         });
-        if let Some(scaling) = &self.rotary_scaling {
-            fields["use_NTK_by_parts_rope"] = true.into();
-            fields["NTK_by_parts_factor"] = scaling.factor.into();
-            fields["NTK_by_parts_low_freq_factor"] = scaling.low_freq_factor.into();
-            fields["NTK_by_parts_high_freq_factor"] = scaling.high_freq_factor.into();
-            fields["NTK_original_ctx_len"] = scaling.original_n_ctx.into();
-        }
+        fields.as_object_mut().expect("an object").extend(rotary_json::write(self)?);
         Ok(fields)
     }
 }
 
+/// The refusal of what TransformerLens does not compute.
+pub(super) fn unwritable(what: &str) -> Error {
+    Error::config(format!(
+        "TransformerLens has no field for {what}, so the model cannot be written in its format: save the original \
+         files of the model instead."
+    ))
+}
+
 /// Takes out what other fields of TransformerLens make meaningless.
-fn settle(fields: &mut Map<String, Value>) {
+///
+/// # Errors
+/// What is not supported.
+fn settle(fields: &mut Map<String, Value>) -> Result<()> {
+    let named = fields.remove("original_architecture");
+    if let Some(named) = named.as_ref().and_then(Value::as_str).filter(|named| NORMS_AFTER_ONLY.contains(named)) {
+        return Err(Error::argument(format!(
+            "is of TransformerLens' {named}, which has norms behind attention and MLP only, though none of its fields \
+             says so: load the original files of the model."
+        )));
+    }
     if fields.remove("use_local_attn") == Some(Value::Bool(false)) {
         fields.remove("window_size");
         fields.remove("attn_types");
     }
-    let scaled = fields.remove("use_NTK_by_parts_rope") == Some(Value::Bool(true));
-    let parts = [
-        ("factor", "NTK_by_parts_factor", json!(8.0)),
-        ("low_freq_factor", "NTK_by_parts_low_freq_factor", json!(1.0)),
-        ("high_freq_factor", "NTK_by_parts_high_freq_factor", json!(4.0)),
-        ("original_n_ctx", "NTK_original_ctx_len", json!(8192)),
-    ];
-    let scaling: Map<String, Value> =
-        parts.into_iter().map(|(ours, key, usual)| (ours.into(), fields.remove(key).unwrap_or(usual))).collect();
-    if scaled {
-        fields.insert("rotary_scaling".into(), scaling.into());
-    }
+    rotary_json::read(fields)?;
     let norm = fields.get("normalization_type").and_then(Value::as_str).unwrap_or_default();
     if norm.starts_with("RMS") {
         fields.remove("final_rms");
     }
+    Ok(())
 }
 
 /// A field of TransformerLens as one of ours; `None` where it is off or left open.

@@ -155,8 +155,8 @@ fn check_gguf(place: &mut Place) -> Result<()> {
     Err(Error::file(
         id,
         format!(
-            "holds no config.json, but GGUF files: give the name of one of them, or the quantisation that it ends with, \
-             after a colon, as in \"{id}:{first}\". It has {}.",
+            "holds no config.json, but GGUF files: give the name of one of them, or the quantisation that it ends \
+             with, after a colon, as in \"{id}:{first}\". It has {}.",
             some_of(&there)
         ),
     ))

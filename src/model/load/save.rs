@@ -40,8 +40,8 @@ impl HookedTransformer {
     /// Writes the model in TransformerLens' own format: `model.safetensors` with the names and shapes of
     /// [`HookedTransformer::state_dict`], `config.json` with the fields of its `HookedTransformerConfig`, and the
     /// tokenizer. Every architecture of this crate can be written, processed or not, except what TransformerLens has no
-    /// field for: Phi-3's long context, biases of an MLP with a gate, layer norms of queries and keys, ALiBi
-    /// positions of a number of heads that is not a power of two.
+    /// field for: Phi-3's long context, dynamic rotary scaling, biases of an MLP with a gate, OLMo 2's norms, layer
+    /// norms of queries and keys, ALiBi positions of a number of heads that is not a power of two, quick_gelu.
     ///
     /// [`HookedTransformer::from_pretrained_no_processing`] reads the folder back, and
     /// [`HookedTransformer::from_transformer_lens`] its `model.safetensors`. In Python:
@@ -85,7 +85,8 @@ impl HookedTransformer {
         if let Some(foreign) = foreign.into_iter().find(|file| self.tokenizer.is_none() && file.exists()) {
             return Err(Error::file(
                 foreign,
-                "would be taken for the tokenizer of this model, which has none: choose another folder, or remove the file.",
+                "would be taken for the tokenizer of this model, which has none: choose another folder, or remove the \
+                 file.",
             ));
         }
         let mut parts = vec![storage::part(&folder.join("model.safetensors"), &BTreeMap::new(), tensors)?];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::tensor_names::{is_adapter, is_other_head};
+use super::tensor_names::{is_adapter, is_image_part, is_other_head};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::storage::{Named, Outcome, Stored};
@@ -82,6 +82,15 @@ impl TensorFile {
     pub(in crate::model) fn rename(&mut self, name: &str, new: &str) {
         if let Some(stored) = self.tensors.remove(name) {
             self.tensors.insert(new.into(), stored);
+        }
+    }
+
+    /// Leaves out the part of a model that reads images.
+    pub(in crate::model) fn leave_image_parts(&mut self) {
+        let count = self.names().filter(|name| is_image_part(name)).count();
+        if count > 0 {
+            self.notes.push(format!("{count} tensors of the part that reads images left out"));
+            self.tensors.retain(|name, _| !is_image_part(name));
         }
     }
 

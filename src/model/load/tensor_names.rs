@@ -6,6 +6,10 @@ use std::collections::BTreeSet;
 /// How the names begin that belong to what a model was trained for besides: classes, answers in a text, a reward.
 const OTHER_HEADS: [&str; 5] = ["score.", "classifier.", "qa_outputs.", "v_head.", "multiple_choice_head."];
 
+/// How the names begin that belong to the part of a model that reads images.
+const IMAGE_PARTS: [&str; 4] =
+    ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
+
 /// What names hold where peft has put its adapters into a model.
 const ADAPTERS: [&str; 6] =
     [".lora_A.", ".lora_B.", ".lora_embedding_", ".lora_magnitude_vector", ".base_layer.", ".modules_to_save."];
@@ -46,6 +50,11 @@ pub(in crate::model) fn before<'a>(
 /// Whether a tensor belongs to a head for another task than the next token.
 pub(in crate::model) fn is_other_head(name: &str) -> bool {
     OTHER_HEADS.iter().any(|head| name.starts_with(head))
+}
+
+/// Whether a tensor belongs to the part of a model that reads images.
+pub(in crate::model) fn is_image_part(name: &str) -> bool {
+    IMAGE_PARTS.iter().any(|part| name.starts_with(part))
 }
 
 /// Whether a tensor is part of an adapter, or of a layer that has one.

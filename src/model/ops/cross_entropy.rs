@@ -20,7 +20,7 @@ pub(super) fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> 
     logits.contiguous()?.apply_op1(CrossEntropy { targets: targets.into() })
 }
 
-/// The same of candle's operations, for other devices and for f64.
+/// The same, composed of candle's operations, for other devices and for f64.
 fn composed(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let targets = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
     let max = logits.detach().max_keepdim(D::Minus1)?;

@@ -3,7 +3,7 @@
 //!
 //! On the CPU, softmax, norms, gelu, relu and cross-entropy are operations of our own: one threaded, vectorised pass
 //! forward and one back, where candle makes a dozen passes. Other devices and f64 use candle's. Half precision goes
-//! through f32 and comes back as half, but for losses, and what a norm divides by, which stay f32.
+//! through f32 and comes back as half, except for losses and for what a norm divides by, which stay f32.
 //!
 //! Each is checked against finite differences in `tests/model/gradients.rs`.
 
@@ -58,6 +58,9 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     Ok(cross_entropy::cross_entropy(logits, targets)?)
 }
 
+/// The factor in `x sigmoid(1.702 x)`, which is near gelu.
+const QUICK: f64 = 1.702;
+
 /// The activation function, element by element. The slope of relu at exactly 0 is 0, as in PyTorch.
 ///
 /// # Shapes
@@ -76,6 +79,7 @@ pub fn activate(x: &Tensor, act: ActFn) -> Result<Tensor> {
         ActFn::GeluNew => gelu::gelu_new(x)?,
         ActFn::Relu => relu::relu(x)?,
         ActFn::Silu => x.silu()?,
+        ActFn::QuickGelu => ((x * QUICK)?.silu()? / QUICK)?,
         ActFn::Solu | ActFn::SoluLn => (x * softmax(x)?)?,
     })
 }
@@ -116,7 +120,8 @@ pub(crate) fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
     }
 }
 
-/// `x w`, two matrices or as many of them, without work for a gradient of weights that are not trained.
+/// `x w`, of two matrices or of two stacks of equally many, without work for the gradient of weights that are not
+/// trained.
 ///
 /// # Shapes
 /// `x [.., row, n]`, `w [.., n, m]` give `[.., row, m]`.

@@ -18,7 +18,7 @@ pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Softmax)
 }
 
-/// The same of candle's operations, for other devices and dtypes.
+/// The same, composed of candle's operations, for other devices and dtypes.
 fn composed(x: &Tensor) -> Result<Tensor> {
     // A finite floor keeps -inf - max from becoming NaN in rows that are masked throughout.
     let max = x.detach().max_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN))?;

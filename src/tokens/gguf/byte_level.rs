@@ -10,7 +10,7 @@ use super::vocabulary::Vocabulary;
 use crate::error::Result;
 
 /// # Errors
-/// A pre-tokenizer that is not known; merges that are missing or name no token.
+/// A pre-tokenizer that is not supported; merges that are missing or name no token.
 pub(super) fn build(vocabulary: &Vocabulary) -> Result<Built> {
     let splitter = splitter(vocabulary)?;
     if vocabulary.flag("add_space_prefix")? == Some(true) {
@@ -32,13 +32,13 @@ pub(super) fn build(vocabulary: &Vocabulary) -> Result<Built> {
     Ok(Built { inner, class: splitter.class, prepend_bos: splitter.prepend_bos })
 }
 
-/// What the file names, or what its architecture implies if it was written before there were names.
+/// The splitter that the file names, or that its architecture implies: older files name none.
 fn splitter(vocabulary: &Vocabulary) -> Result<&'static Splitter> {
     let name = vocabulary.pre_tokenizer()?.filter(|name| *name != "default");
     if let Some(name) = name {
         return splitters::named(name).ok_or_else(|| {
             vocabulary.unsupported(format!(
-                "it splits texts as {name:?} does (tokenizer.ggml.pre), which is not known here ({} are)",
+                "it names the pre-tokenizer {name:?} (tokenizer.ggml.pre), which is not supported (supported: {})",
                 splitters::names()
             ))
         });
@@ -46,8 +46,8 @@ fn splitter(vocabulary: &Vocabulary) -> Result<&'static Splitter> {
     let architecture = vocabulary.architecture().unwrap_or_default();
     splitters::of_architecture(architecture).ok_or_else(|| {
         vocabulary.wrong(format!(
-            "it does not name how it splits texts (tokenizer.ggml.pre), and models of the architecture {architecture:?} do \
-             it in several ways"
+            "it names no pre-tokenizer (tokenizer.ggml.pre), and models of the architecture {architecture:?} have \
+             different ones"
         ))
     })
 }

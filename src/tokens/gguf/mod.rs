@@ -1,10 +1,11 @@
 //! The tokenizer that a GGUF file describes: llama.cpp's kinds `gpt2` (byte-level BPE) and `llama` (SentencePiece's BPE).
 //!
-//! The file has the vocabulary, the merges or the scores that imply them, and the names of what is done before: no more. What
-//! a name stands for was read from the original models' `tokenizer.json` and llama.cpp (`src/llama-vocab.cpp`); where the two
-//! differ, the original is followed, because the model was trained with it. `transformers`' conversion differs from the
-//! originals where it does not split digits (`smollm` and others), does not normalise (Qwen), ignores that Llama 3 takes whole
-//! words from the vocabulary, and puts no space before a text of Llama 1 and 2 that begins with one.
+//! The file holds the vocabulary, the merges or the scores that imply them, and the name of the original tokenizer. What a name
+//! stands for was read from the original models' `tokenizer.json` and from llama.cpp (`src/llama-vocab.cpp`). Where these two
+//! differ, the original is followed, because the model was trained with it. `transformers`' conversion of the same file differs
+//! from the originals in several ways: it does not split digits (`smollm` and others) or normalise texts (Qwen), does not take
+//! whole words from Llama 3's vocabulary, adds no space to a text of Llama 1 and 2 that begins with one, and merges long runs of
+//! spaces in another order (Gemma).
 
 mod byte_level;
 mod sentence_piece;
@@ -28,8 +29,8 @@ const KEYS: &str = "tokenizer.ggml.";
 /// What a user can do about a tokenizer that is not understood.
 const INSTEAD: &str = "put the original model's tokenizer.json beside the file, which is used instead";
 
-/// Keys that do not change how a text is tokenized, or are read here.
-const UNDERSTOOD: [&str; 35] = [
+/// Keys that are read here or do not change how a text is tokenized.
+const UNDERSTOOD: [&str; 32] = [
     "model",
     "pre",
     "tokens",
@@ -44,7 +45,6 @@ const UNDERSTOOD: [&str; 35] = [
     "unknown_token_id",
     "padding_token_id",
     "seperator_token_id",
-    "separator_token_id",
     "cls_token_id",
     "mask_token_id",
     "prefix_token_id",
@@ -63,11 +63,9 @@ const UNDERSTOOD: [&str; 35] = [
     "remove_extra_whitespaces",
     "precompiled_charsmap",
     "suppress_tokens",
-    "chat_template",
-    "padding_side",
 ];
 
-/// A tokenizer of one kind, and what it says of special tokens.
+/// A tokenizer of one kind, and what follows from its name.
 struct Built {
     inner: tokenizers::Tokenizer,
     /// Python's class of the tokenizer, where it decides which special tokens there are.
@@ -92,8 +90,9 @@ impl Tokenizer {
 
     /// The tokenizer that the metadata describe, or none if they have none.
     ///
-    /// Whether [`Bos::Default`](crate::tokens::Bos::Default) prepends a BOS is what the file says, or llama.cpp's default
-    /// for the kinds that have one. An EOS is never appended, which a line on stderr says if the file wants one.
+    /// The file says whether [`Bos::Default`](crate::tokens::Bos::Default) prepends a BOS; where it does not, llama.cpp's
+    /// default decides, and where that has none, the model's family. An EOS is never appended; a line on stderr says so if
+    /// the file asks for one.
     ///
     /// # Errors
     /// [`Error::File`]: a kind, a pre-tokenizer or a key that is not understood; a vocabulary that is empty, incomplete or
@@ -119,7 +118,8 @@ impl Tokenizer {
         let wanted = vocabulary.flag("add_bos_token")?;
         if vocabulary.flag("add_eos_token")? == Some(true) {
             progress::say(&format!(
-                "{}: an EOS after each text is asked for (add_eos_token), which would end every prompt: none is appended.",
+                "{}: the file asks for an EOS after each text (add_eos_token). None is appended, because it would end every \
+                 prompt.",
                 metadata.path().display()
             ));
         }
@@ -186,4 +186,23 @@ fn declared(vocabulary: &Vocabulary, built: &Built, prepend_bos: Option<bool>) -
         prepend_bos: prepend_bos.or(built.prepend_bos),
         ..Declared::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_does_the_same() -> Result<()> {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf_tokenizers/small.gguf");
+        let whole = Tokenizer::from_file(fixture)?;
+        let files = whole.to_files()?;
+        let mut find = |name: &str| Ok(files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| bytes.clone()));
+        let saved = Tokenizer::from_files(Path::new("saved"), &mut find)?.expect("a tokenizer was saved");
+        assert_eq!(format!("{saved:?}"), format!("{whole:?}"));
+        for text in ["the the12", " 3\n\n  <|endoftext|>naïve", "日本"] {
+            assert_eq!(saved.to_tokens(text)?, whole.to_tokens(text)?);
+        }
+        Ok(())
+    }
 }

@@ -1,8 +1,8 @@
-//! The kind `llama`: SentencePiece's BPE over characters, with a token for each byte that no other token spells.
+//! The kind `llama`: SentencePiece's BPE over characters, with a token for each byte of what no other token spells.
 //!
 //! SentencePiece merges the pair whose token has the best score. The `tokenizers` crate needs the merges in a row: all ways of
-//! splitting a token into two tokens, the best scores first, and among equal scores the longest first part, which makes runs of
-//! spaces from the left as SentencePiece does. This gives exactly the merges of Gemma 3's own `tokenizer.json`.
+//! splitting a token into two tokens, the best scores first, and among equal scores the longest first part, which splits runs of
+//! spaces from the left, as SentencePiece does. This gives exactly the merges of Gemma 3's own `tokenizer.json`.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -19,26 +19,25 @@ use super::Built;
 use super::vocabulary::{TokenKind, Vocabulary};
 use crate::error::Result;
 
-/// The longest token, in bytes: the longest of Gemma's has 93. All its splits are tried.
+/// The longest token, in bytes, because all its splits are tried. Gemma's longest has 93.
 const LONGEST: usize = 512;
 
 /// # Errors
-/// No scores, or equal ones; tokens that are too long; nothing that spells the rest; a text that is to be rewritten.
+/// Scores that are missing or all equal; a token that is too long; no token for what the others do not spell; a file that asks
+/// for texts to be rewritten.
 pub(super) fn build(vocabulary: &Vocabulary) -> Result<Built> {
     let strips = vocabulary.flag("remove_extra_whitespaces")? == Some(true);
     if strips || vocabulary.has_charsmap() {
         let key = if strips { "remove_extra_whitespaces" } else { "precompiled_charsmap" };
-        return Err(
-            vocabulary.unsupported(format!("it rewrites texts before it splits them ({key}), which is not supported"))
-        );
+        return Err(vocabulary.unsupported(format!(
+            "its tokenizer rewrites texts before it splits them ({key}), which is not supported"
+        )));
     }
     let vocab: Vocab = vocabulary.tokens().map(|(id, token, _)| (token.to_string(), id)).collect();
     let spells_all = (0..=255u8).all(|byte| vocab.contains_key(&format!("<0x{byte:02X}>")));
     let unknown = unknown(vocabulary)?;
     if unknown.is_none() && !spells_all {
-        return Err(
-            vocabulary.wrong("it has neither a token for each byte nor one for what is unknown (unknown_token_id)")
-        );
+        return Err(vocabulary.wrong("it has neither a token for each byte nor an unknown token (unknown_token_id)"));
     }
     let mut builder = BPE::builder().vocab_and_merges(vocab, merges(vocabulary)?).byte_fallback(true).fuse_unk(true);
     if let Some(unknown) = unknown {
@@ -58,7 +57,7 @@ pub(super) fn build(vocabulary: &Vocabulary) -> Result<Built> {
     Ok(Built { inner, class: Some("LlamaTokenizer"), prepend_bos: Some(true) })
 }
 
-/// The token for what is unknown: what the file names, or Llama's.
+/// The unknown token: the one that the file names, or Llama's.
 fn unknown(vocabulary: &Vocabulary) -> Result<Option<String>> {
     let usual = vocabulary.tokens().next().filter(|(id, _, kind)| *id == 0 && *kind == TokenKind::Unknown);
     let id = vocabulary.id("unknown")?.or(usual.map(|(id, _, _)| id));
@@ -91,7 +90,7 @@ fn merges(vocabulary: &Vocabulary) -> Result<Merges> {
     let ids: HashMap<&str, u32> = vocabulary.tokens().map(|(id, token, _)| (token, id)).collect();
     let mut merges: Vec<Merge> = Vec::new();
     for (id, token, kind) in vocabulary.tokens() {
-        // SentencePiece gives what users define the score 0, which converters do not keep.
+        // The score of user-defined tokens is 0 in SentencePiece; converters do not keep it.
         let score = match kind {
             TokenKind::Normal => scores[id as usize] + 0.0,
             TokenKind::UserDefined => 0.0,
@@ -118,12 +117,12 @@ fn merges(vocabulary: &Vocabulary) -> Result<Merges> {
     Ok(merges.into_iter().map(|Merge { parts: (first, second), .. }| (first.into(), second.into())).collect())
 }
 
-/// Rejects scores that say nothing, which some converters write where they do not know them.
+/// Rejects scores that give no order: some converters write the same for all tokens.
 fn check_order(vocabulary: &Vocabulary, merges: &[Merge], scores: &[f64]) -> Result<()> {
     let normal = vocabulary.tokens().filter(|(_, _, kind)| *kind == TokenKind::Normal);
     let distinct: HashSet<u64> = normal.map(|(id, ..)| scores[id as usize].to_bits()).collect();
     match distinct.len() == 1 && merges.len() > 1 {
-        true => Err(vocabulary.wrong("the scores of its tokens are all equal and do not say what is merged first")),
+        true => Err(vocabulary.wrong("the scores of its tokens are all equal, so the order of merges is unknown")),
         false => Ok(()),
     }
 }

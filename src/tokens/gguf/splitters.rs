@@ -10,7 +10,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use crate::tokens::bpe_files::QWEN;
 
-/// What is done to the pieces of a text, one step after another.
+/// What splits the pieces of a text further.
 #[derive(Clone, Copy)]
 enum Step {
     /// Each match becomes a piece, and so does what is between them.
@@ -27,7 +27,7 @@ enum Step {
     Bytes,
 }
 
-/// What an original tokenizer does before it merges, and what else its name implies.
+/// What an original tokenizer does before it merges, and what else follows from its name.
 pub(super) struct Splitter {
     names: &'static [&'static str],
     steps: &'static [Step],
@@ -41,7 +41,7 @@ pub(super) struct Splitter {
     pub class: Option<&'static str>,
 }
 
-/// What most are like.
+/// What most of them share.
 const USUAL: Splitter =
     Splitter { names: &[], steps: &[], composed: false, whole_words: false, prepend_bos: None, class: None };
 
@@ -53,7 +53,7 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 
 const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// The letters of alphabets with two cases, as DeepSeek lists them. Letters that look like others are written by their numbers.
+/// Runs of letters with two cases, as DeepSeek lists them. Letters that look like others are given by their code points.
 const CASED: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1f7d}ᾀ-ᾴᾶ-ᾼ\x{1fbe}ῂ-ῄῆ-ῌῐ-\x{1fd3}ῖ-\x{1fdb}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 
 /// Punctuation of several scripts ends a piece.
@@ -87,7 +87,8 @@ const DEEPSEEK_V3: [Step; 4] = [
     Step::Bytes,
 ];
 
-/// All that are known. A name that llama.cpp treats like one of these is missing where the original tokenizer was not seen.
+/// All that are supported. llama.cpp treats some other names like one of these; they are left out because their originals were
+/// not checked.
 static SPLITTERS: [Splitter; 16] = [
     Splitter { names: &["gpt-2", "phi-2"], steps: &[Step::Gpt2], ..USUAL },
     Splitter { names: &["olmo", "mpt"], steps: &[Step::Gpt2], composed: true, ..USUAL },

@@ -17,7 +17,7 @@ pub(super) enum TokenKind {
     Control,
     /// Never split, but not special.
     UserDefined,
-    /// Never made.
+    /// Never produced.
     Unused,
     /// `<0x0A>` and so on, for what no other token spells.
     Byte,
@@ -66,8 +66,8 @@ impl<'a> Vocabulary<'a> {
         })
     }
 
-    /// A token as the original vocabulary has it. A converter gives ids without a token a name, and writes Gemma's tokens of
-    /// several spaces with spaces.
+    /// A token as the original vocabulary has it. Converters name ids that have no token (`[PAD7]`), and write real spaces in
+    /// Gemma's tokens of several spaces.
     fn spelled(&self, id: usize, text: &str) -> String {
         let spaces = text.len() > 1 && text.bytes().all(|byte| byte == b' ');
         match self.kinds[id] {
@@ -98,7 +98,7 @@ impl<'a> Vocabulary<'a> {
     /// The tokens with their ids.
     pub fn tokens(&self) -> impl Iterator<Item = (u32, &str, TokenKind)> {
         let all = self.tokens.iter().zip(&self.kinds).enumerate();
-        // The reader's header has at most 4 GiB, so that ids fit.
+        // A header has less than 4 GiB, so all ids fit.
         all.filter(|(_, (token, _))| !token.is_empty()).map(|(id, (token, kind))| (id as u32, token.as_str(), *kind))
     }
 
@@ -118,12 +118,12 @@ impl<'a> Vocabulary<'a> {
         self.is_llama
     }
 
-    /// Gemma's files of the kind `llama` differ from others.
+    /// Whether this is one of Gemma's, which spell some tokens in their own way.
     pub fn is_gemma(&self) -> bool {
         self.is_llama && self.architecture().is_some_and(|name| name.starts_with("gemma"))
     }
 
-    /// Whether spaces behind this token belong to it, as in Phi 3, whose original files say so for all tokens of its dialogues.
+    /// Whether the spaces behind this token belong to it. Phi 3's original files say so for all tokens of dialogues.
     pub fn takes_spaces_behind(&self, id: u32) -> bool {
         let without = ["<unk>", "<s>", "<|endoftext|>"];
         self.is_llama
@@ -132,7 +132,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     pub fn architecture(&self) -> Option<&str> {
-        // The model's loader reports a name of another type.
+        // A value of another type is reported where the model is loaded.
         self.metadata.string("general.architecture").ok().flatten()
     }
 
@@ -192,17 +192,19 @@ impl<'a> Vocabulary<'a> {
         let id = self.metadata.u32(&key)?;
         match id.filter(|id| self.token(*id).is_none()) {
             None => Ok(id),
-            Some(id) => Err(self.wrong(format!("{key} is {id}, but its {} tokens have no such id", self.tokens.len()))),
+            Some(id) => {
+                Err(self.wrong(format!("{key} is {id}, but none of its {} tokens has this id", self.tokens.len())))
+            }
         }
     }
 
-    /// That the file contradicts itself.
+    /// The error for a file that contradicts itself.
     pub fn wrong(&self, what: impl std::fmt::Display) -> Error {
         let message = format!("{what}: download or convert the file again, or {INSTEAD}.");
         Error::file(self.metadata.path(), message)
     }
 
-    /// That the file asks for what is not supported.
+    /// The error for a file that asks for what is not supported.
     pub fn unsupported(&self, what: impl std::fmt::Display) -> Error {
         Error::file(self.metadata.path(), format!("{what}: {INSTEAD}."))
     }

@@ -44,7 +44,7 @@ fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
         "skip_bias_add",
         "skip_bias_add_qkv",
     ]);
-    // In `transformers` it leaves the biases of what is added to the stream out.
+    // With a `pretraining_tp` above 1, `transformers` then leaves out the biases of what is added to the stream.
     file.only("slow_but_exact", &[json!(false)])?;
     file.only("apply_residual_connection_post_layernorm", &[json!(false)])?;
     // Of two names the first is the one that `transformers` takes.

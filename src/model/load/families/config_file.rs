@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
@@ -10,27 +11,70 @@ use crate::dims::MOST_LAYERS;
 use crate::error::{Error, Result};
 use crate::model::config::{ActFn, AttentionType};
 
+/// The keys of an object of rotary positions.
+const ROTARY_KEYS: &[&str] = &[
+    "rope_theta",
+    "rope_type",
+    "type",
+    "partial_rotary_factor",
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+    "short_factor",
+    "long_factor",
+    "attention_factor",
+];
+
+/// Those of YaRN besides; `finetuned` says how the weights came to be.
+const YARN_KEYS: &[&str] = &["beta_fast", "beta_slow", "finetuned", "mscale", "mscale_all_dim", "truncate"];
+
 /// A `config.json` and which of its keys have been asked for.
 pub(super) struct ConfigFile<'a> {
     family: &'static str,
     json: &'a Map<String, Value>,
-    asked: RefCell<BTreeSet<String>>,
+    /// What precedes its keys where it is an inner object: `outer.`.
+    within: String,
+    /// The sizes that the model has where they are not written.
+    usual: &'static [(&'static str, usize)],
+    asked: Rc<RefCell<BTreeSet<String>>>,
     /// Keys that the user takes as harmless; one of an inner object is `outer.inner`.
     ignored: &'a [String],
     /// Which of these were met.
-    met: RefCell<BTreeSet<String>>,
+    met: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl<'a> ConfigFile<'a> {
     pub(super) fn new(family: &'static str, json: &'a Map<String, Value>, ignored: &'a [String]) -> Self {
-        Self { family, json, asked: RefCell::default(), ignored, met: RefCell::default() }
+        let (within, usual) = (String::new(), &[]);
+        Self { family, json, within, usual, asked: Rc::default(), ignored, met: Rc::default() }
+    }
+
+    /// The config in the object under `key`, in which sizes that are not written have these values. It needs
+    /// a [`ConfigFile::finish`] of its own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no such object.
+    pub(super) fn inner(&self, key: &str, usual: &'static [(&'static str, usize)]) -> Result<Self> {
+        let json = self.object(key)?.ok_or_else(|| {
+            Error::config(format!("config.json has no {key:?}, the config of the text model: is it complete?"))
+        })?;
+        let (within, met) = (format!("{}{key}.", self.within), Rc::clone(&self.met));
+        Ok(Self { json, within, usual, asked: Rc::default(), met, ..*self })
+    }
+
+    /// The same config, in which sizes that are not written have these values.
+    pub(super) fn with_usual(&self, usual: &'static [(&'static str, usize)]) -> Self {
+        let (within, asked, met) = (self.within.clone(), Rc::clone(&self.asked), Rc::clone(&self.met));
+        Self { within, usual, asked, met, ..*self }
     }
 
     /// Whether the user takes this key as harmless.
     fn is_ignored(&self, key: &str) -> bool {
-        let ignored = self.ignored.iter().any(|ignored| ignored == key);
+        let path = format!("{}{key}", self.within);
+        let ignored = self.ignored.contains(&path);
         if ignored {
-            self.met.borrow_mut().insert(key.to_string());
+            self.met.borrow_mut().insert(path);
         }
         ignored
     }
@@ -44,6 +88,7 @@ impl<'a> ConfigFile<'a> {
             ));
         }
         let shown: String = value.to_string().chars().take(200).collect();
+        let key = format!("{}{key}", self.within);
         Error::config(format!(
             "config.json sets {key:?} to {shown}, which is not understood for the model type {:?} and may change what \
              the model computes. If you know that it does not, name it in LoadOptions: ignore_config_keys: \
@@ -82,14 +127,16 @@ impl<'a> ConfigFile<'a> {
         let layers = self.size(key)?;
         match layers > MOST_LAYERS {
             true => Err(Error::config(format!(
-                "config.json sets {key:?}, the n_layers of the model, to {layers}, but at most {MOST_LAYERS} are valid: correct it."
+                "config.json sets {key:?}, the n_layers of the model, to {layers}, but at most {MOST_LAYERS} are \
+                 valid: correct it."
             ))),
             false => Ok(layers),
         }
     }
 
     pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>> {
-        Ok(self.optional(key, "a whole number", Value::as_u64)?.map(|n| n as usize))
+        let written = self.optional(key, "a whole number", Value::as_u64)?.map(|n| n as usize);
+        Ok(written.or_else(|| self.usual.iter().find(|(known, _)| *known == key).map(|(_, size)| *size)))
     }
 
     pub(super) fn number(&self, key: &str) -> Result<Option<f64>> {
@@ -147,31 +194,48 @@ impl<'a> ConfigFile<'a> {
     /// How positions rotate queries and keys, in newer files an object of its own; a key in it that is not understood
     /// is refused.
     pub(super) fn rotary(&self) -> Result<Option<&'a Map<String, Value>>> {
-        const KNOWN: [&str; 11] = [
-            "rope_theta",
-            "rope_type",
-            "type",
-            "partial_rotary_factor",
-            "factor",
-            "low_freq_factor",
-            "high_freq_factor",
-            "original_max_position_embeddings",
-            "short_factor",
-            "long_factor",
-            "attention_factor",
-        ];
         // In this order, as `transformers` takes them.
         let names = ["rope_scaling", "rope_parameters"];
         let objects = [self.object(names[0])?.filter(|object| !object.is_empty()), self.object(names[1])?];
         let found = names.into_iter().zip(objects).find_map(|(name, object)| Some((name, object?)));
         let Some((name, object)) = found else { return Ok(None) };
+        self.check_rotary(name, object)?;
+        Ok(Some(object))
+    }
+
+    /// What `rope_parameters` says of layers of this type; none where it is absent.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an object of all layers together, or a key that is not understood.
+    pub(super) fn rotary_of(&self, layers: &str) -> Result<Option<&'a Map<String, Value>>> {
+        let Some(all) = self.object("rope_parameters")? else { return Ok(None) };
+        let odd = |key: &&String| !["full_attention", "sliding_attention"].contains(&key.as_str());
+        if let Some(key) = all.keys().find(odd) {
+            return Err(Error::config(format!(
+                "config.json's rope_parameters has {key:?}, but in this family it says for \"full_attention\" and for \
+                 \"sliding_attention\" how these layers rotate: correct it."
+            )));
+        }
+        let object = all.get(layers).and_then(Value::as_object);
+        object
+            .map(|object| self.check_rotary(&format!("rope_parameters.{layers}"), object).map(|()| object))
+            .transpose()
+    }
+
+    /// Refuses a key of this object of rotary positions that is not understood.
+    pub(super) fn check_rotary(&self, name: &str, object: &Map<String, Value>) -> Result<()> {
+        let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str);
+        let of_kind = if kind == Some("yarn") { YARN_KEYS } else { &[] };
         for (key, value) in object {
             let path = format!("{name}.{key}");
-            if !KNOWN.contains(&key.as_str()) && !is_off(key, value) && !self.is_ignored(&path) {
+            // Where layers differ, versions of transformers do not agree on where this key is.
+            let disputed = key == "truncate" && name.contains('.');
+            let known = ROTARY_KEYS.iter().chain(of_kind).any(|known| known == key) && !disputed;
+            if !known && !is_off(key, value) && !self.is_ignored(&path) {
                 return Err(self.unknown(&path, value));
             }
         }
-        Ok(Some(object))
+        Ok(())
     }
 
     /// As [`ConfigFile::rotary`], for a family whose rotary positions have no scaling.
@@ -181,7 +245,8 @@ impl<'a> ConfigFile<'a> {
         match kind {
             None | Some("default") => Ok(object),
             Some(kind) => Err(Error::config(format!(
-                "config.json asks for rotary positions of the type {kind:?}, which is not supported for the model type {:?}.",
+                "config.json asks for rotary positions of the type {kind:?}, which is not supported for the model type \
+                 {:?}.",
                 self.family
             ))),
         }
@@ -209,8 +274,10 @@ impl<'a> ConfigFile<'a> {
             Some("gelu" | "gelu_python") => Ok(ActFn::Gelu),
             Some("relu") => Ok(ActFn::Relu),
             Some("silu" | "swish") => Ok(ActFn::Silu),
+            Some("quick_gelu") => Ok(ActFn::QuickGelu),
             Some(other) => Err(Error::config(format!(
-                "config.json asks for the activation function {other:?}; gelu_new, gelu, relu and silu are supported."
+                "config.json asks for the activation function {other:?}; gelu_new, gelu, quick_gelu, relu and silu are \
+                 supported."
             ))),
         }
     }
@@ -240,7 +307,8 @@ impl<'a> ConfigFile<'a> {
                 return Err(self.unknown(key, value));
             }
         }
-        for key in self.ignored {
+        // These are checked once, by the whole file, which knows what its inner objects met.
+        for key in self.ignored.iter().filter(|_| self.within.is_empty()) {
             let why = match self.json.get(key) {
                 _ if self.met.borrow().contains(key) => continue,
                 None => "config.json has no such key",

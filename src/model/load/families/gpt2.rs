@@ -155,6 +155,7 @@ fn check_fits(cfg: &HookedTransformerConfig) -> Result<()> {
         parallel_attn_mlp: false,
         gated_mlp: false,
         use_normalization_before_and_after: false,
+        use_normalization_after_only: false,
         use_qk_norm: false,
         attn_scores_soft_cap: None,
         output_logits_soft_cap: None,
@@ -163,7 +164,8 @@ fn check_fits(cfg: &HookedTransformerConfig) -> Result<()> {
     };
     if plain != *cfg {
         return Err(unfit(
-            "rotary, shortformer or ALiBi positions, shared keys, gates, parallel blocks, soft caps or windows",
+            "rotary, shortformer or ALiBi positions, shared keys, norms elsewhere, gates, parallel blocks, soft caps \
+             or windows",
         ));
     }
     Ok(())

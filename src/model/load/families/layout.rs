@@ -102,6 +102,7 @@ impl Layout {
         }
         file.ignore(|name| self.buffers.iter().any(|buffer| name.ends_with(buffer)));
         file.leave_other_heads();
+        file.leave_image_parts();
         // The unembedding of GPT-NeoX has two names: one in its files, one in the models of transformers 5.
         if self.unembed == "embed_out.weight" && !file.has(self.unembed) {
             file.rename("lm_head.weight", self.unembed);

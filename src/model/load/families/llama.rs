@@ -3,13 +3,11 @@
 //!
 //! Reference: `transformers` `LlamaForCausalLM`.
 
-use serde_json::{Map, Value};
-
 use super::config_file::ConfigFile;
 use super::layout::Layout;
-use super::{Family, parts};
+use super::{Family, parts, rope};
 use crate::error::{Error, Result};
-use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType, RotaryScaling};
+use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{BlockWeights, MlpWeights};
 
@@ -61,9 +59,8 @@ pub(super) fn layout(file: &ConfigFile) -> Result<Layout> {
     })
 }
 
-/// A part of each head may be rotated only. `transformers` does not read `partial_rotary_factor` for this model type
-/// (versions 4.45 to 4.57 failed on it); it means here what it means in all families that have it, and in the other
-/// programs that run Llama's layout.
+/// Only a part of each head may be rotated. `LlamaForCausalLM` of `transformers` 5 does not read
+/// `partial_rotary_factor`; here it means what it means in Phi-3 and the other families that have it.
 fn config(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     let gated_mlp_biases = file.flag("mlp_bias")? == Some(true);
     let mut cfg = HookedTransformerConfig { gated_mlp_biases, ..whole(file)? };
@@ -84,8 +81,9 @@ pub(super) fn base(file: &ConfigFile) -> Result<HookedTransformerConfig> {
 
 /// [`base`], whatever share of a head is rotated.
 pub(super) fn whole(file: &ConfigFile) -> Result<HookedTransformerConfig> {
-    let (rotary_base, rotary_scaling) = rotary(file)?;
-    Ok(HookedTransformerConfig { rotary_base, rotary_scaling, ..sizes(file)? })
+    let (object, sizes) = (file.rotary()?, sizes(file)?);
+    let rotary_base = rope::number(object, "rope_theta").or(file.number("rope_theta")?).unwrap_or(10000.0);
+    rope::scaled(HookedTransformerConfig { rotary_base, ..sizes }, object)
 }
 
 /// Which share of a head's dimensions is rotated, of what is written beside the base or at the top the first.
@@ -120,39 +118,6 @@ pub(super) fn sizes(file: &ConfigFile) -> Result<HookedTransformerConfig> {
     })
 }
 
-/// Base and scaling of the rotary positions; older files have them as `rope_theta` and `rope_scaling`, newer ones
-/// together.
-fn rotary(file: &ConfigFile) -> Result<(f64, Option<RotaryScaling>)> {
-    let theta = file.number("rope_theta")?;
-    let object = file.rotary()?;
-    let number = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_f64);
-    let Some(object) = object else { return Ok((theta.unwrap_or(10000.0), None)) };
-    let base = number(object, "rope_theta").or(theta).unwrap_or(10000.0);
-    let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str).unwrap_or("default");
-    let scaling = match kind {
-        "default" => None,
-        "llama3" => {
-            let need = |key: &str| {
-                number(object, key).ok_or_else(|| {
-                    Error::config(format!("config.json has no {key:?} for its llama3 positions: is it complete?"))
-                })
-            };
-            Some(RotaryScaling {
-                factor: need("factor")?,
-                low_freq_factor: need("low_freq_factor")?,
-                high_freq_factor: need("high_freq_factor")?,
-                original_n_ctx: need("original_max_position_embeddings")? as usize,
-            })
-        }
-        other => {
-            return Err(Error::config(format!(
-                "config.json asks for rotary positions of the type {other:?}; default and llama3 are supported."
-            )));
-        }
-    };
-    Ok((base, scaling))
-}
-
 /// A block whose attention has these biases.
 pub(super) fn block(
     file: &mut TensorFile,
@@ -165,8 +130,9 @@ pub(super) fn block(
     let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
     let mut attn = parts::attention(file, cfg, &at("self_attn"), names, (biases.qkv, biases.o))?;
     if cfg.use_qk_norm {
-        let mut norm = |name: &str| parts::rms_norm(file, &at(name), cfg.d_head());
-        attn.qk_norm = Some((norm("self_attn.q_norm"), norm("self_attn.k_norm")));
+        let mut norm = |name: &str, heads: usize| parts::qk_norm(file, &at(name), cfg, heads);
+        let of_q = norm("self_attn.q_norm", cfg.n_heads)?;
+        attn.qk_norm = Some((of_q, norm("self_attn.k_norm", cfg.n_key_value_heads())?));
     }
     let mlp = MlpWeights {
         w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
@@ -184,11 +150,12 @@ pub(super) fn block(
         b_out: parts::bias(file, &at("mlp.down_proj"), d, biases.mlp)?,
     };
     let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));
-    let (ln1_post, ln2, ln2_post) = match cfg.use_normalization_before_and_after {
-        true => {
-            (norm("post_attention_layernorm"), norm("pre_feedforward_layernorm"), norm("post_feedforward_layernorm"))
-        }
-        false => (None, norm("post_attention_layernorm"), None),
+    // Where no norm follows attention, the one of this name precedes the MLP.
+    let (ln1, ln1_post, ln2) = match (cfg.use_normalization_after_only, cfg.norms_after()) {
+        (true, _) => (None, norm("post_attention_layernorm"), None),
+        (_, true) => (norm("input_layernorm"), norm("post_attention_layernorm"), norm("pre_feedforward_layernorm")),
+        (_, false) => (norm("input_layernorm"), None, norm("post_attention_layernorm")),
     };
-    Ok(BlockWeights { ln1: norm("input_layernorm"), attn, ln1_post, ln2, ln2_post, mlp: Some(mlp) })
+    let ln2_post = if cfg.norms_after() { norm("post_feedforward_layernorm") } else { None };
+    Ok(BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp: Some(mlp) })
 }

@@ -12,11 +12,14 @@ mod harmless;
 mod layout;
 mod llama;
 mod mistral;
+mod olmo2;
 mod opt;
+mod out_of_scope;
 mod parts;
 mod phi;
 mod phi3;
 mod qwen;
+mod rope;
 mod stablelm;
 mod transformer_lens;
 
@@ -37,7 +40,7 @@ struct Family {
     usually_tied: bool,
 }
 
-static FAMILIES: [Family; 15] = [
+static FAMILIES: [Family; 18] = [
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
@@ -45,10 +48,13 @@ static FAMILIES: [Family; 15] = [
     opt::FAMILY,
     llama::FAMILY,
     mistral::FAMILY,
+    olmo2::FAMILY,
     qwen::QWEN2,
     qwen::QWEN3,
     gemma::FAMILY,
     gemma::GEMMA2,
+    gemma::GEMMA3,
+    gemma::GEMMA3_IMAGES,
     phi::FAMILY,
     phi3::FAMILY,
     stablelm::FAMILY,
@@ -73,14 +79,15 @@ pub(super) struct Understood {
 /// Understands a `config.json`; `ignored` are keys that the user takes as harmless.
 ///
 /// # Errors
-/// [`Error::Config`] for a family that is not supported, a missing size, a key that is not understood, or an ignored one
-/// that is not there or is understood.
+/// [`Error::Config`] for a family that is not supported, a missing size, a key that is not understood, or an ignored
+/// one that is not there or is understood.
 pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Result<Understood> {
     let named = json.get("model_type").and_then(Value::as_str).unwrap_or("gpt2");
     let family = FAMILIES.iter().find(|family| family.model_type == named).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+        let what = out_of_scope::out_of_scope(named).map_or(String::new(), |what| format!(", {what}"));
         Error::config(format!(
-            "config.json is of a {named:?} model; supported are the model types {}.",
+            "config.json is of a {named:?} model{what}. Supported are the model types {}.",
             known.join(", ")
         ))
     })?;
@@ -93,7 +100,7 @@ pub(super) fn understand(json: &Map<String, Value>, ignored: &[String]) -> Resul
     let tied = file.flag("tie_word_embeddings")?.unwrap_or(family.usually_tied);
     file.finish()?;
     cfg.check()?;
-    let computes = ["gemma", "gemma2", "bloom"].contains(&family.model_type);
+    let computes = family.model_type.starts_with("gemma") || family.model_type == "bloom";
     Ok(Understood { cfg, layout, tied, computes })
 }
 

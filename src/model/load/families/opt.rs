@@ -1,4 +1,4 @@
-//! OPT: GPT-2 with relu. The file's position embeddings begin with two rows that are never used; they are dropped.
+//! OPT: GPT-2 with relu. The file's position embeddings begin with two rows that are never used, and are dropped here.
 //!
 //! Reference: `transformers` `OPTForCausalLM`; the sizes whose norms come after (350m) are refused.
 

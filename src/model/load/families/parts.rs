@@ -31,6 +31,18 @@ pub(super) fn rms_norm(file: &mut TensorFile, name: &str, d: usize) -> NormWeigh
     NormWeights { w: file.take(&format!("{name}.weight"), &[d]), b: None }
 }
 
+/// The root-mean-square norm of the queries or keys of so many heads; a file has a scale for each head in one row.
+pub(super) fn qk_norm(
+    file: &mut TensorFile,
+    name: &str,
+    cfg: &HookedTransformerConfig,
+    heads: usize,
+) -> Result<NormWeights> {
+    let shape = cfg.qk_norm_type.shape(heads, cfg.d_head());
+    let w = file.take(&format!("{name}.weight"), &[shape.iter().product()]);
+    Ok(NormWeights { w: if file.is_faulty() { w } else { w.reshape(shape)? }, b: None })
+}
+
 /// Attention as four linear layers below `name`, `names` being those of q, k, v and o, with biases of q, k, v or of o.
 pub(super) fn attention(
     file: &mut TensorFile,

@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::{Family, llama, parts};
 use crate::error::{Error, Result};
 use crate::model::config::HookedTransformerConfig;
-use crate::model::layers::rotary::LongRope;
+use crate::model::layers::LongRope;
 use crate::model::load::tensor_file::TensorFile;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights};
 

@@ -80,10 +80,11 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     });
     let kind = cfg.normalization_type;
     let mut norm_if = |there: bool, part: &str| there.then(|| norm(file, &format!("{name}.{part}"), cfg));
-    let ln1 = norm_if(kind.has_weights(), "ln1");
+    let before = kind.has_weights() && !cfg.use_normalization_after_only;
+    let ln1 = norm_if(before, "ln1");
     // Their output is added to the residual stream, so that nothing reads it into which they could be folded.
-    let after = cfg.use_normalization_before_and_after && kind != NormalizationType::None;
+    let after = cfg.norms_after() && kind != NormalizationType::None;
     let (ln1_post, ln2_post) = (norm_if(after, "ln1_post"), norm_if(after, "ln2_post"));
-    let ln2 = norm_if(kind.has_weights() && !cfg.attn_only, "ln2");
+    let ln2 = norm_if(before && !cfg.attn_only, "ln2");
     Ok(BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp })
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::keys::Keys;
 use crate::error::Result;
 use crate::model::config::HookedTransformerConfig;
-use crate::model::layers::rotary::LongRope;
+use crate::model::layers::LongRope;
 
 /// The numbers with which all releases of Llama 3.1 to 3.3 are stretched, but the factor.
 const LLAMA3: [f64; 3] = [1.0, 4.0, 8192.0];
