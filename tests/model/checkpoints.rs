@@ -213,8 +213,10 @@ fn configs_of_transformer_lens() {
     ])
     .expect("what a Llama has is understood");
     assert_eq!((cfg.rotary_dim(), cfg.gated_mlp, cfg.window(0)), (8, true, None));
+    let cfg = read(&[("positional_embedding_type", "alibi".into())]).expect("what a BLOOM has is understood");
+    assert_eq!(cfg.positional_embedding_type, candle_lens::model::PositionalEmbeddingType::Alibi);
     for (key, value) in [
-        ("positional_embedding_type", "alibi".into()),
+        ("positional_embedding_type", "relative_positional_bias".into()),
         ("attn_scores_soft_cap", 0.0.into()),
         ("final_rms", true.into()),
         ("act_fn", "xielu".into()),

@@ -243,7 +243,7 @@ impl HookedTransformer {
     /// the other, and rounded once.
     ///
     /// # Errors
-    /// [`Error::Config`] for a step that the architecture does not allow.
+    /// [`crate::Error::Config`] for a step that the architecture does not allow.
     pub fn process(mut self, wanted: Processing) -> Result<Self> {
         let had = self.processing;
         // The others do nothing the second time; a new basis would have other signs.
