@@ -227,8 +227,6 @@ fn symlink(_: &Path, _: &Path) -> io::Result<()> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
@@ -236,14 +234,21 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("candle-lens-links-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         let cache = RepoCache::new(&folder, "a/b");
-        let link = || {
+        let target = || {
             let path = cache.link("0", "below/x.json", "etag").expect("the folder can be written");
-            fs::symlink_metadata(path).expect("it is there").ino()
+            fs::read_link(path).expect("it is a link")
         };
-        let dangling = link();
-        make_parent(&cache.blob("etag")).expect("the folder can be written");
-        fs::write(cache.blob("etag"), "{}").expect("the folder can be written");
-        assert_eq!((link(), link()), (dangling, dangling));
+        let blob = cache.blob("etag");
+        make_parent(&blob).expect("the folder can be written");
+        fs::write(&blob, "{}").expect("the folder can be written");
+        let path = folder.join("models--a--b/snapshots/0/below/x.json");
+        make_parent(&path).expect("the folder can be written");
+        symlink(Path::new("gone"), &path).expect("the folder can be written");
+        assert_eq!(target(), Path::new("../../../blobs/etag"), "a link to nothing is replaced");
+        // Another way to say the same, by which it can be told whether it is still the one that was there.
+        fs::remove_file(&path).expect("it is there");
+        symlink(&blob, &path).expect("the folder can be written");
+        assert_eq!(target(), blob);
         fs::remove_dir_all(&folder).expect("it is there");
     }
 }
