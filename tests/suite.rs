@@ -77,6 +77,7 @@ mod model {
     mod folders;
     mod fuzz;
     mod gguf;
+    mod gguf_positions;
     mod gradients;
     mod odd_folders;
     mod parity;

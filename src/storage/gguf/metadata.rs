@@ -331,6 +331,23 @@ impl GgufMetadata {
         })
     }
 
+    /// Whether the value is a list.
+    pub(crate) fn is_list(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|value| matches!(value.0, Inner::Numbers(..) | Inner::Texts(..)))
+    }
+
+    /// # Errors
+    /// [`Error::File`] for a value that is not a list of true and false.
+    pub(crate) fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
+        self.typed(key, "a list of true and false", |_, value| {
+            let flag = |number| match number {
+                Number::Bool(flag) => Some(flag),
+                _ => None,
+            };
+            value.numbers()?.map(flag).collect()
+        })
+    }
+
     /// # Errors
     /// [`Error::File`] for a value that is not a list of texts.
     pub(crate) fn strings(&self, key: &str) -> Result<Option<Vec<&str>>> {

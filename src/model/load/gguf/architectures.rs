@@ -219,17 +219,7 @@ const GEMMA3: Architecture = Architecture {
     model_type: "gemma3_text",
     more: |keys| {
         gemma_scale(keys, 62)?;
-        let every = keys.size("attention.sliding_window_pattern")?;
-        match keys.size("attention.sliding_window")?.filter(|window| *window > 0) {
-            Some(window) => {
-                keys.put("sliding_window", window);
-                if let Some(every) = every {
-                    keys.put("sliding_window_pattern", every);
-                }
-            }
-            // To llama.cpp a file without a window is one without windows, whatever it says of their pattern.
-            None => keys.put("sliding_window_pattern", 1),
-        }
+        gemma3_windows(keys)?;
         for (key, ours) in
             [("rope.freq_base_swa", "rope_local_base_freq"), ("final_logit_softcapping", "final_logit_softcapping")]
         {
@@ -241,6 +231,27 @@ const GEMMA3: Architecture = Architecture {
     },
     ..GEMMA2
 };
+
+/// Which layers have a window: all but every n-th, or those that a list says.
+fn gemma3_windows(keys: &mut Keys) -> Result<()> {
+    const PATTERN: &str = "attention.sliding_window_pattern";
+    let listed = keys.flags(PATTERN)?;
+    let every = if listed.is_some() { None } else { keys.size(PATTERN)? };
+    let Some(window) = keys.size("attention.sliding_window")?.filter(|window| *window > 0) else {
+        // To llama.cpp a file without a window is one without windows, whatever it says of their pattern.
+        keys.put("sliding_window_pattern", 1);
+        return Ok(());
+    };
+    keys.put("sliding_window", window);
+    if let Some(every) = every {
+        keys.put("sliding_window_pattern", every);
+    }
+    if let Some(slides) = listed {
+        let kind = |slides| if slides { "sliding_attention" } else { "full_attention" };
+        keys.put("layer_types", slides.into_iter().map(kind).collect::<Vec<_>>());
+    }
+    Ok(())
+}
 
 const PHI3: Architecture = Architecture {
     name: "phi3",

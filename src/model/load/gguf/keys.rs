@@ -134,6 +134,12 @@ impl<'a> Keys<'a> {
         self.metadata.bool(&self.ask(key))
     }
 
+    /// A value for each layer, where it is a list.
+    pub(super) fn flags(&self, key: &str) -> Result<Option<Vec<bool>>> {
+        let full = self.ask(key);
+        if self.metadata.is_list(&full) { self.metadata.bools(&full) } else { Ok(None) }
+    }
+
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>> {
         self.metadata.string(&self.ask(key))
     }
