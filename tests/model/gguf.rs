@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::model::{CheckpointOptions, HookedTransformer, LoadOptions, Processing};
+use candle_lens::model::{AttentionType, CheckpointOptions, HookedTransformer, LoadOptions, Processing};
 use candle_lens::tokens::Bos;
 
 use crate::support::damage::torture;
@@ -52,8 +52,13 @@ fn logits(model: &HookedTransformer, reference: &Reference) -> Tensor {
 
 /// The model `llama` with a change.
 fn changed(name: &str, change: impl FnOnce(GgufFile) -> GgufFile) -> PathBuf {
+    changed_of("llama", name, change)
+}
+
+/// This model with a change.
+fn changed_of(model: &str, name: &str, change: impl FnOnce(GgufFile) -> GgufFile) -> PathBuf {
     let place = scratch(&format!("gguf_model_{name}")).join("model.gguf");
-    let whole = GgufFile::of(&fs::read(file("llama")).expect("the fixture is there"));
+    let whole = GgufFile::of(&fs::read(file(model)).expect("the fixture is there"));
     fs::write(&place, change(whole).bytes()).expect("the scratch folder can be written");
     place
 }
@@ -128,6 +133,58 @@ fn frequencies_that_no_formula_gives_are_kept() {
     assert!(halved.cfg().long_rope.is_some() && linear.cfg().long_rope.is_none());
     assert_close(&logits(&halved, &reference), &logits(&linear, &reference), TOLERANCE as f32, "halved frequencies");
     sentence(load(&odd([2.0, 0.0]), Processing::NONE), &["model.gguf", "long_rope", "positive"]);
+}
+
+/// llama.cpp divides by the factors and by the keys; either alone would be another model.
+#[test]
+fn positions_that_are_stretched_twice_are_refused() {
+    let by = |kind: &str, factor: f32| {
+        changed_of("llama3", "twice", |whole| {
+            whole.with("llama.rope.scaling.type", text_value(kind)).with("llama.rope.scaling.factor", f32_value(factor))
+        })
+    };
+    for kind in ["linear", "yarn"] {
+        sentence(load(&by(kind, 2.0), Processing::NONE), &["model.gguf", "rope_freqs.weight", kind, "twice"]);
+    }
+    let reference = Reference::load("gguf/logits.safetensors");
+    for (kind, factor) in [("none", 2.0), ("linear", 1.0)] {
+        let model = load(&by(kind, factor), Processing::NONE).unwrap();
+        assert_close(&logits(&model, &reference), reference.get("llama3"), TOLERANCE as f32, kind);
+    }
+}
+
+#[test]
+fn keys_for_longer_contexts_need_their_factors() {
+    let refused = |key: &str, value: Vec<u8>, says: &str| {
+        let place = changed_of("phi3", "without_factors", |whole| whole.with(key, value));
+        sentence(load(&place, Processing::NONE), &["model.gguf", says, "rope_factors_long.weight"]);
+    };
+    refused("phi3.rope.scaling.type", text_value("longrope"), "longrope");
+    refused("phi3.rope.scaling.type", text_value("linear"), "linear");
+    refused("phi3.rope.scaling.attn_factor", f32_value(1.25), "1.25");
+    let harmless = changed_of("phi3", "without_factors", |whole| {
+        whole.with("phi3.rope.scaling.attn_factor", f32_value(1.0)).with("phi3.rope.scaling.type", text_value("none"))
+    });
+    assert!(load(&harmless, Processing::NONE).unwrap().cfg().long_rope.is_none());
+}
+
+/// As in llama.cpp, whose layers then all see everything and rotate by the base of those that do.
+#[test]
+fn gemma_3_without_a_window_has_no_windows() {
+    let key = "gemma3.attention.sliding_window";
+    for zero in [false, true] {
+        let place = changed_of("gemma3", "no_window", |whole| match zero {
+            true => whole.with(key, u32_value(0)),
+            false => whole.without(key),
+        });
+        let cfg = load(&place, Processing::NONE).unwrap().cfg().clone();
+        assert!(cfg.attn_types.as_ref().expect("Gemma 3 has them").iter().all(|kind| *kind == AttentionType::Global));
+    }
+    let whole = load(&file("gemma3"), Processing::NONE).unwrap().cfg().clone();
+    assert!(
+        whole.attn_types.as_ref().expect("Gemma 3 has them").contains(&AttentionType::Local),
+        "or else this tests nothing"
+    );
 }
 
 #[test]
@@ -217,7 +274,8 @@ fn keys_that_are_not_understood_are_refused() {
     };
     refused("llama.logit_scale", f32_value(0.5), &["llama.logit_scale", "0.5", "ignore_config_keys"]);
     refused("qwen2.block_count", u32_value(3), &["qwen2.block_count", "not understood"]);
-    refused("llama.rope.scaling.type", text_value("su"), &["rotary positions", "\"su\""]);
+    refused("llama.rope.scaling.type", text_value("su"), &["its header asks for rotary positions", "\"su\""]);
+    refused("llama.rope.dimension_count", u32_value(2), &["rope.dimension_count", "part of each head", "another file"]);
     refused("llama.expert_count", u32_value(8), &["mixture of experts"]);
     refused("llama.attention.value_length", u32_value(6), &["values of size 6"]);
     refused("llama.block_count", u32_value(3), &["layers.2", "missing"]);
@@ -227,7 +285,7 @@ fn keys_that_are_not_understood_are_refused() {
     refused("llama.block_count", text_value("2"), &["llama.block_count", "text"]);
     refused("llama.block_count", value(5, &(-2i32).to_le_bytes()), &["llama.block_count", "-2", "not negative"]);
     refused("llama.attention.head_count", list_value(4, 2, &[1; 8]), &["attention.head_count", "list of u32"]);
-    refused("llama.attention.head_count", u32_value(0), &["model.gguf"]);
+    refused("llama.attention.head_count", u32_value(0), &["n_heads is 0", "convert it again"]);
     refused("llama.rope.freq_base", f32_value(f32::NAN), &["llama.rope.freq_base", "finite"]);
     refused("llama.rope.freq_base", value(7, &[1]), &["llama.rope.freq_base", "true"]);
     refused("llama.tensor_data_layout", text_value("other"), &["tensor_data_layout", "other"]);

@@ -82,8 +82,8 @@ fn what_is_wrong_with_a_file_is_said() {
     refused(GgufFile { version: 1, ..small() }, "version 1");
     refused(GgufFile { version: 4, ..small() }, "version 4");
     refused(GgufFile { version: 3u32.swap_bytes(), ..small() }, "little-endian");
-    refused(GgufFile { counts: (Some(1 << 60), None), ..small() }, "entries of metadata number 1152921504606846976");
-    refused(GgufFile { counts: (None, Some(u64::MAX)), ..small() }, "tensors number 18446744073709551615");
+    refused(GgufFile { counts: (Some(1 << 60), None), ..small() }, "claims 1152921504606846976 metadata entries, but");
+    refused(GgufFile { counts: (None, Some(u64::MAX)), ..small() }, "claims 18446744073709551615 tensors, but");
     refused(GgufFile { counts: (Some(2), None), ..small() }, "");
     refused(GgufFile { entries: [small().entries, small().entries].concat(), ..small() }, "twice");
     refused(GgufFile { tensors: [small().tensors, small().tensors].concat(), ..small() }, "tensor \"a\" twice");
@@ -91,10 +91,10 @@ fn what_is_wrong_with_a_file_is_said() {
     refused(small().with("x", value(7, &[2])), "stored as 2");
     refused(small().with("x", list_value(7, 2, &[1, 3])), "stored as 3");
     refused(small().with("x", list_value(9, 1, &list_value(4, 0, &[])[4..])), "list of lists");
-    refused(small().with("x", list_value(4, 1 << 62, &[])), "numbers number");
-    refused(small().with("x", list_value(8, 1 << 50, &[])), "texts number");
+    refused(small().with("x", list_value(4, 1 << 62, &[])), "numbers in a list, but the file is too short");
+    refused(small().with("x", list_value(8, 1 << 50, &[])), "texts in a list, but the file is too short");
     refused(small().with("x", value(8, &[&1u64.to_le_bytes(), [0xff].as_slice()].concat())), "UTF-8");
-    refused(small().with("x", value(8, &u64::MAX.to_le_bytes())), "the file ends before");
+    refused(small().with("x", value(8, &u64::MAX.to_le_bytes())), "the file is too short");
     refused(small().with("general.alignment", u32_value(0)), "power of two");
     refused(small().with("general.alignment", u32_value(33)), "power of two");
     refused(small().with("general.alignment", f32_value(32.0)), "power of two");

@@ -107,6 +107,21 @@ fn sentence_pieces_that_contradict_themselves() {
     check(&small_pieces(), wrong);
 }
 
+/// All runs of one letter: each is two shorter ones in as many ways as it has letters.
+#[test]
+fn tokens_that_imply_very_many_merges() {
+    let runs = |longest: usize| {
+        let runs: Vec<String> = (1..=longest).map(|length| "x".repeat(length)).collect();
+        let all: Vec<&str> = ["<unk>"].into_iter().chain(runs.iter().map(String::as_str)).collect();
+        let scores: Vec<f32> = (0..all.len()).map(|id| -(id as f32)).collect();
+        let kinds: Vec<i32> = (0..all.len()).map(|id| if id == 0 { 2 } else { 1 }).collect();
+        let file = small_pieces().with("tokenizer.ggml.tokens", texts(&all));
+        file.with("tokenizer.ggml.token_type", ints(&kinds)).with("tokenizer.ggml.scores", floats(&scores))
+    };
+    read(&runs(40)).expect("runs of spaces in real vocabularies have up to 31");
+    sentence(read(&runs(200)), &["201 tokens", "32 times as many merges", "tokenizer.json"]);
+}
+
 #[test]
 fn metadata_of_another_type() {
     let number = || u32_value(7);

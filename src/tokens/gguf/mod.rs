@@ -90,8 +90,9 @@ impl Tokenizer {
 
     /// The tokenizer that the metadata describe, or none if they have none.
     ///
-    /// The file says whether [`Bos::Default`](crate::tokens::Bos::Default) prepends a BOS; where it does not, llama.cpp's
-    /// default decides, and where that has none, the model's family. An EOS is never appended; a line on stderr says so if
+    /// The file says whether [`Bos::Default`](crate::tokens::Bos::Default) prepends a BOS. Where it does not, one is
+    /// prepended for SentencePiece and for what splits texts like Llama 3 or Tekken, as in llama.cpp; otherwise the model's
+    /// family decides, as in TransformerLens, where llama.cpp prepends none. An EOS is never appended; a line on stderr says so if
     /// the file asks for one.
     ///
     /// # Errors

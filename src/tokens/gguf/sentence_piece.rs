@@ -22,8 +22,11 @@ use crate::error::Result;
 /// The longest token, in bytes, because all its splits are tried. Gemma's longest has 93.
 const LONGEST: usize = 512;
 
+/// The most merges for each token, because a small file can imply very many. Gemma has 2.
+const MOST_MERGES: usize = 32;
+
 /// # Errors
-/// Scores that are missing or all equal; a token that is too long; no token for what the others do not spell; a file that asks
+/// Scores that are missing or all equal; a token that is too long; far more merges than tokens; no token for what the others do not spell; a file that asks
 /// for texts to be rewritten.
 pub(super) fn build(vocabulary: &Vocabulary) -> Result<Built> {
     let strips = vocabulary.flag("remove_extra_whitespaces")? == Some(true);
@@ -109,6 +112,10 @@ fn merges(vocabulary: &Vocabulary) -> Result<Merges> {
             if ids.contains_key(parts.0) && ids.contains_key(parts.1) {
                 merges.push(Merge { parts, lengths: (characters, whole - characters), score });
             }
+        }
+        if merges.len() > MOST_MERGES * ids.len() {
+            return Err(vocabulary
+                .wrong(format!("its {} tokens imply more than {MOST_MERGES} times as many merges", ids.len())));
         }
         merges[from..].sort_by_key(|merge| (ids[merge.parts.0], ids[merge.parts.1]));
     }

@@ -35,7 +35,7 @@ pub(super) struct Splitter {
     pub composed: bool,
     /// Whether a piece that is a token is taken whole, even if no merges lead to it.
     pub whole_words: bool,
-    /// llama.cpp's default for these.
+    /// llama.cpp's default for those that it knows to need a BOS; `None` leaves it to the model's family.
     pub prepend_bos: Option<bool>,
     /// Python's class of the tokenizer, where it decides which special tokens there are.
     pub class: Option<&'static str>,

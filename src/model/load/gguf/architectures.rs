@@ -85,7 +85,7 @@ const LLAMA: Architecture = Architecture {
     keys: LLAMA_KEYS,
     more: |keys| {
         keys.heads_of_one_size()?;
-        keys.whole_rotary()?;
+        keys.only_whole_rotary()?;
         rotary::scaling(keys)?;
         for (key, tensor) in [("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_gate.bias")] {
             let there = keys.has(tensor);
@@ -175,6 +175,9 @@ const GEMMA2: Architecture = Architecture {
                 keys.put(cap, number);
             }
         }
+        if let Some(window) = keys.size("attention.sliding_window")? {
+            keys.put("sliding_window", window);
+        }
         // llama.cpp knows the largest by its layers.
         gemma_scale(keys, 46)?;
         (QWEN2.more)(keys)
@@ -197,12 +200,9 @@ const GEMMA2: Architecture = Architecture {
     ..GEMMA
 };
 
-/// The window, and the scale of the scores, which the file does not have: `1 / sqrt(d_head)`, in the largest model,
-/// which has so many layers, `1 / sqrt(d_model / n_heads)`.
+/// The scale of the scores, which the file does not have: `1 / sqrt(d_head)`, in the largest model, which has so many
+/// layers, `1 / sqrt(d_model / n_heads)`.
 fn gemma_scale(keys: &mut Keys, largest: usize) -> Result<()> {
-    if let Some(window) = keys.size("attention.sliding_window")? {
-        keys.put("sliding_window", window);
-    }
     let (layers, width) = (keys.size("block_count")?, keys.size("embedding_length")?);
     let heads = keys.size("attention.head_count")?.filter(|heads| *heads > 0);
     let shared = width.zip(heads).map(|(width, heads)| width / heads);
@@ -219,8 +219,16 @@ const GEMMA3: Architecture = Architecture {
     model_type: "gemma3_text",
     more: |keys| {
         gemma_scale(keys, 62)?;
-        if let Some(every) = keys.size("attention.sliding_window_pattern")? {
-            keys.put("sliding_window_pattern", every);
+        let every = keys.size("attention.sliding_window_pattern")?;
+        match keys.size("attention.sliding_window")?.filter(|window| *window > 0) {
+            Some(window) => {
+                keys.put("sliding_window", window);
+                if let Some(every) = every {
+                    keys.put("sliding_window_pattern", every);
+                }
+            }
+            // To llama.cpp a file without a window is one without windows, whatever it says of their pattern.
+            None => keys.put("sliding_window_pattern", 1),
         }
         for (key, ours) in
             [("rope.freq_base_swa", "rope_local_base_freq"), ("final_logit_softcapping", "final_logit_softcapping")]

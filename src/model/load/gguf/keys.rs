@@ -124,7 +124,7 @@ impl<'a> Keys<'a> {
         let full = self.ask(key);
         match self.metadata.f64(&full)? {
             Some(number) if !number.is_finite() => Err(self.wrong(format!(
-                "its metadata {full:?} are {number}, but a finite number is needed: download it again."
+                "its metadata key {full:?} is {number}, but a finite number is needed: download it again."
             ))),
             other => Ok(other),
         }
@@ -142,7 +142,7 @@ impl<'a> Keys<'a> {
     pub(super) fn only_text(&self, key: &str, valid: &str) -> Result<()> {
         match self.text(key)? {
             Some(text) if text != valid => Err(self.wrong(format!(
-                "its metadata {:?} are {text:?}, but only {valid:?} is supported: convert the model with a current llama.cpp.",
+                "its metadata key {:?} is {text:?}, but only {valid:?} is supported: convert the model with a current llama.cpp.",
                 self.full(key)
             ))),
             _ => Ok(()),
@@ -212,8 +212,21 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
-    /// What was set; refuses a key that may change what the model
-    /// computes and was not asked for.
+    /// Refuses a head of which only a part rotates: the order in which llama.cpp has the rows of queries and keys is
+    /// that of whole heads.
+    pub(super) fn only_whole_rotary(&self) -> Result<()> {
+        match self.rotary_share()?.filter(|share| *share != 1.0) {
+            Some(_) => Err(self.wrong(format!(
+                "rotates only a part of each head ({} is not the size of a head), which neither llama.cpp nor this \
+                 library supports for the architecture {:?}: take another file of this model.",
+                self.full("rope.dimension_count"),
+                self.architecture.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What was set; refuses a key that may change what the model computes and was not asked for.
     ///
     /// # Errors
     /// [`Error::File`] that names the key; for keys that the user takes as harmless and that are absent or understood.

@@ -42,8 +42,11 @@ pub(super) fn read(path: &Path, ignored: &[String]) -> Result<GgufModel> {
     keys.translate()?;
     let keys::Config { json, frequencies } = keys.finish(ignored)?;
     let mut understood = families::understand(&json, &[]).map_err(|error| {
-        let said = error.sentence();
-        Error::file(path, format!("its metadata, as the keys of a config.json: {said}"))
+        // The families speak of the file that they usually read, which a user of this one cannot correct.
+        let said = error.sentence().replace("config.json", "its header");
+        let ours = ": take another file of this model, or convert it again.";
+        let said = said.replace(": correct it.", ours).replace(": correct the config.", ours);
+        Error::file(path, format!("its metadata, read as a config.json: {said}"))
     })?;
     if let Some(frequencies) = frequencies {
         rotary::divide(&mut understood.cfg, frequencies).map_err(|error| error.in_file(path))?;
