@@ -8,7 +8,7 @@ use candle_lens::candle::DType;
 use candle_lens::storage::Tensors;
 
 use crate::support::damage::torture;
-use crate::support::fixture::{path, tiny_gpt2};
+use crate::support::fixture::{path, stored_numbers, tiny_gpt2};
 use crate::support::scratch;
 use crate::support::sentence::sentence;
 
@@ -24,13 +24,6 @@ fn written(name: &str, bytes: &[u8]) -> PathBuf {
     file
 }
 
-fn numbers(file: &Tensors, name: &str) -> Vec<f64> {
-    let tensor = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(tensor.dims(), file.shape(name).unwrap(), "{name}");
-    assert_eq!(tensor.dtype(), file.dtype(name).unwrap(), "{name}");
-    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
-}
-
 #[test]
 fn every_dtype_and_order_is_read_as_numpy_wrote_it() {
     let file = Tensors::open(path("arrays.npz")).unwrap();
@@ -38,7 +31,7 @@ fn every_dtype_and_order_is_read_as_numpy_wrote_it() {
     let halves: Vec<f64> = (0..6).map(|i| f64::from(i) + 0.5).collect();
     for (name, dtype) in [("f16", DType::F16), ("f32", DType::F32), ("f64", DType::F64), ("fortran", DType::F32)] {
         assert_eq!((file.dtype(name).unwrap(), file.shape(name).unwrap()), (dtype, vec![2, 3]), "{name}");
-        assert_eq!(numbers(&file, name), halves, "{name}");
+        assert_eq!(stored_numbers(&file, name), halves, "{name}");
     }
     let (from_0, from_12): (Vec<f64>, Vec<f64>) = (0..24).map(|i| (f64::from(i), f64::from(i - 12))).unzip();
     for (name, dtype, expected) in [
@@ -50,12 +43,15 @@ fn every_dtype_and_order_is_read_as_numpy_wrote_it() {
         ("u32", DType::U32, &from_0),
     ] {
         assert_eq!((file.dtype(name).unwrap(), file.shape(name).unwrap()), (dtype, vec![2, 3, 4]), "{name}");
-        assert_eq!(&numbers(&file, name), expected, "{name}");
+        assert_eq!(&stored_numbers(&file, name), expected, "{name}");
     }
-    assert_eq!((file.dtype("bool").unwrap(), numbers(&file, "bool")), (DType::U8, vec![1., 0., 1.]));
-    assert_eq!((file.shape("scalar").unwrap(), numbers(&file, "scalar")), (vec![], vec![2.5]));
-    assert_eq!((file.shape("empty").unwrap(), numbers(&file, "empty")), (vec![0, 3], vec![]));
-    assert_eq!((file.shape("fortran_column").unwrap(), numbers(&file, "fortran_column")), (vec![2, 1], vec![0.5, 3.5]));
+    assert_eq!((file.dtype("bool").unwrap(), stored_numbers(&file, "bool")), (DType::U8, vec![1., 0., 1.]));
+    assert_eq!((file.shape("scalar").unwrap(), stored_numbers(&file, "scalar")), (vec![], vec![2.5]));
+    assert_eq!((file.shape("empty").unwrap(), stored_numbers(&file, "empty")), (vec![0, 3], vec![]));
+    assert_eq!(
+        (file.shape("fortran_column").unwrap(), stored_numbers(&file, "fortran_column")),
+        (vec![2, 1], vec![0.5, 3.5])
+    );
     for (name, kind) in
         [("big_endian", ">f4"), ("complex", "<c8"), ("text", "<U2"), ("fields", "a structure"), ("objects", "|O")]
     {
@@ -74,11 +70,11 @@ fn packed_arrays_and_single_ones() {
     let expected: Vec<f64> = (0..3000).map(|i| f64::from(i) / 8.0).collect();
     for name in ["columns", "rows"] {
         assert_eq!(file.shape(name).unwrap(), [30, 100]);
-        assert_eq!(numbers(&file, name), expected, "{name}");
+        assert_eq!(stored_numbers(&file, name), expected, "{name}");
     }
     let file = Tensors::open(path("vector.npy")).unwrap();
     assert_eq!(file.names(), ["vector"]);
-    assert_eq!(numbers(&file, "vector"), [0.0, 0.25, 0.5, 0.75]);
+    assert_eq!(stored_numbers(&file, "vector"), [0.0, 0.25, 0.5, 0.75]);
 }
 
 #[test]
@@ -88,13 +84,13 @@ fn one_door_for_every_format() {
     let file = Tensors::open_under(path("checkpoints/trained.pth"), "model_state_dict").unwrap();
     let wte = "_orig_mod.transformer.wte.weight";
     let same = Tensors::open(tiny_gpt2().join("model.safetensors")).unwrap();
-    assert_eq!(numbers(&file, wte), numbers(&same, "transformer.wte.weight"));
+    assert_eq!(stored_numbers(&file, wte), stored_numbers(&same, "transformer.wte.weight"));
     // The same weights as views with strides.
     let views = Tensors::open(path("checkpoints/views.pt")).unwrap();
     let straight = Tensors::open(path("checkpoints/legacy.pt")).unwrap();
     assert_eq!(views.names(), straight.names());
     for name in views.names() {
-        assert_eq!(numbers(&views, &name), numbers(&straight, &name), "{name}");
+        assert_eq!(stored_numbers(&views, &name), stored_numbers(&straight, &name), "{name}");
     }
     sentence(Tensors::open_under(path("arrays.npz"), "weights"), &["arrays.npz", "NumPy", "leave key out"]);
     sentence(Tensors::open(path("nothing.npz")), &["nothing.npz", "cannot be read"]);

@@ -8,7 +8,7 @@ use candle_lens::candle::DType;
 use candle_lens::storage::Tensors;
 
 use crate::support::damage::torture;
-use crate::support::fixture::{Reference, path};
+use crate::support::fixture::{Reference, path, stored_numbers};
 use crate::support::gguf::{GgufFile, f32_value, list_value, text_value, u32_value, value};
 use crate::support::scratch;
 use crate::support::sentence::sentence;
@@ -20,13 +20,6 @@ fn written(name: &str, file: &GgufFile) -> PathBuf {
     let place = scratch(&format!("gguf_{name}")).join(name);
     fs::write(&place, file.bytes()).expect("the scratch folder can be written");
     place
-}
-
-fn numbers(file: &Tensors, name: &str) -> Vec<f64> {
-    let tensor = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(tensor.dims(), file.shape(name).unwrap(), "{name}");
-    assert_eq!(tensor.dtype(), file.dtype(name).unwrap(), "{name}");
-    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
 #[test]
@@ -41,7 +34,7 @@ fn every_type_is_read_as_gguf_reads_it() {
         let expected: Vec<f64> = expected.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap();
         let largest = expected.iter().fold(0f64, |largest, number| largest.max(number.abs()));
         assert!(largest > 0.1 && largest < 128.0, "{name}: {largest}");
-        for (ours, theirs) in numbers(&file, &name).iter().zip(expected) {
+        for (ours, theirs) in stored_numbers(&file, &name).iter().zip(expected) {
             assert!((ours - theirs).abs() < ROUNDING, "{name}: {ours} and {theirs}");
         }
     }
@@ -49,7 +42,7 @@ fn every_type_is_read_as_gguf_reads_it() {
     for (name, dtype) in dtypes.into_iter().chain([("q4_k", DType::F32), ("q8_0", DType::F32)]) {
         assert_eq!(file.dtype(name).unwrap(), dtype, "{name}");
     }
-    assert_eq!(numbers(&file, "i32"), [0., 1., 2., 3., 4., 5.]);
+    assert_eq!(stored_numbers(&file, "i32"), [0., 1., 2., 3., 4., 5.]);
     sentence(file.tensor("iq4_nl"), &["kinds.gguf", "iq4_nl", "IQ4_NL"]);
     let text = file.to_string();
     assert!(text.contains("\n  q4_k: Q4_K [2, 256]") && text.contains("\n  f16: f16 [2, 3, 5]"), "{text}");
@@ -59,16 +52,16 @@ fn every_type_is_read_as_gguf_reads_it() {
 fn written_by_hand() {
     for version in [2, 3] {
         let file = Tensors::open(written("small.gguf", &GgufFile { version, ..GgufFile::small() })).unwrap();
-        assert_eq!((file.names(), numbers(&file, "a")), (vec!["a".into()], vec![0., 1., 2., 3., 4., 5.]));
+        assert_eq!((file.names(), stored_numbers(&file, "a")), (vec!["a".into()], vec![0., 1., 2., 3., 4., 5.]));
     }
     // The format is recognised by its first bytes, whatever the name says.
     let file = Tensors::open(written("small.bin", &GgufFile::small())).unwrap();
     assert_eq!(file.shape("a").unwrap(), [2, 3]);
     sentence(Tensors::open_under(path("gguf/kinds.gguf"), "model"), &["kinds.gguf", "a GGUF file", "leave key out"]);
     let aligned = GgufFile { alignment: 8, ..GgufFile::small() }.with("general.alignment", u32_value(8));
-    assert_eq!(numbers(&Tensors::open(written("aligned.gguf", &aligned)).unwrap(), "a")[5], 5.0);
+    assert_eq!(stored_numbers(&Tensors::open(written("aligned.gguf", &aligned)).unwrap(), "a")[5], 5.0);
     let scalar = GgufFile::small().tensor(&[], 0, 4);
-    assert_eq!(numbers(&Tensors::open(written("scalar.gguf", &scalar)).unwrap(), "a"), [1.0]);
+    assert_eq!(stored_numbers(&Tensors::open(written("scalar.gguf", &scalar)).unwrap(), "a"), [1.0]);
 }
 
 #[test]
@@ -147,7 +140,7 @@ fn split_files_are_read_together() {
     for number in 1..=3 {
         let file = Tensors::open(place(number)).unwrap();
         assert_eq!(file.names(), ["a", "b", "c"], "opened by file {number}");
-        assert_eq!(numbers(&file, "c")[1], 1.0);
+        assert_eq!(stored_numbers(&file, "c")[1], 1.0);
     }
     write(3, &part(2, &["c"], 4));
     assert!(Tensors::open(place(1)).is_ok(), "the first file counts");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use candle_lens::candle::{DType, Device, Tensor};
 use candle_lens::model::{HookedTransformer, Processing};
+use candle_lens::storage::Tensors;
 use candle_lens::tokens::Tokens;
 
 /// The largest difference that counts as agreement, as in tests/fixtures/manifest.json.
@@ -101,4 +102,12 @@ impl Agreement {
 pub fn numbers(tensor: &Tensor) -> Vec<f64> {
     let flat = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.flatten_all());
     flat.and_then(|flat| flat.to_vec1()).expect("a tensor of numbers")
+}
+
+/// The numbers of a stored tensor, whose shape and dtype are those that the file announces.
+pub fn stored_numbers(file: &Tensors, name: &str) -> Vec<f64> {
+    let tensor = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(tensor.dims(), file.shape(name).unwrap(), "{name}");
+    assert_eq!(tensor.dtype(), file.dtype(name).unwrap(), "{name}");
+    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
