@@ -47,6 +47,9 @@
 //! | [`patching`] | what happens when a run gets an activation of another run |
 //! | [`gradients`] | gradients of a metric along activations, and attributions computed from them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
+//! | [`dictionaries`] | sparse autoencoders and transcoders: their formats, their features, and the model with them spliced in |
+//! | [`features`] | what a dictionary is worth, and what its features mean |
+//! | [`train`] | training of dictionaries and probes |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
 //! | [`guide`] | pages to read: for users of TransformerLens, axes and shapes, errors |
@@ -55,10 +58,12 @@
 pub mod analysis;
 pub mod cache;
 pub mod circuits;
+pub mod dictionaries;
 pub mod dims;
 pub mod error;
 pub mod experiment;
 pub mod factored_matrix;
+pub mod features;
 mod files;
 pub mod generate;
 pub mod gradients;
@@ -76,6 +81,7 @@ pub mod slice;
 pub mod storage;
 pub mod tasks;
 pub mod tokens;
+pub mod train;
 pub mod views;
 mod visible;
 mod wide;

@@ -34,6 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("patching", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
+    ("dictionaries", &["hooks", "model"]),
+    ("features", &[]),
+    ("train", &[]),
     (
         "views",
         &[
@@ -68,6 +71,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "patching",
             "gradients",
             "circuits",
+            "dictionaries",
             "views",
         ],
     ),

@@ -1,0 +1,83 @@
+//! The parts of a dictionary: what every format is read into, and what training makes.
+
+use candle_core::Tensor;
+
+use super::expects::Expects;
+use super::input::InputNorm;
+
+/// How pre-activations become the activations of features.
+#[derive(Clone, Debug)]
+pub enum Activation {
+    /// `max(pre, 0)`.
+    Relu,
+    /// `max(pre, 0)` where `pre > threshold`, otherwise 0: JumpReLU, and what batch top-k and Matryoshka dictionaries are once
+    /// they are trained.
+    JumpRelu {
+        /// `[d_sae]`.
+        threshold: Tensor,
+    },
+    /// The `k` largest pre-activations of a position, those below 0 as 0.
+    TopK {
+        /// How many features may be active at a position.
+        k: usize,
+    },
+    /// The `k` pre-activations of a position with the largest absolute values, with their signs.
+    AbsTopK {
+        /// How many features are active at a position.
+        k: usize,
+    },
+    /// Features in `k` groups of neighbours; of each group the largest pre-activation, those below 0 as 0.
+    GroupMax {
+        /// How many groups there are.
+        k: usize,
+    },
+    /// `max(u exp(r_mag) + b_mag, 0)` where `u + b_gate > 0`, with `u = (s(x) - b_in) W_enc`; `b_enc` is not used.
+    Gated {
+        /// `[d_sae]`.
+        b_gate: Tensor,
+        /// `[d_sae]`.
+        b_mag: Tensor,
+        /// `[d_sae]`.
+        r_mag: Tensor,
+    },
+    /// Matching pursuit (Costa et al. 2025, arXiv 2506.03093): the feature whose decoder row has the largest product with what
+    /// remains of the input is added until little enough remains. `w_enc` is not used.
+    MatchingPursuit {
+        /// How many times a feature is added at most.
+        max_iterations: usize,
+        /// It stops once the norm of what remains is below this.
+        residual_threshold: f64,
+    },
+}
+
+/// The weights of a dictionary with all that they need to be read correctly: [`Dictionary::new`](super::Dictionary::new) checks
+/// them.
+///
+/// # Shapes
+/// As given for each; `d_in` and `d_out` are `d_model`, or `n_heads d_head` at `hook_z`.
+#[derive(Clone, Debug)]
+pub struct DictionaryParts {
+    /// What messages and figures call it.
+    pub name: String,
+    /// `[d_in, d_sae]`.
+    pub w_enc: Tensor,
+    /// `[d_sae]`.
+    pub b_enc: Tensor,
+    /// `[d_sae, d_out]`; of a layer of a cross-layer transcoder `[d_sae, n_writes, d_out]`, for its own layer and those behind it.
+    pub w_dec: Tensor,
+    /// `[d_out]`.
+    pub b_dec: Tensor,
+    /// `[d_in]`, subtracted from the (normalised) input: `b_dec` in most autoencoders, nothing in most transcoders.
+    pub b_in: Option<Tensor>,
+    /// `[d_in, d_out]`: a skip transcoder adds `x W_skip`.
+    pub w_skip: Option<Tensor>,
+    /// How pre-activations become activations.
+    pub activation: Activation,
+    /// What is done to the input before anything else, and undone at the end.
+    pub input_norm: InputNorm,
+    /// Pre-activations are multiplied by the norms of the decoder's rows before features are chosen, and reported so; decoding divides
+    /// by them.
+    pub scaled_by_decoder_norm: bool,
+    /// The model it belongs to.
+    pub expects: Expects,
+}
