@@ -25,7 +25,7 @@ pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, Integra
 pub use crate::head::Head;
 pub use crate::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, InnerSite, MeanOver, MemoryPlan, Selection, Site,
-    Splice, Taps,
+    Splice, SpliceRun, Taps, TextPart,
 };
 pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch, score_questions};
