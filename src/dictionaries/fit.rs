@@ -169,7 +169,7 @@ impl Fit<'_> {
     /// Points whose numbers depend on a basis or a scale that the model's processing changed.
     fn check_readable(&self, reads: HookPoint) -> Result<()> {
         let processing = self.model.processing();
-        let by_head = reads.axes().iter().any(|axis| *axis == AxisName::DHead);
+        let by_head = reads.axes().contains(&AxisName::DHead);
         if processing.refactor_factored_attn_matrices && by_head {
             return self.refused(format!(
                 "reads {reads}, whose basis refactor_factored_attn_matrices changed: load the model without it."
