@@ -15,7 +15,10 @@ pub use crate::candle_nn;
 pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
-pub use crate::dictionaries::{Activation, Architecture, Dictionary, DictionaryParts, Expects, FeatureActs, InputNorm};
+pub use crate::dictionaries::{
+    Activation, Architecture, AtBos, Dictionaries, Dictionary, DictionaryParts, ErrorTerm, Expects, FeatureActs,
+    InputNorm, SpliceOptions,
+};
 pub use crate::dims::ReadBy;
 pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};

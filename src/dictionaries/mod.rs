@@ -20,6 +20,7 @@ mod fit;
 mod input;
 mod load;
 mod parts;
+mod splice;
 
 pub use acts::FeatureActs;
 pub use architecture::Architecture;
@@ -27,3 +28,4 @@ pub use dictionary::Dictionary;
 pub use expects::Expects;
 pub use input::InputNorm;
 pub use parts::{Activation, DictionaryParts};
+pub use splice::{AtBos, Dictionaries, ErrorTerm, SpliceOptions};
