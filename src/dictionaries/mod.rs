@@ -20,6 +20,7 @@ mod fit;
 mod input;
 mod load;
 mod parts;
+mod set;
 mod splice;
 
 pub use acts::FeatureActs;
@@ -27,5 +28,7 @@ pub use architecture::Architecture;
 pub use dictionary::Dictionary;
 pub use expects::Expects;
 pub use input::InputNorm;
+pub use load::{DictionaryFormat, DictionaryOptions};
 pub use parts::{Activation, DictionaryParts};
+pub use set::DictionarySet;
 pub use splice::{AtBos, Dictionaries, ErrorTerm, SpliceOptions};
