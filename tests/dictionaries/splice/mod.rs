@@ -1,8 +1,10 @@
 //! Dictionaries spliced into models.
 
+mod bos;
 mod cross_layer;
 mod experiments;
 mod identities;
+mod refused;
 mod saelens;
 
 use candle_lens::Result;
