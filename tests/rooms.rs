@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["hooks", "model"]),
     ("features", &[]),
-    ("train", &[]),
+    ("train", &["tokens", "tasks", "hooks", "model"]),
     (
         "views",
         &[
@@ -72,6 +72,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "gradients",
             "circuits",
             "dictionaries",
+            "train",
             "views",
         ],
     ),
