@@ -37,6 +37,7 @@ pub enum Site {
     MlpIn,
     Ln2Scale,
     Ln2Normalized,
+    MlpHookIn,
     MlpPre,
     MlpPreLinear,
     MlpMid,

@@ -172,6 +172,10 @@ pub(super) static TABLE: &[SiteRow] = &[
         Site::Ln2Normalized, ("ln2.hook_normalized", &["normalized"]), RESID, (Stage::MlpInput, MLP_NORM),
         "output of ln2, before its scale and shift where they are not folded",
     ),
+    on_demand(site(
+        Site::MlpHookIn, ("mlp.hook_in", &["mlp_hook_in"]), RESID, (Stage::MlpInput, &[Needs::Mlp]),
+        "what the MLP reads: output of ln2 with its scale and shift; the point of circuit-tracer's transcoders",
+    )),
     site(
         Site::MlpPre, ("mlp.hook_pre", &["pre", "mlp_pre"]), NEURONS, (Stage::MlpInput, &[Needs::Mlp]),
         "neurons before the activation function",

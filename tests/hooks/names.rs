@@ -64,7 +64,7 @@ fn shorthands_mean_what_they_mean_in_transformer_lens() {
 #[test]
 fn every_point_reads_back_from_its_own_name() {
     let points = HookPoint::all(&DIMS);
-    assert_eq!(points.len(), 7 + 5 * 23);
+    assert_eq!(points.len(), 7 + 5 * 24);
     for point in points {
         assert_eq!(point.to_string().parse::<HookPoint>().unwrap(), point);
         assert_eq!(point.shape(&DIMS, 2, 7)[0], 2);

@@ -2,10 +2,11 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{DType, Tensor};
-use candle_lens::hooks::{Edit, HookPlan, HookPoint, MeanOver};
+use candle_lens::hooks::{Edit, HookPlan, HookPoint, MeanOver, Site};
 use candle_lens::model::{HookedTransformer, Loss, Processing, Run, RunOptions};
 use candle_lens::tokens::{PaddingSide, Tokens};
 
+use crate::support::assert_close;
 use crate::support::fixture::{Agreement, Reference, numbers, tiny_model};
 
 fn run_everything(model: &HookedTransformer, tokens: &Tokens, loss: Loss) -> Result<Run> {
@@ -49,11 +50,36 @@ pub fn compare_run(
     Ok(points)
 }
 
-/// How many points a model has besides its tokens, which are not activations, and the unembedding's, which the references do
-/// not keep by these names.
+/// How many points a model has besides its tokens, which are not activations, the unembedding's, which the references do
+/// not keep by these names, and `mlp.hook_in`, which is circuit-tracer's.
 pub fn all_points(model: &HookedTransformer) -> usize {
     let left_out = [HookPoint::Tokens, HookPoint::UnembedIn, HookPoint::UnembedOut];
-    HookPoint::all(&model.dims()).into_iter().filter(|point| !left_out.contains(point)).count()
+    let is_compared =
+        |point: &HookPoint| !left_out.contains(point) && !matches!(point, HookPoint::Block(_, Site::MlpHookIn));
+    HookPoint::all(&model.dims()).into_iter().filter(is_compared).count()
+}
+
+/// `mlp.hook_in` is not in the references, but the points around it are: it is the norm's output with scale and shift, and the
+/// neurons read it.
+#[test]
+fn what_the_mlp_reads_lies_between_its_norm_and_its_neurons() -> Result<()> {
+    const ROUNDING: f32 = 1e-5;
+    for processing in [Processing::NONE, Processing::default()] {
+        let model = tiny_model(processing);
+        let plan = HookPlan::new().capture_where(|point| point.layer() == Some(1));
+        let (_, cache) =
+            model.run_with_hooks(Tokens::from_rows(vec![vec![5, 3, 8]])?, plan.capture(("mlp_hook_in", 1)))?;
+        let (read, normalized) = (cache.get(("mlp_hook_in", 1))?, cache.get(("normalized", 1, "ln2"))?);
+        let scaled = match model.weight("blocks.1.ln2.w") {
+            Ok(w) => normalized.broadcast_mul(&w)?.broadcast_add(&model.weight("blocks.1.ln2.b")?)?,
+            Err(_) => normalized,
+        };
+        assert_close(&read, &scaled, ROUNDING, "the norm's output with scale and shift");
+        let w_in = model.weight("blocks.1.mlp.W_in")?;
+        let pre = read.broadcast_matmul(&w_in)?.broadcast_add(&model.weight("blocks.1.mlp.b_in")?)?;
+        assert_close(&pre, &cache.get(("pre", 1))?, ROUNDING, "the neurons");
+    }
+    Ok(())
 }
 
 #[test]

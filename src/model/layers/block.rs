@@ -91,6 +91,7 @@ pub(in crate::model) fn rest_of_block(
             normalized: HookPoint::Block(ctx.layer, Site::Ln2Normalized),
         };
         let normed = norm(&mlp_in, weights.ln2.as_ref(), ctx.norm_before(), Some((run, points)))?;
+        let normed = run.at_site(ctx.layer, Site::MlpHookIn, normed)?;
         let written = mlp(&normed, mlp_weights, ctx, run)?;
         let written =
             norm_after(written, weights.ln2_post.as_ref(), ctx, run, (Site::Ln2PostScale, Site::Ln2PostNormalized))?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::id_of;
 use crate::model::transformer::HookedTransformer;
 use crate::visible::visible;
 
@@ -111,6 +112,18 @@ impl fmt::Display for ModelProvenance {
 }
 
 impl HookedTransformer {
+    /// Whether this name means the model: TransformerLens' names and the hub's ids of one model are the same, and an owner counts
+    /// only where both are given.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        let id = |name: &str| {
+            let name = name.split(['@', ':']).next().unwrap_or_default();
+            id_of(name).unwrap_or(name).to_lowercase()
+        };
+        let (own, given) = (id(&self.cfg.model_name), id(name));
+        let last = |id: &str| id.rsplit('/').next().unwrap_or_default().to_string();
+        if own.contains('/') && given.contains('/') { own == given } else { last(&own) == last(&given) }
+    }
+
     /// Which weights the model has and what was done to them.
     ///
     /// ```

@@ -1,0 +1,3 @@
+//! Sparse dictionaries.
+
+mod fit;
