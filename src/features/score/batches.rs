@@ -60,11 +60,11 @@ impl Batch {
     }
 
     /// 1 at the positions that do not count, `[batch * pos, 1]`.
-    pub fn untouched(&self, device: &Device) -> Result<Tensor> {
+    pub fn untouched(&self) -> Result<Tensor> {
         let mut mask = vec![1f32; self.tokens.batch() * self.tokens.pos()];
         self.counted.iter().for_each(|&row| mask[row as usize] = 0.);
         let positions = mask.len();
-        Ok(Tensor::from_vec(mask, (positions, 1), device)?)
+        Ok(Tensor::from_vec(mask, (positions, 1), &Device::Cpu)?)
     }
 }
 

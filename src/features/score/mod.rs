@@ -33,6 +33,7 @@ mod card;
 mod evaluate;
 mod result;
 mod runs;
+mod stand_in;
 mod sums;
 
 pub use card::CardCheck;

@@ -136,7 +136,7 @@ impl SplicedScore {
             ce_clean: clean / next,
             ce_spliced: runs.spliced.ce / next,
             ce_zero: runs.zero.ce / next,
-            ce_mean: runs.mean.ce / next,
+            ce_mean: runs.mean_ce / next,
             kl: runs.spliced.kl / all,
             kl_zero: runs.zero.kl / all,
             same_top1: runs.spliced.same as f64 / all,
@@ -154,7 +154,8 @@ impl SplicedScore {
 pub(super) struct SplicedSums {
     pub spliced: Compared,
     pub zero: Compared,
-    pub mean: Compared,
+    /// The sum of cross-entropies with the mean in place.
+    pub mean_ce: f64,
 }
 
 /// The figures of several dictionaries on the same texts.

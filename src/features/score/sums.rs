@@ -1,6 +1,6 @@
 //! What is kept of all positions: sums.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::dictionaries::FeatureActs;
 use crate::error::{Error, Result};
@@ -91,9 +91,11 @@ impl Sums {
         (self.squares - mean).max(0.)
     }
 
-    /// The mean activation.
-    pub fn mean(&self) -> Vec<f32> {
-        self.total.iter().map(|total| (total / self.positions as f64) as f32).collect()
+    /// The mean activation, `[1, d_out]`.
+    pub fn mean(&self) -> Result<Tensor> {
+        let mean: Vec<f32> = self.total.iter().map(|total| (total / self.positions as f64) as f32).collect();
+        let width = mean.len();
+        Ok(Tensor::from_vec(mean, (1, width), &Device::Cpu)?)
     }
 
     /// That all numbers were finite.
