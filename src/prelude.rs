@@ -20,6 +20,10 @@ pub use crate::dims::ReadBy;
 pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
+pub use crate::features::{
+    ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
+    FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,
+};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 pub use crate::head::Head;

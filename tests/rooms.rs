@@ -53,6 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "patching",
             "gradients",
             "circuits",
+            "features",
         ],
     ),
     (
@@ -72,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "gradients",
             "circuits",
             "dictionaries",
+            "features",
             "views",
         ],
     ),

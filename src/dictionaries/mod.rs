@@ -20,10 +20,13 @@ mod fit;
 mod input;
 mod load;
 mod parts;
+mod set;
 
 pub use acts::FeatureActs;
 pub use architecture::Architecture;
 pub use dictionary::Dictionary;
-pub use expects::Expects;
+pub use expects::{Card, Expects};
 pub use input::InputNorm;
+pub use load::{DictionaryFormat, DictionaryOptions};
 pub use parts::{Activation, DictionaryParts};
+pub use set::DictionarySet;

@@ -18,6 +18,10 @@ use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
+use candle_lens::features::{
+    ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
+    FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,
+};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
 use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 use candle_lens::head::Head;
@@ -68,6 +72,8 @@ fn printed(value: &impl std::fmt::Display) -> String {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
+        ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
+        TokenValue,
         Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
