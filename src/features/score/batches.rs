@@ -1,11 +1,8 @@
 //! The texts in batches, and which positions of a batch count.
 
-use std::collections::BTreeSet;
-
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 
 /// The most positions of one batch.
@@ -13,13 +10,6 @@ const POSITIONS: usize = 2048;
 
 /// The most numbers of one row of the batch's widest table (logits, dense activations) times its positions.
 const NUMBERS: usize = 1 << 24;
-
-/// The ids of a model's special tokens.
-pub(super) fn special_ids(model: &HookedTransformer) -> BTreeSet<u32> {
-    let tokenizer = model.tokenizer().ok();
-    let ids = tokenizer.iter().flat_map(|tokenizer| [tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()]);
-    ids.flatten().chain(model.end_ids()).collect()
-}
 
 /// Some texts, and which of their positions count.
 pub(super) struct Batch {
@@ -30,17 +20,18 @@ pub(super) struct Batch {
     pub depth: Vec<usize>,
     /// Of those behind which the text goes on: its index in `counted` and the next token.
     pub next: Vec<(u32, u32)>,
-    /// How many real positions were left out.
+    /// At how many positions a BOS was left out.
     pub left_out: usize,
 }
 
 impl Batch {
-    fn of(tokens: Tokens, special: &BTreeSet<u32>) -> Self {
+    /// A BOS is the first token of a text, where that has its id, as for splices.
+    fn of(tokens: Tokens, bos: Option<u32>) -> Self {
         let (mut counted, mut depth, mut next, mut left_out) = (vec![], vec![], vec![], 0);
         let (first, last) = (tokens.first_positions(), tokens.last_positions());
         for b in 0..tokens.batch() {
             for p in first[b]..=last[b] {
-                if special.contains(&tokens.id(b, p)) {
+                if p == first[b] && Some(tokens.id(b, p)) == bos {
                     left_out += 1;
                     continue;
                 }
@@ -73,14 +64,14 @@ impl Batch {
 ///
 /// # Errors
 /// Texts of which fewer than two positions count.
-pub(super) fn batches(tokens: &Tokens, special: &BTreeSet<u32>, width: usize) -> Result<Vec<Batch>> {
+pub(super) fn batches(tokens: &Tokens, bos: Option<u32>, width: usize) -> Result<Vec<Batch>> {
     let most = POSITIONS.min(NUMBERS / width.max(1));
     let mut batches = Vec::new();
     let (mut rows, mut longest): (Vec<Vec<u32>>, usize) = (Vec::new(), 0);
     let mut close = |rows: &mut Vec<Vec<u32>>| -> Result<()> {
         if !rows.is_empty() {
             let tokens = Tokens::padded(std::mem::take(rows), 0, tokens.padding_side())?;
-            batches.push(Batch::of(tokens, special));
+            batches.push(Batch::of(tokens, bos));
         }
         Ok(())
     };
@@ -98,8 +89,8 @@ pub(super) fn batches(tokens: &Tokens, special: &BTreeSet<u32>, width: usize) ->
     if counted < 2 {
         let left_out: usize = batches.iter().map(|batch| batch.left_out).sum();
         return Err(Error::argument(format!(
-            "{counted} positions of these texts count, and {left_out} hold special tokens, which are left out: there is no variance \
-             to explain. Give more text."
+            "{counted} positions of these texts count ({left_out} are a BOS, which is left out), so there is no variance to \
+             explain: give more text."
         )));
     }
     batches.retain(|batch| !batch.counted.is_empty());

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 
-use super::batches::{Batch, batches, special_ids};
+use super::batches::{Batch, batches};
 use super::result::{DictionaryScore, DictionaryScores, SplicedScore, SplicedSums};
 use super::runs::{Clean, Compared};
 use super::stand_in::{StandIn, is_cross_layer, stand_ins};
 use super::sums::Sums;
-use crate::dictionaries::Dictionary;
+use crate::dictionaries::{AtBos, Dictionaries, Dictionary, ErrorTerm, SpliceOptions};
 use crate::error::{Error, Result};
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, Run, RunOptions};
@@ -22,20 +22,20 @@ use crate::tokens::Input;
 /// ```
 /// use candle_lens::prelude::*;
 /// let options = ScoreOptions { runs: false, ..Default::default() };
-/// assert!(!options.special_tokens);
+/// assert_eq!(options.bos, AtBos::LeftAlone);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScoreOptions {
     /// Whether the model is also run with the dictionaries spliced in and with the activation ablated; without, one run of each text is
     /// enough, up to the last point that a dictionary reads or writes.
     pub runs: bool,
-    /// Whether positions with special tokens (BOS, EOS) count and are replaced as well. Most dictionaries never saw them.
-    pub special_tokens: bool,
+    /// Whether the position of a BOS counts and is replaced as well. Most dictionaries never saw one.
+    pub bos: AtBos,
 }
 
 impl Default for ScoreOptions {
     fn default() -> Self {
-        Self { runs: true, special_tokens: false }
+        Self { runs: true, bos: AtBos::LeftAlone }
     }
 }
 
@@ -86,40 +86,45 @@ impl HookedTransformer {
     /// activations that are not finite.
     pub fn evaluate_dictionaries(
         &self,
-        dictionaries: &[Dictionary],
+        dictionaries: impl Into<Dictionaries>,
         input: impl Into<Input>,
         options: impl Into<ScoreOptions>,
     ) -> Result<DictionaryScores> {
         let (model, options) = (self.without_weight_gradients(), options.into());
-        let dictionaries = dictionaries.iter().map(|dictionary| dictionary.for_model(&model)).collect::<Result<Vec<_>>>()?;
-        if dictionaries.is_empty() {
-            return Err(Error::argument("no dictionary was given: give at least one."));
+        let given = dictionaries.into().to_vec();
+        if given.is_empty() {
+            return Err(Error::argument("no dictionary was given to evaluate: name at least one."));
         }
+        let dictionaries = given.iter().map(|dictionary| dictionary.for_model(&model)).collect::<Result<Vec<_>>>()?;
         let stand_ins = stand_ins(&dictionaries)?;
         let tokens = model.to_tokens(input)?;
-        let special = if options.special_tokens { BTreeSet::new() } else { special_ids(&model) };
+        let bos = match options.bos {
+            AtBos::LeftAlone => model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()),
+            AtBos::Spliced => None,
+        };
         let widest = dictionaries.iter().map(Dictionary::d_sae).max().unwrap_or(0);
-        let batches = batches(&tokens, &special, widest.max(model.cfg().d_vocab_out()))?;
-        let together = together(&model, &dictionaries, &stand_ins, options)?;
-        let work = Work { model, dictionaries, stand_ins, together, options };
+        let batches = batches(&tokens, bos, widest.max(model.cfg().d_vocab_out()))?;
+        let splice = |dictionaries: Dictionaries| {
+            model.splice(dictionaries, SpliceOptions { error: ErrorTerm::None, bos: options.bos })
+        };
+        let alone = |stand_in: &StandIn| match options.runs && stand_in.layers.is_empty() {
+            true => splice((&dictionaries[stand_in.of]).into()).map(Some),
+            false => Ok(None),
+        };
+        let alone = stand_ins.iter().map(alone).collect::<Result<Vec<_>>>()?;
+        let together = match options.runs && are_more_together(&dictionaries, &stand_ins) {
+            true => Some(splice((&dictionaries).into())?),
+            false => None,
+        };
+        let work = Work { model, dictionaries, stand_ins, alone, together, runs: options.runs };
         work.scores(&batches)
     }
 }
 
-/// Everything spliced in at once, where that is something else than one at a time.
-fn together(
-    model: &HookedTransformer,
-    dictionaries: &[Dictionary],
-    stand_ins: &[StandIn],
-    options: ScoreOptions,
-) -> Result<Option<HookPlan>> {
+/// Whether the dictionaries spliced in together are something else than one at a time, and can be.
+fn are_more_together(dictionaries: &[Dictionary], stand_ins: &[StandIn]) -> bool {
     let points: BTreeSet<HookPoint> = stand_ins.iter().map(|stand_in| stand_in.writes).collect();
-    let is_something_else = dictionaries.len() > 1 || is_cross_layer(&dictionaries[0]);
-    if !options.runs || !is_something_else || points.len() < dictionaries.len() {
-        return Ok(None);
-    }
-    let _ = model;
-    Ok(None)
+    (dictionaries.len() > 1 || is_cross_layer(&dictionaries[0])) && points.len() == dictionaries.len()
 }
 
 /// What is to be done with each batch.
@@ -127,15 +132,18 @@ struct Work {
     model: HookedTransformer,
     dictionaries: Vec<Dictionary>,
     stand_ins: Vec<StandIn>,
+    /// Each spliced in alone, where that is to be run.
+    alone: Vec<Option<HookPlan>>,
+    /// All spliced in.
     together: Option<HookPlan>,
-    options: ScoreOptions,
+    runs: bool,
 }
 
 impl Work {
     fn scores(&self, batches: &[Batch]) -> Result<DictionaryScores> {
         let mut totals = Totals::default();
         let (mut found, mut all) = (vec![Found::default(); self.stand_ins.len()], SplicedSums::default());
-        let passes = if self.options.runs { 2 } else { 1 };
+        let passes = if self.runs { 2 } else { 1 };
         let prompts = batches.iter().map(|batch| batch.tokens.batch() as u64).sum::<u64>();
         let mut progress = Progress::of("evaluating dictionaries", passes * prompts, "prompts");
         for batch in batches {
@@ -146,7 +154,7 @@ impl Work {
         for (stand_in, found) in self.stand_ins.iter().zip(&found) {
             found.sums.check(&self.dictionaries[stand_in.of].name())?;
         }
-        if self.options.runs {
+        if self.runs {
             let means = found.iter().map(|found| found.sums.mean()).collect::<Result<Vec<_>>>()?;
             for batch in batches {
                 progress.together(batch.tokens.batch());
@@ -158,16 +166,11 @@ impl Work {
         let score = |(stand_in, found): (&StandIn, Found)| {
             let dictionary = &self.dictionaries[stand_in.of];
             let mut score = DictionaryScore::new(dictionary, stand_in.writes, found.sums, left_out);
-            score.spliced = self.is_run_alone(stand_in).then(|| totals.score(&found.runs));
+            score.spliced = self.alone[stand_in.of].as_ref().map(|_| totals.score(&found.runs));
             score
         };
         let scores = self.stand_ins.iter().zip(found).map(score).collect();
         Ok(DictionaryScores { scores, together: self.together.is_some().then(|| totals.score(&all)) })
-    }
-
-    /// Whether the model is run with this alone in place.
-    fn is_run_alone(&self, stand_in: &StandIn) -> bool {
-        self.options.runs && stand_in.layers.is_empty()
     }
 
     /// One batch: the clean run, each dictionary on its activations, and the runs with it or zeros in their place.
@@ -182,17 +185,16 @@ impl Work {
         for ((stand_in, x), found) in self.stand_ins.iter().zip(&xs).zip(found) {
             let written = stand_in.written(&self.dictionaries, x, &acts)?;
             found.sums.add(&stand_in.y(&run, &rows)?, &written, &acts[stand_in.of], &batch.depth)?;
-            if let (Some(clean), true) = (&clean, self.is_run_alone(stand_in)) {
-                let begin = begin(&run, stand_in.writes);
-                for (rows, sums) in [(Some(&written), &mut found.runs.spliced), (None, &mut found.runs.zero)] {
-                    let plan = HookPlan::new().edit(stand_in.writes, stand_in.edit(batch, rows)?);
-                    *sums += self.compared(clean, batch, &plan, begin.clone())?;
-                }
+            if let (Some(clean), Some(spliced)) = (&clean, &self.alone[stand_in.of]) {
+                let begin = begin(&run, stand_in);
+                found.runs.spliced += self.compared(clean, batch, spliced, begin.clone())?;
+                let zeros = HookPlan::new().edit(stand_in.writes, stand_in.ablation(batch, None)?);
+                found.runs.zero += self.compared(clean, batch, &zeros, begin)?;
             }
         }
         if let (Some(clean), Some(plan)) = (&clean, &self.together) {
             all.spliced += self.compared(clean, batch, plan, None)?;
-            let zeros = self.stand_ins.iter().map(|stand_in| Ok((stand_in.writes, stand_in.edit(batch, None)?)));
+            let zeros = self.stand_ins.iter().map(|stand_in| Ok((stand_in.writes, stand_in.ablation(batch, None)?)));
             all.zero += self.compared(clean, batch, &edits(zeros)?, None)?;
         }
         Ok(())
@@ -208,8 +210,8 @@ impl Work {
     ) -> Result<()> {
         let mut together = HookPlan::new();
         for ((stand_in, mean), found) in self.stand_ins.iter().zip(means).zip(found) {
-            let edit = stand_in.edit(batch, Some(mean))?;
-            if self.is_run_alone(stand_in) {
+            let edit = stand_in.ablation(batch, Some(mean))?;
+            if self.alone[stand_in.of].is_some() {
                 let plan = HookPlan::new().edit(stand_in.writes, edit.clone());
                 found.runs.mean_ce += self.cross_entropy(batch, &plan)?;
             }
@@ -226,12 +228,12 @@ impl Work {
         let mut points = BTreeSet::new();
         for stand_in in &self.stand_ins {
             points.extend([stand_in.reads, stand_in.writes]);
-            points.extend(stand_in.writes.layer().map(|layer| HookPoint::Block(layer, Site::ResidPre)));
+            points.extend(stand_in.first_layer().map(|layer| HookPoint::Block(layer, Site::ResidPre)));
         }
         let last = points.iter().map(|point| point.layer()).collect::<Option<Vec<usize>>>();
-        let stop = last.and_then(|layers| layers.into_iter().max()).filter(|_| !self.options.runs);
+        let stop = last.and_then(|layers| layers.into_iter().max()).filter(|_| !self.runs);
         let options = RunOptions {
-            logits: self.options.runs,
+            logits: self.runs,
             stop_at_layer: stop.map(|layer| layer as isize + 1),
             ..Default::default()
         };
@@ -271,9 +273,9 @@ impl Totals {
     }
 }
 
-/// Where a run can go on that changes only this point: its block and the residual stream before it.
-fn begin(run: &Run, point: HookPoint) -> Option<(isize, Tensor)> {
-    let layer = point.layer()?;
+/// Where a run with this spliced in can begin: the first block that it concerns and the residual stream before that.
+fn begin(run: &Run, stand_in: &StandIn) -> Option<(isize, Tensor)> {
+    let layer = stand_in.first_layer()?;
     Some((layer as isize, run.captured.get(&HookPoint::Block(layer, Site::ResidPre))?.clone()))
 }
 

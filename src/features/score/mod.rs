@@ -16,11 +16,12 @@
 //! - KL: the mean over positions of `sum_v p_clean ln(p_clean / p_spliced)`; same top-1: how often both runs hold the same token
 //!   for the likeliest.
 //!
-//! **Positions with a special token (BOS, EOS, padding) are left out** unless [`ScoreOptions`] says otherwise: they are neither
-//! counted nor replaced in any run. At a BOS the residual stream is many times larger than elsewhere, and dictionaries are trained
-//! without it; with it, explained variance is that of the BOS. Padding never counts. SAELens (`evals.py`) leaves the same
-//! positions out with `exclude_special_tokens`, but ablates them as well, so that its CE of zero ablation, and with it its CE
-//! score, is another; with special tokens counted the figures are the same.
+//! **A BOS is left out** unless [`ScoreOptions`] says otherwise: its position is neither counted nor replaced in any run (it is
+//! the first token of a text, as in [`AtBos`](crate::dictionaries::AtBos)). The residual stream there is many times larger than
+//! elsewhere, and dictionaries are trained without it; with it, explained variance is mostly that of the BOS. Padding never
+//! counts. SAELens with `exclude_special_tokens` leaves out special tokens inside texts as well, and its ablated runs ablate what
+//! is left out too, so that its CE of zero ablation, and with it its CE score, is another. With the BOS counted, all figures are
+//! the same but the relative reconstruction bias, of which SAELens takes the mean over batches.
 //!
 //! A transcoder is compared with what the MLP wrote at the point it writes. The layers of a cross-layer transcoder stand for
 //! their MLPs together: each layer is compared with the sum of what those before it and itself write there, and only the set is spliced.

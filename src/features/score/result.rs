@@ -1,6 +1,4 @@
-//! The figures of dictionaries, and their text form.
-
-use std::fmt;
+//! The figures of dictionaries, and how they are written.
 
 use super::card::CardCheck;
 use super::runs::Compared;
@@ -23,7 +21,7 @@ pub struct DictionaryScore {
     pub writes: HookPoint,
     /// At how many positions.
     pub positions: u64,
-    /// How many positions with special tokens (BOS, EOS) were left out.
+    /// At how many positions a BOS was left out.
     pub left_out: u64,
     /// `1 - sum |y - yhat|^2 / sum |y - mean y|^2`; NaN where the activation is the same at every position.
     pub explained_variance: f64,
@@ -223,27 +221,13 @@ impl DictionaryScores {
         if let Some(first) = self.scores.first() {
             let left_out = match first.left_out {
                 0 => String::new(),
-                count => format!("; {count} with special tokens (BOS, EOS) left out and not replaced"),
+                count => format!("; the BOS left out and left alone {count} times"),
             };
             notes.push(format!("{} positions{left_out}", first.positions));
         }
         let misfits = self.scores.iter().filter(|score| !score.card.fits);
         notes.extend(misfits.map(|score| format!("{} {}", visible(&score.name), score.card)));
         notes
-    }
-}
-
-impl fmt::Display for DictionaryScores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<Vec<String>> =
-            std::iter::once(Self::COLUMNS.map(String::from).to_vec()).chain(self.rows()).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..Self::COLUMNS.len()).map(width).collect();
-        for row in &rows {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-            writeln!(f, "{}", cells.join("  ").trim_end())?;
-        }
-        f.write_str(&self.notes().join("\n"))
     }
 }
 
@@ -254,7 +238,7 @@ impl DictionaryScore {
         let mut figures = vec![
             ("point", self.writes.to_string()),
             ("positions", self.positions.to_string()),
-            ("with special tokens, left out", self.left_out.to_string()),
+            ("positions of a BOS, left out", self.left_out.to_string()),
             ("explained variance", number(self.explained_variance)),
             ("unexplained variance (FVU)", number(self.unexplained_variance)),
             ("mean squared error, summed over the width", number(self.mse)),
@@ -286,24 +270,5 @@ impl SplicedScore {
             ("KL divergence, zero-ablated", number(self.kl_zero)),
             ("same top-1", number(self.same_top1)),
         ]
-    }
-}
-
-/// Lines of names and numbers.
-fn lines(f: &mut fmt::Formatter<'_>, title: &str, figures: &[(&str, String)]) -> fmt::Result {
-    let width = figures.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    f.write_str(title)?;
-    figures.iter().try_for_each(|(name, value)| write!(f, "\n{name:width$}  {value}"))
-}
-
-impl fmt::Display for DictionaryScore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lines(f, &visible(&self.name).to_string(), &self.figures())
-    }
-}
-
-impl fmt::Display for SplicedScore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lines(f, &format!("{} predictions", self.predictions), &self.figures())
     }
 }

@@ -72,6 +72,11 @@ impl StandIn {
         Ok(x.reshape((batch * pos, ()))?.index_select(rows, 0)?.to_dtype(DType::F32)?)
     }
 
+    /// The first block that it reads or writes in, if both are in blocks.
+    pub fn first_layer(&self) -> Option<usize> {
+        Some(self.reads.layer()?.min(self.writes.layer()?))
+    }
+
     /// What the dictionary reads.
     pub fn x(&self, run: &Run, rows: &Tensor) -> Result<Tensor> {
         self.rows(run, self.reads, rows)
@@ -98,24 +103,24 @@ impl StandIn {
         }
     }
 
-    /// The edit that puts these rows in the place of the activation at the positions that count; zeros where there are none, the same
-    /// row everywhere where there is one.
+    /// The edit that puts one vector, or zeros, in the place of the activation at the positions that count.
     ///
     /// # Shapes
-    /// `[position, width]`, or `[1, width]`.
-    pub fn edit(&self, batch: &Batch, rows: Option<&Tensor>) -> Result<Edit> {
-        let rows = rows.cloned();
-        let (counted, positions) = (batch.counted.clone(), batch.tokens.batch() * batch.tokens.pos());
+    /// `vector [1, width]`.
+    pub fn ablation(&self, batch: &Batch, vector: Option<&Tensor>) -> Result<Edit> {
+        let vector = vector.cloned();
+        let positions = batch.tokens.batch() * batch.tokens.pos();
         let untouched = batch.untouched()?;
-        let edit = Edit::custom("what stands in for the activation", move |x: &Tensor, _| {
+        let edit = Edit::custom("ablation", move |x: &Tensor, _| {
             let device = x.device();
             let flat = x.to_dtype(DType::F32)?.reshape((positions, ()))?;
             let mut there = flat.broadcast_mul(&untouched.to_device(device)?)?;
-            if let Some(rows) = &rows {
-                let rows = rows.to_device(device)?.broadcast_as((counted.len(), rows.dim(1)?))?.contiguous()?;
-                let heads = flat.dim(1)? / rows.dim(1)?;
-                let rows = if heads > 1 { rows.repeat((1, heads))? } else { rows };
-                there = there.index_add(&Tensor::new(counted.as_slice(), device)?, &rows, 0)?;
+            if let Some(vector) = &vector {
+                // Of a dictionary of one head, the vector of each head; the edit is of that head only.
+                let heads = flat.dim(1)? / vector.dim(1)?;
+                let row = vector.to_device(device)?.repeat((1, heads))?;
+                let row = row.broadcast_mul(&(1. - untouched.to_device(device)?)?)?;
+                there = (there + row)?;
             }
             Ok::<_, Error>(there.reshape(x.shape())?)
         });
