@@ -34,7 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("patching", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
-    ("dictionaries", &["hooks", "model"]),
+    ("dictionaries", &["tokens", "hooks", "model"]),
     ("features", &[]),
     ("train", &[]),
     (

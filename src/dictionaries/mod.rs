@@ -21,6 +21,7 @@ mod input;
 mod load;
 mod parts;
 mod set;
+mod splice;
 
 pub use acts::FeatureActs;
 pub use architecture::Architecture;
@@ -30,3 +31,4 @@ pub use input::InputNorm;
 pub use load::{DictionaryFormat, DictionaryOptions};
 pub use parts::{Activation, DictionaryParts};
 pub use set::DictionarySet;
+pub use splice::{AtBos, Dictionaries, ErrorTerm, SpliceOptions};
