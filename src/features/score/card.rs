@@ -37,7 +37,10 @@ impl CardCheck {
             faults.push(format!("it explains {explained:.3} of the variance, and its card says {said:.3}"));
         }
         if !faults.is_empty() {
-            return Self { fits: false, why: format!("{}: is it the right model, point and processing?", faults.join("; ")) };
+            return Self {
+                fits: false,
+                why: format!("{}: is it the right model, point and processing?", faults.join("; ")),
+            };
         }
         let said = [
             card.l0.map(|said| format!("L0 {l0:.1}, {said:.1} on its card")),

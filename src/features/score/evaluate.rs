@@ -232,11 +232,8 @@ impl Work {
         }
         let last = points.iter().map(|point| point.layer()).collect::<Option<Vec<usize>>>();
         let stop = last.and_then(|layers| layers.into_iter().max()).filter(|_| !self.runs);
-        let options = RunOptions {
-            logits: self.runs,
-            stop_at_layer: stop.map(|layer| layer as isize + 1),
-            ..Default::default()
-        };
+        let options =
+            RunOptions { logits: self.runs, stop_at_layer: stop.map(|layer| layer as isize + 1), ..Default::default() };
         self.model.run(&batch.tokens, HookPlan::new().capture(points.into_iter().collect::<Vec<_>>()), options)
     }
 

@@ -161,8 +161,8 @@ pub(super) struct SplicedSums {
 pub struct DictionaryScores {
     /// Those of each, in the order given.
     pub scores: Vec<DictionaryScore>,
-    /// What the model does with all of them spliced in at once; `None` for one that is no cross-layer transcoder, for several at one point, and where
-    /// no runs were asked for.
+    /// What the model does with all of them spliced in at once; `None` for a single autoencoder or transcoder, for several at one
+    /// point, and where no runs were asked for.
     pub together: Option<SplicedScore>,
 }
 
