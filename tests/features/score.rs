@@ -189,7 +189,7 @@ fn a_dictionary_that_writes_the_mean_is_mean_ablation() -> Result<()> {
 /// The activations of each text by itself, without its BOS, `[position, width]`.
 fn rows_of(model: &HookedTransformer, texts: &[String], point: HookPoint) -> Result<Tensor> {
     let one = |text: &String| -> Result<Tensor> {
-        let (_, cache) = model.run_with_hooks(text.as_str(), &HookPlan::new().capture(point))?;
+        let (_, cache) = model.run_with_hooks(text.as_str(), HookPlan::new().capture(point))?;
         let x = cache.get(point)?.squeeze(0)?.flatten_from(1)?;
         Ok(x.narrow(0, 1, x.dim(0)? - 1)?)
     };
