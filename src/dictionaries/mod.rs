@@ -22,6 +22,7 @@ mod load;
 mod parts;
 mod save;
 mod set;
+mod splice;
 
 pub use acts::FeatureActs;
 pub use architecture::Architecture;
@@ -31,3 +32,4 @@ pub use input::InputNorm;
 pub use load::{DictionaryFormat, DictionaryOptions};
 pub use parts::{Activation, DictionaryParts};
 pub use set::DictionarySet;
+pub use splice::{AtBos, Dictionaries, ErrorTerm, SpliceOptions};
