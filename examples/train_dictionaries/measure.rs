@@ -2,7 +2,7 @@
 
 use candle_lens::Result;
 use candle_lens::candle::DType;
-use candle_lens::dictionaries::{Card, Dictionary, DictionaryParts, Activation};
+use candle_lens::dictionaries::{Activation, Card, Dictionary, DictionaryParts};
 
 use crate::sites::Site;
 use crate::texts::Activations;
@@ -15,9 +15,8 @@ pub fn with_card(dictionary: Dictionary, site: &Site, fresh: &[Activations]) -> 
         let (x, y) = activations.of(site);
         let y = y.unwrap_or(x);
         let acts = dictionary.encode(x)?;
-        let square = |t: candle_lens::candle::Tensor| -> Result<f64> {
-            Ok(f64::from(t.sqr()?.sum_all()?.to_scalar::<f32>()?))
-        };
+        let square =
+            |t: candle_lens::candle::Tensor| -> Result<f64> { Ok(f64::from(t.sqr()?.sum_all()?.to_scalar::<f32>()?)) };
         unexplained += square((dictionary.decode(&acts)? - y)?)?;
         total += square(y.broadcast_sub(&y.mean_keepdim(0)?)?)?;
         active += acts.active() as f64;

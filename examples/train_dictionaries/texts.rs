@@ -94,7 +94,8 @@ impl<'a> Texts<'a> {
         for part in order.chunks_exact(POSITIONS) {
             let part = Tensor::new(part, &Device::Cpu)?;
             let pick = |rows: &[Tensor]| -> Result<Tensor> { Ok(Tensor::cat(rows, 0)?.index_select(&part, 0)?) };
-            let of = |(x, y): &(Vec<Tensor>, Vec<Tensor>)| Ok((pick(x)?, (!y.is_empty()).then(|| pick(y)).transpose()?));
+            let of =
+                |(x, y): &(Vec<Tensor>, Vec<Tensor>)| Ok((pick(x)?, (!y.is_empty()).then(|| pick(y)).transpose()?));
             self.ready.push_back(Activations { sites: sites.iter().map(of).collect::<Result<_>>()? });
         }
         Ok(())

@@ -75,7 +75,8 @@ impl Dictionary {
         config.insert("reshape_activations".into(), if reads_heads { "hook_z" } else { "none" }.into());
         config.insert("metadata".into(), metadata(parts));
 
-        let mut tensors = BTreeMap::from([("W_dec".to_string(), parts.w_dec.clone()), ("b_dec".into(), parts.b_dec.clone())]);
+        let mut tensors =
+            BTreeMap::from([("W_dec".to_string(), parts.w_dec.clone()), ("b_dec".into(), parts.b_dec.clone())]);
         let mut add = |name: &str, tensor: &Tensor| {
             tensors.insert(name.into(), tensor.clone());
         };

@@ -64,7 +64,8 @@ impl Setting {
             let pre = pre_activations(&weights.layers[layer], x, sizes)?;
             let (active, cut) = self.choose(weights, layer, &pre, choice);
             write(layer, weights, &active, &mut out, sizes);
-            revived.push((!dead[layer].is_empty()).then(|| largest_among(&pre, sizes.d_sae, &dead[layer], self.revived)));
+            revived
+                .push((!dead[layer].is_empty()).then(|| largest_among(&pre, sizes.d_sae, &dead[layer], self.revived)));
             chosen.push(active);
             cuts.push(cut);
             // Thresholds alone need the pre-activations once more.

@@ -92,7 +92,8 @@ pub(super) fn back_through_encoder(
     }
     axpy(1.0, &of_b_enc, &mut to.b_enc);
     if has_b_in {
-        for (sum, row) in of_b_enc.iter().zip(weights.layers[layer].w_enc.chunks(d_in)).filter(|(sum, _)| **sum != 0.0) {
+        for (sum, row) in of_b_enc.iter().zip(weights.layers[layer].w_enc.chunks(d_in)).filter(|(sum, _)| **sum != 0.0)
+        {
             axpy(-sum, row, &mut b_dec[layer]);
         }
     }

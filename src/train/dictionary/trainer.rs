@@ -64,7 +64,8 @@ impl Core {
     /// From a first batch, which tells scales and means.
     pub(super) fn new(recipe: Recipe, x: &[Tensor], y: &[Tensor], has_b_in: bool) -> Result<Self> {
         recipe.check()?;
-        let sizes = Sizes { layers: x.len(), d_in: x[0].dim(D::Minus1)?, d_out: y[0].dim(D::Minus1)?, d_sae: recipe.d_sae };
+        let sizes =
+            Sizes { layers: x.len(), d_in: x[0].dim(D::Minus1)?, d_out: y[0].dim(D::Minus1)?, d_sae: recipe.d_sae };
         let mut core = Self {
             recipe,
             sizes,
@@ -86,7 +87,8 @@ impl Core {
         let first = core.batch(x, y)?;
         let means: Vec<Vec<f32>> = first.y.iter().map(|y| mean(y, sizes.d_out)).collect();
         for (y, mean) in first.y.iter().zip(&means) {
-            let squares = y.chunks(sizes.d_out).flat_map(|row| row.iter().zip(mean).map(|(y, m)| f64::from(y - m).powi(2)));
+            let squares =
+                y.chunks(sizes.d_out).flat_map(|row| row.iter().zip(mean).map(|(y, m)| f64::from(y - m).powi(2)));
             core.variance.push((squares.sum::<f64>() / first.positions as f64) as f32);
         }
         if core.variance.iter().any(|v| !(v.is_finite() && *v > 0.0)) {
@@ -109,7 +111,10 @@ impl Core {
         let Sizes { layers, d_in, d_out, .. } = self.sizes;
         let flat = |tensors: &[Tensor], width: usize, scales: &[f32]| -> Result<Vec<Vec<f32>>> {
             if tensors.len() != layers {
-                return Err(Error::argument(format!("activations of {} layers were given, of {layers} that are trained.", tensors.len())));
+                return Err(Error::argument(format!(
+                    "activations of {} layers were given, of {layers} that are trained.",
+                    tensors.len()
+                )));
             }
             let one = |(tensor, scale): (&Tensor, &f32)| {
                 if tensor.rank() != 2 || tensor.dims()[1] != width {
@@ -212,7 +217,9 @@ impl Core {
         let (beta1, beta2) = BETA;
         let (scale1, scale2) = (1.0 / (1.0 - beta1.powi(t)), 1.0 / (1.0 - beta2.powi(t)));
         let moments = self.first.parts_mut().into_iter().zip(self.second.parts_mut());
-        for ((weights, gradient), (first, second)) in self.weights.parts_mut().into_iter().zip(gradient.parts()).zip(moments) {
+        for ((weights, gradient), (first, second)) in
+            self.weights.parts_mut().into_iter().zip(gradient.parts()).zip(moments)
+        {
             let moments = first.iter_mut().zip(second);
             for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
                 *m = beta1 * *m + (1.0 - beta1) * g;

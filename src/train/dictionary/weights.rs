@@ -43,7 +43,13 @@ pub(super) struct Weights {
 impl Weights {
     /// Before the first step: decoder rows are random directions of norm 1; the encoder of an autoencoder is half of the decoder,
     /// that of a transcoder random directions, for what it reads is not what it writes.
-    pub(super) fn new(sizes: Sizes, tied: bool, threshold: Option<f32>, b_dec: Vec<Vec<f32>>, random: &mut Random) -> Self {
+    pub(super) fn new(
+        sizes: Sizes,
+        tied: bool,
+        threshold: Option<f32>,
+        b_dec: Vec<Vec<f32>>,
+        random: &mut Random,
+    ) -> Self {
         let mut rows = |width: usize| {
             let mut all: Vec<f32> = (0..sizes.d_sae * width).map(|_| normal(|| random.uniform()) as f32).collect();
             all.chunks_mut(width).for_each(normalise);
