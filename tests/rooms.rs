@@ -34,9 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("patching", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
-    ("dictionaries", &["hooks", "model"]),
-    ("features", &[]),
-    ("train", &["tokens", "tasks", "hooks", "model"]),
+    ("dictionaries", &["tokens", "hooks", "model"]),
+    ("features", &["tokens", "hooks", "model", "dictionaries"]),
+    ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "views",
         &[
@@ -54,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "gradients",
             "circuits",
             "features",
+            "train",
         ],
     ),
     (

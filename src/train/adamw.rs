@@ -7,6 +7,8 @@
 //! `candle_nn::AdamW` computes the same, but takes its gradients from candle's backward pass only, writes ten tensors at each step, and
 //! keeps its moments to itself, so that an interrupted training could not go on.
 
+use std::fmt;
+
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 use rayon::prelude::*;
@@ -200,6 +202,15 @@ impl AdamWOptions {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for AdamW {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AdamWOptions { beta1, beta2, eps, weight_decay } = self.options;
+        let numbers: usize = self.moments.iter().map(|moments| moments.m.len()).sum();
+        write!(f, "AdamW (beta {beta1}, {beta2}, eps {eps:e}, weight decay {weight_decay}) ")?;
+        write!(f, "of {numbers} numbers after {} steps", self.steps)
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod adamw;
 mod clip;
+mod dictionary;
 mod log;
 mod schedule;
 mod shuffled;
@@ -20,6 +21,7 @@ mod texts;
 
 pub use adamw::{AdamW, AdamWOptions};
 pub use clip::clip_gradients;
+pub use dictionary::{DictionaryTrainer, Recipe, Sparsity, StepReport};
 pub use log::TrainingLog;
 pub use schedule::{Decay, Schedule};
 pub use store::{ActivationBatch, ActivationStore, SkipTokens, StoreOptions};

@@ -115,7 +115,8 @@ impl ActivationStore {
         let bytes = rows.saturating_mul(numbers as u64).saturating_mul(size_of::<f32>() as u64);
         check_free(bytes, "the buffer of activations", "take a smaller `buffer`, or fewer points")?;
         let skip = options.skip.ids(model)?;
-        let last = chosen.iter().map(|point| point.layer()).collect::<Option<Vec<_>>>().and_then(|l| l.into_iter().max());
+        let last =
+            chosen.iter().map(|point| point.layer()).collect::<Option<Vec<_>>>().and_then(|l| l.into_iter().max());
         let stop_at_layer = last.map(|last| last + 1).filter(|stop| *stop < dims.n_layers).map(|stop| stop as isize);
         Ok(Self {
             tokenizer: model.tokenizer().ok().map(|tokenizer| tokenizer.with_n_ctx(usize::MAX)),
@@ -261,7 +262,9 @@ impl StoreOptions {
     fn check(&self, dims: &Dims, points: &[HookPoint]) -> Result<usize> {
         let context = self.context.unwrap_or(dims.n_ctx);
         if points.is_empty() {
-            return Err(Error::argument("no point was named: a store of activations needs at least one, such as \"resid_post2\"."));
+            return Err(Error::argument(
+                "no point was named: a store of activations needs at least one, such as \"resid_post2\".",
+            ));
         }
         if self.batch == 0 || self.buffer < self.batch || self.prompts == 0 {
             return Err(Error::argument(format!(
@@ -343,7 +346,10 @@ impl ActivationBatch {
             Some(at) => Ok(self.tensors[at].clone()),
             None => {
                 let points: Vec<String> = self.points.iter().map(HookPoint::to_string).collect();
-                Err(Error::argument(format!("{point} is not collected by this store, which has {}.", points.join(", "))))
+                Err(Error::argument(format!(
+                    "{point} is not collected by this store, which has {}.",
+                    points.join(", ")
+                )))
             }
         }
     }
