@@ -16,7 +16,7 @@ pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 pub use crate::dictionaries::{
-    Activation, Architecture, AtBos, Dictionaries, Dictionary, DictionaryParts, ErrorTerm, Expects, FeatureActs,
+    Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryParts, ErrorTerm, Expects, FeatureActs,
     InputNorm, SpliceOptions,
 };
 pub use crate::dims::ReadBy;
@@ -27,6 +27,7 @@ pub use crate::features::{
     ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
     FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,
 };
+pub use crate::features::{CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 pub use crate::head::Head;
@@ -49,6 +50,10 @@ pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
+pub use crate::train::{
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
+    TrainingLog, clip_gradients,
+};
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,
     Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison, attention_explorer, attention_heads,

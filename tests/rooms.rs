@@ -35,8 +35,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
-    ("features", &[]),
-    ("train", &[]),
+    ("features", &["tokens", "hooks", "model", "dictionaries"]),
+    ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "views",
         &[
@@ -54,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "gradients",
             "circuits",
             "features",
+            "train",
         ],
     ),
     (
@@ -74,6 +75,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "circuits",
             "dictionaries",
             "features",
+            "train",
             "views",
         ],
     ),
