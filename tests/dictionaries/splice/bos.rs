@@ -46,7 +46,8 @@ fn a_bos_is_left_alone_wherever_it_is() -> Result<()> {
         for dictionary in [autoencoder("resid_post1"), autoencoder("z2"), transcoder(2)] {
             let (reads, writes) = (dictionary.expects().hook_in.unwrap(), dictionary.expects().writes().unwrap());
             let (_, plain) = model.run_with_hooks(&tokens, HookPlan::new().capture((reads, writes)))?;
-            let recons = dictionary.reconstruct(&plain.get(reads)?.flatten_from(2)?)?.reshape(plain.get(writes)?.shape())?;
+            let recons =
+                dictionary.reconstruct(&plain.get(reads)?.flatten_from(2)?)?.reshape(plain.get(writes)?.shape())?;
             let first = |row: usize| (0..tokens.pos()).find(|&pos| tokens.is_real(row, pos)).unwrap();
             let inside = |name: &str| format!("{writes}.hook_sae_{name}");
             for (bos, left_alone) in [(AtBos::LeftAlone, true), (AtBos::Spliced, false)] {
@@ -130,7 +131,8 @@ fn runs_that_go_on_know_where_the_text_began() -> Result<()> {
 #[test]
 fn a_half_precision_model_is_spliced_in_f32() -> Result<()> {
     let plain = tiny()?;
-    let model = HookedTransformer::from_pretrained_with("tiny", LoadOptions { dtype: DType::BF16, ..Default::default() })?;
+    let model =
+        HookedTransformer::from_pretrained_with("tiny", LoadOptions { dtype: DType::BF16, ..Default::default() })?;
     let dictionaries = [autoencoder("resid_post1"), autoencoder("z2"), transcoder(3)];
     let clean = model.forward(PROMPT)?.to_dtype(DType::F32)?;
     let largest = clean.abs()?.max_all()?.to_scalar::<f32>()?;

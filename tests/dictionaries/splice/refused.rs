@@ -18,7 +18,7 @@ fn dictionaries_that_do_not_fit() -> Result<()> {
     let twice = [autoencoder(1, "resid_post1"), autoencoder(2, "resid_post1")];
     sentence(model.splice(&twice, ErrorTerm::None), &["blocks.1.hook_resid_post", "random 1", "random 2", "takes one"]);
     sentence(model.splice(autoencoder(1, "resid_post7"), ErrorTerm::None), &["random 1", "layer 7"]);
-    sentence(model.splice(autoencoder(1, "ln2_post.hook_normalized0"), ErrorTerm::None), &["random 1", "norm"]);
+    sentence(model.splice(autoencoder(1, "blocks.0.ln2_post.hook_normalized"), ErrorTerm::None), &["random 1", "norm"]);
     let wide = random((1, 12, 12), Expects::at("resid_post1".parse()?), |parts| parts);
     sentence(model.splice(wide, ErrorTerm::None), &["random 1", "12", "8"]);
     let nowhere = random((1, D_MODEL, D_MODEL), Expects::default(), |parts| parts);
@@ -49,9 +49,8 @@ fn edits_that_have_no_place() -> Result<()> {
     let plain = model.splice(autoencoder(1, "resid_post1"), ErrorTerm::Recomputed)?;
     assert!(run(plain.capture(error)).is_ok(), "there is one with an error term");
     // What a transcoder replaces is read by nobody, unless its error is.
-    let scaled = |error: ErrorTerm| {
-        run(model.splice(transcoder(6, 1, false), error)?.edit(("mlp_out", 1), Edit::scale(2.)))
-    };
+    let scaled =
+        |error: ErrorTerm| run(model.splice(transcoder(6, 1, false), error)?.edit(("mlp_out", 1), Edit::scale(2.)));
     sentence(scaled(ErrorTerm::None), &["blocks.1.hook_mlp_out", "would change nothing", "inner point"]);
     sentence(scaled(ErrorTerm::frozen(tokens())), &["would change nothing"]);
     let doubled = HookPlan::new().edit(("mlp_out", 1), Edit::scale(2.));
