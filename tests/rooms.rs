@@ -34,9 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("patching", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
-    ("dictionaries", &["hooks", "model"]),
-    ("features", &[]),
-    ("train", &[]),
+    ("dictionaries", &["tokens", "hooks", "model"]),
+    ("features", &["tokens", "hooks", "model", "dictionaries"]),
+    ("train", &["dictionaries"]),
     (
         "views",
         &[
