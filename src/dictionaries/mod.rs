@@ -24,6 +24,6 @@ mod parts;
 pub use acts::FeatureActs;
 pub use architecture::Architecture;
 pub use dictionary::Dictionary;
-pub use expects::Expects;
+pub use expects::{Card, Expects};
 pub use input::InputNorm;
 pub use parts::{Activation, DictionaryParts};
