@@ -34,9 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("patching", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
-    ("dictionaries", &["hooks", "model"]),
-    ("features", &[]),
-    ("train", &[]),
+    ("dictionaries", &["tokens", "hooks", "model"]),
+    ("features", &["tokens", "hooks", "model", "dictionaries"]),
+    ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "views",
         &[
@@ -55,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "circuits",
             "dictionaries",
             "features",
+            "train",
         ],
     ),
     (
@@ -75,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "circuits",
             "dictionaries",
             "features",
+            "train",
             "views",
         ],
     ),

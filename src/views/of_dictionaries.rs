@@ -2,9 +2,13 @@
 
 use candle_core::Tensor;
 
-use crate::dictionaries::{Activation, Card, Dictionary, DictionaryParts, Expects, FeatureActs};
+use crate::dictionaries::{
+    Activation, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, ErrorTerm, Expects,
+    FeatureActs, SpliceOptions,
+};
 use crate::error::Result;
-use crate::hooks::HookPoint;
+use crate::hooks::{HookPoint, TextPart};
+use crate::views::html::preformatted;
 use crate::views::number::{grouped, number};
 use crate::views::page::{Rendered, View};
 use crate::views::show::{shown, shown_with_own_display};
@@ -164,5 +168,39 @@ fn place(position: usize, shape: &[usize]) -> String {
     if let [only] = index[..] { only.to_string() } else { format!("{index:?}") }
 }
 
-shown_with_own_display!(Dictionary, FeatureActs);
-shown!(Expects, Card, DictionaryParts);
+impl View for DictionarySet {
+    /// A row for each; only what was opened is known in full.
+    fn render(&self) -> Result<Rendered> {
+        Ok(preformatted(&self.to_string()))
+    }
+}
+
+impl View for Dictionaries {
+    fn render(&self) -> Result<Rendered> {
+        Dictionary::render_list(&self.to_vec())
+    }
+}
+
+impl View for TextPart {
+    fn render(&self) -> Result<Rendered> {
+        Ok(preformatted(&format!("positions of {} texts", self.texts())))
+    }
+}
+
+/// Types that are shown as their text form.
+macro_rules! as_text {
+    ($format:literal, $shown:ident: $($kind:ty),+ $(,)?) => {$(
+        impl View for $kind {
+            fn render(&self) -> Result<Rendered> {
+                Ok(preformatted(&format!($format, self)))
+            }
+        }
+        $shown!($kind);
+    )+};
+}
+
+as_text!("{}", shown_with_own_display: DictionaryFormat, ErrorTerm);
+as_text!("{:#?}", shown: AtBos, DictionaryOptions, SpliceOptions);
+
+shown_with_own_display!(Dictionary, DictionarySet, FeatureActs);
+shown!(Expects, Card, Dictionaries, DictionaryParts, TextPart);

@@ -9,7 +9,7 @@ use crate::dictionaries::{Activation, Architecture, InputNorm};
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
-use crate::features::{ActiveFeature, ActiveFeatures, FeatureRanking, Neighbour, TokenValue};
+use crate::features::{ActiveFeature, ActiveFeatures, CardCheck, FeatureRanking, Neighbour, ScoreOptions, TokenValue};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
 use crate::head::Head;
@@ -70,13 +70,13 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv,
-        Architecture, ActiveFeature, ActiveFeatures, FeatureRanking, Neighbour, TokenValue;
+        Architecture, ActiveFeature, ActiveFeatures, FeatureRanking, Neighbour, TokenValue, CardCheck;
     "{:?}": Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
-    "{:#?}": InnerSite, SiteRow, RunOptions,
+    "{:#?}": InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
