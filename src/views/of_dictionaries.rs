@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use crate::dictionaries::{
-    Activation, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, ErrorTerm, Expects,
-    FeatureActs, SpliceOptions,
+    Activation, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts,
+    DictionarySet, ErrorTerm, Expects, FeatureActs, SpliceOptions,
 };
 use crate::error::Result;
 use crate::hooks::{HookPoint, TextPart};

@@ -15,7 +15,8 @@ use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 use candle_lens::dictionaries::{
-    Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureActs, InputNorm, SpliceOptions,
+    Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,
+    DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureActs, InputNorm, SpliceOptions,
 };
 use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
@@ -50,9 +51,9 @@ use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
-use candle_lens::train::{DictionaryTrainer, Recipe, Sparsity, StepReport, 
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
-    TrainingLog,
+use candle_lens::train::{
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, DictionaryTrainer, Recipe, Schedule, SkipTokens,
+    Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
