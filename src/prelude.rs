@@ -15,17 +15,25 @@ pub use crate::candle_nn;
 pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
-pub use crate::dictionaries::{Activation, Architecture, Dictionary, DictionaryParts, Expects, FeatureActs, InputNorm};
+pub use crate::dictionaries::{
+    Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryParts, ErrorTerm, Expects, FeatureActs,
+    InputNorm, SpliceOptions,
+};
 pub use crate::dims::ReadBy;
 pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
+pub use crate::features::{
+    ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
+    FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,
+};
+pub use crate::features::{CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 pub use crate::head::Head;
 pub use crate::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, InnerSite, MeanOver, MemoryPlan, Selection, Site,
-    Splice, Taps,
+    Splice, SpliceRun, Taps, TextPart,
 };
 pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch, score_questions};
@@ -42,6 +50,10 @@ pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
+pub use crate::train::{
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
+    TrainingLog, clip_gradients,
+};
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,
     Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison, attention_explorer, attention_heads,

@@ -34,9 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("patching", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
-    ("dictionaries", &["hooks", "model"]),
-    ("features", &[]),
-    ("train", &[]),
+    ("dictionaries", &["tokens", "hooks", "model"]),
+    ("features", &["tokens", "hooks", "model", "dictionaries"]),
+    ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "views",
         &[
@@ -53,6 +53,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "patching",
             "gradients",
             "circuits",
+            "features",
+            "train",
         ],
     ),
     (
@@ -72,6 +74,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "gradients",
             "circuits",
             "dictionaries",
+            "features",
+            "train",
             "views",
         ],
     ),

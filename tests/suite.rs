@@ -4,6 +4,7 @@ mod circuits;
 mod dictionaries;
 mod examples;
 mod factored_matrix;
+mod features;
 mod generate;
 mod gpt2;
 mod hooks;
@@ -119,6 +120,10 @@ mod tokens {
     mod tokenizer;
 }
 
+mod train {
+    mod optimiser;
+    mod store;
+}
 mod views {
     mod attention;
     mod browser;

@@ -18,6 +18,13 @@ pub(super) struct Encoded {
     pub undo: Undo,
 }
 
+impl Encoded {
+    /// `y` on the scale of the input.
+    pub(super) fn undo(&self, y: Tensor) -> Result<Tensor> {
+        self.undo.undo(y)
+    }
+}
+
 impl Dictionary {
     /// The active features of activations.
     ///
@@ -85,7 +92,7 @@ impl Dictionary {
     }
 
     /// Which features may be active, by their pre-activations.
-    fn chosen(&self, pre: &Tensor) -> Result<Option<Tensor>> {
+    pub(super) fn chosen(&self, pre: &Tensor) -> Result<Option<Tensor>> {
         let mask = match &self.parts.activation {
             Activation::Relu | Activation::Gated { .. } => return Ok(None),
             Activation::JumpRelu { threshold } => pre.broadcast_gt(&threshold.to_dtype(pre.dtype())?)?,

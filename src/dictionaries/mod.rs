@@ -20,10 +20,16 @@ mod fit;
 mod input;
 mod load;
 mod parts;
+mod save;
+mod set;
+mod splice;
 
 pub use acts::FeatureActs;
 pub use architecture::Architecture;
 pub use dictionary::Dictionary;
-pub use expects::Expects;
+pub use expects::{Card, Expects};
 pub use input::InputNorm;
+pub use load::{DictionaryFormat, DictionaryOptions};
 pub use parts::{Activation, DictionaryParts};
+pub use set::DictionarySet;
+pub use splice::{AtBos, Dictionaries, ErrorTerm, SpliceOptions};

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::expects::Expects;
 use super::input::InputNorm;
+use crate::error::Result;
 
 /// How pre-activations become the activations of features.
 #[derive(Clone, Debug)]
@@ -80,4 +81,37 @@ pub struct DictionaryParts {
     pub scaled_by_decoder_norm: bool,
     /// The model it belongs to.
     pub expects: Expects,
+}
+
+impl DictionaryParts {
+    /// Every tensor with the name that it has in messages.
+    pub(super) fn tensors(&mut self) -> Vec<(&'static str, &mut Tensor)> {
+        let mut all = vec![
+            ("W_enc", &mut self.w_enc),
+            ("b_enc", &mut self.b_enc),
+            ("W_dec", &mut self.w_dec),
+            ("b_dec", &mut self.b_dec),
+        ];
+        all.extend(self.b_in.as_mut().map(|b| ("b_in", b)));
+        all.extend(self.w_skip.as_mut().map(|w| ("W_skip", w)));
+        match &mut self.activation {
+            Activation::JumpRelu { threshold } => all.push(("threshold", threshold)),
+            Activation::Gated { b_gate, b_mag, r_mag } => {
+                all.extend([("b_gate", b_gate), ("b_mag", b_mag), ("r_mag", r_mag)]);
+            }
+            _ => (),
+        }
+        all
+    }
+
+    /// Replaces every tensor.
+    ///
+    /// # Errors
+    /// The first of `change`.
+    pub(super) fn each(&mut self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<()> {
+        self.tensors().into_iter().try_for_each(|(_, tensor)| {
+            *tensor = change(tensor)?;
+            Ok(())
+        })
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) struct BaseRun {
 
 impl BaseRun {
     pub fn new(model: &HookedTransformer, tokens: &Tokens) -> Result<Self> {
-        let plan = HookPlan::new().capture("resid_pre").capture("attn_out").capture(("resid_post", -1));
+        let plan = HookPlan::new().capture("resid_pre").capture("attn_out");
         let options = RunOptions { keep_kv_cache: true, logits: false, ..Default::default() };
         let run = model.run(tokens, plan, &options)?;
         let of = |point: HookPoint| run.captured[&point].clone();
@@ -61,7 +61,7 @@ impl BaseRun {
         let mid = layers
             .map(|l| Ok((of(HookPoint::Block(l, Site::ResidPre)) + of(HookPoint::Block(l, Site::AttnOut)))?))
             .collect::<Result<_>>()?;
-        resid.push(model.behind_last(of(HookPoint::Block(model.cfg().n_layers - 1, Site::ResidPost)))?);
+        resid.push(run.left.clone());
         let kv = run.kv_cache()?;
         Ok(Self { kv, resid, mid })
     }

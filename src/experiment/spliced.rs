@@ -30,8 +30,8 @@ impl Experiment {
     ///     fn is_by_position(&self) -> bool {
     ///         true
     ///     }
-    ///     fn run(&self, x: &Tensor, at: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    ///         at(0, x.clone())
+    ///     fn run(&self, x: &Tensor, at: &mut SpliceRun) -> Result<Tensor> {
+    ///         at.show(0, x.clone())
     ///     }
     /// }
     ///

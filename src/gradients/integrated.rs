@@ -177,6 +177,10 @@ impl Interpolation<'_> {
         let resid = self.model.run(self.tokens, keep, &options)?.captured.remove(&entering).expect("it was captured");
         let difference = self.difference(x, x0)?;
         let start = |copies| -> Result<RunOptions> {
+            // What a splice reads in an earlier block must be run as well.
+            if !self.model.splices().are_by_block() {
+                return Ok(RunOptions::default());
+            }
             let resid = Tensor::cat(&vec![&resid; copies], 0)?;
             Ok(RunOptions { start_at_layer: Some((layer as isize, resid)), ..Default::default() })
         };

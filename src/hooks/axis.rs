@@ -29,6 +29,8 @@ pub enum AxisName {
     DMlp,
     /// Features of what is spliced into the model, such as a sparse dictionary.
     Feature,
+    /// What a sparse dictionary reads or writes where the model has two axes for it: all heads, one behind the other.
+    DIn,
     /// Tokens that have a logit.
     DVocab,
     /// An axis of size 1.
@@ -36,8 +38,8 @@ pub enum AxisName {
 }
 
 impl AxisName {
-    /// The size of the axis in a run of `batch` prompts and `pos` positions; `None` for [`AxisName::Feature`], whose size the
-    /// [splice](super::Splice) gives.
+    /// The size of the axis in a run of `batch` prompts and `pos` positions; `None` for [`AxisName::Feature`] and
+    /// [`AxisName::DIn`], whose size the [splice](super::Splice) gives.
     pub fn size(self, dims: &Dims, batch: usize, pos: usize) -> Option<usize> {
         Some(match self {
             Self::Layer => dims.n_layers,
@@ -50,7 +52,7 @@ impl AxisName {
             Self::DMlp => dims.d_mlp,
             Self::DVocab => dims.d_vocab_out,
             Self::One => 1,
-            Self::Feature => return None,
+            Self::Feature | Self::DIn => return None,
         })
     }
 
@@ -67,6 +69,7 @@ impl AxisName {
             Self::DHead => "d_head",
             Self::DMlp => "d_mlp",
             Self::Feature => "d_sae",
+            Self::DIn => "d_in",
             Self::DVocab => "d_vocab_out",
             Self::One => "1",
         }
@@ -93,6 +96,7 @@ impl AxisName {
             Self::DHead => "d_head",
             Self::DMlp => "neuron",
             Self::Feature => "feature",
+            Self::DIn => "d_in",
             Self::DVocab => "token",
             Self::One => "1",
         }
@@ -106,6 +110,7 @@ impl AxisName {
             Self::KPos => "key position",
             Self::DModel => "dimension of the residual stream",
             Self::DHead => "dimension of a head",
+            Self::DIn => "dimension of all heads",
             axis => axis.word(),
         }
     }

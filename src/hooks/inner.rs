@@ -46,7 +46,7 @@ impl InnerSite {
         Self::new(name, [AxisName::Batch, AxisName::Pos, AxisName::Feature]).of_features(d_sae)
     }
 
-    /// The same site with this many features along [`AxisName::Feature`].
+    /// The same site with this many features along [`AxisName::Feature`], or numbers along [`AxisName::DIn`].
     pub fn of_features(self, d_sae: usize) -> Self {
         Self { d_sae, ..self }
     }
@@ -84,18 +84,18 @@ impl InnerSite {
         let twice = (1..self.axes.len()).any(|i| self.axes[..i].contains(&self.axes[i]));
         let valid = |axis: &AxisName| match axis {
             AxisName::Batch | AxisName::Pos | AxisName::Head | AxisName::KeyValueHead | AxisName::DModel => true,
-            AxisName::DHead | AxisName::DMlp | AxisName::Feature | AxisName::One => true,
+            AxisName::DHead | AxisName::DMlp | AxisName::Feature | AxisName::DIn | AxisName::One => true,
             AxisName::Layer | AxisName::QPos | AxisName::KPos | AxisName::DVocab => false,
         };
         let has = |axis| self.axes.contains(&axis);
         if twice || self.axes.first() != Some(&AxisName::Batch) || !has(AxisName::Pos) || !self.axes.iter().all(valid) {
             return refused(&format!(
                 "has the axes {:?}: give Batch first, then Pos and any of Head, KeyValueHead, DModel, DHead, DMlp, \
-                 Feature and One, each once",
+                 Feature, DIn and One, each once",
                 self.axes
             ));
         }
-        match (has(AxisName::Feature), self.d_sae) {
+        match (has(AxisName::Feature) || has(AxisName::DIn), self.d_sae) {
             (true, 0) => refused("has an axis of features but does not say how many: add .of_features(d_sae)"),
             (false, 1..) => refused("says how many features it has but has no such axis: add AxisName::Feature"),
             _ => Ok(()),

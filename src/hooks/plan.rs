@@ -10,7 +10,8 @@ use super::point::HookPoint;
 use super::queries::HookQueries;
 use super::query::HookQuery;
 use super::run::Reach;
-use super::splice::{Splice, Splices};
+use super::splice::Splice;
+use super::splices::Splices;
 use crate::error::Result;
 use crate::slice::Slice;
 use crate::visible::visible;
@@ -114,7 +115,7 @@ impl HookPlan {
         self
     }
 
-    /// Splices a function into the model at one point, such as a sparse dictionary: it reads the activation there after the
+    /// Splices a function into the model at one point, such as a sparse dictionary: it gets the activation there after the
     /// edits of that point, and the run goes on with what it returns. Its inner sites are points like any others, under the
     /// name of the point and their own: `blocks.2.hook_resid_post.hook_sae_acts_post`. One function at a point; an example is
     /// at [`Splice`].

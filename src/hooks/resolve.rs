@@ -11,7 +11,7 @@ use super::plan::{Capture, HookPlan};
 use super::point::HookPoint;
 use super::run::{Reach, Resolved, Setting};
 use super::site::Site;
-use super::splice::Splices;
+use super::splices::Splices;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::slice::Slice;
@@ -69,18 +69,20 @@ impl HookPlan {
     /// The plan's splices, at their points.
     ///
     /// # Errors
-    /// Names that the model does not have or that mean several points; two splices at one; what a splice refuses.
+    /// Names that the model does not have or that mean several points; two splices at one; what a splice refuses; one that reads
+    /// what it cannot.
     pub(crate) fn splices(&self, dims: &Dims) -> Result<Splices> {
         let mut splices = Splices::new(dims);
         for (query, splice) in &self.splices {
             splices.put(query.resolve(dims)?, splice.clone(), dims)?;
         }
+        splices.connect(dims)?;
         Ok(splices)
     }
 
     fn named(&self, dims: &Dims, reach: &Reach) -> Result<Named> {
         let splices = self.splices(dims)?;
-        splices.points().try_for_each(|point| reach.check(point))?;
+        splices.check_reach(reach)?;
         let (captured, watched) =
             (self.captured(dims, reach, &splices.inner())?, self.watched(dims, reach, &splices.inner())?);
         Ok(Named { captured, watched, splices })

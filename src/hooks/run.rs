@@ -9,7 +9,8 @@ use super::apply::slice_positions;
 use super::edit::Edit;
 use super::point::HookPoint;
 use super::site::Site;
-use super::splice::Splices;
+use super::splice_run::TextPart;
+use super::splices::Splices;
 use super::stage::Stage;
 use super::taps::Taps;
 use crate::dims::Dims;
@@ -91,8 +92,12 @@ pub(crate) struct HookRun {
     plan: Resolved,
     /// 1 for real tokens, 0 for padding, `[batch, pos]`; `None` when nothing is padded.
     real: Option<Tensor>,
+    /// What is run, where something is spliced in.
+    text: TextPart,
     captured: BTreeMap<HookPoint, Tensor>,
     taps: BTreeMap<HookPoint, (Tensor, Var)>,
+    /// What splices read.
+    read: BTreeMap<HookPoint, Tensor>,
 }
 
 impl HookRun {
@@ -101,15 +106,28 @@ impl HookRun {
     }
 
     /// Hooks that only splice.
-    pub(crate) fn splicing(splices: &Splices) -> Self {
-        Self { plan: Resolved { splices: splices.clone(), ..Default::default() }, ..Default::default() }
+    pub(crate) fn splicing(splices: &Splices, text: TextPart) -> Self {
+        Self { plan: Resolved { splices: splices.clone(), ..Default::default() }, text, ..Default::default() }
     }
 
-    /// Hooks that change one activation, splice, and keep nothing.
-    pub(crate) fn editing(splices: &Splices, point: HookPoint, edit: Edit) -> Self {
-        let mut run = Self::splicing(splices);
-        run.plan.edits.insert(point, vec![edit]);
-        run
+    /// The same hooks in a run of this part of these texts.
+    pub(crate) fn of_text(self, text: TextPart) -> Self {
+        Self { text, ..self }
+    }
+
+    /// Whether something is spliced in.
+    pub(crate) fn has_splices(&self) -> bool {
+        !self.plan.splices.is_empty()
+    }
+
+    /// The same hooks that change one activation as well.
+    pub(crate) fn editing(mut self, point: HookPoint, edit: Edit) -> Self {
+        self.plan.edits.insert(point, vec![edit]);
+        self
+    }
+
+    pub(super) fn text(&self) -> &TextPart {
+        &self.text
     }
 
     pub(super) fn splices(&self) -> &Splices {
@@ -120,7 +138,21 @@ impl HookRun {
     /// for, and then goes through what is spliced in there.
     pub(crate) fn at(&mut self, point: HookPoint, x: Tensor) -> Result<Tensor> {
         let x = self.show(point, x)?;
-        Splices::go(self, point, x)
+        let x = self.through_splice(point, x)?;
+        self.keep_for_splices(point, &x);
+        Ok(x)
+    }
+
+    /// Keeps what a later splice reads.
+    pub(super) fn keep_for_splices(&mut self, point: HookPoint, x: &Tensor) {
+        if self.plan.splices.is_read(point) {
+            self.read.insert(point, x.clone());
+        }
+    }
+
+    /// What was kept for splices to read.
+    pub(super) fn kept_for_splices(&self, point: HookPoint) -> Option<Tensor> {
+        self.read.get(&point).cloned()
     }
 
     /// As [`HookRun::at`], without a splice.
@@ -153,16 +185,21 @@ impl HookRun {
         self.at(HookPoint::Block(layer, site), x)
     }
 
-    /// Whether the plan keeps, changes or watches this point.
+    /// Whether the plan keeps, changes or watches this point, or a splice reads it.
     pub(super) fn names(&self, point: HookPoint) -> bool {
-        self.plan.captured.contains(&point) || self.goes_through(point)
+        self.plan.captured.contains(&point) || self.goes_through(point) || self.plan.splices.is_read(point)
+    }
+
+    /// Whether the plan edits this point.
+    pub(super) fn edits(&self, point: HookPoint) -> bool {
+        self.plan.edits.contains_key(&point)
     }
 
     fn goes_through(&self, point: HookPoint) -> bool {
         self.plan.edits.contains_key(&point) || self.plan.watched.contains(&point) || self.plan.splices.is_at(point)
     }
 
-    /// Whether the plan keeps, changes, watches or splices at this site of this block.
+    /// Whether the plan keeps, changes, watches or splices at this site of this block, or a splice reads it.
     pub(crate) fn wants(&self, layer: usize, site: Site) -> bool {
         self.names(HookPoint::Block(layer, site))
     }

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use super::config::AttentionDir;
 use super::loss;
 use super::ops::{linear, soft_cap};
+use super::spliced::text_part;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, HookRun, Reach, Setting, Taps};
@@ -86,6 +87,8 @@ pub struct Run {
     /// By how much centring the unembedding lowered the logits at the last column, `[batch]`; none where it is not
     /// centred.
     pub(crate) level: Option<Tensor>,
+    /// The residual stream behind the last block that ran.
+    pub(crate) left: Tensor,
 }
 
 impl From<&Self> for RunOptions {
@@ -177,6 +180,9 @@ impl HookedTransformer {
         let setting = Setting { reach: &reach, batch, pos, past, right_padded, prompts_at, logits, dtype, device };
         let plan = self.with_splices(plan.as_ref(), &reach);
         let mut hooks = HookRun::new(plan.resolve(&self.dims(), &setting)?, self.real_tokens(&tokens)?);
+        if hooks.has_splices() {
+            hooks = hooks.of_text(text_part(&text, past));
+        }
 
         let entering = self.entering(options, &tokens, &position_ids(&text, past), &mut hooks)?;
         let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
@@ -189,7 +195,8 @@ impl HookedTransformer {
         if reach.stop.is_some() {
             let (captured, taps) = hooks.into_parts(self.dims());
             let (logits, loss, kv_cache, level) = (None, None, None, None);
-            return Ok(Run { tokens, logits, loss, resid: Some(resid), captured, taps, kv_cache, began, level });
+            let left = resid.clone();
+            return Ok(Run { tokens, logits, loss, resid: Some(resid), captured, taps, kv_cache, began, level, left });
         }
         let normed = self.normalize_final(&resid, &mut hooks)?;
         let normed = hooks.at(HookPoint::UnembedIn, normed)?;
@@ -207,7 +214,7 @@ impl HookedTransformer {
         let kv_cache = kv.filter(|_| options.keep_kv_cache);
         let kv_cache = kv_cache.map(|layers| KvCache::new(self, text, layers));
         let (captured, taps) = hooks.into_parts(self.dims());
-        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began, level })
+        Ok(Run { tokens, logits, loss, resid: None, captured, taps, kv_cache, began, level, left: resid })
     }
 
     /// Checks that a run can return the requested loss.

@@ -1,10 +1,9 @@
 //! What an experiment splices into the model in all its runs, those of parts of the model among them.
 
-use candle_core::Tensor;
-
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint, HookQueries, HookQuery, HookRun, Reach, Site, Splices};
+use crate::hooks::{HookPlan, HookPoint, HookQueries, HookQuery, HookRun, Reach, Splices, TextPart};
+use crate::tokens::Tokens;
 
 /// The splices of a plan, as a plan and at their points.
 #[derive(Clone, Default)]
@@ -52,15 +51,11 @@ impl HookedTransformer {
         if self.spliced.at.is_empty() { String::new() } else { self.spliced.plan.to_string() }
     }
 
-    /// The hooks of a run of a part of the model, on which nothing acts but what is spliced in.
-    pub(crate) fn hooks(&self) -> HookRun {
-        HookRun::splicing(&self.spliced.at)
-    }
-
-    /// The residual stream that leaves the last block, from that of `hook_resid_post`, which a splice there reads.
-    pub(crate) fn behind_last(&self, resid_post: Tensor) -> Result<Tensor> {
-        let last = self.cfg.n_layers - 1;
-        self.hooks().at(HookPoint::Block(last, Site::ResidPost), resid_post)
+    /// The hooks of a run of the positions from `from` on of copies of these texts through a part of the model, on which nothing
+    /// acts but what is spliced in.
+    pub(crate) fn hooks(&self, tokens: &Tokens, from: usize) -> HookRun {
+        let text = if self.spliced.at.is_empty() { TextPart::default() } else { text_part(tokens, from) };
+        HookRun::splicing(&self.spliced.at, text)
     }
 
     /// Every point that a name means, those inside splices among them.
@@ -86,4 +81,10 @@ impl HookedTransformer {
     pub(crate) fn point_of(&self, name: &HookQuery) -> Result<HookPoint> {
         name.resolve_among(&self.dims(), &self.spliced.at.inner())
     }
+}
+
+/// The positions from `from` on of these texts.
+pub(super) fn text_part(tokens: &Tokens, from: usize) -> TextPart {
+    let first = |row| (0..tokens.pos()).find(|&pos| tokens.is_real(row, pos)).unwrap_or(0);
+    TextPart::new((0..tokens.batch()).map(|row| (tokens.row(row).to_vec(), first(row))).collect(), from)
 }

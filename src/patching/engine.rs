@@ -15,8 +15,8 @@ use super::site::PatchSite;
 use super::start::Group;
 use crate::error::{Error, Result, human_bytes};
 use crate::experiment::{Experiment, Source};
-use crate::hooks::{AxisName, HookPoint, Site};
-use crate::model::AttentionDir;
+use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, Site};
+use crate::model::{AttentionDir, RunOptions};
 use crate::progress::Progress;
 
 /// Working memory of a sweep by default, in bytes.
@@ -172,7 +172,7 @@ impl Experiment {
         let count = self.base_tokens().pos();
         let first = |positions: Vec<usize>| positions.into_iter().min().unwrap_or(0);
         match (site.positions(count), site.along(AxisName::KPos, count)) {
-            _ if !self.is_causal() => 0,
+            _ if !self.is_causal() || !self.model.splices().are_by_block() => 0,
             (Some(positions), _) => first(positions),
             (None, key_pos) => self.first_difference().max(key_pos.map_or(0, first)),
         }
@@ -210,6 +210,9 @@ impl Experiment {
 
     /// Runs these jobs together; returns the metric of each prompt by the job's index in the list of sites.
     fn run_jobs(&self, jobs: &[Job], sites: &[PatchSite], activations: &Activations) -> Result<Vec<(usize, Vec<f32>)>> {
+        if !self.model.splices().are_by_block() {
+            return self.run_whole(jobs, sites, activations);
+        }
         let layers = self.model.cfg().n_layers;
         let mut running: BTreeMap<usize, Running> = BTreeMap::new();
         // One step is one run through one block; its logits are the last step.
@@ -259,6 +262,32 @@ impl Experiment {
         Ok(found)
     }
 
+    /// As [`Experiment::run_jobs`], each run as a whole: for splices that read what earlier blocks made.
+    fn run_whole(
+        &self,
+        jobs: &[Job],
+        sites: &[PatchSite],
+        activations: &Activations,
+    ) -> Result<Vec<(usize, Vec<f32>)>> {
+        let (tokens, layers) = (self.base_tokens(), self.model.cfg().n_layers);
+        let mut by_point: BTreeMap<HookPoint, Vec<&Job>> = BTreeMap::new();
+        jobs.iter().for_each(|job| by_point.entry(sites[job.index].point).or_default().push(job));
+        let mut progress = Progress::of("patched runs", jobs.len() as u64, "runs");
+        let mut found = Vec::new();
+        for (point, jobs) in by_point {
+            let (source, base) = &activations[&point];
+            let chosen = jobs.iter().map(|job| sites[job.index].clone()).collect();
+            let group = Group { sites: chosen, from: 0, source, base };
+            let plan = HookPlan::new().edit(point, Edit::replace(group.patched(tokens.pos())?));
+            let options = RunOptions { stop_at_layer: Some(layers as isize), ..Default::default() };
+            let resid = self.model.run(tokens.repeated(jobs.len()), plan, options)?.left;
+            let values = self.values(self.what_is_read_from(resid, 0)?, 0)?;
+            progress.step(jobs.len() as u64);
+            found.extend(jobs.iter().map(|job| job.index).zip(values.chunks(tokens.batch()).map(<[f32]>::to_vec)));
+        }
+        Ok(found)
+    }
+
     /// The first position of the last block that is needed in full: attention there only looks back, so earlier positions are
     /// needed for their keys and values alone.
     fn first_read(&self) -> usize {
@@ -282,7 +311,7 @@ impl Experiment {
         let copies = resid.dim(0)? / tokens.batch();
         let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
         let past = self.base_run()?.past(layer, from, copies)?;
-        let (run, first) = (&mut self.model.hooks(), self.first_read());
+        let (run, first) = (&mut self.model.hooks(tokens, from), self.first_read());
         if layer + 1 < self.model.cfg().n_layers || first <= from {
             return self.model.block_on_suffix(layer, resid, &suffix, past, run);
         }

@@ -191,11 +191,7 @@ impl Experiment {
         let plan = self.frozen_but(sender, mlps, (other, base))?;
         let plan = receivers.iter().fold(plan, |plan, receiver| plan.capture(receiver.place(layers).0));
         // What comes before the sender is the base run's already.
-        let from = RunOptions {
-            start_at_layer: Some((sender.layer() as isize, self.base_run()?.resid[sender.layer()].clone())),
-            logits: false,
-            ..Default::default()
-        };
+        let from = RunOptions { logits: false, ..self.from_block(sender.layer())? };
         let heard = self.model.run(self.base_tokens(), plan, &from)?.captured;
         let mut put_in = HookPlan::new();
         let mut first = layers - 1;
@@ -208,12 +204,18 @@ impl Experiment {
             first = first.min(receiver.layer(layers));
             put_in = put_in.edit(point, edit);
         }
-        let from = RunOptions {
-            start_at_layer: Some((first as isize, self.base_run()?.resid[first].clone())),
-            ..Default::default()
-        };
-        let logits = self.model.run(self.base_tokens(), put_in, from)?.logits()?;
+        let logits = self.model.run(self.base_tokens(), put_in, self.from_block(first)?)?.logits()?;
         Ok((self.evaluate(&logits)?, None))
+    }
+
+    /// A run of the base prompts that needs nothing before a block but what the base run has; a whole one where a splice reads
+    /// other blocks.
+    fn from_block(&self, layer: usize) -> Result<RunOptions> {
+        let start_at_layer = match self.model.splices().are_by_block() {
+            true => Some((layer as isize, self.base_run()?.resid[layer].clone())),
+            false => None,
+        };
+        Ok(RunOptions { start_at_layer, ..Default::default() })
     }
 
     /// The plan of the base run in which only the sender writes what it wrote in the other run.

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::site::PatchSite;
 use crate::error::Result;
 use crate::experiment::{Experiment, copied};
-use crate::hooks::{Edit, HookRun};
+use crate::hooks::Edit;
 use crate::model::Suffix;
 
 /// Sites at one point that change positions from the same one onwards, and both runs' activations there.
@@ -18,7 +18,7 @@ pub(super) struct Group<'a> {
 
 impl Group<'_> {
     /// The activation with each site patched, one copy of the batch after the other, at `count` positions.
-    fn patched(&self, count: usize) -> Result<Tensor> {
+    pub(super) fn patched(&self, count: usize) -> Result<Tensor> {
         let dim = self.sites[0].point.pos_axis();
         let part = |x: &Tensor| x.narrow(dim, self.from, count)?.contiguous();
         let (source, base) = (part(self.source)?, part(self.base)?);
@@ -43,7 +43,8 @@ impl Group<'_> {
         let rows = |x: &Tensor, from, count| copied(&x.narrow(1, from, count)?, copies);
         let row = point.row();
         let Some(site) = row.site().filter(|_| row.resumes && !model.splices().is_in(layer)) else {
-            let mut run = HookRun::editing(model.splices(), point, Edit::replace(self.patched(count)?));
+            let hooks = model.hooks(experiment.base_tokens(), self.from);
+            let mut run = hooks.editing(point, Edit::replace(self.patched(count)?));
             let past = base.past(layer, self.from, copies)?;
             return model.block_on_suffix(layer, rows(&base.resid[layer], self.from, count)?, suffix, past, &mut run);
         };

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::hub::{self, Repo, gguf_models, is_safe, some_of};
 use super::stored::{Named, Source, check_pointer};
+use super::tensors::Tensors;
 use super::{gguf, npz, safetensors, tiny, torch};
 use crate::error::{Error, Result};
 use crate::files::read_json;
@@ -43,8 +44,43 @@ impl Place {
         self.locate(name)?.map(|path| contents(&path)).transpose()
     }
 
+    /// The names of all files, with those in folders of up to [`DEEPEST`] levels, in alphabetical order.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there are very many, or the hub cannot be asked.
+    pub(crate) fn names(&mut self) -> Result<Vec<String>> {
+        let folder = match self {
+            Self::Embedded => return Ok(tiny::names()),
+            Self::Hub(repo) => return repo.files(),
+            Self::Folder(_) | Self::Gguf(_) => self.path(),
+        };
+        let found = names_below(&folder);
+        match found.len() > MOST_FILES {
+            true => Err(Error::file(folder, format!("holds more than {MOST_FILES} files: give a folder in it."))),
+            false => Ok(found),
+        }
+    }
+
+    /// The tensors of a file of any format, of which only the header is read; `key` as in [`open`].
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is none, or it is damaged or could not be fetched.
+    pub(crate) fn open(&mut self, name: &str, key: Option<&str>) -> Result<Tensors> {
+        let called = self.path().join(name);
+        if let (Self::Embedded, Some(bytes)) = (&self, tiny::file(name)) {
+            return Tensors::named(&called, safetensors::read(&called, Source::Memory(bytes))?.0);
+        }
+        match self.locate(name)? {
+            Some(path) => Tensors::named(&called, open(&path, key)?),
+            None => Err(Error::file(called, "does not exist: check the path.")),
+        }
+    }
+
     /// The path of a file on disk, if it exists; a file on the hub is fetched.
-    fn locate(&mut self, name: &str) -> Result<Option<PathBuf>> {
+    ///
+    /// # Errors
+    /// [`Error::File`] if it could not be fetched.
+    pub(crate) fn locate(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self {
             Self::Embedded => Ok(None),
             Self::Folder(_) | Self::Gguf(_) => Ok(Some(self.path().join(name)).filter(|path| path.exists())),
@@ -119,6 +155,35 @@ impl Place {
         match self {
             Self::Hub(repo) => repo.complete(),
             _ => Ok(()),
+        }
+    }
+}
+
+/// How many levels of folders are looked through.
+const DEEPEST: usize = 6;
+
+/// How many files may be in them.
+const MOST_FILES: usize = 100_000;
+
+/// The names of the files below a folder, in alphabetical order; one more than [`MOST_FILES`] if there are very many.
+pub(super) fn names_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(folder, "", DEEPEST, &mut found);
+    found.sort();
+    found
+}
+
+/// Adds the names of the files in a folder and `deeper` levels below; a link to a folder counts as one.
+fn walk(folder: &Path, before: &str, deeper: usize, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = entry.path();
+        if found.len() > MOST_FILES || name.starts_with('.') {
+            continue;
+        } else if !path.is_dir() {
+            found.push(format!("{before}{name}"));
+        } else if deeper > 0 {
+            walk(&path, &format!("{before}{name}/"), deeper - 1, found);
         }
     }
 }

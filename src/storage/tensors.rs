@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor};
 
 use super::place::open;
-use super::stored::Stored;
+use super::stored::{Named, Stored};
 use crate::error::{Error, Result, nearest};
 use crate::visible::visible;
 
@@ -47,8 +47,14 @@ impl Tensors {
     }
 
     fn of(path: &Path, key: Option<&str>) -> Result<Self> {
+        Self::named(path, open(path, key)?)
+    }
+
+    /// # Errors
+    /// [`Error::File`] if a name is there twice.
+    pub(super) fn named(path: &Path, named: Vec<Named>) -> Result<Self> {
         let mut tensors = BTreeMap::new();
-        for (name, stored) in open(path, key)? {
+        for (name, stored) in named {
             if tensors.contains_key(&name) {
                 return Err(Error::file(path, format!("contains the tensor {name:?} twice: write it again.")));
             }
@@ -60,6 +66,15 @@ impl Tensors {
     /// The names of all tensors, in alphabetical order.
     pub fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// How many bytes all tensors take in the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tensors.values().map(|stored| stored.bytes_of(stored.shape.iter().product())).sum()
     }
 
     /// The number of tensors.

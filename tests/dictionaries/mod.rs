@@ -1,3 +1,4 @@
 //! Sparse dictionaries.
 
 mod fit;
+mod splice;

@@ -49,7 +49,7 @@ impl Splice for InF32 {
         true
     }
 
-    fn run(&self, x: &Tensor, at: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn run(&self, x: &Tensor, at: &mut candle_lens::hooks::SpliceRun) -> Result<Tensor> {
         self.0.run(&x.to_dtype(DType::F32)?, at)
     }
 }

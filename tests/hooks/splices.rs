@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_lens::Result;
 use candle_lens::cache::ActivationCache;
-use candle_lens::hooks::{AxisName, Edit, HookPlan, HookPoint, InnerSite, MeanOver, Splice};
+use candle_lens::hooks::{AxisName, Edit, HookPlan, HookPoint, InnerSite, MeanOver, Splice, SpliceRun};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Loss, RunOptions};
 use candle_lens::prelude::{D, DType, Device, GenerateOptions, Tensor};
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -89,7 +89,7 @@ impl Splice for Identity {
         true
     }
 
-    fn run(&self, x: &Tensor, _: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn run(&self, x: &Tensor, _: &mut SpliceRun) -> Result<Tensor> {
         Ok(x.clone())
     }
 }
@@ -295,12 +295,12 @@ impl Splice for Odd {
         }
     }
 
-    fn run(&self, x: &Tensor, at: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn run(&self, x: &Tensor, at: &mut SpliceRun) -> Result<Tensor> {
         let two = x.narrow(2, 0, 2)?;
         match self.0 {
-            "wrong shape" => drop(at(0, x.clone())?),
-            "shown twice" => drop((at(0, two.clone())?, at(0, two)?)),
-            "unknown site" => drop(at(1, two)?),
+            "wrong shape" => drop(at.show(0, x.clone())?),
+            "shown twice" => drop((at.show(0, two.clone())?, at.show(0, two)?)),
+            "unknown site" => drop(at.show(1, two)?),
             "wrong result" => return Ok(two),
             _ => {}
         }

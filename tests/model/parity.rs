@@ -68,7 +68,7 @@ fn what_the_mlp_reads_lies_between_its_norm_and_its_neurons() -> Result<()> {
         let model = tiny_model(processing);
         let plan = HookPlan::new().capture_where(|point| point.layer() == Some(1));
         let (_, cache) =
-            model.run_with_hooks(Tokens::from_rows(vec![vec![5, 3, 8]])?, &plan.capture(("mlp_hook_in", 1)))?;
+            model.run_with_hooks(Tokens::from_rows(vec![vec![5, 3, 8]])?, plan.capture(("mlp_hook_in", 1)))?;
         let (read, normalized) = (cache.get(("mlp_hook_in", 1))?, cache.get(("normalized", 1, "ln2"))?);
         let scaled = match model.weight("blocks.1.ln2.w") {
             Ok(w) => normalized.broadcast_mul(&w)?.broadcast_add(&model.weight("blocks.1.ln2.b")?)?,

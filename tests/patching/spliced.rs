@@ -160,7 +160,7 @@ impl candle_lens::hooks::Splice for Shift {
         Vec::new()
     }
 
-    fn run(&self, x: &Tensor, _: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn run(&self, x: &Tensor, _: &mut candle_lens::hooks::SpliceRun) -> Result<Tensor> {
         let before = x.narrow(1, 0, x.dim(1)? - 1)?.pad_with_zeros(1, 1, 0)?;
         Ok((x * 2.)?.add(&before)?)
     }

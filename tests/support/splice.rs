@@ -2,7 +2,7 @@
 
 use candle_lens::candle::{Device, Tensor};
 use candle_lens::dims::Dims;
-use candle_lens::hooks::{AxisName, HookPoint, InnerSite, Splice};
+use candle_lens::hooks::{AxisName, HookPoint, InnerSite, Splice, SpliceRun};
 use candle_lens::{Error, Result};
 
 pub const FEATURES: usize = 12;
@@ -49,11 +49,11 @@ impl Splice for Linear {
         self.by_position
     }
 
-    fn run(&self, x: &Tensor, at: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn run(&self, x: &Tensor, at: &mut SpliceRun) -> Result<Tensor> {
         // Of z, heads are read one behind the other.
         let flat = x.flatten_from(2)?;
-        let acts = at(0, flat.broadcast_matmul(&self.encode)?)?;
-        let recons = at(1, acts.broadcast_matmul(&self.decode)?)?;
+        let acts = at.show(0, flat.broadcast_matmul(&self.encode)?)?;
+        let recons = at.show(1, acts.broadcast_matmul(&self.decode)?)?;
         let result = match self.error_term {
             // The error of the dictionary without edits.
             true => (recons + (&flat - flat.broadcast_matmul(&self.encode)?.broadcast_matmul(&self.decode)?)?)?,

@@ -18,6 +18,11 @@ use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
+use candle_lens::features::{
+    ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, FeatureDashboard, FeatureExample,
+    FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts, Neighbour,
+    Neighbours, ScoreOptions, SplicedScore, TokenValue,
+};
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
 use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 use candle_lens::head::Head;
@@ -42,6 +47,10 @@ use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
+use candle_lens::train::{
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
+    TrainingLog,
+};
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
     HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
@@ -68,6 +77,10 @@ fn printed(value: &impl std::fmt::Display) -> String {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
+        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
+        ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
+        TokenValue,
         Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
         AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,

@@ -1,1 +1,99 @@
-//! Dictionaries in files, whatever their format.
+//! Dictionaries in files, whatever their format, each read into the one form [`DictionaryParts`](super::DictionaryParts).
+//!
+//! A place (a folder, a file, a part of a repository of the hub, this binary) gives the dictionaries in it as [`Unread`]: their
+//! names and points, without anything large being fetched or read. Opening one reads headers; its numbers are read last, in the
+//! dtype of the file. A configuration key that may change numbers and is not understood is refused by name.
+
+mod attention_saes;
+mod circuit_tracer;
+mod dictionary_learning;
+mod dunefsky;
+mod files;
+mod format;
+mod gemma_scope;
+mod names;
+mod openai;
+mod options;
+mod pretrained;
+mod saelens;
+mod sparsify;
+mod unread;
+mod weights;
+
+pub use format::DictionaryFormat;
+pub use options::DictionaryOptions;
+pub(super) use unread::{Opened, Unread};
+
+use std::collections::BTreeSet;
+
+use files::Files;
+
+use super::dictionary::Dictionary;
+use crate::error::{Error, Result};
+use crate::storage::some_of;
+
+/// The dictionaries among these files.
+///
+/// # Errors
+/// [`Error::File`] if there are none, or several formats could be meant.
+fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<Unread>> {
+    let formats = match options.format {
+        Some(format) => vec![format],
+        None => DictionaryFormat::ALL.to_vec(),
+    };
+    let mut found: Vec<(DictionaryFormat, Vec<Unread>)> = Vec::new();
+    for format in formats {
+        let entries = format.entries(files, options)?;
+        if !entries.is_empty() {
+            found.push((format, entries));
+        }
+    }
+    if found.len() > 1 {
+        let names: Vec<&str> = found.iter().map(|(format, _)| format.as_str()).collect();
+        let message = format!("has dictionaries of several formats ({}): name one as format.", names.join(", "));
+        return Err(Error::file(files.path(), message));
+    }
+    let Some((_, entries)) = found.pop() else { return Err(nothing(files, options)) };
+    let mut names = BTreeSet::new();
+    match entries.iter().find(|entry| !names.insert(&entry.name)) {
+        Some(twice) => Err(Error::file(files.path(), format!("has two dictionaries called {:?}.", twice.name))),
+        None => Ok(entries),
+    }
+}
+
+/// The error for files among which there is no dictionary: what they are instead, if that is known.
+fn nothing(files: &Files, options: &DictionaryOptions) -> Error {
+    let names = files.names();
+    let has = |name: &str| names.iter().any(|there| there == name);
+    let message = if has("config.json") && (has("model.safetensors") || has("tokenizer.json")) {
+        "holds a model and not a dictionary: give it to HookedTransformer::from_pretrained.".into()
+    } else {
+        let formats = options.format.map_or(DictionaryFormat::ALL.to_vec(), |format| vec![format]);
+        let formats: Vec<_> = formats.iter().map(|format| format!("{format} ({})", format.files())).collect();
+        format!("holds no dictionary of a format that is read: {}. It has {}.", formats.join(", "), some_of(names))
+    };
+    Error::file(files.path(), message)
+}
+
+/// The dictionaries under a name, in the order of the layers that they read, and whether all their files are on this disk.
+///
+/// # Errors
+/// A name that means nothing, files without dictionaries.
+pub(super) fn open(name: &str, options: &DictionaryOptions) -> Result<(Vec<Unread>, bool)> {
+    let files = names::files(name, options)?;
+    let mut found = entries(&files, options)?;
+    found.sort_by_key(|entry| entry.expects.hook_in.and_then(|point| point.layer()));
+    Ok((found, files.is_local()))
+}
+
+impl Opened {
+    /// Reads the dictionary.
+    ///
+    /// # Errors
+    /// Whatever is wrong with its numbers, or options that do not fit.
+    pub(super) fn dictionary(&self, options: &DictionaryOptions) -> Result<Dictionary> {
+        let mut parts = (self.read)()?;
+        options.apply(&mut parts)?;
+        Dictionary::new(parts)
+    }
+}

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
+use crate::storage::place::names_below;
 
 /// How long to wait for another process that is fetching the same file.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -75,23 +76,9 @@ impl RepoCache {
         self.root.join(".candle-lens").join(format!("{commit}.gguf-files"))
     }
 
-    /// The files of a commit that are cached, in its top folder and the folders in it.
+    /// The files of a commit that are cached.
     pub(super) fn cached(&self, commit: &str) -> Vec<String> {
-        let top = self.root.join("snapshots").join(commit);
-        let names = |folder: &Path| -> Vec<(PathBuf, String)> {
-            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-            entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?))).collect()
-        };
-        let mut found = Vec::new();
-        for (path, name) in names(&top) {
-            if path.is_dir() {
-                found.extend(names(&path).into_iter().map(|(_, below)| format!("{name}/{below}")));
-            } else if path.is_file() {
-                found.push(name);
-            }
-        }
-        found.sort();
-        found
+        names_below(&self.root.join("snapshots").join(commit))
     }
 
     /// Where the complete file with this etag is, or will be.

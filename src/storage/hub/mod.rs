@@ -173,16 +173,40 @@ impl Repo {
         }
     }
 
-    fn list(&mut self) -> std::result::Result<Vec<String>, Failure> {
+    /// The names of all files of this commit; those that are cached, if the hub cannot be asked.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be asked and nothing is cached.
+    pub(crate) fn files(&mut self) -> Result<Vec<String>> {
+        let asked = match self.hub.offline {
+            true => Err(self.is_offline()),
+            false => self.all_files(),
+        };
+        let cached = self.commit.as_ref().map(|commit| self.cache.cached(commit)).unwrap_or_default();
+        match asked {
+            Err(Failure::Unreachable(_)) if !cached.is_empty() => Ok(cached),
+            other => other.map_err(|failure| self.sentence("the list of its files", failure)),
+        }
+    }
+
+    fn all_files(&mut self) -> std::result::Result<Vec<String>, Failure> {
         let revision = self.commit.as_deref().unwrap_or(&self.revision);
         let (commit, mut files) = self.client()?.list(&self.id, revision)?;
         if self.commit.as_ref().is_some_and(|known| *known != commit) {
             return Err(Failure::Refused("the hub lists the files of another commit".into()));
         }
-        files.retain(|name| gguf::is_gguf(name) && is_safe(name));
+        files.retain(|name| is_safe(name));
         files.sort();
-        self.cache.set_listing(&commit, &files);
         self.commit = Some(commit);
+        Ok(files)
+    }
+
+    fn list(&mut self) -> std::result::Result<Vec<String>, Failure> {
+        let mut files = self.all_files()?;
+        files.retain(|name| gguf::is_gguf(name));
+        if let Some(commit) = &self.commit {
+            self.cache.set_listing(commit, &files);
+        }
         Ok(files)
     }
 

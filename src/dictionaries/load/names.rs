@@ -1,0 +1,72 @@
+//! What a name of a dictionary means: one that is embedded, a path, a path in a repository of the hub.
+
+use std::path::Path;
+
+use super::files::Files;
+use super::options::DictionaryOptions;
+use crate::error::{Error, Result, nearest};
+use crate::storage::{Hub, MAIN, Place, Repo, tiny};
+
+/// The folder of the embedded dictionaries.
+const EMBEDDED: &str = "dictionaries";
+
+/// The files that a name means.
+///
+/// # Errors
+/// A name that means nothing, a revision of something that has none, files that cannot be listed.
+pub(super) fn files(name: &str, options: &DictionaryOptions) -> Result<Files> {
+    if name == tiny::NAME {
+        return Files::new(Place::Embedded, EMBEDDED);
+    }
+    if let Some(embedded) = name.strip_prefix("tiny/").filter(|_| !Path::new(name).exists()) {
+        return self::embedded(embedded);
+    }
+    let path = Path::new(name);
+    if path.is_dir() {
+        return Files::new(Place::Folder(path.into()), "");
+    }
+    if path.is_file() {
+        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let file = path.file_name().and_then(|file| file.to_str());
+        let file = file.ok_or_else(|| Error::file(path, "has a name that is not text: give it another one."))?;
+        return Files::new(Place::Folder(folder.into()), file);
+    }
+    if name.starts_with(['.', '/', '~']) || name.contains('\\') {
+        return Err(Error::file(path, "does not exist: give a folder of dictionaries, or the file of one."));
+    }
+    let (id, path, revision) = hub_name(name)?;
+    let hub = options.hub.clone().map_or_else(Hub::from_env, Ok)?;
+    Files::new(Place::Hub(Box::new(Repo::new(hub, id, revision, None)?)), path)
+}
+
+/// The repository, the path in it and the revision of `"owner/repo:path@revision"`, of which the last two may be left out.
+fn hub_name(name: &str) -> Result<(&str, &str, &str)> {
+    let (rest, revision) = name.rsplit_once('@').unwrap_or((name, MAIN));
+    let (id, path) = rest.split_once(':').unwrap_or((rest, ""));
+    let part = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !part.is_empty() && part.chars().all(plain) && !part.starts_with('.') && !part.contains("..")
+    };
+    match id.split('/').count() == 2 && id.split('/').all(part) {
+        true => Ok((id, path, revision)),
+        false => Err(Error::argument(format!(
+            "no dictionary is called {name:?}, and there is no such folder or file. Give an embedded one such as \"tiny/z2\", a \
+             folder or file, or \"owner/repo:path/in/repo@revision\" of the hub."
+        ))),
+    }
+}
+
+/// The files of an embedded dictionary.
+fn embedded(name: &str) -> Result<Files> {
+    let names = tiny::names();
+    let known =
+        names.iter().filter_map(|file| Some(file.strip_prefix(EMBEDDED)?.strip_prefix('/')?.split_once('/')?.0));
+    let mut known: Vec<&str> = known.collect();
+    known.dedup();
+    if known.contains(&name) {
+        return Files::new(Place::Embedded, &format!("{EMBEDDED}/{name}"));
+    }
+    let nearest = nearest(name, known.iter().copied())
+        .map_or(String::new(), |name| format!("; the nearest name is \"tiny/{name}\""));
+    Err(Error::argument(format!("no dictionary of the embedded model is called {name:?}{nearest}.")))
+}

@@ -1,0 +1,46 @@
+//! Dictionaries by name.
+
+use super::options::DictionaryOptions;
+use super::{entries, names};
+use crate::dictionaries::dictionary::Dictionary;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::storage::some_of;
+
+impl Dictionary {
+    /// The dictionary called `name`:
+    ///
+    /// - `"tiny/z2"`: one that is embedded in this crate, for the embedded model;
+    /// - a folder or a file, in any [`DictionaryFormat`](super::DictionaryFormat);
+    /// - `"owner/repo:path/in/repo@revision"`: a folder or a file on the Hugging Face hub; `@revision` may be left out.
+    ///
+    /// # Errors
+    /// A name that means nothing, no dictionary or several there, files that are damaged, contradict each other or say something
+    /// about the numbers that is not understood.
+    pub fn from_pretrained(name: impl AsRef<str>) -> Result<Self> {
+        Self::from_pretrained_with(name, DictionaryOptions::default())
+    }
+
+    /// As [`Dictionary::from_pretrained`], with what the files do not say.
+    ///
+    /// # Errors
+    /// As [`Dictionary::from_pretrained`], and for options that do not fit.
+    pub fn from_pretrained_with(name: impl AsRef<str>, options: DictionaryOptions) -> Result<Self> {
+        let name = name.as_ref();
+        let _loading = Progress::opaque(format!("loading {name}"));
+        let files = names::files(name, &options)?;
+        let found = entries(&files, &options)?;
+        match &found[..] {
+            [one] => (one.open)()?.dictionary(&options),
+            several => {
+                let names: Vec<&str> = several.iter().map(|entry| entry.name.as_str()).collect();
+                let message = format!(
+                    "holds {} dictionaries: open them with DictionarySet::open, or give the path of one of them. It has {}.",
+                    names.len(),
+                    some_of(&names)
+                );
+                Err(Error::file(files.path(), message))
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Many dictionaries that are read one by one.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::rc::Rc;
+
+use super::dictionary::Dictionary;
+use super::expects::Expects;
+use super::load::{DictionaryOptions, Opened, Unread, open};
+use crate::error::{Error, Result, human_bytes, nearest};
+use crate::visible::visible;
+
+/// The dictionaries of a folder, a release or this binary. Opening it reads the headers of files on this disk, and nothing of
+/// those on the hub; a dictionary is read when it is asked for and not kept, so that no more of them are in memory than the caller
+/// keeps. Cheap to clone.
+#[derive(Clone)]
+pub struct DictionarySet(Rc<Inner>);
+
+struct Inner {
+    name: String,
+    options: DictionaryOptions,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    unread: Unread,
+    opened: OnceCell<Opened>,
+}
+
+impl DictionarySet {
+    /// The dictionaries under a name as [`Dictionary::from_pretrained`] takes it: `"tiny"` for those that are embedded, a folder, or
+    /// `"owner/repo:path@revision"`.
+    ///
+    /// # Errors
+    /// A name that means nothing, no dictionary there, a file on this disk that is damaged.
+    pub fn open(name: impl AsRef<str>) -> Result<Self> {
+        Self::open_with(name, DictionaryOptions::default())
+    }
+
+    /// As [`DictionarySet::open`]; the options are those of every dictionary.
+    ///
+    /// # Errors
+    /// As [`DictionarySet::open`], and for options that do not fit.
+    pub fn open_with(name: impl AsRef<str>, options: DictionaryOptions) -> Result<Self> {
+        let name = name.as_ref();
+        let (unread, local) = open(name, &options)?;
+        let entries: Vec<Entry> = unread.into_iter().map(|unread| Entry { unread, opened: OnceCell::new() }).collect();
+        let set = Self(Rc::new(Inner { name: name.into(), options, entries }));
+        if local {
+            set.0.entries.iter().try_for_each(|entry| entry.opened().map(drop))?;
+        }
+        Ok(set)
+    }
+
+    /// The names, in the order of the layers that they read.
+    pub fn names(&self) -> Vec<String> {
+        self.0.entries.iter().map(|entry| entry.unread.name.clone()).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+
+    /// What a dictionary expects of the model, as far as is known without reading it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a name that is not among [`DictionarySet::names`].
+    pub fn expects(&self, name: &str) -> Result<Expects> {
+        Ok(self.entry(name)?.unread.expects.clone())
+    }
+
+    /// Reads a dictionary.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a name that is not among [`DictionarySet::names`]; a file that is damaged or cannot be fetched.
+    pub fn get(&self, name: &str) -> Result<Dictionary> {
+        self.read(self.entry(name)?)
+    }
+
+    /// Reads the dictionaries that read this layer.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is none; a file that is damaged or cannot be fetched.
+    pub fn layer(&self, layer: usize) -> Result<Vec<Dictionary>> {
+        let reads = |entry: &&Entry| entry.layer() == Some(layer);
+        let found: Vec<Dictionary> =
+            self.0.entries.iter().filter(reads).map(|entry| self.read(entry)).collect::<Result<_>>()?;
+        if found.is_empty() {
+            let mut layers: Vec<usize> = self.0.entries.iter().filter_map(Entry::layer).collect();
+            layers.dedup();
+            let message = format!(
+                "{} has no dictionary that reads layer {layer}: those it has read the layers {layers:?}.",
+                visible(&self.0.name)
+            );
+            return Err(Error::argument(message));
+        }
+        Ok(found)
+    }
+
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// A file that is damaged or cannot be fetched.
+    pub fn all(&self) -> Result<Vec<Dictionary>> {
+        self.0.entries.iter().map(|entry| self.read(entry)).collect()
+    }
+
+    fn read(&self, entry: &Entry) -> Result<Dictionary> {
+        entry.opened()?.dictionary(&self.0.options)
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        let entries = &self.0.entries;
+        entries.iter().find(|entry| entry.unread.name == name).ok_or_else(|| {
+            let nearest = nearest(name, entries.iter().map(|entry| entry.unread.name.as_str())).unwrap_or_default();
+            let set = visible(&self.0.name).to_string();
+            Error::argument(format!("{set} has no dictionary {name:?}; the nearest name is {nearest:?}."))
+        })
+    }
+}
+
+impl Entry {
+    fn layer(&self) -> Option<usize> {
+        self.unread.expects.hook_in.and_then(|point| point.layer())
+    }
+
+    fn opened(&self) -> Result<&Opened> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let opened = (self.unread.open)()?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+}
+
+impl fmt::Display for DictionarySet {
+    /// One line for each: name, architecture, sizes, points.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: u64 = self.0.entries.iter().filter_map(|entry| entry.opened.get()).map(|opened| opened.bytes).sum();
+        write!(f, "{}: {} dictionaries, {} opened", visible(&self.0.name), self.len(), human_bytes(bytes))?;
+        for entry in &self.0.entries {
+            write!(f, "\n  {}: ", visible(&entry.unread.name))?;
+            match entry.opened.get() {
+                Some(opened) => {
+                    let (d_in, d_sae, dtype) = (opened.d_in, opened.d_sae, opened.dtype.as_str());
+                    write!(f, "{}, {d_in} to {d_sae} features, {dtype}", opened.architecture)?;
+                }
+                None => write!(f, "not opened yet")?,
+            }
+            match (entry.unread.expects.hook_in, entry.unread.expects.writes()) {
+                (Some(reads), Some(writes)) if reads != writes => write!(f, ", {reads} to {writes}")?,
+                (Some(at), _) => write!(f, ", at {at}")?,
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DictionarySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

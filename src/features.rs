@@ -1,1 +1,0 @@
-//! What a dictionary is worth, and what its features mean.
