@@ -1,4 +1,6 @@
 //! Sparse dictionaries.
 
 mod fit;
+mod formats;
+mod formats_bad;
 mod splice;

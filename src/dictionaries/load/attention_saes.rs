@@ -16,11 +16,39 @@ use crate::error::Result;
 
 /// The settings of training and what follows from them.
 const TRAINING: [&str; 33] = [
-    "seed", "batch_size", "buffer_mult", "lr", "num_tokens", "l1_coeff", "beta1", "beta2", "dict_mult", "enc_dtype", "device",
-    "reinit", "concat_heads", "resample_scheme", "anthropic_neuron_resample_scale", "dead_direction_cutoff", "re_init_every",
-    "anthropic_resample_last", "resample_factor", "num_resamples", "wandb_project_name", "wandb_entity", "save_state_dict_every",
-    "b_dec_init", "sched_type", "sched_epochs", "sched_lr_factor", "sched_warmup_epochs", "sched_finish",
-    "anthropic_resample_batches", "eval_every", "model_batch_size", "buffer_size",
+    "seed",
+    "batch_size",
+    "buffer_mult",
+    "lr",
+    "num_tokens",
+    "l1_coeff",
+    "beta1",
+    "beta2",
+    "dict_mult",
+    "enc_dtype",
+    "device",
+    "reinit",
+    "concat_heads",
+    "resample_scheme",
+    "anthropic_neuron_resample_scale",
+    "dead_direction_cutoff",
+    "re_init_every",
+    "anthropic_resample_last",
+    "resample_factor",
+    "num_resamples",
+    "wandb_project_name",
+    "wandb_entity",
+    "save_state_dict_every",
+    "b_dec_init",
+    "sched_type",
+    "sched_epochs",
+    "sched_lr_factor",
+    "sched_warmup_epochs",
+    "sched_finish",
+    "anthropic_resample_batches",
+    "eval_every",
+    "model_batch_size",
+    "buffer_size",
 ];
 
 /// The dictionaries of this format among the files.
@@ -55,7 +83,8 @@ fn read(mut keys: Keys, options: &DictionaryOptions) -> Result<(Expects, Said)> 
     let hook_in = match (&act_name, options.hook_in) {
         (_, Some(hook)) => Some(hook),
         (Some(name), None) => {
-            let hook = name.parse().map_err(|_| keys.bad(format!("has act_name = {name:?}, which is no hook point")))?;
+            let hook =
+                name.parse().map_err(|_| keys.bad(format!("has act_name = {name:?}, which is no hook point")))?;
             Some(hook)
         }
         (None, None) => return Err(keys.bad("has no \"act_name\", the hook point that the dictionary reads")),

@@ -70,7 +70,8 @@ fn folder(files: &Files, below: &str, options: &DictionaryOptions) -> Result<Vec
     let path = files.path_of(&name);
     let Some(bytes) = files.find(&name)? else { return Ok(Vec::new()) };
     let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= LONGEST);
-    let text = text.ok_or_else(|| Error::file(&path, "is not a configuration: it is not text, or is longer than 1 MB."))?;
+    let text =
+        text.ok_or_else(|| Error::file(&path, "is not a configuration: it is not text, or is longer than 1 MB."))?;
     let keys = yaml::read(text).map_err(|why| {
         Error::file(&path, format!("cannot be read, because {why}. Of YAML, `key: value` and lists are understood."))
     })?;
@@ -143,7 +144,9 @@ fn read(mut keys: Keys, options: &DictionaryOptions) -> Result<Config> {
     // The MLP's output before the norm that Gemma 2 and 3 have behind it is no point of the model here.
     let post_norm = model.as_ref().is_some_and(|model| ["gemma-2", "gemma-3"].iter().any(|name| model.contains(name)));
     if writes == "mlp.hook_out" && post_norm {
-        return Err(keys.bad("has transcoders that write the MLP's output before the norm behind it, which is no point of a model here"));
+        return Err(keys.bad(
+            "has transcoders that write the MLP's output before the norm behind it, which is no point of a model here",
+        ));
     }
     let listed = keys.texts("transcoders")?;
     if cross_layer && listed.is_some() {

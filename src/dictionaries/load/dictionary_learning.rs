@@ -30,11 +30,38 @@ const WEIGHTS: &str = "ae.pt";
 
 /// Keys of the trainers that say how it was trained.
 const TRAINING: [&str; 32] = [
-    "trainer_class", "lr", "steps", "auxk_alpha", "warmup_steps", "decay_start", "threshold_beta", "threshold_start_step",
-    "top_k_aux", "seed", "device", "wandb_name", "l1_penalty", "resample_steps", "sparsity_warmup_steps", "bandwidth",
-    "sparsity_penalty", "target_l0", "sparsity_function", "p_start", "p_end", "anneal_start", "anneal_end",
-    "sparsity_queue_length", "n_sparsity_updates", "group_fractions", "group_weights", "group_sizes", "initial_sparsity_penalty",
-    "sparsity_coeff", "save_dir", "layer",
+    "trainer_class",
+    "lr",
+    "steps",
+    "auxk_alpha",
+    "warmup_steps",
+    "decay_start",
+    "threshold_beta",
+    "threshold_start_step",
+    "top_k_aux",
+    "seed",
+    "device",
+    "wandb_name",
+    "l1_penalty",
+    "resample_steps",
+    "sparsity_warmup_steps",
+    "bandwidth",
+    "sparsity_penalty",
+    "target_l0",
+    "sparsity_function",
+    "p_start",
+    "p_end",
+    "anneal_start",
+    "anneal_end",
+    "sparsity_queue_length",
+    "n_sparsity_updates",
+    "group_fractions",
+    "group_weights",
+    "group_sizes",
+    "initial_sparsity_penalty",
+    "sparsity_coeff",
+    "save_dir",
+    "layer",
 ];
 
 /// What the configuration says.
@@ -129,9 +156,12 @@ fn open(weights: Weights, config: &Config, name: String) -> Result<Opened> {
         "JumpReluAutoEncoder" => {
             Layout { active: Active::JumpRelu { threshold: "threshold".into(), from_zero: false }, ..plain() }
         }
-        "AutoEncoderTopK" => {
-            Layout { active: Active::TopK(k(&weights, config)?), b_in: b_dec_in, unused: &["k", "threshold"], ..linears() }
-        }
+        "AutoEncoderTopK" => Layout {
+            active: Active::TopK(k(&weights, config)?),
+            b_in: b_dec_in,
+            unused: &["k", "threshold"],
+            ..linears()
+        },
         "BatchTopKSAE" => {
             Layout { active: Active::OneThreshold("threshold".into()), b_in: b_dec_in, unused: &["k"], ..linears() }
         }

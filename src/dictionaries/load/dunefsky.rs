@@ -89,7 +89,10 @@ fn open(files: &Files, file: &str, name: &str, expects: &Expects, options: &Dict
     if !is_transcoder {
         expects.hook_out = None;
     } else if expects.hook_out.or(options.hook_out).is_none() {
-        return Err(Error::file(path, "holds a transcoder, but does not say which point it writes: give it as hook_out."));
+        return Err(Error::file(
+            path,
+            "holds a transcoder, but does not say which point it writes: give it as hook_out.",
+        ));
     }
     let layout = Layout::plain(name.into(), expects);
     let b_dec = if is_transcoder { "b_dec_out" } else { "b_dec" };

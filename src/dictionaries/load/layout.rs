@@ -56,10 +56,17 @@ pub(super) enum Active {
     GroupMax(usize),
     /// A tensor of a threshold for each feature, which are at least 0 where negative ones would mean something else in the
     /// library that wrote them.
-    JumpRelu { threshold: String, from_zero: bool },
+    JumpRelu {
+        threshold: String,
+        from_zero: bool,
+    },
     /// A tensor of one threshold for all.
     OneThreshold(String),
-    Gated { b_gate: &'static str, b_mag: &'static str, r_mag: &'static str },
+    Gated {
+        b_gate: &'static str,
+        b_mag: &'static str,
+        r_mag: &'static str,
+    },
 }
 
 /// The tensors of a dictionary.
@@ -130,7 +137,8 @@ impl Layout {
         let [d_out] = weights.dims::<1>(&self.b_dec, "one axis")?;
         for (what, said, got) in [("inputs", said.d_in, d_in), ("features", said.d_sae, d_sae)] {
             if let Some(said) = said.filter(|said| *said != got) {
-                return Err(weights.wrong(format!("its configuration says that it has {said} {what}, and its tensors have {got}")));
+                return Err(weights
+                    .wrong(format!("its configuration says that it has {said} {what}, and its tensors have {got}")));
             }
         }
         self.check_k(&weights, d_sae)?;

@@ -12,7 +12,6 @@ use super::files::Files;
 use super::layout::{Active, Layout, Matrix, Said};
 use super::options::DictionaryOptions;
 use super::unread::{Opened, Unread, unique_names};
-use super::weights::Weights;
 use crate::dictionaries::expects::Expects;
 use crate::dictionaries::input::InputNorm;
 use crate::error::Result;
@@ -39,7 +38,7 @@ pub(super) fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<
         let path = files.path_of(name);
         let (location, layer) = place(&path);
         let numbered = layer.is_some() && (location.is_some() || forced);
-        if numbered || files.only().is_some() && is_autoencoder(&files.weights(name, None)?) {
+        if numbered || files.only().is_some() && is_autoencoder(files, name)? {
             let hook_in = location.as_deref().zip(layer).and_then(|(location, layer)| read_at(location, layer));
             let (model, centred) = (Some("gpt2-small".into()), Some(false));
             let short = location.zip(layer).map(|(location, layer)| format!("{location}/{layer}"));
@@ -76,8 +75,11 @@ fn read_at(location: &str, layer: usize) -> Option<HookPoint> {
     Some(HookPoint::Block(layer, site))
 }
 
-fn is_autoencoder(weights: &Weights) -> bool {
-    ["pre_bias", "latent_bias", "encoder.weight", "decoder.weight"].iter().all(|name| weights.has(name))
+fn is_autoencoder(files: &Files, name: &str) -> Result<bool> {
+    let path = files.on_disk(name)?;
+    let file = TorchFile::open(&path)?;
+    let has = |name: &&str| file.dict().is_ok_and(|dict| dict.has(name));
+    Ok(["pre_bias", "latent_bias", "encoder.weight"].iter().all(has))
 }
 
 fn open(files: &Files, file: &str, layout: Layout) -> Result<Opened> {
@@ -94,10 +96,14 @@ fn open(files: &Files, file: &str, layout: Layout) -> Result<Opened> {
             let k = k.ok_or_else(|| weights.wrong("it does not say how many features TopK keeps (k)"))?;
             match state.and_then(|state| state.text("postact_fn")) {
                 Some("ReLU") => Active::TopK(k),
-                other => return Err(weights.wrong(format!("its TopK is followed by {other:?}, and only ReLU is known"))),
+                other => {
+                    return Err(weights.wrong(format!("its TopK is followed by {other:?}, and only ReLU is known")));
+                }
             }
         }
-        Some(other) => return Err(weights.wrong(format!("its activation is {other:?}, and only ReLU and TopK are known"))),
+        Some(other) => {
+            return Err(weights.wrong(format!("its activation is {other:?}, and only ReLU and TopK are known")));
+        }
     };
     let input_norm = if matches!(active, Active::TopK(_)) { InputNorm::LayerNorm } else { InputNorm::None };
     Layout {

@@ -60,7 +60,8 @@ impl Config {
             Some(version) => Some(version),
             None => metadata.text("sae_lens_version")?,
         };
-        let old = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok()).is_none_or(|major| major < 6);
+        let old =
+            version.and_then(|version| version.split('.').next()?.parse::<u32>().ok()).is_none_or(|major| major < 6);
         if old {
             upgrade(&mut keys)?;
         }
@@ -109,7 +110,9 @@ impl Config {
 /// Why an architecture is refused.
 fn unknown(word: &str) -> String {
     match word {
-        "temporal" => "is of a temporal autoencoder, which attends to earlier positions: this architecture is not read".into(),
+        "temporal" => {
+            "is of a temporal autoencoder, which attends to earlier positions: this architecture is not read".into()
+        }
         "batchtopk" | "matryoshka_batchtopk" => format!(
             "is of a {word} dictionary in training, without the threshold that replaces it afterwards: save it with \
              save_inference_model"
@@ -140,11 +143,14 @@ fn upgrade(keys: &mut Keys) -> Result<()> {
             keys.set("architecture", "topk".into());
             keys.set("k", k.into());
         }
-        other => return Err(keys.bad(format!("says that the activation function is {other:?}: relu and topk are read"))),
+        other => {
+            return Err(keys.bad(format!("says that the activation function is {other:?}: relu and topk are read")));
+        }
     }
     arguments.finish(&[])?;
     if keys.flag("finetuning_scaling_factor")? == Some(true) {
-        let why = "says that features are scaled after training (finetuning_scaling_factor), which SAELens no longer does";
+        let why =
+            "says that features are scaled after training (finetuning_scaling_factor), which SAELens no longer does";
         return Err(keys.bad(why));
     }
     if keys.is_flag("normalize_activations") {
@@ -233,7 +239,9 @@ fn input_norm(keys: &mut Keys, transcoder: bool, options: &DictionaryOptions) ->
         other => return Err(keys.bad(format!("says that inputs are normalised by {other:?}, which is not known"))),
     };
     match transcoder && norm != InputNorm::None {
-        true => Err(keys.bad(format!("normalises the input of a transcoder ({word}), which SAELens does not undo: it is not read"))),
+        true => Err(keys.bad(format!(
+            "normalises the input of a transcoder ({word}), which SAELens does not undo: it is not read"
+        ))),
         false => Ok(norm),
     }
 }

@@ -76,11 +76,12 @@ fn read(mut keys: Keys, module: &str, options: &DictionaryOptions) -> Result<Con
         (Some("groupmax"), false) => Active::GroupMax(k),
         (Some(other), _) => {
             let signed = if signed { " and signed features" } else { "" };
-            return Err(keys.bad(format!("asks for the activation {other:?}{signed}, and topk, groupmax and signed topk are known")));
+            return Err(keys.bad(format!(
+                "asks for the activation {other:?}{signed}, and topk, groupmax and signed topk are known"
+            )));
         }
     };
-    let (transcode, skip) =
-        (keys.flag("transcode")?.unwrap_or(false), keys.flag("skip_connection")?.unwrap_or(false));
+    let (transcode, skip) = (keys.flag("transcode")?.unwrap_or(false), keys.flag("skip_connection")?.unwrap_or(false));
     let (hook_in, hook_out) = match points(module, transcode) {
         Some((reads, writes)) => (Some(reads), Some(writes)),
         None => (None, None),

@@ -102,7 +102,9 @@ impl Weights {
         let number = self.tensors.tensor(name)?;
         let number = match number.dtype() {
             DType::I64 | DType::I32 | DType::I16 | DType::U8 => number.to_dtype(DType::I64)?.to_scalar::<i64>()?,
-            other => return Err(self.wrong(format!("its {name} has the dtype {other:?}, which is not of whole numbers"))),
+            other => {
+                return Err(self.wrong(format!("its {name} has the dtype {other:?}, which is not of whole numbers")));
+            }
         };
         usize::try_from(number).map_err(|_| self.wrong(format!("its {name} is {number}")))
     }

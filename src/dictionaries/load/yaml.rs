@@ -38,7 +38,9 @@ pub(super) fn read(text: &str) -> Result<Map<String, Value>, String> {
         if content.starts_with(' ') {
             return wrong("is indented: objects in objects and texts of several lines are not read");
         }
-        let Some((key, value)) = trimmed.split_once(':').filter(|(_, value)| value.is_empty() || value.starts_with(' ')) else {
+        let Some((key, value)) =
+            trimmed.split_once(':').filter(|(_, value)| value.is_empty() || value.starts_with(' '))
+        else {
             return wrong("is not `key: value`");
         };
         let is_plain = |c: char| c.is_alphanumeric() || "_-.".contains(c);
@@ -85,10 +87,15 @@ fn list_or_scalar(text: &str) -> Result<Value, String> {
 fn scalar(text: &str) -> Result<Value, String> {
     let first = text.chars().next();
     if let Some(quote @ ('"' | '\'')) = first {
-        let inner = text.get(1..).and_then(|rest| rest.strip_suffix(quote)).filter(|inner| !inner.contains([quote, '\\']));
+        let inner =
+            text.get(1..).and_then(|rest| rest.strip_suffix(quote)).filter(|inner| !inner.contains([quote, '\\']));
         return inner.map(Value::from).ok_or_else(|| "has a quoted text with an escape or without an end".into());
     }
-    if text.contains(": ") || text.ends_with(':') || first.is_some_and(|c| "&*!|>{}[]%@`?,".contains(c)) || text.starts_with("- ") {
+    if text.contains(": ")
+        || text.ends_with(':')
+        || first.is_some_and(|c| "&*!|>{}[]%@`?,".contains(c))
+        || text.starts_with("- ")
+    {
         return Err("has a value that is more than one text or number".into());
     }
     Ok(match text {
@@ -122,9 +129,27 @@ mod tests {
     #[test]
     fn the_rest_of_yaml_is_refused() {
         for text in [
-            "a:\n  b: c", "a: &x b", "a: *x", "a: !!python/object b", "a: |\n  b", "a: >\n  b", "a: {b: c}", "a: b\na: c", "- a",
-            "a: b\n- c", "a: \"b", "a: \"\\x41\"", "? a", "a", "a: b: c", "\ta: b", "a:\n- - b", "%YAML 1.1", "a: [[b]]",
-            "a: 'it''s'", "a:b",
+            "a:\n  b: c",
+            "a: &x b",
+            "a: *x",
+            "a: !!python/object b",
+            "a: |\n  b",
+            "a: >\n  b",
+            "a: {b: c}",
+            "a: b\na: c",
+            "- a",
+            "a: b\n- c",
+            "a: \"b",
+            "a: \"\\x41\"",
+            "? a",
+            "a",
+            "a: b: c",
+            "\ta: b",
+            "a:\n- - b",
+            "%YAML 1.1",
+            "a: [[b]]",
+            "a: 'it''s'",
+            "a:b",
         ] {
             assert!(read(text).is_err(), "{text:?}");
         }

@@ -68,15 +68,6 @@ impl<'a> TorchDict<'a> {
         self.file.pickle.text(self.find(key)?)
     }
 
-    /// An integer or a number with a point.
-    pub(crate) fn number(self, key: &str) -> Option<f64> {
-        match self.file.pickle.get(self.find(key)?) {
-            Value::Int(number) => Some(*number as f64),
-            Value::Float(number) => Some(*number),
-            _ => None,
-        }
-    }
-
     /// A non-negative integer.
     pub(crate) fn size(self, key: &str) -> Option<usize> {
         self.file.pickle.size(self.find(key)?)

@@ -17,8 +17,7 @@ pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
-    Float(f64),
-    /// An integer of more than eight bytes, or bytes.
+    /// A number with a point, an integer of more than eight bytes, or bytes.
     Other,
     Text(Rc<str>),
     /// A class or function, by module and name.
@@ -148,8 +147,8 @@ impl<'a> Machine<'a> {
             b'N' => self.push(Value::None),
             0x88 | 0x89 => self.push(Value::Bool(code == 0x88)),
             b'G' => {
-                let bytes = self.take(8)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-                self.push(Value::Float(f64::from_bits(bytes)));
+                self.take(8)?;
+                self.push(Value::Other);
             }
             b'J' | b'K' | b'M' | 0x8a | 0x8b => self.int(code)?,
             b'X' | 0x8c | 0x8d | b'U' | b'T' | b'C' | b'B' | 0x8e | 0x96 => self.text(code)?,
