@@ -2,9 +2,9 @@
 
 use super::keys::Keys;
 use super::options::DictionaryOptions;
-use crate::dictionaries::expects::Expects;
+use crate::dictionaries::expects::{Card, Expects};
 use crate::dictionaries::input::InputNorm;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hooks::HookPoint;
 
 /// What is computed.
@@ -53,7 +53,7 @@ const TRAINING: &str = "act_store_device adam_beta1 adam_beta2 autocast autocast
 
 impl Config {
     /// # Errors
-    /// [`Error::File`](crate::error::Error::File) for what is missing, contradicts itself, is not understood or cannot be applied.
+    /// [`Error::File`] for what is missing, contradicts itself, is not understood or cannot be applied.
     pub(super) fn read(mut keys: Keys, options: &DictionaryOptions) -> Result<Self> {
         let mut metadata = keys.object("metadata")?;
         let version = match keys.text("sae_lens_version")? {
@@ -169,7 +169,7 @@ fn expects(keys: &mut Keys, old: bool, options: &DictionaryOptions) -> Result<Ex
         let name = keys.text(key)?;
         match (given, name) {
             (Some(given), _) => Ok(Some(given)),
-            (None, Some(name)) => name.parse().map(Some).map_err(|error: crate::error::Error| {
+            (None, Some(name)) => name.parse().map(Some).map_err(|error: Error| {
                 keys.bad(format!("names a point that no model here has: {} Or set it in the options", error.sentence()))
             }),
             (None, None) => Ok(None),
@@ -188,15 +188,13 @@ fn expects(keys: &mut Keys, old: bool, options: &DictionaryOptions) -> Result<Ex
     let mut loading = keys.object("model_from_pretrained_kwargs")?;
     // Version 6 loads models without processing, apart from what is named here.
     let mut step = |key: &str| -> Result<Option<bool>> { Ok(loading.flag(key)?.or((said && !old).then_some(false))) };
-    let centred = step("center_writing_weights")?;
-    let value_biases_folded = step("fold_value_biases")?;
-    let norms_folded = step("fold_ln")?;
+    let kwargs = [step("center_writing_weights")?, step("fold_value_biases")?, step("fold_ln")?];
     let mut own = keys.object("candle_lens")?;
+    let centred = own.flag("centred")?.or(kwargs[0]);
+    let value_biases_folded = own.flag("value_biases_folded")?.or(kwargs[1]);
+    let norms_folded = own.flag("norms_folded")?.or(kwargs[2]);
     let weights = own.text("weights")?;
-    let card = crate::dictionaries::expects::Card {
-        l0: own.number("l0")?,
-        explained_variance: own.number("explained_variance")?,
-    };
+    let card = Card { l0: own.number("l0")?, explained_variance: own.number("explained_variance")? };
     Ok(Expects {
         model,
         weights,
@@ -238,6 +236,11 @@ fn input_norm(keys: &mut Keys, transcoder: bool, options: &DictionaryOptions) ->
         }
         other => return Err(keys.bad(format!("says that inputs are normalised by {other:?}, which is not known"))),
     };
+    if word != AVERAGE && options.norm_factor.is_some_and(|factor| factor != 1.0) {
+        return Err(keys.bad(format!(
+            "does not multiply inputs by a factor (normalize_activations = {word}): leave norm_factor out"
+        )));
+    }
     match transcoder && norm != InputNorm::None {
         true => Err(keys.bad(format!(
             "normalises the input of a transcoder ({word}), which SAELens does not undo: it is not read"
