@@ -84,7 +84,7 @@ fn read(mut keys: Keys, options: &DictionaryOptions) -> Result<(Expects, Said)> 
         (_, Some(hook)) => Some(hook),
         (Some(name), None) => {
             let hook =
-                name.parse().map_err(|_| keys.bad(format!("has act_name = {name:?}, which is no hook point")))?;
+                name.parse().map_err(|_| keys.bad(format!("has act_name = {name:?}, which is not a hook point")))?;
             Some(hook)
         }
         (None, None) => return Err(keys.bad("has no \"act_name\", the hook point that the dictionary reads")),

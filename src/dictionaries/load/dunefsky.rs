@@ -104,7 +104,7 @@ fn read(cfg: TorchDict, is_transcoder: bool, expects: &mut Expects, wrong: impl 
     let point = |key: &str| -> Result<Option<HookPoint>> {
         let Some(name) = cfg.text(key) else { return Ok(None) };
         let parsed = name.parse().map(Some);
-        parsed.map_err(|_| wrong(format!("its configuration has {key} = {name:?}, which is no hook point")))
+        parsed.map_err(|_| wrong(format!("its configuration has {key} = {name:?}, which is not a hook point")))
     };
     if let Some(said) = cfg.flag("is_transcoder").filter(|said| *said != is_transcoder) {
         let (a, b) = if said { ("a transcoder", "no b_dec_out") } else { ("no transcoder", "a b_dec_out") };
