@@ -68,13 +68,20 @@ pub struct ActiveFeatures {
     pub dictionaries: Vec<String>,
     /// The tokens of each prompt, padding included.
     pub prompts: Vec<Vec<String>>,
-    /// Whether the BOS of each prompt was left out; padding always is.
-    pub without_bos: bool,
+    /// Whether positions with special tokens (BOS, EOS) count; padding never does.
+    pub special_tokens: bool,
     /// Every feature that is active, at each position: the largest share first.
     pub features: Vec<ActiveFeature>,
 }
 
 impl ActiveFeatures {
+    /// Puts the largest shares first.
+    pub(super) fn ranked(mut self) -> Self {
+        // The sort is stable: features of the same share stay in the order of dictionaries, prompts, positions and features.
+        self.features.sort_by(|a, b| b.share.abs().total_cmp(&a.share.abs()));
+        self
+    }
+
     /// The `k` largest.
     pub fn top(&self, k: usize) -> Self {
         Self { features: self.features.iter().take(k).cloned().collect(), ..self.clone() }
@@ -132,8 +139,8 @@ impl ActiveFeatures {
 impl fmt::Display for ActiveFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
-        let bos = if self.without_bos { ", BOS left out" } else { "" };
-        write!(f, "{} active features, by {}{bos}", self.len(), self.ranked_by)?;
+        let special = if self.special_tokens { "" } else { ", special tokens left out" };
+        write!(f, "{} active features, by {}{special}", self.len(), self.ranked_by)?;
         for active in self.features.iter().take(SHOWN) {
             write!(f, "\n{active}")?;
         }

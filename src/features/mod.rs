@@ -10,14 +10,17 @@
 
 mod active;
 mod dashboard;
+mod directions;
 mod examples;
 mod histogram;
+mod lens;
 mod neighbours;
+mod similar;
 mod token_values;
 
 pub use active::{ActiveFeature, ActiveFeatures, FeatureRanking};
 pub use dashboard::FeatureDashboard;
 pub use examples::{FeatureExample, FeatureExamples, FeatureTexts};
 pub use histogram::FeatureHistogram;
-pub use neighbours::{Neighbour, Neighbours};
+pub use neighbours::{FeatureDirections, Neighbour, Neighbours, SharedFeature, SharedFeatures};
 pub use token_values::{FeatureLogits, FeatureReads, TokenValue};
