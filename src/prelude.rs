@@ -16,7 +16,7 @@ pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 pub use crate::dictionaries::{
-    Activation, Architecture, AtBos, Dictionaries, Dictionary, DictionaryParts, ErrorTerm, Expects, FeatureActs,
+    Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryParts, ErrorTerm, Expects, FeatureActs,
     InputNorm, SpliceOptions,
 };
 pub use crate::dims::ReadBy;
@@ -27,6 +27,7 @@ pub use crate::features::{
     ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
     FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,
 };
+pub use crate::features::{CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
 pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
 pub use crate::head::Head;

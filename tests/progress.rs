@@ -118,6 +118,30 @@ fn new_walk() -> Walk {
 }
 
 #[test]
+fn dictionaries() -> Result<()> {
+    let (mut walk, model) = (new_walk(), model()?);
+    let (clean, ..) = prompts(&model)?;
+    let w_dec = Random::new(2).normal((128, 64))?;
+    let zeros = |size: usize| Tensor::zeros(size, DType::F32, &Device::Cpu);
+    let dictionary = Dictionary::new(DictionaryParts {
+        name: "random".into(),
+        w_enc: w_dec.t()?.contiguous()?,
+        b_enc: zeros(128)?,
+        w_dec,
+        b_dec: zeros(64)?,
+        b_in: None,
+        w_skip: None,
+        activation: Activation::TopK { k: 8 },
+        input_norm: InputNorm::None,
+        scaled_by_decoder_norm: false,
+        expects: Expects::at("resid_post2".parse()?),
+    })?;
+    walk.counted("evaluate_dictionaries", || model.evaluate_dictionaries(&dictionary, &clean, ScoreOptions::default()));
+    finish(walk, 1);
+    Ok(())
+}
+
+#[test]
 fn runs_gradients_and_text() -> Result<()> {
     let (mut walk, model) = (new_walk(), model()?);
     let (clean, corrupted, metric) = prompts(&model)?;

@@ -4,6 +4,7 @@ mod circuits;
 mod dictionaries;
 mod examples;
 mod factored_matrix;
+mod features;
 mod generate;
 mod gpt2;
 mod hooks;

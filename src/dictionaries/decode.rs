@@ -24,6 +24,15 @@ impl Dictionary {
         self.decode_dense(&acts.dense()?, 0)
     }
 
+    /// What the active features of a layer of a cross-layer transcoder write to its own layer (`write` 0, with its bias) or to one
+    /// behind it; of other dictionaries there is write 0 only.
+    ///
+    /// # Shapes
+    /// `[.., d_out]`.
+    pub(crate) fn decode_write(&self, acts: &FeatureActs, write: usize) -> Result<Tensor> {
+        self.decode_dense(&acts.dense()?, write)
+    }
+
     /// As [`Dictionary::decode`] from a dense tensor, differentiable; `write` counts the layers that it writes from its own.
     pub(super) fn decode_dense(&self, acts: &Tensor, write: usize) -> Result<Tensor> {
         let parts = &self.parts;

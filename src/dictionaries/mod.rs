@@ -26,7 +26,7 @@ mod splice;
 pub use acts::FeatureActs;
 pub use architecture::Architecture;
 pub use dictionary::Dictionary;
-pub use expects::Expects;
+pub use expects::{Card, Expects};
 pub use input::InputNorm;
 pub use load::{DictionaryFormat, DictionaryOptions};
 pub use parts::{Activation, DictionaryParts};

@@ -68,8 +68,8 @@ pub struct ActiveFeatures {
     pub dictionaries: Vec<String>,
     /// The tokens of each prompt, padding included.
     pub prompts: Vec<Vec<String>>,
-    /// Whether positions with special tokens (BOS, EOS) count; padding never does.
-    pub special_tokens: bool,
+    /// Whether the BOS of each prompt was left out; padding always is.
+    pub without_bos: bool,
     /// Every feature that is active, at each position: the largest share first.
     pub features: Vec<ActiveFeature>,
 }
@@ -139,8 +139,8 @@ impl ActiveFeatures {
 impl fmt::Display for ActiveFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
-        let special = if self.special_tokens { "" } else { ", special tokens left out" };
-        write!(f, "{} active features, by {}{special}", self.len(), self.ranked_by)?;
+        let bos = if self.without_bos { ", BOS left out" } else { "" };
+        write!(f, "{} active features, by {}{bos}", self.len(), self.ranked_by)?;
         for active in self.features.iter().take(SHOWN) {
             write!(f, "\n{active}")?;
         }

@@ -29,15 +29,15 @@ pub struct FeatureDashboard {
     pub texts: FeatureTexts,
     /// How many texts were read.
     pub n_texts: usize,
-    /// Whether positions with special tokens (BOS, EOS) count; they are left out by default.
-    pub special_tokens: bool,
+    /// Whether the BOS of each text was left out.
+    pub without_bos: bool,
     /// The logits that it adds.
     pub logits: FeatureLogits,
     /// The tokens whose embeddings it reads; none where it reads something that is not the residual stream.
     pub reads: Option<FeatureReads>,
     /// The features that resemble it.
     pub neighbours: Neighbours,
-    /// Each current prompt, whole, with the activation at each token; special tokens, where they are left out, have none.
+    /// Each current prompt, whole, with the activation at each token; a BOS that is left out has none.
     pub prompts: Vec<FeatureExample>,
     /// The share of each head in the feature's decoder row, `|W_dec[f, h]|` over the sum of all heads; empty where the dictionary
     /// does not write `hook_z`.

@@ -16,7 +16,7 @@ use super::active::{ActiveFeature, ActiveFeatures, FeatureRanking};
 use super::directions::{Fitted, weight_if_there};
 use super::reading::{fitted, rows_of, whole};
 use crate::cache::Target;
-use crate::dictionaries::{Dictionaries, FeatureActs};
+use crate::dictionaries::{AtBos, Dictionaries, FeatureActs};
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::labelled::{Axis, Labelled};
@@ -72,7 +72,7 @@ impl HookedTransformer {
         let target = target.into();
         let all = fitted(dictionaries.into(), self)?;
         all.iter().try_for_each(Fitted::check_attributable)?;
-        let (batch, pieces) = whole(self, self.to_tokens(prompts)?);
+        let (batch, pieces) = whole(self, self.to_tokens(prompts)?, AtBos::Spliced);
         let count = batch.tokens.batch();
         if let Some(wanted) = target.prompts().filter(|&wanted| wanted != count) {
             return Err(Error::argument(format!(
@@ -93,9 +93,10 @@ impl HookedTransformer {
         let last = batch.tokens.last_positions();
         let rows: Vec<u32> = last.iter().enumerate().map(|(b, &at)| (b * pos + at) as u32).collect();
         let rows = Tensor::new(rows, &self.device())?;
-        let scale = run.captured.get(&HookPoint::LnFinalScale).map(|scale| -> Result<Tensor> {
-            Ok(widened(&scale.flatten(0, 1)?.index_select(&rows, 0)?)?)
-        });
+        let scale = run
+            .captured
+            .get(&HookPoint::LnFinalScale)
+            .map(|scale| -> Result<Tensor> { Ok(widened(&scale.flatten(0, 1)?.index_select(&rows, 0)?)?) });
         let pulled = self.pulled_back(&directions, scale.transpose()?)?;
         let (mut features, mut parts) = (Vec::new(), Vec::new());
         for fitted in &all {
@@ -123,7 +124,7 @@ impl HookedTransformer {
         let title = described(&target, self.cfg().output_logits_soft_cap.is_some());
         let parts = Labelled::new(format!("direct share in the {title}"), axes, parts)?;
         let ranked_by = FeatureRanking::DirectLogit(title);
-        let features = ActiveFeatures { ranked_by, dictionaries, prompts: pieces, special_tokens: true, features };
+        let features = ActiveFeatures { ranked_by, dictionaries, prompts: pieces, without_bos: false, features };
         Ok(FeatureAttribution { features: features.ranked(), parts })
     }
 
@@ -208,18 +209,29 @@ impl Fitted<'_> {
     }
 
     /// Prompt, feature, activation and share of each active feature, whose rows these factors put on the scale of the input.
-    fn of_features(&self, acts: &FeatureActs, scales: &[f32], pulled: &Tensor) -> Result<Vec<(usize, usize, f32, f32)>> {
+    fn of_features(
+        &self,
+        acts: &FeatureActs,
+        scales: &[f32],
+        pulled: &Tensor,
+    ) -> Result<Vec<(usize, usize, f32, f32)>> {
         let rows = |prompt: usize| {
             let (features, values) = acts.row(prompt);
-            features.iter().map(|&feature| feature as usize).zip(values.iter().copied()).filter(|(_, value)| *value != 0.0)
+            features
+                .iter()
+                .map(|&feature| feature as usize)
+                .zip(values.iter().copied())
+                .filter(|(_, value)| *value != 0.0)
         };
-        let mut active: Vec<usize> = (0..scales.len()).flat_map(|prompt| rows(prompt).map(|(feature, _)| feature)).collect();
+        let mut active: Vec<usize> =
+            (0..scales.len()).flat_map(|prompt| rows(prompt).map(|(feature, _)| feature)).collect();
         active.sort_unstable();
         active.dedup();
         if active.is_empty() {
             return Ok(Vec::new());
         }
-        let per_unit = self.written(&active)?.matmul(&pulled.t()?.contiguous()?)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let per_unit =
+            self.written(&active)?.matmul(&pulled.t()?.contiguous()?)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let mut found = Vec::new();
         for (prompt, scale) in scales.iter().enumerate() {
             for (feature, activation) in rows(prompt) {

@@ -109,8 +109,8 @@ pub struct FeatureExamples {
     pub texts: usize,
     /// How many positions were read; padding is never among them.
     pub positions: u64,
-    /// Whether positions with special tokens (BOS, EOS) count; they are left out by default.
-    pub special_tokens: bool,
+    /// Whether the BOS of each text was left out.
+    pub without_bos: bool,
     /// Each feature that was asked for, in the order of the request.
     pub features: Vec<FeatureTexts>,
 }
@@ -136,9 +136,9 @@ impl FeatureExamples {
 impl fmt::Display for FeatureExamples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 10;
-        let special = if self.special_tokens { "" } else { ", special tokens left out" };
+        let bos = if self.without_bos { ", BOS left out" } else { "" };
         let (name, features) = (visible(&self.dictionary), self.features.len());
-        write!(f, "{features} features of {name} in {} texts, {} positions{special}", self.texts, self.positions)?;
+        write!(f, "{features} features of {name} in {} texts, {} positions{bos}", self.texts, self.positions)?;
         for texts in self.features.iter().take(SHOWN) {
             write!(f, "\n{}: {}", texts.feature, texts.histogram.summary())?;
             if let Some(example) = texts.top.first() {

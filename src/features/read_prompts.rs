@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 
 use super::active::{ActiveFeature, ActiveFeatures, FeatureRanking};
 use super::reading::{fitted, read, whole};
-use crate::dictionaries::{Dictionaries, Dictionary, ErrorTerm};
+use crate::dictionaries::{AtBos, Dictionaries, ErrorTerm};
 use crate::error::Result;
 use crate::metrics::Metric;
 use crate::model::HookedTransformer;
@@ -17,11 +17,10 @@ use crate::progress::Progress;
 use crate::tokens::Input;
 
 impl HookedTransformer {
-    /// The features that are active in prompts, at each position, the most active first. Positions with special tokens (BOS, EOS) are left
-    /// out.
+    /// The features that are active in prompts, at each position, the most active first. A BOS is left out.
     ///
     /// # Errors
-    /// As [`Dictionary::for_model`] and [`HookedTransformer::run`].
+    /// As [`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model) and [`HookedTransformer::run`].
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -39,7 +38,7 @@ impl HookedTransformer {
         prompts: impl Into<Input>,
     ) -> Result<ActiveFeatures> {
         let all = fitted(dictionaries.into(), self)?;
-        let (batch, prompts) = whole(self, self.to_tokens(prompts)?);
+        let (batch, prompts) = whole(self, self.to_tokens(prompts)?, AtBos::LeftAlone);
         let _work = Progress::opaque("reading features");
         let mut features = Vec::new();
         for (fitted, acts) in all.iter().zip(read(&all, &batch)?) {
@@ -61,7 +60,7 @@ impl HookedTransformer {
         }
         let dictionaries = all.iter().map(|fitted| fitted.dictionary.name()).collect();
         let ranked_by = FeatureRanking::Activation;
-        Ok(ActiveFeatures { ranked_by, dictionaries, prompts, special_tokens: false, features }.ranked())
+        Ok(ActiveFeatures { ranked_by, dictionaries, prompts, without_bos: true, features }.ranked())
     }
 
     /// The features that are active in prompts, ranked by the gradient of a metric by their activation times the activation: to first order
@@ -90,7 +89,7 @@ impl HookedTransformer {
     ) -> Result<ActiveFeatures> {
         let dictionaries = dictionaries.into();
         let all = fitted(dictionaries.clone(), self)?;
-        let (batch, prompts) = whole(self, self.to_tokens(prompts)?);
+        let (batch, prompts) = whole(self, self.to_tokens(prompts)?, AtBos::LeftAlone);
         let spliced = self.with_splices_of(&self.splice(dictionaries, ErrorTerm::Recomputed)?)?;
         let points: Vec<String> = all.iter().map(|fitted| format!("{}.hook_sae_acts_post", fitted.writes)).collect();
         let (_, gradients) = spliced.run_with_grads(&batch.tokens, metric, points.clone())?;
@@ -119,6 +118,6 @@ impl HookedTransformer {
         }
         let dictionaries = all.iter().map(|fitted| fitted.dictionary.name()).collect();
         let ranked_by = FeatureRanking::Gradient(metric.name().to_string());
-        Ok(ActiveFeatures { ranked_by, dictionaries, prompts, special_tokens: false, features }.ranked())
+        Ok(ActiveFeatures { ranked_by, dictionaries, prompts, without_bos: true, features }.ranked())
     }
 }

@@ -11,8 +11,8 @@ use super::directions::Fitted;
 use super::examples::{FeatureExample, FeatureExamples, FeatureTexts};
 use super::histogram::FeatureHistogram;
 use super::reading::read;
-use super::score::{Batch, batches, special_ids};
-use crate::dictionaries::{Dictionary, FeatureActs};
+use super::score::{Batch, batches, left_alone};
+use crate::dictionaries::{AtBos, Dictionary, FeatureActs};
 use crate::error::{Error, Result};
 use crate::hooks::check_free;
 use crate::model::HookedTransformer;
@@ -26,7 +26,7 @@ use crate::tokens::Input;
 /// ```
 /// use candle_lens::prelude::*;
 /// let options = ExampleOptions { top: 20, ..Default::default() };
-/// assert!(!options.special_tokens);
+/// assert_eq!(options.bos, AtBos::LeftAlone);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExampleOptions {
@@ -38,15 +38,15 @@ pub struct ExampleOptions {
     pub before: usize,
     /// How many behind it.
     pub behind: usize,
-    /// Whether positions with special tokens (BOS, EOS) count; most dictionaries were trained without.
-    pub special_tokens: bool,
+    /// Whether the position of a BOS counts; most dictionaries never saw one.
+    pub bos: AtBos,
     /// The seed of what is drawn at random.
     pub seed: u64,
 }
 
 impl Default for ExampleOptions {
     fn default() -> Self {
-        Self { top: 10, random: 10, before: 12, behind: 8, special_tokens: false, seed: 0 }
+        Self { top: 10, random: 10, before: 12, behind: 8, bos: AtBos::LeftAlone, seed: 0 }
     }
 }
 
@@ -58,7 +58,7 @@ impl From<&Self> for ExampleOptions {
 
 impl HookedTransformer {
     /// The texts in which features are most active, texts drawn at random from all in which they are, and their histograms, from
-    /// one pass over the texts, a batch at a time. Padding never counts, special tokens (BOS, EOS) only where the options say so.
+    /// one pass over the texts, a batch at a time. Padding never counts, a BOS only where the options say so.
     ///
     /// Texts are ranked by their largest activation, by absolute value where activations can be negative; of equal ones the earlier text comes
     /// first. What is drawn at random depends on the seed, the feature and the texts, not on the other features.
@@ -92,8 +92,7 @@ impl HookedTransformer {
         let fitted = [Fitted::new(dictionary, self)?];
         let tokens = self.to_tokens(texts)?;
         self.check_room_for(&chosen, &options)?;
-        let special = if options.special_tokens { Default::default() } else { special_ids(self) };
-        let batches = batches(&tokens, &special, dictionary.d_sae())?;
+        let batches = batches(&tokens, left_alone(self, options.bos), dictionary.d_sae())?;
         let mut kept = Pass::new(&chosen, dictionary.d_sae(), options.clone());
         let mut progress = Progress::of("reading texts for features", batches.len() as u64, "batches");
         for batch in &batches {
@@ -103,14 +102,14 @@ impl HookedTransformer {
         }
         if kept.positions == 0 {
             return Err(Error::argument(
-                "no position of these texts counts: they hold special tokens only. Give more text, or \
-                 ExampleOptions { special_tokens: true, .. }.",
+                "no position of these texts counts: they hold nothing but a BOS, which is left out. Give more text, or \
+                 ExampleOptions { bos: AtBos::Spliced, .. }.",
             ));
         }
         let (texts, positions) = (tokens.batch(), kept.positions);
         let features = kept.finish(|id| self.piece(id));
-        let (dictionary, special_tokens) = (dictionary.name(), options.special_tokens);
-        Ok(FeatureExamples { dictionary, texts, positions, special_tokens, features })
+        let (dictionary, without_bos) = (dictionary.name(), options.bos == AtBos::LeftAlone);
+        Ok(FeatureExamples { dictionary, texts, positions, without_bos, features })
     }
 
     /// # Errors
@@ -231,8 +230,6 @@ struct Pass {
     slots: Vec<Option<u32>>,
     features: Vec<OfFeature>,
     positions: u64,
-    /// How many texts came before the current batch.
-    texts: usize,
 }
 
 impl Pass {
@@ -242,10 +239,10 @@ impl Pass {
             slots[feature] = Some(slot as u32);
         }
         let features = chosen.iter().map(|&feature| OfFeature::new(feature, options.seed)).collect();
-        Self { options, slots, features, positions: 0, texts: 0 }
+        Self { options, slots, features, positions: 0 }
     }
 
-    /// Adds a batch, whose texts come after those of the batches before it.
+    /// Adds a batch; the batches come in the order of their texts.
     fn add(&mut self, batch: &Batch, acts: &FeatureActs) {
         let pos = batch.tokens.pos();
         let mut from = 0;
@@ -255,7 +252,6 @@ impl Pass {
             from += rows;
         }
         self.positions += batch.counted.len() as u64;
-        self.texts += batch.tokens.batch();
     }
 
     /// Adds a text, of which these rows of `acts` are.
@@ -281,7 +277,7 @@ impl Pass {
             let wanted = of.wants(activation, &self.options);
             if wanted.top || wanted.random.is_some() {
                 let kept = window(batch, b, acts, (rows.clone(), row), of.feature, &self.options);
-                of.keep(Kept { text: self.texts + b, activation, ..kept }, &wanted, &self.options);
+                of.keep(Kept { text: batch.first + b, activation, ..kept }, &wanted, &self.options);
             }
         }
     }

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::directions::Fitted;
-use super::score::{Batch, special_ids};
-use crate::dictionaries::{Dictionaries, FeatureActs};
+use super::score::{Batch, left_alone};
+use crate::dictionaries::{AtBos, Dictionaries, FeatureActs};
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
@@ -13,7 +13,7 @@ use crate::tokens::Tokens;
 /// # Errors
 /// No dictionary; as [`Fitted::new`].
 pub(super) fn fitted(dictionaries: Dictionaries, model: &HookedTransformer) -> Result<Vec<Fitted<'_>>> {
-    let all: Vec<Fitted> = dictionaries.iter().map(|each| Fitted::new(each, model)).collect::<Result<_>>()?;
+    let all: Vec<Fitted> = dictionaries.to_vec().iter().map(|each| Fitted::new(each, model)).collect::<Result<_>>()?;
     if all.is_empty() {
         return Err(Error::argument("no dictionary was given: name at least one."));
     }
@@ -49,8 +49,8 @@ pub(super) fn rows_of(fitted: &Fitted, activation: &Tensor) -> Result<Tensor> {
 }
 
 /// The whole of some prompts as one batch, and the text of each token.
-pub(super) fn whole(model: &HookedTransformer, tokens: Tokens) -> (Batch, Vec<Vec<String>>) {
+pub(super) fn whole(model: &HookedTransformer, tokens: Tokens, bos: AtBos) -> (Batch, Vec<Vec<String>>) {
     let pieces = |b: usize| tokens.row(b).into_iter().map(|id| model.piece(id)).collect();
     let pieces = (0..tokens.batch()).map(pieces).collect();
-    (Batch::of(tokens, &special_ids(model)), pieces)
+    (Batch::of(tokens, left_alone(model, bos)), pieces)
 }

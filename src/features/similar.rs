@@ -9,8 +9,8 @@
 use candle_core::{D, DType, Tensor};
 
 use super::directions::{Fitted, check_feature, decoder_rows, unit};
-use super::reading::fitted;
 use super::neighbours::{FeatureDirections, Neighbour, Neighbours, SharedFeature, SharedFeatures};
+use super::reading::fitted;
 use crate::dictionaries::{Dictionaries, Dictionary};
 use crate::error::Result;
 use crate::labelled::{Axis, Labelled};
@@ -128,11 +128,7 @@ impl HookedTransformer {
     /// assert!(overlap.at(&[0, 0])? > overlap.at(&[0, 1])?);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
-    pub fn feature_overlap(
-        &self,
-        dictionaries: impl Into<Dictionaries>,
-        by: FeatureDirections,
-    ) -> Result<Labelled> {
+    pub fn feature_overlap(&self, dictionaries: impl Into<Dictionaries>, by: FeatureDirections) -> Result<Labelled> {
         let all = fitted(dictionaries.into(), self)?;
         let mut values = Vec::with_capacity(all.len() * all.len());
         let mut progress = Progress::of("comparing dictionaries", (all.len() * all.len()) as u64, "pairs");

@@ -27,6 +27,7 @@ mod of_matrices;
 mod of_numbers;
 mod of_plotly;
 mod of_results;
+mod of_scores;
 mod of_tasks;
 mod of_values;
 mod page;

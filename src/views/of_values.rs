@@ -9,8 +9,8 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::features::{
-    ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
-    FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,
+    ActiveFeature, ActiveFeatures, CardCheck, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram,
+    FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, ScoreOptions, TokenValue,
 };
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
@@ -73,13 +73,13 @@ shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
-        FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking, TokenValue;
+        FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking, TokenValue, CardCheck;
     "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
-    "{:#?}": InnerSite, SiteRow, RunOptions,
+    "{:#?}": InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;

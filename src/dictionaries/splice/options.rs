@@ -95,6 +95,13 @@ impl From<&SpliceOptions> for SpliceOptions {
 #[derive(Clone, Debug)]
 pub struct Dictionaries(pub(super) Vec<Dictionary>);
 
+impl Dictionaries {
+    /// The dictionaries, in the order given.
+    pub fn to_vec(&self) -> Vec<Dictionary> {
+        self.0.clone()
+    }
+}
+
 impl From<&Dictionary> for Dictionaries {
     fn from(dictionary: &Dictionary) -> Self {
         Self(vec![dictionary.clone()])

@@ -1,0 +1,3 @@
+//! What dictionaries are worth, and what their features mean.
+
+mod score;
