@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
     ("features", &["tokens", "hooks", "model", "dictionaries"]),
-    ("train", &[]),
+    ("train", &["dictionaries"]),
     (
         "views",
         &[

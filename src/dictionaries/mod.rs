@@ -20,6 +20,7 @@ mod fit;
 mod input;
 mod load;
 mod parts;
+mod save;
 mod set;
 mod splice;
 

@@ -1,19 +1,44 @@
-//! The embedded model. `src/storage/tiny/README.md` is its model card; `examples/train_tiny` trains it.
+//! The embedded model and its dictionaries. `src/storage/tiny/README.md` and `src/storage/tiny/dictionaries/README.md` are
+//! their cards; `examples/train_tiny` and `examples/train_dictionaries` train them.
 
 /// The name under which it is loaded.
 pub(crate) const NAME: &str = "tiny";
 
+/// Names with the contents of the files.
+macro_rules! embedded {
+    ($($name:literal,)*) => { &[$(($name, include_bytes!(concat!("tiny/", $name)))),*] };
+}
+
+const FILES: &[(&str, &[u8])] = embedded![
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "dictionaries/mlp0/cfg.json",
+    "dictionaries/mlp0/sae_weights.safetensors",
+    "dictionaries/mlp1/cfg.json",
+    "dictionaries/mlp1/sae_weights.safetensors",
+    "dictionaries/mlp2/cfg.json",
+    "dictionaries/mlp2/sae_weights.safetensors",
+    "dictionaries/mlp3/cfg.json",
+    "dictionaries/mlp3/sae_weights.safetensors",
+    "dictionaries/resid1/cfg.json",
+    "dictionaries/resid1/sae_weights.safetensors",
+    "dictionaries/z0/cfg.json",
+    "dictionaries/z0/sae_weights.safetensors",
+    "dictionaries/z1/cfg.json",
+    "dictionaries/z1/sae_weights.safetensors",
+    "dictionaries/z2/cfg.json",
+    "dictionaries/z2/sae_weights.safetensors",
+    "dictionaries/z3/cfg.json",
+    "dictionaries/z3/sae_weights.safetensors",
+];
+
 /// The names of its files.
 pub(crate) fn names() -> Vec<String> {
-    ["config.json", "model.safetensors", "tokenizer.json"].map(String::from).to_vec()
+    FILES.iter().map(|(name, _)| (*name).to_string()).collect()
 }
 
 /// Its files, the same as in the folder of any other model.
 pub(crate) fn file(name: &str) -> Option<&'static [u8]> {
-    match name {
-        "config.json" => Some(include_bytes!("tiny/config.json")),
-        "model.safetensors" => Some(include_bytes!("tiny/model.safetensors")),
-        "tokenizer.json" => Some(include_bytes!("tiny/tokenizer.json")),
-        _ => None,
-    }
+    FILES.iter().find(|(other, _)| *other == name).map(|(_, contents)| *contents)
 }

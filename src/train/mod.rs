@@ -1,1 +1,5 @@
 //! Training of dictionaries and probes.
+
+mod dictionary;
+
+pub use dictionary::{DictionaryTrainer, Recipe, Sparsity, StepReport};

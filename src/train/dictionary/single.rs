@@ -1,0 +1,73 @@
+//! The trainer of an autoencoder or a transcoder.
+
+use candle_core::Tensor;
+
+use super::recipe::Recipe;
+use super::trainer::{Core, StepReport};
+use crate::dictionaries::{Dictionary, Expects};
+use crate::error::Result;
+
+/// Trains a sparse autoencoder or a transcoder on activations that its caller brings.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// use candle_lens::train::{DictionaryTrainer, Recipe, Sparsity};
+/// let x = Random::new(0).normal((256, 8))?;
+/// let recipe = Recipe { d_sae: 32, sparsity: Sparsity::BatchTopK { k: 4 }, steps: 30, ..Recipe::default() };
+/// let mut trainer = DictionaryTrainer::autoencoder(recipe, &x)?;
+/// let first = trainer.step(&x, &x)?;
+/// let last = (1..30).map(|_| trainer.step(&x, &x)).last().unwrap()?;
+/// assert!(last.unexplained < first.unexplained);
+/// let dictionary = trainer.dictionary("mine", Expects::at("resid_post2".parse()?))?;
+/// assert_eq!(dictionary.architecture(), Architecture::JumpRelu);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DictionaryTrainer {
+    core: Core,
+}
+
+impl DictionaryTrainer {
+    /// An autoencoder; the first activations tell their scale and their mean.
+    ///
+    /// # Shapes
+    /// `[pos, d]`.
+    ///
+    /// # Errors
+    /// A recipe that cannot work, activations that are all the same or not finite.
+    pub fn autoencoder(recipe: Recipe, first: &Tensor) -> Result<Self> {
+        let first = std::slice::from_ref(first);
+        Ok(Self { core: Core::new(recipe, first, first, true)? })
+    }
+
+    /// A transcoder from `first_in` to `first_out`; these first activations tell scales and means.
+    ///
+    /// # Shapes
+    /// `[pos, d_in]` and `[pos, d_out]`.
+    ///
+    /// # Errors
+    /// As [`DictionaryTrainer::autoencoder`].
+    pub fn transcoder(recipe: Recipe, first_in: &Tensor, first_out: &Tensor) -> Result<Self> {
+        let [first_in, first_out] = [first_in, first_out].map(std::slice::from_ref);
+        Ok(Self { core: Core::new(recipe, first_in, first_out, false)? })
+    }
+
+    /// One step on these activations; an autoencoder gets the same twice.
+    ///
+    /// # Shapes
+    /// `x [pos, d_in]` and `y [pos, d_out]`.
+    ///
+    /// # Errors
+    /// Other widths, more steps than the recipe has, a loss that is not finite.
+    pub fn step(&mut self, x: &Tensor, y: &Tensor) -> Result<StepReport> {
+        self.core.step(std::slice::from_ref(x), std::slice::from_ref(y))
+    }
+
+    /// What has been trained so far, as a dictionary.
+    ///
+    /// # Errors
+    /// Weights that are not finite.
+    pub fn dictionary(&self, name: impl AsRef<str>, expects: Expects) -> Result<Dictionary> {
+        self.core.dictionary(0, name.as_ref(), expects)
+    }
+}
