@@ -187,6 +187,11 @@ impl<'a> Fitted<'a> {
         if !matches!(reading, Reading::Stream) && self.is_centred() { centred(&rows) } else { Ok(rows) }
     }
 
+    /// Whether the point that is read is a linear function of the residual stream, norms aside.
+    pub fn reads_stream(&self) -> bool {
+        self.reading().is_ok()
+    }
+
     /// How the residual stream reaches the point that is read.
     fn reading(&self) -> Result<Reading> {
         match self.reads {

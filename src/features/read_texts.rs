@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use super::directions::Fitted;
 use super::examples::{FeatureExample, FeatureExamples, FeatureTexts};
@@ -255,7 +256,7 @@ impl Pass {
     }
 
     /// Adds a text, of which these rows of `acts` are.
-    fn add_text(&mut self, batch: &Batch, b: usize, acts: &FeatureActs, rows: std::ops::Range<usize>) {
+    fn add_text(&mut self, batch: &Batch, b: usize, acts: &FeatureActs, rows: Range<usize>) {
         let mut active = Vec::new();
         for row in rows.clone() {
             let (features, values) = acts.row(row);
@@ -299,7 +300,7 @@ fn window(
     batch: &Batch,
     b: usize,
     acts: &FeatureActs,
-    (rows, peak): (std::ops::Range<usize>, usize),
+    (rows, peak): (Range<usize>, usize),
     feature: usize,
     options: &ExampleOptions,
 ) -> Kept {
@@ -317,4 +318,35 @@ fn window(
         }
     }
     Kept { text: 0, position, activation: 0.0, start, ids: ids[start..end].to_vec(), activations }
+}
+
+/// Each text of a batch as a whole with the activations of one feature; one in which it is never active has its peak at the first
+/// token, with 0.
+pub(super) fn whole_texts(
+    batch: &Batch,
+    acts: &FeatureActs,
+    feature: usize,
+    piece: impl Fn(u32) -> String,
+) -> Vec<FeatureExample> {
+    let (tokens, pos) = (&batch.tokens, batch.tokens.pos());
+    let first = tokens.first_positions();
+    let mut texts: Vec<FeatureExample> = (0..tokens.batch())
+        .map(|b| FeatureExample {
+            text: b,
+            pieces: tokens.real_row(b).into_iter().map(&piece).collect(),
+            activations: vec![0.0; tokens.lengths()[b]],
+            ..Default::default()
+        })
+        .collect();
+    for (row, &place) in batch.counted.iter().enumerate() {
+        let (b, position) = (place as usize / pos, place as usize % pos);
+        let (features, values) = acts.row(row);
+        let Ok(at) = features.binary_search(&(feature as u32)) else { continue };
+        let (text, position) = (&mut texts[b], position - first[b]);
+        text.activations[position] = values[at];
+        if values[at].abs() > text.activation.abs() {
+            (text.activation, text.position) = (values[at], position);
+        }
+    }
+    texts
 }

@@ -9,8 +9,9 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::features::{
-    ActiveFeature, ActiveFeatures, CardCheck, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram,
-    FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, ScoreOptions, TokenValue,
+    ActiveFeature, ActiveFeatures, CardCheck, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,
+    FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts,
+    Neighbour, Neighbours, ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
 };
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
@@ -73,7 +74,8 @@ shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
-        FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking, TokenValue, CardCheck;
+        FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking, TokenValue, CardCheck,
+        FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures;
     "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
@@ -82,6 +84,6 @@ shown_as_text! {
     "{:#?}": InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
-        Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+        ExampleOptions, Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
     "{}": Tensors;
 }

@@ -19,9 +19,10 @@ use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::features::{
-    ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, FeatureDashboard, FeatureExample,
-    FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts, Neighbour,
-    Neighbours, ScoreOptions, SplicedScore, TokenValue,
+    ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
+    FeatureDashboard, FeatureDirections, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
+    FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, ScoreOptions, SharedFeature, SharedFeatures,
+    SplicedScore, TokenValue,
 };
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
 use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
@@ -74,6 +75,7 @@ fn printed(value: &impl std::fmt::Display) -> String {
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
+        ExampleOptions, FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
         TokenValue,
         Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
