@@ -8,6 +8,7 @@
 //!
 //! Limits: direct effects only, at each prompt's last token; a layer of a cross-layer transcoder has no error of its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::{D, DType, Tensor};
@@ -23,7 +24,7 @@ use crate::labelled::{Axis, Labelled};
 use crate::model::ops::centred;
 use crate::model::{HookedTransformer, RunOptions};
 use crate::progress::Progress;
-use crate::tokens::{Input, TokenRef};
+use crate::tokens::{Input, TokenRef, Tokens};
 use crate::visible::visible;
 use crate::wide::widened;
 
@@ -81,27 +82,13 @@ impl HookedTransformer {
         }
         let directions = widened(&target.directions(self)?)?.broadcast_as((count, self.cfg().d_model))?;
         let _work = Progress::opaque("attributing the logits to features");
-        let mut plan = HookPlan::new();
-        for fitted in &all {
-            plan = plan.capture((fitted.reads.to_string(), fitted.writes.to_string()));
-        }
-        if self.dims().has_norm {
-            plan = plan.capture(HookPoint::LnFinalScale.to_string());
-        }
-        let run = self.run(&batch.tokens, plan, RunOptions { logits: false, ..Default::default() })?;
-        let pos = batch.tokens.pos();
+        let (captured, rows) = self.last_tokens_of(&all, &batch.tokens)?;
+        let pulled = self.pulled_back(&directions, captured.get(&HookPoint::LnFinalScale), &rows)?;
         let last = batch.tokens.last_positions();
-        let rows: Vec<u32> = last.iter().enumerate().map(|(b, &at)| (b * pos + at) as u32).collect();
-        let rows = Tensor::new(rows, &self.device())?;
-        let scale = run
-            .captured
-            .get(&HookPoint::LnFinalScale)
-            .map(|scale| -> Result<Tensor> { Ok(widened(&scale.flatten(0, 1)?.index_select(&rows, 0)?)?) });
-        let pulled = self.pulled_back(&directions, scale.transpose()?)?;
         let (mut features, mut parts) = (Vec::new(), Vec::new());
         for fitted in &all {
             let taken = |point: HookPoint| -> Result<Tensor> {
-                Ok(widened(&rows_of(fitted, &run.captured[&point])?.index_select(&rows, 0)?)?)
+                Ok(widened(&rows_of(fitted, &captured[&point])?.index_select(&rows, 0)?)?)
             };
             let share = fitted.shares(&taken(fitted.reads)?, &taken(fitted.writes)?, &pulled)?;
             parts.extend(share.parts);
@@ -128,11 +115,22 @@ impl HookedTransformer {
         Ok(FeatureAttribution { features: features.ranked(), parts })
     }
 
-    /// Directions of the unembedding as directions of the residual stream, through the final norm with these scales.
+    /// A run with what dictionaries read and write and the scale of the final norm, and the rows of each prompt's last token.
+    fn last_tokens_of(&self, all: &[Fitted], tokens: &Tokens) -> Result<(BTreeMap<HookPoint, Tensor>, Tensor)> {
+        let points = all.iter().flat_map(|fitted| [fitted.reads, fitted.writes]);
+        let scale = self.dims().has_norm.then_some(HookPoint::LnFinalScale);
+        let plan = points.chain(scale).fold(HookPlan::new(), |plan, point| plan.capture(point.to_string()));
+        let run = self.run(tokens, plan, RunOptions { logits: false, ..Default::default() })?;
+        let last = tokens.last_positions();
+        let rows: Vec<u32> = last.iter().enumerate().map(|(b, &at)| (b * tokens.pos() + at) as u32).collect();
+        Ok((run.captured, Tensor::new(rows, &self.device())?))
+    }
+
+    /// Directions of the unembedding as directions of the residual stream, through the final norm with its scales at these rows.
     ///
     /// # Shapes
-    /// `directions [prompt, d_model]`, `scale [prompt, 1]`; the result is `[prompt, d_model]`.
-    fn pulled_back(&self, directions: &Tensor, scale: Option<Tensor>) -> Result<Tensor> {
+    /// `directions [prompt, d_model]`, `scale [batch, pos, 1]`; the result is `[prompt, d_model]`.
+    fn pulled_back(&self, directions: &Tensor, scale: Option<&Tensor>, rows: &Tensor) -> Result<Tensor> {
         let mut pulled = directions.contiguous()?;
         if let Some(w) = weight_if_there(self, "ln_final.w")? {
             pulled = pulled.broadcast_mul(&w)?;
@@ -141,7 +139,10 @@ impl HookedTransformer {
             pulled = centred(&pulled)?;
         }
         match scale {
-            Some(scale) => Ok(pulled.broadcast_div(&scale.to_dtype(pulled.dtype())?)?),
+            Some(scale) => {
+                let scale = scale.flatten(0, 1)?.index_select(rows, 0)?.to_dtype(pulled.dtype())?;
+                Ok(pulled.broadcast_div(&scale)?)
+            }
             None => Ok(pulled),
         }
     }
@@ -247,7 +248,7 @@ impl Fitted<'_> {
         let name = match (self.writes, self.dictionary.expects().head) {
             (HookPoint::Block(layer, Site::Z), None) => format!("blocks.{layer}.attn.b_O"),
             (HookPoint::Block(layer, Site::MlpPost), _) => format!("blocks.{layer}.mlp.b_out"),
-            // Of one head's z the bias of all heads is no part.
+            // The bias of all heads is not a part of what one head writes.
             _ => return Ok(vec![0.0; pulled.dim(0)?]),
         };
         match weight_if_there(self.model, &name)? {

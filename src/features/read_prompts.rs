@@ -9,10 +9,11 @@ use candle_core::{DType, Tensor};
 
 use super::active::{ActiveFeature, ActiveFeatures, FeatureRanking};
 use super::reading::{fitted, read, whole};
+use super::score::Batch;
 use crate::dictionaries::{AtBos, Dictionaries, ErrorTerm};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::Metric;
-use crate::model::HookedTransformer;
+use crate::model::{HookedTransformer, RunOptions};
 use crate::progress::Progress;
 use crate::tokens::Input;
 
@@ -20,7 +21,8 @@ impl HookedTransformer {
     /// The features that are active in prompts, at each position, the most active first. A BOS is left out.
     ///
     /// # Errors
-    /// As [`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model) and [`HookedTransformer::run`].
+    /// As [`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model) and [`HookedTransformer::run`]; prompts that hold nothing but
+    /// a BOS.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -39,6 +41,7 @@ impl HookedTransformer {
     ) -> Result<ActiveFeatures> {
         let all = fitted(dictionaries.into(), self)?;
         let (batch, prompts) = whole(self, self.to_tokens(prompts)?, AtBos::LeftAlone);
+        check_counted(&batch)?;
         let _work = Progress::opaque("reading features");
         let mut features = Vec::new();
         for (fitted, acts) in all.iter().zip(read(&all, &batch)?) {
@@ -68,7 +71,7 @@ impl HookedTransformer {
     /// ([`ErrorTerm::Recomputed`]), so the run is the model's own.
     ///
     /// # Errors
-    /// As [`HookedTransformer::splice`] and [`HookedTransformer::run_with_grads`].
+    /// As [`HookedTransformer::splice`] and [`HookedTransformer::run_with_grads`]; prompts that hold nothing but a BOS.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -90,9 +93,18 @@ impl HookedTransformer {
         let dictionaries = dictionaries.into();
         let all = fitted(dictionaries.clone(), self)?;
         let (batch, prompts) = whole(self, self.to_tokens(prompts)?, AtBos::LeftAlone);
-        let spliced = self.with_splices_of(&self.splice(dictionaries, ErrorTerm::Recomputed)?)?;
+        check_counted(&batch)?;
+        let bound = metric.bind(&batch.tokens, self.cfg().d_vocab_out())?;
+        bound.check_alone()?;
+        bound.check_slope()?;
         let points: Vec<String> = all.iter().map(|fitted| format!("{}.hook_sae_acts_post", fitted.writes)).collect();
-        let (_, gradients) = spliced.run_with_grads(&batch.tokens, metric, points.clone())?;
+        let plan = self.splice(dictionaries, ErrorTerm::Recomputed)?.watch(points.clone());
+        let mut progress = Progress::of("taking gradients", 2, "passes");
+        let run = self.without_weight_gradients().run(&batch.tokens, plan, RunOptions::default())?;
+        progress.step(1);
+        let values = bound.values(&bound.columns_of(&bound.read(&run.logits()?)?)?, None)?;
+        bound.check_gradient(&values)?;
+        let gradients = run.taps.gradients(&values.sum_all()?)?;
         let mut features = Vec::new();
         for (fitted, point) in all.iter().zip(&points) {
             let numbers = |x: Tensor| -> Result<Vec<f32>> { Ok(x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?) };
@@ -120,4 +132,15 @@ impl HookedTransformer {
         let ranked_by = FeatureRanking::Gradient(metric.name().to_string());
         Ok(ActiveFeatures { ranked_by, dictionaries, prompts, without_bos: true, features }.ranked())
     }
+}
+
+/// # Errors
+/// Prompts of which no position counts.
+fn check_counted(batch: &Batch) -> Result<()> {
+    if batch.counted.is_empty() {
+        return Err(Error::argument(
+            "these prompts hold nothing but a BOS, where features are not read: give prompts with other tokens.",
+        ));
+    }
+    Ok(())
 }

@@ -181,7 +181,7 @@ fn half_precision_gives_shares_too() -> Result<()> {
 fn mistakes_are_named() -> Result<()> {
     let (model, z) = (tiny(), made(2, at("z2"), |parts| parts));
     sentence(model.features_of(Vec::<Dictionary>::new(), PROMPT), &["no dictionary"]);
-    sentence(model.features_of(&z, ""), &["empty"]);
+    sentence(model.features_of(&z, ""), &["BOS"]);
     let found = model.features_of(&z, PROMPT)?;
     sentence(found.at(1000), &["position"]);
     sentence(found.at(-1000), &["position"]);
