@@ -287,7 +287,7 @@ impl Pass {
         let finished = |of: OfFeature| {
             let OfFeature { feature, top, mut random, mut histogram, .. } = of;
             histogram.positions = self.positions;
-            random.sort_by(|a, b| a.cmp(b));
+            random.sort();
             let examples = |kept: Vec<Kept>| kept.into_iter().map(|kept| kept.example(&piece)).collect();
             FeatureTexts { feature, top: examples(top.into_sorted_vec()), random: examples(random), histogram }
         };
