@@ -5,13 +5,13 @@ use crate::analysis::{
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
+use crate::dictionaries::{Activation, Architecture, InputNorm};
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::features::{
-    ActiveFeature, ActiveFeatures, CardCheck, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,
-    FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts,
-    Neighbour, Neighbours, ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
+    ActiveFeature, ActiveFeatures, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking,
+    Neighbour, ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
 };
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
@@ -73,10 +73,9 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv,
-        ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
-        FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking, TokenValue, CardCheck,
+        Architecture, ActiveFeature, ActiveFeatures, FeatureRanking, Neighbour, TokenValue, CardCheck,
         FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures;
-    "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
+    "{:?}": Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
