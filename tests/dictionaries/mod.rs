@@ -1,4 +1,6 @@
 //! Sparse dictionaries.
 
+mod acts;
 mod fit;
+mod sparse;
 mod splice;
