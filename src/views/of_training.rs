@@ -1,5 +1,6 @@
 //! How training shows itself: a record as its curves, a schedule as its line, the rest as the text it prints.
 
+use crate::dictionaries::FeatureAct;
 use crate::error::Result;
 use crate::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
@@ -80,5 +81,5 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!("{}", shown_with_own_display: ActivationBatch, ActivationStore, Texts, AdamW);
+as_text!("{}", shown_with_own_display: FeatureAct, ActivationBatch, ActivationStore, Texts, AdamW);
 as_text!("{:#?}", shown: AdamWOptions, Decay, SkipTokens, StoreOptions);

@@ -14,6 +14,7 @@ use candle_lens::cache::{
 use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
+use candle_lens::dictionaries::FeatureAct;
 use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
@@ -77,7 +78,7 @@ fn printed(value: &impl std::fmt::Display) -> String {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
-        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        ActivationBatch, ActivationStore, FeatureAct, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
         TokenValue,
