@@ -51,7 +51,7 @@ pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts,
     TrainingLog, clip_gradients,
 };
 pub use crate::views::{

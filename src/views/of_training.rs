@@ -3,7 +3,7 @@
 use crate::dictionaries::FeatureAct;
 use crate::error::Result;
 use crate::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts,
     TrainingLog,
 };
 use crate::views::figure::line;
@@ -81,5 +81,5 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!("{}", shown_with_own_display: FeatureAct, ActivationBatch, ActivationStore, Texts, AdamW);
+as_text!("{}", shown_with_own_display: FeatureAct, ActivationBatch, ActivationStore, Texts, AdamW, Checkpoint, Probe, ProbeScore);
 as_text!("{:#?}", shown: AdamWOptions, Decay, SkipTokens, StoreOptions);

@@ -49,7 +49,7 @@ use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts,
     TrainingLog,
 };
 use candle_lens::views::{
@@ -78,7 +78,7 @@ fn printed(value: &impl std::fmt::Display) -> String {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
-        ActivationBatch, ActivationStore, FeatureAct, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        ActivationBatch, ActivationStore, FeatureAct, AdamW, AdamWOptions, Checkpoint, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
         TokenValue,
