@@ -132,6 +132,7 @@ mod views {
     mod committed;
     mod envelope;
     mod everything;
+    mod features;
     mod figure;
     mod gaps;
     mod kinds;

@@ -22,6 +22,7 @@ mod gather;
 mod input;
 mod load;
 mod parts;
+mod pursuit;
 mod save;
 mod select;
 mod set;

@@ -100,7 +100,8 @@ impl Probe {
         let x = with_ones(x, targets.len())?;
         let y = numbers(targets)?;
         let normal = penalised(x.tr_mul(&x), strength);
-        let w = normal.cholesky().map(|factors| factors.solve(&x.tr_mul(&y))).filter(|w| w.iter().all(|w| w.is_finite()));
+        let w =
+            normal.cholesky().map(|factors| factors.solve(&x.tr_mul(&y))).filter(|w| w.iter().all(|w| w.is_finite()));
         let w = w.ok_or_else(|| {
             Error::argument(format!(
                 "{} examples of {} numbers do not decide what a probe without a penalty is: give more examples, or a strength above 0.",
@@ -168,7 +169,11 @@ impl Probe {
         let examples = x.dims().first().copied().unwrap_or(0);
         let x = with_ones(x, examples)?;
         if x.ncols() != self.weights.len() + 1 {
-            return Err(Error::shape("what a probe reads", format!("[example, {}]", self.weights.len()), &[examples, x.ncols() - 1]));
+            return Err(Error::shape(
+                "what a probe reads",
+                format!("[example, {}]", self.weights.len()),
+                &[examples, x.ncols() - 1],
+            ));
         }
         let w = DVector::from_iterator(x.ncols(), self.weights.iter().copied().chain([self.bias]));
         Ok((x * w).as_slice().to_vec())
@@ -212,7 +217,9 @@ impl Probe {
         let outputs = self.outputs(x)?;
         match outputs.len() == count && count > 0 {
             true => Ok(outputs),
-            false => Err(Error::shape("what a probe is scored on", format!("[{count}, {}]", self.weights.len()), x.dims())),
+            false => {
+                Err(Error::shape("what a probe is scored on", format!("[{count}, {}]", self.weights.len()), x.dims()))
+            }
         }
     }
 }
@@ -271,7 +278,9 @@ fn softplus(x: f64) -> f64 {
 
 fn numbers(targets: &[f32]) -> Result<DVector<f64>> {
     match targets.iter().position(|y| !y.is_finite()) {
-        Some(at) => Err(Error::argument(format!("number {at} of the targets is {}: leave that example out.", targets[at]))),
+        Some(at) => {
+            Err(Error::argument(format!("number {at} of the targets is {}: leave that example out.", targets[at])))
+        }
         None => Ok(DVector::from_iterator(targets.len(), targets.iter().map(|y| f64::from(*y)))),
     }
 }
@@ -285,14 +294,20 @@ fn with_ones(x: &Tensor, examples: usize) -> Result<DMatrix<f64>> {
         return Err(Error::shape("the examples of a probe", "[example, width]", x.dims()));
     };
     if rows != examples || rows == 0 || width == 0 {
-        return Err(Error::shape("the examples of a probe", format!("[{examples}, width], at least 1 of each"), x.dims()));
+        return Err(Error::shape(
+            "the examples of a probe",
+            format!("[{examples}, width], at least 1 of each"),
+            x.dims(),
+        ));
     }
     let bytes = 3 * (rows as u64).saturating_add(width as u64).saturating_mul(width as u64 + 1) * 8;
     check_free(bytes, "fitting the probe", "take fewer examples")?;
     let numbers = x.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f64>()?;
     if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
         let row = at / width;
-        return Err(Error::argument(format!("example {row} of the probe has a number that is not finite: leave it out.")));
+        return Err(Error::argument(format!(
+            "example {row} of the probe has a number that is not finite: leave it out."
+        )));
     }
     Ok(DMatrix::from_fn(rows, width + 1, |row, column| if column < width { numbers[row * width + column] } else { 1. }))
 }

@@ -75,7 +75,9 @@ impl Shuffled {
             (rows.len() % width == 0).then_some(rows.len() / width)
         });
         let counts: Option<Vec<usize>> = counts.collect();
-        let Some(count) = counts.filter(|counts| counts.windows(2).all(|pair| pair[0] == pair[1])) else { return false };
+        let Some(count) = counts.filter(|counts| counts.windows(2).all(|pair| pair[0] == pair[1])) else {
+            return false;
+        };
         self.slots = rows.to_vec();
         self.order = (0..count.first().copied().unwrap_or(0)).collect();
         self.free.clear();

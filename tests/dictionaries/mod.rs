@@ -2,5 +2,6 @@
 
 mod acts;
 mod fit;
+mod saelens;
 mod sparse;
 mod splice;

@@ -93,7 +93,8 @@ fn number_can_be_read_off_the_embedded_model() -> Result<()> {
         let (_, cache) = model.run_with_hooks(&tokens, HookPlan::new().capture(("resid_post", 2)))?;
         let resid = cache.get(("resid_post", 2))?;
         let ends = tokens.last_positions();
-        let rows = ends.iter().enumerate().map(|(b, p)| resid.i((b, *p))).collect::<candle_lens::candle::Result<Vec<_>>>()?;
+        let rows =
+            ends.iter().enumerate().map(|(b, p)| resid.i((b, *p))).collect::<candle_lens::candle::Result<Vec<_>>>()?;
         let labels = prompts.iter().map(|prompt| prompt.plural.expect("agreement says so")).collect();
         Ok((Tensor::stack(&rows, 0)?, labels))
     };

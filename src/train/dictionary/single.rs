@@ -71,3 +71,9 @@ impl DictionaryTrainer {
         self.core.dictionary(0, name.as_ref(), expects)
     }
 }
+
+impl std::fmt::Display for DictionaryTrainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "step {} of {}", self.core.step, self.core.recipe)
+    }
+}
