@@ -26,13 +26,6 @@ pub(super) struct Encoded {
     pub undo: Undo,
 }
 
-impl Encoded {
-    /// `y` on the scale of the input.
-    pub(super) fn undo(&self, y: Tensor) -> Result<Tensor> {
-        self.undo.undo(y)
-    }
-}
-
 impl Dictionary {
     /// The active features of activations. A few positions at a time, so that no tensor of all features at all positions is made.
     ///

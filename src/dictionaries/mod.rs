@@ -24,6 +24,7 @@ mod load;
 mod parts;
 mod pursuit;
 mod save;
+mod save_set;
 mod select;
 mod set;
 mod splice;

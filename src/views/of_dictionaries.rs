@@ -49,7 +49,7 @@ fn activation(activation: &Activation) -> String {
         Activation::AbsTopK { k } => format!("the {k} largest of a position by absolute value"),
         Activation::GroupMax { k } => format!("the largest of each of {k} groups"),
         Activation::Gated { .. } => "ReLU behind a gate".into(),
-        Activation::MatchingPursuit { max_iterations, residual_threshold } => {
+        Activation::MatchingPursuit { max_iterations, residual_threshold, .. } => {
             format!("matching pursuit, at most {max_iterations} steps, until a norm of {residual_threshold}")
         }
     }

@@ -2,6 +2,8 @@
 
 mod acts;
 mod fit;
+mod formats;
+mod formats_bad;
 mod saelens;
 mod sparse;
 mod splice;
