@@ -22,6 +22,7 @@ mod load;
 mod parts;
 mod pursuit;
 mod save;
+mod save_set;
 mod set;
 mod splice;
 
