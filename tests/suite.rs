@@ -123,7 +123,9 @@ mod tokens {
 }
 
 mod train {
+    mod checkpoint;
     mod optimiser;
+    mod probe;
     mod store;
 }
 mod views {
