@@ -25,9 +25,18 @@ impl Files {
     /// # Errors
     /// [`Error::File`] if the place cannot be listed, or has nothing there.
     pub(super) fn new(mut place: Place, path: &str) -> Result<Self> {
-        let path = path.trim_end_matches('/');
         let names = place.names()?;
-        let (folder, only) = match names.iter().any(|name| name == path) {
+        let all = Self { place: Rc::new(RefCell::new(place)), folder: String::new(), only: None, names: names.into() };
+        all.below(path)
+    }
+
+    /// Those below a folder among them; `path` may be a file.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there are none.
+    pub(super) fn below(&self, path: &str) -> Result<Self> {
+        let path = path.trim_end_matches('/');
+        let (inside, only) = match self.names.iter().any(|name| name == path) {
             true => match path.rsplit_once('/') {
                 Some((folder, file)) => (format!("{folder}/"), Some(file.to_string())),
                 None => (String::new(), Some(path.to_string())),
@@ -35,13 +44,12 @@ impl Files {
             false if path.is_empty() => (String::new(), None),
             false => (format!("{path}/"), None),
         };
-        let below = names.iter().filter_map(|name| name.strip_prefix(&folder)).map(String::from);
+        let below = self.names.iter().filter_map(|name| name.strip_prefix(&inside)).map(String::from);
         let below: Vec<String> = below.filter(|name| only.as_ref().is_none_or(|only| only == name)).collect();
         if below.is_empty() {
-            let message = "has no files there: check the path.";
-            return Err(Error::file(place.path().join(path), message));
+            return Err(Error::file(self.path_of(path), "has no files there: check the path."));
         }
-        Ok(Self { place: Rc::new(RefCell::new(place)), folder, only, names: below.into() })
+        Ok(Self { place: self.place.clone(), folder: format!("{}{inside}", self.folder), only, names: below.into() })
     }
 
     /// The names of all files, relative to the folder, in alphabetical order; of the one file if one was asked for, although
