@@ -1,6 +1,8 @@
 //! Sparse dictionaries.
 
 mod fit;
+mod formats;
+mod formats_bad;
 mod gemma_scope;
 mod hub;
 mod saelens;

@@ -17,6 +17,8 @@ pub(super) struct Files {
     /// The one file that was asked for, if it was a file.
     only: Option<String>,
     names: Rc<[String]>,
+    /// Of one file, the names of those in its folder too.
+    beside: Rc<[String]>,
 }
 
 impl Files {
@@ -26,8 +28,9 @@ impl Files {
     /// [`Error::File`] if the place cannot be listed, or has nothing there.
     pub(super) fn new(mut place: Place, path: &str) -> Result<Self> {
         let names = place.names()?;
-        let all = Self { place: Rc::new(RefCell::new(place)), folder: String::new(), only: None, names: names.into() };
-        all.below(path)
+        let names: Rc<[String]> = names.into();
+        let (place, beside) = (Rc::new(RefCell::new(place)), names.clone());
+        Self { place, folder: String::new(), only: None, names, beside }.below(path)
     }
 
     /// Those below a folder among them; `path` may be a file.
@@ -44,18 +47,27 @@ impl Files {
             false if path.is_empty() => (String::new(), None),
             false => (format!("{path}/"), None),
         };
-        let below = self.names.iter().filter_map(|name| name.strip_prefix(&inside)).map(String::from);
-        let below: Vec<String> = below.filter(|name| only.as_ref().is_none_or(|only| only == name)).collect();
-        if below.is_empty() {
+        let beside = self.names.iter().filter_map(|name| name.strip_prefix(&inside)).map(String::from);
+        let beside: Rc<[String]> = beside.collect();
+        if beside.is_empty() {
             return Err(Error::file(self.path_of(path), "has no files there: check the path."));
         }
-        Ok(Self { place: self.place.clone(), folder: format!("{}{inside}", self.folder), only, names: below.into() })
+        let names = match &only {
+            Some(only) => vec![only.clone()].into(),
+            None => beside.clone(),
+        };
+        Ok(Self { place: self.place.clone(), folder: format!("{}{inside}", self.folder), only, names, beside })
     }
 
     /// The names of all files, relative to the folder, in alphabetical order; of the one file if one was asked for, although
     /// those beside it can be read.
     pub(super) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The names of all files, of those beside the one that was asked for too.
+    pub(super) fn beside(&self) -> &[String] {
+        &self.beside
     }
 
     /// The one file that was asked for, if it was a file.
