@@ -9,6 +9,7 @@ use crate::storage::hub::{hub, paths, unreachable};
 use crate::storage::hub_server::{COMMIT, Server};
 use crate::support::fixture::path;
 use crate::support::sentence::sentence;
+use crate::support::tolerance::LAST_DIGITS;
 
 /// A hub with these files of repositories, each taken from a file of the references.
 fn server(repo: &str, files: &[(&str, &str)]) -> Server {
@@ -94,6 +95,6 @@ fn the_factor_of_a_release_is_folded_into_its_weights() -> Result<()> {
         Dictionary::from_pretrained_with("gpt2-small-mlp-tm/blocks.0.hook_mlp_out", options)
     };
     let ratio = (load(None)?.w_enc() / load(Some(1.0))?.w_enc())?.mean_all()?.to_scalar::<f32>()?;
-    assert!((f64::from(ratio) - 1.049317316132615).abs() < 1e-6, "{ratio}");
+    assert!((f64::from(ratio) - 1.049317316132615).abs() < f64::from(LAST_DIGITS), "{ratio}");
     Ok(())
 }
