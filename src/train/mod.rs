@@ -2,4 +2,4 @@
 
 mod dictionary;
 
-pub use dictionary::{DictionaryTrainer, Recipe, Sparsity, StepReport};
+pub use dictionary::{CrossLayerTrainer, DictionaryTrainer, Recipe, Sparsity, StepReport};
