@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
     ("features", &["tokens", "hooks", "model", "dictionaries"]),
-    ("train", &["dictionaries"]),
+    ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "views",
         &[
@@ -54,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "gradients",
             "circuits",
             "features",
+            "train",
         ],
     ),
     (
@@ -74,6 +75,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "circuits",
             "dictionaries",
             "features",
+            "train",
             "views",
         ],
     ),

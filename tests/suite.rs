@@ -120,6 +120,10 @@ mod tokens {
     mod tokenizer;
 }
 
+mod train {
+    mod optimiser;
+    mod store;
+}
 mod views {
     mod attention;
     mod browser;

@@ -29,6 +29,7 @@ mod of_plotly;
 mod of_results;
 mod of_scores;
 mod of_tasks;
+mod of_training;
 mod of_values;
 mod page;
 mod picture;
