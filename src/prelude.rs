@@ -51,8 +51,8 @@ pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
-    TrainingLog, clip_gradients,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, CrossLayerTrainer, Decay, DictionaryTrainer, Recipe,
+    Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog, clip_gradients,
 };
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,

@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
-    TrainingLog,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, CrossLayerTrainer, Decay, DictionaryTrainer, Recipe,
+    Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use crate::views::figure::line;
 use crate::views::html::preformatted;
@@ -80,5 +80,8 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!("{}", shown_with_own_display: ActivationBatch, ActivationStore, Texts, AdamW);
+as_text!(
+    "{}", shown_with_own_display: ActivationBatch, ActivationStore, Texts, AdamW, CrossLayerTrainer, DictionaryTrainer, Recipe,
+    Sparsity, StepReport
+);
 as_text!("{:#?}", shown: AdamWOptions, Decay, SkipTokens, StoreOptions);

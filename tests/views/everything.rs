@@ -48,8 +48,8 @@ use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts,
-    TrainingLog,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, CrossLayerTrainer, Decay, DictionaryTrainer, Recipe,
+    Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
@@ -77,6 +77,7 @@ fn printed(value: &impl std::fmt::Display) -> String {
 
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
+        CrossLayerTrainer, DictionaryTrainer, Recipe, Sparsity, StepReport,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,

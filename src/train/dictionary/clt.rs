@@ -1,5 +1,7 @@
 //! The trainer of a cross-layer transcoder.
 
+use std::fmt;
+
 use candle_core::Tensor;
 
 use super::recipe::Recipe;
@@ -12,7 +14,6 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// use candle_lens::train::{CrossLayerTrainer, Recipe, Sparsity};
 /// let x = [Random::new(0).normal((256, 8))?, Random::new(1).normal((256, 8))?];
 /// let y = [(&x[0] * 2.0)?, (&x[0] + &x[1])?];
 /// let recipe = Recipe { d_sae: 16, sparsity: Sparsity::BatchTopK { k: 8 }, steps: 30, ..Recipe::default() };
@@ -72,5 +73,17 @@ impl CrossLayerTrainer {
         }
         let one = |(layer, expects)| self.core.dictionary(layer, &format!("{}{layer}", name.as_ref()), expects);
         expects.into_iter().enumerate().map(one).collect()
+    }
+}
+
+impl fmt::Display for CrossLayerTrainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "training of a cross-layer transcoder of {} layers: {}", self.core.sizes.layers, self.core)
+    }
+}
+
+impl fmt::Debug for CrossLayerTrainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }

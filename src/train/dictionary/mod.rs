@@ -14,6 +14,7 @@ mod clt;
 mod finish;
 #[cfg(test)]
 mod gradients;
+mod keep;
 mod objective;
 mod passes;
 mod recipe;

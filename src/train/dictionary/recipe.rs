@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::train::Schedule;
 
 /// What keeps features sparse while a dictionary is trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Sparsity {
     /// The `k` largest pre-activations of each position (Gao et al. 2024, arXiv 2406.04093).
     TopK {
@@ -34,7 +36,7 @@ pub enum Sparsity {
 }
 
 /// How a dictionary is trained. `Recipe { .. Recipe::default() }` is what `"tiny"`'s dictionaries were trained with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// How many features it has.
     pub d_sae: usize,
@@ -117,6 +119,14 @@ impl Recipe {
         Schedule::new(self.learning_rate, steps)
             .with_warm_up((self.warm_up as u64).min(steps / 10))
             .with_decay(falls, FLOOR)
+    }
+
+    /// JumpReLU's thresholds before the first step.
+    pub(super) fn first_threshold(&self) -> Option<f32> {
+        match self.sparsity {
+            Sparsity::JumpRelu { initial_threshold, .. } => Some(initial_threshold as f32),
+            _ => None,
+        }
     }
 
     /// How many features of a batch are chosen in a step.

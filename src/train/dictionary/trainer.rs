@@ -71,7 +71,7 @@ impl Core {
             scale_in: vec![1.0; sizes.layers],
             scale_out: vec![1.0; sizes.layers],
             weights: Weights { layers: Vec::new(), b_dec: Vec::new() },
-            adam: AdamW::new(AdamWOptions { weight_decay: 0., ..AdamWOptions::default() }),
+            adam: adam(),
             step: 0,
             silent: vec![vec![0; sizes.d_sae]; sizes.layers],
             cuts: vec![0.0; sizes.layers],
@@ -92,11 +92,7 @@ impl Core {
                 "the activations of the first batch are all the same or not finite: a dictionary has nothing to learn there.",
             ));
         }
-        let threshold = match recipe.sparsity {
-            Sparsity::JumpRelu { initial_threshold, .. } => Some(initial_threshold as f32),
-            _ => None,
-        };
-        core.weights = Weights::new(sizes, has_b_in, threshold, means, &mut Random::new(recipe.seed));
+        core.weights = Weights::new(sizes, has_b_in, recipe.first_threshold(), means, &mut Random::new(recipe.seed));
         Ok(core)
     }
 
@@ -205,6 +201,18 @@ impl Core {
             *threshold = if begins { *cut } else { FOLLOWS * *threshold + (1.0 - FOLLOWS) * cut };
         }
     }
+}
+
+impl fmt::Display for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dead: usize = self.dead().iter().map(Vec::len).sum();
+        write!(f, "{}; {} steps done, {dead} features dead", self.recipe, self.step)
+    }
+}
+
+/// Adam: decoder rows have a norm, so nothing needs to decay.
+pub(super) fn adam() -> AdamW {
+    AdamW::new(AdamWOptions { weight_decay: 0., ..AdamWOptions::default() })
 }
 
 /// The mean of rows.
