@@ -16,8 +16,8 @@ pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
 };
 pub use crate::dictionaries::{
-    Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryParts, ErrorTerm, Expects, FeatureActs,
-    InputNorm, SpliceOptions,
+    Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,
+    DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureActs, InputNorm, SpliceOptions,
 };
 pub use crate::dims::ReadBy;
 pub use crate::error::Result;

@@ -53,6 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "patching",
             "gradients",
             "circuits",
+            "dictionaries",
             "features",
             "train",
         ],

@@ -121,6 +121,7 @@ mod tokens {
 }
 
 mod train {
+    mod dictionary;
     mod optimiser;
     mod store;
 }
@@ -130,6 +131,7 @@ mod views {
     mod committed;
     mod envelope;
     mod everything;
+    mod features;
     mod figure;
     mod gaps;
     mod kinds;

@@ -6,6 +6,9 @@ use super::parts::{Activation, DictionaryParts};
 use crate::error::{Error, Result};
 use crate::visible::visible;
 
+/// How many features matching pursuit adds at most, far more than any that was trained.
+const MOST_ITERATIONS: usize = 1 << 16;
+
 /// # Errors
 /// [`Error::Argument`] or [`Error::Shape`] for parts that do not belong together.
 pub(super) fn check(parts: &DictionaryParts) -> Result<()> {
@@ -46,6 +49,11 @@ pub(super) fn check(parts: &DictionaryParts) -> Result<()> {
         Activation::MatchingPursuit { max_iterations: 0, .. } => {
             return refused("adds no feature at all: max_iterations is at least 1.".into());
         }
+        Activation::MatchingPursuit { max_iterations, .. } if *max_iterations > MOST_ITERATIONS => {
+            return refused(format!(
+                "adds up to {max_iterations} features: max_iterations is at most {MOST_ITERATIONS}."
+            ));
+        }
         Activation::Relu | Activation::MatchingPursuit { .. } => (),
     }
     for (part, tensor, size) in vectors {
@@ -66,10 +74,7 @@ fn wrong(name: &str, part: &str, expected: &str, tensor: &Tensor) -> Result<()> 
 /// # Errors
 /// [`Error::Argument`] for a part with numbers that are infinite or not numbers: the sum of such is not finite either.
 fn finite(name: &str, parts: &DictionaryParts) -> Result<()> {
-    let all = [("W_enc", &parts.w_enc), ("b_enc", &parts.b_enc), ("W_dec", &parts.w_dec), ("b_dec", &parts.b_dec)];
-    let skip = parts.w_skip.iter().map(|w| ("W_skip", w));
-    let b_in = parts.b_in.iter().map(|b| ("b_in", b));
-    for (part, tensor) in all.into_iter().chain(skip).chain(b_in) {
+    for (part, tensor) in parts.clone().tensors() {
         let sum = crate::wide::sum(&tensor.flatten_all()?, 0)?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
         if !sum.is_finite() {
             return Err(Error::argument(format!(

@@ -6,12 +6,14 @@ use super::acts::FeatureActs;
 use super::dictionary::Dictionary;
 use super::input::Undo;
 use super::parts::Activation;
+use super::pursuit::Pursuit;
 use crate::error::{Error, Result};
 use crate::wide;
 
 /// What encoding a batch gives, in candle's differentiable operations.
 pub(super) struct Encoded {
-    /// Before the activation function, `[.., d_sae]` (of a gated dictionary, the path of the magnitude).
+    /// Before the activation function, `[.., d_sae]` (of a gated dictionary, the path of the magnitude; of matching pursuit, which has
+    /// none, the activations).
     pub pre: Tensor,
     /// Whether each feature may be active, as 0 and 1, where the activation function is more than `max(pre, 0)`.
     pub mask: Option<Tensor>,
@@ -72,6 +74,12 @@ impl Dictionary {
             Some(b) => x.broadcast_sub(&b.to_dtype(x.dtype())?)?,
             None => x,
         };
+        if let Activation::MatchingPursuit { max_iterations, residual_threshold, stop_on_duplicate_support } =
+            parts.activation
+        {
+            let pursuit = Pursuit { max_iterations, residual_threshold, stop_on_duplicate_support };
+            return Ok(Encoded { pre: pursuit.encode(&x, &parts.w_dec)?, mask: None, undo });
+        }
         let as_x = |t: &Tensor| t.to_dtype(x.dtype());
         let product = x.broadcast_matmul(&as_x(&parts.w_enc)?)?;
         let mut mask = None;
@@ -94,7 +102,7 @@ impl Dictionary {
     /// Which features may be active, by their pre-activations.
     pub(super) fn chosen(&self, pre: &Tensor) -> Result<Option<Tensor>> {
         let mask = match &self.parts.activation {
-            Activation::Relu | Activation::Gated { .. } => return Ok(None),
+            Activation::Relu | Activation::Gated { .. } | Activation::MatchingPursuit { .. } => return Ok(None),
             Activation::JumpRelu { threshold } => pre.broadcast_gt(&threshold.to_dtype(pre.dtype())?)?,
             Activation::TopK { k } => largest(pre, *k)?,
             Activation::AbsTopK { k } => largest(&pre.abs()?, *k)?,
@@ -102,9 +110,6 @@ impl Dictionary {
                 let (d_sae, groups) = (self.d_sae(), *k);
                 let rows = pre.elem_count() / d_sae;
                 largest(&pre.reshape((rows * groups, d_sae / groups))?, 1)?.reshape(pre.shape())?
-            }
-            Activation::MatchingPursuit { .. } => {
-                return Err(Error::argument("matching pursuit is not built yet."));
             }
         };
         Ok(Some(mask.to_dtype(pre.dtype())?.detach()))

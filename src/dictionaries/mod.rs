@@ -20,6 +20,7 @@ mod fit;
 mod input;
 mod load;
 mod parts;
+mod pursuit;
 mod save;
 mod set;
 mod splice;

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::expects::Expects;
 use super::input::InputNorm;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How pre-activations become the activations of features.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub enum Activation {
         max_iterations: usize,
         /// It stops once the norm of what remains is below this.
         residual_threshold: f64,
+        /// It stops once a feature is chosen that is active already.
+        stop_on_duplicate_support: bool,
     },
 }
 
@@ -102,6 +104,39 @@ impl DictionaryParts {
             _ => (),
         }
         all
+    }
+
+    /// Makes a dictionary of inputs that were multiplied by `factor` one of inputs as they are: `W_enc` is multiplied by it, `W_dec` and
+    /// the biases of inputs and outputs are divided by it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a factor that is not above 0, or a dictionary of which it cannot be said so.
+    pub(super) fn fold_factor(&mut self, factor: f64) -> Result<()> {
+        let refused = |why: &str| Err(Error::argument(format!("norm_factor is {factor}, but {why}: leave it out.")));
+        if !(factor.is_finite() && factor > 0.0) {
+            return refused("it is a number above 0");
+        }
+        if factor == 1.0 {
+            return Ok(());
+        }
+        if self.input_norm != InputNorm::None || self.expects.is_transcoder() || self.w_skip.is_some() {
+            return refused(
+                "the dictionary normalises its input in another way, or writes another point than it reads",
+            );
+        }
+        let times = |tensor: &Tensor, by: f64| -> Result<Tensor> {
+            Ok((crate::wide::widened(tensor)? * by)?.to_dtype(tensor.dtype())?)
+        };
+        if let Activation::MatchingPursuit { residual_threshold, .. } = &mut self.activation {
+            // Its encoder is its decoder, whose rows keep their length; the threshold is on the scale of the input.
+            *residual_threshold /= factor;
+        } else {
+            self.w_enc = times(&self.w_enc, factor)?;
+            self.w_dec = times(&self.w_dec, factor.recip())?;
+        }
+        self.b_dec = times(&self.b_dec, factor.recip())?;
+        self.b_in = self.b_in.as_ref().map(|b| times(b, factor.recip())).transpose()?;
+        Ok(())
     }
 
     /// Replaces every tensor.

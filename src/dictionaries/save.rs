@@ -81,9 +81,10 @@ impl Dictionary {
             tensors.insert(name.into(), tensor.clone());
         };
         match &parts.activation {
-            Activation::MatchingPursuit { max_iterations, residual_threshold } => {
+            Activation::MatchingPursuit { max_iterations, residual_threshold, stop_on_duplicate_support } => {
                 config.insert("max_iterations".into(), (*max_iterations).into());
                 config.insert("residual_threshold".into(), json!(residual_threshold));
+                config.insert("stop_on_duplicate_support".into(), (*stop_on_duplicate_support).into());
             }
             Activation::Gated { b_gate, b_mag, r_mag } => {
                 let all = [("W_enc", &parts.w_enc), ("b_gate", b_gate), ("b_mag", b_mag), ("r_mag", r_mag)];
@@ -143,21 +144,33 @@ impl Dictionary {
     /// [`Error::Argument`] for another bias before a gate, whose two paths cannot take it up.
     fn input_bias(&self) -> Result<(bool, Tensor)> {
         let parts = &*self.parts;
-        let Some(b_in) = &parts.b_in else { return Ok((false, parts.b_enc.clone())) };
+        let tied = matches!(parts.activation, Activation::MatchingPursuit { .. });
+        let Some(b_in) = &parts.b_in else {
+            let numbers = parts.b_dec.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            // SAELens adds the bias of matching pursuit only where it was subtracted.
+            return match tied && numbers.iter().any(|number| *number != 0.0) {
+                true => Err(self.other_bias()),
+                false => Ok((false, parts.b_enc.clone())),
+            };
+        };
         let numbers = |tensor: &Tensor| -> Result<Vec<f32>> { Ok(tensor.to_dtype(DType::F32)?.to_vec1()?) };
         if numbers(b_in)? == numbers(&parts.b_dec)? {
             return Ok((true, parts.b_enc.clone()));
         }
-        if matches!(parts.activation, Activation::Gated { .. } | Activation::MatchingPursuit { .. }) {
-            return Err(Error::argument(format!(
-                "the dictionary \"{}\" subtracts another bias from its input than it adds to its output: SAELens' files cannot say \
-                 so for {}.",
-                visible(&parts.name),
-                self.architecture()
-            )));
+        if tied || matches!(parts.activation, Activation::Gated { .. }) {
+            return Err(self.other_bias());
         }
         let folded = wide::widened(b_in)?.unsqueeze(0)?.matmul(&wide::widened(&parts.w_enc)?)?.squeeze(0)?;
         Ok((false, (wide::widened(&parts.b_enc)? - folded)?.to_dtype(parts.b_enc.dtype())?))
+    }
+
+    fn other_bias(&self) -> Error {
+        Error::argument(format!(
+            "the dictionary \"{}\" subtracts another bias from its input than it adds to its output: SAELens' files cannot say so \
+             for {}.",
+            visible(&self.parts.name),
+            self.architecture()
+        ))
     }
 }
 

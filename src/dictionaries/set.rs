@@ -148,8 +148,8 @@ impl fmt::Display for DictionarySet {
             write!(f, "\n  {}: ", visible(&entry.unread.name))?;
             match entry.opened.get() {
                 Some(opened) => {
-                    let (d_in, d_sae, dtype) = (opened.d_in, opened.d_sae, opened.dtype.as_str());
-                    write!(f, "{}, {d_in} to {d_sae} features, {dtype}", opened.architecture)?;
+                    let (d_in, d_sae, d_out) = (opened.d_in, opened.d_sae, opened.d_out);
+                    write!(f, "{}, {d_in} -> {d_sae} -> {d_out}, {}", opened.architecture, opened.dtype.as_str())?;
                 }
                 None => write!(f, "not opened yet")?,
             }

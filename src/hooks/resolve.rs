@@ -199,13 +199,20 @@ impl HookPlan {
     }
 }
 
-/// Refuses points inside a splice that the plan does not have, and a splice of whole texts where only their ends are run.
+/// Refuses points inside a splice that the plan does not have, edits of what a splice replaces unread, and a splice of whole
+/// texts where only their ends are run.
 fn check_inner(named: &Named, edits: &BTreeMap<HookPoint, Vec<Edit>>, past: usize) -> Result<()> {
     let inner = named.splices.inner();
     let mut points = named.captured.iter().chain(edits.keys()).chain(&named.watched);
     if let Some(foreign) = points.find(|point| matches!(point, HookPoint::Inner(_)) && !inner.contains(point)) {
         return Err(Error::argument(format!(
             "{foreign} is inside a splice that this plan does not have: add it with .splice(..)."
+        )));
+    }
+    if let Some(point) = edits.keys().find(|point| named.splices.is_replaced_at(**point)) {
+        return Err(Error::argument(format!(
+            "an edit of {point} would change nothing, because what is spliced in there replaces the activation without reading \
+             it: edit an inner point of the splice, such as its last, or leave it out of the plan."
         )));
     }
     if past > 0 && !named.splices.are_by_position() {

@@ -73,6 +73,12 @@ pub trait Splice: Send + Sync {
         Vec::new()
     }
 
+    /// Whether the result depends on `x`. Where it does not, as for a transcoder that replaces what an MLP writes, an edit of the
+    /// point would change nothing and is refused.
+    fn uses_own(&self) -> bool {
+        true
+    }
+
     /// That it can be put at this point of a model of these sizes; called before anything is computed.
     ///
     /// # Errors
@@ -111,6 +117,10 @@ impl<S: Splice + ?Sized> Splice for Arc<S> {
 
     fn reads(&self) -> Vec<HookQuery> {
         (**self).reads()
+    }
+
+    fn uses_own(&self) -> bool {
+        (**self).uses_own()
     }
 
     fn check(&self, point: HookPoint, dims: &Dims) -> Result<()> {

@@ -142,6 +142,11 @@ impl Splices {
         self.by_point.contains_key(&point)
     }
 
+    /// Whether what is spliced in at this point does not depend on the activation there.
+    pub(super) fn is_replaced_at(&self, point: HookPoint) -> bool {
+        self.by_point.get(&point).is_some_and(|spliced| !spliced.splice.uses_own())
+    }
+
     /// Whether some splice reads this point.
     pub(super) fn is_read(&self, point: HookPoint) -> bool {
         self.read.contains(&point)

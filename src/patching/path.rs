@@ -191,7 +191,7 @@ impl Experiment {
         let plan = self.frozen_but(sender, mlps, (other, base))?;
         let plan = receivers.iter().fold(plan, |plan, receiver| plan.capture(receiver.place(layers).0));
         // What comes before the sender is the base run's already.
-        let from = RunOptions { logits: false, ..self.from_block(sender.layer())? };
+        let from = RunOptions { logits: false, ..self.beginning_at(sender.layer())? };
         let heard = self.model.run(self.base_tokens(), plan, &from)?.captured;
         let mut put_in = HookPlan::new();
         let mut first = layers - 1;
@@ -204,13 +204,13 @@ impl Experiment {
             first = first.min(receiver.layer(layers));
             put_in = put_in.edit(point, edit);
         }
-        let logits = self.model.run(self.base_tokens(), put_in, self.from_block(first)?)?.logits()?;
+        let logits = self.model.run(self.base_tokens(), put_in, self.beginning_at(first)?)?.logits()?;
         Ok((self.evaluate(&logits)?, None))
     }
 
     /// A run of the base prompts that needs nothing before a block but what the base run has; a whole one where a splice reads
     /// other blocks.
-    fn from_block(&self, layer: usize) -> Result<RunOptions> {
+    fn beginning_at(&self, layer: usize) -> Result<RunOptions> {
         let start_at_layer = match self.model.splices().are_by_block() {
             true => Some((layer as isize, self.base_run()?.resid[layer].clone())),
             false => None,

@@ -21,6 +21,8 @@ mod loader;
 mod number;
 mod of_circuits;
 mod of_config;
+mod of_dictionaries;
+mod of_features;
 mod of_gradients;
 mod of_lists;
 mod of_matrices;

@@ -9,7 +9,9 @@ use crate::views::table::Table;
 impl View for DictionaryScores {
     /// A row for each dictionary; below it, what the figures are of and which do not fit their card.
     fn render(&self) -> Result<Rendered> {
-        let table = Table::new(Self::COLUMNS).title("What the dictionaries are worth").note(self.notes().join(". "));
+        let title =
+            "Dictionaries: the share of variance that they explain, and what the model loses with them spliced in";
+        let table = Table::new(Self::COLUMNS).title(title).note(self.notes().join(". "));
         self.rows().into_iter().fold(table, Table::row).render()
     }
 }

@@ -5,13 +5,11 @@ use crate::analysis::{
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
+use crate::dictionaries::{Activation, Architecture, InputNorm};
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
-use crate::features::{
-    ActiveFeature, ActiveFeatures, CardCheck, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram,
-    FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, ScoreOptions, TokenValue,
-};
+use crate::features::{ActiveFeature, ActiveFeatures, CardCheck, FeatureRanking, Neighbour, ScoreOptions, TokenValue};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
 use crate::head::Head;
@@ -72,9 +70,8 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv,
-        ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
-        FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking, TokenValue, CardCheck;
-    "{:?}": Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
+        Architecture, ActiveFeature, ActiveFeatures, FeatureRanking, Neighbour, TokenValue, CardCheck;
+    "{:?}": Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,

@@ -1,4 +1,5 @@
 //! Sparse dictionaries.
 
 mod fit;
+mod saelens;
 mod splice;

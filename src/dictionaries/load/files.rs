@@ -65,6 +65,11 @@ impl Files {
         self.place.borrow().path().join(self.folder.trim_end_matches('/'))
     }
 
+    /// What a dictionary is called that has the folder for itself.
+    pub(super) fn called(&self) -> String {
+        self.path().file_name().map_or_else(|| "dictionary".into(), |name| name.to_string_lossy().into_owned())
+    }
+
     /// What messages call a file.
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
         self.place.borrow().path().join(format!("{}{name}", self.folder))

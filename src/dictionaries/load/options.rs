@@ -47,6 +47,9 @@ impl DictionaryOptions {
         expects.centred = self.centred.or(expects.centred);
         expects.value_biases_folded = self.value_biases_folded.or(expects.value_biases_folded);
         expects.norms_folded = self.norms_folded.or(expects.norms_folded);
+        if let Some(factor) = self.norm_factor {
+            parts.fold_factor(factor)?;
+        }
         let Some(dtype) = self.dtype else { return Ok(()) };
         if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
             return Err(Error::argument(format!("the weights of a dictionary are F32, F16 or BF16, not {dtype:?}.")));

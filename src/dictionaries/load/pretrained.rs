@@ -1,8 +1,11 @@
 //! Dictionaries by name.
 
+use std::path::Path;
+
 use super::options::DictionaryOptions;
 use super::{entries, names};
 use crate::dictionaries::dictionary::Dictionary;
+use crate::dictionaries::parts::DictionaryParts;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::storage::some_of;
@@ -31,7 +34,16 @@ impl Dictionary {
         let files = names::files(name, &options)?;
         let found = entries(&files, &options)?;
         match &found[..] {
-            [one] => (one.open)()?.dictionary(&options),
+            [one] => {
+                let dictionary = (one.open)()?.dictionary(&options)?;
+                // A name that was given says more than the end of a path.
+                let given = !Path::new(name).exists();
+                if given {
+                    Self::new(DictionaryParts { name: name.into(), ..dictionary.parts() })
+                } else {
+                    Ok(dictionary)
+                }
+            }
             several => {
                 let names: Vec<&str> = several.iter().map(|entry| entry.name.as_str()).collect();
                 let message = format!(

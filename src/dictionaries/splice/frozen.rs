@@ -32,7 +32,7 @@ impl Frozen {
     pub(super) fn part(&self, text: &TextPart, (rows, count): (usize, usize), name: &str) -> Result<Tensor> {
         let prompts = self.prompts.len();
         let same = |row: usize| text.ids(row) == self.prompts[row % prompts];
-        if rows % prompts != 0 || text.texts() % prompts != 0 || !(0..text.texts()).all(same) {
+        if !rows.is_multiple_of(prompts) || !text.texts().is_multiple_of(prompts) || !(0..text.texts()).all(same) {
             return Err(Error::argument(format!(
                 "the error term of \"{}\" is that of {prompts} prompts of {} tokens, and other ones are run: run the same \
                  prompts, or splice with the error terms of these (ErrorTerm::frozen(prompts)) or with ErrorTerm::Recomputed.",

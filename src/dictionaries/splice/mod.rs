@@ -18,6 +18,7 @@ mod frozen;
 mod one;
 mod options;
 mod sites;
+mod steer;
 
 use std::collections::BTreeMap;
 

@@ -193,6 +193,10 @@ impl Splice for OneDictionary {
         reads
     }
 
+    fn uses_own(&self) -> bool {
+        self.reads.is_none() || matches!(self.error, OfError::Recomputed | OfError::Measured)
+    }
+
     fn is_by_position(&self) -> bool {
         true
     }

@@ -27,7 +27,8 @@ pub enum ErrorTerm {
     None,
     /// It is added, computed on the current activations and without the plan's edits inside the dictionary: as long as no
     /// feature is edited, the run is the model's own, whatever is edited upstream; an edit of a feature changes the activation by
-    /// its decoder row and nothing else. SAELens' `use_error_term`.
+    /// its decoder row and nothing else. SAELens' `use_error_term`. Gradients with respect to what comes before several such
+    /// dictionaries are not slopes of runs, then: they pass later dictionaries through features only, as if errors were frozen.
     Recomputed,
     /// It is added as a constant, that of the plain run of these prompts: an edit upstream reaches what follows through the
     /// dictionary only, as in attribution graphs. A run of other prompts is refused. [`ErrorTerm::frozen`] makes it.

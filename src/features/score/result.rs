@@ -12,6 +12,12 @@ use crate::visible::visible;
 /// A feature that is active at a larger share of positions is dense.
 const DENSE: f32 = 0.1;
 
+/// In nats: where zero ablation costs less than this, no share of it is shown.
+const LITTLE: f64 = 0.05;
+
+/// In place of a number that would say nothing.
+const UNKNOWN: &str = "\u{2013}";
+
 /// The figures of one dictionary; the formulas are at [`features`](crate::features).
 #[derive(Clone, Debug, PartialEq)]
 pub struct DictionaryScore {
@@ -141,7 +147,13 @@ impl SplicedScore {
         }
     }
 
-    /// `(CE_zero - CE_spliced) / (CE_zero - CE_clean)`: 1 where nothing is lost, 0 where zeros would do as well.
+    /// Whether zero ablation costs so much that shares of it say something.
+    fn zero_matters(&self) -> bool {
+        self.ce_zero - self.ce_clean >= LITTLE
+    }
+
+    /// `(CE_zero - CE_spliced) / (CE_zero - CE_clean)`: 1 where nothing is lost, 0 where zeros would do as well. Where zero ablation
+    /// costs hardly anything, it is a ratio of two small numbers that says nothing: then `ce_spliced - ce_clean` does.
     pub fn ce_score(&self) -> f64 {
         (self.ce_zero - self.ce_spliced) / (self.ce_zero - self.ce_clean)
     }
@@ -168,36 +180,28 @@ pub struct DictionaryScores {
 
 impl DictionaryScores {
     /// The columns of the table.
-    pub(crate) const COLUMNS: [&str; 11] = [
-        "dictionary",
-        "point",
-        "explained variance",
-        "cosine",
-        "L0",
-        "dead",
-        "dense",
-        "CE score",
-        "KL",
-        "same top-1",
-        "fits its card",
-    ];
+    pub(crate) const COLUMNS: [&str; 10] =
+        ["dictionary", "explained", "L0", "dead", "dense", "CE lost", "CE score", "KL", "top-1", "card"];
 
     /// The rows of the table.
     pub(crate) fn rows(&self) -> Vec<Vec<String>> {
         let runs = |spliced: &Option<SplicedScore>| match spliced {
-            Some(spliced) => [spliced.ce_score(), spliced.kl, spliced.same_top1].map(|x| format!("{x:.3}")),
+            Some(spliced) => {
+                let score = if spliced.zero_matters() { format!("{:.3}", spliced.ce_score()) } else { UNKNOWN.into() };
+                let [lost, kl, same] = [spliced.ce_spliced - spliced.ce_clean, spliced.kl, spliced.same_top1];
+                [format!("{lost:.3}"), score, format!("{kl:.3}"), format!("{same:.3}")]
+            }
             None => Default::default(),
         };
         let row = |score: &DictionaryScore| {
-            let [ce, kl, same] = runs(&score.spliced);
+            let [lost, ce, kl, same] = runs(&score.spliced);
             vec![
                 visible(&score.name).to_string(),
-                score.writes.to_string(),
                 format!("{:.3}", score.explained_variance),
-                format!("{:.3}", score.cosine),
                 format!("{:.1}", score.l0),
                 score.dead().to_string(),
                 score.dense().to_string(),
+                lost,
                 ce,
                 kl,
                 same,
@@ -206,10 +210,9 @@ impl DictionaryScores {
         };
         let mut rows: Vec<Vec<String>> = self.scores.iter().map(row).collect();
         if self.together.is_some() {
-            let [ce, kl, same] = runs(&self.together);
             let mut together = vec![String::new(); Self::COLUMNS.len()];
             together[0] = "all at once".into();
-            together[7..10].clone_from_slice(&[ce, kl, same]);
+            together[5..9].clone_from_slice(&runs(&self.together));
             rows.push(together);
         }
         rows
@@ -224,6 +227,10 @@ impl DictionaryScores {
                 count => format!("; the BOS left out and left alone {count} times"),
             };
             notes.push(format!("{} positions{left_out}", first.positions));
+        }
+        let mut runs = self.scores.iter().filter_map(|score| score.spliced.as_ref()).chain(&self.together);
+        if !runs.all(SplicedScore::zero_matters) {
+            notes.push(format!("no CE score where zero ablation costs less than {LITTLE} nats"));
         }
         let misfits = self.scores.iter().filter(|score| !score.card.fits);
         notes.extend(misfits.map(|score| format!("{} {}", visible(&score.name), score.card)));
@@ -240,15 +247,15 @@ impl DictionaryScore {
             ("positions", self.positions.to_string()),
             ("positions of a BOS, left out", self.left_out.to_string()),
             ("explained variance", number(self.explained_variance)),
-            ("unexplained variance (FVU)", number(self.unexplained_variance)),
-            ("mean squared error, summed over the width", number(self.mse)),
+            ("unexplained variance", number(self.unexplained_variance)),
+            ("mean squared error", number(self.mse)),
             ("cosine", number(self.cosine)),
             ("norm ratio", number(self.norm_ratio)),
             ("relative reconstruction bias", number(self.reconstruction_bias)),
             ("L0", number(self.l0)),
             ("L1", number(self.l1)),
             ("dead features", format!("{} of {}", self.dead(), self.firing.len())),
-            ("dense features (at more than 10 % of positions)", format!("{} of {}", self.dense(), self.firing.len())),
+            ("dense features", format!("{} of {}", self.dense(), self.firing.len())),
         ];
         figures.extend(self.spliced.iter().flat_map(SplicedScore::figures));
         figures.push(("its card", self.card.to_string()));
@@ -265,7 +272,10 @@ impl SplicedScore {
             ("cross-entropy, spliced", number(self.ce_spliced)),
             ("cross-entropy, zero-ablated", number(self.ce_zero)),
             ("cross-entropy, mean-ablated", number(self.ce_mean)),
-            ("CE score against zero ablation", number(self.ce_score())),
+            (
+                "CE score against zero ablation",
+                if self.zero_matters() { number(self.ce_score()) } else { UNKNOWN.into() },
+            ),
             ("KL divergence, spliced", number(self.kl)),
             ("KL divergence, zero-ablated", number(self.kl_zero)),
             ("same top-1", number(self.same_top1)),

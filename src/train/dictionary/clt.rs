@@ -40,10 +40,13 @@ impl CrossLayerTrainer {
     /// # Errors
     /// A recipe that cannot work, no layers, activations that are all the same or not finite.
     pub fn new(recipe: Recipe, first_in: &[Tensor], first_out: &[Tensor]) -> Result<Self> {
-        if first_in.is_empty() {
-            return Err(Error::argument(
-                "a cross-layer transcoder has at least one layer, and no activations were given.",
-            ));
+        if first_in.is_empty() || first_in.len() != first_out.len() {
+            return Err(Error::argument(format!(
+                "activations of {} layers to read and of {} to write were given: a cross-layer transcoder needs both of each of its \
+                 layers, of which there is at least one.",
+                first_in.len(),
+                first_out.len()
+            )));
         }
         Ok(Self { core: Core::new(recipe, first_in, first_out, false)? })
     }

@@ -10,6 +10,8 @@
 mod attention;
 mod circuit;
 mod circuit_still;
+pub(super) mod feature;
+mod feature_parts;
 mod heads;
 mod pack;
 mod patterns;

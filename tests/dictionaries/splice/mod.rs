@@ -1,6 +1,11 @@
 //! Dictionaries spliced into models.
 
+mod bos;
+mod cross_layer;
+mod experiments;
 mod identities;
+mod refused;
+mod saelens;
 
 use candle_lens::Result;
 use candle_lens::prelude::*;
@@ -8,7 +13,7 @@ use candle_lens::prelude::*;
 pub const D_MODEL: usize = 8;
 pub const FEATURES: usize = 32;
 
-/// A random model of three layers with a BOS that its tokenizer does not know: `bos` in texts is nothing special.
+/// A random model of three layers, without a tokenizer and so without a BOS.
 pub fn model() -> HookedTransformer {
     let cfg = HookedTransformerConfig {
         n_layers: 3,
@@ -69,6 +74,10 @@ pub fn transcoder(seed: u64, layer: usize, skip: bool) -> Dictionary {
 
 pub fn logits(model: &HookedTransformer, tokens: &Tokens, plan: &HookPlan) -> Result<Tensor> {
     Ok(model.run_with_hooks(tokens, plan)?.0)
+}
+
+pub fn captured(model: &HookedTransformer, tokens: &Tokens, point: HookPoint) -> Result<Tensor> {
+    model.run_with_hooks(tokens, HookPlan::new().capture(point))?.1.get(point)
 }
 
 pub fn apart(a: &Tensor, b: &Tensor) -> Result<f32> {
