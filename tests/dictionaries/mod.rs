@@ -1,5 +1,6 @@
 //! Sparse dictionaries.
 
+mod embedded;
 mod fit;
 mod saelens;
 mod splice;

@@ -235,3 +235,36 @@ fn scale(rows: &[f32], width: usize) -> Result<f32> {
         false => Err(Error::argument("the activations to train on are all 0 or not finite.")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many features are dead after a training in which a quarter began with encoders so short that others are always ahead of them.
+    fn left_dead(revived: usize) -> Result<usize> {
+        let x = Random::new(1).normal((128, 16))?;
+        let recipe = Recipe {
+            d_sae: 32,
+            sparsity: Sparsity::TopK { k: 1 },
+            steps: 300,
+            learning_rate: 3e-3,
+            dead_after: 20,
+            revived,
+            ..Recipe::default()
+        };
+        let mut core = Core::new(recipe, std::slice::from_ref(&x), std::slice::from_ref(&x), true)?;
+        core.weights.layers[0].w_enc[24 * 16..].iter_mut().for_each(|w| *w *= 1e-3);
+        for _ in 0..recipe.steps {
+            core.step(std::slice::from_ref(&x), std::slice::from_ref(&x))?;
+        }
+        Ok(core.dead()[0].len())
+    }
+
+    #[test]
+    fn dead_features_are_revived() -> Result<()> {
+        let (with, without) = (left_dead(8)?, left_dead(0)?);
+        assert_eq!(without, 8, "nothing else revives them");
+        assert!(with < 4, "{with} of 8 are still dead");
+        Ok(())
+    }
+}

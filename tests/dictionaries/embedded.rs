@@ -1,0 +1,112 @@
+//! The card of the embedded dictionaries (src/storage/tiny/dictionaries/README.md), measured again on other texts.
+
+use candle_lens::Result;
+use candle_lens::candle::DType;
+use candle_lens::dictionaries::{Dictionary, ErrorTerm};
+use candle_lens::features::ScoreOptions;
+use candle_lens::model::HookedTransformer;
+use candle_lens::random::Random;
+use candle_lens::tasks::{Split, Task};
+use candle_lens::tokens::{Bos, PaddingSide, Tokens};
+
+use crate::tiny::corpus;
+
+const NAMES: [&str; 9] = ["z0", "z1", "z2", "z3", "mlp0", "mlp1", "mlp2", "mlp3", "resid1"];
+/// Another seed than those of the training and of the card.
+const SEED: u64 = 0xBEEF;
+
+/// What may be unexplained at most, of MLPs and of all others; the promise of the card.
+const OF_MLPS: f64 = 0.07;
+const OF_OTHERS: f64 = 0.12;
+
+fn model() -> Result<HookedTransformer> {
+    HookedTransformer::from_pretrained("tiny")
+}
+
+fn all() -> Result<Vec<Dictionary>> {
+    NAMES.iter().map(|name| Dictionary::from_pretrained(format!("tiny/{name}"))).collect()
+}
+
+fn eight() -> Result<Vec<Dictionary>> {
+    Ok(all()?.into_iter().filter(|dictionary| dictionary.name() != "resid1").collect())
+}
+
+/// Sentences, with a BOS in front.
+fn sentences(model: &HookedTransformer, count: usize) -> Result<Tokens> {
+    let mut random = Random::new(SEED);
+    let tokenizer = model.tokenizer()?;
+    let row = |_| Ok(tokenizer.to_tokens_with(corpus::sentence(&mut random).text(), Bos::Prepend)?.row(0));
+    let rows = (0..count).map(row).collect::<Result<Vec<_>>>()?;
+    Tokens::padded(rows, tokenizer.eos_id().expect("it has an end of text"), PaddingSide::Right)
+}
+
+#[test]
+fn each_is_worth_what_was_promised() -> Result<()> {
+    let model = model()?;
+    let dictionaries = all()?;
+    let scores = model.evaluate_dictionaries(&dictionaries, sentences(&model, 400)?, ScoreOptions::default())?;
+    for score in &scores.scores {
+        let most = if score.name.starts_with("mlp") { OF_MLPS } else { OF_OTHERS };
+        assert!(score.unexplained_variance <= most, "{}: {} is unexplained", score.name, score.unexplained_variance);
+        let ce = score.spliced.expect("runs were asked for").ce_score();
+        assert!(ce >= 0.98, "{}: CE score {ce}", score.name);
+        assert!(score.card.fits, "{}: {}", score.name, score.card);
+    }
+    Ok(())
+}
+
+#[test]
+fn all_eight_together_keep_the_model() -> Result<()> {
+    let model = model()?;
+    let eight = eight()?;
+    let scores = model.evaluate_dictionaries(&eight, sentences(&model, 200)?, ScoreOptions::default())?;
+    let together = scores.together.expect("several dictionaries");
+    assert!(together.ce_spliced - together.ce_clean <= 0.15, "{together:?}");
+
+    let plan = model.splice(&eight, ErrorTerm::None)?;
+    let prompts = Task::Ioi.prompts(Split::Train, 200, SEED)?.prompts;
+    let mut right = 0;
+    for prompt in &prompts {
+        let logits = model.run_with_hooks(prompt.clean.as_str(), &plan)?.0.squeeze(0)?;
+        let likeliest = logits.get(logits.dim(0)? - 1)?.argmax(0)?.to_scalar::<u32>()?;
+        right += usize::from(likeliest == model.to_single_token(prompt.right[0].as_str())?);
+    }
+    assert!(right * 100 >= prompts.len() * 97, "IOI: {right} of {}", prompts.len());
+    Ok(())
+}
+
+/// They are stored as what they are: half precision, small enough to be in the crate, for this model.
+#[test]
+fn files_are_small_and_say_what_they_are_of() -> Result<()> {
+    let model = model()?;
+    let mut bytes = 0;
+    for dictionary in all()? {
+        assert_eq!(dictionary.dtype(), DType::F16);
+        let expects = dictionary.expects();
+        assert_eq!(expects.weights, model.provenance().crc32, "train_dictionaries was not run on this model");
+        assert_eq!(
+            (expects.centred, expects.value_biases_folded, expects.norms_folded),
+            (Some(true), Some(true), Some(true))
+        );
+        assert!(expects.excludes_special_tokens && expects.prepend_bos == Some(true));
+        bytes += 2 * (dictionary.d_in() + dictionary.d_out() + 2) * dictionary.d_sae();
+    }
+    assert!(bytes <= 4_800_000, "{bytes} bytes");
+    Ok(())
+}
+
+/// The same dictionaries are read from the folder of the repository.
+#[test]
+fn a_saved_dictionary_is_read_back() -> Result<()> {
+    let folder = crate::support::scratch("saved_dictionaries");
+    for dictionary in all()? {
+        let path = folder.join(dictionary.name());
+        dictionary.save_pretrained(&path)?;
+        let again = Dictionary::from_pretrained(path.to_string_lossy())?;
+        assert_eq!(again.expects(), dictionary.expects());
+        let x = Random::new(1).normal((5, dictionary.d_in()))?;
+        let written = |dictionary: &Dictionary| -> Result<Vec<Vec<f32>>> { Ok(dictionary.reconstruct(&x)?.to_vec2()?) };
+        assert_eq!(written(&again)?, written(&dictionary)?);
+    }
+    Ok(())
+}
