@@ -2,5 +2,7 @@
 
 mod embedded;
 mod fit;
+mod formats;
+mod formats_bad;
 mod saelens;
 mod splice;
