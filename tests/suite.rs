@@ -122,8 +122,10 @@ mod tokens {
 }
 
 mod train {
+    mod checkpoint;
     mod dictionary;
     mod optimiser;
+    mod probe;
     mod store;
 }
 mod views {

@@ -1,8 +1,10 @@
 //! Sparse dictionaries.
 
+mod acts;
 mod embedded;
 mod fit;
 mod formats;
 mod formats_bad;
 mod saelens;
+mod sparse;
 mod splice;
