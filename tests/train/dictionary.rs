@@ -72,7 +72,7 @@ fn expects(point: &str) -> Expects {
 /// A trained autoencoder and what its last step said.
 fn trained(recipe: Recipe, seed: u64) -> Result<(Dictionary, StepReport, Made)> {
     let mut made = Made::new(D, seed)?;
-    let mut batch = |made: &mut Made| {
+    let batch = |made: &mut Made| {
         let codes = made.codes();
         made.sums(&codes)
     };
