@@ -97,9 +97,9 @@ mod storage {
     mod gguf;
     #[cfg(feature = "hf-hub")]
     mod hf_hub_alone;
-    mod hub;
+    pub mod hub;
     mod hub_gguf;
-    mod hub_server;
+    pub mod hub_server;
     mod hub_transfer;
 }
 mod tasks {

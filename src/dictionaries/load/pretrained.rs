@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::found;
 use super::options::DictionaryOptions;
-use super::{entries, names};
 use crate::dictionaries::dictionary::Dictionary;
 use crate::dictionaries::parts::DictionaryParts;
 use crate::error::{Error, Result};
@@ -15,6 +15,8 @@ impl Dictionary {
     ///
     /// - `"tiny/z2"`: one that is embedded in this crate, for the embedded model;
     /// - a folder or a file, in any [`DictionaryFormat`](super::DictionaryFormat);
+    /// - `"gpt2-small-res-jb/blocks.8.hook_resid_pre"`: one of a well-known release, by SAELens' name or, for Dunefsky's transcoders,
+    ///   `"gpt2-small-transcoders/blocks.5.ln2.hook_normalized"`;
     /// - `"owner/repo:path/in/repo@revision"`: a folder or a file on the Hugging Face hub; `@revision` may be left out.
     ///
     /// # Errors
@@ -31,8 +33,7 @@ impl Dictionary {
     pub fn from_pretrained_with(name: impl AsRef<str>, options: DictionaryOptions) -> Result<Self> {
         let name = name.as_ref();
         let _loading = Progress::opaque(format!("loading {name}"));
-        let files = names::files(name, &options)?;
-        let found = entries(&files, &options)?;
+        let (found, _) = found(name, &options)?;
         match &found[..] {
             [one] => {
                 let dictionary = (one.open)()?.dictionary(&options)?;
@@ -51,7 +52,7 @@ impl Dictionary {
                     names.len(),
                     some_of(&names)
                 );
-                Err(Error::file(files.path(), message))
+                Err(Error::file(name, message))
             }
         }
     }
