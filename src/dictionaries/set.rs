@@ -154,7 +154,7 @@ impl fmt::Display for DictionarySet {
     /// One line for each: name, architecture, sizes, points.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes: u64 = self.0.entries.iter().filter_map(|entry| entry.opened.get()).map(|opened| opened.bytes).sum();
-        write!(f, "{}: {} dictionaries, {} opened", visible(&self.0.name), self.len(), human_bytes(bytes))?;
+        write!(f, "{}: {} dictionaries, {} in opened files", visible(&self.0.name), self.len(), human_bytes(bytes))?;
         for entry in &self.0.entries {
             write!(f, "\n  {}: ", visible(&entry.unread.name))?;
             match entry.opened.get() {
