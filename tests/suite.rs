@@ -64,6 +64,7 @@ mod patching {
 }
 mod real_models {
     mod checks;
+    mod features;
     mod gemma3;
     mod heads;
     mod name;

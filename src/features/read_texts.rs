@@ -350,3 +350,30 @@ pub(super) fn whole_texts(
     }
     texts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 200 draws of 10 of 40 texts, each text is in about 50: a share of 1/4, whose standard deviation is 6.
+    #[test]
+    fn every_text_is_as_likely_to_be_drawn() {
+        let options = ExampleOptions { top: 0, ..Default::default() };
+        let mut drawn = [0usize; 40];
+        for seed in 0..200 {
+            let mut of = OfFeature::new(3, seed);
+            for text in 0..drawn.len() {
+                let wanted = of.wants(1.0, &options);
+                assert!(!wanted.top);
+                let nothing = (Vec::new(), Vec::new());
+                let kept =
+                    Kept { text, position: 0, activation: 1.0, start: 0, ids: nothing.0, activations: nothing.1 };
+                of.keep(kept, &wanted, &options);
+            }
+            assert_eq!(of.random.len(), 10);
+            of.random.iter().for_each(|kept| drawn[kept.text] += 1);
+        }
+        assert_eq!(drawn.iter().sum::<usize>(), 2000);
+        assert!(drawn.iter().all(|count| (26..=74).contains(count)), "{drawn:?}");
+    }
+}
