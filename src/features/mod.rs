@@ -6,8 +6,8 @@
 //! activations or by their share in a metric ([`ActiveFeatures`], [`FeatureAttribution`]). Evaluating a dictionary:
 //! [`DictionaryScores`].
 //!
-//! A feature of which there are pictures of texts is not yet understood: its largest activations are a small part of all, so
-//! look at the examples drawn at random and at the histogram as well (Bricken et al. 2023, "Towards Monosemanticity").
+//! The top texts alone do not explain a feature: its largest activations are a small part of all, so look at the examples drawn
+//! at random and at the histogram as well (Bricken et al. 2023, "Towards Monosemanticity").
 //!
 //! # Figures of a dictionary
 //!

@@ -37,8 +37,8 @@ pub struct ExampleOptions {
     pub random: usize,
     /// How many tokens before the largest activation of a text are shown.
     pub before: usize,
-    /// How many behind it.
-    pub behind: usize,
+    /// How many after it.
+    pub after: usize,
     /// Whether the position of a BOS counts; most dictionaries never saw one.
     pub bos: AtBos,
     /// The seed of what is drawn at random.
@@ -47,7 +47,7 @@ pub struct ExampleOptions {
 
 impl Default for ExampleOptions {
     fn default() -> Self {
-        Self { top: 10, random: 10, before: 12, behind: 8, bos: AtBos::LeftAlone, seed: 0 }
+        Self { top: 10, random: 10, before: 12, after: 8, bos: AtBos::LeftAlone, seed: 0 }
     }
 }
 
@@ -118,7 +118,7 @@ impl HookedTransformer {
     fn check_room_for(&self, features: &[usize], options: &ExampleOptions) -> Result<()> {
         // Of each token its text and its activation, and as much again while they are collected.
         const TOKEN: usize = 80;
-        let window = options.before.saturating_add(options.behind).saturating_add(1).min(self.cfg().n_ctx);
+        let window = options.before.saturating_add(options.after).saturating_add(1).min(self.cfg().n_ctx);
         let examples = options.top.saturating_add(options.random).saturating_mul(features.len());
         let bytes = examples.saturating_mul(window).saturating_mul(TOKEN) as u64;
         let what = format!("up to {examples} examples of {window} tokens each");
@@ -309,7 +309,7 @@ fn window(
     let ids = batch.tokens.real_row(b);
     let position = place(peak);
     let start = position.saturating_sub(options.before);
-    let end = ids.len().min(position.saturating_add(options.behind).saturating_add(1));
+    let end = ids.len().min(position.saturating_add(options.after).saturating_add(1));
     let mut activations = vec![0.0; end - start];
     for row in rows.filter(|&row| (start..end).contains(&place(row))) {
         let (features, values) = acts.row(row);

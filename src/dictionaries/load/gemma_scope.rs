@@ -1,13 +1,13 @@
-//! Gemma Scope: JumpReLU dictionaries of Gemma 2 (`params.npz`) and of Gemma 3 (`params.safetensors`, and cross-layer transcoders as one
+//! Gemma Scope: JumpReLU dictionaries of Gemma 2 (`params.npz`) and of Gemma 3 (`params.safetensors`; of a cross-layer transcoder one
 //! file for each layer).
 //!
-//! `W_enc [d_in, F]`, `W_dec [F, d_out]`, `b_enc`, `b_dec`, `threshold [F]`, of Gemma Scope 2 in small letters and with an optional
-//! `affine_skip_connection [d_in, d_out]`; `w_dec [F, n_layers, d_out]` in cross-layer transcoders, of which what would be written to
-//! earlier layers is left out. `b_dec` is not subtracted from the input. No file of Gemma Scope names the point: it follows from the names of the
-//! repository and the folders.
+//! `W_enc [d_in, F]`, `W_dec [F, d_out]`, `b_enc`, `b_dec`, `threshold [F]`. In Gemma Scope 2 the names are in small letters, there may
+//! be an `affine_skip_connection [d_in, d_out]`, and a cross-layer transcoder has `w_dec [F, n_layers, d_out]`, of which the part for
+//! earlier layers is left out. `b_dec` is not subtracted from the input. The point follows from the names of the repository and the
+//! folders.
 //!
-//! Sources: Lieberum et al. 2024 (arXiv 2408.05147); the loaders of SAELens 6.54 and circuit-tracer 0.5.0. That Gemma Scope 2's transcoders
-//! read `mlp.hook_in` follows from `model.layers.N.pre_feedforward_layernorm.output` in its `config.json`.
+//! Sources: Lieberum et al. 2024 (arXiv 2408.05147); the loaders of SAELens 6.54 and circuit-tracer 0.5.0. Gemma Scope 2's transcoders
+//! read `model.layers.N.pre_feedforward_layernorm.output`, as their `config.json` says, which is `mlp.hook_in` here.
 
 use candle_core::{DType, Tensor};
 

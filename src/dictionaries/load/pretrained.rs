@@ -19,6 +19,14 @@ impl Dictionary {
     ///   `"gpt2-small-transcoders/blocks.5.ln2.hook_normalized"`;
     /// - `"owner/repo:path/in/repo@revision"`: a folder or a file on the Hugging Face hub; `@revision` may be left out.
     ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let dictionary = Dictionary::from_pretrained("tiny/z2")?;
+    /// assert_eq!(dictionary.expects().hook_in, Some("blocks.2.attn.hook_z".parse()?));
+    /// println!("{dictionary}");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A name that means nothing, no dictionary or several there, files that are damaged, contradict each other or say something
     /// about the numbers that is not understood.
@@ -27,6 +35,13 @@ impl Dictionary {
     }
 
     /// As [`Dictionary::from_pretrained`], with what the files do not say.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let options = DictionaryOptions { dtype: Some(DType::BF16), ..Default::default() };
+    /// assert_eq!(Dictionary::from_pretrained_with("tiny/z2", options)?.dtype(), DType::BF16);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Dictionary::from_pretrained`], and for options that do not fit.

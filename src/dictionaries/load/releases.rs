@@ -1,7 +1,7 @@
-//! Well-known releases by the names that SAELens and the papers gave them: where their files are, and what is known of them beyond the files.
+//! Well-known releases by the names that SAELens and their authors gave them: where the files are, and what is known beyond them.
 //!
-//! The table holds facts from SAELens' registry (repositories, paths, measured L0 and explained variance, factors of inputs) and from the papers'
-//! repositories; `tests/fixtures/dictionary_releases.py` makes it.
+//! The table holds facts from SAELens' registry (repositories, paths, measured L0 and explained variance, factors of inputs) and from
+//! the repositories of papers; `tests/fixtures/dictionary_releases.py` makes it.
 
 use super::format::DictionaryFormat;
 use super::options::DictionaryOptions;

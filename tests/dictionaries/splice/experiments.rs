@@ -54,8 +54,7 @@ fn sweeps_are_runs_one_by_one() -> Result<()> {
             let plan = model.splice(&dictionaries, error)?;
             let experiment = Experiment::with_splices(&model, &plan, &clean, &corrupted, metric(&model)?)?;
             for name in &points {
-                let source =
-                    model.run_with_hooks(&clean, plan.clone().capture(name.as_str()))?.1.get(name.as_str())?;
+                let source = model.run_with_hooks(&clean, plan.clone().capture(name.as_str()))?.1.get(name.as_str())?;
                 let is_feature = name.ends_with("acts_post");
                 let axes: &[AxisName] = if is_feature { &[Pos, Feature] } else { &[Pos] };
                 let swept = experiment.sweep(name.as_str(), axes)?;
