@@ -16,7 +16,7 @@ use candle_lens::circuits::{
 };
 use candle_lens::dictionaries::{
     Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,
-    DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureActs, InputNorm, SpliceOptions,
+    DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureAct, FeatureActs, InputNorm, SpliceOptions,
 };
 use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
@@ -26,9 +26,10 @@ use candle_lens::feature_graphs::{
     AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
 };
 use candle_lens::features::{
-    ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, FeatureDashboard, FeatureExample,
-    FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts, Neighbour,
-    Neighbours, ScoreOptions, SplicedScore, TokenValue,
+    ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
+    FeatureDashboard, FeatureDirections, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
+    FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, ScoreOptions, SharedFeature, SharedFeatures,
+    SplicedScore, TokenValue,
 };
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
 use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
@@ -55,8 +56,8 @@ use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, DictionaryTrainer, Recipe, Schedule, SkipTokens,
-    Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
+    Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
@@ -85,10 +86,11 @@ fn printed(value: &impl std::fmt::Display) -> String {
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
-        FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
-        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
+        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
         AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
+        ExampleOptions, FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
         TokenValue,
         Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
