@@ -21,6 +21,7 @@ mod input;
 mod load;
 mod parts;
 mod pursuit;
+mod rows;
 mod save;
 mod save_set;
 mod set;
