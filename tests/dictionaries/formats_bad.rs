@@ -129,7 +129,7 @@ fn configurations_of_circuit_tracer() {
     for (from, to, parts) in [
         ("transcoder_set", "sae_set", &["sae_set", "cross_layer_transcoder"][..]),
         ("feature_input_hook:", "feature_inputs:", &["feature_input_hook"]),
-        ("ln2.hook_normalized", "ln2.hook_normalised", &["ln2.hook_normalised", "no point"]),
+        ("ln2.hook_normalized", "ln2.hook_normalised", &["ln2.hook_normalised", "not a point"]),
         ("scan:", "activation: topk\nscan:", &["activation", "topk", "ignore_config_keys"]),
         ("scan: ", "scan: &x ", &["line 5", "more than one"]),
         ("scan:", "model_kind: again\nscan:", &["a second time"]),
