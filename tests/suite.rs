@@ -122,7 +122,9 @@ mod tokens {
 }
 
 mod train {
+    mod checkpoint;
     mod optimiser;
+    mod probe;
     mod store;
 }
 mod views {
