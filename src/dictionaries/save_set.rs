@@ -99,7 +99,7 @@ impl Dictionary {
     /// The layer and the names of the two points within a block.
     ///
     /// # Errors
-    /// [`Error::Argument`] for what is no transcoder that circuit-tracer loads.
+    /// [`Error::Argument`] for what is not a transcoder that circuit-tracer loads.
     fn in_block(&self) -> Result<(usize, [String; 2])> {
         let parts = &*self.parts;
         let refused = |why: &str| Err(Error::argument(format!("the dictionary \"{}\" {why}", visible(&parts.name))));
@@ -119,7 +119,7 @@ impl Dictionary {
             (parts.expects.hook_in, parts.expects.hook_out)
         else {
             return refused(
-                "does not say which points of a block it reads and writes: it is no transcoder, or set them with_expects.",
+                "does not say which points of a block it reads and writes: it is not a transcoder, or set them with_expects.",
             );
         };
         if layer != to {

@@ -185,7 +185,7 @@ fn sets_that_circuit_tracer_would_not_load() -> Result<()> {
     };
     let topk = with(&|parts| parts.activation = Activation::TopK { k: 3 })?;
     sentence(saved(&[topk]), &["layer_0", "ReLU"]);
-    sentence(saved(&[with(&|parts| parts.expects.hook_out = None)?]), &["layer_0", "no transcoder"]);
+    sentence(saved(&[with(&|parts| parts.expects.hook_out = None)?]), &["layer_0", "not a transcoder"]);
     sentence(saved(&[with(&|parts| parts.scaled_by_decoder_norm = true)?]), &["layer_0", "scales"]);
     let other = with(&|parts| parts.expects.model = Some("other".into()))?;
     sentence(saved(&[other, all[1].clone()]), &["no set"]);

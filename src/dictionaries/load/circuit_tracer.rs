@@ -141,7 +141,7 @@ fn read(mut keys: Keys, options: &DictionaryOptions) -> Result<Config> {
     };
     let (reads, writes) = (need("feature_input_hook")?, need("feature_output_hook")?);
     let model = keys.text("model_name")?;
-    // The MLP's output before the norm that Gemma 2 and 3 have behind it is no point of the model here.
+    // The MLP's output before the norm that Gemma 2 and 3 have behind it is not a point of the model here.
     let post_norm = model.as_ref().is_some_and(|model| ["gemma-2", "gemma-3"].iter().any(|name| model.contains(name)));
     if writes == "mlp.hook_out" && post_norm {
         return Err(keys.bad(
