@@ -110,7 +110,7 @@ impl Dictionary {
             return refused("scales what it reads or its features, for which circuit-tracer's files have no place.");
         }
         if self.n_writes() > 1 || parts.w_dec.rank() != 2 {
-            return refused("is a layer of a cross-layer transcoder, which is no set of transcoders.");
+            return refused("is a layer of a cross-layer transcoder, which is not a set of transcoders.");
         }
         if self.d_in() != self.d_out() {
             return refused("writes another width than it reads: circuit-tracer has one for both.");

@@ -197,7 +197,7 @@ fn sets_that_circuit_tracer_would_not_load() -> Result<()> {
     Ok(())
 }
 
-/// Pickles that would run something, or have an object that is no configuration: nothing is run, and what is missing is said.
+/// Pickles that would run something, or have an object that is not a configuration: nothing is run, and what is missing is said.
 #[test]
 fn hostile_pickles() {
     let folder = scratch("hostile_dictionary");

@@ -4,6 +4,8 @@ mod acts;
 mod fit;
 mod formats;
 mod formats_bad;
+mod gemma_scope;
+mod hub;
 mod saelens;
 mod sparse;
 mod splice;
