@@ -124,6 +124,7 @@ mod tokens {
 
 mod train {
     mod checkpoint;
+    mod dictionary;
     mod optimiser;
     mod probe;
     mod store;

@@ -1,6 +1,7 @@
 //! Sparse dictionaries.
 
 mod acts;
+mod embedded;
 mod fit;
 mod formats;
 mod formats_bad;
