@@ -71,15 +71,24 @@ fn wrong(name: &str, part: &str, expected: &str, tensor: &Tensor) -> Result<()> 
     Err(Error::shape(format!("{part} of the dictionary \"{name}\""), expected, tensor.dims()))
 }
 
+/// How many numbers are added up at once, so that half precision is not widened as a whole.
+const PIECE: usize = 1 << 20;
+
 /// # Errors
 /// [`Error::Argument`] for a part with numbers that are infinite or not numbers: the sum of such is not finite either.
 fn finite(name: &str, parts: &DictionaryParts) -> Result<()> {
     for (part, tensor) in parts.clone().tensors() {
-        let sum = crate::wide::sum(&tensor.flatten_all()?, 0)?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
-        if !sum.is_finite() {
-            return Err(Error::argument(format!(
-                "the dictionary \"{name}\" has numbers in {part} that are not finite: the file is damaged, or training diverged."
-            )));
+        // A matrix that is a view of its transpose is added up as it lies in memory.
+        let tensor = if tensor.rank() == 2 && !tensor.is_contiguous() { tensor.t()? } else { tensor.clone() };
+        let flat = tensor.flatten_all()?;
+        for start in (0..flat.elem_count()).step_by(PIECE) {
+            let piece = flat.narrow(0, start, PIECE.min(flat.elem_count() - start))?;
+            let sum = crate::wide::widened(&piece)?.sum_all()?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
+            if !sum.is_finite() {
+                return Err(Error::argument(format!(
+                    "the dictionary \"{name}\" has numbers in {part} that are not finite: the file is damaged, or training diverged."
+                )));
+            }
         }
     }
     Ok(())

@@ -244,12 +244,20 @@ impl Stored {
             .source
             .bytes(self.start, (count as u64).saturating_mul(size as u64))
             .map_err(|error| format!("could not be read ({error})"))?;
+        let unread = |error: candle_core::Error| format!("could not be read as {dtype:?} ({error})");
+        if let Some(order) = self.strides.as_ref().and_then(|strides| turned(strides, &self.shape)) {
+            let stored: Vec<usize> = order.iter().map(|axis| self.shape[*axis]).collect();
+            let mut back = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(place, axis)| back[*axis] = place);
+            let tensor = Tensor::from_raw_buffer(&bytes, dtype, &stored, &Device::Cpu).map_err(unread)?;
+            drop(bytes);
+            return tensor.permute(back).and_then(|tensor| tensor.contiguous()).map_err(unread);
+        }
         if let Some(strides) = &self.strides {
             let numbers: Vec<&[u8]> = bytes.chunks(size.max(1)).collect();
             bytes = in_order(&numbers, strides).concat();
         }
-        Tensor::from_raw_buffer(&bytes, dtype, &self.shape, &Device::Cpu)
-            .map_err(|error| format!("could not be read as {dtype:?} ({error})"))
+        Tensor::from_raw_buffer(&bytes, dtype, &self.shape, &Device::Cpu).map_err(unread)
     }
 
     /// The name of the type in which the numbers are stored.
@@ -338,6 +346,21 @@ pub(crate) fn span(strides: &[(usize, usize)]) -> Option<usize> {
     }
     let steps = strides.iter().map(|(size, step)| (size - 1).checked_mul(*step));
     steps.chain([Some(1)]).try_fold(0usize, |sum, step| sum.checked_add(step?))
+}
+
+/// The axes in the order in which they are stored, if they are those of this shape with their numbers in a row, only in another
+/// order: a transposed matrix.
+fn turned(strides: &[(usize, usize)], shape: &[usize]) -> Option<Vec<usize>> {
+    let mut order: Vec<usize> = (0..strides.len()).collect();
+    order.sort_by_key(|axis| std::cmp::Reverse(strides[*axis].1));
+    let mut step = 1;
+    let in_a_row = order.iter().rev().all(|axis| {
+        let (size, stride) = strides[*axis];
+        let fits = stride == step;
+        step = step.saturating_mul(size);
+        fits
+    });
+    (in_a_row && strides.iter().map(|(size, _)| size).eq(shape)).then_some(order)
 }
 
 /// The numbers in the order of axes of these sizes and steps.

@@ -227,6 +227,23 @@ fn what_circuit_tracer_has_no_place_for_is_converted() -> Result<()> {
     agrees(again, x, &jump.encode_dense(x)?, &jump.reconstruct(x)?)
 }
 
+/// One head's autoencoder says which.
+#[test]
+fn an_attention_sae_of_one_head() -> Result<()> {
+    let folder = scratch("attention_sae_of_one_head");
+    for entry in std::fs::read_dir(fixture("attention")).expect("the fixture is there").flatten() {
+        let name = entry.file_name().into_string().expect("UTF-8");
+        let bytes = std::fs::read(entry.path()).expect("readable");
+        let bytes = match name.ends_with("_cfg.json") {
+            true => String::from_utf8(bytes).expect("JSON").replace("\"cat\"", "3").into_bytes(),
+            false => bytes,
+        };
+        std::fs::write(folder.join(name), bytes).expect("writable");
+    }
+    assert_eq!(Dictionary::from_pretrained(folder.to_string_lossy())?.expects().head, Some(3));
+    Ok(())
+}
+
 /// Half precision stays as it is in the file.
 #[test]
 fn dtypes_are_kept() -> Result<()> {
@@ -247,7 +264,9 @@ fn dtypes_are_kept() -> Result<()> {
             format!("{}/layer_0.safetensors", folder.display()),
             DictionaryOptions { dtype: Some(DType::F32), ..Default::default() },
         )?;
-        // Sums of half-precision weights are sums in f32.
+        // Sums of half-precision weights are sums in f32, also that of all numbers by which infinite ones are found.
+        let b_enc = Tensor::full(6e4f32, first.d_sae(), &Device::Cpu)?.to_dtype(dtype)?;
+        Dictionary::new(DictionaryParts { b_enc, ..first.parts() })?;
         assert_close(&first.encode(&x)?.dense()?, &same.encode(&x)?.dense()?, ROUNDING, "features");
     }
     Ok(())

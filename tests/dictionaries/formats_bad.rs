@@ -202,8 +202,9 @@ fn sets_that_circuit_tracer_would_not_load() -> Result<()> {
 fn hostile_pickles() {
     let folder = scratch("hostile_dictionary");
     let file = folder.join("final_sparse_autoencoder_gpt2-small_blocks.0.ln2.hook_normalized_32.pt");
-    let proof = folder.join("proof");
-    let system = format!("cos\nsystem\n(X\x0f\0\0\0touch {}tR", &"proof....."[..9]);
+    const PROOF: &str = "candle-lens-ran-a-pickle";
+    let command = format!("touch {PROOF}");
+    let system = format!("cos\nsystem\n(X{}\0\0\0{command}tR", char::from(command.len() as u8));
     let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     let dict = |key: &str, value: &[u8]| [&b"\x80\x02}"[..], &text(key), value, b"s."].concat();
     // An object whose state is itself, and one that is given its state twice.
@@ -221,7 +222,7 @@ fn hostile_pickles() {
         let archive = [("archive/data.pkl", &pickle[..]), ("archive/byteorder", b"little")];
         fs::write(&file, zip(&archive)).expect("ours");
         sentence(open(&folder), &["final_sparse_autoencoder"]);
-        assert!(!proof.exists() && !Path::new("proof").exists(), "it was run");
+        assert!(!Path::new(PROOF).exists(), "it was run");
     }
 }
 

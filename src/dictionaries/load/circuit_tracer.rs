@@ -305,3 +305,24 @@ fn of_hub(hub: &str, name: &str, expects: &Expects, options: &DictionaryOptions)
     });
     Ok(Opened { read, ..opened })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_on_the_hub_and_layers_in_names() {
+        let name = on_hub("hf://google/gemma-scope-2b-pt-transcoders/layer_0/width_16k/average_l0_76/params.npz");
+        assert_eq!(
+            name.as_deref(),
+            Some("google/gemma-scope-2b-pt-transcoders:layer_0/width_16k/average_l0_76/params.npz")
+        );
+        assert_eq!(on_hub("hf://a/b/c/d.npz?revision=v1").as_deref(), Some("a/b:c/d.npz@v1"));
+        assert_eq!([on_hub("hf://a/b"), on_hub("layer_0.safetensors")], [None, None]);
+        assert_eq!(numbered("layer_12.safetensors", "layer_"), Some(12));
+        assert_eq!(
+            [numbered("layer_01.safetensors", "layer_"), numbered("layer_x.safetensors", "layer_")],
+            [None, None]
+        );
+    }
+}
