@@ -96,8 +96,10 @@ impl Recipe {
                 refused(format!("k is {k} of {} features: it is from 1 to their number.", self.d_sae))
             }
             Sparsity::JumpRelu { l0_coefficient, bandwidth, initial_threshold }
-                if !(l0_coefficient >= 0.0 && bandwidth > 0.0 && initial_threshold > 0.0)
-                    || !(l0_coefficient + bandwidth + initial_threshold).is_finite() =>
+                if [l0_coefficient, bandwidth, initial_threshold].iter().any(|number| !number.is_finite())
+                    || l0_coefficient < 0.0
+                    || bandwidth <= 0.0
+                    || initial_threshold <= 0.0 =>
             {
                 refused(format!(
                     "JumpReLU's coefficient, bandwidth and first threshold are {l0_coefficient}, {bandwidth} and \
