@@ -33,7 +33,7 @@
     const spans = tokens.map((token, position) => {
       const span = el("span", { class: "word", role: "button", tabindex: position ? -1 : 0 }, token || "∅");
       const at = data.rows.filter((row) => row[1] === prompt && row[2] === position);
-      const best = () => at.slice(0, 8).map((row) => [name(data, row), lens.number(data.shares ? row[5] : row[4])]);
+      const best = () => at.slice(0, 8).map((row) => [name(data, row), said(data.shares ? row[5] : row[4])]);
       span.onmouseenter = span.onfocus = (event) =>
         view.widget.tip.show(event, el("div", {}, `${token} (${position}): ${at.length} in the table`), lens.rows(best()));
       span.onmouseleave = span.onblur = () => view.widget.tip.hide();
@@ -52,6 +52,9 @@
     return { box, spans };
   }
 
+  // JSON has no number that is not finite.
+  const said = (value) => (value === null ? "not finite" : Math.abs(value) >= 0.01 && Math.abs(value) < 1000 ? value.toFixed(2) : lens.number(value));
+
   const name = (data, row) => `${row[0] === null ? "?" : data.names[row[0]]} ${row[3]}`;
 
   // The rows of all tokens or of the chosen one.
@@ -68,12 +71,12 @@
       const cells = columns.map((column, c) => {
         const [r, g, b] = lens.color(row[column], [-1, 1]);
         const part = most[c] > 0 ? (100 * Math.abs(row[column])) / most[c] : 0;
-        const cell = el("td", { class: "number" }, lens.number(row[column]));
-        cell.style.cssText = `min-width:84px;padding-left:4px;padding-right:4px;background:linear-gradient(90deg,rgba(${r},${g},${b},.35) ${part}%,transparent 0)`;
+        const cell = el("td", { class: "number" }, said(row[column]));
+        cell.style.cssText = `min-width:64px;padding:1px 4px;border-left:6px solid transparent;background:linear-gradient(90deg,rgba(${r},${g},${b},.35) ${part}%,transparent 0) padding-box`;
         return cell;
       });
       const token = (data.prompts[row[1]] || [])[row[2]];
-      const where = data.prompts.length > 1 ? `(${row[2]} of prompt ${row[1]})` : `(${row[2]})`;
+      const where = data.prompts.length > 1 ? `(prompt ${row[1]}, ${row[2]})` : `(${row[2]})`;
       const line = el("tr", { tabindex: i ? -1 : 0, "aria-label": `${name(data, row)}, ${token} ${where}` },
         el("td", {}, name(data, row)), el("td", {}, `${token} `, el("small", {}, where)), ...cells);
       line.onmouseenter = line.onfocus = () => view.paint(row);
@@ -88,7 +91,7 @@
       return line;
     });
     const head = ["feature", "token", "activation", "share"].slice(0, 2 + columns.length);
-    const heads = head.map((each, c) => el("th", { class: c > 1 ? "number" : "", scope: "col" }, each));
+    const heads = head.map((each, c) => el("th", { class: c > 1 ? "number" : "", scope: "col", style: c > 1 ? "padding-right:4px;padding-left:10px" : undefined }, each));
     const body = el("tbody", {}, ...rows);
     lens.roving(body, () => rows, () => 1);
     const box = el("div", {}, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body));
@@ -122,7 +125,7 @@
         const marked = row && row[1] === prompt && row[2] === position;
         span.classList.toggle("focus", Boolean(here || marked));
         span.setAttribute("aria-pressed", Boolean(here));
-        span.setAttribute("aria-label", `${data.prompts[prompt][position]}: ${lens.number(value)}`);
+        span.setAttribute("aria-label", `${data.prompts[prompt][position]}: ${said(value)}`);
       }));
     view.rows.forEach((line) => line.classList.remove("mark"));
     const of = chosen(view);

@@ -19,7 +19,7 @@ const MOST_ROWS: usize = 300;
 const ROWS: usize = 20;
 
 /// The most tokens of all prompts; prompts beyond it are left out, and a line says so.
-const MOST_TOKENS: usize = 4_000;
+const MOST_TOKENS: usize = 2_000;
 
 /// The most characters of a token or a name.
 const LONGEST: usize = 40;
@@ -94,17 +94,15 @@ impl Active {
             .collect();
         let many = self.0.prompts.len() > 1;
         let mut html = String::from("<table style=\"border-collapse:collapse;margin:0;max-width:100%\"><thead><tr>");
-        for (name, align) in
-            [("feature", "left"), ("token", "left")].into_iter().chain(columns.iter().map(|c| (c.0, "right")))
-        {
-            html += &format!(
-                "<th style=\"padding:2px 12px 2px 0;text-align:{align};border-bottom:1px solid rgba(128,128,128,.6)\">{name}</th>"
-            );
+        let words = ["feature", "token"].map(|name| (name, "text-align:left;padding:2px 12px 2px 0"));
+        let numbers = columns.iter().map(|(name, _)| (*name, "text-align:right;padding:2px 4px 2px 10px"));
+        for (name, style) in words.into_iter().chain(numbers) {
+            html += &format!("<th style=\"{style};border-bottom:1px solid rgba(128,128,128,.6)\">{name}</th>");
         }
         html += "</tr></thead><tbody>";
         for (i, row) in rows.iter().enumerate() {
             let place =
-                if many { format!("{} of prompt {}", row.position, row.prompt) } else { row.position.to_string() };
+                if many { format!("prompt {}, {}", row.prompt, row.position) } else { row.position.to_string() };
             html += &format!(
                 "<tr><td style=\"{CELL};text-align:left\">{} <b>{}</b></td><td style=\"{CELL};text-align:left\">{} \
                  <span style=\"opacity:.75\">({place})</span></td>",
@@ -142,8 +140,9 @@ fn on_bar(value: f32, most: f32, said: &str) -> String {
     let part = value.abs() / most;
     let part = if part.is_finite() { 100.0 * part.clamp(0.0, 1.0) } else { 0.0 };
     format!(
-        "<td style=\"padding:1px 4px;min-width:84px;text-align:right;font-variant-numeric:tabular-nums;\
-         background:linear-gradient(90deg,rgba({red},{green},{blue},.35) {part:.1}%,transparent 0)\">{said}</td>"
+        "<td style=\"padding:1px 4px;min-width:64px;border-left:6px solid transparent;text-align:right;\
+         font-variant-numeric:tabular-nums;background:linear-gradient(90deg,rgba({red},{green},{blue},.35) {part:.1}%,\
+         transparent 0) padding-box\">{said}</td>"
     )
 }
 
