@@ -49,6 +49,7 @@
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
 //! | [`dictionaries`] | sparse autoencoders and transcoders: their formats, their features, and the model with them spliced in |
 //! | [`features`] | what a dictionary is worth, and what its features mean |
+//! | [`feature_graphs`] | which features, errors and tokens a feature's activation or a logit comes from |
 //! | [`train`] | training of dictionaries and probes |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
@@ -63,6 +64,7 @@ pub mod dims;
 pub mod error;
 pub mod experiment;
 pub mod factored_matrix;
+pub mod feature_graphs;
 pub mod features;
 mod files;
 pub mod generate;

@@ -23,6 +23,9 @@ pub use crate::dims::ReadBy;
 pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
+pub use crate::feature_graphs::{
+    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
+};
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
     FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,

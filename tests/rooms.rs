@@ -36,6 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
     ("features", &["tokens", "hooks", "model", "dictionaries"]),
+    ("feature_graphs", &["tokens", "hooks", "model", "cache", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "views",
@@ -55,6 +56,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "circuits",
             "dictionaries",
             "features",
+            "feature_graphs",
             "train",
         ],
     ),
@@ -76,6 +78,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "circuits",
             "dictionaries",
             "features",
+            "feature_graphs",
             "train",
             "views",
         ],

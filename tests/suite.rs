@@ -4,6 +4,7 @@ mod circuits;
 mod dictionaries;
 mod examples;
 mod factored_matrix;
+mod feature_graphs;
 mod features;
 mod generate;
 mod gpt2;

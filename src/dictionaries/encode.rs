@@ -20,13 +20,6 @@ pub(super) struct Encoded {
     pub undo: Undo,
 }
 
-impl Encoded {
-    /// `y` on the scale of the input.
-    pub(super) fn undo(&self, y: Tensor) -> Result<Tensor> {
-        self.undo.undo(y)
-    }
-}
-
 impl Dictionary {
     /// The active features of activations.
     ///

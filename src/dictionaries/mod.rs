@@ -21,7 +21,9 @@ mod input;
 mod load;
 mod parts;
 mod pursuit;
+mod rows;
 mod save;
+mod save_set;
 mod set;
 mod splice;
 

@@ -42,7 +42,10 @@ impl HookPlan {
         (dtype, logits): (DType, bool),
     ) -> Result<MemoryPlan> {
         let mut plan = MemoryPlan::of_run(dims, (batch, pos), dtype, logits);
-        plan.add_working(named.splices.numbers(dims, batch, pos));
+        let edited = self.edited(dims)?;
+        // A backward pass goes through every number that a splice makes.
+        let asked = |point| !named.watched.is_empty() || named.captured.contains(&point) || edited.contains(&point);
+        plan.add_working(named.splices.numbers(dims, (batch, pos), asked));
         for &point in &named.watched {
             plan.push_watched(point, point.shape_after(dims, (batch, pos), past), dtype);
         }

@@ -73,6 +73,12 @@ pub trait Splice: Send + Sync {
         Vec::new()
     }
 
+    /// Whether an inner site is made only where [`SpliceRun::wants`] it, so that its memory counts only there.
+    fn is_on_demand(&self, number: usize) -> bool {
+        let _ = number;
+        false
+    }
+
     /// Whether the result depends on `x`. Where it does not, as for a transcoder that replaces what an MLP writes, an edit of the
     /// point would change nothing and is refused.
     fn uses_own(&self) -> bool {
@@ -117,6 +123,10 @@ impl<S: Splice + ?Sized> Splice for Arc<S> {
 
     fn reads(&self) -> Vec<HookQuery> {
         (**self).reads()
+    }
+
+    fn is_on_demand(&self, number: usize) -> bool {
+        (**self).is_on_demand(number)
     }
 
     fn uses_own(&self) -> bool {

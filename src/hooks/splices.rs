@@ -174,12 +174,24 @@ impl Splices {
         })
     }
 
-    /// How many numbers the largest of them shows in a run of this many prompts and positions, and what all of them read.
-    pub(crate) fn numbers(&self, dims: &Dims, batch: usize, pos: usize) -> usize {
+    /// How many numbers the largest of them makes in a run of this many prompts and positions, where `asked` says which of the
+    /// points inside something asks for, and what all of them read.
+    pub(crate) fn numbers(
+        &self,
+        dims: &Dims,
+        (batch, pos): (usize, usize),
+        asked: impl Fn(HookPoint) -> bool,
+    ) -> usize {
         let of = |point: &HookPoint| {
             point.shape(dims, batch, pos).into_iter().fold(1usize, |product, size| product.saturating_mul(size))
         };
-        let all = |spliced: &Spliced| spliced.inner.iter().map(of).fold(0usize, usize::saturating_add);
+        let all = |spliced: &Spliced| {
+            let is_made = |(number, point): &(usize, &HookPoint)| {
+                !spliced.splice.is_on_demand(*number) || asked(**point) || self.is_read(**point)
+            };
+            let made = spliced.inner.iter().enumerate().filter(is_made);
+            made.map(|(_, point)| of(point)).fold(0usize, usize::saturating_add)
+        };
         let read = self.read.iter().map(of).fold(0usize, usize::saturating_add);
         self.by_point.values().map(all).max().unwrap_or(0).saturating_add(read)
     }

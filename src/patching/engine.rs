@@ -183,7 +183,7 @@ impl Experiment {
         let (cfg, tokens) = (self.model.cfg(), self.base_tokens());
         let dims = self.model.dims();
         let attention = 4 * cfg.n_heads * dims.d_head + 3 * cfg.n_heads * tokens.pos();
-        let spliced = self.model.splices().numbers(&dims, 1, 1);
+        let spliced = self.model.splices().numbers(&dims, (1, 1), |_| true);
         let numbers = 6 * cfg.d_model + (3 * dims.d_mlp).max(attention) + spliced;
         let row = (numbers * self.model.dtype().size_in_bytes()) as u64;
         let one = (tokens.batch() * tokens.pos()) as u64 * row;

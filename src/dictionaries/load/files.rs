@@ -17,6 +17,8 @@ pub(super) struct Files {
     /// The one file that was asked for, if it was a file.
     only: Option<String>,
     names: Rc<[String]>,
+    /// Of one file, the names of those in its folder too.
+    beside: Rc<[String]>,
 }
 
 impl Files {
@@ -35,19 +37,28 @@ impl Files {
             false if path.is_empty() => (String::new(), None),
             false => (format!("{path}/"), None),
         };
-        let below = names.iter().filter_map(|name| name.strip_prefix(&folder)).map(String::from);
-        let below: Vec<String> = below.filter(|name| only.as_ref().is_none_or(|only| only == name)).collect();
-        if below.is_empty() {
+        let beside = names.iter().filter_map(|name| name.strip_prefix(&folder)).map(String::from);
+        let beside: Rc<[String]> = beside.collect();
+        let names = match &only {
+            Some(only) => vec![only.clone()].into(),
+            None => beside.clone(),
+        };
+        if beside.is_empty() {
             let message = "has no files there: check the path.";
             return Err(Error::file(place.path().join(path), message));
         }
-        Ok(Self { place: Rc::new(RefCell::new(place)), folder, only, names: below.into() })
+        Ok(Self { place: Rc::new(RefCell::new(place)), folder, only, names, beside })
     }
 
     /// The names of all files, relative to the folder, in alphabetical order; of the one file if one was asked for, although
     /// those beside it can be read.
     pub(super) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The names of all files, of those beside the one that was asked for too.
+    pub(super) fn beside(&self) -> &[String] {
+        &self.beside
     }
 
     /// The one file that was asked for, if it was a file.

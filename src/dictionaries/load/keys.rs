@@ -20,7 +20,11 @@ impl Keys {
     pub(super) fn read(path: PathBuf, bytes: &[u8]) -> Result<Self> {
         let keys = read_json(bytes)
             .map_err(|error| Error::file(&path, format!("is not a JSON object ({error}): fetch it again.")))?;
-        Ok(Self { path, keys })
+        Ok(Self::of(path, keys))
+    }
+
+    pub(super) fn of(path: PathBuf, keys: Map<String, Value>) -> Self {
+        Self { path, keys }
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -62,6 +66,22 @@ impl Keys {
             Some(other) => return Err(self.wrong(key, &other, "an object")),
         };
         Ok(Self { path: self.path.clone(), keys })
+    }
+
+    /// Takes a key that is this word; otherwise it stays.
+    pub(super) fn takes(&mut self, key: &str, word: &str) -> bool {
+        let is_word = self.keys.get(key).and_then(Value::as_str) == Some(word);
+        if is_word {
+            self.keys.remove(key);
+        }
+        is_word
+    }
+
+    /// # Errors
+    /// [`Error::File`] if it is not a list of texts.
+    pub(super) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>> {
+        let texts = |value: &Value| value.as_array()?.iter().map(|item| item.as_str().map(String::from)).collect();
+        self.take(key, "a list of texts", texts)
     }
 
     /// # Errors

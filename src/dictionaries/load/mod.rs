@@ -5,13 +5,14 @@
 //! dtype of the file. A configuration key that may change numbers and is not understood is refused by name.
 
 mod attention_saes;
-mod circuit_tracer;
+pub(super) mod circuit_tracer;
 mod dictionary_learning;
 mod dunefsky;
 mod files;
 mod format;
 mod gemma_scope;
 mod keys;
+mod layout;
 mod names;
 mod openai;
 mod options;
@@ -21,6 +22,7 @@ mod saelens_config;
 mod sparsify;
 mod unread;
 mod weights;
+mod yaml;
 
 pub use format::DictionaryFormat;
 pub use options::DictionaryOptions;

@@ -1,5 +1,7 @@
 //! A dictionary in files whose numbers have not been read.
 
+use std::collections::HashMap;
+
 use candle_core::DType;
 
 use crate::dictionaries::architecture::Architecture;
@@ -29,4 +31,16 @@ pub(in crate::dictionaries) struct Opened {
     pub bytes: u64,
     /// Reads the numbers, in the dtype of the file, on the CPU.
     pub read: Box<dyn Fn() -> Result<DictionaryParts>>,
+}
+
+/// A name for each: the short one, unless another has it too or there is none.
+pub(super) fn unique_names<'a>(names: impl Iterator<Item = (Option<String>, &'a str)>) -> Vec<String> {
+    let names: Vec<(Option<String>, &str)> = names.collect();
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    names.iter().flat_map(|(short, _)| short).for_each(|short| *times.entry(short).or_default() += 1);
+    let chosen = names.iter().map(|(short, long)| match short {
+        Some(short) if times[short.as_str()] == 1 => short.clone(),
+        _ => long.to_string(),
+    });
+    chosen.collect()
 }

@@ -93,6 +93,22 @@ impl Weights {
         Ok(self.tensors.tensor(name)?.to_dtype(dtype)?)
     }
 
+    /// A whole number from 0, stored as a tensor without axes.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is missing or something else.
+    pub(super) fn whole(&self, name: &str) -> Result<usize> {
+        self.expect(name, &[])?;
+        let number = self.tensors.tensor(name)?;
+        let number = match number.dtype() {
+            DType::I64 | DType::I32 | DType::I16 | DType::U8 => number.to_dtype(DType::I64)?.to_scalar::<i64>()?,
+            other => {
+                return Err(self.wrong(format!("its {name} has the dtype {other:?}, which is not of whole numbers")));
+            }
+        };
+        usize::try_from(number).map_err(|_| self.wrong(format!("its {name} is {number}")))
+    }
+
     /// The error for a file that is not what it should be; `why` is a clause about it.
     pub(super) fn wrong(&self, why: impl Into<String>) -> Error {
         Error::file(&self.path, format!("is not a dictionary that can be read: {}.", why.into()))

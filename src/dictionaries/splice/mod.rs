@@ -12,8 +12,9 @@
 //!
 //! References: SAELens 6.54 (`HookedSAETransformer`), circuit-tracer 0.5 (`ReplacementModel`); frozen errors: Ameisen et al.
 //! 2025, recomputed ones: Marks et al. 2024 (arXiv 2403.19647). Activations of features are computed in f32 in
-//! half-precision models too.
+//! half-precision models too, and kept sparse unless a plan asks for them as a tensor or gradients pass through them.
 
+mod active;
 mod frozen;
 mod one;
 mod options;

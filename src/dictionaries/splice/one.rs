@@ -3,7 +3,8 @@
 use candle_core::Tensor;
 
 use super::super::dictionary::Dictionary;
-use super::super::encode::Encoded;
+use super::super::input::Undo;
+use super::active::{Active, Encoded, as_wide_as, only_where};
 use super::frozen::Frozen;
 use super::sites::{Part, sites};
 use crate::error::{Error, Result};
@@ -95,31 +96,36 @@ impl OneDictionary {
         }
     }
 
-    /// Activations of features, with the pre-activations that they come of and how to undo the normalisation.
-    fn encoded(&self, at: &mut SpliceRun, input: &Tensor, acts_on: Option<&Tensor>) -> Result<(Tensor, Encoded)> {
-        let mut encoded = self.dictionary.pre(input)?;
-        if let Some(number) = self.number(Part::Pre)
-            && at.wants(number)
-        {
-            encoded.pre = at.show(number, encoded.pre)?;
-            if at.edits(number)
-                && let Some(mask) = self.dictionary.chosen(&encoded.pre)?
-            {
-                encoded.mask = Some(mask);
-            }
-        }
-        Ok((only_where(self.dictionary.activate(&encoded)?, acts_on)?, encoded))
+    /// Whether something asks for a site.
+    fn wants(&self, at: &SpliceRun, part: Part) -> bool {
+        self.number(part).is_some_and(|number| at.wants(number))
     }
 
-    /// As [`OneDictionary::encoded`], without edits.
-    fn unedited(&self, input: &Tensor, acts_on: Option<&Tensor>) -> Result<(Tensor, Encoded)> {
-        let encoded = self.dictionary.pre(input)?;
-        Ok((only_where(self.dictionary.activate(&encoded)?, acts_on)?, encoded))
+    /// Activations of features before and after edits of them; `undo` is of the normalisation of the input.
+    fn encoded(
+        &self,
+        at: &mut SpliceRun,
+        input: &Tensor,
+        acts_on: Option<&Tensor>,
+    ) -> Result<(Encoded, Option<Tensor>)> {
+        if !self.wants(at, Part::Pre) && !self.wants(at, Part::Post) {
+            return Ok((self.dictionary.active(input, acts_on)?, None));
+        }
+        let mut encoded = self.dictionary.pre(input)?;
+        encoded.pre = self.show(at, Part::Pre, encoded.pre)?;
+        if self.edits(at, &[Part::Pre])
+            && let Some(mask) = self.dictionary.chosen(&encoded.pre)?
+        {
+            encoded.mask = Some(mask);
+        }
+        let acts = only_where(self.dictionary.activate(&encoded)?, acts_on)?;
+        let shown = self.show(at, Part::Post, acts.clone())?;
+        Ok((Encoded { acts: Active::Dense(acts), undo: encoded.undo }, Some(shown)))
     }
 
     /// What features write, and what earlier layers' features write here; the normalisation is not undone.
-    fn decoded(&self, at: &SpliceRun, acts: &Tensor, edited: bool) -> Result<Tensor> {
-        let mut recons = self.dictionary.decode_dense(acts, 0)?;
+    fn decoded(&self, at: &SpliceRun, acts: &Active, like: &Tensor, edited: bool) -> Result<Tensor> {
+        let mut recons = self.dictionary.written_by(acts, 0, like)?;
         // The points that are read: the input, what earlier layers write, and the same without edits.
         let first = usize::from(self.reads.is_some()) + if edited { 0 } else { self.earlier.len() };
         for number in first..first + self.earlier.len() {
@@ -129,23 +135,23 @@ impl OneDictionary {
     }
 
     /// What is written, in the shape of the point or of its head.
-    fn written(&self, recons: Tensor, encoded: &Encoded, input: Option<&Tensor>, like: &Tensor) -> Result<Tensor> {
-        let mut y = encoded.undo(recons)?;
+    fn written(&self, recons: Tensor, undo: &Undo, input: Option<&Tensor>, like: &Tensor) -> Result<Tensor> {
+        let mut y = undo.undo(recons)?;
         if let (Some(w_skip), Some(input)) = (&self.dictionary.parts.w_skip, input) {
-            y = (y + input.broadcast_matmul(&wide::widened(w_skip)?)?)?;
+            y = (y + input.broadcast_matmul(&w_skip.to_dtype(input.dtype())?)?)?;
         }
         Ok(y.reshape(like.shape())?)
     }
 
     /// Shows what the features of a layer of a cross-layer transcoder write to later layers.
-    fn write_ahead(&self, at: &mut SpliceRun, acts: &Tensor, unedited: &Tensor) -> Result<()> {
+    fn write_ahead(&self, at: &mut SpliceRun, acts: &Active, unedited: &Active, like: &Tensor) -> Result<()> {
         let own = self.writes.layer().unwrap_or(0);
         for later in 1..self.dictionary.n_writes() {
             for (part, acts) in [(Part::Writes(own + later), acts), (Part::Unedited(own + later), unedited)] {
                 if let Some(number) = self.number(part)
                     && at.wants(number)
                 {
-                    at.show(number, self.dictionary.decode_dense(acts, later)?)?;
+                    at.show(number, self.dictionary.written_by(acts, later, like)?)?;
                 }
             }
         }
@@ -193,6 +199,10 @@ impl Splice for OneDictionary {
         reads
     }
 
+    fn is_on_demand(&self, number: usize) -> bool {
+        matches!(self.sites[number].0, Part::Pre | Part::Post | Part::Writes(_) | Part::Unedited(_))
+    }
+
     fn uses_own(&self) -> bool {
         self.reads.is_none() || matches!(self.error, OfError::Recomputed | OfError::Measured)
     }
@@ -210,28 +220,28 @@ impl Splice for OneDictionary {
         let acts_on = self.acts_on(y, at)?;
         let flat = self.dictionary.flattened(&x)?;
         let input = self.show(at, Part::Input, flat.clone())?;
-        let (acts, encoded) = self.encoded(at, &input, acts_on.as_ref())?;
-        let unedited = match self.edits(at, &[Part::Input, Part::Pre]) && !matches!(self.error, OfError::None) {
-            true => Some(self.unedited(&flat, acts_on.as_ref())?),
+        let (before, shown) = self.encoded(at, &input, acts_on.as_ref())?;
+        let shown = shown.map(Active::Dense);
+        let acts = shown.as_ref().unwrap_or(&before.acts);
+        let again = match self.edits(at, &[Part::Input, Part::Pre]) && !matches!(self.error, OfError::None) {
+            true => Some(self.dictionary.active(&flat, acts_on.as_ref())?),
             false => None,
         };
-        let acts_before = acts.clone();
-        let acts = self.show(at, Part::Post, acts)?;
-        let (unedited_acts, unedited_encoded) = match &unedited {
-            Some((acts, encoded)) => (acts, encoded),
-            None => (&acts_before, &encoded),
-        };
-        self.write_ahead(at, &acts, unedited_acts)?;
-        let recons = self.decoded(at, &acts, true)?;
-        let recons = self.show(at, Part::Recons, recons)?;
-        let mut result = self.written(recons.clone(), &encoded, Some(&input), &own)?;
+        let unedited = again.as_ref().unwrap_or(&before);
+        self.write_ahead(at, acts, &unedited.acts, &own)?;
+        let decoded = self.decoded(at, acts, &own, true)?;
+        let recons = self.show(at, Part::Recons, decoded.clone())?;
+        let mut result = self.written(recons.clone(), &before.undo, Some(&input), &own)?;
         let error = match &self.error {
             OfError::None => None,
             OfError::Frozen(frozen) => Some(frozen.part(at.text(), (own.dim(0)?, own.dim(1)?), &self.name())?),
             OfError::Recomputed | OfError::Measured => {
-                let recons = self.decoded(at, unedited_acts, false)?;
-                let written = self.written(recons, unedited_encoded, Some(&flat), &own)?;
-                Some((&own - written)?.detach())
+                let is_as_decoded = self.earlier.is_empty() && !self.edits(at, &[Part::Input, Part::Pre, Part::Post]);
+                let recons = match is_as_decoded {
+                    true => decoded,
+                    false => self.decoded(at, &unedited.acts, &own, false)?,
+                };
+                Some((&own - self.written(recons, &unedited.undo, Some(&flat), &own)?)?.detach())
             }
         };
         if let Some(error) = error {
@@ -247,26 +257,11 @@ impl Splice for OneDictionary {
             let nothing =
                 self.dictionary.parts.b_dec.to_dtype(recons.dtype())?.broadcast_as(recons.shape())?.contiguous()?;
             let change =
-                (self.written(recons, &encoded, None, &own)? - self.written(nothing, &encoded, None, &own)?)?;
+                (self.written(recons, &before.undo, None, &own)? - self.written(nothing, &before.undo, None, &own)?)?;
             let acts_on = as_wide_as(acts_on, &own)?.broadcast_as(own.shape())?;
             result = acts_on.where_cond(&result, &(&own + change)?)?;
         }
         let result = self.show(at, Part::Output, result)?;
         self.put_back(result, y)
-    }
-}
-
-/// `[batch, pos]` with as many axes as `x`.
-fn as_wide_as(positions: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let mut shape = positions.dims().to_vec();
-    shape.resize(x.rank(), 1);
-    Ok(positions.reshape(shape)?)
-}
-
-/// 0 where the dictionary does not act.
-fn only_where(x: Tensor, acts_on: Option<&Tensor>) -> Result<Tensor> {
-    match acts_on {
-        Some(acts_on) => Ok(x.broadcast_mul(&as_wide_as(acts_on, &x)?.to_dtype(x.dtype())?)?),
-        None => Ok(x),
     }
 }

@@ -59,6 +59,15 @@ impl<'a> TorchDict<'a> {
         Some(Self { entries: self.file.pickle.dict(self.find(key)?)?, ..self })
     }
 
+    /// The attributes of an object, whose class is neither looked for nor run.
+    pub(crate) fn object(self, key: &str) -> Option<Self> {
+        Some(Self { entries: self.file.pickle.attributes(self.find(key)?)?, ..self })
+    }
+
+    pub(crate) fn text(self, key: &str) -> Option<&'a str> {
+        self.file.pickle.text(self.find(key)?)
+    }
+
     /// A non-negative integer.
     pub(crate) fn size(self, key: &str) -> Option<usize> {
         self.file.pickle.size(self.find(key)?)

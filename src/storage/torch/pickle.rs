@@ -17,7 +17,7 @@ pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
-    /// A number or bytes that are irrelevant for tensors.
+    /// A number with a point, an integer of more than eight bytes, or bytes.
     Other,
     Text(Rc<str>),
     /// A class or function, by module and name.
@@ -34,6 +34,8 @@ pub(super) enum Value {
 /// A pickle's values.
 pub(super) struct Pickle {
     values: Vec<Value>,
+    /// The state that objects would be given: of most classes, a dictionary of their attributes.
+    states: HashMap<Id, Id>,
     pub root: Id,
     /// How many bytes the pickle has.
     pub len: usize,
@@ -77,6 +79,16 @@ impl Pickle {
         }
     }
 
+    /// The attributes of an object, and whatever else has a dictionary as its state.
+    pub(super) fn attributes(&self, id: Id) -> Option<&[(Id, Id)]> {
+        let state = *self.states.get(&id)?;
+        // Of a class with slots the state is a pair, its ordinary attributes first.
+        match self.get(state) {
+            Value::Sequence(pair) => self.dict(*pair.first()?),
+            _ => self.dict(state),
+        }
+    }
+
     /// Reads the pickle at the start of `bytes`.
     ///
     /// # Errors
@@ -86,6 +98,7 @@ impl Pickle {
             bytes,
             at: 0,
             values: CONSTANTS.to_vec(),
+            states: HashMap::new(),
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -98,7 +111,7 @@ impl Pickle {
                 Err(why) => return Err(format!("its pickle is invalid at byte {at}: {why}")),
             }
         };
-        Ok(Self { values: machine.values, root, len: machine.at })
+        Ok(Self { values: machine.values, states: machine.states, root, len: machine.at })
     }
 }
 
@@ -109,6 +122,7 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     values: Vec<Value>,
+    states: HashMap<Id, Id>,
     stack: Vec<Id>,
     /// The height of the stack at each mark.
     marks: Vec<usize>,
@@ -321,11 +335,16 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Records a call; Python's own dictionary types become dictionaries. The state that an object is given is ignored.
+    /// Records a call, or the state that an object is given; Python's own dictionary types become dictionaries, whose
+    /// attributes are ignored.
     fn call(&mut self, code: u8) -> Result<(), String> {
         let argument = self.pop()?;
         if code == b'b' {
-            return self.top().map(drop);
+            let object = self.top()?;
+            if matches!(self.values[object], Value::Call(..)) && self.states.insert(object, argument).is_some() {
+                return Err("an object is given its state twice".into());
+            }
+            return Ok(());
         }
         let argument = if code == 0x92 { self.pop()? } else { argument };
         let callable = self.pop()?;

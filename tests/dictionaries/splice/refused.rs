@@ -84,6 +84,16 @@ fn dense_features_are_counted_before_the_run() -> Result<()> {
     let plan = model.splice(autoencoder(1, "resid_post1"), ErrorTerm::None)?.capture(("sae_acts_post", 1));
     let memory = plan.memory(&model.dims(), 2, 6, DType::F32)?;
     assert_eq!(memory.kept(), (2 * 6 * FEATURES * 4) as u64);
+    // What nothing asks for is not made: features stay sparse.
+    let sparse = model.splice(autoencoder(1, "resid_post1"), ErrorTerm::None)?;
+    let sparse = sparse.memory(&model.dims(), 2, 6, DType::F32)?;
+    assert_eq!(memory.working - sparse.working, memory.kept());
+    let watched = model.splice(autoencoder(1, "resid_post1"), ErrorTerm::None)?.watch(("resid_pre", 0));
+    let watched = watched.memory(&model.dims(), 2, 6, DType::F32)?;
+    assert!(
+        watched.working >= 3 * (sparse.working + 2 * memory.kept()),
+        "gradients pass dense features in every layer"
+    );
     assert!(plan.to_string().contains("random 1 (standard, 32 features), no error term"), "{plan}");
     let refused = model.run_with_hooks(tokens(), plan.budget(memory.total() - 1));
     sentence(refused, &["budget", "hook_sae_acts_post"]);

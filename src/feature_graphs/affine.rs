@@ -1,0 +1,169 @@
+//! One run of the model with patterns and scales held: the affine maps between what is written to the residual stream and what is
+//! read from it.
+
+use candle_core::{D, Tensor};
+
+use crate::cache::ActivationCache;
+use crate::error::Result;
+use crate::hooks::{HookPoint, Site};
+use crate::model::{HookedTransformer, NormalizationType};
+use crate::wide;
+
+/// A norm with its scale held: `x -> C x / s * w + b`.
+pub(super) struct NormMap {
+    centres: bool,
+    /// `1 / s`, `[pos, 1]`; nothing is divided without.
+    inverse: Option<Tensor>,
+    w: Option<Tensor>,
+    b: Option<Tensor>,
+}
+
+impl NormMap {
+    fn new(model: &HookedTransformer, name: &str, scale: Option<Tensor>) -> Result<Self> {
+        let weight = |part: &str| model.weight(&format!("{name}.{part}")).ok();
+        let wide = |x: Option<Tensor>| -> Result<Option<Tensor>> { Ok(x.as_ref().map(wide::widened).transpose()?) };
+        let centres = matches!(model.cfg().normalization_type, NormalizationType::LN | NormalizationType::LNPre);
+        Ok(Self {
+            centres: centres && scale.is_some(),
+            inverse: wide(scale)?.map(|s| s.recip()).transpose()?,
+            w: wide(weight("w"))?,
+            b: wide(weight("b"))?,
+        })
+    }
+
+    /// The gradient at what the norm reads, and what its shift adds to each target, from the gradient at what it gives.
+    ///
+    /// # Shapes
+    /// `g [target, pos, d_model]` gives the same and `[target]`.
+    pub(super) fn pull(&self, g: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        let shift = match &self.b {
+            Some(b) => Some(g.broadcast_mul(b)?.sum((1, 2))?),
+            None => None,
+        };
+        let scaled = match &self.w {
+            Some(w) => self.pull_normalized(&g.broadcast_mul(w)?)?,
+            None => self.pull_normalized(g)?,
+        };
+        Ok((scaled, shift))
+    }
+
+    /// As [`NormMap::pull`], from the gradient at `hook_normalized`, which is before the norm's weights.
+    pub(super) fn pull_normalized(&self, g: &Tensor) -> Result<Tensor> {
+        let Some(inverse) = &self.inverse else { return Ok(g.clone()) };
+        let g = match self.centres {
+            true => g.broadcast_sub(&g.mean_keepdim(D::Minus1)?)?,
+            false => g.clone(),
+        };
+        Ok(g.broadcast_mul(inverse)?)
+    }
+}
+
+/// The parts of one block that are linear once patterns and scales are held.
+pub(super) struct AffineBlock {
+    /// Before attention; none where it reads the residual stream as it is.
+    pub ln1: Option<NormMap>,
+    /// After attention.
+    pub ln1_post: Option<NormMap>,
+    /// Before the MLP.
+    pub ln2: Option<NormMap>,
+    /// `[head, q_pos, k_pos]`.
+    pub pattern: Tensor,
+    /// `[head d_head, d_model]`: values pulled back.
+    pub w_v: Tensor,
+    /// `[d_model, head d_head]`.
+    pub w_o: Tensor,
+    /// `[head d_head]`.
+    pub b_v: Tensor,
+    /// `[d_model]`.
+    pub b_o: Tensor,
+    /// Attention and MLP read the same residual stream.
+    pub parallel: bool,
+}
+
+impl AffineBlock {
+    pub(super) fn new(model: &HookedTransformer, cache: &ActivationCache, layer: usize) -> Result<Self> {
+        let at = |site| HookPoint::Block(layer, site);
+        let norm = |name: &str, scale: Site| -> Result<Option<NormMap>> {
+            let scale = at(scale);
+            match scale.absent(&model.dims()) {
+                Some(_) => Ok(None),
+                None => NormMap::new(model, &format!("blocks.{layer}.{name}"), Some(one(cache, scale)?)).map(Some),
+            }
+        };
+        let weight = |name: &str| -> Result<Tensor> {
+            Ok(wide::widened(&model.weight(&format!("blocks.{layer}.attn.{name}"))?)?)
+        };
+        let w_v = weight("W_V")?.transpose(1, 2)?.contiguous()?;
+        let w_o = weight("W_O")?.flatten(0, 1)?;
+        Ok(Self {
+            ln1: norm("ln1", Site::Ln1Scale)?,
+            ln1_post: norm("ln1_post", Site::Ln1PostScale)?,
+            ln2: norm("ln2", Site::Ln2Scale)?,
+            pattern: one(cache, at(Site::Pattern))?,
+            w_v: w_v.flatten(0, 1)?,
+            w_o: w_o.t()?.contiguous()?,
+            b_v: weight("b_V")?.flatten_all()?,
+            b_o: weight("b_O")?,
+            parallel: model.cfg().parallel_attn_mlp,
+        })
+    }
+
+    /// The gradient at what attention reads, and what `b_V` and `b_O` and the norm's shifts add to each target, from the gradient
+    /// at what attention adds to the residual stream.
+    ///
+    /// # Shapes
+    /// `g [target, pos, d_model]` gives the same, and twice `[target]`.
+    pub(super) fn attention(&self, g: &Tensor) -> Result<Pulled> {
+        let (targets, pos, _) = g.dims3()?;
+        let mut shifts = Vec::new();
+        let g = match &self.ln1_post {
+            Some(norm) => {
+                let (g, shift) = norm.pull(g)?;
+                shifts.extend(shift);
+                g
+            }
+            None => g.clone(),
+        };
+        let of_outputs = g.broadcast_mul(&self.b_o)?.sum((1, 2))?;
+        let heads = self.pattern.dim(0)?;
+        // [target, q, head d_head] -> [head, q, target d_head], so that one product mixes all targets.
+        let z = g.broadcast_matmul(&self.w_o)?.reshape((targets, pos, heads, ()))?;
+        let d_head = z.dim(3)?;
+        let z = z.permute((2, 1, 0, 3))?.reshape((heads, pos, targets * d_head))?;
+        let v = self.pattern.transpose(1, 2)?.contiguous()?.matmul(&z)?;
+        let v =
+            v.reshape((heads, pos, targets, d_head))?.permute((2, 1, 0, 3))?.reshape((targets, pos, heads * d_head))?;
+        let of_values = v.broadcast_mul(&self.b_v)?.sum((1, 2))?;
+        let read = v.broadcast_matmul(&self.w_v)?;
+        let read = match &self.ln1 {
+            Some(norm) => {
+                let (read, shift) = norm.pull(&read)?;
+                shifts.extend(shift);
+                read
+            }
+            None => read,
+        };
+        Ok(Pulled { read, biases: (of_outputs + of_values)?, shifts })
+    }
+}
+
+/// What pulling a gradient back through attention gives.
+pub(super) struct Pulled {
+    pub read: Tensor,
+    pub biases: Tensor,
+    pub shifts: Vec<Tensor>,
+}
+
+/// The final norm of the run.
+pub(super) fn final_norm(model: &HookedTransformer, cache: &ActivationCache) -> Result<NormMap> {
+    let scale = match HookPoint::LnFinalScale.absent(&model.dims()) {
+        Some(_) => None,
+        None => Some(one(cache, HookPoint::LnFinalScale)?),
+    };
+    NormMap::new(model, "ln_final", scale)
+}
+
+/// What the only prompt of a run has at a point.
+pub(super) fn one(cache: &ActivationCache, point: HookPoint) -> Result<Tensor> {
+    Ok(wide::widened(&cache.get(point)?.squeeze(0)?)?)
+}

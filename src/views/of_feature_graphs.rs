@@ -1,0 +1,68 @@
+//! How attribution graphs are shown: what has the most influence, and what comes into the targets.
+
+use crate::error::Result;
+use crate::feature_graphs::{AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence};
+use crate::views::html::preformatted;
+use crate::views::page::{Rendered, View};
+use crate::views::show::{shown, shown_with_own_display};
+use crate::views::table::Table;
+
+/// How many nodes and edges a table lists.
+const ROWS: usize = 20;
+
+impl View for AttributionGraph {
+    /// The sources with the most influence, the edges that carry the most, and how much errors have.
+    fn render(&self) -> Result<Rendered> {
+        let influence = self.influence();
+        let mut nodes = Table::new(["node", "token", "activation", "influence"]).title(self.to_string());
+        for (node, share) in influence.ranked().into_iter().take(ROWS) {
+            let activation = self.activation(node).map_or(String::new(), |activation| format!("{activation:.3}"));
+            nodes = nodes.row((node.to_string(), self.token_of(node), activation, share));
+        }
+        let note = format!(
+            "replacement score {:.3}, completeness {:.3} of features and targets; the edges into a node miss its value by at \
+             most {:.1e}",
+            self.replacement_score(),
+            self.completeness_of_features(),
+            self.residual()
+        );
+        let mut all = nodes.note(note).render()?;
+        let mut edges = Table::new(["from", "to", "weight"]).title("The edges that carry the most influence");
+        for edge in self.edges().into_iter().take(ROWS) {
+            edges = edges.row((edge.source.to_string(), self.name_of(edge.target), edge.weight));
+        }
+        all.append(&edges.render()?);
+        Ok(all)
+    }
+}
+
+impl View for Influence {
+    fn render(&self) -> Result<Rendered> {
+        let mut table = Table::new(["node", "influence"]).title("Influence on the targets");
+        for (node, share) in self.ranked().into_iter().take(ROWS) {
+            table = table.row((node.to_string(), share));
+        }
+        table.render()
+    }
+}
+
+macro_rules! shown_as_text {
+    ($format:literal: $($view:ty),+) => {$(
+        impl View for $view {
+            fn render(&self) -> Result<Rendered> {
+                Ok(preformatted(&format!($format, self)))
+            }
+
+            fn render_list(list: &[Self]) -> Result<Rendered> {
+                let texts: Vec<String> = list.iter().map(|each| format!($format, each)).collect();
+                Ok(preformatted(&texts.join("\n")))
+            }
+        }
+    )+};
+}
+shown_as_text!("{}": GraphNode, GraphEdge);
+shown_as_text!("{:?}": BiasOf);
+shown_as_text!("{:#?}": GraphOptions, GraphTargets);
+
+shown_with_own_display!(AttributionGraph, GraphNode, GraphEdge);
+shown!(Influence, BiasOf, GraphOptions, GraphTargets);

@@ -1,0 +1,5 @@
+//! Attribution graphs.
+
+mod held;
+mod parity;
+mod sums;
