@@ -27,8 +27,9 @@ pub use crate::feature_graphs::{
     AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
 };
 pub use crate::features::{
-    ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
-    FeatureRanking, FeatureReads, FeatureTexts, Neighbour, Neighbours, TokenValue,
+    ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,
+    FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts,
+    Neighbour, Neighbours, SharedFeature, SharedFeatures, TokenValue,
 };
 pub use crate::features::{CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};

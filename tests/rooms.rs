@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
-    ("features", &["tokens", "hooks", "model", "dictionaries"]),
+    ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "cache", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (

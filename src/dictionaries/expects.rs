@@ -30,6 +30,8 @@ pub struct Expects {
     pub excludes_special_tokens: bool,
     /// How many tokens the texts had.
     pub context_size: Option<usize>,
+    /// What stands before the number of a feature in its address at neuronpedia.org, such as `gpt2-small/5-att-kk`.
+    pub neuronpedia: Option<String>,
     /// What its card says.
     pub card: Card,
 }

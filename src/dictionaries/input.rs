@@ -21,7 +21,7 @@ pub enum InputNorm {
 const EPS: f64 = 1e-5;
 
 /// How one batch of inputs was normalised, so that it can be undone.
-pub(super) enum Undo {
+pub(crate) enum Undo {
     Nothing,
     /// `y scale`, then `+ shift`; each `[.., 1]`.
     Affine {
@@ -35,7 +35,7 @@ impl InputNorm {
     ///
     /// # Shapes
     /// `x [.., d_in]` gives the same.
-    pub(super) fn apply(self, x: &Tensor) -> Result<(Tensor, Undo)> {
+    pub(crate) fn apply(self, x: &Tensor) -> Result<(Tensor, Undo)> {
         let width = x.dim(D::Minus1)? as f64;
         match self {
             Self::None => Ok((x.clone(), Undo::Nothing)),
@@ -56,8 +56,16 @@ impl InputNorm {
 }
 
 impl Undo {
+    /// By what outputs are multiplied, `[.., 1]`; none where nothing is undone.
+    pub(crate) fn scale(&self) -> Option<&Tensor> {
+        match self {
+            Self::Nothing => None,
+            Self::Affine { scale, .. } => Some(scale),
+        }
+    }
+
     /// `y` on the scale of the input.
-    pub(super) fn undo(&self, y: Tensor) -> Result<Tensor> {
+    pub(crate) fn undo(&self, y: Tensor) -> Result<Tensor> {
         match self {
             Self::Nothing => Ok(y),
             Self::Affine { scale, shift } => {

@@ -8,7 +8,7 @@ use super::pull::Pull;
 use super::sources::Sources;
 use super::targets::Targets;
 use crate::cache::ActivationCache;
-use crate::dictionaries::Dictionary;
+use crate::dictionaries::{Dictionaries, Dictionary};
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::HookedTransformer;
@@ -25,8 +25,8 @@ impl HookedTransformer {
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
-    /// let transcoders: Vec<Dictionary> =
-    ///     (0..4).map(|layer| Dictionary::from_pretrained(format!("tiny/mlp{layer}"))).collect::<candle_lens::Result<_>>()?;
+    /// let set = DictionarySet::open("tiny")?;
+    /// let transcoders = [set.get("mlp0")?, set.get("mlp1")?, set.get("mlp2")?, set.get("mlp3")?];
     /// let prompt = "When John and Mary went to the shops, John gave the bag to";
     /// let graph = model.attribution_graph(&transcoders, prompt, GraphTargets::difference(" Mary", " John"))?;
     /// // The edges into every feature sum to its pre-activation.
@@ -37,9 +37,9 @@ impl HookedTransformer {
     /// # Errors
     /// More than one prompt; dictionaries that do not fit the model, are not of MLPs, normalise their input, or two of one layer; targets
     /// that are not one token.
-    pub fn attribution_graph<'a>(
+    pub fn attribution_graph(
         &self,
-        dictionaries: impl IntoIterator<Item = &'a Dictionary>,
+        dictionaries: impl Into<Dictionaries>,
         prompt: impl Into<Input>,
         targets: GraphTargets,
     ) -> Result<AttributionGraph> {
@@ -50,14 +50,14 @@ impl HookedTransformer {
     ///
     /// # Errors
     /// As [`HookedTransformer::attribution_graph`].
-    pub fn attribution_graph_with<'a>(
+    pub fn attribution_graph_with(
         &self,
-        dictionaries: impl IntoIterator<Item = &'a Dictionary>,
+        dictionaries: impl Into<Dictionaries>,
         prompt: impl Into<Input>,
         targets: GraphTargets,
         options: GraphOptions,
     ) -> Result<AttributionGraph> {
-        let dictionaries = by_layer(self, dictionaries)?;
+        let dictionaries = by_layer(self, dictionaries.into())?;
         let tokens = self.to_tokens(prompt)?;
         if tokens.batch() != 1 {
             return Err(Error::argument(format!(
@@ -91,12 +91,9 @@ impl HookedTransformer {
 }
 
 /// The dictionaries made to fit the model, each with the layer that it reads.
-fn by_layer<'a>(
-    model: &HookedTransformer,
-    dictionaries: impl IntoIterator<Item = &'a Dictionary>,
-) -> Result<Vec<(usize, Dictionary)>> {
+fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<(usize, Dictionary)>> {
     let mut fitted: Vec<(usize, Dictionary)> = Vec::new();
-    for dictionary in dictionaries {
+    for dictionary in dictionaries.to_vec() {
         let dictionary = dictionary.for_model(model)?;
         let refused = |why: &str| Error::argument(format!("the dictionary \"{}\" {why}", visible(&dictionary.name())));
         let Some(HookPoint::Block(layer, Site::MlpOut)) = dictionary.expects().writes() else {

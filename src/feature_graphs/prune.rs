@@ -21,8 +21,8 @@ impl AttributionGraph {
     /// ```
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
-    /// let transcoders: Vec<Dictionary> =
-    ///     (0..4).map(|layer| Dictionary::from_pretrained(format!("tiny/mlp{layer}"))).collect::<candle_lens::Result<_>>()?;
+    /// let set = DictionarySet::open("tiny")?;
+    /// let transcoders = [set.get("mlp0")?, set.get("mlp1")?, set.get("mlp2")?, set.get("mlp3")?];
     /// let graph = model.attribution_graph(&transcoders, "The capital of France is", GraphTargets::top())?;
     /// let pruned = graph.prune(0.8, 0.98)?;
     /// assert!(pruned.features() < graph.features());

@@ -75,6 +75,13 @@ pub struct ActiveFeatures {
 }
 
 impl ActiveFeatures {
+    /// Puts the largest shares first.
+    pub(super) fn ranked(mut self) -> Self {
+        // The sort is stable: features of the same share stay in the order of dictionaries, prompts, positions and features.
+        self.features.sort_by(|a, b| b.share.abs().total_cmp(&a.share.abs()));
+        self
+    }
+
     /// The `k` largest.
     pub fn top(&self, k: usize) -> Self {
         Self { features: self.features.iter().take(k).cloned().collect(), ..self.clone() }

@@ -9,7 +9,10 @@ use crate::dictionaries::{Activation, Architecture, InputNorm};
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
-use crate::features::{ActiveFeature, CardCheck, FeatureRanking, Neighbour, ScoreOptions, TokenValue};
+use crate::features::{
+    ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
+    ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
+};
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
 use crate::head::Head;
@@ -70,7 +73,8 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv,
-        Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck;
+        Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,
+        FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures;
     "{:?}": Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
@@ -79,6 +83,6 @@ shown_as_text! {
     "{:#?}": InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
-        Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+        ExampleOptions, Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
     "{}": Tensors;
 }

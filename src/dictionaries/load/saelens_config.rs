@@ -184,6 +184,7 @@ fn expects(keys: &mut Keys, old: bool, options: &DictionaryOptions) -> Result<Ex
     let prepend_bos = keys.flag("prepend_bos")?;
     let excludes_special_tokens = keys.is_true("exclude_special_tokens");
     let context_size = keys.size("context_size")?;
+    let neuronpedia = keys.text("neuronpedia_id")?;
     let said = keys.has("model_from_pretrained_kwargs");
     let mut loading = keys.object("model_from_pretrained_kwargs")?;
     // Version 6 loads models without processing, apart from what is named here.
@@ -207,6 +208,7 @@ fn expects(keys: &mut Keys, old: bool, options: &DictionaryOptions) -> Result<Ex
         prepend_bos,
         excludes_special_tokens,
         context_size,
+        neuronpedia,
         card,
     })
 }

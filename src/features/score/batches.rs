@@ -2,7 +2,9 @@
 
 use candle_core::{Device, Tensor};
 
+use crate::dictionaries::AtBos;
 use crate::error::{Error, Result};
+use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 
 /// The most positions of one batch.
@@ -11,9 +13,19 @@ const POSITIONS: usize = 2048;
 /// The most numbers of one row of the batch's widest table (logits, dense activations) times its positions.
 const NUMBERS: usize = 1 << 24;
 
+/// The id of the BOS that is left out, if one is.
+pub(in crate::features) fn left_alone(model: &HookedTransformer, bos: AtBos) -> Option<u32> {
+    match bos {
+        AtBos::LeftAlone => model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()),
+        AtBos::Spliced => None,
+    }
+}
+
 /// Some texts, and which of their positions count.
-pub(super) struct Batch {
+pub(in crate::features) struct Batch {
     pub tokens: Tokens,
+    /// How many texts come before those of the batch.
+    pub first: usize,
     /// The positions that count, as `row * pos + position`.
     pub counted: Vec<u32>,
     /// Of each of them, how many tokens of its text are before it.
@@ -26,7 +38,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// A BOS is the first token of a text, where that has its id, as for splices.
-    fn of(tokens: Tokens, bos: Option<u32>) -> Self {
+    pub fn of(tokens: Tokens, bos: Option<u32>) -> Self {
         let (mut counted, mut depth, mut next, mut left_out) = (vec![], vec![], vec![], 0);
         let (first, last) = (tokens.first_positions(), tokens.last_positions());
         for b in 0..tokens.batch() {
@@ -42,7 +54,7 @@ impl Batch {
                 depth.push(p - first[b]);
             }
         }
-        Self { tokens, counted, depth, next, left_out }
+        Self { tokens, first: 0, counted, depth, next, left_out }
     }
 
     /// [`Batch::counted`] for the selection of rows.
@@ -60,18 +72,16 @@ impl Batch {
 }
 
 /// The texts in batches of their own length, so that one long text pads no others; `width` is that of the widest table of numbers
-/// for each position.
-///
-/// # Errors
-/// Texts of which fewer than two positions count.
-pub(super) fn batches(tokens: &Tokens, bos: Option<u32>, width: usize) -> Result<Vec<Batch>> {
+/// for each position. Batches of which no position counts are left out.
+pub(in crate::features) fn batches(tokens: &Tokens, bos: Option<u32>, width: usize) -> Result<Vec<Batch>> {
     let most = POSITIONS.min(NUMBERS / width.max(1));
-    let mut batches = Vec::new();
+    let (mut batches, mut first) = (Vec::new(), 0);
     let (mut rows, mut longest): (Vec<Vec<u32>>, usize) = (Vec::new(), 0);
     let mut close = |rows: &mut Vec<Vec<u32>>| -> Result<()> {
         if !rows.is_empty() {
             let tokens = Tokens::padded(std::mem::take(rows), 0, tokens.padding_side())?;
-            batches.push(Batch::of(tokens, bos));
+            batches.push(Batch { first, ..Batch::of(tokens, bos) });
+            first += batches.last().map_or(0, |batch: &Batch| batch.tokens.batch());
         }
         Ok(())
     };
@@ -85,14 +95,19 @@ pub(super) fn batches(tokens: &Tokens, bos: Option<u32>, width: usize) -> Result
         rows.push(row);
     }
     close(&mut rows)?;
-    let counted: usize = batches.iter().map(|batch| batch.counted.len()).sum();
-    if counted < 2 {
-        let left_out: usize = batches.iter().map(|batch| batch.left_out).sum();
-        return Err(Error::argument(format!(
-            "{counted} positions of these texts count ({left_out} are a BOS, which is left out), so there is no variance to \
-             explain: give more text."
-        )));
-    }
     batches.retain(|batch| !batch.counted.is_empty());
     Ok(batches)
+}
+
+/// # Errors
+/// Texts of which fewer than two positions count, which have no variance.
+pub(super) fn check_variance(batches: &[Batch], texts: usize) -> Result<()> {
+    let counted: usize = batches.iter().map(|batch| batch.counted.len()).sum();
+    if counted < 2 {
+        return Err(Error::argument(format!(
+            "{counted} positions of these {texts} texts count, a BOS not among them, so there is no variance to explain: give \
+             more text."
+        )));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 
-use super::batches::{Batch, batches};
+use super::batches::{Batch, batches, check_variance, left_alone};
 use super::result::{DictionaryScore, DictionaryScores, SplicedScore, SplicedSums};
 use super::runs::{Clean, Compared};
 use super::stand_in::{StandIn, is_cross_layer, stand_ins};
@@ -98,12 +98,10 @@ impl HookedTransformer {
         let dictionaries = given.iter().map(|dictionary| dictionary.for_model(&model)).collect::<Result<Vec<_>>>()?;
         let stand_ins = stand_ins(&dictionaries)?;
         let tokens = model.to_tokens(input)?;
-        let bos = match options.bos {
-            AtBos::LeftAlone => model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()),
-            AtBos::Spliced => None,
-        };
+        let bos = left_alone(&model, options.bos);
         let widest = dictionaries.iter().map(Dictionary::d_sae).max().unwrap_or(0);
         let batches = batches(&tokens, bos, widest.max(model.cfg().d_vocab_out()))?;
+        check_variance(&batches, tokens.batch())?;
         let splice = |dictionaries: Dictionaries| {
             model.splice(dictionaries, SpliceOptions { error: ErrorTerm::None, bos: options.bos })
         };

@@ -37,6 +37,7 @@ mod runs;
 mod stand_in;
 mod sums;
 
+pub(super) use batches::{Batch, batches, left_alone};
 pub use card::CardCheck;
 pub use evaluate::ScoreOptions;
 pub use result::{DictionaryScore, DictionaryScores, SplicedScore};

@@ -23,7 +23,7 @@
       view.paint();
     };
     view.paint = (look = null) => paint(view, look);
-    widget.root.append(...lines.map((line) => line.box), says, table);
+    widget.root.append(...lines.map((line) => line.box), table, says);
     widget.repaint.push(view.list);
   };
 
@@ -127,9 +127,12 @@
         span.setAttribute("aria-pressed", Boolean(here));
         span.setAttribute("aria-label", `${data.prompts[prompt][position]}: ${said(value)}`);
       }));
-    view.rows.forEach((line) => line.classList.remove("mark"));
-    const of = chosen(view);
-    of.slice(0, view.rows.length).forEach((each, i) => view.rows[i].classList.toggle("mark", Boolean(row && same(each, row))));
+    // A colour alone: what made a row wider would move the rows away from under the pointer.
+    chosen(view).slice(0, view.rows.length).forEach((each, i) => {
+      const marked = Boolean(row && same(each, row));
+      view.rows[i].style.color = marked ? "var(--focus)" : "";
+      view.rows[i].toggleAttribute("data-marked", marked);
+    });
     const sums = data.shares ? "the sums of all shares at each token" : "the sums of all activations at each token";
     says.textContent = row
       ? `Colours: activations of ${name(data, row)}${state.row === null ? "; a click keeps them" : ""}.`
