@@ -3,6 +3,7 @@
 use candle_core::{Device, Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -18,10 +19,30 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Random(ChaCha8Rng);
 
+/// Where a stream of random choices is: its key, and how many words of it are used (the upper half first).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RandomState {
+    seed: [u8; 32],
+    words: [u64; 2],
+}
+
 impl Random {
     /// The stream of choices that belongs to `seed`.
     pub fn new(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// Where the stream is.
+    pub(crate) fn state(&self) -> RandomState {
+        let words = self.0.get_word_pos();
+        RandomState { seed: self.0.get_seed(), words: [(words >> 64) as u64, words as u64] }
+    }
+
+    /// The stream that was there.
+    pub(crate) fn at(state: &RandomState) -> Self {
+        let mut random = ChaCha8Rng::from_seed(state.seed);
+        random.set_word_pos(u128::from(state.words[0]) << 64 | u128::from(state.words[1]));
+        Self(random)
     }
 
     /// A number from 0 to `n - 1`; 0 if `n` is 0.

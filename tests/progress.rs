@@ -137,7 +137,21 @@ fn dictionaries() -> Result<()> {
         expects: Expects::at("resid_post2".parse()?),
     })?;
     walk.counted("evaluate_dictionaries", || model.evaluate_dictionaries(&dictionary, &clean, ScoreOptions::default()));
-    finish(walk, 1);
+    let texts = model.to_tokens(vec![PROMPT; 300])?;
+    let metric = Metric::logit_diff(&model.answers([(" Mary", " John"); 8])?);
+    walk.counted("feature_examples", || model.feature_examples(&dictionary, .., &texts, ExampleOptions::default()));
+    walk.watched("feature_dashboard", || model.feature_dashboard(&dictionary, 3, &clean, &clean));
+    walk.watched("features_of", || model.features_of(&dictionary, &clean));
+    walk.watched("features_by_gradient", || model.features_by_gradient(&dictionary, &clean, &metric));
+    walk.watched("feature_logit_attribution", || model.feature_logit_attribution(&dictionary, &clean, " Mary"));
+    walk.watched("logit_lens of a feature", || dictionary.logit_lens(&model, 3, 5));
+    walk.watched("logit_moments", || dictionary.logit_moments(&model));
+    walk.watched("encoder_tokens", || dictionary.encoder_tokens(&model, 3, 5));
+    walk.watched("neighbours", || dictionary.neighbours(3, 5));
+    walk.watched("feature_neighbours", || model.feature_neighbours(&dictionary, 3, &dictionary, 5));
+    walk.watched("shared_features", || model.shared_features(&dictionary, &dictionary, FeatureDirections::Decoders));
+    walk.watched("feature_overlap", || model.feature_overlap(&dictionary, FeatureDirections::Encoders));
+    finish(walk, 13);
     Ok(())
 }
 

@@ -64,6 +64,7 @@ mod patching {
 }
 mod real_models {
     mod checks;
+    mod features;
     mod gemma3;
     mod heads;
     mod name;
@@ -97,9 +98,9 @@ mod storage {
     mod gguf;
     #[cfg(feature = "hf-hub")]
     mod hf_hub_alone;
-    mod hub;
+    pub mod hub;
     mod hub_gguf;
-    mod hub_server;
+    pub mod hub_server;
     mod hub_transfer;
 }
 mod tasks {
@@ -122,7 +123,10 @@ mod tokens {
 }
 
 mod train {
+    mod checkpoint;
+    mod dictionary;
     mod optimiser;
+    mod probe;
     mod store;
 }
 mod views {

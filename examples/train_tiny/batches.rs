@@ -26,63 +26,72 @@ pub struct Batch {
 }
 
 /// The ids of a row, and the weight of the prediction of each but the first.
-type Row = (Vec<u32>, Vec<f32>);
+pub type Row = (Vec<u32>, Vec<f32>);
 
 /// Makes batch after batch from one seed.
-pub struct Batches<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct Batches {
+    tokenizer: Tokenizer,
     end_of_text: u32,
     random: Random,
 }
 
-impl<'a> Batches<'a> {
-    pub fn new(tokenizer: &'a Tokenizer, end_of_text: u32, seed: u64) -> Self {
-        Self { tokenizer, end_of_text, random: Random::new(seed) }
+impl Batches {
+    pub fn new(tokenizer: &Tokenizer, end_of_text: u32, seed: u64) -> Self {
+        Self { tokenizer: tokenizer.clone(), end_of_text, random: Random::new(seed) }
     }
 
     /// `count` sentences, one in each row, between two end-of-text tokens; in batches of similar lengths, so that
     /// little is filled up. All weights together are 1.
     pub fn sentences(&mut self, count: usize) -> Result<Vec<Batch>> {
-        let mut rows = Vec::with_capacity(count);
-        for _ in 0..count {
-            let sentence = corpus::sentence(&mut self.random);
-            let parts = [sentence.prompt, sentence.answer, sentence.rest];
-            let tokens = parts.iter().map(|part| self.ids(part)).collect::<Result<Vec<_>>>()?;
-            let mut ids = vec![self.end_of_text];
-            if self.random.chance(SHIFTED) {
-                ids.extend(self.random_tokens());
-            }
-            let start = ids.len();
-            let answer = start + tokens[0].len();
-            ids.extend(tokens.concat());
-            ids.push(self.end_of_text);
-            let weight = |i: usize| match i {
-                _ if i < start => RANDOM_WEIGHT,
-                _ if i == answer => 1.0,
-                _ => CONTEXT_WEIGHT,
-            };
-            let weights = (1..ids.len()).map(weight).collect();
-            rows.push((ids, weights));
-        }
+        let mut rows = (0..count).map(|_| self.sentence()).collect::<Result<Vec<_>>>()?;
         rows.sort_by_key(|(ids, _)| ids.len());
         let total = total(&rows);
         rows.chunks(count.div_ceil(SENTENCE_BATCHES)).map(|rows| self.batch(rows, 1.0 / total)).collect()
     }
 
+    /// A sentence between two end-of-text tokens.
+    pub fn sentence(&mut self) -> Result<Row> {
+        let sentence = corpus::sentence(&mut self.random);
+        let parts = [sentence.prompt, sentence.answer, sentence.rest];
+        let tokens = parts.iter().map(|part| self.ids(part)).collect::<Result<Vec<_>>>()?;
+        let mut ids = vec![self.end_of_text];
+        if self.random.chance(SHIFTED) {
+            ids.extend(self.random_tokens());
+        }
+        let start = ids.len();
+        let answer = start + tokens[0].len();
+        ids.extend(tokens.concat());
+        ids.push(self.end_of_text);
+        let weight = |i: usize| match i {
+            _ if i < start => RANDOM_WEIGHT,
+            _ if i == answer => 1.0,
+            _ => CONTEXT_WEIGHT,
+        };
+        let weights = (1..ids.len()).map(weight).collect();
+        Ok((ids, weights))
+    }
+
     /// About `tokens` tokens in rows of one length, each of which repeats a random sequence. All weights together are
     /// `weight`.
     pub fn repeated(&mut self, tokens: usize, d_vocab: usize, weight: f32) -> Result<Batch> {
-        let length = LENGTHS[self.random.below(LENGTHS.len())];
-        let vocabulary: Vec<u32> = (0..d_vocab as u32).filter(|&id| id != self.end_of_text).collect();
-        let mut rows = Vec::new();
-        for _ in 0..tokens / length {
-            let period = 4 + self.random.below((length - 1) / 2 - 3);
-            let row = repeated::repeated_tokens(&vocabulary, self.end_of_text, period, length, &mut self.random)?;
-            let known = row.predictable();
-            let weights = (0..length - 1).map(|i| if known.contains(&i) { 1.0 } else { RANDOM_WEIGHT }).collect();
-            rows.push((row.ids, weights));
-        }
+        let length = self.length();
+        let rows = (0..tokens / length).map(|_| self.repeated_row(length, d_vocab)).collect::<Result<Vec<_>>>()?;
         self.batch(&rows, weight / total(&rows))
+    }
+
+    /// How long rows of repeated sequences are.
+    pub fn length(&mut self) -> usize {
+        LENGTHS[self.random.below(LENGTHS.len())]
+    }
+
+    /// A row of `length` tokens that repeats a random sequence.
+    pub fn repeated_row(&mut self, length: usize, d_vocab: usize) -> Result<Row> {
+        let vocabulary: Vec<u32> = (0..d_vocab as u32).filter(|&id| id != self.end_of_text).collect();
+        let period = 4 + self.random.below((length - 1) / 2 - 3);
+        let row = repeated::repeated_tokens(&vocabulary, self.end_of_text, period, length, &mut self.random)?;
+        let known = row.predictable();
+        let weights = (0..length - 1).map(|i| if known.contains(&i) { 1.0 } else { RANDOM_WEIGHT }).collect();
+        Ok((row.ids, weights))
     }
 
     /// A few random tokens.

@@ -183,7 +183,7 @@ impl ActivationCache {
 
     /// `[(batch), (pos), neuron]` after the activation function.
     fn neuron_activations(&self, layer: usize, neurons: &Slice, pos: &Slice) -> Result<Tensor> {
-        let post = self.at_positions(&self.get(HookPoint::Block(layer, Site::MlpPost))?, pos, 2)?;
+        let post = self.at_positions(&self.added(HookPoint::Block(layer, Site::MlpPost))?, pos, 2)?;
         let last = post.rank() - 1;
         selected(&post, last, neurons)
     }

@@ -160,22 +160,22 @@ impl ActivationCache {
             )));
         }
         let z = HookPoint::Block(layer, Site::Z);
-        let z = self.at_positions(&self.get(z)?, pos, Self::axis_from_end(z))?;
+        let z = self.at_positions(&self.added(z)?, pos, Self::axis_from_end(z))?;
         model.head_results(layer, &z)
     }
 
     /// The residual stream that enters block `layer`, or leaves the last block.
     pub(super) fn stream_before(&self, layer: usize) -> Result<Tensor> {
         match layer.checked_sub(1) {
-            Some(last) => self.get((Site::ResidPost, last)),
-            None => self.get((Site::ResidPre, 0)),
+            Some(last) => self.added((Site::ResidPost, last)),
+            None => self.added((Site::ResidPre, 0)),
         }
     }
 
     fn stack_of(&self, parts: Vec<(HookPoint, String)>, pos: Slice) -> Result<ResidualStack> {
         let (mut tensors, mut labels) = (Vec::new(), Vec::new());
         for (point, label) in parts {
-            tensors.push(self.at_positions(&self.get(point)?, &pos, 2)?);
+            tensors.push(self.at_positions(&self.added(point)?, &pos, 2)?);
             labels.push(label);
         }
         if tensors.is_empty() {

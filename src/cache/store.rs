@@ -100,6 +100,28 @@ impl ActivationCache {
         self.point(point.into()).is_ok_and(|point| self.captured.contains_key(&point))
     }
 
+    /// The activation at a point, as part of a sum that makes the residual stream.
+    ///
+    /// # Errors
+    /// As [`ActivationCache::get`]; a point at which something is spliced in, which the cache holds as it was before.
+    pub(super) fn added(&self, point: impl Into<HookQuery>) -> Result<Tensor> {
+        let point = self.point(point.into())?;
+        let is_there = |line: &str| {
+            let name = line.split(": ").next().unwrap_or_default();
+            // A name that is not understood may be this point's.
+            HookQuery::from(name).resolve(&self.dims).map_or(true, |spliced| spliced == point)
+        };
+        let mut lines = self.provenance.plan.lines().filter_map(|line| line.strip_prefix(HookPlan::SPLICE));
+        if self.edited.contains(&point) && lines.any(is_there) {
+            return Err(Error::argument(format!(
+                "the run went on with what was spliced in at {point}, and the cache holds what was there before, with which \
+                 the parts do not add up to the residual stream: capture the splice's last inner point (such as \
+                 hook_sae_output) and take it from the cache, or decompose a run without it."
+            )));
+        }
+        self.get(point)
+    }
+
     /// The point that a name means: one of the model's, or one inside a splice that was captured.
     fn point(&self, name: HookQuery) -> Result<HookPoint> {
         let inner = self.captured.keys().copied().filter(|point| matches!(point, HookPoint::Inner(_)));

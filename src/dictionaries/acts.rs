@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
+use crate::hooks::check_free;
 
 /// Which features are active at each position, and how much (compressed rows: a row for each position).
 ///
@@ -85,6 +86,29 @@ impl FeatureActs {
         Ok(Self(Arc::new(Rows { shape: shape.to_vec(), d_sae, starts, features, values })))
     }
 
+    /// The rows that `active` finds in pieces of `together` rows of `x`.
+    ///
+    /// # Errors
+    /// Those of `active`.
+    pub(super) fn of_pieces(
+        shape: &[usize],
+        d_sae: usize,
+        x: &Tensor,
+        together: usize,
+        active: impl Fn(&Tensor) -> Result<Vec<Vec<(u32, f32)>>>,
+    ) -> Result<Self> {
+        let (mut starts, mut features, mut values) = (vec![0], Vec::new(), Vec::new());
+        let positions = x.dims()[0];
+        for from in (0..positions).step_by(together.max(1)) {
+            for row in active(&x.narrow(0, from, together.min(positions - from))?)? {
+                features.extend(row.iter().map(|(feature, _)| *feature));
+                values.extend(row.iter().map(|(_, value)| *value));
+                starts.push(features.len());
+            }
+        }
+        Ok(Self(Arc::new(Rows { shape: shape.to_vec(), d_sae, starts, features, values })))
+    }
+
     /// The sizes of the axes before that of features, such as `[batch, pos]`.
     pub fn shape(&self) -> Vec<usize> {
         self.0.shape.clone()
@@ -116,6 +140,12 @@ impl FeatureActs {
         (&self.0.features[range.clone()], &self.0.values[range])
     }
 
+    /// As [`FeatureActs::row`], in pairs.
+    pub(super) fn pairs(&self, position: usize) -> Vec<(u32, f32)> {
+        let (features, values) = self.row(position);
+        features.iter().copied().zip(values.iter().copied()).collect()
+    }
+
     /// As a dense tensor on the CPU.
     ///
     /// # Shapes
@@ -124,6 +154,9 @@ impl FeatureActs {
     /// # Errors
     /// [`Error::Argument`] if there is no memory for it.
     pub fn dense(&self) -> Result<Tensor> {
+        let numbers = (self.positions() as u64).saturating_mul(self.d_sae() as u64);
+        let instead = "read single features with `at`, `feature` and `top`, or take fewer positions with `select`";
+        check_free(numbers.saturating_mul(size_of::<f32>() as u64), "the dense activations of all features", instead)?;
         let mut all = vec![0f32; self.positions() * self.d_sae()];
         for (position, row) in all.chunks_mut(self.d_sae().max(1)).enumerate() {
             let (features, values) = self.row(position);

@@ -1,27 +1,25 @@
 //! From active features to what they write.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::acts::FeatureActs;
 use super::dictionary::Dictionary;
+use super::gather::Written;
 use crate::error::{Error, Result};
 use crate::wide;
 
 impl Dictionary {
     /// What active features write, without the skip connection and without undoing the normalisation of the input, which only the
-    /// input tells: [`Dictionary::reconstruct`] does both.
+    /// input tells: [`Dictionary::reconstruct`] does both. On the CPU only the rows of active features are read, and added up in f32
+    /// where weights are half precision.
     ///
     /// # Shapes
-    /// `[.., d_out]`; of a layer of a cross-layer transcoder what it writes to its own layer.
+    /// `[.., d_out]` in f32; of a layer of a cross-layer transcoder what it writes to its own layer.
     ///
     /// # Errors
     /// Activations of a dictionary with another number of features.
     pub fn decode(&self, acts: &FeatureActs) -> Result<Tensor> {
-        if acts.d_sae() != self.d_sae() {
-            let what = format!("features of the dictionary \"{}\"", crate::visible::visible(&self.parts.name));
-            return Err(Error::shape(what, format!("[.., {}]", self.d_sae()), &[acts.d_sae()]));
-        }
-        self.decode_dense(&acts.dense()?, 0)
+        self.decode_write(acts, 0)
     }
 
     /// What the active features of a layer of a cross-layer transcoder write to its own layer (`write` 0, with its bias) or to one
@@ -30,7 +28,23 @@ impl Dictionary {
     /// # Shapes
     /// `[.., d_out]`.
     pub(crate) fn decode_write(&self, acts: &FeatureActs, write: usize) -> Result<Tensor> {
-        self.decode_dense(&acts.dense()?, write)
+        if acts.d_sae() != self.d_sae() {
+            let what = format!("features of the dictionary \"{}\"", crate::visible::visible(&self.parts.name));
+            return Err(Error::shape(what, format!("[.., {}]", self.d_sae()), &[acts.d_sae()]));
+        }
+        let (parts, d_out) = (&self.parts, self.d_out());
+        if !parts.w_dec.device().is_cpu() {
+            return self.decode_dense(&acts.dense()?.to_device(parts.w_dec.device())?, write);
+        }
+        let bias = match write {
+            0 => Some(parts.b_dec.to_dtype(DType::F32)?.to_vec1::<f32>()?),
+            _ => None,
+        };
+        let by_norm = parts.scaled_by_decoder_norm;
+        let written = Written { row: self.n_writes() * d_out, from: write * d_out, d_out, by_norm };
+        let sums = written.sums(acts, &parts.w_dec.contiguous()?, bias.as_deref())?;
+        let shape: Vec<usize> = acts.shape().into_iter().chain([d_out]).collect();
+        Ok(Tensor::from_vec(sums, shape, &Device::Cpu)?)
     }
 
     /// As [`Dictionary::decode`] from a dense tensor, differentiable; `write` counts the layers that it writes from its own.
@@ -51,7 +65,8 @@ impl Dictionary {
         }
     }
 
-    /// What the dictionary makes of activations: encoded, decoded, the skip connection added, the normalisation undone.
+    /// What the dictionary makes of activations: encoded, decoded, the skip connection added, the normalisation undone. Gradients flow
+    /// through it where `x` or the weights have any.
     ///
     /// # Shapes
     /// `x [.., d_in]` gives `[.., d_out]`; an autoencoder gives back the shape of `x`, heads as two axes among them.
@@ -60,11 +75,15 @@ impl Dictionary {
     /// Activations of another width.
     pub fn reconstruct(&self, x: &Tensor) -> Result<Tensor> {
         let flat = self.flattened(x)?;
-        let encoded = self.pre(&flat)?;
-        let acts = self.activate(&encoded)?;
-        let mut y = encoded.undo.undo(self.decode_dense(&acts, 0)?)?;
+        let (normed, undo) = self.centred(&flat)?;
+        let has_gradients = flat.track_op() || self.parts.w_enc.track_op() || self.parts.w_dec.track_op();
+        let written = match has_gradients {
+            true => self.decode_dense(&self.activate(&self.pre(&flat)?)?, 0)?,
+            false => self.decode(&self.encode_centred(&normed, None)?)?,
+        };
+        let mut y = undo.undo(written.to_device(flat.device())?.to_dtype(flat.dtype())?)?;
         if let Some(w_skip) = &self.parts.w_skip {
-            y = (y + flat.broadcast_matmul(&wide::widened(w_skip)?)?)?;
+            y = (y + flat.broadcast_matmul(&wide::widened(w_skip)?.to_dtype(flat.dtype())?)?)?;
         }
         let y = if self.d_out() == self.d_in() { y.reshape(x.shape())? } else { y };
         Ok(y.to_dtype(x.dtype())?)

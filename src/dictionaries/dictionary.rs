@@ -45,8 +45,10 @@ impl Dictionary {
     ///
     /// # Errors
     /// Shapes that do not belong together, a `k` above the number of features, numbers that are not finite: all are named.
-    pub fn new(parts: DictionaryParts) -> Result<Self> {
+    pub fn new(mut parts: DictionaryParts) -> Result<Self> {
         super::check::check(&parts)?;
+        // Decoding reads rows where they lie.
+        parts.w_dec = parts.w_dec.contiguous()?;
         Ok(Self { parts: Arc::new(parts) })
     }
 

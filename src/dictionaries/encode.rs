@@ -1,14 +1,20 @@
 //! From an activation to the features that are active in it.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{CpuStorage, D, DType, Device, Storage, Tensor};
+use rayon::prelude::*;
 
 use super::acts::FeatureActs;
 use super::dictionary::Dictionary;
 use super::input::Undo;
 use super::parts::Activation;
 use super::pursuit::Pursuit;
-use crate::error::{Error, Result};
+use super::select::Selection;
+use crate::error::{Error, Result, human_bytes};
+use crate::hooks::check_free;
 use crate::wide;
+
+/// The bytes of the products that are in memory at once.
+const PIECE: u64 = 64 << 20;
 
 /// What encoding a batch gives, in candle's differentiable operations.
 pub(super) struct Encoded {
@@ -21,15 +27,79 @@ pub(super) struct Encoded {
 }
 
 impl Dictionary {
-    /// The active features of activations.
+    /// The active features of activations. A few positions at a time, so that no tensor of all features at all positions is made.
     ///
     /// # Shapes
     /// `x [.., d_in]`, or `[.., head, d_head]` with `n_heads d_head = d_in`, gives rows `[..]`.
     ///
     /// # Errors
-    /// Activations of another width.
+    /// Activations of another width, or with numbers that are not finite; no memory for the working space.
     pub fn encode(&self, x: &Tensor) -> Result<FeatureActs> {
-        FeatureActs::from_dense(&self.encode_dense(x)?)
+        self.encode_centred(&self.centred(&self.flattened(x)?)?.0, None)
+    }
+
+    /// As [`Dictionary::encode`] with at most so many bytes of working space, however many positions there are: the pieces are made as
+    /// small as that needs.
+    ///
+    /// # Errors
+    /// As [`Dictionary::encode`], and [`Error::Argument`] where not even one position fits.
+    pub fn encode_within(&self, x: &Tensor, budget: u64) -> Result<FeatureActs> {
+        self.encode_centred(&self.centred(&self.flattened(x)?)?.0, Some(budget))
+    }
+
+    /// As [`Dictionary::encode`], from what is multiplied with the encoder.
+    pub(super) fn encode_centred(&self, x: &Tensor, budget: Option<u64>) -> Result<FeatureActs> {
+        let (d_in, d_sae, parts) = (self.d_in(), self.d_sae(), &self.parts);
+        let shape = x.dims()[..x.rank() - 1].to_vec();
+        let rows = x.reshape(((), d_in))?;
+        finite(&rows, &parts.name)?;
+        let together = self.positions_within(rows.dtype(), budget)?;
+        let norms = if parts.scaled_by_decoder_norm { Some(self.decoder_norms()?) } else { None };
+        let Some(selection) = Selection::of(parts, norms.as_ref())? else {
+            return FeatureActs::of_pieces(&shape, d_sae, &rows, together, |piece| {
+                let acts = FeatureActs::from_dense(&self.activate(&self.pre_of(piece)?)?)?;
+                Ok((0..acts.positions()).map(|row| acts.pairs(row)).collect())
+            });
+        };
+        let w_enc = parts.w_enc.to_dtype(rows.dtype())?;
+        FeatureActs::of_pieces(&shape, d_sae, &rows, together, |piece| {
+            let product = piece.matmul(&w_enc)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+            let (storage, layout) = product.storage_and_layout();
+            let Storage::Cpu(CpuStorage::F32(numbers)) = &*storage else {
+                return Err(Error::argument("the product with an encoder is not on the CPU."));
+            };
+            let numbers = &numbers[layout.start_offset()..][..product.elem_count()];
+            Ok(numbers.par_chunks(d_sae).map(|row| selection.active(row)).collect())
+        })
+    }
+
+    /// How many positions are multiplied with the encoder at once.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is no memory for one.
+    fn positions_within(&self, dtype: DType, budget: Option<u64>) -> Result<usize> {
+        let (d_in, d_sae, size) = (self.d_in() as u64, self.d_sae() as u64, dtype.size_in_bytes() as u64);
+        // Weights of another dtype are converted, as a whole.
+        let weights = if self.dtype() == dtype { 0 } else { d_in * d_sae * size };
+        let position = (d_in + d_sae) * size.max(4);
+        let limit = budget.unwrap_or(weights + PIECE.max(position));
+        let name = crate::visible::visible(&self.parts.name);
+        match limit.checked_sub(weights).map(|left| left / position) {
+            None | Some(0) => Err(Error::argument(format!(
+                "encoding with the dictionary \"{name}\" takes {} for one position, more than the budget of {}: give a larger one.",
+                human_bytes(weights + position),
+                human_bytes(limit)
+            ))),
+            Some(positions) => {
+                let what = format!("encoding with the dictionary \"{name}\"");
+                check_free(
+                    weights.saturating_add(PIECE.min(limit)),
+                    &what,
+                    "take one of fewer features, or free memory",
+                )?;
+                Ok(usize::try_from(positions).unwrap_or(usize::MAX))
+            }
+        }
     }
 
     /// As [`Dictionary::encode`], as a dense tensor through which gradients flow.
@@ -40,8 +110,15 @@ impl Dictionary {
     /// # Errors
     /// As [`Dictionary::encode`].
     pub fn encode_dense(&self, x: &Tensor) -> Result<Tensor> {
-        let encoded = self.pre(&self.flattened(x)?)?;
-        self.activate(&encoded)
+        let x = self.flattened(x)?;
+        let positions = x.elem_count() / self.d_in();
+        let bytes = (positions as u64).saturating_mul(self.d_sae() as u64).saturating_mul(3 * size_of::<f32>() as u64);
+        check_free(
+            bytes,
+            "the dense activations of all features",
+            "give fewer positions, or use `encode`, which keeps the active ones",
+        )?;
+        self.activate(&self.pre(&x)?)
     }
 
     /// The input with the axes of heads flattened, in the dtype in which it is summed.
@@ -59,19 +136,29 @@ impl Dictionary {
         }
     }
 
+    /// What is multiplied with the encoder: the input normalised, `b_in` subtracted.
+    pub(super) fn centred(&self, x: &Tensor) -> Result<(Tensor, Undo)> {
+        let (x, undo) = self.parts.input_norm.apply(x)?;
+        Ok(match &self.parts.b_in {
+            Some(b) => (x.broadcast_sub(&b.to_dtype(x.dtype())?)?, undo),
+            None => (x, undo),
+        })
+    }
+
     /// Pre-activations, and which features may be active.
     pub(super) fn pre(&self, x: &Tensor) -> Result<Encoded> {
-        let parts = &self.parts;
-        let (x, undo) = parts.input_norm.apply(x)?;
-        let x = match &parts.b_in {
-            Some(b) => x.broadcast_sub(&b.to_dtype(x.dtype())?)?,
-            None => x,
-        };
+        let (x, undo) = self.centred(x)?;
+        Ok(Encoded { undo, ..self.pre_of(&x)? })
+    }
+
+    /// As [`Dictionary::pre`], from what [`Dictionary::centred`] gives.
+    fn pre_of(&self, x: &Tensor) -> Result<Encoded> {
+        let (parts, undo) = (&self.parts, Undo::Nothing);
         if let Activation::MatchingPursuit { max_iterations, residual_threshold, stop_on_duplicate_support } =
             parts.activation
         {
             let pursuit = Pursuit { max_iterations, residual_threshold, stop_on_duplicate_support };
-            return Ok(Encoded { pre: pursuit.encode(&x, &parts.w_dec)?, mask: None, undo });
+            return Ok(Encoded { pre: pursuit.encode(x, &parts.w_dec)?, mask: None, undo });
         }
         let as_x = |t: &Tensor| t.to_dtype(x.dtype());
         let product = x.broadcast_matmul(&as_x(&parts.w_enc)?)?;
@@ -124,6 +211,20 @@ impl Dictionary {
     pub(super) fn decoder_norms(&self) -> Result<Tensor> {
         let rows = wide::widened(&self.parts.w_dec)?.flatten_from(1)?;
         Ok(rows.sqr()?.sum(1)?.sqrt()?)
+    }
+}
+
+/// # Errors
+/// [`Error::Argument`] for activations that are not finite: a comparison with one says nothing.
+fn finite(rows: &Tensor, name: &str) -> Result<()> {
+    let sums = rows.abs()?.sum(D::Minus1)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    match sums.iter().position(|sum| !sum.is_finite()) {
+        None => Ok(()),
+        Some(position) => Err(Error::argument(format!(
+            "the activations that the dictionary \"{}\" reads at position {position} are not finite numbers: the run before it has \
+             overflowed, or an edit put them there.",
+            crate::visible::visible(name)
+        ))),
     }
 }
 

@@ -10,6 +10,7 @@
 //! (2412.06410); transcoders: Dunefsky et al. 2024 (2406.11944); cross-layer transcoders: Ameisen et al. 2025.
 
 mod acts;
+mod acts_read;
 mod architecture;
 mod check;
 mod decode;
@@ -17,6 +18,7 @@ mod dictionary;
 mod encode;
 mod expects;
 mod fit;
+mod gather;
 mod input;
 mod load;
 mod parts;
@@ -24,10 +26,12 @@ mod pursuit;
 mod rows;
 mod save;
 mod save_set;
+mod select;
 mod set;
 mod splice;
 
 pub use acts::FeatureActs;
+pub use acts_read::FeatureAct;
 pub use architecture::Architecture;
 pub use dictionary::Dictionary;
 pub use expects::{Card, Expects};

@@ -186,6 +186,7 @@ fn metadata(parts: &DictionaryParts) -> Value {
         "hook_head_index": expects.head,
         "prepend_bos": expects.prepend_bos,
         "context_size": expects.context_size,
+        "neuronpedia_id": expects.neuronpedia,
         "exclude_special_tokens": expects.excludes_special_tokens,
         "candle_lens": {
             "version": VERSION,

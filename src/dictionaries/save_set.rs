@@ -99,7 +99,7 @@ impl Dictionary {
     /// The layer and the names of the two points within a block.
     ///
     /// # Errors
-    /// [`Error::Argument`] for what is no transcoder that circuit-tracer loads.
+    /// [`Error::Argument`] for what is not a transcoder that circuit-tracer loads.
     fn in_block(&self) -> Result<(usize, [String; 2])> {
         let parts = &*self.parts;
         let refused = |why: &str| Err(Error::argument(format!("the dictionary \"{}\" {why}", visible(&parts.name))));
@@ -110,7 +110,7 @@ impl Dictionary {
             return refused("scales what it reads or its features, for which circuit-tracer's files have no place.");
         }
         if self.n_writes() > 1 || parts.w_dec.rank() != 2 {
-            return refused("is a layer of a cross-layer transcoder, which is no set of transcoders.");
+            return refused("is a layer of a cross-layer transcoder, which is not a set of transcoders.");
         }
         if self.d_in() != self.d_out() {
             return refused("writes another width than it reads: circuit-tracer has one for both.");
@@ -119,7 +119,7 @@ impl Dictionary {
             (parts.expects.hook_in, parts.expects.hook_out)
         else {
             return refused(
-                "does not say which points of a block it reads and writes: it is no transcoder, or set them with_expects.",
+                "does not say which points of a block it reads and writes: it is not a transcoder, or set them with_expects.",
             );
         };
         if layer != to {

@@ -13,6 +13,17 @@ use crate::visible::visible;
 /// The dictionaries of a folder, a release or this binary. Opening it reads the headers of files on this disk, and nothing of
 /// those on the hub; a dictionary is read when it is asked for and not kept, so that no more of them are in memory than the caller
 /// keeps. Cheap to clone.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let set = DictionarySet::open("tiny")?;
+/// println!("{set}");
+/// // Only now are numbers read.
+/// let of_layer_2 = set.layer(2)?;
+/// assert!(of_layer_2.iter().all(|dictionary| dictionary.d_in() == 128));
+/// assert_eq!(set.get("z2")?.expects(), set.expects("z2")?);
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct DictionarySet(Rc<Inner>);
 
@@ -28,8 +39,8 @@ struct Entry {
 }
 
 impl DictionarySet {
-    /// The dictionaries under a name as [`Dictionary::from_pretrained`] takes it: `"tiny"` for those that are embedded, a folder, or
-    /// `"owner/repo:path@revision"`.
+    /// The dictionaries under a name as [`Dictionary::from_pretrained`] takes it: `"tiny"` for those that are embedded, a folder,
+    /// the name of a release, or `"owner/repo:path@revision"`.
     ///
     /// # Errors
     /// A name that means nothing, no dictionary there, a file on this disk that is damaged.
@@ -143,7 +154,7 @@ impl fmt::Display for DictionarySet {
     /// One line for each: name, architecture, sizes, points.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes: u64 = self.0.entries.iter().filter_map(|entry| entry.opened.get()).map(|opened| opened.bytes).sum();
-        write!(f, "{}: {} dictionaries, {} opened", visible(&self.0.name), self.len(), human_bytes(bytes))?;
+        write!(f, "{}: {} dictionaries, {} in opened files", visible(&self.0.name), self.len(), human_bytes(bytes))?;
         for entry in &self.0.entries {
             write!(f, "\n  {}: ", visible(&entry.unread.name))?;
             match entry.opened.get() {

@@ -14,8 +14,8 @@ pub enum FeatureRanking {
     /// Their activations.
     #[default]
     Activation,
-    /// The gradient of this metric by the activation, times the activation: the metric's change to first order if the feature is
-    /// set to 0, with the opposite sign.
+    /// The gradient of this metric with respect to the activation, times the activation: to first order, what the metric loses if the
+    /// feature is set to 0.
     Gradient(String),
     /// What the activation times the decoder row adds to this logit or logit difference directly, with the scale of the final norm
     /// held at its value in the run.

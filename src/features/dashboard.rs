@@ -1,4 +1,4 @@
-//! All that there is to see of one feature.
+//! Everything about one feature on one page.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::tokens::Input;
 use crate::visible::visible;
 
-/// All that there is to see of one feature: the texts in which it is active, its histogram, what it writes and reads, the features
+/// Everything about one feature: the texts in which it is active, its histogram, what it writes and reads, the features
 /// that resemble it, and where it is active in the current prompt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FeatureDashboard {
@@ -58,8 +58,8 @@ pub struct FeatureDashboard {
 const LISTED: usize = 10;
 
 impl HookedTransformer {
-    /// All that there is to see of one feature: read in texts as by [`HookedTransformer::feature_examples`], and in prompts of which
-    /// each token's activation is shown.
+    /// Everything about one feature: examples from texts as by [`HookedTransformer::feature_examples`], and prompts
+    /// with the activation at each token.
     ///
     /// # Errors
     /// As [`HookedTransformer::feature_examples`]; a dictionary that does not write to the residual stream, which has no logits.

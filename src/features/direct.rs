@@ -3,7 +3,7 @@
 //! With the final norm's scale `s` held at its value in the run, a vector `v` of the residual stream adds `v . g` along a direction `d` of the
 //! unembedding, with `g = C (w d) / s` (`w` the norm's weight, `C` its centring). What a dictionary stands for, `y`, is
 //! `sum_f a_f W_dec[f] + b_dec (+ x W_skip) + e`, so its share is the sum of the features' shares, the biases', the skip connection's and
-//! that of the error `e = y - recon(x)`. `b_O` and `b_out`, which come in behind `hook_z` and the neurons, count as bias, so that
+//! that of the error `e = y - recon(x)`. `b_O` and `b_out`, which are added after `hook_z` and the neurons, count as bias, so that
 //! the whole is what [`direct_logit_attribution`](crate::analysis::direct_logit_attribution) gives for `attn_out` or `mlp_out`.
 //!
 //! Limits: direct effects only, at each prompt's last token; a layer of a cross-layer transcoder has no error of its own.
@@ -243,7 +243,7 @@ impl Fitted<'_> {
         Ok(found)
     }
 
-    /// What the biases add that come in behind the point that is written, one number for each prompt.
+    /// What the biases add that come after the point that is written, one number for each prompt.
     fn bias_behind(&self, pulled: &Tensor) -> Result<Vec<f32>> {
         let name = match (self.writes, self.dictionary.expects().head) {
             (HookPoint::Block(layer, Site::Z), None) => format!("blocks.{layer}.attn.b_O"),

@@ -8,10 +8,10 @@ use super::histogram::FeatureHistogram;
 use crate::error::{Error, Result};
 use crate::visible::visible;
 
-/// A part of a text with the activation of one feature at each of its tokens.
+/// An excerpt of a text, with the activation of one feature at each of its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FeatureExample {
-    /// Which of the texts it is of, counted from 0.
+    /// Which text it is from, counted from 0.
     pub text: usize,
     /// The position in the text, padding not counted, at which the feature is most active.
     pub position: usize,
@@ -47,7 +47,7 @@ impl fmt::Display for FeatureExample {
     }
 }
 
-/// What texts show of one feature.
+/// The texts in which one feature is active, and its histogram.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FeatureTexts {
     /// The feature.
@@ -100,7 +100,7 @@ impl fmt::Display for FeatureTexts {
     }
 }
 
-/// What texts show of features of one dictionary.
+/// The texts in which features of one dictionary are active.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureExamples {
     /// The name of the dictionary.
@@ -111,12 +111,12 @@ pub struct FeatureExamples {
     pub positions: u64,
     /// Whether the BOS of each text was left out.
     pub without_bos: bool,
-    /// Each feature that was asked for, in the order of the request.
+    /// One entry for each feature that was asked for, in that order.
     pub features: Vec<FeatureTexts>,
 }
 
 impl FeatureExamples {
-    /// What texts show of one feature.
+    /// The texts in which one feature is active.
     ///
     /// # Errors
     /// [`Error::Argument`] for a feature that was not asked for.

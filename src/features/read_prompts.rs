@@ -66,8 +66,8 @@ impl HookedTransformer {
         Ok(ActiveFeatures { ranked_by, dictionaries, prompts, without_bos: true, features }.ranked())
     }
 
-    /// The features that are active in prompts, ranked by the gradient of a metric by their activation times the activation: to first order
-    /// what each adds to the metric, on whatever path. The dictionaries are spliced in with their error terms
+    /// The features that are active in prompts, ranked by the gradient of a metric with respect to their activation, times the
+    /// activation: to first order, what each adds to the metric along all paths. The dictionaries are spliced in with their error terms
     /// ([`ErrorTerm::Recomputed`]), so the run is the model's own.
     ///
     /// # Errors

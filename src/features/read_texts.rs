@@ -37,8 +37,8 @@ pub struct ExampleOptions {
     pub random: usize,
     /// How many tokens before the largest activation of a text are shown.
     pub before: usize,
-    /// How many behind it.
-    pub behind: usize,
+    /// How many after it.
+    pub after: usize,
     /// Whether the position of a BOS counts; most dictionaries never saw one.
     pub bos: AtBos,
     /// The seed of what is drawn at random.
@@ -47,7 +47,7 @@ pub struct ExampleOptions {
 
 impl Default for ExampleOptions {
     fn default() -> Self {
-        Self { top: 10, random: 10, before: 12, behind: 8, bos: AtBos::LeftAlone, seed: 0 }
+        Self { top: 10, random: 10, before: 12, after: 8, bos: AtBos::LeftAlone, seed: 0 }
     }
 }
 
@@ -118,7 +118,7 @@ impl HookedTransformer {
     fn check_room_for(&self, features: &[usize], options: &ExampleOptions) -> Result<()> {
         // Of each token its text and its activation, and as much again while they are collected.
         const TOKEN: usize = 80;
-        let window = options.before.saturating_add(options.behind).saturating_add(1).min(self.cfg().n_ctx);
+        let window = options.before.saturating_add(options.after).saturating_add(1).min(self.cfg().n_ctx);
         let examples = options.top.saturating_add(options.random).saturating_mul(features.len());
         let bytes = examples.saturating_mul(window).saturating_mul(TOKEN) as u64;
         let what = format!("up to {examples} examples of {window} tokens each");
@@ -309,7 +309,7 @@ fn window(
     let ids = batch.tokens.real_row(b);
     let position = place(peak);
     let start = position.saturating_sub(options.before);
-    let end = ids.len().min(position.saturating_add(options.behind).saturating_add(1));
+    let end = ids.len().min(position.saturating_add(options.after).saturating_add(1));
     let mut activations = vec![0.0; end - start];
     for row in rows.filter(|&row| (start..end).contains(&place(row))) {
         let (features, values) = acts.row(row);
@@ -349,4 +349,31 @@ pub(super) fn whole_texts(
         }
     }
     texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 200 draws of 10 of 40 texts, each text is in about 50: a share of 1/4, whose standard deviation is 6.
+    #[test]
+    fn every_text_is_as_likely_to_be_drawn() {
+        let options = ExampleOptions { top: 0, ..Default::default() };
+        let mut drawn = [0usize; 40];
+        for seed in 0..200 {
+            let mut of = OfFeature::new(3, seed);
+            for text in 0..drawn.len() {
+                let wanted = of.wants(1.0, &options);
+                assert!(!wanted.top);
+                let nothing = (Vec::new(), Vec::new());
+                let kept =
+                    Kept { text, position: 0, activation: 1.0, start: 0, ids: nothing.0, activations: nothing.1 };
+                of.keep(kept, &wanted, &options);
+            }
+            assert_eq!(of.random.len(), 10);
+            of.random.iter().for_each(|kept| drawn[kept.text] += 1);
+        }
+        assert_eq!(drawn.iter().sum::<usize>(), 2000);
+        assert!(drawn.iter().all(|count| (26..=74).contains(count)), "{drawn:?}");
+    }
 }

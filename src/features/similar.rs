@@ -107,6 +107,7 @@ impl HookedTransformer {
         second: &Dictionary,
         by: FeatureDirections,
     ) -> Result<SharedFeatures> {
+        let _work = Progress::opaque("comparing features");
         let (from, to) = (Fitted::new(first, self)?, Fitted::new(second, self)?);
         from.shared(&to, by)
     }
@@ -146,6 +147,7 @@ impl HookedTransformer {
 
 impl Fitted<'_> {
     fn shared(&self, to: &Self, by: FeatureDirections) -> Result<SharedFeatures> {
+        let _work = Progress::opaque("comparing features");
         let all = |fitted: &Self| (0..fitted.dictionary.d_sae()).collect::<Vec<_>>();
         let reads = matches!(by, FeatureDirections::Encoders);
         let from = if reads { self.read(&all(self))? } else { self.written(&all(self))? };

@@ -67,8 +67,8 @@ pub trait Splice: Send + Sync {
     fn inner(&self) -> Vec<InnerSite>;
 
     /// The points that it reads besides its own, each before it in the forward pass: points of the model, or inner points of other
-    /// splices of the plan. It reads what the run goes on with there, after edits and splices. Runs of parts of the model must
-    /// pass them.
+    /// splices of the plan. It reads what the run goes on with there, after edits and splices. A run of a part of the model must
+    /// include them.
     fn reads(&self) -> Vec<HookQuery> {
         Vec::new()
     }

@@ -11,8 +11,8 @@ use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::visible::visible;
 
-/// The texts of which a run passes some positions, which a splice may need to know: a dictionary leaves a BOS alone, and an
-/// error that was kept belongs to the texts it was computed on.
+/// The texts of a run and which of their positions are run. A dictionary needs to know them to leave a BOS alone, and an error
+/// that was kept belongs to the texts that it was computed on.
 #[derive(Clone, Default)]
 pub struct TextPart {
     texts: Arc<Vec<(Vec<u32>, usize)>>,
@@ -20,7 +20,7 @@ pub struct TextPart {
 }
 
 impl TextPart {
-    /// The positions from `from` on of texts, each with the place of its first token that is not padding.
+    /// The positions from `from` on of texts, each with the position of its first token that is not padding.
     pub(crate) fn new(texts: Vec<(Vec<u32>, usize)>, from: usize) -> Self {
         Self { texts: Arc::new(texts), from }
     }
@@ -36,12 +36,12 @@ impl TextPart {
         &self.texts[row % self.texts.len()].0
     }
 
-    /// The place of a text's first token that is not padding.
+    /// The position of a text's first token that is not padding.
     pub fn first(&self, row: usize) -> usize {
         self.texts[row % self.texts.len()].1
     }
 
-    /// The place in the text of the first position that is run.
+    /// The first position of the texts that is run.
     pub fn from(&self) -> usize {
         self.from
     }
@@ -118,7 +118,7 @@ impl SpliceRun<'_> {
             )));
         };
         self.run.kept_for_splices(point).ok_or_else(|| {
-            Error::argument(format!("\"{}\" at {} reads {point}, which this run has not passed.", name(), self.point))
+            Error::argument(format!("\"{}\" at {} reads {point}, which this run has not computed.", name(), self.point))
         })
     }
 

@@ -98,16 +98,16 @@ impl Splices {
         Ok(())
     }
 
-    /// That a run of this reach passes every splice and what it reads.
+    /// That a run of this reach includes every splice and what it reads.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a point that it does not pass.
+    /// [`Error::Argument`] for a point that it does not include.
     pub(super) fn check_reach(&self, reach: &Reach) -> Result<()> {
         for (point, spliced) in &self.by_point {
             reach.check(*point)?;
             if let Some(read) = spliced.reads.iter().find(|read| !reach.contains(**read)) {
                 return Err(Error::argument(format!(
-                    "\"{}\" at {point} reads {read}, which this run does not pass: start it at or before {}, or leave \
+                    "\"{}\" at {point} reads {read}, which is not part of this run: start it at or before {}, or leave \
                      the splice out.",
                     visible(&spliced.splice.name()),
                     read.layer().map_or("the embedding".into(), |layer| format!("block {layer}"))
@@ -167,7 +167,7 @@ impl Splices {
         self.by_point.values().all(|spliced| spliced.splice.is_by_position())
     }
 
-    /// Whether all of them read nothing but what their own block passes, so that a run can begin at any block.
+    /// Whether all of them read points of their own block only, so that a run can begin at any block.
     pub(crate) fn are_by_block(&self) -> bool {
         self.by_point.iter().all(|(point, spliced)| {
             spliced.reads.iter().all(|read| read.layer().is_some() && read.layer() == point.layer())

@@ -7,8 +7,8 @@ use crate::visible::visible;
 
 /// Numbers by step, in named series. Cheap enough to record each step.
 ///
-/// A notebook shows figures when a cell is done, so while it trains the progress lines carry [`TrainingLog::line`], and the
-/// curves are shown at the end: `log.show()`.
+/// evcxr shows figures when a cell is done, but printed lines at once: print [`TrainingLog::line`] every few steps to follow a training,
+/// and show the curves at the end with `log.show()`.
 ///
 /// ```
 /// use candle_lens::prelude::*;
@@ -70,7 +70,7 @@ impl TrainingLog {
         (!recent.is_empty()).then(|| recent.iter().map(|(_, value)| value).sum::<f64>() / recent.len() as f64)
     }
 
-    /// The last number of each series in one line, as progress lines carry it.
+    /// The last number of each series in one line, to be printed while training goes on.
     pub fn line(&self) -> String {
         let one = |(name, values): (&String, &Vec<(u64, f64)>)| {
             Some(format!("{} {}", visible(name), short(values.last()?.1)))

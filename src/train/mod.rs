@@ -6,23 +6,31 @@
 //! | [`Schedule`] | the learning rate of each step: warm-up, plateau, decay |
 //! | [`clip_gradients`] | gradients whose norm is bounded |
 //! | [`Texts`], [`ActivationStore`] | texts, and the activations at some points of a model that reads them, shuffled |
+//! | [`DictionaryTrainer`], [`CrossLayerTrainer`] | recipes for autoencoders, transcoders and cross-layer transcoders |
+//! | [`Checkpoint`] | what an interrupted training goes on from, bit for bit |
+//! | [`Probe`] | linear probes: whether a label or a number can be read off an activation, and along which direction |
 //! | [`TrainingLog`] | loss, L0 and whatever else is recorded, by step |
 //!
 //! Nothing here is random without a seed: the same seed gives the same numbers on the same machine.
 
 mod adamw;
+mod checkpoint;
 mod clip;
 mod dictionary;
 mod log;
+mod probe;
+mod resume;
 mod schedule;
 mod shuffled;
 mod store;
 mod texts;
 
 pub use adamw::{AdamW, AdamWOptions};
+pub use checkpoint::Checkpoint;
 pub use clip::clip_gradients;
-pub use dictionary::{DictionaryTrainer, Recipe, Sparsity, StepReport};
+pub use dictionary::{CrossLayerTrainer, DictionaryTrainer, Recipe, Sparsity, StepReport};
 pub use log::TrainingLog;
+pub use probe::{Probe, ProbeScore};
 pub use schedule::{Decay, Schedule};
 pub use store::{ActivationBatch, ActivationStore, SkipTokens, StoreOptions};
 pub use texts::Texts;

@@ -68,6 +68,22 @@ impl Shuffled {
         self.read(&self.order)
     }
 
+    /// Takes in rows in their order, as [`Shuffled::rows`] gave them; false if they are not rows of the same positions.
+    pub(super) fn fill_with(&mut self, rows: &[Vec<f32>]) -> bool {
+        let counts = rows.iter().zip(&self.widths).map(|(rows, width)| {
+            let width = *width.max(&1);
+            (rows.len() % width == 0).then_some(rows.len() / width)
+        });
+        let counts: Option<Vec<usize>> = counts.collect();
+        let Some(count) = counts.filter(|counts| counts.windows(2).all(|pair| pair[0] == pair[1])) else {
+            return false;
+        };
+        self.slots = rows.to_vec();
+        self.order = (0..count.first().copied().unwrap_or(0)).collect();
+        self.free.clear();
+        true
+    }
+
     fn read(&self, places: &[usize]) -> Vec<Vec<f32>> {
         let of_point = |(slots, width): (&Vec<f32>, &usize)| {
             places.iter().flat_map(|place| &slots[place * width..][..*width]).copied().collect()

@@ -84,7 +84,7 @@ pub struct ActivationStore {
     pub(super) buffer: Shuffled,
     pub(super) random: Random,
     pub(super) rows_given: u64,
-    has_ended: bool,
+    pub(super) has_ended: bool,
 }
 
 impl ActivationStore {

@@ -1,9 +1,10 @@
 //! How training shows itself: a record as its curves, a schedule as its line, the rest as the text it prints.
 
+use crate::dictionaries::FeatureAct;
 use crate::error::Result;
 use crate::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, DictionaryTrainer, Recipe, Schedule, SkipTokens,
-    Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
+    Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use crate::views::figure::line;
 use crate::views::html::preformatted;
@@ -80,5 +81,5 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!("{}", shown_with_own_display: ActivationBatch, ActivationStore, DictionaryTrainer, Recipe, Sparsity, StepReport, Texts, AdamW);
+as_text!("{}", shown_with_own_display: FeatureAct, ActivationBatch, ActivationStore, Checkpoint, Probe, ProbeScore, CrossLayerTrainer, DictionaryTrainer, Recipe, Sparsity, StepReport, Texts, AdamW);
 as_text!("{:#?}", shown: AdamWOptions, Decay, SkipTokens, StoreOptions);

@@ -129,7 +129,7 @@ fn configurations_of_circuit_tracer() {
     for (from, to, parts) in [
         ("transcoder_set", "sae_set", &["sae_set", "cross_layer_transcoder"][..]),
         ("feature_input_hook:", "feature_inputs:", &["feature_input_hook"]),
-        ("ln2.hook_normalized", "ln2.hook_normalised", &["ln2.hook_normalised", "no point"]),
+        ("ln2.hook_normalized", "ln2.hook_normalised", &["ln2.hook_normalised", "not a point"]),
         ("scan:", "activation: topk\nscan:", &["activation", "topk", "ignore_config_keys"]),
         ("scan: ", "scan: &x ", &["line 5", "more than one"]),
         ("scan:", "model_kind: again\nscan:", &["a second time"]),
@@ -185,7 +185,7 @@ fn sets_that_circuit_tracer_would_not_load() -> Result<()> {
     };
     let topk = with(&|parts| parts.activation = Activation::TopK { k: 3 })?;
     sentence(saved(&[topk]), &["layer_0", "ReLU"]);
-    sentence(saved(&[with(&|parts| parts.expects.hook_out = None)?]), &["layer_0", "no transcoder"]);
+    sentence(saved(&[with(&|parts| parts.expects.hook_out = None)?]), &["layer_0", "not a transcoder"]);
     sentence(saved(&[with(&|parts| parts.scaled_by_decoder_norm = true)?]), &["layer_0", "scales"]);
     let other = with(&|parts| parts.expects.model = Some("other".into()))?;
     sentence(saved(&[other, all[1].clone()]), &["no set"]);
@@ -197,7 +197,7 @@ fn sets_that_circuit_tracer_would_not_load() -> Result<()> {
     Ok(())
 }
 
-/// Pickles that would run something, or have an object that is no configuration: nothing is run, and what is missing is said.
+/// Pickles that would run something, or have an object that is not a configuration: nothing is run, and what is missing is said.
 #[test]
 fn hostile_pickles() {
     let folder = scratch("hostile_dictionary");

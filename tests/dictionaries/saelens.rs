@@ -9,6 +9,7 @@ use candle_lens::candle::Var;
 use candle_lens::prelude::*;
 use serde_json::{Value, json};
 
+use crate::support::allocations::held_at_most;
 use crate::support::damage::{torture, torture_keys};
 use crate::support::fixture::{Reference, path};
 use crate::support::sentence::sentence;
@@ -182,6 +183,40 @@ fn changed(name: &str, keys: &[(&str, Value)]) -> PathBuf {
     }
     fs::write(to.join("cfg.json"), config.to_string()).expect("written");
     to
+}
+
+/// Opening many reads headers only, and what was read is not kept.
+#[test]
+fn a_set_holds_no_more_than_what_was_asked_for() -> Result<()> {
+    let (root, d_sae) = (scratch("saelens-many"), 8192);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F16, &Device::Cpu);
+    for layer in 0..6 {
+        let parts = DictionaryParts {
+            name: "large".into(),
+            w_enc: zeros(&[64, d_sae])?,
+            b_enc: zeros(&[d_sae])?,
+            w_dec: zeros(&[d_sae, 64])?,
+            b_dec: zeros(&[64])?,
+            b_in: None,
+            w_skip: None,
+            activation: Activation::Relu,
+            input_norm: InputNorm::None,
+            scaled_by_decoder_norm: false,
+            expects: Expects::at(HookPoint::Block(layer, Site::ResidPre)),
+        };
+        Dictionary::new(parts)?.save_pretrained(root.join(format!("layer_{layer}")))?;
+    }
+    // 2 x 64 x 8192 numbers of 2 bytes.
+    let one = 2 << 20;
+    let (set, most) = held_at_most(|| DictionarySet::open(root.to_str().expect("UTF-8")));
+    let set = set?;
+    assert!(most < one / 8, "opening six dictionaries held {most} bytes");
+    let (result, most) =
+        held_at_most(|| -> Result<()> { set.names().iter().try_for_each(|name| set.get(name).map(drop)) });
+    result?;
+    assert!(most < 4 * one, "reading them one by one held {most} bytes");
+    assert_eq!(set.layer(5)?[0].dtype(), DType::F16);
+    Ok(())
 }
 
 #[test]

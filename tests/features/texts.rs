@@ -91,7 +91,7 @@ fn examples_are_those_of_a_full_sort() -> Result<()> {
             for (side, bos) in [(PaddingSide::Right, AtBos::LeftAlone), (PaddingSide::Left, AtBos::Spliced)] {
                 let from = usize::from(bos == AtBos::LeftAlone);
                 let texts = Tokens::padded(ids.clone(), pad, side)?;
-                let options = ExampleOptions { top: 3, random: 4, before: 2, behind: 3, bos, seed: 1 };
+                let options = ExampleOptions { top: 3, random: 4, before: 2, after: 3, bos, seed: 1 };
                 let found = model.feature_examples(&dictionary, .., &texts, &options)?;
                 assert_eq!((found.features.len(), found.texts), (FEATURES, TEXTS.len()));
                 assert_eq!(found.without_bos, from == 1);
@@ -180,7 +180,7 @@ fn negative_activations_count_by_their_size() -> Result<()> {
 #[test]
 fn memory_does_not_grow_with_the_texts() -> Result<()> {
     let (model, dictionary) = (tiny(), made(1, at("resid_pre0"), |parts| parts));
-    let options = ExampleOptions { top: 2, random: 2, before: 2, behind: 2, ..Default::default() };
+    let options = ExampleOptions { top: 2, random: 2, before: 2, after: 2, ..Default::default() };
     let row = model.to_tokens(PROMPT)?.row(0);
     let most = |count: usize| {
         let texts = Tokens::from_rows(vec![row.clone(); count])?;

@@ -72,7 +72,7 @@ fn variables_take_the_same_steps() -> Result<()> {
 
 #[test]
 fn what_no_step_can_be_taken_with_changes_nothing() {
-    let mut w = vec![1f32, 2.];
+    let mut w = [1f32, 2.];
     let mut adam = AdamW::new(AdamWOptions::default());
     let cases: [(f64, &[f32], &str); 4] = [
         (0.1, &[1., f32::NAN], "has diverged"),
@@ -90,7 +90,7 @@ fn what_no_step_can_be_taken_with_changes_nothing() {
         .expect_err("no mean");
     assert!(message.to_string().contains("beta1 is 1"), "{message}");
     adam.step(0.1, [(&mut w[..], &[1., 1.][..])]).expect("a step");
-    let mut other = vec![1f32];
+    let mut other = [1f32];
     let message = adam.step(0.1, [(&mut other[..], &[1.][..])]).expect_err("another parameter").to_string();
     assert!(message.contains("[1]") && message.contains("[2]"), "{message}");
 }

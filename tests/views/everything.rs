@@ -16,7 +16,7 @@ use candle_lens::circuits::{
 };
 use candle_lens::dictionaries::{
     Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,
-    DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureActs, InputNorm, SpliceOptions,
+    DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureAct, FeatureActs, InputNorm, SpliceOptions,
 };
 use candle_lens::dims::{Dims, ReadBy};
 use candle_lens::error::Error;
@@ -56,8 +56,8 @@ use candle_lens::tasks::words::{Category, Profession, Verb};
 use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, DictionaryTrainer, Recipe, Schedule, SkipTokens,
-    Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
+    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
+    Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
@@ -86,8 +86,8 @@ fn printed(value: &impl std::fmt::Display) -> String {
 fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
-        FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
-        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
+        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
         AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
         ExampleOptions, FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures,

@@ -141,11 +141,11 @@ fn read(mut keys: Keys, options: &DictionaryOptions) -> Result<Config> {
     };
     let (reads, writes) = (need("feature_input_hook")?, need("feature_output_hook")?);
     let model = keys.text("model_name")?;
-    // The MLP's output before the norm that Gemma 2 and 3 have behind it is no point of the model here.
+    // The MLP's output before the norm that Gemma 2 and 3 have behind it is not a point of the model here.
     let post_norm = model.as_ref().is_some_and(|model| ["gemma-2", "gemma-3"].iter().any(|name| model.contains(name)));
     if writes == "mlp.hook_out" && post_norm {
         return Err(keys.bad(
-            "has transcoders that write the MLP's output before the norm behind it, which is no point of a model here",
+            "has transcoders that write the MLP's output before the norm behind it, which is not a point of a model here",
         ));
     }
     let listed = keys.texts("transcoders")?;
@@ -162,7 +162,7 @@ fn read(mut keys: Keys, options: &DictionaryOptions) -> Result<Config> {
     if options.hook_in.is_none() {
         for hook in [&config.reads, &config.writes] {
             if config.point(hook, 0).is_none() {
-                return Err(keys.bad(format!("has transcoders at {hook:?}, which is no point of a block here")));
+                return Err(keys.bad(format!("has transcoders at {hook:?}, which is not a point of a block here")));
             }
         }
     }

@@ -27,9 +27,19 @@ impl Files {
     /// # Errors
     /// [`Error::File`] if the place cannot be listed, or has nothing there.
     pub(super) fn new(mut place: Place, path: &str) -> Result<Self> {
-        let path = path.trim_end_matches('/');
         let names = place.names()?;
-        let (folder, only) = match names.iter().any(|name| name == path) {
+        let names: Rc<[String]> = names.into();
+        let (place, beside) = (Rc::new(RefCell::new(place)), names.clone());
+        Self { place, folder: String::new(), only: None, names, beside }.below(path)
+    }
+
+    /// Those below a folder among them; `path` may be a file.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there are none.
+    pub(super) fn below(&self, path: &str) -> Result<Self> {
+        let path = path.trim_end_matches('/');
+        let (inside, only) = match self.names.iter().any(|name| name == path) {
             true => match path.rsplit_once('/') {
                 Some((folder, file)) => (format!("{folder}/"), Some(file.to_string())),
                 None => (String::new(), Some(path.to_string())),
@@ -37,17 +47,16 @@ impl Files {
             false if path.is_empty() => (String::new(), None),
             false => (format!("{path}/"), None),
         };
-        let beside = names.iter().filter_map(|name| name.strip_prefix(&folder)).map(String::from);
+        let beside = self.names.iter().filter_map(|name| name.strip_prefix(&inside)).map(String::from);
         let beside: Rc<[String]> = beside.collect();
+        if beside.is_empty() {
+            return Err(Error::file(self.path_of(path), "has no files there: check the path."));
+        }
         let names = match &only {
             Some(only) => vec![only.clone()].into(),
             None => beside.clone(),
         };
-        if beside.is_empty() {
-            let message = "has no files there: check the path.";
-            return Err(Error::file(place.path().join(path), message));
-        }
-        Ok(Self { place: Rc::new(RefCell::new(place)), folder, only, names, beside })
+        Ok(Self { place: self.place.clone(), folder: format!("{}{inside}", self.folder), only, names, beside })
     }
 
     /// The names of all files, relative to the folder, in alphabetical order; of the one file if one was asked for, although

@@ -17,6 +17,7 @@ mod names;
 mod openai;
 mod options;
 mod pretrained;
+mod releases;
 mod saelens;
 mod saelens_config;
 mod sparsify;
@@ -84,10 +85,28 @@ fn nothing(files: &Files, options: &DictionaryOptions) -> Error {
 /// # Errors
 /// A name that means nothing, files without dictionaries.
 pub(super) fn open(name: &str, options: &DictionaryOptions) -> Result<(Vec<Unread>, bool)> {
-    let files = names::files(name, options)?;
-    let mut found = entries(&files, options)?;
-    found.sort_by_key(|entry| entry.expects.hook_in.and_then(|point| point.layer()));
-    Ok((found, files.is_local()))
+    let mut found = found(name, options)?;
+    found.0.sort_by_key(|entry| entry.expects.hook_in.and_then(|point| point.layer()));
+    Ok(found)
+}
+
+/// As [`open`], in the order of their names.
+fn found(name: &str, options: &DictionaryOptions) -> Result<(Vec<Unread>, bool)> {
+    if std::path::Path::new(name).exists() {
+        let files = names::files(name, options)?;
+        return Ok((entries(&files, options)?, files.is_local()));
+    }
+    let Some(rows) = releases::find(name)? else {
+        let files = names::files(name, options)?;
+        return Ok((entries(&files, options)?, files.is_local()));
+    };
+    let (repo, mut unread) = (names::repository(rows.first().map_or("", |row| row.repo), options)?, Vec::new());
+    for row in rows {
+        let files = repo.below(&row.path)?;
+        let found = entries(&files, &row.facts.options(options))?;
+        unread.extend(found.into_iter().map(|entry| row.facts.add_to(entry, row.id, options.norm_factor)));
+    }
+    Ok((unread, false))
 }
 
 impl Opened {

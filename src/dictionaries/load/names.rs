@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::files::Files;
 use super::options::DictionaryOptions;
+use super::releases;
 use crate::error::{Error, Result, nearest};
 use crate::storage::{Hub, MAIN, Place, Repo, tiny};
 
@@ -35,6 +36,18 @@ pub(super) fn files(name: &str, options: &DictionaryOptions) -> Result<Files> {
         return Err(Error::file(path, "does not exist: give a folder of dictionaries, or the file of one."));
     }
     let (id, path, revision) = hub_name(name)?;
+    at(id, path, revision, options)
+}
+
+/// All files of a repository of the hub.
+///
+/// # Errors
+/// [`Error::File`] if they cannot be listed.
+pub(super) fn repository(id: &str, options: &DictionaryOptions) -> Result<Files> {
+    at(id, "", MAIN, options)
+}
+
+fn at(id: &str, path: &str, revision: &str, options: &DictionaryOptions) -> Result<Files> {
     let hub = options.hub.clone().map_or_else(Hub::from_env, Ok)?;
     Files::new(Place::Hub(Box::new(Repo::new(hub, id, revision, None)?)), path)
 }
@@ -49,10 +62,15 @@ fn hub_name(name: &str) -> Result<(&str, &str, &str)> {
     };
     match id.split('/').count() == 2 && id.split('/').all(part) {
         true => Ok((id, path, revision)),
-        false => Err(Error::argument(format!(
-            "no dictionary is called {name:?}, and there is no such folder or file. Give an embedded one such as \"tiny/z2\", a \
-             folder or file, or \"owner/repo:path/in/repo@revision\" of the hub."
-        ))),
+        false => {
+            let release = name.split('/').next().unwrap_or(name);
+            let nearest = nearest(release, releases::names()).unwrap_or_default();
+            Err(Error::argument(format!(
+                "no dictionary is called {name:?}, and there is no such folder or file; the nearest release is {nearest:?}. Give an \
+                 embedded one such as \"tiny/z2\", a folder or file, \"release/name\", or \"owner/repo:path/in/repo@revision\" of \
+                 the hub."
+            )))
+        }
     }
 }
 

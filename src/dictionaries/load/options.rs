@@ -9,6 +9,15 @@ use crate::hooks::HookPoint;
 use crate::storage::Hub;
 
 /// How a dictionary is loaded: what is left out is as its files say.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// // A dictionary whose files are silent about the processing of the model that it was trained on.
+/// let options = DictionaryOptions { centred: Some(true), value_biases_folded: Some(true), ..Default::default() };
+/// let expects = Dictionary::from_pretrained_with("tiny/z2", options)?.expects();
+/// assert_eq!(expects.value_biases_folded, Some(true));
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct DictionaryOptions {
     /// The format of the files, where they could be of several.

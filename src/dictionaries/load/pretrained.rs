@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::found;
 use super::options::DictionaryOptions;
-use super::{entries, names};
 use crate::dictionaries::dictionary::Dictionary;
 use crate::dictionaries::parts::DictionaryParts;
 use crate::error::{Error, Result};
@@ -15,7 +15,17 @@ impl Dictionary {
     ///
     /// - `"tiny/z2"`: one that is embedded in this crate, for the embedded model;
     /// - a folder or a file, in any [`DictionaryFormat`](super::DictionaryFormat);
+    /// - `"gpt2-small-res-jb/blocks.8.hook_resid_pre"`: one of a well-known release, by SAELens' name or, for Dunefsky's transcoders,
+    ///   `"gpt2-small-transcoders/blocks.5.ln2.hook_normalized"`;
     /// - `"owner/repo:path/in/repo@revision"`: a folder or a file on the Hugging Face hub; `@revision` may be left out.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let dictionary = Dictionary::from_pretrained("tiny/z2")?;
+    /// assert_eq!(dictionary.expects().hook_in, Some("blocks.2.attn.hook_z".parse()?));
+    /// println!("{dictionary}");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A name that means nothing, no dictionary or several there, files that are damaged, contradict each other or say something
@@ -26,13 +36,19 @@ impl Dictionary {
 
     /// As [`Dictionary::from_pretrained`], with what the files do not say.
     ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let options = DictionaryOptions { dtype: Some(DType::BF16), ..Default::default() };
+    /// assert_eq!(Dictionary::from_pretrained_with("tiny/z2", options)?.dtype(), DType::BF16);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Dictionary::from_pretrained`], and for options that do not fit.
     pub fn from_pretrained_with(name: impl AsRef<str>, options: DictionaryOptions) -> Result<Self> {
         let name = name.as_ref();
         let _loading = Progress::opaque(format!("loading {name}"));
-        let files = names::files(name, &options)?;
-        let found = entries(&files, &options)?;
+        let (found, _) = found(name, &options)?;
         match &found[..] {
             [one] => {
                 let dictionary = (one.open)()?.dictionary(&options)?;
@@ -51,7 +67,7 @@ impl Dictionary {
                     names.len(),
                     some_of(&names)
                 );
-                Err(Error::file(files.path(), message))
+                Err(Error::file(name, message))
             }
         }
     }

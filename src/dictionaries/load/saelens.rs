@@ -142,7 +142,7 @@ fn parts(weights: &Weights, config: &Config, name: &str) -> Result<DictionaryPar
 ///
 /// # Errors
 /// [`Error::File`] if they are not: no version of SAELens that is in use applies them.
-fn scaling_factor(weights: &Weights) -> Result<()> {
+pub(super) fn scaling_factor(weights: &Weights) -> Result<()> {
     if !weights.has("scaling_factor") {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use super::super::dictionary::Dictionary;
 use crate::tokens::Input;
 
 /// What becomes of a dictionary's error, `e = y - recon(x)`: the activation less what the dictionary makes of what it reads.
-/// Gradients do not pass through it in any of these cases.
+/// No gradient passes through it in any of these cases.
 ///
 /// ```
 /// use candle_lens::prelude::*;

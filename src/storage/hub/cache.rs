@@ -174,7 +174,8 @@ pub(in crate::storage) fn is_safe(name: &str) -> bool {
         !part.is_empty()
             && part != "."
             && part != ".."
-            && !part.chars().any(|c| c.is_control() || "\\:*?\"<>|".contains(c))
+            // A colon leads to another drive or stream on Windows, and is in names of files on the hub.
+            && !part.chars().any(|c| c.is_control() || "\\*?\"<>|".contains(c) || (cfg!(windows) && c == ':'))
     };
     name.len() < 300 && name.split('/').all(part)
 }

@@ -50,7 +50,7 @@ impl Repo {
     /// # Errors
     /// [`Error::Argument`] if the revision is not a valid name.
     pub(crate) fn new(hub: Hub, id: &str, revision: &str, wanted: Option<Wanted>) -> Result<Self> {
-        if !is_safe(revision) || revision.contains(char::is_whitespace) {
+        if !is_safe(revision) || revision.contains(|c: char| c.is_whitespace() || c == ':') {
             return Err(Error::argument(format!(
                 "{revision:?} is not a revision of {id}: give the name of a branch or tag, or a commit; a file is named \
                  before it, as in \"{id}:Q8_0@{MAIN}\"."

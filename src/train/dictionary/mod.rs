@@ -10,7 +10,11 @@
 //!
 //! Limits: on the CPU, in f32; a trained cross-layer transcoder explains less than transcoders of the same size.
 
+mod clt;
 mod finish;
+#[cfg(test)]
+mod gradients;
+mod keep;
 mod objective;
 mod passes;
 mod recipe;
@@ -19,6 +23,7 @@ mod single;
 mod trainer;
 mod weights;
 
+pub use clt::CrossLayerTrainer;
 pub use recipe::{Recipe, Sparsity};
 pub use single::DictionaryTrainer;
 pub use trainer::StepReport;

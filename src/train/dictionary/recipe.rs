@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
+use crate::train::Schedule;
 
 /// What keeps features sparse while a dictionary is trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Sparsity {
     /// The `k` largest pre-activations of each position (Gao et al. 2024, arXiv 2406.04093).
     TopK {
@@ -33,7 +36,7 @@ pub enum Sparsity {
 }
 
 /// How a dictionary is trained. `Recipe { .. Recipe::default() }` is what `"tiny"`'s dictionaries were trained with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// How many features it has.
     pub d_sae: usize,
@@ -43,7 +46,7 @@ pub struct Recipe {
     pub steps: usize,
     /// The highest learning rate of Adam.
     pub learning_rate: f64,
-    /// In how many steps the learning rate rises.
+    /// In how many steps the learning rate rises, at most a tenth of all.
     pub warm_up: usize,
     /// After how many silent steps a feature is dead.
     pub dead_after: usize,
@@ -87,9 +90,7 @@ impl Recipe {
         if self.d_sae == 0 || self.steps == 0 {
             return refused(format!("{} features in {} steps; each is at least 1.", self.d_sae, self.steps));
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return refused(format!("the learning rate is {}, not a number above 0.", self.learning_rate));
-        }
+        self.schedule().check()?;
         match self.sparsity {
             Sparsity::TopK { k } | Sparsity::BatchTopK { k } if k == 0 || k > self.d_sae => {
                 refused(format!("k is {k} of {} features: it is from 1 to their number.", self.d_sae))
@@ -111,11 +112,21 @@ impl Recipe {
         step as f64 / self.steps as f64
     }
 
-    /// The learning rate of a step.
-    pub(super) fn rate(&self, step: usize) -> f64 {
-        let warm_up = ((step + 1) as f64 / self.warm_up.max(1) as f64).min(1.0);
-        let left = (1.0 - self.done(step)) / (1.0 - PLATEAU);
-        self.learning_rate * warm_up * left.clamp(FLOOR, 1.0)
+    /// The learning rate of each step.
+    pub(super) fn schedule(&self) -> Schedule {
+        let steps = self.steps as u64;
+        let falls = steps - (steps as f64 * PLATEAU) as u64;
+        Schedule::new(self.learning_rate, steps)
+            .with_warm_up((self.warm_up as u64).min(steps / 10))
+            .with_decay(falls, FLOOR)
+    }
+
+    /// JumpReLU's thresholds before the first step.
+    pub(super) fn first_threshold(&self) -> Option<f32> {
+        match self.sparsity {
+            Sparsity::JumpRelu { initial_threshold, .. } => Some(initial_threshold as f32),
+            _ => None,
+        }
     }
 
     /// How many features of a batch are chosen in a step.

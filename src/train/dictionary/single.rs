@@ -1,5 +1,7 @@
 //! The trainer of an autoencoder or a transcoder.
 
+use std::fmt;
+
 use candle_core::Tensor;
 
 use super::recipe::Recipe;
@@ -11,7 +13,6 @@ use crate::error::Result;
 ///
 /// ```
 /// use candle_lens::prelude::*;
-/// use candle_lens::train::{DictionaryTrainer, Recipe, Sparsity};
 /// let x = Random::new(0).normal((256, 8))?;
 /// let recipe = Recipe { d_sae: 32, sparsity: Sparsity::BatchTopK { k: 4 }, steps: 30, ..Recipe::default() };
 /// let mut trainer = DictionaryTrainer::autoencoder(recipe, &x)?;
@@ -24,7 +25,7 @@ use crate::error::Result;
 /// ```
 #[derive(Clone)]
 pub struct DictionaryTrainer {
-    core: Core,
+    pub(super) core: Core,
 }
 
 impl DictionaryTrainer {
@@ -72,8 +73,14 @@ impl DictionaryTrainer {
     }
 }
 
-impl std::fmt::Display for DictionaryTrainer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "step {} of {}", self.core.step, self.core.recipe)
+impl fmt::Display for DictionaryTrainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "training of a dictionary: {}", self.core)
+    }
+}
+
+impl fmt::Debug for DictionaryTrainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }

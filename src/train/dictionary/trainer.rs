@@ -10,6 +10,7 @@ use super::recipe::{Recipe, Sparsity};
 use super::weights::{Sizes, Weights};
 use crate::error::{Error, Result};
 use crate::random::Random;
+use crate::train::{AdamW, AdamWOptions};
 
 /// What one step gave.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,8 +45,7 @@ pub(super) struct Core {
     pub scale_in: Vec<f32>,
     pub scale_out: Vec<f32>,
     pub weights: Weights,
-    pub first: Weights,
-    pub second: Weights,
+    pub adam: AdamW,
     pub step: usize,
     /// For how many steps each feature of each layer has been silent.
     pub silent: Vec<Vec<u32>>,
@@ -54,9 +54,6 @@ pub(super) struct Core {
     pub thresholds: Vec<f32>,
 }
 
-/// Of Adam.
-const BETA: (f32, f32) = (0.9, 0.999);
-const EPS: f32 = 1e-8;
 /// How slowly the threshold of batch top-k follows the batches.
 const FOLLOWS: f32 = 0.99;
 
@@ -74,8 +71,7 @@ impl Core {
             scale_in: vec![1.0; sizes.layers],
             scale_out: vec![1.0; sizes.layers],
             weights: Weights { layers: Vec::new(), b_dec: Vec::new() },
-            first: Weights { layers: Vec::new(), b_dec: Vec::new() },
-            second: Weights { layers: Vec::new(), b_dec: Vec::new() },
+            adam: adam(),
             step: 0,
             silent: vec![vec![0; sizes.d_sae]; sizes.layers],
             cuts: vec![0.0; sizes.layers],
@@ -96,13 +92,7 @@ impl Core {
                 "the activations of the first batch are all the same or not finite: a dictionary has nothing to learn there.",
             ));
         }
-        let threshold = match recipe.sparsity {
-            Sparsity::JumpRelu { initial_threshold, .. } => Some(initial_threshold as f32),
-            _ => None,
-        };
-        core.weights = Weights::new(sizes, has_b_in, threshold, means, &mut Random::new(recipe.seed));
-        core.first = core.weights.zeros();
-        core.second = core.weights.zeros();
+        core.weights = Weights::new(sizes, has_b_in, recipe.first_threshold(), means, &mut Random::new(recipe.seed));
         Ok(core)
     }
 
@@ -172,7 +162,9 @@ impl Core {
             )));
         }
         self.weights.remove_radial(&mut gradient, self.sizes);
-        self.adam(&gradient);
+        let rate = recipe.schedule().at(step as u64);
+        let parts = self.weights.parts_mut().into_iter().zip(gradient.parts());
+        self.adam.step(rate, parts.map(|(weights, gradient)| (&mut weights[..], &gradient[..])))?;
         self.weights.renormalise(self.sizes);
         for (silent, fired) in self.silent.iter_mut().zip(&outcome.fired) {
             silent.iter_mut().zip(fired).for_each(|(silent, fired)| *silent = if *fired { 0 } else { *silent + 1 });
@@ -209,25 +201,18 @@ impl Core {
             *threshold = if begins { *cut } else { FOLLOWS * *threshold + (1.0 - FOLLOWS) * cut };
         }
     }
+}
 
-    /// One step of Adam (Kingma and Ba 2015), in place.
-    fn adam(&mut self, gradient: &Weights) {
-        let t = (self.step + 1) as i32;
-        let rate = self.recipe.rate(self.step) as f32;
-        let (beta1, beta2) = BETA;
-        let (scale1, scale2) = (1.0 / (1.0 - beta1.powi(t)), 1.0 / (1.0 - beta2.powi(t)));
-        let moments = self.first.parts_mut().into_iter().zip(self.second.parts_mut());
-        for ((weights, gradient), (first, second)) in
-            self.weights.parts_mut().into_iter().zip(gradient.parts()).zip(moments)
-        {
-            let moments = first.iter_mut().zip(second);
-            for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *w -= rate * (*m * scale1) / ((*v * scale2).sqrt() + EPS);
-            }
-        }
+impl fmt::Display for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dead: usize = self.dead().iter().map(Vec::len).sum();
+        write!(f, "{}; {} steps done, {dead} features dead", self.recipe, self.step)
     }
+}
+
+/// Adam: decoder rows have a norm, so nothing needs to decay.
+pub(super) fn adam() -> AdamW {
+    AdamW::new(AdamWOptions { weight_decay: 0., ..AdamWOptions::default() })
 }
 
 /// The mean of rows.
@@ -248,5 +233,38 @@ fn scale(rows: &[f32], width: usize) -> Result<f32> {
     match scale.is_finite() && scale > 0.0 {
         true => Ok(scale),
         false => Err(Error::argument("the activations to train on are all 0 or not finite.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of the last eight features are dead after a training that they began with encoders so short that others are always ahead of them.
+    fn left_dead(revived: usize) -> Result<usize> {
+        let x = Random::new(1).normal((128, 16))?;
+        let recipe = Recipe {
+            d_sae: 32,
+            sparsity: Sparsity::TopK { k: 1 },
+            steps: 300,
+            learning_rate: 3e-3,
+            dead_after: 20,
+            revived,
+            ..Recipe::default()
+        };
+        let mut core = Core::new(recipe, std::slice::from_ref(&x), std::slice::from_ref(&x), true)?;
+        core.weights.layers[0].w_enc[24 * 16..].iter_mut().for_each(|w| *w *= 1e-3);
+        for _ in 0..recipe.steps {
+            core.step(std::slice::from_ref(&x), std::slice::from_ref(&x))?;
+        }
+        Ok(core.dead()[0].iter().filter(|feature| **feature >= 24).count())
+    }
+
+    #[test]
+    fn dead_features_are_revived() -> Result<()> {
+        let (with, without) = (left_dead(8)?, left_dead(0)?);
+        assert_eq!(without, 8, "nothing else revives them");
+        assert!(with < 4, "{with} of 8 are still dead");
+        Ok(())
     }
 }

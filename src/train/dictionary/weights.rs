@@ -1,10 +1,12 @@
 //! The numbers that training changes, in flat buffers: what a step does with them is written out, and an optimiser that works in
 //! place needs no graph.
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::{Random, normal};
 
 /// The sizes of what is trained. An autoencoder or a transcoder is a cross-layer transcoder of one layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sizes {
     pub layers: usize,
     pub d_in: usize,

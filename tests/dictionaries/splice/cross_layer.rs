@@ -62,7 +62,7 @@ fn every_layer_writes_what_the_formula_says() -> Result<()> {
             let (mut by_hand, mut features) = (HookPlan::new(), Vec::new());
             for layer in 0..LAYERS {
                 let reads = point(layer, "ln2.hook_normalized");
-                let x = model.run_with_hooks(&tokens, &by_hand.clone().capture(reads))?.1.get(reads)?;
+                let x = model.run_with_hooks(&tokens, by_hand.clone().capture(reads))?.1.get(reads)?;
                 let f = transcoder[layer].encode_dense(&x)?;
                 features.push(if edited && layer == 0 { (f * 2.)? } else { f });
                 let y = written(&transcoder, &features, &x)?;
@@ -72,7 +72,7 @@ fn every_layer_writes_what_the_formula_says() -> Result<()> {
             if edited {
                 plan = plan.edit(acts(0).as_str(), Edit::scale(2.));
             }
-            let (got, cache) = model.run_with_hooks(&tokens, &plan.capture("sae_acts_post"))?;
+            let (got, cache) = model.run_with_hooks(&tokens, plan.capture("sae_acts_post"))?;
             assert_close(&got, &logits(&model, &tokens, &by_hand)?, REORDERED, "the logits");
             for (layer, features) in features.iter().enumerate() {
                 assert_close(&cache.get(acts(layer).as_str())?, features, REORDERED, &acts(layer));
@@ -97,7 +97,7 @@ fn an_edit_of_a_feature_adds_its_row_for_each_layer() -> Result<()> {
     let plan = model.splice(&transcoder, ErrorTerm::Recomputed)?;
     // Edits of pre-activations and of the input are edits of features as well.
     let acts_at = |plan: &HookPlan| -> Result<Tensor> {
-        model.run_with_hooks(&tokens, &plan.clone().capture(acts(0).as_str()))?.1.get(acts(0).as_str())
+        model.run_with_hooks(&tokens, plan.clone().capture(acts(0).as_str()))?.1.get(acts(0).as_str())
     };
     let clean = acts_at(&plan)?;
     for (site, edit) in [

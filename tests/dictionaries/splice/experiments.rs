@@ -54,8 +54,7 @@ fn sweeps_are_runs_one_by_one() -> Result<()> {
             let plan = model.splice(&dictionaries, error)?;
             let experiment = Experiment::with_splices(&model, &plan, &clean, &corrupted, metric(&model)?)?;
             for name in &points {
-                let source =
-                    model.run_with_hooks(&clean, &plan.clone().capture(name.as_str()))?.1.get(name.as_str())?;
+                let source = model.run_with_hooks(&clean, plan.clone().capture(name.as_str()))?.1.get(name.as_str())?;
                 let is_feature = name.ends_with("acts_post");
                 let axes: &[AxisName] = if is_feature { &[Pos, Feature] } else { &[Pos] };
                 let swept = experiment.sweep(name.as_str(), axes)?;
@@ -115,7 +114,7 @@ fn attributions_of_features_sum_to_their_effect() -> Result<()> {
         let plan = model.splice(&dictionaries, ErrorTerm::None)?;
         let experiment = Experiment::with_splices(&model, &plan, &clean, &corrupted, metric(&model)?)?;
         let name = points[0].as_str();
-        let other = model.run_with_hooks(&corrupted, &plan.clone().capture(name))?.1.get(name)?;
+        let other = model.run_with_hooks(&corrupted, plan.clone().capture(name))?.1.get(name)?;
         let at_baseline = under(&model, &clean, &plan.clone().edit(name, Edit::replace(other)))?;
         let effect = under(&model, &clean, &plan)? - at_baseline;
         let attributed = experiment.integrated_gradients(name, IgOptions { steps: 40, ..Default::default() })?;

@@ -132,7 +132,7 @@ fn an_edit_upstream_passes_exactly_or_through_features_only() -> Result<()> {
             }
             // A frozen error stays that of the plain run: what is written is recon(x') + (y - recon(x)).
             let (x, y) = (captured(&model, &tokens, reads)?, captured(&model, &tokens, writes)?);
-            let edited = model.run_with_hooks(&tokens, &upstream.clone().capture(reads))?.1.get(reads)?;
+            let edited = model.run_with_hooks(&tokens, upstream.clone().capture(reads))?.1.get(reads)?;
             let written = (dictionary.reconstruct(&edited)? + (y - dictionary.reconstruct(&x)?)?)?;
             let by_hand = upstream.edit(writes, Edit::replace(written));
             let frozen = model.splice(&dictionary, ErrorTerm::frozen(&tokens))?.edit(point, edit);
@@ -151,7 +151,7 @@ fn several_dictionaries_act_one_after_the_other() -> Result<()> {
     let mut by_hand = HookPlan::new();
     for dictionary in &all {
         let (reads, writes, _) = points(dictionary);
-        let x = model.run_with_hooks(&tokens, &by_hand.clone().capture(reads))?.1.get(reads)?;
+        let x = model.run_with_hooks(&tokens, by_hand.clone().capture(reads))?.1.get(reads)?;
         by_hand = by_hand.edit(writes, Edit::replace(dictionary.reconstruct(&x)?));
     }
     let plan = model.splice(&all, ErrorTerm::None)?;

@@ -3,6 +3,7 @@
 mod bos;
 mod cross_layer;
 mod experiments;
+mod families;
 mod identities;
 mod refused;
 mod saelens;

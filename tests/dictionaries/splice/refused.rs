@@ -146,3 +146,30 @@ fn a_splice_reads_what_is_before_it_and_shows_what_is_asked_for() -> Result<()> 
     sentence(model.run(tokens(), &plan, from), &why);
     Ok(())
 }
+
+/// A cache holds what was at a point before the splice: parts of another residual stream than the run's.
+#[test]
+fn decompositions_of_what_was_replaced() -> Result<()> {
+    let model = model();
+    let spliced = |point: &str, dictionary: Dictionary| -> Result<ActivationCache> {
+        let plan = model.splice(dictionary, ErrorTerm::None)?.capture_all();
+        let (_, cache) = model.run_with_hooks(tokens(), &plan)?;
+        assert!(plan.to_string().contains(point), "{plan}");
+        Ok(cache)
+    };
+    let cache = spliced("blocks.1.hook_mlp_out", transcoder(6, 1, false))?;
+    sentence(cache.decompose_resid(Stack::components()), &["spliced in at blocks.1.hook_mlp_out", "hook_sae_output"]);
+    let sum = cache.decompose_resid(Stack::components().before(1))?.sum()?;
+    assert_close(&sum, &cache.get(("resid_pre", 1))?, REORDERED, "before the splice everything adds up");
+    let with_output = (sum + cache.get(("attn_out", 1))?)?.add(&cache.get(("sae_output", 1))?)?;
+    assert_close(&with_output, &cache.get(("resid_post", 1))?, REORDERED, "and behind it with what it writes");
+    let cache = spliced("blocks.2.hook_resid_post", autoencoder(1, "resid_post2"))?;
+    sentence(cache.accumulated_resid(Stack::accumulated()), &["spliced in at blocks.2.hook_resid_post"]);
+    let cache = spliced("blocks.1.attn.hook_z", autoencoder(1, "z1"))?;
+    sentence(cache.stack_head_results(&model, Stack::heads()), &["spliced in at blocks.1.attn.hook_z"]);
+    // Any name under which a splice was put.
+    let plan = HookPlan::new().splice(("resid_post", -1), Nothing).capture(("resid_pre", ("resid_post", -1)));
+    let (_, cache) = model.run_with_hooks(tokens(), &plan)?;
+    sentence(cache.accumulated_resid(Stack::accumulated()), &["spliced in at blocks.2.hook_resid_post"]);
+    Ok(())
+}
