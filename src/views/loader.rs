@@ -24,6 +24,7 @@ const WIDGET_JS: &str = include_str!("assets/widget.js");
 const ATTENTION_JS: &str = include_str!("assets/attention.js");
 const TEXT_JS: &str = include_str!("assets/text.js");
 const CIRCUIT_JS: &str = include_str!("assets/circuit.js");
+const FEATURE_JS: &str = include_str!("assets/feature.js");
 
 /// A script of ours for one kind of widget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub(super) enum Script {
     Attention,
     Text,
     Circuit,
+    Features,
 }
 
 impl Script {
@@ -39,6 +41,7 @@ impl Script {
             Self::Attention => ATTENTION_JS,
             Self::Text => TEXT_JS,
             Self::Circuit => CIRCUIT_JS,
+            Self::Features => FEATURE_JS,
         }
     }
 }
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn no_script_ends_early_or_opens_a_comment() {
-        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS] {
+        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS] {
             assert!(!script.contains("</script") && !script.contains("<!--"));
             assert!(!script.contains('\r'), "evcxr reads lines and would lose a carriage return");
         }
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_bare_script_loses_nothing_but_blanks_and_comments() {
-        for script in [FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS] {
+        for script in [FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS] {
             let code = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
             let whole: Vec<&str> = script.lines().filter(|line| !line.trim().starts_with("//")).collect();
             assert_eq!(code(&bare(script)), code(&whole.join("\n")));

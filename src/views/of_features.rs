@@ -2,12 +2,12 @@
 
 use crate::error::Result;
 use crate::features::{
-    FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts,
-    Neighbours,
+    ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads,
+    FeatureTexts, Neighbours,
 };
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown_with_own_display;
-use crate::views::widget::feature;
+use crate::views::widget::{feature, feature_active};
 
 /// Values with markup of their own, and their printed form as text.
 macro_rules! drawn {
@@ -43,4 +43,12 @@ impl View for FeatureExample {
     }
 }
 
-shown_with_own_display!(FeatureExample);
+impl View for ActiveFeatures {
+    /// A ranked table; where scripts run, pointing at a feature shows where in the prompts it is active.
+    fn render(&self) -> Result<Rendered> {
+        let drawn = feature_active::active(self).render()?;
+        Ok(Rendered { text: self.to_string(), ..drawn })
+    }
+}
+
+shown_with_own_display!(FeatureExample, ActiveFeatures);

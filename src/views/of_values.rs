@@ -10,8 +10,8 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::features::{
-    ActiveFeature, ActiveFeatures, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking,
-    Neighbour, ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
+    ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
+    ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
 };
 use crate::generate::{GenerateOptions, GenerateStream, Sampling, Step};
 use crate::gradients::IgOptions;
@@ -73,7 +73,7 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv,
-        Architecture, ActiveFeature, ActiveFeatures, FeatureRanking, Neighbour, TokenValue, CardCheck,
+        Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,
         FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures;
     "{:?}": Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,

@@ -213,6 +213,31 @@ def graph_at(browser, html):
         page.context.close()
 
 
+def features(page):
+    table = widget(page, "8 active features, ranked by gradient x activation, logit difference; BOS left out")
+    rows, words, says = table.locator("tbody tr"), table.locator(".word"), table.locator(".says")
+    check(rows.count() == 8 and words.count() == 17, "features that are active have rows and tokens", [rows.count(), words.count()])
+    coloured = lambda: [i for i in range(words.count()) if not re.search(r", 0\)|^$", words.nth(i).evaluate("e => e.style.backgroundColor"))]
+    rows.nth(1).hover()
+    check(coloured() == [2, 4, 10] and "z2 417" in says.text_content(), "pointing at a feature colours its tokens", coloured())
+    check(table.locator("tr[data-marked]").count() == 3, "and marks its rows")
+    page.mouse.move(0, 0)
+    check("sums" in says.text_content(), "and leaving it ends that", says.text_content())
+    words.nth(12).click()
+    check(rows.count() == 2, "a click at a token lists its features", rows.count())
+    table.locator("button", has_text="all tokens").click()
+    rows.first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.mouse.move(0, 0)
+    check("mlp1 9" in says.text_content() and coloured() == [3, 12], "arrow keys walk through features, and Enter keeps one", coloured())
+    folded = page.locator("details").first
+    folded.locator("summary").focus()
+    page.keyboard.press("Enter")
+    check(folded.get_attribute("open") is not None, "a key opens more texts of a dashboard")
+
+
 def animation(page):
     place = page.locator("[data-figure]").filter(has=page.locator("text=imshow_animation")).first
     shown = lambda: place.locator("g.heatmaplayer image").get_attribute("href") or place.locator("g.heatmaplayer image").get_attribute("xlink:href")
@@ -276,7 +301,7 @@ def main():
         left_out(browser, html, pictures)
         graph_at(browser, html)
         page, bad = opened(browser, html, 1200, "light")
-        for drive in (attention, explorer, text, circuit, animation):
+        for drive in (attention, explorer, text, circuit, features, animation):
             drive(page)
         check(not bad, "nothing failed on the way", "; ".join(bad[:5]))
         browser.close()

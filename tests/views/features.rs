@@ -87,7 +87,61 @@ pub fn feature() -> FeatureDashboard {
         },
         prompts: vec![example(0, &words, &active(1.1))],
         heads: vec![0.05, 0.42, 0.11, 0.02, 0.03, 0.3, 0.04, 0.03],
-        neuronpedia: Some("gpt2-small/2-att-kk/417".into()),
+        neuronpedia: Some("https://www.neuronpedia.org/gpt2-small/2-att-kk/417".into()),
+    }
+}
+
+/// Features of two dictionaries in two prompts, by their shares in a metric.
+pub fn active() -> ActiveFeatures {
+    let prompt = |words: &[&str]| words.iter().map(|word| (*word).to_string()).collect::<Vec<_>>();
+    let prompts = vec![
+        prompt(&[
+            "<|endoftext|>",
+            "When",
+            " Mary",
+            " and",
+            " John",
+            " went",
+            " to",
+            " the",
+            " shops",
+            ",",
+            " John",
+            " gave",
+            " to",
+        ]),
+        prompt(&["<|endoftext|>", "The", " keys", " are"]),
+    ];
+    let mut features = Vec::new();
+    for (i, (at, feature)) in
+        [(4, 417), (10, 417), (12, 9), (12, 88), (2, 417), (3, 9), (7, 12)].into_iter().enumerate()
+    {
+        let sign = if i % 3 == 2 { -1.0 } else { 1.0 };
+        features.push(ActiveFeature {
+            dictionary: if feature < 20 { "mlp1".into() } else { "z2".into() },
+            prompt: 0,
+            position: at,
+            token: prompts[0][at].clone(),
+            feature,
+            activation: 3.1 - 0.3 * i as f32,
+            share: sign * (1.9 - 0.25 * i as f32),
+        });
+    }
+    features.push(ActiveFeature {
+        dictionary: "z2".into(),
+        prompt: 1,
+        position: 2,
+        token: " keys".into(),
+        feature: 88,
+        activation: 0.7,
+        share: 0.1,
+    });
+    ActiveFeatures {
+        ranked_by: FeatureRanking::Gradient("logit difference".into()),
+        dictionaries: vec!["z2".into(), "mlp1".into()],
+        prompts,
+        without_bos: true,
+        features,
     }
 }
 
@@ -122,7 +176,7 @@ fn a_dashboard_holds_all_of_a_feature() -> candle_lens::Result<()> {
         ">0.91<",
         ">42 %<",
         "H5",
-        "user-select:all\">gpt2-small/2-att-kk/417<",
+        "user-select:all\">https://www.neuronpedia.org/gpt2-small/2-att-kk/417</code>",
     ] {
         assert!(html.contains(words), "{words} is missing");
     }
@@ -141,7 +195,7 @@ fn a_dashboard_holds_all_of_a_feature() -> candle_lens::Result<()> {
 #[test]
 fn a_dashboard_loads_nothing_and_runs_nothing() -> candle_lens::Result<()> {
     let html = feature().render()?.html().to_owned();
-    for word in ["<script", "<img", "<a ", "href", "src=", "url(", "http", "onclick", "@import"] {
+    for word in ["<script", "<img", "<a ", "href", "src=", "url(", "onclick", "@import"] {
         assert!(!html.contains(word), "{word}");
     }
     let own = ["b", "code", "details", "div", "span", "summary"].map(String::from);
@@ -217,6 +271,62 @@ fn a_feature_that_is_never_active_and_broken_numbers_are_shown() -> candle_lens:
     assert!(drawn.html().contains("title=\"When: NaN\""));
     assert!(!drawn.html().contains("NaN%") && !drawn.html().contains("inf%"), "no bar is as long as no number");
     assert!(!drawn.html().contains("rgba(31,131,198,NaN)"));
+    Ok(())
+}
+
+#[test]
+fn active_features_are_ranked_and_their_tokens_are_coloured() -> candle_lens::Result<()> {
+    let all = active();
+    let drawn = all.render()?;
+    let html = drawn.html();
+    for words in [
+        "8 active features, ranked by gradient x activation, logit difference; BOS left out",
+        "(prompt 0, 4)",
+        "(prompt 1, 2)",
+        "z2 <b>417</b>",
+        ">share<",
+        "-1.40<",
+        "title=\" John: 1.65 in all\"",
+        ".widget(\"cl-",
+        "[0,0,4,417,3.1,1.9]",
+    ] {
+        assert!(html.contains(words), "{words} is missing");
+    }
+    // Two features at the last token: -1.4 and 1.15.
+    assert!(html.contains("title=\" to: -0.25 in all\""));
+    assert_eq!(drawn.text(), all.to_string());
+    assert_eq!(html, active().render()?.html(), "deterministic");
+    let by_activation =
+        ActiveFeatures { ranked_by: FeatureRanking::Activation, ..active() }.render()?.html().to_owned();
+    assert!(by_activation.contains(">activation<") && !by_activation.contains(">share<"));
+    Ok(())
+}
+
+#[test]
+fn active_features_of_many_prompts_and_hostile_ones_are_shown_in_part_and_safely() -> candle_lens::Result<()> {
+    let mut all = active();
+    let own = elements(all.render()?.html());
+    for hostile in HOSTILE {
+        all.prompts[0][4] = hostile.into();
+        all.features[0].token = hostile.into();
+        all.features[1].dictionary = hostile.into();
+        all.dictionaries[0] = hostile.into();
+        let drawn = all.render()?;
+        assert_eq!(elements(drawn.html()), own, "{hostile:?}");
+        assert!(!drawn.html().contains("EVCXR_END") && !drawn.html().contains(['\0', '\u{2028}']));
+    }
+    // A position that the prompt does not have, numbers that are not finite.
+    all.features[0].position = 400;
+    (all.features[1].activation, all.features[2].share) = (f32::NAN, f32::INFINITY);
+    assert!(all.render()?.html().contains("<td"));
+    all.prompts = vec![vec![" word".into(); 1000]; 50];
+    all.features = (0..50_000)
+        .map(|i| ActiveFeature { prompt: i / 1000, position: i % 1000, share: 1.0, ..Default::default() })
+        .collect();
+    let drawn = all.render()?;
+    assert!(drawn.html().contains("the first 2 of 50 prompts"));
+    assert!(drawn.html().len() < 800_000, "{} bytes", drawn.html().len());
+    assert!(ActiveFeatures::default().render()?.html().contains("0 active features"));
     Ok(())
 }
 

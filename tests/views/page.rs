@@ -15,7 +15,9 @@ pub fn page() -> candle_lens::Result<Page> {
         .with(&text(&model, prompt)?)?
         .with(&figures(&tokens)?)?
         .with(&gaps(&tokens, &cache)?)?
-        .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))
+        .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))?
+        .with(&super::features::active())?
+        .with(&super::features::feature())
 }
 
 /// Numbers that are not finite, and more numbers than there is room for.

@@ -11,6 +11,7 @@ mod attention;
 mod circuit;
 mod circuit_still;
 pub(super) mod feature;
+pub(super) mod feature_active;
 mod feature_parts;
 mod heads;
 mod pack;
