@@ -6,6 +6,7 @@ use super::acts::FeatureActs;
 use super::dictionary::Dictionary;
 use super::gather::Written;
 use crate::error::{Error, Result};
+use crate::model::ops::linear;
 use crate::wide;
 
 impl Dictionary {
@@ -58,7 +59,7 @@ impl Dictionary {
             true => acts.broadcast_div(&self.decoder_norms()?.to_dtype(acts.dtype())?)?,
             false => acts.clone(),
         };
-        let written = acts.broadcast_matmul(&w_dec.to_dtype(acts.dtype())?)?;
+        let written = linear(&acts, &w_dec.to_dtype(acts.dtype())?, None)?;
         match write {
             0 => Ok(written.broadcast_add(&parts.b_dec.to_dtype(acts.dtype())?)?),
             _ => Ok(written),
@@ -83,7 +84,7 @@ impl Dictionary {
         };
         let mut y = undo.undo(written.to_device(flat.device())?.to_dtype(flat.dtype())?)?;
         if let Some(w_skip) = &self.parts.w_skip {
-            y = (y + flat.broadcast_matmul(&wide::widened(w_skip)?.to_dtype(flat.dtype())?)?)?;
+            y = (y + linear(&flat, &wide::widened(w_skip)?.to_dtype(flat.dtype())?, None)?)?;
         }
         let y = if self.d_out() == self.d_in() { y.reshape(x.shape())? } else { y };
         Ok(y.to_dtype(x.dtype())?)

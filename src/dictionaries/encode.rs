@@ -11,6 +11,7 @@ use super::pursuit::Pursuit;
 use super::select::Selection;
 use crate::error::{Error, Result, human_bytes};
 use crate::hooks::check_free;
+use crate::model::ops::linear;
 use crate::wide;
 
 /// The bytes of the products that are in memory at once.
@@ -161,7 +162,7 @@ impl Dictionary {
             return Ok(Encoded { pre: pursuit.encode(x, &parts.w_dec)?, mask: None, undo });
         }
         let as_x = |t: &Tensor| t.to_dtype(x.dtype());
-        let product = x.broadcast_matmul(&as_x(&parts.w_enc)?)?;
+        let product = linear(x, &as_x(&parts.w_enc)?, None)?;
         let mut mask = None;
         let mut pre = match &parts.activation {
             Activation::Gated { b_gate, b_mag, r_mag } => {

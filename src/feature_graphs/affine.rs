@@ -6,6 +6,7 @@ use candle_core::{D, Tensor};
 use crate::cache::ActivationCache;
 use crate::error::Result;
 use crate::hooks::{HookPoint, Site};
+use crate::model::ops::linear;
 use crate::model::{HookedTransformer, NormalizationType};
 use crate::wide;
 
@@ -127,14 +128,14 @@ impl AffineBlock {
         let of_outputs = g.broadcast_mul(&self.b_o)?.sum((1, 2))?;
         let heads = self.pattern.dim(0)?;
         // [target, q, head d_head] -> [head, q, target d_head], so that one product mixes all targets.
-        let z = g.broadcast_matmul(&self.w_o)?.reshape((targets, pos, heads, ()))?;
+        let z = linear(&g, &self.w_o, None)?.reshape((targets, pos, heads, ()))?;
         let d_head = z.dim(3)?;
         let z = z.permute((2, 1, 0, 3))?.reshape((heads, pos, targets * d_head))?;
         let v = self.pattern.transpose(1, 2)?.contiguous()?.matmul(&z)?;
         let v =
             v.reshape((heads, pos, targets, d_head))?.permute((2, 1, 0, 3))?.reshape((targets, pos, heads * d_head))?;
         let of_values = v.broadcast_mul(&self.b_v)?.sum((1, 2))?;
-        let read = v.broadcast_matmul(&self.w_v)?;
+        let read = linear(&v, &self.w_v, None)?;
         let read = match &self.ln1 {
             Some(norm) => {
                 let (read, shift) = norm.pull(&read)?;

@@ -9,6 +9,7 @@ use super::node::BiasOf;
 use super::sources::{Read, Sources};
 use crate::error::Result;
 use crate::hooks::Site;
+use crate::model::ops::linear;
 
 /// A target whose edges are wanted.
 #[derive(Clone)]
@@ -102,7 +103,7 @@ impl Pull {
         let Some(read) = &self.sources.read[layer] else { return Ok(None) };
         let own = self.own(layer, read, wanted)?;
         let skipped = match &read.skip {
-            Some(skip) => Some(g.broadcast_matmul(&skip.t()?)?),
+            Some(skip) => Some(linear(g, &skip.t()?.contiguous()?, None)?),
             None => None,
         };
         let at_read = match (own, skipped) {

@@ -9,6 +9,7 @@ use super::frozen::Frozen;
 use super::sites::{Part, sites};
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookQuery, InnerSite, Splice, SpliceRun};
+use crate::model::ops::linear;
 use crate::visible::visible;
 use crate::wide;
 
@@ -138,7 +139,7 @@ impl OneDictionary {
     fn written(&self, recons: Tensor, undo: &Undo, input: Option<&Tensor>, like: &Tensor) -> Result<Tensor> {
         let mut y = undo.undo(recons)?;
         if let (Some(w_skip), Some(input)) = (&self.dictionary.parts.w_skip, input) {
-            y = (y + input.broadcast_matmul(&w_skip.to_dtype(input.dtype())?)?)?;
+            y = (y + linear(input, &w_skip.to_dtype(input.dtype())?, None)?)?;
         }
         Ok(y.reshape(like.shape())?)
     }
