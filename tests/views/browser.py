@@ -214,7 +214,7 @@ def graph_at(browser, html):
 
 
 def features(page):
-    table = widget(page, "8 active features, ranked by gradient x activation, logit difference; BOS left out")
+    table = widget(page, "8 active features, ranked by gradient x activation, logit difference; BOS left out").locator(".root")
     rows, words, says = table.locator("tbody tr"), table.locator(".word"), table.locator(".says")
     check(rows.count() == 8 and words.count() == 17, "features that are active have rows and tokens", [rows.count(), words.count()])
     coloured = lambda: [i for i in range(words.count()) if not re.search(r", 0\)|^$", words.nth(i).evaluate("e => e.style.backgroundColor"))]

@@ -169,6 +169,7 @@ fn a_dashboard_holds_all_of_a_feature() -> candle_lens::Result<()> {
         "Top texts",
         "Texts at random",
         "4 more texts",
+        ">1 more text<",
         "kurtosis 11.4",
         "> Anna<",
         "> was<",

@@ -38,7 +38,7 @@ pub(in crate::views) fn dashboard(feature: &FeatureDashboard) -> String {
     ]
     .concat();
     format!(
-        "<div style=\"max-width:1100px;line-height:1.45\">{}{}</div>",
+        "<div style=\"max-width:1100px;line-height:1.45;margin:4px 0\">{}{}</div>",
         head(feature),
         beside(&[(1.7, 320, texts), (1.0, 270, numbers)])
     )
@@ -196,6 +196,7 @@ fn listed(list: &[FeatureExample], most: f32, bytes: &mut usize, what: &str) -> 
     let (mut html, shown) = examples(open, most, bytes);
     let (hidden, also) = if shown == open.len() { examples(more, most, bytes) } else { (String::new(), 0) };
     if also > 0 {
+        let what = if also == 1 { what.trim_end_matches('s') } else { what };
         html += &folded(&format!("{also} more {what}"), &hidden);
     }
     html + &left_out(list.len() - shown - also, what)
