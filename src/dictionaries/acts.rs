@@ -34,7 +34,7 @@ impl FeatureActs {
     /// [`Error::Argument`] if there are not as many rows as the shape has positions, or a feature that does not exist, appears
     /// twice or out of order.
     pub fn from_rows(shape: &[usize], d_sae: usize, rows: &[Vec<(u32, f32)>]) -> Result<Self> {
-        let positions: usize = shape.iter().product();
+        let positions = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).unwrap_or(usize::MAX);
         if rows.len() != positions {
             return Err(Error::shape(
                 "rows of active features",
@@ -74,6 +74,9 @@ impl FeatureActs {
         let Some((&d_sae, shape)) = acts.dims().split_last() else {
             return Err(Error::shape("activations of features", "[.., d_sae]", acts.dims()));
         };
+        if d_sae == 0 {
+            return Err(Error::shape("activations of features", "[.., d_sae] with at least one feature", acts.dims()));
+        }
         let acts = acts.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let (mut starts, mut features, mut values) = (vec![0], Vec::new(), Vec::new());
         for row in acts.chunks(d_sae.max(1)) {

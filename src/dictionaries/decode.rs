@@ -56,7 +56,7 @@ impl Dictionary {
             _ => parts.w_dec.clone(),
         };
         let acts = match parts.scaled_by_decoder_norm {
-            true => acts.broadcast_div(&self.decoder_norms()?.to_dtype(acts.dtype())?)?,
+            true => acts.broadcast_div(&self.divisors()?.to_dtype(acts.dtype())?)?,
             false => acts.clone(),
         };
         let written = linear(&acts, &w_dec.to_dtype(acts.dtype())?, None)?;

@@ -213,6 +213,16 @@ impl Dictionary {
         let rows = wide::widened(&self.parts.w_dec)?.flatten_from(1)?;
         Ok(rows.sqr()?.sum(1)?.sqrt()?)
     }
+
+    /// What activations are divided by where pre-activations are multiplied by the norms of rows: these norms, and 1 for a row of zeros, which
+    /// writes nothing whatever it is divided by.
+    ///
+    /// # Shapes
+    /// `[d_sae]`.
+    pub(super) fn divisors(&self) -> Result<Tensor> {
+        let norms = self.decoder_norms()?;
+        Ok((&norms + norms.eq(0.0)?.to_dtype(norms.dtype())?)?)
+    }
 }
 
 /// # Errors

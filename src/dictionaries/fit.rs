@@ -150,8 +150,15 @@ impl Fit<'_> {
         let ends = [(reads, self.dictionary.d_in(), "reads"), (writes, self.dictionary.d_out(), "writes")];
         for (point, width, does) in ends {
             let shape = point.shape(&self.model.dims(), 1, 1);
-            let there = match (point, self.expects().head) {
-                (HookPoint::Block(_, Site::Z), Some(_)) => shape[3],
+            let there = match self.expects().head {
+                Some(head) if shape.len() == 4 && head >= shape[2] => {
+                    return self.refused(format!(
+                        "{does} head {head} at {point}, and there are {} (0 to {}).",
+                        shape[2],
+                        shape[2] - 1
+                    ));
+                }
+                Some(_) if shape.len() == 4 => shape[3],
                 _ => shape[2..].iter().product(),
             };
             if width != there {
@@ -274,6 +281,13 @@ impl Fit<'_> {
             let x = wide::widened(x)?;
             Ok(x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?)
         };
+        if parts.scaled_by_decoder_norm {
+            // The norms of centred rows are others, and would choose other features.
+            return self.refused(format!(
+                "writes {writes} of a model whose writing weights are not centred, and multiplies pre-activations by the norms of what it \
+                 writes, which centring changes: load the model with Processing {{ center_writing_weights: false, .. }}."
+            ));
+        }
         (parts.w_dec, parts.b_dec) = (centre(&parts.w_dec)?, centre(&parts.b_dec)?);
         parts.w_skip = parts.w_skip.as_ref().map(centre).transpose()?;
         parts.expects.centred = Some(centred);

@@ -63,7 +63,11 @@ impl Written {
             for (&feature, &value) in features.iter().zip(values) {
                 let row = &w_dec[feature as usize * self.row..][..self.row];
                 let value = match self.by_norm {
-                    true => value / row.iter().map(|&w| widened(w) * widened(w)).sum::<f32>().sqrt(),
+                    // A row of zeros writes nothing, and its norm divides nothing.
+                    true => match row.iter().map(|&w| widened(w) * widened(w)).sum::<f32>().sqrt() {
+                        0.0 => value,
+                        norm => value / norm,
+                    },
                     false => value,
                 };
                 let part = &row[self.from..][..self.d_out];

@@ -48,6 +48,8 @@ impl InputNorm {
             }
             Self::ConstantNorm => {
                 let norm = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+                // An input of zeros stays one: there is nothing to scale.
+                let norm = (&norm + norm.eq(0.0)?.to_dtype(norm.dtype())?)?;
                 let factor = (norm.recip()? * width.sqrt())?;
                 Ok((x.broadcast_mul(&factor)?, Undo::Affine { scale: factor.recip()?, shift: None }))
             }

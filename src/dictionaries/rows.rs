@@ -64,7 +64,7 @@ impl Dictionary {
         };
         let rows = wide::widened(&rows)?;
         Ok(match self.parts.scaled_by_decoder_norm {
-            true => rows.broadcast_div(&self.decoder_norms()?.index_select(&chosen, 0)?.unsqueeze(1)?)?,
+            true => rows.broadcast_div(&self.divisors()?.index_select(&chosen, 0)?.unsqueeze(1)?)?,
             false => rows,
         })
     }

@@ -71,7 +71,8 @@ impl Dictionary {
             InputNorm::ConstantNorm => "constant_norm_rescale",
         };
         config.insert("normalize_activations".into(), norm.into());
-        let reads_heads = matches!(parts.expects.hook_in, Some(HookPoint::Block(_, Site::Z)));
+        let reads_heads =
+            parts.expects.head.is_none() && matches!(parts.expects.hook_in, Some(HookPoint::Block(_, Site::Z)));
         config.insert("reshape_activations".into(), if reads_heads { "hook_z" } else { "none" }.into());
         config.insert("metadata".into(), metadata(parts));
 

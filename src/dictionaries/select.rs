@@ -83,6 +83,8 @@ fn largest(mut rows: Vec<(u32, f32)>, k: usize, key: impl Fn(f32) -> f32) -> Vec
     if k < rows.len() {
         rows.select_nth_unstable_by(k, |a, b| key(b.1).total_cmp(&key(a.1)).then(a.0.cmp(&b.0)));
         rows.truncate(k);
+        // The rows of a piece are held together.
+        rows.shrink_to_fit();
         rows.sort_unstable_by_key(|(feature, _)| *feature);
     }
     rows

@@ -58,7 +58,8 @@ impl DictionarySet {
         let entries: Vec<Entry> = unread.into_iter().map(|unread| Entry { unread, opened: OnceCell::new() }).collect();
         let set = Self(Rc::new(Inner { name: name.into(), options, entries }));
         if local {
-            set.0.entries.iter().try_for_each(|entry| entry.opened().map(drop))?;
+            let here = set.0.entries.iter().filter(|entry| !entry.unread.remote);
+            here.map(Entry::opened).try_for_each(|opened| opened.map(drop))?;
         }
         Ok(set)
     }

@@ -65,6 +65,11 @@ impl HookedTransformer {
                 tokens.batch()
             )));
         }
+        // Padding is not a part of the prompt.
+        let tokens = Tokens::from_rows(vec![tokens.real_row(0)])?;
+        if options.batch_size == 0 {
+            return Err(Error::argument("batch_size is 0, and a batch has at least one target: give 64, say."));
+        }
         let first_position = self.first_position(&tokens, &options)?;
         let (logits, cache) = self.run_with_hooks(&tokens, reads(self, &dictionaries))?;
         let blocks = (0..self.cfg().n_layers).map(|layer| AffineBlock::new(self, &cache, layer));

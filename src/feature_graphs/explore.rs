@@ -6,6 +6,7 @@ use super::options::GraphOptions;
 use super::pull::{Pull, Wanted};
 use super::targets::Targets;
 use crate::error::Result;
+use crate::hooks::check_free;
 use crate::progress::Progress;
 
 /// After how many batches influence is computed again, as circuit-tracer does.
@@ -21,6 +22,8 @@ pub(super) fn explore(
     values: &[f32],
 ) -> Result<AttributionGraph> {
     let features = &pull.sources.features;
+    let room = options.most_features.unwrap_or(usize::MAX).min(features.len());
+    check_room(room + targets.names.len(), pull.sources.nodes().len())?;
     let mut graph = AttributionGraph {
         pieces,
         sources: pull.sources.nodes(),
@@ -28,8 +31,7 @@ pub(super) fn explore(
         rows: target_rows(pull, &targets)?,
         targets: targets.names,
     };
-    let room = options.most_features.unwrap_or(usize::MAX).min(features.len());
-    let batch = options.batch_size.max(1);
+    let batch = options.batch_size;
     let mut is_there = vec![false; features.len()];
     let mut progress = Progress::new("attribution", room as u64, "features");
     let mut done = 0;
@@ -50,6 +52,16 @@ pub(super) fn explore(
         graph.leave_out(&is_there);
     }
     Ok(graph)
+}
+
+/// That there is memory for the edges, once for the graph and once while it is put in order.
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error) where there is not.
+fn check_room(rows: usize, columns: usize) -> Result<()> {
+    let bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(2 * size_of::<f32>() as u64);
+    let what = format!("the edges of a graph of {rows} targets and {columns} sources");
+    check_free(bytes, &what, "explain fewer features: GraphOptions { most_features: Some(1000), .. }")
 }
 
 fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {

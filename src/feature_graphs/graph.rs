@@ -68,7 +68,7 @@ impl AttributionGraph {
         })
     }
 
-    /// What the edges into a feature or target sum to: its pre-activation, or the logit.
+    /// What the edges into a feature or target sum to: its pre-activation, or the logit, before a soft cap where the model has one.
     ///
     /// # Errors
     /// [`Error::Argument`] for a node into which there are no edges.

@@ -4,7 +4,8 @@ use candle_core::Tensor;
 
 use crate::tokens::TokenRef;
 
-/// What a graph explains at the last position: logits, differences of logits, or directions.
+/// What a graph explains at the last position: logits, differences of logits, or directions. In a model with a soft cap on its logits
+/// (Gemma 2) these are the logits before it.
 #[derive(Clone, Debug)]
 pub enum GraphTargets {
     /// The most probable tokens, until their probabilities sum to `probability`, at most `most` of them; each logit less the mean of all,

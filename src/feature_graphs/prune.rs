@@ -38,7 +38,7 @@ impl AttributionGraph {
             }
         }
         let influence = self.influence();
-        let least = threshold(influence.values(), nodes);
+        let least = threshold(influence.values().to_vec(), nodes);
         let scored = self.sources.iter().zip(influence.values());
         let columns: Vec<bool> = scored.map(|(node, &value)| stays(node) || value >= least).collect();
         let mut kept = Kept { rows: self.rows_of(&columns), columns, edges: Vec::new() };
@@ -65,12 +65,14 @@ impl AttributionGraph {
             true => normalised.edge(row, column) * normalised.through(row, &influence),
             false => 0.0,
         };
-        let scores: Vec<Vec<f64>> = (0..self.rows.len())
-            .map(|row| (0..self.sources.len()).map(|column| score(row, column)).collect())
-            .collect();
-        let least = threshold(&scores.concat(), share);
+        let columns = 0..self.sources.len();
+        let all = (0..self.rows.len()).flat_map(|row| columns.clone().map(move |column| (row, column)));
+        let scores: Vec<f64> = all.map(|(row, column)| score(row, column)).filter(|score| *score > 0.0).collect();
+        let least = threshold(scores, share);
         // An edge without influence is none, whatever the share.
-        scores.into_iter().map(|row| row.into_iter().map(|score| score > 0.0 && score >= least).collect()).collect()
+        let is_kept = |score: f64| score > 0.0 && score >= least;
+        let row = |row: usize| columns.clone().map(|column| is_kept(score(row, column))).collect();
+        (0..self.rows.len()).map(row).collect()
     }
 
     /// Leaves out features and errors that lead nowhere and features that come from nowhere; whether there were any.
@@ -128,8 +130,7 @@ fn stays(node: &GraphNode) -> bool {
 }
 
 /// The least score among the largest that reach this share of the sum.
-fn threshold(scores: &[f64], share: f64) -> f64 {
-    let mut sorted = scores.to_vec();
+fn threshold(mut sorted: Vec<f64>, share: f64) -> f64 {
     sorted.sort_by(|a, b| b.total_cmp(a));
     let total: f64 = sorted.iter().sum();
     let mut sum = 0.0;

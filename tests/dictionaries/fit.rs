@@ -118,7 +118,43 @@ fn what_does_not_fit_is_refused_with_the_way_out() -> Result<()> {
         let error = random(expects)?.for_model(&model).unwrap_err().to_string();
         assert!(error.contains(words), "{error} does not say {words}");
     }
+    let one_head = Dictionary::new(DictionaryParts {
+        w_enc: Tensor::zeros((16, 4), DType::F32, &Device::Cpu)?,
+        b_enc: Tensor::zeros(4, DType::F32, &Device::Cpu)?,
+        w_dec: Tensor::zeros((4, 16), DType::F32, &Device::Cpu)?,
+        b_dec: Tensor::zeros(16, DType::F32, &Device::Cpu)?,
+        expects: Expects { head: Some(8), ..at("blocks.1.attn.hook_z")? },
+        ..random(Expects::default())?.parts()
+    })?;
+    let error = one_head.for_model(&model).unwrap_err().to_string();
+    assert!(error.contains("reads head 8 at blocks.1.attn.hook_z, and there are 8 (0 to 7)"), "{error}");
+
+    let between = Expects::between("blocks.1.ln2.hook_normalized".parse()?, "blocks.1.hook_mlp_out".parse()?);
+    let scaled = DictionaryParts {
+        scaled_by_decoder_norm: true,
+        expects: Expects { centred: Some(false), ..between },
+        ..random(Expects::default())?.parts()
+    };
+    let error = Dictionary::new(scaled)?.for_model(&model).unwrap_err().to_string();
+    assert!(error.contains("multiplies pre-activations by the norms"), "{error}");
+
     let fits = Expects { model: Some("tiny".into()), weights: model.provenance().crc32, centred: Some(true), ..resid };
     assert!(random(fits)?.for_model(&model).is_ok());
+    Ok(())
+}
+
+/// A row of zeros, as of a feature that died, has a norm that nothing can be divided by.
+#[test]
+fn a_decoder_row_of_zeros_writes_nothing_in_every_way_of_decoding() -> Result<()> {
+    let parts = random(Expects::default())?.parts();
+    let zeros = Tensor::zeros((1, 128), DType::F32, &Device::Cpu)?;
+    let w_dec = Tensor::cat(&[&zeros, &parts.w_dec.narrow(0, 1, 47)?], 0)?;
+    let dictionary = Dictionary::new(DictionaryParts { w_dec, scaled_by_decoder_norm: true, ..parts })?;
+    let x = Random::new(5).normal((3, 128))?;
+    let sparse = dictionary.reconstruct(&x)?;
+    let watched = Var::from_tensor(&x)?;
+    assert_close(&dictionary.reconstruct(watched.as_tensor())?, &sparse, ROUNDING, "with gradients");
+    let alone = FeatureActs::from_rows(&[1], 48, &[vec![(0, 2.0)]])?;
+    assert_close(&dictionary.decode(&alone)?.squeeze(0)?, &dictionary.parts().b_dec, ROUNDING, "the feature alone");
     Ok(())
 }

@@ -104,10 +104,7 @@ fn edges_sum_to_values_in_every_family() -> Result<()> {
     let families = std::fs::read_dir(fixture::path("families")).expect("the families");
     let mut checked = 0;
     for family in families.map(|entry| entry.expect("a folder").path()).filter(|path| path.is_dir()) {
-        let Ok(model) = HookedTransformer::from_pretrained_no_processing(family.to_string_lossy()) else { continue };
-        if model.cfg().attn_only {
-            continue;
-        }
+        let model = HookedTransformer::from_pretrained_no_processing(family.to_string_lossy())?;
         for kind in [Kind::Plain, Kind::Skip] {
             check(&model, "mlp.hook_in", kind, &format!("{}, {kind:?}", family.display()))?;
         }
@@ -127,7 +124,15 @@ fn influence_is_conserved_and_pruning_at_one_keeps_all_that_has_any() -> Result<
     let graph = model.attribution_graph(&dictionaries, prompt, GraphTargets::difference(" Mary", " John"))?;
     assert!((graph.influence().of_leaves() - 1.0).abs() < SHARES, "{}", graph.influence().of_leaves());
     let all = graph.prune(1.0, 1.0)?;
-    assert!(graph.features() >= all.features() && all.features() > 0);
+    let influence = graph.influence();
+    for node in graph.sources() {
+        let has_any = influence.of(node)? > 0.0 || matches!(node, GraphNode::Token { .. });
+        assert!(!has_any || all.sources().contains(&node), "{node} has influence");
+    }
+    assert_eq!(
+        all.edges(),
+        graph.edges().into_iter().filter(|edge| all.edge(edge.source, edge.target).is_ok()).collect::<Vec<_>>()
+    );
     let few = graph.prune(0.8, 0.98)?;
     assert!(few.features() < all.features());
     // What the graph has no room for is one source, and the sums stay.
@@ -138,6 +143,27 @@ fn influence_is_conserved_and_pruning_at_one_keeps_all_that_has_any() -> Result<
     assert!(small.residual() / size(&small)? < ROUNDING, "{}", small.residual());
     assert!((small.influence().of_leaves() - 1.0).abs() < SHARES);
     let bias = small.edge(GraphNode::Bias(BiasOf::Target), GraphNode::Target { number: 0 })?;
-    assert!(bias.is_finite());
+    let b_u = model.b_U().to_vec1::<f32>()?;
+    let of = |text: &str| -> Result<f32> { Ok(b_u[model.to_single_token(text)? as usize]) };
+    assert_eq!(bias, of(" Mary")? - of(" John")?);
+    Ok(())
+}
+
+#[test]
+fn padding_is_no_part_of_a_prompt() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let dictionaries = (0..4).map(|layer| transcoder(&model, layer, "ln2.hook_normalized", Kind::Plain));
+    let dictionaries = dictionaries.collect::<Result<Vec<_>>>()?;
+    let ids = model.to_tokens("The capital of France is")?.row(0);
+    let graph = |tokens: Tokens| model.attribution_graph(&dictionaries, tokens, GraphTargets::top());
+    let bare = graph(Tokens::from_rows(vec![ids.clone()])?)?;
+    for side in [PaddingSide::Left, PaddingSide::Right] {
+        let filler = vec![7; 3];
+        let row = match side {
+            PaddingSide::Left => [filler, ids.clone()].concat(),
+            PaddingSide::Right => [ids.clone(), filler].concat(),
+        };
+        assert_eq!(graph(Tokens::from_padded_rows(vec![row], 7, side, false)?)?, bare, "{side:?}");
+    }
     Ok(())
 }

@@ -72,7 +72,7 @@ pub(super) fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<
         let (files, layout) = (files.clone(), Layout::plain(name.clone(), expects.clone()));
         let layout = Layout { b_in: Some("b_dec".into()), ..layout };
         let open = Box::new(move || layout.clone().opened(files.weights(&file, None)?, None, said));
-        Unread { name, expects, open }
+        Unread { name, expects, remote: false, open }
     });
     Ok(unread.collect())
 }

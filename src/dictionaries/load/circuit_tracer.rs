@@ -207,7 +207,7 @@ fn of_layer(files: &Files, below: &str, config: &Config, (layer, n_layers): (usi
             cross_layer(open("W_enc")?, open("W_dec")?, (layer, n_layers), called.clone(), expected.clone())
         }),
     };
-    Ok(Unread { name, expects, open })
+    Ok(Unread { name, expects, remote: false, open })
 }
 
 /// One layer of a set.
@@ -273,7 +273,7 @@ fn listed_layer(
             Box::new(move || per_layer(&files, &file, called.clone(), expected.clone()))
         }
     };
-    Ok(Unread { name, expects, open })
+    Ok(Unread { name, expects, remote: on_hub(file).is_some(), open })
 }
 
 /// The name here of `hf://owner/repo/path?revision=..`.

@@ -92,7 +92,7 @@ pub(super) fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<
         let (files, file, called) = (files.clone(), format!("{folder}{WEIGHTS}"), name.clone());
         let expects = config.expects.clone();
         let open = Box::new(move || open(files.weights(&file, None)?, &config, called.clone()));
-        found.push(Unread { name, expects, open });
+        found.push(Unread { name, expects, remote: false, open });
     }
     Ok(found)
 }

@@ -38,7 +38,7 @@ pub(super) fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<
         let (files, options) = (files.clone(), options.clone());
         let (called, expected) = (name.clone(), expects.clone());
         let open = Box::new(move || open(&files, &file, &called, &expected, &options));
-        Unread { name, expects, open }
+        Unread { name, expects, remote: false, open }
     });
     Ok(unread.collect())
 }

@@ -48,7 +48,8 @@ pub(super) fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<
     for file in files.names() {
         let base = file.rsplit('/').next().unwrap_or(file);
         let all = files.path_of(file).to_string_lossy().into_owned();
-        let of_layer = all.contains("clt") && base.ends_with(".safetensors") && number(base, "layer_").is_some();
+        let of_layer =
+            known(&all).contains("clt") && base.ends_with(".safetensors") && number(base, "layer_").is_some();
         let cross_layer = of_layer && base.starts_with("params");
         if base == NPZ || base == SAFETENSORS || cross_layer {
             found.push(entry(files, named(files, file, &all, cross_layer, options)?));
@@ -59,17 +60,27 @@ pub(super) fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<
 
 fn entry(files: &Files, named: Named) -> Unread {
     let (files, name, expects) = (files.clone(), named.called.clone(), named.expects.clone());
-    Unread { name, expects, open: Box::new(move || open(files.weights(&named.file, None)?, &named)) }
+    Unread { name, expects, remote: false, open: Box::new(move || open(files.weights(&named.file, None)?, &named)) }
+}
+
+/// The part of a path that says something: what stands before the repository's name is a folder of this disk. Without that name it is
+/// the last folders, as many as a repository has (`layer_5/width_16k/average_l0_10`).
+fn known(all: &str) -> &str {
+    match all.rsplit_once("gemma-scope-") {
+        Some((_, known)) => known,
+        None => all.rmatch_indices('/').nth(3).map_or(all, |(at, _)| &all[at + 1..]),
+    }
 }
 
 /// What the names say; `all` is the whole path, with that of the repository.
 fn named(files: &Files, file: &str, all: &str, cross_layer: bool, options: &DictionaryOptions) -> Result<Named> {
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let layer = number(all, "layer_");
     let second = !file.ends_with(NPZ);
-    let of_embeddings = !second && all.contains("embedding");
-    // What stands before the repository's name is a folder of this disk, whose name says nothing.
-    let known = all.rsplit_once("gemma-scope-").map_or(all, |(_, known)| known);
+    let known = known(all);
+    let layer = number(known, "layer_");
+    let of_embeddings = !second
+        && known.split('/').any(|part| part == "embedding")
+        && options.hook_in.is_none_or(|hook_in| hook_in == HookPoint::Embed);
     let repo = known.split('/').next().unwrap_or(known);
     let of = |kind: &str| !second && repo.len() < known.len() && repo.ends_with(kind);
     let has = |words: &[&str]| second && words.iter().any(|word| known.contains(word));
@@ -179,7 +190,7 @@ fn open(weights: Weights, named: &Named) -> Result<Opened> {
     for name in weights.names() {
         weights.dtype(&name)?;
     }
-    if named.expects.is_transcoder() != (d_in != d_out || named.expects.hook_out.is_some()) {
+    if d_in != d_out && !named.expects.is_transcoder() {
         return Err(
             weights.wrong(format!("it reads {d_in} numbers and writes {d_out}, but names one point: set hook_out"))
         );

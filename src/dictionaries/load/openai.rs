@@ -49,7 +49,7 @@ pub(super) fn entries(files: &Files, options: &DictionaryOptions) -> Result<Vec<
     let unread = names.into_iter().zip(found).map(|(name, (file, expects, _))| {
         let (files, layout) = (files.clone(), Layout::of_linears(name.clone(), expects.clone()));
         let open = Box::new(move || open(&files, &file, layout.clone()));
-        Unread { name, expects, open }
+        Unread { name, expects, remote: false, open }
     });
     Ok(unread.collect())
 }

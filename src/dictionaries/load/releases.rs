@@ -140,7 +140,7 @@ impl Facts {
     /// The dictionary with what the table knows and the files do not say.
     pub(super) fn add_to(self, unread: Unread, id: Option<&str>, given: Option<f64>) -> Unread {
         let factor = if given.is_some() { None } else { self.norm_factor };
-        let Unread { name, mut expects, open } = unread;
+        let Unread { name, mut expects, remote, open } = unread;
         self.fill(&mut expects);
         let open = move || {
             let Opened { read, architecture, d_in, d_sae, d_out, dtype, bytes } = open()?;
@@ -152,7 +152,7 @@ impl Facts {
             });
             Ok(Opened { read, architecture, d_in, d_sae, d_out, dtype, bytes })
         };
-        Unread { name: id.map_or(name, String::from), expects, open: Box::new(open) }
+        Unread { name: id.map_or(name, String::from), expects, remote, open: Box::new(open) }
     }
 
     fn fill(&self, expects: &mut Expects) {

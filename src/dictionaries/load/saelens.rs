@@ -49,7 +49,7 @@ fn entry(files: &Files, folder: &str, options: &DictionaryOptions) -> Result<Unr
         let called = called.clone();
         Box::new(move || open(files.weights(&file, None)?, &config, &called))
     };
-    Ok(Unread { name: called, expects, open })
+    Ok(Unread { name: called, expects, remote: false, open })
 }
 
 /// Checks all shapes against the configuration.

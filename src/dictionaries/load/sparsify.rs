@@ -58,7 +58,7 @@ fn entry(files: &Files, folder: &str, options: &DictionaryOptions) -> Result<Unr
     let (files, file, called) = (files.clone(), format!("{folder}{WEIGHTS}"), name.clone());
     let expects = config.expects.clone();
     let open = Box::new(move || open(files.weights(&file, None)?, &config, called.clone()));
-    Ok(Unread { name, expects, open })
+    Ok(Unread { name, expects, remote: false, open })
 }
 
 fn read(mut keys: Keys, module: &str, options: &DictionaryOptions) -> Result<Config> {

@@ -15,6 +15,8 @@ pub(in crate::dictionaries) struct Unread {
     pub name: String,
     /// What it expects of the model, as far as is known without its tensors.
     pub expects: Expects,
+    /// Its file is on the hub though the folder that names it is on this disk: opening fetches it.
+    pub remote: bool,
     /// Opens its files (on the hub, fetches them) and reads their headers.
     pub open: Box<dyn Fn() -> Result<Opened>>,
 }

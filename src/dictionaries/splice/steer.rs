@@ -47,7 +47,7 @@ impl Dictionary {
         }
         let mut row = (wide::widened(&parts.w_dec.get(feature)?)?.flatten_all()? * strength)?;
         if parts.scaled_by_decoder_norm {
-            row = row.broadcast_div(&fitted.decoder_norms()?.get(feature)?)?;
+            row = row.broadcast_div(&fitted.divisors()?.get(feature)?)?;
         }
         let expects = fitted.expects();
         let shape = expects.writes().map(|point| point.shape(&model.dims(), 1, 1)).unwrap_or_default();
