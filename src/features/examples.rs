@@ -61,8 +61,9 @@ pub struct FeatureTexts {
 }
 
 impl FeatureTexts {
-    /// The texts that were drawn at random in `n` groups of the same size, from the most to the least active: examples of each
-    /// quantile of what activates the feature. The first groups have one more where the number is not divisible.
+    /// The texts that were drawn at random in at most `n` groups of the same size, from the most to the least active: examples of each
+    /// quantile of what activates the feature. The first groups have one more where the number is not
+    /// divisible. There are no more groups than texts, and so none for a feature that is never active.
     ///
     /// # Errors
     /// [`Error::Argument`] for no groups.
@@ -86,7 +87,7 @@ impl FeatureTexts {
             rest = after;
             group.to_vec()
         };
-        Ok((0..n.min(self.random.len().max(1))).map(&mut group).collect())
+        Ok((0..n.min(self.random.len())).map(&mut group).collect())
     }
 }
 

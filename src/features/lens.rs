@@ -139,7 +139,8 @@ impl Dictionary {
         Ok(FeatureReads { dictionary: self.name(), feature, top, bottom })
     }
 
-    /// The share of each head in a feature's decoder row, `|W_dec[f, h]|` over the sum of all heads.
+    /// The share of each head in a feature's decoder row, `|W_dec[f, h]|` over the sum of all heads; 0 for each
+    /// head where the row is 0.
     ///
     /// # Shapes
     /// `[layer, head]` with the one layer of the dictionary, so that [`Labelled::top_heads`] reads it.
@@ -172,7 +173,7 @@ impl Dictionary {
         let norm = |part: &[f32]| part.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
         let norms: Vec<f64> = row.chunks(row.len() / heads).map(norm).collect();
         let sum: f64 = norms.iter().sum();
-        let shares = norms.iter().map(|norm| (norm / sum) as f32).collect();
+        let shares = norms.iter().map(|norm| if sum == 0. { 0. } else { (norm / sum) as f32 }).collect();
         let axes = vec![Axis::new("layer", [layer.to_string()]), Axis::numbered("head", heads)];
         Labelled::new(format!("share of each head in feature {feature}"), axes, shares)
     }

@@ -9,10 +9,11 @@ use super::checkpoint::Checkpoint;
 use super::store::ActivationStore;
 use crate::error::{Error, Result};
 use crate::random::{Random, RandomState};
+use crate::visible::visible;
 
 #[derive(Serialize, Deserialize)]
 struct OfStore {
-    /// Points and options, which decide what comes next.
+    /// Model, points and options, which decide what comes next.
     about: String,
     texts: u64,
     rows_given: u64,
@@ -40,18 +41,18 @@ impl ActivationStore {
         Ok(())
     }
 
-    /// Goes on from where the store was that a checkpoint holds under this name. This one is new, made with the same points and options
-    /// from the same texts, of which those that were read are read again and thrown away.
+    /// Goes on from where the store was that a checkpoint holds under this name. This one is new, made of the same model with the same points and
+    /// options from the same texts, of which those that were read are read again and thrown away.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a store that has given batches, one with other points or options, and fewer texts.
+    /// [`Error::Argument`] for a store that has given batches, one of another model or with other points or options, and fewer texts.
     pub fn resume(&mut self, checkpoint: &Checkpoint, name: &str) -> Result<()> {
         let OfStore { about, texts, rows_given, has_ended, random, waiting } = checkpoint.get(name)?;
         if about != self.about() {
             return Err(Error::argument(format!(
-                "the checkpoint holds a store with other points or options: it was {}, and this is {}.",
-                crate::visible::visible(&about),
-                self.about()
+                "the checkpoint holds a store of another model, or with other points or options: it was {}, and this is {}.",
+                visible(&about),
+                visible(&self.about())
             )));
         }
         let ids = checkpoint.typed(&format!("{name}.waiting"), DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
@@ -61,10 +62,12 @@ impl ActivationStore {
         }
         let rows = (0..self.points().len()).map(|number| checkpoint.values(&format!("{name}.rows.{number}")));
         let rows = rows.collect::<Result<Vec<_>>>()?;
-        self.texts.skip(texts)?;
-        if !self.buffer.fill_with(&rows) {
+        if self.buffer.count(&rows).is_none() {
             return Err(checkpoint.damaged(name, "the rows of its points are not of the same positions"));
         }
+        // Last, since it takes texts: whatever is refused above leaves the store as it was.
+        self.texts.skip(texts)?;
+        self.buffer.fill_with(&rows);
         let mut ids = ids.into_iter();
         self.waiting = waiting.into_iter().map(|length| ids.by_ref().take(length).collect()).collect::<VecDeque<_>>();
         (self.random, self.rows_given, self.has_ended) = (Random::at(&random), rows_given, has_ended);
@@ -73,6 +76,15 @@ impl ActivationStore {
 
     fn about(&self) -> String {
         let points: Vec<String> = self.points().iter().map(ToString::to_string).collect();
-        format!("{} with {:?}", points.join(", "), self.options)
+        let model = self.model.provenance();
+        let crc32 = model.crc32.unwrap_or_else(|| "unknown".into());
+        let processing = if model.processing.is_empty() { "none".into() } else { model.processing.join(", ") };
+        format!(
+            "{} of {} (CRC-32 of its weights: {crc32}; processing: {processing}; {}) with {:?}",
+            points.join(", "),
+            model.model,
+            model.dtype,
+            self.options
+        )
     }
 }

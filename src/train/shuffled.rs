@@ -68,20 +68,22 @@ impl Shuffled {
         self.read(&self.order)
     }
 
-    /// Takes in rows in their order, as [`Shuffled::rows`] gave them; false if they are not rows of the same positions.
-    pub(super) fn fill_with(&mut self, rows: &[Vec<f32>]) -> bool {
+    /// How many rows of each point these are; `None` if they are not rows of the same positions.
+    pub(super) fn count(&self, rows: &[Vec<f32>]) -> Option<usize> {
         let counts = rows.iter().zip(&self.widths).map(|(rows, width)| {
             let width = *width.max(&1);
             (rows.len() % width == 0).then_some(rows.len() / width)
         });
-        let counts: Option<Vec<usize>> = counts.collect();
-        let Some(count) = counts.filter(|counts| counts.windows(2).all(|pair| pair[0] == pair[1])) else {
-            return false;
-        };
+        let counts = counts.collect::<Option<Vec<usize>>>()?;
+        counts.windows(2).all(|pair| pair[0] == pair[1]).then(|| counts.first().copied().unwrap_or(0))
+    }
+
+    /// Takes in rows in their order, as [`Shuffled::rows`] gave them; nothing where they are not rows of the same positions.
+    pub(super) fn fill_with(&mut self, rows: &[Vec<f32>]) {
+        let Some(count) = self.count(rows) else { return };
         self.slots = rows.to_vec();
-        self.order = (0..count.first().copied().unwrap_or(0)).collect();
+        self.order = (0..count).collect();
         self.free.clear();
-        true
     }
 
     fn read(&self, places: &[usize]) -> Vec<Vec<f32>> {

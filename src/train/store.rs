@@ -22,7 +22,8 @@ use crate::tokens::{PaddingSide, TokenizeOptions, Tokenizer, Tokens};
 /// Which tokens' activations an [`ActivationStore`] leaves out; padding is always left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SkipTokens {
-    /// BOS, ends of text and the padding token, wherever they are.
+    /// BOS, ends of text and the padding token, wherever they are in a text. (Splices and scores leave out only a BOS that is the
+    /// first token of its text.)
     #[default]
     Special,
     /// These.
@@ -70,7 +71,7 @@ impl Default for StoreOptions {
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub struct ActivationStore {
-    model: HookedTransformer,
+    pub(super) model: HookedTransformer,
     tokenizer: Option<Tokenizer>,
     points: Vec<HookPoint>,
     plan: HookPlan,
@@ -139,7 +140,7 @@ impl ActivationStore {
     /// The next batch; the last one may have fewer rows, and after it there is none.
     ///
     /// # Errors
-    /// Texts that cannot be read or tokenized, and what a run of the model refuses.
+    /// Texts that cannot be read or tokenized, repeated texts of which all tokens are left out, and what a run of the model refuses.
     pub fn next_batch(&mut self) -> Result<Option<ActivationBatch>> {
         if self.buffer.len() < self.options.batch.max(self.options.buffer.div_ceil(2)) {
             self.fill()?;
@@ -173,6 +174,7 @@ impl ActivationStore {
             return Ok(());
         }
         self.buffer.reserve(self.options.buffer + self.options.prompts * self.context);
+        let (mut rows, mut passes) = (self.buffer.len(), self.texts.passes());
         while self.buffer.len() < self.options.buffer {
             self.read_texts()?;
             if self.waiting.is_empty() {
@@ -180,8 +182,17 @@ impl ActivationStore {
                 break;
             }
             let count = self.options.prompts.min(self.waiting.len());
-            let rows = self.waiting.drain(..count).collect();
-            self.collect(rows)?;
+            let run = self.waiting.drain(..count).collect();
+            self.collect(run)?;
+            if self.buffer.len() > rows {
+                (rows, passes) = (self.buffer.len(), self.texts.passes());
+            } else if self.texts.passes() > passes + 1 {
+                // All that was read before the last text has been run, a whole pass among it.
+                return Err(Error::argument(
+                    "all tokens of these texts are left out, so there would never be an activation: change `skip`, or give other \
+                     texts.",
+                ));
+            }
         }
         self.buffer.shuffle(&mut self.random);
         Ok(())

@@ -31,6 +31,8 @@ pub struct Texts {
     open: Option<Stream>,
     /// How many inputs were given.
     given: u64,
+    /// How often it has begun again.
+    passes: u64,
 }
 
 enum Source {
@@ -48,7 +50,7 @@ impl Texts {
         I::IntoIter: Send + 'static,
     {
         let open: Stream = Box::new(texts.into_iter().map(|text| Ok(text.into())));
-        Self { source: Source::Stream, is_repeated: false, open: Some(open), given: 0 }
+        Self { source: Source::Stream, is_repeated: false, open: Some(open), given: 0, passes: 0 }
     }
 
     /// The lines of a text file in UTF-8, blank ones left out; the file is read as the lines are needed.
@@ -58,7 +60,7 @@ impl Texts {
     pub fn file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let open = Some(lines(&path)?);
-        Ok(Self { source: Source::File(path), is_repeated: false, open, given: 0 })
+        Ok(Self { source: Source::File(path), is_repeated: false, open, given: 0, passes: 0 })
     }
 
     /// Begins again after the end, and so never ends.
@@ -90,9 +92,17 @@ impl Texts {
                 }
                 // An empty list or file that is repeated has an end after all.
                 None if !self.is_repeated || is_new => return Ok(None),
-                None => self.open = None,
+                None => {
+                    self.open = None;
+                    self.passes += 1;
+                }
             }
         }
+    }
+
+    /// How often they have begun again.
+    pub(super) fn passes(&self) -> u64 {
+        self.passes
     }
 
     /// How many inputs were given.
@@ -160,7 +170,7 @@ impl From<&TaskDataset> for Texts {
 impl<T: Into<Input>> FromIterator<T> for Texts {
     fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
         let list = texts.into_iter().map(Into::into).collect();
-        Self { source: Source::List(list), is_repeated: false, open: None, given: 0 }
+        Self { source: Source::List(list), is_repeated: false, open: None, given: 0, passes: 0 }
     }
 }
 

@@ -170,6 +170,8 @@ fn head_shares_are_norms_of_the_parts_of_a_row() -> Result<()> {
         assert!((found - (norm / sum) as f32).abs() < REORDERED, "head {head}: {found}");
         assert!((norm / sum).abs() > IN_F64);
     }
+    let silent = made(2, at("z2"), |parts| DictionaryParts { w_dec: parts.w_dec.zeros_like().unwrap(), ..parts });
+    assert!(silent.head_shares(&model, 9)?.values().iter().all(|share| *share == 0.));
     sentence(made(1, at("resid_post1"), |parts| parts).head_shares(&model, 0), &["resid_post", "by head"]);
     Ok(())
 }

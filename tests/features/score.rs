@@ -376,6 +376,11 @@ fn what_cannot_be_evaluated_is_refused_by_name() -> Result<()> {
     ] {
         assert!(message.contains(part), "{message}");
     }
+    let bos = model.tokenizer()?.bos_id().expect("it has one");
+    let ends = || Tokens::from_rows(vec![vec![bos, 5], vec![bos, 9]]);
+    let alone = model.evaluate_dictionaries(&one, ends()?, ScoreOptions::default()).expect_err("no next token");
+    assert!(alone.to_string().contains("none of the 2 positions"), "{alone}");
+    model.evaluate_dictionaries(&one, ends()?, ScoreOptions { runs: false, ..Default::default() })?;
     let scaled = (one.w_dec() * 1e30)?;
     let infinite = Dictionary::new(DictionaryParts { w_enc: (one.w_enc() * 1e30)?, w_dec: scaled, ..one.parts() })?;
     let message = message(vec![infinite], "The keys on the cabinet");

@@ -206,5 +206,6 @@ fn mistakes_are_named() -> Result<()> {
     let huge = ExampleOptions { top: usize::MAX, ..options() };
     sentence(model.feature_examples(&dictionary, .., TEXTS, huge), &["examples", "features"]);
     sentence(FeatureTexts::default().quantiles(0), &["0 groups"]);
+    assert!(FeatureTexts::default().quantiles(5)?.is_empty(), "a feature that is never active has no groups");
     Ok(())
 }

@@ -27,13 +27,16 @@ struct Training {
 }
 
 fn store() -> Result<ActivationStore> {
-    let model = HookedTransformer::from_pretrained("tiny")?;
+    store_of(&HookedTransformer::from_pretrained("tiny")?)
+}
+
+fn store_of(model: &HookedTransformer) -> Result<ActivationStore> {
     // 13 inputs of two texts each, again and again: the queue of rows is not empty between fillings.
     let prompts = Task::Ioi.prompts(Split::Train, 26, 0)?.prompts;
     let pairs: Vec<Vec<String>> = prompts.chunks(2).map(|two| two.iter().map(|p| p.clean.clone()).collect()).collect();
     let texts: Texts = pairs.into_iter().map(|two| model.to_tokens(&two)).collect::<Result<Vec<_>>>()?.into();
     let options = StoreOptions { batch: 48, buffer: 128, prompts: 3, ..Default::default() };
-    ActivationStore::new(&model, ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out"), texts.repeated()?, options)
+    ActivationStore::new(model, ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out"), texts.repeated()?, options)
 }
 
 impl Training {
@@ -131,6 +134,11 @@ fn what_a_checkpoint_does_not_have_is_named() -> Result<()> {
     let mut other = ActivationStore::new(&model, "z1", ["a text"], StoreOptions::default())?;
     let message = other.resume(&checkpoint, "store").expect_err("another point").to_string();
     assert!(message.contains("blocks.1.hook_mlp_out") && message.contains("blocks.1.attn.hook_z"), "{message}");
+    let message = store_of(&HookedTransformer::from_pretrained_no_processing("tiny")?)?
+        .resume(&checkpoint, "store")
+        .expect_err("another processing")
+        .to_string();
+    assert!(message.contains("another model") && message.contains("processing: none"), "{message}");
     Ok(())
 }
 

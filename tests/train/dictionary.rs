@@ -246,6 +246,11 @@ fn what_cannot_be_trained_is_refused() -> Result<()> {
         (Recipe { sparsity: Sparsity::BatchTopK { k: 0 }, ..good }, "k is 0 of 16 features"),
         (Recipe { sparsity: jump(0.0), ..good }, "bandwidth"),
         (Recipe { sparsity: jump(f64::NAN), ..good }, "bandwidth"),
+        (Recipe { sparsity: jump(1e-60), ..good }, "bandwidth"),
+        (Recipe { sparsity: jump(1e60), ..good }, "bandwidth"),
+        (Recipe { dead_after: 0, ..good }, "`dead_after` is at least 1"),
+        (Recipe { d_sae: 1 << 40, ..good }, "take fewer features"),
+        (Recipe { d_sae: usize::MAX, ..good }, "take fewer features"),
         (Recipe { steps: 0, ..good }, "0 steps"),
         (Recipe { learning_rate: f64::NAN, ..good }, "rate"),
     ] {
@@ -264,8 +269,33 @@ fn what_cannot_be_trained_is_refused() -> Result<()> {
         let message = trainer.step(&wrong, &wrong).unwrap_err().to_string();
         assert!(message.contains(says), "{message}");
     }
+    let message = trainer.step(&x, &(&x * 2.0)?).unwrap_err().to_string();
+    assert!(message.contains("give the same twice"), "{message}");
+    trainer.step(&x, &x.copy()?)?;
     assert!(CrossLayerTrainer::new(good, &[], &[]).is_err());
     assert!(CrossLayerTrainer::new(good, std::slice::from_ref(&x), &[]).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_file_is_opened_as_what_it_is() -> Result<()> {
+    let path = scratch("dictionary_training_kinds").join("trainer.safetensors");
+    let x = Random::new(0).normal((32, 8))?;
+    let recipe = Recipe { d_sae: 16, steps: 10, sparsity: Sparsity::TopK { k: 4 }, ..Recipe::default() };
+    let layers = std::slice::from_ref(&x);
+    CrossLayerTrainer::new(recipe, layers, layers)?.save(&path)?;
+    let message = DictionaryTrainer::open(&path).unwrap_err().to_string();
+    assert!(message.contains("CrossLayerTrainer::open"), "{message}");
+    CrossLayerTrainer::open(&path)?;
+    for (trainer, what) in [
+        (DictionaryTrainer::autoencoder(recipe, &x)?, "an autoencoder"),
+        (DictionaryTrainer::transcoder(recipe, &x, &x)?, "a transcoder"),
+    ] {
+        trainer.save(&path)?;
+        let message = CrossLayerTrainer::open(&path).unwrap_err().to_string();
+        assert!(message.contains(what) && message.contains("DictionaryTrainer::open"), "{message}");
+        DictionaryTrainer::open(&path)?;
+    }
     Ok(())
 }
 

@@ -147,6 +147,25 @@ fn texts_are_of_files_lists_and_streams() -> Result<()> {
 }
 
 #[test]
+fn texts_that_give_nothing_do_not_run_for_ever() -> Result<()> {
+    let model = tiny();
+    let skipped = SkipTokens::Ids(vec![5, 6]);
+    let store = |rows: Vec<Vec<u32>>| {
+        let texts = Texts::from(rows).repeated()?;
+        ActivationStore::new(&model, "resid_pre0", texts, StoreOptions { skip: skipped.clone(), ..options() })
+    };
+    for count in [1, 7, 20] {
+        let message = store(vec![vec![5, 6, 5]; count])?.next_batch().expect_err("no rows").to_string();
+        assert!(message.contains("all tokens of these texts are left out"), "{message}");
+    }
+    // One token of the last of many texts is enough.
+    let mut rows = vec![vec![5, 6]; 30];
+    rows.push(vec![5, 7]);
+    assert_eq!(store(rows)?.next_batch()?.expect("it has no end").rows(), 50);
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_collected_is_refused_before_a_run() {
     let model = tiny();
     let new = |points: &[&str], options: StoreOptions| {

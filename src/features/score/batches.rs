@@ -100,13 +100,20 @@ pub(in crate::features) fn batches(tokens: &Tokens, bos: Option<u32>, width: usi
 }
 
 /// # Errors
-/// Texts of which fewer than two positions count, which have no variance.
-pub(super) fn check_variance(batches: &[Batch], texts: usize) -> Result<()> {
+/// Texts of which fewer than two positions count, which have no variance; for runs, also texts of which no position that counts has
+/// a next token.
+pub(super) fn check_positions(batches: &[Batch], texts: usize, runs: bool) -> Result<()> {
     let counted: usize = batches.iter().map(|batch| batch.counted.len()).sum();
     if counted < 2 {
         return Err(Error::argument(format!(
             "{counted} positions of these {texts} texts count, a BOS not among them, so there is no variance to explain: give \
              more text."
+        )));
+    }
+    if runs && batches.iter().all(|batch| batch.next.is_empty()) {
+        return Err(Error::argument(format!(
+            "none of the {counted} positions that count in these {texts} texts has a next token, which runs are to predict: give \
+             longer texts, or leave the runs out (`runs: false`)."
         )));
     }
     Ok(())

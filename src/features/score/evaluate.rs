@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 
-use super::batches::{Batch, batches, check_variance, left_alone};
+use super::batches::{Batch, batches, check_positions, left_alone};
 use super::result::{DictionaryScore, DictionaryScores, SplicedScore, SplicedSums};
 use super::runs::{Clean, Compared};
 use super::stand_in::{StandIn, is_cross_layer, stand_ins};
@@ -82,7 +82,8 @@ impl HookedTransformer {
     /// ```
     ///
     /// # Errors
-    /// A dictionary that does not belong to this model; texts of which fewer than two positions count, or that the model cannot read;
+    /// A dictionary that does not belong to this model; texts of which fewer than two positions count, or none with a next token where
+    /// runs are asked for, or that the model cannot read;
     /// activations that are not finite.
     pub fn evaluate_dictionaries(
         &self,
@@ -101,7 +102,7 @@ impl HookedTransformer {
         let bos = left_alone(&model, options.bos);
         let widest = dictionaries.iter().map(Dictionary::d_sae).max().unwrap_or(0);
         let batches = batches(&tokens, bos, widest.max(model.cfg().d_vocab_out()))?;
-        check_variance(&batches, tokens.batch())?;
+        check_positions(&batches, tokens.batch(), options.runs)?;
         let splice = |dictionaries: Dictionaries| {
             model.splice(dictionaries, SpliceOptions { error: ErrorTerm::None, bos: options.bos })
         };

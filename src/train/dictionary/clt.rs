@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use super::recipe::Recipe;
-use super::trainer::{Core, StepReport};
+use super::trainer::{Core, StepReport, Trained};
 use crate::dictionaries::{Dictionary, Expects};
 use crate::error::{Error, Result};
 
@@ -48,7 +48,7 @@ impl CrossLayerTrainer {
                 first_out.len()
             )));
         }
-        Ok(Self { core: Core::new(recipe, first_in, first_out, false)? })
+        Ok(Self { core: Core::new(recipe, first_in, first_out, Trained::CrossLayer)? })
     }
 
     /// One step on the activations of all layers at the same positions.

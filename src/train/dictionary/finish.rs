@@ -9,8 +9,9 @@ use crate::dictionaries::{Activation, Dictionary, DictionaryParts, Expects, Inpu
 use crate::error::Result;
 
 impl Core {
-    /// One layer as a dictionary: the scales of input and output are folded into the weights, so that decoder rows keep the norm 1
-    /// and an activation is the length of what its feature writes.
+    /// One layer as a dictionary: the scales of input and output are folded into the weights. The decoder rows of a dictionary of one
+    /// layer keep the norm 1, so that an activation is the length of what its feature writes; those of a cross-layer transcoder have
+    /// it over all layers that they write, before the scales of these layers.
     pub(super) fn dictionary(&self, layer: usize, name: &str, expects: Expects) -> Result<Dictionary> {
         let sizes = self.sizes;
         let Layer { w_enc, b_enc, w_dec, log_threshold } = &self.weights.layers[layer];
@@ -43,7 +44,7 @@ impl Core {
             w_enc,
             b_enc: tensor(times(b_enc, 1.0 / scale_out), &[sizes.d_sae])?,
             w_dec,
-            b_in: self.has_b_in.then(|| b_dec.clone()),
+            b_in: self.kind.has_b_in().then(|| b_dec.clone()),
             b_dec,
             w_skip: None,
             activation,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::clt::CrossLayerTrainer;
 use super::recipe::Recipe;
 use super::single::DictionaryTrainer;
-use super::trainer::{Core, adam};
+use super::trainer::{Core, Trained, adam, check_memory};
 use super::weights::{Layer, Sizes, Weights};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -22,8 +22,10 @@ const KIND: &str = "dictionary training";
 #[derive(Serialize, Deserialize)]
 struct About {
     recipe: Recipe,
+    /// The recipe's floats by their bits, since JSON rounds.
+    bits: [u64; 4],
     sizes: Sizes,
-    has_b_in: bool,
+    trained: Trained,
     step: usize,
 }
 
@@ -56,9 +58,11 @@ impl DictionaryTrainer {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let core = Core::open(path)?;
-        match core.sizes.layers {
-            1 => Ok(Self { core }),
-            _ => Err(Error::file(path, "is of a cross-layer transcoder: open it with CrossLayerTrainer::open.")),
+        match core.kind {
+            Trained::Autoencoder | Trained::Transcoder => Ok(Self { core }),
+            Trained::CrossLayer => {
+                Err(Error::file(path, "is of a cross-layer transcoder: open it with CrossLayerTrainer::open."))
+            }
         }
     }
 }
@@ -77,13 +81,21 @@ impl CrossLayerTrainer {
     /// # Errors
     /// As [`DictionaryTrainer::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self { core: Core::open(path.as_ref())? })
+        let path = path.as_ref();
+        let core = Core::open(path)?;
+        let what = match core.kind {
+            Trained::CrossLayer => return Ok(Self { core }),
+            Trained::Autoencoder => "an autoencoder",
+            Trained::Transcoder => "a transcoder of one layer",
+        };
+        Err(Error::file(path, format!("is of {what}: open it with DictionaryTrainer::open.")))
     }
 }
 
 impl Core {
     fn save(&self, path: &Path) -> Result<()> {
-        let about = About { recipe: self.recipe, sizes: self.sizes, has_b_in: self.has_b_in, step: self.step };
+        let (recipe, bits) = (self.recipe, self.recipe.floats().map(f64::to_bits));
+        let about = About { recipe, bits, sizes: self.sizes, trained: self.kind, step: self.step };
         let mut tensors = BTreeMap::new();
         for (name, numbers) in self.numbers() {
             if !numbers.is_empty() {
@@ -110,16 +122,18 @@ impl Core {
 
     fn open(path: &Path) -> Result<Self> {
         let (about, tensors): (About, _) = storage::restore(path, KIND)?;
-        let About { recipe, sizes, has_b_in, step } = about;
+        let About { recipe, bits, sizes, trained, step } = about;
+        let recipe = recipe.with_floats(bits.map(f64::from_bits));
         recipe.check().map_err(|error| error.in_file(path))?;
         let Sizes { layers, d_in, d_out, d_sae } = sizes;
         let is_possible = layers > 0 && d_in > 0 && d_out > 0 && d_sae == recipe.d_sae && step <= recipe.steps;
-        if !is_possible || (has_b_in && (layers != 1 || d_in != d_out)) {
+        if !is_possible || (trained != Trained::CrossLayer && layers != 1) || (trained.has_b_in() && d_in != d_out) {
             return Err(Error::file(
                 path,
                 format!("is of a training that cannot be: {recipe}, step {step}, {sizes:?}."),
             ));
         }
+        check_memory(sizes, 0).map_err(|error| error.in_file(path))?;
         let mut file = Numbers { path, tensors };
         let lists: [Vec<f32>; 5] = std::array::from_fn(|_| vec![0.0; layers]);
         let [variance, scale_in, scale_out, cuts, thresholds] = lists;
@@ -149,7 +163,7 @@ impl Core {
         let mut core = Self {
             recipe,
             sizes,
-            has_b_in,
+            kind: trained,
             variance,
             scale_in,
             scale_out,
@@ -201,5 +215,32 @@ impl Numbers<'_> {
             self.path,
             format!("its {name} does not belong to the training that it says it is of: save it again."),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::train::dictionary::recipe::Sparsity;
+
+    /// Numbers of all sizes, many of which JSON gives back with another last bit.
+    #[test]
+    fn a_recipe_comes_back_bit_for_bit() -> Result<()> {
+        let path = std::env::temp_dir().join(format!("candle-lens-recipe-{}", std::process::id()));
+        let mut random = Random::new(3);
+        let x = random.normal((8, 4))?;
+        for _ in 0..40 {
+            let [learning_rate, l0_coefficient, bandwidth, initial_threshold] =
+                [(); 4].map(|()| 10f64.powf(-6.0 * random.uniform()) * random.uniform().max(0.1));
+            let sparsity = Sparsity::JumpRelu { l0_coefficient, bandwidth, initial_threshold };
+            let recipe = Recipe { d_sae: 4, steps: 10, sparsity, learning_rate, ..Recipe::default() };
+            DictionaryTrainer::autoencoder(recipe, &x)?.save(&path)?;
+            let back = DictionaryTrainer::open(&path)?.core.recipe;
+            assert_eq!(back.floats().map(f64::to_bits), recipe.floats().map(f64::to_bits), "{recipe:?}");
+            assert_eq!(back, recipe);
+        }
+        std::fs::remove_file(&path).expect("the file is there");
+        Ok(())
     }
 }

@@ -48,7 +48,8 @@ pub struct Recipe {
     pub learning_rate: f64,
     /// In how many steps the learning rate rises, at most a tenth of all.
     pub warm_up: usize,
-    /// After how many silent steps a feature is dead.
+    /// After how many silent steps a feature is dead. Steps are counted, not positions: with batches of twice the size it is half as
+    /// many for the same number of positions.
     pub dead_after: usize,
     /// How many dead features at most predict what the others leave unexplained at a position.
     pub revived: usize,
@@ -90,24 +91,49 @@ impl Recipe {
         if self.d_sae == 0 || self.steps == 0 {
             return refused(format!("{} features in {} steps; each is at least 1.", self.d_sae, self.steps));
         }
+        if self.dead_after == 0 {
+            return refused("every feature would be dead after 0 silent steps; `dead_after` is at least 1.".into());
+        }
         self.schedule().check()?;
         match self.sparsity {
             Sparsity::TopK { k } | Sparsity::BatchTopK { k } if k == 0 || k > self.d_sae => {
                 refused(format!("k is {k} of {} features: it is from 1 to their number.", self.d_sae))
             }
             Sparsity::JumpRelu { l0_coefficient, bandwidth, initial_threshold }
-                if [l0_coefficient, bandwidth, initial_threshold].iter().any(|number| !number.is_finite())
+                if [l0_coefficient, bandwidth, initial_threshold]
+                    .iter()
+                    .any(|number| !(*number as f32).is_finite())
                     || l0_coefficient < 0.0
-                    || bandwidth <= 0.0
-                    || initial_threshold <= 0.0 =>
+                    || bandwidth as f32 <= 0.0
+                    || initial_threshold as f32 <= 0.0 =>
             {
                 refused(format!(
                     "JumpReLU's coefficient, bandwidth and first threshold are {l0_coefficient}, {bandwidth} and \
-                     {initial_threshold}: finite numbers, the last two above 0."
+                     {initial_threshold}: finite numbers in f32, the last two above 0."
                 ))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Its floats, in one order; of another sparsity than JumpReLU the last three are 0.
+    pub(super) fn floats(&self) -> [f64; 4] {
+        match self.sparsity {
+            Sparsity::JumpRelu { l0_coefficient, bandwidth, initial_threshold } => {
+                [self.learning_rate, l0_coefficient, bandwidth, initial_threshold]
+            }
+            _ => [self.learning_rate, 0.0, 0.0, 0.0],
+        }
+    }
+
+    /// The same recipe with these [`Recipe::floats`].
+    pub(super) fn with_floats(self, floats: [f64; 4]) -> Self {
+        let [learning_rate, l0_coefficient, bandwidth, initial_threshold] = floats;
+        let sparsity = match self.sparsity {
+            Sparsity::JumpRelu { .. } => Sparsity::JumpRelu { l0_coefficient, bandwidth, initial_threshold },
+            other => other,
+        };
+        Self { learning_rate, sparsity, ..self }
     }
 
     fn done(&self, step: usize) -> f64 {

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use candle_core::{D, DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::objective::{Choice, Setting};
 use super::passes::Batch;
 use super::recipe::{Recipe, Sparsity};
 use super::weights::{Sizes, Weights};
 use crate::error::{Error, Result};
+use crate::hooks::check_free;
 use crate::random::Random;
 use crate::train::{AdamW, AdamWOptions};
 
@@ -34,12 +36,27 @@ impl fmt::Display for StepReport {
     }
 }
 
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Trained {
+    Autoencoder,
+    Transcoder,
+    CrossLayer,
+}
+
+impl Trained {
+    /// Whether what the decoder adds is taken from the input.
+    pub(super) fn has_b_in(self) -> bool {
+        self == Self::Autoencoder
+    }
+}
+
 /// What both trainers are made of: weights, moments, and what steps leave behind.
 #[derive(Clone)]
 pub(super) struct Core {
     pub recipe: Recipe,
     pub sizes: Sizes,
-    pub has_b_in: bool,
+    pub kind: Trained,
     pub variance: Vec<f32>,
     /// What the inputs and the outputs of each layer are multiplied by, so that their mean norm is the root of their width.
     pub scale_in: Vec<f32>,
@@ -59,14 +76,15 @@ const FOLLOWS: f32 = 0.99;
 
 impl Core {
     /// From a first batch, which tells scales and means.
-    pub(super) fn new(recipe: Recipe, x: &[Tensor], y: &[Tensor], has_b_in: bool) -> Result<Self> {
+    pub(super) fn new(recipe: Recipe, x: &[Tensor], y: &[Tensor], kind: Trained) -> Result<Self> {
         recipe.check()?;
         let sizes =
             Sizes { layers: x.len(), d_in: x[0].dim(D::Minus1)?, d_out: y[0].dim(D::Minus1)?, d_sae: recipe.d_sae };
+        check_memory(sizes, x[0].dim(0)?)?;
         let mut core = Self {
             recipe,
             sizes,
-            has_b_in,
+            kind,
             variance: Vec::new(),
             scale_in: vec![1.0; sizes.layers],
             scale_out: vec![1.0; sizes.layers],
@@ -92,7 +110,8 @@ impl Core {
                 "the activations of the first batch are all the same or not finite: a dictionary has nothing to learn there.",
             ));
         }
-        core.weights = Weights::new(sizes, has_b_in, recipe.first_threshold(), means, &mut Random::new(recipe.seed));
+        core.weights =
+            Weights::new(sizes, kind.has_b_in(), recipe.first_threshold(), means, &mut Random::new(recipe.seed));
         Ok(core)
     }
 
@@ -137,7 +156,7 @@ impl Core {
         let batch = self.batch(x, y)?;
         let setting = Setting {
             sizes: self.sizes,
-            has_b_in: self.has_b_in,
+            has_b_in: self.kind.has_b_in(),
             variance: self.variance.clone(),
             revived: recipe.revived,
         };
@@ -166,9 +185,7 @@ impl Core {
         let parts = self.weights.parts_mut().into_iter().zip(gradient.parts());
         self.adam.step(rate, parts.map(|(weights, gradient)| (&mut weights[..], &gradient[..])))?;
         self.weights.renormalise(self.sizes);
-        for (silent, fired) in self.silent.iter_mut().zip(&outcome.fired) {
-            silent.iter_mut().zip(fired).for_each(|(silent, fired)| *silent = if *fired { 0 } else { *silent + 1 });
-        }
+        self.count_silent(&outcome.fired);
         self.follow(&outcome.cuts);
         self.step += 1;
         let positions = batch.positions as f64;
@@ -186,9 +203,19 @@ impl Core {
         })
     }
 
+    /// For how many steps each feature has now been silent.
+    fn count_silent(&mut self, fired: &[Vec<bool>]) {
+        for (silent, fired) in self.silent.iter_mut().zip(fired) {
+            silent
+                .iter_mut()
+                .zip(fired)
+                .for_each(|(silent, fired)| *silent = if *fired { 0 } else { silent.saturating_add(1) });
+        }
+    }
+
     /// The features of each layer that have been silent for too long.
     pub(super) fn dead(&self) -> Vec<Vec<usize>> {
-        let dead_after = self.recipe.dead_after as u32;
+        let dead_after = u32::try_from(self.recipe.dead_after).unwrap_or(u32::MAX);
         let of = |silent: &Vec<u32>| (0..silent.len()).filter(|i| silent[*i] >= dead_after).collect();
         self.silent.iter().map(of).collect()
     }
@@ -208,6 +235,18 @@ impl fmt::Display for Core {
         let dead: usize = self.dead().iter().map(Vec::len).sum();
         write!(f, "{}; {} steps done, {dead} features dead", self.recipe, self.step)
     }
+}
+
+/// Refuses sizes for which there is no memory: weights, their gradient and two moments, and what a step keeps of each position.
+pub(super) fn check_memory(sizes: Sizes, positions: usize) -> Result<()> {
+    let [layers, d_in, d_out, d_sae] = [sizes.layers, sizes.d_in, sizes.d_out, sizes.d_sae].map(|size| size as u64);
+    let written = layers.saturating_mul(layers.saturating_add(1)).div_ceil(2).saturating_mul(d_out);
+    let of_a_feature = layers.saturating_mul(d_in.saturating_add(2)).saturating_add(written);
+    let weights = of_a_feature.saturating_mul(d_sae).saturating_add(layers.saturating_mul(d_out));
+    let activations = (positions as u64).saturating_mul(d_sae).saturating_mul(layers);
+    let numbers = weights.saturating_mul(4).saturating_add(activations.saturating_mul(2));
+    let bytes = numbers.saturating_mul(size_of::<f32>() as u64);
+    check_free(bytes, "training this dictionary", "take fewer features or smaller batches")
 }
 
 /// Adam: decoder rows have a norm, so nothing needs to decay.
@@ -252,7 +291,7 @@ mod tests {
             revived,
             ..Recipe::default()
         };
-        let mut core = Core::new(recipe, std::slice::from_ref(&x), std::slice::from_ref(&x), true)?;
+        let mut core = Core::new(recipe, std::slice::from_ref(&x), std::slice::from_ref(&x), Trained::Autoencoder)?;
         core.weights.layers[0].w_enc[24 * 16..].iter_mut().for_each(|w| *w *= 1e-3);
         for _ in 0..recipe.steps {
             core.step(std::slice::from_ref(&x), std::slice::from_ref(&x))?;
