@@ -158,3 +158,19 @@ fn a_decoder_row_of_zeros_writes_nothing_in_every_way_of_decoding() -> Result<()
     assert_close(&dictionary.decode(&alone)?.squeeze(0)?, &dictionary.parts().b_dec, ROUNDING, "the feature alone");
     Ok(())
 }
+
+/// A feature is switched off by a threshold that nothing reaches; the sum of many of them is infinite, and they are not.
+#[test]
+fn large_finite_numbers_are_finite() -> Result<()> {
+    let parts = random(Expects::default())?.parts();
+    let with = |number: f32| -> Result<Dictionary> {
+        let threshold = Tensor::full(number, 48, &Device::Cpu)?;
+        Dictionary::new(DictionaryParts { activation: Activation::JumpRelu { threshold }, ..parts.clone() })
+    };
+    assert_eq!(with(f32::MAX)?.encode(&Random::new(5).normal((3, 128))?)?.active(), 0);
+    for number in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        let error = with(number).unwrap_err().to_string();
+        assert!(error.contains("numbers in threshold that are not finite"), "{error}");
+    }
+    Ok(())
+}
