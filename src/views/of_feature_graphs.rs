@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Result;
-use crate::feature_graphs::{AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence};
-use crate::views::html::preformatted;
+use crate::feature_graphs::{AttributionGraph, GraphNode, Influence};
 use crate::views::page::{Rendered, View};
 use crate::views::show::{shown, shown_with_own_display};
 use crate::views::table::Table;
@@ -108,23 +107,5 @@ impl View for Influence {
     }
 }
 
-macro_rules! shown_as_text {
-    ($format:literal: $($view:ty),+) => {$(
-        impl View for $view {
-            fn render(&self) -> Result<Rendered> {
-                Ok(preformatted(&format!($format, self)))
-            }
-
-            fn render_list(list: &[Self]) -> Result<Rendered> {
-                let texts: Vec<String> = list.iter().map(|each| format!($format, each)).collect();
-                Ok(preformatted(&texts.join("\n")))
-            }
-        }
-    )+};
-}
-shown_as_text!("{}": GraphNode, GraphEdge);
-shown_as_text!("{:?}": BiasOf);
-shown_as_text!("{:#?}": GraphOptions, GraphTargets);
-
-shown_with_own_display!(AttributionGraph, GraphNode, GraphEdge);
-shown!(Influence, BiasOf, GraphOptions, GraphTargets);
+shown_with_own_display!(AttributionGraph);
+shown!(Influence);
