@@ -3,8 +3,7 @@
 use candle_core::Tensor;
 
 use crate::dictionaries::{
-    Activation, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts,
-    DictionarySet, ErrorTerm, Expects, FeatureActs, SpliceOptions,
+    Activation, Card, Dictionaries, Dictionary, DictionaryParts, DictionarySet, Expects, FeatureActs,
 };
 use crate::error::Result;
 use crate::hooks::{HookPoint, TextPart};
@@ -186,21 +185,6 @@ impl View for TextPart {
         Ok(preformatted(&format!("positions of {} texts", self.texts())))
     }
 }
-
-/// Types that are shown as their text form.
-macro_rules! as_text {
-    ($format:literal, $shown:ident: $($kind:ty),+ $(,)?) => {$(
-        impl View for $kind {
-            fn render(&self) -> Result<Rendered> {
-                Ok(preformatted(&format!($format, self)))
-            }
-        }
-        $shown!($kind);
-    )+};
-}
-
-as_text!("{}", shown_with_own_display: DictionaryFormat, ErrorTerm);
-as_text!("{:#?}", shown: AtBos, DictionaryOptions, SpliceOptions);
 
 shown_with_own_display!(Dictionary, DictionarySet, FeatureActs);
 shown!(Expects, Card, Dictionaries, DictionaryParts, TextPart);

@@ -1,16 +1,11 @@
-//! How training shows itself: a record as its curves, a schedule as its line, the rest as the text it prints.
+//! How training shows itself: a record as its curves, a schedule as its line.
 
-use crate::dictionaries::FeatureAct;
 use crate::error::Result;
-use crate::train::{
-    ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
-    Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
-};
+use crate::train::{Schedule, TrainingLog};
 use crate::views::figure::line;
-use crate::views::html::preformatted;
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::shown_with_own_display;
 use crate::views::table::Table;
 
 /// The most points of a curve that are drawn; of more, means of neighbours.
@@ -68,18 +63,3 @@ impl View for Schedule {
 }
 
 shown_with_own_display!(Schedule);
-
-/// Types that are shown as their text form.
-macro_rules! as_text {
-    ($format:literal, $shown:ident: $($kind:ty),+ $(,)?) => {$(
-        impl View for $kind {
-            fn render(&self) -> Result<Rendered> {
-                Ok(preformatted(&format!($format, self)))
-            }
-        }
-        $shown!($kind);
-    )+};
-}
-
-as_text!("{}", shown_with_own_display: FeatureAct, ActivationBatch, ActivationStore, Checkpoint, Probe, ProbeScore, CrossLayerTrainer, DictionaryTrainer, Recipe, Sparsity, StepReport, Texts, AdamW);
-as_text!("{:#?}", shown: AdamWOptions, Decay, SkipTokens, StoreOptions);
