@@ -116,6 +116,8 @@ impl AttributionGraph {
         match node {
             GraphNode::Feature { pos, .. }
             | GraphNode::Error { pos, .. }
+            | GraphNode::AttnFeature { pos, .. }
+            | GraphNode::AttnError { pos, .. }
             | GraphNode::Token { pos }
             | GraphNode::Position { pos } => self.pieces.get(pos).cloned().unwrap_or_default(),
             GraphNode::LeftOut | GraphNode::Bias(_) | GraphNode::Target { .. } => String::new(),

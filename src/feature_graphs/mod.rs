@@ -14,6 +14,7 @@
 
 mod affine;
 mod build;
+mod chained;
 mod contract;
 mod explore;
 mod graph;
@@ -25,6 +26,7 @@ mod pull;
 mod sources;
 mod targets;
 
+pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};

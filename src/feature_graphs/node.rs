@@ -47,6 +47,23 @@ pub enum GraphNode {
         /// The position.
         pos: usize,
     },
+    /// An active feature of a layer's dictionary of attention outputs (`hook_z`) at a position, in a
+    /// [`ChainedGraph`](super::ChainedGraph).
+    AttnFeature {
+        /// The layer.
+        layer: usize,
+        /// The position.
+        pos: usize,
+        /// Its index in the dictionary.
+        feature: usize,
+    },
+    /// What the dictionaries miss of what a layer's attention writes at a position, in a [`ChainedGraph`](super::ChainedGraph).
+    AttnError {
+        /// The layer.
+        layer: usize,
+        /// The position.
+        pos: usize,
+    },
     /// The embedding of the token at a position.
     Token {
         /// The position.
@@ -73,6 +90,8 @@ impl fmt::Display for GraphNode {
         match self {
             Self::Feature { layer, pos, feature } => write!(f, "feature {layer}/{feature} at {pos}"),
             Self::Error { layer, pos } => write!(f, "error of layer {layer} at {pos}"),
+            Self::AttnFeature { layer, pos, feature } => write!(f, "attention feature {layer}/{feature} at {pos}"),
+            Self::AttnError { layer, pos } => write!(f, "attention error of layer {layer} at {pos}"),
             Self::Token { pos } => write!(f, "token at {pos}"),
             Self::Position { pos } => write!(f, "position {pos}"),
             Self::LeftOut => f.write_str("features left out"),

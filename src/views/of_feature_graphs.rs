@@ -40,7 +40,11 @@ impl AttributionGraph {
             GraphNode::Feature { layer, pos, feature } => Some((layer + 1, pos, feature.to_string())),
             GraphNode::Error { layer, pos } => Some((layer + 1, pos, "error".into())),
             GraphNode::Target { .. } => Some((layers + 1, last, self.name_of(node))),
-            GraphNode::Position { .. } | GraphNode::LeftOut | GraphNode::Bias(_) => None,
+            GraphNode::AttnFeature { .. }
+            | GraphNode::AttnError { .. }
+            | GraphNode::Position { .. }
+            | GraphNode::LeftOut
+            | GraphNode::Bias(_) => None,
         };
         let mut graph = CircuitGraph::new(self.tokens());
         graph.floors = std::iter::once("tokens".to_string())
