@@ -26,7 +26,9 @@ mod pull;
 mod sources;
 mod targets;
 
-pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
+pub use chained::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};

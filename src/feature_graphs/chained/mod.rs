@@ -8,8 +8,17 @@
 //!
 //! Reference: the method of the LEAP repository, with its defects corrected.
 
+mod eap;
 mod edge;
 mod graph;
+mod mean;
+mod names;
+mod node;
+mod options;
+mod places;
+mod select;
 
-pub use edge::{ChainedEdge, EdgeVia};
-pub use graph::{ChainedGraph, ChainedNode};
+pub use edge::{ChainedEdge, EdgeCounts, EdgeVia};
+pub use graph::ChainedGraph;
+pub use node::{ChainedNode, EdgesLeftOut};
+pub use options::{ChainOptions, ErrorNodes};
