@@ -25,12 +25,10 @@ use crate::visible::visible;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct DictionarySet(Rc<Inner>);
-
-struct Inner {
+pub struct DictionarySet {
     name: String,
     options: DictionaryOptions,
-    entries: Vec<Entry>,
+    entries: Vec<Rc<Entry>>,
 }
 
 struct Entry {
@@ -55,28 +53,28 @@ impl DictionarySet {
     pub fn open_with(name: impl AsRef<str>, options: DictionaryOptions) -> Result<Self> {
         let name = name.as_ref();
         let (unread, local) = open(name, &options)?;
-        let entries: Vec<Entry> = unread.into_iter().map(|unread| Entry { unread, opened: OnceCell::new() }).collect();
-        let set = Self(Rc::new(Inner { name: name.into(), options, entries }));
+        let entry = |unread| Rc::new(Entry { unread, opened: OnceCell::new() });
+        let set = Self { name: name.into(), options, entries: unread.into_iter().map(entry).collect() };
         if local {
-            let here = set.0.entries.iter().filter(|entry| !entry.unread.remote);
-            here.map(Entry::opened).try_for_each(|opened| opened.map(drop))?;
+            let here = set.entries.iter().filter(|entry| !entry.unread.remote);
+            here.map(|entry| entry.opened()).try_for_each(|opened| opened.map(drop))?;
         }
         Ok(set)
     }
 
     /// The names, in the order of the layers that they read.
     pub fn names(&self) -> Vec<String> {
-        self.0.entries.iter().map(|entry| entry.unread.name.clone()).collect()
+        self.entries.iter().map(|entry| entry.unread.name.clone()).collect()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.entries.len()
+        self.entries.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.entries.is_empty()
+        self.entries.is_empty()
     }
 
     /// What a dictionary expects of the model, as far as is known without reading it.
@@ -100,15 +98,15 @@ impl DictionarySet {
     /// # Errors
     /// [`Error::Argument`] if there is none; a file that is damaged or cannot be fetched.
     pub fn layer(&self, layer: usize) -> Result<Vec<Dictionary>> {
-        let reads = |entry: &&Entry| entry.layer() == Some(layer);
+        let reads = |entry: &&Rc<Entry>| entry.layer() == Some(layer);
         let found: Vec<Dictionary> =
-            self.0.entries.iter().filter(reads).map(|entry| self.read(entry)).collect::<Result<_>>()?;
+            self.entries.iter().filter(reads).map(|entry| self.read(entry)).collect::<Result<_>>()?;
         if found.is_empty() {
-            let mut layers: Vec<usize> = self.0.entries.iter().filter_map(Entry::layer).collect();
+            let mut layers: Vec<usize> = self.entries.iter().filter_map(|entry| entry.layer()).collect();
             layers.dedup();
             let message = format!(
                 "{} has no dictionary that reads layer {layer}: those it has read the layers {layers:?}.",
-                visible(&self.0.name)
+                visible(&self.name)
             );
             return Err(Error::argument(message));
         }
@@ -120,18 +118,66 @@ impl DictionarySet {
     /// # Errors
     /// A file that is damaged or cannot be fetched.
     pub fn all(&self) -> Result<Vec<Dictionary>> {
-        self.0.entries.iter().map(|entry| self.read(entry)).collect()
+        self.entries.iter().map(|entry| self.read(entry)).collect()
+    }
+
+    /// The set of its transcoders, which write another point than they read: what an
+    /// [attribution graph](crate::model::HookedTransformer::attribution_graph) takes.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let set = DictionarySet::open("tiny")?;
+    /// assert_eq!(set.transcoders()?.names(), ["mlp0", "mlp1", "mlp2", "mlp3"]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if none is known to be one without reading it.
+    pub fn transcoders(&self) -> Result<Self> {
+        let is_one = |entry: &&Rc<Entry>| entry.unread.expects.is_transcoder();
+        let entries: Vec<Rc<Entry>> = self.entries.iter().filter(is_one).cloned().collect();
+        match entries.is_empty() {
+            true => Err(Error::argument(format!(
+                "none of the {} dictionaries of {} is known to write another point than it reads: only({:?}) chooses by name.",
+                self.len(),
+                visible(&self.name),
+                self.names().first().map_or("NAME", String::as_str)
+            ))),
+            false => Ok(Self { entries, ..self.clone() }),
+        }
+    }
+
+    /// The set of the dictionaries with these names.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let set = DictionarySet::open("tiny")?.only(["mlp3", "z2"])?;
+    /// assert_eq!(set.names(), ["z2", "mlp3"]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for no name, and for one that is not among [`DictionarySet::names`].
+    pub fn only<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Result<Self> {
+        let chosen: Vec<&Entry> = names.into_iter().map(|name| self.entry(name.as_ref())).collect::<Result<_>>()?;
+        if chosen.is_empty() {
+            return Err(Error::argument(
+                "no name was given, and a set without dictionaries is of no use: names() has them.",
+            ));
+        }
+        let is_chosen = |entry: &&Rc<Entry>| chosen.iter().any(|own| std::ptr::eq(*own, entry.as_ref()));
+        Ok(Self { entries: self.entries.iter().filter(is_chosen).cloned().collect(), ..self.clone() })
     }
 
     fn read(&self, entry: &Entry) -> Result<Dictionary> {
-        entry.opened()?.dictionary(&self.0.options)
+        entry.opened()?.dictionary(&self.options)
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
-        let entries = &self.0.entries;
-        entries.iter().find(|entry| entry.unread.name == name).ok_or_else(|| {
+        let entries = &self.entries;
+        entries.iter().find(|entry| entry.unread.name == name).map(Rc::as_ref).ok_or_else(|| {
             let nearest = nearest(name, entries.iter().map(|entry| entry.unread.name.as_str())).unwrap_or_default();
-            let set = visible(&self.0.name).to_string();
+            let set = visible(&self.name).to_string();
             Error::argument(format!("{set} has no dictionary {name:?}; the nearest name is {nearest:?}."))
         })
     }
@@ -154,9 +200,9 @@ impl Entry {
 impl fmt::Display for DictionarySet {
     /// One line for each: name, architecture, sizes, points.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes: u64 = self.0.entries.iter().filter_map(|entry| entry.opened.get()).map(|opened| opened.bytes).sum();
-        write!(f, "{}: {} dictionaries, {} in opened files", visible(&self.0.name), self.len(), human_bytes(bytes))?;
-        for entry in &self.0.entries {
+        let bytes: u64 = self.entries.iter().filter_map(|entry| entry.opened.get()).map(|opened| opened.bytes).sum();
+        write!(f, "{}: {} dictionaries, {} in opened files", visible(&self.name), self.len(), human_bytes(bytes))?;
+        for entry in &self.entries {
             write!(f, "\n  {}: ", visible(&entry.unread.name))?;
             match entry.opened.get() {
                 Some(opened) => {
