@@ -25,7 +25,9 @@ use crate::visible::visible;
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct DictionarySet {
+pub struct DictionarySet(Rc<Inner>);
+
+struct Inner {
     name: String,
     options: DictionaryOptions,
     entries: Vec<Rc<Entry>>,
@@ -54,9 +56,10 @@ impl DictionarySet {
         let name = name.as_ref();
         let (unread, local) = open(name, &options)?;
         let entry = |unread| Rc::new(Entry { unread, opened: OnceCell::new() });
-        let set = Self { name: name.into(), options, entries: unread.into_iter().map(entry).collect() };
+        let entries = unread.into_iter().map(entry).collect();
+        let set = Self(Rc::new(Inner { name: name.into(), options, entries }));
         if local {
-            let here = set.entries.iter().filter(|entry| !entry.unread.remote);
+            let here = set.0.entries.iter().filter(|entry| !entry.unread.remote);
             here.map(|entry| entry.opened()).try_for_each(|opened| opened.map(drop))?;
         }
         Ok(set)
@@ -64,17 +67,17 @@ impl DictionarySet {
 
     /// The names, in the order of the layers that they read.
     pub fn names(&self) -> Vec<String> {
-        self.entries.iter().map(|entry| entry.unread.name.clone()).collect()
+        self.0.entries.iter().map(|entry| entry.unread.name.clone()).collect()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.0.entries.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.0.entries.is_empty()
     }
 
     /// What a dictionary expects of the model, as far as is known without reading it.
@@ -100,13 +103,13 @@ impl DictionarySet {
     pub fn layer(&self, layer: usize) -> Result<Vec<Dictionary>> {
         let reads = |entry: &&Rc<Entry>| entry.layer() == Some(layer);
         let found: Vec<Dictionary> =
-            self.entries.iter().filter(reads).map(|entry| self.read(entry)).collect::<Result<_>>()?;
+            self.0.entries.iter().filter(reads).map(|entry| self.read(entry)).collect::<Result<_>>()?;
         if found.is_empty() {
-            let mut layers: Vec<usize> = self.entries.iter().filter_map(|entry| entry.layer()).collect();
+            let mut layers: Vec<usize> = self.0.entries.iter().filter_map(|entry| entry.layer()).collect();
             layers.dedup();
             let message = format!(
                 "{} has no dictionary that reads layer {layer}: those it has read the layers {layers:?}.",
-                visible(&self.name)
+                visible(&self.0.name)
             );
             return Err(Error::argument(message));
         }
@@ -118,7 +121,7 @@ impl DictionarySet {
     /// # Errors
     /// A file that is damaged or cannot be fetched.
     pub fn all(&self) -> Result<Vec<Dictionary>> {
-        self.entries.iter().map(|entry| self.read(entry)).collect()
+        self.0.entries.iter().map(|entry| self.read(entry)).collect()
     }
 
     /// The set of its transcoders, which write another point than they read: what an
@@ -135,15 +138,15 @@ impl DictionarySet {
     /// [`Error::Argument`] if none is known to be one without reading it.
     pub fn transcoders(&self) -> Result<Self> {
         let is_one = |entry: &&Rc<Entry>| entry.unread.expects.is_transcoder();
-        let entries: Vec<Rc<Entry>> = self.entries.iter().filter(is_one).cloned().collect();
+        let entries: Vec<Rc<Entry>> = self.0.entries.iter().filter(is_one).cloned().collect();
         match entries.is_empty() {
             true => Err(Error::argument(format!(
                 "none of the {} dictionaries of {} is known to write another point than it reads: only({:?}) chooses by name.",
                 self.len(),
-                visible(&self.name),
+                visible(&self.0.name),
                 self.names().first().map_or("NAME", String::as_str)
             ))),
-            false => Ok(Self { entries, ..self.clone() }),
+            false => Ok(self.of(entries)),
         }
     }
 
@@ -166,18 +169,22 @@ impl DictionarySet {
             ));
         }
         let is_chosen = |entry: &&Rc<Entry>| chosen.iter().any(|own| std::ptr::eq(*own, entry.as_ref()));
-        Ok(Self { entries: self.entries.iter().filter(is_chosen).cloned().collect(), ..self.clone() })
+        Ok(self.of(self.0.entries.iter().filter(is_chosen).cloned().collect()))
+    }
+
+    fn of(&self, entries: Vec<Rc<Entry>>) -> Self {
+        Self(Rc::new(Inner { name: self.0.name.clone(), options: self.0.options.clone(), entries }))
     }
 
     fn read(&self, entry: &Entry) -> Result<Dictionary> {
-        entry.opened()?.dictionary(&self.options)
+        entry.opened()?.dictionary(&self.0.options)
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
-        let entries = &self.entries;
+        let entries = &self.0.entries;
         entries.iter().find(|entry| entry.unread.name == name).map(Rc::as_ref).ok_or_else(|| {
             let nearest = nearest(name, entries.iter().map(|entry| entry.unread.name.as_str())).unwrap_or_default();
-            let set = visible(&self.name).to_string();
+            let set = visible(&self.0.name).to_string();
             Error::argument(format!("{set} has no dictionary {name:?}; the nearest name is {nearest:?}."))
         })
     }
@@ -200,9 +207,9 @@ impl Entry {
 impl fmt::Display for DictionarySet {
     /// One line for each: name, architecture, sizes, points.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes: u64 = self.entries.iter().filter_map(|entry| entry.opened.get()).map(|opened| opened.bytes).sum();
-        write!(f, "{}: {} dictionaries, {} in opened files", visible(&self.name), self.len(), human_bytes(bytes))?;
-        for entry in &self.entries {
+        let bytes: u64 = self.0.entries.iter().filter_map(|entry| entry.opened.get()).map(|opened| opened.bytes).sum();
+        write!(f, "{}: {} dictionaries, {} in opened files", visible(&self.0.name), self.len(), human_bytes(bytes))?;
+        for entry in &self.0.entries {
             write!(f, "\n  {}: ", visible(&entry.unread.name))?;
             match entry.opened.get() {
                 Some(opened) => {
