@@ -70,7 +70,7 @@ impl HookedTransformer {
         if options.batch_size == 0 {
             return Err(Error::argument("batch_size is 0, and a batch has at least one target: give 64, say."));
         }
-        let first_position = self.first_position(&tokens, &options)?;
+        let first_position = first_position(self, &tokens, options.first_position)?;
         let (logits, cache) = self.run_with_hooks(&tokens, reads(self, &dictionaries))?;
         let blocks = (0..self.cfg().n_layers).map(|layer| AffineBlock::new(self, &cache, layer));
         let sources = Sources::new(self, &cache, &dictionaries, first_position)?;
@@ -80,19 +80,23 @@ impl HookedTransformer {
         let pieces = tokens.row(0).iter().map(|&id| self.piece(id)).collect();
         explore(&pull, targets, &options, pieces, &values(&dictionaries, &cache, &pull)?)
     }
+}
 
-    fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
-        let bos = self.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
-        let begins = bos.is_some() && tokens.row(0).first().copied() == bos;
-        let first = options.first_position.unwrap_or(usize::from(begins));
-        if first >= tokens.pos() {
-            return Err(Error::argument(format!(
-                "no position of the prompt's {} is left from position {first} on: give a longer prompt or a smaller first_position.",
-                tokens.pos()
-            )));
-        }
-        Ok(first)
+/// The first position at which features are looked at: the one that was asked for, or the one behind a BOS.
+///
+/// # Errors
+/// One that the prompt does not have.
+pub(super) fn first_position(model: &HookedTransformer, tokens: &Tokens, asked: Option<usize>) -> Result<usize> {
+    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
+    let begins = bos.is_some() && tokens.row(0).first().copied() == bos;
+    let first = asked.unwrap_or(usize::from(begins));
+    if first >= tokens.pos() {
+        return Err(Error::argument(format!(
+            "no position of the prompt's {} is left from position {first} on: give a longer prompt or a smaller first_position.",
+            tokens.pos()
+        )));
     }
+    Ok(first)
 }
 
 /// The dictionaries made to fit the model, each with the layer that it reads.

@@ -44,7 +44,6 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct About {
     metric: String,
-    clean: f32,
     corrupted: Option<f32>,
     tokens: Vec<String>,
     prompts: usize,
@@ -91,8 +90,8 @@ impl ChainedGraph {
     /// that does not lead to the metric.
     pub fn from_json(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|error| Error::file(path, format!("cannot be read ({error}): check the path.")))?;
+        let bytes = std::fs::read(path)
+            .map_err(|error| Error::file(path, format!("cannot be read ({error}): check the path.")))?;
         read(&bytes).map_err(|error| error.in_file(path))
     }
 
@@ -138,8 +137,7 @@ impl ChainedGraph {
         for (key, value) in words {
             let _ = write!(text, "\"{key}\": {value}, ");
         }
-        let corrupted = self.values.1.map_or("null".into(), number);
-        let _ = write!(text, "\"clean\": {}, \"corrupted\": {corrupted}, ", number(self.values.0));
+        let _ = write!(text, "\"corrupted\": {}, ", self.corrupted.map_or("null".into(), number));
         let _ = write!(text, "\"layers\": {}, \"errors_apart\": {}, ", self.layers, self.errors == ErrorNodes::Apart);
         let left_out = [number(metric), number(magnitude), count.to_string(), number(score)];
         let _ = write!(text, "\"left_out\": [{edges}, {}], \"nodes\": [{}]}}", left_out.join(", "), nodes.join(",\n"));
@@ -179,7 +177,8 @@ fn read(bytes: &[u8]) -> Result<ChainedGraph> {
         None => {
             let node = |(node, (score, gradient, change)): (GraphNode, (f64, f64, Option<f32>))| ChainedNode {
                 score: score as f32,
-                ..ChainedNode::new(node, change.unwrap_or(0.0), gradient as f32)
+                gradient: gradient as f32,
+                ..ChainedNode::new(node, change.unwrap_or(0.0))
             };
             let nodes: BTreeMap<GraphNode, ChainedNode> =
                 gradients.into_iter().map(|of_node| (of_node.0, node(of_node))).collect();
@@ -189,7 +188,7 @@ fn read(bytes: &[u8]) -> Result<ChainedGraph> {
                 prompts: 1,
                 layers: names.map(|name| layers_of(name)).max().unwrap_or(0),
                 metric: "metric".into(),
-                values: (f32::NAN, None),
+                corrupted: None,
                 errors: ErrorNodes::InGraph,
                 nodes: nodes.into_values().collect(),
                 edges: Vec::new(),
@@ -256,7 +255,7 @@ fn wrong(line: &Line, why: &str) -> Error {
 impl About {
     fn graph(self) -> Result<ChainedGraph> {
         let node = |(text, change, gradient, score, left_out, prompts): (String, f32, f32, f32, f32, usize)| {
-            let node = parse(&text).filter(|node| *node != METRIC).ok_or_else(|| {
+            let node = parse(&text).ok_or_else(|| {
                 let text: String = text.chars().take(80).collect();
                 Error::argument(format!("\"{}\" is not the name of a node.", visible(&text)))
             })?;
@@ -269,7 +268,7 @@ impl About {
             prompts: self.prompts,
             layers: self.layers,
             metric: self.metric,
-            values: (self.clean, self.corrupted),
+            corrupted: self.corrupted,
             errors: if self.errors_apart { ErrorNodes::Apart } else { ErrorNodes::InGraph },
             nodes,
             edges: Vec::new(),

@@ -29,11 +29,11 @@ pub struct ChainedGraph {
     pub(super) layers: usize,
     /// The name of the metric.
     pub(super) metric: String,
-    /// The metric of the clean prompts, and of the corrupted ones, where there are any.
-    pub(super) values: (f32, Option<f32>),
+    /// The metric of the corrupted prompts, where there are any.
+    pub(super) corrupted: Option<f32>,
     /// Whether errors are apart.
     pub(super) errors: ErrorNodes,
-    /// All sources, errors apart as well.
+    /// All sources, errors apart as well, and the metric, whose change is its clean value.
     pub(super) nodes: Vec<ChainedNode>,
     pub(super) edges: Vec<ChainedEdge>,
     pub(super) left_out: EdgesLeftOut,
@@ -55,17 +55,17 @@ impl ChainedGraph {
         self.metric.clone()
     }
 
-    /// The metric of the clean prompts, the mean over them.
+    /// The metric of the clean prompts, the mean over them; NaN for a graph of a file that does not say.
     pub fn clean(&self) -> f32 {
-        self.values.0
+        self.node(METRIC).map_or(f32::NAN, |metric| metric.change)
     }
 
     /// The metric of the corrupted prompts, the mean over them; nothing where the baseline is zero.
     pub fn corrupted(&self) -> Option<f32> {
-        self.values.1
+        self.corrupted
     }
 
-    /// All nodes besides the metric, the one that moves the metric most, up or down, first.
+    /// All nodes, the one that moves the metric most, up or down, first; the metric itself is one of them, with its clean value.
     pub fn nodes(&self) -> Vec<ChainedNode> {
         by_score(self.nodes.iter().filter(|node| self.is_in(&node.node)))
     }
@@ -99,6 +99,7 @@ impl ChainedGraph {
     /// [`Error::Argument`] for a node that is not in the graph.
     pub fn edges_into(&self, node: GraphNode) -> Result<Vec<ChainedEdge>> {
         if node != METRIC {
+            // A graph of a file may not know the metric's value.
             self.node(node)?;
         }
         Ok(by_metric(self.inside().filter(|edge| edge.target == node)))
@@ -134,7 +135,7 @@ impl ChainedGraph {
             let kept = sums.get(&node.node).copied().unwrap_or(0.0);
             (f64::from(node.score) - kept - f64::from(node.left_out)).abs()
         };
-        self.nodes.iter().map(miss).fold(0.0, f64::max) as f32
+        self.sources().map(miss).fold(0.0, f64::max) as f32
     }
 
     /// The text of the token at a node's position in the first prompt; nothing for biases, the metric, and a graph without tokens.
@@ -152,6 +153,11 @@ impl ChainedGraph {
         self.edges.iter().filter(|edge| self.is_in(&edge.source))
     }
 
+    /// All nodes but the metric.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &ChainedNode> {
+        self.nodes.iter().filter(|node| node.node != METRIC)
+    }
+
     /// Whether a node is in the graph and not beside it.
     pub(super) fn is_in(&self, node: &GraphNode) -> bool {
         self.errors == ErrorNodes::InGraph || !is_error(node)
@@ -159,9 +165,9 @@ impl ChainedGraph {
 
     fn no_node(&self, node: GraphNode) -> Error {
         Error::argument(format!(
-            "{node} is not a source in this graph of {} nodes: it was not active, or a threshold or budget left it out; nodes() lists \
+            "{node} is not in this graph of {} nodes: it was not active, or a threshold or budget left it out; nodes() lists \
              what is there.",
-            self.nodes.len()
+            self.sources().count()
         ))
     }
 }
@@ -195,7 +201,7 @@ fn by_metric<'a>(edges: impl Iterator<Item = &'a ChainedEdge>) -> Vec<ChainedEdg
 impl fmt::Display for ChainedGraph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prompts = if self.prompts == 1 { "1 prompt".to_string() } else { format!("{} prompts", self.prompts) };
-        let nodes = self.nodes.iter().filter(|node| self.is_in(&node.node)).count();
+        let nodes = self.sources().filter(|node| self.is_in(&node.node)).count();
         write!(
             f,
             "chained graph of {} over {prompts} of {} tokens: {nodes} nodes, {}",

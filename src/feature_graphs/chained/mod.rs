@@ -8,15 +8,23 @@
 //!
 //! Reference: the method of the LEAP repository, with its defects corrected.
 
+mod build;
 mod eap;
 mod edge;
+mod fitted;
 mod graph;
-mod mean;
+mod heads;
 mod names;
 mod node;
 mod options;
 mod places;
+mod prompt;
+mod rows;
 mod select;
+mod slope;
+mod sources;
+mod trace;
+mod union;
 
 pub use edge::{ChainedEdge, EdgeCounts, EdgeVia};
 pub use graph::ChainedGraph;

@@ -93,8 +93,22 @@ mod tests {
             assert_eq!(parse(&name(&node, 12, 14)), Some(node), "{node}");
         }
         for wrong in [
-            "", "null", "attn", "attn.1.2", "attn.1.2.3.4", "attn.01.2.3", "attn.+1.2.3", "attn.-1.2.3", "attn.1.2.x", "attn.1..3",
-            "attn_error.1.2.3", "attn.513.0.0", "attn.99999999999999999999999.0.0", "metric.4.3.1", "bias.other", "resid.1.2.3",
+            "",
+            "null",
+            "attn",
+            "attn.1.2",
+            "attn.1.2.3.4",
+            "attn.01.2.3",
+            "attn.+1.2.3",
+            "attn.-1.2.3",
+            "attn.1.2.x",
+            "attn.1..3",
+            "attn_error.1.2.3",
+            "attn.513.0.0",
+            "attn.99999999999999999999999.0.0",
+            "metric.4.3.1",
+            "bias.other",
+            "resid.1.2.3",
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

@@ -21,9 +21,9 @@ pub struct ChainedNode {
 }
 
 impl ChainedNode {
-    /// A node of one prompt.
-    pub(super) fn new(node: GraphNode, change: f32, gradient: f32) -> Self {
-        Self { node, change, gradient, prompts: 1, score: gradient * change, left_out: 0.0 }
+    /// A node of one prompt, whose gradient is not known yet.
+    pub(super) fn new(node: GraphNode, change: f32) -> Self {
+        Self { node, change, gradient: 0.0, prompts: 1, score: 0.0, left_out: 0.0 }
     }
 
     /// By how much it moves the metric: gradient times change. Over several prompts the mean of the products, which is not the
@@ -46,17 +46,17 @@ impl fmt::Display for ChainedNode {
 
 /// What thresholds and budgets leave out of a [`ChainedGraph`](super::ChainedGraph).
 ///
-/// The sums are over edges and over nodes, which count one effect once at each step of a chain: they are not a share of the metric.
+/// The sums are over edges and over nodes, which count one effect once at each step of a chain: they are not shares of the metric.
 /// [`ChainedNode::left_out`] is exact for one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EdgesLeftOut {
-    /// How many edges.
+    /// How many edges into nodes of the graph.
     pub edges: usize,
     /// By how much they move the metric, summed.
     pub metric: f32,
     /// The same with their absolute values.
     pub magnitude: f32,
-    /// How many nodes.
+    /// How many nodes that move the metric.
     pub nodes: usize,
     /// The sum of their scores.
     pub score: f32,

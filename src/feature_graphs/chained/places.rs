@@ -55,9 +55,7 @@ impl ChainedGraph {
     pub fn at(&self, layer: usize, pos: isize) -> Result<Vec<ChainedNode>> {
         absolute(crate::slice::forward(layer), self.layers, "layer")?;
         let features = self.features_at(pos)?;
-        let of_layer = |node: &ChainedNode| {
-            matches!(node.node, GraphNode::Feature { layer: own, .. } | GraphNode::AttnFeature { layer: own, .. } if own == layer)
-        };
+        let of_layer = |node: &ChainedNode| matches!(node.node, GraphNode::Feature { layer: own, .. } | GraphNode::AttnFeature { layer: own, .. } if own == layer);
         Ok(features.into_iter().filter(of_layer).collect())
     }
 
@@ -146,7 +144,9 @@ impl ChainedGraph {
     /// How many positions the prompts have.
     fn positions(&self) -> usize {
         match self.pieces.len() {
-            0 => self.nodes.iter().filter_map(|node| position(&node.node)).max().map_or(0, |last| last.saturating_add(1)),
+            0 => {
+                self.nodes.iter().filter_map(|node| position(&node.node)).max().map_or(0, |last| last.saturating_add(1))
+            }
             count => count,
         }
     }

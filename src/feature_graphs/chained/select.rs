@@ -66,24 +66,26 @@ impl ChainedGraph {
         let allowed = self.allowed(options);
         let (kept, reached) = grow(&self.edges, options, &|node| allowed.as_ref().is_none_or(|set| set.contains(node)));
         let mut dropped: HashMap<GraphNode, f64> = HashMap::new();
-        let (mut metric, mut magnitude) = (0.0, 0.0);
+        let (mut count, mut metric, mut magnitude) = (0, 0.0, 0.0);
         for (edge, _) in self.edges.iter().zip(&kept).filter(|(_, kept)| !**kept) {
             *dropped.entry(edge.source).or_default() += f64::from(edge.metric);
-            metric += f64::from(edge.metric);
-            magnitude += f64::from(edge.metric.abs());
+            if edge.target == METRIC || reached.contains(&edge.target) {
+                count += 1;
+                metric += f64::from(edge.metric);
+                magnitude += f64::from(edge.metric.abs());
+            }
         }
-        let score: f64 =
-            self.nodes.iter().filter(|node| !reached.contains(&node.node)).map(|node| f64::from(node.score)).sum();
-        let before = (self.edges.len(), self.nodes.len());
+        let gone = self.sources().filter(|node| !reached.contains(&node.node) && node.score != 0.0);
+        let (nodes, score) = gone.fold((0, 0.0), |(nodes, sum), node| (nodes + 1, sum + f64::from(node.score)));
         let mut is_kept = kept.iter();
         self.edges.retain(|_| is_kept.next() == Some(&true));
-        self.nodes.retain(|node| reached.contains(&node.node));
+        self.nodes.retain(|node| node.node == METRIC || reached.contains(&node.node));
         for node in &mut self.nodes {
             node.left_out += dropped.get(&node.node).copied().unwrap_or(0.0) as f32;
         }
         let all = &mut self.left_out;
-        all.edges += before.0 - self.edges.len();
-        all.nodes += before.1 - self.nodes.len();
+        all.edges += count;
+        all.nodes += nodes;
         all.metric += metric as f32;
         all.magnitude += magnitude as f32;
         all.score += score as f32;
@@ -93,7 +95,7 @@ impl ChainedGraph {
     /// The nodes that a budget has room for; none where there is no budget.
     fn allowed(&self, options: &ChainOptions) -> Option<HashSet<GraphNode>> {
         let most = options.most_nodes?;
-        let inside = by_score(self.nodes.iter().filter(|node| self.is_in(&node.node)));
+        let inside = by_score(self.sources().filter(|node| self.is_in(&node.node)));
         let apart = self.nodes.iter().map(|node| node.node).filter(|node| options.is_apart(node));
         Some(inside.into_iter().take(most).map(|node| node.node).chain(apart).collect())
     }
