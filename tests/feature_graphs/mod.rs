@@ -3,4 +3,5 @@
 mod chained;
 mod held;
 mod parity;
+mod scale;
 mod sums;
