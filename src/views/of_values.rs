@@ -12,7 +12,10 @@ use crate::dictionaries::{
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
-use crate::feature_graphs::{BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets};
+use crate::feature_graphs::{
+    BiasOf, ChainOptions, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes, GraphEdge,
+    GraphNode, GraphOptions, GraphTargets,
+};
 use crate::features::{
     ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
     ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
@@ -80,17 +83,17 @@ macro_rules! shown_as_text {
 
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, DictionaryFormat, ErrorTerm, FeatureAct,
+        Edge, Node, Qkv, GraphNode, GraphEdge, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,
         FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures;
-    "{:?}": BiasOf, Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
+    "{:?}": BiasOf, ErrorNodes, Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
-    "{:#?}": GraphOptions, GraphTargets, AtBos, DictionaryOptions, SpliceOptions, AdamWOptions, Decay, SkipTokens, StoreOptions,
+    "{:#?}": ChainOptions, GraphOptions, GraphTargets, AtBos, DictionaryOptions, SpliceOptions, AdamWOptions, Decay, SkipTokens, StoreOptions,
         InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,

@@ -29,7 +29,8 @@ pub struct ChainOptions {
     /// The most edges: the graph is grown from the metric, each time by the edge that moves the metric most, up or down, of those into
     /// nodes that it has. All by default.
     pub most_edges: Option<usize>,
-    /// The most nodes besides the metric: those that move the metric most, up or down. All by default.
+    /// The most nodes besides the metric: the graph is grown from the metric, each time by the node that moves the metric most, up or down,
+    /// of those with an edge into a node that it has. All by default.
     pub most_nodes: Option<usize>,
     /// Whether errors of dictionaries are nodes of the graph or apart. In the graph by default.
     pub errors: ErrorNodes,

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::super::node::GraphNode;
 use super::edge::ChainedEdge;
-use super::graph::{ChainedGraph, METRIC, by_score};
+use super::graph::{ChainedGraph, METRIC};
 use super::options::{ChainOptions, ErrorNodes};
 use crate::error::Result;
 
@@ -41,8 +41,7 @@ impl ChainedGraph {
         self.kept_by(ChainOptions { most_edges: Some(n), ..ChainOptions::default() })
     }
 
-    /// The `n` nodes that move the metric most, up or down, and the edges between them and to the metric; fewer where some of them do not
-    /// lead to the metric through others ([`ChainOptions::most_nodes`]).
+    /// At most `n` nodes besides the metric, grown from the metric, and the edges between them ([`ChainOptions::most_nodes`]).
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error) for none.
@@ -92,16 +91,35 @@ impl ChainedGraph {
         self
     }
 
-    /// The nodes that a budget has room for; none where there is no budget.
+    /// The nodes that a budget has room for, grown from the metric; none where there is no budget.
     fn allowed(&self, options: &ChainOptions) -> Option<HashSet<GraphNode>> {
         let most = options.most_nodes?;
-        let inside = by_score(self.sources().filter(|node| self.is_in(&node.node)));
-        let apart = self.nodes.iter().map(|node| node.node).filter(|node| options.is_apart(node));
-        Some(inside.into_iter().take(most).map(|node| node.node).chain(apart).collect())
+        let mut before: HashMap<GraphNode, Vec<GraphNode>> = HashMap::new();
+        for edge in self.edges.iter().filter(|edge| edge.metric.abs() > options.threshold) {
+            before.entry(edge.target).or_default().push(edge.source);
+        }
+        let places: HashMap<GraphNode, usize> =
+            self.nodes.iter().enumerate().map(|(place, node)| (node.node, place)).collect();
+        let candidate = |node: GraphNode| {
+            let place = places.get(&node).copied().filter(|_| !options.is_apart(&node))?;
+            Some(Candidate { size: self.nodes[place].score.abs(), place: Reverse(place) })
+        };
+        let mut open: BinaryHeap<Candidate> =
+            before.remove(&METRIC).unwrap_or_default().into_iter().filter_map(candidate).collect();
+        // Errors beside the graph need no room.
+        let mut allowed: HashSet<GraphNode> = places.keys().copied().filter(|node| options.is_apart(node)).collect();
+        let most = allowed.len().saturating_add(most);
+        while let Some(Candidate { place: Reverse(place), .. }) = open.pop().filter(|_| allowed.len() < most) {
+            let node = self.nodes[place].node;
+            if allowed.insert(node) {
+                open.extend(before.remove(&node).unwrap_or_default().into_iter().filter_map(candidate));
+            }
+        }
+        Some(allowed)
     }
 }
 
-/// An edge in the order in which a graph grows; of equals, the first is the greatest.
+/// An edge or a node in the order in which a graph grows; of equals, the first is the greatest.
 #[derive(Clone, Copy)]
 struct Candidate {
     size: f32,
