@@ -34,6 +34,7 @@
 //! |---|---|
 //! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes, random choices |
 //! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
+//! | [`tensors`] | small words for tensors: products by the names of axes, masks, diagonals, a comparison that says what differs |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
@@ -82,6 +83,7 @@ pub mod random;
 pub mod slice;
 pub mod storage;
 pub mod tasks;
+pub mod tensors;
 pub mod tokens;
 pub mod train;
 pub mod views;

@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("labelled", &[]),
     ("wide", &[]),
     ("random", &[]),
+    ("tensors", &[]),
     ("factored_matrix", &[]),
     ("tokens", &[]),
     ("tasks", &["tokens"]),
@@ -63,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "prelude",
         &[
+            "tensors",
             "factored_matrix",
             "tokens",
             "tasks",

@@ -15,6 +15,7 @@ mod prelude;
 mod progress;
 mod rooms;
 mod support;
+mod tensors;
 mod tolerances;
 mod words;
 
