@@ -52,6 +52,7 @@
 //! | [`features`] | what a dictionary is worth, and what its features mean |
 //! | [`feature_graphs`] | which features, errors and tokens a feature's activation or a logit comes from |
 //! | [`train`] | training of dictionaries and probes |
+//! | [`course`] | exercises in cells, and the check of what was written |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
 //! | [`guide`] | pages to read: for users of TransformerLens, axes and shapes, errors |
@@ -60,6 +61,7 @@
 pub mod analysis;
 pub mod cache;
 pub mod circuits;
+pub mod course;
 pub mod dictionaries;
 pub mod dims;
 pub mod error;

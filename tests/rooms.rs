@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "cache", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
+    ("course", &["tensors", "tokens", "hooks", "model", "cache", "analysis"]),
     (
         "views",
         &[
@@ -59,6 +60,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "features",
             "feature_graphs",
             "train",
+            "course",
         ],
     ),
     (

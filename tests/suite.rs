@@ -1,6 +1,7 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
 mod circuits;
+mod course;
 mod dictionaries;
 mod examples;
 mod factored_matrix;

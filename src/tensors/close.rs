@@ -32,45 +32,68 @@ pub fn assert_close(got: &Tensor, wanted: &Tensor, tolerance: f64) -> Result<()>
         )));
     }
     match difference(got, wanted, tolerance)? {
-        Some(sentence) => Err(Error::argument(sentence)),
+        Some(found) => Err(Error::argument(found.sentence(got, wanted))),
         None => Ok(()),
     }
 }
 
+/// How two tensors differ.
+pub(crate) struct Difference {
+    /// The numbers that differ, counted row by row; none where shapes do.
+    pub wrong: Vec<usize>,
+    /// The first of them.
+    pub first: Option<First>,
+    /// What is true of all numbers, where something is.
+    pub how: Option<String>,
+}
+
+/// One number that differs.
+pub(crate) struct First {
+    pub index: Vec<usize>,
+    pub got: String,
+    pub wanted: String,
+}
+
+impl Difference {
+    fn sentence(&self, got: &Tensor, wanted: &Tensor) -> String {
+        let what = match &self.first {
+            Some(first) => format!(
+                "{} of {} numbers differ; the first at {:?}: {} instead of {}.",
+                self.wrong.len(),
+                wanted.elem_count(),
+                first.index,
+                first.got,
+                first.wanted
+            ),
+            None => format!("the shape is {:?}, and {:?} was wanted.", got.dims(), wanted.dims()),
+        };
+        [Some(what), self.how.clone()].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// How two tensors differ; nothing if they do not.
-fn difference(got: &Tensor, wanted: &Tensor, tolerance: f64) -> Result<Option<String>> {
+pub(crate) fn difference(got: &Tensor, wanted: &Tensor, tolerance: f64) -> Result<Option<Difference>> {
+    let in_order = |got: &Tensor| -> Result<Option<String>> {
+        let order = order_of_axes(got, wanted, tolerance)?;
+        Ok(order
+            .map(|order| format!("The numbers are right: permute({order:?}) of what was given is what was wanted.")))
+    };
     if got.dims() != wanted.dims() {
-        let mut sentence = format!("the shape is {:?}, and {:?} was wanted.", got.dims(), wanted.dims());
-        if let Some(order) = order_of_axes(got, wanted, tolerance)? {
-            sentence += &format!(" The numbers are right: permute({order:?}) of what was given is what was wanted.");
-        }
-        return Ok(Some(sentence));
+        return Ok(Some(Difference { wrong: Vec::new(), first: None, how: in_order(got)? }));
     }
     let pair = Pair { got: numbers(got)?, wanted: numbers(wanted)?, tolerance };
     let wrong: Vec<usize> = (0..pair.got.len()).filter(|at| !pair.is_close(pair.got[*at], pair.wanted[*at])).collect();
     let Some(&first) = wrong.first() else { return Ok(None) };
-    let place = place(first, wanted.dims());
-    let mut sentence = format!(
-        "{} of {} numbers differ; the first at {place:?}: {} instead of {}.",
-        wrong.len(),
-        pair.got.len(),
-        short(pair.got[first]),
-        short(pair.wanted[first])
-    );
     let how = match pair.in_all() {
         Some(how) => Some(how),
-        None => match order_of_axes(got, wanted, tolerance)? {
-            Some(order) => {
-                Some(format!("The numbers are right: permute({order:?}) of what was given is what was wanted."))
-            }
+        None => match in_order(got)? {
+            Some(how) => Some(how),
             None => shift(got, wanted, tolerance)?.or_else(|| pair.in_another_order()),
         },
     };
-    if let Some(how) = how {
-        sentence += " ";
-        sentence += &how;
-    }
-    Ok(Some(sentence))
+    let (got, wanted_number) = (short(pair.got[first]), short(pair.wanted[first]));
+    let first = First { index: place(first, wanted.dims()), got, wanted: wanted_number };
+    Ok(Some(Difference { wrong, first: Some(first), how }))
 }
 
 /// The numbers of two tensors of one shape.
@@ -196,8 +219,8 @@ fn numbers(x: &Tensor) -> Result<Vec<f64>> {
     Ok(wide::widened(x)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
-/// The index of a number in row-major order.
-fn place(mut at: usize, shape: &[usize]) -> Vec<usize> {
+/// The index of a number that is counted row by row.
+pub(crate) fn place(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (axis, size) in shape.iter().enumerate().rev() {
         index[axis] = at % size;

@@ -12,5 +12,6 @@ mod equation;
 mod words;
 
 pub use close::assert_close;
+pub(crate) use close::{Difference, difference, place};
 pub use einsum::einsum;
 pub use words::TensorWords;

@@ -21,6 +21,7 @@ mod loader;
 mod number;
 mod of_circuits;
 mod of_config;
+mod of_course;
 mod of_dictionaries;
 mod of_feature_graphs;
 mod of_features;

@@ -39,8 +39,10 @@ fn by_hand(terms: &[&str], output: &str, tensors: &[&Tensor]) -> Result<Tensor> 
     Ok(Tensor::from_vec(result, shape, &Device::Cpu)?)
 }
 
-/// Equations of all kinds with the shapes of their tensors.
-fn equations() -> Vec<(Vec<&'static str>, &'static str, Vec<Vec<usize>>)> {
+/// The axes of each tensor, those of the result, and the tensors' shapes.
+type Case = (Vec<&'static str>, &'static str, Vec<Vec<usize>>);
+
+fn equations() -> Vec<Case> {
     vec![
         (vec!["bqhd", "bkhd"], "bhqk", vec![vec![2, 5, 3, 4], vec![2, 6, 3, 4]]),
         (vec!["bhqk", "bkhd"], "bqhd", vec![vec![2, 3, 5, 6], vec![2, 6, 3, 4]]),
