@@ -54,7 +54,7 @@ impl Fitted {
     /// part.
     pub(super) fn new(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Self> {
         let mut fitted: Vec<Option<Dictionary>> = vec![None; 2 * model.cfg().n_layers];
-        for dictionary in dictionaries.to_vec() {
+        for dictionary in dictionaries.to_vec()? {
             let dictionary = dictionary.for_model(model)?;
             let stage = stage_of(&dictionary)?;
             dictionary.readers(&[])?;

@@ -139,7 +139,7 @@ impl<'a> PromptEdges<'a> {
                 for targets in targets.chunks(batch_size.max(1)) {
                     let named: Vec<(GraphNode, f32)> =
                         targets.iter().map(|&target| (self.nodes[target].node, self.nodes[target].gradient)).collect();
-                    for (via, rows) in self.into_features(stage, pos, targets)? {
+                    for (via, rows) in self.edges_into_features(stage, pos, targets)? {
                         hand(via, &named, &rows)?;
                     }
                     progress.step(targets.len() as u64);
@@ -168,7 +168,7 @@ impl<'a> PromptEdges<'a> {
                     continue;
                 }
                 let weights: Vec<f32> = own.iter().map(|&number| so_far[number] as f32).collect();
-                for (_, rows) in self.into_sum(stage, pos, (&own, weights))? {
+                for (_, rows) in self.edges_into_sum(stage, pos, (&own, weights))? {
                     so_far = add(&rows);
                 }
             }
@@ -191,17 +191,22 @@ impl<'a> PromptEdges<'a> {
     }
 
     /// The edges into some features of one part of a layer at one position.
-    fn into_features(&self, stage: Stage, pos: usize, targets: &[usize]) -> Result<Vec<(EdgeVia, Rows)>> {
+    fn edges_into_features(&self, stage: Stage, pos: usize, targets: &[usize]) -> Result<Vec<(EdgeVia, Rows)>> {
         let read = self.sources.read[stage.number()].as_ref().expect("features are of dictionaries");
         let first = self.sources.of_stage(stage).start;
         let own: Vec<u32> = targets.iter().map(|target| (target - first) as u32).collect();
         let offsets: Vec<f32> = own.iter().map(|&own| read.offsets[own as usize]).collect();
         let w = read.rows.index_select(&Tensor::from_vec(own, targets.len(), read.rows.device())?, 0)?;
-        self.into_directions(stage, pos, (&w, &offsets))
+        self.edges_into_directions(stage, pos, (&w, &offsets))
     }
 
     /// The edges into a weighted sum of features of one part of a layer at one position, one row.
-    fn into_sum(&self, stage: Stage, pos: usize, (own, weights): (&[usize], Vec<f32>)) -> Result<Vec<(EdgeVia, Rows)>> {
+    fn edges_into_sum(
+        &self,
+        stage: Stage,
+        pos: usize,
+        (own, weights): (&[usize], Vec<f32>),
+    ) -> Result<Vec<(EdgeVia, Rows)>> {
         let read = self.sources.read[stage.number()].as_ref().expect("features are of dictionaries");
         let first = self.sources.of_stage(stage).start;
         let offset: f32 = own.iter().zip(&weights).map(|(number, weight)| read.offsets[number - first] * weight).sum();
@@ -209,14 +214,14 @@ impl<'a> PromptEdges<'a> {
         let own: Vec<u32> = own.iter().map(|number| (number - first) as u32).collect();
         let w = read.rows.index_select(&Tensor::from_vec(own, weights.len(), device)?, 0)?;
         let weights = Tensor::from_vec(weights.clone(), (1, weights.len()), device)?.to_dtype(w.dtype())?;
-        self.into_directions(stage, pos, (&weights.matmul(&w)?, &[offset]))
+        self.edges_into_directions(stage, pos, (&weights.matmul(&w)?, &[offset]))
     }
 
     /// The edges into what these directions read at one position, with what each has at 0.
     ///
     /// # Shapes
     /// `w [target, d_in]`.
-    fn into_directions(
+    fn edges_into_directions(
         &self,
         stage: Stage,
         pos: usize,
