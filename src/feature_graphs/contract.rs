@@ -1,7 +1,9 @@
 //! Products of gradients with what sources write: the edges of a batch of targets.
 
 use candle_core::{D, DType, Tensor};
+use rayon::prelude::*;
 
+use super::incoming::Incoming;
 use super::node::BiasOf;
 use super::sources::{Columns, Sources, Written};
 use crate::error::Result;
@@ -17,9 +19,9 @@ impl Rows {
         Self { columns, edges: vec![0.0; targets * columns.all] }
     }
 
-    /// A list for each target.
-    pub(super) fn split(self) -> Vec<Vec<f32>> {
-        self.edges.chunks(self.columns.all).map(<[f32]>::to_vec).collect()
+    /// Of each target.
+    pub(super) fn split(self) -> Vec<Incoming> {
+        self.edges.par_chunks(self.columns.all).map(Incoming::of_dense).collect()
     }
 
     /// Adds numbers to neighbouring columns.

@@ -1,6 +1,7 @@
 //! The rows of a graph: targets first, then features, those with the most influence first where there is no room for all.
 
 use super::graph::{AttributionGraph, Row};
+use super::incoming::Incoming;
 use super::node::GraphNode;
 use super::options::GraphOptions;
 use super::pull::{Pull, Wanted};
@@ -68,7 +69,7 @@ fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {
     let parts = targets.directions.iter().zip(&targets.biases);
     let wanted: Vec<Wanted> = parts.map(|(direction, &bias)| Wanted::Direction(direction, bias)).collect();
     let edges = pull.rows(&wanted)?.split();
-    let row = |(number, edges): (usize, Vec<f32>)| Row {
+    let row = |(number, edges): (usize, Incoming)| Row {
         node: GraphNode::Target { number },
         value: targets.values[number],
         weight: targets.weights[number],
@@ -96,17 +97,16 @@ fn most_influential(graph: &AttributionGraph, is_there: &[bool], count: usize) -
 impl AttributionGraph {
     /// Puts the features without a row into one source.
     fn leave_out(&mut self, is_there: &[bool]) {
-        let is_out = |column: &usize| is_there.get(*column) == Some(&false);
-        let kept: Vec<usize> = (0..self.sources.len()).filter(|column| !is_out(column)).collect();
-        let sums: Vec<f32> = self
-            .rows
-            .iter()
-            .map(|row| row.edges.iter().enumerate().filter(|(column, _)| is_out(column)).map(|(_, edge)| edge).sum())
-            .collect();
-        *self = self.with_columns(&kept);
+        let is_out = |column: usize| is_there.get(column) == Some(&false);
+        let sum =
+            |row: &Row| -> f32 { row.edges.iter().filter(|(column, _)| is_out(*column)).map(|(_, edge)| edge).sum() };
+        let sums: Vec<f32> = self.rows.iter().map(sum).collect();
+        let kept: Vec<bool> = (0..self.sources.len()).map(|column| !is_out(column)).collect();
+        *self = self.among(&kept);
+        let column = self.sources.len();
         self.sources.push(GraphNode::LeftOut);
-        for (row, sum) in self.rows.iter_mut().zip(sums) {
-            row.edges.push(sum);
+        for (row, sum) in self.rows.iter_mut().zip(sums).filter(|(_, sum)| *sum != 0.0) {
+            row.edges.push(column, sum);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::incoming::Incoming;
 use super::influence::{Influence, influence};
 use super::node::{GraphEdge, GraphNode};
 use crate::error::{Error, Result};
@@ -15,8 +16,7 @@ pub(super) struct Row {
     pub value: f32,
     /// How much it counts: a probability for a logit, 0 for a feature.
     pub weight: f64,
-    /// From each source, in their order.
-    pub edges: Vec<f32>,
+    pub edges: Incoming,
 }
 
 /// Where the activations of features and the logits of one prompt come from ([`HookedTransformer::attribution_graph`]).
@@ -28,10 +28,11 @@ pub(super) struct Row {
 #[derive(Clone, PartialEq)]
 pub struct AttributionGraph {
     pub(super) pieces: Vec<String>,
+    /// In the order of nodes, so that one is found by halving.
     pub(super) sources: Vec<GraphNode>,
     /// The activation of each source that is a feature.
     pub(super) activations: Vec<f32>,
-    /// Features by layer, position and index, then targets.
+    /// In the order of their nodes: features by layer, position and index, then targets.
     pub(super) rows: Vec<Row>,
     pub(super) targets: Vec<String>,
 }
@@ -82,8 +83,8 @@ impl AttributionGraph {
     /// [`Error::Argument`] for a node into which there are no edges.
     pub fn edges_into(&self, node: GraphNode) -> Result<Vec<GraphEdge>> {
         let row = self.row(node)?;
-        let edges = self.sources.iter().zip(&row.edges).filter(|(_, weight)| **weight != 0.0);
-        Ok(ranked(edges.map(|(&source, &weight)| GraphEdge { source, target: node, weight }).collect()))
+        let edge = |(column, weight)| GraphEdge { source: self.sources[column], target: node, weight };
+        Ok(ranked(row.edges.iter().map(edge).collect()))
     }
 
     /// The edges out of a node, the largest first.
@@ -92,8 +93,8 @@ impl AttributionGraph {
     /// [`Error::Argument`] for a node that is not in the graph, or a target.
     pub fn edges_out_of(&self, node: GraphNode) -> Result<Vec<GraphEdge>> {
         let column = self.column(node)?;
-        let edges = self.rows.iter().filter(|row| row.edges[column] != 0.0);
-        Ok(ranked(edges.map(|row| GraphEdge { source: node, target: row.node, weight: row.edges[column] }).collect()))
+        let edge = |row: &Row| GraphEdge { source: node, target: row.node, weight: row.edges.at(column) };
+        Ok(ranked(self.rows.iter().map(edge).filter(|edge| edge.weight != 0.0).collect()))
     }
 
     /// The weight of the edge between two nodes; 0 where there is none.
@@ -101,13 +102,14 @@ impl AttributionGraph {
     /// # Errors
     /// [`Error::Argument`] for nodes that are not in the graph.
     pub fn edge(&self, source: GraphNode, target: GraphNode) -> Result<f32> {
-        Ok(self.row(target)?.edges[self.column(source)?])
+        Ok(self.row(target)?.edges.at(self.column(source)?))
     }
 
     /// The largest difference between what the edges into a node sum to and its value, over all nodes: rounding, where biases and
     /// embeddings of positions are in the graph.
     pub fn residual(&self) -> f32 {
-        let of = |row: &Row| (row.edges.iter().map(|&edge| f64::from(edge)).sum::<f64>() - f64::from(row.value)).abs();
+        let of =
+            |row: &Row| (row.edges.iter().map(|(_, edge)| f64::from(edge)).sum::<f64>() - f64::from(row.value)).abs();
         self.rows.iter().map(of).fold(0.0, f64::max) as f32
     }
 
@@ -136,21 +138,25 @@ impl AttributionGraph {
     pub fn without_biases(&self) -> Self {
         let is_kept =
             |node: &GraphNode| !matches!(node, GraphNode::Bias(_) | GraphNode::Position { .. } | GraphNode::LeftOut);
-        let kept: Vec<usize> = (0..self.sources.len()).filter(|&column| is_kept(&self.sources[column])).collect();
-        self.with_columns(&kept)
+        self.among(&self.sources.iter().map(is_kept).collect::<Vec<bool>>())
     }
 
-    /// The graph with these sources only.
-    pub(super) fn with_columns(&self, kept: &[usize]) -> Self {
-        let rows = self
-            .rows
-            .iter()
-            .map(|row| Row { edges: kept.iter().map(|&column| row.edges[column]).collect(), ..row.clone() });
+    /// The graph of these sources and the edges between them: rows of features that are left out are left out too.
+    pub(super) fn among(&self, kept: &[bool]) -> Self {
+        let mut numbers = Vec::with_capacity(kept.len());
+        let mut next = 0;
+        for &is_kept in kept {
+            numbers.push(is_kept.then_some(next));
+            next += u32::from(is_kept);
+        }
+        let stays = |row: &&Row| self.sources.binary_search(&row.node).map_or(true, |column| kept[column]);
+        let row = |row: &Row| Row { edges: row.edges.renumbered(&numbers), ..*row };
+        let columns = || (0..kept.len()).filter(|&column| kept[column]);
         Self {
             pieces: self.pieces.clone(),
-            sources: kept.iter().map(|&column| self.sources[column]).collect(),
-            activations: kept.iter().filter_map(|&column| self.activations.get(column).copied()).collect(),
-            rows: rows.collect(),
+            sources: columns().map(|column| self.sources[column]).collect(),
+            activations: columns().filter_map(|column| self.activations.get(column).copied()).collect(),
+            rows: self.rows.iter().filter(stays).map(row).collect(),
             targets: self.targets.clone(),
         }
     }
@@ -163,12 +169,12 @@ impl AttributionGraph {
 
     /// Where the edges out of a source are.
     pub(super) fn column(&self, node: GraphNode) -> Result<usize> {
-        self.sources.iter().position(|source| *source == node).ok_or_else(|| self.no_node(node, "is not a source"))
+        self.sources.binary_search(&node).map_err(|_| self.no_node(node, "is not a source"))
     }
 
     pub(super) fn row(&self, node: GraphNode) -> Result<&Row> {
-        let row = self.rows.iter().find(|row| row.node == node);
-        row.ok_or_else(|| self.no_node(node, "has no edges into it"))
+        let found = self.rows.binary_search_by_key(&node, |row| row.node);
+        found.map(|at| &self.rows[at]).map_err(|_| self.no_node(node, "has no edges into it"))
     }
 
     fn no_node(&self, node: GraphNode, why: &str) -> Error {

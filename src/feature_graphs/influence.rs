@@ -4,15 +4,16 @@
 //! `influence = w (N + N^2 + ..)`. Edges go from earlier to later nodes only, so one pass from the last node to the first is the whole
 //! series.
 
-use std::collections::HashMap;
+use rayon::prelude::*;
 
-use super::graph::AttributionGraph;
+use super::graph::{AttributionGraph, Row};
 use super::node::{GraphEdge, GraphNode};
 use crate::error::{Error, Result};
 
 /// Influence of sources on the targets of a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Influence {
+    /// In their order.
     nodes: Vec<GraphNode>,
     values: Vec<f64>,
 }
@@ -30,8 +31,8 @@ impl Influence {
     /// # Errors
     /// [`Error::Argument`] for a node that is not a source of the graph.
     pub fn of(&self, node: GraphNode) -> Result<f64> {
-        let found = self.nodes.iter().position(|own| *own == node);
-        found.map(|at| self.values[at]).ok_or_else(|| Error::argument(format!("{node} is not a source of this graph.")))
+        let found = self.nodes.binary_search(&node);
+        found.map(|at| self.values[at]).map_err(|_| Error::argument(format!("{node} is not a source of this graph.")))
     }
 
     /// The sum over the sources that nothing comes before: tokens, errors, positions, biases, and features left out. It is the sum of
@@ -47,79 +48,61 @@ impl Influence {
     }
 }
 
-/// The edges of a graph with rows divided by their sums, and in which order influence flows.
+/// The edges of a graph with rows divided by their sums.
 pub(super) struct Normalised<'a> {
     graph: &'a AttributionGraph,
     /// 1 / the sum of each row's absolute edges.
     factors: Vec<f64>,
-    /// Targets, then features from the last layer to the first.
-    order: Vec<usize>,
-    /// The row of each source that has one.
-    rows: HashMap<GraphNode, usize>,
     /// The source of each row that is one.
     columns: Vec<Option<usize>>,
 }
 
 impl<'a> Normalised<'a> {
-    /// Counting the edges only that `is_kept(row, column)` keeps.
-    pub(super) fn new(graph: &'a AttributionGraph, is_kept: &dyn Fn(usize, usize) -> bool) -> Self {
-        let factor = |row: usize| {
-            let kept = graph.rows[row].edges.iter().enumerate().filter(|(column, _)| is_kept(row, *column));
-            let sum: f64 = kept.map(|(_, edge)| f64::from(edge.abs())).sum();
-            if sum > 0.0 { sum.recip() } else { 0.0 }
+    pub(super) fn new(graph: &'a AttributionGraph) -> Self {
+        let factor = |row: &Row| match row.edges.iter().map(|(_, edge)| f64::from(edge.abs())).sum::<f64>() {
+            sum if sum > 0.0 => sum.recip(),
+            _ => 0.0,
         };
-        let factors = (0..graph.rows.len()).map(factor).collect();
-        let mut order: Vec<usize> = (0..graph.rows.len()).collect();
-        order.sort_by_key(|&row| match graph.rows[row].node {
-            GraphNode::Feature { layer, .. } => usize::MAX - 1 - layer,
-            _ => 0,
-        });
-        let rows: HashMap<GraphNode, usize> = graph.rows.iter().enumerate().map(|(at, row)| (row.node, at)).collect();
-        let mut columns = vec![None; graph.rows.len()];
-        for (column, node) in graph.sources.iter().enumerate() {
-            if let Some(&row) = rows.get(node) {
-                columns[row] = Some(column);
-            }
+        let column = |row: &Row| graph.sources.binary_search(&row.node).ok();
+        Self {
+            factors: graph.rows.iter().map(factor).collect(),
+            columns: graph.rows.iter().map(column).collect(),
+            graph,
         }
-        Self { graph, factors, order, rows, columns }
     }
 
-    /// The normalised edge.
-    pub(super) fn edge(&self, row: usize, column: usize) -> f64 {
-        f64::from(self.graph.rows[row].edges[column].abs()) * self.factors[row]
+    /// An edge into the node of a row as a share of all of them.
+    pub(super) fn share(&self, row: usize, weight: f32) -> f64 {
+        f64::from(weight.abs()) * self.factors[row]
     }
 
     /// The influence of each source.
-    pub(super) fn influence(&self, is_kept: &dyn Fn(usize, usize) -> bool) -> Vec<f64> {
+    pub(super) fn influence(&self) -> Vec<f64> {
         let mut influence = vec![0.0; self.graph.sources.len()];
-        for &row in &self.order {
-            let through = self.through(row, &influence);
+        // From the targets, which come last, to the first layer: whatever a feature has influence on comes behind it.
+        for (at, row) in self.graph.rows.iter().enumerate().rev() {
+            let through = self.through(at, &influence);
             if through == 0.0 {
                 continue;
             }
-            for (column, total) in influence.iter_mut().enumerate() {
-                if is_kept(row, column) {
-                    *total += through * self.edge(row, column);
-                }
-            }
+            row.edges.iter().for_each(|(column, weight)| influence[column] += through * self.share(at, weight));
         }
         influence
     }
 
     /// The influence of the node that a row is of, its own weight included.
-    pub(super) fn through(&self, row: usize, influence: &[f64]) -> f64 {
+    fn through(&self, row: usize, influence: &[f64]) -> f64 {
         self.columns[row].map_or(0.0, |column| influence[column]) + self.graph.rows[row].weight
     }
 
-    /// The row of a source.
-    pub(super) fn row_of(&self, node: GraphNode) -> Option<usize> {
-        self.rows.get(&node).copied()
+    /// As [`Normalised::through`], of each row.
+    pub(super) fn through_all(&self, influence: &[f64]) -> Vec<f64> {
+        (0..self.graph.rows.len()).map(|row| self.through(row, influence)).collect()
     }
 }
 
 pub(super) fn influence(graph: &AttributionGraph) -> Influence {
-    let all = |_: usize, _: usize| true;
-    Influence { nodes: graph.sources.clone(), values: Normalised::new(graph, &all).influence(&all) }
+    Influence { nodes: graph.sources.clone(), values: Normalised::new(graph).influence() }
 }
 
 impl AttributionGraph {
@@ -148,40 +131,71 @@ impl AttributionGraph {
     }
 
     fn explained(&self, counts: &dyn Fn(&GraphNode) -> bool) -> f64 {
-        let all = |_: usize, _: usize| true;
-        let normalised = Normalised::new(self, &all);
-        let influence = normalised.influence(&all);
-        let missed = |row: usize| -> f64 {
-            let errors = (0..self.sources.len()).filter(|&column| is_error(&self.sources[column]));
-            errors.map(|column| normalised.edge(row, column)).sum()
-        };
+        let normalised = Normalised::new(self);
+        let influence = normalised.influence();
+        let is_error: Vec<bool> = self.sources.iter().map(is_error).collect();
         let (mut explained, mut total) = (0.0, 0.0);
-        for (column, node) in self.sources.iter().enumerate().filter(|(_, node)| counts(node)) {
-            explained += influence[column] * (1.0 - normalised.row_of(*node).map_or(0.0, missed));
-            total += influence[column];
+        for (value, _) in influence.iter().zip(&self.sources).filter(|(_, node)| counts(node)) {
+            explained += value;
+            total += value;
         }
-        for (row, of) in self.rows.iter().enumerate().filter(|(_, row)| row.weight > 0.0) {
-            explained += of.weight * (1.0 - missed(row));
-            total += of.weight;
+        for (at, row) in self.rows.iter().enumerate() {
+            let missed: f64 = row
+                .edges
+                .iter()
+                .filter(|(column, _)| is_error[*column])
+                .map(|(_, edge)| normalised.share(at, edge))
+                .sum();
+            let of_source = normalised.columns[at].filter(|&column| counts(&self.sources[column]));
+            explained += row.weight - missed * (row.weight + of_source.map_or(0.0, |column| influence[column]));
+            total += row.weight;
         }
         explained / total
     }
 
     /// All edges, the most influential first: of what reaches the targets, the share that takes the edge.
     pub fn edges(&self) -> Vec<GraphEdge> {
-        let all = |_: usize, _: usize| true;
-        let normalised = Normalised::new(self, &all);
-        let influence = normalised.influence(&all);
-        let mut edges = Vec::new();
-        for (at, row) in self.rows.iter().enumerate() {
-            let through = normalised.through(at, &influence);
-            for (column, &weight) in row.edges.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
-                let edge = GraphEdge { source: self.sources[column], target: row.node, weight };
-                edges.push((through * normalised.edge(at, column), edge));
+        self.top_edges(usize::MAX)
+    }
+
+    /// The first of [`AttributionGraph::edges`], at most so many: a graph of a long prompt has tens of millions before it is pruned.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let set = DictionarySet::open("tiny")?;
+    /// let graph = model.attribution_graph([set.get("mlp0")?, set.get("mlp3")?], "The capital of France is", GraphTargets::top())?;
+    /// assert_eq!(graph.top_edges(5), graph.edges()[..5]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn top_edges(&self, most: usize) -> Vec<GraphEdge> {
+        let normalised = Normalised::new(self);
+        let through = normalised.through_all(&normalised.influence());
+        let scores = self.rows.iter().enumerate().flat_map(|(at, row)| {
+            let (normalised, through) = (&normalised, through[at]);
+            row.edges
+                .iter()
+                .enumerate()
+                .map(move |(n, (_, edge))| (through * normalised.share(at, edge), at as u32, n as u32))
+        });
+        // The order of equal ones is that of rows and columns.
+        let order = |a: &(f64, u32, u32), b: &(f64, u32, u32)| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2)));
+        let mut best: Vec<(f64, u32, u32)> = Vec::new();
+        for score in scores {
+            best.push(score);
+            if best.len() > most.saturating_mul(2) {
+                best.select_nth_unstable_by(most, order);
+                best.truncate(most);
             }
         }
-        edges.sort_by(|a, b| b.0.total_cmp(&a.0));
-        edges.into_iter().map(|(_, edge)| edge).collect()
+        best.par_sort_unstable_by(order);
+        best.truncate(most);
+        let edge = |(_, row, n): (f64, u32, u32)| {
+            let row = &self.rows[row as usize];
+            let (column, weight) = row.edges.get(n as usize);
+            GraphEdge { source: self.sources[column], target: row.node, weight }
+        };
+        best.into_iter().map(edge).collect()
     }
 }
 

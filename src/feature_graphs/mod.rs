@@ -18,6 +18,7 @@ mod chained;
 mod contract;
 mod explore;
 mod graph;
+mod incoming;
 mod influence;
 mod node;
 mod options;

@@ -5,7 +5,7 @@ use std::fmt;
 /// What writes into the residual stream without being a feature, an error or a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BiasOf {
-    /// `b_V` and `b_O` of the heads.
+    /// `b_V` and `b_O` of the heads; `b_Q` and `b_K` too, in a [`ChainedGraph`](super::ChainedGraph).
     Attention,
     /// The shifts of norms whose weights are not folded.
     Norms,
@@ -28,7 +28,8 @@ impl BiasOf {
     }
 }
 
-/// A node of an [`AttributionGraph`](super::AttributionGraph).
+/// A node of an [`AttributionGraph`](super::AttributionGraph). Nodes are ordered by kind as they are here, then by layer, position
+/// and index: the order in which graphs have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GraphNode {
     /// An active feature of a layer's dictionary at a position.
@@ -74,10 +75,10 @@ pub enum GraphNode {
         /// The position.
         pos: usize,
     },
-    /// Active features that the graph has no room for ([`GraphOptions::most_features`](super::GraphOptions::most_features)), together.
-    LeftOut,
     /// Biases.
     Bias(BiasOf),
+    /// Active features that the graph has no room for ([`GraphOptions::most_features`](super::GraphOptions::most_features)), together.
+    LeftOut,
     /// A target, by its number: a logit, a difference of two, a direction.
     Target {
         /// Its number among the targets.

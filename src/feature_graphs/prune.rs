@@ -1,16 +1,11 @@
 //! The part of a graph through which most of the influence goes.
 
-use super::graph::{AttributionGraph, Row};
+use rayon::prelude::*;
+
+use super::graph::AttributionGraph;
 use super::influence::Normalised;
 use super::node::GraphNode;
 use crate::error::{Error, Result};
-
-/// Which nodes and edges are kept.
-struct Kept {
-    columns: Vec<bool>,
-    rows: Vec<bool>,
-    edges: Vec<Vec<bool>>,
-}
 
 impl AttributionGraph {
     /// The fewest nodes that have this share of the influence, and of the edges between them the fewest that have theirs;
@@ -40,87 +35,41 @@ impl AttributionGraph {
         let influence = self.influence();
         let least = threshold(influence.values().to_vec(), nodes);
         let scored = self.sources.iter().zip(influence.values());
-        let columns: Vec<bool> = scored.map(|(node, &value)| stays(node) || value >= least).collect();
-        let mut kept = Kept { rows: self.rows_of(&columns), columns, edges: Vec::new() };
-        kept.edges = self.kept_edges(&kept, edges);
-        while self.leave_out_dangling(&mut kept) {}
-        Ok(self.only(&kept))
+        let kept: Vec<bool> = scored.map(|(node, &value)| stays(node) || value >= least).collect();
+        Ok(self.among(&kept).with_strongest_edges(edges).without_dangling())
     }
 
-    /// Whether the node of each row is kept.
-    fn rows_of(&self, columns: &[bool]) -> Vec<bool> {
-        let is_kept = |row: &Row| match row.node {
-            GraphNode::Target { .. } => true,
-            node => self.column(node).is_ok_and(|column| columns[column]),
-        };
-        self.rows.iter().map(is_kept).collect()
-    }
-
-    /// The fewest edges between kept nodes that have this share of the influence.
-    fn kept_edges(&self, kept: &Kept, share: f64) -> Vec<Vec<bool>> {
-        let between = |row: usize, column: usize| kept.rows[row] && kept.columns[column];
-        let normalised = Normalised::new(self, &between);
-        let influence = normalised.influence(&between);
-        let score = |row: usize, column: usize| match between(row, column) {
-            true => normalised.edge(row, column) * normalised.through(row, &influence),
-            false => 0.0,
-        };
-        let columns = 0..self.sources.len();
-        let all = (0..self.rows.len()).flat_map(|row| columns.clone().map(move |column| (row, column)));
-        let scores: Vec<f64> = all.map(|(row, column)| score(row, column)).filter(|score| *score > 0.0).collect();
-        let least = threshold(scores, share);
+    /// With the fewest edges that have this share of the influence.
+    fn with_strongest_edges(mut self, share: f64) -> Self {
+        let normalised = Normalised::new(&self);
+        let through = normalised.through_all(&normalised.influence());
+        let score = |row: usize, weight: f32| through[row] * normalised.share(row, weight);
+        let rows = || self.rows.iter().enumerate();
+        let scores = rows().flat_map(|(at, row)| row.edges.iter().map(move |(_, weight)| score(at, weight)));
+        let least = threshold(scores.filter(|score| *score > 0.0).collect(), share);
         // An edge without influence is none, whatever the share.
         let is_kept = |score: f64| score > 0.0 && score >= least;
-        let row = |row: usize| columns.clone().map(|column| is_kept(score(row, column))).collect();
-        (0..self.rows.len()).map(row).collect()
+        let edges: Vec<_> = rows().map(|(at, row)| row.edges.only(|_, weight| is_kept(score(at, weight)))).collect();
+        self.rows.iter_mut().zip(edges).for_each(|(row, edges)| row.edges = edges);
+        self
     }
 
-    /// Leaves out features and errors that lead nowhere and features that come from nowhere; whether there were any.
-    fn leave_out_dangling(&self, kept: &mut Kept) -> bool {
-        let mut changed = false;
-        for column in (0..self.sources.len()).filter(|&column| !stays(&self.sources[column])) {
-            let leads = kept.edges.iter().any(|row| row[column]);
-            if kept.columns[column] && !leads {
-                kept.columns[column] = false;
-                changed = true;
-            }
-        }
-        for (at, row) in self.rows.iter().enumerate() {
-            if matches!(row.node, GraphNode::Target { .. }) || !kept.rows[at] {
-                continue;
-            }
-            let column = self.column(row.node).ok();
-            let is_out = column.is_none_or(|column| !kept.columns[column]);
-            if is_out || !kept.edges[at].contains(&true) {
-                kept.rows[at] = false;
-                changed = true;
-                if let Some(column) = column {
-                    kept.columns[column] = false;
+    /// Without the nodes that lead nowhere and the features that come from nowhere, and then those that this leaves so.
+    fn without_dangling(mut self) -> Self {
+        loop {
+            let mut leads = vec![false; self.sources.len()];
+            self.rows.iter().flat_map(|row| row.edges.iter()).for_each(|(column, _)| leads[column] = true);
+            for row in self.rows.iter().filter(|row| row.edges.is_empty()) {
+                if let Ok(column) = self.sources.binary_search(&row.node) {
+                    leads[column] = false;
                 }
             }
-        }
-        for (at, row) in kept.edges.iter_mut().enumerate() {
-            for (column, edge) in row.iter_mut().enumerate() {
-                *edge &= kept.rows[at] && kept.columns[column];
+            let kept: Vec<bool> = self.sources.iter().zip(leads).map(|(node, leads)| leads || stays(node)).collect();
+            if kept.iter().all(|kept| *kept) {
+                return self;
             }
+            self = self.among(&kept);
         }
-        changed
-    }
-
-    /// The graph of what is kept.
-    fn only(&self, kept: &Kept) -> Self {
-        let mut graph = self.clone();
-        for (row, edges) in graph.rows.iter_mut().zip(&kept.edges) {
-            for (edge, is_kept) in row.edges.iter_mut().zip(edges) {
-                if !is_kept {
-                    *edge = 0.0;
-                }
-            }
-        }
-        let mut is_kept = kept.rows.iter();
-        graph.rows.retain(|_| is_kept.next() == Some(&true));
-        let columns: Vec<usize> = (0..self.sources.len()).filter(|&column| kept.columns[column]).collect();
-        graph.with_columns(&columns)
     }
 }
 
@@ -130,15 +79,15 @@ fn stays(node: &GraphNode) -> bool {
 }
 
 /// The least score among the largest that reach this share of the sum.
-fn threshold(mut sorted: Vec<f64>, share: f64) -> f64 {
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let total: f64 = sorted.iter().sum();
+fn threshold(mut scores: Vec<f64>, share: f64) -> f64 {
+    scores.par_sort_unstable_by(|a, b| b.total_cmp(a));
+    let total: f64 = scores.iter().sum();
     let mut sum = 0.0;
-    for &score in &sorted {
+    for &score in &scores {
         sum += score;
         if sum >= share * total {
             return score;
         }
     }
-    sorted.last().copied().unwrap_or(0.0)
+    scores.last().copied().unwrap_or(0.0)
 }

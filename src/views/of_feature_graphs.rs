@@ -52,7 +52,7 @@ impl AttributionGraph {
             .chain(["logits".to_string()])
             .collect();
         let mut drawn = BTreeMap::new();
-        for edge in self.edges().into_iter().take(DRAWN) {
+        for edge in self.top_edges(DRAWN) {
             let mut ends = [edge.source, edge.target].map(|node| {
                 let (floor, pos, name) = place(node)?;
                 let score = influence.get(&node).copied().unwrap_or(1.0) as f32;
@@ -93,7 +93,7 @@ impl View for AttributionGraph {
         );
         let mut all = nodes.note(note).render()?;
         let mut edges = Table::new(["from", "to", "weight"]).title("The edges that carry the most influence");
-        for edge in self.edges().into_iter().take(ROWS) {
+        for edge in self.top_edges(ROWS) {
             edges = edges.row((edge.source.to_string(), self.name_of(edge.target), edge.weight));
         }
         all.append(&edges.render()?);

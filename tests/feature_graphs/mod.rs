@@ -1,5 +1,7 @@
 //! Attribution graphs.
 
+mod chained;
 mod held;
 mod parity;
+mod scale;
 mod sums;
