@@ -4,3 +4,4 @@ mod held;
 mod parity;
 mod scale;
 mod sums;
+mod supernodes;
