@@ -70,7 +70,7 @@ fn the_graph_of_single_nodes_is_the_graph_itself() -> Result<()> {
 
 /// Groups that leave some nodes to the rest: two layers, all errors, and two targets with a token.
 fn grouped(graph: &AttributionGraph) -> Result<Supernodes> {
-    let is = |wanted: fn(&GraphNode) -> bool| graph.sources().into_iter().filter(move |node| wanted(node));
+    let is = |wanted: fn(&GraphNode) -> bool| graph.sources().into_iter().filter(wanted);
     graph
         .supernodes()
         .group("early", is(|node| matches!(node, GraphNode::Feature { layer: 0 | 1, .. })))?
@@ -120,11 +120,8 @@ fn shares_are_those_that_circuit_tracer_draws() -> Result<()> {
     let graph = graph()?.without_biases();
     let early: Vec<GraphNode> =
         graph.sources().into_iter().filter(|node| matches!(node, GraphNode::Feature { layer: 0 | 1, .. })).collect();
-    let late: Vec<GraphNode> = graph
-        .sources()
-        .into_iter()
-        .filter(|node| matches!(node, GraphNode::Feature { layer: 1 | 2 | 3, .. }))
-        .collect();
+    let late: Vec<GraphNode> =
+        graph.sources().into_iter().filter(|node| matches!(node, GraphNode::Feature { layer: 1..=3, .. })).collect();
     // The second group has edges between its own members.
     let (early, late) = (&early[..12], &late[late.len() - 20..]);
     let target = GraphNode::Target { number: 0 };
