@@ -1,5 +1,6 @@
 //! Attribution graphs.
 
+mod chained;
 mod held;
 mod parity;
 mod scale;
