@@ -5,3 +5,4 @@ mod held;
 mod parity;
 mod scale;
 mod sums;
+mod supernodes;
