@@ -6,3 +6,4 @@ mod means;
 mod parity;
 mod scale;
 mod sums;
+mod supernodes;

@@ -117,7 +117,7 @@ impl<'a> PromptEdges<'a> {
                     continue;
                 }
                 let weights: Vec<f32> = own.iter().map(|&number| so_far[number] as f32).collect();
-                for (_, rows) in self.into_weighted(stage, pos, (&own, weights))? {
+                for (_, rows) in self.edges_into_weighted(stage, pos, (&own, weights))? {
                     so_far = add(&rows);
                 }
             }
@@ -140,22 +140,27 @@ impl<'a> PromptEdges<'a> {
     }
 
     /// The edges into some features of one part of a layer at one position.
-    pub(super) fn into_features(&self, stage: Stage, pos: usize, targets: &[usize]) -> Result<Vec<(EdgeVia, Rows)>> {
+    pub(super) fn edges_into_features(
+        &self,
+        stage: Stage,
+        pos: usize,
+        targets: &[usize],
+    ) -> Result<Vec<(EdgeVia, Rows)>> {
         let read = self.sources.read[stage.number()].as_ref().expect("features are of dictionaries");
         let first = self.sources.of_stage(stage).start;
         let own: Vec<u32> = targets.iter().map(|target| (target - first) as u32).collect();
         let offsets: Vec<f32> = own.iter().map(|&own| read.offsets[own as usize]).collect();
         let w = read.rows.index_select(&Tensor::from_vec(own, targets.len(), read.rows.device())?, 0)?;
-        self.into_directions(stage, pos, (&w, &offsets))
+        self.edges_into_directions(stage, pos, (&w, &offsets))
     }
 
     /// The edges into the sum of some features of one part of a layer at one position, each times its total gradient: one row.
-    pub(super) fn into_sum(&self, stage: Stage, pos: usize, own: &[usize]) -> Result<Vec<(EdgeVia, Rows)>> {
+    pub(super) fn edges_into_sum(&self, stage: Stage, pos: usize, own: &[usize]) -> Result<Vec<(EdgeVia, Rows)>> {
         let weights = own.iter().map(|&number| self.nodes[number].gradient).collect();
-        self.into_weighted(stage, pos, (own, weights))
+        self.edges_into_weighted(stage, pos, (own, weights))
     }
 
-    fn into_weighted(
+    fn edges_into_weighted(
         &self,
         stage: Stage,
         pos: usize,
@@ -168,14 +173,14 @@ impl<'a> PromptEdges<'a> {
         let own: Vec<u32> = own.iter().map(|number| (number - first) as u32).collect();
         let w = read.rows.index_select(&Tensor::from_vec(own, weights.len(), device)?, 0)?;
         let weights = Tensor::from_vec(weights.clone(), (1, weights.len()), device)?.to_dtype(w.dtype())?;
-        self.into_directions(stage, pos, (&weights.matmul(&w)?, &[offset]))
+        self.edges_into_directions(stage, pos, (&weights.matmul(&w)?, &[offset]))
     }
 
     /// The edges into what these directions read at one position, with what each has at 0.
     ///
     /// # Shapes
     /// `w [target, d_in]`.
-    fn into_directions(
+    fn edges_into_directions(
         &self,
         stage: Stage,
         pos: usize,

@@ -92,7 +92,7 @@ impl<'a> Trace<'a> {
                 .partition(|&target| self.reached.contains(&edges.nodes()[target].node));
             wanted.push(inside);
             if outside.iter().any(|&target| edges.nodes()[target].gradient != 0.0) {
-                self.pass_by(prompt, &edges.into_sum(stage, pos, &outside)?);
+                self.pass_by(prompt, &edges.edges_into_sum(stage, pos, &outside)?);
             }
         }
         let of = |(prompt, targets): (usize, &Vec<usize>)| -> Vec<GraphNode> {
@@ -112,7 +112,7 @@ impl<'a> Trace<'a> {
                 if own.is_empty() {
                     continue;
                 }
-                for (via, edges) in edges.into_features(stage, pos, &own)? {
+                for (via, edges) in edges.edges_into_features(stage, pos, &own)? {
                     self.add(&mut sums, (prompt, via), &edges, &rows, targets.len());
                 }
             }
