@@ -24,6 +24,7 @@ mod node;
 mod options;
 mod prune;
 mod pull;
+mod scores;
 mod sources;
 mod targets;
 
@@ -32,3 +33,4 @@ pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};
 pub use options::{GraphOptions, GraphTargets};
+pub use scores::ScoreAttribution;

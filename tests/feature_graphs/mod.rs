@@ -2,4 +2,5 @@
 
 mod held;
 mod parity;
+mod scores;
 mod sums;
