@@ -3,4 +3,6 @@
 mod held;
 mod parity;
 mod scores;
+||||||| f936164
+mod scale;
 mod sums;
