@@ -87,7 +87,7 @@ impl HookedTransformer {
     }
 }
 
-/// The one prompt that something is of, without padding, which is no part of it.
+/// The one prompt that something is of, without padding, which does not belong to it.
 ///
 /// # Errors
 /// Several prompts.
@@ -95,9 +95,9 @@ pub(super) fn only_prompt(model: &HookedTransformer, prompt: impl Into<Input>, w
     let tokens = model.to_tokens(prompt)?;
     match tokens.batch() {
         1 => Tokens::from_rows(vec![tokens.real_row(0)]),
-        several => Err(Error::argument(format!(
-            "{what} is of one prompt, and {several} were given: make one of each."
-        ))),
+        several => {
+            Err(Error::argument(format!("{what} is of one prompt, and {several} were given: make one of each.")))
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod held;
 mod parity;
-mod scores;
-||||||| f936164
 mod scale;
+mod scores;
 mod sums;

@@ -35,10 +35,10 @@ fn of_heads(model: &HookedTransformer, layer: usize) -> Result<Dictionary> {
 }
 
 /// One of each kind for every layer.
-fn dictionaries(model: &HookedTransformer) -> Result<Vec<Dictionary>> {
+fn dictionaries(model: &HookedTransformer, kind: Kind) -> Result<Vec<Dictionary>> {
     let layers = 0..model.cfg().n_layers;
     let heads = layers.clone().map(|layer| of_heads(model, layer));
-    let mlps = layers.map(|layer| transcoder(model, layer, "mlp.hook_in", Kind::Skip));
+    let mlps = layers.map(|layer| transcoder(model, layer, "mlp.hook_in", kind));
     match model.cfg().attn_only {
         true => heads.collect(),
         false => heads.chain(mlps).collect(),
@@ -51,10 +51,19 @@ fn has(score: &ScoreAttribution, is: impl Fn(&GraphNode) -> bool) -> bool {
 
 /// The sums at some heads, queries and keys, and the scores of the run.
 fn check(model: &HookedTransformer, what: &str) -> Result<()> {
-    let dictionaries = dictionaries(model)?;
+    for kind in [Kind::Plain, Kind::Skip] {
+        check_kind(model, kind, &format!("{what}, {kind:?}"))?;
+    }
+    Ok(())
+}
+
+fn check_kind(model: &HookedTransformer, kind: Kind, what: &str) -> Result<()> {
+    let dictionaries = dictionaries(model, kind)?;
     let prompt = Tokens::from_rows(vec![vec![5, 3, 9, 1, 4]])?;
     let (n_heads, last) = (model.cfg().n_heads, model.cfg().n_layers - 1);
-    for (layer, head, query, key) in [(last, n_heads - 1, 4isize, 2isize), (last, 0, -1, 4), (last, 0, 3, 0), (0, 0, 4, 1)] {
+    for (layer, head, query, key) in
+        [(last, n_heads - 1, 4isize, 2isize), (last, 0, -1, 4), (last, 0, 3, 0), (0, 0, 4, 1)]
+    {
         let score = model.attention_score_attribution(&dictionaries, prompt.clone(), (layer, head), query, key)?;
         let miss = score.residual() / score.score().abs().max(1.0);
         assert!(miss < ROUNDING, "{what}, layer {layer}: the parts of {score} miss {miss}");
@@ -62,7 +71,8 @@ fn check(model: &HookedTransformer, what: &str) -> Result<()> {
             assert!(has(&score, |node| matches!(node, GraphNode::AttnFeature { .. })), "{what}: {score}");
         }
         let seen = model.run_with_hooks(prompt.clone(), HookPlan::new().capture(("attn_scores", layer as isize)))?.1;
-        let seen = seen.get(("attn_scores", layer as isize))?.get(0)?.get(head)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let seen =
+            seen.get(("attn_scores", layer as isize))?.get(0)?.get(head)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let seen = seen[score.query()][score.key()];
         let expected = match model.cfg().attn_scores_soft_cap {
             Some(cap) => cap as f32 * (score.score() / cap as f32).tanh(),
@@ -70,8 +80,12 @@ fn check(model: &HookedTransformer, what: &str) -> Result<()> {
         };
         match model.cfg().positional_embedding_type {
             // The slope of the first of 4 heads is 1/4, of 6 and of 8 heads 1/2 or less; what it takes off is no part of the score.
-            PositionalEmbeddingType::Alibi => assert!(seen <= expected + ROUNDING, "{what}: {score}, {seen} in the run"),
-            _ => assert!((seen - expected).abs() < ROUNDING * seen.abs().max(1.0), "{what}: {score}, {seen} in the run"),
+            PositionalEmbeddingType::Alibi => {
+                assert!(seen <= expected + ROUNDING, "{what}: {score}, {seen} in the run")
+            }
+            _ => {
+                assert!((seen - expected).abs() < ROUNDING * seen.abs().max(1.0), "{what}: {score}, {seen} in the run")
+            }
         }
     }
     Ok(())
@@ -89,7 +103,10 @@ fn parts_sum_to_the_score_in_every_architecture() -> Result<()> {
     for family in std::fs::read_dir(fixture::path("families")).expect("the families") {
         let family = family.expect("a model").path();
         if family.is_dir() {
-            check(&HookedTransformer::from_pretrained_no_processing(family.to_string_lossy())?, &family.display().to_string())?;
+            check(
+                &HookedTransformer::from_pretrained_no_processing(family.to_string_lossy())?,
+                &family.display().to_string(),
+            )?;
             checked += 1;
         }
     }
@@ -145,10 +162,12 @@ fn a_part_is_what_the_run_loses_without_both_of_its_sources() -> Result<()> {
         }
         let (layer, head, at) = (model.cfg().n_layers - 1, model.cfg().n_heads - 1, [4, 2]);
         let prompt = Tokens::from_rows(vec![vec![5, 3, 9, 1, 4]])?;
-        let all = dictionaries(&model)?;
-        let score = model.attention_score_attribution(&all, prompt.clone(), (layer, head), at[0] as isize, at[1] as isize)?;
+        let all = dictionaries(&model, Kind::Plain)?;
+        let score =
+            model.attention_score_attribution(&all, prompt.clone(), (layer, head), at[0] as isize, at[1] as isize)?;
         let clean = model.run_with_cache(prompt)?.1;
-        let token = |pos: usize| -> Result<Tensor> { Ok(clean.get("hook_embed")?.get(0)?.get(pos)?.to_dtype(DType::F32)?) };
+        let token =
+            |pos: usize| -> Result<Tensor> { Ok(clean.get("hook_embed")?.get(0)?.get(pos)?.to_dtype(DType::F32)?) };
         let held = Held { model: &model, clean: clean.clone(), layer };
         let expected = held.together(head, at, &token(4)?, &token(2)?)?;
         let part = score.part(GraphNode::Token { pos: 4 }, GraphNode::Token { pos: 2 })?;
@@ -178,7 +197,7 @@ fn tables_of_the_largest_sum_to_the_score_and_sides_to_the_table() -> Result<()>
     let bare = model.attention_score_attribution(Vec::<Dictionary>::new(), prompt, (3, 0), -1, 10)?;
     assert!(has(&bare, |node| matches!(node, GraphNode::AttnError { .. })));
     assert!(!has(&bare, |node| matches!(node, GraphNode::Feature { .. } | GraphNode::AttnFeature { .. })));
-    let score = model.attention_score_attribution(&dictionaries(&model)?, prompt, (3, 0), -1, 10)?;
+    let score = model.attention_score_attribution(&dictionaries(&model, Kind::Plain)?, prompt, (3, 0), -1, 10)?;
     assert!((bare.score() - score.score()).abs() < ROUNDING * score.score().abs());
     let sum = |table: Labelled| table.values().iter().sum::<f32>();
     for count in [0, 3, 1000] {
@@ -211,7 +230,10 @@ fn what_cannot_be_split_is_refused() -> Result<()> {
     let twice = vec![of_heads(&model, 0)?, of_heads(&model, 0)?];
     says(model.attention_score_attribution(twice, prompt, (1, 0), 3, 1), "is the second one of hook_z in layer 0");
     let parts = DictionaryParts { input_norm: InputNorm::ConstantNorm, ..of_heads(&model, 0)?.parts() };
-    says(model.attention_score_attribution(vec![Dictionary::new(parts)?], prompt, (1, 0), 3, 1), "normalises its input");
+    says(
+        model.attention_score_attribution(vec![Dictionary::new(parts)?], prompt, (1, 0), 3, 1),
+        "normalises its input",
+    );
     let stream = DictionarySet::open("tiny")?.get("resid1")?;
     says(model.attention_score_attribution(vec![stream], prompt, (3, 0), 3, 1), "does not write to a hook_mlp_out");
     Ok(())

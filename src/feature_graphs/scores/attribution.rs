@@ -116,7 +116,8 @@ impl ScoreAttribution {
     /// # Errors
     /// None that this value can cause.
     pub fn table(&self) -> Result<Labelled> {
-        let all = |nodes: &[GraphNode]| (0..nodes.len()).map(|at| (nodes[at].to_string(), vec![at])).collect::<Vec<_>>();
+        let all =
+            |nodes: &[GraphNode]| (0..nodes.len()).map(|at| (nodes[at].to_string(), vec![at])).collect::<Vec<_>>();
         self.grouped(&all(&self.queries), &all(&self.keys))
     }
 
@@ -149,7 +150,7 @@ impl ScoreAttribution {
     fn place(&self, nodes: &[GraphNode], node: GraphNode) -> Result<usize> {
         nodes.iter().position(|own| *own == node).ok_or_else(|| {
             Error::argument(format!(
-                "{node} is no source of this side of the score: query_sources() and key_sources() list what is there."
+                "{node} is not a source of this side of the score: query_sources() and key_sources() list what is there."
             ))
         })
     }

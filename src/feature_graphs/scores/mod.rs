@@ -6,7 +6,7 @@
 //! does that. **The table sums to the score.**
 //!
 //! Sources are what is written at the position itself by the layers before: a feature of another position that attention has moved
-//! there is a part of what attention writes (a feature of `hook_z`).
+//! there is a part of what attention writes (a feature of `hook_z`). A skip connection of a transcoder is not a source: what it reads is.
 //!
 //! Limits: one score of one prompt. A score says nothing alone, because softmax only sees differences between keys: compare keys. A
 //! soft cap (Gemma 2) and what ALiBi takes off for the distance come after the score that is explained.

@@ -2,9 +2,10 @@
 
 use candle_core::DType;
 
-use super::super::affine::{AffineBlock, one};
+use super::super::affine::{AffineBlock, final_norm, one};
 use super::super::build::{by_layer, only_prompt, reads};
 use super::super::options::GraphOptions;
+use super::super::pull::Pull;
 use super::super::sources::Sources;
 use super::attribution::ScoreAttribution;
 use super::side::{Projection, ScoreRun};
@@ -77,12 +78,15 @@ impl HookedTransformer {
         }
         let run = ScoreRun {
             model: self,
-            sources: Sources::new(self, &cache, &of_mlps, first_position)?,
-            blocks: (0..=head.layer).map(|layer| AffineBlock::new(self, &cache, layer)).collect::<Result<_>>()?,
+            pull: Pull {
+                sources: Sources::new(self, &cache, &of_mlps, first_position)?,
+                blocks: (0..cfg.n_layers).map(|at| AffineBlock::new(self, &cache, at)).collect::<Result<_>>()?,
+                last: final_norm(self, &cache)?,
+            },
             cache: &cache,
             tokens: &tokens,
             of_attention,
-            head: head.head,
+            head,
         };
         let shared = self.dims().key_value_head(head).head;
         let of_query =
@@ -93,20 +97,20 @@ impl HookedTransformer {
         let parts = (of_query.vectors.matmul(&of_key.vectors.t()?)? / scale)?.to_vec2::<f32>()?;
         let score = match cfg.attn_scores_soft_cap.is_none() && !self.dims().alibi {
             true => seen,
-            false => run.product([(Site::RotQ, Site::Q, head.head, query), (Site::RotK, Site::K, shared, key)])? / scale as f32,
+            false => {
+                run.product([(Site::RotQ, Site::Q, head.head, query), (Site::RotK, Site::K, shared, key)])?
+                    / scale as f32
+            }
         };
         Ok(ScoreAttribution::new(head, [of_query, of_key], parts, score))
     }
 }
 
 /// The dictionaries of attention outputs, by layer, and those of MLPs.
-fn apart(
-    model: &HookedTransformer,
-    dictionaries: Dictionaries,
-) -> Result<(Vec<Option<Dictionary>>, Vec<Dictionary>)> {
+fn apart(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<(Vec<Option<Dictionary>>, Vec<Dictionary>)> {
     let mut of_attention: Vec<Option<Dictionary>> = vec![None; model.cfg().n_layers];
     let mut others = Vec::new();
-    for dictionary in dictionaries.to_vec() {
+    for dictionary in dictionaries.to_vec()? {
         let Some(HookPoint::Block(layer, Site::Z)) = dictionary.expects().writes() else {
             others.push(dictionary);
             continue;
@@ -117,7 +121,7 @@ fn apart(
             return Err(refused("writes to a hook_z that it does not read: give an autoencoder of it."));
         }
         if dictionary.parts().input_norm != InputNorm::None {
-            return Err(refused("normalises its input, so that what it writes is no sum of its features' rows."));
+            return Err(refused("normalises its input, so that what it writes is not a sum of its features' rows."));
         }
         if of_attention[layer].is_some() {
             return Err(refused(&format!("is the second one of hook_z in layer {layer}: give one for each layer.")));

@@ -2,13 +2,15 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::super::affine::{AffineBlock, one};
+use super::super::affine::one;
 use super::super::contract::Rows;
 use super::super::node::{BiasOf, GraphNode};
+use super::super::pull::Pull;
 use super::super::sources::Sources;
 use crate::cache::ActivationCache;
 use crate::dictionaries::Dictionary;
 use crate::error::Result;
+use crate::head::Head;
 use crate::hooks::{HookPoint, Site};
 use crate::model::{HookedTransformer, QkNormType};
 use crate::tokens::Tokens;
@@ -38,32 +40,34 @@ pub(super) struct ScoreRun<'a> {
     pub model: &'a HookedTransformer,
     pub cache: &'a ActivationCache,
     pub tokens: &'a Tokens,
-    pub sources: Sources,
-    /// The layers before the head's, and its own.
-    pub blocks: Vec<AffineBlock>,
+    pub pull: Pull,
     /// Of attention outputs, by layer.
     pub of_attention: Vec<Option<Dictionary>>,
-    pub head: usize,
+    pub head: Head,
 }
 
 impl ScoreRun<'_> {
     fn layer(&self) -> usize {
-        self.blocks.len() - 1
+        self.head.layer
+    }
+
+    fn sources(&self) -> &Sources {
+        &self.pull.sources
     }
 
     /// The query or the key at a position.
     pub(super) fn side(&self, projection: &Projection, pos: usize) -> Result<Side> {
         let layer = self.layer();
         let part = |name: String| -> Result<Tensor> {
-            Ok(wide::widened(&self.model.weight(&format!("blocks.{layer}.attn.{name}"))?.get(self.head)?)?)
+            Ok(wide::widened(&self.model.weight(&format!("blocks.{layer}.attn.{name}"))?.get(self.head.head)?)?)
         };
         let w = part(format!("W_{}", projection.letter))?;
         let own_bias = part(format!("b_{}", projection.letter))?;
         let at_pos = w.t()?.contiguous()?.unsqueeze(1)?;
-        let g = at_pos.pad_with_zeros(1, pos, self.sources.n_pos - pos - 1)?;
-        let mut rows = Rows::new(g.dim(0)?, self.sources.columns());
+        let g = at_pos.pad_with_zeros(1, pos, self.sources().n_pos - pos - 1)?;
+        let mut rows = Rows::new(g.dim(0)?, self.sources().columns());
         rows.bias(BiasOf::Target, &own_bias)?;
-        let g = match &self.blocks[layer].ln1 {
+        let g = match &self.pull.blocks[layer].ln1 {
             Some(norm) => {
                 let (g, shift) = norm.pull(&g)?;
                 if let Some(shift) = shift {
@@ -73,35 +77,47 @@ impl ScoreRun<'_> {
             }
             None => g,
         };
-        let mut by_node = Vec::new();
-        for before in 0..layer {
-            rows.mlp(&self.sources, before, &g)?;
-            by_node.extend(self.attention(before, pos, &g, &mut rows)?);
+        let (mut g, mut by_node) = (g, Vec::new());
+        for before in (0..layer).rev() {
+            g = self.block(before, pos, &g, &mut rows, &mut by_node)?;
         }
-        rows.embeddings(&self.sources, &g)?;
+        rows.embeddings(self.sources(), &g)?;
         let edges = rows.split();
         if self.model.dims().shortformer {
             let placed = one(self.cache, HookPoint::PosEmbed)?.get(pos)?.unsqueeze(0)?.matmul(&w)?;
             by_node.push((GraphNode::Position { pos }, placed.squeeze(0)?.to_dtype(DType::F32)?.to_vec1()?));
         }
-        let here = self.sources.nodes().into_iter().enumerate().filter(|(_, node)| is_at(node, pos));
+        let here = self.sources().nodes().into_iter().enumerate().filter(|(_, node)| is_at(node, pos));
         by_node.extend(here.map(|(column, node)| (node, edges.iter().map(|row| row.at(column)).collect())));
         by_node.sort_by_key(|(node, _)| *node);
         self.finished(projection, pos, by_node)
+    }
+
+    /// What a block writes at a position, and the gradient before it: that behind it, and what passes through a skip connection.
+    fn block(
+        &self,
+        layer: usize,
+        pos: usize,
+        g: &Tensor,
+        rows: &mut Rows,
+        by_node: &mut Vec<(GraphNode, Vec<f32>)>,
+    ) -> Result<Tensor> {
+        rows.mlp(self.sources(), layer, g)?;
+        let before_mlp = match self.pull.read_by_mlp(layer, &[], g, rows)? {
+            Some(skipped) => (g + skipped)?,
+            None => g.clone(),
+        };
+        let behind_attention = if self.pull.blocks[layer].parallel { g } else { &before_mlp };
+        by_node.extend(self.attention(layer, pos, behind_attention, rows)?);
+        Ok(before_mlp)
     }
 
     /// What a layer's attention writes at a position, from the gradient at the residual stream.
     ///
     /// # Shapes
     /// `g [target, pos, d_model]`.
-    fn attention(
-        &self,
-        layer: usize,
-        pos: usize,
-        g: &Tensor,
-        rows: &mut Rows,
-    ) -> Result<Vec<(GraphNode, Vec<f32>)>> {
-        let block = &self.blocks[layer];
+    fn attention(&self, layer: usize, pos: usize, g: &Tensor, rows: &mut Rows) -> Result<Vec<(GraphNode, Vec<f32>)>> {
+        let block = &self.pull.blocks[layer];
         let g = match &block.ln1_post {
             Some(norm) => {
                 let (g, shift) = norm.pull(g)?;
@@ -119,7 +135,7 @@ impl ScoreRun<'_> {
         let mut nodes = Vec::new();
         let mut missed = z.clone();
         let mut parts = Vec::new();
-        let dictionary = self.of_attention[layer].as_ref().filter(|_| pos >= self.sources.first_position);
+        let dictionary = self.of_attention[layer].as_ref().filter(|_| pos >= self.sources().first_position);
         if let Some(dictionary) = dictionary {
             let acts = dictionary.encode(&z.unsqueeze(0)?)?;
             let (features, values) = acts.row(0);
@@ -151,7 +167,7 @@ impl ScoreRun<'_> {
     /// The sources after the norm of queries or keys, turned.
     fn finished(&self, projection: &Projection, pos: usize, by_node: Vec<(GraphNode, Vec<f32>)>) -> Result<Side> {
         let (nodes, rows): (Vec<_>, Vec<_>) = by_node.into_iter().unzip();
-        let device = self.sources.tokens.device();
+        let device = self.sources().tokens.device();
         let mut vectors = Tensor::new(rows, device)?;
         if self.model.cfg().use_qk_norm {
             vectors = self.normed(projection, pos, &vectors, &nodes)?;
