@@ -21,11 +21,13 @@ mod graph;
 mod incoming;
 mod influence;
 mod node;
+mod node_id;
 mod options;
 mod prune;
 mod pull;
 mod scores;
 mod sources;
+mod supernodes;
 mod targets;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
@@ -34,3 +36,4 @@ pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};
 pub use options::{GraphOptions, GraphTargets};
 pub use scores::ScoreAttribution;
+pub use supernodes::{GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes};
