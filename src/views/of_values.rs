@@ -83,9 +83,6 @@ macro_rules! shown_as_text {
 
 shown_as_text! {
     "{}": Section, Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, DictionaryFormat, ErrorTerm, FeatureAct,
-||||||| 474fc2c
-    "{}": Section, Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         Edge, Node, Qkv, GraphNode, GraphEdge, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
