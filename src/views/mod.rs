@@ -22,6 +22,7 @@ mod number;
 mod of_attention_scores;
 mod of_circuits;
 mod of_config;
+mod of_course;
 mod of_dictionaries;
 mod of_feature_graphs;
 mod of_features;
