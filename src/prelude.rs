@@ -24,9 +24,11 @@ pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
-    AttributionGraph, BiasOf, ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut,
-    ErrorNodes, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence,
-    Supernode, Supernodes,
+    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
+    Influence, ScoreAttribution, Supernode, Supernodes,
+};
+pub use crate::feature_graphs::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
 };
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,

@@ -58,19 +58,11 @@ impl HookedTransformer {
         options: GraphOptions,
     ) -> Result<AttributionGraph> {
         let dictionaries = by_layer(self, dictionaries.into())?;
-        let tokens = self.to_tokens(prompt)?;
-        if tokens.batch() != 1 {
-            return Err(Error::argument(format!(
-                "an attribution graph is of one prompt, and {} were given: make a graph of each.",
-                tokens.batch()
-            )));
-        }
-        // Padding is not a part of the prompt.
-        let tokens = Tokens::from_rows(vec![tokens.real_row(0)])?;
+        let tokens = only_prompt(self, prompt, "an attribution graph")?;
         if options.batch_size == 0 {
             return Err(Error::argument("batch_size is 0, and a batch has at least one target: give 64, say."));
         }
-        let first_position = first_position(self, &tokens, options.first_position)?;
+        let first_position = self.first_position(&tokens, &options)?;
         let (logits, cache) = self.run_with_hooks(&tokens, reads(self, &dictionaries))?;
         let blocks = (0..self.cfg().n_layers).map(|layer| AffineBlock::new(self, &cache, layer));
         let sources = Sources::new(self, &cache, &dictionaries, first_position)?;
@@ -80,27 +72,37 @@ impl HookedTransformer {
         let pieces = tokens.row(0).iter().map(|&id| self.piece(id)).collect();
         explore(&pull, targets, &options, pieces, &values(&dictionaries, &cache, &pull)?)
     }
+
+    pub(super) fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
+        let bos = self.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
+        let begins = bos.is_some() && tokens.row(0).first().copied() == bos;
+        let first = options.first_position.unwrap_or(usize::from(begins));
+        if first >= tokens.pos() {
+            return Err(Error::argument(format!(
+                "no position of the prompt's {} is left from position {first} on: give a longer prompt or a smaller first_position.",
+                tokens.pos()
+            )));
+        }
+        Ok(first)
+    }
 }
 
-/// The first position at which features are looked at: the one that was asked for, or the one behind a BOS.
+/// The one prompt that something is of, without padding, which does not belong to it.
 ///
 /// # Errors
-/// One that the prompt does not have.
-pub(super) fn first_position(model: &HookedTransformer, tokens: &Tokens, asked: Option<usize>) -> Result<usize> {
-    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
-    let begins = bos.is_some() && tokens.row(0).first().copied() == bos;
-    let first = asked.unwrap_or(usize::from(begins));
-    if first >= tokens.pos() {
-        return Err(Error::argument(format!(
-            "no position of the prompt's {} is left from position {first} on: give a longer prompt or a smaller first_position.",
-            tokens.pos()
-        )));
+/// Several prompts.
+pub(super) fn only_prompt(model: &HookedTransformer, prompt: impl Into<Input>, what: &str) -> Result<Tokens> {
+    let tokens = model.to_tokens(prompt)?;
+    match tokens.batch() {
+        1 => Tokens::from_rows(vec![tokens.real_row(0)]),
+        several => {
+            Err(Error::argument(format!("{what} is of one prompt, and {several} were given: make one of each.")))
+        }
     }
-    Ok(first)
 }
 
 /// The dictionaries made to fit the model, each with the layer that it reads.
-fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<(usize, Dictionary)>> {
+pub(super) fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<(usize, Dictionary)>> {
     let mut fitted: Vec<(usize, Dictionary)> = Vec::new();
     for dictionary in dictionaries.to_vec()? {
         let dictionary = dictionary.for_model(model)?;
@@ -119,7 +121,7 @@ fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec
 }
 
 /// What a run must keep.
-fn reads(model: &HookedTransformer, dictionaries: &[(usize, Dictionary)]) -> HookPlan {
+pub(super) fn reads(model: &HookedTransformer, dictionaries: &[(usize, Dictionary)]) -> HookPlan {
     let dims = model.dims();
     let mut points = vec![HookPoint::Embed, HookPoint::PosEmbed, HookPoint::LnFinalScale, HookPoint::UnembedIn];
     for layer in 0..dims.n_layers {

@@ -14,9 +14,9 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::feature_graphs::{
-    BiasOf, ChainOptions, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes, GraphEdge,
-    GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupNode, Supernode,
+    BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupNode, Supernode,
 };
+use crate::feature_graphs::{ChainOptions, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes};
 use crate::features::{
     ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
     ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
@@ -84,21 +84,24 @@ macro_rules! shown_as_text {
 
 shown_as_text! {
     "{}": Section, Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
+        Edge, Node, Qkv, GraphNode, GraphEdge, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,
         FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures;
-    "{:?}": BiasOf, ErrorNodes, Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
+    "{:?}": BiasOf, Activation, InputNorm, Biases, LnScale, ReadBy, Accumulated, Components, Heads, Neurons, Everything, Point,
         Kind, Needs, Stage, Event, Moment, Frozen, Tokens, Tokenizer, Site, Axis, PointBytes, Loss, MeanOver, ActFn, AttentionDir,
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
     "{:?}": For, Part, Outcome;
-    "{:#?}": ChainOptions, GraphOptions, GraphTargets, AtBos, DictionaryOptions, SpliceOptions, AdamWOptions, Decay, SkipTokens, StoreOptions,
+    "{:#?}": GraphOptions, GraphTargets, AtBos, DictionaryOptions, SpliceOptions, AdamWOptions, Decay, SkipTokens, StoreOptions,
         InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         ExampleOptions, Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+    "{}": ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut;
+    "{:?}": ErrorNodes;
+    "{:#?}": ChainOptions;
     "{}": Tensors;
 }

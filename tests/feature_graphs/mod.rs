@@ -5,5 +5,6 @@ mod held;
 mod means;
 mod parity;
 mod scale;
+mod scores;
 mod sums;
 mod supernodes;

@@ -1,6 +1,6 @@
 //! From prompts to a chained graph.
 
-use super::super::build::first_position;
+use super::super::options::GraphOptions;
 use super::edge::ChainedEdge;
 use super::fitted::Fitted;
 use super::graph::{ChainedGraph, METRIC};
@@ -97,7 +97,8 @@ impl HookedTransformer {
         let prompt = |(prompt, slope)| {
             let (own, other) =
                 (row(&clean, prompt)?, corrupted.as_ref().map(|tokens| row(tokens, prompt)).transpose()?);
-            let first = first_position(self, &own, options.first_position)?;
+            let limits = GraphOptions { first_position: options.first_position, ..GraphOptions::default() };
+            let first = self.first_position(&own, &limits)?;
             let how = (first, options.queries_and_keys);
             PromptEdges::new((self, &fitted), (&own, other.as_ref()), slope, how)
         };
