@@ -26,6 +26,7 @@ mod prune;
 mod pull;
 mod sources;
 mod targets;
+mod transcoders;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
 pub use graph::AttributionGraph;
