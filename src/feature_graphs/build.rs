@@ -2,6 +2,7 @@
 
 use super::affine::{AffineBlock, final_norm, one};
 use super::explore::explore;
+use super::folded::FoldedBlock;
 use super::graph::AttributionGraph;
 use super::options::{GraphOptions, GraphTargets};
 use super::pull::Pull;
@@ -73,8 +74,8 @@ impl HookedTransformer {
         let (logits, cache) = self.run_with_hooks(&tokens, reads(self, &transcoders))?;
         let last = one(&cache, HookPoint::UnembedIn)?.get(tokens.pos() - 1)?;
         let targets = Targets::new(self, &logits, &last, &targets)?;
-        let blocks = (0..self.cfg().n_layers).map(|layer| AffineBlock::new(self, &cache, layer));
-        let blocks: Vec<AffineBlock> = blocks.collect::<Result<_>>()?;
+        let block = |layer| FoldedBlock::new(AffineBlock::new(self, &cache, layer)?);
+        let blocks: Vec<FoldedBlock> = (0..self.cfg().n_layers).map(block).collect::<Result<_>>()?;
         let sources = Sources::new(self, &cache, &transcoders, &blocks, first_position)?;
         let pull = Pull::new(sources, blocks, final_norm(self, &cache)?)?;
         let pieces = tokens.row(0).iter().map(|&id| self.piece(id)).collect();

@@ -4,8 +4,9 @@
 
 use candle_core::Tensor;
 
-use super::affine::{AffineBlock, NormMap};
+use super::affine::NormMap;
 use super::contract::{Place, Rows};
+use super::folded::FoldedBlock;
 use super::node::BiasOf;
 use super::sources::{Read, Sources};
 use crate::error::Result;
@@ -23,7 +24,7 @@ pub(super) enum Wanted<'a> {
 /// A run of the model with all that does not change between targets.
 pub(super) struct Pull {
     pub sources: Sources,
-    blocks: Vec<AffineBlock>,
+    blocks: Vec<FoldedBlock>,
     last: NormMap,
     /// By layer.
     of_mlps: Vec<Place>,
@@ -32,9 +33,9 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub(super) fn new(mut sources: Sources, blocks: Vec<AffineBlock>, last: NormMap) -> Result<Self> {
+    pub(super) fn new(mut sources: Sources, blocks: Vec<FoldedBlock>, last: NormMap) -> Result<Self> {
         let of_mlps = (0..sources.n_layers).map(|layer| Place::mlp(&sources, layer)).collect::<Result<_>>()?;
-        let of_attention = |block: &AffineBlock| Place::attention(&sources, &block.biases, block.shifts.as_ref());
+        let of_attention = |block: &FoldedBlock| Place::attention(&sources, &block.biases, block.shifts.as_ref());
         let of_attention = blocks.iter().map(of_attention).collect::<Result<_>>()?;
         let of_embeddings = Place::embeddings(&sources)?;
         // Places have them now.

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use candle_core::{DType, Tensor};
 
-use super::affine::{AffineBlock, one};
+use super::affine::one;
+use super::folded::FoldedBlock;
 use super::node::{BiasOf, GraphNode};
 use super::transcoders::{Transcoder, refused};
 use crate::cache::ActivationCache;
@@ -88,7 +89,7 @@ struct Place<'a> {
     model: &'a HookedTransformer,
     cache: &'a ActivationCache,
     layer: usize,
-    block: &'a AffineBlock,
+    block: &'a FoldedBlock,
 }
 
 impl Sources {
@@ -98,13 +99,13 @@ impl Sources {
         model: &HookedTransformer,
         cache: &ActivationCache,
         transcoders: &[Transcoder],
-        blocks: &[AffineBlock],
+        blocks: &[FoldedBlock],
         first_position: usize,
     ) -> Result<Self> {
         let (n_layers, n_pos) = (model.cfg().n_layers, cache.tokens().pos());
-        let positions = match HookPoint::PosEmbed.absent(&model.dims()) {
-            None => Some(one(cache, HookPoint::PosEmbed)?),
-            Some(_) => None,
+        let positions = match model.dims().adds_positions() {
+            true => Some(one(cache, HookPoint::PosEmbed)?),
+            false => None,
         };
         let mut sources = Self {
             n_layers,
