@@ -10,6 +10,7 @@ use crate::model::{HookedTransformer, NormalizationType};
 use crate::wide;
 
 /// A norm with its scale held: `x -> C x / s * w + b`.
+#[derive(Clone)]
 pub(super) struct NormMap {
     centres: bool,
     /// `1 / s`, `[pos, 1]`; nothing is divided without.

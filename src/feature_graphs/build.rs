@@ -58,15 +58,7 @@ impl HookedTransformer {
         options: GraphOptions,
     ) -> Result<AttributionGraph> {
         let transcoders = Transcoder::all(self, &dictionaries.into())?;
-        let tokens = self.to_tokens(prompt)?;
-        if tokens.batch() != 1 {
-            return Err(Error::argument(format!(
-                "an attribution graph is of one prompt, and {} were given: make a graph of each.",
-                tokens.batch()
-            )));
-        }
-        // Padding is not a part of the prompt.
-        let tokens = Tokens::from_rows(vec![tokens.real_row(0)])?;
+        let tokens = only_prompt(self, prompt, "an attribution graph")?;
         if options.batch_size == 0 {
             return Err(Error::argument("batch_size is 0, and a batch has at least one target: give 64, say."));
         }
@@ -74,7 +66,7 @@ impl HookedTransformer {
         let (logits, cache) = self.run_with_hooks(&tokens, reads(self, &transcoders))?;
         let last = one(&cache, HookPoint::UnembedIn)?.get(tokens.pos() - 1)?;
         let targets = Targets::new(self, &logits, &last, &targets)?;
-        let block = |layer| FoldedBlock::new(AffineBlock::new(self, &cache, layer)?);
+        let block = |layer| FoldedBlock::new(&AffineBlock::new(self, &cache, layer)?);
         let blocks: Vec<FoldedBlock> = (0..self.cfg().n_layers).map(block).collect::<Result<_>>()?;
         let sources = Sources::new(self, &cache, &transcoders, &blocks, first_position)?;
         let pull = Pull::new(sources, blocks, final_norm(self, &cache)?)?;
@@ -82,7 +74,7 @@ impl HookedTransformer {
         explore(&pull, targets, &options, pieces)
     }
 
-    fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
+    pub(super) fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
         let bos = self.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
         let begins = bos.is_some() && tokens.row(0).first().copied() == bos;
         let first = options.first_position.unwrap_or(usize::from(begins));
@@ -96,8 +88,22 @@ impl HookedTransformer {
     }
 }
 
+/// The one prompt that something is of, without padding, which does not belong to it.
+///
+/// # Errors
+/// Several prompts.
+pub(super) fn only_prompt(model: &HookedTransformer, prompt: impl Into<Input>, what: &str) -> Result<Tokens> {
+    let tokens = model.to_tokens(prompt)?;
+    match tokens.batch() {
+        1 => Tokens::from_rows(vec![tokens.real_row(0)]),
+        several => {
+            Err(Error::argument(format!("{what} is of one prompt, and {several} were given: make one of each.")))
+        }
+    }
+}
+
 /// What a run must keep.
-fn reads(model: &HookedTransformer, transcoders: &[Transcoder]) -> HookPlan {
+pub(super) fn reads(model: &HookedTransformer, transcoders: &[Transcoder]) -> HookPlan {
     let dims = model.dims();
     let mut points = vec![HookPoint::Embed, HookPoint::PosEmbed, HookPoint::LnFinalScale, HookPoint::UnembedIn];
     for layer in 0..dims.n_layers {

@@ -121,6 +121,16 @@ impl Rows {
         self.edges[target * self.columns.all + self.columns.bias(of)] += number;
     }
 
+    /// Adds to the column of a bias.
+    ///
+    /// # Shapes
+    /// `numbers [target]`.
+    pub(super) fn biases(&mut self, of: BiasOf, numbers: &Tensor) -> Result<()> {
+        let numbers = numbers.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        numbers.into_iter().enumerate().for_each(|(target, number)| self.bias(target, of, number));
+        Ok(())
+    }
+
     /// Adds the edges from what is written at a place, from the gradient there.
     ///
     /// # Shapes

@@ -29,7 +29,7 @@ pub(super) struct FoldedBlock {
 }
 
 impl FoldedBlock {
-    pub(super) fn new(block: AffineBlock) -> Result<Self> {
+    pub(super) fn new(block: &AffineBlock) -> Result<Self> {
         let (before, after) = (block.ln1.as_ref(), block.ln1_post.as_ref());
         let (values, pattern) = (&block.w_v, &block.pattern);
         // [head d_head, d_model].
@@ -69,7 +69,7 @@ impl FoldedBlock {
             biases,
             shifts,
             parallel: block.parallel,
-            ln2: block.ln2,
+            ln2: block.ln2.clone(),
         })
     }
 

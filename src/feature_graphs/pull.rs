@@ -27,9 +27,9 @@ pub(super) struct Pull {
     blocks: Vec<FoldedBlock>,
     last: NormMap,
     /// By layer.
-    of_mlps: Vec<Place>,
+    pub of_mlps: Vec<Place>,
     of_attention: Vec<Place>,
-    of_embeddings: Place,
+    pub of_embeddings: Place,
 }
 
 impl Pull {
@@ -102,7 +102,7 @@ impl Pull {
 
     /// Adds what comes from the MLP to the gradient at the residual stream that it reads: the targets of this layer, and the skip
     /// connection, from the gradient at what it writes.
-    fn before_mlp(&self, layer: usize, wanted: &[Wanted], at_stream: &Tensor, g: &Tensor) -> Result<Tensor> {
+    pub(super) fn before_mlp(&self, layer: usize, wanted: &[Wanted], at_stream: &Tensor, g: &Tensor) -> Result<Tensor> {
         let Some(read) = &self.sources.read[layer] else { return Ok(at_stream.clone()) };
         let mut at_stream = self.with_targets(layer, read, wanted, at_stream)?;
         if let Some(skip) = &read.skip {
