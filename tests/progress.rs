@@ -139,6 +139,9 @@ fn dictionaries() -> Result<()> {
     walk.counted("evaluate_dictionaries", || model.evaluate_dictionaries(&dictionary, &clean, ScoreOptions::default()));
     let texts = model.to_tokens(vec![PROMPT; 300])?;
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John"); 8])?);
+    let of_z = DictionaryParts { expects: Expects::at("z5".parse()?), ..dictionary.parts() };
+    let of_z = Dictionary::new(of_z)?;
+    walk.counted("chained_graph", || model.chained_graph(&of_z, &clean, Baseline::Zero, metric.clone()));
     walk.counted("feature_examples", || model.feature_examples(&dictionary, .., &texts, ExampleOptions::default()));
     walk.watched("feature_dashboard", || model.feature_dashboard(&dictionary, 3, &clean, &clean));
     walk.watched("features_of", || model.features_of(&dictionary, &clean));
@@ -151,7 +154,7 @@ fn dictionaries() -> Result<()> {
     walk.watched("feature_neighbours", || model.feature_neighbours(&dictionary, 3, &dictionary, 5));
     walk.watched("shared_features", || model.shared_features(&dictionary, &dictionary, FeatureDirections::Decoders));
     walk.watched("feature_overlap", || model.feature_overlap(&dictionary, FeatureDirections::Encoders));
-    finish(walk, 13);
+    finish(walk, 14);
     Ok(())
 }
 

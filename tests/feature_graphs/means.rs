@@ -30,7 +30,7 @@ const CORRUPTED: [&str; 3] = [
 const ANSWERS: [(&str, &str); 3] = [(" Mary", " John"), (" Anna", " Tom"), (" Paul", " Mary")];
 
 /// The embedded dictionaries of the last two layers, and of the first attention.
-fn dictionaries() -> Result<Vec<Dictionary>> {
+pub fn dictionaries() -> Result<Vec<Dictionary>> {
     let set = DictionarySet::open("tiny")?;
     ["z0", "z2", "mlp2", "z3", "mlp3"].into_iter().map(|name| set.get(name)).collect()
 }
@@ -39,7 +39,7 @@ fn metric(model: &HookedTransformer, prompts: std::ops::Range<usize>) -> Result<
     Ok(Metric::logit_diff(&model.answers(ANSWERS[prompts].iter().copied())?))
 }
 
-fn graph_with(
+pub fn graph_with(
     model: &HookedTransformer,
     prompts: std::ops::Range<usize>,
     contrast: bool,
@@ -243,6 +243,25 @@ fn errors_are_in_the_graph_or_apart() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn features_that_fall_may_be_left_out() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let options = ChainOptions { negative_changes: false, ..ChainOptions::default() };
+    let whole = graph_with(&model, 0..1, true, ChainOptions::default())?;
+    let rising = graph_with(&model, 0..1, true, options)?;
+    check_part(&rising, &whole, "rising")?;
+    let falls = |node: GraphNode| -> Result<bool> {
+        let is_feature = matches!(node, GraphNode::Feature { .. } | GraphNode::AttnFeature { .. });
+        Ok(is_feature && whole.node(node)?.change < 0.0)
+    };
+    let kept = by_key(rising.edges());
+    for edge in whole.edges() {
+        let leads = edge.target == METRIC || rising.node(edge.target).is_ok();
+        assert_eq!(kept.contains_key(&key(&edge)), leads && !falls(edge.source)?, "{edge}");
+    }
+    Ok(())
+}
+
 /// Without queries and keys, gradients are those of the spliced model with attention patterns held.
 #[test]
 fn patterns_may_be_held() -> Result<()> {
@@ -310,6 +329,27 @@ fn places_sum_the_scores_of_their_nodes() -> Result<()> {
 }
 
 #[test]
+fn padding_is_no_part_of_prompts() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let options = || ChainOptions { threshold: 0.05, ..ChainOptions::default() };
+    let bare = graph_with(&model, 0..2, true, options())?;
+    let padded = |prompts: &[&str]| -> Result<Tokens> {
+        let rows = prompts.iter().map(|prompt| Ok([vec![7; 3], model.to_tokens(*prompt)?.row(0)].concat()));
+        Tokens::from_padded_rows(rows.collect::<Result<Vec<_>>>()?, 7, PaddingSide::Left, false)
+    };
+    let (clean, corrupted) = (padded(&CLEAN[..2])?, padded(&CORRUPTED[..2])?);
+    let graph = model.chained_graph_with(dictionaries()?, clean, corrupted, metric(&model, 0..2)?, options())?;
+    assert_eq!(graph.tokens(), bare.tokens());
+    let size = size(&bare);
+    let (own, wanted) = (by_key(graph.edges()), by_key(bare.edges()));
+    assert_eq!(own.len(), wanted.len());
+    for (key, edge) in wanted {
+        assert!((own[&key].metric - edge.metric).abs() < ROUNDING * size, "{edge}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_has_no_meaning_is_refused() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let two = [CLEAN[0], "When John and Mary went to the shops, John gave it to"];
@@ -331,5 +371,33 @@ fn what_has_no_meaning_is_refused() -> Result<()> {
     sentence(with(ChainOptions { most_edges: Some(0), ..ChainOptions::default() }), &["0 edges"]);
     sentence(with(ChainOptions { most_nodes: Some(0), ..ChainOptions::default() }), &["0 nodes"]);
     sentence(with(ChainOptions { first_position: Some(15), ..ChainOptions::default() }), &["position 15"]);
+    Ok(())
+}
+
+#[test]
+fn measure() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let set = DictionarySet::open("tiny")?;
+    let all: Vec<Dictionary> =
+        (0..4).flat_map(|l| [format!("z{l}"), format!("mlp{l}")]).map(|name| set.get(&name).unwrap()).collect();
+    for (n, threshold) in [(1, 0.0), (1, 0.04), (3, 0.0), (12, 0.04), (12, 0.01)] {
+        let clean: Vec<&str> = CLEAN.iter().copied().cycle().take(n).collect();
+        let corrupted: Vec<&str> = CORRUPTED.iter().copied().cycle().take(n).collect();
+        let metric = Metric::logit_diff(&model.answers(ANSWERS.iter().copied().cycle().take(n))?);
+        let begin = std::time::Instant::now();
+        let graph = model.chained_graph_with(
+            &all,
+            clean,
+            corrupted,
+            metric,
+            ChainOptions { threshold, ..ChainOptions::default() },
+        )?;
+        println!("{n} {threshold} {:?} {graph} residual {} {}", begin.elapsed(), graph.residual(), graph.left_out());
+        if threshold == 0.04 {
+            use candle_lens::views::View;
+            println!("{}", graph.render()?.text());
+            println!("{}", graph.by_place()?);
+        }
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Attribution graphs.
 
 mod chained;
+mod files;
 mod held;
 mod means;
 mod parity;

@@ -104,8 +104,14 @@ impl HookedTransformer {
         };
         let prompts: Vec<PromptEdges> = slopes.iter().enumerate().map(prompt).collect::<Result<_>>()?;
         let union = Union::new(prompts.iter().map(PromptEdges::nodes));
-        let trace = Trace::run(&prompts, &union, options.threshold)?;
         let mut nodes = union.means(prompts.iter().map(PromptEdges::nodes));
+        if let Some(node) = nodes.iter().find(|node| !node.score.is_finite()) {
+            return Err(Error::argument(format!(
+                "the gradient of the metric at {} is not a finite number: look at the metric of these prompts and at the model's dtype.",
+                node.node
+            )));
+        }
+        let trace = Trace::run(&prompts, (&union, &nodes), &options)?;
         nodes.iter_mut().zip(&trace.dropped).for_each(|(node, dropped)| node.left_out = *dropped as f32);
         let value = mean(&slopes.iter().map(|slope| slope.value).collect::<Vec<f32>>());
         let whole =
