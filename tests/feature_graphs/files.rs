@@ -54,7 +54,7 @@ fn files_have_the_form_that_circuit_finder_reads() -> Result<()> {
     let path = temporary("again.json");
     if std::env::var_os("CANDLE_LENS_WRITE_CHAINED_GRAPH").is_some() {
         let model = HookedTransformer::from_pretrained("tiny")?;
-        let options = ChainOptions { most_nodes: Some(14), threshold: 0.1, ..ChainOptions::default() };
+        let options = ChainOptions { threshold: 0.04, ..ChainOptions::default() };
         graph_with(&model, 0..1, true, options)?.to_json(&committed)?;
     }
     let graph = ChainedGraph::from_json(&committed)?;

@@ -373,31 +373,3 @@ fn what_has_no_meaning_is_refused() -> Result<()> {
     sentence(with(ChainOptions { first_position: Some(15), ..ChainOptions::default() }), &["position 15"]);
     Ok(())
 }
-
-#[test]
-fn measure() -> Result<()> {
-    let model = HookedTransformer::from_pretrained("tiny")?;
-    let set = DictionarySet::open("tiny")?;
-    let all: Vec<Dictionary> =
-        (0..4).flat_map(|l| [format!("z{l}"), format!("mlp{l}")]).map(|name| set.get(&name).unwrap()).collect();
-    for (n, threshold) in [(1, 0.0), (1, 0.04), (3, 0.0), (12, 0.04), (12, 0.01)] {
-        let clean: Vec<&str> = CLEAN.iter().copied().cycle().take(n).collect();
-        let corrupted: Vec<&str> = CORRUPTED.iter().copied().cycle().take(n).collect();
-        let metric = Metric::logit_diff(&model.answers(ANSWERS.iter().copied().cycle().take(n))?);
-        let begin = std::time::Instant::now();
-        let graph = model.chained_graph_with(
-            &all,
-            clean,
-            corrupted,
-            metric,
-            ChainOptions { threshold, ..ChainOptions::default() },
-        )?;
-        println!("{n} {threshold} {:?} {graph} residual {} {}", begin.elapsed(), graph.residual(), graph.left_out());
-        if threshold == 0.04 {
-            use candle_lens::views::View;
-            println!("{}", graph.render()?.text());
-            println!("{}", graph.by_place()?);
-        }
-    }
-    Ok(())
-}

@@ -6,7 +6,11 @@
 //! active and `da_s` its activation, or the difference to the corrupted run. **The total gradient of a feature is the sum over its
 //! outgoing edges**: `G_s = sum over t of G_t g_t n(s, t)`, direct edges to the metric included.
 //!
-//! Reference: the method of the LEAP repository, with its defects corrected.
+//! Over several prompts all of it is computed prompt by prompt and averaged afterwards, aligned by layer, position and index.
+//!
+//! Limits: gradients of the clean run, so what a large change does is not in them; prompts of one length.
+//!
+//! Reference: the method of the LEAP repository (<https://github.com/dtch1997/circuit-finder>), with its defects corrected.
 
 mod build;
 mod eap;
