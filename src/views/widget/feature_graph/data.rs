@@ -120,7 +120,8 @@ pub(super) fn form(scene: &Scene, axis: &Axis, arrows: &[Arrow], view: &FeatureG
 /// A node without its position, which the script writes with its token.
 fn name(mark: &Mark) -> String {
     let at = mark.pos.map_or(String::new(), |pos| format!(" at {pos}"));
-    visible(mark.name.strip_suffix(&at).unwrap_or(&mark.name))
+    let name = mark.name.strip_suffix(')').and_then(|name| Some(format!("{})", name.strip_suffix(&at)?)));
+    visible(&name.unwrap_or_else(|| mark.name.strip_suffix(&at).unwrap_or(&mark.name).to_string()))
 }
 
 /// The kinds of edges that there are, in order.

@@ -6,12 +6,14 @@ mod plan;
 mod scene;
 mod still;
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::feature_graphs::{AttributionGraph, ChainedGraph, GraphNode};
+use crate::feature_graphs::{AttributionGraph, ChainedGraph, GraphNode, Supernodes};
 use crate::features::FeatureDashboard;
 use crate::views::html::{escape, visible};
 use crate::views::loader::Script;
@@ -53,7 +55,7 @@ pub struct FeatureGraphView {
     groups: Vec<(String, Vec<GraphNode>)>,
 }
 
-/// A graph of features as a picture: positions to the right, layers upwards, the tokens below, targets above the last position.
+/// A graph of features as a picture, of an [`AttributionGraph`], a [`ChainedGraph`] or [`Supernodes`]: positions to the right, layers upwards, the tokens below, targets above the last position.
 ///
 /// Features of MLPs are circles, features of attention triangles in a row of their own below the MLP's, errors squares; the number
 /// below a feature is its index. The stronger a mark, the more influence it has; in a chained graph, the more it moves the metric. Edges
@@ -85,7 +87,19 @@ pub fn feature_graph(graph: impl Into<FeatureGraphView>) -> FeatureGraphView {
 
 impl From<&AttributionGraph> for FeatureGraphView {
     fn from(graph: &AttributionGraph) -> Self {
-        Self::new(scene::linear(graph), graph.tokens(), graph.to_string())
+        Self::new(scene::linear(graph, &BTreeSet::new()), graph.tokens(), graph.to_string())
+    }
+}
+
+impl From<&Supernodes> for FeatureGraphView {
+    /// With each group as one node, which the reader can take apart, and nodes by their labels. Pinned nodes, which members of groups
+    /// are, stay whatever the slider says.
+    fn from(supernodes: &Supernodes) -> Self {
+        let graph = supernodes.graph();
+        let mut scene = scene::linear(&graph, &supernodes.pinned().into_iter().collect());
+        scene.label(&supernodes.labels());
+        let groups = supernodes.groups().into_iter().map(|group| (group.name, group.nodes)).collect();
+        Self { groups, ..Self::new(scene, graph.tokens(), supernodes.to_string()) }
     }
 }
 
@@ -97,7 +111,9 @@ impl From<&ChainedGraph> for FeatureGraphView {
 }
 
 impl FeatureGraphView {
-    fn new(scene: Scene, tokens: Vec<String>, about: String) -> Self {
+    fn new(scene: Scene, mut tokens: Vec<String>, about: String) -> Self {
+        // A file may say at which positions nodes are, but not their tokens.
+        tokens.resize(tokens.len().max(scene.positions()), String::new());
         Self {
             scene,
             axis: Axis { tokens, corrupted: Vec::new() },

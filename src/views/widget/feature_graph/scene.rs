@@ -137,10 +137,12 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// `nodes` with their strengths, the strongest first.
-    fn new(nodes: &[(GraphNode, f64)], last: usize, most: usize) -> Self {
+    /// `nodes` with their strengths, the strongest first; those that are `pinned` are drawn whatever their strength.
+    fn new(nodes: &[(GraphNode, f64)], last: usize, most: usize, pinned: &BTreeSet<GraphNode>) -> Self {
         let total: f64 = nodes.iter().map(|(_, strength)| strength.abs()).sum();
-        let (mut before, mut free) = (0.0, most);
+        let is_pinned = |node: &GraphNode| pinned.contains(node);
+        let mut before = 0.0;
+        let mut free = most.saturating_sub(nodes.iter().filter(|(node, _)| is_pinned(node)).count());
         let mut chosen = Self { marks: Vec::new(), index: BTreeMap::new(), all: 0 };
         for &(node, strength) in nodes {
             let share = if total > 0.0 { before / total } else { 0.0 };
@@ -157,14 +159,15 @@ impl Chosen {
                 before: share,
                 numbers: Vec::new(),
             };
-            if mark.stays() {
+            if mark.stays() || is_pinned(&node) {
                 mark.before = 0.0;
-            } else {
+            }
+            if !mark.stays() {
                 chosen.all += 1;
-                if free == 0 {
+                if free == 0 && !is_pinned(&node) {
                     continue;
                 }
-                free -= 1;
+                free = free.saturating_sub(usize::from(!is_pinned(&node)));
             }
             chosen.index.insert(node, chosen.marks.len());
             chosen.marks.push(mark);
@@ -179,17 +182,17 @@ fn ranked(mut arrows: Vec<Arrow>) -> Vec<Arrow> {
     arrows
 }
 
-/// Of a linear graph.
-pub(super) fn linear(graph: &AttributionGraph) -> Scene {
+/// Of a linear graph. Nodes that are pinned stay whatever the slider says.
+pub(super) fn linear(graph: &AttributionGraph, pinned: &BTreeSet<GraphNode>) -> Scene {
     let last = graph.tokens().len().saturating_sub(1);
     let influence = graph.influence();
     let targets = (0..graph.targets().len()).map(|number| GraphNode::Target { number });
     let weight = |node: GraphNode| graph.weight(node).unwrap_or(0.0);
     // Targets come first, and have no part in the shares.
-    let mut chosen = Chosen::new(&influence.ranked(), last, MOST_NODES);
+    let mut chosen = Chosen::new(&influence.ranked(), last, MOST_NODES, pinned);
     let is_probability = graph.targets().len() > 1 || targets.clone().any(|target| weight(target) < 1.0);
     for target in targets {
-        let mut only = Chosen::new(&[(target, weight(target))], last, 0);
+        let mut only = Chosen::new(&[(target, weight(target))], last, 0, pinned);
         for mut mark in only.marks.drain(..) {
             mark.name = graph.name_of(target);
             mark.label.clone_from(&mark.name);
@@ -234,11 +237,11 @@ pub(super) fn chained(graph: &ChainedGraph) -> Scene {
         graph.nodes().iter().map(|node| (node.node, f64::from(node.score()))).collect();
     // The metric moves itself by all of it, and says nothing about the others' shares.
     nodes.retain(|(node, _)| !matches!(node, GraphNode::Target { .. }));
-    let mut chosen = Chosen::new(&nodes, last, MOST_NODES);
+    let mut chosen = Chosen::new(&nodes, last, MOST_NODES, &BTreeSet::new());
     let is_target = |node: &GraphNode| matches!(node, GraphNode::Target { .. });
     let targets: BTreeSet<GraphNode> = edges.iter().map(|edge| edge.target).filter(is_target).collect();
     for target in targets {
-        let mut only = Chosen::new(&[(target, 1.0)], last, 0);
+        let mut only = Chosen::new(&[(target, 1.0)], last, 0, &BTreeSet::new());
         for mut mark in only.marks.drain(..) {
             mark.name = graph.metric();
             mark.label = graph.metric();
@@ -264,6 +267,21 @@ pub(super) fn chained(graph: &ChainedGraph) -> Scene {
 }
 
 impl Scene {
+    /// Nodes by their labels.
+    pub fn label(&mut self, labels: &BTreeMap<GraphNode, String>) {
+        for mark in &mut self.marks {
+            if let Some(label) = mark.nodes.first().and_then(|node| labels.get(node)) {
+                mark.name = format!("{label} ({})", mark.name);
+                mark.label.clone_from(label);
+            }
+        }
+    }
+
+    /// How many positions there are at least.
+    pub fn positions(&self) -> usize {
+        self.marks.iter().filter_map(|mark| mark.pos).map(|pos| pos + 1).max().unwrap_or(0)
+    }
+
     /// Without biases and embeddings of positions.
     pub fn without_margin(&self) -> Self {
         self.only(&|mark| !matches!(mark.shape, Shape::Margin | Shape::Position))
