@@ -7,7 +7,10 @@
 
   // How many edges in and out of a node are highlighted and listed, and how many a note lists.
   const EDGES = 10, NOTED = 3;
-  const RADIUS = 6, BOX = 19;
+  const RADIUS = 6, BOX = 19, TOKEN = [22, 9];
+  // Room between the marks of two rows, of a row without marks, around, of a line of the axis; with more nodes than these, features
+  // are without their names.
+  const BETWEEN = 24, EMPTY = 14, EDGE = 8, LINE = 15, NAMED = 120;
   const SHAPES = {
     mlp: "MLP feature", attention: "attention feature", error: "error", token: "token", position: "position embedding",
     target: "target", margin: "bias", group: "group",
@@ -26,12 +29,13 @@
       controls.append(lens.select("Groups", ["as one node each", "as their members"], state.form, (form) => {
         state.form = form;
         state.pinned = null;
+        legend.replaceChildren(...keys(view));
         view.draw();
       }));
     }
     widget.root.append(controls, legend, stage, view.about);
     view.draw = () => {
-      legend.replaceChildren(...keys(view));
+      arrange(view);
       picture(view, stage);
       view.update();
     };
@@ -40,6 +44,7 @@
       state.pinned = state.pinned === i ? null : i;
       view.update();
     };
+    legend.replaceChildren(...keys(view));
     view.draw();
     widget.repaint.push(view.update);
   };
@@ -49,7 +54,7 @@
     const input = el("input", { type: "range", min: 0, max: 100, step: 1, value: state.share });
     input.oninput = () => {
       state.share = +input.value;
-      view.update();
+      view.draw();
     };
     view.slider = input;
     return [el("label", { class: "control" }, `Share of ${data.all} `, input), view.says];
@@ -75,7 +80,7 @@
       box.checked = !state.off.includes(kind.name);
       box.onchange = () => {
         state.off = state.off.filter((name) => name !== kind.name).concat(box.checked ? [] : [kind.name]);
-        view.update();
+        view.draw();
       };
       const label = el("label", { class: "control" }, box, " ");
       label.append(line(kind.color, "solid", kind.name));
@@ -107,41 +112,90 @@
 
   const isBox = (node) => ["target", "margin", "group"].includes(node.shape);
 
+  // Which nodes and edges are shown, and where: those of one row and position in lines beside and below each other.
+  function arrange(view) {
+    const form = view.form(), { state } = view;
+    const isOn = form.kinds.map((kind) => form.kinds.length === 1 || !state.off.includes(kind.name));
+    view.shown = form.nodes.map((node, i) => (node.stays || node.before < state.share / 100 ? i : -1)).filter((i) => i >= 0);
+    const there = new Set(view.shown);
+    view.edges = form.edges.filter(([from, to, kind]) => isOn[kind] && there.has(from) && there.has(to));
+    if (!there.has(state.pinned)) state.pinned = null;
+    view.over = null;
+    view.named = view.shown.filter((i) => !form.nodes[i].stays).length <= NAMED;
+    const cells = new Map(), loose = [];
+    for (const node of view.shown.map((i) => form.nodes[i])) {
+      const key = node.floor * form.lanes.length + node.pos;
+      if (node.pos === undefined) loose.push(node);
+      else if (cells.has(key)) cells.get(key).push(node);
+      else cells.set(key, [node]);
+    }
+    view.widths = form.lanes.map((lane) => Math.max(lane.width, TOKEN[0]));
+    view.heights = form.floors.map(() => EMPTY);
+    const placed = [...cells.values()].map((nodes) => cell(view, nodes));
+    const margin = loose.length ? Math.max(...loose.map((node) => node.width)) + 16 : 0;
+    view.middles = [];
+    view.width = view.widths.reduce((left, width) => (view.middles.push(left + (width + EDGE) / 2), left + width + EDGE), margin) + EDGE;
+    const pitch = BOX + 7, all = view.heights.reduce((sum, height) => sum + height, 0);
+    view.tops = [];
+    view.bottom = view.heights.reduceRight((top, height, floor) => ((view.tops[floor] = top), top + height), Math.max(EDGE, loose.length * pitch - all));
+    placed.forEach((place) => place());
+    loose.forEach((node, i) => ((node.x = margin / 2), (node.y = view.bottom - (i + 0.5) * pitch)));
+  }
+
+  // Makes room for the nodes of a row and position; the result puts them there.
+  function cell(view, nodes) {
+    const size = (node) => (node.shape === "token" || node.shape === "position" ? TOKEN : isBox(node) ? [node.width, BOX]
+      : view.named ? [node.width, 2 * RADIUS + 11] : [2 * RADIUS, 2 * RADIUS]);
+    const [across, down] = [0, 1].map((way) => Math.max(...nodes.map((node) => size(node)[way])) + 6);
+    const count = nodes.length, wide = across > 46;
+    const fits = wide ? Math.min(3, Math.ceil(Math.sqrt(count / 2))) : Math.min(8, Math.max(Math.min(count, 3), Math.ceil(Math.sqrt(1.6 * count))));
+    const lines = Math.ceil(count / fits), { pos, floor } = nodes[0];
+    view.widths[pos] = Math.max(view.widths[pos], Math.min(count, fits) * across);
+    view.heights[floor] = Math.max(view.heights[floor], lines * down + BETWEEN);
+    return () => nodes.forEach((node, i) => {
+      const line = Math.floor(i / fits), inLine = Math.min(fits, count - line * fits);
+      node.x = view.middles[pos] + ((i % fits) + 0.5 - inLine / 2) * across;
+      node.y = view.tops[floor] + view.heights[floor] / 2 + (line + 0.5 - lines / 2) * down;
+    });
+  }
+
   function picture(view, stage) {
     const form = view.form(), { data, widget } = view;
-    const size = { width: form.width, height: form.height, viewBox: `0 0 ${form.width} ${form.height}` };
-    const field = svg("svg", { ...size, role: "group", "aria-label": data.description });
-    const side = svg("svg", { width: 66, height: form.height, "aria-hidden": "true" });
-    side.style.cssText = field.style.cssText = "display:block;flex:none";
-    const ground = (width, floor) => svg("rect", { x: 0, y: floor.y, width, height: floor.height, fill: "currentColor", "fill-opacity": 0.05 });
-    for (const floor of form.floors) {
-      if (floor.shaded) field.append(ground(form.width, floor)), side.append(ground(66, floor));
-      side.append(svg("text", { x: 2, y: floor.y + floor.height / 2 + 4, "fill-opacity": 0.8 }, floor.name));
-    }
-    const [clean, corrupted, numbers] = form.axis;
     const contrast = form.lanes.some((lane) => lane.corrupted);
-    for (const lane of form.lanes.filter((lane) => lane.pos !== null)) {
-      const at = { x: lane.x, "text-anchor": "middle" };
+    const [clean, corrupted] = [view.bottom + LINE / 2, view.bottom + 1.5 * LINE], numbers = contrast ? corrupted + LINE : corrupted;
+    const size = { width: view.width, height: numbers + LINE };
+    const field = svg("svg", { ...size, role: "group", "aria-label": data.description });
+    const side = svg("svg", { width: 66, height: size.height, "aria-hidden": "true" });
+    side.style.cssText = field.style.cssText = "display:block;flex:none";
+    form.floors.forEach((floor, i) => {
+      const ground = (width) => svg("rect", { x: 0, y: view.tops[i], width, height: view.heights[i], fill: "currentColor", "fill-opacity": 0.05 });
+      if (floor.shaded) field.append(ground(view.width)), side.append(ground(66));
+      side.append(svg("text", { x: 2, y: view.tops[i] + view.heights[i] / 2 + 4, "fill-opacity": 0.8 }, floor.name));
+    });
+    form.lanes.forEach((lane, pos) => {
+      const x = view.middles[pos], at = { x, "text-anchor": "middle" };
       const other = contrast && lane.corrupted !== lane.token ? "font-weight:700" : "";
       field.append(
-        svg("line", { x1: lane.x, x2: lane.x, y1: 4, y2: clean - 10, stroke: "currentColor", "stroke-opacity": 0.1 }),
+        svg("line", { x1: x, x2: x, y1: 4, y2: clean - 10, stroke: "currentColor", "stroke-opacity": 0.1 }),
         svg("text", { ...at, y: clean + 4, style: `font-size:11px;${other}` }, lane.token),
-        svg("text", { ...at, y: numbers + 4, style: "font-size:10px", "fill-opacity": 0.7 }, lane.pos));
+        svg("text", { ...at, y: numbers + 4, style: "font-size:10px", "fill-opacity": 0.7 }, pos));
       if (contrast) field.append(svg("text", { ...at, y: corrupted + 4, style: `font-size:11px;${other}` }, lane.corrupted));
-    }
+    });
     const name = (y, words) => side.append(svg("text", { x: 2, y: y + 4, "fill-opacity": 0.8, style: "font-size:11px" }, words));
     if (contrast) name(clean, "clean"), name(corrupted, "corrupted");
     name(numbers, "position");
-    view.lines = form.edges.map((edge) => line(view, field, edge));
-    view.marks = form.nodes.map((node, i) => mark(view, field, node, i));
+    view.lines = view.edges.map((edge) => line(view, field, edge));
+    view.marks = new Map(view.shown.map((i) => [i, mark(view, field, i)]));
     field.addEventListener("keydown", (event) => walk(view, event));
     const frame = el("div", { class: "wide" }, field);
     frame.style.cssText = "flex:0 1 auto;min-width:0";
+    const before = view.frame ? view.frame.scrollWidth - view.frame.scrollLeft : 0;
+    view.frame = frame;
     stage.replaceChildren(side, frame);
     // The answer is at the last position: that is what a reader wants to see first.
     const toEnd = new ResizeObserver(() => {
       if (!frame.clientWidth) return;
-      frame.scrollLeft = frame.scrollWidth;
+      frame.scrollLeft = frame.scrollWidth - before;
       toEnd.disconnect();
     });
     toEnd.observe(frame);
@@ -151,7 +205,7 @@
   function line(view, field, [from, to, kind, weight]) {
     const form = view.form(), a = form.nodes[from], b = form.nodes[to];
     const [y, z] = [a.y - RADIUS, b.y + RADIUS], middle = (y + z) / 2;
-    const path = svg("path", { d: `M${a.x} ${y}C${a.x} ${middle} ${b.x} ${middle} ${b.x} ${z}`, fill: "none",
+    const path = svg("path", { class: "edge", d: `M${a.x} ${y}C${a.x} ${middle} ${b.x} ${middle} ${b.x} ${z}`, fill: "none",
       stroke: weight < 0 ? form.kinds[kind].negative : form.kinds[kind].color,
       "stroke-dasharray": weight < 0 ? "5 4" : undefined });
     path.style.pointerEvents = "stroke";
@@ -164,17 +218,17 @@
 
   const signed = (value) => (value > 0 ? "+" : "") + lens.number(value).replace("-", "−");
 
-  function mark(view, field, node, i) {
-    const form = view.form();
-    const y = form.named && !node.stays && !isBox(node) ? node.y - 5.5 : node.y;
+  function mark(view, field, i) {
+    const node = view.form().nodes[i];
+    const y = view.named && !node.stays && !isBox(node) ? node.y - 5.5 : node.y;
     const shape = outline({ ...node, y });
-    const group = svg("g", { role: "button", tabindex: i ? -1 : 0, "aria-label": spoken(view, node) });
+    const group = svg("g", { role: "button", tabindex: i === view.shown[0] ? 0 : -1, "aria-label": spoken(view, node) });
     if (!isBox(node)) group.append(svg("rect", { x: node.x - 11, y: y - 9, width: 22, height: 18, fill: "transparent" }));
     group.append(shape);
     const words = (text, x, y, size) =>
       group.append(svg("text", { x, y, "text-anchor": "middle", style: `font-size:${size}px` }, text));
     if (isBox(node)) words(node.label, node.x, node.y + 4, 11);
-    else if (form.named && node.label && !node.stays) words(node.label, node.x, y + RADIUS + 9.5, 9);
+    else if (view.named && node.label && !node.stays) words(node.label, node.x, y + RADIUS + 9.5, 9);
     if (node.groups && view.state.form > 0) words(node.groups.map((group) => group + 1).join(), node.x + 10, y - 4, 9);
     group.style.cursor = "pointer";
     const look = (to) => (event) => {
@@ -196,9 +250,9 @@
 
   // Arrow keys go to the nearest node in their direction.
   function walk(view, event) {
-    const all = view.form().nodes, there = all.map((_, i) => i).filter((i) => view.isShown(i));
-    const from = view.marks.findIndex(({ group }) => group === event.target);
-    if (from < 0) return;
+    const all = view.form().nodes, there = view.shown;
+    const from = there.find((i) => view.marks.get(i).group === event.target);
+    if (from === undefined) return;
     const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
     let to = { Home: there[0], End: there[there.length - 1] }[event.key];
     if (way) {
@@ -212,55 +266,39 @@
     if (to === undefined) return;
     event.preventDefault();
     view.marks.forEach(({ group }, i) => group.setAttribute("tabindex", i === to ? 0 : -1));
-    view.marks[to].group.focus();
+    view.marks.get(to).group.focus();
   }
 
-  // The indices of a node's shown edges, those that carry most first.
-  function edgesOf(view, i, end) {
-    return view.form().edges.map((_, e) => e).filter((e) => view.form().edges[e][end] === i && view.isDrawn(e));
-  }
+  // A node's edges, those that carry most first.
+  const edgesOf = (view, i, end) => view.edges.filter((edge) => edge[end] === i);
 
   function update(view) {
-    const { state, data, widget } = view, form = view.form();
+    const { state, widget } = view, form = view.form();
     Object.assign(widget.state, state);
-    view.isShown = (i) => form.nodes[i].stays || form.nodes[i].before < state.share / 100;
-    const isOn = form.kinds.map((kind) => form.kinds.length === 1 || !state.off.includes(kind.name));
-    view.isDrawn = (e) => isOn[form.edges[e][2]] && view.isShown(form.edges[e][0]) && view.isShown(form.edges[e][1]);
-    if (state.pinned !== null && !view.isShown(state.pinned)) state.pinned = null;
     const focus = state.pinned === null ? view.over : state.pinned;
-    const near = new Set(), bright = new Set();
-    if (focus !== null) {
-      near.add(focus);
-      for (const end of [0, 1]) {
-        edgesOf(view, focus, end).slice(0, EDGES).forEach((e) => {
-          bright.add(e);
-          near.add(form.edges[e][1 - end]);
-        });
-      }
+    const near = new Set([focus]), bright = new Set();
+    for (const end of focus === null ? [] : [0, 1]) {
+      edgesOf(view, focus, end).slice(0, EDGES).forEach((edge) => {
+        bright.add(edge);
+        near.add(edge[1 - end]);
+      });
     }
-    const edges = form.edges.filter((_, e) => view.isDrawn(e)).length;
     // Many edges of the same strength are thin and faint, so that they can be told apart.
-    const thin = Math.min(1, 15 / Math.sqrt(Math.max(1, edges)));
-    form.edges.forEach((edge, e) => {
-      const drawn = view.isDrawn(e), part = Math.sqrt(edge[4]) * thin;
-      view.lines[e].setAttribute("stroke-width", (0.6 + 2.8 * (bright.has(e) ? Math.sqrt(edge[4]) : part)).toFixed(2));
-      view.lines[e].setAttribute("visibility", drawn ? "visible" : "hidden");
-      view.lines[e].setAttribute("stroke-opacity", focus === null ? (0.12 + 0.78 * part).toFixed(2) : bright.has(e) ? 1 : 0.05);
+    const thin = Math.min(1, 15 / Math.sqrt(Math.max(1, view.edges.length)));
+    view.edges.forEach((edge, e) => {
+      const part = Math.sqrt(edge[4]) * (bright.has(edge) ? 1 : thin);
+      view.lines[e].setAttribute("stroke-width", (0.6 + 2.8 * part).toFixed(2));
+      view.lines[e].setAttribute("stroke-opacity", focus === null ? (0.12 + 0.78 * part).toFixed(2) : bright.has(edge) ? 1 : 0.05);
     });
-    const most = Math.max(...form.nodes.filter((node) => !node.stays).map((node) => Math.abs(node.value)), 1e-12);
-    let nodes = 0, all = 0;
-    form.nodes.forEach((node, i) => {
-      const shown = view.isShown(i), { group, shape } = view.marks[i];
-      all += !node.stays;
-      nodes += shown && !node.stays;
-      group.setAttribute("visibility", shown ? "visible" : "hidden");
-      if (!shown && group.getAttribute("tabindex") === "0") group.setAttribute("tabindex", -1), view.marks[first(view)].group.setAttribute("tabindex", 0);
+    const free = form.nodes.filter((node) => !node.stays);
+    const most = Math.max(...free.map((node) => Math.abs(node.value)), 1e-12);
+    view.marks.forEach(({ group, shape }, i) => {
+      const node = form.nodes[i], pinned = i === state.pinned;
       const part = Math.sqrt(Math.min(1, Math.abs(node.value) / most));
       const grey = !["mlp", "attention", "group"].includes(node.shape);
       const [r, g, b] = grey ? [128, 128, 128] : lens.color(node.value, [-1, 1]);
       const mixed = Math.round((isBox(node) ? 25 : 15) + (isBox(node) ? 15 : 80) * part);
       shape.style.fill = `color-mix(in srgb, rgb(${r},${g},${b}) ${mixed}%, ${widget.dark ? "#202124" : "#fff"})`;
-      const pinned = i === state.pinned;
       shape.setAttribute("stroke", pinned ? (widget.dark ? "#ffb000" : "#d55e00") : grey ? "currentColor" : `rgb(${r},${g},${b})`);
       shape.setAttribute("stroke-width", pinned ? 3 : 1.2);
       if (node.value < 0) shape.setAttribute("stroke-dasharray", "3 2");
@@ -268,15 +306,16 @@
       group.setAttribute("opacity", lit ? 1 : 0.25);
       group.setAttribute("aria-pressed", pinned);
     });
-    view.says.textContent = `${state.share} %: ${nodes} of ${all} features and errors, ${edges} of ${form.edges.length} edges`;
-    view.slider.setAttribute("aria-valuetext", view.says.textContent);
-    if (state.pinned === null) view.about.replaceChildren(el("div", { class: "says" }, "Point at a node, or walk there with the arrow keys; a click or Enter pins it."));
-    else if (view.noted !== state.pinned || view.focused !== view.says.textContent) pinned(view);
-    view.noted = state.pinned;
-    view.focused = view.says.textContent;
+    const nodes = view.shown.filter((i) => !form.nodes[i].stays).length;
+    const says = `${state.share} %: ${nodes} of ${free.length} features and errors, ${view.edges.length} of ${form.edges.length} edges`;
+    // What is pinned is written anew only where it may be different: a focus on its buttons stays.
+    const now = state.pinned === null ? "" : `${state.form} ${state.pinned} ${says}`;
+    if (now === "") view.about.replaceChildren(el("div", { class: "says" }, "Point at a node, or walk there with the arrow keys; a click or Enter pins it."));
+    else if (view.noted !== now) pinned(view);
+    view.noted = now;
+    if (view.says.textContent !== says) view.says.textContent = says;
+    view.slider.setAttribute("aria-valuetext", says);
   }
-
-  const first = (view) => Math.max(0, view.form().nodes.findIndex((_, i) => view.isShown(i)));
 
   const where = (node) => (node.token === undefined || node.shape === "target" ? "" : ` at "${node.token || "∅"}" (${node.pos})`);
 
@@ -290,8 +329,8 @@
   // What there is to say of a node: its numbers, its largest edges, what the feature is of.
   function note(view, i, count) {
     const form = view.form(), node = form.nodes[i];
-    const row = (end) => (e) => {
-      const [, , kind, weight] = form.edges[e], other = form.nodes[form.edges[e][1 - end]];
+    const row = (end) => (edge) => {
+      const [, , kind, weight] = edge, other = form.nodes[edge[1 - end]];
       const name = `${end ? "←" : "→"} ${other.name}${where(other)}${form.kinds.length > 1 ? ` (${form.kinds[kind].name})` : ""}`;
       return [name, signed(weight)];
     };
@@ -331,8 +370,8 @@
     const list = (end) => {
       const edges = edgesOf(view, i, end);
       if (!edges.length) return [];
-      const rows = edges.slice(0, EDGES).map((e) => {
-        const [, , kind, weight] = form.edges[e], to = form.edges[e][1 - end], other = form.nodes[to];
+      const rows = edges.slice(0, EDGES).map((edge) => {
+        const [, , kind, weight] = edge, to = edge[1 - end], other = form.nodes[to];
         const button = el("button", { type: "button", onclick: go(to) }, other.name + where(other));
         const through = form.kinds.length > 1 ? [el("td", {}, form.kinds[kind].name)] : [];
         return el("tr", {}, el("td", {}, button), ...through, el("td", { class: "number" }, signed(weight)));

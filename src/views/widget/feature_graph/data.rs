@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::FeatureGraphView;
 use super::brief::{brief, by_feature, key};
-use super::plan::{Axis, Plan, label, size};
+use super::plan::{Axis, is_shaded, label, row_name, rows, size};
 use super::scene::{Arrow, Mark, Scene};
 use super::still::color;
 use crate::feature_graphs::EdgeVia;
@@ -55,14 +55,13 @@ impl Briefs {
     }
 }
 
-/// A scene with its coordinates.
+/// A scene: the script arranges what its slider shows as [`Plan`](super::plan::Plan) does.
 pub(super) fn form(scene: &Scene, axis: &Axis, arrows: &[Arrow], view: &FeatureGraphView, briefs: &Briefs) -> Value {
-    let positions: Vec<usize> = (0..axis.tokens.len()).collect();
-    let plan = Plan::new(scene, axis, &positions, &|_| true);
+    let rows = rows(scene, &|_| true);
     let round = |value: f32| f64::from((value * 10.0).round()) / 10.0;
-    let node = |(mark, spot): (&Mark, &Option<(f32, f32)>)| {
-        let (x, y) = spot.unwrap_or_default();
-        let (width, _) = size(mark, false);
+    let node = |mark: &Mark| {
+        let (width, _) = size(mark, true);
+        let floor = rows.iter().position(|row| *row == mark.row);
         let token = mark.pos.and_then(|pos| axis.tokens.get(pos)).map_or(String::new(), |token| visible(token));
         let numbers: Vec<(&str, f64)> =
             mark.numbers.iter().map(|(name, value)| (*name, rounded(*value as f32))).collect();
@@ -76,14 +75,13 @@ pub(super) fn form(scene: &Scene, axis: &Axis, arrows: &[Arrow], view: &FeatureG
         let members = mark.nodes.iter().take(MEMBERS).map(ToString::to_string);
         let mut all = json!({
             "name": name(mark), "label": label(mark), "shape": mark.shape.name(),
-            "x": round(x), "y": round(y), "value": rounded(mark.strength as f32), "before": rounded(mark.before as f32),
+            "width": round(width), "floor": floor, "value": rounded(mark.strength as f32), "before": rounded(mark.before as f32),
         });
         let mut add = |name: &str, value: Value, is_there: bool| {
             if is_there {
                 all[name] = value;
             }
         };
-        add("width", json!(round(width)), mark.shape.is_box());
         add("token", json!(token), mark.pos.is_some());
         add("pos", json!(mark.pos), mark.pos.is_some());
         add("stays", json!(true), mark.stays());
@@ -101,19 +99,16 @@ pub(super) fn form(scene: &Scene, axis: &Axis, arrows: &[Arrow], view: &FeatureG
         json!([arrow.from, arrow.to, kind, rounded(arrow.weight), share])
     };
     let colors = |kind: &Option<EdgeVia>| json!({ "name": via_name(*kind), "color": color(*kind, false).to_hex(), "negative": color(*kind, true).to_hex() });
-    let (tokens, corrupted, numbers) = plan.axis();
+    let lane = |pos: usize| {
+        let (token, corrupted, width) = axis.words(pos);
+        json!({ "token": token, "corrupted": corrupted, "width": round(width) })
+    };
     json!({
-        "nodes": scene.marks.iter().zip(&plan.spots).map(node).collect::<Vec<_>>(),
+        "nodes": scene.marks.iter().map(node).collect::<Vec<_>>(),
         "edges": arrows.iter().map(edge).collect::<Vec<_>>(),
         "kinds": kinds.iter().map(colors).collect::<Vec<_>>(),
-        "lanes": plan.lanes.iter().map(|lane| json!({
-            "pos": lane.pos, "x": round(lane.middle), "token": lane.token, "corrupted": lane.corrupted,
-        })).collect::<Vec<_>>(),
-        "floors": plan.floors.iter().map(|floor| json!({
-            "name": floor.name, "y": round(floor.top), "height": round(floor.height), "shaded": floor.is_shaded,
-        })).collect::<Vec<_>>(),
-        "axis": [tokens, corrupted, numbers], "named": plan.is_named,
-        "width": plan.width.ceil(), "height": plan.height.ceil(),
+        "lanes": (0..axis.tokens.len()).map(lane).collect::<Vec<_>>(),
+        "floors": rows.iter().map(|&row| json!({ "name": row_name(row, &rows), "shaded": is_shaded(row) })).collect::<Vec<_>>(),
     })
 }
 

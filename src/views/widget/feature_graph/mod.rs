@@ -228,14 +228,15 @@ impl FeatureGraphView {
         let free = scene.marks.iter().filter(|mark| !mark.stays()).map(|mark| mark.nodes.len()).sum::<usize>();
         if free < scene.all_nodes {
             notes.push(format!(
-                "Drawn are the {free} of {} features and errors with the most influence: `prune` leaves fewer.",
-                scene.all_nodes
+                "Drawn are the {free} of {} features and errors that have most of {}.",
+                scene.all_nodes, scene.all
             ));
         }
         if arrows < scene.arrows.len() {
             notes.push(format!(
-                "Drawn are the {arrows} of {} edges between them that carry the most influence.",
-                scene.arrows.len()
+                "Drawn are the {arrows} of {} edges between them that carry most of {}.",
+                scene.arrows.len(),
+                scene.all
             ));
         }
         if briefs.strange > 0 {

@@ -46,7 +46,6 @@ pub(super) struct Floor {
     pub name: String,
     pub top: f32,
     pub height: f32,
-    /// Every second layer has a ground.
     pub is_shaded: bool,
 }
 
@@ -70,6 +69,16 @@ pub(super) struct Axis {
     pub tokens: Vec<String>,
     /// Empty where there is one run only.
     pub corrupted: Vec<String>,
+}
+
+impl Axis {
+    /// What is written at a position: the token, the corrupted one, and how wide they are.
+    pub fn words(&self, pos: usize) -> (String, String, f32) {
+        let word = |of: &[String]| of.get(pos).map_or(String::new(), |token| short(token, LONGEST_TOKEN));
+        let (token, corrupted) = (word(&self.tokens), word(&self.corrupted));
+        let width = 1.1 * text_width(&token, WORDS).max(text_width(&corrupted, WORDS));
+        (token, corrupted, width)
+    }
 }
 
 /// Words short enough for their place.
@@ -136,7 +145,7 @@ impl Cell {
 }
 
 /// All rows from the lowest, those without marks between others too.
-fn rows(scene: &Scene, is_shown: &dyn Fn(&Mark) -> bool) -> Vec<Row> {
+pub(super) fn rows(scene: &Scene, is_shown: &dyn Fn(&Mark) -> bool) -> Vec<Row> {
     let there: BTreeSet<Row> =
         scene.marks.iter().filter(|mark| is_shown(mark) && mark.pos.is_some()).map(|mark| mark.row).collect();
     let layers = scene.marks.iter().filter_map(|mark| match mark.row {
@@ -149,7 +158,8 @@ fn rows(scene: &Scene, is_shown: &dyn Fn(&Mark) -> bool) -> Vec<Row> {
     std::iter::once(Row::Tokens).chain(layers).chain([Row::Targets]).collect()
 }
 
-fn row_name(row: Row, has_both: bool) -> String {
+pub(super) fn row_name(row: Row, rows: &[Row]) -> String {
+    let has_both = rows.contains(&Row::Layer(0, false)) && rows.contains(&Row::Layer(0, true));
     match row {
         Row::Tokens => "tokens".into(),
         Row::Targets => "targets".into(),
@@ -157,6 +167,11 @@ fn row_name(row: Row, has_both: bool) -> String {
         Row::Layer(layer, false) if has_both => format!("L{layer} attn"),
         Row::Layer(layer, _) => format!("layer {layer}"),
     }
+}
+
+/// Every second layer has a ground.
+pub(super) fn is_shaded(row: Row) -> bool {
+    matches!(row, Row::Layer(layer, _) if layer % 2 == 0)
 }
 
 /// The columns: a margin where anything has no position, then positions.
@@ -173,9 +188,7 @@ fn lanes(scene: &Scene, axis: &Axis, positions: &[usize], cells: &BTreeMap<(Row,
         add(None, margin + 16.0, String::new(), String::new());
     }
     for &pos in positions {
-        let word = |of: &[String]| of.get(pos).map_or(String::new(), |token| short(token, LONGEST_TOKEN));
-        let (token, corrupted) = (word(&axis.tokens), word(&axis.corrupted));
-        let words = 1.1 * text_width(&token, WORDS).max(text_width(&corrupted, WORDS));
+        let (token, corrupted, words) = axis.words(pos);
         let own = cells.iter().filter(|((_, at), _)| *at == pos);
         let marks = own.map(|(_, cell)| cell.size().0).fold(TOKEN.0, f32::max);
         add(Some(pos), words.max(marks) + EDGE, token, corrupted);
@@ -198,7 +211,6 @@ impl Plan {
             members.into_iter().map(|(key, marks)| (key, Cell::new(marks, scene, is_named))).collect();
         let lanes = lanes(scene, axis, positions, &cells);
         let rows = rows(scene, is_shown);
-        let has_both = rows.contains(&Row::Layer(0, false)) && rows.contains(&Row::Layer(0, true));
         let loose: Vec<usize> = (0..scene.marks.len()).filter(|&at| scene.marks[at].pos.is_none()).collect();
         let height = |row: Row| {
             let own = cells.iter().filter(|((at, _), _)| *at == row);
@@ -209,8 +221,7 @@ impl Plan {
         let mut top = EDGE.max(loose.len() as f32 * MARGIN - all);
         for &row in rows.iter().rev() {
             let height = height(row);
-            let is_shaded = matches!(row, Row::Layer(layer, _) if layer % 2 == 0);
-            floors.push(Floor { name: row_name(row, has_both), top, height, is_shaded });
+            floors.push(Floor { name: row_name(row, &rows), top, height, is_shaded: is_shaded(row) });
             top += height;
         }
         let mut spots = vec![None; scene.marks.len()];

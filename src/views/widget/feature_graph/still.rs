@@ -195,11 +195,11 @@ impl<'a> Still<'a> {
         let alpha = if mark.shape.is_box() { 51 } else { 51 + (204.0 * part) as u8 };
         canvas.polygon(&corners, color, alpha);
         corners.extend_from_slice(&corners.clone()[..2]);
+        let width = 1.2 * self.scale;
         if is_negative {
-            let pairs = corners.chunks(2).filter(|pair| pair.len() == 2);
-            pairs.for_each(|pair| canvas.line(pair, 1.2 * self.scale, color));
+            dashed(&fine(&corners), 2.0 * self.scale).iter().for_each(|dash| canvas.line(dash, width, color));
         } else {
-            canvas.line(&corners, 1.2 * self.scale, color);
+            canvas.line(&corners, width, color);
         }
         if mark.shape.is_box() {
             self.words(canvas, &label(mark), (x, y), WORDS, Anchor::Middle);
@@ -220,6 +220,17 @@ pub(super) fn color(via: Option<EdgeVia>, is_negative: bool) -> Color {
         Some(EdgeVia::K) => EdgeKind::K.color(),
         Some(EdgeVia::Direct) => EdgeKind::Other.color(),
     }
+}
+
+/// The same outline in pieces small enough to be dashed.
+fn fine(corners: &[(f32, f32)]) -> Vec<(f32, f32)> {
+    let between = |two: &[(f32, f32)]| {
+        let (from, to) = (two[0], two[1]);
+        let pieces = ((to.0 - from.0).hypot(to.1 - from.1) * 2.0).ceil().max(1.0);
+        let at = move |part: f32| (from.0 + (to.0 - from.0) * part, from.1 + (to.1 - from.1) * part);
+        (0..pieces as usize).map(move |piece| at(piece as f32 / pieces))
+    };
+    corners.windows(2).flat_map(between).collect()
 }
 
 /// A circle around a point.
