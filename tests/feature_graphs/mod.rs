@@ -4,5 +4,6 @@ mod chained;
 mod held;
 mod parity;
 mod scale;
+mod scores;
 mod sums;
 mod supernodes;
