@@ -1,7 +1,7 @@
 //! The view of graphs of features: what the slider shows is what pruning keeps, what is drawn is the graph's, hostile words stay words, and
 //! it is small.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use candle_lens::prelude::*;
@@ -150,7 +150,7 @@ fn three_hundred_nodes_with_their_dashboards_are_small() -> candle_lens::Result<
     for words in [
         "300 of",
         "features and errors with the most influence",
-        "1500 of",
+        "the 1500 with",
         "dashboards are of features that are not drawn",
     ] {
         assert!(shown.text().contains(words) && shown.html().contains(words), "{words}: {}", &shown.text()[..600]);
@@ -177,6 +177,92 @@ fn a_dashboard_belongs_to_its_layer_and_is_short() -> candle_lens::Result<()> {
     assert_eq!(seen, graph.features());
     let strange = feature_graph(&graph).dashboards([super::features::feature()]).render()?;
     assert!(strange.text().contains("1 of 1 dashboards are of features that are not drawn"), "{}", strange.text());
+    Ok(())
+}
+
+#[test]
+fn groups_are_one_node_and_their_edges_are_sums() -> candle_lens::Result<()> {
+    let graph = whole()?.prune(0.85, 0.98)?;
+    let of = |layer: usize| {
+        let own = move |node: &GraphNode| matches!(node, GraphNode::Feature { layer: own, .. } if *own == layer);
+        graph.sources().into_iter().filter(own).collect::<Vec<_>>()
+    };
+    let groups = graph.supernodes().group("late", of(3))?.group("early", of(0))?.label(of(2)[0], "</b> a name")?;
+    let shown = feature_graph(&groups).influence(0.0).render()?;
+    let of_page = data(&shown);
+    let [together, apart] = [&of_page["forms"][0], &of_page["forms"][1]];
+    let drawn = names(together);
+    let at = |name: &str| {
+        drawn.iter().position(|own| own.starts_with(name)).unwrap_or_else(|| panic!("{name} is not in {drawn:?}"))
+    };
+    let weight = |from: usize, to: usize| {
+        let mut edges = together["edges"].as_array().expect("edges").iter();
+        let own = edges.find(|edge| edge[0].as_u64() == Some(from as u64) && edge[1].as_u64() == Some(to as u64));
+        own.map_or(0.0, |edge| edge[3].as_f64().expect("a weight"))
+    };
+    let target = GraphNode::Target { number: 0 };
+    let collapsed = groups.pin([target])?.collapse();
+    let sums = [
+        (weight(at("early"), at("late")), collapsed.edge("early", "late")?.weight),
+        (weight(at("early"), at(" Mary")), collapsed.edge("early", target)?.weight),
+        (weight(at("late"), at(" Mary")), collapsed.edge("late", target)?.weight),
+    ];
+    for (own, sum) in sums {
+        assert!(own != 0.0 && (own - f64::from(sum)).abs() <= WRITTEN * f64::from(sum.abs()), "{own} {sum}");
+    }
+    let late = &together["nodes"][at("late")];
+    assert_eq!(late["shape"], "group");
+    assert_eq!(late["members"].as_array().map(Vec::len), Some(of(3).len()));
+    // Members of groups stay whatever the slider says, and a label is a name.
+    let nodes = apart["nodes"].as_array().expect("nodes");
+    let members: Vec<&Value> = nodes.iter().filter(|node| !node["groups"].is_null()).collect();
+    assert_eq!(members.len(), of(0).len() + of(3).len());
+    assert!(members.iter().all(|node| node["before"].as_f64() == Some(0.0)));
+    assert_eq!(nodes.iter().filter(|node| node["label"] == "</b> a name").count(), 1);
+    assert!(!shown.html().contains("</b>"));
+    Ok(())
+}
+
+#[test]
+fn a_chained_graph_has_its_kinds_of_edges_and_features_of_attention() -> candle_lens::Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let dictionaries = DictionarySet::open("tiny")?.only(["z0", "z1", "mlp0", "mlp1"])?;
+    let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    let graph =
+        model.chained_graph(dictionaries, "When John and Mary went, John gave it to", Baseline::Zero, metric)?;
+    let shown = feature_graph(&graph).render()?;
+    let of = data(&shown);
+    let form = &of["forms"][0];
+    let names = names(form);
+    let words = |list: &Value, key: &str| -> Vec<String> {
+        let list = list.as_array().expect("a list").iter();
+        list.map(|one| one[key].as_str().expect("words").to_string()).collect()
+    };
+    let kinds = words(&form["kinds"], "name");
+    assert_eq!(kinds, ["mlp", "ov", "q", "k", "direct"]);
+    let name = |node: GraphNode| match node {
+        GraphNode::Target { .. } => graph.metric(),
+        node => node.to_string(),
+    };
+    let key = |from: &str, to: &str, kind: &str| format!("{from} -> {to} ({kind})");
+    let edges: HashMap<String, f32> = graph
+        .edges()
+        .iter()
+        .map(|edge| (key(&name(edge.source), &name(edge.target), &edge.via.to_string()), edge.metric))
+        .collect();
+    let drawn = form["edges"].as_array().expect("edges");
+    assert_eq!(drawn.len(), 1500);
+    for edge in drawn {
+        let part = |at: usize| edge[at].as_u64().expect("an index") as usize;
+        let own = edges[&key(&names[part(0)], &names[part(1)], &kinds[part(2)])];
+        let weight = edge[3].as_f64().expect("a weight");
+        assert!((weight - f64::from(own)).abs() <= WRITTEN * weight.abs(), "{edge} {own}");
+    }
+    let (shapes, called) = (words(&form["nodes"], "shape"), words(&form["nodes"], "name"));
+    let has = |shape: &str, name: &str| shapes.iter().zip(&called).any(|(s, n)| s == shape && n.starts_with(name));
+    assert!(has("attention", "attention feature") && has("mlp", "feature") && has("error", "attention error"));
+    assert_eq!(words(&form["floors"], "name")[..3], ["tokens", "L0 attn", "L0 MLP"]);
+    assert!(shown.text().contains("of the scores") && shown.html().len() < LARGEST);
     Ok(())
 }
 
@@ -233,7 +319,7 @@ fn what_does_not_fit_is_an_error_in_a_sentence() -> candle_lens::Result<()> {
 #[test]
 fn a_graph_of_a_long_prompt_has_a_still_picture_that_fits() -> candle_lens::Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
-    let long = vec!["The keys on the cabinet and the letters in the old house are"; 6].join(", ");
+    let long = ["The keys on the cabinet and the letters in the old house are"; 6].join(", ");
     let options = GraphOptions { most_features: Some(200), ..GraphOptions::default() };
     let graph = model.attribution_graph_with(set()?, long, GraphTargets::top(), options)?;
     let shown = feature_graph(&graph).render()?;

@@ -157,6 +157,7 @@ impl FeatureGraphView {
     /// let dashboard = model.feature_dashboard(&transcoders[layer], feature, ["France is old", "The capital"], prompt)?;
     /// let view = feature_graph(&graph).dashboards([dashboard]);
     /// view.show()?;
+    /// assert!(view.render()?.html().contains("\"briefs\":[{"));
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn dashboards(mut self, dashboards: impl IntoIterator<Item = FeatureDashboard>) -> Self {
@@ -228,15 +229,15 @@ impl FeatureGraphView {
         let free = scene.marks.iter().filter(|mark| !mark.stays()).map(|mark| mark.nodes.len()).sum::<usize>();
         if free < scene.all_nodes {
             notes.push(format!(
-                "Drawn are the {free} of {} features and errors that have most of {}.",
-                scene.all_nodes, scene.all
+                "Only the {free} of {} features and errors with {} are drawn.",
+                scene.all_nodes, scene.most
             ));
         }
         if arrows < scene.arrows.len() {
             notes.push(format!(
-                "Drawn are the {arrows} of {} edges between them that carry most of {}.",
+                "Of the {} edges between them, the {arrows} with {} are drawn.",
                 scene.arrows.len(),
-                scene.all
+                scene.most
             ));
         }
         if briefs.strange > 0 {
@@ -247,7 +248,7 @@ impl FeatureGraphView {
             ));
         }
         if briefs.left_out > 0 {
-            notes.push(format!("{} dashboards have no room.", briefs.left_out));
+            notes.push(format!("For {} more dashboards there is no room.", briefs.left_out));
         }
         notes.extend(still);
         (!notes.is_empty()).then(|| notes.join(" "))

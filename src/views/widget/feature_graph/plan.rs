@@ -270,7 +270,7 @@ mod tests {
             })
         };
         let marks: Vec<Mark> = of.iter().flat_map(mark).collect();
-        Scene { all_nodes: marks.len(), marks, arrows: Vec::new(), strength: "", weight: "", all: "" }
+        Scene { all_nodes: marks.len(), marks, arrows: Vec::new(), strength: "", weight: "", all: "", most: "" }
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub(super) struct Scene {
     pub strength: &'static str,
     /// What the weight of an edge is called.
     pub weight: &'static str,
+    /// What the strongest have.
+    pub most: &'static str,
     /// What the slider takes a share of.
     pub all: &'static str,
 }
@@ -226,6 +228,7 @@ pub(super) fn linear(graph: &AttributionGraph, pinned: &BTreeSet<GraphNode>) -> 
         strength: "influence",
         weight: "weight",
         all: "the influence",
+        most: "the most influence",
     }
 }
 
@@ -263,7 +266,15 @@ pub(super) fn chained(graph: &ChainedGraph) -> Scene {
         Some(Arrow { from, to, via: Some(edge.via), weight: edge.metric, share: f64::from(edge.metric.abs()) })
     });
     let arrows = ranked(arrows.collect());
-    Scene { marks: chosen.marks, arrows, all_nodes: chosen.all, strength: "score", weight: "score", all: "the scores" }
+    Scene {
+        marks: chosen.marks,
+        arrows,
+        all_nodes: chosen.all,
+        strength: "score",
+        weight: "score",
+        all: "the scores",
+        most: "the largest scores",
+    }
 }
 
 impl Scene {
