@@ -17,6 +17,7 @@ mod build;
 mod chained;
 mod contract;
 mod explore;
+mod folded;
 mod graph;
 mod incoming;
 mod influence;
@@ -29,8 +30,11 @@ mod scores;
 mod sources;
 mod supernodes;
 mod targets;
+mod transcoders;
 
-pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
+pub use chained::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};
