@@ -60,7 +60,7 @@ impl HookedTransformer {
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let set = DictionarySet::open("tiny")?;
-    /// let dictionaries = ["z0", "mlp0", "z1", "mlp1", "z2", "mlp2", "z3", "mlp3"].map(|name| set.get(name).unwrap());
+    /// let dictionaries = set.only(["z0", "mlp0", "z1", "mlp1", "z2", "mlp2", "z3", "mlp3"])?;
     /// let clean = "When John and Mary went to the shops, John gave the bag to";
     /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
