@@ -16,6 +16,7 @@ mod affine;
 mod build;
 mod chained;
 mod contract;
+mod edits;
 mod explore;
 mod graph;
 mod incoming;
@@ -28,6 +29,7 @@ mod sources;
 mod targets;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
+pub use edits::{EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};
