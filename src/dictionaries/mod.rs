@@ -28,6 +28,7 @@ mod save;
 mod save_set;
 mod select;
 mod set;
+mod several;
 mod splice;
 
 pub use acts::FeatureActs;
@@ -39,4 +40,6 @@ pub use input::InputNorm;
 pub use load::{DictionaryFormat, DictionaryOptions};
 pub use parts::{Activation, DictionaryParts};
 pub use set::DictionarySet;
-pub use splice::{AtBos, Dictionaries, ErrorTerm, SpliceOptions};
+pub use several::Dictionaries;
+pub(crate) use several::Given;
+pub use splice::{AtBos, ErrorTerm, SpliceOptions};

@@ -30,7 +30,7 @@ pub struct DictionarySet(Rc<Inner>);
 struct Inner {
     name: String,
     options: DictionaryOptions,
-    entries: Vec<Entry>,
+    entries: Vec<Rc<Entry>>,
 }
 
 struct Entry {
@@ -55,11 +55,12 @@ impl DictionarySet {
     pub fn open_with(name: impl AsRef<str>, options: DictionaryOptions) -> Result<Self> {
         let name = name.as_ref();
         let (unread, local) = open(name, &options)?;
-        let entries: Vec<Entry> = unread.into_iter().map(|unread| Entry { unread, opened: OnceCell::new() }).collect();
+        let entry = |unread| Rc::new(Entry { unread, opened: OnceCell::new() });
+        let entries = unread.into_iter().map(entry).collect();
         let set = Self(Rc::new(Inner { name: name.into(), options, entries }));
         if local {
             let here = set.0.entries.iter().filter(|entry| !entry.unread.remote);
-            here.map(Entry::opened).try_for_each(|opened| opened.map(drop))?;
+            here.map(|entry| entry.opened()).try_for_each(|opened| opened.map(drop))?;
         }
         Ok(set)
     }
@@ -100,11 +101,11 @@ impl DictionarySet {
     /// # Errors
     /// [`Error::Argument`] if there is none; a file that is damaged or cannot be fetched.
     pub fn layer(&self, layer: usize) -> Result<Vec<Dictionary>> {
-        let reads = |entry: &&Entry| entry.layer() == Some(layer);
+        let reads = |entry: &&Rc<Entry>| entry.layer() == Some(layer);
         let found: Vec<Dictionary> =
             self.0.entries.iter().filter(reads).map(|entry| self.read(entry)).collect::<Result<_>>()?;
         if found.is_empty() {
-            let mut layers: Vec<usize> = self.0.entries.iter().filter_map(Entry::layer).collect();
+            let mut layers: Vec<usize> = self.0.entries.iter().filter_map(|entry| entry.layer()).collect();
             layers.dedup();
             let message = format!(
                 "{} has no dictionary that reads layer {layer}: those it has read the layers {layers:?}.",
@@ -123,13 +124,65 @@ impl DictionarySet {
         self.0.entries.iter().map(|entry| self.read(entry)).collect()
     }
 
+    /// The set of its transcoders, which write another point than they read: what an
+    /// [attribution graph](crate::model::HookedTransformer::attribution_graph) takes.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let set = DictionarySet::open("tiny")?;
+    /// assert_eq!(set.transcoders()?.names(), ["mlp0", "mlp1", "mlp2", "mlp3"]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if none is known to be one without reading it.
+    pub fn transcoders(&self) -> Result<Self> {
+        let is_one = |entry: &&Rc<Entry>| entry.unread.expects.is_transcoder();
+        let entries: Vec<Rc<Entry>> = self.0.entries.iter().filter(is_one).cloned().collect();
+        match entries.is_empty() {
+            true => Err(Error::argument(format!(
+                "none of the {} dictionaries of {} is known to write another point than it reads: only({:?}) chooses by name.",
+                self.len(),
+                visible(&self.0.name),
+                self.names().first().map_or("NAME", String::as_str)
+            ))),
+            false => Ok(self.of(entries)),
+        }
+    }
+
+    /// The set of the dictionaries with these names.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let set = DictionarySet::open("tiny")?.only(["mlp3", "z2"])?;
+    /// assert_eq!(set.names(), ["z2", "mlp3"]);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for no name, and for one that is not among [`DictionarySet::names`].
+    pub fn only<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Result<Self> {
+        let chosen: Vec<&Entry> = names.into_iter().map(|name| self.entry(name.as_ref())).collect::<Result<_>>()?;
+        if chosen.is_empty() {
+            return Err(Error::argument(
+                "no name was given, and a set without dictionaries is of no use: names() has them.",
+            ));
+        }
+        let is_chosen = |entry: &&Rc<Entry>| chosen.iter().any(|own| std::ptr::eq(*own, entry.as_ref()));
+        Ok(self.of(self.0.entries.iter().filter(is_chosen).cloned().collect()))
+    }
+
+    fn of(&self, entries: Vec<Rc<Entry>>) -> Self {
+        Self(Rc::new(Inner { name: self.0.name.clone(), options: self.0.options.clone(), entries }))
+    }
+
     fn read(&self, entry: &Entry) -> Result<Dictionary> {
         entry.opened()?.dictionary(&self.0.options)
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
         let entries = &self.0.entries;
-        entries.iter().find(|entry| entry.unread.name == name).ok_or_else(|| {
+        entries.iter().find(|entry| entry.unread.name == name).map(Rc::as_ref).ok_or_else(|| {
             let nearest = nearest(name, entries.iter().map(|entry| entry.unread.name.as_str())).unwrap_or_default();
             let set = visible(&self.0.name).to_string();
             Error::argument(format!("{set} has no dictionary {name:?}; the nearest name is {nearest:?}."))

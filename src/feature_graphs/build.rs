@@ -98,11 +98,13 @@ impl HookedTransformer {
 /// The dictionaries made to fit the model, each with the layer that it reads.
 fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<(usize, Dictionary)>> {
     let mut fitted: Vec<(usize, Dictionary)> = Vec::new();
-    for dictionary in dictionaries.to_vec() {
+    for dictionary in dictionaries.to_vec()? {
         let dictionary = dictionary.for_model(model)?;
         let refused = |why: &str| Error::argument(format!("the dictionary \"{}\" {why}", visible(&dictionary.name())));
         let Some(HookPoint::Block(layer, Site::MlpOut)) = dictionary.expects().writes() else {
-            return Err(refused("does not write to a hook_mlp_out: a graph takes transcoders of MLPs."));
+            return Err(refused(
+                "does not write to a hook_mlp_out: a graph takes transcoders of MLPs (set.transcoders() has those of a set).",
+            ));
         };
         if fitted.iter().any(|(there, _)| *there == layer) {
             return Err(refused(&format!("is the second one of layer {layer}: give one for each layer.")));

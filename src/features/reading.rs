@@ -13,7 +13,7 @@ use crate::tokens::Tokens;
 /// # Errors
 /// No dictionary; as [`Fitted::new`].
 pub(super) fn fitted(dictionaries: Dictionaries, model: &HookedTransformer) -> Result<Vec<Fitted<'_>>> {
-    let all: Vec<Fitted> = dictionaries.to_vec().iter().map(|each| Fitted::new(each, model)).collect::<Result<_>>()?;
+    let all: Vec<Fitted> = dictionaries.to_vec()?.iter().map(|each| Fitted::new(each, model)).collect::<Result<_>>()?;
     if all.is_empty() {
         return Err(Error::argument("no dictionary was given: name at least one."));
     }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::dictionaries::{
-    Activation, Card, Dictionaries, Dictionary, DictionaryParts, DictionarySet, Expects, FeatureActs,
+    Activation, Card, Dictionaries, Dictionary, DictionaryParts, DictionarySet, Expects, FeatureActs, Given,
 };
 use crate::error::Result;
 use crate::hooks::{HookPoint, TextPart};
@@ -176,7 +176,16 @@ impl View for DictionarySet {
 
 impl View for Dictionaries {
     fn render(&self) -> Result<Rendered> {
-        Dictionary::render_list(&self.to_vec())
+        let table = Table::new(["dictionary", "features", "reads", "writes"]);
+        let row = |table: Table, each: &Given| -> Result<Table> {
+            let expects = each.expects()?;
+            let features = match each {
+                Given::Read(dictionary) => dictionary.d_sae().to_string(),
+                Given::InSet { .. } => "not read yet".into(),
+            };
+            Ok(table.row((each.name(), features, point(expects.hook_in), point(expects.writes()))))
+        };
+        self.given().iter().try_fold(table, row)?.render()
     }
 }
 

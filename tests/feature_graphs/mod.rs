@@ -2,4 +2,5 @@
 
 mod held;
 mod parity;
+mod scale;
 mod sums;

@@ -23,12 +23,13 @@ mod steer;
 
 use std::collections::BTreeMap;
 
-pub use options::{AtBos, Dictionaries, ErrorTerm, SpliceOptions};
+pub use options::{AtBos, ErrorTerm, SpliceOptions};
 
 use self::frozen::Frozen;
 use self::one::{OfError, OneDictionary};
 use self::sites::Part;
 use super::dictionary::Dictionary;
+use super::several::Dictionaries;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint};
 use crate::model::{HookedTransformer, RunOptions};
@@ -90,8 +91,8 @@ impl HookedTransformer {
     /// The dictionaries for this model, by the points that they write.
     fn by_point(&self, dictionaries: Dictionaries) -> Result<BTreeMap<HookPoint, Dictionary>> {
         let mut by_point: BTreeMap<HookPoint, Dictionary> = BTreeMap::new();
-        for dictionary in dictionaries.0 {
-            let dictionary = dictionary.for_model(self)?;
+        for given in dictionaries.given() {
+            let dictionary = given.read()?.for_model(self)?;
             let Some(point) = dictionary.expects().writes() else { continue };
             if let Some(there) = by_point.insert(point, dictionary.clone()) {
                 return Err(Error::argument(format!(

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::super::dictionary::Dictionary;
 use crate::tokens::Input;
 
 /// What becomes of a dictionary's error, `e = y - recon(x)`: the activation less what the dictionary makes of what it reads.
@@ -89,64 +88,5 @@ impl From<ErrorTerm> for SpliceOptions {
 impl From<&SpliceOptions> for SpliceOptions {
     fn from(options: &SpliceOptions) -> Self {
         options.clone()
-    }
-}
-
-/// One or several dictionaries, built by `into()` from a dictionary, or an array, slice or vector of them.
-#[derive(Clone, Debug)]
-pub struct Dictionaries(pub(super) Vec<Dictionary>);
-
-impl Dictionaries {
-    /// The dictionaries, in the order given.
-    pub fn to_vec(&self) -> Vec<Dictionary> {
-        self.0.clone()
-    }
-}
-
-impl From<&Dictionary> for Dictionaries {
-    fn from(dictionary: &Dictionary) -> Self {
-        Self(vec![dictionary.clone()])
-    }
-}
-
-impl From<Dictionary> for Dictionaries {
-    fn from(dictionary: Dictionary) -> Self {
-        Self(vec![dictionary])
-    }
-}
-
-impl From<Vec<Dictionary>> for Dictionaries {
-    fn from(dictionaries: Vec<Dictionary>) -> Self {
-        Self(dictionaries)
-    }
-}
-
-impl From<&Vec<Dictionary>> for Dictionaries {
-    fn from(dictionaries: &Vec<Dictionary>) -> Self {
-        Self(dictionaries.clone())
-    }
-}
-
-impl From<&[Dictionary]> for Dictionaries {
-    fn from(dictionaries: &[Dictionary]) -> Self {
-        Self(dictionaries.to_vec())
-    }
-}
-
-impl<const N: usize> From<[Dictionary; N]> for Dictionaries {
-    fn from(dictionaries: [Dictionary; N]) -> Self {
-        Self(dictionaries.into())
-    }
-}
-
-impl<const N: usize> From<&[Dictionary; N]> for Dictionaries {
-    fn from(dictionaries: &[Dictionary; N]) -> Self {
-        Self(dictionaries.to_vec())
-    }
-}
-
-impl<const N: usize> From<[&Dictionary; N]> for Dictionaries {
-    fn from(dictionaries: [&Dictionary; N]) -> Self {
-        Self(dictionaries.into_iter().cloned().collect())
     }
 }

@@ -92,7 +92,7 @@ impl HookedTransformer {
         options: impl Into<ScoreOptions>,
     ) -> Result<DictionaryScores> {
         let (model, options) = (self.without_weight_gradients(), options.into());
-        let given = dictionaries.into().to_vec();
+        let given = dictionaries.into().to_vec()?;
         if given.is_empty() {
             return Err(Error::argument("no dictionary was given to evaluate: name at least one."));
         }
