@@ -24,7 +24,8 @@ pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
-    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
+    AttributionGraph, BiasOf, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge,
+    GraphNode, GraphOptions, GraphTargets, Influence,
 };
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,

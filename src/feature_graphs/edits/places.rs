@@ -26,7 +26,7 @@ impl Fitted {
 /// Dictionaries whose features no node names; and as [`Dictionary::for_model`].
 pub(super) fn fitted(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<Fitted>> {
     let mut all: Vec<Fitted> = Vec::new();
-    for dictionary in dictionaries.to_vec() {
+    for dictionary in dictionaries.to_vec()? {
         let dictionary = dictionary.for_model(model)?;
         let Some(point @ HookPoint::Block(_, Site::MlpOut | Site::Z)) = dictionary.expects().writes() else {
             return Err(Error::argument(format!(
