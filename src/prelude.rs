@@ -25,7 +25,7 @@ pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Q
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
     AttributionGraph, BiasOf, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge,
-    GraphNode, GraphOptions, GraphTargets, Influence,
+    GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, Supernode, Supernodes,
 };
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,

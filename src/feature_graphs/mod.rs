@@ -22,10 +22,12 @@ mod graph;
 mod incoming;
 mod influence;
 mod node;
+mod node_id;
 mod options;
 mod prune;
 mod pull;
 mod sources;
+mod supernodes;
 mod targets;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
@@ -34,3 +36,4 @@ pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};
 pub use options::{GraphOptions, GraphTargets};
+pub use supernodes::{GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes};

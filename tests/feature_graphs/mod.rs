@@ -1,8 +1,10 @@
 //! Attribution graphs.
 
+mod chained;
 mod edits;
 mod held;
 mod parity;
 mod predicted;
 mod scale;
 mod sums;
+mod supernodes;

@@ -24,7 +24,7 @@ use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Qu
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::feature_graphs::{
     AttributionGraph, BiasOf, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge,
-    GraphNode, GraphOptions, GraphTargets, Influence,
+    GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, Supernode, Supernodes,
 };
 use candle_lens::features::{
     ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
@@ -89,7 +89,8 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
-        AttributionGraph, BiasOf, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
+        AttributionGraph, BiasOf, GraphEdge, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphNode, GraphOptions, GraphTargets, Influence,
+        GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
         ExampleOptions, FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,

@@ -90,6 +90,16 @@ impl Rotary {
         Ok(Self { cos: self.cos.narrow(1, 0, count)?, sin: self.sin.narrow(1, 0, count)?, ..*self })
     }
 
+    /// The gradient before the rotation, from that behind it, at the positions from `from` on: a rotation by the opposite angles.
+    ///
+    /// # Shapes
+    /// `g [.., pos, head, d_head]`, result the same.
+    pub(in crate::model) fn turn_back(&self, g: &Tensor, from: usize) -> Result<Tensor> {
+        let count = g.dim(1)?;
+        let (cos, sin) = (self.cos.narrow(1, from, count)?, self.sin.narrow(1, from, count)?.neg()?);
+        Self { cos, sin, ..*self }.turn(g)
+    }
+
     /// `x` rotated; dimensions from `rotary_dim` on stay.
     ///
     /// # Shapes
