@@ -24,7 +24,7 @@ pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
-    AttributionGraph, BiasOf, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge,
+    AttributionGraph, BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge,
     GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, Supernode, Supernodes,
 };
 pub use crate::features::{

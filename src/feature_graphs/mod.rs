@@ -31,7 +31,7 @@ mod supernodes;
 mod targets;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
-pub use edits::{EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
+pub use edits::{ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};

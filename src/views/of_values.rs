@@ -13,7 +13,7 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::feature_graphs::{
-    BiasOf, EditMode, FeatureEditOptions, FeatureEdits, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge,
+    BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge,
     GroupNode, Supernode,
 };
 use crate::features::{
@@ -83,7 +83,7 @@ macro_rules! shown_as_text {
 
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, EditMode, FeatureEditOptions, FeatureEdits, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
+        Edge, Node, Qkv, GraphNode, GraphEdge, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,

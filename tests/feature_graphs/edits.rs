@@ -120,8 +120,12 @@ fn without_edits_logits_are_the_models_own_in_every_family() -> Result<()> {
         }
         // A feature that was silent is set: everything behind it moves.
         let node = GraphNode::Feature { layer: 0, pos: 1, feature: 3 };
-        let run =
-            model.run_with_feature_edits(&dictionaries, &tokens, FeatureEdits::new().set(node, 4.0), EditMode::Held)?;
+        let run = model.run_with_feature_edits(
+            &dictionaries,
+            &tokens,
+            FeatureEdits::new().set(node, 40.0),
+            EditMode::Held,
+        )?;
         let before = (run.logits() - run.clean_logits())?;
         assert!(largest(before.get(0)?.get(0)?)? < SAME, "{}: something before the position moves", family.display());
         assert!(largest(before.get(0)?.get(4)?)? > SAME, "{}", family.display());

@@ -156,7 +156,7 @@ fn comparisons_are_of_runs_and_refuse_other_graphs() -> Result<()> {
     let held = model.compare_graph(&graph, &transcoders, PROMPT, targets(), &nodes, EditMode::Held)?;
     assert!(held.mean_miss < f64::from(ROUNDING), "{}", held.mean_miss);
     let free = model.compare_graph(&graph, &transcoders, PROMPT, targets(), &nodes, EditMode::Free)?;
-    assert!(free.mean_miss > f64::from(ROUNDING), "a free run is no linear one");
+    assert!(free.mean_miss > f64::from(ROUNDING), "a free run is not linear");
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     for (number, &node) in nodes.iter().enumerate().step_by(7) {
         let options = FeatureEditOptions::new(EditMode::Free).metric(&metric);

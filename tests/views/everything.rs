@@ -23,7 +23,7 @@ use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::feature_graphs::{
-    AttributionGraph, BiasOf, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge,
+    AttributionGraph, BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge,
     GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, Supernode, Supernodes,
 };
 use candle_lens::features::{

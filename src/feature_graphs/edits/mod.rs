@@ -18,6 +18,7 @@
 
 mod acts;
 mod attention;
+mod chained;
 mod changes;
 mod compare;
 mod direction;
@@ -28,6 +29,7 @@ mod predict;
 mod run;
 mod subtract;
 
+pub use chained::ChainedTest;
 pub use changes::FeatureEditRun;
 pub use list::FeatureEdits;
 pub use options::{EditMode, FeatureEditOptions};
