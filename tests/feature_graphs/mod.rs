@@ -3,8 +3,10 @@
 mod chained;
 mod edits;
 mod held;
+mod interventions;
 mod parity;
 mod predicted;
 mod scale;
+mod scores;
 mod sums;
 mod supernodes;
