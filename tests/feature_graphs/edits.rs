@@ -287,7 +287,7 @@ fn attention_of_the_last_position_is_that_of_the_patterns() -> Result<()> {
         let pattern = cache.get(("pattern", 3))?;
         let last = pattern.dim(2)? - 1;
         for key in 0..=last {
-            let mut of_heads = vec![0f32; 8];
+            let mut of_heads = [0f32; 8];
             for (head, sum) in of_heads.iter_mut().enumerate() {
                 for prompt in 0..2 {
                     let at = pattern.get(prompt)?.get(head)?.get(last)?.get(key)?.to_scalar::<f32>()?;

@@ -1,11 +1,14 @@
 //! Graphs against interventions in the real model: what is measured is what runs made by hand do, and how well graphs rank it.
 
 use candle_lens::Result;
-use candle_lens::feature_graphs::{ChainedEdge, ChainedGraph, EdgeVia, EditMode, GraphNode, GraphTargets};
+use candle_lens::feature_graphs::{ChainedEdge, EdgeVia, EditMode, GraphNode, GraphTargets};
 use candle_lens::prelude::*;
 
 /// A metric of some units in f32, once by copies of a prompt and once alone.
 const ROUNDING: f32 = 2e-4;
+
+/// How many nodes and edges are tried: those with the largest scores.
+const MOST: usize = 32;
 
 const IOI: &str = "When John and Mary went to the shops, John gave the bag to";
 const CORRUPTED: &str = "When John and Mary went to the shops, Anna gave the bag to";
@@ -126,9 +129,12 @@ fn edges_are_patched_and_nodes_taken_to_their_baseline_as_by_hand() -> Result<()
     Ok(())
 }
 
-/// The nodes of a graph with the largest scores.
-fn largest(graph: &ChainedGraph, most: usize) -> Vec<GraphNode> {
-    graph.nodes().iter().map(|node| node.node).filter(GraphNode::is_feature).take(most).collect()
+/// Spearman's correlations that are reached at least: of nodes of the linear graph, of nodes and edges of the chained one; both free. What
+/// is measured with twice as many nodes, and edge by kind of edge, is in docs/dictionaries.md.
+struct Floors {
+    linear: f64,
+    nodes: f64,
+    edges: f64,
 }
 
 #[test]
@@ -136,30 +142,25 @@ fn graphs_rank_what_interventions_do() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let set = DictionarySet::open("tiny")?;
     let (all, transcoders) = (dictionaries(&set)?, set.transcoders()?);
-    for (name, prompt, answers) in [("IOI", IOI, (" Mary", " John")), ("greater-than", GREATER, ("79", "21"))] {
+    for (name, prompt, answers, floors) in [
+        ("IOI", IOI, (" Mary", " John"), Floors { linear: 0.3, nodes: 0.6, edges: 0.5 }),
+        ("greater-than", GREATER, ("79", "21"), Floors { linear: 0.6, nodes: 0.2, edges: 0.4 }),
+    ] {
         let targets = GraphTargets::difference(answers.0, answers.1);
         let graph = model.attribution_graph(&transcoders, prompt, targets.clone())?;
         let ranked = graph.influence().ranked().into_iter().map(|(node, _)| node);
-        let nodes: Vec<GraphNode> = ranked.filter(GraphNode::is_feature).take(48).collect();
-        for mode in [EditMode::Held, EditMode::FrozenPatterns, EditMode::FrozenErrors, EditMode::Free] {
-            let own = model.compare_graph(&graph, &transcoders, prompt, targets.clone(), &nodes, mode)?;
-            println!("{name}: linear nodes, {mode}: Pearson {:.3}, Spearman {:.3}", own.pearson, own.spearman);
-            assert!(own.spearman > -1.0, "{name}, {mode}: {}", own.spearman);
-        }
+        let nodes: Vec<GraphNode> = ranked.filter(GraphNode::is_feature).take(MOST).collect();
+        let own = model.compare_graph(&graph, &transcoders, prompt, targets, &nodes, EditMode::Free)?;
+        assert!(own.spearman > floors.linear, "{name}, linear: {}", own.spearman);
         let metric = Metric::logit_diff(&model.answers([answers])?);
         let chained = model.chained_graph(&all, prompt, Baseline::Zero, metric.clone())?;
         let test = chained.test_in(&model, &all, prompt, Baseline::Zero, metric)?;
-        for mode in [EditMode::FrozenErrors, EditMode::Free] {
-            let own = test.nodes(largest(&chained, 48), mode)?;
-            println!("{name}: chained nodes, {mode}: Pearson {:.3}, Spearman {:.3}", own.pearson, own.spearman);
-            assert!(own.spearman > -1.0, "{name}, {mode}: {}", own.spearman);
-        }
-        for via in [EdgeVia::Mlp, EdgeVia::Ov, EdgeVia::Q, EdgeVia::K] {
-            let edges = chained.edges().into_iter().filter(|edge| between(edge) && edge.via == via).take(48);
-            let own = test.edges(edges, EditMode::FrozenErrors)?;
-            println!("{name}: chained edges, {via}: Pearson {:.3}, Spearman {:.3}", own.pearson, own.spearman);
-            assert!(own.spearman > -1.0, "{name}, {via}: {}", own.spearman);
-        }
+        let nodes = chained.nodes().into_iter().map(|node| node.node).filter(GraphNode::is_feature).take(MOST);
+        let own = test.nodes(nodes, EditMode::Free)?;
+        assert!(own.spearman > floors.nodes, "{name}, nodes: {}", own.spearman);
+        let edges = chained.edges().into_iter().filter(between).take(MOST);
+        let own = test.edges(edges, EditMode::Free)?;
+        assert!(own.spearman > floors.edges, "{name}, edges: {}", own.spearman);
     }
     Ok(())
 }

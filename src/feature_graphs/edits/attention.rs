@@ -44,7 +44,7 @@ impl FeatureEditRun {
     /// # Errors
     /// As [`FeatureEditRun::attention`]; a position that the prompts do not have.
     pub fn attention_to(&self, layer: isize, pos: usize) -> Result<Labelled> {
-        let [clean, edited] = self.from_last(layer)?;
+        let [clean, edited] = self.last_rows(layer)?;
         let (heads, positions) = clean.dims2()?;
         if pos >= positions {
             return Err(Error::argument(format!(
@@ -58,7 +58,7 @@ impl FeatureEditRun {
     }
 
     fn rows(&self, layer: isize, title: String, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Labelled> {
-        let [clean, edited] = self.from_last(layer)?;
+        let [clean, edited] = self.last_rows(layer)?;
         let both = Tensor::stack(&[of(&clean)?, of(&edited)?], 0)?;
         Labelled::from_tensor(title, vec![runs(), Axis::new("key_pos", self.labels.clone())], &both)
     }
@@ -67,7 +67,7 @@ impl FeatureEditRun {
     ///
     /// # Shapes
     /// Twice `[head, key_pos]`.
-    fn from_last(&self, layer: isize) -> Result<[Tensor; 2]> {
+    fn last_rows(&self, layer: isize) -> Result<[Tensor; 2]> {
         if self.tokens().is_padded() {
             return Err(Error::argument(
                 "some prompts are padded, so that positions of different prompts have nothing in common: run prompts of one length, or \

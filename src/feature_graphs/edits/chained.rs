@@ -219,7 +219,7 @@ impl ChainedTest {
 
     /// What the metric loses under each intervention, of which each is made in a copy of all prompts.
     fn lost(&self, editor: &Editor, copies: usize, edits: &FeatureEdits) -> Result<Vec<f32>> {
-        let runs = editor.run(&self.tokens.repeated(copies), edits, &[])?;
+        let runs = editor.run((&self.tokens, copies), edits, &[])?;
         let values = self.metric.of_logits(&runs.edited.0, Some(&self.clean_rows))?;
         Ok(values.chunks(self.tokens.batch()).map(|values| self.clean - mean(values)).collect())
     }
@@ -251,7 +251,7 @@ impl ChainedTest {
             }
         }
         let captures: Vec<HookQuery> = live.fitted.iter().map(|fitted| fitted.acts().as_str().into()).collect();
-        let runs = live.run(&self.tokens.repeated(edges.len()), &sources, &captures)?;
+        let runs = live.run((&self.tokens, edges.len()), &sources, &captures)?;
         let direct = self.metric.of_logits(&runs.edited.0, Some(&self.clean_rows))?;
         let mut targets = FeatureEdits::new();
         for (copy, edge) in edges.iter().enumerate().filter(|(_, edge)| edge.via != EdgeVia::Direct) {

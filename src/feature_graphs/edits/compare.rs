@@ -9,6 +9,7 @@ use super::super::targets::Targets;
 use super::list::FeatureEdits;
 use super::options::EditMode;
 use super::run::Editor;
+use crate::cache::ActivationCache;
 use crate::dictionaries::{AtBos, Dictionaries};
 use crate::error::{Error, Result};
 use crate::experiment::Comparison;
@@ -67,13 +68,14 @@ impl HookedTransformer {
         let mut measured: Vec<Vec<f32>> = Vec::new();
         let mut progress = Progress::of("interventions on features", edits.len() as u64, "edits");
         for chunk in edits.chunks(TOGETHER) {
-            let rows = tokens.repeated(chunk.len());
             let all = FeatureEdits::of_prompts(chunk);
             let at: HookQuery = HookPoint::UnembedIn.into();
-            let runs = editor.run(&rows, &all, &[at])?;
-            let change = (runs.edited.1.get(HookPoint::UnembedIn)?.to_dtype(DType::F32)?
-                - runs.clean.1.get(HookPoint::UnembedIn)?.to_dtype(DType::F32)?)?;
-            let change = change.narrow(1, tokens.pos() - 1, 1)?.squeeze(1)?;
+            let runs = editor.run((&tokens, chunk.len()), &all, &[at])?;
+            let of = |cache: &ActivationCache| -> Result<Tensor> {
+                let read = cache.get(HookPoint::UnembedIn)?.to_dtype(DType::F32)?;
+                Ok(read.narrow(1, tokens.pos() - 1, 1)?.squeeze(1)?)
+            };
+            let change = of(&runs.edited.1)?.broadcast_sub(&of(&runs.clean.1)?)?;
             measured.extend(change.matmul(&directions.t()?)?.to_vec2::<f32>()?);
             progress.step(chunk.len() as u64);
         }

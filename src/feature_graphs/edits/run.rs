@@ -61,7 +61,7 @@ impl HookedTransformer {
         let metric =
             options.metric.as_ref().map(|metric| metric.bind(&tokens, self.cfg().d_vocab_out())).transpose()?;
         let editor = Editor::new(self, dictionaries.into(), options.mode, options.bos)?;
-        let runs = editor.run(&tokens, &edits, &options.captures)?;
+        let runs = editor.run((&tokens, 1), &edits, &options.captures)?;
         let values = match &metric {
             Some(metric) => {
                 let clean = metric.read(&runs.clean.0.to_dtype(DType::F32)?)?;
@@ -164,23 +164,31 @@ impl Editor {
         Ok(point)
     }
 
-    /// The clean run and the edited one, with what both capture.
-    pub(super) fn run(&self, tokens: &Tokens, edits: &FeatureEdits, captures: &[HookQuery]) -> Result<Runs> {
-        let (places, at) = self.places(tokens, edits)?;
+    /// The clean run of prompts, and the edited one of so many copies of them, in which prompts are counted through; with what both
+    /// capture.
+    pub(super) fn run(
+        &self,
+        (tokens, copies): (&Tokens, usize),
+        edits: &FeatureEdits,
+        captures: &[HookQuery],
+    ) -> Result<Runs> {
+        let all = tokens.repeated(copies);
+        let (places, at) = self.places(&all, edits)?;
         let mut progress = Progress::of("running with edited features", 2, "runs");
         let plan = self.splice(ErrorTerm::Recomputed)?.capture(captures.to_vec());
         let (logits, cache, kept) = self.clean(tokens, &plan, captures, &places)?;
         progress.step(1);
-        let at_place = clean_values(&kept, &places, &self.fitted)?;
-        check_active(&places, |place, row| at_place[&(place.dictionary, row, place.feature)])?;
+        let values = clean_values(&kept, &places, &self.fitted, tokens.batch())?;
+        check_active(&places, |place, row| values[&(place.dictionary, row, place.feature)])?;
+        let kept = kept.into_iter().map(|(point, x)| Ok((point, copied(&x, copies)?))).collect::<Result<Kept>>()?;
         let error = match self.mode.freezes_errors() {
             true => ErrorTerm::frozen(tokens.clone()),
             false => ErrorTerm::Recomputed,
         };
         let plan = self.holding(self.splice(error)?, &kept);
         let plan = self.editing(plan, &places, &kept)?;
-        let plan = self.moving(plan, &places, &at, tokens)?.capture(captures.to_vec());
-        let edited = self.model.run_with_hooks(tokens, plan)?;
+        let plan = self.moving(plan, &places, &at, &all)?.capture(captures.to_vec());
+        let edited = self.model.run_with_hooks(all, plan)?;
         progress.step(1);
         Ok(Runs { clean: (logits, cache), edited })
     }
@@ -313,19 +321,28 @@ struct At {
 }
 
 /// Activations of places by dictionary, row and feature.
-pub(super) type AtPlaces = BTreeMap<(usize, (usize, usize), usize), f32>;
+type AtPlaces = BTreeMap<(usize, (usize, usize), usize), f32>;
 
-/// The activations that a clean run has at all places.
+/// The activations that a clean run has at all places, which are among copies of its prompts.
 ///
 /// # Errors
 /// candle's.
-pub(super) fn clean_values(kept: &Kept, places: &[Place], fitted: &[Fitted]) -> Result<AtPlaces> {
+fn clean_values(kept: &Kept, places: &[Place], fitted: &[Fitted], prompts: usize) -> Result<AtPlaces> {
     let mut values = AtPlaces::new();
     for place in places {
         let acts = &kept[&fitted[place.dictionary].acts()];
-        for &row in &place.rows {
-            values.insert((place.dictionary, row, place.feature), activation(acts, row, place.feature)?);
+        for &(row, pos) in &place.rows {
+            let value = activation(acts, (row % prompts, pos), place.feature)?;
+            values.insert((place.dictionary, (row, pos), place.feature), value);
         }
     }
     Ok(values)
+}
+
+/// So many copies of a batch, one after the other.
+fn copied(x: &Tensor, copies: usize) -> Result<Tensor> {
+    match copies {
+        1 => Ok(x.clone()),
+        _ => Ok(Tensor::cat(&vec![x; copies], 0)?),
+    }
 }
