@@ -18,6 +18,7 @@ mod chained;
 mod contract;
 mod edits;
 mod explore;
+mod folded;
 mod graph;
 mod incoming;
 mod influence;
@@ -30,8 +31,11 @@ mod scores;
 mod sources;
 mod supernodes;
 mod targets;
+mod transcoders;
 
-pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
+pub use chained::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 pub use edits::{ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
 pub use graph::AttributionGraph;
 pub use influence::Influence;

@@ -4,6 +4,7 @@ mod chained;
 mod edits;
 mod held;
 mod interventions;
+mod means;
 mod parity;
 mod predicted;
 mod scale;
