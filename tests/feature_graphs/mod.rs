@@ -1,10 +1,13 @@
 //! Attribution graphs.
 
 mod chained;
+mod edits;
 mod files;
 mod held;
+mod interventions;
 mod means;
 mod parity;
+mod predicted;
 mod scale;
 mod scores;
 mod sums;
