@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
-    ("feature_graphs", &["tokens", "hooks", "model", "cache", "dictionaries"]),
+    ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "views",

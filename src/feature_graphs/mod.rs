@@ -15,6 +15,7 @@
 mod affine;
 mod build;
 mod chained;
+mod circuit;
 mod contract;
 mod explore;
 mod graph;
@@ -28,6 +29,7 @@ mod sources;
 mod targets;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
+pub use circuit::{ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};

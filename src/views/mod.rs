@@ -22,6 +22,7 @@ mod number;
 mod of_circuits;
 mod of_config;
 mod of_dictionaries;
+mod of_feature_circuits;
 mod of_feature_graphs;
 mod of_features;
 mod of_gradients;

@@ -4,7 +4,7 @@ use crate::analysis::{
     DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
-use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
+use crate::circuits::{Aggregation, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
 use crate::dictionaries::{
     Activation, Architecture, AtBos, DictionaryFormat, DictionaryOptions, ErrorTerm, FeatureAct, InputNorm,
     SpliceOptions,
@@ -12,7 +12,7 @@ use crate::dictionaries::{
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
-use crate::feature_graphs::{BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets};
+use crate::feature_graphs::{BiasOf, ErrorsOutside, FeatureCircuits, GraphEdge, GraphNode, GraphOptions, GraphTargets};
 use crate::features::{
     ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
     ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
@@ -80,7 +80,7 @@ macro_rules! shown_as_text {
 
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, DictionaryFormat, ErrorTerm, FeatureAct,
+        CircuitUnit, Edge, ErrorsOutside, FeatureCircuits, Node, Qkv, GraphNode, GraphEdge, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,

@@ -1,5 +1,7 @@
 //! Attribution graphs.
 
+mod circuit;
+mod circuit_kinds;
 mod held;
 mod parity;
 mod scale;

@@ -12,7 +12,8 @@ use candle_lens::cache::{
     Target,
 };
 use candle_lens::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves,
+    Node, NodeScores, Qkv, RankBy,
 };
 use candle_lens::dictionaries::{
     Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,
@@ -23,7 +24,8 @@ use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::feature_graphs::{
-    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
+    AttributionGraph, BiasOf, ErrorsOutside, FeatureCircuit, FeatureCircuits, GraphEdge, GraphNode, GraphOptions,
+    GraphTargets, Influence, NodeRanking,
 };
 use candle_lens::features::{
     ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
@@ -93,7 +95,8 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         ExampleOptions, FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
         TokenValue,
-        Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
+        Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves, Node, NodeScores, Qkv, RankBy,
+        ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking,
         AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
