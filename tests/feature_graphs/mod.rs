@@ -1,6 +1,7 @@
 //! Attribution graphs.
 
 mod circuit;
+mod circuit_by_hand;
 mod circuit_kinds;
 mod held;
 mod parity;

@@ -71,7 +71,7 @@ impl FeatureCircuits {
             )));
         }
         let acting: Vec<usize> = there.into_iter().filter(|&row| self.acts[row]).collect();
-        match acting.is_empty() {
+        match acting.is_empty() && spot.feature.is_some() {
             true => Err(Error::argument(format!(
                 "{node} is in the circuit, but position {} of {whose} is a BOS, which dictionaries leave alone: leave the node out.",
                 spot.pos
@@ -109,40 +109,42 @@ impl FeatureCircuits {
         }
     }
 
-    /// The features and the errors that a circuit may have in a prompt: features that are active in the clean run, or in that of the
+    /// The rows of a prompt at which dictionaries act.
+    fn acting(&self, prompt: usize) -> impl Iterator<Item = usize> {
+        let n_pos = self.tokens.pos();
+        (prompt * n_pos..(prompt + 1) * n_pos).filter(|&row| self.acts[row])
+    }
+
+    /// The features and the errors of a prompt that a circuit has: features that are active in the clean run, or in that of the
     /// corrupted prompts; errors, unless all are live.
-    fn candidates(&self, prompt: usize) -> [Vec<GraphNode>; 2] {
+    pub(super) fn counted(&self, named: &[Named], prompt: usize) -> [Vec<GraphNode>; 2] {
         let (n_pos, first) = (self.tokens.pos(), self.tokens.first_positions()[prompt]);
         let [mut features, mut errors] = [Vec::new(), Vec::new()];
-        for place in self.places.iter() {
-            let (layer, is_attn) = (place.layer, place.is_attn);
-            for at in (0..n_pos).filter(|at| self.acts[prompt * n_pos + at]) {
-                let pos = at - first;
-                features.extend(place.candidates(prompt * n_pos + at).into_iter().map(|feature| match is_attn {
-                    true => GraphNode::AttnFeature { layer, pos, feature: feature as usize },
-                    false => GraphNode::Feature { layer, pos, feature: feature as usize },
-                }));
-                if self.errors != ErrorsOutside::Live {
-                    errors.push(match is_attn {
-                        true => GraphNode::AttnError { layer, pos },
-                        false => GraphNode::Error { layer, pos },
-                    });
+        for (place, named) in self.places.iter().zip(named) {
+            for row in self.acting(prompt) {
+                let pos = row - prompt * n_pos - first;
+                let is_in = |feature: &u32| named.has_feature(row, *feature);
+                features
+                    .extend(place.candidates(row).into_iter().filter(is_in).map(|feature| place.feature(pos, feature)));
+                if self.errors != ErrorsOutside::Live && named.has_error(row) {
+                    errors.push(place.error(pos));
                 }
             }
         }
         [features, errors]
     }
 
-    /// Those of a prompt that are in the circuit.
-    pub(super) fn counted(&self, circuit: &FeatureCircuit, prompt: usize) -> [Vec<GraphNode>; 2] {
-        let set = circuit.of(prompt);
-        let is_in = |node: &GraphNode| set.contains(node) != circuit.is_all_but;
-        self.candidates(prompt).map(|nodes| nodes.into_iter().filter(is_in).collect())
-    }
-
-    /// How many features and errors the circuit has, over all prompts.
-    pub(super) fn size(&self, circuit: &FeatureCircuit) -> usize {
-        (0..self.tokens.batch()).map(|prompt| self.counted(circuit, prompt).iter().map(Vec::len).sum::<usize>()).sum()
+    /// How many features and errors a circuit has, over all prompts.
+    pub(super) fn size(&self, named: &[Named]) -> usize {
+        let of_row = |(place, named): (&Place, &Named), row: usize| {
+            let features = place.candidates(row).into_iter().filter(|&feature| named.has_feature(row, feature)).count();
+            features + usize::from(self.errors != ErrorsOutside::Live && named.has_error(row))
+        };
+        let of = |prompt: usize| {
+            let places = self.places.iter().zip(named);
+            places.map(|each| self.acting(prompt).map(|row| of_row(each, row)).sum::<usize>()).sum::<usize>()
+        };
+        (0..self.tokens.batch()).map(of).sum()
     }
 
     /// A circuit of as many features and as many errors of each prompt, drawn at random from all of the prompt: what a circuit of
@@ -166,13 +168,13 @@ impl FeatureCircuits {
     /// # Errors
     /// A circuit that these do not have.
     pub fn random_like(&self, circuit: &FeatureCircuit, seed: u64) -> Result<FeatureCircuit> {
-        self.named(circuit)?;
+        let (named, all) = (self.named(circuit)?, self.named(&FeatureCircuit::full())?);
         let mut random = Random::new(seed);
         let mut sets = Vec::new();
         for prompt in 0..self.tokens.batch() {
-            let counts = self.counted(circuit, prompt).map(|nodes| nodes.len());
+            let counts = self.counted(&named, prompt).map(|nodes| nodes.len());
             let mut set = Vec::new();
-            for (mut nodes, count) in self.candidates(prompt).into_iter().zip(counts) {
+            for (mut nodes, count) in self.counted(&all, prompt).into_iter().zip(counts) {
                 for last in (1..nodes.len()).rev() {
                     nodes.swap(last, random.below(last + 1));
                 }

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 
 use crate::dictionaries::FeatureActs;
 use crate::error::Result;
+use crate::feature_graphs::node::GraphNode;
 use crate::hooks::{Edit, HookPoint};
 
 /// What a dictionary writes. Rows are prompts times positions.
@@ -33,7 +34,34 @@ pub(super) struct Named {
     pub is_all_but: bool,
 }
 
+impl Named {
+    /// Whether a feature is in the circuit.
+    pub fn has_feature(&self, row: usize, feature: u32) -> bool {
+        self.features[row].binary_search(&feature).is_ok() != self.is_all_but
+    }
+
+    /// Whether an error is.
+    pub fn has_error(&self, row: usize) -> bool {
+        self.errors[row] != self.is_all_but
+    }
+}
+
 impl Place {
+    /// The node of a feature.
+    pub fn feature(&self, pos: usize, feature: u32) -> GraphNode {
+        let (layer, feature) = (self.layer, feature as usize);
+        match self.is_attn {
+            true => GraphNode::AttnFeature { layer, pos, feature },
+            false => GraphNode::Feature { layer, pos, feature },
+        }
+    }
+
+    /// The node of an error.
+    pub fn error(&self, pos: usize) -> GraphNode {
+        let layer = self.layer;
+        if self.is_attn { GraphNode::AttnError { layer, pos } } else { GraphNode::Error { layer, pos } }
+    }
+
     /// The inner point of this name.
     pub fn inner(&self, name: &str) -> String {
         format!("{}.{name}", self.point)
@@ -85,7 +113,7 @@ impl Place {
         let Some(errors) = &self.errors else { return Ok(None) };
         let n_pos = errors.dim(1)?;
         let rows = from * n_pos..(from + count) * n_pos;
-        let is_live = |row: usize| !acts[row] || named.errors[row] != named.is_all_but;
+        let is_live = |row: usize| !acts[row] || named.has_error(row);
         let live: Vec<u8> = rows.map(|row| u8::from(is_live(row))).collect();
         if !live.contains(&0) {
             return Ok(None);

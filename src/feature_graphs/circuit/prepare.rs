@@ -62,6 +62,8 @@ pub struct FeatureCircuits {
     pub(super) clean_logits: Tensor,
     clean: Vec<f32>,
     empty: Vec<f32>,
+    /// How many features and errors there are in all.
+    pub(super) nodes: usize,
     pub(super) budget: Option<u64>,
 }
 
@@ -103,10 +105,12 @@ impl Experiment {
                  functions in already (with_splices): make it without them.",
             ));
         }
+        let mut progress = Progress::of("preparing circuits of features", 3, "steps");
         let dictionaries = dictionaries.into().to_vec()?;
         let kinds = dictionaries.iter().map(kind).collect::<Result<Vec<_>>>()?;
         let plan = self.model.splice(dictionaries.clone(), ErrorTerm::Recomputed)?;
         let acts = acts(&self.model, &self.tokens);
+        progress.step(1);
         let mut sizes: Vec<_> = kinds.into_iter().zip(dictionaries.iter().map(Dictionary::d_sae)).collect();
         sizes.sort_unstable();
         drop(dictionaries);
@@ -122,10 +126,14 @@ impl Experiment {
             clean_logits: self.clean_logits.clone(),
             clean: self.clean_values.clone(),
             empty: Vec::new(),
+            nodes: 0,
             budget: self.budget,
         };
         circuits.places = Arc::new(circuits.read(&sizes, &self.source)?);
-        circuits.empty = circuits.values_of(&FeatureCircuit::empty())?;
+        circuits.nodes = circuits.size(&circuits.named(&FeatureCircuit::full())?);
+        progress.step(1);
+        circuits.empty = circuits.values_of(&circuits.named(&FeatureCircuit::empty())?)?;
+        progress.step(1);
         check_difference(circuits.metric.name(), &circuits.clean, &circuits.empty)?;
         Ok(circuits)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::prepare::{ErrorsOutside, FeatureCircuits};
+use super::prepare::FeatureCircuits;
 use super::set::FeatureCircuit;
 use crate::circuits::{CircuitScore, CircuitUnit, FaithfulnessCurve, completeness, faithfulness};
 use crate::error::{Error, Result};
@@ -22,12 +22,13 @@ impl FeatureCircuits {
     /// Nodes that are neither features nor errors, of layers without a dictionary, of features or positions that do not exist, or of a
     /// BOS; circuits that are not one for each prompt; a budget that one prompt exceeds.
     pub fn evaluate(&self, circuit: &FeatureCircuit) -> Result<CircuitScore> {
-        let values = self.values_of(circuit)?;
+        let named = self.named(circuit)?;
+        let values = self.values_of(&named)?;
         let metric = mean(&values);
         let axis = Axis::numbered("prompt", values.len());
         Ok(CircuitScore {
-            size: self.size(circuit),
-            of: self.size(&FeatureCircuit::full()),
+            size: self.size(&named),
+            of: self.nodes,
             unit: CircuitUnit::Nodes,
             metric,
             faithfulness: self.faithfulness(metric),
@@ -92,14 +93,13 @@ impl FeatureCircuits {
         if sets.is_empty() {
             return Err(Error::argument("no sets of nodes were given: name at least one set to be left out."));
         }
+        let mut progress = Progress::of("leaving out nodes", sets.len() as u64, "sets");
         let without =
             |set: &Vec<GraphNode>| [circuit, &FeatureCircuit::full()].map(|all| all.without(set.iter().copied()));
         sets.iter().flat_map(without).try_for_each(|circuit| self.named(&circuit).map(drop))?;
         let mut of_sets = Vec::new();
-        let mut progress = Progress::of("leaving out nodes", sets.len() as u64, "sets");
         for set in sets {
-            let [part, all] =
-                without(set).map(|left| self.values_of(&left).map(|values| self.faithfulness(mean(&values))));
+            let [part, all] = without(set).map(|left| self.left_of(&left));
             of_sets.push([part?, all?]);
             progress.step(1);
         }
@@ -116,44 +116,42 @@ impl FeatureCircuits {
     /// # Errors
     /// A circuit without nodes; and as [`FeatureCircuits::evaluate`].
     pub fn minimality(&self, circuit: &FeatureCircuit) -> Result<Labelled> {
-        self.named(circuit)?;
-        let nodes = self.nodes_to_leave_out(circuit);
+        let _work = Progress::opaque("leaving out nodes");
+        let nodes = self.nodes_to_leave_out(circuit)?;
         if nodes.is_empty() {
             return Err(Error::argument(
                 "the circuit has no nodes that could be left out: give one with features or errors.",
             ));
         }
-        let mut progress = Progress::of("leaving out nodes", nodes.len() as u64 + 1, "nodes");
-        let run = |circuit: &FeatureCircuit| self.values_of(circuit).map(|values| self.faithfulness(mean(&values)));
-        let whole = run(circuit)?;
+        let mut progress = Progress::of("leaving out nodes", nodes.len() as u64 + 1, "runs");
+        let whole = self.left_of(circuit)?;
         progress.step(1);
         let mut lost = Vec::new();
         for node in &nodes {
-            lost.push(whole - run(&circuit.without([*node]))?);
+            lost.push(whole - self.left_of(&circuit.without([*node]))?);
             progress.step(1);
         }
         let axis = Axis::new("node", nodes.iter().map(GraphNode::to_string));
         Labelled::new(format!("faithfulness lost, {}", self.about()), vec![axis], lost)
     }
 
-    /// The nodes that the circuit has, in order: those that it names, or where it is everything but some those of the runs.
-    fn nodes_to_leave_out(&self, circuit: &FeatureCircuit) -> BTreeSet<GraphNode> {
+    /// The nodes that the circuit has, in order: those that it names, or where it is everything but some those of the runs. Errors
+    /// that are live in any case are none.
+    fn nodes_to_leave_out(&self, circuit: &FeatureCircuit) -> Result<BTreeSet<GraphNode>> {
+        let named = self.named(circuit)?;
+        let of = |prompt: usize| self.counted(&named, prompt);
+        let counted = (0..self.tokens.batch()).map(of);
         if circuit.is_all_but {
-            let of = |prompt: usize| self.counted(circuit, prompt).into_iter().flatten();
-            return (0..self.tokens.batch()).flat_map(of).collect();
+            return Ok(counted.flatten().flatten().collect());
         }
-        let is_idle = |node: &GraphNode| match node {
-            GraphNode::Error { layer, .. } => self.has_live_errors(*layer, false),
-            GraphNode::AttnError { layer, .. } => self.has_live_errors(*layer, true),
-            _ => false,
-        };
-        circuit.union().into_iter().filter(|node| !is_idle(node)).collect()
+        let errors: BTreeSet<GraphNode> = counted.flat_map(|[_, errors]| errors).collect();
+        let is_feature = |node: &GraphNode| matches!(node, GraphNode::Feature { .. } | GraphNode::AttnFeature { .. });
+        Ok(circuit.union().into_iter().filter(|node| is_feature(node) || errors.contains(node)).collect())
     }
 
-    /// Whether nothing takes the place of errors there.
-    fn has_live_errors(&self, layer: usize, is_attn: bool) -> bool {
-        let there = self.places.iter().any(|place| place.layer == layer && place.is_attn == is_attn);
-        !there || self.errors == ErrorsOutside::Live
+    /// The faithfulness of a circuit.
+    fn left_of(&self, circuit: &FeatureCircuit) -> Result<f32> {
+        Ok(self.faithfulness(mean(&self.values_of(&self.named(circuit)?)?)))
     }
 
     fn faithfulness(&self, metric: f32) -> f32 {

@@ -4,7 +4,6 @@ use candle_core::{DType, Tensor};
 
 use super::place::Named;
 use super::prepare::{ACTS, ERROR, FeatureCircuits};
-use super::set::FeatureCircuit;
 use crate::error::{Error, Result, human_bytes};
 use crate::model::RunOptions;
 use crate::progress::Progress;
@@ -17,8 +16,7 @@ const OF_FEATURES: usize = 8;
 
 impl FeatureCircuits {
     /// The metric of each prompt when only this circuit is left.
-    pub(super) fn values_of(&self, circuit: &FeatureCircuit) -> Result<Vec<f32>> {
-        let named = self.named(circuit)?;
+    pub(super) fn values_of(&self, named: &[Named]) -> Result<Vec<f32>> {
         let most = self.prompts_at_once()?;
         let batch = self.tokens.batch();
         let mut progress = Progress::of("running the circuit", batch as u64, "prompts");
@@ -26,7 +24,7 @@ impl FeatureCircuits {
         for from in (0..batch).step_by(most) {
             let count = most.min(batch - from);
             progress.together(count);
-            parts.push(self.final_stream(&named, from, count)?);
+            parts.push(self.final_stream(named, from, count)?);
             progress.step(count as u64);
         }
         let read = self.metric.read(&Tensor::cat(&parts, 0)?)?;

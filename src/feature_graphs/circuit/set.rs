@@ -107,11 +107,6 @@ impl FeatureCircuit {
         Ok(set.iter().copied().collect())
     }
 
-    /// The set of a prompt, whose number has been checked.
-    pub(super) fn of(&self, prompt: usize) -> &BTreeSet<GraphNode> {
-        &self.sets[if self.is_per_prompt { prompt } else { 0 }]
-    }
-
     /// All nodes of all sets.
     pub(super) fn union(&self) -> BTreeSet<GraphNode> {
         self.sets.iter().flatten().copied().collect()
