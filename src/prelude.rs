@@ -26,7 +26,7 @@ pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Q
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
     AttributionGraph, BiasOf, ErrorsOutside, FeatureCircuit, FeatureCircuits, GraphEdge, GraphNode, GraphOptions,
-    GraphTargets, Influence, NodeRanking,
+    GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, NodeRanking, ScoreAttribution, Supernode, Supernodes,
 };
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,
@@ -47,7 +47,7 @@ pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
     ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RunOptions,
-    best_device,
+    best_device, log_probs_of,
 };
 pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
@@ -55,6 +55,7 @@ pub use crate::random::Random;
 pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
+pub use crate::tensors::{TensorWords, assert_close, einsum};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,

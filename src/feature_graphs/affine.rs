@@ -32,6 +32,12 @@ impl NormMap {
         })
     }
 
+    /// The same norm at `count` positions from `from` on.
+    pub(super) fn at(&self, from: usize, count: usize) -> Result<Self> {
+        let inverse = self.inverse.as_ref().map(|inverse| inverse.narrow(0, from, count)).transpose()?;
+        Ok(Self { inverse, w: self.w.clone(), b: self.b.clone(), ..*self })
+    }
+
     /// The gradient at what the norm reads, and what its shift adds to each target, from the gradient at what it gives.
     ///
     /// # Shapes

@@ -5,7 +5,7 @@ use std::fmt;
 /// What writes into the residual stream without being a feature, an error or a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BiasOf {
-    /// `b_V` and `b_O` of the heads.
+    /// `b_V` and `b_O` of the heads; `b_Q` and `b_K` too, in a [`ChainedGraph`](super::ChainedGraph).
     Attention,
     /// The shifts of norms whose weights are not folded.
     Norms,

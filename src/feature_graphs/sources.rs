@@ -80,9 +80,9 @@ impl Sources {
         first_position: usize,
     ) -> Result<Self> {
         let (n_layers, n_pos) = (model.cfg().n_layers, cache.tokens().pos());
-        let positions = match HookPoint::PosEmbed.absent(&model.dims()) {
-            None => Some(one(cache, HookPoint::PosEmbed)?),
-            Some(_) => None,
+        let positions = match model.dims().adds_positions() {
+            true => Some(one(cache, HookPoint::PosEmbed)?),
+            false => None,
         };
         let tokens = one(cache, HookPoint::Embed)?;
         let mut sources = Self {

@@ -117,6 +117,18 @@ impl HookedTransformer {
         LayerKv::of(past).extend(k, v)
     }
 
+    /// The gradient at queries or keys of a layer before their rotary embedding, from that behind it, at the positions of the suffix
+    /// from `from` on; the same gradient in a model that rotates nothing.
+    ///
+    /// # Shapes
+    /// `g [.., pos, head, d_head]`, result the same.
+    pub(crate) fn rotated_back(&self, layer: usize, suffix: &Suffix, g: &Tensor, from: usize) -> Result<Tensor> {
+        match suffix.context(self, layer).rotary {
+            Some(rotary) => rotary.turn_back(g, from),
+            None => Ok(g.clone()),
+        }
+    }
+
     /// The logits of these tokens (all, if none are given) for the final residual stream.
     ///
     /// # Shapes

@@ -1,9 +1,12 @@
 //! Attribution graphs.
 
+mod chained;
 mod circuit;
 mod circuit_by_hand;
 mod circuit_kinds;
 mod held;
 mod parity;
 mod scale;
+mod scores;
 mod sums;
+mod supernodes;

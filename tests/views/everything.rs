@@ -15,6 +15,7 @@ use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves,
     Node, NodeScores, Qkv, RankBy,
 };
+use candle_lens::course::{About, For, Outcome, Part, Section, Verdict};
 use candle_lens::dictionaries::{
     Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,
     DictionaryParts, DictionarySet, ErrorTerm, Expects, FeatureAct, FeatureActs, InputNorm, SpliceOptions,
@@ -25,7 +26,7 @@ use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Qu
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::feature_graphs::{
     AttributionGraph, BiasOf, ErrorsOutside, FeatureCircuit, FeatureCircuits, GraphEdge, GraphNode, GraphOptions,
-    GraphTargets, Influence, NodeRanking,
+    GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, NodeRanking, ScoreAttribution, Supernode, Supernodes,
 };
 use candle_lens::features::{
     ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
@@ -90,7 +91,8 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
-        AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
+        AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence, ScoreAttribution,
+        GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
         ExampleOptions, FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures,
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
@@ -98,6 +100,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves, Node, NodeScores, Qkv, RankBy,
         ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking,
         AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        About, For, Outcome, Part, Section, Verdict,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,

@@ -8,8 +8,15 @@
 //!
 //! Reference: the method of the LEAP repository, with its defects corrected.
 
+mod build;
 mod edge;
+mod fitted;
 mod graph;
+mod heads;
+mod prompt;
+mod rows;
+mod slope;
+mod sources;
 
 pub use edge::{ChainedEdge, EdgeVia};
 pub use graph::{ChainedGraph, ChainedNode};
