@@ -126,9 +126,8 @@ fn padding_and_batches_change_no_prompt() -> Result<()> {
                 let each = circuits.evaluate(&FeatureCircuit::per_prompt(&of)?)?;
                 let same = circuits.evaluate(&of[0])?;
                 assert_eq!(each.size, expected[0].0.size + expected[1].0.size);
-                for prompt in 0..2 {
+                for (prompt, (own_alone, shared_alone)) in expected.iter().enumerate() {
                     let [own, shared] = [&each, &same].map(|score| score.per_prompt.at(&[prompt as isize]));
-                    let (own_alone, shared_alone) = (&expected[prompt].0, &expected[prompt].1);
                     assert!((own? - own_alone.metric).abs() < SAME, "{side:?}, {zero}, prompt {prompt}");
                     assert!((shared? - shared_alone.metric).abs() < SAME, "{side:?}, {zero}, prompt {prompt}");
                 }

@@ -175,7 +175,7 @@ pub fn some_nodes(dictionaries: &[ByHand], clean: &Parts, thirds: usize) -> Resu
         for (pos, row) in clean[&one.at].0.to_vec2::<f32>()?.iter().enumerate().skip(1) {
             let is_in = |feature: usize, value: f32| match value > 0.0 {
                 true => (feature + pos) % 3 < thirds,
-                false => (feature + pos) % 29 == 0,
+                false => (feature + pos).is_multiple_of(29),
             };
             let features = row.iter().enumerate().filter(|(feature, value)| is_in(*feature, **value));
             nodes.extend(features.map(|(feature, _)| one.feature(pos, feature)));
