@@ -18,6 +18,7 @@ mod chained;
 mod circuit;
 mod contract;
 mod explore;
+mod folded;
 mod graph;
 mod incoming;
 mod influence;
@@ -30,6 +31,7 @@ mod scores;
 mod sources;
 mod supernodes;
 mod targets;
+mod transcoders;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
 pub use circuit::{ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking};
