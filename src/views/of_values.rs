@@ -17,6 +17,7 @@ use crate::feature_graphs::{
     BiasOf, ErrorsOutside, FeatureCircuits, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupNode,
     Supernode,
 };
+use crate::feature_graphs::{ChainOptions, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes};
 use crate::features::{
     ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
     ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
@@ -100,5 +101,8 @@ shown_as_text! {
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         ExampleOptions, Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+    "{}": ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut;
+    "{:?}": ErrorNodes;
+    "{:#?}": ChainOptions;
     "{}": Tensors;
 }

@@ -199,6 +199,27 @@ fn curves_controls_completeness_and_minimality_are_made_of_evaluations() -> Resu
 }
 
 #[test]
+fn chained_graphs_choose_better_than_chance() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let dictionaries = all(&EIGHT)?;
+    let experiment = Experiment::new(&model, CLEAN, CORRUPTED, metric(&model)?)?;
+    let circuits = experiment.feature_circuits(&dictionaries, ErrorsOutside::Replaced)?;
+    let graph = |prompt: usize| {
+        let metric = Metric::logit_diff(&model.answers(ANSWERS[prompt..prompt + 1].to_vec())?);
+        model.chained_graph(&dictionaries, CLEAN[prompt], CORRUPTED[prompt], metric)
+    };
+    let graphs = [graph(0)?, graph(1)?, graph(2)?];
+    let ranking = NodeRanking::per_prompt(graphs.iter().map(ChainedGraph::ranking))?;
+    let chosen = ranking.top_each(&[20, 80])?;
+    let (curve, random) = (circuits.curve(&chosen)?, circuits.random_curve(&chosen, 1)?);
+    assert!(curve.faithfulness[0] > 0.3 && random.faithfulness[1] < 0.3, "{curve:?}, {random:?}");
+    // The whole graph is everything whose change moves the metric.
+    let whole = circuits.evaluate(&FeatureCircuit::per_prompt(&graphs)?)?;
+    assert!((whole.metric - circuits.clean()).abs() < CLEAR, "{whole:?}, {circuits}");
+    Ok(())
+}
+
+#[test]
 fn what_a_circuit_cannot_be_is_refused_by_name() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let experiment = Experiment::new(&model, CLEAN, CORRUPTED, metric(&model)?)?;

@@ -127,7 +127,7 @@ impl AttributionGraph {
 }
 
 impl ChainedGraph {
-    /// Its features and errors by how much they move the metric, in either direction.
+    /// Its features and errors by how much they move the metric, in either direction; not the errors that it keeps apart.
     pub fn ranking(&self) -> NodeRanking {
         let scored = self.nodes().into_iter().map(|node| (node.node, f64::from(node.score().abs())));
         NodeRanking { rankings: vec![scored.filter(|(node, _)| is_unit(node)).collect()], is_per_prompt: false }

@@ -132,7 +132,7 @@ impl From<&AttributionGraph> for FeatureCircuit {
 }
 
 impl From<&ChainedGraph> for FeatureCircuit {
-    /// Its features and errors.
+    /// Its features and errors; not the errors that it keeps apart.
     fn from(graph: &ChainedGraph) -> Self {
         Self::new(graph.nodes().into_iter().map(|node| node.node).filter(is_unit))
     }
