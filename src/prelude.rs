@@ -25,8 +25,9 @@ pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
-    AttributionGraph, BiasOf, ErrorsOutside, FeatureCircuit, FeatureCircuits, GraphEdge, GraphNode, GraphOptions,
-    GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, NodeRanking, ScoreAttribution, Supernode, Supernodes,
+    AttributionGraph, BiasOf, ChainedTest, EditMode, ErrorsOutside, FeatureCircuit, FeatureCircuits,
+    FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge, GraphNode, GraphOptions, GraphTargets,
+    GroupEdge, GroupGraph, GroupNode, Influence, NodeRanking, ScoreAttribution, Supernode, Supernodes,
 };
 pub use crate::feature_graphs::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,

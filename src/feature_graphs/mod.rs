@@ -17,6 +17,7 @@ mod build;
 mod chained;
 mod circuit;
 mod contract;
+mod edits;
 mod explore;
 mod folded;
 mod graph;
@@ -37,6 +38,7 @@ pub use chained::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
 };
 pub use circuit::{ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking};
+pub use edits::{ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};
