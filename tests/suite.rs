@@ -86,7 +86,7 @@ mod model {
     mod odd_folders;
     mod parity;
     mod processing;
-    mod random_architectures;
+    pub mod random_architectures;
     mod rotary;
     mod saved;
     mod state_dict;

@@ -10,10 +10,10 @@ use super::sums::{Kind, transcoder};
 use crate::support::fixture;
 
 /// Gradients and sums of some hundred products in f32, relative to the largest of their kind.
-const ROUNDING: f32 = 1e-5;
+pub const ROUNDING: f32 = 1e-5;
 
 /// Two tokens that every model has.
-const PAIR: (u32, u32) = (6, 2);
+pub const PAIR: (u32, u32) = (6, 2);
 
 /// A random autoencoder of a layer's `hook_z`, some of whose features are active.
 pub fn autoencoder(model: &HookedTransformer, layer: usize, activation: Activation) -> Result<Dictionary> {
@@ -39,7 +39,7 @@ pub fn autoencoder(model: &HookedTransformer, layer: usize, activation: Activati
 }
 
 /// A dictionary of every part of every layer.
-fn of_all_parts(model: &HookedTransformer, reads: &str, kind: Kind) -> Result<Vec<Dictionary>> {
+pub fn of_all_parts(model: &HookedTransformer, reads: &str, kind: Kind) -> Result<Vec<Dictionary>> {
     let mut all = Vec::new();
     for layer in 0..model.cfg().n_layers {
         all.push(autoencoder(model, layer, Activation::Relu)?);
@@ -52,7 +52,7 @@ fn of_all_parts(model: &HookedTransformer, reads: &str, kind: Kind) -> Result<Ve
 
 /// The model with dictionaries spliced in, in which gradients pass what a graph's edges pass: neither scales of norms nor errors, nor
 /// parts of layers without a dictionary.
-fn spliced(model: &HookedTransformer, dictionaries: &[Dictionary]) -> Result<(HookedTransformer, HookPlan)> {
+pub fn spliced(model: &HookedTransformer, dictionaries: &[Dictionary]) -> Result<(HookedTransformer, HookPlan)> {
     let mut plan = model.splice(dictionaries, ErrorTerm::Recomputed)?;
     for layer in 0..model.cfg().n_layers {
         let name = format!("blocks.{layer}.attn.hook_z");
@@ -64,7 +64,7 @@ fn spliced(model: &HookedTransformer, dictionaries: &[Dictionary]) -> Result<(Ho
     Ok((model.with_frozen([Frozen::NormScales, Frozen::Mlps]).without_weight_gradients(), plan))
 }
 
-fn point_of(node: GraphNode) -> Option<(String, usize, usize)> {
+pub fn point_of(node: GraphNode) -> Option<(String, usize, usize)> {
     match node {
         GraphNode::AttnFeature { layer, pos, feature } => Some((format!("blocks.{layer}.attn.hook_z"), pos, feature)),
         GraphNode::Feature { layer, pos, feature } => Some((format!("blocks.{layer}.hook_mlp_out"), pos, feature)),
@@ -72,16 +72,16 @@ fn point_of(node: GraphNode) -> Option<(String, usize, usize)> {
     }
 }
 
-fn at(x: &Tensor, pos: usize, feature: usize) -> Result<f32> {
+pub fn at(x: &Tensor, pos: usize, feature: usize) -> Result<f32> {
     Ok(x.i((0, pos, feature))?.to_dtype(DType::F32)?.to_scalar()?)
 }
 
-fn largest(numbers: impl IntoIterator<Item = f32>) -> f32 {
+pub fn largest(numbers: impl IntoIterator<Item = f32>) -> f32 {
     numbers.into_iter().fold(0.0, |most, number| most.max(number.abs()))
 }
 
 /// Total gradients against candle's, for features and tokens.
-fn check_totals(
+pub fn check_totals(
     model: &HookedTransformer,
     dictionaries: &[Dictionary],
     tokens: &Tokens,
@@ -129,7 +129,7 @@ fn check_totals(
 
 /// The edges out of every source sum to its total gradient, those into a feature along MLPs and values to its pre-activation, along
 /// queries to what they sum to along keys, and direct ones to the metric.
-fn check_sums(
+pub fn check_sums(
     model: &HookedTransformer,
     dictionaries: &[Dictionary],
     tokens: &Tokens,
@@ -173,18 +173,18 @@ fn check_sums(
     Ok(())
 }
 
-fn graph(model: &HookedTransformer, dictionaries: &[Dictionary], tokens: &Tokens) -> Result<ChainedGraph> {
+pub fn graph(model: &HookedTransformer, dictionaries: &[Dictionary], tokens: &Tokens) -> Result<ChainedGraph> {
     let metric = Metric::logit_diff(&model.answers([PAIR])?);
     model.chained_graph(dictionaries, tokens, Baseline::Zero, metric)
 }
 
-fn check(model: &HookedTransformer, dictionaries: &[Dictionary], tokens: &Tokens, what: &str) -> Result<()> {
+pub fn check(model: &HookedTransformer, dictionaries: &[Dictionary], tokens: &Tokens, what: &str) -> Result<()> {
     let graph = graph(model, dictionaries, tokens)?;
     check_totals(model, dictionaries, tokens, &graph, what)?;
     check_sums(model, dictionaries, tokens, &graph, what)
 }
 
-fn prompt() -> Result<Tokens> {
+pub fn prompt() -> Result<Tokens> {
     Tokens::from_rows(vec![vec![5, 3, 9, 1, 4]])
 }
 

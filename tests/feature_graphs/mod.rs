@@ -1,6 +1,7 @@
 //! Attribution graphs.
 
 mod chained;
+mod chained_edges;
 mod held;
 mod parity;
 mod scale;
