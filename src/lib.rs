@@ -34,6 +34,7 @@
 //! |---|---|
 //! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes, random choices |
 //! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
+//! | [`tensors`] | small words for tensors: products by the names of axes, masks, diagonals, a comparison that says what differs |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
 //! | [`tokens`] | text to ids and back |
 //! | [`tasks`] | prompts with known answers |
@@ -51,6 +52,7 @@
 //! | [`features`] | what a dictionary is worth, and what its features mean |
 //! | [`feature_graphs`] | which features, errors and tokens a feature's activation or a logit comes from |
 //! | [`train`] | training of dictionaries and probes |
+//! | [`course`] | exercises in cells, and the check of what was written |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
 //! | [`guide`] | pages to read: for users of TransformerLens, axes and shapes, errors |
@@ -59,6 +61,7 @@
 pub mod analysis;
 pub mod cache;
 pub mod circuits;
+pub mod course;
 pub mod dictionaries;
 pub mod dims;
 pub mod error;
@@ -82,6 +85,7 @@ pub mod random;
 pub mod slice;
 pub mod storage;
 pub mod tasks;
+pub mod tensors;
 pub mod tokens;
 pub mod train;
 pub mod views;

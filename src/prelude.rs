@@ -24,7 +24,8 @@ pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
-    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
+    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
+    Influence, ScoreAttribution, Supernode, Supernodes,
 };
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,
@@ -45,7 +46,7 @@ pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
     ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
     KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RunOptions,
-    best_device,
+    best_device, log_probs_of,
 };
 pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};
@@ -53,6 +54,7 @@ pub use crate::random::Random;
 pub use crate::slice::Slice;
 pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
+pub use crate::tensors::{TensorWords, assert_close, einsum};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,

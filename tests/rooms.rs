@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("labelled", &[]),
     ("wide", &[]),
     ("random", &[]),
+    ("tensors", &[]),
     ("factored_matrix", &[]),
     ("tokens", &[]),
     ("tasks", &["tokens"]),
@@ -38,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
+    ("course", &["tensors", "tokens", "hooks", "model", "cache", "analysis"]),
     (
         "views",
         &[
@@ -58,11 +60,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "features",
             "feature_graphs",
             "train",
+            "course",
         ],
     ),
     (
         "prelude",
         &[
+            "tensors",
             "factored_matrix",
             "tokens",
             "tasks",

@@ -1,6 +1,7 @@
 //! Every integration test of the crate in one binary (one link); the folders mirror src/.
 
 mod circuits;
+mod course;
 mod dictionaries;
 mod examples;
 mod factored_matrix;
@@ -15,6 +16,7 @@ mod prelude;
 mod progress;
 mod rooms;
 mod support;
+mod tensors;
 mod tolerances;
 mod words;
 

@@ -32,6 +32,10 @@ const COMPILED: &str = "EVCXR_EXECUTION_SO_PATH";
 /// The crate that evcxr makes of a cell.
 const CELL: &str = "ctx";
 
+/// evcxr shows whatever the compiler says as an error, and says it again of the functions of earlier cells, for which it looks like the
+/// cause of every later failure: warnings are not for cells.
+const QUIET: &str = "-Awarnings";
+
 /// What decides, beside the cell, how it is compiled; in evcxr's folder.
 const SETTINGS: [&str; 3] = ["Cargo.toml", "../Cargo.toml", "../Cargo.lock"];
 
@@ -75,20 +79,23 @@ pub fn build(mut cargo: Command, note_taker: &Path) -> Result<ExitCode, Trouble>
 pub fn take_note() -> Result<ExitCode, Trouble> {
     let mut arguments = std::env::args_os().skip(1);
     let compiler = PathBuf::from(arguments.next().unwrap_or_default());
+    let of_cell = std::env::args_os().any(|word| word == CELL);
     if let (Some(note), Some(path)) = (note(), std::env::var_os(NOTE)) {
         write(Path::new(&path), &note.to_string())?;
     }
     let mut call = Command::new(&compiler);
-    call.args(arguments).env_remove(WRAPPER).env_remove(NOTE);
+    call.args(arguments).args(of_cell.then_some(QUIET)).env_remove(WRAPPER).env_remove(NOTE);
     become_program(call).map_err(|source| Trouble::file("Starting", &compiler, &source))
 }
 
 /// The call that this process is, if it is a cell's and can be written down.
 fn note() -> Option<Value> {
-    let call: Vec<String> = std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect::<Option<_>>()?;
+    let mut call: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect::<Option<_>>()?;
     if after(&call, "--crate-name")? != CELL {
         return None;
     }
+    call.push(QUIET.into());
     let environment: Map<String, Value> = std::env::vars_os()
         .filter(|(name, _)| name != NOTE && name != WRAPPER && !JOBS.iter().any(|jobs| name == jobs))
         .map(|(name, value)| Some((name.into_string().ok()?, Value::from(value.into_string().ok()?))))

@@ -29,6 +29,10 @@ const PROFILE: [(&str, &str); 3] = [
 const SPEED: [(&str, &str); 3] =
     [("MALLOC_MMAP_THRESHOLD_", "1073741824"), ("MALLOC_TRIM_THRESHOLD_", "1073741824"), ("CANDLE_NUM_THREADS", "1")];
 
+/// An error of candle that leaves a cell is its sentence: the twenty lines of a backtrace behind it are all evcxr's. Panics keep theirs
+/// (evcxr sets `RUST_BACKTRACE`).
+const SHORT_ERRORS: (&str, &str) = ("RUST_LIB_BACKTRACE", "0");
+
 /// Starts the kernel and, on success, returns only when it has ended.
 ///
 /// It loads the library and its prelude before it answers, from a copy of the template in `lab`. While the template itself
@@ -37,7 +41,8 @@ pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
     let cache = places::cache()?;
     let mut kernel = command(evcxr::program(&cache));
     kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
-    kernel.envs(SPEED.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
+    let settings = SPEED.into_iter().chain([SHORT_ERRORS]);
+    kernel.envs(settings.filter(|(name, _)| std::env::var_os(name).is_none()));
     // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
     kernel.env("EVCXR_CONFIG_DIR", lab.join("evcxr-empty"));
     if let Some(compiling) = std::env::var_os("EVCXR_TMPDIR") {

@@ -58,15 +58,7 @@ impl HookedTransformer {
         options: GraphOptions,
     ) -> Result<AttributionGraph> {
         let dictionaries = by_layer(self, dictionaries.into())?;
-        let tokens = self.to_tokens(prompt)?;
-        if tokens.batch() != 1 {
-            return Err(Error::argument(format!(
-                "an attribution graph is of one prompt, and {} were given: make a graph of each.",
-                tokens.batch()
-            )));
-        }
-        // Padding is not a part of the prompt.
-        let tokens = Tokens::from_rows(vec![tokens.real_row(0)])?;
+        let tokens = only_prompt(self, prompt, "an attribution graph")?;
         if options.batch_size == 0 {
             return Err(Error::argument("batch_size is 0, and a batch has at least one target: give 64, say."));
         }
@@ -81,7 +73,7 @@ impl HookedTransformer {
         explore(&pull, targets, &options, pieces, &values(&dictionaries, &cache, &pull)?)
     }
 
-    fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
+    pub(super) fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
         let bos = self.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
         let begins = bos.is_some() && tokens.row(0).first().copied() == bos;
         let first = options.first_position.unwrap_or(usize::from(begins));
@@ -95,8 +87,22 @@ impl HookedTransformer {
     }
 }
 
+/// The one prompt that something is of, without padding, which does not belong to it.
+///
+/// # Errors
+/// Several prompts.
+pub(super) fn only_prompt(model: &HookedTransformer, prompt: impl Into<Input>, what: &str) -> Result<Tokens> {
+    let tokens = model.to_tokens(prompt)?;
+    match tokens.batch() {
+        1 => Tokens::from_rows(vec![tokens.real_row(0)]),
+        several => {
+            Err(Error::argument(format!("{what} is of one prompt, and {several} were given: make one of each.")))
+        }
+    }
+}
+
 /// The dictionaries made to fit the model, each with the layer that it reads.
-fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<(usize, Dictionary)>> {
+pub(super) fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<(usize, Dictionary)>> {
     let mut fitted: Vec<(usize, Dictionary)> = Vec::new();
     for dictionary in dictionaries.to_vec()? {
         let dictionary = dictionary.for_model(model)?;
@@ -115,7 +121,7 @@ fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec
 }
 
 /// What a run must keep.
-fn reads(model: &HookedTransformer, dictionaries: &[(usize, Dictionary)]) -> HookPlan {
+pub(super) fn reads(model: &HookedTransformer, dictionaries: &[(usize, Dictionary)]) -> HookPlan {
     let dims = model.dims();
     let mut points = vec![HookPoint::Embed, HookPoint::PosEmbed, HookPoint::LnFinalScale, HookPoint::UnembedIn];
     for layer in 0..dims.n_layers {

@@ -99,7 +99,13 @@ impl Pull {
     }
 
     /// The gradient at the residual stream that the MLP reads: of targets of this layer, and through the skip connection.
-    fn read_by_mlp(&self, layer: usize, wanted: &[Wanted], g: &Tensor, rows: &mut Rows) -> Result<Option<Tensor>> {
+    pub(super) fn read_by_mlp(
+        &self,
+        layer: usize,
+        wanted: &[Wanted],
+        g: &Tensor,
+        rows: &mut Rows,
+    ) -> Result<Option<Tensor>> {
         let Some(read) = &self.sources.read[layer] else { return Ok(None) };
         let own = self.own(layer, read, wanted)?;
         let skipped = match &read.skip {

@@ -32,6 +32,41 @@ pub(super) fn per_token(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     Ok((losses * real)?)
 }
 
+/// The log-probability that logits give to each next token, `log p(token at i + 1 | tokens up to i)`; 0 where either token is padding.
+/// f32 for logits of half precision.
+///
+/// ```
+/// use candle_lens::prelude::*;
+/// let model = HookedTransformer::from_pretrained("tiny")?;
+/// let tokens = model.to_tokens("When John and Mary went to the shops,")?;
+/// let logits = model.forward(&tokens)?;
+/// let log_probs = log_probs_of(&logits, &tokens)?;
+/// assert_eq!(log_probs.dims(), [1, tokens.pos() - 1]);
+/// assert_close(&log_probs.mean_all()?.neg()?, &model.loss(&tokens)?, 1e-6)?;
+/// # Ok::<(), candle_lens::Error>(())
+/// ```
+///
+/// # Shapes
+/// `logits [batch, pos, d_vocab_out]`, result `[batch, pos - 1]`.
+///
+/// # Errors
+/// [`Error::Shape`] for logits of other tokens than these; [`Error::Tokens`] for prompts of one token, and for tokens that have no logit.
+pub fn log_probs_of(logits: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+    let (batch, pos) = (tokens.batch(), tokens.pos());
+    let &[rows, columns, d_vocab_out] = logits.dims() else {
+        return Err(Error::shape("the logits", "[batch, pos, d_vocab_out]", logits.dims()));
+    };
+    if (rows, columns) != (batch, pos) {
+        return Err(Error::shape(
+            format!("the logits of {batch} prompts of {pos} tokens"),
+            format!("[{batch}, {pos}, d_vocab_out]"),
+            logits.dims(),
+        ));
+    }
+    check(tokens, d_vocab_out)?;
+    Ok(per_token(logits, tokens)?.neg()?)
+}
+
 /// Refuses tokens that have no logit, and so no loss: a model's output vocabulary may be another than its input's.
 pub(super) fn check(tokens: &Tokens, d_vocab_out: usize) -> Result<()> {
     let without = (0..tokens.batch()).flat_map(|b| tokens.row(b)).find(|&id| id as usize >= d_vocab_out);

@@ -17,6 +17,7 @@ mod state_dict;
 mod suffix;
 mod transformer;
 mod tree;
+mod visit;
 mod weights;
 
 pub use config::{
@@ -28,6 +29,7 @@ pub use frozen::Frozen;
 pub(crate) use layers::FinalNorm;
 pub use layers::{KvCache, LongRope, RotaryScaling};
 pub use load::{CheckpointOptions, LoadOptions, ModelProvenance, Processing};
+pub use loss::log_probs_of;
 pub use qk_ov::{Biases, Composition};
 pub(crate) use suffix::Suffix;
 pub use transformer::HookedTransformer;

@@ -5,6 +5,7 @@ use crate::analysis::{
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
+use crate::course::{For, Outcome, Part, Section};
 use crate::dictionaries::{
     Activation, Architecture, AtBos, DictionaryFormat, DictionaryOptions, ErrorTerm, FeatureAct, InputNorm,
     SpliceOptions,
@@ -12,7 +13,9 @@ use crate::dictionaries::{
 use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
-use crate::feature_graphs::{BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets};
+use crate::feature_graphs::{
+    BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupNode, Supernode,
+};
 use crate::features::{
     ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
     ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
@@ -79,8 +82,8 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, DictionaryFormat, ErrorTerm, FeatureAct,
+    "{}": Section, Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
+        Edge, Node, Qkv, GraphNode, GraphEdge, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,
@@ -90,6 +93,7 @@ shown_as_text! {
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
+    "{:?}": For, Part, Outcome;
     "{:#?}": GraphOptions, GraphTargets, AtBos, DictionaryOptions, SpliceOptions, AdamWOptions, Decay, SkipTokens, StoreOptions,
         InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,

@@ -5,4 +5,6 @@ mod chained_edges;
 mod held;
 mod parity;
 mod scale;
+mod scores;
 mod sums;
+mod supernodes;

@@ -1,0 +1,154 @@
+//! What an exercise is, and the handle through which a notebook reaches it.
+
+use std::fmt;
+
+use candle_core::Tensor;
+
+use crate::cache::ActivationCache;
+use crate::error::Result;
+use crate::model::HookedTransformer;
+use crate::tokens::Tokens;
+
+/// All of an exercise that is text.
+#[derive(Debug)]
+pub struct About {
+    /// Its number in the course, such as `1.2.b`.
+    pub id: &'static str,
+    /// The function to write, and the handle's name.
+    pub name: &'static str,
+    /// What is to be done, and what it is good for.
+    pub task: &'static str,
+    /// The axes of each part of the answer.
+    pub axes: &'static [&'static [&'static str]],
+    /// What to look at, then the steps, then almost the code.
+    pub hints: &'static [&'static str],
+    /// The file that has the reference.
+    pub(super) source: &'static str,
+    pub(super) proof: fn() -> Result<()>,
+}
+
+impl About {
+    /// Judges what the exercise knows: the reference must pass, every wrong answer must be recognised as itself, every accepted one must
+    /// pass with its remark, and `todo!()` must count as not written.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) naming the first that is judged otherwise.
+    pub fn prove(&self) -> Result<()> {
+        (self.proof)()
+    }
+
+    /// The reference, as it is in the course's source.
+    pub fn solution(&self) -> &'static str {
+        let begin = self.source.find(&format!("\nfn {}(", self.name)).map_or(0, |at| at + 1);
+        let rest = &self.source[begin..];
+        rest.find("\n}\n").map_or(rest, |end| &rest[..end + 2])
+    }
+
+    /// The function with nothing in it.
+    pub fn stub(&self) -> String {
+        let head = self.solution().split(" {\n").next().unwrap_or_default();
+        format!("{head} {{\n    todo!()\n}}")
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}\n\n{}\n\n{}", self.id, self.name, self.task, self.stub())
+    }
+}
+
+/// How an argument is handed to a function: by reference, or a number as it is.
+pub(super) trait Lend<'a, T> {
+    fn lend(&'a self) -> T;
+}
+
+macro_rules! lent {
+    ($($by_reference:ty),+; $($by_value:ty),+) => {
+        $(impl<'a> Lend<'a, &'a $by_reference> for $by_reference {
+            fn lend(&'a self) -> &'a $by_reference {
+                self
+            }
+        })+
+        $(impl<'a> Lend<'a, $by_value> for $by_value {
+            fn lend(&'a self) -> $by_value {
+                *self
+            }
+        })+
+    };
+}
+lent!(Tensor, Tokens, ActivationCache, HookedTransformer; usize, u32, u64, f32, f64);
+
+/// A handle: a type with `task`, `check`, `hint` and `solution`.
+///
+/// `check` has a plain `Fn` bound, because then the compiler's message about a function of another signature is short.
+macro_rules! exercise {
+    (
+        $(#[$doc:meta])*
+        $handle:ident, $id:literal, $name:ident($($argument:ident: $kind:ty),+) -> $output:ty;
+        task: $task:expr;
+        axes: $axes:expr;
+        inputs: $inputs:path => $input:ty;
+        hints: $hints:expr;
+        wrong: [$($mistake:expr => $wrong:path),* $(,)?];
+        accepted: [$($note:expr => $accepted:path),* $(,)?];
+    ) => {
+        $(#[$doc])*
+        pub fn $name() -> $handle {
+            $handle
+        }
+
+        /// The handle of an exercise.
+        #[derive(Clone, Copy, Debug)]
+        pub struct $handle;
+
+        impl $handle {
+            const ABOUT: About = About {
+                id: $id,
+                name: stringify!($name),
+                task: $task,
+                axes: $axes,
+                hints: $hints,
+                source: super::SOURCE,
+                proof: || prove(&Self::ABOUT, $inputs(), &Self::known()),
+            };
+
+            /// All of it that is text; it shows itself.
+            pub fn task(self) -> &'static About {
+                &Self::ABOUT
+            }
+
+            /// What to look at; hints go on with each number.
+            pub fn hint(self, number: usize) -> &'static str {
+                let hints = Self::ABOUT.hints;
+                hints[number.min(hints.len() - 1)]
+            }
+
+            /// The reference.
+            pub fn solution(self) -> &'static str {
+                Self::ABOUT.solution()
+            }
+
+            /// Runs a function beside the reference.
+            pub fn check<E: std::fmt::Display>(self, function: impl Fn($($kind),+) -> std::result::Result<$output, E>) -> Verdict {
+                judge(&Self::ABOUT, $inputs(), &Self::known(), &|input| Self::call(&function, input))
+            }
+
+            fn call<E: std::fmt::Display>(
+                function: impl Fn($($kind),+) -> std::result::Result<$output, E>,
+                ($($argument,)+): &$input,
+            ) -> std::result::Result<Answer, String> {
+                let output = function($(Lend::lend($argument)),+).map_err(|error| error.to_string())?;
+                output.into_answer().map_err(|error| error.to_string())
+            }
+
+            fn known() -> Known<$input> {
+                Known {
+                    reference: |input| Self::call(super::$name, input),
+                    wrong: vec![$(($mistake, |input| Self::call($wrong, input))),*],
+                    accepted: vec![$(($note, |input| Self::call($accepted, input))),*],
+                }
+            }
+        }
+    };
+}
+pub(super) use exercise;

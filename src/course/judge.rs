@@ -1,0 +1,94 @@
+//! From a function to a verdict: the student's numbers beside the reference's and beside those of known mistakes, on the same inputs.
+
+use super::answer::Answer;
+use super::exercise::About;
+use super::guard::{Run, run};
+use super::locate::{are_same, differs};
+use super::verdict::{Outcome, Verdict};
+use crate::error::{Error, Result};
+
+/// A function of one exercise with its argument bound to an input.
+pub(crate) type Tried<'a, I> = &'a dyn Fn(&I) -> Result<Answer, String>;
+
+/// A function that an exercise knows.
+pub(crate) type Answering<I> = fn(&I) -> Result<Answer, String>;
+
+/// The functions that an exercise knows.
+pub(crate) struct Known<I> {
+    pub reference: Answering<I>,
+    /// Wrong answers, each with what the mistake is.
+    pub wrong: Vec<(&'static str, Answering<I>)>,
+    /// Other right answers, each with a remark.
+    pub accepted: Vec<(&'static str, Answering<I>)>,
+}
+
+/// What is to be said of a function.
+pub(crate) fn judge<I>(about: &About, inputs: Result<Vec<I>>, known: &Known<I>, tried: Tried<I>) -> Verdict {
+    let outcome = inputs.map_err(|error| error.to_string()).and_then(|inputs| outcome(about, &inputs, known, tried));
+    let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("the exercise itself failed: {error}")));
+    Verdict::new(about, outcome)
+}
+
+fn outcome<I>(about: &About, inputs: &[I], known: &Known<I>, tried: Tried<I>) -> Result<Outcome, String> {
+    let mut answers = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        match run(|| tried(input)) {
+            Run::Returned(answer) => answers.push(answer),
+            Run::NotWritten => return Ok(Outcome::NotWritten),
+            Run::Failed(error) => return Ok(Outcome::Failed(error)),
+            Run::Panicked(message) => return Ok(Outcome::Panicked(message)),
+        }
+    }
+    let said = |error: crate::Error| error.to_string();
+    let is = |function: Answering<I>| -> Result<bool, String> {
+        let mut same = true;
+        for (input, answer) in inputs.iter().zip(&answers) {
+            // A wrong answer may not be one for this input.
+            same &= matches!(function(input), Ok(other) if are_same(answer, &other).map_err(said)?);
+        }
+        Ok(same)
+    };
+    if is(known.reference)? {
+        return Ok(Outcome::Passed { note: None });
+    }
+    for (note, accepted) in &known.accepted {
+        if is(*accepted)? {
+            return Ok(Outcome::Passed { note: Some((*note).to_string()) });
+        }
+    }
+    let mut likely = None;
+    for (number, (mistake, wrong)) in known.wrong.iter().enumerate() {
+        if likely.is_none() && is(*wrong)? {
+            likely = Some((number, (*mistake).to_string()));
+        }
+    }
+    for (input, answer) in inputs.iter().zip(&answers) {
+        if let Some(what) = differs(answer, &(known.reference)(input)?, about.axes).map_err(said)? {
+            return Ok(Outcome::Wrong { what, likely });
+        }
+    }
+    Err("an answer that is not the reference's does not differ from it".into())
+}
+
+/// Whether all that an exercise knows is judged as what it is.
+pub(crate) fn prove<I>(about: &About, inputs: Result<Vec<I>>, known: &Known<I>) -> Result<()> {
+    let inputs = inputs?;
+    let refused = |why: String| Error::argument(format!("exercise {} {}: {why}", about.id, about.name));
+    let judged = |tried: Tried<I>| outcome(about, &inputs, known, tried).map_err(&refused);
+    let expect = |which: &str, outcome: Outcome, wanted: &dyn Fn(&Outcome) -> bool| match wanted(&outcome) {
+        true => Ok(()),
+        false => Err(refused(format!("{which} is judged as {outcome:?}."))),
+    };
+    expect("the reference", judged(&known.reference)?, &|outcome| *outcome == Outcome::Passed { note: None })?;
+    expect("todo!()", judged(&|_| todo!())?, &|outcome| *outcome == Outcome::NotWritten)?;
+    for (note, accepted) in &known.accepted {
+        let is_noted = |outcome: &Outcome| *outcome == Outcome::Passed { note: Some((*note).to_string()) };
+        expect("an accepted answer", judged(accepted)?, &is_noted)?;
+    }
+    for (number, (mistake, wrong)) in known.wrong.iter().enumerate() {
+        let is_itself =
+            |outcome: &Outcome| matches!(outcome, Outcome::Wrong { likely: Some((found, _)), .. } if *found == number);
+        expect(&format!("the wrong answer \"{mistake}\""), judged(wrong)?, &is_itself)?;
+    }
+    Ok(())
+}

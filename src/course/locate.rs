@@ -1,0 +1,78 @@
+//! Where an answer differs from what was wanted, in the words of its axes.
+
+use candle_core::Tensor;
+
+use super::answer::Answer;
+use crate::error::Result;
+use crate::tensors::{self, Difference, difference};
+
+/// An answer may be this far from the reference, relative to `1 + |wanted|`: other orders of summation in f32 stay below it.
+const TOLERANCE: f64 = 2e-4;
+
+/// Whether two answers are the same up to rounding.
+pub(super) fn are_same(got: &Answer, wanted: &Answer) -> Result<bool> {
+    Ok(differs(got, wanted, &[])?.is_none())
+}
+
+/// How an answer differs, in a sentence; nothing if it does not. `axes` names those of each part.
+pub(super) fn differs(got: &Answer, wanted: &Answer, axes: &[&[&str]]) -> Result<Option<String>> {
+    if got.parts.len() != wanted.parts.len() {
+        return Ok(Some(format!("it has {} parts, and {} are wanted.", got.parts.len(), wanted.parts.len())));
+    }
+    for (number, (got, wanted)) in got.parts.iter().zip(&wanted.parts).enumerate() {
+        let names = axes.get(number).copied().unwrap_or_default();
+        if let Some(found) = difference(got, wanted, TOLERANCE)? {
+            return sentence(&found, got, wanted, names).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn sentence(found: &Difference, got: &Tensor, wanted: &Tensor, names: &[&str]) -> Result<String> {
+    let Some(first) = &found.first else {
+        let mut sentence = format!("its shape is {:?}, and {} is wanted.", got.dims(), shape(wanted.dims(), names));
+        if let Some(how) = &found.how {
+            sentence += &format!(" {how}");
+        }
+        return Ok(sentence);
+    };
+    let mut sentence = format!("{} of {} numbers differ", found.wrong.len(), wanted.elem_count());
+    if wanted.rank() > 0 {
+        sentence += &format!("; the first at {}", place(&first.index, names));
+    }
+    sentence += &format!(": got {}, wanted {}.", first.got, first.wanted);
+    if let Some(right) = right_throughout(found, wanted.dims(), names) {
+        sentence += &format!(" {right}");
+    }
+    if let Some(how) = &found.how {
+        sentence += &format!(" {how}");
+    }
+    Ok(sentence)
+}
+
+fn name<'a>(names: &[&'a str], axis: usize) -> &'a str {
+    names.get(axis).copied().unwrap_or("index")
+}
+
+fn shape(dims: &[usize], names: &[&str]) -> String {
+    let sizes = dims.iter().enumerate().map(|(axis, size)| match names.get(axis) {
+        Some(name) => format!("{name} {size}"),
+        None => size.to_string(),
+    });
+    format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
+}
+
+fn place(index: &[usize], names: &[&str]) -> String {
+    let parts = index.iter().enumerate().map(|(axis, at)| format!("{} {at}", name(names, axis)));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// The places along one axis where everything is right, where they are some but not all; of the first such axis.
+fn right_throughout(found: &Difference, dims: &[usize], names: &[&str]) -> Option<String> {
+    (0..dims.len()).filter(|axis| dims[*axis] > 1).find_map(|axis| {
+        let mut is_wrong = vec![false; dims[axis]];
+        found.wrong.iter().for_each(|at| is_wrong[tensors::place(*at, dims)[axis]] = true);
+        let right: Vec<String> = (0..dims[axis]).filter(|at| !is_wrong[*at]).map(|at| at.to_string()).collect();
+        (!right.is_empty()).then(|| format!("Right throughout: {} {}.", name(names, axis), right.join(", ")))
+    })
+}

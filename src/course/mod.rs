@@ -1,0 +1,25 @@
+//! Exercises in cells, judged at once: what is wrong, where, and most likely why.
+//!
+//! An exercise is a function to write. `ex::attention_pattern().check(my_pattern)` runs it on small inputs beside the reference and gives
+//! a [`Verdict`], which shows itself and is never an error: an error would drop the cell's variables. Each exercise also holds **wrong
+//! answers that are code**: where a function computes what one of them computes, the verdict says which mistake that is.
+//!
+//! Inputs are small, every axis has another size, no parameter is at its default, and there are two inputs of different sizes, so that a
+//! number that was written into the code fails.
+//!
+//! Limits: a function that never returns is not interrupted; what a function prints is not looked at.
+
+mod answer;
+mod exercise;
+mod guard;
+mod judge;
+mod locate;
+mod models;
+mod notebook;
+mod sections;
+mod verdict;
+
+pub use exercise::About;
+pub use notebook::{For, Part, Section};
+pub use sections::{ex, sections};
+pub use verdict::{Outcome, Verdict};

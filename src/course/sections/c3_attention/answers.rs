@@ -1,0 +1,156 @@
+//! Answers of this section that are wrong, or right in another way.
+
+use candle_core::{DType, Tensor};
+
+use super::{attention_pattern, induction_scores};
+use crate::cache::ActivationCache;
+use crate::error::Result;
+use crate::model::ops::softmax;
+use crate::tensors::{TensorWords, einsum};
+use crate::tokens::Tokens;
+
+/// What a stripe of each head's pattern is worth: the shared form of the mistakes below.
+fn stripes(cache: &ActivationCache, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let layers = (0..cache.dims().n_layers).map(|layer| of(&cache.get(("pattern", layer))?));
+    Ok(Tensor::stack(&layers.collect::<Result<Vec<_>>>()?, 0)?)
+}
+
+fn matches(logits: &Tensor, tokens: &Tokens, shift: isize) -> Result<usize> {
+    let guesses = logits.argmax(2)?.to_vec2::<u32>()?;
+    let mut count = 0;
+    for (row, guesses) in guesses.iter().enumerate() {
+        let ids = tokens.row(row);
+        let pairs = (0..ids.len()).filter_map(|pos| Some((guesses[pos], ids.get(pos.checked_add_signed(shift)?)?)));
+        count += pairs.filter(|(guess, id)| guess == *id).count();
+    }
+    Ok(count)
+}
+
+pub(super) fn counts_itself(logits: &Tensor, tokens: &Tokens) -> Result<usize> {
+    matches(logits, tokens, 0)
+}
+
+pub(super) fn counts_the_token_before(logits: &Tensor, tokens: &Tokens) -> Result<usize> {
+    matches(logits, tokens, -1)
+}
+
+fn pattern(q: &Tensor, k: &Tensor, scale: f64, past: impl Fn(usize, usize) -> bool) -> Result<Tensor> {
+    let pos = q.dim(1)?;
+    let scores = (einsum("b q h d, b k h d -> b h q k", &[q, k])? / scale)?;
+    let future = (0..pos * pos).map(|at| u8::from(!past(at / pos, at % pos))).collect::<Vec<_>>();
+    softmax(&scores.masked_fill(&Tensor::from_vec(future, (pos, pos), q.device())?, f32::NEG_INFINITY)?)
+}
+
+fn root(q: &Tensor) -> Result<f64> {
+    Ok((q.dim(3)? as f64).sqrt())
+}
+
+pub(super) fn no_scale(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    pattern(q, k, 1.0, |q, k| k <= q)
+}
+
+pub(super) fn scale_without_root(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    pattern(q, k, q.dim(3)? as f64, |q, k| k <= q)
+}
+
+pub(super) fn no_mask(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    pattern(q, k, root(q)?, |_, _| true)
+}
+
+pub(super) fn diagonal_masked(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    pattern(q, k, root(q)?, |q, k| k < q)
+}
+
+pub(super) fn upside_down(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    pattern(q, k, root(q)?, |q, k| k >= q)
+}
+
+pub(super) fn one_too_many(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    pattern(q, k, root(q)?, |q, k| k <= q + 1)
+}
+
+pub(super) fn over_queries(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    let scores = (einsum("b q h d, b k h d -> b h k q", &[q, k])? / root(q)?)?;
+    let later = Tensor::tril2(q.dim(1)?, DType::U8, q.device())?.t()?.eq(0u8)?;
+    Ok(softmax(&scores.masked_fill(&later, f32::NEG_INFINITY)?)?.transpose(2, 3)?)
+}
+
+pub(super) fn swapped(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    attention_pattern(k, q)
+}
+
+pub(super) fn probability_kept_zero(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    let whole = no_mask(q, k)?;
+    Ok(whole.broadcast_mul(&Tensor::tril2(q.dim(1)?, DType::F32, q.device())?)?)
+}
+
+fn on_diagonal(cache: &ActivationCache, offset: isize) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok(pattern.diagonal(offset)?.mean((0, 2))?))
+}
+
+pub(super) fn the_next_token(cache: &ActivationCache) -> Result<Tensor> {
+    on_diagonal(cache, 1)
+}
+
+pub(super) fn two_before(cache: &ActivationCache) -> Result<Tensor> {
+    on_diagonal(cache, -2)
+}
+
+pub(super) fn all_queries_count(cache: &ActivationCache) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok((pattern.diagonal(-1)?.sum(2)?.mean(0)? / pattern.dim(2)? as f64)?))
+}
+
+pub(super) fn one_prompt_previous(cache: &ActivationCache) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok(pattern.get(0)?.diagonal(-1)?.mean(1)?))
+}
+
+pub(super) fn one_prompt_current(cache: &ActivationCache) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok(pattern.get(0)?.diagonal(0)?.mean(1)?))
+}
+
+pub(super) fn summed_current(cache: &ActivationCache) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok(pattern.diagonal(0)?.sum(2)?.mean(0)?))
+}
+
+pub(super) fn first_query(cache: &ActivationCache) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok(pattern.narrow(2, pattern.dim(2)? - 1, 1)?.squeeze(2)?.mean((0, 2))?))
+}
+
+pub(super) fn last_key(cache: &ActivationCache) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok(pattern.narrow(3, pattern.dim(3)? - 1, 1)?.squeeze(3)?.mean((0, 2))?))
+}
+
+pub(super) fn without_the_first_query(cache: &ActivationCache) -> Result<Tensor> {
+    stripes(cache, |pattern| {
+        let rest = pattern.narrow(2, 1, pattern.dim(2)? - 1)?;
+        Ok(rest.narrow(3, 0, 1)?.squeeze(3)?.mean((0, 2))?)
+    })
+}
+
+fn repeated(cache: &ActivationCache, seq_len: usize, back: usize) -> Result<Tensor> {
+    stripes(cache, |pattern| {
+        let stripe = pattern.diagonal(-(back as isize))?;
+        let first = seq_len + 1 - back;
+        Ok(stripe.narrow(2, first, seq_len)?.mean((0, 2))?)
+    })
+}
+
+pub(super) fn the_same_token(cache: &ActivationCache, seq_len: usize) -> Result<Tensor> {
+    repeated(cache, seq_len, seq_len)
+}
+
+pub(super) fn the_token_before_it(cache: &ActivationCache, seq_len: usize) -> Result<Tensor> {
+    repeated(cache, seq_len, seq_len + 1)
+}
+
+pub(super) fn summed(cache: &ActivationCache, seq_len: usize) -> Result<Tensor> {
+    Ok((induction_scores(cache, seq_len)? * seq_len as f64)?)
+}
+
+pub(super) fn one_prompt(cache: &ActivationCache, seq_len: usize) -> Result<Tensor> {
+    stripes(cache, |pattern| Ok(pattern.get(0)?.diagonal(1 - seq_len as isize)?.narrow(1, 2, seq_len)?.mean(1)?))
+}
+
+pub(super) fn whole_stripe(cache: &ActivationCache, seq_len: usize) -> Result<Tensor> {
+    on_diagonal(cache, 1 - seq_len as isize)
+}

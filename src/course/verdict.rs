@@ -1,0 +1,97 @@
+//! What is said of a student's function.
+
+use std::fmt;
+
+use super::exercise::About;
+use crate::error::{Error, Result};
+use crate::visible::visible;
+
+/// How a function did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is right; with a remark where the answer is another than the reference's and as good.
+    Passed {
+        /// The remark.
+        note: Option<String>,
+    },
+    /// It is still `todo!()`.
+    NotWritten,
+    /// It returned an error.
+    Failed(String),
+    /// It panicked.
+    Panicked(String),
+    /// It returned something else than was wanted.
+    Wrong {
+        /// What differs.
+        what: String,
+        /// Which of the exercise's wrong answers it is, counted from 0, and what that mistake is.
+        likely: Option<(usize, String)>,
+    },
+}
+
+/// What a check says. It shows itself, begins with `candle-lens ✓` or `candle-lens ✗`, and is not an error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    id: String,
+    name: String,
+    outcome: Outcome,
+    /// What to look at, where no mistake was recognised.
+    hint: Option<String>,
+}
+
+impl Verdict {
+    pub(super) fn new(about: &About, outcome: Outcome) -> Self {
+        let hint = match &outcome {
+            Outcome::Passed { .. } | Outcome::NotWritten | Outcome::Wrong { likely: Some(_), .. } => None,
+            Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Wrong { likely: None, .. } => about.hints.first(),
+        };
+        Self { id: about.id.into(), name: about.name.into(), outcome, hint: hint.map(|hint| (*hint).to_string()) }
+    }
+
+    /// Whether the function is right.
+    pub fn passed(&self) -> bool {
+        matches!(self.outcome, Outcome::Passed { .. })
+    }
+
+    /// How it did.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome.clone()
+    }
+
+    /// Fails where the function is not right; for notebooks that must pass.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with what the verdict says.
+    pub fn expect(&self) -> Result<()> {
+        match self.passed() {
+            true => Ok(()),
+            false => Err(Error::argument(self.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.passed() { '✓' } else { '✗' };
+        write!(f, "candle-lens {mark} {} {}", self.id, self.name)?;
+        match &self.outcome {
+            Outcome::Passed { note: None } => {}
+            Outcome::Passed { note: Some(note) } => write!(f, "\n{note}")?,
+            Outcome::NotWritten => {
+                f.write_str(": not written yet. Replace todo!() in the cell above and run both cells.")?
+            }
+            Outcome::Failed(error) => write!(f, ": it returned an error.\n{}", visible(error))?,
+            Outcome::Panicked(message) => write!(f, ": it panicked.\n{}", visible(message))?,
+            Outcome::Wrong { what, likely } => {
+                write!(f, ": {what}")?;
+                if let Some((_, mistake)) = likely {
+                    write!(f, "\nLikely: {mistake}")?;
+                }
+            }
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\nHint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a verdict says of functions that are not right.
+
+use candle_lens::course::{Outcome, ex};
+use candle_lens::prelude::*;
+
+fn scores(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    einsum("b q h d, b k h d -> b h q k", &[q, k])
+}
+
+#[test]
+fn a_named_mistake_is_named_and_its_first_place_too() {
+    let verdict = ex::attention_pattern().check(|q, k| {
+        let future = Tensor::tril2(q.dim(1)?, DType::U8, q.device())?.eq(0u8)?;
+        softmax(&scores(q, k)?.masked_fill(&future, f32::NEG_INFINITY)?)
+    });
+    let said = verdict.to_string();
+    assert!(said.starts_with("candle-lens ✗ 1.2.b attention_pattern: "), "{said}");
+    assert!(said.contains("the first at batch 0, head 0, q_pos 1, k_pos 0"), "{said}");
+    assert!(said.contains("Right throughout: q_pos 0."), "{said}");
+    assert!(said.contains("Likely: the scores are not scaled."), "{said}");
+    assert!(said.lines().count() <= 4 && !verdict.passed(), "{said}");
+    assert_eq!(verdict.expect().expect_err("it is wrong").to_string(), format!("candle-lens: {said}"));
+}
+
+#[test]
+fn shapes_are_in_the_words_of_the_axes() {
+    let flat = ex::attention_pattern().check(|q, _| Ok::<_, candle_lens::Error>(q.clone())).to_string();
+    assert!(flat.contains("its shape is [2, 5, 3, 4], and [batch 2, head 3, q_pos 5, k_pos 5] is wanted."), "{flat}");
+    let turned = ex::current_token_scores().check(|cache| {
+        let layers =
+            (0..cache.dims().n_layers).map(|layer| Ok(cache.get(("pattern", layer))?.diagonal(0)?.mean((0, 2))?));
+        Ok::<_, candle_lens::Error>(Tensor::stack(&layers.collect::<Result<Vec<_>>>()?, 1)?)
+    });
+    assert!(turned.to_string().contains("permute([1, 0])"), "{turned}");
+}
+
+#[test]
+fn whatever_happens_is_a_verdict() {
+    let empty = ex::n_correct().check(|_, _| -> Result<usize> { todo!() });
+    assert_eq!(empty.outcome(), Outcome::NotWritten);
+    assert!(empty.to_string().contains("not written yet"));
+
+    let failed = ex::n_correct().check(|logits, _| Ok::<_, candle_lens::candle::Error>(logits.dims2()?.0));
+    assert!(
+        matches!(failed.outcome(), Outcome::Failed(ref error) if error.contains("rank") && !error.contains('\n')),
+        "{failed}"
+    );
+    assert!(failed.to_string().contains("Hint: "), "{failed}");
+
+    let panicked = ex::n_correct().check(|_, tokens| Ok::<_, String>(tokens.row(0)[99] as usize));
+    assert!(matches!(panicked.outcome(), Outcome::Panicked(ref message) if message.contains("99")), "{panicked}");
+
+    let hostile = ex::n_correct().check(|_, _| Err::<usize, _>("\u{1b}[2J\u{202e}"));
+    assert!(!hostile.to_string().contains('\u{1b}'), "{hostile:?}");
+
+    let nan = ex::first_token_scores().check(|cache| {
+        Ok::<_, candle_lens::Error>(Tensor::full(
+            f32::NAN,
+            (cache.dims().n_layers, cache.dims().n_heads),
+            &Device::Cpu,
+        )?)
+    });
+    assert!(nan.to_string().contains("NaN"), "{nan}");
+}
+
+#[test]
+fn another_right_answer_passes_with_a_remark() {
+    let verdict = ex::induction_scores().check(|cache, seq_len| {
+        let layers = (0..cache.dims().n_layers)
+            .map(|layer| Ok(cache.get(("pattern", layer))?.diagonal(1 - seq_len as isize)?.mean((0, 2))?));
+        Ok::<_, candle_lens::Error>(Tensor::stack(&layers.collect::<Result<Vec<_>>>()?, 0)?)
+    });
+    assert!(verdict.passed() && verdict.to_string().contains("ARENA"), "{verdict}");
+    assert!(verdict.to_string().starts_with("candle-lens ✓ 1.2.f induction_scores"));
+}
+
+/// The hook of one check is not in the way of another thread's panic.
+#[test]
+fn a_check_gives_the_panic_hook_back() {
+    ex::n_correct().check(|_, _| -> Result<usize> { todo!() });
+    let message = std::panic::catch_unwind(|| panic!("mine")).expect_err("it panics");
+    assert_eq!(message.downcast_ref::<&str>(), Some(&"mine"));
+}
