@@ -80,12 +80,13 @@ pub fn largest(numbers: impl IntoIterator<Item = f32>) -> f32 {
     numbers.into_iter().fold(0.0, |most, number| most.max(number.abs()))
 }
 
-/// Total gradients against candle's, for features and tokens.
+/// Total gradients against candle's, for features and, where they are not left alone, tokens; of a graph of a difference with its
+/// corrupted prompt.
 pub fn check_totals(
     model: &HookedTransformer,
     dictionaries: &[Dictionary],
-    tokens: &Tokens,
-    graph: &ChainedGraph,
+    (tokens, tolerance): (&Tokens, f32),
+    (graph, corrupted): (&ChainedGraph, Option<&Tokens>),
     what: &str,
 ) -> Result<()> {
     let (held, mut plan) = spliced(model, dictionaries)?;
@@ -99,12 +100,19 @@ pub fn check_totals(
     let gradients = run.taps.gradients(&difference)?;
     let all: BTreeMap<&String, Option<Tensor>> =
         outputs.iter().zip(&posts).map(|(point, post)| (point, gradients.get(post.as_str()).ok())).collect();
-    let embed = gradients.activation("embed")?;
+    let embed = match corrupted {
+        Some(corrupted) => {
+            let other = model.run_with_hooks(corrupted, HookPlan::new().capture("embed"))?.1.get("embed")?;
+            (gradients.activation("embed")? - other)?
+        }
+        None => gradients.activation("embed")?,
+    };
     let by_token = match gradients.get("embed") {
         Ok(gradient) => Some((gradient * embed)?.sum(2)?),
         Err(_) => None,
     };
     let size = largest(graph.nodes().iter().filter(|node| point_of(node.node).is_some()).map(|node| node.gradient));
+    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()).unwrap_or(u32::MAX);
     let mut seen = 0;
     for node in graph.nodes() {
         let wanted = match (point_of(node.node), node.node) {
@@ -112,7 +120,8 @@ pub fn check_totals(
                 Some(gradient) => at(gradient, pos, feature)?,
                 None => 0.0,
             },
-            (None, GraphNode::Token { pos }) => match &by_token {
+            // A BOS is left alone by dictionaries, and candle's gradient passes what is held there.
+            (None, GraphNode::Token { pos }) if tokens.id(0, pos) != bos => match &by_token {
                 Some(by_token) => by_token.i((0, pos))?.to_dtype(DType::F32)?.to_scalar()?,
                 None => 0.0,
             },
@@ -120,10 +129,10 @@ pub fn check_totals(
         };
         let size = if point_of(node.node).is_some() { size } else { size.max(wanted.abs()) };
         let miss = (node.gradient - wanted).abs() / size.max(1e-3);
-        assert!(miss < ROUNDING, "{what}: {} has {} and candle {wanted}", node.node, node.gradient);
+        assert!(miss < tolerance, "{what}: {} has {} and candle {wanted}", node.node, node.gradient);
         seen += 1;
     }
-    assert!(seen > tokens.pos() + 8, "{what}: {seen} nodes");
+    assert!(seen > 12, "{what}: {seen} nodes");
     Ok(())
 }
 
@@ -132,7 +141,7 @@ pub fn check_totals(
 pub fn check_sums(
     model: &HookedTransformer,
     dictionaries: &[Dictionary],
-    tokens: &Tokens,
+    (tokens, tolerance): (&Tokens, f32),
     graph: &ChainedGraph,
     what: &str,
 ) -> Result<()> {
@@ -154,7 +163,7 @@ pub fn check_sums(
         if node.node == (GraphNode::Target { number: 0 }) {
             let direct = of(node.node, EdgeVia::Direct);
             assert!(
-                (direct - node.change).abs() < ROUNDING * size,
+                (direct - node.change).abs() < tolerance * size,
                 "{what}: {direct} directly, {} in all",
                 node.change
             );
@@ -162,13 +171,17 @@ pub fn check_sums(
         }
         let sum = out.get(&node.node).copied().unwrap_or(0.0) as f32;
         let miss = (sum - node.score()).abs() / size;
-        assert!(miss < ROUNDING, "{what}: {} moves the metric by {}, its edges by {sum}", node.node, node.score());
+        assert!(miss < tolerance, "{what}: {} moves the metric by {}, its edges by {sum}", node.node, node.score());
         let Some((point, pos, feature)) = point_of(node.node) else { continue };
         let pre = at(&cache.get(format!("{point}.hook_sae_acts_pre").as_str())?, pos, feature)?;
+        if node.gradient == 0.0 {
+            // What moves nothing is not explained.
+            continue;
+        }
         let sum = of(node.node, EdgeVia::Mlp) + of(node.node, EdgeVia::Ov);
-        assert!((pre - sum).abs() < ROUNDING * pre.abs().max(2.0), "{what}: {} is {pre}, its edges {sum}", node.node);
+        assert!((pre - sum).abs() < tolerance * pre.abs().max(2.0), "{what}: {} is {pre}, its edges {sum}", node.node);
         let (q, k) = (of(node.node, EdgeVia::Q), of(node.node, EdgeVia::K));
-        assert!((q - k).abs() < ROUNDING * q.abs().max(2.0), "{what}: {}: queries {q}, keys {k}", node.node);
+        assert!((q - k).abs() < tolerance * q.abs().max(2.0), "{what}: {}: queries {q}, keys {k}", node.node);
     }
     Ok(())
 }
@@ -178,10 +191,15 @@ pub fn graph(model: &HookedTransformer, dictionaries: &[Dictionary], tokens: &To
     model.chained_graph(dictionaries, tokens, Baseline::Zero, metric)
 }
 
-pub fn check(model: &HookedTransformer, dictionaries: &[Dictionary], tokens: &Tokens, what: &str) -> Result<()> {
+pub fn check(
+    model: &HookedTransformer,
+    dictionaries: &[Dictionary],
+    (tokens, tolerance): (&Tokens, f32),
+    what: &str,
+) -> Result<()> {
     let graph = graph(model, dictionaries, tokens)?;
-    check_totals(model, dictionaries, tokens, &graph, what)?;
-    check_sums(model, dictionaries, tokens, &graph, what)
+    check_totals(model, dictionaries, (tokens, tolerance), (&graph, None), what)?;
+    check_sums(model, dictionaries, (tokens, tolerance), &graph, what)
 }
 
 pub fn prompt() -> Result<Tokens> {
@@ -200,7 +218,7 @@ fn total_gradients_are_candles_and_edges_sum_for_every_kind_of_dictionary() -> R
             ("mlp.hook_in", Kind::CrossLayer),
         ] {
             let all = of_all_parts(&model, reads, kind)?;
-            check(&model, &all, &prompt()?, &format!("{reads}, {kind:?}, {processing:?}"))?;
+            check(&model, &all, (&prompt()?, ROUNDING), &format!("{reads}, {kind:?}, {processing:?}"))?;
         }
         for (layer, activation) in [
             (1, Activation::TopK { k: 6 }),
@@ -210,7 +228,12 @@ fn total_gradients_are_candles_and_edges_sum_for_every_kind_of_dictionary() -> R
             let mut some = of_all_parts(&model, "ln2.hook_normalized", Kind::Plain)?;
             some.retain(|dictionary| dictionary.expects().writes().and_then(|point| point.layer()) != Some(layer));
             some.push(autoencoder(&model, layer, activation.clone())?);
-            check(&model, &some, &prompt()?, &format!("{activation:?} and no transcoder in layer {layer}"))?;
+            check(
+                &model,
+                &some,
+                (&prompt()?, ROUNDING),
+                &format!("{activation:?} and no transcoder in layer {layer}"),
+            )?;
         }
     }
     Ok(())
@@ -224,7 +247,7 @@ fn total_gradients_are_candles_and_edges_sum_in_every_family() -> Result<()> {
         let model = HookedTransformer::from_pretrained_no_processing(family.to_string_lossy())?;
         for kind in [Kind::Plain, Kind::Skip] {
             let all = of_all_parts(&model, "mlp.hook_in", kind)?;
-            check(&model, &all, &prompt()?, &format!("{}, {kind:?}", family.display()))?;
+            check(&model, &all, (&prompt()?, ROUNDING), &format!("{}, {kind:?}", family.display()))?;
         }
         checked += 1;
     }

@@ -2,6 +2,7 @@
 
 mod chained;
 mod chained_edges;
+mod chained_kinds;
 mod held;
 mod parity;
 mod scale;
