@@ -17,6 +17,7 @@ mod build;
 mod chained;
 mod contract;
 mod explore;
+mod folded;
 mod graph;
 mod incoming;
 mod influence;
@@ -29,6 +30,7 @@ mod scores;
 mod sources;
 mod supernodes;
 mod targets;
+mod transcoders;
 
 pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
 pub use graph::AttributionGraph;

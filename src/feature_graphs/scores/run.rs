@@ -3,10 +3,12 @@
 use candle_core::DType;
 
 use super::super::affine::{AffineBlock, final_norm, one};
-use super::super::build::{by_layer, only_prompt, reads};
+use super::super::build::{only_prompt, reads};
+use super::super::folded::FoldedBlock;
 use super::super::options::GraphOptions;
 use super::super::pull::Pull;
 use super::super::sources::Sources;
+use super::super::transcoders::Transcoder;
 use super::attribution::ScoreAttribution;
 use super::side::{Projection, ScoreRun};
 use crate::dictionaries::{Dictionaries, Dictionary, InputNorm};
@@ -57,7 +59,7 @@ impl HookedTransformer {
         absolute(head.layer as isize, cfg.n_layers, "layer")?;
         absolute(head.head as isize, cfg.n_heads, "head")?;
         let (of_attention, of_mlps) = apart(self, dictionaries.into())?;
-        let of_mlps = by_layer(self, of_mlps.into())?;
+        let of_mlps = Transcoder::all(self, &of_mlps.into())?;
         let tokens = only_prompt(self, prompt, "the attribution of a score")?;
         let (query, key) = (absolute(query, tokens.pos(), "pos")?, absolute(key, tokens.pos(), "pos")?);
         let first_position = self.first_position(&tokens, &GraphOptions::default())?;
@@ -76,13 +78,13 @@ impl HookedTransformer {
                  which is not after the query and not outside the window of a layer of local attention."
             )));
         }
+        let blocks = (0..cfg.n_layers).map(|at| AffineBlock::new(self, &cache, at)).collect::<Result<Vec<_>>>()?;
+        let folded = blocks.iter().map(FoldedBlock::new).collect::<Result<Vec<_>>>()?;
+        let sources = Sources::new(self, &cache, &of_mlps, &folded, first_position)?;
         let run = ScoreRun {
             model: self,
-            pull: Pull {
-                sources: Sources::new(self, &cache, &of_mlps, first_position)?,
-                blocks: (0..cfg.n_layers).map(|at| AffineBlock::new(self, &cache, at)).collect::<Result<_>>()?,
-                last: final_norm(self, &cache)?,
-            },
+            pull: Pull::new(sources, folded, final_norm(self, &cache)?)?,
+            blocks,
             cache: &cache,
             tokens: &tokens,
             of_attention,

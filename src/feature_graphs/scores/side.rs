@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::super::affine::one;
+use super::super::affine::{AffineBlock, one};
 use super::super::contract::Rows;
 use super::super::node::{BiasOf, GraphNode};
 use super::super::pull::Pull;
@@ -41,6 +41,7 @@ pub(super) struct ScoreRun<'a> {
     pub cache: &'a ActivationCache,
     pub tokens: &'a Tokens,
     pub pull: Pull,
+    pub blocks: Vec<AffineBlock>,
     /// Of attention outputs, by layer.
     pub of_attention: Vec<Option<Dictionary>>,
     pub head: Head,
@@ -63,25 +64,22 @@ impl ScoreRun<'_> {
         };
         let w = part(format!("W_{}", projection.letter))?;
         let own_bias = part(format!("b_{}", projection.letter))?;
-        let at_pos = w.t()?.contiguous()?.unsqueeze(1)?;
-        let g = at_pos.pad_with_zeros(1, pos, self.sources().n_pos - pos - 1)?;
+        // [d_head, d_model]: a target for each number of the query or key.
+        let mut g = w.t()?.contiguous()?;
         let mut rows = Rows::new(g.dim(0)?, self.sources().columns());
-        rows.bias(BiasOf::Target, &own_bias)?;
-        let g = match &self.pull.blocks[layer].ln1 {
-            Some(norm) => {
-                let (g, shift) = norm.pull(&g)?;
-                if let Some(shift) = shift {
-                    rows.bias(BiasOf::Norms, &shift)?;
-                }
-                g
+        rows.biases(BiasOf::Target, &own_bias)?;
+        if let Some(norm) = &self.blocks[layer].ln1 {
+            if let Some(b) = &norm.b {
+                rows.biases(BiasOf::Norms, &g.broadcast_mul(b)?.sum(D::Minus1)?)?;
             }
-            None => g,
-        };
+            g = norm.pull_at(&g, pos)?;
+        }
+        let g = g.unsqueeze(0)?.pad_with_zeros(0, pos, 0)?;
         let (mut g, mut by_node) = (g, Vec::new());
         for before in (0..layer).rev() {
             g = self.block(before, pos, &g, &mut rows, &mut by_node)?;
         }
-        rows.embeddings(self.sources(), &g)?;
+        rows.add(&self.pull.of_embeddings, &g)?;
         let edges = rows.split();
         if self.model.dims().shortformer {
             let placed = one(self.cache, HookPoint::PosEmbed)?.get(pos)?.unsqueeze(0)?.matmul(&w)?;
@@ -102,12 +100,9 @@ impl ScoreRun<'_> {
         rows: &mut Rows,
         by_node: &mut Vec<(GraphNode, Vec<f32>)>,
     ) -> Result<Tensor> {
-        rows.mlp(self.sources(), layer, g)?;
-        let before_mlp = match self.pull.read_by_mlp(layer, &[], g, rows)? {
-            Some(skipped) => (g + skipped)?,
-            None => g.clone(),
-        };
-        let behind_attention = if self.pull.blocks[layer].parallel { g } else { &before_mlp };
+        rows.add(&self.pull.of_mlps[layer], g)?;
+        let before_mlp = self.pull.before_mlp(layer, &[], g, g)?;
+        let behind_attention = if self.blocks[layer].parallel { g } else { &before_mlp };
         by_node.extend(self.attention(layer, pos, behind_attention, rows)?);
         Ok(before_mlp)
     }
@@ -115,22 +110,19 @@ impl ScoreRun<'_> {
     /// What a layer's attention writes at a position, from the gradient at the residual stream.
     ///
     /// # Shapes
-    /// `g [target, pos, d_model]`.
+    /// `g [pos, target, d_model]`, of the first positions.
     fn attention(&self, layer: usize, pos: usize, g: &Tensor, rows: &mut Rows) -> Result<Vec<(GraphNode, Vec<f32>)>> {
-        let block = &self.pull.blocks[layer];
-        let g = match &block.ln1_post {
-            Some(norm) => {
-                let (g, shift) = norm.pull(g)?;
-                if let Some(shift) = shift {
-                    rows.bias(BiasOf::Norms, &shift)?;
-                }
-                g
+        let block = &self.blocks[layer];
+        let mut g = g.get(pos)?;
+        if let Some(norm) = &block.ln1_post {
+            if let Some(b) = &norm.b {
+                rows.biases(BiasOf::Norms, &g.broadcast_mul(b)?.sum(D::Minus1)?)?;
             }
-            None => g.clone(),
-        };
-        rows.bias(BiasOf::Attention, &g.broadcast_mul(&block.b_o)?.sum((1, 2))?)?;
+            g = norm.pull_at(&g, pos)?;
+        }
+        rows.biases(BiasOf::Attention, &g.broadcast_mul(&block.b_o)?.sum(D::Minus1)?)?;
         // [target, head d_head]
-        let g = g.narrow(1, pos, 1)?.squeeze(1)?.contiguous()?.matmul(&block.w_o)?;
+        let g = g.matmul(&block.w_o)?;
         let z = one(self.cache, HookPoint::Block(layer, Site::Z))?.get(pos)?.flatten_all()?;
         let mut nodes = Vec::new();
         let mut missed = z.clone();
@@ -140,7 +132,7 @@ impl ScoreRun<'_> {
             let acts = dictionary.encode(&z.unsqueeze(0)?)?;
             let (features, values) = acts.row(0);
             let bias = dictionary.decoder_bias()?;
-            rows.bias(BiasOf::Decoders, &g.matmul(&bias.unsqueeze(1)?)?.squeeze(1)?)?;
+            rows.biases(BiasOf::Decoders, &g.matmul(&bias.unsqueeze(1)?)?.squeeze(1)?)?;
             missed = (missed - bias)?;
             for (&feature, &value) in features.iter().zip(values) {
                 let written = (dictionary.writers(&[feature], 0)?.squeeze(0)? * f64::from(value))?;
