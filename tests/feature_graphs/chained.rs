@@ -51,15 +51,24 @@ pub fn of_all_parts(model: &HookedTransformer, reads: &str, kind: Kind) -> Resul
 }
 
 /// The model with dictionaries spliced in, in which gradients pass what a graph's edges pass: neither scales of norms nor errors, nor
-/// parts of layers without a dictionary.
+/// parts of layers and heads without a dictionary.
 pub fn spliced(model: &HookedTransformer, dictionaries: &[Dictionary]) -> Result<(HookedTransformer, HookPlan)> {
     let mut plan = model.splice(dictionaries, ErrorTerm::Recomputed)?;
     for layer in 0..model.cfg().n_layers {
         let name = format!("blocks.{layer}.attn.hook_z");
         let point: HookPoint = name.parse()?;
-        if !dictionaries.iter().any(|dictionary| dictionary.expects().writes() == Some(point)) {
-            plan = plan.edit(name, Edit::custom("held", |x: &Tensor, _| candle_lens::candle::Result::Ok(x.detach())));
-        }
+        let head = match dictionaries.iter().find(|dictionary| dictionary.expects().writes() == Some(point)) {
+            Some(dictionary) if dictionary.expects().head.is_none() => continue,
+            other => other.and_then(|dictionary| dictionary.expects().head),
+        };
+        let hold = move |x: &Tensor, _: HookPoint| -> candle_lens::candle::Result<Tensor> {
+            let held = x.detach();
+            match head {
+                Some(head) => held.slice_scatter(&x.narrow(2, head, 1)?, 2, head),
+                None => Ok(held),
+            }
+        };
+        plan = plan.edit(name, Edit::custom("held", hold));
     }
     Ok((model.with_frozen([Frozen::NormScales, Frozen::Mlps]).without_weight_gradients(), plan))
 }

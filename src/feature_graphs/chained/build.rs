@@ -21,7 +21,7 @@ impl HookedTransformer {
     ///
     /// `dictionaries` are autoencoders of `hook_z` and transcoders of MLPs, at most one for each part of a layer; they are made to fit the
     /// model ([`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model)). The part of a layer without one is an error as a
-    /// whole. The change of a source is its activation with [`Baseline::Zero`], and its difference to corrupted prompts otherwise.
+    /// whole, and so are heads beside the one that a dictionary belongs to. The change of a source is its activation with [`Baseline::Zero`], and its difference to corrupted prompts otherwise.
     ///
     /// ```
     /// use candle_lens::prelude::*;
