@@ -27,6 +27,9 @@ pub use crate::feature_graphs::{
     AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
     Influence, ScoreAttribution, Supernode, Supernodes,
 };
+pub use crate::feature_graphs::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,
     FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts,

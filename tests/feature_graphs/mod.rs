@@ -4,6 +4,7 @@ mod chained;
 mod chained_edges;
 mod chained_kinds;
 mod held;
+mod means;
 mod parity;
 mod scale;
 mod scores;

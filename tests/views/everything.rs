@@ -27,6 +27,9 @@ use candle_lens::feature_graphs::{
     AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
     Influence, ScoreAttribution, Supernode, Supernodes,
 };
+use candle_lens::feature_graphs::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 use candle_lens::features::{
     ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
     FeatureDashboard, FeatureDirections, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
@@ -90,6 +93,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
         AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence, ScoreAttribution,
         GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
