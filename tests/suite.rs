@@ -65,6 +65,7 @@ mod patching {
     mod together;
 }
 mod real_models {
+    mod chained;
     mod checks;
     mod features;
     mod gemma3;

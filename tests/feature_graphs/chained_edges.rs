@@ -82,6 +82,18 @@ fn targets(graph: &ChainedGraph) -> Vec<GraphNode> {
     by_layer.into_values().flat_map(|nodes| nodes.into_iter().step_by(7).take(2)).collect()
 }
 
+/// Whether a feature or token writes to what the target reads.
+fn is_before(model: &HookedTransformer, source: GraphNode, target: GraphNode) -> bool {
+    match (source, target) {
+        (GraphNode::Token { .. }, _) => true,
+        (GraphNode::AttnFeature { layer, .. }, GraphNode::Feature { layer: own, .. }) => {
+            layer < own || (layer == own && !model.cfg().parallel_attn_mlp)
+        }
+        (GraphNode::Feature { layer, .. } | GraphNode::AttnFeature { layer, .. }, _) => layer < layer_of(target),
+        _ => false,
+    }
+}
+
 /// The edges into some features against the gradients of their pre-activations where these read.
 fn check_edges(
     model: &HookedTransformer,
@@ -123,19 +135,9 @@ fn check_edges(
             let (mut pairs, none) = (Vec::new(), BTreeMap::new());
             let edges = into.get(&target).unwrap_or(&none);
             for (&source, change) in &changes {
-                let is_before = match (source, target) {
-                    (GraphNode::Token { .. }, _) => true,
-                    (GraphNode::AttnFeature { layer, .. }, GraphNode::Feature { layer: own, .. }) => {
-                        layer < own || (layer == own && !model.cfg().parallel_attn_mlp)
-                    }
-                    (GraphNode::Feature { layer, .. } | GraphNode::AttnFeature { layer, .. }, _) => {
-                        layer < layer_of(target)
-                    }
-                    _ => false,
-                };
                 let found = edges.get(&(via, source)).copied().unwrap_or(0.0);
                 let Some((at, row)) = writes.of(source)? else { continue };
-                let wanted = match is_before {
+                let wanted = match is_before(model, source, target) {
                     true => (gradient.get(at)? * row)?.sum_all()?.to_scalar::<f32>()? * change,
                     false => 0.0,
                 };

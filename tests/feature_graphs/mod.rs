@@ -1,6 +1,6 @@
 //! Attribution graphs.
 
-mod chained;
+pub mod chained;
 mod chained_edges;
 mod chained_kinds;
 mod held;
@@ -8,5 +8,5 @@ mod means;
 mod parity;
 mod scale;
 mod scores;
-mod sums;
+pub mod sums;
 mod supernodes;
