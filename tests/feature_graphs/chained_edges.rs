@@ -2,6 +2,7 @@
 //! random architectures; and against runs in which patterns and scales are held and a source writes more.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_lens::Result;
 use candle_lens::feature_graphs::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia, GraphNode};
@@ -247,8 +248,8 @@ fn a_source_that_writes_more_moves_features_by_its_edges_in_a_held_run() -> Resu
             let mut runs: BTreeMap<usize, ActivationCache> = BTreeMap::new();
             for edge in out.step_by(5) {
                 let layer = layer_of(edge.target);
-                if !runs.contains_key(&layer) {
-                    runs.insert(layer, held(&clean, &model, layer, (pos, &more))?);
+                if let Entry::Vacant(vacant) = runs.entry(layer) {
+                    vacant.insert(held(&clean, &model, layer, (pos, &more))?);
                 }
                 let seen = pre(&runs[&layer], edge.target)? - pre(&clean, edge.target)?;
                 assert!(

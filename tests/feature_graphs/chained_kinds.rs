@@ -185,7 +185,7 @@ fn dictionaries_of_other_points_are_refused_by_name() -> Result<()> {
     let set = DictionarySet::open("tiny")?;
     let refused = |dictionaries: &[Dictionary]| -> Result<String> {
         let metric = Metric::logit_diff(&model.answers([PAIR])?);
-        let error = model.chained_graph(dictionaries, prompt()?, Baseline::Zero, metric).err().expect("refused");
+        let error = model.chained_graph(dictionaries, prompt()?, Baseline::Zero, metric).expect_err("refused");
         Ok(error.to_string())
     };
     let residual = refused(&[set.get("resid1")?])?;
@@ -199,7 +199,7 @@ fn dictionaries_of_other_points_are_refused_by_name() -> Result<()> {
     })?;
     assert!(refused(&[normalised])?.contains("normalises its input"));
     let metric = Metric::rank(&model, [PAIR.0])?;
-    let rank = model.chained_graph(&set.get("z1")?, prompt()?, Baseline::Zero, metric).err().expect("no gradient");
+    let rank = model.chained_graph(&set.get("z1")?, prompt()?, Baseline::Zero, metric).expect_err("no gradient");
     assert!(rank.to_string().contains("no gradient"), "{rank}");
     Ok(())
 }
