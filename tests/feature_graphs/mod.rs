@@ -3,9 +3,12 @@
 pub mod chained;
 mod chained_edges;
 mod chained_kinds;
+mod edits;
 mod held;
+mod interventions;
 mod means;
 mod parity;
+mod predicted;
 mod scale;
 mod scores;
 pub mod sums;
