@@ -56,9 +56,9 @@ impl<'a> PromptEdges<'a> {
         let other = corrupted.map(run).transpose()?;
         let layers = 0..model.cfg().n_layers;
         let blocks = layers.clone().map(|layer| AffineBlock::new(model, &cache, layer)).collect::<Result<Vec<_>>>()?;
-        let heads = layers.map(|layer| match fitted.of(Stage::attention(layer)) {
-            Some(_) => Heads::new(model, &cache, (&blocks[layer], layer)).map(Some),
-            None => Ok(None),
+        let heads = layers.map(|layer| match fitted.has(Stage::attention(layer)) {
+            true => Heads::new(model, &cache, (&blocks[layer], layer)).map(Some),
+            false => Ok(None),
         });
         let heads = heads.collect::<Result<_>>()?;
         let runs = Runs { clean: &cache, corrupted: other.as_ref() };
