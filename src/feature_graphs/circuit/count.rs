@@ -147,8 +147,8 @@ impl FeatureCircuits {
         (0..self.tokens.batch()).map(of).sum()
     }
 
-    /// A circuit of as many features and as many errors of each prompt, drawn at random from all of the prompt: what a circuit of
-    /// that size is worth if nothing was known. Of one seed, those of nested circuits are nested.
+    /// A random circuit with as many features and as many errors in each prompt, drawn from all of that prompt: the control for a
+    /// circuit of this size. With the same seed, nested circuits give nested ones.
     ///
     /// ```
     /// use candle_lens::prelude::*;

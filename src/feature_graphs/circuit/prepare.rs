@@ -27,7 +27,7 @@ pub(super) const ERROR: &str = "hook_sae_error";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorsOutside {
     /// They are computed on the activations of the run as well: all errors are part of every circuit, and error nodes count for
-    /// nothing. What upstream changes do to the model itself passes through them.
+    /// nothing. A change upstream passes through them to the layers behind.
     Live,
     /// They are held at their values in the clean run: nothing passes, and what they say about the answer stays.
     Held,
