@@ -3,6 +3,9 @@
 pub mod chained;
 mod chained_edges;
 mod chained_kinds;
+mod circuit;
+mod circuit_by_hand;
+mod circuit_kinds;
 mod edits;
 mod held;
 mod interventions;
