@@ -147,7 +147,7 @@ impl AffineBlock {
         let at = |site| HookPoint::Block(layer, site);
         let norm = |name: &str, scale: Site| -> Result<Option<NormMap>> {
             let scale = at(scale);
-            // Behind attention there is a norm where it has weights.
+            // The norm after attention runs only where it has weights.
             let is_left_out = name == "ln1_post" && model.weight(&format!("blocks.{layer}.{name}.w")).is_err();
             match scale.absent(&model.dims()).is_some() || !model.dims().has_norm || is_left_out {
                 true => Ok(None),

@@ -1,7 +1,7 @@
 //! All edges of one prompt: the gradients of what features read and of the metric, pulled back to everything that was written before.
 //!
-//! The total gradient `G` of every source is found first, from the metric down: where all that reads a source has been pulled back, its
-//! total gradient is known, and the features of one position are pulled back together, each times its own. The edges of single targets
+//! The total gradient `G` of every source is computed first, from the metric down: once everything that reads a source has been pulled back,
+//! its total gradient is known, and the features of one position are pulled back together, each times its own. The edges of single targets
 //! are the same products, target by target.
 
 use candle_core::Tensor;
