@@ -20,7 +20,7 @@ impl HookedTransformer {
     /// the model is affine once patterns, norms and errors are held ([`feature_graphs`](crate::feature_graphs)).
     ///
     /// `dictionaries` are transcoders of MLPs, at most one for each layer, or the layers of one cross-layer transcoder; they are made to
-    /// fit the model ([`Dictionary::for_model`]). The MLP of a layer without one is an error as a whole.
+    /// fit the model ([`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model)). The MLP of a layer without one is an error as a whole.
     ///
     /// ```
     /// use candle_lens::prelude::*;

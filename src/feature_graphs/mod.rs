@@ -16,6 +16,7 @@
 mod affine;
 mod build;
 mod chained;
+mod circuit;
 mod contract;
 mod edits;
 mod explore;
@@ -37,6 +38,7 @@ mod transcoders;
 pub use chained::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
 };
+pub use circuit::{ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking};
 pub use edits::{ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
 pub use graph::AttributionGraph;
 pub use influence::Influence;

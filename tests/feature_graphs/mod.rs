@@ -1,6 +1,11 @@
 //! Attribution graphs.
 
-mod chained;
+pub mod chained;
+mod chained_edges;
+mod chained_kinds;
+mod circuit;
+mod circuit_by_hand;
+mod circuit_kinds;
 mod edits;
 mod files;
 mod held;
@@ -10,5 +15,5 @@ mod parity;
 mod predicted;
 mod scale;
 mod scores;
-mod sums;
+pub mod sums;
 mod supernodes;

@@ -23,7 +23,8 @@ impl HookedTransformer {
     ///
     /// `dictionaries` are autoencoders of `hook_z` and transcoders of MLPs, at most one for each part of a layer; they are made to fit the
     /// model ([`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model)). The part of a layer without one is an error as a
-    /// whole. The change of a source is its activation with [`Baseline::Zero`], and its difference to corrupted prompts otherwise.
+    /// whole, and so are heads beside the one that a dictionary belongs to.
+    /// Those of a set are read one by one, for each prompt anew. The change of a source is its activation with [`Baseline::Zero`], and its difference to corrupted prompts otherwise.
     ///
     /// Over several prompts of the same number of tokens all values are means: of the edges of each prompt, not of edges between mean
     /// activations.
@@ -82,7 +83,7 @@ impl HookedTransformer {
         options: ChainOptions,
     ) -> Result<ChainedGraph> {
         options.check()?;
-        let fitted = Fitted::new(self, dictionaries.into())?;
+        let fitted = Fitted::new(self, &dictionaries.into())?;
         let clean = self.to_tokens(clean)?;
         let corrupted = corrupted_of(self, &clean, baseline.into())?;
         let slopes = slopes(self, &clean, &metric)?;
