@@ -2,7 +2,7 @@
 
 use super::affine::{AffineBlock, final_norm, one};
 use super::explore::explore;
-use super::graph::AttributionGraph;
+use super::graph::{AttributionGraph, Origin};
 use super::options::{GraphOptions, GraphTargets};
 use super::pull::Pull;
 use super::sources::Sources;
@@ -78,7 +78,13 @@ impl HookedTransformer {
         let last = one(&cache, HookPoint::UnembedIn)?.get(tokens.pos() - 1)?;
         let targets = Targets::new(self, &logits, &last, &targets)?;
         let pieces = tokens.row(0).iter().map(|&id| self.piece(id)).collect();
-        explore(&pull, targets, &options, pieces, &values(&dictionaries, &cache, &pull)?)
+        let origin = Origin {
+            n_layers: self.cfg().n_layers,
+            tokens: tokens.row(0),
+            targets: targets.ids(logits.dim(2)?),
+            dictionaries: dictionaries.iter().map(|(_, dictionary)| dictionary.name()).collect(),
+        };
+        explore(&pull, targets, &options, (pieces, origin), &values(&dictionaries, &cache, &pull)?)
     }
 
     fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {

@@ -1,6 +1,6 @@
 //! The rows of a graph: targets first, then features, those with the most influence first where there is no room for all.
 
-use super::graph::{AttributionGraph, Row};
+use super::graph::{AttributionGraph, Origin, Row};
 use super::incoming::Incoming;
 use super::node::GraphNode;
 use super::options::GraphOptions;
@@ -19,7 +19,7 @@ pub(super) fn explore(
     pull: &Pull,
     targets: Targets,
     options: &GraphOptions,
-    pieces: Vec<String>,
+    (pieces, origin): (Vec<String>, Origin),
     values: &[f32],
 ) -> Result<AttributionGraph> {
     let features = &pull.sources.features;
@@ -31,6 +31,7 @@ pub(super) fn explore(
         activations: features.iter().map(|active| active.activation).collect(),
         rows: target_rows(pull, &targets)?,
         targets: targets.names,
+        origin,
     };
     let batch = options.batch_size;
     let mut is_there = vec![false; features.len()];
@@ -71,7 +72,7 @@ fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {
     let edges = pull.rows(&wanted)?.split();
     let row = |(number, edges): (usize, Incoming)| Row {
         node: GraphNode::Target { number },
-        value: targets.values[number],
+        value: Some(targets.values[number]),
         weight: targets.weights[number],
         edges,
     };
@@ -81,7 +82,7 @@ fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {
 fn feature_rows(pull: &Pull, numbers: &[usize], nodes: &[GraphNode], values: &[f32]) -> Result<Vec<Row>> {
     let wanted: Vec<Wanted> = numbers.iter().map(|&number| Wanted::Feature(number)).collect();
     let edges = pull.rows(&wanted)?.split();
-    let row = |(&number, edges)| Row { node: nodes[number], value: values[number], weight: 0.0, edges };
+    let row = |(&number, edges)| Row { node: nodes[number], value: Some(values[number]), weight: 0.0, edges };
     Ok(numbers.iter().zip(edges).map(row).collect())
 }
 

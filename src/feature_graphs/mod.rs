@@ -17,6 +17,7 @@ mod build;
 mod chained;
 mod contract;
 mod explore;
+mod files;
 mod graph;
 mod incoming;
 mod influence;

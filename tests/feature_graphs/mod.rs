@@ -1,6 +1,8 @@
 //! Attribution graphs.
 
 mod chained;
+mod files;
+mod files_bad;
 mod held;
 mod parity;
 mod scale;
