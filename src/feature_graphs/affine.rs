@@ -6,17 +6,17 @@ use candle_core::{D, Tensor};
 use crate::cache::ActivationCache;
 use crate::error::Result;
 use crate::hooks::{HookPoint, Site};
-use crate::model::ops::linear;
 use crate::model::{HookedTransformer, NormalizationType};
 use crate::wide;
 
 /// A norm with its scale held: `x -> C x / s * w + b`.
+#[derive(Clone)]
 pub(super) struct NormMap {
     centres: bool,
     /// `1 / s`, `[pos, 1]`; nothing is divided without.
-    inverse: Option<Tensor>,
+    pub inverse: Option<Tensor>,
     w: Option<Tensor>,
-    b: Option<Tensor>,
+    pub b: Option<Tensor>,
 }
 
 impl NormMap {
@@ -56,12 +56,67 @@ impl NormMap {
 
     /// As [`NormMap::pull`], from the gradient at `hook_normalized`, which is before the norm's weights.
     pub(super) fn pull_normalized(&self, g: &Tensor) -> Result<Tensor> {
-        let Some(inverse) = &self.inverse else { return Ok(g.clone()) };
-        let g = match self.centres {
+        let g = self.unscaled_normalized(g)?;
+        Ok(match &self.inverse {
+            Some(inverse) => g.broadcast_mul(inverse)?,
+            None => g,
+        })
+    }
+
+    /// The gradient at what the norm reads from that at what it gives, but for the division by the scale.
+    ///
+    /// # Shapes
+    /// `[.., d_model]`.
+    pub(super) fn unscaled(&self, g: &Tensor) -> Result<Tensor> {
+        match &self.w {
+            Some(w) => self.unscaled_normalized(&g.broadcast_mul(w)?),
+            None => self.unscaled_normalized(g),
+        }
+    }
+
+    /// As [`NormMap::unscaled`], from the gradient at `hook_normalized`, which is before the norm's weights.
+    pub(super) fn unscaled_normalized(&self, g: &Tensor) -> Result<Tensor> {
+        Ok(match self.centres {
             true => g.broadcast_sub(&g.mean_keepdim(D::Minus1)?)?,
             false => g.clone(),
-        };
-        Ok(g.broadcast_mul(inverse)?)
+        })
+    }
+
+    /// The gradient at what the norm reads at one position.
+    ///
+    /// # Shapes
+    /// `[.., d_model]`.
+    pub(super) fn pull_at(&self, g: &Tensor, pos: usize) -> Result<Tensor> {
+        let g = self.unscaled(g)?;
+        Ok(match &self.inverse {
+            Some(inverse) => g.broadcast_mul(&inverse.get(pos)?)?,
+            None => g,
+        })
+    }
+
+    /// What something more at its input adds to what it gives, but for the division by the scale.
+    ///
+    /// # Shapes
+    /// `[.., d_model]`.
+    pub(super) fn push_unscaled(&self, x: &Tensor) -> Result<Tensor> {
+        // Centring is its own transpose.
+        let x = self.unscaled_normalized(x)?;
+        Ok(match &self.w {
+            Some(w) => x.broadcast_mul(w)?,
+            None => x,
+        })
+    }
+
+    /// As [`NormMap::push_unscaled`], divided by the scale.
+    ///
+    /// # Shapes
+    /// `x [pos, d_model]`.
+    pub(super) fn push(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.push_unscaled(x)?;
+        Ok(match &self.inverse {
+            Some(inverse) => x.broadcast_mul(inverse)?,
+            None => x,
+        })
     }
 }
 
@@ -114,51 +169,6 @@ impl AffineBlock {
             parallel: model.cfg().parallel_attn_mlp,
         })
     }
-
-    /// The gradient at what attention reads, and what `b_V` and `b_O` and the norm's shifts add to each target, from the gradient
-    /// at what attention adds to the residual stream.
-    ///
-    /// # Shapes
-    /// `g [target, pos, d_model]` gives the same, and twice `[target]`.
-    pub(super) fn attention(&self, g: &Tensor) -> Result<Pulled> {
-        let (targets, pos, _) = g.dims3()?;
-        let mut shifts = Vec::new();
-        let g = match &self.ln1_post {
-            Some(norm) => {
-                let (g, shift) = norm.pull(g)?;
-                shifts.extend(shift);
-                g
-            }
-            None => g.clone(),
-        };
-        let of_outputs = g.broadcast_mul(&self.b_o)?.sum((1, 2))?;
-        let heads = self.pattern.dim(0)?;
-        // [target, q, head d_head] -> [head, q, target d_head], so that one product mixes all targets.
-        let z = linear(&g, &self.w_o, None)?.reshape((targets, pos, heads, ()))?;
-        let d_head = z.dim(3)?;
-        let z = z.permute((2, 1, 0, 3))?.reshape((heads, pos, targets * d_head))?;
-        let v = self.pattern.transpose(1, 2)?.contiguous()?.matmul(&z)?;
-        let v =
-            v.reshape((heads, pos, targets, d_head))?.permute((2, 1, 0, 3))?.reshape((targets, pos, heads * d_head))?;
-        let of_values = v.broadcast_mul(&self.b_v)?.sum((1, 2))?;
-        let read = linear(&v, &self.w_v, None)?;
-        let read = match &self.ln1 {
-            Some(norm) => {
-                let (read, shift) = norm.pull(&read)?;
-                shifts.extend(shift);
-                read
-            }
-            None => read,
-        };
-        Ok(Pulled { read, biases: (of_outputs + of_values)?, shifts })
-    }
-}
-
-/// What pulling a gradient back through attention gives.
-pub(super) struct Pulled {
-    pub read: Tensor,
-    pub biases: Tensor,
-    pub shifts: Vec<Tensor>,
 }
 
 /// The final norm of the run.

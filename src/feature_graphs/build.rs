@@ -2,18 +2,18 @@
 
 use super::affine::{AffineBlock, final_norm, one};
 use super::explore::explore;
+use super::folded::FoldedBlock;
 use super::graph::{AttributionGraph, Origin};
 use super::options::{GraphOptions, GraphTargets};
 use super::pull::Pull;
 use super::sources::Sources;
 use super::targets::Targets;
-use crate::cache::ActivationCache;
-use crate::dictionaries::{Dictionaries, Dictionary};
+use super::transcoders::Transcoder;
+use crate::dictionaries::Dictionaries;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::model::HookedTransformer;
 use crate::tokens::{Input, Tokens};
-use crate::visible::visible;
 
 impl HookedTransformer {
     /// Where the logits of a prompt's last position come from: the graph of active features, errors, tokens and biases between which
@@ -57,37 +57,30 @@ impl HookedTransformer {
         targets: GraphTargets,
         options: GraphOptions,
     ) -> Result<AttributionGraph> {
-        let dictionaries = by_layer(self, dictionaries.into())?;
-        let tokens = self.to_tokens(prompt)?;
-        if tokens.batch() != 1 {
-            return Err(Error::argument(format!(
-                "an attribution graph is of one prompt, and {} were given: make a graph of each.",
-                tokens.batch()
-            )));
-        }
-        // Padding is not a part of the prompt.
-        let tokens = Tokens::from_rows(vec![tokens.real_row(0)])?;
+        let transcoders = Transcoder::all(self, &dictionaries.into())?;
+        let tokens = only_prompt(self, prompt, "an attribution graph")?;
         if options.batch_size == 0 {
             return Err(Error::argument("batch_size is 0, and a batch has at least one target: give 64, say."));
         }
         let first_position = self.first_position(&tokens, &options)?;
-        let (logits, cache) = self.run_with_hooks(&tokens, reads(self, &dictionaries))?;
-        let blocks = (0..self.cfg().n_layers).map(|layer| AffineBlock::new(self, &cache, layer));
-        let sources = Sources::new(self, &cache, &dictionaries, first_position)?;
-        let pull = Pull { blocks: blocks.collect::<Result<_>>()?, last: final_norm(self, &cache)?, sources };
+        let (logits, cache) = self.run_with_hooks(&tokens, reads(self, &transcoders))?;
         let last = one(&cache, HookPoint::UnembedIn)?.get(tokens.pos() - 1)?;
         let targets = Targets::new(self, &logits, &last, &targets)?;
+        let block = |layer| FoldedBlock::new(&AffineBlock::new(self, &cache, layer)?);
+        let blocks: Vec<FoldedBlock> = (0..self.cfg().n_layers).map(block).collect::<Result<_>>()?;
+        let sources = Sources::new(self, &cache, &transcoders, &blocks, first_position)?;
+        let pull = Pull::new(sources, blocks, final_norm(self, &cache)?)?;
         let pieces = tokens.row(0).iter().map(|&id| self.piece(id)).collect();
         let origin = Origin {
             n_layers: self.cfg().n_layers,
             tokens: tokens.row(0),
             targets: targets.ids(logits.dim(2)?),
-            dictionaries: dictionaries.iter().map(|(_, dictionary)| dictionary.name()).collect(),
+            dictionaries: transcoders.iter().map(Transcoder::name).collect(),
         };
-        explore(&pull, targets, &options, (pieces, origin), &values(&dictionaries, &cache, &pull)?)
+        explore(&pull, targets, &options, (pieces, origin))
     }
 
-    fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
+    pub(super) fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {
         let bos = self.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
         let begins = bos.is_some() && tokens.row(0).first().copied() == bos;
         let first = options.first_position.unwrap_or(usize::from(begins));
@@ -101,50 +94,29 @@ impl HookedTransformer {
     }
 }
 
-/// The dictionaries made to fit the model, each with the layer that it reads.
-fn by_layer(model: &HookedTransformer, dictionaries: Dictionaries) -> Result<Vec<(usize, Dictionary)>> {
-    let mut fitted: Vec<(usize, Dictionary)> = Vec::new();
-    for dictionary in dictionaries.to_vec()? {
-        let dictionary = dictionary.for_model(model)?;
-        let refused = |why: &str| Error::argument(format!("the dictionary \"{}\" {why}", visible(&dictionary.name())));
-        let Some(HookPoint::Block(layer, Site::MlpOut)) = dictionary.expects().writes() else {
-            return Err(refused(
-                "does not write to a hook_mlp_out: a graph takes transcoders of MLPs (set.transcoders() has those of a set).",
-            ));
-        };
-        if fitted.iter().any(|(there, _)| *there == layer) {
-            return Err(refused(&format!("is the second one of layer {layer}: give one for each layer.")));
+/// The one prompt that something is of, without padding, which does not belong to it.
+///
+/// # Errors
+/// Several prompts.
+pub(super) fn only_prompt(model: &HookedTransformer, prompt: impl Into<Input>, what: &str) -> Result<Tokens> {
+    let tokens = model.to_tokens(prompt)?;
+    match tokens.batch() {
+        1 => Tokens::from_rows(vec![tokens.real_row(0)]),
+        several => {
+            Err(Error::argument(format!("{what} is of one prompt, and {several} were given: make one of each.")))
         }
-        fitted.push((layer, dictionary));
     }
-    Ok(fitted)
 }
 
 /// What a run must keep.
-fn reads(model: &HookedTransformer, dictionaries: &[(usize, Dictionary)]) -> HookPlan {
+pub(super) fn reads(model: &HookedTransformer, transcoders: &[Transcoder]) -> HookPlan {
     let dims = model.dims();
     let mut points = vec![HookPoint::Embed, HookPoint::PosEmbed, HookPoint::LnFinalScale, HookPoint::UnembedIn];
     for layer in 0..dims.n_layers {
         let sites = [Site::Ln1Scale, Site::Pattern, Site::Ln1PostScale, Site::Ln2Scale, Site::MlpOut];
         points.extend(sites.map(|site| HookPoint::Block(layer, site)));
     }
-    points.extend(dictionaries.iter().filter_map(|(_, dictionary)| dictionary.expects().hook_in));
+    points.extend(transcoders.iter().map(Transcoder::reads));
     points.retain(|point| point.absent(&dims).is_none());
     HookPlan::new().capture(points)
-}
-
-/// The pre-activation of each active feature, by encoding, which does not know of graphs.
-fn values(dictionaries: &[(usize, Dictionary)], cache: &ActivationCache, pull: &Pull) -> Result<Vec<f32>> {
-    let mut values = Vec::with_capacity(pull.sources.features.len());
-    for layer in 0..pull.sources.n_layers {
-        let range = pull.sources.of_layer(layer);
-        let Some((_, dictionary)) = dictionaries.iter().find(|(own, _)| *own == layer).filter(|_| !range.is_empty())
-        else {
-            continue;
-        };
-        let point = dictionary.expects().hook_in.unwrap_or(HookPoint::Embed);
-        let pre = dictionary.pre_activations(&cache.get(point)?.squeeze(0)?)?.to_vec2::<f32>()?;
-        values.extend(pull.sources.features[range].iter().map(|active| pre[active.pos][active.feature as usize]));
-    }
-    Ok(values)
 }

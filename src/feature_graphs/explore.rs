@@ -20,7 +20,6 @@ pub(super) fn explore(
     targets: Targets,
     options: &GraphOptions,
     (pieces, origin): (Vec<String>, Origin),
-    values: &[f32],
 ) -> Result<AttributionGraph> {
     let features = &pull.sources.features;
     let room = options.most_features.unwrap_or(usize::MAX).min(features.len());
@@ -43,7 +42,7 @@ pub(super) fn explore(
             false => most_influential(&graph, &is_there, (BATCHES_BETWEEN * batch).min(room - done)),
         };
         for numbers in next.chunks(batch) {
-            graph.rows.extend(feature_rows(pull, numbers, &graph.sources, values)?);
+            graph.rows.extend(feature_rows(pull, numbers, &graph.sources)?);
             numbers.iter().for_each(|&number| is_there[number] = true);
             done += numbers.len();
             progress.step(numbers.len() as u64);
@@ -79,10 +78,15 @@ fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {
     Ok(edges.into_iter().enumerate().map(row).collect())
 }
 
-fn feature_rows(pull: &Pull, numbers: &[usize], nodes: &[GraphNode], values: &[f32]) -> Result<Vec<Row>> {
+fn feature_rows(pull: &Pull, numbers: &[usize], nodes: &[GraphNode]) -> Result<Vec<Row>> {
     let wanted: Vec<Wanted> = numbers.iter().map(|&number| Wanted::Feature(number)).collect();
     let edges = pull.rows(&wanted)?.split();
-    let row = |(&number, edges)| Row { node: nodes[number], value: Some(values[number]), weight: 0.0, edges };
+    let row = |(&number, edges): (&usize, Incoming)| Row {
+        node: nodes[number],
+        value: Some(pull.sources.features[number].pre_activation),
+        weight: 0.0,
+        edges,
+    };
     Ok(numbers.iter().zip(edges).map(row).collect())
 }
 

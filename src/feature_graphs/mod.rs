@@ -18,6 +18,7 @@ mod chained;
 mod contract;
 mod explore;
 mod files;
+mod folded;
 mod graph;
 mod incoming;
 mod influence;
@@ -26,13 +27,18 @@ mod node_id;
 mod options;
 mod prune;
 mod pull;
+mod scores;
 mod sources;
 mod supernodes;
 mod targets;
+mod transcoders;
 
-pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
+pub use chained::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};
 pub use options::{GraphOptions, GraphTargets};
+pub use scores::ScoreAttribution;
 pub use supernodes::{GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes};

@@ -1,14 +1,15 @@
 //! Gradients of pre-activations and logits along the residual stream of the affine model, from the last layer to the first: no
-//! autograd, a few products a layer for all targets of a batch at once.
+//! autograd, a few products a layer for all targets of a batch at once. A target has no gradient behind its own position, so a batch has
+//! the positions up to its last target's only.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use super::affine::{AffineBlock, NormMap};
-use super::contract::Rows;
+use super::affine::NormMap;
+use super::contract::{Place, Rows};
+use super::folded::FoldedBlock;
 use super::node::BiasOf;
 use super::sources::{Read, Sources};
 use crate::error::Result;
-use crate::hooks::Site;
 use crate::model::ops::linear;
 
 /// A target whose edges are wanted.
@@ -23,11 +24,25 @@ pub(super) enum Wanted<'a> {
 /// A run of the model with all that does not change between targets.
 pub(super) struct Pull {
     pub sources: Sources,
-    pub blocks: Vec<AffineBlock>,
-    pub last: NormMap,
+    blocks: Vec<FoldedBlock>,
+    last: NormMap,
+    /// By layer.
+    pub of_mlps: Vec<Place>,
+    of_attention: Vec<Place>,
+    pub of_embeddings: Place,
 }
 
 impl Pull {
+    pub(super) fn new(mut sources: Sources, blocks: Vec<FoldedBlock>, last: NormMap) -> Result<Self> {
+        let of_mlps = (0..sources.n_layers).map(|layer| Place::mlp(&sources, layer)).collect::<Result<_>>()?;
+        let of_attention = |block: &FoldedBlock| Place::attention(&sources, &block.biases, block.shifts.as_ref());
+        let of_attention = blocks.iter().map(of_attention).collect::<Result<_>>()?;
+        let of_embeddings = Place::embeddings(&sources)?;
+        // Places have them now.
+        sources.written.clear();
+        Ok(Self { of_mlps, of_attention, of_embeddings, sources, blocks, last })
+    }
+
     /// The edges into these targets.
     pub(super) fn rows(&self, wanted: &[Wanted]) -> Result<Rows> {
         let mut rows = Rows::new(wanted.len(), self.sources.columns());
@@ -35,98 +50,73 @@ impl Pull {
         for layer in (0..from).rev() {
             g = self.block(layer, wanted, &g, &mut rows)?;
         }
-        rows.embeddings(&self.sources, &g)?;
+        rows.add(&self.of_embeddings, &g)?;
         Ok(rows)
     }
 
     /// The gradient behind the last block that any target reads, and how many blocks are before it.
     fn start(&self, wanted: &[Wanted], rows: &mut Rows) -> Result<(Tensor, usize)> {
         let like = &self.sources.tokens;
-        let (pos, d_model) = like.dims2()?;
+        let (n_pos, d_model) = like.dims2()?;
         let nothing = Tensor::zeros((1, d_model), like.dtype(), like.device())?;
-        let mut deepest = 0;
+        let (mut positions, mut deepest) = (1, 0);
         let mut directions = Vec::new();
         for (number, target) in wanted.iter().enumerate() {
             match target {
                 Wanted::Feature(index) => {
                     let active = self.sources.features[*index];
                     deepest = deepest.max(active.layer + 1);
-                    directions.push(nothing.clone());
+                    positions = positions.max(active.pos + 1);
                     let own = index - self.sources.of_layer(active.layer).start;
-                    rows.own_bias(
-                        number,
-                        self.sources.read[active.layer].as_ref().map_or(0.0, |read| read.offsets[own]),
-                    );
+                    if let Some(read) = &self.sources.read[active.layer] {
+                        rows.bias(number, BiasOf::Target, read.offsets[own]);
+                        rows.bias(number, BiasOf::Norms, read.shifts.get(own).copied().unwrap_or(0.0));
+                    }
+                    directions.push(nothing.clone());
                 }
                 Wanted::Direction(direction, bias) => {
-                    deepest = self.blocks.len();
-                    directions.push(direction.to_dtype(like.dtype())?.reshape((1, d_model))?);
-                    rows.own_bias(number, *bias);
+                    (deepest, positions) = (self.blocks.len(), n_pos);
+                    let direction = direction.to_dtype(like.dtype())?.reshape((1, d_model))?;
+                    rows.bias(number, BiasOf::Target, *bias);
+                    if let Some(b) = &self.last.b {
+                        let shift = (&direction * b.reshape((1, d_model))?)?.sum_all()?;
+                        rows.bias(number, BiasOf::Norms, shift.to_dtype(candle_core::DType::F32)?.to_scalar()?);
+                    }
+                    directions.push(self.last.pull_at(&direction, n_pos - 1)?);
                 }
             }
         }
-        let at_last = Tensor::stack(&directions, 0)?;
-        let g = at_last.pad_with_zeros(1, pos - 1, 0)?;
-        if wanted.iter().all(|target| matches!(target, Wanted::Feature(_))) {
-            return Ok((g, deepest));
-        }
-        let (g, shift) = self.last.pull(&g)?;
-        if let Some(shift) = shift {
-            rows.bias(BiasOf::Norms, &shift)?;
-        }
-        Ok((g, deepest))
+        let at_last = Tensor::stack(&directions, 1)?;
+        Ok((at_last.pad_with_zeros(0, positions - 1, 0)?, deepest))
     }
 
     /// The gradient at what enters a block, from that at what leaves it.
     fn block(&self, layer: usize, wanted: &[Wanted], g: &Tensor, rows: &mut Rows) -> Result<Tensor> {
         let block = &self.blocks[layer];
-        rows.mlp(&self.sources, layer, g)?;
-        let of_mlp = self.read_by_mlp(layer, wanted, g, rows)?;
-        let through_mlp = |g: &Tensor| -> Result<Tensor> {
-            Ok(match &of_mlp {
-                Some(read) => (g + read)?,
-                None => g.clone(),
-            })
-        };
-        let mid = if block.parallel { g.clone() } else { through_mlp(g)? };
-        let pulled = block.attention(&mid)?;
-        rows.bias(BiasOf::Attention, &pulled.biases)?;
-        for shift in &pulled.shifts {
-            rows.bias(BiasOf::Norms, shift)?;
-        }
-        let entering = (&mid + pulled.read)?;
-        if block.parallel { through_mlp(&entering) } else { Ok(entering) }
+        rows.add(&self.of_mlps[layer], g)?;
+        let mid = if block.parallel { g.clone() } else { self.before_mlp(layer, wanted, g, g)? };
+        rows.add(&self.of_attention[layer], &mid)?;
+        let entering = (&mid + block.attention(&mid)?)?;
+        if block.parallel { self.before_mlp(layer, wanted, &entering, g) } else { Ok(entering) }
     }
 
-    /// The gradient at the residual stream that the MLP reads: of targets of this layer, and through the skip connection.
-    fn read_by_mlp(&self, layer: usize, wanted: &[Wanted], g: &Tensor, rows: &mut Rows) -> Result<Option<Tensor>> {
-        let Some(read) = &self.sources.read[layer] else { return Ok(None) };
-        let own = self.own(layer, read, wanted)?;
-        let skipped = match &read.skip {
-            Some(skip) => Some(linear(g, &skip.t()?.contiguous()?, None)?),
-            None => None,
-        };
-        let at_read = match (own, skipped) {
-            (Some(own), Some(skipped)) => (own + skipped)?,
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => return Ok(None),
-        };
-        let norm = &self.blocks[layer].ln2;
-        Ok(Some(match (read.site, norm) {
-            (Site::Ln2Normalized, Some(norm)) => norm.pull_normalized(&at_read)?,
-            (Site::MlpHookIn, Some(norm)) => {
-                let (at_stream, shift) = norm.pull(&at_read)?;
-                if let Some(shift) = shift {
-                    rows.bias(BiasOf::Norms, &shift)?;
-                }
-                at_stream
+    /// Adds what comes from the MLP to the gradient at the residual stream that it reads: the targets of this layer, and the skip
+    /// connection, from the gradient at what it writes.
+    pub(super) fn before_mlp(&self, layer: usize, wanted: &[Wanted], at_stream: &Tensor, g: &Tensor) -> Result<Tensor> {
+        let Some(read) = &self.sources.read[layer] else { return Ok(at_stream.clone()) };
+        let mut at_stream = self.with_targets(layer, read, wanted, at_stream)?;
+        if let Some(skip) = &read.skip {
+            let mut skipped = linear(g, &skip.pull, None)?;
+            if let Some(inverse) = &skip.inverse {
+                skipped = skipped.broadcast_mul(&inverse.narrow(0, 0, g.dim(0)?)?.unsqueeze(2)?)?;
             }
-            _ => at_read,
-        }))
+            at_stream = (at_stream + skipped)?;
+        }
+        Ok(at_stream)
     }
 
-    /// What the targets of this layer read, each at its position; none if there are none.
-    fn own(&self, layer: usize, read: &Read, wanted: &[Wanted]) -> Result<Option<Tensor>> {
+    /// Adds what the targets of this layer read, each at its position.
+    fn with_targets(&self, layer: usize, read: &Read, wanted: &[Wanted], at_stream: &Tensor) -> Result<Tensor> {
         let first = self.sources.of_layer(layer).start;
         let mut places = Vec::new();
         let mut rows = Vec::new();
@@ -134,17 +124,16 @@ impl Pull {
             if let Wanted::Feature(index) = target
                 && self.sources.features[*index].layer == layer
             {
-                places.push((number * self.sources.n_pos + self.sources.features[*index].pos) as u32);
+                places.push((self.sources.features[*index].pos * wanted.len() + number) as u32);
                 rows.push((index - first) as u32);
             }
         }
         if rows.is_empty() {
-            return Ok(None);
+            return Ok(at_stream.clone());
         }
-        let (count, width, device) = (rows.len(), read.rows.dim(1)?, read.rows.device());
-        let chosen = read.rows.index_select(&Tensor::from_vec(rows, count, device)?, 0)?;
-        let all = Tensor::zeros((wanted.len() * self.sources.n_pos, width), DType::F32, device)?;
-        let all = all.to_dtype(chosen.dtype())?.index_add(&Tensor::from_vec(places, count, device)?, &chosen, 0)?;
-        Ok(Some(all.reshape((wanted.len(), self.sources.n_pos, width))?))
+        let device = read.rows.device();
+        let chosen = read.rows.index_select(&Tensor::new(rows, device)?, 0)?.to_dtype(at_stream.dtype())?;
+        let flat = at_stream.flatten(0, 1)?;
+        Ok(flat.index_add(&Tensor::new(places, device)?, &chosen, 0)?.reshape(at_stream.shape())?)
     }
 }

@@ -5,13 +5,16 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 
 use super::affine::one;
+use super::folded::FoldedBlock;
 use super::node::{BiasOf, GraphNode};
+use super::transcoders::{Transcoder, refused};
 use crate::cache::ActivationCache;
-use crate::dictionaries::{Dictionary, FeatureActs};
-use crate::error::{Error, Result};
+use crate::dictionaries::Dictionary;
+use crate::error::Result;
 use crate::hooks::{HookPoint, Site};
 use crate::model::HookedTransformer;
-use crate::visible::visible;
+use crate::model::ops::linear;
+use crate::progress::Progress;
 
 /// An active feature.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Active {
     pub pos: usize,
     pub feature: u32,
     pub activation: f32,
+    /// By encoding, which knows nothing of graphs.
+    pub pre_activation: f32,
 }
 
 /// What the features that one dictionary reads write at one layer's output, each times its activation, `[feature, d_model]`.
@@ -31,14 +36,23 @@ pub(super) struct Written {
 
 /// What the features of one layer read.
 pub(super) struct Read {
-    /// The point.
-    pub site: Site,
-    /// `[feature, d_in]`.
+    /// The gradients of pre-activations at the residual stream, each at its own position, `[feature, d_model]`.
     pub rows: Tensor,
-    /// The pre-activation at 0.
+    /// The pre-activations at 0.
     pub offsets: Vec<f32>,
-    /// `[d_in, d_out]`.
-    pub skip: Option<Tensor>,
+    /// What the norm's shift adds to each pre-activation; empty where there is none.
+    pub shifts: Vec<f32>,
+    pub skip: Option<Skip>,
+}
+
+/// The skip connection of a transcoder, from the gradient at what it writes to that at the residual stream.
+pub(super) struct Skip {
+    /// `[d_out, d_model]`, but for the division by the scale.
+    pub pull: Tensor,
+    /// `1 / s`, `[pos, 1]`.
+    pub inverse: Option<Tensor>,
+    /// What it makes of the norm's shift, `[d_model]`.
+    pub shift: Option<Tensor>,
 }
 
 /// The parts of one layer's MLP output that are not features.
@@ -70,13 +84,22 @@ pub(super) struct Sources {
     pub positions: Option<Tensor>,
 }
 
+/// What the sources of a layer are found by.
+struct Place<'a> {
+    model: &'a HookedTransformer,
+    cache: &'a ActivationCache,
+    layer: usize,
+    block: &'a FoldedBlock,
+}
+
 impl Sources {
     /// # Errors
     /// Dictionaries that a graph cannot have.
     pub(super) fn new(
         model: &HookedTransformer,
         cache: &ActivationCache,
-        dictionaries: &[(usize, Dictionary)],
+        transcoders: &[Transcoder],
+        blocks: &[FoldedBlock],
         first_position: usize,
     ) -> Result<Self> {
         let (n_layers, n_pos) = (model.cfg().n_layers, cache.tokens().pos());
@@ -84,7 +107,6 @@ impl Sources {
             true => Some(one(cache, HookPoint::PosEmbed)?),
             false => None,
         };
-        let tokens = one(cache, HookPoint::Embed)?;
         let mut sources = Self {
             n_layers,
             n_pos,
@@ -94,13 +116,16 @@ impl Sources {
             written: (0..n_layers).map(|_| Vec::new()).collect(),
             read: (0..n_layers).map(|_| None).collect(),
             rest: (0..n_layers).map(|_| None).collect(),
-            tokens,
+            tokens: one(cache, HookPoint::Embed)?,
             positions,
         };
         let mut outputs: Vec<Option<Output>> = (0..n_layers).map(|_| None).collect();
-        for layer in 0..n_layers {
-            let of_layer = dictionaries.iter().find(|(own, _)| *own == layer).map(|(_, dictionary)| dictionary);
-            sources.add_layer(model, cache, (layer, of_layer), &mut outputs)?;
+        let mut progress = Progress::of("looking for active features", n_layers as u64, "layers");
+        for (layer, block) in blocks.iter().enumerate() {
+            let place = Place { model, cache, layer, block };
+            let of_layer = transcoders.iter().find(|transcoder| transcoder.layer == layer);
+            sources.add_layer(&place, of_layer, &mut outputs)?;
+            progress.step(1);
         }
         sources.starts.push(sources.features.len());
         let mask = sources.mask()?;
@@ -126,42 +151,36 @@ impl Sources {
         Ok(Tensor::from_vec(mask, (self.n_pos, 1), self.tokens.device())?.to_dtype(self.tokens.dtype())?)
     }
 
-    /// The features that a layer's dictionary finds, and what they write.
+    /// The features that a layer's dictionary finds, and what they read and write.
     fn add_layer(
         &mut self,
-        model: &HookedTransformer,
-        cache: &ActivationCache,
-        (layer, dictionary): (usize, Option<&Dictionary>),
+        place: &Place,
+        transcoder: Option<&Transcoder>,
         outputs: &mut [Option<Output>],
     ) -> Result<()> {
         let begin = self.features.len();
-        let Some(dictionary) = dictionary else {
+        let Some(transcoder) = transcoder else {
             self.starts.extend(std::iter::repeat_n(begin, self.n_pos));
-            return output(model, cache, layer, outputs).map(|_| ());
+            return place.output(place.layer, outputs).map(|_| ());
         };
-        let (site, x) = read_of(dictionary, cache, layer)?;
-        let acts = dictionary.encode(&x)?;
-        for pos in 0..self.n_pos {
-            self.starts.push(self.features.len());
-            if pos >= self.first_position {
-                self.features.extend(active(&acts, layer, pos));
-            }
-        }
+        let dictionary = transcoder.open(place.model)?;
+        let x = transcoder.input(place.cache)?;
+        self.find(&dictionary, place.layer, &x)?;
         let own = &self.features[begin..];
         let indices: Vec<u32> = own.iter().map(|active| active.feature).collect();
-        let values: Vec<f32> = own.iter().map(|active| active.activation).collect();
         let positions: Vec<u32> = own.iter().map(|active| active.pos as u32).collect();
-        let count = own.len();
-        let values = Tensor::from_vec(values, (count, 1), x.device())?.to_dtype(self.tokens.dtype())?;
-        let positions = Tensor::from_vec(positions, count, x.device())?;
+        let positions = Tensor::new(positions, x.device())?;
+        self.read[place.layer] = Some(place.read(&dictionary, transcoder.site, &indices, &positions)?);
+        let values: Vec<f32> = own.iter().map(|active| active.activation).collect();
+        let values = Tensor::from_vec(values, (own.len(), 1), x.device())?.to_dtype(self.tokens.dtype())?;
         for write in 0..dictionary.n_writes() {
-            let to = layer + write;
-            let Some(output) = output(model, cache, to, outputs)? else {
-                return refused(dictionary, format!("writes to layer {to}, which has no MLP."));
+            let to = place.layer + write;
+            let Some(output) = place.output(to, outputs)? else {
+                return refused(&dictionary.name(), format!("writes to layer {to}, which has no MLP."));
             };
             let rows = dictionary.writers(&indices, write)?.broadcast_mul(&values)?;
             let mut explained = output.written.zeros_like()?;
-            if count > 0 {
+            if !indices.is_empty() {
                 explained = explained.index_add(&positions, &rows, 0)?;
             }
             if write == 0 {
@@ -174,10 +193,27 @@ impl Sources {
                 Some(before) => (before + explained)?,
                 None => explained,
             });
-            self.written[to].push(Written { of: layer, rows });
+            self.written[to].push(Written { of: place.layer, rows });
         }
-        let (rows, offsets) = dictionary.readers(&indices)?;
-        self.read[layer] = Some(Read { site, rows, offsets, skip: dictionary.skip()? });
+        Ok(())
+    }
+
+    /// Adds the active features of a layer.
+    fn find(&mut self, dictionary: &Dictionary, layer: usize, x: &Tensor) -> Result<()> {
+        let acts = dictionary.encode(x)?;
+        let pre_activations = dictionary.pre_activations(x)?.to_vec2::<f32>()?;
+        for (pos, pre_activations) in pre_activations.iter().enumerate() {
+            self.starts.push(self.features.len());
+            if pos < self.first_position {
+                continue;
+            }
+            let (features, values) = acts.row(pos);
+            let active = |(&feature, &activation): (&u32, &f32)| {
+                let pre_activation = pre_activations[feature as usize];
+                Active { layer, pos, feature, activation, pre_activation }
+            };
+            self.features.extend(features.iter().zip(values).map(active));
+        }
         Ok(())
     }
 
@@ -231,55 +267,60 @@ pub(super) struct Columns {
     pub all: usize,
 }
 
+impl Columns {
+    pub(super) fn bias(&self, of: BiasOf) -> usize {
+        self.biases + of.column()
+    }
+}
+
 /// One layer's MLP output while it is being explained.
-pub(super) struct Output {
+struct Output {
     written: Tensor,
     explained: Option<Tensor>,
     bias: Tensor,
 }
 
-/// The output of a layer's MLP, if it has one.
-fn output<'a>(
-    model: &HookedTransformer,
-    cache: &ActivationCache,
-    layer: usize,
-    outputs: &'a mut [Option<Output>],
-) -> Result<Option<&'a mut Output>> {
-    let point = HookPoint::Block(layer, Site::MlpOut);
-    if point.check(&model.dims()).is_err() {
-        return Ok(None);
-    }
-    if outputs[layer].is_none() {
-        let written = one(cache, point)?;
-        let bias = written.zeros_like()?;
-        outputs[layer] = Some(Output { written, explained: None, bias });
-    }
-    Ok(outputs[layer].as_mut())
-}
-
-fn active(acts: &FeatureActs, layer: usize, pos: usize) -> impl Iterator<Item = Active> + '_ {
-    let (features, values) = acts.row(pos);
-    features.iter().zip(values).map(move |(&feature, &activation)| Active { layer, pos, feature, activation })
-}
-
-/// The point that a dictionary reads, and what is there.
-fn read_of(dictionary: &Dictionary, cache: &ActivationCache, layer: usize) -> Result<(Site, Tensor)> {
-    let reads = dictionary.expects().hook_in;
-    match reads {
-        Some(HookPoint::Block(own, site @ (Site::Ln2Normalized | Site::MlpHookIn | Site::MlpIn | Site::ResidMid)))
-            if own == layer =>
-        {
-            Ok((site, one(cache, HookPoint::Block(layer, site))?.to_dtype(DType::F32)?))
+impl Place<'_> {
+    /// The output of a layer's MLP, if it has one.
+    fn output<'a>(&self, layer: usize, outputs: &'a mut [Option<Output>]) -> Result<Option<&'a mut Output>> {
+        let point = HookPoint::Block(layer, Site::MlpOut);
+        if point.check(&self.model.dims()).is_err() {
+            return Ok(None);
         }
-        _ => refused(
-            dictionary,
-            "does not read what the MLP of its layer reads: a graph takes transcoders from ln2.hook_normalized, mlp.hook_in, \
-             hook_mlp_in or hook_resid_mid to hook_mlp_out."
-                .into(),
-        ),
+        if outputs[layer].is_none() {
+            let written = one(self.cache, point)?;
+            let bias = written.zeros_like()?;
+            outputs[layer] = Some(Output { written, explained: None, bias });
+        }
+        Ok(outputs[layer].as_mut())
     }
-}
 
-fn refused<T>(dictionary: &Dictionary, why: String) -> Result<T> {
-    Err(Error::argument(format!("the dictionary \"{}\" {why}", visible(&dictionary.name()))))
+    /// What features at these positions read.
+    fn read(&self, dictionary: &Dictionary, site: Site, features: &[u32], positions: &Tensor) -> Result<Read> {
+        let (rows, offsets) = dictionary.readers(features)?;
+        let reading = self.block.reading(site);
+        let along = |rows: &Tensor, b: &Tensor| -> Result<Vec<f32>> {
+            Ok(linear(rows, &b.unsqueeze(1)?, None)?.squeeze(1)?.to_dtype(DType::F32)?.to_vec1()?)
+        };
+        let shifts = match reading.shift() {
+            Some(b) if !features.is_empty() => along(&rows, b)?,
+            _ => Vec::new(),
+        };
+        let mut at_stream = reading.unscaled(&rows)?;
+        if let Some(inverse) = reading.inverse() {
+            at_stream = at_stream.broadcast_mul(&inverse.index_select(positions, 0)?)?;
+        }
+        let skip = match dictionary.skip()? {
+            Some(skip) => Some(Skip {
+                pull: reading.unscaled(&skip.t()?.contiguous()?)?.contiguous()?,
+                inverse: reading.inverse().cloned(),
+                shift: match reading.shift() {
+                    Some(b) => Some(linear(&b.unsqueeze(0)?, &skip, None)?.squeeze(0)?),
+                    None => None,
+                },
+            }),
+            None => None,
+        };
+        Ok(Read { rows: at_stream, offsets, shifts, skip })
+    }
 }

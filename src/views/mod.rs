@@ -19,6 +19,8 @@ mod figure;
 mod html;
 mod loader;
 mod number;
+mod of_attention_scores;
+mod of_chained_graphs;
 mod of_circuits;
 mod of_config;
 mod of_course;

@@ -117,7 +117,8 @@ fn weights_of_all_sizes_come_back_bit_for_bit() -> Result<()> {
         let graph = AttributionGraph::open(&file)?;
         let mut read: Vec<u32> = graph.edges().iter().map(|edge| edge.weight.to_bits()).collect();
         let mut written: Vec<u32> = weights.iter().map(|weight| weight.to_bits()).collect();
-        (read.sort(), written.sort());
+        read.sort();
+        written.sort();
         assert_eq!(read, written);
         graph.save_to(&file)?;
         assert_eq!(AttributionGraph::open(&file)?, graph);

@@ -25,7 +25,10 @@ use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Qu
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::feature_graphs::{
     AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
-    Influence, Supernode, Supernodes,
+    Influence, ScoreAttribution, Supernode, Supernodes,
+};
+use candle_lens::feature_graphs::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
 };
 use candle_lens::features::{
     ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
@@ -90,7 +93,8 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
-        AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence,
+        ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+        AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence, ScoreAttribution,
         GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
         ExampleOptions, FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures,

@@ -13,6 +13,19 @@ use crate::model::transformer::HookedTransformer;
 use crate::tokens::Tokens;
 
 impl HookedTransformer {
+    /// Queries or keys of a layer, all turned as those at one position of a text are; as they are where positions do not turn them.
+    ///
+    /// # Shapes
+    /// `x [row, d_head]`, result the same.
+    pub(crate) fn turned_at(&self, text: &Tokens, (layer, pos): (usize, usize), x: &Tensor) -> Result<Tensor> {
+        if !self.dims().rotary {
+            return Ok(x.clone());
+        }
+        let rotations = Rotations::new(&self.cfg, text, 0, x.device())?;
+        let rotary = rotations.of(self.cfg.window(layer).is_some()).narrow(pos, 1)?;
+        Ok(rotary.turn(&x.reshape((1, 1, (), x.dim(1)?))?)?.flatten_to(2)?)
+    }
+
     /// Why keys and values of `past` are not those of the same tokens in `text`, which continues it: the field of the
     /// config by which the rotation depends on the length of a text; none where they still hold.
     pub(crate) fn stale_past(&self, past: &Tokens, text: &Tokens) -> Option<&'static str> {
@@ -45,8 +58,8 @@ impl Rotations {
 
     /// The rotations of the first `count` of these positions.
     pub(in crate::model) fn first(&self, count: usize) -> Result<Self> {
-        let local = self.local.as_ref().map(|local| local.first(count)).transpose()?;
-        Ok(Self { global: self.global.first(count)?, local })
+        let local = self.local.as_ref().map(|local| local.narrow(0, count)).transpose()?;
+        Ok(Self { global: self.global.narrow(0, count)?, local })
     }
 
     /// The rotation of a layer of local attention, or of another.
@@ -85,9 +98,9 @@ impl Rotary {
         Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)?, adjacent: cfg.rotary_adjacent_pairs })
     }
 
-    /// The rotation at the first `count` of its positions.
-    fn first(&self, count: usize) -> Result<Self> {
-        Ok(Self { cos: self.cos.narrow(1, 0, count)?, sin: self.sin.narrow(1, 0, count)?, ..*self })
+    /// The rotation at `count` of its positions from `start` on.
+    fn narrow(&self, start: usize, count: usize) -> Result<Self> {
+        Ok(Self { cos: self.cos.narrow(1, start, count)?, sin: self.sin.narrow(1, start, count)?, ..*self })
     }
 
     /// The gradient before the rotation, from that behind it, at the positions from `from` on: a rotation by the opposite angles.
