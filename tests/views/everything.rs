@@ -65,8 +65,8 @@ use candle_lens::train::{
     Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use candle_lens::views::{
-    Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
-    HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
+    Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
+    Histogram, HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
 };
 
 /// One of the kinds of stack; the others are shown by the same code.
@@ -110,7 +110,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, Head, HookPlan, HookPoint, HookQueries, HookQuery,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, FeatureGraphView, Head, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, Input, Labelled,
         LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, QkNormType, Question,
