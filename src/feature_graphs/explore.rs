@@ -1,6 +1,6 @@
 //! The rows of a graph: targets first, then features, those with the most influence first where there is no room for all.
 
-use super::graph::{AttributionGraph, Row};
+use super::graph::{AttributionGraph, Origin, Row};
 use super::incoming::Incoming;
 use super::node::GraphNode;
 use super::options::GraphOptions;
@@ -19,7 +19,7 @@ pub(super) fn explore(
     pull: &Pull,
     targets: Targets,
     options: &GraphOptions,
-    pieces: Vec<String>,
+    (pieces, origin): (Vec<String>, Origin),
 ) -> Result<AttributionGraph> {
     let features = &pull.sources.features;
     let room = options.most_features.unwrap_or(usize::MAX).min(features.len());
@@ -30,6 +30,7 @@ pub(super) fn explore(
         activations: features.iter().map(|active| active.activation).collect(),
         rows: target_rows(pull, &targets)?,
         targets: targets.names,
+        origin,
     };
     let batch = options.batch_size;
     let mut is_there = vec![false; features.len()];
@@ -70,7 +71,7 @@ fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {
     let edges = pull.rows(&wanted)?.split();
     let row = |(number, edges): (usize, Incoming)| Row {
         node: GraphNode::Target { number },
-        value: targets.values[number],
+        value: Some(targets.values[number]),
         weight: targets.weights[number],
         edges,
     };
@@ -82,7 +83,7 @@ fn feature_rows(pull: &Pull, numbers: &[usize], nodes: &[GraphNode]) -> Result<V
     let edges = pull.rows(&wanted)?.split();
     let row = |(&number, edges): (&usize, Incoming)| Row {
         node: nodes[number],
-        value: pull.sources.features[number].pre_activation,
+        value: Some(pull.sources.features[number].pre_activation),
         weight: 0.0,
         edges,
     };

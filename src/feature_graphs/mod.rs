@@ -20,6 +20,7 @@ mod circuit;
 mod contract;
 mod edits;
 mod explore;
+mod files;
 mod folded;
 mod graph;
 mod incoming;

@@ -8,6 +8,8 @@ mod circuit_by_hand;
 mod circuit_kinds;
 mod edits;
 mod files;
+mod graph_files;
+mod graph_files_bad;
 mod held;
 mod interventions;
 mod means;
