@@ -24,8 +24,9 @@ pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
-    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
-    Influence, ScoreAttribution, Supernode, Supernodes,
+    AttributionGraph, BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange,
+    GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, ScoreAttribution,
+    Supernode, Supernodes,
 };
 pub use crate::feature_graphs::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,

@@ -16,6 +16,7 @@ mod affine;
 mod build;
 mod chained;
 mod contract;
+mod edits;
 mod explore;
 mod folded;
 mod graph;
@@ -35,6 +36,7 @@ mod transcoders;
 pub use chained::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
 };
+pub use edits::{ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};

@@ -86,6 +86,13 @@ pub enum GraphNode {
     },
 }
 
+impl GraphNode {
+    /// Whether it is a feature, of an MLP or of attention: what can be edited.
+    pub fn is_feature(&self) -> bool {
+        matches!(self, Self::Feature { .. } | Self::AttnFeature { .. })
+    }
+}
+
 impl fmt::Display for GraphNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

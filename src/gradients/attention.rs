@@ -9,7 +9,6 @@ use crate::head::Head;
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::Metric;
 use crate::model::HookedTransformer;
-use crate::patching::position_labels;
 use crate::progress::Progress;
 use crate::tokens::Input;
 
@@ -64,7 +63,7 @@ impl HookedTransformer {
         }
         let (layers, count) = (self.cfg().n_layers, self.cfg().n_heads);
         let by_head = vec![Axis::numbered("layer", layers), Axis::numbered("head", count)];
-        let labels = position_labels(self, &tokens)?;
+        let labels = self.position_labels(&tokens);
         let places = [Axis::new("position", labels.clone()), Axis::new("key_pos", labels)];
         let all: Vec<Axis> = by_head.iter().cloned().chain(places).collect();
         Ok(AttentionAttribution {

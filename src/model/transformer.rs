@@ -141,6 +141,23 @@ impl HookedTransformer {
         self.tokenizer.as_ref().map_or_else(|| id.to_string(), |tokenizer| tokenizer.piece(id))
     }
 
+    /// What each position is called: with its token where all prompts have the same one, `"3:Mary"`; else by its number, and
+    /// where some prompts are padded there with how many have a token, `"3 (2 of 5 prompts)"`.
+    pub(crate) fn position_labels(&self, tokens: &Tokens) -> Vec<String> {
+        let label = |pos: usize| {
+            let there: Vec<usize> = (0..tokens.batch()).filter(|&b| tokens.is_real(b, pos)).collect();
+            let id = tokens.id(there.first().copied().unwrap_or(0), pos);
+            match there.iter().all(|&b| tokens.id(b, pos) == id) {
+                _ if there.len() < tokens.batch() => {
+                    format!("{pos} ({} of {} prompts)", there.len(), tokens.batch())
+                }
+                true => format!("{pos}:{}", self.piece(id)),
+                false => pos.to_string(),
+            }
+        };
+        (0..tokens.pos()).map(label).collect()
+    }
+
     /// Tokenises texts, padding shorter ones on the tokenizer's side.
     ///
     /// # Errors

@@ -94,24 +94,9 @@ impl On<'_> {
             AxisName::Layer => {
                 Axis::new("layer", self.points.iter().map(|point| point.layer().unwrap_or(0).to_string()))
             }
-            AxisName::Pos | AxisName::QPos => Axis::new("position", position_labels(self.model, self.tokens)?),
-            AxisName::KPos => Axis::new(axis.word(), position_labels(self.model, self.tokens)?),
+            AxisName::Pos | AxisName::QPos => Axis::new("position", self.model.position_labels(self.tokens)),
+            AxisName::KPos => Axis::new(axis.word(), self.model.position_labels(self.tokens)),
             axis => Axis::numbered(axis.word(), size),
         })
     }
-}
-
-/// What each position is called: with its token where all prompts have the same one, `"3:Mary"`; else by its number, and
-/// where some prompts are padded there with how many have a token, `"3 (2 of 5 prompts)"`.
-pub(crate) fn position_labels(model: &HookedTransformer, tokens: &Tokens) -> Result<Vec<String>> {
-    let label = |pos: usize| {
-        let there: Vec<usize> = (0..tokens.batch()).filter(|&b| tokens.is_real(b, pos)).collect();
-        let id = tokens.id(there.first().copied().unwrap_or(0), pos);
-        match there.iter().all(|&b| tokens.id(b, pos) == id) {
-            _ if there.len() < tokens.batch() => Ok(format!("{pos} ({} of {} prompts)", there.len(), tokens.batch())),
-            true => Ok(format!("{pos}:{}", model.piece(id))),
-            false => Ok(pos.to_string()),
-        }
-    };
-    (0..tokens.pos()).map(label).collect()
 }

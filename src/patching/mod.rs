@@ -27,7 +27,7 @@ mod start;
 mod sweep;
 mod together;
 
-pub(crate) use grid::{Grid, position_labels};
+pub(crate) use grid::Grid;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};
 pub use site::PatchSite;

@@ -14,7 +14,8 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::feature_graphs::{
-    BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupNode, Supernode,
+    BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GraphEdge, GraphNode, GraphOptions, GraphTargets,
+    GroupEdge, GroupNode, Supernode,
 };
 use crate::feature_graphs::{ChainOptions, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes};
 use crate::features::{
@@ -84,7 +85,7 @@ macro_rules! shown_as_text {
 
 shown_as_text! {
     "{}": Section, Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
+        Edge, Node, Qkv, GraphNode, GraphEdge, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,

@@ -1,9 +1,12 @@
 //! Attribution graphs.
 
 mod chained;
+mod edits;
 mod held;
+mod interventions;
 mod means;
 mod parity;
+mod predicted;
 mod scale;
 mod scores;
 mod sums;

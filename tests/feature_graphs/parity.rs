@@ -12,7 +12,7 @@ const ROUNDING: f64 = 1e-5;
 /// circuit-tracer's share of errors is 1 less a sum of shares in f32.
 const SCORES: f64 = 1e-5;
 
-fn dictionary(reference: &Reference, name: &str, layer: usize) -> Result<Dictionary> {
+pub fn dictionary(reference: &Reference, name: &str, layer: usize) -> Result<Dictionary> {
     let part = |part: &str| reference.get(&format!("{name}.{layer}.{part}")).to_dtype(DType::F32);
     let d_sae = part("b_enc")?.dim(0)?;
     let w_skip = match name {

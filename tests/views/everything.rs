@@ -24,8 +24,9 @@ use candle_lens::error::Error;
 use candle_lens::experiment::{Baseline, Comparison, Effect, Experiment, Miss, Quadrature, Scale};
 use candle_lens::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use candle_lens::feature_graphs::{
-    AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
-    Influence, ScoreAttribution, Supernode, Supernodes,
+    AttributionGraph, BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange,
+    GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, ScoreAttribution,
+    Supernode, Supernodes,
 };
 use candle_lens::feature_graphs::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
@@ -93,6 +94,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange,
         ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
         AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence, ScoreAttribution,
         GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes,
