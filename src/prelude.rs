@@ -27,6 +27,9 @@ pub use crate::feature_graphs::{
     AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
     Influence, ScoreAttribution, Supernode, Supernodes,
 };
+pub use crate::feature_graphs::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 pub use crate::features::{
     ActiveFeature, ActiveFeatures, ExampleOptions, FeatureAttribution, FeatureDashboard, FeatureDirections,
     FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureRanking, FeatureReads, FeatureTexts,
@@ -62,10 +65,10 @@ pub use crate::train::{
     clip_gradients,
 };
 pub use crate::views::{
-    Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram, HoverMode,
-    Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison, attention_explorer, attention_heads,
-    attention_pattern, attention_patterns, bar, circuit_graph, colored_tokens, colored_tokens_multi, hist, imshow,
-    imshow_animation, imshow_facets, imshow_patching_result, imshow_patching_results, line, plot_comp_scores,
-    plot_logit_attribution, plot_loss_difference, scatter, test_prompt, text_neuron_activations, token_log_probs,
-    topk_samples, topk_tokens, visualize_model_performance,
+    Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
+    Histogram, HoverMode, Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison,
+    attention_explorer, attention_heads, attention_pattern, attention_patterns, bar, circuit_graph, colored_tokens,
+    colored_tokens_multi, feature_graph, hist, imshow, imshow_animation, imshow_facets, imshow_patching_result,
+    imshow_patching_results, line, plot_comp_scores, plot_logit_attribution, plot_loss_difference, scatter,
+    test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens, visualize_model_performance,
 };

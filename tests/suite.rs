@@ -137,6 +137,7 @@ mod views {
     mod committed;
     mod envelope;
     mod everything;
+    mod feature_graph;
     mod features;
     mod figure;
     mod gaps;

@@ -151,9 +151,21 @@ fn notebooks(places: &Places) -> Result<Count, Trouble> {
 fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
     let mut count = execute_folder(places, "tests/kernel", false)?;
     count.add(real_model(places)?);
+    count.add(course(places)?);
     let took = crowd::at_once(places, &setup::everything(places)?)?;
     println!("    {} kernels at once: the last one had computed and ended after {}", crowd::KERNELS, words(took));
     count.passed += 1;
+    Ok(count)
+}
+
+/// The course's notebooks: as students get them, where every check says that nothing is written yet, and with the references, where
+/// every check passes.
+fn course(places: &Places) -> Result<Count, Trouble> {
+    let mut count = execute_folder(places, "notebooks/course", false)?;
+    let folder = places.lab.join("course");
+    let mut write = in_checkout(places, &["run", "--quiet", "--example", "course_notebooks", "--"]);
+    process::run(write.arg(&folder), "Read cargo's message above.")?;
+    count.add(execute_folder(places, &folder.to_string_lossy(), false)?);
     Ok(count)
 }
 

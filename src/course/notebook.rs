@@ -47,7 +47,7 @@ impl Section {
 
     /// The notebook, without outputs.
     pub fn notebook(&self, whose: For) -> Value {
-        let mut cells = vec![code(":dep candle-lens = { path = \"../..\" }\nuse candle_lens::course::*;", json!({}))];
+        let mut cells = vec![code(":dep candle-lens = { path = \"../..\" }\nuse candle_lens::prelude::*;\nuse candle_lens::course::*;", json!({}))];
         for part in &self.parts {
             match part {
                 Part::Text(text) => cells.push(markdown(text)),

@@ -77,6 +77,14 @@ impl AttributionGraph {
         Ok(self.row(node)?.value)
     }
 
+    /// How much a target counts: the probability of a token, 1 for a difference or a direction; 0 for a feature.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a node into which there are no edges.
+    pub fn weight(&self, node: GraphNode) -> Result<f64> {
+        Ok(self.row(node)?.weight)
+    }
+
     /// The edges into a feature or target, the largest first.
     ///
     /// # Errors

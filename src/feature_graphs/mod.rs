@@ -33,7 +33,9 @@ mod supernodes;
 mod targets;
 mod transcoders;
 
-pub use chained::{ChainedEdge, ChainedGraph, ChainedNode, EdgeVia};
+pub use chained::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 pub use graph::AttributionGraph;
 pub use influence::Influence;
 pub use node::{BiasOf, GraphEdge, GraphNode};

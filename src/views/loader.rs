@@ -25,6 +25,7 @@ const ATTENTION_JS: &str = include_str!("assets/attention.js");
 const TEXT_JS: &str = include_str!("assets/text.js");
 const CIRCUIT_JS: &str = include_str!("assets/circuit.js");
 const FEATURE_JS: &str = include_str!("assets/feature.js");
+const GRAPH_JS: &str = include_str!("assets/graph.js");
 
 /// A script of ours for one kind of widget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(super) enum Script {
     Text,
     Circuit,
     Features,
+    Graph,
 }
 
 impl Script {
@@ -42,6 +44,7 @@ impl Script {
             Self::Text => TEXT_JS,
             Self::Circuit => CIRCUIT_JS,
             Self::Features => FEATURE_JS,
+            Self::Graph => GRAPH_JS,
         }
     }
 }
@@ -99,7 +102,7 @@ mod tests {
 
     #[test]
     fn no_script_ends_early_or_opens_a_comment() {
-        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS] {
+        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS, GRAPH_JS] {
             assert!(!script.contains("</script") && !script.contains("<!--"));
             assert!(!script.contains('\r'), "evcxr reads lines and would lose a carriage return");
         }
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_bare_script_loses_nothing_but_blanks_and_comments() {
-        for script in [FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS] {
+        for script in [FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS, GRAPH_JS] {
             let code = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
             let whole: Vec<&str> = script.lines().filter(|line| !line.trim().starts_with("//")).collect();
             assert_eq!(code(&bare(script)), code(&whole.join("\n")));

@@ -4,7 +4,7 @@
 //!   a type with its own options ([`Line`], [`HeatMap`], [`Bar`], [`Histogram`], [`Scatter`], [`Animation`], [`Facets`]);
 //!   a [`Figure`] is one of any kind.
 //! - [`attention_heads`], [`attention_explorer`], [`colored_tokens`], [`token_log_probs`], [`circuit_graph`] and others
-//!   make a [`Widget`] that responds to mouse and keyboard.
+//!   make a [`Widget`], [`feature_graph`] a [`FeatureGraphView`], that responds to mouse and keyboard.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
 //! - Each has `show()`, and shows itself as the last expression of a cell; so does every value of this crate, and by
 //!   the trait [`Show`] every tensor, array, number, text, list or tuple. `"text".show()?` puts words between figures;
@@ -20,6 +20,7 @@ mod html;
 mod loader;
 mod number;
 mod of_attention_scores;
+mod of_chained_graphs;
 mod of_circuits;
 mod of_config;
 mod of_course;
@@ -56,8 +57,8 @@ pub use show::Show;
 pub use source::{Number, Numbers, Source};
 pub use table::{Cell, Row, Table};
 pub use widget::{
-    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Patterns, Widget, Words, attention_comparison,
+    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, FeatureGraphView, Patterns, Widget, Words, attention_comparison,
     attention_explorer, attention_heads, attention_pattern, attention_patterns, circuit_graph, colored_tokens,
-    colored_tokens_multi, test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens,
-    visualize_model_performance,
+    colored_tokens_multi, feature_graph, test_prompt, text_neuron_activations, token_log_probs, topk_samples,
+    topk_tokens, visualize_model_performance,
 };

@@ -16,6 +16,7 @@ use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::feature_graphs::{
     BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupNode, Supernode,
 };
+use crate::feature_graphs::{ChainOptions, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes};
 use crate::features::{
     ActiveFeature, CardCheck, ExampleOptions, FeatureAttribution, FeatureDirections, FeatureRanking, Neighbour,
     ScoreOptions, SharedFeature, SharedFeatures, TokenValue,
@@ -99,5 +100,8 @@ shown_as_text! {
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
         LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         ExampleOptions, Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
+    "{}": ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut;
+    "{:?}": ErrorNodes;
+    "{:#?}": ChainOptions;
     "{}": Tensors;
 }

@@ -2,6 +2,7 @@
 
 mod chained;
 mod held;
+mod means;
 mod parity;
 mod scale;
 mod scores;

@@ -213,6 +213,58 @@ def graph_at(browser, html):
         page.context.close()
 
 
+def feature_graph(page):
+    graph = widget(page, "feature_graph")
+    lines = lambda: graph.locator("path.edge").count()
+    nodes = lambda: graph.locator("g[role=button]").count()
+    everything = (lines(), nodes())
+    slider = graph.locator("input[type=range]")
+    slider.focus()
+    for _ in range(12):
+        slider.press("PageDown")
+    fewer = (lines(), nodes())
+    check(0 < fewer[0] < everything[0] and 0 < fewer[1] < everything[1], f"the slider hides weak nodes: {fewer} of {everything}")
+    check("features and errors" in slider.get_attribute("aria-valuetext"), "and says how many are left")
+    slider.press("End")
+    check((lines(), nodes()) == everything, "and brings them back")
+    check(graph.locator("path.edge[stroke-dasharray]").count() > 3, "negative edges are dashed")
+    feature = graph.locator("g[role=button]").filter(has=page.locator("circle")).first
+    feature.hover()
+    tip = graph.locator(".tip").text_content()
+    check(all(word in tip for word in ("influence", "activation", "raises", " John", "lowers")), "pointing at a feature shows its numbers and dashboard", tip)
+    dim = lambda: graph.locator("g[role=button][opacity='0.25']").count()
+    check(dim() > 0, "and dims what it is not connected to", dim())
+    page.mouse.move(0, 0)
+    check(dim() == 0, "and leaving it ends that")
+    feature.click()
+    page.mouse.move(0, 0)
+    note = graph.locator(".panes").text_content()
+    check(feature.get_attribute("aria-pressed") == "true" and "in: " in note and "out: " in note, "a click pins it, and its edges are listed", note)
+    first = graph.locator(".panes button").first
+    name = first.text_content()
+    first.click()
+    check(graph.locator(".panes .title").text_content() == name, "a listed node goes there", name)
+    graph.locator("g[aria-pressed=true]").press("Escape")
+    check(graph.locator(".panes").count() == 0, "Escape lets it go")
+    active = lambda: page.evaluate("() => document.activeElement.shadowRoot.activeElement.getAttribute('aria-label')")
+    feature.focus()
+    seen = [active()]
+    for key in ("ArrowDown", "ArrowLeft", "ArrowUp", "ArrowRight", "Home", "End"):
+        page.keyboard.press(key)
+        seen.append(active())
+    check(all(a != b for a, b in zip(seen, seen[1:])), "arrow keys walk through the graph", seen)
+    check(graph.locator("g[role=button][tabindex='0']").count() == 1, "and one node at a time is reached by Tab")
+    page.keyboard.press("Enter")
+    check(graph.locator("g[aria-pressed=true]").count() == 1, "Enter pins a node")
+    page.keyboard.press("Escape")
+    page.mouse.move(0, 0)
+    on_others = graph.locator("g[role=button]").evaluate_all("""(groups) => {
+        const boxes = groups.map((group) => group.lastElementChild.getBoundingClientRect());
+        return boxes.filter((a, i) => boxes.some((b, j) => j < i && a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)).length;
+    }""")
+    check(on_others == 0, "no mark or word lies on another", on_others)
+
+
 def features(page):
     table = widget(page, "8 active features, ranked by gradient x activation, logit difference; BOS left out").locator(".root")
     rows, words, says = table.locator("tbody tr"), table.locator(".word"), table.locator(".says")
@@ -301,7 +353,7 @@ def main():
         left_out(browser, html, pictures)
         graph_at(browser, html)
         page, bad = opened(browser, html, 1200, "light")
-        for drive in (attention, explorer, text, circuit, features, animation):
+        for drive in (attention, explorer, text, circuit, feature_graph, features, animation):
             drive(page)
         check(not bad, "nothing failed on the way", "; ".join(bad[:5]))
         browser.close()

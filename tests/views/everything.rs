@@ -27,6 +27,9 @@ use candle_lens::feature_graphs::{
     AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode,
     Influence, ScoreAttribution, Supernode, Supernodes,
 };
+use candle_lens::feature_graphs::{
+    ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
+};
 use candle_lens::features::{
     ActiveFeature, ActiveFeatures, CardCheck, DictionaryScore, DictionaryScores, ExampleOptions, FeatureAttribution,
     FeatureDashboard, FeatureDirections, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits,
@@ -62,8 +65,8 @@ use candle_lens::train::{
     Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use candle_lens::views::{
-    Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, Figure, HeatMap, Histogram,
-    HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
+    Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
+    Histogram, HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
 };
 
 /// One of the kinds of stack; the others are shown by the same code.
@@ -90,6 +93,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
         AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence, ScoreAttribution,
         GroupEdge, GroupGraph, GroupNode, Supernode, Supernodes,
         CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore,
@@ -106,7 +110,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
         Error,
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
-        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, Head, HookPlan, HookPoint, HookQueries, HookQuery,
+        CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, FeatureGraphView, Head, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, Input, Labelled,
         LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, QkNormType, Question,

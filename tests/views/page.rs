@@ -16,6 +16,7 @@ pub fn page() -> candle_lens::Result<Page> {
         .with(&figures(&tokens)?)?
         .with(&gaps(&tokens, &cache)?)?
         .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))?
+        .with(&super::feature_graph::shown()?)?
         .with(&super::features::active())?
         .with(&super::features::feature())
 }

@@ -114,6 +114,7 @@ fn priced() -> candle_lens::Result<Vec<(&'static str, candle_lens::views::Render
         ("attention", attention_heads(words, square).title(price).render()?),
         ("tokens", colored_tokens(words, [1.0, 2.0]).title(price).render()?),
         ("circuit", circuit_graph(&circuit).title(price).render()?),
+        ("feature graph", super::feature_graph::shown()?.title(price).render()?),
         ("Page", Page::new().with(price)?.render()?),
     ])
 }

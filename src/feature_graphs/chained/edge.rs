@@ -19,6 +19,10 @@ pub enum EdgeVia {
     Direct,
 }
 
+impl EdgeVia {
+    pub(super) const ALL: [Self; 5] = [Self::Ov, Self::Q, Self::K, Self::Mlp, Self::Direct];
+}
+
 impl fmt::Display for EdgeVia {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -31,7 +35,7 @@ impl fmt::Display for EdgeVia {
     }
 }
 
-/// An edge of a [`ChainedGraph`](super::ChainedGraph).
+/// An edge of a [`ChainedGraph`](super::ChainedGraph), the mean over prompts; 0 counts for those in which one of its nodes is not there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChainedEdge {
     /// Where it comes from.
@@ -49,5 +53,48 @@ pub struct ChainedEdge {
 impl fmt::Display for ChainedEdge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {} ({}): {:+.4} of the metric", self.source, self.target, self.via, self.metric)
+    }
+}
+
+/// How many edges a [`ChainedGraph`](super::ChainedGraph) has of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EdgeCounts {
+    /// Through values.
+    pub ov: usize,
+    /// Through queries.
+    pub q: usize,
+    /// Through keys.
+    pub k: usize,
+    /// Into MLPs.
+    pub mlp: usize,
+    /// To the metric.
+    pub direct: usize,
+}
+
+impl EdgeCounts {
+    pub(super) fn of<'a>(edges: impl IntoIterator<Item = &'a ChainedEdge>) -> Self {
+        let mut counts = Self::default();
+        for edge in edges {
+            *match edge.via {
+                EdgeVia::Ov => &mut counts.ov,
+                EdgeVia::Q => &mut counts.q,
+                EdgeVia::K => &mut counts.k,
+                EdgeVia::Mlp => &mut counts.mlp,
+                EdgeVia::Direct => &mut counts.direct,
+            } += 1;
+        }
+        counts
+    }
+
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.ov + self.q + self.k + self.mlp + self.direct
+    }
+}
+
+impl fmt::Display for EdgeCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ov, q, k, mlp, direct } = self;
+        write!(f, "{} edges: {ov} ov, {q} q, {k} k, {mlp} mlp, {direct} direct", self.total())
     }
 }

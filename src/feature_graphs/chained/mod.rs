@@ -9,14 +9,24 @@
 //! Reference: the method of the LEAP repository, with its defects corrected.
 
 mod build;
+mod eap;
 mod edge;
 mod fitted;
 mod graph;
 mod heads;
+mod names;
+mod node;
+mod options;
+mod places;
 mod prompt;
 mod rows;
+mod select;
 mod slope;
 mod sources;
+mod trace;
+mod union;
 
-pub use edge::{ChainedEdge, EdgeVia};
-pub use graph::{ChainedGraph, ChainedNode};
+pub use edge::{ChainedEdge, EdgeCounts, EdgeVia};
+pub use graph::ChainedGraph;
+pub use node::{ChainedNode, EdgesLeftOut};
+pub use options::{ChainOptions, ErrorNodes};

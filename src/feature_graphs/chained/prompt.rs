@@ -7,45 +7,21 @@
 use candle_core::Tensor;
 
 use super::super::affine::{AffineBlock, NormMap, final_norm};
-use super::super::node::{BiasOf, GraphNode};
-use super::edge::{ChainedEdge, EdgeVia};
+use super::super::node::BiasOf;
+use super::edge::EdgeVia;
 use super::fitted::{Fitted, Part, Stage};
-use super::graph::ChainedNode;
 use super::heads::{Along, Heads};
+use super::node::ChainedNode;
 use super::rows::{Field, Rows};
 use super::slope::Slope;
 use super::sources::{Columns, Runs, Sources};
 use crate::cache::ActivationCache;
 use crate::error::Result;
-use crate::hooks::{Site, check_free};
+use crate::hooks::Site;
 use crate::model::ops::linear;
 use crate::model::{HookedTransformer, Suffix};
 use crate::progress::Progress;
 use crate::tokens::Tokens;
-
-/// The edges into some targets along one kind of path.
-pub(super) struct EdgeRows<'a> {
-    /// What they go through.
-    pub via: EdgeVia,
-    /// The targets, each with its total gradient: 1 for the metric.
-    pub targets: &'a [(GraphNode, f32)],
-    /// The sources, a column each.
-    pub sources: &'a [ChainedNode],
-    rows: &'a Rows,
-}
-
-impl EdgeRows<'_> {
-    /// The edges that are not 0, target after target.
-    pub(super) fn edges(&self) -> impl Iterator<Item = ChainedEdge> + '_ {
-        self.targets.iter().zip(self.rows.rows()).flat_map(move |(&(target, gradient), row)| {
-            let edges = self.sources.iter().zip(row).filter(|(_, slope)| **slope != 0.0);
-            edges.map(move |(source, slope)| {
-                let local = slope * source.change;
-                ChainedEdge { source: source.node, target, via: self.via, local, metric: gradient * local }
-            })
-        })
-    }
-}
 
 /// One prompt around its run, with the total gradient of every source.
 pub(super) struct PromptEdges<'a> {
@@ -58,11 +34,13 @@ pub(super) struct PromptEdges<'a> {
     last: NormMap,
     slope: &'a Slope,
     has_biases: bool,
+    queries_and_keys: bool,
     nodes: Vec<ChainedNode>,
 }
 
 impl<'a> PromptEdges<'a> {
-    /// The prompt, or its difference to another one; `first_position` is the first at which dictionaries act.
+    /// The prompt, or its difference to another one; `first_position` is the first at which dictionaries act, and without queries and keys
+    /// attention patterns are held.
     ///
     /// # Errors
     /// As runs of the model.
@@ -70,7 +48,7 @@ impl<'a> PromptEdges<'a> {
         (model, fitted): (&'a HookedTransformer, &Fitted),
         (clean, corrupted): (&Tokens, Option<&Tokens>),
         slope: &'a Slope,
-        first_position: usize,
+        (first_position, queries_and_keys): (usize, bool),
     ) -> Result<Self> {
         let run =
             |tokens: &Tokens| -> Result<ActivationCache> { Ok(model.run_with_hooks(tokens, fitted.plan(model))?.1) };
@@ -86,7 +64,7 @@ impl<'a> PromptEdges<'a> {
         let runs = Runs { clean: &cache, corrupted: other.as_ref() };
         let sources = Sources::new(model, fitted, (&runs, &blocks), first_position)?;
         let columns = sources.columns();
-        let nodes = sources.nodes().into_iter().map(|(node, change)| ChainedNode { node, change, gradient: 0.0 });
+        let nodes = sources.nodes().into_iter().map(|(node, change)| ChainedNode::new(node, change));
         let mut edges = Self {
             model,
             suffix: model.suffix_of_copies(clean, 0, 1)?,
@@ -98,6 +76,7 @@ impl<'a> PromptEdges<'a> {
             blocks,
             slope,
             has_biases: corrupted.is_none(),
+            queries_and_keys,
         };
         for (node, gradient) in edges.totals()?.into_iter().enumerate() {
             edges.nodes[node].gradient = gradient as f32;
@@ -110,43 +89,14 @@ impl<'a> PromptEdges<'a> {
         &self.nodes
     }
 
-    /// Hands the edges into the metric to `take`, and then those into each feature of the clean run that `is_wanted`, batch after batch,
-    /// from the last layer to the first.
-    ///
-    /// # Errors
-    /// Those of `take`; no memory for a batch.
-    pub(super) fn each(
-        &self,
-        is_wanted: impl Fn(&ChainedNode) -> bool,
-        batch_size: usize,
-        mut take: impl FnMut(EdgeRows) -> Result<()>,
-    ) -> Result<()> {
-        let bytes =
-            (batch_size as u64).saturating_mul(self.columns.all as u64).saturating_mul(4 * size_of::<f32>() as u64);
-        let what = format!("the edges from {} sources to {batch_size} targets", self.columns.all);
-        check_free(bytes, &what, "give a smaller batch_size")?;
-        let mut hand = |via: EdgeVia, targets: &[(GraphNode, f32)], rows: &Rows| {
-            take(EdgeRows { via, targets, sources: &self.nodes, rows })
-        };
-        hand(EdgeVia::Direct, &[(GraphNode::Target { number: 0 }, 1.0)], &self.direct()?)?;
-        let wanted = |number: &usize| self.sources.features[*number].is_clean && is_wanted(&self.nodes[*number]);
-        let count = (0..self.sources.features.len()).filter(wanted).count();
-        let mut progress = Progress::of("tracing edges", count as u64, "features");
-        for number in (0..2 * self.sources.n_layers).rev() {
-            let stage = Stage::numbered(number);
-            for pos in 0..self.sources.n_pos {
-                let targets: Vec<usize> = self.sources.at(stage, pos).filter(wanted).collect();
-                for targets in targets.chunks(batch_size.max(1)) {
-                    let named: Vec<(GraphNode, f32)> =
-                        targets.iter().map(|&target| (self.nodes[target].node, self.nodes[target].gradient)).collect();
-                    for (via, rows) in self.edges_into_features(stage, pos, targets)? {
-                        hand(via, &named, &rows)?;
-                    }
-                    progress.step(targets.len() as u64);
-                }
-            }
-        }
-        Ok(())
+    /// How many parts of layers and positions there are.
+    pub(super) fn stages_and_positions(&self) -> (usize, usize) {
+        (2 * self.sources.n_layers, self.sources.n_pos)
+    }
+
+    /// The features of a part of a layer at a position that edges lead into: those that are active in the clean run.
+    pub(super) fn targets_at(&self, stage: Stage, pos: usize) -> Vec<usize> {
+        self.sources.at(stage, pos).filter(|&number| self.sources.features[number].is_clean).collect()
     }
 
     /// The total gradient of the metric at each source.
@@ -162,13 +112,12 @@ impl<'a> PromptEdges<'a> {
         for number in (0..2 * self.sources.n_layers).rev() {
             let stage = Stage::numbered(number);
             for pos in 0..self.sources.n_pos {
-                let own = self.sources.at(stage, pos);
-                let own: Vec<usize> = own.filter(|&number| self.sources.features[number].is_clean).collect();
+                let own = self.targets_at(stage, pos);
                 if own.is_empty() {
                     continue;
                 }
                 let weights: Vec<f32> = own.iter().map(|&number| so_far[number] as f32).collect();
-                for (_, rows) in self.edges_into_sum(stage, pos, (&own, weights))? {
+                for (_, rows) in self.edges_into_weighted(stage, pos, (&own, weights))? {
                     so_far = add(&rows);
                 }
             }
@@ -178,7 +127,7 @@ impl<'a> PromptEdges<'a> {
     }
 
     /// The edges into the metric.
-    fn direct(&self) -> Result<Rows> {
+    pub(super) fn direct(&self) -> Result<Rows> {
         let mut rows = Rows::new(1, self.columns, self.has_biases);
         rows.own_bias(0, self.slope.bias);
         let (g, shift) = self.last.pull(&self.slope.gradient.unsqueeze(0)?)?;
@@ -191,7 +140,12 @@ impl<'a> PromptEdges<'a> {
     }
 
     /// The edges into some features of one part of a layer at one position.
-    fn edges_into_features(&self, stage: Stage, pos: usize, targets: &[usize]) -> Result<Vec<(EdgeVia, Rows)>> {
+    pub(super) fn edges_into_features(
+        &self,
+        stage: Stage,
+        pos: usize,
+        targets: &[usize],
+    ) -> Result<Vec<(EdgeVia, Rows)>> {
         let read = self.sources.read[stage.number()].as_ref().expect("features are of dictionaries");
         let first = self.sources.of_stage(stage).start;
         let own: Vec<u32> = targets.iter().map(|target| (target - first) as u32).collect();
@@ -200,8 +154,13 @@ impl<'a> PromptEdges<'a> {
         self.edges_into_directions(stage, pos, (&w, &offsets))
     }
 
-    /// The edges into a weighted sum of features of one part of a layer at one position, one row.
-    fn edges_into_sum(
+    /// The edges into the sum of some features of one part of a layer at one position, each times its total gradient: one row.
+    pub(super) fn edges_into_sum(&self, stage: Stage, pos: usize, own: &[usize]) -> Result<Vec<(EdgeVia, Rows)>> {
+        let weights = own.iter().map(|&number| self.nodes[number].gradient).collect();
+        self.edges_into_weighted(stage, pos, (own, weights))
+    }
+
+    fn edges_into_weighted(
         &self,
         stage: Stage,
         pos: usize,
@@ -244,7 +203,8 @@ impl<'a> PromptEdges<'a> {
         }
         let heads = self.heads[stage.layer].as_ref().expect("attention features are of dictionaries");
         let along = heads.along((self.model, &self.suffix), block, (w, pos))?;
-        let rows = along.into_iter().map(|Along { via, field, biases, placed }| {
+        let along = along.into_iter().filter(|along| along.via == EdgeVia::Ov || self.queries_and_keys);
+        let rows = along.map(|Along { via, field, biases, placed }| {
             let mut rows = own(via);
             for (of, bias) in &biases {
                 rows.bias(*of, bias)?;

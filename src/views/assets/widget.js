@@ -221,6 +221,7 @@
     td.number, th.number { text-align: right; white-space: nowrap; }
     tr.mark td { color: #d55e00; font-weight: 600; }
     .dark tr.mark td { color: #ffb000; }
+    .steps td { vertical-align: middle; }
     .sample { margin: 6px 0; padding-top: 4px; border-top: 1px solid var(--line); }
     .wide { overflow-x: auto; max-width: 100%; }
     svg text { fill: currentColor; font: 12px system-ui, sans-serif; }

@@ -171,7 +171,8 @@ impl Canvas {
         self.stroke(&[from, to], 1.0, INK, 68);
     }
 
-    fn stroke(&mut self, points: &[(f32, f32)], width: f32, color: Color, alpha: u8) {
+    /// A line through `points` that lets through what is behind it.
+    pub fn stroke(&mut self, points: &[(f32, f32)], width: f32, color: Color, alpha: u8) {
         let transform = self.transform();
         match &mut self.surface {
             Surface::Svg(marks) => {
@@ -198,6 +199,27 @@ impl Canvas {
                         pixels.stroke_path(&path, &paint(color, alpha), &stroke, transform, None);
                     }
                     start = end;
+                }
+            }
+        }
+    }
+
+    /// A filled polygon that lets through what is behind it.
+    pub fn polygon(&mut self, corners: &[(f32, f32)], color: Color, alpha: u8) {
+        let transform = self.transform();
+        match &mut self.surface {
+            Surface::Svg(marks) => {
+                let corners: Vec<String> = corners.iter().map(|(x, y)| format!("{x:.2},{y:.2}")).collect();
+                *marks += &format!("<polygon points=\"{}\" {}/>\n", corners.join(" "), fill(color, alpha));
+            }
+            Surface::Pixels(pixels) => {
+                let mut path = PathBuilder::new();
+                for (number, &(x, y)) in corners.iter().enumerate() {
+                    if number == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
+                }
+                path.close();
+                if let Some(path) = path.finish() {
+                    pixels.fill_path(&path, &paint(color, alpha), FillRule::Winding, transform, None);
                 }
             }
         }

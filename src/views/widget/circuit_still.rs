@@ -18,6 +18,9 @@ const WIDEST: usize = 2_400;
 const HIGHEST: usize = 4_000;
 const LARGEST: usize = 5_000_000;
 
+/// Pieces of a curve whose dashes leave gaps.
+pub(super) const PIECES: usize = 200;
+
 fn fits(width: usize, height: usize) -> bool {
     width <= WIDEST && height <= HIGHEST && width * height <= LARGEST
 }
@@ -78,7 +81,7 @@ impl Circuit {
                 canvas.text(&self.lane_name(pos), at, 11.0, Anchor::Middle, Turn::Level);
             }
             for edge in edges.iter().rev() {
-                let points = curve(place(edge.from), place(edge.to));
+                let points = curve(place(edge.from), place(edge.to), PIECES);
                 let width = 1.0 + 5.0 * edge.score.abs() / most;
                 let dashes = if edge.score < 0.0 { dashed(&points, 5.0 + width) } else { vec![points] };
                 dashes.iter().for_each(|dash| canvas.line(dash, width, edge.kind.color()));
@@ -112,7 +115,7 @@ impl Circuit {
 }
 
 /// The dashes of a line, each about so long, as far from each other as the round ends of a dash of this length need.
-fn dashed(points: &[(f32, f32)], length: f32) -> Vec<Vec<(f32, f32)>> {
+pub(super) fn dashed(points: &[(f32, f32)], length: f32) -> Vec<Vec<(f32, f32)>> {
     let (mut dashes, mut along, mut is_open) = (Vec::new(), 0.0, false);
     for two in points.windows(2) {
         let is_on = along % (2.5 * length) < length;
@@ -133,9 +136,8 @@ fn drawn(places: &BTreeMap<usize, (usize, usize)>, edge: &CircuitEdge) -> bool {
     places.contains_key(&edge.from) && places.contains_key(&edge.to)
 }
 
-/// From one node to another, upright at both ends.
-fn curve(from: (f32, f32), to: (f32, f32)) -> Vec<(f32, f32)> {
-    const PIECES: usize = 200;
+/// From one node to another, upright at both ends, in so many pieces.
+pub(super) fn curve(from: (f32, f32), to: (f32, f32), pieces: usize) -> Vec<(f32, f32)> {
     let middle = if from.1 == to.1 { from.1 - 40.0 } else { (from.1 + to.1) / 2.0 };
     let at = |t: f32| {
         let s = 1.0 - t;
@@ -143,7 +145,7 @@ fn curve(from: (f32, f32), to: (f32, f32)) -> Vec<(f32, f32)> {
         let sum = |points: [f32; 4]| points.iter().zip(weights).map(|(point, weight)| point * weight).sum::<f32>();
         (sum([from.0, from.0, to.0, to.0]), sum([from.1, middle, middle, to.1]))
     };
-    (0..=PIECES).map(|i| at(i as f32 / PIECES as f32)).collect()
+    (0..=pieces).map(|i| at(i as f32 / pieces as f32)).collect()
 }
 
 #[cfg(test)]
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn dashes_leave_gaps_that_round_ends_do_not_close() {
         for (to, width) in [((0.0, 74.0), 6.0), ((900.0, 74.0), 6.0), ((300.0, 400.0), 1.0)] {
-            let dashes = dashed(&curve((0.0, 0.0), to), 5.0 + width);
+            let dashes = dashed(&curve((0.0, 0.0), to, PIECES), 5.0 + width);
             assert!(dashes.len() >= 2, "{to:?}");
             for two in dashes.windows(2) {
                 let (end, start) = (two[0][two[0].len() - 1], two[1][0]);

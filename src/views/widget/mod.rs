@@ -12,6 +12,7 @@ mod circuit;
 mod circuit_still;
 pub(super) mod feature;
 pub(super) mod feature_active;
+mod feature_graph;
 mod feature_parts;
 mod heads;
 mod pack;
@@ -27,6 +28,7 @@ mod words;
 
 pub use attention::{attention_comparison, attention_explorer, attention_heads, attention_pattern, attention_patterns};
 pub use circuit::{CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, circuit_graph};
+pub use feature_graph::{FeatureGraphView, feature_graph};
 pub use patterns::Patterns;
 pub use performance::{test_prompt, token_log_probs, visualize_model_performance};
 pub use text::{colored_tokens, colored_tokens_multi, text_neuron_activations, topk_samples, topk_tokens};
@@ -177,29 +179,33 @@ impl Widget {
 impl View for Widget {
     /// A still picture or table, and the script that replaces it.
     fn render(&self) -> Result<Rendered> {
-        let drawn = self.kind.as_deref().map_err(Error::argument)?.drawn(&self.asked)?;
-        let mut data = drawn.data;
-        data["title"] = json!(visible(&drawn.title));
-        data["description"] = json!(visible(&drawn.description));
-        data["note"] = json!(drawn.note.as_deref().map(visible));
-        let json = json_in_script(&data.to_string());
-        let id = format!("cl-{:016x}", stable_id(&format!("{}{json}", drawn.kind)));
-        let paragraph = |text: &str, style: &str| match text {
-            "" => String::new(),
-            text => format!("<div style=\"{style}\">{}</div>", escape(&visible(text))),
-        };
-        let html = format!(
-            "<div data-widget=\"{id}\">{}{}{}</div>\n{}",
-            paragraph(&drawn.title, "font-weight:600;margin:4px 0"),
-            paragraph(drawn.note.as_deref().unwrap_or_default(), "font-style:italic;margin:4px 0"),
-            drawn.still,
-            loader::widget_call(&id, drawn.kind, &json),
-        );
-        let note = visible(&drawn.note.unwrap_or_default());
-        let parts = [visible(&drawn.title), note, visible_lines(&drawn.text)];
-        let text: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        Ok(Rendered { html, text: text.join("\n"), figures: Vec::new(), scripts: vec![drawn.script] })
+        Ok(written(self.kind.as_deref().map_err(Error::argument)?.drawn(&self.asked)?))
     }
+}
+
+/// The markup of a widget, and its text.
+fn written(drawn: Drawn) -> Rendered {
+    let mut data = drawn.data;
+    data["title"] = json!(visible(&drawn.title));
+    data["description"] = json!(visible(&drawn.description));
+    data["note"] = json!(drawn.note.as_deref().map(visible));
+    let json = json_in_script(&data.to_string());
+    let id = format!("cl-{:016x}", stable_id(&format!("{}{json}", drawn.kind)));
+    let paragraph = |text: &str, style: &str| match text {
+        "" => String::new(),
+        text => format!("<div style=\"{style}\">{}</div>", escape(&visible(text))),
+    };
+    let html = format!(
+        "<div data-widget=\"{id}\">{}{}{}</div>\n{}",
+        paragraph(&drawn.title, "font-weight:600;margin:4px 0"),
+        paragraph(drawn.note.as_deref().unwrap_or_default(), "font-style:italic;margin:4px 0"),
+        drawn.still,
+        loader::widget_call(&id, drawn.kind, &json),
+    );
+    let note = visible(&drawn.note.unwrap_or_default());
+    let parts = [visible(&drawn.title), note, visible_lines(&drawn.text)];
+    let text: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    Rendered { html, text: text.join("\n"), figures: Vec::new(), scripts: vec![drawn.script] }
 }
 
 crate::views::show::shown!(Widget);
