@@ -25,6 +25,7 @@ mod folded;
 mod graph;
 mod incoming;
 mod influence;
+mod keep;
 mod node;
 mod node_id;
 mod options;
