@@ -4,7 +4,9 @@
 use candle_lens::Result;
 use candle_lens::cache::Stack;
 use candle_lens::candle::D;
+use candle_lens::dictionaries::DictionarySet;
 use candle_lens::dims::ReadBy;
+use candle_lens::feature_graphs::{GraphNode, GraphOptions, GraphTargets};
 use candle_lens::hooks::HookPlan;
 use candle_lens::model::{HookedTransformer, Loss, Processing, RunOptions};
 use candle_lens::tokens::Bos;
@@ -65,5 +67,29 @@ fn gpt2_reads_a_paragraph_with_the_published_loss() -> Result<()> {
     let predicted = run.logits.expect("they are asked for").argmax(D::Minus1)?.to_vec2::<u32>()?;
     let right = predicted[0].iter().zip(&run.tokens.row(0)[1..]).filter(|(a, b)| a == b).count();
     assert_eq!((right, run.tokens.pos() - 1), (33, 111));
+    Ok(())
+}
+
+/// Notebooks 10 and 11 with published dictionaries: the identities hold there as well.
+#[test]
+#[ignore = "needs CANDLE_LENS_GPT2: GPT-2's weights; and CANDLE_LENS_GPT2_TRANSCODERS: transcoders of its MLPs, a folder or \
+            \"gpt2-small-transcoders\"; and CANDLE_LENS_GPT2_ATTENTION_SAES: autoencoders of its hook_z, or \"gpt2-small-hook-z-kk\""]
+fn graphs_of_published_dictionaries_sum() -> Result<()> {
+    let model = gpt2(Processing::default())?;
+    let transcoders = DictionarySet::open(given("CANDLE_LENS_GPT2_TRANSCODERS"))?.transcoders()?;
+    let prompt = "When John and Mary went to the shops, John gave the bag to";
+    let options = GraphOptions { most_features: Some(500), ..GraphOptions::default() };
+    let targets = GraphTargets::difference(" Mary", " John");
+    let graph = model.attribution_graph_with(&transcoders, prompt, targets, options)?;
+    let value = f64::from(graph.value(GraphNode::Target { number: 0 })?);
+    let (logits, _) = model.run_with_hooks(prompt, HookPlan::new())?;
+    let seen = model.answers([(" Mary", " John")])?.logit_diff(&logits, model.to_tokens(prompt)?)?.mean();
+    assert!((value - seen).abs() < TOLERANCE, "{value}, {seen} in the run");
+    assert!(f64::from(graph.residual()) < TOLERANCE, "{}", graph.residual());
+    // Name mover 9.9 looks at the indirect object.
+    let mut dictionaries = transcoders.all()?;
+    dictionaries.extend(DictionarySet::open(given("CANDLE_LENS_GPT2_ATTENTION_SAES"))?.all()?);
+    let score = model.attention_score_attribution(dictionaries, prompt, (9, 9), -1, 4)?;
+    assert!(f64::from(score.residual()) < TOLERANCE * f64::from(score.score().abs()).max(1.0), "{score}");
     Ok(())
 }
