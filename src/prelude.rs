@@ -13,7 +13,8 @@ pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stac
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::candle_nn;
 pub use crate::circuits::{
-    Aggregation, Circuit, CircuitScore, Edge, EdgeMethod, Edges, FaithfulnessCurve, Node, NodeScores, Qkv, RankBy,
+    Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves,
+    Node, NodeScores, Qkv, RankBy,
 };
 pub use crate::dictionaries::{
     Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,
@@ -24,9 +25,9 @@ pub use crate::error::Result;
 pub use crate::experiment::{Baseline, Compare, Comparison, Effect, Experiment, Quadrature, Scale};
 pub use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd, composition_scores};
 pub use crate::feature_graphs::{
-    AttributionGraph, BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange,
-    GraphEdge, GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupGraph, GroupNode, Influence, ScoreAttribution,
-    Supernode, Supernodes,
+    AttributionGraph, BiasOf, ChainedTest, EditMode, ErrorsOutside, FeatureCircuit, FeatureCircuits,
+    FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange, GraphEdge, GraphNode, GraphOptions, GraphTargets,
+    GroupEdge, GroupGraph, GroupNode, Influence, NodeRanking, ScoreAttribution, Supernode, Supernodes,
 };
 pub use crate::feature_graphs::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,

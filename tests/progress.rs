@@ -139,6 +139,9 @@ fn dictionaries() -> Result<()> {
     walk.counted("evaluate_dictionaries", || model.evaluate_dictionaries(&dictionary, &clean, ScoreOptions::default()));
     let texts = model.to_tokens(vec![PROMPT; 300])?;
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John"); 8])?);
+    let of_z = DictionaryParts { expects: Expects::at("z5".parse()?), ..dictionary.parts() };
+    let of_z = Dictionary::new(of_z)?;
+    walk.counted("chained_graph", || model.chained_graph(&of_z, &clean, Baseline::Zero, metric.clone()));
     walk.counted("feature_examples", || model.feature_examples(&dictionary, .., &texts, ExampleOptions::default()));
     walk.watched("feature_dashboard", || model.feature_dashboard(&dictionary, 3, &clean, &clean));
     walk.watched("features_of", || model.features_of(&dictionary, &clean));
@@ -151,7 +154,7 @@ fn dictionaries() -> Result<()> {
     walk.watched("feature_neighbours", || model.feature_neighbours(&dictionary, 3, &dictionary, 5));
     walk.watched("shared_features", || model.shared_features(&dictionary, &dictionary, FeatureDirections::Decoders));
     walk.watched("feature_overlap", || model.feature_overlap(&dictionary, FeatureDirections::Encoders));
-    finish(walk, 13);
+    finish(walk, 14);
     Ok(())
 }
 
@@ -278,7 +281,40 @@ fn circuits() -> Result<()> {
     let nodes: Vec<Node> = circuits[0].nodes().into_iter().take(2).collect();
     walk.counted("completeness", || edges.completeness(&circuits[0], &[nodes]));
     walk.counted("minimality", || edges.minimality(&circuits[0]));
-    finish(walk, 20);
+    feature_circuits(&mut walk, &model)?;
+    finish(walk, 25);
+    Ok(())
+}
+
+fn feature_circuits(walk: &mut Walk, model: &HookedTransformer) -> Result<()> {
+    let (clean, corrupted, metric) = prompts(model)?;
+    let dictionary = |layer: usize| -> Result<Dictionary> {
+        let w_dec = Random::new(layer as u64).normal((128, 64))?;
+        let zeros = |size: usize| Tensor::zeros(size, DType::F32, &Device::Cpu);
+        Dictionary::new(DictionaryParts {
+            name: format!("random {layer}"),
+            w_enc: w_dec.t()?.contiguous()?,
+            b_enc: zeros(128)?,
+            w_dec,
+            b_dec: zeros(64)?,
+            b_in: None,
+            w_skip: None,
+            activation: Activation::Relu,
+            input_norm: InputNorm::None,
+            scaled_by_decoder_norm: false,
+            expects: Expects::at(format!("blocks.{layer}.hook_mlp_out").parse()?),
+        })
+    };
+    let dictionaries = (0..8).map(dictionary).collect::<Result<Vec<_>>>()?;
+    let experiment = Experiment::new(model, &clean, &corrupted, metric)?;
+    let circuits =
+        walk.counted("feature_circuits", || experiment.feature_circuits(&dictionaries, ErrorsOutside::Replaced));
+    let nodes: Vec<GraphNode> = (1..9).map(|pos| GraphNode::Error { layer: 3, pos }).collect();
+    let circuit = FeatureCircuit::new(nodes.clone());
+    walk.counted("evaluate features", || circuits.evaluate(&circuit));
+    walk.counted("curve of features", || circuits.curve(&vec![circuit.clone(); 5]));
+    walk.counted("completeness of features", || circuits.completeness(&circuit, &vec![nodes.clone(); 3]));
+    walk.counted("minimality of features", || circuits.minimality(&circuit));
     Ok(())
 }
 

@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
-    ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "dictionaries"]),
+    ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     ("course", &["tensors", "tokens", "hooks", "model", "cache", "analysis"]),
     (

@@ -65,6 +65,7 @@ mod patching {
     mod together;
 }
 mod real_models {
+    mod chained;
     mod checks;
     mod features;
     mod gemma3;
@@ -88,7 +89,7 @@ mod model {
     mod odd_folders;
     mod parity;
     mod processing;
-    mod random_architectures;
+    pub mod random_architectures;
     mod rotary;
     mod saved;
     mod state_dict;

@@ -30,7 +30,7 @@ use crate::visible::visible;
 /// let scores = edges.attribute(EdgeMethod::EapIgInputs { steps: 5 })?;
 /// let circuit = scores.topn(200, RankBy::Magnitude)?.prune();
 /// let left = edges.evaluate(&circuit)?;
-/// assert!(left.edges <= 200 && left.faithfulness > 0.3, "{left:?}");
+/// assert!(left.size <= 200 && left.faithfulness > 0.3, "{left:?}");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]

@@ -4,6 +4,8 @@
 //! 1 for the full one; it can leave that range. Completeness and minimality follow Wang et al. 2022, section 4; the areas
 //! under the curve are those of the MIB benchmark (Mueller et al. 2025, <https://arxiv.org/abs/2504.13151>).
 
+use std::fmt;
+
 use super::circuit::Circuit;
 use super::edges::Edges;
 use super::node::Node;
@@ -13,11 +15,34 @@ use crate::labelled::{Axis, Labelled};
 use crate::metrics::mean;
 use crate::progress::Progress;
 
+/// What circuits are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CircuitUnit {
+    /// Edges between heads and MLPs ([`Edges`]).
+    Edges,
+    /// Features of dictionaries, and their errors, each in each prompt
+    /// ([`FeatureCircuits`](crate::feature_graphs::FeatureCircuits)).
+    Nodes,
+}
+
+impl fmt::Display for CircuitUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Edges => "edges",
+            Self::Nodes => "nodes",
+        })
+    }
+}
+
 /// The metric when only a circuit is left.
 #[derive(Clone)]
 pub struct CircuitScore {
-    /// How many edges the circuit has.
-    pub edges: usize,
+    /// How many edges or nodes the circuit has.
+    pub size: usize,
+    /// How many the model has.
+    pub of: usize,
+    /// What is counted.
+    pub unit: CircuitUnit,
     /// The metric, the mean over prompts.
     pub metric: f32,
     /// `(metric - corrupted) / (clean - corrupted)`.
@@ -29,14 +54,16 @@ pub struct CircuitScore {
 /// Faithfulness of circuits of one model, by their size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaithfulnessCurve {
-    /// How many edges each circuit has, the smallest first.
-    pub edges: Vec<usize>,
+    /// How many edges or nodes each circuit has, the smallest first.
+    pub sizes: Vec<usize>,
     /// The metric of each, the mean over prompts.
     pub metric: Vec<f32>,
     /// The faithfulness of each.
     pub faithfulness: Vec<f32>,
-    /// How many edges the model has.
-    pub n_edges: usize,
+    /// How many the model has.
+    pub of: usize,
+    /// What is counted.
+    pub unit: CircuitUnit,
 }
 
 impl Edges {
@@ -53,9 +80,11 @@ impl Edges {
         let metric = mean(&values);
         let axis = Axis::numbered("prompt", values.len());
         Ok(CircuitScore {
-            edges: circuit.count_included_edges(),
+            size: circuit.count_included_edges(),
+            of: circuit.n_edges(),
+            unit: CircuitUnit::Edges,
             metric,
-            faithfulness: self.faithfulness(metric),
+            faithfulness: faithfulness(metric, self.clean(), self.corrupted()),
             per_prompt: Labelled::new(self.about(), vec![axis], values)?,
         })
     }
@@ -83,19 +112,12 @@ impl Edges {
         }
         circuits.iter().try_for_each(|circuit| circuit.check(&self.layout))?;
         let mut progress = Progress::of("running circuits", circuits.len() as u64, "circuits");
-        let mut points = Vec::new();
+        let mut scores = Vec::new();
         for circuit in circuits {
-            let score = self.evaluate(circuit)?;
-            points.push((score.edges, score.metric, score.faithfulness));
+            scores.push(self.evaluate(circuit)?);
             progress.step(1);
         }
-        points.sort_by_key(|(edges, ..)| *edges);
-        Ok(FaithfulnessCurve {
-            edges: points.iter().map(|point| point.0).collect(),
-            metric: points.iter().map(|point| point.1).collect(),
-            faithfulness: points.iter().map(|point| point.2).collect(),
-            n_edges: circuits[0].n_edges(),
-        })
+        FaithfulnessCurve::new(scores)
     }
 
     /// Whether the circuit contains everything that matters: for each set of nodes, the faithfulness of the circuit without them, of
@@ -112,19 +134,16 @@ impl Edges {
         }
         circuit.check(&self.layout)?;
         let full = circuit.full();
-        let mut values = Vec::new();
+        let mut of_sets = Vec::new();
         let mut progress = Progress::of("leaving out nodes", sets.len() as u64, "sets");
         for set in sets {
             let [part, all] = [circuit, &full].map(|whole| self.evaluate(&whole.without_nodes(set)?));
-            let (part, all) = (part?.faithfulness, all?.faithfulness);
-            values.extend([part, all, part - all]);
+            of_sets.push([part?.faithfulness, all?.faithfulness]);
             progress.step(1);
         }
         let name = |node: &Node| Ok(self.layout.resolve(*node)?.to_string());
         let names = sets.iter().map(|set| Ok(set.iter().map(name).collect::<Result<Vec<_>>>()?.join(", ")));
-        let names = names.collect::<Result<Vec<_>>>()?;
-        let axes = vec![Axis::new("without", names), Axis::new("of", ["circuit", "model", "difference"])];
-        Labelled::new(format!("completeness, {}", self.about()), axes, values)
+        completeness(&self.about(), names.collect::<Result<Vec<_>>>()?, &of_sets)
     }
 
     /// Whether everything in the circuit matters: how much faithfulness is lost without each of its heads and MLPs. A node near
@@ -149,10 +168,18 @@ impl Edges {
         let axis = Axis::new("node", nodes.iter().map(Node::to_string));
         Labelled::new(format!("faithfulness lost, {}", self.about()), vec![axis], values)
     }
+}
 
-    fn faithfulness(&self, metric: f32) -> f32 {
-        (metric - self.corrupted()) / (self.clean() - self.corrupted())
-    }
+/// `(metric - corrupted) / (clean - corrupted)`, where `corrupted` is the metric of the empty circuit.
+pub(crate) fn faithfulness(metric: f32, clean: f32, corrupted: f32) -> f32 {
+    (metric - corrupted) / (clean - corrupted)
+}
+
+/// The faithfulness of the circuit and of the model without each of these sets.
+pub(crate) fn completeness(about: &str, names: Vec<String>, of_sets: &[[f32; 2]]) -> Result<Labelled> {
+    let values = of_sets.iter().flat_map(|&[part, all]| [part, all, part - all]).collect();
+    let axes = vec![Axis::new("without", names), Axis::new("of", ["circuit", "model", "difference"])];
+    Labelled::new(format!("completeness, {about}"), axes, values)
 }
 
 impl Circuit {
@@ -176,38 +203,57 @@ impl Circuit {
 }
 
 impl FaithfulnessCurve {
-    /// The area under the curve over the share of edges, from no edges to all: MIB's integrated circuit performance ratio,
+    /// The curve through these circuits of one model.
+    pub(crate) fn new(mut scores: Vec<CircuitScore>) -> Result<Self> {
+        let Some(&CircuitScore { of, unit, .. }) = scores.first() else {
+            return Err(Error::argument("a curve goes through at least one circuit, and none was given."));
+        };
+        scores.sort_by_key(|score| score.size);
+        Ok(Self {
+            sizes: scores.iter().map(|score| score.size).collect(),
+            metric: scores.iter().map(|score| score.metric).collect(),
+            faithfulness: scores.iter().map(|score| score.faithfulness).collect(),
+            of,
+            unit,
+        })
+    }
+
+    /// The area under the curve over the share of edges or nodes, from none to all: MIB's integrated circuit performance ratio,
     /// of which more is better. It sums trapezoids between the given sizes, with the end points added, which are 0
     /// and 1 by definition.
     pub fn cpr(&self) -> f32 {
         self.area(|faithfulness| faithfulness)
     }
 
-    /// The area between the curve and 1 over the share of edges, on either side: MIB's integrated circuit-model distance, of
+    /// The area between the curve and 1 over the share of edges or nodes, on either side: MIB's integrated circuit-model distance, of
     /// which less is better. It is summed as in [`FaithfulnessCurve::cpr`].
     pub fn cmd(&self) -> f32 {
         self.area(|faithfulness| (1. - faithfulness).abs())
     }
 
     fn area(&self, height: impl Fn(f64) -> f64) -> f32 {
-        let points = self.edges.iter().zip(&self.faithfulness);
-        let points =
-            points.map(|(&edges, &faithfulness)| (edges as f64 / self.n_edges as f64, f64::from(faithfulness)));
-        let points: Vec<(f64, f64)> = [(0., 0.)].into_iter().chain(points).chain([(1., 1.)]).collect();
+        let points: Vec<(f64, f64)> = self.points().map(|(size, height)| (size / self.of as f64, height)).collect();
         let pieces = points.windows(2).map(|pair| {
             let [(left, a), (right, b)] = [pair[0], pair[1]];
             (right - left) * (height(a) + height(b)) / 2.
         });
         pieces.sum::<f64>() as f32
     }
+
+    /// Sizes with their faithfulness, the empty circuit and the full one included, which have 0 and 1.
+    pub(super) fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        let measured =
+            self.sizes.iter().zip(&self.faithfulness).map(|(&size, &height)| (size as f64, f64::from(height)));
+        [(0., 0.)].into_iter().chain(measured).chain([(self.of as f64, 1.)])
+    }
 }
 
-impl std::fmt::Debug for CircuitScore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for CircuitScore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "CircuitScore({} edges, metric {:.4}, faithfulness {:.4})",
-            self.edges, self.metric, self.faithfulness
+            "CircuitScore({} {}, metric {:.4}, faithfulness {:.4})",
+            self.size, self.unit, self.metric, self.faithfulness
         )
     }
 }
@@ -218,11 +264,12 @@ mod tests {
 
     #[test]
     fn areas_are_those_of_known_curves() {
-        let curve = |edges: &[usize], faithfulness: &[f32]| FaithfulnessCurve {
-            edges: edges.to_vec(),
+        let curve = |sizes: &[usize], faithfulness: &[f32]| FaithfulnessCurve {
+            sizes: sizes.to_vec(),
             metric: faithfulness.to_vec(),
             faithfulness: faithfulness.to_vec(),
-            n_edges: 10,
+            of: 10,
+            unit: CircuitUnit::Edges,
         };
         let straight = curve(&[5], &[0.5]);
         assert_eq!((straight.cpr(), straight.cmd()), (0.5, 0.5));

@@ -17,6 +17,7 @@
 mod attribute;
 mod budget;
 mod circuit;
+mod curves;
 mod edges;
 mod effects;
 mod evaluate;
@@ -34,8 +35,10 @@ mod select;
 
 pub use attribute::{Aggregation, EdgeMethod};
 pub use circuit::Circuit;
+pub use curves::FaithfulnessCurves;
 pub use edges::Edges;
-pub use faithfulness::{CircuitScore, FaithfulnessCurve};
+pub use faithfulness::{CircuitScore, CircuitUnit, FaithfulnessCurve};
+pub(crate) use faithfulness::{completeness, faithfulness};
 pub use node::{Edge, Node, Qkv};
 pub use nodes::NodeScores;
 pub use select::RankBy;

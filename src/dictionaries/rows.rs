@@ -29,7 +29,13 @@ impl Dictionary {
         }
         let chosen = Tensor::new(features, parts.w_enc.device())?;
         let of = |vector: &Tensor| -> Result<Tensor> { Ok(wide::widened(&vector.index_select(&chosen, 0)?)?) };
-        let mut w = wide::widened(&parts.w_enc.index_select(&chosen, 1)?)?.t()?.contiguous()?;
+        // Some formats store it transposed, and then its columns lie together.
+        let columns = parts.w_enc.t()?;
+        let columns = match columns.is_contiguous() {
+            true => columns.index_select(&chosen, 0)?,
+            false => parts.w_enc.contiguous()?.index_select(&chosen, 1)?.t()?.contiguous()?,
+        };
+        let mut w = wide::widened(&columns)?;
         let before = match &parts.b_in {
             Some(b) => w.matmul(&wide::widened(b)?.unsqueeze(1)?)?.squeeze(1)?.neg()?,
             None => Tensor::zeros(features.len(), DType::F32, w.device())?.to_dtype(w.dtype())?,

@@ -147,9 +147,11 @@ impl AffineBlock {
         let at = |site| HookPoint::Block(layer, site);
         let norm = |name: &str, scale: Site| -> Result<Option<NormMap>> {
             let scale = at(scale);
-            match scale.absent(&model.dims()) {
-                Some(_) => Ok(None),
-                None => NormMap::new(model, &format!("blocks.{layer}.{name}"), Some(one(cache, scale)?)).map(Some),
+            // The norm after attention runs only where it has weights.
+            let is_left_out = name == "ln1_post" && model.weight(&format!("blocks.{layer}.{name}.w")).is_err();
+            match scale.absent(&model.dims()).is_some() || !model.dims().has_norm || is_left_out {
+                true => Ok(None),
+                false => NormMap::new(model, &format!("blocks.{layer}.{name}"), Some(one(cache, scale)?)).map(Some),
             }
         };
         let weight = |name: &str| -> Result<Tensor> {

@@ -3,7 +3,7 @@
 use super::affine::{AffineBlock, final_norm, one};
 use super::explore::explore;
 use super::folded::FoldedBlock;
-use super::graph::AttributionGraph;
+use super::graph::{AttributionGraph, Origin};
 use super::options::{GraphOptions, GraphTargets};
 use super::pull::Pull;
 use super::sources::Sources;
@@ -20,7 +20,7 @@ impl HookedTransformer {
     /// the model is affine once patterns, norms and errors are held ([`feature_graphs`](crate::feature_graphs)).
     ///
     /// `dictionaries` are transcoders of MLPs, at most one for each layer, or the layers of one cross-layer transcoder; they are made to
-    /// fit the model ([`Dictionary::for_model`]). The MLP of a layer without one is an error as a whole.
+    /// fit the model ([`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model)). The MLP of a layer without one is an error as a whole.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -71,7 +71,13 @@ impl HookedTransformer {
         let sources = Sources::new(self, &cache, &transcoders, &blocks, first_position)?;
         let pull = Pull::new(sources, blocks, final_norm(self, &cache)?)?;
         let pieces = tokens.row(0).iter().map(|&id| self.piece(id)).collect();
-        explore(&pull, targets, &options, pieces)
+        let origin = Origin {
+            n_layers: self.cfg().n_layers,
+            tokens: tokens.row(0),
+            targets: targets.ids(logits.dim(2)?),
+            dictionaries: transcoders.iter().map(Transcoder::name).collect(),
+        };
+        explore(&pull, targets, &options, (pieces, origin))
     }
 
     pub(super) fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {

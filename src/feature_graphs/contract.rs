@@ -79,6 +79,10 @@ impl Place {
         all.done()
     }
 
+    pub(super) fn numbers(&self) -> impl Iterator<Item = &Tensor> {
+        self.0.iter().filter_map(|writers| writers.rows.as_ref())
+    }
+
     /// What attention writes without reading anything.
     pub(super) fn attention(sources: &Sources, biases: &Tensor, shifts: Option<&Tensor>) -> Result<Self> {
         let (columns, mut all) = (sources.columns(), Collected::new(sources.n_pos));

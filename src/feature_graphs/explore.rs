@@ -1,10 +1,12 @@
 //! The rows of a graph: targets first, then features, those with the most influence first where there is no room for all.
 
-use super::graph::{AttributionGraph, Row};
+use super::graph::{AttributionGraph, Origin, Row};
 use super::incoming::Incoming;
+use super::keep::Kept;
 use super::node::GraphNode;
 use super::options::GraphOptions;
 use super::pull::{Pull, Wanted};
+use super::sources::Active;
 use super::targets::Targets;
 use crate::error::Result;
 use crate::hooks::check_free;
@@ -19,32 +21,47 @@ pub(super) fn explore(
     pull: &Pull,
     targets: Targets,
     options: &GraphOptions,
-    pieces: Vec<String>,
+    (pieces, origin): (Vec<String>, Origin),
 ) -> Result<AttributionGraph> {
     let features = &pull.sources.features;
     let room = options.most_features.unwrap_or(usize::MAX).min(features.len());
-    check_room(room + targets.names.len(), pull.sources.nodes().len())?;
+    check_room(pull, room, targets.names.len())?;
     let mut graph = AttributionGraph {
         pieces,
         sources: pull.sources.nodes(),
         activations: features.iter().map(|active| active.activation).collect(),
         rows: target_rows(pull, &targets)?,
-        targets: targets.names,
+        targets: Vec::new(),
+        origin,
     };
-    let batch = options.batch_size;
+    let mut kept = options.save_to.as_ref().map(|path| Kept::new(path, pull, &targets, options)).transpose()?;
     let mut is_there = vec![false; features.len()];
+    if let Some(kept) = &mut kept {
+        for (number, edges) in kept.rows(features.len(), graph.sources.len())? {
+            is_there[number] = true;
+            graph.rows.push(feature_row(pull, number, edges));
+        }
+    }
+    graph.targets = targets.names;
+    let mut done = is_there.iter().filter(|there| **there).count();
     let mut progress = Progress::new("attribution", room as u64, "features");
-    let mut done = 0;
+    progress.step(done as u64);
     while done < room {
+        graph.rows.sort_by_key(|row| row.node);
+        // Batches are the same whether the graph was interrupted or not, so that their sums are.
+        let batches = kept.as_ref().map_or(usize::MAX, |kept| kept.together().div_ceil(options.batch_size));
         let next: Vec<usize> = match room == features.len() {
-            true => (0..room).collect(),
-            false => most_influential(&graph, &is_there, (BATCHES_BETWEEN * batch).min(room - done)),
+            true => (done..room.min(batches.saturating_mul(options.batch_size).saturating_add(done))).collect(),
+            false => most_influential(&graph, &is_there, (BATCHES_BETWEEN * options.batch_size).min(room - done)),
         };
-        for numbers in next.chunks(batch) {
-            graph.rows.extend(feature_rows(pull, numbers, &graph.sources)?);
+        for numbers in next.chunks(options.batch_size) {
+            graph.rows.extend(feature_rows(pull, numbers)?);
             numbers.iter().for_each(|&number| is_there[number] = true);
             done += numbers.len();
             progress.step(numbers.len() as u64);
+        }
+        if let Some(kept) = &mut kept {
+            kept.save(&graph.rows, &graph.sources, room)?;
         }
     }
     graph.rows.sort_by_key(|row| row.node);
@@ -54,13 +71,22 @@ pub(super) fn explore(
     Ok(graph)
 }
 
-/// That there is memory for the edges, once for the graph and once while it is put in order.
+/// That there is memory for the edges: a feature has them from earlier layers at positions up to its own.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error) where there is not.
-fn check_room(rows: usize, columns: usize) -> Result<()> {
-    let bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(2 * size_of::<f32>() as u64);
-    let what = format!("the edges of a graph of {rows} targets and {columns} sources");
+fn check_room(pull: &Pull, rows: usize, targets: usize) -> Result<()> {
+    let sources = &pull.sources;
+    let others = (sources.columns().all - sources.features.len()) as u64;
+    let before = |active: &Active| -> u64 {
+        (0..active.layer).map(|layer| (sources.at(layer, active.pos).end - sources.of_layer(layer).start) as u64).sum()
+    };
+    let all: u64 = sources.features.iter().map(|active| before(active) + others).sum();
+    let of_targets = (targets as u64).saturating_mul(sources.columns().all as u64);
+    let share = rows as f64 / sources.features.len().max(1) as f64;
+    let edges = (all as f64 * share) as u64 + of_targets;
+    let what = format!("the {edges} edges of a graph of {rows} features");
+    let bytes = edges.saturating_mul((size_of::<f32>() + size_of::<u32>()) as u64);
     check_free(bytes, &what, "explain fewer features: GraphOptions { most_features: Some(1000), .. }")
 }
 
@@ -70,23 +96,22 @@ fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {
     let edges = pull.rows(&wanted)?.split();
     let row = |(number, edges): (usize, Incoming)| Row {
         node: GraphNode::Target { number },
-        value: targets.values[number],
+        value: Some(targets.values[number]),
         weight: targets.weights[number],
         edges,
     };
     Ok(edges.into_iter().enumerate().map(row).collect())
 }
 
-fn feature_rows(pull: &Pull, numbers: &[usize], nodes: &[GraphNode]) -> Result<Vec<Row>> {
+fn feature_rows(pull: &Pull, numbers: &[usize]) -> Result<Vec<Row>> {
     let wanted: Vec<Wanted> = numbers.iter().map(|&number| Wanted::Feature(number)).collect();
     let edges = pull.rows(&wanted)?.split();
-    let row = |(&number, edges): (&usize, Incoming)| Row {
-        node: nodes[number],
-        value: pull.sources.features[number].pre_activation,
-        weight: 0.0,
-        edges,
-    };
-    Ok(numbers.iter().zip(edges).map(row).collect())
+    Ok(numbers.iter().zip(edges).map(|(&number, edges)| feature_row(pull, number, edges)).collect())
+}
+
+fn feature_row(pull: &Pull, number: usize, edges: Incoming) -> Row {
+    let active = &pull.sources.features[number];
+    Row { node: active.node(), value: Some(active.pre_activation), weight: 0.0, edges }
 }
 
 /// The features with the most influence that have no row yet.

@@ -73,6 +73,10 @@ impl FoldedBlock {
         })
     }
 
+    pub(super) fn numbers(&self) -> [&Tensor; 3] {
+        [&self.pattern, &self.to_z, &self.from_v]
+    }
+
     /// The gradient at what attention reads from that at what it adds to the residual stream.
     ///
     /// # Shapes

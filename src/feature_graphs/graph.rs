@@ -12,11 +12,23 @@ use crate::visible::visible;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
     pub node: GraphNode,
-    /// What its edges sum to: a pre-activation, a logit.
-    pub value: f32,
+    /// What its edges sum to: a pre-activation, a logit. Graphs that circuit-tracer wrote do not say.
+    pub value: Option<f32>,
     /// How much it counts: a probability for a logit, 0 for a feature.
     pub weight: f64,
     pub edges: Incoming,
+}
+
+/// What files say of a graph besides its nodes and edges.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Origin {
+    pub n_layers: usize,
+    /// The ids of the prompt's tokens.
+    pub tokens: Vec<u32>,
+    /// The token of each target; numbers behind the vocabulary for what is not one token, as circuit-tracer has it.
+    pub targets: Vec<usize>,
+    /// The names of the dictionaries.
+    pub dictionaries: Vec<String>,
 }
 
 /// Where the activations of features and the logits of one prompt come from ([`HookedTransformer::attribution_graph`]).
@@ -35,6 +47,7 @@ pub struct AttributionGraph {
     /// In the order of their nodes: features by layer, position and index, then targets.
     pub(super) rows: Vec<Row>,
     pub(super) targets: Vec<String>,
+    pub(super) origin: Origin,
 }
 
 impl AttributionGraph {
@@ -72,9 +85,14 @@ impl AttributionGraph {
     /// What the edges into a feature or target sum to: its pre-activation, or the logit, before a soft cap where the model has one.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a node into which there are no edges.
+    /// [`Error::Argument`] for a node into which there are no edges, or whose value is not known because circuit-tracer wrote the graph.
     pub fn value(&self, node: GraphNode) -> Result<f32> {
-        Ok(self.row(node)?.value)
+        self.row(node)?.value.ok_or_else(|| {
+            Error::argument(format!(
+                "the value of {node} is not known: circuit-tracer wrote this graph, and its files have none. For a feature with ReLU or a \
+                 threshold it is the activation."
+            ))
+        })
     }
 
     /// How much a target counts: the probability of a token, 1 for a difference or a direction; 0 for a feature.
@@ -114,11 +132,13 @@ impl AttributionGraph {
     }
 
     /// The largest difference between what the edges into a node sum to and its value, over all nodes: rounding, where biases and
-    /// embeddings of positions are in the graph.
+    /// embeddings of positions are in the graph. NaN where no value is known, as in a graph that circuit-tracer wrote.
     pub fn residual(&self) -> f32 {
-        let of =
-            |row: &Row| (row.edges.iter().map(|(_, edge)| f64::from(edge)).sum::<f64>() - f64::from(row.value)).abs();
-        self.rows.iter().map(of).fold(0.0, f64::max) as f32
+        let of = |row: &Row| -> Option<f64> {
+            let sum: f64 = row.edges.iter().map(|(_, edge)| f64::from(edge)).sum();
+            Some((sum - f64::from(row.value?)).abs())
+        };
+        self.rows.iter().filter_map(of).reduce(f64::max).unwrap_or(f64::NAN) as f32
     }
 
     /// The text of the token at a node's position; nothing for targets and biases.
@@ -166,6 +186,7 @@ impl AttributionGraph {
             activations: columns().filter_map(|column| self.activations.get(column).copied()).collect(),
             rows: self.rows.iter().filter(stays).map(row).collect(),
             targets: self.targets.clone(),
+            origin: self.origin.clone(),
         }
     }
 

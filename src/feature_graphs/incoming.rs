@@ -19,6 +19,21 @@ impl Incoming {
         edges
     }
 
+    /// From columns and weights that were stored; none unless the columns rise and are below `count`, and all weights are there.
+    pub(super) fn of_parts(columns: &[u32], weights: &[f32], count: usize) -> Option<Self> {
+        let rises = columns.is_sorted_by(|a, b| a < b) && columns.last().is_none_or(|last| (*last as usize) < count);
+        let is_whole = rises && columns.len() == weights.len() && weights.iter().all(|weight| *weight != 0.0);
+        is_whole.then(|| Self { columns: columns.into(), weights: weights.into() })
+    }
+
+    pub(super) fn columns(&self) -> &[u32] {
+        &self.columns
+    }
+
+    pub(super) fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
     pub(super) fn with_room(edges: usize) -> Self {
         Self { columns: Vec::with_capacity(edges), weights: Vec::with_capacity(edges) }
     }

@@ -6,7 +6,8 @@
 //! pre-activation there. What no source writes, biases, is a source of its own here, so that **the edges into a node sum to its
 //! pre-activation**.
 //!
-//! Limits: one prompt; attention patterns are not explained; dictionaries replace MLPs.
+//! Limits: one prompt; attention patterns are not explained; dictionaries replace MLPs. A [chained graph](ChainedGraph) has none of them:
+//! it says through which features of attention and MLPs a metric of some prompts comes about, along gradients, with patterns live.
 //!
 //! References: Dunefsky et al. 2024 (arXiv 2406.11944); Ameisen et al. 2025, "Circuit Tracing"
 //! (<https://transformer-circuits.pub/2025/attribution-graphs/methods.html>); the order of nodes, influence, pruning and scores are those
@@ -15,13 +16,16 @@
 mod affine;
 mod build;
 mod chained;
+mod circuit;
 mod contract;
 mod edits;
 mod explore;
+mod files;
 mod folded;
 mod graph;
 mod incoming;
 mod influence;
+mod keep;
 mod node;
 mod node_id;
 mod options;
@@ -36,6 +40,7 @@ mod transcoders;
 pub use chained::{
     ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
 };
+pub use circuit::{ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking};
 pub use edits::{ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange};
 pub use graph::AttributionGraph;
 pub use influence::Influence;

@@ -1,5 +1,7 @@
 //! What a graph explains, and how large it may become.
 
+use std::path::PathBuf;
+
 use candle_core::Tensor;
 
 use crate::tokens::TokenRef;
@@ -57,10 +59,13 @@ pub struct GraphOptions {
     /// [`BiasOf::FirstPositions`](super::BiasOf::FirstPositions). By default 1 where the prompt begins with a BOS, on which dictionaries are
     /// not trained, and otherwise 0; circuit-tracer leaves out position 0 always.
     pub first_position: Option<usize>,
+    /// A file that the rows are saved to while the graph is made, a tenth of them at a time: an interrupted one that is made again with the
+    /// same file goes on from there, to the same numbers. A file of another graph is refused.
+    pub save_to: Option<PathBuf>,
 }
 
 impl Default for GraphOptions {
     fn default() -> Self {
-        Self { most_features: None, batch_size: 64, first_position: None }
+        Self { most_features: None, batch_size: 64, first_position: None, save_to: None }
     }
 }

@@ -43,6 +43,14 @@ impl Pull {
         Ok(Self { of_mlps, of_attention, of_embeddings, sources, blocks, last })
     }
 
+    /// All numbers that edges are computed from.
+    pub(super) fn numbers(&self) -> Vec<&Tensor> {
+        let places = self.of_mlps.iter().chain(&self.of_attention).chain([&self.of_embeddings]);
+        let read = self.sources.read.iter().flatten();
+        let read = read.flat_map(|read| [Some(&read.rows), read.skip.as_ref().map(|skip| &skip.pull)]).flatten();
+        places.flat_map(Place::numbers).chain(read).chain(self.blocks.iter().flat_map(FoldedBlock::numbers)).collect()
+    }
+
     /// The edges into these targets.
     pub(super) fn rows(&self, wanted: &[Wanted]) -> Result<Rows> {
         let mut rows = Rows::new(wanted.len(), self.sources.columns());

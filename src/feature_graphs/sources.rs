@@ -27,6 +27,12 @@ pub(super) struct Active {
     pub pre_activation: f32,
 }
 
+impl Active {
+    pub(super) fn node(&self) -> GraphNode {
+        GraphNode::Feature { layer: self.layer, pos: self.pos, feature: self.feature as usize }
+    }
+}
+
 /// What the features that one dictionary reads write at one layer's output, each times its activation, `[feature, d_model]`.
 pub(super) struct Written {
     /// The layer whose features these are.
@@ -238,17 +244,12 @@ impl Sources {
 
     /// The node of each column.
     pub(super) fn nodes(&self) -> Vec<GraphNode> {
-        let feature = |active: &Active| GraphNode::Feature {
-            layer: active.layer,
-            pos: active.pos,
-            feature: active.feature as usize,
-        };
         let positions = 0..self.n_pos;
         let errors =
             (0..self.n_layers).flat_map(|layer| (0..self.n_pos).map(move |pos| GraphNode::Error { layer, pos }));
         self.features
             .iter()
-            .map(feature)
+            .map(Active::node)
             .chain(errors)
             .chain(positions.clone().map(|pos| GraphNode::Token { pos }))
             .chain(positions.map(|pos| GraphNode::Position { pos }))

@@ -11,6 +11,8 @@ use crate::wide;
 /// What is explained.
 pub(super) struct Targets {
     pub names: Vec<String>,
+    /// What is the logit of a token.
+    tokens: Vec<Option<u32>>,
     /// Each `[d_model]`.
     pub directions: Vec<Tensor>,
     pub biases: Vec<f32>,
@@ -39,6 +41,16 @@ impl Targets {
         Ok(chosen)
     }
 
+    /// A number for each, all of them different: the token's id, or one behind the vocabulary.
+    pub(super) fn ids(&self, d_vocab: usize) -> Vec<usize> {
+        let mut ids: Vec<usize> = Vec::with_capacity(self.tokens.len());
+        for (number, token) in self.tokens.iter().enumerate() {
+            let own = token.map(|id| id as usize).filter(|id| !ids.contains(id));
+            ids.push(own.unwrap_or(d_vocab + number));
+        }
+        ids
+    }
+
     fn chosen(model: &HookedTransformer, logits: &Tensor, targets: &GraphTargets) -> Result<Self> {
         let last = wide::widened(&logits.get(0)?)?;
         let last = last.get(last.dim(0)? - 1)?;
@@ -64,6 +76,7 @@ impl Targets {
                 let (own, other) = (direction(model, correct)?, direction(model, incorrect)?);
                 Ok(Self {
                     names: vec![format!("{} - {}", model.piece(correct), model.piece(incorrect))],
+                    tokens: vec![None],
                     directions: vec![(own.0 - other.0)?],
                     biases: vec![own.1 - other.1],
                     weights: vec![1.0],
@@ -78,6 +91,7 @@ impl Targets {
                 }
                 Ok(Self {
                     names: vec![name.clone()],
+                    tokens: vec![None],
                     directions: vec![wide::widened(direction)?],
                     biases: vec![0.0],
                     weights: vec![1.0],
@@ -99,6 +113,7 @@ impl Targets {
         let parts = ids.iter().map(|&id| direction(model, id)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             names: ids.iter().map(|&id| model.piece(id)).collect(),
+            tokens: ids.iter().copied().map(Some).collect(),
             directions: parts.iter().map(|(own, _)| Ok((own - &mean)?)).collect::<Result<_>>()?,
             biases: parts.iter().map(|(_, own)| own - bias).collect(),
             weights: ids.iter().map(|&id| f64::from(probabilities[id as usize])).collect(),

@@ -46,6 +46,11 @@ impl Transcoder {
         Ok(all)
     }
 
+    /// What it is called.
+    pub(super) fn name(&self) -> String {
+        self.given.name()
+    }
+
     /// Reads it and makes it fit the model.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
-//! Pages to read rather than call: for users of TransformerLens, the axes of every shape, and the errors.
+//! Pages to read rather than call: for users of TransformerLens and of tools for feature circuits, the axes of every shape, and the errors.
 //!
 //! Each page is Rust documentation, so its examples are compiled and run with the tests.
 
 #[doc = include_str!("for_transformer_lens_users.md")]
 pub mod for_transformer_lens_users {}
+
+#[doc = include_str!("feature_circuits.md")]
+pub mod feature_circuits {}
 
 #[doc = include_str!("axes.md")]
 pub mod axes {}

@@ -25,6 +25,7 @@ mod of_circuits;
 mod of_config;
 mod of_course;
 mod of_dictionaries;
+mod of_feature_circuits;
 mod of_feature_edits;
 mod of_feature_graphs;
 mod of_features;

@@ -15,7 +15,7 @@ impl View for ChainedGraph {
     fn render(&self) -> Result<Rendered> {
         let sources = self.nodes().into_iter().filter(|node| !matches!(node.node, GraphNode::Target { .. }));
         let mut nodes =
-            Table::new(["node", "token", "change", "score", "in edges left out", "prompts"]).title(self.to_string());
+            Table::new(["node", "token", "change", "score", "left out of it", "prompts"]).title(self.to_string());
         for node in sources.take(ROWS) {
             nodes = nodes.row((
                 node.node.to_string(),
@@ -30,8 +30,8 @@ impl View for ChainedGraph {
             self.corrupted().map_or(String::new(), |corrupted| format!(", of corrupted prompts {corrupted:.3}"));
         let note = format!("the metric is {:.3}{corrupted}; {}", self.clean(), self.left_out());
         let mut all = nodes.note(note).render()?;
-        let mut edges = Table::new(["from", "to", "through", "moves its target by", "moves the metric by"])
-            .title("The edges that move the metric most");
+        let mut edges =
+            Table::new(["from", "to", "through", "local", "metric"]).title("The edges that move the metric most");
         for edge in self.edges().into_iter().take(ROWS) {
             let via = edge.via.to_string();
             edges = edges.row((edge.source.to_string(), self.name_of(edge.target), via, edge.local, edge.metric));

@@ -4,7 +4,7 @@ use crate::analysis::{
     DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
-use crate::circuits::{Aggregation, CircuitScore, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
+use crate::circuits::{Aggregation, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
 use crate::course::{For, Outcome, Part, Section};
 use crate::dictionaries::{
     Activation, Architecture, AtBos, DictionaryFormat, DictionaryOptions, ErrorTerm, FeatureAct, InputNorm,
@@ -14,8 +14,8 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::feature_graphs::{
-    BiasOf, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GraphEdge, GraphNode, GraphOptions, GraphTargets,
-    GroupEdge, GroupNode, Supernode,
+    BiasOf, ChainedTest, EditMode, ErrorsOutside, FeatureCircuits, FeatureEditOptions, FeatureEdits, GraphEdge,
+    GraphNode, GraphOptions, GraphTargets, GroupEdge, GroupNode, Supernode,
 };
 use crate::feature_graphs::{ChainOptions, ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes};
 use crate::features::{
@@ -85,7 +85,7 @@ macro_rules! shown_as_text {
 
 shown_as_text! {
     "{}": Section, Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
-        Edge, Node, Qkv, GraphNode, GraphEdge, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
+        CircuitUnit, Edge, ErrorsOutside, FeatureCircuits, Node, Qkv, GraphNode, GraphEdge, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,

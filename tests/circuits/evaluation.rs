@@ -57,7 +57,7 @@ fn circuits_carry_live_values_inside_and_corrupted_ones_outside() -> Result<()> 
                 // All prompts at once, and one by one.
                 for edges in [edges.clone(), edges.clone().budget(40_000)] {
                     let got = edges.evaluate(&circuit)?;
-                    assert_eq!(got.edges, circuit.count_included_edges());
+                    assert_eq!(got.size, circuit.count_included_edges());
                     for (got, expected) in got.per_prompt.values().iter().zip(&expected) {
                         let error = (f64::from(*got) - expected).abs();
                         assert!(error < TOLERANCE, "{what}, {tenths} tenths: {got} and {expected}");
@@ -242,7 +242,7 @@ fn curves_completeness_and_minimality_are_made_of_evaluations() -> Result<()> {
     let scores = edges.attribute(EdgeMethod::Exact)?;
     let circuits = scores.topn_each(&[100, 10, 40], RankBy::Magnitude)?;
     let curve = edges.curve(&circuits)?;
-    assert_eq!(curve.edges, [10, 40, 100]);
+    assert_eq!(curve.sizes, [10, 40, 100]);
     assert_eq!(curve.faithfulness[2], edges.evaluate(&circuits[0])?.faithfulness);
     assert_eq!(curve.metric[0], edges.evaluate(&circuits[1])?.metric);
 

@@ -65,6 +65,6 @@ fn a_file_of_pythons_json_is_read() -> Result<()> {
     let model = tiny_model(Processing::default());
     let metric = Metric::logit_diff(&model.answers((0..3u32).map(|b| (3 + b, 20 - b)))?);
     let edges = Experiment::new(&model, prompts(0), prompts(9), metric)?.edges()?;
-    assert_eq!(edges.evaluate(&circuit)?.edges, 30);
+    assert_eq!(edges.evaluate(&circuit)?.size, 30);
     Ok(())
 }

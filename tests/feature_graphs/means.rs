@@ -15,22 +15,20 @@ const ROUNDING: f32 = 1e-5;
 
 const METRIC: GraphNode = GraphNode::Target { number: 0 };
 
-const CLEAN: [&str; 3] = [
+const CLEAN: [&str; 2] = [
     "When John and Mary went to the shops, John gave the bag to",
     "When Tom and Anna went to the park, Tom gave the book to",
-    "When Mary and Paul went to the shops, Mary gave the ring to",
 ];
 
-const CORRUPTED: [&str; 3] = [
+const CORRUPTED: [&str; 2] = [
     "When John and Mary went to the shops, Mary gave the bag to",
     "When Tom and Anna went to the park, Anna gave the book to",
-    "When Mary and Paul went to the shops, Paul gave the ring to",
 ];
 
-const ANSWERS: [(&str, &str); 3] = [(" Mary", " John"), (" Anna", " Tom"), (" Paul", " Mary")];
+const ANSWERS: [(&str, &str); 2] = [(" Mary", " John"), (" Anna", " Tom")];
 
 /// The embedded dictionaries of the last two layers, and of the first attention.
-fn dictionaries() -> Result<Vec<Dictionary>> {
+pub fn dictionaries() -> Result<Vec<Dictionary>> {
     let set = DictionarySet::open("tiny")?;
     ["z0", "z2", "mlp2", "z3", "mlp3"].into_iter().map(|name| set.get(name)).collect()
 }
@@ -39,7 +37,7 @@ fn metric(model: &HookedTransformer, prompts: std::ops::Range<usize>) -> Result<
     Ok(Metric::logit_diff(&model.answers(ANSWERS[prompts].iter().copied())?))
 }
 
-fn graph_with(
+pub fn graph_with(
     model: &HookedTransformer,
     prompts: std::ops::Range<usize>,
     contrast: bool,
@@ -69,30 +67,30 @@ fn size(graph: &ChainedGraph) -> f32 {
 fn a_graph_of_several_prompts_is_the_mean_of_their_graphs() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     for contrast in [false, true] {
-        let all = graph_with(&model, 0..3, contrast, ChainOptions::default())?;
-        assert_eq!(all.prompts(), 3);
+        let all = graph_with(&model, 0..2, contrast, ChainOptions::default())?;
+        assert_eq!(all.prompts(), 2);
         let miss = all.residual() / size(&all);
         assert!(miss < ROUNDING, "contrast {contrast}: the edges out of a node miss its score by {miss}");
         let mut edges: BTreeMap<Key, (f64, f64)> = BTreeMap::new();
         let mut nodes: BTreeMap<GraphNode, (f64, f64, f64, usize)> = BTreeMap::new();
         let (mut clean, mut corrupted) = (0.0, 0.0);
-        for prompt in 0..3 {
+        for prompt in 0..2 {
             let one = graph_with(&model, prompt..prompt + 1, contrast, ChainOptions::default())?;
             for edge in one.edges() {
                 let sum = edges.entry(key(&edge)).or_default();
-                *sum = (sum.0 + f64::from(edge.local) / 3.0, sum.1 + f64::from(edge.metric) / 3.0);
+                *sum = (sum.0 + f64::from(edge.local) / 2.0, sum.1 + f64::from(edge.metric) / 2.0);
             }
             for node in one.nodes() {
                 let sum = nodes.entry(node.node).or_default();
                 *sum = (
-                    sum.0 + f64::from(node.change) / 3.0,
-                    sum.1 + f64::from(node.score()) / 3.0,
+                    sum.0 + f64::from(node.change) / 2.0,
+                    sum.1 + f64::from(node.score()) / 2.0,
                     sum.2 + f64::from(node.gradient),
                     sum.3 + 1,
                 );
             }
-            clean += one.clean() / 3.0;
-            corrupted += one.corrupted().unwrap_or(0.0) / 3.0;
+            clean += one.clean() / 2.0;
+            corrupted += one.corrupted().unwrap_or(0.0) / 2.0;
         }
         assert!((all.clean() - clean).abs() < ROUNDING * clean.abs());
         assert_eq!(all.corrupted().is_some(), contrast);
@@ -147,10 +145,10 @@ fn check_part(graph: &ChainedGraph, whole: &ChainedGraph, what: &str) -> Result<
 #[test]
 fn thresholds_keep_what_is_above_them_and_sum_the_rest() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
-    let whole = graph_with(&model, 0..3, true, ChainOptions::default())?;
+    let whole = graph_with(&model, 0..2, true, ChainOptions::default())?;
     assert_eq!((whole.left_out().edges, whole.left_out().nodes), (0, 0), "{}", whole.left_out());
-    for threshold in [0.5, 0.05, 0.005] {
-        let searched = graph_with(&model, 0..3, true, ChainOptions { threshold, ..ChainOptions::default() })?;
+    for threshold in [0.05, 0.005] {
+        let searched = graph_with(&model, 0..2, true, ChainOptions { threshold, ..ChainOptions::default() })?;
         let limited = whole.threshold(threshold)?;
         check_part(&searched, &whole, "searched")?;
         check_part(&limited, &whole, "limited")?;
@@ -243,6 +241,25 @@ fn errors_are_in_the_graph_or_apart() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn features_that_fall_may_be_left_out() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let options = ChainOptions { negative_changes: false, ..ChainOptions::default() };
+    let whole = graph_with(&model, 0..1, true, ChainOptions::default())?;
+    let rising = graph_with(&model, 0..1, true, options)?;
+    check_part(&rising, &whole, "rising")?;
+    let falls = |node: GraphNode| -> Result<bool> {
+        let is_feature = matches!(node, GraphNode::Feature { .. } | GraphNode::AttnFeature { .. });
+        Ok(is_feature && whole.node(node)?.change < 0.0)
+    };
+    let kept = by_key(rising.edges());
+    for edge in whole.edges() {
+        let leads = edge.target == METRIC || rising.node(edge.target).is_ok();
+        assert_eq!(kept.contains_key(&key(&edge)), leads && !falls(edge.source)?, "{edge}");
+    }
+    Ok(())
+}
+
 /// Without queries and keys, gradients are those of the spliced model with attention patterns held.
 #[test]
 fn patterns_may_be_held() -> Result<()> {
@@ -306,6 +323,27 @@ fn places_sum_the_scores_of_their_nodes() -> Result<()> {
     sentence(graph.at(4, 0), &["layer", "4"]);
     sentence(graph.features_at(15), &["position", "15"]);
     sentence(graph.node(GraphNode::Feature { layer: 3, pos: 2, feature: 511 }), &["3/511 at 2", "nodes() lists"]);
+    Ok(())
+}
+
+#[test]
+fn padding_is_no_part_of_prompts() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let options = || ChainOptions { threshold: 0.05, ..ChainOptions::default() };
+    let bare = graph_with(&model, 0..2, true, options())?;
+    let padded = |prompts: &[&str]| -> Result<Tokens> {
+        let rows = prompts.iter().map(|prompt| Ok([vec![7; 3], model.to_tokens(*prompt)?.row(0)].concat()));
+        Tokens::from_padded_rows(rows.collect::<Result<Vec<_>>>()?, 7, PaddingSide::Left, false)
+    };
+    let (clean, corrupted) = (padded(&CLEAN[..2])?, padded(&CORRUPTED[..2])?);
+    let graph = model.chained_graph_with(dictionaries()?, clean, corrupted, metric(&model, 0..2)?, options())?;
+    assert_eq!(graph.tokens(), bare.tokens());
+    let size = size(&bare);
+    let (own, wanted) = (by_key(graph.edges()), by_key(bare.edges()));
+    assert_eq!(own.len(), wanted.len());
+    for (key, edge) in wanted {
+        assert!((own[&key].metric - edge.metric).abs() < ROUNDING * size, "{edge}");
+    }
     Ok(())
 }
 

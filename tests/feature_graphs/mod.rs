@@ -1,7 +1,15 @@
 //! Attribution graphs.
 
-mod chained;
+pub mod chained;
+mod chained_edges;
+mod chained_kinds;
+mod circuit;
+mod circuit_by_hand;
+mod circuit_kinds;
 mod edits;
+mod files;
+mod graph_files;
+mod graph_files_bad;
 mod held;
 mod interventions;
 mod means;
@@ -9,5 +17,5 @@ mod parity;
 mod predicted;
 mod scale;
 mod scores;
-mod sums;
+pub mod sums;
 mod supernodes;

@@ -42,7 +42,7 @@ pub fn dictionary(reference: &Reference, name: &str, layer: usize) -> Result<Dic
     })
 }
 
-fn graph(reference: &Reference, name: &str) -> Result<AttributionGraph> {
+pub(super) fn graph(reference: &Reference, name: &str) -> Result<AttributionGraph> {
     let model = HookedTransformer::from_pretrained_no_processing("tiny")?;
     let dictionaries = (0..4).map(|layer| dictionary(reference, name, layer)).collect::<Result<Vec<_>>>()?;
     let ids: Vec<u32> = numbers(reference.get(&format!("{name}.ids"))).into_iter().map(|id| id as u32).collect();

@@ -157,6 +157,13 @@ fn comparisons_are_of_runs_and_refuse_other_graphs() -> Result<()> {
     assert!(held.mean_miss < f64::from(ROUNDING), "{}", held.mean_miss);
     let free = model.compare_graph(&graph, &transcoders, PROMPT, targets(), &nodes, EditMode::Free)?;
     assert!(free.mean_miss > f64::from(ROUNDING), "a free run is not linear");
+    let group = graph.supernodes().group("some", nodes[2..5].iter().copied())?.groups();
+    let whole = FeatureEdits::from(&group[0]);
+    assert_eq!((whole.nodes().len(), whole.to_string().as_str()), (3, "ablate some (3 edits)"));
+    assert_eq!(
+        graph.predict(&whole, EditMode::Held)?.targets()?.values()[[0]],
+        graph.predict(&nodes[2..5], EditMode::Held)?.targets()?.values()[[0]]
+    );
     let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     for (number, &node) in nodes.iter().enumerate().step_by(7) {
         let options = FeatureEditOptions::new(EditMode::Free).metric(&metric);
@@ -172,6 +179,8 @@ fn comparisons_are_of_runs_and_refuse_other_graphs() -> Result<()> {
     };
     assert!(refused(other, targets()).contains("tokens"));
     assert!(refused(PROMPT, GraphTargets::difference(" John", " Mary")).contains("targets"));
+    let two = model.compare_graph(&graph, &transcoders, [PROMPT, other], targets(), &nodes, EditMode::Free);
+    assert!(two.expect_err("two prompts").to_string().contains("one prompt"));
     let silent = GraphNode::Feature { layer: 0, pos: 0, feature: 0 };
     assert!(graph.predict(silent, EditMode::Free).is_err());
     assert!(graph.predict(FeatureEdits::new().only_in(1, nodes[0].into()), EditMode::Free).is_err());

@@ -14,7 +14,7 @@ use crate::support::fixture::numbers;
 const ROUNDING: f64 = 2e-4;
 
 /// A config as the dice fall; some are of no model.
-fn config(dice: &mut Damage) -> HookedTransformerConfig {
+pub fn config(dice: &mut Damage) -> HookedTransformerConfig {
     let n_heads = [1, 2, 4][dice.below(3)];
     let n_layers = 1 + dice.below(3);
     let mut yes = |one_in: usize| dice.below(one_in) == 0;
@@ -68,7 +68,7 @@ fn config(dice: &mut Damage) -> HookedTransformerConfig {
 }
 
 /// A model whose biases and norms are not those of a new one.
-fn model(cfg: HookedTransformerConfig, seed: u64) -> Result<HookedTransformer> {
+pub fn model(cfg: HookedTransformerConfig, seed: u64) -> Result<HookedTransformer> {
     let (model, variables) = HookedTransformer::trainable(cfg, seed, &Device::Cpu)?;
     for (salt, variable) in variables.iter().enumerate() {
         let noise = (0..variable.elem_count()).map(|i| ((i * 7919 + salt * 104_729) as f32 * 0.618_034).sin() * 0.2);

@@ -325,7 +325,8 @@ fn a_graph_of_a_long_prompt_has_a_still_picture_that_fits() -> candle_lens::Resu
     let shown = feature_graph(&graph).render()?;
     let width: usize =
         shown.html().split("width=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse().ok()).expect("a width");
-    assert!(width <= 2_400, "{width}");
+    assert!(width <= 1_300, "{width}");
+    assert!(shown.text().contains("The still picture leaves out the "), "{}", &shown.text()[..300]);
     assert_eq!(data(&shown)["forms"][0]["lanes"].as_array().map(Vec::len), Some(graph.tokens().len()));
     assert!(shown.html().len() < LARGEST);
     Ok(())

@@ -219,7 +219,8 @@ impl Splice for OneDictionary {
         };
         let own = wide::widened(&self.own_part(y, self.writes)?)?;
         let acts_on = self.acts_on(y, at)?;
-        let flat = self.dictionary.flattened(&x)?;
+        // In a model with one head, one head is as wide as all of them, so the width does not say that heads are to be flattened.
+        let flat = self.dictionary.flattened(&if x.rank() == 4 { x.flatten_from(2)? } else { x })?;
         let input = self.show(at, Part::Input, flat.clone())?;
         let (before, shown) = self.encoded(at, &input, acts_on.as_ref())?;
         let shown = shown.map(Active::Dense);

@@ -23,7 +23,8 @@ impl HookedTransformer {
     ///
     /// `dictionaries` are autoencoders of `hook_z` and transcoders of MLPs, at most one for each part of a layer; they are made to fit the
     /// model ([`Dictionary::for_model`](crate::dictionaries::Dictionary::for_model)). The part of a layer without one is an error as a
-    /// whole. The change of a source is its activation with [`Baseline::Zero`], and its difference to corrupted prompts otherwise.
+    /// whole, and so are heads beside the one that a dictionary belongs to.
+    /// Those of a set are read one by one, for each prompt anew. The change of a source is its activation with [`Baseline::Zero`], and its difference to corrupted prompts otherwise.
     ///
     /// Over several prompts of the same number of tokens all values are means: of the edges of each prompt, not of edges between mean
     /// activations.
@@ -60,7 +61,7 @@ impl HookedTransformer {
     /// use candle_lens::prelude::*;
     /// let model = HookedTransformer::from_pretrained("tiny")?;
     /// let set = DictionarySet::open("tiny")?;
-    /// let dictionaries = ["z0", "mlp0", "z1", "mlp1", "z2", "mlp2", "z3", "mlp3"].map(|name| set.get(name).unwrap());
+    /// let dictionaries = set.only(["z0", "mlp0", "z1", "mlp1", "z2", "mlp2", "z3", "mlp3"])?;
     /// let clean = "When John and Mary went to the shops, John gave the bag to";
     /// let corrupted = "When John and Mary went to the shops, Mary gave the bag to";
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
@@ -82,7 +83,7 @@ impl HookedTransformer {
         options: ChainOptions,
     ) -> Result<ChainedGraph> {
         options.check()?;
-        let fitted = Fitted::new(self, dictionaries.into())?;
+        let fitted = Fitted::new(self, &dictionaries.into())?;
         let clean = self.to_tokens(clean)?;
         let corrupted = corrupted_of(self, &clean, baseline.into())?;
         let slopes = slopes(self, &clean, &metric)?;
@@ -104,8 +105,14 @@ impl HookedTransformer {
         };
         let prompts: Vec<PromptEdges> = slopes.iter().enumerate().map(prompt).collect::<Result<_>>()?;
         let union = Union::new(prompts.iter().map(PromptEdges::nodes));
-        let trace = Trace::run(&prompts, &union, options.threshold)?;
         let mut nodes = union.means(prompts.iter().map(PromptEdges::nodes));
+        if let Some(node) = nodes.iter().find(|node| !node.score.is_finite()) {
+            return Err(Error::argument(format!(
+                "the gradient of the metric at {} is not a finite number: look at the metric of these prompts and at the model's dtype.",
+                node.node
+            )));
+        }
+        let trace = Trace::run(&prompts, (&union, &nodes), &options)?;
         nodes.iter_mut().zip(&trace.dropped).for_each(|(node, dropped)| node.left_out = *dropped as f32);
         let value = mean(&slopes.iter().map(|slope| slope.value).collect::<Vec<f32>>());
         let whole =

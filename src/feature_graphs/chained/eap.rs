@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::super::node::GraphNode;
 use super::edge::{ChainedEdge, EdgeVia};
 use super::graph::{ChainedGraph, METRIC, position};
-use super::names::{layers_of, name, parse};
+use super::names::{layer, layers_of, name, parse};
 use super::node::{ChainedNode, EdgesLeftOut};
 use super::options::ErrorNodes;
 use crate::error::{Error, Result};
@@ -196,6 +196,7 @@ fn read(bytes: &[u8]) -> Result<ChainedGraph> {
             }
         }
     };
+    edges.sort_by_key(|edge| (edge.source, edge.target, edge.via));
     graph.edges = edges;
     check(&graph)?;
     Ok(graph)
@@ -225,7 +226,8 @@ fn edge(line: &Line) -> Result<(ChainedEdge, [Option<f32>; 2])> {
     let (Some(target), Some(source)) = (parse(target), parse(source)) else {
         return Err(wrong(line, "has a name that is not one of a node: \"attn.3.14.17\" is a feature, for example."));
     };
-    let (Some(local), Some(metric)) = (nn_attrib, em_attrib) else {
+    let finite = |value: &Option<f32>| value.filter(|value| value.is_finite());
+    let (Some(local), Some(metric)) = (finite(nn_attrib), finite(em_attrib)) else {
         return Err(wrong(line, "has no value: nn_attrib and em_attrib must be numbers."));
     };
     let via = match (via.as_deref(), target) {
@@ -244,7 +246,7 @@ fn edge(line: &Line) -> Result<(ChainedEdge, [Option<f32>; 2])> {
     if source == METRIC {
         return Err(wrong(line, "comes from the metric, which nothing comes after."));
     }
-    Ok((ChainedEdge { source, target, via, local: *local, metric: *metric }, [*nn_grad, *em_grad]))
+    Ok((ChainedEdge { source, target, via, local, metric }, [*nn_grad, *em_grad]))
 }
 
 fn wrong(line: &Line, why: &str) -> Error {
@@ -259,9 +261,15 @@ impl About {
                 let text: String = text.chars().take(80).collect();
                 Error::argument(format!("\"{}\" is not the name of a node.", visible(&text)))
             })?;
-            Ok(ChainedNode { node, change, gradient, prompts, score, left_out })
+            match [change, gradient, score, left_out].iter().all(|number| number.is_finite()) {
+                true => Ok(ChainedNode { node, change, gradient, prompts, score, left_out }),
+                false => Err(Error::argument(format!("{node} has a value that is not a finite number."))),
+            }
         };
         let nodes = self.nodes.into_iter().map(node).collect::<Result<Vec<ChainedNode>>>()?;
+        if nodes.iter().filter_map(|node| layer(&node.node)).any(|layer| layer >= self.layers) {
+            return Err(Error::argument(format!("the file has nodes behind its {} layers.", self.layers)));
+        }
         let (edges, metric, magnitude, count, score) = self.left_out;
         Ok(ChainedGraph {
             pieces: self.tokens,

@@ -1,8 +1,8 @@
 //! One layer's attention around the run of a prompt: gradients of what attention features read, along values, queries and keys.
 //!
 //! A feature with encoder `w` at query position `q` reads `sum_h sum_k A[h,q,k] w[h] . v[h,k]`. With `dfa[h,k] = w[h] . v[h,k]` and
-//! `m[h] = sum_k A[h,q,k] dfa[h,k]`, a score `s[h,k]` moves it by `c[h,k] = A[h,q,k] (dfa[h,k] - m[h])`: the mean that the softmax takes
-//! off is part of the derivative. A score is `q . k / scale`, each behind its norm, whose scale is held, and its rotary embedding; a soft
+//! `m[h] = sum_k A[h,q,k] dfa[h,k]`, a score `s[h,k]` moves it by `c[h,k] = A[h,q,k] (dfa[h,k] - m[h])`: the mean under the pattern
+//! is subtracted because a softmax only sees differences of scores. A score is `q . k / scale`, each behind its norm, whose scale is held, and its rotary embedding; a soft
 //! cap multiplies `c` by its slope.
 
 use candle_core::{D, Tensor};
@@ -95,7 +95,8 @@ pub(super) struct Heads {
     w_v: Tensor,
     /// `[head, 1, d_head]`.
     b_v: Tensor,
-    /// What a score moves before it is scaled and capped moves the score, `[head, q_pos, k_pos]`.
+    /// The derivative of each score with respect to the product of its query and key: one over the scale, times the slope of a soft cap,
+    /// `[head, q_pos, k_pos]`.
     slope: Tensor,
     /// What queries and keys read besides the residual stream, `[pos, d_model]`.
     placed: Option<Tensor>,
@@ -209,7 +210,7 @@ impl Heads {
         Ok(Along { via: EdgeVia::Q, field: Field { from: pos, g }, biases, placed })
     }
 
-    /// What a key does is the same for all targets but for `c`.
+    /// Targets differ only in `c`: what a query's score with each key reads of the residual stream is computed once for all of them.
     ///
     /// # Shapes
     /// `c [head, target, k_pos]`.

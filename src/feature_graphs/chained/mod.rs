@@ -6,7 +6,24 @@
 //! active and `da_s` its activation, or the difference to the corrupted run. **The total gradient of a feature is the sum over its
 //! outgoing edges**: `G_s = sum over t of G_t g_t n(s, t)`, direct edges to the metric included.
 //!
-//! Reference: the method of the LEAP repository, with its defects corrected.
+//! Targets read the residual stream, and with scales held what reaches them is affine along MLPs and values. A score of attention moves a
+//! feature with encoder `w` by `A (w . v - m)`, where `m` is the mean of `w . v` under the pattern `A`: along queries and keys an edge is
+//! the first-order change. Norms of queries and keys are held like others; rotary embeddings, key/value heads that are shared, soft caps, norms
+//! after attention, parallel blocks and skip connections of transcoders are followed exactly.
+//!
+//! Sources are features, errors (what dictionaries miss; of a part of a layer without a dictionary all that it writes), the tokens, the positions
+//! where they have vectors, biases, and what parts of layers write at a BOS, where no features are looked at. So **the edges into
+//! a feature along its MLP or its values sum to its pre-activation, and direct edges to the metric**; those along queries sum to what those along
+//! keys sum to. Biases do not change between two runs, so the graph of a difference has none.
+//!
+//! Over several prompts all of it is computed prompt by prompt and averaged afterwards, aligned by layer, position and index.
+//!
+//! Limits: prompts of one length; gradients are those of the clean run, so that an edge is not what an intervention finds: patterns, gates and scales change with large
+//! changes. `g_t` is 1 for features that are active in the clean run and 0 for others: what a change would switch on is not seen. Nothing
+//! passes through errors and scales, nor through parts of layers without a dictionary.
+//!
+//! Reference: the method of LEAP (<https://github.com/dtch1997/circuit-finder>), with its defects corrected: there the pattern's derivative is not centred,
+//! keys are divided by the scale of the norm at the query position, and total gradients are those of the model without dictionaries.
 
 mod build;
 mod eap;

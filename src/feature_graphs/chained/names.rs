@@ -62,15 +62,21 @@ fn number(text: &str) -> Option<usize> {
     if is_plain { text.parse().ok() } else { None }
 }
 
-/// The layer of a node, or for the metric's name the number of layers.
-pub(super) fn layers_of(name: &str) -> usize {
-    let mut parts = name.split('.');
-    let (kind, first) = (parts.next(), parts.next().and_then(number));
-    match (kind, first) {
-        (Some("metric"), Some(layers)) => layers,
-        (Some("mlp" | "attn" | "mlp_error" | "attn_error"), Some(layer)) => layer.saturating_add(1),
-        _ => 0,
+/// The layer of a node that has one.
+pub(super) fn layer(node: &GraphNode) -> Option<usize> {
+    match *node {
+        GraphNode::Feature { layer, .. }
+        | GraphNode::AttnFeature { layer, .. }
+        | GraphNode::Error { layer, .. }
+        | GraphNode::AttnError { layer, .. } => Some(layer),
+        _ => None,
     }
+}
+
+/// How many layers a model has at least in which there is a node of this name; the metric's name says it.
+pub(super) fn layers_of(name: &str) -> usize {
+    let layers = name.strip_prefix("metric.").and_then(|rest| number(rest.split('.').next()?));
+    layers.or_else(|| layer(&parse(name)?).map(|layer| layer + 1)).unwrap_or(0)
 }
 
 #[cfg(test)]

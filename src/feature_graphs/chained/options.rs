@@ -1,6 +1,7 @@
 //! What a chained graph keeps, and what it goes through.
 
 use super::super::node::GraphNode;
+use super::node::ChainedNode;
 use crate::error::{Error, Result};
 
 /// Where the nodes of what dictionaries miss are.
@@ -37,6 +38,9 @@ pub struct ChainOptions {
     /// Whether features also act through queries and keys: true by default. Otherwise attention patterns are held, as in
     /// [linear graphs](super::super), and gradients do not pass through them either.
     pub queries_and_keys: bool,
+    /// Whether features are in the graph whose change is negative, the mean over prompts: those that are less active than in the corrupted
+    /// run. True by default.
+    pub negative_changes: bool,
     /// The first position at which features and errors are looked at, as in
     /// [`GraphOptions`](super::super::GraphOptions::first_position).
     pub first_position: Option<usize>,
@@ -50,6 +54,7 @@ impl Default for ChainOptions {
             most_nodes: None,
             errors: ErrorNodes::InGraph,
             queries_and_keys: true,
+            negative_changes: true,
             first_position: None,
         }
     }
@@ -71,6 +76,12 @@ impl ChainOptions {
             }
         }
         Ok(())
+    }
+
+    /// Whether a node may be in the graph.
+    pub(super) fn takes(&self, node: &ChainedNode) -> bool {
+        let is_feature = matches!(node.node, GraphNode::Feature { .. } | GraphNode::AttnFeature { .. });
+        self.negative_changes || !is_feature || node.change >= 0.0
     }
 
     /// Whether a node is beside the graph.

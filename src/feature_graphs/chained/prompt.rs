@@ -1,7 +1,7 @@
 //! All edges of one prompt: the gradients of what features read and of the metric, pulled back to everything that was written before.
 //!
-//! The total gradient `G` of every source is found first, from the metric down: where all that reads a source has been pulled back, its
-//! total gradient is known, and the features of one position are pulled back together, each times its own. The edges of single targets
+//! The total gradient `G` of every source is computed first, from the metric down: once everything that reads a source has been pulled back,
+//! its total gradient is known, and the features of one position are pulled back together, each times its own. The edges of single targets
 //! are the same products, target by target.
 
 use candle_core::Tensor;
@@ -56,9 +56,9 @@ impl<'a> PromptEdges<'a> {
         let other = corrupted.map(run).transpose()?;
         let layers = 0..model.cfg().n_layers;
         let blocks = layers.clone().map(|layer| AffineBlock::new(model, &cache, layer)).collect::<Result<Vec<_>>>()?;
-        let heads = layers.map(|layer| match fitted.of(Stage::attention(layer)) {
-            Some(_) => Heads::new(model, &cache, (&blocks[layer], layer)).map(Some),
-            None => Ok(None),
+        let heads = layers.map(|layer| match fitted.has(Stage::attention(layer)) {
+            true => Heads::new(model, &cache, (&blocks[layer], layer)).map(Some),
+            false => Ok(None),
         });
         let heads = heads.collect::<Result<_>>()?;
         let runs = Runs { clean: &cache, corrupted: other.as_ref() };

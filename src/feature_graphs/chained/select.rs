@@ -23,7 +23,10 @@ impl ChainedGraph {
     /// let graph = model.chained_graph(&dictionaries, prompt, Baseline::Zero, metric)?;
     /// let strong = graph.threshold(0.05)?;
     /// assert!(strong.edges().iter().all(|edge| edge.metric.abs() > 0.05));
-    /// assert_eq!(strong.edges().len() + strong.left_out().edges, graph.edges().len());
+    /// // The edges out of a node and what is left out of them sum to its score.
+    /// let node = strong.edges_into(GraphNode::Target { number: 0 })?[0].source;
+    /// let kept: f32 = strong.edges_out_of(node)?.iter().map(|edge| edge.metric).sum();
+    /// assert!((kept + strong.node(node)?.left_out() - graph.node(node)?.score()).abs() < 1e-4);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///

@@ -11,9 +11,10 @@ use super::fitted::{Fitted, Part, Stage, read_of};
 use crate::cache::ActivationCache;
 use crate::dictionaries::{Dictionary, FeatureActs};
 use crate::error::Result;
-use crate::hooks::{HookPoint, Site};
+use crate::hooks::{HookPoint, Site, check_free};
 use crate::model::HookedTransformer;
 use crate::model::ops::linear;
+use crate::visible::visible;
 
 /// A feature that is active in one of the runs.
 #[derive(Clone, Copy, Debug)]
@@ -133,8 +134,8 @@ impl Sources {
         let mut outputs = Outputs::new(model, runs, blocks)?;
         for number in 0..stages {
             let stage = Stage::numbered(number);
-            match fitted.of(stage) {
-                Some(dictionary) => sources.add(runs, blocks, (stage, dictionary, first_position), &mut outputs)?,
+            match fitted.open(model, stage)? {
+                Some(dictionary) => sources.add(runs, blocks, (stage, &dictionary, first_position), &mut outputs)?,
                 None => sources.starts.extend(std::iter::repeat_n(sources.features.len(), n_pos)),
             }
         }
@@ -171,6 +172,7 @@ impl Sources {
         let changes: Vec<f32> = own.iter().map(|active| active.change).collect();
         let positions: Vec<u32> = own.iter().map(|active| active.pos as u32).collect();
         let count = own.len();
+        check_rows(count, dictionary)?;
         let changes = Tensor::from_vec(changes, (count, 1), x.device())?.to_dtype(self.tokens.dtype())?;
         let positions = Tensor::from_vec(positions, count, x.device())?;
         for write in 0..dictionary.n_writes() {
@@ -316,6 +318,17 @@ fn active(clean: &FeatureActs, corrupted: Option<&FeatureActs>, stage: Stage, po
     }
     found.sort_by_key(|active| active.feature);
     found
+}
+
+/// That there is memory for what active features read and write.
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error) where there is not.
+fn check_rows(count: usize, dictionary: &Dictionary) -> Result<()> {
+    let numbers = dictionary.d_in() + dictionary.n_writes() * dictionary.d_out();
+    let bytes = (count as u64).saturating_mul(numbers as u64).saturating_mul(2 * size_of::<f32>() as u64);
+    let what = format!("what the {count} active features of \"{}\" read and write", visible(&dictionary.name()));
+    check_free(bytes, &what, "give shorter prompts, or dictionaries with fewer active features")
 }
 
 /// What is written to the residual stream, before a norm behind attention, from rows of what a dictionary writes.

@@ -10,7 +10,8 @@ use super::super::node::GraphNode;
 use super::edge::{ChainedEdge, EdgeVia};
 use super::fitted::Stage;
 use super::graph::METRIC;
-use super::node::EdgesLeftOut;
+use super::node::{ChainedNode, EdgesLeftOut};
+use super::options::ChainOptions;
 use super::prompt::PromptEdges;
 use super::rows::Rows;
 use super::union::Union;
@@ -29,6 +30,8 @@ pub(super) struct Trace<'a> {
     prompts: &'a [PromptEdges<'a>],
     union: &'a Union,
     threshold: f32,
+    /// Which sources of the union may be in the graph.
+    takes: Vec<bool>,
     /// The edges above the threshold, means over prompts.
     pub edges: Vec<ChainedEdge>,
     /// The sum of the other edges out of each source of the union.
@@ -51,11 +54,16 @@ struct Sums {
 impl<'a> Trace<'a> {
     /// # Errors
     /// As the products; no memory for the edges.
-    pub(super) fn run(prompts: &'a [PromptEdges<'a>], union: &'a Union, threshold: f32) -> Result<Self> {
+    pub(super) fn run(
+        prompts: &'a [PromptEdges<'a>],
+        (union, means): (&'a Union, &[ChainedNode]),
+        options: &ChainOptions,
+    ) -> Result<Self> {
         let mut trace = Self {
             prompts,
             union,
-            threshold,
+            threshold: options.threshold,
+            takes: means.iter().map(|node| options.takes(node)).collect(),
             edges: Vec::new(),
             dropped: vec![0.0; union.nodes.len()],
             left_out: EdgesLeftOut::default(),
@@ -166,7 +174,7 @@ impl<'a> Trace<'a> {
             for (&target, values) in targets.iter().zip(values.chunks(width)) {
                 for (place, (local, metric)) in values.iter().enumerate().filter(|(_, sums)| sums.1 != 0.0) {
                     let (source, mean) = (self.union.nodes[place], metric / count);
-                    if mean.abs() > f64::from(self.threshold) {
+                    if mean.abs() > f64::from(self.threshold) && self.takes[place] {
                         self.reached.insert(source);
                         let local = (local / count) as f32;
                         self.edges.push(ChainedEdge { source, target, via, local, metric: mean as f32 });

@@ -62,6 +62,12 @@ impl HookedTransformer {
         let edits: Vec<FeatureEdits> = edits.into_iter().map(Into::into).collect();
         let predicted = edits.iter().map(|edits| graph.predict(edits, mode)).collect::<Result<Vec<_>>>()?;
         let tokens = self.to_tokens(prompt)?;
+        if tokens.batch() != 1 {
+            return Err(Error::argument(format!(
+                "a linear graph is of one prompt, and {} were given: give the one that it was made of.",
+                tokens.batch()
+            )));
+        }
         let tokens = Tokens::from_rows(vec![tokens.real_row(0)])?;
         let directions = self.targets_of(graph, &tokens, &targets)?;
         let editor = Editor::new(self, dictionaries.into(), mode, AtBos::LeftAlone)?;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::node::GraphNode;
+use super::super::supernodes::Supernode;
 use crate::hooks::HookQuery;
 use crate::visible::visible;
 
@@ -31,7 +32,8 @@ pub(super) struct OneEdit {
 
 /// Edits of features by name: of [`GraphNode::Feature`]s (of dictionaries that write `hook_mlp_out`) and
 /// [`GraphNode::AttnFeature`]s (of `hook_z`). [`HookedTransformer::run_with_feature_edits`] runs a model under them,
-/// [`AttributionGraph::predict`] says what a graph expects of them. A node or a list of nodes converts into their ablation.
+/// [`AttributionGraph::predict`] says what a graph expects of them. A node, a list of nodes or a [`Supernode`] converts into their
+/// ablation.
 ///
 /// Positions count the tokens of a prompt without its padding, as in graphs. Several edits of one feature act in the order given.
 ///
@@ -160,6 +162,13 @@ impl From<GraphNode> for FeatureEdits {
 impl From<&GraphNode> for FeatureEdits {
     fn from(node: &GraphNode) -> Self {
         Self::from(*node)
+    }
+}
+
+impl From<&Supernode> for FeatureEdits {
+    fn from(supernode: &Supernode) -> Self {
+        let members = Self::new().ablate_all(supernode.nodes.iter().copied());
+        Self::new().group(format!("ablate {}", supernode.name), members)
     }
 }
 

@@ -128,8 +128,11 @@ impl Supernodes {
 }
 
 impl Together {
-    fn add(&mut self, value: f32, weight: f64) {
-        self.value = Some(self.value.unwrap_or(0.0) + f64::from(value));
+    fn add(&mut self, value: Option<f32>, weight: f64) {
+        self.value = match (self.value, value) {
+            (before, Some(value)) => Some(before.unwrap_or(0.0) + f64::from(value)),
+            (before, None) => before,
+        };
         self.influence += weight;
     }
 }
@@ -156,15 +159,17 @@ impl GroupGraph {
         Ok(self.nodes[self.number(&node.into())?].name.clone())
     }
 
-    /// The sum of the values of those members that edges lead into, and what all edges into the node sum to.
+    /// The sum of the values of those members that have one: what all edges into the node sum to.
     ///
     /// # Errors
-    /// [`Error::Argument`] for what is not a node of it, or has no member that edges lead into.
+    /// [`Error::Argument`] for what is not a node of it, or has no member whose value is known.
     pub fn value(&self, node: impl Into<GroupNode>) -> Result<f32> {
         let node = node.into();
         let value = self.nodes[self.number(&node)?].value;
         value.map(|value| value as f32).ok_or_else(|| {
-            Error::argument(format!("nothing comes into {node}: only features and targets have values in a graph."))
+            Error::argument(format!(
+                "{node} has no value: only features and targets have one, and none in graphs that circuit-tracer wrote."
+            ))
         })
     }
 

@@ -48,6 +48,34 @@ impl AttributionGraph {
 }
 
 impl Supernodes {
+    /// What a file says of a graph, checked as [`Supernodes::group`], [`Supernodes::pin`] and [`Supernodes::label`] check it.
+    ///
+    /// # Errors
+    /// As these.
+    pub(in crate::feature_graphs) fn of_parts(
+        graph: AttributionGraph,
+        groups: Vec<Supernode>,
+        pinned: Vec<GraphNode>,
+        labels: BTreeMap<GraphNode, String>,
+    ) -> Result<Self> {
+        let mut read = Self { labels, ..graph.supernodes() }.pin(pinned)?;
+        let mut seen = BTreeSet::new();
+        for group in groups {
+            let shown = visible(&group.name);
+            if group.nodes.is_empty() {
+                return Err(Error::argument(format!("the group \"{shown}\" has no members: take it out of the file.")));
+            }
+            if let Some(node) = group.nodes.iter().find(|&&node| !seen.insert(node)) {
+                return Err(Error::argument(format!(
+                    "{node} is in the group \"{shown}\" for the second time, or in another too: a node is in one group at most."
+                )));
+            }
+            read.groups.push(group);
+        }
+        let members: Vec<GraphNode> = read.groups.iter().flat_map(|group| group.nodes.iter().copied()).collect();
+        read.pin(members)
+    }
+
     /// The graph itself.
     pub fn graph(&self) -> AttributionGraph {
         self.graph.as_ref().clone()

@@ -10,7 +10,7 @@
   const RADIUS = 6, BOX = 19, TOKEN = [22, 9];
   // Room between the marks of two rows, of a row without marks, around, of a line of the axis; with more nodes than these, features
   // are without their names.
-  const BETWEEN = 24, EMPTY = 14, EDGE = 8, LINE = 15, NAMED = 120;
+  const BETWEEN = 24, EMPTY = 16, EDGE = 8, LINE = 15, NAMED = 120;
   const SHAPES = {
     mlp: "MLP feature", attention: "attention feature", error: "error", token: "token", position: "position embedding",
     target: "target", margin: "bias", group: "group",
@@ -22,6 +22,11 @@
     view.form = () => data.forms[state.form];
     view.says = el("span", { "aria-live": "polite" });
     view.about = el("div", { tabindex: -1 });
+    view.about.onkeydown = (event) => {
+      if (event.key !== "Escape" || state.pinned === null) return;
+      view.marks.get(state.pinned).group.focus();
+      view.pin(state.pinned);
+    };
     const controls = el("div", { class: "controls" }), legend = el("div", { class: "controls" }), stage = el("div", {});
     stage.style.cssText = "display:flex;align-items:flex-start";
     controls.append(...slider(view));
@@ -205,7 +210,9 @@
   function line(view, field, [from, to, kind, weight]) {
     const form = view.form(), a = form.nodes[from], b = form.nodes[to];
     const [y, z] = [a.y - RADIUS, b.y + RADIUS], middle = (y + z) / 2;
-    const path = svg("path", { class: "edge", d: `M${a.x} ${y}C${a.x} ${middle} ${b.x} ${middle} ${b.x} ${z}`, fill: "none",
+    // Edges of several kinds between the same nodes lie beside each other.
+    const aside = 7 * (kind - (form.kinds.length - 1) / 2);
+    const path = svg("path", { class: "edge", d: `M${a.x} ${y}C${a.x + aside} ${middle} ${b.x + aside} ${middle} ${b.x} ${z}`, fill: "none",
       stroke: weight < 0 ? form.kinds[kind].negative : form.kinds[kind].color,
       "stroke-dasharray": weight < 0 ? "5 4" : undefined });
     path.style.pointerEvents = "stroke";
@@ -276,9 +283,10 @@
     const { state, widget } = view, form = view.form();
     Object.assign(widget.state, state);
     const focus = state.pinned === null ? view.over : state.pinned;
-    const near = new Set([focus]), bright = new Set();
+    const near = new Set([focus]), bright = new Set(), brightest = [1, 1];
     for (const end of focus === null ? [] : [0, 1]) {
-      edgesOf(view, focus, end).slice(0, EDGES).forEach((edge) => {
+      edgesOf(view, focus, end).slice(0, EDGES).forEach((edge, i) => {
+        if (i === 0) brightest[end] = edge[4] || 1;
         bright.add(edge);
         near.add(edge[1 - end]);
       });
@@ -286,7 +294,8 @@
     // Many edges of the same strength are thin and faint, so that they can be told apart.
     const thin = Math.min(1, 15 / Math.sqrt(Math.max(1, view.edges.length)));
     view.edges.forEach((edge, e) => {
-      const part = Math.sqrt(edge[4]) * (bright.has(edge) ? 1 : thin);
+      // Those of the node in focus are compared with its largest.
+      const part = bright.has(edge) ? Math.sqrt(edge[4] / brightest[edge[0] === focus ? 0 : 1]) : Math.sqrt(edge[4]) * thin;
       view.lines[e].setAttribute("stroke-width", (0.6 + 2.8 * part).toFixed(2));
       view.lines[e].setAttribute("stroke-opacity", focus === null ? (0.12 + 0.78 * part).toFixed(2) : bright.has(edge) ? 1 : 0.05);
     });
@@ -317,7 +326,7 @@
     view.slider.setAttribute("aria-valuetext", says);
   }
 
-  const where = (node) => (node.token === undefined || node.shape === "target" ? "" : ` at "${node.token || "∅"}" (${node.pos})`);
+  const where = (node) => (node.token === undefined || ["target", "group"].includes(node.shape) ? "" : ` at "${node.token || "∅"}" (${node.pos})`);
 
   // Targets are what influence is of.
   const numbersOf = (view, node) => [...(node.shape === "target" ? [] : [[view.data.strength, node.value]]), ...(node.numbers || [])];

@@ -14,7 +14,7 @@ use crate::views::html::visible;
 use crate::views::widget::pack::rounded;
 
 /// The most bytes of dashboards.
-const DASHBOARDS: usize = 150_000;
+const DASHBOARDS: usize = 140_000;
 
 /// Members of a group that are listed.
 const MEMBERS: usize = 40;

@@ -32,7 +32,7 @@ const MOST_ARROWS: usize = 1_500;
 const AT_FIRST: usize = 60;
 
 /// The most bytes of the still picture of a notebook.
-const STILL: usize = 190_000;
+const STILL: usize = 160_000;
 
 /// How many nodes and edges the text form lists.
 const ROWS: usize = 20;

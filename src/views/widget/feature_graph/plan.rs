@@ -18,7 +18,7 @@ pub(super) const TOKEN: (f32, f32) = (22.0, 9.0);
 /// Room between a row's marks and its neighbours', in which edges can be seen.
 const BETWEEN: f32 = 24.0;
 /// A row without marks.
-const EMPTY: f32 = 14.0;
+const EMPTY: f32 = 16.0;
 /// The height of a line of the token axis.
 const LINE: f32 = 15.0;
 const EDGE: f32 = 8.0;

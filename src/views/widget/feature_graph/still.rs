@@ -18,11 +18,11 @@ const MOST_ARROWS: usize = 300;
 const FEWEST_ARROWS: usize = 40;
 /// The names of rows.
 const SIDE: f32 = 64.0;
-/// The largest width, height and area of a picture, and the smallest letters by which a larger one shrinks into it.
-const WIDEST: f32 = 2_400.0;
+/// The largest width, height and area of a picture, and by how much a larger one shrinks into it, so that its letters can be read.
+const WIDEST: f32 = 1_300.0;
 const HIGHEST: f32 = 4_000.0;
 const LARGEST: f32 = 4_000_000.0;
-const SMALLEST: f32 = 0.55;
+const SMALLEST: f32 = 0.8;
 
 /// The colour of edges into what an MLP's features read.
 pub(super) const MLP: Color = Color(0xa9, 0x5c, 0xc4);
@@ -161,7 +161,9 @@ impl<'a> Still<'a> {
         let (width, alpha) = ((0.6 + 2.8 * part) * self.scale, 51 * (1 + (4.0 * part) as u8));
         let is_negative = arrow.weight < 0.0;
         let color = color(arrow.via, is_negative);
-        let (from, to) = (self.at((from.0, from.1 - RADIUS)), self.at((to.0, to.1 + RADIUS)));
+        // Edges of several kinds between the same nodes lie beside each other.
+        let aside = arrow.via.map_or(0.0, |via| 2.0 * (via as usize as f32 - 2.0));
+        let (from, to) = (self.at((from.0 + aside, from.1 - RADIUS)), self.at((to.0 + aside, to.1 + RADIUS)));
         if is_negative {
             let points = curve(from, to, PIECES);
             dashed(&points, 4.0 * self.scale + width).iter().for_each(|dash| canvas.stroke(dash, width, color, alpha));
