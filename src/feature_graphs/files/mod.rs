@@ -1,5 +1,4 @@
-//! Files of graphs: circuit-tracer's JSON, which its frontend and Neuronpedia draw, with what it has no place for under a key of its
-//! own.
+//! Files of graphs: circuit-tracer's JSON, with what it has no place for under a key of its own.
 //!
 //! `nodes` and `links` hold features, errors, tokens and targets; `qParams` pins and groups; a label is a node's `clerp`. Under
 //! `candle_lens`, which other readers pass over, are the sources that circuit-tracer does not have with their edges, values, and the names
@@ -10,7 +9,7 @@
 //! layer 2 at position 5 is `0_2_5`, and so is feature 2 of layer 0: which of the two a link comes from is worked out from what can lead
 //! where and from the order of its links, and a file that leaves it open is refused.
 //!
-//! Limits: a file that circuit-tracer wrote is pruned and has no biases, so its edges do not sum to values, which it does not have either;
+//! Limits: files were read by circuit-tracer's models, not drawn in a browser, nor uploaded to Neuronpedia; a file that circuit-tracer wrote is pruned and has no biases, so its edges do not sum to values, which it does not have either;
 //! `influence` in a file is the cumulated share at which a node enters, and is computed again here from the edges that are there.
 //!
 //! References: `create_graph_files` and the models of `circuit_tracer.frontend.graph_models` of circuit-tracer 0.5; issue 78 of its
@@ -30,7 +29,7 @@ use super::supernodes::Supernodes;
 use crate::error::Result;
 
 impl AttributionGraph {
-    /// Writes the graph, whole or not at all, as JSON that circuit-tracer's frontend and Neuronpedia read and that
+    /// Writes the graph, whole or not at all, in the form of circuit-tracer's graph files, which its models read and that
     /// [`AttributionGraph::open`] turns into the same graph. A file that is there is replaced. [`AttributionGraph::prune`] first what is to
     /// be looked at: an unpruned graph of a long prompt has millions of edges.
     ///

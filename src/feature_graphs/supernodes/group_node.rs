@@ -69,7 +69,7 @@ pub struct GroupEdge {
     pub target: GroupNode,
     /// The sum of the edges between their members.
     pub weight: f32,
-    /// The part of what comes into the target from outside of it, with its sign: what Neuronpedia draws for a graph
+    /// The part of what comes into the target from outside of it, with its sign: what circuit-tracer's frontend draws for a graph
     /// [without biases](super::super::AttributionGraph::without_biases).
     pub share: f64,
     /// Of what reaches the targets, the share that takes these edges.
