@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Puts circuit-tracer's time and memory beside ours: the attribution graphs of 8 prompts, one side after the other.
 
-    benches/compare_graphs.py PYTHON [PROMPTS [FEATURES]]
+    benches/compare_graphs.py PYTHON [PROMPTS]
 
 PYTHON is an interpreter that has circuit-tracer 0.5. Both sides work on the model, the dictionaries and the prompts that
-`benches/feature_graphs.rs` writes into target/compare_graphs (2.4 GB). PROMPTS is how many of the 8 prompts are taken; FEATURES the most features
-that are explained, all by default. Wall and processor time of whole processes and their peak memory are printed, and how long a prompt takes
+`benches/feature_graphs.rs` writes into target/compare_graphs (2.4 GB). PROMPTS is how many of the 8 prompts are taken; circuit-tracer takes
+minutes for each. Wall and processor time of whole processes and their peak memory are printed, and how long a prompt takes
 without loading the model (our time includes reading dictionaries, which circuit-tracer has loaded before). Edges are compared first: no
 ratio is printed where one differs by more than 0.0001.
 """
@@ -44,9 +44,9 @@ def measured(command, environment):
 
 
 def main():
-    if len(sys.argv) not in (2, 3, 4):
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    python, prompts, features = (sys.argv[1:] + [None] * 2)[:3]
+    python, prompts = (sys.argv[1:] + [None])[:2]
     ours = executable()
     # As the notebook kernel has it (docs/speed.md).
     memory = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824", "CANDLE_NUM_THREADS": "1"}
@@ -54,10 +54,9 @@ def main():
     if not (FOLDER / "inputs.json").exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         subprocess.run([ours], env=environment | {"CANDLE_LENS_BENCH_CASES": str(FOLDER)}, check=True)
-    limits = {"CANDLE_LENS_BENCH_PROMPTS": prompts, "CANDLE_LENS_BENCH_FEATURES": features}
-    limits = {name: value for name, value in limits.items() if value} | {"CANDLE_LENS_BENCH_GRAPHS": str(FOLDER)}
-    mine = measured([ours], environment | limits)
-    theirs = measured([python, str(PEER), str(FOLDER), *[value for value in (prompts, features) if value]], dict(os.environ))
+    work = {"CANDLE_LENS_BENCH_GRAPHS": str(FOLDER)} | ({"CANDLE_LENS_BENCH_PROMPTS": prompts} if prompts else {})
+    mine = measured([ours], environment | work)
+    theirs = measured([python, "-P", str(PEER), str(FOLDER), *([prompts] if prompts else [])], dict(os.environ))
     results = [json.loads((FOLDER / name).read_text())["prompts"] for name in ("ours.json", "theirs.json")]
     wrong = [case for case in results[1] if not case["apart"] <= TOLERANCE or case["edges"] == 0]
     counts = [[case["features"] for case in side] for side in results]

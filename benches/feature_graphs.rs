@@ -108,15 +108,15 @@ fn some_edges(graph: &AttributionGraph) -> Vec<Value> {
 
 /// The graphs of the prompts one after the other, dictionaries read anew for each; with `CANDLE_LENS_BENCH_PROMPTS` only so many.
 fn work(folder: &Path) -> Result<()> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|count| count.parse::<usize>().ok());
+    let count = std::env::var("CANDLE_LENS_BENCH_PROMPTS").ok().and_then(|count| count.parse().ok());
     let start = Instant::now();
     let model = HookedTransformer::from_pretrained_no_processing(folder.join("model").to_string_lossy())?;
     let set = DictionarySet::open(folder.join("dictionaries").to_string_lossy())?;
     let loaded = start.elapsed().as_secs_f64();
     let mut all = Vec::new();
-    for prompt in prompts().iter().take(number("CANDLE_LENS_BENCH_PROMPTS").unwrap_or(PROMPTS)) {
+    for prompt in prompts().iter().take(count.unwrap_or(PROMPTS)) {
         let start = Instant::now();
-        let graph = graph(&model, &set, prompt, number("CANDLE_LENS_BENCH_FEATURES"));
+        let graph = graph(&model, &set, prompt, None);
         let seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let pruned = graph.without_biases().prune(0.8, 0.98)?;

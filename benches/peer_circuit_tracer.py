@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """circuit-tracer's side of benches/compare_graphs.py: the attribution graphs of our prompts, on the same model and dictionaries.
 
-    benches/peer_circuit_tracer.py FOLDER [PROMPTS [FEATURES]]
+    benches/peer_circuit_tracer.py FOLDER [PROMPTS]
 
 FOLDER holds `inputs.json`, `model/` and `dictionaries/`, which our side has written; `theirs.json` is written into it: the seconds of each
-prompt, how many features are active, and the edges that `ours.json` has, where that is there. FEATURES is the most features that are
-explained, all by default. Everything is f32 on the CPU, on two threads. Needs circuit-tracer 0.5.
+prompt, how many features are active, and the edges that `ours.json` has, where that is there. Everything
+is f32 on the CPU, on two threads, in batches as circuit-tracer makes them. Needs circuit-tracer 0.5.
 """
 
 import json
@@ -83,7 +83,6 @@ def main():
     folder = Path(sys.argv[1])
     inputs = json.loads((folder / "inputs.json").read_text())
     prompts = inputs["prompts"][: int(sys.argv[2])] if len(sys.argv) > 2 else inputs["prompts"]
-    most = int(sys.argv[3]) if len(sys.argv) > 3 else None
     torch.set_num_threads(2)
     start = time.time()
     made = load(folder)
@@ -93,9 +92,7 @@ def main():
     found = []
     for number, prompt in enumerate(prompts):
         start = time.time()
-        graph = attribute(
-            torch.tensor(prompt), made, attribution_targets=torch.tensor(inputs["targets"]), batch_size=64, max_feature_nodes=most
-        )
+        graph = attribute(torch.tensor(prompt), made, attribution_targets=torch.tensor(inputs["targets"]))
         seconds = time.time() - start
         start = time.time()
         pruned = prune_graph(graph, 0.8, 0.98)

@@ -142,6 +142,10 @@ fn dictionaries() -> Result<()> {
     let of_z = DictionaryParts { expects: Expects::at("z5".parse()?), ..dictionary.parts() };
     let of_z = Dictionary::new(of_z)?;
     walk.counted("chained_graph", || model.chained_graph(&of_z, &clean, Baseline::Zero, metric.clone()));
+    let [reads, writes] = ["blocks.5.ln2.hook_normalized".parse()?, "mlp_out5".parse()?];
+    let of_mlp = Dictionary::new(DictionaryParts { expects: Expects::between(reads, writes), ..dictionary.parts() })?;
+    let options = || GraphOptions { batch_size: 8, ..GraphOptions::default() };
+    walk.counted("attribution_graph", || model.attribution_graph_with(&of_mlp, PROMPT, GraphTargets::top(), options()));
     walk.counted("feature_examples", || model.feature_examples(&dictionary, .., &texts, ExampleOptions::default()));
     walk.watched("feature_dashboard", || model.feature_dashboard(&dictionary, 3, &clean, &clean));
     walk.watched("features_of", || model.features_of(&dictionary, &clean));
