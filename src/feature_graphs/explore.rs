@@ -51,8 +51,15 @@ pub(super) fn explore(
         // Batches are the same whether the graph was interrupted or not, so that their sums are.
         let batches = kept.as_ref().map_or(usize::MAX, |kept| kept.together().div_ceil(options.batch_size));
         let next: Vec<usize> = match room == features.len() {
-            true => (done..room.min(batches.saturating_mul(options.batch_size).saturating_add(done))).collect(),
-            false => most_influential(&graph, &is_there, (BATCHES_BETWEEN * options.batch_size).min(room - done)),
+            // Those that have no row, whichever rows a kept file has.
+            true => {
+                let missing = (0..room).filter(|number| !is_there[*number]);
+                missing.take(batches.saturating_mul(options.batch_size)).collect()
+            }
+            false => {
+                let count = BATCHES_BETWEEN.saturating_mul(options.batch_size).min(room - done);
+                most_influential(&graph, &is_there, count)
+            }
         };
         for numbers in next.chunks(options.batch_size) {
             graph.rows.extend(feature_rows(pull, numbers)?);

@@ -105,7 +105,7 @@ struct Pair {
 
 impl Pair {
     fn is_close(&self, got: f64, wanted: f64) -> bool {
-        got == wanted || (got - wanted).abs() <= self.tolerance * (1.0 + wanted.abs())
+        got == wanted || (wanted.is_finite() && (got - wanted).abs() <= self.tolerance * (1.0 + wanted.abs()))
     }
 
     fn all(&self, of: impl Fn(f64) -> f64) -> bool {

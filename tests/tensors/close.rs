@@ -51,6 +51,12 @@ fn what_is_within_the_tolerance_passes() -> Result<()> {
     assert_close(&x.to_dtype(DType::F64)?, &x, 0.0)?;
     let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu)?;
     assert_close(&empty, &empty, 0.0)?;
+    let masked = Tensor::new(&[f32::NEG_INFINITY, 0.0], &Device::Cpu)?;
+    for got in [[0.3f32, 0.0], [f32::INFINITY, 0.0]] {
+        assert!(assert_close(&Tensor::new(&got, &Device::Cpu)?, &masked, TOLERANCE).is_err(), "{got:?}");
+    }
+    let zeros = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
+    assert!(!said(&Tensor::new(&[1f32, 2.0], &Device::Cpu)?, &zeros).contains("logarithm"));
     let nan = Tensor::new(&[f32::NAN; 2], &Device::Cpu)?;
     assert!(assert_close(&nan, &nan, TOLERANCE).is_err(), "NaN is never right");
     for tolerance in [-1.0, f64::NAN, f64::INFINITY] {
