@@ -30,7 +30,7 @@ pub(super) fn explore(
         pieces,
         sources: pull.sources.nodes(),
         activations: features.iter().map(|active| active.activation).collect(),
-        rows: target_rows(pull, &targets)?,
+        rows: target_rows(pull, &targets, options.batch_size)?,
         targets: Vec::new(),
         origin,
     };
@@ -94,13 +94,16 @@ fn check_room(pull: &Pull, rows: usize, targets: usize) -> Result<()> {
     let edges = (all as f64 * share) as u64 + of_targets;
     let what = format!("the {edges} edges of a graph of {rows} features");
     let bytes = edges.saturating_mul((size_of::<f32>() + size_of::<u32>()) as u64);
-    check_free(bytes, &what, "explain fewer features: GraphOptions { most_features: Some(1000), .. }")
+    check_free(bytes, &what, "explain fewer features, GraphOptions { most_features: Some(1000), .. }, or fewer targets")
 }
 
-fn target_rows(pull: &Pull, targets: &Targets) -> Result<Vec<Row>> {
+fn target_rows(pull: &Pull, targets: &Targets, batch_size: usize) -> Result<Vec<Row>> {
     let parts = targets.directions.iter().zip(&targets.biases);
     let wanted: Vec<Wanted> = parts.map(|(direction, &bias)| Wanted::Direction(direction, bias)).collect();
-    let edges = pull.rows(&wanted)?.split();
+    let mut edges = Vec::with_capacity(wanted.len());
+    for wanted in wanted.chunks(batch_size) {
+        edges.extend(pull.rows(wanted)?.split());
+    }
     let row = |(number, edges): (usize, Incoming)| Row {
         node: GraphNode::Target { number },
         value: Some(targets.values[number]),

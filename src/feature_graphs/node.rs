@@ -13,7 +13,7 @@ pub enum BiasOf {
     Decoders,
     /// The biases of the target itself: a feature's encoder, a logit's `b_U`.
     Target,
-    /// What MLPs write at the first positions, where no features are looked at ([`GraphOptions::first_position`]).
+    /// What MLPs, and in chained graphs attention, write at the first positions, where no features are looked at ([`GraphOptions::first_position`]).
     ///
     /// [`GraphOptions::first_position`]: super::GraphOptions::first_position
     FirstPositions,
@@ -108,7 +108,7 @@ impl fmt::Display for GraphNode {
                 BiasOf::Norms => "shifts of norms",
                 BiasOf::Decoders => "biases of decoders",
                 BiasOf::Target => "bias of the target itself",
-                BiasOf::FirstPositions => "MLPs at the first positions",
+                BiasOf::FirstPositions => "what is written at the first positions",
             }),
             Self::Target { number } => write!(f, "target {number}"),
         }

@@ -18,13 +18,16 @@ impl View for AttributionGraph {
             let activation = self.activation(node).map_or(String::new(), |activation| format!("{activation:.3}"));
             nodes = nodes.row((node.to_string(), self.token_of(node), activation, share));
         }
-        let note = format!(
-            "replacement score {:.3}, completeness {:.3} of features and targets; the edges into a node miss its value by at \
-             most {:.1e}",
+        let scores = format!(
+            "replacement score {:.3}, completeness {:.3} of features and targets",
             self.replacement_score(),
-            self.completeness_of_features(),
-            self.residual()
+            self.completeness_of_features()
         );
+        // A graph that another program wrote has no values.
+        let note = match self.residual() {
+            missed if missed.is_nan() => scores,
+            missed => format!("{scores}; the edges that are here miss a node's value by at most {missed:.1e}"),
+        };
         let mut all = nodes.note(note).render()?;
         let mut edges = Table::new(["from", "to", "weight"]).title("The edges that carry the most influence");
         for edge in self.top_edges(ROWS) {

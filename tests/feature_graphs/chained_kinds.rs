@@ -9,6 +9,7 @@ use super::chained::{
     PAIR, ROUNDING, autoencoder, check, check_sums, check_totals, graph, largest, of_all_parts, point_of, prompt,
 };
 use super::sums::{Kind, transcoder};
+use crate::support::models::architecture;
 
 const IOI: &str = "When John and Mary went to the shops, John gave the bag to";
 
@@ -17,6 +18,26 @@ const HALF: [(DType, f32); 2] = [(DType::F16, 1e-2), (DType::BF16, 8e-2)];
 
 fn tiny() -> Result<HookedTransformer> {
     HookedTransformer::from_pretrained("tiny")
+}
+
+/// Queries and keys read positions there, and between two runs these do not change.
+#[test]
+fn positions_of_a_shortformer_do_nothing_between_two_prompts() -> Result<()> {
+    let model = architecture("shortformer_mlp", Some(Processing::NONE))?;
+    let all = of_all_parts(&model, "mlp.hook_in", Kind::Plain)?;
+    let (clean, corrupted) = (prompt()?, Tokens::from_rows(vec![vec![5, 3, 7, 1, 8]])?);
+    let metric = Metric::logit_diff(&model.answers([PAIR])?);
+    let positions = |baseline: Baseline| -> Result<usize> {
+        let graph = model.chained_graph(&all, &clean, baseline, metric.clone())?;
+        Ok(graph
+            .nodes()
+            .iter()
+            .filter(|node| matches!(node.node, GraphNode::Position { .. }) && node.score() != 0.0)
+            .count())
+    };
+    assert!(positions(Baseline::Zero)? > 0);
+    assert_eq!(positions(Baseline::from(&corrupted))?, 0);
+    Ok(())
 }
 
 #[test]

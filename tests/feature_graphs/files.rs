@@ -108,6 +108,10 @@ fn other_files_are_refused_with_a_reason() {
     sentence(with(r#"["metric.4.14.0", "attn.3.14.8", [1.0, 2.0], null]"#), &["is not an edge"]);
     sentence(with(r#"["metric.4.14.0", "resid.3.14.8", [1, 2, 1, 2], null]"#), &["resid.3.14.8", "name"]);
     sentence(with(r#"["metric.4.14.0", "attn.9000.14.8", [1, 2, 1, 2], null]"#), &["attn.9000.14.8"]);
+    sentence(
+        with(r#"["metric.4.9999999999999.0", "attn.3.9999999999999.8", [1, 2, 1, 2], null]"#),
+        &["attn.3.9999999999999.8"],
+    );
     sentence(with(r#"["metric.4.14.0", "attn.3.14.8", [1, null, 1, 2], null]"#), &["no value"]);
     sentence(with(r#"["metric.4.14.0", "attn.3.14.8", [1, 2, 1, 2], "ov"]"#), &["type", "ov, q or k"]);
     sentence(with(r#"["metric.4.14.0", "attn.3.14.8", [1, 2, 1, 2], "v"]"#), &["type"]);
@@ -115,6 +119,10 @@ fn other_files_are_refused_with_a_reason() {
     sentence(with(r#"["metric.4.14.0", "attn.3.14.8", [1, 2, 1, 1e39], null]"#), &["no value"]);
     let dangling = r#"["mlp.3.14.2", "attn.3.14.8", [1, 2, 1, 2], null]"#;
     sentence(with(dangling), &["feature 3/2 at 14", "does not lead to the metric"]);
+    let own = std::fs::read(fixture::path("chained_graph.json")).expect("the committed file");
+    let mut own: serde_json::Value = serde_json::from_slice(&own).expect("it is JSON");
+    own["chained_graph"]["tokens"] = serde_json::json!(["When"]);
+    sentence(read(&own.to_string()), &["is behind the 1 tokens of the file"]);
     let missing = std::env::temp_dir().join("candle_lens_no_such_graph.json");
     sentence(ChainedGraph::from_json(missing), &["cannot be read"]);
 }

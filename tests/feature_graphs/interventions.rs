@@ -4,6 +4,10 @@ use candle_lens::Result;
 use candle_lens::feature_graphs::{ChainedEdge, EdgeVia, EditMode, GraphNode, GraphTargets};
 use candle_lens::prelude::*;
 
+use super::chained::{autoencoder, of_all_parts, prompt};
+use super::sums::Kind;
+use crate::support::fixture;
+
 /// A metric of some units in f32, once by copies of a prompt and once alone.
 const ROUNDING: f32 = 2e-4;
 
@@ -162,5 +166,52 @@ fn graphs_rank_what_interventions_do() -> Result<()> {
         let own = test.edges(edges, EditMode::Free)?;
         assert!(own.spearman > floors.edges, "{name}, edges: {}", own.spearman);
     }
+    Ok(())
+}
+
+#[test]
+fn a_graph_is_tested_with_the_baseline_that_it_was_made_with() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let dictionaries = dictionaries(&DictionarySet::open("tiny")?)?;
+    let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    let another = "When John and Mary went to the shops, Paul gave the bag to";
+    let baseline = |text: Option<&str>| text.map_or(Baseline::Zero, Baseline::from);
+    for made in [None, Some(CORRUPTED)] {
+        let graph = model.chained_graph(&dictionaries, IOI, baseline(made), metric.clone())?;
+        for tested in [None, Some(CORRUPTED), Some(another)] {
+            let test = graph.test_in(&model, &dictionaries, IOI, baseline(tested), metric.clone());
+            assert_eq!(test.is_ok(), made == tested, "made from {made:?}, tested from {tested:?}");
+        }
+    }
+    Ok(())
+}
+
+/// An edge goes through the skip connections of the MLPs in between, and what a patch takes away would not.
+#[test]
+fn edges_through_skip_connections_are_not_patched() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let skip = of_all_parts(&model, "mlp.hook_in", Kind::Skip)?;
+    let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    let graph = model.chained_graph(&skip, IOI, Baseline::Zero, metric.clone())?;
+    let test = graph.test_in(&model, &skip, IOI, Baseline::Zero, metric)?;
+    let edges: Vec<ChainedEdge> = graph.edges().into_iter().filter(between).take(4).collect();
+    let refused = test.edges(edges, EditMode::Free).expect_err("they have skip connections");
+    assert!(refused.to_string().contains("skip connection"), "{refused}");
+    Ok(())
+}
+
+/// There the MLP of a layer does not read what its attention writes.
+#[test]
+fn in_parallel_blocks_nothing_is_subtracted_from_what_an_mlp_never_read() -> Result<()> {
+    let model = HookedTransformer::from_pretrained_no_processing(fixture::path("families/gptj").to_string_lossy())?;
+    let of_z = autoencoder(&model, 0, Activation::Relu)?;
+    let node = |feature| GraphNode::AttnFeature { layer: 0, pos: 3, feature };
+    let run = |feature, hook: (&str, isize)| {
+        let edits = FeatureEdits::new().subtract_at(node(feature), hook);
+        model.run_with_feature_edits(&of_z, &prompt()?, edits, EditMode::Free)
+    };
+    let refused = run(0, ("mlp_in", 0)).expect_err("the same stream");
+    assert!(refused.to_string().contains("read the same residual stream"), "{refused}");
+    assert!((0..24).any(|feature| run(feature, ("resid_post", 0)).is_ok()));
     Ok(())
 }

@@ -291,6 +291,12 @@ fn check(graph: &ChainedGraph) -> Result<()> {
     if let Some(twice) = graph.nodes.iter().find(|node| !nodes.insert(node.node)) {
         return Err(Error::argument(format!("{} is in the file twice: write it again.", twice.node)));
     }
+    // A file of circuit-finder has no tokens.
+    let tokens = graph.pieces.len();
+    let outside = |node: &GraphNode| tokens > 0 && position(node).is_some_and(|pos| pos >= tokens);
+    if let Some(node) = graph.nodes.iter().map(|node| node.node).find(outside) {
+        return Err(Error::argument(format!("{node} is behind the {tokens} tokens of the file: write it again.")));
+    }
     let is_there = |node: &GraphNode| *node == METRIC || nodes.contains(node);
     let missing = graph.edges.iter().flat_map(|edge| [edge.target, edge.source]).find(|node| !is_there(node));
     match missing {

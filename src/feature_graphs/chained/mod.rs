@@ -12,8 +12,8 @@
 //! after attention, parallel blocks and skip connections of transcoders are followed exactly.
 //!
 //! Sources are features, errors (what dictionaries miss; of a part of a layer without a dictionary all that it writes), the tokens, the positions
-//! where they have vectors, biases, and what parts of layers write at a BOS, where no features are looked at. So **the edges into
-//! a feature along its MLP or its values sum to its pre-activation, and direct edges to the metric**; those along queries sum to what those along
+//! where they have vectors, biases, and what parts of layers write at a BOS, where no features are looked at. So with a
+//! baseline of zero **the edges into a feature along its MLP or its values sum to its pre-activation, and direct edges to the metric**; those along queries sum to what those along
 //! keys sum to. Biases do not change between two runs, so the graph of a difference has none.
 //!
 //! Over several prompts all of it is computed prompt by prompt and averaged afterwards, aligned by layer, position and index.

@@ -1,10 +1,13 @@
 //! Names of nodes in files: those of circuit-finder, and for nodes that it does not have, ours.
 
 use super::super::node::{BiasOf, GraphNode};
-use super::graph::METRIC;
+use super::graph::{METRIC, position};
 
 /// More layers than any model has; a file with more is a mistake.
 const MOST_LAYERS: usize = 512;
+
+/// More positions than any model has; views have a column for each.
+const MOST_POSITIONS: usize = 1 << 20;
 
 /// What sources that are of no position are called.
 const PLACELESS: [(&str, GraphNode); 6] = [
@@ -53,7 +56,8 @@ pub(super) fn parse(name: &str) -> Option<GraphNode> {
         _ => return None,
     };
     let has_layer = matches!(kind, "mlp" | "attn" | "mlp_error" | "attn_error" | "metric");
-    (!has_layer || numbers[0] <= MOST_LAYERS).then_some(node)
+    let is_possible = position(&node).is_none_or(|pos| pos < MOST_POSITIONS);
+    (is_possible && (!has_layer || numbers[0] <= MOST_LAYERS)).then_some(node)
 }
 
 /// Digits only, so that a node has one name.

@@ -121,11 +121,14 @@ impl Rows {
         }
     }
 
-    /// Adds to the columns of positions, from `from` on.
+    /// Adds to the columns of positions that queries and keys read, from `from` on. Between two runs they do not change.
     ///
     /// # Shapes
     /// `numbers [target, pos]`.
     pub(super) fn positions(&mut self, from: usize, numbers: &Tensor) -> Result<()> {
-        self.add(self.columns.positions + from, numbers)
+        match self.has_biases {
+            true => self.add(self.columns.positions + from, numbers),
+            false => Ok(()),
+        }
     }
 }

@@ -106,6 +106,9 @@ impl ChainedGraph {
                 tokens.lengths()
             )));
         }
+        if corrupted.is_some() != self.corrupted().is_some() {
+            return Err(other("changes: it was made with another baseline"));
+        }
         let dictionaries: Vec<Dictionary> = fitted.iter().map(|fitted| fitted.dictionary.clone()).collect();
         let plan = model.splice(dictionaries.clone(), ErrorTerm::Recomputed)?;
         let (logits, acts) = activations(&model, &plan, &fitted, &tokens)?;
@@ -116,6 +119,12 @@ impl ChainedGraph {
         let own = nodes.iter().find(|node| matches!(node.node, GraphNode::Target { .. })).map(|node| node.change);
         if own.is_some_and(|own| (own - clean).abs() > SAME * own.abs().max(1.0)) || metric.name() != self.metric() {
             return Err(other("prompts, another model or another metric"));
+        }
+        if let (Some((logits, _)), Some(own)) = (&base, self.corrupted()) {
+            let corrupted = mean(&metric.of_logits(logits, Some(&clean_rows))?);
+            if (own - corrupted).abs() > SAME * own.abs().max(1.0) {
+                return Err(other("corrupted prompts"));
+            }
         }
         let scores = nodes.iter().map(|node| (node.node, node.score())).collect();
         let acts = [Some(acts), base.map(|(_, acts)| acts)];
@@ -177,12 +186,23 @@ impl ChainedTest {
         self.comparison("node", labels, (lost, scores), mode)
     }
 
-    /// Values of edges between features, or from features to the metric, against what the metric loses in edge patches.
+    /// Values of edges between features, or from features to the metric, against what the metric loses in edge patches. Direct edges are
+    /// patched behind the last block, so what they do is the same in every mode.
     ///
     /// # Errors
-    /// Edges from or to nodes that are no features; fewer than three; as [`Comparison::new`].
+    /// Dictionaries with skip connections, through which patches do not follow an edge; edges from or to nodes that are no features; fewer
+    /// than three; as [`Comparison::new`].
     pub fn edges(&self, edges: impl IntoIterator<Item = ChainedEdge>, mode: EditMode) -> Result<Comparison> {
         let edges: Vec<ChainedEdge> = edges.into_iter().collect();
+        for dictionary in &self.dictionaries {
+            if dictionary.skip()?.is_some() {
+                return Err(Error::argument(format!(
+                    "the dictionary \"{}\" has a skip connection, through which an edge goes and its patch would not: compare nodes, or give \
+                     dictionaries without one.",
+                    visible(&dictionary.name())
+                )));
+            }
+        }
         let (live, editor) = (self.editor(EditMode::Free)?, self.editor(mode)?);
         let mut lost = Vec::new();
         let mut progress = Progress::of("patching edges", edges.len() as u64, "edges");

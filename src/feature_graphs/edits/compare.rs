@@ -47,8 +47,10 @@ impl HookedTransformer {
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
+    /// The dictionaries must be those of the graph: others are noticed only where an edited feature is silent in them.
+    ///
     /// # Errors
-    /// A graph of another prompt, other dictionaries or targets; edits that the graph predicts nothing of; as
+    /// A graph of another prompt or other targets; edits that the graph predicts nothing of; as
     /// [`HookedTransformer::run_with_feature_edits`] and [`Comparison::new`].
     pub fn compare_graph<E: Into<FeatureEdits>>(
         &self,

@@ -73,6 +73,12 @@ impl Fitted {
                 self.point
             )));
         }
+        if before == Some(HookPoint::Block(layer, Site::MlpIn)) && model.cfg().parallel_attn_mlp {
+            return Err(Error::argument(format!(
+                "\"{edit}\": attention and MLP of a block read the same residual stream in this model, so the MLP of layer {layer} does \
+                 not read what the feature writes: give a later point, such as resid_post of layer {layer}."
+            )));
+        }
         let written = |write: usize| Ok::<_, Error>(self.dictionary.writers(&[feature as u32], write)?.squeeze(0)?);
         if site == Site::Z {
             return self.through_w_o(model, edit, layer, &written(0)?);

@@ -32,10 +32,13 @@ pub(super) fn key(node: GraphNode) -> Option<Key> {
     }
 }
 
-/// By feature; those that read no point of a layer have none.
+/// By feature; those of other points than a graph's features read, such as the residual stream, are of none of them.
 pub(super) fn by_feature(dashboards: &[FeatureDashboard]) -> BTreeMap<Key, &FeatureDashboard> {
     let key = |of: &FeatureDashboard| match of.reads_at.parse::<HookPoint>() {
-        Ok(HookPoint::Block(layer, site)) => Some((site == Site::Z, layer, of.feature)),
+        Ok(HookPoint::Block(
+            layer,
+            site @ (Site::Z | Site::Ln2Normalized | Site::MlpHookIn | Site::MlpIn | Site::ResidMid),
+        )) => Some((site == Site::Z, layer, of.feature)),
         _ => None,
     };
     dashboards.iter().filter_map(|dashboard| Some((key(dashboard)?, dashboard))).collect()
