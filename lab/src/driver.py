@@ -23,6 +23,10 @@ from nbformat.v4 import output_from_msg
 # its own. So we listen until nothing has come for this long.
 QUIET = 0.25
 READY = 300
+# jupyter_client looks for free ports and lets go of them before the kernel takes them: where several kernels start at once,
+# two may be given the same port now and again. The later one ends with these words, and is started on other ports.
+TAKEN = "Address already in use"
+STARTS = 4
 PARENT = os.getppid()
 
 
@@ -81,47 +85,72 @@ def execute(manager, client, log, code, timeout):
         return dict(status=status, seconds=last - start, execution_count=count, outputs=outputs)
 
 
-def converse(manager, folder, log_file):
-    """Starts the kernel and serves requests until there are no more; whether the kernel can be asked to end."""
-    start = time.monotonic()
-    with open(log_file, "wb") as into:
-        manager.start_kernel(cwd=folder, stdout=into, stderr=into)
-    client = manager.client()
-    client.start_channels()
-    log = open(log_file, encoding="utf-8", errors="replace")
+def start(kernel, folder, log_file):
+    """Starts a kernel; its manager, its client and its log. A kernel that does not start is a RuntimeError with its last words."""
+    for attempt in range(1, STARTS + 1):
+        manager, client = KernelManager(kernel_name=kernel), None
+        with open(log_file, "wb"):
+            pass
+        log = open(log_file, encoding="utf-8", errors="replace")
+        try:
+            with open(log_file, "ab") as into:
+                manager.start_kernel(cwd=folder, stdout=into, stderr=into)
+            client = manager.client()
+            client.start_channels()
+            client.wait_for_ready(timeout=READY)
+            return manager, client, log
+        except BaseException as error:
+            if client:
+                client.stop_channels()
+            if manager.has_kernel:
+                manager.shutdown_kernel(now=True)
+            with log:
+                said = log.read()
+            if not isinstance(error, RuntimeError):
+                raise
+            if TAKEN not in said or attempt == STARTS:
+                raise RuntimeError(f"{error}. {said[-2000:]}".strip()) from None
+
+
+def serve(manager, client, log):
+    """Serves requests until there are no more; whether the kernel can be asked to end."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = execute(manager, client, log, request["code"], request["timeout"])
+        say(**answer)
+        if answer["status"] in ("dead", "timeout"):
+            return False
+    return True
+
+
+def converse(kernel, folder, log_file):
+    """Starts the kernel, serves requests and ends it."""
+    begin = time.monotonic()
     try:
-        client.wait_for_ready(timeout=READY)
-        say(seconds=time.monotonic() - start)
-        for line in sys.stdin:
-            request = json.loads(line)
-            answer = execute(manager, client, log, request["code"], request["timeout"])
-            say(**answer)
-            if answer["status"] in ("dead", "timeout"):
-                return False
-        return True
+        manager, client, log = start(kernel, folder, log_file)
     except RuntimeError as error:
-        say(failed=f"{error}. {log.read()[-2000:]}".strip())
-        return False
+        say(failed=str(error))
+        return
+    polite = False
+    try:
+        say(seconds=time.monotonic() - begin)
+        polite = serve(manager, client, log)
     finally:
         client.stop_channels()
         log.close()
+        # Otherwise its whole process group is killed, a compiler that still runs included.
+        manager.shutdown_kernel(now=not polite)
 
 
 def main():
     kernel, folder = sys.argv[1:]
     sys.stdin.reconfigure(encoding="utf-8")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    manager = KernelManager(kernel_name=kernel)
-    polite = False
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            polite = converse(manager, folder, os.path.join(scratch, "kernel.log"))
+            converse(kernel, folder, os.path.join(scratch, "kernel.log"))
         except (KeyboardInterrupt, BrokenPipeError):
             pass
-        finally:
-            # Otherwise its whole process group is killed, a compiler that still runs included.
-            if manager.has_kernel:
-                manager.shutdown_kernel(now=not polite)
 
 
 main()
