@@ -3,12 +3,16 @@
 use candle_core::{Device, Tensor};
 
 use crate::error::Result;
+use crate::factored_matrix::FactoredMatrix;
+use crate::labelled::Labelled;
 use crate::tokens::Tokens;
 
 /// The parts of what a function returned: one, or as many as its tuple has.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub parts: Vec<Tensor>,
+    /// What it says in words: a text, or a yes or no.
+    pub text: String,
 }
 
 /// What exercises ask for.
@@ -22,7 +26,7 @@ pub(crate) trait IntoAnswer {
 
 impl IntoAnswer for Tensor {
     fn into_answer(self) -> Result<Answer> {
-        Ok(Answer { parts: vec![self] })
+        Ok(Answer { parts: vec![self], text: String::new() })
     }
 }
 
@@ -52,10 +56,66 @@ macro_rules! numbers {
 }
 numbers!(f32 as f32, f64 as f64, u32 as u32, usize as i64);
 
-impl<A: IntoAnswer, B: IntoAnswer> IntoAnswer for (A, B) {
+impl IntoAnswer for String {
     fn into_answer(self) -> Result<Answer> {
-        let mut answer = self.0.into_answer()?;
-        answer.parts.extend(self.1.into_answer()?.parts);
-        Ok(answer)
+        Ok(Answer { parts: Vec::new(), text: self })
     }
+}
+
+impl IntoAnswer for bool {
+    fn into_answer(self) -> Result<Answer> {
+        self.to_string().into_answer()
+    }
+}
+
+/// By its product: factors that differ may have the same.
+impl IntoAnswer for FactoredMatrix {
+    fn into_answer(self) -> Result<Answer> {
+        self.AB()?.into_answer()
+    }
+}
+
+impl IntoAnswer for Labelled {
+    fn into_answer(self) -> Result<Answer> {
+        let shape = self.values().shape().to_vec();
+        Tensor::from_vec(self.values().iter().copied().collect::<Vec<f32>>(), shape, &Device::Cpu)?.into_answer()
+    }
+}
+
+impl IntoAnswer for Vec<Tensor> {
+    fn into_answer(self) -> Result<Answer> {
+        Ok(Answer { parts: self, text: String::new() })
+    }
+}
+
+/// Such as heads, each a layer and a head.
+impl IntoAnswer for Vec<(usize, usize)> {
+    fn into_answer(self) -> Result<Answer> {
+        let count = self.len();
+        let numbers: Vec<i64> = self.into_iter().flat_map(|(a, b)| [a as i64, b as i64]).collect();
+        Tensor::from_vec(numbers, (count, 2), &Device::Cpu)?.into_answer()
+    }
+}
+
+macro_rules! tuples {
+    ($($first:ident, $($other:ident),+;)+) => {$(
+        impl<$first: IntoAnswer, $($other: IntoAnswer),+> IntoAnswer for ($first, $($other),+) {
+            #[allow(non_snake_case)]
+            fn into_answer(self) -> Result<Answer> {
+                let ($first, $($other),+) = self;
+                let mut answer = $first.into_answer()?;
+                $(
+                    let other = $other.into_answer()?;
+                    answer.parts.extend(other.parts);
+                    answer.text += &other.text;
+                )+
+                Ok(answer)
+            }
+        }
+    )+};
+}
+tuples! {
+    A, B;
+    A, B, C;
+    A, B, C, D;
 }

@@ -4,8 +4,10 @@ use std::fmt;
 
 use candle_core::Tensor;
 
+use super::locate::TOLERANCE;
 use crate::cache::ActivationCache;
 use crate::error::Result;
+use crate::factored_matrix::FactoredMatrix;
 use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 
@@ -22,6 +24,8 @@ pub struct About {
     pub axes: &'static [&'static [&'static str]],
     /// What to look at, then the steps, then almost the code.
     pub hints: &'static [&'static str],
+    /// How far a number may be from the reference's, relative to `1 + |wanted|`.
+    pub(super) tolerance: f64,
     /// The file that has the reference.
     pub(super) source: &'static str,
     pub(super) proof: fn() -> Result<()>,
@@ -62,32 +66,61 @@ pub(super) trait Lend<'a, T> {
     fn lend(&'a self) -> T;
 }
 
+/// Kinds of arguments: those handed over by reference, then those handed over as they are. A section calls it for types of its own.
 macro_rules! lent {
-    ($($by_reference:ty),+; $($by_value:ty),+) => {
-        $(impl<'a> Lend<'a, &'a $by_reference> for $by_reference {
+    ($($by_reference:ty),*; $($by_value:ty),*) => {
+        $(impl<'a> $crate::course::exercise::Lend<'a, &'a $by_reference> for $by_reference {
             fn lend(&'a self) -> &'a $by_reference {
                 self
             }
-        })+
-        $(impl<'a> Lend<'a, $by_value> for $by_value {
+        })*
+        $(impl<'a> $crate::course::exercise::Lend<'a, $by_value> for $by_value {
             fn lend(&'a self) -> $by_value {
                 *self
             }
-        })+
+        })*
     };
 }
-lent!(Tensor, Tokens, ActivationCache, HookedTransformer; usize, u32, u64, f32, f64);
+lent!(Tensor, Tokens, ActivationCache, HookedTransformer, FactoredMatrix; usize, isize, u32, u64, f32, f64, bool, (usize, usize));
+#[allow(unused_imports, reason = "sections with types of their own call it")]
+pub(super) use lent;
+
+impl<'a> Lend<'a, &'a str> for String {
+    fn lend(&'a self) -> &'a str {
+        self
+    }
+}
+
+impl<'a, T> Lend<'a, &'a [T]> for Vec<T> {
+    fn lend(&'a self) -> &'a [T] {
+        self
+    }
+}
+
+/// The tolerance that an exercise states, or the usual one.
+pub(super) const fn tolerance(stated: &[f64]) -> f64 {
+    match stated {
+        [own] => *own,
+        _ => TOLERANCE,
+    }
+}
 
 /// A handle: a type with `task`, `check`, `hint` and `solution`.
 ///
 /// `check` has a plain `Fn` bound, because then the compiler's message about a function of another signature is short.
+///
+/// Two clauses may be left out. `tolerance` is for numbers that the usual one would let pass. With a `rule`, an answer is right when the
+/// rule has nothing to say against it, whatever the reference's numbers are: for random answers, for those that are one of many, and for
+/// questions whose answer must not be printed.
 macro_rules! exercise {
     (
         $(#[$doc:meta])*
-        $handle:ident, $id:literal, $name:ident($($argument:ident: $kind:ty),+) -> $output:ty;
+        $handle:ident, $id:literal, $name:ident($($argument:ident: $kind:ty),*) -> $output:ty;
         task: $task:expr;
         axes: $axes:expr;
         inputs: $inputs:path => $input:ty;
+        $(tolerance: $tolerance:expr;)?
+        $(rule: $rule:path;)?
         hints: $hints:expr;
         wrong: [$($mistake:expr => $wrong:path),* $(,)?];
         accepted: [$($note:expr => $accepted:path),* $(,)?];
@@ -108,6 +141,7 @@ macro_rules! exercise {
                 task: $task,
                 axes: $axes,
                 hints: $hints,
+                tolerance: $crate::course::exercise::tolerance(&[$($tolerance)?]),
                 source: super::SOURCE,
                 proof: || prove(&Self::ABOUT, $inputs(), &Self::known()),
             };
@@ -129,21 +163,25 @@ macro_rules! exercise {
             }
 
             /// Runs a function beside the reference.
-            pub fn check<E: std::fmt::Display>(self, function: impl Fn($($kind),+) -> std::result::Result<$output, E>) -> Verdict {
+            pub fn check<E: std::fmt::Display>(self, function: impl Fn($($kind),*) -> std::result::Result<$output, E>) -> Verdict {
                 judge(&Self::ABOUT, $inputs(), &Self::known(), &|input| Self::call(&function, input))
             }
 
             fn call<E: std::fmt::Display>(
-                function: impl Fn($($kind),+) -> std::result::Result<$output, E>,
-                ($($argument,)+): &$input,
+                function: impl Fn($($kind),*) -> std::result::Result<$output, E>,
+                ($($argument,)*): &$input,
             ) -> std::result::Result<Answer, String> {
-                let output = function($(Lend::lend($argument)),+).map_err(|error| error.to_string())?;
+                let output = function($(Lend::lend($argument)),*).map_err(|error| error.to_string())?;
                 output.into_answer().map_err(|error| error.to_string())
             }
 
             fn known() -> Known<$input> {
                 Known {
                     reference: |input| Self::call(super::$name, input),
+                    rule: {
+                        let rules: &[Rule<$input>] = &[$($rule)?];
+                        rules.first().copied()
+                    },
                     wrong: vec![$(($mistake, |input| Self::call($wrong, input))),*],
                     accepted: vec![$(($note, |input| Self::call($accepted, input))),*],
                 }

@@ -13,9 +13,14 @@ pub(crate) type Tried<'a, I> = &'a dyn Fn(&I) -> Result<Answer, String>;
 /// A function that an exercise knows.
 pub(crate) type Answering<I> = fn(&I) -> Result<Answer, String>;
 
+/// What is wrong with an answer to an input; nothing if it is right.
+pub(crate) type Rule<I> = fn(&I, &Answer) -> Result<Option<String>>;
+
 /// The functions that an exercise knows.
 pub(crate) struct Known<I> {
     pub reference: Answering<I>,
+    /// What decides, where there is more than one right answer.
+    pub rule: Option<Rule<I>>,
     /// Wrong answers, each with what the mistake is.
     pub wrong: Vec<(&'static str, Answering<I>)>,
     /// Other right answers, each with a remark.
@@ -44,13 +49,14 @@ fn outcome<I>(about: &About, inputs: &[I], known: &Known<I>, tried: Tried<I>) ->
         let mut same = true;
         for (input, answer) in inputs.iter().zip(&answers) {
             // A wrong answer may not be one for this input.
-            same &= matches!(function(input), Ok(other) if are_same(answer, &other).map_err(said)?);
+            same &= matches!(function(input), Ok(other) if are_same(answer, &other, about.tolerance).map_err(said)?);
         }
         Ok(same)
     };
-    if is(known.reference)? {
+    let what = complaint(about, inputs, known, &answers)?;
+    let Some(what) = what else {
         return Ok(Outcome::Passed { note: None });
-    }
+    };
     for (note, accepted) in &known.accepted {
         if is(*accepted)? {
             return Ok(Outcome::Passed { note: Some((*note).to_string()) });
@@ -62,12 +68,21 @@ fn outcome<I>(about: &About, inputs: &[I], known: &Known<I>, tried: Tried<I>) ->
             likely = Some((number, (*mistake).to_string()));
         }
     }
-    for (input, answer) in inputs.iter().zip(&answers) {
-        if let Some(what) = differs(answer, &(known.reference)(input)?, about.axes).map_err(said)? {
-            return Ok(Outcome::Wrong { what, likely });
+    Ok(Outcome::Wrong { what, likely })
+}
+
+/// What is wrong with the answers, of the first input where something is: by the exercise's rule, or else beside the reference.
+fn complaint<I>(about: &About, inputs: &[I], known: &Known<I>, answers: &[Answer]) -> Result<Option<String>, String> {
+    for (input, answer) in inputs.iter().zip(answers) {
+        let what = match known.rule {
+            Some(rule) => rule(input, answer),
+            None => differs(answer, &(known.reference)(input)?, about.axes, about.tolerance),
+        };
+        if let Some(what) = what.map_err(|error| error.to_string())? {
+            return Ok(Some(what));
         }
     }
-    Err("an answer that is not the reference's does not differ from it".into())
+    Ok(None)
 }
 
 /// Whether all that an exercise knows is judged as what it is.

@@ -7,21 +7,24 @@ use crate::error::Result;
 use crate::tensors::{self, Difference, difference};
 
 /// An answer may be this far from the reference, relative to `1 + |wanted|`: other orders of summation in f32 stay below it.
-const TOLERANCE: f64 = 2e-4;
+pub(super) const TOLERANCE: f64 = 2e-4;
 
 /// Whether two answers are the same up to rounding.
-pub(super) fn are_same(got: &Answer, wanted: &Answer) -> Result<bool> {
-    Ok(differs(got, wanted, &[])?.is_none())
+pub(super) fn are_same(got: &Answer, wanted: &Answer, tolerance: f64) -> Result<bool> {
+    Ok(differs(got, wanted, &[], tolerance)?.is_none())
 }
 
 /// How an answer differs, in a sentence; nothing if it does not. `axes` names those of each part.
-pub(super) fn differs(got: &Answer, wanted: &Answer, axes: &[&[&str]]) -> Result<Option<String>> {
+pub(super) fn differs(got: &Answer, wanted: &Answer, axes: &[&[&str]], tolerance: f64) -> Result<Option<String>> {
+    if got.text != wanted.text {
+        return Ok(Some(format!("got {:?}, wanted {:?}.", got.text, wanted.text)));
+    }
     if got.parts.len() != wanted.parts.len() {
         return Ok(Some(format!("it has {} parts, and {} are wanted.", got.parts.len(), wanted.parts.len())));
     }
     for (number, (got, wanted)) in got.parts.iter().zip(&wanted.parts).enumerate() {
         let names = axes.get(number).copied().unwrap_or_default();
-        if let Some(found) = difference(got, wanted, TOLERANCE)? {
+        if let Some(found) = difference(got, wanted, tolerance)? {
             return sentence(&found, got, wanted, names).map(Some);
         }
     }

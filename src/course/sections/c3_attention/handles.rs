@@ -4,7 +4,7 @@ use super::{answers, inputs};
 use crate::cache::ActivationCache;
 use crate::course::answer::{Answer, IntoAnswer};
 use crate::course::exercise::{About, Lend, exercise};
-use crate::course::judge::{Known, judge, prove};
+use crate::course::judge::{Known, Rule, judge, prove};
 use crate::course::verdict::Verdict;
 use crate::tokens::Tokens;
 use candle_core::Tensor;
