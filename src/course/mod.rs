@@ -10,6 +10,7 @@
 //! Limits: a function that never returns is not interrupted; what a function prints is not looked at.
 
 mod answer;
+mod data;
 mod exercise;
 mod guard;
 mod judge;
@@ -19,6 +20,7 @@ mod notebook;
 mod sections;
 mod verdict;
 
+pub use data::{LANGUAGES, MODULUS, WORDS, modular_pairs, translation_prompt};
 pub use exercise::About;
 pub use notebook::{For, Part, Section};
 pub use sections::{ex, sections};
