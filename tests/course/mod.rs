@@ -1,5 +1,7 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod models;
+mod modular;
 mod notebooks;
 mod progress;
 mod verdicts;

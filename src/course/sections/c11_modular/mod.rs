@@ -65,14 +65,14 @@ println!(\"right: {} of {} taught, {} of {} unseen\", right(&taught), taught.len
 
 const CURVES: &str = "## By heart first
 
-The model was saved on its way; `LoadOptions { step: Some(epoch), .. }` loads an earlier one. Compare the two losses: where does it know its examples, and where does it know addition?
+The model was saved on its way: `\"modular/step50\"` is what it was after 50 epochs. Compare the two losses: where does it know its examples, and where does it know addition?
 
-(Half of the unseen pairs are easy for a model that only remembers: `b + a` was taught. So the accuracy on unseen pairs waits near one half before it rises.)";
+(About half of the unseen pairs are easy for a model that only remembers, because `b + a` was taught: the accuracy on unseen pairs is soon .56.)";
 
 const LOSSES: &str = "let mut losses = vec![Vec::new(), Vec::new()];
-for step in MODULAR_STEPS {
-    let options = LoadOptions { step: Some(step), processing: Some(Processing::NONE), ..Default::default() };
-    let earlier = HookedTransformer::from_pretrained_with(\"modular\", options)?;
+let names = [\"modular/step50\", \"modular/step150\", \"modular/step300\", \"modular/step500\", \"modular/step700\", \"modular\"];
+for name in names {
+    let earlier = HookedTransformer::from_pretrained_no_processing(name)?;
     for (number, pairs) in [&taught, &unseen].into_iter().enumerate() {
         let rows = pairs.iter().map(|(a, b)| vec![*a as u32, *b as u32, 53]).collect();
         let sums: Vec<u32> = pairs.iter().map(|(a, b)| ((a + b) % 53) as u32).collect();
@@ -80,7 +80,7 @@ for step in MODULAR_STEPS {
         losses[number].push(cross_entropy(&logits, &sums)?.mean_all()?.item()?);
     }
 }
-line(&losses).names([\"taught\", \"unseen\"]).x_ticks(MODULAR_STEPS).x_label(\"Epoch\").y_label(\"Loss\").title(\"The loss of pairs that were taught, and of the others\")";
+line(&losses).names([\"taught\", \"unseen\"]).x_ticks([50, 150, 300, 500, 700, 1500]).x_label(\"Epoch\").y_label(\"Loss\").title(\"The loss of pairs that were taught, and of the others\")";
 
 const WAVES: &str = "## Waves
 
@@ -96,9 +96,9 @@ const KEY_FREQUENCIES: &str = "Which frequencies does this model use? Run your f
 key_frequencies(&model.W_E().narrow(0, 0, 53)?, 0.1)?
 ```
 
-You should find three: 4, 6 and 7. In an embedding that nobody trained each of the 26 frequencies has about 1/26 of the energy. Try the same with an earlier step of the model: the frequencies are there long before the test loss falls.";
+You should find three: 4, 6 and 7. In an embedding that nobody trained each of the 26 frequencies has about 1/26 of the energy. Try the same with earlier steps of the model: after 500 epochs there is a fourth, 15, which it gives up later.";
 
-const CLUSTERS: &str = "Nearly every neuron of this model belongs to one of the key frequencies. Look at the shares of its own:
+const CLUSTERS: &str = "Most neurons of this model belong to one of the key frequencies: 59 of 128 to frequency 7, 30 each to 4 and 6, and half of all have a share above .93. Look at the shares of its own:
 
 ```rust
 let (frequencies, shares) = neuron_frequencies(&neurons)?;
@@ -119,12 +119,12 @@ const ONE_QUESTION: &str = "line(&logits.at(&[13, 29])?).title(\"Logits of 13 + 
 
 const PROGRESS: &str = "## Progress that the loss does not show
 
-The test loss stays high for hundreds of epochs and then falls. Did the circuit grow suddenly? Measure it in logits:
+The loss of unseen pairs falls much later than that of taught ones. When does the circuit grow? Measure it in logits:
 
 - the **restricted loss** keeps only the waves of `a + b` at the key frequencies: it is low as soon as they suffice;
 - the **excluded loss** takes just these away and looks at pairs that were taught: it is high once the model answers by waves, and low while it remembers.";
 
-const END: &str = "Measure both for the saved steps of the model, with `[4, 6, 7]` and the loop of the second figure. You will see that the excluded loss rises while the test loss still waits: the waves grow first, gradually, beside what was learnt by heart. What looks sudden is the moment at which they have become the better answer, and weight decay removes the rest.";
+const END: &str = "Measure both for the saved steps of the model, with `[4, 6, 7]`, as the second figure does with the losses. After 150 epochs the loss of unseen pairs is still 2.6, but the restricted loss is .41: the waves are there and mostly right, and what was learnt by heart drowns them. The excluded loss says the same: it rises from 3.6 to 13 within the first 150 epochs. So the circuit grows early and gradually; what comes late is the *cleaning up*, in which weight decay removes what was remembered.";
 
 fn fourier_basis(p: usize) -> Result<Tensor> {
     let mut rows = vec![1. / (p as f32).sqrt(); p];
