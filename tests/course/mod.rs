@@ -1,6 +1,7 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
 mod notebooks;
+mod progress;
 mod tensors;
 mod verdicts;
 

@@ -94,7 +94,6 @@ pub(super) fn keys_before_queries(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     scores(k, q)
 }
 
-
 pub(super) fn over_positions(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     einsum("b p h d, b p h e -> b h d e", &[q, k])
 }

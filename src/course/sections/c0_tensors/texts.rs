@@ -6,7 +6,7 @@ Ten short functions without a model. Each is a piece of a later notebook: masks,
 
 If you know PyTorch or NumPy, you know these operations. What is new is how Rust and candle spell them, so each part names the message you will meet first and what it means.
 
-Replace each `todo!()`, run the cell, and run the check below it. A check says what is wrong and where, and never costs you a variable. When you are stuck, `ex::outer().hint(0)` is a hint; there are three, each saying more.";
+Replace each `todo!()`, run the cell, and run the check below it. A check says what is wrong and where, and never costs you a variable. When you are stuck, `ex::outer().hint()` shows a hint, and each further call one that says more.";
 
 pub(super) const RUST: &str = "## Four rules before you start
 
@@ -22,7 +22,7 @@ Numbers of different size do not fit together, and candle says so:";
 
 pub(super) const A_SHAPE_THAT_DOES_NOT_FIT: &str = "let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
 let b = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
-println!(\"{}\", (&a * &b).unwrap_err());";
+(&a * &b).unwrap_err().to_string()";
 
 pub(super) const SHAPES: &str = "## Shapes that stretch when asked to
 
@@ -57,7 +57,7 @@ A tensor is one list of numbers with a shape, the last axis running fastest. `re
 
 pub(super) const PRODUCTS: &str = "## Products
 
-`matmul` multiplies the last two axes and wants all others equal. After a transpose it may ask for contiguous tensors: put `.contiguous()?` behind the transpose.
+`matmul` multiplies the last two axes and wants all others equal. An error that begins with \"MatMulUnexpectedStriding\" means that a transposed tensor's numbers are not in order: put `.contiguous()?` after the transpose.
 
 Beware of what is legal: with `q` and `k` as `[batch, pos, head, d_head]`, `q.matmul(&k.t()?)` runs without complaint and multiplies heads with heads. `einsum` names its axes, so the mistake cannot be written by accident.";
 
@@ -75,7 +75,7 @@ And one trap that no message points out. candle's `var` divides by n - 1, as an 
 
 pub(super) const TWO_VARIANCES: &str = "let x = Tensor::new(&[1f32, 2., 3., 6.], &Device::Cpu)?;
 let centred = x.broadcast_sub(&x.mean(0)?)?;
-println!(\"var: {:.3}, mean of the squares: {:.3}\", x.var(0)?.item()?, centred.sqr()?.mean(0)?.item()?);";
+(x.var(0)?.item()?, centred.sqr()?.mean(0)?.item()?)";
 
 pub(super) const END: &str = "## What you have now
 
