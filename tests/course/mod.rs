@@ -1,9 +1,11 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod function_vectors;
 mod models;
 mod modular;
 mod notebooks;
 mod progress;
+mod tensors;
 mod verdicts;
 
 use std::collections::BTreeSet;

@@ -72,11 +72,13 @@ fn clusters(acts: &Tensor) -> Result<(Vec<usize>, Vec<f32>)> {
 fn explained(logits: &Tensor, frequencies: &[usize]) -> Result<f32> {
     let p = logits.dim(0)?;
     let rows = wide(logits)?;
-    let centred: Vec<f64> = rows.chunks(p).flat_map(|row| row.iter().map(|x| x - row.iter().sum::<f64>() / p as f64)).collect();
+    let centred: Vec<f64> =
+        rows.chunks(p).flat_map(|row| row.iter().map(|x| x - row.iter().sum::<f64>() / p as f64)).collect();
     let mut left = centred.clone();
     for k in frequencies {
         let wave = |n: usize| (TAU * (k * (n / (p * p) + n / p % p + p - n % p) % p) as f64 / p as f64).cos();
-        let slope = (0..left.len()).map(|n| left[n] * wave(n)).sum::<f64>() / (0..left.len()).map(|n| wave(n).powi(2)).sum::<f64>();
+        let slope = (0..left.len()).map(|n| left[n] * wave(n)).sum::<f64>()
+            / (0..left.len()).map(|n| wave(n).powi(2)).sum::<f64>();
         (0..left.len()).for_each(|n| left[n] -= slope * wave(n));
     }
     let energy = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
@@ -180,11 +182,14 @@ fn the_model_adds_by_waves() -> Result<()> {
     assert_eq!([of(4), of(6), of(7)], [30, 30, 59]);
     shares.sort_by(f32::total_cmp);
     assert!((shares[64] - 0.934).abs() < 0.01, "{shares:?}");
-    let near = |got: f32, wanted: f64| assert!((f64::from(got) - wanted).abs() < F32 * (1. + wanted), "{got}, not {wanted}");
+    let near =
+        |got: f32, wanted: f64| assert!((f64::from(got) - wanted).abs() < F32 * (1. + wanted), "{got}, not {wanted}");
     near(explained(&logits, &[4, 6, 7])?, 0.917);
 
     let taught = modular_pairs().0;
-    for (name, kept, left) in [("modular/step50", 3.937, 3.643), ("modular/step150", 0.414, 13.427), ("modular", 0., 11.459)] {
+    for (name, kept, left) in
+        [("modular/step50", 3.937, 3.643), ("modular/step150", 0.414, 13.427), ("modular", 0., 11.459)]
+    {
         let logits = answers(name)?.0;
         near(restricted(&logits, &[4, 6, 7])?, kept);
         near(excluded(&logits, &[4, 6, 7], &taught)?, left);

@@ -1,5 +1,6 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
+mod c0_tensors;
 mod c11_modular;
 mod c13_function_vectors;
 mod c3_attention;
@@ -8,12 +9,13 @@ use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
+    pub use super::c0_tensors::handles::*;
+    pub use super::c3_attention::handles::*;
     pub use super::c11_modular::handles::*;
     pub use super::c13_function_vectors::handles::*;
-    pub use super::c3_attention::handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section(), c11_modular::section(), c13_function_vectors::section()]
+    vec![c0_tensors::section(), c3_attention::section(), c11_modular::section(), c13_function_vectors::section()]
 }

@@ -278,11 +278,7 @@ pub(super) fn constant_removed_too(logits: &Tensor, frequencies: &[usize], taugh
     loss_at(&left.broadcast_sub(&logits.mean_keepdim((0, 1))?)?, taught)
 }
 
-pub(super) fn taught_alone_projected(
-    logits: &Tensor,
-    frequencies: &[usize],
-    taught: &[(usize, usize)],
-) -> Result<f32> {
+pub(super) fn taught_alone_projected(logits: &Tensor, frequencies: &[usize], taught: &[(usize, usize)]) -> Result<f32> {
     let p = logits.dim(0)?;
     let is_taught: Vec<f32> = all_pairs(p).iter().map(|pair| f32::from(u8::from(taught.contains(pair)))).collect();
     let is_taught = Tensor::from_vec(is_taught, (p, p, 1), &Device::Cpu)?;

@@ -115,7 +115,8 @@ const CLOCK: &str = "Now you know the algorithm:
 
 One wave has its neighbours nearly as large. Several frequencies agree in one place only, as the picture of one question shows: one peak, and waves around it.";
 
-const ONE_QUESTION: &str = "line(&logits.at(&[13, 29])?).title(\"Logits of 13 + 29 =\").x_label(\"Answer\").y_label(\"Logit\")";
+const ONE_QUESTION: &str =
+    "line(&logits.at(&[13, 29])?).title(\"Logits of 13 + 29 =\").x_label(\"Answer\").y_label(\"Logit\")";
 
 const PROGRESS: &str = "## Progress that the loss does not show
 

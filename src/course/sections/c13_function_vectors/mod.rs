@@ -150,12 +150,7 @@ fn answers_with_vector(
     Ok(cross_entropy(&logits, answers)?.neg()?)
 }
 
-fn indirect_effects(
-    model: &HookedTransformer,
-    clean: &Tokens,
-    shuffled: &Tokens,
-    answers: &[u32],
-) -> Result<Tensor> {
+fn indirect_effects(model: &HookedTransformer, clean: &Tokens, shuffled: &Tokens, answers: &[u32]) -> Result<Tensor> {
     let log_prob = |plan: HookPlan| -> Result<f32> {
         let (logits, _) = model.run_with_hooks(shuffled, plan)?;
         let logits = logits.narrow(1, shuffled.pos() - 1, 1)?.squeeze(1)?;
