@@ -60,8 +60,10 @@ model.to_str_tokens(\"13 29 =\")?";
 
 const ACCURACY: &str = "let guesses = logits.argmax(2)?.to_vec2::<u32>()?;
 let (taught, unseen) = modular_pairs();
-let right = |pairs: &Vec<(usize, usize)>| pairs.iter().filter(|(a, b)| guesses[*a][*b] as usize == (a + b) % 53).count();
-println!(\"right: {} of {} taught, {} of {} unseen\", right(&taught), taught.len(), right(&unseen), unseen.len());";
+for (name, pairs) in [(\"taught\", &taught), (\"unseen\", &unseen)] {
+    let right = pairs.iter().filter(|(a, b)| guesses[*a][*b] as usize == (a + b) % 53).count();
+    println!(\"{name}: {right} of {} right\", pairs.len());
+}";
 
 const CURVES: &str = "## By heart first
 

@@ -48,7 +48,7 @@ Each word, `->` and `;` is one token, so that prompts with the same number of ex
 const MODEL: &str = "let model = HookedTransformer::from_pretrained(\"icl\")?;
 // English, then the six languages.
 println!(\"{LANGUAGES:?}\");
-test_prompt(\"dog -> hund ; day -> tag ; snow ->\", \"schnee\", &model)?";
+test_prompt(&model, \"dog -> hund ; day -> tag ; snow ->\", \"schnee\")?";
 
 const PROMPTS: &str = "// Every word once as the question, behind as many examples of other words.
 fn prompts(model: &HookedTransformer, language: usize, examples: usize) -> Result<Tokens> {
@@ -61,7 +61,7 @@ fn prompts(model: &HookedTransformer, language: usize, examples: usize) -> Resul
 fn answers(model: &HookedTransformer, language: usize) -> Result<Vec<u32>> {
     WORDS.iter().map(|row| model.to_single_token(row[language])).collect()
 }
-let (french, german) = (1, 2);
+let (french, german) = (1_usize, 2_usize);
 for examples in [0, 1, 6] {
     let tokens = prompts(&model, german, examples)?;
     let guesses = model.forward(&tokens)?.narrow(1, tokens.pos() - 1, 1)?.squeeze(1)?.argmax(1)?.to_vec1::<u32>()?;
@@ -108,8 +108,8 @@ imshow(&indirect_effects(&model, &clean, &shuffled(&model, &clean)?, &answers(&m
 
 One head stands out, L0H2: it alone brings back several nats. Where does it look? In the next figure choose head 2 and the last `->`.";
 
-const ATTENTION: &str = "let (_, cache) = model.run_with_hooks(translation_prompt(german, &[0, 11, 5, 14], 23), HookPlan::new().capture((\"pattern\", 0)))?;
-attention_patterns(cache.tokens().row(0).iter().map(|id| model.piece(*id)).collect::<Vec<_>>(), &cache.get((\"pattern\", 0))?.squeeze(0)?)";
+const ATTENTION: &str = "let (_, cache) = model.run_with_cache(translation_prompt(german, &[0, 11, 5, 14], 23))?;
+attention_patterns(&model, (&cache, 0))";
 
 const STEERING: &str = "L0H2 reads the translations and nothing else: its output is a mean over what words of one language have in common. The vector of this head alone gives .50 of right answers without any example, and .64 when it is doubled.
 
