@@ -6,6 +6,7 @@ mod c5_circuit;
 mod models;
 mod notebooks;
 mod progress;
+mod tensors;
 mod verdicts;
 
 use std::collections::BTreeSet;
