@@ -16,12 +16,15 @@ use candle_lens::model::{HookedTransformer, LoadOptions, Processing};
 use candle_lens::{Error, Result};
 use claims::{CLAIMS, table};
 
-/// Each model with the function that trains it.
-const MODELS: [(&str, fn() -> Result<HookedTransformer>); 1] = [("induction", induction::train)];
+/// What trains a model.
+type Train = fn() -> Result<HookedTransformer>;
+
+/// Each model with what trains it.
+const MODELS: &[(&str, Train)] = &[("induction", induction::train)];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let names = MODELS.map(|(name, _)| name).join(", ");
+    let names = MODELS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let [name, folder] = &args[..] else {
         return Err(Error::argument(format!("usage: train_course NAME FOLDER, where NAME is one of {names}.")));
     };

@@ -98,7 +98,7 @@ fn parts_of_scores_sum_to_the_scores_of_the_run() -> Result<()> {
     assert_close(&whole, &cache.get(("pattern", 1))?.get(0)?.get(1)?, ROUNDING)?;
     // The text says which pair has the stripe: the query's embedding with what L0H0 wrote.
     let stripe = |query: usize, key: usize| -> Result<f32> {
-        Ok(split.get(query)?.get(key)?.diagonal(-11)?.narrow(0, 2, 12)?.mean_all()?.item()?)
+        split.get(query)?.get(key)?.diagonal(-11)?.narrow(0, 2, 12)?.mean_all()?.item()
     };
     let pairs = (0..36).map(|at| Ok((stripe(at / 6, at % 6)?, (at / 6, at % 6)))).collect::<Result<Vec<_>>>()?;
     let highest = pairs.iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are pairs");

@@ -26,8 +26,8 @@ pub fn measure(model: &HookedTransformer) -> Result<Vec<Claim>> {
         ]);
     }
     let induction = stripe(model, &tokens, 1, 1 - SEQ_LEN as isize, 2)?;
-    for head in 0..heads {
-        claims.push((format!("L1H{head}, induction score"), induction[head]));
+    for (head, score) in induction.into_iter().enumerate() {
+        claims.push((format!("L1H{head}, induction score"), score));
         claims.push((format!("L1H{head}, tokens copied"), top_1(&copies(model, head)?)?));
     }
     let together = (1..heads)

@@ -12,7 +12,7 @@ pub type Claim = (String, f64);
 pub type Measure = fn(&HookedTransformer) -> Result<Vec<Claim>>;
 
 /// Each model with what measures it, as it is loaded without processing.
-pub const CLAIMS: [(&str, Measure); 1] = [("induction", induction::measure)];
+pub const CLAIMS: &[(&str, Measure)] = &[("induction", induction::measure)];
 
 /// The rows of the card's table.
 pub fn table(claims: &[Claim]) -> String {
