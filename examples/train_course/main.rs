@@ -7,6 +7,7 @@
 
 mod claims;
 mod icl;
+mod induction;
 mod modular;
 mod words;
 
@@ -17,9 +18,13 @@ use candle_lens::model::{HookedTransformer, LoadOptions, Processing};
 use candle_lens::{Error, Result};
 use claims::{CLAIMS, table};
 
-/// Each model with the function that trains it.
-const MODELS: [(&str, fn() -> Result<HookedTransformer>); 7] = [
+/// What trains a model.
+type Train = fn() -> Result<HookedTransformer>;
+
+/// Each model with what trains it.
+const MODELS: &[(&str, Train)] = &[
     ("icl", icl::train),
+    ("induction", induction::train),
     ("modular", || modular::train(modular::EPOCHS)),
     ("modular/step50", || modular::train(50)),
     ("modular/step150", || modular::train(150)),
@@ -30,7 +35,7 @@ const MODELS: [(&str, fn() -> Result<HookedTransformer>); 7] = [
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let names = MODELS.map(|(name, _)| name).join(", ");
+    let names = MODELS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let [name, folder] = &args[..] else {
         return Err(Error::argument(format!("usage: train_course NAME FOLDER, where NAME is one of {names}.")));
     };

@@ -49,6 +49,7 @@ const MODELS: &[Embedded] = embedded! {
         "dictionaries/z3/cfg.json",
         "dictionaries/z3/sae_weights.safetensors",
     ];
+    "induction": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 };
 
 impl Embedded {

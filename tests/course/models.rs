@@ -48,7 +48,7 @@ fn models_of_the_course_are_embedded_named_and_small() -> Result<()> {
         let model = HookedTransformer::from_pretrained(name)?;
         assert_eq!(
             (model.provenance().model, model.provenance().source),
-            (name.into(), "embedded in candle-lens".into())
+            (name.to_string(), "embedded in candle-lens".to_string())
         );
         let files = fs::read_dir(folder(name)).expect("a folder").map(|entry| entry.expect("a file").metadata());
         let bytes: u64 = files.map(|data| data.expect("its size").len()).sum();

@@ -1,6 +1,7 @@
 //! What the cards of the course's models claim, measured: by the example that trains them, and again by the tests.
 
 mod icl;
+mod induction;
 mod modular;
 
 use candle_lens::Result;
@@ -13,7 +14,8 @@ pub type Claim = (String, f64);
 pub type Measure = fn(&HookedTransformer) -> Result<Vec<Claim>>;
 
 /// Each model with what measures it, as it is loaded without processing.
-pub const CLAIMS: [(&str, Measure); 2] = [("icl", icl::measure), ("modular", modular::measure)];
+pub const CLAIMS: &[(&str, Measure)] =
+    &[("icl", icl::measure), ("induction", induction::measure), ("modular", modular::measure)];
 
 /// The rows of the card's table.
 pub fn table(claims: &[Claim]) -> String {

@@ -4,6 +4,8 @@ mod c0_tensors;
 mod c11_modular;
 mod c13_function_vectors;
 mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
 
 use super::notebook::Section;
 
@@ -11,11 +13,20 @@ use super::notebook::Section;
 pub mod ex {
     pub use super::c0_tensors::handles::*;
     pub use super::c3_attention::handles::*;
+    pub use super::c4_ablation::handles::*;
+    pub use super::c5_circuit::handles::*;
     pub use super::c11_modular::handles::*;
     pub use super::c13_function_vectors::handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c0_tensors::section(), c3_attention::section(), c11_modular::section(), c13_function_vectors::section()]
+    vec![
+        c0_tensors::section(),
+        c3_attention::section(),
+        c4_ablation::section(),
+        c5_circuit::section(),
+        c11_modular::section(),
+        c13_function_vectors::section(),
+    ]
 }
