@@ -1,12 +1,11 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod c11_modular;
+mod c13_function_vectors;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
-mod function_vectors;
 mod models;
-mod models;
-mod modular;
 mod notebooks;
 mod progress;
 mod tensors;

@@ -33,7 +33,7 @@ exercise! {
 exercise! {
     /// How much of each wave there is in functions of one number.
     FourierOne, "1.5.b", fourier_1d(x: &Tensor) -> Tensor;
-    task: "How much of each wave is in a function of one number? Each column of `x` is such a function, as each column of an embedding is. Project all of them on the basis.
+    task: "How much of each wave is in a function of one number? Each column of `x` is such a function, as each column of an embedding is. Project all of them onto the basis.
 
 - `x`: `[number, column]`, with an odd count of numbers
 - returns `[wave, column]`";
@@ -55,7 +55,7 @@ exercise! {
 exercise! {
     /// The frequencies that an embedding uses.
     KeyFrequencies, "1.5.c", key_frequencies(embed: &Tensor, share: f32) -> Vec<usize>;
-    task: "Which frequencies does an embedding use? The energy of frequency `k` is the sum of the squares of its cosine's and its sine's row, over all dimensions. Return, in increasing order, every `k` that has at least this share of the energy of all frequencies. The constant does not count: it says nothing about which number it is.
+    task: "Which frequencies does an embedding use? The energy of frequency `k` is the sum of the squares of its cosine's and its sine's row, over all dimensions. Return, in increasing order, every `k` that has at least this share of the energy of all frequencies. The constant does not count: it is the same for every number.
 
 - `embed`: `[number, d_model]`";
     axes: &[&["place"]];
@@ -79,7 +79,7 @@ exercise! {
 exercise! {
     /// How much of each product of waves there is in functions of two numbers.
     FourierTwo, "1.5.d", fourier_2d(x: &Tensor) -> Tensor;
-    task: "A neuron's activation is a function of two numbers, `a` and `b`. Project such functions on products of a wave of `a` and a wave of `b`.
+    task: "A neuron's activation is a function of two numbers, `a` and `b`. Project such functions onto products of a wave of `a` and a wave of `b`.
 
 - `x`: `[a, b, column]`
 - returns `[wave_a, wave_b, column]`";
@@ -191,7 +191,7 @@ exercise! {
 exercise! {
     /// The loss without the waves of the sum.
     ExcludedLoss, "1.5.i", excluded_loss(logits: &Tensor, frequencies: &[usize], taught: &[(usize, usize)]) -> f32;
-    task: "Take the waves of the sum at these frequencies away from the logits, and compute the mean loss over the pairs that were taught. It tells whether the waves are *needed*: a model that remembers does not miss them.
+    task: "Remove the waves of the sum at these frequencies from the logits, and compute the mean loss over the pairs that were taught. It tells whether the waves are *needed*: a model that remembers its examples does well without them.
 
 - `logits`: `[a, b, c]`
 - `taught`: pairs of `a` and `b`";
@@ -205,8 +205,8 @@ exercise! {
     wrong: [
         "this is the mean over all pairs. Take those that were taught: only they can be remembered." => answers::every_pair,
         "this is the mean over the pairs that were not taught." => answers::unseen_pairs,
-        "the waves are kept, not taken away." => answers::kept_instead,
-        "the constant is taken away too. Only the waves are." => answers::constant_removed_too,
+        "the waves are kept, not removed." => answers::kept_instead,
+        "the constant is removed too. Remove the waves only." => answers::constant_removed_too,
         "the waves are measured on the taught pairs alone, where they are not orthogonal. Project the logits of all pairs." => answers::taught_alone_projected,
     ];
     accepted: [];

@@ -44,9 +44,9 @@ pub(super) fn section() -> Section {
 
 const INTRODUCTION: &str = "# C11 · How a transformer adds modulo 53
 
-A transformer of one layer learnt `a + b` modulo 53 from half of all pairs of numbers. First it knew its examples by heart. Much later it gave the right sum for pairs that it had never seen: it **grokked**.
+A one-layer transformer learnt `a + b` modulo 53 from half of all pairs of numbers. At first it knew its examples by heart. Much later it also gave the right sums of pairs that it had never seen: it **grokked**.
 
-In this notebook you find out what it computes: not digits and carries but *waves*. A number becomes an angle, angles are added, and the answer is where waves of several frequencies peak together. You will see that in the embedding, in the neurons and in the logits, and then measure how this solution grew while the test loss did not move yet. The method is that of Nanda et al. 2023, [Progress measures for grokking](https://arxiv.org/abs/2301.05217).
+In this notebook you find out what it computes: not digits and carries but *waves*. A number becomes an angle, angles are added, and the answer is where waves of several frequencies peak together. You will see this in the embedding, in the neurons and in the logits, and then measure how the solution grew while the loss of unseen pairs was still high. The method is that of Nanda et al. 2023, [Progress measures for grokking](https://arxiv.org/abs/2301.05217).
 
 A prompt has three tokens, `a b =`; the answer is read at the last one. The model has no norms, so that everything adds up.";
 
@@ -67,7 +67,7 @@ for (name, pairs) in [(\"taught\", &taught), (\"unseen\", &unseen)] {
 
 const CURVES: &str = "## By heart first
 
-The model was saved on its way: `\"modular/step50\"` is what it was after 50 epochs. Compare the two losses: where does it know its examples, and where does it know addition?
+The model was saved during training: `\"modular/step50\"` is what it was after 50 epochs. Compare the two losses: when does it know its examples, and when does it know addition?
 
 (About half of the unseen pairs are easy for a model that only remembers, because `b + a` was taught: the accuracy on unseen pairs is soon .56.)";
 
@@ -86,7 +86,7 @@ line(&losses).names([\"taught\", \"unseen\"]).x_ticks([50, 150, 300, 500, 700, 1
 
 const WAVES: &str = "## Waves
 
-How does a neuron see all 53 × 53 questions? Each picture is one neuron: `a` downwards, `b` to the right. The stripes and squares have a period. A function of a number modulo 53 that has a period is described best by *waves*: cosines and sines that go round `k` times on the way from 0 to 53.";
+How does a neuron see all 53 × 53 questions? Each picture is one neuron: `a` downwards, `b` to the right. The patterns are periodic, and a periodic function of a number modulo 53 is best described by *waves*: cosines and sines that go through `k` periods on the way from 0 to 53.";
 
 const NEURONS: &str = "// [a, b, neuron]
 let neurons = cache.get((\"post\", 0))?.narrow(1, 2, 1)?.reshape((53, 53, ()))?;
@@ -98,9 +98,9 @@ const KEY_FREQUENCIES: &str = "Which frequencies does this model use? Run your f
 key_frequencies(&model.W_E().narrow(0, 0, 53)?, 0.1)?
 ```
 
-You should find three: 4, 6 and 7. In an embedding that nobody trained each of the 26 frequencies has about 1/26 of the energy. Try the same with earlier steps of the model: after 500 epochs there is a fourth, 15, which it gives up later.";
+You should find three: 4, 6 and 7. In an embedding that nobody trained each of the 26 frequencies has about 1/26 of the energy. Try the same with earlier steps of the model: after 500 epochs there is a fourth, 15, which later disappears.";
 
-const CLUSTERS: &str = "Most neurons of this model belong to one of the key frequencies: 59 of 128 to frequency 7, 30 each to 4 and 6, and half of all have a share above .93. Look at the shares of its own:
+const CLUSTERS: &str = "Most neurons of this model belong to one of the key frequencies: 59 of 128 to frequency 7, 30 each to 4 and 6, and half of all have a share above .93. Look at the distribution of these shares:
 
 ```rust
 let (frequencies, shares) = neuron_frequencies(&neurons)?;
@@ -115,19 +115,19 @@ const CLOCK: &str = "Now you know the algorithm:
 2. attention brings them to `=`, and neurons multiply them, which gives `cos(w(a + b))` and `sin(w(a + b))`;
 3. the unembedding turns those into `cos(w(a + b - c))` for each answer `c`, which is largest where `c = a + b` modulo 53.
 
-One wave has its neighbours nearly as large. Several frequencies agree in one place only, as the picture of one question shows: one peak, and waves around it.";
+One wave alone is nearly as large at neighbouring answers. Waves of several frequencies peak together at one answer only, as the logits of one question show: one peak, and ripples around it.";
 
 const ONE_QUESTION: &str =
     "line(&logits.at(&[13, 29])?).title(\"Logits of 13 + 29 =\").x_label(\"Answer\").y_label(\"Logit\")";
 
-const PROGRESS: &str = "## Progress that the loss does not show
+const PROGRESS: &str = "## Progress that the loss hides
 
 The loss of unseen pairs falls much later than that of taught ones. When does the circuit grow? Measure it in logits:
 
-- the **restricted loss** keeps only the waves of `a + b` at the key frequencies: it is low as soon as they suffice;
-- the **excluded loss** takes just these away and looks at pairs that were taught: it is high once the model answers by waves, and low while it remembers.";
+- the **restricted loss** keeps only the waves of `a + b` at the key frequencies: it is low as soon as those suffice;
+- the **excluded loss** removes just these and looks at pairs that were taught: it is high if the model answers by waves, and low if it remembers.";
 
-const END: &str = "Measure both for the saved steps of the model, with `[4, 6, 7]`, as the second figure does with the losses. After 150 epochs the loss of unseen pairs is still 2.6, but the restricted loss is .41: the waves are there and mostly right, and what was learnt by heart drowns them. The excluded loss says the same: it rises from 3.6 to 13 within the first 150 epochs. So the circuit grows early and gradually; what comes late is the *cleaning up*, in which weight decay removes what was remembered.";
+const END: &str = "Measure both for the saved steps of the model, with `[4, 6, 7]`, as the second figure does with the losses. After 150 epochs the loss of unseen pairs is still 2.6, but the restricted loss is .41: the waves are there and mostly right, but what was learnt by heart drowns them out. The excluded loss agrees: it rises from 3.6 to 13 within the first 150 epochs. So the circuit forms early and gradually; what comes late is the *clean-up*, in which weight decay removes what was remembered.";
 
 fn fourier_basis(p: usize) -> Result<Tensor> {
     let mut rows = vec![1. / (p as f32).sqrt(); p];

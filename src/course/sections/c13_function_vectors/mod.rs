@@ -39,9 +39,9 @@ pub(super) fn section() -> Section {
 
 const INTRODUCTION: &str = "# C13 · Function vectors and steering
 
-`dog -> hund ; day -> tag ; snow ->` goes on with `schnee`: the examples say that German is asked for, and no word of the prompt does. Somewhere the model must keep *which function* the examples show. Todd et al. 2024 ([Function vectors](https://arxiv.org/abs/2310.15213)) found that it is a direction: add it to a prompt without examples and the model carries the function out.
+`dog -> hund ; day -> tag ; snow ->` goes on with `schnee`: the examples say that German is asked for, and no word of the prompt does. Somewhere the model must represent *which function* the examples show. Todd et al. 2024 ([Function vectors](https://arxiv.org/abs/2310.15213)) found that it is a direction: add it to a prompt without examples and the model applies the function.
 
-Here you find that vector in a small model, `icl`, which translates 24 English words into six languages. You average it out of prompts, find the head that writes it, and then use differences of such vectors to steer the model from one language to another.
+Here you find that vector in a small model, `icl`, which translates 24 English words into six languages. You compute it as a mean over prompts, find the head that writes it, and then use differences of such vectors to steer the model from one language to another.
 
 Each word, `->` and `;` is one token, so that prompts with the same number of examples have the same length. The answer is read at the last `->`.";
 
@@ -69,9 +69,9 @@ for examples in [0, 1, 6] {
     println!(\"{examples} examples: {right} of 24 right\");
 }";
 
-const ZERO_SHOT: &str = "This is the mean state of the model when it is about to answer. What the questions have in particular averages out; what stays is what the prompts share: the language.";
+const ZERO_SHOT: &str = "This is the mean of the residual stream just before the model answers. What is particular to one question averages out; what remains is what all the prompts share: the language.";
 
-const WHICH_HEADS: &str = "Try it: the mean state of prompts with six German examples, added to prompts with none.
+const WHICH_HEADS: &str = "Try it: take the mean from prompts with six German examples, and add it to prompts with none.
 
 ```rust
 let h = mean_h(&model, &prompts(&model, german, 6)?, 0)?;
@@ -79,13 +79,13 @@ let without = prompts(&model, german, 0)?;
 answers_with_vector(&model, &without, &answers(&model, german)?, &h, 0)?.mean_all()?
 ```
 
-Over all six languages the share of right answers rises from .17, which is guessing the language, to .80 after layer 0 and .81 after layer 1.
+Over all six languages the share of right answers rises from .17, which is what guessing the language gives, to .80 after layer 0 and .81 after layer 1.
 
 ## Which heads write it?
 
-Take the examples' information away and see which head can bring it back. In a *shuffled* prompt the examples are of different languages, so that they show no function. Put the mean output that a head has in clean prompts into it, and measure how much more probable the answer becomes: the head's **average indirect effect**.";
+Remove the information that the examples carry, and see which head can restore it. In a *shuffled* prompt each example is in another language, so that no function can be seen. Patch a head's mean output on clean prompts into the run of the shuffled ones, and measure how much more probable the answer becomes: the head's **average indirect effect**.";
 
-const SHUFFLED: &str = "// The clean prompts, but each example is in another language than the one before.
+const SHUFFLED: &str = "// The clean prompts, with each example in another language than the one before.
 fn shuffled(model: &HookedTransformer, clean: &Tokens) -> Result<Tokens> {
     let mut rows: Vec<Vec<u32>> = (0..clean.batch()).map(|row| clean.row(row)).collect();
     for (number, row) in rows.iter_mut().enumerate() {
@@ -106,12 +106,12 @@ const ONE_HEAD: &str = "Look at your result on the model:
 imshow(&indirect_effects(&model, &clean, &shuffled(&model, &clean)?, &answers(&model, german)?)?).x_label(\"Head\").y_label(\"Layer\")
 ```
 
-One head stands out, L0H2: it alone brings back several nats. Where does it look? In the next figure choose head 2 and the last `->`.";
+One head stands out, L0H2: it alone restores several nats. Where does it attend? In the next figure choose head 2 and the last `->`.";
 
 const ATTENTION: &str = "let (_, cache) = model.run_with_cache(translation_prompt(german, &[0, 11, 5, 14], 23))?;
 attention_patterns(&model, (&cache, 0))";
 
-const STEERING: &str = "L0H2 reads the translations and nothing else: its output is a mean over what words of one language have in common. The vector of this head alone gives .50 of right answers without any example, and .64 when it is doubled.
+const STEERING: &str = "L0H2 attends to the translations and to almost nothing else: its output is a weighted mean of words of one language. The vector of this head alone makes .50 of the answers right without any example, and .64 when it is doubled.
 
 ```rust
 let vector = function_vector(&model, &clean, &[(0, 2)])?;
@@ -120,7 +120,7 @@ answers_with_vector(&model, &without, &answers(&model, german)?, &(vector * 2.)?
 
 ## Steering
 
-A difference of two such vectors is a direction *from one behaviour to another*. Added during every step of generation it steers the model: that is how directions of sentiment or refusal are used in large models.";
+A difference of two such vectors is a direction *from one behaviour to another*. Added at every position, it steers the model: directions for sentiment or refusal are used in the same way in large models.";
 
 const END: &str = "Steer prompts with six French examples towards German:
 
