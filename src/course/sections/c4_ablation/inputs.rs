@@ -75,13 +75,14 @@ pub(in crate::course::sections) fn looks_at_the_token_before(_: &(), answer: &An
         model.run_with_hooks(tokens, HookPlan::new().capture(("pattern", head.0)))?.1.get(("pattern", head.0))?;
     let scores = pattern.diagonal(-1)?.mean((0, 2))?.to_vec1::<f32>()?;
     let highest = scores.iter().copied().fold(0.0, f32::max);
-    let score = scores[head.1];
+    let score = 100.0 * scores[head.1];
+    let kind =
+        if head.0 == 1 { "; it looks behind an earlier occurrence of its own token: an induction head" } else { "" };
+    let highest = 100.0 * highest;
     Ok((head.0 != 0 || score < highest).then(|| {
         format!(
-            "L{}H{} gives {:.0} % of its attention to the token before, and another head more.",
-            head.0,
-            head.1,
-            100.0 * score
+            "L{}H{} gives {score:.0} % of its attention to the token before, and another head more{kind}.",
+            head.0, head.1
         )
     }))
 }
