@@ -136,7 +136,7 @@ exercise! {
 exercise! {
     /// The head of `induction` that looks at the token before.
     PreviousTokenHead, "1.2.l", previous_token_head() -> (usize, usize);
-    task: "Which head of `induction` looks at the token before? Return `Ok((layer, head))`, of what you see in its pattern and in the effect of its ablation.";
+    task: "Which head of `induction` looks at the token before? Return `Ok((layer, head))`, from what you see in its pattern and in the effect of its ablation.";
     axes: &[&[], &[]];
     inputs: inputs::nothing => ();
     rule: inputs::looks_at_the_token_before;
