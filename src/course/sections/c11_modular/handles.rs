@@ -88,7 +88,7 @@ exercise! {
     hints: &[
         "Project along a, then what comes out along b.",
         "einsum multiplies from left to right: with the basis, x, and the basis again, no step is larger than x.",
-        r#"einsum("f a, a b n, g b -> f g n", &[&basis, x, &basis])"#,
+        r#"einsum("f a, a b n, g b -> f g n", &[&basis, x, &basis])?;"#,
     ];
     wrong: [
         "only a is projected; the second axis still counts b." => answers::only_a,
@@ -113,7 +113,7 @@ exercise! {
     ];
     wrong: [
         "these frequencies are one too small: the first share belongs to frequency 1." => answers::clusters_from_zero,
-        "constant times constant counts, as a part of each frequency and in the total. It is no wave." => answers::constant_counts,
+        "constant times constant counts, as a part of each frequency and in the total. It is not a wave." => answers::constant_counts,
         "constant times constant is still in the total. A neuron that is always on would seem to belong nowhere." => answers::not_centred,
         "products of two waves are left out. They are what the neurons are for." => answers::no_products,
         "waves of a alone and of b alone are left out: row 0 and column 0 belong to the frequency as well." => answers::products_alone,

@@ -41,13 +41,11 @@ const INTRODUCTION: &str = "# C13 · Function vectors and steering
 
 `dog -> hund ; day -> tag ; snow ->` goes on with `schnee`: the examples say that German is asked for, and no word of the prompt does. Somewhere the model must represent *which function* the examples show. Todd et al. 2024 ([Function vectors](https://arxiv.org/abs/2310.15213)) found that it is a direction: add it to a prompt without examples and the model applies the function.
 
-Here you find that vector in a small model, `icl`, which translates 24 English words into six languages. You compute it as a mean over prompts, find the head that writes it, and then use differences of such vectors to steer the model from one language to another.
+Here you find that vector in a small model, `icl`, which translates 24 English words into six languages: French (1), German (2), Spanish (3), Finnish (4), Turkish (5) and Latin (6). You compute it as a mean over prompts, find the head that writes it, and then use differences of such vectors to steer the model from one language to another.
 
 Each word, `->` and `;` is one token, so that prompts with the same number of examples have the same length. The answer is read at the last `->`.";
 
 const MODEL: &str = "let model = HookedTransformer::from_pretrained(\"icl\")?;
-// English, then the six languages.
-println!(\"{LANGUAGES:?}\");
 test_prompt(&model, \"dog -> hund ; day -> tag ; snow ->\", \"schnee\")?";
 
 const PROMPTS: &str = "// Every word once as the question, behind as many examples of other words.
@@ -62,12 +60,14 @@ fn answers(model: &HookedTransformer, language: usize) -> Result<Vec<u32>> {
     WORDS.iter().map(|row| model.to_single_token(row[language])).collect()
 }
 let (french, german) = (1_usize, 2_usize);
+let mut right = Vec::new();
 for examples in [0, 1, 6] {
     let tokens = prompts(&model, german, examples)?;
     let guesses = model.forward(&tokens)?.narrow(1, tokens.pos() - 1, 1)?.squeeze(1)?.argmax(1)?.to_vec1::<u32>()?;
-    let right = guesses.iter().zip(answers(&model, german)?).filter(|(guess, answer)| *guess == answer).count();
-    println!(\"{examples} examples: {right} of 24 right\");
-}";
+    right.push(guesses.iter().zip(answers(&model, german)?).filter(|(guess, answer)| *guess == answer).count());
+}
+// How many of 24 are right after 0, 1 and 6 examples.
+right";
 
 const ZERO_SHOT: &str = "This is the mean of the residual stream just before the model answers. What is particular to one question averages out; what remains is what all the prompts share: the language.";
 
@@ -85,28 +85,28 @@ Over all six languages the share of right answers rises from .17, which is what 
 
 Remove the information that the examples carry, and see which head can restore it. In a *shuffled* prompt each example is in another language, so that no function can be seen. Patch a head's mean output on clean prompts into the run of the shuffled ones, and measure how much more probable the answer becomes: the head's **average indirect effect**.";
 
-const SHUFFLED: &str = "// The clean prompts, with each example in another language than the one before.
-fn shuffled(model: &HookedTransformer, clean: &Tokens) -> Result<Tokens> {
+const SHUFFLED: &str =
+    "// The clean prompts, with each example in another language than the one before, and none in the right one.
+fn shuffled(model: &HookedTransformer, clean: &Tokens, language: usize) -> Result<Tokens> {
     let mut rows: Vec<Vec<u32>> = (0..clean.batch()).map(|row| clean.row(row)).collect();
     for (number, row) in rows.iter_mut().enumerate() {
         for (example, place) in (3..row.len()).step_by(4).enumerate() {
             let word = WORDS.iter().find(|word| model.to_single_token(word[0]).ok() == Some(row[place - 2])).unwrap();
-            row[place] = model.to_single_token(word[1 + (number + example) % 6])?;
+            row[place] = model.to_single_token(word[1 + (language + (number + example) % 5) % 6])?;
         }
     }
     Tokens::from_rows(rows)
 }
 let clean = prompts(&model, german, 6)?;
-println!(\"{}\", model.to_string(clean.row(0))?);
-println!(\"{}\", model.to_string(shuffled(&model, &clean)?.row(0))?);";
+vec![model.to_string(clean.row(0))?, model.to_string(shuffled(&model, &clean, german)?.row(0))?]";
 
 const ONE_HEAD: &str = "Look at your result on the model:
 
 ```rust
-imshow(&indirect_effects(&model, &clean, &shuffled(&model, &clean)?, &answers(&model, german)?)?).x_label(\"Head\").y_label(\"Layer\")
+imshow(&indirect_effects(&model, &clean, &shuffled(&model, &clean, german)?, &answers(&model, german)?)?).x_label(\"Head\").y_label(\"Layer\")
 ```
 
-One head stands out, L0H2: it alone restores several nats. Where does it attend? In the next figure choose head 2 and the last `->`.";
+One head stands out, L0H2: it alone restores 5.4 nats, all that shuffling removes. Where does it attend? In the next figure choose head 2 and the last `->`.";
 
 const ATTENTION: &str = "let (_, cache) = model.run_with_cache(translation_prompt(german, &[0, 11, 5, 14], 23))?;
 attention_patterns(&model, (&cache, 0))";
