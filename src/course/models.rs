@@ -14,6 +14,12 @@ pub(super) fn tiny() -> Result<HookedTransformer> {
     once(&MODEL, || HookedTransformer::from_pretrained("tiny"))
 }
 
+/// The embedded model with its weights as they were trained: norms are not folded.
+pub(super) fn tiny_as_loaded() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    once(&MODEL, || HookedTransformer::from_pretrained_no_processing("tiny"))
+}
+
 /// A small random model of another depth, number of heads and width than the embedded ones, without a tokenizer: what was written into
 /// the code for one model fails on it. No bias is 0, no weight of a norm is 1, and `eps` is large enough to be seen.
 pub(super) fn other() -> Result<HookedTransformer> {

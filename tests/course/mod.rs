@@ -3,6 +3,7 @@
 mod notebooks;
 mod progress;
 mod tensors;
+mod transformer;
 mod verdicts;
 
 use std::collections::BTreeSet;
