@@ -118,13 +118,15 @@ fn what_the_texts_say_of_the_trained_model_is_so() -> Result<()> {
     let directions = rows.broadcast_div(&rows.sqr()?.sum_keepdim(1)?.sqrt()?)?;
     let likeness = directions.matmul(&directions.t()?)?;
     let mean = |offset: isize| -> Result<f32> { Ok(likeness.diagonal(offset)?.mean(0)?.item()?) };
-    println!("neighbours {} {} {}", mean(1)?, mean(5)?, mean(20)?);
+    assert_eq!([mean(1)?, mean(20)?].map(|mean| format!("{mean:.2}")), ["0.23", "0.05"]);
     let (_, cache) = model.run_with_cache("The keys on the cabinet are old and the keys on the")?;
     let stack = cache.stack(&model, Stack::accumulated().with_mid())?;
-    println!("{:?}", stack.tensor().sqr()?.mean(3)?.sqrt()?.squeeze(1)?.to_vec2::<f32>()?);
+    let sizes = stack.tensor().sqr()?.mean(3)?.sqrt()?.squeeze(1)?.to_vec2::<f32>()?;
+    assert_eq!(stack.labels()[2], "1_pre");
+    assert!(sizes[2][1..].iter().all(|size| sizes[2][0] > 2.0 * size), "BOS stands out: {:?}", sizes[2]);
     let x = Tensor::arange_step(-6f32, 6., 0.01, &Device::Cpu)?;
     let most = (x.gelu()? - x.gelu_erf()?)?.abs()?.max(0)?.item()?;
-    println!("{most}");
+    assert_eq!(format!("{most:.4}"), "0.0005", "of the two kinds of gelu");
     Ok(())
 }
 
