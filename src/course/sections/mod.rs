@@ -1,15 +1,18 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c3_attention;
+mod c8_path_patching;
 
 use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
     pub use super::c3_attention::handles::*;
+    pub use super::c8_path_patching::kind_handles::*;
+    pub use super::c8_path_patching::path_handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section()]
+    vec![c3_attention::section(), c8_path_patching::section()]
 }
