@@ -79,13 +79,20 @@ impl FaithfulnessCurves {
             }
         }
         let all: Vec<Vec<(f64, f64)>> = self.curves.iter().map(|(_, curve)| self.points(curve)).collect();
-        let mut sizes: Vec<f64> = all.iter().flatten().map(|point| point.0).collect();
-        sizes.sort_by(f64::total_cmp);
-        sizes.dedup();
+        let sizes = self.sizes();
         let values = all.iter().flat_map(|points| sizes.iter().map(|&size| height(points, size) as f32)).collect();
         let names = self.curves.iter().map(|(name, _)| name.clone());
         let axes = vec![Axis::new("curve", names), Axis::new(self.axis(), self.labels(&sizes))];
         Labelled::new("faithfulness", axes, values)
+    }
+
+    /// All sizes at which one of the curves was run, by count or by share, in order.
+    pub fn sizes(&self) -> Vec<f64> {
+        let all = self.curves.iter().flat_map(|(_, curve)| self.points(curve));
+        let mut sizes: Vec<f64> = all.map(|point| point.0).collect();
+        sizes.sort_by(f64::total_cmp);
+        sizes.dedup();
+        sizes
     }
 
     /// The points of a curve, by count or by share.

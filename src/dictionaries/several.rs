@@ -71,6 +71,21 @@ impl Dictionaries {
         self.0.iter().map(Given::read).collect()
     }
 
+    /// Without those of sets that read at this layer or behind it, as far as their set knows: they need not be opened.
+    pub(crate) fn before(&self, layer: usize) -> Result<Self> {
+        let is_before = |given: &Given| -> Result<bool> {
+            let reads = given.expects()?.hook_in.and_then(|point| point.layer());
+            Ok(matches!(given, Given::Read(_)) || reads.is_none_or(|reads| reads < layer))
+        };
+        let mut kept = Vec::new();
+        for given in &self.0 {
+            if is_before(given)? {
+                kept.push(given.clone());
+            }
+        }
+        Ok(Self(kept))
+    }
+
     pub(crate) fn given(&self) -> &[Given] {
         &self.0
     }

@@ -25,7 +25,7 @@ pub(super) fn explore(
 ) -> Result<AttributionGraph> {
     let features = &pull.sources.features;
     let room = options.most_features.unwrap_or(usize::MAX).min(features.len());
-    check_room(pull, room, targets.names.len())?;
+    check_room(pull, room, targets.names.len(), options.batch_size)?;
     let mut graph = AttributionGraph {
         pieces,
         sources: pull.sources.nodes(),
@@ -78,11 +78,13 @@ pub(super) fn explore(
     Ok(graph)
 }
 
-/// That there is memory for the edges: a feature has them from earlier layers at positions up to its own.
+/// That there is memory for the edges, of which a feature has those from earlier layers at positions up to its own, and for the products
+/// of one batch: a row of all sources for each target, and gradients along the residual stream with what comes in and goes out of a layer.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error) where there is not.
-fn check_room(pull: &Pull, rows: usize, targets: usize) -> Result<()> {
+fn check_room(pull: &Pull, rows: usize, targets: usize, batch_size: usize) -> Result<()> {
+    const ALONG: u64 = 4;
     let sources = &pull.sources;
     let others = (sources.columns().all - sources.features.len()) as u64;
     let before = |active: &Active| -> u64 {
@@ -93,8 +95,15 @@ fn check_room(pull: &Pull, rows: usize, targets: usize) -> Result<()> {
     let share = rows as f64 / sources.features.len().max(1) as f64;
     let edges = (all as f64 * share) as u64 + of_targets;
     let what = format!("the {edges} edges of a graph of {rows} features");
-    let bytes = edges.saturating_mul((size_of::<f32>() + size_of::<u32>()) as u64);
-    check_free(bytes, &what, "explain fewer features, GraphOptions { most_features: Some(1000), .. }, or fewer targets")
+    let of_edges = edges.saturating_mul((size_of::<f32>() + size_of::<u32>()) as u64);
+    let of_target = sources.columns().all as u64 + ALONG * sources.tokens.elem_count() as u64;
+    let together = batch_size.min(rows.max(targets)) as u64;
+    let bytes = of_edges.saturating_add(together.saturating_mul(of_target).saturating_mul(size_of::<f32>() as u64));
+    check_free(
+        bytes,
+        &what,
+        "explain fewer features, GraphOptions { most_features: Some(1000), .. }, fewer targets, or a smaller batch_size",
+    )
 }
 
 fn target_rows(pull: &Pull, targets: &Targets, batch_size: usize) -> Result<Vec<Row>> {

@@ -199,7 +199,7 @@ impl View for FaithfulnessCurve {
             .title("Faithfulness of circuits")
             .x_label(format!("{unit} in the circuit, of {}", self.of))
             .y_label("faithfulness")
-            .x_ticks(&self.sizes);
+            .x_values(self.sizes.iter().map(|&size| size as f64));
         let mut all = figure.render()?;
         let rows = self.sizes.iter().zip(&self.metric).zip(&self.faithfulness);
         let table = rows
@@ -216,8 +216,11 @@ impl View for FaithfulnessCurve {
 impl View for FaithfulnessCurves {
     /// The curves on one axis, and what each is of.
     fn render(&self) -> Result<Rendered> {
-        let figure =
-            line(&self.values()?).title("Faithfulness of circuits").x_label(self.axis()).y_label("faithfulness");
+        let figure = line(&self.values()?)
+            .title("Faithfulness of circuits")
+            .x_values(self.sizes())
+            .x_label(self.axis())
+            .y_label("faithfulness");
         let mut all = figure.render()?;
         let mut table = Table::new(["circuits", "of", "in all", "CPR", "CMD"]);
         for (name, curve) in self.curves() {

@@ -329,6 +329,7 @@ fn what_cannot_be_edited_is_refused_by_name() -> Result<()> {
         (new().ablate(at(1, 15, 0)), EditMode::Free, "has 15 tokens"),
         (new().ablate(at(1, 0, 0)), EditMode::Free, "begins with a BOS"),
         (new().only_in(1, node.into()), EditMode::Free, "there are 1 prompts"),
+        (new().only_in(1, new().only_in(0, node.into())), EditMode::Free, "to prompt 0 and to prompt 1, so to none"),
         (new().set(node, f32::NAN), EditMode::Free, "not finite"),
         (new().scale(silent, 2.0), EditMode::Free, "not active"),
         (new().subtract_at(silent, "resid_post1"), EditMode::Free, "not active"),
@@ -348,7 +349,14 @@ fn what_cannot_be_edited_is_refused_by_name() -> Result<()> {
     assert!(residual.expect_err("no nodes").to_string().contains("does not write a hook_mlp_out or a hook_z"));
     let twice = model.run_with_feature_edits([set.get("z0")?, set.get("z0")?], PROMPT, new(), EditMode::Free);
     assert!(twice.expect_err("two").to_string().contains("second one"));
-    // What is set need not be active.
+    // What is set need not be active, and is active from then on.
     assert!(model.run_with_feature_edits(&dictionaries, PROMPT, new().set(silent, 1.0), EditMode::Free).is_ok());
+    let scaled = new().set(silent, 1.0).scale(silent, 2.0);
+    let options = || FeatureEditOptions::new(EditMode::Free).capture("resid_post3");
+    let scaled = model.run_with_feature_edits(&dictionaries, PROMPT, scaled, options())?;
+    let set = model.run_with_feature_edits(&dictionaries, PROMPT, new().set(silent, 2.0), options())?;
+    let apart =
+        (scaled.after().get("resid_post3")? - set.after().get("resid_post3")?)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert_eq!(apart, 0.0);
     Ok(())
 }

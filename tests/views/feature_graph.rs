@@ -301,6 +301,26 @@ fn hostile_words_stay_words() -> candle_lens::Result<()> {
     Ok(())
 }
 
+/// Nodes without any influence have nothing before all of it.
+#[test]
+fn at_its_end_the_slider_shows_all() -> candle_lens::Result<()> {
+    let graph = whole()?.prune(0.8, 0.98)?;
+    let silent = graph.influence().ranked().iter().filter(|(_, influence)| *influence == 0.0).count();
+    let drawn = names(&data(&feature_graph(&graph).render()?)["forms"][0]).len();
+    let at_end = feature_graph(&graph).influence(1.0).render()?;
+    let alt = at_end.html().split("alt=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a picture");
+    let free = graph
+        .sources()
+        .iter()
+        .filter(|node| matches!(node, GraphNode::Feature { .. } | GraphNode::Error { .. }))
+        .count();
+    assert!(
+        alt.contains(&format!("{free} features and errors with 100 %")),
+        "{alt} of {drawn}, {silent} of them silent"
+    );
+    Ok(())
+}
+
 #[test]
 fn what_does_not_fit_is_an_error_in_a_sentence() -> candle_lens::Result<()> {
     let graph = whole()?;

@@ -147,11 +147,29 @@ fn the_same_figure_is_the_same_output() -> candle_lens::Result<()> {
     Ok(())
 }
 
+/// Shares and steps have their own distances; labels of a result do not move them.
+#[test]
+fn places_on_an_axis_to_scale() -> candle_lens::Result<()> {
+    let labelled = Labelled::new("loss", vec![Axis::new("step", ["0", "10", "1000"])], vec![3.0, 2.0, 1.0])?;
+    let figure = line(labelled).x_values([0.0, 10.0, 1000.0]);
+    assert_eq!(parsed(&figure)["data"][0]["x"], json!([0.0, 10.0, 1000.0]));
+    assert!(figure.render()?.text().contains("step: 0 to 1000"), "{}", figure.render()?.text());
+    Ok(())
+}
+
 #[test]
 fn what_does_not_fit_is_reported_in_a_sentence() {
     let cases: Vec<(Figure, &str)> = vec![
         (line([1.0, 2.0]).x_ticks(["a"]).into(), "2 points need one label each, but `x_ticks` gives 1."),
         (line([1.0, 2.0]).names(["a", "b"]).into(), "1 series need one label each, but `names` gives 2."),
+        (line([1.0, 2.0]).x_values([0.5]).into(), "2 points need one place each, but `x_values` gives 1."),
+        (line([1.0, 2.0]).x_values([2.0, 1.0]).into(), "`x_values` go from 2 to 1"),
+        (line([1.0, 2.0]).x_values([0.0, f64::NAN]).into(), "give finite numbers"),
+        (line([1.0, 2.0]).x_values([0.0, 9.0]).x_ticks(["a", "b"]).into(), "give one of them"),
+        (
+            line([1.0, 2.0]).x_values([5.0, 9.0]).band(0.0, 6.0, "b").into(),
+            "goes from 0 to 6, but the line goes from 5 to 9",
+        ),
         (line(Vec::<f32>::new()).into(), "`line` was given no numbers"),
         (imshow(vec![Vec::<f32>::new()]).into(), "`imshow` was given no numbers (the shape is [1, 0])"),
         (imshow([1.0, 2.0]).into(), "`imshow` draws a matrix of rows and columns, but it was given the shape [2]"),
@@ -170,7 +188,10 @@ fn what_does_not_fit_is_reported_in_a_sentence() {
 
 #[test]
 fn numbers_at_the_edge_are_drawn() -> candle_lens::Result<()> {
-    for figure in [line([0.0]), line([3.0, 3.0]), line([1e-30, 1e30]), line([f32::MAX, f32::MIN]), line([1e-40, 0.0])] {
+    let same = line([1.0, 2.0]).x_values([3.0, 3.0]);
+    for figure in
+        [line([0.0]), line([3.0, 3.0]), line([1e-30, 1e30]), line([f32::MAX, f32::MIN]), line([1e-40, 0.0]), same]
+    {
         assert!(figure.to_png()?.len() > 100);
         assert!(!figure.render()?.text().is_empty());
     }

@@ -13,6 +13,7 @@ use candle_core::{DType, Tensor};
 use super::super::chained::{ChainedEdge, ChainedGraph, EdgeVia};
 use super::super::node::GraphNode;
 use super::acts::activation;
+use super::compare::at_once;
 use super::list::FeatureEdits;
 use super::options::EditMode;
 use super::places::{Fitted, Setting, fitted};
@@ -27,9 +28,6 @@ use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
-
-/// How many prompts run as one batch.
-const TOGETHER: usize = 16;
 
 /// How far the metric may be from the graph's before the graph is taken for another one's.
 const SAME: f32 = 1e-2;
@@ -230,7 +228,7 @@ impl ChainedTest {
 
     /// How many interventions run at once.
     fn at_once(&self) -> usize {
-        (TOGETHER / self.tokens.batch()).max(1)
+        at_once(self.tokens.batch() * self.tokens.pos())
     }
 
     fn editor(&self, mode: EditMode) -> Result<Editor> {

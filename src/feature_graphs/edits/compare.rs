@@ -19,8 +19,16 @@ use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 
-/// How many interventions run as one batch.
+/// How many interventions run as one batch, of prompts that are not long.
 const TOGETHER: usize = 16;
+
+/// How many positions run as one batch, where one copy has no more.
+const POSITIONS: usize = 2_048;
+
+/// How many copies of prompts with so many positions run at once.
+pub(super) fn at_once(positions: usize) -> usize {
+    TOGETHER.min(POSITIONS / positions.max(1)).max(1)
+}
 
 /// How far the value of a target may be from the graph's before the graph is taken for that of another prompt.
 const SAME: f32 = 1e-2;
@@ -75,7 +83,7 @@ impl HookedTransformer {
         let editor = Editor::new(self, dictionaries.into(), mode, AtBos::LeftAlone)?;
         let mut measured: Vec<Vec<f32>> = Vec::new();
         let mut progress = Progress::of("interventions on features", edits.len() as u64, "edits");
-        for chunk in edits.chunks(TOGETHER) {
+        for chunk in edits.chunks(at_once(tokens.pos())) {
             let all = FeatureEdits::of_prompts(chunk);
             let at: HookQuery = HookPoint::UnembedIn.into();
             let runs = editor.run((&tokens, chunk.len()), &all, &[at])?;

@@ -27,7 +27,18 @@ pub(super) struct OneEdit {
     pub action: Action,
     /// All prompts, where none is named.
     pub prompt: Option<usize>,
+    /// Another prompt that it was also confined to, which leaves none.
+    pub clash: Option<usize>,
     pub group: Option<String>,
+}
+
+impl OneEdit {
+    fn only_in(self, prompt: usize) -> Self {
+        match self.prompt {
+            Some(other) if other != prompt => Self { clash: Some(prompt), ..self },
+            _ => Self { prompt: Some(prompt), ..self },
+        }
+    }
 }
 
 /// Edits of features by name: of [`GraphNode::Feature`]s (of dictionaries that write `hook_mlp_out`) and
@@ -62,7 +73,7 @@ impl FeatureEdits {
     }
 
     fn and(mut self, node: GraphNode, action: Action) -> Self {
-        self.edits.push(OneEdit { node, action, prompt: None, group: None });
+        self.edits.push(OneEdit { node, action, prompt: None, clash: None, group: None });
         self
     }
 
@@ -110,9 +121,9 @@ impl FeatureEdits {
     }
 
     /// Adds other edits in one prompt of the batch only, counted from 0. Features mean something in a prompt, often by name, so
-    /// prompts of one batch often need edits of their own.
+    /// prompts of one batch often need edits of their own. Edits that are already confined to another prompt are refused when they are run.
     pub fn only_in(mut self, prompt: usize, edits: Self) -> Self {
-        self.edits.extend(edits.edits.into_iter().map(|edit| OneEdit { prompt: Some(prompt), ..edit }));
+        self.edits.extend(edits.edits.into_iter().map(|edit| edit.only_in(prompt)));
         self
     }
 

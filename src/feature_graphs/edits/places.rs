@@ -100,6 +100,11 @@ impl Setting<'_> {
         if numbers.iter().any(|number| !number.is_finite()) {
             return Err(Error::argument(format!("\"{edit}\" has a number that is not finite: give a finite one.")));
         }
+        if let (Some(prompt), Some(other)) = (edit.prompt, edit.clash) {
+            return Err(Error::argument(format!(
+                "\"{edit}\" is confined to prompt {prompt} and to prompt {other}, so to none: use only_in or of_prompts once for each edit."
+            )));
+        }
         let prompts = self.tokens.batch();
         let chosen = match edit.prompt {
             Some(prompt) if prompt >= prompts => {
@@ -146,18 +151,25 @@ impl Setting<'_> {
     }
 }
 
-/// What a clean run has at each row of each place, and that edits which need an active feature have one.
+/// That edits which need an active feature have one: in the clean run, or by an earlier edit that sets it.
 ///
 /// # Errors
 /// A feature that is not active where it is ablated, scaled or subtracted: that would change nothing.
 pub(super) fn check_active(places: &[Place], activation: impl Fn(&Place, (usize, usize)) -> f32) -> Result<()> {
-    for place in places {
+    for (number, place) in places.iter().enumerate() {
+        let is_set = |row: &(usize, usize)| {
+            let same = |other: &&Place| {
+                (other.dictionary, other.feature) == (place.dictionary, place.feature) && other.rows.contains(row)
+            };
+            let before = places[..number].iter().filter(same);
+            before.into_iter().any(|other| matches!(other.edit.action, Action::Value { shift, .. } if shift != 0.0))
+        };
         let needs = match place.edit.action {
             Action::Value { shift, .. } => shift == 0.0,
             Action::Subtract { .. } => true,
             Action::Add { .. } => false,
         };
-        if needs && place.rows.iter().all(|&row| activation(place, row) == 0.0) {
+        if needs && place.rows.iter().all(|row| activation(place, *row) == 0.0 && !is_set(row)) {
             let what = match place.rows.len() {
                 1 => format!("in prompt {}", place.rows[0].0),
                 prompts => format!("in any of the {prompts} prompts"),

@@ -26,7 +26,8 @@ impl HookedTransformer {
     /// scores.
     ///
     /// `dictionaries` are autoencoders of `hook_z` and transcoders of MLPs, at most one of each for a layer, or the layers of a
-    /// cross-layer transcoder. What attention or an MLP writes in a layer without one is an error as a whole. Positions count from the
+    /// cross-layer transcoder; those at the head's layer and behind it have no part in its score, and those of a
+    /// set are not opened. What attention or an MLP writes in a layer without one is an error as a whole. Positions count from the
     /// first token, negative ones from the end, and padding does not count.
     ///
     /// ```
@@ -58,7 +59,7 @@ impl HookedTransformer {
         let cfg = self.cfg();
         absolute(head.layer as isize, cfg.n_layers, "layer")?;
         absolute(head.head as isize, cfg.n_heads, "head")?;
-        let (of_attention, of_mlps) = apart(self, dictionaries.into())?;
+        let (of_attention, of_mlps) = apart(self, dictionaries.into().before(head.layer)?)?;
         let of_mlps = Transcoder::all(self, &of_mlps.into())?;
         let tokens = only_prompt(self, prompt, "the attribution of a score")?;
         let (query, key) = (absolute(query, tokens.pos(), "pos")?, absolute(key, tokens.pos(), "pos")?);

@@ -17,7 +17,7 @@
   };
 
   lens.kinds.graph = async function (widget, data) {
-    const state = Object.assign({ share: Math.round(100 * data.share), form: 0, pinned: null, off: [] }, widget.state);
+    const state = Object.assign({ share: 100 * data.share, form: 0, pinned: null, off: [] }, widget.state);
     const view = { widget, data, state, over: null, group: null };
     view.form = () => data.forms[state.form];
     view.says = el("span", { "aria-live": "polite" });
@@ -56,7 +56,7 @@
 
   function slider(view) {
     const { state, data } = view;
-    const input = el("input", { type: "range", min: 0, max: 100, step: 1, value: state.share });
+    const input = el("input", { type: "range", min: 0, max: 100, step: "any", value: state.share });
     input.oninput = () => {
       state.share = +input.value;
       view.draw();
@@ -121,7 +121,7 @@
   function arrange(view) {
     const form = view.form(), { state } = view;
     const isOn = form.kinds.map((kind) => form.kinds.length === 1 || !state.off.includes(kind.name));
-    view.shown = form.nodes.map((node, i) => (node.stays || node.before < state.share / 100 ? i : -1)).filter((i) => i >= 0);
+    view.shown = form.nodes.map((node, i) => (node.stays || state.share >= 100 || node.before < state.share / 100 ? i : -1)).filter((i) => i >= 0);
     const there = new Set(view.shown);
     view.edges = form.edges.filter(([from, to, kind]) => isOn[kind] && there.has(from) && there.has(to));
     if (!there.has(state.pinned)) state.pinned = null;
@@ -316,7 +316,7 @@
       group.setAttribute("aria-pressed", pinned);
     });
     const nodes = view.shown.filter((i) => !form.nodes[i].stays).length;
-    const says = `${state.share} %: ${nodes} of ${free.length} features and errors, ${view.edges.length} of ${form.edges.length} edges`;
+    const says = `${Math.round(state.share)} %: ${nodes} of ${free.length} features and errors, ${view.edges.length} of ${form.edges.length} edges`;
     // What is pinned is written anew only where it may be different: a focus on its buttons stays.
     const now = state.pinned === null ? "" : `${state.form} ${state.pinned} ${says}`;
     if (now === "") view.about.replaceChildren(el("div", { class: "says" }, "Point at a node, or walk there with the arrow keys; a click or Enter pins it."));

@@ -51,7 +51,13 @@ pub(super) const MARKED: usize = 60;
 /// line([0.1, 0.4, 2.8]).stacked();
 /// ```
 pub fn line(y: impl Source) -> Line {
-    Line::new(Series::new("line", &y).map(|series| Lines { series, x_ticks: None, secondary: None, bands: Vec::new() }))
+    Line::new(Series::new("line", &y).map(|series| Lines {
+        series,
+        x_ticks: None,
+        x_values: None,
+        secondary: None,
+        bands: Vec::new(),
+    }))
 }
 
 /// Lines through numbers. Made by [`line()`](crate::views::line()); its builder methods change how it looks.
@@ -68,6 +74,19 @@ impl Line {
         self.change(|lines| lines.x_ticks = Some(texts(labels)))
     }
 
+    /// Where each point is along the horizontal axis, such as training steps or shares: the axis is to scale.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let figure = line([7.9, 3.1, 2.8]).x_values([0.0, 100.0, 1000.0]).x_label("Step");
+    /// assert!(figure.to_string().contains("Step: 0 to 1000"));
+    /// assert!(line([7.9, 3.1]).x_values([5.0, 1.0]).show().is_err(), "they must not go back");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn x_values(self, values: impl IntoIterator<Item = f64>) -> Self {
+        self.change(|lines| lines.x_values = Some(values.into_iter().collect()))
+    }
+
     /// A name for each series, shown in a legend.
     pub fn names<T: ToString>(self, names: impl IntoIterator<Item = T>) -> Self {
         self.change(|lines| lines.series.named = Some(texts(names)))
@@ -78,7 +97,7 @@ impl Line {
         self.change(|lines| lines.secondary = Some(title.into()))
     }
 
-    /// A coloured background with a name behind part of the line, from one point to another.
+    /// A coloured background with a name behind part of the line, from one place of the horizontal axis to another.
     pub fn band(self, from: f64, to: f64, name: impl Into<String>) -> Self {
         self.change(|lines| lines.bands.push(Band { from, to, name: name.into() }))
     }
@@ -89,6 +108,7 @@ impl Line {
 pub(super) struct Lines {
     pub series: Series,
     x_ticks: Option<Vec<String>>,
+    x_values: Option<Vec<f64>>,
     secondary: Option<String>,
     bands: Vec<Band>,
 }
@@ -100,16 +120,14 @@ fn y_range(values: ArrayView2<f32>) -> (f64, f64) {
     (low - room, high + room)
 }
 
-fn checked_bands(bands: &[Band], points: usize) -> Result<Vec<Band>> {
-    let last = points as f64;
-    match bands.iter().find(|band| !(band.from < band.to && band.from >= -1.0 && band.to <= last)) {
+/// `whole` is where the line is, and `room` how far a band may go beyond it.
+fn checked_bands(bands: &[Band], whole: (f64, f64), room: f64) -> Result<Vec<Band>> {
+    let is_there = |band: &Band| band.from < band.to && band.from >= whole.0 - room && band.to <= whole.1 + room;
+    match bands.iter().find(|band| !is_there(band)) {
         None => Ok(bands.to_vec()),
         Some(band) => Err(Error::argument(format!(
-            "the band {:?} goes from {} to {}, but the line has the points 0 to {}: give a part of it.",
-            band.name,
-            band.from,
-            band.to,
-            points - 1
+            "the band {:?} goes from {} to {}, but the line goes from {} to {}: give a part of it.",
+            band.name, band.from, band.to, whole.0, whole.1
         ))),
     }
 }
@@ -121,11 +139,55 @@ fn pieces(row: ArrayView1<f32>, places: &[usize]) -> Vec<Vec<usize>> {
 }
 
 impl Lines {
+    /// Where a point is along the horizontal axis.
+    pub(super) fn x(&self, place: usize) -> f64 {
+        self.x_values.as_ref().map_or(place as f64, |values| values[place])
+    }
+
+    /// Whether points are where numbers of the user's say.
+    pub(super) fn is_to_scale(&self) -> bool {
+        self.x_values.is_some()
+    }
+
+    /// The labels of the horizontal axis: none where it is to scale.
+    fn ticks(&self) -> &[String] {
+        match (&self.x_ticks, &self.x_values) {
+            (Some(ticks), _) => ticks,
+            (None, None) => &self.series.x.labels,
+            (None, Some(_)) => &[],
+        }
+    }
+
+    fn check_x(&self, points: usize) -> Result<()> {
+        let ticks = self.ticks();
+        if !ticks.is_empty() || self.x_ticks.is_some() {
+            one_each(ticks, points, "x_ticks", "points")?;
+        }
+        let Some(values) = &self.x_values else { return Ok(()) };
+        if values.len() != points {
+            return Err(Error::argument(format!(
+                "{points} points need one place each, but `x_values` gives {}.",
+                values.len()
+            )));
+        }
+        if self.x_ticks.is_some() {
+            return Err(Error::argument(
+                "`x_ticks` are labels at equal distances and `x_values` are places on an axis to scale: give one of them.",
+            ));
+        }
+        match values.windows(2).find(|pair| pair[0] > pair[1] || pair.iter().any(|value| !value.is_finite())) {
+            None => Ok(()),
+            Some(pair) => Err(Error::argument(format!(
+                "`x_values` go from {} to {}: give finite numbers, none below the one before it.",
+                pair[0], pair[1]
+            ))),
+        }
+    }
+
     /// How many points become two, so that the rest fits.
     fn stretch(&self, looks: &Looks) -> Option<usize> {
         let (series, points) = self.series.values.dim();
-        let labels = self.x_ticks.as_ref().unwrap_or(&self.series.x.labels);
-        let label = labels.iter().map(|label| label.len() + 8).sum::<usize>() / points;
+        let label = self.ticks().iter().map(|label| label.len() + 8).sum::<usize>() / points;
         let point = series * (2 * NUMBER + label);
         if points * point <= looks.room() {
             return None;
@@ -136,7 +198,7 @@ impl Lines {
     fn notes(&self, stretch: Option<usize>, ticks: &[String], looks: &Looks) -> Vec<Note> {
         let points = self.series.values.ncols();
         let place =
-            |i: usize| Some(ticks.get(i % points).map_or_else(|| (i % points).to_string(), |tick| visible(tick)));
+            |i: usize| Some(ticks.get(i % points).map_or_else(|| self.x(i % points).to_string(), |tick| visible(tick)));
         let fewer = stretch.map(|stretch| {
             let drawn = format!("the minimum and maximum of each {} points", grouped(stretch));
             Note::of_size(&drawn, &format!("all {}", grouped(points)), looks.max_bytes())
@@ -162,15 +224,13 @@ impl Chart for Lines {
                 "`secondary_axis` is for the last of several series, but there is one: leave it out.",
             ));
         }
-        let ticks = self.x_ticks.as_ref().unwrap_or(&self.series.x.labels);
-        let names = self.series.names()?;
-        if !ticks.is_empty() || self.x_ticks.is_some() {
-            one_each(ticks, points, "x_ticks", "points")?;
-        }
+        self.check_x(points)?;
+        let (ticks, names) = (self.ticks(), self.series.names()?);
+        let whole = (self.x(0), self.x(points - 1));
         let own = if self.secondary.is_some() { series - 1 } else { series };
         let (low, high) = y_range(self.series.values.slice(s![..own, ..]));
         let stretch = self.stretch(looks);
-        let x = if ticks.is_empty() { Scale::Numbers(0.0, (points - 1) as f64) } else { Scale::Labels(ticks.clone()) };
+        let x = if ticks.is_empty() { Scale::Numbers(whole.0, whole.1) } else { Scale::Labels(ticks.to_vec()) };
         Drawing {
             what: if series == 1 {
                 format!("line of {points} values")
@@ -195,7 +255,7 @@ impl Chart for Lines {
                     let (low, high) = y_range(self.series.values.slice(s![own.., ..]));
                     Axis { title, scale: Scale::Numbers(low, high) }
                 }),
-                bands: checked_bands(&self.bands, points)?,
+                bands: checked_bands(&self.bands, whole, if self.x_values.is_some() { 0.0 } else { 1.0 })?,
                 ..Extras::default()
             },
         }
@@ -213,7 +273,7 @@ impl Chart for Lines {
             let height = |y: f32| if right { frame.y2(f64::from(y)) } else { frame.y(f64::from(y)) };
             for piece in pieces(row, &outline(row, stretch)) {
                 let line: Vec<(f32, f32)> =
-                    piece.iter().map(|&place| (frame.x(place as f64), height(row[place]))).collect();
+                    piece.iter().map(|&place| (frame.x(self.x(place)), height(row[place]))).collect();
                 canvas.line(&line, 2.0, series_color(i));
                 if points <= MARKED || line.len() == 1 {
                     line.iter().for_each(|&point| canvas.dot(point, 3.0, series_color(i)));
@@ -225,7 +285,7 @@ impl Chart for Lines {
     fn text(&self, drawing: &Drawing) -> Result<String> {
         let label = |place: usize| match &drawing.x.scale {
             Scale::Labels(labels) => visible(&labels[place]),
-            Scale::Numbers(..) => place.to_string(),
+            Scale::Numbers(..) => number(self.x(place)),
         };
         let side = drawing.names.iter().map(|name| columns(name)).max().unwrap_or(0).min(24);
         let lines = self.series.values.rows().into_iter().enumerate().map(|(i, row)| {

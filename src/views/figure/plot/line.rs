@@ -37,6 +37,10 @@ impl Traces for Lines {
                         .hover_text_array(words)
                         .hover_template("%{hovertext}: %{y}")
                 }
+                (Scale::Numbers(..), _) if self.is_to_scale() => {
+                    let x: Vec<f64> = places.iter().map(|&place| self.x(place)).collect();
+                    Scatter::new(x, y).mode(mode.clone()).line(stroke).name(plain(&name))
+                }
                 (Scale::Numbers(..), _) => Scatter::new(places, y).mode(mode.clone()).line(stroke).name(plain(&name)),
             }
         })

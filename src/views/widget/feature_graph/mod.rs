@@ -284,7 +284,7 @@ impl View for FeatureGraphView {
         let (scene, share) = self.checked()?;
         let briefs = Briefs::new(self, &scene);
         let arrows: Vec<Arrow> = scene.arrows.iter().take(MOST_ARROWS).copied().collect();
-        let shown = scene.marks.iter().filter(|mark| mark.before < share && !mark.stays()).count();
+        let shown = scene.marks.iter().filter(|mark| mark.is_within(share) && !mark.stays()).count();
         let (still, picture) = Still::within(&scene, &self.axis, share, STILL)?;
         let (width, _) = still.size();
         let description = format!(

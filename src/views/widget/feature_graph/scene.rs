@@ -80,6 +80,11 @@ impl Mark {
     pub fn stays(&self) -> bool {
         matches!(self.shape, Shape::Token | Shape::Position | Shape::Target | Shape::Margin)
     }
+
+    /// Whether the slider shows it at this share: at all of it, also what has no influence.
+    pub fn is_within(&self, share: f64) -> bool {
+        self.stays() || share >= 1.0 || self.before < share
+    }
 }
 
 /// An edge between two marks, by index.

@@ -59,7 +59,7 @@ impl<'a> Still<'a> {
 
     /// Of the marks that the slider shows, at all positions or those with the most influence.
     pub fn new(scene: &'a Scene, axis: &Axis, share: f64, most_arrows: usize) -> Self {
-        let is_shown = |mark: &Mark| mark.before < share || mark.stays();
+        let is_shown = |mark: &Mark| mark.is_within(share);
         let mut positions: Vec<usize> = (0..axis.tokens.len()).collect();
         let mut strengths: BTreeMap<usize, f64> = BTreeMap::new();
         for mark in scene.marks.iter().filter(|mark| is_shown(mark)) {
