@@ -154,11 +154,16 @@ fn the_texts_are_right_about_the_model() -> Result<()> {
     let mut lowering: Vec<String> = negative.top_heads(3)?.iter().map(|(head, _)| head.to_string()).collect();
     lowering.sort();
     assert_eq!(lowering, ["L3H0", "L3H6", "L3H7"]);
-    assert!((0..8).all(|head| copying.at(&[3, head]).is_ok_and(|share| share == 0.)), "nothing copies in the last layer");
+    assert!(
+        (0..8).all(|head| copying.at(&[3, head]).is_ok_and(|share| share == 0.)),
+        "nothing copies in the last layer"
+    );
 
     let repeated = repeated_tokens(&model, RepeatOptions { seq_len: 20, batch: 4, seed: 0 })?;
     let (_, cache) = model.run_with_hooks(repeated, HookPlan::new().capture("pattern"))?;
     let duplicate = detect_head(&cache, &DetectionPattern::DuplicateToken, DetectOptions::default())?;
-    assert!(duplicate.top(1)[0].value < 0.05, "there is no duplicate-token head");
+    // Of the attention on a row, half of which has nothing to look back to.
+    const HARDLY_ANY: f32 = 0.05;
+    assert!(duplicate.top(1)[0].value < HARDLY_ANY, "there is no duplicate-token head");
     Ok(())
 }

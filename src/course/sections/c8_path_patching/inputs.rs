@@ -41,7 +41,9 @@ pub(super) fn to_final() -> Result<Vec<(HookedTransformer, Tokens, Tokens, Head)
     ])
 }
 
-pub(super) fn to_heads() -> Result<Vec<(HookedTransformer, Tokens, Tokens, Head, Vec<Head>, String)>> {
+type ToHeads = (HookedTransformer, Tokens, Tokens, Head, Vec<Head>, String);
+
+pub(super) fn to_heads() -> Result<Vec<ToHeads>> {
     let tiny = tiny()?;
     let (clean, corrupted) = (tiny.to_tokens(CLEAN)?, tiny.to_tokens(CORRUPTED)?);
     let (last, movers) = (other()?.cfg().n_layers - 1, vec![Head::new(2, 6), Head::new(3, 6)]);
@@ -52,7 +54,9 @@ pub(super) fn to_heads() -> Result<Vec<(HookedTransformer, Tokens, Tokens, Head,
     ])
 }
 
-pub(super) fn donors() -> Result<Vec<(Vec<u32>, (usize, usize), usize, u32, bool)>> {
+type Names = (Vec<u32>, (usize, usize), usize, u32, bool);
+
+pub(super) fn donors() -> Result<Vec<Names>> {
     // The subject is 7 and IO 5; first S, then IO, comes first.
     let (subject_first, io_first) = (vec![1, 7, 2, 5, 3, 4, 7, 6], vec![1, 2, 5, 3, 7, 4, 8, 7, 6]);
     let all = [7, 5, 9].into_iter().flat_map(|token| [true, false].map(|keeps| (token, keeps)));
@@ -70,9 +74,10 @@ pub(super) fn signals() -> Result<Vec<Signals>> {
     for is_first in [true, false, true] {
         let mut row = ids(&mut random, 8)?;
         let (subject, io) = if is_first { (row[1], row[2]) } else { (row[2], row[1]) };
-        (thirds.push(row[7]), row.truncate(7));
+        thirds.extend(row.pop());
         row[4] = subject;
-        (rows.push(row), pairs.push((io, subject)));
+        rows.push(row);
+        pairs.push((io, subject));
     }
     let answers = small.answers(pairs)?;
     let tiny = tiny()?;

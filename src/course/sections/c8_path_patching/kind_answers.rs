@@ -138,12 +138,15 @@ enum Reads {
     Stream,
 }
 
+/// The places of the logits that count, `[name, k]`.
+type Places<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+
 fn scores(
     model: &HookedTransformer,
     names: &[u32],
     reads: Reads,
     unembedded: impl Fn(&Tokens, &Tensor) -> Result<Tensor>,
-    kinds: [&dyn Fn(&Tensor) -> Result<Tensor>; 2],
+    kinds: [Places<'_>; 2],
 ) -> Result<Tensor> {
     let cfg = model.cfg();
     let rows = Tokens::from_rows(names.iter().map(|&id| vec![id]).collect())?;

@@ -91,7 +91,8 @@ In this model it is the **values**: the movers look at S2 whatever happens, and 
 | **IO's token** | Mary and John .. Mary | John and Mary .. Mary |
 | **a third name** | Paul and Mary .. Paul | Mary and Paul .. Paul |";
 
-const SIGNALS: &str = "let answers = model.answers(prompts.prompts.iter().map(|p| (p.right[0].as_str(), p.wrong[0].as_str())))?;
+const SIGNALS: &str =
+    "let answers = model.answers(prompts.prompts.iter().map(|p| (p.right[0].as_str(), p.wrong[0].as_str())))?;
 let thirds = model.token_ids(prompts.prompts.iter().map(|p| format!(\" {}\", p.word(\"third\").unwrap())))?;
 let names = (2, 4);
 let s2 = 10;
@@ -105,7 +106,8 @@ You should find about 8.2, -8.1 and 0.2, and the columns hardly differ. So it is
 
 A head that attends to a name may raise that name's logit, or lower it. The weights tell: give the head's OV circuit what it usually reads of a name (its embedding and what the first MLP adds), and look where the name itself comes out among the logits.";
 
-const COPYING: &str = "let people: std::collections::BTreeSet<String> = prompts.prompts.iter().map(|p| p.right[0].clone()).collect();
+const COPYING: &str =
+    "let people: std::collections::BTreeSet<String> = prompts.prompts.iter().map(|p| p.right[0].clone()).collect();
 let scores = candle_lens::analysis::copying_scores(&model, people, 10)?;
 imshow(&scores.select(\"kind\", 0)?).title(\"share of names among the 10 largest logits\").show()?;
 imshow(&scores.select(\"kind\", 1)?).title(\"share of names among the 10 smallest logits\").show()?;";
@@ -193,8 +195,8 @@ fn position_or_token(
     for tokens in [&subject[..], &io[..], thirds] {
         for keeps_position in [true, false] {
             let mut rows = Vec::new();
-            for row in 0..clean.batch() {
-                rows.push(donor(&clean.row(row), names, s2, tokens[row], keeps_position)?);
+            for (row, &token) in tokens.iter().enumerate() {
+                rows.push(donor(&clean.row(row), names, s2, token, keeps_position)?);
             }
             let stream = HookPlan::new().capture(("resid_pre", layer));
             let (_, cache) = model.run_with_hooks(Tokens::from_rows(rows)?, stream)?;

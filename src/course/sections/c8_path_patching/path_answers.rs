@@ -45,7 +45,12 @@ fn logits(model: &HookedTransformer, tokens: &Tokens, plan: HookPlan) -> Result<
     Ok(model.run_with_hooks(tokens, plan)?.0)
 }
 
-pub(super) fn nothing_frozen(m: &HookedTransformer, clean: &Tokens, corrupted: &Tokens, sender: Head) -> Result<Tensor> {
+pub(super) fn nothing_frozen(
+    m: &HookedTransformer,
+    clean: &Tokens,
+    corrupted: &Tokens,
+    sender: Head,
+) -> Result<Tensor> {
     logits(m, clean, frozen(m, (clean, corrupted), sender, Frozen { heads: false, mlps: false })?)
 }
 
@@ -85,8 +90,7 @@ fn heard(
     into: &Tokens,
 ) -> Result<Tensor> {
     let names: Vec<HookQuery> = points.iter().map(|(point, _)| point.clone()).collect();
-    let (_, heard) =
-        model.run_with_hooks(clean, frozen(model, (clean, corrupted), sender, how)?.capture(names))?;
+    let (_, heard) = model.run_with_hooks(clean, frozen(model, (clean, corrupted), sender, how)?.capture(names))?;
     let mut plan = HookPlan::new();
     for (point, head) in points {
         let read = heard.get(point.clone())?;
