@@ -2,6 +2,7 @@
 
 mod notebooks;
 mod path_patching;
+mod progress;
 mod verdicts;
 
 use std::collections::BTreeSet;
