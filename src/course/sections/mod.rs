@@ -1,6 +1,7 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c3_attention;
+mod c8_circuit;
 mod c8_path_patching;
 
 use super::notebook::Section;
@@ -8,11 +9,13 @@ use super::notebook::Section;
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
     pub use super::c3_attention::handles::*;
+    pub use super::c8_circuit::ablation_handles::*;
+    pub use super::c8_circuit::circuit_handles::*;
     pub use super::c8_path_patching::kind_handles::*;
     pub use super::c8_path_patching::path_handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section(), c8_path_patching::section()]
+    vec![c3_attention::section(), c8_path_patching::section(), c8_circuit::section()]
 }
