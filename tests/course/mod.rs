@@ -4,6 +4,7 @@ mod circuit;
 mod notebooks;
 mod path_patching;
 mod progress;
+mod tensors;
 mod verdicts;
 
 use std::collections::BTreeSet;

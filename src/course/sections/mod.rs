@@ -1,5 +1,6 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
+mod c0_tensors;
 mod c3_attention;
 mod c8_circuit;
 mod c8_path_patching;
@@ -8,6 +9,7 @@ use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
+    pub use super::c0_tensors::handles::*;
     pub use super::c3_attention::handles::*;
     pub use super::c8_circuit::ablation_handles::*;
     pub use super::c8_circuit::circuit_handles::*;
@@ -17,5 +19,5 @@ pub mod ex {
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section(), c8_path_patching::section(), c8_circuit::section()]
+    vec![c0_tensors::section(), c3_attention::section(), c8_path_patching::section(), c8_circuit::section()]
 }

@@ -19,7 +19,9 @@ pub(super) fn grouped() -> Result<Vec<(Tensor, Vec<usize>)>> {
     ])
 }
 
-pub(super) fn kept() -> Result<Vec<(Tensor, Tensor, Vec<usize>, Vec<usize>)>> {
+type Kept = (Tensor, Tensor, Vec<usize>, Vec<usize>);
+
+pub(super) fn kept() -> Result<Vec<Kept>> {
     let mut random = Random::new(22);
     let mut one =
         |shape: (usize, usize, usize, usize)| -> Result<_> { Ok((random.normal(shape)?, random.normal(shape)?)) };
@@ -57,7 +59,9 @@ fn heads<const N: usize>(heads: [(usize, usize); N]) -> Vec<Head> {
 const SMALL: [(usize, usize); 3] = [(0, 1), (1, 0), (2, 1)];
 const MOVERS: [(usize, usize); 7] = [(3, 6), (3, 7), (3, 0), (2, 6), (0, 7), (0, 3), (1, 0)];
 
-pub(super) fn circuits() -> Result<Vec<(HookedTransformer, Tokens, Vec<usize>, Answers, Vec<Head>)>> {
+type OfCircuit = (HookedTransformer, Tokens, Vec<usize>, Answers, Vec<Head>);
+
+pub(super) fn circuits() -> Result<Vec<OfCircuit>> {
     let ((small, a, b, c), (model, d, e, f)) = (random_prompts()?, prompts()?);
     Ok(vec![(small, a, b, c, heads(SMALL)), (model, d, e, f, heads(MOVERS))])
 }
