@@ -1,9 +1,11 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
 mod circuit;
+mod dictionaries;
 mod notebooks;
 mod path_patching;
 mod progress;
+mod superposition;
 mod tensors;
 mod verdicts;
 

@@ -1,6 +1,8 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c0_tensors;
+mod c14_superposition;
+mod c15_dictionaries;
 mod c3_attention;
 mod c8_circuit;
 mod c8_path_patching;
@@ -15,9 +17,19 @@ pub mod ex {
     pub use super::c8_circuit::circuit_handles::*;
     pub use super::c8_path_patching::kind_handles::*;
     pub use super::c8_path_patching::path_handles::*;
+    pub use super::c14_superposition::handles::*;
+    pub use super::c15_dictionaries::handles::*;
+    pub use super::c15_dictionaries::model_handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c0_tensors::section(), c3_attention::section(), c8_path_patching::section(), c8_circuit::section()]
+    vec![
+        c0_tensors::section(),
+        c3_attention::section(),
+        c8_path_patching::section(),
+        c8_circuit::section(),
+        c14_superposition::section(),
+        c15_dictionaries::section(),
+    ]
 }
