@@ -1,7 +1,11 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
 mod circuit;
 mod dictionaries;
+mod models;
 mod notebooks;
 mod path_patching;
 mod progress;

@@ -4,6 +4,8 @@ mod c0_tensors;
 mod c14_superposition;
 mod c15_dictionaries;
 mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
 mod c8_circuit;
 mod c8_path_patching;
 
@@ -13,6 +15,8 @@ use super::notebook::Section;
 pub mod ex {
     pub use super::c0_tensors::handles::*;
     pub use super::c3_attention::handles::*;
+    pub use super::c4_ablation::handles::*;
+    pub use super::c5_circuit::handles::*;
     pub use super::c8_circuit::ablation_handles::*;
     pub use super::c8_circuit::circuit_handles::*;
     pub use super::c8_path_patching::kind_handles::*;
@@ -27,6 +31,8 @@ pub fn sections() -> Vec<Section> {
     vec![
         c0_tensors::section(),
         c3_attention::section(),
+        c4_ablation::section(),
+        c5_circuit::section(),
         c8_path_patching::section(),
         c8_circuit::section(),
         c14_superposition::section(),
