@@ -11,6 +11,7 @@ mod path_patching;
 mod progress;
 mod superposition;
 mod tensors;
+mod transformer;
 mod verdicts;
 
 use std::collections::BTreeSet;
