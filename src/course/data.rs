@@ -44,7 +44,7 @@ pub const WORDS: [[&str; 7]; 24] = [
 /// assert_eq!((taught.len(), taught.len() + unseen.len()), (1404, MODULUS * MODULUS));
 /// assert!(unseen.iter().all(|pair| !taught.contains(pair)));
 /// ```
-pub fn modular_pairs() -> (Vec<(usize, usize)>, Vec<(usize, usize)>) {
+pub fn modular_pairs() -> (Pairs, Pairs) {
     let mut random = Random::new(PAIRS_SEED);
     let mut pairs: Vec<(usize, usize)> = (0..MODULUS * MODULUS).map(|n| (n / MODULUS, n % MODULUS)).collect();
     for last in (1..pairs.len()).rev() {
@@ -53,6 +53,9 @@ pub fn modular_pairs() -> (Vec<(usize, usize)>, Vec<(usize, usize)>) {
     let unseen = pairs.split_off(MODULUS * MODULUS / 2);
     (pairs, unseen)
 }
+
+/// Two numbers to add, each time.
+type Pairs = Vec<(usize, usize)>;
 
 /// Which pairs those are.
 const PAIRS_SEED: u64 = 3;

@@ -74,8 +74,10 @@ pub(in crate::course::sections) fn frequencies() -> Result<Vec<(usize, Vec<usize
     Ok(vec![(7, vec![1, 3]), (11, vec![5, 2, 4])])
 }
 
+type Taught = (Tensor, Vec<usize>, Vec<(usize, usize)>);
+
 /// The same with pairs that were taught.
-pub(in crate::course::sections) fn taught() -> Result<Vec<(Tensor, Vec<usize>, Vec<(usize, usize)>)>> {
+pub(in crate::course::sections) fn taught() -> Result<Vec<Taught>> {
     let mut random = Random::new(9);
     let with_pairs = |(logits, frequencies): (Tensor, Vec<usize>)| {
         let p = logits.dim(0)?;

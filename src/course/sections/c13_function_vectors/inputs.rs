@@ -49,7 +49,9 @@ pub(in crate::course::sections) fn with_vector() -> Result<Vec<WithVector>> {
     ])
 }
 
-pub(in crate::course::sections) fn shuffled() -> Result<Vec<(HookedTransformer, Tokens, Tokens, Vec<u32>)>> {
+type Shuffled = (HookedTransformer, Tokens, Tokens, Vec<u32>);
+
+pub(in crate::course::sections) fn shuffled() -> Result<Vec<Shuffled>> {
     let random = &mut Random::new(3);
     let words = [3, 8, 20];
     Ok(vec![
@@ -58,7 +60,9 @@ pub(in crate::course::sections) fn shuffled() -> Result<Vec<(HookedTransformer, 
     ])
 }
 
-pub(in crate::course::sections) fn heads() -> Result<Vec<(HookedTransformer, Tokens, Vec<(usize, usize)>)>> {
+type OfHeads = (HookedTransformer, Tokens, Vec<(usize, usize)>);
+
+pub(in crate::course::sections) fn heads() -> Result<Vec<OfHeads>> {
     let random = &mut Random::new(4);
     Ok(vec![
         (icl()?, translations(2, 2, &[3, 8, 20])?, vec![(0, 2), (1, 3)]),
@@ -66,7 +70,9 @@ pub(in crate::course::sections) fn heads() -> Result<Vec<(HookedTransformer, Tok
     ])
 }
 
-pub(in crate::course::sections) fn directions() -> Result<Vec<(HookedTransformer, Tokens, Tensor, usize, f32)>> {
+type Steered = (HookedTransformer, Tokens, Tensor, usize, f32);
+
+pub(in crate::course::sections) fn directions() -> Result<Vec<Steered>> {
     let random = &mut Random::new(5);
     let (of_icl, of_other) = (random.normal(48)?, random.normal(20)?);
     Ok(vec![
