@@ -1,15 +1,22 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
+mod c12_probes;
+mod c16_gradients;
+mod c2_sampling;
 mod c3_attention;
 
 use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
+    pub use super::c2_sampling::decoding::*;
+    pub use super::c2_sampling::handles::*;
     pub use super::c3_attention::handles::*;
+    pub use super::c12_probes::handles::*;
+    pub use super::c16_gradients::handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section()]
+    vec![c2_sampling::section(), c3_attention::section(), c12_probes::section(), c16_gradients::section()]
 }

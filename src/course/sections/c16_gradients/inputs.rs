@@ -1,0 +1,57 @@
+//! Small inputs for the exercises of this section.
+
+use candle_core::Tensor;
+
+use crate::course::models::{other, tiny};
+use crate::error::Result;
+use crate::model::HookedTransformer;
+use crate::random::Random;
+use crate::tokens::Tokens;
+
+type Pair = (HookedTransformer, Tokens, Tokens);
+
+/// A pair of prompts of the embedded model with its two answers, and one of random tokens for the random model.
+fn pairs() -> Result<[(Pair, (usize, usize)); 2]> {
+    let model = tiny()?;
+    let clean = model.to_tokens("Then John and Mary left, and John gave it to")?;
+    let corrupted = model.to_tokens("Then John and Mary left, and Mary gave it to")?;
+    let answers = (model.to_single_token(" Mary")? as usize, model.to_single_token(" John")? as usize);
+    let random = |ids: &[u32]| Tokens::from_rows(vec![ids.to_vec()]);
+    let small = (other()?, random(&[3, 17, 8, 25, 11])?, random(&[3, 17, 2, 25, 11])?);
+    Ok([((model, clean, corrupted), answers), (small, (7, 20))])
+}
+
+pub(in crate::course::sections) fn nodes() -> Result<Vec<(HookedTransformer, Tokens, Tokens, (usize, usize))>> {
+    Ok(pairs()?.into_iter().map(|((model, clean, corrupted), answers)| (model, clean, corrupted, answers)).collect())
+}
+
+type Path = (HookedTransformer, Tokens, Tokens, usize, (usize, usize), usize);
+
+pub(in crate::course::sections) fn paths() -> Result<Vec<Path>> {
+    let with = [(2, 3), (1, 4)];
+    let paths = pairs()?.into_iter().zip(with);
+    Ok(paths
+        .map(|(((model, clean, corrupted), answers), (layer, steps))| (model, clean, corrupted, layer, answers, steps))
+        .collect())
+}
+
+type Reader = (HookedTransformer, Tokens, Tokens, usize, (usize, usize));
+
+pub(in crate::course::sections) fn readers() -> Result<Vec<Reader>> {
+    let readers = pairs()?.into_iter().zip([2, 1]);
+    Ok(readers
+        .map(|(((model, clean, corrupted), answers), reader)| (model, clean, corrupted, reader, answers))
+        .collect())
+}
+
+/// Effects, and estimates that are near them but for a few.
+pub(in crate::course::sections) fn estimates() -> Result<Vec<(Tensor, Tensor)>> {
+    let mut random = Random::new(161);
+    let mut one = |layers: usize, heads: usize| -> Result<(Tensor, Tensor)> {
+        let exact = (random.normal((layers, heads))? + 0.7)?;
+        let noise = (random.normal((layers, heads))? * 0.4)?;
+        let estimated = ((&exact * 0.6)? + noise)?;
+        Ok((exact, estimated))
+    };
+    Ok(vec![one(3, 5)?, one(4, 2)?])
+}
