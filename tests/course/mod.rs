@@ -3,8 +3,13 @@
 mod c12_probes;
 mod c16_gradients;
 mod c2_sampling;
+mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
+mod models;
 mod notebooks;
 mod progress;
+mod tensors;
 mod verdicts;
 
 use std::collections::BTreeSet;

@@ -90,11 +90,15 @@ const STEERING: &str = "## Does the model use it?
 A probe shows that something can be read, not that the model reads it. The test is causal: push the residual stream along the direction and look whether the model's behaviour follows. The control is a random direction of the same length.";
 
 const STEERED: &str = "// Steering towards the plural behind block 1, and along a random direction of the same length: the logit of \" are\" minus that of \" is\".
+fn mean_of(x: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    Ok((einsum(\"n, n d -> d\", &[labels, x])? / f64::from(labels.sum_all()?.item()?))?)
+}
+fn length(x: &Tensor) -> Result<f64> {
+    Ok(f64::from(x.sqr()?.sum_all()?.item()?).sqrt())
+}
 let at_block = streams.get(1)?;
 let labels = Tensor::from_vec(plural.iter().map(|plural| f32::from(u8::from(*plural))).collect::<Vec<f32>>(), plural.len(), &Device::Cpu)?;
-let mean_of = |labels: Tensor| -> Result<Tensor> { Ok((einsum(\"n, n d -> d\", &[&labels, &at_block])? / f64::from(labels.sum_all()?.item()?))?) };
-let towards_plural = (mean_of(labels.clone())? - mean_of((1.0 - &labels)?)?)?;
-let length = |x: &Tensor| -> Result<f64> { Ok(f64::from(x.sqr()?.sum_all()?.item()?).sqrt()) };
+let towards_plural = (mean_of(&at_block, &labels)? - mean_of(&at_block, &(1.0 - &labels)?)?)?;
 let noise = Random::new(5).normal(model.cfg().d_model)?;
 let noise = (&noise * (length(&towards_plural)? / length(&noise)?))?;
 let (are, is) = (model.to_single_token(\" are\")? as usize, model.to_single_token(\" is\")? as usize);

@@ -1,11 +1,10 @@
 //! Small inputs for the exercises of this section.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::course::models::{other, tiny};
 use crate::error::Result;
 use crate::model::HookedTransformer;
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 type Pair = (HookedTransformer, Tokens, Tokens);
@@ -44,14 +43,25 @@ pub(in crate::course::sections) fn readers() -> Result<Vec<Reader>> {
         .collect())
 }
 
-/// Effects, and estimates that are near them but for a few.
+/// Effects, and estimates of them: the worst misses are too large as well as too small, and not at the largest effects.
 pub(in crate::course::sections) fn estimates() -> Result<Vec<(Tensor, Tensor)>> {
-    let mut random = Random::new(161);
-    let mut one = |layers: usize, heads: usize| -> Result<(Tensor, Tensor)> {
-        let exact = (random.normal((layers, heads))? + 0.7)?;
-        let noise = (random.normal((layers, heads))? * 0.4)?;
-        let estimated = ((&exact * 0.6)? + noise)?;
-        Ok((exact, estimated))
-    };
-    Ok(vec![one(3, 5)?, one(4, 2)?])
+    let exact = [
+        [0.9f32, -0.2, 0.1, 0.4, 0.0], //
+        [0.3, 2.0, -0.5, 0.2, 0.6],
+        [-0.1, 0.7, 1.2, 0.05, -0.8],
+    ];
+    let estimated = [
+        [0.95f32, -0.3, 0.12, -0.5, 0.12], //
+        [0.45, 1.8, -0.42, 0.5, 0.1],
+        [0.6, 0.71, 0.95, -0.01, -0.58],
+    ];
+    let (fewer, estimated_fewer) = (
+        [[0.5f32, -1.0], [0.2, 0.8], [1.5, -0.3], [0.1, 0.6]],
+        [[0.6f32, -0.98], [-0.4, 0.85], [1.8, -0.7], [0.25, 0.4]],
+    );
+    let cpu = &Device::Cpu;
+    Ok(vec![
+        (Tensor::new(&exact, cpu)?, Tensor::new(&estimated, cpu)?),
+        (Tensor::new(&fewer, cpu)?, Tensor::new(&estimated_fewer, cpu)?),
+    ])
 }

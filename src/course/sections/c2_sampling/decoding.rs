@@ -103,7 +103,6 @@ exercise! {
     wrong: [
         "the ids are right, but each step runs the whole text again. Give it the cache and the new token alone." => answers::nothing_kept,
         "the whole text is given behind the cache of it, so that the model reads it twice. Give it the new token alone." => answers::twice,
-        "the cache is always that of the prompt, so that the model forgets the new tokens. Take each run's cache." => answers::cache_of_the_prompt,
         "the last two tokens are given at each step. The first of them is in the cache already." => answers::last_twice,
         "one position too many is computed: nothing has to be run behind the last token." => answers::one_more_run,
     ];

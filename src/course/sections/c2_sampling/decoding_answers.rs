@@ -220,23 +220,6 @@ pub(super) fn twice(model: &HookedTransformer, tokens: &Tokens, new: usize) -> R
     continued(model, tokens, new, <[u32]>::to_vec)
 }
 
-/// The cache of the prompt is never renewed.
-pub(super) fn cache_of_the_prompt(model: &HookedTransformer, tokens: &Tokens, new: usize) -> Result<(Vec<u32>, usize)> {
-    let (mut ids, mut computed) = (tokens.row(0), tokens.pos());
-    let mut options = RunOptions { keep_kv_cache: true, ..Default::default() };
-    let mut run = model.run(vec![ids.clone()], HookPlan::new(), &options)?;
-    options.past_kv_cache = Some(run.kv_cache()?);
-    for step in 0..new {
-        let id: u32 = run.logits()?.at(&[0, -1])?.argmax(0)?.to_scalar()?;
-        ids.push(id);
-        if step + 1 < new {
-            run = model.run(vec![vec![id]], HookPlan::new(), &options)?;
-            computed += 1;
-        }
-    }
-    Ok((ids, computed))
-}
-
 pub(super) fn last_twice(model: &HookedTransformer, tokens: &Tokens, new: usize) -> Result<(Vec<u32>, usize)> {
     continued(model, tokens, new, |ids| last(ids, 2))
 }

@@ -73,14 +73,14 @@ pub(in crate::course::sections) fn draws() -> Result<Vec<(Tensor, f64)>> {
     first.into_iter().chain(second).map(|(probs, uniform)| Ok((probs?, uniform))).collect()
 }
 
-/// A random model that reads at most six tokens at a time.
-fn short_sighted() -> Result<HookedTransformer> {
+/// A random model that reads so many tokens at a time at most.
+fn of_context(n_ctx: usize) -> Result<HookedTransformer> {
     let cfg = HookedTransformerConfig {
         n_layers: 2,
         d_model: 12,
         n_heads: 3,
         d_vocab: 11,
-        n_ctx: 6,
+        n_ctx,
         initializer_range: Some(0.6),
         ..Default::default()
     };
@@ -94,16 +94,20 @@ fn row(ids: &[u32]) -> Result<Tokens> {
 pub(in crate::course::sections) fn prompts() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
     let model = tiny()?;
     let tokens = model.to_tokens("When John and Mary went to the shops, John gave")?;
-    Ok(vec![(model, tokens, 5), (other()?, row(&[3, 17, 8])?, 7), (short_sighted()?, row(&[1, 9, 4, 7])?, 8)])
+    Ok(vec![(model, tokens, 5), (other()?, row(&[3, 17, 8])?, 7), (of_context(6)?, row(&[1, 9, 4, 7])?, 8)])
 }
 
 pub(in crate::course::sections) fn searches() -> Result<Vec<(HookedTransformer, Tokens, usize, usize)>> {
-    Ok(vec![(other()?, row(&[3, 17, 8])?, 3, 5), (short_sighted()?, row(&[5, 2])?, 4, 3)])
+    Ok(vec![(other()?, row(&[3, 17, 8])?, 3, 5), (of_context(6)?, row(&[5, 2])?, 4, 3)])
 }
 
 /// Texts that fit, since a window that moves gives every token another position.
 pub(in crate::course::sections) fn continued() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
-    Ok(vec![(other()?, row(&[3, 17, 8, 25])?, 6), (short_sighted()?, row(&[1, 9])?, 2)])
+    Ok(vec![
+        (other()?, row(&[3, 17, 8, 25])?, 6),
+        (of_context(6)?, row(&[1, 9])?, 2),
+        (of_context(40)?, row(&[1, 9, 4])?, 5),
+    ])
 }
 
 type Attention = (Tensor, Tensor, Tensor, Tensor, Tensor);
