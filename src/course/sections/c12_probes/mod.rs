@@ -79,7 +79,8 @@ for layer in 0..model.cfg().n_layers {
     let probe = Probe::logistic(&x.narrow(0, 0, 80)?, &plural[..80], 1.0)?;
     test.push(probe.score_labels(&x.narrow(0, 80, 40)?, &plural[80..])?.accuracy.unwrap_or(f64::NAN) as f32);
 }
-line(&Labelled::new(\"test accuracy\", vec![Axis::numbered(\"layer\", test.len())], test)?)?";
+let axis = Axis::numbered(\"layer\", test.len());
+line(Labelled::new(\"test accuracy\", vec![axis], test)?)";
 
 const TRANSFER: &str = "## Does a probe mean the same elsewhere?
 

@@ -64,7 +64,7 @@ The last position's guess is about a token that nobody has seen, so a text of `p
 
 const SURPRISES: &str = "// What surprises the model: the log-probability of each token, by the library.
 let tokens = model.to_tokens(\"When John and Mary went to the shops, John gave the bag to Mary.\")?;
-token_log_probs(&model.forward(&tokens)?, &tokens, model.to_str_tokens(&tokens)?)?";
+token_log_probs(&model, &tokens, &model.forward(&tokens)?)";
 
 const UNIFORM: &str = "// A model that knows nothing gives every token the same probability, 1 / d_vocab, and its loss is ln(d_vocab). What has training gained?
 let ignorant = (model.cfg().d_vocab as f32).ln();
@@ -89,7 +89,7 @@ for _ in 0..60 {
     losses.push(loss.item()?);
 }
 let steps = Axis::numbered(\"step\", losses.len());
-line(&Labelled::new(\"loss\", vec![steps], losses)?)?";
+line(Labelled::new(\"loss\", vec![steps], losses)?)";
 
 const SAMPLING: &str = "## From logits to a token
 
