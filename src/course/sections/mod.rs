@@ -1,18 +1,20 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c0_tensors;
-mod c12_probes;
-mod c16_gradients;
+mod c1_transformer;
 mod c2_sampling;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod c12_probes;
+mod c16_gradients;
 
 use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
     pub use super::c0_tensors::handles::*;
+    pub use super::c1_transformer::handles::*;
     pub use super::c2_sampling::decoding::*;
     pub use super::c2_sampling::handles::*;
     pub use super::c3_attention::handles::*;
@@ -26,6 +28,7 @@ pub mod ex {
 pub fn sections() -> Vec<Section> {
     vec![
         c0_tensors::section(),
+        c1_transformer::section(),
         c2_sampling::section(),
         c3_attention::section(),
         c4_ablation::section(),
