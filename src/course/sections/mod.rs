@@ -1,13 +1,13 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c0_tensors;
+mod c12_probes;
+mod c16_gradients;
 mod c1_transformer;
 mod c2_sampling;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
-mod c12_probes;
-mod c16_gradients;
 
 use super::notebook::Section;
 

@@ -124,7 +124,7 @@ exercise! {
     wrong: [
         "rows and columns are exchanged: a row is one probe." => answers::tested_by_row,
         "the labels are those of the task that the probe was fitted on. Take those of the task that is tested." => answers::own_labels,
-        "an accuracy below one half is turned over. A probe that is wrong more often than not points the other way, and that should be seen." => answers::better_of_both_signs,
+        "an accuracy below one half is flipped. A probe that is wrong more often than not points the other way, and that should be seen." => answers::better_of_both_signs,
     ];
     accepted: [];
 }
@@ -132,7 +132,7 @@ exercise! {
 exercise! {
     /// The logit difference after a push along a direction.
     SteeredLogitDiff, "2.e", steered_logit_diff(model: &HookedTransformer, tokens: &Tokens, layer: usize, direction: &Tensor, size: f64, answers: (usize, usize)) -> f32;
-    task: "Push the residual stream behind block `layer` along a direction, at all positions, and return the logit difference of two answers at the last position. The push has the length `size` whatever the direction's own length is: only then can a probe's direction be compared with a random one.
+    task: "Push the residual stream after block `layer` along a direction, at all positions, and return the logit difference of two answers at the last position. The push has the length `size` whatever the direction's own length is: only then can a probe's direction be compared with a random one.
 
 - `tokens`: one prompt; `direction`: `[d_model]`, of any length
 - returns the logit of token `answers.0` minus that of `answers.1`";
@@ -146,7 +146,7 @@ exercise! {
     wrong: [
         "the push is as long as the direction is. Divide the direction by its length first." => answers::length_kept,
         "only the last position is pushed. Push all of them." => answers::last_position,
-        "the stream is pushed before the block, at resid_pre. Push behind it." => answers::block_too_early,
+        "the stream is pushed before the block, at resid_pre. Push after it." => answers::block_too_early,
         "the stream is replaced by the push. Add it." => answers::replaced,
         "the push goes the other way." => answers::other_way,
         "the answers are exchanged: the first minus the second." => answers::answers_exchanged,

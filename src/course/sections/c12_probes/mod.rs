@@ -49,7 +49,7 @@ const DATA: &str = "## Activations with labels
 
 The library's task of subject-verb agreement makes prompts such as \"The keys on the cabinet\", which know whether their subject is plural. The second noun is free, so that a probe that only looks at the last word fails.";
 
-const COLLECT: &str = "// The residual stream at the last position behind each block, [layer, prompt, d_model], and whether the subject is plural.
+const COLLECT: &str = "// The residual stream at the last position after each block, [layer, prompt, d_model], and whether the subject is plural.
 let prompts = Task::Sva.prompts(tasks::Split::Train, 120, 0)?.prompts;
 let mut by_layer = vec![Vec::new(); model.cfg().n_layers];
 for prompt in &prompts {
@@ -90,7 +90,7 @@ const STEERING: &str = "## Does the model use it?
 
 A probe shows that something can be read, not that the model reads it. The test is causal: push the residual stream along the direction and look whether the model's behaviour follows. The control is a random direction of the same length.";
 
-const STEERED: &str = "// Steering towards the plural behind block 1, and along a random direction of the same length: the logit of \" are\" minus that of \" is\".
+const STEERED: &str = "// Steering towards the plural after block 1, and along a random direction of the same length: the logit of \" are\" minus that of \" is\".
 fn mean_of(x: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok((einsum(\"n, n d -> d\", &[labels, x])? / f64::from(labels.sum_all()?.item()?))?)
 }

@@ -41,7 +41,7 @@ exercise! {
 exercise! {
     /// Integrated gradients of the residual stream.
     IntegratedGradients, "4.b", integrated_gradients(model: &HookedTransformer, clean: &Tokens, corrupted: &Tokens, layer: usize, answers: (usize, usize), steps: usize) -> Tensor;
-    task: "Attribute the logit difference to the positions of the residual stream that enters block `layer`, by integrated gradients: `x` is that stream in the clean run, the baseline `x0` in the corrupted one. Average the gradient over `steps` places between them, in the middle of each of `steps` equal pieces, and multiply by `x - x0`.
+    task: "Attribute the logit difference to the positions of the residual stream that enters block `layer`, by integrated gradients: `x` is that stream in the clean run, the baseline `x0` in the corrupted one. Average the gradient over `steps` points between them, in the middle of each of `steps` equal pieces, and multiply by `x - x0`.
 
 To run the model with a stream of your own, edit the point and watch it: `HookPlan::new().edit(point, Edit::replace(between)).watch(point)`.
 
@@ -49,15 +49,15 @@ To run the model with a stream of your own, edit the point and watch it: `HookPl
     axes: &[&["pos"]];
     inputs: inputs::paths => (HookedTransformer, Tokens, Tokens, usize, (usize, usize), usize);
     hints: &[
-        "Place i of n is x0 + (i + 0.5) / n * (x - x0). At each of them a run with its own gradient.",
-        "Add up the gradients of all places, divide by steps, multiply by x - x0, and sum over batch and d_model.",
+        "Point i of n is x0 + (i + 0.5) / n * (x - x0). At each of them a run with its own gradient.",
+        "Add up the gradients of all points, divide by steps, multiply by x - x0, and sum over batch and d_model.",
         r#"let between = (&x0 + (&change * place)?)?; let plan = HookPlan::new().edit(point, Edit::replace(between)).watch(point); total = (total + gradients.get(point)?)?;"#,
     ];
     wrong: [
         "all signs are the opposite: the activation is the clean run's, the baseline the corrupted one's." => answers::baseline_exchanged,
         "the gradients are summed and not averaged. Divide by the number of steps." => answers::not_divided,
-        "this is the gradient of the clean run alone, at the end of the way. Average along it." => answers::clean_gradient_only,
-        "this is the gradient at the baseline alone, at the beginning of the way. Average along it." => answers::baseline_gradient_only,
+        "this is the gradient of the clean run alone, at the end of the path. Average along it." => answers::clean_gradient_only,
+        "this is the gradient at the baseline alone, at the beginning of the path. Average along it." => answers::baseline_gradient_only,
         "these are gradients of probabilities. The metric is a difference of logits." => answers::of_probabilities,
         "the mean gradient is multiplied by x. Multiply by x - x0, or nothing adds up to the difference of the metric." => answers::times_the_activation,
     ];
@@ -85,7 +85,7 @@ exercise! {
     wrong: [
         "the sign is the opposite one. The score is what corrupting the edge does: corrupted minus clean." => answers::clean_minus_corrupted,
         "the gradient is that of the corrupted run. The edge is corrupted in the clean one." => answers::corrupted_gradient,
-        "this gradient is that of the whole residual stream, which everything behind reads too. Watch what this MLP alone reads: mlp_in." => answers::whole_stream,
+        "this gradient is that of the whole residual stream, which all later components read too. Watch what this MLP alone reads: mlp_in." => answers::whole_stream,
         "only the last position counts here. Sum over all." => answers::last_position_of_edges,
         "this is a mean over d_model. Sum, so that the score is in units of the metric." => answers::mean_of_coordinates,
     ];

@@ -20,7 +20,9 @@ fn pairs() -> Result<[(Pair, (usize, usize)); 2]> {
     Ok([((model, clean, corrupted), answers), (small, (7, 20))])
 }
 
-pub(in crate::course::sections) fn nodes() -> Result<Vec<(HookedTransformer, Tokens, Tokens, (usize, usize))>> {
+type Nodes = (HookedTransformer, Tokens, Tokens, (usize, usize));
+
+pub(in crate::course::sections) fn nodes() -> Result<Vec<Nodes>> {
     Ok(pairs()?.into_iter().map(|((model, clean, corrupted), answers)| (model, clean, corrupted, answers)).collect())
 }
 

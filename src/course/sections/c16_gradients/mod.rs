@@ -71,7 +71,7 @@ let estimated = experiment.attribution([\"z\"])?.sweep(\"z\", &heads)?;
 let patched = experiment.get_act_patch_attn_head_out_all_pos()?;
 Comparison::new(&patched, &estimated)?";
 
-const PATHS: &str = "## Along the whole way
+const PATHS: &str = "## Along the whole path
 
 A gradient is a statement about small changes, and patching is a large one: between the two runs a softmax may saturate, and then the gradient at one end says nothing about the other.
 **Integrated gradients** average the gradient along the straight line from the baseline `x0` to the activation `x`, and multiply that mean by `x - x0`. By the fundamental theorem of calculus the result, summed, is *exactly* the difference of the metric between both ends (**completeness**), up to the error of a finite number of steps.";

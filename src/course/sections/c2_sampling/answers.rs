@@ -178,7 +178,7 @@ pub(super) fn of_every_token(logits: &Tensor, _: &[u32], penalty: f64) -> Result
 
 fn without_rest(logits: &Tensor, probs: &Tensor) -> Result<Tensor> {
     let dropped = probs.eq(0f32)?;
-    Ok(softmax(logits)?.masked_fill(&dropped, 0.0)?)
+    softmax(logits)?.masked_fill(&dropped, 0.0)
 }
 
 pub(super) fn k_not_renormalised(logits: &Tensor, k: usize) -> Result<Tensor> {

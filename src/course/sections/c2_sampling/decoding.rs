@@ -78,7 +78,7 @@ exercise! {
         "the mask counts new queries from 0, so that they see only the beginning of the past. The first one stands at position past." => answers::mask_from_the_start,
         "there is no mask: new positions see those after them." => answers::no_mask,
         "the scores are not scaled. Divide them by the square root of d_head." => answers::not_scaled,
-        "the past is joined behind the new positions, where the mask does not expect it. It comes first." => answers::past_behind,
+        "the past is joined after the new positions, where the mask does not expect it. It comes first." => answers::past_behind,
         "the past is left out." => answers::without_past,
         "the new keys and values are left out: a position sees itself too." => answers::past_alone,
     ];
@@ -102,9 +102,9 @@ exercise! {
     ];
     wrong: [
         "the ids are right, but each step runs the whole text again. Give it the cache and the new token alone." => answers::nothing_kept,
-        "the whole text is given behind the cache of it, so that the model reads it twice. Give it the new token alone." => answers::twice,
+        "the whole text is given after its own cache, so that the model reads it twice. Give it the new token alone." => answers::twice,
         "the last two tokens are given at each step. The first of them is in the cache already." => answers::last_twice,
-        "one position too many is computed: nothing has to be run behind the last token." => answers::one_more_run,
+        "one position too many is computed: nothing has to be run after the last token." => answers::one_more_run,
     ];
     accepted: [];
 }

@@ -41,7 +41,7 @@ exercise! {
 exercise! {
     /// The mean cross-entropy of the next tokens.
     NextTokenLoss, "1.1.k", next_token_loss(logits: &Tensor, tokens: &Tokens) -> Tensor;
-    task: "Make one number of it, the loss that language models are trained with: the mean over all prompts and positions of *minus* the log-probability of the next token. Return it as a tensor with a single number, so that the next exercise can take its gradient.
+    task: "Turn it into one number, the loss that language models are trained with: the mean over all prompts and positions of *minus* the log-probability of the next token. Return it as a tensor with a single number, so that the next exercise can take its gradient.
 
 - `logits`: `[batch, pos, d_vocab]`
 - returns a tensor of shape `[]`
@@ -96,7 +96,7 @@ The check compares the first four losses with those of this loop, and then wants
 exercise! {
     /// Logits at another temperature.
     WithTemperature, "1.1.m1", with_temperature(logits: &Tensor, temperature: f64) -> Tensor;
-    task: "Divide the logits by the temperature. Below 1 the probable tokens become more probable, at 0 only the best one is left; above 1 all become more alike.
+    task: "Divide the logits by the temperature. Below 1 the probable tokens become more probable, close to 0 only the best one is left; above 1 all become more alike.
 
 - `logits`: `[d_vocab]`, of one position
 - returns `[d_vocab]`, logits again";

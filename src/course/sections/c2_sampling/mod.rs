@@ -53,7 +53,7 @@ pub(super) fn section() -> Section {
 const INTRODUCTION: &str = "# C2 · Loss, training and sampling
 
 A model returns logits. This notebook is about what happens to them next: they are compared with the real text (a **loss**), the loss trains the model, and when it is trained they are turned into a choice of the next token, again and again (**sampling**).
-At the end are two exercises that are harder, on searching for probable texts and on not computing anything twice.
+The last exercises are harder: they search for probable texts, and avoid computing anything twice.
 
 Replace each `todo!()`, run the cell, and run the check below it.";
 
