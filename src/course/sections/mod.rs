@@ -2,12 +2,16 @@
 
 mod c0_tensors;
 mod c12_probes;
+mod c14_superposition;
+mod c15_dictionaries;
 mod c16_gradients;
 mod c1_transformer;
 mod c2_sampling;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod c8_circuit;
+mod c8_path_patching;
 
 use super::notebook::Section;
 
@@ -20,7 +24,14 @@ pub mod ex {
     pub use super::c3_attention::handles::*;
     pub use super::c4_ablation::handles::*;
     pub use super::c5_circuit::handles::*;
+    pub use super::c8_circuit::ablation_handles::*;
+    pub use super::c8_circuit::circuit_handles::*;
+    pub use super::c8_path_patching::kind_handles::*;
+    pub use super::c8_path_patching::path_handles::*;
     pub use super::c12_probes::handles::*;
+    pub use super::c14_superposition::handles::*;
+    pub use super::c15_dictionaries::handles::*;
+    pub use super::c15_dictionaries::model_handles::*;
     pub use super::c16_gradients::handles::*;
 }
 
@@ -33,7 +44,11 @@ pub fn sections() -> Vec<Section> {
         c3_attention::section(),
         c4_ablation::section(),
         c5_circuit::section(),
+        c8_path_patching::section(),
+        c8_circuit::section(),
         c12_probes::section(),
+        c14_superposition::section(),
+        c15_dictionaries::section(),
         c16_gradients::section(),
     ]
 }
