@@ -1,5 +1,6 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod c6_ioi;
 mod notebooks;
 mod verdicts;
 

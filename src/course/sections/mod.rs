@@ -1,15 +1,17 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c3_attention;
+mod c6_ioi;
 
 use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
     pub use super::c3_attention::handles::*;
+    pub use super::c6_ioi::handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section()]
+    vec![c3_attention::section(), c6_ioi::section()]
 }
