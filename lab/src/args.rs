@@ -29,6 +29,9 @@ cargo lab: the notebooks of candle-lens
       Checks every part and says what is wrong and how to fix it.
   cargo lab measure
       Times the kernel: its start, its cells, its completions (about 5 minutes).
+  cargo lab measure --class KERNELS
+      Starts so many kernels at once, runs a notebook of the course in all of them in step, and says what
+      memory and processor time they take: what a machine for a class must have.
   cargo lab clean [--checkout]
       Removes everything the launcher made; with --checkout only what belongs to this clone,
       not the Jupyter environment, the kernel and the models that every clone shares.
@@ -66,6 +69,11 @@ pub enum Command {
     Doctor,
     /// Time the kernel.
     Measure,
+    /// Measure what a class takes.
+    MeasureClass {
+        /// How many kernels there are at once.
+        kernels: usize,
+    },
     /// Make the kernel known to the user's own Jupyter and VS Code.
     Install {
         /// What a manifest has behind `candle-lens =`, if not what this launcher was built with.
@@ -128,6 +136,10 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
         ["setup"] => Ok(Command::SetUp),
         ["doctor"] => Ok(Command::Doctor),
         ["measure"] => Ok(Command::Measure),
+        ["measure", "--class", kernels] => match kernels.parse() {
+            Ok(kernels @ 1..) => Ok(Command::MeasureClass { kernels }),
+            _ => Err(Trouble::new(format!("{kernels:?} is not a number of kernels."), "Write e.g. --class 10.")),
+        },
         ["install"] => Ok(Command::Install { dependency: None }),
         ["install", "--library", dependency] => Ok(Command::Install { dependency: Some(dependency.to_string()) }),
         ["fetch", model] => Ok(Command::Fetch { model: models::called(model)? }),
@@ -233,6 +245,7 @@ mod tests {
         assert_eq!(parse_line("test doc fmt").unwrap(), Command::Test { steps: vec!["doc".into(), "fmt".into()] });
         assert_eq!(parse_line("clean --checkout").unwrap(), Command::Clean { checkout_only: true });
         assert_eq!(parse_line("fetch smollm2").unwrap(), Command::Fetch { model: &models::SMOLLM2 });
+        assert_eq!(parse_line("measure --class 10").unwrap(), Command::MeasureClass { kernels: 10 });
         assert_eq!(parse_line("--help").unwrap(), Command::Help);
     }
 
@@ -247,6 +260,8 @@ mod tests {
         for (line, wrong, valid) in [
             ("tset", "tset", "run, test, setup, install, fetch, doctor, measure, clean, help"),
             ("test fmt lint", "lint", "fmt, clippy, doc, package, unit, notebooks, kernel, browser, failures"),
+            ("measure --class all", "all", "--class 10"),
+            ("measure --class", "--class", "cargo lab help"),
             ("fetch", "needs the name", "smollm2"),
             ("fetch gpt2", "gpt2", "smollm2"),
             ("fetch smollm2 gpt2", "gpt2", "one model"),

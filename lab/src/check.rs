@@ -7,7 +7,7 @@ use crate::process::{self, cargo, command, line};
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
 use crate::{browser, crowd, models, package, run, setup, unit};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -162,11 +162,19 @@ fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
 /// every check passes.
 fn course(places: &Places) -> Result<Count, Trouble> {
     let mut count = execute_folder(places, "notebooks/course", false)?;
+    count.add(execute_folder(places, &solved_course(places)?.to_string_lossy(), false)?);
+    Ok(count)
+}
+
+/// The folder of the course's notebooks with the references in them, written anew.
+///
+/// # Errors
+/// The library does not compile.
+pub fn solved_course(places: &Places) -> Result<PathBuf, Trouble> {
     let folder = places.lab.join("course");
     let mut write = in_checkout(places, &["run", "--quiet", "--example", "course_notebooks", "--"]);
     process::run(write.arg(&folder), "Read cargo's message above.")?;
-    count.add(execute_folder(places, &folder.to_string_lossy(), false)?);
-    Ok(count)
+    Ok(folder)
 }
 
 /// The line of a notebook that names its model, as committed and with a model that others trained.

@@ -63,6 +63,7 @@ fn obey(command: Command) -> Result<ExitCode, Trouble> {
         Command::Test { steps } => Ok(check::run_steps(&Places::find()?, &steps)),
         Command::SetUp => setup::everything(&Places::find()?).map(|_| ExitCode::SUCCESS),
         Command::Measure => measure::measure(&Places::find()?),
+        Command::MeasureClass { kernels } => measure::class(&Places::find()?, kernels),
         Command::Fetch { model } => models::fetch(&Places::find()?, model).map(|_| ExitCode::SUCCESS),
         Command::Doctor => Ok(doctor::examine(&Places::find()?)),
         Command::Install { dependency } => {

@@ -1,13 +1,18 @@
-//! `cargo lab measure`: how quick and how steady the kernel is (`measure.py`), on this machine, now.
+//! `cargo lab measure`: how quick and how steady the kernel is (`measure.py`), on this machine, now; and what a class takes
+//! (`class.py`).
 
 use crate::kernelspec;
 use crate::places::Places;
 use crate::process::{cargo, line, run};
 use crate::trouble::Trouble;
-use crate::{setup, steps};
+use crate::{check, setup, steps};
 use std::process::ExitCode;
 
 const MEASURE: &str = include_str!("measure.py");
+const CLASS: &str = include_str!("class.py");
+
+/// The notebook that a class runs, with the functions that students write.
+const LESSON: &str = "c3_attention.ipynb";
 
 /// Measures and prints a table; other work on the machine falsifies it.
 pub fn measure(places: &Places) -> Result<ExitCode, Trouble> {
@@ -18,6 +23,19 @@ pub fn measure(places: &Places) -> Result<ExitCode, Trouble> {
     let mut measure = jupyter.python();
     measure.arg(script).arg(kernelspec::NAME).arg(&places.root).arg(release_product(places)?);
     run(&mut measure, "Read the message above.")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures what a class takes: kernels that start at once and run the same cells in step.
+pub fn class(places: &Places, kernels: usize) -> Result<ExitCode, Trouble> {
+    let jupyter = setup::everything(places)?;
+    let notebook = check::solved_course(places)?.join(LESSON);
+    println!("==> Measuring a class of {kernels} (leave the machine alone)");
+    let script = places.lab.join("class.py");
+    steps::write(&script, CLASS)?;
+    let mut class = jupyter.python();
+    class.arg(script).arg(kernelspec::NAME).arg(notebook).arg(kernels.to_string());
+    run(&mut class, "Read the message above.")?;
     Ok(ExitCode::SUCCESS)
 }
 
