@@ -2,6 +2,7 @@
 
 mod c3_attention;
 mod c6_ioi;
+mod c7_patching;
 
 use super::notebook::Section;
 
@@ -9,9 +10,10 @@ use super::notebook::Section;
 pub mod ex {
     pub use super::c3_attention::handles::*;
     pub use super::c6_ioi::handles::*;
+    pub use super::c7_patching::handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section(), c6_ioi::section()]
+    vec![c3_attention::section(), c6_ioi::section(), c7_patching::section()]
 }
