@@ -151,15 +151,14 @@ macro_rules! exercise {
                 &Self::ABOUT
             }
 
-            /// What to look at; hints go on with each number.
-            pub fn hint(self, number: usize) -> &'static str {
-                let hints = Self::ABOUT.hints;
-                hints[number.min(hints.len() - 1)]
+            /// The next hint: what to look at, then the steps, then almost the code. Hints are counted.
+            pub fn hint(self) -> $crate::course::Help {
+                $crate::course::Help::hint(&Self::ABOUT)
             }
 
-            /// The reference.
-            pub fn solution(self) -> &'static str {
-                Self::ABOUT.solution()
+            /// The reference, after a pass or three tries.
+            pub fn solution(self) -> $crate::course::Help {
+                $crate::course::Help::solution(&Self::ABOUT)
             }
 
             /// Runs a function beside the reference.

@@ -2,6 +2,7 @@
 
 mod c6_ioi;
 mod notebooks;
+mod progress;
 mod verdicts;
 
 use std::collections::BTreeSet;
