@@ -43,12 +43,11 @@ fn references_are_what_loops_and_the_library_give() -> Result<()> {
 
 #[test]
 fn streams_and_heads_are_the_library_s() -> Result<()> {
-    let model = HookedTransformer::from_pretrained("tiny")?;
     let along = |cache: &ActivationCache, stack: &ResidualStack, directions: &Tensor| -> Result<Labelled> {
         cache.apply_ln_to_stack(stack, ReadBy::End)?.project(directions)?.mean_over("prompt")
     };
     let streams = |cache: &ActivationCache, directions: &Tensor| -> Result<Tensor> {
-        along(cache, &cache.stack(&model, Stack::accumulated().with_mid().pos(-1))?, directions)?.to_tensor()
+        along(cache, &cache.accumulated_resid(Stack::accumulated().with_mid().pos(-1))?, directions)?.to_tensor()
     };
     ex::accumulated_logit_diff().check(streams).expect()?;
     let heads = |model: &HookedTransformer, cache: &ActivationCache, directions: &Tensor| -> Result<Tensor> {

@@ -1,5 +1,7 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
+mod c00_first_look;
+mod c00_rust;
 mod c3_attention;
 mod c6_ioi;
 mod c7_patching;
@@ -15,5 +17,11 @@ pub mod ex {
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c3_attention::section(), c6_ioi::section(), c7_patching::section()]
+    vec![
+        c00_first_look::section(),
+        c00_rust::section(),
+        c3_attention::section(),
+        c6_ioi::section(),
+        c7_patching::section(),
+    ]
 }

@@ -55,7 +55,7 @@ pub(super) fn right_alone(model: &HookedTransformer, right: &[u32], _wrong: &[u3
 
 /// Each part along each prompt's direction, divided by a scale.
 fn along(stack: &Tensor, scale: &Tensor, directions: &Tensor) -> Result<Tensor> {
-    einsum("part batch d_model, batch d_model -> part batch", &[&stack.broadcast_div(scale)?, directions])
+    einsum("component batch d_model, batch d_model -> component batch", &[&stack.broadcast_div(scale)?, directions])
 }
 
 fn scale_at(cache: &ActivationCache, pos: isize) -> Result<Tensor> {
@@ -258,11 +258,12 @@ pub(super) fn layer_for_head(cache: &ActivationCache, heads: &[(usize, usize)], 
     attention_to(cache, &exchanged, positions)
 }
 
-/// What is to be said of a name that these heads do not look at.
+/// What is to be said of a name that these heads do not attend to.
 pub(super) fn is_the_name(_: &(), answer: &Answer) -> Result<Option<String>> {
     let right = answer.text.trim().eq_ignore_ascii_case(&super::which_name()?);
-    Ok((!right)
-        .then(|| format!("{:?} is not what these heads look at: compare attention_to for io, s1 and s2.", answer.text)))
+    Ok((!right).then(|| {
+        format!("{:?} is not what these heads attend to: compare attention_to for io, s1 and s2.", answer.text)
+    }))
 }
 
 pub(super) fn indirect_object() -> Result<String> {

@@ -59,24 +59,24 @@ exercise! {
 }
 
 exercise! {
-    /// What each part of the residual stream contributes to the logit difference.
+    /// What each component of the residual stream contributes to the logit difference.
     StackToLogitDiff, "1.3.c", stack_to_logit_diff(stack: &Tensor, cache: &ActivationCache, directions: &Tensor) -> Tensor;
     task: "How much does each of several vectors in the residual stream contribute to the logit difference? Divide each by the final norm's scale *of the run* at the last position, take the product with its prompt's direction, and average over prompts.
 
-- `stack`: `[part, batch, d_model]`, vectors at the last position
+- `stack`: `[component, batch, d_model]`, vectors at the last position
 - `cache.get(\"ln_final.hook_scale\")?`: `[batch, pos, 1]`
 - `directions`: `[batch, d_model]`
-- returns `[part]`";
-    axes: &[&["part"]];
+- returns `[component]`";
+    axes: &[&["component"]];
     inputs: inputs::stacks => (Tensor, ActivationCache, Tensor);
     hints: &[
-        "Every part is divided by the same number in the same prompt: the scale that the norm had when the model ran.",
-        "scale.i((.., pos - 1))? is [batch, 1] and broadcasts against [part, batch, d_model]. einsum sums over d_model; a mean over prompts is left.",
-        r#"let normed = stack.broadcast_div(&scale.i((.., scale.dim(1)? - 1))?)?; then einsum("part batch d_model, batch d_model -> part batch", &[&normed, directions])?.mean(1)?."#,
+        "Within a prompt every component is divided by the same number: the scale that the norm had when the model ran.",
+        "scale.i((.., pos - 1))? is [batch, 1] and broadcasts against [component, batch, d_model]. einsum sums over d_model; a mean over prompts is left.",
+        r#"let normed = stack.broadcast_div(&scale.i((.., scale.dim(1)? - 1))?)?; then einsum("component batch d_model, batch d_model -> component batch", &[&normed, directions])?.mean(1)?."#,
     ];
     wrong: [
         "nothing is divided by the norm's scale. The unembedding reads the stream after the final norm." => answers::without_norm,
-        "each part is divided by its own scale. Then the parts no longer sum to the whole: divide all of them by the scale of the whole stream, which the cache has." => answers::own_norm,
+        "each component is divided by its own scale. Then the components no longer sum to the whole: divide all of them by the scale of the whole stream, which the cache has." => answers::own_norm,
         "this is the scale at the first position. The stack was taken at the last." => answers::first_scale,
         "this multiplies by the scale. The norm divides by it." => answers::multiplied,
         "this is a sum over prompts. Take the mean." => answers::summed,
@@ -89,7 +89,7 @@ exercise! {
 exercise! {
     /// The logit difference that can be read from the residual stream so far.
     AccumulatedLogitDiff, "1.3.d", accumulated_logit_diff(cache: &ActivationCache, directions: &Tensor) -> Tensor;
-    task: "The logit lens: read the logit difference from the residual stream at the last position *before* each layer (`resid_pre`), *in the middle* of it, after attention (`resid_mid`), and at the very end (`resid_post` of the last layer). Use your `stack_to_logit_diff`: all of them through the final norm's scale of the run, so that the step from one to the next is what lies between them.
+    task: "The logit lens: compute the logit difference from the residual stream at the last position *before* each layer (`resid_pre`), *in the middle* of it, after attention (`resid_mid`), and at the very end (`resid_post` of the last layer). Use your `stack_to_logit_diff`: all of them through the final norm's scale of the run, so that the step from one to the next is what lies between them.
 
 - returns `[stream]`, of size `2 * n_layers + 1`: `resid_pre` 0, `resid_mid` 0, `resid_pre` 1, ..";
     axes: &[&["stream"]];
@@ -112,7 +112,7 @@ exercise! {
 exercise! {
     /// What each head contributes to the logit difference.
     HeadLogitDiffs, "1.3.e", head_logit_diffs(model: &HookedTransformer, cache: &ActivationCache, directions: &Tensor) -> Tensor;
-    task: "What does each head contribute? A head writes its `z` times its own matrix. Do that at the last position, and hand the result to your `stack_to_logit_diff`, whose parts are now heads.
+    task: "What does each head contribute? A head writes its `z` times its own matrix. Do that at the last position, and give the result to your `stack_to_logit_diff`: the components are now heads.
 
 - `cache.get((\"z\", layer))?`: `[batch, pos, head, d_head]`
 - `model.W_O()?`: `[layer, head, d_head, d_model]`
@@ -120,7 +120,7 @@ exercise! {
     axes: &[&["layer", "head"]];
     inputs: inputs::models_and_caches => (HookedTransformer, ActivationCache, Tensor);
     hints: &[
-        "For one layer: what all heads write is [head, batch, d_model], which is a stack whose parts are heads.",
+        "For one layer: what all heads write is [head, batch, d_model], which is a stack whose components are heads.",
         "Take z at the last position, [batch, head, d_head], and model.W_O()?.i(layer)?, [head, d_head, d_model]; einsum sums over d_head and keeps the head.",
         r#"einsum("batch head d_head, head d_head d_model -> head batch d_model", &[&last, &model.W_O()?.i(layer)?])? goes to stack_to_logit_diff; Tensor::stack(&layers, 0) at the end."#,
     ];
@@ -142,13 +142,13 @@ exercise! {
     axes: &[&["rank", "layer or head"]];
     inputs: inputs::scores => (Tensor, usize);
     hints: &[
-        "Rank all scores in one list; a place in that list says which layer and which head.",
-        "scores.abs()?.flatten_all()?.top_k(k)? gives values and places. Each layer takes n_heads places of the flat list.",
-        "let places = places.to_vec1::<u32>()?; each place is (place as usize / n_heads, place as usize % n_heads).",
+        "Rank all scores in one list; an index into that list says which layer and which head.",
+        "scores.abs()?.flatten_all()?.top_k(k)? gives values and indices. Each layer takes n_heads entries of the flat list.",
+        "let indices = indices.to_vec1::<u32>()?; each index is the head (index as usize / n_heads, index as usize % n_heads).",
     ];
     wrong: [
         "these are ranked by value, so that heads against the answer come last. Rank by size: abs." => answers::by_value,
-        "the place in the flat list is divided by the number of layers. A row, one layer, has n_heads places." => answers::divided_by_layers,
+        "the index into the flat list is divided by the number of layers. A row, one layer, has n_heads entries." => answers::divided_by_layers,
         "the pairs are (head, layer). Return (layer, head)." => answers::head_first,
         "these are the smallest scores." => answers::smallest,
     ];
@@ -158,7 +158,7 @@ exercise! {
 exercise! {
     /// How much heads attend from the last position to a position of each prompt.
     AttentionTo, "1.3.g", attention_to(cache: &ActivationCache, heads: &[(usize, usize)], positions: &[usize]) -> Tensor;
-    task: "How much of its attention, from the last position, does each of these heads give to one position in each prompt? `positions[b]` is the position in prompt `b`; average over prompts.
+    task: "From the last position, how much does each of these heads attend to one position of each prompt? `positions[b]` is the position in prompt `b`; average over prompts.
 
 - `heads`: pairs (layer, head)
 - `cache.get((\"pattern\", layer))?`: `[batch, head, q_pos, k_pos]`
@@ -166,12 +166,12 @@ exercise! {
     axes: &[&["head"]];
     inputs: inputs::looks => (ActivationCache, Vec<(usize, usize)>, Vec<usize>);
     hints: &[
-        "From the last position: it is the query. To a name: that is the key.",
+        "The last position is the query, and the name's position is the key.",
         "For each head, go through the prompts, and add up the pattern's entry for this prompt, this head, the last query and this prompt's own position.",
         "pattern.at(&[prompt as isize, head as isize, -1, pos as isize])?.item()? is one entry. Divide the sum by the number of prompts; Tensor::new(means, &Device::Cpu) makes a tensor of a Vec<f32>.",
     ];
     wrong: [
-        "query and key are exchanged: this is how much the name looks at the last position, which it cannot see." => answers::from_the_name,
+        "query and key are exchanged: this is how much the name attends to the last position, which is masked." => answers::from_the_name,
         "every prompt is averaged over all prompts' positions. Prompt b has one position of its own, positions[b]." => answers::every_prompt_s_positions,
         "the first prompt's position is taken in every prompt. Prompt b has positions[b]." => answers::first_prompt_s_position,
         "this is a sum over prompts. Take the mean." => answers::not_averaged,
@@ -181,20 +181,20 @@ exercise! {
 }
 
 exercise! {
-    /// Which name the heads that write the answer look at.
+    /// Which name the heads that write the answer attend to.
     WhichName, "1.3.g2", which_name() -> String;
-    task: "Which name do the top heads look at from the last position: `\"IO\"`, `\"S1\"` or `\"S2\"`? Use what you have written: `attention_to(&cache, &[(3, 6), (3, 0)], &io)?`, and so on. Return it as a text, `Ok(\"..\".to_string())`.";
+    task: "Which name do the top heads attend to from the last position: `\"IO\"`, `\"S1\"` or `\"S2\"`? Use what you have written: `attention_to(&cache, &[(3, 6), (3, 0)], &io)?`, and so on. Return it as a text, `Ok(\"..\".to_string())`.";
     axes: &[];
     inputs: inputs::nothing => ();
     rule: answers::is_the_name;
     hints: &[
         "Measure before you guess: attention_to for io, s1 and s2.",
         "One of the three numbers is above 0.8, and the others are near 0.",
-        "In the attention view above: choose head 6, and look at the last row, \" to\".",
+        "In the attention view above: choose head 6, and read the last row, \" to\".",
     ];
     wrong: [
-        "in GPT-2 the heads that write the name do look at IO. These do not: measure it." => answers::indirect_object,
-        "S1 is the same name, but not the place where they look: measure it." => answers::first_subject,
+        "in GPT-2 the heads that write the name do attend to IO. These do not: measure it." => answers::indirect_object,
+        "S1 is the same name, but not the position that they attend to: measure it." => answers::first_subject,
     ];
     accepted: [];
 }

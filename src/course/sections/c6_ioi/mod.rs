@@ -25,6 +25,9 @@ pub(super) fn section() -> Section {
         Part::Code("answers.logit_diff(&logits, &tokens)?"),
         Part::Text(DIRECTION),
         Part::Exercise(handles::answer_directions().task()),
+        Part::Code(
+            "let directions = answers.directions(&model)?;\nprintln!(\"directions, as the library gives them: {:?}\", directions.dims());",
+        ),
         Part::Text(NORM),
         Part::Exercise(handles::stack_to_logit_diff().task()),
         Part::Text(LENS),
@@ -47,14 +50,14 @@ pub(super) fn section() -> Section {
 const INTRODUCTION: &str = "# C6 · Who writes the answer?
 
 *\"When John and Mary went to the shops, John gave the bag to\"*: the next word should be **Mary**, the name that was not repeated.
-The task is called *indirect object identification* (IOI), and three places in the prompt have names of their own:
+The task is called *indirect object identification* (IOI), and three positions of the prompt have names of their own:
 
 - **IO**, the indirect object: `Mary`, the right answer;
 - **S1**, the subject where it first appears: `John`, the wrong answer;
 - **S2**, the subject where it is repeated: the second `John`.
 
 The residual stream is a sum: every attention head and every MLP adds a vector to it. Apart from a division that we can hold fixed, the logits are linear in that sum.
-So the answer splits into one contribution for each part of the model, and we can ask each head how much of the answer it wrote: **direct logit attribution**.
+So the answer splits into one contribution for each component of the model, and we can ask each head how much of the answer it wrote: **direct logit attribution**.
 You write it from scratch here: the number that measures the answer, the direction in the residual stream along which it grows, and the share of each layer and each head.
 
 The task and GPT-2's circuit for it are from [Wang et al. 2022](https://arxiv.org/abs/2211.00593). The model here is `tiny`, which was trained on IOI among other tasks, and solves it in its own way.
@@ -90,25 +93,25 @@ How far a vector in the residual stream points along it is how much that vector 
 const NORM: &str = "## Through the norm
 
 Between the residual stream and the unembedding there is the final layer norm, and it is not linear: it divides by a scale that depends on the whole stream.
-But we know which scale it was: the run has kept it, `cache.get(\"ln_final.hook_scale\")?`, `[batch, pos, 1]`. Held at that value the division is linear, and the contributions of the parts sum to the whole.
+But we know which scale it was: the run has kept it, `cache.get(\"ln_final.hook_scale\")?`, `[batch, pos, 1]`. Held at that value the division is linear, and the contributions of the components sum to the whole.
 
-A layer norm also subtracts the mean and multiplies by weights. Loading has already taken care of both: everything that is written to the stream was given mean 0, and the weights were folded into `W_U`.";
+A layer norm also subtracts the mean and multiplies by weights. Loading has already taken care of both: the weights that write to the stream were centred, so that its mean is 0, and the norm's weights were folded into `W_U`.";
 
 const LENS: &str = "## The logit lens
 
-What would the answer be if the model stopped early? Take the residual stream after each step, not only the last one, and read all of them along the same directions.";
+What would the answer be if the model stopped early? Take the residual stream at each step, not only at the end, and project all of them on the same directions.";
 
 const LENS_FIGURE: &str = r#"let streams = cache.stack(&model, Stack::accumulated().with_mid().pos(-1))?;
 line(&residual_stack_to_logit_diff(&model, &cache, &streams, &answers)?)
-    .title("Logit difference read from the stream so far")
+    .title("Logit difference of the accumulated residual stream")
     .x_label("stream")
     .y_label("logit difference")"#;
 
-const HEADS: &str = "The figure is made by the library; yours has the same nine numbers. Almost nothing is there until the last two layers, and then it comes mostly with attention: from `2_pre` to `2_mid`, and from `3_pre` to `3_mid`.
+const HEADS: &str = "The library made this figure; your function gives the same nine numbers. There is almost nothing before the last two layers. Then most of it comes with attention: from `2_pre` to `2_mid`, and from `3_pre` to `3_mid`.
 
 ## Which heads?
 
-What an attention layer writes is the sum of what its heads write (and a bias). A head's share is its `z`, the values that its pattern has mixed, times its own slice of the output matrix `W_O`.";
+What an attention layer writes is the sum of what its heads write, and a bias. A head's share is its `z`, the values weighted by its pattern, times its own slice of the output matrix `W_O`.";
 
 const HEADS_FIGURE: &str = r#"let heads = cache.stack(&model, Stack::heads().pos(-1))?;
 let by_head = residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?
@@ -117,30 +120,30 @@ imshow(&by_head).title("Logit difference from each head").x_label("head").y_labe
 
 const LOOKS: &str = "Try it: `top_heads(&head_logit_diffs(&model, &cache, &directions)?, 4)?` with your own functions. Four of the 32 heads write most of the answer.
 
-## Where do they look?
+## What do they attend to?
 
-A head that writes a name must have that name from somewhere. The plainest way is to attend to it and copy it. Do these heads attend to the name that they write?
-The next cell finds the three places in every prompt. They differ from prompt to prompt, because either name may come first.";
+A head that writes a name must get that name from somewhere. The simplest way is to attend to it and copy it. Do these heads attend to the name that they write?
+The next cell finds the three positions in every prompt. IO and S1 differ from prompt to prompt, because either name may come first.";
 
-const PLACES: &str = r#"fn places(tokens: &Tokens, ids: &[u32], nth: usize) -> Vec<usize> {
-    let mut places = Vec::new();
+const PLACES: &str = r#"fn positions_of(tokens: &Tokens, ids: &[u32], nth: usize) -> Vec<usize> {
+    let mut positions = Vec::new();
     for prompt in 0..tokens.batch() {
         let row = tokens.row(prompt);
-        places.push((0..row.len()).filter(|&pos| row[pos] == ids[prompt]).nth(nth).expect("the name is in the prompt"));
+        positions.push((0..row.len()).filter(|&pos| row[pos] == ids[prompt]).nth(nth).expect("the name is in the prompt"));
     }
-    places
+    positions
 }
-let io = places(&tokens, &answers.correct(), 0);
-let s1 = places(&tokens, &answers.incorrect(), 0);
-let s2 = places(&tokens, &answers.incorrect(), 1);
+let io = positions_of(&tokens, &answers.correct(), 0);
+let s1 = positions_of(&tokens, &answers.incorrect(), 0);
+let s2 = positions_of(&tokens, &answers.incorrect(), 1);
 println!("IO at {io:?}\nS1 at {s1:?}\nS2 at {s2:?}");"#;
 
 const END: &str = "## What to take home
 
-- The answer is one direction of the residual stream, and the stream is a sum, so every part has a contribution, exact once the norm's scale is held.
+- The answer is one direction of the residual stream, and the stream is a sum, so every component has a contribution. The contributions are exact once the norm's scale is held fixed.
 - A few late heads write most of the answer.
-- Where a head attends need not be where the word it writes is. GPT-2 and `tiny` differ here, so look before you name a head.
-- A contribution says what a part writes *itself*. It cannot see a head that works through later heads. The next notebook finds those, by patching.
+- A head need not attend to the name that it writes. GPT-2 and `tiny` differ here, so look at its pattern before you name a head.
+- A contribution says what a component writes *itself*. It cannot see a head that works through later heads. The next notebook finds those, by patching.
 
 To run all of this on another model, change the name in the second cell: `\"smollm2\"` after `cargo lab fetch smollm2`, or `\"gpt2\"`. What the text says of numbers and layers is about `tiny`.";
 
@@ -162,7 +165,7 @@ fn answer_directions(model: &HookedTransformer, right: &[u32], wrong: &[u32]) ->
 fn stack_to_logit_diff(stack: &Tensor, cache: &ActivationCache, directions: &Tensor) -> Result<Tensor> {
     let scale = cache.get("ln_final.hook_scale")?;
     let normed = stack.broadcast_div(&scale.i((.., scale.dim(1)? - 1))?)?;
-    Ok(einsum("part batch d_model, batch d_model -> part batch", &[&normed, directions])?.mean(1)?)
+    Ok(einsum("component batch d_model, batch d_model -> component batch", &[&normed, directions])?.mean(1)?)
 }
 
 fn accumulated_logit_diff(cache: &ActivationCache, directions: &Tensor) -> Result<Tensor> {
@@ -192,9 +195,9 @@ fn head_logit_diffs(model: &HookedTransformer, cache: &ActivationCache, directio
 
 fn top_heads(scores: &Tensor, k: usize) -> Result<Vec<(usize, usize)>> {
     let n_heads = scores.dim(1)?;
-    let (_, places) = scores.abs()?.flatten_all()?.top_k(k)?;
-    let places = places.to_vec1::<u32>()?;
-    Ok(places.iter().map(|&place| (place as usize / n_heads, place as usize % n_heads)).collect())
+    let (_, indices) = scores.abs()?.flatten_all()?.top_k(k)?;
+    let indices = indices.to_vec1::<u32>()?;
+    Ok(indices.iter().map(|&index| (index as usize / n_heads, index as usize % n_heads)).collect())
 }
 
 fn attention_to(cache: &ActivationCache, heads: &[(usize, usize)], positions: &[usize]) -> Result<Tensor> {

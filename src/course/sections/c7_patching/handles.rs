@@ -72,13 +72,13 @@ exercise! {
     axes: &[&["layer", "pos"]];
     inputs: inputs::sweeps => (HookedTransformer, ActivationCache, Tokens, u32, u32);
     hints: &[
-        "Two loops, and one run in the middle. What goes in is clean; what runs is corrupted.",
+        "Two loops, and one run inside. The activations are clean, and the prompt that runs is corrupted.",
         "For each layer and position: an Edit::replace of the clean stream at that position, with .pos(pos as isize), in a HookPlan at (\"resid_pre\", layer). Push logit_diff_with; make a tensor of all numbers at the end.",
         "let edit = Edit::replace(stream.i((.., pos))?).pos(pos as isize); let plan = HookPlan::new().edit((\"resid_pre\", layer), edit); then push logit_diff_with(model, corrupted, &plan, right, wrong)?; at the end Tensor::from_vec(results, (n_layers, n_pos), &Device::Cpu)?.",
     ];
     wrong: [
-        "this is the other direction, noising: corrupted activations in the clean run. Run the corrupted prompt, and put clean activations in." => answers::noising,
-        "the activations that go in are those of the corrupted run itself, so that nothing changes. Take them from the clean cache." => answers::own_cache,
+        "this is the other direction, noising: corrupted activations in the clean run. Run the corrupted prompt, and patch clean activations in." => answers::noising,
+        "the activations that are patched in are those of the corrupted run itself, so nothing changes. Take them from the clean cache." => answers::own_cache,
         "every position is patched at once, so that all positions of a layer have the same number. Patch one: .pos(pos as isize)." => answers::all_positions,
         "each number belongs to the next position." => answers::next_position,
         "this is the stream after the block, resid_post. Patch the one that enters it, resid_pre." => answers::after_the_block,
@@ -102,7 +102,7 @@ exercise! {
     wrong: [
         "the second part is the stream after attention, resid_mid. Patch only what attention adds to it, attn_out." => answers::stream_for_attention,
         "the MLP comes before attention. The order is resid_pre, attn_out, mlp_out." => answers::mlps_first,
-        "these are three places of the stream. Patch what attention and the MLP add to it: attn_out and mlp_out." => answers::streams_alone,
+        "these are three points of the stream itself. Patch what attention and the MLP add to it: attn_out and mlp_out." => answers::streams_alone,
         "the numbers are in the order of another loop: layers outside and points inside. Make the points' loop the outer one." => answers::layers_first,
     ];
     accepted: [];
@@ -149,7 +149,7 @@ exercise! {
         "the first part patches values: it equals the fourth. The output is z." => answers::values_for_z,
         "the output comes after queries, keys and values. The order is z, q, k, v, pattern." => answers::output_last,
         "keys come before queries. The order is z, q, k, v, pattern." => answers::keys_first,
-        "the pattern's queries and keys are exchanged. Put it in as it is." => answers::pattern_turned,
+        "the pattern's queries and keys are exchanged. Patch it in as it is." => answers::pattern_turned,
         "the pattern is missing, the fifth part." => answers::without_pattern,
     ];
     accepted: [];
@@ -165,12 +165,12 @@ exercise! {
     hints: &[
         "Bring your five maps onto the scale of recovered, and compare the largest numbers.",
         "One of the maps looks nearly like that of z. What does z have from it?",
-        "The heads look at the same places in both prompts; what is there differs.",
+        "The heads attend to the same positions in both prompts; what they find there differs.",
     ];
     wrong: [
-        "patched queries alone bring back less than a tenth of the answer, whichever head." => answers::queries,
+        "patched queries alone bring back less than a fifth of the answer, in any head; something else brings back more than twice as much." => answers::queries,
         "patched keys alone bring back next to nothing." => answers::keys,
-        "patterns alone bring back next to nothing: the heads look at the same places in both prompts." => answers::pattern,
+        "patterns alone bring back next to nothing: the heads attend to the same positions in both prompts." => answers::pattern,
     ];
     accepted: [];
 }

@@ -9,8 +9,8 @@ use crate::model::{HookedTransformer, HookedTransformerConfig};
 use crate::random::Random;
 use crate::tokens::Tokens;
 
-/// A random model whose biases and norm weights all count.
-fn model(n_layers: usize, n_heads: usize, seed: u64) -> Result<HookedTransformer> {
+/// A random model smaller than the course's other ones, whose biases and norm weights all count.
+fn small(n_layers: usize, n_heads: usize, seed: u64) -> Result<HookedTransformer> {
     let cfg = HookedTransformerConfig {
         n_layers,
         n_heads,
@@ -38,8 +38,8 @@ pub(in crate::course::sections) fn sweeps() -> Result<Vec<Sweep>> {
         Ok((model, cache, Tokens::from_rows(vec![corrupted.to_vec()])?, right, wrong))
     };
     Ok(vec![
-        one(model(2, 3, 71)?, &[0, 4, 7, 2, 9], &[0, 8, 1, 5, 3], 6, 10)?,
-        one(model(3, 2, 72)?, &[0, 5, 1, 8], &[0, 2, 7, 4], 3, 9)?,
+        one(small(2, 3, 71)?, &[0, 4, 7, 2, 9], &[0, 8, 1, 5, 3], 6, 10)?,
+        one(small(3, 2, 72)?, &[0, 5, 1, 8], &[0, 2, 7, 4], 3, 9)?,
     ])
 }
 

@@ -53,7 +53,7 @@ Take two prompts that differ in one word, and call for different answers:
 - **clean**: *When John and Mary went to the shops, **John** gave the bag to* → Mary
 - **corrupted**: *When John and Mary went to the shops, **Mary** gave the bag to* → John
 
-Run the corrupted prompt, but at one site inside the model put in the activation of the clean run. If the answer moves towards Mary, then what the two prompts differ in is there, and what comes after makes use of it.
+Run the corrupted prompt, but patch in the clean run's activation at one site of the model. If the answer moves towards Mary, then the difference between the prompts is there, and later layers make use of it.
 Doing so site by site draws a map of where the information is, and how it moves from the second name to the end of the prompt.
 
 You write the whole method: one patched run, the measure, then sweeps over the residual stream, over layers, over heads, and over the inside of heads.";
@@ -75,17 +75,17 @@ println!("logit difference, Mary minus John: clean {clean_diff:.2}, corrupted {c
 
 const STREAM: &str = "## The residual stream
 
-A *plan* says what to do in a run: `HookPlan::new().edit((\"resid_pre\", 1), Edit::replace(value).pos(10))` replaces the stream that enters block 1, at position 10. It is written before the run and changes nothing afterwards, so there are no hooks to remove.
+A *plan* says what to do in a run: `HookPlan::new().edit((\"resid_pre\", 1), Edit::replace(value).pos(10))` replaces the stream that enters block 1, at position 10. It belongs to one run, so there are no hooks to remove afterwards.
 
-One run for each layer and position: 4 × 15 = 60 runs. Put *clean* activations into the *corrupted* run (**denoising**): what you find is enough to bring the answer back.
+One run for each layer and position: 4 × 15 = 60 runs. Patch *clean* activations into the *corrupted* run (**denoising**): the sites that you find are enough to bring the answer back.
 
 When it passes, look at your own map: `imshow_patching_result(&recovered(&patch_resid_pre(&model, &clean, &corrupted, right, wrong)?, clean_diff, corrupted_diff)?, &words)`. The cell below the exercise has the library's.";
 
-const BLOCKS: &str = "Up to the second name nothing differs, so nothing changes. There the clean stream brings the answer back entirely. In the last layers it is less and less at the name and more and more at the end: something has moved it.
+const BLOCKS: &str = "Before the second name the two runs are identical, so nothing changes. At the second name the clean stream brings the answer back entirely. In later layers less of it is at the name, and more at the end: something has moved it.
 
 ## Attention or MLP?
 
-The stream is a sum. To see which part moves the information, patch what attention *writes* (`attn_out`) and what the MLP writes (`mlp_out`).";
+The stream is a sum. To see which component moves the information, patch what attention *writes* (`attn_out`) and what the MLP writes (`mlp_out`).";
 
 const BLOCKS_FIGURE: &str = r#"for (name, result) in ["resid_pre", "attn_out", "mlp_out"].iter().zip(&experiment.get_act_patch_block_every()?) {
     imshow_patching_result(&result.normalised, &words).title(*name).show()?;
@@ -100,11 +100,11 @@ Now one head at a time, at all positions at once. A head's output, before its ou
 const HEADS_FIGURE: &str =
     r#"imshow(&experiment.get_act_patch_attn_head_out_all_pos()?.normalised).title("z of each head").width(600)"#;
 
-const INSIDE: &str = "Two groups: heads of the first layers, and the heads of the last two that you know from the notebook before. The early ones write nothing of the answer themselves; attribution did not see them.
+const INSIDE: &str = "There are two groups: heads of the first two layers, and the heads of the last two that you know from the notebook before. The early ones write nothing of the answer themselves, and attribution did not see them.
 
 ## Inside a head
 
-A head does two things. Its queries and keys decide *where* to look, and together make the pattern. Its values decide *what* is moved from there.
+A head does two things. Its queries and keys decide *which positions* it attends to, and together make the pattern. Its values decide *what* is moved from there.
 Which of the two differs between the prompts? Patch each separately, and see which alone brings the answer back.";
 
 const CARRIES: &str = r#"Look at the five maps: `imshow_facets(&patch_heads_every(&model, &clean, &corrupted, right, wrong)?)`, or find the largest number of each."#;
@@ -112,9 +112,9 @@ const CARRIES: &str = r#"Look at the five maps: `imshow_facets(&patch_heads_ever
 const END: &str = "## What to take home
 
 - Patching tells *where information is and is used*; attribution tells who writes the answer. A head may do one without the other.
-- Denoising (clean into corrupted) finds what is enough. *Noising*, the other direction, finds what is needed. With several heads that do the same, each alone looks unneeded.
+- Denoising (clean into corrupted) finds what is enough. *Noising*, the other direction, finds what is needed. Where several heads do the same, each of them alone seems unnecessary.
 - The measure keeps its sign, and may be below 0 or above 1: heads may work against the answer.
-- Patching at a head's values, queries, keys and pattern tells what kind of work it does. In GPT-2 the last heads get *where* to look; here it is another story.
+- Patching at a head's values, queries, keys and pattern tells what kind of work it does. In GPT-2 the last heads are told *where* to attend; here it is another story.
 
 The library does the same sweeps faster, because it computes only what a patch can change: `experiment.get_act_patch_attn_head_all_pos_every()?`. Next: which heads talk to which, by patching *paths*.";
 
