@@ -5,6 +5,7 @@ mod c6_ioi;
 mod c7_patching;
 mod notebooks;
 mod progress;
+mod tensors;
 mod verdicts;
 
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
-//! The course's sections, one file each: text, exercises, references and wrong answers.
+//! The course's sections, one folder each: text, exercises, references and wrong answers; those without exercises are one file.
 
 mod c00_first_look;
 mod c00_rust;
+mod c0_tensors;
 mod c3_attention;
 mod c6_ioi;
 mod c7_patching;
@@ -10,6 +11,7 @@ use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
+    pub use super::c0_tensors::handles::*;
     pub use super::c3_attention::handles::*;
     pub use super::c6_ioi::handles::*;
     pub use super::c7_patching::handles::*;
@@ -20,6 +22,7 @@ pub fn sections() -> Vec<Section> {
     vec![
         c00_first_look::section(),
         c00_rust::section(),
+        c0_tensors::section(),
         c3_attention::section(),
         c6_ioi::section(),
         c7_patching::section(),
