@@ -1,9 +1,11 @@
-//! The course's sections, one folder each: text, exercises, references and wrong answers; those without exercises are one file.
+//! The course's sections, one folder each: text, exercises, references and wrong answers. Those without exercises are one file.
 
 mod c00_first_look;
 mod c00_rust;
 mod c0_tensors;
 mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
 mod c6_ioi;
 mod c7_patching;
 
@@ -13,6 +15,8 @@ use super::notebook::Section;
 pub mod ex {
     pub use super::c0_tensors::handles::*;
     pub use super::c3_attention::handles::*;
+    pub use super::c4_ablation::handles::*;
+    pub use super::c5_circuit::handles::*;
     pub use super::c6_ioi::handles::*;
     pub use super::c7_patching::handles::*;
 }
@@ -24,6 +28,8 @@ pub fn sections() -> Vec<Section> {
         c00_rust::section(),
         c0_tensors::section(),
         c3_attention::section(),
+        c4_ablation::section(),
+        c5_circuit::section(),
         c6_ioi::section(),
         c7_patching::section(),
     ]
