@@ -38,7 +38,7 @@ fn the_embedded_model_reads_its_paragraph() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let (loss, right, of) = read(&model, &paragraphs()[0])?;
     // Both names where they are repeated, neither where it is new.
-    let names = right.iter().filter(|word| [" John", " Mary"].contains(&word.as_str()));
+    let names = right.iter().map(String::as_str).filter(|word| [" John", " Mary"].contains(word));
     assert_eq!((names.collect::<Vec<_>>(), of), (vec![" John", " Mary"], 16), "{right:?}");
     assert!(loss < 5.0, "{loss}");
     Ok(())

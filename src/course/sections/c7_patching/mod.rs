@@ -56,7 +56,7 @@ Take two prompts that differ in one word, and call for different answers:
 Run the corrupted prompt, but patch in the clean run's activation at one site of the model. If the answer moves towards Mary, then the difference between the prompts is there, and later layers make use of it.
 Doing so site by site draws a map of where the information is, and how it moves from the second name to the end of the prompt.
 
-You write the whole method: one patched run, the measure, then sweeps over the residual stream, over layers, over heads, and over the inside of heads.";
+You write the whole method: one patched run, the metric, then sweeps over the residual stream, over layers, over heads, and over the inside of heads.";
 
 const PROMPTS: &str = r#"let model = HookedTransformer::from_pretrained("tiny")?;
 let clean_prompt = "When John and Mary went to the shops, John gave the bag to";
@@ -75,7 +75,7 @@ println!("logit difference, Mary minus John: clean {clean_diff:.2}, corrupted {c
 
 const STREAM: &str = "## The residual stream
 
-A *plan* says what to do in a run: `HookPlan::new().edit((\"resid_pre\", 1), Edit::replace(value).pos(10))` replaces the stream that enters block 1, at position 10. It belongs to one run, so there are no hooks to remove afterwards.
+A *plan* says what to do in a run: `HookPlan::new().edit((\"resid_pre\", 1), Edit::replace(value).pos(10))` replaces the residual stream that enters block 1, at position 10. It belongs to one run, so there are no hooks to remove afterwards.
 
 One run for each layer and position: 4 × 15 = 60 runs. Patch *clean* activations into the *corrupted* run (**denoising**): the sites that you find are enough to bring the answer back.
 
@@ -107,13 +107,13 @@ const INSIDE: &str = "There are two groups: heads of the first two layers, and t
 A head does two things. Its queries and keys decide *which positions* it attends to, and together make the pattern. Its values decide *what* is moved from there.
 Which of the two differs between the prompts? Patch each separately, and see which alone brings the answer back.";
 
-const CARRIES: &str = r#"Look at the five maps: `imshow_facets(&patch_heads_every(&model, &clean, &corrupted, right, wrong)?)`, or find the largest number of each."#;
+const CARRIES: &str = r#"Look at the five maps: `imshow_facets(&recovered(&patch_heads_every(&model, &clean, &corrupted, right, wrong)?, clean_diff, corrupted_diff)?)`, or find the largest number of each."#;
 
 const END: &str = "## What to take home
 
 - Patching tells *where information is and is used*; attribution tells who writes the answer. A head may do one without the other.
 - Denoising (clean into corrupted) finds what is enough. *Noising*, the other direction, finds what is needed. Where several heads do the same, each of them alone seems unnecessary.
-- The measure keeps its sign, and may be below 0 or above 1: heads may work against the answer.
+- The metric keeps its sign, and may be below 0 or above 1: heads may work against the answer.
 - Patching at a head's values, queries, keys and pattern tells what kind of work it does. In GPT-2 the last heads are told *where* to attend; here it is another story.
 
 The library does the same sweeps faster, because it computes only what a patch can change: `experiment.get_act_patch_attn_head_all_pos_every()?`. Next: which heads talk to which, by patching *paths*.";
