@@ -142,6 +142,7 @@ exercise! {
     hints: &[
         "It is in layer 0, and its pattern is one line just under the diagonal.",
         "It is the head whose ablation costs most.",
+        "Compare the four maps of layer 0: in which is every row dark but for one cell, just left of the diagonal?",
     ];
     wrong: [
         "that is a head of layer 1: it looks at the token after an earlier occurrence, an induction head." => answers::a_head_of_layer_1,

@@ -149,7 +149,7 @@ exercise! {
 exercise! {
     /// Which key a query finds, through a head of layer 0.
     KCompCircuit, "1.2.r", k_comp_circuit(model: &HookedTransformer, writer: usize, reader: usize) -> FactoredMatrix;
-    task: "The circuit that matches: rows are the tokens that head `reader` of layer 1 has as *queries*, by their embedding; columns are the tokens that head `writer` of layer 0 moved from the position before into the *key*. Where it has its highest number on the diagonal, layer 1 finds the place behind the earlier occurrence. (Then try `top_1_acc` on it for each writer.)
+    task: "The circuit that matches. Rows are tokens as head `reader` of layer 1 asks for them: its queries, made of the embedding. Columns are tokens as head `writer` of layer 0 passed them on to the position behind: its keys. Where the highest number of a row is on the diagonal, layer 1 finds the place behind the earlier occurrence. (Then try `top_1_acc` on it for each writer.)
 
 - query: `W_E W_Q`; key: `W_E W_V W_O W_K`, with `W_V` and `W_O` of the writer
 - returns a `FactoredMatrix` of `[d_vocab, d_vocab]`";
