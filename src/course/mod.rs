@@ -26,6 +26,7 @@ mod notebook;
 mod sections;
 mod standing;
 mod verdict;
+mod weights;
 
 pub use exercise::About;
 pub use help::Help;
@@ -33,3 +34,4 @@ pub use notebook::{For, Part, Section, made_for_version};
 pub use sections::{ex, sections};
 pub use standing::{Standing, progress};
 pub use verdict::{Outcome, Verdict};
+pub use weights::{AttnWeights, BlockWeights, MlpWeights, UnembedWeights, block_weights, unembed_weights};

@@ -3,6 +3,7 @@
 mod c00_first_look;
 mod c00_rust;
 mod c0_tensors;
+mod c1_transformer;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
@@ -14,6 +15,7 @@ use super::notebook::Section;
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
     pub use super::c0_tensors::handles::*;
+    pub use super::c1_transformer::handles::*;
     pub use super::c3_attention::handles::*;
     pub use super::c4_ablation::handles::*;
     pub use super::c5_circuit::handles::*;
@@ -27,6 +29,7 @@ pub fn sections() -> Vec<Section> {
         c00_first_look::section(),
         c00_rust::section(),
         c0_tensors::section(),
+        c1_transformer::section(),
         c3_attention::section(),
         c4_ablation::section(),
         c5_circuit::section(),
