@@ -34,7 +34,7 @@ fn students_get_no_solutions_and_tests_do() {
         let (empty, full) = (section.notebook(For::Students).to_string(), section.notebook(For::Tests).to_string());
         for about in section.exercises() {
             let body = serde_json::to_string(
-                about.solution().split(" {\n").nth(1).and_then(|body| body.lines().next()).expect("a body"),
+                about.solution().split_once(" {\n").and_then(|(_, body)| body.lines().next()).expect("a body"),
             )
             .expect("a text");
             let body = body.trim_matches('"');

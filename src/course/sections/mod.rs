@@ -3,12 +3,16 @@
 mod c00_first_look;
 mod c00_rust;
 mod c0_tensors;
+mod c14_superposition;
+mod c15_dictionaries;
 mod c1_transformer;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
 mod c6_ioi;
 mod c7_patching;
+mod c8_circuit;
+mod c8_path_patching;
 
 use super::notebook::Section;
 
@@ -21,6 +25,13 @@ pub mod ex {
     pub use super::c5_circuit::handles::*;
     pub use super::c6_ioi::handles::*;
     pub use super::c7_patching::handles::*;
+    pub use super::c8_circuit::ablation_handles::*;
+    pub use super::c8_circuit::circuit_handles::*;
+    pub use super::c8_path_patching::kind_handles::*;
+    pub use super::c8_path_patching::path_handles::*;
+    pub use super::c14_superposition::handles::*;
+    pub use super::c15_dictionaries::handles::*;
+    pub use super::c15_dictionaries::model_handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
@@ -35,5 +46,9 @@ pub fn sections() -> Vec<Section> {
         c5_circuit::section(),
         c6_ioi::section(),
         c7_patching::section(),
+        c8_path_patching::section(),
+        c8_circuit::section(),
+        c14_superposition::section(),
+        c15_dictionaries::section(),
     ]
 }
