@@ -41,7 +41,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     (
         "course",
-        &["factored_matrix", "tensors", "tokens", "hooks", "model", "metrics", "cache", "analysis", "dictionaries"],
+        &[
+            "factored_matrix",
+            "tensors",
+            "tokens",
+            "hooks",
+            "model",
+            "metrics",
+            "cache",
+            "analysis",
+            "dictionaries",
+            "train",
+        ],
     ),
     (
         "views",
