@@ -1,5 +1,6 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod c00_first_look;
 mod c11_modular;
 mod c12_probes;
 mod c13_function_vectors;
@@ -8,6 +9,8 @@ mod c2_sampling;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod c6_ioi;
+mod c7_patching;
 mod circuit;
 mod dictionaries;
 mod models;
