@@ -2,6 +2,8 @@
 
 mod c0_tensors;
 mod c3_attention;
+mod c9_brackets;
+mod c10_brackets;
 
 use super::notebook::Section;
 
@@ -9,9 +11,11 @@ use super::notebook::Section;
 pub mod ex {
     pub use super::c0_tensors::handles::*;
     pub use super::c3_attention::handles::*;
+    pub use super::c9_brackets::handles::*;
+    pub use super::c10_brackets::handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c0_tensors::section(), c3_attention::section()]
+    vec![c0_tensors::section(), c3_attention::section(), c9_brackets::section(), c10_brackets::section()]
 }
