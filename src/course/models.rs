@@ -14,6 +14,12 @@ pub(super) fn tiny() -> Result<HookedTransformer> {
     once(&MODEL, || HookedTransformer::from_pretrained("tiny"))
 }
 
+/// Two layers of attention alone, in which induction can be read off the weights.
+pub(super) fn induction() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    once(&MODEL, || HookedTransformer::from_pretrained("induction"))
+}
+
 /// Three layers that look in both directions and say whether brackets are balanced.
 pub(super) fn brackets() -> Result<HookedTransformer> {
     static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
@@ -77,7 +83,7 @@ fn random_model(cfg: HookedTransformerConfig, seed: u64) -> Result<HookedTransfo
 }
 
 /// The model of `read`, which is called once.
-fn once(
+pub(super) fn once(
     kept: &OnceLock<HookedTransformer>,
     read: impl FnOnce() -> Result<HookedTransformer>,
 ) -> Result<HookedTransformer> {

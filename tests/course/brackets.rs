@@ -64,17 +64,21 @@ fn answers_are_what_each_string_alone_gives() -> Result<()> {
     };
     ex::accuracy().check(alone).expect()?;
 
-    let without = |model: &HookedTransformer, texts: &[String], balanced: &[bool], layer: usize, head: usize| -> Result<f32> {
-        let kept: Vec<f32> = (0..model.dims().n_heads).map(|other| if other == head { 0. } else { 1. }).collect();
-        let kept = Tensor::new(kept, &Device::Cpu)?.reshape((1, 1, (), 1))?;
-        let plan = HookPlan::new().edit(("z", layer), Edit::custom("one head less", move |z, _| -> Result<Tensor> { Ok(z.broadcast_mul(&kept)?) }));
-        let mut right = 0.0;
-        for (text, balanced) in texts.iter().zip(balanced) {
-            let logits = model.run_with_hooks(text.as_str(), plan.clone())?.0.i((0, 0))?.to_vec1::<f32>()?;
-            right += f32::from(u8::from((logits[1] > logits[0]) == *balanced));
-        }
-        Ok(right / texts.len() as f32)
-    };
+    let without =
+        |model: &HookedTransformer, texts: &[String], balanced: &[bool], layer: usize, head: usize| -> Result<f32> {
+            let kept: Vec<f32> = (0..model.dims().n_heads).map(|other| if other == head { 0. } else { 1. }).collect();
+            let kept = Tensor::new(kept, &Device::Cpu)?.reshape((1, 1, (), 1))?;
+            let plan = HookPlan::new().edit(
+                ("z", layer),
+                Edit::custom("one head less", move |z, _| -> Result<Tensor> { Ok(z.broadcast_mul(&kept)?) }),
+            );
+            let mut right = 0.0;
+            for (text, balanced) in texts.iter().zip(balanced) {
+                let logits = model.run_with_hooks(text.as_str(), plan.clone())?.0.i((0, 0))?.to_vec1::<f32>()?;
+                right += f32::from(u8::from((logits[1] > logits[0]) == *balanced));
+            }
+            Ok(right / texts.len() as f32)
+        };
     ex::accuracy_without().check(without).expect()
 }
 
@@ -92,7 +96,9 @@ fn components_are_those_of_the_library() -> Result<()> {
         let parts = cache.decompose_resid(Stack::components().without_attention())?.tensor();
         let mut all = vec![(parts.get(0)? + parts.get(1)?)?];
         for layer in 0..layers {
-            all.extend((0..heads).map(|head| by_head.get(layer * heads + head)).collect::<std::result::Result<Vec<_>, _>>()?);
+            all.extend(
+                (0..heads).map(|head| by_head.get(layer * heads + head)).collect::<std::result::Result<Vec<_>, _>>()?,
+            );
             all.push(parts.get(2 + layer)?);
         }
         Ok(Tensor::stack(&all, 0)?)
@@ -132,7 +138,8 @@ fn heads_and_neurons_are_what_loops_and_the_library_give() -> Result<()> {
         let rows = cache.get(("pattern", layer))?.i((.., head, 0))?.to_vec2::<f32>()?;
         let tokens = cache.tokens();
         let mean = |key: usize| {
-            let there: Vec<f32> = (0..rows.len()).filter(|row| tokens.is_real(*row, key)).map(|row| rows[row][key]).collect();
+            let there: Vec<f32> =
+                (0..rows.len()).filter(|row| tokens.is_real(*row, key)).map(|row| rows[row][key]).collect();
             there.iter().sum::<f32>() / there.len() as f32
         };
         Ok(Tensor::new((0..tokens.pos()).map(mean).collect::<Vec<_>>(), &Device::Cpu)?)
@@ -155,7 +162,8 @@ fn heads_and_neurons_are_what_loops_and_the_library_give() -> Result<()> {
     ex::pre_head_dir().check(before).expect()?;
 
     fn neurons(model: &HookedTransformer, cache: &ActivationCache, layer: usize) -> Result<Tensor> {
-        let all = cache.stack_neuron_results(model, Stack::neurons().before(layer as isize + 1))?.tensor().i((.., .., 0))?;
+        let all =
+            cache.stack_neuron_results(model, Stack::neurons().before(layer as isize + 1))?.tensor().i((.., .., 0))?;
         let count = model.dims().d_mlp;
         Ok(all.narrow(0, layer * count, count)?.transpose(0, 1)?.contiguous()?)
     }
@@ -182,8 +190,11 @@ fn heads_and_neurons_are_what_loops_and_the_library_give() -> Result<()> {
     ex::v_left_right().check(passed_on).expect()
 }
 
-/// The texts have one decimal, or whole per cent.
+/// The texts have one decimal.
 const PRINTED: f32 = 0.051;
+
+/// Or whole per cent.
+const PER_CENT: f32 = 0.006;
 
 fn strings(count: usize, seed: u64) -> Vec<String> {
     bracket_strings(count, &mut Random::new(seed))
@@ -220,13 +231,13 @@ fn components_push_as_the_table_says() -> Result<()> {
     };
     let first = (cache.get(("attn_out", 0))? + cache.get(("mlp_out", 0))?)?;
     let rows = [
-        ("layer 0", along(first)?, [0.4, 0.0, -0.1]),
-        ("1.0", head(1, 0)?, [0.2, 0.6, 0.6]),
-        ("1.1", head(1, 1)?, [1.8, 2.7, 2.3]),
-        ("MLP 1", along(cache.get(("mlp_out", 1))?)?, [0.3, 0.2, 0.2]),
-        ("2.0", head(2, 0)?, [0.5, 0.7, 0.7]),
-        ("2.1", head(2, 1)?, [0.9, 1.0, 0.9]),
-        ("MLP 2", along(cache.get(("mlp_out", 2))?)?, [3.2, 3.7, 3.6]),
+        ("layer 0", along(first)?, [0.7, -0.1, -0.4]),
+        ("1.0", head(1, 0)?, [1.3, 1.8, 1.9]),
+        ("1.1", head(1, 1)?, [7.4, 8.5, 8.0]),
+        ("MLP 1", along(cache.get(("mlp_out", 1))?)?, [0.7, 0.4, 0.4]),
+        ("2.0", head(2, 0)?, [1.8, 2.0, 2.1]),
+        ("2.1", head(2, 1)?, [2.8, 2.8, 2.7]),
+        ("MLP 2", along(cache.get(("mlp_out", 2))?)?, [5.0, 4.4, 4.9]),
     ];
     let of = |values: &[f32], kind: (bool, bool)| {
         mean(texts.iter().zip(values).filter(|(text, _)| fails(text) == kind).map(|(_, value)| *value))
@@ -235,7 +246,10 @@ fn components_push_as_the_table_says() -> Result<()> {
         let kinds = [(true, false), (false, true), (true, true)];
         for (kind, printed) in kinds.into_iter().zip(printed) {
             let pushed = of(&values, kind) - of(&values, (false, false));
-            assert!((pushed - printed).abs() < PRINTED, "{name} pushes strings that fail {kind:?} by {pushed}, not {printed}");
+            assert!(
+                (pushed - printed).abs() < PRINTED,
+                "{name} pushes strings that fail {kind:?} by {pushed}, not {printed}"
+            );
         }
     }
     Ok(())
@@ -267,8 +281,10 @@ fn head_1_1_is_an_alarm() -> Result<()> {
         let top = (0..=text.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("a position");
         first.push(f32::from(u8::from(below.contains(&top))));
     }
-    for (what, got, printed) in [("positions", mean(places), 0.37), ("attention", mean(given), 0.89), ("first", mean(first), 0.92)] {
-        assert!((got - printed).abs() < PRINTED, "{what}: {got}, not {printed}");
+    for (what, got, printed) in
+        [("positions", mean(places), 0.40), ("attention", mean(given), 0.92), ("first", mean(first), 0.94)]
+    {
+        assert!((got - printed).abs() < PER_CENT, "{what}: {got}, not {printed}");
     }
 
     let reads = model.OV()?.get(&[1, 1])?.AB()?.matmul(&not_balanced(&model)?.unsqueeze(1)?)?;
@@ -276,11 +292,47 @@ fn head_1_1_is_an_alarm() -> Result<()> {
     let at = |wanted: &dyn Fn(i32) -> bool| {
         let equal = texts.iter().zip(&found).filter(|(text, _)| !fails(text).0);
         mean(equal.flat_map(|(text, found)| {
-            elevations(text).into_iter().zip(&found[1..]).filter(|(elevation, _)| wanted(*elevation)).map(|(_, x)| *x).collect::<Vec<_>>()
+            elevations(text)
+                .into_iter()
+                .zip(&found[1..])
+                .filter(|(elevation, _)| wanted(*elevation))
+                .map(|(_, x)| *x)
+                .collect::<Vec<_>>()
         }))
     };
     let (below, above) = (at(&|elevation| elevation < 0), at(&|elevation| elevation >= 0));
     assert!(below > 0.6 && above < -0.2, "{below}, {above}");
+    Ok(())
+}
+
+/// How many neurons of layer 0 see elevations below 0, and that twelve of them can be spared.
+#[test]
+fn many_neurons_compare_with_0() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("brackets")?;
+    let texts = strings(1000, 3);
+    let cache = model.run_with_hooks(&texts, HookPlan::new().capture(("post", 0)))?.1;
+    let post = cache.get(("post", 0))?.to_vec3::<f32>()?;
+    let share_on = |neuron: usize, below: bool| {
+        let equal = texts.iter().zip(&post).filter(|(text, _)| !fails(text).0);
+        let on = equal.flat_map(|(text, rows)| {
+            let those = elevations(text).into_iter().zip(&rows[1..]).filter(|(elevation, _)| (*elevation < 0) == below);
+            those.map(|(_, row)| f32::from(u8::from(row[neuron] > 0.0))).collect::<Vec<_>>()
+        });
+        mean(on)
+    };
+    let mut neurons: Vec<(f32, usize)> = (0..56).map(|n| (share_on(n, true) - share_on(n, false), n)).collect();
+    neurons.sort_by(|a, b| b.0.total_cmp(&a.0));
+    assert_eq!(neurons.iter().filter(|(more, _)| *more > 0.5).count(), 17);
+    let clearest = neurons[0].1;
+    assert!((share_on(clearest, true) - 0.75).abs() < PER_CENT && (share_on(clearest, false) - 0.05).abs() < PER_CENT);
+
+    let kept = (0..56).map(|n| if neurons[..12].iter().any(|(_, off)| *off == n) { 0f32 } else { 1. });
+    let kept = Tensor::new(kept.collect::<Vec<_>>(), &Device::Cpu)?;
+    let off = Edit::custom("twelve neurons off", move |post, _| -> Result<Tensor> { Ok(post.broadcast_mul(&kept)?) });
+    let says = model.run_with_hooks(&texts, HookPlan::new().edit(("post", 0), off))?.0.i((.., 0))?.argmax(1)?;
+    for (text, says) in texts.iter().zip(says.to_vec1::<u32>()?) {
+        assert_eq!(says == 1, is_balanced(text), "{text}");
+    }
     Ok(())
 }
 

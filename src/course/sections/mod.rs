@@ -1,9 +1,11 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c0_tensors;
-mod c3_attention;
-mod c9_brackets;
 mod c10_brackets;
+mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
+mod c9_brackets;
 
 use super::notebook::Section;
 
@@ -11,11 +13,20 @@ use super::notebook::Section;
 pub mod ex {
     pub use super::c0_tensors::handles::*;
     pub use super::c3_attention::handles::*;
+    pub use super::c4_ablation::handles::*;
+    pub use super::c5_circuit::handles::*;
     pub use super::c9_brackets::handles::*;
     pub use super::c10_brackets::handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c0_tensors::section(), c3_attention::section(), c9_brackets::section(), c10_brackets::section()]
+    vec![
+        c0_tensors::section(),
+        c3_attention::section(),
+        c4_ablation::section(),
+        c5_circuit::section(),
+        c9_brackets::section(),
+        c10_brackets::section(),
+    ]
 }

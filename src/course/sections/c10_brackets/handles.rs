@@ -166,4 +166,3 @@ exercise! {
     ];
     accepted: [];
 }
-

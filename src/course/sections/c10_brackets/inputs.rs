@@ -19,7 +19,7 @@ pub(in crate::course::sections) fn strings_and_heads()
         let balanced = texts.iter().map(|text| is_balanced(text)).collect();
         (model, texts, balanced, layer, head)
     };
-    Ok(vec![one(brackets()?, strings(61, 11), 0, 0), one(classifier()?, strings(150, 12), 1, 2)])
+    Ok(vec![one(brackets()?, strings(61, 11), 0, 1), one(classifier()?, strings(150, 12), 1, 2)])
 }
 
 /// Both models with caches of strings of unequal lengths.

@@ -2,7 +2,7 @@
 
 pub(super) const INTRODUCTION: &str = "# C9 · Brackets, I: what the answer is made of
 
-The model `brackets` does one thing: it reads a string of up to 20 brackets and says whether it is balanced. It was trained on a hundred thousand strings or so and is right on all of some ten thousand that it had not seen. **How** does it know? There are only a few algorithms that it could have learnt, and we can look at every number inside.
+The model `brackets` does one thing: it reads a string of up to 20 brackets and says whether it is balanced. It is right on every one of ten thousand strings that it was not trained on. **How** does it know? There are only a few algorithms that it could have learnt, and we can look at every number inside.
 
 It differs from the models so far. It is a classifier: two outputs, read at one position, `[START]`. And it is *bidirectional*: there is no causal mask, each position attends to all others. Only padding, behind the end of shorter strings, is masked.
 
@@ -40,7 +40,7 @@ Nothing lies between the two hills: the model is sure of every string. All that 
 
 pub(super) const NORM: &str = "## Through the norm
 
-ARENA's exercises fit a line through the norm: a linear regression from what enters it to what leaves it. Here that would mislead. The stream at `[START]` varies in few dimensions, and in the remaining ones it moves so little that a regression can use them to imitate what is not linear: it reaches r² = 0.999 with weights that let one component add 15 and another take 7 away, for a difference that is 19. The scale of each run is known, so we use it.";
+ARENA's exercises fit a line through the norm: a linear regression from what enters it to what leaves it. Here that would mislead. The stream at `[START]` varies in few dimensions, and in the remaining ones it moves so little that a regression can use them to imitate what is not linear: it reaches r² = 0.999 with weights that let one component add 15 and another take 7 away, where the difference is 19. The scale of each run is known, so we use it.";
 
 pub(super) const PARTS: &str = "let mut rows = Vec::new();
 let scale = cache.get(\"ln_final.hook_scale\")?.i((.., 0))?.squeeze(1)?;
@@ -58,12 +58,12 @@ Take your functions on the 2,000 strings, and group the columns of `in_direction
 
 | component | total failure only | negative only | both |
 |---|---|---|---|
-| layer 0 together | 0.4 | 0.0 | -0.1 |
-| head 1.0 | 0.2 | 0.6 | 0.6 |
-| **head 1.1** | **1.8** | **2.7** | **2.3** |
-| MLP 1 | 0.3 | 0.2 | 0.2 |
-| head 2.0 | 0.5 | 0.7 | 0.7 |
-| head 2.1 | 0.9 | 1.0 | 0.9 |
-| **MLP 2** | **3.2** | **3.7** | **3.6** |
+| layer 0 together | 0.7 | -0.1 | -0.4 |
+| head 1.0 | 1.3 | 1.8 | 1.9 |
+| **head 1.1** | **7.4** | **8.5** | **8.0** |
+| MLP 1 | 0.7 | 0.4 | 0.4 |
+| head 2.0 | 1.8 | 2.0 | 2.1 |
+| head 2.1 | 2.8 | 2.8 | 2.7 |
+| MLP 2 | 5.0 | 4.4 | 4.9 |
 
-In the model of ARENA's exercises, some components answer to one kind of failure and some to the other. This model does not divide the work so: by the time the answer is written, everything that speaks speaks of both. Layer 0 says almost nothing by itself. Head 1.1 is the first to know, and the last MLP makes the answer loud. So the question for the next notebook: what does head 1.1 read, and where?";
+In the model of ARENA's exercises, some components answer to one kind of failure and some to the other. This model does not divide the work so: by the time the answer is written, everything that speaks speaks of both. Layer 0 says almost nothing by itself. Head 1.1 says most, and it is the first that does; what comes after it agrees. So the question for the next notebook: what does head 1.1 read, and where?";
