@@ -82,7 +82,6 @@ macro_rules! lent {
     };
 }
 lent!(Tensor, Tokens, ActivationCache, HookedTransformer, FactoredMatrix; usize, isize, u32, u64, f32, f64, bool, (usize, usize));
-#[allow(unused_imports, reason = "sections with types of their own call it")]
 pub(super) use lent;
 
 impl<'a> Lend<'a, &'a str> for String {

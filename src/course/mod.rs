@@ -27,6 +27,7 @@ mod notebook;
 mod sections;
 mod standing;
 mod verdict;
+mod weights;
 
 pub use brackets::bracket_strings;
 pub use exercise::About;
@@ -35,3 +36,4 @@ pub use notebook::{For, Part, Section, made_for_version};
 pub use sections::{ex, sections};
 pub use standing::{Standing, progress};
 pub use verdict::{Outcome, Verdict};
+pub use weights::{AttnWeights, BlockWeights, MlpWeights, UnembedWeights, block_weights, unembed_weights};

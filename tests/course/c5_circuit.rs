@@ -39,6 +39,18 @@ fn circuits_are_those_of_the_library() -> Result<()> {
     ex::top_1_acc().check(top_1).expect()
 }
 
+/// The level that the text says to compare with.
+#[test]
+fn random_matrices_compose_by_one_over_the_root_of_their_size() -> Result<()> {
+    const SPREAD: f32 = 0.007;
+    let mut random = Random::new(1);
+    let mut matrix = || FactoredMatrix::new(&random.normal((64, 16))?, &random.normal((16, 64))?);
+    let scores = (0..20).map(|_| composition_scores(&matrix()?, &matrix()?)?.item()).collect::<Result<Vec<f32>>>()?;
+    let mean = scores.iter().sum::<f32>() / 20.0;
+    assert!((mean - 0.125).abs() < SPREAD, "{mean}");
+    Ok(())
+}
+
 #[test]
 fn positions_alone_are_what_loops_give() -> Result<()> {
     let by_loops = |model: &HookedTransformer, layer: usize, head: usize| -> Result<Tensor> {

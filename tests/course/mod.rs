@@ -8,6 +8,7 @@ mod models;
 mod notebooks;
 mod progress;
 mod tensors;
+mod transformer;
 mod verdicts;
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 
 mod c0_tensors;
 mod c10_brackets;
+mod c1_transformer;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
@@ -12,6 +13,7 @@ use super::notebook::Section;
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
     pub use super::c0_tensors::handles::*;
+    pub use super::c1_transformer::handles::*;
     pub use super::c3_attention::handles::*;
     pub use super::c4_ablation::handles::*;
     pub use super::c5_circuit::handles::*;
@@ -23,6 +25,7 @@ pub mod ex {
 pub fn sections() -> Vec<Section> {
     vec![
         c0_tensors::section(),
+        c1_transformer::section(),
         c3_attention::section(),
         c4_ablation::section(),
         c5_circuit::section(),

@@ -6,8 +6,7 @@ C9 ended with a table: of all components, head 1.1 pushes strings that fail the 
 
 pub(super) const LOAD: &str = "let model = HookedTransformer::from_pretrained(\"brackets\")?;
 let texts = bracket_strings(1000, &mut Random::new(3));
-let (logits, cache) = model.run_with_cache(&texts)?;
-println!(\"{} strings, {} activations kept\", texts.len(), cache.len());";
+let (logits, cache) = model.run_with_cache(&texts)?;";
 
 pub(super) const NEEDED: &str = "## What is it needed for?
 
@@ -17,13 +16,15 @@ pub(super) const DEFAULT: &str = "Without head 1.1 the model calls **no** string
 
 pub(super) const WHERE: &str = "## Where does it look?";
 
-pub(super) const PATTERN: &str = "let texts = [\"(()())\", \"())(()\", \"((()))()()()\", \"(()))()(()()\"];
-for text in texts {
-    let (_, cache) = model.run_with_cache(text)?;
-    let row = cache.get((\"pattern\", 1))?.i((0, 1, 0))?.to_vec1::<f32>()?;
+pub(super) const PATTERN: &str = "let some = [\"(()())\", \"())(()\", \"((()))()()()\", \"(()))()(()()\"];
+let mut looks = Table::new([\"string\", \"attention of head 1.1 from [START], in per cent\"]);
+for text in some {
+    let row = model.run_with_cache(text)?.1.get((\"pattern\", 1))?.i((0, 1, 0))?.to_vec1::<f32>()?;
     let tokens = model.to_str_tokens(text)?;
-    println!(\"{}\", tokens.iter().zip(row).map(|(token, share)| format!(\"{token} {:2.0}\", 100. * share)).collect::<Vec<_>>().join(\"  \"));
-}";
+    let shares: Vec<String> = tokens.iter().zip(row).map(|(token, share)| format!(\"{token} {:.0}\", 100. * share)).collect();
+    looks = looks.row((text, shares.join(\"  \")));
+}
+looks";
 
 pub(super) const ALARM: &str = "## An alarm
 

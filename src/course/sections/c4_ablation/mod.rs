@@ -56,7 +56,7 @@ The residual stream at the end is a sum: the token's embedding and what each hea
 
 const NORM: &str = "## With a norm at the end
 
-Most models divide the last stream by its size before they unembed it. That is not linear, but for one prompt the divisor is a number that the run has computed: take it as given, divide each part by it, and the sum is a sum again. (With the weights as `tiny` is loaded, the norm's own weights are folded into `W_U` and `b_U`, and the parts have no mean to subtract.)";
+Most models divide the residual stream by its size before they unembed it. That is not linear, but at each position the divisor is a number that the run has computed: take it as given, divide each part by it, and the sum is a sum again. (As `from_pretrained` loads `tiny`, the norm's own weights are folded into `W_U` and `b_U`, and no part has a mean that would have to be subtracted.)";
 
 const ATTRIBUTION: &str = r#"let parts = cache.stack(&model, Stack::heads())?;
 let next: Vec<u32> = rows.row(0)[1..].to_vec();
@@ -67,7 +67,7 @@ const ABLATION: &str = "## What is lost without a head
 
 Attribution sees only what a head writes straight into the logits. To see everything that rests on a head, take it away and run the model again: *ablation*. The hook `z` is a head's output before `W_O`, `[batch, pos, head, d_head]`.";
 
-const LIBRARY: &str = "The library has the edit ready, `Edit::zero().head(head)`, and its own hooks are what you wrote. Below, the loss in the second half without each head of layer 0. Compare it with the attribution above: does the head whose loss matters most write anything into the logits itself?";
+const LIBRARY: &str = "The library has this edit ready: `Edit::zero().head(head)`. Below, the loss in the second half without each head of layer 0. Compare it with the attribution above: does the head whose loss matters most write anything into the logits itself?";
 
 const WITHOUT: &str = r#"let mut losses = Vec::new();
 for head in 0..4 {
@@ -78,7 +78,7 @@ bar(losses).title("Loss in the second half without a head of layer 0").x_label("
 
 const LOOK: &str = "## Which head is it?
 
-Zero is a number that a head may never write, so a large effect can mean only that later layers were surprised; the mean over prompts is the milder question. In this model both name the same head. Look at the patterns of layer 0, then answer by a function that takes nothing.";
+Zero is a number that a head may never write, so a large effect may mean no more than that later layers were thrown off; the mean over prompts is the milder change. In this model both name the same head. Look at the patterns of layer 0, then answer by a function that takes nothing.";
 
 const PATTERNS: &str = r#"attention_patterns(&model.to_str_tokens(rows.row(0))?, cache.get(("pattern", 0))?.get(0)?)"#;
 

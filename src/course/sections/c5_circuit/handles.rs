@@ -124,7 +124,7 @@ exercise! {
 exercise! {
     /// Scores, split by what query and key are made of.
     DecomposeScores, "1.2.q2", decompose_scores(parts: &Tensor, w_q: &Tensor, w_k: &Tensor) -> Tensor;
-    task: "Split the scores of a head of layer 1 into one table for each pair of parts: the query's part and the key's. Their sum is the whole score. On `induction`, the pair of embedding (query) and L0H0 (key) has the stripe.
+    task: "Split the scores of a head of layer 1 into one table for each pair of parts: the query's part and the key's. Their sum is the whole score. On `induction`, one pair of parts has nearly all of the stripe.
 
 - `parts`: `[part, pos, d_model]`; `w_q`, `w_k`: `[d_model, d_head]`
 - returns `[query's part, key's part, q_pos, k_pos]`, divided by the square root of `d_head`";
@@ -149,7 +149,7 @@ exercise! {
 exercise! {
     /// Which key a query finds, through a head of layer 0.
     KCompCircuit, "1.2.r", k_comp_circuit(model: &HookedTransformer, writer: usize, reader: usize) -> FactoredMatrix;
-    task: "The circuit that matches: rows are the tokens that head `reader` of layer 1 has as *queries*, by their embedding; columns are the tokens that head `writer` of layer 0 moved from the position before into the *key*. Where it has its highest number on the diagonal, layer 1 finds the place behind the earlier occurrence. (Then try `top_1_acc` on it for each writer.)
+    task: "The circuit that matches. Rows are tokens as head `reader` of layer 1 asks for them: its queries, made of the embedding. Columns are tokens as head `writer` of layer 0 passed them on to the position behind: its keys. Where the highest number of a row is on the diagonal, layer 1 finds the place behind the earlier occurrence. (Then try `top_1_acc` on it for each writer.)
 
 - query: `W_E W_Q`; key: `W_E W_V W_O W_K`, with `W_V` and `W_O` of the writer
 - returns a `FactoredMatrix` of `[d_vocab, d_vocab]`";

@@ -27,13 +27,17 @@ pub(super) fn section() -> Section {
         Part::Exercise(handles::full_ov().task()),
         Part::Exercise(handles::top_1_acc().task()),
         Part::Exercise(handles::joint_ov().task()),
+        Part::Text(DIAGONAL),
         Part::Code(CORNER),
         Part::Text(POSITIONS),
         Part::Exercise(handles::pos_by_pos().task()),
+        Part::Text(RUN),
         Part::Code(STRIPES),
         Part::Text(MATCHING),
         Part::Exercise(handles::decompose_qk_input().task()),
         Part::Exercise(handles::decompose_scores().task()),
+        Part::Text(PAIRS),
+        Part::Code(TABLE),
         Part::Exercise(handles::k_comp_circuit().task()),
         Part::Text(COMPOSITION),
         Part::Exercise(handles::composition_score().task()),
@@ -51,7 +55,7 @@ C3 and C4 looked at runs. Here you look at nothing but weights, and predict from
 
 1. heads of layer 1 **copy**: whatever token they look at, they raise that token's logit;
 2. one head of layer 0 looks at the **token before**, because of positions alone;
-3. heads of layer 1 look for keys *that were told by that head* that the token before them is the one seen now. What the first head writes, the others read as keys: **K-composition**.
+3. heads of layer 1 look for a position *that this head has told*: the token before you is the one seen now. What the first head writes, the others read as keys: **K-composition**.
 
 Together: at `A`, look for a place whose token before was `A`, and copy what is there.
 
@@ -61,20 +65,37 @@ const COPYING: &str = "## What a head does with what it sees
 
 `W_E W_V W_O W_U` is the *full OV circuit* of a head: row `i` has what looking at token `i` adds to each logit. It has 128 rows and columns here and 50,000 in GPT-2, but a rank of at most `d_head`. A `FactoredMatrix` keeps it as two thin factors: `FactoredMatrix::new(&a, &b)?`, of which `.AB()?` is the product.";
 
+const DIAGONAL: &str =
+    "A head that copies shows as a diagonal. Which tokens does L1H0 miss, and what does it raise in their place?";
+
 const CORNER: &str = r#"let ov = FactoredMatrix::new(&model.W_E().matmul(&model.W_V()?.i((1, 0))?)?, &model.W_O()?.i((1, 0))?.matmul(&model.W_U())?)?;
 imshow(ov.get_corner(40)?).title("What looking at a token adds to each logit (L1H0, the first 40 tokens)")"#;
 
 const POSITIONS: &str = "## What a head sees in positions
 
-The diagonal in the picture is copying. Now layer 0. In a shortformer, queries and keys read embedding plus position. If a head needs only positions to find the token before, then `W_pos W_Q W_K^T W_pos^T`, with the scale, the mask and softmax, is its pattern on any text.";
+Now layer 0. In a shortformer, queries and keys read embedding plus position. If a head needs only positions to find the token before, then `W_pos W_Q W_K^T W_pos^T`, with the scale, the mask and softmax, is its pattern on any text.";
+
+const RUN: &str = "Positions alone make L0H0 give 62 % of its attention to the token before. In a run, where queries and keys read tokens too, it is 75 %: look at the line under its diagonal.";
 
 const STRIPES: &str = r#"let rows = candle_lens::analysis::repeated_tokens(&model, RepeatOptions { seq_len: 12, batch: 1, seed: 0 })?;
-let (_logits, cache) = model.run_with_cache(rows)?;
+let (_logits, cache) = model.run_with_cache(rows.clone())?;
 attention_explorer(&model, &cache)"#;
 
 const MATCHING: &str = "## What layer 1 looks for
 
 A score of layer 1 is a product of a query and a key, and each of them is a sum: of what the embedding gives, the position, and each head of layer 0. So a score is a table of products, one for each pair of parts, and you can ask which entry makes the stripe.";
+
+const PAIRS: &str = "On the run above, for L1H1: the mean of each table along the stripe. Rows are what the query is made of, columns what the key is made of. Read the brightest cell as a sentence: which part of the query asks, and which part of the key answers?";
+
+const TABLE: &str = r#"let plan = HookPlan::new().capture("embed").capture("pos_embed").capture(("result", 0));
+let (_logits, split) = model.run_with_hooks(rows, plan)?;
+let written = split.get(("result", 0))?.get(0)?.transpose(0, 1)?;
+let parts = Tensor::cat(&[split.get("embed")?, split.get("pos_embed")?, written], 0)?;
+let (w_q, w_k) = (model.W_Q()?.i((1, 1))?, model.W_K()?.i((1, 1))?);
+let scores = (einsum("a q d, d h, e h, b k e -> a b q k", &[&parts, &w_q, &w_k, &parts])? / 4.0)?;
+let names = ["embed", "position", "L0H0", "L0H1", "L0H2", "L0H3"];
+let stripe = scores.diagonal(-11)?.narrow(2, 2, 12)?.mean(2)?;
+imshow(Labelled::from_tensor("Mean score along the stripe", vec![Axis::new("query's part", names), Axis::new("key's part", names)], &stripe)?)"#;
 
 const COMPOSITION: &str = "## How much one head reads of another
 
@@ -88,7 +109,7 @@ const SCORES: &str = r#"imshow(Labelled::from_tensor(
 
 const PROOF: &str = "## The proof by ablation
 
-One row stands out. If the story is right, then without that head the heads of layer 1 lose their stripe, although nobody touched them; and without any other head of layer 0 they keep it.";
+One row stands out, and a second comes after it: L0H3 looks back too, a little. If the story is right, then without the first the heads of layer 1 lose their stripe, although nobody touched them; and without any other head of layer 0 they keep it.";
 
 const OUTLOOK: &str = "You have taken a model apart that somebody trained on nothing but examples, and can say what it does on text that nobody has seen. Read your three claims at the top again: which cell shows which? And what have you *not* shown? (The loss in the second half is not 0. Where does the model fail?)";
 

@@ -45,7 +45,7 @@ pub(in crate::course::sections) fn models() -> Result<Vec<(HookedTransformer,)>>
 
 pub(in crate::course::sections) fn models_and_strings() -> Result<Vec<(HookedTransformer, Vec<String>)>> {
     let [model, other] = both()?;
-    Ok(vec![(model, bracket_strings(23, &mut Random::new(4))), (other, bracket_strings(40, &mut Random::new(5)))])
+    Ok(vec![(model, bracket_strings(61, &mut Random::new(11))), (other, bracket_strings(40, &mut Random::new(5)))])
 }
 
 pub(in crate::course::sections) fn models_and_caches() -> Result<Vec<(HookedTransformer, ActivationCache)>> {

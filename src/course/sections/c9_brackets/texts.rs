@@ -9,12 +9,12 @@ It differs from the models so far. It is a classifier: two outputs, read at one 
 In this notebook you write the algorithms down, measure the model, and split its answer into the parts that its components wrote. In the next one you follow the parts back to the brackets.";
 
 pub(super) const LOAD: &str = "let model = HookedTransformer::from_pretrained(\"brackets\")?;
-println!(\"{} layers of {} heads, d_model {}\", model.cfg().n_layers, model.cfg().n_heads, model.cfg().d_model);
-println!(\"{:?}\", model.to_str_tokens(\"(())\")?);
-for text in bracket_strings(6, &mut Random::new(1)) {
+let mut answers = Table::new([\"string\", \"not balanced\", \"balanced\"]);
+for text in bracket_strings(8, &mut Random::new(1)) {
     let logits = model.forward(text.as_str())?.i((0, 0))?.to_vec1::<f32>()?;
-    println!(\"{text:20} not balanced {:6.2}, balanced {:6.2}\", logits[0], logits[1]);
-}";
+    answers = answers.row((text, format!(\"{:.2}\", logits[0]), format!(\"{:.2}\", logits[1])));
+}
+answers.title(\"Logits at [START]\")";
 
 pub(super) const ALGORITHMS: &str = "## Two algorithms
 
