@@ -19,7 +19,12 @@ pub(in crate::course::sections) fn strings_and_heads()
         let balanced = texts.iter().map(|text| is_balanced(text)).collect();
         (model, texts, balanced, layer, head)
     };
-    Ok(vec![one(brackets()?, strings(61, 11), 0, 1), one(classifier()?, strings(150, 12), 1, 2)])
+    // The last tells the ablation of another head from none.
+    Ok(vec![
+        one(brackets()?, strings(61, 11), 0, 1),
+        one(classifier()?, strings(150, 12), 1, 2),
+        one(brackets()?, strings(61, 11), 1, 0),
+    ])
 }
 
 /// Both models with caches of strings of unequal lengths.
