@@ -1,12 +1,19 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
 mod brackets;
+mod c12_probes;
+mod c16_gradients;
+mod c2_sampling;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod circuit;
+mod dictionaries;
 mod models;
 mod notebooks;
+mod path_patching;
 mod progress;
+mod superposition;
 mod tensors;
 mod transformer;
 mod verdicts;
