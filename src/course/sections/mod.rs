@@ -1,5 +1,7 @@
-//! The course's sections, one file each: text, exercises, references and wrong answers.
+//! The course's sections, one folder each: text, exercises, references and wrong answers. Those without exercises are one file.
 
+mod c00_first_look;
+mod c00_rust;
 mod c0_tensors;
 mod c10_brackets;
 mod c12_probes;
@@ -11,6 +13,8 @@ mod c2_sampling;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod c6_ioi;
+mod c7_patching;
 mod c8_circuit;
 mod c8_path_patching;
 mod c9_brackets;
@@ -26,6 +30,8 @@ pub mod ex {
     pub use super::c3_attention::handles::*;
     pub use super::c4_ablation::handles::*;
     pub use super::c5_circuit::handles::*;
+    pub use super::c6_ioi::handles::*;
+    pub use super::c7_patching::handles::*;
     pub use super::c8_circuit::ablation_handles::*;
     pub use super::c8_circuit::circuit_handles::*;
     pub use super::c8_path_patching::kind_handles::*;
@@ -42,12 +48,16 @@ pub mod ex {
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
     vec![
+        c00_first_look::section(),
+        c00_rust::section(),
         c0_tensors::section(),
         c1_transformer::section(),
         c2_sampling::section(),
         c3_attention::section(),
         c4_ablation::section(),
         c5_circuit::section(),
+        c6_ioi::section(),
+        c7_patching::section(),
         c8_path_patching::section(),
         c8_circuit::section(),
         c9_brackets::section(),
