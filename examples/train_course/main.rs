@@ -5,6 +5,7 @@
 //! To embed a new one: a file here, one in `claims`, a line in each table, a folder with its card in `src/storage`, and a line in
 //! `src/storage/embedded.rs`.
 
+mod brackets;
 mod claims;
 mod induction;
 mod words;
@@ -20,7 +21,7 @@ use claims::{CLAIMS, table};
 type Train = fn() -> Result<HookedTransformer>;
 
 /// Each model with what trains it.
-const MODELS: &[(&str, Train)] = &[("induction", induction::train)];
+const MODELS: &[(&str, Train)] = &[("brackets", brackets::train), ("induction", induction::train)];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -14,6 +14,7 @@
 //! Limits: a function that never returns is reported as running but not interrupted; what a function prints is not looked at.
 
 mod answer;
+mod brackets;
 mod exercise;
 mod guard;
 mod help;
@@ -28,6 +29,7 @@ mod standing;
 mod verdict;
 mod weights;
 
+pub use brackets::bracket_strings;
 pub use exercise::About;
 pub use help::Help;
 pub use notebook::{For, Part, Section, made_for_version};

@@ -1,5 +1,6 @@
 //! What the cards of the course's models claim, measured: by the example that trains them, and again by the tests.
 
+mod brackets;
 mod induction;
 
 use candle_lens::Result;
@@ -12,7 +13,7 @@ pub type Claim = (String, f64);
 pub type Measure = fn(&HookedTransformer) -> Result<Vec<Claim>>;
 
 /// Each model with what measures it, as it is loaded without processing.
-pub const CLAIMS: &[(&str, Measure)] = &[("induction", induction::measure)];
+pub const CLAIMS: &[(&str, Measure)] = &[("brackets", brackets::measure), ("induction", induction::measure)];
 
 /// The rows of the card's table.
 pub fn table(claims: &[Claim]) -> String {
