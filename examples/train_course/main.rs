@@ -5,6 +5,7 @@
 //! To embed a new one: a file here, one in `claims`, a line in each table, a folder with its card in `src/storage`, and a line in
 //! `src/storage/embedded.rs`.
 
+mod brackets;
 mod claims;
 mod icl;
 mod induction;
@@ -23,6 +24,7 @@ type Train = fn() -> Result<HookedTransformer>;
 
 /// Each model with what trains it.
 const MODELS: &[(&str, Train)] = &[
+    ("brackets", brackets::train),
     ("icl", icl::train),
     ("induction", induction::train),
     ("modular", || modular::train(modular::EPOCHS)),

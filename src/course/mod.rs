@@ -14,6 +14,7 @@
 //! Limits: a function that never returns is reported as running but not interrupted; what a function prints is not looked at.
 
 mod answer;
+mod brackets;
 mod data;
 mod exercise;
 mod guard;
@@ -29,6 +30,7 @@ mod standing;
 mod verdict;
 mod weights;
 
+pub use brackets::bracket_strings;
 pub use data::{LANGUAGES, MODULUS, WORDS, modular_pairs, translation_prompt};
 pub use exercise::About;
 pub use help::Help;

@@ -49,6 +49,7 @@ const MODELS: &[Embedded] = embedded! {
         "dictionaries/z3/cfg.json",
         "dictionaries/z3/sae_weights.safetensors",
     ];
+    "brackets": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
     "induction": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 };
 

@@ -1,5 +1,6 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod brackets;
 mod c00_first_look;
 mod c11_modular;
 mod c12_probes;
