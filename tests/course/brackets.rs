@@ -151,7 +151,7 @@ fn heads_and_neurons_are_what_loops_and_the_library_give() -> Result<()> {
         let sums = rows.iter().zip(marked.to_vec2::<f32>()?).map(|(row, marked)| dot(row, &marked));
         Ok(Tensor::new(sums.collect::<Vec<_>>(), &Device::Cpu)?)
     };
-    ex::attention_to().check(to_marked).expect()?;
+    ex::attention_to_marked().check(to_marked).expect()?;
 
     fn ov(model: &HookedTransformer, layer: usize, head: usize) -> Result<Tensor> {
         model.OV()?.get(&[layer as isize, head as isize])?.AB()

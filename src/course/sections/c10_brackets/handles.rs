@@ -56,7 +56,7 @@ exercise! {
 
 exercise! {
     /// How much of its attention a head gives to marked positions.
-    AttentionTo, "1.4.k", attention_to(cache: &ActivationCache, layer: usize, head: usize, marked: &Tensor) -> Tensor;
+    AttentionToMarked, "1.4.k", attention_to_marked(cache: &ActivationCache, layer: usize, head: usize, marked: &Tensor) -> Tensor;
     task: "A mean over positions hides what is different in each string. Here some positions of each string are marked, for instance those at which the elevation is below 0. How much of its attention does the query at `[START]` give to the marked ones, together?
 
 - `marked`: `[batch, pos]` in f32, 1 where the position counts

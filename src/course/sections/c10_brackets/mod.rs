@@ -28,7 +28,7 @@ pub(super) fn section() -> Section {
         Part::Exercise(handles::start_attention().task()),
         Part::Code(texts::PATTERN),
         Part::Text(texts::ALARM),
-        Part::Exercise(handles::attention_to().task()),
+        Part::Exercise(handles::attention_to_marked().task()),
         Part::Text(texts::WHAT),
         Part::Exercise(handles::pre_head_dir().task()),
         Part::Code(texts::READS),
@@ -64,7 +64,7 @@ fn start_attention(cache: &ActivationCache, layer: usize, head: usize) -> Result
     Ok((rows.sum(0)? / there.sum(0)?)?)
 }
 
-fn attention_to(cache: &ActivationCache, layer: usize, head: usize, marked: &Tensor) -> Result<Tensor> {
+fn attention_to_marked(cache: &ActivationCache, layer: usize, head: usize, marked: &Tensor) -> Result<Tensor> {
     Ok((cache.get(("pattern", layer))?.i((.., head, 0))? * marked)?.sum(1)?)
 }
 
