@@ -33,6 +33,13 @@ const SPEED: [(&str, &str); 3] =
 /// (evcxr sets `RUST_BACKTRACE`).
 const SHORT_ERRORS: (&str, &str) = ("RUST_LIB_BACKTRACE", "0");
 
+/// The variable that names the file in which the course notes what a student did (the library's src/course/journal.rs); empty means none.
+/// Unless it is set, the file is beside the notebook, which is where a kernel is started.
+pub const PROGRESS: &str = "CANDLE_LENS_COURSE_PROGRESS";
+
+/// The file's name.
+pub const PROGRESS_FILE: &str = "progress.jsonl";
+
 /// Starts the kernel and, on success, returns only when it has ended.
 ///
 /// It loads the library and its prelude before it answers, from a copy of the template in `lab`. While the template itself
@@ -43,6 +50,11 @@ pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
     kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
     let settings = SPEED.into_iter().chain([SHORT_ERRORS]);
     kernel.envs(settings.filter(|(name, _)| std::env::var_os(name).is_none()));
+    if std::env::var_os(PROGRESS).is_none()
+        && let Ok(folder) = std::env::current_dir()
+    {
+        kernel.env(PROGRESS, folder.join(PROGRESS_FILE));
+    }
     // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
     kernel.env("EVCXR_CONFIG_DIR", lab.join("evcxr-empty"));
     if let Some(compiling) = std::env::var_os("EVCXR_TMPDIR") {

@@ -1,10 +1,10 @@
 //! Code executed in a real kernel, through Jupyter's own client (`driver.py`).
 
-use crate::kernelspec;
 use crate::places::Places;
 use crate::process::command;
 use crate::steps;
 use crate::trouble::Trouble;
+use crate::{kernel, kernelspec};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -101,6 +101,8 @@ impl Jupyter {
     pub fn start(&self, folder: &Path, template: Option<&Path>) -> Result<Session, Trouble> {
         let mut driver = self.python();
         driver.arg(&self.driver).arg(kernelspec::NAME).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // What the launcher executes is nobody's progress.
+        driver.env(kernel::PROGRESS, "");
         if let Some(template) = template {
             driver.env("EVCXR_TMPDIR", template);
         }

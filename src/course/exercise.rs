@@ -8,6 +8,8 @@ use super::locate::TOLERANCE;
 use crate::cache::ActivationCache;
 use crate::error::Result;
 use crate::factored_matrix::FactoredMatrix;
+use crate::head::Head;
+use crate::metrics::Answers;
 use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 
@@ -81,8 +83,7 @@ macro_rules! lent {
         })*
     };
 }
-lent!(Tensor, Tokens, ActivationCache, HookedTransformer, FactoredMatrix; usize, isize, u32, u64, f32, f64, bool, (usize, usize));
-#[allow(unused_imports, reason = "sections with types of their own call it")]
+lent!(Tensor, Tokens, ActivationCache, HookedTransformer, FactoredMatrix, Answers; Head, usize, isize, u32, u64, f32, f64, bool, (usize, usize));
 pub(super) use lent;
 
 impl<'a> Lend<'a, &'a str> for String {
@@ -151,15 +152,14 @@ macro_rules! exercise {
                 &Self::ABOUT
             }
 
-            /// What to look at; hints go on with each number.
-            pub fn hint(self, number: usize) -> &'static str {
-                let hints = Self::ABOUT.hints;
-                hints[number.min(hints.len() - 1)]
+            /// The next hint: what to look at, then the steps, then almost the code. Hints are counted.
+            pub fn hint(self) -> $crate::course::Help {
+                $crate::course::Help::hint(&Self::ABOUT)
             }
 
-            /// The reference.
-            pub fn solution(self) -> &'static str {
-                Self::ABOUT.solution()
+            /// The reference, after a pass or three tries.
+            pub fn solution(self) -> $crate::course::Help {
+                $crate::course::Help::solution(&Self::ABOUT)
             }
 
             /// Runs a function beside the reference.

@@ -6,6 +6,7 @@ use super::guard::{Run, run};
 use super::locate::{are_same, differs};
 use super::verdict::{Outcome, Verdict};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// A function of one exercise with its argument bound to an input.
 pub(crate) type Tried<'a, I> = &'a dyn Fn(&I) -> Result<Answer, String>;
@@ -29,7 +30,13 @@ pub(crate) struct Known<I> {
 
 /// What is to be said of a function.
 pub(crate) fn judge<I>(about: &About, inputs: Result<Vec<I>>, known: &Known<I>, tried: Tried<I>) -> Verdict {
+    // Says nothing of the first seconds, so nothing of a function that is as it should be.
+    let running = Progress::opaque(format!(
+        "checking {}, which is still running (interrupting the kernel ends it, and all variables with it)",
+        about.name
+    ));
     let outcome = inputs.map_err(|error| error.to_string()).and_then(|inputs| outcome(about, &inputs, known, tried));
+    drop(running);
     let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("the exercise itself failed: {error}")));
     Verdict::new(about, outcome)
 }
@@ -46,12 +53,13 @@ fn outcome<I>(about: &About, inputs: &[I], known: &Known<I>, tried: Tried<I>) ->
     }
     let said = |error: crate::Error| error.to_string();
     let is = |function: Answering<I>| -> Result<bool, String> {
-        let mut same = true;
         for (input, answer) in inputs.iter().zip(&answers) {
             // A wrong answer may not be one for this input.
-            same &= matches!(function(input), Ok(other) if are_same(answer, &other, about.tolerance).map_err(said)?);
+            if !matches!(function(input), Ok(other) if are_same(answer, &other, about.tolerance).map_err(said)?) {
+                return Ok(false);
+            }
         }
-        Ok(same)
+        Ok(true)
     };
     let what = complaint(about, inputs, known, &answers)?;
     let Some(what) = what else {

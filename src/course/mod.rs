@@ -4,22 +4,38 @@
 //! a [`Verdict`], which shows itself and is never an error: an error would drop the cell's variables. Each exercise also holds **wrong
 //! answers that are code**: where a function computes what one of them computes, the verdict says which mistake that is.
 //!
-//! Inputs are small, and there are two of different sizes, so that a number of prompts, positions or dimensions that was written into the
-//! code fails; the number of layers is that of the embedded model in both.
+//! Inputs are small, and there are two of different sizes and, where a model runs, of models of different shapes, so that a number of
+//! prompts, positions, layers or heads that was written into the code fails.
 //!
-//! Limits: a function that never returns is not interrupted; what a function prints is not looked at.
+//! Each check, hint and solution is noted in `progress.jsonl` beside the notebooks, from which [`progress`] counts. A teacher chooses how
+//! much is told by `CANDLE_LENS_COURSE` in the environment: `open` (hints at any time, a solution after a pass or three tries), `locked`
+//! (a solution after a pass) or `exam` (neither, and a check says only whether it was passed).
+//!
+//! Limits: a function that never returns is reported as running but not interrupted; what a function prints is not looked at.
 
 mod answer;
+mod brackets;
+mod data;
 mod exercise;
 mod guard;
+mod help;
+mod journal;
 mod judge;
 mod locate;
+mod mode;
 mod models;
 mod notebook;
 mod sections;
+mod standing;
 mod verdict;
+mod weights;
 
+pub use brackets::bracket_strings;
+pub use data::{LANGUAGES, MODULUS, WORDS, modular_pairs, translation_prompt};
 pub use exercise::About;
-pub use notebook::{For, Part, Section};
+pub use help::Help;
+pub use notebook::{For, Part, Section, made_for_version};
 pub use sections::{ex, sections};
+pub use standing::{Standing, progress};
 pub use verdict::{Outcome, Verdict};
+pub use weights::{AttnWeights, BlockWeights, MlpWeights, UnembedWeights, block_weights, unembed_weights};

@@ -1,10 +1,13 @@
 //! Notebooks made of a section: for students with empty functions, and with the references, for tests.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde_json::{Value, json};
 
 use super::exercise::About;
+use crate::files::VERSION;
+use crate::progress::say;
 
 /// A section of the course.
 #[derive(Clone, Debug)]
@@ -47,10 +50,11 @@ impl Section {
 
     /// The notebook, without outputs.
     pub fn notebook(&self, whose: For) -> Value {
-        let mut cells = vec![code(
-            ":dep candle-lens = { path = \"../..\" }\nuse candle_lens::prelude::*;\nuse candle_lens::course::*;",
-            json!({}),
-        )];
+        let first = format!(
+            ":dep candle-lens = {{ path = \"../..\" }}\nuse candle_lens::prelude::*;\nuse candle_lens::course::*;\n\
+             made_for_version(\"{VERSION}\");"
+        );
+        let mut cells = vec![code(&first, json!({}))];
         for part in &self.parts {
             match part {
                 Part::Text(text) => cells.push(markdown(text)),
@@ -75,6 +79,21 @@ impl Section {
             "nbformat_minor": 5,
         })
     }
+}
+
+/// Says so, in one line that stops nothing, if a notebook was made for another version of the course than this one. Each notebook's first
+/// cell calls it.
+pub fn made_for_version(version: &str) {
+    let numbers = |version: &str| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u64>>();
+    let (age, advice) = match numbers(version).cmp(&numbers(VERSION)) {
+        Ordering::Equal => return,
+        Ordering::Less => ("older", "`cargo lab course reset` gives you the new one and keeps a copy of yours"),
+        Ordering::Greater => ("newer", "update the library"),
+    };
+    say(&format!(
+        "this notebook was made for {age} exercises, of version {version}; the library has those of {VERSION}. Where a check \
+         does not fit its task, {advice}."
+    ));
 }
 
 fn exercise(about: &About, whose: For) -> Vec<Value> {

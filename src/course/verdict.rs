@@ -3,6 +3,10 @@
 use std::fmt;
 
 use super::exercise::About;
+use super::help::TRIES;
+use super::journal::{self, What};
+use super::mode::{Mode, mode};
+use super::standing::Tally;
 use crate::error::{Error, Result};
 use crate::visible::visible;
 
@@ -29,6 +33,30 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether it was passed, and no more.
+    fn of_an_exam(self) -> Self {
+        match self {
+            Self::Passed { .. } => Self::Passed { note: None },
+            Self::NotWritten => Self::NotWritten,
+            Self::Failed(_) | Self::Panicked(_) | Self::Wrong { .. } => {
+                Self::Wrong { what: "not passed.".into(), likely: None }
+            }
+        }
+    }
+
+    /// As the journal has it, with the number of the recognised mistake.
+    fn noted(&self) -> (What, Option<usize>) {
+        match self {
+            Self::Passed { .. } => (What::Passed, None),
+            Self::NotWritten => (What::NotWritten, None),
+            Self::Failed(_) => (What::Error, None),
+            Self::Panicked(_) => (What::Panic, None),
+            Self::Wrong { likely, .. } => (What::Wrong, likely.as_ref().map(|(number, _)| *number)),
+        }
+    }
+}
+
 /// What a check says. It shows itself, begins with `candle-lens ✓` or `candle-lens ✗`, and is not an error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -37,15 +65,26 @@ pub struct Verdict {
     outcome: Outcome,
     /// What to look at, where no mistake was recognised.
     hint: Option<String>,
+    /// Whether this was a try after which the solution may be read.
+    opens: bool,
 }
 
 impl Verdict {
+    /// The verdict, which is noted in the journal.
     pub(super) fn new(about: &About, outcome: Outcome) -> Self {
+        let mode = mode();
+        let outcome = if mode == Mode::Exam { outcome.of_an_exam() } else { outcome };
+        let (what, mistake) = outcome.noted();
+        journal::record(about.id, what, mistake);
         let hint = match &outcome {
+            _ if mode == Mode::Exam => None,
             Outcome::Passed { .. } | Outcome::NotWritten | Outcome::Wrong { likely: Some(_), .. } => None,
             Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Wrong { likely: None, .. } => about.hints.first(),
         };
-        Self { id: about.id.into(), name: about.name.into(), outcome, hint: hint.map(|hint| (*hint).to_string()) }
+        let failed = !matches!(what, What::Passed | What::NotWritten);
+        let opens = failed && mode == Mode::Open && Tally::of(about.id).tries >= TRIES;
+        let hint = hint.map(|hint| (*hint).to_string());
+        Self { id: about.id.into(), name: about.name.into(), outcome, hint, opens }
     }
 
     /// Whether the function is right.
@@ -89,9 +128,12 @@ impl fmt::Display for Verdict {
                 }
             }
         }
-        match &self.hint {
-            Some(hint) => write!(f, "\nHint: {hint}"),
-            None => Ok(()),
+        if let Some(hint) = &self.hint {
+            write!(f, "\nHint: {hint}")?;
         }
+        if self.opens {
+            write!(f, "\nAfter {TRIES} tries you may read ex::{}().solution().", self.name)?;
+        }
+        Ok(())
     }
 }

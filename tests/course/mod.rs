@@ -1,6 +1,26 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod brackets;
+mod c00_first_look;
+mod c11_modular;
+mod c12_probes;
+mod c13_function_vectors;
+mod c16_gradients;
+mod c2_sampling;
+mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
+mod c6_ioi;
+mod c7_patching;
+mod circuit;
+mod dictionaries;
+mod models;
 mod notebooks;
+mod path_patching;
+mod progress;
+mod superposition;
+mod tensors;
+mod transformer;
 mod verdicts;
 
 use std::collections::BTreeSet;
