@@ -6,7 +6,7 @@ use crate::places::Places;
 use crate::process::{self, cargo, command, line};
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
-use crate::{browser, crowd, models, package, run, setup, unit};
+use crate::{browser, crowd, models, package, pairs, run, setup, unit};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -229,32 +229,33 @@ fn in_browser(places: &Places) -> Result<Count, Trouble> {
 /// which the notebook's metadata announce.
 fn failing_notebooks(places: &Places) -> Result<Count, Trouble> {
     setup::everything(places)?;
+    let notebooks = run::in_folder(&places.root.join("tests/kernel/failures"))?;
     let mut count = Count::default();
-    for path in run::in_folder(&places.root.join("tests/kernel/failures"))? {
-        let notebook = Notebook::read(&path)?;
-        let expected = (notebook.note("fails_in").as_u64(), notebook.note("because").as_str());
-        let (Some(cell), Some(cause)) = expected else {
-            return Err(Trouble::new(
-                format!("{} does not announce its failure.", path.display()),
-                "Give its metadata \"candle_lens\": {\"fails_in\": CODE CELL, \"because\": MESSAGE}.",
-            ));
-        };
-        let (failed, text) = run_apart(&path)?;
-        let reported = text
-            .lines()
-            .any(|line| line.trim_start().starts_with(&format!("FAILED in code cell {cell} ")) && line.contains(cause));
-        if failed && reported {
-            count.passed += 1;
-            println!("    {}: fails in code cell {cell}, as it must", places.brief(&path));
-        } else {
-            count.failed += 1;
-            println!(
-                "    {}: expected a failure in code cell {cell} with {cause:?}, got:\n{text}",
-                places.brief(&path)
-            );
-        }
+    for passed in pairs::by_two(&notebooks, |path| fails_as_announced(places, path))? {
+        count.add(Count::one(passed));
     }
     Ok(count)
+}
+
+fn fails_as_announced(places: &Places, path: &Path) -> Result<bool, Trouble> {
+    let notebook = Notebook::read(path)?;
+    let expected = (notebook.note("fails_in").as_u64(), notebook.note("because").as_str());
+    let (Some(cell), Some(cause)) = expected else {
+        return Err(Trouble::new(
+            format!("{} does not announce its failure.", path.display()),
+            "Give its metadata \"candle_lens\": {\"fails_in\": CODE CELL, \"because\": MESSAGE}.",
+        ));
+    };
+    let (failed, text) = run_apart(path)?;
+    let is_it =
+        |line: &str| line.trim_start().starts_with(&format!("FAILED in code cell {cell} ")) && line.contains(cause);
+    let passed = failed && text.lines().any(is_it);
+    let brief = places.brief(path);
+    match passed {
+        true => println!("    {brief}: fails in code cell {cell}, as it must"),
+        false => println!("    {brief}: expected a failure in code cell {cell} with {cause:?}, got:\n{text}"),
+    }
+    Ok(passed)
 }
 
 /// Runs one notebook in its own launcher: whether that launcher ended with an error, and what it printed.
