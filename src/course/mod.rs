@@ -4,8 +4,8 @@
 //! a [`Verdict`], which shows itself and is never an error: an error would drop the cell's variables. Each exercise also holds **wrong
 //! answers that are code**: where a function computes what one of them computes, the verdict says which mistake that is.
 //!
-//! Inputs are small, and there are two of different sizes, so that a number of prompts, positions or dimensions that was written into the
-//! code fails; the number of layers is that of the embedded model in both.
+//! Inputs are small, and there are two of different sizes and, where a model runs, of models of different shapes, so that a number of
+//! prompts, positions, layers or heads that was written into the code fails.
 //!
 //! Each check, hint and solution is noted in `progress.jsonl` beside the notebooks, from which [`progress`] counts. A teacher chooses how
 //! much is told by `CANDLE_LENS_COURSE` in the environment: `open` (hints at any time, a solution after a pass or three tries), `locked`

@@ -2,15 +2,56 @@
 
 use std::sync::OnceLock;
 
+use candle_core::Device;
+
 use crate::error::Result;
-use crate::model::HookedTransformer;
+use crate::model::{HookedTransformer, HookedTransformerConfig};
+use crate::random::Random;
 
 /// The embedded model.
 pub(super) fn tiny() -> Result<HookedTransformer> {
-    static TINY: OnceLock<HookedTransformer> = OnceLock::new();
-    if let Some(model) = TINY.get() {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    once(&MODEL, || HookedTransformer::from_pretrained("tiny"))
+}
+
+/// A small random model of another depth, number of heads and width than the embedded ones, without a tokenizer: what was written into
+/// the code for one model fails on it. No bias is 0, no weight of a norm is 1, and `eps` is large enough to be seen.
+pub(super) fn other() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    once(&MODEL, || {
+        let cfg = HookedTransformerConfig {
+            model_name: "other".into(),
+            n_layers: 3,
+            d_model: 20,
+            n_heads: 5,
+            d_head: Some(6),
+            d_mlp: Some(28),
+            d_vocab: 31,
+            n_ctx: 40,
+            eps: 0.1,
+            initializer_range: Some(0.3),
+            ..Default::default()
+        };
+        let (mut model, vars) = HookedTransformer::trainable(cfg, 5, &Device::Cpu)?;
+        let mut random = Random::new(6);
+        let mut noise = |size: usize| -> Result<_> { Ok((random.normal(size)? * 0.3)?) };
+        // Biases and norms are vectors.
+        for var in vars.iter().filter(|var| var.rank() == 1) {
+            var.set(&(var.as_tensor() + noise(var.elem_count())?)?)?;
+        }
+        model.weights.b_u = noise(model.dims().d_vocab_out)?;
+        Ok(model.without_weight_gradients())
+    })
+}
+
+/// The model of `read`, which is called once.
+fn once(
+    kept: &OnceLock<HookedTransformer>,
+    read: impl FnOnce() -> Result<HookedTransformer>,
+) -> Result<HookedTransformer> {
+    if let Some(model) = kept.get() {
         return Ok(model.clone());
     }
-    let model = HookedTransformer::from_pretrained("tiny")?;
-    Ok(TINY.get_or_init(|| model).clone())
+    let model = read()?;
+    Ok(kept.get_or_init(|| model).clone())
 }

@@ -4,9 +4,10 @@ use candle_core::Tensor;
 
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
-use crate::course::models::tiny;
+use crate::course::models::{other, tiny};
 use crate::error::Result;
 use crate::hooks::HookPlan;
+use crate::model::HookedTransformer;
 use crate::random::Random;
 use crate::tokens::Tokens;
 
@@ -27,22 +28,27 @@ pub(in crate::course::sections) fn queries_and_keys() -> Result<Vec<(Tensor, Ten
     Ok(vec![one((2, 5, 3, 4))?, one((1, 7, 2, 9))?])
 }
 
-fn patterns(tokens: Tokens) -> Result<ActivationCache> {
-    Ok(tiny()?.run_with_hooks(tokens, HookPlan::new().capture("pattern"))?.1)
+fn patterns(model: &HookedTransformer, tokens: Tokens) -> Result<ActivationCache> {
+    Ok(model.run_with_hooks(tokens, HookPlan::new().capture("pattern"))?.1)
 }
 
 pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
-    let model = tiny()?;
-    let first = model.to_tokens([
+    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(4));
+    let first = tiny.to_tokens([
         "When John and Mary went to the shops, John gave the bag to",
         "When Paul and Anna went to the river, Anna gave the ring to",
     ])?;
-    Ok(vec![(patterns(first)?,), (patterns(model.to_tokens("The capital of France is")?)?,)])
+    let rows = (0..4).map(|_| (0..7).map(|_| random.below(other.dims().d_vocab) as u32).collect()).collect();
+    Ok(vec![(patterns(&tiny, first)?,), (patterns(&other, Tokens::from_rows(rows)?)?,)])
 }
 
 pub(in crate::course::sections) fn repeats() -> Result<Vec<(ActivationCache, usize)>> {
-    let one = |seq_len, batch, seed| -> Result<(ActivationCache, usize)> {
-        Ok((patterns(repeated_tokens(&tiny()?, RepeatOptions { seq_len, batch, seed })?)?, seq_len))
+    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(5));
+    let first = repeated_tokens(&tiny, RepeatOptions { seq_len: 7, batch: 3, seed: 1 })?;
+    let mut row = || -> Vec<u32> {
+        let half: Vec<u32> = (0..10).map(|_| 1 + random.below(other.dims().d_vocab - 1) as u32).collect();
+        [&[0], &half[..], &half[..]].concat()
     };
-    Ok(vec![one(7, 3, 1)?, one(10, 2, 2)?])
+    let second = Tokens::from_rows(vec![row(), row()])?;
+    Ok(vec![(patterns(&tiny, first)?, 7), (patterns(&other, second)?, 10)])
 }
