@@ -1,6 +1,7 @@
 //! `cargo lab test`: every test, notebooks included.
 
 use crate::args::RunOptions;
+use crate::course::trial;
 use crate::notebook::Notebook;
 use crate::places::Places;
 use crate::process::{self, cargo, command, line};
@@ -152,6 +153,7 @@ fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
     let mut count = execute_folder(places, "tests/kernel", false)?;
     count.add(real_model(places)?);
     count.add(course(places)?);
+    count.add(Count::one(trial(places)?));
     let took = crowd::at_once(places, &setup::everything(places)?)?;
     println!("    {} kernels at once: the last one had computed and ended after {}", crowd::KERNELS, words(took));
     count.passed += 1;

@@ -175,38 +175,59 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 fn explain(message: &mut Value, cell: &Cell, memory: &Memory) {
     let text = message["message"].as_str().unwrap_or_default().to_string();
     let code = message["code"]["code"].as_str().unwrap_or_default().to_string();
-    let more = missing(&text, &code, cell, memory)
+    let more = missing(message, &text, &code, cell, memory)
         .or_else(|| changed(message, &text, cell, memory))
-        .or_else(|| not_kept(message, &code))
         .or_else(|| hint(&text, &code));
     if let Some(more) = more {
         message["message"] = more.into();
     }
+    if primary_item(message, cell).is_none() {
+        lift(message, cell);
+    }
+}
+
+/// Of an error in a cell's last expression evcxr shows only the note that has its place in a function, such as "function defined here":
+/// the note says what the error is.
+fn lift(message: &mut Value, cell: &Cell) {
+    let spans = message["spans"].as_array().into_iter().flatten();
+    let label = spans.filter(|span| span["is_primary"] == true).find_map(|span| span["label"].as_str());
+    let label = label.map_or(String::new(), |label| format!(": {label}"));
+    let error = format!("{}{label}", message["message"].as_str().unwrap_or_default());
+    for note in message["children"].as_array_mut().into_iter().flatten() {
+        if primary_item(note, cell).is_some() {
+            note["message"] = format!("{error} ({})", note["message"].as_str().unwrap_or_default()).into();
+        }
+    }
 }
 
 /// A name that cannot be found: which of the four causes it is.
-fn missing(text: &str, code: &str, cell: &Cell, memory: &Memory) -> Option<String> {
+fn missing(message: &Value, text: &str, code: &str, cell: &Cell, memory: &Memory) -> Option<String> {
     let name = between(text, "cannot find value `", "`").or_else(|| between(text, "cannot find function `", "`"))?;
     if !["E0425", "E0423"].contains(&code) {
         return None;
     }
-    let why = if cell.taken.contains(name) {
+    let is_variable = cell.taken.contains(name) || memory.kept.contains(name);
+    let why = if is_variable && primary_item(message, cell).is_some() {
         format!("it is a variable of the notebook, which a `fn` cannot see. Hand it to the function as an argument")
     } else if let Some(line) = memory.moved.get(name) {
         format!("it was moved by `{line}`. Lend it there (`&{name}`) or clone it, and run the cell that makes it again")
     } else if memory.kept.contains(name) {
-        "it is lost: the cell that made it failed, which drops what a cell defines. Run that cell again".to_string()
+        "it is lost: the cell that made it failed, or the process of the cells ended. Run that cell again".to_string()
     } else {
         "no cell that ran has defined it. Run the cell that does, or look for a mistyped name".to_string()
     };
     Some(format!("{text}: {why}."))
 }
 
+/// The item that a message is about.
+fn primary_item<'a>(message: &Value, cell: &'a Cell) -> Option<&'a str> {
+    let primary = message["spans"].as_array()?.iter().find(|span| span["is_primary"] == true)?;
+    cell.item_at(usize::try_from(primary["line_start"].as_u64()?).ok()?)
+}
+
 /// An error in a function of an earlier cell, which uses one that this cell changes.
 fn changed(message: &Value, text: &str, cell: &Cell, memory: &Memory) -> Option<String> {
-    let spans = message["spans"].as_array()?;
-    let primary = spans.iter().find(|span| span["is_primary"] == true)?;
-    let name = cell.item_at(usize::try_from(primary["line_start"].as_u64()?).ok()?)?;
+    let name = primary_item(message, cell)?;
     let own = cell.items.get(name)?;
     if memory.items.get(name) != Some(own) {
         return None;
@@ -218,28 +239,77 @@ fn changed(message: &Value, text: &str, cell: &Cell, memory: &Memory) -> Option<
     ))
 }
 
-/// A variable that cannot be kept for the next cell.
-fn not_kept(message: &Value, code: &str) -> Option<String> {
-    if code != "E0521" {
-        return None;
-    }
-    let spans = message["spans"].as_array()?.iter();
-    let lines = spans.filter_map(|span| span["text"][0]["text"].as_str());
-    let name = lines.filter(|line| line.contains(PUT)).find_map(|line| between(line, "(stringify!(", ")"))?;
-    Some(format!(
-        "`{name}` cannot be kept for the next cell: it is a closure or borrows from something. Write a `fn` instead of a closure \
-         (or `let {name}: Box<dyn Fn(..) -> ..> = Box::new(..);`), and put what borrows into a block."
-    ))
-}
-
 fn hint(text: &str, code: &str) -> Option<String> {
     if text.contains("expected `;`, found `evcxr_variable_store`") {
         return Some(
             "expected `;` at the end of the cell: a line that begins with `let` ends with a semicolon.".into(),
         );
     }
+    if code == "E0373" {
+        return Some(format!(
+            "{text}: no later cell could call it. Write a `fn` that takes what it needs as arguments, or put the closure into the \
+             call that needs it."
+        ));
+    }
     let moved = between(text, "of moved value: `", "`").filter(|_| code == "E0382")?;
     Some(format!(
         "{text}: an earlier line took it. Lend it there (`&{moved}`), or clone it (`{moved}.clone()`, which copies no numbers of a tensor)."
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(items: &str, taken: &[&str], code: &str, put: &[&str]) -> String {
+        let line = |call: &str, name: &str| format!("{call}f32>(stringify!({name}), {name});\n");
+        let taken: String = taken.iter().map(|name| format!("let {name} = {}", line(TAKEN, name).replace(&format!(", {name})"), ")"))).collect();
+        let put: String = put.iter().map(|name| line(PUT, name)).collect();
+        format!("use candle_lens::prelude::*;\n{items}\npub extern \"C\" fn run_user_code_1(\n{taken}{code}\n{put}}}\n")
+    }
+
+    fn said(message: &str, code: &str, line: usize, cell: &Cell, memory: &Memory) -> String {
+        let mut json = json!({
+            "level": "error", "message": message, "code": { "code": code }, "children": [],
+            "spans": [{ "is_primary": true, "line_start": line }],
+        });
+        explain(&mut json, cell, memory);
+        json["message"].as_str().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_has_four_causes() {
+        let text = source("", &["q"], "let r = q;", &["r", "kept"]);
+        let memory = Memory::default().after(&Cell::of(&source("", &[], "let q = 1.0;", &["q"]))).after(&Cell::of(&text));
+        assert_eq!(memory.moved["q"], "let r = q;");
+        let next = Cell::of(&source("fn f() -> f32 {\n    2.0 * r\n}", &["r"], "q + lost", &["r"]));
+        let found = |name: &str, line: usize| said(&format!("cannot find value `{name}` in this scope"), "E0425", line, &next, &memory);
+        assert!(found("q", 9).contains("moved by `let r = q;`"));
+        assert!(found("r", 3).contains("a `fn` cannot see"));
+        assert!(found("kept", 9).contains("it is lost"));
+        assert!(found("other", 9).contains("no cell that ran has defined it"));
+        assert_eq!(said("mismatched types", "E0308", 9, &next, &memory), "mismatched types");
+    }
+
+    #[test]
+    fn a_function_of_an_earlier_cell_is_named_with_the_one_that_changes() {
+        let high = "fn high() -> i32 {\n    low() + 1\n}";
+        let memory = Memory::default().after(&Cell::of(&source(&format!("fn low() -> i32 {{ 1 }}\n{high}"), &[], "", &[])));
+        let cell = Cell::of(&source(&format!("fn low() -> f32 {{ 1.0 }}\n{high}"), &[], "", &[]));
+        let message = said("cannot add", "E0277", 4, &cell, &memory);
+        assert!(message.starts_with("`high`, from an earlier cell, uses `low`"), "{message}");
+        // Its own mistake is its own.
+        let own = Cell::of(&source("fn low() -> i32 { 1 }\nfn high() -> f32 {\n    low() + 1\n}", &[], "", &[]));
+        assert_eq!(said("mismatched types", "E0308", 4, &own, &memory), "mismatched types");
+    }
+
+    #[test]
+    fn what_is_remembered_is_read_back() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-lab-explain-{}", std::process::id()));
+        let memory = Memory::default().after(&Cell::of(&source("fn f() {}", &["a"], "drop(a)", &["b"])));
+        memory.keep(&folder.join(MEMORY)).unwrap();
+        assert_eq!(Memory::read(&folder.join(MEMORY)), memory);
+        assert_eq!(Memory::read(&folder.join("none")), Memory::default());
+        crate::steps::remove_folder(&folder).unwrap();
+    }
 }

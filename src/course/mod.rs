@@ -24,6 +24,7 @@ mod mode;
 mod models;
 mod notebook;
 mod sections;
+mod seed;
 mod standing;
 mod verdict;
 

@@ -39,8 +39,8 @@ struct Exercise {
     function: String,
 }
 
-/// Grades all notebooks of a folder, and writes `grades.csv` and `grades.json` into it.
-pub fn grade(places: &Places, grading: &Grading) -> Result<(), Trouble> {
+/// Grades all notebooks of a folder, and writes `grades.csv` and `grades.json` into `into`.
+pub fn grade(places: &Places, grading: &Grading, into: &Path) -> Result<Vec<Mark>, Trouble> {
     let is_notebook = |path: &Path| path.extension().is_some_and(|ending| ending == "ipynb");
     let submissions = files(&grading.folder, DEPTH, &is_notebook)?;
     if submissions.is_empty() {
@@ -58,11 +58,11 @@ pub fn grade(places: &Places, grading: &Grading) -> Result<(), Trouble> {
     let grader =
         Grader { jupyter: &jupyter, grading, sandbox, exercises: &exercises, scratch, count: AtomicUsize::new(0) };
     let marks = pairs::by_two(&submissions, |path| grader.notebook(path))?.concat();
-    steps::write(&grading.folder.join("grades.csv"), &marks::csv(&marks))?;
-    steps::write(&grading.folder.join("grades.json"), &format!("{:#}\n", marks::json(&marks, grading.seed)))?;
+    steps::write(&into.join("grades.csv"), &marks::csv(&marks))?;
+    steps::write(&into.join("grades.json"), &format!("{:#}\n", marks::json(&marks, grading.seed)))?;
     steps::remove_folder(&grader.scratch)?;
     println!("\n{}\nwrote grades.csv and grades.json", marks::summary(&marks));
-    Ok(())
+    Ok(marks)
 }
 
 /// The exercises of the notebooks for students.
@@ -126,7 +126,7 @@ impl Grader<'_> {
             let none = || ("missing".to_string(), String::new(), 0.0);
             let (verdict, said, seconds) = run.checked.get(&exercise.function).cloned().unwrap_or_else(none);
             let tally = journal.exercises.get(&exercise.id).cloned().unwrap_or_default();
-            let mistake = if verdict == "wrong" { tally.mistakes.last().copied() } else { None };
+            let mistake = if verdict == "wrong" { tally.mistakes.last().map(|(number, _)| *number) } else { None };
             let (student, notebook) = (who.clone(), name.clone());
             let (exercise, function) = (exercise.id.clone(), exercise.function.clone());
             Mark { student, notebook, exercise, function, verdict, mistake, said, seconds }

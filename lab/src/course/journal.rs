@@ -18,8 +18,8 @@ pub struct Tally {
     pub hints: usize,
     /// When it was first passed.
     pub passed: Option<String>,
-    /// The recognised mistakes, each as often as it was made.
-    pub mistakes: Vec<u64>,
+    /// The recognised mistakes, each as often as it was made: its number, counted from 0, and what it is.
+    pub mistakes: Vec<(u64, String)>,
 }
 
 /// What a file says.
@@ -50,7 +50,8 @@ impl Journal {
                 "hint" => tally.hints += 1,
                 "passed" | "wrong" | "error" | "panic" => {
                     tally.tries += 1;
-                    tally.mistakes.extend(line["mistake"].as_u64());
+                    let likely = line["likely"].as_str().unwrap_or_default().to_string();
+                    tally.mistakes.extend(line["mistake"].as_u64().map(|number| (number, likely)));
                     if what == "passed" {
                         tally.passed.get_or_insert_with(|| time.to_string());
                     }
@@ -74,10 +75,10 @@ mod tests {
 
     #[test]
     fn lines_are_counted_and_others_left_out() {
-        let text = "{\"time\":\"t1\",\"exercise\":\"1.a\",\"what\":\"not_written\"}\n{\"time\":\"t2\",\"exercise\":\"1.a\",\"what\":\"wrong\",\"mistake\":3}\n\
+        let text = "{\"time\":\"t1\",\"exercise\":\"1.a\",\"what\":\"not_written\"}\n{\"time\":\"t2\",\"exercise\":\"1.a\",\"what\":\"wrong\",\"mistake\":3,\"likely\":\"no.\"}\n\
              {\"exercise\":\"1.a\",\"what\":\"hint\"}\nhello\n{\"time\":\"t3\",\"exercise\":\"1.a\",\"what\":\"passed\"}\n{\"time\":\"t4\",\"exercise\":\"1.a\",\"what\":\"passed\"}\n{\"ti";
         let journal = Journal::of(text);
-        let tally = Tally { tries: 3, hints: 1, passed: Some("t3".into()), mistakes: vec![3] };
+        let tally = Tally { tries: 3, hints: 1, passed: Some("t3".into()), mistakes: vec![(3, "no.".into())] };
         assert_eq!(journal.exercises, BTreeMap::from([("1.a".to_string(), tally)]));
         assert_eq!((journal.passed(), journal.last.unwrap().0), (1, "t4".to_string()));
     }

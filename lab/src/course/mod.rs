@@ -7,7 +7,10 @@ mod marks;
 mod reset;
 mod sandbox;
 mod status;
+mod trial;
 mod watch;
+
+pub use trial::trial;
 
 use crate::places::Places;
 use crate::trouble::Trouble;
@@ -105,7 +108,7 @@ pub fn obey(places: &Places, wanted: &Wanted) -> Result<ExitCode, Trouble> {
             print!("{}", status::status(&folder.clone().unwrap_or_else(|| notebooks(places)))?);
         }
         Wanted::Reset { notebook, exercise } => reset::reset(places, notebook, exercise.as_deref())?,
-        Wanted::Grade(grading) => grade::grade(places, grading)?,
+        Wanted::Grade(grading) => drop(grade::grade(places, grading, &grading.folder)?),
         Wanted::Watch { folder, once } => watch::watch(folder, *once)?,
     }
     Ok(ExitCode::SUCCESS)

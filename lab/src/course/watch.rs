@@ -4,7 +4,7 @@ use super::journal::Journal;
 use super::{files, plain, student, table};
 use crate::kernel::PROGRESS_FILE;
 use crate::trouble::Trouble;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn page(folder: &Path) -> Result<String, Trouble> {
     let is_progress = |path: &Path| path.file_name().is_some_and(|name| name == PROGRESS_FILE);
     let mut rows =
         vec![["student", "passed", "tries", "hints", "last try", "verdict", "when"].map(String::from).to_vec()];
-    let mut mistakes: BTreeMap<(String, u64), usize> = BTreeMap::new();
+    let mut mistakes: BTreeMap<(String, u64, String), usize> = BTreeMap::new();
     for path in files(folder, DEPTH, &is_progress)? {
         // A student's file that cannot be read must not end the class's page.
         let journal = Journal::read(&path).unwrap_or_default();
@@ -48,8 +48,10 @@ fn page(folder: &Path) -> Result<String, Trouble> {
         let (tries, hints) = (sum(|tally| tally.tries), sum(|tally| tally.hints));
         for (id, tally) in &journal.exercises {
             // Whoever makes a mistake five times counts once.
-            let made: std::collections::BTreeSet<u64> = tally.mistakes.iter().copied().collect();
-            made.into_iter().for_each(|mistake| *mistakes.entry((id.clone(), mistake)).or_default() += 1);
+            let made: BTreeSet<&(u64, String)> = tally.mistakes.iter().collect();
+            for (number, likely) in made {
+                *mistakes.entry((id.clone(), *number, likely.clone())).or_default() += 1;
+            }
         }
         let passed = journal.passed().to_string();
         let (when, exercise, verdict) = journal.last.unwrap_or_default();
@@ -60,14 +62,11 @@ fn page(folder: &Path) -> Result<String, Trouble> {
     }
     let mut page = table(&rows);
     let mut most: Vec<_> = mistakes.into_iter().collect();
-    most.sort_by_key(|((id, number), students)| (std::cmp::Reverse(*students), id.clone(), *number));
+    most.sort_by_key(|(mistake, students)| (std::cmp::Reverse(*students), mistake.clone()));
     if !most.is_empty() {
-        let mut rows = vec![["exercise", "wrong answer", "students"].map(String::from).to_vec()];
-        rows.extend(
-            most.iter()
-                .take(MISTAKES)
-                .map(|((id, number), students)| vec![plain(id), (number + 1).to_string(), students.to_string()]),
-        );
+        let mut rows = vec![["exercise", "students", "mistake"].map(String::from).to_vec()];
+        let first = most.iter().take(MISTAKES);
+        rows.extend(first.map(|((id, _, likely), students)| vec![plain(id), students.to_string(), plain(likely)]));
         page += &format!("\nMistakes that were recognised\n{}", table(&rows));
     }
     Ok(page)
@@ -83,7 +82,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("candle-lens-lab-watch-{}", std::process::id()));
         steps::make_folder(&folder).unwrap();
         assert!(page(&folder).unwrap().starts_with("No progress.jsonl below"));
-        let line = |what: &str| format!("{{\"time\":\"t\",\"exercise\":\"1.2.b\",\"what\":{what:?},\"mistake\":0}}\n");
+        let line = |what: &str| {
+            format!(
+                "{{\"time\":\"t\",\"exercise\":\"1.2.b\",\"what\":{what:?},\"mistake\":0,\"likely\":\"no scale.\"}}\n"
+            )
+        };
         steps::write(&folder.join("ada/c3/progress.jsonl"), &(line("wrong") + &line("wrong"))).unwrap();
         steps::write(
             &folder.join("bob\u{1b}/progress.jsonl"),
@@ -93,7 +96,7 @@ mod tests {
         let page = page(&folder).unwrap();
         assert!(page.contains("ada      0       2      0      1.2.b     wrong    t\n"), "{page}");
         assert!(page.contains("bob·     1       2      0      1.2.b     passed   t2\n"), "{page}");
-        assert!(page.ends_with("exercise  wrong answer  students\n1.2.b     1             2\n"), "{page}");
+        assert!(page.ends_with("exercise  students  mistake\n1.2.b     2         no scale.\n"), "{page}");
         steps::remove_folder(&folder).unwrap();
     }
 }
