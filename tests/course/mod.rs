@@ -2,6 +2,7 @@
 
 mod notebooks;
 mod progress;
+mod tensors;
 mod verdicts;
 
 use std::collections::BTreeSet;
