@@ -26,6 +26,11 @@ const PUT: &str = "evcxr_variable_store.put_variable::<";
 pub fn compile(mut call: Command) -> Result<ExitCode, Trouble> {
     let failed = |source| Trouble::file("Calling the compiler in", Path::new("."), &source);
     let path = source(&call);
+    // Otherwise it only looks at the cell, which then does not run.
+    let is_build = call
+        .get_args()
+        .map(|word| word.to_string_lossy())
+        .any(|word| word.starts_with("--emit=") && word.contains("link"));
     let output = call.stderr(Stdio::piped()).spawn().and_then(|child| child.wait_with_output()).map_err(failed)?;
     let memory_file = path.ancestors().nth(2).unwrap_or(Path::new(".")).join(MEMORY);
     let memory = Memory::read(&memory_file);
@@ -41,7 +46,7 @@ pub fn compile(mut call: Command) -> Result<ExitCode, Trouble> {
         }
     }
     std::io::stderr().write_all(&said).map_err(failed)?;
-    if output.status.success() {
+    if is_build && output.status.success() {
         // Without it messages are the compiler's own.
         let _ = memory.after(&cell).keep(&memory_file);
     }
@@ -263,7 +268,10 @@ mod tests {
 
     fn source(items: &str, taken: &[&str], code: &str, put: &[&str]) -> String {
         let line = |call: &str, name: &str| format!("{call}f32>(stringify!({name}), {name});\n");
-        let taken: String = taken.iter().map(|name| format!("let {name} = {}", line(TAKEN, name).replace(&format!(", {name})"), ")"))).collect();
+        let taken: String = taken
+            .iter()
+            .map(|name| format!("let {name} = {}", line(TAKEN, name).replace(&format!(", {name})"), ")")))
+            .collect();
         let put: String = put.iter().map(|name| line(PUT, name)).collect();
         format!("use candle_lens::prelude::*;\n{items}\npub extern \"C\" fn run_user_code_1(\n{taken}{code}\n{put}}}\n")
     }
@@ -280,10 +288,13 @@ mod tests {
     #[test]
     fn a_name_that_is_not_found_has_four_causes() {
         let text = source("", &["q"], "let r = q;", &["r", "kept"]);
-        let memory = Memory::default().after(&Cell::of(&source("", &[], "let q = 1.0;", &["q"]))).after(&Cell::of(&text));
+        let memory =
+            Memory::default().after(&Cell::of(&source("", &[], "let q = 1.0;", &["q"]))).after(&Cell::of(&text));
         assert_eq!(memory.moved["q"], "let r = q;");
         let next = Cell::of(&source("fn f() -> f32 {\n    2.0 * r\n}", &["r"], "q + lost", &["r"]));
-        let found = |name: &str, line: usize| said(&format!("cannot find value `{name}` in this scope"), "E0425", line, &next, &memory);
+        let found = |name: &str, line: usize| {
+            said(&format!("cannot find value `{name}` in this scope"), "E0425", line, &next, &memory)
+        };
         assert!(found("q", 9).contains("moved by `let r = q;`"));
         assert!(found("r", 3).contains("a `fn` cannot see"));
         assert!(found("kept", 9).contains("it is lost"));
@@ -294,7 +305,8 @@ mod tests {
     #[test]
     fn a_function_of_an_earlier_cell_is_named_with_the_one_that_changes() {
         let high = "fn high() -> i32 {\n    low() + 1\n}";
-        let memory = Memory::default().after(&Cell::of(&source(&format!("fn low() -> i32 {{ 1 }}\n{high}"), &[], "", &[])));
+        let memory =
+            Memory::default().after(&Cell::of(&source(&format!("fn low() -> i32 {{ 1 }}\n{high}"), &[], "", &[])));
         let cell = Cell::of(&source(&format!("fn low() -> f32 {{ 1.0 }}\n{high}"), &[], "", &[]));
         let message = said("cannot add", "E0277", 4, &cell, &memory);
         assert!(message.starts_with("`high`, from an earlier cell, uses `low`"), "{message}");

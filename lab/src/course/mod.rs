@@ -147,7 +147,8 @@ fn student(folder: &Path, path: &Path) -> String {
     plain(&name.to_string_lossy())
 }
 
-/// The files of a name or an ending below a folder, at most `depth` folders down; no hidden folders and no links.
+/// The files of a name or an ending below a folder, at most `depth` folders down; no hidden folders, no copies that `reset`
+/// kept, and no links.
 fn files(folder: &Path, depth: usize, is_wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Trouble> {
     let entries = std::fs::read_dir(folder).map_err(|source| Trouble::file("Reading", folder, &source))?;
     let mut found = Vec::new();
@@ -155,7 +156,7 @@ fn files(folder: &Path, depth: usize, is_wanted: &dyn Fn(&Path) -> bool) -> Resu
         let path = entry.path();
         let Ok(kind) = entry.file_type() else { continue };
         let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if kind.is_dir() && depth > 0 && !is_hidden {
+        if kind.is_dir() && depth > 0 && !is_hidden && entry.file_name() != reset::KEPT {
             found.extend(files(&path, depth - 1, is_wanted).unwrap_or_default());
         } else if kind.is_file() && is_wanted(&path) {
             found.push(path);

@@ -9,7 +9,7 @@ use crate::trouble::Trouble;
 use std::path::{Path, PathBuf};
 
 /// The folder for copies, beside the notebook.
-const KEPT: &str = "kept";
+pub const KEPT: &str = "kept";
 
 /// Resets a notebook, which is named by its path or by the beginning of a section's name.
 pub fn reset(places: &Places, named: &Path, exercise: Option<&str>) -> Result<(), Trouble> {
