@@ -21,6 +21,8 @@ mod tolerances;
 mod words;
 
 // What examples are made of.
+#[path = "../examples/train_course/claims/mod.rs"]
+mod claims;
 #[path = "../examples/make_datasets/files.rs"]
 mod data_files;
 #[path = "../examples/train_tiny/tiny/mod.rs"]

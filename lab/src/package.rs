@@ -8,8 +8,8 @@ use crate::trouble::Trouble;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Registries take 10 MB (10 MiB on crates.io), and this one is 9.2 with its model and dictionaries; a crate that grows beyond this has packed something that it should not.
-const MOST_BYTES: u64 = 9_800_000;
+/// Registries take 10 MB (10 MiB on crates.io), and this one is 9.5 with its models and dictionaries; a crate that grows beyond this has packed something that it should not.
+const MOST_BYTES: u64 = 9_950_000;
 
 /// Packs the crate, asserts its size, and compiles what was packed.
 pub fn packed(places: &Places) -> Result<Count, Trouble> {

@@ -54,12 +54,13 @@ fn outcome<I>(about: &About, inputs: &[I], known: &Known<I>, tried: Tried<I>) ->
     }
     let said = |error: crate::Error| error.to_string();
     let is = |function: Answering<I>| -> Result<bool, String> {
-        let mut same = true;
         for (input, answer) in inputs.iter().zip(&answers) {
             // A wrong answer may not be one for this input.
-            same &= matches!(function(input), Ok(other) if are_same(answer, &other, about.tolerance).map_err(said)?);
+            if !matches!(function(input), Ok(other) if are_same(answer, &other, about.tolerance).map_err(said)?) {
+                return Ok(false);
+            }
         }
-        Ok(same)
+        Ok(true)
     };
     let what = complaint(about, inputs, known, &answers)?;
     let Some(what) = what else {

@@ -14,6 +14,12 @@ pub(super) fn tiny() -> Result<HookedTransformer> {
     once(&MODEL, || HookedTransformer::from_pretrained("tiny"))
 }
 
+/// Two layers of attention alone, in which induction can be read off the weights.
+pub(super) fn induction() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    once(&MODEL, || HookedTransformer::from_pretrained("induction"))
+}
+
 /// A small random model of another depth, number of heads and width than the embedded ones, without a tokenizer: what was written into
 /// the code for one model fails on it. No bias is 0, no weight of a norm is 1, and `eps` is large enough to be seen.
 pub(super) fn other() -> Result<HookedTransformer> {
@@ -45,7 +51,7 @@ pub(super) fn other() -> Result<HookedTransformer> {
 }
 
 /// The model of `read`, which is called once.
-fn once(
+pub(super) fn once(
     kept: &OnceLock<HookedTransformer>,
     read: impl FnOnce() -> Result<HookedTransformer>,
 ) -> Result<HookedTransformer> {

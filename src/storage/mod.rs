@@ -2,6 +2,7 @@
 //! the files embedded in this binary. This module knows nothing about models: it provides named tensors with a shape and a
 //! dtype, whose numbers are read on demand.
 
+mod embedded;
 pub(crate) mod gguf;
 mod hub;
 mod npy_header;
@@ -11,9 +12,9 @@ mod safetensors;
 mod saved;
 mod stored;
 mod tensors;
-pub(crate) mod tiny;
 mod torch;
 
+pub(crate) use embedded::{Embedded, TINY};
 pub(crate) use gguf::GgufMetadata;
 pub use hub::Hub;
 pub(crate) use hub::{MAIN, Repo, Wanted, some_of};

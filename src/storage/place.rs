@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::embedded::Embedded;
 use super::hub::{self, Repo, gguf_models, is_safe, some_of};
 use super::stored::{Named, Source, check_pointer};
 use super::tensors::Tensors;
-use super::{gguf, npz, safetensors, tiny, torch};
+use super::{gguf, npz, safetensors, torch};
 use crate::error::{Error, Result};
 use crate::files::read_json;
 
 /// Where files are.
 pub(crate) enum Place {
-    Embedded,
+    /// In this binary.
+    Embedded(&'static Embedded),
     Folder(PathBuf),
     /// A GGUF file, beside which there may be others.
     Gguf(PathBuf),
@@ -26,7 +28,7 @@ impl Place {
     /// How messages refer to this place.
     pub(crate) fn path(&self) -> PathBuf {
         match self {
-            Self::Embedded => "the embedded model".into(),
+            Self::Embedded(model) => format!("the embedded model {:?}", model.name).into(),
             Self::Folder(path) => path.clone(),
             Self::Gguf(path) => beside(path),
             Self::Hub(repo) => repo.id().into(),
@@ -38,8 +40,8 @@ impl Place {
     /// # Errors
     /// [`Error::File`] if it exists but cannot be read.
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        if let Self::Embedded = self {
-            return Ok(tiny::file(name).map(<[u8]>::to_vec));
+        if let Self::Embedded(model) = self {
+            return Ok(model.file(name).map(<[u8]>::to_vec));
         }
         self.locate(name)?.map(|path| contents(&path)).transpose()
     }
@@ -50,7 +52,7 @@ impl Place {
     /// [`Error::File`] if there are very many, or the hub cannot be asked.
     pub(crate) fn names(&mut self) -> Result<Vec<String>> {
         let folder = match self {
-            Self::Embedded => return Ok(tiny::names()),
+            Self::Embedded(model) => return Ok(model.names()),
             Self::Hub(repo) => return repo.files(),
             Self::Folder(_) | Self::Gguf(_) => self.path(),
         };
@@ -67,7 +69,9 @@ impl Place {
     /// [`Error::File`] if there is none, or it is damaged or could not be fetched.
     pub(crate) fn open(&mut self, name: &str, key: Option<&str>) -> Result<Tensors> {
         let called = self.path().join(name);
-        if let (Self::Embedded, Some(bytes)) = (&self, tiny::file(name)) {
+        if let Self::Embedded(model) = self
+            && let Some(bytes) = model.file(name)
+        {
             return Tensors::named(&called, safetensors::read(&called, Source::Memory(bytes))?.0);
         }
         match self.locate(name)? {
@@ -82,7 +86,7 @@ impl Place {
     /// [`Error::File`] if it could not be fetched.
     pub(crate) fn locate(&mut self, name: &str) -> Result<Option<PathBuf>> {
         match self {
-            Self::Embedded => Ok(None),
+            Self::Embedded(_) => Ok(None),
             Self::Folder(_) | Self::Gguf(_) => Ok(Some(self.path().join(name)).filter(|path| path.exists())),
             Self::Hub(repo) => repo.find(name),
         }
@@ -98,7 +102,7 @@ impl Place {
             Self::Hub(repo) => repo.gguf(),
             Self::Gguf(path) => Ok(Some(path.clone())),
             Self::Folder(folder) => only_gguf(folder),
-            Self::Embedded => Ok(None),
+            Self::Embedded(_) => Ok(None),
         }
     }
 
@@ -122,7 +126,9 @@ impl Place {
     pub(crate) fn tensors(&mut self, names: &[&str]) -> Result<Option<(PathBuf, Vec<Named>)>> {
         for name in names {
             let called = self.path().join(name);
-            if let (Self::Embedded, Some(bytes)) = (&self, tiny::file(name)) {
+            if let Self::Embedded(model) = self
+                && let Some(bytes) = model.file(name)
+            {
                 let (tensors, _) = safetensors::read(&called, Source::Memory(bytes))?;
                 return Ok(Some((called, tensors)));
             }

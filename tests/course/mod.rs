@@ -1,5 +1,9 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod c3_attention;
+mod c4_ablation;
+mod c5_circuit;
+mod models;
 mod notebooks;
 mod progress;
 mod tensors;

@@ -6,7 +6,7 @@ use super::files::Files;
 use super::options::DictionaryOptions;
 use super::releases;
 use crate::error::{Error, Result, nearest};
-use crate::storage::{Hub, MAIN, Place, Repo, tiny};
+use crate::storage::{Embedded, Hub, MAIN, Place, Repo, TINY};
 
 /// The folder of the embedded dictionaries.
 const EMBEDDED: &str = "dictionaries";
@@ -16,11 +16,13 @@ const EMBEDDED: &str = "dictionaries";
 /// # Errors
 /// A name that means nothing, a revision of something that has none, files that cannot be listed.
 pub(super) fn files(name: &str, options: &DictionaryOptions) -> Result<Files> {
-    if name == tiny::NAME {
-        return Files::new(Place::Embedded, EMBEDDED);
-    }
-    if let Some(embedded) = name.strip_prefix("tiny/").filter(|_| !Path::new(name).exists()) {
-        return self::embedded(embedded);
+    if let Some(tiny) = Embedded::called(TINY) {
+        if name == TINY {
+            return Files::new(Place::Embedded(tiny), EMBEDDED);
+        }
+        if let Some(name) = name.strip_prefix("tiny/").filter(|_| !Path::new(name).exists()) {
+            return embedded(tiny, name);
+        }
     }
     let path = Path::new(name);
     if path.is_dir() {
@@ -75,14 +77,14 @@ fn hub_name(name: &str) -> Result<(&str, &str, &str)> {
 }
 
 /// The files of an embedded dictionary.
-fn embedded(name: &str) -> Result<Files> {
-    let names = tiny::names();
+fn embedded(model: &'static Embedded, name: &str) -> Result<Files> {
+    let names = model.names();
     let known =
         names.iter().filter_map(|file| Some(file.strip_prefix(EMBEDDED)?.strip_prefix('/')?.split_once('/')?.0));
     let mut known: Vec<&str> = known.collect();
     known.dedup();
     if known.contains(&name) {
-        return Files::new(Place::Embedded, &format!("{EMBEDDED}/{name}"));
+        return Files::new(Place::Embedded(model), &format!("{EMBEDDED}/{name}"));
     }
     let nearest = nearest(name, known.iter().copied())
         .map_or(String::new(), |name| format!("; the nearest name is \"tiny/{name}\""));

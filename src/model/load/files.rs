@@ -10,7 +10,7 @@ use super::names::id_of;
 use super::options::LoadOptions;
 use super::provenance::Origin;
 use crate::error::{Error, Result};
-use crate::storage::{Hub, MAIN, Named, Place, Repo, Wanted, is_gguf, some_of, tiny};
+use crate::storage::{Embedded, Hub, MAIN, Named, Place, Repo, Wanted, is_gguf, some_of};
 
 /// Weights in one file; if there are several files, the index beside them; in each format, the better one first.
 const WEIGHTS: [&str; 4] =
@@ -28,8 +28,8 @@ const ADVICE: &str =
 /// An unknown name, a revision of something that has no revisions.
 pub(in crate::model) fn place(name: &str, options: &LoadOptions) -> Result<Place> {
     let path = Path::new(name);
-    let local = if name == tiny::NAME {
-        Some(Place::Embedded)
+    let local = if let Some(embedded) = Embedded::called(name) {
+        Some(Place::Embedded(embedded))
     } else if path.is_dir() {
         Some(Place::Folder(path.into()))
     } else if path.is_file() && is_gguf(path) {
@@ -165,7 +165,7 @@ fn check_gguf(place: &mut Place) -> Result<()> {
 /// What a provenance says of where the files are; `kinds` is how the weights of a GGUF file are stored.
 pub(in crate::model) fn origin(place: &Place, kinds: Option<&str>) -> Origin {
     let (source, revision) = match place {
-        Place::Embedded => ("embedded in candle-lens".into(), None),
+        Place::Embedded(_) => ("embedded in candle-lens".into(), None),
         Place::Folder(path) => (format!("the folder {}", path.display()), None),
         Place::Gguf(path) => (format!("the file {}", path.display()), None),
         Place::Hub(repo) => (format!("{} of the hub", repo.name()), Some(repo.revision())),

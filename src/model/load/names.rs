@@ -1,7 +1,7 @@
 //! Names of models: TransformerLens' own, and those on the Hugging Face hub.
 
 use crate::error::{Error, Result, nearest};
-use crate::storage::tiny;
+use crate::storage::Embedded;
 
 /// One id a line, followed by its other names.
 const TABLE: &str = include_str!("names.txt");
@@ -35,11 +35,13 @@ pub(in crate::model) fn id_of(name: &str) -> Result<&str> {
     if name.split('/').count() == 2 && name.split('/').all(part) {
         return Ok(name);
     }
-    let known = names().map(|(known, _)| known).chain([tiny::NAME]);
+    let known = names().map(|(known, _)| known).chain(Embedded::all());
     let nearest = nearest(name, known).expect("there are names");
+    let embedded: Vec<String> = Embedded::all().map(|name| format!("{name:?}")).collect();
     Err(Error::argument(format!(
         "no model is called {name:?}, and there is no such folder; the nearest name is {nearest:?}. \
-         Give \"tiny\", a folder, a .gguf file, or a hub id such as \"openai-community/gpt2\"."
+         Give one that is embedded ({}), a folder, a .gguf file, or a hub id such as \"openai-community/gpt2\".",
+        embedded.join(", ")
     )))
 }
 

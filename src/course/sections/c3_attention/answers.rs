@@ -2,10 +2,13 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{attention_pattern, induction_scores};
+use super::{attention_pattern, induction_scores, losses_by_half};
 use crate::cache::ActivationCache;
 use crate::error::Result;
+use crate::hooks::HookPlan;
 use crate::model::ops::softmax;
+use crate::model::{HookedTransformer, log_probs_of};
+use crate::random::Random;
 use crate::tensors::{TensorWords, einsum};
 use crate::tokens::Tokens;
 
@@ -153,4 +156,112 @@ pub(super) fn one_prompt(cache: &ActivationCache, seq_len: usize) -> Result<Tens
 
 pub(super) fn whole_stripe(cache: &ActivationCache, seq_len: usize) -> Result<Tensor> {
     on_diagonal(cache, 1 - seq_len as isize)
+}
+
+/// Rows of a BOS and two halves of the tokens that `drawn` gives.
+fn rows(
+    model: &HookedTransformer,
+    seq_len: usize,
+    batch: usize,
+    mut drawn: impl FnMut(usize, u32) -> Vec<u32>,
+) -> Result<(u32, Vec<[Vec<u32>; 2]>)> {
+    let bos = model.tokenizer()?.bos_id().unwrap_or(0);
+    let halves = (0..batch).map(|_| {
+        let half = drawn(seq_len, bos);
+        [half.clone(), half]
+    });
+    Ok((bos, halves.collect()))
+}
+
+/// Random tokens, none of which is the BOS.
+fn draw(model: &HookedTransformer, random: &mut Random, count: usize, bos: u32) -> Vec<u32> {
+    let ids = std::iter::repeat_with(|| random.below(model.dims().d_vocab) as u32);
+    ids.filter(|id| *id != bos).take(count).collect()
+}
+
+fn tokens_of(bos: Option<u32>, halves: Vec<[Vec<u32>; 2]>) -> Result<Tokens> {
+    let row = |[first, second]: [Vec<u32>; 2]| bos.into_iter().chain(first).chain(second).collect();
+    Tokens::from_rows(halves.into_iter().map(row).collect())
+}
+
+pub(super) fn bos_is_zero(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Tokens> {
+    let mut random = Random::new(seed);
+    let (_, halves) = rows(model, seq_len, batch, |count, _| draw(model, &mut random, count, 0))?;
+    tokens_of(Some(0), halves)
+}
+
+pub(super) fn same_rows(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Tokens> {
+    let (bos, halves) = rows(model, seq_len, batch, |count, bos| draw(model, &mut Random::new(seed), count, bos))?;
+    tokens_of(Some(bos), halves)
+}
+
+pub(super) fn two_halves(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Tokens> {
+    let mut random = Random::new(seed);
+    let bos = model.tokenizer()?.bos_id().unwrap_or(0);
+    let mut half = || draw(model, &mut random, seq_len, bos);
+    let halves = (0..batch).map(|_| [half(), half()]).collect();
+    tokens_of(Some(bos), halves)
+}
+
+pub(super) fn no_bos(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Tokens> {
+    let mut random = Random::new(seed);
+    let (_, halves) = rows(model, seq_len, batch, |count, bos| draw(model, &mut random, count, bos))?;
+    tokens_of(None, halves)
+}
+
+pub(super) fn bos_is_drawn(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Tokens> {
+    let mut random = Random::new(seed);
+    let (bos, halves) = rows(model, seq_len, batch, |count, _| draw(model, &mut random, count, u32::MAX))?;
+    tokens_of(Some(bos), halves)
+}
+
+/// The mean losses of two ranges of the entries of `log_probs_of`.
+fn losses(model: &HookedTransformer, tokens: &Tokens, ranges: [(usize, usize); 2]) -> Result<(f32, f32)> {
+    let losses = log_probs_of(&model.forward(tokens.clone())?, tokens)?.neg()?;
+    let mean = |(from, count)| losses.narrow(1, from, count)?.mean_all()?.item();
+    Ok((mean(ranges[0])?, mean(ranges[1])?))
+}
+
+pub(super) fn with_the_turn(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<(f32, f32)> {
+    losses(model, tokens, [(0, seq_len), (seq_len, seq_len)])
+}
+
+pub(super) fn log_probabilities(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<(f32, f32)> {
+    let (first, second) = losses_by_half(model, tokens, seq_len)?;
+    Ok((-first, -second))
+}
+
+pub(super) fn one_late(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<(f32, f32)> {
+    losses(model, tokens, [(0, seq_len), (seq_len + 2, seq_len - 2)])
+}
+
+pub(super) fn exchanged(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<(f32, f32)> {
+    let (first, second) = losses_by_half(model, tokens, seq_len)?;
+    Ok((second, first))
+}
+
+fn patterns(model: &HookedTransformer, tokens: &Tokens) -> Result<ActivationCache> {
+    Ok(model.run_with_hooks(tokens.clone(), HookPlan::new().capture("pattern"))?.1)
+}
+
+pub(super) fn last_layer_everywhere(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
+    let scores = induction_scores(&patterns(model, tokens)?, seq_len)?;
+    let last = scores.narrow(0, scores.dim(0)? - 1, 1)?;
+    Ok(last.broadcast_as(scores.shape())?.contiguous()?)
+}
+
+pub(super) fn the_same_token_in_run(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
+    the_same_token(&patterns(model, tokens)?, seq_len)
+}
+
+pub(super) fn summed_in_run(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
+    summed(&patterns(model, tokens)?, seq_len)
+}
+
+pub(super) fn one_prompt_in_run(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
+    one_prompt(&patterns(model, tokens)?, seq_len)
+}
+
+pub(super) fn whole_stripe_in_run(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
+    whole_stripe(&patterns(model, tokens)?, seq_len)
 }

@@ -6,6 +6,7 @@ use crate::course::answer::{Answer, IntoAnswer};
 use crate::course::exercise::{About, Lend, exercise};
 use crate::course::judge::{Known, Rule, judge, prove};
 use crate::course::verdict::Verdict;
+use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 use candle_core::Tensor;
 
@@ -60,7 +61,7 @@ exercise! {
 
 exercise! {
     /// How much each head attends to the current token.
-    CurrentTokenScores, "1.2.c", current_token_scores(cache: &ActivationCache) -> Tensor;
+    CurrentTokenScores, "1.2.c1", current_token_scores(cache: &ActivationCache) -> Tensor;
     task: "How much of its attention does each head give to the query's own position? Average over queries and prompts.
 
 - returns `[layer, head]`";
@@ -80,7 +81,7 @@ exercise! {
 
 exercise! {
     /// How much each head attends to the token before.
-    PreviousTokenScores, "1.2.d", previous_token_scores(cache: &ActivationCache) -> Tensor;
+    PreviousTokenScores, "1.2.c2", previous_token_scores(cache: &ActivationCache) -> Tensor;
     task: "How much does each head attend to the position just before? Average over the queries that have one, and over prompts. Induction needs such a head.
 
 - returns `[layer, head]`";
@@ -102,7 +103,7 @@ exercise! {
 
 exercise! {
     /// How much each head attends to the first token.
-    FirstTokenScores, "1.2.e", first_token_scores(cache: &ActivationCache) -> Tensor;
+    FirstTokenScores, "1.2.c3", first_token_scores(cache: &ActivationCache) -> Tensor;
     task: "How much does each head attend to the first position? Heads that have nothing to do rest there.
 
 - returns `[layer, head]`";
@@ -120,6 +121,56 @@ exercise! {
     accepted: [
         "You left out the first query, which can look nowhere else: a fair choice, and slightly smaller numbers." => answers::without_the_first_query,
     ];
+}
+
+exercise! {
+    /// Random tokens that come twice.
+    RepeatedTokens, "1.2.d", repeated_tokens(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Tokens;
+    task: "Make the text on which induction shows: rows of a BOS and `seq_len` random tokens, twice. Nothing in the first half can be known in advance; in the second, everything can, but only by looking back. No fact about language helps, so what a model gets right here it gets right by induction.
+
+- each row has random tokens of its own, drawn by `Random::new(seed)`, so that a seed gives the same rows each time
+- the BOS is the tokenizer's, `model.tokenizer()?.bos_id()`, and none of the random tokens is one
+- returns `[batch, 1 + 2 * seq_len]`";
+    axes: &[&["row", "pos"]];
+    inputs: inputs::sizes => (HookedTransformer, usize, usize, u64);
+    rule: inputs::repeats_as_it_should;
+    hints: &[
+        "A row is one list after another: the BOS, the half, the half again.",
+        "Make one Random before the loop over rows. Draw ids below d_vocab until seq_len of them are not the BOS; put the row together; Tokens::from_rows at the end.",
+        "let id = random.below(model.cfg().d_vocab) as u32; if id != bos { half.push(id); } and then rows.push([&[bos], &half[..], &half[..]].concat());",
+    ];
+    wrong: [
+        "the BOS is not always token 0. Ask the tokenizer." => answers::bos_is_zero,
+        "all rows are the same. Make the Random once, before the loop over rows." => answers::same_rows,
+        "the second half is drawn anew. Use the tokens of the first." => answers::two_halves,
+        "there is no BOS at the start." => answers::no_bos,
+        "the BOS is drawn among the random tokens now and then. Leave it out." => answers::bos_is_drawn,
+    ];
+    accepted: [];
+}
+
+exercise! {
+    /// The loss on the first and on the second half of repeated tokens.
+    LossesByHalf, "1.2.e", losses_by_half(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> (f32, f32);
+    task: "How much does the repetition help? Compute the mean loss at the tokens of the first half, and at those of the second. Leave out the first token of the second half: nothing says that the repetition begins just there.
+
+- `tokens`: a BOS and `seq_len` random tokens, twice
+- `log_probs_of(&logits, tokens)?` is `[batch, pos - 1]`: at `i` the log-probability of token `i + 1`
+- returns the two losses, which are positive";
+    axes: &[&[], &[]];
+    inputs: inputs::rows => (HookedTransformer, Tokens, usize);
+    hints: &[
+        "Which entries of the log-probabilities are about the tokens 1 to seq_len, and which about seq_len + 2 to 2 * seq_len?",
+        "The loss is minus the log-probability. Entries 0 to seq_len - 1 are the first half; entry seq_len is the first token of the second; seq_len - 1 entries follow.",
+        "losses.narrow(1, 0, seq_len)?.mean_all()?.item()? and losses.narrow(1, seq_len + 1, seq_len - 1)?.mean_all()?.item()?.",
+    ];
+    wrong: [
+        "the first token of the second half is in it, which nothing tells. Leave it out." => answers::with_the_turn,
+        "these are log-probabilities. The loss is minus that." => answers::log_probabilities,
+        "the second half begins one entry too late: entry i is about token i + 1." => answers::one_late,
+        "the halves are exchanged." => answers::exchanged,
+    ];
+    accepted: [];
 }
 
 exercise! {
@@ -143,5 +194,30 @@ exercise! {
     ];
     accepted: [
         "You averaged over the whole stripe, which has two queries of the first half in it: as ARENA does, and slightly smaller numbers." => answers::whole_stripe,
+    ];
+}
+
+exercise! {
+    /// The scores of 1.2.f, taken while the model runs.
+    InductionScoresInRun, "1.2.g", induction_scores_in_run(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Tensor;
+    task: "The same scores without a cache: look at each pattern while the model runs, and keep a few numbers of it instead of all. The patterns of a real model are gigabytes for a hundred prompts; their scores are not.
+
+- `model.visit(tokens.clone(), \"pattern\", |pattern, point| { ..; Ok(()) })?` runs the model and shows you the pattern of every layer, first to last. The closure may write to variables around it; `point.layer()` says where it is
+- returns `[layer, head]`";
+    axes: &[&["layer", "head"]];
+    inputs: inputs::rows => (HookedTransformer, Tokens, usize);
+    hints: &[
+        "What is in the closure is what induction_scores does with one layer.",
+        "A list before the run, let mut layers = Vec::new(); the closure pushes [head] for each layer; stack the list after the run.",
+        r#"model.visit(tokens.clone(), "pattern", |pattern, _| { layers.push(pattern.diagonal(1 - seq_len as isize)?.narrow(2, 2, seq_len)?.mean((0, 2))?); Ok(()) })?;"#,
+    ];
+    wrong: [
+        "every row is the last layer's: each call of the closure overwrites what the one before found." => answers::last_layer_everywhere,
+        "this looks at the first occurrence itself. The token after it is one nearer." => answers::the_same_token_in_run,
+        "this is a sum along the stripe. Take the mean." => answers::summed_in_run,
+        "this is the first prompt alone. Average over prompts as well." => answers::one_prompt_in_run,
+    ];
+    accepted: [
+        "You averaged over the whole stripe, which has two queries of the first half in it: as ARENA does, and slightly smaller numbers." => answers::whole_stripe_in_run,
     ];
 }

@@ -1,0 +1,20 @@
+//! What the cards of the course's models claim, measured: by the example that trains them, and again by the tests.
+
+mod induction;
+
+use candle_lens::Result;
+use candle_lens::model::HookedTransformer;
+
+/// A row of a card's table: what is measured, and the number.
+pub type Claim = (String, f64);
+
+/// What measures a model.
+pub type Measure = fn(&HookedTransformer) -> Result<Vec<Claim>>;
+
+/// Each model with what measures it, as it is loaded without processing.
+pub const CLAIMS: &[(&str, Measure)] = &[("induction", induction::measure)];
+
+/// The rows of the card's table.
+pub fn table(claims: &[Claim]) -> String {
+    claims.iter().map(|(what, value)| format!("| {what} | {value:.3} |\n")).collect()
+}

@@ -1,0 +1,88 @@
+//! Small inputs for the exercises of this section.
+
+use candle_core::Tensor;
+
+use crate::analysis::{RepeatOptions, repeated_tokens};
+use crate::course::answer::Answer;
+use crate::course::models::{induction, other};
+use crate::course::seed::seed;
+use crate::error::Result;
+use crate::hooks::HookPlan;
+use crate::model::HookedTransformer;
+use crate::random::Random;
+use crate::tensors::TensorWords;
+use crate::tokens::Tokens;
+
+fn ids(random: &mut Random, count: usize, d_vocab: usize) -> Vec<u32> {
+    (0..count).map(|_| random.below(d_vocab) as u32).collect()
+}
+
+/// An embedding, the results of two layers of heads, an unembedding and tokens.
+type Parts = (Tensor, Tensor, Tensor, Tensor, Vec<u32>);
+
+pub(in crate::course::sections) fn two_layers() -> Result<Vec<Parts>> {
+    let mut random = Random::new(seed(41));
+    let mut one = |pos, heads, d_model, d_vocab| -> Result<Parts> {
+        let heads = (pos, heads, d_model);
+        let [embed, w_u] = [(pos, d_model), (d_model, d_vocab)].map(|shape| random.normal(shape));
+        let [l0, l1] = [(); 2].map(|()| random.normal(heads));
+        Ok((embed?, l0?, l1?, w_u?, ids(&mut random, pos, d_vocab)))
+    };
+    Ok(vec![one(6, 3, 4, 11)?, one(8, 2, 5, 13)?])
+}
+
+/// Parts, what the norm divides by, an unembedding with its bias, and tokens.
+pub(in crate::course::sections) fn with_norm() -> Result<Vec<Parts>> {
+    let mut random = Random::new(seed(42));
+    let mut one = |pos, parts, d_model, d_vocab| -> Result<Parts> {
+        let parts = random.normal((pos, parts, d_model))?;
+        let scale = (parts.sum(1)?.sqr()?.mean_keepdim(1)? + 0.1)?.sqrt()?;
+        let [w_u, b_u] = [random.normal((d_model, d_vocab)), random.normal(d_vocab)];
+        Ok((parts, scale, w_u?, b_u?, ids(&mut random, pos, d_vocab)))
+    };
+    Ok(vec![one(6, 3, 4, 11)?, one(8, 7, 5, 13)?])
+}
+
+pub(in crate::course::sections) fn outputs() -> Result<Vec<(Tensor, usize)>> {
+    let mut random = Random::new(seed(43));
+    Ok(vec![(random.normal((2, 5, 3, 4))?, 1), (random.normal((4, 3, 5, 6))?, 2)])
+}
+
+pub(in crate::course::sections) fn rows() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
+    let one = |model: HookedTransformer, seq_len, batch| -> Result<_> {
+        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: seed(44) })?;
+        Ok((model, tokens, seq_len))
+    };
+    Ok(vec![one(induction()?, 8, 3)?, one(other()?, 6, 2)?])
+}
+
+pub(in crate::course::sections) fn nothing() -> Result<Vec<()>> {
+    Ok(vec![()])
+}
+
+/// Whether a head looks at the token before, by its pattern and not by its name.
+pub(in crate::course::sections) fn looks_at_the_token_before(_: &(), answer: &Answer) -> Result<Option<String>> {
+    let numbers: Vec<i64> = answer.parts.iter().map(|part| part.to_scalar()).collect::<Result<_, _>>()?;
+    let model = induction()?;
+    let dims = model.dims();
+    let head = match numbers[..] {
+        [layer, head] if (0..dims.n_layers as i64).contains(&layer) && (0..dims.n_heads as i64).contains(&head) => {
+            (layer as usize, head as usize)
+        }
+        _ => return Ok(Some(format!("there is no such head: {} layers have {} each.", dims.n_layers, dims.n_heads))),
+    };
+    let tokens = repeated_tokens(&model, RepeatOptions { seq_len: 20, batch: 4, seed: seed(45) })?;
+    let pattern =
+        model.run_with_hooks(tokens, HookPlan::new().capture(("pattern", head.0)))?.1.get(("pattern", head.0))?;
+    let scores = pattern.diagonal(-1)?.mean((0, 2))?.to_vec1::<f32>()?;
+    let highest = scores.iter().copied().fold(0.0, f32::max);
+    let score = scores[head.1];
+    Ok((head.0 != 0 || score < highest).then(|| {
+        format!(
+            "L{}H{} gives {:.0} % of its attention to the token before, and another head more.",
+            head.0,
+            head.1,
+            100.0 * score
+        )
+    }))
+}

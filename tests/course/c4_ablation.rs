@@ -1,0 +1,94 @@
+//! References of C4 beside loops, the library's edits, and the logits that attributions must sum to.
+
+use candle_lens::course::ex;
+use candle_lens::prelude::*;
+
+use super::c3_attention::losses;
+
+/// A sum of a dozen logits near 10, in f32.
+const ROUNDING: f32 = 1e-3;
+
+/// What each part adds to the next token's logit, and the bias's own part, by loops.
+fn attribution(parts: &Tensor, scale: &[f32], w_u: &Tensor, b_u: &[f32], ids: &[u32]) -> Result<Vec<Vec<f32>>> {
+    let (parts, w_u) = (parts.to_vec3::<f32>()?, w_u.to_vec2::<f32>()?);
+    let row = |pos: usize| {
+        let next = ids[pos + 1] as usize;
+        let of_part = |part: &Vec<f32>| part.iter().zip(&w_u).map(|(x, w)| x * w[next]).sum::<f32>() / scale[pos];
+        parts[pos].iter().map(of_part).chain([b_u[next]]).collect()
+    };
+    Ok((0..ids.len() - 1).map(row).collect())
+}
+
+#[test]
+fn attributions_are_what_loops_give_and_sum_to_the_logits() -> Result<()> {
+    let plain = |embed: &Tensor, l0: &Tensor, l1: &Tensor, w_u: &Tensor, ids: &[u32]| -> Result<Tensor> {
+        let parts = Tensor::cat(&[&embed.unsqueeze(1)?, l0, l1], 1)?;
+        let mut rows = attribution(&parts, &vec![1.0; ids.len()], w_u, &vec![0.0; w_u.dim(1)?], ids)?;
+        rows.iter_mut().for_each(|row| row.truncate(parts.dim(1).unwrap_or(0)));
+        Ok(Tensor::new(rows, &Device::Cpu)?)
+    };
+    ex::logit_attribution().check(plain).expect()?;
+    let normed = |parts: &Tensor, scale: &Tensor, w_u: &Tensor, b_u: &Tensor, ids: &[u32]| -> Result<Tensor> {
+        let rows = attribution(parts, &scale.flatten_all()?.to_vec1()?, w_u, &b_u.to_vec1()?, ids)?;
+        Ok(Tensor::new(rows, &Device::Cpu)?)
+    };
+    ex::logit_attribution_ln().check(normed).expect()?;
+
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let tokens = model.to_tokens("When John and Mary went to the shops, John gave the bag to")?;
+    let (logits, cache) = model.run_with_cache(tokens.clone())?;
+    let parts = cache.stack(&model, Stack::components())?.tensor().squeeze(1)?.transpose(0, 1)?.contiguous()?;
+    let scale = cache.get("ln_final.hook_scale")?.get(0)?;
+    let rows = normed(&parts, &scale, &model.W_U(), &model.b_U(), &tokens.row(0))?.sum(1)?.to_vec1::<f32>()?;
+    let logits = logits.get(0)?.to_vec2::<f32>()?;
+    for (pos, sum) in rows.iter().enumerate() {
+        let wanted = logits[pos][tokens.row(0)[pos + 1] as usize];
+        assert!((sum - wanted).abs() < ROUNDING, "position {pos}: {sum}, not {wanted}");
+    }
+    Ok(())
+}
+
+/// The same tensor with the numbers of one head made anew from its place and its old number.
+fn changed(z: &Tensor, head: usize, new: impl Fn([usize; 4], f32) -> f32) -> Result<Tensor> {
+    let (batch, pos, heads, d_head) = z.dims4()?;
+    let old = z.flatten_all()?.to_vec1::<f32>()?;
+    let place = |at: usize| [at / d_head / heads / pos, at / d_head / heads % pos, at / d_head % heads, at % d_head];
+    let numbers = old.iter().enumerate().map(|(at, x)| if place(at)[2] == head { new(place(at), *x) } else { *x });
+    Ok(Tensor::from_vec(numbers.collect::<Vec<f32>>(), (batch, pos, heads, d_head), &Device::Cpu)?)
+}
+
+#[test]
+fn ablations_are_those_of_loops_and_of_the_library() -> Result<()> {
+    ex::zero_head().check(|z, head| changed(z, head, |_, _| 0.0)).expect()?;
+    let mean = |z: &Tensor, head: usize| -> Result<Tensor> {
+        let prompts = (0..z.dim(0)?).map(|b| Ok(z.get(b)?.to_vec3::<f32>()?)).collect::<Result<Vec<_>>>()?;
+        let mean = |[_, p, h, d]: [usize; 4]| prompts.iter().map(|z| z[p][h][d]).sum::<f32>() / prompts.len() as f32;
+        changed(z, head, |place, _| mean(place))
+    };
+    ex::mean_head().check(mean).expect()?;
+    let scores = |model: &HookedTransformer, tokens: &Tokens, seq_len: usize| -> Result<Tensor> {
+        let loss = |plan: HookPlan| -> Result<f32> {
+            let rows = losses(&model.run_with_hooks(tokens.clone(), plan)?.0, tokens)?;
+            let known: Vec<f32> = rows.iter().flat_map(|row| row[seq_len + 1..].iter().copied()).collect();
+            Ok(known.iter().sum::<f32>() / known.len() as f32)
+        };
+        let (layers, heads) = (model.dims().n_layers, model.dims().n_heads);
+        let clean = loss(HookPlan::new())?;
+        let without = |at: usize| HookPlan::new().edit(("z", at / heads), Edit::zero().head(at % heads));
+        let all = (0..layers * heads).map(|at| Ok(loss(without(at))? - clean)).collect::<Result<Vec<f32>>>()?;
+        Ok(Tensor::from_vec(all, (layers, heads), &Device::Cpu)?)
+    };
+    ex::ablation_scores().check(scores).expect()
+}
+
+/// A question's answer is judged by the model, and a wrong one is answered by what its head does.
+#[test]
+fn the_question_tells_what_a_head_does_and_not_which_it_is() {
+    assert!(ex::previous_token_head().check(|| Ok::<_, String>((0, 0))).passed());
+    for wrong in [(0, 3), (1, 0)] {
+        let said = ex::previous_token_head().check(|| Ok::<_, String>(wrong)).to_string();
+        assert!(said.contains("of its attention to the token before") && !said.contains("L0H0"), "{said}");
+    }
+    let outside = ex::previous_token_head().check(|| Ok::<_, String>((0, 4))).to_string();
+    assert!(outside.contains("there is no such head"), "{outside}");
+}
