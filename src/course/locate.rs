@@ -22,10 +22,15 @@ pub(super) fn differs(got: &Answer, wanted: &Answer, axes: &[&[&str]], tolerance
     if got.parts.len() != wanted.parts.len() {
         return Ok(Some(format!("it has {} parts, and {} are wanted.", got.parts.len(), wanted.parts.len())));
     }
+    let parts = wanted.parts.len();
     for (number, (got, wanted)) in got.parts.iter().zip(&wanted.parts).enumerate() {
         let names = axes.get(number).copied().unwrap_or_default();
         if let Some(found) = difference(got, wanted, tolerance)? {
-            return sentence(&found, got, wanted, names).map(Some);
+            let what = sentence(&found, got, wanted, names)?;
+            return Ok(Some(match parts {
+                1 => what,
+                _ => format!("part {} of {parts}: {what}", number + 1),
+            }));
         }
     }
     Ok(None)
@@ -39,11 +44,11 @@ fn sentence(found: &Difference, got: &Tensor, wanted: &Tensor, names: &[&str]) -
         }
         return Ok(sentence);
     };
-    let mut sentence = format!("{} of {} numbers differ", found.wrong.len(), wanted.elem_count());
+    let mut sentence = format!("got {}, wanted {}.", first.got, first.wanted);
     if wanted.rank() > 0 {
-        sentence += &format!("; the first at {}", place(&first.index, names));
+        let (wrong, all, place) = (found.wrong.len(), wanted.elem_count(), place(&first.index, names));
+        sentence = format!("{wrong} of {all} numbers differ; the first at {place}: {sentence}");
     }
-    sentence += &format!(": got {}, wanted {}.", first.got, first.wanted);
     if let Some(right) = right_throughout(found, wanted.dims(), names) {
         sentence += &format!(" {right}");
     }

@@ -61,7 +61,7 @@ attention_explorer(&model, &cache)"#;
 
 const REPEATS: &str = "## Text that can be known only by looking back
 
-Random tokens, twice: whatever the first half is, the second is the same. A model that has learnt *look for the token you see now, and say what came after it* knows every token of the second half but the first. Heads that do it have been found in every language model of two layers or more that was looked into, and they appear within a short stretch of its training.";
+Random tokens, twice: whatever the first half is, the second is the same. A model that has learnt *look for the token you see now, and say what came after it* knows every token of the second half but the first. Heads that do it have been found in every language model of two layers or more that was looked into, and they appear within a short stretch of training.";
 
 const CURVE: &str = "Below, the loss at each position of such rows. Before you run the cell: where will it fall, and how far? (`tiny` knows 2827 tokens; a guess that gives each the same chance costs ln 2827 ≈ 7.9.)";
 

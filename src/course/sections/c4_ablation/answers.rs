@@ -6,13 +6,19 @@ use super::{ablation_scores, logit_attribution, logit_attribution_ln, zero_head}
 use crate::error::Result;
 use crate::hooks::{Edit, HookPlan};
 use crate::model::{HookedTransformer, log_probs_of};
-use crate::tensors::TensorWords;
+use crate::tensors::{TensorWords, einsum};
 use crate::tokens::Tokens;
 
 pub(super) fn own_token(embed: &Tensor, l0: &Tensor, l1: &Tensor, w_u: &Tensor, ids: &[u32]) -> Result<Tensor> {
     // The token of each position in the place of the next one.
     let own = [&ids[..1], &ids[..ids.len() - 1]].concat();
     logit_attribution(embed, l0, l1, w_u, &own)
+}
+
+pub(super) fn every_position(embed: &Tensor, l0: &Tensor, l1: &Tensor, w_u: &Tensor, ids: &[u32]) -> Result<Tensor> {
+    let parts = Tensor::cat(&[&embed.unsqueeze(1)?, l0, l1], 1)?;
+    let directions = w_u.index_select(&Tensor::new(ids, w_u.device())?, 1)?;
+    einsum("p c d, d p -> p c", &[&parts, &directions])
 }
 
 pub(super) fn stream_of_the_next(

@@ -27,6 +27,7 @@ exercise! {
     ];
     wrong: [
         "these are the logits of each position's own token (and the first row is of token 0 again). A position predicts the next one." => answers::own_token,
+        "there is a row for every token, of its own logits. A position predicts the next one, and the last predicts nothing that is known." => answers::every_position,
         "the stream is taken one position too late: the token at i + 1 is predicted at i." => answers::stream_of_the_next,
         "the embedding's part is missing: the direct path from token to logit counts too." => answers::without_the_direct_path,
         "layer 1 comes before layer 0." => answers::layers_exchanged,
@@ -135,7 +136,7 @@ exercise! {
 exercise! {
     /// The head of `induction` that looks at the token before.
     PreviousTokenHead, "1.2.l", previous_token_head() -> (usize, usize);
-    task: "Which head of `induction` looks at the token before? Return `Ok((layer, head))`, of what you see in its pattern and in the effect of its ablation.";
+    task: "Which head of `induction` looks at the token before? Return `Ok((layer, head))`, from what you see in its pattern and in the effect of its ablation.";
     axes: &[&[], &[]];
     inputs: inputs::nothing => ();
     rule: inputs::looks_at_the_token_before;
@@ -145,7 +146,7 @@ exercise! {
         "Compare the four maps of layer 0: in which is every row dark but for one cell, just left of the diagonal?",
     ];
     wrong: [
-        "that is a head of layer 1: it looks at the token after an earlier occurrence, an induction head." => answers::a_head_of_layer_1,
+        "that is a head of layer 1. Those find what the head that is asked for tells them." => answers::a_head_of_layer_1,
         "layers and heads are counted from 0, and the layer comes first." => answers::no_such_head,
     ];
     accepted: [];

@@ -75,14 +75,15 @@ pub(in crate::course::sections) fn looks_at_the_token_before(_: &(), answer: &An
     let pattern =
         model.run_with_hooks(tokens, HookPlan::new().capture(("pattern", head.0)))?.1.get(("pattern", head.0))?;
     let scores = pattern.diagonal(-1)?.mean((0, 2))?.to_vec1::<f32>()?;
-    let highest = scores.iter().copied().fold(0.0, f32::max);
-    let score = scores[head.1];
-    Ok((head.0 != 0 || score < highest).then(|| {
+    let (score, is_highest) = (scores[head.1], scores.iter().all(|other| *other <= scores[head.1]));
+    let kind = match head.0 {
+        1 => " This one looks at the token after an earlier occurrence: it is an induction head.",
+        _ => "",
+    };
+    Ok((head.0 != 0 || !is_highest).then(|| {
+        let (layer, head, percent) = (head.0, head.1, 100.0 * score);
         format!(
-            "L{}H{} gives {:.0} % of its attention to the token before, and another head more.",
-            head.0,
-            head.1,
-            100.0 * score
+            "L{layer}H{head} gives {percent:.0} % of its attention to the token before, and another head more.{kind}"
         )
     }))
 }

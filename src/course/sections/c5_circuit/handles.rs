@@ -124,7 +124,7 @@ exercise! {
 exercise! {
     /// Scores, split by what query and key are made of.
     DecomposeScores, "1.2.q2", decompose_scores(parts: &Tensor, w_q: &Tensor, w_k: &Tensor) -> Tensor;
-    task: "Split the scores of a head of layer 1 into one table for each pair of parts: the query's part and the key's. Their sum is the whole score. On `induction`, the pair of embedding (query) and L0H0 (key) has the stripe.
+    task: "Split the scores of a head of layer 1 into one table for each pair of parts: the query's part and the key's. Their sum is the whole score. On `induction`, one pair of parts has nearly all of the stripe.
 
 - `parts`: `[part, pos, d_model]`; `w_q`, `w_k`: `[d_model, d_head]`
 - returns `[query's part, key's part, q_pos, k_pos]`, divided by the square root of `d_head`";

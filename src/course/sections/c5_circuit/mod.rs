@@ -27,9 +27,11 @@ pub(super) fn section() -> Section {
         Part::Exercise(handles::full_ov().task()),
         Part::Exercise(handles::top_1_acc().task()),
         Part::Exercise(handles::joint_ov().task()),
+        Part::Text(DIAGONAL),
         Part::Code(CORNER),
         Part::Text(POSITIONS),
         Part::Exercise(handles::pos_by_pos().task()),
+        Part::Text(RUN),
         Part::Code(STRIPES),
         Part::Text(MATCHING),
         Part::Exercise(handles::decompose_qk_input().task()),
@@ -63,12 +65,17 @@ const COPYING: &str = "## What a head does with what it sees
 
 `W_E W_V W_O W_U` is the *full OV circuit* of a head: row `i` has what looking at token `i` adds to each logit. It has 128 rows and columns here and 50,000 in GPT-2, but a rank of at most `d_head`. A `FactoredMatrix` keeps it as two thin factors: `FactoredMatrix::new(&a, &b)?`, of which `.AB()?` is the product.";
 
+const DIAGONAL: &str =
+    "A head that copies shows as a diagonal. Which tokens does L1H0 miss, and what does it raise in their place?";
+
 const CORNER: &str = r#"let ov = FactoredMatrix::new(&model.W_E().matmul(&model.W_V()?.i((1, 0))?)?, &model.W_O()?.i((1, 0))?.matmul(&model.W_U())?)?;
 imshow(ov.get_corner(40)?).title("What looking at a token adds to each logit (L1H0, the first 40 tokens)")"#;
 
 const POSITIONS: &str = "## What a head sees in positions
 
-The diagonal in the picture is copying. Now layer 0. In a shortformer, queries and keys read embedding plus position. If a head needs only positions to find the token before, then `W_pos W_Q W_K^T W_pos^T`, with the scale, the mask and softmax, is its pattern on any text.";
+Now layer 0. In a shortformer, queries and keys read embedding plus position. If a head needs only positions to find the token before, then `W_pos W_Q W_K^T W_pos^T`, with the scale, the mask and softmax, is its pattern on any text.";
+
+const RUN: &str = "Positions alone make L0H0 give 62 % of its attention to the token before. In a run, where queries and keys read tokens too, it is 75 %: look at the line under its diagonal.";
 
 const STRIPES: &str = r#"let rows = candle_lens::analysis::repeated_tokens(&model, RepeatOptions { seq_len: 12, batch: 1, seed: 0 })?;
 let (_logits, cache) = model.run_with_cache(rows.clone())?;
