@@ -111,7 +111,10 @@ pub(crate) fn prove<I>(about: &About, inputs: Result<Vec<I>>, known: &Known<I>) 
     }
     for (number, (mistake, wrong)) in known.wrong.iter().enumerate() {
         // On inputs that nobody chose two wrong answers may be the same.
-        let is_itself = |outcome: &Outcome| matches!(outcome, Outcome::Wrong { likely: Some((found, _)), .. } if *found == number || !is_usual());
+        let is_itself = |outcome: &Outcome| match outcome {
+            Outcome::Wrong { likely: Some((found, _)), .. } => *found == number || !is_usual(),
+            _ => false,
+        };
         expect(&format!("the wrong answer \"{mistake}\""), judged(wrong)?, &is_itself)?;
     }
     Ok(())
