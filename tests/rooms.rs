@@ -39,7 +39,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
-    ("course", &["factored_matrix", "tensors", "tokens", "hooks", "model", "cache", "analysis"]),
+    (
+        "course",
+        &["factored_matrix", "tensors", "tokens", "hooks", "model", "metrics", "cache", "analysis", "dictionaries"],
+    ),
     (
         "views",
         &[

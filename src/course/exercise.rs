@@ -8,6 +8,8 @@ use super::locate::TOLERANCE;
 use crate::cache::ActivationCache;
 use crate::error::Result;
 use crate::factored_matrix::FactoredMatrix;
+use crate::head::Head;
+use crate::metrics::Answers;
 use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 
@@ -81,8 +83,7 @@ macro_rules! lent {
         })*
     };
 }
-lent!(Tensor, Tokens, ActivationCache, HookedTransformer, FactoredMatrix; usize, isize, u32, u64, f32, f64, bool, (usize, usize));
-#[allow(unused_imports, reason = "sections with types of their own call it")]
+lent!(Tensor, Tokens, ActivationCache, HookedTransformer, FactoredMatrix, Answers; Head, usize, isize, u32, u64, f32, f64, bool, (usize, usize));
 pub(super) use lent;
 
 impl<'a> Lend<'a, &'a str> for String {

@@ -27,6 +27,7 @@ mod sections;
 mod seed;
 mod standing;
 mod verdict;
+mod weights;
 
 pub use exercise::About;
 pub use help::Help;
@@ -34,3 +35,4 @@ pub use notebook::{For, Part, Section, made_for_version};
 pub use sections::{ex, sections};
 pub use standing::{Standing, progress};
 pub use verdict::{Outcome, Verdict};
+pub use weights::{AttnWeights, BlockWeights, MlpWeights, UnembedWeights, block_weights, unembed_weights};

@@ -14,6 +14,12 @@ pub(super) fn tiny() -> Result<HookedTransformer> {
     once(&MODEL, || HookedTransformer::from_pretrained("tiny"))
 }
 
+/// The embedded model with its weights as they were trained: norms are not folded.
+pub(super) fn tiny_as_loaded() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    once(&MODEL, || HookedTransformer::from_pretrained_no_processing("tiny"))
+}
+
 /// Two layers of attention alone, in which induction can be read off the weights.
 pub(super) fn induction() -> Result<HookedTransformer> {
     static MODEL: OnceLock<HookedTransformer> = OnceLock::new();

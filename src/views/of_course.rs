@@ -1,6 +1,8 @@
 //! How verdicts and exercises are shown.
 
-use crate::course::{About, Help, Standing, Verdict};
+use candle_core::Tensor;
+
+use crate::course::{About, AttnWeights, BlockWeights, Help, MlpWeights, Standing, UnembedWeights, Verdict};
 use crate::error::Result;
 use crate::views::html::{escape, preformatted};
 use crate::views::page::{Rendered, View};
@@ -57,5 +59,62 @@ impl View for Standing {
     }
 }
 
+/// Names and shapes.
+fn shapes(weights: &[(&str, &Tensor)]) -> Result<Rendered> {
+    let table = Table::new(["weight", "shape"]).max_rows(weights.len());
+    weights.iter().fold(table, |table, (name, weight)| table.row((*name, format!("{:?}", weight.dims())))).render()
+}
+
+impl AttnWeights {
+    fn named(&self) -> [(&str, &Tensor); 8] {
+        [
+            ("W_Q", &self.W_Q),
+            ("b_Q", &self.b_Q),
+            ("W_K", &self.W_K),
+            ("b_K", &self.b_K),
+            ("W_V", &self.W_V),
+            ("b_V", &self.b_V),
+            ("W_O", &self.W_O),
+            ("b_O", &self.b_O),
+        ]
+    }
+}
+
+impl MlpWeights {
+    fn named(&self) -> [(&str, &Tensor); 4] {
+        [("W_in", &self.W_in), ("b_in", &self.b_in), ("W_out", &self.W_out), ("b_out", &self.b_out)]
+    }
+}
+
+impl View for AttnWeights {
+    fn render(&self) -> Result<Rendered> {
+        shapes(&self.named())
+    }
+}
+
+impl View for MlpWeights {
+    fn render(&self) -> Result<Rendered> {
+        shapes(&self.named())
+    }
+}
+
+impl View for BlockWeights {
+    fn render(&self) -> Result<Rendered> {
+        let norms = [("ln1_w", &self.ln1_w), ("ln1_b", &self.ln1_b), ("ln2_w", &self.ln2_w), ("ln2_b", &self.ln2_b)];
+        shapes(&[&norms[..2], &self.attn.named(), &norms[2..], &self.mlp.named()].concat())
+    }
+}
+
+impl View for UnembedWeights {
+    fn render(&self) -> Result<Rendered> {
+        shapes(&[
+            ("ln_final_w", &self.ln_final_w),
+            ("ln_final_b", &self.ln_final_b),
+            ("W_U", &self.W_U),
+            ("b_U", &self.b_U),
+        ])
+    }
+}
+
 shown_with_own_display!(Verdict, About, Help);
-shown!(Standing);
+shown!(Standing, AttnWeights, MlpWeights, BlockWeights, UnembedWeights);

@@ -3,10 +3,15 @@
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod circuit;
+mod dictionaries;
 mod models;
 mod notebooks;
+mod path_patching;
 mod progress;
+mod superposition;
 mod tensors;
+mod transformer;
 mod verdicts;
 
 use std::collections::BTreeSet;

@@ -91,6 +91,18 @@ fn quoted_messages_are_candles() -> Result<()> {
     Ok(())
 }
 
+/// The text shows these two patterns.
+#[test]
+fn two_heads_of_the_first_layer_are_bright_where_the_text_says() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let (_, cache) = model.run_with_cache("When John and Mary went to the shops, John gave the bag to")?;
+    let share =
+        |head: isize, offset: isize| cache.get(("pattern", 0))?.at(&[0, head])?.diagonal(offset)?.mean(0)?.item();
+    let shares = [share(3, 0)?, share(1, -1)?];
+    assert!(shares.iter().all(|share| *share > 0.6), "{shares:?}");
+    Ok(())
+}
+
 #[test]
 fn a_float_mask_is_named_though_its_numbers_are_right() {
     let verdict = ex::causal_mask().check(|n| Tensor::tril2(n, DType::F32, &Device::Cpu)).to_string();

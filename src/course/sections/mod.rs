@@ -1,21 +1,44 @@
 //! The course's sections, one file each: text, exercises, references and wrong answers.
 
 mod c0_tensors;
+mod c14_superposition;
+mod c15_dictionaries;
+mod c1_transformer;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod c8_circuit;
+mod c8_path_patching;
 
 use super::notebook::Section;
 
 /// The exercises. Completion on `ex::` is the table of contents.
 pub mod ex {
     pub use super::c0_tensors::handles::*;
+    pub use super::c1_transformer::handles::*;
     pub use super::c3_attention::handles::*;
     pub use super::c4_ablation::handles::*;
     pub use super::c5_circuit::handles::*;
+    pub use super::c8_circuit::ablation_handles::*;
+    pub use super::c8_circuit::circuit_handles::*;
+    pub use super::c8_path_patching::kind_handles::*;
+    pub use super::c8_path_patching::path_handles::*;
+    pub use super::c14_superposition::handles::*;
+    pub use super::c15_dictionaries::handles::*;
+    pub use super::c15_dictionaries::model_handles::*;
 }
 
 /// All sections, in the order in which they build on each other.
 pub fn sections() -> Vec<Section> {
-    vec![c0_tensors::section(), c3_attention::section(), c4_ablation::section(), c5_circuit::section()]
+    vec![
+        c0_tensors::section(),
+        c1_transformer::section(),
+        c3_attention::section(),
+        c4_ablation::section(),
+        c5_circuit::section(),
+        c8_path_patching::section(),
+        c8_circuit::section(),
+        c14_superposition::section(),
+        c15_dictionaries::section(),
+    ]
 }

@@ -112,7 +112,7 @@ exercise! {
 exercise! {
     /// A diagonal below the main one, by hand.
     Diagonal, "0.e", diagonal(x: &Tensor, offset: usize) -> Tensor;
-    task: "Take the diagonal that is `offset` below the main one: for every row from `offset` on, the number in the column `offset` places before. In an attention pattern it says how much each query attends `offset` positions back, which is how most heads in this course are recognised.
+    task: "Take the diagonal that is `offset` below the main one: for every row from `offset` on, the number that is `offset` columns left of the main diagonal. In an attention pattern it says how much each query attends `offset` positions back, which is how most heads in this course are recognised.
 
 - `x`: `[head, n, n]`
 - returns `[head, n - offset]`
@@ -122,8 +122,8 @@ The prelude has this as `x.diagonal(-1)`, with negative numbers below the main d
     inputs: inputs::squares => (Tensor, usize);
     hints: &[
         "Flattened, a matrix is its rows one after another: the number in row r and column c is at r * n + c.",
-        "Collect the places row * n + row - offset for the rows from offset to n - 1 as u32 in a Vec; flatten the last two axes; index_select.",
-        "let places = Tensor::from_vec(places, n - offset, x.device())?; Ok(x.flatten_from(1)?.index_select(&places, 1)?).",
+        "Collect the indices row * n + row - offset for the rows from offset to n - 1 as u32 in a Vec; flatten the last two axes; index_select.",
+        "let index = Tensor::from_vec(index, n - offset, x.device())?; Ok(x.flatten_from(1)?.index_select(&index, 1)?).",
     ];
     wrong: [
         "this diagonal is above the main one. Rows are queries; the column is smaller than the row." => answers::above_the_diagonal,
@@ -182,23 +182,23 @@ Try it twice: with `transpose` and `matmul`, then with `einsum`.";
 }
 
 exercise! {
-    /// The largest numbers and where they are.
+    /// The largest numbers and their indices.
     TopK, "0.h", top_k(x: &Tensor, k: usize) -> (Vec<f32>, Vec<u32>);
-    task: "Find the `k` largest numbers of a vector, the largest first, and where they are. With logits, the places are token ids: what does the model expect next?
+    task: "Find the `k` largest numbers of a vector, the largest first, and their indices. With logits, the indices are token ids: what does the model expect next?
 
 - `x`: `[n]`
-- returns the numbers and their places";
+- returns the numbers and their indices";
     axes: &[&["rank"], &["rank"]];
     inputs: inputs::numbers_to_sort => (Tensor, usize);
     hints: &[
-        "Sort the places, not the numbers: then both are there at the end.",
-        "x.to_vec1::<f32>()? gives a Vec. Sort the places 0..n by the number at each, backwards, and keep the first k. f32 has no total order in Rust; total_cmp gives one.",
+        "Sort the indices, not the numbers: then both are there at the end.",
+        "x.to_vec1::<f32>()? gives a Vec. Sort the indices 0..n by the number at each, backwards, and keep the first k. f32 has no total order in Rust; total_cmp gives one.",
         "order.sort_by(|&a, &b| numbers[b as usize].total_cmp(&numbers[a as usize])); order.truncate(k);",
     ];
     wrong: [
         "these are the smallest numbers. Sort the other way round." => answers::the_smallest,
         "the right numbers, but the smallest of them first." => answers::ascending,
-        "the places are those after sorting. Those in x are wanted." => answers::places_after_sorting,
+        "the indices are those after sorting. Those in x are wanted." => answers::places_after_sorting,
         "these are the largest in size. A large negative number is small." => answers::largest_in_size,
     ];
     accepted: [];

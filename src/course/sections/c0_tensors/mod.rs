@@ -66,9 +66,9 @@ fn rows_at(logits: &Tensor, ids: &Tensor) -> Result<Tensor> {
 
 fn diagonal(x: &Tensor, offset: usize) -> Result<Tensor> {
     let n = x.dim(1)?;
-    let places: Vec<u32> = (offset..n).map(|row| (row * n + row - offset) as u32).collect();
-    let places = Tensor::from_vec(places, n - offset, x.device())?;
-    Ok(x.flatten_from(1)?.index_select(&places, 1)?)
+    let index: Vec<u32> = (offset..n).map(|row| (row * n + row - offset) as u32).collect();
+    let index = Tensor::from_vec(index, n - offset, x.device())?;
+    Ok(x.flatten_from(1)?.index_select(&index, 1)?)
 }
 
 fn split_heads(x: &Tensor, n_heads: usize) -> Result<Tensor> {

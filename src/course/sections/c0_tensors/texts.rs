@@ -16,9 +16,9 @@ pub(super) const RUST: &str = "## Four rules before you start
 
 **A `let` ends with a semicolon.** Without it the message is about something else: \"expected `;`, found `evcxr_variable_store`\". A last line without `let` and without semicolon is shown below the cell.
 
-**A function knows its arguments only.** `fn` cannot see the variables of other cells; hand over what it needs. A closure (`|x| ..`) can, but it is lost when its cell ends.
+**A function sees only its arguments.** A `fn` cannot see the variables of other cells; pass it what it needs. A closure (`|x| ..`) can, but it is lost when its cell ends.
 
-Numbers of different size do not fit together, and candle says so:";
+Tensors of different shapes do not fit together, and candle says so:";
 
 pub(super) const A_SHAPE_THAT_DOES_NOT_FIT: &str = "let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
 let b = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
@@ -41,9 +41,9 @@ pub(super) const INDICES: &str = "## Picking numbers out
 Indices are tensors of integers; token ids and the results of `argmax` are u32. Two operations pick:
 
 - `x.index_select(&ids, axis)` takes whole slices: the index is one list for all.
-- `x.gather(&ids, axis)` takes one number per place, and its index must have as many axes as `x`. \"shape mismatch in gather, lhs: [2, 5, 7], rhs: [2, 5]\" means that an `unsqueeze` is missing.";
+- `x.gather(&ids, axis)` takes one number for each number of the index, which must have as many axes as `x`. \"shape mismatch in gather, lhs: [2, 5, 7], rhs: [2, 5]\" means that an `unsqueeze` is missing.";
 
-pub(super) const PREVIOUS_TOKEN: &str = "**In a real model.** Head 3 of layer 0 of our small model attends mostly to the position itself, head 1 to the one before. As heat maps of their patterns, the first is a bright main diagonal; which diagonal is bright in the second?";
+pub(super) const PREVIOUS_TOKEN: &str = "**In a real model.** Head 3 of layer 0 of our small model attends mostly to the position itself, head 1 to the one before. As heat maps of their patterns, the first has a strong main diagonal. Which diagonal is strong in the second?";
 
 pub(super) const THE_DIAGONAL: &str = "let model = HookedTransformer::from_pretrained(\"tiny\")?;
 let (_logits, cache) = model.run_with_cache(\"When John and Mary went to the shops, John gave the bag to\")?;

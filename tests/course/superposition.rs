@@ -1,0 +1,118 @@
+//! The references of C14 beside loops, and what its texts say of trained toy models.
+
+use candle_lens::course::ex;
+use candle_lens::prelude::*;
+
+/// Shape and numbers, read by index.
+fn read(x: &Tensor) -> Result<(Vec<usize>, Vec<f32>)> {
+    Ok((x.dims().to_vec(), x.flatten_all()?.to_vec1()?))
+}
+
+#[test]
+fn the_toy_model_is_its_loops() -> Result<()> {
+    ex::toy_forward()
+        .check(|x, w, b| {
+            let ((dims, x), (of_w, w), (_, b)) = (read(x)?, read(w)?, read(b)?);
+            let (n, hidden, f) = (of_w[0], of_w[1], of_w[2]);
+            let mut out = Vec::new();
+            for (row, i, to) in (0..dims[0]).flat_map(|b| (0..n).flat_map(move |i| (0..f).map(move |to| (b, i, to)))) {
+                let at = |h: usize, feature: usize| w[(i * hidden + h) * f + feature];
+                let of_hidden = |h: usize| (0..f).map(|from| x[(row * n + i) * f + from] * at(h, from)).sum::<f32>();
+                let sum: f32 = (0..hidden).map(|h| of_hidden(h) * at(h, to)).sum();
+                out.push((sum + b[i * f + to]).max(0.));
+            }
+            Ok::<_, candle_lens::Error>(Tensor::from_vec(out, dims, &Device::Cpu)?)
+        })
+        .expect()?;
+    ex::importance_loss()
+        .check(|out, x, importance| {
+            let ((dims, x), (_, out), (_, importance)) = (read(x)?, read(out)?, read(importance)?);
+            let each = x.iter().zip(&out).enumerate();
+            let sum: f32 = each.map(|(at, (x, out))| importance[at % dims[2]] * (x - out).powi(2)).sum();
+            Ok::<_, candle_lens::Error>(Tensor::new(sum / (dims[0] * dims[2]) as f32, &Device::Cpu)?)
+        })
+        .expect()?;
+    ex::dimensionality()
+        .check(|w| {
+            let (dims, w) = read(w)?;
+            let (hidden, f) = (dims[1], dims[2]);
+            let mut all = Vec::new();
+            for (i, feature) in (0..dims[0]).flat_map(|i| (0..f).map(move |feature| (i, feature))) {
+                let product = |a: usize, b: usize| {
+                    (0..hidden).map(|h| w[(i * hidden + h) * f + a] * w[(i * hidden + h) * f + b]).sum::<f32>()
+                };
+                let own = product(feature, feature);
+                all.push(own / (0..f).map(|other| product(feature, other).powi(2) / own).sum::<f32>());
+            }
+            Ok::<_, candle_lens::Error>(Tensor::from_vec(all, (dims[0], f), &Device::Cpu)?)
+        })
+        .expect()
+}
+
+/// Other ways to draw, with other seeds, are as right as the reference's.
+#[test]
+fn random_batches_are_judged_by_their_frequencies() -> Result<()> {
+    type Batch = Result<Tensor>;
+    fn batch(p: &[f32], features: usize, batch: usize, draw: impl Fn(&mut Random, f64) -> Vec<f32>) -> Batch {
+        let mut random = Random::new(99);
+        let rows = (0..batch).flat_map(|_| p.iter().flat_map(|&p| draw(&mut random, p.into())).collect::<Vec<_>>());
+        Ok(Tensor::from_vec(rows.collect::<Vec<_>>(), (batch, p.len(), features), &Device::Cpu)?)
+    }
+    ex::sparse_batch()
+        .check(|p, features, size, _| {
+            batch(p, features, size, |random, p| {
+                let values: Vec<f64> = (0..features).map(|_| random.uniform()).collect();
+                // Rescaled, what is left of a uniform number is uniform again.
+                values.iter().map(|value| if *value < p { (value / p) as f32 } else { 0. }).collect()
+            })
+        })
+        .expect()?;
+    ex::correlated_batch()
+        .check(|p, pairs, size, _| {
+            batch(p, 2 * pairs, size, |random, p| {
+                let active: Vec<bool> = (0..pairs).map(|_| random.chance(p)).collect();
+                (0..2 * pairs).map(|at| if active[at / 2] { random.uniform() as f32 } else { 0. }).collect()
+            })
+        })
+        .expect()?;
+    ex::anticorrelated_batch()
+        .check(|p, pairs, size, _| {
+            batch(p, 2 * pairs, size, |random, p| {
+                let pair = |random: &mut Random| {
+                    let (is_active, value) = (random.chance(2. * p), random.uniform() as f32);
+                    match (is_active, random.chance(0.5)) {
+                        (false, _) => [0., 0.],
+                        (true, true) => [value, 0.],
+                        (true, false) => [0., value],
+                    }
+                };
+                (0..pairs).flat_map(|_| pair(random)).collect()
+            })
+        })
+        .expect()
+}
+
+/// The loop of the notebook, with fewer steps.
+#[test]
+fn rare_features_share_dimensions() -> Result<()> {
+    let (n, features, batch, steps) = (2, 5, 256, 500);
+    let mut random = Random::new(1);
+    let w = Var::from_tensor(&(random.normal((n, 2, features))? * 0.5)?)?;
+    let b = Var::zeros((n, 1, features), DType::F32, &Device::Cpu)?;
+    let importance = Tensor::new(&[1f32, 0.9, 0.81, 0.729, 0.6561], &Device::Cpu)?;
+    let mut adam = AdamW::new(AdamWOptions { weight_decay: 0., ..Default::default() });
+    for step in 0..steps {
+        let mut draw = |p: f64| if random.chance(p) { random.uniform() as f32 } else { 0. };
+        let x: Vec<f32> =
+            [1., 0.02].into_iter().flat_map(|p| (0..batch * features).map(|_| draw(p)).collect::<Vec<_>>()).collect();
+        let x = Tensor::from_vec(x, (n, batch, features), &Device::Cpu)?;
+        let out = x.matmul(&w.t()?)?.matmul(w.as_tensor())?.broadcast_add(b.as_tensor())?.relu()?;
+        let loss = (x - out)?.sqr()?.broadcast_mul(&importance)?.mean((1, 2))?.sum_all()?;
+        adam.step_vars(0.02 * (1. - step as f64 / steps as f64), [&w, &b], &loss.backward()?)?;
+    }
+    let lengths = w.sqr()?.sum(1)?.sqrt()?.to_vec2::<f32>()?;
+    let room: f32 = lengths[0].iter().map(|length| length * length).sum();
+    assert!((1.7..2.3).contains(&room), "as much as there are dimensions: {lengths:?}");
+    assert!(lengths[1].iter().filter(|length| **length > 0.7).count() >= 4, "more of them: {lengths:?}");
+    Ok(())
+}
