@@ -213,7 +213,7 @@ fn missing(message: &Value, text: &str, code: &str, cell: &Cell, memory: &Memory
     }
     let is_variable = cell.taken.contains(name) || memory.kept.contains(name);
     let why = if is_variable && primary_item(message, cell).is_some() {
-        format!("it is a variable of the notebook, which a `fn` cannot see. Hand it to the function as an argument")
+        "it is a variable of the notebook, which a `fn` cannot see. Hand it to the function as an argument".to_string()
     } else if let Some(line) = memory.moved.get(name) {
         format!("it was moved by `{line}`. Lend it there (`&{name}`) or clone it, and run the cell that makes it again")
     } else if memory.kept.contains(name) {
