@@ -97,6 +97,14 @@ impl IntoAnswer for Vec<(usize, usize)> {
     }
 }
 
+/// Such as texts with their scores: the numbers, then the rows of ids.
+impl IntoAnswer for Vec<(f32, Vec<u32>)> {
+    fn into_answer(self) -> Result<Answer> {
+        let (numbers, rows): (Vec<f32>, Vec<Vec<u32>>) = self.into_iter().unzip();
+        (numbers, Tokens::from_rows(rows)?).into_answer()
+    }
+}
+
 macro_rules! tuples {
     ($($first:ident, $($other:ident),+;)+) => {$(
         impl<$first: IntoAnswer, $($other: IntoAnswer),+> IntoAnswer for ($first, $($other),+) {

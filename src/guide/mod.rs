@@ -1,4 +1,5 @@
-//! Pages to read rather than call: for users of TransformerLens and of tools for feature circuits, the axes of every shape, and the errors.
+//! Pages to read rather than call: for users of TransformerLens and of tools for feature circuits, the axes of every shape, the
+//! errors, and the Rust that the course needs.
 //!
 //! Each page is Rust documentation, so its examples are compiled and run with the tests.
 
@@ -13,3 +14,6 @@ pub mod axes {}
 
 #[doc = include_str!("errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("rust_for_the_course.md")]
+pub mod rust_for_the_course {}

@@ -1,8 +1,14 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
+mod c00_first_look;
+mod c12_probes;
+mod c16_gradients;
+mod c2_sampling;
 mod c3_attention;
 mod c4_ablation;
 mod c5_circuit;
+mod c6_ioi;
+mod c7_patching;
 mod circuit;
 mod dictionaries;
 mod models;

@@ -12,7 +12,7 @@ pub(super) const RUST: &str = "## Four rules before you start
 
 **Every operation may fail, so it returns a `Result`.** `?` takes the value out of it, or ends the function with the error. The last line of a function is its value, without a semicolon: `Ok(x.t()?)`. With `x.t()` alone the compiler says \"expected `candle_lens::Error`, found `candle_core::Error`\"; `?` converts the error, `Ok` wraps the value again.
 
-**Borrow what you still need.** `q - m` *moves* both tensors into the operation, and afterwards the compiler \"cannot find value `q` in this scope\". Write `(&q - &m)?`. The `?` matters as much as the `&`: without it you hold a `Result`, and a shape that does not fit goes unnoticed until you use it.
+**Borrow what you still need.** `q - m` *moves* both tensors into the operation, and afterwards the compiler says \"cannot find value `q` in this scope\". Write `(&q - &m)?`. The `?` matters as much as the `&`: without it you hold a `Result`, and a shape that does not fit goes unnoticed until you use it.
 
 **A `let` ends with a semicolon.** Without it the message is about something else: \"expected `;`, found `evcxr_variable_store`\". A last line without `let` and without semicolon is shown below the cell.
 
@@ -36,7 +36,7 @@ Comparisons (`gt`, `eq`, `broadcast_ge`, ..) return tensors of dtype u8 with 1 f
 
 pub(super) const THE_MASK: &str = "imshow(Tensor::tril2(12, DType::F32, &Device::Cpu)?).title(\"Which keys a query may attend to\").x_label(\"key position\").y_label(\"query position\")";
 
-pub(super) const INDICES: &str = "## Picking numbers out
+pub(super) const INDICES: &str = "## Picking out numbers
 
 Indices are tensors of integers; token ids and the results of `argmax` are u32. Two operations pick:
 

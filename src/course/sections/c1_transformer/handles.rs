@@ -151,7 +151,7 @@ exercise! {
 exercise! {
     /// What an MLP adds to the residual stream.
     Mlp, "1.1.f", mlp(x: &Tensor, weights: &MlpWeights) -> Tensor;
-    task: "Compute the MLP: to `d_mlp` neurons, through the activation function, and back. It treats each position by itself and holds most of the weights. GPT-2's activation is gelu in its approximation by tanh, called `gelu_new`; in candle that is `gelu()`.
+    task: "Compute the MLP: to `d_mlp` neurons, through the activation function, and back. It treats each position by itself and holds most of a block's weights. GPT-2's activation is gelu in its approximation by tanh, called `gelu_new`; in candle that is `gelu()`.
 
 - `x`: `[batch, pos, d_model]`, already normalised
 - `weights.W_in`: `[d_model, d_mlp]`, `b_in`: `[d_mlp]`, `W_out`: `[d_mlp, d_model]`, `b_out`: `[d_model]`
@@ -234,7 +234,7 @@ exercise! {
     task: "Run the whole model with your functions and keep the residual stream on the way, so that the check can say up to where it is right.
 
 - `model.weight(\"embed.W_E\")?`, `model.weight(\"pos_embed.W_pos\")?`: weights by name
-- `block_weights(&model, layer)?`, `unembed_weights(&model)?`: what your functions take; `model.cfg().n_layers` blocks
+- `block_weights(model, layer)?`, `unembed_weights(model)?`: what your functions take; `model.cfg().n_layers` blocks
 - returns, in order: the sum of the embeddings; for each block the stream after attention and the stream after the MLP; the logits";
     axes: &[];
     inputs: inputs::models => (HookedTransformer, Tokens);

@@ -25,7 +25,7 @@ pub(super) const NORM: &str = "## The norm
 
 pub(super) const EMBEDDINGS: &str = "## The embeddings
 
-Two matrices are looked up, one by token and one by position, and their rows added.";
+Each position gets a row of one matrix for its token and a row of another for its position; their sum is the first residual stream.";
 
 pub(super) const POSITIONS: &str = "**In the trained model.** Below, the cosine similarity of every two position embeddings, for the first 40 positions. Nobody told the model that position 7 is next to position 8, and yet neighbours resemble each other (0.23 on average) more than positions that are 20 apart (0.05). What could a head do with that?";
 
@@ -38,7 +38,7 @@ pub(super) const ATTENTION: &str = "## Attention
 
 For each head: a query asks, keys answer, and the values of the positions that answered are averaged and moved. First the mask, then all of it. The axes have the names they have throughout the library: `q_pos` is the position that reads, `k_pos` the one that is read.
 
-To find out where a longer function goes wrong, compare what it has on the way with the library's own: `assert_close(&q, &cache.get((\"q\", 0))?, 1e-4)?` says where the first difference is.";
+To look at a value on the way, return it for a moment: the check says what shape it has.";
 
 pub(super) const PATTERNS: &str = "**A question.** One of the three biases `b_Q`, `b_K`, `b_V` changes nothing at all: leave it out and your function still passes. Which one, and why? (What does it add to the scores of one query, and what does softmax make of a number that is added to all?)
 

@@ -1,0 +1,115 @@
+//! The references of C12 beside loops by hand and candle's own gradients.
+
+use candle_lens::course::ex;
+use candle_lens::prelude::*;
+
+#[test]
+fn means_are_those_of_loops() -> Result<()> {
+    let by_hand = |positive: &Tensor, negative: &Tensor| -> Result<Tensor> {
+        let mean = |x: &Tensor| -> Result<Vec<f32>> {
+            let rows = x.to_vec2::<f32>()?;
+            let of = |at: usize| rows.iter().map(|row| row[at]).sum::<f32>() / rows.len() as f32;
+            Ok((0..rows[0].len()).map(of).collect())
+        };
+        let difference: Vec<f32> = mean(positive)?.iter().zip(mean(negative)?).map(|(p, n)| p - n).collect();
+        let length = difference.iter().map(|x| x * x).sum::<f32>().sqrt();
+        Ok(Tensor::new(difference.iter().map(|x| x / length).collect::<Vec<f32>>(), &Device::Cpu)?)
+    };
+    ex::mean_difference().check(by_hand).expect()
+}
+
+/// By the gradients of candle's backward pass.
+#[test]
+fn a_logistic_probe_follows_the_gradient() -> Result<()> {
+    let by_backward = |x: &Tensor, labels: &Tensor, steps: usize, rate: f64| -> Result<(Tensor, f32)> {
+        let w = Var::zeros(x.dim(1)?, DType::F32, &Device::Cpu)?;
+        let b = Var::zeros(1, DType::F32, &Device::Cpu)?;
+        for _ in 0..steps {
+            let logits = x.broadcast_mul(&w)?.sum(1)?.broadcast_add(&b)?;
+            let loss = ((logits.exp()? + 1.)?.log()? - (&logits * labels)?)?.mean_all()?;
+            let slopes = loss.backward()?;
+            for var in [&w, &b] {
+                var.set(&(var.as_tensor() - (slopes.get(var).expect("the loss depends on it") * rate)?)?)?;
+            }
+        }
+        Ok((w.as_tensor().clone(), b.item()?))
+    };
+    ex::fit_logistic().check(by_backward).expect()
+}
+
+/// A fit and its accuracy in f64, with vectors.
+struct ByHand(Vec<f64>, f64);
+
+impl ByHand {
+    fn logit(&self, row: &[f32]) -> f64 {
+        row.iter().zip(&self.0).map(|(x, w)| f64::from(*x) * w).sum::<f64>() + self.1
+    }
+
+    fn fit(rows: &[Vec<f32>], labels: &[f32]) -> Self {
+        let mut probe = Self(vec![0.; rows[0].len()], 0.);
+        for _ in 0..100 {
+            let error = |(row, label): (&Vec<f32>, &f32)| 1. / (1. + (-probe.logit(row)).exp()) - f64::from(*label);
+            let errors: Vec<f64> = rows.iter().zip(labels).map(error).collect();
+            let rate = 0.5 / rows.len() as f64;
+            for (row, error) in rows.iter().zip(errors) {
+                probe.0.iter_mut().zip(row).for_each(|(w, x)| *w -= rate * error * f64::from(*x));
+                probe.1 -= rate * error;
+            }
+        }
+        probe
+    }
+
+    fn accuracy(&self, rows: &[Vec<f32>], labels: &[f32]) -> f32 {
+        let right = rows.iter().zip(labels).filter(|(row, label)| (self.logit(row) > 0.) == (**label == 1.)).count();
+        right as f32 / rows.len() as f32
+    }
+}
+
+#[test]
+fn accuracies_are_those_of_loops() -> Result<()> {
+    let measured = |x: &Tensor, labels: &Tensor, w: &Tensor, b: f32| -> Result<f32> {
+        let w = w.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+        Ok(ByHand(w, f64::from(b)).accuracy(&x.to_vec2()?, &labels.to_vec1()?))
+    };
+    ex::probe_accuracy().check(measured).expect()?;
+
+    let swept = |streams: &Tensor, labels: &Tensor, n_train: usize| -> Result<Tensor> {
+        let labels = labels.to_vec1::<f32>()?;
+        let rows = streams.to_vec3::<f32>()?;
+        let both = rows.iter().map(|rows| {
+            let probe = ByHand::fit(&rows[..n_train], &labels[..n_train]);
+            let test = probe.accuracy(&rows[n_train..], &labels[n_train..]);
+            vec![probe.accuracy(&rows[..n_train], &labels[..n_train]), test]
+        });
+        Ok(Tensor::new(both.collect::<Vec<_>>(), &Device::Cpu)?)
+    };
+    ex::layer_sweep().check(swept).expect()?;
+
+    let transferred = |streams: &Tensor, labels: &Tensor| -> Result<Tensor> {
+        let (rows, labels) = (streams.to_vec3::<f32>()?, labels.to_vec2::<f32>()?);
+        let probes: Vec<ByHand> = rows.iter().zip(&labels).map(|(rows, labels)| ByHand::fit(rows, labels)).collect();
+        let of = |probe: &ByHand| rows.iter().zip(&labels).map(|(rows, labels)| probe.accuracy(rows, labels)).collect();
+        Ok(Tensor::new(probes.iter().map(of).collect::<Vec<Vec<f32>>>(), &Device::Cpu)?)
+    };
+    ex::transfer_matrix().check(transferred).expect()
+}
+
+#[test]
+fn a_push_is_an_edit_of_the_stream() -> Result<()> {
+    let pushed = |model: &HookedTransformer,
+                  tokens: &Tokens,
+                  layer: usize,
+                  direction: &Tensor,
+                  size: f64,
+                  answers: (usize, usize)|
+     -> Result<f32> {
+        let length: f64 = direction.to_vec1::<f32>()?.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+        let push = (direction * (size / length))?;
+        let edit = Edit::custom("push", move |x, _| x.broadcast_add(&push));
+        let plan = HookPlan::new().edit(("resid_post", layer), edit);
+        let (logits, _) = model.run_with_hooks(tokens, plan)?;
+        let last = logits.to_vec3::<f32>()?[0].last().expect("there are positions").clone();
+        Ok(last[answers.0] - last[answers.1])
+    };
+    ex::steered_logit_diff().check(pushed).expect()
+}
