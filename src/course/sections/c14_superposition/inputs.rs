@@ -2,12 +2,11 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::course::seed::seed;
 use crate::error::Result;
 use crate::random::Random;
 
 pub(super) fn weights() -> Result<Vec<(Tensor, Tensor, Tensor)>> {
-    let mut random = Random::new(seed(31));
+    let mut random = Random::new(31);
     let mut one = |batch, n, hidden, features| -> Result<_> {
         let (x, w) = (random.normal((batch, n, features))?.abs()?, random.normal((n, hidden, features))?);
         Ok((x, w, random.normal((n, features))?))
@@ -27,7 +26,7 @@ pub(super) fn pairs() -> Result<Vec<Drawn>> {
 }
 
 pub(super) fn outputs() -> Result<Vec<(Tensor, Tensor, Tensor)>> {
-    let mut random = Random::new(seed(32));
+    let mut random = Random::new(32);
     let mut one = |batch, n, features| -> Result<_> {
         let importance: Vec<f32> = (0..features).map(|feature| 0.7f32.powi(feature)).collect();
         let shape = (batch, n, features as usize);
@@ -37,6 +36,6 @@ pub(super) fn outputs() -> Result<Vec<(Tensor, Tensor, Tensor)>> {
 }
 
 pub(super) fn directions() -> Result<Vec<(Tensor,)>> {
-    let mut random = Random::new(seed(33));
+    let mut random = Random::new(33);
     Ok(vec![(random.normal((3, 2, 5))?,), (random.normal((2, 4, 6))?,)])
 }

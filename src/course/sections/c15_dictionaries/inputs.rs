@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 
 use crate::course::models::tiny;
-use crate::course::seed::seed;
 use crate::dictionaries::Dictionary;
 use crate::error::Result;
 use crate::model::HookedTransformer;
@@ -13,7 +12,7 @@ use crate::tokens::Tokens;
 pub(super) type Weights = (Tensor, Tensor, Tensor, Tensor, Tensor);
 
 pub(super) fn autoencoders() -> Result<Vec<Weights>> {
-    let mut random = Random::new(seed(41));
+    let mut random = Random::new(41);
     let mut one = |batch: usize, d: usize, latents: usize| -> Result<Weights> {
         Ok((
             random.normal((batch, d))?,
@@ -27,7 +26,7 @@ pub(super) fn autoencoders() -> Result<Vec<Weights>> {
 }
 
 pub(super) fn reconstructions() -> Result<Vec<(Tensor, Tensor, Tensor, f64)>> {
-    let mut random = Random::new(seed(42));
+    let mut random = Random::new(42);
     let mut one = |batch: usize, d: usize, latents: usize, l1: f64| -> Result<_> {
         let acts = random.normal((batch, latents))?.relu()?;
         Ok((random.normal((batch, d))?, acts, random.normal((batch, d))?, l1))
@@ -38,7 +37,7 @@ pub(super) fn reconstructions() -> Result<Vec<(Tensor, Tensor, Tensor, f64)>> {
 pub(super) type Sae = (Tensor, Tensor, Tensor, Vec<usize>, f64, u64);
 
 pub(super) fn some_dead() -> Result<Vec<Sae>> {
-    let mut random = Random::new(seed(43));
+    let mut random = Random::new(43);
     let mut one = |d: usize, times: Vec<usize>, scale: f64, seed: u64| -> Result<Sae> {
         let n = times.len();
         Ok((random.normal((d, n))?, random.normal(n)?, random.normal((n, d))?, times, scale, seed))
@@ -51,13 +50,13 @@ pub(super) fn some_dead() -> Result<Vec<Sae>> {
 }
 
 pub(super) fn for_top_k() -> Result<Vec<(Tensor, usize)>> {
-    let mut random = Random::new(seed(44));
+    let mut random = Random::new(44);
     // In some rows fewer than k are above 0.
     Ok(vec![((random.normal((6, 5))? - 0.6)?, 3), ((random.normal((4, 9))? - 0.3)?, 2)])
 }
 
 pub(super) fn for_thresholds() -> Result<Vec<(Tensor, Tensor)>> {
-    let mut random = Random::new(seed(45));
+    let mut random = Random::new(45);
     let mut one = |batch: usize, latents: usize| -> Result<_> {
         Ok((random.normal((batch, latents))?, (random.normal(latents)? * 0.5)?))
     };

@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 
 use crate::course::models::{other, tiny_as_loaded};
-use crate::course::seed::seed as seeded;
 use crate::course::weights::{AttnWeights, BlockWeights, MlpWeights, UnembedWeights};
 use crate::error::Result;
 use crate::model::HookedTransformer;
@@ -75,7 +74,7 @@ fn near_one(random: &mut Random, size: usize) -> Result<Tensor> {
 }
 
 fn both<I>(seed: u64, one: impl Fn(Sizes, &mut Random) -> Result<I>) -> Result<Vec<I>> {
-    let mut random = Random::new(seeded(seed));
+    let mut random = Random::new(seed);
     Ok(vec![one(SMALL, &mut random)?, one(LARGER, &mut random)?])
 }
 

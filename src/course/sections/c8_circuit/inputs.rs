@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 
 use crate::course::models::{other, tiny};
-use crate::course::seed::seed;
 use crate::error::Result;
 use crate::head::Head;
 use crate::metrics::Answers;
@@ -12,7 +11,7 @@ use crate::random::Random;
 use crate::tokens::Tokens;
 
 pub(super) fn grouped() -> Result<Vec<(Tensor, Vec<usize>)>> {
-    let mut random = Random::new(seed(21));
+    let mut random = Random::new(21);
     // Numbers of groups may have gaps.
     Ok(vec![
         (random.normal((7, 4, 3, 2))?, vec![0, 2, 0, 2, 2, 5, 5]),
@@ -23,7 +22,7 @@ pub(super) fn grouped() -> Result<Vec<(Tensor, Vec<usize>)>> {
 type Kept = (Tensor, Tensor, Vec<usize>, Vec<usize>);
 
 pub(super) fn kept() -> Result<Vec<Kept>> {
-    let mut random = Random::new(seed(22));
+    let mut random = Random::new(22);
     let mut one =
         |shape: (usize, usize, usize, usize)| -> Result<_> { Ok((random.normal(shape)?, random.normal(shape)?)) };
     let ((z, means), (z2, means2)) = (one((3, 6, 4, 2))?, one((2, 4, 3, 5))?);
@@ -33,7 +32,7 @@ pub(super) fn kept() -> Result<Vec<Kept>> {
 type Given = (HookedTransformer, Tokens, Vec<usize>, Answers);
 
 fn random_prompts() -> Result<Given> {
-    let (model, mut random) = (other()?, Random::new(seed(23)));
+    let (model, mut random) = (other()?, Random::new(23));
     let mut id = || random.below(model.cfg().d_vocab) as u32;
     let rows = (0..5).map(|_| (0..6).map(|_| id()).collect()).collect();
     let pairs: Vec<(u32, u32)> = (0..5).map(|_| (id(), id())).collect();

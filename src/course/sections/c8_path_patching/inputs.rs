@@ -3,7 +3,6 @@
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::course::models::{other, tiny};
-use crate::course::seed::seed as seeded;
 use crate::error::Result;
 use crate::head::Head;
 use crate::hooks::HookPlan;
@@ -29,7 +28,7 @@ fn ids(random: &mut Random, count: usize) -> Result<Vec<u32>> {
 }
 
 fn random_rows(seed: u64, batch: usize, pos: usize) -> Result<Tokens> {
-    let mut random = Random::new(seeded(seed));
+    let mut random = Random::new(seed);
     Tokens::from_rows((0..batch).map(|_| ids(&mut random, pos)).collect::<Result<_>>()?)
 }
 
@@ -70,7 +69,7 @@ pub(super) fn donors() -> Result<Vec<Names>> {
 type Signals = (HookedTransformer, Tokens, Answers, (usize, usize), usize, Vec<u32>, usize);
 
 pub(super) fn signals() -> Result<Vec<Signals>> {
-    let (small, mut random) = (other()?, Random::new(seeded(5)));
+    let (small, mut random) = (other()?, Random::new(5));
     let (mut rows, mut pairs, mut thirds) = (Vec::new(), Vec::new(), Vec::new());
     for is_first in [true, false, true] {
         let mut row = ids(&mut random, 8)?;
@@ -99,13 +98,13 @@ pub(super) fn signals() -> Result<Vec<Signals>> {
 }
 
 pub(super) fn names() -> Result<Vec<(HookedTransformer, Vec<u32>, usize)>> {
-    let mut random = Random::new(seeded(8));
+    let mut random = Random::new(8);
     Ok(vec![(other()?, ids(&mut random, 11)?, 3), (other()?, ids(&mut random, 7)?, 5)])
 }
 
 pub(super) fn repeats() -> Result<Vec<(ActivationCache, usize)>> {
     let one = |seq_len, batch, seed| -> Result<(ActivationCache, usize)> {
-        let tokens = repeated_tokens(&tiny()?, RepeatOptions { seq_len, batch, seed: seeded(seed) })?;
+        let tokens = repeated_tokens(&tiny()?, RepeatOptions { seq_len, batch, seed })?;
         Ok((tiny()?.run_with_hooks(tokens, HookPlan::new().capture("pattern"))?.1, seq_len))
     };
     Ok(vec![one(6, 3, 11)?, one(9, 2, 12)?])
