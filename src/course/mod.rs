@@ -14,6 +14,8 @@
 //! Limits: a function that never returns is reported as running but not interrupted; what a function prints is not looked at.
 
 mod answer;
+mod brackets;
+mod data;
 mod exercise;
 mod guard;
 mod help;
@@ -29,6 +31,8 @@ mod standing;
 mod verdict;
 mod weights;
 
+pub use brackets::bracket_strings;
+pub use data::{LANGUAGES, MODULUS, WORDS, modular_pairs, translation_prompt};
 pub use exercise::About;
 pub use help::Help;
 pub use notebook::{For, Part, Section, made_for_version};

@@ -19,6 +19,13 @@ macro_rules! embedded {
 }
 
 const MODELS: &[Embedded] = embedded! {
+    "icl": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    "modular": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    "modular/step50": ["config.json", "model.safetensors"];
+    "modular/step150": ["config.json", "model.safetensors"];
+    "modular/step300": ["config.json", "model.safetensors"];
+    "modular/step500": ["config.json", "model.safetensors"];
+    "modular/step700": ["config.json", "model.safetensors"];
     "tiny": [
         "config.json",
         "model.safetensors",
@@ -42,6 +49,7 @@ const MODELS: &[Embedded] = embedded! {
         "dictionaries/z3/cfg.json",
         "dictionaries/z3/sae_weights.safetensors",
     ];
+    "brackets": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
     "induction": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 };
 

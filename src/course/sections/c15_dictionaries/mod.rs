@@ -79,7 +79,7 @@ for _ in 0..1000 {
 let found = trainer.dictionary(\"toy\", Expects::default())?.w_dec();
 let found = found.broadcast_div(&found.sqr()?.sum_keepdim(1)?.sqrt()?)?;
 let best = truth.matmul(&found.t()?)?.max(1)?;
-hist(&best.to_vec1::<f32>()?, 20).title(\"the largest cosine of each true feature with a latent\")";
+hist(best.to_vec1::<f32>()?).bins(20).title(\"the largest cosine of each true feature with a latent\")";
 
 const OTHERS: &str = "## Other ways to be sparse
 

@@ -108,7 +108,7 @@ for set in &sets {
 }
 table";
 
-const END: &str = "In a complete circuit the two columns would be equal: as points, one column against the other, all sets would lie on the diagonal. Here the circuit's column is the larger one in every row, the first included. So what the list lacks is not helpers, but heads that work *against* the answer, and these stay in the model whatever you take out. GPT-2 small has such heads as well (*negative name movers*), and they belong into its circuit. Which are they here? A head outside the circuit whose ablation *raises* the logit difference is a candidate.
+const END: &str = "In a complete circuit the two columns would be equal: as points, one column against the other, all sets would lie on the diagonal. Here the circuit's column is the larger one in every row, the first included. So what the list lacks is not helpers, but heads that work *against* the answer, and these stay in the model whatever you take out. GPT-2 small has such heads as well (*negative name movers*), and they belong to its circuit. Which are they here? A head outside the circuit whose ablation *raises* the logit difference is a candidate.
 
 ## What you know now
 
