@@ -26,6 +26,7 @@ mod mode;
 mod models;
 mod notebook;
 mod sections;
+mod seed;
 mod standing;
 mod verdict;
 mod weights;

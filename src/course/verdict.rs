@@ -45,14 +45,14 @@ impl Outcome {
         }
     }
 
-    /// As the journal has it, with the number of the recognised mistake.
-    fn noted(&self) -> (What, Option<usize>) {
+    /// As the journal has it, with the recognised mistake.
+    fn noted(&self) -> (What, Option<(usize, String)>) {
         match self {
             Self::Passed { .. } => (What::Passed, None),
             Self::NotWritten => (What::NotWritten, None),
             Self::Failed(_) => (What::Error, None),
             Self::Panicked(_) => (What::Panic, None),
-            Self::Wrong { likely, .. } => (What::Wrong, likely.as_ref().map(|(number, _)| *number)),
+            Self::Wrong { likely, .. } => (What::Wrong, likely.clone()),
         }
     }
 }
