@@ -45,7 +45,7 @@ pub trait TensorWords {
     /// [`Error::Argument`] for a mask of floats; [`Error::Shape`] for one that does not fit.
     fn masked_fill(&self, mask: &Tensor, value: f32) -> Result<Tensor>;
 
-    /// The `k` largest numbers along the last axis, the largest first, and where they are.
+    /// The `k` largest numbers along the last axis, the largest first, and their indices.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -144,7 +144,12 @@ impl TensorWords for Tensor {
         }
         let mut part = self.clone();
         for (axis, &index) in index.iter().enumerate() {
-            const NAMES: [&str; 4] = ["first", "second", "third", "fourth"];
+            const NAMES: [&str; 4] = [
+                "on the first axis, index",
+                "on the second axis, index",
+                "on the third axis, index",
+                "on the fourth axis, index",
+            ];
             let name = NAMES.get(axis).copied().unwrap_or("later");
             part = part.get(absolute(index, part.dim(0)?, name)?)?;
         }
