@@ -150,7 +150,7 @@ impl TensorWords for Tensor {
                 "on the third axis, index",
                 "on the fourth axis, index",
             ];
-            let name = NAMES.get(axis).copied().unwrap_or("later");
+            let name = NAMES.get(axis).copied().unwrap_or("on a later axis, index");
             part = part.get(absolute(index, part.dim(0)?, name)?)?;
         }
         Ok(part)
