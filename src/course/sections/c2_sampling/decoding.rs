@@ -105,6 +105,7 @@ exercise! {
         "the whole text is given after its own cache, so that the model reads it twice. Give it the new token alone." => answers::twice,
         "the last two tokens are given at each step. The first of them is in the cache already." => answers::last_twice,
         "one position too many is computed: nothing has to be run after the last token." => answers::one_more_run,
+        "every step goes on from the prompt's cache, and what was generated in between is forgotten. Go on from the newest run's." => answers::cache_of_the_prompt,
     ];
     accepted: [];
 }

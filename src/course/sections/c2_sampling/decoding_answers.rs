@@ -228,3 +228,25 @@ pub(super) fn one_more_run(model: &HookedTransformer, tokens: &Tokens, new: usiz
     let (ids, computed) = generate_cached(model, tokens, new)?;
     Ok((ids, computed + 1))
 }
+
+/// Every step continues the prompt's own cache, so that what was generated in between is not seen.
+pub(super) fn cache_of_the_prompt(
+    model: &HookedTransformer,
+    tokens: &Tokens,
+    new: usize,
+) -> Result<(Vec<u32>, usize)> {
+    let (mut ids, mut computed) = (tokens.row(0), 0);
+    let mut options = RunOptions { keep_kv_cache: true, ..Default::default() };
+    let mut rest = ids.clone();
+    for _ in 0..new {
+        computed += rest.len();
+        let run = model.run(vec![rest], HookPlan::new(), &options)?;
+        let id: u32 = run.logits()?.at(&[0, -1])?.argmax(0)?.to_scalar()?;
+        ids.push(id);
+        rest = vec![id];
+        if options.past_kv_cache.is_none() {
+            options.past_kv_cache = Some(run.kv_cache()?);
+        }
+    }
+    Ok((ids, computed))
+}
