@@ -7,7 +7,9 @@
 
 mod brackets;
 mod claims;
+mod icl;
 mod induction;
+mod modular;
 mod words;
 
 use std::path::Path;
@@ -21,7 +23,17 @@ use claims::{CLAIMS, table};
 type Train = fn() -> Result<HookedTransformer>;
 
 /// Each model with what trains it.
-const MODELS: &[(&str, Train)] = &[("brackets", brackets::train), ("induction", induction::train)];
+const MODELS: &[(&str, Train)] = &[
+    ("brackets", brackets::train),
+    ("icl", icl::train),
+    ("induction", induction::train),
+    ("modular", || modular::train(modular::EPOCHS)),
+    ("modular/step50", || modular::train(50)),
+    ("modular/step150", || modular::train(150)),
+    ("modular/step300", || modular::train(300)),
+    ("modular/step500", || modular::train(500)),
+    ("modular/step700", || modular::train(700)),
+];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,9 +46,10 @@ fn main() -> Result<()> {
     write(&train()?, Path::new(folder))?;
     let model = HookedTransformer::from_pretrained_no_processing(folder)?;
     println!("{}", model.provenance());
-    let measure = CLAIMS.iter().find(|(known, _)| known == name);
-    let (_, measure) = measure.ok_or_else(|| Error::argument(format!("nothing measures the model {name:?}.")))?;
-    println!("{}", table(&measure(&model)?));
+    // A model on its way is measured with the trained one.
+    if let Some((_, measure)) = CLAIMS.iter().find(|(known, _)| known == name) {
+        println!("{}", table(&measure(&model)?));
+    }
     Ok(())
 }
 

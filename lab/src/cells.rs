@@ -10,7 +10,7 @@ use crate::process::{become_program, exit_code};
 use crate::steps::{digest, write};
 use crate::tools::real_cargo_home;
 use crate::trouble::Trouble;
-use crate::{level, template};
+use crate::{explain, level, template};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
@@ -57,15 +57,13 @@ pub fn build(mut cargo: Command, note_taker: &Path) -> Result<ExitCode, Trouble>
     let (kept, taken) = (folder.join("target/candle-lens-cell.json"), folder.join("target/candle-lens-cell.taken"));
     let asked = asked();
     if let Some(call) = known(&kept, &asked) {
-        return become_program(call).map_err(failed);
+        return explain::compile(call);
     }
     // Whatever goes wrong from here on, the next cell calls cargo as well.
     let _ = fs::remove_file(&kept);
     let _ = fs::remove_file(&taken);
-    // A wrapper that evcxr asks for, as some of its settings do, stays what it is; then there are no notes.
-    if std::env::var_os(WRAPPER).is_none() {
-        cargo.env(WRAPPER, note_taker).env(NOTE, &taken);
-    }
+    cargo.env(NOTE, &taken);
+    listen(&mut cargo, note_taker);
     let started = SystemTime::now();
     let status = cargo.status().map_err(failed)?;
     if status.success() && keep(&taken, &kept, &asked, started).is_none() {
@@ -73,6 +71,14 @@ pub fn build(mut cargo: Command, note_taker: &Path) -> Result<ExitCode, Trouble>
     }
     let _ = fs::remove_file(taken);
     Ok(exit_code(status))
+}
+
+/// Makes cargo call us in the compiler's place. A wrapper that evcxr asks for, as some of its settings do, stays what it is; then
+/// there are no notes.
+pub fn listen(cargo: &mut Command, note_taker: &Path) {
+    if std::env::var_os(WRAPPER).is_none() {
+        cargo.env(WRAPPER, note_taker);
+    }
 }
 
 /// As the compiler's wrapper: notes how cargo calls the compiler for a cell, and goes on as the compiler.
@@ -85,6 +91,9 @@ pub fn take_note() -> Result<ExitCode, Trouble> {
     }
     let mut call = Command::new(&compiler);
     call.args(arguments).args(of_cell.then_some(QUIET)).env_remove(WRAPPER).env_remove(NOTE);
+    if of_cell {
+        return explain::compile(call);
+    }
     become_program(call).map_err(|source| Trouble::file("Starting", &compiler, &source))
 }
 

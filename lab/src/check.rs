@@ -1,12 +1,13 @@
 //! `cargo lab test`: every test, notebooks included.
 
 use crate::args::RunOptions;
+use crate::course::trial;
 use crate::notebook::Notebook;
 use crate::places::Places;
 use crate::process::{self, cargo, command, line};
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
-use crate::{browser, crowd, models, package, run, setup, unit};
+use crate::{browser, crowd, models, package, pairs, run, setup, unit};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -152,6 +153,7 @@ fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
     let mut count = execute_folder(places, "tests/kernel", false)?;
     count.add(real_model(places)?);
     count.add(course(places)?);
+    count.add(Count::one(trial(places)?));
     let took = crowd::at_once(places, &setup::everything(places)?)?;
     println!("    {} kernels at once: the last one had computed and ended after {}", crowd::KERNELS, words(took));
     count.passed += 1;
@@ -229,32 +231,33 @@ fn in_browser(places: &Places) -> Result<Count, Trouble> {
 /// which the notebook's metadata announce.
 fn failing_notebooks(places: &Places) -> Result<Count, Trouble> {
     setup::everything(places)?;
+    let notebooks = run::in_folder(&places.root.join("tests/kernel/failures"))?;
     let mut count = Count::default();
-    for path in run::in_folder(&places.root.join("tests/kernel/failures"))? {
-        let notebook = Notebook::read(&path)?;
-        let expected = (notebook.note("fails_in").as_u64(), notebook.note("because").as_str());
-        let (Some(cell), Some(cause)) = expected else {
-            return Err(Trouble::new(
-                format!("{} does not announce its failure.", path.display()),
-                "Give its metadata \"candle_lens\": {\"fails_in\": CODE CELL, \"because\": MESSAGE}.",
-            ));
-        };
-        let (failed, text) = run_apart(&path)?;
-        let reported = text
-            .lines()
-            .any(|line| line.trim_start().starts_with(&format!("FAILED in code cell {cell} ")) && line.contains(cause));
-        if failed && reported {
-            count.passed += 1;
-            println!("    {}: fails in code cell {cell}, as it must", places.brief(&path));
-        } else {
-            count.failed += 1;
-            println!(
-                "    {}: expected a failure in code cell {cell} with {cause:?}, got:\n{text}",
-                places.brief(&path)
-            );
-        }
+    for passed in pairs::by_two(&notebooks, |path| fails_as_announced(places, path))? {
+        count.add(Count::one(passed));
     }
     Ok(count)
+}
+
+fn fails_as_announced(places: &Places, path: &Path) -> Result<bool, Trouble> {
+    let notebook = Notebook::read(path)?;
+    let expected = (notebook.note("fails_in").as_u64(), notebook.note("because").as_str());
+    let (Some(cell), Some(cause)) = expected else {
+        return Err(Trouble::new(
+            format!("{} does not announce its failure.", path.display()),
+            "Give its metadata \"candle_lens\": {\"fails_in\": CODE CELL, \"because\": MESSAGE}.",
+        ));
+    };
+    let (failed, text) = run_apart(path)?;
+    let is_it =
+        |line: &str| line.trim_start().starts_with(&format!("FAILED in code cell {cell} ")) && line.contains(cause);
+    let passed = failed && text.lines().any(is_it);
+    let brief = places.brief(path);
+    match passed {
+        true => println!("    {brief}: fails in code cell {cell}, as it must"),
+        false => println!("    {brief}: expected a failure in code cell {cell} with {cause:?}, got:\n{text}"),
+    }
+    Ok(passed)
 }
 
 /// Runs one notebook in its own launcher: whether that launcher ended with an error, and what it printed.

@@ -8,6 +8,9 @@
 //! runs for each element of something, and so does a function of the user's that has loops. Not seen: recursion, closures that
 //! are called by name, single loops over generic containers of very many elements. For these there is `:opt 3`; any level but
 //! evcxr's own default, 2, is obeyed.
+//!
+//! In a notebook of the course nothing is optimised by itself: its inputs are so small that hand-written loops over them end at once,
+//! and a student compiles one function again and again.
 
 use std::collections::HashMap;
 
@@ -22,6 +25,9 @@ const PRINTING: [&str; 7] = ["print", "println", "eprint", "eprintln", "format",
 /// The level that evcxr writes into a manifest where the user has not set it.
 const DEFAULT: &str = "opt-level = 2";
 
+/// What a notebook of the course imports; evcxr has it in each cell.
+const COURSE: &str = "use candle_lens::course";
+
 /// The depth of loops from which they are worth to be optimised.
 const NESTED: usize = 2;
 
@@ -30,7 +36,7 @@ pub fn level(source: &str, manifest: &str) -> String {
     let wanted = manifest.lines().find_map(|line| line.strip_prefix("opt-level = "));
     match wanted {
         Some(set) if !manifest.contains(DEFAULT) => set.trim_matches('"').to_string(),
-        _ if nesting(source) < NESTED => "0".to_string(),
+        _ if source.contains(COURSE) || nesting(source) < NESTED => "0".to_string(),
         _ => "3".to_string(),
     }
 }
@@ -259,5 +265,8 @@ mod tests {
         assert_eq!(level(&nested, "[profile.dev]\nopt-level = 0\n"), "0");
         assert_eq!(level(&cell("", "1"), "opt-level = 2\n"), "0");
         assert_eq!(level(&cell("", "1"), "opt-level = 3\n"), "3");
+        let course = cell("use candle_lens::course::*;", "for i in 0..9 { for j in 0..9 { } }");
+        assert_eq!(level(&course, "opt-level = 2\n"), "0");
+        assert_eq!(level(&course, "opt-level = 3\n"), "3");
     }
 }

@@ -10,9 +10,11 @@ mod cells;
 mod check;
 mod clean;
 mod copies;
+mod course;
 mod crowd;
 mod doctor;
 mod evcxr;
+mod explain;
 mod install;
 mod inventory;
 mod kernel;
@@ -24,6 +26,7 @@ mod metadata;
 mod models;
 mod notebook;
 mod package;
+mod pairs;
 mod places;
 mod process;
 mod python;
@@ -65,6 +68,7 @@ fn obey(command: Command) -> Result<ExitCode, Trouble> {
         Command::Measure => measure::measure(&Places::find()?),
         Command::MeasureClass { kernels } => measure::class(&Places::find()?, kernels),
         Command::Fetch { model } => models::fetch(&Places::find()?, model).map(|_| ExitCode::SUCCESS),
+        Command::Course(wanted) => course::obey(&Places::find()?, &wanted),
         Command::Doctor => Ok(doctor::examine(&Places::find()?)),
         Command::Install { dependency } => {
             install::install(&dependency.map_or_else(Places::find, Places::of_crate)?).map(|()| ExitCode::SUCCESS)

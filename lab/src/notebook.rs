@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// A notebook as read from its file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Notebook {
     content: Value,
 }
@@ -48,7 +48,12 @@ impl Notebook {
                 "Check the path; without one, `cargo lab run` executes all of notebooks/.",
             )
         })?;
-        let content: Value = serde_json::from_str(&text).map_err(|source| not_a_notebook(path, &source.to_string()))?;
+        Self::parse(path, &text)
+    }
+
+    /// A notebook's text; `path` names it in a message.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Trouble> {
+        let content: Value = serde_json::from_str(text).map_err(|source| not_a_notebook(path, &source.to_string()))?;
         if content["nbformat"] != 4 || !content["cells"].is_array() {
             return Err(not_a_notebook(path, "it lacks \"nbformat\": 4 or its cells"));
         }
@@ -70,6 +75,28 @@ impl Notebook {
             })
             .filter(|cell| !cell.source.trim().is_empty())
             .collect()
+    }
+
+    /// The exercises of the course that its cells are marked as, with the cells' code.
+    pub fn exercise_sources(&self) -> Vec<(String, String)> {
+        let cells = self.content["cells"].as_array().into_iter().flatten();
+        let marked = cells.filter_map(|cell| Some((marked_as(cell)?.to_string(), joined(&cell["source"]))));
+        marked.collect()
+    }
+
+    /// The ids of those exercises.
+    pub fn exercises(&self) -> Vec<String> {
+        self.exercise_sources().into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Gives one exercise the code that it has in another notebook; nothing if one of the two does not have it.
+    pub fn reset_exercise(&mut self, id: &str, original: &Self) -> Option<()> {
+        let (_, source) = original.exercise_sources().into_iter().find(|(own, _)| own == id)?;
+        let cells = self.content["cells"].as_array_mut()?;
+        let cell = cells.iter_mut().find(|cell| marked_as(cell) == Some(id))?;
+        cell["source"] = lines(&source);
+        cell["outputs"] = json!([]);
+        Some(())
     }
 
     /// An entry of the notebook's own metadata under `candle_lens`.
@@ -133,6 +160,11 @@ impl Notebook {
         let text = String::from_utf8(bytes).map_err(|source| not_a_notebook(path, &source.to_string()))?;
         steps::write(path, &(text + "\n"))
     }
+}
+
+/// The exercise that a cell is marked as.
+fn marked_as(cell: &Value) -> Option<&str> {
+    cell["metadata"]["candle_lens"]["exercise"].as_str()
 }
 
 fn not_a_notebook(path: &Path, why: &str) -> Trouble {

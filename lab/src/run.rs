@@ -4,6 +4,7 @@ use crate::args::RunOptions;
 use crate::carried;
 use crate::models::{self, Model};
 use crate::notebook::{Cell, Notebook};
+use crate::pairs;
 use crate::places::Places;
 use crate::process;
 use crate::session::{Jupyter, Reply, Said, Session};
@@ -65,40 +66,99 @@ pub fn needed_model(notebook: &Notebook) -> Option<&'static Model> {
     models::called(notebook.note("needs").as_str()?).ok()
 }
 
-/// Executes notebooks one after the other, but for those that need a model which was not fetched.
+/// Where the lines about a notebook go.
+enum Report {
+    /// To the terminal at once.
+    Live,
+    /// Kept, for one piece when the notebook has ended: others run meanwhile.
+    Kept(String),
+}
+
+impl Report {
+    fn say(&mut self, line: &str) {
+        match self {
+            Self::Live => println!("{line}"),
+            Self::Kept(text) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if let Self::Kept(text) = self {
+            // One call, so that nothing of another notebook comes between.
+            print!("{text}");
+        }
+    }
+}
+
+/// What became of one notebook.
+enum Ran {
+    Passed,
+    Failed,
+    LeftOut(String),
+}
+
+/// Executes notebooks, two at a time where there are two cores, but for those that need a model which was not fetched. Those that are
+/// to be refreshed share a folder of scripts, so they are executed one after the other.
 pub fn run_all(
     places: &Places,
     jupyter: &Jupyter,
     notebooks: &[PathBuf],
     options: &RunOptions,
 ) -> Result<Outcome, Trouble> {
+    let alone = notebooks.len() == 1 || options.in_place || !pairs::are_possible();
+    let ran = if alone {
+        notebooks.iter().map(|path| run_one(places, jupyter, path, options, Report::Live)).collect()
+    } else {
+        let kept = |path: &PathBuf| run_one(places, jupyter, path, options, Report::Kept(String::new()));
+        pairs::by_two(notebooks, kept)
+    };
     let mut outcome = Outcome::default();
-    for path in notebooks {
-        let brief = places.brief(&std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-        println!("\n{brief}");
-        let start = Instant::now();
-        let mut notebook = Notebook::read(path)?;
-        if let Some(model) = needed_model(&notebook)
-            && let Err(trouble) = models::describe(&places.cache, model)
-        {
-            println!("    left out: {trouble}");
-            outcome.left_out.push(format!("{brief}: needs `cargo lab fetch {}`", model.name));
-            continue;
-        }
-        let failure = execute(jupyter, path, &mut notebook, options.timeout)?;
-        save(places, jupyter, path, &mut notebook, options, failure.is_none())?;
-        match failure {
-            None => {
-                outcome.passed += 1;
-                println!("    passed in {}", words(start.elapsed()));
-            }
-            Some(message) => {
-                outcome.failed += 1;
-                println!("    FAILED in {}", message);
-            }
+    for one in ran? {
+        match one {
+            Ran::Passed => outcome.passed += 1,
+            Ran::Failed => outcome.failed += 1,
+            Ran::LeftOut(why) => outcome.left_out.push(why),
         }
     }
     Ok(outcome)
+}
+
+fn run_one(
+    places: &Places,
+    jupyter: &Jupyter,
+    path: &Path,
+    options: &RunOptions,
+    mut report: Report,
+) -> Result<Ran, Trouble> {
+    let brief = places.brief(&std::path::absolute(path).unwrap_or_else(|_| path.into()));
+    report.say(&format!("\n{brief}"));
+    let start = Instant::now();
+    let mut notebook = Notebook::read(path)?;
+    if let Some(model) = needed_model(&notebook)
+        && let Err(trouble) = models::describe(&places.cache, model)
+    {
+        report.say(&format!("    left out: {trouble}"));
+        return Ok(Ran::LeftOut(format!("{brief}: needs `cargo lab fetch {}`", model.name)));
+    }
+    let failure = execute(jupyter, path, &mut notebook, options.timeout, &mut report)?;
+    for line in save(places, jupyter, path, &mut notebook, options, failure.is_none())? {
+        report.say(&format!("    {line}"));
+    }
+    match failure {
+        None => {
+            report.say(&format!("    passed in {}", words(start.elapsed())));
+            Ok(Ran::Passed)
+        }
+        Some(message) => {
+            report.say(&format!("    FAILED in {message}"));
+            Ok(Ran::Failed)
+        }
+    }
 }
 
 /// Executes a notebook with one line of its code replaced, and says whether it passed. Nothing is written: what it shows is
@@ -110,7 +170,7 @@ pub fn passes_with(jupyter: &Jupyter, path: &Path, line: &str, replacement: &str
     let mut notebook = Notebook::read(path)?;
     notebook.replace_line(path, line, replacement)?;
     let start = Instant::now();
-    let failure = execute(jupyter, path, &mut notebook, RunOptions::default().timeout)?;
+    let failure = execute(jupyter, path, &mut notebook, RunOptions::default().timeout, &mut Report::Live)?;
     match &failure {
         None => println!("    passed in {}", words(start.elapsed())),
         Some(message) => println!("    FAILED in {message}"),
@@ -119,24 +179,36 @@ pub fn passes_with(jupyter: &Jupyter, path: &Path, line: &str, replacement: &str
 }
 
 /// Executes the cells up to the first that fails, and says which one that was.
-fn execute(jupyter: &Jupyter, path: &Path, notebook: &mut Notebook, timeout: u64) -> Result<Option<String>, Trouble> {
+fn execute(
+    jupyter: &Jupyter,
+    path: &Path,
+    notebook: &mut Notebook,
+    timeout: u64,
+    report: &mut Report,
+) -> Result<Option<String>, Trouble> {
     notebook.clear();
     let folder = std::path::absolute(path).map_err(|source| Trouble::file("Finding", path, &source))?;
     let mut session = jupyter.start(folder.parent().unwrap_or(&folder), None)?;
-    println!("    kernel ready after {}", words(session.start));
-    let failure = execute_cells(&mut session, notebook, timeout);
+    report.say(&format!("    kernel ready after {}", words(session.start)));
+    let failure = execute_cells(&mut session, notebook, timeout, report);
     session.end();
     failure
 }
 
-fn execute_cells(session: &mut Session, notebook: &mut Notebook, timeout: u64) -> Result<Option<String>, Trouble> {
+fn execute_cells(
+    session: &mut Session,
+    notebook: &mut Notebook,
+    timeout: u64,
+    report: &mut Report,
+) -> Result<Option<String>, Trouble> {
     for (place, cell) in notebook.code_cells().iter().enumerate() {
         let number = place + 1;
         let reply = session.execute(&cell.source, timeout, |said| {
             let Said::Stderr(text) = said else { return };
-            text.lines().filter(|line| line.starts_with(verdict::PROGRESS)).for_each(|line| println!("      {line}"));
+            let lines = text.lines().filter(|line| line.starts_with(verdict::PROGRESS));
+            lines.for_each(|line| report.say(&format!("      {line}")));
         })?;
-        println!("    [{number:>2}] {:>10}  {}", words(reply.took), cell.title());
+        report.say(&format!("    [{number:>2}] {:>10}  {}", words(reply.took), cell.title()));
         notebook.keep(cell.index, &reply);
         if let Some(message) = judge(cell, &reply) {
             return Ok(Some(format!("code cell {number} (`{}`): {message}", cell.title())));
@@ -165,7 +237,7 @@ pub fn executed(places: &Places, notebook: &Path) -> PathBuf {
 }
 
 /// Writes the executed notebook and its HTML under `.lab/executed/`, whole; and, on request, the notebook itself, with
-/// plotly.js in a file beside it that all notebooks of the folder share.
+/// plotly.js in a file beside it that all notebooks of the folder share. Says what was written.
 fn save(
     places: &Places,
     jupyter: &Jupyter,
@@ -173,7 +245,7 @@ fn save(
     notebook: &mut Notebook,
     options: &RunOptions,
     passed: bool,
-) -> Result<(), Trouble> {
+) -> Result<Vec<String>, Trouble> {
     let whole = path.canonicalize().map_err(|source| Trouble::file("Finding", path, &source))?;
     let executed = executed(places, &whole);
     notebook.write(&executed)?;
@@ -185,16 +257,16 @@ fn save(
         )?;
         written += " and .html";
     }
-    println!("    wrote {written}");
+    let mut said = vec![format!("wrote {written}")];
     if options.in_place && passed {
         let scripts = path.with_file_name(carried::FOLDER);
         for file in notebook.take_out_scripts() {
             steps::write(&scripts.join(&file.name), &file.content)?;
         }
         notebook.write(path)?;
-        println!("    refreshed {}", places.brief(&whole));
+        said.push(format!("refreshed {}", places.brief(&whole)));
     }
-    Ok(())
+    Ok(said)
 }
 
 #[cfg(test)]

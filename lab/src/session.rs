@@ -99,28 +99,44 @@ impl Jupyter {
     /// Starts a kernel whose working directory is `folder`; `template`, if given, is where it compiles
     /// (instead of its own copy).
     pub fn start(&self, folder: &Path, template: Option<&Path>) -> Result<Session, Trouble> {
-        let mut driver = self.python();
-        driver.arg(&self.driver).arg(kernelspec::NAME).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // What the launcher executes is nobody's progress.
-        driver.env(kernel::PROGRESS, "");
+        let mut driver = self.driver(folder);
         if let Some(template) = template {
             driver.env("EVCXR_TMPDIR", template);
         }
-        let mut child = driver.spawn().map_err(|source| lost(&source.to_string()))?;
-        let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(lost("its pipes are missing"));
-        };
-        let mut session = Session { child, requests, replies: BufReader::new(replies), start: Duration::ZERO };
-        let ready = session.event()?;
-        if let Some(message) = ready["failed"].as_str() {
-            return Err(Trouble::new(
-                format!("The kernel did not start: {message}"),
-                "If nothing above says why: `cargo lab clean --checkout` removes what this clone prepared; then start again.",
-            ));
-        }
-        session.start = seconds(&ready);
-        Ok(session)
+        begin(driver)
     }
+
+    /// Starts a kernel whose working directory is `folder`, by what `change` makes of the program that starts it.
+    pub fn start_as(&self, folder: &Path, change: impl FnOnce(&Command) -> Command) -> Result<Session, Trouble> {
+        begin(change(&self.driver(folder)))
+    }
+
+    fn driver(&self, folder: &Path) -> Command {
+        let mut driver = self.python();
+        driver.arg(&self.driver).arg(kernelspec::NAME).arg(folder);
+        // What the launcher executes is nobody's progress.
+        driver.env(kernel::PROGRESS, "");
+        driver
+    }
+}
+
+/// Starts the program that talks to a kernel.
+fn begin(mut driver: Command) -> Result<Session, Trouble> {
+    driver.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = driver.spawn().map_err(|source| lost(&source.to_string()))?;
+    let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(lost("its pipes are missing"));
+    };
+    let mut session = Session { child, requests, replies: BufReader::new(replies), start: Duration::ZERO };
+    let ready = session.event()?;
+    if let Some(message) = ready["failed"].as_str() {
+        return Err(Trouble::new(
+            format!("The kernel did not start: {message}"),
+            "If nothing above says why: `cargo lab clean --checkout` removes what this clone prepared; then start again.",
+        ));
+    }
+    session.start = seconds(&ready);
+    Ok(session)
 }
 
 impl Session {

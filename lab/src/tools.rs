@@ -102,6 +102,12 @@ pub fn answer(tool: Tool) -> Result<ExitCode, Trouble> {
         Tool::Cargo(real) if cells::is_build(std::env::args().skip(1)) => {
             cells::build(real_tool(&real), &kernelspec::launcher()?.with_file_name(program(NOTE_TAKER)))
         }
+        // By it evcxr finds what it says of a cell whose variables have no type that it can write down.
+        Tool::Cargo(real) if first == "check" => {
+            let mut check = real_tool(&real);
+            cells::listen(&mut check, &kernelspec::launcher()?.with_file_name(program(NOTE_TAKER)));
+            become_program(check).map_err(|source| Trouble::file("Starting", &real, &source))
+        }
         Tool::Cargo(real) => hand_on(&real),
         Tool::Compiler => cells::take_note(),
         Tool::Rustup(_) if std::env::args_os().skip(1).eq(["which", "cargo"].map(OsStr::new)) => {

@@ -45,6 +45,7 @@ pub fn missing(reply: &Reply, expected: &[String]) -> Option<String> {
     let mut said = String::new();
     for output in &reply.outputs {
         said += output["text"].as_str().unwrap_or_default();
+        said += output["evalue"].as_str().unwrap_or_default();
         let data = output["data"].as_object().into_iter().flat_map(|data| data.values());
         data.filter_map(Value::as_str).for_each(|text| said += text);
     }

@@ -42,6 +42,9 @@ pub(super) struct Entry {
     /// Which of the exercise's wrong answers it was, counted from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mistake: Option<usize>,
+    /// What that mistake is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely: Option<String>,
     /// How many hints had been seen.
     pub hints: usize,
     /// The version of this crate.
@@ -69,13 +72,15 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 /// Adds a line. One that cannot be written is kept in memory, and costs one sentence.
-pub(super) fn record(exercise: &str, what: What, mistake: Option<usize>) {
+pub(super) fn record(exercise: &str, what: What, mistake: Option<(usize, String)>) {
     let hints = entries().iter().filter(|entry| entry.exercise == exercise && entry.what == What::Hint).count();
+    let (mistake, likely) = mistake.unzip();
     let entry = Entry {
         time: files::now(),
         exercise: exercise.into(),
         what,
         mistake,
+        likely,
         hints,
         version: files::VERSION.into(),
         process: std::process::id(),

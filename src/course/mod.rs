@@ -15,6 +15,7 @@
 
 mod answer;
 mod brackets;
+mod data;
 mod exercise;
 mod guard;
 mod help;
@@ -25,11 +26,13 @@ mod mode;
 mod models;
 mod notebook;
 mod sections;
+mod seed;
 mod standing;
 mod verdict;
 mod weights;
 
 pub use brackets::bracket_strings;
+pub use data::{LANGUAGES, MODULUS, WORDS, modular_pairs, translation_prompt};
 pub use exercise::About;
 pub use help::Help;
 pub use notebook::{For, Part, Section, made_for_version};

@@ -14,6 +14,12 @@ pub(super) fn tiny() -> Result<HookedTransformer> {
     once(&MODEL, || HookedTransformer::from_pretrained("tiny"))
 }
 
+/// Translation by example.
+pub(super) fn icl() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    once(&MODEL, || HookedTransformer::from_pretrained("icl"))
+}
+
 /// The embedded model with its weights as they were trained: norms are not folded.
 pub(super) fn tiny_as_loaded() -> Result<HookedTransformer> {
     static MODEL: OnceLock<HookedTransformer> = OnceLock::new();

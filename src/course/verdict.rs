@@ -47,15 +47,15 @@ impl Outcome {
         }
     }
 
-    /// As the journal has it, with the number of the recognised mistake; nothing if it says nothing of the function.
-    fn noted(&self) -> Option<(What, Option<usize>)> {
+    /// As the journal has it, with the recognised mistake; nothing if it says nothing of the function.
+    fn noted(&self) -> Option<(What, Option<(usize, String)>)> {
         Some(match self {
             Self::Passed { .. } => (What::Passed, None),
             Self::NotWritten => (What::NotWritten, None),
             Self::Failed(_) => (What::Error, None),
             Self::Panicked(_) => (What::Panic, None),
             Self::Broken(_) => return None,
-            Self::Wrong { likely, .. } => (What::Wrong, likely.as_ref().map(|(number, _)| *number)),
+            Self::Wrong { likely, .. } => (What::Wrong, likely.clone()),
         })
     }
 }
@@ -78,6 +78,7 @@ impl Verdict {
         let mode = mode();
         let outcome = if mode == Mode::Exam { outcome.of_an_exam() } else { outcome };
         let noted = outcome.noted();
+        let failed = !matches!(noted, None | Some((What::Passed | What::NotWritten, _)));
         if let Some((what, mistake)) = noted {
             journal::record(about.id, what, mistake);
         }
@@ -87,7 +88,6 @@ impl Verdict {
             Outcome::Wrong { likely: Some(_), .. } => None,
             Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Wrong { likely: None, .. } => about.hints.first(),
         };
-        let failed = !matches!(noted, None | Some((What::Passed | What::NotWritten, _)));
         let opens = failed && mode == Mode::Open && Tally::of(about.id).tries >= TRIES;
         let hint = hint.map(|hint| (*hint).to_string());
         Self { id: about.id.into(), name: about.name.into(), outcome, hint, opens }

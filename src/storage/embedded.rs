@@ -19,6 +19,13 @@ macro_rules! embedded {
 }
 
 const MODELS: &[Embedded] = embedded! {
+    "icl": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    "modular": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    "modular/step50": ["config.json", "model.safetensors"];
+    "modular/step150": ["config.json", "model.safetensors"];
+    "modular/step300": ["config.json", "model.safetensors"];
+    "modular/step500": ["config.json", "model.safetensors"];
+    "modular/step700": ["config.json", "model.safetensors"];
     "tiny": [
         "config.json",
         "model.safetensors",

@@ -100,14 +100,15 @@ fn one_head_of_layer_0_costs_most_however_it_is_taken_away() -> Result<()> {
         }
     }
     let (_, cache) = model.run_with_cache(tokens.clone())?;
-    let parts = cache.stack(&model, Stack::heads())?.tensor().narrow(2, 26, 24)?;
+    let heads = cache.stack(&model, Stack::heads())?.tensor();
+    let parts = Tensor::cat(&[cache.get("embed")?.unsqueeze(0)?, heads], 0)?.narrow(2, 26, 24)?;
     let directions = (0..4).map(|row| {
         let next = Tensor::new(&tokens.row(row)[27..], &Device::Cpu)?;
         Ok(model.W_U().index_select(&next, 1)?.t()?)
     });
     let directions = Tensor::stack(&directions.collect::<Result<Vec<Tensor>>>()?, 0)?;
     let parts = parts.broadcast_mul(&directions)?.sum(3)?.mean((1, 2))?.to_vec1::<f32>()?;
-    assert!(parts[..4].iter().all(|part| part.abs() < 0.2) && parts[4..].iter().all(|part| *part > 1.0), "{parts:?}");
+    assert!(parts[..5].iter().all(|part| part.abs() < 0.2) && parts[5..].iter().all(|part| *part > 1.0), "{parts:?}");
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 mod brackets;
 mod c00_first_look;
+mod c11_modular;
 mod c12_probes;
+mod c13_function_vectors;
 mod c16_gradients;
 mod c2_sampling;
 mod c3_attention;

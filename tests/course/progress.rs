@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use candle_lens::course::{ex, made_for_version, progress};
+use candle_lens::course::{ex, made_for_version, progress, sections};
 use candle_lens::prelude::*;
 use candle_lens::progress::rehearsal::{Event, rehearse};
 
@@ -22,6 +22,7 @@ fn kernel(part: &str, file: &Path, mode: &str) -> Output {
         .env(PART, part)
         .env("CANDLE_LENS_COURSE_PROGRESS", file)
         .env("CANDLE_LENS_COURSE", mode)
+        .env("CANDLE_LENS_COURSE_SEED", if part == "seeded" { "1" } else { "" })
         .stdin(Stdio::null())
         .output()
         .expect("it starts");
@@ -54,8 +55,18 @@ fn in_the_kernel() {
             println!("{}\n{}", right(), wrong());
             println!("{}\n{}", ex::n_correct().hint(), ex::n_correct().solution());
         }
+        "seeded" => seeded(),
         "opened" => ["0.0.9", env!("CARGO_PKG_VERSION"), "99.0.0"].into_iter().for_each(made_for_version),
         other => panic!("there is no part {other}"),
+    }
+}
+
+/// References pass on any inputs; whether a wrong answer is wrong on inputs that nobody chose is printed.
+fn seeded() {
+    for about in sections().iter().flat_map(|section| section.exercises()) {
+        let Err(error) = about.prove() else { continue };
+        assert!(error.to_string().contains("the wrong answer"), "{error}");
+        println!("{error}");
     }
 }
 
@@ -107,6 +118,7 @@ fn tries_hints_and_passes_are_kept_and_counted() {
     let hints = ["hint"; 4];
     assert_eq!(kinds, [&["not_written", "wrong", "wrong"][..], &hints, &["error", "solution", "passed"]].concat());
     assert_eq!((&lines[1]["mistake"], &lines[2]["mistake"]), (&0.into(), &serde_json::Value::Null));
+    assert!(lines[1]["likely"].as_str().is_some_and(|why| why.contains("its own position")), "{}", lines[1]);
     let passed = lines.last().expect("lines");
     assert_eq!((&passed["exercise"], &passed["hints"]), (&"1.2.a".into(), &4.into()));
     assert!(passed["process"].as_u64().is_some_and(|id| id > 0) && passed["version"] == env!("CARGO_PKG_VERSION"));
@@ -171,6 +183,12 @@ fn a_notebook_of_another_version_says_so() {
     assert_eq!(notes.len(), 2, "{text}");
     assert!(notes[0].contains("older exercises, of version 0.0.9") && notes[0].contains("reset"), "{}", notes[0]);
     assert!(notes[1].contains("newer exercises, of version 99.0.0"), "{}", notes[1]);
+}
+
+/// With these inputs submissions are graded.
+#[test]
+fn references_pass_on_other_inputs_too() {
+    println!("{}", said(&kernel("seeded", &file("seeded"), "")));
 }
 
 #[test]

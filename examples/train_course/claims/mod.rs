@@ -1,7 +1,9 @@
 //! What the cards of the course's models claim, measured: by the example that trains them, and again by the tests.
 
 mod brackets;
+mod icl;
 mod induction;
+mod modular;
 
 use candle_lens::Result;
 use candle_lens::model::HookedTransformer;
@@ -13,7 +15,12 @@ pub type Claim = (String, f64);
 pub type Measure = fn(&HookedTransformer) -> Result<Vec<Claim>>;
 
 /// Each model with what measures it, as it is loaded without processing.
-pub const CLAIMS: &[(&str, Measure)] = &[("brackets", brackets::measure), ("induction", induction::measure)];
+pub const CLAIMS: &[(&str, Measure)] = &[
+    ("brackets", brackets::measure),
+    ("icl", icl::measure),
+    ("induction", induction::measure),
+    ("modular", modular::measure),
+];
 
 /// The rows of the card's table.
 pub fn table(claims: &[Claim]) -> String {

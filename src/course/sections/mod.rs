@@ -4,7 +4,9 @@ mod c00_first_look;
 mod c00_rust;
 mod c0_tensors;
 mod c10_brackets;
+mod c11_modular;
 mod c12_probes;
+mod c13_function_vectors;
 mod c14_superposition;
 mod c15_dictionaries;
 mod c16_gradients;
@@ -38,7 +40,9 @@ pub mod ex {
     pub use super::c8_path_patching::path_handles::*;
     pub use super::c9_brackets::handles::*;
     pub use super::c10_brackets::handles::*;
+    pub use super::c11_modular::handles::*;
     pub use super::c12_probes::handles::*;
+    pub use super::c13_function_vectors::handles::*;
     pub use super::c14_superposition::handles::*;
     pub use super::c15_dictionaries::handles::*;
     pub use super::c15_dictionaries::model_handles::*;
@@ -62,7 +66,9 @@ pub fn sections() -> Vec<Section> {
         c8_circuit::section(),
         c9_brackets::section(),
         c10_brackets::section(),
+        c11_modular::section(),
         c12_probes::section(),
+        c13_function_vectors::section(),
         c14_superposition::section(),
         c15_dictionaries::section(),
         c16_gradients::section(),

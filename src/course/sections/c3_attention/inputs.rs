@@ -9,6 +9,7 @@ use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::course::answer::Answer;
 use crate::course::models::{induction, once, other, tiny};
+use crate::course::seed::seed;
 use crate::error::Result;
 use crate::hooks::HookPlan;
 use crate::model::{HookedTransformer, HookedTransformerConfig};
@@ -16,7 +17,7 @@ use crate::random::Random;
 use crate::tokens::Tokens;
 
 pub(in crate::course::sections) fn guesses() -> Result<Vec<(Tensor, Tokens)>> {
-    let mut random = Random::new(12);
+    let mut random = Random::new(seed(12));
     let mut one = |batch: usize, pos: usize, d_vocab: usize| -> Result<(Tensor, Tokens)> {
         let rows = (0..batch).map(|_| (0..pos).map(|_| random.below(d_vocab) as u32).collect()).collect();
         Ok((random.normal((batch, pos, d_vocab))?, Tokens::from_rows(rows)?))
@@ -25,7 +26,7 @@ pub(in crate::course::sections) fn guesses() -> Result<Vec<(Tensor, Tokens)>> {
 }
 
 pub(in crate::course::sections) fn queries_and_keys() -> Result<Vec<(Tensor, Tensor)>> {
-    let mut random = Random::new(3);
+    let mut random = Random::new(seed(3));
     let mut one = |shape: (usize, usize, usize, usize)| -> Result<(Tensor, Tensor)> {
         Ok((random.normal(shape)?, random.normal(shape)?))
     };
@@ -37,7 +38,7 @@ fn patterns(model: &HookedTransformer, tokens: Tokens) -> Result<ActivationCache
 }
 
 pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
-    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(4));
+    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(seed(4)));
     let first = tiny.to_tokens([
         "When John and Mary went to the shops, John gave the bag to",
         "When Paul and Anna went to the river, Anna gave the ring to",
@@ -47,8 +48,8 @@ pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
 }
 
 pub(in crate::course::sections) fn repeats() -> Result<Vec<(ActivationCache, usize)>> {
-    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(5));
-    let first = repeated_tokens(&tiny, RepeatOptions { seq_len: 7, batch: 3, seed: 1 })?;
+    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(seed(5)));
+    let first = repeated_tokens(&tiny, RepeatOptions { seq_len: 7, batch: 3, seed: seed(1) })?;
     let mut row = || -> Vec<u32> {
         let half: Vec<u32> = (0..10).map(|_| 1 + random.below(other.dims().d_vocab - 1) as u32).collect();
         [&[0], &half[..], &half[..]].concat()
@@ -82,13 +83,13 @@ const LONG: usize = 700;
 /// Sizes of repeated rows, for models whose BOS differs; two have one seed. The seed is one for which the smaller vocabulary gives a BOS
 /// where it may.
 pub(in crate::course::sections) fn sizes() -> Result<Vec<(HookedTransformer, usize, usize, u64)>> {
-    let small = |seed| Ok::<_, crate::Error>((induction()?, 25, 4, seed));
+    let small = |usual| Ok::<_, crate::Error>((induction()?, 25, 4, seed(usual)));
     Ok(vec![
-        (tiny()?, 6, 3, 1),
+        (tiny()?, 6, 3, seed(1)),
         small(SEED_WITH_BOS)?,
         small(SEED_WITH_BOS)?,
         small(SEED_WITH_BOS + 1)?,
-        (many_words()?, LONG, 20, 1),
+        (many_words()?, LONG, 20, seed(1)),
     ])
 }
 
@@ -156,7 +157,7 @@ pub(in crate::course::sections) fn follows_the_seed(
 /// Models with repeated rows for them, and the length of a half.
 pub(in crate::course::sections) fn rows() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
     let one = |model: HookedTransformer, seq_len, batch| -> Result<_> {
-        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: 3 })?;
+        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: seed(3) })?;
         Ok((model, tokens, seq_len))
     };
     Ok(vec![one(induction()?, 9, 3)?, one(tiny()?, 6, 2)?])

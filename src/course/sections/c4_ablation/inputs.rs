@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::course::answer::Answer;
 use crate::course::models::{induction, other};
+use crate::course::seed::seed;
 use crate::error::Result;
 use crate::hooks::HookPlan;
 use crate::model::HookedTransformer;
@@ -20,7 +21,7 @@ fn ids(random: &mut Random, count: usize, d_vocab: usize) -> Vec<u32> {
 type Parts = (Tensor, Tensor, Tensor, Tensor, Vec<u32>);
 
 pub(in crate::course::sections) fn two_layers() -> Result<Vec<Parts>> {
-    let mut random = Random::new(41);
+    let mut random = Random::new(seed(41));
     let mut one = |pos, heads, d_model, d_vocab| -> Result<Parts> {
         let heads = (pos, heads, d_model);
         let [embed, w_u] = [(pos, d_model), (d_model, d_vocab)].map(|shape| random.normal(shape));
@@ -32,7 +33,7 @@ pub(in crate::course::sections) fn two_layers() -> Result<Vec<Parts>> {
 
 /// Parts, what the norm divides by, an unembedding with its bias, and tokens.
 pub(in crate::course::sections) fn with_norm() -> Result<Vec<Parts>> {
-    let mut random = Random::new(42);
+    let mut random = Random::new(seed(42));
     let mut one = |pos, parts, d_model, d_vocab| -> Result<Parts> {
         let parts = random.normal((pos, parts, d_model))?;
         let scale = (parts.sum(1)?.sqr()?.mean_keepdim(1)? + 0.1)?.sqrt()?;
@@ -43,13 +44,13 @@ pub(in crate::course::sections) fn with_norm() -> Result<Vec<Parts>> {
 }
 
 pub(in crate::course::sections) fn outputs() -> Result<Vec<(Tensor, usize)>> {
-    let mut random = Random::new(43);
+    let mut random = Random::new(seed(43));
     Ok(vec![(random.normal((2, 5, 3, 4))?, 1), (random.normal((4, 3, 5, 6))?, 2)])
 }
 
 pub(in crate::course::sections) fn rows() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
     let one = |model: HookedTransformer, seq_len, batch| -> Result<_> {
-        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: 44 })?;
+        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: seed(44) })?;
         Ok((model, tokens, seq_len))
     };
     Ok(vec![one(induction()?, 8, 3)?, one(other()?, 6, 2)?])

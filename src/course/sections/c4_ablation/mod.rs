@@ -58,10 +58,12 @@ const NORM: &str = "## With a norm at the end
 
 Most models divide the residual stream by its size before they unembed it. That is not linear, but at each position the divisor is a number that the run has computed: take it as given, divide each part by it, and the sum is a sum again. (As `from_pretrained` loads `tiny`, the norm's own weights are folded into `W_U` and `b_U`, and no part has a mean that would have to be subtracted.)";
 
-const ATTRIBUTION: &str = r#"let parts = cache.stack(&model, Stack::components())?;
+const ATTRIBUTION: &str = r#"let heads = cache.stack(&model, Stack::heads())?;
+let parts = Tensor::cat(&[cache.get("embed")?.unsqueeze(0)?, heads.tensor()], 0)?;
+let names = [vec!["embed".to_string()], heads.labels()].concat();
 let next: Vec<u32> = rows.row(0)[1..].to_vec();
-let attribution = einsum("c b p d, d p -> c p", &[&parts.tensor().narrow(2, 0, next.len())?, &model.W_U().index_select(&Tensor::new(next, &Device::Cpu)?, 1)?])?;
-imshow(Labelled::from_tensor("part of the right token's logit", vec![Axis::new("part", parts.labels()), Axis::numbered("position", 50)], &attribution)?)"#;
+let attribution = einsum("c b p d, d p -> c p", &[&parts.narrow(2, 0, next.len())?, &model.W_U().index_select(&Tensor::new(next, &Device::Cpu)?, 1)?])?;
+imshow(Labelled::from_tensor("part of the right token's logit", vec![Axis::new("part", names), Axis::numbered("position", 50)], &attribution)?)"#;
 
 const ABLATION: &str = "## What is lost without a head
 

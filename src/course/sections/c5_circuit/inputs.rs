@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::course::models::{induction, once, other};
+use crate::course::seed::seed;
 use crate::error::Result;
 use crate::factored_matrix::FactoredMatrix;
 use crate::hooks::HookPlan;
@@ -44,7 +45,7 @@ pub(in crate::course::sections) fn layers() -> Result<Vec<(HookedTransformer, us
 }
 
 pub(in crate::course::sections) fn circuits() -> Result<Vec<(FactoredMatrix,)>> {
-    let mut random = Random::new(52);
+    let mut random = Random::new(seed(52));
     let mut one = |tokens: usize, rank: usize| -> Result<(FactoredMatrix,)> {
         let a = random.normal((tokens, rank))?;
         // About half of the rows have their own column as the highest.
@@ -56,7 +57,7 @@ pub(in crate::course::sections) fn circuits() -> Result<Vec<(FactoredMatrix,)>> 
 
 pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
     let one = |model: HookedTransformer, seq_len, batch| -> Result<(ActivationCache,)> {
-        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: 53 })?;
+        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: seed(53) })?;
         let plan = HookPlan::new().capture("embed").capture("pos_embed").capture("result");
         Ok((model.run_with_hooks(tokens, plan)?.1,))
     };
@@ -64,7 +65,7 @@ pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
 }
 
 pub(in crate::course::sections) fn parts() -> Result<Vec<(Tensor, Tensor, Tensor)>> {
-    let mut random = Random::new(54);
+    let mut random = Random::new(seed(54));
     let mut one = |parts: usize, pos: usize, d_model: usize, d_head: usize| -> Result<_> {
         Ok((
             random.normal((parts, pos, d_model))?,
@@ -80,7 +81,7 @@ pub(in crate::course::sections) fn pairs() -> Result<Vec<(HookedTransformer, usi
 }
 
 pub(in crate::course::sections) fn matrices() -> Result<Vec<(FactoredMatrix, FactoredMatrix)>> {
-    let mut random = Random::new(55);
+    let mut random = Random::new(seed(55));
     let mut one = |d_model: usize, ranks: [usize; 2]| -> Result<_> {
         let [left, right] =
             ranks.map(|rank| FactoredMatrix::new(&random.normal((d_model, rank))?, &random.normal((rank, d_model))?));
@@ -91,7 +92,7 @@ pub(in crate::course::sections) fn matrices() -> Result<Vec<(FactoredMatrix, Fac
 
 pub(in crate::course::sections) fn rows() -> Result<Vec<(HookedTransformer, Tokens, usize, usize)>> {
     let one = |model: HookedTransformer, seq_len, batch, head| -> Result<_> {
-        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: 56 })?;
+        let tokens = repeated_tokens(&model, RepeatOptions { seq_len, batch, seed: seed(56) })?;
         Ok((model, tokens, seq_len, head))
     };
     Ok(vec![one(induction()?, 9, 3, 2)?, one(another_induction()?, 7, 2, 1)?])
