@@ -13,6 +13,8 @@ pub(crate) struct Answer {
     pub parts: Vec<Tensor>,
     /// What it says in words: a text, or a yes or no.
     pub text: String,
+    /// The largest inner size of what is factored; 0 where nothing is.
+    pub inner: usize,
 }
 
 /// What exercises ask for.
@@ -26,7 +28,7 @@ pub(crate) trait IntoAnswer {
 
 impl IntoAnswer for Tensor {
     fn into_answer(self) -> Result<Answer> {
-        Ok(Answer { parts: vec![self], text: String::new() })
+        Ok(Answer { parts: vec![self], text: String::new(), inner: 0 })
     }
 }
 
@@ -58,7 +60,7 @@ numbers!(f32 as f32, f64 as f64, u32 as u32, usize as i64);
 
 impl IntoAnswer for String {
     fn into_answer(self) -> Result<Answer> {
-        Ok(Answer { parts: Vec::new(), text: self })
+        Ok(Answer { parts: Vec::new(), text: self, inner: 0 })
     }
 }
 
@@ -68,10 +70,10 @@ impl IntoAnswer for bool {
     }
 }
 
-/// By its product: factors that differ may have the same.
+/// By its product and its inner size: factors that differ may have the same product.
 impl IntoAnswer for FactoredMatrix {
     fn into_answer(self) -> Result<Answer> {
-        self.AB()?.into_answer()
+        Ok(Answer { inner: self.mdim(), ..self.AB()?.into_answer()? })
     }
 }
 
@@ -84,7 +86,7 @@ impl IntoAnswer for Labelled {
 
 impl IntoAnswer for Vec<Tensor> {
     fn into_answer(self) -> Result<Answer> {
-        Ok(Answer { parts: self, text: String::new() })
+        Ok(Answer { parts: self, text: String::new(), inner: 0 })
     }
 }
 
@@ -116,6 +118,7 @@ macro_rules! tuples {
                     let other = $other.into_answer()?;
                     answer.parts.extend(other.parts);
                     answer.text += &other.text;
+                    answer.inner = answer.inner.max(other.inner);
                 )+
                 Ok(answer)
             }

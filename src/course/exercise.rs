@@ -110,9 +110,10 @@ pub(super) const fn tolerance(stated: &[f64]) -> f64 {
 ///
 /// `check` has a plain `Fn` bound, because then the compiler's message about a function of another signature is short.
 ///
-/// Two clauses may be left out. `tolerance` is for numbers that the usual one would let pass. With a `rule`, an answer is right when the
+/// Three clauses may be left out. `tolerance` is for numbers that the usual one would let pass. With a `rule`, an answer is right when the
 /// rule has nothing to say against it, whatever the reference's numbers are: for random answers, for those that are one of many, and for
-/// questions whose answer must not be printed.
+/// questions whose answer must not be printed. A rule `together` sees the answers to all inputs side by side: whether the same seed gives
+/// the same answer twice.
 macro_rules! exercise {
     (
         $(#[$doc:meta])*
@@ -122,6 +123,7 @@ macro_rules! exercise {
         inputs: $inputs:path => $input:ty;
         $(tolerance: $tolerance:expr;)?
         $(rule: $rule:path;)?
+        $(together: $together:path;)?
         hints: $hints:expr;
         wrong: [$($mistake:expr => $wrong:path),* $(,)?];
         accepted: [$($note:expr => $accepted:path),* $(,)?];
@@ -180,6 +182,10 @@ macro_rules! exercise {
                     reference: |input| Self::call(super::$name, input),
                     rule: {
                         let rules: &[Rule<$input>] = &[$($rule)?];
+                        rules.first().copied()
+                    },
+                    together: {
+                        let rules: &[$crate::course::judge::Together<$input>] = &[$($together)?];
                         rules.first().copied()
                     },
                     wrong: vec![$(($mistake, |input| Self::call($wrong, input))),*],

@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::exercise::About;
 use super::guard::{Run, run};
-use super::locate::{are_same, differs};
+use super::locate::{are_same, differs, differs_in_form};
 use super::seed::is_usual;
 use super::verdict::{Outcome, Verdict};
 use crate::error::{Error, Result};
@@ -18,11 +18,16 @@ pub(crate) type Answering<I> = fn(&I) -> Result<Answer, String>;
 /// What is wrong with an answer to an input; nothing if it is right.
 pub(crate) type Rule<I> = fn(&I, &Answer) -> Result<Option<String>>;
 
+/// What is wrong with the answers to all inputs, side by side; nothing if they are right.
+pub(crate) type Together<I> = fn(&[I], &[Answer]) -> Result<Option<String>>;
+
 /// The functions that an exercise knows.
 pub(crate) struct Known<I> {
     pub reference: Answering<I>,
     /// What decides, where there is more than one right answer.
     pub rule: Option<Rule<I>>,
+    /// What else is asked where answers must be seen side by side, as that one seed gives one answer.
+    pub together: Option<Together<I>>,
     /// Wrong answers, each with what the mistake is.
     pub wrong: Vec<(&'static str, Answering<I>)>,
     /// Other right answers, each with a remark.
@@ -38,7 +43,7 @@ pub(crate) fn judge<I>(about: &About, inputs: Result<Vec<I>>, known: &Known<I>, 
     ));
     let outcome = inputs.map_err(|error| error.to_string()).and_then(|inputs| outcome(about, &inputs, known, tried));
     drop(running);
-    let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("the exercise itself failed: {error}")));
+    let outcome = outcome.unwrap_or_else(Outcome::Broken);
     Verdict::new(about, outcome)
 }
 
@@ -82,16 +87,23 @@ fn outcome<I>(about: &About, inputs: &[I], known: &Known<I>, tried: Tried<I>) ->
 
 /// What is wrong with the answers, of the first input where something is: by the exercise's rule, or else beside the reference.
 fn complaint<I>(about: &About, inputs: &[I], known: &Known<I>, answers: &[Answer]) -> Result<Option<String>, String> {
+    // Inputs and references are the exercise's own, so what a rule cannot read is the answer.
+    let unread =
+        |error: Error| Some(format!("it cannot be judged: {}", error.to_string().lines().next().unwrap_or_default()));
     for (input, answer) in inputs.iter().zip(answers) {
         let what = match known.rule {
-            Some(rule) => rule(input, answer),
-            None => differs(answer, &(known.reference)(input)?, about.axes, about.tolerance),
+            Some(rule) => rule(input, answer).unwrap_or_else(unread),
+            None => {
+                let wanted = (known.reference)(input)?;
+                let what = differs(answer, &wanted, about.axes, about.tolerance).unwrap_or_else(unread);
+                what.or_else(|| differs_in_form(answer, &wanted))
+            }
         };
-        if let Some(what) = what.map_err(|error| error.to_string())? {
-            return Ok(Some(what));
+        if what.is_some() {
+            return Ok(what);
         }
     }
-    Ok(None)
+    Ok(known.together.and_then(|together| together(inputs, answers).unwrap_or_else(unread)))
 }
 
 /// Whether all that an exercise knows is judged as what it is.

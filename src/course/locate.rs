@@ -9,9 +9,37 @@ use crate::tensors::{self, Difference, difference};
 /// An answer may be this far from the reference, relative to `1 + |wanted|`: other orders of summation in f32 stay below it.
 pub(super) const TOLERANCE: f64 = 2e-4;
 
-/// Whether two answers are the same up to rounding.
-pub(super) fn are_same(got: &Answer, wanted: &Answer, tolerance: f64) -> Result<bool> {
-    Ok(differs(got, wanted, &[], tolerance)?.is_none())
+/// Whether an answer's numbers are those of another up to rounding. NaN is the same as NaN, so that a mistake that makes them can be
+/// recognised; right it never is.
+pub(super) fn are_same(got: &Answer, other: &Answer, tolerance: f64) -> Result<bool> {
+    let mut pair = [got.clone(), other.clone()];
+    if got.parts.len() == other.parts.len() {
+        for (number, (a, b)) in got.parts.iter().zip(&other.parts).enumerate() {
+            if a.dims() == b.dims() && a.dtype() == b.dtype() && a.dtype().is_float() {
+                let both = (a.ne(a)? * b.ne(b)?)?;
+                for (answer, part) in pair.iter_mut().zip([a, b]) {
+                    answer.parts[number] = both.where_cond(&part.zeros_like()?, part)?;
+                }
+            }
+        }
+    }
+    Ok(differs(&pair[0], &pair[1], &[], tolerance)?.is_none())
+}
+
+/// What is wrong with an answer of the right numbers: of another dtype the next cell would refuse it, and a matrix that was multiplied
+/// out is no longer factored.
+pub(super) fn differs_in_form(got: &Answer, wanted: &Answer) -> Option<String> {
+    let kinds = got.parts.iter().zip(&wanted.parts).map(|(got, wanted)| [got.dtype(), wanted.dtype()]);
+    let other = kinds.into_iter().find(|[got, wanted]| got != wanted);
+    let of_dtype = other.map(|[got, wanted]| {
+        format!("the numbers are right, but their dtype is {got:?}, and {wanted:?} is wanted: to_dtype converts.")
+    });
+    of_dtype.or_else(|| {
+        (got.inner > wanted.inner).then(|| {
+            let (got, wanted) = (got.inner, wanted.inner);
+            format!("the product is right, but its factors meet in {got} dimensions, and {wanted} are enough.")
+        })
+    })
 }
 
 /// How an answer differs, in a sentence; nothing if it does not. `axes` names those of each part.
@@ -25,6 +53,8 @@ pub(super) fn differs(got: &Answer, wanted: &Answer, axes: &[&[&str]], tolerance
     let parts = wanted.parts.len();
     for (number, (got, wanted)) in got.parts.iter().zip(&wanted.parts).enumerate() {
         let names = axes.get(number).copied().unwrap_or_default();
+        // Where inputs are of several ranks, the last axes are what they have in common.
+        let names = &names[names.len().saturating_sub(wanted.rank())..];
         if let Some(found) = difference(got, wanted, tolerance)? {
             let what = sentence(&found, got, wanted, names)?;
             return Ok(Some(match parts {

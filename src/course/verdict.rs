@@ -24,6 +24,8 @@ pub enum Outcome {
     Failed(String),
     /// It panicked.
     Panicked(String),
+    /// The exercise's own inputs or reference failed, which says nothing of the function and does not count as a try.
+    Broken(String),
     /// It returned something else than was wanted.
     Wrong {
         /// What differs.
@@ -38,22 +40,23 @@ impl Outcome {
     fn of_an_exam(self) -> Self {
         match self {
             Self::Passed { .. } => Self::Passed { note: None },
-            Self::NotWritten => Self::NotWritten,
+            Self::NotWritten | Self::Broken(_) => self,
             Self::Failed(_) | Self::Panicked(_) | Self::Wrong { .. } => {
                 Self::Wrong { what: "not passed.".into(), likely: None }
             }
         }
     }
 
-    /// As the journal has it, with the recognised mistake.
-    fn noted(&self) -> (What, Option<(usize, String)>) {
-        match self {
+    /// As the journal has it, with the recognised mistake; nothing if it says nothing of the function.
+    fn noted(&self) -> Option<(What, Option<(usize, String)>)> {
+        Some(match self {
             Self::Passed { .. } => (What::Passed, None),
             Self::NotWritten => (What::NotWritten, None),
             Self::Failed(_) => (What::Error, None),
             Self::Panicked(_) => (What::Panic, None),
+            Self::Broken(_) => return None,
             Self::Wrong { likely, .. } => (What::Wrong, likely.clone()),
-        }
+        })
     }
 }
 
@@ -74,14 +77,17 @@ impl Verdict {
     pub(super) fn new(about: &About, outcome: Outcome) -> Self {
         let mode = mode();
         let outcome = if mode == Mode::Exam { outcome.of_an_exam() } else { outcome };
-        let (what, mistake) = outcome.noted();
-        journal::record(about.id, what, mistake);
+        let noted = outcome.noted();
+        let failed = !matches!(noted, None | Some((What::Passed | What::NotWritten, _)));
+        if let Some((what, mistake)) = noted {
+            journal::record(about.id, what, mistake);
+        }
         let hint = match &outcome {
             _ if mode == Mode::Exam => None,
-            Outcome::Passed { .. } | Outcome::NotWritten | Outcome::Wrong { likely: Some(_), .. } => None,
+            Outcome::Passed { .. } | Outcome::NotWritten | Outcome::Broken(_) => None,
+            Outcome::Wrong { likely: Some(_), .. } => None,
             Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Wrong { likely: None, .. } => about.hints.first(),
         };
-        let failed = !matches!(what, What::Passed | What::NotWritten);
         let opens = failed && mode == Mode::Open && Tally::of(about.id).tries >= TRIES;
         let hint = hint.map(|hint| (*hint).to_string());
         Self { id: about.id.into(), name: about.name.into(), outcome, hint, opens }
@@ -117,7 +123,10 @@ impl fmt::Display for Verdict {
             Outcome::Passed { note: None } => {}
             Outcome::Passed { note: Some(note) } => write!(f, "\n{note}")?,
             Outcome::NotWritten => {
-                f.write_str(": not written yet. Replace todo!() in the cell above and run both cells.")?
+                f.write_str(": not written yet. Replace todo!(), in the cell above or in a function that it calls, and run the cells again.")?
+            }
+            Outcome::Broken(error) => {
+                write!(f, ": the exercise itself failed, which is not your function's fault.\n{}", visible(error))?
             }
             Outcome::Failed(error) => write!(f, ": it returned an error.\n{}", visible(error))?,
             Outcome::Panicked(message) => write!(f, ": it panicked.\n{}", visible(message))?,

@@ -124,7 +124,7 @@ fn right(logits: &Tensor, answers: &[u32]) -> Result<usize> {
 #[test]
 fn words_are_tokens_of_one_language_each() -> Result<()> {
     let model = HookedTransformer::from_pretrained("icl")?;
-    let mut ids: Vec<u32> = WORDS.iter().flatten().map(|word| model.to_single_token(*word)).collect::<Result<_>>()?;
+    let mut ids: Vec<u32> = WORDS.iter().flatten().map(|word| model.to_single_token(word)).collect::<Result<_>>()?;
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), WORDS.len() * LANGUAGES.len());

@@ -55,6 +55,24 @@ fn references_are_what_loops_and_the_library_give() -> Result<()> {
     ex::induction_scores_in_run().check(in_run).expect()
 }
 
+/// One seed gives one answer.
+#[test]
+fn rows_follow_the_seed() {
+    let drawn = std::cell::Cell::new(100);
+    let own_seed = ex::repeated_tokens().check(|model, seq_len, batch, _| {
+        drawn.set(drawn.get() + 1);
+        analysis::repeated_tokens(model, RepeatOptions { seq_len, batch, seed: drawn.get() })
+    });
+    assert!(own_seed.to_string().contains("seed 2 and then seed 2 gave other rows the second time"), "{own_seed}");
+    let beyond = ex::repeated_tokens().check(|model, seq_len, batch, seed| {
+        let rows = analysis::repeated_tokens(model, RepeatOptions { seq_len, batch, seed })?;
+        let shifted =
+            |row: usize| rows.row(row).iter().map(|id| if *id == rows.row(row)[0] { *id } else { id + 2000 }).collect();
+        Tokens::from_rows((0..batch).map(shifted).collect())
+    });
+    assert!(beyond.to_string().contains("the model knows those below"), "{beyond}");
+}
+
 /// A rule says what is wrong with rows, whatever their tokens are.
 #[test]
 fn rows_that_do_not_repeat_are_told_apart_by_what_is_wrong_with_them() {

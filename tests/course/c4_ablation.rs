@@ -81,6 +81,37 @@ fn ablations_are_those_of_loops_and_of_the_library() -> Result<()> {
     ex::ablation_scores().check(scores).expect()
 }
 
+/// The head that costs most writes nothing into the logits, and zero and mean ablation name the same one.
+#[test]
+fn one_head_of_layer_0_costs_most_however_it_is_taken_away() -> Result<()> {
+    let model = HookedTransformer::from_pretrained_no_processing("induction")?;
+    let tokens = repeated_tokens(&model, RepeatOptions { seq_len: 25, batch: 4, seed: 0 })?;
+    let cost = |plan: HookPlan| -> Result<f32> {
+        let (logits, _) = model.run_with_hooks(tokens.clone(), plan)?;
+        log_probs_of(&logits, &tokens)?.narrow(1, 26, 24)?.neg()?.mean_all()?.item()
+    };
+    for layer in 0..2 {
+        for head in 0..4 {
+            let to_mean = Edit::custom("mean", |z, _| z.mean_keepdim(0)?.broadcast_as(z.shape())?.contiguous());
+            for edit in [Edit::zero(), to_mean] {
+                let cost = cost(HookPlan::new().edit(("z", layer), edit.head(head)))?;
+                assert!(if (layer, head) == (0, 0) { cost > 4.0 } else { cost < 1.0 }, "L{layer}H{head}: {cost}");
+            }
+        }
+    }
+    let (_, cache) = model.run_with_cache(tokens.clone())?;
+    let heads = cache.stack(&model, Stack::heads())?.tensor();
+    let parts = Tensor::cat(&[cache.get("embed")?.unsqueeze(0)?, heads], 0)?.narrow(2, 26, 24)?;
+    let directions = (0..4).map(|row| {
+        let next = Tensor::new(&tokens.row(row)[27..], &Device::Cpu)?;
+        Ok(model.W_U().index_select(&next, 1)?.t()?)
+    });
+    let directions = Tensor::stack(&directions.collect::<Result<Vec<Tensor>>>()?, 0)?;
+    let parts = parts.broadcast_mul(&directions)?.sum(3)?.mean((1, 2))?.to_vec1::<f32>()?;
+    assert!(parts[..5].iter().all(|part| part.abs() < 0.2) && parts[5..].iter().all(|part| *part > 1.0), "{parts:?}");
+    Ok(())
+}
+
 /// A question's answer is judged by the model, and a wrong one is answered by what its head does.
 #[test]
 fn the_question_tells_what_a_head_does_and_not_which_it_is() {

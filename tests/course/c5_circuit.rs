@@ -8,6 +8,15 @@ use super::c3_attention::stripe;
 /// Queries, keys and scores are sums of six products in f32.
 const ROUNDING: f64 = 1e-3;
 
+/// The text says whole per cents, and rows of another draw differ by about one.
+const OF_TEXT: f32 = 0.015;
+
+/// What counts as gone, as a share of the whole stripe.
+const GONE: f32 = 0.02;
+
+/// The rows in the notebook.
+const SHOWN: RepeatOptions = RepeatOptions { seq_len: 12, batch: 1, seed: 0 };
+
 fn at(layer: usize, head: usize) -> [isize; 2] {
     [layer as isize, head as isize]
 }
@@ -24,7 +33,14 @@ fn circuits_are_those_of_the_library() -> Result<()> {
             .try_fold(one(0)?, |sum, head| Ok::<_, candle_lens::Error>((sum + one(head)?)?))?;
         FactoredMatrix::from_matrix(&sum)
     };
-    ex::joint_ov().check(joint).expect()?;
+    let multiplied_out = ex::joint_ov().check(joint).to_string();
+    assert!(multiplied_out.contains("meet in 23 dimensions, and 21 are enough"), "{multiplied_out}");
+    let side_by_side = |model: &HookedTransformer, layer: usize| -> Result<FactoredMatrix> {
+        let all = (0..model.dims().n_heads).map(|head| full_ov(model, layer, head)).collect::<Result<Vec<_>>>()?;
+        let (a, b): (Vec<Tensor>, Vec<Tensor>) = all.iter().map(|circuit| (circuit.A(), circuit.B())).unzip();
+        FactoredMatrix::new(&Tensor::cat(&a, 1)?, &Tensor::cat(&b, 0)?)
+    };
+    ex::joint_ov().check(side_by_side).expect()?;
     let k_comp = |model: &HookedTransformer, writer: usize, reader: usize| -> Result<FactoredMatrix> {
         let moved = model.OV()?.get(&at(0, writer))?.left_matmul(&model.W_E())?.AB()?;
         model.QK()?.get(&at(1, reader))?.left_matmul(&model.W_E())?.right_matmul(&moved.t()?)
@@ -95,7 +111,7 @@ fn parts_of_scores_sum_to_the_scores_of_the_run() -> Result<()> {
     ex::decompose_scores().check(scores).expect()?;
 
     let model = HookedTransformer::from_pretrained_no_processing("induction")?;
-    let tokens = repeated_tokens(&model, RepeatOptions { seq_len: 12, batch: 1, seed: 3 })?;
+    let tokens = repeated_tokens(&model, SHOWN)?;
     let points = ["embed", "pos_embed", "result", "k", "pattern"];
     let plan = points.into_iter().fold(HookPlan::new(), |plan, point| plan.capture(point));
     let (_, cache) = model.run_with_hooks(tokens, plan)?;
@@ -108,17 +124,57 @@ fn parts_of_scores_sum_to_the_scores_of_the_run() -> Result<()> {
         &split.sum((0, 1))?.masked_fill(&Tensor::tril2(25, DType::U8, &Device::Cpu)?.eq(0u8)?, f32::NEG_INFINITY)?,
     )?;
     assert_close(&whole, &cache.get(("pattern", 1))?.get(0)?.get(1)?, ROUNDING)?;
-    // The text says which pair has the stripe: the query's embedding with what L0H0 wrote.
+    // The text says which pair has most of the stripe: the query's embedding with what L0H0 wrote. A constant of a query is not a stripe.
+    let past = Tensor::tril2(25, DType::F32, &Device::Cpu)?;
+    let mean = split.broadcast_mul(&past)?.sum_keepdim(3)?.broadcast_div(&past.sum_keepdim(1)?)?;
+    let above = split.broadcast_sub(&mean)?;
     let stripe = |query: usize, key: usize| -> Result<f32> {
-        split.get(query)?.get(key)?.diagonal(-11)?.narrow(0, 2, 12)?.mean_all()?.item()
+        above.get(query)?.get(key)?.diagonal(-11)?.narrow(0, 2, 12)?.mean_all()?.item()
     };
     let pairs = (0..36).map(|at| Ok((stripe(at / 6, at % 6)?, (at / 6, at % 6)))).collect::<Result<Vec<_>>>()?;
     let highest = pairs.iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are pairs");
     assert_eq!(highest.1, (0, 2), "{pairs:?}");
+    let share = highest.0 / pairs.iter().map(|pair| pair.0).sum::<f32>();
+    assert!((0.7..0.9).contains(&share), "{share}");
+    let mut order = pairs.clone();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // L0H3 looks back too, and a query reads what L0H2 wrote.
+    assert_eq!([order[1].1, order[2].1], [(0, 5), (4, 2)], "{order:?}");
     Ok(())
 }
 
-/// Without the head that looks back, the stripes of layer 1 are gone; without any other head of layer 0, they stay.
+/// What L0H0 and L0H3 give to the token before, in the rows of a text and from positions alone, is what the text says of them.
+#[test]
+fn positions_alone_look_back_as_far_as_the_text_says() -> Result<()> {
+    let model = HookedTransformer::from_pretrained_no_processing("induction")?;
+    let in_run = |options: RepeatOptions, head: usize| -> Result<f32> {
+        let plan = HookPlan::new().capture(("pattern", 0));
+        let (_, cache) = model.run_with_hooks(repeated_tokens(&model, options)?, plan)?;
+        cache.get(("pattern", 0))?.narrow(1, head, 1)?.diagonal(-1)?.mean_all()?.item()
+    };
+    let alone = |queries: usize, head: usize| -> Result<f32> {
+        let of = |w: Tensor| -> Result<Tensor> { Ok(model.W_pos()?.matmul(&w.i((0, head))?)?) };
+        let scores = (of(model.W_Q()?)?.matmul(&of(model.W_K()?)?.t()?)? / 4.0)?;
+        let future = Tensor::tril2(64, DType::U8, &Device::Cpu)?.eq(0u8)?;
+        let pattern = softmax(&scores.masked_fill(&future, f32::NEG_INFINITY)?)?;
+        pattern.diagonal(-1)?.narrow(0, 0, queries)?.mean_all()?.item()
+    };
+    assert!(in_run(SHOWN, 0)? > 0.99 && alone(24, 0)? > 0.99);
+    let long = RepeatOptions { seq_len: 25, batch: 8, seed: 4 };
+    let claims = [
+        ("L0H0 alone, 50", alone(50, 0)?, 0.76),
+        ("L0H0 in a run, 50", in_run(long, 0)?, 0.75),
+        ("L0H0 alone, 63", alone(63, 0)?, 0.62),
+        ("L0H3 in a run, 24", in_run(RepeatOptions { seq_len: 12, ..long }, 3)?, 0.61),
+        ("L0H3 in a run, 50", in_run(long, 3)?, 0.34),
+    ];
+    for (what, measured, said) in claims {
+        assert!((measured - said).abs() < OF_TEXT, "{what}: {measured}, not {said}");
+    }
+    Ok(())
+}
+
+/// Without the head that looks back, the stripes of layer 1 are gone; without any other head of layer 0, much of them stays.
 #[test]
 fn layer_1_needs_one_head_of_layer_0() -> Result<()> {
     let without = |model: &HookedTransformer, tokens: &Tokens, seq_len: usize, head: usize| -> Result<Tensor> {
@@ -128,7 +184,7 @@ fn layer_1_needs_one_head_of_layer_0() -> Result<()> {
         Ok(Tensor::new(scores, &Device::Cpu)?)
     };
     ex::induction_without().check(without).expect()?;
-    let model = HookedTransformer::from_pretrained("induction")?;
+    let model = HookedTransformer::from_pretrained_no_processing("induction")?;
     let tokens = repeated_tokens(&model, RepeatOptions { seq_len: 25, batch: 8, seed: 4 })?;
     for head in 0..4 {
         let scores = without(&model, &tokens, 25, head)?.to_vec1::<f32>()?;
@@ -137,5 +193,16 @@ fn layer_1_needs_one_head_of_layer_0() -> Result<()> {
             "L0H{head}: {scores:?}"
         );
     }
+    // The rows that the notebook has in hand are shorter, and there the second head that looks back matters.
+    let shown = repeated_tokens(&model, SHOWN)?;
+    let whole = stripe(&model.run_with_cache(shown.clone())?.1.get(("pattern", 1))?, 12)?;
+    let left = |head: usize| -> Result<Vec<f32>> {
+        let scores = without(&model, &shown, 12, head)?.to_vec1::<f32>()?;
+        Ok(scores.iter().zip(&whole).map(|(score, whole)| score / whole).collect())
+    };
+    let (without_0, without_2, without_3) = (left(0)?, left(2)?, left(3)?);
+    assert!(without_0.iter().all(|part| *part < GONE), "{without_0:?}");
+    assert!(without_2.iter().all(|part| (0.6..0.95).contains(part)), "{without_2:?}");
+    assert!(without_3.iter().all(|part| (0.4..0.7).contains(part)), "{without_3:?}");
     Ok(())
 }

@@ -10,6 +10,9 @@ use crate::claims::{CLAIMS, table};
 /// Cards have three decimals, and the rounding of another processor may decide one of a hundred tokens otherwise.
 const PRINTED: f64 = 0.011;
 
+/// Losses near 0 are sums over a few tokens that are hard, and may not double unseen.
+const OF_SMALL: f64 = 0.3;
+
 /// What a model of the course may add to the crate.
 const MOST_BYTES: u64 = 400_000;
 
@@ -34,7 +37,8 @@ fn cards_say_what_the_models_do() -> Result<()> {
             let row = card.lines().map(cells).find(|row| row.get(1) == Some(&what));
             let printed = row.and_then(|row| row.get(2)?.parse::<f64>().ok());
             let printed = printed.unwrap_or_else(|| panic!("the card of {name} has no number for {what:?}"));
-            assert!((printed - value).abs() < PRINTED, "the card of {name}: {what} is {value}, not {printed}");
+            let allowed = PRINTED.min((OF_SMALL * printed.abs()).max(0.001));
+            assert!((printed - value).abs() < allowed, "the card of {name}: {what} is {value}, not {printed}");
         }
     }
     Ok(())

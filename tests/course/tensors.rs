@@ -106,5 +106,5 @@ fn two_heads_of_the_first_layer_are_bright_where_the_text_says() -> Result<()> {
 #[test]
 fn a_float_mask_is_named_though_its_numbers_are_right() {
     let verdict = ex::causal_mask().check(|n| Tensor::tril2(n, DType::F32, &Device::Cpu)).to_string();
-    assert!(verdict.contains("its dtype is F32") && verdict.contains("where_cond wants integers"), "{verdict}");
+    assert!(verdict.contains("their dtype is F32") && verdict.contains("where_cond wants integers"), "{verdict}");
 }

@@ -74,6 +74,48 @@ fn another_right_answer_passes_with_a_remark() {
     assert!(verdict.to_string().starts_with("candle-lens ✓ 1.2.f induction_scores"));
 }
 
+/// NaN is never right, and a mistake that makes it has a name.
+#[test]
+fn a_mistake_that_makes_nan_is_named() {
+    let multiplied = ex::attention_pattern().check(|q, k| {
+        let future = Tensor::tril2(q.dim(1)?, DType::U8, q.device())?.eq(0u8)?.to_dtype(DType::F32)?;
+        let scores = (scores(q, k)? / (q.dim(3)? as f64).sqrt())?;
+        softmax(&scores.broadcast_add(&(future * f64::NEG_INFINITY)?)?)
+    });
+    assert!(multiplied.to_string().contains("0 times infinity is NaN"), "{multiplied}");
+}
+
+#[test]
+fn right_numbers_of_another_dtype_are_not_right() {
+    let wide = ex::outer().check(|a, b| {
+        let product = a.unsqueeze(1)?.broadcast_mul(&b.unsqueeze(0)?)?;
+        product.to_dtype(DType::F64)
+    });
+    assert!(wide.to_string().contains("their dtype is F64, and F32 is wanted"), "{wide}");
+}
+
+/// Inputs of one exercise may have more axes or fewer.
+#[test]
+fn axes_are_named_from_the_last_one() {
+    let zero = ex::log_softmax().check(|x| x.zeros_like()).to_string();
+    assert!(zero.contains("the first at pos 0, d_vocab 0"), "{zero}");
+}
+
+/// A panic in a thread of the function's own is a verdict too, and a check may be within another.
+#[test]
+fn panics_elsewhere_are_verdicts() {
+    let threads = ex::n_correct().check(|_, _| {
+        let thread = std::thread::spawn(|| -> usize { panic!("there") });
+        thread.join().map_err(|_| "a thread of mine panicked")
+    });
+    assert!(threads.to_string().contains("a thread of mine panicked"), "{threads}");
+    let nested = ex::n_correct().check(|_, _| -> Result<usize> {
+        ex::zero_head().check(|_, _| -> Result<Tensor> { todo!() });
+        panic!("outside")
+    });
+    assert!(matches!(nested.outcome(), Outcome::Panicked(ref message) if message == "outside"), "{nested}");
+}
+
 /// The hook of one check is not in the way of another thread's panic.
 #[test]
 fn a_check_gives_the_panic_hook_back() {

@@ -61,9 +61,9 @@ fn stripe(model: &HookedTransformer, tokens: &Tokens, layer: usize, offset: isiz
     Ok(scores)
 }
 
-/// The previous-token score of a head that sees positions and no tokens.
+/// The previous-token score of a head that sees positions and no tokens, at the queries of the rows that are measured.
 fn positions_alone(model: &HookedTransformer, head: usize) -> Result<f64> {
-    let w_pos = model.W_pos()?;
+    let w_pos = model.W_pos()?.narrow(0, 0, 1 + 2 * SEQ_LEN)?;
     let q = w_pos.matmul(&model.W_Q()?.i((0, head))?)?;
     let k = w_pos.matmul(&model.W_K()?.i((0, head))?)?;
     let scores = (q.matmul(&k.t()?)? / (model.dims().d_head as f64).sqrt())?;

@@ -134,6 +134,11 @@ pub(super) fn log_of_softmax(x: &Tensor) -> Result<Tensor> {
     Ok(softmax(x)?.log()?)
 }
 
+pub(super) fn log_of_a_quotient(x: &Tensor) -> Result<Tensor> {
+    let exp = x.exp()?;
+    Ok(exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?.log()?)
+}
+
 pub(super) fn not_the_log(x: &Tensor) -> Result<Tensor> {
     softmax(x)
 }

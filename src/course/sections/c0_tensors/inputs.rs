@@ -36,7 +36,7 @@ pub(super) fn logits_and_ids() -> Result<Vec<(Tensor, Tensor)>> {
 
 pub(super) fn squares() -> Result<Vec<(Tensor, usize)>> {
     let mut random = Random::new(seed(4));
-    Ok(vec![(random.normal((3, 5, 5))?, 1), (random.normal((2, 7, 7))?, 3)])
+    Ok(vec![(random.normal((3, 5, 5))?, 1), (random.normal((2, 7, 7))?, 3), (random.normal((4, 3, 3))?, 0)])
 }
 
 pub(super) fn heads_side_by_side() -> Result<Vec<(Tensor, usize)>> {
@@ -54,7 +54,7 @@ pub(super) fn queries_and_keys() -> Result<Vec<(Tensor, Tensor)>> {
 
 pub(super) fn numbers_to_sort() -> Result<Vec<(Tensor, usize)>> {
     let mut random = Random::new(seed(7));
-    Ok(vec![(random.normal(11)?, 3), (random.normal(7)?, 5)])
+    Ok(vec![(random.normal(11)?, 3), (random.normal(7)?, 5), (random.normal(6)?, 6)])
 }
 
 /// The second has numbers whose exponential is beyond f32.
@@ -65,5 +65,5 @@ pub(super) fn small_and_large() -> Result<Vec<(Tensor,)>> {
 
 pub(super) fn padded() -> Result<Vec<(Tensor, Vec<usize>)>> {
     let mut random = Random::new(seed(9));
-    Ok(vec![(random.normal((3, 7, 5))?, vec![4, 6, 2]), (random.normal((2, 5, 3))?, vec![1, 4])])
+    Ok(vec![(random.normal((3, 7, 5))?, vec![4, 6, 2]), (random.normal((2, 5, 3))?, vec![1, 5])])
 }

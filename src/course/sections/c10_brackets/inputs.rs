@@ -13,8 +13,10 @@ fn strings(count: usize, seed: u64) -> Vec<String> {
     bracket_strings(count, &mut Random::new(seed))
 }
 
-pub(in crate::course::sections) fn strings_and_heads()
--> Result<Vec<(HookedTransformer, Vec<String>, Vec<bool>, usize, usize)>> {
+/// A model, strings and whether each is balanced, and a head.
+type StringsAndHead = (HookedTransformer, Vec<String>, Vec<bool>, usize, usize);
+
+pub(in crate::course::sections) fn strings_and_heads() -> Result<Vec<StringsAndHead>> {
     let one = |model, texts: Vec<String>, layer, head| {
         let balanced = texts.iter().map(|text| is_balanced(text)).collect();
         (model, texts, balanced, layer, head)

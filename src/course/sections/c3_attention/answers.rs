@@ -64,6 +64,19 @@ pub(super) fn diagonal_masked(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     pattern(q, k, root(q)?, |q, k| k < q)
 }
 
+/// As softmax is elsewhere: a row of which all is hidden is NaN.
+pub(super) fn nothing_left(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    let masked = diagonal_masked(q, k)?;
+    let first = (masked.narrow(2, 0, 1)?.zeros_like()? + f64::NAN)?;
+    Ok(Tensor::cat(&[first, masked.narrow(2, 1, masked.dim(2)? - 1)?], 2)?)
+}
+
+pub(super) fn mask_multiplied(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    let scores = (einsum("b q h d, b k h d -> b h q k", &[q, k])? / root(q)?)?;
+    let future = Tensor::tril2(q.dim(1)?, DType::U8, q.device())?.eq(0u8)?.to_dtype(DType::F32)?;
+    softmax(&scores.broadcast_add(&(future * f64::NEG_INFINITY)?)?)
+}
+
 pub(super) fn upside_down(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     pattern(q, k, root(q)?, |q, k| k >= q)
 }
@@ -173,10 +186,16 @@ fn rows(
     Ok((bos, halves.collect()))
 }
 
-/// Random tokens, none of which is the BOS.
+/// Different random tokens, none of which is the BOS.
 fn draw(model: &HookedTransformer, random: &mut Random, count: usize, bos: u32) -> Vec<u32> {
-    let ids = std::iter::repeat_with(|| random.below(model.dims().d_vocab) as u32);
-    ids.filter(|id| *id != bos).take(count).collect()
+    let mut half = Vec::new();
+    while half.len() < count {
+        let id = random.below(model.dims().d_vocab) as u32;
+        if id != bos && !half.contains(&id) {
+            half.push(id);
+        }
+    }
+    half
 }
 
 fn tokens_of(bos: Option<u32>, halves: Vec<[Vec<u32>; 2]>) -> Result<Tokens> {
@@ -215,6 +234,28 @@ pub(super) fn bos_is_drawn(model: &HookedTransformer, seq_len: usize, batch: usi
     tokens_of(Some(bos), halves)
 }
 
+pub(super) fn zero_is_left_out(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Tokens> {
+    let mut random = Random::new(seed);
+    let (bos, halves) = rows(model, seq_len, batch, |count, _| draw(model, &mut random, count, 0))?;
+    tokens_of(Some(bos), halves)
+}
+
+pub(super) fn with_replacement(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Result<Tokens> {
+    let mut random = Random::new(seed);
+    let mut one = |bos: u32| loop {
+        let id = random.below(model.dims().d_vocab) as u32;
+        if id != bos {
+            return id;
+        }
+    };
+    let (bos, halves) = rows(model, seq_len, batch, |count, bos| (0..count).map(|_| one(bos)).collect())?;
+    tokens_of(Some(bos), halves)
+}
+
+pub(super) fn seed_unused(model: &HookedTransformer, seq_len: usize, batch: usize, _seed: u64) -> Result<Tokens> {
+    super::repeated_tokens(model, seq_len, batch, 0)
+}
+
 /// The mean losses of two ranges of the entries of `log_probs_of`.
 fn losses(model: &HookedTransformer, tokens: &Tokens, ranges: [(usize, usize); 2]) -> Result<(f32, f32)> {
     let losses = log_probs_of(&model.forward(tokens.clone())?, tokens)?.neg()?;
@@ -233,6 +274,10 @@ pub(super) fn log_probabilities(model: &HookedTransformer, tokens: &Tokens, seq_
 
 pub(super) fn one_late(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<(f32, f32)> {
     losses(model, tokens, [(0, seq_len), (seq_len + 2, seq_len - 2)])
+}
+
+pub(super) fn one_early(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<(f32, f32)> {
+    losses(model, tokens, [(0, seq_len), (seq_len, seq_len - 1)])
 }
 
 pub(super) fn exchanged(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<(f32, f32)> {

@@ -50,6 +50,8 @@ exercise! {
         "the scores are divided by d_head, not by its square root." => answers::scale_without_root,
         "there is no causal mask: positions look at what comes after them." => answers::no_mask,
         "the mask hides a position from itself. Only what comes after it is hidden." => answers::diagonal_masked,
+        "the mask hides a position from itself, and the first query has nothing left: its softmax is NaN. Only what comes after a position is hidden." => answers::nothing_left,
+        "minus infinity is multiplied by the mask, and 0 times infinity is NaN. Put it where the mask is, with masked_fill." => answers::mask_multiplied,
         "the mask is upside down: positions see what comes after them, not what came before." => answers::upside_down,
         "the mask is one too wide: each position sees the next one." => answers::one_too_many,
         "softmax goes over the queries. Each query's probabilities over the keys sum to 1." => answers::over_queries,
@@ -126,18 +128,20 @@ exercise! {
 exercise! {
     /// Random tokens that come twice.
     RepeatedTokens, "1.2.d", repeated_tokens(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Tokens;
-    task: "Make the text on which induction shows: rows of a BOS and `seq_len` random tokens, twice. Nothing in the first half can be known in advance; in the second, everything can, but only by looking back. No fact about language helps, so what a model gets right here it gets right by induction.
+    task: "Make the text on which induction shows: rows of a BOS and `seq_len` different random tokens, twice. Nothing in the first half can be known in advance; in the second, everything behind its first token can, but only by looking back. No fact about language helps, so what a model gets right here it gets right by induction.
 
-- each row has random tokens of its own, drawn by `Random::new(seed)`, so that a seed gives the same rows each time
+- each row has random tokens of its own, drawn by `Random::new(seed)`, so that a seed gives the same rows each time, and another seed others
+- no token comes twice in a half: which of its successors would be the right one?
 - the BOS is the tokenizer's, `model.tokenizer()?.bos_id()`, and none of the random tokens is one
 - returns `[batch, 1 + 2 * seq_len]`";
     axes: &[&["row", "pos"]];
     inputs: inputs::sizes => (HookedTransformer, usize, usize, u64);
     rule: inputs::repeats_as_it_should;
+    together: inputs::follows_the_seed;
     hints: &[
         "A row is one list after another: the BOS, the half, the half again.",
-        "Make one Random before the loop over rows. Draw ids below d_vocab until seq_len of them are not the BOS; put the row together; Tokens::from_rows at the end.",
-        "let id = random.below(model.cfg().d_vocab) as u32; if id != bos { half.push(id); } and then rows.push([&[bos], &half[..], &half[..]].concat());",
+        "Make one Random before the loop over rows. Draw ids below d_vocab, and keep those that are not the BOS and not there yet, until there are seq_len; put the row together; Tokens::from_rows at the end.",
+        "let id = random.below(model.cfg().d_vocab) as u32; if id != bos && !half.contains(&id) { half.push(id); } and then rows.push([&[bos], &half[..], &half[..]].concat());",
     ];
     wrong: [
         "the BOS is not always token 0. Ask the tokenizer." => answers::bos_is_zero,
@@ -145,6 +149,9 @@ exercise! {
         "the second half is drawn anew. Use the tokens of the first." => answers::two_halves,
         "there is no BOS at the start." => answers::no_bos,
         "the BOS is drawn among the random tokens now and then. Leave it out." => answers::bos_is_drawn,
+        "token 0 is left out in the place of the BOS, which is drawn now and then. Leave out the one that the tokenizer names." => answers::zero_is_left_out,
+        "a token comes twice in one half, so that it has two successors. Draw again when it is there already." => answers::with_replacement,
+        "the seed is not used: every seed gives the same rows." => answers::seed_unused,
     ];
     accepted: [];
 }
@@ -168,6 +175,7 @@ exercise! {
         "the first token of the second half is in it, which nothing tells. Leave it out." => answers::with_the_turn,
         "these are log-probabilities. The loss is minus that." => answers::log_probabilities,
         "the second half begins one entry too late: entry i is about token i + 1." => answers::one_late,
+        "the second half begins one entry too early and ends one too early: its first token, which nothing tells, is in it, and its last is not." => answers::one_early,
         "the halves are exchanged." => answers::exchanged,
     ];
     accepted: [];
@@ -193,7 +201,7 @@ exercise! {
         "this is the first prompt alone. Average over prompts as well." => answers::one_prompt,
     ];
     accepted: [
-        "You averaged over the whole stripe, which has two queries of the first half in it: as ARENA does, and slightly smaller numbers." => answers::whole_stripe,
+        "You averaged over the whole stripe, as ARENA does. Two of its queries are of the first half, and the first of these looks at the BOS: heads that rest there score up to 1 / (seq_len + 2) more, and others a little less." => answers::whole_stripe,
     ];
 }
 
@@ -218,6 +226,6 @@ exercise! {
         "this is the first prompt alone. Average over prompts as well." => answers::one_prompt_in_run,
     ];
     accepted: [
-        "You averaged over the whole stripe, which has two queries of the first half in it: as ARENA does, and slightly smaller numbers." => answers::whole_stripe_in_run,
+        "You averaged over the whole stripe, as ARENA does. Two of its queries are of the first half, and the first of these looks at the BOS: heads that rest there score up to 1 / (seq_len + 2) more, and others a little less." => answers::whole_stripe_in_run,
     ];
 }

@@ -1,15 +1,18 @@
 //! Small inputs for the exercises of this section.
 
-use candle_core::Tensor;
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use candle_core::{Device, Tensor};
 
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::course::answer::Answer;
-use crate::course::models::{induction, other, tiny};
+use crate::course::models::{induction, once, other, tiny};
 use crate::course::seed::seed;
 use crate::error::Result;
 use crate::hooks::HookPlan;
-use crate::model::HookedTransformer;
+use crate::model::{HookedTransformer, HookedTransformerConfig};
 use crate::random::Random;
 use crate::tokens::Tokens;
 
@@ -27,7 +30,7 @@ pub(in crate::course::sections) fn queries_and_keys() -> Result<Vec<(Tensor, Ten
     let mut one = |shape: (usize, usize, usize, usize)| -> Result<(Tensor, Tensor)> {
         Ok((random.normal(shape)?, random.normal(shape)?))
     };
-    Ok(vec![one((2, 5, 3, 4))?, one((1, 7, 2, 9))?])
+    Ok(vec![one((2, 5, 3, 4))?, one((4, 7, 2, 9))?])
 }
 
 fn patterns(model: &HookedTransformer, tokens: Tokens) -> Result<ActivationCache> {
@@ -55,9 +58,39 @@ pub(in crate::course::sections) fn repeats() -> Result<Vec<(ActivationCache, usi
     Ok(vec![(patterns(&tiny, first)?, 7), (patterns(&other, second)?, 10)])
 }
 
-/// Sizes of repeated rows, for models whose BOS differs. The seed is one for which the smaller vocabulary gives a BOS where it may.
+/// A random model with the words of [`tiny`], whose BOS is the last, and room for long rows: what draws that BOS does so at once.
+fn many_words() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
+    let tiny = tiny()?;
+    let cfg = HookedTransformerConfig {
+        n_layers: 1,
+        d_model: 3,
+        n_heads: 1,
+        d_vocab: tiny.dims().d_vocab,
+        n_ctx: 1 + 2 * LONG,
+        attn_only: true,
+        ..Default::default()
+    };
+    once(&MODEL, || {
+        let (model, _) = HookedTransformer::trainable(cfg, 13, &Device::Cpu)?;
+        Ok(model.without_weight_gradients().with_tokenizer(tiny.tokenizer()?))
+    })
+}
+
+/// A quarter of the words of [`tiny`].
+const LONG: usize = 700;
+
+/// Sizes of repeated rows, for models whose BOS differs; two have one seed. The seed is one for which the smaller vocabulary gives a BOS
+/// where it may.
 pub(in crate::course::sections) fn sizes() -> Result<Vec<(HookedTransformer, usize, usize, u64)>> {
-    Ok(vec![(tiny()?, 6, 3, 1), (induction()?, 25, 4, SEED_WITH_BOS)])
+    let small = |usual| Ok::<_, crate::Error>((induction()?, 25, 4, seed(usual)));
+    Ok(vec![
+        (tiny()?, 6, 3, seed(1)),
+        small(SEED_WITH_BOS)?,
+        small(SEED_WITH_BOS)?,
+        small(SEED_WITH_BOS + 1)?,
+        (many_words()?, LONG, 20, seed(1)),
+    ])
 }
 
 const SEED_WITH_BOS: u64 = 2;
@@ -73,27 +106,50 @@ pub(in crate::course::sections) fn repeats_as_it_should(
         let given = tokens.dims();
         return Ok(Some(format!("its shape is {given:?}, and {wanted:?} is wanted: [batch, 1 + 2 * seq_len].")));
     }
-    let bos = model.tokenizer()?.bos_id().unwrap_or_default();
+    let (bos, d_vocab) = (model.tokenizer()?.bos_id().unwrap_or_default(), model.dims().d_vocab);
     let rows = tokens.to_vec2::<u32>()?;
     for (number, row) in rows.iter().enumerate() {
         let (first, second) = row[1..].split_at(*seq_len);
-        let mut different = first.to_vec();
-        different.sort_unstable();
-        different.dedup();
+        let different: BTreeSet<&u32> = first.iter().collect();
         let complaint = if row[0] != bos {
             format!("begins with token {}, and the BOS is {bos}.", row[0])
         } else if first != second {
             "has a second half that is not its first.".into()
         } else if first.contains(&bos) {
             "has the BOS among its random tokens.".into()
-        } else if different.len() <= seq_len / 2 {
-            "has hardly any different tokens: draw each.".into()
+        } else if let Some(id) = first.iter().find(|id| **id as usize >= d_vocab) {
+            format!("has token {id}, and the model knows those below {d_vocab}.")
+        } else if different.len() < *seq_len {
+            format!("has only {} different tokens among {seq_len}.", different.len())
         } else if number > 0 && rows[number - 1] == *row {
             "is the same as the one before it.".into()
         } else {
             continue;
         };
         return Ok(Some(format!("row {number} {complaint}")));
+    }
+    Ok(None)
+}
+
+/// One seed gives the same rows twice, and another one others.
+pub(in crate::course::sections) fn follows_the_seed(
+    inputs: &[(HookedTransformer, usize, usize, u64)],
+    answers: &[Answer],
+) -> Result<Option<String>> {
+    for (later, (_, seq_len, batch, seed)) in inputs.iter().enumerate() {
+        for (earlier, (_, _, _, other)) in inputs[..later].iter().enumerate() {
+            let [a, b] = [earlier, later].map(|at| &answers[at].parts[0]);
+            if a.dims() != b.dims() {
+                continue;
+            }
+            let is_same = a.to_vec2::<u32>()? == b.to_vec2::<u32>()?;
+            if is_same != (seed == other) {
+                let what = if is_same { "the same rows" } else { "other rows the second time" };
+                return Ok(Some(format!(
+                    "with {batch} rows of {seq_len} tokens, seed {other} and then seed {seed} gave {what}. Draw all of them by Random::new(seed)."
+                )));
+            }
+        }
     }
     Ok(None)
 }

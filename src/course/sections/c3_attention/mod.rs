@@ -61,7 +61,7 @@ attention_explorer(&model, &cache)"#;
 
 const REPEATS: &str = "## Text that can be known only by looking back
 
-Random tokens, twice: whatever the first half is, the second is the same. A model that has learnt *look for the token you see now, and say what came after it* knows every token of the second half but the first. Heads that do it have been found in every language model of two layers or more that was looked into, and they appear within a short stretch of training.";
+Different random tokens, twice: whatever the first half is, the second is the same. A model that has learnt *look for the token you see now, and say what came after it* knows every token of the second half but the first. Heads that do it have been found in every language model of two layers or more that was looked into, and they appear within a short stretch of training.";
 
 const CURVE: &str = "Below, the loss at each position of such rows. Before you run the cell: where will it fall, and how far? (`tiny` knows 2827 tokens; a guess that gives each the same chance costs ln 2827 ≈ 7.9.)";
 
@@ -69,7 +69,7 @@ const PLOT: &str = r#"let rows = candle_lens::analysis::repeated_tokens(&model, 
 let losses = log_probs_of(&model.forward(rows.clone())?, &rows)?.neg()?.mean(0)?;
 line(losses.to_vec1::<f32>()?).title("Loss at the token after each position").x_label("position").y_label("loss")"#;
 
-const STRIPES: &str = "A head with a high score shows as a *stripe*: `seq_len - 1` below the diagonal, and nothing else. Look for it (in layer 1), then for the head in layer 0 whose stripe is just below the diagonal. What could the first have to do with the second? C5 answers that from the weights.";
+const STRIPES: &str = "A head with a high score shows as a *stripe*: `seq_len - 1` below the diagonal, with little else in the second half; in the first half, where there is nothing to find, such heads rest on the BOS. Look for it (in layer 1), then for the head in layer 0 whose stripe is just below the diagonal. What could the first have to do with the second? C5 answers that from the weights of `induction`, a smaller model in which they can be read.";
 
 const DRAW: &str = r#"let one = candle_lens::analysis::repeated_tokens(&model, RepeatOptions { seq_len: 12, batch: 1, seed: 0 })?;
 let (_logits, repeated) = model.run_with_cache(one)?;
@@ -128,7 +128,7 @@ fn repeated_tokens(model: &HookedTransformer, seq_len: usize, batch: usize, seed
         let mut half = Vec::new();
         while half.len() < seq_len {
             let id = random.below(model.cfg().d_vocab) as u32;
-            if id != bos {
+            if id != bos && !half.contains(&id) {
                 half.push(id);
             }
         }

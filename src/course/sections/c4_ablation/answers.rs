@@ -180,6 +180,10 @@ pub(super) fn a_head_of_layer_1() -> Result<(usize, usize)> {
     Ok((1, 0))
 }
 
-pub(super) fn no_such_head() -> Result<(usize, usize)> {
-    Ok((2, 4))
+pub(super) fn counted_from_one() -> Result<(usize, usize)> {
+    Ok((1, 1))
+}
+
+pub(super) fn the_second_best() -> Result<(usize, usize)> {
+    Ok((0, 3))
 }

@@ -26,7 +26,7 @@ exercise! {
         r#"let parts = Tensor::cat(&[&embed.unsqueeze(1)?, l0, l1], 1)?; then einsum("p c d, d p -> p c", &[&parts.narrow(0, 0, ids.len() - 1)?, &directions])."#,
     ];
     wrong: [
-        "these are the logits of each position's own token (and the first row is of token 0 again). A position predicts the next one." => answers::own_token,
+        "these are the logits of each position's own token. A position predicts the next one." => answers::own_token,
         "there is a row for every token, of its own logits. A position predicts the next one, and the last predicts nothing that is known." => answers::every_position,
         "the stream is taken one position too late: the token at i + 1 is predicted at i." => answers::stream_of_the_next,
         "the embedding's part is missing: the direct path from token to logit counts too." => answers::without_the_direct_path,
@@ -42,7 +42,7 @@ exercise! {
     task: "The same for a model that divides its last stream by its size, and has a bias in the unembedding. With it you can take apart any GPT-2.
 
 - `parts`: `[pos, part, d_model]`, everything that was added up in the stream
-- `scale`: `[pos, 1]`, what the final norm divided by at each position, `cache.get(\"ln_final.hook_scale\")`
+- `scale`: `[pos, 1]`, what the final norm divided by at each position, `cache.get(\"ln_final.hook_scale\")?.get(0)?`
 - `w_u`: `[d_model, d_vocab]`; `b_u`: `[d_vocab]`; `ids`: the tokens
 - returns `[pos - 1, part + 1]`: the parts, and last the bias's own; a row's sum is the right token's logit";
     axes: &[&["position", "part"]];
@@ -143,11 +143,12 @@ exercise! {
     hints: &[
         "It is in layer 0, and its pattern is one line just under the diagonal.",
         "It is the head whose ablation costs most.",
-        "Compare the four maps of layer 0: in which is every row dark but for one cell, just left of the diagonal?",
+        "Compare the four maps of layer 0: two have a line just left of the diagonal. In which of them is it bright in rows far down, too?",
     ];
     wrong: [
+        "layers and heads are counted from 0, and this is the second head of the second layer." => answers::counted_from_one,
         "that is a head of layer 1. Those find what the head that is asked for tells them." => answers::a_head_of_layer_1,
-        "layers and heads are counted from 0, and the layer comes first." => answers::no_such_head,
+        "that head looks back too, but only over short distances. Which one costs most when it is gone?" => answers::the_second_best,
     ];
     accepted: [];
 }

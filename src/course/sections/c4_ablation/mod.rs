@@ -45,8 +45,8 @@ C3 found heads by where they look. Two questions remain: what does each head *ad
 
 The model is `induction`: two layers of four heads, no MLPs, no norms, so small that nothing hides in it. Its tokens are plain words. Positions are *shortformer*: they are added to what queries and keys read, and never to the residual stream.";
 
-const MODEL: &str = r#"let model = HookedTransformer::from_pretrained("induction")?;
-let rows = candle_lens::analysis::repeated_tokens(&model, RepeatOptions { seq_len: 10, batch: 1, seed: 0 })?;
+const MODEL: &str = r#"let model = HookedTransformer::from_pretrained_no_processing("induction")?;
+let rows = candle_lens::analysis::repeated_tokens(&model, RepeatOptions { seq_len: 25, batch: 1, seed: 0 })?;
 let (logits, cache) = model.run_with_cache(rows.clone())?;
 attention_explorer(&model, &cache)"#;
 
@@ -58,10 +58,12 @@ const NORM: &str = "## With a norm at the end
 
 Most models divide the residual stream by its size before they unembed it. That is not linear, but at each position the divisor is a number that the run has computed: take it as given, divide each part by it, and the sum is a sum again. (As `from_pretrained` loads `tiny`, the norm's own weights are folded into `W_U` and `b_U`, and no part has a mean that would have to be subtracted.)";
 
-const ATTRIBUTION: &str = r#"let parts = cache.stack(&model, Stack::heads())?;
+const ATTRIBUTION: &str = r#"let heads = cache.stack(&model, Stack::heads())?;
+let parts = Tensor::cat(&[cache.get("embed")?.unsqueeze(0)?, heads.tensor()], 0)?;
+let names = [vec!["embed".to_string()], heads.labels()].concat();
 let next: Vec<u32> = rows.row(0)[1..].to_vec();
-let attribution = einsum("c b p d, d p -> c p", &[&parts.tensor().narrow(2, 0, next.len())?, &model.W_U().index_select(&Tensor::new(next, &Device::Cpu)?, 1)?])?;
-imshow(Labelled::from_tensor("part of the right token's logit", vec![Axis::new("part", parts.labels()), Axis::numbered("position", 20)], &attribution)?)"#;
+let attribution = einsum("c b p d, d p -> c p", &[&parts.narrow(2, 0, next.len())?, &model.W_U().index_select(&Tensor::new(next, &Device::Cpu)?, 1)?])?;
+imshow(Labelled::from_tensor("part of the right token's logit", vec![Axis::new("part", names), Axis::numbered("position", 50)], &attribution)?)"#;
 
 const ABLATION: &str = "## What is lost without a head
 
@@ -72,13 +74,13 @@ const LIBRARY: &str = "The library has this edit ready: `Edit::zero().head(head)
 const WITHOUT: &str = r#"let mut losses = Vec::new();
 for head in 0..4 {
     let (without, _) = model.run_with_hooks(rows.clone(), HookPlan::new().edit(("z", 0), Edit::zero().head(head)))?;
-    losses.push(-log_probs_of(&without, &rows)?.narrow(1, 11, 9)?.mean_all()?.item()?);
+    losses.push(-log_probs_of(&without, &rows)?.narrow(1, 26, 24)?.mean_all()?.item()?);
 }
 bar(losses).title("Loss in the second half without a head of layer 0").x_label("head").y_label("loss")"#;
 
 const LOOK: &str = "## Which head is it?
 
-Zero is a number that a head may never write, so a large effect may mean no more than that later layers were thrown off; the mean over prompts is the milder change. In this model both name the same head. Look at the patterns of layer 0, then answer by a function that takes nothing.";
+Zero is a number that a head may never write, so a large effect may mean no more than that later layers were thrown off; the mean over prompts is the milder change. In this model both name the same head, as you can see with `ablation_scores` and your `mean_head` in its place. Look at the patterns of layer 0, then answer by a function that takes nothing.";
 
 const PATTERNS: &str = r#"attention_patterns(&model.to_str_tokens(rows.row(0))?, cache.get(("pattern", 0))?.get(0)?)"#;
 

@@ -34,6 +34,10 @@ pub(super) fn layer_and_head_exchanged(model: &HookedTransformer, layer: usize, 
     full_ov(model, head, layer)
 }
 
+pub(super) fn circuit_multiplied_out(model: &HookedTransformer, layer: usize, head: usize) -> Result<FactoredMatrix> {
+    FactoredMatrix::from_matrix(&full_ov(model, layer, head)?.AB()?)
+}
+
 fn share(square: &Tensor, axis: usize) -> Result<f32> {
     let best = square.argmax(axis)?.to_vec1::<u32>()?;
     let right = best.iter().zip(0..).filter(|(found, own)| *found == own).count();
@@ -62,6 +66,10 @@ pub(super) fn averaged(model: &HookedTransformer, layer: usize) -> Result<Factor
 
 pub(super) fn first_head(model: &HookedTransformer, layer: usize) -> Result<FactoredMatrix> {
     full_ov(model, layer, 0)
+}
+
+pub(super) fn sum_multiplied_out(model: &HookedTransformer, layer: usize) -> Result<FactoredMatrix> {
+    FactoredMatrix::from_matrix(&super::joint_ov(model, layer)?.AB()?)
 }
 
 /// Heads laid out wrongly: the axes of `W_V` are merged as they lie.
@@ -175,6 +183,14 @@ pub(super) fn moved_by_layer_1(model: &HookedTransformer, writer: usize, reader:
 
 pub(super) fn heads_exchanged(model: &HookedTransformer, writer: usize, reader: usize) -> Result<FactoredMatrix> {
     k_comp_circuit(model, reader, writer)
+}
+
+pub(super) fn matches_multiplied_out(
+    model: &HookedTransformer,
+    writer: usize,
+    reader: usize,
+) -> Result<FactoredMatrix> {
+    FactoredMatrix::from_matrix(&k_comp_circuit(model, writer, reader)?.AB()?)
 }
 
 fn norms(left: &FactoredMatrix, right: &FactoredMatrix) -> Result<f32> {

@@ -14,7 +14,7 @@ use candle_core::Tensor;
 exercise! {
     /// What looking at each token adds to each logit.
     FullOv, "1.2.m", full_ov(model: &HookedTransformer, layer: usize, head: usize) -> FactoredMatrix;
-    task: "Build the full OV circuit of a head, `W_E W_V W_O W_U`, without ever making the large matrix.
+    task: "Build the full OV circuit of a head, `W_E W_V W_O W_U`, without ever making the large matrix: the two factors you return meet in `d_head` dimensions, and the check looks.
 
 - `model.W_E()`, `model.W_U()`; `model.W_V()?` and `model.W_O()?` have those of all heads, `[layer, head, ..]`
 - returns a `FactoredMatrix` of `[d_vocab, d_vocab]`: row `i` is what looking at token `i` adds to the logits";
@@ -30,6 +30,7 @@ exercise! {
         "this is W_V W_O alone, from stream to stream. Put W_E before it and W_U behind." => answers::between_streams,
         "there is W_K in the place of W_V. Keys say where to look, values what is moved." => answers::of_the_keys,
         "layer and head are exchanged." => answers::layer_and_head_exchanged,
+        "the circuit is multiplied out, and in GPT-2 would have 2.5 billion numbers. W_E W_V is one factor, W_O W_U the other." => answers::circuit_multiplied_out,
     ];
     accepted: [];
 }
@@ -57,7 +58,7 @@ exercise! {
 exercise! {
     /// The OV circuits of a layer's heads, added up.
     JointOv, "1.2.o", joint_ov(model: &HookedTransformer, layer: usize) -> FactoredMatrix;
-    task: "Heads that look at the same place add up. Build the OV circuit of all heads of a layer together, the *sum* of theirs, again as two thin factors. (Then try `top_1_acc` on both in a cell of your own: no head of `induction` copies every token, and together they nearly do.)
+    task: "Heads that look at the same place add up. Build the OV circuit of all heads of a layer together, the *sum* of theirs, again as two thin factors, which meet in `heads * d_head` dimensions. (Then try `top_1_acc` on both in a cell of your own: no head of `induction` copies every token, and together they nearly do.)
 
 - returns a `FactoredMatrix` of `[d_vocab, d_vocab]`";
     axes: &[&["token", "logit"]];
@@ -70,6 +71,7 @@ exercise! {
     wrong: [
         "this is the mean of the heads. They add up." => answers::averaged,
         "this is head 0 alone." => answers::first_head,
+        "the sum is multiplied out. Put the heads side by side instead: all of W_V, all of W_O." => answers::sum_multiplied_out,
         "the numbers of W_V are scrambled: it is [head, d_model, d_head], and reshape does not exchange axes. Transpose first." => answers::scrambled,
     ];
     accepted: [];
@@ -124,7 +126,7 @@ exercise! {
 exercise! {
     /// Scores, split by what query and key are made of.
     DecomposeScores, "1.2.q2", decompose_scores(parts: &Tensor, w_q: &Tensor, w_k: &Tensor) -> Tensor;
-    task: "Split the scores of a head of layer 1 into one table for each pair of parts: the query's part and the key's. Their sum is the whole score. On `induction`, one pair of parts has nearly all of the stripe.
+    task: "Split the scores of a head of layer 1 into one table for each pair of parts: the query's part and the key's. Their sum is the whole score. On `induction`, one pair of parts has most of the stripe.
 
 - `parts`: `[part, pos, d_model]`; `w_q`, `w_k`: `[d_model, d_head]`
 - returns `[query's part, key's part, q_pos, k_pos]`, divided by the square root of `d_head`";
@@ -152,7 +154,7 @@ exercise! {
     task: "The circuit that matches. Rows are tokens as head `reader` of layer 1 asks for them: its queries, made of the embedding. Columns are tokens as head `writer` of layer 0 passed them on to the position behind: its keys. Where the highest number of a row is on the diagonal, layer 1 finds the place behind the earlier occurrence. (Then try `top_1_acc` on it for each writer.)
 
 - query: `W_E W_Q`; key: `W_E W_V W_O W_K`, with `W_V` and `W_O` of the writer
-- returns a `FactoredMatrix` of `[d_vocab, d_vocab]`";
+- returns a `FactoredMatrix` of `[d_vocab, d_vocab]`, whose factors meet in `d_head` dimensions";
     axes: &[&["query's token", "token before the key"]];
     inputs: inputs::pairs => (HookedTransformer, usize, usize);
     hints: &[
@@ -166,6 +168,7 @@ exercise! {
         "rows and columns are exchanged: queries are the rows." => answers::sides_exchanged,
         "W_V and W_O are those of layer 1. The writer is in layer 0." => answers::moved_by_layer_1,
         "writer and reader are exchanged." => answers::heads_exchanged,
+        "the circuit is multiplied out. The queries are one factor, the keys, transposed, the other." => answers::matches_multiplied_out,
     ];
     accepted: [];
 }
@@ -209,9 +212,9 @@ exercise! {
         "cache.get((\"pattern\", 1))?.diagonal(1 - seq_len as isize)?.narrow(2, 2, seq_len)?.mean((0, 2))?.",
     ];
     wrong: [
-        "nothing is taken away: these are the scores of the whole model." => answers::nothing_ablated,
+        "these are the scores of the whole model: nothing that comes before the patterns of layer 1 is taken away. (\"z\", 1) comes after them; take the head of layer 0, (\"z\", 0)." => answers::nothing_ablated,
         "all heads of layer 0 are taken away. Take one." => answers::all_ablated,
-        "the head of layer 1 is taken away. Take that of layer 0, (\"z\", 0)." => answers::ablated_in_layer_1,
+        "a pattern of layer 1 is put to zero. Take the head of layer 0, (\"z\", 0)." => answers::ablated_in_layer_1,
         "these are the stripes of layer 0. Capture the pattern of layer 1." => answers::stripe_of_layer_0,
     ];
     accepted: [];
