@@ -88,7 +88,7 @@ A score of layer 1 is a product of a query and a key, and each of them is a sum:
 const PAIRS: &str = "On the run above, for L1H1: how far each table is, along the stripe, above the mean of all keys that the query may see. (Softmax does not see a number that all keys of a query have in common.) Rows are what the query is made of, columns what the key is made of. Read the brightest cell as a sentence: which part of the query asks, and which part of the key answers?";
 
 const TABLE: &str = r#"let plan = HookPlan::new().capture("embed").capture("pos_embed").capture(("result", 0));
-let (_logits, split) = model.run_with_hooks(rows, plan)?;
+let (_logits, split) = model.run_with_hooks(rows.clone(), plan)?;
 let written = split.get(("result", 0))?.get(0)?.transpose(0, 1)?;
 let parts = Tensor::cat(&[split.get("embed")?, split.get("pos_embed")?, written], 0)?;
 let (w_q, w_k) = (model.W_Q()?.i((1, 1))?, model.W_K()?.i((1, 1))?);
