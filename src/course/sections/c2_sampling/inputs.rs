@@ -101,12 +101,28 @@ pub(in crate::course::sections) fn searches() -> Result<Vec<(HookedTransformer, 
     Ok(vec![(other()?, row(&[3, 17, 8])?, 3, 5), (of_context(6)?, row(&[5, 2])?, 4, 3)])
 }
 
+/// A random model whose next token depends on the ones before it: generated from the prompt's keys and values alone, the text is
+/// another one from the third new token on.
+fn remembering() -> Result<HookedTransformer> {
+    let cfg = HookedTransformerConfig {
+        n_layers: 2,
+        d_model: 16,
+        n_heads: 4,
+        d_mlp: Some(20),
+        d_vocab: 23,
+        n_ctx: 40,
+        initializer_range: Some(0.6),
+        ..Default::default()
+    };
+    Ok(HookedTransformer::trainable(cfg, 0, &Device::Cpu)?.0.without_weight_gradients())
+}
+
 /// Texts that fit, since a window that moves gives every token another position.
 pub(in crate::course::sections) fn continued() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
     Ok(vec![
         (other()?, row(&[3, 17, 8, 25])?, 6),
         (of_context(6)?, row(&[1, 9])?, 2),
-        (of_context(40)?, row(&[1, 9, 4])?, 5),
+        (remembering()?, row(&[1, 9, 4])?, 6),
     ])
 }
 
