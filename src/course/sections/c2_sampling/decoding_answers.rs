@@ -230,11 +230,7 @@ pub(super) fn one_more_run(model: &HookedTransformer, tokens: &Tokens, new: usiz
 }
 
 /// Every step continues the prompt's own cache, so that what was generated in between is not seen.
-pub(super) fn cache_of_the_prompt(
-    model: &HookedTransformer,
-    tokens: &Tokens,
-    new: usize,
-) -> Result<(Vec<u32>, usize)> {
+pub(super) fn cache_of_the_prompt(model: &HookedTransformer, tokens: &Tokens, new: usize) -> Result<(Vec<u32>, usize)> {
     let (mut ids, mut computed) = (tokens.row(0), 0);
     let mut options = RunOptions { keep_kv_cache: true, ..Default::default() };
     let mut rest = ids.clone();
