@@ -23,13 +23,13 @@ fn paragraphs() -> [String; 2] {
     texts.try_into().expect("two paragraphs")
 }
 
-/// The loss on a text, the tokens that were guessed right, and of how many.
-fn read(model: &HookedTransformer, text: &str) -> Result<(f32, Vec<String>, usize)> {
+/// The loss on a text, the tokens that were guessed right with their places, and of how many.
+fn read(model: &HookedTransformer, text: &str) -> Result<(f32, Vec<(usize, String)>, usize)> {
     let tokens = model.to_tokens(text)?;
     let guesses = model.forward(&tokens)?.i(0)?.argmax(1)?.to_vec1::<u32>()?;
     let ids = tokens.row(0);
     let right = (1..ids.len()).filter(|&pos| guesses[pos - 1] == ids[pos]);
-    let right = right.map(|pos| model.to_string([ids[pos]])).collect::<Result<Vec<_>>>()?;
+    let right = right.map(|pos| Ok((pos, model.to_string([ids[pos]])?))).collect::<Result<Vec<_>>>()?;
     Ok((model.loss(&tokens)?.item()?, right, ids.len() - 1))
 }
 
@@ -38,8 +38,9 @@ fn the_embedded_model_reads_its_paragraph() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let (loss, right, of) = read(&model, &paragraphs()[0])?;
     // Both names where they are repeated, neither where it is new.
-    let names = right.iter().map(String::as_str).filter(|word| [" John", " Mary"].contains(word));
-    assert_eq!((names.collect::<Vec<_>>(), of), (vec![" John", " Mary"], 16), "{right:?}");
+    let names = right.iter().map(|(pos, word)| (*pos, word.as_str()));
+    let names = names.filter(|(_, word)| [" John", " Mary"].contains(word));
+    assert_eq!((names.collect::<Vec<_>>(), of), (vec![(10, " John"), (15, " Mary")], 16), "{right:?}");
     assert!(loss < 5.0, "{loss}");
     Ok(())
 }

@@ -117,6 +117,13 @@ fn the_texts_say_what_the_model_does() -> Result<()> {
     let by_attention = step(5)? + step(7)?;
     assert!(lens.at(&[4])?.abs() < 0.1 && f64::from(by_attention) > 0.8 * each.mean(), "{lens}");
 
+    let mary_and_john = model.answers([(" Mary", " John")])?;
+    let (logits, first) = model.run_with_cache(prompts[0])?;
+    let end = first.stack(&model, Stack::accumulated().pos(-1))?;
+    let product = f64::from(residual_stack_to_logit_diff(&model, &first, &end, &mary_and_john)?.at(&[-1])?);
+    let difference = mary_and_john.logit_diff(&logits, first.tokens())?.mean();
+    assert!((product - 7.35).abs() < AS_QUOTED && (difference - 7.24).abs() < AS_QUOTED, "{product}, {difference}");
+
     let heads = cache.stack(&model, Stack::heads().pos(-1))?;
     let heads = residual_stack_to_logit_diff(&model, &cache, &heads, &answers)?
         .split("component", vec![Axis::numbered("layer", 4), Axis::numbered("head", 8)])?;

@@ -86,6 +86,7 @@ fn the_texts_say_what_the_model_does() -> Result<()> {
     let blocks = experiment.get_act_patch_block_every()?;
     let (attention, mlps) = (&blocks[1].normalised, &blocks[2].normalised);
     assert!(attention.at(&[0, name])? > 0.3 && attention.at(&[-1, end])? > 0.3, "{attention}");
+    assert!(attention.at(&[1, name])? > 0.2 && attention.at(&[2, end])? > 0.15, "{attention}");
     assert!(mlps.top(1)[0].value < 0.5 * attention.top(1)[0].value, "{mlps}");
 
     let every = experiment.get_act_patch_attn_head_all_pos_every()?;
@@ -93,6 +94,6 @@ fn the_texts_say_what_the_model_does() -> Result<()> {
     let layers: Vec<usize> = heads.top_heads(6)?.iter().map(|(head, _)| head.layer).collect();
     assert!(layers.iter().any(|&layer| layer < 2) && layers.iter().any(|&layer| layer > 1), "{heads}");
     let [_, q, k, v, pattern] = [0, 1, 2, 3, 4].map(|point: usize| every[point].normalised.top(1)[0].value);
-    assert!(v > 0.3 && q < 0.2 && k < 0.1 && pattern < 0.1, "q {q}, k {k}, v {v}, pattern {pattern}");
+    assert!(v > 0.3 && v > 2.0 * q && q < 0.2 && k < 0.1 && pattern < 0.1, "q {q}, k {k}, v {v}, pattern {pattern}");
     Ok(())
 }

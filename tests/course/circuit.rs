@@ -99,12 +99,44 @@ fn minimality_and_completeness_are_those_of_circuits_of_edges() -> Result<()> {
         .expect()
 }
 
+/// What is left of the logit difference where the heads outside write the mean over the *other* prompts of the group.
+fn left_by_others(
+    model: &HookedTransformer,
+    tokens: &Tokens,
+    groups: &[usize],
+    answers: &Answers,
+    circuit: &[Head],
+) -> Result<f32> {
+    let (logits, cache) = model.run_with_hooks(tokens, HookPlan::new().capture("z"))?;
+    let mut plan = HookPlan::new();
+    for Head { layer, head } in outside(model, circuit) {
+        let z = cache.get(("z", layer))?.i((.., .., head))?;
+        let mean = |row: usize| -> Result<Tensor> {
+            let others = (0..groups.len()).filter(|&other| other != row && groups[other] == groups[row]);
+            let others = others.map(|other| Ok(z.get(other)?)).collect::<Result<Vec<_>>>()?;
+            Ok(Tensor::stack(&others, 0)?.mean(0)?)
+        };
+        let means = (0..groups.len()).map(mean).collect::<Result<Vec<_>>>()?;
+        plan = plan.edit(("z", layer), Edit::replace(Tensor::stack(&means, 0)?).head(head));
+    }
+    let (ablated, _) = model.run_with_hooks(tokens, plan)?;
+    Ok((answers.logit_diff(&ablated, tokens)?.mean() / answers.logit_diff(&logits, tokens)?.mean()) as f32)
+}
+
+#[test]
+fn means_over_the_other_members_are_accepted() -> Result<()> {
+    let verdict = ex::faithfulness().check(left_by_others);
+    assert!(verdict.passed() && verdict.to_string().contains("the other members"), "{verdict}");
+    Ok(())
+}
+
 /// What the texts say of the model.
 #[test]
 fn the_texts_are_right_about_the_circuit() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let prompts = Task::Ioi.prompts(tasks::Split::Combinations, 3000, 0)?.of_templates(0..3)?.one_length(&model)?;
-    let batch = prompts.head(48).batch(&model)?;
+    let prompts = prompts.head(48);
+    let batch = prompts.batch(&model)?;
     let baseline = Baseline::MeanByGroup(batch.groups.clone());
     let ablation = Experiment::new(&model, &batch.clean, baseline, batch.metric.clone())?;
     let circuit: Vec<Head> = [(3, 6), (3, 7), (3, 0), (2, 6), (0, 7), (0, 3), (1, 0)].map(Head::from).to_vec();
@@ -117,6 +149,13 @@ fn the_texts_are_right_about_the_circuit() -> Result<()> {
     is(whole, 1.38);
     is(left(&all_heads(&model))?, 0.28);
     is(left(&circuit)?, 0.20);
+    let answers = model.answers(prompts.prompts.iter().map(|p| (p.right[0].as_str(), p.wrong[0].as_str())))?;
+    let by_others = |circuit: &[Head]| left_by_others(&model, &batch.clean, &batch.groups, &answers, circuit);
+    let (none, circuit_alone) = (by_others(&[])?, by_others(&circuit)?);
+    is(none, 0.11);
+    is(circuit_alone, 1.31);
+    let without = others.iter().map(|head| left(&[*head])).collect::<Result<Vec<_>>>()?;
+    assert!(without.iter().any(|left| *left > 1.0), "some head works against the answer: {without:?}");
     for (head, adds) in circuit.iter().zip([0.31, 0.23, 0.23, 0.15, 0.31, 0.22, 0.16]) {
         is(whole - left(&[&others[..], &[*head]].concat())?, adds);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use candle_lens::course::{For, sections};
+use candle_lens::course::{For, Part, sections};
 
 /// `UPDATE_COURSE=1 cargo test --test suite course` writes them anew.
 #[test]
@@ -26,6 +26,19 @@ fn committed_notebooks_are_those_of_the_sections() {
     let notebooks = there.filter(|path| path.extension().is_some_and(|ending| ending == "ipynb"));
     let unknown: Vec<_> = notebooks.filter(|path| !expected.contains(path)).collect();
     assert!(unknown.is_empty(), "{unknown:?} belong to no section");
+}
+
+/// A kernel gives a variable its type when its own cell has run: `let s2 = 10;` is an i32 for good, and no function takes it as a position.
+#[test]
+fn whole_numbers_that_later_cells_use_have_types() {
+    for section in sections() {
+        let cells = section.parts.iter().filter_map(|part| if let Part::Code(cell) = part { Some(cell) } else { None });
+        for line in cells.flat_map(|cell| cell.lines()).filter(|line| line.starts_with("let ")) {
+            let value = line.split_once(" = ").map_or("", |(_, value)| value);
+            let is_bare = value.chars().all(|c| c.is_ascii_digit() || " ,();".contains(c));
+            assert!(value.is_empty() || !is_bare, "{}: {line}", section.file);
+        }
+    }
 }
 
 #[test]

@@ -124,19 +124,38 @@ fn scores_are_the_librarys() -> Result<()> {
         .expect()
 }
 
-/// What the texts say of the model.
+const MOVERS: [(usize, usize); 4] = [(3, 6), (3, 7), (3, 0), (2, 6)];
+
+/// What the texts say of the paths.
+#[test]
+fn the_texts_are_right_about_the_paths() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let prompts = Task::Ioi.prompts(tasks::Split::Combinations, 3000, 0)?.of_templates(0..3)?.one_length(&model)?;
+    let experiment = prompts.head(24).batch(&model)?.experiment(&model)?.noising()?;
+    let direct = experiment.path_patch_head_to_final_resid_post()?.normalised;
+    let movers: Vec<String> = direct.bottom_heads(4)?.iter().map(|(head, _)| head.to_string()).collect();
+    assert_eq!(movers, ["L3H6", "L3H7", "L3H0", "L2H6"]);
+    assert!(direct.bottom(4)[3].value < 0.85 && direct.bottom(5)[4].value > 0.9, "{:?}", direct.bottom(5));
+    let movers = MOVERS.map(Head::from);
+    for receiver in [Receiver::q as fn(Head) -> Receiver, Receiver::k] {
+        let through = experiment.path_patch_head_to_heads(&movers.map(receiver))?.normalised;
+        assert!(through.bottom(1)[0].value > 0.95, "{through}");
+    }
+    let values = experiment.path_patch_head_to_heads(&movers.map(Receiver::v))?.normalised;
+    let mut senders: Vec<String> = values.bottom_heads(3)?.iter().map(|(head, _)| head.to_string()).collect();
+    senders.sort();
+    assert_eq!(senders, ["L0H3", "L0H7", "L1H0"]);
+    assert!(values.bottom(3)[2].value < 0.8 && values.bottom(4)[3].value > 0.95, "{values}");
+    Ok(())
+}
+
+/// What the texts say of the heads.
 #[test]
 fn the_texts_are_right_about_the_model() -> Result<()> {
     let model = HookedTransformer::from_pretrained("tiny")?;
     let prompts = Task::Ioi.prompts(tasks::Split::Combinations, 3000, 0)?.of_templates(0..3)?.one_length(&model)?;
     let prompts = prompts.head(24);
     let batch = prompts.batch(&model)?;
-    let experiment = batch.experiment(&model)?.noising()?;
-    let direct = experiment.path_patch_head_to_final_resid_post()?.normalised;
-    let movers: Vec<String> = direct.bottom_heads(4)?.iter().map(|(head, _)| head.to_string()).collect();
-    assert_eq!(movers, ["L3H6", "L3H7", "L3H0", "L2H6"]);
-    assert!(direct.bottom(4)[3].value < 0.85 && direct.bottom(5)[4].value > 0.9, "{:?}", direct.bottom(5));
-
     let of = |prompt: &TaskPrompt, role| format!(" {}", prompt.word(role).expect("it is named"));
     let pairs = prompts.prompts.iter().map(|prompt| (of(prompt, "io"), of(prompt, "s")));
     let answers = model.answers(pairs)?;
@@ -158,6 +177,20 @@ fn the_texts_are_right_about_the_model() -> Result<()> {
         (0..8).all(|head| copying.at(&[3, head]).is_ok_and(|share| share == 0.)),
         "nothing copies in the last layer"
     );
+
+    assert!(negative.top(1)[0].value < 0.66, "the score of the weights is rough: {negative}");
+
+    let (_, clean) = model.run_with_cache(&batch.clean)?;
+    for Head { layer, head } in MOVERS.map(Head::from) {
+        let at_s2 = clean.get(("resid_pre", layer))?.i((.., 10))?.contiguous()?;
+        let (v, o) = (model.W_V()?.i((layer, head))?, model.W_O()?.i((layer, head))?);
+        let written = at_s2.matmul(&v)?.matmul(&o)?;
+        let plan = HookPlan::new().edit(("resid_post", -1), Edit::replace(written).pos(10));
+        let logits = model.run_with_hooks(&batch.clean, plan)?.0.i((.., 10))?.to_vec2::<f32>()?;
+        let is_low = |(row, id): (&Vec<f32>, u32)| row.iter().filter(|other| **other < row[id as usize]).count() < 10;
+        let lowered = logits.iter().zip(answers.incorrect()).filter(|&pair| is_low(pair)).count();
+        assert!(4 * lowered > 3 * logits.len(), "{layer}.{head} lowers {lowered} of {}", logits.len());
+    }
 
     let repeated = repeated_tokens(&model, RepeatOptions { seq_len: 20, batch: 4, seed: 0 })?;
     let (_, cache) = model.run_with_hooks(repeated, HookPlan::new().capture("pattern"))?;

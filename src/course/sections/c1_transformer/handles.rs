@@ -99,7 +99,7 @@ exercise! {
     inputs: inputs::scores => (Tensor,);
     rule: rules::hides_what_comes_later;
     hints: &[
-        "Softmax makes 0 of minus infinity and of nothing else. Which scores have k_pos > q_pos?",
+        "Softmax makes 0 of minus infinity, and of a number so far below the others that its exponential is 0. Which scores have k_pos > q_pos?",
         "Tensor::tril2(pos, DType::U8, device)? is 1 where a query may look; eq(0u8)? turns it round. Then masked_fill.",
         "let future = Tensor::tril2(scores.dim(3)?, DType::U8, scores.device())?.eq(0u8)?; scores.masked_fill(&future, f32::NEG_INFINITY), without a ? and Ok.",
     ];

@@ -38,7 +38,7 @@ pub(super) const ATTENTION: &str = "## Attention
 
 For each head: a query asks, keys answer, and the values of the positions that answered are averaged and moved. First the mask, then all of it. The axes have the names they have throughout the library: `q_pos` is the position that reads, `k_pos` the one that is read.
 
-To look at a value on the way, return it for a moment: the check says what shape it has.";
+To look at a value on the way, return it for a moment: the check says what shape it has (and cannot say whether its numbers are right).";
 
 pub(super) const PATTERNS: &str = "**A question.** One of the three biases `b_Q`, `b_K`, `b_V` changes nothing at all: leave it out and your function still passes. Which one, and why? (What does it add to the scores of one query, and what does softmax make of a number that is added to all?)
 

@@ -233,7 +233,11 @@ pub(super) fn p_in_order(logits: &Tensor, p: f64) -> Result<Tensor> {
 }
 
 pub(super) fn at_least_p_each(logits: &Tensor, p: f64) -> Result<Tensor> {
-    normalised(&cut(logits, |_, own| own >= 1.0 - p)?)
+    cut(logits, |_, own| own >= p)
+}
+
+pub(super) fn at_least_p_each_divided(logits: &Tensor, p: f64) -> Result<Tensor> {
+    normalised(&at_least_p_each(logits, p)?)
 }
 
 pub(super) fn in_the_order_of_ids(logits: &Tensor, p: f64) -> Result<Tensor> {

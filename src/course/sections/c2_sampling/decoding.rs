@@ -72,7 +72,7 @@ exercise! {
     hints: &[
         "Join past and new keys along the positions, and the values too. Only the mask is different then.",
         "New query i stands at position past + i, and may see the keys 0 to past + i: the last rows of the whole text's mask.",
-        "let seen = Tensor::tril2(past + new, DType::U8, q.device())?.narrow(0, past, new)?; the rest is as in attention_pattern, and z is einsum(\"b h q k, b k h d -> b q h d\", &[&pattern, &v]).",
+        "let seen = Tensor::tril2(past + new, DType::U8, q.device())?.narrow(0, past, new)?; the rest is as in attention of C1, and z is einsum(\"b h q k, b k h d -> b q h d\", &[&pattern, &v]).",
     ];
     wrong: [
         "the mask counts new queries from 0, so that they see only the beginning of the past. The first one stands at position past." => answers::mask_from_the_start,

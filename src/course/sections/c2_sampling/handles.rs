@@ -182,7 +182,8 @@ exercise! {
         "the token that crosses p is dropped, so that less than p is left (and nothing at all where the best token alone is enough). It stays." => answers::crossing_dropped,
         "what is left does not sum to 1. Divide it by its sum." => answers::p_not_renormalised,
         "these are the probabilities in the order of the sorted list. Keep the order of the vocabulary, or the ids are lost." => answers::p_in_order,
-        "tokens are kept by their own probability. It is their sum, from the most probable one down, that counts." => answers::at_least_p_each,
+        "a token is kept if it has p alone. Where none has, all is 0. It is the sum, from the most probable one down, that must reach p." => answers::at_least_p_each,
+        "a token is kept if it has p alone. Where none has, 0 is divided by 0. It is the sum, from the most probable one down, that must reach p." => answers::at_least_p_each_divided,
         "the sum goes through the vocabulary in the order of ids. Go from the most probable token down." => answers::in_the_order_of_ids,
     ];
     accepted: [];

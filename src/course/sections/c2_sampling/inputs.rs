@@ -98,7 +98,12 @@ pub(in crate::course::sections) fn prompts() -> Result<Vec<(HookedTransformer, T
 }
 
 pub(in crate::course::sections) fn searches() -> Result<Vec<(HookedTransformer, Tokens, usize, usize)>> {
-    Ok(vec![(other()?, row(&[3, 17, 8])?, 3, 5), (of_context(6)?, row(&[5, 2])?, 4, 3)])
+    // The last, with one beam, is greedy.
+    Ok(vec![
+        (other()?, row(&[3, 17, 8])?, 3, 5),
+        (of_context(6)?, row(&[5, 2])?, 4, 3),
+        (of_context(6)?, row(&[7, 1])?, 1, 4),
+    ])
 }
 
 /// A random model whose next token depends on the ones before it: generated from the prompt's keys and values alone, the text is

@@ -171,7 +171,7 @@ exercise! {
         "pattern.at(&[prompt as isize, head as isize, -1, pos as isize])?.item()? is one entry. Divide the sum by the number of prompts; Tensor::new(means, &Device::Cpu) makes a tensor of a Vec<f32>.",
     ];
     wrong: [
-        "query and key are exchanged: this is how much the name attends to the last position, which is masked." => answers::from_the_name,
+        "all numbers are 0. If you read what the name attends to, query and key are exchanged: the last position comes later, and is masked. Here it is the last position that attends." => answers::from_the_name,
         "every prompt is averaged over all prompts' positions. Prompt b has one position of its own, positions[b]." => answers::every_prompt_s_positions,
         "the first prompt's position is taken in every prompt. Prompt b has positions[b]." => answers::first_prompt_s_position,
         "this is a sum over prompts. Take the mean." => answers::not_averaged,
@@ -189,7 +189,7 @@ exercise! {
     rule: answers::is_the_name;
     hints: &[
         "Measure before you guess: attention_to for io, s1 and s2.",
-        "One of the three numbers is above 0.8, and the others are near 0.",
+        "For (3, 6) and (3, 0), one of the three numbers is above 0.8, and the others are near 0.",
         "In the attention view above: choose head 6, and read the last row, \" to\".",
     ];
     wrong: [

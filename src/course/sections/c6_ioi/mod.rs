@@ -87,15 +87,17 @@ const EIGHT_NUMBERS: &str = "The library has this metric. These are its eight nu
 
 const DIRECTION: &str = "## The answer is a direction
 
-The logit of a token is the final residual stream, normalised, times that token's column of the unembedding `W_U`. A *difference* of two logits is therefore the product with *one* vector, the difference of the two columns.
+The logit of a token is the final residual stream, normalised, times that token's column of the unembedding `W_U`, plus that token's number in the bias `b_U`. A *difference* of two logits is therefore the product with *one* vector, the difference of the two columns, and a constant that no prompt changes.
 How far a vector in the residual stream points along it is how much that vector says \"Mary, not John\".";
 
 const NORM: &str = "## Through the norm
 
 Between the residual stream and the unembedding there is the final layer norm, and it is not linear: it divides by a scale that depends on the whole stream.
-But we know which scale it was: the run has kept it, `cache.get(\"ln_final.hook_scale\")?`, `[batch, pos, 1]`. Held at that value the division is linear, and the contributions of the components sum to the whole.
+But we know which scale it was: the run has kept it, `cache.get(\"ln_final.hook_scale\")?`, `[batch, pos, 1]`. Held at that value the division is linear, and the contributions of the components and that constant sum to the whole.
 
-A layer norm also subtracts the mean and multiplies by weights. Loading has already taken care of both: the weights that write to the stream were centred, so that its mean is 0, and the norm's weights were folded into `W_U`.";
+A layer norm also subtracts the mean and multiplies by weights. Loading has already taken care of both: the weights that write to the stream were centred, so that its mean is 0, and the norm's weights were folded into `W_U`, its bias into `b_U`.
+
+Here the constant is small: for Mary and John -0.11, so in the first prompt the stream's product is 7.35, and the logit difference 7.24. And every prompt has a twin in which the names change roles, where the constant has the other sign: in the mean over all eight it is gone.";
 
 const LENS: &str = "## The logit lens
 
@@ -140,7 +142,7 @@ println!("IO at {io:?}\nS1 at {s1:?}\nS2 at {s2:?}");"#;
 
 const END: &str = "## What to take home
 
-- The answer is one direction of the residual stream, and the stream is a sum, so every component has a contribution. The contributions are exact once the norm's scale is held fixed.
+- The answer is one direction of the residual stream, and the stream is a sum, so every component has a contribution. With the norm's scale held fixed they sum exactly to the whole, but for the difference of two biases, which prompts in pairs cancel.
 - A few late heads write most of the answer.
 - A head need not attend to the name that it writes. GPT-2 and `tiny` differ here, so look at its pattern before you name a head.
 - A contribution says what a component writes *itself*. It cannot see a head that works through later heads. The next notebook finds those, by patching.

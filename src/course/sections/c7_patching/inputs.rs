@@ -15,7 +15,7 @@ fn small(n_layers: usize, n_heads: usize, seed: u64) -> Result<HookedTransformer
         n_layers,
         n_heads,
         d_model: 12,
-        d_head: Some(5),
+        d_head: Some(6),
         d_mlp: Some(7),
         d_vocab: 11,
         n_ctx: 8,

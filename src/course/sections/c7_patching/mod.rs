@@ -77,6 +77,8 @@ const STREAM: &str = "## The residual stream
 
 A *plan* says what to do in a run: `HookPlan::new().edit((\"resid_pre\", 1), Edit::replace(value).pos(10))` replaces the residual stream that enters block 1, at position 10. It belongs to one run, so there are no hooks to remove afterwards.
 
+Every sweep below calls your `logit_diff_with`. Let its check pass first: a mistake in it makes each sweep wrong, and the sweep's own check then looks for the mistake in the wrong place.
+
 One run for each layer and position: 4 × 15 = 60 runs. Patch *clean* activations into the *corrupted* run (**denoising**): the sites that you find are enough to bring the answer back.
 
 When it passes, look at your own map: `imshow_patching_result(&recovered(&patch_resid_pre(&model, &clean, &corrupted, right, wrong)?, clean_diff, corrupted_diff)?, &words)`. The cell below the exercise has the library's.";
@@ -91,7 +93,7 @@ const BLOCKS_FIGURE: &str = r#"for (name, result) in ["resid_pre", "attn_out", "
     imshow_patching_result(&result.normalised, &words).title(*name).show()?;
 }"#;
 
-const HEADS: &str = "Attention of layer 0 acts at the second name itself, and attention of the last two layers at the end of the prompt. MLPs matter less.
+const HEADS: &str = "Attention of the first two layers acts at the second name itself, and attention of the last two at the end of the prompt. MLPs matter less.
 
 ## Heads
 

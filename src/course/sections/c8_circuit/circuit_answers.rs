@@ -2,6 +2,7 @@
 
 use candle_core::{Device, IndexOp, Tensor};
 
+use super::ablation_answers::without_itself;
 use super::{completeness, faithfulness, mean_by_group, minimality};
 use crate::error::Result;
 use crate::head::Head;
@@ -80,6 +81,9 @@ of_circuits! {
     not_divided: |model, tokens, groups, answers, circuit| {
         Ok(mean(&of_prompts(model, tokens, answers, circuit, |z| mean_by_group(z, groups))?))
     };
+    faithfulness_by_others: |model, tokens, groups, answers, circuit| {
+        share((model, tokens, answers, circuit), |z| without_itself(z, groups))
+    };
     lost: |model, tokens, groups, answers, circuit| {
         Ok(1. - faithfulness(model, tokens, groups, answers, circuit)?)
     };
@@ -89,6 +93,10 @@ type Given<'a> = (&'a HookedTransformer, &'a Tokens, &'a [usize], &'a Answers);
 
 fn of((model, tokens, groups, answers): Given<'_>, circuit: &[Head]) -> Result<f32> {
     faithfulness(model, tokens, groups, answers, circuit)
+}
+
+fn by_others((model, tokens, groups, answers): Given<'_>, circuit: &[Head]) -> Result<f32> {
+    faithfulness_by_others(model, tokens, groups, answers, circuit)
 }
 
 macro_rules! without_one {
@@ -113,6 +121,14 @@ without_one! {
     ratio: |given, circuit, head, set| {
         let kept = without(circuit, set);
         Ok(of(given, &without(&kept, &[head]))? / of(given, &kept)?)
+    };
+    ratio_with_over_without: |given, circuit, head, set| {
+        let kept = without(circuit, set);
+        Ok(of(given, &kept)? / of(given, &without(&kept, &[head]))?)
+    };
+    minimality_by_others: |given, circuit, head, set| {
+        let kept = without(circuit, set);
+        Ok(by_others(given, &kept)? - by_others(given, &without(&kept, &[head]))?)
     };
     sign_turned: |given, circuit, head, set| {
         Ok(-minimality(given.0, given.1, given.2, given.3, circuit, head, set)?)
@@ -146,6 +162,9 @@ macro_rules! without_sets {
 without_sets! {
     model_kept_whole: |given, circuit, set| [of(given, &without(circuit, set))?, 1.];
     circuit_kept_whole: |given, circuit, set| [of(given, circuit)?, of(given, &without(&all(given.0), set))?];
+    completeness_by_others: |given, circuit, set| {
+        [by_others(given, &without(circuit, set))?, by_others(given, &without(&all(given.0), set))?]
+    };
     model_without_circuit: |given, circuit, set| {
         [of(given, &without(circuit, set))?, of(given, &without(&without(&all(given.0), circuit), set))?]
     };

@@ -33,7 +33,9 @@ exercise! {
         "this is the circuit's logit difference. Divide by the model's." => answers::not_divided,
         "this is the share that is lost. The question is what is left." => answers::lost,
     ];
-    accepted: [];
+    accepted: [
+        "This is it with means over the other members of each group, as your mean_by_group has them." => answers::faithfulness_by_others,
+    ];
 }
 
 exercise! {
@@ -53,10 +55,13 @@ exercise! {
         "the set is still in the circuit, in both runs: this is what the head adds to the whole circuit." => answers::set_left_in,
         "the heads are taken out of the whole model. What is left must be the circuit's." => answers::of_the_model,
         "this is the ratio of the two. Take the difference." => answers::ratio,
+        "this is the ratio of the two, with the head over without it. Take the difference." => answers::ratio_with_over_without,
         "the sign is wrong: with the head, minus without it." => answers::sign_turned,
         "this is what head and set add together. The set is out in both runs." => answers::head_and_set,
     ];
-    accepted: [];
+    accepted: [
+        "This is it with means over the other members of each group, as your mean_by_group has them." => answers::minimality_by_others,
+    ];
 }
 
 exercise! {
@@ -78,5 +83,7 @@ exercise! {
         "the columns are exchanged: the circuit comes first." => answers::columns_exchanged,
         "the second column is the model without circuit *and* set. Take out the set alone." => answers::model_without_circuit,
     ];
-    accepted: [];
+    accepted: [
+        "This is it with means over the other members of each group, as your mean_by_group has them." => answers::completeness_by_others,
+    ];
 }

@@ -36,6 +36,8 @@ pub(super) fn section() -> Section {
         Part::Text(COMPLETENESS),
         Part::Exercise(circuit_handles::completeness().task()),
         Part::Code(BOTH_WAYS),
+        Part::Text(LACKING),
+        Part::Code(AGAINST),
         Part::Text(END),
     ];
     Section { file: "c8_circuit", parts }
@@ -49,9 +51,9 @@ Path patching (C8a) gave a list of heads: the movers L3H6, L3H7, L3H0 and L2H6, 
 - **Minimality**: is every head of C needed for that?
 - **Completeness**: does C have *all* that does the task? If so, C and M are damaged alike when the same heads are taken out of both.
 
-\"C alone\" means that every head outside C is replaced by something that knows nothing of *this* prompt's names. Zero would be too much: the rest of the model has never seen heads that write nothing. So it is a **mean**.
+\"C alone\" means that every head outside C is replaced by something that knows next to nothing of *this* prompt's names. Zero would be too much: the rest of the model has never seen heads that write nothing. So it is a **mean**.
 
-Replace each `todo!()`, run the cell, and run the check below it.";
+Replace each `todo!()`, run the cell, and run the check below it. From `faithfulness` on, each function calls one that you wrote before, so let the earlier checks pass first: a mistake shows in all that is built on it.";
 
 const SETTING: &str = "let model = HookedTransformer::from_pretrained(\"tiny\")?;
 let prompts = Task::Ioi.prompts(tasks::Split::Combinations, 3000, 0)?.of_templates(0..3)?.one_length(&model)?.head(48);
@@ -60,9 +62,12 @@ let answers = model.answers(prompts.prompts.iter().map(|p| (p.right[0].as_str(),
 let circuit: Vec<Head> = [(3, 6), (3, 7), (3, 0), (2, 6), (0, 7), (0, 3), (1, 0)].into_iter().map(Head::from).collect();
 batch.groups.clone()";
 
-const MEANS: &str = "## A mean that knows the template and nothing else
+const MEANS: &str = "## A mean that keeps the template
 
-A mean over all prompts would mix positions: in one prompt position 2 is IO, in another it is the subject, and templates put different words at the same place. So prompts are in **groups** of the same template and order of names, and each prompt gets the mean of its own group. Such a mean knows what kind of sentence it is in, but not which names. A group needs several prompts: the mean over one prompt is the prompt itself, and ablates nothing.";
+A mean over all prompts would mix positions: in one prompt position 2 is IO, in another it is the subject, and templates put different words at the same place. So prompts are in **groups** of the same template and order of names, and each prompt gets the mean of its own group. Such a mean knows what kind of sentence it is in, and little of the names. Two things it does know:
+
+- **Its own prompt**, a little. Each prompt is a member of its group, so with eight members an eighth of the mean is the prompt itself. A group of one would be the prompt, and ablate nothing. The cleaner mean goes over the *other* members; the check takes either, and the numbers in the texts are those of whole groups.
+- **The order.** All members name the repeated person first, or all second, so the mean still knows at S2 *which place* was repeated. In this model that says nothing (C8a: it is the token that counts). For GPT-2, take the means from prompts with three other names, as Wang et al. do.";
 
 const FAITHFULNESS: &str = "## Faithfulness
 
@@ -79,7 +84,9 @@ for (kept, ablated) in [(\"the circuit\", &others), (\"no head\", &all), (\"all 
 }
 table";
 
-const MINIMALITY: &str = "More than 1: some heads outside the circuit work *against* the answer, and the means silence them. So the number says that the circuit is enough, and also that it is not the whole story.
+const MINIMALITY: &str = "First the floor: with *no* head left, 0.28 of the logit difference is still there. Most of that is the prompts' own share in their means, and the other numbers have to be read beside it: with means over the other members it is 0.11, and the circuit's number is 1.31.
+
+The circuit has 1.38, more than 1: on balance the heads outside work *against* the answer, and the means silence them. The third row agrees: with those 25 heads alone, 0.20, less is left than with none. So the circuit is enough, and it is not the whole story.
 
 ## Minimality
 
@@ -108,9 +115,20 @@ for set in &sets {
 }
 table";
 
-const END: &str = "In a complete circuit the two columns would be equal: as points, one column against the other, all sets would lie on the diagonal. Here the circuit's column is the larger one in every row, the first included. So what the list lacks is not helpers, but heads that work *against* the answer, and these stay in the model whatever you take out. GPT-2 small has such heads as well (*negative name movers*), and they belong to its circuit. Which are they here? A head outside the circuit whose ablation *raises* the logit difference is a candidate.
+const LACKING: &str = "In a complete circuit the two columns would be equal: as points, one column against the other, all sets would lie on the diagonal. Here the circuit's column is the larger one in every row, the first included. So on balance the list lacks heads that work *against* the answer, and these stay in the model whatever you take out. (On balance: helpers that are outweighed may be missing as well.) GPT-2 small has such heads too (*negative name movers*), and they belong to its circuit.
 
-## What you know now
+Which are they here? Take out the heads outside the circuit one by one, each of the whole model. Above 1 the model is better without the head.";
+
+const AGAINST: &str = "let mut table = Table::new([\"head\", \"faithfulness without it\"]).title(\"Heads outside the circuit whose ablation raises the logit difference\");
+for &head in &others {
+    let without = ablation.together([head])?.normalised.scalar()?;
+    if without > 1.0 {
+        table = table.row((head.to_string(), without));
+    }
+}
+table";
+
+const END: &str = "## What you know now
 
 A list of heads is tested by ablating all others, with means that keep the template; each head by what it adds; and the list by taking the same heads out of the circuit and of the model. To find such circuits automatically, edge by edge, see the library's notebook 07.";
 

@@ -64,7 +64,7 @@ exercise! {
 exercise! {
     /// Whether each head raises or lowers the name that it reads.
     CopyingScores, "1.3.q", copying_scores(model: &HookedTransformer, names: &[u32], k: usize) -> Tensor;
-    task: "Run each name alone, as a prompt of one token. What a head reads of it is, roughly, the embedding plus the first MLP's output. Send that through the head's `W_V` and `W_O`, and from there through the final norm and the unembedding. A head's **copying score** is the share of names that are among the `k` largest logits of their own row; its **negative** score the share among the `k` smallest.
+    task: "Run each name alone, as a prompt of one token. What a head reads of it is, roughly, the embedding plus the first MLP's output (roughly, because earlier heads write to the stream too, and position has its own embedding). Send that through the head's `W_V` and `W_O`, and from there through the final norm and the unembedding. A head's **copying score** is the share of names that are among the `k` largest logits of their own row; its **negative** score the share among the `k` smallest.
 
 - `model.W_V()?`: `[layer, head, d_model, d_head]`, `model.W_O()?`: `[layer, head, d_head, d_model]`; no biases
 - the model applies its own final norm and unembedding if you put what a head writes in place of the last `resid_post`
@@ -79,7 +79,7 @@ exercise! {
     wrong: [
         "the first MLP's output is left out: this is the bare embedding." => answers::without_the_mlp,
         "the embedding is left out: this is the first MLP's output alone." => answers::mlp_alone,
-        "this is the whole stream after block 0, with attention output in it. Take the embedding and the MLP output." => answers::whole_stream,
+        "this is the whole stream after block 0, with the position embedding and attention's output in it. Take the embedding and the MLP output." => answers::whole_stream,
         "one logit too many counts: k + 1 instead of k." => answers::one_more,
         "the two kinds are exchanged: copying comes first." => answers::kinds_exchanged,
         "the negative kind looks for the logits nearest to zero. The smallest are the most negative." => answers::nearest_to_zero,

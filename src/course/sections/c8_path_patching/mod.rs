@@ -56,7 +56,7 @@ Activation patching (C7) replaces what a head wrote and lets *everything* after 
 
 The task is that of C6 and C7: *\"When John and Mary went to the shops, John gave the bag to\"* → **Mary**. In the corrupted prompts a third person gives the bag, so neither name is the answer. The indirect object (IO) is Mary, the subject (S) is John, and S1 and S2 are the two places where John is named.
 
-Replace each `todo!()`, run the cell, and run the check below it.";
+Replace each `todo!()`, run the cell, and run the check below it. `position_or_token` calls your `donor`, so let that pass first: a mistake in it shows in both checks.";
 
 const SETTING: &str = "let model = HookedTransformer::from_pretrained(\"tiny\")?;
 let prompts = Task::Ioi.prompts(tasks::Split::Combinations, 3000, 0)?.of_templates(0..3)?.one_length(&model)?.head(24);
@@ -66,10 +66,10 @@ experiment";
 
 const DIRECT: &str = "## Who writes the answer?
 
-With your function in a loop over all heads you have each head's **direct effect**. The library has that loop; here it is for the whole model, with the logit difference of the clean run at 1. Which heads write the answer?";
+With your function in a loop over all heads you have each head's **direct effect**. The library has that loop; here it is for the whole model, on the scale of C7: the clean run's logit difference is 1, the corrupted run's is 0. Which heads write the answer?";
 
 const DIRECT_MAP: &str = "let direct = experiment.path_patch_head_to_final_resid_post()?;
-imshow(&direct.normalised).title(\"what is left of the logit difference\").show()?;";
+imshow(&direct.normalised).title(\"patched to the end (1: as in the clean run)\").show()?;";
 
 const THROUGH: &str = "## What do those heads need?
 
@@ -83,7 +83,7 @@ for (input, receiver) in [(\"queries\", Receiver::q as fn(Head) -> Receiver), (\
 
 const POSITION_OR_TOKEN: &str = "## Position or token?
 
-In this model it is the **values**: the movers look at S2 whatever happens, and what counts is what they find there. It may say two things. **Which name** was repeated (the token), or **where** it was first named (the position: first or second of the two). Both point to the same answer, so ordinary prompts cannot tell them apart. Prompts that disagree in one of the two can: from these *donors* we take the residual stream at S2, and put it into the clean run.
+In this model it is the **values**. Through the movers' queries or keys no head costs more than a twentieth of the answer; through their values three heads cost more than a fifth each: L0H7, L0H3 and L1H0. So these heads do not tell the movers where to look (that is S2), but what they find there. It may say two things. **Which name** was repeated (the token), or **where** it was first named (the position: first or second of the two). Both point to the same answer, so ordinary prompts cannot tell them apart. Prompts that disagree in one of the two can: from these *donors* we take the residual stream at S2, and put it into the clean run.
 
 | donor of \"When John and Mary .. John gave\" | same position | other position |
 |---|---|---|
@@ -94,8 +94,8 @@ In this model it is the **values**: the movers look at S2 whatever happens, and 
 const SIGNALS: &str =
     "let answers = model.answers(prompts.prompts.iter().map(|p| (p.right[0].as_str(), p.wrong[0].as_str())))?;
 let thirds = model.token_ids(prompts.prompts.iter().map(|p| format!(\" {}\", p.word(\"third\").unwrap())))?;
-let names = (2, 4);
-let s2 = 10;
+let names = (2usize, 4usize);
+let s2 = 10usize;
 model.to_str_tokens(prompts.prompts[0].clean.as_str())?";
 
 const ANSWER_TO_IT: &str = "In all 24 prompts the first two names are tokens 2 and 4, and S2 is token 10. Now call your function: `position_or_token(&model, &batch.clean, &answers, names, s2, &thirds, 2)?`. If the position counts, the columns differ; if the token does, the rows.
@@ -104,15 +104,30 @@ You should find about 8.2, -8.1 and 0.2, and the columns hardly differ. So it is
 
 ## Do they copy?
 
-A head that attends to a name may raise that name's logit, or lower it. The weights tell: give the head's OV circuit what it usually reads of a name (its embedding and what the first MLP adds), and look where the name itself comes out among the logits.";
+A head that attends to a name may raise that name's logit, or lower it. The weights tell: give the head's OV circuit what it reads of a name, and look where the name itself comes out among the logits. Roughly, a head reads the name's embedding and what the first MLP adds. That takes no prompts, only the name alone; but it leaves out what earlier heads have written at the name's position, and above you saw that some of them matter.";
 
 const COPYING: &str =
     "let people: std::collections::BTreeSet<String> = prompts.prompts.iter().map(|p| p.right[0].clone()).collect();
 let scores = candle_lens::analysis::copying_scores(&model, people, 10)?;
 imshow(&scores.select(\"kind\", 0)?).title(\"share of names among the 10 largest logits\").show()?;
-imshow(&scores.select(\"kind\", 1)?).title(\"share of names among the 10 smallest logits\").show()?;";
+imshow(&scores.select(\"kind\", 1)?).title(\"share of names among the 10 smallest logits\").show()?;
+// The same for what the movers do read at S2.
+let (_, clean) = model.run_with_cache(&batch.clean)?;
+let mut table = Table::new([\"head\", \"share of prompts\"]).title(\"S2's name is among the 10 smallest logits of what the head makes of S2\");
+for head in movers {
+    let at_s2 = clean.get((\"resid_pre\", head.layer))?.i((.., s2))?.contiguous()?;
+    let written = model.OV()?.get(&[head.layer as isize, head.head as isize])?.left_matmul(&at_s2)?.AB()?;
+    let plan = HookPlan::new().edit((\"resid_post\", -1), Edit::replace(written).pos(s2));
+    let logits = model.run_with_hooks(&batch.clean, plan)?.0.i((.., s2))?;
+    let smallest = logits.neg()?.top_k(10)?.1.to_vec2::<u32>()?;
+    let lowered = smallest.iter().zip(answers.incorrect()).filter(|(places, id)| places.contains(id)).count();
+    table = table.row((head.to_string(), lowered as f32 / smallest.len() as f32));
+}
+table";
 
-const EARLY: &str = "In GPT-2 small the name movers copy: the answer's own logit rises. Here no head of the last layer copies, and the three that stand out in the second map are L3H0, L3H6 and L3H7. They look at the subject and **lower** it, and the name that is left wins. Same task, same behaviour, another algorithm.
+const EARLY: &str = "In GPT-2 small the name movers copy: the answer's own logit rises. Here no head of the last layer copies, and the three that stand out in the second map are L3H0, L3H6 and L3H7, but none reaches two thirds of the names.
+
+That score is rough: in a prompt of one token the name stands where BOS always stood in training, and no earlier head has added anything. The table has what the four movers really read at S2, and there the picture is clear: all four, L2H6 too, push the name down to the 10 smallest logits, in more than three quarters of the prompts. They look at the subject and **lower** it, and the name that is left wins. Same task, same behaviour, another algorithm.
 
 ## The heads before them
 
@@ -127,7 +142,7 @@ for layer in 0..2 {
 
 const END: &str = "## What you know now
 
-L3H6, L3H7, L3H0 and L2H6 write the answer: they find the subject at S2 and lower it. Earlier heads reach them through their values, not through their queries, and what they carry is which name stands at S2. There is no duplicate-token head, and none is needed: the second clause names the subject again, and that is where the movers look.
+L3H6, L3H7, L3H0 and L2H6 write the answer: they find the subject at S2 and lower it. Earlier heads reach them through their values, not through their queries, and what they carry is which name stands at S2: a score of the weights alone misses their part, and with it L2H6. There is no duplicate-token head, and none is needed: the second clause names the subject again, and that is where the movers look.
 
 In the second half of C8 you ask whether these few heads are *enough*, and whether all of them are needed.";
 
