@@ -8,8 +8,8 @@ use crate::trouble::Trouble;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Registries take 10 MB (10 MiB on crates.io), and this one is 9.5 with its models and dictionaries; a crate that grows beyond this has packed something that it should not.
-const MOST_BYTES: u64 = 9_950_000;
+/// crates.io takes 10 MiB, and this one is 9.6 with its models and dictionaries; a crate that grows beyond this has packed something that it should not.
+const MOST_BYTES: u64 = 10_300_000;
 
 /// Packs the crate, asserts its size, and compiles what was packed.
 pub fn packed(places: &Places) -> Result<Count, Trouble> {

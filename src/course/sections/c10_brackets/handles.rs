@@ -33,7 +33,7 @@ exercise! {
 }
 
 exercise! {
-    /// What [START] attends to, by position.
+    /// What `[START]` attends to, by position.
     StartAttention, "1.4.j", start_attention(cache: &ActivationCache, layer: usize, head: usize) -> Tensor;
     task: "Where does this head look from `[START]`? Average over strings the attention that the query at position 0 gives to each key position. Strings differ in length: at each key position, average over **the strings that have a token there**. Padding is never attended to, so its zeros would only make later positions look less important.
 
@@ -101,7 +101,7 @@ exercise! {
 }
 
 exercise! {
-    /// What each neuron of a layer writes at [START].
+    /// What each neuron of a layer writes at `[START]`.
     OutByNeuron, "1.4.m", out_by_neuron(model: &HookedTransformer, cache: &ActivationCache, layer: usize) -> Tensor;
     task: "An MLP is a sum over neurons: each writes its activation times its row of W_out. Return what each neuron writes at `[START]`. Together with `b_out` this is all of `mlp_out` there.
 

@@ -40,7 +40,7 @@ pub(super) fn section() -> Section {
         Part::Text(LOOKS),
         Part::Code(PLACES),
         Part::Exercise(handles::attention_to().task()),
-        Part::Code("attention_heads(&model.to_str_tokens(&prompts[0])?, (&cache, 3))"),
+        Part::Code("attention_heads(&model, (&cache, 3, 0)).title(\"Layer 3 on the first prompt\")"),
         Part::Exercise(handles::which_name().task()),
         Part::Text(END),
     ];
