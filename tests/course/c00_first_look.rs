@@ -23,8 +23,11 @@ fn paragraphs() -> [String; 2] {
     texts.try_into().expect("two paragraphs")
 }
 
+/// A token and its place.
+type Guessed = (usize, String);
+
 /// The loss on a text, the tokens that were guessed right with their places, and of how many.
-fn read(model: &HookedTransformer, text: &str) -> Result<(f32, Vec<(usize, String)>, usize)> {
+fn read(model: &HookedTransformer, text: &str) -> Result<(f32, Vec<Guessed>, usize)> {
     let tokens = model.to_tokens(text)?;
     let guesses = model.forward(&tokens)?.i(0)?.argmax(1)?.to_vec1::<u32>()?;
     let ids = tokens.row(0);
