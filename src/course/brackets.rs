@@ -1,12 +1,13 @@
-//! Strings of brackets, half of them balanced: what the model `brackets` was trained on.
+//! Strings of brackets, balanced and not: what the model `brackets` was trained on.
 
 use crate::random::Random;
 
 /// The longest string, in brackets.
 const LONGEST: usize = 20;
 
-/// Strings of 1 to 20 brackets, each balanced with probability one half. Those that are not are of three kinds, equally often: brackets
-/// drawn one by one, as many of each in a random order, and balanced strings of which one or two were turned round.
+/// Strings of 1 to 20 brackets, of which a little more than half (54 %) are balanced. Those that are not are of three kinds, about equally
+/// often: brackets drawn one by one, as many of each in a random order, and balanced strings of which one or two were turned round. Two in
+/// five of them have as many of each.
 ///
 /// ```
 /// use candle_lens::course::bracket_strings;

@@ -148,6 +148,21 @@ fn one_head_writes_the_language_and_a_direction_changes_it() -> Result<()> {
     let effects = effects(&model, &clean, &Tokens::from_rows(rows)?, &german)?.flatten_all()?.to_vec1::<f32>()?;
     assert!((0..8).all(|head| head == 2 || effects[head] < 0.2 * effects[2]) && effects[2] > 5.3, "{effects:?}");
 
+    /// The text has one decimal of effects, and two of log-probabilities.
+    const PRINTED: [f32; 2] = [0.051, 0.0051];
+    for (head, printed) in [-2.0, -1.8, 5.4].into_iter().enumerate() {
+        assert!((effects[head] - printed).abs() < PRINTED[0], "{effects:?}");
+    }
+    let german_vector = (vector_of(&model, &clean, &[(0, 2)])? * 2.)?;
+    let german_mean = Tensor::new(mean_at_last(&model, &clean, ("resid_post", 0))?, &Device::Cpu)?;
+    let none = german_mean.zeros_like()?;
+    for (vector, printed, count) in [(none, -1.84, 3), (german_mean, -1.31, 23), (german_vector, -1.20, 22)] {
+        let plan = HookPlan::new().edit(("resid_post", 0), Edit::add(vector).pos(-1));
+        let logits = model.run_with_hooks(prompts(&model, 2, 0)?, plan)?.0;
+        let mean = log_probs(&logits, &german)?.iter().sum::<f32>() / WORDS.len() as f32;
+        assert!((mean - printed).abs() < PRINTED[1] && right(&logits, &german)? == count, "{mean}, not {printed}");
+    }
+
     let mut shares = [0.; 2];
     for language in 1..LANGUAGES.len() {
         let vector = vector_of(&model, &prompts(&model, language, 6)?, &[(0, 2)])?;

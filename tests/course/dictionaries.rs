@@ -80,6 +80,23 @@ fn any_directions_are_resampled_ones() -> Result<()> {
 }
 
 #[test]
+fn axes_are_no_random_directions() {
+    let axes = ex::resample().check(|w_enc, b_enc, w_dec, times, scale, _| {
+        let (mut columns, mut biases, mut rows) =
+            (w_enc.t()?.contiguous()?.to_vec2::<f32>()?, b_enc.to_vec1::<f32>()?, w_dec.to_vec2::<f32>()?);
+        for (number, latent) in (0..times.len()).filter(|&latent| times[latent] == 0).enumerate() {
+            rows[latent].fill(0.);
+            rows[latent][number] = 1.;
+            columns[latent] = rows[latent].iter().map(|x| x * scale as f32).collect();
+            biases[latent] = 0.;
+        }
+        let tensor = |rows: Vec<Vec<f32>>| Tensor::new(rows, &Device::Cpu);
+        Ok::<_, candle_lens::Error>((tensor(columns)?.t()?, Tensor::new(biases, &Device::Cpu)?, tensor(rows)?))
+    });
+    assert!(!axes.passed());
+}
+
+#[test]
 fn on_the_model_they_are_the_librarys() -> Result<()> {
     ex::latent_logits()
         .check(|model, dictionary, latent, k| {

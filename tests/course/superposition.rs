@@ -92,17 +92,70 @@ fn random_batches_are_judged_by_their_frequencies() -> Result<()> {
         .expect()
 }
 
-/// The loop of the notebook, with fewer steps.
+#[test]
+fn wrong_batches_are_refused() {
+    type Batch = Result<Tensor>;
+    fn filled(p: &[f32], features: usize, batch: usize, fill: impl Fn(&mut Random, &[f32]) -> Vec<f32>) -> Batch {
+        let mut random = Random::new(98);
+        let rows: Vec<f32> = (0..batch).flat_map(|_| fill(&mut random, p)).collect();
+        Ok(Tensor::from_vec(rows, (batch, p.len(), features), &Device::Cpu)?)
+    }
+    let with = |value: fn(&mut Random) -> f64| {
+        ex::sparse_batch().check(move |p, features, size, _| {
+            filled(p, features, size, |random, p| {
+                let draw = |p: f32| if random.chance(p.into()) { value(random) as f32 } else { 0. };
+                p.iter().flat_map(|p| vec![*p; features]).map(draw).collect()
+            })
+        })
+    };
+    assert!(with(Random::uniform).passed());
+    assert!(!with(|random| (random.uniform() + random.uniform()) / 2.).passed());
+    assert!(!with(|random| 0.4 + 0.2 * random.uniform()).passed());
+    // One draw for all instances.
+    let shared = ex::sparse_batch().check(|p, features, size, _| {
+        filled(p, features, size, |random, p| {
+            let drawn: Vec<f32> = (0..features).map(|_| random.uniform() as f32).collect();
+            p.iter().flat_map(|p| drawn.iter().map(move |x| if x < p { x / p } else { 0. })).collect()
+        })
+    });
+    assert!(!shared.passed());
+    // Every input twice.
+    let twice = ex::sparse_batch().check(|p, features, size, _| {
+        let once = filled(p, features, size / 2, |random, p| {
+            let draw = |p: f32| if random.chance(p.into()) { random.uniform() as f32 } else { 0. };
+            p.iter().flat_map(|p| vec![*p; features]).map(draw).collect()
+        })?;
+        Ok::<_, candle_lens::Error>(Tensor::stack(&[&once, &once], 1)?.flatten(0, 1)?)
+    });
+    assert!(!twice.passed());
+    // Pairs that part in one case of twenty.
+    let parting = ex::correlated_batch().check(|p, pairs, size, _| {
+        filled(p, 2 * pairs, size, |random, p| {
+            let pair = |p: f32| {
+                let (first, part) = (random.chance(p.into()), random.chance(0.05));
+                let second = if part { random.chance(p.into()) } else { first };
+                [first, second].map(|is_active| if is_active { random.uniform() as f32 } else { 0. })
+            };
+            p.iter().flat_map(|p| vec![*p; pairs]).flat_map(pair).collect()
+        })
+    });
+    assert!(!parting.passed());
+}
+
+/// The loop of the notebook, with two of its eight instances.
 #[test]
 fn rare_features_share_dimensions() -> Result<()> {
-    let (n, features, batch, steps) = (2, 5, 256, 500);
+    let (n, features, batch, steps) = (2, 5, 128, 1000);
     let mut random = Random::new(1);
     let w = Var::from_tensor(&(random.normal((n, 2, features))? * 0.5)?)?;
     let b = Var::zeros((n, 1, features), DType::F32, &Device::Cpu)?;
     let importance = Tensor::new(&[1f32, 0.9, 0.81, 0.729, 0.6561], &Device::Cpu)?;
     let mut adam = AdamW::new(AdamWOptions { weight_decay: 0., ..Default::default() });
     for step in 0..steps {
-        let mut draw = |p: f64| if random.chance(p) { random.uniform() as f32 } else { 0. };
+        let mut draw = |p: f32| {
+            let drawn = random.uniform() as f32;
+            if drawn < p { drawn / p } else { 0. }
+        };
         let x: Vec<f32> =
             [1., 0.02].into_iter().flat_map(|p| (0..batch * features).map(|_| draw(p)).collect::<Vec<_>>()).collect();
         let x = Tensor::from_vec(x, (n, batch, features), &Device::Cpu)?;
@@ -113,6 +166,11 @@ fn rare_features_share_dimensions() -> Result<()> {
     let lengths = w.sqr()?.sum(1)?.sqrt()?.to_vec2::<f32>()?;
     let room: f32 = lengths[0].iter().map(|length| length * length).sum();
     assert!((1.7..2.3).contains(&room), "as much as there are dimensions: {lengths:?}");
-    assert!(lengths[1].iter().filter(|length| **length > 0.7).count() >= 4, "more of them: {lengths:?}");
+    assert!(lengths[1].iter().all(|length| (length - 1.15).abs() < 0.05), "all of them: {lengths:?}");
+    // A pentagon: of two dimensions each of five has 2/5.
+    let unit = w.broadcast_div(&w.sqr()?.sum_keepdim(1)?.sqrt()?)?.get(1)?;
+    let shared = unit.t()?.matmul(&w.get(1)?)?.sqr()?.sum(1)?.to_vec1::<f32>()?;
+    let own = lengths[1].iter().zip(&shared).map(|(length, shared)| length * length / shared);
+    assert!(own.clone().all(|own| (own - 0.4).abs() < 0.03), "{:?}", own.collect::<Vec<_>>());
     Ok(())
 }

@@ -42,7 +42,7 @@ exercise! {
     hints: &[
         "The part of a function along a wave is the sum of their products over all numbers.",
         "That is a product of matrices: the basis, [wave, number], with x.",
-        "fourier_basis(x.dim(0)?)?.matmul(x)?",
+        "Ok(fourier_basis(x.dim(0)?)?.matmul(x)?).",
     ];
     wrong: [
         "the basis is transposed: this is the way back, from waves to numbers." => answers::back_1d,
@@ -88,7 +88,7 @@ exercise! {
     hints: &[
         "Project along a, then what comes out along b.",
         "einsum multiplies from left to right: with the basis, x, and the basis again, no step is larger than x.",
-        r#"einsum("f a, a b n, g b -> f g n", &[&basis, x, &basis])?;"#,
+        r#"einsum("f a, a b n, g b -> f g n", &[&basis, x, &basis])."#,
     ];
     wrong: [
         "only a is projected; the second axis still counts b." => answers::only_a,

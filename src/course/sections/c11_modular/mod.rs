@@ -68,7 +68,7 @@ const CURVES: &str = "## By heart first
 
 The model was saved during training: `\"modular/step50\"` is what it was after 50 epochs. Compare the two losses: when does it know its examples, and when does it know addition?
 
-(About half of the unseen pairs are easy for a model that only remembers, because `b + a` was taught: the accuracy on unseen pairs is soon .56.)";
+(About half of the unseen pairs are easy for a model that only remembers, if it does not mind the order, because `b + a` was taught. After 150 epochs the accuracy on unseen pairs is .56: 716 of the 722 of this kind are right, and 75 of the other 683.)";
 
 const LOSSES: &str = "let mut losses = vec![Vec::new(), Vec::new()];
 let names = [\"modular/step50\", \"modular/step150\", \"modular/step300\", \"modular/step500\", \"modular/step700\", \"modular\"];
@@ -106,12 +106,14 @@ let (frequencies, shares) = neuron_frequencies(&neurons)?;
 hist(&shares).title(\"How much of a neuron is waves of one frequency\")
 ```
 
-A neuron of frequency `k` multiplies waves of `a` by waves of `b`, which neither the embedding nor attention alone can do. Products are what is needed: `cos(wa) cos(wb) - sin(wa) sin(wb) = cos(w(a + b))`.";
+A neuron of frequency `k` multiplies waves of `a` by waves of `b`, which the embedding cannot do. Attention begins it, as its weights depend on both numbers: in the stream before the MLP, .09 of what varies depends on `a` and `b` together. Neurons do most. Products are what is needed: `cos(wa) cos(wb) - sin(wa) sin(wb) = cos(w(a + b))`.";
 
-const CLOCK: &str = "Now you know the algorithm:
+const CLOCK: &str = "`share_of_waves(&logits, &[4, 6, 7])?` is .92. The other 8 % are no such waves of another frequency: all 26 together come to .92 too.
+
+Now you know the algorithm:
 
 1. the embedding turns `a` and `b` into waves, `cos(wa)`, `sin(wa)`, for a few `w = 2πk/53`;
-2. attention brings them to `=`, and neurons multiply them, which gives `cos(w(a + b))` and `sin(w(a + b))`;
+2. attention brings them to `=`, and neurons (and a little of attention already) multiply them, which gives `cos(w(a + b))` and `sin(w(a + b))`;
 3. the unembedding turns those into `cos(w(a + b - c))` for each answer `c`, which is largest where `c = a + b` modulo 53.
 
 One wave alone is nearly as large at neighbouring answers. Waves of several frequencies peak together at one answer only, as the logits of one question show: one peak, and ripples around it.";
@@ -126,7 +128,9 @@ The loss of unseen pairs falls much later than that of taught ones. When does th
 - the **restricted loss** keeps only the waves of `a + b` at the key frequencies: it is low as soon as those suffice;
 - the **excluded loss** removes just these and looks at pairs that were taught: it is high if the model answers by waves, and low if it remembers.";
 
-const END: &str = "Measure both for the saved steps of the model, with `[4, 6, 7]`, as the second figure does with the losses. After 150 epochs the loss of unseen pairs is still 2.6, but the restricted loss is .41: the waves are there and mostly right, but what was learnt by heart drowns them out. The excluded loss agrees: it rises from 3.6 to 13 within the first 150 epochs. So the circuit forms early and gradually; what comes late is the *clean-up*, in which weight decay removes what was remembered.";
+const END: &str = "Measure both for the saved steps of the model, with `[4, 6, 7]`, as the second figure does with the losses. After 150 epochs the loss of unseen pairs is still 2.6, but the restricted loss is .41: the waves are there and mostly right, but what was learnt by heart drowns them out.
+
+One number does not prove it. A wave of `a + b` averages over all questions of the same sum, and half of those were taught, so that even a mere table of taught answers has a restricted loss below its loss on unseen pairs. Two controls rule the table out. `restricted_loss(&logits, &[1, 2, 3])?`, three frequencies that the model does not use, is 10.2 at the same step. And the excluded loss, which for a table would stay near 0, rises from 3.6 to 13 within the first 150 epochs. So the circuit forms early and gradually; what comes late is the *clean-up*, in which weight decay removes what was remembered.";
 
 fn fourier_basis(p: usize) -> Result<Tensor> {
     let mut rows = vec![1. / (p as f32).sqrt(); p];

@@ -47,10 +47,12 @@ Replace each `todo!()`, run the cell, and run the check below it.";
 
 const DATA: &str = "## Activations with labels
 
-The library's task of subject-verb agreement makes prompts such as \"The keys on the cabinet\", which know whether their subject is plural. The second noun is free, so that a probe that only looks at the last word fails.";
+The library's task of subject-verb agreement makes prompts such as \"The keys on the cabinet\", which know whether their subject is plural. The second noun is free, so that a probe that only looks at the last word fails. (One template, \"The {subject}\", has no second noun; the cell leaves its prompts out.)";
 
 const COLLECT: &str = "// The residual stream at the last position after each block, [layer, prompt, d_model], and whether the subject is plural.
-let prompts = Task::Sva.prompts(tasks::Split::Train, 120, 0)?.prompts;
+let mut prompts = Task::Sva.prompts(tasks::Split::Train, 160, 0)?.prompts;
+prompts.retain(|prompt| prompt.clean.split(' ').count() > 2);
+prompts.truncate(120);
 let mut by_layer = vec![Vec::new(); model.cfg().n_layers];
 for prompt in &prompts {
     model.visit(&prompt.clean, \"resid_post\", |x, point| {
@@ -70,7 +72,9 @@ The gradient of that loss is short: with `error = sigmoid(x w + b) - label` for 
 
 const HELD_OUT: &str = "## Prompts that the probe has not seen
 
-With as many dimensions as examples a linear probe can fit *any* labels. What it gets right on its training examples says nothing; only held-out examples count.";
+With as many dimensions as examples a linear probe can fit *any* labels. What it gets right on its training examples says nothing; only held-out examples count.
+
+How far they are held out matters too. Here the last 40 prompts are new, but their nouns and templates also occur among the first 80: a probe that knows each noun by heart would do well. `tasks::Split::Templates` gives prompts in phrasings that the first 80 do not have, which is a stricter test of the same probe.";
 
 const SWEEP: &str = "// The library's probe: accuracy on the last 40 prompts, layer by layer. Where does the number of the subject reach the last position?
 let mut test = Vec::new();
@@ -88,7 +92,7 @@ A probe that reads \"plural\" off one kind of sentence may read it off another, 
 
 const STEERING: &str = "## Does the model use it?
 
-A probe shows that something can be read, not that the model reads it. The test is causal: push the residual stream along the direction and look whether the model's behaviour follows. The control is a random direction of the same length.";
+A probe shows that something can be read, not that the model reads it. The test is causal: push the residual stream along the direction and look whether the model's behaviour follows. The control is a random direction of the same length. (One random direction at one prompt, as in the cell at the end, is an anecdote: try twenty before you believe it.)";
 
 const STEERED: &str = "// Steering towards the plural after block 1, and along a random direction of the same length: the logit of \" are\" minus that of \" is\".
 fn mean_of(x: &Tensor, labels: &Tensor) -> Result<Tensor> {

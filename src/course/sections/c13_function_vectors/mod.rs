@@ -79,11 +79,11 @@ let without = prompts(&model, german, 0)?;
 answers_with_vector(&model, &without, &answers(&model, german)?, &h, 0)?.mean_all()?
 ```
 
-Over all six languages the share of right answers rises from .17, which is what guessing the language gives, to .80 after layer 0 and .81 after layer 1.
+This is the mean log-probability of the German words: -1.31, where it is -1.84 without the vector. That looks like little, but it decides between six languages. 23 of the 24 likeliest answers are now right; without the vector it is 3. Over all six languages the share of right answers rises from .17, which is what guessing the language gives, to .80 after layer 0 and .81 after layer 1.
 
 ## Which heads write it?
 
-Remove the information that the examples carry, and see which head can restore it. In a *shuffled* prompt each example is in another language, so that no function can be seen. Patch a head's mean output on clean prompts into the run of the shuffled ones, and measure how much more probable the answer becomes: the head's **average indirect effect**.";
+Remove the information that the examples carry, and see which head can restore it. In a *shuffled* prompt each example is in another language, so that no one function can be seen. (This does more than remove: the examples name five wrong languages and never the right one, and the mean log-probability falls to -5.4, below the -1.84 without any example.) Patch a head's mean output on clean prompts into the run of the shuffled ones, and measure how much more probable the answer becomes: the head's **average indirect effect**.";
 
 const SHUFFLED: &str =
     "// The clean prompts, with each example in another language than the one before, and none in the right one.
@@ -106,12 +106,14 @@ const ONE_HEAD: &str = "Look at your result on the model:
 imshow(&indirect_effects(&model, &clean, &shuffled(&model, &clean, german)?, &answers(&model, german)?)?).x_label(\"Head\").y_label(\"Layer\")
 ```
 
-One head stands out, L0H2: it alone restores 5.4 nats, all that shuffling removes. Where does it attend? In the next figure choose head 2 and the last `->`.";
+One head stands out, L0H2: for German it alone restores 5.4 nats, all that shuffling removes. Two others, L0H0 and L0H1, do *harm*, of 2.0 and 1.8 nats. They attend to the word of the question, and a mean over prompts wipes out what differs between prompts: patched with each prompt's own clean `z`, they change next to nothing. A negative effect of a mean may be the mean's doing.
+
+Where does it attend? In the next figure choose head 2 and the last `->`.";
 
 const ATTENTION: &str = "let (_, cache) = model.run_with_cache(translation_prompt(german, &[0, 11, 5, 14], 23))?;
 attention_patterns(&model, (&cache, 0))";
 
-const STEERING: &str = "L0H2 attends to the translations and to almost nothing else: its output is a weighted mean of words of one language. The vector of this head alone makes .50 of the answers right without any example, and .64 when it is doubled.
+const STEERING: &str = "L0H2 attends to the translations and to almost nothing else: its output is a weighted mean of words of one language. The vector of this head alone makes .50 of the answers right over all six languages without any example, and .64 when it is doubled; of the 24 German ones, 17 and 22. The cell gives the mean log-probability, -1.20 for the doubled vector.
 
 ```rust
 let vector = function_vector(&model, &clean, &[(0, 2)])?;

@@ -38,14 +38,16 @@ fn complaint((p, _, batch, _): &Drawn, features: usize, answer: &Answer, pairs: 
         )));
     }
     let x = x.to_vec3::<f32>()?;
+    let columns: Vec<Vec<Vec<f32>>> = (0..p.len())
+        .map(|instance| (0..features).map(|feature| x.iter().map(|row| row[instance][feature]).collect()).collect())
+        .collect();
     if let Some(value) = x.iter().flatten().flatten().find(|value| !(0. ..=1.).contains(*value)) {
         return Ok(Some(format!("a value is {value}, and all lie from 0 to 1.")));
     }
     for (instance, &p) in p.iter().enumerate() {
-        let column = |feature: usize| x.iter().map(|row| row[instance][feature]).collect::<Vec<f32>>();
-        let columns: Vec<Vec<f32>> = (0..features).map(column).collect();
+        let columns = &columns[instance];
         for (feature, values) in columns.iter().enumerate() {
-            if let Some(what) = of_feature(values, p) {
+            if let Some(what) = of_feature(values, p).or_else(|| between_rows(values, p)) {
                 return Ok(Some(format!("instance {instance}, feature {feature}: {what}")));
             }
         }
@@ -55,12 +57,14 @@ fn complaint((p, _, batch, _): &Drawn, features: usize, answer: &Answer, pairs: 
                 (Pairs::Together, true) => p,
                 (Pairs::Apart, true) => 0.,
             };
-            if let Some(what) = of_pair(&columns[a], &columns[b], joint) {
+            let is_pair = pairs == Pairs::Together && a / 2 == b / 2;
+            let alone = if is_pair { one_without_the_other(&columns[a], &columns[b]) } else { None };
+            if let Some(what) = alone.or_else(|| of_pair(&columns[a], &columns[b], joint)) {
                 return Ok(Some(format!("instance {instance}, features {a} and {b}: {what}")));
             }
         }
     }
-    Ok(None)
+    Ok(between_instances(p, &columns))
 }
 
 /// Five standard errors of a share `p` of `n`.
@@ -77,7 +81,46 @@ fn of_feature(values: &[f32], p: f32) -> Option<String> {
     let mean = active.iter().sum::<f32>() / active.len() as f32;
     // A uniform number has a variance of 1/12.
     let off = 5. / (12. * active.len() as f32).sqrt();
-    ((mean - 0.5).abs() > off).then(|| format!("where it is active its mean is {mean:.3}, and should be 0.5: uniform."))
+    if (mean - 0.5).abs() > off {
+        return Some(format!("where it is active its mean is {mean:.3}, and should be 0.5: uniform."));
+    }
+    let squared = active.iter().map(|value| value * value).sum::<f32>() / active.len() as f32;
+    // The square of a uniform number has a mean of 1/3 and a variance of 4/45.
+    let off = 5. * (4. / 45. / active.len() as f32).sqrt();
+    ((squared - 1. / 3.).abs() > off).then(|| {
+        format!("where it is active its mean square is {squared:.3}, and should be 0.333: uniform from 0 to 1.")
+    })
+}
+
+/// Inputs that copy one another: neighbours, or the second half of the batch the first.
+fn between_rows(values: &[f32], p: f32) -> Option<String> {
+    let half = values.len() / 2;
+    let neighbours = (
+        values.iter().step_by(2).take(half).copied().collect(),
+        values.iter().skip(1).step_by(2).take(half).copied().collect(),
+    );
+    let halves: (Vec<f32>, Vec<f32>) = (values[..half].to_vec(), values[half..2 * half].to_vec());
+    [(neighbours, "neighbouring inputs"), (halves, "an input and that half a batch later")].into_iter().find_map(
+        |((a, b), which)| of_pair(&a, &b, p * p).map(|what| format!("of {which}, {what} Draw for each input.")),
+    )
+}
+
+/// Instances that share a draw.
+fn between_instances(p: &[f32], columns: &[Vec<Vec<f32>>]) -> Option<String> {
+    let pairs = (0..p.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
+    pairs.into_iter().find_map(|(first, second)| {
+        let each =
+            columns[first].iter().enumerate().flat_map(|a| columns[second].iter().enumerate().map(move |b| (a, b)));
+        each.into_iter().find_map(|((a, of_a), (b, of_b))| {
+            let what = of_pair(of_a, of_b, p[first] * p[second])?;
+            Some(format!("instance {first}, feature {a} and instance {second}, feature {b}: {what}"))
+        })
+    })
+}
+
+fn one_without_the_other(a: &[f32], b: &[f32]) -> Option<String> {
+    let alone = a.iter().zip(b).filter(|(a, b)| (**a > 0.) != (**b > 0.)).count();
+    (alone > 0).then(|| format!("one is active without the other in {alone} inputs. They come together or not at all."))
 }
 
 fn of_pair(a: &[f32], b: &[f32], joint: f32) -> Option<String> {

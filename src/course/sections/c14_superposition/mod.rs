@@ -51,32 +51,40 @@ const TRAINING: &str = "## Training
 
 The three functions are all that training needs. The next cell is the loop, written out in plain products so that it runs whether or not yours are done: compare it with what you wrote. It trains eight instances of five features and two dimensions. In the first every feature is always active; in the last each is active in one input of fifty. Later features are less important, each 0.9 of the one before.";
 
-const TRAIN: &str = "// The weights [instance, hidden, feature] after training, one instance for each probability of a feature.
+const TRAIN: &str =
+    "// The weights [instance, hidden, feature] after training, one instance for each probability of a feature.
 fn train(p: &[f32], hidden: usize, importance: &[f32], steps: usize) -> Result<Tensor> {
-    let (n, features, batch) = (p.len(), importance.len(), 256);
-    let w = Var::from_tensor(&(Random::new(1).normal((n, hidden, features))? * 0.5)?)?;
+    let (n, features, batch) = (p.len(), importance.len(), 128_usize);
+    let mut random = Random::new(1);
+    let w = Var::from_tensor(&(random.normal((n, hidden, features))? * 0.5)?)?;
     let b = Var::zeros((n, 1, features), DType::F32, &Device::Cpu)?;
-    let p = Tensor::new(p, &Device::Cpu)?.reshape((n, 1, 1))?;
     let importance = Tensor::new(importance, &Device::Cpu)?;
     let mut adam = AdamW::new(AdamWOptions { weight_decay: 0., ..Default::default() });
     for step in 0..steps {
-        let is_active = Tensor::rand(0f32, 1., (n, batch, features), &Device::Cpu)?.broadcast_lt(&p)?.to_dtype(DType::F32)?;
-        let x = (Tensor::rand(0f32, 1., (n, batch, features), &Device::Cpu)? * is_active)?;
+        let mut values = Vec::with_capacity(n * batch * features);
+        for p in p {
+            for _ in 0..batch * features {
+                // Below p the feature is active, and what is left of the number is uniform when rescaled.
+                let drawn = random.uniform() as f32;
+                values.push(if drawn < *p { drawn / p } else { 0. });
+            }
+        }
+        let x = Tensor::from_vec(values, (n, batch, features), &Device::Cpu)?;
         let out = x.matmul(&w.t()?)?.matmul(w.as_tensor())?.broadcast_add(b.as_tensor())?.relu()?;
         let loss = (x - out)?.sqr()?.broadcast_mul(&importance)?.mean((1, 2))?.sum_all()?;
-        adam.step_vars(0.01 * (1. - step as f64 / steps as f64), [&w, &b], &loss.backward()?)?;
+        adam.step_vars(0.02 * (1. - step as f64 / steps as f64), [&w, &b], &loss.backward()?)?;
     }
     Ok(w.as_tensor().detach())
 }";
 
 const SPARSITIES: &str = "let p: Vec<f32> = (0..8).map(|i| 50f32.powf(-(i as f32) / 7.)).collect();
 let importance: Vec<f32> = (0..5).map(|feature| 0.9f32.powi(feature)).collect();
-let w = train(&p, 2, &importance, 2000)?;
+let w = train(&p, 2, &importance, 1000)?;
 let norms = w.sqr()?.sum(1)?.sqrt()?;
 let axes = vec![Axis::new(\"active with probability\", p.iter().map(|p| format!(\"{p:.2}\"))), Axis::numbered(\"feature\", 5)];
 imshow(&Labelled::from_tensor(\"length of each feature's direction\", axes, &norms)?).show()?;";
 
-const PICTURE: &str = "Read it from the top. In the first row the squared lengths sum to about 2: features that are always active get as much room as there are dimensions, and no more. The rarer they are, the more of them are stored. In the last row all five have a length near 1 or above, so five directions share a plane.
+const PICTURE: &str = "Read it from the top. In the first row the squared lengths sum to about 2: features that are always active get as much room as there are dimensions, and no more. The rarer they are, the more of them are stored. In the last row all five have a length of about 1.15, so five directions share a plane.
 
 How do they share it? The next exercise measures how many dimensions each feature has for itself.";
 
@@ -88,13 +96,13 @@ for instance in [0, 7] {
     imshow(&Labelled::from_tensor(format!(\"active with probability {:.2}\", p[instance]), axes, &overlaps)?).show()?;
 }";
 
-const TOGETHER: &str = "Call `dimensionality(&w)?` and compare with the maps. In the first instance the numbers sum to about 2, and a feature with a dimension of its own has 1. In the last, five features that share two dimensions evenly have 2/5 = 0.4 each: a pentagon. Often it is another shape, two pairs of opposite directions with 1/2 each, and a feature that is left out.
+const TOGETHER: &str = "Call `dimensionality(&w)?` and compare with the maps. In the first instance the numbers sum to about 2, and a feature with a dimension of its own has 1. In the last, five features share two dimensions evenly and have 2/5 = 0.4 each: a pentagon. With three other seeds it was a pentagon too. With more features, Elhage et al. find other shapes: opposite pairs with 1/2 each, triangles with 2/3.
 
 ## Features that come together
 
 So far features were independent. Real ones are not: some always come together (correlated), and some never do (anticorrelated). Models prefer to put correlated features at right angles, because they must be told apart when both are there, and anticorrelated ones opposite each other, because then relu can tell them apart for free. To see that you need such inputs.";
 
-const END: &str = "To train with your batches, copy `train` and put your function in place of the two lines that make `x` (mind the order of the axes: it has instances first). With four features in two anticorrelated pairs and two dimensions, look at the overlaps within pairs and between them.
+const END: &str = "To train with your batches, copy `train` and put your function in place of the lines that make `x` (mind the order of the axes: it has instances first; and give each step another seed). With four features in two anticorrelated pairs and two dimensions, look at the overlaps within pairs and between them.
 
 ## What you know now
 

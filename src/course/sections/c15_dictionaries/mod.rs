@@ -56,11 +56,11 @@ First you build an SAE of small tensors, then you take a trained one to the embe
 
 const DEAD: &str = "## Latents that die
 
-A latent that is never active gets no gradient, and stays dead. A simple cure is to **resample** it from time to time: give it a new random direction, and let it try again.";
+A latent that is never active gets no gradient, and usually stays dead. (Only a change in what others do, `b_dec` above all, can bring it back.) A simple cure is to **resample** it from time to time: give it a new random direction, and let it try again.";
 
 const LIVE: &str = "## A small SAE, trained now
 
-To see whether SAEs find what is there, we need activations whose features we know: 32 random directions in 16 dimensions, each active in about one of 17 activations. The library's trainer is used, which keeps the k largest latents of a batch in place of the penalty, and cares for dead latents in its own way. The histogram shows, for each true direction, the cosine with the latent that comes nearest. Most should be near 1: the direction was found.";
+To see whether SAEs find what is there, we need activations whose features we know: 32 random directions in 16 dimensions, each active in about one of 17 activations. The library's trainer is used, which in place of the penalty keeps the largest activations of a whole batch, `k` for each input on average, and cares for dead latents in its own way. The histogram shows, for each true direction, the cosine with the latent that comes nearest. Most should be near 1: the direction was found.";
 
 const TRAINED: &str = "let truth = Random::new(1).normal((32, 16))?;
 let truth = truth.broadcast_div(&truth.sqr()?.sum_keepdim(1)?.sqrt()?)?;

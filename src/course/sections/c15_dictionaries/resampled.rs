@@ -34,6 +34,9 @@ pub(super) fn resampled((w_enc, b_enc, w_dec, times, scale, _): &Sae, answer: &A
                 Some("it is dead, and its row of w_dec is the old one.")
             } else if (length - 1.).abs() > UNIT {
                 Some("its new row of w_dec is not a unit vector.")
+            } else if new_rows[latent].contains(&0.) {
+                // Of a random direction no entry is 0 exactly.
+                Some("its new row of w_dec has entries of 0: it is an axis or a plane, and no random direction.")
             } else if !new_columns[latent].iter().zip(&new_rows[latent]).all(points) {
                 Some("its column of w_enc is not scale times its new row of w_dec.")
             } else if new_biases[latent] != 0. {
