@@ -1,6 +1,7 @@
 //! The course judges itself: references, wrong answers, empty functions, and the notebooks made of them.
 
 mod brackets;
+mod brackets_model;
 mod c00_first_look;
 mod c11_modular;
 mod c12_probes;

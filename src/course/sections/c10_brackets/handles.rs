@@ -155,7 +155,7 @@ exercise! {
     hints: &[
         "The same steps for two ids: write them once, in a closure or a loop.",
         "x = W_E[id] + mean of W_pos[1..]; x - mean; divided by sqrt(mean of squares + eps) with eps = model.cfg().eps; times W_V[0, head], times W_O[0, head].",
-        r#"let x = (x - mean)?; let scale = (x.sqr()?.mean_all()?.item()? as f64 + model.cfg().eps).sqrt(); einsum("d, d e, e f -> f", &[&(x / scale)?, &w_v, &w_o])."#,
+        r#"let x = x.broadcast_sub(&x.mean_keepdim(0)?)?; let scale = (x.sqr()?.mean_all()?.item()? as f64 + model.cfg().eps).sqrt(); einsum("d, d e, e f -> f", &[&(x / scale)?, &w_v, &w_o])."#,
     ];
     wrong: [
         "the positions are left out: a bracket never comes without one." => answers::no_position,

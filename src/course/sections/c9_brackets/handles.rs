@@ -15,7 +15,7 @@ exercise! {
     IsBalanced, "1.4.a", is_balanced(text: &str) -> bool;
     task: "Is a string of `(` and `)` balanced? Read it from left to right: each `(` goes one deeper, each `)` comes one back. A model can only be understood by someone who knows which algorithms there are, so write the obvious one first.
 
-- `text` has nothing but brackets in it; the check tries all strings of up to eight";
+- `text` has nothing but brackets in it; the check tries all strings of up to eight, the empty one too, which is balanced";
     axes: &[];
     inputs: inputs::all_short_strings => (String,);
     rule: inputs::names_the_string;
@@ -44,7 +44,7 @@ exercise! {
     hints: &[
         "Give each token its step, 1, -1 or 0. What is left from a position on is the total less what came before it.",
         "steps = (id is 3) - (id is 2), as f32. A running sum from the left is steps.cumsum(1)?; from the right: the sum of the row, less that running sum, plus the step itself.",
-        "let steps = (ids.eq(3u32)?.to_dtype(DType::F32)? - ids.eq(2u32)?.to_dtype(DType::F32)?)?; then steps.sum_keepdim(1)?.broadcast_sub(&steps.cumsum(1)?)? + steps.",
+        "let steps = (ids.eq(3u32)?.to_dtype(DType::F32)? - ids.eq(2u32)?.to_dtype(DType::F32)?)?; let before = (steps.cumsum(1)? - &steps)?; Ok(steps.sum_keepdim(1)?.broadcast_sub(&before)?).",
     ];
     wrong: [
         "this adds up from the left. Here each position counts what comes from it to the end." => answers::from_the_left,
@@ -114,7 +114,7 @@ exercise! {
     hints: &[
         "Each logit is a product with a column of W_U.",
         "The first column less the second.",
-        "let w_u = model.W_U(); (w_u.i((.., 0))? - w_u.i((.., 1))?)?.",
+        "let w_u = model.W_U(); Ok((w_u.i((.., 0))? - w_u.i((.., 1))?)?).",
     ];
     wrong: [
         "the sign is exchanged: here positive means not balanced." => answers::balanced_less_unbalanced,

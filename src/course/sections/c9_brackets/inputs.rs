@@ -13,11 +13,11 @@ use crate::tokens::Tokens;
 
 use super::is_balanced;
 
-/// All strings of up to eight brackets.
+/// All strings of up to eight brackets, the empty one last.
 pub(in crate::course::sections) fn all_short_strings() -> Result<Vec<(String,)>> {
     let strings = (1..=8).flat_map(|length| (0..1_u32 << length).map(move |bits| (length, bits)));
     let text = |(length, bits): (u32, u32)| (0..length).map(|at| if bits >> at & 1 == 1 { '(' } else { ')' }).collect();
-    Ok(strings.map(|string| (text(string),)).collect())
+    Ok(strings.map(text).chain([String::new()]).map(|string| (string,)).collect())
 }
 
 /// Which string is judged wrongly, which "got true, wanted false" would not say.

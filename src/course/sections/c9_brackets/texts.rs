@@ -2,7 +2,7 @@
 
 pub(super) const INTRODUCTION: &str = "# C9 · Brackets, I: what the answer is made of
 
-The model `brackets` does one thing: it reads a string of up to 20 brackets and says whether it is balanced. It is right on every one of ten thousand strings that it was not trained on. **How** does it know? There are only a few algorithms that it could have learnt, and we can look at every number inside.
+The model `brackets` does one thing: it reads a string of up to 20 brackets and says whether it is balanced. It is right on every one of 2,000 strings that it was not trained on. **How** does it know? There are only a few algorithms that it could have learnt, and we can look at every number inside.
 
 It differs from the models so far. It is a classifier: two outputs, read at one position, `[START]`. And it is *bidirectional*: there is no causal mask, each position attends to all others. Only padding, behind the end of shorter strings, is masked.
 
@@ -26,7 +26,7 @@ A total failure can be seen by counting, wherever one stands. A negative failure
 
 pub(super) const ACCURACY: &str = "## How good is it?
 
-The strings of `bracket_strings` are balanced or not with equal probability; a third of the others have as many `(` as `)`, so that counting is not enough.";
+A little more than half of the strings of `bracket_strings` are balanced. Of the others, two in five have as many `(` as `)`, so that counting is not enough.";
 
 pub(super) const ALL_RIGHT: &str = "let texts = bracket_strings(2000, &mut Random::new(2));
 let (logits, cache) = model.run_with_cache(&texts)?;
@@ -40,7 +40,9 @@ Nothing lies between the two hills: the model is sure of every string. All that 
 
 pub(super) const NORM: &str = "## Through the norm
 
-ARENA's exercises fit a line through the norm: a linear regression from what enters it to what leaves it. Here that would mislead. The stream at `[START]` varies in few dimensions, and in the remaining ones it moves so little that a regression can use them to imitate what is not linear: it reaches r² = 0.999 with weights that let one component add 15 and another take 7 away, where the difference is 19. The scale of each run is known, so we use it.";
+ARENA's exercises fit a line through the norm: a linear regression from what enters it to what leaves it. Here that would mislead. The stream at `[START]` varies in few dimensions, and in the remaining ones it moves so little that a regression can use them to imitate what is not linear: it reaches r² = 0.999 with weights that let one component add 15 and another take 7 away, where the difference is 19. The scale of each run is known, so we use it.
+
+Keep in mind that this scale is part of the answer: it is about 0.25 for balanced strings and 0.54 to 0.69 for the others, by kind of failure. A component that wrote the very same vector for all strings would still seem to tell them apart, because that vector is divided by different numbers.";
 
 pub(super) const PARTS: &str = "let mut rows = Vec::new();
 let scale = cache.get(\"ln_final.hook_scale\")?.i((.., 0))?.squeeze(1)?;
@@ -54,16 +56,19 @@ hist(&rows).bins(60).names(parts.map(|(name, layer)| format!(\"{name} {layer}\")
 
 pub(super) const END: &str = "## What the model shows
 
-Take your functions on the 2,000 strings, and group the columns of `in_direction` by the two failures. You will find (in logits, from the mean of balanced strings):
+Take your functions on the 2,000 strings, and group the columns of `in_direction` by the two failures. You will find the three columns on the left (in logits, from the mean of balanced strings). Those on the right are the same differences in the stream, *before* the division by each string's scale:
 
-| component | total failure only | negative only | both |
-|---|---|---|---|
-| layer 0 together | 0.7 | -0.1 | -0.4 |
-| head 1.0 | 1.3 | 1.8 | 1.9 |
-| **head 1.1** | **7.4** | **8.5** | **8.0** |
-| MLP 1 | 0.7 | 0.4 | 0.4 |
-| head 2.0 | 1.8 | 2.0 | 2.1 |
-| head 2.1 | 2.8 | 2.8 | 2.7 |
-| MLP 2 | 5.0 | 4.4 | 4.9 |
+| component | total failure only | negative only | both | total, in the stream | negative, in the stream | both, in the stream |
+|---|---|---|---|---|---|---|
+| layer 0 together | 0.7 | -0.1 | -0.3 | 0.4 | 0.0 | -0.1 |
+| head 1.0 | 1.3 | 1.8 | 1.9 | 0.2 | 0.6 | 0.6 |
+| **head 1.1** | **7.4** | **8.6** | **8.0** | 1.9 | 2.7 | 2.3 |
+| MLP 1 | 0.7 | 0.4 | 0.4 | 0.3 | 0.1 | 0.2 |
+| head 2.0 | 1.8 | 2.0 | 2.1 | 0.5 | 0.7 | 0.7 |
+| head 2.1 | 2.8 | 2.8 | 2.7 | 0.9 | 1.0 | 1.0 |
+| **MLP 2** | 5.0 | 4.4 | 4.9 | **3.2** | **3.7** | **3.6** |
+| embeddings and biases | -0.9 | -1.0 | -1.0 | 0.0 | 0.0 | 0.0 |
 
-In the model of ARENA's exercises, some components answer to one kind of failure and some to the other. This model does not divide the work so: by the time the answer is written, everything that speaks speaks of both. Layer 0 says almost nothing by itself. Head 1.1 says most, and it is the first that does; what comes after it agrees. So the question for the next notebook: what does head 1.1 read, and where?";
+The last row is the same for all strings in the stream, and only the scale makes something of it. The two halves also rank the components differently. Head 1.1 moves the normalised difference most, mainly by what it writes on *balanced* strings (-7.1 on average, against 1.0 on the others), where the scale is small. In the stream MLP 2 differs most. It pushes towards \"not balanced\" on all strings, by 1.4 on balanced ones and by 6.2 on the others.
+
+In the model of ARENA's exercises, some components answer to one kind of failure and some to the other. This model does not divide the work so: by the time the answer is written, everything that differs much does so for both kinds. Layer 0 says almost nothing by itself. Head 1.1 is the first that tells the strings apart along this direction, and what follows can read what it wrote. So the question for the next notebook: what does head 1.1 read, and where?";
