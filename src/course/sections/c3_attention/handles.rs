@@ -72,7 +72,7 @@ exercise! {
     hints: &[
         "The query's own position is the diagonal of the pattern.",
         "For each layer: pattern.diagonal(0)? is [batch, head, pos]; average over batch and pos; stack the layers.",
-        r#"layers.push(cache.get(("pattern", layer))?.diagonal(0)?.mean((0, 2))?); and Tensor::stack(&layers, 0) at the end."#,
+        r#"layers.push(cache.get(("pattern", layer))?.diagonal(0)?.mean((0, 2))?); and Ok(Tensor::stack(&layers, 0)?) at the end."#,
     ];
     wrong: [
         "this is the first prompt alone. Average over prompts as well." => answers::one_prompt_current,
@@ -130,10 +130,10 @@ exercise! {
     RepeatedTokens, "1.2.d", repeated_tokens(model: &HookedTransformer, seq_len: usize, batch: usize, seed: u64) -> Tokens;
     task: "Make the text on which induction shows: rows of a BOS and `seq_len` different random tokens, twice. Nothing in the first half can be known in advance; in the second, everything behind its first token can, but only by looking back. No fact about language helps, so what a model gets right here it gets right by induction.
 
-- each row has random tokens of its own, drawn by `Random::new(seed)`, so that a seed gives the same rows each time, and another seed others
+- each row has random tokens of its own, drawn by `Random::new(seed)`, whose `below(n)` is a number below `n`, so that a seed gives the same rows each time, and another seed others
 - no token comes twice in a half: which of its successors would be the right one?
-- the BOS is the tokenizer's, `model.tokenizer()?.bos_id()`, and none of the random tokens is one
-- returns `[batch, 1 + 2 * seq_len]`";
+- the BOS is the tokenizer's, `model.tokenizer()?.bos_id()`, an `Option<u32>` that is there in all these models, and none of the random tokens is one
+- returns `[batch, 1 + 2 * seq_len]`, made by `Tokens::from_rows(rows)?` of a `Vec<Vec<u32>>`";
     axes: &[&["row", "pos"]];
     inputs: inputs::sizes => (HookedTransformer, usize, usize, u64);
     rule: inputs::repeats_as_it_should;
@@ -210,7 +210,7 @@ exercise! {
     InductionScoresInRun, "1.2.g", induction_scores_in_run(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Tensor;
     task: "The same scores without a cache: look at each pattern while the model runs, and keep a few numbers of it instead of all. The patterns of a real model are gigabytes for a hundred prompts; their scores are not.
 
-- `model.visit(tokens.clone(), \"pattern\", |pattern, point| { ..; Ok(()) })?` runs the model and shows you the pattern of every layer, first to last. The closure may write to variables around it; `point.layer()` says where it is
+- `model.visit(tokens.clone(), \"pattern\", |pattern, point| { ..; Ok(()) })?` runs the model and shows you the pattern of every layer, first to last. The closure may write to variables around it; `point.layer()`, an `Option<usize>`, says where it is
 - returns `[layer, head]`";
     axes: &[&["layer", "head"]];
     inputs: inputs::rows => (HookedTransformer, Tokens, usize);

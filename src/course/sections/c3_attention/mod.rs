@@ -48,11 +48,26 @@ const INTRODUCTION: &str = "# C3 · Attention and induction
 A head decides where to look by its *attention pattern*: for each position (the query) a probability of every position up to it (the keys).
 Here you compute that pattern yourself, then read off patterns which heads look at the token before, and which find what came after the same token earlier: **induction heads**.
 
-Replace each `todo!()`, run the cell, and run the check below it. A check says what is wrong and where, and never costs you a variable.";
+Replace each `todo!()`, run the cell, and run the check below it. A check says what is wrong and where, and never costs you a variable.
+If your cell does not compile, mend it before you run the check: until then a check sees your last version, or a function of the library that has the same name, and then it complains of the arguments.
+
+If you come from PyTorch:
+
+| PyTorch | here |
+|---|---|
+| `b, p, v = x.shape` | `let (b, p, v) = x.dims3()?;` |
+| `x.argmax(-1)` as numbers | `x.argmax(D::Minus1)?.to_vec2::<u32>()?` |
+| `x / 2.5` | `(x / 2.5)?`, where the number is an `f64` |
+| `x.mean().item()` | `x.mean_all()?.to_scalar::<f32>()?` |
+| `x[0, :, 1:]` | `x.i((0, .., 1..))?` |
+| `einsum(\"bqhd,bkhd->bhqk\", q, k)` | `einsum(\"b q h d, b k h d -> b h q k\", &[q, k])?` |
+| `x.masked_fill(mask, -inf)` | `x.masked_fill(&mask, f32::NEG_INFINITY)?`: where the mask is 1, the number is replaced |
+| `x.softmax(-1)`, `x.diagonal(-1)` | `softmax(&x)?`, `x.diagonal(-1)?` |
+| `return x.mean(0)` | `Ok(x.mean(0)?)`: candle's calls end with `?`, and the answer is wrapped in `Ok` |";
 
 const SCORES: &str = "## What a head looks at
 
-A cache holds the pattern of every layer, `cache.get((\"pattern\", layer))?`, with axes `[batch, head, q_pos, k_pos]`. A *score* of a head is how much of its attention goes to one kind of place, averaged over queries and prompts.
+A cache holds the pattern of every layer, `cache.get((\"pattern\", layer))?`, with axes `[batch, head, q_pos, k_pos]`; `cache.dims().n_layers` is how many there are, and the checks use models of other sizes too. A *score* of a head is how much of its attention goes to one kind of place, averaged over queries and prompts.
 
 First look: in the cell below, sort the heads by a score and click through them. Which ones have a bright diagonal? Which have a bright line just under it, or a bright first column?";
 

@@ -117,12 +117,12 @@ table";
 
 const LACKING: &str = "In a complete circuit the two columns would be equal: as points, one column against the other, all sets would lie on the diagonal. Here the circuit's column is the larger one in every row, the first included. So on balance the list lacks heads that work *against* the answer, and these stay in the model whatever you take out. (On balance: helpers that are outweighed may be missing as well.) GPT-2 small has such heads too (*negative name movers*), and they belong to its circuit.
 
-Which are they here? Take out the heads outside the circuit one by one, each of the whole model. Above 1 the model is better without the head.";
+Which are they here? Take out the heads outside the circuit one by one, each of the whole model. Above 1 the model is better without the head; the next cell lists those that matter, three of them more than the rest.";
 
 const AGAINST: &str = "let mut table = Table::new([\"head\", \"faithfulness without it\"]).title(\"Heads outside the circuit whose ablation raises the logit difference\");
 for &head in &others {
     let without = ablation.together([head])?.normalised.scalar()?;
-    if without > 1.0 {
+    if without > 1.02 {
         table = table.row((head.to_string(), without));
     }
 }
