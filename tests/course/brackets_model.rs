@@ -156,7 +156,12 @@ fn head_1_1_is_needed_and_not_enough() -> Result<()> {
     let calls = logits.i((.., 0))?.argmax(1)?.to_vec1::<u32>()?;
     for (kind, printed) in [(0_u32, [9.5, 6.8, 0.09]), (1, [-9.3, -0.3, 0.82])] {
         let others: Vec<u32> = (0..texts.len()).filter(|row| calls[*row] != kind).map(|row| row as u32).collect();
-        let z = cache.get(("z", 1))?.i((.., 0, 1))?.contiguous()?.index_select(&Tensor::new(others, &Device::Cpu)?, 0)?.mean(0)?;
+        let z = cache
+            .get(("z", 1))?
+            .i((.., 0, 1))?
+            .contiguous()?
+            .index_select(&Tensor::new(others, &Device::Cpu)?, 0)?
+            .mean(0)?;
         let those: Vec<String> =
             texts.iter().zip(&calls).filter(|(_, call)| **call == kind).map(|(text, _)| text.clone()).collect();
         let plan = HookPlan::new().edit(("z", 1), Edit::replace(z).pos(0_usize).head(1_usize));

@@ -8,6 +8,9 @@ fn read(x: &Tensor) -> Result<(Vec<usize>, Vec<f32>)> {
     Ok((x.dims().to_vec(), x.flatten_all()?.to_vec1()?))
 }
 
+/// Trained numbers are this far from round ones: other orders of summation end elsewhere in the same valley.
+const SEED_TO_SEED: f32 = 0.05;
+
 #[test]
 fn the_toy_model_is_its_loops() -> Result<()> {
     ex::toy_forward()
@@ -166,11 +169,11 @@ fn rare_features_share_dimensions() -> Result<()> {
     let lengths = w.sqr()?.sum(1)?.sqrt()?.to_vec2::<f32>()?;
     let room: f32 = lengths[0].iter().map(|length| length * length).sum();
     assert!((1.7..2.3).contains(&room), "as much as there are dimensions: {lengths:?}");
-    assert!(lengths[1].iter().all(|length| (length - 1.15).abs() < 0.05), "all of them: {lengths:?}");
+    assert!(lengths[1].iter().all(|length| (length - 1.15).abs() < SEED_TO_SEED), "all of them: {lengths:?}");
     // A pentagon: of two dimensions each of five has 2/5.
     let unit = w.broadcast_div(&w.sqr()?.sum_keepdim(1)?.sqrt()?)?.get(1)?;
     let shared = unit.t()?.matmul(&w.get(1)?)?.sqr()?.sum(1)?.to_vec1::<f32>()?;
     let own = lengths[1].iter().zip(&shared).map(|(length, shared)| length * length / shared);
-    assert!(own.clone().all(|own| (own - 0.4).abs() < 0.03), "{:?}", own.collect::<Vec<_>>());
+    assert!(own.clone().all(|own| (own - 0.4).abs() < SEED_TO_SEED), "{:?}", own.collect::<Vec<_>>());
     Ok(())
 }

@@ -91,6 +91,7 @@ exercise! {
     AccumulatedLogitDiff, "1.3.d", accumulated_logit_diff(cache: &ActivationCache, directions: &Tensor) -> Tensor;
     task: "The logit lens: compute the logit difference from the residual stream at the last position *before* each layer (`resid_pre`), *in the middle* of it, after attention (`resid_mid`), and at the very end (`resid_post` of the last layer). Use your `stack_to_logit_diff`: all of them through the final norm's scale of the run, so that the step from one to the next is what lies between them.
 
+- `cache.dims().n_layers` is the number of layers
 - returns `[stream]`, of size `2 * n_layers + 1`: `resid_pre` 0, `resid_mid` 0, `resid_pre` 1, ..";
     axes: &[&["stream"]];
     inputs: inputs::caches => (ActivationCache, Tensor);

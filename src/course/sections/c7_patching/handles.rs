@@ -114,6 +114,7 @@ exercise! {
     task: "For each head: the logit difference of the corrupted prompt when this head's output `z`, at all positions, is that of the clean run.
 
 - `clean.get((\"z\", layer))?`: `[batch, pos, head, d_head]`
+- `Edit::replace(value).head(head)` replaces one head's part and leaves the others
 - returns `[layer, head]`";
     axes: &[&["layer", "head"]];
     inputs: inputs::sweeps => (HookedTransformer, ActivationCache, Tokens, u32, u32);

@@ -56,7 +56,9 @@ Take two prompts that differ in one word, and call for different answers:
 Run the corrupted prompt, but patch in the clean run's activation at one site of the model. If the answer moves towards Mary, then the difference between the prompts is there, and later layers make use of it.
 Doing so site by site draws a map of where the information is, and how it moves from the second name to the end of the prompt.
 
-You write the whole method: one patched run, the metric, then sweeps over the residual stream, over layers, over heads, and over the inside of heads.";
+You write the whole method: one patched run, the metric, then sweeps over the residual stream, over layers, over heads, and over the inside of heads.
+
+The checks run your functions on smaller models with other sizes as well: take numbers of layers, heads and positions from the arguments. A plan keeps all edits that it was given, so make a new one for every run.";
 
 const PROMPTS: &str = r#"let model = HookedTransformer::from_pretrained("tiny")?;
 let clean_prompt = "When John and Mary went to the shops, John gave the bag to";
