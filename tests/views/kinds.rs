@@ -118,7 +118,7 @@ fn a_line_has_a_second_axis_and_bands() {
     assert_eq!((&spec["data"][1]["yaxis"], &spec["layout"]["yaxis2"]["side"]), (&"y2".into(), &"right".into()));
     assert_eq!(spec["layout"]["shapes"][0]["label"]["text"], "first");
     assert!(refusal(line([1.0]).secondary_axis("Loss")).contains("there is one"));
-    assert!(refusal(line([1.0, 2.0]).band(0.0, 9.0, "b")).contains("the points 0 to 1"));
+    assert!(refusal(line([1.0, 2.0]).band(0.0, 9.0, "b")).contains("the line goes from 0 to 1"));
     let halves = json(plot_loss_difference([-3.0, -2.0, -1.0, 0.0], ["a", "b", "a", "b"], 2));
     assert_eq!(halves["layout"]["shapes"][1]["x0"].as_f64(), Some(1.5));
 }
