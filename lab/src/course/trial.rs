@@ -34,8 +34,10 @@ pub fn trial(places: &Places) -> Result<bool, Trouble> {
         expected[2] = "wrong";
     }
     let written = fs::read_to_string(into.join("grades.csv")).unwrap_or_default();
-    let right =
-        ada.starts_with(&expected) && bob.starts_with(&BOB) && recognised && written.lines().count() == marks.len() + 1;
+    // What was said may have lines of its own.
+    let rows =
+        written.lines().filter(|line| ["student,", "ada,", "bob,"].iter().any(|who| line.starts_with(who))).count();
+    let right = ada.starts_with(&expected) && bob.starts_with(&BOB) && recognised && rows == marks.len() + 1;
     if !right {
         println!("    expected {expected:?} and {BOB:?}, got {ada:?} and {bob:?}, mistake recognised: {recognised}");
     }
