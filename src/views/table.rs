@@ -38,7 +38,7 @@ pub trait Row {
 /// assert_eq!(text.text(), "head  logit difference\n────  ────────────────\nL2H5             1.934\nL3H0            -0.250");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[must_use = "a table appears as the last expression of a cell or by its method `show`"]
 pub struct Table {
     title: Option<String>,
@@ -190,6 +190,7 @@ impl View for Table {
 }
 
 crate::views::show::shown!(Table);
+crate::views::show::drawn_by_debug!(Table);
 
 impl Cell {
     /// This cell alone, as in a column that also contains words.

@@ -111,3 +111,12 @@ fn a_line_that_is_too_long_is_cut_and_the_markup_is_whole() -> candle_lens::Resu
     assert!(wide.text().contains("more columns (400 in all)"), "{}", wide.text());
     Ok(())
 }
+
+/// evcxr formats a last line that uses up a variable of its cell (`table.title(..)`), and our kernel draws what is formatted.
+#[test]
+fn a_formatted_table_is_its_picture_and_not_its_fields() {
+    let table = Table::new(["head", "score"]).row(("L3H6", 1.5)).title("Scores");
+    let formatted = format!("{table:?}");
+    assert!(formatted.starts_with("Table (Scores"), "{formatted}");
+    assert!(!formatted.contains("max_rows"), "{formatted}");
+}

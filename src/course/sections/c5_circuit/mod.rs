@@ -69,7 +69,7 @@ const DIAGONAL: &str =
     "A head that copies shows as a diagonal. Which tokens does L1H0 miss, and what does it raise in their place?";
 
 const CORNER: &str = r#"let ov = FactoredMatrix::new(&model.W_E().matmul(&model.W_V()?.i((1, 0))?)?, &model.W_O()?.i((1, 0))?.matmul(&model.W_U())?)?;
-imshow(ov.get_corner(40)?).title("What looking at a token adds to each logit (L1H0, the first 40 tokens)")"#;
+imshow(ov.get_corner(40)?).title("L1H0: what looking at a token adds to each logit")"#;
 
 const POSITIONS: &str = "## What a head sees in positions
 
