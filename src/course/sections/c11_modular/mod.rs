@@ -81,7 +81,7 @@ for name in names {
         losses[number].push(cross_entropy(&logits, &sums)?.mean_all()?.item()?);
     }
 }
-line(&losses).names([\"taught\", \"unseen\"]).x_ticks([50, 150, 300, 500, 700, 1500]).x_label(\"Epoch\").y_label(\"Loss\").title(\"The loss of pairs that were taught, and of the others\")";
+line(&losses).names([\"taught\", \"unseen\"]).x_values([50., 150., 300., 500., 700., 1500.]).x_label(\"Epoch\").y_label(\"Loss\").title(\"The loss of pairs that were taught, and of the others\")";
 
 const WAVES: &str = "## Waves
 
