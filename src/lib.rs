@@ -61,6 +61,7 @@
 pub mod analysis;
 pub mod cache;
 pub mod circuits;
+#[cfg(feature = "course")]
 pub mod course;
 pub mod dictionaries;
 pub mod dims;

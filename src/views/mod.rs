@@ -23,6 +23,7 @@ mod of_attention_scores;
 mod of_chained_graphs;
 mod of_circuits;
 mod of_config;
+#[cfg(feature = "course")]
 mod of_course;
 mod of_dictionaries;
 mod of_feature_circuits;

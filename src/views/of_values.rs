@@ -5,7 +5,6 @@ use crate::analysis::{
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
-use crate::course::{For, Outcome, Part, Section};
 use crate::dictionaries::{
     Activation, Architecture, AtBos, DictionaryFormat, DictionaryOptions, ErrorTerm, FeatureAct, InputNorm,
     SpliceOptions,
@@ -84,7 +83,7 @@ macro_rules! shown_as_text {
 }
 
 shown_as_text! {
-    "{}": Section, Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
+    "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         CircuitUnit, Edge, ErrorsOutside, FeatureCircuits, Node, Qkv, GraphNode, GraphEdge, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
         ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
         StepReport, Texts,
@@ -95,7 +94,6 @@ shown_as_text! {
         AttentionType, LongRope, RotaryScaling, NormalizationType, QkNormType, PositionalEmbeddingType, Bos, Occurrence, TokenRef,
         Cell, Random, Composition, SingularOf, Unit, KvCache, GenerateStream, Sampling, Step, Direction, Metric, DetectOptions, DetectionPattern, ErrorMeasure,
         Aggregation, CircuitScore, EdgeMethod, Edges, RankBy, Mlps, Experiment, Receiver, Sender, Untouched, HoverMode;
-    "{:?}": For, Part, Outcome;
     "{:#?}": GraphOptions, GraphTargets, AtBos, DictionaryOptions, SpliceOptions, AdamWOptions, Decay, SkipTokens, StoreOptions,
         InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
@@ -105,4 +103,10 @@ shown_as_text! {
     "{:?}": ErrorNodes;
     "{:#?}": ChainOptions;
     "{}": Tensors;
+}
+
+#[cfg(feature = "course")]
+shown_as_text! {
+    "{}": crate::course::Section;
+    "{:?}": crate::course::For, crate::course::Part, crate::course::Outcome;
 }
