@@ -12,6 +12,7 @@ mod equation;
 mod words;
 
 pub use close::assert_close;
+#[cfg(feature = "course")]
 pub(crate) use close::{Difference, difference, place};
 pub use einsum::einsum;
 pub use words::TensorWords;
