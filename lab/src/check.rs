@@ -136,7 +136,12 @@ fn formatting(places: &Places) -> Result<Count, Trouble> {
 }
 
 fn clippy(places: &Places) -> Result<Count, Trouble> {
-    succeeds(&mut in_checkout(places, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    let mut count =
+        succeeds(&mut in_checkout(places, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // The library for programs, without the course.
+    let library = ["clippy", "--lib", "--no-default-features", "--", "-D", "warnings"];
+    count.add(succeeds(&mut in_checkout(places, &library))?);
+    Ok(count)
 }
 
 fn rustdoc(places: &Places) -> Result<Count, Trouble> {
