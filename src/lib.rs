@@ -49,6 +49,7 @@
 //! | [`gradients`] | gradients of a metric along activations, and attributions computed from them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
 //! | [`dictionaries`] | sparse autoencoders and transcoders: their formats, their features, and the model with them spliced in |
+//! | [`steering`] | directions, where they come from, and what the model does under them |
 //! | [`features`] | what a dictionary is worth, and what its features mean |
 //! | [`feature_graphs`] | which features, errors and tokens a feature's activation or a logit comes from |
 //! | [`train`] | training of dictionaries and probes |
@@ -84,6 +85,7 @@ pub mod prelude;
 pub mod progress;
 pub mod random;
 pub mod slice;
+pub mod steering;
 pub mod storage;
 pub mod tasks;
 pub mod tensors;

@@ -5,8 +5,9 @@
 //! generation gives the same tokens as Hugging Face's `generate(do_sample=False)`.
 //!
 //! A plan acts as if the whole text were run at once: position 7 of an edit is token 7 of the text, whichever step computes it.
-//! Plans that act on all positions alike reuse the keys and values of earlier tokens; other plans rerun the whole text at each
-//! step, which is slower.
+//! Plans whose edits do the same whichever positions are run together (one number, one vector, a head zeroed, at all positions or
+//! at some) reuse the keys and values of earlier tokens; values with a position axis and functions of your own rerun the whole text
+//! at each step, which is slower.
 
 mod options;
 mod sampler;

@@ -1,14 +1,17 @@
 //! Generation step by step.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, IndexOp, Tensor};
 
 use super::options::GenerateOptions;
 use super::sampler::Sampler;
 use super::text::{Generated, Printer, Texts};
 use crate::error::{Error, Result};
+use crate::hooks::HookPoint;
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::progress::Progress;
-use crate::tokens::{Input, PaddingSide, TokenizeOptions, Tokens};
+use crate::tokens::{Bos, Input, PaddingSide, TokenizeOptions, Tokens};
 use crate::visible::print_line;
 
 /// One more token for each text.
@@ -38,6 +41,8 @@ pub struct GenerateStream {
     /// The number of tokens of the text after all steps.
     longest: usize,
     texts: Texts,
+    /// The activations at the last position that each step leaves behind.
+    kept: BTreeMap<HookPoint, Option<Tensor>>,
 }
 
 impl HookedTransformer {
@@ -56,23 +61,7 @@ impl HookedTransformer {
     /// Options out of range, prompts that are longer than `n_ctx` together with the new tokens, and as
     /// [`HookedTransformer::run`].
     pub fn generate(&self, input: impl Into<Input>, options: impl Into<GenerateOptions>) -> Result<Generated> {
-        let options = options.into();
-        let print = options.print;
-        let mut stream = self.generate_stream(input, options)?;
-        let mut progress = Progress::of("generating", stream.most as u64, "tokens");
-        let single = stream.rows.len() == 1 && print;
-        let mut printer = single.then(|| Printer::new(&stream.texts.prompts()[0]));
-        for step in stream.by_ref() {
-            let step = step?;
-            printer.iter_mut().for_each(|printer| printer.add(&step.texts[0]));
-            progress.step(1);
-        }
-        drop(printer);
-        let generated = stream.finish();
-        if print && !single {
-            generated.texts().iter().for_each(|text| print_line(&format!("{text:?}")));
-        }
-        Ok(generated)
+        self.generate_stream(input, options)?.to_end(|_| Ok(()))
     }
 
     /// Continues one or several prompts, one token at a time: the iterator behind [`HookedTransformer::generate`].
@@ -103,14 +92,7 @@ impl HookedTransformer {
                 self.cfg().d_vocab_out()
             )));
         }
-        let input = input.into();
-        let text = match &input {
-            Input::Texts(_) => {
-                let left = TokenizeOptions { bos: options.bos, padding_side: Some(PaddingSide::Left), truncate: false };
-                self.to_tokens_with(input, left)?
-            }
-            _ => left_padded(self.to_tokens_with(input, options.bos)?)?,
-        };
+        let text = self.left_padded(input, options.bos)?;
         let n_ctx = self.cfg().n_ctx;
         let most = match options.max_new_tokens {
             usize::MAX => n_ctx.saturating_sub(text.pos()),
@@ -126,7 +108,7 @@ impl HookedTransformer {
                 n_ctx
             )));
         }
-        options.plan.so_far(longest, longest)?;
+        options.plan.so_far((0, longest), longest)?;
         let mut ends = options.stop_tokens.clone();
         if options.stop_at_eos {
             ends.extend(self.end_ids());
@@ -145,7 +127,23 @@ impl HookedTransformer {
             steps: 0,
             most,
             longest,
+            kept: BTreeMap::new(),
         })
+    }
+
+    /// The prompts padded on the left, so that every row ends at the last position.
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::to_tokens_with`].
+    pub(crate) fn left_padded(&self, input: impl Into<Input>, bos: Bos) -> Result<Tokens> {
+        let input = input.into();
+        match &input {
+            Input::Texts(_) => {
+                let left = TokenizeOptions { bos, padding_side: Some(PaddingSide::Left), truncate: false };
+                self.to_tokens_with(input, left)
+            }
+            _ => left_padded(self.to_tokens_with(input, bos)?),
+        }
     }
 }
 
@@ -159,6 +157,43 @@ fn left_padded(tokens: Tokens) -> Result<Tokens> {
 }
 
 impl GenerateStream {
+    /// The same, whose steps leave the activations at these points behind, at the position from which the token was chosen.
+    pub(crate) fn keeping(mut self, points: impl IntoIterator<Item = HookPoint>) -> Self {
+        self.kept = points.into_iter().map(|point| (point, None)).collect();
+        self
+    }
+
+    /// What the last step left behind at a point, after edits.
+    ///
+    /// # Shapes
+    /// `[batch, ..]`, the axes of the point without positions.
+    pub(crate) fn kept(&self, point: HookPoint) -> Option<&Tensor> {
+        self.kept.get(&point)?.as_ref()
+    }
+
+    /// Takes all steps, and does something after each.
+    ///
+    /// # Errors
+    /// A run that fails; what `each` returns.
+    pub(crate) fn to_end(mut self, mut each: impl FnMut(&Self) -> Result<()>) -> Result<Generated> {
+        let print = self.options.print;
+        let mut progress = Progress::of("generating", self.most as u64, "tokens");
+        let single = self.rows.len() == 1 && print;
+        let mut printer = single.then(|| Printer::new(&self.texts.prompts()[0]));
+        while let Some(step) = self.next() {
+            let step = step?;
+            each(&self)?;
+            printer.iter_mut().for_each(|printer| printer.add(&step.texts[0]));
+            progress.step(1);
+        }
+        drop(printer);
+        let generated = self.finish();
+        if print && !single {
+            generated.texts().iter().for_each(|text| print_line(&format!("{text:?}")));
+        }
+        Ok(generated)
+    }
+
     /// What has been generated so far.
     pub fn finish(mut self) -> Generated {
         self.rows.iter().enumerate().for_each(|(b, row)| drop(self.texts.flush(b, row)));
@@ -167,20 +202,22 @@ impl GenerateStream {
 
     /// The logits of the next token of each text, `[batch, d_vocab]`.
     fn logits(&mut self) -> Result<Tensor> {
-        let whole = !self.options.plan.is_same_everywhere();
-        let mut options = RunOptions { keep_kv_cache: !whole, ..Default::default() };
+        let keep_kv_cache = self.options.plan.is_by_position();
+        let mut options = RunOptions { keep_kv_cache, ..Default::default() };
         let past = self.past.take().filter(|past| self.model.stale_past(&past.tokens(), &self.text).is_none());
+        let before = past.as_ref().map_or(0, |past| past.tokens().pos());
         let input = match past {
             Some(past) => {
-                let before = past.tokens().pos();
                 let new = (0..self.text.batch()).map(|b| self.text.row(b)[before..].to_vec()).collect();
                 options.past_kv_cache = Some(past);
                 Tokens::from_rows(new)?
             }
             None => self.text.clone(),
         };
-        let plan = self.options.plan.so_far(self.text.pos(), self.longest)?;
-        let run = self.model.run(input, &plan, &options)?;
+        let plan = self.options.plan.so_far((before, self.text.pos()), self.longest)?;
+        let plan = self.kept.keys().fold(plan.pos(-1), |plan, &point| plan.capture(point));
+        let mut run = self.model.run(input, &plan, &options)?;
+        self.kept.iter_mut().for_each(|(point, kept)| *kept = run.captured.remove(point));
         let logits = run.logits()?;
         self.past = run.kv_cache;
         let logits = logits.i((.., logits.dim(1)? - 1))?.to_dtype(DType::F32)?;

@@ -3,7 +3,7 @@
 //! Everything is done by `where` over a 0/1 mask of the selected part, so that gradients flow through the part that
 //! stays and through the value that takes its place.
 
-use candle_core::Tensor;
+use candle_core::{D, DType, Tensor};
 
 use super::axis::AxisName;
 use super::edit::{Action, Edit, MeanOver};
@@ -47,6 +47,7 @@ impl Edit {
                 "{point} holds token ids, so \"{self}\" makes no sense there: use Edit::replace or Edit::custom."
             )));
         }
+        self.check_direction(point, shape, &scope)?;
         if matches!(self.action, Action::KnockOut) && point.kind() != Kind::Score {
             return Err(Error::argument(format!(
                 "{point} is not an attention score, so there is nothing to knock out: edit (\"attn_scores\", layer), \
@@ -54,6 +55,41 @@ impl Edit {
             )));
         }
         Ok(())
+    }
+
+    /// Refuses a direction of another width or of zeros, and a norm kept where there is none.
+    fn check_direction(&self, point: HookPoint, shape: &[usize], scope: &Scope) -> Result<()> {
+        let direction = match &self.action {
+            Action::ProjectOut(direction) => Some(direction),
+            _ if self.keeps_norm => None,
+            _ => return Ok(()),
+        };
+        if point.kind() != Kind::Vector {
+            return Err(Error::argument(format!(
+                "{point} does not hold vectors, so \"{self}\" makes no sense there: choose a point of vectors, such as \
+                 resid_post."
+            )));
+        }
+        if scope.axes.last().is_some_and(Option::is_some) {
+            return Err(Error::argument(format!(
+                "\"{self}\" of {point} concerns whole vectors, but only some of their numbers are selected: drop that \
+                 selection."
+            )));
+        }
+        let Some(direction) = direction else { return Ok(()) };
+        let width = shape.last().copied().unwrap_or(0);
+        if direction.dims() != [width] {
+            let what = format!("the direction that is projected out of {point}");
+            return Err(Error::shape(what, format!("[{width}]"), direction.dims()));
+        }
+        let norm = widened(direction)?.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+        match norm > 0. && norm.is_finite() {
+            true => Ok(()),
+            false => Err(Error::argument(format!(
+                "the direction that is projected out of {point} has the squared norm {norm}: give one that is finite and \
+                 not 0 everywhere."
+            ))),
+        }
     }
 
     /// Refuses a mean that is of one activation alone wherever it is put, and so would change nothing; `prompts_at` counts the
@@ -78,7 +114,7 @@ impl Edit {
     }
 
     /// The activation after the edit. `real` marks the tokens that are not padding, `[batch, pos]`, if any are.
-    pub(super) fn apply(&self, point: HookPoint, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
+    pub(crate) fn apply(&self, point: HookPoint, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
         let scope = self.scope(point, x.dims())?;
         // Laid out first, in f32 where either is half precision: the gradient of a broadcast value is a sum over its copies.
         let whole = |value: &Tensor| -> Result<Tensor> {
@@ -92,6 +128,7 @@ impl Edit {
             Action::Zero => x.zeros_like()?,
             Action::KnockOut => Tensor::full(f32::NEG_INFINITY, x.shape(), x.device())?.to_dtype(x.dtype())?,
             Action::Mean(over) => mean(x, point.pos_axis(), *over, real)?,
+            Action::ProjectOut(direction) => project_out(x, direction)?,
             Action::Custom { name, hook } => {
                 let edited = hook(x, point)?;
                 if edited.dims() != x.dims() {
@@ -101,8 +138,28 @@ impl Edit {
                 edited.to_dtype(x.dtype())?
             }
         };
+        let edited = if self.keeps_norm { with_norms_of(&edited, x)? } else { edited };
         self.at.choose(point, &edited, x)
     }
+}
+
+/// `x` without what it has along a direction.
+fn project_out(x: &Tensor, direction: &Tensor) -> Result<Tensor> {
+    let wide = widened(x)?;
+    let direction = direction.to_device(x.device())?.to_dtype(wide.dtype())?;
+    let norm = direction.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+    let unit = direction.broadcast_div(&norm)?;
+    let along = wide.broadcast_mul(&unit)?.sum_keepdim(D::Minus1)?;
+    Ok((&wide - along.broadcast_mul(&unit)?)?.to_dtype(x.dtype())?)
+}
+
+/// Each vector of `x` (along the last axis) scaled to the norm of that of `like`; one of zeros stays.
+fn with_norms_of(x: &Tensor, like: &Tensor) -> Result<Tensor> {
+    let wide = widened(x)?;
+    let norm = |x: &Tensor| x.sqr()?.sum_keepdim(D::Minus1)?.sqrt();
+    let (is, wanted) = (norm(&wide)?, norm(&widened(like)?)?);
+    let divisor = is.eq(0f64)?.where_cond(&is.ones_like()?, &is)?;
+    Ok(wide.broadcast_mul(&(wanted / divisor)?)?.to_dtype(x.dtype())?)
 }
 
 /// How a value lies in the activation: as the whole of it, or as the selected part.

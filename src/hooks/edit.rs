@@ -1,4 +1,4 @@
-//! What is done to an activation: replace, add, scale, zero, mean, or a named function of the user's.
+//! What is done to an activation: replace, add, scale, zero, mean, remove a direction, or a named function of the user's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub(super) enum Action {
     Zero,
     KnockOut,
     Mean(MeanOver),
+    ProjectOut(Tensor),
     Custom { name: String, hook: Hook },
 }
 
@@ -45,13 +46,14 @@ pub(super) enum Action {
 pub struct Edit {
     pub(super) action: Action,
     pub(super) at: Selection,
+    pub(super) keeps_norm: bool,
 }
 
 selecting!(Edit);
 
 impl Edit {
     fn of(action: Action) -> Self {
-        Self { action, at: Selection::default() }
+        Self { action, at: Selection::default(), keeps_norm: false }
     }
 
     /// Replaces the activation by `value`.
@@ -66,6 +68,41 @@ impl Edit {
     /// Adds `value`, for example a steering direction. Shapes as for [`Edit::replace`].
     pub fn add(value: Tensor) -> Self {
         Self::of(Action::Add(value))
+    }
+
+    /// Removes what the activation has along `direction`: `x - (x v) v` with `v` of norm 1 (directional ablation, Arditi et al.
+    /// 2024, <https://arxiv.org/abs/2406.11717>).
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let mary = model.tokens_to_residual_directions([" Mary"])?.squeeze(0)?;
+    /// let plan = HookPlan::new().edit(("resid_post", 2), Edit::project_out(mary.clone())).capture(("resid_post", 2));
+    /// let (_, cache) = model.run_with_hooks("When John and Mary went to the shops", &plan)?;
+    /// let left = cache.get(("resid_post", 2))?.broadcast_mul(&mary)?.sum(2)?;
+    /// assert!(left.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    /// As the last axis of the activation.
+    pub fn project_out(direction: Tensor) -> Self {
+        Self::of(Action::ProjectOut(direction))
+    }
+
+    /// The same edit, after which each vector (along the last axis) is scaled to the norm that it had before: a push that changes
+    /// directions only. A vector that the edit makes zero stays zero.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let mary = model.tokens_to_residual_directions([" Mary"])?.squeeze(0)?;
+    /// let plan = HookPlan::new().edit(("resid_post", 2), Edit::add(mary).keeping_norm().pos(-1));
+    /// assert!(plan.to_string().contains("norm kept"));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn keeping_norm(self) -> Self {
+        Self { keeps_norm: true, ..self }
     }
 
     /// Multiplies by `factor`.
@@ -123,15 +160,18 @@ impl Edit {
         Self::of(Action::Custom { name: name.into(), hook })
     }
 
-    /// Whether the edit is the same at every position, whichever positions are run together. A value with a position
-    /// axis, or a function of the user's, may not be.
-    pub(super) fn is_same_everywhere(&self) -> bool {
-        let action = match &self.action {
+    /// Whether the edit does the same whichever positions are run together. A value with a position axis, or a function of the
+    /// user's, may not.
+    pub(super) fn is_by_position(&self) -> bool {
+        match &self.action {
             Action::Replace(value) | Action::Add(value) => value.rank() <= 1,
-            Action::Scale(_) | Action::Zero | Action::KnockOut | Action::Mean(MeanOver::Batch) => true,
+            Action::Scale(_)
+            | Action::Zero
+            | Action::KnockOut
+            | Action::ProjectOut(_)
+            | Action::Mean(MeanOver::Batch) => true,
             Action::Mean(MeanOver::BatchAndPos) | Action::Custom { .. } => false,
-        };
-        action && self.at.has_all_positions()
+        }
     }
 
     /// The edit in a run of the positions after the first `past`.
@@ -142,12 +182,12 @@ impl Edit {
         Ok(Self { at: self.at.after(past)?, ..self.clone() })
     }
 
-    /// The edit for the first `pos` positions of a text that grows to `longest`; none where it is all about later ones.
+    /// The edit for the positions from `past` to `pos` of a text that grows to `longest`; none where it is all about others.
     ///
     /// # Errors
     /// A position that the text never reaches; one tensor for positions of which only some are there.
-    pub(super) fn so_far(&self, pos: usize, longest: usize) -> Result<Option<Self>> {
-        let Some((at, whole)) = self.at.so_far(pos, longest)? else { return Ok(None) };
+    pub(super) fn so_far(&self, (past, pos): (usize, usize), longest: usize) -> Result<Option<Self>> {
+        let Some((at, whole)) = self.at.so_far((past, pos), longest)? else { return Ok(None) };
         if !whole && matches!(&self.action, Action::Replace(value) | Action::Add(value) if value.rank() > 1) {
             return Err(Error::argument(format!(
                 "the edit \"{self}\" puts one tensor at several positions, of which only some exist yet: give an edit \
@@ -173,7 +213,11 @@ impl fmt::Display for Edit {
             Action::KnockOut => f.write_str("knock out")?,
             Action::Mean(MeanOver::Batch) => f.write_str("mean over batch")?,
             Action::Mean(MeanOver::BatchAndPos) => f.write_str("mean over batch and positions")?,
+            Action::ProjectOut(direction) => write!(f, "project out a direction {:?}", direction.dims())?,
             Action::Custom { name, .. } => f.write_str(&visible(&format!("hook {name:?}")))?,
+        }
+        if self.keeps_norm {
+            f.write_str(", norm kept")?;
         }
         if self.at == Selection::default() { Ok(()) } else { write!(f, ", {}", self.at) }
     }

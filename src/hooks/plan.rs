@@ -177,20 +177,23 @@ impl HookPlan {
         !self.watched.is_empty()
     }
 
-    /// Whether the plan does the same at every position, whichever are run together: then its runs can be continued.
-    pub(crate) fn is_same_everywhere(&self) -> bool {
-        self.edits.iter().all(|(_, edit)| edit.is_same_everywhere())
+    /// Whether the plan does the same whichever positions are run together: then its runs can be continued.
+    pub(crate) fn is_by_position(&self) -> bool {
+        self.edits.iter().all(|(_, edit)| edit.is_by_position())
             && self.splices.iter().all(|(_, splice)| splice.is_by_position())
     }
 
-    /// The plan for the first `pos` positions of a text that grows to `longest`: edits of what is not there yet wait.
+    /// The plan for the positions from `past` to `pos` of a text that grows to `longest`: edits of what is not there yet wait, and
+    /// those of earlier positions are done.
     ///
     /// # Errors
     /// A position that the text never reaches; a value with a position axis for positions of which some are not there.
-    pub(crate) fn so_far(&self, pos: usize, longest: usize) -> Result<Self> {
-        let edits =
-            self.edits.iter().map(|(point, edit)| Ok(edit.so_far(pos, longest)?.map(|edit| (point.clone(), edit))));
-        Ok(Self { edits: edits.filter_map(Result::transpose).collect::<Result<_>>()?, ..self.clone() })
+    pub(crate) fn so_far(&self, (past, pos): (usize, usize), longest: usize) -> Result<Self> {
+        let there = |(point, edit): &(HookQuery, Edit)| {
+            Ok(edit.so_far((past, pos), longest)?.map(|edit| (point.clone(), edit)))
+        };
+        let edits = self.edits.iter().map(there).filter_map(Result::transpose).collect::<Result<_>>()?;
+        Ok(Self { edits, ..self.clone() })
     }
 
     /// Whether the plan keeps and watches nothing.

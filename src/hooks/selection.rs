@@ -199,11 +199,6 @@ impl Selection {
         [AxisName::Pos, AxisName::KPos].iter().any(|axis| self.slice(*axis).counts_from_end())
     }
 
-    /// Whether no position is selected: the part is the same however many are run.
-    pub(crate) fn has_all_positions(&self) -> bool {
-        [AxisName::Pos, AxisName::KPos].iter().all(|axis| *self.slice(*axis) == Slice::All)
-    }
-
     /// The same part in a run of the positions after the first `past`; key positions are counted from the first in both.
     ///
     /// # Errors
@@ -213,19 +208,19 @@ impl Selection {
         Ok(self.clone().pos(pos))
     }
 
-    /// The part of it that is there when only the first `pos` positions are of a text that grows to `longest`, and whether it
-    /// is all of it; none where nothing is there yet.
+    /// The part of it that is there when the positions from `past` to `pos` of a text that grows to `longest` are run, and whether
+    /// it is all of it; none where nothing is. Keys are all there from the first on.
     ///
     /// # Errors
     /// A position that the text never reaches.
-    pub(crate) fn so_far(&self, pos: usize, longest: usize) -> Result<Option<(Self, bool)>> {
+    pub(crate) fn so_far(&self, (past, pos): (usize, usize), longest: usize) -> Result<Option<(Self, bool)>> {
         let (mut there, mut whole) = (self.clone(), true);
-        for axis in [AxisName::Pos, AxisName::KPos] {
+        for (axis, past) in [(AxisName::Pos, past), (AxisName::KPos, 0)] {
             if *self.slice(axis) == Slice::All {
                 continue;
             }
             let wanted = self.slice(axis).indices(longest, axis.one())?;
-            let reached: Vec<usize> = wanted.iter().copied().filter(|&index| index < pos).collect();
+            let reached: Vec<usize> = wanted.iter().copied().filter(|index| (past..pos).contains(index)).collect();
             if reached.is_empty() {
                 return Ok(None);
             }

@@ -87,7 +87,7 @@ impl Positions {
     ///
     /// # Errors
     /// Positions outside the batch, a prompt of which nothing would be read, positions for another number of prompts.
-    pub(super) fn rows(&self, tokens: &Tokens, before_a_token: bool) -> Result<Rows> {
+    pub(crate) fn rows(&self, tokens: &Tokens, before_a_token: bool) -> Result<Rows> {
         let last = tokens.last_positions();
         let mut of = self.of(tokens)?;
         if before_a_token {

@@ -37,6 +37,7 @@ mod of_numbers;
 mod of_plotly;
 mod of_results;
 mod of_scores;
+mod of_steering;
 mod of_supernodes;
 mod of_tasks;
 mod of_training;
