@@ -53,6 +53,7 @@
 //! | [`features`] | what a dictionary is worth, and what its features mean |
 //! | [`feature_graphs`] | which features, errors and tokens a feature's activation or a logit comes from |
 //! | [`train`] | training of dictionaries and probes |
+//! | [`lenses`] | what the model would predict if it stopped at a layer |
 //! | [`course`] | exercises in cells, and the check of what was written |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
@@ -78,6 +79,7 @@ pub mod guide;
 pub mod head;
 pub mod hooks;
 pub mod labelled;
+pub mod lenses;
 pub mod metrics;
 pub mod model;
 pub mod patching;

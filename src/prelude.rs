@@ -5,9 +5,9 @@
 //! library's, so `Result<Tensor>` and `Result<i32, String>` both compile.
 
 pub use crate::analysis::{
-    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, SingularOf, Unit,
-    copying_scores, detect_head, direct_logit_attribution, eigenvalue_copying_scores, induction_scores, logit_lens,
-    logit_lens_to_logit_diff, repeated_tokens, residual_stack_to_logit_diff, singular_vectors,
+    DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, SingularOf, Unit, copying_scores, detect_head,
+    direct_logit_attribution, eigenvalue_copying_scores, induction_scores, repeated_tokens,
+    residual_stack_to_logit_diff, singular_vectors,
 };
 pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stack, Target};
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
@@ -46,6 +46,9 @@ pub use crate::hooks::{
     Splice, SpliceRun, Taps, TextPart,
 };
 pub use crate::labelled::{Axis, Entry, Labelled};
+pub use crate::lenses::{
+    Lens, LensOptions, LensReading, LensTarget, LogitLens, TokenReading, logit_lens, logit_lens_to_logit_diff,
+};
 pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch, score_questions};
 pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{

@@ -43,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
+    ("lenses", &["tokens", "hooks", "model", "metrics", "cache", "analysis"]),
     (
         "course",
         &[
@@ -79,6 +80,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "features",
             "feature_graphs",
             "train",
+            "lenses",
             "course",
         ],
     ),
@@ -104,6 +106,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "features",
             "feature_graphs",
             "train",
+            "lenses",
             "views",
         ],
     ),

@@ -59,6 +59,10 @@ mod gradients {
     mod integrated;
     mod run;
 }
+mod lenses {
+    mod memory;
+    mod reading;
+}
 mod patching {
     mod experiments;
     mod parity;

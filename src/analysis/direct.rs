@@ -171,7 +171,7 @@ fn mean_over_present(along: &Labelled, stack: &ResidualStack, tokens: &Tokens) -
 }
 
 /// Checks that a target is for as many prompts as the cache has.
-pub(super) fn check_count(cache: &ActivationCache, target: &Target) -> Result<()> {
+pub(crate) fn check_count(cache: &ActivationCache, target: &Target) -> Result<()> {
     if !cache.has_batch_dim() {
         return Err(Error::argument("answers are for each prompt, so the cache must keep its batch axis."));
     }
@@ -186,13 +186,13 @@ pub(super) fn check_count(cache: &ActivationCache, target: &Target) -> Result<()
 }
 
 /// The residual stream after each sublayer.
-pub(super) fn every_stream(cache: &ActivationCache) -> Stack<crate::cache::Accumulated> {
+fn every_stream(cache: &ActivationCache) -> Stack<crate::cache::Accumulated> {
     let stack = Stack::accumulated();
     if cache.dims().attn_only || cache.dims().parallel_attn_mlp { stack } else { stack.with_mid() }
 }
 
 /// The last position, or all where the last token is elsewhere in each prompt.
-pub(super) fn last_positions(cache: &ActivationCache) -> Slice {
+pub(crate) fn last_positions(cache: &ActivationCache) -> Slice {
     let tokens = cache.tokens();
     match tokens.is_padded() && tokens.padding_side() == PaddingSide::Right {
         true => Slice::All,
@@ -201,7 +201,7 @@ pub(super) fn last_positions(cache: &ActivationCache) -> Slice {
 }
 
 /// Each prompt's last token of `[component, prompt, (position)]`.
-pub(super) fn at_last(result: Labelled, cache: &ActivationCache) -> Result<Labelled> {
+fn at_last(result: Labelled, cache: &ActivationCache) -> Result<Labelled> {
     if result.axes().len() == 2 {
         return Ok(result);
     }

@@ -85,7 +85,7 @@ impl ActivationCache {
     }
 
     /// That the norm of this cache's run can be applied to a stack.
-    fn check_stack(&self, stack: &ResidualStack) -> Result<()> {
+    pub(crate) fn check_stack(&self, stack: &ResidualStack) -> Result<()> {
         if stack.normed {
             return Err(Error::argument(
                 "this stack has already been through a norm, and a norm's output does not go through it again: take \

@@ -40,6 +40,11 @@ impl ResidualStack {
         self.positions.clone()
     }
 
+    /// The positions as they were selected.
+    pub(crate) fn pos(&self) -> &Slice {
+        &self.pos
+    }
+
     /// How many components there are.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -1,17 +1,14 @@
-//! How factored matrices, their decompositions and the logit lens are shown.
+//! How factored matrices and their decompositions are shown.
 
 use candle_core::{DType, Tensor};
 
-use crate::analysis::LogitLens;
 use crate::error::Result;
 use crate::factored_matrix::{Eigenvalues, FactoredMatrix, Svd};
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
-use crate::views::table::{Cell, Table};
+use crate::views::table::Table;
 
-/// How many matrices of a stack, and how many prompts of a lens, are written.
-const WRITTEN: usize = 8;
 /// How many numbers of a row are written.
 const CORNER: usize = 6;
 
@@ -58,34 +55,4 @@ fn in_front(x: &Tensor) -> Result<String> {
     Ok(values.iter().take(CORNER).map(|&value| number(value)).collect::<Vec<_>>().join(", ") + more)
 }
 
-impl View for LogitLens {
-    /// One table for each prompt: a row for each slice of the stream, a column for each position, in each cell the
-    /// most likely next token and its probability.
-    fn render(&self) -> Result<Rendered> {
-        let axes = self.probabilities.axes();
-        let [components, prompts, positions] = [0, 1, 2].map(|axis| &axes[axis].labels);
-        let mut all = Rendered::default();
-        for prompt in 0..prompts.len().min(WRITTEN) {
-            let heads = positions.iter().zip(&self.inputs[prompt]).map(|(at, text)| format!("{at}: {text:?}"));
-            let title = format!("Logit lens, prompt {prompt}: what would come next");
-            let mut table = Table::new(["after".to_string()].into_iter().chain(heads)).title(title);
-            for (row, component) in components.iter().enumerate() {
-                let cell = |column: usize| {
-                    let place = [row, prompt, column, 0];
-                    let sizes = self.probabilities.shape();
-                    let first = ((row * sizes[1] + prompt) * sizes[2] + column) * sizes[3];
-                    Cell::from(format!("{:?} {:.2}", self.texts[first], self.probabilities.values()[place]))
-                };
-                let cells = [Cell::from(component)].into_iter().chain((0..positions.len()).map(cell));
-                table = table.row(cells.collect::<Vec<_>>());
-            }
-            if prompts.len() > WRITTEN && prompt + 1 == WRITTEN {
-                table = table.note(format!("{} more prompts are not shown", prompts.len() - WRITTEN));
-            }
-            all.append(&table.render()?);
-        }
-        Ok(all)
-    }
-}
-
-shown!(FactoredMatrix, Svd, Eigenvalues, LogitLens);
+shown!(FactoredMatrix, Svd, Eigenvalues);

@@ -1,7 +1,7 @@
 //! How small values are shown: models, plans, tokens, options and names as the text they print.
 
 use crate::analysis::{
-    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, RepeatOptions, RunOrInput, SingularOf, Unit,
+    DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
@@ -97,7 +97,7 @@ shown_as_text! {
     "{:#?}": GraphOptions, GraphTargets, AtBos, DictionaryOptions, SpliceOptions, AdamWOptions, Decay, SkipTokens, StoreOptions,
         InnerSite, SiteRow, RunOptions, ScoreOptions,
         Stack<Accumulated>, Stack<Components>, Stack<Heads>, Stack<Neurons>, Stack<Everything>, Stack<Point>, Target, RunOrInput, RepeatOptions,
-        LensOptions, GenerateOptions, TokenizeOptions, IgOptions, Baseline,
+        GenerateOptions, TokenizeOptions, IgOptions, Baseline,
         ExampleOptions, Input, Numbers, Progress, LoadOptions, CheckpointOptions, Hub;
     "{}": ChainedEdge, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut;
     "{:?}": ErrorNodes;

@@ -2,13 +2,12 @@
 //! and with padding on either side. The tolerance is that of all references, 1e-4.
 
 use candle_lens::Result;
-use candle_lens::analysis::{
-    LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
-};
+use candle_lens::analysis::{Unit, direct_logit_attribution, residual_stack_to_logit_diff};
 use candle_lens::cache::{ActivationCache, ResidualStack, Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor};
 use candle_lens::dims::ReadBy;
 use candle_lens::labelled::Labelled;
+use candle_lens::lenses::{LensOptions, logit_lens, logit_lens_to_logit_diff};
 use candle_lens::metrics::Answers;
 use candle_lens::model::{Biases, HookedTransformer, Processing};
 use candle_lens::tokens::{PaddingSide, Tokens};

@@ -1,11 +1,12 @@
 //! Attribution targets (a token, a pair, answers, directions) in every attribution, and queries of stacks.
 
 use candle_lens::Result;
-use candle_lens::analysis::{Unit, direct_logit_attribution, logit_lens_to_logit_diff, residual_stack_to_logit_diff};
+use candle_lens::analysis::{Unit, direct_logit_attribution, residual_stack_to_logit_diff};
 use candle_lens::cache::{ActivationCache, Stack, Target};
 use candle_lens::candle::{DType, Tensor};
 use candle_lens::dims::ReadBy;
 use candle_lens::labelled::Labelled;
+use candle_lens::lenses::logit_lens_to_logit_diff;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::tokens::{PaddingSide, Tokens};
 

@@ -2,12 +2,11 @@
 //! (tests/fixtures/toolbox.py), and against the identities that define them.
 
 use candle_lens::Result;
-use candle_lens::analysis::{
-    LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
-};
+use candle_lens::analysis::{Unit, direct_logit_attribution, residual_stack_to_logit_diff};
 use candle_lens::cache::{ActivationCache, Stack};
 use candle_lens::candle::Tensor;
 use candle_lens::dims::ReadBy;
+use candle_lens::lenses::{LensOptions, logit_lens, logit_lens_to_logit_diff};
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::slice::Slice;
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -166,9 +165,10 @@ fn both_lenses_end_at_the_models_answer() -> Result<()> {
                 assert_eq!(read.tokens[last + 3 * i], id, "{name}, {side}, place {i}");
             }
             assert_eq!(read.probabilities.shape(), [5, 3, 4, 3]);
-            let (text, probability) = read.at("final_post", 1, 2)?.swap_remove(0);
-            assert_eq!(text, model.tokenizer()?.to_single_str_token(predicted[1][2])?);
-            let exact = candle_nn::ops::softmax(&logits.get(1)?.get(2)?, 0)?.max(0)?.to_scalar::<f32>()?;
+            let at = tokens.last_positions()[1];
+            let (text, probability) = read.at("final_post", 1, at)?.swap_remove(0);
+            assert_eq!(text, model.tokenizer()?.to_single_str_token(predicted[1][at])?);
+            let exact = candle_nn::ops::softmax(&logits.get(1)?.get(at)?, 0)?.max(0)?.to_scalar::<f32>()?;
             agreement.check_numbers("probability", [(f64::from(probability), f64::from(exact))].into_iter());
         }
     }

@@ -2,9 +2,7 @@
 //! edges. Each number is compared with that of the same weights in f32.
 
 use candle_lens::Result;
-use candle_lens::analysis::{
-    LensOptions, Unit, direct_logit_attribution, logit_lens, logit_lens_to_logit_diff, residual_stack_to_logit_diff,
-};
+use candle_lens::analysis::{Unit, direct_logit_attribution, residual_stack_to_logit_diff};
 use candle_lens::cache::{ActivationCache, Stack, Target};
 use candle_lens::candle::{DType, Device, Tensor, Var};
 use candle_lens::circuits::EdgeMethod;
@@ -15,6 +13,7 @@ use candle_lens::hooks::AxisName;
 use candle_lens::hooks::MeanOver;
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::labelled::Labelled;
+use candle_lens::lenses::{LensOptions, logit_lens, logit_lens_to_logit_diff};
 use candle_lens::metrics::{Answers, Metric};
 use candle_lens::model::{Biases, HookedTransformer, HookedTransformerConfig, Processing, RunOptions};
 use candle_lens::slice::Slice;

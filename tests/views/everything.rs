@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_lens::analysis::{
-    DetectOptions, DetectionPattern, ErrorMeasure, LensOptions, LogitLens, RepeatOptions, RunOrInput, SingularOf, Unit,
+    DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, RunOrInput, SingularOf, Unit,
 };
 use candle_lens::cache::{
     Accumulated, ActivationCache, Components, Everything, Heads, LnScale, Neurons, Point, Provenance, ResidualStack,
@@ -48,6 +48,7 @@ use candle_lens::hooks::{
     MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps, TextPart,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
+use candle_lens::lenses::{LensOptions, LensReading, LensTarget, LogitLens, TokenReading};
 use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch};
 use candle_lens::model::{
     ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
@@ -113,7 +114,8 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Contrast, Steering, SteeringVector,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
-        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, LensOptions, LogitLens, SingularOf, Svd, Unit,
+        GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, SingularOf, Svd, Unit,
+        LensOptions, LensReading, LensTarget, LogitLens, TokenReading,
         ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
         Error,

@@ -1,0 +1,21 @@
+//! Lenses: what the model would predict if it stopped at some point of its residual stream.
+//!
+//! A [`Lens`] maps the residual stream at a point to what it would be at the end of the model; the final norm, the unembedding and
+//! the soft cap then give logits. All lenses are read in the same way, by [`Lens::read`] and the methods beside it:
+//!
+//! | lens | the map at layer `l` |
+//! |---|---|
+//! | [`LogitLens`] | `h` itself |
+
+mod lens;
+mod options;
+mod reading;
+mod row;
+mod rows;
+mod run;
+mod target;
+mod vectors;
+
+pub use lens::{Lens, LogitLens, logit_lens, logit_lens_to_logit_diff};
+pub use options::{LensOptions, LensTarget};
+pub use reading::{LensReading, TokenReading};
