@@ -53,8 +53,8 @@ pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch
 pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
     ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
-    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RunOptions,
-    best_device, log_probs_of,
+    KvCache, LoadOptions, Loss, ModelProvenance, NormalizationType, PositionalEmbeddingType, Processing, RELP,
+    RunOptions, best_device, log_probs_of,
 };
 pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
 pub use crate::progress::{Progress, set_progress};

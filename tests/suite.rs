@@ -57,6 +57,8 @@ mod gradients {
     mod attribution;
     mod frozen;
     mod integrated;
+    pub mod quality;
+    mod rules;
     mod run;
 }
 mod lenses {

@@ -113,7 +113,11 @@ impl Edges {
             EdgeMethod::Exact => "exact".into(),
         };
         let mean = if self.aggregation == Aggregation::Mean { ", mean over d_model" } else { "" };
-        format!("{name}{mean}, {}", self.about())
+        let rules = match method {
+            EdgeMethod::Exact => String::new(),
+            _ => self.model.rules().map_or(String::new(), |rules| format!(" with {rules}")),
+        };
+        format!("{name}{rules}{mean}, {}", self.about())
     }
 
     /// The factor by which sums over prompts, runs and the residual stream's coordinates are multiplied.

@@ -69,7 +69,8 @@ pub(super) struct CleanRun {
 impl Experiment {
     /// The edges between heads and MLPs of the clean run, to be corrupted by what the baseline puts in place of what a node
     /// writes. The direction of patching (noising or not) makes no difference. The metric of the corrupted run is that of the
-    /// empty circuit, under ablation too.
+    /// empty circuit, under ablation too. Where the experiment has backward rules ([`Experiment::with_frozen`]), all methods that take
+    /// gradients follow them.
     ///
     /// ```
     /// use candle_lens::prelude::*;
@@ -83,8 +84,7 @@ impl Experiment {
     /// ```
     ///
     /// # Errors
-    /// A metric that the baseline does not change; models whose heads write through a norm, or with frozen parts; and as
-    /// [`HookedTransformer::run`].
+    /// A metric that the baseline does not change; models whose heads write through a norm; and as [`HookedTransformer::run`].
     pub fn edges(&self) -> Result<Edges> {
         check_model(&self.model)?;
         let model = self.model.ungrouped()?;
@@ -136,13 +136,6 @@ fn check_model(model: &HookedTransformer) -> Result<()> {
             "edges are between heads and MLPs of the model itself, and this experiment splices functions in \
              (with_splices): make it without them, or patch activations (Experiment::sweep).",
         ));
-    }
-    if !model.frozen().is_empty() {
-        return Err(Error::argument(format!(
-            "the model has frozen parts, {:?}, so its gradients do not estimate what patching an edge does: give the \
-             ordinary model (with_frozen([])).",
-            model.frozen()
-        )));
     }
     if model.dims().norms_after {
         return Err(Error::argument(format!(

@@ -10,6 +10,7 @@ mod compare;
 mod effect;
 #[allow(clippy::module_inception)]
 mod experiment;
+mod frozen;
 mod quadrature;
 mod runs;
 mod source;

@@ -116,12 +116,9 @@ impl Attribution {
         let estimates = grid.sites.iter().map(|site| self.estimate(site).inspect(|_| progress.step(1)));
         let values = estimates.collect::<Result<_>>()?;
         let mut result = self.experiment.result(&grid.sites, values, grid.axes, &grid.what)?;
-        let frozen = match model.frozen() {
-            parts if parts.is_empty() => String::new(),
-            parts => format!(" with frozen {parts:?}"),
-        };
+        let rules = model.rules().map_or(String::new(), |rules| format!(" with {rules}"));
         for part in [&mut result.raw, &mut result.normalised, &mut result.per_prompt] {
-            part.title = format!("{}, estimated by gradients{frozen}", part.title);
+            part.title = format!("{}, estimated by gradients{rules}", part.title);
         }
         Ok(result)
     }

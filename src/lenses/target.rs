@@ -74,5 +74,5 @@ fn of_tokens(model: &HookedTransformer, normed: &Tensor, tokens: Vec<TokenRef>) 
     let directions = widened(&model.tokens_to_residual_directions(ids)?)?;
     let along = widened(&normed.to_device(&model.device())?)?.broadcast_mul(&directions)?.sum(D::Minus1)?;
     let logits = along.broadcast_add(&widened(&model.b_U().index_select(&chosen, 0)?)?)?;
-    soft_cap(logits, model.cfg().output_logits_soft_cap)
+    soft_cap(logits, model.cfg().output_logits_soft_cap, false)
 }

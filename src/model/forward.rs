@@ -371,7 +371,7 @@ impl HookedTransformer {
     }
 
     fn capped(&self, logits: Tensor) -> Result<Tensor> {
-        soft_cap(logits, self.cfg.output_logits_soft_cap)
+        soft_cap(logits, self.cfg.output_logits_soft_cap, self.frozen.ratios)
     }
 
     /// 1 for real tokens, `[batch, pos]`; `None` when nothing is padded.

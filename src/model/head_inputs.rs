@@ -56,8 +56,8 @@ impl HookedTransformer {
             Ok(matmul(&rows, &w)?)
         };
         let [q, k, v] = qkv;
-        let (attn, norm) = (&block.attn, self.cfg.norm_before(false));
+        let (attn, rule) = (&block.attn, self.cfg.norm_before(self.frozen.scales));
         let behind = Tensor::cat(&[back(q, &attn.w_q)?, back(k, &attn.w_k)?, back(v, &attn.w_v)?], 0)?;
-        norm_gradient(&resid_pre.flatten_to(1)?, block.ln1.as_ref(), (norm.kind, norm.eps), &behind)
+        norm_gradient(&resid_pre.flatten_to(1)?, block.ln1.as_ref(), rule, &behind)
     }
 }

@@ -25,7 +25,7 @@ pub use config::{
 };
 pub use device::best_device;
 pub use forward::{Loss, Run, RunOptions};
-pub use frozen::Frozen;
+pub use frozen::{Frozen, RELP};
 pub(crate) use layers::FinalNorm;
 pub use layers::{KvCache, LongRope, RotaryScaling};
 pub use load::{CheckpointOptions, LoadOptions, ModelProvenance, Processing};

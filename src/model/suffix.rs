@@ -139,7 +139,7 @@ impl HookedTransformer {
         let count = columns.len();
         let columns = Tensor::from_vec(columns, count, self.weights.device())?;
         let (w, b) = (self.weights.w_u.index_select(&columns, 1)?, self.weights.b_u.index_select(&columns, 0)?);
-        soft_cap(linear(&normed, &w, Some(&b))?, self.cfg.output_logits_soft_cap)
+        soft_cap(linear(&normed, &w, Some(&b))?, self.cfg.output_logits_soft_cap, self.frozen.ratios)
     }
 
     /// The residual stream that leaves block `layer` when `x` is at a site of it from which a run can go on

@@ -6,7 +6,7 @@ use candle_lens::circuits::{Circuit, EdgeMethod, Node};
 use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::MeanOver;
 use candle_lens::metrics::Metric;
-use candle_lens::model::{Frozen, HookedTransformer, HookedTransformerConfig};
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig};
 use candle_lens::tokens::{PaddingSide, Tokens};
 
 use super::by_hand::{PAIRS, architectures, model, prompts};
@@ -30,12 +30,6 @@ fn prompts_metrics_and_models_that_do_not_fit() -> Result<()> {
     sentence(new(&clean, &shorter, metric()?), &["prompt 1 has 5 tokens clean and 3 corrupted"]);
     sentence(new(&clean, &clean, metric()?), &["no difference"]);
     sentence(new(&clean, &corrupted, Metric::logit_diff(&model.answers([(1u32, 2u32)])?)), &["answers for 1 prompts"]);
-
-    let frozen = model.with_frozen([Frozen::NormScales]);
-    sentence(
-        Experiment::new(&frozen, &clean, &corrupted, metric()?).and_then(|experiment| experiment.edges()),
-        &["frozen parts, [NormScales]", "with_frozen([])"],
-    );
 
     let rank = new(&clean, &corrupted, Metric::rank(&model, [1u32, 3, 10])?)?;
     for method in [EdgeMethod::Eap, EdgeMethod::EapIgInputs { steps: 2 }, EdgeMethod::CleanCorrupted] {

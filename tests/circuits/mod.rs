@@ -7,6 +7,7 @@ mod fuzz;
 mod mistakes;
 mod nodes;
 mod references;
+mod rules;
 mod scores;
 mod selection;
 mod shown;

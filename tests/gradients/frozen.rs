@@ -27,7 +27,7 @@ const LARGE: f32 = 1e-2;
 /// The rounding of the embedded model's logit differences, which are sums of numbers near 10.
 const OF_LOGITS: f32 = 1e-3;
 
-fn metric(model: &HookedTransformer, prompts: u32) -> Result<Metric> {
+pub fn metric(model: &HookedTransformer, prompts: u32) -> Result<Metric> {
     Ok(Metric::logit_diff(&model.answers((0..prompts).map(|b| (3 + b, 10 - b)))?))
 }
 
@@ -79,7 +79,7 @@ fn gradients_are_those_of_pytorch_with_parts_detached() -> Result<()> {
 }
 
 /// Models without biases, of every kind of norm and of positions.
-fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
+pub fn kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let small = || HookedTransformerConfig {
         n_layers: 3,
         d_model: 8,
@@ -152,7 +152,7 @@ fn products_sum_to_the_whole_where_all_is_linear() -> Result<()> {
 }
 
 /// Every norm there is: of neurons, after attention and MLP, of queries and keys.
-fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
+pub fn more_kinds() -> Vec<(&'static str, HookedTransformerConfig)> {
     let plain = kinds().remove(0).1;
     let mut kinds = kinds();
     kinds.extend([
@@ -179,7 +179,7 @@ fn frozen_parts_are_as_if_substituted() -> Result<()> {
                 Frozen::AttentionPatterns => "hook_pattern",
                 Frozen::NormScales => "hook_scale",
                 Frozen::Mlps if has_mlps => "hook_mlp_out",
-                Frozen::Mlps => continue,
+                Frozen::Mlps | Frozen::ActivationRatios | Frozen::Gates => continue,
             };
             let own = points.iter().filter(|point| point.to_string().ends_with(name));
             let mut plan = HookPlan::new().watch(["q", "k", "z", "resid_pre", "attn_out"]);

@@ -48,7 +48,7 @@ pub(in crate::model) fn attention(
     // Scaling q instead of the scores touches d_head numbers a query, not pos.
     let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
     let scores = ctx.with_shared(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
-    let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap)?;
+    let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap, ctx.frozen.ratios)?;
     let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&ctx.lowered(scores)?)?)?;
     let pattern = softmax(&scores)?;
     let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };

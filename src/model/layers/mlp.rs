@@ -9,7 +9,7 @@ use super::norm::{NormPoints, NormRule, norm};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::config::{ActFn, NormalizationType};
-use crate::model::ops::{activate, linear};
+use crate::model::ops::{activate, activate_by_ratio, halved_gradient, linear};
 use crate::model::weights::MlpWeights;
 
 /// The MLP output.
@@ -25,7 +25,7 @@ pub(in crate::model) fn mlp(
     let post = match &weights.w_gate {
         None => {
             let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, &weights.w_in, Some(&weights.b_in))?)?;
-            let active = activate(&pre, ctx.cfg.act_fn)?;
+            let active = active(&pre, ctx)?;
             match ctx.cfg.act_fn {
                 ActFn::SoluLn => norm_of_neurons(active, weights, ctx, run)?,
                 _ => active,
@@ -35,11 +35,21 @@ pub(in crate::model) fn mlp(
             let (b_gate, b_linear) = weights.gate_biases.as_ref().map(|(gate, linear)| (gate, linear)).unzip();
             let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, w_gate, b_gate)?)?;
             let gated = run.at_site(ctx.layer, Site::MlpPreLinear, linear(normed, &weights.w_in, b_linear)?)?;
-            (activate(&pre, ctx.cfg.act_fn)? * gated)?.broadcast_add(&weights.b_in)?
+            let product = (active(&pre, ctx)? * gated)?;
+            let product = if ctx.frozen.gates { halved_gradient(&product)? } else { product };
+            product.broadcast_add(&weights.b_in)?
         }
     };
     let post = run.at_site(ctx.layer, Site::MlpPost, post)?;
     write(&post, weights)
+}
+
+/// The activation function of neurons, with the gradient that the run's rules give it.
+fn active(pre: &Tensor, ctx: &BlockContext) -> Result<Tensor> {
+    match ctx.frozen.ratios {
+        true => activate_by_ratio(pre, ctx.cfg.act_fn),
+        false => activate(pre, ctx.cfg.act_fn),
+    }
 }
 
 /// The MLP output, from the neurons' values after the activation function.

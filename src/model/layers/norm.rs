@@ -89,25 +89,30 @@ fn parts(x: &Tensor, kind: NormalizationType, eps: f64) -> Result<Option<(Tensor
 
 /// The gradient at a norm's input, from the gradient at its output: for `y = (x - mean) / s`,
 /// `(g - mean(g) - y mean(g y)) / s`, where `g` is the gradient behind the norm times its weights; without the mean of
-/// `g` where the norm does not centre.
+/// `g` where the norm does not centre, and without `y mean(g y)` where what it divides by is a constant.
 ///
 /// # Shapes
 /// `x [row, d_model]`, `gradient [.., row, d_model]`; the result is as `gradient`, f32 where that is half.
 pub(in crate::model) fn norm_gradient(
     x: &Tensor,
     weights: Option<&NormWeights>,
-    (kind, eps): (NormalizationType, f64),
+    NormRule { kind, eps, is_frozen }: NormRule,
     gradient: &Tensor,
 ) -> Result<Tensor> {
     let gradient = widened(gradient)?;
     let Some((divided, scale)) = parts(x, kind, eps)? else { return Ok(gradient) };
-    let y = rows_over(&divided, &scale)?;
     let gradient = match weights {
         Some(weights) => gradient.broadcast_mul(&widened(&weights.w)?)?,
         None => gradient,
     };
-    let along = gradient.broadcast_mul(&y)?.mean_keepdim(D::Minus1)?;
-    let across = (&gradient - along.broadcast_mul(&y)?)?;
+    let across = match is_frozen {
+        true => gradient.clone(),
+        false => {
+            let y = rows_over(&divided, &scale)?;
+            let along = gradient.broadcast_mul(&y)?.mean_keepdim(D::Minus1)?;
+            (&gradient - along.broadcast_mul(&y)?)?
+        }
+    };
     let across = match kind.centres() {
         true => across.broadcast_sub(&gradient.mean_keepdim(D::Minus1)?)?,
         false => across,

@@ -12,6 +12,7 @@ mod gelu;
 mod kernels;
 mod norm;
 mod relu;
+mod rules;
 mod softmax;
 mod weights;
 
@@ -84,6 +85,30 @@ pub fn activate(x: &Tensor, act: ActFn) -> Result<Tensor> {
     })
 }
 
+/// As [`activate`], with gradients by the identity rule: those of `x` times the constant `act(x) / x`.
+///
+/// # Shapes
+/// Any; the result's is the same.
+///
+/// # Errors
+/// candle's.
+pub fn activate_by_ratio(x: &Tensor, act: ActFn) -> Result<Tensor> {
+    let wide = widened(x)?;
+    let value = activate(&wide.detach(), act)?;
+    Ok(rules::by_rule(&wide, &value, move |x, grad| grad * rules::ratio(x, act)?)?.to_dtype(x.dtype())?)
+}
+
+/// `x`, whose gradient is halved: of a product, each factor takes half of it.
+///
+/// # Shapes
+/// Any; the result's is the same.
+///
+/// # Errors
+/// candle's.
+pub(crate) fn halved_gradient(x: &Tensor) -> Result<Tensor> {
+    Ok(rules::by_rule(x, x, |_, grad| grad / 2.)?)
+}
+
 /// `x` minus its mean over the last axis, exactly 0 where all numbers are equal. Half precision comes back as f32.
 ///
 /// # Shapes
@@ -109,15 +134,20 @@ pub(crate) fn rows_over(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     Ok(norm::rows_over(&widened(x)?, &widened(scale)?)?)
 }
 
-/// `cap * tanh(x / cap)`, which keeps `x` between `-cap` and `cap`; `x` itself without a cap.
+/// `cap * tanh(x / cap)`, which keeps `x` between `-cap` and `cap`; `x` itself without a cap. With gradients by the identity
+/// rule where `by_ratio`.
 ///
 /// # Shapes
 /// Any; the result's is the same.
-pub(crate) fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
-    match cap {
-        Some(cap) => Ok(((widened(&x)? / cap)?.tanh()? * cap)?.to_dtype(x.dtype())?),
-        None => Ok(x),
-    }
+pub(crate) fn soft_cap(x: Tensor, cap: Option<f64>, by_ratio: bool) -> Result<Tensor> {
+    let Some(cap) = cap else { return Ok(x) };
+    let wide = widened(&x)?;
+    let capped = ((&wide / cap)?.tanh()? * cap)?;
+    let capped = match by_ratio {
+        true => rules::by_rule(&wide, &capped, move |x, grad| grad * rules::cap_ratio(x, cap)?)?,
+        false => capped,
+    };
+    Ok(capped.to_dtype(x.dtype())?)
 }
 
 /// `x w`, of two matrices or of two stacks of equally many, without work for the gradient of weights that are not
