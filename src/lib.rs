@@ -48,11 +48,12 @@
 //! | [`patching`] | what happens when a run gets an activation of another run |
 //! | [`gradients`] | gradients of a metric along activations, and attributions computed from them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
+//! | [`probes`] | linear probes with their controls: what can be read off an activation, and along which direction |
 //! | [`dictionaries`] | sparse autoencoders and transcoders: their formats, their features, and the model with them spliced in |
 //! | [`steering`] | directions, where they come from, and what the model does under them |
 //! | [`features`] | what a dictionary is worth, and what its features mean |
 //! | [`feature_graphs`] | which features, errors and tokens a feature's activation or a logit comes from |
-//! | [`train`] | training of dictionaries and probes |
+//! | [`train`] | training of dictionaries |
 //! | [`lenses`] | what the model would predict if it stopped at a layer |
 //! | [`course`] | exercises in cells, and the check of what was written |
 //! | [`views`] | tables, figures, pages |
@@ -84,6 +85,7 @@ pub mod metrics;
 pub mod model;
 pub mod patching;
 pub mod prelude;
+pub mod probes;
 pub mod progress;
 pub mod random;
 pub mod slice;

@@ -57,6 +57,9 @@ pub use crate::model::{
     RunOptions, best_device, log_probs_of,
 };
 pub use crate::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
+pub use crate::probes::{
+    Probe, ProbeMethod, ProbeOptions, ProbeScore, ProbeSplit, ProbeStudy, ProbeSweep, ProbeTarget,
+};
 pub use crate::progress::{Progress, set_progress};
 pub use crate::random::Random;
 pub use crate::slice::Slice;
@@ -67,8 +70,7 @@ pub use crate::tensors::{TensorWords, assert_close, einsum};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
-    Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
-    clip_gradients,
+    Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog, clip_gradients,
 };
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,

@@ -25,14 +25,14 @@ const BEFORE: f64 = 0.05;
 const BACKWARD: &str = "going backward through the model";
 
 /// What is done, and the parts of the whole that were silent.
-struct Walk {
+pub struct Walk {
     faults: Vec<String>,
     counted: usize,
 }
 
 impl Walk {
     /// Work whose steps are counted, but for the backward passes.
-    fn counted<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
+    pub fn counted<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
         let (result, silences, before) = walk(name, work);
         let longest = silences.iter().filter(|(_, within)| within != BACKWARD).max_by(|a, b| a.0.total_cmp(&b.0));
         let (silence, within) = longest.cloned().unwrap_or((1., "nothing".into()));
@@ -83,7 +83,7 @@ fn walk<T>(name: &str, work: impl FnOnce() -> Result<T>) -> (T, Vec<(f64, String
 }
 
 /// A model of eight small blocks with the words of `tiny`.
-fn model() -> Result<HookedTransformer> {
+pub fn model() -> Result<HookedTransformer> {
     let tiny = HookedTransformer::from_pretrained("tiny")?;
     let cfg = HookedTransformerConfig {
         n_layers: 8,
@@ -108,12 +108,12 @@ fn prompts(model: &HookedTransformer) -> Result<(Tokens, Tokens, Metric)> {
     Ok((clean, corrupted, Metric::logit_diff(&model.answers([(" Mary", " John"); 8])?)))
 }
 
-fn finish(walk: Walk, at_least: usize) {
+pub fn finish(walk: Walk, at_least: usize) {
     assert!(walk.faults.is_empty(), "{}", walk.faults.join("\n"));
     assert!(walk.counted >= at_least, "{} functions were walked", walk.counted);
 }
 
-fn new_walk() -> Walk {
+pub fn new_walk() -> Walk {
     Walk { faults: Vec::new(), counted: 0 }
 }
 

@@ -35,6 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("patching", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("gradients", &["tokens", "hooks", "model", "metrics", "experiment", "patching"]),
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
+    ("probes", &["tokens", "hooks", "model", "metrics", "cache"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
     (
         "steering",
@@ -75,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "patching",
             "gradients",
             "circuits",
+            "probes",
             "dictionaries",
             "steering",
             "features",
@@ -101,6 +103,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "patching",
             "gradients",
             "circuits",
+            "probes",
             "dictionaries",
             "steering",
             "features",

@@ -104,6 +104,13 @@ mod model {
     mod tokenizers;
     mod tree;
 }
+mod probes {
+    mod probe;
+    mod progress;
+    mod references;
+    mod splits;
+    mod studies;
+}
 mod storage {
     mod arrays;
     mod gguf;
@@ -137,7 +144,6 @@ mod train {
     mod checkpoint;
     mod dictionary;
     mod optimiser;
-    mod probe;
     mod store;
 }
 mod views {

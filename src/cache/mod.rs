@@ -1,5 +1,6 @@
 //! The activations of a run by name, and the decomposition of its residual stream.
 
+mod collect;
 mod full;
 mod io;
 mod ln;
@@ -13,6 +14,7 @@ mod stack;
 mod store;
 mod target;
 
+pub(crate) use collect::collected;
 pub use ln::LnScale;
 pub use query::{Accumulated, Components, Everything, Heads, Neurons, Point, Stack, StackKind};
 pub use stack::ResidualStack;

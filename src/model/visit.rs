@@ -68,7 +68,7 @@ impl HookedTransformer {
 
 impl HookedTransformer {
     /// A run that ends behind the last of these points.
-    fn as_far_as(&self, points: &[HookPoint]) -> RunOptions {
+    pub(crate) fn as_far_as(&self, points: &[HookPoint]) -> RunOptions {
         let behind = |point: &HookPoint| match point.layer() {
             Some(layer) => layer + 1,
             None => 0,

@@ -1,4 +1,4 @@
-//! Training: what every recipe needs, whether it trains a dictionary, a probe or a small model in a notebook.
+//! Training: what every recipe needs, whether it trains a dictionary or a small model in a notebook.
 //!
 //! | what | in it |
 //! |---|---|
@@ -8,7 +8,6 @@
 //! | [`Texts`], [`ActivationStore`] | texts, and the activations at some points of a model that reads them, shuffled |
 //! | [`DictionaryTrainer`], [`CrossLayerTrainer`] | recipes for autoencoders, transcoders and cross-layer transcoders |
 //! | [`Checkpoint`] | what an interrupted training goes on from, bit for bit |
-//! | [`Probe`] | linear probes: whether a label or a number can be read off an activation, and along which direction |
 //! | [`TrainingLog`] | loss, L0 and whatever else is recorded, by step |
 //!
 //! Nothing here is random without a seed: the same seed gives the same numbers on the same machine.
@@ -18,7 +17,6 @@ mod checkpoint;
 mod clip;
 mod dictionary;
 mod log;
-mod probe;
 mod resume;
 mod schedule;
 mod shuffled;
@@ -30,7 +28,6 @@ pub use checkpoint::Checkpoint;
 pub use clip::clip_gradients;
 pub use dictionary::{CrossLayerTrainer, DictionaryTrainer, Recipe, Sparsity, StepReport};
 pub use log::TrainingLog;
-pub use probe::{Probe, ProbeScore};
 pub use schedule::{Decay, Schedule};
 pub use store::{ActivationBatch, ActivationStore, SkipTokens, StoreOptions};
 pub use texts::Texts;

@@ -36,6 +36,7 @@ mod of_lists;
 mod of_matrices;
 mod of_numbers;
 mod of_plotly;
+mod of_probes;
 mod of_results;
 mod of_scores;
 mod of_steering;

@@ -44,7 +44,7 @@ use crate::tasks::{Split, Task};
 use crate::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use crate::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
-    Probe, ProbeScore, Recipe, SkipTokens, Sparsity, StepReport, StoreOptions, Texts,
+    Recipe, SkipTokens, Sparsity, StepReport, StoreOptions, Texts,
 };
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
@@ -85,7 +85,7 @@ macro_rules! shown_as_text {
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,
         CircuitUnit, Edge, ErrorsOutside, FeatureCircuits, Node, Qkv, GraphNode, GraphEdge, ChainedTest, EditMode, FeatureEditOptions, FeatureEdits, GroupNode, GroupEdge, Supernode, DictionaryFormat, ErrorTerm, FeatureAct,
-        ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Probe, ProbeScore, Recipe, Sparsity,
+        ActivationBatch, ActivationStore, AdamW, Checkpoint, CrossLayerTrainer, DictionaryTrainer, Recipe, Sparsity,
         StepReport, Texts,
         Architecture, ActiveFeature, FeatureRanking, Neighbour, TokenValue, CardCheck,
         FeatureAttribution, FeatureDirections, SharedFeature, SharedFeatures;

@@ -56,6 +56,9 @@ use candle_lens::model::{
     PositionalEmbeddingType, Processing, QkNormType, RotaryScaling, Run, RunOptions,
 };
 use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender, Untouched};
+use candle_lens::probes::{
+    Probe, ProbeMethod, ProbeOptions, ProbeScore, ProbeSplit, ProbeStudy, ProbeSweep, ProbeTarget,
+};
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
@@ -68,7 +71,7 @@ use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
-    Probe, ProbeScore, Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
+    Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
@@ -98,7 +101,8 @@ fn types_that_show_themselves() -> BTreeSet<String> {
     let shown = shown! {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
-        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Probe, ProbeScore, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        Probe, ProbeMethod, ProbeOptions, ProbeScore, ProbeSplit, ProbeStudy, ProbeSweep, ProbeTarget,
         ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange,
         ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,
         AttributionGraph, BiasOf, GraphEdge, GraphNode, GraphOptions, GraphTargets, Influence, ScoreAttribution,

@@ -4,8 +4,8 @@ use candle_lens::Result;
 use candle_lens::candle::{DType, Device, IndexOp, Tensor};
 use candle_lens::hooks::HookPlan;
 use candle_lens::model::HookedTransformer;
+use candle_lens::probes::Probe;
 use candle_lens::tasks::{Split, Task};
-use candle_lens::train::Probe;
 
 use crate::support::fixture::Reference;
 use crate::support::tolerance::{LAST_DIGITS, REORDERED};
