@@ -166,6 +166,7 @@ fn a_plan_acts_as_if_the_whole_text_had_run_at_once() -> Result<()> {
     let model = tiny_model(Processing::default());
     let prompts = Tokens::from_rows(vec![vec![3, 50, 17, 101], vec![8, 9, 10, 11]])?;
     let direction = (model.W_U().i((.., 77))? * 3.)?;
+    let other = (model.W_U().i((.., 42))? * 4.)?;
     let twice = Edit::custom("twice", |x, _| x * 2.);
     let plain = check_under(&model, &prompts, &HookPlan::new())?;
     for plan in [
@@ -173,6 +174,11 @@ fn a_plan_acts_as_if_the_whole_text_had_run_at_once() -> Result<()> {
         HookPlan::new().edit(("z", 1), Edit::scale(-3.).head(2)),
         // The third step generates token 6.
         HookPlan::new().edit(("resid_pre", 1), Edit::scale(-5.).pos(6)),
+        HookPlan::new().edit(("resid_post", 0), Edit::add(other.clone()).pos([1, 5])),
+        HookPlan::new().edit(("resid_post", 0), Edit::add(other.clone()).keeping_norm().pos(4..)),
+        HookPlan::new().edit(("resid_post", 0), Edit::project_out(other)),
+        // From the third step on, no query attends to token 1.
+        HookPlan::new().edit("attn_scores", Edit::knock_out().pos(5..).key_pos(1..4)),
         HookPlan::new().edit(("mlp_out", 0), twice),
     ] {
         assert_ne!(check_under(&model, &prompts, &plan)?, plain, "{plan} changes nothing");

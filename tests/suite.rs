@@ -15,6 +15,7 @@ mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
+mod steering;
 mod support;
 mod tensors;
 mod tolerances;

@@ -61,7 +61,7 @@ impl HookedTransformer {
     /// Options out of range, prompts that are longer than `n_ctx` together with the new tokens, and as
     /// [`HookedTransformer::run`].
     pub fn generate(&self, input: impl Into<Input>, options: impl Into<GenerateOptions>) -> Result<Generated> {
-        self.generate_stream(input, options)?.to_end(|_| Ok(()))
+        self.generate_stream(input, options)?.to_end(|_, _| Ok(()))
     }
 
     /// Continues one or several prompts, one token at a time: the iterator behind [`HookedTransformer::generate`].
@@ -163,26 +163,28 @@ impl GenerateStream {
         self
     }
 
-    /// What the last step left behind at a point, after edits.
+    /// What the last step left behind at a point that it keeps, after edits: the numbers of each prompt.
     ///
-    /// # Shapes
-    /// `[batch, ..]`, the axes of the point without positions.
-    pub(crate) fn kept(&self, point: HookPoint) -> Option<&Tensor> {
-        self.kept.get(&point)?.as_ref()
+    /// # Errors
+    /// candle's.
+    pub(crate) fn kept(&self, point: HookPoint) -> Result<Vec<Vec<f32>>> {
+        let Some(Some(x)) = self.kept.get(&point) else { return Ok(Vec::new()) };
+        Ok(x.flatten_from(1)?.to_dtype(DType::F32)?.to_vec2()?)
     }
 
-    /// Takes all steps, and does something after each.
+    /// Takes all steps, and does something after each, where it is known which texts had ended before.
     ///
     /// # Errors
     /// A run that fails; what `each` returns.
-    pub(crate) fn to_end(mut self, mut each: impl FnMut(&Self) -> Result<()>) -> Result<Generated> {
+    pub(crate) fn to_end(mut self, mut each: impl FnMut(&Self, &[bool]) -> Result<()>) -> Result<Generated> {
         let print = self.options.print;
         let mut progress = Progress::of("generating", self.most as u64, "tokens");
         let single = self.rows.len() == 1 && print;
         let mut printer = single.then(|| Printer::new(&self.texts.prompts()[0]));
         while let Some(step) = self.next() {
             let step = step?;
-            each(&self)?;
+            let ended: Vec<bool> = step.tokens.iter().map(Option::is_none).collect();
+            each(&self, &ended)?;
             printer.iter_mut().for_each(|printer| printer.add(&step.texts[0]));
             progress.step(1);
         }

@@ -18,6 +18,7 @@ mod loss;
 mod metric;
 mod pairs;
 mod positions;
+mod prob;
 mod prob_diff;
 mod rank;
 mod score;

@@ -16,7 +16,7 @@ const KIND: &str = "sweep";
 impl Experiment {
     /// # Errors
     /// [`Error::Argument`] where a file to save to was given, which holds one sweep and nothing else.
-    pub(super) fn refuse_saving(&self, what: &str) -> Result<()> {
+    pub(crate) fn refuse_saving(&self, what: &str) -> Result<()> {
         match self.keep {
             Some(_) => Err(Error::argument(format!(
                 "{what} is not one sweep, and save_to keeps one: leave it out here, or run the sweeps one by one, each \

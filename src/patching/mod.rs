@@ -27,6 +27,7 @@ mod start;
 mod sweep;
 mod together;
 
+pub(crate) use engine::Value;
 pub(crate) use grid::Grid;
 pub use path::{Mlps, Receiver, Sender};
 pub use result::{PatchResult, Untouched};

@@ -1,7 +1,8 @@
 //! Sweeps along axes and over lists of sites.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use candle_core::Tensor;
 use ndarray::{ArrayD, IxDyn};
 
 use super::engine::{self, Value};
@@ -58,6 +59,17 @@ impl Experiment {
         progress.together(sites.len());
         let values = engine::sweep(self, sites, &activations)?;
         self.result(sites, values, axes, what)
+    }
+
+    /// The metric of each prompt with each of these resolved sites patched alone by what is given for its point, beside what the
+    /// run has there.
+    pub(crate) fn patched_with(
+        &self,
+        sites: &[PatchSite],
+        activations: &BTreeMap<HookPoint, (Tensor, Tensor)>,
+    ) -> Result<Vec<Value>> {
+        sites.iter().try_for_each(PatchSite::check_ordinary)?;
+        engine::sweep(self, sites, activations)
     }
 
     /// The result from the metrics of all patched runs, in the order of the axes: one site each, or, where no sites are given,

@@ -9,10 +9,18 @@
 //! of its norm. A large scale breaks the model rather than steering it.
 
 mod contrast;
+mod feature;
+mod function;
+mod generate;
 mod states;
 mod steer;
+mod sweep;
+mod transplant;
 mod vector;
 
 pub use contrast::Contrast;
+pub use function::IndirectEffects;
+pub use generate::SteeredText;
 pub use steer::Steering;
+pub use transplant::Transplant;
 pub use vector::SteeringVector;

@@ -130,6 +130,20 @@ impl Steering {
         Self { keeps_norm: true, ..self }
     }
 
+    /// The same with another scale.
+    ///
+    /// # Errors
+    /// Directions that are removed, which have none.
+    pub(super) fn with_scale(&self, scale: f64) -> Result<Self> {
+        match self.act {
+            Act::Add(_) => Ok(Self { act: Act::Add(scale), ..self.clone() }),
+            Act::Ablate => Err(Error::argument(
+                "a direction that is removed has no scale: sweep over one that is added (vector.steer(1)), or run the ablation by \
+                 its plan.",
+            )),
+        }
+    }
+
     /// The directions.
     pub fn vectors(&self) -> Vec<SteeringVector> {
         self.vectors.clone()
@@ -175,6 +189,13 @@ impl Steering {
         for vector in &self.vectors {
             vector.check_model(model)?;
             vector.check_direction()?;
+            if let Act::Add(scale) = self.act
+                && vector.numbers().iter().any(|value| !((f64::from(*value) * scale) as f32).is_finite())
+            {
+                return Err(Error::argument(format!(
+                    "{scale} times {vector} is beyond what 32 bits hold: give a smaller scale."
+                )));
+            }
         }
         Ok(())
     }

@@ -101,6 +101,10 @@ impl SteeringVector {
         Tensor::new(&self.values[..], &Device::Cpu).expect("a list of numbers is a tensor")
     }
 
+    pub(super) fn numbers(&self) -> &[f32] {
+        &self.values
+    }
+
     /// Its numbers times a factor.
     pub(super) fn scaled(&self, factor: f64) -> Tensor {
         let values: Vec<f32> = self.values.iter().map(|value| (f64::from(*value) * factor) as f32).collect();

@@ -63,7 +63,7 @@ use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
 use candle_lens::slice::Slice;
-use candle_lens::steering::{Contrast, Steering, SteeringVector};
+use candle_lens::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
 use candle_lens::storage::{Hub, Tensors};
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::words::{Category, Profession, Verb};
@@ -115,7 +115,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking,
         AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
         About, AttnWeights, BlockWeights, For, Help, MlpWeights, Outcome, Part, Section, Standing, UnembedWeights, Verdict,
-        Contrast, Steering, SteeringVector,
+        Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, SingularOf, Svd, Unit,

@@ -1,8 +1,10 @@
 //! Steering with the decoder row of a feature.
 
+use candle_core::Tensor;
+
 use super::super::dictionary::Dictionary;
 use crate::error::{Error, Result};
-use crate::hooks::Edit;
+use crate::hooks::{Edit, HookPoint};
 use crate::model::HookedTransformer;
 use crate::visible::visible;
 use crate::wide;
@@ -28,6 +30,23 @@ impl Dictionary {
     /// What [`Dictionary::for_model`] refuses; a feature that does not exist; a layer of a cross-layer transcoder, whose features
     /// write to several layers.
     pub fn steer(&self, model: &HookedTransformer, feature: usize, strength: f64) -> Result<Edit> {
+        let (point, row) = self.written(model, feature)?;
+        let row = (row * strength)?;
+        let shape = point.shape(&model.dims(), 1, 1);
+        match (self.parts.expects.head, shape.len()) {
+            (Some(head), 4) => Ok(Edit::add(row).head(head)),
+            _ => Ok(Edit::add(row.reshape(shape.get(2..).unwrap_or_default())?)),
+        }
+    }
+
+    /// What a feature writes when its activation is 1, and where.
+    ///
+    /// # Shapes
+    /// `[d_out]`, f32 of a half-precision dictionary too.
+    ///
+    /// # Errors
+    /// As [`Dictionary::steer`].
+    pub(crate) fn written(&self, model: &HookedTransformer, feature: usize) -> Result<(HookPoint, Tensor)> {
         let fitted = self.for_model(model)?;
         let (parts, d_sae) = (&fitted.parts, fitted.d_sae());
         if feature >= d_sae {
@@ -45,15 +64,11 @@ impl Dictionary {
                 fitted.n_writes()
             )));
         }
-        let mut row = (wide::widened(&parts.w_dec.get(feature)?)?.flatten_all()? * strength)?;
+        let mut row = wide::widened(&parts.w_dec.get(feature)?)?.flatten_all()?;
         if parts.scaled_by_decoder_norm {
             row = row.broadcast_div(&fitted.divisors()?.get(feature)?)?;
         }
-        let expects = fitted.expects();
-        let shape = expects.writes().map(|point| point.shape(&model.dims(), 1, 1)).unwrap_or_default();
-        match (expects.head, shape.len()) {
-            (Some(head), 4) => Ok(Edit::add(row).head(head)),
-            _ => Ok(Edit::add(row.reshape(shape.get(2..).unwrap_or_default())?)),
-        }
+        let point = parts.expects.writes().expect("a dictionary that fits a model says where it writes");
+        Ok((point, row))
     }
 }
