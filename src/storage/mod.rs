@@ -17,7 +17,7 @@ mod torch;
 pub(crate) use embedded::{Embedded, TINY};
 pub(crate) use gguf::GgufMetadata;
 pub use hub::Hub;
-pub(crate) use hub::{MAIN, Repo, Wanted, some_of};
+pub(crate) use hub::{MAIN, Repo, Wanted, hub_name, some_of};
 pub(crate) use place::{Place, checkpoint, is_gguf};
 pub(crate) use safetensors::part;
 pub(crate) use saved::{restore, store, take};

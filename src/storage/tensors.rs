@@ -38,7 +38,7 @@ impl Tensors {
     }
 
     /// Opens a `torch.save` file whose tensors are in the dictionary under `key`, such as `"model_state_dict"`, or
-    /// under keys joined by dots.
+    /// under keys joined by dots. A tensor under a number is called by its digits.
     ///
     /// # Errors
     /// As [`Tensors::open`], and for a file without this key.

@@ -6,7 +6,7 @@ use super::files::Files;
 use super::options::DictionaryOptions;
 use super::releases;
 use crate::error::{Error, Result, nearest};
-use crate::storage::{Embedded, Hub, MAIN, Place, Repo, TINY};
+use crate::storage::{Embedded, Hub, MAIN, Place, Repo, TINY, hub_name};
 
 /// The folder of the embedded dictionaries.
 const EMBEDDED: &str = "dictionaries";
@@ -37,7 +37,7 @@ pub(super) fn files(name: &str, options: &DictionaryOptions) -> Result<Files> {
     if name.starts_with(['.', '/', '~']) || name.contains('\\') {
         return Err(Error::file(path, "does not exist: give a folder of dictionaries, or the file of one."));
     }
-    let (id, path, revision) = hub_name(name)?;
+    let (id, path, revision) = hub_name(name).ok_or_else(|| unknown(name))?;
     at(id, path, revision, options)
 }
 
@@ -54,26 +54,14 @@ fn at(id: &str, path: &str, revision: &str, options: &DictionaryOptions) -> Resu
     Files::new(Place::Hub(Box::new(Repo::new(hub, id, revision, None)?)), path)
 }
 
-/// The repository, the path in it and the revision of `"owner/repo:path@revision"`, of which the last two may be left out.
-fn hub_name(name: &str) -> Result<(&str, &str, &str)> {
-    let (rest, revision) = name.rsplit_once('@').unwrap_or((name, MAIN));
-    let (id, path) = rest.split_once(':').unwrap_or((rest, ""));
-    let part = |part: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        !part.is_empty() && part.chars().all(plain) && !part.starts_with('.') && !part.contains("..")
-    };
-    match id.split('/').count() == 2 && id.split('/').all(part) {
-        true => Ok((id, path, revision)),
-        false => {
-            let release = name.split('/').next().unwrap_or(name);
-            let nearest = nearest(release, releases::names()).unwrap_or_default();
-            Err(Error::argument(format!(
-                "no dictionary is called {name:?}, and there is no such folder or file; the nearest release is {nearest:?}. Give an \
-                 embedded one such as \"tiny/z2\", a folder or file, \"release/name\", or \"owner/repo:path/in/repo@revision\" of \
-                 the hub."
-            )))
-        }
-    }
+/// The error for a name that means nothing.
+fn unknown(name: &str) -> Error {
+    let release = name.split('/').next().unwrap_or(name);
+    let nearest = nearest(release, releases::names()).unwrap_or_default();
+    Error::argument(format!(
+        "no dictionary is called {name:?}, and there is no such folder or file; the nearest release is {nearest:?}. Give an embedded \
+         one such as \"tiny/z2\", a folder or file, \"release/name\", or \"owner/repo:path/in/repo@revision\" of the hub."
+    ))
 }
 
 /// The files of an embedded dictionary.

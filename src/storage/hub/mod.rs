@@ -314,3 +314,15 @@ pub(crate) fn some_of(names: &[impl AsRef<str>]) -> String {
     let names: Vec<&str> = names[..names.len() - more].iter().map(AsRef::as_ref).collect();
     format!("{}{rest}", names.join(", "))
 }
+
+/// The repository, the path in it and the revision of `"owner/repo:path@revision"`, of which the last two may be left out; `None`
+/// for a name of another form.
+pub(crate) fn hub_name(name: &str) -> Option<(&str, &str, &str)> {
+    let (rest, revision) = name.rsplit_once('@').unwrap_or((name, MAIN));
+    let (id, path) = rest.split_once(':').unwrap_or((rest, ""));
+    let part = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !part.is_empty() && part.chars().all(plain) && !part.starts_with('.') && !part.contains("..")
+    };
+    (id.split('/').count() == 2 && id.split('/').all(part)).then_some((id, path, revision))
+}

@@ -205,7 +205,10 @@ impl<'a> Checkpoint<'a> {
     }
 
     fn tensor(&self, name: Id, value: Id) -> std::result::Result<(String, Stored), String> {
-        let name = self.pickle.text(name).ok_or("a tensor has no name")?.to_string();
+        let name = match self.pickle.size(name) {
+            Some(number) => number.to_string(),
+            None => self.pickle.text(name).ok_or("a tensor has no name")?.to_string(),
+        };
         let Some(arguments) = self.arguments(value, 3) else {
             let stored = Stored {
                 source: self.source.clone(),
