@@ -46,6 +46,7 @@ pub use crate::hooks::{
     Splice, SpliceRun, Taps, TextPart,
 };
 pub use crate::labelled::{Axis, Entry, Labelled};
+pub use crate::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 pub use crate::lenses::{
     Lens, LensOptions, LensReading, LensTarget, LogitLens, TokenReading, logit_lens, logit_lens_to_logit_diff,
 };

@@ -44,7 +44,7 @@ impl Walk {
     }
 
     /// Work that is spoken for throughout.
-    fn watched<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
+    pub fn watched<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
         let (result, _, before) = walk(name, work);
         self.early(name, before);
         result
@@ -102,7 +102,7 @@ pub fn model() -> Result<HookedTransformer> {
 const PROMPT: &str = "When John and Mary went to the shops, John gave the bag to";
 
 /// Eight times the prompt, and eight times its counterpart.
-fn prompts(model: &HookedTransformer) -> Result<(Tokens, Tokens, Metric)> {
+pub fn prompts(model: &HookedTransformer) -> Result<(Tokens, Tokens, Metric)> {
     let clean = model.to_tokens(vec![PROMPT; 8])?;
     let corrupted = model.to_tokens(vec![PROMPT.replace(", John", ", Mary"); 8])?;
     Ok((clean, corrupted, Metric::logit_diff(&model.answers([(" Mary", " John"); 8])?)))

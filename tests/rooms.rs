@@ -44,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
-    ("lenses", &["tokens", "hooks", "model", "metrics", "cache", "analysis"]),
+    ("lenses", &["factored_matrix", "tokens", "hooks", "model", "metrics", "cache", "analysis", "steering"]),
     (
         "course",
         &[

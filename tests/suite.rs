@@ -63,6 +63,9 @@ mod gradients {
     mod run;
 }
 mod lenses {
+    mod jacobian;
+    mod jacobian_edits;
+    mod jacobian_progress;
     mod memory;
     mod reading;
 }

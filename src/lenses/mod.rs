@@ -6,7 +6,9 @@
 //! | lens | the map at layer `l` |
 //! |---|---|
 //! | [`LogitLens`] | `h` itself |
+//! | [`JacobianLens`] | `J_l h`, the mean Jacobian of the end with respect to `h` |
 
+mod jacobian;
 mod lens;
 mod options;
 mod reading;
@@ -16,6 +18,7 @@ mod run;
 mod target;
 mod vectors;
 
+pub use jacobian::{JacobianLens, JacobianOptions, LensDecomposition};
 pub use lens::{Lens, LogitLens, logit_lens, logit_lens_to_logit_diff};
 pub use options::{LensOptions, LensTarget};
 pub use reading::{LensReading, TokenReading};

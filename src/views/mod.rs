@@ -31,6 +31,7 @@ mod of_feature_edits;
 mod of_feature_graphs;
 mod of_features;
 mod of_gradients;
+mod of_jacobian;
 mod of_lenses;
 mod of_lists;
 mod of_matrices;

@@ -48,6 +48,7 @@ use candle_lens::hooks::{
     MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps, TextPart,
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
+use candle_lens::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 use candle_lens::lenses::{LensOptions, LensReading, LensTarget, LogitLens, TokenReading};
 use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch};
 use candle_lens::model::{
@@ -119,6 +120,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, SingularOf, Svd, Unit,
+        JacobianLens, JacobianOptions, LensDecomposition,
         LensOptions, LensReading, LensTarget, LogitLens, TokenReading,
         ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
