@@ -5,6 +5,9 @@ use crate::random::Random;
 /// The prime of the model `modular`, which adds modulo it.
 pub const MODULUS: usize = 53;
 
+/// Names of people, each of them one token of the model `tiny`.
+pub(super) const NAMES: [&str; 8] = ["John", "Mary", "Paul", "Anna", "Tom", "James", "Martin", "Amy"];
+
 /// The languages of [`WORDS`], in the order of their columns; the first is what is translated.
 pub const LANGUAGES: [&str; 7] = ["English", "French", "German", "Spanish", "Finnish", "Turkish", "Latin"];
 

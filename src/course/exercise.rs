@@ -1,9 +1,11 @@
 //! What an exercise is, and the handle through which a notebook reaches it.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use super::answer::Answer;
 use super::locate::TOLERANCE;
 use crate::cache::ActivationCache;
 use crate::error::Result;
@@ -31,6 +33,7 @@ pub struct About {
     /// The file that has the reference.
     pub(super) source: &'static str,
     pub(super) proof: fn() -> Result<()>,
+    pub(super) answered: fn() -> Result<Vec<Answer>>,
 }
 
 impl About {
@@ -41,6 +44,30 @@ impl About {
     /// [`Error::Argument`](crate::Error::Argument) naming the first that is judged otherwise.
     pub fn prove(&self) -> Result<()> {
         (self.proof)()
+    }
+
+    /// A number that stands for what the reference answers to the exercise's inputs: another one for other inputs, as `CANDLE_LENS_COURSE_SEED`
+    /// gives them. It compares runs of one build, and nothing else.
+    ///
+    /// # Errors
+    /// Those of the inputs and of the reference.
+    ///
+    /// ```
+    /// use candle_lens::course::ex;
+    /// assert_ne!(ex::outer().task().fingerprint()?, ex::top_k().task().fingerprint()?);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn fingerprint(&self) -> Result<u64> {
+        let mut hasher = DefaultHasher::new();
+        for answer in (self.answered)()? {
+            answer.text.hash(&mut hasher);
+            for part in &answer.parts {
+                part.dims().hash(&mut hasher);
+                let numbers = part.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+                numbers.iter().for_each(|number| number.to_bits().hash(&mut hasher));
+            }
+        }
+        Ok(hasher.finish())
     }
 
     /// The reference, as it is in the course's source.
@@ -147,6 +174,7 @@ macro_rules! exercise {
                 tolerance: $crate::course::exercise::tolerance(&[$($tolerance)?]),
                 source: super::SOURCE,
                 proof: || prove(&Self::ABOUT, $inputs(), &Self::known()),
+                answered: || $crate::course::judge::answered($inputs(), &Self::known()),
             };
 
             /// All of it that is text; it shows itself.
@@ -166,7 +194,8 @@ macro_rules! exercise {
 
             /// Runs a function beside the reference.
             pub fn check<E: std::fmt::Display>(self, function: impl Fn($($kind),*) -> std::result::Result<$output, E>) -> Verdict {
-                judge(&Self::ABOUT, $inputs(), &Self::known(), &|input| Self::call(&function, input))
+                let path = std::any::type_name_of_val(&function);
+                judge(&Self::ABOUT, path, $inputs(), &Self::known(), &|input| Self::call(&function, input))
             }
 
             fn call<E: std::fmt::Display>(

@@ -21,6 +21,9 @@ pub(super) enum Run {
 /// How the standard library's `todo!()` begins.
 const TODO: &str = "not yet implemented";
 
+/// What candle's own say: there are operations that it has not written for some dtypes.
+const OF_CANDLE: &str = "nary function for ";
+
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
 /// How many functions are being checked.
@@ -42,7 +45,7 @@ pub(super) fn run(function: impl FnOnce() -> Result<Answer, String>) -> Run {
         Ok(Ok(answer)) => Run::Returned(answer),
         Ok(Err(error)) => Run::Failed(error.lines().next().unwrap_or_default().to_string()),
         Err(panic) => match message(panic.as_ref()) {
-            message if message.starts_with(TODO) => Run::NotWritten,
+            message if message.starts_with(TODO) && !message.contains(OF_CANDLE) => Run::NotWritten,
             message => Run::Panicked(message),
         },
     }

@@ -14,7 +14,9 @@
 //! Limits: a function that never returns is reported as running but not interrupted; what a function prints is not looked at.
 
 mod answer;
+mod anywhere;
 mod brackets;
+mod choice;
 mod data;
 mod exercise;
 mod guard;
@@ -22,6 +24,7 @@ mod help;
 mod journal;
 mod judge;
 mod locate;
+mod meaning;
 mod mode;
 mod models;
 mod notebook;

@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 
 use candle_core::Device;
 
+use super::seed::{seed, seeded};
 use crate::error::Result;
 use crate::model::{ActFn, AttentionDir, HookedTransformer, HookedTransformerConfig, NormalizationType};
-use crate::random::Random;
 
 /// The embedded model.
 pub(super) fn tiny() -> Result<HookedTransformer> {
@@ -82,9 +82,9 @@ pub(super) fn classifier() -> Result<HookedTransformer> {
 }
 
 /// A random model in which no bias is 0, no weight of a norm is 1, and `eps` is large enough to be seen.
-fn random_model(cfg: HookedTransformerConfig, seed: u64) -> Result<HookedTransformer> {
-    let (mut model, vars) = HookedTransformer::trainable(cfg, seed, &Device::Cpu)?;
-    let mut random = Random::new(seed + 1);
+fn random_model(cfg: HookedTransformerConfig, number: u64) -> Result<HookedTransformer> {
+    let (mut model, vars) = HookedTransformer::trainable(cfg, seed(number), &Device::Cpu)?;
+    let mut random = seeded(number + 1);
     let mut noise = |size: usize| -> Result<_> { Ok((random.normal(size)? * 0.3)?) };
     // Biases and norms are vectors.
     for var in vars.iter().filter(|var| var.rank() == 1) {

@@ -55,9 +55,16 @@ impl Section {
              made_for_version(\"{VERSION}\");"
         );
         let mut cells = vec![code(&first, json!({}))];
+        let has_checks = !self.exercises().is_empty();
         for part in &self.parts {
             match part {
-                Part::Text(text) => cells.push(markdown(text)),
+                Part::Text(text) => {
+                    let is_first = cells.len() == 1;
+                    cells.push(markdown(text));
+                    if is_first && has_checks {
+                        cells.push(markdown(BEFORE_A_CHECK));
+                    }
+                }
                 Part::Code(source) => cells.push(code(source, json!({}))),
                 Part::Exercise(about) => cells.extend(exercise(about, whose)),
             }
@@ -80,6 +87,9 @@ impl Section {
         })
     }
 }
+
+/// In the head of every notebook with exercises: a kernel keeps what compiled last, and a check cannot tell it from what stands in the cell.
+const BEFORE_A_CHECK: &str = "**Before a check, run the cell above it, and see that it compiles.** A cell that does not compile changes nothing: the check then judges the version of your function that compiled last. If there is none, it finds a function of the library that has the same name, if there is one, and says so or complains of its arguments.";
 
 /// Says so, in one line that stops nothing, if a notebook was made for another version of the course than this one. Each notebook's first
 /// cell calls it.

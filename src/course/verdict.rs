@@ -5,6 +5,7 @@ use std::fmt;
 use super::exercise::About;
 use super::help::TRIES;
 use super::journal::{self, What};
+use super::meaning::meaning;
 use super::mode::{Mode, mode};
 use super::standing::Tally;
 use crate::error::{Error, Result};
@@ -24,13 +25,16 @@ pub enum Outcome {
     Failed(String),
     /// It panicked.
     Panicked(String),
+    /// It is a function of the library of this name, so that the student's own does not exist yet. It does not count as a try.
+    NotYours(String),
     /// The exercise's own inputs or reference failed, which says nothing of the function and does not count as a try.
     Broken(String),
     /// It returned something else than was wanted.
     Wrong {
         /// What differs.
         what: String,
-        /// Which of the exercise's wrong answers it is, counted from 0, and what that mistake is.
+        /// Which of the exercise's wrong answers it is, counted from 0, and what that mistake is. Behind these are counted the mistakes that any
+        /// exercise may meet.
         likely: Option<(usize, String)>,
     },
 }
@@ -40,10 +44,23 @@ impl Outcome {
     fn of_an_exam(self) -> Self {
         match self {
             Self::Passed { .. } => Self::Passed { note: None },
-            Self::NotWritten | Self::Broken(_) => self,
+            Self::NotWritten | Self::NotYours(_) | Self::Broken(_) => self,
             Self::Failed(_) | Self::Panicked(_) | Self::Wrong { .. } => {
                 Self::Wrong { what: "not passed.".into(), likely: None }
             }
+        }
+    }
+
+    /// What an error of candle means; the exercise's first hint where nothing better is known.
+    fn advice(&self, about: &About) -> Option<String> {
+        let hint = || about.hints.first().map(|hint| format!("Hint: {hint}"));
+        match self {
+            Self::Failed(error) | Self::Panicked(error) => {
+                meaning(error).map(|meaning| format!("It means: {meaning}")).or_else(hint)
+            }
+            Self::Wrong { likely: None, .. } => hint(),
+            Self::Passed { .. } | Self::NotWritten | Self::NotYours(_) | Self::Broken(_) => None,
+            Self::Wrong { likely: Some(_), .. } => None,
         }
     }
 
@@ -54,7 +71,7 @@ impl Outcome {
             Self::NotWritten => (What::NotWritten, None),
             Self::Failed(_) => (What::Error, None),
             Self::Panicked(_) => (What::Panic, None),
-            Self::Broken(_) => return None,
+            Self::NotYours(_) | Self::Broken(_) => return None,
             Self::Wrong { likely, .. } => (What::Wrong, likely.clone()),
         })
     }
@@ -66,8 +83,8 @@ pub struct Verdict {
     id: String,
     name: String,
     outcome: Outcome,
-    /// What to look at, where no mistake was recognised.
-    hint: Option<String>,
+    /// What an error of candle means, or what to look at where no mistake was recognised.
+    advice: Option<String>,
     /// Whether this was a try after which the solution may be read.
     opens: bool,
 }
@@ -76,21 +93,15 @@ impl Verdict {
     /// The verdict, which is noted in the journal.
     pub(super) fn new(about: &About, outcome: Outcome) -> Self {
         let mode = mode();
-        let outcome = if mode == Mode::Exam { outcome.of_an_exam() } else { outcome };
         let noted = outcome.noted();
         let failed = !matches!(noted, None | Some((What::Passed | What::NotWritten, _)));
         if let Some((what, mistake)) = noted {
             journal::record(about.id, what, mistake);
         }
-        let hint = match &outcome {
-            _ if mode == Mode::Exam => None,
-            Outcome::Passed { .. } | Outcome::NotWritten | Outcome::Broken(_) => None,
-            Outcome::Wrong { likely: Some(_), .. } => None,
-            Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Wrong { likely: None, .. } => about.hints.first(),
-        };
+        let outcome = if mode == Mode::Exam { outcome.of_an_exam() } else { outcome };
+        let advice = if mode == Mode::Exam { None } else { outcome.advice(about) };
         let opens = failed && mode == Mode::Open && Tally::of(about.id).tries >= TRIES;
-        let hint = hint.map(|hint| (*hint).to_string());
-        Self { id: about.id.into(), name: about.name.into(), outcome, hint, opens }
+        Self { id: about.id.into(), name: about.name.into(), outcome, advice, opens }
     }
 
     /// Whether the function is right.
@@ -125,6 +136,11 @@ impl fmt::Display for Verdict {
             Outcome::NotWritten => {
                 f.write_str(": not written yet. Replace todo!(), in the cell above or in a function that it calls, and run the cells again.")?
             }
+            Outcome::NotYours(function) => write!(
+                f,
+                ": that is the library's own {}, and yours does not exist yet, or its cell did not compile. Mend that cell, run it, and check again.",
+                visible(function)
+            )?,
             Outcome::Broken(error) => {
                 write!(f, ": the exercise itself failed, which is not your function's fault.\n{}", visible(error))?
             }
@@ -137,8 +153,8 @@ impl fmt::Display for Verdict {
                 }
             }
         }
-        if let Some(hint) = &self.hint {
-            write!(f, "\nHint: {hint}")?;
+        if let Some(advice) = &self.advice {
+            write!(f, "\n{advice}")?;
         }
         if self.opens {
             write!(f, "\nAfter {TRIES} tries you may read ex::{}().solution().", self.name)?;

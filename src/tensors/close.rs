@@ -159,7 +159,9 @@ impl Pair {
         let (got, wanted) = (sorted(&self.got), sorted(&self.wanted));
         let same = got.len() > 1 && got.iter().zip(&wanted).all(|(got, wanted)| self.is_close(*got, *wanted));
         same.then(|| {
-            "The same numbers are there in another order: was something reshaped that had to be permuted?".into()
+            "The same numbers are there in another order: was an axis moved (transpose, permute, another order of loops) that should have \
+             stayed, or something reshaped that had to be moved?"
+                .into()
         })
     }
 }

@@ -115,11 +115,15 @@ fn one_head_of_layer_0_costs_most_however_it_is_taken_away() -> Result<()> {
 /// A question's answer is judged by the model, and a wrong one is answered by what its head does.
 #[test]
 fn the_question_tells_what_a_head_does_and_not_which_it_is() {
-    assert!(ex::previous_token_head().check(|| Ok::<_, String>((0, 0))).passed());
-    for wrong in [(0, 3), (1, 0)] {
-        let said = ex::previous_token_head().check(|| Ok::<_, String>(wrong)).to_string();
+    assert!(ex::previous_token_head().check(|| Ok::<_, String>("l0h0 ".to_string())).passed());
+    for wrong in ["L0H3", "L1H0"] {
+        let said = ex::previous_token_head().check(|| Ok::<_, String>(wrong.to_string())).to_string();
         assert!(said.contains("of its attention to the token before") && !said.contains("L0H0"), "{said}");
     }
-    let outside = ex::previous_token_head().check(|| Ok::<_, String>((0, 4))).to_string();
+    let outside = ex::previous_token_head().check(|| Ok::<_, String>("L0H4".to_string())).to_string();
     assert!(outside.contains("there is no such head"), "{outside}");
+    for untouched in ["", "0, 0"] {
+        let said = ex::previous_token_head().check(|| Ok::<_, String>(untouched.to_string())).to_string();
+        assert!(said.contains("names no head"), "{said}");
+    }
 }

@@ -19,6 +19,7 @@ mod models;
 mod notebooks;
 mod path_patching;
 mod progress;
+mod seeds;
 mod superposition;
 mod tensors;
 mod transformer;

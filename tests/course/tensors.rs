@@ -108,3 +108,34 @@ fn a_float_mask_is_named_though_its_numbers_are_right() {
     let verdict = ex::causal_mask().check(|n| Tensor::tril2(n, DType::F32, &Device::Cpu)).to_string();
     assert!(verdict.contains("their dtype is F32") && verdict.contains("where_cond wants integers"), "{verdict}");
 }
+
+/// The right-hand column of the table for those who come from PyTorch, as it stands there.
+#[test]
+fn the_words_for_pytorch_s_are_right() -> Result<()> {
+    let x = Tensor::arange(0f32, 24., &Device::Cpu)?.reshape((2, 3, 4))?;
+    let (b, p, v) = x.dims3()?;
+    assert_eq!((b, p, v), (2, 3, 4));
+    assert_eq!(x.argmax(D::Minus1)?.to_vec2::<u32>()?, [[3; 3]; 2]);
+    assert_eq!((&x / 2.5)?.dims(), x.broadcast_div(&x.i((.., .., 0..1))?)?.dims());
+    assert_eq!(x.mean_all()?.item()?, 11.5);
+    assert_eq!(x.i((0, .., 1..))?.dims(), [3, 3]);
+    assert_eq!(x.i((.., x.dim(1)? - 1))?.to_vec2::<f32>()?[1][0], x.at(&[1, -1, 0])?.item()?);
+    assert_eq!((x.at(&[0, -1])?.dims(), x.at(&[0, -1, 3])?.item()?), (&[4][..], 11.));
+    let (w, ids) = (x.get(0)?, vec![3u32, 0]);
+    assert_eq!(w.index_select(&Tensor::new(ids, w.device())?, 1)?.to_vec2::<f32>()?[0], [3., 0.]);
+    let ids = Tensor::new(&[[[1u32], [0], [2]], [[3], [3], [3]]], &Device::Cpu)?;
+    assert_eq!(x.gather(&ids, D::Minus1)?.dims(), [2, 3, 1]);
+    let (q, k) = (x.unsqueeze(2)?, x.unsqueeze(2)?);
+    assert_eq!(einsum("b q h d, b k h d -> b h q k", &[&q, &k])?.dims(), [2, 1, 3, 3]);
+    let (q, k) = (&x, &x);
+    let scores = q.matmul(&k.t()?.contiguous()?)?;
+    let mask = Tensor::tril2(3, DType::U8, &Device::Cpu)?.eq(0u8)?;
+    let pattern = softmax(&scores.masked_fill(&mask, f32::NEG_INFINITY)?)?;
+    assert_eq!((pattern.at(&[0, 0, 0])?.item()?, pattern.diagonal(-1)?.dims()), (1., &[2, 2][..]));
+    let (values, indices) = w.get(0)?.top_k(2)?;
+    assert_eq!((values.to_vec1::<f32>()?, indices.to_vec1::<u32>()?), (vec![3., 2.], vec![3, 2]));
+    let xs = [&x, &x];
+    assert_eq!((Tensor::stack(&xs, 0)?.dims(), Tensor::cat(&xs, 1)?.dims()), (&[2, 2, 3, 4][..], &[2, 6, 4][..]));
+    assert_eq!(Tensor::from_vec(vec![1f32; 6], (2, 3), &Device::Cpu)?.dims(), [2, 3]);
+    Ok(())
+}

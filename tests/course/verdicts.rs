@@ -45,7 +45,7 @@ fn whatever_happens_is_a_verdict() {
         matches!(failed.outcome(), Outcome::Failed(ref error) if error.contains("rank") && !error.contains('\n')),
         "{failed}"
     );
-    assert!(failed.to_string().contains("Hint: "), "{failed}");
+    assert!(failed.to_string().contains("It means: the tensor has another number of axes"), "{failed}");
 
     let panicked = ex::n_correct().check(|_, tokens| Ok::<_, String>(tokens.row(0)[99] as usize));
     assert!(matches!(panicked.outcome(), Outcome::Panicked(ref message) if message.contains("99")), "{panicked}");
@@ -122,4 +122,82 @@ fn a_check_gives_the_panic_hook_back() {
     ex::n_correct().check(|_, _| -> Result<usize> { todo!() });
     let message = std::panic::catch_unwind(|| panic!("mine")).expect_err("it panics");
     assert_eq!(message.downcast_ref::<&str>(), Some(&"mine"));
+}
+
+/// Mistakes that no exercise has to list.
+#[test]
+fn a_long_list_and_a_reversed_order_are_named_anywhere() {
+    let layers = |cache: &ActivationCache| -> Result<Vec<Tensor>> {
+        (0..cache.dims().n_layers).map(|layer| Ok(cache.get(("pattern", layer))?.diagonal(-1)?.mean((0, 2))?)).collect()
+    };
+    let joined =
+        ex::previous_token_scores().check(|cache| Ok::<_, candle_lens::Error>(Tensor::cat(&layers(cache)?, 0)?));
+    assert!(joined.to_string().contains("Likely: two axes are still one long list. Tensor::cat"), "{joined}");
+    let backwards = ex::previous_token_scores().check(|cache| {
+        let mut layers = layers(cache)?;
+        layers.reverse();
+        Ok::<_, candle_lens::Error>(Tensor::stack(&layers, 0)?)
+    });
+    assert!(backwards.to_string().contains("Likely: the order along the first axis is reversed"), "{backwards}");
+    let sorted = ex::latent_logits().check(|model, dictionary, latent, k| {
+        let direction = dictionary.w_dec().get(latent)?.to_dtype(DType::F32)?.unsqueeze(0)?;
+        let ids = direction.matmul(&model.W_U())?.squeeze(0)?.top_k(k)?.1.to_vec1::<u32>()?;
+        Ok::<_, candle_lens::Error>(ids.into_iter().rev().collect())
+    });
+    assert!(sorted.to_string().contains("the largest comes first"), "an exercise's own words come before: {sorted}");
+}
+
+/// What candle's own errors mean, as candle gives them.
+#[test]
+fn errors_of_candle_are_explained() -> Result<()> {
+    let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu);
+    let ids = |shape: &[usize]| Tensor::zeros(shape, DType::U32, &Device::Cpu);
+    let (x, heads) = (ones(&[2, 3, 4])?, ones(&[2, 5, 3, 4])?);
+    let failures = [
+        (heads.transpose(1, 2)?.matmul(&heads.permute((0, 2, 3, 1))?), "Write .contiguous()? behind that operation"),
+        (x.transpose(1, 2)?.gather(&ids(&[2, 4, 1])?, 2), "the tensor's numbers are not in order"),
+        (x.gather(&ids(&[2, 3])?, 2), "an index with as many axes as the tensor"),
+        (x.matmul(&ones(&[2, 3, 4])?), "matmul multiplies the last two axes"),
+        (&x / &ones(&[2, 3, 1])?, "want equal shapes and stretch nothing. Write broadcast_add"),
+        (x.broadcast_div(&ones(&[2, 3])?), "axes from the last one backwards"),
+        (x.broadcast_as((2, 3, 5)), "axes are compared from the last one backwards"),
+        (x.gt(0f32)?.where_cond(&ones(&[4])?, &ones(&[4])?), "where_cond wants one shape"),
+        (x.where_cond(&x, &x), "a mask is made of whole numbers"),
+        (x.reshape((5, 5)), "the shape has room for another count of numbers"),
+        (Tensor::cat(&[&x, &ones(&[2, 2, 4])?], 0), "Tensor::stack makes a new axis"),
+        (x.index_select(&ids(&[2, 2])?, 0), "index_select takes one list of indices"),
+        (ids(&[3, 3])?.matmul(&ids(&[3, 3])?), "the operation does not know numbers of this dtype"),
+        (&x + &ids(&[2, 3, 4])?, "both tensors must have one dtype"),
+        (x.sum(3), "the tensor has no such axis"),
+        (x.narrow(1, 2, 2), "takes a length and no end"),
+        (Tensor::stack(&Vec::<Tensor>::new(), 0), "the list of tensors is empty"),
+        (Tensor::from_vec(vec![1f32; 5], (2, 3), &Device::Cpu), "the shape has room for another count of numbers"),
+        (x.index_select(&Tensor::new(&[7u32], &Device::Cpu)?, 0), "an index is not below the size of its axis"),
+        (x.to_vec1::<f32>().map(|_| x.clone()), "the tensor has another number of axes"),
+        (ids(&[3])?.to_vec1::<f32>().map(|_| x.clone()), "the numbers are of another dtype than was asked for"),
+    ];
+    for (result, meaning) in failures {
+        let error = result.expect_err(meaning).to_string();
+        let said = ex::n_correct().check(|_, _| Err::<usize, _>(&error)).to_string();
+        assert!(said.contains("\nIt means: ") && said.contains(meaning), "{said}\nThe error: {error}");
+        assert!(!said.contains("Hint: "), "{said}");
+    }
+    // candle leaves some of them to todo!(), which is not the student's.
+    let panicked = ex::n_correct()
+        .check(|_, tokens| -> Result<usize> { Ok(Tensor::new(tokens.row(0), &Device::Cpu)?.exp()?.elem_count()) });
+    assert!(matches!(panicked.outcome(), Outcome::Panicked(_)), "{panicked}");
+    assert!(panicked.to_string().contains("the operation does not know numbers of this dtype"), "{panicked}");
+    let own = ex::n_correct().check(|_, _| Err::<usize, _>("something of my own")).to_string();
+    assert!(own.contains("Hint: ") && !own.contains("It means"), "{own}");
+    Ok(())
+}
+
+/// A cell that did not compile leaves the prelude's function of that name, if it has the same arguments.
+#[test]
+fn a_function_of_the_library_is_not_judged() {
+    let log_softmax = |x: &Tensor| softmax(x);
+    assert!(!ex::log_softmax().check(log_softmax).to_string().contains("library's own"));
+    let verdict = ex::log_softmax().check(softmax);
+    assert!(matches!(verdict.outcome(), Outcome::NotYours(_)) && !verdict.passed(), "{verdict}");
+    assert!(verdict.to_string().contains("softmax, and yours does not exist yet"), "{verdict}");
 }

@@ -20,6 +20,7 @@ mod c7_patching;
 mod c8_circuit;
 mod c8_path_patching;
 mod c9_brackets;
+mod pytorch;
 
 use super::notebook::Section;
 

@@ -5,12 +5,12 @@ use candle_core::{Device, Tensor};
 use crate::cache::ActivationCache;
 use crate::course::brackets::{bracket_strings, is_balanced};
 use crate::course::models::{brackets, classifier};
+use crate::course::seed::seeded;
 use crate::error::Result;
 use crate::model::HookedTransformer;
-use crate::random::Random;
 
-fn strings(count: usize, seed: u64) -> Vec<String> {
-    bracket_strings(count, &mut Random::new(seed))
+fn strings(count: usize, number: u64) -> Vec<String> {
+    bracket_strings(count, &mut seeded(number))
 }
 
 /// A model, strings and whether each is balanced, and a head.
@@ -45,7 +45,7 @@ pub(in crate::course::sections) fn caches_and_heads() -> Result<Vec<(ActivationC
 
 /// Marks at random, some in every string.
 pub(in crate::course::sections) fn caches_heads_and_marks() -> Result<Vec<(ActivationCache, usize, usize, Tensor)>> {
-    let mut random = Random::new(17);
+    let mut random = seeded(17);
     let mut with_marks = |(cache, layer, head): (ActivationCache, usize, usize)| -> Result<_> {
         let (batch, pos) = (cache.tokens().batch(), cache.tokens().pos());
         let marks = (0..batch * pos).map(|at| f32::from(u8::from(at % pos == 1 || random.chance(0.4)))).collect();
@@ -55,7 +55,7 @@ pub(in crate::course::sections) fn caches_heads_and_marks() -> Result<Vec<(Activ
 }
 
 pub(in crate::course::sections) fn directions_and_heads() -> Result<Vec<(HookedTransformer, Tensor, usize, usize)>> {
-    let mut random = Random::new(15);
+    let mut random = seeded(15);
     let mut one = |model: HookedTransformer, layer, head| -> Result<_> {
         let direction = random.normal(model.dims().d_model)?;
         Ok((model, direction, layer, head))
@@ -70,7 +70,7 @@ pub(in crate::course::sections) fn models_caches_and_layers() -> Result<Vec<(Hoo
 
 pub(in crate::course::sections) fn models_caches_layers_and_directions()
 -> Result<Vec<(HookedTransformer, ActivationCache, usize, Tensor)>> {
-    let mut random = Random::new(16);
+    let mut random = seeded(16);
     let with_direction = |(model, cache, layer): (HookedTransformer, ActivationCache, usize)| -> Result<_> {
         let direction = random.normal(model.dims().d_model)?;
         Ok((model, cache, layer, direction))

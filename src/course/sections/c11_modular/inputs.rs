@@ -4,26 +4,28 @@ use std::f32::consts::TAU;
 
 use candle_core::{Device, Tensor};
 
+use crate::course::seed::{reordered, seeded};
 use crate::error::Result;
 use crate::random::Random;
 
 pub(in crate::course::sections) fn primes() -> Result<Vec<(usize,)>> {
-    Ok(vec![(7,), (11,)])
+    let [first, second, ..] = reordered([7, 11, 5, 13, 17], 10)[..] else { return Ok(Vec::new()) };
+    Ok(vec![(first,), (second,)])
 }
 
 pub(in crate::course::sections) fn functions_of_one() -> Result<Vec<(Tensor,)>> {
-    let mut random = Random::new(4);
+    let mut random = seeded(4);
     Ok(vec![((random.normal((7, 3))? + 0.5)?,), ((random.normal((11, 4))? - 0.3)?,)])
 }
 
 pub(in crate::course::sections) fn functions_of_two() -> Result<Vec<(Tensor,)>> {
-    let mut random = Random::new(5);
+    let mut random = seeded(5);
     Ok(vec![((random.normal((5, 5, 3))? + 0.5)?,), ((random.normal((7, 7, 2))? - 0.3)?,)])
 }
 
 /// Embeddings with a constant and, of each frequency, a cosine and a sine of these energies.
 pub(in crate::course::sections) fn embeddings() -> Result<Vec<(Tensor, f32)>> {
-    let mut random = Random::new(6);
+    let mut random = seeded(6);
     let mut one = |d: usize, constant: f32, waves: &[(f32, f32)]| -> Result<Tensor> {
         let energies: Vec<f32> = [constant].into_iter().chain(waves.iter().flat_map(|(c, s)| [*c, *s])).collect();
         let directions = random.normal((energies.len(), d))?;
@@ -32,14 +34,14 @@ pub(in crate::course::sections) fn embeddings() -> Result<Vec<(Tensor, f32)>> {
         Ok(super::fourier_basis(directions.dim(0)?)?.t()?.matmul(&directions.broadcast_mul(&sizes)?)?)
     };
     Ok(vec![
-        (one(4, 40., &[(0.15, 0.15), (1., 5.), (0.1, 0.1), (4., 0.2), (1.2, 0.8)])?, 0.3),
-        (one(3, 30., &[(3., 0.1), (0.25, 0.25), (0.5, 0.6)])?, 0.2),
+        (one(4, 40., &reordered([(0.15, 0.15), (1., 5.), (0.1, 0.1), (4., 0.2), (1.2, 0.8)], 11))?, 0.3),
+        (one(3, 30., &reordered([(3., 0.1), (0.25, 0.25), (0.5, 0.6)], 12))?, 0.2),
     ])
 }
 
 /// Rectified waves of one frequency each, with noise.
 pub(in crate::course::sections) fn neurons() -> Result<Vec<(Tensor,)>> {
-    let mut random = Random::new(7);
+    let mut random = seeded(7);
     let mut one = |p: usize, n: usize| -> Result<(Tensor,)> {
         let noise = (random.normal((p, p, n))? * 0.2)?;
         let of = |a: usize, b: usize, neuron: usize| {
@@ -66,19 +68,23 @@ fn logits(random: &mut Random, p: usize, frequencies: &[usize]) -> Result<Tensor
 }
 
 pub(in crate::course::sections) fn logits_and_frequencies() -> Result<Vec<(Tensor, Vec<usize>)>> {
-    let mut random = Random::new(8);
-    Ok(vec![(logits(&mut random, 7, &[1, 3])?, vec![1, 3]), (logits(&mut random, 11, &[5, 2, 4])?, vec![5, 2, 4])])
+    let mut random = seeded(8);
+    let with_logits = |(p, waves): (usize, Vec<usize>)| Ok((logits(&mut random, p, &waves)?, waves));
+    frequencies()?.into_iter().map(with_logits).collect()
 }
 
 pub(in crate::course::sections) fn frequencies() -> Result<Vec<(usize, Vec<usize>)>> {
-    Ok(vec![(7, vec![1, 3]), (11, vec![5, 2, 4])])
+    let (mut few, mut more) = (reordered([1, 3, 2], 13), reordered([5, 2, 4, 1, 3], 14));
+    few.truncate(2);
+    more.truncate(3);
+    Ok(vec![(7, few), (11, more)])
 }
 
 type Taught = (Tensor, Vec<usize>, Vec<(usize, usize)>);
 
 /// The same with pairs that were taught.
 pub(in crate::course::sections) fn taught() -> Result<Vec<Taught>> {
-    let mut random = Random::new(9);
+    let mut random = seeded(9);
     let with_pairs = |(logits, frequencies): (Tensor, Vec<usize>)| {
         let p = logits.dim(0)?;
         let pairs = (0..p * p).map(|n| (n / p, n % p)).filter(|_| random.chance(0.4)).collect();

@@ -3,13 +3,14 @@
 use candle_core::{Device, Tensor};
 
 use crate::course::models::{other, tiny};
+use crate::course::seed::seeded;
 use crate::error::Result;
 use crate::model::HookedTransformer;
 use crate::random::Random;
 use crate::tokens::Tokens;
 
 pub(in crate::course::sections) fn groups() -> Result<Vec<(Tensor, Tensor)>> {
-    let mut random = Random::new(121);
+    let mut random = seeded(121);
     let mut one = |positive: usize, negative: usize, width: usize| -> Result<(Tensor, Tensor)> {
         Ok(((random.normal((positive, width))? + 0.8)?, (random.normal((negative, width))? * 2.)?))
     };
@@ -27,13 +28,13 @@ fn examples(random: &mut Random, count: usize, width: usize, strength: f64) -> R
 }
 
 pub(in crate::course::sections) fn labelled() -> Result<Vec<(Tensor, Tensor, usize, f64)>> {
-    let mut random = Random::new(122);
+    let mut random = seeded(122);
     let ((x, y), (more, labels)) = (examples(&mut random, 9, 4, 1.)?, examples(&mut random, 12, 3, 2.)?);
     Ok(vec![(x, y, 20, 0.3), (more, labels, 7, 0.8)])
 }
 
 pub(in crate::course::sections) fn probes() -> Result<Vec<(Tensor, Tensor, Tensor, f32)>> {
-    let mut random = Random::new(123);
+    let mut random = seeded(123);
     let mut one = |count: usize, width: usize, b: f32| -> Result<(Tensor, Tensor, Tensor, f32)> {
         let (x, labels) = examples(&mut random, count, width, 1.)?;
         Ok((x, labels, random.normal(width)?, b))
@@ -43,7 +44,7 @@ pub(in crate::course::sections) fn probes() -> Result<Vec<(Tensor, Tensor, Tenso
 
 /// The later the layer, the clearer the label; the first one has nothing of it.
 pub(in crate::course::sections) fn by_layer() -> Result<Vec<(Tensor, Tensor, usize)>> {
-    let mut random = Random::new(124);
+    let mut random = seeded(124);
     let mut one = |layers: usize, count: usize, width: usize, n_train: usize| -> Result<(Tensor, Tensor, usize)> {
         let (_, labels) = examples(&mut random, count, width, 0.)?;
         let streams = (0..layers).map(|layer| {
@@ -57,7 +58,7 @@ pub(in crate::course::sections) fn by_layer() -> Result<Vec<(Tensor, Tensor, usi
 
 /// Tasks of which some share the direction that they are about.
 pub(in crate::course::sections) fn by_task() -> Result<Vec<(Tensor, Tensor)>> {
-    let mut random = Random::new(125);
+    let mut random = seeded(125);
     let mut one = |tasks: usize, count: usize, width: usize| -> Result<(Tensor, Tensor)> {
         let (mut streams, mut labels) = (Vec::new(), Vec::new());
         for task in 0..tasks {
@@ -78,7 +79,7 @@ pub(in crate::course::sections) fn by_task() -> Result<Vec<(Tensor, Tensor)>> {
 type Steering = (HookedTransformer, Tokens, usize, Tensor, f64, (usize, usize));
 
 pub(in crate::course::sections) fn steerings() -> Result<Vec<Steering>> {
-    let (model, small, mut random) = (tiny()?, other()?, Random::new(126));
+    let (model, small, mut random) = (tiny()?, other()?, seeded(126));
     let tokens = model.to_tokens("The key on the cabinet")?;
     let answers = (model.to_single_token(" are")? as usize, model.to_single_token(" is")? as usize);
     let (wide, narrow) = (random.normal(model.cfg().d_model)?, random.normal(small.cfg().d_model)?);

@@ -151,6 +151,48 @@ fn mean_log_prob(model: &HookedTransformer, tokens: &Tokens, answers: &[u32], pl
     Ok(log_probs(model, tokens, answers, plan)?.mean_all()?.to_scalar()?)
 }
 
+/// Effects with a plan that keeps the edits of the runs before: of all, or of the same layer.
+fn growing(
+    model: &HookedTransformer,
+    clean: &Tokens,
+    shuffled: &Tokens,
+    answers: &[u32],
+    within_a_layer: bool,
+) -> Result<Tensor> {
+    let before = mean_log_prob(model, shuffled, answers, HookPlan::new())?;
+    let (layers, heads) = (model.cfg().n_layers, model.cfg().n_heads);
+    let (mut plan, mut all) = (HookPlan::new(), Vec::new());
+    for layer in 0..layers {
+        let z = kept(model, clean, "z", layer)?;
+        if within_a_layer {
+            plan = HookPlan::new();
+        }
+        for head in 0..heads {
+            plan = plan.edit(("z", layer), mean_at_last(&z.narrow(2, head, 1)?.squeeze(2)?, head)?);
+            all.push(mean_log_prob(model, shuffled, answers, plan.clone())? - before);
+        }
+    }
+    Ok(Tensor::from_vec(all, (layers, heads), &Device::Cpu)?)
+}
+
+pub(super) fn plan_grows(
+    model: &HookedTransformer,
+    clean: &Tokens,
+    shuffled: &Tokens,
+    answers: &[u32],
+) -> Result<Tensor> {
+    growing(model, clean, shuffled, answers, false)
+}
+
+pub(super) fn plan_grows_by_layer(
+    model: &HookedTransformer,
+    clean: &Tokens,
+    shuffled: &Tokens,
+    answers: &[u32],
+) -> Result<Tensor> {
+    growing(model, clean, shuffled, answers, true)
+}
+
 pub(super) fn without_baseline(
     model: &HookedTransformer,
     clean: &Tokens,

@@ -79,6 +79,8 @@ exercise! {
         "the clean prompts are patched. They know the function already: patch the shuffled ones." => answers::on_clean_prompts,
         "the mean is that of the shuffled prompts, which show no function. Take it from the clean ones." => answers::of_shuffled_prompts,
         "the log-probability of the shuffled prompts as they are was not subtracted." => answers::without_baseline,
+        "the plan grows: it is made before the loops, so each run has the edits of all runs before it as well. Make a new HookPlan for every run." => answers::plan_grows,
+        "the plan grows within a layer: it is made once for each layer, so each run has the edits of the layer's runs before it as well. Make a new HookPlan for every run." => answers::plan_grows_by_layer,
     ];
     accepted: [];
 }

@@ -101,6 +101,8 @@ exercise! {
         "one too many is kept." => answers::one_too_many,
         "negative ones among the k pass. They become 0." => answers::negative_kept,
         "the k are chosen by absolute value. Choose the largest." => answers::by_size,
+        "the branches are exchanged: where_cond takes from the first where the mask is 1, so the k largest are 0 and the others stay." => answers::the_others,
+        "the k smallest are kept." => answers::the_smallest,
     ];
     accepted: [];
 }
@@ -124,6 +126,7 @@ exercise! {
         "negative pre-activations pass where the threshold is negative. They become 0." => answers::below_zero_passes,
         "the threshold is ignored: this is relu." => answers::threshold_ignored,
         "absolute values are compared with the threshold. Compare the numbers themselves." => answers::by_absolute,
+        "the branches are exchanged: where_cond takes from the first where the mask is 1, so what is above the threshold is 0." => answers::below_the_threshold,
     ];
     accepted: [];
 }

@@ -157,3 +157,17 @@ pub(super) fn threshold_ignored(pre: &Tensor, _: &Tensor) -> Result<Tensor> {
 pub(super) fn by_absolute(pre: &Tensor, threshold: &Tensor) -> Result<Tensor> {
     where_kept(&pre.abs()?.broadcast_gt(threshold)?, pre)
 }
+
+pub(super) fn the_others(pre: &Tensor, k: usize) -> Result<Tensor> {
+    let last = pre.top_k(k)?.0.narrow(1, k - 1, 1)?;
+    where_kept(&pre.broadcast_lt(&last)?, &pre.relu()?)
+}
+
+pub(super) fn the_smallest(pre: &Tensor, k: usize) -> Result<Tensor> {
+    let last = pre.neg()?.top_k(k)?.0.narrow(1, k - 1, 1)?.neg()?;
+    where_kept(&pre.broadcast_le(&last)?, &pre.relu()?)
+}
+
+pub(super) fn below_the_threshold(pre: &Tensor, threshold: &Tensor) -> Result<Tensor> {
+    where_kept(&pre.broadcast_le(threshold)?, &pre.relu()?)
+}

@@ -285,6 +285,12 @@ pub(super) fn too_small(exact: &Tensor, estimated: &Tensor) -> Compared {
     largest(exact, estimated, &(exact - estimated)?)
 }
 
+pub(super) fn worst_last(exact: &Tensor, estimated: &Tensor) -> Compared {
+    let (correlation, mut worst) = compare(exact, estimated)?;
+    worst.reverse();
+    Ok((correlation, worst))
+}
+
 pub(super) fn smallest_misses(exact: &Tensor, estimated: &Tensor) -> Compared {
     largest(exact, estimated, &(exact - estimated)?.abs()?.neg()?)
 }

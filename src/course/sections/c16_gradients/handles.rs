@@ -112,6 +112,7 @@ exercise! {
         "only estimates that are too large are listed. Take the absolute difference." => answers::signed,
         "only estimates that are too small are listed. Take the absolute difference." => answers::too_small,
         "these are the smallest misses." => answers::smallest_misses,
+        "the right misses, but the worst one last. It comes first." => answers::worst_last,
         "these are the largest effects. List the largest differences between the two." => answers::largest_effects,
         "layer and head are exchanged in each pair." => answers::head_and_layer,
     ];

@@ -107,7 +107,7 @@ exercise! {
         "masked scores are 0, and softmax gives 0 a share like any other score. Use minus infinity." => parts::masked_with_zero,
         "the diagonal is masked: the first query has nothing left to attend to. Only later keys are masked." => parts::diagonal_masked,
         "the mask is upside down: earlier keys are masked instead of later ones." => parts::upside_down,
-        "the mask is inverted: fill where k_pos > q_pos and keep the rest." => parts::past_masked,
+        "the mask is inverted: masked_fill replaces where the mask is 1, and tril2 is 1 where a query may attend. Fill where k_pos > q_pos and keep the rest." => parts::past_masked,
         "the mask is one too wide: each query still sees the next position." => parts::one_too_wide,
         "this is the pattern already. Return the scores; softmax comes next." => parts::already_a_pattern,
     ];
@@ -141,6 +141,7 @@ exercise! {
         "b_O is added once for each head. It is there once for all: add it after the sum over heads." => parts::b_o_for_each_head,
         "queries and keys are exchanged." => parts::queries_and_keys_exchanged,
         "there is no causal mask." => parts::no_mask,
+        "the mask is inverted: masked_fill replaces where the mask is 1, and those must be the keys that come after their query." => parts::pattern_of_the_future,
         "there is no softmax: the scores themselves weigh the values." => parts::no_softmax,
         "softmax goes over queries. It goes over keys, the last axis." => parts::over_queries,
         "heads and positions of z are mixed up by a reshape. Transpose, or name the axes in einsum." => parts::heads_mixed_up,

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::course::models::{other, tiny_as_loaded};
+use crate::course::seed::{reordered, seeded};
 use crate::course::weights::{AttnWeights, BlockWeights, MlpWeights, UnembedWeights};
 use crate::error::Result;
 use crate::model::HookedTransformer;
@@ -73,8 +74,8 @@ fn near_one(random: &mut Random, size: usize) -> Result<Tensor> {
     Ok(((random.normal(size)? * 0.3)? + 1.0)?)
 }
 
-fn both<I>(seed: u64, one: impl Fn(Sizes, &mut Random) -> Result<I>) -> Result<Vec<I>> {
-    let mut random = Random::new(seed);
+fn both<I>(number: u64, one: impl Fn(Sizes, &mut Random) -> Result<I>) -> Result<Vec<I>> {
+    let mut random = seeded(number);
     Ok(vec![one(SMALL, &mut random)?, one(LARGER, &mut random)?])
 }
 
@@ -86,8 +87,8 @@ pub(super) fn norms() -> Result<Vec<(Tensor, Tensor, Tensor, f64)>> {
 }
 
 /// Ids and a matrix with a row for each; there are more rows than positions.
-fn ids_and_rows(seed: u64) -> Result<Vec<(Tokens, Tensor)>> {
-    both(seed, |sizes, random| {
+fn ids_and_rows(number: u64) -> Result<Vec<(Tokens, Tensor)>> {
+    both(number, |sizes, random| {
         let known = sizes.d_mlp;
         let rows = (0..sizes.batch).map(|_| (0..sizes.pos).map(|_| random.below(known) as u32).collect()).collect();
         Ok((Tokens::from_rows(rows)?, random.normal((known, sizes.d_model))?))
@@ -135,6 +136,7 @@ pub(super) fn unembeddings() -> Result<Vec<(Tensor, UnembedWeights)>> {
 pub(super) fn models() -> Result<Vec<(HookedTransformer, Tokens)>> {
     let (tiny, other) = (tiny_as_loaded()?, other()?);
     let first = tiny.to_tokens(["The keys on the cabinet"])?;
-    let second = Tokens::from_rows(vec![vec![3, 1, 4, 1, 5], vec![9, 2, 6, 5, 30]])?;
+    let ids: Vec<u32> = reordered([3, 1, 4, 1, 5, 9, 2, 6, 5, 30], 19);
+    let second = Tokens::from_rows(ids.chunks(5).map(<[u32]>::to_vec).collect())?;
     Ok(vec![(other, second), (tiny, first)])
 }

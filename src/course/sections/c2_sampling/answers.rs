@@ -202,6 +202,11 @@ pub(super) fn one_less(logits: &Tensor, k: usize) -> Result<Tensor> {
     top_k_probs(logits, k - 1)
 }
 
+pub(super) fn the_others(logits: &Tensor, k: usize) -> Result<Tensor> {
+    let kept = top_k_probs(logits, k)?.gt(0f32)?;
+    softmax(&logits.masked_fill(&kept, f32::NEG_INFINITY)?)
+}
+
 pub(super) fn the_smallest(logits: &Tensor, k: usize) -> Result<Tensor> {
     let dropped = top_k_probs(&logits.neg()?, k)?.eq(0f32)?;
     softmax(&logits.masked_fill(&dropped, f32::NEG_INFINITY)?)

@@ -77,6 +77,7 @@ exercise! {
     wrong: [
         "the mask counts new queries from 0, so that they see only the beginning of the past. The first one stands at position past." => answers::mask_from_the_start,
         "there is no mask: new positions see those after them." => answers::no_mask,
+        "the mask is inverted: masked_fill replaces where the mask is 1, and those must be the keys that come after their query." => answers::past_masked,
         "the scores are not scaled. Divide them by the square root of d_head." => answers::not_scaled,
         "the past is joined after the new positions, where the mask does not expect it. It comes first." => answers::past_behind,
         "the past is left out." => answers::without_past,

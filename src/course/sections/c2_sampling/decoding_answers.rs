@@ -173,6 +173,10 @@ pub(super) fn no_mask(q: &Tensor, k: &Tensor, v: &Tensor, past_k: &Tensor, past_
     joined(q, [past_k, k], [past_v, v], root(q)?, |_, _, _| true)
 }
 
+pub(super) fn past_masked(q: &Tensor, k: &Tensor, v: &Tensor, past_k: &Tensor, past_v: &Tensor) -> Result<Tensor> {
+    joined(q, [past_k, k], [past_v, v], root(q)?, |query, key, past| key > past + query)
+}
+
 pub(super) fn not_scaled(q: &Tensor, k: &Tensor, v: &Tensor, past_k: &Tensor, past_v: &Tensor) -> Result<Tensor> {
     joined(q, [past_k, k], [past_v, v], 1.0, |query, key, past| key <= past + query)
 }

@@ -160,6 +160,7 @@ exercise! {
         "k + 1 tokens are left." => answers::one_more,
         "k - 1 tokens are left." => answers::one_less,
         "the k least probable tokens are left." => answers::the_smallest,
+        "the mask is inverted: masked_fill replaces where the mask is 1, so the k largest are gone and the others left." => answers::the_others,
     ];
     accepted: [];
 }

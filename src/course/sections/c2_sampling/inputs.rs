@@ -3,13 +3,13 @@
 use candle_core::{Device, Tensor};
 
 use crate::course::models::{other, tiny};
+use crate::course::seed::{reordered, seed, seeded};
 use crate::error::Result;
 use crate::model::{HookedTransformer, HookedTransformerConfig};
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 pub(in crate::course::sections) fn guesses() -> Result<Vec<(Tensor, Tokens)>> {
-    let mut random = Random::new(21);
+    let mut random = seeded(21);
     let mut one = |batch: usize, pos: usize, d_vocab: usize| -> Result<(Tensor, Tokens)> {
         let rows = (0..batch).map(|_| (0..pos).map(|_| random.below(d_vocab) as u32).collect()).collect();
         Ok(((random.normal((batch, pos, d_vocab))? * 3.)?, Tokens::from_rows(rows)?))
@@ -21,7 +21,7 @@ type Training = (HookedTransformerConfig, Vec<Tokens>, f64, u64);
 
 /// Counting: enough batches to learn it, and a few of another size.
 pub(in crate::course::sections) fn trainings() -> Result<Vec<Training>> {
-    let mut random = Random::new(22);
+    let mut random = seeded(22);
     let mut one = |d_vocab: usize, shape: (usize, usize), steps: usize| -> Result<(_, Vec<Tokens>)> {
         let cfg = HookedTransformerConfig {
             n_layers: 1,
@@ -41,28 +41,29 @@ pub(in crate::course::sections) fn trainings() -> Result<Vec<Training>> {
         Ok((cfg, batches.collect::<Result<_>>()?))
     };
     let ((small, few), (cfg, many)) = (one(7, (3, 4), 4)?, one(5, (4, 5), 30)?);
-    Ok(vec![(small, few, 0.02, 4), (cfg, many, 0.05, 5)])
+    Ok(vec![(small, few, 0.02, seed(4)), (cfg, many, 0.05, seed(5))])
 }
 
 pub(in crate::course::sections) fn temperatures() -> Result<Vec<(Tensor, f64)>> {
-    let mut random = Random::new(23);
+    let mut random = seeded(23);
     Ok(vec![(random.normal(9)?, 0.7), (random.normal(6)?, 2.5)])
 }
 
 pub(in crate::course::sections) fn repeated() -> Result<Vec<(Tensor, Vec<u32>, f64)>> {
-    let mut random = Random::new(24);
-    Ok(vec![(random.normal(8)?, vec![5, 1, 5, 5, 0, 1], 0.3), (random.normal(6)?, vec![2, 2, 4], 1.7)])
+    let mut random = seeded(24);
+    Ok(vec![(random.normal(8)?, reordered([5, 1, 5, 5, 0, 1], 28), 0.3), (random.normal(6)?, vec![2, 2, 4], 1.7)])
 }
 
 pub(in crate::course::sections) fn cut_at_k() -> Result<Vec<(Tensor, usize)>> {
-    let mut random = Random::new(25);
+    let mut random = seeded(25);
     Ok(vec![(random.normal(9)?, 4), (random.normal(7)?, 2)])
 }
 
 /// Logits of probabilities of which the first ones, but not those before them, reach `p`.
 pub(in crate::course::sections) fn cut_at_p() -> Result<Vec<(Tensor, f64)>> {
-    let logits = |probs: &[f32]| Tensor::new(probs, &Device::Cpu)?.log();
-    Ok(vec![(logits(&[0.1, 0.3, 0.05, 0.15, 0.4])?, 0.8), (logits(&[0.02, 0.08, 0.5, 0.2, 0.06, 0.14])?, 0.95)])
+    let logits = |probs: &[f32], place| Tensor::new(reordered(probs, place), &Device::Cpu)?.log();
+    let (few, more) = ([0.1, 0.3, 0.05, 0.15, 0.4], [0.02, 0.08, 0.5, 0.2, 0.06, 0.14]);
+    Ok(vec![(logits(&few, 26)?, 0.8), (logits(&more, 29)?, 0.95)])
 }
 
 /// Each token is drawn by some uniform number, and the first and last of these are at the edges. Token 0 has no probability.
@@ -70,7 +71,13 @@ pub(in crate::course::sections) fn draws() -> Result<Vec<(Tensor, f64)>> {
     let (probs, more) = ([0f32, 0.25, 0.5, 0.25], [0.125f32, 0.375, 0.25, 0.125, 0.125]);
     let first = [0.0, 0.2, 0.25, 0.6, 0.9].map(|uniform| (Tensor::new(&probs, &Device::Cpu), uniform));
     let second = [0.1, 0.5, 0.7, 0.999].map(|uniform| (Tensor::new(&more, &Device::Cpu), uniform));
-    first.into_iter().chain(second).map(|(probs, uniform)| Ok((probs?, uniform))).collect()
+    let mut random = seeded(20);
+    let drawn = [5, 8].map(|d_vocab| {
+        let sizes: Vec<f32> = (0..d_vocab).map(|_| random.uniform() as f32).collect();
+        let total: f32 = sizes.iter().sum();
+        (Tensor::new(sizes.iter().map(|x| x / total).collect::<Vec<_>>(), &Device::Cpu), random.uniform())
+    });
+    first.into_iter().chain(second).chain(drawn).map(|(probs, uniform)| Ok((probs?, uniform))).collect()
 }
 
 /// A random model that reads so many tokens at a time at most.
@@ -84,7 +91,7 @@ fn of_context(n_ctx: usize) -> Result<HookedTransformer> {
         initializer_range: Some(0.6),
         ..Default::default()
     };
-    Ok(HookedTransformer::trainable(cfg, 6, &Device::Cpu)?.0.without_weight_gradients())
+    Ok(HookedTransformer::trainable(cfg, seed(6), &Device::Cpu)?.0.without_weight_gradients())
 }
 
 fn row(ids: &[u32]) -> Result<Tokens> {
@@ -119,7 +126,7 @@ fn remembering() -> Result<HookedTransformer> {
         initializer_range: Some(0.6),
         ..Default::default()
     };
-    Ok(HookedTransformer::trainable(cfg, 0, &Device::Cpu)?.0.without_weight_gradients())
+    Ok(HookedTransformer::trainable(cfg, seed(0), &Device::Cpu)?.0.without_weight_gradients())
 }
 
 /// Texts that fit, since a window that moves gives every token another position.
@@ -134,7 +141,7 @@ pub(in crate::course::sections) fn continued() -> Result<Vec<(HookedTransformer,
 type Attention = (Tensor, Tensor, Tensor, Tensor, Tensor);
 
 pub(in crate::course::sections) fn pasts() -> Result<Vec<Attention>> {
-    let mut random = Random::new(27);
+    let mut random = seeded(27);
     let mut one = |batch: usize, past: usize, new: usize, heads: usize, d_head: usize| -> Result<Attention> {
         let mut of = |pos: usize| random.normal((batch, pos, heads, d_head));
         Ok((of(new)?, of(new)?, of(new)?, of(past)?, of(past)?))

@@ -81,6 +81,10 @@ pub(super) fn upside_down(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     pattern(q, k, root(q)?, |q, k| k >= q)
 }
 
+pub(super) fn past_masked(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    pattern(q, k, root(q)?, |q, k| k > q)
+}
+
 pub(super) fn one_too_many(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     pattern(q, k, root(q)?, |q, k| k <= q + 1)
 }

@@ -53,6 +53,7 @@ exercise! {
         "the mask hides a position from itself, and the first query has nothing left: its softmax is NaN. Only what comes after a position is hidden." => answers::nothing_left,
         "minus infinity is multiplied by the mask, and 0 times infinity is NaN. Put it where the mask is, with masked_fill." => answers::mask_multiplied,
         "the mask is upside down: positions see what comes after them, not what came before." => answers::upside_down,
+        "the mask is inverted: masked_fill replaces where the mask is 1, and tril2 is 1 where a query may attend. Compare it with 0 first: past.eq(0u8)?." => answers::past_masked,
         "the mask is one too wide: each position sees the next one." => answers::one_too_many,
         "softmax goes over the queries. Each query's probabilities over the keys sum to 1." => answers::over_queries,
         "queries and keys are exchanged." => answers::swapped,

@@ -8,16 +8,16 @@ use candle_core::{Device, Tensor};
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::course::answer::Answer;
+use crate::course::data::NAMES;
 use crate::course::models::{induction, once, other, tiny};
-use crate::course::seed::seed;
+use crate::course::seed::{reordered, seed, seeded};
 use crate::error::Result;
 use crate::hooks::HookPlan;
 use crate::model::{HookedTransformer, HookedTransformerConfig};
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 pub(in crate::course::sections) fn guesses() -> Result<Vec<(Tensor, Tokens)>> {
-    let mut random = Random::new(seed(12));
+    let mut random = seeded(12);
     let mut one = |batch: usize, pos: usize, d_vocab: usize| -> Result<(Tensor, Tokens)> {
         let rows = (0..batch).map(|_| (0..pos).map(|_| random.below(d_vocab) as u32).collect()).collect();
         Ok((random.normal((batch, pos, d_vocab))?, Tokens::from_rows(rows)?))
@@ -26,7 +26,7 @@ pub(in crate::course::sections) fn guesses() -> Result<Vec<(Tensor, Tokens)>> {
 }
 
 pub(in crate::course::sections) fn queries_and_keys() -> Result<Vec<(Tensor, Tensor)>> {
-    let mut random = Random::new(seed(3));
+    let mut random = seeded(3);
     let mut one = |shape: (usize, usize, usize, usize)| -> Result<(Tensor, Tensor)> {
         Ok((random.normal(shape)?, random.normal(shape)?))
     };
@@ -38,17 +38,18 @@ fn patterns(model: &HookedTransformer, tokens: Tokens) -> Result<ActivationCache
 }
 
 pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
-    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(seed(4)));
+    let (tiny, other, mut random) = (tiny()?, other()?, seeded(4));
+    let [john, mary, paul, anna, ..] = reordered(NAMES, 14)[..] else { return Ok(Vec::new()) };
     let first = tiny.to_tokens([
-        "When John and Mary went to the shops, John gave the bag to",
-        "When Paul and Anna went to the river, Anna gave the ring to",
+        format!("When {john} and {mary} went to the shops, {john} gave the bag to"),
+        format!("When {paul} and {anna} went to the river, {anna} gave the ring to"),
     ])?;
     let rows = (0..4).map(|_| (0..7).map(|_| random.below(other.dims().d_vocab) as u32).collect()).collect();
     Ok(vec![(patterns(&tiny, first)?,), (patterns(&other, Tokens::from_rows(rows)?)?,)])
 }
 
 pub(in crate::course::sections) fn repeats() -> Result<Vec<(ActivationCache, usize)>> {
-    let (tiny, other, mut random) = (tiny()?, other()?, Random::new(seed(5)));
+    let (tiny, other, mut random) = (tiny()?, other()?, seeded(5));
     let first = repeated_tokens(&tiny, RepeatOptions { seq_len: 7, batch: 3, seed: seed(1) })?;
     let mut row = || -> Vec<u32> {
         let half: Vec<u32> = (0..10).map(|_| 1 + random.below(other.dims().d_vocab - 1) as u32).collect();
@@ -72,7 +73,7 @@ fn many_words() -> Result<HookedTransformer> {
         ..Default::default()
     };
     once(&MODEL, || {
-        let (model, _) = HookedTransformer::trainable(cfg, 13, &Device::Cpu)?;
+        let (model, _) = HookedTransformer::trainable(cfg, seed(13), &Device::Cpu)?;
         Ok(model.without_weight_gradients().with_tokenizer(tiny.tokenizer()?))
     })
 }
@@ -146,7 +147,7 @@ pub(in crate::course::sections) fn follows_the_seed(
             if is_same != (seed == other) {
                 let what = if is_same { "the same rows" } else { "other rows the second time" };
                 return Ok(Some(format!(
-                    "with {batch} rows of {seq_len} tokens, seed {other} and then seed {seed} gave {what}. Draw all of them by Random::new(seed)."
+                    "with {batch} rows of {seq_len} tokens, seed {other} and then seed {seed} gave {what}. Draw all of them by seeded(seed)."
                 )));
             }
         }

@@ -21,6 +21,7 @@ const SOURCE: &str = include_str!("mod.rs");
 pub(super) fn section() -> Section {
     let parts = vec![
         Part::Text(INTRODUCTION),
+        Part::Text(super::pytorch::TABLE),
         Part::Code("let model = HookedTransformer::from_pretrained(\"tiny\")?;"),
         Part::Exercise(handles::n_correct().task()),
         Part::Exercise(handles::attention_pattern().task()),
@@ -48,22 +49,7 @@ const INTRODUCTION: &str = "# C3 · Attention and induction
 A head decides where to look by its *attention pattern*: for each position (the query) a probability of every position up to it (the keys).
 Here you compute that pattern yourself, then read off patterns which heads look at the token before, and which find what came after the same token earlier: **induction heads**.
 
-Replace each `todo!()`, run the cell, and run the check below it. A check says what is wrong and where, and never costs you a variable.
-If your cell does not compile, mend it before you run the check: until then a check sees your last version, or a function of the library that has the same name, and then it complains of the arguments.
-
-If you come from PyTorch:
-
-| PyTorch | here |
-|---|---|
-| `b, p, v = x.shape` | `let (b, p, v) = x.dims3()?;` |
-| `x.argmax(-1)` as numbers | `x.argmax(D::Minus1)?.to_vec2::<u32>()?` |
-| `x / 2.5` | `(x / 2.5)?`, where the number is an `f64` |
-| `x.mean().item()` | `x.mean_all()?.to_scalar::<f32>()?` |
-| `x[0, :, 1:]` | `x.i((0, .., 1..))?` |
-| `einsum(\"bqhd,bkhd->bhqk\", q, k)` | `einsum(\"b q h d, b k h d -> b h q k\", &[q, k])?` |
-| `x.masked_fill(mask, -inf)` | `x.masked_fill(&mask, f32::NEG_INFINITY)?`: where the mask is 1, the number is replaced |
-| `x.softmax(-1)`, `x.diagonal(-1)` | `softmax(&x)?`, `x.diagonal(-1)?` |
-| `return x.mean(0)` | `Ok(x.mean(0)?)`: candle's calls end with `?`, and the answer is wrapped in `Ok` |";
+Replace each `todo!()`, run the cell, and run the check below it. A check says what is wrong and where, and never costs you a variable.";
 
 const SCORES: &str = "## What a head looks at
 

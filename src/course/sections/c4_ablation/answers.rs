@@ -144,6 +144,24 @@ pub(super) fn in_every_layer(model: &HookedTransformer, tokens: &Tokens, seq_len
     losses(model, tokens, (seq_len + 1, seq_len - 1), plan)
 }
 
+/// Without the heads of these numbers, counted through all layers.
+fn without_heads(model: &HookedTransformer, heads: std::ops::RangeInclusive<usize>) -> HookPlan {
+    let n_heads = model.dims().n_heads;
+    heads.fold(HookPlan::new(), |plan, at| plan.edit(("z", at / n_heads), Edit::zero().head(at % n_heads)))
+}
+
+pub(super) fn plan_grows(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
+    let n_heads = model.dims().n_heads;
+    losses(model, tokens, (seq_len + 1, seq_len - 1), |layer, head| without_heads(model, 0..=layer * n_heads + head))
+}
+
+pub(super) fn plan_grows_by_layer(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
+    let first = |layer| layer * model.dims().n_heads;
+    losses(model, tokens, (seq_len + 1, seq_len - 1), |layer, head| {
+        without_heads(model, first(layer)..=first(layer) + head)
+    })
+}
+
 pub(super) fn no_baseline(model: &HookedTransformer, tokens: &Tokens, seq_len: usize) -> Result<Tensor> {
     let (logits, _) = model.run_with_hooks(tokens.clone(), HookPlan::new())?;
     let clean = log_probs_of(&logits, tokens)?.narrow(1, seq_len + 1, seq_len - 1)?.neg()?.mean_all()?.item()?;
@@ -176,14 +194,14 @@ pub(super) fn over_prompts_and_positions(z: &Tensor, head: usize) -> Result<Tens
     mean_over(z, head, &[0, 1])
 }
 
-pub(super) fn a_head_of_layer_1() -> Result<(usize, usize)> {
-    Ok((1, 0))
+pub(super) fn a_head_of_layer_1() -> Result<String> {
+    Ok("L1H0".to_string())
 }
 
-pub(super) fn counted_from_one() -> Result<(usize, usize)> {
-    Ok((1, 1))
+pub(super) fn counted_from_one() -> Result<String> {
+    Ok("L1H1".to_string())
 }
 
-pub(super) fn the_second_best() -> Result<(usize, usize)> {
-    Ok((0, 3))
+pub(super) fn the_second_best() -> Result<String> {
+    Ok("L0H3".to_string())
 }

@@ -105,6 +105,8 @@ exercise! {
         "this is clean minus ablated. What is lost is the other way round." => answers::clean_minus_ablated,
         "the head of that number is gone in every layer. Take one layer's point, (\"z\", layer)." => answers::in_every_layer,
         "the loss of the whole model is not subtracted." => answers::no_baseline,
+        "the plan grows: it is made before the loops, so each run has the edits of all runs before it as well. Make a new HookPlan for every run." => answers::plan_grows,
+        "the plan grows within a layer: it is made once for each layer, so each run has the edits of the layer's runs before it as well. Make a new HookPlan for every run." => answers::plan_grows_by_layer,
     ];
     accepted: [];
 }
@@ -135,9 +137,9 @@ exercise! {
 
 exercise! {
     /// The head of `induction` that looks at the token before.
-    PreviousTokenHead, "1.2.l", previous_token_head() -> (usize, usize);
-    task: "Which head of `induction` looks at the token before? Return `Ok((layer, head))`, from what you see in its pattern and in the effect of its ablation.";
-    axes: &[&[], &[]];
+    PreviousTokenHead, "1.2.l", previous_token_head() -> String;
+    task: "Which head of `induction` looks at the token before? Return its name as a text, such as `Ok(\"L1H2\".to_string())` for head 2 of layer 1, from what you see in its pattern and in the effect of its ablation.";
+    axes: &[];
     inputs: inputs::nothing => ();
     rule: inputs::looks_at_the_token_before;
     hints: &[

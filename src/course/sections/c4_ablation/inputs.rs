@@ -5,8 +5,9 @@ use candle_core::Tensor;
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::course::answer::Answer;
 use crate::course::models::{induction, other};
-use crate::course::seed::seed;
+use crate::course::seed::{seed, seeded};
 use crate::error::Result;
+use crate::head::Head;
 use crate::hooks::HookPlan;
 use crate::model::HookedTransformer;
 use crate::random::Random;
@@ -21,7 +22,7 @@ fn ids(random: &mut Random, count: usize, d_vocab: usize) -> Vec<u32> {
 type Parts = (Tensor, Tensor, Tensor, Tensor, Vec<u32>);
 
 pub(in crate::course::sections) fn two_layers() -> Result<Vec<Parts>> {
-    let mut random = Random::new(seed(41));
+    let mut random = seeded(41);
     let mut one = |pos, heads, d_model, d_vocab| -> Result<Parts> {
         let heads = (pos, heads, d_model);
         let [embed, w_u] = [(pos, d_model), (d_model, d_vocab)].map(|shape| random.normal(shape));
@@ -33,7 +34,7 @@ pub(in crate::course::sections) fn two_layers() -> Result<Vec<Parts>> {
 
 /// Parts, what the norm divides by, an unembedding with its bias, and tokens.
 pub(in crate::course::sections) fn with_norm() -> Result<Vec<Parts>> {
-    let mut random = Random::new(seed(42));
+    let mut random = seeded(42);
     let mut one = |pos, parts, d_model, d_vocab| -> Result<Parts> {
         let parts = random.normal((pos, parts, d_model))?;
         let scale = (parts.sum(1)?.sqr()?.mean_keepdim(1)? + 0.1)?.sqrt()?;
@@ -44,7 +45,7 @@ pub(in crate::course::sections) fn with_norm() -> Result<Vec<Parts>> {
 }
 
 pub(in crate::course::sections) fn outputs() -> Result<Vec<(Tensor, usize)>> {
-    let mut random = Random::new(seed(43));
+    let mut random = seeded(43);
     Ok(vec![(random.normal((2, 5, 3, 4))?, 1), (random.normal((4, 3, 5, 6))?, 2)])
 }
 
@@ -62,29 +63,30 @@ pub(in crate::course::sections) fn nothing() -> Result<Vec<()>> {
 
 /// Whether a head looks at the token before, by its pattern and not by its name.
 pub(in crate::course::sections) fn looks_at_the_token_before(_: &(), answer: &Answer) -> Result<Option<String>> {
-    let numbers: Vec<i64> = answer.parts.iter().map(|part| part.to_scalar()).collect::<Result<_, _>>()?;
     let model = induction()?;
     let dims = model.dims();
-    let head = match numbers[..] {
-        [layer, head] if (0..dims.n_layers as i64).contains(&layer) && (0..dims.n_heads as i64).contains(&head) => {
-            (layer as usize, head as usize)
+    let name = answer.text.trim().to_uppercase();
+    let head = match name.parse::<Head>() {
+        Ok(head) if head.layer < dims.n_layers && head.head < dims.n_heads => head,
+        Ok(_) => {
+            return Ok(Some(format!("there is no such head: {} layers have {} each.", dims.n_layers, dims.n_heads)));
         }
-        _ => return Ok(Some(format!("there is no such head: {} layers have {} each.", dims.n_layers, dims.n_heads))),
+        Err(_) => return Ok(Some(format!("{name:?} names no head: layer and head are written as \"L1H2\"."))),
     };
     // The rows that the notebook shows.
     let tokens = repeated_tokens(&model, RepeatOptions { seq_len: 25, batch: 1, seed: 0 })?;
-    let pattern =
-        model.run_with_hooks(tokens, HookPlan::new().capture(("pattern", head.0)))?.1.get(("pattern", head.0))?;
+    let pattern = model
+        .run_with_hooks(tokens, HookPlan::new().capture(("pattern", head.layer)))?
+        .1
+        .get(("pattern", head.layer))?;
     let scores = pattern.diagonal(-1)?.mean((0, 2))?.to_vec1::<f32>()?;
-    let (score, is_highest) = (scores[head.1], scores.iter().all(|other| *other <= scores[head.1]));
-    let kind = match head.0 {
+    let (score, is_highest) = (scores[head.head], scores.iter().all(|other| *other <= scores[head.head]));
+    let kind = match head.layer {
         1 => " This one looks at the token after an earlier occurrence: it is an induction head.",
         _ => "",
     };
-    Ok((head.0 != 0 || !is_highest).then(|| {
-        let (layer, head, percent) = (head.0, head.1, 100.0 * score);
-        format!(
-            "L{layer}H{head} gives {percent:.0} % of its attention to the token before, and another head more.{kind}"
-        )
+    Ok((head.layer != 0 || !is_highest).then(|| {
+        let percent = 100.0 * score;
+        format!("{head} gives {percent:.0} % of its attention to the token before, and another head more.{kind}")
     }))
 }

@@ -80,11 +80,24 @@ pub(super) fn scrambled(model: &HookedTransformer, layer: usize) -> Result<Facto
     FactoredMatrix::new(&model.W_E().matmul(&w_v)?, &w_o.matmul(&model.W_U())?)
 }
 
-/// The pattern of queries and keys that `read` gives, its scores divided by `scale`.
-fn pattern((q, k): (Tensor, Tensor), scale: impl Fn(usize) -> f64, is_masked: bool) -> Result<Tensor> {
+/// What is masked.
+#[derive(Clone, Copy)]
+enum Masked {
+    Future,
+    Past,
+    Nothing,
+}
+
+/// The pattern of queries and keys, the scores divided by `scale`.
+fn pattern((q, k): (Tensor, Tensor), scale: impl Fn(usize) -> f64, masked: Masked) -> Result<Tensor> {
     let scores = (q.matmul(&k.t()?)? / scale(q.dim(1)?))?;
-    let future = Tensor::tril2(scores.dim(0)?, DType::U8, scores.device())?.eq(0u8)?;
-    softmax(&if is_masked { scores.masked_fill(&future, f32::NEG_INFINITY)? } else { scores })
+    let past = Tensor::tril2(scores.dim(0)?, DType::U8, scores.device())?;
+    let mask = match masked {
+        Masked::Future => past.eq(0u8)?,
+        Masked::Past => past,
+        Masked::Nothing => past.zeros_like()?,
+    };
+    softmax(&scores.masked_fill(&mask, f32::NEG_INFINITY)?)
 }
 
 fn queries_and_keys(x: &Tensor, model: &HookedTransformer, layer: usize, head: usize) -> Result<(Tensor, Tensor)> {
@@ -96,20 +109,24 @@ fn root(d_head: usize) -> f64 {
 }
 
 pub(super) fn of_tokens(model: &HookedTransformer, layer: usize, head: usize) -> Result<Tensor> {
-    pattern(queries_and_keys(&model.W_E(), model, layer, head)?, root, true)
+    pattern(queries_and_keys(&model.W_E(), model, layer, head)?, root, Masked::Future)
 }
 
 pub(super) fn no_scale(model: &HookedTransformer, layer: usize, head: usize) -> Result<Tensor> {
-    pattern(queries_and_keys(&model.W_pos()?, model, layer, head)?, |_| 1.0, true)
+    pattern(queries_and_keys(&model.W_pos()?, model, layer, head)?, |_| 1.0, Masked::Future)
 }
 
 pub(super) fn no_mask(model: &HookedTransformer, layer: usize, head: usize) -> Result<Tensor> {
-    pattern(queries_and_keys(&model.W_pos()?, model, layer, head)?, root, false)
+    pattern(queries_and_keys(&model.W_pos()?, model, layer, head)?, root, Masked::Nothing)
+}
+
+pub(super) fn past_masked(model: &HookedTransformer, layer: usize, head: usize) -> Result<Tensor> {
+    pattern(queries_and_keys(&model.W_pos()?, model, layer, head)?, root, Masked::Past)
 }
 
 pub(super) fn swapped(model: &HookedTransformer, layer: usize, head: usize) -> Result<Tensor> {
     let (q, k) = queries_and_keys(&model.W_pos()?, model, layer, head)?;
-    pattern((k, q), root, true)
+    pattern((k, q), root, Masked::Future)
 }
 
 pub(super) fn no_positions(cache: &ActivationCache) -> Result<Tensor> {

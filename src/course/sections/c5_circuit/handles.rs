@@ -95,6 +95,7 @@ exercise! {
         "queries and keys are made of W_E: that is tokens by tokens." => answers::of_tokens,
         "the scores are not divided by the square root of d_head." => answers::no_scale,
         "there is no causal mask." => answers::no_mask,
+        "the mask is inverted: masked_fill replaces where the mask is 1, and tril2 is 1 where a query may attend. Compare it with 0 first: past.eq(0u8)?." => answers::past_masked,
         "queries and keys are exchanged." => answers::swapped,
     ];
     accepted: [];

@@ -7,12 +7,11 @@ use candle_core::{Device, Tensor};
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::course::models::{induction, once, other};
-use crate::course::seed::seed;
+use crate::course::seed::{seed, seeded};
 use crate::error::Result;
 use crate::factored_matrix::FactoredMatrix;
 use crate::hooks::HookPlan;
 use crate::model::{HookedTransformer, HookedTransformerConfig, NormalizationType, PositionalEmbeddingType};
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 /// A random model as `induction` is, of other sizes.
@@ -32,7 +31,7 @@ fn another_induction() -> Result<HookedTransformer> {
             initializer_range: Some(0.5),
             ..Default::default()
         };
-        Ok(HookedTransformer::trainable(cfg, 51, &Device::Cpu)?.0.without_weight_gradients())
+        Ok(HookedTransformer::trainable(cfg, seed(51), &Device::Cpu)?.0.without_weight_gradients())
     })
 }
 
@@ -45,7 +44,7 @@ pub(in crate::course::sections) fn layers() -> Result<Vec<(HookedTransformer, us
 }
 
 pub(in crate::course::sections) fn circuits() -> Result<Vec<(FactoredMatrix,)>> {
-    let mut random = Random::new(seed(52));
+    let mut random = seeded(52);
     let mut one = |tokens: usize, rank: usize| -> Result<(FactoredMatrix,)> {
         let a = random.normal((tokens, rank))?;
         // About half of the rows have their own column as the highest.
@@ -65,7 +64,7 @@ pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
 }
 
 pub(in crate::course::sections) fn parts() -> Result<Vec<(Tensor, Tensor, Tensor)>> {
-    let mut random = Random::new(seed(54));
+    let mut random = seeded(54);
     let mut one = |parts: usize, pos: usize, d_model: usize, d_head: usize| -> Result<_> {
         Ok((
             random.normal((parts, pos, d_model))?,
@@ -81,7 +80,7 @@ pub(in crate::course::sections) fn pairs() -> Result<Vec<(HookedTransformer, usi
 }
 
 pub(in crate::course::sections) fn matrices() -> Result<Vec<(FactoredMatrix, FactoredMatrix)>> {
-    let mut random = Random::new(seed(55));
+    let mut random = seeded(55);
     let mut one = |d_model: usize, ranks: [usize; 2]| -> Result<_> {
         let [left, right] =
             ranks.map(|rank| FactoredMatrix::new(&random.normal((d_model, rank))?, &random.normal((rank, d_model))?));

@@ -5,6 +5,7 @@ use candle_core::{D, Device, IndexOp, Tensor};
 use super::{answer_directions, attention_to, head_logit_diffs, logit_diff, stack_to_logit_diff};
 use crate::cache::ActivationCache;
 use crate::course::answer::Answer;
+use crate::course::choice::{Choice, choose};
 use crate::error::Result;
 use crate::model::HookedTransformer;
 use crate::model::ops::softmax;
@@ -202,6 +203,10 @@ pub(super) fn head_first(scores: &Tensor, k: usize) -> Result<Vec<(usize, usize)
     Ok(super::top_heads(scores, k)?.into_iter().map(|(layer, head)| (head, layer)).collect())
 }
 
+pub(super) fn ascending(scores: &Tensor, k: usize) -> Result<Vec<(usize, usize)>> {
+    Ok(super::top_heads(scores, k)?.into_iter().rev().collect())
+}
+
 pub(super) fn smallest(scores: &Tensor, k: usize) -> Result<Vec<(usize, usize)>> {
     ranked(&scores.abs()?.neg()?, k, scores.dim(1)?)
 }
@@ -258,12 +263,14 @@ pub(super) fn layer_for_head(cache: &ActivationCache, heads: &[(usize, usize)], 
     attention_to(cache, &exchanged, positions)
 }
 
+/// The three positions of names, and what they may be called.
+const NAMES: [Choice; 3] =
+    [("IO", &["io", "indirect"]), ("S1", &["s1", "first"]), ("S2", &["s2", "second", "repeated"])];
+
 /// What is to be said of a name that these heads do not attend to.
 pub(super) fn is_the_name(_: &(), answer: &Answer) -> Result<Option<String>> {
-    let right = answer.text.trim().eq_ignore_ascii_case(&super::which_name()?);
-    Ok((!right).then(|| {
-        format!("{:?} is not what these heads attend to: compare attention_to for io, s1 and s2.", answer.text)
-    }))
+    let advice = "Compare attention_to for io, s1 and s2.";
+    Ok(choose(&answer.text, &NAMES, &super::which_name()?, advice))
 }
 
 pub(super) fn indirect_object() -> Result<String> {

@@ -152,6 +152,7 @@ exercise! {
         "the index into the flat list is divided by the number of layers. A row, one layer, has n_heads entries." => answers::divided_by_layers,
         "the pairs are (head, layer). Return (layer, head)." => answers::head_first,
         "these are the smallest scores." => answers::smallest,
+        "the right heads, but the smallest score first. The largest comes first." => answers::ascending,
     ];
     accepted: [];
 }
@@ -184,7 +185,7 @@ exercise! {
 exercise! {
     /// Which name the heads that write the answer attend to.
     WhichName, "1.3.g2", which_name() -> String;
-    task: "Which name do the top heads attend to from the last position: `\"IO\"`, `\"S1\"` or `\"S2\"`? Use what you have written: `attention_to(&cache, &[(3, 6), (3, 0)], &io)?`, and so on. Return it as a text, `Ok(\"..\".to_string())`.";
+    task: "Which name do the top heads attend to from the last position: `\"IO\"`, `\"S1\"` or `\"S2\"`? Use what you have written: `attention_to(&cache, &[(3, 6), (3, 0)], &io)?`, and so on. Return one of these three as a text, `Ok(\"..\".to_string())`.";
     axes: &[];
     inputs: inputs::nothing => ();
     rule: answers::is_the_name;

@@ -6,18 +6,19 @@ use candle_core::Tensor;
 
 use super::answer_directions;
 use crate::cache::{ActivationCache, Stack};
+use crate::course::data::NAMES;
 use crate::course::models::{other, tiny};
+use crate::course::seed::{reordered, seeded};
 use crate::error::Result;
 use crate::hooks::HookPlan;
 use crate::model::{HookedTransformer, Processing};
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 /// Right and wrong answers to logits or by a model.
 type Answered<T> = (T, Vec<u32>, Vec<u32>);
 
 pub(in crate::course::sections) fn logits() -> Result<Vec<Answered<Tensor>>> {
-    let mut random = Random::new(61);
+    let mut random = seeded(61);
     let one = random.normal((3, 5, 7))?;
     let two = random.normal((2, 4, 9))?;
     Ok(vec![(one, vec![6, 0, 2], vec![1, 5, 4]), (two, vec![3, 8], vec![7, 1])])
@@ -44,19 +45,21 @@ impl Asked {
 
 /// The embedded model on three prompts, and another on two.
 fn asked() -> Result<[Asked; 2]> {
+    let names: Vec<String> = reordered(NAMES, 64).iter().map(|name| format!(" {name}")).collect();
+    let [john, mary, _, _, tom, james, martin, amy] = &names[..] else { unreachable!("NAMES has eight") };
     let prompts = [
-        ("When John and Mary went to the shops, John gave the bag to", " Mary", " John"),
-        ("When Tom and James went to the park, Tom gave the ball to", " James", " Tom"),
-        ("After Martin and Amy went to the park, Amy gave a drink to", " Martin", " Amy"),
+        (format!("When{john} and{mary} went to the shops,{john} gave the bag to"), mary, john),
+        (format!("When{tom} and{james} went to the park,{tom} gave the ball to"), james, tom),
+        (format!("After{martin} and{amy} went to the park,{amy} gave a drink to"), martin, amy),
     ];
     let model = tiny()?;
     let embedded = Asked {
-        tokens: model.to_tokens(prompts.map(|prompt| prompt.0))?,
-        right: model.token_ids(prompts.map(|prompt| prompt.1))?,
-        wrong: model.token_ids(prompts.map(|prompt| prompt.2))?,
+        tokens: model.to_tokens(prompts.each_ref().map(|prompt| prompt.0.as_str()))?,
+        right: model.token_ids(prompts.each_ref().map(|prompt| prompt.1.as_str()))?,
+        wrong: model.token_ids(prompts.each_ref().map(|prompt| prompt.2.as_str()))?,
         model,
     };
-    let (model, mut random) = (other()?, Random::new(63));
+    let (model, mut random) = (other()?, seeded(63));
     // As models are loaded: norms folded, and what is written to the stream centred.
     let processing = Processing::default_for(&model.cfg());
     let model = model.process(processing)?;
@@ -90,7 +93,7 @@ pub(in crate::course::sections) fn models_and_caches() -> Result<Vec<(HookedTran
 }
 
 pub(in crate::course::sections) fn scores() -> Result<Vec<(Tensor, usize)>> {
-    let mut random = Random::new(62);
+    let mut random = seeded(62);
     Ok(vec![(random.normal((4, 7))?, 5), (random.normal((5, 3))?, 4)])
 }
 

@@ -18,6 +18,7 @@ const SOURCE: &str = include_str!("mod.rs");
 pub(super) fn section() -> Section {
     let parts = vec![
         Part::Text(INTRODUCTION),
+        Part::Text(super::pytorch::TABLE),
         Part::Code(PROMPTS),
         Part::Code("let (logits, cache) = model.run_with_cache(&tokens)?;\ncache"),
         Part::Exercise(handles::logit_diff().task()),

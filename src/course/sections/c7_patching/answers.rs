@@ -5,6 +5,7 @@ use candle_core::{Device, IndexOp, Tensor};
 use super::{logit_diff_with, patch_blocks, patch_heads_every, recovered as recovered_share};
 use crate::cache::ActivationCache;
 use crate::course::answer::Answer;
+use crate::course::choice::{Choice, choose};
 use crate::error::Result;
 use crate::hooks::{Edit, HookPlan};
 use crate::model::HookedTransformer;
@@ -85,10 +86,19 @@ impl Runs<'_> {
 
     /// The other run's activation at each position.
     fn by_pos(&self, point: &str, from: &Cache) -> Result<Tensor> {
-        self.sweep(point, self.corrupted.pos(), |layer, pos| {
-            Ok(Edit::replace(from.get((point, layer))?.i((.., pos))?).pos(pos as isize))
-        })
+        self.sweep(point, self.corrupted.pos(), |layer, pos| at_pos(from, point, layer, pos))
     }
+}
+
+/// The other run's activation at one position.
+fn at_pos(from: &Cache, point: &str, layer: usize, pos: usize) -> Result<Edit> {
+    Ok(Edit::replace(from.get((point, layer))?.i((.., pos))?).pos(pos as isize))
+}
+
+/// The other run's activation of one head.
+fn of_head(from: &Cache, point: &str, layer: usize, head: usize) -> Result<Edit> {
+    let axis = if point == "pattern" { 1 } else { 2 };
+    Ok(Edit::replace(from.get((point, layer))?.narrow(axis, head, 1)?.squeeze(axis)?).head(head as isize))
 }
 
 fn runs<'a>(model: &'a Model, corrupted: &'a Tokens, right: u32, wrong: u32) -> Runs<'a> {
@@ -178,11 +188,8 @@ pub(super) fn layers_first(model: &Model, clean: &Cache, corrupted: &Tokens, rig
 
 /// The other run's activation at each head, in one point.
 fn by_head(model: &Model, clean: &Cache, corrupted: &Tokens, answers: (u32, u32), point: &str) -> Result<Tensor> {
-    let axis = if point == "pattern" { 1 } else { 2 };
-    Runs { model, corrupted, answers }.sweep(point, model.cfg().n_heads, |layer, head| {
-        let value = clean.get((point, layer))?.narrow(axis, head, 1)?.squeeze(axis)?;
-        Ok(Edit::replace(value).head(head as isize))
-    })
+    Runs { model, corrupted, answers }
+        .sweep(point, model.cfg().n_heads, |layer, head| of_head(clean, point, layer, head))
 }
 
 pub(super) fn whole_layer(model: &Model, clean: &Cache, corrupted: &Tokens, right: u32, wrong: u32) -> Result<Tensor> {
@@ -263,14 +270,76 @@ pub(super) fn without_pattern(
     rows(&[0, 1, 2, 3], model, clean, corrupted, (right, wrong))
 }
 
+/// When a plan that grows is made anew.
+#[derive(Clone, Copy, PartialEq)]
+enum Anew {
+    Never,
+    ForEachPoint,
+    ForEachLayer,
+}
+
+/// The sites of these points, `[point, layer, site]`, with a plan that keeps the edits of the runs before.
+fn growing(
+    runs: Runs,
+    points: &[&str],
+    anew: Anew,
+    sites: usize,
+    edit: impl Fn(&str, usize, usize) -> Result<Edit>,
+) -> Result<Tensor> {
+    let n_layers = runs.model.cfg().n_layers;
+    let (mut plan, mut results) = (HookPlan::new(), Vec::new());
+    for &point in points {
+        for layer in 0..n_layers {
+            if anew == Anew::ForEachLayer || (anew == Anew::ForEachPoint && layer == 0) {
+                plan = HookPlan::new();
+            }
+            for site in 0..sites {
+                plan = plan.edit((point, layer), edit(point, layer, site)?);
+                results.push(logit_diff_with(runs.model, runs.corrupted, &plan, runs.answers.0, runs.answers.1)?);
+            }
+        }
+    }
+    let numbers = Tensor::from_vec(results, (points.len(), n_layers, sites), &Device::Cpu)?;
+    Ok(if points.len() == 1 { numbers.squeeze(0)? } else { numbers })
+}
+
+macro_rules! growing {
+    ($($name:ident: $points:expr, $anew:ident, $by:ident;)+) => {$(
+        pub(super) fn $name(model: &Model, clean: &Cache, corrupted: &Tokens, right: u32, wrong: u32) -> Result<Tensor> {
+            let (n_heads, n_pos) = (model.cfg().n_heads, corrupted.pos());
+            let edit = |point: &str, layer: usize, site: usize| $by(clean, point, layer, site);
+            let sites = if $points.contains(&"z") { n_heads } else { n_pos };
+            growing(runs(model, corrupted, right, wrong), &$points, Anew::$anew, sites, edit)
+        }
+    )+};
+}
+const BLOCKS: [&str; 3] = ["resid_pre", "attn_out", "mlp_out"];
+const HEADS: [&str; 5] = ["z", "q", "k", "v", "pattern"];
+growing! {
+    stream_grows: ["resid_pre"], Never, at_pos;
+    stream_grows_by_layer: ["resid_pre"], ForEachLayer, at_pos;
+    blocks_grow: BLOCKS, Never, at_pos;
+    blocks_grow_by_point: BLOCKS, ForEachPoint, at_pos;
+    blocks_grow_by_layer: BLOCKS, ForEachLayer, at_pos;
+    heads_grow: ["z"], Never, of_head;
+    heads_grow_by_layer: ["z"], ForEachLayer, of_head;
+    all_grow: HEADS, Never, of_head;
+    all_grow_by_point: HEADS, ForEachPoint, of_head;
+    all_grow_by_layer: HEADS, ForEachLayer, of_head;
+}
+
+/// The parts of a head, and what they may be called.
+const CARRIERS: [Choice; 4] = [
+    ("queries", &["queries", "query", "q"]),
+    ("keys", &["keys", "key", "k"]),
+    ("values", &["values", "value", "v"]),
+    ("pattern", &["pattern", "patterns"]),
+];
+
 /// What is to be said of another part of a head.
 pub(super) fn is_what_carries_it(_: &(), answer: &Answer) -> Result<Option<String>> {
-    let named = answer.text.trim().to_lowercase();
-    let right = super::what_carries_it()?;
-    let is_right = [right.as_str(), right.trim_end_matches('s'), &right[..1]].contains(&named.as_str());
-    Ok((!is_right).then(|| {
-        format!("{:?} does not bring the answer back: compare the five parts of patch_heads_every.", answer.text)
-    }))
+    let advice = "Alone it does not bring the answer back: compare the five parts of patch_heads_every.";
+    Ok(choose(&answer.text, &CARRIERS, &super::what_carries_it()?, advice))
 }
 
 pub(super) fn queries() -> Result<String> {

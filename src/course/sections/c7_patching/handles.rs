@@ -82,6 +82,8 @@ exercise! {
         "every position is patched at once, so that all positions of a layer have the same number. Patch one: .pos(pos as isize)." => answers::all_positions,
         "each number belongs to the next position." => answers::next_position,
         "this is the stream after the block, resid_post. Patch the one that enters it, resid_pre." => answers::after_the_block,
+        "the plan grows: it is made before the loops, so each run has the edits of all runs before it as well. Make a new HookPlan for every run." => answers::stream_grows,
+        "the plan grows within a layer: it is made once for each layer, so each run has the edits of the layer's runs before it as well. Make a new HookPlan for every run." => answers::stream_grows_by_layer,
     ];
     accepted: [];
 }
@@ -104,6 +106,9 @@ exercise! {
         "the MLP comes before attention. The order is resid_pre, attn_out, mlp_out." => answers::mlps_first,
         "these are three points of the stream itself. Patch what attention and the MLP add to it: attn_out and mlp_out." => answers::streams_alone,
         "the numbers are in the order of another loop: layers outside and points inside. Make the points' loop the outer one." => answers::layers_first,
+        "the plan grows: it is made before the loops, so each run has the edits of all runs before it as well. Make a new HookPlan for every run." => answers::blocks_grow,
+        "the plan grows within a point: it is made once for each point, so each run has the edits of the point's runs before it as well. Make a new HookPlan for every run." => answers::blocks_grow_by_point,
+        "the plan grows within a layer: it is made once for each layer, so each run has the edits of the layer's runs before it as well. Make a new HookPlan for every run." => answers::blocks_grow_by_layer,
     ];
     accepted: [];
 }
@@ -128,6 +133,8 @@ exercise! {
         "the head's number is used as a position: the second axis of z is positions, the third heads." => answers::head_as_position,
         "this patches the head's values v. Its output is z, what its pattern makes of them." => answers::values_alone,
         "this is patched at the last position only. Leave .pos out: all positions are patched." => answers::last_position,
+        "the plan grows: it is made before the loops, so each run has the edits of all runs before it as well. Make a new HookPlan for every run." => answers::heads_grow,
+        "the plan grows within a layer: it is made once for each layer, so each run has the edits of the layer's runs before it as well. Make a new HookPlan for every run." => answers::heads_grow_by_layer,
     ];
     accepted: [];
 }
@@ -152,6 +159,9 @@ exercise! {
         "keys come before queries. The order is z, q, k, v, pattern." => answers::keys_first,
         "the pattern's queries and keys are exchanged. Patch it in as it is." => answers::pattern_turned,
         "the pattern is missing, the fifth part." => answers::without_pattern,
+        "the plan grows: it is made before the loops, so each run has the edits of all runs before it as well. Make a new HookPlan for every run." => answers::all_grow,
+        "the plan grows within a point: it is made once for each point, so each run has the edits of the point's runs before it as well. Make a new HookPlan for every run." => answers::all_grow_by_point,
+        "the plan grows within a layer: it is made once for each layer, so each run has the edits of the layer's runs before it as well. Make a new HookPlan for every run." => answers::all_grow_by_layer,
     ];
     accepted: [];
 }
@@ -159,7 +169,7 @@ exercise! {
 exercise! {
     /// What in a head carries the difference between the prompts.
     WhatCarriesIt, "1.3.m", what_carries_it() -> String;
-    task: "In this model, what in the heads carries the difference between the two prompts: `\"queries\"`, `\"keys\"`, `\"values\"` or the `\"pattern\"`? Return it as a text.";
+    task: "In this model, what in the heads carries the difference between the two prompts: `\"queries\"`, `\"keys\"`, `\"values\"` or the `\"pattern\"`? Return one of these four as a text, `Ok(\"..\".to_string())`.";
     axes: &[];
     inputs: inputs::nothing => ();
     rule: answers::is_what_carries_it;

@@ -3,14 +3,14 @@
 use candle_core::{Device, Tensor};
 
 use crate::cache::ActivationCache;
+use crate::course::seed::{seed, seeded};
 use crate::error::Result;
 use crate::hooks::{Edit, HookPlan};
 use crate::model::{HookedTransformer, HookedTransformerConfig};
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 /// A random model smaller than the course's other ones, whose biases and norm weights all count.
-fn small(n_layers: usize, n_heads: usize, seed: u64) -> Result<HookedTransformer> {
+fn small(n_layers: usize, n_heads: usize, number: u64) -> Result<HookedTransformer> {
     let cfg = HookedTransformerConfig {
         n_layers,
         n_heads,
@@ -21,8 +21,8 @@ fn small(n_layers: usize, n_heads: usize, seed: u64) -> Result<HookedTransformer
         n_ctx: 8,
         ..Default::default()
     };
-    let (model, vars) = HookedTransformer::trainable(cfg, seed, &Device::Cpu)?;
-    let mut random = Random::new(seed);
+    let (model, vars) = HookedTransformer::trainable(cfg, seed(number), &Device::Cpu)?;
+    let mut random = seeded(number);
     for var in &vars {
         var.set(&(var.as_tensor() + (random.normal(var.shape())? * 0.3)?)?)?;
     }
@@ -55,7 +55,7 @@ pub(in crate::course::sections) fn plans() -> Result<Vec<Planned>> {
 }
 
 pub(in crate::course::sections) fn differences() -> Result<Vec<(Tensor, f32, f32)>> {
-    let mut random = Random::new(73);
+    let mut random = seeded(73);
     // In the second, the metric is lower in the clean run.
     Ok(vec![(random.normal((3, 5))?, 4.2, -1.5), (random.normal((4, 2))?, -0.7, 2.3)])
 }

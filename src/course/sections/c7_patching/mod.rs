@@ -20,6 +20,7 @@ const SOURCE: &str = include_str!("mod.rs");
 pub(super) fn section() -> Section {
     let parts = vec![
         Part::Text(INTRODUCTION),
+        Part::Text(super::pytorch::TABLE),
         Part::Code(PROMPTS),
         Part::Code(RUNS),
         Part::Exercise(handles::logit_diff_with().task()),

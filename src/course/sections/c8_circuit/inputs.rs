@@ -2,16 +2,17 @@
 
 use candle_core::Tensor;
 
+use crate::course::data::NAMES;
 use crate::course::models::{other, tiny};
+use crate::course::seed::{reordered, seeded};
 use crate::error::Result;
 use crate::head::Head;
 use crate::metrics::Answers;
 use crate::model::HookedTransformer;
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 pub(super) fn grouped() -> Result<Vec<(Tensor, Vec<usize>)>> {
-    let mut random = Random::new(21);
+    let mut random = seeded(21);
     // Numbers of groups may have gaps.
     Ok(vec![
         (random.normal((7, 4, 3, 2))?, vec![0, 2, 0, 2, 2, 5, 5]),
@@ -22,7 +23,7 @@ pub(super) fn grouped() -> Result<Vec<(Tensor, Vec<usize>)>> {
 type Kept = (Tensor, Tensor, Vec<usize>, Vec<usize>);
 
 pub(super) fn kept() -> Result<Vec<Kept>> {
-    let mut random = Random::new(22);
+    let mut random = seeded(22);
     let mut one =
         |shape: (usize, usize, usize, usize)| -> Result<_> { Ok((random.normal(shape)?, random.normal(shape)?)) };
     let ((z, means), (z2, means2)) = (one((3, 6, 4, 2))?, one((2, 4, 3, 5))?);
@@ -32,7 +33,7 @@ pub(super) fn kept() -> Result<Vec<Kept>> {
 type Given = (HookedTransformer, Tokens, Vec<usize>, Answers);
 
 fn random_prompts() -> Result<Given> {
-    let (model, mut random) = (other()?, Random::new(23));
+    let (model, mut random) = (other()?, seeded(23));
     let mut id = || random.below(model.cfg().d_vocab) as u32;
     let rows = (0..5).map(|_| (0..6).map(|_| id()).collect()).collect();
     let pairs: Vec<(u32, u32)> = (0..5).map(|_| (id(), id())).collect();
@@ -42,13 +43,18 @@ fn random_prompts() -> Result<Given> {
 
 fn prompts() -> Result<Given> {
     let model = tiny()?;
+    let names: Vec<String> = reordered(NAMES, 24).iter().map(|name| format!(" {name}")).collect();
+    let [john, mary, paul, anna] = [0, 1, 2, 3].map(|at| names[at].as_str());
+    let prompt = |first: &str, second: &str, subject: &str| {
+        format!("When{first} and{second} went to the shops,{subject} gave the bag to")
+    };
     let clean = model.to_tokens([
-        "When John and Mary went to the shops, John gave the bag to",
-        "When Anna and Paul went to the shops, Anna gave the bag to",
-        "When John and Mary went to the shops, Mary gave the bag to",
-        "When Anna and Paul went to the shops, Paul gave the bag to",
+        prompt(john, mary, john),
+        prompt(anna, paul, anna),
+        prompt(john, mary, mary),
+        prompt(anna, paul, paul),
     ])?;
-    let answers = model.answers([(" Mary", " John"), (" Paul", " Anna"), (" John", " Mary"), (" Anna", " Paul")])?;
+    let answers = model.answers([(mary, john), (paul, anna), (john, mary), (anna, paul)])?;
     Ok((model, clean, vec![0, 0, 1, 1], answers))
 }
 

@@ -66,10 +66,11 @@ experiment";
 
 const DIRECT: &str = "## Who writes the answer?
 
-With your function in a loop over all heads you have each head's **direct effect**. The library has that loop; here it is for the whole model, on the scale of C7: the clean run's logit difference is 1, the corrupted run's is 0. Which heads write the answer?";
+With your function in a loop over all heads you have each head's **direct effect**. The library has that loop; here it is for the whole model, on the scale of C7: the clean run's logit difference is 1, the corrupted run's is 0. The map shows 1 *less* that number, so that most heads are at 0: the share of the answer that is lost when a head's own path to the end is corrupted. Which heads write the answer?";
 
 const DIRECT_MAP: &str = "let direct = experiment.path_patch_head_to_final_resid_post()?;
-imshow(&direct.normalised).title(\"patched to the end (1: as in the clean run)\").show()?;";
+let lost = (1.0 - direct.normalised.to_tensor()?)?;
+imshow(&lost).title(\"Share of the answer lost through the head's path to the end\").x_label(\"head\").y_label(\"layer\").show()?;";
 
 const THROUGH: &str = "## What do those heads need?
 
@@ -78,7 +79,8 @@ Four heads stand out: L3H6, L3H7, L3H0 and L2H6. In GPT-2 small such heads are c
 const THROUGH_MAPS: &str = "let movers = [(3, 6), (3, 7), (3, 0), (2, 6)].map(Head::from);
 for (input, receiver) in [(\"queries\", Receiver::q as fn(Head) -> Receiver), (\"keys\", Receiver::k), (\"values\", Receiver::v)] {
     let result = experiment.path_patch_head_to_heads(&movers.map(receiver))?;
-    imshow(&result.normalised).title(format!(\"through the movers' {input}\")).show()?;
+    let lost = (1.0 - result.normalised.to_tensor()?)?;
+    imshow(&lost).title(format!(\"Share of the answer lost through the movers' {input}\")).x_label(\"head\").y_label(\"layer\").show()?;
 }";
 
 const POSITION_OR_TOKEN: &str = "## Position or token?

@@ -6,9 +6,9 @@ use crate::cache::ActivationCache;
 use crate::course::answer::Answer;
 use crate::course::brackets::bracket_strings;
 use crate::course::models::{brackets, classifier};
+use crate::course::seed::seeded;
 use crate::error::Result;
 use crate::model::HookedTransformer;
-use crate::random::Random;
 use crate::tokens::Tokens;
 
 use super::is_balanced;
@@ -30,7 +30,7 @@ pub(in crate::course::sections) fn token_batches() -> Result<Vec<(Tokens,)>> {
     let model = brackets()?;
     // Each kind of failure, and padding.
     let first = model.to_tokens(["()", "(()())", ")(", "(()", "())(()", ")((()))("])?;
-    let second = model.to_tokens(bracket_strings(9, &mut Random::new(3)))?;
+    let second = model.to_tokens(bracket_strings(9, &mut seeded(3)))?;
     Ok(vec![(first,), (second,)])
 }
 
@@ -45,12 +45,12 @@ pub(in crate::course::sections) fn models() -> Result<Vec<(HookedTransformer,)>>
 
 pub(in crate::course::sections) fn models_and_strings() -> Result<Vec<(HookedTransformer, Vec<String>)>> {
     let [model, other] = both()?;
-    Ok(vec![(model, bracket_strings(61, &mut Random::new(11))), (other, bracket_strings(40, &mut Random::new(5)))])
+    Ok(vec![(model, bracket_strings(61, &mut seeded(11))), (other, bracket_strings(40, &mut seeded(5)))])
 }
 
 pub(in crate::course::sections) fn models_and_caches() -> Result<Vec<(HookedTransformer, ActivationCache)>> {
     let of = |model: HookedTransformer, count, seed| -> Result<_> {
-        let cache = model.run_with_cache(bracket_strings(count, &mut Random::new(seed)))?.1;
+        let cache = model.run_with_cache(bracket_strings(count, &mut seeded(seed)))?.1;
         Ok((model, cache))
     };
     let [model, other] = both()?;
@@ -59,7 +59,7 @@ pub(in crate::course::sections) fn models_and_caches() -> Result<Vec<(HookedTran
 
 /// Components that need not be those of the run: random ones, with a mean over d_model.
 pub(in crate::course::sections) fn components_and_caches() -> Result<Vec<(Tensor, ActivationCache)>> {
-    let mut random = Random::new(8);
+    let mut random = seeded(8);
     let with_components = |(_, cache): (HookedTransformer, ActivationCache)| -> Result<_> {
         let shape = (4, cache.tokens().batch(), cache.tokens().pos(), cache.dims().d_model);
         Ok(((random.normal(shape)? + 0.5)?, cache))
@@ -68,7 +68,7 @@ pub(in crate::course::sections) fn components_and_caches() -> Result<Vec<(Tensor
 }
 
 pub(in crate::course::sections) fn components() -> Result<Vec<(Tensor, Tensor, Vec<bool>)>> {
-    let mut random = Random::new(9);
+    let mut random = seeded(9);
     let mut one = |shape: (usize, usize, usize), balanced: Vec<bool>| -> Result<_> {
         Ok((random.normal(shape)?, random.normal(shape.2)?, balanced))
     };

@@ -193,6 +193,10 @@ pub(crate) fn no_mask(x: &Tensor, weights: &AttnWeights) -> Result<Tensor> {
     by_steps(x, weights, softmax, heads_back)
 }
 
+pub(crate) fn pattern_of_the_future(x: &Tensor, weights: &AttnWeights) -> Result<Tensor> {
+    by_steps(x, weights, |scores| softmax(&past_masked(scores)?), heads_back)
+}
+
 pub(crate) fn no_softmax(x: &Tensor, weights: &AttnWeights) -> Result<Tensor> {
     by_steps(x, weights, |scores| masked_where(scores, |q, k| k <= q, 0.0), heads_back)
 }
