@@ -41,6 +41,13 @@ pub enum EdgeMethod {
         /// Number of runs for each part, at most 10,000.
         steps: usize,
     },
+    /// The mean gradient over runs whose embeddings move from the clean ones towards what makes the output that of the corrupted
+    /// prompt, in steps of length 1 along the gradient of the squared distance between the logits, instead of on a straight line
+    /// (EAP-GP, Zhang et al. 2025). Twice as many runs as steps.
+    EapGp {
+        /// Number of steps, at most 10,000; the paper uses 5.
+        steps: usize,
+    },
     /// The mean of the gradients of the clean and of the corrupted run.
     CleanCorrupted,
     /// How much of what a node reads is due to each writer, in the clean run: `max(0, |x| - |x - u|)` with the sum of
@@ -108,6 +115,7 @@ impl Edges {
             EdgeMethod::Eap => "EAP".to_string(),
             EdgeMethod::EapIgInputs { steps } => format!("EAP-IG-inputs, {steps} steps ({} Riemann)", side(rule)),
             EdgeMethod::EapIgActivations { steps } => format!("EAP-IG-activations, {steps} steps (right Riemann)"),
+            EdgeMethod::EapGp { steps } => format!("EAP-GP, {steps} steps"),
             EdgeMethod::CleanCorrupted => "clean-corrupted".into(),
             EdgeMethod::InformationFlowRoutes => return "information flow routes".into(),
             EdgeMethod::Exact => "exact".into(),
@@ -184,6 +192,10 @@ impl Edges {
                 let embed = (HookPoint::Embed, &self.run.outputs.embed, &self.ablated.embed);
                 nodes.iter().map(|(share, _)| self.between(embed, *share)).collect()
             }
+            EdgeMethod::EapGp { steps } => {
+                let path = self.gradient_path(corrupted("EAP-GP")?, steps)?;
+                path.iter().map(|x| self.between((HookPoint::Embed, x, x), 1.)).collect()
+            }
             EdgeMethod::EapIgActivations { steps } => {
                 let nodes = &self.nodes(steps, Quadrature::RiemannRight)?;
                 let of_part = |part| nodes.iter().map(move |(share, _)| self.between(part, *share));
@@ -193,7 +205,8 @@ impl Edges {
         })
     }
 
-    fn between<'a>(&'a self, (point, clean, ablated): Written<'a>, share: f64) -> GradientRun<'a> {
+    fn between(&self, (point, clean, ablated): Written<'_>, share: f64) -> GradientRun<'_> {
+        let (clean, ablated) = (clean.clone(), ablated.clone());
         GradientRun { tokens: &self.tokens, between: Some(Between { point, clean, ablated, share }) }
     }
 

@@ -23,21 +23,21 @@ use crate::tokens::Tokens;
 pub(super) struct GradientRun<'a> {
     pub tokens: &'a Tokens,
     /// What is written at one point in place of what the run would write.
-    pub between: Option<Between<'a>>,
+    pub between: Option<Between>,
 }
 
 /// `share` of the path from what is written ablated to what is written clean.
-pub(super) struct Between<'a> {
+pub(super) struct Between {
     pub point: HookPoint,
-    pub clean: &'a Tensor,
-    pub ablated: &'a Tensor,
+    pub clean: Tensor,
+    pub ablated: Tensor,
     pub share: f64,
 }
 
-impl Between<'_> {
+impl Between {
     /// For `count` prompts from prompt `from` on.
     fn written(&self, from: usize, count: usize) -> Result<Tensor> {
-        let (clean, ablated) = (rows(self.clean, from, count)?, rows(self.ablated, from, count)?);
+        let (clean, ablated) = (rows(&self.clean, from, count)?, rows(&self.ablated, from, count)?);
         Ok(((clean * self.share)? + (ablated * (1. - self.share))?)?)
     }
 }

@@ -23,6 +23,7 @@ mod effects;
 mod evaluate;
 mod exact;
 mod faithfulness;
+mod gradient_path;
 mod gradients;
 mod json;
 mod layout;

@@ -4,6 +4,7 @@ mod eap_ig;
 mod evaluation;
 mod files;
 mod fuzz;
+mod gradient_path;
 mod mistakes;
 mod nodes;
 mod references;

@@ -63,7 +63,8 @@ impl JacobianLens {
     /// let plan = HookPlan::new().edit(("resid_post", -2), lens.ablate(&model, [" Mary", " John"], -2)?.pos(-1));
     /// let plan = plan.capture(("resid_post", -2));
     /// let (_, cache) = model.run_with_hooks(prompt, &plan)?;
-    /// let left = cache.get(("resid_post", -2))?.i((0, -1..))?;
+    /// let all = cache.get(("resid_post", -2))?.i(0)?;
+    /// let left = all.narrow(0, all.dim(0)? - 1, 1)?;
     /// let along = left.matmul(&lens.vectors(&model, [" Mary"], -2)?.t()?)?;
     /// assert!(along.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
     /// # Ok::<(), candle_lens::Error>(())
