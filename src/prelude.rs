@@ -14,7 +14,7 @@ pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::candle_nn;
 pub use crate::circuits::{
     Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves,
-    Node, NodeScores, Qkv, RankBy,
+    Node, NodeScores, PositionScore, PositionScores, Qkv, RandomCurves, RankBy, Spans, Stability,
 };
 pub use crate::dictionaries::{
     Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions,

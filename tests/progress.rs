@@ -283,10 +283,27 @@ fn circuits() -> Result<()> {
     walk.counted("evaluate", || edges.evaluate(&circuits[5]));
     walk.counted("curve", || edges.curve(&circuits));
     let nodes: Vec<Node> = circuits[0].nodes().into_iter().take(2).collect();
+    walk.counted("random_curves", || edges.random_curves(&circuits, 2, 0));
+    walk.counted("attribute_by_position", || edges.attribute_by_position(EdgeMethod::Eap));
+    let spans = Spans::new(["first", "second"]).prompt([0..2, 2..4]);
+    walk.counted("attribute_by_span, exact", || edges.attribute_by_span(EdgeMethod::Exact, &spans));
+    walk.counted("acdc", || edges.acdc(0.1));
+    stability(&mut walk, &model, &clean, &corrupted)?;
     walk.counted("completeness", || edges.completeness(&circuits[0], &[nodes]));
     walk.counted("minimality", || edges.minimality(&circuits[0]));
     feature_circuits(&mut walk, &model)?;
-    finish(walk, 25);
+    finish(walk, 31);
+    Ok(())
+}
+
+fn stability(walk: &mut Walk, model: &HookedTransformer, clean: &[u32], corrupted: &[u32]) -> Result<()> {
+    let metric = Metric::logit_diff(&model.answers([(" Mary", " John"); 2])?);
+    let two = |row: &[u32]| vec![row.to_vec(); 2];
+    let edges = Experiment::new(model, two(clean), two(corrupted), metric)?.edges()?;
+    walk.counted("attribute_each", || edges.attribute_each(EdgeMethod::EapIgInputs { steps: 3 }));
+    walk.counted("stability", || {
+        edges.stability(EdgeMethod::Eap, 5, 0, |scores| scores.greedy_each(&[10, 20], RankBy::Magnitude))
+    });
     Ok(())
 }
 

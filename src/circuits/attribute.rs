@@ -88,19 +88,32 @@ impl Edges {
     /// No steps, or more than 10,000; a metric without gradient, for methods that need one; an ablation, for methods that need a
     /// corrupted run; a budget that one prompt exceeds; a mean over coordinates, for methods that do not sum over them.
     pub fn attribute(&self, method: EdgeMethod) -> Result<Circuit> {
+        Ok(self.scored(method, false)?.remove(0))
+    }
+
+    /// The scores of all prompts together, or of each prompt by itself.
+    pub(super) fn scored(&self, method: EdgeMethod, each: bool) -> Result<Vec<Circuit>> {
         self.check_aggregation(method)?;
-        let (scores, runs) = match method {
-            EdgeMethod::InformationFlowRoutes => (self.routes()?, 1),
-            EdgeMethod::Exact => (self.exact()?, 1),
+        let (sums, runs) = match method {
+            EdgeMethod::InformationFlowRoutes => (self.routes(each)?, 1),
+            EdgeMethod::Exact => (self.exact(each)?, 1),
             _ => {
                 let runs = self.gradient_runs(method, Quadrature::RiemannLeft)?;
-                (self.edge_scores(&runs)?, runs.len())
+                (self.edge_scores(&runs, each)?, runs.len())
             }
         };
-        let scale = self.scale(runs);
-        let scores: Vec<f32> = scores.into_iter().map(|score| (score * scale) as f32).collect();
-        let circuit = Circuit::of_layout(self.layout).scored(&scores, self.name_of(method, Quadrature::RiemannLeft));
-        Ok(Circuit { levels: self.levels(method), ..circuit })
+        let scale = self.scale(runs) * sums.len() as f64;
+        let of = |sums: Vec<f64>| {
+            let scores: Vec<f32> = sums.into_iter().map(|score| (score * scale) as f32).collect();
+            let circuit = Circuit::of_layout(self.layout).scored(&scores, self.method_name(method));
+            Circuit { levels: self.levels(method), ..circuit }
+        };
+        Ok(sums.into_iter().map(of).collect())
+    }
+
+    /// The name of edges' scores by this method.
+    pub(super) fn method_name(&self, method: EdgeMethod) -> String {
+        self.name_of(method, Quadrature::RiemannLeft)
     }
 
     /// The metric of the clean run and of the empty circuit, where scores by this method are changes of it.

@@ -22,6 +22,11 @@ impl Edges {
         (0..batch).step_by(most).map(|from| (from, most.min(batch - from))).collect()
     }
 
+    /// The batch in parts as [`Edges::parts`], or prompt by prompt.
+    pub(super) fn parts_for(&self, each: bool, most: usize) -> Vec<(usize, usize)> {
+        self.parts(if each { 1 } else { most })
+    }
+
     /// How many prompts of the batch fit at once, if each takes `each` numbers and the logits of all prompts, however many
     /// run, take `logits` more.
     ///
@@ -44,6 +49,30 @@ impl Edges {
         }
         let room = self.budget.map_or(BUDGET, |budget| budget - logits);
         Ok(((room / one) as usize).clamp(1, self.tokens.batch()))
+    }
+
+    /// How many copies of all prompts fit in the budget at once, beside what a search for a circuit keeps of them.
+    ///
+    /// # Errors
+    /// A budget that one copy exceeds.
+    pub(super) fn copies_at_once(&self) -> Result<usize> {
+        let width = self.tokens.batch() * self.tokens.pos() * self.layout.d_model;
+        // Differences with the tensors that they are stacked from, and updates with those before them.
+        let kept = (2 * self.layout.n_forward() + 2 * self.layout.n_backward()) * width;
+        let copy =
+            self.tokens.batch() * (self.numbers_of_copy() + 2 * self.numbers_of_nodes()) + self.numbers_of_logits();
+        let room = self.numbers_in_budget();
+        if kept + copy > room {
+            let bytes = |numbers: usize| human_bytes((numbers * self.bytes_of_number()) as u64);
+            return Err(Error::argument(format!(
+                "all {} prompts run at once here, which takes {}, and the budget is {}: give fewer or shorter prompts, \
+                 or more with Experiment::budget.",
+                self.tokens.batch(),
+                bytes(kept + copy),
+                bytes(room)
+            )));
+        }
+        Ok((room - kept) / copy)
     }
 
     /// How many numbers fit in the budget.

@@ -61,7 +61,8 @@ impl FaithfulnessCurves {
         if self.by_count { "edges or nodes in the circuit" } else { "share of all edges or nodes" }
     }
 
-    /// The faithfulness of each curve at the sizes of all of them; NaN beyond the last size of its own.
+    /// The faithfulness of each curve, followed by that of its random circuits, where it has any, at the sizes of all of them; NaN
+    /// beyond the last size of its own.
     ///
     /// # Shapes
     /// `[curve, size]`.
@@ -78,10 +79,14 @@ impl FaithfulnessCurves {
                 return Err(Error::argument(format!("two curves are called \"{name}\": give each its own name.")));
             }
         }
-        let all: Vec<Vec<(f64, f64)>> = self.curves.iter().map(|(_, curve)| self.points(curve)).collect();
+        let lines = self.curves.iter().flat_map(|(name, curve)| {
+            let random =
+                curve.random.as_ref().map(|random| (format!("{name}, random"), self.scaled(random.points(), curve.of)));
+            [(name.clone(), self.points(curve))].into_iter().chain(random)
+        });
+        let (names, all): (Vec<String>, Vec<Vec<(f64, f64)>>) = lines.unzip();
         let sizes = self.sizes();
         let values = all.iter().flat_map(|points| sizes.iter().map(|&size| height(points, size) as f32)).collect();
-        let names = self.curves.iter().map(|(name, _)| name.clone());
         let axes = vec![Axis::new("curve", names), Axis::new(self.axis(), self.labels(&sizes))];
         Labelled::new("faithfulness", axes, values)
     }
@@ -97,8 +102,12 @@ impl FaithfulnessCurves {
 
     /// The points of a curve, by count or by share.
     fn points(&self, curve: &FaithfulnessCurve) -> Vec<(f64, f64)> {
-        let unit = if self.by_count { 1.0 } else { curve.of as f64 };
-        curve.points().map(|(size, height)| (size / unit, height)).collect()
+        self.scaled(curve.points(), curve.of)
+    }
+
+    fn scaled(&self, points: impl Iterator<Item = (f64, f64)>, of: usize) -> Vec<(f64, f64)> {
+        let unit = if self.by_count { 1.0 } else { of as f64 };
+        points.map(|(size, height)| (size / unit, height)).collect()
     }
 
     /// Sizes in words, with as many digits as tell them apart.
@@ -147,6 +156,8 @@ mod tests {
             faithfulness: faithfulness.to_vec(),
             of,
             unit,
+            random: None,
+            stability: None,
         };
         let edges = curve(10, CircuitUnit::Edges, &[5], &[0.75]);
         let nodes = curve(100, CircuitUnit::Nodes, &[10, 20], &[0.5, 0.25]);

@@ -48,7 +48,7 @@ pub struct Edges {
     pub(super) ablated: Outputs,
     clean: Vec<f32>,
     /// The metric of the empty circuit.
-    corrupted: Vec<f32>,
+    pub(super) corrupted: Vec<f32>,
     /// The budget of the caller, in bytes.
     pub(super) budget: Option<u64>,
     pub(super) aggregation: Aggregation,

@@ -17,6 +17,7 @@ use super::layout::Layout;
 use super::node::{Node, Qkv};
 use super::outputs::{Outputs, by_head};
 use crate::error::{Error, Result};
+use crate::experiment::copied;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::progress::Progress;
@@ -48,23 +49,58 @@ impl Edges {
             model: self.model.clone(),
             ablated: self.ablated.rows(from, count)?,
             missing: missing.clone(),
+            copies: 1,
+            before: None,
             differences: Mutex::default(),
         });
         let options = RunOptions { stop_at_layer: Some(self.layout.n_layers as isize), ..Default::default() };
-        let run = self.model.run(self.tokens.rows(from, count), live.plan(&self.layout), &options)?;
-        let resid = run.resid.expect("a run that stops returns the stream");
-        match live.update(Node::Logits, None)? {
-            Some(update) => Ok((&resid + update.reshape(resid.shape())?)?),
-            None => Ok(resid),
+        let run = self.model.run(self.tokens.rows(from, count), live.plan(0), &options)?;
+        live.last(&run.resid.expect("a run that stops returns the stream"))
+    }
+
+    /// The residual stream after the last block for all prompts, in a run that begins at block `layer`, before which every edge is
+    /// in the circuit: one copy of the prompts for each change of what `before` changes.
+    pub(super) fn final_streams(&self, missing: &Arc<Missing>, layer: usize, before: Before) -> Result<Tensor> {
+        let copies = before.changes.dim(0)?;
+        let live = Arc::new(Live {
+            model: self.model.clone(),
+            ablated: self.ablated.clone(),
+            missing: missing.clone(),
+            copies,
+            before: Some(before),
+            differences: Mutex::default(),
+        });
+        let resid = copied(&self.run.resid[layer], copies)?;
+        if layer == self.layout.n_layers {
+            return live.last(&resid);
         }
+        let options = RunOptions {
+            start_at_layer: Some((layer as isize, resid)),
+            stop_at_layer: Some(self.layout.n_layers as isize),
+            ..Default::default()
+        };
+        let run = self.model.run(self.tokens.repeated(copies), live.plan(layer), &options)?;
+        live.last(&run.resid.expect("a run that stops returns the stream"))
     }
 }
 
+/// What is known before a run begins at a later block than the first, because all edges into earlier nodes are in the circuit.
+pub(super) struct Before {
+    /// How many of the first nodes wrote what they write in the clean run.
+    pub nodes: usize,
+    /// What missing edges from those nodes change in each column, `[n_backward, batch * pos * d_model]`.
+    pub updates: Tensor,
+    /// What is added to one column besides, in each copy, `[copy, batch * pos * d_model]`.
+    pub changes: Tensor,
+    /// That column.
+    pub column: usize,
+}
+
 /// Which edges are out of the circuit.
-struct Missing {
+pub(super) struct Missing {
     layout: Layout,
     /// 1 where an edge is missing, `[n_backward, n_forward]`.
-    mask: Tensor,
+    pub(super) mask: Tensor,
     /// Whether some edge into a column is missing.
     columns: Vec<bool>,
     /// Whether some edge of the circuit leaves a row.
@@ -72,7 +108,7 @@ struct Missing {
 }
 
 impl Missing {
-    fn of(circuit: &Circuit, device: &Device) -> Result<Self> {
+    pub(super) fn of(circuit: &Circuit, device: &Device) -> Result<Self> {
         let layout = circuit.layout;
         let (forward, backward) = (layout.n_forward(), layout.n_backward());
         let mut mask = vec![0f32; forward * backward];
@@ -109,17 +145,25 @@ struct Live {
     model: HookedTransformer,
     ablated: Outputs,
     missing: Arc<Missing>,
-    /// `ablated - live` of the nodes so far, `[node, batch * pos * d_model]`.
+    /// How often all prompts run, one copy of them after the other.
+    copies: usize,
+    before: Option<Before>,
+    /// `ablated - live` of the nodes so far that are not known before, `[node, copies * batch * pos * d_model]`.
     differences: Mutex<Option<Tensor>>,
 }
 
 impl Live {
-    fn plan(self: &Arc<Self>, layout: &Layout) -> HookPlan {
-        if self.missing.none() {
+    /// For a run that begins at this block.
+    fn plan(self: &Arc<Self>, first: usize) -> HookPlan {
+        if self.missing.none() && self.before.is_none() {
             return HookPlan::new();
         }
-        let mut plan = self.noting(HookPlan::new(), HookPoint::Embed);
-        for layer in 0..layout.n_layers {
+        let layout = &self.missing.layout;
+        let mut plan = HookPlan::new();
+        if self.before.is_none() {
+            plan = self.noting(plan, HookPoint::Embed);
+        }
+        for layer in first..layout.n_layers {
             let (head, mlp) = (Node::Head(forward(layer), 0), Node::Mlp(forward(layer)));
             for (qkv, site) in [(Qkv::Q, Site::QInput), (Qkv::K, Site::KInput), (Qkv::V, Site::VInput)] {
                 plan = self.corrupting(plan, HookPoint::Block(layer, site), head, Some(qkv));
@@ -149,19 +193,19 @@ impl Live {
     }
 
     fn difference(&self, x: &Tensor, point: HookPoint) -> Result<Tensor> {
-        let flat = |ablated: &Tensor| -> Result<Tensor> { Ok((ablated - x)?.reshape((1, x.elem_count()))?) };
+        let minus = |ablated: &Tensor| -> Result<Tensor> { Ok((copied(ablated, self.copies)? - x)?) };
         match point {
             HookPoint::Block(layer, Site::Z) => {
-                by_head(&self.model.head_results(layer, &(&self.ablated.z[layer] - x)?)?)
+                by_head(&self.model.head_results(layer, &minus(&self.ablated.z[layer])?)?)
             }
-            HookPoint::Block(layer, _) => flat(&self.ablated.mlp[layer]),
-            _ => flat(&self.ablated.embed),
+            HookPoint::Block(layer, _) => Ok(minus(&self.ablated.mlp[layer])?.reshape((1, x.elem_count()))?),
+            _ => Ok(minus(&self.ablated.embed)?.reshape((1, x.elem_count()))?),
         }
     }
 
     /// A plan that corrupts what a node (or each head of its layer) reads, where that makes a difference.
     fn corrupting(self: &Arc<Self>, plan: HookPlan, point: HookPoint, node: Node, qkv: Option<Qkv>) -> HookPlan {
-        if self.missing.inputs(node, qkv).is_none() {
+        if self.columns(node, qkv).is_none() {
             return plan;
         }
         let live = self.clone();
@@ -176,13 +220,68 @@ impl Live {
         plan.edit(point, Edit::custom("corrupt", corrupt))
     }
 
-    /// By how much the missing edges change an input, `[column, batch * pos * d_model]`.
-    fn update(&self, node: Node, qkv: Option<Qkv>) -> Result<Option<Tensor>> {
-        let Some((first, count)) = self.missing.inputs(node, qkv) else { return Ok(None) };
-        let differences = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(differences) = differences.as_ref() else { return Ok(None) };
-        let before = self.missing.layout.prev_index(node);
-        let mask = self.missing.mask.narrow(0, first, count)?.narrow(1, 0, before)?.contiguous()?;
-        Ok(Some(matmul(&mask.to_dtype(differences.dtype())?, &differences.narrow(0, 0, before)?)?))
+    /// The residual stream from which the logits are read.
+    fn last(&self, resid: &Tensor) -> Result<Tensor> {
+        match self.update(Node::Logits, None)? {
+            Some(update) => Ok((resid + update.reshape(resid.shape())?)?),
+            None => Ok(resid.clone()),
+        }
     }
+
+    /// The columns of a node's input, if it is to be changed.
+    fn columns(&self, node: Node, qkv: Option<Qkv>) -> Option<(usize, usize)> {
+        let first = self.missing.layout.backward_index(node, qkv)?;
+        let count = if qkv.is_some() { self.missing.layout.n_heads } else { 1 };
+        let is_changed = |before: &Before| (first..first + count).contains(&before.column);
+        self.missing.inputs(node, qkv).or(self.before.as_ref().is_some_and(is_changed).then_some((first, count)))
+    }
+
+    /// By how much the missing edges change an input, `[column, copies * batch * pos * d_model]`.
+    fn update(&self, node: Node, qkv: Option<Qkv>) -> Result<Option<Tensor>> {
+        let Some((first, count)) = self.columns(node, qkv) else { return Ok(None) };
+        let known = self.before.as_ref().map_or(0, |before| before.nodes);
+        let live = self.missing.layout.prev_index(node).saturating_sub(known);
+        let differences = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_live = match differences.as_ref().filter(|_| live > 0) {
+            Some(differences) => {
+                let mask = self.missing.mask.narrow(0, first, count)?.narrow(1, known, live)?.contiguous()?;
+                Some(matmul(&mask.to_dtype(differences.dtype())?, &differences.narrow(0, 0, live)?)?)
+            }
+            None => None,
+        };
+        match &self.before {
+            Some(before) => Ok(Some(before.with(of_live, (first, count), self.copies)?)),
+            None => Ok(of_live),
+        }
+    }
+}
+
+impl Before {
+    /// What is known of `count` columns from `first` on, for all copies, and what live nodes change besides.
+    fn with(&self, of_live: Option<Tensor>, (first, count): (usize, usize), copies: usize) -> Result<Tensor> {
+        let known = self.updates.narrow(0, first, count)?.unsqueeze(1)?;
+        let width = known.dim(2)?;
+        let mut update = match of_live {
+            Some(live) => live.reshape((count, copies, width))?.broadcast_add(&known)?,
+            None => known.broadcast_as((count, copies, width))?.contiguous()?,
+        };
+        if let Some(at) = self.column.checked_sub(first).filter(|at| *at < count) {
+            let changed = (update.narrow(0, at, 1)? + self.changes.unsqueeze(0)?)?;
+            update = with_row(&update, at, &changed)?;
+        }
+        Ok(update.reshape((count, copies * width))?)
+    }
+}
+
+/// The tensor with another row at this place of its first axis, `[1, ..]`.
+pub(super) fn with_row(x: &Tensor, at: usize, row: &Tensor) -> Result<Tensor> {
+    let rest = x.dim(0)? - at - 1;
+    let mut parts = vec![row.clone()];
+    if at > 0 {
+        parts.insert(0, x.narrow(0, 0, at)?);
+    }
+    if rest > 0 {
+        parts.push(x.narrow(0, at + 1, rest)?);
+    }
+    Ok(Tensor::cat(&parts, 0)?)
 }

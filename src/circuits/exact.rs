@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use super::edges::Edges;
 use super::node::{Node, Qkv};
 use super::outputs::rows;
+use super::stability::Sums;
 use crate::error::Result;
 use crate::experiment::copied;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
@@ -15,17 +16,18 @@ use crate::model::RunOptions;
 use crate::progress::Progress;
 
 impl Edges {
-    /// How much each edge changes the metric, summed over prompts; a matrix of all rows and columns.
-    pub(super) fn exact(&self) -> Result<Vec<f64>> {
-        let mut scores = self.no_scores();
+    /// How much each edge changes the metric, summed over prompts, or of each prompt; matrices of all rows and columns.
+    pub(super) fn exact(&self, each: bool) -> Result<Vec<Vec<f64>>> {
+        let mut sums = Sums::of(self.no_scores(), each.then_some(self.tokens.batch()));
         let per_copy = self.numbers_of_copy();
         // The differences of all nodes, and the tensors that they are stacked from.
         let written = 2 * self.numbers_of_nodes() + self.numbers_of_difference();
         let of_logits = self.numbers_of_logits();
-        let parts = self.parts(self.prompts_at_once(written + per_copy, of_logits)?);
+        let parts = self.parts_for(each, self.prompts_at_once(written + per_copy, of_logits)?);
         let edges = parts.len() * self.layout.edges().len();
         let mut progress = Progress::of("corrupting edges", edges as u64, "edges");
         for (from, prompts) in parts {
+            let scores = sums.at(from);
             let differences = self.difference(from, prompts)?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
             let room = self.numbers_in_budget().saturating_sub(written * prompts);
             let most = (room / (per_copy * prompts + of_logits)).max(1);
@@ -42,12 +44,18 @@ impl Edges {
                 }
             }
         }
-        Ok(scores)
+        Ok(sums.matrices())
     }
 
     /// How much the metric changes, summed over the prompts from prompt `from` on, when each of these differences,
     /// `[edge, prompts * pos * d_model]`, is added to one input.
-    fn corrupted_inputs(&self, node: Node, qkv: Option<Qkv>, differences: &Tensor, from: usize) -> Result<Vec<f64>> {
+    pub(super) fn corrupted_inputs(
+        &self,
+        node: Node,
+        qkv: Option<Qkv>,
+        differences: &Tensor,
+        from: usize,
+    ) -> Result<Vec<f64>> {
         let (copies, width) = differences.dims2()?;
         let (pos, d_model) = (self.tokens.pos(), self.layout.d_model);
         let prompts = width / (pos * d_model);
@@ -97,11 +105,19 @@ impl Edges {
     /// How much the metric changes, summed over the prompts from prompt `from` on, where this is the final residual stream of
     /// copies of them, one after the other; one number for each copy.
     fn changes(&self, resid: &Tensor, (from, prompts): (usize, usize)) -> Result<Vec<f64>> {
-        let logits = self.metric.logits_after(&self.model, &self.metric.read_of(resid, (from, prompts))?)?;
-        let logits = self.among_clean(&logits, from, prompts)?;
-        let values = self.metric.evaluate(&logits, Some(&self.run.logits))?;
+        let values = self.metrics_after(resid, (from, prompts))?;
         let sum = |values: &[f32]| values[from..from + prompts].iter().map(|&value| f64::from(value)).sum::<f64>();
         let clean = sum(self.clean_values());
         Ok(values.chunks(self.tokens.batch()).map(|values| sum(values) - clean).collect())
+    }
+
+    /// The metric of all prompts where this is the final residual stream of copies of some of them, one after the other, and the
+    /// others are clean.
+    ///
+    /// # Shapes
+    /// `resid [copies * prompts, pos, d_model]` gives `copies * batch` numbers.
+    pub(super) fn metrics_after(&self, resid: &Tensor, (from, prompts): (usize, usize)) -> Result<Vec<f32>> {
+        let logits = self.metric.logits_after(&self.model, &self.metric.read_of(resid, (from, prompts))?)?;
+        self.metric.evaluate(&self.among_clean(&logits, from, prompts)?, Some(&self.run.logits))
     }
 }

@@ -6,10 +6,12 @@
 
 use std::fmt;
 
+use super::chance::RandomCurves;
 use super::circuit::Circuit;
 use super::edges::Edges;
 use super::node::Node;
 use super::select::RankBy;
+use super::stability::Stability;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::mean;
@@ -64,6 +66,10 @@ pub struct FaithfulnessCurve {
     pub of: usize,
     /// What is counted.
     pub unit: CircuitUnit,
+    /// Random circuits of the same sizes, where they were run ([`FaithfulnessCurve::with_random`]).
+    pub random: Option<RandomCurves>,
+    /// How stable the circuits are, where that is known ([`FaithfulnessCurve::with_stability`]).
+    pub stability: Option<Stability>,
 }
 
 impl Edges {
@@ -215,6 +221,8 @@ impl FaithfulnessCurve {
             faithfulness: scores.iter().map(|score| score.faithfulness).collect(),
             of,
             unit,
+            random: None,
+            stability: None,
         })
     }
 
@@ -222,30 +230,35 @@ impl FaithfulnessCurve {
     /// of which more is better. It sums trapezoids between the given sizes, with the end points added, which are 0
     /// and 1 by definition.
     pub fn cpr(&self) -> f32 {
-        self.area(|faithfulness| faithfulness)
+        area(self.points(), self.of, |faithfulness| faithfulness)
     }
 
     /// The area between the curve and 1 over the share of edges or nodes, on either side: MIB's integrated circuit-model distance, of
     /// which less is better. It is summed as in [`FaithfulnessCurve::cpr`].
     pub fn cmd(&self) -> f32 {
-        self.area(|faithfulness| (1. - faithfulness).abs())
+        area(self.points(), self.of, |faithfulness| (1. - faithfulness).abs())
     }
 
-    fn area(&self, height: impl Fn(f64) -> f64) -> f32 {
-        let points: Vec<(f64, f64)> = self.points().map(|(size, height)| (size / self.of as f64, height)).collect();
-        let pieces = points.windows(2).map(|pair| {
-            let [(left, a), (right, b)] = [pair[0], pair[1]];
-            (right - left) * (height(a) + height(b)) / 2.
-        });
-        pieces.sum::<f64>() as f32
-    }
-
-    /// Sizes with their faithfulness, the empty circuit and the full one included, which have 0 and 1.
+    /// Sizes with their faithfulness, the empty circuit and the full one included.
     pub(super) fn points(&self) -> impl Iterator<Item = (f64, f64)> {
-        let measured =
-            self.sizes.iter().zip(&self.faithfulness).map(|(&size, &height)| (size as f64, f64::from(height)));
-        [(0., 0.)].into_iter().chain(measured).chain([(self.of as f64, 1.)])
+        points(&self.sizes, &self.faithfulness, self.of).into_iter()
     }
+}
+
+/// Sizes with their faithfulness, the empty circuit and the full one included, which have 0 and 1.
+pub(super) fn points(sizes: &[usize], faithfulness: &[f32], of: usize) -> Vec<(f64, f64)> {
+    let measured = sizes.iter().zip(faithfulness).map(|(&size, &height)| (size as f64, f64::from(height)));
+    [(0., 0.)].into_iter().chain(measured).chain([(of as f64, 1.)]).collect()
+}
+
+/// The area under a function of the faithfulness over the share of all edges or nodes, by trapezoids.
+pub(super) fn area(points: impl Iterator<Item = (f64, f64)>, of: usize, height: impl Fn(f64) -> f64) -> f32 {
+    let points: Vec<(f64, f64)> = points.map(|(size, height)| (size / of as f64, height)).collect();
+    let pieces = points.windows(2).map(|pair| {
+        let [(left, a), (right, b)] = [pair[0], pair[1]];
+        (right - left) * (height(a) + height(b)) / 2.
+    });
+    pieces.sum::<f64>() as f32
 }
 
 impl fmt::Debug for CircuitScore {
@@ -270,6 +283,8 @@ mod tests {
             faithfulness: faithfulness.to_vec(),
             of: 10,
             unit: CircuitUnit::Edges,
+            random: None,
+            stability: None,
         };
         let straight = curve(&[5], &[0.5]);
         assert_eq!((straight.cpr(), straight.cmd()), (0.5, 0.5));

@@ -12,6 +12,7 @@ use candle_core::{DType, Tensor};
 use super::edges::Edges;
 use super::node::{Node, Qkv};
 use super::outputs::rows;
+use super::stability::Sums;
 use crate::error::Result;
 use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, Site};
 use crate::model::{Run, RunOptions};
@@ -77,8 +78,8 @@ impl Edges {
         Ok((need.kept() + need.working) as usize / self.model.dtype().size_in_bytes() + 2 * self.columns())
     }
 
-    /// Each edge's score, summed over prompts and runs; a matrix of all rows and columns.
-    pub(super) fn edge_scores(&self, runs: &[GradientRun]) -> Result<Vec<f64>> {
+    /// Each edge's score, summed over runs and prompts, or of each prompt; matrices of all rows and columns.
+    pub(super) fn edge_scores(&self, runs: &[GradientRun], apart: bool) -> Result<Vec<Vec<f64>>> {
         let layers = self.layout.n_layers;
         let mut sites = vec![Site::Q, Site::K, Site::V];
         sites.extend((!self.layout.attn_only).then_some(Site::MlpIn));
@@ -88,8 +89,8 @@ impl Edges {
         let width = self.tokens.pos() * self.layout.d_model;
         let kept = (self.layout.n_backward() + 2 * self.layout.n_forward() + 12 * self.layout.n_heads) * width;
         let each = self.numbers_of_gradients(&points)? + kept + self.numbers_of_difference();
-        let parts = self.parts(self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
-        let mut scores = self.no_scores();
+        let parts = self.parts_for(apart, self.prompts_at_once(each, self.numbers_of_logits_with_gradients())?);
+        let mut sums = Sums::of(self.no_scores(), apart.then_some(self.tokens.batch()));
         // Of each part, the runs and the product with what is written.
         let mut progress = Progress::of("taking gradients", (parts.len() * (runs.len() + 1)) as u64, "steps");
         for (from, count) in parts {
@@ -104,11 +105,11 @@ impl Edges {
             for (node, read) in readers.zip(read) {
                 let qkv = matches!(node, Node::Head(..)).then_some(Qkv::Q);
                 let Some((read, first)) = read.zip(self.layout.backward_index(node, qkv)) else { continue };
-                self.add_product(&mut scores, first, &written.narrow(0, 0, self.layout.prev_index(node))?, &read)?;
+                self.add_product(sums.at(from), first, &written.narrow(0, 0, self.layout.prev_index(node))?, &read)?;
             }
             progress.step(1);
         }
-        Ok(scores)
+        Ok(sums.matrices())
     }
 
     /// Adds a run's gradients at what is read, f32: of each layer the inputs of all queries, keys and values, and the MLP's,

@@ -9,21 +9,22 @@ use candle_core::{D, Tensor};
 
 use super::edges::Edges;
 use super::node::{Node, Qkv};
+use super::stability::Sums;
 use crate::error::Result;
 use crate::head::Head;
 use crate::progress::Progress;
 use crate::slice::forward;
 
 impl Edges {
-    /// The importance of each edge, the mean over positions that hold a token, summed over prompts; a matrix of all rows and
-    /// columns.
-    pub(super) fn routes(&self) -> Result<Vec<f64>> {
-        let mut scores = self.no_scores();
-        let most = self.prompts_at_once(4 * self.numbers_of_nodes(), 0)?;
-        let readers = self.tokens.batch().div_ceil(most) * self.inputs().len();
+    /// The importance of each edge, the mean over positions that hold a token, summed over prompts, or of each prompt; matrices of
+    /// all rows and columns.
+    pub(super) fn routes(&self, each: bool) -> Result<Vec<Vec<f64>>> {
+        let mut sums = Sums::of(self.no_scores(), each.then_some(self.tokens.batch()));
+        let parts = self.parts_for(each, self.prompts_at_once(4 * self.numbers_of_nodes(), 0)?);
+        let readers = parts.len() * self.inputs().len();
         let mut progress = Progress::of("following the flow", readers as u64, "readers");
-        for from in (0..self.tokens.batch()).step_by(most) {
-            let count = most.min(self.tokens.batch() - from);
+        for (from, count) in parts {
+            let scores = sums.at(from);
             let written = self.run.outputs.rows(from, count)?.stacked(&self.model)?;
             let weights = self.weights(from, count)?;
             let written = written.reshape((self.layout.n_forward(), weights.elem_count(), ()))?;
@@ -40,7 +41,7 @@ impl Edges {
                 progress.step(1);
             }
         }
-        Ok(scores)
+        Ok(sums.matrices())
     }
 
     /// What is read in the clean run, once for all readers of the same.

@@ -14,7 +14,7 @@ use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun, Site, Stage};
 use crate::model::layers::alibi::alibi;
-use crate::model::layers::attention::{keys_and_values, project};
+use crate::model::layers::attention::{keys_and_values, mixed, project};
 use crate::model::layers::block::{BlockContext, block, norm_after, rest_of_block};
 use crate::model::layers::embed::{position_embeddings, position_ids};
 use crate::model::layers::kv_cache::LayerKv;
@@ -115,6 +115,17 @@ impl HookedTransformer {
     ) -> Result<(Tensor, Tensor)> {
         let (k, v) = keys_and_values(resid, &self.weights.blocks[layer], &suffix.context(self, layer))?;
         LayerKv::of(past).extend(k, v)
+    }
+
+    /// Values mixed by the pattern of a block, of queries, keys and values as they are at their hook points; gradients flow to all
+    /// three.
+    ///
+    /// # Shapes
+    /// `[batch, pos, n_heads, d_head]` and of keys and values `[batch, pos, n_key_value_heads, d_head]` give
+    /// `[batch, pos, n_heads, d_head]`.
+    pub(crate) fn mixed(&self, layer: usize, qkv: [Tensor; 3], suffix: &Suffix) -> Result<Tensor> {
+        let run = &mut HookRun::default();
+        mixed(qkv, &self.weights.blocks[layer], &suffix.context(self, layer), run, None)
     }
 
     /// The gradient at queries or keys of a layer before their rotary embedding, from that behind it, at the positions of the suffix

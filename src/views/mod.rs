@@ -26,6 +26,7 @@ mod of_config;
 #[cfg(feature = "course")]
 mod of_course;
 mod of_dictionaries;
+mod of_faithfulness;
 mod of_feature_circuits;
 mod of_feature_edits;
 mod of_feature_graphs;
@@ -37,6 +38,7 @@ mod of_lists;
 mod of_matrices;
 mod of_numbers;
 mod of_plotly;
+mod of_positions;
 mod of_probes;
 mod of_results;
 mod of_scores;

@@ -1,14 +1,12 @@
-//! How circuits of edges and their faithfulness are shown.
+//! How circuits of edges and scores of nodes are shown.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::circuits::{Circuit, Edge, FaithfulnessCurve, FaithfulnessCurves, Node, NodeScores, Qkv};
+use crate::circuits::{Circuit, Edge, Node, NodeScores, Qkv};
 use crate::error::Result;
-use crate::views::figure::line;
-use crate::views::number::number;
 use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::shown;
 use crate::views::table::Table;
 use crate::views::widget::{CircuitGraph, EdgeKind, circuit_graph};
 
@@ -191,47 +189,4 @@ impl View for NodeScores {
     }
 }
 
-impl View for FaithfulnessCurve {
-    /// The curve, and its numbers.
-    fn render(&self) -> Result<Rendered> {
-        let unit = self.unit.to_string();
-        let figure = line(self.faithfulness.clone())
-            .title("Faithfulness of circuits")
-            .x_label(format!("{unit} in the circuit, of {}", self.of))
-            .y_label("faithfulness")
-            .x_values(self.sizes.iter().map(|&size| size as f64));
-        let mut all = figure.render()?;
-        let rows = self.sizes.iter().zip(&self.metric).zip(&self.faithfulness);
-        let table = rows
-            .fold(Table::new([unit.as_str(), "metric", "faithfulness"]), |table, ((size, metric), faithfulness)| {
-                table.row((*size, *metric, *faithfulness))
-            });
-        let (cpr, cmd) = (number(f64::from(self.cpr())), number(f64::from(self.cmd())));
-        let note = format!("area under the curve (CPR) {cpr}, between it and 1 (CMD) {cmd}, over the share of {unit}");
-        all.append(&table.note(note).render()?);
-        Ok(all)
-    }
-}
-
-impl View for FaithfulnessCurves {
-    /// The curves on one axis, and what each is of.
-    fn render(&self) -> Result<Rendered> {
-        let figure = line(&self.values()?)
-            .title("Faithfulness of circuits")
-            .x_values(self.sizes())
-            .x_label(self.axis())
-            .y_label("faithfulness");
-        let mut all = figure.render()?;
-        let mut table = Table::new(["circuits", "of", "in all", "CPR", "CMD"]);
-        for (name, curve) in self.curves() {
-            table = table.row((name, curve.unit.to_string(), curve.of, curve.cpr(), curve.cmd()));
-        }
-        let note = "each curve is 0 at its own empty circuit and 1 at the full one; between the sizes that were run it is a \
-                    straight line";
-        all.append(&table.note(note).render()?);
-        Ok(all)
-    }
-}
-
-shown!(Circuit, FaithfulnessCurve, NodeScores);
-shown_with_own_display!(FaithfulnessCurves);
+shown!(Circuit, NodeScores);

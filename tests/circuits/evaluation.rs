@@ -75,10 +75,10 @@ fn load(family: &str) -> Result<HookedTransformer> {
 }
 
 /// Real layouts of weights: rotary positions, shared keys, norms of queries and keys, windows, biases, norms with weights.
-const FAMILIES: [&str; 9] =
+pub const FAMILIES: [&str; 9] =
     ["gpt_neo", "gpt_neox", "gptj", "gemma", "llama", "mistral", "phi", "qwen2_window", "qwen3"];
 
-fn of_family(family: &str) -> Result<(HookedTransformer, Edges)> {
+pub fn of_family(family: &str) -> Result<(HookedTransformer, Edges)> {
     let model = match family {
         "tiny_gpt2" => tiny_model(Processing::NONE),
         family => load(family)?,

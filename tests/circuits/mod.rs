@@ -1,5 +1,7 @@
+mod acdc;
 mod budget;
 pub mod by_hand;
+mod chance;
 mod eap_ig;
 mod evaluation;
 mod files;
@@ -7,6 +9,7 @@ mod fuzz;
 mod gradient_path;
 mod mistakes;
 mod nodes;
+mod positions;
 mod references;
 mod rules;
 mod scores;

@@ -13,7 +13,7 @@ use candle_lens::cache::{
 };
 use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves,
-    Node, NodeScores, Qkv, RankBy,
+    Node, NodeScores, PositionScore, PositionScores, Qkv, RandomCurves, RankBy, Spans, Stability,
 };
 use candle_lens::course::{
     About, AttnWeights, BlockWeights, For, Help, MlpWeights, Outcome, Part, Section, Standing, UnembedWeights, Verdict,
@@ -113,6 +113,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         ActiveFeature, ActiveFeatures, FeatureDashboard, FeatureExample, FeatureExamples, FeatureHistogram, FeatureLogits, FeatureReads, FeatureTexts, Neighbour, Neighbours, FeatureRanking,
         TokenValue,
         Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves, Node, NodeScores, Qkv, RankBy,
+        PositionScore, PositionScores, RandomCurves, Spans, Stability,
         ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking,
         AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
         About, AttnWeights, BlockWeights, For, Help, MlpWeights, Outcome, Part, Section, Standing, UnembedWeights, Verdict,

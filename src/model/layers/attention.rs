@@ -32,6 +32,21 @@ pub(in crate::model) fn attention(
     let q = run.at_site(layer, Site::Q, q)?;
     let k = run.at_site(layer, Site::K, k)?;
     let v = run.at_site(layer, Site::V, v)?;
+    let z = mixed([q, k, v], weights, ctx, run, past)?;
+    let out = project(&z, weights, ctx, run)?;
+    let out = norm_after(out, weights.ln1_post.as_ref(), ctx, run, (Site::Ln1PostScale, Site::Ln1PostNormalized))?;
+    run.at_site(layer, Site::AttnOut, out)
+}
+
+/// Values mixed by the pattern, `[batch, pos, n_heads, d_head]`, of queries, keys and values as they are at their hook points.
+pub(in crate::model) fn mixed(
+    [q, k, v]: [Tensor; 3],
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+    run: &mut HookRun,
+    past: Option<&mut LayerKv>,
+) -> Result<Tensor> {
+    let layer = ctx.layer;
     let (q, k) = ctx.norm_qk(q, k, &weights.attn, run)?;
     let (q, k) = match ctx.rotary {
         Some(rotary) => {
@@ -54,10 +69,7 @@ pub(in crate::model) fn attention(
     let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
     let pattern = run.at_site(layer, Site::Pattern, pattern)?;
     let z = ctx.with_shared(&pattern, &by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
-    let z = run.at_site(layer, Site::Z, z)?;
-    let out = project(&z, weights, ctx, run)?;
-    let out = norm_after(out, weights.ln1_post.as_ref(), ctx, run, (Site::Ln1PostScale, Site::Ln1PostNormalized))?;
-    run.at_site(layer, Site::AttnOut, out)
+    run.at_site(layer, Site::Z, z)
 }
 
 /// `q`, `k` and `v`, each `[batch, pos, n_heads, d_head]`.
