@@ -82,26 +82,23 @@ impl Edges {
             )));
         }
         let most = self.copies_at_once()?;
+        let all = self.layout.edges().len();
+        let mut progress = Progress::of("trying edges", all as u64, "edges");
         let differences =
             self.difference(0, self.tokens.batch())?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
+        let width = differences.dim(1)?;
         let mut search = Search {
             edges: self,
             tau,
             circuit: Circuit::of_layout(self.layout),
             layer: self.layout.n_layers,
-            updates: Tensor::zeros(
-                (self.layout.n_backward(), differences.dim(1)?),
-                differences.dtype(),
-                differences.device(),
-            )?,
+            updates: differences.narrow(0, 0, 1)?.zeros_like()?.broadcast_as((self.layout.n_backward(), width))?,
             differences,
             distance: 0.,
             tried: 0,
             together: 1,
             most,
         };
-        let all = search.circuit.n_edges();
-        let mut progress = Progress::of("trying edges", all as u64, "edges");
         for (column, (node, _)) in self.layout.targets().into_iter().enumerate().rev() {
             search.visit(column, node, &mut progress)?;
         }
@@ -151,7 +148,9 @@ impl Search<'_> {
             left.drain(..done);
             progress.step(done as u64);
         }
-        self.updates = with_row(&self.updates, column, &self.of_known(column, 1)?)?;
+        if layer < layout.n_layers {
+            self.updates = with_row(&self.updates, column, &self.of_known(column, 1)?)?;
+        }
         Ok(())
     }
 

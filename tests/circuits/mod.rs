@@ -10,6 +10,7 @@ mod gradient_path;
 mod mistakes;
 mod nodes;
 mod positions;
+mod progress;
 mod references;
 mod rules;
 mod scores;

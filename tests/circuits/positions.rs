@@ -6,7 +6,7 @@ use candle_lens::candle::{Device, Tensor};
 use candle_lens::circuits::{Circuit, EdgeMethod, Edges, PositionScores, Spans};
 use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::metrics::Metric;
-use candle_lens::model::{HookedTransformer, Processing};
+use candle_lens::model::{Frozen, HookedTransformer, Processing, RELP};
 use candle_lens::tokens::{PaddingSide, Tokens};
 use candle_lens::views::View;
 
@@ -74,6 +74,24 @@ fn the_same_in_real_families() -> Result<()> {
         let (_, edges) = of_family(family)?;
         let whole = edges.attribute(EdgeMethod::Eap)?;
         assert_same(family, &edges.attribute_by_position(EdgeMethod::Eap)?.total(), &whole)?;
+    }
+    Ok(())
+}
+
+/// Under backward rules scores follow them, and are sums over positions all the same.
+#[test]
+fn backward_rules_are_followed() -> Result<()> {
+    for (what, cfg) in architectures() {
+        let (model, _) = model(&cfg)?;
+        let (clean, corrupted) = prompts();
+        let experiment = Experiment::new(&model, clean, corrupted, Metric::logit_diff(&model.answers(PAIRS)?))?;
+        for rules in [vec![Frozen::AttentionPatterns], RELP.to_vec()] {
+            let edges = experiment.with_frozen(rules)?.edges()?;
+            let by_position = edges.attribute_by_position(EdgeMethod::Eap)?;
+            assert_same(what, &by_position.total(), &edges.attribute(EdgeMethod::Eap)?)?;
+            // No gradient goes through a held pattern to keys.
+            assert_eq!(by_position.edge("input->a1.h1<k>")?.values().iter().fold(0f32, |a, b| a.max(b.abs())), 0.0);
+        }
     }
     Ok(())
 }
