@@ -73,11 +73,14 @@ impl Dictionary {
     /// `x [.., d_in]` gives `[.., d_out]`; an autoencoder gives back the shape of `x`, heads as two axes among them.
     ///
     /// # Errors
-    /// Activations of another width.
+    /// Activations of another width; no memory for the activations of all features, which gradients need.
     pub fn reconstruct(&self, x: &Tensor) -> Result<Tensor> {
         let flat = self.flattened(x)?;
-        let (normed, undo) = self.centred(&flat)?;
         let has_gradients = flat.track_op() || self.parts.w_enc.track_op() || self.parts.w_dec.track_op();
+        if has_gradients {
+            self.check_dense(&flat)?;
+        }
+        let (normed, undo) = self.centred(&flat)?;
         let written = match has_gradients {
             true => self.decode_dense(&self.activate(&self.pre(&flat)?)?, 0)?,
             false => self.decode(&self.encode_centred(&normed, None)?)?,

@@ -74,6 +74,29 @@ impl Dictionary {
         })
     }
 
+    /// How many rows of all features a position takes while it is encoded. Matching pursuit keeps its activations, and makes the products
+    /// with the residual, their positive part, the chosen feature's place and what is added there.
+    fn dense_rows(&self) -> u64 {
+        match self.parts.activation {
+            Activation::MatchingPursuit { .. } => 5,
+            _ => 1,
+        }
+    }
+
+    /// That there is memory for the activations of all features at these positions, before and after the activation function.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is not.
+    pub(super) fn check_dense(&self, x: &Tensor) -> Result<()> {
+        let positions = (x.elem_count() / self.d_in()) as u64;
+        let rows = (2 + self.dense_rows()).saturating_mul(size_of::<f32>() as u64);
+        check_free(
+            positions.saturating_mul(self.d_sae() as u64).saturating_mul(rows),
+            "the dense activations of all features",
+            "give fewer positions, or use `encode`, which keeps the active ones",
+        )
+    }
+
     /// How many positions are multiplied with the encoder at once.
     ///
     /// # Errors
@@ -82,7 +105,7 @@ impl Dictionary {
         let (d_in, d_sae, size) = (self.d_in() as u64, self.d_sae() as u64, dtype.size_in_bytes() as u64);
         // Weights of another dtype are converted, as a whole.
         let weights = if self.dtype() == dtype { 0 } else { d_in * d_sae * size };
-        let position = (d_in + d_sae) * size.max(4);
+        let position = (d_in + self.dense_rows() * d_sae) * size.max(4);
         let limit = budget.unwrap_or(weights + PIECE.max(position));
         let name = crate::visible::visible(&self.parts.name);
         match limit.checked_sub(weights).map(|left| left / position) {
@@ -112,13 +135,7 @@ impl Dictionary {
     /// As [`Dictionary::encode`].
     pub fn encode_dense(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.flattened(x)?;
-        let positions = x.elem_count() / self.d_in();
-        let bytes = (positions as u64).saturating_mul(self.d_sae() as u64).saturating_mul(3 * size_of::<f32>() as u64);
-        check_free(
-            bytes,
-            "the dense activations of all features",
-            "give fewer positions, or use `encode`, which keeps the active ones",
-        )?;
+        self.check_dense(&x)?;
         self.activate(&self.pre(&x)?)
     }
 

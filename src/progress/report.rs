@@ -1,5 +1,6 @@
 //! The report of a thread's outermost work: when a line is due, and what it says.
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{MARK, Progress};
+use super::{MARK, Progress, THREAD};
 use crate::error::human_bytes;
+use crate::visible::visible;
 
 /// Work that ends before this is not reported.
 pub(super) const SILENCE: Duration = Duration::from_secs(2);
@@ -49,12 +51,46 @@ struct Said {
     /// When, and at which tenth of the way, the last line was written.
     last: Option<(Duration, u64)>,
     bar: Option<ProgressBar>,
+    /// What the lines add: [`Progress::saying`].
+    words: Option<String>,
     is_over: bool,
+}
+
+impl Progress {
+    /// What lines add from now on, such as the loss of a training. Only the outermost work of a thread has lines.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::time::Duration;
+    ///
+    /// use candle_lens::prelude::*;
+    /// use candle_lens::progress::rehearsal::rehearse;
+    /// let seconds = std::rc::Rc::new(Cell::new(0));
+    /// let clock = seconds.clone();
+    /// let (_, moments) = rehearse(move || Duration::from_secs(clock.get()), || {
+    ///     let mut progress = Progress::new("training", 100, "steps");
+    ///     for step in 1..=10 {
+    ///         seconds.set(step);
+    ///         progress.saying(format!("loss {:.3}", 1. / step as f64));
+    ///         progress.step(1);
+    ///     }
+    /// });
+    /// let first = moments.into_iter().find_map(|moment| moment.line).expect("after two seconds");
+    /// assert!(first.ends_with("2 of 100 steps (2 %), 1 steps/s, 1 min 38 s left; loss 0.500"), "{first}");
+    /// ```
+    pub fn saying(&mut self, words: impl Display) {
+        let Some(id) = self.id else { return };
+        THREAD.with_borrow(|thread| {
+            if let Some((_, report)) = thread.report.as_ref().filter(|(reporting, _)| *reporting == id) {
+                report.said().words = Some(visible(&words.to_string()));
+            }
+        });
+    }
 }
 
 impl Report {
     pub(super) fn new(work: Arc<Work>, began: Duration) -> Self {
-        let said = Said { shown: Shown { work, began, done: 0. }, last: None, bar: None, is_over: false };
+        let said = Said { shown: Shown { work, began, done: 0. }, last: None, bar: None, words: None, is_over: false };
         Self { began, inside: AtomicUsize::new(0), said: Mutex::new(said) }
     }
 
@@ -92,6 +128,9 @@ impl Report {
     fn speak(&self, said: &mut Said, now: Duration) {
         if let Some(bar) = &said.bar {
             bar.set_position(said.shown.done as u64);
+            if let Some(words) = &said.words {
+                bar.set_message(format!("{} ({words})", said.shown.work.what));
+            }
             bar.tick();
         } else if let Some(line) = self.due(said, now) {
             if in_terminal() {
@@ -123,7 +162,10 @@ impl Report {
             Some((last, at)) => elapsed >= last + PAUSE.max(elapsed / 10) || tenth > at && elapsed >= last + SILENCE,
         };
         due.then(|| {
-            let line = work.line(*done, now.saturating_sub(*began));
+            let mut line = work.line(*done, now.saturating_sub(*began));
+            if let Some(words) = &said.words {
+                line += &format!("; {words}");
+            }
             said.last = Some((elapsed, tenth));
             line
         })

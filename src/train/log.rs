@@ -7,8 +7,8 @@ use crate::visible::visible;
 
 /// Numbers by step, in named series. Cheap enough to record each step.
 ///
-/// evcxr shows figures when a cell is done, but printed lines at once: print [`TrainingLog::line`] every few steps to follow a training,
-/// and show the curves at the end with `log.show()`.
+/// evcxr shows figures when a cell is done, but lines of progress at once: give [`TrainingLog::line`] to
+/// [`Progress::saying`](crate::progress::Progress::saying) to follow a training, and show the curves at the end with `log.show()`.
 ///
 /// ```
 /// use candle_lens::prelude::*;

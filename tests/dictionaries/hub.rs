@@ -98,3 +98,34 @@ fn the_factor_of_a_release_is_folded_into_its_weights() -> Result<()> {
     assert!((f64::from(ratio) - 1.049317316132615).abs() < f64::from(LAST_DIGITS), "{ratio}");
     Ok(())
 }
+
+#[test]
+fn the_factor_of_a_release_is_left_out_where_its_file_multiplies_inputs_by_none() -> Result<()> {
+    let folder = "gemma_2b_blocks.12.hook_resid_post_16384";
+    let files = [
+        (format!("{folder}/cfg.json"), "saelens/standard/cfg.json"),
+        (format!("{folder}/sae_weights.safetensors"), "saelens/standard/sae_weights.safetensors"),
+    ];
+    let server =
+        server("jbloom/Gemma-2b-Residual-Stream-SAEs", &files.each_ref().map(|(name, file)| (name.as_str(), *file)));
+    let hub = hub(&server, "dictionary_no_factor", &[]);
+    let of_release = Dictionary::from_pretrained_with("gemma-2b-res-jb/blocks.12.hook_resid_post", options(&hub))?;
+    let alone = Dictionary::from_pretrained(path("dictionaries/saelens/standard").to_string_lossy())?;
+    assert_close(&of_release.w_enc(), &alone.w_enc(), 0.0)?;
+    Ok(())
+}
+
+#[test]
+fn what_saelens_overrides_in_the_files_of_a_release_is_overridden_here() -> Result<()> {
+    let files = [
+        ("mistral_7b_layer_8/cfg.json", "saelens/standard/cfg.json"),
+        ("mistral_7b_layer_8/sae_weights.safetensors", "saelens/standard/sae_weights.safetensors"),
+    ];
+    let server = server("JoshEngels/Mistral-7B-Residual-Stream-SAEs", &files);
+    let hub = hub(&server, "dictionary_override", &[]);
+    let alone = Dictionary::from_pretrained(path("dictionaries/saelens/standard").to_string_lossy())?;
+    assert_eq!(alone.parts().input_norm, InputNorm::None, "the file says that nothing is normalised");
+    let of_release = Dictionary::from_pretrained_with("mistral-7b-res-wg/blocks.8.hook_resid_pre", options(&hub))?;
+    assert_eq!(of_release.parts().input_norm, InputNorm::ConstantNorm);
+    Ok(())
+}

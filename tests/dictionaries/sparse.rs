@@ -122,6 +122,21 @@ fn reconstructions_are_the_same_with_and_without_gradients() -> Result<()> {
     Ok(())
 }
 
+/// It takes five rows of all features a position, not one.
+#[test]
+fn matching_pursuit_says_what_it_needs() -> Result<()> {
+    let x = Random::new(2).normal((40, D_IN))?;
+    let pursuit =
+        Activation::MatchingPursuit { max_iterations: 4, residual_threshold: 0., stop_on_duplicate_support: true };
+    let dictionary = Dictionary::new(parts(pursuit, DType::F32, None)?)?;
+    let of_position = ((D_IN + 5 * F) * size_of::<f32>()) as u64;
+    let whole = dictionary.encode(&x)?;
+    assert_eq!(dictionary.encode_within(&x, 7 * of_position)?.counts(), whole.counts());
+    let message = dictionary.encode_within(&x, of_position - 1).expect_err("less than a position").to_string();
+    assert!(message.contains("for one position"), "{message}");
+    Ok(())
+}
+
 #[test]
 fn pieces_are_as_small_as_the_budget_needs() -> Result<()> {
     let x = Random::new(2).normal((40, D_IN))?;
@@ -233,5 +248,12 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let many = FeatureActs::from_rows(&[1 << 16], u32::MAX as usize, &vec![vec![]; 1 << 16])?;
     let message = many.dense().expect_err("no memory").to_string();
     assert!(message.contains("dense activations") && message.contains("`top`"), "{message}");
+    // A trillion positions, of which only one is there.
+    let one = candle_lens::candle::Var::zeros((1, D_IN), DType::F32, &Device::Cpu)?;
+    let many = one.as_tensor().expand((1 << 40, D_IN))?;
+    for refused in [dictionary.encode_dense(&many.detach()), dictionary.reconstruct(&many)] {
+        let message = refused.expect_err("no memory").to_string();
+        assert!(message.contains("dense activations") && message.contains("fewer positions"), "{message}");
+    }
     Ok(())
 }

@@ -103,8 +103,7 @@ fn found(name: &str, options: &DictionaryOptions) -> Result<(Vec<Unread>, bool)>
     let (repo, mut unread) = (names::repository(rows.first().map_or("", |row| row.repo), options)?, Vec::new());
     for row in rows {
         let files = repo.below(&row.path)?;
-        let found = entries(&files, &row.facts.options(options))?;
-        unread.extend(found.into_iter().map(|entry| row.facts.add_to(entry, row.id, options.norm_factor)));
+        unread.extend(row.facts.entries(&files, row.id, options)?);
     }
     Ok((unread, false))
 }

@@ -1,13 +1,15 @@
 //! Well-known releases by the names that SAELens and their authors gave them: where the files are, and what is known beyond them.
 //!
-//! The table holds facts from SAELens' registry (repositories, paths, measured L0 and explained variance, factors of inputs) and from
+//! The table holds facts from SAELens' registry (repositories, paths, measured L0 and explained variance, factors and normalisation of inputs) and from
 //! the repositories of papers; `tests/fixtures/dictionary_releases.py` makes it.
 
+use super::files::Files;
 use super::format::DictionaryFormat;
 use super::options::DictionaryOptions;
 use super::unread::{Opened, Unread};
 use crate::dictionaries::expects::Card;
 use crate::dictionaries::expects::Expects;
+use crate::dictionaries::input::InputNorm;
 use crate::error::{Error, Result, nearest};
 use crate::storage::some_of;
 
@@ -31,6 +33,8 @@ pub(super) struct Facts {
     centred: Option<bool>,
     value_biases_folded: Option<bool>,
     norm_factor: Option<f64>,
+    /// The normalisation of the input, where SAELens overrides what the files say of it.
+    input_norm: Option<InputNorm>,
     card: Card,
 }
 
@@ -63,6 +67,7 @@ impl Head {
             centred: value("centred").map(|value| value == "yes"),
             value_biases_folded: value("value_biases_folded").map(|value| value == "yes"),
             norm_factor: None,
+            input_norm: (value("norm") == Some("constant_norm_rescale")).then_some(InputNorm::ConstantNorm),
             card: Card::default(),
         };
         Some(Self { name, repo, pattern: value("path").unwrap_or("*"), facts })
@@ -128,17 +133,30 @@ pub(super) fn find(name: &str) -> Result<Option<Vec<Release>>> {
 }
 
 impl Facts {
-    /// The options with which its files are read: what the user says counts more.
-    pub(super) fn options(&self, given: &DictionaryOptions) -> DictionaryOptions {
-        DictionaryOptions {
+    /// The dictionaries among the files, read as the table says; what the user says counts more. Like SAELens, the table's factor is
+    /// folded only into a dictionary whose file says that inputs were multiplied by one.
+    ///
+    /// # Errors
+    /// Those of the files.
+    pub(super) fn entries(mut self, files: &Files, id: Option<&str>, given: &DictionaryOptions) -> Result<Vec<Unread>> {
+        let options = |norm_factor: Option<f64>| DictionaryOptions {
             format: given.format.or(Some(self.format)),
-            norm_factor: given.norm_factor.or(self.norm_factor),
+            norm_factor,
             ..given.clone()
-        }
+        };
+        let found = match (given.norm_factor, self.norm_factor) {
+            (None, Some(factor)) => super::entries(files, &options(Some(factor))).or_else(|error| {
+                let plain = super::entries(files, &options(None)).map_err(|_| error)?;
+                self.norm_factor = None;
+                Ok(plain)
+            }),
+            (given, _) => super::entries(files, &options(given)),
+        };
+        Ok(found?.into_iter().map(|entry| self.add_to(entry, id, given.norm_factor)).collect())
     }
 
     /// The dictionary with what the table knows and the files do not say.
-    pub(super) fn add_to(self, unread: Unread, id: Option<&str>, given: Option<f64>) -> Unread {
+    fn add_to(self, unread: Unread, id: Option<&str>, given: Option<f64>) -> Unread {
         let factor = if given.is_some() { None } else { self.norm_factor };
         let Unread { name, mut expects, remote, open } = unread;
         self.fill(&mut expects);
@@ -147,6 +165,7 @@ impl Facts {
             let read = Box::new(move || {
                 let mut parts = read()?;
                 self.fill(&mut parts.expects);
+                parts.input_norm = self.input_norm.unwrap_or(parts.input_norm);
                 factor.map_or(Ok(()), |factor| parts.fold_factor(factor))?;
                 Ok(parts)
             });
@@ -199,6 +218,8 @@ mod tests {
         assert_eq!(row.path, "layer_0/width_16k/average_l0_105");
         let row = one("gemma-scope-2-270m-pt-res-all/layer_0_width_16k_l0_big");
         assert_eq!(row.path, "resid_post_all/layer_0_width_16k_l0_big");
+        let row = one("mistral-7b-res-wg/blocks.8.hook_resid_pre");
+        assert_eq!(row.facts.input_norm, Some(InputNorm::ConstantNorm));
         assert!(find("openai-community/gpt2").expect("not an error").is_none());
         let message = find("gpt2-small-res-jb/blocks.8.resid_pre").err().expect("unknown").to_string();
         assert!(message.contains("\"gpt2-small-res-jb/blocks.8.hook_resid_pre\""), "{message}");

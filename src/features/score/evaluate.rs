@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 
 use super::batches::{Batch, batches, check_positions, left_alone};
+use super::card::Begun;
 use super::result::{DictionaryScore, DictionaryScores, SplicedScore, SplicedSums};
 use super::runs::{Clean, Compared};
 use super::stand_in::{StandIn, is_cross_layer, stand_ins};
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
 use crate::model::{HookedTransformer, Run, RunOptions};
 use crate::progress::Progress;
-use crate::tokens::Input;
+use crate::tokens::{Input, Tokens};
 
 /// How dictionaries are evaluated.
 ///
@@ -100,6 +101,7 @@ impl HookedTransformer {
         let stand_ins = stand_ins(&dictionaries)?;
         let tokens = model.to_tokens(input)?;
         let bos = left_alone(&model, options.bos);
+        let begun = begun(&model, &tokens);
         let widest = dictionaries.iter().map(Dictionary::d_sae).max().unwrap_or(0);
         let batches = batches(&tokens, bos, widest.max(model.cfg().d_vocab_out()))?;
         check_positions(&batches, tokens.batch(), options.runs)?;
@@ -115,7 +117,7 @@ impl HookedTransformer {
             true => Some(splice((&dictionaries).into())?),
             false => None,
         };
-        let work = Work { model, dictionaries, stand_ins, alone, together, runs: options.runs };
+        let work = Work { model, dictionaries, stand_ins, alone, together, runs: options.runs, begun };
         work.scores(&batches)
     }
 }
@@ -136,6 +138,15 @@ struct Work {
     /// All spliced in.
     together: Option<HookPlan>,
     runs: bool,
+    begun: Begun,
+}
+
+/// How many texts begin with the model's BOS.
+fn begun(model: &HookedTransformer, tokens: &Tokens) -> Begun {
+    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
+    let first = tokens.first_positions();
+    let with_bos = (0..tokens.batch()).filter(|&b| bos == Some(tokens.id(b, first[b]))).count();
+    Begun { texts: tokens.batch(), with_bos }
 }
 
 impl Work {
@@ -164,7 +175,7 @@ impl Work {
         let left_out = totals.left_out;
         let score = |(stand_in, found): (&StandIn, Found)| {
             let dictionary = &self.dictionaries[stand_in.of];
-            let mut score = DictionaryScore::new(dictionary, stand_in.writes, found.sums, left_out);
+            let mut score = DictionaryScore::new(dictionary, stand_in.writes, found.sums, left_out, self.begun);
             score.spliced = self.alone[stand_in.of].as_ref().map(|_| totals.score(&found.runs));
             score
         };

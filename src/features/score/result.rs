@@ -1,6 +1,6 @@
 //! The figures of dictionaries, and how they are written.
 
-use super::card::CardCheck;
+use super::card::{Begun, CardCheck};
 use super::runs::Compared;
 use super::sums::Sums;
 use crate::dictionaries::Dictionary;
@@ -57,7 +57,7 @@ pub struct DictionaryScore {
 }
 
 impl DictionaryScore {
-    pub(super) fn new(dictionary: &Dictionary, writes: HookPoint, sums: Sums, left_out: u64) -> Self {
+    pub(super) fn new(dictionary: &Dictionary, writes: HookPoint, sums: Sums, left_out: u64, begun: Begun) -> Self {
         let n = sums.positions as f64;
         let unexplained = match sums.variance() {
             variance if variance > 0. => sums.residual / variance,
@@ -78,7 +78,7 @@ impl DictionaryScore {
             l1: sums.l1 / n,
             firing: sums.firing.iter().map(|&count| (count as f64 / n) as f32).collect(),
             spliced: None,
-            card: CardCheck::new(unexplained, sums.l0 as f64 / n, &dictionary.expects().card),
+            card: CardCheck::new(unexplained, sums.l0 as f64 / n, &dictionary.expects(), begun),
             by_depth: sums.by_depth,
         }
     }

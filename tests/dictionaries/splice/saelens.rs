@@ -12,6 +12,9 @@ const KEPT: [u32; 2] = [1, 6];
 
 const NAMES: [&str; 4] = ["z", "resid", "topk", "transcoder"];
 
+/// The other architectures and normalisations.
+const OTHERS: [&str; 5] = ["gated", "abstopk", "pursuit", "constant", "jumprelu_transcoder"];
+
 fn expects(name: &str) -> Expects {
     let at = |name: &str| name.parse().unwrap();
     match name {
@@ -19,27 +22,46 @@ fn expects(name: &str) -> Expects {
         "resid" => Expects::at(at("blocks.1.hook_resid_post")),
         "topk" => Expects::at(at("blocks.2.hook_attn_out")),
         "transcoder" => Expects::between(at("blocks.2.ln2.hook_normalized"), at("blocks.2.hook_mlp_out")),
+        "gated" => Expects::at(at("blocks.0.hook_resid_post")),
+        "abstopk" => Expects::at(at("blocks.1.hook_mlp_out")),
+        "pursuit" => Expects::at(at("blocks.2.hook_resid_pre")),
+        "constant" => Expects::at(at("blocks.0.hook_attn_out")),
+        "jumprelu_transcoder" => Expects::between(at("blocks.1.ln2.hook_normalized"), at("blocks.1.hook_mlp_out")),
         _ => Expects::between(at("blocks.3.hook_resid_mid"), at("blocks.3.hook_mlp_out")),
     }
 }
 
 fn dictionary(file: &Reference, name: &str) -> Result<Dictionary> {
     let get = |part: &str| file.get(&format!("{name}.{part}")).to_dtype(DType::F32);
-    let expects = expects(name);
+    let (expects, w_dec) = (expects(name), get("W_dec")?);
     Dictionary::new(DictionaryParts {
         name: name.into(),
-        w_enc: get("W_enc")?,
-        b_enc: get("b_enc")?,
-        w_dec: get("W_dec")?,
+        w_enc: if name == "pursuit" { w_dec.t()?.contiguous()? } else { get("W_enc")? },
+        b_enc: match name {
+            "gated" | "pursuit" => Tensor::zeros(w_dec.dim(0)?, DType::F32, &Device::Cpu)?,
+            _ => get("b_enc")?,
+        },
+        w_dec,
         b_dec: get("b_dec")?,
         b_in: if expects.is_transcoder() { None } else { Some(get("b_dec")?) },
         w_skip: if name == "skip" { Some(get("W_skip")?.t()?.contiguous()?) } else { None },
         activation: match name {
-            "resid" => Activation::JumpRelu { threshold: get("threshold")? },
+            "resid" | "jumprelu_transcoder" => Activation::JumpRelu { threshold: get("threshold")? },
             "topk" => Activation::TopK { k: 4 },
+            "abstopk" => Activation::AbsTopK { k: 4 },
+            "gated" => Activation::Gated { b_gate: get("b_gate")?, b_mag: get("b_mag")?, r_mag: get("r_mag")? },
+            "pursuit" => Activation::MatchingPursuit {
+                max_iterations: 4,
+                residual_threshold: 0.01,
+                stop_on_duplicate_support: true,
+            },
             _ => Activation::Relu,
         },
-        input_norm: if name == "resid" { InputNorm::LayerNorm } else { InputNorm::None },
+        input_norm: match name {
+            "resid" => InputNorm::LayerNorm,
+            "constant" => InputNorm::ConstantNorm,
+            _ => InputNorm::None,
+        },
         scaled_by_decoder_norm: false,
         expects,
     })
@@ -101,5 +123,29 @@ fn runs_and_inner_hooks_are_saelens() -> Result<()> {
     // SAELens leaves W_skip out where it splices; its transcoder's own forward does not.
     let skip = plan(&model, &[dictionary(&file, "skip")?], ErrorTerm::None)?;
     assert_close(&logits(&model, &tokens, &skip)?, file.get("none.skip.logits"), REORDERED, "the skip transcoder");
+    Ok(())
+}
+
+#[test]
+fn every_architecture_gives_saelens_logits() -> Result<()> {
+    let file = Reference::load("dictionaries/splice.safetensors");
+    let model = HookedTransformer::from_pretrained_no_processing("tiny")?;
+    let tokens = file.tokens("tokens");
+    for name in OTHERS {
+        let point = expects(name).writes().expect("it says so");
+        let alone = [dictionary(&file, name)?];
+        for (mode, error) in [("none", ErrorTerm::None), ("error", ErrorTerm::Recomputed)] {
+            let plan = plan(&model, &alone, error)?;
+            let of = |what: &str| file.get(&format!("{mode}.{name}.{what}"));
+            assert_close(&logits(&model, &tokens, &plan)?, of("alone"), REORDERED, &format!("{mode} {name}"));
+            if name == "pursuit" {
+                // SAELens' matching pursuit does not call the hook of its activations, so nothing there can be edited.
+                continue;
+            }
+            let edited = plan.edit(format!("{point}.hook_sae_acts_post"), Edit::zero().pos(2..).feature(0..16));
+            let there = logits(&model, &tokens, &edited)?;
+            assert_close(&there, of("alone_edited"), REORDERED, &format!("{mode} {name}, edited"));
+        }
+    }
     Ok(())
 }
