@@ -55,6 +55,7 @@
 //! | [`feature_graphs`] | which features, errors and tokens a feature's activation or a logit comes from |
 //! | [`train`] | training of dictionaries |
 //! | [`lenses`] | what the model would predict if it stopped at a layer |
+//! | [`interchange`] | subspaces of an activation, exchanged between runs: which variable they carry, beside controls |
 //! | [`course`] | exercises in cells, and the check of what was written |
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
@@ -79,6 +80,7 @@ pub mod gradients;
 pub mod guide;
 pub mod head;
 pub mod hooks;
+pub mod interchange;
 pub mod labelled;
 pub mod lenses;
 pub mod metrics;

@@ -45,6 +45,10 @@ pub use crate::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, InnerSite, MeanOver, MemoryPlan, Selection, Site,
     Splice, SpliceRun, Taps, TextPart,
 };
+pub use crate::interchange::{
+    AlignBy, DasOptions, FittedAndHeldOut, Interchange, InterchangeOptions, InterchangeScore, InterchangeStudy,
+    InterchangeSweep, Subspace,
+};
 pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 pub use crate::lenses::{

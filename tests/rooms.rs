@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
     ("lenses", &["factored_matrix", "tokens", "hooks", "model", "metrics", "cache", "analysis", "steering"]),
+    ("interchange", &["tokens", "hooks", "model", "metrics", "cache", "probes", "train"]),
     (
         "course",
         &[
@@ -83,6 +84,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "feature_graphs",
             "train",
             "lenses",
+            "interchange",
             "course",
         ],
     ),
@@ -110,6 +112,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "feature_graphs",
             "train",
             "lenses",
+            "interchange",
             "views",
         ],
     ),

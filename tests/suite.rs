@@ -69,6 +69,13 @@ mod lenses {
     mod memory;
     mod reading;
 }
+mod interchange {
+    mod identities;
+    mod progress;
+    mod references;
+    mod studies;
+    mod subspaces;
+}
 mod patching {
     mod experiments;
     mod parity;

@@ -14,7 +14,7 @@ mod stack;
 mod store;
 mod target;
 
-pub(crate) use collect::collected;
+pub(crate) use collect::{check_rows, collected};
 pub use ln::LnScale;
 pub use query::{Accumulated, Components, Everything, Heads, Neurons, Point, Stack, StackKind};
 pub use stack::ResidualStack;

@@ -88,7 +88,7 @@ impl Weights {
         self.w_e.device()
     }
 
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+    pub(super) fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let Self { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = self;
         let mut all = vec![w_e, w_u, b_u];
         all.extend(w_pos);

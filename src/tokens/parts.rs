@@ -46,6 +46,12 @@ impl Tokens {
         Self { ids: ids.into(), pos: self.pos, lengths: self.lengths[from..from + count].into(), side: self.side }
     }
 
+    /// These rows, in this order.
+    pub(crate) fn chosen(&self, rows: &[usize]) -> Self {
+        let ids = rows.iter().flat_map(|row| self.ids[row * self.pos..(row + 1) * self.pos].iter().copied()).collect();
+        Self { ids, pos: self.pos, lengths: rows.iter().map(|row| self.lengths[*row]).collect(), side: self.side }
+    }
+
     /// The first row by itself.
     pub(crate) fn first_row(&self) -> Self {
         Self { ids: self.row(0).into(), pos: self.pos, lengths: self.lengths[..1].into(), side: self.side }

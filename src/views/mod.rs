@@ -33,6 +33,7 @@ mod of_feature_graphs;
 mod of_features;
 mod of_gradients;
 mod of_jacobian;
+mod of_interchange;
 mod of_lenses;
 mod of_lists;
 mod of_matrices;

@@ -47,6 +47,10 @@ use candle_lens::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver,
     MemoryPlan, Needs, PointBytes, Selection, Site, SiteRow, Stage, Taps, TextPart,
 };
+use candle_lens::interchange::{
+    AlignBy, DasOptions, FittedAndHeldOut, Interchange, InterchangeOptions, InterchangeScore, InterchangeStudy,
+    InterchangeSweep, Subspace,
+};
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 use candle_lens::lenses::{LensOptions, LensReading, LensTarget, LogitLens, TokenReading};
@@ -103,6 +107,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Activation, Architecture, AtBos, Card, Dictionaries, Dictionary, DictionaryFormat, DictionaryOptions, DictionaryParts, DictionarySet, DictionaryTrainer, ErrorTerm, Expects,
         FeatureAct, FeatureActs, InputNorm, Recipe, Sparsity, SpliceOptions, StepReport, TextPart,
         ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, Schedule, SkipTokens, StoreOptions, Texts, TrainingLog,
+        AlignBy, DasOptions, FittedAndHeldOut, Interchange, InterchangeOptions, InterchangeScore, InterchangeStudy, InterchangeSweep, Subspace,
         Probe, ProbeMethod, ProbeOptions, ProbeScore, ProbeSplit, ProbeStudy, ProbeSweep, ProbeTarget,
         ChainedTest, EditMode, FeatureEditOptions, FeatureEditRun, FeatureEdits, GraphChange,
         ChainOptions, ChainedEdge, ChainedGraph, ChainedNode, EdgeCounts, EdgeVia, EdgesLeftOut, ErrorNodes,

@@ -167,4 +167,35 @@ impl HookedTransformer {
         };
         Ok((model, init.vars))
     }
+
+    /// An untrained copy: the same sizes, tokenizer and dtype, new random weights as [`HookedTransformer::trainable`] draws them. What a method
+    /// finds in it comes from the method and the architecture. Frozen parts stay frozen; splices, which were made for the trained weights,
+    /// are left out.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let untrained = model.reinitialized(0)?;
+    /// assert_eq!(untrained.cfg().d_model, model.cfg().d_model);
+    /// let losses = [&model, &untrained].map(|model| model.loss("The keys on the cabinet are"));
+    /// let [trained, random] = losses.map(|loss| loss.and_then(|loss| Ok(loss.to_scalar::<f32>()?)));
+    /// assert!(trained? < random?);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`HookedTransformer::trainable`].
+    pub fn reinitialized(&self, seed: u64) -> Result<Self> {
+        let (mut new, _) = Self::trainable((*self.cfg).clone(), seed, self.weights.device())?;
+        let dtype = self.dtype();
+        for tensor in new.weights.tensors_mut() {
+            *tensor = tensor.detach().to_dtype(dtype)?;
+        }
+        Ok(Self {
+            tokenizer: self.tokenizer.clone(),
+            end_ids: self.end_ids.clone(),
+            frozen: self.frozen.clone(),
+            ..new
+        })
+    }
 }

@@ -1,0 +1,54 @@
+//! Distributed alignment search: the basis with which interchanges have the predicted answers.
+//!
+//! `B = q(A)`, the orthonormal factor of `A = q r` with a positive diagonal of `r`, minimises the mean cross-entropy of the predicted answers
+//! among those that are compared, by Adam on `A`; the model is frozen. `A` begins orthonormal.
+//!
+//! Reference: Geiger et al. 2024 (arXiv 2303.02536).
+
+use candle_core::{DType, Var};
+
+use super::options::DasOptions;
+use super::orthonormal::orthonormal;
+use super::place::{Move, Place};
+use super::subspace::Subspace;
+use crate::error::{Error, Result};
+use crate::model::ops::cross_entropy;
+use crate::progress::Progress;
+use crate::random::Random;
+use crate::train::{AdamW, AdamWOptions};
+
+/// The subspace that was learnt, and the mean loss of each epoch.
+pub(super) fn learn(place: &Place, targets: &[u32], options: &DasOptions) -> Result<(Subspace, Vec<f64>)> {
+    if place.model.dtype() != DType::F32 {
+        return Err(Error::argument(format!(
+            "a subspace is learnt in f32, but this model's numbers are {:?}: load it with `dtype: DType::F32`.",
+            place.model.dtype()
+        )));
+    }
+    let start = match &options.start {
+        Some(start) => start.clone(),
+        None => Subspace::random(place.width, options.rank, options.seed)?,
+    };
+    let a = Var::from_tensor(&start.basis().to_device(&place.model.device())?)?;
+    let mut adam = AdamW::new(AdamWOptions { weight_decay: 0., ..Default::default() });
+    let mut random = Random::new(options.seed.wrapping_add(1));
+    let mut order: Vec<usize> = (0..targets.len()).collect();
+    let steps = options.epochs * order.len().div_ceil(options.batch_size);
+    let mut progress = Progress::of("learning a subspace", steps as u64, "steps");
+    let mut losses = Vec::new();
+    for _ in 0..options.epochs {
+        (1..order.len()).rev().for_each(|last| order.swap(last, random.below(last + 1)));
+        let mut sum = 0.;
+        for batch in order.chunks(options.batch_size) {
+            let to = Move::Along { basis: orthonormal(a.as_tensor())?, strength: place.pairs.strength };
+            let own: Vec<u32> = batch.iter().map(|&pair| targets[pair]).collect();
+            let loss = cross_entropy(&place.logits(&to, Some(batch))?, &own)?.mean_all()?;
+            sum += f64::from(loss.to_scalar::<f32>()?) * batch.len() as f64;
+            adam.step_vars(options.learning_rate, [&a], &loss.backward()?)?;
+            progress.step(1);
+        }
+        losses.push(sum / order.len() as f64);
+    }
+    let learnt = orthonormal(&a.as_tensor().detach())?;
+    Ok((Subspace::of(&format!("DAS of rank {} at {}", options.rank, place.point), &learnt)?, losses))
+}
