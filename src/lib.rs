@@ -32,7 +32,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes, random choices |
+//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`], [`statistics`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes, random choices, how sure a mean over prompts is |
 //! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
 //! | [`tensors`] | small words for tensors: products by the names of axes, masks, diagonals, a comparison that says what differs |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
@@ -92,6 +92,7 @@ pub mod progress;
 pub mod random;
 pub mod slice;
 pub mod steering;
+pub mod statistics;
 pub mod storage;
 pub mod tasks;
 pub mod tensors;

@@ -54,7 +54,7 @@ pub use crate::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 pub use crate::lenses::{
     Lens, LensOptions, LensReading, LensTarget, LogitLens, TokenReading, logit_lens, logit_lens_to_logit_diff,
 };
-pub use crate::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch, score_questions};
+pub use crate::metrics::{Answers, Direction, Metric, Metrics, Positions, Score, TaskBatch, score_questions};
 pub use crate::model::ops::{cross_entropy, softmax};
 pub use crate::model::{
     ActFn, AttentionDir, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer, HookedTransformerConfig,
@@ -69,6 +69,7 @@ pub use crate::progress::{Progress, set_progress};
 pub use crate::random::Random;
 pub use crate::slice::Slice;
 pub use crate::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
+pub use crate::statistics::{Alternative, Center, Statistics, StatisticsOptions};
 pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tensors::{TensorWords, assert_close, einsum};

@@ -5,8 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any room may use.
-const BASE: &[&str] =
-    &["visible", "error", "progress", "files", "storage", "slice", "dims", "head", "labelled", "wide", "random"];
+const BASE: &[&str] = &[
+    "visible",
+    "error",
+    "progress",
+    "files",
+    "storage",
+    "slice",
+    "dims",
+    "head",
+    "labelled",
+    "wide",
+    "random",
+    "statistics",
+];
 
 /// Each room with the rooms it may use besides the base and itself. A room uses only rooms above its own row.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -21,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("labelled", &[]),
     ("wide", &[]),
     ("random", &[]),
+    ("statistics", &[]),
     ("tensors", &[]),
     ("factored_matrix", &[]),
     ("tokens", &[]),

@@ -16,6 +16,7 @@ mod prelude;
 mod progress;
 mod rooms;
 mod steering;
+mod statistics;
 mod support;
 mod tensors;
 mod tolerances;
@@ -78,6 +79,7 @@ mod interchange {
 }
 mod patching {
     mod experiments;
+    mod metrics;
     mod parity;
     mod spliced;
     mod sweeps;
@@ -167,6 +169,7 @@ mod views {
     mod features;
     mod figure;
     mod gaps;
+    mod intervals;
     mod kinds;
     mod names;
     mod of_numbers;

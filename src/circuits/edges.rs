@@ -86,6 +86,7 @@ impl Experiment {
     /// # Errors
     /// A metric that the baseline does not change; models whose heads write through a norm; and as [`HookedTransformer::run`].
     pub fn edges(&self) -> Result<Edges> {
+        let metric = self.one_metric("a score of edges")?;
         check_model(&self.model)?;
         let model = self.model.ungrouped()?;
         let layout = Layout::of(&model.dims());
@@ -111,7 +112,7 @@ impl Experiment {
             },
             model,
             layout,
-            metric: self.metric.clone(),
+            metric: metric.clone(),
             tokens: self.tokens.clone(),
             intervention: self.source.name(),
             run,

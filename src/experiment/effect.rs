@@ -5,10 +5,12 @@
 
 use std::fmt;
 
-use ndarray::{ArrayD, IxDyn, Zip};
+use ndarray::{ArrayD, Axis as NdAxis, IxDyn, Zip};
 
+use super::per_prompt::PerPrompt;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::statistics::{Statistics, StatisticsOptions};
 
 /// The convention of an [`Effect`]'s numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +43,8 @@ pub struct Effect {
     /// The title without the convention.
     what: String,
     levels: Levels,
+    /// The level of the metric of each prompt, where it is known.
+    prompts: Option<(Labelled, PerPrompt)>,
 }
 
 /// The metric of the clean and of the corrupted run at each site. They differ between sites only where prompts are padded, so
@@ -62,6 +66,12 @@ impl Levels {
     pub fn alike(shape: &[usize], clean: f32, corrupted: f32) -> Self {
         let all = |level| ArrayD::from_elem(IxDyn(shape), level);
         Self { clean: all(clean), corrupted: all(corrupted) }
+    }
+
+    /// Those at one index of the first axis.
+    pub fn only(&self, index: usize) -> Self {
+        let of = |levels: &ArrayD<f32>| levels.index_axis(NdAxis(0), index).to_owned();
+        Self { clean: of(&self.clean), corrupted: of(&self.corrupted) }
     }
 }
 
@@ -94,7 +104,46 @@ impl Effect {
     pub(crate) fn of(values: Labelled, scale: Scale, levels: Levels) -> Self {
         let what = values.title.clone();
         let values = values.titled(format!("{what} ({scale})"));
-        Self { values, scale, what, levels }
+        Self { values, scale, what, levels, prompts: None }
+    }
+
+    /// With the level of the metric of each prompt.
+    pub(crate) fn by_prompt(mut self, metric: Labelled, runs: PerPrompt) -> Self {
+        self.prompts = Some((metric, runs));
+        self
+    }
+
+    /// How sure the mean effect over prompts is, in this effect's convention: standard error, bootstrap interval and sign-flip
+    /// p-value. Means of shares are of each prompt's share, whereas [`Effect::as_share`] is the share of the means; a prompt whose
+    /// clean and corrupted metrics are equal has none and does not count.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// # let model = HookedTransformer::from_pretrained("tiny")?;
+    /// # let prompts = ["When John and Mary went to the shops, John gave the bag to", "When Mary and John went to the shops, John gave the bag to"];
+    /// # let metric = Metric::logit_diff(&model.answers([(" Mary", " John"), (" Mary", " John")])?);
+    /// let heads = Experiment::new(&model, prompts, Baseline::Zero, metric)?.get_act_patch_attn_head_out_all_pos()?;
+    /// let lost = heads.effect().as_lost();
+    /// let found = lost.statistics(StatisticsOptions::default())?;
+    /// assert!((found.estimate.at(&[2, 5])? - lost.values.at(&[2, 5])?).abs() < 1e-5);
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    /// As the effect's values.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an effect whose prompts are not known, as of edges, which are scored over all prompts at once; and as
+    /// [`Labelled::statistics_over`].
+    pub fn statistics(&self, options: impl Into<StatisticsOptions>) -> Result<Statistics> {
+        let Some((metric, runs)) = &self.prompts else {
+            return Err(Error::argument(format!(
+                "{:?} is known as a mean over prompts only, so nothing can be said about how prompts differ: take the \
+                 effect of a sweep or of integrated gradients, or compute it for parts of the prompts.",
+                self.values.title
+            )));
+        };
+        runs.of_scale(metric, self.scale, &options.into())
     }
 
     /// The level of the metric at each site.
@@ -139,7 +188,8 @@ impl Effect {
             .and(&self.levels.clean)
             .and(&self.levels.corrupted)
             .for_each(|value, &clean, &corrupted| *value = convert(*value, clean, corrupted));
-        Self::of(values.titled(self.what.clone()), scale, self.levels.clone())
+        let converted = Self::of(values.titled(self.what.clone()), scale, self.levels.clone());
+        Self { prompts: self.prompts.clone(), ..converted }
     }
 }
 

@@ -6,17 +6,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use candle_core::Tensor;
 
 use super::baseline::Baseline;
-use super::runs::{BaseRun, NodeRun, first_nan};
+use super::runs::{BaseRun, NodeRun};
+use super::several::check_room;
 use super::source::Source;
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
-use crate::metrics::{BoundMetric, Metric, mean};
+use crate::metrics::{BoundMetrics, Metrics, mean};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 use crate::visible::visible;
 
-/// A clean run, a [`Baseline`] that takes the place of activations, and a metric.
+/// A clean run, a [`Baseline`] that takes the place of activations, and a metric, or several that are evaluated on the same runs.
 ///
 /// With a baseline of other prompts, clean activations are patched into the corrupted run (denoising), or after
 /// [`noising`](Experiment::noising) corrupted ones into the clean run. With any other baseline, sites of the clean run are
@@ -38,19 +39,27 @@ use crate::visible::visible;
 /// let ablation = Experiment::new(&model, clean, Baseline::Zero, metric)?;
 /// let heads = ablation.get_act_patch_attn_head_out_all_pos()?;
 /// assert!(heads.normalised.bottom(1)[0].value < 0.5, "some head matters");
+///
+/// // Two metrics of the same runs: results have an axis `metric` in front.
+/// let answers = model.answers([(" Mary", " John")])?;
+/// let both = [Metric::logit_diff(&answers), Metric::log_prob(&model, [" Mary"])?];
+/// let heads = Experiment::new(&model, clean, corrupted, both)?.get_act_patch_attn_head_out_all_pos()?;
+/// assert_eq!(heads.raw.shape(), [2, 4, 8]);
+/// assert_eq!(heads.only("log-probability")?.raw.shape(), [4, 8]);
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Experiment {
     pub(crate) model: HookedTransformer,
-    pub(crate) metric: BoundMetric,
+    pub(crate) metrics: BoundMetrics,
     /// The clean prompts.
     pub(crate) tokens: Tokens,
     /// What takes the place of clean activations.
     pub(crate) source: Source,
     pub(crate) clean_logits: Tensor,
+    /// `[metric, prompt]`.
     pub(crate) clean_values: Vec<f32>,
-    /// Zeros where activations are ablated.
+    /// `[metric, prompt]`; zeros where activations are ablated.
     pub(crate) corrupted_values: Vec<f32>,
     pub(crate) noising: bool,
     pub(crate) budget: Option<u64>,
@@ -66,35 +75,37 @@ pub struct Experiment {
 pub(crate) type FirstRuns = (NodeRun, Option<NodeRun>);
 
 impl Experiment {
-    /// Runs the clean prompts, and the corrupted ones if the baseline is prompts, and evaluates the metric.
+    /// Runs the clean prompts, and the corrupted ones if the baseline is prompts, and evaluates the metric, or each metric of a list
+    /// on the same logits.
     ///
     /// # Errors
-    /// Corrupted prompts with other token counts than the clean ones (patching goes position by position), or with the same
+    /// An empty list of metrics, two with one name, more than there is memory for; corrupted prompts with other token counts than the clean ones (patching goes position by position), or with the same
     /// metric, so that nothing could be restored; a mean that is a prompt's own activation, or by position where prompts have
     /// several lengths; group numbers that do not fit; and as [`HookedTransformer::run`].
     pub fn new(
         model: &HookedTransformer,
         clean: impl Into<Input>,
         baseline: impl Into<Baseline>,
-        metric: Metric,
+        metric: impl Into<Metrics>,
     ) -> Result<Self> {
         let model = model.without_weight_gradients();
         let tokens = model.to_tokens(clean)?;
         let source = Source::of(&model, baseline.into(), &tokens)?;
-        let metric = metric.bind(&tokens, model.cfg().d_vocab_out())?;
+        let metrics = BoundMetrics::new(&metric.into(), &tokens, model.cfg().d_vocab_out())?;
+        check_room(&metrics, &model, &tokens)?;
         let mut progress = match source {
             Source::Run(_) => Progress::of("running both prompts", 2, "runs"),
             _ => Progress::of("running the prompts", 1, "runs"),
         };
         let clean = NodeRun::new(&model, &tokens)?;
-        let clean_logits = clean.logits(&model, &metric)?;
+        let clean_logits = clean.logits(&model, &metrics)?;
         progress.step(1);
         let mut experiment = Self {
             noising: !matches!(source, Source::Run(_)),
-            corrupted_values: vec![0.; tokens.batch()],
+            corrupted_values: vec![0.; metrics.each().len() * tokens.batch()],
             clean_values: Vec::new(),
             model,
-            metric,
+            metrics,
             tokens,
             source,
             clean_logits,
@@ -108,7 +119,7 @@ impl Experiment {
             Source::Run(tokens) => {
                 let run = NodeRun::new(&experiment.model, tokens)?;
                 experiment.corrupted_values =
-                    experiment.values_of(&run.logits(&experiment.model, &experiment.metric)?)?;
+                    experiment.values_of(&run.logits(&experiment.model, &experiment.metrics)?)?;
                 Some(run)
             }
             _ => None,
@@ -132,7 +143,7 @@ impl Experiment {
         model: &HookedTransformer,
         clean: &ActivationCache,
         baseline: impl Into<Baseline>,
-        metric: Metric,
+        metric: impl Into<Metrics>,
     ) -> Result<Self> {
         clean.check_model(model)?;
         let interventions = clean.provenance().interventions();
@@ -182,16 +193,6 @@ impl Experiment {
         self
     }
 
-    /// The metric of the clean run, the mean over prompts.
-    pub fn clean(&self) -> f32 {
-        mean(&self.clean_values)
-    }
-
-    /// The metric of the corrupted run, the mean over prompts; 0 where activations are ablated.
-    pub fn corrupted(&self) -> f32 {
-        mean(&self.corrupted_values)
-    }
-
     /// The prompts of the run that is patched.
     pub(crate) fn base_tokens(&self) -> &Tokens {
         match &self.source {
@@ -200,7 +201,7 @@ impl Experiment {
         }
     }
 
-    /// The metric of each prompt in the run that is patched.
+    /// The metric of each prompt in the run that is patched, `[metric, prompt]`.
     pub(crate) fn base_values(&self) -> &[f32] {
         if self.noising { &self.clean_values } else { &self.corrupted_values }
     }
@@ -230,77 +231,30 @@ impl Experiment {
         drop(self.take_first_runs());
     }
 
-    /// The metric of each prompt from the logits of a whole run.
+    /// The metrics of each prompt from the logits of a whole run, `[metric, prompt]`.
     pub(crate) fn evaluate(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        self.metric.of_logits(logits, Some(&self.clean_logits))
+        self.metrics.of_logits(logits, Some(&self.clean_logits))
     }
 
-    /// The metric of each prompt from all logits where the metric reads.
+    /// The metrics of each prompt from all logits where they read, `[metric, prompt]`.
     pub(crate) fn values_of(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        self.metric.evaluate(&self.metric.columns_of(logits)?, Some(&self.clean_logits))
+        self.metrics.evaluate(&self.metrics.columns_of(logits)?, Some(&self.clean_logits))
     }
-
-    fn check_numbers(&self) -> Result<()> {
-        let mut values = self.clean_values.iter().chain(&self.corrupted_values);
-        if values.any(|value| value.is_nan()) { Err(self.why_nan()) } else { Ok(()) }
-    }
-
-    /// Refuses runs with the same metric, between which there are no shares.
-    pub(crate) fn check_shares(&self) -> Result<()> {
-        check_difference(self.metric.name(), &self.clean_values, &self.corrupted_values)
-    }
-
-    /// Why a metric is NaN: the first activation that is, in either run.
-    fn why_nan(&self) -> Error {
-        let mut runs = vec![("clean run", &self.tokens)];
-        if let Source::Run(tokens) = &self.source {
-            runs.push(("corrupted run", tokens));
-        }
-        for (which, tokens) in runs {
-            match first_nan(&self.model, tokens) {
-                Ok(Some(point)) => {
-                    let name = self.metric.name();
-                    return Error::argument(format!(
-                        "the {name} of a prompt is NaN, because activations are: the first of the {which} is {point}."
-                    ));
-                }
-                Ok(None) => {}
-                Err(error) => return error,
-            }
-        }
-        Error::argument(format!("the {} of a prompt is NaN, though no activation is.", self.metric.name()))
-    }
-}
-
-/// Refuses NaN, and clean and corrupted values with the same mean.
-pub(crate) fn check_difference(metric: &str, of_clean: &[f32], of_corrupted: &[f32]) -> Result<()> {
-    let (clean, corrupted) = (mean(of_clean), mean(of_corrupted));
-    let values = of_clean.iter().chain(of_corrupted);
-    if values.clone().any(|value| value.is_nan()) {
-        return Err(Error::argument(format!(
-            "the {metric} of a prompt is NaN: run_with_cache shows the first activation that is."
-        )));
-    }
-    let size = values.fold(f32::MIN_POSITIVE, |size, value| size.max(value.abs()));
-    if (clean - corrupted).abs() < 1e-5 * size {
-        return Err(Error::argument(format!(
-            "the {metric} is {clean} for the clean prompts and {corrupted} for the corrupted ones: there is no \
-             difference that patching could restore. Do the prompts call for different answers?"
-        )));
-    }
-    Ok(())
 }
 
 impl std::fmt::Debug for Experiment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (prompts, positions) = (self.tokens.batch(), self.tokens.pos());
-        let name = visible(self.metric.name());
-        write!(f, "Experiment({prompts} prompts of {positions} positions; {name}: clean {:.4}", self.clean())?;
-        match &self.source {
-            Source::Run(_) => {
-                let way = if self.noising { "noising" } else { "denoising" };
-                write!(f, ", corrupted {:.4}; {way})", self.corrupted())
+        write!(f, "Experiment({prompts} prompts of {positions} positions")?;
+        for (index, name) in self.metrics().iter().enumerate() {
+            let of = |values| mean(self.of_metric(values, index));
+            write!(f, "; {}: clean {:.4}", visible(name), of(&self.clean_values))?;
+            if let Source::Run(_) = self.source {
+                write!(f, ", corrupted {:.4}", of(&self.corrupted_values))?;
             }
+        }
+        match &self.source {
+            Source::Run(_) => write!(f, "; {})", if self.noising { "noising" } else { "denoising" }),
             source => write!(f, "; {})", source.name()),
         }
     }

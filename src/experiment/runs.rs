@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 use crate::hooks::{HookPlan, HookPoint, Site};
-use crate::metrics::BoundMetric;
+use crate::metrics::BoundMetrics;
 use crate::model::{HookedTransformer, KvCache, RunOptions};
 use crate::tokens::Tokens;
 
@@ -30,12 +30,12 @@ impl NodeRun {
         Ok(Self { captured: run.captured, last: run.resid.expect("a run that stops returns the stream") })
     }
 
-    /// All logits where the metric reads.
+    /// All logits where the metrics read.
     ///
     /// # Shapes
     /// `[row, d_vocab_out]`, f32.
-    pub fn logits(&self, model: &HookedTransformer, metric: &BoundMetric) -> Result<Tensor> {
-        Ok(model.logits_after(&metric.read(&self.last)?, None)?.to_dtype(DType::F32)?)
+    pub fn logits(&self, model: &HookedTransformer, metrics: &BoundMetrics) -> Result<Tensor> {
+        Ok(model.logits_after(&metrics.read(&self.last)?, None)?.to_dtype(DType::F32)?)
     }
 }
 

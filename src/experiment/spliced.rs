@@ -4,7 +4,7 @@ use super::baseline::Baseline;
 use super::experiment::Experiment;
 use crate::error::Result;
 use crate::hooks::HookPlan;
-use crate::metrics::Metric;
+use crate::metrics::Metrics;
 use crate::model::HookedTransformer;
 use crate::tokens::Input;
 
@@ -53,7 +53,7 @@ impl Experiment {
         plan: &HookPlan,
         clean: impl Into<Input>,
         baseline: impl Into<Baseline>,
-        metric: Metric,
+        metric: impl Into<Metrics>,
     ) -> Result<Self> {
         Self::new(&model.with_splices_of(plan)?, clean, baseline, metric)
     }

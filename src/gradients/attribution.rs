@@ -64,7 +64,8 @@ impl Experiment {
     pub fn attribution(&self, points: impl Into<HookQueries>) -> Result<Attribution> {
         self.check_shares()?;
         self.forget_first_runs();
-        let (model, tokens, metric, clean) = (&self.model, self.base_tokens(), &self.metric, &self.clean_logits);
+        let metric = self.one_metric("attribution patching")?;
+        let (model, tokens, clean) = (&self.model, self.base_tokens(), &self.clean_logits);
         if self.noising {
             metric.check_slope_at_clean("put clean activations into the corrupted run (without noising)")?;
         }

@@ -17,7 +17,7 @@ use candle_core::{DType, Tensor};
 use super::attribution::{check_inside, visit};
 use super::run::Evaluator;
 use crate::error::{Error, Result};
-use crate::experiment::{Effect, Experiment, Levels, Quadrature, Scale, Source, captured};
+use crate::experiment::{Effect, Experiment, Levels, PerPrompt, Quadrature, Scale, Source, captured};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, Site};
 use crate::labelled::{Axis, Labelled};
 use crate::model::{HookedTransformer, RunOptions};
@@ -96,6 +96,7 @@ impl Experiment {
         points: impl Into<HookQueries>,
         options: impl Into<IgOptions>,
     ) -> Result<IntegratedGradients> {
+        let metric = self.one_metric("a gradient that is integrated")?;
         let (model, tokens, options) = (&self.model, &self.tokens, options.into());
         if !model.frozen().is_empty() {
             return Err(Error::argument(format!(
@@ -107,7 +108,7 @@ impl Experiment {
         }
         let nodes = options.rule.nodes(options.steps)?;
         let chosen = model.points_of_all(&points.into())?;
-        let evaluator = Evaluator { metric: &self.metric, clean: Some(&self.clean_logits) };
+        let evaluator = Evaluator { metric, clean: Some(&self.clean_logits) };
         evaluator.check()?;
         let mut progress = Progress::of("integrating gradients", chosen.len() as u64, "points");
         self.forget_first_runs();
@@ -129,7 +130,7 @@ impl Experiment {
             vec![Axis::new("point", chosen.iter().map(HookPoint::to_string)), Axis::numbered("prompt", tokens.batch())]
         };
         Ok(IntegratedGradients {
-            metric: self.metric.name().into(),
+            metric: metric.name().into(),
             rule: (options.rule, options.steps),
             effect: Labelled::new("metric minus that at the baseline", axes(), effects)?,
             completeness_error: Labelled::new("sum of attributions minus effect", axes(), errors)?,
@@ -243,6 +244,7 @@ impl IntegratedGradients {
         let mut numbers: BTreeMap<HookPoint, Vec<f32>> = BTreeMap::new();
         let mut values = Vec::with_capacity(grid.sites.len());
         let (mut clean_levels, mut corrupted_levels) = (Vec::new(), Vec::new());
+        let (mut each, mut there) = (Vec::new(), Vec::new());
         let mut progress = Progress::of("adding up gradients", grid.sites.len() as u64, "sites");
         for site in &grid.sites {
             let tensor = self.attributions.get(&site.point()).ok_or_else(|| self.missing(site.point()))?;
@@ -250,22 +252,29 @@ impl IntegratedGradients {
                 Entry::Occupied(there) => there.into_mut(),
                 Entry::Vacant(vacant) => vacant.insert(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?),
             };
-            let (mut sum, mut chosen) = (0., site.chosen(tensor.dims())?);
+            let mut chosen = site.chosen(tensor.dims())?;
             let prompts = site.prompts(tokens);
+            let mut lost = vec![0.; tokens.batch()];
             for &prompt in &prompts {
                 chosen[0] = Some(vec![prompt]);
-                visit(tensor.dims(), &chosen, 0, &mut |at| sum += f64::from(of_point[at]));
+                visit(tensor.dims(), &chosen, 0, &mut |at| lost[prompt] += f64::from(of_point[at]));
             }
-            values.push((sum / prompts.len() as f64) as f32);
-            let (clean, corrupted) = self.experiment.means(&prompts);
+            values.push((lost.iter().sum::<f64>() / prompts.len() as f64) as f32);
+            let clean = &self.experiment.clean_values;
+            each.extend(clean.iter().zip(&lost).map(|(&clean, lost)| (f64::from(clean) - lost) as f32));
+            there.extend((0..tokens.batch()).map(|prompt| prompts.contains(&prompt)));
+            let (clean, corrupted) = self.experiment.means(0, &prompts);
             clean_levels.push(clean);
             corrupted_levels.push(corrupted);
             progress.step(1);
         }
         let title = format!("integrated gradients of {}, {}", self.metric, grid.what);
+        let with_prompts = [&grid.axes[..], &[Axis::numbered("prompt", tokens.batch())]].concat();
+        let each = Labelled::new(title.clone(), with_prompts, each)?;
+        let runs = PerPrompt::new(&self.experiment, &each.shape(), there)?;
         let values = Labelled::new(title, grid.axes, values)?;
         let levels = Levels::new(&values.shape(), clean_levels, corrupted_levels);
-        Ok(Effect::of(values, Scale::Lost, levels))
+        Ok(Effect::of(values, Scale::Lost, levels).by_prompt(each, runs))
     }
 
     /// What is lost by each head, `[layer, head]`: the sum over positions and dimensions of `z`, or of `hook_result` if that was

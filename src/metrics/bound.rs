@@ -59,12 +59,14 @@ impl BoundMetric {
         &self.rows
     }
 
+    /// The columns that it reads.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
     /// The number of logits that it reads in each row.
     pub fn width(&self, model: &HookedTransformer) -> usize {
-        match &self.columns {
-            Columns::All => model.cfg().d_vocab_out(),
-            Columns::Only(columns) => columns.len(),
-        }
+        self.columns.width(model)
     }
 
     /// Whether it compares a run with the clean run.
@@ -78,22 +80,17 @@ impl BoundMetric {
     /// `x [copy * prompt, pos, ..]`, a stream or logits of copies of all prompts one after the other; the result is
     /// `[copy * row, ..]`.
     pub fn read(&self, x: &Tensor) -> Result<Tensor> {
-        self.read_of(x, (0, self.rows.prompts()))
+        self.rows.read(x)
     }
 
     /// As [`BoundMetric::read`], of copies of `count` prompts from prompt `from` on.
-    pub fn read_of(&self, x: &Tensor, (from, count): (usize, usize)) -> Result<Tensor> {
-        let places = self.rows.places(from, count, x.dim(0)? / count);
-        let places = Tensor::new(places, x.device())?;
-        Ok(x.flatten(0, 1)?.index_select(&places, 0)?)
+    pub fn read_of(&self, x: &Tensor, prompts: (usize, usize)) -> Result<Tensor> {
+        self.rows.read_of(x, prompts)
     }
 
     /// The columns that it reads, of all logits.
     pub fn columns_of(&self, logits: &Tensor) -> Result<Tensor> {
-        match &self.columns {
-            Columns::All => Ok(logits.clone()),
-            Columns::Only(columns) => Ok(logits.index_select(&Tensor::new(&columns[..], logits.device())?, 1)?),
-        }
+        self.columns.of_all(logits)
     }
 
     /// The logits that it reads after rows of the final stream.
@@ -101,13 +98,7 @@ impl BoundMetric {
     /// # Shapes
     /// `rows [row, d_model]` gives `[row, column]`.
     pub fn logits_after(&self, model: &HookedTransformer, rows: &Tensor) -> Result<Tensor> {
-        model.logits_after(
-            rows,
-            match &self.columns {
-                Columns::All => None,
-                Columns::Only(columns) => Some(columns.clone()),
-            },
-        )
+        model.logits_after(rows, self.columns.chosen())
     }
 
     /// The metric of each prompt from the columns that it reads; `clean` are all columns of the clean run's rows.

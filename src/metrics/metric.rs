@@ -39,6 +39,47 @@ impl Columns {
         columns.dedup();
         Self::Only(columns)
     }
+
+    /// All columns of these, each once.
+    pub fn union<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+        let parts: Option<Vec<_>> = parts.into_iter().map(Self::chosen).collect();
+        parts.map_or(Self::All, |parts| Self::of(parts.into_iter().flatten()))
+    }
+
+    /// The tokens, where they are not all.
+    pub fn chosen(&self) -> Option<Vec<u32>> {
+        match self {
+            Self::All => None,
+            Self::Only(columns) => Some(columns.clone()),
+        }
+    }
+
+    /// How many they are.
+    pub fn width(&self, model: &HookedTransformer) -> usize {
+        match self {
+            Self::All => model.cfg().d_vocab_out(),
+            Self::Only(columns) => columns.len(),
+        }
+    }
+
+    /// These columns of all logits, `[row, d_vocab_out]`.
+    pub fn of_all(&self, logits: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::All => Ok(logits.clone()),
+            Self::Only(columns) => Ok(logits.index_select(&Tensor::new(&columns[..], logits.device())?, 1)?),
+        }
+    }
+
+    /// The columns `wanted` of logits that have these columns, in the order of tokens.
+    pub fn of_these(&self, logits: &Tensor, wanted: &Self) -> Result<Tensor> {
+        let (Self::Only(there), Self::Only(tokens)) = (self, wanted) else { return wanted.of_all(logits) };
+        if there == tokens {
+            return Ok(logits.clone());
+        }
+        let place = |token: &u32| there.binary_search(token).unwrap_or(0) as u32;
+        let places: Vec<u32> = tokens.iter().map(place).collect();
+        Ok(logits.index_select(&Tensor::new(places, logits.device())?, 1)?)
+    }
 }
 
 /// Where a metric has a gradient.
@@ -149,6 +190,8 @@ pub struct Metric {
     pub(super) positions: Positions,
     direction: Option<Direction>,
     name: String,
+    /// The name that the user gave, if any.
+    named: Option<String>,
 }
 
 impl Metric {
@@ -158,7 +201,7 @@ impl Metric {
 
     fn shared(measure: Arc<dyn Measure>) -> Self {
         let (positions, direction, name) = (measure.positions(), measure.direction(), measure.name().to_string());
-        Self { measure, positions, direction, name }
+        Self { measure, positions, direction, name, named: None }
     }
 
     /// The same metric at these positions: `0`, `-2`, `2..5`, `[3, 5]`, [`Positions::First`], [`Positions::each`], ..
@@ -177,10 +220,26 @@ impl Metric {
     /// ```
     pub fn at(mut self, positions: impl Into<Positions>) -> Self {
         self.positions = positions.into();
-        self.name = match self.positions == self.measure.positions() {
-            true => self.measure.name().to_string(),
-            false => format!("{} at {}", self.measure.name(), self.positions),
+        self.name = match (self.named.clone(), self.positions == self.measure.positions()) {
+            (Some(named), _) => named,
+            (None, true) => self.measure.name().to_string(),
+            (None, false) => format!("{} at {}", self.measure.name(), self.positions),
         };
+        self
+    }
+
+    /// The same metric under a name of your own, in titles and among several metrics of one experiment.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let names = Metric::logit_diff(&model.answers([(" Mary", " John")])?).named("Mary or John");
+    /// assert_eq!(names.name(), "Mary or John");
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self.named = Some(self.name.clone());
         self
     }
 
@@ -201,7 +260,8 @@ impl Metric {
         self
     }
 
-    /// Its name, with the positions that it reads where they are not its default ones.
+    /// Its name: the one given by [`Metric::named`], or its own with the positions that it reads where they are not its default
+    /// ones.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -22,6 +22,7 @@ mod prob;
 mod prob_diff;
 mod rank;
 mod score;
+mod several;
 mod targets;
 mod task;
 
@@ -30,6 +31,8 @@ pub(crate) use bound::BoundMetric;
 pub use metric::{Direction, Metric};
 pub use positions::Positions;
 pub use score::{Score, score_questions};
+pub(crate) use several::BoundMetrics;
+pub use several::Metrics;
 pub use task::TaskBatch;
 
 /// The mean over prompts.

@@ -1,7 +1,10 @@
 //! Which positions of each prompt a metric reads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+
+use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::slice::Slice;
@@ -160,9 +163,53 @@ impl Rows {
         &self.next
     }
 
+    /// All rows that these have of the same prompts, by position.
+    pub(super) fn union(parts: &[&Self]) -> Self {
+        let prompts = parts.iter().map(|rows| rows.prompts()).max().unwrap_or(0);
+        let mut next_of: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+        for rows in parts {
+            let places = rows.of.iter().enumerate().flat_map(|(prompt, of)| of.iter().map(move |&at| (prompt, at)));
+            places.zip(&rows.next).for_each(|(place, &next)| {
+                next_of.insert(place, next);
+            });
+        }
+        let mut of = vec![Vec::new(); prompts];
+        next_of.keys().for_each(|&(prompt, position)| of[prompt].push(position));
+        let starts = std::iter::once(0).chain(of.iter().scan(0, |sum, positions| {
+            *sum += positions.len();
+            Some(*sum)
+        }));
+        let pos = parts.first().map_or(0, |rows| rows.pos);
+        Self { starts: starts.collect(), next: next_of.into_values().collect(), pos, of }
+    }
+
+    /// The index in `all` of each of these rows, which `all` has.
+    pub(super) fn within(&self, all: &Self) -> Vec<u32> {
+        let places = self.of.iter().zip(&all.of).zip(&all.starts);
+        let of_prompt = |((own, all), start): ((&Vec<usize>, &Vec<usize>), &usize)| -> Vec<u32> {
+            own.iter().map(|at| (start + all.binary_search(at).unwrap_or(0)) as u32).collect()
+        };
+        places.flat_map(of_prompt).collect()
+    }
+
     /// The rows of `count` prompts from prompt `from` on.
     pub fn of_prompts(&self, from: usize, count: usize) -> Range<usize> {
         self.starts[from]..self.starts[from + count]
+    }
+
+    /// These rows of a run.
+    ///
+    /// # Shapes
+    /// `x [copy * prompt, pos, ..]`, a stream or logits of copies of all prompts one after the other; the result is
+    /// `[copy * row, ..]`.
+    pub fn read(&self, x: &Tensor) -> Result<Tensor> {
+        self.read_of(x, (0, self.prompts()))
+    }
+
+    /// As [`Rows::read`], of copies of `count` prompts from prompt `from` on.
+    pub fn read_of(&self, x: &Tensor, (from, count): (usize, usize)) -> Result<Tensor> {
+        let places = self.places(from, count, x.dim(0)? / count);
+        Ok(x.flatten(0, 1)?.index_select(&Tensor::new(places, x.device())?, 0)?)
     }
 
     /// The largest number of rows of a prompt.
@@ -186,7 +233,7 @@ impl Rows {
     }
 
     /// The indices of the rows in copies of `count` prompts from prompt `from` on, with prompt and position axes flattened.
-    pub(super) fn places(&self, from: usize, count: usize, copies: usize) -> Vec<u32> {
+    fn places(&self, from: usize, count: usize, copies: usize) -> Vec<u32> {
         let of_copy = |copy: usize| {
             let prompts = self.of[from..from + count].iter().enumerate();
             prompts.flat_map(move |(prompt, positions)| {

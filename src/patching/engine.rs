@@ -28,7 +28,7 @@ const SAVES: usize = 20;
 /// The memory of a metric's evaluation, in multiples of the logits that it reads.
 const METRIC_TIMES: usize = 5;
 
-/// The metric of each prompt, and if it is the base run's, the reason.
+/// The metrics of each prompt, `[metric, prompt]`, and if they are the base run's, the reason.
 pub(crate) type Value = (Vec<f32>, Option<Untouched>);
 
 /// Both runs' activations: what is patched in, and what it replaces.
@@ -151,7 +151,7 @@ impl Experiment {
     /// block only at a position that is read, unless attention still carries it to one.
     pub(crate) fn has_path(&self, site: &PatchSite) -> bool {
         let Some(positions) = site.positions(self.base_tokens().pos()) else { return true };
-        let read = self.metric.rows();
+        let read = self.metrics.rows();
         let is_carried = site.point.stage().is_carried() || !self.model.splices().are_by_position();
         if site.layer() + 1 == self.model.cfg().n_layers && !is_carried {
             return positions.iter().any(|&pos| read.contains(pos));
@@ -208,7 +208,7 @@ impl Experiment {
         fit.count().max(1)
     }
 
-    /// Runs these jobs together; returns the metric of each prompt by the job's index in the list of sites.
+    /// Runs these jobs together; returns the metrics of each prompt by the job's index in the list of sites.
     fn run_jobs(&self, jobs: &[Job], sites: &[PatchSite], activations: &Activations) -> Result<Vec<(usize, Vec<f32>)>> {
         if !self.model.splices().are_by_block() {
             return self.run_whole(jobs, sites, activations);
@@ -255,9 +255,8 @@ impl Experiment {
         for (from, running) in running {
             let resid = running.resid.expect("what runs has a stream");
             let values = self.values(resid, from)?;
-            let prompts = self.base_tokens().batch();
             progress.step(running.jobs.len() as u64);
-            found.extend(running.jobs.into_iter().zip(values.chunks(prompts).map(<[f32]>::to_vec)));
+            found.extend(running.jobs.into_iter().zip(values.chunks(self.clean_values.len()).map(<[f32]>::to_vec)));
         }
         Ok(found)
     }
@@ -283,7 +282,9 @@ impl Experiment {
             let resid = self.model.run(tokens.repeated(jobs.len()), plan, options)?.left;
             let values = self.values(self.what_is_read_from(resid, 0)?, 0)?;
             progress.step(jobs.len() as u64);
-            found.extend(jobs.iter().map(|job| job.index).zip(values.chunks(tokens.batch()).map(<[f32]>::to_vec)));
+            found.extend(
+                jobs.iter().map(|job| job.index).zip(values.chunks(self.clean_values.len()).map(<[f32]>::to_vec)),
+            );
         }
         Ok(found)
     }
@@ -293,7 +294,7 @@ impl Experiment {
     fn first_read(&self) -> usize {
         // A splice there may be at the keys themselves.
         let spliced = self.model.splices().is_in(self.model.cfg().n_layers - 1);
-        if self.is_causal() && !spliced { self.metric.rows().first() } else { 0 }
+        if self.is_causal() && !spliced { self.metrics.rows().first() } else { 0 }
     }
 
     /// Of a residual stream whose positions begin at `from`, the positions that matter after the last block.
@@ -321,19 +322,19 @@ impl Experiment {
         self.model.block_on_suffix(layer, self.what_is_read_from(resid, from)?, &suffix, Some(past), run)
     }
 
-    /// The metric of each prompt from the final stream of runs that begin at position `from`; as many runs at once as the budget
-    /// has room for in logits.
+    /// The metrics of each prompt from the final stream of runs that begin at position `from`, `[run, metric, prompt]`; as many runs
+    /// at once as the budget has room for in logits.
     fn values(&self, resid: Tensor, from: usize) -> Result<Vec<f32>> {
         let batch = self.base_tokens().batch();
         let copies = resid.dim(0)? / batch;
-        let of_copy = (METRIC_TIMES * self.metric.rows().len() * self.metric.width(&self.model) * 4) as u64;
+        let of_copy = (METRIC_TIMES * self.metrics.rows().len() * self.metrics.width(&self.model) * 4) as u64;
         let most = (self.budget.unwrap_or(BUDGET) / of_copy.max(1)).clamp(1, copies as u64) as usize;
-        let mut values = Vec::with_capacity(copies * batch);
+        let mut values = Vec::with_capacity(copies * self.clean_values.len());
         for first in (0..copies).step_by(most) {
             let count = most.min(copies - first);
             let rows = self.read_rows(&resid.narrow(0, first * batch, count * batch)?, from, count)?;
-            let logits = self.metric.logits_after(&self.model, &rows)?;
-            values.extend(self.metric.evaluate(&logits, Some(&self.clean_logits))?);
+            let logits = self.metrics.logits_after(&self.model, &rows)?;
+            values.extend(self.metrics.evaluate(&logits, Some(&self.clean_logits))?);
         }
         Ok(values)
     }
@@ -341,7 +342,7 @@ impl Experiment {
     /// The final stream where the metric reads it, `[copy * row, d_model]`; the base run's at positions before `from`, which the
     /// run shares with it.
     fn read_rows(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
-        let (batch, rows) = (self.base_tokens().batch(), self.metric.rows());
+        let (batch, rows) = (self.base_tokens().batch(), self.metrics.rows());
         let (begins, positions) = (from.max(self.first_read()), resid.dim(1)?);
         let runs = copies * batch * positions;
         let mut shared = false;

@@ -32,8 +32,8 @@ pub(super) struct Kept<'a> {
     path: &'a Path,
     /// What distinguishes this sweep from others.
     question: String,
-    /// How many numbers each site has.
-    prompts: usize,
+    /// How many numbers each site has: one for each metric and prompt.
+    numbers: usize,
 }
 
 impl<'a> Kept<'a> {
@@ -52,7 +52,7 @@ impl<'a> Kept<'a> {
         let mut crc = flate2::Crc::new();
         crc.update(asked.as_bytes());
         let question = format!("{} sites, {:08x}", sites.len(), crc.sum());
-        Self { path, question, prompts: tokens.batch() }
+        Self { path, question, numbers: experiment.clean_values.len() }
     }
 
     /// Fills in the numbers that the file has.
@@ -73,7 +73,7 @@ impl<'a> Kept<'a> {
         }
         let sites = storage::take(self.path, &mut tensors, "sites")?;
         let rows = storage::take(self.path, &mut tensors, "values")?;
-        let fits = sites.rank() == 1 && rows.dims() == [sites.elem_count(), self.prompts];
+        let fits = sites.rank() == 1 && rows.dims() == [sites.elem_count(), self.numbers];
         if !fits || (sites.dtype(), rows.dtype()) != (DType::U32, DType::F32) {
             return Err(Error::file(
                 self.path,
@@ -81,7 +81,7 @@ impl<'a> Kept<'a> {
                     "its values have the shape {:?}, but a row of {} belongs to each of its {} sites: remove it, and \
                      run the sweep again.",
                     rows.dims(),
-                    self.prompts,
+                    self.numbers,
                     sites.elem_count()
                 ),
             ));

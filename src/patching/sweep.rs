@@ -7,11 +7,11 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::engine::{self, Value};
 use super::grid::Grid;
-use super::result::{PatchResult, Untouched};
+use super::result::PatchResult;
 use super::site::PatchSite;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Levels, Source, captured};
-use crate::hooks::{AxisName, HookPoint, HookQuery};
+use crate::experiment::{Experiment, Levels, PerPrompt, Source, captured};
+use crate::hooks::{AxisName, HookPoint, HookQuery, check_free};
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::mean;
 use crate::progress::Progress;
@@ -54,6 +54,7 @@ impl Experiment {
     fn run(&self, sites: &[PatchSite], axes: Vec<Axis>, what: &str) -> Result<PatchResult> {
         self.check_shares()?;
         sites.iter().try_for_each(|site| self.check_there(site))?;
+        self.check_results(sites.len())?;
         let mut progress = Progress::of("patching", sites.len() as u64, "sites");
         let activations = self.activations_of(sites)?;
         progress.together(sites.len());
@@ -73,7 +74,7 @@ impl Experiment {
     }
 
     /// The result from the metrics of all patched runs, in the order of the axes: one site each, or, where no sites are given,
-    /// whatever the axes say.
+    /// whatever the axes say. Of several metrics each is a part of the result, along an axis in front.
     pub(crate) fn result(
         &self,
         sites: &[PatchSite],
@@ -81,61 +82,82 @@ impl Experiment {
         axes: Vec<Axis>,
         what: &str,
     ) -> Result<PatchResult> {
-        let prompts = self.base_tokens().batch();
+        let (prompts, names) = (self.base_tokens().batch(), self.metrics());
         let all: Vec<usize> = (0..prompts).collect();
-        let (mut raw, mut normalised) = (Vec::new(), Vec::new());
+        let of: Vec<Vec<usize>> = (0..values.len())
+            .map(|i| sites.get(i).map_or(all.clone(), |site| site.prompts(self.base_tokens())))
+            .collect();
+        let (mut raw, mut normalised, mut each) = (Vec::new(), Vec::new(), Vec::new());
         let (mut clean_levels, mut corrupted_levels) = (Vec::new(), Vec::new());
-        for (i, (values, _)) in values.iter().enumerate() {
-            let of = sites.get(i).map_or(all.clone(), |site| site.prompts(self.base_tokens()));
-            let (clean, corrupted) = self.means(&of);
-            let value = mean_of(values, &of);
-            raw.push(value);
-            normalised.push((value - corrupted) / (clean - corrupted));
-            clean_levels.push(clean);
-            corrupted_levels.push(corrupted);
+        for metric in 0..names.len() {
+            for ((values, _), of) in values.iter().zip(&of) {
+                let (clean, corrupted) = self.means(metric, of);
+                let values = self.of_metric(values, metric);
+                let value = mean_of(values, of);
+                raw.push(value);
+                normalised.push((value - corrupted) / (clean - corrupted));
+                clean_levels.push(clean);
+                corrupted_levels.push(corrupted);
+                each.extend(values);
+            }
         }
-        let each: Vec<f32> = values.iter().flat_map(|(values, _)| values.clone()).collect();
-        let untouched: Vec<Option<Untouched>> = values.iter().map(|(_, untouched)| *untouched).collect();
-        let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
-        let name = self.metric.name();
+        let (axes, name) = match self.metrics.is_list() {
+            true => ([&[Axis::new("metric", &names)], &axes[..]].concat(), "metrics".to_string()),
+            false => (axes, names.concat()),
+        };
         let way = match &self.source {
             Source::Run(_) if self.noising => "noising",
             Source::Run(_) => "denoising",
             _ => "ablating",
         };
+        let shape: Vec<usize> = axes.iter().map(|axis| axis.labels.len()).collect();
+        let untouched = names.iter().flat_map(|_| values.iter().map(|(_, untouched)| *untouched)).collect();
+        let there = names.iter().flat_map(|_| of.iter()).flat_map(|of| all.iter().map(|prompt| of.contains(prompt)));
         let with_prompts = [&axes[..], &[Axis::numbered("prompt", prompts)]].concat();
-        let levels = Levels::new(&shape, clean_levels, corrupted_levels);
         Ok(PatchResult {
             raw: Labelled::new(format!("{name}, {way} {what}"), axes.clone(), raw)?,
             normalised: Labelled::new(format!("normalised {name}, {way} {what}"), axes, normalised)?,
             per_prompt: Labelled::new(format!("{name}, {way} {what}"), with_prompts, each)?,
             clean: self.clean(),
             corrupted: self.corrupted(),
-            untouched: ArrayD::from_shape_vec(IxDyn(&shape), untouched)
-                .map_err(|error| Error::argument(format!("the sites do not fit their axes: {error}.")))?,
-            levels,
+            untouched: shaped(&shape, untouched)?,
+            levels: Levels::new(&shape, clean_levels, corrupted_levels),
+            runs: PerPrompt::new(self, &[&shape[..], &[prompts]].concat(), there.collect())?,
         })
+    }
+
+    /// Refuses more results than there is memory for.
+    fn check_results(&self, sites: usize) -> Result<()> {
+        // Values while they are computed, then by prompt, and the means.
+        let numbers = sites as u64 * (2 * self.clean_values.len() + 5 * self.metrics().len()) as u64;
+        let (metrics, prompts) = (self.metrics().len(), self.tokens.batch());
+        let what = format!("the results of {sites} sites, {metrics} metrics and {prompts} prompts");
+        check_free(4 * numbers, &what, "sweep fewer sites at once, or take fewer metrics or prompts")
     }
 
     /// Refuses a site at which only some prompts have a token and their metric does not differ, so that nothing could be
     /// normalised.
     pub(crate) fn check_there(&self, site: &PatchSite) -> Result<()> {
         let of = site.prompts(self.base_tokens());
-        let (clean, corrupted) = self.means(&of);
-        if of.len() == self.base_tokens().batch() || (clean - corrupted).abs() > 1e-5 * clean.abs().max(corrupted.abs())
-        {
+        if of.len() == self.base_tokens().batch() {
             return Ok(());
         }
-        Err(Error::argument(format!(
-            "at {site} only the prompts {of:?} have a token, and their {} is {clean} clean and {corrupted} corrupted: \
-             there is no difference that patching could restore. Group the prompts by length.",
-            self.metric.name()
-        )))
+        for (metric, name) in self.metrics().iter().enumerate() {
+            let (clean, corrupted) = self.means(metric, &of);
+            if (clean - corrupted).abs() <= 1e-5 * clean.abs().max(corrupted.abs()) {
+                return Err(Error::argument(format!(
+                    "at {site} only the prompts {of:?} have a token, and their {name} is {clean} clean and {corrupted} \
+                     corrupted: there is no difference that patching could restore. Group the prompts by length."
+                )));
+            }
+        }
+        Ok(())
     }
 
-    /// The metrics of the clean and of the corrupted run, the mean over these prompts.
-    pub(crate) fn means(&self, of: &[usize]) -> (f32, f32) {
-        (mean_of(&self.clean_values, of), mean_of(&self.corrupted_values, of))
+    /// One metric of the clean and of the corrupted run, the mean over these prompts.
+    pub(crate) fn means(&self, metric: usize, of: &[usize]) -> (f32, f32) {
+        let mean = |values| mean_of(self.of_metric(values, metric), of);
+        (mean(&self.clean_values), mean(&self.corrupted_values))
     }
 
     /// The sites with all indices counted from the start, each checked.
@@ -160,4 +182,9 @@ impl Experiment {
 fn mean_of(values: &[f32], of: &[usize]) -> f32 {
     let own: Vec<f32> = of.iter().map(|&prompt| values[prompt]).collect();
     mean(&own)
+}
+
+fn shaped<T>(shape: &[usize], values: Vec<T>) -> Result<ArrayD<T>> {
+    ArrayD::from_shape_vec(IxDyn(shape), values)
+        .map_err(|error| Error::argument(format!("the sites do not fit their axes: {error}.")))
 }

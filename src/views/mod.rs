@@ -44,6 +44,7 @@ mod of_probes;
 mod of_results;
 mod of_scores;
 mod of_steering;
+mod of_statistics;
 mod of_supernodes;
 mod of_tasks;
 mod of_training;

@@ -180,8 +180,15 @@ impl View for Generated {
 }
 
 impl View for PatchResult {
-    /// The normalised metric, and its reference values.
+    /// The normalised metric, and its reference values; several metrics one after the other.
     fn render(&self) -> Result<Rendered> {
+        if let Ok(names) = self.raw.labels("metric") {
+            let mut all = Rendered::default();
+            for name in names {
+                all.append(&self.only(&name)?.render()?);
+            }
+            return Ok(all);
+        }
         let mut all = self.normalised.render()?;
         let same = self.untouched.iter().filter(|reason| **reason == Some(Untouched::Identical)).count();
         let apart = self.untouched.len() - self.computed() - same;

@@ -5,6 +5,7 @@ use ndarray::{ArrayBase, ArrayD, Data, Dimension, IxDyn};
 
 use crate::error::{Context, Error, Result};
 use crate::labelled::{Axis, Labelled};
+use crate::statistics::Statistics;
 
 /// Numbers to draw: a [`Labelled`] where names and labels may be missing, as they are for a tensor or a list.
 #[derive(Clone, Debug)]
@@ -24,6 +25,15 @@ pub trait Source {
     /// # Errors
     /// A tensor that cannot be read as 32-bit floats; rows of unequal lengths.
     fn numbers(&self) -> Result<Numbers>;
+
+    /// The lower and the upper end of the interval of each number, in the shape of the numbers, where there are intervals: lines and
+    /// bars draw them as whiskers, heat maps grey the cells whose interval holds 0.
+    ///
+    /// # Errors
+    /// As [`Source::numbers`].
+    fn intervals(&self) -> Result<Option<[ArrayD<f32>; 2]>> {
+        Ok(None)
+    }
 }
 
 /// A number that can be drawn.
@@ -52,11 +62,26 @@ impl<S: Source + ?Sized> Source for &S {
     fn numbers(&self) -> Result<Numbers> {
         (**self).numbers()
     }
+
+    fn intervals(&self) -> Result<Option<[ArrayD<f32>; 2]>> {
+        (**self).intervals()
+    }
 }
 
 impl Source for Labelled {
     fn numbers(&self) -> Result<Numbers> {
         Ok(Numbers { title: self.title.clone(), axes: self.axes().to_vec(), values: self.values().into_owned() })
+    }
+}
+
+/// The estimates, with their intervals.
+impl Source for Statistics {
+    fn numbers(&self) -> Result<Numbers> {
+        self.estimate.numbers()
+    }
+
+    fn intervals(&self) -> Result<Option<[ArrayD<f32>; 2]>> {
+        Ok(Some([&self.low, &self.high].map(|ends| ends.values().into_owned())))
     }
 }
 

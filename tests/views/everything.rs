@@ -54,7 +54,7 @@ use candle_lens::interchange::{
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 use candle_lens::lenses::{LensOptions, LensReading, LensTarget, LogitLens, TokenReading};
-use candle_lens::metrics::{Answers, Direction, Metric, Positions, Score, TaskBatch};
+use candle_lens::metrics::{Answers, Direction, Metric, Metrics, Positions, Score, TaskBatch};
 use candle_lens::model::{
     ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
     HookedTransformerConfig, KvCache, LoadOptions, LongRope, Loss, ModelProvenance, NormalizationType,
@@ -69,6 +69,7 @@ use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
 use candle_lens::slice::Slice;
 use candle_lens::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
+use candle_lens::statistics::{Alternative, Center, Statistics, StatisticsOptions};
 use candle_lens::storage::{Hub, Tensors};
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::words::{Category, Profession, Verb};
@@ -128,6 +129,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, SingularOf, Svd, Unit,
         JacobianLens, JacobianOptions, LensDecomposition,
         LensOptions, LensReading, LensTarget, LogitLens, TokenReading,
+        Alternative, Center, Metrics, Statistics, StatisticsOptions,
         ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
         Error,

@@ -99,6 +99,7 @@ impl Experiment {
         dictionaries: impl Into<Dictionaries>,
         errors: ErrorsOutside,
     ) -> Result<FeatureCircuits> {
+        let metric = self.one_metric("a circuit of features")?;
         if !self.model.splices().is_empty() {
             return Err(Error::argument(
                 "circuits of features splice their dictionaries into the model themselves, and this experiment splices \
@@ -120,7 +121,7 @@ impl Experiment {
             places: Arc::default(),
             tokens: self.tokens.clone(),
             acts: Arc::new(acts),
-            metric: self.metric.clone(),
+            metric: metric.clone(),
             errors,
             intervention: self.source.name(),
             clean_logits: self.clean_logits.clone(),

@@ -4,15 +4,16 @@ use std::borrow::Cow;
 
 use ndarray::{Array2, Axis as NdAxis};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::labelled::Axis;
 use crate::views::figure::color::series_color;
 use crate::views::figure::drawing::{Axis as PlotAxis, Chart, Drawing, Extras, Looks, Scale, one_each};
 use crate::views::figure::fewer::{NUMBER, largest_columns};
 use crate::views::figure::hover::HoverMode;
+use crate::views::figure::interval::{Intervals, whisker};
 use crate::views::figure::notes::Note;
 use crate::views::figure::series::Series;
-use crate::views::figure::{Kept, texts};
+use crate::views::figure::{INK, Kept, texts};
 use crate::views::html::visible;
 use crate::views::number::grouped;
 use crate::views::page::View;
@@ -59,6 +60,29 @@ impl Bar {
         self.change(|bars| bars.series.named = Some(texts(names)))
     }
 
+    /// The interval of each bar, drawn as a whisker, from its lower to its upper end. [`Statistics`](crate::statistics::Statistics)
+    /// bring theirs along.
+    ///
+    /// # Errors
+    /// Reported when the figure is shown: ends in another shape than the numbers, or above each other.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let figure = bar([0.5, 1.0]).intervals([0.2, 0.9], [0.8, 1.3]);
+    /// figure.show()?;
+    /// assert!(figure.to_string().contains("0.2 to 0.8"));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn intervals(mut self, low: impl Source, high: impl Source) -> Self {
+        let found = self.chart.as_ref().map(|bars| Intervals::of(&low, &high, bars.series.values.dim()));
+        match found {
+            Ok(Ok(intervals)) => return self.change(|bars| bars.series.intervals = Some(intervals)),
+            Ok(Err(error)) => self.chart = Err(error.sentence()),
+            Err(_) => {}
+        }
+        self
+    }
+
     /// Stacks the series instead of placing them side by side.
     pub fn stacked(self) -> Self {
         self.change(|bars| bars.stacked = true)
@@ -71,7 +95,7 @@ pub(super) const WIDTH: f64 = 0.8;
 /// The numbers of a bar figure, and its options.
 #[derive(Clone, Debug)]
 pub(super) struct Bars {
-    series: Series,
+    pub series: Series,
     x_ticks: Option<Vec<String>>,
     pub stacked: bool,
 }
@@ -79,6 +103,8 @@ pub(super) struct Bars {
 /// The extent of a bar along both axes.
 struct Place {
     series: usize,
+    /// The number's column among those that are drawn.
+    column: usize,
     x: (f64, f64),
     y: (f64, f64),
 }
@@ -112,6 +138,15 @@ impl Bars {
         Note::of_gaps(self.series.values.iter(), false, place).into_iter().chain(fewer).collect()
     }
 
+    /// The place among all positions of a column that is drawn.
+    pub fn place(column: usize, drawing: &Drawing) -> usize {
+        drawing.extras.kept.as_ref().map_or(column, |kept| kept[column])
+    }
+
+    fn interval(&self, series: usize, column: usize, drawing: &Drawing) -> Option<(f64, f64)> {
+        self.series.intervals.as_ref()?.at((series, Self::place(column, drawing)))
+    }
+
     fn places(values: &Array2<f32>, stacked: bool) -> Vec<Place> {
         let mut places = Vec::with_capacity(values.len());
         for (place, column) in values.columns().into_iter().enumerate() {
@@ -128,7 +163,7 @@ impl Bars {
                     above
                 };
                 *(if value < 0.0 { &mut below } else { &mut above }) += value;
-                places.push(Place { series, x: (from, from + width), y: (start, start + value) });
+                places.push(Place { series, column: place, x: (from, from + width), y: (start, start + value) });
             }
         }
         places
@@ -138,6 +173,12 @@ impl Bars {
 impl Chart for Bars {
     fn drawing(&self, looks: &Looks) -> Result<Drawing> {
         let Series { values, title, x, .. } = &self.series;
+        if self.stacked && self.series.intervals.is_some() {
+            return Err(Error::argument(
+                "bars on top of each other have no place for whiskers, because each begins where another ends: leave \
+                 `stacked` out, or give the numbers without intervals.",
+            ));
+        }
         let numbered = Axis::numbered("", values.ncols()).labels;
         let ticks = self.x_ticks.as_ref().unwrap_or(if x.labels.is_empty() { &numbered } else { &x.labels });
         one_each(ticks, values.ncols(), "x_ticks", "bars")?;
@@ -149,6 +190,8 @@ impl Chart for Bars {
         let ends = Self::places(values, self.stacked);
         let low = ends.iter().fold(0.0_f64, |low, place| low.min(place.y.1));
         let high = ends.iter().fold(0.0_f64, |high, place| high.max(place.y.1));
+        let reach = self.series.reach(0..values.nrows());
+        let (low, high) = reach.map_or((low, high), |ends| (low.min(ends.0), high.max(ends.1)));
         let room = if high > low { (high - low) * 0.06 } else { 1.0 };
         Drawing {
             what: format!("bars for {} positions, {} series", values.ncols(), values.nrows()),
@@ -177,11 +220,13 @@ impl Chart for Bars {
 
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
         let values = self.shown(drawing);
-        for Place { series, x, y } in Self::places(&values, self.stacked) {
+        for Place { series, column, x, y } in Self::places(&values, self.stacked) {
             let (top, bottom) = (frame.y(y.0.max(y.1)), frame.y(y.0.min(y.1)));
             // A bar that is thinner than a pixel of the picture would not be seen.
             let (left, right) = (frame.x(x.0), frame.x(x.1).max(frame.x(x.0) + 0.6));
             canvas.rectangle((left, top), (right, bottom), series_color(series));
+            let Some((low, high)) = self.interval(series, column, drawing) else { continue };
+            whisker(canvas, (left + right) / 2.0, (frame.y(high), frame.y(low)), right - left, INK);
         }
         let ends = (frame.x(-0.5), frame.x(values.ncols() as f64 - 0.5));
         canvas.faint_line((ends.0, frame.y(0.0)), (ends.1, frame.y(0.0)));
@@ -194,11 +239,17 @@ impl Chart for Bars {
             [] => vec![if drawing.y.title.is_empty() { "value".into() } else { drawing.y.title.clone() }],
             names => names.to_vec(),
         };
-        let table = Table::new([&drawing.x.title].into_iter().chain(&names[..series.min(names.len())]));
+        let intervals = self.series.intervals.as_ref();
+        let headed = |name: &String| [name.clone()].into_iter().chain(intervals.map(|_| "interval".to_string()));
+        let names = names[..series.min(names.len())].iter().flat_map(headed);
+        let table = Table::new([drawing.x.title.clone()].into_iter().chain(names));
         let values = self.shown(drawing);
-        let columns = values.columns();
-        let table = labels.iter().zip(columns).fold(table, |table, (label, column)| {
-            let cells = column.iter().map(|&value| Cell::from(value)).take(names.len());
+        let columns = values.columns().into_iter().enumerate();
+        let table = labels.iter().zip(columns).fold(table, |table, (label, (i, column))| {
+            let cells = column.iter().enumerate().flat_map(|(row, &value)| {
+                let interval = intervals.map(|all| Cell::from(all.words((row, Self::place(i, drawing)))));
+                [Cell::from(value)].into_iter().chain(interval)
+            });
             table.row([Cell::from(label)].into_iter().chain(cells).collect::<Vec<_>>())
         });
         Ok(table.render()?.text().to_owned())

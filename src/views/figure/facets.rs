@@ -1,6 +1,6 @@
 //! Heat maps side by side on one scale: plotly express' `imshow(facet_col=0)`, each facet with its own name.
 
-use ndarray::Axis as NdAxis;
+use ndarray::{ArrayD, Axis as NdAxis};
 
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
@@ -33,6 +33,8 @@ const SHEET: usize = 1200;
 pub struct Facets {
     /// The numbers, or the sentence that says why there are none.
     numbers: std::result::Result<Numbers, String>,
+    /// The ends of their intervals, where there are intervals.
+    intervals: Option<[ArrayD<f32>; 2]>,
     names: Option<Vec<String>>,
     x_ticks: Option<Vec<String>>,
     y_ticks: Option<Vec<String>>,
@@ -51,8 +53,12 @@ const WIDTH: usize = 380;
 /// # Errors
 /// Reported when the facets are shown: another shape, no numbers.
 pub fn imshow_facets(matrices: impl Source) -> Facets {
-    let numbers = matrices.numbers().map_err(|error| error.sentence());
-    Facets { numbers, names: None, x_ticks: None, y_ticks: None, looks: Looks::default() }
+    let both = matrices.numbers().and_then(|numbers| Ok((numbers, matrices.intervals()?)));
+    let (numbers, intervals) = match both {
+        Ok((numbers, intervals)) => (Ok(numbers), intervals),
+        Err(error) => (Err(error.sentence()), None),
+    };
+    Facets { numbers, intervals, names: None, x_ticks: None, y_ticks: None, looks: Looks::default() }
 }
 
 impl Facets {
@@ -150,6 +156,13 @@ impl Facets {
             let labelled = axes.iter().zip(values.shape()).all(|(axis, &size)| axis.labels.len() == size);
             let flat: Vec<f32> = values.iter().copied().collect();
             let figure = if labelled { imshow(Labelled::new("", axes, flat)?) } else { imshow(values) };
+            let figure = match &self.intervals {
+                Some(ends) => {
+                    let [low, high] = ends.each_ref().map(|ends| ends.index_axis(NdAxis(0), i).to_owned());
+                    figure.intervals(low, high)
+                }
+                None => figure,
+            };
             let limit = if most > 0.0 { f64::from(most) } else { 1.0 };
             let looks = Looks {
                 title: Some(name.clone()),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ndarray::{Array2, Ix2, Ix3};
+use ndarray::{Array2, ArrayViewD, Ix2, Ix3};
 
 use crate::error::{Error, Result};
 use crate::labelled::Axis;
@@ -11,6 +11,7 @@ use crate::views::figure::drawing::{
 };
 use crate::views::figure::fewer::{NUMBER, block_labels, blocks, furthest};
 use crate::views::figure::hover::HoverMode;
+use crate::views::figure::interval::{self, GREYED, Intervals};
 use crate::views::figure::notes::{GAP, Note};
 use crate::views::figure::text::heat_map;
 use crate::views::html::visible;
@@ -37,6 +38,8 @@ pub(super) struct Grid {
     /// The frames of an animation, of which `values` is the first, and what they are; else none.
     pub frames: Vec<Array2<f32>>,
     pub along: Axis,
+    /// The intervals of each frame, of `values` where there are none; empty where there are no intervals.
+    pub intervals: Vec<Intervals>,
     pub asked: Asked,
 }
 
@@ -68,6 +71,7 @@ impl Grid {
         let mut axis = || axes.next().unwrap_or_else(|| Axis::numbered("", 0));
         let (y, x) = (axis(), axis());
         Ok(Self {
+            intervals: Intervals::of_source(matrix, values.dim())?.into_iter().collect(),
             values,
             title: numbers.title,
             x,
@@ -93,7 +97,32 @@ impl Grid {
         let mut axis = || axes.next().unwrap_or_else(|| Axis::numbered("", 0));
         let (along, y, x) = (axis(), axis(), axis());
         let frames: Vec<_> = values.outer_iter().map(|frame| frame.to_owned()).collect();
-        Ok(Self { values: frames[0].clone(), title: numbers.title, x, y, frames, along, asked: Asked::default() })
+        let intervals = frame_intervals(matrices)?;
+        let (title, values) = (numbers.title, frames[0].clone());
+        Ok(Self { values, title, x, y, frames, along, intervals, asked: Asked::default() })
+    }
+
+    /// The intervals of a frame as they are drawn, with whether 0 is within, where there are intervals; `frame` counts from 0.
+    pub fn greyed(&self, frame: usize, drawing: &Drawing) -> Option<Array2<bool>> {
+        let flags = self.intervals.get(frame)?.hold_zero();
+        let values = self.frames.get(frame).unwrap_or(&self.values);
+        // What is not finite is a gap already.
+        let flags = ndarray::Zip::from(&flags).and(values).map_collect(|&flag, value| flag && value.is_finite());
+        let columns = values.ncols();
+        Some(match Self::places(values, drawing) {
+            None => flags,
+            Some(places) => places.mapv(|place| flags[(place / columns, place % columns)]),
+        })
+    }
+
+    /// The intervals of a frame in words, as they are drawn.
+    pub fn interval_words(&self, frame: usize, drawing: &Drawing) -> Option<Array2<String>> {
+        let intervals = self.intervals.get(frame)?;
+        let values = self.frames.get(frame).unwrap_or(&self.values);
+        let columns = values.ncols();
+        let places = Self::places(values, drawing)
+            .unwrap_or_else(|| Array2::from_shape_fn(values.dim(), |(row, column)| row * columns + column));
+        Some(places.mapv(|place| intervals.words((place / columns, place % columns))))
     }
 
     /// By default the scale goes as far on both sides of its centre as the numbers do.
@@ -142,7 +171,9 @@ impl Grid {
         let words = self.asked.cell_text.iter().flatten().map(|word| word.len() + 3).sum::<usize>();
         let cell = NUMBER * self.frames.len().max(1) + words / self.values.len();
         // Gaps are a second map with its own labels.
-        let maps = if self.all().all(|value| value.is_finite()) { 1 } else { 2 };
+        let gaps = if self.all().all(|value| value.is_finite()) { 0 } else { 1 };
+        // Grey cells are a map as well, and an interval is two numbers and a few words.
+        let maps = 1 + gaps + if self.intervals.is_empty() { 0 } else { 3 };
         let fits =
             |rows: usize, columns: usize| maps * (rows * columns * cell + rows * tall + columns * wide) <= looks.room();
         let blocks = blocks((rows, columns), fits);
@@ -173,7 +204,10 @@ impl Grid {
             let all = format!("all {frames}{} x {}", grouped(rows), grouped(columns));
             Note::of_size(&cell, &all, looks.max_bytes())
         });
-        Note::of_gaps(self.all(), true, |_| None).into_iter().chain(fewer).collect()
+        let flags = self.intervals.iter().map(Intervals::hold_zero);
+        let greyed = flags.map(|flags| flags.iter().filter(|flag| **flag).count()).reduce(|a, b| a + b);
+        let greyed = greyed.filter(|greyed| *greyed > 0).map(|greyed| interval::note(greyed, self.all().count()));
+        Note::of_gaps(self.all(), true, |_| None).into_iter().chain(greyed).chain(fewer).collect()
     }
 
     /// The words in the cells that are drawn.
@@ -195,6 +229,17 @@ impl Grid {
             Scale::Numbers(..) => Ok(Vec::new()),
         }
     }
+}
+
+/// The intervals of each frame of a source `[frame, row, column]`.
+fn frame_intervals(source: &impl Source) -> Result<Vec<Intervals>> {
+    let Some(ends) = source.intervals()? else { return Ok(Vec::new()) };
+    let [low, high] = ends;
+    let frame = |(low, high): (ArrayViewD<f32>, ArrayViewD<f32>)| {
+        let (rows, columns) = (low.shape()[0], low.shape()[1]);
+        Intervals::new(low.to_owned(), high.to_owned(), (rows, columns))
+    };
+    low.outer_iter().zip(high.outer_iter()).map(frame).collect()
 }
 
 /// Labels as requested, or those of the numbers, or 0, 1, 2 and so on; where `side` is above 1, one for each block.
@@ -260,11 +305,16 @@ impl Chart for Grid {
     fn paint(&self, drawing: &Drawing, canvas: &mut Canvas, frame: &Frame) {
         let Some(bar) = &drawing.color_bar else { return };
         let (values, words) = (Self::shown(&self.values, drawing), self.words(drawing));
+        let greyed = self.greyed(0, drawing);
         for ((row, column), &value) in values.indexed_iter() {
             let (left, right) = (frame.x(column as f64 - 0.5), frame.x(column as f64 + 0.5));
             let (top, bottom) = (frame.y(row as f64 - 0.5), frame.y(row as f64 + 0.5));
             let gap = if right - left > 12.0 && bottom - top > 12.0 { 0.5 } else { 0.0 };
-            let color = if value.is_finite() { bar.color(f64::from(value)) } else { GAP };
+            let color = match greyed.as_ref().is_some_and(|greyed| greyed[(row, column)]) {
+                _ if !value.is_finite() => GAP,
+                true => GREYED,
+                false => bar.color(f64::from(value)),
+            };
             canvas.rectangle((left + gap, top + gap), (right - gap, bottom - gap), color);
             if let Some(text) = words.get(row * values.ncols() + column) {
                 let size = 11.0_f32.min((right - left) / text.chars().count().max(1) as f32 * 1.5);
@@ -280,6 +330,7 @@ impl Chart for Grid {
         };
         let limit = drawing.color_bar.as_ref().map_or(1.0, |bar| bar.limit + bar.center.abs());
         let values = Self::shown(&self.values, drawing);
-        heat_map(values.view(), limit, (&drawing.y.title, y), (&drawing.x.title, x))
+        let greyed = self.greyed(0, drawing).unwrap_or_else(|| Array2::from_elem(values.dim(), false));
+        heat_map((values.view(), greyed.view()), limit, (&drawing.y.title, y), (&drawing.x.title, x))
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::views::figure::drawing::Looks;
 use crate::views::figure::grid::Grid;
+use crate::views::figure::interval::Intervals;
 use crate::views::figure::{Figure, Kept, texts};
 use crate::views::source::Source;
 
@@ -42,6 +43,30 @@ impl HeatMap {
     /// Words in the cells, row by row.
     pub fn cell_text<T: ToString>(self, words: impl IntoIterator<Item = T>) -> Self {
         self.change(|grid| grid.asked.cell_text = Some(texts(words)))
+    }
+
+    /// The interval of each number, from its lower to its upper end: cells whose interval holds 0 are grey.
+    /// [`Statistics`](crate::statistics::Statistics) bring theirs along.
+    ///
+    /// # Errors
+    /// Reported when the figure is shown: ends in another shape than the numbers, or above each other.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let (low, high) = (vec![vec![0.2, -0.1]], vec![vec![0.8, 0.3]]);
+    /// let figure = imshow(vec![vec![0.5, 0.1]]).intervals(low, high);
+    /// figure.show()?;
+    /// assert!(figure.to_string().contains("the interval holds 0 (1 of 2 values)"));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn intervals(mut self, low: impl Source, high: impl Source) -> Self {
+        let found = self.chart.as_ref().map(|grid| Intervals::of(&low, &high, grid.values.dim()));
+        match found {
+            Ok(Ok(intervals)) => return self.change(|grid| grid.intervals = vec![intervals]),
+            Ok(Err(error)) => self.chart = Err(error.sentence()),
+            Err(_) => {}
+        }
+        self
     }
 
     /// Shades of one colour from zero, for numbers that are never negative.

@@ -7,6 +7,7 @@ use crate::views::figure::color::series_color;
 use crate::views::figure::drawing::{Axis, Band, Chart, Drawing, Extras, Looks, Scale, finite_range, one_each};
 use crate::views::figure::fewer::{NUMBER, outline};
 use crate::views::figure::hover::HoverMode;
+use crate::views::figure::interval::{Intervals, whisker};
 use crate::views::figure::notes::Note;
 use crate::views::figure::series::Series;
 use crate::views::figure::text::sparkline;
@@ -92,6 +93,29 @@ impl Line {
         self.change(|lines| lines.series.named = Some(texts(names)))
     }
 
+    /// The interval of each point, drawn as a whisker, from its lower to its upper end. [`Statistics`](crate::statistics::Statistics)
+    /// bring theirs along.
+    ///
+    /// # Errors
+    /// Reported when the figure is shown: ends in another shape than the numbers, or above each other.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let figure = line([0.5, 1.0]).intervals([0.2, 0.9], [0.8, 1.3]);
+    /// figure.show()?;
+    /// assert!(figure.to_string().contains("0.2 to 0.8"));
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    pub fn intervals(mut self, low: impl Source, high: impl Source) -> Self {
+        let found = self.chart.as_ref().map(|lines| Intervals::of(&low, &high, lines.series.values.dim()));
+        match found {
+            Ok(Ok(intervals)) => return self.change(|lines| lines.series.intervals = Some(intervals)),
+            Ok(Err(error)) => self.chart = Err(error.sentence()),
+            Err(_) => {}
+        }
+        self
+    }
+
     /// Draws the last series on its own axis at the right, with this title.
     pub fn secondary_axis(self, title: impl Into<String>) -> Self {
         self.change(|lines| lines.secondary = Some(title.into()))
@@ -114,8 +138,9 @@ pub(super) struct Lines {
 }
 
 /// The lowest and highest value with a little room around them.
-fn y_range(values: ArrayView2<f32>) -> (f64, f64) {
+fn y_range(values: ArrayView2<f32>, reach: Option<(f64, f64)>) -> (f64, f64) {
     let (low, high) = finite_range(values.iter());
+    let (low, high) = reach.map_or((low, high), |ends| (low.min(ends.0), high.max(ends.1)));
     let room = if high > low { (high - low) * 0.06 } else { low.abs().max(1.0) * 0.5 };
     (low - room, high + room)
 }
@@ -228,7 +253,7 @@ impl Chart for Lines {
         let (ticks, names) = (self.ticks(), self.series.names()?);
         let whole = (self.x(0), self.x(points - 1));
         let own = if self.secondary.is_some() { series - 1 } else { series };
-        let (low, high) = y_range(self.series.values.slice(s![..own, ..]));
+        let (low, high) = y_range(self.series.values.slice(s![..own, ..]), self.series.reach(0..own));
         let stretch = self.stretch(looks);
         let x = if ticks.is_empty() { Scale::Numbers(whole.0, whole.1) } else { Scale::Labels(ticks.to_vec()) };
         Drawing {
@@ -252,7 +277,7 @@ impl Chart for Lines {
             extras: Extras {
                 stretch,
                 y2: self.secondary.clone().map(|title| {
-                    let (low, high) = y_range(self.series.values.slice(s![own.., ..]));
+                    let (low, high) = y_range(self.series.values.slice(s![own.., ..]), self.series.reach(own..series));
                     Axis { title, scale: Scale::Numbers(low, high) }
                 }),
                 bands: checked_bands(&self.bands, whole, if self.x_values.is_some() { 0.0 } else { 1.0 })?,
@@ -271,7 +296,16 @@ impl Chart for Lines {
         for (i, row) in self.series.values.rows().into_iter().enumerate() {
             let right = drawing.extras.y2.is_some() && i + 1 == series;
             let height = |y: f32| if right { frame.y2(f64::from(y)) } else { frame.y(f64::from(y)) };
-            for piece in pieces(row, &outline(row, stretch)) {
+            let outline = outline(row, stretch);
+            if let Some(intervals) = &self.series.intervals {
+                let apart = (frame.x(self.x(points - 1)) - frame.x(self.x(0))) / points as f32;
+                for &place in &outline {
+                    let Some((low, high)) = intervals.at((i, place)) else { continue };
+                    let ends = (height(high as f32), height(low as f32));
+                    whisker(canvas, frame.x(self.x(place)), ends, apart, series_color(i));
+                }
+            }
+            for piece in pieces(row, &outline) {
                 let line: Vec<(f32, f32)> =
                     piece.iter().map(|&place| (frame.x(self.x(place)), height(row[place]))).collect();
                 canvas.line(&line, 2.0, series_color(i));
@@ -293,7 +327,12 @@ impl Chart for Lines {
             let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]);
             let finite = || (0..values.len()).filter(|&place| values[place].is_finite());
             let (low, high) = (finite().min_by(by_value).unwrap_or(0), finite().max_by(by_value).unwrap_or(0));
-            let at = |place: usize| format!("{} ({})", number(f64::from(values[place])), label(place));
+            let interval = |place: usize| {
+                let intervals = self.series.intervals.as_ref();
+                intervals.map_or_else(String::new, |intervals| format!(" [{}]", intervals.words((i, place))))
+            };
+            let at =
+                |place: usize| format!("{}{} ({})", number(f64::from(values[place])), interval(place), label(place));
             let name = drawing.names.get(i).map(|name| fit(&visible(name), side, false) + "  ").unwrap_or_default();
             let range = format!("  from {} to {}", at(low), at(high));
             let room = width().saturating_sub(columns(&name) + columns(&range)).max(20);

@@ -21,6 +21,7 @@ mod grid;
 mod heat_map;
 mod hist;
 mod hover;
+mod interval;
 mod labels;
 mod line;
 mod notes;

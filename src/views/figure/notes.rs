@@ -1,12 +1,13 @@
 //! Notes above a figure: numbers that it cannot show, and what was left out for lack of room.
 
 use crate::error::human_bytes;
+use crate::views::figure::Color;
 use crate::views::html::{escape, visible};
 use crate::views::number::grouped;
 use crate::views::picture::{Anchor, Canvas, Turn, text_width};
 
 /// The background of cells without a number, on light and dark pages.
-pub(in crate::views) const GAP: crate::views::figure::Color = crate::views::figure::Color(0x9a, 0x9a, 0x9a);
+pub(in crate::views) const GAP: Color = Color(0x9a, 0x9a, 0x9a);
 
 /// How many of the positions without a number are named.
 const NAMED: usize = 3;
@@ -18,8 +19,8 @@ const LINE: usize = 16;
 /// A sentence above a figure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::views) struct Note {
-    /// Whether the sentence explains the background of gaps.
-    pub is_legend: bool,
+    /// The background that the sentence explains, if it does.
+    pub legend: Option<Color>,
     pub text: String,
 }
 
@@ -49,7 +50,7 @@ impl Note {
         let at = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
         let text =
             format!("gap: {} ({} of {} values{at})", kinds.join(" or "), grouped(odd.len()), grouped(values.count()));
-        Some(Self { is_legend, text })
+        Some(Self { legend: is_legend.then_some(GAP), text })
     }
 
     /// The note that `drawn` is all there is room for of `all`.
@@ -59,20 +60,19 @@ impl Note {
              file (`save_html`).",
             human_bytes(max_bytes as u64)
         );
-        Self { is_legend: false, text }
+        Self { legend: None, text }
     }
 }
 
 /// The notes as markup above a figure.
 pub(super) fn markup(notes: &[Note]) -> String {
     let note = |note: &Note| {
-        let ground = match note.is_legend {
-            true => format!(
+        let ground = note.legend.map_or_else(String::new, |color| {
+            format!(
                 "<span style=\"display:inline-block;width:11px;height:11px;margin-right:6px;background:{}\"></span>",
-                GAP.to_hex()
-            ),
-            false => String::new(),
-        };
+                color.to_hex()
+            )
+        });
         format!(
             "<div style=\"font-size:12px;font-style:italic;margin:2px 0\">{ground}{}</div>\n",
             escape(&visible(&note.text))
@@ -86,8 +86,8 @@ pub(super) fn lines(notes: &[Note]) -> String {
     notes.iter().map(|note| visible(&note.text) + "\n").collect()
 }
 
-/// The notes as lines of a picture of this width, each with whether the background of gaps comes before it.
-fn wrapped(notes: &[Note], width: usize) -> Vec<(bool, String)> {
+/// The notes as lines of a picture of this width, each with the background that comes before it.
+fn wrapped(notes: &[Note], width: usize) -> Vec<(Option<Color>, String)> {
     let room = (width as f32 - 48.0).max(60.0);
     let mut lines = Vec::new();
     for note in notes {
@@ -96,13 +96,13 @@ fn wrapped(notes: &[Note], width: usize) -> Vec<(bool, String)> {
         for word in visible(&note.text).split(' ') {
             let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
             if text_width(&longer, SIZE) > room && !line.is_empty() {
-                lines.push((note.is_legend && is_first, std::mem::replace(&mut line, word.to_owned())));
+                lines.push((note.legend.filter(|_| is_first), std::mem::replace(&mut line, word.to_owned())));
                 is_first = false;
             } else {
                 line = longer;
             }
         }
-        lines.push((note.is_legend && is_first, line));
+        lines.push((note.legend.filter(|_| is_first), line));
     }
     lines
 }
@@ -115,11 +115,11 @@ pub(in crate::views) fn height(notes: &[Note], width: usize) -> usize {
 
 /// Paints the notes below `top`.
 pub(in crate::views) fn paint(notes: &[Note], width: usize, top: f32, canvas: &mut Canvas) {
-    for (i, (is_legend, line)) in wrapped(notes, width).into_iter().enumerate() {
+    for (i, (legend, line)) in wrapped(notes, width).into_iter().enumerate() {
         let middle = top + (i * LINE) as f32 + LINE as f32 / 2.0;
         let mut left = 12.0;
-        if is_legend {
-            canvas.rectangle((left, middle - 5.5), (left + 11.0, middle + 5.5), GAP);
+        if let Some(color) = legend {
+            canvas.rectangle((left, middle - 5.5), (left + 11.0, middle + 5.5), color);
             left += 17.0;
         }
         canvas.text(&line, (left, middle), SIZE, Anchor::Start, Turn::Level);
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(said(&values[..2]).as_deref(), Some("gap: NaN (1 of 2 values: p1)"));
         assert_eq!(said(&values[..1]), None);
         let unnamed = Note::of_gaps([f32::INFINITY].iter(), true, |_| None).expect("a gap");
-        assert_eq!((unnamed.is_legend, &*unnamed.text), (true, "gap: inf (1 of 1 values)"));
+        assert_eq!((unnamed.legend, &*unnamed.text), (Some(GAP), "gap: inf (1 of 1 values)"));
     }
 
     #[test]

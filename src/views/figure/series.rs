@@ -1,11 +1,14 @@
 //! One or several named series of numbers, which [`line()`](super::line()), [`bar`](super::bar()) and
 //! [`hist`](super::hist()) draw.
 
+use std::ops::Range;
+
 use ndarray::{Array2, Ix2};
 
 use crate::error::{Error, Result};
 use crate::labelled::Axis;
 use crate::views::figure::drawing::{check_values, one_each};
+use crate::views::figure::interval::Intervals;
 use crate::views::source::Source;
 
 /// `[series, position]`, with the names of both.
@@ -14,6 +17,8 @@ pub(super) struct Series {
     pub values: Array2<f32>,
     pub title: String,
     pub x: Axis,
+    /// The interval of each number, where there are intervals.
+    pub intervals: Option<Intervals>,
     /// The names that the caller gave, if any.
     pub named: Option<Vec<String>>,
     names: Vec<String>,
@@ -21,8 +26,8 @@ pub(super) struct Series {
 
 impl Series {
     /// Reads a list or a matrix for the figure `kind`.
-    pub fn new(kind: &str, values: &impl Source) -> Result<Self> {
-        let numbers = values.numbers()?;
+    pub fn new(kind: &str, source: &impl Source) -> Result<Self> {
+        let numbers = source.numbers()?;
         check_values(kind, &numbers.values)?;
         let shape = numbers.values.shape().to_vec();
         let values = match shape[..] {
@@ -39,7 +44,15 @@ impl Series {
         let mut axes = numbers.axes.into_iter().rev();
         let x = axes.next().unwrap_or_else(|| Axis::numbered("", 0));
         let names = axes.next().map(|axis| axis.labels).unwrap_or_default();
-        Ok(Self { values, title: numbers.title, x, named: None, names })
+        let intervals = Intervals::of_source(source, values.dim())?;
+        Ok(Self { values, title: numbers.title, x, intervals, named: None, names })
+    }
+
+    /// The lowest and highest end of an interval in these rows, to make room for.
+    pub fn reach(&self, rows: Range<usize>) -> Option<(f64, f64)> {
+        let intervals = self.intervals.as_ref()?;
+        let places = rows.flat_map(|row| (0..self.values.ncols()).map(move |column| (row, column)));
+        places.filter_map(|place| intervals.at(place)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// The names of the series: as requested, or their own; none where there is one series without a name.

@@ -15,18 +15,24 @@ const ROWS: usize = 40;
 /// The sign of a missing number.
 const GAP: char = '·';
 
+/// The sign of a number whose interval holds 0.
+const GREYED: char = '~';
+
 /// From zero to the end of the scale.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
-/// A heat map: each number with a shade for its magnitude, or only shades where the line is too short for numbers.
+/// A heat map: each number with a shade for its magnitude, or only shades where the line is too short for numbers; `greyed`
+/// ones with [`GREYED`] instead.
 pub(super) fn heat_map(
-    values: ArrayView2<f32>,
+    (values, greyed): (ArrayView2<f32>, ArrayView2<bool>),
     limit: f64,
     (y_title, y): (&str, &[String]),
     (x_title, x): (&str, &[String]),
 ) -> Result<String> {
-    let shade = |value: f32| {
-        if !value.is_finite() { GAP } else { SHADES[(f64::from(value).abs() / limit * 4.0).round().min(4.0) as usize] }
+    let shade = |value: f32, greyed: bool| match greyed {
+        _ if !value.is_finite() => GAP,
+        true => GREYED,
+        false => SHADES[(f64::from(value).abs() / limit * 4.0).round().min(4.0) as usize],
     };
     let all: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
     let written = column(&all);
@@ -38,8 +44,11 @@ pub(super) fn heat_map(
     let room = width().saturating_sub(side);
     if x.iter().map(|label| columns(label).max(widest) + 2).sum::<usize>() <= room {
         let table = Table::new([&corner].into_iter().chain(x)).max_rows(ROWS);
-        let cells =
-            written.iter().zip(&values).map(|(text, &value)| format!("{text:>0$} {1}", widest - 2, shade(value)));
+        let cells = written
+            .iter()
+            .zip(&values)
+            .zip(&greyed)
+            .map(|((text, &value), &greyed)| format!("{text:>0$} {1}", widest - 2, shade(value, greyed)));
         let cells: Vec<String> = cells.collect();
         let rows = y.iter().zip(cells.chunks(x.len()));
         let table = rows.fold(table, |table, (label, cells)| {
@@ -51,10 +60,11 @@ pub(super) fn heat_map(
     let shown = ((width() - side - 2) / 2).min(x.len());
     let names = if unnamed { "columns".into() } else { corner };
     let mut lines = vec![format!("{names}: {} to {}", visible(&x[0]), visible(&x[shown - 1]))];
-    for (label, row) in labels.iter().zip(values.rows()) {
-        let cells = row.iter().take(shown).map(|&value| {
-            let sign = if value < 0.0 && value.is_finite() && shade(value) != ' ' { '-' } else { shade(value) };
-            String::from_iter([sign, shade(value)])
+    for ((label, row), greyed) in labels.iter().zip(values.rows()).zip(greyed.rows()) {
+        let cells = row.iter().zip(greyed).take(shown).map(|(&value, &greyed)| {
+            let shade = shade(value, greyed);
+            let is_negative = value < 0.0 && value.is_finite() && ![' ', GREYED].contains(&shade);
+            String::from_iter([if is_negative { '-' } else { shade }, shade])
         });
         lines.push(format!("{}  {}", fit(label, side, false), cells.collect::<String>()).trim_end().to_owned());
     }

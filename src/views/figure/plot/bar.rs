@@ -5,8 +5,9 @@ use plotly::{Bar, Trace};
 use serde_json::{Value, json};
 
 use crate::views::figure::bar::{Bars, WIDTH};
-use crate::views::figure::color::series_color;
+use crate::views::figure::color::{INK, series_color};
 use crate::views::figure::drawing::{Drawing, Scale};
+use crate::views::figure::plot::whiskers::error_bars;
 use crate::views::figure::plot::{Traces, categories, plain};
 
 impl Traces for Bars {
@@ -23,7 +24,14 @@ impl Traces for Bars {
         .collect()
     }
 
-    fn finish(&self, _: &Drawing, spec: &mut Value) {
+    fn finish(&self, drawing: &Drawing, spec: &mut Value) {
+        if let Some(intervals) = &self.series.intervals {
+            let places: Vec<usize> = (0..self.shown(drawing).ncols()).map(|i| Self::place(i, drawing)).collect();
+            for i in 0..self.series.values.nrows() {
+                spec["data"][i]["error_y"] = error_bars(&self.series.values, intervals, i, &places);
+                spec["data"][i]["error_y"]["color"] = json!(INK.to_hex());
+            }
+        }
         spec["layout"]["barmode"] = json!(if self.stacked { "relative" } else { "group" });
         spec["layout"]["bargap"] = json!(1.0 - WIDTH);
     }

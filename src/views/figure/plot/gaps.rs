@@ -1,8 +1,10 @@
-//! The cells of a heat map that have no number, which plotly.js leaves out, drawn as a separate map.
+//! The cells of a heat map that have no number, which plotly.js leaves out, and those whose interval holds 0, each drawn as a
+//! separate map.
 
 use ndarray::Array2;
 use serde_json::{Value, json};
 
+use crate::views::figure::interval::GREYED;
 use crate::views::figure::notes::GAP;
 
 /// The numbers row by row.
@@ -20,6 +22,27 @@ pub(super) fn gap_map(values: &Array2<f32>, of: &Value) -> Value {
         "colorscale": [[0, color], [1, color]], "zmin": 0, "zmax": 1, "showscale": false, "hovertemplate": hover,
         "xgap": of["xgap"], "ygap": of["ygap"],
     })
+}
+
+/// A map of the cells whose interval holds 0, in grey over the map of the numbers.
+pub(super) fn grey_map(values: &Array2<f32>, greyed: &Array2<bool>, of: &Value) -> Value {
+    let hover = of["hovertemplate"].as_str().unwrap_or_default().replace("%{z:.4~g}", "%{text:.4~g}");
+    let color = GREYED.to_hex();
+    json!({
+        "type": "heatmap", "x": of["x"], "y": of["y"], "z": flag_rows(greyed), "text": short_rows(values),
+        "customdata": of["customdata"], "colorscale": [[0, color], [1, color]], "zmin": 0, "zmax": 1,
+        "showscale": false, "hovertemplate": hover, "xgap": of["xgap"], "ygap": of["ygap"],
+    })
+}
+
+/// 1 where a flag is set, and nothing elsewhere.
+pub(super) fn flag_rows(flags: &Array2<bool>) -> Vec<Vec<Option<u8>>> {
+    flags.rows().into_iter().map(|row| row.iter().map(|&flag| flag.then_some(1)).collect()).collect()
+}
+
+/// Words row by row.
+pub(super) fn word_rows(words: &Array2<String>) -> Value {
+    words.rows().into_iter().map(|row| row.to_vec()).collect()
 }
 
 /// 1 where there is a gap, and nothing elsewhere.

@@ -8,6 +8,7 @@ use crate::views::figure::color::series_color;
 use crate::views::figure::drawing::{Drawing, Scale};
 use crate::views::figure::fewer::outline;
 use crate::views::figure::line::{Lines, MARKED};
+use crate::views::figure::plot::whiskers::error_bars;
 use crate::views::figure::plot::{Traces, categories, plain};
 
 /// The number of labels below a line that has too many points to label each.
@@ -48,6 +49,12 @@ impl Traces for Lines {
     }
 
     fn finish(&self, drawing: &Drawing, spec: &mut Value) {
+        if let Some(intervals) = &self.series.intervals {
+            for (i, row) in self.series.values.rows().into_iter().enumerate() {
+                let places = outline(row, drawing.extras.stretch.unwrap_or(1));
+                spec["data"][i]["error_y"] = error_bars(&self.series.values, intervals, i, &places);
+            }
+        }
         if drawing.extras.y2.is_some() {
             spec["data"][self.series.values.nrows() - 1]["yaxis"] = json!("y2");
         }

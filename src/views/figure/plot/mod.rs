@@ -8,6 +8,7 @@ mod heat_map;
 mod hist;
 mod line;
 mod scatter;
+mod whiskers;
 
 use plotly::color::Rgba;
 use plotly::common::{Anchor, Font, Reference, Title};
