@@ -7,9 +7,9 @@
 pub use crate::analysis::{
     DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, SingularOf, Unit, copying_scores, detect_head,
     direct_logit_attribution, eigenvalue_copying_scores, induction_scores, repeated_tokens,
-    residual_stack_to_logit_diff, singular_vectors,
+    residual_stack_to_logit_diff, singular_vectors, sink_mass,
 };
-pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Stack, Target};
+pub use crate::cache::{ActivationCache, LnScale, Provenance, ResidualStack, Sink, Stack, Target};
 pub use crate::candle::{D, DType, Device, IndexOp, Tensor, Var};
 pub use crate::candle_nn;
 pub use crate::circuits::{

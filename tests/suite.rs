@@ -40,6 +40,7 @@ mod bad_input {
 mod analysis {
     mod heads;
     mod score;
+    mod sinks;
     mod sums;
     mod targets;
     mod toolbox;

@@ -10,7 +10,7 @@ use candle_core::{DType, Tensor};
 use ndarray::Array2;
 
 use super::repeated::{RepeatOptions, repeated_tokens};
-use crate::cache::ActivationCache;
+use crate::cache::{ActivationCache, Sink};
 use crate::error::{Error, Result};
 use crate::hooks::{HookPlan, HookPoint, Site};
 use crate::labelled::{Axis, Labelled};
@@ -48,8 +48,6 @@ pub enum ErrorMeasure {
 /// Options of [`detect_head`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DetectOptions {
-    /// Attention to the first token does not count.
-    pub exclude_bos: bool,
     /// Attention to the token itself does not count.
     pub exclude_current_token: bool,
     /// How patterns are compared.
@@ -93,7 +91,8 @@ impl DetectionPattern {
     }
 }
 
-/// How much each head attends where the pattern says, averaged over prompts; padding is ignored.
+/// How much each head attends where the pattern says, averaged over prompts; padding is ignored. Attention to the first token does
+/// not count where the cache leaves it out ([`ActivationCache::with_sink`]).
 ///
 /// # Shapes
 /// `[layer, head]`.
@@ -126,7 +125,7 @@ pub fn detect_head(
     let mut progress = Progress::of("detecting heads", dims.n_layers as u64, "layers");
     for layer in 0..dims.n_layers {
         let attention = cache.get(HookPoint::Block(layer, Site::Pattern))?.to_dtype(DType::F32)?;
-        if attention.dim(2)? != tokens.pos() {
+        if attention.rank() != 4 || attention.dim(2)? != tokens.pos() {
             return Err(Error::argument("detect_head needs whole attention patterns: capture all positions."));
         }
         for head in 0..dims.n_heads {
@@ -134,7 +133,7 @@ pub fn detect_head(
             for (b, wanted) in wanted.iter().enumerate() {
                 let (from, count) = (tokens.first_positions()[b], tokens.lengths()[b]);
                 let own = attention.get(b)?.get(head)?.narrow(0, from, count)?.narrow(1, from, count)?;
-                sum += similarity(own.to_vec2::<f32>()?, wanted, &options);
+                sum += similarity(&own.to_vec2::<f32>()?, wanted, cache.sink(), &options);
             }
             scores.push((sum / wanted.len() as f64) as f32);
         }
@@ -144,12 +143,12 @@ pub fn detect_head(
     Labelled::new(format!("{pattern:?} score"), axes, scores)
 }
 
-fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &DetectOptions) -> f64 {
+fn similarity(attention: &[Vec<f32>], wanted: &Array2<f32>, sink: Sink, options: &DetectOptions) -> f64 {
     let excluded =
-        |to: usize, from: usize| (options.exclude_bos && from == 0) || (options.exclude_current_token && from == to);
+        |to: usize, from: usize| (sink == Sink::LeftOut && from == 0) || (options.exclude_current_token && from == to);
     let size = attention.len();
     let (mut all, mut hit, mut apart) = (0f64, 0f64, 0f64);
-    for (to, row) in attention.iter_mut().enumerate() {
+    for (to, row) in attention.iter().enumerate() {
         for (from, weight) in row.iter().enumerate().filter(|(from, _)| !excluded(to, *from)) {
             let wanted = f64::from(wanted[[to, from]]);
             all += f64::from(*weight);
@@ -164,7 +163,8 @@ fn similarity(mut attention: Vec<Vec<f32>>, wanted: &Array2<f32>, options: &Dete
 }
 
 /// How much each head attends, on random tokens that repeat, to the token after the earlier occurrence of the current one:
-/// near 1 for induction heads (Olsson et al. 2022).
+/// near 1 for induction heads (Olsson et al. 2022). [`detect_head`] with [`DetectionPattern::Induction`] gives the share of it in what
+/// is left without attention to the first token.
 ///
 /// # Shapes
 /// `[layer, head]`, the mean over the rows of [`super::repeated_tokens`].

@@ -4,6 +4,7 @@ mod direct;
 mod heads;
 mod repeated;
 mod singular;
+mod sink;
 
 pub(crate) use direct::{check_count, last_positions};
 pub use direct::{RunOrInput, Unit, direct_logit_attribution, residual_stack_to_logit_diff};
@@ -13,3 +14,4 @@ pub use heads::{
 };
 pub use repeated::{RepeatOptions, repeated_tokens};
 pub use singular::{SingularOf, singular_vectors};
+pub use sink::sink_mass;

@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::sink::Sink;
 use super::stack::ResidualStack;
 use super::store::{ActivationCache, Provenance};
 use crate::dims::Dims;
@@ -126,7 +127,19 @@ impl ActivationCache {
         let edited = about.edited.iter().map(|name| about.point(name)).collect::<Result<_>>().map_err(unsound)?;
         let CacheAbout { provenance, dims, tokens, pos, has_batch_dim, soft_cap, .. } = about;
         let any_model = false;
-        Ok(Self { captured, dims, tokens, pos, has_batch_dim, final_norm, soft_cap, edited, any_model, provenance })
+        Ok(Self {
+            captured,
+            dims,
+            tokens,
+            pos,
+            has_batch_dim,
+            final_norm,
+            soft_cap,
+            edited,
+            any_model,
+            provenance,
+            sink: Sink::default(),
+        })
     }
 }
 

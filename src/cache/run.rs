@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::sink::Sink;
 use super::store::{ActivationCache, Provenance};
 use crate::error::Result;
 use crate::files;
@@ -63,6 +64,7 @@ impl HookedTransformer {
                 version: files::VERSION.into(),
                 date: files::now(),
             },
+            sink: Sink::default(),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::sink::Sink;
 use crate::dims::{Dims, ReadBy};
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
@@ -75,6 +76,8 @@ pub struct ActivationCache {
     /// Whether any model of these sizes may read it.
     pub(super) any_model: bool,
     pub(super) provenance: Provenance,
+    /// Whether attention to the first token of each prompt counts.
+    pub(super) sink: Sink,
 }
 
 impl ActivationCache {

@@ -1,5 +1,6 @@
 //! How statistics over prompts are shown: tables with intervals, heat maps in which cells whose interval holds 0 are grey.
 
+use crate::cache::Sink;
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::metrics::Metrics;
@@ -103,7 +104,7 @@ macro_rules! shown_by_debug {
         shown!($view);
     )+};
 }
-shown_by_debug!(Alternative, Center, Metrics);
+shown_by_debug!(Alternative, Center, Metrics, Sink);
 
 impl View for StatisticsOptions {
     fn render(&self) -> Result<Rendered> {

@@ -6,6 +6,7 @@ use candle_lens::analysis::{
     DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, copying_scores, detect_head,
     eigenvalue_copying_scores, induction_scores,
 };
+use candle_lens::cache::Sink;
 use candle_lens::candle::Tensor;
 use candle_lens::model::{HookedTransformer, Processing};
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -36,7 +37,8 @@ fn scores_are_those_of_transformer_lens() -> Result<()> {
     ] {
         for (measure, error_measure) in [("mul", ErrorMeasure::Mul), ("abs", ErrorMeasure::Abs)] {
             for (exclude_bos, exclude_current_token) in [(false, false), (true, false), (false, true), (true, true)] {
-                let options = DetectOptions { exclude_bos, exclude_current_token, error_measure };
+                let options = DetectOptions { exclude_current_token, error_measure };
+                let cache = cache.clone().with_sink(if exclude_bos { Sink::LeftOut } else { Sink::Counted });
                 let scores = detect_head(&cache, &pattern, options)?;
                 let title = format!("{name}.{measure}.{}{}", u8::from(exclude_bos), u8::from(exclude_current_token));
                 let got =

@@ -9,7 +9,7 @@ use candle_lens::analysis::{
 };
 use candle_lens::cache::{
     Accumulated, ActivationCache, Components, Everything, Heads, LnScale, Neurons, Point, Provenance, ResidualStack,
-    Target,
+    Sink, Target,
 };
 use candle_lens::circuits::{
     Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves,
@@ -129,7 +129,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, SingularOf, Svd, Unit,
         JacobianLens, JacobianOptions, LensDecomposition,
         LensOptions, LensReading, LensTarget, LogitLens, TokenReading,
-        Alternative, Center, Metrics, Statistics, StatisticsOptions,
+        Alternative, Center, Metrics, Sink, Statistics, StatisticsOptions,
         ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,
         Error,

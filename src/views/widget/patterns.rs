@@ -1,6 +1,6 @@
 //! Where attention comes from: a cache, one of its layers, or any numbers with rows and columns.
 
-use crate::cache::ActivationCache;
+use crate::cache::{ActivationCache, Sink};
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::labelled::Axis;
@@ -12,6 +12,8 @@ use crate::views::source::{Numbers, Source};
 /// - a tensor, an array or a result of this crate;
 /// - `(&cache, layer)`: the heads of one layer, for one prompt; `(&cache, layer, prompt)`: of a batch;
 /// - `&cache`: all heads of all layers, for one prompt.
+///
+/// Of a cache that leaves out attention to the first token ([`ActivationCache::with_sink`]), none to it is shown.
 pub trait Patterns {
     /// The numbers, and the ids of the tokens where they are known.
     ///
@@ -35,7 +37,7 @@ impl Patterns for &ActivationCache {
         let values = ndarray::concatenate(ndarray::Axis(0), &views)
             .map_err(|error| Error::argument(format!("the layers' patterns have different shapes: {error}.")))?;
         let axes = [vec![heads], parts[0].axes[1..].to_vec()].concat();
-        let title = "Attention of all heads".to_owned();
+        let title = format!("Attention of all heads{}", left_out(self));
         Ok((Numbers { title, axes, values }, Some(self.tokens().row(0).to_vec())))
     }
 }
@@ -57,9 +59,17 @@ macro_rules! of_one_layer {
 }
 of_one_layer!(i32, isize, usize);
 
+/// What a title says of attention that the cache leaves out.
+fn left_out(cache: &ActivationCache) -> &'static str {
+    match cache.sink() {
+        Sink::Counted => "",
+        Sink::LeftOut => ", without that to the first token",
+    }
+}
+
 /// The heads of one layer for one prompt, with their names, and the tokens of the prompt.
 fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<isize>) -> Result<(Numbers, Option<Vec<u32>>)> {
-    let mut pattern = cache.get(("pattern", layer))?;
+    let mut pattern = cache.attention(layer)?;
     let prompts = cache.tokens().batch();
     if prompt.is_none() && prompts != 1 {
         return Err(Error::argument(format!(
@@ -75,6 +85,6 @@ fn of_layer(cache: &ActivationCache, layer: isize, prompt: Option<isize>) -> Res
     let mut numbers = pattern.numbers()?;
     let heads = numbers.values.shape()[0];
     numbers.axes[0] = Axis::new("head", (0..heads).map(|head| Head::new(layer, head).to_string()));
-    numbers.title = format!("Attention of layer {layer}");
+    numbers.title = format!("Attention of layer {layer}{}", left_out(cache));
     Ok((numbers, Some(cache.tokens().row(prompt).to_vec())))
 }
