@@ -68,8 +68,8 @@ pub use crate::probes::{
 pub use crate::progress::{Progress, set_progress};
 pub use crate::random::Random;
 pub use crate::slice::Slice;
-pub use crate::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
 pub use crate::statistics::{Alternative, Center, Statistics, StatisticsOptions};
+pub use crate::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
 pub use crate::storage::{Hub, Tensors};
 pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tensors::{TensorWords, assert_close, einsum};

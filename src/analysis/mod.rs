@@ -6,8 +6,8 @@ mod repeated;
 mod singular;
 mod sink;
 
-pub(crate) use direct::{check_count, last_positions};
 pub use direct::{RunOrInput, Unit, direct_logit_attribution, residual_stack_to_logit_diff};
+pub(crate) use direct::{check_count, last_positions};
 pub use heads::{
     DetectOptions, DetectionPattern, ErrorMeasure, copying_scores, detect_head, eigenvalue_copying_scores,
     induction_scores,

@@ -120,6 +120,17 @@ impl BoundMetrics {
         self.all.iter().map(|metric| metric.name().to_string()).collect()
     }
 
+    /// What results are of: the metric, or the metrics of a list, whose names are along their axis.
+    pub fn name(&self) -> &str {
+        match &self.all[..] {
+            [only] if !self.is_list => only.name(),
+            _ => Self::LIST,
+        }
+    }
+
+    /// What titles call a list.
+    pub const LIST: &str = "metrics";
+
     pub fn each(&self) -> &[BoundMetric] {
         &self.all
     }

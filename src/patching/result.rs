@@ -5,7 +5,7 @@ use ndarray::{ArrayD, Axis as NdAxis};
 use crate::error::{Error, Result};
 use crate::experiment::{Compare, Effect, Levels, PerPrompt, Scale, index_of};
 use crate::labelled::Labelled;
-use crate::metrics::mean;
+use crate::metrics::{BoundMetrics, mean};
 use crate::statistics::{Statistics, StatisticsOptions};
 
 /// Why a site was not computed; its number is exactly that of the run without patching.
@@ -103,7 +103,7 @@ impl PatchResult {
         };
         let index = index_of(metric, &names)?;
         let of = |part: &Labelled| {
-            let title = part.title.replacen("metrics", metric, 1);
+            let title = part.title.replacen(BoundMetrics::LIST, metric, 1);
             Ok::<_, Error>(part.select("metric", index as isize)?.titled(title))
         };
         let prompts = self.per_prompt.labels("prompt")?.len();

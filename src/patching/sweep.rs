@@ -101,9 +101,10 @@ impl Experiment {
                 each.extend(values);
             }
         }
-        let (axes, name) = match self.metrics.is_list() {
-            true => ([&[Axis::new("metric", &names)], &axes[..]].concat(), "metrics".to_string()),
-            false => (axes, names.concat()),
+        let name = self.metrics.name();
+        let axes = match self.metrics.is_list() {
+            true => [&[Axis::new("metric", &names)], &axes[..]].concat(),
+            false => axes,
         };
         let way = match &self.source {
             Source::Run(_) if self.noising => "noising",

@@ -97,7 +97,7 @@ impl IndirectEffects {
             Axis::numbered("head", heads),
             Axis::numbered("prompt", before.len()),
         ];
-        let title = format!("average indirect effect on the {}", experiment.metric.name());
+        let title = format!("average indirect effect on the {}", experiment.metrics.name());
         let per_prompt = Labelled::new(title, axes, each)?;
         let effects = per_prompt.mean_over("prompt")?;
         Ok(Self { effects, per_prompt, shuffled: experiment.clean(), model: experiment.model.clone(), means })

@@ -67,7 +67,7 @@ impl Experiment {
         let sites: Vec<PatchSite> = order.map(|(vector, _)| sites[vector].clone()).collect();
         let scale = Axis::new("scale", scales.iter().map(f64::to_string));
         let mut result = self.result(&sites, values, vec![direction_axis(&vectors), scale], "steering")?;
-        let title = format!("{}, steered", self.metric.name());
+        let title = format!("{}, steered", self.metrics.name());
         result.raw = result.raw.titled(title.clone());
         result.normalised = result.normalised.titled(format!("normalised {title}"));
         result.per_prompt = result.per_prompt.titled(title);

@@ -231,7 +231,7 @@ impl Transplant {
         }
         let axes = vec![Axis::numbered("source layer", sources), Axis::numbered("target layer", targets)];
         let title =
-            format!("{} with the state transplanted ({:.4} without)", experiment.metric.name(), experiment.clean());
+            format!("{} with the state transplanted ({:.4} without)", experiment.metrics.name(), experiment.clean());
         Labelled::new(title, axes, values)
     }
 

@@ -3,7 +3,7 @@
 use crate::cache::Sink;
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::metrics::Metrics;
+use crate::metrics::{BoundMetrics, Metrics};
 use crate::statistics::{Alternative, Center, Statistics, StatisticsOptions};
 use crate::views::figure::imshow;
 use crate::views::html::preformatted;
@@ -25,7 +25,7 @@ impl View for Statistics {
             let mut all = Rendered::default();
             for (index, name) in names.iter().enumerate() {
                 let mut one = self.select("metric", index as isize)?;
-                one.estimate.title = one.estimate.title.replacen("metrics", name, 1);
+                one.estimate.title = one.estimate.title.replacen(BoundMetrics::LIST, name, 1);
                 all.append(&one.render()?);
             }
             return Ok(all);

@@ -1,8 +1,6 @@
 //! How small values are shown: models, plans, tokens, options and names as the text they print.
 
-use crate::analysis::{
-    DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, RunOrInput, SingularOf, Unit,
-};
+use crate::analysis::{DetectOptions, DetectionPattern, ErrorMeasure, RepeatOptions, RunOrInput, SingularOf, Unit};
 use crate::cache::{Accumulated, Components, Everything, Heads, LnScale, Neurons, Point, Stack, Target};
 use crate::circuits::{Aggregation, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, Node, Qkv, RankBy};
 use crate::dictionaries::{

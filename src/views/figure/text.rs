@@ -68,6 +68,18 @@ pub(super) fn heat_map(
         });
         lines.push(format!("{}  {}", fit(label, side, false), cells.collect::<String>()).trim_end().to_owned());
     }
+    lines.push(scale(values, limit, (y, x)));
+    for (hidden, all, what) in [(x.len() - shown, x.len(), "columns"), (y.len().saturating_sub(ROWS), y.len(), "rows")]
+    {
+        if hidden > 0 {
+            lines.push(format!("… {hidden} more {what} ({all} in all)"));
+        }
+    }
+    Ok(lines.join("\n"))
+}
+
+/// What shades mean, and the smallest and the largest number.
+fn scale(values: ArrayView2<f32>, limit: f64, (y, x): (&[String], &[String])) -> String {
     let by_value = |a: &&(usize, &f32), b: &&(usize, &f32)| a.1.total_cmp(b.1);
     let places: Vec<(usize, &f32)> = values.iter().enumerate().filter(|(_, value)| value.is_finite()).collect();
     let at = |place: Option<&(usize, &f32)>| {
@@ -78,14 +90,7 @@ pub(super) fn heat_map(
     let (low, high) = (places.iter().min_by(by_value), places.iter().max_by(by_value));
     let gaps = if places.len() < values.len() { format!(", {GAP}{GAP} is a gap") } else { String::new() };
     let range = if places.is_empty() { String::new() } else { format!("; from {} to {}", at(low), at(high)) };
-    lines.push(format!("██ is {0}, -█ is -{0}{gaps}{range}", number(limit)));
-    for (hidden, all, what) in [(x.len() - shown, x.len(), "columns"), (y.len().saturating_sub(ROWS), y.len(), "rows")]
-    {
-        if hidden > 0 {
-            lines.push(format!("… {hidden} more {what} ({all} in all)"));
-        }
-    }
-    Ok(lines.join("\n"))
+    format!("██ is {0}, -█ is -{0}{gaps}{range}", number(limit))
 }
 
 /// The values as bars of eight heights, at most `most` of them: each represents the mean of the finite numbers of a
