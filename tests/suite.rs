@@ -94,6 +94,7 @@ mod real_models {
     mod heads;
     mod name;
     mod patching;
+    mod probes;
     mod smollm2;
 }
 mod model {
