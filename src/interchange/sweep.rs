@@ -48,9 +48,11 @@ impl InterchangeSweep {
     /// `[interchange, point]`.
     ///
     /// # Errors
-    /// None; the form is that of other results.
+    /// No study.
     pub fn accuracy(&self) -> Result<Labelled> {
-        let names = self.studies[0].rows().map(|(name, _)| name);
+        let first =
+            self.studies.first().ok_or_else(|| Error::argument("there is no study in this sweep: give one."))?;
+        let names = first.rows().map(|(name, _)| name);
         let of = |row: usize| {
             self.studies.iter().map(move |study| {
                 let scores = study.rows()[row].1;
@@ -59,13 +61,14 @@ impl InterchangeSweep {
         };
         let values = (0..names.len()).flat_map(of).collect();
         let points = self.studies.iter().map(|study| study.point.to_string());
-        let title = format!("interchange accuracy on held-out pairs ({})", self.studies[0].align);
+        let title = format!("interchange accuracy on held-out pairs ({})", first.align);
         Labelled::new(title, vec![Axis::new("interchange", names), Axis::new("point", points)], values)
     }
 }
 
 impl fmt::Display for InterchangeSweep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "studies of subspaces at {} points ({})", self.studies.len(), self.studies[0].align)
+        write!(f, "studies of subspaces at {} points", self.studies.len())?;
+        self.studies.first().map_or(Ok(()), |first| write!(f, " ({})", first.align))
     }
 }
