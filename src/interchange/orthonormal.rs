@@ -34,14 +34,14 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// By how much a product of two columns is away from 0, or of a column with itself from 1, at most.
-pub(super) fn unit_columns_off(columns: &[Vec<f64>]) -> Result<f64> {
+pub(super) fn unit_columns_off(columns: &[Vec<f64>]) -> f64 {
     let mut most: f64 = 0.;
     for (i, a) in columns.iter().enumerate() {
         for (j, b) in columns[..=i].iter().enumerate() {
             most = most.max((dot(a, b) - f64::from(u8::from(i == j))).abs());
         }
     }
-    Ok(most)
+    most
 }
 
 /// An orthonormal basis of the span of these columns, each orthogonalised twice.

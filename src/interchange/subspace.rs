@@ -59,7 +59,7 @@ impl Subspace {
             return Err(Error::shape("the basis of a subspace", "[width, rank]", basis.dims()));
         };
         check_rank(width, rank)?;
-        let off = unit_columns_off(&columns(basis)?)?;
+        let off = unit_columns_off(&columns(basis)?);
         if off > MOST_OFF {
             return Err(Error::argument(format!(
                 "the columns of this basis are not orthonormal: a product of two is {off:.2e} away from 0 or 1. Give orthonormal ones, or \
@@ -135,7 +135,7 @@ impl Subspace {
                 "the means of all labels are the same, so they span nothing: take another point.",
             ));
         }
-        Ok(Self::of("differences of means", &basis.tensor(width)?)?)
+        Self::of("differences of means", &basis.tensor(width)?)
     }
 
     /// The direction of a probe.

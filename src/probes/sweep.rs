@@ -82,8 +82,8 @@ impl HookedTransformer {
                 names[at], positions[at]
             )));
         }
-        let widths = points.iter().map(|point| point.shape(&self.dims(), 1, 1).iter().product());
-        widths.into_iter().try_for_each(|width| options.check(&target, split, width))?;
+        let mut widths = points.iter().map(|point| point.shape(&self.dims(), 1, 1).iter().product());
+        widths.try_for_each(|width| options.check(&target, split, width))?;
         let choices: Vec<&[Vec<usize>]> = rows.iter().map(|rows| rows.positions()).collect();
         let mut progress = Progress::of("fitting probes", (1 + points.len() * names.len()) as u64, "studies");
         let activations = collected(self, &tokens, &points, &choices)?;

@@ -43,13 +43,13 @@ fn texts(
 #[ignore = "needs CANDLE_LENS_SMOLLM2: the file that `cargo lab fetch smollm2` fetches"]
 fn number_is_read_and_exchanged() -> Result<()> {
     let model = unprocessed();
-    let (prompts, plural, subject) = texts(model, &NOUNS, 96, 0)?;
+    let (prompts, plural, subject) = texts(model, &NOUNS, 240, 0)?;
     let nouns: Vec<usize> = prompts
         .iter()
         .map(|text| NOUNS.iter().position(|noun| text[4..].starts_with(noun.0)).expect("a noun"))
         .collect();
     let split = ProbeSplit::grouped(&plural, nouns, 0.3, 0)?;
-    let options = ProbeOptions { repeats: 2, ..Default::default() };
+    let options = ProbeOptions { repeats: 5, ..Default::default() };
     let at = [("subject", Positions::from(subject as isize)), ("end", Positions::Last)];
     let points = [("resid_post", 4), ("resid_post", 20)];
     let sweep = model.probe_sweep(&prompts, points, at, &plural, &split, options)?;
