@@ -89,6 +89,7 @@ mod patching {
 mod real_models {
     mod chained;
     mod checks;
+    mod circuits;
     mod features;
     mod gemma3;
     mod heads;

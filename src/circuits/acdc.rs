@@ -33,6 +33,9 @@ use crate::progress::Progress;
 use crate::slice::forward;
 use crate::wide::matmul;
 
+/// How many edges are tried together at least: weights are read once for all of them, which costs as much as using them.
+const FEWEST: usize = 4;
+
 /// A search in progress.
 struct Search<'a> {
     edges: &'a Edges,
@@ -96,7 +99,7 @@ impl Edges {
             differences,
             distance: 0.,
             tried: 0,
-            together: 1,
+            together: FEWEST.min(most),
             most,
         };
         for (column, (node, _)) in self.layout.targets().into_iter().enumerate().rev() {
@@ -144,7 +147,8 @@ impl Search<'_> {
                 done += 1;
             }
             self.tried += done;
-            self.together = if stays { done } else { (2 * self.together).min(self.most) };
+            let next = if stays { done.max(FEWEST) } else { 2 * self.together };
+            self.together = next.min(self.most);
             left.drain(..done);
             progress.step(done as u64);
         }

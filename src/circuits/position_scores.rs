@@ -245,8 +245,8 @@ impl std::fmt::Display for PositionScore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (from, to) = (visible(&self.from), visible(&self.to));
         match self.from == self.to {
-            true => write!(f, "{} at {from}: {:.4}", self.edge, self.score),
-            false => write!(f, "{} from {from} to {to}: {:.4}", self.edge, self.score),
+            true => write!(f, "{:.4} by {} at {from}", self.score, self.edge),
+            false => write!(f, "{:.4} by {} from {from} to {to}", self.score, self.edge),
         }
     }
 }

@@ -147,5 +147,9 @@ fn scores_say_by_how_much_the_metric_moved() -> Result<()> {
         let (stays, score) = (circuit.includes(edge)?, circuit.score(edge)?);
         assert_eq!(stays, score >= TAU, "{edge}: {score}");
     }
+    // From one removed edge to the next, they add up to how far the circuit is from the whole model.
+    let removed = circuit.complement().edges();
+    let sum = removed.into_iter().map(|edge| circuit.score(edge)).sum::<Result<f32>>()?;
+    assert!((sum - edges.evaluate(&circuit)?.metric).abs() < REORDERED, "{sum}");
     Ok(())
 }

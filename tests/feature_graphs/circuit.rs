@@ -161,6 +161,7 @@ fn curves_controls_completeness_and_minimality_are_made_of_evaluations() -> Resu
     let control = circuits.random_curve(&chosen, 7)?;
     assert_eq!(control.sizes, curve.sizes);
     assert_eq!(control, circuits.random_curve(&chosen, 7)?);
+    assert_eq!(circuits.random_curves(&chosen, 1, 7)?.mean(), control.faithfulness);
     assert_ne!(control, circuits.random_curve(&chosen, 8)?);
     let nested = [&chosen[1], &chosen[0]].map(|circuit| circuits.random_like(circuit, 7));
     let [few, more] = nested.map(|circuit| circuit.and_then(|circuit| circuit.nodes_of(1)));

@@ -233,6 +233,11 @@ const OF_A_MODEL: &[OfAModel] = &[
     }),
     ("edges by EAP", |model, clean, other| edges(model, clean, other, EdgeMethod::Eap)),
     ("edges by EAP-IG", |model, clean, other| edges(model, clean, other, EdgeMethod::EapIgInputs { steps: 2 })),
+    ("edges by position", |model, clean, other| {
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?.edges()?;
+        let scores = patching.attribute_by_position(EdgeMethod::Eap)?;
+        Ok([of(&scores.by_node()), of(&scores.through_heads())].concat())
+    }),
     ("information flow routes", |model, clean, other| edges(model, clean, other, EdgeMethod::InformationFlowRoutes)),
     ("nodes by EAP under the mean", |model, clean, other| {
         let ablation = Baseline::mean_of(MeanOver::BatchAndPos, other.to_vec());
@@ -251,6 +256,11 @@ const OF_CHANGED_RUNS: &[OfAModel] = &[
     ("mean ablation", |model, clean, _| {
         let patching = Experiment::new(model, clean.to_vec(), Baseline::mean(MeanOver::Batch), metric(model)?)?;
         Ok(of(&patching.sweep("mlp_out", &[AxisName::Layer])?.raw))
+    }),
+    ("how far ACDC goes", |model, clean, other| {
+        let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?.edges()?;
+        let scores = patching.acdc(f64::INFINITY)?;
+        Ok(vec![scores.all_edges().into_iter().map(|edge| scores.score(edge).map(f64::from)).sum::<Result<f64>>()?])
     }),
     ("a circuit without its small edges", |model, clean, other| {
         let patching = Experiment::new(model, clean.to_vec(), other.to_vec(), metric(model)?)?.edges()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::prepare::FeatureCircuits;
 use super::set::FeatureCircuit;
-use crate::circuits::{CircuitScore, CircuitUnit, FaithfulnessCurve, completeness, faithfulness};
+use crate::circuits::{CircuitScore, CircuitUnit, FaithfulnessCurve, RandomCurves, completeness, faithfulness};
 use crate::error::{Error, Result};
 use crate::feature_graphs::node::GraphNode;
 use crate::labelled::{Axis, Labelled};
@@ -79,6 +79,18 @@ impl FeatureCircuits {
     pub fn random_curve(&self, circuits: &[FeatureCircuit], seed: u64) -> Result<FaithfulnessCurve> {
         let random = circuits.iter().map(|circuit| self.random_like(circuit, seed));
         self.curve(&random.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The faithfulness of `draws` random circuits of the size of each of these ([`FeatureCircuits::random_like`]), to be laid beside
+    /// their curve ([`FaithfulnessCurve::with_random`]).
+    ///
+    /// # Errors
+    /// 0 draws; and as [`FeatureCircuits::curve`].
+    pub fn random_curves(&self, circuits: &[FeatureCircuit], draws: usize, seed: u64) -> Result<RandomCurves> {
+        let sizes = circuits.iter().map(|circuit| Ok(self.size(&self.named(circuit)?))).collect::<Result<Vec<_>>>()?;
+        RandomCurves::of((sizes, self.nodes, CircuitUnit::Nodes), draws, |circuit, draw| {
+            self.left_of(&self.random_like(&circuits[circuit], seed.wrapping_add(draw))?)
+        })
     }
 
     /// Whether the circuit contains everything that matters: for each set of nodes, the faithfulness of the circuit without them, of
