@@ -12,6 +12,7 @@ use super::orthonormal::orthonormal;
 use super::place::{Move, Place};
 use super::subspace::Subspace;
 use crate::error::{Error, Result};
+use crate::hooks::check_free;
 use crate::model::ops::cross_entropy;
 use crate::progress::Progress;
 use crate::random::Random;
@@ -25,6 +26,7 @@ pub(super) fn learn(place: &Place, targets: &[u32], options: &DasOptions) -> Res
             place.model.dtype()
         )));
     }
+    check_memory(place, options.batch_size.min(targets.len()))?;
     let start = match &options.start {
         Some(start) => start.clone(),
         None => Subspace::random(place.width, options.rank, options.seed)?,
@@ -51,4 +53,14 @@ pub(super) fn learn(place: &Place, targets: &[u32], options: &DasOptions) -> Res
     }
     let learnt = orthonormal(&a.as_tensor().detach())?;
     Ok((Subspace::of(&format!("DAS of rank {} at {}", options.rank, place.point), &learnt)?, losses))
+}
+
+/// A step keeps what each block behind the point computed for the backward pass.
+fn check_memory(place: &Place, together: usize) -> Result<()> {
+    let (dims, pos) = (place.model.dims(), place.pairs.base.pos());
+    let of_token = 16 * dims.d_model + 4 * dims.n_heads * dims.d_head + 4 * dims.d_mlp + 6 * dims.n_heads * pos;
+    let blocks = dims.n_layers - place.point.layer().unwrap_or(0);
+    let bytes = 4 * (together * pos) as u64 * (blocks * of_token) as u64;
+    let what = format!("learning a subspace in steps of {together} pairs");
+    check_free(bytes, &what, "give a smaller batch_size, or shorter prompts")
 }

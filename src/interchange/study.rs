@@ -84,7 +84,8 @@ impl Interchange {
     ///     let (mut base, mut source, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     ///     for (at, text) in texts.iter().enumerate() {
     ///         for (other, from) in texts.iter().enumerate().filter(|(other, _)| *other != at) {
-    ///             (base.push(text.clone()), source.push(from.clone()));
+    ///             base.push(text.clone());
+    ///             source.push(from.clone());
     ///             answers.push(if other % 2 == 0 { " is" } else { " are" });
     ///         }
     ///     }

@@ -22,7 +22,8 @@ fn pairs(model: &HookedTransformer, nouns: &[&str], seed: u64) -> Result<Interch
     for (at, one) in nouns.iter().enumerate() {
         for other in nouns.iter().skip(at % 2).step_by(2) {
             for (a, b) in [(false, false), (false, true), (true, false), (true, true)] {
-                (base.push(text(one, a)), source.push(text(other, b)));
+                base.push(text(one, a));
+                source.push(text(other, b));
                 answers.push(if b { " are" } else { " is" });
             }
         }

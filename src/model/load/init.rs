@@ -194,7 +194,7 @@ impl HookedTransformer {
         Ok(Self {
             tokenizer: self.tokenizer.clone(),
             end_ids: self.end_ids.clone(),
-            frozen: self.frozen.clone(),
+            frozen: self.frozen,
             ..new
         })
     }
