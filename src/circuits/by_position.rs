@@ -9,8 +9,7 @@
 //! positions, from and to. The exact method changes what the head writes at `t` to what it would be if the edge carried the
 //! corrupted value at `s`.
 //!
-//! The paper scores queries, keys and values as nodes between which attention goes; here they are the inputs that edges end in, as
-//! everywhere in this room, so no score is lost on the way.
+//! No node is added for that: edges end in a head's inputs as everywhere in this room, and no score is lost on the way.
 //!
 //! # Limits
 //! A score is a number for each edge and position, for keys and values for each two: long prompts need spans. Sums of exact
@@ -247,7 +246,7 @@ impl Edges {
                 let read = read.narrow(0, place * heads, heads)?;
                 let node = (Node::Head(forward(layer), 0), Some(qkv));
                 let sources = if crosses(Some(qkv)) { 0..layout.spans } else { to..to + 1 };
-                for from in sources.filter(|&from| written.reach.from_to(from, to)) {
+                for from in sources.filter(|&from| written.reach.joins(from, to)) {
                     self.add_span(scores, layout, written, node, &read, (from, to))?;
                 }
             }

@@ -77,7 +77,7 @@ impl Edges {
             };
             if crosses(qkv) {
                 let moved = self.moved(node, qkv, &differences, part.prompts)?;
-                for to in (0..part.masks.len()).filter(|&to| part.reach.from_to(source, to)) {
+                for to in (0..part.masks.len()).filter(|&to| part.reach.joins(source, to)) {
                     add(to, self.written_only(node, &moved, &part.masks[to], part.prompts)?);
                 }
             } else {

@@ -1,7 +1,7 @@
 //! Spans: parts of prompts by name, so that prompts of different lengths can be compared part by part; and the index of each
 //! edge's score from span to span.
 //!
-//! A schema says where each span is in each prompt (Haklay et al. 2025, <https://arxiv.org/abs/2502.04577>, section 4). Single
+//! A schema says where each span is in each prompt (Haklay et al. 2025, <https://arxiv.org/abs/2502.04577>). Single
 //! positions are a schema too: one span for each.
 
 use super::layout::Layout;
@@ -164,7 +164,7 @@ impl SpanOf {
 pub(super) struct Reach(Vec<Vec<bool>>);
 
 impl Reach {
-    pub(super) fn from_to(&self, from: usize, to: usize) -> bool {
+    pub(super) fn joins(&self, from: usize, to: usize) -> bool {
         self.0[from][to]
     }
 }

@@ -66,7 +66,7 @@ impl Edges {
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John"); 2])?);
     /// let edges = Experiment::new(&model, clean, corrupted, metric)?.edges()?;
     /// let each = edges.attribute_each(EdgeMethod::Eap)?;
-    /// assert_eq!(each[0].scores().values(), each[1].scores().values());
+    /// assert_eq!(each[0].score("m0->m1")?, each[1].score("m0->m1")?);
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///
