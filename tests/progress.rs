@@ -186,6 +186,7 @@ fn runs_gradients_and_text() -> Result<()> {
     let answers = model.answers([(" Mary", " John"); 8])?;
     walk.counted("logit_lens", || logit_lens(&model, &cache, LensOptions::default()));
     walk.counted("detect_head", || detect_head(&cache, &DetectionPattern::PreviousToken, DetectOptions::default()));
+    walk.counted("sink_mass", || sink_mass(&cache));
     walk.counted("induction_scores", || induction_scores(&model, RepeatOptions { batch: 8, ..Default::default() }));
     walk.counted("copying_scores", || copying_scores(&model, 10..40u32, 5));
     walk.counted("eigenvalue_copying_scores", || eigenvalue_copying_scores(&model));
@@ -205,7 +206,7 @@ fn runs_gradients_and_text() -> Result<()> {
     });
     walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, last));
     walk.watched("test_prompt", || candle_lens::prelude::test_prompt(&model, PROMPT, " Mary"));
-    finish(walk, 27);
+    finish(walk, 28);
     Ok(())
 }
 
@@ -223,6 +224,10 @@ fn sweeps() -> Result<()> {
     walk.counted("several sweeps", || patching.get_act_patch_block_every());
     let sites = [PatchSite::new(&model, ("z", 2))?.head(1), PatchSite::new(&model, ("mlp_out", 3))?];
     walk.counted("sites", || patching.sites(&sites));
+    let two = || [metric.clone(), Metric::mean_loss()];
+    let both = walk.counted("two metrics", || Experiment::new(&model, &clean, &corrupted, two()));
+    let heads = walk.counted("a sweep of two metrics", || both.get_act_patch_attn_head_out_all_pos());
+    walk.watched("statistics", || heads.statistics(StatisticsOptions::default()));
     walk.counted("together", || patching.together(&sites));
     walk.counted("cumulative", || patching.cumulative(&sites));
     let plan = |layer: i32| (layer.to_string(), HookPlan::new().edit(("mlp_out", layer), Edit::zero()));
@@ -241,7 +246,7 @@ fn sweeps() -> Result<()> {
             " John Mary",
         )
     });
-    finish(walk, 16);
+    finish(walk, 19);
     Ok(())
 }
 

@@ -49,7 +49,7 @@ pub struct CircuitScore {
     pub metric: f32,
     /// `(metric - corrupted) / (clean - corrupted)`.
     pub faithfulness: f32,
-    /// The metric of each prompt.
+    /// The metric of each prompt; [`Labelled::statistics_over`] says how sure its mean is.
     pub per_prompt: Labelled,
 }
 

@@ -28,6 +28,7 @@ use ndarray::ArrayD;
 
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::progress::Progress;
 use crate::visible::visible;
 
 pub use options::{Alternative, Center, StatisticsOptions};
@@ -126,6 +127,7 @@ impl Statistics {
         options: &StatisticsOptions,
     ) -> Result<Self> {
         options.check()?;
+        let _work = Progress::opaque("statistics over prompts");
         let samples = Samples::of(values, axis, there, 2)?;
         let mut found = samples.found(options.center.name());
         let errors = samples.cells().iter().map(|values| standard_error(values));

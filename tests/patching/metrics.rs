@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_lens::Result;
-use candle_lens::candle::Tensor;
+use candle_lens::candle::{Device, Tensor};
 use candle_lens::dims::Dims;
 use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::gradients::IgOptions;
@@ -12,7 +12,7 @@ use candle_lens::hooks::AxisName::{Head, Layer, Pos};
 use candle_lens::hooks::{Edit, HookPlan, HookPoint, InnerSite, Splice, SpliceRun};
 use candle_lens::labelled::{Axis, Labelled};
 use candle_lens::metrics::{Metric, Metrics, Positions};
-use candle_lens::model::{HookedTransformer, Processing};
+use candle_lens::model::{HookedTransformer, HookedTransformerConfig, Processing};
 use candle_lens::patching::{Mlps, PatchResult, PatchSite, Receiver, Sender};
 use candle_lens::statistics::{Center, StatisticsOptions};
 use candle_lens::tokens::{PaddingSide, Tokens};
@@ -238,6 +238,28 @@ fn what_needs_one_metric_says_so() -> Result<()> {
     let constant = Metric::custom("constant", |logits| logits.sum(1)? * 0.0);
     let all = vec![two[0].clone(), constant];
     sentence(Experiment::new(&model, &clean, &corrupted, all), &["the constant is 0", "no difference"]);
+    Ok(())
+}
+
+/// What several metrics read together is counted before the prompts are run.
+#[test]
+fn more_metrics_than_memory_are_refused() -> Result<()> {
+    let cfg = HookedTransformerConfig {
+        n_layers: 1,
+        d_model: 4,
+        n_heads: 1,
+        d_vocab: 20_000,
+        n_ctx: 4000,
+        ..Default::default()
+    };
+    let model = HookedTransformer::trainable(cfg, 3, &Device::Cpu)?.0;
+    // 16 million positions of 20,000 logits: terabytes, of tokens that are 64 MB.
+    let prompts = Tokens::from_rows(vec![vec![1_u32; 4000]; 4000])?;
+    let list = [Metric::mean_loss(), Metric::mean_loss().named("at the end").at(-2)];
+    sentence(
+        Experiment::new(&model, &prompts, Baseline::Zero, list),
+        &["2 metrics", "memory that is free", "fewer prompts, fewer metrics"],
+    );
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::run::Runs;
 use crate::cache::ActivationCache;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
+use crate::statistics::{Statistics, StatisticsOptions};
 use crate::tokens::Tokens;
 use crate::visible::visible;
 
@@ -123,6 +124,18 @@ impl FeatureEditRun {
         let values = clean.iter().zip(edited).map(of).collect::<Result<Vec<f32>>>()?;
         let title = format!("reduction of the {name} in per cent of the clean run");
         Labelled::new(title, vec![Axis::numbered("prompt", values.len())], values)
+    }
+
+    /// How sure it is over prompts that the edits change the metric: the mean of edited minus clean, with its standard error, bootstrap
+    /// interval and sign-flip p-value.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where no metric was given; and as [`Labelled::statistics_over`].
+    pub fn statistics(&self, options: impl Into<StatisticsOptions>) -> Result<Statistics> {
+        let (name, [clean, edited]) = self.evaluated()?;
+        let changes: Vec<f32> = edited.iter().zip(clean).map(|(edited, clean)| edited - clean).collect();
+        let axis = Axis::numbered("prompt", changes.len());
+        Labelled::new(format!("change of the {name}"), vec![axis], changes)?.statistics_over("prompt", options)
     }
 
     fn evaluated(&self) -> Result<(&str, &[Vec<f32>; 2])> {

@@ -191,11 +191,6 @@ impl HookedTransformer {
         for tensor in new.weights.tensors_mut() {
             *tensor = tensor.detach().to_dtype(dtype)?;
         }
-        Ok(Self {
-            tokenizer: self.tokenizer.clone(),
-            end_ids: self.end_ids.clone(),
-            frozen: self.frozen,
-            ..new
-        })
+        Ok(Self { tokenizer: self.tokenizer.clone(), end_ids: self.end_ids.clone(), frozen: self.frozen, ..new })
     }
 }
