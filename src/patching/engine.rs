@@ -25,6 +25,11 @@ const BUDGET: u64 = 1 << 30;
 /// How often a sweep with a file saves.
 const SAVES: usize = 20;
 
+/// Metrics report their progress as often, unless what they read is smaller than this many bytes: a product with the unembedding
+/// is slow for few rows at a time.
+const REPORTS: usize = 8;
+const SMALL: u64 = 1 << 23;
+
 /// The memory of a metric's evaluation, in multiples of the logits that it reads.
 const METRIC_TIMES: usize = 5;
 
@@ -328,13 +333,16 @@ impl Experiment {
         let batch = self.base_tokens().batch();
         let copies = resid.dim(0)? / batch;
         let of_copy = (METRIC_TIMES * self.metrics.rows().len() * self.metrics.width(&self.model) * 4) as u64;
-        let most = (self.budget.unwrap_or(BUDGET) / of_copy.max(1)).clamp(1, copies as u64) as usize;
+        let within = |bytes: u64| (bytes / of_copy.max(1)).clamp(1, copies as u64) as usize;
+        let most = within(self.budget.unwrap_or(BUDGET)).min(within(SMALL).max(copies.div_ceil(REPORTS)));
+        let mut progress = Progress::of("evaluating metrics", copies as u64, "runs");
         let mut values = Vec::with_capacity(copies * self.clean_values.len());
         for first in (0..copies).step_by(most) {
             let count = most.min(copies - first);
             let rows = self.read_rows(&resid.narrow(0, first * batch, count * batch)?, from, count)?;
             let logits = self.metrics.logits_after(&self.model, &rows)?;
             values.extend(self.metrics.evaluate(&logits, Some(&self.clean_logits))?);
+            progress.step(count as u64);
         }
         Ok(values)
     }
