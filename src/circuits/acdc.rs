@@ -25,13 +25,12 @@ use candle_core::Tensor;
 
 use super::circuit::Circuit;
 use super::edges::Edges;
-use super::evaluate::{Before, Missing, with_row};
+use super::evaluate::{Before, Missing, summed};
 use super::node::Node;
 use crate::error::{Error, Result};
 use crate::metrics::mean;
 use crate::progress::Progress;
 use crate::slice::forward;
-use crate::wide::matmul;
 
 /// How many edges are tried together at least: weights are read once for all of them, which costs as much as using them.
 const FEWEST: usize = 4;
@@ -43,6 +42,8 @@ struct Search<'a> {
     circuit: Circuit,
     /// What each node writes when corrupted minus what it writes in the clean run, `[n_forward, batch * pos * d_model]`.
     differences: Tensor,
+    /// The same, `[batch * pos, n_forward, d_model]`.
+    by_position: Tensor,
     /// The block at which runs begin.
     layer: usize,
     /// What the removed edges from nodes before that block change in each column.
@@ -89,14 +90,18 @@ impl Edges {
         let mut progress = Progress::of("trying edges", all as u64, "edges");
         let differences =
             self.difference(0, self.tokens.batch())?.stacked(&self.model)?.to_dtype(self.model.dtype())?;
-        let width = differences.dim(1)?;
+        let by_position = differences.reshape((self.layout.n_forward(), (), self.layout.d_model))?;
+        let by_position = by_position.transpose(0, 1)?.contiguous()?;
+        let (positions, _, d_model) = by_position.dims3()?;
+        let none = by_position.narrow(1, 0, 1)?.zeros_like()?;
         let mut search = Search {
             edges: self,
             tau,
             circuit: Circuit::of_layout(self.layout),
             layer: self.layout.n_layers,
-            updates: differences.narrow(0, 0, 1)?.zeros_like()?.broadcast_as((self.layout.n_backward(), width))?,
+            updates: none.broadcast_as((positions, self.layout.n_backward(), d_model))?,
             differences,
+            by_position,
             distance: 0.,
             tried: 0,
             together: FEWEST.min(most),
@@ -153,7 +158,8 @@ impl Search<'_> {
             progress.step(done as u64);
         }
         if layer < layout.n_layers {
-            self.updates = with_row(&self.updates, column, &self.of_known(column, 1)?)?;
+            // In place: no run has these updates any more.
+            self.updates.slice_set(&self.of_known(column, 1)?, 1, column)?;
         }
         Ok(())
     }
@@ -179,11 +185,11 @@ impl Search<'_> {
         layout.prev_index(if self.layer == layout.n_layers { Node::Logits } else { Node::Head(forward(self.layer), 0) })
     }
 
-    /// What removed edges from known nodes change in `count` columns from `first` on.
+    /// What removed edges from known nodes change in `count` columns from `first` on, `[batch * pos, column, d_model]`.
     fn of_known(&self, first: usize, count: usize) -> Result<Tensor> {
         let missing = Missing::of(&self.circuit, self.differences.device())?;
-        let mask = missing.mask.narrow(0, first, count)?.narrow(1, 0, self.known())?.contiguous()?;
-        Ok(matmul(&mask.to_dtype(self.differences.dtype())?, &self.differences.narrow(0, 0, self.known())?)?)
+        let mask = missing.mask.narrow(0, first, count)?.narrow(1, 0, self.known())?;
+        summed(&mask, &self.by_position.narrow(1, 0, self.known())?)
     }
 
     /// What a reader's input changes by without the edges removed so far and without the first, the first two, .. of these,

@@ -58,7 +58,7 @@ impl Edges {
     pub(super) fn copies_at_once(&self) -> Result<usize> {
         let width = self.tokens.batch() * self.tokens.pos() * self.layout.d_model;
         // Differences with the tensors that they are stacked from, and updates with those before them.
-        let kept = (2 * self.layout.n_forward() + 2 * self.layout.n_backward()) * width;
+        let kept = (3 * self.layout.n_forward() + 2 * self.layout.n_backward()) * width;
         let copy =
             self.tokens.batch() * (self.numbers_of_copy() + 2 * self.numbers_of_nodes()) + self.numbers_of_logits();
         let room = self.numbers_in_budget();

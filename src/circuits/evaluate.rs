@@ -15,7 +15,7 @@ use super::circuit::Circuit;
 use super::edges::Edges;
 use super::layout::Layout;
 use super::node::{Node, Qkv};
-use super::outputs::{Outputs, by_head};
+use super::outputs::Outputs;
 use crate::error::{Error, Result};
 use crate::experiment::copied;
 use crate::hooks::{Edit, HookPlan, HookPoint, Site};
@@ -88,7 +88,7 @@ impl Edges {
 pub(super) struct Before {
     /// How many of the first nodes wrote what they write in the clean run.
     pub nodes: usize,
-    /// What missing edges from those nodes change in each column, `[n_backward, batch * pos * d_model]`.
+    /// What missing edges from those nodes change in each column, `[batch * pos, n_backward, d_model]`.
     pub updates: Tensor,
     /// What is added to one column besides, in each copy, `[copy, batch * pos * d_model]`.
     pub changes: Tensor,
@@ -148,8 +148,34 @@ struct Live {
     /// How often all prompts run, one copy of them after the other.
     copies: usize,
     before: Option<Before>,
-    /// `ablated - live` of the nodes so far that are not known before, `[node, copies * batch * pos * d_model]`.
-    differences: Mutex<Option<Tensor>>,
+    differences: Mutex<Differences>,
+}
+
+/// `ablated - live` of the nodes that are not known before, position by position, as their writers and readers have it: with nodes
+/// first, all of it would be rearranged at each reader, and copied at each writer.
+#[derive(Default)]
+struct Differences {
+    /// `[copies * batch * pos, node, d_model]`, with room for all nodes.
+    all: Option<Tensor>,
+    /// How many nodes there are so far.
+    nodes: usize,
+}
+
+impl Differences {
+    /// Adds those of the next nodes, in a run of so many.
+    fn add(&mut self, difference: &Tensor, nodes: usize) -> Result<()> {
+        let (positions, count, d_model) = difference.dims3()?;
+        let all = match &self.all {
+            Some(all) => all,
+            None => {
+                let shape = (positions, nodes, d_model);
+                self.all.insert(Tensor::zeros(shape, difference.dtype(), difference.device())?)
+            }
+        };
+        all.slice_set(&difference.contiguous()?, 1, self.nodes)?;
+        self.nodes += count;
+        Ok(())
+    }
 }
 
 impl Live {
@@ -183,24 +209,27 @@ impl Live {
         let note = move |x: &Tensor, point: HookPoint| {
             let difference = live.difference(x, point)?;
             let mut differences = live.differences.lock().unwrap_or_else(PoisonError::into_inner);
-            *differences = Some(match differences.take() {
-                Some(before) => Tensor::cat(&[before, difference], 0)?,
-                None => difference,
-            });
+            differences.add(&difference, live.missing.layout.n_forward() - live.known())?;
             Ok::<_, Error>(x.clone())
         };
         plan.edit(point, Edit::custom("note", note))
     }
 
+    /// Of the nodes that write at this point, `[copies * batch * pos, node, d_model]`.
     fn difference(&self, x: &Tensor, point: HookPoint) -> Result<Tensor> {
         let minus = |ablated: &Tensor| -> Result<Tensor> { Ok((copied(ablated, self.copies)? - x)?) };
-        match point {
+        Ok(match point {
             HookPoint::Block(layer, Site::Z) => {
-                by_head(&self.model.head_results(layer, &minus(&self.ablated.z[layer])?)?)
+                self.model.head_results(layer, &minus(&self.ablated.z[layer])?)?.flatten_to(1)?
             }
-            HookPoint::Block(layer, _) => Ok(minus(&self.ablated.mlp[layer])?.reshape((1, x.elem_count()))?),
-            _ => Ok(minus(&self.ablated.embed)?.reshape((1, x.elem_count()))?),
-        }
+            HookPoint::Block(layer, _) => minus(&self.ablated.mlp[layer])?.flatten_to(1)?.unsqueeze(1)?,
+            _ => minus(&self.ablated.embed)?.flatten_to(1)?.unsqueeze(1)?,
+        })
+    }
+
+    /// How many of the first nodes wrote what they write in the clean run.
+    fn known(&self) -> usize {
+        self.before.as_ref().map_or(0, |before| before.nodes)
     }
 
     /// A plan that corrupts what a node (or each head of its layer) reads, where that makes a difference.
@@ -209,13 +238,9 @@ impl Live {
             return plan;
         }
         let live = self.clone();
-        let corrupt = move |x: &Tensor, _: HookPoint| match (live.update(node, qkv)?, qkv) {
-            (None, _) => Ok::<_, Error>(x.clone()),
-            (Some(update), None) => Ok((x + update.reshape(x.shape())?)?),
-            (Some(update), Some(_)) => {
-                let (batch, pos, heads, d_model) = x.dims4()?;
-                Ok((x + update.reshape((heads, batch, pos, d_model))?.permute((1, 2, 0, 3))?)?)
-            }
+        let corrupt = move |x: &Tensor, _: HookPoint| match live.update(node, qkv)? {
+            Some(update) => Ok::<_, Error>((x + update.reshape(x.shape())?)?),
+            None => Ok(x.clone()),
         };
         plan.edit(point, Edit::custom("corrupt", corrupt))
     }
@@ -236,16 +261,16 @@ impl Live {
         self.missing.inputs(node, qkv).or(self.before.as_ref().is_some_and(is_changed).then_some((first, count)))
     }
 
-    /// By how much the missing edges change an input, `[column, copies * batch * pos * d_model]`.
+    /// By how much the missing edges change an input, `[copies * batch * pos, column, d_model]`.
     fn update(&self, node: Node, qkv: Option<Qkv>) -> Result<Option<Tensor>> {
         let Some((first, count)) = self.columns(node, qkv) else { return Ok(None) };
-        let known = self.before.as_ref().map_or(0, |before| before.nodes);
+        let known = self.known();
         let live = self.missing.layout.prev_index(node).saturating_sub(known);
         let differences = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_live = match differences.as_ref().filter(|_| live > 0) {
-            Some(differences) => {
-                let mask = self.missing.mask.narrow(0, first, count)?.narrow(1, known, live)?.contiguous()?;
-                Some(matmul(&mask.to_dtype(differences.dtype())?, &differences.narrow(0, 0, live)?)?)
+        let of_live = match differences.all.as_ref().filter(|_| live > 0) {
+            Some(all) => {
+                let mask = self.missing.mask.narrow(0, first, count)?.narrow(1, known, live)?;
+                Some(summed(&mask, &all.narrow(1, 0, live)?)?)
             }
             None => None,
         };
@@ -256,32 +281,31 @@ impl Live {
     }
 }
 
+/// The sums of differences that each row of the mask says, position by position.
+///
+/// # Shapes
+/// `mask [column, node]`, `differences [position, node, d_model]` give `[position, column, d_model]`.
+pub(super) fn summed(mask: &Tensor, differences: &Tensor) -> Result<Tensor> {
+    let (columns, nodes) = mask.dims2()?;
+    let mask = mask.contiguous()?.to_dtype(differences.dtype())?.unsqueeze(0)?;
+    Ok(matmul(&mask.broadcast_as((differences.dim(0)?, columns, nodes))?, differences)?)
+}
+
 impl Before {
     /// What is known of `count` columns from `first` on, for all copies, and what live nodes change besides.
     fn with(&self, of_live: Option<Tensor>, (first, count): (usize, usize), copies: usize) -> Result<Tensor> {
-        let known = self.updates.narrow(0, first, count)?.unsqueeze(1)?;
-        let width = known.dim(2)?;
-        let mut update = match of_live {
-            Some(live) => live.reshape((count, copies, width))?.broadcast_add(&known)?,
-            None => known.broadcast_as((count, copies, width))?.contiguous()?,
+        let known = self.updates.narrow(1, first, count)?.unsqueeze(0)?;
+        let (_, positions, _, d_model) = known.dims4()?;
+        let shape = (copies, positions, count, d_model);
+        let update = match of_live {
+            Some(live) => live.reshape(shape)?.broadcast_add(&known)?,
+            None => known.broadcast_as(shape)?.contiguous()?,
         };
         if let Some(at) = self.column.checked_sub(first).filter(|at| *at < count) {
-            let changed = (update.narrow(0, at, 1)? + self.changes.unsqueeze(0)?)?;
-            update = with_row(&update, at, &changed)?;
+            let changes = self.changes.reshape((copies, positions, 1, d_model))?;
+            // In place: nothing else has this tensor yet.
+            update.slice_set(&(update.narrow(2, at, 1)? + changes)?, 2, at)?;
         }
-        Ok(update.reshape((count, copies * width))?)
+        Ok(update.reshape((copies * positions, count, d_model))?)
     }
-}
-
-/// The tensor with another row at this place of its first axis, `[1, ..]`.
-pub(super) fn with_row(x: &Tensor, at: usize, row: &Tensor) -> Result<Tensor> {
-    let rest = x.dim(0)? - at - 1;
-    let mut parts = vec![row.clone()];
-    if at > 0 {
-        parts.insert(0, x.narrow(0, 0, at)?);
-    }
-    if rest > 0 {
-        parts.push(x.narrow(0, at + 1, rest)?);
-    }
-    Ok(Tensor::cat(&parts, 0)?)
 }
