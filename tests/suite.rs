@@ -93,6 +93,7 @@ mod real_models {
     mod features;
     mod gemma3;
     mod heads;
+    mod lenses;
     mod name;
     mod patching;
     mod probes;

@@ -2,11 +2,12 @@
 
 use candle_lens::Result;
 use candle_lens::candle::{IndexOp, Tensor};
-use candle_lens::circuits::EdgeMethod;
+use candle_lens::circuits::{EdgeMethod, RankBy};
 use candle_lens::experiment::{Baseline, Experiment};
 use candle_lens::hooks::{Edit, HookPlan};
 use candle_lens::metrics::Metric;
 use candle_lens::model::{HookedTransformer, RunOptions};
+use candle_lens::tasks::{Split, Task};
 use candle_lens::tokens::Tokens;
 
 use super::by_hand::{PAIRS, Written, architectures, compare_edges, live, model, prompts};
@@ -17,6 +18,9 @@ use crate::support::tolerance::TWO_WAYS;
 const TOLERANCE: f64 = 2e-3;
 
 const STEPS: usize = 3;
+
+/// How much of the area under EAP-IG's curve there is under that of EAP-GP on `tiny`: 0.92 and 0.97 when this was written.
+const KEPT: f32 = 0.85;
 
 /// The squared distance of the last logits from others.
 fn distance(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
@@ -95,5 +99,38 @@ fn it_needs_a_corrupted_prompt_and_steps() -> Result<()> {
     sentence(edges.clone().budget(10).attribute(EdgeMethod::EapGp { steps: 2 }), &["budget of 10 B"]);
     let nodes = edges.attribute_nodes(EdgeMethod::EapGp { steps: 2 })?;
     assert!(nodes.scores().values().iter().all(|score| score.is_finite()));
+    Ok(())
+}
+
+/// The areas under the faithfulness of circuits that scores by a method choose, for one task.
+pub fn areas(
+    model: &HookedTransformer,
+    task: Task,
+    (prompts, shares): (usize, &[f64]),
+    methods: &[EdgeMethod],
+) -> Result<Vec<f32>> {
+    let all = task.prompts(Split::Combinations, 60, 0)?.aligned(model)?.filter_by_metric(model, 0.)?;
+    let batches = all.batches(model, prompts)?;
+    let batch = batches.iter().find(|batch| batch.clean.batch() == prompts).expect("prompts of one length");
+    let edges = batch.experiment(model)?.edges()?;
+    let of_method = |method: &EdgeMethod| {
+        let scores = edges.attribute(*method)?;
+        let sizes: Vec<usize> = shares.iter().map(|share| (share * scores.n_edges() as f64) as usize).collect();
+        let curve = edges.curve(&scores.topn_each(&sizes, RankBy::Magnitude)?)?;
+        println!("{task}, {method:?}: CPR {:.3}, faithfulness {:.3?}", curve.cpr(), curve.faithfulness);
+        Ok(curve.cpr())
+    };
+    methods.iter().map(of_method).collect()
+}
+
+/// On a trained model, beside EAP-IG with as many steps: what circuits keep is printed. Here EAP-IG's keep more.
+#[test]
+fn circuits_of_a_trained_model_beside_those_of_eap_ig() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let methods = [EdgeMethod::Eap, EdgeMethod::EapIgInputs { steps: 5 }, EdgeMethod::EapGp { steps: 5 }];
+    for task in [Task::Ioi, Task::Sva] {
+        let areas = areas(&model, task, (4, &[0., 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.]), &methods)?;
+        assert!(areas[2] > KEPT * areas[1], "{task}: {areas:?}");
+    }
     Ok(())
 }

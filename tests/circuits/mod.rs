@@ -6,7 +6,7 @@ mod eap_ig;
 mod evaluation;
 mod files;
 mod fuzz;
-mod gradient_path;
+pub mod gradient_path;
 mod mistakes;
 mod nodes;
 mod positions;
