@@ -27,6 +27,7 @@ fn circuits() -> Result<()> {
         EdgeMethod::Eap,
         EdgeMethod::EapIgInputs { steps: 3 },
         EdgeMethod::EapIgActivations { steps: 2 },
+        EdgeMethod::EapGp { steps: 2 },
         EdgeMethod::CleanCorrupted,
         EdgeMethod::InformationFlowRoutes,
         EdgeMethod::Exact,

@@ -238,6 +238,7 @@ const OF_A_MODEL: &[OfAModel] = &[
         let scores = patching.attribute_by_position(EdgeMethod::Eap)?;
         Ok([of(&scores.by_node()), of(&scores.through_heads())].concat())
     }),
+    ("edges by EAP-GP", |model, clean, other| edges(model, clean, other, EdgeMethod::EapGp { steps: 2 })),
     ("information flow routes", |model, clean, other| edges(model, clean, other, EdgeMethod::InformationFlowRoutes)),
     ("nodes by EAP under the mean", |model, clean, other| {
         let ablation = Baseline::mean_of(MeanOver::BatchAndPos, other.to_vec());

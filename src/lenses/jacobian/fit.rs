@@ -45,7 +45,8 @@ impl From<&Self> for JacobianOptions {
 
 impl JacobianLens {
     /// Fits a lens on prompts, each of which counts the same. Every coordinate of the residual stream takes a backward pass through
-    /// a copy of each prompt, `d_model` in all. Parts of the model that are [frozen](HookedTransformer::with_frozen) stay so.
+    /// a copy of each prompt, `d_model` in all. Backward rules of the model ([`HookedTransformer::with_frozen`]) apply, and the lens
+    /// remembers them.
     ///
     /// Lenses of parts of the prompts can be fitted one after the other, saved, and put together by [`JacobianLens::merged`].
     ///
@@ -95,7 +96,7 @@ impl JacobianLens {
             }
         }
         let mean = |(layer, sum): (usize, Tensor)| Ok((layer, (sum / long.len() as f64)?));
-        Ok(Self {
+        let lens = Self {
             matrices: sums.into_iter().map(mean).collect::<Result<_>>()?,
             d_model,
             n_layers: model.cfg().n_layers,
@@ -109,7 +110,9 @@ impl JacobianLens {
                 longest: Some(options.longest),
                 frozen: model.frozen().iter().map(|part| format!("{part:?}")).collect(),
             },
-        })
+        };
+        lens.check()?;
+        Ok(lens)
     }
 }
 

@@ -134,7 +134,7 @@ impl JacobianLens {
             }
             if !matrix.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
                 return Err(Error::argument(format!(
-                    "the matrix of layer {layer} has numbers that are not finite: fit it again."
+                    "the matrix of layer {layer} has numbers that are not finite, so nothing can be read by it: check the weights, or the file."
                 )));
             }
         }
