@@ -9,7 +9,7 @@
 //! Limits: the paper defines a path for each node and published no code; as for EAP-IG-inputs, one path of the embeddings serves all edges,
 //! which its running times suggest. A step has length 1 whatever the scale of the embeddings, so that a few steps go far in a small
 //! model and not far in a wide one, and nothing makes the scores sum to the effect. On `tiny` its circuits keep less than EAP-IG's: with
-//! five steps each, the areas under their curves (CPR) are 0.89 and 0.97 on IOI, 0.95 and 0.98 on subject-verb agreement.
+//! five steps each, the areas under their curves (CPR) are 0.89 and 0.97 on IOI, 0.95 and 0.98 on subject-verb agreement; on SmolLM2 (two prompts) 0.89 and 1.08, 0.98 and 0.99.
 
 use candle_core::{D, DType, Tensor};
 
