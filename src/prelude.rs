@@ -39,7 +39,7 @@ pub use crate::features::{
 };
 pub use crate::features::{CardCheck, DictionaryScore, DictionaryScores, ScoreOptions, SplicedScore};
 pub use crate::generate::{GenerateOptions, GenerateStream, Generated, Sampling};
-pub use crate::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
+pub use crate::gradients::{AttentionAttribution, Attribution, AttributionOptions, IgOptions, IntegratedGradients};
 pub use crate::head::Head;
 pub use crate::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, InnerSite, MeanOver, MemoryPlan, Selection, Site,

@@ -236,6 +236,9 @@ fn sweeps() -> Result<()> {
     let receivers = [Receiver::Q(7, 0), Receiver::K(7, 1)];
     walk.counted("path_patch_head_to_heads", || patching.path_patch_head_to_heads(&receivers));
     let attribution = walk.counted("attribution", || patching.attribution(("z", "post")));
+    let atp_star =
+        walk.counted("attribution_with", || patching.attribution_with(("q", "z"), AttributionOptions::ATP_STAR));
+    walk.watched("Attribution::grad_drop", || atp_star.grad_drop("q", &[AxisName::Layer, AxisName::Head]));
     walk.watched("Attribution::sweep", || attribution.sweep("post", &[AxisName::Layer, AxisName::DMlp]));
     walk.counted("for_each_answer_token", || {
         Experiment::for_each_answer_token(

@@ -57,6 +57,7 @@ mod half {
     mod splices;
 }
 mod gradients {
+    mod atp_star;
     mod attribution;
     mod frozen;
     mod integrated;

@@ -5,38 +5,35 @@
 //! `metric with the site patched = metric of the base run + sum over the site of gradient * (patched in - there)`, with
 //! the gradient of the base run. Two forward runs and one backward run serve every site. The estimate is exact where the model
 //! is linear between the two activations, and worst where patching moves a softmax or a norm far: check it with
-//! [`Comparison`](crate::experiment::Comparison).
+//! [`Comparison`](crate::experiment::Comparison). [`AttributionOptions`] has what AtP* does about the first, and
+//! [`Experiment::with_frozen`] what RelP does about norms and neurons.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
+use super::change::{Change, Product};
+use super::options::AttributionOptions;
+use super::query_key::is_fixed;
 use super::run::Evaluator;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment;
-use crate::hooks::{AxisName, Gradients, HookPlan, HookPoint, HookQueries, HookQuery};
-use crate::model::RunOptions;
+use crate::hooks::{AxisName, Gradients, HookPoint, HookQueries, HookQuery, Site};
+use crate::model::{Run, RunOptions};
 use crate::patching::{Grid, PatchResult, PatchSite, Untouched};
 use crate::progress::Progress;
 
 /// First-order estimates of patching at the given points. Made by [`Experiment::attribution`].
 #[derive(Clone)]
 pub struct Attribution {
-    experiment: Experiment,
+    pub(super) experiment: Experiment,
+    pub(super) options: AttributionOptions,
     /// The base run's metric of each prompt.
     base: Vec<f32>,
-    /// `gradient * (patched in - there)` at each point, and where both are the same.
+    /// What patching each element of a point adds, and where it changes nothing.
     products: BTreeMap<HookPoint, Product>,
     gradients: Gradients,
-}
-
-/// Row-major numbers in the activation's shape.
-#[derive(Clone)]
-struct Product {
-    shape: Vec<usize>,
-    values: Vec<f32>,
-    differs: Vec<bool>,
 }
 
 impl Experiment {
@@ -62,6 +59,29 @@ impl Experiment {
     /// A metric without gradient (KL divergence has none at the clean run); no points, points that the model does not have, that
     /// are outside the blocks or that frozen parts cut off; and as [`HookedTransformer::run`](crate::model::HookedTransformer::run).
     pub fn attribution(&self, points: impl Into<HookQueries>) -> Result<Attribution> {
+        self.attribution_with(points, AttributionOptions::default())
+    }
+
+    /// As [`Experiment::attribution`], with the query-key fix or GradDrop, the two parts of AtP*.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let clean = ["When John and Mary went to the shops, John gave the bag to"];
+    /// let corrupted = ["When John and Mary went to the shops, Mary gave the bag to"];
+    /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
+    /// let experiment = Experiment::new(&model, clean, corrupted, metric)?;
+    /// let attribution = experiment.attribution_with(("q", "k"), AttributionOptions::ATP_STAR)?;
+    /// let queries = attribution.sweep("q", &[AxisName::Layer, AxisName::Head])?;
+    /// let sizes = attribution.grad_drop("q", &[AxisName::Layer, AxisName::Head])?;
+    /// assert_eq!(queries.raw.shape(), sizes.shape());
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Experiment::attribution`]; the query-key fix without queries or keys among the points, or of norms over all heads;
+    /// GradDrop in a model of one block, or of more numbers than the budget holds; either with something spliced in.
+    pub fn attribution_with(&self, points: impl Into<HookQueries>, options: AttributionOptions) -> Result<Attribution> {
         self.check_shares()?;
         self.forget_first_runs();
         let metric = self.one_metric("attribution patching")?;
@@ -72,18 +92,26 @@ impl Experiment {
         let points = points.into();
         let points = model.points_of_all(&points)?;
         check_inside(&points)?;
-        let plan = HookPlan::new().watch(points);
+        options.check(self, &points)?;
         let evaluator = Evaluator { metric, clean: Some(clean) };
         let mut progress = Progress::of("attribution patching", 3, "steps");
-        let (base, gradients) = evaluator.gradients(model, tokens, &plan, RunOptions::default())?;
+        let plan = options.plan(&points);
+        let (base, all, run) = evaluator.gradients_and_run(model, tokens, &plan, RunOptions::default())?;
+        let gradients = all.only(&points);
         let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));
         let there = there.collect::<Result<BTreeMap<_, _>>>()?;
         progress.step(1);
         let put_in = self.base_source().activations(model, tokens, &there)?;
         progress.step(1);
         let mut multiplied = Progress::of("attribution patching", there.len() as u64, "points");
-        let products = there.iter().map(|(point, there)| {
-            let gradient = gradients.get(*point).ok();
+        let mut changes = BTreeMap::new();
+        let mut products = BTreeMap::new();
+        for (&point, there) in &there {
+            let change = match options.qk_fix && is_fixed(point) {
+                true => Change::fixed(self, point, &queries_and_keys(&run, point)?, &put_in[&point])?,
+                false => Change::new(point, &put_in[&point], there)?,
+            };
+            let gradient = all.get(change.read_at()).ok();
             if gradient.is_none() && !model.frozen().is_empty() {
                 return Err(Error::argument(format!(
                     "no gradient of the metric reaches {point}, because frozen parts, {:?}, or the end of the model \
@@ -91,13 +119,24 @@ impl Experiment {
                     model.frozen()
                 )));
             }
-            let product = Product::new(&put_in[point], there, gradient.as_ref())?;
+            products.insert(point, Product::new(&change, change.terms(gradient.as_ref())?));
+            changes.insert(point, change);
             multiplied.step(1);
-            Ok((*point, product))
-        });
-        let products = products.collect::<Result<_>>()?;
-        Ok(Attribution { experiment: self.clone(), base, products, gradients })
+        }
+        if options.grad_drop {
+            super::grad_drop::drop_blocks(&changes, &mut products, (&all, &run), model.cfg().n_layers)?;
+        }
+        Ok(Attribution { experiment: self.clone(), options, base, products, gradients })
     }
+}
+
+/// The queries and keys of the layer that this point is in, of a run that captured them.
+fn queries_and_keys(run: &Run, point: HookPoint) -> Result<[Tensor; 2]> {
+    let of = |site| {
+        let there = point.layer().and_then(|layer| run.captured.get(&HookPoint::Block(layer, site)));
+        there.cloned().ok_or_else(|| Error::argument(format!("{point} has no queries and keys.")))
+    };
+    Ok([of(Site::Q)?, of(Site::K)?])
 }
 
 impl Attribution {
@@ -112,14 +151,16 @@ impl Attribution {
         let (model, tokens) = (&self.experiment.model, self.experiment.base_tokens());
         let _work = Progress::opaque("adding up estimates");
         let grid = Grid::new(model, tokens, point.into(), axes)?;
+        self.check_whole(&grid.sites, axes)?;
         grid.sites.iter().try_for_each(|site| self.experiment.check_there(site))?;
         let mut progress = Progress::of("adding up estimates", grid.sites.len() as u64, "sites");
         let estimates = grid.sites.iter().map(|site| self.estimate(site).inspect(|_| progress.step(1)));
         let values = estimates.collect::<Result<_>>()?;
-        let mut result = self.experiment.result(&grid.sites, values, grid.axes, &grid.what)?;
+        let mut result = self.experiment.result(&grid.sites, values, grid.axes.clone(), &grid.what)?;
         let rules = model.rules().map_or(String::new(), |rules| format!(" with {rules}"));
+        let fix = if self.has_fix(&grid.sites) { ", query-key fix" } else { "" };
         for part in [&mut result.raw, &mut result.normalised, &mut result.per_prompt] {
-            part.title = format!("{}, estimated by gradients{rules}", part.title);
+            part.title = format!("{}, estimated by gradients{rules}{fix}", part.title);
         }
         Ok(result)
     }
@@ -129,27 +170,40 @@ impl Attribution {
         self.gradients.clone()
     }
 
-    /// The metric of each prompt with one site patched, to first order.
-    fn estimate(&self, site: &PatchSite) -> Result<(Vec<f32>, Option<Untouched>)> {
-        let product = self.products.get(&site.point()).ok_or_else(|| {
+    /// Whether the query-key fix is of these sites.
+    fn has_fix(&self, sites: &[PatchSite]) -> bool {
+        self.options.qk_fix && sites.iter().any(|site| is_fixed(site.point()))
+    }
+
+    /// Refuses single coordinates of queries and keys, of which the query-key fix has no term.
+    pub(super) fn check_whole(&self, sites: &[PatchSite], axes: &[AxisName]) -> Result<()> {
+        match self.has_fix(sites) && axes.contains(&AxisName::DHead) {
+            true => Err(Error::argument(
+                "the query-key fix is of whole queries and keys, so it cannot be swept over AxisName::DHead: leave that \
+                 axis out, or make the attribution without AttributionOptions::qk_fix.",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// What patching each element of a site's point adds.
+    pub(super) fn product(&self, site: &PatchSite) -> Result<&Product> {
+        self.products.get(&site.point()).ok_or_else(|| {
             Error::argument(format!(
                 "{} was not among the points of this attribution: name it in Experiment::attribution.",
                 site.point()
             ))
-        })?;
+        })
+    }
+
+    /// The metric of each prompt with one site patched, to first order.
+    fn estimate(&self, site: &PatchSite) -> Result<(Vec<f32>, Option<Untouched>)> {
+        let product = self.product(site)?;
         let chosen = site.chosen(&product.shape)?;
-        let is_chosen = |prompt: &usize| chosen[0].as_ref().is_none_or(|prompts| prompts.contains(prompt));
-        let inner = product.values.len() / product.shape[0].max(1);
         let mut differs = false;
         let each = self.base.iter().enumerate().map(|(prompt, base)| {
-            let mut sum = 0.;
-            if is_chosen(&prompt) {
-                visit(&product.shape[1..], &chosen[1..], prompt * inner, &mut |at| {
-                    sum += f64::from(product.values[at]);
-                    differs |= product.differs[at];
-                });
-            }
-            (f64::from(*base) + sum) as f32
+            differs |= product.differs(&chosen, prompt);
+            (f64::from(*base) + product.terms.sum(&product.shape, &chosen, prompt)) as f32
         });
         let each: Vec<f32> = each.collect();
         let untouched = match (self.experiment.has_path(site), differs) {
@@ -158,23 +212,6 @@ impl Attribution {
             _ => None,
         };
         Ok((if untouched.is_some() { self.base.clone() } else { each }, untouched))
-    }
-}
-
-impl Product {
-    fn new(put_in: &Tensor, there: &Tensor, gradient: Option<&Tensor>) -> Result<Self> {
-        let numbers = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
-        let (put_in, old) = (numbers(put_in)?, numbers(there)?);
-        let differs: Vec<bool> = put_in.iter().zip(&old).map(|(new, old)| new != old).collect();
-        let values = match gradient {
-            // Equal numbers may be infinite, in masked scores, and have no difference.
-            Some(gradient) => {
-                let parts = numbers(gradient)?.into_iter().zip(put_in.iter().zip(&old)).zip(&differs);
-                parts.map(|((g, (new, old)), &differs)| if differs { g * (new - old) } else { 0. }).collect()
-            }
-            None => vec![0.; old.len()],
-        };
-        Ok(Self { shape: there.dims().to_vec(), values, differs })
     }
 }
 

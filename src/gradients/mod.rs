@@ -8,9 +8,14 @@
 
 mod attention;
 mod attribution;
+mod change;
+mod grad_drop;
 mod integrated;
+mod options;
+mod query_key;
 mod run;
 
 pub use attention::AttentionAttribution;
 pub use attribution::Attribution;
 pub use integrated::{IgOptions, IntegratedGradients};
+pub use options::AttributionOptions;

@@ -3,10 +3,10 @@
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::hooks::{Gradients, HookPlan, HookQueries, Taps};
+use crate::hooks::{Gradients, HookPlan, HookQueries};
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::{BoundMetric, Metric};
-use crate::model::{HookedTransformer, RunOptions};
+use crate::model::{HookedTransformer, Run, RunOptions};
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
 
@@ -76,6 +76,18 @@ impl Evaluator<'_> {
         plan: &HookPlan,
         options: RunOptions,
     ) -> Result<(Vec<f32>, Gradients)> {
+        let (values, gradients, _) = self.gradients_and_run(model, tokens, plan, options)?;
+        Ok((values, gradients))
+    }
+
+    /// The same, with the run, through which other gradients can be taken.
+    pub fn gradients_and_run(
+        &self,
+        model: &HookedTransformer,
+        tokens: &Tokens,
+        plan: &HookPlan,
+        options: RunOptions,
+    ) -> Result<(Vec<f32>, Gradients, Run)> {
         self.check()?;
         if !plan.watches() {
             return Err(Error::argument(
@@ -83,21 +95,21 @@ impl Evaluator<'_> {
             ));
         }
         let mut progress = Progress::of("taking gradients", 2, "passes");
-        let (values, taps) = self.evaluated(&model.without_weight_gradients(), tokens, plan, options)?;
+        let (values, run) = self.evaluated(&model.without_weight_gradients(), tokens, plan, options)?;
         progress.step(1);
         self.metric.check_gradient(&values)?;
-        let gradients = taps.gradients(&values.sum_all()?)?;
-        Ok((values.to_vec1()?, gradients))
+        let gradients = run.taps.gradients(&values.sum_all()?)?;
+        Ok((values.to_vec1()?, gradients, run))
     }
 
-    /// The metric of each prompt of a run, and what the plan watches in it.
+    /// The metric of each prompt of a run, and the run.
     pub fn evaluated(
         &self,
         model: &HookedTransformer,
         tokens: &Tokens,
         plan: &HookPlan,
         options: RunOptions,
-    ) -> Result<(Tensor, Taps)> {
+    ) -> Result<(Tensor, Run)> {
         // Unless the plan needs the final norm at all positions, only the rows of the residual stream that are read go through
         // it, and only to the logits that the metric reads.
         let stop_at_layer = (!plan.has_final(&model.dims())?).then_some(model.cfg().n_layers as isize);
@@ -106,6 +118,6 @@ impl Evaluator<'_> {
             Some(resid) => self.metric.logits_after(model, &self.metric.read(resid)?)?,
             None => self.metric.columns_of(&self.metric.read(&run.logits()?)?)?,
         };
-        Ok((self.metric.values(&logits, self.clean)?, run.taps))
+        Ok((self.metric.values(&logits, self.clean)?, run))
     }
 }

@@ -124,6 +124,14 @@ impl Gradients {
         self.gradients.iter().map(|(point, gradient)| (*point, &self.activations[point], gradient))
     }
 
+    /// Those at these points alone.
+    pub(crate) fn only(&self, points: &[HookPoint]) -> Self {
+        let of = |all: &BTreeMap<HookPoint, Tensor>| {
+            all.iter().filter(|(point, _)| points.contains(point)).map(|(point, x)| (*point, x.clone())).collect()
+        };
+        Self { activations: of(&self.activations), gradients: of(&self.gradients), dims: self.dims }
+    }
+
     fn watched(&self, query: HookQuery) -> Result<HookPoint> {
         let watched: Vec<HookPoint> = self.activations.keys().copied().collect();
         let point = query.resolve_among(&self.dims, &watched)?;

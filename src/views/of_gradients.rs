@@ -4,9 +4,10 @@ use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 use crate::experiment::{Comparison, Effect, Miss};
-use crate::gradients::{AttentionAttribution, Attribution, IntegratedGradients};
+use crate::gradients::{AttentionAttribution, Attribution, AttributionOptions, IntegratedGradients};
 use crate::hooks::{Gradients, Taps};
 use crate::views::figure::{imshow_facets, scatter};
+use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
 use crate::views::show::shown;
 use crate::views::table::Table;
@@ -42,6 +43,12 @@ impl View for Attribution {
         let note = "sweep(point, axes) gives the estimates of patching";
         all.append(&Table::new(["estimates"]).row((format!("{self:?}"),)).note(note).render()?);
         Ok(all)
+    }
+}
+
+impl View for AttributionOptions {
+    fn render(&self) -> Result<Rendered> {
+        Ok(preformatted(&format!("{self:?}")))
     }
 }
 
@@ -121,4 +128,14 @@ fn total(x: &Tensor) -> Result<f32> {
     Ok(numbers.into_iter().filter(|number| !number.is_nan()).map(f64::from).sum::<f64>() as f32)
 }
 
-shown!(Taps, Gradients, Attribution, Effect, Comparison, Miss, IntegratedGradients, AttentionAttribution);
+shown!(
+    Taps,
+    Gradients,
+    Attribution,
+    AttributionOptions,
+    Effect,
+    Comparison,
+    Miss,
+    IntegratedGradients,
+    AttentionAttribution
+);

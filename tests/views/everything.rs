@@ -41,7 +41,7 @@ use candle_lens::features::{
     SplicedScore, TokenValue,
 };
 use candle_lens::generate::{GenerateOptions, GenerateStream, Generated, Sampling, Step};
-use candle_lens::gradients::{AttentionAttribution, Attribution, IgOptions, IntegratedGradients};
+use candle_lens::gradients::{AttentionAttribution, Attribution, AttributionOptions, IgOptions, IntegratedGradients};
 use candle_lens::head::Head;
 use candle_lens::hooks::{
     AxisName, Edit, Gradients, HookPlan, HookPoint, HookQueries, HookQuery, InnerPoint, InnerSite, Kind, MeanOver,
@@ -121,7 +121,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Aggregation, Circuit, CircuitScore, CircuitUnit, Edge, EdgeMethod, Edges, FaithfulnessCurve, FaithfulnessCurves, Node, NodeScores, Qkv, RankBy,
         PositionScore, PositionScores, RandomCurves, Spans, Stability,
         ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking,
-        AttentionAttribution, Attribution, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        AttentionAttribution, Attribution, AttributionOptions, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
         About, AttnWeights, BlockWeights, For, Help, MlpWeights, Outcome, Part, Section, Standing, UnembedWeights, Verdict,
         Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::config::{NormalizationType, QkNormType};
 use crate::model::ops::{linear, product, root_mean_square, soft_cap, softmax};
+use crate::model::suffix::Suffix;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, NormWeights};
 use crate::wide::{matmul, spread, sum, widened};
@@ -47,29 +48,23 @@ pub(in crate::model) fn mixed(
     past: Option<&mut LayerKv>,
 ) -> Result<Tensor> {
     let layer = ctx.layer;
-    let (q, k) = ctx.norm_qk(q, k, &weights.attn, run)?;
-    let (q, k) = match ctx.rotary {
-        Some(rotary) => {
-            (run.at_site(layer, Site::RotQ, rotary.turn(&q)?)?, run.at_site(layer, Site::RotK, rotary.turn(&k)?)?)
-        }
-        None => (q, k),
-    };
+    let (q, k) = ctx.compared(q, k, &weights.attn, run)?;
     let (k, v) = match past {
         Some(past) => past.extend(k, v)?,
         None => (k, v),
     };
 
-    let by_head = |x: &Tensor| -> Result<Tensor> { Ok(x.transpose(1, 2)?.contiguous()?) };
-    // Scaling q instead of the scores touches d_head numbers a query, not pos.
-    let q = (by_head(&q)? / ctx.cfg.attn_scale(layer))?;
-    let scores = ctx.with_shared(&q, &by_head(&k)?.transpose(2, 3)?.contiguous()?)?;
-    let scores = soft_cap(scores, ctx.cfg.attn_scores_soft_cap, ctx.frozen.ratios)?;
-    let scores = run.at_site(layer, Site::AttnScores, ctx.mask(&ctx.lowered(scores)?)?)?;
+    let scores = run.at_site(layer, Site::AttnScores, ctx.scores(&q, &k)?)?;
     let pattern = softmax(&scores)?;
     let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
     let pattern = run.at_site(layer, Site::Pattern, pattern)?;
-    let z = ctx.with_shared(&pattern, &by_head(&v)?)?.transpose(1, 2)?.contiguous()?;
+    let z = ctx.with_shared(&pattern, &heads_first(&v)?)?.transpose(1, 2)?.contiguous()?;
     run.at_site(layer, Site::Z, z)
+}
+
+/// `[batch, pos, head, d_head]` as `[batch, head, pos, d_head]`.
+fn heads_first(x: &Tensor) -> Result<Tensor> {
+    Ok(x.transpose(1, 2)?.contiguous()?)
 }
 
 /// `q`, `k` and `v`, each `[batch, pos, n_heads, d_head]`.
@@ -190,6 +185,16 @@ impl HookedTransformer {
     pub(crate) fn head_results(&self, layer: usize, z: &Tensor) -> Result<Tensor> {
         head_results(z, &self.weights.blocks[layer].attn.w_o)
     }
+
+    /// The masked attention scores of a layer from its queries and keys, as `attn.hook_q` and `attn.hook_k` have them.
+    ///
+    /// # Shapes
+    /// `q [batch, pos, n_heads, d_head]`, `k [batch, pos, n_key_value_heads, d_head]` give `[batch, head, q_pos, k_pos]`.
+    pub(crate) fn scores_of(&self, layer: usize, q: &Tensor, k: &Tensor, suffix: &Suffix) -> Result<Tensor> {
+        let (ctx, attn) = (suffix.context(self, layer), &self.weights.blocks[layer].attn);
+        let (q, k) = ctx.compared(q.clone(), k.clone(), attn, &mut HookRun::default())?;
+        ctx.scores(&q, &k)
+    }
 }
 
 impl BlockContext<'_> {
@@ -209,6 +214,25 @@ impl BlockContext<'_> {
         let groups = shared.dim(1)?;
         let of_groups = x.reshape((batch, groups, heads / groups * rows, n))?.contiguous()?;
         Ok(matmul(&of_groups, shared)?.reshape((batch, heads, rows, ()))?)
+    }
+
+    /// Queries and keys as they are compared: after their norms and their rotation, where the model has them.
+    fn compared(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
+        let (q, k) = self.norm_qk(q, k, attn, run)?;
+        let Some(rotary) = self.rotary else { return Ok((q, k)) };
+        let q = run.at_site(self.layer, Site::RotQ, rotary.turn(&q)?)?;
+        Ok((q, run.at_site(self.layer, Site::RotK, rotary.turn(&k)?)?))
+    }
+
+    /// Scaled and masked scores.
+    ///
+    /// # Shapes
+    /// `q [batch, pos, n_heads, d_head]`, `k [batch, pos, n_key_value_heads, d_head]` give `[batch, head, q_pos, k_pos]`.
+    fn scores(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
+        // Scaling q instead of the scores touches d_head numbers a query, not pos.
+        let q = (heads_first(q)? / self.cfg.attn_scale(self.layer))?;
+        let scores = self.with_shared(&q, &heads_first(k)?.transpose(2, 3)?.contiguous()?)?;
+        self.mask(&self.lowered(soft_cap(scores, self.cfg.attn_scores_soft_cap, self.frozen.ratios)?)?)
     }
 
     /// Queries and keys after their norms, where the model has them.
