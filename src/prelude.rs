@@ -52,7 +52,8 @@ pub use crate::interchange::{
 pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 pub use crate::lenses::{
-    Lens, LensOptions, LensReading, LensTarget, LogitLens, TokenReading, logit_lens, logit_lens_to_logit_diff,
+    Lens, LensOptions, LensReading, LensTarget, LogitLens, TokenReading, TunedFit, TunedLens, TunedTraining,
+    logit_lens, logit_lens_to_logit_diff,
 };
 pub use crate::metrics::{Answers, Direction, Metric, Metrics, Positions, Score, TaskBatch, score_questions};
 pub use crate::model::ops::{cross_entropy, softmax};
@@ -80,9 +81,9 @@ pub use crate::train::{
 };
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
-    Histogram, HoverMode, Html, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison,
+    Histogram, HoverMode, Html, LensColor, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison,
     attention_explorer, attention_heads, attention_pattern, attention_patterns, bar, circuit_graph, colored_tokens,
     colored_tokens_multi, feature_graph, hist, imshow, imshow_animation, imshow_facets, imshow_patching_result,
-    imshow_patching_results, line, plot_comp_scores, plot_logit_attribution, plot_loss_difference, scatter,
+    imshow_patching_results, lens_grid, line, plot_comp_scores, plot_logit_attribution, plot_loss_difference, scatter,
     test_prompt, text_neuron_activations, token_log_probs, topk_samples, topk_tokens, visualize_model_performance,
 };

@@ -57,7 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
-    ("lenses", &["factored_matrix", "tokens", "hooks", "model", "metrics", "cache", "analysis", "steering"]),
+    ("lenses", &["factored_matrix", "tokens", "hooks", "model", "metrics", "cache", "analysis", "steering", "train"]),
     ("interchange", &["tokens", "hooks", "model", "metrics", "cache", "probes", "train"]),
     (
         "course",

@@ -71,6 +71,7 @@ mod lenses {
     mod jacobian_progress;
     mod memory;
     mod reading;
+    mod tuned;
 }
 mod interchange {
     mod identities;
@@ -176,6 +177,7 @@ mod views {
     mod gaps;
     mod intervals;
     mod kinds;
+    mod lens;
     mod names;
     mod of_numbers;
     mod of_results;

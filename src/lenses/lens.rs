@@ -10,13 +10,14 @@ use candle_core::Tensor;
 
 use super::options::LensOptions;
 use super::reading::LensReading;
-use super::{run, target, vectors};
+use super::{mean, run, target, vectors};
 use crate::analysis::RunOrInput;
 use crate::cache::{ActivationCache, ResidualStack, Target};
 use crate::dims::ReadBy;
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::model::HookedTransformer;
+use crate::train::Texts;
 
 /// A map of the residual stream at a point to what is read at the end of the model.
 ///
@@ -165,6 +166,30 @@ pub trait Lens: Send + Sync {
         Self: Sized,
     {
         target::logits(self, model, run.into(), target.into())
+    }
+
+    /// How far the lens is from the model's own predictions on texts: the KL divergence of [`Lens::read`], averaged over all tokens. Lenses
+    /// are compared by it on texts that none of them was fitted to.
+    ///
+    /// # Shapes
+    /// `[component]`, in nats.
+    ///
+    /// # Errors
+    /// As [`Lens::read`]; no text.
+    ///
+    /// ```
+    /// use candle_lens::prelude::*;
+    /// let model = HookedTransformer::from_pretrained("tiny")?;
+    /// let kl = LogitLens.mean_kl(&model, ["The keys on the cabinet", "When John and Mary went"])?;
+    /// assert_eq!(kl.at(&[-1])?, 0.0);
+    /// line(&kl).show()?;
+    /// # Ok::<(), candle_lens::Error>(())
+    /// ```
+    fn mean_kl(&self, model: &HookedTransformer, texts: impl Into<Texts>) -> Result<Labelled>
+    where
+        Self: Sized,
+    {
+        mean::mean_kl(self, model, texts.into())
     }
 }
 

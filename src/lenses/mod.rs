@@ -6,19 +6,23 @@
 //! | lens | the map at layer `l` |
 //! |---|---|
 //! | [`LogitLens`] | `h` itself |
+//! | [`TunedLens`] | `h A_l + b_l`, fitted to the model's own predictions |
 //! | [`JacobianLens`] | `J_l h`, the mean Jacobian of the end with respect to `h` |
 
 mod jacobian;
 mod lens;
+mod mean;
 mod options;
 mod reading;
 mod row;
 mod rows;
 mod run;
 mod target;
+mod tuned;
 mod vectors;
 
 pub use jacobian::{JacobianLens, JacobianOptions, LensDecomposition};
 pub use lens::{Lens, LogitLens, logit_lens, logit_lens_to_logit_diff};
 pub use options::{LensOptions, LensTarget};
 pub use reading::{LensReading, TokenReading};
+pub use tuned::{TunedFit, TunedLens, TunedTraining};

@@ -78,7 +78,7 @@ impl Texts {
     }
 
     /// The next input.
-    pub(super) fn next(&mut self) -> Result<Option<Input>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Input>> {
         let mut is_new = false;
         loop {
             if self.open.is_none() {

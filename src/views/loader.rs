@@ -26,6 +26,7 @@ const TEXT_JS: &str = include_str!("assets/text.js");
 const CIRCUIT_JS: &str = include_str!("assets/circuit.js");
 const FEATURE_JS: &str = include_str!("assets/feature.js");
 const GRAPH_JS: &str = include_str!("assets/graph.js");
+const LENS_JS: &str = include_str!("assets/lens.js");
 
 /// A script of ours for one kind of widget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub(super) enum Script {
     Circuit,
     Features,
     Graph,
+    Lens,
 }
 
 impl Script {
@@ -45,6 +47,7 @@ impl Script {
             Self::Circuit => CIRCUIT_JS,
             Self::Features => FEATURE_JS,
             Self::Graph => GRAPH_JS,
+            Self::Lens => LENS_JS,
         }
     }
 }
@@ -102,7 +105,9 @@ mod tests {
 
     #[test]
     fn no_script_ends_early_or_opens_a_comment() {
-        for script in [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS, GRAPH_JS] {
+        for script in
+            [PLOTLY_JS, FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS, GRAPH_JS, LENS_JS]
+        {
             assert!(!script.contains("</script") && !script.contains("<!--"));
             assert!(!script.contains('\r'), "evcxr reads lines and would lose a carriage return");
         }
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_bare_script_loses_nothing_but_blanks_and_comments() {
-        for script in [FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS, GRAPH_JS] {
+        for script in [FIGURE_JS, WIDGET_JS, ATTENTION_JS, TEXT_JS, CIRCUIT_JS, FEATURE_JS, GRAPH_JS, LENS_JS] {
             let code = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
             let whole: Vec<&str> = script.lines().filter(|line| !line.trim().starts_with("//")).collect();
             assert_eq!(code(&bare(script)), code(&whole.join("\n")));

@@ -3,7 +3,7 @@
 //! - [`line()`], [`imshow()`], [`bar()`], [`hist`], [`scatter()`] draw a result, a tensor, an array or a list. Each kind is
 //!   a type with its own options ([`Line`], [`HeatMap`], [`Bar`], [`Histogram`], [`Scatter`], [`Animation`], [`Facets`]);
 //!   a [`Figure`] is one of any kind.
-//! - [`attention_heads`], [`attention_explorer`], [`colored_tokens`], [`token_log_probs`], [`circuit_graph`] and others
+//! - [`attention_heads`], [`attention_explorer`], [`colored_tokens`], [`token_log_probs`], [`circuit_graph`], [`lens_grid`] and others
 //!   make a [`Widget`], [`feature_graph`] a [`FeatureGraphView`], that responds to mouse and keyboard.
 //! - [`Table`] sets labels and numbers in columns; [`Html`] is markup of your own; [`Page`] is several views as one.
 //! - Each has `show()`, and shows itself as the last expression of a cell; so does every value of this crate, and by
@@ -68,8 +68,8 @@ pub use show::Show;
 pub use source::{Number, Numbers, Source};
 pub use table::{Cell, Row, Table};
 pub use widget::{
-    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, FeatureGraphView, Patterns, Widget, Words, attention_comparison,
-    attention_explorer, attention_heads, attention_pattern, attention_patterns, circuit_graph, colored_tokens,
-    colored_tokens_multi, feature_graph, test_prompt, text_neuron_activations, token_log_probs, topk_samples,
-    topk_tokens, visualize_model_performance,
+    CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, FeatureGraphView, LensColor, Patterns, Widget, Words,
+    attention_comparison, attention_explorer, attention_heads, attention_pattern, attention_patterns, circuit_graph,
+    colored_tokens, colored_tokens_multi, feature_graph, lens_grid, test_prompt, text_neuron_activations,
+    token_log_probs, topk_samples, topk_tokens, visualize_model_performance,
 };

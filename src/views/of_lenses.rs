@@ -2,43 +2,22 @@
 
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::lenses::{LensOptions, LensReading, LensTarget, LogitLens, TokenReading};
+use crate::lenses::{
+    LensOptions, LensReading, LensTarget, LogitLens, TokenReading, TunedFit, TunedLens, TunedTraining,
+};
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_with_own_display};
 use crate::views::table::{Cell, Table};
-
-/// How many prompts of a reading are written.
-const WRITTEN: usize = 8;
+use crate::views::{LensColor, lens_grid};
 
 impl View for LensReading {
-    /// One table for each prompt: a row for each point of the residual stream, a column for each position, in each cell the
-    /// most likely next token and its probability. For vectors without a run, a row for each with its most likely tokens.
+    /// The picture of [`lens_grid`], coloured by probability. For vectors without a run, a row for each with its most likely tokens.
     fn render(&self) -> Result<Rendered> {
-        if self.inputs.is_empty() {
-            return self.of_vectors().render();
+        match self.inputs.is_empty() {
+            true => self.of_vectors().render(),
+            false => lens_grid(self, LensColor::Probability).render(),
         }
-        let axes = self.probabilities.axes();
-        let [components, prompts, positions] = [0, 1, 2].map(|axis| &axes[axis].labels);
-        let mut all = Rendered::default();
-        for prompt in 0..prompts.len().min(WRITTEN) {
-            let heads = positions.iter().zip(&self.inputs[prompt]).map(|(at, text)| format!("{at}: {text:?}"));
-            let title = format!("What would come next by the {}, prompt {prompt}", self.lens);
-            let mut table = Table::new(["after".to_string()].into_iter().chain(heads)).title(title);
-            for (row, component) in components.iter().enumerate() {
-                let cell = |column: usize| {
-                    let first = (row * prompts.len() + prompt) * positions.len() + column;
-                    Cell::from(self.likely(first, 1))
-                };
-                let cells = [Cell::from(component)].into_iter().chain((0..positions.len()).map(cell));
-                table = table.row(cells.collect::<Vec<_>>());
-            }
-            if prompts.len() > WRITTEN && prompt + 1 == WRITTEN {
-                table = table.note(format!("{} more prompts are not shown", prompts.len() - WRITTEN));
-            }
-            all.append(&table.render()?);
-        }
-        Ok(all)
     }
 }
 
@@ -83,15 +62,21 @@ impl View for TokenReading {
     }
 }
 
-impl View for LensOptions {
-    fn render(&self) -> Result<Rendered> {
-        Ok(preformatted(&format!("{self:#?}")))
-    }
+/// Options and targets, as they are written.
+macro_rules! as_written {
+    ($($view:ty),+) => {$(
+        impl View for $view {
+            fn render(&self) -> Result<Rendered> {
+                Ok(preformatted(&format!("{self:#?}")))
+            }
+        }
+    )+};
 }
+as_written!(LensColor, LensOptions, LensTarget, TunedFit, TunedTraining);
 
-impl View for LensTarget {
+impl View for TunedLens {
     fn render(&self) -> Result<Rendered> {
-        Ok(preformatted(&format!("{self:?}")))
+        Ok(preformatted(&self.to_string()))
     }
 }
 
@@ -101,4 +86,5 @@ impl View for LogitLens {
     }
 }
 
-shown!(LensReading, TokenReading, LensOptions, LensTarget, LogitLens);
+shown!(LensColor, LensReading, TokenReading, LensOptions, LensTarget, LogitLens, TunedFit, TunedTraining);
+shown_with_own_display!(TunedLens);

@@ -181,6 +181,26 @@ def text(page):
     check(samples.locator(".sample").count() == 3, "so many samples as were asked for")
 
 
+def lens(page):
+    grid = widget(page, "lens_grid")
+    cells = grid.locator(".grid td")
+    check(cells.count() == 5 * 14, "a cell for each point and position", cells.count())
+    check(grid.locator(".grid tr").first.locator("th").text_content() == "final_post", "the last point is on top")
+    cells.nth(13).hover()
+    tip = grid.locator(".tip").text_content()
+    check("final_post" in tip and "Mary" in tip and "entropy" in tip and "rank of the target" in tip, "a note says what is read", tip)
+    page.mouse.move(0, 0)
+    cells.nth(0).focus()
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    check(cells.nth(15).evaluate("e => e === e.getRootNode().activeElement"), "arrow keys move from cell to cell")
+    check("3_pre" in grid.locator(".tip").text_content(), "and say what is there")
+    ground = lambda: cells.nth(0).evaluate("e => e.style.backgroundColor")
+    before = ground()
+    grid.locator("select").last.select_option(label="entropy")
+    check(ground() != before, "another number colours the cells")
+
+
 def circuit(page):
     graph = widget(page, "circuit_graph")
     lines = lambda: graph.locator("path[visibility=visible]").count()
@@ -353,7 +373,7 @@ def main():
         left_out(browser, html, pictures)
         graph_at(browser, html)
         page, bad = opened(browser, html, 1200, "light")
-        for drive in (attention, explorer, text, circuit, feature_graph, features, animation):
+        for drive in (attention, explorer, text, lens, circuit, feature_graph, features, animation):
             drive(page)
         check(not bad, "nothing failed on the way", "; ".join(bad[:5]))
         browser.close()

@@ -53,7 +53,9 @@ use candle_lens::interchange::{
 };
 use candle_lens::labelled::{Axis, Entry, Labelled};
 use candle_lens::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
-use candle_lens::lenses::{LensOptions, LensReading, LensTarget, LogitLens, TokenReading};
+use candle_lens::lenses::{
+    LensOptions, LensReading, LensTarget, LogitLens, TokenReading, TunedFit, TunedLens, TunedTraining,
+};
 use candle_lens::metrics::{Answers, Direction, Metric, Metrics, Positions, Score, TaskBatch};
 use candle_lens::model::{
     ActFn, AttentionDir, AttentionType, Biases, CheckpointOptions, Composition, Frozen, HookedTransformer,
@@ -81,7 +83,7 @@ use candle_lens::train::{
 };
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
-    Histogram, HoverMode, Html, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
+    Histogram, HoverMode, Html, LensColor, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
 };
 
 /// One of the kinds of stack; the others are shown by the same code.
@@ -128,7 +130,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         DetectOptions, DetectionPattern, Direction, ErrorMeasure, Baseline, Metric, Mlps, PatchResult, PatchSite, Experiment, Receiver, Sender, Untouched,
         GenerateOptions, GenerateStream, Generated, KvCache, Sampling, Step, Composition, Eigenvalues, FactoredMatrix, SingularOf, Svd, Unit,
         JacobianLens, JacobianOptions, LensDecomposition,
-        LensOptions, LensReading, LensTarget, LogitLens, TokenReading,
+        LensColor, LensOptions, LensReading, LensTarget, LogitLens, TokenReading, TunedFit, TunedLens, TunedTraining,
         Alternative, Center, Metrics, Sink, Statistics, StatisticsOptions,
         ActFn, ActivationCache, Answers, AttentionDir, AttentionType, Axis, AxisName, Bos,
         Category, Cell, CheckpointOptions, Components, Dims, Edit, Entry,

@@ -18,7 +18,14 @@ pub fn page() -> candle_lens::Result<Page> {
         .with(&circuit_graph(&circuit(&tokens)).title("circuit_graph"))?
         .with(&super::feature_graph::shown()?)?
         .with(&super::features::active())?
-        .with(&super::features::feature())
+        .with(&super::features::feature())?
+        .with(&lens(&model, prompt)?)
+}
+
+/// What each layer would say.
+fn lens(model: &HookedTransformer, prompt: &str) -> candle_lens::Result<Widget> {
+    let reading = logit_lens(model, prompt, LensOptions { target: " Mary".into(), ..Default::default() })?;
+    Ok(lens_grid(&reading, LensColor::Probability).title("lens_grid"))
 }
 
 /// Numbers that are not finite, and more numbers than there is room for.

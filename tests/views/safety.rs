@@ -113,6 +113,7 @@ fn priced() -> candle_lens::Result<Vec<(&'static str, candle_lens::views::Render
         ("Plot", plot.render()?),
         ("attention", attention_heads(words, square).title(price).render()?),
         ("tokens", colored_tokens(words, [1.0, 2.0]).title(price).render()?),
+        ("lens", super::lens::priced(price)?),
         ("circuit", circuit_graph(&circuit).title(price).render()?),
         ("feature graph", super::feature_graph::shown()?.title(price).render()?),
         ("Page", Page::new().with(price)?.render()?),

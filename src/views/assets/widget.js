@@ -222,6 +222,11 @@
     tr.mark td { color: #d55e00; font-weight: 600; }
     .dark tr.mark td { color: #ffb000; }
     .steps td { vertical-align: middle; }
+    .grid { white-space: pre; font-size: 12px; }
+    .grid td, .grid th { padding: 1px 5px; max-width: 7em; overflow: hidden; text-overflow: ellipsis; white-space: pre;
+      border: 1px solid var(--line); unicode-bidi: isolate; }
+    .grid td { cursor: pointer; }
+    .grid th:first-child { position: sticky; left: 0; background: var(--paper); }
     .sample { margin: 6px 0; padding-top: 4px; border-top: 1px solid var(--line); }
     .wide { overflow-x: auto; max-width: 100%; }
     svg text { fill: currentColor; font: 12px system-ui, sans-serif; }
