@@ -100,6 +100,7 @@ mod real_models {
     mod patching;
     mod probes;
     mod smollm2;
+    mod whole_lens;
 }
 mod model {
     mod alibi;
