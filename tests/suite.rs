@@ -70,6 +70,7 @@ mod lenses {
     mod jacobian_edits;
     mod jacobian_progress;
     mod memory;
+    mod progress;
     mod reading;
     mod tuned;
 }

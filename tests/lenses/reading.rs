@@ -101,69 +101,70 @@ fn padded(model: &HookedTransformer, side: PaddingSide) -> Result<Tokens> {
     Tokens::padded(vec![vec![1, 5, 2, 7, 3], vec![4, 6], vec![2, 8, 1]], pad, side)
 }
 
+/// Every logit of the lens, row by row, with components outside, then prompts, then positions.
+fn every_logit(model: &HookedTransformer, cache: &ActivationCache) -> Result<Vec<Vec<f64>>> {
+    let normed = cache.accumulated_resid(Stack::accumulated().normed())?.tensor().reshape(((), model.cfg().d_model))?;
+    let all = normed.matmul(&model.W_U())?.broadcast_add(&model.b_U())?;
+    let all = match model.cfg().output_logits_soft_cap {
+        Some(cap) => ((all / cap)?.tanh()? * cap)?,
+        None => all,
+    };
+    Ok(all.to_dtype(DType::F64)?.to_vec2::<f64>()?)
+}
+
 /// Every family, raw and processed, padded on either side.
 #[test]
 fn readings_are_those_of_the_whole_vocabulary() -> Result<()> {
     let mut agreement = Agreement::default();
     for (name, model) in every_model() {
         for side in [PaddingSide::Left, PaddingSide::Right] {
-            let tokens = padded(&model, side)?;
-            let (logits, cache) = model.run_with_cache(&tokens)?;
-            let vocabulary = model.cfg().d_vocab_out();
-            let chosen = [0, vocabulary as u32 - 1];
-            // The classifier has two.
-            let targets = [1u32, 2, 0].map(|id| id % vocabulary as u32);
-            let options = LensOptions {
-                k: 2,
-                target: LensTarget::tokens(targets),
-                tokens: chosen.map(Into::into).to_vec(),
-                ..Default::default()
-            };
-            let reading = logit_lens(&model, &cache, &options)?;
-            let (kl, target, of_chosen) = (reading.kl()?, reading.target()?, reading.chosen()?);
-            let normed = cache.accumulated_resid(Stack::accumulated().normed())?;
-            let width = model.cfg().d_model;
-            let all = normed.tensor().reshape(((), width))?.matmul(&model.W_U())?.broadcast_add(&model.b_U())?;
-            let all = match model.cfg().output_logits_soft_cap {
-                Some(cap) => ((all / cap)?.tanh()? * cap)?,
-                None => all,
-            };
-            let rows = tokens.batch() * tokens.pos();
-            let all = all.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-            let own = logits.to_dtype(DType::F64)?.reshape((rows, vocabulary))?.to_vec2::<f64>()?;
-            for (place, row) in all.iter().enumerate() {
-                let (component, row_of) = (place / rows, place % rows);
-                let (prompt, position) = (row_of / tokens.pos(), row_of % tokens.pos());
-                let at = [component, prompt, position];
-                if !tokens.is_real(prompt, position) {
-                    let nothing = [&reading.entropy, &kl, &target.rank, &target.logit, &target.log_prob];
-                    assert!(nothing.iter().all(|result| result.values()[at].is_nan()), "{name}: padding at {at:?}");
-                    continue;
-                }
-                let by_hand = ByHand::new(row);
-                let last = ByHand::new(&own[row_of]);
-                let mut near = |what: &str, got: f32, expected: f64| {
-                    agreement.check_numbers(&format!("{what} of {name}"), [(f64::from(got), expected)].into_iter());
-                };
-                near("entropy", reading.entropy.values()[at], by_hand.entropy());
-                near("KL", kl.values()[at], by_hand.kl_from(&last));
-                let id = targets[prompt] as usize;
-                near("logit", target.logit.values()[at], row[id]);
-                near("log-probability", target.log_prob.values()[at], by_hand.log_probs[id]);
-                // Logits that differ by rounding alone may change places.
-                let rank = f64::from(target.rank.values()[at]);
-                let larger = |by: f64| row.iter().filter(|x| **x > row[id] + by).count() as f64;
-                assert!(larger(LENS) <= rank && rank <= larger(-LENS), "{name}: rank {rank} at {at:?}");
-                for (which, id) in chosen.iter().enumerate() {
-                    let at = [component, prompt, position, which];
-                    near("chosen", of_chosen.log_prob.values()[at], by_hand.log_probs[*id as usize]);
-                }
-                let most = by_hand.log_probs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                near("most likely", reading.probabilities.values()[[component, prompt, position, 0]], most.exp());
-            }
+            against_all_logits(&mut agreement, &name, &model, &padded(&model, side)?)?;
         }
     }
     agreement.finish("readings by hand");
+    Ok(())
+}
+
+fn against_all_logits(agreement: &mut Agreement, name: &str, model: &HookedTransformer, tokens: &Tokens) -> Result<()> {
+    let (logits, cache) = model.run_with_cache(tokens)?;
+    let vocabulary = model.cfg().d_vocab_out();
+    let chosen = [0, vocabulary as u32 - 1];
+    // The classifier has two.
+    let targets = [1u32, 2, 0].map(|id| id % vocabulary as u32);
+    let (target, words) = (LensTarget::tokens(targets), chosen.map(Into::into).to_vec());
+    let reading = logit_lens(model, &cache, LensOptions { k: 2, target, tokens: words, ..Default::default() })?;
+    let (kl, target, of_chosen) = (reading.kl()?, reading.target()?, reading.chosen()?);
+    let rows = tokens.batch() * tokens.pos();
+    let own = logits.to_dtype(DType::F64)?.reshape((rows, vocabulary))?.to_vec2::<f64>()?;
+    for (place, row) in every_logit(model, &cache)?.iter().enumerate() {
+        let (component, row_of) = (place / rows, place % rows);
+        let (prompt, position) = (row_of / tokens.pos(), row_of % tokens.pos());
+        let at = [component, prompt, position];
+        if !tokens.is_real(prompt, position) {
+            let nothing = [&reading.entropy, &kl, &target.rank, &target.logit, &target.log_prob];
+            assert!(nothing.iter().all(|result| result.values()[at].is_nan()), "{name}: padding at {at:?}");
+            continue;
+        }
+        let (by_hand, last) = (ByHand::new(row), ByHand::new(&own[row_of]));
+        let mut near = |what: &str, got: f32, expected: f64| {
+            agreement.check_numbers(&format!("{what} of {name}"), [(f64::from(got), expected)].into_iter());
+        };
+        near("entropy", reading.entropy.values()[at], by_hand.entropy());
+        near("KL", kl.values()[at], by_hand.kl_from(&last));
+        let id = targets[prompt] as usize;
+        near("logit", target.logit.values()[at], row[id]);
+        near("log-probability", target.log_prob.values()[at], by_hand.log_probs[id]);
+        // Logits that differ by rounding alone may change places.
+        let rank = f64::from(target.rank.values()[at]);
+        let larger = |by: f64| row.iter().filter(|x| **x > row[id] + by).count() as f64;
+        assert!(larger(LENS) <= rank && rank <= larger(-LENS), "{name}: rank {rank} at {at:?}");
+        for (which, id) in chosen.iter().enumerate() {
+            let at = [component, prompt, position, which];
+            near("chosen", of_chosen.log_prob.values()[at], by_hand.log_probs[*id as usize]);
+        }
+        let most = by_hand.log_probs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        near("most likely", reading.probabilities.values()[[component, prompt, position, 0]], most.exp());
+    }
     Ok(())
 }
 

@@ -17,6 +17,9 @@ use crate::support::{assert_close, scratch};
 /// Maps are stored in f32, and the model's residual streams come in batches of other shapes.
 const STORED: f64 = 1e-3;
 
+/// The pull that is compared is larger than what rounding leaves of it by this factor.
+const SMALL: f64 = 0.01;
+
 fn tiny() -> Result<HookedTransformer> {
     HookedTransformer::from_pretrained("tiny")
 }
@@ -117,7 +120,7 @@ fn least_squares_are_those_of_the_normal_equations() -> Result<()> {
     let pull = (weights.broadcast_mul(&variance)? * RIDGE)?;
     let apart = numbers(&(&along - &pull)?).into_iter().fold(0., |most: f64, x| most.max(x.abs()));
     let size = numbers(&pull).into_iter().fold(0., |most: f64, x| most.max(x.abs()));
-    assert!(apart < STORED && apart < 0.01 * size, "{apart} of {size}");
+    assert!(apart < STORED && apart < SMALL * size, "{apart} of {size}");
     // Much of it is the identity.
     let stiff = TunedLens::fit(&model, texts, TunedFit { ridge: 1e9, ..Default::default() })?;
     let identity = TunedLens::identity(&model)?;
