@@ -113,3 +113,90 @@ fn a_push_is_an_edit_of_the_stream() -> Result<()> {
     };
     ex::steered_logit_diff().check(pushed).expect()
 }
+
+/// The residual stream at the last position after each block, `[layer, prompt, d_model]`, as the notebook collects it.
+fn streams_of(model: &HookedTransformer, prompts: &[TaskPrompt]) -> Result<Tensor> {
+    let mut by_layer = vec![Vec::new(); model.cfg().n_layers];
+    for prompt in prompts {
+        model.visit(&prompt.clean, "resid_post", |x, point| {
+            by_layer[point.layer().unwrap_or(0)].push(x.at(&[0, -1])?);
+            Ok(())
+        })?;
+    }
+    let layers = by_layer.iter().map(|rows| Ok(Tensor::stack(rows, 0)?)).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::stack(&layers, 0)?)
+}
+
+fn is_plural(prompts: &[TaskPrompt]) -> Vec<bool> {
+    prompts.iter().map(|prompt| prompt.plural == Some(true)).collect()
+}
+
+fn accuracy(probe: &Probe, x: &Tensor, labels: &[bool]) -> Result<f32> {
+    Ok(probe.score_labels(x, labels)?.accuracy.expect("labels") as f32)
+}
+
+/// What the text says of the stricter splits.
+#[test]
+fn the_number_reaches_the_end_with_block_2_however_strict_the_split() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let mut prompts = Task::Sva.prompts(tasks::Split::Train, 160, 0)?.prompts;
+    prompts.retain(|prompt| prompt.clean.split(' ').count() > 2);
+    prompts.truncate(120);
+    let (streams, plural) = (streams_of(&model, &prompts)?, is_plural(&prompts));
+    let rephrased = Task::Sva.prompts(tasks::Split::Templates, 60, 1)?.prompts;
+    let elsewhere = streams_of(&model, &rephrased)?;
+    let noun = |word: &str| tasks::words::NOUNS.iter().position(|noun| noun.0 == word || noun.1 == word);
+    let nouns: Vec<usize> =
+        prompts.iter().map(|p| noun(p.word("subject").expect("it has one")).expect("a noun")).collect();
+    let by_noun = ProbeSplit::grouped(&plural, nouns, 0.33, 0)?;
+    let rows = |x: &Tensor, of: &[usize]| -> Result<Tensor> {
+        Ok(x.index_select(&Tensor::new(of.iter().map(|&row| row as u32).collect::<Vec<_>>(), &Device::Cpu)?, 0)?)
+    };
+    let labels = |of: &[usize]| of.iter().map(|&row| plural[row]).collect::<Vec<bool>>();
+    let mut all = Vec::new();
+    for layer in 0..model.cfg().n_layers {
+        let x = streams.get(layer)?;
+        let probe = Probe::logistic(&x.narrow(0, 0, 80)?, &plural[..80], 10.0)?;
+        let by_nouns = Probe::logistic(&rows(&x, &by_noun.train)?, labels(&by_noun.train), 10.0)?;
+        all.push([
+            accuracy(&probe, &x.narrow(0, 80, 40)?, &plural[80..])?,
+            accuracy(&probe, &elsewhere.get(layer)?, &is_plural(&rephrased))?,
+            accuracy(&by_nouns, &rows(&x, &by_noun.test)?, &labels(&by_noun.test))?,
+        ]);
+    }
+    assert!(all[0].iter().all(|share| *share < 0.65), "{all:?}");
+    assert!(all[1][0] > 0.85 && all[1][1] < 0.65 && all[1][2] > 0.85, "{all:?}");
+    assert!(all[2..].iter().flatten().all(|share| *share > 0.95), "{all:?}");
+    Ok(())
+}
+
+/// What the text says of the three data sets.
+#[test]
+fn a_probe_of_nouns_reads_the_last_word_first_and_the_subject_later() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("tiny")?;
+    let many = Task::Sva.prompts(tasks::Split::Train, 3000, 5)?.prompts;
+    let of = |is: &dyn Fn(usize) -> bool| -> Vec<TaskPrompt> {
+        many.iter().filter(|prompt| prompt.template.is_some_and(is)).take(100).cloned().collect()
+    };
+    let (long, alone) = (of(&|template| template < 5), of(&|template| template == 7));
+    let is_last = |prompt: &TaskPrompt| tasks::words::NOUNS.iter().any(|noun| Some(noun.1) == prompt.word("other"));
+    let labels = [is_plural(&long), long.iter().map(is_last).collect(), is_plural(&alone)];
+    let (in_long, in_alone) = (streams_of(&model, &long)?, streams_of(&model, &alone)?);
+    let table = |block: usize| -> Result<Vec<Vec<f32>>> {
+        let x = [in_long.get(block)?, in_long.get(block)?, in_alone.get(block)?];
+        (0..3)
+            .map(|fitted| {
+                let probe = Probe::logistic(&x[fitted].narrow(0, 0, 60)?, &labels[fitted][..60], 10.0)?;
+                let tested = |at: usize| {
+                    let rest = labels[at].len() - 60;
+                    accuracy(&probe, &x[at].narrow(0, 60, rest)?, &labels[at][60..])
+                };
+                (0..3).map(tested).collect()
+            })
+            .collect()
+    };
+    let (after_1, after_2) = (table(1)?, table(2)?);
+    assert!(after_1[2][1] > 0.9 && after_1[2][0] < 0.65 && after_1[1][2] > 0.9, "{after_1:?}");
+    assert!(after_2[2][0] > 0.9 && after_2[2][1] < 0.65 && after_2[0][2] > 0.9, "{after_2:?}");
+    Ok(())
+}

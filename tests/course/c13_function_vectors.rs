@@ -187,3 +187,40 @@ fn one_head_writes_the_language_and_a_direction_changes_it() -> Result<()> {
     }
     Ok(())
 }
+
+/// What the text says of the words of which a vector was not made.
+#[test]
+fn a_vector_carries_the_language_to_other_words() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("icl")?;
+    let half = |language: usize, examples: usize, first: usize| -> Result<Tokens> {
+        let prompt = |word: usize| {
+            let others: Vec<usize> = (1..=examples).map(|step| first + (word + 5 * step) % 12).collect();
+            translation_prompt(language, &others, first + word)
+        };
+        model.to_tokens((0..12).map(prompt).collect::<Vec<String>>())
+    };
+    let point = ("resid_post", 0);
+    let (mut right, mut least) = ([0, 0], (12, 0));
+    for language in 1..7 {
+        let shown = half(language, 6, 0)?;
+        let (_, cache) = model.run_with_hooks(&shown, HookPlan::new().capture(point))?;
+        let h = cache.get(point)?.narrow(1, shown.pos() - 1, 1)?.mean((0, 1))?;
+        for (which, first) in [0, 12].into_iter().enumerate() {
+            let asked = half(1, 0, first)?;
+            let plan = HookPlan::new().edit(point, Edit::add(h.clone()).pos(-1));
+            let logits = model.run_with_hooks(&asked, plan)?.0.narrow(1, asked.pos() - 1, 1)?.squeeze(1)?;
+            let guesses = logits.argmax(1)?.to_vec1::<u32>()?;
+            let is_right = |word: &usize| {
+                model.to_single_token(WORDS[first + word][language]).is_ok_and(|id| id == guesses[*word])
+            };
+            let count = (0..12).filter(is_right).count();
+            right[which] += count;
+            if which == 1 && count < least.0 {
+                least = (count, language);
+            }
+        }
+    }
+    assert_eq!(right.map(|count| (100. * f64::from(count as u32) / 72.).round()), [82., 75.]);
+    assert_eq!(least.1, 1, "French");
+    Ok(())
+}
