@@ -259,7 +259,7 @@ fn heads_of_layer_0_pass_on_opposite_vectors() -> Result<()> {
     Ok(())
 }
 
-/// All strings of up to ten brackets; the texts say up to 13, and those of up to 20 with as many of each, which take minutes.
+/// All strings of up to ten brackets; the text speaks of all up to 20, which take an hour.
 #[test]
 fn no_short_string_fools_the_model() -> Result<()> {
     let model = HookedTransformer::from_pretrained("brackets")?;
@@ -270,6 +270,24 @@ fn no_short_string_fools_the_model() -> Result<()> {
         for (text, says) in texts.iter().zip(says) {
             assert_eq!(says == 1, is_balanced(text), "{text}");
         }
+    }
+    Ok(())
+}
+
+/// Those that the text names: one bracket too many, at the very end.
+#[test]
+fn some_strings_fool_the_model() -> Result<()> {
+    let model = HookedTransformer::from_pretrained("brackets")?;
+    for text in [
+        "((()()(())))()())",
+        "((()()(())))((())))",
+        "((()()(()())()())))",
+        "((()()(())()()())))",
+        "((()()(()()))(())))",
+        "(((())(())))((())))",
+    ] {
+        let says = model.forward(text)?.i((0, 0))?.argmax(0)?.to_scalar::<u32>()?;
+        assert!(says == 1 && !is_balanced(text) && is_balanced(&text[..text.len() - 1]), "{text}: {says}");
     }
     Ok(())
 }
