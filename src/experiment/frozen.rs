@@ -27,7 +27,7 @@ impl Experiment {
     pub fn with_frozen(&self, parts: impl IntoIterator<Item = Frozen>) -> Result<Self> {
         let parts: Vec<Frozen> = parts.into_iter().collect();
         let (cfg, is_relp) = (self.model.cfg(), RELP.iter().all(|part| parts.contains(part)));
-        let missing = |part: &&Frozen| !cfg.has_part(**part) && !(is_relp && RELP.contains(part));
+        let missing = |part: &&Frozen| !(cfg.has_part(**part) || is_relp && RELP.contains(part));
         if let Some(part) = parts.iter().find(missing) {
             return Err(Error::argument(format!(
                 "{part:?} is a rule of {}, of which {:?} has none, so it would change no gradient: leave it out, or give \

@@ -61,7 +61,7 @@ impl HookedTransformer {
     /// Options out of range, prompts that are longer than `n_ctx` together with the new tokens, and as
     /// [`HookedTransformer::run`].
     pub fn generate(&self, input: impl Into<Input>, options: impl Into<GenerateOptions>) -> Result<Generated> {
-        self.generate_stream(input, options)?.to_end(|_, _| Ok(()))
+        self.generate_stream(input, options)?.each_step(|_, _| Ok(()))
     }
 
     /// Continues one or several prompts, one token at a time: the iterator behind [`HookedTransformer::generate`].
@@ -176,7 +176,7 @@ impl GenerateStream {
     ///
     /// # Errors
     /// A run that fails; what `each` returns.
-    pub(crate) fn to_end(mut self, mut each: impl FnMut(&Self, &[bool]) -> Result<()>) -> Result<Generated> {
+    pub(crate) fn each_step(mut self, mut each: impl FnMut(&Self, &[bool]) -> Result<()>) -> Result<Generated> {
         let print = self.options.print;
         let mut progress = Progress::of("generating", self.most as u64, "tokens");
         let single = self.rows.len() == 1 && print;

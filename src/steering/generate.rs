@@ -56,7 +56,7 @@ impl Steering {
         let units: Vec<_> = units.iter().map(|unit| (unit.point(), unit.numbers().to_vec())).collect();
         let stream = model.generate_stream(&tokens, options)?.keeping(units.iter().map(|(point, _)| *point));
         let mut steps: Vec<Vec<f32>> = Vec::new();
-        let text = stream.to_end(|stream, ended| {
+        let text = stream.each_step(|stream, ended| {
             steps.push(projections(stream, &units, ended)?);
             Ok(())
         })?;
