@@ -137,7 +137,7 @@ fn equal_effects_are_a_point_and_an_eighth() -> Result<()> {
                 (found.low.scalar()?, found.high.scalar()?, found.standard_error.scalar()?),
                 (value, value, 0.0)
             );
-            assert_eq!(found.holds_zero()[[]], false);
+            assert!(!found.holds_zero()[[]]);
         }
     }
     // Nothing is as far from zero as zero, whatever the signs.

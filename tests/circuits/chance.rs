@@ -40,10 +40,9 @@ fn random_circuits_grow_from_the_logits() -> Result<()> {
         let (model, _) = model(&cfg)?;
         let full = Circuit::of(&model);
         let of = |count: usize, seed: u64| {
-            let some = full.all_edges().into_iter().take(count);
-            Ok::<_, candle_lens::Error>(
-                some.fold(Ok(full.empty()), |circuit: Result<Circuit>, edge| circuit?.with(edge))?.random_like(seed),
-            )
+            let mut some = full.all_edges().into_iter().take(count);
+            let chosen = some.try_fold(full.empty(), |circuit, edge| circuit.with(edge))?;
+            Ok::<_, candle_lens::Error>(chosen.random_like(seed))
         };
         for count in [0, 1, 7, 20, full.n_edges()] {
             let random = of(count, 3)?;

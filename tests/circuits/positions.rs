@@ -120,12 +120,11 @@ fn metric_at(
     by_hand.metric(clean, &Written::from([(head.to_string(), there)]), &live)
 }
 
+/// The score of an edge from a position to a position.
+type Score<'a> = dyn Fn((&str, &str), usize, usize) -> Result<f64> + 'a;
+
 /// Compares the scores of every fifth edge, from each position to each, with those of `one`.
-fn compare_scores(
-    what: &str,
-    scores: &PositionScores,
-    one: &dyn Fn((&str, &str), usize, usize) -> Result<f64>,
-) -> Result<()> {
+fn compare_scores(what: &str, scores: &PositionScores, one: &Score<'_>) -> Result<()> {
     let mut all = Vec::new();
     for edge in scores.total().all_edges().into_iter().step_by(5) {
         let name = edge.to_string();
@@ -260,14 +259,15 @@ fn what_is_refused() -> Result<()> {
     let (model, _) = model(&architectures()[0].1)?;
     let edges = experiment(&model)?;
     let by = |spans: Spans| edges.attribute_by_span(EdgeMethod::Eap, &spans);
+    let only = |from: usize, to: usize| std::iter::once(from..to);
     sentence(by(Spans::new::<&str>([])), &["no spans"]);
     sentence(by(Spans::new(["a", "a"]).prompt([0..1, 1..2])), &["\"a\"", "own"]);
-    sentence(by(Spans::new(["other"]).prompt([0..1])), &["\"other\""]);
+    sentence(by(Spans::new(["other"]).prompt(only(0, 1))), &["\"other\""]);
     sentence(by(Spans::new(["a"])), &["in 0 prompts, but there are 3"]);
-    sentence(by(Spans::new(["a"]).prompt([0..1]).prompt([0..1])), &["in 2 prompts, but there are 3"]);
-    sentence(by(Spans::new(["a", "b"]).prompt([0..1])), &["2 spans", "1 places are given in prompt 0"]);
+    sentence(by(Spans::new(["a"]).prompt(only(0, 1)).prompt(only(0, 1))), &["in 2 prompts, but there are 3"]);
+    sentence(by(Spans::new(["a", "b"]).prompt(only(0, 1))), &["2 spans", "1 places are given in prompt 0"]);
     sentence(by(Spans::new(["a", "b"]).prompt([0..2, 1..3])), &["position 1 of prompt 0", "\"a\" and \"b\""]);
-    sentence(by(Spans::new(["a"]).prompt([4..6])), &["6"]);
+    sentence(by(Spans::new(["a"]).prompt(only(4, 6))), &["6"]);
     sentence(edges.attribute_by_position(EdgeMethod::InformationFlowRoutes), &["not from where to where", "Exact"]);
     sentence(edges.attribute_by_position(EdgeMethod::EapIgInputs { steps: 0 }), &["0 steps"]);
     sentence(

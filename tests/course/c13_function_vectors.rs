@@ -199,6 +199,7 @@ fn a_vector_carries_the_language_to_other_words() -> Result<()> {
         };
         model.to_tokens((0..12).map(prompt).collect::<Vec<String>>())
     };
+    let translated = |word: usize, language: usize| model.to_single_token(WORDS[word][language]);
     let point = ("resid_post", 0);
     let (mut right, mut least) = ([0, 0], (12, 0));
     for language in 1..7 {
@@ -210,9 +211,7 @@ fn a_vector_carries_the_language_to_other_words() -> Result<()> {
             let plan = HookPlan::new().edit(point, Edit::add(h.clone()).pos(-1));
             let logits = model.run_with_hooks(&asked, plan)?.0.narrow(1, asked.pos() - 1, 1)?.squeeze(1)?;
             let guesses = logits.argmax(1)?.to_vec1::<u32>()?;
-            let is_right = |word: &usize| {
-                model.to_single_token(WORDS[first + word][language]).is_ok_and(|id| id == guesses[*word])
-            };
+            let is_right = |word: &usize| translated(first + word, language).is_ok_and(|id| id == guesses[*word]);
             let count = (0..12).filter(is_right).count();
             right[which] += count;
             if which == 1 && count < least.0 {

@@ -9,7 +9,7 @@ fn exp_sum(row: &[f32]) -> f64 {
 
 #[test]
 fn losses_are_the_librarys() -> Result<()> {
-    ex::get_log_probs().check(|logits, tokens| log_probs_of(logits, tokens)).expect()?;
+    ex::get_log_probs().check(log_probs_of).expect()?;
     let by_hand = |logits: &Tensor, tokens: &Tokens| -> Result<Tensor> {
         let logits = logits.to_vec3::<f32>()?;
         let mut all = Vec::new();

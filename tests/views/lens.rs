@@ -77,7 +77,7 @@ fn every_colour_gives_another_picture() -> Result<()> {
         let shown = lens_grid(&reading, color).title("").render()?;
         Ok(shown.html().split("<script").next().expect("a still form").to_string())
     };
-    let all = [LensColor::Probability, LensColor::Rank, LensColor::Entropy, LensColor::Kl].map(|color| still(color));
+    let all = [LensColor::Probability, LensColor::Rank, LensColor::Entropy, LensColor::Kl].map(still);
     let all = all.into_iter().collect::<Result<Vec<_>>>()?;
     for (i, one) in all.iter().enumerate() {
         assert!(all[..i].iter().all(|other| other != one), "colour {i}");
