@@ -254,6 +254,27 @@ fn sweeps() -> Result<()> {
 }
 
 #[test]
+fn steering() -> Result<()> {
+    let (mut walk, model) = (new_walk(), model()?);
+    let (clean, corrupted, metric) = prompts(&model)?;
+    let contrast = Contrast::new(&model, &clean, &corrupted)?;
+    let vectors = walk.counted("mean_differences", || contrast.mean_differences("resid_post"));
+    walk.counted("principal_difference", || contrast.principal_difference(("resid_post", 6)));
+    let text = GenerateOptions { max_new_tokens: 20, stop_at_eos: false, ..Default::default() };
+    let vector = SteeringVector::new(&model, ("resid_post", 4), &Random::new(1).normal(64)?)?;
+    walk.counted("generate under a direction", || vector.steer(1).generate(&model, PROMPT, &text));
+    let experiment = Experiment::new(&model, &clean, &corrupted, metric.clone())?;
+    let steering = Steering::add(vectors.into_iter().skip(3), 1);
+    walk.counted("steering_sweep", || experiment.steering_sweep(&steering, [0.5, 1., 2.]));
+    walk.counted("IndirectEffects", || IndirectEffects::new(&model, &clean, &corrupted, metric.clone()));
+    let transplant = Transplant::new(&model, &clean, &corrupted)?;
+    walk.counted("a sweep of transplants", || transplant.sweep(metric.clone()));
+    walk.counted("text from a transplant", || transplant.generate(3, 4, &text));
+    finish(walk, 7);
+    Ok(())
+}
+
+#[test]
 fn files_matrices_tasks_and_pictures() -> Result<()> {
     let (mut walk, model) = (new_walk(), model()?);
     let folder = scratch("progress");

@@ -3,6 +3,9 @@
 use candle_lens::course::{LANGUAGES, WORDS, ex, translation_prompt};
 use candle_lens::prelude::*;
 
+use crate::support::assert_close;
+use crate::support::tolerance::REORDERED;
+
 /// The logits at the last position, with a hook that changes numbers: prompt, position, place in the rest, and the number.
 fn logits(
     model: &HookedTransformer,
@@ -99,6 +102,41 @@ fn references_are_what_hooks_and_the_library_give() -> Result<()> {
         logits(model, prompts, ("resid_post", layer), move |_, _, n, value| value + by * direction[n])
     };
     ex::steer().check(steered).expect()?;
+    Ok(())
+}
+
+/// What is written by hand in the section is a line of the library.
+#[test]
+fn the_lines_of_the_library_solve_the_exercises() -> Result<()> {
+    let with_vector = |model: &HookedTransformer, prompts: &Tokens, answers: &[u32], v: &Tensor, layer: usize| {
+        let steering = SteeringVector::new(model, ("resid_post", layer), v)?.steer(1).last();
+        let (logits, _) = model.run_with_hooks(prompts, steering.plan(model, prompts)?)?;
+        Ok::<_, candle_lens::Error>(Tensor::new(log_probs(&logits, answers)?, &Device::Cpu)?)
+    };
+    ex::answers_with_vector().check(with_vector).expect()?;
+    let effects = |model: &HookedTransformer, clean: &Tokens, shuffled: &Tokens, answers: &[u32]| {
+        let metric = Metric::log_prob(model, answers.iter().copied())?;
+        IndirectEffects::new(model, clean, shuffled, metric)?.effects.to_tensor()
+    };
+    ex::indirect_effects().check(effects).expect()?;
+    let vector = |model: &HookedTransformer, prompts: &Tokens, heads: &[(usize, usize)]| -> Result<Tensor> {
+        let none = Metric::custom("nothing", |x| x.sum(1)? * 0.);
+        let effects = IndirectEffects::new(model, prompts, prompts, none)?;
+        Ok(effects.function_vector_of(heads.iter().copied(), ("resid_post", 0))?.values())
+    };
+    ex::function_vector().check(vector).expect()?;
+    let steered = |model: &HookedTransformer, prompts: &Tokens, direction: &Tensor, layer: usize, by: f32| {
+        let vector = SteeringVector::new(model, ("resid_post", layer), direction)?;
+        Ok::<_, candle_lens::Error>(model.run_with_hooks(prompts, vector.steer(by).plan(model, prompts)?)?.0)
+    };
+    ex::steer().check(steered).expect()?;
+    // The direction from one language to another is a difference of means.
+    let model = HookedTransformer::from_pretrained("icl")?;
+    let (german, french) = (prompts(&model, 2, 6)?, prompts(&model, 1, 6)?);
+    let direction = Contrast::new(&model, &german, &french)?.mean_difference(("resid_post", 0))?;
+    let mean = |tokens: &Tokens| mean_at_last(&model, tokens, ("resid_post", 0));
+    let expected: Vec<f32> = mean(&german)?.iter().zip(mean(&french)?).map(|(a, b)| a - b).collect();
+    assert_close(&direction.values(), &Tensor::new(expected, &Device::Cpu)?, REORDERED, "from French to German");
     Ok(())
 }
 

@@ -138,6 +138,7 @@ pub fn every_metric(model: &HookedTransformer) -> Result<Vec<Kind>> {
             p(right(b)) + p(30) - p(wrong(b)) - p(31) - b as f64 * p(32)
         }),
         kind("log_prob", Metric::log_prob(model, rights.clone())?, |x, _, b, _| log_prob(x, right(b))),
+        kind("prob", Metric::prob(model, rights.clone())?, |x, _, b, _| log_prob(x, right(b)).exp()),
         kind("loss", Metric::loss(model, rights.clone())?, |x, _, b, _| -log_prob(x, right(b))),
         kind("rank", Metric::rank(model, rights.clone())?, |x, _, b, _| {
             x.iter().filter(|logit| **logit > x[right(b)]).count() as f64

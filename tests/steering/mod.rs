@@ -3,6 +3,7 @@
 mod contrasts;
 mod function;
 mod generated;
+mod parity;
 mod refused;
 mod runs;
 mod sweeps;
