@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::cache::collected;
 use crate::error::{Error, Result};
-use crate::hooks::{HookPlan, HookPoint};
+use crate::hooks::HookPoint;
 use crate::metrics::Positions;
-use crate::model::{HookedTransformer, RunOptions};
-use crate::progress::Progress;
+use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
-
-/// How many prompts are run at once.
-const BATCH: usize = 16;
 
 /// The activations at one point, one row for each prompt, the mean over its positions.
 pub(super) struct States(Vec<Vec<f64>>);
@@ -28,43 +25,35 @@ pub(super) fn states(
     points: &[HookPoint],
 ) -> Result<BTreeMap<HookPoint, States>> {
     let rows = positions.rows(prompts, false)?;
-    let mut progress = Progress::of("running the prompts", prompts.batch() as u64, "prompts");
-    let last = points.iter().map(|point| point.layer());
-    // Nothing behind the last block that is read need run.
-    let stop_at_layer = last.collect::<Option<Vec<_>>>().and_then(|layers| Some(*layers.iter().max()? as isize + 1));
-    let options = RunOptions { logits: false, stop_at_layer, ..Default::default() };
-    let plan = points.iter().fold(HookPlan::new(), |plan, &point| plan.capture(point));
-    let mut found: BTreeMap<HookPoint, States> = points.iter().map(|&point| (point, States(Vec::new()))).collect();
-    for from in (0..prompts.batch()).step_by(BATCH) {
-        let count = BATCH.min(prompts.batch() - from);
-        let run = model.run(prompts.rows(from, count), &plan, &options)?;
-        for (point, x) in run.captured {
-            let x = x.flatten_from(2)?;
-            let of = found.get_mut(&point).expect("what was asked for");
-            for (prompt, positions) in rows.positions()[from..from + count].iter().enumerate() {
-                of.0.push(mean_at(point, &x.get(prompt)?, positions)?);
-            }
+    let found = collected(model, prompts, points, &[rows.positions()])?;
+    let of_point = |(point, x): (&HookPoint, Vec<Tensor>)| {
+        let x = x[0].to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        if x.iter().flatten().any(|value| !value.is_finite()) {
+            return Err(Error::argument(format!(
+                "{point} holds numbers that are not finite, of which no direction can be made: look for the first activation \
+                 that is not (run_with_cache)."
+            )));
         }
-        progress.step(count as u64);
-    }
-    Ok(found)
+        let mut rest = &x[..];
+        let of_prompt = |positions: &Vec<usize>| {
+            let (own, others) = rest.split_at(positions.len());
+            rest = others;
+            mean(own.iter().map(|row| row.iter().map(|value| f64::from(*value))))
+        };
+        Ok((*point, States(rows.positions().iter().map(of_prompt).collect())))
+    };
+    points.iter().zip(found).map(of_point).collect()
 }
 
-/// The mean of `x [pos, width]` over these positions, in f64.
-fn mean_at(point: HookPoint, x: &Tensor, positions: &[usize]) -> Result<Vec<f64>> {
-    let places: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-    let rows = x.index_select(&Tensor::new(places, x.device())?, 0)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-    let mut sum = vec![0f64; x.dim(1)?];
-    for row in &rows {
-        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-    }
-    match sum.iter().all(|sum| sum.is_finite()) {
-        true => Ok(sum.into_iter().map(|sum| sum / rows.len() as f64).collect()),
-        false => Err(Error::argument(format!(
-            "{point} holds numbers that are not finite, of which no direction can be made: look for the first activation that \
-             is not (run_with_cache)."
-        ))),
-    }
+/// The mean of rows of numbers.
+fn mean<R: Iterator<Item = f64>>(rows: impl ExactSizeIterator<Item = R>) -> Vec<f64> {
+    let count = rows.len() as f64;
+    let sum = rows.fold(Vec::new(), |mut sum: Vec<f64>, row| {
+        sum.resize(sum.len().max(row.size_hint().0), 0.);
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        sum
+    });
+    sum.into_iter().map(|sum| sum / count).collect()
 }
 
 impl States {
@@ -80,12 +69,7 @@ impl States {
 
     /// The mean over prompts.
     pub fn mean(&self) -> Vec<f64> {
-        let mut mean = vec![0f64; self.0.first().map_or(0, Vec::len)];
-        for row in &self.0 {
-            mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += value);
-        }
-        mean.iter_mut().for_each(|mean| *mean /= self.0.len() as f64);
-        mean
+        mean(self.0.iter().map(|row| row.iter().copied()))
     }
 }
 
