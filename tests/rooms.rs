@@ -50,7 +50,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("circuits", &["tokens", "hooks", "model", "metrics", "experiment"]),
     ("probes", &["tokens", "hooks", "model", "metrics", "cache"]),
     ("dictionaries", &["tokens", "hooks", "model"]),
-    ("steering", &["tokens", "hooks", "model", "generate", "metrics", "experiment", "patching", "dictionaries"]),
+    (
+        "steering",
+        &["tokens", "hooks", "model", "generate", "metrics", "cache", "experiment", "patching", "dictionaries"],
+    ),
     ("features", &["tokens", "hooks", "model", "metrics", "cache", "dictionaries"]),
     ("feature_graphs", &["tokens", "hooks", "model", "metrics", "cache", "experiment", "circuits", "dictionaries"]),
     ("train", &["tokens", "tasks", "hooks", "model", "dictionaries"]),
