@@ -198,7 +198,9 @@ pub trait Lens: Send + Sync {
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
-/// println!("{}", LogitLens.read(&model, "The keys on the cabinet", LensOptions::default())?.render()?.text());
+/// let reading = LogitLens.read(&model, "The keys on the cabinet", LensOptions::default())?;
+/// println!("{reading}");
+/// assert_eq!(reading.kl()?.select("component", -1)?.mean(), 0.0, "the last entry is the model's own prediction");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
