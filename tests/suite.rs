@@ -100,6 +100,7 @@ mod real_models {
     mod name;
     mod patching;
     mod probes;
+    mod quality;
     mod smollm2;
     mod whole_lens;
 }
