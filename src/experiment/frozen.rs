@@ -17,7 +17,7 @@ impl Experiment {
     /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
     /// let experiment = Experiment::new(&model, clean, corrupted, metric)?;
     /// let scores = experiment.with_frozen(RELP)?.edges()?.attribute(EdgeMethod::EapIgInputs { steps: 5 })?;
-    /// println!("{scores}");
+    /// assert!(scores.method().contains("with RelP"), "{}", scores.method());
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     ///

@@ -47,12 +47,13 @@ pub enum Frozen {
 /// let metric = Metric::logit_diff(&model.answers([(" Mary", " John")])?);
 /// let experiment = Experiment::new(&model, clean, corrupted, metric)?.noising()?;
 /// let axes = [AxisName::Layer, AxisName::Pos];
-/// let patched = experiment.sweep("mlp_out", &axes)?;
+/// let patched = experiment.sweep("resid_pre", &axes)?;
 /// let pearson = |experiment: &Experiment| -> Result<f64> {
-///     Ok(Comparison::new(&patched, &experiment.attribution("mlp_out")?.sweep("mlp_out", &axes)?)?.pearson)
+///     Ok(Comparison::new(&patched, &experiment.attribution("resid_pre")?.sweep("resid_pre", &axes)?)?.pearson)
 /// };
 /// let (derivative, rules) = (pearson(&experiment)?, pearson(&experiment.with_frozen(RELP)?)?);
-/// println!("MLPs: attribution patching {derivative:.3}, RelP {rules:.3}");
+/// println!("residual stream: attribution patching {derivative:.3}, RelP {rules:.3}");
+/// assert!(rules > derivative, "{derivative} and {rules}");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 pub const RELP: [Frozen; 4] = [Frozen::AttentionPatterns, Frozen::NormScales, Frozen::ActivationRatios, Frozen::Gates];
