@@ -22,7 +22,7 @@ const OF_OTHERS: f64 = 0.12;
 /// The columns of the card, and how far other texts may be from it: 200 of them where it has 1,500. (How many features are silent goes
 /// with the number of texts and is not compared.)
 const COLUMNS: [&str; 5] = ["FVU", "L0", "CE score", "KL", "top 1"];
-const OFF: [f64; 5] = [0.02, 1.0, 0.03, 0.004, 0.03];
+const OFF: [f64; 5] = [0.03, 1.5, 0.03, 0.005, 0.03];
 
 fn model() -> Result<HookedTransformer> {
     HookedTransformer::from_pretrained("tiny")
