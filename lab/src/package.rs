@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// crates.io takes 10 MiB, and this one is 9.6 with its models and dictionaries; a crate that grows beyond this has packed something that it should not.
-const MOST_BYTES: u64 = 10_300_000;
+const MOST_BYTES: u64 = 10_400_000;
 
 /// Packs the crate, asserts its size, and compiles what was packed.
 pub fn packed(places: &Places) -> Result<Count, Trouble> {
