@@ -34,17 +34,14 @@ enum Where {
 /// ```
 /// use candle_lens::prelude::*;
 /// let model = HookedTransformer::from_pretrained("tiny")?;
-/// let (he, she) = (model.to_single_token(" he")?, model.to_single_token(" she")?);
-/// let contrast = Contrast::new(&model, ["Mary said that", "The queen said that"], ["John said that", "The king said that"])?;
-/// let vector = contrast.mean_difference(("resid_post", 2))?;
-/// let prompt = "Tom said that";
-/// let difference = |logits: Tensor| -> candle_lens::Result<f32> {
-///     let last = logits.squeeze(0)?.get(logits.dim(1)? - 1)?.to_vec1::<f32>()?;
-///     Ok(last[she as usize] - last[he as usize])
-/// };
-/// let plain = difference(model.forward(prompt)?)?;
-/// let plan = vector.steer(2).last().plan(&model, prompt)?;
-/// assert!(difference(model.run_with_hooks(prompt, &plan)?.0)? > plain);
+/// let pairs = Task::Sva.prompts(tasks::Split::Train, 200, 0)?.of_length(&model, 6)?;
+/// let batch = pairs.filter("a plural subject", |prompt| prompt.plural == Some(true))?.head(24).batch(&model)?;
+/// let plural = Contrast::new(&model, &batch.clean, &batch.corrupted)?.mean_difference(("resid_post", 2))?;
+/// let (prompt, answers) = ("The key near the cabinet", model.answers([(" are", " is")])?);
+/// let plan = plural.steer(1).last().plan(&model, prompt)?;
+/// let (logits, cache) = model.run_with_hooks(prompt, &plan)?;
+/// assert!(answers.logit_diff(&model.forward(prompt)?, cache.tokens())?.scalar()? < 0.);
+/// assert!(answers.logit_diff(&logits, cache.tokens())?.scalar()? > 0., "the verb is turned");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[derive(Clone)]
@@ -72,7 +69,8 @@ impl SteeringVector {
     /// let vector = SteeringVector::new(&model, ("resid_post", -1), &direction.squeeze(0)?)?;
     /// let plan = vector.ablate().plan(&model, prompt)?;
     /// let (logits, cache) = model.run_with_hooks(prompt, &plan)?;
-    /// assert!(answers.logit_diff(&logits, cache.tokens())?.scalar()?.abs() < 0.1);
+    /// let left = answers.logit_diff(&logits, cache.tokens())?.scalar()? - answers.bias(&model)?.scalar()?;
+    /// assert!(left.abs() < 1e-3, "nothing but the biases");
     /// # Ok::<(), candle_lens::Error>(())
     /// ```
     pub fn ablate(&self) -> Steering {
