@@ -25,7 +25,8 @@ impl Steering {
     /// Continues prompts under the directions, and logs what the activation has along each of them. A plan in the options acts
     /// first.
     ///
-    /// Keys and values are kept as in ordinary generation. On two cores a token costs 0 to 3 % more than without a plan.
+    /// Keys and values are kept as in ordinary generation. On two cores a token costs 1.0 to 1.5 % more than without a plan on `tiny`
+    /// (0.65 ms), and no more than runs differ by themselves, 0.5 %, on SmolLM2 (27 ms).
     ///
     /// ```
     /// use candle_lens::prelude::*;
