@@ -7,7 +7,7 @@ use crate::places::Places;
 use crate::process::{self, cargo, command, line};
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
-use crate::{browser, crowd, models, package, pairs, run, setup, unit};
+use crate::{browser, carried, crowd, models, package, pairs, run, setup, unit};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -214,6 +214,10 @@ fn execute_folder(places: &Places, folder: &str, html: bool) -> Result<Count, Tr
     Ok(Count { passed, failed, left_out })
 }
 
+fn copy(from: &Path, to: &Path) -> Result<(), Trouble> {
+    std::fs::copy(from, to).map(|_| ()).map_err(|source| Trouble::file("Copying", from, &source))
+}
+
 /// Notebook 01 in JupyterLab and as an exported page, in a real browser.
 fn in_browser(places: &Places) -> Result<Count, Trouble> {
     let Some(chromium) = browser::chromium() else {
@@ -227,7 +231,12 @@ fn in_browser(places: &Places) -> Result<Count, Trouble> {
     let pictures = places.lab.join("browser");
     steps::make_folder(&pictures)?;
     let page = pictures.join("notebook.ipynb");
-    std::fs::copy(&source, &page).map_err(|error| Trouble::file("Copying", &source, &error))?;
+    copy(&source, &page)?;
+    // A committed notebook has its script in a file beside it.
+    if let (Ok(files), assets) = (source.with_file_name(carried::FOLDER).read_dir(), pictures.join(carried::FOLDER)) {
+        steps::make_folder(&assets)?;
+        files.flatten().try_for_each(|file| copy(&file.path(), &assets.join(file.file_name())))?;
+    }
     process::run(&mut jupyter.export(&page), "Read nbconvert's message above.")?;
     succeeds(&mut browser::check(places, &jupyter, &chromium, &page.with_extension("html"), &pictures)?)
 }
