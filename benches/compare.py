@@ -1,29 +1,48 @@
 #!/usr/bin/env python3
-"""Puts TransformerLens' times and memory beside ours: one run of each on the same machine, with the ratios.
+"""Puts peers' times and memory beside ours, row by row: each row runs in a process of its own, ours and then each peer's.
 
-    benches/compare.py [PYTHON [MODEL [GGUF]]]
+    benches/compare.py [--model FOLDER] [--rows PATTERN] [--again SIDE] [--whole] [--plot FILE] [SIDE=PYTHON ..]
 
-PYTHON is an interpreter that has transformer_lens 3 (benches/peer_transformer_lens.py says what else). MODEL is the folder
-of a real model in Hugging Face's files, which both sides read; without one, both work on GPT-2 small's shapes with random
-weights. GGUF is the same model as a file of llama.cpp, which only we read: how long that takes is printed too.
+SIDE is one of tl3 (TransformerLens 3), tl4 (TransformerLens 4), transformers and sae_lens, and PYTHON an interpreter that has it. Without a
+model both sides work on GPT-2 small's shapes with random weights, which our side writes; a folder has Hugging Face's files, which both
+sides read, and a file of llama.cpp is read by ours alone. `--dtype f16` or bf16 loads our side in half precision.
 
-Our benches write the tokens and what came out, and the model where it is not given; the peer does the same work on the same
-files. No ratio is printed unless every output agrees. Ours are the medians of `cargo bench --bench engine`, which has the
-same names. Two times within one column are only comparable when nothing else ran on the machine.
+A row whose result is there is not run again, so the work can be stopped and continued; `--again ours` (or a peer, or all) runs it again. Of the
+sites of a sweep a peer runs some, in equal distances, since each costs it one run of the whole model, and its time is that of all; `--whole`
+runs all. No ratio is printed unless the numbers that came out agree. `--plot FILE.png` draws how ours grow.
+Times are only comparable when nothing else ran on the machine.
 """
 
+import argparse
 import json
 import math
 import os
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "target" / "compare"
-PEER = ROOT / "benches" / "peer_transformer_lens.py"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# Each side's script and the rows that it has.
+SWEEPS = r"patch_.*|path_patch.*"
+LENS = ("peer_transformer_lens.py", rf"load|forward_.*|run_with_cache_.*|eap_all_.*|eap_ig_5_.*|{SWEEPS}")
+SIDES = {
+    "tl3": LENS,
+    "tl4": LENS,
+    "transformers": ("peer_transformers.py", r"load|forward_\d.*|generate_.*"),
+    "sae_lens": ("peer_sae_lens.py", r"sparse_encode_\d.*|sparse_decode_\d.*"),
+}
 # Of the largest number of an output: two orders of the same sums in f32, through all layers.
 TOLERANCE = 1e-3
+# What others wrote is built as for tests, so that little is compiled; our own code as it is released.
+BUILD = {
+    "CARGO_PROFILE_DEV_OPT_LEVEL": "3", "CARGO_PROFILE_DEV_DEBUG_ASSERTIONS": "false",
+    "CARGO_PROFILE_DEV_OVERFLOW_CHECKS": "false", "CARGO_INCREMENTAL": "0",
+}
+# As the notebook kernel has it (docs/speed.md).
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824", "CANDLE_NUM_THREADS": "1"}
 
 
 def apart(ours, theirs):
@@ -34,94 +53,139 @@ def apart(ours, theirs):
         ours, theirs = list(ours.values()), [theirs[name] for name in ours]
     if len(ours) != len(theirs) or not all(map(math.isfinite, [*ours, *theirs])):
         return math.inf
-    largest = max(map(abs, [*ours, *theirs]))
-    return max(abs(a - b) for a, b in zip(ours, theirs)) / largest if largest else math.inf
+    largest = max(map(abs, [*ours, *theirs]), default=0)
+    return max(abs(a - b) for a, b in zip(ours, theirs)) / largest if largest else 0.0
 
 
-def disagreements(ours, theirs):
-    """Prints how far apart each output is, and gives the names of those that disagree."""
-    differences = {name: apart(values, theirs.get(name, [])) for name, values in ours.items()}
-    for name, difference in differences.items():
-        print(f"{name:36}{len(ours[name]):8} numbers, apart by {difference:.1e} of the largest")
-    return [name for name, difference in differences.items() if not difference <= TOLERANCE]
+def run(command, environment, cwd=None):
+    """Runs a command, and gives its peak in megabytes; none if it fails."""
+    before = os.getcwd()
+    os.chdir(cwd or before)
+    pid = os.spawnve(os.P_NOWAIT, command[0], list(map(str, command)), environment)
+    os.chdir(before)
+    _, status, usage = os.wait4(pid, 0)
+    return usage.ru_maxrss / 1024 if status == 0 else None
 
 
-class Ours:
-    """Our compiled benchmark, run on a model."""
+class Table:
+    """The rows of one model."""
 
-    def __init__(self, model):
-        self.environment = dict(os.environ) | ({"CANDLE_LENS_BENCH_MODEL": str(model)} if model else {})
-        built = subprocess.run(
-            ["cargo", "bench", "--bench", "engine", "--no-run", "--message-format", "json"],
-            cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
-        )
-        messages = [json.loads(line) for line in built.stdout.splitlines()]
-        found = (m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "engine")
-        self.executable = next(found)
+    def __init__(self, asked):
+        self.asked, self.sides = asked, dict(side.split("=", 1) for side in asked.sides)
+        if unknown := self.sides.keys() - SIDES.keys():
+            sys.exit(f"there is no side {', '.join(unknown)}: {', '.join(SIDES)}")
+        self.executable = self.built()
+        model = asked.model and Path(asked.model).resolve()
+        self.folder = TARGET / "compare" / (f"{model.stem if model else 'gpt2'}{'-' + asked.dtype if asked.dtype else ''}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.model = model or self.folder / "model"
+        self.environment = dict(os.environ) | MEMORY
+        if not self.model.exists():
+            self.ours("WRITE", self.model)
+        self.environment["CANDLE_LENS_BENCH_MODEL"] = str(self.model)
+        self.environment["CANDLE_LENS_BENCH_CASES"] = str(self.folder)
+        self.environment |= {"CANDLE_LENS_BENCH_DTYPE": asked.dtype} if asked.dtype else {}
 
-    def write(self):
-        """Inputs and outputs, and the model where none is given."""
-        subprocess.run([self.executable], env=self.environment | {"CANDLE_LENS_BENCH_CASES": str(FOLDER)}, check=True)
+    @staticmethod
+    def built():
+        command = ["cargo", "bench", "--profile", "dev", "--bench", "engine", "--no-run", "--message-format", "json"]
+        environment = dict(os.environ) | BUILD
+        built = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
+        return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "engine")
 
-    def seconds(self, names):
-        chosen = "|".join(f"^{name}$" for name in names)
-        command = ["cargo", "bench", "--bench", "engine", "--", chosen]
-        subprocess.run(command, cwd=ROOT, env=self.environment, check=True)
-        found = {}
-        for name in names:
-            estimates = ROOT / "target" / "criterion" / name / "new" / "estimates.json"
-            found[name] = json.loads(estimates.read_text())["median"]["point_estimate"] / 1e9
-        return found
+    def ours(self, what, word):
+        """Our program, asked for something; its peak."""
+        peak = run([self.executable], self.environment | {f"CANDLE_LENS_BENCH_{what}": str(word)})
+        return peak or sys.exit(f"{self.executable} failed at {what} {word}")
 
-    def peak(self, name):
-        """The megabytes of one case at their peak, in a process of its own."""
-        arguments = [self.executable, "--test", f"^{name}$"]
-        pid = os.spawnve(os.P_NOWAIT, self.executable, arguments, self.environment)
-        _, status, usage = os.wait4(pid, 0)
-        if status != 0:
-            sys.exit(f"{name} by itself ended with status {status}")
-        return usage.ru_maxrss / 1024
+    def names(self):
+        """The rows that the pattern chooses."""
+        environment = self.environment | {"CANDLE_LENS_BENCH_LIST": "1"}
+        listed = subprocess.run([self.executable], env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        return [name for name in listed.stdout.split() if re.fullmatch(self.asked.rows, name)]
+
+    def found(self, row, side):
+        """A result, unless it is not there or was left behind when the work was stopped, before its peak was known."""
+        file = self.folder / f"{row}.{side}.json"
+        result = json.loads(file.read_text()) if file.exists() else {}
+        return result if "peak" in result else None
+
+    def measure(self, row, side):
+        """Runs a side of a row unless its result is there."""
+        file = self.folder / f"{row}.{side}.json"
+        if self.found(row, side) and self.asked.again not in (side, "all"):
+            return
+        file.unlink(missing_ok=True)
+        if side == "ours":
+            peak = self.ours("ROW", row)
+        else:
+            script = ROOT / "benches" / SIDES[side][0]
+            words = [self.sides[side], script, side, row, self.folder, self.model, *(["whole"] if self.asked.whole else [])]
+            peak = run(words, dict(os.environ), cwd=self.folder)
+        if file.exists():
+            result = json.loads(file.read_text()) | {"peak": peak}
+            file.write_text(json.dumps(result))
+            print(f"{row} {side}: {seconds(result):.4f} s, {peak:.0f} MB", flush=True)
+        else:
+            print(f"{row} {side}: it failed", flush=True)
+
+    def cell(self, row, side, ours):
+        """What a peer's side of a row says: its time, the ratio and its memory."""
+        theirs = self.found(row, side)
+        if theirs is None:
+            return ""
+        values, without = ours["values"], theirs["without"]
+        if isinstance(values, dict):
+            values = {name: value for name, value in values.items() if not (without and name.endswith(without))}
+        else:
+            values = values[:: theirs["every"]]
+        difference = apart(values, theirs["values"])
+        if not difference <= TOLERANCE:
+            return f"disagrees by {difference:.1e}"
+        mark = "~" if theirs["share"] < 1 else ""
+        said = f"{mark}{short(seconds(theirs))}, {seconds(theirs) / seconds(ours):.2f} x, {theirs['peak']:,.0f} MB"
+        return said + (f" ({without} not compared)" if without else "")
+
+    def line(self, row):
+        ours = self.found(row, "ours")
+        if ours is None:
+            return None
+        cells = [row, f"{short(seconds(ours))}, {ours['peak']:,.0f} MB"]
+        cells += [self.cell(row, side, ours) for side in self.sides]
+        return f"| {' | '.join(cells)} |"
 
 
-def cases(inputs, model):
-    """The names of what is timed, and among them that of the sweep whose memory is measured."""
-    layers, heads = inputs["layers"], inputs["layers"] * inputs["heads"]
-    sweep = f"patch_resid_pre_{layers}x15_b8"
-    names = [
-        "forward_8x15", "run_with_cache_8x15", "forward_1x15", "forward_1x1024", "run_with_cache_1x1024",
-        sweep, f"{sweep}_from_10", f"patch_head_out_all_pos_{heads}_b8",
-    ]
-    if model:
-        return ["load", *names], sweep
-    return [*names, f"forward_backward_{11 * layers}_points_8x15", "eap_all_edges_8x15"], sweep
+def seconds(result):
+    """The median of the repetitions, of the whole row where a share of it was run."""
+    return statistics.median(result["seconds"]) / result.get("share", 1.0)
+
+
+def short(time):
+    return f"{time:.3g} s" if time >= 0.1 else f"{1000 * time:.3g} ms"
 
 
 def main():
-    if len(sys.argv) > 4:
-        sys.exit(__doc__)
-    python, model, gguf = (sys.argv[1:] + [None] * 3)[:3]
-    model, gguf = model and Path(model).resolve(), gguf and Path(gguf).resolve()
-    ours = Ours(model)
-    ours.write()
-    subprocess.run([python or sys.executable, PEER, FOLDER], check=True)
-    theirs = json.loads((FOLDER / "theirs.json").read_text())
-    wrong = disagreements(json.loads((FOLDER / "ours.json").read_text()), theirs["values"])
-    if wrong:
-        sys.exit(f"no ratios: the two disagree by more than {TOLERANCE} of the largest number on {', '.join(wrong)}")
-    names, sweep = cases(json.loads((FOLDER / "inputs.json").read_text()), model)
-    mine, memory = ours.seconds(names), ours.peak(sweep)
-    print(f"\n{'':36}{'peer':>10}{'ours':>10}{'ratio':>8}")
-    for name in names:
-        theirs_took = theirs["seconds"][name]
-        print(f"{name:36}{theirs_took:9.3f}s{mine[name]:9.3f}s{theirs_took / mine[name]:8.2f}")
-    whole = theirs["peak_rss_mb"]
-    print(f"{'peak memory (sweep, peer whole)':36}{whole:8.0f}MB{memory:8.0f}MB{whole / memory:8.2f}")
-    if model:
-        print(f"{'peak memory (load, ours alone)':36}{'':10}{ours.peak('load'):8.0f}MB")
-    if gguf:
-        of_file = Ours(gguf)
-        print(f"{'load of the GGUF file':36}{'':10}{of_file.seconds(['load'])['load']:9.3f}s")
-        print(f"{'peak memory (its load)':36}{'':10}{of_file.peak('load'):8.0f}MB")
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--model")
+    words.add_argument("--dtype", choices=["f16", "bf16"])
+    words.add_argument("--rows", default=".*", help="a pattern that the whole name of a row must match")
+    words.add_argument("--again", help="the side that is run although its results are there, or all")
+    words.add_argument("--whole", action="store_true")
+    words.add_argument("--plot")
+    words.add_argument("sides", nargs="*", metavar="SIDE=PYTHON")
+    asked = words.parse_args()
+    table = Table(asked)
+    names = table.names()
+    for row in names:
+        table.measure(row, "ours")
+        for side in table.sides:
+            if re.fullmatch(SIDES[side][1], row):
+                table.measure(row, side)
+    print(f"\n| row | ours | {' | '.join(table.sides)} |\n|{'---|' * (2 + len(table.sides))}")
+    print("\n".join(filter(None, map(table.line, names))))
+    if asked.plot:
+        table.ours("PLOT", Path(asked.plot).resolve())
 
 
 if __name__ == "__main__":

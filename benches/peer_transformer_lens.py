@@ -1,56 +1,71 @@
 #!/usr/bin/env python3
-"""TransformerLens' side of benches/compare.py: the work of our benches on the same model and the same tokens.
+"""TransformerLens' side of benches/compare.py, of version 3 (HookedTransformer) or 4 (its bridge over transformers).
 
-    benches/peer_transformer_lens.py FOLDER [REPEATS]
+    benches/peer_transformer_lens.py SIDE ROW FOLDER MODEL [whole]
 
-FOLDER holds `inputs.json`, which our side has written and which names the folder of the model; `theirs.json` is written
-into it: the seconds of each case (the median of REPEATS, 5 by default; sweeps run once), what came out, and the peak
-memory. Everything is f32 on the CPU. Needs transformer_lens 3 (4 removed HookedTransformer), torch and transformers.
+benches/peer.py says what these are. Everything is f32 on the CPU, with the weights as they are. Needs transformer_lens, torch and
+transformers.
 """
 
 import json
-import os
-import resource
-import statistics
-import sys
-import time
-from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+from peer import Row
 
+import pandas
 import torch
-from transformer_lens import HookedTransformer, HookedTransformerConfig, loading_from_pretrained as loading, patching
-from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
-from transformers import AutoModelForCausalLM, GPT2LMHeadModel
+import transformer_lens
+from transformer_lens import patching
+from transformers import AutoModelForCausalLM
+
+from transformer_lens_edges import answer_gap, edges
 
 SITES = (
     "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z", "attn.hook_pattern", "hook_resid_pre", "hook_resid_mid",
     "hook_resid_post", "hook_attn_out", "hook_mlp_out", "mlp.hook_post",
 )
-
-
-# Of a real model: TransformerLens keeps a mask of `n_ctx` by `n_ctx` for each layer, and no case is longer.
+# Of a real model: version 3 keeps a mask of `n_ctx` by `n_ctx` for each layer, and no row is longer.
 LONGEST = 1024
+# How far apart the sites of a sweep are that are run: in no step with the 15 positions, nor with 9 or 12 heads.
+APART = {"resid_pre": 7, "head_out_all": 5, "head_out_by": 61, "pattern": 29, "path": 5}
 
 
 def load(folder):
-    if json.loads((folder / "config.json").read_text())["model_type"] == "gpt2":
+    if hasattr(transformer_lens, "TransformerBridge"):
+        model = load_bridge(folder)
+    elif json.loads((folder / "config.json").read_text())["model_type"] == "gpt2":
         model = load_gpt2(folder)
     else:
-        original = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        cfg = loading.get_pretrained_model_config(str(folder), device="cpu", n_ctx=LONGEST)
-        model = HookedTransformer(cfg)
-        weights = loading.get_pretrained_state_dict(str(folder), cfg, original)
-        model.load_and_process_state_dict(
-            weights, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False,
-        )
+        model = load_other(folder)
     for weight in model.parameters():
         weight.requires_grad_(False)
     return model
 
 
+def load_bridge(folder):
+    made = transformer_lens.TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
+    # The names of version 3, by which the bridge's own tools patch too.
+    made.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+    return made
+
+
+def load_other(folder):
+    from transformer_lens import HookedTransformer, loading_from_pretrained as loading
+
+    original = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    cfg = loading.get_pretrained_model_config(str(folder), device="cpu", n_ctx=LONGEST)
+    model = HookedTransformer(cfg)
+    weights = loading.get_pretrained_state_dict(str(folder), cfg, original)
+    model.load_and_process_state_dict(
+        weights, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False,
+    )
+    return model
+
+
 def load_gpt2(folder):
-    original = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+
+    original = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     shape = original.config
     cfg = HookedTransformerConfig(
         n_layers=shape.n_layer, d_model=shape.n_embd, n_heads=shape.n_head, d_head=shape.n_embd // shape.n_head,
@@ -63,142 +78,105 @@ def load_gpt2(folder):
     return model
 
 
-def answer_gap(answers):
-    """The mean over prompts of right minus wrong logit at the last position."""
-    right, wrong = torch.tensor(answers).T
-
-    def metric(logits):
-        end = logits[:, -1]
-        row = torch.arange(len(end))
-        return (end[row, right] - end[row, wrong]).mean()
-
-    return metric
-
-
-def gradients(model, case):
-    """The norms of the gradients at every site of every block, of each prompt's own metric: of their sum, not of the mean."""
+def gradients(model, case, sites):
+    """The norms of the gradients at sites, of each prompt's own metric: of their sum, not of the mean."""
     norms, metric = {}, answer_gap(case["answers"])
 
-    def keep(gradient, hook):
-        norms[hook.name] = gradient.norm().item()
-
-    names = [f"blocks.{layer}.{site}" for layer in range(model.cfg.n_layers) for site in SITES]
     start = ("hook_embed", lambda x, hook: x.requires_grad_(True))
-    with model.hooks(fwd_hooks=[start], bwd_hooks=[(name, keep) for name in names]):
+
+    def watch(name):
+        # Of version 3 by the hook's own name, which is the bridge's for a point in version 4.
+        def keep(gradient, hook):
+            norms[name] = gradient.norm().item()
+        return name, keep
+
+    with model.hooks(fwd_hooks=[start], bwd_hooks=[watch(name) for name in sites]):
         (len(case["tokens"]) * metric(model(torch.tensor(case["tokens"])))).backward()
     return norms
 
 
-def edges(model, case):
-    """Edge attribution patching: what each writer writes corrupted minus clean, times the clean run's gradient at each reader."""
-    layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
-    model.set_use_attn_result(True)
-    model.set_use_split_qkv_input(True)
-    model.set_use_hook_mlp_in(True)
-    writes = ["hook_embed"] + [f"blocks.{i}.{site}" for i in layers for site in ("attn.hook_result", "hook_mlp_out")]
-    reads = [f"blocks.{i}.{site}" for i in layers for site in ("hook_q_input", "hook_k_input", "hook_v_input", "hook_mlp_in")]
-    reads.append(f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
-    written, slopes = {}, {}
-
-    def write(sign):
-        def add(x, hook):
-            written[hook.name] = written.get(hook.name, 0) + sign * x.detach()
-        return add
-
-    with torch.no_grad(), model.hooks(fwd_hooks=[(name, write(1)) for name in writes]):
-        model(torch.tensor(case["corrupted"]))
-
-    def slope(gradient, hook):
-        slopes[hook.name] = gradient.detach()
-
-    start = ("hook_embed", lambda x, hook: x.requires_grad_(True))
-    forward = [start] + [(name, write(-1)) for name in writes]
-    with model.hooks(fwd_hooks=forward, bwd_hooks=[(name, slope) for name in reads]):
-        answer_gap(case["answers"])(model(torch.tensor(case["clean"]))).backward()
-    model.set_use_attn_result(False)
-    model.set_use_split_qkv_input(False)
-    model.set_use_hook_mlp_in(False)
-
-    # Each writer as `[batch, pos, d_model]` by name, with how many sublayers are before it.
-    writers = [("input", 0, written["hook_embed"])]
-    for i in layers:
-        result = written[f"blocks.{i}.attn.hook_result"]
-        writers += [(f"a{i}.h{h}", 2 * i + 1, result[:, :, h]) for h in heads]
-        writers.append((f"m{i}", 2 * i + 2, written[f"blocks.{i}.hook_mlp_out"]))
-    readers = []
-    for i in layers:
-        for part in "qkv":
-            slope_of = slopes[f"blocks.{i}.hook_{part}_input"]
-            readers += [(f"a{i}.h{h}<{part}>", 2 * i, slope_of[:, :, h]) for h in heads]
-        readers.append((f"m{i}", 2 * i + 1, slopes[f"blocks.{i}.hook_mlp_in"]))
-    readers.append(("logits", 2 * model.cfg.n_layers, slopes[reads[-1]]))
-    table = torch.stack([x for _, _, x in writers]).flatten(1) @ torch.stack([x for _, _, x in readers]).flatten(1).T
-    scores = {}
-    for i, (source, written_at, _) in enumerate(writers):
-        for j, (target, read_at, _) in enumerate(readers):
-            if written_at <= read_at:
-                scores[f"{source}->{target}"] = table[i, j].item()
-    return scores
+def sites_of(row, model):
+    """The sites of a sweep with the function that patches one, TransformerLens' name of the activation and how far apart."""
+    layers, heads, length = model.cfg.n_layers, model.cfg.n_heads, len(row.inputs["clean"][0])
+    by_head = [(i, j) for i in range(layers) for j in range(heads)]
+    by_pos = [(i, p) for i in range(layers) for p in range(length)]
+    kinds = {
+        "patch_resid_pre": (by_pos, patching.layer_pos_patch_setter, "resid_pre", APART["resid_pre"]),
+        "patch_head_out_all": (by_head, patching.layer_head_vector_patch_setter, "z", APART["head_out_all"]),
+        "patch_head_out_by": (
+            [(i, p, j) for i, p in by_pos for j in range(heads)], patching.layer_pos_head_vector_patch_setter, "z",
+            APART["head_out_by"],
+        ),
+        "patch_pattern": (
+            row.inputs.get("entries"), patching.layer_head_dest_src_pos_pattern_patch_setter, "pattern", APART["pattern"],
+        ),
+    }
+    return next(kind for name, kind in kinds.items() if row.name.startswith(name))
 
 
-class Report:
-    def __init__(self, repeats):
-        self.repeats, self.seconds, self.values = repeats, {}, {}
-
-    def case(self, name, work, repeats=None, values=None):
-        """Times `work`, and keeps what `values` makes of its result."""
-        times = []
-        result = work() if repeats is None else None  # a first run that does not count, except of sweeps
-        for _ in range(repeats or self.repeats):
-            begin = time.perf_counter()
-            result = work()
-            times.append(time.perf_counter() - begin)
-        self.seconds[name] = statistics.median(times)
-        if values:
-            kind, made = values
-            self.values[kind] = made(result)
-        print(f"{name} {self.seconds[name]:.4f} s", flush=True)
-        return result
+def sweep(row, model):
+    """The package's own sweep, over some of its sites."""
+    patching.tqdm = lambda steps, **_: steps
+    every, setter, point, apart = sites_of(row, model)
+    sites = row.some(every, apart)
+    clean, corrupted = torch.tensor(row.inputs["clean"]), torch.tensor(row.inputs["corrupted"])
+    _, cache = model.run_with_cache(clean, names_filter=lambda name: name.endswith(f"hook_{point}"))
+    table = pandas.DataFrame(sites, columns=[f"axis {number}" for number in range(len(sites[0]))])
+    work = lambda: patching.generic_activation_patch(
+        model, corrupted, cache, answer_gap(row.inputs["answers"]), setter, point, index_df=table,
+    )
+    row.run(work, lambda found: found.flatten().tolist(), len(sites) / len(every))
 
 
-def sweeps(report, model, inputs):
-    flat = lambda result: result.flatten().tolist()
-    layers, heads = model.cfg.n_layers, model.cfg.n_layers * model.cfg.n_heads
-    for name, ending in (("patch", f"{layers}x15_b8"), ("patch_from_10", f"{layers}x15_b8_from_10")):
-        case = inputs[name]
-        corrupted, metric = torch.tensor(case["corrupted"]), answer_gap(case["answers"])
-        _, cache = model.run_with_cache(torch.tensor(case["clean"]))
-        stream = lambda: patching.get_act_patch_resid_pre(model, corrupted, cache, metric)
-        report.case(f"patch_resid_pre_{ending}", stream, 1, (f"{name}_resid_pre", flat))
-        if name == "patch":
-            out = lambda: patching.get_act_patch_attn_head_out_all_pos(model, corrupted, cache, metric)
-            report.case(f"patch_head_out_all_pos_{heads}_b8", out, 1, ("patch_head_out", flat))
+def paths(row, model):
+    """Heads to the final residual stream, in a loop of our own: the package has no function for it.
+
+    One run for each head: with the heads frozen and one patched, the logits are those of what the final stream then holds.
+    """
+    every = [(i, j) for i in range(model.cfg.n_layers) for j in range(model.cfg.n_heads)]
+    sites = row.some(every, APART["path"])
+    kept = lambda tokens: model.run_with_cache(torch.tensor(tokens), names_filter=lambda name: name.endswith("hook_z"))[1]
+    clean, corrupted = kept(row.inputs["clean"]), kept(row.inputs["corrupted"])
+    tokens, metric = torch.tensor(row.inputs["corrupted"]), answer_gap(row.inputs["answers"])
+
+    def one(layer, head):
+        def freeze(z, hook, name):
+            z = corrupted[name].clone() if name == f"blocks.{layer}.attn.hook_z" else corrupted[name]
+            if name == f"blocks.{layer}.attn.hook_z":
+                z[:, :, head] = clean[name][:, :, head]
+            return z
+
+        names = [f"blocks.{number}.attn.hook_z" for number in range(model.cfg.n_layers)]
+        hooks = [(name, lambda z, hook, name=name: freeze(z, hook, name)) for name in names]
+        return metric(model.run_with_hooks(tokens, fwd_hooks=hooks)).item()
+
+    row.run(lambda: [one(*site) for site in sites], list, len(sites) / len(every))
 
 
 def main():
-    if not 2 <= len(sys.argv) <= 3:
-        sys.exit(__doc__)
-    folder, report = Path(sys.argv[1]), Report(int(sys.argv[2]) if len(sys.argv) == 3 else 5)
-    inputs = json.loads((folder / "inputs.json").read_text())
-    model = report.case("load", lambda: load(Path(inputs["model"])))
-    patching.tqdm = lambda steps, **_: steps
-    apart = inputs["logits_apart"]
+    row = Row()
+    if row.name == "load":
+        return row.run(lambda: load(row.model), lambda _: [])
+    model = load(row.model)
+    if row.name.startswith(("forward_backward", "eap")):
+        if row.name.startswith("eap"):
+            steps = int(row.name.split("_")[2]) if row.name.startswith("eap_ig") else None
+            return row.run(lambda: edges(model, row.inputs, steps), dict)
+        sites = [f"blocks.{layer}.{site}" for layer in range(model.cfg.n_layers) for site in SITES]
+        if "points" not in row.name:
+            sites = ["blocks.0.hook_resid_pre"]
+        # The bridge's point there is what the MLP reads: its gradient lacks what passes the MLP by.
+        without = "hook_resid_mid" if hasattr(transformer_lens, "TransformerBridge") else None
+        keep = lambda norms: {name: norm for name, norm in norms.items() if not (without and name.endswith(without))}
+        return row.run(lambda: gradients(model, row.inputs, sites), keep, without=without)
     with torch.no_grad():
-        for shape in ("8x15", "1x15", "1x1024"):
-            tokens = torch.tensor(inputs[f"forward_{shape}"]["tokens"])
-            few = lambda logits: logits[:, -1, ::apart].flatten().tolist()
-            report.case(f"forward_{shape}", lambda: model(tokens), values=(f"forward_{shape}", few))
-            if shape != "1x15":
-                report.case(f"run_with_cache_{shape}", lambda: model.run_with_cache(tokens))
-        sweeps(report, model, inputs)
-    if "gradients" in inputs:
-        name = f"forward_backward_{len(SITES) * model.cfg.n_layers}_points_8x15"
-        report.case(name, lambda: gradients(model, inputs["gradients"]), values=("gradients", dict))
-    if "edges" in inputs:
-        report.case("eap_all_edges_8x15", lambda: edges(model, inputs["edges"]), values=("edges", dict))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    content = {"seconds": report.seconds, "values": report.values, "peak_rss_mb": peak}
-    (folder / "theirs.json").write_text(json.dumps(content))
+        if row.name.startswith(("forward", "run_with_cache")):
+            tokens, apart = torch.tensor(row.inputs["tokens"]), row.inputs["apart"]
+            ends = lambda logits: logits[:, -1, ::apart].flatten().tolist()
+            if row.name.startswith("forward"):
+                return row.run(lambda: model(tokens), ends)
+            return row.run(lambda: model.run_with_cache(tokens), lambda found: ends(found[0]))
+        return paths(row, model) if row.name.startswith("path") else sweep(row, model)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 //! evcxr reports "ok" for a cell that ended with an error at `?`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::progress::Progress;
 use crate::visible::{visible, visible_lines};
 
 /// The first words of every message of this crate.
@@ -105,6 +106,21 @@ pub enum Error {
         /// The full sentence.
         message: String,
     },
+    /// Work that was interrupted, as a notebook's stop button does ([`interrupt`](crate::interrupt)).
+    ///
+    /// Variables of earlier cells are still there. Fix: run the cell again; what was kept is not done again.
+    Interrupted {
+        /// What was going on: the outermost work whose parts are counted.
+        what: String,
+        /// How many parts of it were done.
+        done: u64,
+        /// How many parts it has; 0 if that is unknown.
+        total: u64,
+        /// What is counted ("sites", "layers", [`Progress::BYTES`](crate::progress::Progress::BYTES)).
+        unit: &'static str,
+        /// The file from which the same call goes on, if there is one.
+        kept: Option<PathBuf>,
+    },
     /// An error from candle during a computation.
     Candle {
         /// What was being computed.
@@ -138,9 +154,27 @@ impl Error {
         Self::File { path: path.into(), message: message.into() }
     }
 
-    /// The same sentence as an [`Error::File`] about `path`.
+    /// The same sentence as an [`Error::File`] about `path`; an interrupt stays one.
     pub(crate) fn in_file(self, path: impl Into<PathBuf>) -> Self {
-        Self::file(path, self.sentence())
+        if self.is_interrupt() { self } else { Self::file(path, self.sentence()) }
+    }
+
+    /// An [`Error::Interrupted`] after `done` of `total` parts, of which nothing is kept.
+    pub(crate) fn interrupted(what: impl Into<String>, done: u64, total: u64, unit: &'static str) -> Self {
+        Self::Interrupted { what: what.into(), done, total, unit, kept: None }
+    }
+
+    /// Whether this is an [`Error::Interrupted`].
+    pub(crate) fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted { .. })
+    }
+
+    /// The same error; an interrupt says that the work goes on from this file, if there is one.
+    pub(crate) fn kept_in(mut self, path: Option<&Path>) -> Self {
+        if let Self::Interrupted { kept, .. } = &mut self {
+            *kept = path.filter(|path| path.exists()).map(Path::to_path_buf);
+        }
+        self
     }
 
     /// The message without [`PREFIX`], for use inside another message.
@@ -207,8 +241,33 @@ impl fmt::Display for Sentence<'_> {
             }
             Error::File { path, message } => write!(f, "{}: {message}", visible(&path.display().to_string())),
             Error::Tokens { message } | Error::Config { message } | Error::Argument { message } => f.write_str(message),
+            Error::Interrupted { .. } => f.write_str(&self.0.what_was_interrupted()),
             Error::Candle { context, source } => write!(f, "{context} failed in candle: {source}"),
         }
+    }
+}
+
+impl Error {
+    /// How far interrupted work was, and what is left of it; nothing for other errors.
+    fn what_was_interrupted(&self) -> String {
+        let Error::Interrupted { what, done, total, unit, kept } = self else { return String::new() };
+        let parts = |parts: &u64| match *unit == Progress::BYTES {
+            true => human_bytes(*parts),
+            false => parts.to_string(),
+        };
+        let unit = if *unit == Progress::BYTES { "" } else { &format!(" {unit}") };
+        let so_far = match total {
+            0 => String::new(),
+            _ => format!(" after {} of {}{unit}", parts(done), parts(total)),
+        };
+        let kept = match kept {
+            Some(path) => {
+                let path = visible(&path.display().to_string());
+                format!("what is done is kept in {path}, and the same call goes on from there.")
+            }
+            None => "nothing of it is kept.".into(),
+        };
+        format!("{what}: interrupted{so_far}; {kept} The variables of earlier cells are still there.")
     }
 }
 

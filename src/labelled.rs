@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::slice::absolute;
 use crate::storage;
+use crate::variables::holds;
 use crate::visible::visible;
 
 pub use top::Entry;
@@ -67,6 +68,18 @@ pub struct Labelled {
     /// In the order of the array's axes.
     axes: Arc<[Axis]>,
     values: ArcArray<f32, IxDyn>,
+}
+
+holds! {
+    Axis { name, labels }
+}
+
+holds! {
+    Labelled { title, axes, values } = |labelled| {
+        let axes: Vec<String> =
+            labelled.axes.iter().map(|axis| format!("{} {}", axis.labels.len(), axis.name)).collect();
+        axes.join(" x ")
+    };
 }
 
 impl Labelled {

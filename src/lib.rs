@@ -32,7 +32,9 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`error`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`], [`statistics`] | the error, what long work says, parts of an axis, sizes, heads, results with named axes, random choices, how sure a mean over prompts is |
+//! | [`error`], [`interrupt`], [`progress`], [`slice`](mod@slice), [`dims`], [`mod@head`], [`labelled`], [`random`], [`statistics`] | the error, the stop button of a notebook, what long work says, parts of an axis, sizes, heads, results with named axes, random choices, how sure a mean over prompts is |
+//! | [`variables`] | what the variables of a notebook hold |
+//! | [`shard`](mod@shard) | which part of many prompts a process computes |
 //! | [`storage`] | files of tensors and where they come from, the Hugging Face hub among them |
 //! | [`tensors`] | small words for tensors: products by the names of axes, masks, diagonals, a comparison that says what differs |
 //! | [`factored_matrix`] | matrices of low rank, their singular values and compositions |
@@ -48,6 +50,7 @@
 //! | [`patching`] | what happens when a run gets an activation of another run |
 //! | [`gradients`] | gradients of a metric along activations, and attributions computed from them |
 //! | [`circuits`] | edges between heads and MLPs: their scores, and what a circuit of them does alone |
+//! | [`shards`] | prompts computed by several processes, and their results joined |
 //! | [`probes`] | linear probes with their controls: what can be read off an activation, and along which direction |
 //! | [`dictionaries`] | sparse autoencoders and transcoders: their formats, their features, and the model with them spliced in |
 //! | [`steering`] | directions, where they come from, and what the model does under them |
@@ -56,7 +59,7 @@
 //! | [`train`] | training of dictionaries |
 //! | [`lenses`] | what the model would predict if it stopped at a layer |
 //! | [`interchange`] | subspaces of an activation, exchanged between runs: which variable they carry, beside controls |
-//! | [`course`] | exercises in cells, and the check of what was written |
+#![cfg_attr(feature = "course", doc = " | [`course`] | exercises in cells, and the check of what was written |")]
 //! | [`views`] | tables, figures, pages |
 //! | [`prelude`] | the one `use` of a notebook |
 //! | [`guide`] | pages to read: for users of TransformerLens, axes and shapes, errors |
@@ -80,7 +83,10 @@ pub mod gradients;
 pub mod guide;
 pub mod head;
 pub mod hooks;
+#[doc(hidden)]
+pub mod host;
 pub mod interchange;
+pub mod interrupt;
 pub mod labelled;
 pub mod lenses;
 pub mod metrics;
@@ -90,6 +96,8 @@ pub mod prelude;
 pub mod probes;
 pub mod progress;
 pub mod random;
+pub mod shard;
+pub mod shards;
 pub mod slice;
 pub mod statistics;
 pub mod steering;
@@ -98,6 +106,7 @@ pub mod tasks;
 pub mod tensors;
 pub mod tokens;
 pub mod train;
+pub mod variables;
 pub mod views;
 mod visible;
 mod wide;

@@ -49,6 +49,7 @@ pub use crate::interchange::{
     AlignBy, DasOptions, FittedAndHeldOut, Interchange, InterchangeOptions, InterchangeScore, InterchangeStudy,
     InterchangeSweep, Subspace,
 };
+pub use crate::interrupt::check_interrupt;
 pub use crate::labelled::{Axis, Entry, Labelled};
 pub use crate::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
 pub use crate::lenses::{
@@ -68,17 +69,20 @@ pub use crate::probes::{
 };
 pub use crate::progress::{Progress, set_progress};
 pub use crate::random::Random;
+pub use crate::shard::{Shard, TextShard, results_folder};
+pub use crate::shards::{ByPrompt, ShardResult, gather};
 pub use crate::slice::Slice;
 pub use crate::statistics::{Alternative, Center, Statistics, StatisticsOptions};
 pub use crate::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
 pub use crate::storage::{Hub, Tensors};
-pub use crate::tasks::{self, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
+pub use crate::tasks::{self, DatasetShard, LeftOut, Task, TaskDataset, TaskPrompt, VerbList};
 pub use crate::tensors::{TensorWords, assert_close, einsum};
 pub use crate::tokens::{Bos, PaddingSide, Tokenizer, Tokens};
 pub use crate::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
     Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog, clip_gradients,
 };
+pub use crate::variables::{Held, Holds, Variable, Variables, variables};
 pub use crate::views::{
     Animation, Bar, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
     Histogram, HoverMode, Html, LensColor, Line, Page, Scatter, Show, Table, View, Widget, attention_comparison,

@@ -1,86 +1,28 @@
-//! Every function that can take long says so, and no silence is longer than a step of it.
+//! Every function that can take long says so, and no silence is longer than a step of it. An interrupt ends it as soon.
 //!
 //! The clock is the count of bytes that the thread has asked for: it goes on with the work, the same in each run, and knows
 //! nothing of progress.
 
+mod met;
+mod walk;
+
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::Duration;
 
 use candle_lens::candle::{DType, Device, Tensor};
 use candle_lens::prelude::*;
-use candle_lens::progress::rehearsal::{Event, Moment, rehearse};
+use candle_lens::progress::rehearsal::rehearse;
 use candle_lens::tasks::Split;
 use candle_lens::{Error, Result};
+pub use walk::{Walk, finish, new_walk};
 
 use crate::support::allocations::asked;
+use crate::support::models::untrained;
 use crate::support::scratch;
-
-/// The largest part of the whole that may be silent. The model has eight blocks.
-const SILENCE: f64 = 0.25;
-
-/// How much of the whole may come before the first report, of which a notebook waits two seconds for a line.
-const BEFORE: f64 = 0.05;
-
-/// What is one call from outside: a watch speaks for it.
-const BACKWARD: &str = "going backward through the model";
-
-/// What is done, and the parts of the whole that were silent.
-pub struct Walk {
-    faults: Vec<String>,
-    counted: usize,
-}
-
-impl Walk {
-    /// Work whose steps are counted, but for the backward passes.
-    pub fn counted<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
-        let (result, silences, before) = walk(name, work);
-        let longest = silences.iter().filter(|(_, within)| within != BACKWARD).max_by(|a, b| a.0.total_cmp(&b.0));
-        let (silence, within) = longest.cloned().unwrap_or((1., "nothing".into()));
-        if silence > SILENCE {
-            self.faults.push(format!("{name}: {:.0} % of it are silent, within {within:?}", 100. * silence));
-        }
-        self.early(name, before);
-        result
-    }
-
-    /// Work that is spoken for throughout.
-    pub fn watched<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> T {
-        let (result, _, before) = walk(name, work);
-        self.early(name, before);
-        result
-    }
-
-    fn early(&mut self, name: &str, before: f64) {
-        self.counted += 1;
-        if before > BEFORE {
-            self.faults.push(format!("{name}: the first {:.0} % of it are not reported", 100. * before));
-        }
-    }
-}
-
-/// Does the work; each silence as a part of the whole, with the innermost work of it, and the part before the first report.
-fn walk<T>(name: &str, work: impl FnOnce() -> Result<T>) -> (T, Vec<(f64, String)>, f64) {
-    let began = asked();
-    let (result, moments) = rehearse(|| Duration::from_nanos(asked()), work);
-    let ended = asked();
-    let result = result.unwrap_or_else(|error| panic!("{name}: {error}"));
-    let at = |moment: &Moment| moment.at.as_nanos() as f64;
-    let whole = (ended - began) as f64;
-    let Some(first) = moments.first() else { return (result, Vec::new(), 1.) };
-    let mut silences = Vec::new();
-    let mut open: Vec<&str> = Vec::new();
-    for (place, moment) in moments.iter().enumerate() {
-        match moment.event {
-            Event::Began { .. } => open.push(&moment.what),
-            Event::Ended => open.truncate(open.iter().rposition(|what| *what == moment.what).expect("it began")),
-            Event::Stepped => {}
-        }
-        let next = moments.get(place + 1).map_or(ended as f64, at);
-        silences.push(((next - at(moment)) / whole, open.last().copied().unwrap_or("nothing").to_string()));
-    }
-    assert!(open.is_empty(), "{name}: {open:?} did not end");
-    (result, silences, (at(first) - began as f64) / whole)
-}
 
 /// A model of eight small blocks with the words of `tiny`.
 pub fn model() -> Result<HookedTransformer> {
@@ -95,8 +37,7 @@ pub fn model() -> Result<HookedTransformer> {
         normalization_type: NormalizationType::LN,
         ..(*tiny.cfg()).clone()
     };
-    let (model, _) = HookedTransformer::trainable(cfg, 3, &Device::Cpu)?;
-    Ok(model.without_weight_gradients().with_tokenizer(tiny.tokenizer()?.clone()))
+    untrained(cfg, &tiny)
 }
 
 const PROMPT: &str = "When John and Mary went to the shops, John gave the bag to";
@@ -106,15 +47,6 @@ pub fn prompts(model: &HookedTransformer) -> Result<(Tokens, Tokens, Metric)> {
     let clean = model.to_tokens(vec![PROMPT; 8])?;
     let corrupted = model.to_tokens(vec![PROMPT.replace(", John", ", Mary"); 8])?;
     Ok((clean, corrupted, Metric::logit_diff(&model.answers([(" Mary", " John"); 8])?)))
-}
-
-pub fn finish(walk: Walk, at_least: usize) {
-    assert!(walk.faults.is_empty(), "{}", walk.faults.join("\n"));
-    assert!(walk.counted >= at_least, "{} functions were walked", walk.counted);
-}
-
-pub fn new_walk() -> Walk {
-    Walk { faults: Vec::new(), counted: 0 }
 }
 
 #[test]
@@ -202,9 +134,9 @@ fn runs_gradients_and_text() -> Result<()> {
     walk.watched("get_full_resid_decomposition", || cache.get_full_resid_decomposition(&model, whole.clone()));
     let directions = answers.directions(&model)?;
     walk.watched("project_full_resid_decomposition", || {
-        cache.project_full_resid_decomposition(&model, &directions, whole)
+        cache.project_full_resid_decomposition(&model, &directions, whole.clone())
     });
-    walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, last));
+    walk.watched("project_neuron_results", || cache.project_neuron_results(&model, &directions, last.clone()));
     walk.watched("test_prompt", || candle_lens::prelude::test_prompt(&model, PROMPT, " Mary"));
     finish(walk, 28);
     Ok(())
@@ -222,6 +154,8 @@ fn sweeps() -> Result<()> {
     walk.counted("a sweep by position", || patching.get_act_patch_resid_pre());
     walk.counted("a sweep in small batches", || patching.clone().budget(3 << 20).get_act_patch_attn_out());
     walk.counted("several sweeps", || patching.get_act_patch_block_every());
+    walk.counted("sweeps of heads", || patching.get_act_patch_attn_head_all_pos_every());
+    walk.counted("sweeps of heads by position", || patching.get_act_patch_attn_head_by_pos_every());
     let sites = [PatchSite::new(&model, ("z", 2))?.head(1), PatchSite::new(&model, ("mlp_out", 3))?];
     walk.counted("sites", || patching.sites(&sites));
     let two = || [metric.clone(), Metric::mean_loss()];
@@ -249,7 +183,7 @@ fn sweeps() -> Result<()> {
             " John Mary",
         )
     });
-    finish(walk, 19);
+    finish(walk, 21);
     Ok(())
 }
 
@@ -344,4 +278,33 @@ fn a_sweep_of_one_batch_has_lines_all_the_way() -> Result<()> {
         assert!(percent.abs_diff(second * 100 / 96) < 40, "{percent} % after {second} s of 96");
     }
     Ok(())
+}
+
+/// What lines add may come from work that reports itself, or fail to be written.
+#[test]
+fn words_may_be_made_by_work_of_their_own() {
+    struct Asked(bool);
+    impl fmt::Display for Asked {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Progress::new("asking", 2, "questions").step(2).map_err(|_| fmt::Error)?;
+            assert!(self.0, "it has no answer");
+            f.write_str("asked")
+        }
+    }
+    let seconds = Rc::new(Cell::new(0));
+    let clock = seconds.clone();
+    let ((), moments) = rehearse(
+        move || Duration::from_secs(clock.get()),
+        || {
+            let mut progress = Progress::new("training", 10, "steps");
+            progress.saying(Asked(true));
+            let failed = catch_unwind(AssertUnwindSafe(|| progress.saying(Asked(false))));
+            assert!(failed.is_err());
+            seconds.set(3);
+            progress.step(1).expect("nobody interrupts");
+        },
+    );
+    assert!(moments.iter().any(|moment| moment.what == "asking"));
+    let line = moments.iter().find_map(|moment| moment.line.as_ref()).expect("after two seconds");
+    assert!(line.contains("training: ") && line.ends_with("; asked"), "{line}");
 }

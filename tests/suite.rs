@@ -10,11 +10,14 @@ mod features;
 mod generate;
 mod gpt2;
 mod hooks;
+mod host;
+mod interrupt;
 mod manifest;
 mod metrics;
 mod prelude;
 mod progress;
 mod rooms;
+mod shards;
 mod statistics;
 mod steering;
 mod support;
@@ -74,6 +77,10 @@ mod lenses {
     mod reading;
     mod tuned;
 }
+mod variables {
+    mod cell;
+    mod sizes;
+}
 mod interchange {
     mod identities;
     mod progress;
@@ -85,6 +92,7 @@ mod patching {
     mod experiments;
     mod metrics;
     mod parity;
+    mod paths;
     mod spliced;
     mod sweeps;
     mod together;

@@ -5,9 +5,13 @@ use crate::course::trial;
 use crate::notebook::Notebook;
 use crate::places::Places;
 use crate::process::{self, cargo, command, line};
+#[cfg(unix)]
+use crate::slurm;
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
-use crate::{browser, carried, crowd, models, package, pairs, run, setup, unit};
+use crate::{
+    browser, carried, crowd, growth, halves, homes, interrupts, models, package, pairs, run, setup, unit, wheel,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -29,7 +33,8 @@ impl Count {
         Self { passed: usize::from(passed), failed: usize::from(!passed), left_out: Vec::new() }
     }
 
-    fn add(&mut self, more: Self) {
+    /// Takes in the outcome of more tests.
+    pub fn add(&mut self, more: Self) {
         self.passed += more.passed;
         self.failed += more.failed;
         self.left_out.extend(more.left_out);
@@ -54,7 +59,7 @@ struct Step {
 const CELL: &str = "Read the failing cell above; `cargo lab run NOTEBOOK` repeats one, `cargo lab` opens it.";
 
 /// Every kind of test, the quick ones first.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 13] = [
     Step { name: "fmt", work: formatting, fix: "`cargo fmt --all` fixes it." },
     Step { name: "clippy", work: clippy, fix: "Read the warnings above." },
     Step { name: "doc", work: rustdoc, fix: "Read rustdoc's warnings above." },
@@ -62,7 +67,15 @@ const STEPS: [Step; 9] = [
     Step { name: "unit", work: unit::cargo_test, fix: "Read the failures above; `cargo test NAME` repeats one." },
     Step { name: "notebooks", work: notebooks, fix: CELL },
     Step { name: "kernel", work: kernel_tests, fix: CELL },
+    Step {
+        name: "growth",
+        work: growth::compared,
+        fix: "Look at what grew; `UPDATE_GROWTH=1 cargo lab test growth` accepts it.",
+    },
+    Step { name: "wheel", work: wheel::packed, fix: "See above; `pip wheel --no-deps lab/wheel` builds the package." },
+    Step { name: "homes", work: homes::elsewhere, fix: "See above; each says what was expected." },
     Step { name: "browser", work: in_browser, fix: "See above, and the screenshots in .lab/browser/." },
+    Step { name: "slurm", work: shards, fix: "See above; `sinfo` and `squeue` speak to it while it runs." },
     Step { name: "failures", work: failing_notebooks, fix: "`cargo lab run` did not report what it must; see above." },
 ];
 
@@ -120,6 +133,11 @@ pub fn in_checkout(places: &Places, args: &[&str]) -> Command {
     cargo
 }
 
+/// Where cargo puts what it compiles of the clone.
+pub fn target(places: &Places) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| places.root.join("target"), |folder| places.root.join(folder))
+}
+
 /// A command that is one test by itself.
 pub fn succeeds(command: &mut Command) -> Result<Count, Trouble> {
     let status = command.status().map_err(|source| did_not_start(command, &source))?;
@@ -145,31 +163,40 @@ fn clippy(places: &Places) -> Result<Count, Trouble> {
 }
 
 fn rustdoc(places: &Places) -> Result<Count, Trouble> {
-    succeeds(in_checkout(places, &["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    let strict = |words: &[&str]| succeeds(in_checkout(places, words).env("RUSTDOCFLAGS", "-D warnings"));
+    // Where the course is left out, what the pages say of it must not be a link. First, so that the whole pages are what stays.
+    let mut count = strict(&["doc", "--lib", "--no-deps", "--no-default-features"])?;
+    count.add(strict(&["doc", "--workspace", "--no-deps"])?);
+    Ok(count)
 }
 
 /// The notebooks for readers, with the HTML that a reader of CI's results can look at.
 fn notebooks(places: &Places) -> Result<Count, Trouble> {
-    execute_folder(places, "notebooks", true)
+    execute(places, &[&places.root.join("notebooks")], true)
+}
+
+/// A notebook in shards, and shards on a real Slurm, where there can be one.
+fn shards(places: &Places) -> Result<Count, Trouble> {
+    let mut count = halves::joined(places)?;
+    #[cfg(unix)]
+    count.add(slurm::shards_killed_and_resumed(places)?);
+    #[cfg(not(unix))]
+    count.left_out.push("shards on a real Slurm: need Linux".into());
+    Ok(count)
 }
 
 /// Tests that need real kernels.
 fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
-    let mut count = execute_folder(places, "tests/kernel", false)?;
+    // The course as students get it, where every check says that nothing is written yet, and with the references, where every check passes.
+    // One list with the others: each list ends with a core that has nothing to do.
+    let [own, course] = ["tests/kernel", "notebooks/course"].map(|folder| places.root.join(folder));
+    let mut count = execute(places, &[&own, &course, &solved_course(places)?], false)?;
     count.add(real_model(places)?);
-    count.add(course(places)?);
     count.add(Count::one(trial(places)?));
     let took = crowd::at_once(places, &setup::everything(places)?)?;
+    count.add(interrupts::test(places, &setup::everything(places)?)?);
     println!("    {} kernels at once: the last one had computed and ended after {}", crowd::KERNELS, words(took));
     count.passed += 1;
-    Ok(count)
-}
-
-/// The course's notebooks: as students get them, where every check says that nothing is written yet, and with the references, where
-/// every check passes.
-fn course(places: &Places) -> Result<Count, Trouble> {
-    let mut count = execute_folder(places, "notebooks/course", false)?;
-    count.add(execute_folder(places, &solved_course(places)?.to_string_lossy(), false)?);
     Ok(count)
 }
 
@@ -201,11 +228,12 @@ fn real_model(places: &Places) -> Result<Count, Trouble> {
     Ok(Count::one(run::passes_with(&setup::everything(places)?, &notebook, own, other)?))
 }
 
-/// Executes a folder's notebooks; each is one test. One that needs a model is left out where there is no network to fetch
+/// Executes the notebooks of folders; each is one test. One that needs a model is left out where there is no network to fetch
 /// it, and for no other reason.
-fn execute_folder(places: &Places, folder: &str, html: bool) -> Result<Count, Trouble> {
+fn execute(places: &Places, folders: &[&Path], html: bool) -> Result<Count, Trouble> {
     let jupyter = setup::everything(places)?;
-    let notebooks = run::in_folder(&places.root.join(folder))?;
+    let notebooks: Vec<_> =
+        folders.iter().map(|folder| run::in_folder(folder)).collect::<Result<Vec<_>, _>>()?.concat();
     for model in notebooks.iter().filter_map(|path| run::needed_model(&Notebook::read(path).ok()?)) {
         models::fetch_if_connected(places, model)?;
     }

@@ -1,12 +1,14 @@
 """Measures a class: several kernels that start at once and run the cells of one notebook in step, on this machine.
 
-usage: class.py KERNEL NOTEBOOK COUNT
+usage: class.py KERNEL NOTEBOOK COUNT [--users]
 
-Prints a table in Markdown. In step is the worst case: everybody runs a cell when the teacher says so. Memory is what the kernels' processes
+With --users, as root: each kernel belongs to a Unix user of its own, who is made for it and removed in the end. Prints a table in Markdown. In step is the worst case: everybody runs a cell when the teacher says so. Memory is what the kernels' processes
 have of their own plus their shares of what several of them have in memory (PSS), while a compiler may be running. Linux only.
 """
 import json
+import shutil
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -62,11 +64,41 @@ class Watch(threading.Thread):
             self.peak = max(self.peak, sum(self.now()))
 
 
+class User:
+    """A student with a home of their own, who has set up nothing."""
+
+    # The connection file is written for whoever starts the kernel.
+    START = 'chown "$1" "$2"; user=$1; shift 2; exec setpriv --reuid "$user" --regid "$user" --clear-groups env HOME="/home/$user" "$@"'
+
+    def __init__(self, number):
+        self.name = f"candle-lens-{number}"
+        subprocess.run(["useradd", "--create-home", self.name], check=True)
+        self.home = Path("/home") / self.name
+        self.connections = Path(f"/run/{self.name}")
+        self.connections.mkdir(mode=0o755, exist_ok=True)
+
+    def takes(self, manager):
+        manager.connection_file = str(self.connections / "kernel.json")
+        spec = manager.kernel_spec
+        spec.argv = ["sh", "-c", self.START, "sh", self.name, "{connection_file}"] + spec.argv
+
+    def disk(self):
+        """MiB of the home."""
+        said = subprocess.run(["du", "-sm", self.home], stdout=subprocess.PIPE, text=True)
+        return int(said.stdout.split()[0])
+
+    def remove(self):
+        subprocess.run(["userdel", "--remove", self.name], stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.connections)
+
+
 class Kernel:
-    def __init__(self, name, folder):
+    def __init__(self, name, folder, user):
         self.begun = time.monotonic()
         self.manager = KernelManager(kernel_name=name)
-        self.manager.start_kernel(cwd=str(folder))
+        if user:
+            user.takes(self.manager)
+        self.manager.start_kernel(cwd=str(user.home if user else folder))
         self.pid = self.manager.provisioner.pid
         self.client = self.manager.client()
         self.client.start_channels()
@@ -96,14 +128,16 @@ def processor():
 
 def main():
     name, notebook, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    users = [User(number + 1) for number in range(count)] if "--users" in sys.argv else []
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     cells = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     kernels = []
     try:
         with ThreadPoolExecutor(count) as pool:
             before = processor()
-            kernels = list(pool.map(lambda _: Kernel(name, notebook.parent), range(count)))
+            kernels = list(pool.map(lambda user: Kernel(name, notebook.parent, user), users or [None] * count))
             start = processor() - before
+            disk = [user.disk() for user in users]
             watch = Watch(kernels)
             idle = watch.now()
             watch.start()
@@ -119,6 +153,11 @@ def main():
     finally:
         for kernel in kernels:
             kernel.end()
+        # The kernels' folders go by themselves, a moment after them.
+        time.sleep(5 if users else 0)
+        left = [user.disk() for user in users]
+        for user in users:
+            user.remove()
     ready = sorted(kernel.ready for kernel in kernels)
     rows = [
         ("first and last kernel that has answered its first cell", f"{ready[0]:.1f} s, {ready[-1]:.1f} s"),
@@ -130,6 +169,8 @@ def main():
         ("the slowest such cell, until the last has it", f"{max(slowest):.1f} s"),
         ("processor time of a cell, a kernel", f"{spent / count / len(cells):.2f} s"),
     ]
+    if users:
+        rows.append(("disk of a home while its kernel runs, and afterwards", f"{statistics.mean(disk):.0f} MiB, {statistics.mean(left):.0f} MiB"))
     print(f"\n| {count} kernels, {notebook.name} | |\n|---|---|")
     for row in rows:
         print("| {} | {} |".format(*row))

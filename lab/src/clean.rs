@@ -35,7 +35,11 @@ pub fn clean(places: &Places, checkout_only: bool) -> Result<ExitCode, Trouble> 
 }
 
 fn refuse_if_busy(folder: &Path) -> Result<(), Trouble> {
-    if open_lock(&folder.join("set-up.lock"))?.try_lock().is_ok() {
+    let mut free = true;
+    for name in ["set-up.lock", "packages.lock"] {
+        free &= open_lock(&folder.join(name))?.try_lock().is_ok();
+    }
+    if free {
         return Ok(());
     }
     Err(Trouble::new(

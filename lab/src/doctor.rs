@@ -1,15 +1,12 @@
 //! `cargo lab doctor`: looks at every part, tries a kernel, and says what is wrong and how to fix it. It changes nothing.
 
-use crate::places::{Library, Places};
+use crate::places::{self, COMMAND, IN_PACKAGE, Library, Places};
 use crate::process::on_path;
 use crate::session::Jupyter;
 use crate::trouble::Trouble;
-use crate::{copies, evcxr, kernelspec, models, python, rust, template, verdict};
+use crate::{copies, evcxr, kernelspec, models, python, rust, stand_ins, template, verdict};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-
-/// The oldest Rust that compiles the library.
-const OLDEST_RUST: (u32, u32) = (1, 95);
 
 /// Free bytes below which a kernel's folder or a compiler's output may not fit.
 const ROOM: u64 = 3_000_000_000;
@@ -23,7 +20,7 @@ type Finding = Result<String, Trouble>;
 /// Examines every part; fails if one that notebooks need is missing.
 pub fn examine(places: &Places) -> ExitCode {
     let needed = [
-        ("Rust", compiler()),
+        ("Rust", rust::describe()),
         ("linker", linker()),
         ("Python", python::describe()),
         ("Jupyter environment", python::find_environment(places, &python::JUPYTER)),
@@ -38,7 +35,11 @@ pub fn examine(places: &Places) -> ExitCode {
     let missing = needed.iter().filter(|(name, finding)| !tell(name, finding, "WRONG")).count();
     // What is missing above would only be reported again, less clearly.
     let missing = match missing {
-        0 => usize::from(!tell("a cell", &cell(places), "WRONG")),
+        0 => {
+            let (cell, stand_ins) = cell(places);
+            stand_ins.iter().filter(|(name, finding)| !tell(name, finding, "WRONG")).count()
+                + usize::from(!tell("a cell", &cell, "WRONG"))
+        }
         missing => missing,
     };
     for (name, finding) in &optional {
@@ -46,12 +47,10 @@ pub fn examine(places: &Places) -> ExitCode {
     }
     match (missing, &places.library) {
         (0, _) => println!("\nEverything that notebooks need is there."),
-        (_, Library::Checkout) => {
+        (_, Library::Checkout) if !IN_PACKAGE => {
             println!("\n`cargo lab setup` makes what is missing, Rust, Python and linker excepted.")
         }
-        (_, Library::Crate(_)) => {
-            println!("\n`candle-lens-lab install` makes what is missing, Rust, Python and linker excepted.")
-        }
+        _ => println!("\n`{COMMAND} install` makes what is missing, Rust, Python and linker excepted."),
     }
     if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -65,25 +64,8 @@ fn tell(name: &str, finding: &Finding, word: &str) -> bool {
     finding.is_ok()
 }
 
-fn compiler() -> Finding {
-    let fix = "Install Rust from https://rustup.rs, or `rustup update`.";
-    let version = rust::version()?.lines().next().unwrap_or_default().to_string();
-    match release(&version) {
-        Some(release) if release >= OLDEST_RUST => Ok(version),
-        _ => Err(Trouble::new(
-            format!("{version:?} is older than {}.{}, which the library needs.", OLDEST_RUST.0, OLDEST_RUST.1),
-            fix,
-        )),
-    }
-}
-
-/// The numbers of `rustc 1.95.0 (..)`.
-fn release(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split_whitespace().nth(1)?.split('.').map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
-fn linker() -> Finding {
+/// What links each cell.
+pub fn linker() -> Finding {
     if cfg!(windows) {
         return Ok("Rust brings or finds its own on Windows".into());
     }
@@ -93,6 +75,7 @@ fn linker() -> Finding {
 
 /// Whether a file can be written here, and how much room there is.
 fn writable(folder: &Path) -> Finding {
+    places::refuse_space(folder)?;
     let probe = folder.join(format!("doctor-{}.part", std::process::id()));
     let written = std::fs::write(&probe, [0; 4096]);
     let _ = std::fs::remove_file(&probe);
@@ -123,16 +106,31 @@ fn free_of(listed: &str) -> Option<u64> {
     Some(listed.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok()? * 1024)
 }
 
-/// Starts a kernel as a notebook does and lets the embedded model compute in it.
-fn cell(places: &Places) -> Finding {
+/// Starts a kernel as a notebook does, lets the embedded model compute in it, and tries its stand-ins.
+fn cell(places: &Places) -> (Finding, Vec<stand_ins::trial::Finding>) {
+    match try_cell(places) {
+        Ok((found, stand_ins)) => (Ok(found), stand_ins),
+        Err(trouble) => (Err(trouble), Vec::new()),
+    }
+}
+
+fn try_cell(places: &Places) -> Result<(String, Vec<stand_ins::trial::Finding>), Trouble> {
     let jupyter = Jupyter::new(places, python::existing(places, &python::JUPYTER)?)?;
     let _ = copies::sweep(&places.lab);
     let mut session = jupyter.start(&places.root, None)?;
     let start = session.start;
     let reply = session.execute("HookedTransformer::from_pretrained(\"tiny\")?.forward(\"The\")?", PATIENCE, |_| ());
+    let complaint = reply.map(|reply| verdict::complaint(&reply));
+    let stand_ins = match complaint {
+        Ok(None) => stand_ins::trial::findings(&mut session),
+        _ => Ok(Vec::new()),
+    };
     session.end();
-    match verdict::complaint(&reply?) {
-        None => Ok(format!("a kernel was ready after {:.1} s and ran the embedded model", start.as_secs_f64())),
+    match complaint? {
+        None => Ok((
+            format!("a kernel was ready after {:.1} s and ran the embedded model", start.as_secs_f64()),
+            stand_ins?,
+        )),
         Some(complaint) => Err(Trouble::new(
             format!("A kernel starts, but a cell fails in it: {complaint}."),
             "Run `cargo lab setup`; if that does not fix it, `cargo lab clean --checkout` and set up anew.",
@@ -185,12 +183,5 @@ mod tests {
         assert!(writable(&std::env::temp_dir()).is_ok());
         let nowhere = writable(Path::new("/nowhere/at/all")).unwrap_err().to_string();
         assert!(nowhere.contains("/nowhere/at/all") && nowhere.contains("cannot be written"), "{nowhere}");
-    }
-
-    #[test]
-    fn a_release_is_read() {
-        assert_eq!(release("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
-        assert_eq!(release("rustc 2.0.1-nightly"), Some((2, 0)));
-        assert_eq!(release("no rustc"), None);
     }
 }

@@ -1,15 +1,16 @@
 //! The notebook kernel: evcxr_jupyter, in its own warm folder, with its calculations at full speed.
 //!
-//! Jupyter starts `candle-lens-lab kernel LAB CONNECTION_FILE`. On Unix we become evcxr_jupyter (`exec`), so that
-//! every signal of Jupyter reaches it; elsewhere we wait for it. Its standard input, which it never reads, is the write
-//! end of a pipe: when the kernel ends, in whatever way, the janitor at the other end sees it, ends what is left of the
-//! kernel (a compiler that still runs) and removes the folder.
+//! Jupyter starts `candle-lens-lab kernel LAB CONNECTION_FILE`, which starts evcxr_jupyter and stays beside it (`supervisor`; on
+//! Windows it only waits). The standard input of evcxr_jupyter, which never reads it, is the write end of a pipe: when the kernel ends,
+//! in whatever way, the janitor at the other end sees it, ends what is left of the kernel (a compiler that still runs) and removes
+//! the folder.
 
+use crate::copies::Held;
 use crate::places;
 use crate::process::{LIBRARY_PATH, become_program, command};
+use crate::stand_ins::{self, standard, tools};
 use crate::trouble::Trouble;
-use crate::{copies, evcxr, kernelspec, rust, standard, template, tools};
-use std::fs::File;
+use crate::{copies, evcxr, features, kernelspec, rust, steps, template, waiting};
 use std::io::PipeWriter;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -43,8 +44,14 @@ pub const PROGRESS_FILE: &str = "progress.jsonl";
 /// Starts the kernel and, on success, returns only when it has ended.
 ///
 /// It loads the library and its prelude before it answers, from a copy of the template in `lab`. While the template itself
-/// is compiled (`EVCXR_TMPDIR` is set), or before it was, it starts empty: Jupyter would not wait for the compiler.
+/// is compiled (`EVCXR_TMPDIR` is set), or before it was, it starts empty: Jupyter would not wait for the compiler. While `cargo lab` prepares
+/// it, another kernel takes its place (`waiting.rs`).
 pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
+    if std::env::var_os("EVCXR_TMPDIR").is_none()
+        && let Some(waiting) = waiting::kernel(lab, connection_file)?
+    {
+        return become_program(waiting).map_err(|source| did_not_start(&source));
+    }
     let cache = places::cache()?;
     let mut kernel = command(evcxr::program(&cache));
     kernel.arg("--control_file").arg(connection_file).envs(PROFILE);
@@ -57,21 +64,44 @@ pub fn start(lab: &Path, connection_file: &Path) -> Result<ExitCode, Trouble> {
     }
     // The user's own evcxr settings may set another folder or run code of theirs: notebooks are to run alike everywhere.
     kernel.env("EVCXR_CONFIG_DIR", lab.join("evcxr-empty"));
+    let (mut is_loaded, mut janitor) = (false, None);
+    let features = features::of(lab);
+    kernel.env(features::VARIABLE, &features);
     if let Some(compiling) = std::env::var_os("EVCXR_TMPDIR") {
+        if !features.is_empty() {
+            let home = lab.join("cargo");
+            steps::remove_folder(&home)?;
+            tools::stand_in(&mut kernel, &home)?;
+        }
         find_libraries(&mut kernel, Path::new(&compiling));
     } else if template::is_built(lab) {
         copies::sweep(lab)?;
         let (copy, held) = copies::make(lab)?;
-        let end = janitor(&copy, held)?;
-        tools::stand_in(&mut kernel, &copy.join("cargo"))?;
-        if let Some(sources) = standard::folder(&cache) {
+        let (watching, end) = janitor_of(&copy, held)?;
+        janitor = Some(watching);
+        if !stand_ins::are_off() || !features.is_empty() {
+            tools::stand_in(&mut kernel, &copy.join("cargo"))?;
+        }
+        if let Some(sources) = standard::folder(&cache).filter(|_| !stand_ins::are_off()) {
             kernel.env("RUST_SRC_PATH", sources);
         }
         find_libraries(&mut kernel, &template::evcxr_folder(&copy));
         kernel.env("EVCXR_CONFIG_DIR", kernelspec::startup(lab));
         kernel.env("EVCXR_TMPDIR", template::evcxr_folder(&copy)).stdin(end);
+        is_loaded = true;
     }
-    become_program(kernel).map_err(|source| did_not_start(&source))
+    supervise(kernel, janitor, is_loaded).map_err(|source| did_not_start(&source))
+}
+
+#[cfg(unix)]
+use crate::supervisor::run as supervise;
+
+/// Without signals there is nothing to hand on.
+#[cfg(not(unix))]
+fn supervise(kernel: Command, janitor: Option<Command>, _is_loaded: bool) -> std::io::Result<ExitCode> {
+    // Nobody ends groups.
+    janitor.map(|mut janitor| janitor.arg("0").spawn()).transpose()?;
+    become_program(kernel)
 }
 
 /// Lets the cells that evcxr compiles in `folder` find the library and the compiler's own. The paths that rustc leaves in
@@ -84,9 +114,9 @@ fn find_libraries(kernel: &mut Command, folder: &Path) {
     kernel.env(LIBRARY_PATH, paths.unwrap_or(others));
 }
 
-/// Starts the process that removes `copy` when the returned end of the pipe is closed everywhere.
-/// It also holds the lock, by having it open as its standard output.
-fn janitor(copy: &Path, held: File) -> Result<PipeWriter, Trouble> {
+/// The process that removes `copy` when the returned end of the pipe is closed everywhere; still to be told which group it ends then.
+/// It also holds the locks, by having them open as its standard output and error.
+fn janitor_of(copy: &Path, held: Held) -> Result<(Command, PipeWriter), Trouble> {
     let failed = |source: std::io::Error| Trouble::file("Watching over", copy, &source);
     let (watched, end) = std::io::pipe().map_err(failed)?;
     let launcher = std::env::current_exe().map_err(failed)?;
@@ -97,17 +127,15 @@ fn janitor(copy: &Path, held: File) -> Result<PipeWriter, Trouble> {
         .arg(std::process::id().to_string())
         .arg(client().to_string())
         .stdin(watched)
-        .stdout(held)
-        .stderr(Stdio::null());
+        .stdout(held.copy)
+        .stderr(held.template.map_or_else(Stdio::null, Stdio::from));
     // Jupyter kills a kernel's whole process group.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut janitor, 0);
-    janitor.spawn().map_err(failed)?;
-    Ok(end)
+    Ok((janitor, end))
 }
 
-/// The process that starts this kernel, which will still be its parent as evcxr_jupyter. The first process of a container
-/// has every orphan for a child, so that says nothing.
+/// The process that starts this kernel. The first process of a container has every orphan for a child, so that says nothing.
 #[cfg(unix)]
 fn client() -> u32 {
     let parent = std::os::unix::process::parent_id();

@@ -1,13 +1,21 @@
 //! `cargo lab`: JupyterLab on the notebooks.
 
 use crate::places::Places;
-use crate::setup;
 use crate::trouble::Trouble;
+use crate::{setup, stand_ins, waiting};
 use std::process::{Command, ExitCode};
 
-/// Opens JupyterLab; returns when it is closed.
-pub fn open(places: &Places, browser: bool, options: &[String]) -> Result<ExitCode, Trouble> {
-    let jupyter = setup::everything(places)?;
+/// Opens JupyterLab, as soon as that is installed; what else is missing is prepared meanwhile. Returns when it is closed.
+pub fn open(places: &Places, browser: bool, plain: bool, options: &[String]) -> Result<ExitCode, Trouble> {
+    let jupyter = if setup::is_done(places) {
+        setup::everything(places)?
+    } else {
+        let jupyter = setup::reading(places)?;
+        waiting::begin(places, jupyter.interpreter())?;
+        println!("==> Preparing the Rust kernel meanwhile; notebooks can be read, and their cells say how far it is");
+        println!("    what it says is in {}", places.brief(&waiting::log(&places.lab)));
+        jupyter
+    };
     println!("==> Opening JupyterLab on notebooks/ (Ctrl-C twice ends it)");
     let mut lab = jupyter.python();
     lab.args(["-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks"]);
@@ -16,6 +24,13 @@ pub fn open(places: &Places, browser: bool, options: &[String]) -> Result<ExitCo
     lab.arg("--LanguageServerManager.autodetect=False");
     // On a busy machine the kernel may need more than the minute that Jupyter grants.
     lab.arg("--MappingKernelManager.kernel_info_timeout=600");
+    if plain {
+        println!(
+            "    with kernels as evcxr has them ({}): the first variable of each takes half a minute",
+            stand_ins::PLAIN
+        );
+        lab.env(stand_ins::PLAIN, "1");
+    }
     if !browser {
         lab.arg("--no-browser");
     }

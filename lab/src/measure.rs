@@ -27,14 +27,15 @@ pub fn measure(places: &Places) -> Result<ExitCode, Trouble> {
 }
 
 /// Measures what a class takes: kernels that start at once and run the same cells in step.
-pub fn class(places: &Places, kernels: usize) -> Result<ExitCode, Trouble> {
+/// Of users who only read this installation, if `users`.
+pub fn class(places: &Places, kernels: usize, users: bool) -> Result<ExitCode, Trouble> {
     let jupyter = setup::everything(places)?;
     let notebook = check::solved_course(places)?.join(LESSON);
     println!("==> Measuring a class of {kernels} (leave the machine alone)");
     let script = places.lab.join("class.py");
     steps::write(&script, CLASS)?;
     let mut class = jupyter.python();
-    class.arg(script).arg(kernelspec::NAME).arg(notebook).arg(kernels.to_string());
+    class.arg(script).arg(kernelspec::NAME).arg(notebook).arg(kernels.to_string()).args(users.then_some("--users"));
     run(&mut class, "Read the message above.")?;
     Ok(ExitCode::SUCCESS)
 }

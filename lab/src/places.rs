@@ -2,11 +2,26 @@
 //!
 //! Two folders hold all that the launcher makes. What every clone can share lies in the user's cache folder, under names
 //! that carry the version; what belongs to this clone lies in its `.lab/`. A launcher that was installed without a clone
-//! (`cargo install`) serves the library as a published crate, from a folder in the cache.
+//! (`cargo install`, the Python package) serves the library as a published crate, from a folder in the cache.
+//!
+//! `CANDLE_LENS_CACHE` names another folder for the cache, which several users may share: whoever may write in it sets it up, and
+//! all others only read it. What cannot be written where it belongs, such as `.lab/` in a read-only clone, lies in the user's
+//! own cache.
 
 use crate::steps::digest;
 use crate::trouble::Trouble;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// The variable that names the cache, if it is not the user's.
+pub const CACHE: &str = "CANDLE_LENS_CACHE";
+
+/// Whether this launcher was built for the Python package (lab/wheel), whose command has another name and which knows no clone.
+pub const IN_PACKAGE: bool = option_env!("CANDLE_LENS_WHEEL").is_some();
+
+/// What the user types to start this program.
+pub const COMMAND: &str = if IN_PACKAGE { "candle-lens-kernel" } else { "cargo lab" };
 
 /// Where the library comes from that the kernels serve.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +30,18 @@ pub enum Library {
     Checkout,
     /// A crate, with what a manifest has behind `candle-lens =`: `"0.1"`, `{ git = ".." }`.
     Crate(String),
+}
+
+/// The library that a command is about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Which {
+    /// That of the clone this launcher was built in; elsewhere the published crate of its version.
+    #[default]
+    Own,
+    /// A crate, as in a manifest.
+    Crate(String),
+    /// A clone, which is only read.
+    Folder(PathBuf),
 }
 
 /// The paths the launcher works with.
@@ -37,20 +64,51 @@ impl Places {
     /// # Errors
     /// The environment names no home folder.
     pub fn find() -> Result<Self, Trouble> {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let checkout = package.parent().unwrap_or(package);
-        let manifest = std::fs::read_to_string(checkout.join("Cargo.toml")).unwrap_or_default();
-        if manifest.contains("name = \"candle-lens\"") {
-            Self::of_checkout(checkout)
-        } else {
-            Self::of_crate(concat!("\"=", env!("CARGO_PKG_VERSION"), "\"").into())
+        let built_in = if IN_PACKAGE { "" } else { env!("CARGO_MANIFEST_DIR") };
+        match Path::new(built_in).parent().filter(|checkout| is_clone(checkout)) {
+            Some(checkout) => Self::of_checkout(checkout),
+            None => Self::of_crate(concat!("\"=", env!("CARGO_PKG_VERSION"), "\"").into()),
+        }
+    }
+
+    /// The places of the library that was asked for.
+    ///
+    /// # Errors
+    /// The environment names no home folder, or the folder is not a clone.
+    pub fn of(which: Which) -> Result<Self, Trouble> {
+        match which {
+            Which::Own => Self::find(),
+            Which::Crate(dependency) => Self::of_crate(dependency),
+            Which::Folder(folder) => Self::of_folder(&folder),
         }
     }
 
     fn of_checkout(checkout: &Path) -> Result<Self, Trouble> {
-        let root =
-            checkout.canonicalize().map_err(|source| Trouble::file("Finding the repository at", checkout, &source))?;
-        Ok(Self { library: Library::Checkout, lab: root.join(".lab"), cache: cache()?, root })
+        let root = whole(checkout)?;
+        let own = root.join(".lab");
+        let why = match (has_space(&own), is_writable(&own)) {
+            (false, true) => return Ok(Self { library: Library::Checkout, lab: own, cache: cache()?, root }),
+            (true, _) => "has a space in its path, with which evcxr loads no cell",
+            (_, false) => "cannot be written",
+        };
+        let places = Self::of_folder(&root)?;
+        println!("{} {why}: what belongs there goes to {}.", own.display(), places.lab.display());
+        Ok(places)
+    }
+
+    /// The places of a clone in which nothing is written.
+    fn of_folder(folder: &Path) -> Result<Self, Trouble> {
+        let root = whole(folder)?;
+        if !is_clone(&root) {
+            return Err(Trouble::new(
+                format!("{} is not a clone of candle-lens.", root.display()),
+                "Name the folder that holds the library's Cargo.toml.",
+            ));
+        }
+        let name = format!("clone-{}", digest(root.as_os_str().as_encoded_bytes()));
+        let (shared, own) = (cache()?.join(&name), own_cache().map(|cache| cache.join(&name)));
+        let lab = if is_writable(&shared) { shared } else { own? };
+        Ok(Self { library: Library::Checkout, lab, cache: cache()?, root })
     }
 
     /// The places of the library as a crate, asked for as in a manifest.
@@ -86,11 +144,74 @@ impl Places {
     }
 }
 
-/// The folder that all clones share.
+/// Where the kernels that start from `lab` have their folders: in it, or in the user's own cache where it is another's.
+///
+/// # Errors
+/// The environment names no home folder.
+pub fn kernels(lab: &Path) -> Result<PathBuf, Trouble> {
+    if is_writable(lab) {
+        return Ok(lab.join("kernels"));
+    }
+    Ok(own_cache()?.join(format!("kernels-{}", digest(lab.as_os_str().as_encoded_bytes()))))
+}
+
+/// evcxr sends the path of a cell to the process that loads it, and the path ends at its first space.
+///
+/// # Errors
+/// Cells compiled in this folder could not be loaded.
+pub fn refuse_space(folder: &Path) -> Result<(), Trouble> {
+    if !has_space(folder) {
+        return Ok(());
+    }
+    Err(Trouble::new(
+        format!("{} has a space in its path, and evcxr cannot load cells from there.", folder.display()),
+        format!(
+            "Set {CACHE} to a folder of yours without spaces in its path, which need not be there yet, and start again."
+        ),
+    ))
+}
+
+fn has_space(path: &Path) -> bool {
+    path.to_string_lossy().contains(char::is_whitespace)
+}
+
+/// Whether a folder holds the library's sources.
+fn is_clone(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains("name = \"candle-lens\""))
+}
+
+fn whole(folder: &Path) -> Result<PathBuf, Trouble> {
+    folder.canonicalize().map_err(|source| Trouble::file("Finding the repository at", folder, &source))
+}
+
+/// Whether this user may write in a folder, which is made if it is missing. A full disk is another matter.
+fn is_writable(folder: &Path) -> bool {
+    let probe = folder.join(format!("{}.part", std::process::id()));
+    let made = fs::create_dir_all(folder).and_then(|()| File::create(&probe));
+    let _ = fs::remove_file(&probe);
+    let refused =
+        |source: std::io::Error| matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem);
+    !made.is_err_and(refused)
+}
+
+/// The folder that all clones share, and all users where `CANDLE_LENS_CACHE` names one.
 ///
 /// # Errors
 /// The environment names no home folder.
 pub fn cache() -> Result<PathBuf, Trouble> {
+    let shared = std::env::var_os(CACHE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    match shared {
+        Some(shared) if shared.is_absolute() => Ok(shared),
+        Some(shared) => Err(Trouble::new(
+            format!("{CACHE} is {:?}, which is not an absolute path.", shared.display().to_string()),
+            "Give it the whole path of a folder, or unset it.",
+        )),
+        None => own_cache(),
+    }
+}
+
+/// The user's own cache.
+fn own_cache() -> Result<PathBuf, Trouble> {
     let cache = user_cache(|name| std::env::var_os(name).map(PathBuf::from)).ok_or_else(|| {
         Trouble::new(
             "There is no folder for caches: the environment has neither HOME nor its like.",

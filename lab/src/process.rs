@@ -26,6 +26,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
             command.env_remove(&name);
         }
     }
+    command.env("PATH", search_path());
     let target = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf()));
     if let (Some(paths), Some(target)) = (std::env::var_os(LIBRARY_PATH), target) {
         command.env(LIBRARY_PATH, without_folder(&paths, &target));
@@ -46,8 +47,31 @@ pub fn cargo() -> Command {
 
 /// The first program of this name where programs are sought.
 pub fn on_path(program: &str) -> Option<PathBuf> {
+    found_in(&search_path(), program)
+}
+
+fn found_in(path: &OsStr, program: &str) -> Option<PathBuf> {
     let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(&file)).find(|path| path.is_file())
+    std::env::split_paths(path).map(|folder| folder.join(&file)).find(|path| path.is_file())
+}
+
+/// Where programs are sought: cargo's own folder too, where no cargo is found without. A Jupyter that ran before Rust was installed does
+/// not know it, and starts our kernels all the same.
+pub fn search_path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let rust = cargo_home().map(|home| home.join("bin")).filter(|folder| folder.is_dir());
+    match rust {
+        Some(rust) if found_in(&path, "cargo").is_none() => {
+            std::env::join_paths(std::env::split_paths(&path).chain([rust])).unwrap_or(path)
+        }
+        _ => path,
+    }
+}
+
+/// Cargo's folder, by cargo's rules.
+pub fn cargo_home() -> Option<PathBuf> {
+    let set = std::env::var_os("CARGO_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    set.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
 }
 
 /// Runs a command to its end, its output going where ours goes.
@@ -91,19 +115,18 @@ pub fn end_group(leader: u32) {
 #[cfg(unix)]
 const LOOKING: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Waits until `client` is no longer the parent of `process`, the leader of a group, and ends that group. Returns when the
-/// process is gone.
+/// Waits until `client` is no longer the parent of `process`, or until that is gone, and ends `group` and the group that the process
+/// leads. Without a client (0) there is nothing to wait for.
 #[cfg(unix)]
-pub fn end_orphan(process: u32, client: u32) {
+pub fn end_orphan(process: u32, client: u32, group: u32) {
     if client == 0 {
         return;
     }
-    while let Some(parent) = parent(process) {
-        if parent != client {
-            return end_group(process);
-        }
+    while parent(process) == Some(client) {
         std::thread::sleep(LOOKING);
     }
+    end_group(process);
+    end_group(group);
 }
 
 /// The parent of a process that is there.
@@ -122,6 +145,15 @@ fn parent(process: u32) -> Option<u32> {
 fn members(listed: &str, group: u32) -> Vec<String> {
     let pairs = listed.lines().filter_map(|line| line.split_whitespace().collect::<Vec<_>>().try_into().ok());
     pairs.filter(|[owner, _]: &[&str; 2]| owner.parse() == Ok(group)).map(|[_, id]| id.to_string()).collect()
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    match !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c)) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 /// A command as one would type it.
@@ -151,13 +183,15 @@ mod tests {
         use std::os::unix::process::CommandExt;
         let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         assert_eq!(parent(child.id()), Some(std::process::id()));
-        end_orphan(child.id(), 0);
+        end_orphan(child.id(), 0, child.id());
         assert!(child.try_wait().unwrap().is_none(), "a kernel without a client to miss goes on");
         // As if another process had started it, which is no longer its parent.
-        end_orphan(child.id(), std::process::id() + 1);
+        end_orphan(child.id(), std::process::id() + 1, child.id());
         assert!(!child.wait().unwrap().success());
         assert_eq!(parent(child.id()), None);
-        end_orphan(child.id(), 1);
+        let mut other = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        end_orphan(child.id(), 1, other.id());
+        assert!(!other.wait().unwrap().success(), "what a process that is gone has started is ended");
     }
 
     #[test]

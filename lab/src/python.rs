@@ -19,6 +19,10 @@ pub const JUPYTER: Packages = Packages { name: "jupyter", requirements: include_
 /// What the browser tests need besides.
 pub const BROWSER: Packages = Packages { name: "browser", requirements: include_str!("../browser/requirements.txt") };
 
+/// The variable that names a Python which has what a kernel's client needs (jupyter_client, nbformat), as the one has that the
+/// launcher's Python package is installed in: then no environment is made.
+const GIVEN: &str = "CANDLE_LENS_PYTHON";
+
 /// The oldest Python that the pinned packages run on.
 const OLDEST: (u32, u32) = (3, 9);
 
@@ -48,12 +52,18 @@ pub fn describe() -> Result<String, Trouble> {
 
 /// A word on an environment, or that there is none.
 pub fn find_environment(places: &Places, packages: &Packages) -> Result<String, Trouble> {
-    existing(places, packages)?;
+    let python = existing(places, packages)?;
+    if given(packages).is_some() {
+        return Ok(format!("that of {}", python.display()));
+    }
     Ok(folder(places, packages, &find()?).display().to_string())
 }
 
 /// The Python of an environment that is there.
 pub fn existing(places: &Places, packages: &Packages) -> Result<PathBuf, Trouble> {
+    if let Some(python) = given(packages) {
+        return has_client(python);
+    }
     let folder = folder(places, packages, &find()?);
     if is_whole(&folder) {
         return Ok(inside(&folder));
@@ -61,6 +71,23 @@ pub fn existing(places: &Places, packages: &Packages) -> Result<PathBuf, Trouble
     Err(Trouble::new(
         format!("{} is not there or was left half made.", folder.display()),
         "Run `cargo lab setup` (about 1 minute, with the network).",
+    ))
+}
+
+/// The Python that the environment names for these packages.
+fn given(packages: &Packages) -> Option<PathBuf> {
+    let named = std::env::var_os(GIVEN).filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.filter(|_| packages.name == JUPYTER.name)
+}
+
+fn has_client(python: PathBuf) -> Result<PathBuf, Trouble> {
+    let tried = command(&python).args(["-c", "import jupyter_client, nbformat"]).output();
+    if tried.is_ok_and(|output| output.status.success()) {
+        return Ok(python);
+    }
+    Err(Trouble::new(
+        format!("{}, which {GIVEN} names, cannot import jupyter_client and nbformat.", python.display()),
+        format!("`{} -m pip install jupyter_client nbformat`, or unset the variable.", python.display()),
     ))
 }
 
@@ -81,6 +108,9 @@ fn is_whole(folder: &Path) -> bool {
 
 /// The environment's Python; the environment is made if it is missing or was left half made.
 pub fn environment(places: &Places, packages: &Packages) -> Result<PathBuf, Trouble> {
+    if let Some(python) = given(packages) {
+        return has_client(python);
+    }
     let python = find()?;
     let folder = folder(places, packages, &python);
     let inside = inside(&folder);

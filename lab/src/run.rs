@@ -247,7 +247,7 @@ fn save(
     passed: bool,
 ) -> Result<Vec<String>, Trouble> {
     let whole = path.canonicalize().map_err(|source| Trouble::file("Finding", path, &source))?;
-    let executed = executed(places, &whole);
+    let executed = options.to.clone().unwrap_or_else(|| executed(places, &whole));
     notebook.write(&executed)?;
     let mut written = places.brief(&executed);
     if options.html {

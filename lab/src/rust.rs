@@ -4,10 +4,38 @@ use crate::process::command;
 use crate::trouble::Trouble;
 use std::path::PathBuf;
 
+/// The oldest Rust that compiles the library.
+const OLDEST: (u32, u32) = (1, 95);
+
+/// How to get it.
+const GET: &str = "Install Rust: `curl https://sh.rustup.rs -sSf | sh -s -- -y --profile minimal` (Windows, and what this does: \
+                   https://rustup.rs), or `rustup update` if it is there, and start again.";
+
+/// The first line of what `rustc` says of itself.
+///
+/// # Errors
+/// There is none, or it is too old for the library.
+pub fn describe() -> Result<String, Trouble> {
+    let version = version()?.lines().next().unwrap_or_default().to_string();
+    match release(&version) {
+        Some(release) if release >= OLDEST => Ok(version),
+        _ => Err(Trouble::new(
+            format!("{version:?} is older than Rust {}.{}, which the library needs.", OLDEST.0, OLDEST.1),
+            GET,
+        )),
+    }
+}
+
+/// The numbers of `rustc 1.95.0 (..)`.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split_whitespace().nth(1)?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 /// What `rustc` says of itself, several lines.
 pub fn version() -> Result<String, Trouble> {
     ask("-vV").map_err(|source| {
-        Trouble::new(format!("rustc did not start: {source}."), "Install Rust from https://rustup.rs and start again.")
+        Trouble::new(format!("The kernel compiles each cell, and rustc did not start: {source}."), GET)
     })
 }
 
@@ -30,4 +58,16 @@ pub fn libraries() -> Option<PathBuf> {
 fn ask(question: &str) -> std::io::Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     Ok(String::from_utf8_lossy(&command(rustc).arg(question).output()?.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_read() {
+        assert_eq!(release("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
+        assert_eq!(release("rustc 2.0.1-nightly"), Some((2, 0)));
+        assert_eq!(release("no rustc"), None);
+    }
 }

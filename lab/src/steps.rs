@@ -45,12 +45,9 @@ pub fn lock(path: &Path, doing: &str) -> Result<File, Trouble> {
 /// Opens a lock file, made if it is missing.
 pub fn open_lock(path: &Path) -> Result<File, Trouble> {
     make_folder(path.parent().unwrap_or(path))?;
-    File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|source| Trouble::file("Opening", path, &source))
+    let opened = File::options().create(true).truncate(false).write(true).open(path);
+    // In another user's folder a lock is only read, which is enough to wait for it.
+    opened.or_else(|source| File::open(path).map_err(|_| Trouble::file("Opening", path, &source)))
 }
 
 /// Makes a folder and those above it.
@@ -98,6 +95,35 @@ mod tests {
         assert_eq!(words(Duration::from_millis(420)), "0.42 s");
         assert_eq!(words(Duration::from_millis(12_340)), "12.3 s");
         assert_eq!(words(Duration::from_secs(187)), "3 min 07 s");
+    }
+
+    #[test]
+    fn of_two_launchers_one_waits_for_the_other() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-lab-lock-{}", std::process::id()));
+        let path = folder.join("set-up.lock");
+        let first = lock(&path, "setting up").unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| lock(&path, "setting up").map(|_| Instant::now()));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!second.is_finished());
+            let over = Instant::now();
+            drop(first);
+            assert!(second.join().unwrap().unwrap() >= over);
+        });
+        remove_folder(&folder).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_named_and_nothing_is_half_written() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-lab-full-{}", std::process::id()));
+        write(&folder.join("a.txt"), "old").unwrap();
+        // A device on which there is never room.
+        std::os::unix::fs::symlink("/dev/full", folder.join("a.txt.part")).unwrap();
+        let message = write(&folder.join("a.txt"), "new").unwrap_err().to_string();
+        assert!(message.contains("No space left") && message.contains("Check that the disk is not full"), "{message}");
+        assert_eq!(fs::read_to_string(folder.join("a.txt")).unwrap(), "old");
+        remove_folder(&folder).unwrap();
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::process::on_path;
 use crate::session::{Jupyter, Said};
 use crate::steps::{self, digest, lock, step};
 use crate::trouble::Trouble;
-use crate::{evcxr, inventory, rust, verdict};
+use crate::{evcxr, features, inventory, rust, verdict};
 use std::env::consts::DLL_PREFIX;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -43,10 +43,6 @@ overflow-checks = false
 [profile.dev.package.ctx]
 codegen-units = 1
 ";
-
-/// A cell that cannot be compiled, with names bound in a pattern: evcxr explains it by way of `cargo check`, whose own
-/// results for all crates would otherwise be made when a user first mistypes a name (a minute on 2 cores).
-const MISTAKE: &str = "let (first, second) = nowhere();";
 
 /// What separates the key from the list of files in the stamp.
 const HOLDS: &str = "\nholds:\n";
@@ -103,7 +99,9 @@ pub fn describe(places: &Places) -> Result<String, Trouble> {
             "Run `cargo lab setup`.",
         ));
     }
-    Ok(places.brief(&template))
+    let features = features::of(&places.lab);
+    let with = if features.is_empty() { String::new() } else { format!(", with the features {features}") };
+    Ok(places.brief(&template) + &with)
 }
 
 fn stamp(lab: &Path) -> PathBuf {
@@ -118,13 +116,16 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
     if is_fresh(&places.lab, &key) {
         return Ok(());
     }
-    let _alone = lock(&lock_file(&places.lab), "copying or compiling the kernel's template")?;
+    let _alone = lock(
+        &lock_file(&places.lab),
+        "copying or compiling the kernel's template, or a kernel of another user runs from it",
+    )?;
     for path in damaged(&places.lab) {
         // Cargo goes by modification times and would take what is cut off for whole.
         let _ = fs::remove_file(path);
     }
     let doing = if is_built(&places.lab) {
-        "Compiling the changes of candle-lens for the kernel (about 1 minute; everything if a dependency changed)"
+        "Compiling the changes of candle-lens for the kernel (3 to 5 minutes; everything if a dependency changed)"
     } else {
         "Compiling candle-lens for the kernel (4 to 8 minutes on 2 cores; later only what changed)"
     };
@@ -167,26 +168,30 @@ fn key(places: &Places) -> Result<String, Trouble> {
     // evcxr links with these where it finds them, and cargo compiles everything anew for another linker.
     let linkers = ["mold", "lld"].map(|name| on_path(name).is_some().then_some(name));
     Ok(format!(
-        "{}evcxr: {}\nlinkers: {linkers:?}\nmanifests: {}\nmistake: {MISTAKE}\n{PROFILE}",
+        "{}evcxr: {}\nlinkers: {linkers:?}\nmanifests: {}\nfeatures: {}\n{PROFILE}",
         rust::version()?,
         evcxr::VERSION,
-        digest(&manifests)
+        digest(&manifests),
+        features::of(&places.lab)
     ))
 }
 
 /// Whether the template was built from this key and from sources that have not changed since.
 fn is_fresh(lab: &Path, key: &str) -> bool {
-    let built = stamp(lab);
-    let Ok(since) = fs::metadata(&built).and_then(|data| data.modified()) else {
-        return false;
-    };
-    let Some(sources) = compiled_sources(&evcxr_folder(&folder(lab)).join("target"), &folder(lab)) else {
-        return false;
-    };
     let is_key = |stamp: String| stamp.split_once(HOLDS).is_some_and(|(old, _)| old == key);
-    fs::read_to_string(&built).is_ok_and(is_key)
-        && damaged(lab).is_empty()
-        && sources.iter().all(|path| fs::metadata(path).and_then(|data| data.modified()).is_ok_and(|at| at <= since))
+    fs::read_to_string(stamp(lab)).is_ok_and(is_key) && has_these_sources(lab) && damaged(lab).is_empty()
+}
+
+/// Whether the library's sources are those that the template was built from.
+pub fn has_these_sources(lab: &Path) -> bool {
+    let built = fs::metadata(stamp(lab)).and_then(|data| data.modified());
+    let sources = compiled_sources(&evcxr_folder(&folder(lab)).join("target"), &folder(lab));
+    built.is_ok_and(|since| sources.is_some_and(|sources| none_newer(&sources, since)))
+}
+
+/// Whether all of these are there and none has changed since.
+fn none_newer(sources: &[PathBuf], since: SystemTime) -> bool {
+    sources.iter().all(|path| fs::metadata(path).and_then(|data| data.modified()).is_ok_and(|at| at <= since))
 }
 
 /// Where evcxr, working in `folder`, has its compiled dependencies.
@@ -202,7 +207,9 @@ pub fn compiled_sources(target: &Path, own: &Path) -> Option<Vec<PathBuf>> {
         .map(|entry| entry.path().join(format!("debug/{DLL_PREFIX}ctx.d")))
         .find(|path| path.is_file())?;
     let text = fs::read_to_string(note).ok()?;
-    Some(listed_sources(&text).into_iter().filter(|path| !path.starts_with(own)).collect())
+    // A template that was copied lists the cells of the one it was copied from.
+    let is_cell = |path: &Path| path.starts_with(own) || path.ends_with("template/ctx/src/lib.rs");
+    Some(listed_sources(&text).into_iter().filter(|path| !is_cell(path)).collect())
 }
 
 /// The paths after the colon of a dep-info file (`made: from from`, a space in a path written `\ `).
@@ -242,7 +249,7 @@ fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Tr
     let mut session = jupyter.start(&places.root, Some(&evcxr_folder(template)))?;
     let (mut crates, mut reported) = (0, Instant::now());
     let dependency = format!(":dep candle-lens = {}", places.dependency());
-    let mut tell = |said: Said| {
+    let tell = |said: Said| {
         let Said::Log(text) = said else { return };
         crates += text.matches("Compiling ").count();
         if reported.elapsed() > Duration::from_secs(15) {
@@ -250,10 +257,8 @@ fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Tr
             reported = Instant::now();
         }
     };
-    let reply = session.execute(&dependency, PATIENCE, &mut tell);
-    let checked = session.execute(MISTAKE, PATIENCE, tell);
+    let reply = session.execute(&dependency, PATIENCE, tell);
     session.end();
-    checked?;
     match verdict::complaint(&reply?) {
         None => Ok(()),
         Some(complaint) => Err(Trouble::new(

@@ -1,5 +1,6 @@
 //! The launcher's error: what failed, and how to fix it.
 
+use crate::places::COMMAND;
 use std::fmt;
 use std::path::Path;
 
@@ -29,6 +30,7 @@ impl Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\nTo fix it: {}", self.what, self.fix)
+        let text = format!("{}\nTo fix it: {}", self.what, self.fix);
+        f.write_str(&text.replace("cargo lab", COMMAND))
     }
 }

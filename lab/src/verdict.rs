@@ -24,7 +24,8 @@ pub fn complaint(reply: &Reply) -> Option<String> {
         _ => {}
     }
     let stderr: String = texts(&reply.outputs, "stderr").collect();
-    jupyter_error(&reply.outputs)
+    process_ended(&reply.outputs, &stderr)
+        .or_else(|| jupyter_error(&reply.outputs))
         .or_else(|| panic_message(&stderr))
         .or_else(|| stderr.lines().find(|line| line.contains(ERROR)).map(str::to_string))
         .or_else(|| stderr.lines().find(|line| !is_harmless(line)).map(|line| format!("unexpected on stderr: {line}")))
@@ -66,6 +67,13 @@ fn jupyter_error(outputs: &[Value]) -> Option<String> {
     let traceback = error["traceback"][0].as_str();
     let text = told.or(traceback).unwrap_or("an error without a message");
     Some(text.lines().take(2).collect::<Vec<_>>().join(" "))
+}
+
+/// What the launcher, or the library, says of the end of the process of the cells, behind what evcxr says.
+fn process_ended(outputs: &[Value], stderr: &str) -> Option<String> {
+    let error = jupyter_error(outputs).filter(|error| error.contains("Subprocess terminated"))?;
+    let why = stderr.lines().find(|line| line.contains(ERROR) && line.contains("variables are lost"))?;
+    Some(format!("{error}: {why}"))
 }
 
 /// The panic's place and the first line of its message.
@@ -135,6 +143,17 @@ mod tests {
             json!([{ "output_type": "error", "ename": "Error", "evalue": "cannot find value `x`", "traceback": [] }]);
         assert_eq!(complaint(&reply("error", outputs)).unwrap(), "cannot find value `x`");
         assert!(complaint(&reply("error", json!([]))).is_some());
+    }
+
+    #[test]
+    fn why_a_process_ended_is_found() {
+        let why = "candle-lens: the process of the notebook has ended, and all variables are lost: it was aborted.";
+        let error = "Subprocess terminated with status: signal: 6 (SIGABRT)";
+        let outputs = json!([
+            { "output_type": "stream", "name": "stderr", "text": format!("thread panicked at nothing\n{why}\n") },
+            { "output_type": "error", "ename": "", "evalue": error, "traceback": [] },
+        ]);
+        assert_eq!(complaint(&reply("error", outputs)).unwrap(), format!("{error}: {why}"));
     }
 
     #[test]

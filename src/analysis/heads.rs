@@ -137,7 +137,7 @@ pub fn detect_head(
             }
             scores.push((sum / wanted.len() as f64) as f32);
         }
-        progress.step(1);
+        progress.step(1)?;
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];
     Labelled::new(format!("{pattern:?} score"), axes, scores)
@@ -239,7 +239,7 @@ pub fn copying_scores<T: Into<TokenRef>>(
             };
             copying.push(ranks(&|logit, own| logit > own));
             negative.push(ranks(&|logit, own| logit < own));
-            progress.step(1);
+            progress.step(1)?;
         }
     }
     let axes = vec![
@@ -267,7 +267,7 @@ pub fn eigenvalue_copying_scores(model: &HookedTransformer) -> Result<Labelled> 
         for head in 0..dims.n_heads as isize {
             let circuit = ov.get(&[layer, head])?.left_matmul(&w_e)?.right_matmul(&w_u)?;
             scores.push(circuit.eigenvalues()?.positivity()?.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-            progress.step(1);
+            progress.step(1)?;
         }
     }
     let axes = vec![Axis::numbered("layer", dims.n_layers), Axis::numbered("head", dims.n_heads)];

@@ -56,7 +56,7 @@ pub fn sink_mass(cache: &ActivationCache) -> Result<Labelled> {
         });
         let by_prompt = by_prompt.collect::<candle_core::Result<Vec<_>>>()?;
         masses.extend((0..dims.n_heads).flat_map(|head| by_prompt.iter().map(move |masses| masses[head])));
-        progress.step(1);
+        progress.step(1)?;
     }
     let axes = vec![
         Axis::numbered("layer", dims.n_layers),

@@ -74,7 +74,7 @@ pub(crate) fn collected(
                 rows.push(x.index_select(&Tensor::new(places, x.device())?, 0)?);
             }
         }
-        progress.step(count as u64);
+        progress.step(count as u64)?;
     }
     let of_point = |rows: Vec<Vec<Tensor>>| rows.iter().map(|rows| Ok(Tensor::cat(rows, 0)?)).collect();
     found.into_iter().map(of_point).collect()

@@ -31,6 +31,8 @@ struct CacheAbout {
     #[serde(default)]
     soft_cap: bool,
     #[serde(default)]
+    sink: Sink,
+    #[serde(default)]
     edited: Vec<String>,
     points: Vec<String>,
     /// The points inside splices, with what they are: no table knows them.
@@ -89,6 +91,7 @@ impl ActivationCache {
             pos: self.pos.clone(),
             has_batch_dim: self.has_batch_dim,
             soft_cap: self.soft_cap,
+            sink: self.sink,
             edited: self.edited.iter().map(HookPoint::to_string).collect(),
             points: tensors.keys().cloned().collect(),
             inner: self.captured.keys().chain(&self.edited).filter_map(about_inner).collect(),
@@ -138,7 +141,7 @@ impl ActivationCache {
             edited,
             any_model,
             provenance,
-            sink: Sink::default(),
+            sink: about.sink,
         })
     }
 }

@@ -63,7 +63,7 @@ impl ActivationCache {
         for l in 0..layer {
             let results = self.get_neuron_results(model, l as isize, query.kind.neurons.clone(), query.pos.clone())?;
             parts.push(neurons_first(&results, 2)?);
-            progress.step(1);
+            progress.step(1)?;
         }
         let mut labels = neuron_labels(layer, &chosen);
         if query.kind.with_remainder {
@@ -170,7 +170,7 @@ impl ActivationCache {
             }
             positions = (post.rank() > 1 + usize::from(batch.is_some())).then_some(());
             parts.push(neurons_first(&part, 1)?);
-            progress.step(1);
+            progress.step(1)?;
         }
         if parts.is_empty() {
             return Ok(None);

@@ -15,6 +15,7 @@ use crate::dims::ReadBy;
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::hooks::{HookPoint, Site};
+use crate::interrupt::check_interrupt;
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::slice::Slice;
@@ -129,7 +130,7 @@ impl ActivationCache {
                 parts.push(results.narrow(head_axis, head, 1)?.squeeze(head_axis)?);
                 labels.push(Head::new(l, head).to_string());
             }
-            progress.step(1);
+            progress.step(1)?;
         }
         if query.kind.with_remainder {
             let stream = self.at_positions(&self.stream_before(layer)?, &query.pos, 2)?;
@@ -175,6 +176,7 @@ impl ActivationCache {
     fn stack_of(&self, parts: Vec<(HookPoint, String)>, pos: Slice) -> Result<ResidualStack> {
         let (mut tensors, mut labels) = (Vec::new(), Vec::new());
         for (point, label) in parts {
+            check_interrupt()?;
             tensors.push(self.at_positions(&self.added(point)?, &pos, 2)?);
             labels.push(label);
         }

@@ -5,6 +5,7 @@
 //! leave it out.
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::store::ActivationCache;
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::hooks::Site;
 
 /// Whether attention to the first token of a prompt counts; padding before it is none. A setting of a cache
 /// ([`ActivationCache::with_sink`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Sink {
     /// It counts as any other.
     #[default]

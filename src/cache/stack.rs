@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::slice::Slice;
+use crate::variables::holds;
 use crate::visible::visible;
 use crate::wide::{sum, widened};
 
@@ -22,6 +23,10 @@ pub struct ResidualStack {
     pub(super) has_batch_dim: bool,
     /// Whether the components have been through a norm.
     pub(super) normed: bool,
+}
+
+holds! {
+    ResidualStack { values, labels, positions } = |stack| format!("{:?} {}", stack.values.dims(), stack.values.dtype().as_str());
 }
 
 impl ResidualStack {

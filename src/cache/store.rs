@@ -13,6 +13,7 @@ use crate::hooks::{AxisName, HookPlan, HookPoint, HookQuery};
 use crate::model::{FinalNorm, ModelProvenance};
 use crate::slice::Slice;
 use crate::tokens::{PaddingSide, Tokens};
+use crate::variables::holds;
 
 /// Where a cache comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,13 @@ pub struct ActivationCache {
     pub(super) provenance: Provenance,
     /// Whether attention to the first token of each prompt counts.
     pub(super) sink: Sink,
+}
+
+holds! {
+    ActivationCache { captured, tokens } = |cache| match cache.captured.len() {
+        1 => "1 activation".into(),
+        count => format!("{count} activations"),
+    };
 }
 
 impl ActivationCache {

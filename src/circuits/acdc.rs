@@ -6,8 +6,8 @@
 //! difference is the mean over prompts of `|metric - clean metric|`: of [`Metric::kl`](crate::metrics::Metric::kl), which is 0
 //! in the clean run, it is the KL divergence, the paper's measure.
 //!
-//! With `tau` 0 every edge that has an effect stays, with an infinite one none does. What reaches the logits on no way has no
-//! effect: edges into a node that no reader is left of are removed without a run.
+//! With `tau` 0 every edge that has an effect stays, with an infinite one none does. What no path leads from to the logits has no
+//! effect: edges into a node that nothing reads any more are removed without a run.
 //!
 //! While a reader is visited, all edges into earlier nodes are still there, so everything before its block is as in the
 //! clean run. Runs begin at that block, and what missing edges from earlier nodes change in later readers is computed once for each
@@ -122,7 +122,7 @@ impl Search<'_> {
         let rows = layout.prev_index(node);
         if !self.is_read(node) {
             (0..rows).for_each(|row| self.decide((row, column), 0., false));
-            progress.step(rows as u64);
+            progress.step(rows as u64)?;
             return Ok(());
         }
         let layer = node.layer().unwrap_or(layout.n_layers);
@@ -155,7 +155,7 @@ impl Search<'_> {
             let next = if stays { done.max(FEWEST) } else { 2 * self.together };
             self.together = next.min(self.most);
             left.drain(..done);
-            progress.step(done as u64);
+            progress.step(done as u64)?;
         }
         if layer < layout.n_layers {
             // In place: no run has these updates any more.

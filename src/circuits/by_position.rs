@@ -26,6 +26,7 @@ use super::spans::{Reach, SpanLayout, SpanOf, Spans, crosses};
 use crate::error::{Error, Result, human_bytes};
 use crate::experiment::Quadrature;
 use crate::hooks::{Gradients, HookPoint, Site};
+use crate::host;
 use crate::model::{AttentionDir, Run};
 use crate::progress::Progress;
 use crate::slice::forward;
@@ -36,8 +37,12 @@ struct Written {
     reach: Reach,
 }
 
-/// What every node writes at the positions of a span, `[node, place * d_model]`, and these positions; none where there is none.
-type AtSpan = Option<(Tensor, Tensor)>;
+/// What every node writes at the positions of a span, `[node, place * d_model]`, and these positions, on the device and here; none
+/// where there is none.
+type AtSpan = Option<(Tensor, Tensor, Vec<u32>)>;
+
+/// Scores of edges that are still on the device: of which inputs of which node, from which span to which, `[row, column]`.
+type Scored = Vec<((Node, Option<Qkv>, (usize, usize)), Tensor)>;
 
 impl Edges {
     /// The score of every edge at each position; of edges into keys and values, from each position to each.
@@ -162,20 +167,24 @@ impl Edges {
             for run in runs {
                 let (of_run, gradients) = self.gradients(run, &points, (from, count))?;
                 let last = at(&gradients, HookPoint::Block(layers - 1, Site::ResidPost))?;
-                self.add_within(&mut scores, layout, &written, Node::Logits, &last)?;
-                progress.step(1);
+                let mut scored = Scored::new();
+                self.score_within(&mut scored, layout, &written, Node::Logits, &last)?;
+                self.add_scored(&mut scores, layout, scored)?;
+                progress.step(1)?;
                 for layer in 0..layers {
+                    let mut scored = Scored::new();
                     if !self.layout.attn_only {
                         let read = at(&gradients, HookPoint::Block(layer, Site::MlpIn))?;
-                        self.add_within(&mut scores, layout, &written, Node::Mlp(forward(layer)), &read)?;
+                        self.score_within(&mut scored, layout, &written, Node::Mlp(forward(layer)), &read)?;
                     }
                     let is_cut =
                         run.between.as_ref().is_some_and(|between| between.point == HookPoint::Block(layer, Site::Z));
                     if !is_cut {
                         let run = (run, &of_run, &gradients);
-                        self.add_heads(&mut scores, layout, &written, layer, run, (from, count))?;
+                        self.score_heads(&mut scored, layout, &written, layer, run, (from, count))?;
                     }
-                    progress.step(1);
+                    self.add_scored(&mut scores, layout, scored)?;
+                    progress.step(1)?;
                 }
             }
         }
@@ -190,17 +199,16 @@ impl Edges {
             if places.is_empty() {
                 return Ok(None);
             }
-            let places = Tensor::new(&places[..], written.device())?;
-            Ok(Some((written.index_select(&places, 1)?.flatten_from(1)?, places)))
+            let there = Tensor::new(&places[..], written.device())?;
+            Ok(Some((written.index_select(&there, 1)?.flatten_from(1)?, there, places.clone())))
         };
         places.iter().map(of_span).collect()
     }
 
-    /// Adds the scores of edges into a node that reads within a position, whose input has this gradient,
-    /// `[prompts, pos, d_model]`.
-    fn add_within(
+    /// The scores of edges into a node that reads within a position, whose input has this gradient, `[prompts, pos, d_model]`.
+    fn score_within(
         &self,
-        scores: &mut [f64],
+        scored: &mut Scored,
         layout: &SpanLayout,
         written: &Written,
         node: Node,
@@ -208,15 +216,15 @@ impl Edges {
     ) -> Result<()> {
         let read = read.to_dtype(DType::F32)?.flatten_to(1)?.unsqueeze(0)?;
         for span in 0..layout.spans {
-            self.add_span(scores, layout, written, (node, None), &read, (span, span))?;
+            self.score_span(scored, written, (node, None), &read, (span, span))?;
         }
         Ok(())
     }
 
-    /// Adds the scores of edges into all heads of a layer: for each span, those to what the heads write there.
-    fn add_heads(
+    /// The scores of edges into all heads of a layer: for each span, those to what the heads write there.
+    fn score_heads(
         &self,
-        scores: &mut [f64],
+        scored: &mut Scored,
         layout: &SpanLayout,
         written: &Written,
         layer: usize,
@@ -233,7 +241,7 @@ impl Edges {
         let z = self.model.mixed(layer, qkv.each_ref().map(|var| var.as_tensor().clone()), &suffix)?;
         let heads = self.layout.n_heads;
         for (to, places) in written.spans.iter().enumerate() {
-            let Some((_, places)) = places else { continue };
+            let Some((.., places)) = places else { continue };
             let store = (&z * self.only_at(&of_z, places)?)?.sum_all()?.backward()?;
             let of = |var: &Var| match store.get(var.as_tensor()) {
                 Some(gradient) => Ok(gradient.clone()),
@@ -247,7 +255,7 @@ impl Edges {
                 let node = (Node::Head(forward(layer), 0), Some(qkv));
                 let sources = if crosses(Some(qkv)) { 0..layout.spans } else { to..to + 1 };
                 for from in sources.filter(|&from| written.reach.joins(from, to)) {
-                    self.add_span(scores, layout, written, node, &read, (from, to))?;
+                    self.score_span(scored, written, node, &read, (from, to))?;
                 }
             }
         }
@@ -255,31 +263,39 @@ impl Edges {
     }
 
     /// `x [prompts, pos, ..]` at these positions, and 0 at all others.
-    fn only_at(&self, x: &Tensor, places: &Tensor) -> Result<Tensor> {
+    fn only_at(&self, x: &Tensor, places: &[u32]) -> Result<Tensor> {
         let mut mask = vec![0f32; x.dim(0)? * x.dim(1)?];
-        places.to_vec1::<u32>()?.into_iter().for_each(|place| mask[place as usize] = 1.);
+        places.iter().for_each(|&place| mask[place as usize] = 1.);
         let mut shape = vec![1; x.rank()];
         shape[..2].copy_from_slice(&x.dims()[..2]);
         Ok(x.broadcast_mul(&Tensor::from_vec(mask, shape, x.device())?.to_dtype(x.dtype())?)?)
     }
 
-    /// Adds the scores from span to span of all edges into the columns whose gradients these are, `[column, prompts * pos, d_model]`.
-    fn add_span(
+    /// The scores from span to span of all edges into the columns whose gradients these are, `[column, prompts * pos, d_model]`.
+    fn score_span(
         &self,
-        scores: &mut [f64],
-        layout: &SpanLayout,
+        scored: &mut Scored,
         written: &Written,
         (node, qkv): (Node, Option<Qkv>),
         read: &Tensor,
         way: (usize, usize),
     ) -> Result<()> {
-        let Some((written, places)) = &written.spans[way.0] else { return Ok(()) };
+        let Some((written, places, _)) = &written.spans[way.0] else { return Ok(()) };
         let read = read.index_select(places, 1)?.flatten_from(1)?;
-        let product = written.narrow(0, 0, self.layout.prev_index(node))?.matmul(&read.t()?)?.to_vec2::<f32>()?;
-        let first = self.layout.backward_index(node, qkv).expect("a node that reads");
-        for (row, of_row) in product.into_iter().enumerate() {
-            for (column, score) in of_row.into_iter().enumerate() {
-                let place = row * self.layout.n_backward() + first + column;
+        let product = written.narrow(0, 0, self.layout.prev_index(node))?.matmul(&read.t()?)?;
+        scored.push(((node, qkv, way), product));
+        Ok(())
+    }
+
+    /// Adds scores to those of all edges.
+    fn add_scored(&self, scores: &mut [f64], layout: &SpanLayout, scored: Scored) -> Result<()> {
+        let (edges, products): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
+        let numbers = host::numbers_of_all::<f32>(&products)?;
+        for (((node, qkv, way), product), numbers) in edges.into_iter().zip(&products).zip(numbers) {
+            let first = self.layout.backward_index(node, qkv).expect("a node that reads");
+            let columns = product.dim(1)?.max(1);
+            for (at, score) in numbers.into_iter().enumerate() {
+                let place = at / columns * self.layout.n_backward() + first + at % columns;
                 let index = layout.index(place, qkv, way).expect("an edge that goes there");
                 scores[index] += f64::from(score);
             }

@@ -122,7 +122,7 @@ impl RandomCurves {
         for &circuit in &order {
             for draw in 0..draws as u64 {
                 values.push(faithfulness(circuit, draw)?);
-                progress.step(1);
+                progress.step(1)?;
             }
         }
         let sizes: Vec<usize> = order.into_iter().map(|circuit| sizes[circuit]).collect();

@@ -13,6 +13,7 @@ use crate::metrics::{BoundMetric, mean};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::Tokens;
+use crate::variables::holds;
 use crate::visible::visible;
 
 /// The edges of an experiment: scores of edges and nodes, and circuits run alone. Made by [`Experiment::edges`].
@@ -66,6 +67,11 @@ pub(super) struct CleanRun {
     pub logits: Tensor,
 }
 
+holds! {
+    Edges { model, tokens, corrupted_tokens, run, ablated, clean, corrupted }
+    CleanRun { outputs, resid, mlp_in, logits }
+}
+
 impl Experiment {
     /// The edges between heads and MLPs of the clean run, to be corrupted by what the baseline puts in place of what a node
     /// writes. The direction of patching (noising or not) makes no difference. The metric of the corrupted run is that of the
@@ -95,7 +101,7 @@ impl Experiment {
             Some(runs) => runs,
             None => (NodeRun::new(&model, &self.tokens)?, None),
         };
-        progress.step(1);
+        progress.step(1)?;
         let run = CleanRun::new(clean, &layout, self.clean_logits.clone());
         let ablated = match (corrupted, &self.source) {
             (Some(corrupted), _) => Outputs::of(&corrupted.captured, &layout),
@@ -104,7 +110,7 @@ impl Experiment {
                 Outputs::of(&source.activations(&model, &self.tokens, &there)?, &layout)
             }
         };
-        progress.step(1);
+        progress.step(1)?;
         let mut edges = Edges {
             corrupted_tokens: match &self.source {
                 Source::Run(corrupted) => Some(corrupted.clone()),

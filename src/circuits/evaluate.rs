@@ -38,7 +38,7 @@ impl Edges {
             let count = most.min(self.tokens.batch() - from);
             progress.together(count);
             parts.push(self.final_stream(&missing, from, count)?);
-            progress.step(count as u64);
+            progress.step(count as u64)?;
         }
         self.judge(&self.logits(&Tensor::cat(&parts, 0)?)?)
     }

@@ -40,7 +40,7 @@ impl Edges {
                     for (row, changed) in corrupted.into_iter().enumerate() {
                         scores[(first + row) * self.layout.n_backward() + column] += changed;
                     }
-                    progress.step(count as u64);
+                    progress.step(count as u64)?;
                 }
             }
         }

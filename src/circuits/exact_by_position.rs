@@ -83,7 +83,7 @@ impl Edges {
             } else {
                 add(source, self.corrupted_inputs(node, qkv, &differences, part.prompts.0)?);
             }
-            progress.step(count as u64);
+            progress.step(count as u64)?;
         }
         Ok(all)
     }

@@ -121,7 +121,7 @@ impl Edges {
         let mut scores = Vec::new();
         for circuit in circuits {
             scores.push(self.evaluate(circuit)?);
-            progress.step(1);
+            progress.step(1)?;
         }
         FaithfulnessCurve::new(scores)
     }
@@ -141,11 +141,13 @@ impl Edges {
         circuit.check(&self.layout)?;
         let full = circuit.full();
         let mut of_sets = Vec::new();
-        let mut progress = Progress::of("leaving out nodes", sets.len() as u64, "sets");
+        let mut progress = Progress::of("leaving out nodes", 2 * sets.len() as u64, "runs");
+        let mut left_of = |whole: &Circuit, set: &[Node]| {
+            let score = self.evaluate(&whole.without_nodes(set)?)?;
+            progress.step(1).map(|()| score.faithfulness)
+        };
         for set in sets {
-            let [part, all] = [circuit, &full].map(|whole| self.evaluate(&whole.without_nodes(set)?));
-            of_sets.push([part?.faithfulness, all?.faithfulness]);
-            progress.step(1);
+            of_sets.push([left_of(circuit, set)?, left_of(&full, set)?]);
         }
         let name = |node: &Node| Ok(self.layout.resolve(*node)?.to_string());
         let names = sets.iter().map(|set| Ok(set.iter().map(name).collect::<Result<Vec<_>>>()?.join(", ")));
@@ -169,7 +171,7 @@ impl Edges {
         let mut progress = Progress::of("leaving out nodes", nodes.len() as u64, "nodes");
         for node in &nodes {
             values.push(whole - self.evaluate(&circuit.without_nodes(&[*node])?)?.faithfulness);
-            progress.step(1);
+            progress.step(1)?;
         }
         let axis = Axis::new("node", nodes.iter().map(Node::to_string));
         Labelled::new(format!("faithfulness lost, {}", self.about()), vec![axis], values)
@@ -195,7 +197,7 @@ impl Circuit {
     /// As [`Circuit::topn`].
     pub fn topn_each(&self, sizes: &[usize], by: RankBy) -> Result<Vec<Self>> {
         let mut progress = Progress::of("choosing edges", sizes.len() as u64, "circuits");
-        sizes.iter().map(|&n| self.topn(n, by).inspect(|_| progress.step(1))).collect()
+        sizes.iter().map(|&n| self.topn(n, by).and_then(|found| progress.step(1).map(|()| found))).collect()
     }
 
     /// [`Circuit::greedy`] for each of these sizes.
@@ -204,7 +206,7 @@ impl Circuit {
     /// As [`Circuit::greedy`].
     pub fn greedy_each(&self, sizes: &[usize], by: RankBy) -> Result<Vec<Self>> {
         let mut progress = Progress::of("choosing edges", sizes.len() as u64, "circuits");
-        sizes.iter().map(|&n| self.greedy(n, by).inspect(|_| progress.step(1))).collect()
+        sizes.iter().map(|&n| self.greedy(n, by).and_then(|found| progress.step(1).map(|()| found))).collect()
     }
 }
 

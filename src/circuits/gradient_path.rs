@@ -40,7 +40,7 @@ impl Edges {
         for part in parts {
             let (from, count) = part;
             let target = self.output(model, &corrupted.rows(from, count), HookPlan::new(), part)?.0.detach();
-            progress.step(1);
+            progress.step(1)?;
             let (tokens, mut x) = (self.tokens.rows(from, count), rows(&self.run.outputs.embed, from, count)?.detach());
             for after in &mut path {
                 let plan = HookPlan::new().edit(HookPoint::Embed, Edit::replace(x.clone())).watch(HookPoint::Embed);
@@ -48,7 +48,7 @@ impl Edges {
                 let gradient = taps.gradients(&(output - &target)?.sqr()?.sum_all()?)?.get(HookPoint::Embed)?;
                 x = (x.to_dtype(DType::F32)? - unit(&gradient)?)?.to_dtype(x.dtype())?;
                 after.push(x.clone());
-                progress.step(1);
+                progress.step(1)?;
             }
         }
         path.into_iter().map(|parts| Ok(Tensor::cat(&parts, 0)?)).collect()

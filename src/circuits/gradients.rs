@@ -15,6 +15,7 @@ use super::outputs::rows;
 use super::stability::Sums;
 use crate::error::Result;
 use crate::hooks::{Edit, Gradients, HookPlan, HookPoint, Site};
+use crate::host;
 use crate::model::{Run, RunOptions};
 use crate::progress::Progress;
 use crate::slice::forward;
@@ -60,7 +61,7 @@ impl Edges {
         let options = RunOptions { stop_at_layer: Some(self.layout.n_layers as isize), ..Default::default() };
         let mut progress = Progress::of("taking gradients", 2, "passes");
         let run = self.model.run(&tokens, plan, &options)?;
-        progress.step(1);
+        progress.step(1)?;
         let resid = run.resid.as_ref().expect("a run that stops returns the stream");
         let logits = self.metric.logits_after(&self.model, &self.metric.read_of(resid, (from, count))?)?;
         let logits = self.among_clean(&logits, from, count)?;
@@ -97,17 +98,20 @@ impl Edges {
             let mut read: Vec<Option<Tensor>> = vec![None; 2 * layers + 1];
             for run in runs {
                 self.add_inputs(&mut read, &self.gradients(run, &points, (from, count))?)?;
-                progress.step(1);
+                progress.step(1)?;
             }
             let written = self.difference(from, count)?.stacked(&self.model)?;
             let of_layer = |layer| [Node::Head(layer, 0), Node::Mlp(layer)];
             let readers = (0..layers).map(forward).flat_map(of_layer).chain([Node::Logits]);
+            let (mut firsts, mut products) = (Vec::new(), Vec::new());
             for (node, read) in readers.zip(read) {
                 let qkv = matches!(node, Node::Head(..)).then_some(Qkv::Q);
                 let Some((read, first)) = read.zip(self.layout.backward_index(node, qkv)) else { continue };
-                self.add_product(sums.at(from), first, &written.narrow(0, 0, self.layout.prev_index(node))?, &read)?;
+                products.push(written.narrow(0, 0, self.layout.prev_index(node))?.matmul(&read.t()?)?);
+                firsts.push(first);
             }
-            progress.step(1);
+            self.add_products(sums.at(from), &firsts, &products)?;
+            progress.step(1)?;
         }
         Ok(sums.matrices())
     }
@@ -136,12 +140,14 @@ impl Edges {
         add(2 * layers, at(gradients, HookPoint::Block(layers - 1, Site::ResidPost))?.flatten_all()?.unsqueeze(0)?)
     }
 
-    /// Adds `written [row, n]` times `gradients [column, n]` transposed, whose first column is at `first`.
-    fn add_product(&self, scores: &mut [f64], first: usize, written: &Tensor, gradients: &Tensor) -> Result<()> {
-        let product = written.matmul(&gradients.t()?)?.to_vec2::<f32>()?;
-        for (row, of_row) in product.into_iter().enumerate() {
-            let start = row * self.layout.n_backward() + first;
-            scores[start..].iter_mut().zip(of_row).for_each(|(score, part)| *score += f64::from(part));
+    /// Adds parts of a matrix of all rows and columns, each `[row, column]` of the first rows and of the columns from that in
+    /// `firsts` on.
+    fn add_products(&self, scores: &mut [f64], firsts: &[usize], products: &[Tensor]) -> Result<()> {
+        for ((first, product), numbers) in firsts.iter().zip(products).zip(host::numbers_of_all::<f32>(products)?) {
+            for (row, of_row) in numbers.chunks(product.dim(1)?.max(1)).enumerate() {
+                let start = row * self.layout.n_backward() + first;
+                scores[start..].iter_mut().zip(of_row).for_each(|(score, &part)| *score += f64::from(part));
+            }
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use super::outputs::{Outputs, rows};
 use crate::error::{Error, Result};
 use crate::experiment::{Quadrature, copied};
 use crate::hooks::{Edit, HookPlan, HookPoint, Selection, Site};
+use crate::host;
 use crate::labelled::{Axis, Labelled};
 use crate::progress::Progress;
 use crate::visible::visible;
@@ -192,34 +193,28 @@ impl Edges {
                         None => gradient,
                     });
                 }
-                progress.step(1);
+                progress.step(1)?;
             }
             let differences = self.difference(from, count)?;
-            let mut row = 0;
-            for (&point, gradient) in points.iter().zip(sums.into_iter().flatten()) {
-                for part in self.products(&differences, point, &gradient)? {
-                    let start = row * self.layout.d_model;
-                    scores[start..].iter_mut().zip(part).for_each(|(score, part)| *score += f64::from(part));
-                    row += 1;
-                }
-            }
-            progress.step(1);
+            let products = points.iter().zip(sums.into_iter().flatten());
+            let products = products.map(|(&point, gradient)| self.products(&differences, point, &gradient));
+            let parts = host::numbers_of_all::<f32>(&products.collect::<Result<Vec<_>>>()?)?;
+            scores.iter_mut().zip(parts.into_iter().flatten()).for_each(|(score, part)| *score += f64::from(part));
+            progress.step(1)?;
         }
         Ok(scores)
     }
 
-    /// The difference of each node that writes at this point times the gradient there, summed over prompts and positions.
-    fn products(&self, differences: &Outputs, point: HookPoint, gradient: &Tensor) -> Result<Vec<Vec<f32>>> {
+    /// The difference of each node that writes at this point times the gradient there, summed over prompts and positions,
+    /// `[node, d_model]`.
+    fn products(&self, differences: &Outputs, point: HookPoint, gradient: &Tensor) -> Result<Tensor> {
         let written = match point {
-            HookPoint::Block(layer, Site::AttnOut) => {
-                let results = self.model.head_results(layer, &differences.z[layer])?.permute((2, 0, 1, 3))?;
-                results.reshape((self.layout.n_heads, (), self.layout.d_model))?
-            }
+            HookPoint::Block(layer, Site::AttnOut) => self.model.results_by_head(layer, &differences.z[layer])?,
             HookPoint::Block(layer, _) => differences.mlp[layer].flatten_to(1)?.unsqueeze(0)?,
             _ => differences.embed.flatten_to(1)?.unsqueeze(0)?,
         };
         let product = written.to_dtype(DType::F32)?.broadcast_mul(&gradient.flatten_to(1)?.unsqueeze(0)?)?;
-        Ok(product.sum(1)?.to_vec2::<f32>()?)
+        Ok(product.sum(1)?)
     }
 
     /// How much each node changes the metric, summed over prompts. Everything upstream of a node is as in the clean run, so runs
@@ -237,15 +232,16 @@ impl Edges {
             let differences = self.difference(from, prompts)?;
             let mut row = 0;
             let mut add = |progress: &mut Progress, changes: Vec<f64>| {
-                progress.step(changes.len() as u64);
+                progress.step(changes.len() as u64)?;
                 scores[row..].iter_mut().zip(&changes).for_each(|(score, change)| *score += change);
                 row += changes.len();
+                Ok::<_, Error>(())
             };
             let stream = |layer: usize| rows(&self.run.resid[layer], from, prompts);
             let behind = |layer: usize, written: &Tensor| {
                 self.changes_from(layer, (stream(layer)? + written)?, HookPlan::new(), (from, prompts))
             };
-            add(&mut progress, behind(0, &differences.embed)?);
+            add(&mut progress, behind(0, &differences.embed)?)?;
             for layer in 0..self.layout.n_layers {
                 for first in (0..self.layout.n_heads).step_by(most) {
                     let count = most.min(self.layout.n_heads - first);
@@ -259,10 +255,10 @@ impl Edges {
                     add(
                         &mut progress,
                         self.changes_from(layer, copied(&stream(layer)?, count)?, plan, (from, prompts))?,
-                    );
+                    )?;
                 }
                 if let Some(written) = differences.mlp.get(layer) {
-                    add(&mut progress, behind(layer + 1, written)?);
+                    add(&mut progress, behind(layer + 1, written)?)?;
                 }
             }
         }

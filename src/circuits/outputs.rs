@@ -10,6 +10,7 @@ use super::layout::Layout;
 use crate::error::Result;
 use crate::hooks::{HookPoint, Site};
 use crate::model::HookedTransformer;
+use crate::variables::holds;
 
 /// What every node wrote, or what replaces it.
 #[derive(Clone)]
@@ -20,6 +21,10 @@ pub(super) struct Outputs {
     pub z: Vec<Tensor>,
     /// Of each layer `[batch, pos, d_model]`; empty without MLPs.
     pub mlp: Vec<Tensor>,
+}
+
+holds! {
+    Outputs { embed, z, mlp }
 }
 
 impl Outputs {
@@ -82,17 +87,11 @@ impl Outputs {
 
     /// What the heads of a layer add to the residual stream, `[head, batch * pos * d_model]`.
     pub(super) fn heads(&self, model: &HookedTransformer, layer: usize) -> Result<Tensor> {
-        by_head(&model.head_results(layer, &self.z[layer])?)
+        Ok(model.results_by_head(layer, &self.z[layer])?.flatten_from(1)?)
     }
 }
 
 /// `count` prompts from prompt `from` on.
 pub(super) fn rows(x: &Tensor, from: usize, count: usize) -> Result<Tensor> {
     Ok(x.narrow(0, from, count)?.contiguous()?)
-}
-
-/// `[batch, pos, head, d_model]` as `[head, batch * pos * d_model]`.
-pub(super) fn by_head(result: &Tensor) -> Result<Tensor> {
-    let heads = result.dim(2)?;
-    Ok(result.permute((2, 0, 1, 3))?.contiguous()?.reshape((heads, ()))?)
 }

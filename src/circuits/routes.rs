@@ -12,6 +12,7 @@ use super::node::{Node, Qkv};
 use super::stability::Sums;
 use crate::error::Result;
 use crate::head::Head;
+use crate::host;
 use crate::progress::Progress;
 use crate::slice::forward;
 
@@ -28,17 +29,20 @@ impl Edges {
             let written = self.run.outputs.rows(from, count)?.stacked(&self.model)?;
             let weights = self.weights(from, count)?;
             let written = written.reshape((self.layout.n_forward(), weights.elem_count(), ()))?;
+            let (mut firsts, mut all) = (Vec::new(), Vec::new());
             for (node, qkv, read) in self.inputs() {
                 let read = read.narrow(0, from, count)?.flatten_to(1)?.to_dtype(candle_core::DType::F32)?;
                 let before = self.layout.prev_index(node);
-                let shares = importance(&written.narrow(0, 0, before)?, &read)?.matmul(&weights)?.flatten_all()?;
+                all.push(importance(&written.narrow(0, 0, before)?, &read)?.matmul(&weights)?);
                 let first = self.layout.backward_index(node, qkv).expect("a node that reads");
-                let columns = if qkv.is_some() { 3 * self.layout.n_heads } else { 1 };
-                for (row, share) in shares.to_vec1::<f32>()?.into_iter().enumerate() {
+                firsts.push((first, if qkv.is_some() { 3 * self.layout.n_heads } else { 1 }));
+                progress.step(1)?;
+            }
+            for ((first, columns), shares) in firsts.into_iter().zip(host::numbers_of_all::<f32>(&all)?) {
+                for (row, share) in shares.into_iter().enumerate() {
                     let start = row * self.layout.n_backward() + first;
                     scores[start..start + columns].iter_mut().for_each(|score| *score += f64::from(share));
                 }
-                progress.step(1);
             }
         }
         Ok(sums.matrices())

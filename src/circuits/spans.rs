@@ -111,8 +111,8 @@ impl Spans {
             if name == OTHER || self.names[..at].contains(name) {
                 let name = visible(name);
                 return Err(Error::argument(format!(
-                    "a span is called \"{name}\", as another one is (\"{OTHER}\" is what no span has): give each its own \
-                     name."
+                    "two spans are called \"{name}\", or one is called \"{OTHER}\", the name of positions in no span: give each \
+                     its own name."
                 )));
             }
         }

@@ -116,7 +116,7 @@ impl Edges {
         }
         let mut progress = Progress::of("resampling prompts", resamples as u64 + 2, "resamples");
         let each = self.attribute_each(method)?;
-        progress.step(1);
+        progress.step(1)?;
         let of = |drawn: &[usize]| choose(&self.mean_of(&each, drawn, method));
         let mut whole = of(&(0..prompts).collect::<Vec<_>>())?;
         whole.sort_by_key(Circuit::count_included_edges);
@@ -125,7 +125,7 @@ impl Edges {
                 "no circuit was chosen: return at least one, as topn_each and greedy_each do.",
             ));
         }
-        progress.step(1);
+        progress.step(1)?;
         let mut random = Random::new(seed);
         let mut chosen = Vec::new();
         for _ in 0..resamples {
@@ -141,7 +141,7 @@ impl Edges {
                 )));
             }
             chosen.push(circuits);
-            progress.step(1);
+            progress.step(1)?;
         }
         Stability::new(whole, &chosen)
     }

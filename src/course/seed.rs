@@ -2,6 +2,7 @@
 //!
 //! Whatever a section draws for its inputs, and the random models that it runs, comes from here; `tests/course/seeds.rs` checks it.
 
+use crate::error::{Error, Result};
 use crate::random::Random;
 
 /// The variable that says it: a whole number.
@@ -28,11 +29,42 @@ pub(super) fn seeded(usual: u64) -> Random {
 }
 
 /// What was chosen by hand: in the order given, or in one drawn by the teacher's seed. The number tells one place from another.
-pub(super) fn reordered<T>(items: impl Into<Vec<T>>, place: u64) -> Vec<T> {
-    let mut items = items.into();
+pub(super) fn reordered<L: AsMut<[T]>, T>(mut items: L, place: u64) -> L {
     if !is_usual() {
-        let mut random = seeded(place);
-        (1..items.len()).rev().for_each(|last| items.swap(last, random.below(last + 1)));
+        seeded(place).shuffle(items.as_mut());
     }
     items
+}
+
+/// How many draws are tried before [`first_drawn`] gives up.
+const DRAWS: u64 = 200;
+
+/// The first input that `draw` accepts, for inputs that only sometimes tell right from wrong: it gets the number to draw with, the usual
+/// one and then those after it.
+///
+/// # Errors
+/// Those of `draw`; an argument error if it accepts none.
+pub(super) fn first_drawn<T>(usual: u64, mut draw: impl FnMut(u64) -> Result<Option<T>>) -> Result<T> {
+    for number in usual..usual + DRAWS {
+        if let Some(input) = draw(number)? {
+            return Ok(input);
+        }
+    }
+    let given = given().map_or("no seed".to_string(), |seed| format!("{VARIABLE}={seed}"));
+    Err(Error::argument(format!(
+        "with {given} none of {DRAWS} draws is an input that tells right from wrong. Choose another seed."
+    )))
+}
+
+/// As [`first_drawn`], lists of inputs of which at least one `tells`: shares of a few examples may be the same by chance.
+pub(super) fn first_telling<I>(
+    usual: u64,
+    mut draw: impl FnMut(u64) -> Result<Vec<I>>,
+    tells: impl Fn(&I) -> Result<bool>,
+) -> Result<Vec<I>> {
+    first_drawn(usual, |number| {
+        let inputs = draw(number)?;
+        let told = inputs.iter().map(&tells).collect::<Result<Vec<bool>>>()?;
+        Ok(told.contains(&true).then_some(inputs))
+    })
 }

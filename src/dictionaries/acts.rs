@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::hooks::check_free;
+use crate::variables::holds;
 
 /// Which features are active at each position, and how much (compressed rows: a row for each position).
 ///
@@ -25,6 +26,14 @@ struct Rows {
     /// Ascending within a row.
     features: Vec<u32>,
     values: Vec<f32>,
+}
+
+holds! {
+    Rows { shape, starts, features, values }
+}
+
+holds! {
+    FeatureActs { 0 } = |acts| format!("{:?} x {}, {} active", acts.0.shape, acts.0.d_sae, acts.0.values.len());
 }
 
 impl FeatureActs {

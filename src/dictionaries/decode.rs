@@ -7,7 +7,6 @@ use super::dictionary::Dictionary;
 use super::gather::Written;
 use crate::error::{Error, Result};
 use crate::model::ops::linear;
-use crate::wide;
 
 impl Dictionary {
     /// What active features write, without the skip connection and without undoing the normalisation of the input, which only the
@@ -59,7 +58,7 @@ impl Dictionary {
             true => acts.broadcast_div(&self.divisors()?.to_dtype(acts.dtype())?)?,
             false => acts.clone(),
         };
-        let written = linear(&acts, &w_dec.to_dtype(acts.dtype())?, None)?;
+        let written = linear(&acts, &w_dec, None)?;
         match write {
             0 => Ok(written.broadcast_add(&parts.b_dec.to_dtype(acts.dtype())?)?),
             _ => Ok(written),
@@ -87,7 +86,7 @@ impl Dictionary {
         };
         let mut y = undo.undo(written.to_device(flat.device())?.to_dtype(flat.dtype())?)?;
         if let Some(w_skip) = &self.parts.w_skip {
-            y = (y + linear(&flat, &wide::widened(w_skip)?.to_dtype(flat.dtype())?, None)?)?;
+            y = (y + linear(&flat, w_skip, None)?)?;
         }
         let y = if self.d_out() == self.d_in() { y.reshape(x.shape())? } else { y };
         Ok(y.to_dtype(x.dtype())?)

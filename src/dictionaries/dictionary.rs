@@ -9,6 +9,7 @@ use super::architecture::Architecture;
 use super::expects::Expects;
 use super::parts::{Activation, DictionaryParts};
 use crate::error::Result;
+use crate::variables::holds;
 use crate::visible::visible;
 
 /// A sparse autoencoder, a transcoder, or one layer of a cross-layer transcoder. Cheap to clone.
@@ -38,6 +39,10 @@ use crate::visible::visible;
 #[derive(Clone)]
 pub struct Dictionary {
     pub(super) parts: Arc<DictionaryParts>,
+}
+
+holds! {
+    Dictionary { parts } = |dictionary| format!("{} features", dictionary.d_sae());
 }
 
 impl Dictionary {

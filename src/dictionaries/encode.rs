@@ -11,7 +11,7 @@ use super::pursuit::Pursuit;
 use super::select::Selection;
 use crate::error::{Error, Result, human_bytes};
 use crate::hooks::check_free;
-use crate::model::ops::linear;
+use crate::model::ops::{is_converted, linear};
 use crate::wide;
 
 /// The bytes of the products that are in memory at once.
@@ -54,7 +54,7 @@ impl Dictionary {
         let shape = x.dims()[..x.rank() - 1].to_vec();
         let rows = x.reshape(((), d_in))?;
         finite(&rows, &parts.name)?;
-        let together = self.positions_within(rows.dtype(), budget)?;
+        let together = self.positions_within(&rows, budget)?;
         let norms = if parts.scaled_by_decoder_norm { Some(self.decoder_norms()?) } else { None };
         let Some(selection) = Selection::of(parts, norms.as_ref())? else {
             return FeatureActs::of_pieces(&shape, d_sae, &rows, together, |piece| {
@@ -62,9 +62,8 @@ impl Dictionary {
                 Ok((0..acts.positions()).map(|row| acts.pairs(row)).collect())
             });
         };
-        let w_enc = parts.w_enc.to_dtype(rows.dtype())?;
         FeatureActs::of_pieces(&shape, d_sae, &rows, together, |piece| {
-            let product = piece.matmul(&w_enc)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+            let product = linear(piece, &parts.w_enc, None)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
             let (storage, layout) = product.storage_and_layout();
             let Storage::Cpu(CpuStorage::F32(numbers)) = &*storage else {
                 return Err(Error::argument("the product with an encoder is not on the CPU."));
@@ -101,10 +100,14 @@ impl Dictionary {
     ///
     /// # Errors
     /// [`Error::Argument`] where there is no memory for one.
-    fn positions_within(&self, dtype: DType, budget: Option<u64>) -> Result<usize> {
-        let (d_in, d_sae, size) = (self.d_in() as u64, self.d_sae() as u64, dtype.size_in_bytes() as u64);
-        // Weights of another dtype are converted, as a whole.
-        let weights = if self.dtype() == dtype { 0 } else { d_in * d_sae * size };
+    fn positions_within(&self, rows: &Tensor, budget: Option<u64>) -> Result<usize> {
+        let (d_in, d_sae, size) = (self.d_in() as u64, self.d_sae() as u64, rows.dtype().size_in_bytes() as u64);
+        let parts = &self.parts;
+        let is_converted = match parts.activation {
+            Activation::MatchingPursuit { .. } => self.dtype() != rows.dtype(),
+            _ => is_converted(rows, &parts.w_enc),
+        };
+        let weights = if is_converted { d_in * d_sae * size } else { 0 };
         let position = (d_in + self.dense_rows() * d_sae) * size.max(4);
         let limit = budget.unwrap_or(weights + PIECE.max(position));
         let name = crate::visible::visible(&self.parts.name);
@@ -179,7 +182,7 @@ impl Dictionary {
             return Ok(Encoded { pre: pursuit.encode(x, &parts.w_dec)?, mask: None, undo });
         }
         let as_x = |t: &Tensor| t.to_dtype(x.dtype());
-        let product = linear(x, &as_x(&parts.w_enc)?, None)?;
+        let product = linear(x, &parts.w_enc, None)?;
         let mut mask = None;
         let mut pre = match &parts.activation {
             Activation::Gated { b_gate, b_mag, r_mag } => {

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::expects::Expects;
 use super::input::InputNorm;
 use crate::error::{Error, Result};
+use crate::variables::{Held, Holds, holds};
 
 /// How pre-activations become the activations of features.
 #[derive(Clone, Debug)]
@@ -83,6 +84,20 @@ pub struct DictionaryParts {
     pub scaled_by_decoder_norm: bool,
     /// The model it belongs to.
     pub expects: Expects,
+}
+
+holds! {
+    DictionaryParts { name, w_enc, b_enc, w_dec, b_dec, b_in, w_skip, activation }
+}
+
+impl Holds for Activation {
+    fn holds(&self, held: &mut Held) {
+        match self {
+            Self::JumpRelu { threshold } => held.add(threshold),
+            Self::Gated { b_gate, b_mag, r_mag } => [b_gate, b_mag, r_mag].into_iter().for_each(|part| held.add(part)),
+            _ => {}
+        }
+    }
 }
 
 impl DictionaryParts {

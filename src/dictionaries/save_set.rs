@@ -60,7 +60,7 @@ impl Dictionary {
         let mut parts = Vec::new();
         for (layer, dictionary) in layers.into_iter().enumerate() {
             parts.push(storage::part(&folder.join(file(layer)), &BTreeMap::new(), &dictionary.to_circuit_tracer()?)?);
-            progress.step(1);
+            progress.step(1)?;
         }
         let config = Part::write(&folder.join(CONFIG), |out| out.write_all(config.as_bytes()))?;
         config.clear_place()?;

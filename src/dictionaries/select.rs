@@ -53,15 +53,14 @@ impl Selection {
         let pre = |i: usize| scaled(i, product[i] + self.offset[i]);
         let all = || (0..self.d_sae).map(|i| (i as u32, pre(i)));
         match &self.rule {
-            Rule::Relu => all().filter(|(_, pre)| *pre > 0.).collect(),
-            Rule::Above(thresholds) => all().filter(|(i, pre)| *pre > 0. && *pre > thresholds[*i as usize]).collect(),
+            Rule::Relu => self.above(product, |_, pre| pre > 0.),
+            Rule::Above(thresholds) => self.above(product, |i, pre| (pre > 0.) & (pre > thresholds[i])),
             Rule::Gated { b_gate, gain } => {
                 let open = (0..self.d_sae).filter(|&i| product[i] + b_gate[i] > 0.);
                 let strength = open.map(|i| (i as u32, scaled(i, product[i] * gain[i] + self.offset[i])));
                 strength.filter(|(_, strength)| *strength > 0.).collect()
             }
-            // Those that are not above 0 would be 0 if they were chosen.
-            Rule::Largest(k) => largest(all().filter(|(_, pre)| *pre > 0.).collect(), *k, |pre| pre),
+            Rule::Largest(k) => self.largest_above_0(product, *k),
             Rule::LargestAbs(k) => {
                 let mut active = largest(all().collect(), *k, f32::abs);
                 active.retain(|(_, pre)| *pre != 0.);
@@ -76,7 +75,55 @@ impl Selection {
             }
         }
     }
+
+    /// Gives `work` the pre-activations, a few at a time and in order, each few with the place of the first.
+    fn by_pieces(&self, product: &[f32], mut work: impl FnMut(usize, &[f32])) {
+        let mut piece = [0.; PIECE];
+        for first in (0..self.d_sae).step_by(PIECE) {
+            let piece = &mut piece[..PIECE.min(self.d_sae - first)];
+            for ((pre, product), offset) in piece.iter_mut().zip(&product[first..]).zip(&self.offset[first..]) {
+                *pre = product + offset;
+            }
+            if let Some(norms) = &self.norms {
+                piece.iter_mut().zip(&norms[first..]).for_each(|(pre, norm)| *pre *= norm);
+            }
+            work(first, piece);
+        }
+    }
+
+    /// The features that pass, of which few do: all of a piece are tried before one is looked at.
+    fn above(&self, product: &[f32], passes: impl Fn(usize, f32) -> bool) -> Vec<(u32, f32)> {
+        let mut active = Vec::new();
+        self.by_pieces(product, |first, piece| {
+            let all = || piece.iter().enumerate().map(|(i, &pre)| (first + i, pre));
+            if all().fold(false, |any, (i, pre)| any | passes(i, pre)) {
+                active.extend(all().filter(|&(i, pre)| passes(i, pre)).map(|(i, pre)| (i as u32, pre)));
+            }
+        });
+        active
+    }
+
+    /// The `k` largest of those above 0: others would be 0 if they were chosen.
+    fn largest_above_0(&self, product: &[f32], k: usize) -> Vec<(u32, f32)> {
+        // Once there are `k`, only what is larger than the smallest of them can be among the largest. Of equal ones the first counts.
+        let (mut active, mut bar) = (Vec::new(), 0.);
+        let room = (4 * k).max(PIECE);
+        self.by_pieces(product, |first, piece| {
+            if piece.iter().fold(false, |any, &pre| any | (pre > bar)) {
+                let all = piece.iter().enumerate().map(|(i, &pre)| ((first + i) as u32, pre));
+                active.extend(all.filter(|(_, pre)| *pre > bar));
+                if active.len() > room {
+                    active = largest(std::mem::take(&mut active), k, |pre| pre);
+                    bar = active.iter().map(|(_, pre)| *pre).fold(f32::INFINITY, f32::min);
+                }
+            }
+        });
+        largest(active, k, |pre| pre)
+    }
 }
+
+/// How many pre-activations are looked at together.
+const PIECE: usize = 32;
 
 /// The `k` with the largest keys, the first of equal ones, in order of feature.
 fn largest(mut rows: Vec<(u32, f32)>, k: usize, key: impl Fn(f32) -> f32) -> Vec<(u32, f32)> {
@@ -88,4 +135,34 @@ fn largest(mut rows: Vec<(u32, f32)>, k: usize, key: impl Fn(f32) -> f32) -> Vec
         rows.sort_unstable_by_key(|(feature, _)| *feature);
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    /// Against all that are above 0, sorted: of many rooms and of one, with equal numbers and with scales.
+    #[test]
+    fn the_largest_are_those_of_all() {
+        let mut random = Random::new(5);
+        for (d_sae, k) in [(5000, 3), (5000, 400), (700, 32), (40, 40), (33, 1)] {
+            for norms in [None, Some((0..d_sae).map(|i| 1. + (i % 3) as f32).collect::<Vec<f32>>())] {
+                // Rounded, so that many are equal.
+                let mut numbers =
+                    || (0..d_sae).map(|_| (random.uniform() * 40. - 20.).round() as f32 / 20.).collect::<Vec<f32>>();
+                let (product, offset) = (numbers(), numbers());
+                let selection = Selection { rule: Rule::Largest(k), offset, norms, d_sae };
+                let pre = |i: usize| {
+                    (product[i] + selection.offset[i]) * selection.norms.as_ref().map_or(1., |norms| norms[i])
+                };
+                let mut all: Vec<(u32, f32)> =
+                    (0..d_sae).map(|i| (i as u32, pre(i))).filter(|(_, pre)| *pre > 0.).collect();
+                all.sort_by(|a, b| b.1.total_cmp(&a.1));
+                all.truncate(k);
+                all.sort_by_key(|(feature, _)| *feature);
+                assert_eq!(selection.active(&product), all, "{k} of {d_sae}");
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::effect::Effect;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::variables::holds;
 
 /// How many of the worst misses are listed.
 const WORST: usize = 10;
@@ -62,6 +63,10 @@ pub struct Comparison {
     pub mean_miss: f64,
     /// The sites with the largest misses, largest first.
     pub worst: Vec<Miss>,
+}
+
+holds! {
+    Comparison { truth, estimate }
 }
 
 /// One site of a [`Comparison`].

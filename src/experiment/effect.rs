@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ndarray::{ArrayD, Axis as NdAxis, IxDyn, Zip};
+use serde::{Deserialize, Serialize};
 
 use super::per_prompt::PerPrompt;
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::labelled::Labelled;
 use crate::statistics::{Statistics, StatisticsOptions};
 
 /// The convention of an [`Effect`]'s numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scale {
     /// The metric itself, with the change made.
     Metric,
@@ -41,10 +42,10 @@ pub struct Effect {
     /// The convention of the numbers.
     pub scale: Scale,
     /// The title without the convention.
-    what: String,
-    levels: Levels,
+    pub(super) what: String,
+    pub(super) levels: Levels,
     /// The level of the metric of each prompt, where it is known.
-    prompts: Option<(Labelled, PerPrompt)>,
+    pub(super) prompts: Option<(Labelled, PerPrompt)>,
 }
 
 /// The metric of the clean and of the corrupted run at each site. They differ between sites only where prompts are padded, so

@@ -15,6 +15,7 @@ use crate::metrics::{BoundMetrics, Metrics, mean};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
+use crate::variables::holds;
 use crate::visible::visible;
 
 /// A clean run, a [`Baseline`] that takes the place of activations, and a metric, or several that are evaluated on the same runs.
@@ -71,6 +72,10 @@ pub struct Experiment {
     first: Arc<Mutex<Option<FirstRuns>>>,
 }
 
+holds! {
+    Experiment { model, tokens, source, clean_logits, clean_values, corrupted_values, base, first }
+}
+
 /// The clean run, and the corrupted one, where there is one.
 pub(crate) type FirstRuns = (NodeRun, Option<NodeRun>);
 
@@ -99,7 +104,7 @@ impl Experiment {
         };
         let clean = NodeRun::new(&model, &tokens)?;
         let clean_logits = clean.logits(&model, &metrics)?;
-        progress.step(1);
+        progress.step(1)?;
         let mut experiment = Self {
             noising: !matches!(source, Source::Run(_)),
             corrupted_values: vec![0.; metrics.each().len() * tokens.batch()],

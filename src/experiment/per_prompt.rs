@@ -16,7 +16,7 @@ pub(crate) struct PerPrompt {
     /// `[metric, prompt]`.
     pub corrupted: Vec<f32>,
     /// Whether it is the clean run that is changed.
-    is_noising: bool,
+    pub is_noising: bool,
     /// Where a prompt has a token, `[.., prompt]`; none where all have.
     there: Option<ArrayD<bool>>,
 }
@@ -24,6 +24,7 @@ pub(crate) struct PerPrompt {
 impl PerPrompt {
     /// Of the prompts of an experiment; `there` says for each number, `[.., prompt]`, whether the prompt has a token.
     pub fn new(experiment: &Experiment, shape: &[usize], there: Vec<bool>) -> Result<Self> {
+        let (clean, corrupted) = (experiment.clean_values.clone(), experiment.corrupted_values.clone());
         let there = match there.contains(&false) {
             true => Some(
                 ArrayD::from_shape_vec(IxDyn(shape), there)
@@ -31,12 +32,17 @@ impl PerPrompt {
             ),
             false => None,
         };
-        Ok(Self {
-            clean: experiment.clean_values.clone(),
-            corrupted: experiment.corrupted_values.clone(),
-            is_noising: experiment.noising,
-            there,
-        })
+        Ok(Self { clean, corrupted, is_noising: experiment.noising, there })
+    }
+
+    /// Of prompts that all have a token everywhere: the metrics of both runs, `[metric, prompt]`.
+    pub fn everywhere(clean: Vec<f32>, corrupted: Vec<f32>, is_noising: bool) -> Self {
+        Self { clean, corrupted, is_noising, there: None }
+    }
+
+    /// Whether some prompts have no token somewhere.
+    pub fn is_padded(&self) -> bool {
+        self.there.is_some()
     }
 
     /// The levels of both runs for each number of `of [(metric), .., prompt]`.

@@ -54,6 +54,21 @@ impl Experiment {
         Ok(one)
     }
 
+    /// What takes the place of activations, and what acts in every run, in words: with the metric, all that decides what a prompt's
+    /// numbers are.
+    pub(crate) fn setting(&self) -> String {
+        let mut setting = self.source.name().to_string();
+        if !matches!(self.source, Source::Run(_)) {
+            let mut crc = flate2::Crc::new();
+            crc.update(self.source.to_string().as_bytes());
+            setting += &format!(" {:08x}", crc.sum());
+        }
+        if let Some(rules) = self.model.rules() {
+            setting += &format!(" with {rules}");
+        }
+        setting + &self.model.splices_in_words()
+    }
+
     /// The only metric.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::hooks::{AxisName, HookPlan, HookPoint, MeanOver};
 use crate::model::{HookedTransformer, RunOptions};
 use crate::random::Random;
 use crate::tokens::{Input, Tokens};
+use crate::variables::{Held, Holds};
 use crate::wide::mean_keepdim;
 
 /// A [`Baseline`] checked against the prompts.
@@ -27,6 +28,20 @@ pub(crate) enum Source {
     Groups(Vec<u32>, Vec<Vec<u32>>),
     /// For each prompt the one whose activation it gets.
     Others(Vec<u32>),
+}
+
+impl Holds for Source {
+    fn holds(&self, held: &mut Held) {
+        match self {
+            Self::Run(tokens) | Self::Everywhere(Some(tokens)) | Self::ByPosition(tokens) => held.add(tokens),
+            Self::Groups(groups, members) => {
+                held.add(groups);
+                held.add(members);
+            }
+            Self::Others(others) => held.add(others),
+            Self::Zero | Self::Everywhere(None) => {}
+        }
+    }
 }
 
 impl fmt::Display for Source {

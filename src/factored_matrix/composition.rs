@@ -35,20 +35,20 @@ pub fn composition_scores(left: &FactoredMatrix, right: &FactoredMatrix) -> Resu
     // A norm is the same in any basis, so only the small cores of both sides are multiplied.
     let width = left.rdim();
     let writers = left.right_core()?.to_dtype(DType::F32)?.reshape(((), left.mdim().min(left.ldim()), width))?;
-    whole.step(1);
+    whole.step(1)?;
     let core = right.T()?.right_core()?.to_dtype(DType::F32)?;
     let (readers, thin) = (core.elem_count() / core.dim(core.rank() - 2)? / width, core.dim(core.rank() - 2)?);
     let readers_by_column = core.reshape((readers * thin, width))?.t()?.contiguous()?;
-    whole.step(1);
+    whole.step(1)?;
     let count = writers.dim(0)?;
     let mut progress = Progress::of("composition scores", count as u64, "matrices");
     let mut rows = Vec::with_capacity(count);
     for writer in 0..count {
         let together = writers.get(writer)?.matmul(&readers_by_column)?;
         rows.push(together.sqr()?.sum(0)?.reshape((readers, thin))?.sum(1)?.sqrt()?);
-        progress.step(1);
+        progress.step(1)?;
     }
-    whole.step(1);
+    whole.step(1)?;
     let norms = (left.norm()?.flatten_all()?.reshape((count, 1))?, right.norm()?.flatten_all()?.reshape((1, readers))?);
     let sizes = norms.0.to_dtype(DType::F32)?.broadcast_mul(&norms.1.to_dtype(DType::F32)?)?;
     let scores = (Tensor::stack(&rows, 0)? / sizes)?;

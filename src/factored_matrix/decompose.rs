@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::matrix::FactoredMatrix;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::variables::holds;
 use crate::wide::widened;
 
 /// An iteration that has not converged after this many rounds never will.
@@ -22,6 +23,11 @@ pub struct Svd {
     pub s: Tensor,
     /// Right singular vectors, the columns of `[.., rdim, k]`: V, not its transpose.
     pub v: Tensor,
+}
+
+holds! {
+    Svd { u, s, v }
+    Eigenvalues { re, im }
 }
 
 /// Complex eigenvalues, in no particular order.
@@ -153,7 +159,7 @@ impl FactoredMatrix {
             let now: Vec<_> = pairs.by_ref().take(together).collect();
             let count = now.len() as u64;
             done.extend(now.into_par_iter().map(|(a, b)| one(a, b)).collect::<Result<Vec<_>>>()?);
-            progress.step(count);
+            progress.step(count)?;
         }
         Ok(done)
     }

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use super::product::{product, transposed, with_rank};
 use crate::error::{Error, Result};
 use crate::slice::{Slice, absolute};
+use crate::variables::holds;
 
 /// The matrix `A B`, or a stack of such, kept as its factors. Cheap to clone.
 ///
@@ -25,6 +26,10 @@ pub struct FactoredMatrix {
     /// Both factors have the same number of axes; a leading axis of one may be 1 where the other's is not.
     a: Tensor,
     b: Tensor,
+}
+
+holds! {
+    FactoredMatrix { a, b } = |matrix| format!("{:?}", matrix.shape());
 }
 
 #[allow(non_snake_case)]

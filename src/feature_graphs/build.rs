@@ -77,7 +77,7 @@ impl HookedTransformer {
             targets: targets.ids(logits.dim(2)?),
             dictionaries: transcoders.iter().map(Transcoder::name).collect(),
         };
-        explore(&pull, targets, &options, (pieces, origin))
+        explore(&pull, targets, &options, (pieces, origin)).map_err(|error| error.kept_in(options.save_to.as_deref()))
     }
 
     pub(super) fn first_position(&self, tokens: &Tokens, options: &GraphOptions) -> Result<usize> {

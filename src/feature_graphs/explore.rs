@@ -10,6 +10,7 @@ use super::sources::Active;
 use super::targets::Targets;
 use crate::error::Result;
 use crate::hooks::check_free;
+use crate::interrupt::uninterrupted;
 use crate::progress::Progress;
 
 /// After how many batches influence is computed again, as circuit-tracer does.
@@ -44,8 +45,8 @@ pub(super) fn explore(
     }
     graph.targets = targets.names;
     let mut done = is_there.iter().filter(|there| **there).count();
-    let mut progress = Progress::new("attribution", room as u64, "features");
-    progress.step(done as u64);
+    let mut progress = Progress::of("attribution", room as u64, "features");
+    progress.step(done as u64)?;
     while done < room {
         graph.rows.sort_by_key(|row| row.node);
         // Batches are the same whether the graph was interrupted or not, so that their sums are.
@@ -65,10 +66,10 @@ pub(super) fn explore(
             graph.rows.extend(feature_rows(pull, numbers)?);
             numbers.iter().for_each(|&number| is_there[number] = true);
             done += numbers.len();
-            progress.step(numbers.len() as u64);
+            progress.step(numbers.len() as u64)?;
         }
         if let Some(kept) = &mut kept {
-            kept.save(&graph.rows, &graph.sources, room)?;
+            uninterrupted(|| kept.save(&graph.rows, &graph.sources, room))?;
         }
     }
     graph.rows.sort_by_key(|row| row.node);

@@ -131,7 +131,7 @@ impl Sources {
             let place = Place { model, cache, layer, block };
             let of_layer = transcoders.iter().find(|transcoder| transcoder.layer == layer);
             sources.add_layer(&place, of_layer, &mut outputs)?;
-            progress.step(1);
+            progress.step(1)?;
         }
         sources.starts.push(sources.features.len());
         let mask = sources.mask()?;

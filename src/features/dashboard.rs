@@ -90,9 +90,9 @@ impl HookedTransformer {
         let (batch, _) = whole(self, self.to_tokens(prompts)?, options.bos);
         let mut progress = Progress::of("making a dashboard", 3, "parts");
         let prompts = whole_texts(&batch, &read(&fitted, &batch)?[0], feature, |id| self.piece(id));
-        progress.step(1);
+        progress.step(1)?;
         let examples = self.feature_examples(dictionary, [crate::slice::forward(feature)], texts, options)?;
-        progress.step(1);
+        progress.step(1)?;
         let [Fitted { dictionary, reads: reads_at, writes: writes_at, .. }] = &fitted;
         let reads = match fitted[0].reads_stream() {
             true => Some(dictionary.encoder_tokens(self, feature, LISTED.min(self.cfg().d_vocab))?),

@@ -17,6 +17,7 @@ use super::directions::{Fitted, check_feature, encoder_rows, to_logits};
 use super::token_values::{FeatureLogits, FeatureReads, TokenValue};
 use crate::dictionaries::Dictionary;
 use crate::error::{Error, Result};
+use crate::interrupt::check_interrupt;
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
@@ -65,6 +66,7 @@ impl Dictionary {
         let fitted = Fitted::new(self, model)?;
         let _work = Progress::opaque("applying the logit lens to a feature");
         let logits = to_logits(model, &fitted.written(&[feature])?)?.get(0)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        check_interrupt()?;
         let Moments { mean, std, skew, kurtosis } = Moments::of(&logits);
         let (top, bottom) = extremes(model, &logits, k);
         Ok(FeatureLogits { dictionary: self.name(), feature, top, bottom, mean, std, skew, kurtosis })
@@ -101,7 +103,7 @@ impl Dictionary {
                 let Moments { mean, std, skew, kurtosis } = Moments::of(row);
                 values.extend([mean, std, skew, kurtosis].map(|moment| moment as f32));
             }
-            progress.step(features.len() as u64);
+            progress.step(features.len() as u64)?;
         }
         let moments = Axis::new("moment", ["mean", "std", "skew", "kurtosis"]);
         Labelled::new("moments of the logits of features", vec![Axis::numbered("feature", d_sae), moments], values)
@@ -131,6 +133,7 @@ impl Dictionary {
         let (embeddings, norm) = (model.W_E(), fitted.dictionary.parts().input_norm);
         let mut read = Vec::with_capacity(vocabulary);
         for from in (0..vocabulary).step_by(TOKENS) {
+            check_interrupt()?;
             let seen = fitted.seen(&embeddings.narrow(0, from, TOKENS.min(vocabulary - from))?)?;
             let (seen, _) = norm.apply(&seen)?;
             read.extend(numbers(&seen.matmul(&column.to_dtype(seen.dtype())?)?)?);

@@ -101,7 +101,7 @@ impl HookedTransformer {
         let plan = self.splice(dictionaries, ErrorTerm::Recomputed)?.watch(points.clone());
         let mut progress = Progress::of("taking gradients", 2, "passes");
         let run = self.without_weight_gradients().run(&batch.tokens, plan, RunOptions::default())?;
-        progress.step(1);
+        progress.step(1)?;
         let values = bound.values(&bound.columns_of(&bound.read(&run.logits()?)?)?, None)?;
         bound.check_gradient(&values)?;
         let gradients = run.taps.gradients(&values.sum_all()?)?;

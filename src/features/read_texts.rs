@@ -99,7 +99,7 @@ impl HookedTransformer {
         for batch in &batches {
             let acts = read(&fitted, batch)?;
             kept.add(batch, &acts[0]);
-            progress.step(1);
+            progress.step(1)?;
         }
         if kept.positions == 0 {
             return Err(Error::argument(

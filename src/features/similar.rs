@@ -13,6 +13,7 @@ use super::neighbours::{FeatureDirections, Neighbour, Neighbours, SharedFeature,
 use super::reading::fitted;
 use crate::dictionaries::{Dictionaries, Dictionary};
 use crate::error::Result;
+use crate::interrupt::check_interrupt;
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
@@ -38,6 +39,7 @@ impl Dictionary {
         let all: Vec<usize> = (0..self.d_sae()).collect();
         let cosines = cosines(&flat(self, &[feature])?, &flat(self, &all)?)?;
         let cosines = cosines.get(0)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        check_interrupt()?;
         let others = cosines.into_iter().enumerate().filter(|(other, _)| *other != feature);
         let name = self.name();
         let found = others.map(|(feature, cosine)| Neighbour { dictionary: name.clone(), feature, cosine });
@@ -80,7 +82,7 @@ impl HookedTransformer {
             let of_other = cosines.into_iter().enumerate().filter(|(at, _)| !is_itself(*at));
             let of_other = of_other.map(|(feature, cosine)| Neighbour { dictionary: name.clone(), feature, cosine });
             found.extend(nearest(of_other, k));
-            progress.step(1);
+            progress.step(1)?;
         }
         let nearest = nearest(found.into_iter(), k);
         Ok(Neighbours { dictionary: dictionary.name(), feature, nearest })
@@ -136,7 +138,7 @@ impl HookedTransformer {
         for first in &all {
             for second in &all {
                 values.push(first.shared(second, by)?.mean() as f32);
-                progress.step(1);
+                progress.step(1)?;
             }
         }
         let names = || all.iter().map(|fitted| fitted.dictionary.name());
@@ -164,7 +166,7 @@ impl Fitted<'_> {
             for (row, (other, cosine)) in best.into_iter().zip(values).enumerate() {
                 features.push(SharedFeature { feature: first + row, other: other as usize, cosine });
             }
-            progress.step(rows.dim(0)? as u64);
+            progress.step(rows.dim(0)? as u64)?;
         }
         Ok(SharedFeatures { dictionary: self.dictionary.name(), with: to.dictionary.name(), by, features })
     }

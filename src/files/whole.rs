@@ -47,7 +47,8 @@ impl Part {
     /// # Errors
     /// As [`write_whole`].
     pub(crate) fn write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Self> {
-        let failed = |error: io::Error| unwritten(path, &error);
+        // What `write` reports of an interrupt stays one.
+        let failed = |error: io::Error| error.downcast::<Error>().unwrap_or_else(|error| unwritten(path, &error));
         path.file_name().ok_or_else(|| Error::file(path, "is not a file name: give one."))?;
         let place = led_to(path).map_err(failed)?;
         let old = match fs::metadata(&place) {

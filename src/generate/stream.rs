@@ -186,7 +186,7 @@ impl GenerateStream {
             let ended: Vec<bool> = step.tokens.iter().map(Option::is_none).collect();
             each(&self, &ended)?;
             printer.iter_mut().for_each(|printer| printer.add(&step.texts[0]));
-            progress.step(1);
+            progress.step(1)?;
         }
         drop(printer);
         let generated = self.finish();

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::model::HookedTransformer;
 use crate::tokens::{PaddingSide, Tokenizer, Tokens};
+use crate::variables::holds;
 use crate::visible::print_line;
 
 /// A printed line is broken at the first space after this many characters.
@@ -20,6 +21,10 @@ pub(super) struct Texts {
     completions: Vec<String>,
     /// How many tokens of each row its text covers: fewer than the row has while a character is incomplete.
     said: Vec<usize>,
+}
+
+holds! {
+    Texts { first, lengths, prompts, completions, said }
 }
 
 impl Texts {
@@ -87,6 +92,10 @@ impl Texts {
 pub struct Generated {
     texts: Texts,
     rows: Vec<Vec<u32>>,
+}
+
+holds! {
+    Generated { texts, rows }
 }
 
 impl Generated {

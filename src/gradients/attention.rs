@@ -6,11 +6,13 @@ use candle_core::DType;
 
 use crate::error::{Error, Result};
 use crate::head::Head;
+use crate::host;
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::Metric;
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::Input;
+use crate::variables::holds;
 
 /// What each entry of each attention pattern adds to a metric. Made by [`HookedTransformer::attention_attribution`].
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ pub struct AttentionAttribution {
     pub entries: Labelled,
     /// The sum of the absolute values of the entries, by which heads are ranked, `[layer, head]`.
     pub heads: Labelled,
+}
+
+holds! {
+    AttentionAttribution { entries, heads }
 }
 
 impl HookedTransformer {
@@ -50,17 +56,19 @@ impl HookedTransformer {
         }
         let mut progress = Progress::of("attributing attention", 1 + self.cfg().n_layers as u64, "steps");
         let (_, gradients) = self.run_with_grads(&tokens, metric, ["pattern"])?;
-        progress.step(1);
+        progress.step(1)?;
         let (mut entries, mut heads) = (Vec::new(), Vec::new());
         for layer in 0..self.cfg().n_layers {
             let pattern = gradients.activation(("pattern", layer))?;
             let gradient = gradients.get(("pattern", layer))?;
             // The product of two small numbers may be 0 in f16.
             let product = (pattern.to_dtype(DType::F32)? * gradient.to_dtype(DType::F32)?)?.mean(0)?;
-            heads.extend(product.abs()?.sum((1, 2))?.to_vec1::<f32>()?);
-            entries.extend(product.flatten_all()?.to_vec1::<f32>()?);
-            progress.step(1);
+            heads.push(product.abs()?.sum((1, 2))?);
+            entries.push(product);
+            progress.step(1)?;
         }
+        let [entries, heads] = [entries, heads].map(|of_layers| host::numbers_of_all::<f32>(&of_layers));
+        let (entries, heads) = (entries?.concat(), heads?.concat());
         let (layers, count) = (self.cfg().n_layers, self.cfg().n_heads);
         let by_head = vec![Axis::numbered("layer", layers), Axis::numbered("head", count)];
         let labels = self.position_labels(&tokens);

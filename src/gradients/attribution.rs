@@ -13,16 +13,18 @@ use std::fmt;
 
 use candle_core::Tensor;
 
-use super::change::{Change, Product};
+use super::change::{Change, Product, products};
 use super::options::AttributionOptions;
 use super::query_key::is_fixed;
 use super::run::Evaluator;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment;
 use crate::hooks::{AxisName, Gradients, HookPoint, HookQueries, HookQuery, Site};
+use crate::host;
 use crate::model::{Run, RunOptions};
 use crate::patching::{Grid, PatchResult, PatchSite, Untouched};
 use crate::progress::Progress;
+use crate::variables::holds;
 
 /// First-order estimates of patching at the given points. Made by [`Experiment::attribution`].
 #[derive(Clone)]
@@ -34,6 +36,10 @@ pub struct Attribution {
     /// What patching each element of a point adds, and where it changes nothing.
     products: BTreeMap<HookPoint, Product>,
     gradients: Gradients,
+}
+
+holds! {
+    Attribution { experiment, base, products, gradients }
 }
 
 impl Experiment {
@@ -94,18 +100,19 @@ impl Experiment {
         check_inside(&points)?;
         options.check(self, &points)?;
         let evaluator = Evaluator { metric, clean: Some(clean) };
-        let mut progress = Progress::of("attribution patching", 3, "steps");
+        let blocks = if options.grad_drop { model.cfg().n_layers } else { 0 };
+        let mut progress = Progress::of("attribution patching", 3 + blocks as u64, "steps");
         let plan = options.plan(&points);
         let (base, all, run) = evaluator.gradients_and_run(model, tokens, &plan, RunOptions::default())?;
+        let base = host::numbers(&base)?;
         let gradients = all.only(&points);
         let there = gradients.points().into_iter().map(|point| Ok((point, gradients.activation(point)?)));
         let there = there.collect::<Result<BTreeMap<_, _>>>()?;
-        progress.step(1);
+        progress.step(1)?;
         let put_in = self.base_source().activations(model, tokens, &there)?;
-        progress.step(1);
+        progress.step(1)?;
         let mut multiplied = Progress::of("attribution patching", there.len() as u64, "points");
-        let mut changes = BTreeMap::new();
-        let mut products = BTreeMap::new();
+        let (mut changes, mut gradients_there) = (BTreeMap::new(), Vec::new());
         for (&point, there) in &there {
             let change = match options.qk_fix && is_fixed(point) {
                 true => Change::fixed(self, point, &queries_and_keys(&run, point)?, &put_in[&point])?,
@@ -119,11 +126,14 @@ impl Experiment {
                     model.frozen()
                 )));
             }
-            products.insert(point, Product::new(&change, change.terms(gradient.as_ref())?));
+            gradients_there.push(gradient);
             changes.insert(point, change);
-            multiplied.step(1);
+            multiplied.step(1)?;
         }
+        let mut products = products(&changes, gradients_there)?;
+        progress.step(1)?;
         if options.grad_drop {
+            progress.together(blocks);
             super::grad_drop::drop_blocks(&changes, &mut products, (&all, &run), model.cfg().n_layers)?;
         }
         Ok(Attribution { experiment: self.clone(), options, base, products, gradients })
@@ -154,7 +164,8 @@ impl Attribution {
         self.check_whole(&grid.sites, axes)?;
         grid.sites.iter().try_for_each(|site| self.experiment.check_there(site))?;
         let mut progress = Progress::of("adding up estimates", grid.sites.len() as u64, "sites");
-        let estimates = grid.sites.iter().map(|site| self.estimate(site).inspect(|_| progress.step(1)));
+        let estimates =
+            grid.sites.iter().map(|site| self.estimate(site).and_then(|found| progress.step(1).map(|()| found)));
         let values = estimates.collect::<Result<_>>()?;
         let mut result = self.experiment.result(&grid.sites, values, grid.axes.clone(), &grid.what)?;
         let rules = model.rules().map_or(String::new(), |rules| format!(" with {rules}"));

@@ -1,25 +1,30 @@
 //! What is patched in at a point, and what it adds to the metric by a gradient.
 
-use candle_core::{DType, Tensor};
+use std::collections::BTreeMap;
+
+use candle_core::{D, DType, Tensor};
 
 use super::attribution::visit;
 use super::query_key::Patched;
 use crate::error::Result;
 use crate::experiment::Experiment;
 use crate::hooks::{HookPoint, Site};
+use crate::host;
+use crate::variables::holds;
 
-/// What patching changes at one point.
+/// What patching changes at one point, on the device.
 pub(super) struct Change {
     point: HookPoint,
     /// Of the terms: the activation's, of queries and keys under the query-key fix with one number for each vector.
     shape: Vec<usize>,
-    differs: Vec<bool>,
+    /// Not 0 where something else is put in than is there.
+    differs: Tensor,
     by: By,
 }
 
 enum By {
-    /// What is patched in minus what is there.
-    Difference(Vec<f32>),
+    /// What is patched in minus what is there, f32.
+    Difference(Tensor),
     /// Other scores.
     Scores(Patched),
 }
@@ -42,16 +47,17 @@ pub(super) struct Product {
     pub dropped: Vec<Terms>,
 }
 
-fn numbers(x: &Tensor) -> Result<Vec<f32>> {
-    Ok(x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+holds! {
+    Terms { values, together }
+    Product { shape, differs, terms, dropped }
 }
 
 impl Change {
     pub fn new(point: HookPoint, put_in: &Tensor, there: &Tensor) -> Result<Self> {
         let (new, old) = (numbers(put_in)?, numbers(there)?);
-        let differs: Vec<bool> = new.iter().zip(&old).map(|(new, old)| new != old).collect();
+        let differs = new.ne(&old)?;
         // Equal numbers may be infinite, in masked scores, and have no difference.
-        let difference = new.iter().zip(&old).map(|(new, old)| if new == old { 0. } else { new - old }).collect();
+        let difference = differs.where_cond(&(&new - &old)?, &new.zeros_like()?)?;
         Ok(Self { point, shape: there.dims().to_vec(), differs, by: By::Difference(difference) })
     }
 
@@ -60,12 +66,8 @@ impl Change {
         let [q, k] = there;
         let patched = Patched::new(&experiment.model, experiment.base_tokens(), point, (q, k), put_in)?;
         let old = if matches!(point, HookPoint::Block(_, Site::K)) { k } else { q };
-        let mut shape = put_in.dims().to_vec();
-        let width = shape.pop().unwrap_or(1).max(1);
-        shape.push(1);
-        let (new, old) = (numbers(put_in)?, numbers(old)?);
-        let differs = new.chunks(width).zip(old.chunks(width)).map(|(new, old)| new != old).collect();
-        Ok(Self { point, shape, differs, by: By::Scores(patched) })
+        let differs = numbers(put_in)?.ne(&numbers(old)?)?.max_keepdim(D::Minus1)?;
+        Ok(Self { point, shape: differs.dims().to_vec(), differs, by: By::Scores(patched) })
     }
 
     /// The point whose gradient makes the terms.
@@ -76,23 +78,58 @@ impl Change {
         }
     }
 
-    /// The terms by this gradient; zeros where there is none.
-    pub fn terms(&self, gradient: Option<&Tensor>) -> Result<Terms> {
-        let Some(gradient) = gradient else {
-            return Ok(Terms { values: vec![0.; self.differs.len()], together: None });
-        };
-        match &self.by {
+    /// What the terms by this gradient are made of.
+    fn parts(&self, gradient: &Tensor) -> Result<Vec<Tensor>> {
+        Ok(match &self.by {
             By::Difference(difference) => {
-                let parts = numbers(gradient)?.into_iter().zip(difference).zip(&self.differs);
-                let values = parts.map(|((g, difference), &differs)| if differs { g * difference } else { 0. });
-                Ok(Terms { values: values.collect(), together: None })
+                let product = (numbers(gradient)? * difference)?;
+                // Where nothing differs, the gradient may be infinite.
+                vec![self.differs.where_cond(&product, &product.zeros_like()?)?]
             }
-            By::Scores(patched) => {
-                let (values, together) = patched.terms(gradient)?;
-                Ok(Terms { values, together })
-            }
+            By::Scores(Patched { base, patched, .. }) => vec![base.clone(), patched.clone(), gradient.clone()],
+        })
+    }
+}
+
+fn numbers(x: &Tensor) -> Result<Tensor> {
+    Ok(x.detach().to_dtype(DType::F32)?)
+}
+
+/// The terms of each of these changes by its gradient, zeros where there is none.
+pub(super) fn terms(changes: &[(&Change, Option<Tensor>)]) -> Result<Vec<Terms>> {
+    let mut parts = Vec::new();
+    for (change, gradient) in changes {
+        if let Some(gradient) = gradient {
+            parts.extend(change.parts(gradient)?);
         }
     }
+    let mut numbers = host::numbers_of_all::<f32>(&parts)?.into_iter();
+    let mut next = || numbers.next().expect("the numbers of each part");
+    let of_change = |(change, gradient): &(&Change, Option<Tensor>)| match (&change.by, gradient) {
+        (_, None) => Terms { values: vec![0.; change.shape.iter().product()], together: None },
+        (By::Difference(_), _) => Terms { values: next(), together: None },
+        (By::Scores(patched), _) => {
+            let [base, other, gradient] = [next(), next(), next()];
+            let (values, together) = patched.terms([&base, &other, &gradient]);
+            Terms { values, together }
+        }
+    };
+    Ok(changes.iter().map(of_change).collect())
+}
+
+/// What each of these changes adds, by its gradient.
+pub(super) fn products(
+    changes: &BTreeMap<HookPoint, Change>,
+    gradients: Vec<Option<Tensor>>,
+) -> Result<BTreeMap<HookPoint, Product>> {
+    let differs: Vec<&Tensor> = changes.values().map(|change| &change.differs).collect();
+    let differs = host::numbers_of_all::<u8>(&differs)?;
+    let terms = terms(&changes.values().zip(gradients).collect::<Vec<_>>())?;
+    let product = |(((&point, change), differs), terms): (((&HookPoint, &Change), Vec<u8>), Terms)| {
+        let differs = differs.into_iter().map(|differs| differs != 0).collect();
+        (point, Product { shape: change.shape.clone(), differs, terms, dropped: Vec::new() })
+    };
+    Ok(changes.iter().zip(differs).zip(terms).map(product).collect())
 }
 
 impl Terms {
@@ -115,10 +152,6 @@ impl Terms {
 }
 
 impl Product {
-    pub fn new(change: &Change, terms: Terms) -> Self {
-        Self { shape: change.shape.clone(), differs: change.differs.clone(), terms, dropped: Vec::new() }
-    }
-
     /// Whether patching changes any of the chosen elements of a prompt.
     pub fn differs(&self, chosen: &[Option<Vec<usize>>], prompt: usize) -> bool {
         let mut differs = false;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 
 use super::attribution::Attribution;
-use super::change::{Change, Product};
+use super::change::{Change, Product, terms};
 use crate::error::{Error, Result};
 use crate::hooks::{AxisName, Gradients, HookPoint, HookQuery, Site};
 use crate::labelled::Labelled;
@@ -52,17 +52,21 @@ pub(super) fn drop_blocks(
                 Some(run.taps.gradients(&(entering * behind.to_dtype(DType::F32)?)?.sum_all()?)?)
             }
         };
-        for (point, product) in products.iter_mut() {
-            let own = point.layer().unwrap_or(0);
-            let change = &changes[point];
-            if own < layer {
-                let gradient = left.as_ref().and_then(|left| left.get(change.read_at()).ok());
-                product.dropped.push(change.terms(gradient.as_ref())?);
-            } else if own == layer && of_stream(*point) == Some(true) {
-                product.dropped.push(change.terms(Some(&behind))?);
-            }
+        let (mut changed, mut asked) = (Vec::new(), Vec::new());
+        for (&point, product) in products.iter_mut() {
+            let (own, change) = (point.layer().unwrap_or(0), &changes[&point]);
+            let gradient = match own < layer {
+                true => left.as_ref().and_then(|left| left.get(change.read_at()).ok()),
+                false if own == layer && of_stream(point) == Some(true) => Some(behind.clone()),
+                false => continue,
+            };
+            changed.push(product);
+            asked.push((change, gradient));
         }
-        progress.step(1);
+        for (product, terms) in changed.into_iter().zip(terms(&asked)?) {
+            product.dropped.push(terms);
+        }
+        progress.step(1)?;
     }
     Ok(())
 }
@@ -101,7 +105,7 @@ impl Attribution {
         let grid = Grid::new(model, tokens, point.into(), axes)?;
         self.check_whole(&grid.sites, axes)?;
         let mut progress = Progress::of("adding up estimates", grid.sites.len() as u64, "sites");
-        let sizes = grid.sites.iter().map(|site| self.size(site).inspect(|_| progress.step(1)));
+        let sizes = grid.sites.iter().map(|site| self.size(site).and_then(|found| progress.step(1).map(|()| found)));
         let title = format!(
             "{}, {}: mean size of estimates with one block's gradient dropped",
             self.experiment.one_metric("attribution patching")?.name(),

@@ -8,8 +8,7 @@
 //! Points are interpolated one at a time, each with everything upstream as it is in the clean run. A baseline of other prompts makes
 //! `F(x) - F(x0)` the effect of patching the whole point with their activations.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use candle_core::{DType, Tensor};
@@ -19,11 +18,13 @@ use super::run::Evaluator;
 use crate::error::{Error, Result};
 use crate::experiment::{Effect, Experiment, Levels, PerPrompt, Quadrature, Scale, Source, captured};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, HookQueries, HookQuery, Site};
+use crate::host;
 use crate::labelled::{Axis, Labelled};
 use crate::model::{HookedTransformer, RunOptions};
-use crate::patching::Grid;
+use crate::patching::{Grid, PatchSite};
 use crate::progress::Progress;
 use crate::tokens::Tokens;
+use crate::variables::holds;
 use crate::wide::widened;
 
 /// How integrated gradients are computed. A number of steps converts into it.
@@ -64,6 +65,10 @@ pub struct IntegratedGradients {
     pub completeness_error: Labelled,
     experiment: Experiment,
     attributions: BTreeMap<HookPoint, Tensor>,
+}
+
+holds! {
+    IntegratedGradients { metric, effect, completeness_error, experiment, attributions }
 }
 
 impl Experiment {
@@ -115,16 +120,21 @@ impl Experiment {
         let ends = self.ends(&chosen)?;
         let copies = (options.tokens_at_once / (tokens.batch() * tokens.pos()).max(1)).max(1);
         let path = Interpolation { model, tokens, evaluator: &evaluator, nodes: &nodes, copies };
-        let (mut attributions, mut effects, mut errors) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut attributions, mut sums, mut baselines) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (point, (x, x0)) in ends {
             let (attribution, at_baseline) = path.attribute(point, &x, &x0)?;
-            let sums = attribution.flatten_from(1)?.to_dtype(DType::F64)?.sum(1)?.to_vec1::<f64>()?;
-            for ((sum, reached), baseline) in sums.iter().zip(&self.clean_values).zip(at_baseline) {
+            sums.push(attribution.flatten_from(1)?.to_dtype(DType::F64)?.sum(1)?);
+            baselines.push(at_baseline);
+            attributions.insert(point, attribution);
+            progress.step(1)?;
+        }
+        let (sums, baselines) = (host::numbers_of_all::<f64>(&sums)?, host::numbers_of_all::<f32>(&baselines)?);
+        let (mut effects, mut errors) = (Vec::new(), Vec::new());
+        for (sums, baselines) in sums.into_iter().zip(baselines) {
+            for ((sum, reached), baseline) in sums.iter().zip(&self.clean_values).zip(baselines) {
                 effects.push(reached - baseline);
                 errors.push((sum - f64::from(reached - baseline)) as f32);
             }
-            attributions.insert(point, attribution);
-            progress.step(1);
         }
         let axes = || {
             vec![Axis::new("point", chosen.iter().map(HookPoint::to_string)), Axis::numbered("prompt", tokens.batch())]
@@ -167,8 +177,8 @@ struct Interpolation<'a> {
 }
 
 impl Interpolation<'_> {
-    /// The attributions of a point, and the metric of each prompt with the point at its baseline.
-    fn attribute(&self, point: HookPoint, x: &Tensor, x0: &Tensor) -> Result<(Tensor, Vec<f32>)> {
+    /// The attributions of a point, and the metric of each prompt with the point at its baseline, without what gradients need.
+    fn attribute(&self, point: HookPoint, x: &Tensor, x0: &Tensor) -> Result<(Tensor, Tensor)> {
         // In half precision the interpolation points would be rounded twice, and so would the difference.
         let (x, x0) = (&widened(x)?, &widened(x0)?);
         let layer = point.layer().expect("points are inside the blocks");
@@ -199,11 +209,11 @@ impl Interpolation<'_> {
                 let own = gradient.narrow(0, copy * x.dim(0)?, x.dim(0)?)?.to_dtype(DType::F32)?;
                 total = (total + (own * *weight)?)?;
             }
-            progress.step(nodes.len() as u64);
+            progress.step(nodes.len() as u64)?;
         }
         let plan = HookPlan::new().edit(point, Edit::replace(x0.clone()));
         let (at_baseline, _) = self.evaluator.evaluated(self.model, self.tokens, &plan, start(1)?)?;
-        Ok(((total * difference.to_dtype(DType::F32)?)?, at_baseline.to_vec1()?))
+        Ok(((total * difference.to_dtype(DType::F32)?)?, at_baseline.detach()))
     }
 
     /// `x - x0`; masked scores, which are infinite in both, do not differ.
@@ -241,23 +251,22 @@ impl IntegratedGradients {
         let _work = Progress::opaque("adding up gradients");
         let tokens = &self.experiment.tokens;
         let grid = Grid::new(&self.experiment.model, tokens, point.into(), axes)?;
-        let mut numbers: BTreeMap<HookPoint, Vec<f32>> = BTreeMap::new();
+        let points: BTreeSet<HookPoint> = grid.sites.iter().map(PatchSite::point).collect();
+        let of = |&point| self.attributions.get(&point).ok_or_else(|| self.missing(point));
+        let numbers = host::numbers_of_all::<f32>(&points.iter().map(of).collect::<Result<Vec<_>>>()?)?;
+        let numbers: BTreeMap<HookPoint, Vec<f32>> = points.into_iter().zip(numbers).collect();
         let mut values = Vec::with_capacity(grid.sites.len());
         let (mut clean_levels, mut corrupted_levels) = (Vec::new(), Vec::new());
         let (mut each, mut there) = (Vec::new(), Vec::new());
         let mut progress = Progress::of("adding up gradients", grid.sites.len() as u64, "sites");
         for site in &grid.sites {
-            let tensor = self.attributions.get(&site.point()).ok_or_else(|| self.missing(site.point()))?;
-            let of_point = match numbers.entry(site.point()) {
-                Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(vacant) => vacant.insert(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?),
-            };
-            let mut chosen = site.chosen(tensor.dims())?;
+            let (shape, of_point) = (self.attributions[&site.point()].dims(), &numbers[&site.point()]);
+            let mut chosen = site.chosen(shape)?;
             let prompts = site.prompts(tokens);
             let mut lost = vec![0.; tokens.batch()];
             for &prompt in &prompts {
                 chosen[0] = Some(vec![prompt]);
-                visit(tensor.dims(), &chosen, 0, &mut |at| lost[prompt] += f64::from(of_point[at]));
+                visit(shape, &chosen, 0, &mut |at| lost[prompt] += f64::from(of_point[at]));
             }
             values.push((lost.iter().sum::<f64>() / prompts.len() as f64) as f32);
             let clean = &self.experiment.clean_values;
@@ -266,7 +275,7 @@ impl IntegratedGradients {
             let (clean, corrupted) = self.experiment.means(0, &prompts);
             clean_levels.push(clean);
             corrupted_levels.push(corrupted);
-            progress.step(1);
+            progress.step(1)?;
         }
         let title = format!("integrated gradients of {}, {}", self.metric, grid.what);
         let with_prompts = [&grid.axes[..], &[Axis::numbered("prompt", tokens.batch())]].concat();

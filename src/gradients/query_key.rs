@@ -11,7 +11,7 @@
 //!
 //! Exact where the metric is linear in the patterns. Of shared keys the terms of all their heads are added up.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, Site};
@@ -24,8 +24,8 @@ const SMALL: f64 = 1e-3;
 /// The scores of a layer with and without patched queries or keys.
 pub(super) struct Patched {
     of_keys: bool,
-    base: Vec<f32>,
-    patched: Vec<f32>,
+    pub base: Tensor,
+    pub patched: Tensor,
     /// Prompts, heads, positions, heads that have queries or keys of their own.
     sizes: [usize; 4],
 }
@@ -69,20 +69,16 @@ impl Patched {
         };
         let of_keys = site == Site::K;
         let suffix: Suffix = model.suffix_of_copies(tokens, 0, 1)?;
-        let numbers = |q: &Tensor, k: &Tensor| -> Result<Vec<f32>> {
-            let scores = model.scores_of(layer, &q.detach(), &k.detach(), &suffix)?;
-            Ok(scores.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-        };
+        let scores = |q: &Tensor, k: &Tensor| model.scores_of(layer, &q.detach(), &k.detach(), &suffix);
         let (q, k) = there;
-        let patched = if of_keys { numbers(q, put_in)? } else { numbers(put_in, k)? };
-        let own = put_in.dim(2)?;
-        Ok(Self { of_keys, base: numbers(q, k)?, patched, sizes: [q.dim(0)?, q.dim(2)?, q.dim(1)?, own] })
+        let patched = if of_keys { scores(q, put_in)? } else { scores(put_in, k)? };
+        let sizes = [q.dim(0)?, q.dim(2)?, q.dim(1)?, put_in.dim(2)?];
+        Ok(Self { of_keys, base: scores(q, k)?, patched, sizes })
     }
 
-    /// The terms of each position, `[batch, pos, head]`, and of keys those of all positions together, `[batch, head]`, from the
-    /// gradient at the pattern, `[batch, head, q_pos, k_pos]`.
-    pub fn terms(&self, gradient: &Tensor) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
-        let gradient = gradient.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    /// The terms of each position, `[batch, pos, head]`, and of keys those of all positions together, `[batch, head]`, from the numbers
+    /// of both scores and of the gradient at the pattern, `[batch, head, q_pos, k_pos]` each.
+    pub fn terms(&self, [base, patched, gradient]: [&[f32]; 3]) -> (Vec<f32>, Option<Vec<f32>>) {
         let [batch, heads, pos, own] = self.sizes;
         let mut each = vec![0f64; batch * pos * own];
         let mut together = vec![0f64; batch * own];
@@ -91,7 +87,7 @@ impl Patched {
             // Heads that share keys lie next to each other.
             let head = head / (heads / own);
             let of_row = row * pos..(row + 1) * pos;
-            let (base, patched) = (&self.base[of_row.clone()], &self.patched[of_row.clone()]);
+            let (base, patched) = (&base[of_row.clone()], &patched[of_row.clone()]);
             let row = Row::new(base, &gradient[of_row]);
             let all = row.replaced(patched);
             if !self.of_keys {
@@ -104,7 +100,7 @@ impl Patched {
             }
         }
         let narrow = |numbers: Vec<f64>| numbers.into_iter().map(|number| number as f32).collect();
-        Ok((narrow(each), self.of_keys.then(|| narrow(together))))
+        (narrow(each), self.of_keys.then(|| narrow(together)))
     }
 }
 

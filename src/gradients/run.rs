@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::hooks::{Gradients, HookPlan, HookQueries};
+use crate::host;
 use crate::labelled::{Axis, Labelled};
 use crate::metrics::{BoundMetric, Metric};
 use crate::model::{HookedTransformer, Run, RunOptions};
@@ -48,7 +49,7 @@ impl HookedTransformer {
         let evaluator = Evaluator { metric: &bound, clean: None };
         let (values, gradients) = evaluator.gradients(self, &tokens, &plan, RunOptions::default())?;
         let axis = Axis::numbered("prompt", tokens.batch());
-        Ok((Labelled::new(metric.name(), vec![axis], values)?, gradients))
+        Ok((Labelled::new(metric.name(), vec![axis], host::numbers(&values)?)?, gradients))
     }
 }
 
@@ -68,14 +69,14 @@ impl Evaluator<'_> {
         self.metric.check_slope()
     }
 
-    /// The metric of each prompt, and its gradients at the points that the plan watches.
+    /// The metric of each prompt, without what its gradients need, and its gradients at the points that the plan watches.
     pub fn gradients(
         &self,
         model: &HookedTransformer,
         tokens: &Tokens,
         plan: &HookPlan,
         options: RunOptions,
-    ) -> Result<(Vec<f32>, Gradients)> {
+    ) -> Result<(Tensor, Gradients)> {
         let (values, gradients, _) = self.gradients_and_run(model, tokens, plan, options)?;
         Ok((values, gradients))
     }
@@ -87,7 +88,7 @@ impl Evaluator<'_> {
         tokens: &Tokens,
         plan: &HookPlan,
         options: RunOptions,
-    ) -> Result<(Vec<f32>, Gradients, Run)> {
+    ) -> Result<(Tensor, Gradients, Run)> {
         self.check()?;
         if !plan.watches() {
             return Err(Error::argument(
@@ -96,10 +97,10 @@ impl Evaluator<'_> {
         }
         let mut progress = Progress::of("taking gradients", 2, "passes");
         let (values, run) = self.evaluated(&model.without_weight_gradients(), tokens, plan, options)?;
-        progress.step(1);
+        progress.step(1)?;
         self.metric.check_gradient(&values)?;
         let gradients = run.taps.gradients(&values.sum_all()?)?;
-        Ok((values.to_vec1()?, gradients, run))
+        Ok((values.detach(), gradients, run))
     }
 
     /// The metric of each prompt of a run, and the run.

@@ -3,13 +3,14 @@
 //! Everything is done by `where` over a 0/1 mask of the selected part, so that gradients flow through the part that
 //! stays and through the value that takes its place.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
 use super::axis::AxisName;
 use super::edit::{Action, Edit, MeanOver};
 use super::point::HookPoint;
 use super::stage::Kind;
 use crate::error::{Error, Result};
+use crate::host;
 use crate::slice::Slice;
 use crate::wide::widened;
 
@@ -76,13 +77,18 @@ impl Edit {
                  selection."
             )));
         }
+        if self.keeps_norm && matches!(self.action, Action::Scale(_)) {
+            return Err(Error::argument(format!(
+                "\"{self}\" would leave each vector as it was, or turn it round: leave out the scale or keeping_norm()."
+            )));
+        }
         let Some(direction) = direction else { return Ok(()) };
         let width = shape.last().copied().unwrap_or(0);
         if direction.dims() != [width] {
             let what = format!("the direction that is projected out of {point}");
             return Err(Error::shape(what, format!("[{width}]"), direction.dims()));
         }
-        let norm = widened(direction)?.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+        let norm = host::numbers::<f32>(&widened(direction)?.sqr()?.sum_all()?)?[0];
         match norm > 0. && norm.is_finite() {
             true => Ok(()),
             false => Err(Error::argument(format!(

@@ -12,6 +12,7 @@ use super::stage::{Kind, Stage};
 use crate::dims::{Dims, MOST_LAYERS};
 use crate::error::{Error, Result};
 use crate::slice::forward;
+use crate::variables::flat;
 
 /// One activation of the forward pass, which a run can capture, edit or watch.
 ///
@@ -44,6 +45,8 @@ pub enum HookPoint {
     /// A point inside what a plan splices into the model ([`HookPlan::splice`](super::HookPlan::splice)).
     Inner(InnerPoint),
 }
+
+flat!(HookPoint);
 
 impl HookPoint {
     /// Every point that a model of these `dims` has, in the order of the forward pass; at most 4096 layers are listed.

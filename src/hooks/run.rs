@@ -126,6 +126,11 @@ impl HookRun {
         self
     }
 
+    /// Whether they change an activation.
+    pub(crate) fn has_edits(&self) -> bool {
+        !self.plan.edits.is_empty()
+    }
+
     pub(super) fn text(&self) -> &TextPart {
         &self.text
     }
@@ -195,8 +200,13 @@ impl HookRun {
         self.plan.edits.contains_key(&point)
     }
 
+    /// Whether what is here afterwards may be something else than what comes.
+    pub(crate) fn changes(&self, point: HookPoint) -> bool {
+        self.edits(point) || self.plan.splices.is_at(point)
+    }
+
     fn goes_through(&self, point: HookPoint) -> bool {
-        self.plan.edits.contains_key(&point) || self.plan.watched.contains(&point) || self.plan.splices.is_at(point)
+        self.changes(point) || self.plan.watched.contains(&point)
     }
 
     /// Whether the plan keeps, changes, watches or splices at this site of this block, or a splice reads it.
@@ -207,6 +217,12 @@ impl HookRun {
     /// Whether the run must go through one of these sites of this block, because the plan changes, watches or splices there.
     pub(crate) fn goes_through_any(&self, layer: usize, sites: &[Site]) -> bool {
         sites.iter().any(|&site| self.goes_through(HookPoint::Block(layer, site)))
+    }
+
+    /// Whether an activation at one of these sites of this block is another than the model's own, because the plan edits or
+    /// splices there.
+    pub(crate) fn changes_any(&self, layer: usize, sites: &[Site]) -> bool {
+        sites.iter().any(|&site| self.changes(HookPoint::Block(layer, site)))
     }
 
     /// Whether the plan needs the logits themselves.

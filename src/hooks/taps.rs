@@ -14,6 +14,7 @@ use super::query::HookQuery;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::variables::holds;
 
 /// What a run under [`HookPlan::watch`](super::HookPlan::watch) leaves: the watched activations, and a way to their
 /// gradients.
@@ -80,6 +81,11 @@ pub struct Gradients {
     activations: BTreeMap<HookPoint, Tensor>,
     gradients: BTreeMap<HookPoint, Tensor>,
     dims: Dims,
+}
+
+holds! {
+    Taps { taps }
+    Gradients { activations, gradients }
 }
 
 impl Gradients {

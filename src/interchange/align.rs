@@ -7,7 +7,7 @@ use super::options::AlignBy;
 use super::place::Place;
 use super::subspace::Subspace;
 use crate::error::{Error, Result};
-use crate::probes::Probe;
+use crate::probes::{Probe, largest_mean_differences};
 use crate::tokens::Tokens;
 
 /// The subspace for these targets, and where it is learnt the mean loss of each epoch.
@@ -26,7 +26,7 @@ pub(super) fn aligned(place: &Place, targets: &[u32], align: &AlignBy) -> Result
         }
         AlignBy::Neurons { count } => {
             let labels = two_kinds(of_rows(), "neurons")?;
-            let chosen = Probe::sparse(&place.source, labels, *count, 1.)?.coordinates().unwrap_or_default();
+            let chosen = largest_mean_differences(&place.source, labels, *count)?;
             let chosen: Vec<isize> = chosen.into_iter().map(|neuron| neuron as isize).collect();
             (Subspace::neurons(place.width, chosen)?, Vec::new())
         }
@@ -47,22 +47,29 @@ fn two_kinds(targets: impl Iterator<Item = u32>, what: &str) -> Result<Vec<bool>
     }
 }
 
-/// Arbitrary targets for pairs, as numbers below `answers`: the distinct sources in the order of a hash of their tokens and the seed get one
-/// after the other, so that equal sources have the same and each answer is as frequent as any other.
+/// Arbitrary targets for fitted and held-out pairs, among those of the fitted ones: the distinct sources in the order of a hash of their
+/// tokens and the seed, the fitted ones first, get one after the other, so that equal sources have the same and each target is as frequent
+/// as any other.
 ///
 /// # Errors
-/// One source only.
-pub(super) fn arbitrary<const N: usize>(sources: [&Tokens; N], answers: usize, seed: u64) -> Result<[Vec<u32>; N]> {
+/// One source of fitted pairs only.
+pub(super) fn arbitrary(sources: [&Tokens; 2], targets: &[u32], seed: u64) -> Result<[Vec<u32>; 2]> {
     let rows = |tokens: &Tokens| (0..tokens.batch()).map(|row| tokens.real_row(row)).collect::<Vec<_>>();
     let rows = sources.map(rows);
-    let distinct: BTreeSet<(u64, &Vec<u32>)> = rows.iter().flatten().map(|row| (hash(row, seed), row)).collect();
-    if distinct.len() < 2 {
-        return Err(Error::argument(
-            "all sources are the same prompt, so that labels cannot be shuffled among them: give pairs of several sources.",
-        ));
+    let kinds: Vec<u32> = targets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut numbers: BTreeMap<&Vec<u32>, u32> = BTreeMap::new();
+    for of_set in &rows {
+        let distinct: BTreeSet<(u64, &Vec<u32>)> = of_set.iter().map(|row| (hash(row, seed), row)).collect();
+        for (_, row) in distinct {
+            let next = kinds[numbers.len() % kinds.len()];
+            numbers.entry(row).or_insert(next);
+        }
+        if numbers.len() < 2 {
+            return Err(Error::argument(
+                "all fitted sources are the same prompt, so that labels cannot be shuffled among them: give pairs of several sources.",
+            ));
+        }
     }
-    let numbers: BTreeMap<&Vec<u32>, u32> =
-        distinct.iter().enumerate().map(|(number, (_, row))| (*row, (number % answers) as u32)).collect();
     Ok(rows.each_ref().map(|rows| rows.iter().map(|row| numbers[row]).collect()))
 }
 

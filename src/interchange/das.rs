@@ -39,20 +39,34 @@ pub(super) fn learn(place: &Place, targets: &[u32], options: &DasOptions) -> Res
     let mut progress = Progress::of("learning a subspace", steps as u64, "steps");
     let mut losses = Vec::new();
     for _ in 0..options.epochs {
-        (1..order.len()).rev().for_each(|last| order.swap(last, random.below(last + 1)));
+        random.shuffle(&mut order);
         let mut sum = 0.;
         for batch in order.chunks(options.batch_size) {
             let to = Move::Along { basis: orthonormal(a.as_tensor())?, strength: place.pairs.strength };
             let own: Vec<u32> = batch.iter().map(|&pair| targets[pair]).collect();
             let loss = cross_entropy(&place.logits(&to, Some(batch))?, &own)?.mean_all()?;
-            sum += f64::from(loss.to_scalar::<f32>()?) * batch.len() as f64;
+            let now = loss.to_scalar::<f32>()?;
+            if !now.is_finite() {
+                return Err(Error::argument(format!(
+                    "the loss is {now} in epoch {}: give a smaller learning rate than {}.",
+                    losses.len(),
+                    options.learning_rate
+                )));
+            }
+            sum += f64::from(now) * batch.len() as f64;
             adam.step_vars(options.learning_rate, [&a], &loss.backward()?)?;
-            progress.step(1);
+            progress.step(1)?;
         }
         losses.push(sum / order.len() as f64);
     }
-    let learnt = orthonormal(&a.as_tensor().detach())?;
-    Ok((Subspace::of(&format!("DAS of rank {} at {}", options.rank, place.point), &learnt)?, losses))
+    let learnt = Subspace::new(&orthonormal(&a.as_tensor().detach())?).map_err(|error| {
+        let why = error.sentence();
+        Error::argument(format!(
+            "what was learnt is not a subspace: {why} Give a smaller learning rate than {}.",
+            options.learning_rate
+        ))
+    })?;
+    Ok((learnt.named(format!("DAS of rank {} at {}", options.rank, place.point)), losses))
 }
 
 /// A step keeps what each block behind the point computed for the backward pass.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::subspace::Subspace;
 use crate::error::{Error, Result};
+use crate::model::HookedTransformer;
 
 /// How a basis is learnt (distributed alignment search).
 #[derive(Clone, Debug)]
@@ -100,26 +101,26 @@ impl<A: Into<AlignBy>> From<A> for InterchangeOptions {
 
 impl InterchangeOptions {
     /// # Errors
-    /// No repeats, a rank that the activation does not have, no epoch or batch, a rate that is not above 0, a start of another shape.
-    pub(super) fn check(&self, width: usize) -> Result<()> {
+    /// No repeats, a rank that the activation does not have, no epoch or batch, a rate that is not above 0, a subspace of another shape or model.
+    pub(super) fn check(&self, model: &HookedTransformer, width: usize) -> Result<()> {
         if self.repeats == 0 {
             return Err(Error::argument(
                 "a study of no repeats has no placebo, without which its accuracy says nothing: give at least 1.",
             ));
         }
         match &self.align {
-            AlignBy::Given(subspace) => check_width(subspace, width),
+            AlignBy::Given(subspace) => subspace.check(model, width),
             AlignBy::Neurons { count } if *count == 0 || *count > width => Err(Error::argument(format!(
                 "{count} neurons were to be chosen of {width}: give at least 1 and at most that."
             ))),
-            AlignBy::Das(options) => options.check(width),
+            AlignBy::Das(options) => options.check(model, width),
             _ => Ok(()),
         }
     }
 }
 
 impl DasOptions {
-    fn check(&self, width: usize) -> Result<()> {
+    fn check(&self, model: &HookedTransformer, width: usize) -> Result<()> {
         if self.rank == 0 || self.rank > width {
             return Err(Error::argument(format!(
                 "a subspace of {} dimensions was to be learnt where activations have {width}: give at least 1 and at most that.",
@@ -139,7 +140,7 @@ impl DasOptions {
             )));
         }
         let Some(start) = &self.start else { return Ok(()) };
-        check_width(start, width)?;
+        start.check(model, width)?;
         match start.rank() == self.rank {
             true => Ok(()),
             false => Err(Error::argument(format!(
@@ -148,18 +149,5 @@ impl DasOptions {
                 start.rank()
             ))),
         }
-    }
-}
-
-/// # Errors
-/// A subspace of activations of another width.
-pub(super) fn check_width(subspace: &Subspace, width: usize) -> Result<()> {
-    match subspace.width() == width {
-        true => Ok(()),
-        false => Err(Error::shape(
-            format!("the {subspace}"),
-            format!("[{width}, rank] at this point"),
-            subspace.basis().dims(),
-        )),
     }
 }

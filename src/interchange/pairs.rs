@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::options::check_width;
 use super::place::{Move, Place};
 use super::score::InterchangeScore;
 use super::subspace::Subspace;
@@ -12,6 +11,7 @@ use crate::labelled::{Axis, Labelled};
 use crate::metrics::Positions;
 use crate::model::HookedTransformer;
 use crate::tokens::{Input, TokenRef, Tokens};
+use crate::variables::holds;
 
 /// Pairs of a base and a source prompt, and of each the answer that a causal model of the task predicts for the base if one variable has the
 /// value that it has in the source.
@@ -45,6 +45,10 @@ pub struct Interchange {
     pub(super) targets: Vec<u32>,
     /// How far a base is moved: 1 is all the way.
     pub(super) strength: f64,
+}
+
+holds! {
+    Interchange { model, base, source, base_at, source_at, answers, targets }
 }
 
 impl Interchange {
@@ -133,7 +137,7 @@ impl Interchange {
     pub fn strength(self, strength: f64) -> Result<Self> {
         match strength.is_finite() {
             true => Ok(Self { strength, ..self }),
-            false => Err(Error::argument(format!("a strength of {strength} moves nothing anywhere: give a number."))),
+            false => Err(Error::argument(format!("the strength is {strength}: give a finite number, such as 1."))),
         }
     }
 
@@ -153,10 +157,10 @@ impl Interchange {
     /// `[pair, answer]`.
     ///
     /// # Errors
-    /// A point outside the blocks or without a vector for each position, a subspace of another width; and as [`HookedTransformer::run`].
+    /// A point outside the blocks or without a vector for each position, a subspace of another width or model; and as [`HookedTransformer::run`].
     pub fn logits(&self, point: impl Into<HookQuery>, subspace: &Subspace) -> Result<Labelled> {
         let place = Place::new(self, &point.into())?;
-        check_width(subspace, place.width)?;
+        subspace.check(&self.model, place.width)?;
         self.labelled(place.logits(&Move::along(subspace, self.strength, &place)?, None)?, &subspace.to_string())
     }
 
@@ -167,7 +171,7 @@ impl Interchange {
     pub fn score(&self, point: impl Into<HookQuery>, subspace: &Subspace) -> Result<InterchangeScore> {
         self.check_answers()?;
         let place = Place::new(self, &point.into())?;
-        check_width(subspace, place.width)?;
+        subspace.check(&self.model, place.width)?;
         place.score(&Move::along(subspace, self.strength, &place)?, &self.targets)
     }
 

@@ -97,7 +97,7 @@ impl<'a> Place<'a> {
         let mut progress = Progress::of("running bases and sources", 2, "runs");
         let rows: &[Vec<usize>] = &pairs.source_at;
         let source = collected(model, &pairs.source, &[point], &[rows])?.remove(0).remove(0).to_dtype(DType::F32)?;
-        progress.step(1);
+        progress.step(1)?;
         let sum = source.sum_all()?.to_scalar::<f32>()?;
         if !sum.is_finite() && source.flatten_all()?.to_vec1::<f32>()?.iter().any(|x| !x.is_finite()) {
             return Err(Error::argument(format!(
@@ -105,7 +105,7 @@ impl<'a> Place<'a> {
             )));
         }
         let entering = entering(model, pairs, layer)?;
-        progress.step(1);
+        progress.step(1)?;
         let width = source.dim(1)?;
         Ok(Self { model, pairs, point, width, source, entering, layer })
     }
@@ -121,7 +121,7 @@ impl<'a> Place<'a> {
         let parts = which.chunks(PAIRS).map(|part| {
             progress.together(part.len());
             let logits = self.together(to, part)?;
-            progress.step(part.len() as u64);
+            progress.step(part.len() as u64)?;
             Ok(logits)
         });
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
@@ -199,7 +199,7 @@ fn entering(model: &HookedTransformer, pairs: &Interchange, layer: usize) -> Res
         let count = PAIRS.min(tokens.batch() - from);
         progress.together(count);
         parts.push(model.run(tokens.rows(from, count), HookPlan::new(), &options)?.resid()?);
-        progress.step(count as u64);
+        progress.step(count as u64)?;
     }
     Ok(Some(Tensor::cat(&parts, 0)?))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 use crate::model::ops::cross_entropy;
@@ -21,10 +21,12 @@ impl InterchangeScore {
     /// `logits [pair, answer]`, the answers by number.
     pub(super) fn new(logits: &Tensor, targets: &[u32]) -> Result<Self> {
         let logits = logits.detach().to_dtype(DType::F32)?;
-        let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
         let loss = cross_entropy(&logits, targets)?.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
-        let is_best = |(best, target): (&u32, &u32)| best == target;
-        Ok(Self { right: best.iter().zip(targets).map(is_best).collect(), loss })
+        let is_largest = |(row, target): (Vec<f32>, &u32)| {
+            let target = *target as usize;
+            row.iter().enumerate().all(|(answer, logit)| answer == target || row[target] > *logit)
+        };
+        Ok(Self { right: logits.to_vec2::<f32>()?.into_iter().zip(targets).map(is_largest).collect(), loss })
     }
 
     /// How many pairs there are.
@@ -41,5 +43,19 @@ impl InterchangeScore {
 impl fmt::Display for InterchangeScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "accuracy {:.4}, loss {:.4} on {} pairs", self.accuracy(), self.loss, self.count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn equal_logits_and_those_that_are_no_numbers_are_right_for_none() -> Result<()> {
+        let logits = Tensor::new(&[[1f32, 1., 0.], [2., 1., 0.], [f32::NAN, f32::NAN, f32::NAN]], &Device::Cpu)?;
+        assert_eq!(InterchangeScore::new(&logits, &[0, 0, 0])?.right, [false, true, false]);
+        Ok(())
     }
 }

@@ -118,30 +118,34 @@ impl Interchange {
         let (train, test) = self.comparable(held_out)?;
         let mut progress = Progress::of("studying a subspace", 6 + options.repeats as u64, "parts");
         let width = point.shape(&train.model.dims(), 1, 1).iter().product();
-        options.check(width)?;
+        options.check(&train.model, width)?;
         let targets = [train.targets.clone(), test.targets.clone()];
-        let arbitrary = arbitrary([&train.source, &test.source], train.answers.len(), options.seed)?;
+        let arbitrary = arbitrary([&train.source, &test.source], &train.targets, options.seed)?;
         let both =
             Both { fitted: Place::of(&train, &train.model, point)?, held_out: Place::of(&test, &train.model, point)? };
         let (untouched, whole) = (both.scored(&Move::Nowhere, &targets)?, both.scored(&Move::Onto, &targets)?);
-        progress.step(2);
+        progress.step(2)?;
         let (subspace, losses, aligned) = both.search(&targets, &options.align)?;
-        progress.step(1);
+        let subspace = match &options.align {
+            AlignBy::Given(_) => subspace,
+            _ => subspace.found_in(&train.model),
+        };
+        progress.step(1)?;
         let moved_as_far = (0..options.repeats as u64).map(|repeat| {
             let random = subspace.random_like(options.seed.wrapping_add(repeat))?;
             let to = Move::as_far(&random, both.along(&subspace)?, &both.fitted)?;
-            both.scored(&to, &targets).inspect(|_| progress.step(1))
+            both.scored(&to, &targets).and_then(|found| progress.step(1).map(|()| found))
         });
         let moved_as_far = moved_as_far.collect::<Result<_>>()?;
         let (_, _, arbitrary) = both.search(&arbitrary, &options.align)?;
-        progress.step(1);
+        progress.step(1)?;
         let random_model = train.model.reinitialized(options.seed)?.without_weight_gradients();
         let both = Both {
             fitted: Place::of(&train, &random_model, point)?,
             held_out: Place::of(&test, &random_model, point)?,
         };
         let (_, _, untrained) = both.search(&targets, &options.align)?;
-        progress.step(2);
+        progress.step(2)?;
         let align = options.align.clone();
         Ok(InterchangeStudy {
             point,

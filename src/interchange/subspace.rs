@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::orthonormal::{MOST_OFF, columns, orthonormalised, unit_columns_off};
 use crate::error::{Error, Result};
 use crate::hooks::check_free;
+use crate::model::{HookedTransformer, ModelProvenance};
 use crate::probes::Probe;
 use crate::random::Random;
 use crate::slice::Slice;
 use crate::storage::{restore, store, take};
+use crate::variables::holds;
 use crate::visible::visible;
 
 /// What saved subspaces are called in their files.
@@ -36,6 +38,12 @@ pub struct Subspace {
     basis: Tensor,
     /// The axes that it is of, where it is of some.
     axes: Option<Vec<usize>>,
+    /// The model that it was found in, where it was.
+    model: Option<ModelProvenance>,
+}
+
+holds! {
+    Subspace { name, basis, axes } = |subspace| format!("{:?}", subspace.basis.dims());
 }
 
 /// What the file of a saved subspace says besides its numbers.
@@ -43,6 +51,7 @@ pub struct Subspace {
 struct About {
     name: String,
     axes: Option<Vec<usize>>,
+    model: Option<ModelProvenance>,
 }
 
 impl Subspace {
@@ -163,7 +172,7 @@ impl Subspace {
             [one] => format!("neuron {one}"),
             several => format!("{} neurons", several.len()),
         };
-        Ok(Self { name, basis, axes: Some(chosen) })
+        Ok(Self { name, basis, axes: Some(chosen), model: None })
     }
 
     /// All of an activation of this width, so that an interchange replaces it.
@@ -176,7 +185,7 @@ impl Subspace {
 
     pub(super) fn of(name: &str, basis: &Tensor) -> Result<Self> {
         let basis = basis.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
-        Ok(Self { name: name.into(), basis, axes: None })
+        Ok(Self { name: name.into(), basis, axes: None, model: None })
     }
 
     /// The same subspace under another name.
@@ -187,6 +196,32 @@ impl Subspace {
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same subspace, found in this model.
+    pub(super) fn found_in(self, model: &HookedTransformer) -> Self {
+        Self { model: Some(model.provenance()), ..self }
+    }
+
+    /// # Errors
+    /// Activations of another width; a subspace that was found in another model, or in one processed otherwise.
+    pub(super) fn check(&self, model: &HookedTransformer, width: usize) -> Result<()> {
+        if self.width() != width {
+            return Err(Error::shape(
+                format!("the {self}"),
+                format!("[{width}, rank] at this point"),
+                self.basis.dims(),
+            ));
+        }
+        let other = self.model.as_ref().map(|own| own.other_weights(&model.provenance())).unwrap_or_default();
+        match other.is_empty() {
+            true => Ok(()),
+            false => Err(Error::argument(format!(
+                "the {self} was found in another model: {}. Find it in this one, or load the model as it was then; Subspace::new of its \
+                 basis is one of no model.",
+                other.join("; ")
+            ))),
+        }
     }
 
     /// The basis.
@@ -228,9 +263,8 @@ impl Subspace {
         let mut random = Random::new(seed);
         let mut others: Vec<usize> = (0..self.width()).filter(|axis| !axes.contains(axis)).collect();
         let mut own = axes.clone();
-        for list in [&mut others, &mut own] {
-            (1..list.len()).rev().for_each(|last| list.swap(last, random.below(last + 1)));
-        }
+        random.shuffle(&mut others);
+        random.shuffle(&mut own);
         let chosen: Vec<isize> = others.into_iter().chain(own).take(self.rank()).map(|axis| axis as isize).collect();
         Self::neurons(self.width(), chosen)
     }
@@ -240,7 +274,7 @@ impl Subspace {
     /// # Errors
     /// A file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let about = About { name: self.name.clone(), axes: self.axes.clone() };
+        let about = About { name: self.name.clone(), axes: self.axes.clone(), model: self.model.clone() };
         store(path.as_ref(), KIND, &about, &[("basis".to_string(), self.basis())].into())
     }
 
@@ -264,7 +298,7 @@ impl Subspace {
         let basis = take(path, &mut tensors, "basis")?;
         let read = Self::new(&basis).map_err(|error| error.in_file(path))?;
         let axes = about.axes.filter(|axes| axes.len() == read.rank() && axes.iter().all(|axis| *axis < read.width()));
-        Ok(Self { name: about.name, axes, ..read })
+        Ok(Self { name: about.name, axes, model: about.model, ..read })
     }
 }
 

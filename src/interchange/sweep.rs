@@ -35,7 +35,7 @@ impl Interchange {
             ));
         }
         let mut progress = Progress::of("studying subspaces", points.len() as u64, "points");
-        let study = |point| self.studied(held_out, point, &options).inspect(|_| progress.step(1));
+        let study = |point| self.studied(held_out, point, &options).and_then(|found| progress.step(1).map(|()| found));
         Ok(InterchangeSweep { studies: points.into_iter().map(study).collect::<Result<_>>()? })
     }
 }

@@ -26,3 +26,11 @@ pub use lens::{Lens, LogitLens, logit_lens, logit_lens_to_logit_diff};
 pub use options::{LensOptions, LensTarget};
 pub use reading::{LensReading, TokenReading};
 pub use tuned::{TunedFit, TunedLens, TunedTraining};
+
+use crate::model::{HookedTransformer, ModelProvenance};
+
+/// In what the weights of a model differ from those that a lens was fitted on. Its numbers are f32 whatever the dtype of the weights.
+fn of_other_weights(fitted: &ModelProvenance, model: &HookedTransformer) -> Vec<String> {
+    let own = model.provenance();
+    ModelProvenance { dtype: own.dtype.clone(), ..fitted.clone() }.other_weights(&own)
+}

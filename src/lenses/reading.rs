@@ -4,6 +4,7 @@ use super::rows::Numbers;
 use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
+use crate::variables::holds;
 
 /// What the model would predict at each point of the residual stream, as a lens reads it. [`Lens::read`](super::Lens::read) gives axes
 /// `component`, `prompt` and `position`; other vectors have their own.
@@ -38,6 +39,11 @@ pub struct TokenReading {
     pub log_prob: Labelled,
     /// How many tokens of the vocabulary have a strictly larger logit: 0 for the most likely one.
     pub rank: Labelled,
+}
+
+holds! {
+    LensReading { lens, probabilities, tokens, texts, inputs, entropy, kl, target, chosen }
+    TokenReading { logit, log_prob, rank }
 }
 
 impl LensReading {
@@ -120,7 +126,7 @@ impl LensReading {
         let ranks = Axis::new("rank", (1..=k).map(|rank| rank.to_string()));
         let tokens = Axis::new("token", chosen.iter().map(|&id| model.piece(id)));
         Ok(Self {
-            probabilities: Labelled::new("probability", with(ranks), numbers.probabilities)?,
+            probabilities: Labelled::new(format!("probability by the {lens}"), with(ranks), numbers.probabilities)?,
             texts: numbers.tokens.iter().map(|&id| model.piece(id)).collect(),
             tokens: numbers.tokens,
             inputs: Vec::new(),

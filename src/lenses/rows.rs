@@ -72,7 +72,7 @@ impl Rows {
                 let logits = self.logits(lens, model, &x, at)?;
                 let of_rows = self.of_rows((&logits, vocabulary), from, own.as_ref(), (k, chosen));
                 numbers.put(component * rows + from, k, of_rows);
-                progress.step(1);
+                progress.step(1)?;
             }
         }
         if self.end.is_none() {

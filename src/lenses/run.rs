@@ -70,11 +70,18 @@ pub(super) fn cached(model: &HookedTransformer, run: RunOrInput, incl_mid: bool)
             model.cache_of(run, &plan)?
         }
     };
-    if !cache.has_batch_dim() {
-        return Err(Error::argument("the logit lens needs a cache with a batch axis: leave remove_batch_dim out."));
-    }
+    check_batch(&cache)?;
     cache.check_model(model)?;
     Ok(cache)
+}
+
+/// # Errors
+/// A cache without a batch axis.
+pub(super) fn check_batch(cache: &ActivationCache) -> Result<()> {
+    match cache.has_batch_dim() {
+        true => Ok(()),
+        false => Err(Error::argument("a lens needs a cache with a batch axis: leave remove_batch_dim out.")),
+    }
 }
 
 /// The points of the accumulated residual stream in its order, each with whether the lens reads it.
@@ -152,6 +159,14 @@ pub(super) fn targets(
     };
     Ok(match target {
         LensTarget::None => None,
+        LensTarget::NextToken if model.cfg().d_vocab_out() < model.cfg().d_vocab => {
+            return Err(Error::argument(format!(
+                "{:?} has {} logits and reads {} tokens, so it predicts no next token: name the target.",
+                model.cfg().model_name,
+                model.cfg().d_vocab_out(),
+                model.cfg().d_vocab
+            )));
+        }
         LensTarget::NextToken => Some(rows.map(follows).collect()),
         LensTarget::Tokens(_) => {
             let ids = target.ids(model, tokens.batch(), "prompts")?.unwrap_or_default();

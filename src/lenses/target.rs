@@ -8,6 +8,7 @@ use crate::analysis::{RunOrInput, check_count, last_positions};
 use crate::cache::{ActivationCache, Target};
 use crate::dims::{Dims, ReadBy};
 use crate::error::{Error, Result};
+use crate::interrupt::check_interrupt;
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::model::ops::soft_cap;
@@ -28,6 +29,7 @@ pub(super) fn logits(lens: &dyn Lens, model: &HookedTransformer, run: RunOrInput
     check_count(&cache, &target)?;
     let _work = Progress::opaque("attributing the logits");
     let streams = streams(&cache, &points, &last_positions(&cache), incl_mid)?;
+    check_interrupt()?;
     let normed = at_last(lens, &cache, &streams)?;
     let axes = vec![Axis::new("component", streams.labels), Axis::numbered("prompt", cache.tokens().batch())];
     let of = |tokens| -> Result<Labelled> {

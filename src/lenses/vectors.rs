@@ -6,7 +6,7 @@ use super::lens::Lens;
 use super::options::{LensOptions, LensTarget};
 use super::reading::LensReading;
 use super::rows::Rows;
-use super::run::{inputs, real, targets};
+use super::run::{check_batch, inputs, real, targets};
 use crate::cache::{ActivationCache, ResidualStack, Stack};
 use crate::dims::{ReadBy, Reader};
 use crate::error::{Error, Result};
@@ -24,9 +24,7 @@ pub(super) fn read_stack(
     let chosen = options.check(model)?;
     let at = point(lens, model, at)?;
     cache.check_model(model)?;
-    if !cache.has_batch_dim() {
-        return Err(Error::argument("the lens needs a cache with a batch axis: leave remove_batch_dim out."));
-    }
+    check_batch(cache)?;
     cache.check_stack(stack)?;
     let _work = Progress::opaque(format!("applying the {}", lens.name()));
     let d_model = model.cfg().d_model;
@@ -76,6 +74,12 @@ pub(super) fn read_vectors(
             "the vectors are {:?} numbers, which no residual stream has: convert them with to_dtype(DType::F32).",
             vectors.dtype()
         )));
+    }
+    let sum = vectors.detach().to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+    if sum.is_nan() {
+        return Err(Error::argument(
+            "the vectors have numbers that are not a number (NaN), of which nothing can be read.",
+        ));
     }
     let targets = match &options.target {
         LensTarget::None => None,

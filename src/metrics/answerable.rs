@@ -37,7 +37,7 @@ impl TaskDataset {
     pub fn answerable(&self, model: &HookedTransformer) -> Result<Self> {
         let mut progress = Progress::of("looking answers up", self.len() as u64, "prompts");
         let mut answering = Answering::new(model, self.task)?;
-        let find = |prompt| answering.find(prompt).inspect(|_| progress.step(1));
+        let find = |prompt| answering.find(prompt).and_then(|found| progress.step(1).map(|()| found));
         let found: Vec<_> = self.prompts.iter().map(find).collect::<Result<_>>()?;
         self.kept("answers that are tokens of this model", |number| found[number].as_ref().err().cloned())
     }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::labelled::{Axis, Labelled};
 use crate::model::HookedTransformer;
 use crate::tokens::{TokenRef, Tokens};
+use crate::variables::holds;
 
 /// A correct and an incorrect token for each prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub struct Answers {
     incorrect: Vec<u32>,
     /// How each pair is shown: as its texts, or as its ids where the model has no tokenizer.
     texts: Vec<(String, String)>,
+}
+
+holds! {
+    Answers { correct, incorrect, texts }
 }
 
 impl HookedTransformer {

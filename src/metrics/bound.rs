@@ -8,6 +8,7 @@ use super::metric::{Columns, Metric, Read, Slope};
 use super::positions::Rows;
 use crate::error::{Error, Result};
 use crate::hooks::HookPlan;
+use crate::host;
 use crate::model::{HookedTransformer, RunOptions};
 use crate::tokens::Tokens;
 
@@ -103,7 +104,7 @@ impl BoundMetric {
 
     /// The metric of each prompt from the columns that it reads; `clean` are all columns of the clean run's rows.
     pub fn evaluate(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Vec<f32>> {
-        Ok(self.values(logits, clean)?.to_vec1::<f32>()?)
+        Ok(host::numbers(&self.values(logits, clean)?)?)
     }
 
     /// As [`BoundMetric::evaluate`], as a tensor through which gradients flow to the logits.

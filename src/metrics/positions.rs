@@ -187,7 +187,7 @@ impl Rows {
     pub(super) fn within(&self, all: &Self) -> Vec<u32> {
         let places = self.of.iter().zip(&all.of).zip(&all.starts);
         let of_prompt = |((own, all), start): ((&Vec<usize>, &Vec<usize>), &usize)| -> Vec<u32> {
-            own.iter().map(|at| (start + all.binary_search(at).unwrap_or(0)) as u32).collect()
+            own.iter().map(|at| (start + all.binary_search(at).expect("a row of the union")) as u32).collect()
         };
         places.flat_map(of_prompt).collect()
     }

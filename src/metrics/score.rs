@@ -67,7 +67,7 @@ pub fn score_questions(model: &HookedTransformer, questions: &[Question]) -> Res
         for (sum, values) in sums.iter_mut().zip(of_batch) {
             *sum += values.into_iter().map(f64::from).sum::<f64>();
         }
-        progress.step(batch.len() as u64);
+        progress.step(batch.len() as u64)?;
     }
     let count = questions.len();
     let [accuracy, preference, logit_diff, prob_diff] = sums.map(|sum| sum / count as f64);

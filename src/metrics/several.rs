@@ -8,6 +8,7 @@ use super::bound::BoundMetric;
 use super::metric::{Columns, Metric};
 use super::positions::Rows;
 use crate::error::{Error, Result};
+use crate::host;
 use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 use crate::visible::visible;
@@ -165,27 +166,28 @@ impl BoundMetrics {
         model.logits_after(rows, self.columns.chosen())
     }
 
+    /// As [`BoundMetrics::values`], copied from the device.
+    pub fn evaluate(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Vec<f32>> {
+        Ok(host::numbers(&self.values(logits, clean)?)?)
+    }
+
     /// The metrics of each prompt from what they read together; `clean` are all columns of the clean run's rows.
     ///
     /// # Shapes
-    /// `logits [copy * row, column]`, `clean [row, d_vocab_out]`; the result is `[copy, metric, prompt]`.
-    pub fn evaluate(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Vec<f32>> {
+    /// `logits [copy * row, column]`, `clean [row, d_vocab_out]`; the result is `[copy * metric * prompt]`.
+    pub fn values(&self, logits: &Tensor, clean: Option<&Tensor>) -> Result<Tensor> {
         if let [only] = &self.all[..] {
-            return only.evaluate(logits, clean);
+            return only.values(logits, clean);
         }
-        let (copies, prompts, metrics) = (logits.dim(0)? / self.rows.len(), self.rows.prompts(), self.all.len());
-        let mut values = vec![0.; copies * metrics * prompts];
-        for (number, metric) in self.all.iter().enumerate() {
+        let (copies, prompts) = (logits.dim(0)? / self.rows.len(), self.rows.prompts());
+        let mut values = Vec::with_capacity(self.all.len());
+        for metric in &self.all {
             let clean = clean.filter(|_| metric.needs_clean());
             let clean = clean.map(|clean| self.rows_of(metric, clean, 1)).transpose()?;
             let own = self.columns.of_these(&self.rows_of(metric, logits, copies)?, metric.columns())?;
-            let of_metric = metric.evaluate(&own, clean.as_ref())?;
-            for (copy, of_copy) in of_metric.chunks(prompts).enumerate() {
-                let start = (copy * metrics + number) * prompts;
-                values[start..start + prompts].copy_from_slice(of_copy);
-            }
+            values.push(metric.values(&own, clean.as_ref())?.reshape((copies, 1, prompts))?);
         }
-        Ok(values)
+        Ok(Tensor::cat(&values, 1)?.flatten_all()?)
     }
 
     /// The metrics of each prompt from all logits of a whole run, `[prompt, pos, d_vocab_out]`; the result is `[metric, prompt]`.
@@ -195,6 +197,10 @@ impl BoundMetrics {
 
     /// Of the rows that any metric reads, those that one reads.
     pub fn rows_of(&self, metric: &BoundMetric, x: &Tensor, copies: usize) -> Result<Tensor> {
+        // The rows of one metric are in its own order.
+        if self.all.len() == 1 {
+            return Ok(x.clone());
+        }
         let (own, all) = (metric.rows().within(&self.rows), self.rows.len() as u32);
         if own.iter().copied().eq(0..all) {
             return Ok(x.clone());

@@ -58,7 +58,7 @@ impl TaskDataset {
         let mut progress = Progress::of("grouping prompts", 3, "steps");
         let mut buckets: Vec<((usize, usize), Vec<usize>)> = Vec::new();
         let rows = self.rows(model)?;
-        progress.step(1);
+        progress.step(1)?;
         for (number, (clean, corrupted)) in rows.iter().enumerate() {
             let counts = (clean.len(), corrupted.len());
             match buckets.iter_mut().find(|(of, _)| *of == counts) {
@@ -67,11 +67,12 @@ impl TaskDataset {
             }
         }
         let answers = self.answers(model)?;
-        progress.step(1);
+        progress.step(1)?;
         let mut grouped = Progress::of("grouping prompts", self.len() as u64, "prompts");
         let chunks = buckets.iter().flat_map(|(_, numbers)| numbers.chunks(size));
         let batch = |numbers: &[usize]| {
-            self.batch_of(model, numbers, &rows, &answers).inspect(|_| grouped.step(numbers.len() as u64))
+            self.batch_of(model, numbers, &rows, &answers)
+                .and_then(|found| grouped.step(numbers.len() as u64).map(|()| found))
         };
         chunks.map(batch).collect()
     }
@@ -169,7 +170,7 @@ impl TaskDataset {
             progress.together(batch.prompts.len());
             let of_batch = batch.metric.bind(&batch.clean, model.cfg().d_vocab_out())?.of_run(model, &batch.clean)?;
             batch.prompts.iter().zip(of_batch).for_each(|(&number, value)| values[number] = value);
-            progress.step(batch.prompts.len() as u64);
+            progress.step(batch.prompts.len() as u64)?;
         }
         Ok(values)
     }
@@ -203,7 +204,7 @@ impl TaskDataset {
                 let places = batch.prompts.iter().map(|&number| kind * self.len() + number);
                 places.zip(of_batch).for_each(|(place, value)| values[place] = value);
             }
-            progress.step(batch.prompts.len() as u64);
+            progress.step(batch.prompts.len() as u64)?;
         }
         let axes = vec![Axis::new("score", SCORES), Axis::numbered("prompt", self.len())];
         Labelled::new(format!("scores on {}", self.task), axes, values)
@@ -236,7 +237,7 @@ impl TaskDataset {
         let mut progress = Progress::of("reading prompts as tokens", self.len() as u64, "prompts");
         let both = |prompt: &TaskPrompt| {
             let both = (ids(&prompt.clean)?, ids(&prompt.corrupted)?);
-            progress.step(1);
+            progress.step(1)?;
             Ok(both)
         };
         self.prompts.iter().map(both).collect()
@@ -277,7 +278,10 @@ impl TaskDataset {
     fn answers(&self, model: &HookedTransformer) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
         let mut answering = Answering::new(model, self.task)?;
         let mut progress = Progress::of("looking answers up", self.len() as u64, "prompts");
-        self.prompts.iter().map(|prompt| answering.ids(prompt).inspect(|_| progress.step(1))).collect()
+        self.prompts
+            .iter()
+            .map(|prompt| answering.ids(prompt).and_then(|found| progress.step(1).map(|()| found)))
+            .collect()
     }
 
     fn metric_of<'a>(

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::config::AttentionDir;
 use super::loss;
-use super::ops::{linear, soft_cap};
+use super::ops::soft_cap;
 use super::spliced::text_part;
 use super::transformer::HookedTransformer;
 use crate::error::{Error, Result};
@@ -185,10 +185,7 @@ impl HookedTransformer {
         }
 
         let entering = self.entering(options, &tokens, &position_ids(&text, past), &mut hooks)?;
-        let mut kv = options.past_kv_cache.as_ref().map(|past| past.layers.clone());
-        if options.keep_kv_cache && kv.is_none() {
-            kv = Some(vec![LayerKv::default(); self.cfg.n_layers]);
-        }
+        let mut kv = KvCache::for_run(options.past_kv_cache.as_ref(), self.cfg.n_layers, options.keep_kv_cache);
         // The logits of many tokens take as long as some blocks.
         let mut progress = Progress::of("running the model", reach.layers().len() as u64 + 1, "steps");
         let resid = self.blocks(entering, (&text, past), &reach, (&mut hooks, &mut progress), kv.as_deref_mut())?;
@@ -348,7 +345,7 @@ impl HookedTransformer {
         for layer in reach.layers() {
             let layer_kv = kv.as_deref_mut().map(|layers| &mut layers[layer]);
             resid = block(resid, &self.weights.blocks[layer], &suffix.context(self, layer), hooks, layer_kv)?;
-            progress.step(1);
+            progress.step(1)?;
         }
         Ok(resid)
     }
@@ -367,7 +364,7 @@ impl HookedTransformer {
     }
 
     fn unembedded(&self, normed: &Tensor) -> Result<Tensor> {
-        linear(normed, &self.weights.w_u, Some(&self.weights.b_u))
+        self.weights.w_u.apply(normed, Some(&self.weights.b_u))
     }
 
     fn capped(&self, logits: Tensor) -> Result<Tensor> {

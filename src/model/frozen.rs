@@ -7,6 +7,7 @@
 //! <https://transformer-circuits.pub/2025/attribution-graphs/methods.html>). With all three, gradient times activation
 //! of the first `resid_pre` and of every `mlp_out` sums to the logit difference less what biases add. A gradient of an
 //! early part includes what later heads carry on by their values; `direct_logit_attribution` has the direct path alone.
+//! (A soft cap, as in Gemma 2, stays nonlinear unless [`Frozen::ActivationRatios`] is given too.)
 //!
 //! *Rules of MLPs.* The identity rule, `act(x) -> x constant(act(x) / x)`, makes a neuron linear by its ratio at hand, and the half
 //! rule, `a u -> (a constant(u) + constant(a) u) / 2`, shares a gated product between its factors (Achtibat et al. 2024, "AttnLRP",

@@ -24,7 +24,9 @@ impl HookedTransformer {
             let attn = &mut block.attn;
             for w in [&mut attn.w_k, &mut attn.w_v] {
                 let d_model = w.dim(0)?;
-                *w = for_each_head(&w.reshape((d_model, (), d_head))?, 1, heads)?.reshape((d_model, heads * d_head))?;
+                *w = for_each_head(&w.reshape((d_model, (), d_head))?, 1, heads)?
+                    .reshape((d_model, heads * d_head))?
+                    .into();
             }
             for b in [&mut attn.b_k, &mut attn.b_v] {
                 *b = for_each_head(&b.reshape(((), d_head))?, 0, heads)?.flatten_all()?;

@@ -4,13 +4,14 @@
 //! are taken as they act on the residual stream, so they are exact where norms are folded; rotary positions, what
 //! ALiBi takes off scores for the distance, norms of queries and keys, and biases are not in them.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::transformer::HookedTransformer;
 use crate::dims::{ReadBy, Reader};
 use crate::error::{Error, Result};
 use crate::factored_matrix::{FactoredMatrix, composition_scores};
 use crate::head::Head;
+use crate::host;
 use crate::labelled::{Axis, Labelled};
 use crate::progress::Progress;
 use crate::wide::{wide_type, widened};
@@ -141,16 +142,12 @@ impl HookedTransformer {
         let attention = self.weights.blocks[..layer + usize::from(is_mlp)].iter().map(|block| &block.attn.b_o);
         let mlps = self.weights.blocks[..layer].iter().filter_map(|block| block.mlp.as_ref()).map(|mlp| &mlp.b_out);
         let biases: Vec<&Tensor> = attention.chain(mlps.filter(|_| with_mlps)).collect();
-        if self.dims().norms_after {
-            for bias in &biases {
-                if bias.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()? != 0.0 {
-                    return Err(Error::argument(
-                        "in this model a norm follows attention and MLP before anything is added to the residual \
-                         stream, so their biases have no share of their own in it: decompose_resid gives what each \
-                         layer wrote.",
-                    ));
-                }
-            }
+        let added = if self.dims().norms_after { host::numbers_of_all::<f32>(&biases)? } else { Vec::new() };
+        if added.iter().flatten().any(|&bias| bias != 0.) {
+            return Err(Error::argument(
+                "in this model a norm follows attention and MLP before anything is added to the residual stream, so \
+                 their biases have no share of their own in it: decompose_resid gives what each layer wrote.",
+            ));
         }
         let none = Tensor::zeros(self.cfg.d_model, wide_type(self.dtype()), self.weights.device())?;
         let sum = biases.into_iter().try_fold(none, |sum, bias| Ok::<_, Error>((sum + widened(bias)?)?))?;

@@ -130,7 +130,7 @@ impl HookedTransformer {
             all.norm(&name("ln2"), block.ln2.as_ref());
             if let Some(mlp) = &block.mlp {
                 all.push(name("mlp.W_in"), &mlp.w_in, Axes::Same);
-                all.extend(name("mlp.W_gate"), mlp.w_gate.as_ref());
+                all.extend(name("mlp.W_gate"), mlp.w_gate.as_deref());
                 if let Some((gate, linear)) = &mlp.gate_biases {
                     all.push(name("mlp.b_gate"), gate, Axes::Same);
                     all.push(name("mlp.b_pre_linear"), linear, Axes::Same);

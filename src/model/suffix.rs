@@ -11,14 +11,14 @@ use candle_core::{DType, Tensor};
 use super::config::AttentionDir;
 use super::ops::{later_keys, linear, soft_cap};
 use super::transformer::HookedTransformer;
-use crate::error::{Error, Result};
-use crate::hooks::{HookPoint, HookRun, Site, Stage};
+use crate::error::Result;
+use crate::hooks::HookRun;
 use crate::model::layers::alibi::alibi;
-use crate::model::layers::attention::{keys_and_values, mixed, project};
-use crate::model::layers::block::{BlockContext, block, norm_after, rest_of_block};
+use crate::model::layers::attention::keys_and_values;
+use crate::model::layers::block::{BlockContext, block};
 use crate::model::layers::embed::{position_embeddings, position_ids};
 use crate::model::layers::kv_cache::LayerKv;
-use crate::model::layers::mlp::write;
+use crate::model::layers::mixing::mixed;
 use crate::model::layers::rotary::Rotations;
 use crate::tokens::Tokens;
 
@@ -34,13 +34,18 @@ pub(crate) struct Suffix {
 }
 
 impl Suffix {
-    /// The first `count` of its positions, for their keys and values only: no scores are computed for them. They keep the
-    /// rotary embedding of the whole: where it depends on the length of a text, a shorter one would be rotated
-    /// differently.
+    /// The first `count` of its positions, whose keys are still those of the whole text. They keep the rotary embedding of
+    /// the whole: where it depends on the length of a text, a shorter one would be rotated differently.
     pub(crate) fn first(&self, count: usize) -> Result<Self> {
         let rotary = self.rotary.as_ref().map(|rotary| rotary.first(count)).transpose()?;
         let placed = self.placed.as_ref().map(|placed| placed.narrow(1, 0, count)).transpose()?;
-        Ok(Self { rotary, placed, alibi: self.alibi.clone(), masked: self.masked.clone() })
+        // A mask or a distance that is the same for all queries has one row.
+        let of_queries = |x: &Tensor| -> Result<Tensor> {
+            Ok(if x.dim(2)? == 1 { x.clone() } else { x.narrow(2, 0, count)?.contiguous()? })
+        };
+        let alibi = self.alibi.as_ref().map(of_queries).transpose()?;
+        let masks = self.masked.iter().map(|(window, mask)| Ok((*window, mask.as_ref().map(of_queries).transpose()?)));
+        Ok(Self { rotary, placed, alibi, masked: masks.collect::<Result<_>>()? })
     }
 
     pub(super) fn context<'a>(&'a self, model: &'a HookedTransformer, layer: usize) -> BlockContext<'a> {
@@ -151,57 +156,6 @@ impl HookedTransformer {
         let columns = Tensor::from_vec(columns, count, self.weights.device())?;
         let (w, b) = (self.weights.w_u.index_select(&columns, 1)?, self.weights.b_u.index_select(&columns, 0)?);
         soft_cap(linear(&normed, &w, Some(&b))?, self.cfg.output_logits_soft_cap, self.frozen.ratios)
-    }
-
-    /// The residual stream that leaves block `layer` when `x` is at a site of it from which a run can go on
-    /// ([`SiteRow::resumes`](crate::hooks::SiteRow)); `resid_pre` entered the block and `resid_mid` was between
-    /// attention and MLP.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for another site.
-    pub(crate) fn block_from(
-        &self,
-        layer: usize,
-        site: Site,
-        x: Tensor,
-        (resid_pre, resid_mid): (&Tensor, &Tensor),
-        suffix: &Suffix,
-    ) -> Result<Tensor> {
-        let (weights, ctx) = (&self.weights.blocks[layer], suffix.context(self, layer));
-        let run = &mut HookRun::default();
-        let ln1_post = (Site::Ln1PostScale, Site::Ln1PostNormalized);
-        let ln2_post = (Site::Ln2PostScale, Site::Ln2PostNormalized);
-        let row = site.row();
-        let refused = || {
-            let point = HookPoint::Block(layer, site);
-            Error::argument(format!("a block cannot go on from {point}: the rest of it reads more than what is there."))
-        };
-        if !row.resumes {
-            return Err(refused());
-        }
-        let attn_out = match row.stage {
-            Stage::Mixed => {
-                norm_after(project(&x, weights, &ctx, run)?, weights.ln1_post.as_ref(), &ctx, run, ln1_post)?
-            }
-            Stage::AttentionOutput => x,
-            Stage::Between => (x - resid_pre)?,
-            Stage::Neurons => {
-                let mlp = weights.mlp.as_ref().ok_or_else(|| Error::argument("the block has no MLP."))?;
-                let written = norm_after(write(&x, mlp)?, weights.ln2_post.as_ref(), &ctx, run, ln2_post)?;
-                return Ok((resid_mid + written)?);
-            }
-            Stage::MlpOutput => return Ok((resid_mid + x)?),
-            Stage::Leaving => return Ok(x),
-            Stage::Embedding
-            | Stage::Entering
-            | Stage::AttentionInput
-            | Stage::Query
-            | Stage::KeyValue
-            | Stage::Pattern
-            | Stage::MlpInput
-            | Stage::Final => return Err(refused()),
-        };
-        rest_of_block(resid_pre.clone(), attn_out, weights, &ctx, run)
     }
 
     /// The mask, 1 where a query does not attend to a key: later keys of a causal model, keys outside the window, and

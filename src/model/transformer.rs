@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::load::Origin;
 use crate::model::load::Processing;
 use crate::tokens::{Input, TokenRef, TokenizeOptions, Tokenizer, Tokens};
+use crate::variables::holds;
 use crate::visible::visible;
 
 /// A transformer whose every activation can be read and changed. Cheap to clone: weights are shared.
@@ -37,6 +38,10 @@ pub struct HookedTransformer {
     pub(super) frozen: FrozenParts,
     /// What is spliced in, in every run.
     pub(super) spliced: Spliced,
+}
+
+holds! {
+    HookedTransformer { weights } = |model| format!("{} layers, d_model {}", model.cfg.n_layers, model.cfg.d_model);
 }
 
 impl HookedTransformer {

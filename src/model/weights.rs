@@ -6,8 +6,10 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::level::Level;
+use super::matrix::Matrix;
 use super::transformer::HookedTransformer;
 use crate::error::Result;
+use crate::variables::holds;
 use crate::wide::spread;
 
 /// Scale and shift of a norm; the shift is missing where the norm has none.
@@ -21,15 +23,15 @@ pub(crate) struct NormWeights {
 #[derive(Clone)]
 pub(crate) struct AttentionWeights {
     /// `[d_model, n_heads * d_head]`; of `w_k` and `w_v` with `n_key_value_heads`.
-    pub w_q: Tensor,
-    pub w_k: Tensor,
-    pub w_v: Tensor,
+    pub w_q: Matrix,
+    pub w_k: Matrix,
+    pub w_v: Matrix,
     /// `[n_heads * d_head]`, or with `n_key_value_heads`.
     pub b_q: Tensor,
     pub b_k: Tensor,
     pub b_v: Tensor,
     /// `[n_heads * d_head, d_model]`.
-    pub w_o: Tensor,
+    pub w_o: Matrix,
     /// `[d_model]`.
     pub b_o: Tensor,
     /// The norms of queries and keys, `[d_head]`, or `[n_heads, d_head]` and `[n_key_value_heads, d_head]`.
@@ -40,9 +42,9 @@ pub(crate) struct AttentionWeights {
 #[derive(Clone)]
 pub(crate) struct MlpWeights {
     /// `[d_model, d_mlp]`.
-    pub w_in: Tensor,
+    pub w_in: Matrix,
     /// `[d_model, d_mlp]` of a gated MLP.
-    pub w_gate: Option<Tensor>,
+    pub w_gate: Option<Matrix>,
     /// `[d_mlp]` each: what is added to the gate and to what it multiplies, in a model with `gated_mlp_biases`.
     pub gate_biases: Option<(Tensor, Tensor)>,
     /// `[d_mlp]`.
@@ -50,7 +52,7 @@ pub(crate) struct MlpWeights {
     /// `[d_mlp]` each: the norm behind the activation function of a model with `solu_ln`, where it is not folded.
     pub ln: Option<NormWeights>,
     /// `[d_mlp, d_model]`.
-    pub w_out: Tensor,
+    pub w_out: Matrix,
     /// `[d_model]`.
     pub b_out: Tensor,
 }
@@ -76,11 +78,20 @@ pub(crate) struct Weights {
     pub blocks: Vec<BlockWeights>,
     pub ln_final: Option<NormWeights>,
     /// `[d_model, d_vocab_out]`.
-    pub w_u: Tensor,
+    pub w_u: Matrix,
     /// `[d_vocab_out]`.
     pub b_u: Tensor,
     /// None where the unembedding has not been centred.
     pub level: Option<Level>,
+}
+
+holds! {
+    NormWeights { w, b }
+    AttentionWeights { w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o, qk_norm }
+    MlpWeights { w_in, w_gate, gate_biases, b_in, ln, w_out, b_out }
+    BlockWeights { ln1, attn, ln1_post, ln2, ln2_post, mlp }
+    Level { w, b }
+    Weights { w_e, w_pos, blocks, ln_final, w_u, b_u, level }
 }
 
 impl Weights {
@@ -90,7 +101,7 @@ impl Weights {
 
     pub(super) fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let Self { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = self;
-        let mut all = vec![w_e, w_u, b_u];
+        let mut all: Vec<&mut Tensor> = vec![w_e, w_u, b_u];
         all.extend(w_pos);
         all.extend(level.iter_mut().flat_map(|Level { w, b }| [w, b]));
         all.extend(ln_final.iter_mut().flat_map(NormWeights::tensors_mut));
@@ -99,15 +110,29 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// As [`Matrix::may_change`], of every matrix.
+    fn may_change(&mut self) {
+        self.w_u.may_change();
+        for block in &mut self.blocks {
+            let AttentionWeights { w_q, w_k, w_v, w_o, .. } = &mut block.attn;
+            let mlp =
+                block.mlp.iter_mut().flat_map(|mlp| [&mut mlp.w_in, &mut mlp.w_out].into_iter().chain(&mut mlp.w_gate));
+            [w_q, w_k, w_v, w_o].into_iter().chain(mlp).for_each(Matrix::may_change);
+        }
+    }
+}
+
 impl BlockWeights {
     fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let Self { ln1, attn, ln1_post, ln2, ln2_post, mlp } = self;
         let AttentionWeights { w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o, qk_norm } = attn;
-        let mut all = vec![w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o];
+        let mut all: Vec<&mut Tensor> = vec![w_q, w_k, w_v, b_q, b_k, b_v, w_o, b_o];
         let mut norms: Vec<&mut NormWeights> = [ln1, ln1_post, ln2, ln2_post].into_iter().flatten().collect();
         norms.extend(qk_norm.iter_mut().flat_map(|(q, k)| [q, k]));
         if let Some(MlpWeights { w_in, w_gate, gate_biases, b_in, ln, w_out, b_out }) = mlp {
-            all.extend([w_in, b_in, w_out, b_out].into_iter().chain(w_gate));
+            all.extend::<[&mut Tensor; 4]>([w_in, b_in, w_out, b_out]);
+            all.extend(w_gate.iter_mut().map(|w| &mut **w));
             all.extend(gate_biases.iter_mut().flat_map(|(gate, linear)| [gate, linear]));
             norms.extend(ln);
         }
@@ -158,16 +183,21 @@ impl HookedTransformer {
     /// every number that it computes, which costs memory and time where only the forward pass is wanted.
     pub fn without_weight_gradients(&self) -> Self {
         let mut model = self.clone();
-        for tensor in model.weights.tensors_mut() {
-            *tensor = tensor.detach();
+        let mut tensors = model.weights.tensors_mut();
+        if !tensors.iter().any(|tensor| tensor.is_variable() || tensor.track_op()) {
+            return self.clone();
         }
+        for tensor in &mut tensors {
+            **tensor = tensor.detach();
+        }
+        model.weights.may_change();
         model
     }
 
     /// Output weights of one layer's neurons, `[d_mlp, d_model]`.
     pub(crate) fn w_out_of(&self, layer: usize) -> Result<Tensor> {
         let mlp = self.weights.blocks[layer].mlp.as_ref();
-        mlp.map(|mlp| mlp.w_out.clone()).ok_or_else(attention_only)
+        mlp.map(|mlp| Tensor::clone(&mlp.w_out)).ok_or_else(attention_only)
     }
 }
 
@@ -225,7 +255,7 @@ impl HookedTransformer {
 
     /// Unembedding, `[d_model, d_vocab_out]`.
     pub fn W_U(&self) -> Tensor {
-        self.weights.w_u.clone()
+        Tensor::clone(&self.weights.w_u)
     }
 
     /// Bias of the logits, `[d_vocab_out]`.
@@ -291,7 +321,7 @@ impl HookedTransformer {
     /// When the MLPs have no gate.
     pub fn W_gate(&self) -> Result<Tensor> {
         self.stacked(|block| {
-            let gate = block.mlp.as_ref().and_then(|mlp| mlp.w_gate.clone());
+            let gate = block.mlp.as_ref().and_then(|mlp| mlp.w_gate.as_deref().cloned());
             gate.ok_or_else(|| crate::Error::argument("the model's MLPs have no gate, so it has no W_gate."))
         })
     }

@@ -46,7 +46,7 @@ impl Experiment {
         for site in sites {
             plan = plan.edit(site.point, site.edit(&activations[&site.point].0));
             values.push((self.under(&plan)?, None));
-            progress.step(1);
+            progress.step(1)?;
         }
         let labels =
             sites.iter().enumerate().map(|(i, site)| if i == 0 { site.to_string() } else { format!("+ {site}") });

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::keep::Kept;
 use super::result::Untouched;
@@ -16,22 +16,16 @@ use super::start::Group;
 use crate::error::{Error, Result, human_bytes};
 use crate::experiment::{Experiment, Source};
 use crate::hooks::{AxisName, Edit, HookPlan, HookPoint, Site};
+use crate::host;
+use crate::interrupt::uninterrupted;
 use crate::model::{AttentionDir, RunOptions};
 use crate::progress::Progress;
 
 /// Working memory of a sweep by default, in bytes.
-const BUDGET: u64 = 1 << 30;
+pub(super) const BUDGET: u64 = 1 << 30;
 
 /// How often a sweep with a file saves.
 const SAVES: usize = 20;
-
-/// Metrics report their progress as often, unless what they read is smaller than this many bytes: a product with the unembedding
-/// is slow for few rows at a time.
-const REPORTS: usize = 8;
-const SMALL: u64 = 1 << 23;
-
-/// The memory of a metric's evaluation, in multiples of the logits that it reads.
-const METRIC_TIMES: usize = 5;
 
 /// The metrics of each prompt, `[metric, prompt]`, and if they are the base run's, the reason.
 pub(crate) type Value = (Vec<f32>, Option<Untouched>);
@@ -51,17 +45,30 @@ struct Running {
     jobs: Vec<usize>,
     /// `[job * batch, pos, d_model]`; none before the first.
     resid: Option<Tensor>,
+    /// Runs of which only the first position has changed so far, and the stream there, `[job * batch, 1, d_model]`.
+    alone: (Vec<usize>, Option<Tensor>),
 }
 
 impl Running {
     fn join(&mut self, jobs: impl IntoIterator<Item = usize>, resid: Tensor) -> Result<()> {
         self.jobs.extend(jobs);
-        self.resid = Some(match self.resid.take() {
-            Some(before) => Tensor::cat(&[before, resid], 0)?,
-            None => resid,
-        });
+        self.resid = Some(behind(self.resid.take(), resid)?);
         Ok(())
     }
+
+    fn join_alone(&mut self, jobs: impl IntoIterator<Item = usize>, resid: Tensor) -> Result<()> {
+        self.alone.0.extend(jobs);
+        self.alone.1 = Some(behind(self.alone.1.take(), resid)?);
+        Ok(())
+    }
+}
+
+/// Rows behind those that are there.
+fn behind(before: Option<Tensor>, resid: Tensor) -> Result<Tensor> {
+    Ok(match before {
+        Some(before) => Tensor::cat(&[before, resid], 0)?,
+        None => resid,
+    })
 }
 
 /// The metric with each site patched.
@@ -72,10 +79,7 @@ pub(super) fn sweep(experiment: &Experiment, sites: &[PatchSite], activations: &
         kept.fill(&mut values)?;
     }
     let mut jobs = Vec::new();
-    let differing: BTreeMap<HookPoint, Vec<bool>> = activations
-        .iter()
-        .map(|(point, (source, base))| Ok((*point, differing(*point, source, base)?)))
-        .collect::<Result<_>>()?;
+    let differing = differing(activations)?;
     for (index, site) in sites.iter().enumerate() {
         let reason = match experiment.has_path(site) {
             false => Some(Untouched::NoPath),
@@ -92,7 +96,7 @@ pub(super) fn sweep(experiment: &Experiment, sites: &[PatchSite], activations: &
     }
     // Sites of one layer come together, so that few batches are formed.
     jobs.sort_by_key(|job| (sites[job.index].point, job.from));
-    let most = experiment.rows_within(experiment.budget.unwrap_or(BUDGET))?;
+    let most = experiment.rows_at_once()?;
     // A sweep with a file is done in pieces, even where everything would fit at once.
     let pieces = if kept.is_some() { jobs.len().div_ceil(SAVES).max(1) } else { usize::MAX };
     let mut progress = Progress::of("patching", jobs.len() as u64, "sites");
@@ -100,31 +104,36 @@ pub(super) fn sweep(experiment: &Experiment, sites: &[PatchSite], activations: &
     while !rest.is_empty() {
         let (now, later) = rest.split_at(experiment.how_many(rest, most).min(pieces));
         progress.together(now.len());
-        for (index, of_prompts) in experiment.run_jobs(now, sites, activations)? {
-            values[index] = Some((of_prompts, None));
-        }
-        if let Some(kept) = &kept {
-            kept.save(&values)?;
-        }
-        progress.step(now.len() as u64);
+        let mut piece = || {
+            for (index, of_prompts) in experiment.run_jobs(now, sites, activations)? {
+                values[index] = Some((of_prompts, None));
+            }
+            kept.iter().try_for_each(|kept| uninterrupted(|| kept.save(&values)))?;
+            progress.step(now.len() as u64)
+        };
+        piece().map_err(|error| error.kept_in(experiment.keep.as_deref()))?;
         rest = later;
     }
     Ok(values.into_iter().map(|value| value.expect("each site was computed or has a reason not to be")).collect())
 }
 
-/// Where two activations differ.
+/// Where both runs' activations differ. They are compared where they are, and one copy comes from the device for all points.
 ///
 /// # Errors
 /// [`Error::Argument`] for an activation that holds NaN.
-fn differing(point: HookPoint, source: &Tensor, base: &Tensor) -> Result<Vec<bool>> {
-    let of = |x: &Tensor| -> Result<Vec<f32>> {
-        let numbers = x.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        match numbers.iter().any(|number| number.is_nan()) {
-            true => Err(Error::argument(format!("{point} holds NaN, so nothing can be patched there."))),
-            false => Ok(numbers),
-        }
+fn differing(activations: &Activations) -> Result<BTreeMap<HookPoint, Vec<bool>>> {
+    // 1 where they differ, as NaN does from itself, and 2 more where one of them is NaN.
+    let codes = activations.values().map(|(source, base)| -> Result<Tensor> {
+        let (source, base) = (source.to_dtype(DType::F32)?, base.to_dtype(DType::F32)?);
+        let nan = source.ne(&source)?.maximum(&base.ne(&base)?)?;
+        Ok(((source.ne(&base)? + &nan)? + &nan)?)
+    });
+    let codes = host::numbers_of_all::<u8>(&codes.collect::<Result<Vec<_>>>()?)?;
+    let of_point = |(&point, codes): (&HookPoint, Vec<u8>)| match codes.iter().any(|&code| code > 1) {
+        true => Err(Error::argument(format!("{point} holds NaN, so nothing can be patched there."))),
+        false => Ok((point, codes.iter().map(|&code| code == 1).collect())),
     };
-    Ok(of(source)?.into_iter().zip(of(base)?).map(|(source, base)| source != base).collect())
+    activations.keys().zip(codes).map(of_point).collect()
 }
 
 impl PatchSite {
@@ -148,7 +157,7 @@ fn any_in(flags: &[bool], shape: &[usize], chosen: &[Option<Vec<usize>>]) -> boo
 
 impl Experiment {
     /// Whether no position depends on later ones.
-    fn is_causal(&self) -> bool {
+    pub(super) fn is_causal(&self) -> bool {
         self.model.cfg().attention_dir == AttentionDir::Causal && self.model.splices().are_by_position()
     }
 
@@ -172,6 +181,12 @@ impl Experiment {
         (0..clean.pos()).find(differ).unwrap_or(clean.pos())
     }
 
+    /// The first position at which any activation of the two runs may differ.
+    pub(super) fn first_that_differs(&self) -> usize {
+        let last = self.base_tokens().pos() - 1;
+        if self.is_causal() { self.first_difference().min(last) } else { 0 }
+    }
+
     /// The first position that patching the site changes.
     fn first_changed(&self, site: &PatchSite) -> usize {
         let count = self.base_tokens().pos();
@@ -181,6 +196,11 @@ impl Experiment {
             (Some(positions), _) => first(positions),
             (None, key_pos) => self.first_difference().max(key_pos.map_or(0, first)),
         }
+    }
+
+    /// How many rows of the residual stream fit within the budget at once.
+    pub(super) fn rows_at_once(&self) -> Result<usize> {
+        self.rows_within(self.budget.unwrap_or(BUDGET))
     }
 
     /// How many rows of the residual stream fit within `budget` bytes at once.
@@ -224,46 +244,76 @@ impl Experiment {
         let steps: usize = jobs.iter().map(|job| layers - sites[job.index].layer() + 1).sum();
         let mut progress = Progress::of("patched runs", steps as u64, "blocks");
         for layer in 0..layers {
-            let mut groups: BTreeMap<(HookPoint, usize, bool), Vec<&Job>> = BTreeMap::new();
-            for job in jobs.iter().filter(|job| sites[job.index].layer() == layer) {
-                let site = &sites[job.index];
-                let single = site.positions(self.base_tokens().pos()).is_some_and(|positions| positions.len() == 1);
-                groups.entry((site.point, job.from, single)).or_default().push(job);
-            }
             let mut left = Vec::new();
-            for ((point, from, _), jobs) in groups {
-                let (source, base) = &activations[&point];
-                let chosen = jobs.iter().map(|job| sites[job.index].clone()).collect();
-                let group = Group { sites: chosen, from, source, base };
-                let indices = jobs.iter().map(|job| job.index);
-                if point == HookPoint::Block(layer, Site::ResidPre) {
+            for group in self.groups(jobs, sites, layer, activations) {
+                let indices = group.jobs.iter().copied();
+                let running = running.entry(group.from).or_default();
+                if group.sites[0].point == HookPoint::Block(layer, Site::ResidPre) {
                     let resid = group.entering(self.base_tokens().pos())?;
-                    running.entry(from).or_default().join(indices, resid)?;
+                    if group.alone { running.join_alone(indices, resid)? } else { running.join(indices, resid)? }
                 } else {
-                    let suffix = self.model.suffix_of_copies(self.base_tokens(), from, jobs.len())?;
-                    left.push((from, indices.collect::<Vec<_>>(), group.leaving(self, &suffix)?));
-                    progress.step(jobs.len() as u64);
+                    let count = group.jobs.len() as u64;
+                    left.push((group.leaving(self)?, group));
+                    progress.step(count)?;
                 }
             }
             for (&from, running) in &mut running {
-                let resid = running.resid.take().expect("what runs has a stream");
-                running.resid = Some(self.next_layer(layer, from, resid)?);
-                progress.step(running.jobs.len() as u64);
+                self.next_of(layer, from, running)?;
+                progress.step(running.jobs.len() as u64)?;
             }
-            for (from, indices, resid) in left {
-                // After the last block, earlier runs hold only positions that matter.
-                let resid = if layer + 1 == layers { self.what_is_read_from(resid, from)? } else { resid };
-                running.entry(from).or_default().join(indices, resid)?;
+            for (resid, group) in left {
+                let indices = group.jobs.iter().copied();
+                let running = running.entry(group.from).or_default();
+                match (group.leaves_alone(), layer + 1 == layers) {
+                    (true, false) => running.join_alone(indices, resid)?,
+                    (true, true) => running.join(indices, self.with_others(layers, group.from, &resid)?)?,
+                    (false, _) => running.join(indices, resid)?,
+                }
             }
         }
-        let mut found = Vec::new();
+        let (mut done, mut values) = (Vec::new(), Vec::new());
         for (from, running) in running {
             let resid = running.resid.expect("what runs has a stream");
-            let values = self.values(resid, from)?;
-            progress.step(running.jobs.len() as u64);
-            found.extend(running.jobs.into_iter().zip(values.chunks(self.clean_values.len()).map(<[f32]>::to_vec)));
+            values.extend(self.values_there(resid, from)?);
+            progress.step(running.jobs.len() as u64)?;
+            done.extend(running.jobs);
         }
-        Ok(found)
+        let values = host::numbers_of_all::<f32>(&values)?.concat();
+        Ok(done.into_iter().zip(values.chunks(self.clean_values.len()).map(<[f32]>::to_vec)).collect())
+    }
+
+    /// Runs that are in a block go on to the next.
+    fn next_of(&self, layer: usize, from: usize, running: &mut Running) -> Result<()> {
+        if let Some(resid) = running.resid.take() {
+            running.resid = Some(self.next_layer(layer, from, resid)?);
+        }
+        let (jobs, alone) = std::mem::take(&mut running.alone);
+        if let Some(alone) = alone {
+            running.join(jobs, self.next_layer_after_one(layer, from, alone)?)?;
+        }
+        Ok(())
+    }
+
+    /// The jobs of one layer by point and first position.
+    fn groups<'a>(
+        &self,
+        jobs: &'a [Job],
+        sites: &[PatchSite],
+        layer: usize,
+        activations: &'a Activations,
+    ) -> Vec<Group<'a>> {
+        let mut groups: BTreeMap<(HookPoint, usize, bool), Vec<&Job>> = BTreeMap::new();
+        for job in jobs.iter().filter(|job| sites[job.index].layer() == layer) {
+            let site = &sites[job.index];
+            let alone = site.positions(self.base_tokens().pos()).is_some_and(|positions| positions == [job.from]);
+            groups.entry((site.point, job.from, alone)).or_default().push(job);
+        }
+        let group = |((point, from, alone), jobs): ((HookPoint, usize, bool), Vec<&'a Job>)| {
+            let (source, base) = &activations[&point];
+            let sites = jobs.iter().map(|job| sites[job.index].clone()).collect();
+            Group { jobs: jobs.iter().map(|job| job.index).collect(), sites, from, alone, source, base }
+        };
+        groups.into_iter().map(group).collect()
     }
 
     /// As [`Experiment::run_jobs`], each run as a whole: for splices that read what earlier blocks made.
@@ -277,99 +327,20 @@ impl Experiment {
         let mut by_point: BTreeMap<HookPoint, Vec<&Job>> = BTreeMap::new();
         jobs.iter().for_each(|job| by_point.entry(sites[job.index].point).or_default().push(job));
         let mut progress = Progress::of("patched runs", jobs.len() as u64, "runs");
-        let mut found = Vec::new();
+        let (mut done, mut values) = (Vec::new(), Vec::new());
         for (point, jobs) in by_point {
             let (source, base) = &activations[&point];
             let chosen = jobs.iter().map(|job| sites[job.index].clone()).collect();
-            let group = Group { sites: chosen, from: 0, source, base };
-            let plan = HookPlan::new().edit(point, Edit::replace(group.patched(tokens.pos())?));
+            let indices = jobs.iter().map(|job| job.index).collect();
+            let group = Group { jobs: indices, sites: chosen, from: 0, alone: false, source, base };
+            let plan = HookPlan::new().edit(point, Edit::replace(group.patched(0, tokens.pos())?));
             let options = RunOptions { stop_at_layer: Some(layers as isize), ..Default::default() };
             let resid = self.model.run(tokens.repeated(jobs.len()), plan, options)?.left;
-            let values = self.values(self.what_is_read_from(resid, 0)?, 0)?;
-            progress.step(jobs.len() as u64);
-            found.extend(
-                jobs.iter().map(|job| job.index).zip(values.chunks(self.clean_values.len()).map(<[f32]>::to_vec)),
-            );
+            values.extend(self.values_there(self.what_is_read_from(resid, 0)?, 0)?);
+            progress.step(jobs.len() as u64)?;
+            done.extend(jobs.iter().map(|job| job.index));
         }
-        Ok(found)
-    }
-
-    /// The first position of the last block that is needed in full: attention there only looks back, so earlier positions are
-    /// needed for their keys and values alone.
-    fn first_read(&self) -> usize {
-        // A splice there may be at the keys themselves.
-        let spliced = self.model.splices().is_in(self.model.cfg().n_layers - 1);
-        if self.is_causal() && !spliced { self.metrics.rows().first() } else { 0 }
-    }
-
-    /// Of a residual stream whose positions begin at `from`, the positions that matter after the last block.
-    fn what_is_read_from(&self, resid: Tensor, from: usize) -> Result<Tensor> {
-        match self.first_read().saturating_sub(from) {
-            0 => Ok(resid),
-            before => Ok(resid.narrow(1, before, resid.dim(1)? - before)?.contiguous()?),
-        }
-    }
-
-    /// The residual stream after block `layer` of runs that begin at position `from`; after the last block, from the first
-    /// position that is read.
-    fn next_layer(&self, layer: usize, from: usize, resid: Tensor) -> Result<Tensor> {
-        let tokens = self.base_tokens();
-        let copies = resid.dim(0)? / tokens.batch();
-        let suffix = self.model.suffix_of_copies(tokens, from, copies)?;
-        let past = self.base_run()?.past(layer, from, copies)?;
-        let (run, first) = (&mut self.model.hooks(tokens, from), self.first_read());
-        if layer + 1 < self.model.cfg().n_layers || first <= from {
-            return self.model.block_on_suffix(layer, resid, &suffix, past, run);
-        }
-        let before = resid.narrow(1, 0, first - from)?.contiguous()?;
-        let past = self.model.keys_and_values(layer, &before, &suffix.first(first - from)?, past)?;
-        let suffix = self.model.suffix_of_copies(tokens, first, copies)?;
-        self.model.block_on_suffix(layer, self.what_is_read_from(resid, from)?, &suffix, Some(past), run)
-    }
-
-    /// The metrics of each prompt from the final stream of runs that begin at position `from`, `[run, metric, prompt]`; as many runs
-    /// at once as the budget has room for in logits.
-    fn values(&self, resid: Tensor, from: usize) -> Result<Vec<f32>> {
-        let batch = self.base_tokens().batch();
-        let copies = resid.dim(0)? / batch;
-        let of_copy = (METRIC_TIMES * self.metrics.rows().len() * self.metrics.width(&self.model) * 4) as u64;
-        let within = |bytes: u64| (bytes / of_copy.max(1)).clamp(1, copies as u64) as usize;
-        let most = within(self.budget.unwrap_or(BUDGET)).min(within(SMALL).max(copies.div_ceil(REPORTS)));
-        let mut progress = Progress::of("evaluating metrics", copies as u64, "runs");
-        let mut values = Vec::with_capacity(copies * self.clean_values.len());
-        for first in (0..copies).step_by(most) {
-            let count = most.min(copies - first);
-            let rows = self.read_rows(&resid.narrow(0, first * batch, count * batch)?, from, count)?;
-            let logits = self.metrics.logits_after(&self.model, &rows)?;
-            values.extend(self.metrics.evaluate(&logits, Some(&self.clean_logits))?);
-            progress.step(count as u64);
-        }
-        Ok(values)
-    }
-
-    /// The final stream where the metric reads it, `[copy * row, d_model]`; the base run's at positions before `from`, which the
-    /// run shares with it.
-    fn read_rows(&self, resid: &Tensor, from: usize, copies: usize) -> Result<Tensor> {
-        let (batch, rows) = (self.base_tokens().batch(), self.metrics.rows());
-        let (begins, positions) = (from.max(self.first_read()), resid.dim(1)?);
-        let runs = copies * batch * positions;
-        let mut shared = false;
-        let mut places = Vec::with_capacity(copies * rows.len());
-        for copy in 0..copies {
-            for (prompt, of_prompt) in rows.positions().iter().enumerate() {
-                places.extend(of_prompt.iter().map(|&position| match position.checked_sub(begins) {
-                    Some(place) => ((copy * batch + prompt) * positions + place) as u32,
-                    None => {
-                        shared = true;
-                        (runs + prompt * self.base_tokens().pos() + position) as u32
-                    }
-                }));
-            }
-        }
-        let mut stream = resid.flatten(0, 1)?;
-        if shared {
-            stream = Tensor::cat(&[stream, self.base_run()?.resid[self.model.cfg().n_layers].flatten(0, 1)?], 0)?;
-        }
-        Ok(stream.index_select(&Tensor::new(places, stream.device())?, 0)?)
+        let values = host::numbers_of_all::<f32>(&values)?.concat();
+        Ok(done.into_iter().zip(values.chunks(self.clean_values.len()).map(<[f32]>::to_vec)).collect())
     }
 }

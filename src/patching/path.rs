@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use super::engine::Value;
+use super::paths::Paths;
 use super::result::{PatchResult, Untouched};
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Source};
@@ -67,7 +69,7 @@ impl Receiver {
     }
 
     /// The point at which it reads, and the head of it.
-    fn place(self, layers: usize) -> (HookPoint, Option<isize>) {
+    pub(super) fn place(self, layers: usize) -> (HookPoint, Option<isize>) {
         let at = |layer: isize, site| HookPoint::Block(layer as usize, site);
         match self {
             Self::Q(layer, head) => (at(layer, Site::Q), Some(head)),
@@ -81,7 +83,7 @@ impl Receiver {
 
 impl Sender {
     /// Its layer, of a resolved one.
-    fn layer(self) -> usize {
+    pub(super) fn layer(self) -> usize {
         match self {
             Self::Head(layer, _) | Self::Mlp(layer) => layer as usize,
         }
@@ -153,14 +155,38 @@ impl Experiment {
                 self.source.name()
             )));
         };
+        let values = match self.model.splices().is_empty() {
+            true => self.together_along(senders, &Paths::new(self, donor, receivers, mlps)?)?,
+            false => self.one_by_one(senders, receivers, mlps, donor)?,
+        };
+        self.result(&[], values, axes, "paths")
+    }
+
+    /// The metric with each sender patched, as many at once as fit.
+    fn together_along(&self, senders: &[Sender], paths: &Paths) -> Result<Vec<Value>> {
+        let mut values = vec![(self.base_values().to_vec(), Some(Untouched::NoPath)); senders.len()];
+        let order = paths.order(senders);
+        let mut progress = Progress::of("patching paths", order.len() as u64, "senders");
+        for places in order.chunks(paths.at_once()?) {
+            progress.together(places.len());
+            let these: Vec<Sender> = places.iter().map(|&place| senders[place]).collect();
+            for (&place, of_prompts) in places.iter().zip(paths.values(&these)?) {
+                values[place] = (of_prompts, None);
+            }
+            progress.step(places.len() as u64)?;
+        }
+        Ok(values)
+    }
+
+    /// The same in whole runs, where something is spliced in.
+    fn one_by_one(&self, senders: &[Sender], receivers: &[Receiver], mlps: Mlps, donor: &Tokens) -> Result<Vec<Value>> {
         let mut progress = Progress::of("patching paths", senders.len() as u64, "senders");
         let (other, base) = (self.outputs(donor)?, self.outputs(self.base_tokens())?);
-        let mut values = Vec::new();
-        for &sender in senders {
-            values.push(self.one_sender(sender, receivers, mlps, (&other, &base))?);
-            progress.step(1);
-        }
-        self.result(&[], values, axes, "paths")
+        let each = |&sender: &Sender| {
+            let value = self.one_sender(sender, receivers, mlps, (&other, &base))?;
+            progress.step(1).map(|()| value)
+        };
+        senders.iter().map(each).collect()
     }
 
     /// What heads and MLPs of a run wrote.

@@ -40,7 +40,8 @@ impl Experiment {
         }
         self.check_shares()?;
         let mut progress = Progress::of("whole runs", plans.len() as u64, "plans");
-        let values = plans.iter().map(|plan| Ok((self.under(plan).inspect(|_| progress.step(1))?, None)));
+        let values =
+            plans.iter().map(|plan| Ok((self.under(plan).and_then(|found| progress.step(1).map(|()| found))?, None)));
         let values = values.collect::<Result<_>>()?;
         self.result(&[], values, vec![Axis::new("plan", names)], "by plans, in whole runs")
     }

@@ -7,6 +7,7 @@ use crate::experiment::{Compare, Effect, Levels, PerPrompt, Scale, index_of};
 use crate::labelled::Labelled;
 use crate::metrics::{BoundMetrics, mean};
 use crate::statistics::{Statistics, StatisticsOptions};
+use crate::variables::{Holds, flat, holds};
 
 /// Why a site was not computed; its number is exactly that of the run without patching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,14 @@ pub struct PatchResult {
     pub(super) levels: Levels,
     /// The metrics of both runs for each prompt.
     pub(super) runs: PerPrompt,
+    /// What takes the place of activations, and what is spliced in: results that differ in it are of different experiments.
+    pub(super) setting: String,
+}
+
+flat!(Untouched);
+
+holds! {
+    PatchResult { raw, normalised, per_prompt, untouched } = |result| Holds::shape(&result.raw).unwrap_or_default();
 }
 
 impl PatchResult {
@@ -117,6 +126,7 @@ impl PatchResult {
             untouched: self.untouched.index_axis(NdAxis(0), index).to_owned(),
             levels: self.levels.only(index),
             runs,
+            setting: self.setting.clone(),
         })
     }
 

@@ -124,6 +124,7 @@ impl Experiment {
             untouched: shaped(&shape, untouched)?,
             levels: Levels::new(&shape, clean_levels, corrupted_levels),
             runs: PerPrompt::new(self, &[&shape[..], &[prompts]].concat(), there.collect())?,
+            setting: self.setting(),
         })
     }
 

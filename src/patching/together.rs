@@ -44,10 +44,10 @@ impl Experiment {
         let sites = self.resolved(&sites)?;
         let mut progress = Progress::of("patching", 2, "runs");
         let activations = self.activations_of(&sites)?;
-        progress.step(1);
+        progress.step(1)?;
         let edit = |plan: HookPlan, site: &PatchSite| plan.edit(site.point, site.edit(&activations[&site.point].0));
         let values = self.under(&sites.iter().fold(HookPlan::new(), edit))?;
-        progress.step(1);
+        progress.step(1)?;
         self.result(&[], vec![(values, None)], Vec::new(), &what)
     }
 }

@@ -8,7 +8,9 @@ use std::cmp::Ordering;
 
 use nalgebra::{DMatrix, DVector};
 
-use super::examples::with_ones;
+use candle_core::Tensor;
+
+use super::examples::{examples, with_ones};
 use super::method::ProbeMethod;
 use super::newton::{newton, penalised};
 use super::target::ProbeTarget;
@@ -135,6 +137,21 @@ impl Fitter {
         };
         Ok(Fit { weights: weights.as_slice().to_vec(), bias, coordinates: None })
     }
+}
+
+/// The `k` coordinates in which the means of examples of two kinds differ most.
+///
+/// # Shapes
+/// `x [example, width]`.
+///
+/// # Errors
+/// Another number of labels than of examples, labels of one kind, numbers that are not finite.
+pub(crate) fn largest_mean_differences(x: &Tensor, labels: Vec<bool>, k: usize) -> Result<Vec<usize>> {
+    let target = ProbeTarget::Labels(labels);
+    target.check()?;
+    let x = examples(x, target.len())?;
+    let ProbeTarget::Labels(labels) = &target else { return Ok(Vec::new()) };
+    Ok(largest_differences(&Fitter::new(x).means(labels), k))
 }
 
 /// The `k` coordinates in which the two means differ most, the first of equal ones first.

@@ -28,6 +28,7 @@ mod study;
 mod sweep;
 mod target;
 
+pub(crate) use fit::largest_mean_differences;
 pub use method::ProbeMethod;
 pub use probe::Probe;
 pub use score::ProbeScore;

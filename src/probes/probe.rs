@@ -17,6 +17,7 @@ use super::newton::sigmoid;
 use super::score::ProbeScore;
 use super::target::ProbeTarget;
 use crate::error::{Error, Result};
+use crate::variables::holds;
 
 /// A linear probe that was fitted.
 ///
@@ -39,6 +40,10 @@ pub struct Probe {
     weights: Vec<f64>,
     bias: f64,
     coordinates: Option<Vec<usize>>,
+}
+
+holds! {
+    Probe { weights, coordinates }
 }
 
 impl Probe {

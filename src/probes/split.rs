@@ -48,7 +48,7 @@ impl ProbeSplit {
                     stratum.len()
                 )));
             }
-            shuffle(&mut stratum, &mut random);
+            random.shuffle(&mut stratum);
             let fitted = stratum.split_off(held_out(stratum.len(), share));
             test.extend(stratum);
             train.extend(fitted);
@@ -92,7 +92,7 @@ impl ProbeSplit {
         let mut random = Random::new(seed);
         let tried = (0..ORDERS).filter_map(|_| {
             let mut order: Vec<usize> = (0..members.len()).collect();
-            shuffle(&mut order, &mut random);
+            random.shuffle(&mut order);
             divided(&order, &counts, &totals, share)
         });
         let best = tried.min_by(|a, b| a.0.total_cmp(&b.0)).ok_or_else(|| {
@@ -180,13 +180,6 @@ fn divided(order: &[usize], counts: &[Vec<usize>], totals: &[usize], share: f64)
         }
     }
     held.iter().all(|held| *held > 0).then(|| (far(&held), chosen))
-}
-
-/// Another order, each as likely (Fisher and Yates).
-pub(super) fn shuffle<T>(list: &mut [T], random: &mut Random) {
-    for last in (1..list.len()).rev() {
-        list.swap(last, random.below(last + 1));
-    }
 }
 
 impl fmt::Display for ProbeSplit {

@@ -10,7 +10,7 @@ use super::fit::{Fit, Fitter, of_another_kind};
 use super::method::ProbeMethod;
 use super::probe::Probe;
 use super::score::ProbeScore;
-use super::split::{ProbeSplit, shuffle};
+use super::split::ProbeSplit;
 use super::target::ProbeTarget;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -71,8 +71,8 @@ pub struct ProbeStudy {
     pub shuffled: Vec<ProbeScore>,
     /// The scores of fits on random coordinates, or along random directions, on the same held-out examples.
     pub random: Vec<ProbeScore>,
-    /// How many fits of the controls did not converge, and are not among them.
-    pub not_converged: usize,
+    /// How many controls could not be fitted, because Newton's method did not converge or the examples do not decide, and are not among them.
+    pub not_fitted: usize,
 }
 
 impl ProbeStudy {
@@ -98,8 +98,8 @@ impl ProbeStudy {
             [&split.train, &split.test].map(|rows| (x.select_rows(rows), target.of(rows)));
         let (method, fitter) = (options.method, Fitter::new(train));
         let probe = Probe::of(method, fitter.fit(method, &fitted)?);
-        progress.step(1);
-        let (mut shuffled, mut random, mut not_converged) = (Vec::new(), Vec::new(), 0);
+        progress.step(1)?;
+        let (mut shuffled, mut random, mut not_fitted) = (Vec::new(), Vec::new(), 0);
         let mut draws = Random::new(options.seed);
         for _ in 0..options.repeats {
             for (scores, fit) in [
@@ -108,13 +108,13 @@ impl ProbeStudy {
             ] {
                 match fit {
                     Ok(fit) => scores.push(Probe::of(method, fit).score(&test, &held_out)?),
-                    Err(_) => not_converged += 1,
+                    Err(_) => not_fitted += 1,
                 }
-                progress.step(1);
+                progress.step(1)?;
             }
         }
         let (train, test) = (probe.score(fitter.examples(), &fitted)?, probe.score(&test, &held_out)?);
-        Ok(Self { probe, split: split.clone(), train, test, shuffled, random, not_converged })
+        Ok(Self { probe, split: split.clone(), train, test, shuffled, random, not_fitted })
     }
 
     /// What the second control is called: random coordinates, or random directions.
@@ -159,8 +159,8 @@ impl ProbeOptions {
 fn shuffled_target(target: &ProbeTarget, random: &mut Random) -> ProbeTarget {
     let mut target = target.clone();
     match &mut target {
-        ProbeTarget::Labels(labels) => shuffle(labels, random),
-        ProbeTarget::Numbers(numbers) => shuffle(numbers, random),
+        ProbeTarget::Labels(labels) => random.shuffle(labels),
+        ProbeTarget::Numbers(numbers) => random.shuffle(numbers),
     }
     target
 }
@@ -171,7 +171,7 @@ impl Fitter {
         match (method, target) {
             (ProbeMethod::Sparse { k, strength }, ProbeTarget::Labels(labels)) => {
                 let mut all: Vec<usize> = (0..self.width()).collect();
-                shuffle(&mut all, random);
+                random.shuffle(&mut all);
                 all.truncate(k);
                 self.on(all, labels, strength)
             }

@@ -87,10 +87,10 @@ impl HookedTransformer {
         let choices: Vec<&[Vec<usize>]> = rows.iter().map(|rows| rows.positions()).collect();
         let mut progress = Progress::of("fitting probes", (1 + points.len() * names.len()) as u64, "studies");
         let activations = collected(self, &tokens, &points, &choices)?;
-        progress.step(1);
+        progress.step(1)?;
         let studies = activations.iter().flatten().map(|x| {
             let study = ProbeStudy::new(x, &target, split, options)?;
-            progress.step(1);
+            progress.step(1)?;
             Ok(study)
         });
         let studies = studies.collect::<Result<_>>()?;

@@ -84,7 +84,7 @@ impl ProbeTarget {
     }
 
     /// # Errors
-    /// Labels that are all alike, numbers that are not finite or all alike.
+    /// Labels that are all alike, numbers that are not finite.
     pub(super) fn check(&self) -> Result<()> {
         match self {
             Self::Labels(labels) if labels.iter().all(|label| *label) || !labels.contains(&true) => {

@@ -7,11 +7,14 @@
 //!
 //! Nested work is silent but counts: a run of the model inside a sweep advances the sweep with each block. For work
 //! that cannot be counted, such as candle's backward pass, a watcher thread reports (`watch`).
+//!
+//! Each step looks for an [`interrupt`] as well, whether anything is reported or not.
 
 mod clock;
 #[doc(hidden)]
 pub mod rehearsal;
 mod report;
+mod thread;
 mod watch;
 
 use std::cell::RefCell;
@@ -19,11 +22,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use rehearsal::{Event, Moment, Rehearsal};
-use report::{Report, Shown, Work};
+use report::Work;
+use thread::{Open, Thread};
 
+use crate::error::{Error, Result};
+use crate::interrupt::{self, Working};
 use crate::visible::visible;
 
 /// The beginning of each line, by which checks of a notebook's stderr recognise it.
@@ -34,28 +38,6 @@ pub const NOTE: &str = "candle-lens ⚠ ";
 
 thread_local! {
     static THREAD: RefCell<Thread> = const { RefCell::new(Thread { open: Vec::new(), report: None, rehearsal: None }) };
-}
-
-/// What a thread is doing.
-struct Thread {
-    /// The outermost work first.
-    open: Vec<Open>,
-    /// The id of the work that reports, and its report.
-    report: Option<(u64, Arc<Report>)>,
-    rehearsal: Option<Rehearsal>,
-}
-
-/// Work that is still going on.
-struct Open {
-    id: u64,
-    work: Arc<Work>,
-    began: Duration,
-    done: f64,
-    /// How many parts the nested work does together, and how many of them are done.
-    together: f64,
-    inside: f64,
-    /// Whether it is the library's own work.
-    is_own: bool,
 }
 
 /// Turns progress reports on or off for the whole process; they are on unless the environment turns them off.
@@ -86,6 +68,26 @@ fn is_on() -> bool {
     switch().load(Ordering::Relaxed)
 }
 
+/// The error for an interrupt of what this thread is doing, if anything.
+pub(crate) fn interrupted() -> Option<Error> {
+    let (work, done) = THREAD.with_borrow_mut(|thread| {
+        // Work of the caller may be a variable that is left of an earlier cell.
+        let first = thread.open.iter().position(|open| open.is_own).unwrap_or(thread.open.len().saturating_sub(1));
+        let shown = thread.outermost(first)?;
+        let is_it = |open: &&Open| Arc::ptr_eq(&open.work, &shown.work);
+        // What is nested may be done, but then its part is not.
+        let within = thread.open.iter().find(is_it).map_or(shown.done, Open::whole_parts);
+        Some((shown.work, within))
+    })?;
+    Some(Error::interrupted(&work.what, done as u64, work.total, work.unit))
+}
+
+/// The name of work that is being reported, of any thread.
+#[cfg_attr(not(any(target_os = "linux", target_os = "macos")), expect(dead_code))]
+pub(crate) fn reported() -> Option<String> {
+    watch::first()
+}
+
 /// Prints a note: one line on stderr, which notebooks show and which stops nothing.
 pub(crate) fn say(line: &str) {
     eprintln!("{NOTE}{}", visible(line));
@@ -101,15 +103,17 @@ pub(crate) fn say(line: &str) {
 /// let mut progress = Progress::new("comparing prompts", prompts.len() as u64, "prompts");
 /// for prompt in prompts {
 ///     model.forward(prompt)?;
-///     progress.step(1);
+///     progress.step(1)?;
 /// }
 /// assert_eq!(format!("{progress:?}"), "Progress(comparing prompts: 2 of 2 prompts)");
 /// # Ok::<(), candle_lens::Error>(())
 /// ```
 #[must_use = "work reports until this is dropped"]
 pub struct Progress {
-    /// `None` if nothing is reported: progress is off, or the work has ended.
+    /// `None` if the work has ended.
     id: Option<u64>,
+    /// What the library's own work looks for interrupts by.
+    working: Option<Working>,
     work: Arc<Work>,
     done: u64,
     /// Makes it `!Send`: it belongs to the thread whose nested work it silences.
@@ -140,28 +144,32 @@ impl Progress {
     fn begin(work: Work, is_own: bool) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let work = Arc::new(work);
-        let id = is_on().then(|| IDS.fetch_add(1, Ordering::Relaxed));
-        if let Some(id) = id {
-            THREAD.with_borrow_mut(|thread| {
-                let (work, began) = (work.clone(), thread.now());
-                thread.begin(Open { id, work, began, done: 0., together: 1., inside: 0., is_own });
-            });
-        }
-        Self { id, work, done: 0, thread: PhantomData }
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        THREAD.with_borrow_mut(|thread| {
+            let (work, began) = (work.clone(), thread.now());
+            thread.begin(Open { id, work, began, done: 0., together: 1., inside: 0., is_own });
+        });
+        Self { id: Some(id), working: is_own.then(Working::begin), work, done: 0, thread: PhantomData }
     }
 
     /// Records that `parts` more parts are done.
-    pub fn step(&mut self, parts: u64) {
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if the notebook was interrupted: `progress.step(1)?` ends the loop.
+    pub fn step(&mut self, parts: u64) -> Result<()> {
         let total = self.work.total;
         self.done += parts;
         if total > 0 {
             self.done = self.done.min(total);
         }
-        let Some(id) = self.id else { return };
-        THREAD.with_borrow_mut(|thread| thread.step(id, self.done as f64));
+        if let Some(id) = self.id {
+            THREAD.with_borrow_mut(|thread| thread.step(id, self.done as f64));
+        }
+        let looked = interrupt::check_interrupt();
         if total > 0 && self.done == total {
             self.end();
         }
+        looked
     }
 
     /// Until the next step, nested work does `parts` parts together, so it advances all of them.
@@ -176,6 +184,7 @@ impl Progress {
 
     fn end(&mut self) {
         let Some(id) = self.id.take() else { return };
+        self.working = None;
         // A thread that is exiting reports nothing more.
         let _ = THREAD.try_with(|thread| thread.borrow_mut().end(id));
     }
@@ -193,105 +202,21 @@ impl fmt::Debug for Progress {
     }
 }
 
-impl Thread {
-    fn now(&self) -> Duration {
-        self.rehearsal.as_ref().map_or_else(clock::now, |rehearsal| (rehearsal.clock)())
-    }
-
-    fn begin(&mut self, open: Open) {
-        if self.report.is_none() {
-            let report = Arc::new(Report::new(open.work.clone(), open.began));
-            if self.rehearsal.is_none() {
-                watch::attend(&report);
-            }
-            self.report = Some((open.id, report));
-        }
-        let work = open.work.clone();
-        self.open.push(open);
-        self.count();
-        self.speak(&work, Event::Began { is_opaque: work.total == 0 });
-    }
-
-    fn step(&mut self, id: u64, done: f64) {
-        let Some(open) = self.open.iter_mut().find(|open| open.id == id) else { return };
-        (open.done, open.together, open.inside) = (done, 1., 0.);
-        let work = open.work.clone();
-        self.speak(&work, Event::Stepped);
-    }
-
-    fn end(&mut self, id: u64) {
-        let Some(place) = self.open.iter().position(|open| open.id == id) else { return };
-        let work = self.open[place].work.clone();
-        self.speak(&work, Event::Ended);
-        self.open.remove(place);
-        self.count();
-        if let Some((_, report)) = self.report.take_if(|(reporting, _)| *reporting == id) {
-            watch::leave(&report);
-        } else if let Some(shown) = self.shown()
-            && let Some((_, report)) = &self.report
-        {
-            report.set(shown);
-        }
-    }
-
-    /// Updates the number of the library's own pieces of work that are going on.
-    fn count(&self) {
-        if let Some((_, report)) = &self.report {
-            report.inside.store(self.open.iter().filter(|open| open.is_own).count(), Ordering::Relaxed);
-        }
-    }
-
-    /// Reports what happened to a piece of work, with the line that is due.
-    fn speak(&mut self, work: &Work, event: Event) {
-        let Some(shown) = self.shown() else { return };
-        let (now, report) = (self.now(), self.report.as_ref().map(|(_, report)| report.clone()));
-        let Some(report) = report else { return };
-        // The end of work is not worth a line.
-        let is_end = event == Event::Ended;
-        if self.rehearsal.is_none() && !is_end {
-            return report.show(shown, now);
-        }
-        let Some(rehearsal) = &mut self.rehearsal else { return };
-        let share = (shown.work.total > 0).then(|| shown.done / shown.work.total as f64);
-        let (of, depth) = (shown.work.what.clone(), self.open.len().saturating_sub(1));
-        let line = if is_end { None } else { report.advance(shown, now) };
-        rehearsal.moments.push(Moment { at: now, what: work.what.clone(), event, depth, of, share, line });
-    }
-
-    /// The outermost countable work and its progress; the outermost work if none is countable.
-    fn shown(&mut self) -> Option<Shown> {
-        let (reporting, _) = self.report.as_ref()?;
-        let first = self.open.iter().position(|open| open.id == *reporting)?;
-        let (mut share, mut shown): (f64, Option<Shown>) = (0., None);
-        for open in self.open[first..].iter_mut().rev() {
-            // Several runs within one part each start from zero, but the part must not go back.
-            open.inside = open.inside.max(share * open.together);
-            let total = open.work.total as f64;
-            let mut done = open.done;
-            if total > 0. {
-                done = (done + open.inside).min(total);
-                share = done / total;
-            }
-            if total > 0. || shown.as_ref().is_none_or(|inner| inner.work.total == 0) {
-                shown = Some(Shown { work: open.work.clone(), began: open.began, done });
-            }
-        }
-        shown
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::rehearsal::rehearse;
+    use std::time::Duration;
+
+    use super::rehearsal::{Event, rehearse};
     use super::*;
 
     /// The reports of work under a clock that stands still, without lines.
-    fn told(work: impl FnOnce()) -> Vec<(String, Event, Option<f64>)> {
-        let (_, moments) = rehearse(|| Duration::ZERO, work);
+    fn told(work: impl FnOnce() -> Result<()>) -> Vec<(String, Event, Option<f64>)> {
+        let (done, moments) = rehearse(|| Duration::ZERO, work);
+        done.expect("nothing interrupts it");
         moments.into_iter().map(|moment| (moment.what, moment.event, moment.share)).collect()
     }
 
-    fn shares(work: impl FnOnce()) -> Vec<f64> {
+    fn shares(work: impl FnOnce() -> Result<()>) -> Vec<f64> {
         let steps = told(work).into_iter().filter(|(_, event, _)| *event == Event::Stepped);
         steps.map(|(_, _, share)| share.expect("the length is known")).collect()
     }
@@ -303,25 +228,28 @@ mod tests {
             for batch in [4, 6] {
                 sweep.together(batch);
                 let mut run = Progress::of("running the model", 2, "layers");
-                run.step(1);
-                run.step(1);
-                sweep.step(batch as u64);
+                run.step(1)?;
+                run.step(1)?;
+                sweep.step(batch as u64)?;
             }
+            Ok(())
         });
         assert_eq!(found, [0.2, 0.4, 0.4, 0.7, 1.0, 1.0]);
     }
 
     #[test]
     fn parts_of_what_cannot_be_counted_speak_for_themselves() {
-        let (_, moments) = rehearse(
+        let (done, moments) = rehearse(
             || Duration::ZERO,
-            || {
+            || -> Result<()> {
                 let _loading = Progress::opaque("loading");
                 let mut read = Progress::of("reading", 4, Progress::BYTES);
-                read.step(1);
+                read.step(1)?;
                 let _inner = Progress::opaque("checking");
+                Ok(())
             },
         );
+        done.expect("nothing interrupts it");
         let shown: Vec<_> = moments.iter().map(|moment| (moment.of.as_str(), moment.share)).collect();
         let reading = ("reading", Some(0.25));
         assert_eq!(shown[..4], [("loading", None), ("reading", Some(0.)), reading, reading]);
@@ -335,11 +263,12 @@ mod tests {
             for _ in 0..2 {
                 for _ in 0..2 {
                     let mut run = Progress::of("running the model", 2, "layers");
-                    run.step(1);
-                    run.step(1);
+                    run.step(1)?;
+                    run.step(1)?;
                 }
-                points.step(1);
+                points.step(1)?;
             }
+            Ok(())
         });
         assert!(found.is_sorted(), "{found:?}");
         assert_eq!(found.last(), Some(&1.0));
@@ -349,11 +278,12 @@ mod tests {
     fn what_ends_makes_room_for_the_next() {
         let found = told(|| {
             let mut finished = Progress::new("bound in a cell", 1, "steps");
-            finished.step(1);
+            finished.step(1)?;
             // It is still there, as a variable of a notebook is, but done.
             let next = Progress::opaque("going backward");
             drop(next);
             drop(finished);
+            Ok(())
         });
         let began = |is_opaque| Event::Began { is_opaque };
         let events: Vec<_> = found.iter().map(|(what, event, _)| (what.as_str(), *event)).collect();
@@ -367,16 +297,18 @@ mod tests {
     fn lines_follow_the_clock() {
         let seconds = std::rc::Rc::new(std::cell::Cell::new(0));
         let clock = seconds.clone();
-        let (_, moments) = rehearse(
+        let (done, moments) = rehearse(
             move || Duration::from_secs(clock.get()),
-            || {
+            || -> Result<()> {
                 let mut progress = Progress::of("asking", 20, "prompts");
                 for _ in 0..20 {
                     seconds.set(seconds.get() + 1);
-                    progress.step(1);
+                    progress.step(1)?;
                 }
+                Ok(())
             },
         );
+        done.expect("nothing interrupts it");
         let lines: Vec<_> = moments.into_iter().filter_map(|moment| moment.line).collect();
         assert_eq!(lines.len(), 10, "{lines:?}");
         assert_eq!(lines[0], "candle-lens ⏳ asking: 2 of 20 prompts (10 %), 1 prompts/s, 18 s left");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::THREAD;
+use crate::interrupt;
 
 /// Something that work reported.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,13 +37,25 @@ pub enum Event {
 pub(super) struct Rehearsal {
     pub clock: Box<dyn Fn() -> Duration>,
     pub moments: Vec<Moment>,
+    /// After how many moments an interrupt comes.
+    pub interrupted_at: usize,
 }
 
 /// Runs `work` on this thread under `clock` instead of the real one; its reports are returned and not written.
 pub fn rehearse<T>(clock: impl Fn() -> Duration + 'static, work: impl FnOnce() -> T) -> (T, Vec<Moment>) {
-    let rehearsal = Rehearsal { clock: Box::new(clock), moments: Vec::new() };
+    rehearse_interrupted(usize::MAX, clock, work)
+}
+
+/// As [`rehearse`], with an interrupt after so many moments, which every look from then on finds.
+pub fn rehearse_interrupted<T>(
+    moments: usize,
+    clock: impl Fn() -> Duration + 'static,
+    work: impl FnOnce() -> T,
+) -> (T, Vec<Moment>) {
+    let rehearsal = Rehearsal { clock: Box::new(clock), moments: Vec::new(), interrupted_at: moments };
     let before = THREAD.with_borrow_mut(|thread| thread.rehearsal.replace(rehearsal));
     let result = work();
     let rehearsal = THREAD.with_borrow_mut(|thread| std::mem::replace(&mut thread.rehearsal, before));
+    interrupt::rehearse(false);
     (result, rehearsal.map(|rehearsal| rehearsal.moments).unwrap_or_default())
 }

@@ -15,6 +15,9 @@ use crate::visible::visible;
 /// Work that ends before this is not reported.
 pub(super) const SILENCE: Duration = Duration::from_secs(2);
 
+/// How long work whose parts are all done may go on unreported.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The longest silence during the first minutes.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -53,6 +56,8 @@ struct Said {
     bar: Option<ProgressBar>,
     /// What the lines add: [`Progress::saying`].
     words: Option<String>,
+    /// When it was first seen that all parts were done.
+    whole_since: Option<Duration>,
     is_over: bool,
 }
 
@@ -72,25 +77,37 @@ impl Progress {
     ///     for step in 1..=10 {
     ///         seconds.set(step);
     ///         progress.saying(format!("loss {:.3}", 1. / step as f64));
-    ///         progress.step(1);
+    ///         progress.step(1)?;
     ///     }
+    ///     Ok::<(), candle_lens::Error>(())
     /// });
     /// let first = moments.into_iter().find_map(|moment| moment.line).expect("after two seconds");
     /// assert!(first.ends_with("2 of 100 steps (2 %), 1 steps/s, 1 min 38 s left; loss 0.500"), "{first}");
     /// ```
     pub fn saying(&mut self, words: impl Display) {
         let Some(id) = self.id else { return };
-        THREAD.with_borrow(|thread| {
-            if let Some((_, report)) = thread.report.as_ref().filter(|(reporting, _)| *reporting == id) {
-                report.said().words = Some(visible(&words.to_string()));
-            }
+        let report = THREAD.with_borrow(|thread| {
+            let own = thread.report.as_ref().filter(|(reporting, _)| *reporting == id);
+            own.map(|(_, report)| report.clone())
         });
+        if let Some(report) = report {
+            // Made before anything is held: what is displayed may report work of its own.
+            let words = visible(&words.to_string());
+            report.said().words = Some(words);
+        }
     }
 }
 
 impl Report {
     pub(super) fn new(work: Arc<Work>, began: Duration) -> Self {
-        let said = Said { shown: Shown { work, began, done: 0. }, last: None, bar: None, words: None, is_over: false };
+        let said = Said {
+            shown: Shown { work, began, done: 0. },
+            last: None,
+            bar: None,
+            words: None,
+            whole_since: None,
+            is_over: false,
+        };
         Self { began, inside: AtomicUsize::new(0), said: Mutex::new(said) }
     }
 
@@ -103,6 +120,11 @@ impl Report {
         let mut said = self.said();
         said.now(shown);
         self.due(&mut said, now)
+    }
+
+    /// The name of what is reported.
+    pub(super) fn what(&self) -> String {
+        self.said().shown.work.what.clone()
     }
 
     /// Updates the progress without reporting it.
@@ -157,18 +179,24 @@ impl Report {
         let Shown { work, began, done } = &said.shown;
         let total = work.total;
         let tenth = if total == 0 { 0 } else { (done * 10. / total as f64) as u64 };
+        let is_whole = total > 0 && *done >= total as f64;
+        // Work of which all is done ends at once, or there is more to it than it counts.
+        let whole_since = is_whole.then(|| said.whole_since.unwrap_or(elapsed));
+        let is_late = whole_since.is_none_or(|since| elapsed >= since + LATE);
         let due = match said.last {
-            None => elapsed >= SILENCE && (total == 0 || *done < total as f64),
+            None => elapsed >= SILENCE && is_late,
             Some((last, at)) => elapsed >= last + PAUSE.max(elapsed / 10) || tenth > at && elapsed >= last + SILENCE,
         };
-        due.then(|| {
+        let line = due.then(|| {
             let mut line = work.line(*done, now.saturating_sub(*began));
             if let Some(words) = &said.words {
                 line += &format!("; {words}");
             }
             said.last = Some((elapsed, tenth));
             line
-        })
+        });
+        said.whole_since = whole_since;
+        line
     }
 }
 
@@ -268,6 +296,17 @@ mod tests {
     fn short_work_is_silent() {
         assert!(lines(100, SECOND / 60).is_empty());
         assert!(lines(1, SECOND * 60).is_empty(), "it is over when it could speak");
+    }
+
+    #[test]
+    fn work_that_goes_on_after_its_last_part_speaks_a_second_later() {
+        let (report, work) = prompts(3);
+        let whole = || Shown { work: work.clone(), began: Duration::ZERO, done: 3. };
+        let seconds = [1, 2, 3, 4].map(|second| report.advance(whole(), SECOND * second).is_some());
+        assert_eq!(seconds, [false, true, false, false], "all was done after one second");
+        let (late, work) = prompts(3);
+        let whole = || Shown { work: work.clone(), began: Duration::ZERO, done: 3. };
+        assert_eq!([60, 61].map(|second| late.advance(whole(), SECOND * second).is_some()), [false, true]);
     }
 
     #[test]

@@ -45,6 +45,12 @@ pub(super) fn leave(report: &Arc<Report>) {
     report.end();
 }
 
+/// The name of the work that has been reporting for the longest.
+pub(super) fn first() -> Option<String> {
+    let report = watched().reports.first().cloned()?;
+    Some(report.what())
+}
+
 fn watch() {
     loop {
         let mut watched = watched();

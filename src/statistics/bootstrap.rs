@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::options::StatisticsOptions;
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::random::Random;
 
@@ -10,13 +11,16 @@ use crate::random::Random;
 const AT_ONCE: usize = 1 << 22;
 
 /// The interval of each list, with the same draws for lists of one length; NaN of fewer than two numbers.
-pub(super) fn intervals(cells: &[Vec<f64>], options: &StatisticsOptions) -> Vec<(f64, f64)> {
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted).
+pub(super) fn intervals(cells: &[Vec<f64>], options: &StatisticsOptions) -> Result<Vec<(f64, f64)>> {
     let most = cells.iter().map(Vec::len).max().unwrap_or(0);
     let mut progress = Progress::of("drawing prompts", cells.len() as u64, "numbers");
     let mut all = Vec::with_capacity(cells.len());
     for chunk in cells.chunks((AT_ONCE / options.draws).max(1)) {
         progress.together(chunk.len());
-        let mut drawn = vec![Vec::with_capacity(options.draws); chunk.len()];
+        let mut drawn: Vec<Vec<f64>> = chunk.iter().map(|_| Vec::with_capacity(options.draws)).collect();
         let mut random = Random::new(options.seed);
         let (mut places, mut sample) = (BTreeMap::new(), Vec::with_capacity(most));
         for _ in 0..options.draws {
@@ -41,9 +45,9 @@ pub(super) fn intervals(cells: &[Vec<f64>], options: &StatisticsOptions) -> Vec<
             }
         };
         all.extend(chunk.iter().zip(drawn).map(ends));
-        progress.step(chunk.len() as u64);
+        progress.step(chunk.len() as u64)?;
     }
-    all
+    Ok(all)
 }
 
 /// A quantile of sorted numbers, interpolated linearly between the two nearest.

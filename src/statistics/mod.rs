@@ -29,6 +29,7 @@ use ndarray::ArrayD;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::progress::Progress;
+use crate::variables::holds;
 use crate::visible::visible;
 
 pub use options::{Alternative, Center, StatisticsOptions};
@@ -68,6 +69,10 @@ pub struct Statistics {
     p: Option<Labelled>,
     /// How the intervals and p-values were computed.
     about: String,
+}
+
+holds! {
+    Statistics { estimate, standard_error, low, high, count, p, about }
 }
 
 impl Labelled {
@@ -132,8 +137,8 @@ impl Statistics {
         let mut found = samples.found(options.center.name());
         let errors = samples.cells().iter().map(|values| standard_error(values));
         let estimates = samples.cells().iter().map(|values| options.center.of(&mut values.clone()));
-        let intervals = bootstrap::intervals(samples.cells(), options);
-        let p = sign_flip::p_values(samples.cells(), options);
+        let intervals = bootstrap::intervals(samples.cells(), options)?;
+        let p = sign_flip::p_values(samples.cells(), options)?;
         let rows = estimates.zip(errors).zip(intervals).zip(p);
         let rows: Vec<[f64; 5]> =
             rows.map(|(((estimate, error), (low, high)), p)| [estimate, error, low, high, p]).collect();

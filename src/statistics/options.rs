@@ -110,6 +110,11 @@ impl StatisticsOptions {
             if count == 0 {
                 return Err(Error::argument(format!("0 {what} say nothing: give at least one, 1000 as a rule.")));
             }
+            if count > MOST_DRAWS {
+                return Err(Error::argument(format!(
+                    "{count} {what} are more than the {MOST_DRAWS} that are drawn at most: 1000 are enough as a rule."
+                )));
+            }
         }
         Ok(())
     }
@@ -123,6 +128,9 @@ pub(super) fn check_level(level: f64) -> Result<()> {
         ))),
     }
 }
+
+/// More say nothing more, and would not fit in memory.
+const MOST_DRAWS: usize = 1 << 22;
 
 impl fmt::Display for StatisticsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,8 @@
 //! The sign-flip test: how likely a mean as far from 0 would be if each effect could as well have the other sign.
 
 use super::options::{Alternative, StatisticsOptions};
+use crate::error::Result;
+use crate::interrupt::check_interrupt;
 use crate::progress::Progress;
 use crate::random::Random;
 
@@ -14,7 +16,10 @@ const TIE: f64 = 100. * f64::EPSILON;
 const AT_ONCE: usize = 1 << 20;
 
 /// The p-value of each list; NaN of fewer than two numbers.
-pub(super) fn p_values(cells: &[Vec<f64>], options: &StatisticsOptions) -> Vec<f64> {
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted).
+pub(super) fn p_values(cells: &[Vec<f64>], options: &StatisticsOptions) -> Result<Vec<f64>> {
     let mut progress = Progress::of("flipping signs", cells.len() as u64, "numbers");
     let most = cells.iter().map(Vec::len).max().unwrap_or(0);
     let mut found: Vec<f64> = cells
@@ -30,7 +35,7 @@ pub(super) fn p_values(cells: &[Vec<f64>], options: &StatisticsOptions) -> Vec<f
         })
         .collect();
     let drawn: Vec<usize> = (0..cells.len()).filter(|&i| cells[i].len() > EXACT).collect();
-    progress.step((cells.len() - drawn.len()) as u64);
+    progress.step((cells.len() - drawn.len()) as u64)?;
     let mut random = Random::new(options.seed);
     let (mut done, mut signs) = (0, Vec::new());
     while done < options.patterns && !drawn.is_empty() {
@@ -41,14 +46,15 @@ pub(super) fn p_values(cells: &[Vec<f64>], options: &StatisticsOptions) -> Vec<f
             let patterns = signs.chunks(most);
             let hits = patterns.filter(|signs| is_hit(&cells[cell], |i| signs[i], options.alternative)).count();
             found[cell] += hits as f64;
+            check_interrupt()?;
         }
         done += now;
     }
     for &cell in &drawn {
         found[cell] /= (options.patterns + 1) as f64;
     }
-    progress.step(drawn.len() as u64);
-    found
+    progress.step(drawn.len() as u64)?;
+    Ok(found)
 }
 
 /// Whether the sum with these signs flipped is at least as far from 0 as the sum itself.

@@ -19,6 +19,7 @@ use crate::metrics::Positions;
 use crate::model::HookedTransformer;
 use crate::progress::Progress;
 use crate::tokens::{Input, Tokens};
+use crate::variables::holds;
 
 /// Two sets of prompts whose activations are compared: at the last token by default.
 ///
@@ -41,6 +42,10 @@ pub struct Contrast {
     positive: Tokens,
     negative: Tokens,
     positions: Positions,
+}
+
+holds! {
+    Contrast { model, positive, negative }
 }
 
 /// How a direction is made of the activations of both sets.
@@ -106,9 +111,9 @@ impl Contrast {
         points.iter().try_for_each(|&point| SteeringVector::check_point(point, &self.model.dims()).map(drop))?;
         let mut progress = Progress::of("comparing two sets of prompts", 2, "sets");
         let positive = states(&self.model, &self.positive, &self.positions, points)?;
-        progress.step(1);
+        progress.step(1)?;
         let negative = states(&self.model, &self.negative, &self.positions, points)?;
-        progress.step(1);
+        progress.step(1)?;
         let of_point = |&point: &HookPoint| {
             let (name, values) = made(&positive[&point], &negative[&point])?;
             Ok(SteeringVector::new(&self.model, point, &tensor(&values)?)?.named(name))

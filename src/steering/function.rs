@@ -71,10 +71,10 @@ impl IndirectEffects {
         let (clean, shuffled) = (model.to_tokens(clean)?, model.left_padded(shuffled, Bos::Default)?);
         let mut progress = Progress::of("indirect effects of heads", 3, "steps");
         let experiment = Experiment::new(model, &shuffled, Baseline::Zero, metric)?;
-        progress.step(1);
+        progress.step(1)?;
         let states = states(&experiment.model, &clean, &Positions::Last, &points)?;
         let means: Vec<Vec<f64>> = points.iter().map(|point| states[point].mean()).collect();
-        progress.step(1);
+        progress.step(1)?;
         let base = captured(&experiment.model, &shuffled, &points)?;
         let activations: BTreeMap<_, _> = points
             .iter()

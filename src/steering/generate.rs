@@ -42,7 +42,8 @@ impl Steering {
     /// ```
     ///
     /// # Errors
-    /// As [`Steering::plan`] and [`HookedTransformer::generate`]; a selected position that counts from the end.
+    /// As [`Steering::plan`] and [`HookedTransformer::generate`]; a selected position that counts from the end; generated positions of one new
+    /// token, which is chosen before any of them is run.
     pub fn generate(
         &self,
         model: &HookedTransformer,
@@ -50,6 +51,7 @@ impl Steering {
         options: impl Into<GenerateOptions>,
     ) -> Result<SteeredText> {
         let mut options = options.into();
+        self.check_length(options.max_new_tokens)?;
         let tokens = model.left_padded(prompts, options.bos)?;
         options.bos = Bos::Default;
         options.plan = self.on(options.plan, model, &tokens)?;

@@ -198,6 +198,18 @@ impl Steering {
         Ok(())
     }
 
+    /// # Errors
+    /// Generated positions of a text that has none to steer, since its only new token follows from the prompt.
+    pub(super) fn check_length(&self, new_tokens: usize) -> Result<()> {
+        match self.at == Where::Generated && new_tokens == 1 {
+            true => Err(Error::argument(
+                "the one new token follows from the prompt, so nothing at generated positions would be steered: ask for more new \
+                 tokens, or steer from_last().",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// What is done with a direction, everywhere.
     pub(super) fn edit(&self, vector: &SteeringVector) -> Edit {
         let edit = match self.act {

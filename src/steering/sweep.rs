@@ -60,7 +60,7 @@ impl Experiment {
         let mut by_scale = Vec::with_capacity(scales.len());
         for steering in &scaled {
             by_scale.push(self.steered(steering, &parts, &sites, &base)?);
-            progress.step(1);
+            progress.step(1)?;
         }
         let order = (0..vectors.len()).flat_map(|vector| (0..scales.len()).map(move |scale| (vector, scale)));
         let values = order.clone().map(|(vector, scale)| by_scale[scale][vector].clone()).collect();

@@ -25,6 +25,7 @@ use crate::patching::PatchSite;
 use crate::progress::Progress;
 use crate::slice::absolute;
 use crate::tokens::{Bos, Input, Tokens};
+use crate::variables::holds;
 
 /// A hidden state of source prompts that is put into target prompts: by default that of the last token in place of that of the last
 /// token.
@@ -52,6 +53,10 @@ pub struct Transplant {
     from_pos: usize,
     into_pos: usize,
     map: Option<(Tensor, Option<Tensor>)>,
+}
+
+holds! {
+    Transplant { source, target, from, into, map }
 }
 
 impl Transplant {
@@ -210,14 +215,14 @@ impl Transplant {
         let (from, into) = (points(sources), points(targets));
         let mut progress = Progress::of("transplanting", sources as u64 + 2, "layers of the source");
         let experiment = Experiment::new(&self.target, &self.into, Baseline::Zero, metric)?;
-        progress.step(1);
+        progress.step(1)?;
         let states = self.states(&from)?;
         let base = captured(&self.target, &self.into, &into)?;
         let site = |point: &HookPoint| {
             PatchSite::new(&self.target, *point)?.pos(self.into_pos).resolved(&self.target.dims(), &self.into)
         };
         let sites = into.iter().map(site).collect::<Result<Vec<_>>>()?;
-        progress.step(1);
+        progress.step(1)?;
         let mut values = Vec::with_capacity(sources * targets);
         for point in &from {
             let there = |(point, base): (&HookPoint, &Tensor), state: &Tensor| -> Result<_> {
@@ -227,7 +232,7 @@ impl Transplant {
             let activations: BTreeMap<_, _> = base.iter().map(|at| there(at, &states[point])).collect::<Result<_>>()?;
             let found = experiment.patched_with(&sites, &activations)?;
             values.extend(found.iter().map(|(values, _)| mean(values)));
-            progress.step(1);
+            progress.step(1)?;
         }
         let axes = vec![Axis::numbered("source layer", sources), Axis::numbered("target layer", targets)];
         let title =

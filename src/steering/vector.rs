@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{AxisName, HookPoint, HookQuery, Kind};
 use crate::model::{HookedTransformer, ModelProvenance};
 use crate::storage::{restore, store, take};
+use crate::variables::holds;
 use crate::visible::visible;
 
 /// What saved vectors are called in their files.
@@ -37,6 +38,10 @@ pub struct SteeringVector {
     values: Vec<f32>,
     model: ModelProvenance,
     any_model: bool,
+}
+
+holds! {
+    SteeringVector { name, values } = |vector| format!("[{}]", vector.values.len());
 }
 
 /// What a saved vector's file says besides its numbers.

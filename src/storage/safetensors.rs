@@ -1,6 +1,7 @@
 //! The only reader and the only writer of the safetensors format.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -111,8 +112,7 @@ pub(crate) fn part(path: &Path, metadata: &BTreeMap<&str, String>, tensors: &BTr
             let data = tensor.data();
             data.chunks(PIECE).try_for_each(|piece| {
                 out.write_all(piece)?;
-                progress.step(piece.len() as u64);
-                Ok(())
+                progress.step(piece.len() as u64).map_err(io::Error::other)
             })
         })
     })

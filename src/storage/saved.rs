@@ -16,6 +16,7 @@ use super::safetensors::{in_memory, part, read};
 use super::stored::Source;
 use crate::error::{Error, Result};
 use crate::files::{VERSION, now};
+use crate::interrupt::check_interrupt;
 use crate::progress::Progress;
 
 /// The number of bytes that are added to the checksum at once.
@@ -30,7 +31,7 @@ pub(crate) fn store(path: &Path, kind: &str, about: &impl Serialize, tensors: &B
     let about = serde_json::to_string(about).expect("plain data is JSON");
     let mut metadata =
         BTreeMap::from([("kind", kind.into()), ("version", VERSION.into()), ("written", now()), ("about", about)]);
-    let sum = checksum(metadata.values(), &in_memory(path, tensors)?);
+    let sum = checksum(metadata.values(), &in_memory(path, tensors)?)?;
     metadata.insert("crc32", sum);
     part(path, &metadata, tensors)?.give_name()
 }
@@ -55,11 +56,11 @@ pub(crate) fn restore<A: DeserializeOwned>(path: &Path, kind: &str) -> Result<(A
     let tensors: BTreeMap<String, Tensor> = stored
         .into_iter()
         .map(|(name, stored)| match stored.tensor() {
-            Ok(tensor) => Ok((name, tensor)),
+            Ok(tensor) => check_interrupt().map(|()| (name, tensor)),
             Err(why) => Err(wrong(format!("its tensor {name} {why}: copy or save it again."))),
         })
         .collect::<Result<_>>()?;
-    if *sum != checksum([about, kind_found, version, written].into_iter(), &in_memory(path, &tensors)?) {
+    if *sum != checksum([about, kind_found, version, written].into_iter(), &in_memory(path, &tensors)?)? {
         return Err(wrong(
             "is not as it was written: its checksum differs, so numbers or labels are damaged, missing or changed. \
              Copy or save it again."
@@ -87,7 +88,10 @@ fn entries(texts: &HashMap<String, String>) -> Option<[&String; 5]> {
 }
 
 /// The CRC-32 of texts in the order of their keys and of tensors in the order of their names.
-fn checksum<'a>(texts: impl Iterator<Item = &'a String>, tensors: &[(&String, Tensor)]) -> String {
+///
+/// # Errors
+/// [`Error::Interrupted`].
+fn checksum<'a>(texts: impl Iterator<Item = &'a String>, tensors: &[(&String, Tensor)]) -> Result<String> {
     let mut crc = flate2::Crc::new();
     texts.for_each(|text| crc.update(text.as_bytes()));
     let bytes = tensors.iter().map(|(_, tensor)| tensor.data_len() as u64).sum();
@@ -96,8 +100,8 @@ fn checksum<'a>(texts: impl Iterator<Item = &'a String>, tensors: &[(&String, Te
         crc.update(format!("{name} {:?} {:?}", tensor.dtype(), tensor.dims()).as_bytes());
         for piece in tensor.data().chunks(PIECE) {
             crc.update(piece);
-            progress.step(piece.len() as u64);
+            progress.step(piece.len() as u64)?;
         }
     }
-    format!("{:08x}", crc.sum())
+    Ok(format!("{:08x}", crc.sum()))
 }

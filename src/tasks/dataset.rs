@@ -68,10 +68,7 @@ impl TaskDataset {
     /// The prompts in another order; the same seed gives the same order on every machine.
     pub fn shuffle(&self, seed: u64) -> Self {
         let mut prompts = self.prompts.clone();
-        let mut random = Random::new(seed);
-        for last in (1..prompts.len()).rev() {
-            prompts.swap(last, random.below(last + 1));
-        }
+        Random::new(seed).shuffle(&mut prompts);
         self.with(prompts, format!("shuffled with seed {seed}"))
     }
 

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
+use crate::variables::holds;
 
 /// The side of a row that the padding is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +52,10 @@ pub struct Tokens {
     pub(super) pos: usize,
     pub(super) lengths: Arc<[usize]>,
     pub(super) side: PaddingSide,
+}
+
+holds! {
+    Tokens { ids, lengths } = |tokens| format!("[{}, {}]", tokens.lengths.len(), tokens.pos);
 }
 
 /// A batch as it is in files.

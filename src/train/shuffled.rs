@@ -4,6 +4,7 @@
 //! taken rows are used again, so that the memory is that of the fullest buffer.
 
 use crate::random::Random;
+use crate::variables::holds;
 
 pub(super) struct Shuffled {
     /// The width of a row of each point.
@@ -15,9 +16,24 @@ pub(super) struct Shuffled {
     free: Vec<usize>,
 }
 
+holds! {
+    Shuffled { widths, slots, order, free }
+}
+
+/// The memory of rows of points of these widths.
+pub(super) fn bytes_of(rows: usize, widths: &[usize]) -> u64 {
+    let numbers = widths.iter().fold(0u64, |sum, &width| sum.saturating_add(width as u64));
+    (rows as u64).saturating_mul(numbers).saturating_mul(size_of::<f32>() as u64)
+}
+
 impl Shuffled {
     pub(super) fn new(widths: Vec<usize>) -> Self {
         Self { slots: vec![Vec::new(); widths.len()], widths, order: Vec::new(), free: Vec::new() }
+    }
+
+    /// The width of a row of each point.
+    pub(super) fn widths(&self) -> &[usize] {
+        &self.widths
     }
 
     /// How many rows are there.
@@ -50,9 +66,7 @@ impl Shuffled {
 
     /// Puts the rows into a random order.
     pub(super) fn shuffle(&mut self, random: &mut Random) {
-        for last in (1..self.order.len()).rev() {
-            self.order.swap(last, random.below(last + 1));
-        }
+        random.shuffle(&mut self.order);
     }
 
     /// Takes up to `count` rows: for each point, one row after the other.

@@ -10,7 +10,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::shuffled::Shuffled;
+use super::shuffled::{Shuffled, bytes_of};
 use super::texts::Texts;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
@@ -18,6 +18,7 @@ use crate::hooks::{AxisName, HookPlan, HookPoint, HookQueries, HookQuery, Kind, 
 use crate::model::{HookedTransformer, RunOptions};
 use crate::random::Random;
 use crate::tokens::{PaddingSide, TokenizeOptions, Tokenizer, Tokens};
+use crate::variables::holds;
 
 /// Which tokens' activations an [`ActivationStore`] leaves out; padding is always left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +89,10 @@ pub struct ActivationStore {
     pub(super) has_ended: bool,
 }
 
+holds! {
+    ActivationStore { model, waiting, buffer, skip }
+}
+
 impl ActivationStore {
     /// The activations of `texts` at these points. Nothing is computed until a batch is taken.
     ///
@@ -111,9 +116,8 @@ impl ActivationStore {
         }
         let widths = chosen.iter().map(|point| width(*point, &dims)).collect::<Result<Vec<_>>>()?;
         let context = options.check(&dims, &chosen)?;
-        let numbers: usize = widths.iter().sum();
-        let rows = (options.buffer as u64).saturating_add((options.prompts as u64).saturating_mul(context as u64));
-        let bytes = rows.saturating_mul(numbers as u64).saturating_mul(size_of::<f32>() as u64);
+        // Texts may be far shorter than the context: what a run of them takes is known when they have been read.
+        let bytes = bytes_of(options.buffer, &widths);
         check_free(bytes, "the buffer of activations", "take a smaller `buffer`, or fewer points")?;
         let skip = options.skip.ids(model)?;
         let last =
@@ -173,7 +177,7 @@ impl ActivationStore {
         if self.has_ended {
             return Ok(());
         }
-        self.buffer.reserve(self.options.buffer + self.options.prompts * self.context);
+        self.buffer.reserve(self.options.buffer);
         let (mut rows, mut passes) = (self.buffer.len(), self.texts.passes());
         while self.buffer.len() < self.options.buffer {
             self.read_texts()?;
@@ -225,12 +229,17 @@ impl ActivationStore {
     fn collect(&mut self, rows: Vec<Vec<u32>>) -> Result<()> {
         let pad = self.tokenizer.as_ref().and_then(Tokenizer::filler).unwrap_or(0);
         let tokens = Tokens::padded(rows.clone(), pad, PaddingSide::Right)?;
+        let positions = tokens.batch() * tokens.pos();
+        // Captured, copied and in the buffer.
+        let bytes = bytes_of(positions, self.buffer.widths()).saturating_mul(3);
+        let what = format!("the activations of {} texts of up to {} tokens", tokens.batch(), tokens.pos());
+        check_free(bytes, &what, "give shorter texts, fewer points, or fewer texts at once (StoreOptions::prompts)")?;
+        self.buffer.reserve(self.buffer.len() + rows.iter().map(Vec::len).sum::<usize>());
         let run = self.model.run(&tokens, &self.plan, &self.run)?;
         let of_point = |point: &HookPoint| -> Result<Vec<f32>> {
             Ok(run.captured[point].to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
         };
         let numbers = self.points.iter().map(of_point).collect::<Result<Vec<_>>>()?;
-        let positions = tokens.batch() * tokens.pos();
         for (b, row) in rows.iter().enumerate() {
             for (p, _) in row.iter().enumerate().filter(|(_, id)| !self.skip.contains(id)) {
                 let place = b * tokens.pos() + p;
@@ -336,6 +345,10 @@ pub struct ActivationBatch {
     points: Vec<HookPoint>,
     dims: Dims,
     tensors: Vec<Tensor>,
+}
+
+holds! {
+    ActivationBatch { tensors }
 }
 
 impl ActivationBatch {

@@ -13,7 +13,6 @@
 //! A view is always written twice, as HTML and as plain text; a terminal gets the text. No figure needs a network:
 //! plotly.js is part of the library.
 
-mod cell;
 mod envelope;
 mod figure;
 mod html;
@@ -43,12 +42,14 @@ mod of_positions;
 mod of_probes;
 mod of_results;
 mod of_scores;
+mod of_shards;
 mod of_statistics;
 mod of_steering;
 mod of_supernodes;
 mod of_tasks;
 mod of_training;
 mod of_values;
+mod of_variables;
 mod page;
 mod picture;
 mod show;

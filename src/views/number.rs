@@ -16,6 +16,18 @@ pub(super) fn number(value: f64) -> String {
     trim_zeros(&format!("{value:.*}", decimals(size, 4)))
 }
 
+/// One number, or the mean of several with the largest in brackets.
+pub(super) fn mean_and_largest(values: &[f64]) -> String {
+    match values {
+        [] => "-".into(),
+        [one] => format!("{one:.3}"),
+        _ => {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            format!("{mean:.3} ({:.3})", values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+        }
+    }
+}
+
 /// The numbers of a column with the same number of decimals, which gives the largest four significant digits. Where that
 /// would leave another number fewer than two, because it is much smaller, each is formatted separately.
 pub(super) fn column(values: &[f64]) -> Vec<String> {

@@ -6,9 +6,9 @@ use crate::interchange::{
     InterchangeSweep, Subspace,
 };
 use crate::views::figure::line;
-use crate::views::html::preformatted;
+use crate::views::number::mean_and_largest;
 use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::{shown_as_text, shown_with_own_display};
 use crate::views::table::Table;
 
 impl View for InterchangeStudy {
@@ -17,7 +17,9 @@ impl View for InterchangeStudy {
         let columns = ["interchange", "fitted pairs", "held-out pairs", "loss"];
         let mut table = Table::new(columns).title(format!("Interchange at {}: {}", self.point, self.align));
         for (name, scores) in self.rows() {
-            let of = |number: fn(&FittedAndHeldOut) -> f64| summary(scores, number);
+            let of = |number: fn(&FittedAndHeldOut) -> f64| {
+                mean_and_largest(&scores.iter().map(number).collect::<Vec<f64>>())
+            };
             let [fitted, held_out] = [of(|row| row.fitted.accuracy()), of(|row| row.held_out.accuracy())];
             table = table.row((name, fitted, held_out, of(|row| row.held_out.loss)));
         }
@@ -35,16 +37,6 @@ impl View for InterchangeStudy {
     }
 }
 
-/// One number, or the mean of several with the largest.
-fn summary(scores: &[FittedAndHeldOut], number: fn(&FittedAndHeldOut) -> f64) -> String {
-    let values: Vec<f64> = scores.iter().map(number).collect();
-    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-    match values.len() {
-        1 => format!("{mean:.3}"),
-        _ => format!("{mean:.3} ({:.3})", values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
-    }
-}
-
 impl View for InterchangeSweep {
     /// Accuracies on held-out pairs by point, those of the controls beside that of the aligned subspace.
     fn render(&self) -> Result<Rendered> {
@@ -54,33 +46,8 @@ impl View for InterchangeSweep {
     }
 }
 
-impl View for FittedAndHeldOut {
-    fn render(&self) -> Result<Rendered> {
-        Ok(preformatted(&self.to_string()))
-    }
+shown_with_own_display!(InterchangeStudy, InterchangeSweep);
+shown_as_text! {
+    "{}": AlignBy, FittedAndHeldOut, Interchange, InterchangeScore, Subspace;
+    "{:#?}": DasOptions, InterchangeOptions;
 }
-
-/// Values that are shown as the text they print.
-macro_rules! as_text {
-    ($($format:literal $view:ty),+ $(,)?) => {
-        $(
-            impl View for $view {
-                fn render(&self) -> Result<Rendered> {
-                    Ok(preformatted(&format!($format, self)))
-                }
-            }
-        )+
-    };
-}
-
-as_text!("{}" AlignBy, "{}" Interchange, "{}" InterchangeScore, "{}" Subspace, "{:#?}" DasOptions, "{:#?}" InterchangeOptions);
-shown_with_own_display!(
-    AlignBy,
-    FittedAndHeldOut,
-    Interchange,
-    InterchangeScore,
-    InterchangeStudy,
-    InterchangeSweep,
-    Subspace
-);
-shown!(DasOptions, InterchangeOptions);

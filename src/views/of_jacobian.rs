@@ -2,23 +2,10 @@
 
 use crate::error::Result;
 use crate::lenses::{JacobianLens, JacobianOptions, LensDecomposition};
-use crate::views::html::preformatted;
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::{shown, shown_as_text};
 use crate::views::table::Table;
-
-impl View for JacobianLens {
-    fn render(&self) -> Result<Rendered> {
-        Ok(preformatted(&self.to_string()))
-    }
-}
-
-impl View for JacobianOptions {
-    fn render(&self) -> Result<Rendered> {
-        Ok(preformatted(&format!("{self:?}")))
-    }
-}
 
 impl View for LensDecomposition {
     /// A row for each token, in the order in which they were chosen.
@@ -37,5 +24,8 @@ impl View for LensDecomposition {
     }
 }
 
-shown_with_own_display!(JacobianLens);
-shown!(JacobianOptions, LensDecomposition);
+shown!(LensDecomposition);
+shown_as_text! {
+    "{}": JacobianLens;
+    "{:?}": JacobianOptions;
+}

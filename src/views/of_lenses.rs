@@ -7,7 +7,7 @@ use crate::lenses::{
 };
 use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::{shown, shown_as_text};
 use crate::views::table::{Cell, Table};
 use crate::views::{LensColor, lens_grid};
 
@@ -62,29 +62,14 @@ impl View for TokenReading {
     }
 }
 
-/// Options and targets, as they are written.
-macro_rules! as_written {
-    ($($view:ty),+) => {$(
-        impl View for $view {
-            fn render(&self) -> Result<Rendered> {
-                Ok(preformatted(&format!("{self:#?}")))
-            }
-        }
-    )+};
-}
-as_written!(LensColor, LensOptions, LensTarget, TunedFit, TunedTraining);
-
-impl View for TunedLens {
-    fn render(&self) -> Result<Rendered> {
-        Ok(preformatted(&self.to_string()))
-    }
-}
-
 impl View for LogitLens {
     fn render(&self) -> Result<Rendered> {
         Ok(preformatted("logit lens: every residual stream is read as if it were the last one"))
     }
 }
 
-shown!(LensColor, LensReading, TokenReading, LensOptions, LensTarget, LogitLens, TunedFit, TunedTraining);
-shown_with_own_display!(TunedLens);
+shown!(LensReading, TokenReading, LogitLens);
+shown_as_text! {
+    "{}": TunedLens;
+    "{:#?}": LensColor, LensOptions, LensTarget, TunedFit, TunedTraining;
+}

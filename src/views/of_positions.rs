@@ -26,9 +26,10 @@ fn strongest(nodes: &Labelled, most: usize) -> Result<Labelled> {
     let axes = nodes.axes();
     let labels = rows.iter().map(|&row| axes[0].labels[row].clone());
     let first = labelled::Axis::new(axes[0].name.clone(), labels);
+    // A title is one line, and the method is in the note below.
     let title = match rows.len() < nodes.shape()[0] {
-        true => format!("{}; the strongest {} of {} nodes", nodes.title, rows.len(), nodes.shape()[0]),
-        false => nodes.title.clone(),
+        true => format!("scores of edges out of the {} strongest of {} nodes", rows.len(), nodes.shape()[0]),
+        false => "scores of edges out of each node".into(),
     };
     let values = values.select(Axis(0), &rows).iter().copied().collect();
     Labelled::new(title, vec![first, axes[1].clone()], values)
@@ -44,8 +45,9 @@ impl View for PositionScores {
             table.row((entry.edge.to_string(), entry.from, entry.to, entry.score))
         });
         let note = format!(
-            "the strongest {count} of {} scores; edges into keys and values go from the {axis} that is read to the \
+            "{}: the strongest {count} of {} scores; edges into keys and values go from the {axis} that is read to the \
              {axis} that attends to it, all others stay where they are",
+            self.method(),
             self.count(),
             axis = self.axis()
         );

@@ -3,9 +3,9 @@
 use crate::error::Result;
 use crate::probes::{Probe, ProbeMethod, ProbeOptions, ProbeScore, ProbeSplit, ProbeStudy, ProbeSweep, ProbeTarget};
 use crate::views::figure::imshow_facets;
-use crate::views::html::preformatted;
+use crate::views::number::mean_and_largest;
 use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::{shown_as_text, shown_with_own_display};
 use crate::views::table::{Cell, Table};
 
 impl View for ProbeStudy {
@@ -19,32 +19,21 @@ impl View for ProbeStudy {
                 let all = scores.iter().flat_map(|score| score.measures().into_iter().chain([("loss", score.loss)]));
                 all.filter(|(name, _)| *name == measure).map(|(_, value)| value).collect()
             };
-            let cell = |measure: &&str| Cell::from(summary(&of(measure)));
+            let cell = |measure: &&str| Cell::from(mean_and_largest(&of(measure)));
             let cells = measures.iter().chain(&["loss"]).map(cell);
             let first = [Cell::from(name), Cell::from(scores.len())];
             table = table.row(first.into_iter().chain(cells).collect::<Vec<_>>());
         }
         let mut note = format!("{}; of controls: the mean, and the largest in brackets", self.split);
         let width = self.probe.weights()?.dims()[0];
-        if self.probe.coordinates().is_none() && width >= self.train.count {
+        let is_logistic = matches!(self.probe.method(), ProbeMethod::Logistic { .. });
+        if is_logistic && width >= self.train.count {
             note += &format!("; with {width} coordinates any labels of {} examples can be fitted", self.train.count);
         }
-        if self.not_converged > 0 {
-            note += &format!("; {} fits of controls did not converge", self.not_converged);
+        if self.not_fitted > 0 {
+            note += &format!("; {} controls could not be fitted", self.not_fitted);
         }
         table.note(note).render()
-    }
-}
-
-/// One number, or the mean of several with the largest.
-fn summary(values: &[f64]) -> String {
-    match values {
-        [] => "-".into(),
-        [one] => format!("{one:.3}"),
-        _ => {
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
-            format!("{mean:.3} ({:.3})", values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
-        }
     }
 }
 
@@ -55,19 +44,9 @@ impl View for ProbeSweep {
     }
 }
 
-/// Values that are shown as the text they print.
-macro_rules! as_text {
-    ($($format:literal $view:ty),+ $(,)?) => {
-        $(
-            impl View for $view {
-                fn render(&self) -> Result<Rendered> {
-                    Ok(preformatted(&format!($format, self)))
-                }
-            }
-        )+
-    };
+shown_with_own_display!(ProbeStudy, ProbeSweep);
+shown_as_text! {
+    "{}": Probe, ProbeMethod, ProbeScore, ProbeSplit;
+    "{:#?}": ProbeOptions;
+    "{:?}": ProbeTarget;
 }
-
-as_text!("{}" Probe, "{}" ProbeMethod, "{}" ProbeScore, "{}" ProbeSplit, "{:#?}" ProbeOptions, "{:?}" ProbeTarget);
-shown_with_own_display!(Probe, ProbeMethod, ProbeScore, ProbeSplit, ProbeStudy, ProbeSweep);
-shown!(ProbeOptions, ProbeTarget);

@@ -6,10 +6,9 @@ use crate::labelled::Labelled;
 use crate::metrics::{BoundMetrics, Metrics};
 use crate::statistics::{Alternative, Center, Statistics, StatisticsOptions};
 use crate::views::figure::imshow;
-use crate::views::html::preformatted;
 use crate::views::number::number;
 use crate::views::page::{Rendered, View};
-use crate::views::show::shown;
+use crate::views::show::{shown, shown_as_text};
 use crate::views::table::{Cell, Table};
 
 /// How many entries of statistics with three axes or more are listed.
@@ -94,23 +93,8 @@ fn rows(found: &Statistics, places: &[Vec<usize>]) -> Table {
     })
 }
 
-macro_rules! shown_by_debug {
-    ($($view:ty),+) => {$(
-        impl View for $view {
-            fn render(&self) -> Result<Rendered> {
-                Ok(preformatted(&format!("{self:?}")))
-            }
-        }
-        shown!($view);
-    )+};
-}
-shown_by_debug!(Alternative, Center, Metrics, Sink);
-
-impl View for StatisticsOptions {
-    fn render(&self) -> Result<Rendered> {
-        Ok(preformatted(&self.to_string()))
-    }
-}
-
-crate::views::show::shown_with_own_display!(StatisticsOptions);
 shown!(Statistics);
+shown_as_text! {
+    "{}": StatisticsOptions;
+    "{:?}": Alternative, Center, Metrics, Sink;
+}

@@ -3,29 +3,11 @@
 use crate::error::Result;
 use crate::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
 use crate::views::figure::line;
-use crate::views::html::preformatted;
 use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::{shown, shown_as_text};
 use crate::views::table::Table;
 
-/// Types that are shown as their text form, one after the other in lists.
-macro_rules! shown_as_text {
-    ($($view:ty),+ $(,)?) => {$(
-        impl View for $view {
-            fn render(&self) -> Result<Rendered> {
-                Self::render_list(std::slice::from_ref(self))
-            }
-
-            fn render_list(list: &[Self]) -> Result<Rendered> {
-                let texts: Vec<String> = list.iter().map(Self::to_string).collect();
-                Ok(preformatted(&texts.join("\n")))
-            }
-        }
-
-        shown_with_own_display!($view);
-    )+};
-}
-shown_as_text!(Contrast, Steering, SteeringVector, Transplant);
+shown_as_text! { "{}": Contrast, Steering, SteeringVector, Transplant; }
 
 impl View for IndirectEffects {
     /// The effects as a heat map, and what they are measured from.

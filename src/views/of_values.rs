@@ -8,7 +8,7 @@ use crate::dictionaries::{
     SpliceOptions,
 };
 use crate::dims::ReadBy;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::experiment::{Baseline, Experiment, Quadrature, Scale};
 use crate::feature_graphs::{
     BiasOf, ChainedTest, EditMode, ErrorsOutside, FeatureCircuits, FeatureEditOptions, FeatureEdits, GraphEdge,
@@ -44,41 +44,8 @@ use crate::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
     Recipe, SkipTokens, Sparsity, StepReport, StoreOptions, Texts,
 };
-use crate::views::html::preformatted;
-use crate::views::page::{Rendered, View};
-use crate::views::show::{shown, shown_with_own_display};
+use crate::views::show::shown_as_text;
 use crate::views::{Cell, HoverMode, Numbers};
-
-/// Types that are shown as their text form.
-macro_rules! shown_as_text {
-    () => {};
-    (@view $format:literal $view:ty) => {
-        impl View for $view {
-            fn render(&self) -> Result<Rendered> {
-                Ok(preformatted(&format!($format, self)))
-            }
-
-            fn render_list(list: &[Self]) -> Result<Rendered> {
-                let texts: Vec<String> = list.iter().map(|each| format!($format, each)).collect();
-                Ok(preformatted(&texts.join("\n")))
-            }
-        }
-    };
-    ("{}": $($view:ty),+ $(,)?; $($rest:tt)*) => {
-        $(
-            shown_as_text!(@view "{}" $view);
-            shown_with_own_display!($view);
-        )+
-        shown_as_text! { $($rest)* }
-    };
-    ($format:literal: $($view:ty),+ $(,)?; $($rest:tt)*) => {
-        $(
-            shown_as_text!(@view $format $view);
-            shown!($view);
-        )+
-        shown_as_text! { $($rest)* }
-    };
-}
 
 shown_as_text! {
     "{}": Head, crate::metrics::Positions, PatchSite, HookedTransformer, HookPlan, HookPoint, HookQueries, HookQuery, Edit, Slice, Split, Task, Quadrature, Scale, AxisName, InnerPoint, Selection, PaddingSide, Error,

@@ -15,10 +15,11 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
+use crate::interrupt::{cell, check_interrupt};
 use crate::progress::Progress;
 use crate::views::envelope::{block, write};
+use crate::views::loader;
 use crate::views::page::{Rendered, View};
-use crate::views::{cell, loader};
 
 /// Set by evcxr for the process that runs the cells.
 const EVCXR_RUNS_CELLS: &str = "EVCXR_IS_RUNTIME";
@@ -182,6 +183,7 @@ pub trait Show: View {
     fn save_html(&self, path: impl AsRef<Path>) -> Result<()> {
         let _drawing = Progress::opaque("drawing");
         let page = standalone(&self.render()?);
+        check_interrupt()?;
         crate::files::write_whole(path.as_ref(), |file| file.write_all(page.as_bytes()))
     }
 }
@@ -248,6 +250,39 @@ macro_rules! shown_with_own_display {
     )+};
 }
 pub(crate) use shown_with_own_display;
+
+/// Types that are shown as the text which a format writes, one after the other in lists: `"{}"` for those with their own `Display`,
+/// another format for those that get one by it.
+macro_rules! shown_as_text {
+    () => {};
+    (@view $format:literal $view:ty) => {
+        impl $crate::views::page::View for $view {
+            fn render(&self) -> $crate::error::Result<$crate::views::page::Rendered> {
+                Self::render_list(std::slice::from_ref(self))
+            }
+
+            fn render_list(list: &[Self]) -> $crate::error::Result<$crate::views::page::Rendered> {
+                let texts: Vec<String> = list.iter().map(|each| format!($format, each)).collect();
+                Ok($crate::views::html::preformatted(&texts.join("\n")))
+            }
+        }
+    };
+    ("{}": $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            $crate::views::show::shown_as_text!(@view "{}" $view);
+            $crate::views::show::shown_with_own_display!($view);
+        )+
+        $crate::views::show::shown_as_text! { $($rest)* }
+    };
+    ($format:literal: $($view:ty),+ $(,)?; $($rest:tt)*) => {
+        $(
+            $crate::views::show::shown_as_text!(@view $format $view);
+            $crate::views::show::shown!($view);
+        )+
+        $crate::views::show::shown_as_text! { $($rest)* }
+    };
+}
+pub(in crate::views) use shown_as_text;
 
 /// Gives views whose numbers are not worth reading the `Debug` of [`debug`].
 macro_rules! drawn_by_debug {

@@ -19,7 +19,7 @@ fn circuits() -> Result<()> {
     });
     let over = Baseline::mean_of(MeanOver::BatchAndPos, vec![corrupted.clone(), clean.clone()]);
     walk.counted("edges to be ablated", || {
-        Experiment::new(&model, vec![clean.clone()], over, metric_of_one.clone())
+        Experiment::new(&model, vec![clean.clone()], over.clone(), metric_of_one.clone())
             .and_then(|experiment| experiment.edges())
     });
     let mut scored = None;
@@ -51,7 +51,7 @@ fn circuits() -> Result<()> {
     walk.counted("attribute_by_span, exact", || edges.attribute_by_span(EdgeMethod::Exact, &spans));
     walk.counted("acdc", || edges.acdc(0));
     stability(&mut walk, &model, &clean, &corrupted)?;
-    walk.counted("completeness", || edges.completeness(&circuits[0], &[nodes]));
+    walk.counted("completeness", || edges.completeness(&circuits[0], std::slice::from_ref(&nodes)));
     walk.counted("minimality", || edges.minimality(&circuits[0]));
     feature_circuits(&mut walk, &model)?;
     finish(walk, 31);

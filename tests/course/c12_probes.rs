@@ -114,17 +114,24 @@ fn a_push_is_an_edit_of_the_stream() -> Result<()> {
     ex::steered_logit_diff().check(pushed).expect()
 }
 
-/// The residual stream at the last position after each block, `[layer, prompt, d_model]`, as the notebook collects it.
+/// How far from what the text says a share may be: it says two places, and one prompt of forty may be on the other side elsewhere.
+const AS_QUOTED: f32 = 0.03;
+
+/// The residual stream at the last position after each block, `[layer, prompt, d_model]`: out of caches, which the notebook does without.
 fn streams_of(model: &HookedTransformer, prompts: &[TaskPrompt]) -> Result<Tensor> {
-    let mut by_layer = vec![Vec::new(); model.cfg().n_layers];
-    for prompt in prompts {
-        model.visit(&prompt.clean, "resid_post", |x, point| {
-            by_layer[point.layer().unwrap_or(0)].push(x.at(&[0, -1])?);
-            Ok(())
-        })?;
-    }
-    let layers = by_layer.iter().map(|rows| Ok(Tensor::stack(rows, 0)?)).collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::stack(&layers, 0)?)
+    let of = |prompt: &TaskPrompt| -> Result<Tensor> {
+        let (_, cache) = model.run_with_cache(&prompt.clean)?;
+        let last = (0..model.cfg().n_layers).map(|layer| {
+            let stream = cache.get(("resid_post", layer))?;
+            Ok(stream.i((0, stream.dim(1)? - 1))?)
+        });
+        Ok(Tensor::stack(&last.collect::<Result<Vec<_>>>()?, 0)?)
+    };
+    Ok(Tensor::stack(&prompts.iter().map(of).collect::<Result<Vec<_>>>()?, 1)?)
+}
+
+fn is_quoted(found: f32, quoted: f32) -> bool {
+    (found - quoted).abs() < AS_QUOTED
 }
 
 fn is_plural(prompts: &[TaskPrompt]) -> Vec<bool> {
@@ -165,7 +172,7 @@ fn the_number_reaches_the_end_with_block_2_however_strict_the_split() -> Result<
         ]);
     }
     assert!(all[0].iter().all(|share| *share < 0.65), "{all:?}");
-    assert!(all[1][0] > 0.85 && all[1][1] < 0.65 && all[1][2] > 0.85, "{all:?}");
+    assert!(all[1].iter().zip([0.9, 0.63, 0.9]).all(|(found, quoted)| is_quoted(*found, quoted)), "{all:?}");
     assert!(all[2..].iter().flatten().all(|share| *share > 0.95), "{all:?}");
     Ok(())
 }
@@ -196,7 +203,7 @@ fn a_probe_of_nouns_reads_the_last_word_first_and_the_subject_later() -> Result<
             .collect()
     };
     let (after_1, after_2) = (table(1)?, table(2)?);
-    assert!(after_1[2][1] > 0.9 && after_1[2][0] < 0.65 && after_1[1][2] > 0.9, "{after_1:?}");
-    assert!(after_2[2][0] > 0.9 && after_2[2][1] < 0.65 && after_2[0][2] > 0.9, "{after_2:?}");
+    assert!(is_quoted(after_1[2][1], 0.95) && is_quoted(after_1[2][0], 0.47) && after_1[1][2] > 0.9, "{after_1:?}");
+    assert!(is_quoted(after_2[2][0], 1.) && is_quoted(after_2[2][1], 0.43) && after_2[0][2] > 0.9, "{after_2:?}");
     Ok(())
 }

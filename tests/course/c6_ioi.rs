@@ -89,6 +89,7 @@ fn the_question_does_not_print_its_answer() {
     for said in ["s2", "the second John"] {
         assert!(ex::which_name().check(|| Ok::<_, candle_lens::Error>(said.to_string())).passed(), "{said}");
     }
+    assert!(!ex::which_name().check(|| Ok::<_, candle_lens::Error>("not S2".to_string())).passed());
 }
 
 /// What the section says of the embedded model.

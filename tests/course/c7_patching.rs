@@ -69,6 +69,12 @@ fn the_question_does_not_print_its_answer() {
     assert!(!says("heads").to_string().contains("values"));
     assert!(says("values").passed() && says("the values").passed() && says("V").passed());
     assert!(!says("va").passed() && !says("queries and values").passed());
+    for denied in
+        ["not the values", "Neither keys nor values", "it isn't the values", "it isn’t the values", "no values"]
+    {
+        let verdict = says(denied);
+        assert!(!verdict.passed() && verdict.to_string().contains("says what it is not"), "{verdict}");
+    }
 }
 
 /// What the section says of the embedded model.

@@ -109,7 +109,8 @@ fn a_float_mask_is_named_though_its_numbers_are_right() {
     assert!(verdict.contains("their dtype is F32") && verdict.contains("where_cond wants integers"), "{verdict}");
 }
 
-/// The right-hand column of the table for those who come from PyTorch, as it stands there.
+/// The right-hand column of the table for those who come from PyTorch, as it stands there. PyTorch's `diagonal` is that of the first two
+/// axes where none are named, ours that of the last two: the left-hand column names them.
 #[test]
 fn the_words_for_pytorch_s_are_right() -> Result<()> {
     let x = Tensor::arange(0f32, 24., &Device::Cpu)?.reshape((2, 3, 4))?;

@@ -15,6 +15,7 @@ mod interventions;
 mod means;
 mod parity;
 mod predicted;
+mod progress;
 mod scale;
 mod scores;
 pub mod sums;

@@ -1,5 +1,6 @@
 //! What dictionaries are worth, and what their features mean.
 
+mod card;
 mod dashboard;
 mod lens;
 mod made;

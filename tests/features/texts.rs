@@ -100,8 +100,10 @@ fn examples_are_those_of_a_full_sort() -> Result<()> {
                     let expected = peaks(&dense, of.feature, from);
                     assert_eq!(of.top.len(), expected.len().min(3), "{what}");
                     assert_eq!(of.random.len(), expected.len().min(4), "{what}");
-                    for (example, (text, position, activation)) in of.top.iter().zip(&expected) {
-                        assert_eq!((example.text, example.position), (*text, *position), "{what}");
+                    for (example, (_, _, activation)) in of.top.iter().zip(&expected) {
+                        let there = dense[example.text][example.position][of.feature];
+                        // Texts that begin alike are as active but for rounding, so either may come first.
+                        assert!((there.abs() - activation.abs()).abs() < IN_A_BATCH, "{what}");
                         assert!((example.activation - activation).abs() < IN_A_BATCH, "{what}");
                     }
                     check_windows(&model, of, &dense, &ids, (&expected, from), &what);
@@ -166,8 +168,9 @@ fn negative_activations_count_by_their_size() -> Result<()> {
     let found = model.feature_examples(&dictionary, .., TEXTS, ExampleOptions { top: 3, ..Default::default() })?;
     let mut negative = 0;
     for of in &found.features {
-        for (example, (text, position, activation)) in of.top.iter().zip(peaks(&dense, of.feature, 1)) {
-            assert_eq!((example.text, example.position), (text, position), "{}", of.feature);
+        for (example, (_, _, activation)) in of.top.iter().zip(peaks(&dense, of.feature, 1)) {
+            let there = dense[example.text][example.position][of.feature];
+            assert!((there.abs() - activation.abs()).abs() < IN_A_BATCH, "{}", of.feature);
             negative += u64::from(activation < 0.);
         }
         check_histogram(&of.histogram, &dense, of.feature, 1, &format!("feature {}", of.feature));

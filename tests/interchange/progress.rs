@@ -17,7 +17,7 @@ fn interchanges() -> Result<()> {
     walk.counted("Interchange::logits", || pairs.logits(("resid_post", 3), &subspace));
     walk.counted("Interchange::study", || pairs.study(&pairs, ("resid_post", 3), AlignBy::Means));
     let das = DasOptions { epochs: 2, batch_size: 24, ..Default::default() };
-    walk.counted("Interchange::sweep", || pairs.sweep(&pairs, [("resid_post", 5)], das));
+    walk.counted("Interchange::sweep", || pairs.sweep(&pairs, [("resid_post", 5)], das.clone()));
     finish(walk, 3);
     Ok(())
 }

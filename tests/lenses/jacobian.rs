@@ -169,10 +169,12 @@ fn lenses_are_saved_and_merged() -> Result<()> {
     let other = JacobianLens::fit(&model, &tokens, JacobianOptions { first: 4, ..Default::default() })?;
     sentence(JacobianLens::merged([both, other]), &["fitted alike"]);
     sentence(JacobianLens::merged([]), &["at least one"]);
-    // Of weights that were changed since.
+    // Of other sizes, and of other weights in the same ones.
     let changed =
         HookedTransformer::from_pretrained_with(path("tiny_gpt2").to_str().expect("UTF-8"), Processing::NONE)?;
     sentence(loaded.vectors(&changed, [7u32], 0), &["4 layers"]);
+    let (others, _) = HookedTransformer::trainable((*model.cfg()).clone(), 1, &Device::Cpu)?;
+    sentence(loaded.vectors(&others, [7u32], 0), &["not fitted on this model"]);
     Ok(())
 }
 

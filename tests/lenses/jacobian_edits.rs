@@ -184,7 +184,7 @@ fn mistakes_are_explained() -> Result<()> {
     );
     let (_, clean) = model.run_with_cache(vec![vec![1u32; 5]])?;
     let clamped = HookPlan::new().edit(("resid_post", 1), lens.clamp(&model, &clean, 7u32, 8u32, 1, 1)?);
-    sentence(model.run_with_hooks(tokens.clone(), clamped), &["5 of the clean run"]);
+    sentence(model.run_with_hooks(tokens.clone(), clamped), &["as in the clean run"]);
     let zeros = Tensor::zeros(16, DType::F32, &Device::Cpu)?;
     sentence(lens.decompose(&model, &zeros, 1, 5), &["zero"]);
     sentence(lens.decompose(&model, &zeros.ones_like()?, 1, 0), &["k is 0"]);

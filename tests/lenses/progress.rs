@@ -24,6 +24,8 @@ fn lenses() -> Result<()> {
     let path = scratch("progress_lens").join("lens.safetensors");
     walk.watched("TunedLens::save", || tuned.save(&path));
     walk.watched("TunedLens::load", || TunedLens::load(&path));
-    finish(walk, 7);
+    let published = crate::support::fixture::path("tuned_lens");
+    walk.watched("TunedLens::load of its authors' files", || TunedLens::load(&published));
+    finish(walk, 8);
     Ok(())
 }

@@ -177,6 +177,10 @@ fn the_last_entry_is_the_models_own_prediction() -> Result<()> {
         let options = LensOptions { k: 2, ..Default::default() };
         let is_classifier = model.cfg().d_vocab_out() < model.cfg().d_vocab;
         let target = if is_classifier { LensTarget::None } else { LensTarget::NextToken };
+        if is_classifier {
+            let next = LensOptions { target: LensTarget::NextToken, ..options.clone() };
+            sentence(logit_lens(&model, &cache, next), &["predicts no next token"]);
+        }
         let reading = logit_lens(&model, &cache, LensOptions { target, ..options })?;
         let kl = reading.kl()?.select("component", -1)?;
         assert!(kl.values().iter().all(|kl| *kl == 0. || kl.is_nan()), "{name}: {kl:?}");

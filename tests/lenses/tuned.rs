@@ -167,6 +167,7 @@ fn a_step_goes_down_the_gradient() -> Result<()> {
     let (trained, _) = TunedLens::identity(&model)?.train(&model, [text], options)?;
     let step = trained.biases().get(2)?.to_vec1::<f32>()?;
     let Dims { n_layers, d_model, .. } = model.dims();
+    let mut compared = 0;
     for coordinate in [0, 7, 31, 60] {
         let nudged = |by: f32| -> Result<f32> {
             let mut biases = vec![0_f32; n_layers * d_model];
@@ -177,6 +178,7 @@ fn a_step_goes_down_the_gradient() -> Result<()> {
         if slope.abs() < CLEAR {
             continue;
         }
+        compared += 1;
         // AdamW's first step is the rate, against the sign of the gradient.
         assert!(
             (step[coordinate] + 1e-3 * slope.signum()).abs() < REORDERED,
@@ -184,6 +186,11 @@ fn a_step_goes_down_the_gradient() -> Result<()> {
             step[coordinate]
         );
     }
+    assert!(compared >= 2, "{compared}");
+    // Whatever rules the model's gradients follow, the loss has its own.
+    let options = TunedTraining { schedule: Schedule::new(1e-3, 1), batch: 64, ..Default::default() };
+    let (by_rules, _) = TunedLens::identity(&model)?.train(&model.with_frozen(RELP), [text], options)?;
+    assert_eq!(by_rules.biases().to_vec2::<f32>()?, trained.biases().to_vec2::<f32>()?);
     Ok(())
 }
 
@@ -285,5 +292,31 @@ fn what_cannot_be_fitted_is_refused() -> Result<()> {
     let half = HookedTransformer::from_pretrained_with("tiny", load)?;
     let training = TunedLens::identity(&half)?.train(&half, ["The keys"], TunedTraining::default());
     sentence(training, &["BF16", "f32"]);
+    // One that was fitted to the same weights in f32 is read in half precision.
+    TunedLens::identity(&model)?.read(&half, "The keys", LensOptions::default())?;
+    Ok(())
+}
+
+/// A context of millions of tokens costs nothing where the texts are short.
+#[test]
+fn short_texts_fit_whatever_the_context_is() -> Result<()> {
+    let cfg = HookedTransformerConfig {
+        n_layers: 2,
+        d_model: 16,
+        n_heads: 2,
+        d_vocab: 40,
+        n_ctx: 1 << 24,
+        positional_embedding_type: PositionalEmbeddingType::Rotary,
+        rotary_dim: Some(8),
+        ..Default::default()
+    };
+    let (model, _) = HookedTransformer::trainable(cfg, 0, &Device::Cpu)?;
+    let rows: Vec<Vec<u32>> = (0..20).map(|row| (0..30).map(|at| (row * 7 + at * 3) % 40).collect()).collect();
+    let fit = TunedFit { skip: SkipTokens::Nothing, ..Default::default() };
+    let tuned = TunedLens::fit(&model, rows.clone(), fit)?;
+    let training =
+        TunedTraining { schedule: Schedule::new(1e-3, 2), batch: 64, skip: SkipTokens::Nothing, ..Default::default() };
+    let (_, log) = tuned.train(&model, rows, training)?;
+    assert_eq!(log.series("KL").len(), 2);
     Ok(())
 }

@@ -145,7 +145,7 @@ fn trained_nothing(attention_dir: AttentionDir, attn_only: bool) -> Result<Hooke
     Ok(HookedTransformer::trainable(cfg, 5, &candle_core::Device::Cpu)?.0)
 }
 
-const EVERY: [(&str, &[AxisName]); 14] = [
+const EVERY: [(&str, &[AxisName]); 17] = [
     ("resid_pre", &[Layer, Pos]),
     ("resid_mid", &[Layer, Pos]),
     ("resid_post", &[Layer, Pos]),
@@ -154,10 +154,13 @@ const EVERY: [(&str, &[AxisName]); 14] = [
     ("z", &[Layer, Pos, Head]),
     ("q", &[Layer, Pos, Head]),
     ("k", &[Layer, Head]),
+    ("k", &[Layer, Pos, Head]),
     ("v", &[Layer, Pos, Head]),
     ("pattern", &[Layer, Head, Pos]),
     ("pattern", &[Layer, Head, KPos]),
     ("attn_scores", &[Layer, Head]),
+    ("attn_scores", &[Layer, Head, Pos]),
+    ("q", &[Layer]),
     ("z", &[Layer, Head]),
     ("resid_pre", &[Layer]),
 ];
@@ -180,7 +183,7 @@ fn padded_batches_equal_the_loop() -> Result<()> {
     let mut agreement = Agreement::default();
     for model in [tiny_model(Processing::NONE), family("llama")?] {
         for side in [PaddingSide::Left, PaddingSide::Right] {
-            for (point, axes) in [EVERY[0], EVERY[3], EVERY[5], EVERY[7], EVERY[9], EVERY[12]] {
+            for (point, axes) in [EVERY[0], EVERY[3], EVERY[5], EVERY[8], EVERY[10], EVERY[12], EVERY[15]] {
                 check(&model, Some(side), point, axes, &mut agreement)?;
             }
         }

@@ -38,7 +38,7 @@ fn what_is_there_is_found_and_controls_find_nothing() -> Result<()> {
         let control =
             if matches!(method, ProbeMethod::Sparse { .. }) { "random coordinates" } else { "random directions" };
         assert!(["held out", "shuffled labels", control, "ROC-AUC"].iter().all(|word| shown.contains(word)), "{shown}");
-        assert_eq!((study.shuffled.len(), study.random.len(), study.not_converged), (10, 10, 0));
+        assert_eq!((study.shuffled.len(), study.random.len(), study.not_fitted), (10, 10, 0));
         let (shuffled, random) = (mean(&study.shuffled), mean(&study.random));
         assert!((0.3..0.7).contains(&shuffled) && random < 0.85, "{study}");
         let direction = study.probe.direction()?.to_vec1::<f32>()?;

@@ -64,6 +64,7 @@ fn the_jacobian_lens_is_the_slope_of_the_model() -> Result<()> {
     let ours = read(&|options| kl(lens.read(model, IOI, options)?, 0))?;
     let logit = read(&|options| kl(LogitLens.read(model, IOI, options)?, LAYER as isize + 1))?;
     println!("KL at layer {LAYER}: Jacobian lens {ours:.3}, logit lens {logit:.3}");
+    assert!(ours < logit, "{ours} {logit}");
     sentence(lens.vectors(super::checks::processed(), [" Mary"], LAYER as isize), &["fold_ln"]);
     Ok(())
 }

@@ -63,6 +63,8 @@ fn what_would_change_nothing_or_everything_is_refused() -> Result<()> {
     sentence(Steering::add([], 1).layers(&model, ..), &["no direction"]);
     sentence(vector.steer(1).layers(&model, 2), &["layer"]);
     sentence(vector.steer(1).generated().plan(&model, &tokens), &["generate under it"]);
+    let one = GenerateOptions { max_new_tokens: 1, ..GenerateOptions::default() };
+    sentence(vector.steer(1).generated().generate(&model, &tokens, one), &["one new token", "from_last()"]);
     let part = vector.steer(1).at(Selection::new().pos(9)).plan(&model, &tokens)?;
     sentence(model.run_with_hooks(&tokens, part), &["position 9"]);
     let from_end = vector.steer(1).at(Selection::new().pos(-1));
@@ -81,6 +83,7 @@ fn edits_of_vectors_need_vectors() -> Result<()> {
     sentence(run(("resid_post", 0), Edit::project_out((&numbers * f64::NAN)?)), &["finite"]);
     sentence(run(("pattern", 0), Edit::zero().keeping_norm()), &["does not hold vectors"]);
     sentence(run(("post", 0), Edit::scale(2.).neuron(3).keeping_norm()), &["whole vectors"]);
+    sentence(run(("post", 0), Edit::scale(2.).keeping_norm()), &["as it was", "leave out"]);
     Ok(())
 }
 

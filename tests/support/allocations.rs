@@ -58,6 +58,17 @@ pub fn held_at_most<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, MOST.get().saturating_sub(before))
 }
 
+/// How many bytes are given back where the value is dropped.
+pub fn given_back<T>(value: T) -> usize {
+    // Far from 0, at which the count would stop where another thread took the memory.
+    let before = HELD.get() + (1 << 40);
+    HELD.set(before);
+    drop(value);
+    let after = HELD.get();
+    HELD.set(after.saturating_sub(1 << 40));
+    before.saturating_sub(after)
+}
+
 /// All bytes that this thread has asked for so far: a clock of its work that goes the same in each run.
 pub fn asked() -> u64 {
     ASKED.get()

@@ -3,12 +3,18 @@
 use std::collections::HashMap;
 
 use candle_lens::Result;
-use candle_lens::candle::{Tensor, safetensors};
+use candle_lens::candle::{Device, Tensor, safetensors};
 use candle_lens::model::{HookedTransformer, HookedTransformerConfig, LoadOptions, Processing};
 use serde_json::Value;
 
 use super::fixture::{Reference, json, path, tiny_gpt2};
 use super::scratch;
+
+/// A model with random weights and the words of another one.
+pub fn untrained(cfg: HookedTransformerConfig, words: &HookedTransformer) -> Result<HookedTransformer> {
+    let (model, _) = HookedTransformer::trainable(cfg, 3, &Device::Cpu)?;
+    Ok(model.without_weight_gradients().with_tokenizer(words.tokenizer()?.clone()))
+}
 
 /// Folders of tiny random models, at least one of each family.
 pub const FOLDERS: [&str; 31] = [

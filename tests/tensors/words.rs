@@ -2,6 +2,8 @@
 
 use candle_lens::prelude::*;
 
+use crate::support::tolerance::LAST_DIGITS;
+
 #[test]
 fn diagonals_of_all_offsets() -> Result<()> {
     let x = Random::new(3).normal((2, 3, 5))?;
@@ -101,7 +103,8 @@ fn what_is_visited_is_what_is_cached() -> Result<()> {
     for name in names {
         let mut seen = Vec::new();
         model.visit(prompt, name, |x, point| {
-            assert_close(x, &cache.get(point)?, 0.0)?;
+            // A visitor could change what it sees, so its pattern is composed of other products than one that is kept.
+            assert_close(x, &cache.get(point)?, LAST_DIGITS.into())?;
             seen.push(point);
             Ok(())
         })?;

@@ -69,18 +69,21 @@ use candle_lens::probes::{
 use candle_lens::progress::Progress;
 use candle_lens::progress::rehearsal::{Event, Moment};
 use candle_lens::random::Random;
+use candle_lens::shard::{Shard, TextShard};
+use candle_lens::shards::ShardResult;
 use candle_lens::slice::Slice;
 use candle_lens::statistics::{Alternative, Center, Statistics, StatisticsOptions};
 use candle_lens::steering::{Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant};
 use candle_lens::storage::{Hub, Tensors};
 use candle_lens::tasks::repeated::RepeatedTokens;
 use candle_lens::tasks::words::{Category, Profession, Verb};
-use candle_lens::tasks::{LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
+use candle_lens::tasks::{DatasetShard, LeftOut, Question, Split, Task, TaskDataset, TaskPrompt, VerbList};
 use candle_lens::tokens::{Bos, Input, Occurrence, PaddingSide, TokenRef, TokenizeOptions, Tokenizer, Tokens};
 use candle_lens::train::{
     ActivationBatch, ActivationStore, AdamW, AdamWOptions, Checkpoint, CrossLayerTrainer, Decay, DictionaryTrainer,
     Recipe, Schedule, SkipTokens, Sparsity, StepReport, StoreOptions, Texts, TrainingLog,
 };
+use candle_lens::variables::{Held, Variable, Variables};
 use candle_lens::views::{
     Animation, Bar, Cell, CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Facets, FeatureGraphView, Figure, HeatMap,
     Histogram, HoverMode, Html, LensColor, Line, Numbers, Page, Rendered, Scatter, Table, Widget,
@@ -124,6 +127,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         PositionScore, PositionScores, RandomCurves, Spans, Stability,
         ErrorsOutside, FeatureCircuit, FeatureCircuits, NodeRanking,
         AttentionAttribution, Attribution, AttributionOptions, Comparison, Effect, Scale, IgOptions, Quadrature, IntegratedGradients, Miss, Gradients, Taps, Task, TaskBatch, TaskDataset, TaskPrompt, Frozen, LeftOut, VerbList,
+        DatasetShard, Shard, ShardResult, TextShard,
         About, AttnWeights, BlockWeights, For, Help, MlpWeights, Outcome, Part, Section, Standing, UnembedWeights, Verdict,
         Contrast, IndirectEffects, SteeredText, Steering, SteeringVector, Transplant,
         Accumulated, Biases, Everything, Heads, LnScale, Neurons, Point, ReadBy, RepeatOptions, RunOrInput, Stack, Target,
@@ -138,6 +142,7 @@ fn types_that_show_themselves() -> BTreeSet<String> {
         Animation, Bar, Facets, Figure, HeatMap, Histogram, HoverMode, Line, Scatter,
         CircuitEdge, CircuitGraph, CircuitNode, EdgeKind, Event, FeatureGraphView, Head, HookPlan, HookPoint, HookQueries, HookQuery,
         HookedTransformer, HookedTransformerConfig, Html, Hub, Tensors, Input, Labelled,
+        Held, Variable, Variables,
         LoadOptions, LongRope, Loss, MeanOver, MemoryPlan, ModelProvenance, Moment, NormalizationType, Numbers, Occurrence, PaddingSide, Page,
         PointBytes, PositionalEmbeddingType, Positions, Processing, Profession, Progress, Provenance, QkNormType, Question,
         Random, Rendered, RepeatedTokens, ResidualStack, RotaryScaling, Run, RunOptions, Score, Site,

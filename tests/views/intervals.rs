@@ -87,6 +87,8 @@ fn lines_and_bars_have_whiskers() -> Result<()> {
     sentence(drawn.stacked().show(), &["whiskers", "stacked"]);
     sentence(line([1.0, 2.0]).intervals([0.0], [1.0]).show(), &["[1]", "[1, 2]", "one interval for each"]);
     sentence(bar([1.0]).intervals([2.0], [1.0]).show(), &["from 2 to 1", "lower end first"]);
+    let turned = |by: f64| vec![vec![by; 2]; 3];
+    sentence(imshow(vec![vec![1.0; 3]; 2]).intervals(turned(0.0), turned(2.0)).show(), &["[3, 2]", "[2, 3]"]);
     sentence(imshow(vec![vec![1.0]]).intervals([2.0, 3.0], [4.0, 4.0]).show(), &["[2]", "[1, 1]"]);
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(super) const TABLE: &str = "If you come from PyTorch:
 | `einsum(\"bqhd,bkhd->bhqk\", q, k)` | `einsum(\"b q h d, b k h d -> b h q k\", &[q, k])?` |
 | `q @ k.transpose(-1, -2)` | `q.matmul(&k.t()?.contiguous()?)?` |
 | `x.masked_fill(mask, -inf)` | `x.masked_fill(&mask, f32::NEG_INFINITY)?`: where the mask is 1, the number is replaced |
-| `x.softmax(-1)`, `x.diagonal(-1)` | `softmax(&x)?`, `x.diagonal(-1)?` |
+| `x.softmax(-1)`, `x.diagonal(-1, -2, -1)` | `softmax(&x)?`, `x.diagonal(-1)?` |
 | `x.topk(k)`, as lists | `let (values, indices) = x.top_k(k)?;`, `indices.to_vec1::<u32>()?`, the largest first |
 | `torch.stack(xs)`, `torch.cat(xs, 1)` | `Tensor::stack(&xs, 0)?` makes a new axis, `Tensor::cat(&xs, 1)?` joins along one that is there |
 | `torch.tensor(list).view(a, b)` | `Tensor::from_vec(list, (a, b), &Device::Cpu)?` |

@@ -139,7 +139,7 @@ impl OneDictionary {
     fn written(&self, recons: Tensor, undo: &Undo, input: Option<&Tensor>, like: &Tensor) -> Result<Tensor> {
         let mut y = undo.undo(recons)?;
         if let (Some(w_skip), Some(input)) = (&self.dictionary.parts.w_skip, input) {
-            y = (y + linear(input, &w_skip.to_dtype(input.dtype())?, None)?)?;
+            y = (y + linear(input, w_skip, None)?)?;
         }
         Ok(y.reshape(like.shape())?)
     }

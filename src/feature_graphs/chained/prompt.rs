@@ -121,7 +121,7 @@ impl<'a> PromptEdges<'a> {
                     so_far = add(&rows);
                 }
             }
-            progress.step(1);
+            progress.step(1)?;
         }
         Ok(so_far)
     }

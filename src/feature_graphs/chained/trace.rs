@@ -81,7 +81,7 @@ impl<'a> Trace<'a> {
         for number in (0..stages).rev() {
             for pos in 0..positions {
                 trace.expand(Stage::numbered(number), pos)?;
-                progress.step(1);
+                progress.step(1)?;
             }
         }
         trace.left_out.metric = trace.metric as f32;

@@ -175,9 +175,7 @@ impl FeatureCircuits {
             let counts = self.counted(&named, prompt).map(|nodes| nodes.len());
             let mut set = Vec::new();
             for (mut nodes, count) in self.counted(&all, prompt).into_iter().zip(counts) {
-                for last in (1..nodes.len()).rev() {
-                    nodes.swap(last, random.below(last + 1));
-                }
+                random.shuffle(&mut nodes);
                 set.extend(nodes.into_iter().take(count));
             }
             sets.push(FeatureCircuit::new(set));

@@ -111,7 +111,7 @@ impl Experiment {
         let kinds = dictionaries.iter().map(kind).collect::<Result<Vec<_>>>()?;
         let plan = self.model.splice(dictionaries.clone(), ErrorTerm::Recomputed)?;
         let acts = acts(&self.model, &self.tokens);
-        progress.step(1);
+        progress.step(1)?;
         let mut sizes: Vec<_> = kinds.into_iter().zip(dictionaries.iter().map(Dictionary::d_sae)).collect();
         sizes.sort_unstable();
         drop(dictionaries);
@@ -132,9 +132,9 @@ impl Experiment {
         };
         circuits.places = Arc::new(circuits.read(&sizes, &self.source)?);
         circuits.nodes = circuits.size(&circuits.named(&FeatureCircuit::full())?);
-        progress.step(1);
+        progress.step(1)?;
         circuits.empty = circuits.values_of(&circuits.named(&FeatureCircuit::empty())?)?;
-        progress.step(1);
+        progress.step(1)?;
         check_difference(circuits.metric.name(), &circuits.clean, &circuits.empty)?;
         Ok(circuits)
     }
@@ -201,7 +201,7 @@ impl FeatureCircuits {
                     counts_instead: matches!(source, Source::Run(_) | Source::Others(_)),
                     errors,
                 });
-                progress.step(1);
+                progress.step(1)?;
             }
         }
         Ok(places)

@@ -114,7 +114,7 @@ impl NodeRanking {
     /// As [`NodeRanking::top`].
     pub fn top_each(&self, sizes: &[usize]) -> Result<Vec<FeatureCircuit>> {
         let mut progress = Progress::of("choosing nodes", sizes.len() as u64, "circuits");
-        sizes.iter().map(|&n| self.top(n).inspect(|_| progress.step(1))).collect()
+        sizes.iter().map(|&n| self.top(n).and_then(|found| progress.step(1).map(|()| found))).collect()
     }
 }
 

@@ -66,7 +66,7 @@ impl FeatureCircuits {
         let mut scores = Vec::new();
         for circuit in circuits {
             scores.push(self.evaluate(circuit)?);
-            progress.step(1);
+            progress.step(1)?;
         }
         FaithfulnessCurve::new(scores)
     }
@@ -105,15 +105,15 @@ impl FeatureCircuits {
         if sets.is_empty() {
             return Err(Error::argument("no sets of nodes were given: name at least one set to be left out."));
         }
-        let mut progress = Progress::of("leaving out nodes", sets.len() as u64, "sets");
+        let mut progress = Progress::of("leaving out nodes", 2 * sets.len() as u64, "runs");
         let without =
             |set: &Vec<GraphNode>| [circuit, &FeatureCircuit::full()].map(|all| all.without(set.iter().copied()));
         sets.iter().flat_map(without).try_for_each(|circuit| self.named(&circuit).map(drop))?;
         let mut of_sets = Vec::new();
         for set in sets {
-            let [part, all] = without(set).map(|left| self.left_of(&left));
+            let [part, all] =
+                without(set).map(|left| self.left_of(&left).and_then(|left| progress.step(1).map(|()| left)));
             of_sets.push([part?, all?]);
-            progress.step(1);
         }
         let names = sets.iter().map(|set| set.iter().map(GraphNode::to_string).collect::<Vec<_>>().join(", "));
         completeness(&self.about(), names.collect(), &of_sets)
@@ -137,11 +137,11 @@ impl FeatureCircuits {
         }
         let mut progress = Progress::of("leaving out nodes", nodes.len() as u64 + 1, "runs");
         let whole = self.left_of(circuit)?;
-        progress.step(1);
+        progress.step(1)?;
         let mut lost = Vec::new();
         for node in &nodes {
             lost.push(whole - self.left_of(&circuit.without([*node]))?);
-            progress.step(1);
+            progress.step(1)?;
         }
         let axis = Axis::new("node", nodes.iter().map(GraphNode::to_string));
         Labelled::new(format!("faithfulness lost, {}", self.about()), vec![axis], lost)

@@ -25,7 +25,7 @@ impl FeatureCircuits {
             let count = most.min(batch - from);
             progress.together(count);
             parts.push(self.final_stream(named, from, count)?);
-            progress.step(count as u64);
+            progress.step(count as u64)?;
         }
         let read = self.metric.read(&Tensor::cat(&parts, 0)?)?;
         let logits = self.model.logits_after(&read, None)?.to_dtype(DType::F32)?;

@@ -80,6 +80,7 @@ impl ChainedGraph {
         baseline: impl Into<Baseline>,
         metric: Metric,
     ) -> Result<ChainedTest> {
+        let _work = Progress::opaque("preparing interventions on features");
         let model = model.without_weight_gradients();
         let tokens = model.to_tokens(clean)?;
         let pieces: Vec<String> = tokens.real_row(0).iter().map(|&id| model.piece(id)).collect();
@@ -178,7 +179,7 @@ impl ChainedTest {
                 }
             }
             lost.extend(self.lost(&editor, chunk.len(), &edits)?);
-            progress.step(chunk.len() as u64);
+            progress.step(chunk.len() as u64)?;
         }
         let labels: Vec<String> = nodes.iter().map(GraphNode::to_string).collect();
         self.comparison("node", labels, (lost, scores), mode)
@@ -206,7 +207,7 @@ impl ChainedTest {
         let mut progress = Progress::of("patching edges", edges.len() as u64, "edges");
         for chunk in edges.chunks(self.at_once()) {
             lost.extend(self.patched(&live, &editor, chunk)?);
-            progress.step(chunk.len() as u64);
+            progress.step(chunk.len() as u64)?;
         }
         let labels = edges.iter().map(|edge| format!("{} -> {} ({})", edge.source, edge.target, edge.via)).collect();
         let values = edges.iter().map(|edge| edge.metric).collect();

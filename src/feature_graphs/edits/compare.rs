@@ -93,7 +93,7 @@ impl HookedTransformer {
             };
             let change = of(&runs.edited.1)?.broadcast_sub(&of(&runs.clean.1)?)?;
             measured.extend(change.matmul(&directions.t()?)?.to_vec2::<f32>()?);
-            progress.step(chunk.len() as u64);
+            progress.step(chunk.len() as u64)?;
         }
         let labels = edits.iter().map(FeatureEdits::to_string);
         let axes = vec![Axis::new("edit", labels), Axis::new("target", graph.targets())];

@@ -177,7 +177,7 @@ impl Editor {
         let mut progress = Progress::of("running with edited features", 2, "runs");
         let plan = self.splice(ErrorTerm::Recomputed)?.capture(captures.to_vec());
         let (logits, cache, kept) = self.clean(tokens, &plan, captures, &places)?;
-        progress.step(1);
+        progress.step(1)?;
         let values = clean_values(&kept, &places, &self.fitted, tokens.batch())?;
         check_active(&places, |place, row| values[&(place.dictionary, row, place.feature)])?;
         let kept = kept.into_iter().map(|(point, x)| Ok((point, copied(&x, copies)?))).collect::<Result<Kept>>()?;
@@ -189,7 +189,7 @@ impl Editor {
         let plan = self.editing(plan, &places, &kept)?;
         let plan = self.moving(plan, &places, &at, &all)?.capture(captures.to_vec());
         let edited = self.model.run_with_hooks(all, plan)?;
-        progress.step(1);
+        progress.step(1)?;
         Ok(Runs { clean: (logits, cache), edited })
     }
 

@@ -49,9 +49,9 @@ impl Begun {
 }
 
 impl CardCheck {
-    pub(super) fn new(unexplained: f64, l0: f64, expects: &Expects, begun: Begun) -> Self {
+    pub(super) fn new(unexplained: f64, l0: f64, expects: &Expects, begun: Option<Begun>) -> Self {
         let card = &expects.card;
-        let begun = begun.otherwise(expects.prepend_bos);
+        let begun = begun.and_then(|begun| begun.otherwise(expects.prepend_bos));
         let mut faults = Vec::new();
         if unexplained.is_nan() || unexplained > 1. {
             faults.push(format!("it leaves {unexplained:.2} of the variance unexplained, more than a constant would"));

@@ -138,15 +138,15 @@ struct Work {
     /// All spliced in.
     together: Option<HookPlan>,
     runs: bool,
-    begun: Begun,
+    begun: Option<Begun>,
 }
 
-/// How many texts begin with the model's BOS.
-fn begun(model: &HookedTransformer, tokens: &Tokens) -> Begun {
-    let bos = model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id());
+/// How many texts begin with the model's BOS; of a model of which no BOS is known, nothing is said.
+fn begun(model: &HookedTransformer, tokens: &Tokens) -> Option<Begun> {
+    let bos = model.tokenizer().ok()?.bos_id()?;
     let first = tokens.first_positions();
-    let with_bos = (0..tokens.batch()).filter(|&b| bos == Some(tokens.id(b, first[b]))).count();
-    Begun { texts: tokens.batch(), with_bos }
+    let with_bos = (0..tokens.batch()).filter(|&b| tokens.id(b, first[b]) == bos).count();
+    Some(Begun { texts: tokens.batch(), with_bos })
 }
 
 impl Work {
@@ -159,7 +159,7 @@ impl Work {
         for batch in batches {
             progress.together(batch.tokens.batch());
             self.compare(batch, &mut totals, &mut found, &mut all)?;
-            progress.step(batch.tokens.batch() as u64);
+            progress.step(batch.tokens.batch() as u64)?;
         }
         for (stand_in, found) in self.stand_ins.iter().zip(&found) {
             found.sums.check(&self.dictionaries[stand_in.of].name())?;
@@ -169,7 +169,7 @@ impl Work {
             for batch in batches {
                 progress.together(batch.tokens.batch());
                 self.ablate_to_means(batch, &means, &mut found, &mut all)?;
-                progress.step(batch.tokens.batch() as u64);
+                progress.step(batch.tokens.batch() as u64)?;
             }
         }
         let left_out = totals.left_out;

@@ -57,7 +57,13 @@ pub struct DictionaryScore {
 }
 
 impl DictionaryScore {
-    pub(super) fn new(dictionary: &Dictionary, writes: HookPoint, sums: Sums, left_out: u64, begun: Begun) -> Self {
+    pub(super) fn new(
+        dictionary: &Dictionary,
+        writes: HookPoint,
+        sums: Sums,
+        left_out: u64,
+        begun: Option<Begun>,
+    ) -> Self {
         let n = sums.positions as f64;
         let unexplained = match sums.variance() {
             variance if variance > 0. => sums.residual / variance,

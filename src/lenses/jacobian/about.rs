@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::lenses::of_other_weights;
 use crate::model::{HookedTransformer, ModelProvenance};
 
 /// What is known of a lens besides its numbers.
@@ -45,10 +46,7 @@ impl About {
     pub fn check(&self, model: &HookedTransformer) -> Result<()> {
         let own = model.provenance();
         let other = match (&self.model, &self.model_name) {
-            // The numbers of a lens are f32 whatever the dtype of the weights.
-            (Some(fitted), _) => {
-                ModelProvenance { dtype: own.dtype.clone(), ..fitted.clone() }.other_weights(&own).join("; ")
-            }
+            (Some(fitted), _) => of_other_weights(fitted, model).join("; "),
             (None, Some(name)) if !model.is_called(name) => format!("it is of {name:?}, and this is {:?}", own.model),
             (None, _) => String::new(),
         };

@@ -83,7 +83,7 @@ impl JacobianLens {
         let vectors = self.vectors(model, ids, layer)?;
         let basis = span(&vectors, &check_vectors(&vectors, &names)?)?;
         let (layer, across) = (self.layer(layer)?, basis.t()?.contiguous()?);
-        Ok(along(format!("ablate {names} of the Jacobian lens"), layer, move |rows| {
+        Ok(along(format!("ablate {names} of the Jacobian lens"), layer, move |rows, _| {
             let removed = rows.matmul(&on(&basis, rows)?)?.matmul(&on(&across, rows)?)?;
             Ok((rows - removed)?)
         }))
@@ -118,11 +118,7 @@ impl JacobianLens {
         let (pair, strength) = (self.pair(model, [a.into(), b.into()], layer)?, strength.into());
         check_finite(strength)?;
         let name = format!("swap {} of the Jacobian lens, strength {strength}", pair.names);
-        Ok(along(name, pair.layer, move |rows| {
-            let now = rows.matmul(&on(&pair.inverse, rows)?)?;
-            let change = ((exchanged(&now)? - now)? * strength)?;
-            Ok((rows + change.matmul(&on(&pair.vectors, rows)?)?)?)
-        }))
+        Ok(along(name, pair.layer, move |rows, _| pair.moved(rows, strength, exchanged)))
     }
 
     /// As [`JacobianLens::swap`], but to what a clean run had at the layer, exchanged: the same however often and at however many
@@ -145,7 +141,7 @@ impl JacobianLens {
     ///
     /// # Errors
     /// As [`JacobianLens::swap`]; a cache of another model, without the layer's `resid_post`, or of some positions only. The run
-    /// fails for other prompts than the cache's.
+    /// fails for prompts of another shape; that they are the cache's own is for the caller to see to.
     pub fn clamp(
         &self,
         model: &HookedTransformer,
@@ -166,14 +162,12 @@ impl JacobianLens {
         let rows = there.reshape(((), self.d_model))?.to_device(&model.device())?;
         let target = exchanged(&rows.matmul(&on(&pair.inverse, &rows)?)?)?;
         let name = format!("clamp {} of the Jacobian lens, strength {strength}", pair.names);
-        Ok(along(name, pair.layer, move |rows| {
-            let now = rows.matmul(&on(&pair.inverse, rows)?)?;
-            if now.dims() != target.dims() {
-                let what = "the prompts of a run that is clamped to a clean one, counted by tokens,";
-                return Err(Error::shape(what, format!("{} of the clean run", target.dims()[0]), &now.dims()[..1]));
+        Ok(along(name, pair.layer, move |rows, dims| {
+            if dims != shape {
+                let what = "the residual stream of a run that is clamped to a clean one";
+                return Err(Error::shape(what, format!("{shape:?} as in the clean run"), dims));
             }
-            let change = ((on(&target, rows)? - now)? * strength)?;
-            Ok((rows + change.matmul(&on(&pair.vectors, rows)?)?)?)
+            pair.moved(rows, strength, |_| on(&target, rows))
         }))
     }
 
@@ -215,8 +209,21 @@ struct Pair {
     inverse: Tensor,
 }
 
-/// An edit of the residual stream behind a block, from its rows `[row, d_model]`, f32 or wider, to others.
-fn along(name: String, layer: usize, change: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static) -> Edit {
+impl Pair {
+    /// Rows moved so that their coordinates are, for strength 1, those of the goal.
+    fn moved(&self, rows: &Tensor, strength: f64, goal: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let now = rows.matmul(&on(&self.inverse, rows)?)?;
+        let change = ((goal(&now)? - now)? * strength)?;
+        Ok((rows + change.matmul(&on(&self.vectors, rows)?)?)?)
+    }
+}
+
+/// An edit of the residual stream behind a block, from its rows `[row, d_model]`, f32 or wider, to others, given its shape.
+fn along(
+    name: String,
+    layer: usize,
+    change: impl Fn(&Tensor, &[usize]) -> Result<Tensor> + Send + Sync + 'static,
+) -> Edit {
     let own = HookPoint::Block(layer, Site::ResidPost);
     Edit::custom(name.clone(), move |x, point| {
         if point != own {
@@ -225,7 +232,7 @@ fn along(name: String, layer: usize, change: impl Fn(&Tensor) -> Result<Tensor> 
             )));
         }
         let rows = widened(x)?.reshape(((), x.dim(x.rank() - 1)?))?;
-        Ok(change(&rows)?.reshape(x.dims())?)
+        Ok(change(&rows, x.dims())?.reshape(x.dims())?)
     })
 }
 

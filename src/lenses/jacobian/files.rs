@@ -108,15 +108,16 @@ impl JacobianLens {
             let same = (lens.layers(), lens.d_model, lens.n_layers) == (all.layers(), all.d_model, all.n_layers);
             if !same || lens.about != all.about {
                 return Err(Error::argument(format!(
-                    "lens {place} is of other layers, sizes, a model or a way of fitting other than lens 0, so their mean would be of \
-                     neither: {lens}\nand {all}. Give lenses that were fitted alike."
+                    "lens {place} has other layers, sizes, another model or other options than lens 0, so the two have no common mean: \
+                     {lens}\nand {all}. Give lenses that were fitted alike."
                 )));
             }
             for (layer, matrix) in lens.times_prompts()?.matrices {
                 let sum = (&all.matrices[&layer] + matrix)?;
                 all.matrices.insert(layer, sum);
             }
-            (all.prompts, all.skipped) = (all.prompts + lens.prompts, all.skipped + lens.skipped);
+            all.prompts = all.prompts.saturating_add(lens.prompts);
+            all.skipped = all.skipped.saturating_add(lens.skipped);
         }
         let share = 1. / all.prompts as f64;
         all.times(share)

@@ -127,6 +127,13 @@ fn check(model: &HookedTransformer, options: &JacobianOptions) -> Result<Vec<usi
             model.dtype()
         )));
     }
+    if options.longest < options.first.saturating_add(2) {
+        return Err(Error::argument(format!(
+            "prompts are cut to {} tokens, and positions from {} to the last but one count, so none is left: give a larger \
+             JacobianOptions::longest, or a smaller first.",
+            options.longest, options.first
+        )));
+    }
     if cfg.attention_dir == AttentionDir::Bidirectional {
         return Err(Error::argument(
             "the Jacobian lens sums effects on later positions, and this model's tokens attend to later ones too: give a model \
@@ -183,7 +190,7 @@ fn of_prompt(
             let own = gradients.get(*point)?.narrow(0, 0, count)?.narrow(1, first, counted)?.mean(1)?;
             rows.push(own.to_dtype(DType::F32)?.to_device(&Device::Cpu)?);
         }
-        progress.step(count as u64);
+        progress.step(count as u64)?;
     }
     layers.iter().zip(rows).map(|(layer, rows)| Ok((*layer, Tensor::cat(&rows, 0)?))).collect()
 }

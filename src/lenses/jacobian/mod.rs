@@ -31,6 +31,7 @@ use crate::lenses::Lens;
 use crate::model::HookedTransformer;
 use crate::slice::bound;
 use crate::tokens::TokenRef;
+use crate::variables::holds;
 use crate::visible::visible;
 use crate::wide::{matmul, widened};
 
@@ -69,6 +70,10 @@ pub struct JacobianLens {
     prompts: usize,
     skipped: usize,
     about: About,
+}
+
+holds! {
+    JacobianLens { matrices } = |lens| format!("{} layers of [{d}, {d}]", lens.matrices.len(), d = lens.d_model);
 }
 
 impl JacobianLens {

@@ -145,7 +145,7 @@ impl Vocabulary {
         for from in (0..count).step_by(COLUMNS) {
             let columns = self.w_u.narrow(1, from, COLUMNS.min(count - from))?.to_dtype(DType::F32)?.contiguous()?;
             all.extend(number(&columns)?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
-            self.progress.step(1);
+            self.progress.step(1)?;
         }
         Ok(all)
     }

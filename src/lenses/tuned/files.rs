@@ -72,6 +72,7 @@ impl TunedLens {
     /// [`Error::File`] for a file that is missing, truncated, damaged or not a tuned lens, and for a configuration that is not understood.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        let _loading = Progress::opaque("loading the tuned lens");
         let lens = if path.is_dir() { published(path) } else { saved(path) };
         lens.map_err(|error| match error {
             Error::File { .. } => error,
@@ -129,7 +130,7 @@ fn published(folder: &Path) -> Result<TunedLens> {
             true => part(&path, &file, &format!("{layer}.bias"), &[d_model])?,
             false => Tensor::zeros(d_model, DType::F32, &Device::Cpu)?,
         });
-        progress.step(1);
+        progress.step(1)?;
     }
     if weights.is_empty() {
         return Err(Error::file(&path, "has no layers: fetch it again."));

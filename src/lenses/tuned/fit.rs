@@ -87,7 +87,7 @@ impl TunedLens {
             let (w, b) = sums.solved(layer, count, options.ridge)?;
             weights.push(w);
             biases.push(b);
-            progress.step(1);
+            progress.step(1)?;
         }
         let origin = format!("least squares over {count} tokens, ridge {}", options.ridge);
         let (weights, biases) = (Tensor::stack(&weights, 0)?, Tensor::stack(&biases, 0)?);
@@ -129,7 +129,7 @@ fn summed(store: &mut ActivationStore, dims: Dims, tokens: usize) -> Result<(Vec
             sums.add(&x, &(&last - &x)?)?;
         }
         count += rows;
-        progress.step(rows as u64);
+        progress.step(rows as u64)?;
     }
     Ok((sums, count))
 }

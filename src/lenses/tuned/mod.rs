@@ -23,9 +23,11 @@ pub use fit::TunedFit;
 pub use train::TunedTraining;
 
 use super::lens::Lens;
+use super::of_other_weights;
 use crate::dims::{Dims, ReadBy};
 use crate::error::{Error, Result};
 use crate::model::{HookedTransformer, ModelProvenance};
+use crate::variables::holds;
 use crate::visible::visible;
 
 /// For which model a lens was made.
@@ -59,6 +61,10 @@ pub struct TunedLens {
     made_for: MadeFor,
     /// How it was made, in words.
     origin: String,
+}
+
+holds! {
+    TunedLens { weights, biases } = |lens| format!("{:?}", lens.weights.dims());
 }
 
 impl TunedLens {
@@ -185,7 +191,7 @@ impl Lens for TunedLens {
             )));
         }
         match &self.made_for {
-            MadeFor::Weights(weights) => match weights.other_weights(&model.provenance()) {
+            MadeFor::Weights(weights) => match of_other_weights(weights, model) {
                 other if other.is_empty() => Ok(()),
                 other => Err(Error::argument(format!(
                     "this tuned lens was not fitted to this model: {}. Give the model that it was fitted to, or fit one \

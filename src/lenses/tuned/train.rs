@@ -79,6 +79,8 @@ impl TunedLens {
                 model.dtype()
             )));
         }
+        // The loss has the derivative, whatever rules the model's gradients follow.
+        let model = &model.with_frozen([]).without_weight_gradients();
         let Some(logits) = options.batch.checked_mul(model.cfg().d_vocab_out()) else {
             return Err(Error::argument(format!("a batch of {} tokens is more than fits in memory.", options.batch)));
         };
@@ -100,7 +102,7 @@ impl TunedLens {
                 sum += layer.step(model, &norm, (x, &own), options.schedule.at(step))?;
             }
             log.add(step, "KL", sum / layers.len().max(1) as f64);
-            progress.step(1);
+            progress.step(1)?;
         }
         if log.series("KL").is_empty() {
             return Err(Error::argument(

@@ -3,19 +3,21 @@
 //! `pattern = softmax(mask(q k^T / scale))`, `z = pattern v`, `out = sum_h z_h W_O_h + b_O`
 //! (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits").
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::block::{BlockContext, norm_after};
 use super::kv_cache::LayerKv;
+use super::mixing::mixed;
 use super::norm::{NormPoints, NormRule, divided, norm};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::config::{NormalizationType, QkNormType};
-use crate::model::ops::{linear, product, root_mean_square, soft_cap, softmax};
+use crate::model::matrix::Matrix;
+use crate::model::ops::{product, root_mean_square};
 use crate::model::suffix::Suffix;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, NormWeights};
-use crate::wide::{matmul, spread, sum, widened};
+use crate::wide::{spread, sum};
 
 const SPLIT_INPUTS: [Site; 4] = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput];
 
@@ -39,34 +41,6 @@ pub(in crate::model) fn attention(
     run.at_site(layer, Site::AttnOut, out)
 }
 
-/// Values mixed by the pattern, `[batch, pos, n_heads, d_head]`, of queries, keys and values as they are at their hook points.
-pub(in crate::model) fn mixed(
-    [q, k, v]: [Tensor; 3],
-    weights: &BlockWeights,
-    ctx: &BlockContext,
-    run: &mut HookRun,
-    past: Option<&mut LayerKv>,
-) -> Result<Tensor> {
-    let layer = ctx.layer;
-    let (q, k) = ctx.compared(q, k, &weights.attn, run)?;
-    let (k, v) = match past {
-        Some(past) => past.extend(k, v)?,
-        None => (k, v),
-    };
-
-    let scores = run.at_site(layer, Site::AttnScores, ctx.scores(&q, &k)?)?;
-    let pattern = softmax(&scores)?;
-    let pattern = if ctx.frozen.patterns { pattern.detach() } else { pattern };
-    let pattern = run.at_site(layer, Site::Pattern, pattern)?;
-    let z = ctx.with_shared(&pattern, &heads_first(&v)?)?.transpose(1, 2)?.contiguous()?;
-    run.at_site(layer, Site::Z, z)
-}
-
-/// `[batch, pos, head, d_head]` as `[batch, head, pos, d_head]`.
-fn heads_first(x: &Tensor) -> Result<Tensor> {
-    Ok(x.transpose(1, 2)?.contiguous()?)
-}
-
 /// `q`, `k` and `v`, each `[batch, pos, n_heads, d_head]`.
 fn queries_keys_values(
     resid_pre: &Tensor,
@@ -86,7 +60,7 @@ fn queries_keys_values(
     }
     let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm_before(), Some((run, ctx.ln1_points())))?;
     let placed = ctx.placed(&normed)?;
-    let heads = |x: &Tensor, w: &Tensor, b: &Tensor| ctx.by_heads(&linear(x, w, Some(b))?);
+    let heads = |x: &Tensor, w: &Matrix, b: &Tensor| ctx.by_heads(&w.apply(x, Some(b))?);
     Ok((
         heads(&placed, &attn.w_q, &attn.b_q)?,
         heads(&placed, &attn.w_k, &attn.b_k)?,
@@ -136,13 +110,50 @@ pub(in crate::model) fn keys_and_values(
 ) -> Result<(Tensor, Tensor)> {
     let attn = &weights.attn;
     let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm_before(), None)?;
-    let k = ctx.by_heads(&linear(&ctx.placed(&normed)?, &attn.w_k, Some(&attn.b_k))?)?;
-    let (_, k) = ctx.norm_qk(k.clone(), k, attn, &mut HookRun::default())?;
-    let k = match ctx.rotary {
-        Some(rotary) => rotary.turn(&k)?,
-        None => k,
+    let k = ctx.by_heads(&attn.w_k.apply(&ctx.placed(&normed)?, Some(&attn.b_k))?)?;
+    Ok((as_compared(Site::K, &k, weights, ctx)?, ctx.by_heads(&attn.w_v.apply(&normed, Some(&attn.b_v))?)?))
+}
+
+/// Queries, keys or values of a stream, as they are at their hook point.
+///
+/// # Shapes
+/// `[batch, pos, d_model]` gives `[batch, pos, head, d_head]`.
+pub(in crate::model) fn read_by(
+    site: Site,
+    resid_pre: &Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+) -> Result<Tensor> {
+    let attn = &weights.attn;
+    let normed = norm(resid_pre, weights.ln1.as_ref(), ctx.norm_before(), None)?;
+    let (normed, w, b) = match site {
+        Site::Q => (ctx.placed(&normed)?, &attn.w_q, &attn.b_q),
+        Site::K => (ctx.placed(&normed)?, &attn.w_k, &attn.b_k),
+        _ => (normed, &attn.w_v, &attn.b_v),
     };
-    Ok((k, ctx.by_heads(&linear(&normed, &attn.w_v, Some(&attn.b_v))?)?))
+    ctx.by_heads(&w.apply(&normed, Some(b))?)
+}
+
+/// Queries or keys as they are compared, from those at their hook point: after their norm and their rotation.
+///
+/// # Shapes
+/// `[batch, pos, head, d_head]`, result the same.
+pub(in crate::model) fn as_compared(
+    site: Site,
+    x: &Tensor,
+    weights: &BlockWeights,
+    ctx: &BlockContext,
+) -> Result<Tensor> {
+    let run = &mut HookRun::default();
+    let normed = match (&weights.attn.qk_norm, site) {
+        (Some((of_q, _)), Site::Q) => ctx.norm_of_heads(x, of_q, run, ctx.qk_norm_points(Site::Q))?,
+        (Some((_, of_k)), _) => ctx.norm_of_heads(x, of_k, run, ctx.qk_norm_points(Site::K))?,
+        (None, _) => x.clone(),
+    };
+    match ctx.rotary {
+        Some(rotary) => Ok(rotary.turn(&normed)?),
+        None => Ok(normed),
+    }
 }
 
 /// `z` through `W_O`: summed over heads at once, or head by head where the plan changes or watches `hook_result`.
@@ -160,7 +171,7 @@ pub(in crate::model) fn project(
             return Ok(sum(&result, 2)?.broadcast_add(&attn.b_o)?);
         }
     }
-    linear(&z.reshape((batch, pos, n_heads * d_head))?, &attn.w_o, Some(&attn.b_o))
+    attn.w_o.apply(&z.reshape((batch, pos, n_heads * d_head))?, Some(&attn.b_o))
 }
 
 /// Each head's contribution to the residual stream, `z[h] W_O[h]`, without `b_O`.
@@ -168,13 +179,19 @@ pub(in crate::model) fn project(
 /// # Shapes
 /// `z [.., n_heads, d_head]`, `w_o [n_heads * d_head, d_model]` give `[.., n_heads, d_model]`.
 fn head_results(z: &Tensor, w_o: &Tensor) -> Result<Tensor> {
+    let results = results_by_head(z, w_o)?.transpose(0, 1)?.contiguous()?;
     let mut shape = z.dims().to_vec();
-    let (n_heads, d_head) = (shape[shape.len() - 2], shape[shape.len() - 1]);
-    let by_head = z.reshape(((), n_heads, d_head))?.transpose(0, 1)?.contiguous()?;
-    let results = product(&by_head, &w_o.reshape((n_heads, d_head, ()))?)?.transpose(0, 1)?.contiguous()?;
     let last = shape.len() - 1;
     shape[last] = results.dim(2)?;
     Ok(results.reshape(shape)?)
+}
+
+/// The same with heads first, as the product makes them: `[head, row, d_model]`.
+fn results_by_head(z: &Tensor, w_o: &Tensor) -> Result<Tensor> {
+    let shape = z.dims();
+    let (n_heads, d_head) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let by_head = z.reshape(((), n_heads, d_head))?.transpose(0, 1)?.contiguous()?;
+    product(&by_head, &w_o.reshape((n_heads, d_head, ()))?)
 }
 
 impl HookedTransformer {
@@ -184,6 +201,14 @@ impl HookedTransformer {
     /// `z [.., n_heads, d_head]` gives `[.., n_heads, d_model]`.
     pub(crate) fn head_results(&self, layer: usize, z: &Tensor) -> Result<Tensor> {
         head_results(z, &self.weights.blocks[layer].attn.w_o)
+    }
+
+    /// As [`HookedTransformer::head_results`], with heads first.
+    ///
+    /// # Shapes
+    /// `z [batch, pos, n_heads, d_head]` gives `[n_heads, batch * pos, d_model]`.
+    pub(crate) fn results_by_head(&self, layer: usize, z: &Tensor) -> Result<Tensor> {
+        results_by_head(z, &self.weights.blocks[layer].attn.w_o)
     }
 
     /// The masked attention scores of a layer from its queries and keys, as `attn.hook_q` and `attn.hook_k` have them.
@@ -204,45 +229,35 @@ impl BlockContext<'_> {
         Ok(x.reshape((batch, pos, (), self.cfg.d_head()))?)
     }
 
-    /// Each head's matrix times that of its keys or values. Heads that share one lie next to each other, so that their
-    /// rows make one matrix, and nothing is copied for each of them.
-    ///
-    /// # Shapes
-    /// `x [batch, head, row, n]`, `shared [batch, n_key_value_heads, n, m]` give `[batch, head, row, m]`.
-    fn with_shared(&self, x: &Tensor, shared: &Tensor) -> Result<Tensor> {
-        let (batch, heads, rows, n) = x.dims4()?;
-        let groups = shared.dim(1)?;
-        let of_groups = x.reshape((batch, groups, heads / groups * rows, n))?.contiguous()?;
-        Ok(matmul(&of_groups, shared)?.reshape((batch, heads, rows, ()))?)
-    }
-
     /// Queries and keys as they are compared: after their norms and their rotation, where the model has them.
-    fn compared(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
+    pub(super) fn compared(
+        &self,
+        q: Tensor,
+        k: Tensor,
+        attn: &AttentionWeights,
+        run: &mut HookRun,
+    ) -> Result<(Tensor, Tensor)> {
         let (q, k) = self.norm_qk(q, k, attn, run)?;
         let Some(rotary) = self.rotary else { return Ok((q, k)) };
         let q = run.at_site(self.layer, Site::RotQ, rotary.turn(&q)?)?;
         Ok((q, run.at_site(self.layer, Site::RotK, rotary.turn(&k)?)?))
     }
 
-    /// Scaled and masked scores.
-    ///
-    /// # Shapes
-    /// `q [batch, pos, n_heads, d_head]`, `k [batch, pos, n_key_value_heads, d_head]` give `[batch, head, q_pos, k_pos]`.
-    fn scores(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
-        // Scaling q instead of the scores touches d_head numbers a query, not pos.
-        let q = (heads_first(q)? / self.cfg.attn_scale(self.layer))?;
-        let scores = self.with_shared(&q, &heads_first(k)?.transpose(2, 3)?.contiguous()?)?;
-        self.mask(&self.lowered(soft_cap(scores, self.cfg.attn_scores_soft_cap, self.frozen.ratios)?)?)
-    }
-
     /// Queries and keys after their norms, where the model has them.
     fn norm_qk(&self, q: Tensor, k: Tensor, attn: &AttentionWeights, run: &mut HookRun) -> Result<(Tensor, Tensor)> {
         let Some((of_q, of_k)) = &attn.qk_norm else { return Ok((q, k)) };
+        let q = self.norm_of_heads(&q, of_q, run, self.qk_norm_points(Site::Q))?;
+        Ok((q, self.norm_of_heads(&k, of_k, run, self.qk_norm_points(Site::K))?))
+    }
+
+    /// The points of the norm of queries, or of keys.
+    fn qk_norm_points(&self, of: Site) -> NormPoints {
+        let (scale, normalized) = match of {
+            Site::Q => (Site::QNormScale, Site::QNormNormalized),
+            _ => (Site::KNormScale, Site::KNormNormalized),
+        };
         let at = |site| HookPoint::Block(self.layer, site);
-        let points = NormPoints { scale: at(Site::QNormScale), normalized: at(Site::QNormNormalized) };
-        let q = self.norm_of_heads(&q, of_q, run, points)?;
-        let points = NormPoints { scale: at(Site::KNormScale), normalized: at(Site::KNormNormalized) };
-        Ok((q, self.norm_of_heads(&k, of_k, run, points)?))
+        NormPoints { scale: at(scale), normalized: at(normalized) }
     }
 
     /// The norm of queries or of keys, of each head by itself or of all of them.
@@ -289,25 +304,6 @@ impl BlockContext<'_> {
             _ => self.cfg.n_heads,
         };
         Ok(spread(&resid.unsqueeze(2)?, &[batch, pos, heads, d_model])?.contiguous()?)
-    }
-
-    /// Scores less what the distance between query and key takes off them, in a model with ALiBi.
-    fn lowered(&self, scores: Tensor) -> Result<Tensor> {
-        match self.alibi {
-            Some(alibi) => {
-                let wide = widened(&scores)?;
-                Ok(wide.broadcast_add(&alibi.to_dtype(wide.dtype())?)?.to_dtype(scores.dtype())?)
-            }
-            None => Ok(scores),
-        }
-    }
-
-    /// Scores with `-inf` at masked keys.
-    fn mask(&self, scores: &Tensor) -> Result<Tensor> {
-        let Some(masked) = self.masked else { return Ok(scores.clone()) };
-        let never = Tensor::new(f32::NEG_INFINITY, scores.device())?.to_dtype(scores.dtype())?;
-        let masked = masked.to_dtype(DType::U8)?.broadcast_as(scores.shape())?;
-        Ok(masked.where_cond(&never.broadcast_as(scores.shape())?, scores)?)
     }
 
     fn ln1_points(&self) -> NormPoints {

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::config::HookedTransformerConfig;
 use crate::model::frozen::FrozenParts;
+use crate::model::ops::added;
 use crate::model::weights::{BlockWeights, NormWeights};
 
 /// What a block needs to know besides its weights.
@@ -79,7 +80,7 @@ pub(in crate::model) fn rest_of_block(
     ctx: &BlockContext,
     run: &mut HookRun,
 ) -> Result<Tensor> {
-    let mut resid = (&resid_pre + attn_out)?;
+    let mut resid = added(&resid_pre, &attn_out)?;
     if let Some(mlp_weights) = &weights.mlp {
         if !ctx.cfg.parallel_attn_mlp {
             resid = run.at_site(ctx.layer, Site::ResidMid, resid)?;
@@ -96,7 +97,7 @@ pub(in crate::model) fn rest_of_block(
         let written =
             norm_after(written, weights.ln2_post.as_ref(), ctx, run, (Site::Ln2PostScale, Site::Ln2PostNormalized))?;
         let written = if ctx.frozen.mlps { written.detach() } else { written };
-        resid = (resid + run.at_site(ctx.layer, Site::MlpOut, written)?)?;
+        resid = added(&resid, &run.at_site(ctx.layer, Site::MlpOut, written)?)?;
     }
     run.at_site(ctx.layer, Site::ResidPost, resid)
 }

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun};
+use crate::host;
 use crate::model::weights::Weights;
 use crate::tokens::Tokens;
 
@@ -21,7 +22,10 @@ pub(in crate::model) fn embed(
 ) -> Result<(Tensor, Option<Tensor>)> {
     let (batch, pos) = (tokens.batch(), tokens.pos());
     let ids = run.at(HookPoint::Tokens, tokens.to_tensor(weights.device())?)?;
-    check_ids(&ids, weights.w_e.dim(0)?)?;
+    // Tokens were checked before the run, on the CPU: reading them back from another device would make it wait.
+    if run.changes(HookPoint::Tokens) {
+        check_ids(&ids, weights.w_e.dim(0)?)?;
+    }
     let embedded = weights.w_e.index_select(&ids.flatten_all()?, 0)?.reshape((batch, pos, ()))?;
     let embedded = run.at(HookPoint::Embed, embedded)?;
     let Some(placed) = position_embeddings(weights, batch, positions)? else { return Ok((embedded, None)) };
@@ -54,9 +58,9 @@ pub(in crate::model) fn position_ids(tokens: &Tokens, from: usize) -> Vec<u32> {
     ids
 }
 
-/// Refuses ids that the embedding does not have: on some devices they would read out of bounds.
+/// Refuses ids of a plan that the embedding does not have: on some devices they would read out of bounds.
 fn check_ids(ids: &Tensor, d_vocab: usize) -> Result<()> {
-    let largest = ids.flatten_all()?.max(0)?.to_scalar::<u32>()?;
+    let largest = host::numbers::<u32>(&ids.flatten_all()?.max(0)?)?[0];
     if largest as usize >= d_vocab {
         return Err(crate::Error::tokens(format!(
             "token id {largest} does not exist: the model knows ids 0 to {}. Was the text tokenised for another model?",

@@ -9,7 +9,7 @@ use super::norm::{NormPoints, NormRule, norm};
 use crate::error::Result;
 use crate::hooks::{HookPoint, HookRun, Site};
 use crate::model::config::{ActFn, NormalizationType};
-use crate::model::ops::{activate, activate_by_ratio, halved_gradient, linear};
+use crate::model::ops::{activate, activate_by_ratio, gated, halved_gradient};
 use crate::model::weights::MlpWeights;
 
 /// The MLP output.
@@ -24,7 +24,7 @@ pub(in crate::model) fn mlp(
 ) -> Result<Tensor> {
     let post = match &weights.w_gate {
         None => {
-            let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, &weights.w_in, Some(&weights.b_in))?)?;
+            let pre = run.at_site(ctx.layer, Site::MlpPre, weights.w_in.apply(normed, Some(&weights.b_in))?)?;
             let active = active(&pre, ctx)?;
             match ctx.cfg.act_fn {
                 ActFn::SoluLn => norm_of_neurons(active, weights, ctx, run)?,
@@ -33,11 +33,13 @@ pub(in crate::model) fn mlp(
         }
         Some(w_gate) => {
             let (b_gate, b_linear) = weights.gate_biases.as_ref().map(|(gate, linear)| (gate, linear)).unzip();
-            let pre = run.at_site(ctx.layer, Site::MlpPre, linear(normed, w_gate, b_gate)?)?;
-            let gated = run.at_site(ctx.layer, Site::MlpPreLinear, linear(normed, &weights.w_in, b_linear)?)?;
-            let product = (active(&pre, ctx)? * gated)?;
-            let product = if ctx.frozen.gates { halved_gradient(&product)? } else { product };
-            product.broadcast_add(&weights.b_in)?
+            let pre = run.at_site(ctx.layer, Site::MlpPre, w_gate.apply(normed, b_gate)?)?;
+            let linear = run.at_site(ctx.layer, Site::MlpPreLinear, weights.w_in.apply(normed, b_linear)?)?;
+            let active = active(&pre, ctx)?;
+            match ctx.frozen.gates {
+                true => halved_gradient(&(active * linear)?)?.broadcast_add(&weights.b_in)?,
+                false => gated(&active, &linear, &weights.b_in)?,
+            }
         }
     };
     let post = run.at_site(ctx.layer, Site::MlpPost, post)?;
@@ -54,7 +56,7 @@ fn active(pre: &Tensor, ctx: &BlockContext) -> Result<Tensor> {
 
 /// The MLP output, from the neurons' values after the activation function.
 pub(in crate::model) fn write(post: &Tensor, weights: &MlpWeights) -> Result<Tensor> {
-    linear(post, &weights.w_out, Some(&weights.b_out))
+    weights.w_out.apply(post, Some(&weights.b_out))
 }
 
 /// The layer norm behind `solu_ln`; TransformerLens takes the mean out whatever the model's other norms do.

@@ -6,6 +6,7 @@ pub(super) mod block;
 pub(super) mod embed;
 pub(super) mod frequencies;
 pub(super) mod kv_cache;
+pub(super) mod mixing;
 pub(super) mod mlp;
 pub(super) mod norm;
 pub(super) mod rotary;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::hooks::{HookPoint, HookRun};
+use crate::host;
 use crate::model::config::{HookedTransformerConfig, NormalizationType};
-use crate::model::ops::{centred, root_mean_square, rows_over};
+use crate::model::ops::{NormSlope, centred, norm_back, root_mean_square, rows_over, scaled};
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::NormWeights;
 use crate::wide::widened;
@@ -101,33 +102,14 @@ pub(in crate::model) fn norm_gradient(
 ) -> Result<Tensor> {
     let gradient = widened(gradient)?;
     let Some((divided, scale)) = parts(x, kind, eps)? else { return Ok(gradient) };
-    let gradient = match weights {
-        Some(weights) => gradient.broadcast_mul(&widened(&weights.w)?)?,
-        None => gradient,
-    };
-    let across = match is_frozen {
-        true => gradient.clone(),
-        false => {
-            let y = rows_over(&divided, &scale)?;
-            let along = gradient.broadcast_mul(&y)?.mean_keepdim(D::Minus1)?;
-            (&gradient - along.broadcast_mul(&y)?)?
-        }
-    };
-    let across = match kind.centres() {
-        true => across.broadcast_sub(&gradient.mean_keepdim(D::Minus1)?)?,
-        false => across,
-    };
-    Ok(across.broadcast_div(&scale)?)
+    let weights = weights.map(|weights| widened(&weights.w)).transpose()?;
+    let slope = NormSlope { centres: kind.centres(), is_frozen };
+    norm_back(&gradient, (&rows_over(&divided, &scale)?, &scale), weights.as_ref(), slope)
 }
 
 fn shift(x: &Tensor, weights: Option<&NormWeights>) -> Result<Tensor> {
     let Some(NormWeights { w, b }) = weights else { return Ok(x.clone()) };
-    let scaled = widened(x)?.broadcast_mul(&widened(w)?)?;
-    let shifted = match b {
-        Some(b) => scaled.broadcast_add(&widened(b)?)?,
-        None => scaled,
-    };
-    Ok(shifted.to_dtype(x.dtype())?)
+    Ok(scaled(x, w, b.as_ref())?.to_dtype(x.dtype())?)
 }
 
 /// The final norm by itself, so that a cache can apply it without keeping the model.
@@ -232,7 +214,7 @@ impl HookedTransformer {
             Some(b) => (b_u + directions.broadcast_mul(&b.to_dtype(DType::F32)?)?.sum(1)?)?,
             None => b_u,
         };
-        Ok(all.to_vec1()?)
+        Ok(host::numbers(&all)?)
     }
 
     /// How its norms divide.

@@ -9,6 +9,7 @@ use super::embed::position_ids;
 use super::frequencies::{changed_by_growth, frequencies};
 use crate::error::Result;
 use crate::model::config::HookedTransformerConfig;
+use crate::model::ops::turned;
 use crate::model::transformer::HookedTransformer;
 use crate::tokens::Tokens;
 
@@ -118,26 +119,6 @@ impl Rotary {
     /// # Shapes
     /// `x [batch, pos, head, d_head]`, result the same.
     pub(in crate::model) fn turn(&self, x: &Tensor) -> Result<Tensor> {
-        let half = self.cos.dim(3)?;
-        let rest = x.dim(3)? - 2 * half;
-        let (cos, sin) = (self.cos.to_dtype(x.dtype())?, self.sin.to_dtype(x.dtype())?);
-        let (a, b) = match self.adjacent {
-            true => {
-                let (batch, pos, heads, _) = x.dims4()?;
-                let pairs = x.narrow(3, 0, 2 * half)?.reshape((batch, pos, heads, half, 2))?;
-                (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?)
-            }
-            false => (x.narrow(3, 0, half)?, x.narrow(3, half, half)?),
-        };
-        let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-        let turned_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        let mut parts = match self.adjacent {
-            true => vec![Tensor::stack(&[turned_a, turned_b], 4)?.flatten_from(3)?],
-            false => vec![turned_a, turned_b],
-        };
-        if rest > 0 {
-            parts.push(x.narrow(3, 2 * half, rest)?);
-        }
-        Ok(Tensor::cat(&parts, 3)?)
+        turned(x, (&self.cos, &self.sin), self.adjacent)
     }
 }

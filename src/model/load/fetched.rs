@@ -46,6 +46,9 @@ impl Fetched {
 /// The launcher's cache folder, from a lookup of environment variables: the same as in `lab/src/places.rs`.
 fn launcher_cache(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
+    if let Some(shared) = absolute("CANDLE_LENS_CACHE") {
+        return Some(shared);
+    }
     let cache = if cfg!(windows) {
         absolute("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
@@ -68,6 +71,7 @@ mod tests {
         };
         assert_eq!(cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), Some("/c/candle-lens".into()));
         assert_eq!(cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "c")]), Some("/h/.cache/candle-lens".into()));
+        assert_eq!(cache(&[("HOME", "/h"), ("CANDLE_LENS_CACHE", "/shared")]), Some("/shared".into()));
         assert_eq!(cache(&[]), None);
     }
 }

@@ -7,6 +7,7 @@ use super::provenance::Origin;
 use crate::error::{Error, Result};
 use crate::model::config::{ActFn, HookedTransformerConfig, NormalizationType};
 use crate::model::frozen::FrozenParts;
+use crate::model::matrix::Matrix;
 use crate::model::transformer::HookedTransformer;
 use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, NormWeights, Weights};
 use crate::random::normal;
@@ -81,13 +82,13 @@ impl Init<'_> {
         Ok(BlockWeights {
             ln1: self.norm_before(cfg)?,
             attn: AttentionWeights {
-                w_q: self.random(&[d, h], 1.0)?,
-                w_k: self.random(&[d, kv], 1.0)?,
-                w_v: self.random(&[d, kv], 1.0)?,
+                w_q: self.random(&[d, h], 1.0)?.into(),
+                w_k: self.random(&[d, kv], 1.0)?.into(),
+                w_v: self.random(&[d, kv], 1.0)?.into(),
                 b_q: self.constant(0.0, h)?,
                 b_k: self.constant(0.0, kv)?,
                 b_v: self.constant(0.0, kv)?,
-                w_o: self.random(&[h, d], shrink)?,
+                w_o: self.random(&[h, d], shrink)?.into(),
                 b_o: self.constant(0.0, d)?,
                 qk_norm: match cfg.use_qk_norm {
                     true => Some((self.qk_norm(cfg, cfg.n_heads)?, self.qk_norm(cfg, cfg.n_key_value_heads())?)),
@@ -101,8 +102,8 @@ impl Init<'_> {
                 None
             } else {
                 Some(MlpWeights {
-                    w_in: self.random(&[d, m], 1.0)?,
-                    w_gate: cfg.gated_mlp.then(|| self.random(&[d, m], 1.0)).transpose()?,
+                    w_in: self.random(&[d, m], 1.0)?.into(),
+                    w_gate: cfg.gated_mlp.then(|| self.random(&[d, m], 1.0)).transpose()?.map(Matrix::from),
                     gate_biases: match cfg.gated_mlp_biases {
                         true => Some((self.constant(0.0, m)?, self.constant(0.0, m)?)),
                         false => None,
@@ -112,7 +113,7 @@ impl Init<'_> {
                         true => Some(NormWeights { w: self.constant(1.0, m)?, b: Some(self.constant(0.0, m)?) }),
                         false => None,
                     },
-                    w_out: self.random(&[m, d], shrink)?,
+                    w_out: self.random(&[m, d], shrink)?.into(),
                     b_out: self.constant(0.0, d)?,
                 })
             },
@@ -151,7 +152,7 @@ impl HookedTransformer {
             },
             blocks: (0..cfg.n_layers).map(|_| init.block(&cfg)).collect::<Result<_>>()?,
             ln_final: init.norm(&cfg)?,
-            w_u: init.random(&[cfg.d_model, cfg.d_vocab_out()], 1.0)?,
+            w_u: init.random(&[cfg.d_model, cfg.d_vocab_out()], 1.0)?.into(),
             b_u: Tensor::zeros(cfg.d_vocab_out(), DType::F32, device)?,
             level: None,
         };

@@ -257,14 +257,14 @@ impl HookedTransformer {
         if steps != Processing::NONE {
             let mut progress = Progress::of("processing weights", 2 + self.weights.blocks.len() as u64, "parts");
             let Weights { w_e, w_pos, blocks, ln_final, w_u, b_u, level } = &mut self.weights;
-            *w_u = process.unembedding(w_u.clone(), b_u, ln_final, level)?;
-            progress.step(1);
+            *w_u = process.unembedding(Tensor::clone(w_u), b_u, ln_final, level)?.into();
+            progress.step(1)?;
             *w_e = process.embedding(w_e.clone(), 1.0, None)?;
             *w_pos = w_pos.take().map(|w_pos| process.positions(w_pos)).transpose()?;
-            progress.step(1);
+            progress.step(1)?;
             *blocks = std::mem::take(blocks)
                 .into_iter()
-                .map(|block| process.block(block).inspect(|_| progress.step(1)))
+                .map(|block| process.block(block).and_then(|found| progress.step(1).map(|()| found)))
                 .collect::<Result<_>>()?;
         }
         Ok(self.processed_by(&process))
@@ -302,9 +302,9 @@ fn process_block(block: &mut BlockWeights, steps: &Processing, cfg: &HookedTrans
     }
     let attn = &mut block.attn;
     if steps.center_writing_weights {
-        (attn.w_o, attn.b_o) = (centred(&attn.w_o)?, centred(&attn.b_o)?);
+        (attn.w_o, attn.b_o) = (centred(&attn.w_o)?.into(), centred(&attn.b_o)?);
         if let Some(mlp) = &mut block.mlp {
-            (mlp.w_out, mlp.b_out) = (centred(&mlp.w_out)?, centred(&mlp.b_out)?);
+            (mlp.w_out, mlp.b_out) = (centred(&mlp.w_out)?.into(), centred(&mlp.b_out)?);
         }
     }
     if steps.fold_value_biases {

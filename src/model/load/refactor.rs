@@ -43,13 +43,13 @@ pub(in crate::model) fn refactor(attn: &mut AttentionWeights, cfg: &HookedTransf
         new_o.rows_mut(columns.0, columns.1).copy_from(&right.transpose());
     }
     let d_model = cfg.d_model;
-    let like = attn.w_q.clone();
+    let like = Tensor::clone(&attn.w_q);
     let to_tensor = |m: DMatrix<f64>| from_matrix(&m, &like);
-    attn.w_q = to_tensor(new_q.rows(0, d_model).into_owned())?;
+    attn.w_q = to_tensor(new_q.rows(0, d_model).into_owned())?.into();
     attn.b_q = to_tensor(new_q.rows(d_model, 1).into_owned())?.squeeze(0)?;
-    attn.w_k = to_tensor(new_k.rows(0, d_model).into_owned())?;
+    attn.w_k = to_tensor(new_k.rows(0, d_model).into_owned())?.into();
     attn.b_k = to_tensor(new_k.rows(d_model, 1).into_owned())?.squeeze(0)?;
-    attn.w_v = to_tensor(new_v)?;
-    attn.w_o = to_tensor(new_o)?;
+    attn.w_v = to_tensor(new_v)?.into();
+    attn.w_o = to_tensor(new_o)?.into();
     Ok(())
 }

@@ -28,6 +28,8 @@ pub(in crate::model) struct TensorFile {
     dtype: DType,
     crc: flate2::Crc,
     progress: Progress,
+    /// What ended the reading of a tensor, after which no other is read.
+    interrupted: Option<Error>,
 }
 
 impl TensorFile {
@@ -54,6 +56,7 @@ impl TensorFile {
             dtype,
             crc: flate2::Crc::new(),
             progress: Progress::of(what, bytes, Progress::BYTES),
+            interrupted: None,
         }
     }
 
@@ -166,7 +169,11 @@ impl TensorFile {
                 return Err(format!("holds {} (number {} of {count})", piece[odd], done + odd));
             }
             self.count_in(&piece);
-            self.progress.step(stored.bytes_of(piece.len()));
+            if let Err(error) = self.progress.step(stored.bytes_of(piece.len())) {
+                let why = error.to_string();
+                self.interrupted = Some(error);
+                return Err(why);
+            }
             let (start, length) = (done, piece.len());
             done += length;
             let Some(half) = &half else {
@@ -237,8 +244,11 @@ impl TensorFile {
     /// Reports every fault, and every tensor that was not taken.
     ///
     /// # Errors
-    /// [`Error::File`] if there is any.
+    /// [`Error::File`] if there is any, [`Error::Interrupted`].
     pub(in crate::model) fn finish(&mut self) -> Result<()> {
+        if let Some(error) = self.interrupted.take() {
+            return Err(error);
+        }
         self.faults.extend(self.tensors.iter().map(|(name, stored)| match &stored.dtype {
             Err(what) if stored.shape.is_empty() => format!("{name} is unexpected ({what})"),
             _ => format!("{name} is unexpected"),

@@ -13,13 +13,13 @@ const CHUNK: usize = 1 << 14;
 pub(super) fn for_rows(out: &mut [f32], width: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (CHUNK / cost.max(1)).max(1);
     let arch = pulp::Arch::new();
+    // Named once: what has several callers is not inlined into code for this processor, and stays code for all.
+    let of_chunk = |(i, chunk): (usize, &mut [f32])| arch.dispatch(|| work(i * rows * width, chunk));
     if out.len() <= rows * width {
         // Waking another thread takes longer than so little work.
-        return arch.dispatch(|| work(0, out));
+        return of_chunk((0, out));
     }
-    out.par_chunks_mut(rows * width.max(1)).enumerate().for_each(|(i, chunk)| {
-        arch.dispatch(|| work(i * rows * width, chunk));
-    });
+    out.par_chunks_mut(rows * width.max(1)).enumerate().for_each(of_chunk);
 }
 
 /// `each(of_row, x)` of every number `x`, where `of_row` is what `row` makes of its row, given with the row's number.
@@ -29,28 +29,40 @@ pub(super) fn map_rows<P: Copy>(
     row: impl Fn(usize, &[f32]) -> P + Sync,
     each: impl Fn(P, f32) -> f32 + Sync,
 ) -> Vec<f32> {
-    let mut out = Vec::with_capacity(x.len());
-    let rows = (CHUNK / width).max(1);
-    let arch = pulp::Arch::new();
-    let work = |first: usize, out: &mut [MaybeUninit<f32>], x: &[f32]| {
-        arch.dispatch(|| {
-            for (index, (out, x)) in out.chunks_mut(width).zip(x.chunks(width)).enumerate() {
-                let of_row = row(first + index, x);
-                for (out, &x) in out.iter_mut().zip(x) {
-                    out.write(each(of_row, x));
-                }
+    written(x.len(), width, |first, places| {
+        let x = &x[first..][..places.len()];
+        for (index, (places, x)) in places.chunks_mut(width).zip(x.chunks(width)).enumerate() {
+            let of_row = row(first / width + index, x);
+            for (place, &x) in places.iter_mut().zip(x) {
+                place.write(each(of_row, x));
             }
-        });
-    };
-    let places = &mut out.spare_capacity_mut()[..x.len()];
-    if x.len() <= rows * width {
-        work(0, places, x);
-    } else {
-        let chunks = places.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width));
-        chunks.enumerate().for_each(|(i, (out, x))| work(i * rows, out, x));
+        }
+    })
+}
+
+/// `each(x, y)` of the numbers of two tensors of one shape.
+pub(super) fn map_pairs(x: &[f32], y: &[f32], each: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    written(x.len().min(y.len()), 1, |first, places| {
+        for (place, (&x, &y)) in places.iter_mut().zip(x[first..].iter().zip(&y[first..])) {
+            place.write(each(x, y));
+        }
+    })
+}
+
+/// So many numbers, of which `work(first, places)` writes chunks of whole rows; it writes all places that it is given, and
+/// `first` is their offset.
+pub(super) fn written(count: usize, width: usize, work: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
+    let mut out = Vec::with_capacity(count);
+    let size = (CHUNK / width).max(1) * width;
+    let arch = pulp::Arch::new();
+    let places = &mut out.spare_capacity_mut()[..count];
+    let of_chunk = |(i, places): (usize, &mut [MaybeUninit<f32>])| arch.dispatch(|| work(i * size, places));
+    match count <= size {
+        true => of_chunk((0, places)),
+        false => places.par_chunks_mut(size).enumerate().for_each(of_chunk),
     }
-    // SAFETY: places and `x` are as many, and were cut in the same way, so each place has been written.
-    unsafe { out.set_len(x.len()) };
+    // SAFETY: the chunks are all places, and the caller's work has written each.
+    unsafe { out.set_len(count) };
     out
 }
 

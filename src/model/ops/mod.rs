@@ -1,26 +1,40 @@
 //! Operations whose gradients are right. candle-nn's fused `softmax_last_dim`, `layer_norm` and `rms_norm` have no
 //! backward and silently cut the graph, so none of them is used in this crate.
 //!
-//! On the CPU, softmax, norms, gelu, relu and cross-entropy are operations of our own: one threaded, vectorised pass
+//! On the CPU, attention, rotations, softmax, norms, gelu, silu, relu and cross-entropy are operations of our own: one threaded, vectorised pass
 //! forward and one back, where candle makes a dozen passes. Other devices and f64 use candle's. Half precision goes
 //! through f32 and comes back as half, except for losses and for what a norm divides by, which stay f32.
 //!
 //! Each is checked against finite differences in `tests/model/gradients.rs`.
 
+mod affine;
+mod attention;
 mod cross_entropy;
-mod gelu;
+mod curves;
 mod kernels;
 mod norm;
+mod norm_back;
+mod panels;
+mod products;
 mod relu;
 mod rules;
 mod softmax;
+mod streamed;
+mod tile;
+mod turned;
 mod weights;
 
 use candle_core::Tensor;
 
+pub(in crate::model) use self::attention::{Attended, Comparison, Kept, attend};
 use super::config::ActFn;
+pub(crate) use norm_back::NormSlope;
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::wide::{wide_type, widened};
+
+pub(super) use panels::Panels;
 
 /// Softmax over the last axis, `exp(x_i - max) / sum_j exp(x_j - max)`. A row that is `-inf` throughout (a query
 /// with nothing to attend to) becomes zeros, as in TransformerLens, and has gradient zero.
@@ -77,10 +91,10 @@ pub fn activate(x: &Tensor, act: ActFn) -> Result<Tensor> {
     }
     Ok(match act {
         ActFn::Gelu => x.gelu_erf()?,
-        ActFn::GeluNew => gelu::gelu_new(x)?,
+        ActFn::GeluNew => curves::gelu_new(x)?,
         ActFn::Relu => relu::relu(x)?,
-        ActFn::Silu => x.silu()?,
-        ActFn::QuickGelu => ((x * QUICK)?.silu()? / QUICK)?,
+        ActFn::Silu => curves::silu(x, 1.0)?,
+        ActFn::QuickGelu => curves::silu(x, QUICK)?,
         ActFn::Solu | ActFn::SoluLn => (x * softmax(x)?)?,
     })
 }
@@ -126,12 +140,70 @@ pub(crate) fn root_mean_square(x: &Tensor, eps: f64) -> Result<Tensor> {
     Ok(norm::root_mean_square(&widened(x)?, eps)?)
 }
 
+/// The gradient at a norm's input, from that behind it, both f32 of a half-precision model.
+///
+/// # Shapes
+/// `gradient [.., row, d]`, `y [row, d]`, `scale [row, 1]`, `weights [d]` give the gradient's shape.
+pub(crate) fn norm_back(
+    gradient: &Tensor,
+    (y, scale): (&Tensor, &Tensor),
+    weights: Option<&Tensor>,
+    slope: NormSlope,
+) -> Result<Tensor> {
+    Ok(norm_back::norm_back(gradient, (y, scale), weights, slope)?)
+}
+
 /// Each row of `x` over its number of `scale`. Half precision comes back as f32.
 ///
 /// # Shapes
 /// `x [.., d]`, `scale [.., 1]` give `[.., d]`.
 pub(crate) fn rows_over(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     Ok(norm::rows_over(&widened(x)?, &widened(scale)?)?)
+}
+
+/// `a + b`.
+///
+/// # Shapes
+/// One shape, which the result has as well.
+pub(crate) fn added(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    Ok(affine::sum(a, b)?)
+}
+
+/// `a b + c`, `c` along the last axis: neurons with a gate.
+///
+/// # Shapes
+/// `a` and `b` of one shape `[.., d]`, which the result has as well, `c [d]`.
+pub(crate) fn gated(a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+    Ok(affine::products(a, b, c)?)
+}
+
+/// `x` with pairs of its dimensions turned by the angles of its positions.
+///
+/// # Shapes
+/// `x [batch, pos, head, d_head]`, `cos` and `sin` `[batch, pos, 1, pair]`, or of one batch; result that of `x`.
+pub(crate) fn turned(x: &Tensor, angles: (&Tensor, &Tensor), adjacent: bool) -> Result<Tensor> {
+    Ok(turned::turned(x, angles, adjacent)?)
+}
+
+/// `x w + b` along the last axis. Half precision comes back as f32.
+///
+/// # Shapes
+/// `x [.., d]`, `w [d]`, `b [d]` give `[.., d]`.
+pub(crate) fn scaled(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let b = b.map(widened).transpose()?;
+    Ok(affine::scaled(&widened(x)?, &widened(w)?, b.as_ref())?)
+}
+
+/// `x` with the digits of `value`, if one is given, and its own gradient: the same, computed in another order.
+///
+/// # Shapes
+/// One shape, which the result has as well.
+pub(crate) fn with_value(x: Tensor, value: Option<Tensor>) -> Result<Tensor> {
+    match value {
+        Some(value) if x.track_op() => Ok(rules::by_rule(&x, &value, |_, grad| Ok(grad.clone()))?),
+        Some(value) => Ok(value),
+        None => Ok(x),
+    }
 }
 
 /// `cap * tanh(x / cap)`, which keeps `x` between `-cap` and `cap`; `x` itself without a cap. With gradients by the identity
@@ -159,19 +231,40 @@ pub(crate) fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     Ok(weights::product(x, w)?)
 }
 
-/// `x W + b` over the last axis.
+/// `x W + b` over the last axis, in the dtype of `x`; weights and bias may have another.
 ///
 /// # Shapes
 /// `x [.., n]`, `w [n, m]`, `b [m]` give `[.., m]`.
 pub(crate) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let is_streamed = streamed::can_stream(x, w);
+    // A bias that is trained is added where its gradient is taken.
+    let (inside, after) = if is_streamed && !b.is_some_and(Tensor::track_op) { (b, None) } else { (None, b) };
+    let y = match is_streamed {
+        true => by_rows(x, w, |x| Ok(streamed::product_by_columns(x, w, inside)?))?,
+        false => by_rows(x, w, |x| product(x, &w.to_dtype(x.dtype())?))?,
+    };
+    Ok(match after {
+        Some(b) => y.broadcast_add(&b.to_dtype(y.dtype())?)?,
+        None => y,
+    })
+}
+
+/// Whether [`linear`] converts these weights as a whole.
+pub(crate) fn is_converted(x: &Tensor, w: &Tensor) -> bool {
+    x.dtype() != w.dtype() && !streamed::can_stream(x, w)
+}
+
+/// As [`linear`], of f32 on the CPU, with weights and a bias that are not trained; the panels are those of `w`.
+pub(super) fn linear_by_panels(x: &Tensor, weights: (&Tensor, &Arc<Panels>), b: Option<&Tensor>) -> Result<Tensor> {
+    by_rows(x, weights.0, |x| Ok(panels::product_by_panels(x, weights, b)?))
+}
+
+/// One wide product instead of candle's loop over the batch.
+fn by_rows(x: &Tensor, w: &Tensor, product: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     let n = shape.pop().unwrap_or(1);
     let rows = x.elem_count() / n.max(1);
-    // One wide product instead of candle's loop over the batch.
-    let mut y = product(&x.reshape((rows, n))?, w)?;
-    if let Some(b) = b {
-        y = y.broadcast_add(b)?;
-    }
+    let y = product(&x.reshape((rows, n))?)?;
     shape.push(w.dim(1)?);
     Ok(y.reshape(shape)?)
 }

@@ -55,6 +55,9 @@ macro_rules! forward {
     ($name:ident, $storage:ty, $kind:ident) => {
         fn $name(&self, _x: &$storage, layout: &Layout) -> Result<($storage, Shape)> {
             let (value, of_value) = self.value.storage_and_layout();
+            if of_value.start_offset() != 0 || !of_value.is_contiguous() {
+                candle_core::bail!("the value is a part of another tensor");
+            }
             match &*value {
                 Storage::$kind(value) => Ok((value.try_clone(of_value)?, layout.shape().clone())),
                 _ => candle_core::bail!("the value is on another device than the activation"),

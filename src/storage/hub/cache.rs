@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::interrupt;
 use crate::progress::Progress;
 use crate::storage::place::names_below;
 
@@ -144,7 +145,7 @@ impl RepoCache {
         loop {
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(100));
+                    interrupt::wait(Duration::from_millis(100))?;
                 }
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::file(

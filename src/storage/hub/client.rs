@@ -1,15 +1,17 @@
 //! Requests to the hub. The access token goes to the hub's own address and nowhere else, whatever redirects say.
 
-use std::thread::sleep;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
-use super::cache::{is_commit, is_safe};
+use super::cache::{is_commit, is_safe, unwritable};
 use super::settings::{Hub, Token, without_password};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::progress::Progress;
 
 /// The maximum number of attempts at a request that fails for a transient reason, or at a transfer that makes no
@@ -35,6 +37,18 @@ pub(super) enum Failure {
     Refused(String),
     /// The file could not be written to disk.
     Disk(Error),
+    /// The notebook was interrupted.
+    Interrupted(Error),
+}
+
+impl Failure {
+    /// A failure of the file, or what was passed on through it.
+    pub(super) fn of(path: &Path, error: io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => Self::Interrupted(error),
+            Err(error) => Self::Disk(unwritable(path, &error)),
+        }
+    }
 }
 
 /// What the hub reports about a file.
@@ -150,7 +164,7 @@ impl Client {
             let response = match request.call() {
                 Ok(response) => response,
                 Err(ureq::Error::Io(_) | ureq::Error::Protocol(_)) if tried < 3 => {
-                    sleep(Duration::from_millis(200 * u64::from(tried)));
+                    wait_for(Duration::from_millis(200 * u64::from(tried)))?;
                     continue;
                 }
                 Err(error) => return Err(Failure::Unreachable(format!("there was no answer ({error})"))),
@@ -169,7 +183,7 @@ impl Client {
                     None => Ok(response),
                 };
             }
-            sleep(wait.map_or(Duration::from_millis(250 << tried), Duration::from_secs));
+            wait_for(wait.map_or(Duration::from_millis(250 << tried), Duration::from_secs))?;
         }
     }
 
@@ -179,6 +193,11 @@ impl Client {
         let port = |uri: &Uri| uri.port_u16().or(if uri.scheme_str() == Some("https") { Some(443) } else { Some(80) });
         uri.scheme_str() == self.home.scheme_str() && uri.host() == self.home.host() && port(&uri) == port(&self.home)
     }
+}
+
+/// Waits for so long, unless there is an interrupt.
+pub(super) fn wait_for(how_long: Duration) -> Result<(), Failure> {
+    interrupt::wait(how_long).map_err(Failure::Interrupted)
 }
 
 /// The failure for such a status of a host that is not the hub.

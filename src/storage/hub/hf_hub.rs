@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt};
 use hf_hub::{HFClient, HFError};
 use tokio::time::timeout;
 
-use super::client::{Client, Failure, LONGEST_WAIT, TRIES, elsewhere, refusal};
+use super::client::{Client, Failure, LONGEST_WAIT, TRIES, elsewhere, refusal, wait_for};
 use super::settings::without_password;
 use super::transfer::{PATIENCE, Remote, Sent};
 
@@ -43,7 +43,7 @@ impl Client {
                 Err(HFError::RateLimited { retry_after: Some(wait), .. })
                     if tried < TRIES && wait.as_secs() <= LONGEST_WAIT =>
                 {
-                    thread::sleep(wait);
+                    wait_for(wait)?;
                     continue;
                 }
                 Err(error) => return self.failure(error),

@@ -296,7 +296,7 @@ impl Repo {
         let at = if self.revision == MAIN { String::new() } else { format!("@{}", self.revision) };
         let path = format!("{}{at}/{name}", self.id);
         match failure {
-            Failure::Disk(error) => error,
+            Failure::Disk(error) | Failure::Interrupted(error) => error,
             Failure::Absent(_) => Error::file(path, "does not exist: the model has no such file. Check the name."),
             Failure::Refused(why) => Error::file(path, format!("could not be fetched from the hub: {why}.")),
             Failure::Unreachable(why) => Error::file(

@@ -4,13 +4,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::cache::unwritable;
-use super::client::{Client, Description, Failure, TRIES};
+use super::client::{Client, Description, Failure, TRIES, wait_for};
 use super::hash::FileHash;
 use crate::error::human_bytes;
+use crate::interrupt::check_interrupt;
 use crate::progress::Progress;
 
 /// A transfer that brings fewer bytes than this within [`PATIENCE`] has stalled.
@@ -79,7 +78,7 @@ impl Transfer<'_> {
     fn fill(&self) -> Result<bool, Failure> {
         // It also reports while the request waits for an answer.
         let _fetching = Progress::opaque(format!("fetching {}", self.what));
-        let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
+        let disk = |error: io::Error| Failure::of(self.part, error);
         let size = self.file.described.size;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(self.part).map_err(disk)?;
@@ -92,7 +91,11 @@ impl Transfer<'_> {
             if size.is_none_or(|size| have > size) {
                 have = 0;
             }
-            let ended = self.one_try(&mut file, &mut have, &mut hash, &mut progress)?;
+            let tried = self.one_try(&mut file, &mut have, &mut hash, &mut progress);
+            let ended = tried.map_err(|failure| match failure {
+                Failure::Interrupted(error) if hash.is_known() => Failure::Interrupted(error.kept_in(Some(self.part))),
+                failure => failure,
+            })?;
             if ended == Ended::Whole {
                 break;
             }
@@ -105,7 +108,7 @@ impl Transfer<'_> {
                     human_bytes(have)
                 )));
             }
-            sleep(Duration::from_millis(250 << barren));
+            wait_for(Duration::from_millis(250 << barren))?;
         }
         hash.begin(&mut file, have, size.unwrap_or(have)).map_err(disk)?;
         Ok(hash.is_right())
@@ -120,7 +123,7 @@ impl Transfer<'_> {
         hash: &mut FileHash,
         progress: &mut Option<Progress>,
     ) -> Result<Ended, Failure> {
-        let disk = |error: io::Error| Failure::Disk(unwritable(self.part, &error));
+        let disk = |error: io::Error| Failure::of(self.part, error);
         let size = self.file.described.size;
         let Some(sent) = self.client.send(self.file, *have)? else {
             *have = 0;
@@ -129,11 +132,15 @@ impl Transfer<'_> {
         *have = sent.from;
         hash.begin(file, *have, size.unwrap_or(0)).map_err(disk)?;
         file.set_len(*have).and_then(|()| file.seek(SeekFrom::Start(*have))).map_err(disk)?;
-        let progress = progress.get_or_insert_with(|| {
-            let mut progress = Progress::of(format!("fetching {}", self.what), size.unwrap_or(0), Progress::BYTES);
-            progress.step(*have);
-            progress
-        });
+        let progress = match progress {
+            Some(progress) => progress,
+            None => {
+                let what = format!("fetching {}", self.what);
+                let begun = progress.insert(Progress::of(what, size.unwrap_or(0), Progress::BYTES));
+                begun.step(*have).map_err(Failure::Interrupted)?;
+                begun
+            }
+        };
         let started = Instant::now();
         let may_end_anywhere = size.is_none() || sent.has_length;
         let limits = Limits { most: size.unwrap_or(LENGTH_UNKNOWN), may_end_anywhere };
@@ -145,7 +152,7 @@ impl Transfer<'_> {
             |bytes| {
                 *have += bytes.len() as u64;
                 hash.update(bytes);
-                progress.step(bytes.len() as u64);
+                progress.step(bytes.len() as u64).map_err(io::Error::other)
             },
         );
         file.sync_all().map_err(disk)?;
@@ -187,13 +194,13 @@ struct Limits {
 /// elapsed time.
 ///
 /// # Errors
-/// I/O errors of the file.
+/// I/O errors of the file; what `written` returns, and an interrupt.
 fn pour(
     mut reader: impl Read,
     file: &mut File,
     Limits { most, may_end_anywhere }: Limits,
     mut clock: impl FnMut() -> Duration,
-    mut written: impl FnMut(&[u8]),
+    mut written: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Ended> {
     let mut buffer = vec![0; 1 << 16];
     let mut length = file.stream_position()?;
@@ -209,10 +216,15 @@ fn pour(
                     return Ok(Ended::TooMuch);
                 }
                 file.write_all(&buffer[..count])?;
-                written(&buffer[..count]);
+                written(&buffer[..count])?;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Ok(Ended::Cut),
+            // A signal ends a read that was waiting.
+            Err(error) => {
+                check_interrupt().map_err(io::Error::other)?;
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Ok(Ended::Cut);
+                }
+            }
         }
         let now = clock();
         if now >= since + PATIENCE {
@@ -251,8 +263,11 @@ mod tests {
         };
         let limits = Limits { most: 1 << 20, may_end_anywhere: false };
         let reader = Slowly(piece).take(1 << 20);
-        let ended =
-            pour(reader, &mut file, limits, clock, |bytes| came += bytes.len() as u64).expect("it can be written");
+        let ended = pour(reader, &mut file, limits, clock, |bytes| {
+            came += bytes.len() as u64;
+            Ok(())
+        });
+        let ended = ended.expect("it can be written");
         fs::remove_file(path).expect("it is ours");
         (ended, came)
     }

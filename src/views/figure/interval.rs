@@ -27,12 +27,17 @@ impl Intervals {
     pub fn new(low: ArrayD<f32>, high: ArrayD<f32>, (rows, columns): (usize, usize)) -> Result<Self> {
         let as_matrix = |ends: ArrayD<f32>| {
             let shape = ends.shape().to_vec();
-            ends.into_shape_with_order((rows, columns)).map_err(|_| {
+            let other = || {
                 Error::argument(format!(
                     "the ends of intervals have the shape {shape:?}, but the numbers have [{rows}, {columns}]: give one \
                      interval for each number."
                 ))
-            })
+            };
+            let long = |shape: &[usize]| shape.iter().copied().filter(|size| *size != 1).collect::<Vec<_>>();
+            match long(&shape) == long(&[rows, columns]) {
+                true => ends.into_shape_with_order((rows, columns)).map_err(|_| other()),
+                false => Err(other()),
+            }
         };
         let (low, high) = (as_matrix(low)?, as_matrix(high)?);
         match low.iter().zip(&high).find(|(low, high)| low > high) {

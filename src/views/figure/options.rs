@@ -86,6 +86,7 @@ macro_rules! saved {
             pub fn save_png(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
                 let _drawing = crate::progress::Progress::opaque("drawing");
                 let picture = self.to_png()?;
+                crate::interrupt::check_interrupt()?;
                 crate::files::write_whole(path.as_ref(), |file| file.write_all(&picture))
             }
 
@@ -96,6 +97,7 @@ macro_rules! saved {
             pub fn save_svg(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
                 let _drawing = crate::progress::Progress::opaque("drawing");
                 let picture = self.to_svg()?;
+                crate::interrupt::check_interrupt()?;
                 crate::files::write_whole(path.as_ref(), |file| file.write_all(picture.as_bytes()))
             }
         }

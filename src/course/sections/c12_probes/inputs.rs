@@ -2,11 +2,14 @@
 
 use candle_core::{Device, Tensor};
 
+use super::answers::{one_half, share_of_guesses, without_bias};
+use super::{probe_accuracy, transfer_matrix};
 use crate::course::models::{other, tiny};
-use crate::course::seed::seeded;
+use crate::course::seed::{first_telling, seeded};
 use crate::error::Result;
 use crate::model::HookedTransformer;
 use crate::random::Random;
+use crate::tensors::TensorWords;
 use crate::tokens::Tokens;
 
 pub(in crate::course::sections) fn groups() -> Result<Vec<(Tensor, Tensor)>> {
@@ -34,12 +37,19 @@ pub(in crate::course::sections) fn labelled() -> Result<Vec<(Tensor, Tensor, usi
 }
 
 pub(in crate::course::sections) fn probes() -> Result<Vec<(Tensor, Tensor, Tensor, f32)>> {
-    let mut random = seeded(123);
-    let mut one = |count: usize, width: usize, b: f32| -> Result<(Tensor, Tensor, Tensor, f32)> {
-        let (x, labels) = examples(&mut random, count, width, 1.)?;
-        Ok((x, labels, random.normal(width)?, b))
+    let draw = |number| {
+        let mut random = seeded(number);
+        let mut one = |count: usize, width: usize, b: f32| -> Result<(Tensor, Tensor, Tensor, f32)> {
+            let (x, labels) = examples(&mut random, count, width, 1.)?;
+            Ok((x, labels, random.normal(width)?, b))
+        };
+        Ok(vec![one(23, 4, -0.9)?, one(17, 3, 1.1)?])
     };
-    Ok(vec![one(23, 4, -0.9)?, one(17, 3, 1.1)?])
+    first_telling(123, draw, |(x, labels, w, b)| {
+        let right = probe_accuracy(x, labels, w, *b)?;
+        let wrong = [one_half, without_bias, share_of_guesses].map(|wrong| wrong(x, labels, w, *b));
+        Ok(!wrong.into_iter().collect::<Result<Vec<f32>>>()?.contains(&right))
+    })
 }
 
 /// The later the layer, the clearer the label; the first one has nothing of it.
@@ -56,13 +66,20 @@ pub(in crate::course::sections) fn by_layer() -> Result<Vec<(Tensor, Tensor, usi
     Ok(vec![one(3, 25, 7, 14)?, one(4, 18, 5, 11)?])
 }
 
-/// Tasks of which some share the direction that they are about.
+/// Tasks of which some share the direction that they are about; at least one probe is wrong more often than right on another task.
 pub(in crate::course::sections) fn by_task() -> Result<Vec<(Tensor, Tensor)>> {
-    let mut random = seeded(125);
+    first_telling(
+        125,
+        |number| tasks(&mut seeded(number)),
+        |(x, y)| Ok(transfer_matrix(x, y)?.min_all()?.item()? < 0.5),
+    )
+}
+
+fn tasks(random: &mut Random) -> Result<Vec<(Tensor, Tensor)>> {
     let mut one = |tasks: usize, count: usize, width: usize| -> Result<(Tensor, Tensor)> {
         let (mut streams, mut labels) = (Vec::new(), Vec::new());
         for task in 0..tasks {
-            let (x, y) = examples(&mut random, count, width, 0.8 + task as f64)?;
+            let (x, y) = examples(random, count, width, 0.8 + task as f64)?;
             // The last task has its direction elsewhere.
             streams.push(if task + 1 == tasks {
                 Tensor::cat(&[x.narrow(1, 1, width - 1)?, x.narrow(1, 0, 1)?], 1)?

@@ -96,7 +96,7 @@ fn rows(x: &Tensor, of: &[usize]) -> Result<Tensor> {
 fn labels_of(labels: &[bool], of: &[usize]) -> Vec<bool> {
     of.iter().map(|&row| labels[row]).collect()
 }
-// The place of a noun in the list, the same for singular and plural.
+// The index of a noun in the list, the same for singular and plural.
 fn noun(word: &str) -> usize {
     tasks::words::NOUNS.iter().position(|noun| noun.0 == word || noun.1 == word).unwrap_or(0)
 }

@@ -28,7 +28,7 @@ fn translations(language: usize, examples: usize, questions: &[usize]) -> Result
 
 /// The words that are asked for.
 fn questions() -> Vec<usize> {
-    let mut all = reordered([3, 8, 20, 0, 1, 2, 5, 11, 13, 17, 22], 6);
+    let mut all = reordered(vec![3, 8, 20, 0, 1, 2, 5, 11, 13, 17, 22], 6);
     all.truncate(3);
     all
 }

@@ -6,8 +6,9 @@ use crate::course::data::NAMES;
 use crate::course::models::tiny;
 use crate::course::seed::{reordered, seed, seeded};
 use crate::dictionaries::Dictionary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::HookedTransformer;
+use crate::tensors::TensorWords;
 use crate::tokens::Tokens;
 
 pub(super) type Weights = (Tensor, Tensor, Tensor, Tensor, Tensor);
@@ -59,9 +60,9 @@ pub(super) fn for_top_k() -> Result<Vec<(Tensor, usize)>> {
 pub(super) fn for_thresholds() -> Result<Vec<(Tensor, Tensor)>> {
     let mut random = seeded(45);
     let mut one = |batch: usize, latents: usize| -> Result<_> {
-        Ok((random.normal((batch, latents))?, (random.normal(latents)? * 0.5)?))
+        Ok((random.normal((batch, latents))?, (random.normal(latents)? * 1.5)?))
     };
-    Ok(vec![one(8, 5)?, one(6, 7)?])
+    Ok(vec![one(16, 5)?, one(12, 7)?])
 }
 
 fn dictionary(name: &str) -> Result<Dictionary> {
@@ -76,7 +77,7 @@ pub(super) fn to_logits() -> Result<Vec<(HookedTransformer, Dictionary, usize, u
 pub(super) fn to_ablate() -> Result<Vec<(HookedTransformer, Dictionary, Tokens, usize)>> {
     let (model, resid) = (tiny()?, dictionary("resid1")?);
     let short = model.to_tokens("The capital of France is")?;
-    let [john, mary, paul, anna, ..] = reordered(NAMES, 47)[..] else { return Ok(Vec::new()) };
+    let [john, mary, paul, anna, ..] = reordered(NAMES, 47);
     let going =
         [format!("When {john} and {mary} went to the shops,"), format!("When {paul} and {anna} went to the river,")];
     let long = model.to_tokens(going)?;
@@ -86,6 +87,11 @@ pub(super) fn to_ablate() -> Result<Vec<(HookedTransformer, Dictionary, Tokens, 
         // Behind the BOS, of those that the BOS has as well: whether it is left alone is to be seen.
         let at_bos = acts.narrow(1, 0, 1)?.sum((0, 1))?.gt(0f32)?.to_dtype(DType::F32)?;
         let total = (acts.narrow(1, 1, tokens.pos() - 1)?.sum((0, 1))? * at_bos)?;
+        if total.max_all()?.item()? <= 0. {
+            return Err(Error::argument(
+                "no latent is active at the BOS and behind it as well: ablating one shows nothing.",
+            ));
+        }
         Ok(total.argmax(0)?.to_scalar::<u32>()? as usize)
     };
     let latents = (strongest(&short)?, strongest(&long)?);

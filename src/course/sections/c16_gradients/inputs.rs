@@ -20,7 +20,7 @@ fn pairs() -> Result<[(Pair, (usize, usize)); 2]> {
     let corrupted = model.to_tokens(format!("Then {john} and {mary} left, and {mary} gave it to"))?;
     let id = |name: &str| Ok::<_, crate::Error>(model.to_single_token(&format!(" {name}"))? as usize);
     let answers = (id(mary)?, id(john)?);
-    let mut ids: Vec<u32> = reordered([3, 17, 8, 25, 11], 162);
+    let mut ids: Vec<u32> = reordered(vec![3, 17, 8, 25, 11], 162);
     let row = Tokens::from_rows(vec![ids.clone()])?;
     ids[2] = 2;
     let small = (other()?, row, Tokens::from_rows(vec![ids])?);

@@ -136,7 +136,7 @@ pub(super) fn unembeddings() -> Result<Vec<(Tensor, UnembedWeights)>> {
 pub(super) fn models() -> Result<Vec<(HookedTransformer, Tokens)>> {
     let (tiny, other) = (tiny_as_loaded()?, other()?);
     let first = tiny.to_tokens(["The keys on the cabinet"])?;
-    let ids: Vec<u32> = reordered([3, 1, 4, 1, 5, 9, 2, 6, 5, 30], 19);
+    let ids: [u32; 10] = reordered([3, 1, 4, 1, 5, 9, 2, 6, 5, 30], 19);
     let second = Tokens::from_rows(ids.chunks(5).map(<[u32]>::to_vec).collect())?;
     Ok(vec![(other, second), (tiny, first)])
 }

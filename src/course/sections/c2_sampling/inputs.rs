@@ -1,9 +1,13 @@
 //! Small inputs for the exercises of this section.
 
+use std::sync::OnceLock;
+
 use candle_core::{Device, Tensor};
 
-use crate::course::models::{other, tiny};
-use crate::course::seed::{reordered, seed, seeded};
+use super::decoding_answers::{cache_of_the_prompt, first_window};
+use super::{generate_cached, generate_greedy};
+use crate::course::models::{once, other, tiny};
+use crate::course::seed::{first_drawn, reordered, seed, seeded};
 use crate::error::Result;
 use crate::model::{HookedTransformer, HookedTransformerConfig};
 use crate::tokens::Tokens;
@@ -51,7 +55,7 @@ pub(in crate::course::sections) fn temperatures() -> Result<Vec<(Tensor, f64)>> 
 
 pub(in crate::course::sections) fn repeated() -> Result<Vec<(Tensor, Vec<u32>, f64)>> {
     let mut random = seeded(24);
-    Ok(vec![(random.normal(8)?, reordered([5, 1, 5, 5, 0, 1], 28), 0.3), (random.normal(6)?, vec![2, 2, 4], 1.7)])
+    Ok(vec![(random.normal(8)?, reordered(vec![5, 1, 5, 5, 0, 1], 28), 0.3), (random.normal(6)?, vec![2, 2, 4], 1.7)])
 }
 
 pub(in crate::course::sections) fn cut_at_k() -> Result<Vec<(Tensor, usize)>> {
@@ -59,11 +63,15 @@ pub(in crate::course::sections) fn cut_at_k() -> Result<Vec<(Tensor, usize)>> {
     Ok(vec![(random.normal(9)?, 4), (random.normal(7)?, 2)])
 }
 
-/// Logits of probabilities of which the first ones, but not those before them, reach `p`.
+/// Logits of probabilities of which the largest ones reach `p` before all of them do. The smallest is the first, or a sum in the order of
+/// ids might stop at the same tokens.
 pub(in crate::course::sections) fn cut_at_p() -> Result<Vec<(Tensor, f64)>> {
-    let logits = |probs: &[f32], place| Tensor::new(reordered(probs, place), &Device::Cpu)?.log();
-    let (few, more) = ([0.1, 0.3, 0.05, 0.15, 0.4], [0.02, 0.08, 0.5, 0.2, 0.06, 0.14]);
-    Ok(vec![(logits(&few, 26)?, 0.8), (logits(&more, 29)?, 0.95)])
+    let logits = |mut probs: Vec<f32>, place| {
+        let rest = reordered(probs.split_off(1), place);
+        Tensor::new([probs, rest].concat(), &Device::Cpu)?.log()
+    };
+    let (few, more) = (vec![0.05, 0.3, 0.1, 0.15, 0.4], vec![0.02, 0.08, 0.5, 0.2, 0.06, 0.14]);
+    Ok(vec![(logits(few, 26)?, 0.8), (logits(more, 29)?, 0.95)])
 }
 
 /// Each token is drawn by some uniform number, and the first and last of these are at the edges. Token 0 has no probability.
@@ -80,18 +88,35 @@ pub(in crate::course::sections) fn draws() -> Result<Vec<(Tensor, f64)>> {
     first.into_iter().chain(second).chain(drawn).map(|(probs, uniform)| Ok((probs?, uniform))).collect()
 }
 
-/// A random model that reads so many tokens at a time at most.
-fn of_context(n_ctx: usize) -> Result<HookedTransformer> {
+fn drawn(cfg: &HookedTransformerConfig, number: u64) -> Result<HookedTransformer> {
+    Ok(HookedTransformer::trainable(cfg.clone(), seed(number), &Device::Cpu)?.0.without_weight_gradients())
+}
+
+/// A random model that reads six tokens at a time at most. What it sees decides how its text goes on: many such models repeat one token,
+/// whichever six they see.
+fn short_sighted() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
     let cfg = HookedTransformerConfig {
         n_layers: 2,
         d_model: 12,
         n_heads: 3,
         d_vocab: 11,
-        n_ctx,
+        n_ctx: 6,
         initializer_range: Some(0.6),
         ..Default::default()
     };
-    Ok(HookedTransformer::trainable(cfg, seed(6), &Device::Cpu)?.0.without_weight_gradients())
+    once(&MODEL, || {
+        first_drawn(6, |number| {
+            let (model, (prompt, new)) = (drawn(&cfg, number)?, long_text()?);
+            let tells = generate_greedy(&model, &prompt, new)? != first_window(&model, &prompt, new)?;
+            Ok(tells.then_some(model))
+        })
+    })
+}
+
+/// A prompt and a number of new tokens that [`short_sighted`] cannot see at once.
+fn long_text() -> Result<(Tokens, usize)> {
+    Ok((row(&[1, 9, 4, 7])?, 8))
 }
 
 fn row(ids: &[u32]) -> Result<Tokens> {
@@ -101,21 +126,23 @@ fn row(ids: &[u32]) -> Result<Tokens> {
 pub(in crate::course::sections) fn prompts() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
     let model = tiny()?;
     let tokens = model.to_tokens("When John and Mary went to the shops, John gave")?;
-    Ok(vec![(model, tokens, 5), (other()?, row(&[3, 17, 8])?, 7), (of_context(6)?, row(&[1, 9, 4, 7])?, 8)])
+    let (long, new) = long_text()?;
+    Ok(vec![(model, tokens, 5), (other()?, row(&[3, 17, 8])?, 7), (short_sighted()?, long, new)])
 }
 
 pub(in crate::course::sections) fn searches() -> Result<Vec<(HookedTransformer, Tokens, usize, usize)>> {
     // The last, with one beam, is greedy.
     Ok(vec![
         (other()?, row(&[3, 17, 8])?, 3, 5),
-        (of_context(6)?, row(&[5, 2])?, 4, 3),
-        (of_context(6)?, row(&[7, 1])?, 1, 4),
+        (short_sighted()?, row(&[5, 2])?, 4, 3),
+        (short_sighted()?, row(&[7, 1])?, 1, 4),
     ])
 }
 
 /// A random model whose next token depends on the ones before it: generated from the prompt's keys and values alone, the text is
-/// another one from the third new token on.
+/// another one.
 fn remembering() -> Result<HookedTransformer> {
+    static MODEL: OnceLock<HookedTransformer> = OnceLock::new();
     let cfg = HookedTransformerConfig {
         n_layers: 2,
         d_model: 16,
@@ -126,16 +153,24 @@ fn remembering() -> Result<HookedTransformer> {
         initializer_range: Some(0.6),
         ..Default::default()
     };
-    Ok(HookedTransformer::trainable(cfg, seed(0), &Device::Cpu)?.0.without_weight_gradients())
+    once(&MODEL, || {
+        first_drawn(0, |number| {
+            let (model, (prompt, new)) = (drawn(&cfg, number)?, remembered_text()?);
+            let tells = generate_cached(&model, &prompt, new)? != cache_of_the_prompt(&model, &prompt, new)?;
+            Ok(tells.then_some(model))
+        })
+    })
+}
+
+/// A prompt and a number of new tokens for [`remembering`].
+fn remembered_text() -> Result<(Tokens, usize)> {
+    Ok((row(&[1, 9, 4])?, 6))
 }
 
 /// Texts that fit, since a window that moves gives every token another position.
 pub(in crate::course::sections) fn continued() -> Result<Vec<(HookedTransformer, Tokens, usize)>> {
-    Ok(vec![
-        (other()?, row(&[3, 17, 8, 25])?, 6),
-        (of_context(6)?, row(&[1, 9])?, 2),
-        (remembering()?, row(&[1, 9, 4])?, 6),
-    ])
+    let (prompt, new) = remembered_text()?;
+    Ok(vec![(other()?, row(&[3, 17, 8, 25])?, 6), (short_sighted()?, row(&[1, 9])?, 2), (remembering()?, prompt, new)])
 }
 
 type Attention = (Tensor, Tensor, Tensor, Tensor, Tensor);

@@ -39,7 +39,7 @@ fn patterns(model: &HookedTransformer, tokens: Tokens) -> Result<ActivationCache
 
 pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {
     let (tiny, other, mut random) = (tiny()?, other()?, seeded(4));
-    let [john, mary, paul, anna, ..] = reordered(NAMES, 14)[..] else { return Ok(Vec::new()) };
+    let [john, mary, paul, anna, ..] = reordered(NAMES, 14);
     let first = tiny.to_tokens([
         format!("When {john} and {mary} went to the shops, {john} gave the bag to"),
         format!("When {paul} and {anna} went to the river, {anna} gave the ring to"),
@@ -81,8 +81,8 @@ fn many_words() -> Result<HookedTransformer> {
 /// A quarter of the words of [`tiny`].
 const LONG: usize = 700;
 
-/// Sizes of repeated rows, for models whose BOS differs; two have one seed. The seed is one for which the smaller vocabulary gives a BOS
-/// where it may.
+/// Sizes of repeated rows, for models whose BOS differs; two have one seed. The usual seed is one for which the smaller vocabulary gives a
+/// BOS where it may; with any seed the last rows are long enough for one.
 pub(in crate::course::sections) fn sizes() -> Result<Vec<(HookedTransformer, usize, usize, u64)>> {
     let small = |usual| Ok::<_, crate::Error>((induction()?, 25, 4, seed(usual)));
     Ok(vec![
@@ -147,7 +147,7 @@ pub(in crate::course::sections) fn follows_the_seed(
             if is_same != (seed == other) {
                 let what = if is_same { "the same rows" } else { "other rows the second time" };
                 return Ok(Some(format!(
-                    "with {batch} rows of {seq_len} tokens, seed {other} and then seed {seed} gave {what}. Draw all of them by seeded(seed)."
+                    "with {batch} rows of {seq_len} tokens, seed {other} and then seed {seed} gave {what}. Draw all of them from one Random::new(seed)."
                 )));
             }
         }

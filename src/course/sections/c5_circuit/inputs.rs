@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
 
+use super::top_1_acc;
 use crate::analysis::{RepeatOptions, repeated_tokens};
 use crate::cache::ActivationCache;
 use crate::course::models::{induction, once, other};
-use crate::course::seed::{seed, seeded};
+use crate::course::seed::{first_telling, seed, seeded};
 use crate::error::Result;
 use crate::factored_matrix::FactoredMatrix;
 use crate::hooks::HookPlan;
@@ -44,14 +45,18 @@ pub(in crate::course::sections) fn layers() -> Result<Vec<(HookedTransformer, us
 }
 
 pub(in crate::course::sections) fn circuits() -> Result<Vec<(FactoredMatrix,)>> {
-    let mut random = seeded(52);
-    let mut one = |tokens: usize, rank: usize| -> Result<(FactoredMatrix,)> {
-        let a = random.normal((tokens, rank))?;
-        // About half of the rows have their own column as the highest.
-        let b = (&a + (random.normal((tokens, rank))? * 0.7)?)?;
-        Ok((FactoredMatrix::new(&a, &b.t()?)?,))
+    let draw = |number| {
+        let mut random = seeded(number);
+        let mut one = |tokens: usize, rank: usize| -> Result<(FactoredMatrix,)> {
+            let a = random.normal((tokens, rank))?;
+            // About half of the rows have their own column as the highest.
+            let b = (&a + (random.normal((tokens, rank))? * 0.7)?)?;
+            Ok((FactoredMatrix::new(&a, &b.t()?)?,))
+        };
+        Ok(vec![one(20, 5)?, one(31, 4)?])
     };
-    Ok(vec![one(20, 5)?, one(31, 4)?])
+    // The share of rows may be that of columns.
+    first_telling(52, draw, |(circuit,)| Ok(top_1_acc(circuit)? != top_1_acc(&circuit.T()?)?))
 }
 
 pub(in crate::course::sections) fn caches() -> Result<Vec<(ActivationCache,)>> {

@@ -73,7 +73,7 @@ type Names = (Vec<u32>, (usize, usize), usize, u32, bool);
 
 pub(super) fn donors() -> Result<Vec<Names>> {
     // In one the subject comes first, in the other IO.
-    let [s, io, other, a, b, c, d, e, f] = reordered([7, 5, 9, 1, 2, 3, 4, 6, 8], 7)[..] else { return Ok(Vec::new()) };
+    let [s, io, other, a, b, c, d, e, f] = reordered([7, 5, 9, 1, 2, 3, 4, 6, 8], 7);
     let (subject_first, io_first) = (vec![a, s, b, io, c, d, s, e], vec![a, b, io, c, s, d, f, s, e]);
     let all = [s, io, other].into_iter().flat_map(|token| [true, false].map(|keeps| (token, keeps)));
     let prompts = |(token, keeps)| {

@@ -66,7 +66,7 @@ experiment";
 
 const DIRECT: &str = "## Who writes the answer?
 
-With your function in a loop over all heads you have each head's **direct effect**. The library has that loop; here it is for the whole model, on the scale of C7: the clean run's logit difference is 1, the corrupted run's is 0. The map shows 1 *less* that number, so that most heads are at 0: the share of the answer that is lost when a head's own path to the end is corrupted. Which heads write the answer?";
+With your function in a loop over all heads you have each head's **direct effect**. The library has that loop; here it is for the whole model, on the scale of C7: the clean run's logit difference is 1, the corrupted run's is 0. The map shows 1 *minus* that number, so that most heads are at 0: the share of the answer that is lost when a head's own path to the end is corrupted. Which heads write the answer?";
 
 const DIRECT_MAP: &str = "let direct = experiment.path_patch_head_to_final_resid_post()?;
 let lost = (1.0 - direct.normalised.to_tensor()?)?;

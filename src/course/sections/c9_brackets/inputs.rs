@@ -6,12 +6,13 @@ use crate::cache::ActivationCache;
 use crate::course::answer::Answer;
 use crate::course::brackets::bracket_strings;
 use crate::course::models::{brackets, classifier};
-use crate::course::seed::seeded;
+use crate::course::seed::{first_telling, seeded};
 use crate::error::Result;
 use crate::model::HookedTransformer;
 use crate::tokens::Tokens;
 
-use super::is_balanced;
+use super::answers::at_the_last_position;
+use super::{accuracy, is_balanced};
 
 /// All strings of up to eight brackets, the empty one last.
 pub(in crate::course::sections) fn all_short_strings() -> Result<Vec<(String,)>> {
@@ -45,7 +46,11 @@ pub(in crate::course::sections) fn models() -> Result<Vec<(HookedTransformer,)>>
 
 pub(in crate::course::sections) fn models_and_strings() -> Result<Vec<(HookedTransformer, Vec<String>)>> {
     let [model, other] = both()?;
-    Ok(vec![(model, bracket_strings(61, &mut seeded(11))), (other, bracket_strings(40, &mut seeded(5)))])
+    let draw = |number| {
+        let (first, second) = (bracket_strings(61, &mut seeded(number)), bracket_strings(40, &mut seeded(5)));
+        Ok(vec![(model.clone(), first), (other.clone(), second)])
+    };
+    first_telling(11, draw, |(model, texts)| Ok(accuracy(model, texts)? != at_the_last_position(model, texts)?))
 }
 
 pub(in crate::course::sections) fn models_and_caches() -> Result<Vec<(HookedTransformer, ActivationCache)>> {

@@ -76,7 +76,15 @@ impl Layout {
         let w_pos = self.positions(file, process)?;
         let blocks: Vec<_> = (0..cfg.n_layers).map(|layer| self.block(file, layer, process)).collect();
         file.finish()?;
-        Ok(Weights { w_e, w_pos, blocks: blocks.into_iter().collect::<Result<_>>()?, ln_final, w_u, b_u, level })
+        Ok(Weights {
+            w_e,
+            w_pos,
+            blocks: blocks.into_iter().collect::<Result<_>>()?,
+            ln_final,
+            w_u: w_u.into(),
+            b_u,
+            level,
+        })
     }
 
     /// Gives the tensors of a file the names of this layout, whatever the file has before them, and leaves out what is

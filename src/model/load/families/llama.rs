@@ -135,8 +135,8 @@ pub(super) fn block(
         attn.qk_norm = Some((of_q, norm("self_attn.k_norm", cfg.n_key_value_heads())?));
     }
     let mlp = MlpWeights {
-        w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
-        w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?,
+        w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?.into()),
+        w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?.into(),
         gate_biases: match cfg.gated_mlp_biases {
             true => Some((
                 parts::bias(file, &at("mlp.gate_proj"), m, biases.mlp)?,
@@ -146,7 +146,7 @@ pub(super) fn block(
         },
         b_in: parts::bias(file, "", m, false)?,
         ln: None,
-        w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
+        w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?.into(),
         b_out: parts::bias(file, &at("mlp.down_proj"), d, biases.mlp)?,
     };
     let mut norm = |name: &str| Some(parts::rms_norm(file, &at(name), d));

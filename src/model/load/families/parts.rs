@@ -54,10 +54,10 @@ pub(super) fn attention(
     let (d, heads, groups) = (cfg.d_model, cfg.n_heads * cfg.d_head(), cfg.n_key_value_heads() * cfg.d_head());
     let [q, k, v, o] = names.map(|part| format!("{name}.{part}"));
     Ok(AttentionWeights {
-        w_q: linear(file, &q, (d, heads))?,
-        w_k: linear(file, &k, (d, groups))?,
-        w_v: linear(file, &v, (d, groups))?,
-        w_o: linear(file, &o, (heads, d))?,
+        w_q: linear(file, &q, (d, heads))?.into(),
+        w_k: linear(file, &k, (d, groups))?.into(),
+        w_v: linear(file, &v, (d, groups))?.into(),
+        w_o: linear(file, &o, (heads, d))?.into(),
         b_q: bias(file, &q, heads, qkv_bias)?,
         b_k: bias(file, &k, groups, qkv_bias)?,
         b_v: bias(file, &v, groups, qkv_bias)?,
@@ -92,13 +92,13 @@ pub(super) fn fused_by_head(
         Ok(fused_bias.reshape((n, 3, h))?.i((.., i))?.flatten_all()?.contiguous()?)
     };
     Ok(AttentionWeights {
-        w_q: part(0)?,
-        w_k: part(1)?,
-        w_v: part(2)?,
+        w_q: part(0)?.into(),
+        w_k: part(1)?.into(),
+        w_v: part(2)?.into(),
         b_q: part_of_bias(0)?,
         b_k: part_of_bias(1)?,
         b_v: part_of_bias(2)?,
-        w_o: linear(file, &o, (d, d))?,
+        w_o: linear(file, &o, (d, d))?.into(),
         b_o: bias(file, &o, d, biases)?,
         qk_norm: None,
     })
@@ -108,12 +108,12 @@ pub(super) fn fused_by_head(
 pub(super) fn mlp(file: &mut TensorFile, cfg: &HookedTransformerConfig, into: &str, out: &str) -> Result<MlpWeights> {
     let (d, m) = (cfg.d_model, cfg.d_mlp());
     Ok(MlpWeights {
-        w_in: linear(file, into, (d, m))?,
+        w_in: linear(file, into, (d, m))?.into(),
         w_gate: None,
         gate_biases: None,
         b_in: bias(file, into, m, true)?,
         ln: None,
-        w_out: linear(file, out, (m, d))?,
+        w_out: linear(file, out, (m, d))?.into(),
         b_out: bias(file, out, d, true)?,
     })
 }

@@ -86,13 +86,13 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     Ok(BlockWeights {
         ln1: Some(parts::rms_norm(file, &at("input_layernorm"), d)),
         attn: AttentionWeights {
-            w_q,
-            w_k,
-            w_v,
+            w_q: w_q.into(),
+            w_k: w_k.into(),
+            w_v: w_v.into(),
             b_q: file.zeros(heads)?,
             b_k: file.zeros(groups)?,
             b_v: file.zeros(groups)?,
-            w_o: parts::linear(file, &at("self_attn.o_proj"), (heads, d))?,
+            w_o: parts::linear(file, &at("self_attn.o_proj"), (heads, d))?.into(),
             b_o: file.zeros(d)?,
             qk_norm: None,
         },
@@ -100,12 +100,12 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
         ln2: Some(parts::rms_norm(file, &at("post_attention_layernorm"), d)),
         ln2_post: None,
         mlp: Some(MlpWeights {
-            w_in,
-            w_gate: Some(w_gate),
+            w_in: w_in.into(),
+            w_gate: Some(w_gate.into()),
             gate_biases: None,
             b_in: file.zeros(m)?,
             ln: None,
-            w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
+            w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?.into(),
             b_out: file.zeros(d)?,
         }),
     })

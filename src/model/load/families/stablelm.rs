@@ -62,12 +62,12 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig, qkv
         false => parts::layer_norm(file, &at("post_attention_layernorm"), d),
     };
     let mlp = MlpWeights {
-        w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?),
+        w_gate: Some(parts::linear(file, &at("mlp.gate_proj"), (d, m))?.into()),
         gate_biases: Some((file.zeros(m)?, file.zeros(m)?)),
-        w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?,
+        w_in: parts::linear(file, &at("mlp.up_proj"), (d, m))?.into(),
         b_in: file.zeros(m)?,
         ln: None,
-        w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?,
+        w_out: parts::linear(file, &at("mlp.down_proj"), (m, d))?.into(),
         b_out: file.zeros(d)?,
     };
     Ok(BlockWeights { ln1: Some(ln1), attn, ln1_post: None, ln2: Some(ln2), ln2_post: None, mlp: Some(mlp) })

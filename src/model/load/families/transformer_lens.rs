@@ -56,26 +56,26 @@ fn block(file: &mut TensorFile, layer: usize, cfg: &HookedTransformerConfig) -> 
     // Keys and values that heads share are stored under names with an underscore.
     let (g, shared) = (cfg.n_key_value_heads(), if cfg.n_key_value_heads() < n { "_" } else { "" });
     let attn = AttentionWeights {
-        w_q: side_by_side(file, "attn.W_Q", n)?,
-        w_k: side_by_side(file, &format!("attn.{shared}W_K"), g)?,
-        w_v: side_by_side(file, &format!("attn.{shared}W_V"), g)?,
+        w_q: side_by_side(file, "attn.W_Q", n)?.into(),
+        w_k: side_by_side(file, &format!("attn.{shared}W_K"), g)?.into(),
+        w_v: side_by_side(file, &format!("attn.{shared}W_V"), g)?.into(),
         b_q: flat(file, "attn.b_Q", &[n, h])?,
         b_k: flat(file, &format!("attn.{shared}b_K"), &[g, h])?,
         b_v: flat(file, &format!("attn.{shared}b_V"), &[g, h])?,
-        w_o: flat(file, "attn.W_O", &[n, h, d])?,
+        w_o: flat(file, "attn.W_O", &[n, h, d])?.into(),
         b_o: take(file, "attn.b_O", &[d]),
         qk_norm: cfg.use_qk_norm.then(|| (qk_norm(file, "attn.q_norm", n), qk_norm(file, "attn.k_norm", g))),
     };
     let mlp = (!cfg.attn_only).then(|| MlpWeights {
-        w_in: take(file, "mlp.W_in", &[d, m]),
-        w_gate: cfg.gated_mlp.then(|| take(file, "mlp.W_gate", &[d, m])),
+        w_in: take(file, "mlp.W_in", &[d, m]).into(),
+        w_gate: cfg.gated_mlp.then(|| take(file, "mlp.W_gate", &[d, m]).into()),
         gate_biases: cfg
             .gated_mlp_biases
             .then(|| (take(file, "mlp.b_gate", &[m]), take(file, "mlp.b_pre_linear", &[m]))),
         b_in: take(file, "mlp.b_in", &[m]),
         ln: (cfg.act_fn == ActFn::SoluLn && cfg.normalization_type == NormalizationType::LN)
             .then(|| NormWeights { w: take(file, "mlp.ln.w", &[m]), b: Some(take(file, "mlp.ln.b", &[m])) }),
-        w_out: take(file, "mlp.W_out", &[m, d]),
+        w_out: take(file, "mlp.W_out", &[m, d]).into(),
         b_out: take(file, "mlp.b_out", &[d]),
     });
     let kind = cfg.normalization_type;

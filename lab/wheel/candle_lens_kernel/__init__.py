@@ -1,0 +1,1 @@
+"""The Rust kernel of candle-lens for Jupyter: `candle-lens-kernel install`."""
