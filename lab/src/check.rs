@@ -99,6 +99,8 @@ impl Report {
         let start = Instant::now();
         let count = work().unwrap_or_else(|trouble| {
             println!("{trouble}");
+            // Said again at the end: of a long log that is the part that people get to see.
+            self.fix.push(format!("{name}: {trouble}"));
             Count::one(false)
         });
         let took = words(start.elapsed());

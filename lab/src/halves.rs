@@ -27,7 +27,8 @@ pub fn joined(places: &Places) -> Result<Count, Trouble> {
         println!("{why}\n    what the shards wrote is in {}", places.brief(&folder));
         return Ok(Count::one(false));
     }
-    remove_folder(&folder)?;
+    // What cannot be removed now is at the next run.
+    let _ = remove_folder(&folder);
     Ok(Count::one(true))
 }
 

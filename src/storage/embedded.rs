@@ -18,50 +18,55 @@ macro_rules! embedded {
     };
 }
 
-const MODELS: &[Embedded] = embedded! {
-    "icl": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
-    "modular": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
-    "modular/step50": ["config.json", "model.safetensors"];
-    "modular/step150": ["config.json", "model.safetensors"];
-    "modular/step300": ["config.json", "model.safetensors"];
-    "modular/step500": ["config.json", "model.safetensors"];
-    "modular/step700": ["config.json", "model.safetensors"];
-    "tiny": [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "dictionaries/mlp0/cfg.json",
-        "dictionaries/mlp0/sae_weights.safetensors",
-        "dictionaries/mlp1/cfg.json",
-        "dictionaries/mlp1/sae_weights.safetensors",
-        "dictionaries/mlp2/cfg.json",
-        "dictionaries/mlp2/sae_weights.safetensors",
-        "dictionaries/mlp3/cfg.json",
-        "dictionaries/mlp3/sae_weights.safetensors",
-        "dictionaries/resid1/cfg.json",
-        "dictionaries/resid1/sae_weights.safetensors",
-        "dictionaries/z0/cfg.json",
-        "dictionaries/z0/sae_weights.safetensors",
-        "dictionaries/z1/cfg.json",
-        "dictionaries/z1/sae_weights.safetensors",
-        "dictionaries/z2/cfg.json",
-        "dictionaries/z2/sae_weights.safetensors",
-        "dictionaries/z3/cfg.json",
-        "dictionaries/z3/sae_weights.safetensors",
-    ];
-    "brackets": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
-    "induction": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
-};
+/// All of them. Not a constant, whose bytes would be in the library once for each part of it that names them and once more in what other
+/// crates read of it for every cell.
+#[inline(never)]
+fn models() -> &'static [Embedded] {
+    embedded! {
+        "icl": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+        "modular": ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+        "modular/step50": ["config.json", "model.safetensors"];
+        "modular/step150": ["config.json", "model.safetensors"];
+        "modular/step300": ["config.json", "model.safetensors"];
+        "modular/step500": ["config.json", "model.safetensors"];
+        "modular/step700": ["config.json", "model.safetensors"];
+        "tiny": [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "dictionaries/mlp0/cfg.json",
+            "dictionaries/mlp0/sae_weights.safetensors",
+            "dictionaries/mlp1/cfg.json",
+            "dictionaries/mlp1/sae_weights.safetensors",
+            "dictionaries/mlp2/cfg.json",
+            "dictionaries/mlp2/sae_weights.safetensors",
+            "dictionaries/mlp3/cfg.json",
+            "dictionaries/mlp3/sae_weights.safetensors",
+            "dictionaries/resid1/cfg.json",
+            "dictionaries/resid1/sae_weights.safetensors",
+            "dictionaries/z0/cfg.json",
+            "dictionaries/z0/sae_weights.safetensors",
+            "dictionaries/z1/cfg.json",
+            "dictionaries/z1/sae_weights.safetensors",
+            "dictionaries/z2/cfg.json",
+            "dictionaries/z2/sae_weights.safetensors",
+            "dictionaries/z3/cfg.json",
+            "dictionaries/z3/sae_weights.safetensors",
+        ];
+        "brackets": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+        "induction": ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    }
+}
 
 impl Embedded {
     /// The model of this name.
     pub(crate) fn called(name: &str) -> Option<&'static Self> {
-        MODELS.iter().find(|model| model.name == name)
+        models().iter().find(|model| model.name == name)
     }
 
     /// The names of all.
     pub(crate) fn all() -> impl Iterator<Item = &'static str> {
-        MODELS.iter().map(|model| model.name)
+        models().iter().map(|model| model.name)
     }
 
     /// The names of its files.

@@ -5,7 +5,7 @@ use crate::steps::words;
 use crate::trouble::Trouble;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
 /// How many of the last lines of a log say why a shard failed.
@@ -20,6 +20,10 @@ pub fn compute_command(folder: &Path, number: usize) -> Result<ExitCode, Trouble
     Ok(match compute(&folder, number, None)? {
         State::Failed(why) => {
             eprintln!("shard {number} failed: {why}");
+            ExitCode::FAILURE
+        }
+        State::Stopped => {
+            eprintln!("shard {number} was stopped before its end");
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
@@ -56,11 +60,28 @@ pub fn compute(folder: &Folder, number: usize, threads: Option<usize>) -> Result
     let status = process.stdin(Stdio::null()).stdout(file).stderr(both).status();
     let state = match status {
         Ok(status) if status.success() => State::Done(words(begun.elapsed())),
+        Ok(status) if was_told_to_end(status) => State::Stopped,
         Ok(status) => State::Failed(format!("{status}, after {}\n{}", words(begun.elapsed()), last_lines(&log))),
         Err(source) => State::Failed(format!("{} did not start: {source}.", crate::process::line(&process))),
     };
     folder.end(number, &state)?;
     Ok(state)
+}
+
+/// Whether somebody else ended the process. Slurm does so where a job is cancelled or its time is over, and tells all processes of a task in any
+/// order, so that this one may still be there to see it.
+#[cfg(unix)]
+fn was_told_to_end(status: ExitStatus) -> bool {
+    const TOLD: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
+    // A shell gives the number of the signal behind 128.
+    std::os::unix::process::ExitStatusExt::signal(&status)
+        .or_else(|| status.code().map(|code| code - 128))
+        .is_some_and(|signal| TOLD.contains(&signal))
+}
+
+#[cfg(not(unix))]
+fn was_told_to_end(_: ExitStatus) -> bool {
+    false
 }
 
 /// The end of a log, where the reason is.

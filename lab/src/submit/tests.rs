@@ -52,7 +52,7 @@ fn only_what_failed_is_computed_again() {
     remove_folder(&path).unwrap();
 }
 
-/// The process that computes a shard is killed, and the shard begins again.
+/// The process that computes a shard is killed or told to end, and the shard begins again.
 #[test]
 fn a_shard_that_is_killed_is_neither_done_nor_running() {
     let path = scratch("killed");
@@ -65,20 +65,27 @@ fn a_shard_that_is_killed_is_neither_done_nor_running() {
     assert_eq!(one::compute(&work, 2, None).unwrap(), State::Running);
     drop(held);
     assert_eq!(work.state(2), State::Stopped);
-    std::thread::scope(|scope| {
-        let task = scope.spawn(|| one::compute(&work, 1, None).unwrap());
-        let began = || fs::read_to_string(work.results().join("began")).ok()?.trim().parse::<u32>().ok();
-        let id = loop {
-            match began() {
-                Some(id) => break id,
-                None => std::thread::sleep(std::time::Duration::from_millis(10)),
-            }
-        };
-        assert_eq!(work.state(1), State::Running);
-        assert!(Command::new("kill").args(["-KILL", &id.to_string()]).status().unwrap().success());
-        let State::Failed(why) = task.join().unwrap() else { panic!("it was killed") };
-        assert!(why.contains("signal: 9"), "{why}");
-    });
+    let ended_by = |signal: &str| {
+        let _ = fs::remove_file(work.results().join("began"));
+        std::thread::scope(|scope| {
+            let task = scope.spawn(|| one::compute(&work, 1, None).unwrap());
+            let began = || fs::read_to_string(work.results().join("began")).ok()?.trim().parse::<u32>().ok();
+            let id = loop {
+                match began() {
+                    Some(id) => break id,
+                    None => std::thread::sleep(std::time::Duration::from_millis(10)),
+                }
+            };
+            assert_eq!(work.state(1), State::Running);
+            assert!(Command::new("kill").args([signal, &id.to_string()]).status().unwrap().success());
+            task.join().unwrap()
+        })
+    };
+    let State::Failed(why) = ended_by("-KILL") else { panic!("it was killed") };
+    assert!(why.contains("signal: 9"), "{why}");
+    // Slurm tells the work and the process that waits for it, and the first may be gone before the second hears of it.
+    assert_eq!(ended_by("-TERM"), State::Stopped);
+    assert_eq!(work.state(1), State::Stopped);
     fs::write(work.results().join("go"), "").unwrap();
     local::compute(&work, &[1, 2], 2).unwrap();
     assert!([1, 2].iter().all(|number| matches!(work.state(*number), State::Done(_))));
