@@ -179,11 +179,13 @@ fn notebooks(places: &Places) -> Result<Count, Trouble> {
 
 /// A notebook in shards, and shards on a real Slurm, where there can be one.
 fn shards(places: &Places) -> Result<Count, Trouble> {
-    let mut count = halves::joined(places)?;
+    let halves = halves::joined(places);
     #[cfg(unix)]
-    count.add(slurm::shards_killed_and_resumed(places)?);
+    let shards = slurm::shards_killed_and_resumed(places);
     #[cfg(not(unix))]
-    count.left_out.push("shards on a real Slurm: need Linux".into());
+    let shards = Ok(Count { left_out: vec!["shards on a real Slurm: need Linux".into()], ..Count::default() });
+    let mut count = halves?;
+    count.add(shards?);
     Ok(count)
 }
 
