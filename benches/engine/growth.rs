@@ -14,12 +14,15 @@ use crate::{Pair, numbers};
 /// How many tokens the prompt has whose sites are counted.
 const LENGTH: usize = 120;
 
+/// How many sizes each has.
+const SIZES: usize = 8;
+
 /// What grows, and how: each number about twice the one before it.
-const GROWTHS: [(&str, &[usize]); 4] = [
-    ("sites", &[12, 24, 48, 96, 180, 360, 720, 1440]),
-    ("prompts", &[1, 2, 4, 8, 16, 32, 64]),
-    ("tokens", &[16, 32, 64, 128, 256, 512]),
-    ("steps", &[1, 2, 4, 8, 16]),
+const GROWTHS: [(&str, [usize; SIZES]); 4] = [
+    ("sites", [12, 24, 48, 96, 180, 360, 720, 1440]),
+    ("prompts", [1, 2, 4, 8, 16, 32, 64, 128]),
+    ("tokens", [8, 16, 32, 64, 128, 256, 512, 1024]),
+    ("steps", [1, 2, 4, 8, 16, 32, 64, 128]),
 ];
 
 /// Rows of the random model; another grows in the same way.
@@ -28,7 +31,7 @@ pub fn all(bench: &mut Bench, model: &HookedTransformer) -> candle_lens::Result<
         return Ok(());
     }
     for (what, sizes) in GROWTHS {
-        for &size in sizes {
+        for size in sizes {
             let name = row(what, size);
             match what {
                 "sites" => sites(bench, model, &name, size)?,
@@ -46,21 +49,18 @@ fn row(what: &str, size: usize) -> String {
 }
 
 /// Draws how often the time doubled by how often the work did, from the rows' results: proportional growth is a straight line through the
-/// last point of each, and what costs the same however much there is to do lies above it.
+/// last point, and what costs the same however much there is to do lies above it.
 pub fn plot(folder: &Path, file: &Path) -> candle_lens::Result<()> {
-    let most = GROWTHS.map(|(_, sizes)| sizes.len()).into_iter().max().unwrap_or(0);
-    let mut curves: Vec<Vec<f64>> = vec![(0..most).map(|doublings| doublings as f64).collect()];
+    let mut curves: Vec<f64> = (0..SIZES).map(|doublings| doublings as f64).collect();
     for (what, sizes) in GROWTHS {
         let times: candle_lens::Result<Vec<f64>> =
             sizes.iter().map(|&size| median(&folder.join(format!("{}.ours.json", row(what, size))))).collect();
         let times = times?;
-        let last = times[times.len() - 1];
-        let curve = times.iter().map(|time| (time / last).log2() + (sizes.len() - 1) as f64);
-        curves.push(curve.chain([f64::NAN].into_iter().cycle()).take(most).collect());
+        curves.extend(times.iter().map(|time| (time / times[SIZES - 1]).log2() + (SIZES - 1) as f64));
     }
-    let names = GROWTHS.map(|(what, sizes)| format!("{what}, {} to {}", sizes[0], sizes[sizes.len() - 1]));
+    let names = GROWTHS.map(|(what, sizes)| format!("{what}, {} to {}", sizes[0], sizes[SIZES - 1]));
     let names = [vec!["proportional".to_string()], names.to_vec()].concat();
-    let curves = Array2::from_shape_vec((curves.len(), most), curves.concat()).expect("rows of one length");
+    let curves = Array2::from_shape_vec((1 + GROWTHS.len(), SIZES), curves).expect("rows of one length");
     let figure = line(curves).names(names).x_label("Doublings of the work").y_label("Doublings of the time");
     figure.title("How time grows").width(640).height(420).save_png(file)
 }
