@@ -97,12 +97,14 @@ impl Report {
     fn step(&mut self, name: &str, fix: &str, work: impl FnOnce() -> Result<Count, Trouble>) {
         println!("\n==> {name}");
         let start = Instant::now();
-        let count = work().unwrap_or_else(|trouble| {
-            println!("{trouble}");
-            // Said again at the end: of a long log that is the part that people get to see.
-            self.fix.push(format!("{name}: {trouble}"));
-            Count::one(false)
-        });
+        // The reason is said again at the end: of a long log that is the part that people get to see.
+        let (count, fix) = match work() {
+            Ok(count) => (count, fix.to_string()),
+            Err(trouble) => {
+                println!("{trouble}");
+                (Count::one(false), trouble.to_string())
+            }
+        };
         let took = words(start.elapsed());
         let Count { passed, failed, left_out } = count;
         let out = left_out.len();
@@ -324,7 +326,8 @@ mod tests {
         let mut report = Report::default();
         report.step("one", "fix", || Ok(Count { passed: 2, failed: 0, left_out: vec!["a: needs b".into()] }));
         report.step("two", "fix it so", || Err(Trouble::new("no disk", "buy one")));
-        assert_eq!(report.total, Count { passed: 2, failed: 1, left_out: vec!["a: needs b".into()] });
-        assert_eq!(report.fix, ["two failed. fix it so"]);
+        report.step("three", "fix it so", || Ok(Count::one(false)));
+        assert_eq!(report.fix, ["two failed. no disk\nTo fix it: buy one", "three failed. fix it so"]);
+        assert_eq!(report.total, Count { passed: 2, failed: 2, left_out: vec!["a: needs b".into()] });
     }
 }
