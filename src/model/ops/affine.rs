@@ -1,9 +1,11 @@
 //! Sums along the residual stream, gates of neurons and the weights of norms, each in one threaded pass, where candle makes one or two on a
 //! single thread.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor};
 
-use super::kernels::{map_pairs, numbers, width, written};
+use super::kernels::{inlined, map_pairs, numbers, width, written};
 
 fn is_ours(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && x.device().is_cpu() && x.elem_count() > 0
@@ -58,14 +60,15 @@ impl CustomOp2 for Products {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (a, b, width) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?, width(l1));
         let y = read(&self.c, |c| {
-            written(a.len(), width, |first, places| {
+            let work = inlined!(|first: usize, places: &mut [MaybeUninit<f32>]| {
                 let rows = a[first..].chunks_exact(width).zip(b[first..].chunks_exact(width));
                 for (places, (a, b)) in places.chunks_exact_mut(width).zip(rows) {
                     for (place, ((a, b), c)) in places.iter_mut().zip(a.iter().zip(b).zip(c)) {
                         place.write(a * b + c);
                     }
                 }
-            })
+            });
+            written(a.len(), width, work)
         })?;
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
@@ -85,7 +88,7 @@ impl CustomOp2 for Sum {
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (a, b) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?);
-        Ok((CpuStorage::F32(map_pairs(a, b, |a, b| a + b)), l1.shape().clone()))
+        Ok((CpuStorage::F32(map_pairs(a, b, inlined!(|a, b| a + b))), l1.shape().clone()))
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -116,20 +119,25 @@ impl CustomOp1 for Scaled {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, width) = (numbers(storage, layout, self.name())?, width(layout));
         let made = |w: &[f32], b: Option<&[f32]>| {
-            written(x.len(), width, |first, places| {
+            let work = inlined!(|first: usize, places: &mut [MaybeUninit<f32>]| {
                 let rows = places.chunks_exact_mut(width).zip(x[first..].chunks_exact(width));
                 for (places, x) in rows {
                     let products = places.iter_mut().zip(x.iter().zip(w));
                     match b {
-                        Some(b) => products.zip(b).for_each(|((place, (x, w)), b)| {
-                            place.write(x * w + b);
-                        }),
-                        None => products.for_each(|(place, (x, w))| {
-                            place.write(x * w);
-                        }),
+                        Some(b) => {
+                            for ((place, (x, w)), b) in products.zip(b) {
+                                place.write(x * w + b);
+                            }
+                        }
+                        None => {
+                            for (place, (x, w)) in products {
+                                place.write(x * w);
+                            }
+                        }
                     }
                 }
-            })
+            });
+            written(x.len(), width, work)
         };
         let y = match &self.b {
             Some(b) => read(&self.w, |w| read(b, |b| made(w, Some(b))))??,

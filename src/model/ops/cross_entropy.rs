@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{exp, for_rows, largest, numbers, total};
+use super::kernels::{exp, for_rows, inlined, largest, numbers, total};
 use crate::wide::wide_type;
 
 /// `-log softmax(logits)[target]` of each row; f32 for logits of half precision.
@@ -49,13 +49,14 @@ impl CustomOp1 for CrossEntropy {
         let x = numbers(storage, layout, self.name())?;
         let (rows, width) = layout.shape().dims2()?;
         let mut losses = vec![0f32; rows];
-        for_rows(&mut losses, 1, width, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             let each = x[first * width..].chunks_exact(width).zip(&self.targets[first..]);
             for (loss, (row, &target)) in chunk.iter_mut().zip(each) {
                 let (max, sum) = max_and_sum(row);
                 *loss = sum.ln() - (row[target as usize] - max);
             }
         });
+        for_rows(&mut losses, 1, width, work);
         Ok((CpuStorage::F32(losses), rows.into()))
     }
 
@@ -79,7 +80,7 @@ impl CustomOp2 for CrossEntropyGrad {
         let (x, grad) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?);
         let (_, width) = l1.shape().dims2()?;
         let mut out = vec![0f32; x.len()];
-        for_rows(&mut out, width, width, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             let row = first / width;
             let each = x[first..].chunks_exact(width).zip(self.targets[row..].iter().zip(&grad[row..]));
             for (out, (x, (&target, &grad))) in chunk.chunks_exact_mut(width).zip(each) {
@@ -91,6 +92,7 @@ impl CustomOp2 for CrossEntropyGrad {
                 out[target as usize] -= grad;
             }
         });
+        for_rows(&mut out, width, width, work);
         Ok((CpuStorage::F32(out), l1.shape().clone()))
     }
 }

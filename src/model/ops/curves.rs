@@ -5,7 +5,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{exp, map_pairs, map_rows, numbers};
+use super::kernels::{exp, inlined, map_pairs, map_rows, numbers, width};
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
@@ -91,7 +91,7 @@ macro_rules! differentiable {
 
             fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
                 let x = numbers(storage, layout, self.name())?;
-                Ok((CpuStorage::F32(map_rows(x, 1, |_, _| (), |(), x| self.value(x))), layout.shape().clone()))
+                Ok((CpuStorage::F32(map_rows(x, width(layout), inlined!(|_, _| ()), inlined!(|(), x| self.value(x)))), layout.shape().clone()))
             }
 
             fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -113,7 +113,7 @@ impl<C: Curve> CustomOp2 for Back<C> {
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, grad) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?);
-        Ok((CpuStorage::F32(map_pairs(x, grad, |x, grad| grad * self.0.slope(x))), l1.shape().clone()))
+        Ok((CpuStorage::F32(map_pairs(x, grad, inlined!(|x, grad| grad * self.0.slope(x)))), l1.shape().clone()))
     }
 }
 

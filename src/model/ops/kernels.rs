@@ -1,9 +1,25 @@
 //! Element-wise work on rows of numbers: split over threads by rayon, vectorised for the processor by pulp.
+//!
+//! Only what is inlined into pulp's functions becomes code for the processor's vectors. So every closure given to a function of
+//! this module is [`inlined`]: left to itself the compiler puts a body with several callers into a function of its own, which is
+//! code for all processors. For the same reason the innermost loops of this folder have neither `zip` in them nor
+//! `array::from_fn`, nor do they end in `for_each`: what the standard library does not mark for inlining becomes a call where the
+//! crate is compiled without link-time optimisation among its own parts, as the notebook's library is (lab/src/template.rs).
 
 use std::mem::MaybeUninit;
 
 use candle_core::{CpuStorage, Error, Layout, Result};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+
+/// A closure whose body stands wherever it is called.
+macro_rules! inlined {
+    ($($closure:tt)*) => {{
+        #[inline(always)]
+        $($closure)*
+    }};
+}
+pub(super) use inlined;
 
 /// About how many numbers a thread takes at a time: enough to be worth a thread, few enough to share work evenly.
 const CHUNK: usize = 1 << 14;
@@ -12,14 +28,34 @@ const CHUNK: usize = 1 << 14;
 /// time for `cost` numbers.
 pub(super) fn for_rows(out: &mut [f32], width: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (CHUNK / cost.max(1)).max(1);
-    let arch = pulp::Arch::new();
-    // Named once: what has several callers is not inlined into code for this processor, and stays code for all.
-    let of_chunk = |(i, chunk): (usize, &mut [f32])| arch.dispatch(|| work(i * rows * width, chunk));
-    if out.len() <= rows * width {
+    for_chunks(out, rows * width.max(1), &work);
+}
+
+/// Calls `work(first, chunk)` for chunks of this size, in code for the processor.
+fn for_chunks<T: Send>(out: &mut [T], size: usize, work: &(impl Fn(usize, &mut [T]) + Sync)) {
+    let arch = Arch::new();
+    let of_chunk = |(i, places)| arch.dispatch(Chunk { first: i * size, places, work });
+    match out.len() <= size {
         // Waking another thread takes longer than so little work.
-        return of_chunk((0, out));
+        true => of_chunk((0, out)),
+        false => out.par_chunks_mut(size).enumerate().for_each(of_chunk),
     }
-    out.par_chunks_mut(rows * width.max(1)).enumerate().for_each(of_chunk);
+}
+
+/// Some rows of a result.
+struct Chunk<'a, T, F> {
+    first: usize,
+    places: &'a mut [T],
+    work: &'a F,
+}
+
+impl<T, F: Fn(usize, &mut [T])> WithSimd for Chunk<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        (self.work)(self.first, self.places)
+    }
 }
 
 /// `each(of_row, x)` of every number `x`, where `of_row` is what `row` makes of its row, given with the row's number.
@@ -29,7 +65,7 @@ pub(super) fn map_rows<P: Copy>(
     row: impl Fn(usize, &[f32]) -> P + Sync,
     each: impl Fn(P, f32) -> f32 + Sync,
 ) -> Vec<f32> {
-    written(x.len(), width, |first, places| {
+    let work = inlined!(|first: usize, places: &mut [MaybeUninit<f32>]| {
         let x = &x[first..][..places.len()];
         for (index, (places, x)) in places.chunks_mut(width).zip(x.chunks(width)).enumerate() {
             let of_row = row(first / width + index, x);
@@ -37,30 +73,25 @@ pub(super) fn map_rows<P: Copy>(
                 place.write(each(of_row, x));
             }
         }
-    })
+    });
+    written(x.len(), width, work)
 }
 
 /// `each(x, y)` of the numbers of two tensors of one shape.
 pub(super) fn map_pairs(x: &[f32], y: &[f32], each: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    written(x.len().min(y.len()), 1, |first, places| {
+    let work = inlined!(|first: usize, places: &mut [MaybeUninit<f32>]| {
         for (place, (&x, &y)) in places.iter_mut().zip(x[first..].iter().zip(&y[first..])) {
             place.write(each(x, y));
         }
-    })
+    });
+    written(x.len().min(y.len()), 1, work)
 }
 
 /// So many numbers, of which `work(first, places)` writes chunks of whole rows; it writes all places that it is given, and
 /// `first` is their offset.
 pub(super) fn written(count: usize, width: usize, work: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
     let mut out = Vec::with_capacity(count);
-    let size = (CHUNK / width).max(1) * width;
-    let arch = pulp::Arch::new();
-    let places = &mut out.spare_capacity_mut()[..count];
-    let of_chunk = |(i, places): (usize, &mut [MaybeUninit<f32>])| arch.dispatch(|| work(i * size, places));
-    match count <= size {
-        true => of_chunk((0, places)),
-        false => places.par_chunks_mut(size).enumerate().for_each(of_chunk),
-    }
+    for_chunks(&mut out.spare_capacity_mut()[..count], (CHUNK / width).max(1) * width, &work);
     // SAFETY: the chunks are all places, and the caller's work has written each.
     unsafe { out.set_len(count) };
     out

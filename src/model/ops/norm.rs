@@ -6,7 +6,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{for_rows, map_rows, mean, numbers, products, width};
+use super::kernels::{for_rows, inlined, map_rows, mean, numbers, products, width};
 
 fn is_ours(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && x.device().is_cpu()
@@ -49,7 +49,7 @@ impl CustomOp1 for Centred {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = numbers(storage, layout, self.name())?;
-        let y = map_rows(x, width(layout), |_, row| mean(row), |mean, x| x - mean);
+        let y = map_rows(x, width(layout), inlined!(|_, row| mean(row)), inlined!(|mean, x| x - mean));
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
@@ -72,11 +72,12 @@ impl CustomOp1 for RootMeanSquare {
         let x = numbers(storage, layout, self.name())?;
         let width = width(layout);
         let mut y = vec![0f32; x.len() / width];
-        for_rows(&mut y, 1, width, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             for (y, x) in chunk.iter_mut().zip(x[first * width..].chunks_exact(width)) {
                 *y = (products(x, x) / width as f32 + self.eps).sqrt();
             }
         });
+        for_rows(&mut y, 1, width, work);
         let mut shape = layout.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = 1;
@@ -98,7 +99,7 @@ fn by_row(
     each: impl Fn(f32, f32) -> f32 + Sync,
 ) -> Result<(CpuStorage, Shape)> {
     let (x, factors) = (numbers(s1, l1, op)?, numbers(s2, l2, op)?);
-    let out = map_rows(x, width(l1), |row, _| factors[row], each);
+    let out = map_rows(x, width(l1), inlined!(|row, _| factors[row]), each);
     Ok((CpuStorage::F32(out), l1.shape().clone()))
 }
 
@@ -110,7 +111,7 @@ impl CustomOp2 for RowsTimes {
     }
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_row((s1, l1), (s2, l2), self.name(), |factor, x| x * factor)
+        by_row((s1, l1), (s2, l2), self.name(), inlined!(|factor, x| x * factor))
     }
 }
 
@@ -122,7 +123,7 @@ impl CustomOp2 for RowsOver {
     }
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_row((s1, l1), (s2, l2), self.name(), |scale, x| x / scale)
+        by_row((s1, l1), (s2, l2), self.name(), inlined!(|scale, x| x / scale))
     }
 
     fn bwd(&self, x: &Tensor, scale: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -149,12 +150,13 @@ impl CustomOp2 for RowProducts {
         let (a, b) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?);
         let width = width(l1);
         let mut out = vec![0f32; a.len() / width];
-        for_rows(&mut out, 1, width, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             let rows = a[first * width..].chunks_exact(width).zip(b[first * width..].chunks_exact(width));
             for (out, (a, b)) in chunk.iter_mut().zip(rows) {
                 *out = products(a, b);
             }
         });
+        for_rows(&mut out, 1, width, work);
         let mut shape = l1.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = 1;

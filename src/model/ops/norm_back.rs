@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{for_rows, numbers, products, total, width};
+use super::kernels::{for_rows, inlined, numbers, products, total, width};
 
 /// What of a norm's slope there is.
 #[derive(Clone, Copy)]
@@ -80,19 +80,24 @@ impl CustomOp3 for NormBack {
         let (y, scale) = (numbers(s2, l2, self.name())?, numbers(s3, l3, self.name())?);
         let (width, rows) = (width(l1), scale.len());
         let mut out = gradient.to_vec();
-        for_rows(&mut out, width, width, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             for (index, out) in chunk.chunks_exact_mut(width).enumerate() {
                 let row = (first / width + index) % rows;
                 let y = &y[row * width..][..width];
                 if let Some(weights) = &self.weights {
-                    out.iter_mut().zip(weights).for_each(|(g, w)| *g *= w);
+                    for (g, w) in out.iter_mut().zip(weights) {
+                        *g *= w;
+                    }
                 }
                 let mean = if self.slope.centres { total(width, |i| out[i]) / width as f32 } else { 0. };
                 let along = if self.slope.is_frozen { 0. } else { products(out, y) / width as f32 };
                 let s = scale[row];
-                out.iter_mut().zip(y).for_each(|(g, y)| *g = (*g - mean - along * y) / s);
+                for (g, y) in out.iter_mut().zip(y) {
+                    *g = (*g - mean - along * y) / s;
+                }
             }
         });
+        for_rows(&mut out, width, width, work);
         Ok((CpuStorage::F32(out), l1.shape().clone()))
     }
 }

@@ -3,7 +3,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{for_rows, map_rows, numbers, width};
+use super::kernels::{for_rows, inlined, map_rows, numbers, width};
 
 /// `relu(x)`, element by element.
 pub(super) fn relu(x: &Tensor) -> Result<Tensor> {
@@ -23,7 +23,7 @@ impl CustomOp1 for Relu {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = numbers(storage, layout, self.name())?;
-        let y = map_rows(x, width(layout), |_, _| (), |(), x| if x <= 0.0 { 0.0 } else { x });
+        let y = map_rows(x, width(layout), inlined!(|_, _| ()), inlined!(|(), x| if x <= 0.0 { 0.0 } else { x }));
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
@@ -43,11 +43,12 @@ impl CustomOp2 for ReluGrad {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, grad) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?);
         let mut out = vec![0f32; x.len()];
-        for_rows(&mut out, 1, 1, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             for ((out, &x), &grad) in chunk.iter_mut().zip(&x[first..]).zip(&grad[first..]) {
                 *out = if x <= 0.0 { 0.0 } else { grad };
             }
         });
+        for_rows(&mut out, 1, 1, work);
         Ok((CpuStorage::F32(out), l1.shape().clone()))
     }
 }

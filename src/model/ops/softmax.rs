@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
-use super::kernels::{exp, for_rows, largest, numbers, total, width};
+use super::kernels::{exp, for_rows, inlined, largest, numbers, total, width};
 use crate::wide::wide_type;
 
 /// `exp(x_i - max) / sum_j exp(x_j - max)`; a row of `-inf` throughout becomes zeros, with gradient zero.
@@ -38,7 +38,7 @@ impl CustomOp1 for Softmax {
         let x = numbers(storage, layout, self.name())?;
         let width = width(layout);
         let mut y = vec![0f32; x.len()];
-        for_rows(&mut y, width, width, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             for (y, x) in chunk.chunks_exact_mut(width).zip(x[first..].chunks_exact(width)) {
                 let max = largest(x);
                 // -inf throughout: nothing to attend to. NaN cannot be compared, and goes on to the sum.
@@ -54,6 +54,7 @@ impl CustomOp1 for Softmax {
                 }
             }
         });
+        for_rows(&mut y, width, width, work);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
@@ -74,7 +75,7 @@ impl CustomOp2 for SoftmaxGrad {
         let (y, grad) = (numbers(s1, l1, self.name())?, numbers(s2, l2, self.name())?);
         let width = width(l1);
         let mut out = vec![0f32; y.len()];
-        for_rows(&mut out, width, width, |first, chunk| {
+        let work = inlined!(|first: usize, chunk: &mut [f32]| {
             let rows = y[first..].chunks_exact(width).zip(grad[first..].chunks_exact(width));
             for (out, (y, grad)) in chunk.chunks_exact_mut(width).zip(rows) {
                 let mean = total(width, |i| y[i] * grad[i]);
@@ -83,6 +84,7 @@ impl CustomOp2 for SoftmaxGrad {
                 }
             }
         });
+        for_rows(&mut out, width, width, work);
         Ok((CpuStorage::F32(out), l1.shape().clone()))
     }
 }

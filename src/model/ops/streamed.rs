@@ -163,7 +163,9 @@ impl<'a, T: Copy + Sync, F: Fn(T) -> f32 + Sync> Lying<'a, T, F> {
                 for (at, column_at) in columns.enumerate() {
                     let to = &mut to[at / width * of_panel + at % width..];
                     let from = self.numbers[terms.start * row + column_at * column..].iter().step_by(row);
-                    to.iter_mut().step_by(width).zip(from).take(terms.len()).for_each(|(to, &w)| *to = (self.widen)(w));
+                    for (to, &w) in to.iter_mut().step_by(width).zip(from).take(terms.len()) {
+                        *to = (self.widen)(w);
+                    }
                 }
             }
         }
@@ -175,7 +177,10 @@ impl<'a, T: Copy + Sync, F: Fn(T) -> f32 + Sync> Lying<'a, T, F> {
         let (whole, rest) = from.as_chunks::<W>();
         for (panel, from) in whole.iter().enumerate() {
             // Beside both, because numbers that could overlap are moved one by one.
-            let moved: [f32; W] = std::array::from_fn(|lane| (self.widen)(from[lane]));
+            let mut moved = [0.; W];
+            for (lane, moved) in moved.iter_mut().enumerate() {
+                *moved = (self.widen)(from[lane]);
+            }
             to[panel * of_panel..][..W].copy_from_slice(&moved);
         }
         for (lane, &w) in rest.iter().enumerate() {

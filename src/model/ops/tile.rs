@@ -99,11 +99,11 @@ unsafe fn multiply_rows<S: Simd, const R: usize>(
                 *sum = from.add(vector).read_unaligned();
             }
         }
-        for (term, weights) in panel.chunks_exact(VECTORS).enumerate() {
+        for (term, weights) in panel.as_chunks::<VECTORS>().0.iter().enumerate() {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = simd.splat_f32s(*x.add(row * stride + term));
-                for (sum, &w) in sums.iter_mut().zip(weights) {
-                    *sum = simd.mul_add_f32s(x, w, *sum);
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    *sum = simd.mul_add_f32s(x, weights[vector], *sum);
                 }
             }
         }

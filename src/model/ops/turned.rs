@@ -1,8 +1,10 @@
 //! The rotation of rotary position embeddings, in one threaded pass forward and one back, where candle makes ten on one thread.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor};
 
-use super::kernels::{numbers, width, written};
+use super::kernels::{inlined, numbers, width, written};
 
 /// Pairs of the first `r` dimensions, each turned by its angle: dimension `i` with `i + r / 2`, or with its neighbour.
 ///
@@ -55,7 +57,7 @@ impl Turn {
     fn of(&self, x: &[f32], d_head: usize, (cos, sin): (&[f32], &[f32])) -> Vec<f32> {
         let half = self.cos.dims()[3];
         let angles = cos.len() / half;
-        written(x.len(), d_head, |first, places| {
+        let work = inlined!(|first: usize, places: &mut [MaybeUninit<f32>]| {
             let rows = places.chunks_exact_mut(d_head).zip(x[first..].chunks_exact(d_head));
             for (index, (to, x)) in rows.enumerate() {
                 let at = (first / d_head + index) / self.heads % angles * half;
@@ -82,7 +84,8 @@ impl Turn {
                     to.write(x);
                 }
             }
-        })
+        });
+        written(x.len(), d_head, work)
     }
 }
 

@@ -126,7 +126,9 @@ impl Sums<'_> {
         for (rows, keys) in &groups {
             for row in rows.clone() {
                 let (pattern, share) = (&mut tile.scores[row * stride..(row + 1) * stride], tile.shares[row]);
-                pattern[keys.clone()].iter_mut().for_each(|x| *x *= share);
+                for x in &mut pattern[keys.clone()] {
+                    *x *= share;
+                }
                 hide(pattern, &used, keys);
             }
         }
@@ -176,7 +178,9 @@ impl Sums<'_> {
             let pattern = &tile.scores[row * stride..][keys.clone()];
             let of_scores = &mut of_scores[row * stride..][keys.clone()];
             let mean = products(pattern, of_scores);
-            of_scores.iter_mut().zip(pattern).for_each(|(x, share)| *x = share * (*x - mean));
+            for (x, share) in of_scores.iter_mut().zip(pattern) {
+                *x = share * (*x - mean);
+            }
         }
     }
 }

@@ -182,9 +182,9 @@ impl WithSimd for Mixed<'_, '_> {
             None => (mixed_rows(&tile, &source), d),
         };
         for ((places, z), share) in part.z.iter_mut().zip(z.chunks_exact(stride)).zip(&tile.shares) {
-            places.iter_mut().zip(z).for_each(|(place, z)| {
+            for (place, z) in places.iter_mut().zip(z) {
                 place.write(z * share);
-            });
+            }
         }
     }
 }
@@ -212,7 +212,9 @@ fn mixed_rows(tile: &Tile, source: &Source) -> Vec<f32> {
     let mut z = vec![0f32; tile.count * v.d_head];
     for (z, scores) in z.chunks_exact_mut(v.d_head).zip(tile.scores.chunks_exact(tile.stride)) {
         for (value, &x) in v.rows(source.batch, group).zip(scores) {
-            z.iter_mut().zip(value).for_each(|(z, value)| *z += x * value);
+            for (z, value) in z.iter_mut().zip(value) {
+                *z += x * value;
+            }
         }
     }
     z

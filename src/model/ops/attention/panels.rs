@@ -96,18 +96,18 @@ pub(super) struct Rows<'a> {
     pub stride: usize,
 }
 
-/// `[R, depth]` times a panel `[depth, width]`, where `factors(k)` is column `k` of the first.
+/// `[R, depth]` times a panel `[depth, width]`, where `factor(r, k)` is a number of the first.
 #[inline(always)]
 fn sums<S: Simd, const R: usize>(
     simd: S,
     depth: usize,
-    factors: impl Fn(usize) -> [f32; R],
+    factor: impl Fn(usize, usize) -> f32,
     panel: &[f32],
 ) -> [[S::f32s; 2]; R] {
     let mut sums = [[simd.splat_f32s(0.0); 2]; R];
-    for (k, pair) in (0..depth).zip(S::as_simd_f32s(panel).0.chunks_exact(2)) {
-        for (sums, factor) in sums.iter_mut().zip(factors(k)) {
-            let factor = simd.splat_f32s(factor);
+    for (k, pair) in S::as_simd_f32s(panel).0.as_chunks::<2>().0.iter().enumerate().take(depth) {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let factor = simd.splat_f32s(factor(r, k));
             sums[0] = simd.mul_add_e_f32s(factor, pair[0], sums[0]);
             sums[1] = simd.mul_add_e_f32s(factor, pair[1], sums[1]);
         }
@@ -139,10 +139,13 @@ macro_rules! with_rows {
 
 #[inline(always)]
 fn put_rows<S: Simd, const R: usize>(simd: S, a: Rows, depth: usize, panel: &[f32], out: &mut [f32], stride: usize) {
-    let rows: [&[f32]; R] = std::array::from_fn(|r| &a.numbers[r * a.stride..][..depth]);
+    let mut rows: [&[f32]; R] = [&[]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &a.numbers[r * a.stride..][..depth];
+    }
     // SAFETY: `k` is below the depth, which is the length of each row. A check of each number costs a tenth of the time.
-    let sums = sums::<S, R>(simd, depth, |k| rows.map(|row| unsafe { *row.get_unchecked(k) }), panel);
-    for (r, sums) in sums.into_iter().enumerate() {
+    let sums = sums::<S, R>(simd, depth, |r, k| unsafe { *rows[r].get_unchecked(k) }, panel);
+    for (r, &sums) in sums.iter().enumerate() {
         put(simd, sums, &mut out[r * stride..], false);
     }
 }
@@ -164,12 +167,8 @@ pub(super) fn rows_by_panel<S: Simd>(
 #[inline(always)]
 fn add_columns<S: Simd, const R: usize>(simd: S, a: Rows, panel: &[f32], out: &mut [f32], stride: usize) {
     let depth = panel.len() / width_of_panels::<S>();
-    let factors = |k: usize| {
-        let row = &a.numbers[k * a.stride..][..R];
-        std::array::from_fn(|r| row[r])
-    };
-    let sums = sums::<S, R>(simd, depth, factors, panel);
-    for (r, sums) in sums.into_iter().enumerate() {
+    let sums = sums::<S, R>(simd, depth, |r, k| a.numbers[k * a.stride..][..R][r], panel);
+    for (r, &sums) in sums.iter().enumerate() {
         put(simd, sums, &mut out[r * stride..], true);
     }
 }

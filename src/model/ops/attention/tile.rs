@@ -96,7 +96,9 @@ impl Tile {
             let span = source.span(query);
             let scores = &mut self.scores[row * self.stride..][span.keys.clone()];
             if let Some(lowered) = source.lowered(query) {
-                scores.iter_mut().zip(&lowered[span.keys.clone()]).for_each(|(score, by)| *score += by);
+                for (score, by) in scores.iter_mut().zip(&lowered[span.keys.clone()]) {
+                    *score += by;
+                }
             }
             for (score, &hidden) in scores.iter_mut().zip(span.hidden().into_iter().flatten()) {
                 *score = if hidden == 0 { *score } else { f32::NEG_INFINITY };
