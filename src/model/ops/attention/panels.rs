@@ -118,8 +118,9 @@ fn sums<S: Simd, const R: usize>(
 /// Puts sums where the first numbers of `out` are, or adds them to these.
 #[inline(always)]
 fn put<S: Simd>(simd: S, sums: [S::f32s; 2], out: &mut [f32], adds: bool) {
-    for (place, sum) in S::as_mut_simd_f32s(out).0.iter_mut().zip(sums) {
-        *place = if adds { simd.add_f32s(*place, sum) } else { sum };
+    let (places, _) = S::as_mut_simd_f32s(out);
+    for (vector, &sum) in sums.iter().enumerate() {
+        places[vector] = if adds { simd.add_f32s(places[vector], sum) } else { sum };
     }
 }
 
