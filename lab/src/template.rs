@@ -85,7 +85,7 @@ pub fn describe(places: &Places) -> Result<String, Trouble> {
                 "{} is not there: the first cell of each notebook would compile everything.",
                 places.brief(&template)
             ),
-            "Run `cargo lab setup` (4 to 8 minutes on 2 cores).",
+            "Run `cargo lab setup` (4 to 6 minutes on 2 cores).",
         ));
     }
     let damaged = damaged(&places.lab);
@@ -126,20 +126,25 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
         &lock_file(&places.lab),
         "copying or compiling the kernel's template, or a kernel of another user runs from it",
     )?;
-    for path in damaged(&places.lab) {
+    let cut_off = damaged(&places.lab);
+    for path in &cut_off {
         // Cargo goes by modification times and would take what is cut off for whole.
         let _ = fs::remove_file(path);
     }
+    if !cut_off.is_empty() {
+        forget_notes(&template);
+    }
     let doing = if is_built(&places.lab) {
-        "Compiling the changes of candle-lens for the kernel (3 to 5 minutes; everything if a dependency changed)"
+        "Compiling the changes of candle-lens for the kernel (1 to 3 minutes; everything if a dependency changed)"
     } else {
-        "Compiling candle-lens for the kernel (4 to 8 minutes on 2 cores; later only what changed)"
+        "Compiling candle-lens for the kernel (4 to 6 minutes on 2 cores; later only what changed)"
     };
     step(doing, || {
         let _ = fs::remove_file(stamp(&places.lab));
         let started = SystemTime::now();
         write_workspace(places, &template)?;
-        compile(places, jupyter, &template)?;
+        // What is wrong may be the notes.
+        compile(places, jupyter, &template).inspect_err(|_| forget_notes(&template))?;
         inventory::settle(&template);
         steps::write(&stamp(&places.lab), &stamped(&template, &key))?;
         // A source that changes while we compile must count as newer.
@@ -149,6 +154,13 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
             .and_then(|file| file.set_modified(started))
             .map_err(|source| Trouble::file("Dating", &stamp(&places.lab), &source))
     })
+}
+
+/// Removes the compiler's notes on the library: the next compilation takes as long as the first.
+fn forget_notes(template: &Path) {
+    for target in fs::read_dir(evcxr_folder(template).join("target")).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir_all(target.path().join("debug/incremental"));
+    }
 }
 
 /// What the stamp says: the key, and behind it what the template holds.
@@ -285,6 +297,18 @@ mod tests {
         let expected = ["/t/ctx/src/lib.rs", "/a b/src/lib.rs", "/a b/src/data.bin"].map(PathBuf::from);
         assert_eq!(listed_sources(note), expected);
         assert!(listed_sources("").is_empty());
+    }
+
+    #[test]
+    fn notes_on_the_library_are_forgotten_and_nothing_else() {
+        let template = std::env::temp_dir().join(format!("candle-lens-lab-notes-{}", std::process::id()));
+        let debug = evcxr_folder(&template).join("target/triple/debug");
+        steps::write(&debug.join("incremental/candle_lens-1/s-1/dep-graph.bin"), "notes").unwrap();
+        steps::write(&debug.join("deps/libcandle_lens.so"), "a library").unwrap();
+        forget_notes(&template);
+        assert!(!debug.join("incremental").exists() && debug.join("deps/libcandle_lens.so").is_file());
+        forget_notes(&template);
+        steps::remove_folder(&template).unwrap();
     }
 
     #[test]
