@@ -176,8 +176,7 @@ fn positions_that_turn_in_an_unknown_way_are_refused() {
         ("phi3_partial", "partial_rotary_factor", serde_json::json!(0.3), "rotary_dim"),
     ];
     for (family, key, value, told) in changes {
-        let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("turned_{family}_{key}"));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = scratch(&format!("turned_{family}_{key}"));
         let mut config = json(&format!("families/{family}/config.json"));
         config["rope_parameters"][key] = value;
         std::fs::write(folder.join("config.json"), config.to_string()).unwrap();

@@ -82,9 +82,7 @@ pub fn architecture(name: &str, processing: Option<Processing>) -> Result<Hooked
         .into_iter()
         .map(|weight| (weight.clone(), reference.get(&format!("weights.{weight}")).clone()))
         .collect();
-    // Tests of one process run at the same time.
-    let caller = format!("{:?}", std::thread::current().id());
-    let file = scratch(&format!("architecture_{name}_{processing:?}_{caller}")).join("weights.safetensors");
+    let file = scratch(&format!("architecture_{name}_{processing:?}")).join("weights.safetensors");
     safetensors::save(&weights, &file)?;
     HookedTransformer::from_transformer_lens_with(cfg, file, LoadOptions { processing, ..Default::default() })
 }
