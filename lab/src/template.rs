@@ -27,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Optimised as in release, because the model runs in there; otherwise what evcxr would have chosen, except that a cell is
 /// compiled in one piece and with no notes for the next one, which is a third quicker; that the library's own parts are not
-/// optimised across each other, which nearly halves the time of its compilation and costs its computations nothing
+/// optimised across each other, which nearly halves the time of its compilation and costs its computations next to nothing
 /// (src/model/ops/kernels.rs); and that the compiler keeps notes on the library (0.6 GB, which no kernel's copy has), so that an
 /// update compiles what has changed. A published library has none.
 const PROFILE: &str = "\

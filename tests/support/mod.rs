@@ -21,7 +21,8 @@ pub mod torch;
 
 /// An empty folder of this name for the files of one test: tests run side by side, and a thread is called as its test.
 pub fn scratch(name: &str) -> PathBuf {
-    let test = std::thread::current().name().unwrap_or("threads").replace("::", ".");
+    let thread = std::thread::current();
+    let test = thread.name().map_or_else(|| format!("{:?}", thread.id()), |name| name.replace("::", "."));
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test).join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("the scratch folder can be made");

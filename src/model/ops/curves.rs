@@ -91,7 +91,8 @@ macro_rules! differentiable {
 
             fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
                 let x = numbers(storage, layout, self.name())?;
-                Ok((CpuStorage::F32(map_rows(x, width(layout), inlined!(|_, _| ()), inlined!(|(), x| self.value(x)))), layout.shape().clone()))
+                let y = map_rows(x, width(layout), inlined!(|_, _| ()), inlined!(|(), x| self.value(x)));
+                Ok((CpuStorage::F32(y), layout.shape().clone()))
             }
 
             fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {

@@ -2,8 +2,8 @@
 //!
 //! Only what is inlined into pulp's functions becomes code for the processor's vectors. So every closure given to a function of
 //! this module is [`inlined`]: left to itself the compiler puts a body with several callers into a function of its own, which is
-//! code for all processors. For the same reason the innermost loops of this folder have neither `zip` in them nor
-//! `array::from_fn`, nor do they end in `for_each`: what the standard library does not mark for inlining becomes a call where the
+//! code for all processors. For the same reason nothing here that runs once for each number calls `zip`,
+//! `array::from_fn` or `for_each`: what the standard library does not mark for inlining becomes a call where the
 //! crate is compiled without link-time optimisation among its own parts, as the notebook's library is (lab/src/template.rs).
 
 use std::mem::MaybeUninit;
