@@ -37,7 +37,7 @@ thread_local! {
 }
 
 /// Runs a function; a panic in it prints nothing.
-pub(super) fn run(function: impl FnOnce() -> Result<Answer, String>) -> Run {
+pub(super) fn run(function: &dyn Fn() -> Result<Answer, String>) -> Run {
     let silence = Silence::begin();
     let result = catch_unwind(AssertUnwindSafe(function));
     drop(silence);

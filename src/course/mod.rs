@@ -23,6 +23,7 @@ mod guard;
 mod help;
 mod journal;
 mod judge;
+mod known;
 mod locate;
 mod meaning;
 mod mode;
