@@ -31,10 +31,17 @@ const FRAME: &str = "candle-lens tex2jax_ignore mathjax_ignore";
 /// What the running cell has shown.
 static CELL_PAGE: Mutex<CellPage> = Mutex::new(CellPage::new());
 
+/// Draws a view. What is done with all views is compiled once, and not for each of their types.
+type Draw<'a> = &'a dyn Fn() -> Result<Rendered>;
+
 /// Shows `view`: below what the running cell has shown, in a notebook; as text elsewhere.
 pub(super) fn show(view: &(impl View + ?Sized)) -> Result<()> {
+    show_drawn(&|| view.render())
+}
+
+fn show_drawn(draw: Draw) -> Result<()> {
     let _drawing = Progress::opaque("drawing");
-    show_rendered(&view.render()?)
+    show_rendered(&draw()?)
 }
 
 fn in_cell() -> bool {
@@ -58,7 +65,11 @@ fn show_rendered(rendered: &Rendered) -> Result<()> {
 
 /// Shows a cell's last expression; evcxr accepts no error here, so it goes to stderr as `?` would print it.
 pub(super) fn display(view: &(impl View + ?Sized)) {
-    if let Err(error) = show(view) {
+    display_drawn(&|| view.render());
+}
+
+fn display_drawn(draw: Draw) {
+    if let Err(error) = show_drawn(draw) {
         eprintln!("{error}");
     }
 }
@@ -70,8 +81,12 @@ pub(super) fn display(view: &(impl View + ?Sized)) {
 /// variable of the same cell (`let words = ..; figure.cell_text(words)`): its first attempt fails to compile. Our kernel
 /// sets the format to `{:-?}` (lab/src/kernelspec.rs), a flag that changes nothing for other types.
 pub(super) fn debug(view: &impl View, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    debug_drawn(&|| view.render(), name, f)
+}
+
+fn debug_drawn(draw: Draw, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let _drawing = Progress::opaque("drawing");
-    let rendered = match view.render() {
+    let rendered = match draw() {
         Ok(rendered) => rendered,
         Err(error) => return write!(f, "{name} ({error})"),
     };
@@ -208,7 +223,11 @@ impl<V: View + ?Sized> Show for V {}
 /// The text form of `view`, which is what `{}` prints. An error that makes it impossible to draw is printed in its place: an
 /// error of `fmt` would be a panic in `to_string`.
 pub(super) fn print(view: &impl View, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match view.render() {
+    print_drawn(&|| view.render(), f)
+}
+
+fn print_drawn(draw: Draw, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match draw() {
         Ok(rendered) => f.write_str(&rendered.text),
         Err(error) => write!(f, "{error}"),
     }
