@@ -10,7 +10,8 @@ use crate::slurm;
 use crate::steps::{self, words};
 use crate::trouble::Trouble;
 use crate::{
-    browser, carried, crowd, growth, halves, homes, interrupts, models, package, pairs, run, setup, unit, wheel,
+    browser, carried, crowd, growth, halves, homes, interrupts, models, package, pairs, run, setup, template, unit,
+    wheel,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -199,6 +200,7 @@ fn kernel_tests(places: &Places) -> Result<Count, Trouble> {
     let mut count = execute(places, &[&own, &course, &solved_course(places)?], false)?;
     count.add(real_model(places)?);
     count.add(Count::one(trial(places)?));
+    count.add(template::trial::finds_it_compiled(places, &setup::everything(places)?)?);
     let took = crowd::at_once(places, &setup::everything(places)?)?;
     count.add(interrupts::test(places, &setup::everything(places)?)?);
     println!("    {} kernels at once: the last one had computed and ended after {}", crowd::KERNELS, words(took));

@@ -26,7 +26,7 @@ const COMPILED: &str = "deps";
 
 /// How a copy shares the large files of the template.
 #[derive(Clone, Copy, PartialEq)]
-enum Sharing {
+pub enum Sharing {
     /// Our own: by hard links, but for what is compiled again while kernels run.
     HardLinks,
     /// Another user's, and nothing has to be compiled: by symbolic links.
@@ -69,7 +69,7 @@ pub fn make(lab: &Path) -> Result<(PathBuf, Held), Trouble> {
         true => Sharing::HardLinks,
         false => Sharing::SymbolicLinks { library: template::has_these_sources(lab) },
     };
-    copy_folder(&template::folder(lab), &copy, sharing).map_err(|source| {
+    copy_folder(&template::folder(lab), &copy, sharing, &is_needed).map_err(|source| {
         remove(&copy);
         Trouble::file("Copying the kernel's template to", &copy, &source)
     })?;
@@ -80,21 +80,22 @@ pub fn make(lab: &Path) -> Result<(PathBuf, Held), Trouble> {
 pub fn seed(lab: &Path, to: &Path) -> Result<(), Trouble> {
     let unchanging = open_lock(&template::lock_file(lab))?;
     unchanging.lock_shared().map_err(|source| Trouble::file("Locking the template of", lab, &source))?;
-    copy_folder(&template::folder(lab), &template::folder(to), Sharing::HardLinks)
+    copy_folder(&template::folder(lab), &template::folder(to), Sharing::HardLinks, &is_needed)
         .map_err(|source| Trouble::file("Copying the kernel's template to", to, &source))
 }
 
-fn copy_folder(from: &Path, to: &Path, sharing: Sharing) -> std::io::Result<()> {
+/// Copies a folder but for the names that are not `needed`.
+pub fn copy_folder(from: &Path, to: &Path, sharing: Sharing, needed: &dyn Fn(&OsStr) -> bool) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (path, name, data) = (entry.path(), entry.file_name(), entry.metadata()?);
-        if !is_needed(&name) {
+        if !needed(&name) {
             continue;
         }
         let target = to.join(&name);
         if data.is_dir() {
-            copy_folder(&path, &target, sharing)?;
+            copy_folder(&path, &target, sharing, needed)?;
         } else if !is_linked(&path, data.len(), sharing) || !link(&path, &target, sharing) {
             fs::copy(&path, &target)?;
             // Cargo goes by modification times. What was copied may be another's, and read-only.
@@ -129,7 +130,7 @@ fn make_writable(file: &Path) -> std::io::Result<()> {
 }
 
 /// Not what a kernel would write anew anyway: incremental state and the cells of the kernel that built the template.
-fn is_needed(name: &OsStr) -> bool {
+pub fn is_needed(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let cell = name.trim_start_matches("lib").strip_prefix("code_").and_then(|rest| rest.split('.').next());
     name != "incremental" && cell.is_none_or(|number| number.parse::<u32>().is_err())
@@ -256,7 +257,7 @@ mod tests {
         }
         for (library, linked) in [(true, &files[..3]), (false, &files[..1])] {
             let copy = lab.join(format!("copy-{library}"));
-            copy_folder(&template, &copy, Sharing::SymbolicLinks { library }).unwrap();
+            copy_folder(&template, &copy, Sharing::SymbolicLinks { library }, &is_needed).unwrap();
             for file in files {
                 let (path, is_linked) = (copy.join(debug).join(file), linked.contains(&file));
                 assert_eq!(path.is_symlink(), is_linked, "{file}, library {library}");

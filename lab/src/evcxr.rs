@@ -1,6 +1,7 @@
 //! The Rust kernel itself: evcxr_jupyter, built once per version and shared by every clone. One of that version which lies beside the
 //! launcher (as in the Python package) or on the path is copied instead.
 
+use crate::jobs::Jobs;
 use crate::process::{cargo, command, on_path, run};
 use crate::steps::{make_folder, remove_folder, step, write};
 use crate::trouble::Trouble;
@@ -24,7 +25,7 @@ fn root(cache: &Path) -> PathBuf {
 }
 
 /// Builds the kernel if it is not there.
-pub fn install(cache: &Path) -> Result<(), Trouble> {
+pub fn install(cache: &Path, jobs: &Jobs) -> Result<(), Trouble> {
     let program = program(cache);
     if runs(&program) || adopt(&program)? {
         return Ok(());
@@ -41,6 +42,7 @@ pub fn install(cache: &Path) -> Result<(), Trouble> {
         install.args(["--locked", "--force", "--version", VERSION, "evcxr_jupyter", "--root"]);
         // Away from the repository, whose cargo configuration is not meant for this build.
         install.arg(&root).arg("--target-dir").arg(&build).current_dir(&root);
+        jobs.share(&mut install);
         run(
             &mut install,
             "Read cargo's message above. It needs the network and a linker (a C compiler); then start again.",

@@ -20,6 +20,7 @@ mod homes;
 mod install;
 mod interrupts;
 mod inventory;
+mod jobs;
 mod kernel;
 mod kernelspec;
 mod lab;

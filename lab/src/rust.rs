@@ -1,6 +1,6 @@
 //! The Rust compiler that is used here.
 
-use crate::process::command;
+use crate::process::{command, on_path};
 use crate::trouble::Trouble;
 use std::path::PathBuf;
 
@@ -48,6 +48,16 @@ pub fn platform() -> Option<String> {
 pub fn library_sources() -> Option<PathBuf> {
     let sysroot = PathBuf::from(ask("--print=sysroot").ok()?.trim());
     Some(sysroot.join("lib/rustlib/src/rust/library")).filter(|folder| folder.join("core").is_dir())
+}
+
+/// Lets rustup fetch those sources if they are missing. evcxr would at the first variable; without them it does not know its type.
+pub fn fetch_sources() {
+    if library_sources().is_none()
+        && let Some(rustup) = on_path("rustup")
+    {
+        // Where that fails, evcxr says so.
+        let _ = command(rustup).args(["component", "add", "rust-src"]).status();
+    }
 }
 
 /// The folder of its standard library as dynamic libraries.

@@ -1,5 +1,6 @@
 //! What has to be there before a notebook can run. A second start finds all of it and takes a moment.
 
+use crate::jobs::Jobs;
 use crate::places::{self, Places};
 use crate::session::Jupyter;
 use crate::steps::lock;
@@ -11,20 +12,26 @@ use std::thread;
 /// Sets up whatever is missing or out of date.
 pub fn everything(places: &Places) -> Result<Jupyter, Trouble> {
     refuse(places)?;
-    // One mostly waits for the network, the other for the processor.
-    let python = thread::scope(|both| {
-        let packages = both.spawn(|| packages(places));
-        let kernel = shared(places).and_then(|_held| evcxr::install(&places.cache));
-        let python = packages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        kernel.and(python)
-    })?;
     let _own = lock(&places.lab.join("set-up.lock"), "preparing this clone's kernel")?;
-    let jupyter = notebooks(places, python)?;
-    template::refresh(places, &jupyter)?;
-    // Now, because evcxr has fetched the sources if the toolchain came without them.
-    let _shared = shared(places)?;
-    stand_ins::standard::prepare(&places.cache)?;
-    Ok(jupyter)
+    // Packages wait for the network, and of two compilations each has times when it keeps a single processor busy.
+    let jobs = Jobs::for_two(&places.lab);
+    let ended = |outcome: Result<(), Trouble>| {
+        jobs.one_has_ended();
+        outcome
+    };
+    let python = thread::scope(|all| {
+        let packages = all.spawn(|| packages(places));
+        let library = all.spawn(|| ended(template::refresh(places, &jobs)));
+        let kernel = ended(kernel(places, &jobs));
+        let (python, library) = (joined(packages.join()), joined(library.join()));
+        kernel.and(library).and(python)
+    })?;
+    notebooks(places, python)
+}
+
+/// What a thread has returned.
+fn joined<T>(outcome: thread::Result<T>) -> T {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Whether nothing is missing or out of date that takes long.
@@ -57,6 +64,14 @@ fn packages(places: &Places) -> Result<PathBuf, Trouble> {
 fn notebooks(places: &Places, python: PathBuf) -> Result<Jupyter, Trouble> {
     kernelspec::write(places)?;
     Jupyter::new(places, python)
+}
+
+/// The kernel's program, and the standard library's sources, from which it tells the types of variables.
+fn kernel(places: &Places, jobs: &Jobs) -> Result<(), Trouble> {
+    let _held = shared(places)?;
+    rust::fetch_sources();
+    stand_ins::standard::prepare(&places.cache)?;
+    evcxr::install(&places.cache, jobs)
 }
 
 /// Held while what every clone shares is written.

@@ -1,4 +1,4 @@
-//! The warm template: a folder in which evcxr has already compiled candle-lens and everything below it.
+//! The warm template: a folder in which candle-lens and everything below it is compiled as evcxr would compile it.
 //!
 //! evcxr compiles each kernel's cells in its own folder, which starts empty: the first `:dep` cell would take
 //! minutes. Ours starts as a copy of this template (see `copies.rs`).
@@ -13,48 +13,23 @@
 //! .lab/template/built        written last: what the template was built from, and what it then held
 //! ```
 
+mod shelf;
+pub mod trial;
+mod workspace;
+
 use crate::copies;
+use crate::jobs::Jobs;
 use crate::places::{Library, Places};
-use crate::process::on_path;
-use crate::session::{Jupyter, Said};
 use crate::steps::{self, digest, lock, step};
 use crate::trouble::Trouble;
-use crate::{evcxr, features, inventory, rust, verdict};
+use crate::{evcxr, features, inventory, rust};
 use std::env::consts::DLL_PREFIX;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
-
-/// Optimised as in release, because the model runs in there; otherwise what evcxr would have chosen, except that a cell is
-/// compiled in one piece and with no notes for the next one, which is a third quicker; that the library's own parts are not
-/// optimised across each other, which nearly halves the time of its compilation and costs its computations next to nothing
-/// (src/model/ops/kernels.rs); and that the compiler keeps notes on the library (0.6 GB, which no kernel's copy has), so that an
-/// update compiles what has changed. A published library has none.
-const PROFILE: &str = "\
-[profile.dev]
-opt-level = 3
-debug = false
-strip = \"debuginfo\"
-rpath = true
-lto = \"off\"
-debug-assertions = false
-codegen-units = 16
-panic = \"unwind\"
-incremental = false
-overflow-checks = false
-
-[profile.dev.package.ctx]
-codegen-units = 1
-
-[profile.dev.package.candle-lens]
-incremental = true
-";
+use std::time::SystemTime;
 
 /// What separates the key from the list of files in the stamp.
 const HOLDS: &str = "\nholds:\n";
-
-/// Seconds the first compilation may take on a very slow machine.
-const PATIENCE: u64 = 4 * 3600;
 
 /// Where the template is.
 pub fn folder(lab: &Path) -> PathBuf {
@@ -115,10 +90,9 @@ fn stamp(lab: &Path) -> PathBuf {
 }
 
 /// Compiles what is missing or out of date.
-pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
+pub fn refresh(places: &Places, jobs: &Jobs) -> Result<(), Trouble> {
     copies::sweep(&places.lab)?;
-    let template = folder(&places.lab);
-    let key = key(places)?;
+    let (template, key) = (folder(&places.lab), key(places)?);
     if is_fresh(&places.lab, &key) {
         return Ok(());
     }
@@ -135,16 +109,17 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
         forget_notes(&template);
     }
     let doing = if is_built(&places.lab) {
-        "Compiling the changes of candle-lens for the kernel (1 to 3 minutes; everything if a dependency changed)"
+        "Compiling the changes of candle-lens for the kernel (1 to 2 minutes; everything if a dependency changed)"
     } else {
         "Compiling candle-lens for the kernel (4 to 6 minutes on 2 cores; later only what changed)"
     };
     step(doing, || {
         let _ = fs::remove_file(stamp(&places.lab));
         let started = SystemTime::now();
-        write_workspace(places, &template)?;
+        workspace::write(places, &template)?;
+        shelf::take(places, &template);
         // What is wrong may be the notes.
-        compile(places, jupyter, &template).inspect_err(|_| forget_notes(&template))?;
+        workspace::compile(places, &template, jobs).inspect_err(|_| forget_notes(&template))?;
         inventory::settle(&template);
         steps::write(&stamp(&places.lab), &stamped(&template, &key))?;
         // A source that changes while we compile must count as newer.
@@ -152,7 +127,9 @@ pub fn refresh(places: &Places, jupyter: &Jupyter) -> Result<(), Trouble> {
             .write(true)
             .open(stamp(&places.lab))
             .and_then(|file| file.set_modified(started))
-            .map_err(|source| Trouble::file("Dating", &stamp(&places.lab), &source))
+            .map_err(|source| Trouble::file("Dating", &stamp(&places.lab), &source))?;
+        shelf::keep(places, &template);
+        Ok(())
     })
 }
 
@@ -176,21 +153,25 @@ fn damaged(lab: &Path) -> Vec<PathBuf> {
 
 /// Everything but the library's sources that decides whether compiled code can be used again.
 fn key(places: &Places) -> Result<String, Trouble> {
-    let mut manifests = anchor(places).into_bytes();
+    let mut manifests = workspace::anchor(places).into_bytes();
     if places.library == Library::Checkout {
         for name in ["Cargo.toml", "Cargo.lock"] {
             let path = places.root.join(name);
             manifests.extend(fs::read(&path).map_err(|source| Trouble::file("Reading", &path, &source))?);
         }
     }
-    // evcxr links with these where it finds them, and cargo compiles everything anew for another linker.
-    let linkers = ["mold", "lld"].map(|name| on_path(name).is_some().then_some(name));
+    Ok(format!("{}manifests: {}\n", machine(places)?, digest(&manifests)))
+}
+
+/// What decides it for the dependencies too, beside their versions.
+fn machine(places: &Places) -> Result<String, Trouble> {
     Ok(format!(
-        "{}evcxr: {}\nlinkers: {linkers:?}\nmanifests: {}\nfeatures: {}\n{PROFILE}",
+        "{}evcxr: {}\nlinkers: {:?}\nfeatures: {}\n{}",
         rust::version()?,
         evcxr::VERSION,
-        digest(&manifests),
-        features::of(&places.lab)
+        workspace::linkers(),
+        features::of(&places.lab),
+        workspace::PROFILE
     ))
 }
 
@@ -238,55 +219,6 @@ fn listed_sources(note: &str) -> Vec<PathBuf> {
     spaced.split(' ').filter(|path| !path.is_empty()).map(|path| PathBuf::from(path.replace('\0', " "))).collect()
 }
 
-fn write_workspace(places: &Places, template: &Path) -> Result<(), Trouble> {
-    // evcxr takes the first member for its own package.
-    let workspace = format!("[workspace]\nmembers = [\"ctx\", \"anchor\"]\nresolver = \"3\"\n\n{PROFILE}");
-    steps::write(&template.join("Cargo.toml"), &workspace)?;
-    steps::write(&template.join("anchor/Cargo.toml"), &anchor(places))?;
-    steps::write(&template.join("anchor/src/lib.rs"), "")?;
-    if places.library != Library::Checkout {
-        return Ok(());
-    }
-    let lock = places.root.join("Cargo.lock");
-    let versions = fs::read_to_string(&lock).map_err(|source| Trouble::file("Reading", &lock, &source))?;
-    steps::write(&template.join("Cargo.lock"), &versions)
-}
-
-/// The manifest of the anchor. The lock file keeps what any platform needs; rust-analyzer, which evcxr asks for types,
-/// leaves out what this one does not. Otherwise it would read the whole library once for the anchor and once for the cells.
-fn anchor(places: &Places) -> String {
-    format!(
-        "[package]\nname = \"anchor\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [target.'cfg(candle_lens_anchor)'.dependencies]\ncandle-lens = {}\n",
-        places.dependency()
-    )
-}
-
-/// Lets a real kernel compile, so that every flag is evcxr's own.
-fn compile(places: &Places, jupyter: &Jupyter, template: &Path) -> Result<(), Trouble> {
-    let mut session = jupyter.start(&places.root, Some(&evcxr_folder(template)))?;
-    let (mut crates, mut reported) = (0, Instant::now());
-    let dependency = format!(":dep candle-lens = {}", places.dependency());
-    let tell = |said: Said| {
-        let Said::Log(text) = said else { return };
-        crates += text.matches("Compiling ").count();
-        if reported.elapsed() > Duration::from_secs(15) {
-            println!("    {crates} crates begun");
-            reported = Instant::now();
-        }
-    };
-    let reply = session.execute(&dependency, PATIENCE, tell);
-    session.end();
-    match verdict::complaint(&reply?) {
-        None => Ok(()),
-        Some(complaint) => Err(Trouble::new(
-            format!("candle-lens does not compile in the kernel: {complaint}"),
-            "Run `cargo check` in the repository: it shows the errors of our own sources in full. \
-             A message about the network or the disk says itself what is missing.",
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,7 +263,7 @@ mod tests {
         fs::write(&library, "a library").unwrap();
         assert!(is_fresh(&lab, "key"));
         assert!(!is_fresh(&lab, "another key"));
-        let later = SystemTime::now() + Duration::from_secs(5);
+        let later = SystemTime::now() + std::time::Duration::from_secs(5);
         File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
         assert!(!is_fresh(&lab, "key"), "a newer source");
         fs::remove_file(&source).unwrap();
