@@ -11,7 +11,9 @@ pub fn step<T>(doing: &str, work: impl FnOnce() -> Result<T, Trouble>) -> Result
     println!("==> {doing}");
     let start = Instant::now();
     let done = work()?;
-    println!("    done in {}", words(start.elapsed()));
+    // Other steps may have begun meanwhile.
+    let what = doing.split(" (").next().unwrap_or(doing);
+    println!("    done in {}: {what}", words(start.elapsed()));
     Ok(done)
 }
 

@@ -76,16 +76,22 @@ impl Selection {
         }
     }
 
-    /// Gives `work` the pre-activations, a few at a time and in order, each few with the place of the first.
+    /// Gives `work` the pre-activations, a few at a time and in order, each few with the place of the first. Loops over all
+    /// numbers are plain ones, here and below: an iterator's methods are not always compiled into the loop that calls them.
     fn by_pieces(&self, product: &[f32], mut work: impl FnMut(usize, &[f32])) {
         let mut piece = [0.; PIECE];
         for first in (0..self.d_sae).step_by(PIECE) {
-            let piece = &mut piece[..PIECE.min(self.d_sae - first)];
-            for ((pre, product), offset) in piece.iter_mut().zip(&product[first..]).zip(&self.offset[first..]) {
-                *pre = product + offset;
+            let count = PIECE.min(self.d_sae - first);
+            let (piece, product) = (&mut piece[..count], &product[first..first + count]);
+            let offset = &self.offset[first..first + count];
+            for i in 0..count {
+                piece[i] = product[i] + offset[i];
             }
             if let Some(norms) = &self.norms {
-                piece.iter_mut().zip(&norms[first..]).for_each(|(pre, norm)| *pre *= norm);
+                let norms = &norms[first..first + count];
+                for i in 0..count {
+                    piece[i] *= norms[i];
+                }
             }
             work(first, piece);
         }
@@ -95,9 +101,14 @@ impl Selection {
     fn above(&self, product: &[f32], passes: impl Fn(usize, f32) -> bool) -> Vec<(u32, f32)> {
         let mut active = Vec::new();
         self.by_pieces(product, |first, piece| {
-            let all = || piece.iter().enumerate().map(|(i, &pre)| (first + i, pre));
-            if all().fold(false, |any, (i, pre)| any | passes(i, pre)) {
-                active.extend(all().filter(|&(i, pre)| passes(i, pre)).map(|(i, pre)| (i as u32, pre)));
+            let (mut any, mut place) = (false, first);
+            for &pre in piece {
+                any |= passes(place, pre);
+                place += 1;
+            }
+            if any {
+                let all = piece.iter().enumerate().map(|(i, &pre)| (first + i, pre));
+                active.extend(all.filter(|&(i, pre)| passes(i, pre)).map(|(i, pre)| (i as u32, pre)));
             }
         });
         active
@@ -109,7 +120,11 @@ impl Selection {
         let (mut active, mut bar) = (Vec::new(), 0.);
         let room = (4 * k).max(PIECE);
         self.by_pieces(product, |first, piece| {
-            if piece.iter().fold(false, |any, &pre| any | (pre > bar)) {
+            let mut any = false;
+            for &pre in piece {
+                any |= pre > bar;
+            }
+            if any {
                 let all = piece.iter().enumerate().map(|(i, &pre)| ((first + i) as u32, pre));
                 active.extend(all.filter(|(_, pre)| *pre > bar));
                 if active.len() > room {

@@ -181,7 +181,7 @@ impl<'a, T: Copy + Sync, F: Fn(T) -> f32 + Sync> Lying<'a, T, F> {
             for (lane, moved) in moved.iter_mut().enumerate() {
                 *moved = (self.widen)(from[lane]);
             }
-            to[panel * of_panel..][..W].copy_from_slice(&moved);
+            to[panel * of_panel..].as_chunks_mut::<W>().0[0] = moved;
         }
         for (lane, &w) in rest.iter().enumerate() {
             to[whole.len() * of_panel + lane] = (self.widen)(w);
