@@ -109,9 +109,9 @@ pub fn refresh(places: &Places, jobs: &Jobs) -> Result<(), Trouble> {
         forget_notes(&template);
     }
     let doing = if is_built(&places.lab) {
-        "Compiling the changes of candle-lens for the kernel (1 to 2 minutes; everything if a dependency changed)"
+        "Compiling the changes of candle-lens for the kernel (up to 2 minutes; everything if a dependency changed)"
     } else {
-        "Compiling candle-lens for the kernel (4 to 6 minutes on 2 cores; later only what changed)"
+        "Compiling candle-lens for the kernel (4 to 6 minutes on 2 cores; 2 where another clone did; later only what changed)"
     };
     step(doing, || {
         let _ = fs::remove_file(stamp(&places.lab));
