@@ -74,6 +74,14 @@ pub fn existing(places: &Places, packages: &Packages) -> Result<PathBuf, Trouble
     ))
 }
 
+/// Whether there is a Python from which an environment can be made, or a right one is given; said before anything takes time.
+pub fn refuse(packages: &Packages) -> Result<(), Trouble> {
+    match given(packages) {
+        Some(python) => has_client(python).map(drop),
+        None => find().map(drop),
+    }
+}
+
 /// The Python that the environment names for these packages.
 fn given(packages: &Packages) -> Option<PathBuf> {
     let named = std::env::var_os(GIVEN).filter(|path| !path.is_empty()).map(PathBuf::from);

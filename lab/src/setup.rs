@@ -51,6 +51,7 @@ pub fn reading(places: &Places) -> Result<Jupyter, Trouble> {
 fn refuse(places: &Places) -> Result<(), Trouble> {
     rust::describe()?;
     doctor::linker()?;
+    python::refuse(&python::JUPYTER)?;
     places::refuse_space(&places.lab)
 }
 

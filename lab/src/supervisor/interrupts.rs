@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How often evcxr is looked at while it analyses a cell, how often in turn it must be found at rest to have nothing to do, and how
 /// long it is looked at in all.
-const LOOKING: Duration = Duration::from_millis(5);
-const AT_REST: usize = 10;
+const LOOKING: Duration = Duration::from_millis(1);
+const AT_REST: usize = 2;
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Hands interrupts on, as long as this process runs.

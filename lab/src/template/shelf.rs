@@ -56,8 +56,11 @@ pub fn keep(places: &Places, template: &Path) {
     let written = write(template, &part)
         .and_then(|()| fs::rename(&part, &shelf).map_err(|source| Trouble::file("Writing", &shelf, &source)));
     if let Err(why) = written {
-        println!("    The compiled dependencies are not kept for other clones. {why}");
         let _ = remove_folder(&part);
+        // Another launcher may have been first.
+        if !shelf.exists() {
+            println!("    The compiled dependencies are not kept for other clones. {why}");
+        }
     }
     sweep(&places.cache, SystemTime::now());
 }

@@ -1,7 +1,7 @@
 //! Whether a real evcxr finds the template compiled. It does where it calls cargo as `workspace.rs` has; otherwise each kernel would compile
 //! everything at its start. A part of the step `kernel`.
 
-use super::evcxr_folder;
+use super::{evcxr_folder, libraries};
 use crate::check::Count;
 use crate::copies;
 use crate::places::Places;
@@ -9,6 +9,8 @@ use crate::session::{Jupyter, Said};
 use crate::trouble::Trouble;
 use crate::verdict;
 use std::collections::BTreeSet;
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::fs;
 
 /// Seconds that everything takes on a slow machine.
 const PATIENCE: u64 = 1800;
@@ -16,6 +18,10 @@ const PATIENCE: u64 = 1800;
 /// Tries it, in a copy and without the stand-ins.
 pub fn finds_it_compiled(places: &Places, jupyter: &Jupyter) -> Result<Count, Trouble> {
     let (copy, _held) = copies::make(&places.lab)?;
+    let library =
+        libraries(&evcxr_folder(&copy)).unwrap_or_default().join(format!("{DLL_PREFIX}candle_lens{DLL_SUFFIX}"));
+    let written = || fs::metadata(&library).and_then(|data| data.modified()).ok();
+    let before = written();
     let mut session = jupyter.start(&places.root, Some(&evcxr_folder(&copy)))?;
     let mut crates = BTreeSet::new();
     let reply = session.execute(&format!(":dep candle-lens = {}", places.dependency()), PATIENCE, |said| {
@@ -24,13 +30,13 @@ pub fn finds_it_compiled(places: &Places, jupyter: &Jupyter) -> Result<Count, Tr
         }
     });
     session.end();
+    let is_untouched = before.is_some() && before == written();
     copies::remove(&copy);
-    // The package of the cells has to be seen, or nothing would be.
-    let only_cells = crates == BTreeSet::from(["ctx".to_string()]);
     let complaint = verdict::complaint(&reply?);
-    if !only_cells || complaint.is_some() {
+    if !is_untouched || !crates.is_empty() || complaint.is_some() {
+        let library = if is_untouched { "was left" } else { "was not left" };
         println!(
-            "    evcxr was to compile nothing but ctx, and compiled {crates:?}. {}",
+            "    evcxr was to compile nothing but the cell: the library {library} as it was, and it says that it compiled {crates:?}. {}",
             complaint.unwrap_or_default()
         );
         return Ok(Count::one(false));
@@ -38,7 +44,7 @@ pub fn finds_it_compiled(places: &Places, jupyter: &Jupyter) -> Result<Count, Tr
     Ok(Count::one(true))
 }
 
-/// The crates that cargo says it compiles.
+/// The crates that cargo compiles, of which evcxr names those whose names have no hyphen.
 fn begun(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| line.trim_start().strip_prefix("Compiling ")?.split(' ').next())
 }

@@ -125,8 +125,9 @@ pub fn compile(places: &Places, template: &Path, jobs: &Jobs) -> Result<(), Trou
     jobs.share(&mut build);
     let mut child = build.stderr(Stdio::piped()).spawn().map_err(failed)?;
     let (mut crates, mut told, mut complaint) = (0, Instant::now(), Vec::new());
-    for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
-        let line = line.map_err(failed)?;
+    // Paths may hold anything.
+    for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(|said| said.split(b'\n')) {
+        let line = String::from_utf8_lossy(&line.map_err(failed)?).into_owned();
         crates += usize::from(line.trim_start().starts_with("Compiling "));
         if !complaint.is_empty() || line.starts_with("error") {
             complaint.push(line);
