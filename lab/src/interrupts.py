@@ -214,11 +214,11 @@ def address_in(log):
     return found and found.group()
 
 
-def wait_for(look, often=0.1):
-    for _ in range(int(60 / often)):
+def wait_for(look):
+    for _ in range(600):
         if found := look():
             return found
-        time.sleep(often)
+        time.sleep(0.1)
     raise RuntimeError("what was waited for did not come within a minute")
 
 
@@ -238,10 +238,6 @@ def of_signals(kernel, folder):
         tests.stopped("a loop, by a signal to the group", CHECKED, group)
         tests.stopped("a loop, by a signal to the kernel alone, as VS Code does", CHECKED, alone)
         tests.stopped("a cell that is compiled", COMPILED, once_compiled(process, group), "while it was compiled", after=0.1, begins=False)
-        for after in [0, 0.02, 0.05, 0.1, 0.2]:
-            press = once_analysed(process, group, after)
-            # Another cell each time: one that was compiled before would be done at once.
-            tests.stopped(f"a cell that is analysed, {after} s after that began", COMPILED.replace("1.5f64", f"{1.6 + after}f64"), press, "while it was compiled", after=0, begins=False)
         tests.test("a panic", execute(client, PANIC), "a panic", absent=[LOST], soon=LONG)
         tests.test("a panic: the variables of earlier cells are there", execute(client, "kept + 1"), "42", soon=LONG)
         tests.ended("abort", "std::process::abort();", lambda: None, "aborted", after=0)
@@ -266,43 +262,19 @@ def once_compiled(kernel, press):
     return act
 
 
-def once_analysed(kernel, press, after):
-    """Presses while evcxr looks at the cell, some seconds after it began to."""
-    evcxr = next(number for number, (name, parent) in programs().items() if name == "evcxr_jupyter" and parent == kernel)
-
-    def works():
-        for path in glob.glob(f"/proc/{evcxr}/task/*/stat"):
-            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stat:
-                if stat.read().rpartition(")")[2].split()[0] == "R":
-                    return True
-
-    def act():
-        wait_for(works, often=0.002)
-        time.sleep(after)
-        press()
-
-    return act
-
-
 def names_below(process):
     """The names of the programs that a process has started, and of those that they have."""
-    running = programs()
-
-    def is_below(number):
-        parent = running.get(number, ("", 0))[1]
-        return parent == process or parent > 1 and is_below(parent)
-
-    return [name for number, (name, _) in running.items() if is_below(number)]
-
-
-def programs():
-    """The name and the parent of each process."""
-    found = {}
+    programs = {}
     for path in glob.glob("/proc/[0-9]*/stat"):
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stat:
-            number, name, parent = re.fullmatch(r"(\d+) \((.*)\) . (\d+) .*", stat.read().strip(), re.DOTALL).groups()
-            found[int(number)] = (name, int(parent))
-    return found
+            number, name, rest = re.fullmatch(r"(\d+) \((.*)\) . (\d+) .*", stat.read().strip(), re.DOTALL).groups()
+            programs[int(number)] = (name, int(rest))
+
+    def is_below(number):
+        parent = programs.get(number, ("", 0))[1]
+        return parent == process or parent > 1 and is_below(parent)
+
+    return [name for number, (name, _) in programs.items() if is_below(number)]
 
 
 def main():

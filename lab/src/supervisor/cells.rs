@@ -14,24 +14,6 @@ pub fn find(evcxr: u32) -> Option<u32> {
     })
 }
 
-/// The programs that evcxr has started beside the process of the cells: cargo.
-pub fn tools(evcxr: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_tool = |process: &u32| {
-        stat(*process).is_some_and(|stat| stat.program != PROGRAM && stat.parent == evcxr && stat.state != 'Z')
-    };
-    processes.filter(is_tool).collect()
-}
-
-/// Whether a thread of a process works, or waits for the disk.
-pub fn works(process: u32) -> bool {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let mut states =
-        threads.filter_map(|thread| Some(parse(&fs::read_to_string(thread.path().join("stat")).ok()?)?.state));
-    states.any(|state| matches!(state, 'R' | 'D'))
-}
-
 /// What `/proc/PROCESS/stat` says.
 #[derive(Debug, PartialEq)]
 pub struct Stat {
@@ -115,20 +97,6 @@ mod tests {
         assert_eq!(handles("", libc::SIGINT), None);
         // Rust's own handlers: of overflows of the stack, not of interrupts.
         assert_eq!(listens(std::process::id()), Some(false));
-    }
-
-    #[test]
-    fn what_works_and_what_was_started_is_found() {
-        assert!(works(std::process::id()));
-        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let sleeps = |_: &i32| {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            tools(std::process::id()).contains(&other.id()) && !works(other.id())
-        };
-        assert!((0..100).find(sleeps).is_some());
-        other.kill().unwrap();
-        other.wait().unwrap();
-        assert!(!works(other.id()) && !tools(std::process::id()).contains(&other.id()));
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //! - **Interrupts.** JupyterLab sends SIGINT to the kernel's process group, VS Code to the kernel's process alone. evcxr_jupyter is
 //!   started with SIGINT ignored, which the process of its cells inherits; the library listens there (its `src/interrupt/`) and ends
 //!   only what is running. evcxr_jupyter leads a group of its own, to which each SIGINT is handed on, once; a process of cells in which
-//!   nothing listens (the library is not loaded, or an older one) is ended, as evcxr does it, if a cell is running; where evcxr still
-//!   analyses the cell, the interrupt waits for its compiler ([`interrupts`]).
+//!   nothing listens (the library is not loaded, or an older one) is ended, as evcxr does it, if a cell is running ([`interrupts`]).
 //! - **The end of the process of the cells.** evcxr says only which signal it was. Here a sentence says what that means and that all
 //!   variables are lost ([`ended`]); what a cell started and left running, for which evcxr would wait, is ended.
 //! - **The end of this process.** evcxr_jupyter does not outlive it: on Linux by the system's means, elsewhere by the janitor's.
