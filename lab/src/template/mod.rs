@@ -171,7 +171,7 @@ fn machine(places: &Places) -> Result<String, Trouble> {
         evcxr::VERSION,
         workspace::linkers(),
         features::of(&places.lab),
-        workspace::PROFILE
+        workspace::profile()
     ))
 }
 

@@ -19,9 +19,8 @@ use std::time::{Duration, Instant};
 /// compiled in one piece and with no notes for the next one, which is a third quicker; that the library's own parts are not
 /// optimised across each other, which nearly halves the time of its compilation and costs its computations next to nothing
 /// (src/model/ops/kernels.rs); and that the compiler keeps notes on the library (0.6 GB, which no kernel's copy has), so that an
-/// update compiles what has changed. A published library has none. Below them what no calculation goes through: matrix products of complex numbers,
-/// downloads, archives, the reading of patterns, lines of progress. It is compiled in half the time.
-pub const PROFILE: &str = "\
+/// update compiles what has changed. A published library has none.
+const PROFILE: &str = "\
 [profile.dev]
 opt-level = 3
 debug = false
@@ -39,46 +38,35 @@ codegen-units = 1
 
 [profile.dev.package.candle-lens]
 incremental = true
-
-[profile.dev.package.gemm-c32]
-opt-level = 0
-
-[profile.dev.package.gemm-c64]
-opt-level = 0
-
-[profile.dev.package.ureq]
-opt-level = 0
-
-[profile.dev.package.ureq-proto]
-opt-level = 0
-
-[profile.dev.package.rustls]
-opt-level = 0
-
-[profile.dev.package.rustls-webpki]
-opt-level = 0
-
-[profile.dev.package.zip]
-opt-level = 0
-
-[profile.dev.package.typed-path]
-opt-level = 0
-
-[profile.dev.package.regex-syntax]
-opt-level = 0
-
-[profile.dev.package.indicatif]
-opt-level = 0
-
-[profile.dev.package.console]
-opt-level = 0
 ";
+
+/// Crates that no calculation goes through: matrix products of complex numbers, downloads, archives, the reading of patterns, lines of
+/// progress. Without optimisation they are compiled in half the time.
+const NOT_OPTIMISED: [&str; 11] = [
+    "gemm-c32",
+    "gemm-c64",
+    "ureq",
+    "ureq-proto",
+    "rustls",
+    "rustls-webpki",
+    "zip",
+    "typed-path",
+    "regex-syntax",
+    "indicatif",
+    "console",
+];
 
 /// Linkers that evcxr takes where it finds them, the first before the second; cargo compiles everything anew for another one.
 const LINKERS: [&str; 2] = ["mold", "lld"];
 
 /// How often a line says how far it is.
 const TELLING: Duration = Duration::from_secs(15);
+
+/// How everything is compiled, as a manifest says it.
+pub fn profile() -> String {
+    let not_optimised = NOT_OPTIMISED.map(|name| format!("\n[profile.dev.package.{name}]\nopt-level = 0\n"));
+    PROFILE.to_string() + &not_optimised.concat()
+}
 
 /// Which of the linkers are there.
 pub fn linkers() -> [Option<&'static str>; 2] {
@@ -88,7 +76,7 @@ pub fn linkers() -> [Option<&'static str>; 2] {
 /// Writes the manifests and the locked versions.
 pub fn write(places: &Places, template: &Path) -> Result<(), Trouble> {
     // evcxr takes the first member for its own package.
-    let workspace = format!("[workspace]\nmembers = [\"ctx\", \"anchor\"]\nresolver = \"3\"\n\n{PROFILE}");
+    let workspace = format!("[workspace]\nmembers = [\"ctx\", \"anchor\"]\nresolver = \"3\"\n\n{}", profile());
     steps::write(&template.join("Cargo.toml"), &workspace)?;
     steps::write(&template.join("anchor/Cargo.toml"), &anchor(places))?;
     steps::write(&template.join("anchor/src/lib.rs"), "")?;
