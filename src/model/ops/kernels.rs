@@ -4,7 +4,7 @@
 //! this module is [`inlined`]: left to itself the compiler puts a body with several callers into a function of its own, which is
 //! code for all processors. For the same reason nothing here that runs once for each number calls `zip`,
 //! `array::from_fn` or `for_each`: what the standard library does not mark for inlining becomes a call where the
-//! crate is compiled without link-time optimisation among its own parts, as the notebook's library is (lab/src/template.rs).
+//! crate is compiled without link-time optimisation among its own parts, as the notebook's library is (lab/src/template/workspace.rs).
 
 use std::mem::MaybeUninit;
 
