@@ -185,7 +185,7 @@ fn whole(folder: &Path) -> Result<PathBuf, Trouble> {
 }
 
 /// Whether this user may write in a folder, which is made if it is missing. A full disk is another matter.
-fn is_writable(folder: &Path) -> bool {
+pub fn is_writable(folder: &Path) -> bool {
     let probe = folder.join(format!("{}.part", std::process::id()));
     let made = fs::create_dir_all(folder).and_then(|()| File::create(&probe));
     let _ = fs::remove_file(&probe);

@@ -10,7 +10,7 @@ use super::tools::{real_cargo_home, real_tool};
 use super::{explain, interrupted, level};
 use crate::process::{become_program, exit_code};
 use crate::steps::{digest, write};
-use crate::template;
+use crate::template::{self, workbench};
 use crate::trouble::Trouble;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -118,18 +118,23 @@ pub fn listen(cargo: &mut Command, note_taker: &Path) {
     }
 }
 
-/// As the compiler's wrapper: notes how cargo calls the compiler for a cell, and goes on as the compiler.
+/// As the compiler's wrapper: notes how cargo calls the compiler for a cell, lets the library be compiled on the workbench, and goes on as
+/// the compiler for all else.
 pub fn take_note() -> Result<ExitCode, Trouble> {
     let mut arguments = std::env::args_os().skip(1);
     let compiler = PathBuf::from(arguments.next().unwrap_or_default());
-    let of_cell = std::env::args_os().any(|word| word == CELL);
+    let arguments: Vec<OsString> = arguments.collect();
+    let of_cell = arguments.iter().any(|word| word == CELL);
     if let (Some(note), Some(path)) = (note(), std::env::var_os(NOTE)) {
         write(Path::new(&path), &note.to_string())?;
     }
     let mut call = Command::new(&compiler);
-    call.args(arguments).args(of_cell.then_some(QUIET)).env_remove(WRAPPER).env_remove(NOTE);
+    call.args(&arguments).args(of_cell.then_some(QUIET)).env_remove(WRAPPER).env_remove(NOTE);
     if of_cell {
         return explain::compile(call);
+    }
+    if let Some(job) = workbench::Job::of(&arguments) {
+        return job.compile(call);
     }
     become_program(call).map_err(|source| Trouble::file("Starting", &compiler, &source))
 }

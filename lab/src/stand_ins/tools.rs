@@ -6,7 +6,7 @@
 
 use super::{are_off, cells, interrupted, metadata};
 use crate::process::{become_program, cargo_home, command, exit_code, on_path, search_path};
-use crate::steps::make_folder;
+use crate::steps::{make_folder, remove_folder};
 use crate::trouble::Trouble;
 use crate::{features, kernelspec};
 use std::ffi::{OsStr, OsString};
@@ -111,6 +111,15 @@ pub fn answer(tool: Tool) -> Result<ExitCode, Trouble> {
         }
         Tool::Rustup(real) => hand_on(&real),
     }
+}
+
+/// This program in the compiler's place, in a `folder` of its own.
+pub fn compiler(folder: &Path) -> Result<PathBuf, Trouble> {
+    // A link that is written over would be this program written over.
+    remove_folder(folder)?;
+    make_folder(folder)?;
+    link(folder, NOTE_TAKER)?;
+    Ok(folder.join(program(NOTE_TAKER)))
 }
 
 /// The program that cargo calls in the compiler's place.

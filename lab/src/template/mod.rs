@@ -15,6 +15,7 @@
 
 mod shelf;
 pub mod trial;
+pub mod workbench;
 mod workspace;
 
 use crate::copies;
@@ -106,7 +107,7 @@ pub fn refresh(places: &Places, jobs: &Jobs) -> Result<(), Trouble> {
         let _ = fs::remove_file(path);
     }
     if !cut_off.is_empty() {
-        forget_notes(&template);
+        forget_notes(places, &template);
     }
     let doing = if is_built(&places.lab) {
         "Compiling the changes of candle-lens for the kernel (up to 2 minutes; everything if a dependency changed)"
@@ -119,7 +120,7 @@ pub fn refresh(places: &Places, jobs: &Jobs) -> Result<(), Trouble> {
         workspace::write(places, &template)?;
         shelf::take(places, &template);
         // What is wrong may be the notes.
-        workspace::compile(places, &template, jobs).inspect_err(|_| forget_notes(&template))?;
+        workspace::compile(places, &template, jobs).inspect_err(|_| forget_notes(places, &template))?;
         inventory::settle(&template);
         steps::write(&stamp(&places.lab), &stamped(&template, &key))?;
         // A source that changes while we compile must count as newer.
@@ -133,8 +134,9 @@ pub fn refresh(places: &Places, jobs: &Jobs) -> Result<(), Trouble> {
     })
 }
 
-/// Removes the compiler's notes on the library: the next compilation takes as long as the first.
-fn forget_notes(template: &Path) {
+/// Removes the compiler's notes on the library, wherever it was compiled.
+fn forget_notes(places: &Places, template: &Path) {
+    workbench::forget_notes(&places.cache);
     for target in fs::read_dir(evcxr_folder(template).join("target")).into_iter().flatten().flatten() {
         let _ = fs::remove_dir_all(target.path().join("debug/incremental"));
     }
@@ -233,14 +235,19 @@ mod tests {
 
     #[test]
     fn notes_on_the_library_are_forgotten_and_nothing_else() {
-        let template = std::env::temp_dir().join(format!("candle-lens-lab-notes-{}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("candle-lens-lab-notes-{}", std::process::id()));
+        let places = Places::for_test(&root);
+        let template = folder(&places.lab);
         let debug = evcxr_folder(&template).join("target/triple/debug");
         steps::write(&debug.join("incremental/candle_lens-1/s-1/dep-graph.bin"), "notes").unwrap();
         steps::write(&debug.join("deps/libcandle_lens.so"), "a library").unwrap();
-        forget_notes(&template);
+        let notes = places.cache.join("workbench/notes/candle_lens-1/s-1/dep-graph.bin");
+        steps::write(&notes, "notes").unwrap();
+        forget_notes(&places, &template);
         assert!(!debug.join("incremental").exists() && debug.join("deps/libcandle_lens.so").is_file());
-        forget_notes(&template);
-        steps::remove_folder(&template).unwrap();
+        assert!(!notes.exists());
+        forget_notes(&places, &template);
+        steps::remove_folder(&root).unwrap();
     }
 
     #[test]

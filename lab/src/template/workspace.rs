@@ -6,6 +6,7 @@
 use crate::jobs::Jobs;
 use crate::places::{Library, Places};
 use crate::process::{cargo, on_path};
+use crate::stand_ins::{cells, tools};
 use crate::steps;
 use crate::trouble::Trouble;
 use crate::{features, rust};
@@ -18,8 +19,8 @@ use std::time::{Duration, Instant};
 /// Optimised as in release, because the model runs in there; otherwise what evcxr would have chosen, except that a cell is
 /// compiled in one piece and with no notes for the next one, which is a third quicker; that the library's own parts are not
 /// optimised across each other, which nearly halves the time of its compilation and costs its computations next to nothing
-/// (src/model/ops/kernels.rs); and that the compiler keeps notes on the library (0.6 GB, which no kernel's copy has), so that an
-/// update compiles what has changed. A published library has none.
+/// (src/model/ops/kernels.rs); and that the compiler keeps notes on the library (`workbench.rs`), so that an update compiles what
+/// has changed. A published library has none.
 const PROFILE: &str = "\
 [profile.dev]
 opt-level = 3
@@ -41,8 +42,9 @@ incremental = true
 ";
 
 /// Crates that no calculation goes through: matrix products of complex numbers, downloads, archives, the reading of patterns, lines of
-/// progress. Without optimisation they are compiled in half the time.
-const NOT_OPTIMISED: [&str; 11] = [
+/// progress; and those whose code is compiled with the library, because all of it is generic: figures, matrices, vector instructions. Without
+/// optimisation they are compiled in half to nine tenths of the time.
+const NOT_OPTIMISED: [&str; 16] = [
     "gemm-c32",
     "gemm-c64",
     "ureq",
@@ -54,6 +56,11 @@ const NOT_OPTIMISED: [&str; 11] = [
     "regex-syntax",
     "indicatif",
     "console",
+    "plotly",
+    "ndarray",
+    "nalgebra",
+    "simba",
+    "wide",
 ];
 
 /// Linkers that evcxr takes where it finds them, the first before the second; cargo compiles everything anew for another one.
@@ -111,6 +118,9 @@ pub fn compile(places: &Places, template: &Path, jobs: &Jobs) -> Result<(), Trou
     let failed = |source| Trouble::file("Compiling in", template, &source);
     let mut build = as_evcxr(places, &template.join("ctx"))?;
     jobs.share(&mut build);
+    if places.library == Library::Checkout {
+        cells::listen(&mut build, &tools::compiler(&places.lab.join("compiler"))?);
+    }
     let mut child = build.stderr(Stdio::piped()).spawn().map_err(failed)?;
     let (mut crates, mut told, mut complaint) = (0, Instant::now(), Vec::new());
     // Paths may hold anything.

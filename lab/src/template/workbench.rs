@@ -1,0 +1,242 @@
+//! The workbench: one folder in which the library of every clone is compiled.
+//!
+//! The compiler's notes on a crate, by which it compiles only what has changed, are good only for the folder they were made in and the
+//! name that cargo has for the crate, which depends on that folder. So cargo calls this program in the compiler's place (see
+//! `stand_ins/tools.rs`), which copies the library's sources to the workbench and compiles them there, under one name. Another clone, and a
+//! kernel that starts with newer sources, then compiles what differs from the last library that any of them compiled.
+//!
+//! ```text
+//! workbench/lock    held by whoever compiles
+//! workbench/src/    the library's sources as they were compiled last
+//! workbench/notes/  the compiler's
+//! ```
+//!
+//! Nothing depends on it: where it cannot be written, or the user has a compiler's wrapper, the library is compiled where it lies. It holds
+//! `src` only: the library includes no file from elsewhere.
+
+use crate::places;
+use crate::process::exit_code;
+use crate::steps::{make_folder, open_lock, remove_folder};
+use crate::trouble::Trouble;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// The library, as the compiler calls it.
+const LIBRARY: &str = "candle_lens";
+
+/// What messages and panics have before `/src/..`, whichever clone it was.
+const SHOWN: &str = "candle-lens";
+
+/// How cargo's words for the folder of notes and for the crate's own name begin.
+const NOTES: &str = "incremental=";
+const NAME: &str = "metadata=";
+
+/// Where the workbench is.
+fn folder(cache: &Path) -> PathBuf {
+    cache.join("workbench")
+}
+
+/// Removes the compiler's notes: the next compilation takes as long as the first.
+pub fn forget_notes(cache: &Path) {
+    let _ = remove_folder(&folder(cache).join("notes"));
+}
+
+/// A call of the compiler for the library of a clone.
+pub struct Job {
+    bench: PathBuf,
+    root: PathBuf,
+    words: Vec<OsString>,
+}
+
+impl Job {
+    /// The job that these words to the compiler are, if they are one, and this user has a workbench. A crate from a registry is none: cargo
+    /// has it compiled without notes.
+    pub fn of(words: &[OsString]) -> Option<Self> {
+        let is_library = after(words, "--crate-name")? == LIBRARY && words.iter().any(|word| begins(word, NOTES));
+        let root = std::env::var_os("CARGO_MANIFEST_DIR").filter(|_| is_library)?;
+        let bench = folder(&places::cache().ok()?);
+        places::is_writable(&bench).then(|| Self { bench, root: root.into(), words: words.to_vec() })
+    }
+
+    /// Compiles it; `as_asked` is the call without us, whose program and environment are used.
+    pub fn compile(&self, mut as_asked: Command) -> Result<ExitCode, Trouble> {
+        let failed = |source| Trouble::file("Calling the compiler in", &self.bench, &source);
+        let Ok(_held) = self.lay_out() else {
+            return as_asked.status().map(exit_code).map_err(failed);
+        };
+        let mut call = Command::new(as_asked.get_program());
+        for (name, value) in as_asked.get_envs() {
+            match value {
+                Some(value) => call.env(name, value),
+                None => call.env_remove(name),
+            };
+        }
+        let status = call.args(self.translated()).current_dir(&self.bench).status().map_err(failed)?;
+        if status.success() {
+            self.name_sources()?;
+        }
+        Ok(exit_code(status))
+    }
+
+    /// Puts the sources on the workbench, which is ours until what is returned is dropped.
+    fn lay_out(&self) -> Result<File, Trouble> {
+        let held = open_lock(&self.bench.join("lock"))?;
+        let sources = self.bench.join("src");
+        held.lock()
+            .and_then(|()| mirror(&self.root.join("src"), &sources))
+            .map_err(|source| Trouble::file("Copying the library's sources to", &sources, &source))?;
+        make_folder(&self.bench.join("notes"))?;
+        Ok(held)
+    }
+
+    /// The words by which the library is compiled here.
+    fn translated(&self) -> Vec<OsString> {
+        let crate_file = self.root.join("src/lib.rs");
+        let joined = |before: &str, path: &Path| {
+            let mut word = OsString::from(before);
+            word.push(path);
+            word
+        };
+        let translate = |word: &OsString| match word {
+            word if begins(word, NOTES) => joined(NOTES, &self.bench.join("notes")),
+            word if begins(word, NAME) => joined(NAME, Path::new(SHOWN)),
+            word if Path::new(word) == crate_file => self.bench.join("src/lib.rs").into(),
+            word => word.clone(),
+        };
+        let mut shown = self.bench.clone().into_os_string();
+        shown.push(format!("={SHOWN}"));
+        self.words.iter().map(translate).chain(["--remap-path-prefix".into(), shown]).collect()
+    }
+
+    /// Makes the compiler's list of sources, from which cargo learns what a change of which compiles the library again, one of the clone's.
+    fn name_sources(&self) -> Result<(), Trouble> {
+        let more = self.words.iter().find_map(|word| word.to_str()?.strip_prefix("extra-filename="));
+        let list = after(&self.words, "--out-dir").map(Path::new).unwrap_or(Path::new("."));
+        let list = list.join(format!("{LIBRARY}{}.d", more.unwrap_or_default()));
+        let written = |folder: &Path| folder.join("src").display().to_string().replace(' ', "\\ ");
+        fs::read_to_string(&list)
+            .map(|text| text.replace(&written(&self.bench), &written(&self.root)))
+            .and_then(|text| fs::write(&list, text))
+            .map_err(|source| Trouble::file("Writing the list of sources", &list, &source))
+    }
+}
+
+fn begins(word: &OsStr, with: &str) -> bool {
+    word.to_str().is_some_and(|word| word.starts_with(with))
+}
+
+/// The word after another one.
+fn after<'a>(words: &'a [OsString], name: &str) -> Option<&'a OsStr> {
+    words.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_os_str())
+}
+
+/// Makes `to` a folder of the same files as `from`; what is equal already is left alone.
+fn mirror(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        names.insert(entry.file_name());
+        let is_folder = fs::metadata(&path)?.is_dir();
+        if copy.exists() && copy.is_dir() != is_folder {
+            remove(&copy)?;
+        }
+        if is_folder {
+            mirror(&path, &copy)?;
+        } else {
+            let content = fs::read(&path)?;
+            if !fs::read(&copy).is_ok_and(|old| old == content) {
+                fs::write(&copy, content)?;
+            }
+        }
+    }
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if !names.contains(&entry.file_name()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps;
+
+    fn job(folder: &Path, words: &str) -> Job {
+        let words = words.split(' ').map(OsString::from).collect();
+        Job { bench: folder.join("cache/workbench"), root: folder.join("a clone"), words }
+    }
+
+    #[test]
+    fn the_workbench_has_the_clone_s_files_and_no_others() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-lab-mirror-{}", std::process::id()));
+        let (from, to) = (folder.join("from"), folder.join("to"));
+        for (name, text) in [("lib.rs", "mod a;"), ("a/mod.rs", "new"), ("b", "a file that was a folder")] {
+            steps::write(&from.join(name), text).unwrap();
+        }
+        for (name, text) in
+            [("lib.rs", "mod a;"), ("a/mod.rs", "old"), ("a/gone.rs", ""), ("gone/mod.rs", ""), ("b/c", "")]
+        {
+            steps::write(&to.join(name), text).unwrap();
+        }
+        mirror(&from, &to).unwrap();
+        let read = |name: &str| fs::read_to_string(to.join(name)).ok();
+        assert_eq!(
+            ["lib.rs", "a/mod.rs", "b"].map(read),
+            ["mod a;", "new", "a file that was a folder"].map(|text| Some(text.into()))
+        );
+        assert!(!to.join("a/gone.rs").exists() && !to.join("gone").exists());
+        remove_folder(&folder).unwrap();
+    }
+
+    #[test]
+    fn two_clones_call_the_compiler_alike() {
+        let folder = Path::new("/f");
+        let mut job = job(folder, "--crate-name candle_lens FILE -C metadata=1f -C incremental=/f/i --out-dir /o");
+        job.words[2] = job.root.join("src/lib.rs").into();
+        let bench = job.bench.display();
+        let expected = format!(
+            "--crate-name candle_lens {bench}/src/lib.rs -C metadata=candle-lens -C incremental={bench}/notes --out-dir /o \
+             --remap-path-prefix {bench}=candle-lens"
+        );
+        let words: Vec<_> = job.translated().into_iter().map(|word| word.into_string().unwrap()).collect();
+        assert_eq!(words.join(" "), expected.replace('/', std::path::MAIN_SEPARATOR_STR));
+    }
+
+    #[test]
+    fn other_crates_and_published_ones_are_no_jobs() {
+        let is_job = |words: &str| Job::of(&words.split(' ').map(OsString::from).collect::<Vec<_>>()).is_some();
+        assert!(!is_job("-vV"));
+        assert!(!is_job("--crate-name candle_core -C incremental=/i"));
+        assert!(!is_job("--crate-name candle_lens -C metadata=1f"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn cargo_is_told_of_the_clone_s_sources() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-lab-bench-{}", std::process::id()));
+        let out = folder.join("out");
+        let mut job = job(&folder, "-c true --out-dir OUT -C extra-filename=-1");
+        job.words[3] = out.clone().into();
+        steps::write(&job.root.join("src/lib.rs"), "").unwrap();
+        let list = out.join("candle_lens-1.d");
+        steps::write(&list, &format!("x: {0}/src/lib.rs {0}/src/a.rs\n", job.bench.display())).unwrap();
+        job.compile(Command::new("sh")).unwrap();
+        let clone = job.root.display().to_string().replace(' ', "\\ ");
+        assert_eq!(fs::read_to_string(&list).unwrap(), format!("x: {clone}/src/lib.rs {clone}/src/a.rs\n"));
+        assert!(job.bench.join("src/lib.rs").is_file() && job.bench.join("notes").is_dir());
+        forget_notes(&folder.join("cache"));
+        assert!(!job.bench.join("notes").exists());
+        remove_folder(&folder).unwrap();
+    }
+}
