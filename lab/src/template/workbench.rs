@@ -1,14 +1,16 @@
 //! The workbench: one folder in which the library of every clone is compiled.
 //!
-//! The compiler's notes on a crate, by which it compiles only what has changed, are good only where the folder, the dependencies' folders and
-//! the name that cargo has for the crate, which depends on the folder, are the same. So cargo calls this program in the compiler's place (see
-//! `stand_ins/tools.rs`), which copies the library's sources to the workbench, links the dependencies there, and compiles under one name.
-//! Another clone, and a kernel that starts with newer sources, then compiles what differs from the last library that any of them compiled.
+//! The compiler's notes on a crate, by which it compiles only what has changed, are good only where all folders are the same, those of the
+//! sources, of the dependencies and of what is made, and the name that cargo has for the crate, which depends on the first. So cargo calls
+//! this program in the compiler's place (see `stand_ins/tools.rs`), which copies the library's sources to the workbench, links the dependencies
+//! there, compiles under one name, and gives the clone what was made. Another clone, and a kernel that starts with newer sources, then
+//! compiles what differs from the last library that any of them compiled.
 //!
 //! ```text
 //! workbench/lock           held by whoever compiles
 //! workbench/src/           the library's sources as they were compiled last
 //! workbench/dependencies/  those of the clone, while it is compiled
+//! workbench/made/          the library, until the clone has it
 //! workbench/notes/         the compiler's
 //! ```
 //!
@@ -85,6 +87,7 @@ impl Job {
         let _ = remove_folder(&dependencies);
         if status.success() {
             self.name_sources()?;
+            self.hand_over()?;
         }
         Ok(exit_code(status))
     }
@@ -96,6 +99,8 @@ impl Job {
         held.lock()
             .and_then(|()| mirror(&self.root.join("src"), &sources))
             .map_err(|source| Trouble::file("Copying the library's sources to", &sources, &source))?;
+        remove_folder(&self.made())?;
+        make_folder(&self.made())?;
         make_folder(&self.bench.join("notes"))?;
         Ok(held)
     }
@@ -127,9 +132,11 @@ impl Job {
         let moved = |path: &Path| {
             let is_in = |folder: &Path| path == folder || path.parent() == Some(folder);
             let (from, to) = folders.iter().find(|(from, _)| is_in(from))?;
-            Some(to.join(path.strip_prefix(from).ok()?))
+            Some(if path == from { to.clone() } else { to.join(path.file_name()?) })
         };
+        let out = self.out();
         let translate = |word: &OsString| match word.to_str().and_then(|word| word.split_once('=')) {
+            None if Some(word.as_os_str()) == out => self.made().into(),
             Some((NOTES, _)) => joined(NOTES, &self.bench.join("notes")),
             Some((NAME, _)) => joined(NAME, Path::new(SHOWN)),
             Some((what, path)) => moved(Path::new(path)).map_or_else(|| word.clone(), |path| joined(what, &path)),
@@ -141,16 +148,39 @@ impl Job {
         self.words.iter().map(translate).chain(["--remap-path-prefix".into(), shown]).collect()
     }
 
+    /// Where cargo wants what is made.
+    fn out(&self) -> Option<&OsStr> {
+        after(&self.words, "--out-dir")
+    }
+
+    fn made(&self) -> PathBuf {
+        self.bench.join("made")
+    }
+
     /// Makes the compiler's list of sources, from which cargo learns what a change of which compiles the library again, one of the clone's.
     fn name_sources(&self) -> Result<(), Trouble> {
         let more = self.words.iter().find_map(|word| word.to_str()?.strip_prefix("extra-filename="));
-        let list = after(&self.words, "--out-dir").map(Path::new).unwrap_or(Path::new("."));
-        let list = list.join(format!("{LIBRARY}{}.d", more.unwrap_or_default()));
+        let list = self.made().join(format!("{LIBRARY}{}.d", more.unwrap_or_default()));
         let written = |folder: &Path| folder.join("src").display().to_string().replace(' ', "\\ ");
         fs::read_to_string(&list)
             .map(|text| text.replace(&written(&self.bench), &written(&self.root)))
             .and_then(|text| fs::write(&list, text))
             .map_err(|source| Trouble::file("Writing the list of sources", &list, &source))
+    }
+
+    /// Puts what was made where cargo wants it.
+    fn hand_over(&self) -> Result<(), Trouble> {
+        let (made, out) = (self.made(), Path::new(self.out().unwrap_or(OsStr::new("."))));
+        let failed = |source| Trouble::file("Putting the library into", out, &source);
+        for entry in fs::read_dir(&made).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let (from, to) = (made.join(&name), out.join(&name));
+            // On another disk it is a copy.
+            fs::rename(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).and_then(|_| fs::remove_file(&from)))
+                .map_err(failed)?;
+        }
+        Ok(())
     }
 }
 
@@ -244,7 +274,7 @@ mod tests {
         let bench = job.bench.display();
         let expected = format!(
             "--crate-name candle_lens {bench}/src/lib.rs -C metadata=candle-lens -C incremental={bench}/notes --cfg feature=\"course\" \
-             --out-dir /t/deps -L dependency=/links -L native=/t/build/out --extern a=/links/liba.rlib \
+             --out-dir {bench}/made -L dependency=/links -L native=/t/build/out --extern a=/links/liba.rlib \
              --extern b=/t/deps/more/libb.rlib --remap-path-prefix {bench}=candle-lens"
         );
         let translated = job.translated(&[("/t/deps".into(), "/links".into())]);
@@ -271,11 +301,12 @@ mod tests {
         steps::write(&out.join("liba.rlib"), "a").unwrap();
         steps::write(&out.join("libcandle_lens.so"), "the library of before").unwrap();
         steps::write(&job.root.join("src/lib.rs"), "").unwrap();
-        let list = out.join("candle_lens-1.d");
-        steps::write(&list, &format!("x: {0}/src/lib.rs {0}/src/a.rs\n", job.bench.display())).unwrap();
+        job.words[1] =
+            format!("echo x: {0}/src/lib.rs {0}/src/a.rs > made/candle_lens-1.d", job.bench.display()).into();
         job.compile(Command::new("sh")).unwrap();
         let clone = job.root.display().to_string().replace(' ', "\\ ");
-        assert_eq!(fs::read_to_string(&list).unwrap(), format!("x: {clone}/src/lib.rs {clone}/src/a.rs\n"));
+        let list = fs::read_to_string(out.join("candle_lens-1.d")).unwrap();
+        assert_eq!(list, format!("x: {clone}/src/lib.rs {clone}/src/a.rs\n"));
         assert!(job.bench.join("src/lib.rs").is_file() && job.bench.join("notes").is_dir());
         let links = job.bench.join("dependencies");
         assert!(!links.exists());
