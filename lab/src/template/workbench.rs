@@ -282,6 +282,61 @@ mod tests {
         assert_eq!(words.join(" "), expected);
     }
 
+    /// The compiled pieces among its notes, by the disk's numbers of their files.
+    #[cfg(unix)]
+    fn pieces(notes: &Path) -> BTreeSet<u64> {
+        use std::os::unix::fs::MetadataExt;
+        let inside = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let sessions = inside(notes.to_path_buf()).flat_map(inside);
+        // Older ones stay for some seconds.
+        let newest =
+            sessions.filter(|path| path.is_dir()).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+        let files = inside(newest.unwrap());
+        files
+            .filter(|path| path.extension().is_some_and(|ending| ending == "o"))
+            .map(|path| path.metadata().unwrap().ino())
+            .collect()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn another_clone_compiles_only_what_differs() {
+        let folder = std::env::temp_dir().join(format!("candle-lens-lab-clones-{}", std::process::id()));
+        let rustc = |words: &[&str], at: &Path| {
+            make_folder(at).unwrap();
+            assert!(Command::new("rustc").args(words).current_dir(at).status().unwrap().success());
+        };
+        steps::write(&folder.join("a.rs"), "pub fn twice(x: u64) -> u64 { 2 * x }").unwrap();
+        rustc(&["--crate-type", "lib", "../a.rs"], &folder.join("deps"));
+        let compile = |clone: &str, more: &str| {
+            let (root, out) = (folder.join(clone), folder.join(clone).join("out"));
+            let source =
+                format!("pub mod one; pub mod two {{ pub fn four(x: u64) -> u64 {{ a::twice(a::twice(x)) }} }} {more}");
+            steps::write(&root.join("src/lib.rs"), &source).unwrap();
+            steps::write(&root.join("src/one.rs"), "pub fn one() -> String { String::from(\"1\") }").unwrap();
+            make_folder(&out).unwrap();
+            fs::hard_link(folder.join("deps/liba.rlib"), out.join("liba.rlib")).unwrap();
+            let shown = out.display();
+            let words = format!(
+                "--edition=2024 --crate-name candle_lens FILE --crate-type lib --emit=dep-info,link -C opt-level=0 -C codegen-units=16 \
+                 -C metadata={clone} -C incremental={shown}/i --out-dir {shown} -L dependency={shown} --extern a={shown}/liba.rlib"
+            );
+            let mut job = job(&folder, &words);
+            job.words[3] = root.join("src/lib.rs").into();
+            job.root = root;
+            job.compile(Command::new("rustc")).unwrap();
+            assert!(out.join("libcandle_lens.rlib").is_file());
+            pieces(&job.bench.join("notes"))
+        };
+        let first = compile("first", "");
+        assert!(first.len() > 1, "{first:?}");
+        assert_eq!(compile("second", ""), first, "nothing differs, so that every piece is the first clone's");
+        let third = compile("third", "pub mod three { pub fn eight(x: u64) -> u64 { 2 * super::two::four(x) } }");
+        let kept = first.intersection(&third).count();
+        assert!(third.len() > first.len() && 2 * kept > first.len(), "of {first:?} few are in {third:?}");
+        remove_folder(&folder).unwrap();
+    }
+
     #[test]
     fn other_crates_and_published_ones_are_no_jobs() {
         let is_job = |words: &str| Job::of(&words.split(' ').map(OsString::from).collect::<Vec<_>>()).is_some();
