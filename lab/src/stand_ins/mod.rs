@@ -11,7 +11,8 @@
 //! | [`explain`] | the compiler's messages | "cannot find value" has four causes in a notebook |
 //! | [`variables`] | the first lines of a cell that calls `variables()` | a function does not see its caller's variables |
 //!
-//! Beside them, [`interrupted`] makes an interrupt end the compiler of a cell.
+//! Beside them, [`interrupted`] makes an interrupt end the compiler of a cell, and a library whose sources have changed is compiled on the
+//! workbench of all clones (`template/workbench.rs`), which the template is too.
 //!
 //! None is needed: each call that a stand-in does not know goes to the real tool. With [`PLAIN`] set in the kernel's
 //! environment, which `cargo lab --plain` does, all are off, and a kernel is evcxr's own with the library loaded: to find out whether

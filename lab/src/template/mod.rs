@@ -112,7 +112,7 @@ pub fn refresh(places: &Places, jobs: &Jobs) -> Result<(), Trouble> {
     let doing = if is_built(&places.lab) {
         "Compiling the changes of candle-lens for the kernel (up to 2 minutes; everything if a dependency changed)"
     } else {
-        "Compiling candle-lens for the kernel (4 to 6 minutes on 2 cores; 2 where another clone did; later only what changed)"
+        "Compiling candle-lens for the kernel (4 to 6 minutes on 2 cores; seconds where another clone did; later only what changed)"
     };
     step(doing, || {
         let _ = fs::remove_file(stamp(&places.lab));
@@ -155,14 +155,21 @@ fn damaged(lab: &Path) -> Vec<PathBuf> {
 
 /// Everything but the library's sources that decides whether compiled code can be used again.
 fn key(places: &Places) -> Result<String, Trouble> {
-    let mut manifests = workspace::anchor(places).into_bytes();
+    let mut read = workspace::anchor(places).into_bytes();
     if places.library == Library::Checkout {
-        for name in ["Cargo.toml", "Cargo.lock"] {
-            let path = places.root.join(name);
-            manifests.extend(fs::read(&path).map_err(|source| Trouble::file("Reading", &path, &source))?);
-        }
+        read.extend(manifests(places)?);
     }
-    Ok(format!("{}manifests: {}\n", machine(places)?, digest(&manifests)))
+    Ok(format!("{}manifests: {}\n", machine(places)?, digest(&read)))
+}
+
+/// What the clone says of its dependencies and their versions.
+fn manifests(places: &Places) -> Result<Vec<u8>, Trouble> {
+    let mut all = Vec::new();
+    for name in ["Cargo.toml", "Cargo.lock"] {
+        let path = places.root.join(name);
+        all.extend(fs::read(&path).map_err(|source| Trouble::file("Reading", &path, &source))?);
+    }
+    Ok(all)
 }
 
 /// What decides it for the dependencies too, beside their versions.

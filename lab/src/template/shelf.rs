@@ -1,14 +1,14 @@
 //! Compiled dependencies that are kept for other clones: half of what a template takes.
 //!
 //! A registry's crate has the same name in every clone, so that cargo finds it compiled wherever it lies; the library's name depends on
-//! the clone's folder. Files are shared by hard links where the disk can do that, and take no room while a template has them.
+//! the clone's folder (for it there is `workbench.rs`). Files are shared by hard links where the disk can do that, and take no room while a template has them.
 //!
 //! ```text
 //! dependencies-KEY/ctx/target/   of the cache, as in the template
 //! dependencies-KEY/holds         written last: the files and their lengths
 //! ```
 
-use super::machine;
+use super::{machine, manifests};
 use crate::copies::{self, Sharing};
 use crate::inventory;
 use crate::places::{Library, Places};
@@ -85,10 +85,7 @@ fn named(places: &Places) -> Result<Option<PathBuf>, Trouble> {
         return Ok(None);
     }
     let mut key = machine(places)?.into_bytes();
-    for name in ["Cargo.toml", "Cargo.lock"] {
-        let path = places.root.join(name);
-        key.extend(fs::read(&path).map_err(|source| Trouble::file("Reading", &path, &source))?);
-    }
+    key.extend(manifests(places)?);
     Ok(Some(places.cache.join(format!("{PREFIX}{}", digest(&key)))))
 }
 

@@ -1,17 +1,16 @@
 //! The workbench: one folder in which the library of every clone is compiled.
 //!
-//! The compiler's notes on a crate, by which it compiles only what has changed, are good only where all folders are the same, those of the
-//! sources, of the dependencies and of what is made, and the name that cargo has for the crate, which depends on the first. So cargo calls
-//! this program in the compiler's place (see `stand_ins/tools.rs`), which copies the library's sources to the workbench, links the dependencies
-//! there, compiles under one name, and gives the clone what was made. Another clone, and a kernel that starts with newer sources, then
-//! compiles what differs from the last library that any of them compiled.
+//! The compiler's notes on a crate, by which it compiles only what has changed, are good only where the folder of the sources, the folder of
+//! what is made, and the name that cargo has for the crate, which depends on the first, are the same. So cargo calls this program in the
+//! compiler's place (see `stand_ins/tools.rs`), which copies the library's sources to the workbench, compiles them there under one name, and
+//! gives the clone what was made. Another clone, and a kernel that starts with newer sources, then compiles what differs from the last library
+//! that any of them compiled.
 //!
 //! ```text
-//! workbench/lock           held by whoever compiles
-//! workbench/src/           the library's sources as they were compiled last
-//! workbench/dependencies/  those of the clone, while it is compiled
-//! workbench/made/          the library, until the clone has it
-//! workbench/notes/         the compiler's
+//! workbench/lock    held by whoever compiles
+//! workbench/src/    the library's sources as they were compiled last
+//! workbench/made/   the library, until the clone has it
+//! workbench/notes/  the compiler's
 //! ```
 //!
 //! Nothing depends on it: where it cannot be written, or the user has a compiler's wrapper, the library is compiled where it lies. It holds
@@ -33,12 +32,9 @@ const LIBRARY: &str = "candle_lens";
 /// What messages and panics have before `/src/..`, whichever clone it was.
 const SHOWN: &str = "candle-lens";
 
-/// What cargo's words for the folder of notes and for the crate's own name have before `=`.
-const NOTES: &str = "incremental";
-const NAME: &str = "metadata";
-
-/// How those begin that name a folder of dependencies.
-const DEPENDENCIES: &str = "dependency=";
+/// How cargo's words for the folder of notes and for the crate's own name begin.
+const NOTES: &str = "incremental=";
+const NAME: &str = "metadata=";
 
 /// Where the workbench is.
 fn folder(cache: &Path) -> PathBuf {
@@ -58,12 +54,14 @@ pub struct Job {
 }
 
 impl Job {
-    /// The job that these words to the compiler are, if they are one, and this user has a workbench. A crate from a registry is none: cargo
-    /// has it compiled without notes.
+    /// The job that these words to the compiler are, if they are one and this user has a workbench. A crate from a registry is none, because cargo
+    /// has it compiled without notes, nor is a mere look at the library, for which notes are other ones.
     pub fn of(words: &[OsString]) -> Option<Self> {
-        let has_notes = words.iter().any(|word| word.to_string_lossy().starts_with("incremental="));
-        let is_library = after(words, "--crate-name")? == LIBRARY && has_notes;
-        let root = std::env::var_os("CARGO_MANIFEST_DIR").filter(|_| is_library)?;
+        let any = |is: &dyn Fn(&str) -> bool| words.iter().any(|word| word.to_str().is_some_and(is));
+        let makes_library = after(words, "--crate-name")? == LIBRARY
+            && any(&|word| word.starts_with(NOTES))
+            && any(&|word| word.starts_with("--emit=") && word.contains("link"));
+        let root = std::env::var_os("CARGO_MANIFEST_DIR").filter(|_| makes_library)?;
         let bench = folder(&places::cache().ok()?);
         places::is_writable(&bench).then(|| Self { bench, root: root.into(), words: words.to_vec() })
     }
@@ -74,8 +72,6 @@ impl Job {
         let Ok(_held) = self.lay_out() else {
             return as_asked.status().map(exit_code).map_err(failed);
         };
-        let dependencies = self.bench.join("dependencies");
-        let folders = self.link_dependencies(&dependencies).unwrap_or_default();
         let mut call = Command::new(as_asked.get_program());
         for (name, value) in as_asked.get_envs() {
             match value {
@@ -83,8 +79,7 @@ impl Job {
                 None => call.env_remove(name),
             };
         }
-        let status = call.args(self.translated(&folders)).current_dir(&self.bench).status().map_err(failed)?;
-        let _ = remove_folder(&dependencies);
+        let status = call.args(self.translated()).current_dir(&self.bench).status().map_err(failed)?;
         if status.success() {
             self.name_sources()?;
             self.hand_over()?;
@@ -105,43 +100,20 @@ impl Job {
         Ok(held)
     }
 
-    /// Links what lies in the folders of dependencies; which folder is now which. On another disk than the clone there are no links, and the
-    /// compiler's notes are of no use.
-    fn link_dependencies(&self, to: &Path) -> std::io::Result<Vec<(PathBuf, PathBuf)>> {
-        let named = self.words.iter().filter_map(|word| word.to_str()?.strip_prefix(DEPENDENCIES));
-        let folders: Vec<_> =
-            named.enumerate().map(|(place, folder)| (PathBuf::from(folder), to.join(place.to_string()))).collect();
-        for (folder, links) in &folders {
-            let _ = fs::remove_dir_all(links);
-            fs::create_dir_all(links)?;
-            for entry in fs::read_dir(folder)? {
-                let name = entry?.file_name();
-                // Not the library of before.
-                if !name.to_string_lossy().contains(LIBRARY) {
-                    // A copy of another user's template has symbolic links.
-                    fs::hard_link(folder.join(&name).canonicalize()?, links.join(&name))?;
-                }
-            }
-        }
-        Ok(folders)
-    }
-
-    /// The words by which the library is compiled here, with dependencies in other `folders`.
-    fn translated(&self, folders: &[(PathBuf, PathBuf)]) -> Vec<OsString> {
-        let crate_file = self.root.join("src/lib.rs");
-        let moved = |path: &Path| {
-            let is_in = |folder: &Path| path == folder || path.parent() == Some(folder);
-            let (from, to) = folders.iter().find(|(from, _)| is_in(from))?;
-            Some(if path == from { to.clone() } else { to.join(path.file_name()?) })
+    /// The words by which the library is compiled here.
+    fn translated(&self) -> Vec<OsString> {
+        let (crate_file, out) = (self.root.join("src/lib.rs"), self.out());
+        let joined = |what: &str, path: &Path| {
+            let mut word = OsString::from(what);
+            word.push(path);
+            word
         };
-        let out = self.out();
-        let translate = |word: &OsString| match word.to_str().and_then(|word| word.split_once('=')) {
-            None if Some(word.as_os_str()) == out => self.made().into(),
-            Some((NOTES, _)) => joined(NOTES, &self.bench.join("notes")),
-            Some((NAME, _)) => joined(NAME, Path::new(SHOWN)),
-            Some((what, path)) => moved(Path::new(path)).map_or_else(|| word.clone(), |path| joined(what, &path)),
-            None if Path::new(word) == crate_file => self.bench.join("src/lib.rs").into(),
-            None => word.clone(),
+        let translate = |word: &OsString| match word.to_str() {
+            Some(text) if text.starts_with(NOTES) => joined(NOTES, &self.bench.join("notes")),
+            Some(text) if text.starts_with(NAME) => joined(NAME, Path::new(SHOWN)),
+            _ if Path::new(word) == crate_file => self.bench.join("src/lib.rs").into(),
+            _ if Some(word.as_os_str()) == out => self.made().into(),
+            _ => word.clone(),
         };
         let mut shown = self.bench.clone().into_os_string();
         shown.push(format!("={SHOWN}"));
@@ -175,21 +147,16 @@ impl Job {
         for entry in fs::read_dir(&made).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let (from, to) = (made.join(&name), out.join(&name));
+            let copy = || {
+                // What is there may be a link.
+                let _ = fs::remove_file(&to);
+                fs::copy(&from, &to).and_then(|_| fs::remove_file(&from))
+            };
             // On another disk it is a copy.
-            fs::rename(&from, &to)
-                .or_else(|_| fs::copy(&from, &to).and_then(|_| fs::remove_file(&from)))
-                .map_err(failed)?;
+            fs::rename(&from, &to).or_else(|_| copy()).map_err(failed)?;
         }
         Ok(())
     }
-}
-
-/// `what=path`
-fn joined(what: &str, path: &Path) -> OsString {
-    let mut word = OsString::from(what);
-    word.push("=");
-    word.push(path);
-    word
 }
 
 /// The word after another one.
@@ -267,18 +234,16 @@ mod tests {
     #[test]
     fn two_clones_call_the_compiler_alike() {
         let folder = Path::new("/f");
-        let words = "--crate-name candle_lens FILE -C metadata=1f -C incremental=/f/i --cfg feature=\"course\" --out-dir /t/deps \
-                     -L dependency=/t/deps -L native=/t/build/out --extern a=/t/deps/liba.rlib --extern b=/t/deps/more/libb.rlib";
+        let words =
+            "--crate-name candle_lens FILE -C metadata=1f -C incremental=/f/i --out-dir /t/deps -L dependency=/t/deps";
         let mut job = job(folder, words);
         job.words[2] = job.root.join("src/lib.rs").into();
         let bench = job.bench.display();
         let expected = format!(
-            "--crate-name candle_lens {bench}/src/lib.rs -C metadata=candle-lens -C incremental={bench}/notes --cfg feature=\"course\" \
-             --out-dir {bench}/made -L dependency=/links -L native=/t/build/out --extern a=/links/liba.rlib \
-             --extern b=/t/deps/more/libb.rlib --remap-path-prefix {bench}=candle-lens"
+            "--crate-name candle_lens {bench}/src/lib.rs -C metadata=candle-lens -C incremental={bench}/notes --out-dir {bench}/made \
+             -L dependency=/t/deps --remap-path-prefix {bench}=candle-lens"
         );
-        let translated = job.translated(&[("/t/deps".into(), "/links".into())]);
-        let words: Vec<_> = translated.into_iter().map(|word| word.into_string().unwrap()).collect();
+        let words: Vec<_> = job.translated().into_iter().map(|word| word.into_string().unwrap()).collect();
         assert_eq!(words.join(" "), expected);
     }
 
@@ -338,11 +303,12 @@ mod tests {
     }
 
     #[test]
-    fn other_crates_and_published_ones_are_no_jobs() {
+    fn other_crates_published_ones_and_looks_are_no_jobs() {
         let is_job = |words: &str| Job::of(&words.split(' ').map(OsString::from).collect::<Vec<_>>()).is_some();
         assert!(!is_job("-vV"));
         assert!(!is_job("--crate-name candle_core -C incremental=/i"));
-        assert!(!is_job("--crate-name candle_lens -C metadata=1f"));
+        assert!(!is_job("--crate-name candle_lens -C metadata=1f --emit=dep-info,link"));
+        assert!(!is_job("--crate-name candle_lens -C incremental=/i --emit=dep-info,metadata"));
     }
 
     #[cfg(unix)]
@@ -350,11 +316,9 @@ mod tests {
     fn cargo_is_told_of_the_clone_s_sources() {
         let folder = std::env::temp_dir().join(format!("candle-lens-lab-bench-{}", std::process::id()));
         let out = folder.join("out");
-        let mut job = job(&folder, "-c true --out-dir OUT -C extra-filename=-1 -L DEPENDENCIES");
+        let mut job = job(&folder, "-c true --out-dir OUT -C extra-filename=-1");
         job.words[3] = out.clone().into();
-        job.words[7] = joined("dependency", &out);
-        steps::write(&out.join("liba.rlib"), "a").unwrap();
-        steps::write(&out.join("libcandle_lens.so"), "the library of before").unwrap();
+        make_folder(&out).unwrap();
         steps::write(&job.root.join("src/lib.rs"), "").unwrap();
         job.words[1] =
             format!("echo x: {0}/src/lib.rs {0}/src/a.rs > made/candle_lens-1.d", job.bench.display()).into();
@@ -363,10 +327,6 @@ mod tests {
         let list = fs::read_to_string(out.join("candle_lens-1.d")).unwrap();
         assert_eq!(list, format!("x: {clone}/src/lib.rs {clone}/src/a.rs\n"));
         assert!(job.bench.join("src/lib.rs").is_file() && job.bench.join("notes").is_dir());
-        let links = job.bench.join("dependencies");
-        assert!(!links.exists());
-        assert_eq!(job.link_dependencies(&links).unwrap(), [(out, links.join("0"))]);
-        assert!(links.join("0/liba.rlib").is_file() && !links.join("0/libcandle_lens.so").exists());
         forget_notes(&folder.join("cache"));
         assert!(!job.bench.join("notes").exists());
         remove_folder(&folder).unwrap();
