@@ -3,6 +3,7 @@
 use crate::copies;
 use crate::places::Places;
 use crate::steps::{open_lock, remove_folder};
+use crate::template::workbench;
 use crate::trouble::Trouble;
 use std::fs;
 use std::path::Path;
@@ -18,13 +19,16 @@ pub fn clean(places: &Places, checkout_only: bool) -> Result<ExitCode, Trouble> 
         ));
     }
     let shared = (!checkout_only).then_some(&places.cache);
+    let folders: Vec<_> = [&places.lab].into_iter().chain(shared).collect();
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        refuse_if_busy(folder)?;
+    }
     let mut freed = 0;
-    for folder in [&places.lab].into_iter().chain(shared) {
+    for folder in folders {
         if !folder.is_dir() {
             println!("{} is not there", folder.display());
             continue;
         }
-        refuse_if_busy(folder)?;
         let size = size(folder);
         remove_folder(folder)?;
         println!("removed {} ({} MB)", folder.display(), size / 1_000_000);
@@ -36,7 +40,7 @@ pub fn clean(places: &Places, checkout_only: bool) -> Result<ExitCode, Trouble> 
 
 fn refuse_if_busy(folder: &Path) -> Result<(), Trouble> {
     let mut free = true;
-    for name in ["set-up.lock", "packages.lock"] {
+    for name in ["set-up.lock", "packages.lock", workbench::LOCK] {
         free &= open_lock(&folder.join(name))?.try_lock().is_ok();
     }
     if free {
@@ -72,10 +76,11 @@ mod tests {
         steps::write(&checkout.join("README.md"), "kept").unwrap();
         assert_eq!(size(&checkout), 5 + 3 + 4);
 
-        let busy = open_lock(&places.lab.join("set-up.lock")).unwrap();
-        busy.lock().unwrap();
-        assert!(clean(&places, false).is_err());
-        drop(busy);
+        for path in [places.cache.join(workbench::LOCK), places.lab.join("set-up.lock")] {
+            let busy = open_lock(&path).unwrap();
+            busy.lock().unwrap();
+            assert!(clean(&places, false).is_err() && places.lab.is_dir(), "{}", path.display());
+        }
         clean(&places, true).unwrap();
         assert!(!places.lab.exists() && places.cache.exists());
         clean(&places, false).unwrap();

@@ -36,9 +36,15 @@ const SHOWN: &str = "candle-lens";
 const NOTES: &str = "incremental=";
 const NAME: &str = "metadata=";
 
+/// The workbench, as the cache has it.
+const FOLDER: &str = "workbench";
+
+/// The file whose lock is held by whoever compiles, as the cache has it.
+pub const LOCK: &str = "workbench/lock";
+
 /// Where the workbench is.
 fn folder(cache: &Path) -> PathBuf {
-    cache.join("workbench")
+    cache.join(FOLDER)
 }
 
 /// Removes the compiler's notes: the next compilation takes as long as the first.
@@ -89,7 +95,7 @@ impl Job {
 
     /// Puts the sources on the workbench, which is ours until what is returned is dropped.
     fn lay_out(&self) -> Result<File, Trouble> {
-        let held = open_lock(&self.bench.join("lock"))?;
+        let held = open_lock(&self.bench.with_file_name(LOCK))?;
         let sources = self.bench.join("src");
         held.lock()
             .and_then(|()| mirror(&self.root.join("src"), &sources))
