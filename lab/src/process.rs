@@ -45,13 +45,29 @@ pub fn cargo() -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// This program under another name in `folder`, by which it knows what it is called for.
+pub fn link_launcher(folder: &Path, name: &str) -> Result<PathBuf, Trouble> {
+    let link = folder.join(program_file(name));
+    std::env::current_exe()
+        .and_then(|launcher| {
+            std::fs::hard_link(&launcher, &link).or_else(|_| std::fs::copy(&launcher, &link).map(drop))
+        })
+        .map_err(|source| Trouble::file("Writing", &link, &source))?;
+    Ok(link)
+}
+
+/// The file of a program of this name.
+pub fn program_file(name: &str) -> String {
+    format!("{name}{}", std::env::consts::EXE_SUFFIX)
+}
+
 /// The first program of this name where programs are sought.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     found_in(&search_path(), program)
 }
 
 fn found_in(path: &OsStr, program: &str) -> Option<PathBuf> {
-    let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    let file = program_file(program);
     std::env::split_paths(path).map(|folder| folder.join(&file)).find(|path| path.is_file())
 }
 

@@ -10,7 +10,8 @@ use super::tools::{real_cargo_home, real_tool};
 use super::{explain, interrupted, level};
 use crate::process::{become_program, exit_code};
 use crate::steps::{digest, write};
-use crate::template::{self, workbench};
+use crate::template;
+use crate::template::workbench::{Job, WRAPPER, after, listen};
 use crate::trouble::Trouble;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -23,9 +24,6 @@ use std::time::SystemTime;
 
 /// Where the compiler's wrapper, which is this program as well, notes the call.
 const NOTE: &str = "CANDLE_LENS_NOTE";
-
-/// Names the program that cargo calls in the compiler's place.
-const WRAPPER: &str = "RUSTC_WRAPPER";
 
 /// The file in which evcxr finds the path of what was compiled.
 const COMPILED: &str = "EVCXR_EXECUTION_SO_PATH";
@@ -110,21 +108,14 @@ pub fn check(real: &Path, note_taker: &Path) -> Result<ExitCode, Trouble> {
     become_program(build).map_err(|source| Trouble::file("Starting", real, &source))
 }
 
-/// Makes cargo call us in the compiler's place. A wrapper that evcxr asks for, as some of its settings do, stays what it is; then
-/// there are no notes.
-pub fn listen(cargo: &mut Command, note_taker: &Path) {
-    if std::env::var_os(WRAPPER).is_none() {
-        cargo.env(WRAPPER, note_taker);
-    }
-}
-
 /// As the compiler's wrapper: notes how cargo calls the compiler for a cell, lets the library be compiled on the workbench, and goes on as
 /// the compiler for all else.
 pub fn take_note() -> Result<ExitCode, Trouble> {
     let mut arguments = std::env::args_os().skip(1);
     let compiler = PathBuf::from(arguments.next().unwrap_or_default());
     let arguments: Vec<OsString> = arguments.collect();
-    let of_cell = arguments.iter().any(|word| word == CELL);
+    // The template's is nobody's cell.
+    let of_cell = std::env::var_os(FOLDER).is_some() && arguments.iter().any(|word| word == CELL);
     if let (Some(note), Some(path)) = (note(), std::env::var_os(NOTE)) {
         write(Path::new(&path), &note.to_string())?;
     }
@@ -133,7 +124,7 @@ pub fn take_note() -> Result<ExitCode, Trouble> {
     if of_cell {
         return explain::compile(call);
     }
-    if let Some(job) = workbench::Job::of(&arguments) {
+    if let Some(job) = Job::of(&arguments) {
         return job.compile(call);
     }
     become_program(call).map_err(|source| Trouble::file("Starting", &compiler, &source))
@@ -153,11 +144,6 @@ fn note() -> Option<Value> {
         .collect::<Option<_>>()?;
     let folder = std::env::current_dir().ok()?;
     Some(json!({ "folder": folder.to_str()?, "call": call, "environment": environment }))
-}
-
-/// The word after another one.
-fn after<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
-    words.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str())
 }
 
 /// Puts the note of a build that began at `started` in force; a source that changed since counts as newer. Of the environment
@@ -310,7 +296,7 @@ mod tests {
     #[test]
     fn the_word_after_another() {
         let words = ["rustc", "--crate-name", "ctx"].map(String::from);
-        assert_eq!(after(&words, "--crate-name"), Some("ctx"));
+        assert_eq!(after(&words, "--crate-name"), Some(&"ctx".into()));
         assert_eq!(after(&words, "ctx"), None);
     }
 }

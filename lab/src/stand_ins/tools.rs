@@ -5,8 +5,11 @@
 //! is first on its path and its `CARGO_HOME`. The real cargo is called with the real `CARGO_HOME`.
 
 use super::{are_off, cells, interrupted, metadata};
-use crate::process::{become_program, cargo_home, command, exit_code, on_path, search_path};
-use crate::steps::{make_folder, remove_folder};
+use crate::process::{
+    become_program, cargo_home, command, exit_code, link_launcher, on_path, program_file, search_path,
+};
+use crate::steps::make_folder;
+use crate::template::workbench::COMPILER;
 use crate::trouble::Trouble;
 use crate::{features, kernelspec};
 use std::ffi::{OsStr, OsString};
@@ -18,9 +21,6 @@ use std::process::{Child, Command, ExitCode, Stdio};
 const CARGO: &str = "CANDLE_LENS_CARGO";
 const RUSTUP: &str = "CANDLE_LENS_RUSTUP";
 const HOME: &str = "CANDLE_LENS_CARGO_HOME";
-
-/// The name by which cargo calls us in the compiler's place.
-const NOTE_TAKER: &str = "compiler";
 
 /// A tool that this program is called as.
 pub enum Tool {
@@ -39,12 +39,12 @@ pub fn stand_in(kernel: &mut Command, home: &Path) -> Result<(), Trouble> {
     let Some(cargo) = rustup.as_deref().and_then(chosen_cargo).or_else(|| on_path("cargo")) else { return Ok(()) };
     let bin = home.join("bin");
     make_folder(&bin)?;
-    link(&bin, "cargo")?;
+    link_launcher(&bin, "cargo")?;
     if let Some(rustup) = rustup {
-        link(&bin, "rustup")?;
+        link_launcher(&bin, "rustup")?;
         kernel.env(RUSTUP, rustup);
     }
-    link(&bin, NOTE_TAKER)?;
+    link_launcher(&bin, COMPILER)?;
     let path = search_path();
     let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)));
     kernel.env("PATH", path.unwrap_or_default()).env("CARGO_HOME", home).env(CARGO, cargo).env(HOME, real_home);
@@ -63,20 +63,6 @@ fn chosen_cargo(rustup: &Path) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-/// This program under another name.
-fn link(bin: &Path, name: &str) -> Result<(), Trouble> {
-    let link = bin.join(program(name));
-    std::env::current_exe()
-        .and_then(|launcher| {
-            std::fs::hard_link(&launcher, &link).or_else(|_| std::fs::copy(&launcher, &link).map(drop))
-        })
-        .map_err(|source| Trouble::file("Writing", &link, &source))
-}
-
-fn program(name: &str) -> String {
-    format!("{name}{}", std::env::consts::EXE_SUFFIX)
-}
-
 /// The tool that a kernel calls this program as, if it does.
 pub fn called_as() -> Option<Tool> {
     let name = PathBuf::from(std::env::args_os().next()?);
@@ -84,7 +70,7 @@ pub fn called_as() -> Option<Tool> {
     match name.file_stem()?.to_str()? {
         "cargo" => real(CARGO).map(Tool::Cargo),
         "rustup" => real(RUSTUP).map(Tool::Rustup),
-        NOTE_TAKER => Some(Tool::Compiler),
+        COMPILER => Some(Tool::Compiler),
         _ => None,
     }
 }
@@ -106,25 +92,16 @@ pub fn answer(tool: Tool) -> Result<ExitCode, Trouble> {
         Tool::Cargo(real) => hand_on(&real),
         Tool::Compiler => cells::take_note(),
         Tool::Rustup(_) if std::env::args_os().skip(1).eq(["which", "cargo"].map(OsStr::new)) => {
-            println!("{}", kernelspec::launcher()?.with_file_name(program("cargo")).display());
+            println!("{}", kernelspec::launcher()?.with_file_name(program_file("cargo")).display());
             Ok(ExitCode::SUCCESS)
         }
         Tool::Rustup(real) => hand_on(&real),
     }
 }
 
-/// This program in the compiler's place, in a `folder` of its own.
-pub fn compiler(folder: &Path) -> Result<PathBuf, Trouble> {
-    // A link that is written over would be this program written over.
-    remove_folder(folder)?;
-    make_folder(folder)?;
-    link(folder, NOTE_TAKER)?;
-    Ok(folder.join(program(NOTE_TAKER)))
-}
-
 /// The program that cargo calls in the compiler's place.
 fn note_taker() -> Result<PathBuf, Trouble> {
-    Ok(kernelspec::launcher()?.with_file_name(program(NOTE_TAKER)))
+    Ok(kernelspec::launcher()?.with_file_name(program_file(COMPILER)))
 }
 
 /// Our own arguments.

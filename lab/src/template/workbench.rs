@@ -17,7 +17,7 @@
 //! `src` only: the library includes no file from elsewhere.
 
 use crate::places;
-use crate::process::exit_code;
+use crate::process::{exit_code, link_launcher};
 use crate::steps::{make_folder, open_lock, remove_folder};
 use crate::trouble::Trouble;
 use std::collections::BTreeSet;
@@ -41,6 +41,29 @@ const FOLDER: &str = "workbench";
 
 /// The file whose lock is held by whoever compiles, as the cache has it.
 pub const LOCK: &str = "workbench/lock";
+
+/// Names the program that cargo calls in the compiler's place.
+pub const WRAPPER: &str = "RUSTC_WRAPPER";
+
+/// What this program is called there.
+pub const COMPILER: &str = "compiler";
+
+/// Makes cargo call `compiler`, which is this program, in the compiler's place. A wrapper that is asked for already, by the user or by some
+/// of evcxr's settings, stays what it is.
+pub fn listen(cargo: &mut Command, compiler: &Path) {
+    if std::env::var_os(WRAPPER).is_none() {
+        cargo.env(WRAPPER, compiler);
+    }
+}
+
+/// The same, from a `folder` for this program under that name, which is made anew: what would be written over the old link would be written over
+/// the program.
+pub fn listen_from(folder: &Path, cargo: &mut Command) -> Result<(), Trouble> {
+    remove_folder(folder)?;
+    make_folder(folder)?;
+    listen(cargo, &link_launcher(folder, COMPILER)?);
+    Ok(())
+}
 
 /// Where the workbench is.
 fn folder(cache: &Path) -> PathBuf {
@@ -128,7 +151,7 @@ impl Job {
 
     /// Where cargo wants what is made.
     fn out(&self) -> Option<&OsStr> {
-        after(&self.words, "--out-dir")
+        after(&self.words, "--out-dir").map(OsString::as_os_str)
     }
 
     fn made(&self) -> PathBuf {
@@ -166,8 +189,8 @@ impl Job {
 }
 
 /// The word after another one.
-fn after<'a>(words: &'a [OsString], name: &str) -> Option<&'a OsStr> {
-    words.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_os_str())
+pub fn after<'a, Word: PartialEq<str>>(words: &'a [Word], name: &str) -> Option<&'a Word> {
+    words.windows(2).find(|pair| pair[0] == *name).map(|pair| &pair[1])
 }
 
 /// Makes `to` a folder of the same files as `from`; what is equal already is left alone.

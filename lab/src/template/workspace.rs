@@ -3,10 +3,10 @@
 //! evcxr would compile all of it as well, and then read all of it to tell types; but it takes three minutes to build itself, and the library
 //! need not wait for it. Cargo is called here as evcxr calls it, so that evcxr finds everything done (`trial.rs` tries whether it does).
 
+use super::workbench;
 use crate::jobs::Jobs;
 use crate::places::{Library, Places};
 use crate::process::{cargo, on_path};
-use crate::stand_ins::{cells, tools};
 use crate::steps;
 use crate::trouble::Trouble;
 use crate::{features, rust};
@@ -119,7 +119,7 @@ pub fn compile(places: &Places, template: &Path, jobs: &Jobs) -> Result<(), Trou
     let mut build = as_evcxr(places, &template.join("ctx"))?;
     jobs.share(&mut build);
     if places.library == Library::Checkout {
-        cells::listen(&mut build, &tools::compiler(&places.lab.join("compiler"))?);
+        workbench::listen_from(&places.lab.join("compiler"), &mut build)?;
     }
     let mut child = build.stderr(Stdio::piped()).spawn().map_err(failed)?;
     let (mut crates, mut told, mut complaint) = (0, Instant::now(), Vec::new());
