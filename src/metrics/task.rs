@@ -110,7 +110,11 @@ impl TaskDataset {
     /// # Errors
     /// A text that the model's tokenizer refuses; where no prompt is left.
     pub fn of_length(&self, model: &HookedTransformer, tokens: usize) -> Result<Self> {
-        let rows = self.rows(model)?;
+        self.of_counted(&self.rows(model)?, tokens)
+    }
+
+    /// Those with so many ids in `rows`.
+    fn of_counted(&self, rows: &[(Vec<u32>, Vec<u32>)], tokens: usize) -> Result<Self> {
         self.kept(&format!("{tokens} tokens"), |number| {
             let (clean, corrupted) = (rows[number].0.len(), rows[number].1.len());
             (clean != tokens || corrupted != tokens).then(|| format!("{clean} tokens clean and {corrupted} corrupted"))
@@ -133,11 +137,12 @@ impl TaskDataset {
     /// A text that the model's tokenizer refuses; no prompt whose two forms have the same number of tokens.
     pub fn one_length(&self, model: &HookedTransformer) -> Result<Self> {
         let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-        for (clean, _) in self.rows(model)?.iter().filter(|(clean, corrupted)| clean.len() == corrupted.len()) {
+        let rows = self.rows(model)?;
+        for (clean, _) in rows.iter().filter(|(clean, corrupted)| clean.len() == corrupted.len()) {
             *counts.entry(clean.len()).or_default() += 1;
         }
         match counts.into_iter().max_by_key(|&(length, count)| (count, Reverse(length))) {
-            Some((length, _)) => self.of_length(model, length),
+            Some((length, _)) => self.of_counted(&rows, length),
             None => Err(Error::argument(format!(
                 "no prompt of {} has the same number of tokens clean and corrupted, as patching needs: make the two \
                  forms equally long.",
