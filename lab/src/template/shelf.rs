@@ -1,7 +1,8 @@
 //! Compiled dependencies that are kept for other clones: half of what a template takes.
 //!
 //! A registry's crate has the same name in every clone, so that cargo finds it compiled wherever it lies; the library's name depends on
-//! the clone's folder (for it there is `workbench.rs`). Files are shared by hard links where the disk can do that, and take no room while a template has them.
+//! the clone's folder (for it there is `workbench.rs`). Files are shared by hard links where the disk can do that, and take no room while a
+//! template has them.
 //!
 //! ```text
 //! dependencies-KEY/ctx/target/   of the cache, as in the template
